@@ -1,0 +1,75 @@
+# Everything a developer types. "make help" lists it.
+SHELL := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+
+export CGO_ENABLED ?= 0
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X github.com/flagship-fleet/flagship/pkg/version.Version=$(VERSION)
+GOBUILD  := go build -trimpath -ldflags '$(LDFLAGS)'
+GOLINT   := go tool -modfile=tools/go.mod golangci-lint
+FLEET    ?= .fleet
+
+# What the embedded cluster is built from: it compiles Kubernetes, so it is built only when one of these changed.
+EMBEDDED := $(shell find embedded -name '*.go' -not -name '*_test.go' -o -name '*.yaml' 2>/dev/null) embedded/go.mod embedded/go.sum
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: generate
+generate: ## make deepcopy, the other API versions and the CRDs again from apis/
+	go generate ./apis
+
+.PHONY: verify
+verify: ## fail if generated files, go.mod or formatting are not what the sources say
+	./test/verify.sh
+
+.PHONY: lint
+lint: ## vet and lint all modules
+	$(GOLINT) run ./...
+	cd embedded && go tool -modfile=../tools/go.mod golangci-lint run --config ../.golangci.yml ./...
+
+.PHONY: build
+build: bin/embedded-cluster agents ## build everything into bin/
+
+.PHONY: agents
+agents: ## build the agents and the kubectl plugin
+	@mkdir -p bin
+	$(GOBUILD) -o bin/ ./cmd/...
+
+bin/embedded-cluster: $(EMBEDDED)
+	@mkdir -p bin
+	@echo "building the embedded Kubernetes cluster: a few minutes the first time, seconds afterwards"
+	cd embedded && go build -trimpath -ldflags '-s -w' -o ../bin/embedded-cluster .
+
+# Who has no kubectl gets the one that belongs to the embedded cluster.
+KUBECTL := $(if $(shell command -v kubectl),,bin/kubectl)
+
+bin/kubectl: embedded/go.mod
+	@echo "building kubectl, because there is none on PATH: some minutes, once"
+	cd embedded && go build -trimpath -ldflags '-s -w' -o ../bin/kubectl k8s.io/kubernetes/cmd/kubectl
+
+.PHONY: test
+test: build ## unit tests and behaviour on embedded clusters, with the race detector
+	CGO_ENABLED=1 go test -race -timeout 20m ./apis/... ./charts/... ./cmd/... ./pkg/...
+	cd embedded && go test -timeout 10m ./...
+
+.PHONY: e2e
+e2e: build ## acceptance scenarios on an embedded fleet
+	go test -count 1 -parallel 8 -timeout 30m ./test/e2e/...
+
+.PHONY: e2e-kind
+e2e-kind: ## the same scenarios on kind clusters (needs docker and kind)
+	./test/e2e/kind/run.sh
+
+.PHONY: bench
+bench: build ## measure speed, writes and memory on an embedded fleet; prints a table and writes out/bench.json
+	go run ./test/bench
+
+.PHONY: up
+up: build $(KUBECTL) ## start a local fleet and place the quickstart on it
+	bin/kubectl-fleet up --dir $(FLEET) --example
+
+.PHONY: down
+down: ## stop the local fleet
+	bin/kubectl-fleet down --dir $(FLEET)

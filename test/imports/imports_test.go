@@ -1,0 +1,120 @@
+// Package imports keeps the arrows of docs/architecture.md pointing one way.
+package imports
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/flagship-fleet/flagship/"
+
+// layers are the floors of the house, top first: a package may import packages of lower floors, and, where beside allows it,
+// of its own. Packages are named by prefix; the longest match counts.
+var layers = []struct {
+	name     string
+	packages []string
+	// beside: packages of this floor may import each other.
+	beside bool
+}{
+	{"commands and test suites", []string{"cmd/", "test/"}, true},
+	{"fleets for people and tests", []string{"pkg/localfleet", "pkg/testworld", "charts", "examples"}, true},
+	{"wiring", []string{"pkg/hub", "pkg/member"}, false},
+	{"agents", []string{"pkg/hub/", "pkg/member/"}, false},
+	{"what agents share", []string{"pkg/loop"}, false},
+	{"decisions", []string{"pkg/apply", "pkg/evict", "pkg/membership", "pkg/override", "pkg/report", "pkg/rollout", "pkg/schedule",
+		"pkg/selection", "pkg/snapshot", "pkg/stage", "pkg/work"}, true},
+	{"twins", []string{"pkg/scope"}, false},
+	{"the wire", []string{"pkg/contract", "pkg/version"}, false},
+	{"types", []string{"apis"}, true},
+}
+
+// pure are packages that decide: values in, values out.
+var pure = layers[5].packages
+
+// impure are what a deciding package must not touch.
+var impure = []string{"sigs.k8s.io/controller-runtime/pkg/client", "k8s.io/client-go/kubernetes", "k8s.io/client-go/dynamic",
+	"k8s.io/client-go/rest", "github.com/go-logr/logr", "k8s.io/klog/v2", "sigs.k8s.io/controller-runtime", "net/http", "os"}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for pkg, imports := range importsOfAll(t) {
+		from, beside := floor(pkg)
+		if from < 0 {
+			t.Errorf("%s stands on no floor: add it to layers and to docs/architecture.md", pkg)
+			continue
+		}
+		for _, imp := range imports {
+			local, ok := strings.CutPrefix(imp, module)
+			if !ok {
+				continue
+			}
+			to, _ := floor(local)
+			if to < from || to == from && !beside {
+				t.Errorf("%s (%s) imports %s (%s): imports only go down", pkg, layers[from].name, local, layers[max(0, to)].name)
+			}
+		}
+	}
+}
+
+func TestDecisionsArePure(t *testing.T) {
+	for pkg, imports := range importsOfAll(t) {
+		if !matches(pkg, pure) {
+			continue
+		}
+		for _, imp := range imports {
+			for _, bad := range impure {
+				if imp == bad {
+					t.Errorf("%s imports %s: a decision takes values and returns values", pkg, imp)
+				}
+			}
+		}
+	}
+}
+
+// importsOfAll lists the packages of this module, without the module's name, and what each imports outside its tests.
+func importsOfAll(t *testing.T) map[string][]string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()
+	if err != nil {
+		t.Fatalf("list packages: %v", err)
+	}
+	all := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		all[strings.TrimPrefix(fields[0], module)] = fields[1:]
+	}
+	if len(all) < 10 {
+		t.Fatalf("go list found only %d packages", len(all))
+	}
+	return all
+}
+
+func floor(pkg string) (index int, beside bool) {
+	index = -1
+	longest := 0
+	for i, layer := range layers {
+		for _, prefix := range layer.packages {
+			if covers(prefix, pkg) && len(prefix) > longest {
+				index, beside, longest = i, layer.beside, len(prefix)
+			}
+		}
+	}
+	return index, beside
+}
+
+func matches(pkg string, prefixes []string) bool {
+	for _, prefix := range prefixes {
+		if covers(prefix, pkg) {
+			return true
+		}
+	}
+	return false
+}
+
+// covers says whether prefix names pkg itself, or, ending in a slash or not, a parent of it.
+func covers(prefix, pkg string) bool {
+	if strings.HasSuffix(prefix, "/") {
+		return strings.HasPrefix(pkg, prefix)
+	}
+	return pkg == prefix || strings.HasPrefix(pkg, prefix+"/")
+}
