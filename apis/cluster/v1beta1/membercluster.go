@@ -1,0 +1,144 @@
+package v1beta1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func init() {
+	register(&MemberCluster{}, &MemberClusterList{})
+}
+
+// MemberCluster is a cluster of the fleet. Creating it invites the cluster: the hub agent makes the namespace
+// fleet-member-<name> and lets the member's identity in. Deleting it makes the cluster leave.
+// The name may have at most 63 characters.
+// +flagship:versions=v1
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Cluster,shortName=cluster,categories={fleet,fleet-cluster}
+// +kubebuilder:subresource:status
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) < 64",message="metadata.name max length is 63"
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Joined")].status`,name="Joined",type=string
+// +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
+// +kubebuilder:printcolumn:JSONPath=`.status.agentStatus[?(@.type=="MemberAgent")].lastReceivedHeartbeat`,name="Member-Agent-Last-Seen",type=date
+// +kubebuilder:printcolumn:JSONPath=`.status.properties.kubernetes-fleet\.io/node-count.value`,name="Node-Count",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.resourceUsage.available.cpu`,name="Available-CPU",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.resourceUsage.available.memory`,name="Available-Memory",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.resourceUsage.allocatable.cpu`,name="Allocatable-CPU",priority=1,type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.resourceUsage.allocatable.memory`,name="Allocatable-Memory",priority=1,type=string
+type MemberCluster struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata. Placements choose clusters by its labels; the hub agent adds the label
+	// kubernetes-fleet.io/member-name, and a finalizer so that a cluster can leave in order.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says who the cluster is and how it is treated. The user, or a tool that joins clusters, writes it.
+	// +required
+	Spec MemberClusterSpec `json:"spec"`
+
+	// Status is what is known of the cluster. The hub agent writes it, mostly from what the cluster's agents report.
+	// +optional
+	Status MemberClusterStatus `json:"status,omitempty"`
+}
+
+// MemberClusterList is a list of MemberClusters.
+// +kubebuilder:object:root=true
+type MemberClusterList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []MemberCluster `json:"items"`
+}
+
+// MemberClusterSpec says who a cluster is and how it is treated.
+type MemberClusterSpec struct {
+	// Identity is the user, group or service account as which the cluster's agents act on the hub. It is granted access
+	// to the cluster's namespace there, and to nothing else. For a User or Group without an apiGroup,
+	// rbac.authorization.k8s.io is taken.
+	// +required
+	Identity rbacv1.Subject `json:"identity"`
+
+	// HeartbeatPeriodSeconds is how often, in seconds, the cluster reports: 1 to 600, by default 60.
+	// +optional
+	// +kubebuilder:default=60
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=600
+	HeartbeatPeriodSeconds int32 `json:"heartbeatPeriodSeconds,omitempty"`
+
+	// Taints keep placements that do not tolerate them from choosing the cluster, at most 100. A placement that is on the
+	// cluster already stays there.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	Taints []Taint `json:"taints,omitempty"`
+
+	// DeleteOptions say what is checked before the MemberCluster may be deleted.
+	// +optional
+	// +flagship:not-in=v1
+	DeleteOptions *DeleteOptions `json:"deleteOptions,omitempty"`
+}
+
+// Taint keeps placements that do not tolerate it from choosing a cluster.
+type Taint struct {
+	// Key of the taint, a qualified name.
+	// +required
+	Key string `json:"key"`
+
+	// Value of the taint, a label value.
+	// +optional
+	Value string `json:"value,omitempty"`
+
+	// Effect of the taint. NoSchedule is the only one there is.
+	// +required
+	// +kubebuilder:validation:Enum=NoSchedule
+	Effect corev1.TaintEffect `json:"effect"`
+}
+
+// DeleteOptions say what is checked before a MemberCluster may be deleted.
+type DeleteOptions struct {
+	// ValidationMode is Strict, the default, which refuses the deletion while the cluster exports services to the fleet;
+	// or Skip, which does not look.
+	// +optional
+	// +kubebuilder:default=Strict
+	ValidationMode DeleteValidationMode `json:"validationMode,omitempty"`
+}
+
+// DeleteValidationMode says whether the deletion of a MemberCluster is checked.
+// +kubebuilder:validation:Enum=Skip;Strict
+type DeleteValidationMode string
+
+const (
+	// DeleteValidationModeSkip deletes without looking.
+	DeleteValidationModeSkip DeleteValidationMode = "Skip"
+	// DeleteValidationModeStrict refuses the deletion while the cluster exports services.
+	DeleteValidationModeStrict DeleteValidationMode = "Strict"
+)
+
+// MemberClusterStatus is what is known of a cluster.
+type MemberClusterStatus struct {
+	// Conditions are ReadyToJoin and Joined, and those that the cluster reports about its properties.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions"`
+
+	// Properties are facts about the cluster by name, copied from the InternalMemberCluster. Placements can choose
+	// clusters by them.
+	// +optional
+	Properties map[PropertyName]PropertyValue `json:"properties,omitempty"`
+
+	// ResourceUsage is how much the cluster's nodes hold and have left, copied from the InternalMemberCluster.
+	// +optional
+	ResourceUsage ResourceUsage `json:"resourceUsage,omitempty"`
+
+	// Namespaces are the namespaces of the cluster, at most 200, each with the name of the Work that placed it, or an
+	// empty text if none did. It is copied from the InternalMemberCluster.
+	// +optional
+	// +flagship:not-in=v1
+	Namespaces map[string]string `json:"namespaces,omitempty"`
+
+	// AgentStatus is what the cluster's agents report of themselves, copied from the InternalMemberCluster.
+	// +optional
+	AgentStatus []AgentStatus `json:"agentStatus,omitempty"`
+}

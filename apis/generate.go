@@ -1,0 +1,11 @@
+// Package apis holds the API groups of Flagship, one directory for each and in it one for each version. The packages
+// named v1beta1 are written by hand. "go generate ./apis" makes the rest from them: the other served versions, deep
+// copies, and the CRDs in the charts. Members of the fleet know AppliedWork and nothing else, the hub all but AppliedWork.
+package apis
+
+//go:generate go run ./internal/derive .
+//go:generate go tool -C .. controller-gen object paths=./apis/...
+//go:generate rm -rf ../charts/hub-agent/files/crds ../charts/member-agent/files/crds
+//go:generate mkdir -p ../charts/member-agent/files/crds
+//go:generate go tool -C .. controller-gen crd paths=./apis/... output:crd:dir=charts/hub-agent/files/crds
+//go:generate mv ../charts/hub-agent/files/crds/placement.kubernetes-fleet.io_appliedworks.yaml ../charts/member-agent/files/crds/

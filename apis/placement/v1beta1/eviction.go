@@ -1,0 +1,140 @@
+package v1beta1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+func init() {
+	register(
+		&ClusterResourcePlacementEviction{}, &ClusterResourcePlacementEvictionList{},
+		&ClusterResourcePlacementDisruptionBudget{}, &ClusterResourcePlacementDisruptionBudgetList{},
+	)
+}
+
+// ClusterResourcePlacementEviction asks, once, that a placement be taken off one cluster. The hub agent checks it,
+// removes the placement from the cluster if the disruption budget allows, and records the outcome; it never tries again,
+// so another attempt needs another object. Without a taint or a changed policy the scheduler may pick the cluster again.
+// +flagship:versions=v1alpha1
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Cluster,shortName=crpe,categories={fleet,fleet-placement}
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Valid")].status`,name="Valid",type=string
+// +flagship:previous-not-in=v1alpha1
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Executed")].status`,name="Executed",type=string
+// +flagship:previous-not-in=v1alpha1
+type ClusterResourcePlacementEviction struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec names the placement and the cluster. The user writes it and cannot change it later.
+	// +required
+	Spec PlacementEvictionSpec `json:"spec"`
+
+	// Status is the outcome. The hub agent writes it.
+	// +optional
+	Status PlacementEvictionStatus `json:"status,omitempty"`
+}
+
+// ClusterResourcePlacementEvictionList is a list of ClusterResourcePlacementEvictions.
+// +kubebuilder:object:root=true
+type ClusterResourcePlacementEvictionList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []ClusterResourcePlacementEviction `json:"items"`
+}
+
+// PlacementEvictionSpec says what to evict and from where.
+type PlacementEvictionSpec struct {
+	// PlacementName is the name of the ClusterResourcePlacement, at most 255 characters. It must not be of type PickFixed.
+	// +required
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="The PlacementName field is immutable"
+	PlacementName string `json:"placementName"`
+
+	// ClusterName is the name of the MemberCluster to take the placement off, at most 255 characters.
+	// +required
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="The ClusterName field is immutable"
+	ClusterName string `json:"clusterName"`
+}
+
+// PlacementEvictionStatus is the outcome of an eviction.
+type PlacementEvictionStatus struct {
+	// Conditions are Valid, which says whether the eviction could be considered at all, and Executed, which says whether
+	// it was carried out. Valid False and any Executed are final.
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Condition types of evictions.
+const (
+	// ConditionEvictionValid says whether the eviction names a placement and a cluster that can be evicted from each other.
+	ConditionEvictionValid = "Valid"
+	// ConditionEvictionExecuted says whether the eviction was carried out.
+	ConditionEvictionExecuted = "Executed"
+)
+
+// Reasons of the conditions of evictions.
+const (
+	// ReasonEvictionValid (Valid True): the eviction is considered.
+	ReasonEvictionValid = "ClusterResourcePlacementEvictionValid"
+	// ReasonEvictionInvalid (Valid False): the placement is missing, being deleted or of type PickFixed, or it has no
+	// binding, or more than one, for the cluster.
+	ReasonEvictionInvalid = "ClusterResourcePlacementEvictionInvalid"
+	// ReasonEvictionExecuted (Executed True): the placement leaves the cluster, or was already leaving it.
+	ReasonEvictionExecuted = "ClusterResourcePlacementEvictionExecuted"
+	// ReasonEvictionNotExecuted (Executed False): nothing is placed yet, or the disruption budget does not allow it.
+	ReasonEvictionNotExecuted = "ClusterResourcePlacementEvictionNotExecuted"
+)
+
+// ClusterResourcePlacementDisruptionBudget limits what evictions may do to the ClusterResourcePlacement of the same name.
+// It limits evictions only: rollouts, scheduling and outages are not held back by it. At most one of its two fields is
+// set; with neither it allows no eviction but from clusters where the placement has failed.
+// +flagship:versions=v1alpha1
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Cluster,shortName=crpdb,categories={fleet,fleet-placement}
+type ClusterResourcePlacementDisruptionBudget struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata. The name is that of the ClusterResourcePlacement to guard.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is the limit. The user writes it.
+	// +required
+	Spec PlacementDisruptionBudgetSpec `json:"spec"`
+}
+
+// ClusterResourcePlacementDisruptionBudgetList is a list of ClusterResourcePlacementDisruptionBudgets.
+// +kubebuilder:object:root=true
+type ClusterResourcePlacementDisruptionBudgetList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []ClusterResourcePlacementDisruptionBudget `json:"items"`
+}
+
+// PlacementDisruptionBudgetSpec is the limit a disruption budget sets.
+// +kubebuilder:validation:XValidation:rule="!(has(self.maxUnavailable) && has(self.minAvailable))",message="Both MaxUnavailable and MinAvailable cannot be specified"
+type PlacementDisruptionBudgetSpec struct {
+	// MaxUnavailable is how many of the placement's clusters may be without it after an eviction: a number from 0, or a
+	// share from 0% to 100% of the clusters wanted, rounded up. It is refused at admission for a placement of type
+	// PickAll, whose number of clusters is not fixed.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^(100|[0-9]{1,2})%$') : self >= 0",message="If supplied value is String should match regex '^(100|[0-9]{1,2})%$' or If supplied value is Integer must be greater than or equal to 0"
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
+
+	// MinAvailable is how many of the placement's clusters must still have it available after an eviction: a number from
+	// 0, or a share from 0% to 100% of the clusters wanted, rounded up. For a placement of type PickAll it must be a
+	// number.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^(100|[0-9]{1,2})%$') : self >= 0",message="If supplied value is String should match regex '^(100|[0-9]{1,2})%$' or If supplied value is Integer must be greater than or equal to 0"
+	MinAvailable *intstr.IntOrString `json:"minAvailable,omitempty"`
+}

@@ -1,0 +1,414 @@
+package v1beta1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+func init() {
+	register(
+		&ClusterResourcePlacement{}, &ClusterResourcePlacementList{},
+		&ResourcePlacement{}, &ResourcePlacementList{},
+	)
+}
+
+// ClusterResourcePlacement carries cluster-scoped objects of the hub, and namespaces with what is in them, to member
+// clusters. Its spec says what to place, where, and how changes roll out; its status says how far that has come.
+// The name may have at most 63 characters, because it becomes a label value.
+// +flagship:versions=v1
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Cluster,shortName=crp,categories={fleet,fleet-placement}
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:JSONPath=`.metadata.generation`,name="Gen",type=string
+// +kubebuilder:printcolumn:JSONPath=`.spec.policy.placementType`,name="Type",priority=1,type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ClusterResourcePlacementScheduled")].status`,name="Scheduled",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ClusterResourcePlacementScheduled")].observedGeneration`,name="Scheduled-Gen",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ClusterResourcePlacementWorkSynchronized")].status`,name="Work-Synchronized",priority=1,type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ClusterResourcePlacementWorkSynchronized")].observedGeneration`,name="Work-Synchronized-Gen",priority=1,type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ClusterResourcePlacementAvailable")].status`,name="Available",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ClusterResourcePlacementAvailable")].observedGeneration`,name="Available-Gen",type=string
+// +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
+type ClusterResourcePlacement struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata. The hub agent adds finalizers, so that deleting a placement first removes what it placed.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says what to place, where and how. The user writes it.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="!(self.statusReportingScope == 'NamespaceAccessible' && size(self.resourceSelectors.filter(x, x.kind == 'Namespace')) != 1)",message="when statusReportingScope is NamespaceAccessible, exactly one resourceSelector with kind 'Namespace' is required"
+	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.statusReportingScope) || self.statusReportingScope == oldSelf.statusReportingScope",message="statusReportingScope is immutable"
+	Spec PlacementSpec `json:"spec"`
+
+	// Status says how far the placement has come. The hub agent writes it.
+	// +optional
+	Status PlacementStatus `json:"status,omitempty"`
+}
+
+// ClusterResourcePlacementList is a list of ClusterResourcePlacements.
+// +kubebuilder:object:root=true
+type ClusterResourcePlacementList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []ClusterResourcePlacement `json:"items"`
+}
+
+// ResourcePlacement carries objects of its own namespace to member clusters. The namespace itself must be on the member
+// clusters already, for example through a ClusterResourcePlacement that places the namespace alone.
+// The name may have at most 63 characters, because it becomes a label value.
+// +flagship:versions=v1
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Namespaced,shortName=rp,categories={fleet,fleet-placement}
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:JSONPath=`.metadata.generation`,name="Gen",type=string
+// +kubebuilder:printcolumn:JSONPath=`.spec.policy.placementType`,name="Type",priority=1,type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ResourcePlacementScheduled")].status`,name="Scheduled",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ResourcePlacementScheduled")].observedGeneration`,name="Scheduled-Gen",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ResourcePlacementWorkSynchronized")].status`,name="Work-Synchronized",priority=1,type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ResourcePlacementWorkSynchronized")].observedGeneration`,name="Work-Synchronized-Gen",priority=1,type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ResourcePlacementAvailable")].status`,name="Available",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="ResourcePlacementAvailable")].observedGeneration`,name="Available-Gen",type=string
+// +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
+type ResourcePlacement struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata. The hub agent adds finalizers, so that deleting a placement first removes what it placed.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says what to place, where and how. The user writes it.
+	// +required
+	Spec PlacementSpec `json:"spec"`
+
+	// Status says how far the placement has come. The hub agent writes it.
+	// +optional
+	Status PlacementStatus `json:"status,omitempty"`
+}
+
+// ResourcePlacementList is a list of ResourcePlacements.
+// +kubebuilder:object:root=true
+type ResourcePlacementList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []ResourcePlacement `json:"items"`
+}
+
+// PlacementSpec says what to place, where, and how changes reach the member clusters.
+// +kubebuilder:validation:XValidation:rule="!(has(oldSelf.policy) && !has(self.policy))",message="policy cannot be removed once set"
+// +kubebuilder:validation:XValidation:rule="size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors')) <= 1",message="only one namespace selector with NamespaceWithResourceSelectors mode is allowed"
+// +kubebuilder:validation:XValidation:rule="size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors')) == 0 || (size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors' && has(x.name) && size(x.name) > 0 && !has(x.labelSelector))) == 1)",message="namespace selector with NamespaceWithResourceSelectors mode must select by name (not by label)"
+// +kubebuilder:validation:XValidation:rule="size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors')) == 0 || size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1')) == 1",message="when using NamespaceWithResourceSelectors mode, only one namespace selector is allowed (cannot mix with other namespace selectors)"
+type PlacementSpec struct {
+	// ResourceSelectors say what to place: every object that at least one of them matches, 1 to 100 of them. Two selectors
+	// may not match the same object; that stops the placement with the reason InvalidResourceSelectors.
+	// +required
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:XValidation:rule="self.all(x, !(has(x.name) && size(x.name) > 0 && has(x.labelSelector)))",message="name and labelSelector are mutually exclusive in a resource selector"
+	ResourceSelectors []ResourceSelectorTerm `json:"resourceSelectors"`
+
+	// Policy says which member clusters are chosen. Without it all of them are. Once set it can be changed, save for its
+	// placement type, but not removed.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!(self.placementType != oldSelf.placementType)",message="placement type is immutable"
+	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickFixed' || (!has(self.affinity) && !has(self.numberOfClusters) && !has(self.topologySpreadConstraints) && !has(self.tolerations))",message="affinity, numberOfClusters, topologySpreadConstraints, and tolerations cannot be set when placementType is PickFixed"
+	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickAll' || (!has(self.clusterNames) && !has(self.numberOfClusters) && !has(self.topologySpreadConstraints))",message="clusterNames, numberOfClusters, and topologySpreadConstraints cannot be set when placementType is PickAll"
+	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickN' || (!has(self.clusterNames) && has(self.numberOfClusters))",message="clusterNames cannot be set and numberOfClusters must be set when placementType is PickN"
+	Policy *PlacementPolicy `json:"policy,omitempty"`
+
+	// Strategy says how a change moves over the chosen clusters and how objects are applied there.
+	// +optional
+	Strategy RolloutStrategy `json:"strategy,omitempty"`
+
+	// RevisionHistoryLimit is how many policy snapshots, and how many groups of resource snapshots, are kept: 1 to 1000,
+	// by default 10.
+	// +optional
+	// +kubebuilder:default=10
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	RevisionHistoryLimit *int32 `json:"revisionHistoryLimit,omitempty"`
+
+	// StatusReportingScope says where the status can be read. ClusterScopeOnly, the default, leaves it on the placement.
+	// NamespaceAccessible also copies it into a ClusterResourcePlacementStatus in the selected namespace, for people who
+	// may read only that namespace; the placement then has exactly one selector of kind Namespace. It cannot be changed
+	// later. A ResourcePlacement ignores it: its own namespace already holds its status.
+	// +optional
+	// +kubebuilder:default=ClusterScopeOnly
+	StatusReportingScope StatusReportingScope `json:"statusReportingScope,omitempty"`
+}
+
+// StatusReportingScope says where the status of a placement can be read.
+// +kubebuilder:validation:Enum=ClusterScopeOnly;NamespaceAccessible
+type StatusReportingScope string
+
+const (
+	// StatusReportingScopeClusterScopeOnly keeps the status on the placement alone.
+	StatusReportingScopeClusterScopeOnly StatusReportingScope = "ClusterScopeOnly"
+	// StatusReportingScopeNamespaceAccessible also copies the status into the namespace that is placed.
+	StatusReportingScopeNamespaceAccessible StatusReportingScope = "NamespaceAccessible"
+)
+
+// ResourceSelectorTerm matches objects of one kind on the hub: one by name, some by labels, or, with neither, all.
+// The order of its fields is part of the wire: the override hash is taken over its JSON form.
+type ResourceSelectorTerm struct {
+	// Group is the API group of the objects; empty for core Kubernetes objects.
+	// +required
+	Group string `json:"group"`
+
+	// Version is the API version of the objects, without the group.
+	// +required
+	Version string `json:"version"`
+
+	// Kind is the kind of the objects. A ClusterResourcePlacement selects cluster-scoped kinds, and namespaced ones only
+	// beside a namespace selector of scope NamespaceWithResourceSelectors; a ResourcePlacement selects namespaced kinds.
+	// +required
+	Kind string `json:"kind"`
+
+	// Name is the exact name of the one object to match. It excludes labelSelector.
+	// +optional
+	Name string `json:"name,omitempty"`
+
+	// LabelSelector matches objects by their labels. It excludes name.
+	// +optional
+	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
+
+	// SelectionScope says how much of a namespace is matched. It has a meaning only where a ClusterResourcePlacement
+	// selects the core kind Namespace. NamespaceWithResources, the default, takes the namespace and everything in it;
+	// NamespaceOnly takes the namespace object alone; NamespaceWithResourceSelectors takes the namespace, named by name,
+	// and of what is in it the kinds that the placement's other selectors name.
+	// +optional
+	// +kubebuilder:default=NamespaceWithResources
+	SelectionScope SelectionScope `json:"selectionScope,omitempty"`
+}
+
+// SelectionScope says how much of a selected namespace is placed.
+// +kubebuilder:validation:Enum=NamespaceOnly;NamespaceWithResources;NamespaceWithResourceSelectors
+type SelectionScope string
+
+const (
+	// SelectionScopeNamespaceOnly takes the namespace object without what is in it.
+	SelectionScopeNamespaceOnly SelectionScope = "NamespaceOnly"
+	// SelectionScopeNamespaceWithResources takes the namespace and everything in it that can be placed.
+	SelectionScopeNamespaceWithResources SelectionScope = "NamespaceWithResources"
+	// SelectionScopeNamespaceWithResourceSelectors takes the namespace and what the placement's other selectors match in it.
+	SelectionScopeNamespaceWithResourceSelectors SelectionScope = "NamespaceWithResourceSelectors"
+)
+
+// RolloutStrategy says how a change moves over the chosen clusters and how objects are applied there.
+type RolloutStrategy struct {
+	// Type is RollingUpdate, the default, where the hub agent moves clusters to new content within the limits of
+	// rollingUpdate; or External, where nothing moves until an update run moves it. External cannot be left again.
+	// +optional
+	// +kubebuilder:default=RollingUpdate
+	// +kubebuilder:validation:XValidation:rule="!(self != 'External' && oldSelf == 'External')",message="cannot change rollout strategy type from 'External' to other types"
+	Type RolloutStrategyType `json:"type,omitempty"`
+
+	// RollingUpdate holds the limits for type RollingUpdate. With External it must be absent.
+	// +optional
+	RollingUpdate *RollingUpdateConfig `json:"rollingUpdate,omitempty"`
+
+	// ApplyStrategy says how objects are applied on the member clusters.
+	// +optional
+	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
+
+	// DeleteStrategy says what happens on the member clusters when the placement is deleted. It is stored but not acted
+	// upon: placed objects are always removed.
+	// +optional
+	// +flagship:not-in=v1
+	DeleteStrategy *DeleteStrategy `json:"deleteStrategy,omitempty"`
+
+	// ReportBackStrategy says whether the status of placed objects is carried back to the hub.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="(self == null) || (self.type == 'Mirror' ? size(self.destination) != 0 : true)",message="when reportBackStrategy.type is 'Mirror', a destination must be specified"
+	// +flagship:not-in=v1
+	ReportBackStrategy *ReportBackStrategy `json:"reportBackStrategy,omitempty"`
+}
+
+// RolloutStrategyType says who moves clusters to new content.
+// +kubebuilder:validation:Enum=RollingUpdate;External
+type RolloutStrategyType string
+
+const (
+	// RolloutStrategyTypeRollingUpdate lets the hub agent move clusters, within the limits of the placement.
+	RolloutStrategyTypeRollingUpdate RolloutStrategyType = "RollingUpdate"
+	// RolloutStrategyTypeExternal leaves moving clusters to update runs.
+	RolloutStrategyTypeExternal RolloutStrategyType = "External"
+)
+
+// RollingUpdateConfig limits how many clusters change at once. Shares are of the number of clusters the placement wants:
+// numberOfClusters for PickN, the length of clusterNames for PickFixed, the clusters chosen at present for PickAll.
+type RollingUpdateConfig struct {
+	// MaxUnavailable is how many of the wanted clusters may lack available objects because of a change: a number from 0,
+	// or a share from 0% to 100%, rounded up. The default is 25%.
+	// +optional
+	// +kubebuilder:default="25%"
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:Pattern="^((100|[0-9]{1,2})%|[0-9]+)$"
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
+
+	// MaxSurge is on how many clusters beyond the wanted number objects may be placed while clusters are exchanged: a
+	// number from 0, or a share from 0% to 100%, rounded up. The default is 25%.
+	// +optional
+	// +kubebuilder:default="25%"
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:Pattern="^((100|[0-9]{1,2})%|[0-9]+)$"
+	MaxSurge *intstr.IntOrString `json:"maxSurge,omitempty"`
+
+	// UnavailablePeriodSeconds is how long, in seconds from 0, an applied object whose availability cannot be observed is
+	// waited for before it counts as available. The default is 60.
+	// +optional
+	// +kubebuilder:default=60
+	// +kubebuilder:validation:Minimum=0
+	UnavailablePeriodSeconds *int `json:"unavailablePeriodSeconds,omitempty"`
+}
+
+// ApplyStrategy says how objects are applied on a member cluster and what happens to objects found there.
+type ApplyStrategy struct {
+	// ComparisonOption says which fields a drift or a difference is looked for in: PartialComparison, the default, in
+	// those that the hub's manifest sets; FullComparison in all.
+	// +optional
+	// +kubebuilder:default=PartialComparison
+	ComparisonOption ComparisonOption `json:"comparisonOption,omitempty"`
+
+	// WhenToApply is Always, the default, which overwrites changes made on the member cluster; or IfNotDrifted, which
+	// leaves an object that was changed there alone and reports it.
+	// +optional
+	// +kubebuilder:default=Always
+	WhenToApply WhenToApply `json:"whenToApply,omitempty"`
+
+	// Type is ClientSideApply, the default: a three-way merge with what was applied last; ServerSideApply: the member's
+	// API server merges by field ownership; or ReportDiff: nothing is changed on the member and the differences are
+	// reported.
+	// +optional
+	// +kubebuilder:default=ClientSideApply
+	Type ApplyStrategyType `json:"type,omitempty"`
+
+	// AllowCoOwnership lets the placement apply objects that have other owner references too. By default it is false,
+	// and such an object is not taken over.
+	// +optional
+	AllowCoOwnership bool `json:"allowCoOwnership,omitempty"`
+
+	// ServerSideApplyConfig is for type ServerSideApply only.
+	// +optional
+	ServerSideApplyConfig *ServerSideApplyConfig `json:"serverSideApplyConfig,omitempty"`
+
+	// WhenToTakeOver says what happens to an object that was on the member cluster before: Always, the default, takes it
+	// over; IfNoDiff takes it over only if it equals the manifest (see comparisonOption); Never leaves it and reports a
+	// failure.
+	// +optional
+	// +kubebuilder:default=Always
+	WhenToTakeOver WhenToTakeOver `json:"whenToTakeOver,omitempty"`
+}
+
+// ComparisonOption says in which fields drifts and differences are looked for.
+// +kubebuilder:validation:Enum=PartialComparison;FullComparison
+type ComparisonOption string
+
+const (
+	// ComparisonOptionPartialComparison looks at the fields that the hub's manifest sets.
+	ComparisonOptionPartialComparison ComparisonOption = "PartialComparison"
+	// ComparisonOptionFullComparison looks at every field.
+	ComparisonOptionFullComparison ComparisonOption = "FullComparison"
+)
+
+// WhenToApply says whether objects that were changed on the member cluster are overwritten.
+// +kubebuilder:validation:Enum=Always;IfNotDrifted
+type WhenToApply string
+
+const (
+	// WhenToApplyAlways overwrites changes made on the member cluster.
+	WhenToApplyAlways WhenToApply = "Always"
+	// WhenToApplyIfNotDrifted leaves an object that was changed on the member cluster alone.
+	WhenToApplyIfNotDrifted WhenToApply = "IfNotDrifted"
+)
+
+// ApplyStrategyType is the way objects are applied.
+// +kubebuilder:validation:Enum=ClientSideApply;ServerSideApply;ReportDiff
+type ApplyStrategyType string
+
+const (
+	// ApplyStrategyTypeClientSideApply merges the manifest, what was applied last and the object, in the agent.
+	ApplyStrategyTypeClientSideApply ApplyStrategyType = "ClientSideApply"
+	// ApplyStrategyTypeServerSideApply lets the member's API server merge by field ownership.
+	ApplyStrategyTypeServerSideApply ApplyStrategyType = "ServerSideApply"
+	// ApplyStrategyTypeReportDiff changes nothing and reports differences.
+	ApplyStrategyTypeReportDiff ApplyStrategyType = "ReportDiff"
+)
+
+// WhenToTakeOver says what happens to objects that were on the member cluster before the placement came.
+// +kubebuilder:validation:Enum=Always;IfNoDiff;Never
+type WhenToTakeOver string
+
+const (
+	// WhenToTakeOverAlways takes them over.
+	WhenToTakeOverAlways WhenToTakeOver = "Always"
+	// WhenToTakeOverIfNoDiff takes over those that equal their manifest.
+	WhenToTakeOverIfNoDiff WhenToTakeOver = "IfNoDiff"
+	// WhenToTakeOverNever takes over none.
+	WhenToTakeOverNever WhenToTakeOver = "Never"
+)
+
+// ServerSideApplyConfig holds the choices for server-side apply.
+type ServerSideApplyConfig struct {
+	// ForceConflicts takes fields over from other field managers instead of failing on a conflict. By default it is false.
+	// +optional
+	ForceConflicts bool `json:"force"`
+}
+
+// DeleteStrategy says what becomes of placed objects when their placement is deleted.
+type DeleteStrategy struct {
+	// PropagationPolicy is Delete, the default, or Abandon. It is stored but not acted upon: placed objects are always
+	// removed.
+	// +optional
+	// +kubebuilder:default=Delete
+	PropagationPolicy DeletePropagationPolicy `json:"propagationPolicy,omitempty"`
+}
+
+// DeletePropagationPolicy says whether placed objects go with their placement.
+// +kubebuilder:validation:Enum=Abandon;Delete
+type DeletePropagationPolicy string
+
+const (
+	// DeletePropagationPolicyAbandon leaves placed objects on the member clusters.
+	DeletePropagationPolicyAbandon DeletePropagationPolicy = "Abandon"
+	// DeletePropagationPolicyDelete removes placed objects from the member clusters.
+	DeletePropagationPolicyDelete DeletePropagationPolicy = "Delete"
+)
+
+// ReportBackStrategy says whether, and to where, the status of placed objects is carried back.
+type ReportBackStrategy struct {
+	// Type is Disabled, the default: no status is carried back; or Mirror: it is copied to the destination.
+	// +required
+	// +kubebuilder:default=Disabled
+	Type ReportBackType `json:"type"`
+
+	// Destination is where status goes with type Mirror, which requires it: OriginalResource, the object on the hub,
+	// for placements of type PickFixed with one name or PickN with one cluster; or WorkAPI, the status of the Work.
+	// +optional
+	Destination *ReportBackDestination `json:"destination,omitempty"`
+}
+
+// ReportBackType says whether the status of placed objects is carried back.
+// +kubebuilder:validation:Enum=Disabled;Mirror
+type ReportBackType string
+
+const (
+	// ReportBackTypeDisabled carries no status back.
+	ReportBackTypeDisabled ReportBackType = "Disabled"
+	// ReportBackTypeMirror copies status to the destination.
+	ReportBackTypeMirror ReportBackType = "Mirror"
+)
+
+// ReportBackDestination says where mirrored status goes.
+// +kubebuilder:validation:Enum=OriginalResource;WorkAPI
+type ReportBackDestination string
+
+const (
+	// ReportBackDestinationOriginalResource is the object on the hub.
+	ReportBackDestinationOriginalResource ReportBackDestination = "OriginalResource"
+	// ReportBackDestinationWorkAPI is the status of the Work that carries the object.
+	ReportBackDestinationWorkAPI ReportBackDestination = "WorkAPI"
+)

@@ -1,0 +1,502 @@
+package v1beta1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+func init() {
+	register(
+		&ClusterStagedUpdateRun{}, &ClusterStagedUpdateRunList{},
+		&StagedUpdateRun{}, &StagedUpdateRunList{},
+		&ClusterStagedUpdateStrategy{}, &ClusterStagedUpdateStrategyList{},
+		&StagedUpdateStrategy{}, &StagedUpdateStrategyList{},
+		&ClusterApprovalRequest{}, &ClusterApprovalRequestList{},
+		&ApprovalRequest{}, &ApprovalRequestList{},
+	)
+}
+
+// ClusterStagedUpdateRun releases one version of the resources of a ClusterResourcePlacement, stage by stage. The
+// placement must have a rollout strategy of type External.
+// +flagship:versions=v1,v1alpha1
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Cluster,shortName=csur,categories={fleet,fleet-placement}
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:JSONPath=`.spec.placementName`,name="Placement",type=string
+// +kubebuilder:printcolumn:JSONPath=`.spec.resourceSnapshotIndex`,name="Resource-Snapshot-Index",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.policySnapshotIndexUsed`,name="Policy-Snapshot-Index",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Initialized")].status`,name="Initialized",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Progressing")].status`,name="Progressing",type=string
+// +flagship:previous-not-in=v1alpha1
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Succeeded")].status`,name="Succeeded",type=string
+// +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
+// +kubebuilder:printcolumn:JSONPath=`.spec.stagedRolloutStrategyName`,name="Strategy",type=string,priority=1
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) < 64",message="metadata.name max length is 63"
+// +flagship:previous-not-in=v1alpha1
+// +flagship:only-in=v1alpha1 +kubebuilder:validation:XValidation:rule="size(self.metadata.name) < 128",message="metadata.name max length is 127"
+type ClusterStagedUpdateRun struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata. The name has at most 63 characters.
+	// +flagship:previous-not-in=v1alpha1
+	// +flagship:only-in=v1alpha1 Standard object metadata. The name has at most 127 characters.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says what to release and how. The user writes it.
+	// +required
+	Spec UpdateRunSpec `json:"spec"`
+
+	// Status is the plan and how far it has come. The hub agent writes it.
+	// +optional
+	Status UpdateRunStatus `json:"status,omitempty"`
+}
+
+// ClusterStagedUpdateRunList is a list of ClusterStagedUpdateRuns.
+// +kubebuilder:object:root=true
+type ClusterStagedUpdateRunList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []ClusterStagedUpdateRun `json:"items"`
+}
+
+// StagedUpdateRun releases one version of the resources of a ResourcePlacement of its own namespace, stage by stage. The
+// placement must have a rollout strategy of type External.
+// +flagship:versions=v1
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Namespaced,shortName=sur,categories={fleet,fleet-placement}
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:JSONPath=`.spec.placementName`,name="Placement",type=string
+// +kubebuilder:printcolumn:JSONPath=`.spec.resourceSnapshotIndex`,name="Resource-Snapshot-Index",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.policySnapshotIndexUsed`,name="Policy-Snapshot-Index",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Initialized")].status`,name="Initialized",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Progressing")].status`,name="Progressing",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Succeeded")].status`,name="Succeeded",type=string
+// +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
+// +kubebuilder:printcolumn:JSONPath=`.spec.stagedRolloutStrategyName`,name="Strategy",type=string,priority=1
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) < 64",message="metadata.name max length is 63"
+type StagedUpdateRun struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata. The name has at most 63 characters.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says what to release and how. The user writes it.
+	// +required
+	Spec UpdateRunSpec `json:"spec"`
+
+	// Status is the plan and how far it has come. The hub agent writes it.
+	// +optional
+	Status UpdateRunStatus `json:"status,omitempty"`
+}
+
+// StagedUpdateRunList is a list of StagedUpdateRuns.
+// +kubebuilder:object:root=true
+type StagedUpdateRunList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []StagedUpdateRun `json:"items"`
+}
+
+// UpdateRunSpec says what to release and how.
+// +kubebuilder:validation:XValidation:rule="!(has(oldSelf.state) && oldSelf.state == 'Initialize' && self.state == 'Stop')",message="invalid state transition: cannot transition from Initialize to Stop"
+// +flagship:previous-not-in=v1alpha1
+// +kubebuilder:validation:XValidation:rule="!(has(oldSelf.state) && oldSelf.state == 'Run' && self.state == 'Initialize')",message="invalid state transition: cannot transition from Run to Initialize"
+// +flagship:previous-not-in=v1alpha1
+// +kubebuilder:validation:XValidation:rule="!(has(oldSelf.state) && oldSelf.state == 'Stop' && self.state == 'Initialize')",message="invalid state transition: cannot transition from Stop to Initialize"
+// +flagship:previous-not-in=v1alpha1
+// +flagship:only-in=v1alpha1 +kubebuilder:validation:XValidation:rule="self == oldSelf",message="The spec field is immutable"
+type UpdateRunSpec struct {
+	// PlacementName is the placement to release, at most 255 characters: a ClusterResourcePlacement for a cluster-scoped
+	// run, a ResourcePlacement of the run's namespace for a namespaced one. It cannot be changed.
+	// +required
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="placementName is immutable"
+	// +flagship:previous-not-in=v1alpha1
+	PlacementName string `json:"placementName"`
+
+	// ResourceSnapshotIndex is the index, a decimal number from 0, of the resource snapshot to release. An older index
+	// rolls the placement back. When it is empty the run releases the resources as they are when it is initialised. It
+	// cannot be changed.
+	// +optional
+	// +flagship:previous-not-in=v1alpha1
+	// +flagship:only-in=v1alpha1 +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="resourceSnapshotIndex is immutable"
+	// +flagship:previous-not-in=v1alpha1
+	ResourceSnapshotIndex string `json:"resourceSnapshotIndex"`
+
+	// StagedUpdateStrategyName is the update strategy to follow, a ClusterStagedUpdateStrategy for a cluster-scoped run, a
+	// StagedUpdateStrategy of the run's namespace for a namespaced one. It cannot be changed.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="stagedRolloutStrategyName is immutable"
+	// +flagship:previous-not-in=v1alpha1
+	StagedUpdateStrategyName string `json:"stagedRolloutStrategyName"`
+
+	// State is what the run is to do. Initialize works the plan out and waits; Run carries it out; Stop lets the clusters
+	// in progress finish and starts no more. Run and Stop may alternate; there is no way back to Initialize, and none
+	// from Initialize to Stop. Defaults to Initialize.
+	// +optional
+	// +kubebuilder:default=Initialize
+	// +flagship:not-in=v1alpha1
+	State UpdateRunState `json:"state,omitempty"`
+}
+
+// UpdateRunState is what an update run is to do.
+// +kubebuilder:validation:Enum=Initialize;Run;Stop
+type UpdateRunState string
+
+const (
+	// UpdateRunInitialize works out stages, clusters and overrides, records them in the status, and waits.
+	UpdateRunInitialize UpdateRunState = "Initialize"
+	// UpdateRunRun carries the plan out.
+	UpdateRunRun UpdateRunState = "Run"
+	// UpdateRunStop lets clusters in progress finish and starts no more; the run can be set to Run again.
+	UpdateRunStop UpdateRunState = "Stop"
+)
+
+// UpdateRunStatus is the plan of a run, fixed when it is initialised, and how far the run has come.
+type UpdateRunStatus struct {
+	// PolicySnapshotIndexUsed is the index of the scheduling policy snapshot that the run was planned from. A run fails when
+	// the placement moves on to another one.
+	// +optional
+	PolicySnapshotIndexUsed string `json:"policySnapshotIndexUsed,omitempty"`
+
+	// PolicyObservedClusterCount is the number of clusters the placement had picked when the run was initialised.
+	// +optional
+	PolicyObservedClusterCount int `json:"policyObservedClusterCount,omitempty"`
+
+	// ResourceSnapshotIndexUsed is the index of the resource snapshot that is released.
+	// +optional
+	// +flagship:not-in=v1alpha1
+	ResourceSnapshotIndexUsed string `json:"resourceSnapshotIndexUsed,omitempty"`
+
+	// ApplyStrategy is the placement's apply strategy, defaults filled in, when the run was initialised. A run fails when
+	// the placement's changes.
+	// +optional
+	ApplyStrategy *ApplyStrategy `json:"appliedStrategy,omitempty"`
+
+	// UpdateStrategySnapshot is the update strategy when the run was initialised.
+	// +optional
+	UpdateStrategySnapshot *UpdateStrategySpec `json:"stagedUpdateStrategySnapshot,omitempty"`
+
+	// StagesStatus is the progress of each stage, in the order of the strategy.
+	// +optional
+	StagesStatus []StageUpdatingStatus `json:"stagesStatus,omitempty"`
+
+	// DeletionStageStatus is the progress of the last stage, which removes the placement from clusters that are no longer
+	// picked. It is there even when there are none.
+	// +optional
+	DeletionStageStatus *StageUpdatingStatus `json:"deletionStageStatus,omitempty"`
+
+	// Conditions are Initialized, Progressing and Succeeded.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// ClusterStagedUpdateStrategy is a list of stages that ClusterStagedUpdateRuns follow.
+// +flagship:versions=v1,v1alpha1
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Cluster,shortName=csus,categories={fleet,fleet-placement}
+// +kubebuilder:subresource:status
+type ClusterStagedUpdateStrategy struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec lists the stages. The user writes it; a run that has been initialised goes on with its own copy.
+	// +required
+	Spec UpdateStrategySpec `json:"spec"`
+}
+
+// ClusterStagedUpdateStrategyList is a list of ClusterStagedUpdateStrategys.
+// +kubebuilder:object:root=true
+type ClusterStagedUpdateStrategyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []ClusterStagedUpdateStrategy `json:"items"`
+}
+
+// StagedUpdateStrategy is a list of stages that StagedUpdateRuns of the same namespace follow.
+// +flagship:versions=v1
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Namespaced,shortName=sus,categories={fleet,fleet-placement}
+type StagedUpdateStrategy struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec lists the stages. The user writes it; a run that has been initialised goes on with its own copy.
+	// +required
+	Spec UpdateStrategySpec `json:"spec"`
+}
+
+// StagedUpdateStrategyList is a list of StagedUpdateStrategys.
+// +kubebuilder:object:root=true
+type StagedUpdateStrategyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []StagedUpdateStrategy `json:"items"`
+}
+
+// UpdateStrategySpec is a list of stages.
+type UpdateStrategySpec struct {
+	// Stages are passed in order, at most 31 of them. Every cluster the placement has picked must belong to exactly one.
+	// +required
+	// +kubebuilder:validation:MaxItems=31
+	Stages []StageConfig `json:"stages"`
+}
+
+// StageConfig is one stage: its clusters, their order, and what must happen before it begins and before it ends.
+type StageConfig struct {
+	// Name of the stage, at most 63 lower-case letters and digits. No two stages of a strategy should share one.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]+$`
+	Name string `json:"name"`
+
+	// LabelSelector picks the clusters of the stage, among those the placement has picked, by the labels of their
+	// MemberCluster. Without it the stage has no clusters; when it is empty it has all of them.
+	// +optional
+	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
+
+	// SortingLabelKey is a label that every cluster of the stage must have, with a whole number as its value; smaller
+	// numbers go first, and equal ones by cluster name. Without it clusters go by name.
+	// +optional
+	SortingLabelKey *string `json:"sortingLabelKey,omitempty"`
+
+	// MaxConcurrency is how many clusters of the stage may be in progress at once: a number from 1, or a share from 1% to
+	// 100% of the clusters of the stage, rounded down but never below 1. Defaults to 1.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:Pattern=`^(100|[1-9][0-9]?)%$`
+	// +kubebuilder:validation:XValidation:rule="self == null || type(self) != int || self >= 1",message="maxConcurrency must be at least 1"
+	// +flagship:not-in=v1alpha1
+	MaxConcurrency *intstr.IntOrString `json:"maxConcurrency,omitempty"`
+
+	// AfterStageTasks must all be done before the stage ends, once its clusters are updated: at most two, no two of one
+	// type. Their order has no meaning.
+	// +optional
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:XValidation:rule="!self.exists(e, e.type == 'Approval' && has(e.waitTime))",message="AfterStageTaskType is Approval, waitTime is not allowed"
+	// +flagship:previous-not-in=v1alpha1
+	// +kubebuilder:validation:XValidation:rule="!self.exists(e, e.type == 'TimedWait' && !has(e.waitTime))",message="AfterStageTaskType is TimedWait, waitTime is required"
+	// +flagship:previous-not-in=v1alpha1
+	AfterStageTasks []StageTask `json:"afterStageTasks,omitempty"`
+
+	// BeforeStageTasks must be done before the first cluster of the stage is updated: at most one, of type Approval.
+	// +optional
+	// +kubebuilder:validation:MaxItems=1
+	// +kubebuilder:validation:XValidation:rule="!self.exists(e, e.type == 'Approval' && has(e.waitTime))",message="AfterStageTaskType is Approval, waitTime is not allowed"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(e, e.type == 'TimedWait')",message="BeforeStageTaskType cannot be TimedWait"
+	// +flagship:not-in=v1alpha1
+	BeforeStageTasks []StageTask `json:"beforeStageTasks,omitempty"`
+}
+
+// StageTask is something to wait for before a stage begins or ends.
+type StageTask struct {
+	// Type is TimedWait, to let some time pass, or Approval, to wait for somebody's consent.
+	// +required
+	Type StageTaskType `json:"type"`
+
+	// WaitTime is how long a TimedWait lasts, counted from the moment all clusters of the stage are updated: numbers
+	// with the units h, m and s, as in 1h30m, more than zero. Approval takes none.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^(?:(?:0|[1-9][0-9]*)(\.[0-9]+)?(?:s|m|h))+$`
+	// +flagship:previous-not-in=v1alpha1
+	// +flagship:only-in=v1alpha1 +kubebuilder:validation:Pattern=`^(?:0|(?:(?:0|[1-9][0-9]*)(\.[0-9]+)?(?:s|m|h))+)$`
+	// +flagship:type-in=v1alpha1 metav1.Duration
+	WaitTime *metav1.Duration `json:"waitTime,omitempty"`
+}
+
+// StageTaskType is what a stage task waits for.
+// +kubebuilder:validation:Enum=TimedWait;Approval
+type StageTaskType string
+
+const (
+	// StageTaskTimedWait lets some time pass.
+	StageTaskTimedWait StageTaskType = "TimedWait"
+	// StageTaskApproval waits until an approval request is approved.
+	StageTaskApproval StageTaskType = "Approval"
+)
+
+// StageUpdatingStatus is the progress of one stage.
+type StageUpdatingStatus struct {
+	// StageName is the name of the stage. The one that removes clusters is called kubernetes-fleet.io/deleteStage.
+	// +required
+	StageName string `json:"stageName"`
+
+	// Clusters are the clusters of the stage, in the order in which they are updated, fixed when the run is initialised.
+	// The list may be empty but is never null.
+	// +required
+	Clusters []ClusterUpdatingStatus `json:"clusters"`
+
+	// AfterStageTaskStatus is the progress of the tasks at the end of the stage, at most two.
+	// +optional
+	// +kubebuilder:validation:MaxItems=2
+	AfterStageTaskStatus []StageTaskStatus `json:"afterStageTaskStatus,omitempty"`
+
+	// BeforeStageTaskStatus is the progress of the tasks at the beginning of the stage, at most one.
+	// +optional
+	// +kubebuilder:validation:MaxItems=1
+	// +flagship:not-in=v1alpha1
+	BeforeStageTaskStatus []StageTaskStatus `json:"beforeStageTaskStatus,omitempty"`
+
+	// StartTime is when the first cluster of the stage was started, or the stage was skipped. It is absent before.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+
+	// EndTime is when the stage succeeded, failed or was skipped. It is absent before.
+	// +optional
+	EndTime *metav1.Time `json:"endTime,omitempty"`
+
+	// Conditions are Progressing and Succeeded.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// ClusterUpdatingStatus is the progress on one cluster.
+type ClusterUpdatingStatus struct {
+	// ClusterName is the name of the MemberCluster.
+	// +required
+	ClusterName string `json:"clusterName"`
+
+	// ResourceOverrideSnapshots are the ResourceOverrideSnapshots this cluster gets, fixed when the run is initialised.
+	// +optional
+	ResourceOverrideSnapshots []NamespacedName `json:"resourceOverrideSnapshots,omitempty"`
+
+	// ClusterResourceOverrideSnapshots are the names of the ClusterResourceOverrideSnapshots this cluster gets, fixed
+	// when the run is initialised.
+	// +optional
+	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
+
+	// Conditions are Started and Succeeded.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// StageTaskStatus is the progress of one task of a stage.
+type StageTaskStatus struct {
+	// Type is the type of the task.
+	// +required
+	Type StageTaskType `json:"type"`
+
+	// ApprovalRequestName is the approval request the task waits for; only tasks of type Approval have one. It has the scope
+	// and namespace of the run.
+	// +optional
+	ApprovalRequestName string `json:"approvalRequestName,omitempty"`
+
+	// Conditions are WaitTimeElapsed for TimedWait, and ApprovalRequestCreated and ApprovalRequestApproved for Approval.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// ClusterApprovalRequest asks for consent that a ClusterStagedUpdateRun begin or end a stage. The hub agent makes it; the
+// user approves by setting the condition Approved, and cannot take that back once it is accepted.
+// +flagship:versions=v1,v1alpha1
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Cluster,shortName=careq,categories={fleet,fleet-placement}
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:JSONPath=`.spec.parentStageRollout`,name="Update-Run",type=string
+// +kubebuilder:printcolumn:JSONPath=`.spec.targetStage`,name="Stage",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Approved")].status`,name="Approved",type=string
+// +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
+type ClusterApprovalRequest struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata. The name is <run>-before-<stage> or <run>-after-<stage>.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says which run waits at which stage. The hub agent writes it, and it never changes.
+	// +required
+	Spec ApprovalRequestSpec `json:"spec"`
+
+	// Status holds the approval, which the user writes, and its acceptance, which the hub agent writes.
+	// +optional
+	Status ApprovalRequestStatus `json:"status,omitempty"`
+}
+
+// ClusterApprovalRequestList is a list of ClusterApprovalRequests.
+// +kubebuilder:object:root=true
+type ClusterApprovalRequestList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []ClusterApprovalRequest `json:"items"`
+}
+
+// ApprovalRequest asks for consent that a StagedUpdateRun of its namespace begin or end a stage. The hub agent makes it;
+// the user approves by setting the condition Approved, and cannot take that back once it is accepted.
+// +flagship:versions=v1
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Namespaced,shortName=areq,categories={fleet,fleet-placement}
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:JSONPath=`.spec.parentStageRollout`,name="Update-Run",type=string
+// +kubebuilder:printcolumn:JSONPath=`.spec.targetStage`,name="Stage",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Approved")].status`,name="Approved",type=string
+// +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
+type ApprovalRequest struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata. The name is <run>-before-<stage> or <run>-after-<stage>.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says which run waits at which stage. The hub agent writes it, and it never changes.
+	// +required
+	Spec ApprovalRequestSpec `json:"spec"`
+
+	// Status holds the approval, which the user writes, and its acceptance, which the hub agent writes.
+	// +optional
+	Status ApprovalRequestStatus `json:"status,omitempty"`
+}
+
+// ApprovalRequestList is a list of ApprovalRequests.
+// +kubebuilder:object:root=true
+type ApprovalRequestList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []ApprovalRequest `json:"items"`
+}
+
+// ApprovalRequestSpec says which run waits at which stage.
+// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="The spec field is immutable"
+type ApprovalRequestSpec struct {
+	// UpdateRunName is the name of the update run that waits.
+	// +required
+	UpdateRunName string `json:"parentStageRollout"`
+
+	// TargetStage is the name of the stage it waits at.
+	// +required
+	TargetStage string `json:"targetStage"`
+}
+
+// ApprovalRequestStatus holds the approval and its acceptance.
+type ApprovalRequestStatus struct {
+	// Conditions are Approved, which the user sets to True with any reason and with observedGeneration equal to the
+	// generation of the request, and ApprovalAccepted, which the hub agent sets to True when the approval has taken effect.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
