@@ -1,0 +1,124 @@
+// Package contract holds the wire names that hub, members and outside programs share: labels, annotations, finalizers,
+// field managers, object names and their parsers. Everything here is fixed by what runs in the field; changing a value breaks users.
+// It knows no API types, so every other package may import it.
+package contract
+
+// Prefix starts every label, annotation and finalizer that Flagship owns.
+const Prefix = "kubernetes-fleet.io/"
+
+// Labels.
+const (
+	// LabelPlacement names the placement an object belongs to. ResourcePlacements use it too, with their bare name.
+	LabelPlacement = Prefix + "parent-CRP"
+	// LabelPlacementNamespace is on Works of a ResourcePlacement only: the placement's namespace.
+	LabelPlacementNamespace = Prefix + "parent-placement-namespace"
+	// LabelLatest is "true" on exactly one policy snapshot and one resource snapshot group of a placement, "false" on older ones.
+	LabelLatest = Prefix + "is-latest-snapshot"
+	// LabelPolicyIndex and LabelResourceIndex hold a snapshot's decimal index, from 0.
+	LabelPolicyIndex   = Prefix + "policy-index"
+	LabelResourceIndex = Prefix + "resource-index"
+	// LabelOverrideIndex and LabelOverride are on override snapshots: the index and the override's name.
+	LabelOverrideIndex = Prefix + "override-index"
+	LabelOverride      = Prefix + "parent-resource-override"
+	// LabelBinding is on Works: the binding they were made for.
+	LabelBinding = Prefix + "parent-resource-binding"
+	// LabelWorkResourceIndex is on Works: the resource index their content came from.
+	LabelWorkResourceIndex = Prefix + "parent-resource-snapshot-index"
+	// LabelEnvelopeKind, LabelEnvelopeName and LabelEnvelopeNamespace are on Works made from an envelope.
+	LabelEnvelopeKind      = Prefix + "envelope-work"
+	LabelEnvelopeName      = Prefix + "envelope-name"
+	LabelEnvelopeNamespace = Prefix + "envelope-namespace"
+	// LabelFleetResource is "true" on member namespaces of the hub.
+	LabelFleetResource = Prefix + "is-fleet-resource"
+	// LabelMemberName is on every MemberCluster: its own name, so that it can be selected by label.
+	LabelMemberName = Prefix + "member-name"
+)
+
+// Annotations.
+const (
+	// AnnotationGeneration is on policy snapshots: the placement generation they reflect.
+	AnnotationGeneration = Prefix + "CRP-generation"
+	// AnnotationNumberOfClusters is on policy snapshots of PickN placements: the wanted count.
+	AnnotationNumberOfClusters = Prefix + "number-of-clusters"
+	// AnnotationResourceHash is on the master snapshot of a group, and only there: SHA-256 of the whole selection, hex.
+	AnnotationResourceHash = Prefix + "resource-hash"
+	// AnnotationSnapshotCount is on the master: how many snapshots the group has, itself included.
+	AnnotationSnapshotCount = Prefix + "number-of-resource-snapshots"
+	// AnnotationEnvelopeCount is on the master: how many of the selected objects are envelopes.
+	AnnotationEnvelopeCount = Prefix + "number-of-enveloped-object"
+	// AnnotationSubindex is on every snapshot of a group but the master: decimal, from 0.
+	AnnotationSubindex = Prefix + "subindex-of-resource-snapshot"
+	// AnnotationCandidateTime is on a master whose successor waits for its batching window: when the change was first seen, RFC 3339.
+	AnnotationCandidateTime = Prefix + "next-resource-snapshot-candidate-detection-time"
+	// AnnotationPreviousState is on Unscheduled bindings: the state to return to if their cluster is picked again.
+	AnnotationPreviousState = Prefix + "previous-binding-state"
+	// AnnotationWorkSnapshot is on Works: the resource snapshot their content came from, as the binding names it.
+	AnnotationWorkSnapshot = Prefix + "parent-resource-snapshot-name"
+	// AnnotationOverrideHash and AnnotationClusterOverrideHash are on Works: hashes of the binding's two override lists.
+	AnnotationOverrideHash        = Prefix + "parent-resource-override-snapshot-hash"
+	AnnotationClusterOverrideHash = Prefix + "parent-cluster-resource-override-snapshot-hash"
+	// AnnotationSpecHash is on applied objects: SHA-256 of the manifest that was applied, hex.
+	AnnotationSpecHash = Prefix + "spec-hash"
+	// AnnotationLastApplied is on objects applied client-side: the manifest that was applied, JSON; empty when it was too large.
+	AnnotationLastApplied = Prefix + "last-applied-configuration"
+	// AnnotationIntended is on AppliedWorks: identifiers, as JSON, of what the agent was about to apply when it created the ledger,
+	// before any of it was recorded in the ledger's status.
+	AnnotationIntended = Prefix + "intended-resources"
+)
+
+// Annotations of other programs that are not carried to members.
+const (
+	AnnotationKubectlLastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+	AnnotationDeploymentRevision = "deployment.kubernetes.io/revision"
+)
+
+// Finalizers.
+const (
+	// FinalizerPlacement holds a placement until its snapshots are gone.
+	FinalizerPlacement = Prefix + "crp-cleanup"
+	// FinalizerScheduler holds a placement until its bindings are deleted.
+	FinalizerScheduler = Prefix + "scheduler-cleanup"
+	// FinalizerBinding holds a binding until the scheduler has seen its deletion.
+	FinalizerBinding = Prefix + "scheduler-crb-cleanup"
+	// FinalizerWork holds a binding until its Works are gone, and a Work until the member has removed what it applied.
+	FinalizerWork = Prefix + "work-cleanup"
+	// FinalizerOverride holds an override until its snapshots are gone.
+	FinalizerOverride = Prefix + "override-cleanup"
+	// FinalizerMemberCluster holds a MemberCluster until the member has left.
+	FinalizerMemberCluster = Prefix + "membercluster-finalizer"
+)
+
+// Field managers.
+const (
+	// ManagerMember is the field manager of everything a member agent applies.
+	ManagerMember = "work-api-agent"
+	// ManagerHub is the field manager of the hub agent.
+	ManagerHub = "flagship-hub-agent"
+)
+
+// Namespaces.
+const (
+	// NamespaceSystem holds the agents and their helpers on hub and members.
+	NamespaceSystem = "fleet-system"
+	// namespaceMember starts the name of a member's namespace on the hub.
+	namespaceMember = "fleet-member-"
+)
+
+// Properties of member clusters.
+const (
+	// PropertyNodeCount is how many nodes a member has.
+	PropertyNodeCount = Prefix + "node-count"
+	// PropertyResourcePrefix starts the names of properties that are read from a member's resource usage:
+	// <prefix><total|allocatable|available>-<resource>.
+	PropertyResourcePrefix = "resources." + Prefix
+)
+
+// Texts that stand for a value in details.
+const (
+	// TextRedacted replaces the contents of Secrets.
+	TextRedacted = "(redacted for security reasons)"
+	// TextWholeObject is the hub's value at path "/" when a member lacks an object.
+	TextWholeObject = "(the whole object)"
+	// TextOmitted replaces values dropped to make a status fit.
+	TextOmitted = "(omitted)"
+)

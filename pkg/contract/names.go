@@ -1,0 +1,100 @@
+package contract
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// MemberNamespace is the namespace on the hub that belongs to member.
+func MemberNamespace(member string) string { return namespaceMember + member }
+
+// MemberOf is the inverse of MemberNamespace; ok is false for any other namespace.
+func MemberOf(namespace string) (member string, ok bool) {
+	member, ok = strings.CutPrefix(namespace, namespaceMember)
+	return member, ok && member != ""
+}
+
+// RoleName is the member's Role in its namespace on the hub.
+func RoleName(member string) string { return "fleet-role-" + member }
+
+// RoleBindingName is the RoleBinding beside it.
+func RoleBindingName(member string) string { return "fleet-rolebinding-" + member }
+
+// PolicySnapshotName is the name of a placement's policy snapshot index.
+func PolicySnapshotName(placement string, index int) string {
+	return placement + "-" + strconv.Itoa(index)
+}
+
+// MasterSnapshotName is the name of the first snapshot of a placement's resource group index.
+func MasterSnapshotName(placement string, index int) string {
+	return fmt.Sprintf("%s-%d-snapshot", placement, index)
+}
+
+// SubSnapshotName is the name of a further snapshot of the group; sub counts from 0.
+func SubSnapshotName(placement string, index, sub int) string {
+	return fmt.Sprintf("%s-%d-%d", placement, index, sub)
+}
+
+// The longest pieces of placement and cluster name that a binding's name keeps, so that the whole is a DNS-1123 label of at most 63.
+const (
+	bindingPlacementLength = 26
+	bindingClusterLength   = 27
+)
+
+// BindingName is <placement>-<cluster>-<8 characters>, each name cut to what fits. The last part is derived from seed, so that
+// deciding the same thing twice makes the same name and the second create fails instead of making a twin.
+func BindingName(placement, cluster, seed string) string {
+	sum := sha256.Sum256([]byte(seed))
+	return cut(placement, bindingPlacementLength) + "-" + cut(cluster, bindingClusterLength) + "-" + hex.EncodeToString(sum[:4])
+}
+
+// cut shortens s and keeps it usable inside a DNS label: dots become dashes, and it does not end in a dash.
+func cut(s string, n int) string {
+	s = strings.ReplaceAll(s, ".", "-")
+	if len(s) > n {
+		s = s[:n]
+	}
+	return strings.TrimRight(s, "-")
+}
+
+// WorkBase is what the names of a placement's Works begin with: the name, or <namespace>.<name>.
+func WorkBase(namespace, placement string) string {
+	if namespace == "" {
+		return placement
+	}
+	return namespace + "." + placement
+}
+
+// WorkName is the Work of a group's master snapshot (sub < 0) or of its further snapshot sub.
+func WorkName(base string, sub int) string {
+	if sub < 0 {
+		return base + "-work"
+	}
+	return base + "-" + strconv.Itoa(sub)
+}
+
+// EnvelopeWorkName is the Work of one envelope; work is the name of the Work of the snapshot that holds the envelope.
+func EnvelopeWorkName(work, kind, namespace, name string) string {
+	sum := sha256.Sum256([]byte(kind + "/" + namespace + "/" + name))
+	return work + "-envelope-" + hex.EncodeToString(sum[:8])
+}
+
+// ReservedNamespace says whether a namespace is never propagated and never a user's: fleet-* and kube-*.
+func ReservedNamespace(name string) bool {
+	return strings.HasPrefix(name, "fleet-") || strings.HasPrefix(name, "kube-")
+}
+
+// Hash is the lower-case hex SHA-256 of v's JSON, the form of every hash on the wire. A nil v hashes as null.
+// It fails only for values that JSON cannot hold.
+func Hash(v any) (string, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("hash %T: %w", v, err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
+}

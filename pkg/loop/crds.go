@@ -1,0 +1,111 @@
+package loop
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+var crds = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+
+// AwaitCRDs returns when every named CustomResourceDefinition ("works.placement.kubernetes-fleet.io") is established on the cluster of
+// cfg. It watches, so that it goes on in the moment the last one appears, and keeps the gate "crds" closed with what is missing.
+// A cluster that cannot be reached yet is waited for in the same way. It fails only when ctx ends.
+func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...string) error {
+	missing := sets.New(names...)
+	const gate = "crds"
+	waiting := func() {
+		gates.Close(gate, "not established on "+cfg.Host+": "+strings.Join(sets.List(missing), ", "))
+	}
+	waiting()
+	defer gates.Open(gate)
+
+	client, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		return fmt.Errorf("make a client for CRDs: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events := make(chan watch.Event)
+	informer := dynamicinformer.NewFilteredDynamicInformer(client, crds, "", 0, cache.Indexers{}, nil).Informer()
+	if err := informer.SetTransform(onlyEstablished); err != nil {
+		return fmt.Errorf("watch CRDs: %w", err)
+	}
+	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *cache.Reflector, err error) {
+		if ctx.Err() == nil {
+			gates.Close(gate, "cannot be read on "+cfg.Host+": "+err.Error())
+		}
+		cache.DefaultWatchErrorHandler(ctx, r, err)
+	}); err != nil {
+		return fmt.Errorf("watch CRDs: %w", err)
+	}
+	send := func(kind watch.EventType) func(any) {
+		return func(obj any) {
+			if u, ok := obj.(*unstructured.Unstructured); ok {
+				select {
+				case events <- watch.Event{Type: kind, Object: u}:
+				case <-ctx.Done():
+				}
+			}
+		}
+	}
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    send(watch.Added),
+		UpdateFunc: func(_, obj any) { send(watch.Modified)(obj) },
+	}); err != nil {
+		return fmt.Errorf("watch CRDs: %w", err)
+	}
+	go informer.RunWithContext(ctx)
+
+	log := ctrl.LoggerFrom(ctx)
+	for missing.Len() > 0 {
+		select {
+		case event := <-events:
+			crd := event.Object.(*unstructured.Unstructured)
+			if established, _, _ := unstructured.NestedBool(crd.Object, "established"); established && missing.Has(crd.GetName()) {
+				missing.Delete(crd.GetName())
+				log.V(1).Info("CRD is established", "object", crd.GetName(), "missing", missing.Len())
+			}
+			waiting()
+		case <-ctx.Done():
+			return fmt.Errorf("wait for CRDs %s: %w", strings.Join(slices.Sorted(maps.Keys(missing)), ", "), ctx.Err())
+		}
+	}
+	return nil
+}
+
+// onlyEstablished shrinks a CRD to its name and whether it is served: schemas are large, and nobody here reads them.
+func onlyEstablished(obj any) (any, error) {
+	crd, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return obj, nil
+	}
+	if _, done := crd.Object["established"]; done {
+		return obj, nil // informers may hand the same object in twice
+	}
+	established := false
+	conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
+	for _, c := range conditions {
+		if condition, ok := c.(map[string]any); ok && condition["type"] == "Established" {
+			established = condition["status"] == "True"
+		}
+	}
+	small := &unstructured.Unstructured{Object: map[string]any{"established": established}}
+	small.SetGroupVersionKind(crd.GroupVersionKind())
+	small.SetName(crd.GetName())
+	small.SetUID(crd.GetUID())
+	small.SetResourceVersion(crd.GetResourceVersion())
+	return small, nil
+}

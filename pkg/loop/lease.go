@@ -1,0 +1,31 @@
+package loop
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// Identity is a name for this process among those that may lead: the host's, and something no other process has.
+func Identity() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("make a name for the lease's holder: %w", err)
+	}
+	return host + "_" + string(uuid.NewUUID()), nil
+}
+
+// Lease makes a view on a lease by which one of several processes leads. It has no recorder: one would write an event at each start,
+// and a restart is to write nothing but the lease itself.
+func Lease(cfg *rest.Config, namespace, name, identity string, renewDeadline time.Duration) (resourcelock.Interface, error) {
+	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, name,
+		resourcelock.ResourceLockConfig{Identity: identity}, cfg, renewDeadline)
+	if err != nil {
+		return nil, fmt.Errorf("set up lease %s/%s: %w", namespace, name, err)
+	}
+	return lock, nil
+}

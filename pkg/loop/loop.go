@@ -1,0 +1,99 @@
+// Package loop is what every agent shares: controller settings, one way to requeue a conflict, status writes that happen only when
+// something changed, and parallel work that does not stop at the first failure. It decides nothing about the fleet.
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+const (
+	// retryFirst and retryMost bound the wait before a failed object is tried again. They are per object: no bucket is
+	// shared, so one failing placement never slows another.
+	retryFirst = 5 * time.Millisecond
+	retryMost  = time.Minute
+	// conflictWait lets the cache see the write that won. The event of that write usually comes first and ends the wait.
+	conflictWait = 10 * time.Millisecond
+)
+
+// Options are the settings of every controller: workers at once, a retry limiter of its own, panics recovered and counted,
+// and controller-runtime's priority queue, which puts new events before the initial list.
+func Options(workers int) controller.Options {
+	return controller.Options{
+		MaxConcurrentReconciles: workers,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryMost),
+	}
+}
+
+// Settle wraps a reconciler so that losing a race (a conflict, or an object that already exists) is not an error: the object is
+// looked at again as soon as the cache can have caught up, without back-off and without a line in the log.
+func Settle(r reconcile.Reconciler) reconcile.Reconciler {
+	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+		result, err := r.Reconcile(ctx, req)
+		if err != nil && lostRace(err) {
+			return ctrl.Result{RequeueAfter: conflictWait}, nil
+		}
+		return result, err
+	})
+}
+
+// lostRace says whether err consists of nothing but lost races. Anything else among joined errors must be seen.
+func lostRace(err error) bool {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range many.Unwrap() {
+			if !lostRace(e) {
+				return false
+			}
+		}
+		return true
+	}
+	if one := errors.Unwrap(err); one != nil {
+		return lostRace(one)
+	}
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)
+}
+
+// Each calls do for every item, at most workers at once, and returns all errors joined. It goes on after a failure, because one
+// bad object must not stop the rest, and stops early only when ctx ends.
+func Each[T any](ctx context.Context, workers int, items []T, do func(context.Context, T) error) error {
+	errs := make([]error, len(items))
+	slots := make(chan struct{}, max(1, workers))
+	var running sync.WaitGroup
+	for i, item := range items {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			running.Wait()
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+		running.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = do(ctx, item)
+		})
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
+
+// WriteStatus updates obj's status if it differs from that of before, an unchanged copy of the object as it was read, and says
+// whether it wrote. The write carries the resourceVersion that was read: a conflict means somebody else's news must be read first.
+func WriteStatus(ctx context.Context, c client.StatusClient, before, obj client.Object) (bool, error) {
+	if equality.Semantic.DeepEqual(before, obj) {
+		return false, nil
+	}
+	if err := c.Status().Update(ctx, obj); err != nil {
+		return false, fmt.Errorf("write status of %T %s: %w", obj, client.ObjectKeyFromObject(obj), err)
+	}
+	return true, nil
+}

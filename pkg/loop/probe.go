@@ -1,0 +1,80 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+)
+
+// Gates are what an agent still waits for before it can do its work. Its readiness probe fails while any is closed and says why, so
+// that "kubectl describe pod" or curl answers what is missing. The zero value has no closed gate.
+type Gates struct {
+	mu     sync.Mutex
+	closed map[string]string
+}
+
+// Close makes the agent unready until Open is called for the same name. why is a phrase for the user: "CRD works.… is not installed".
+func (g *Gates) Close(name, why string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed == nil {
+		g.closed = map[string]string{}
+	}
+	g.closed[name] = why
+}
+
+// Open says that name is no longer waited for.
+func (g *Gates) Open(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.closed, name)
+}
+
+// Waiting returns nil when nothing is waited for, else an error that names every closed gate.
+func (g *Gates) Waiting() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.closed) == 0 {
+		return nil
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(g.closed)) {
+		parts = append(parts, name+": "+g.closed[name])
+	}
+	return errors.New("waiting for " + strings.Join(parts, "; "))
+}
+
+// ServeProbes answers /healthz always and /readyz while no gate is closed, on addr ("" or "0": not at all), until ctx ends.
+// It listens before it returns, so that an address in use is an error at start. It serves from the first moment of the process,
+// unlike a manager's probes, which come up only after everything the agent may have to wait for.
+func ServeProbes(ctx context.Context, addr string, gates *Gates) error {
+	if addr == "" || addr == "0" {
+		return nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen for probes on %s: %w; choose another address with --health-probe-bind-address", addr, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/healthz", healthz.CheckHandler{Checker: healthz.Ping})
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := gates.Waiting(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	go func() { _ = server.Serve(listener) }()
+	return nil
+}

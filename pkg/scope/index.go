@@ -1,0 +1,78 @@
+package scope
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// Field indexes of the hub's cache, to be used with client.MatchingFields. Values are keys as Key writes them.
+const (
+	// IndexPlacement finds snapshots, bindings and Works by the placement they belong to.
+	IndexPlacement = "flagship.placement"
+	// IndexCluster finds bindings by the cluster they target (its bare name).
+	IndexCluster = "flagship.cluster"
+	// IndexBinding finds Works by the binding they were made for.
+	IndexBinding = "flagship.binding"
+)
+
+// Key writes a key as the indexes hold it: namespace/name, and /name for a cluster-wide object.
+func Key(key types.NamespacedName) string { return key.Namespace + "/" + key.Name }
+
+// OfPlacement selects what belongs to the placement key.
+func OfPlacement(key types.NamespacedName) client.MatchingFields {
+	return client.MatchingFields{IndexPlacement: Key(key)}
+}
+
+// OfBinding selects the Works made for the binding key.
+func OfBinding(key types.NamespacedName) client.MatchingFields {
+	return client.MatchingFields{IndexBinding: Key(key)}
+}
+
+// OnCluster selects the bindings that target cluster.
+func OnCluster(cluster string) client.MatchingFields {
+	return client.MatchingFields{IndexCluster: cluster}
+}
+
+// Index registers the field indexes. Call it once, before the cache starts.
+func Index(ctx context.Context, indexer client.FieldIndexer) error {
+	add := func(obj client.Object, field string, values client.IndexerFunc) error {
+		if err := indexer.IndexField(ctx, obj, field, values); err != nil {
+			return fmt.Errorf("index %T by %s: %w", obj, field, err)
+		}
+		return nil
+	}
+	var owned []client.Object
+	owned = append(owned, &v1beta1.Work{})
+	for _, obj := range PolicySnapshots.Both() {
+		owned = append(owned, obj)
+	}
+	for _, obj := range ResourceSnapshots.Both() {
+		owned = append(owned, obj)
+	}
+	for _, obj := range Bindings.Both() {
+		owned = append(owned, obj)
+		if err := add(obj, IndexCluster, func(o client.Object) []string {
+			return []string{o.(v1beta1.BindingObject).GetSpec().TargetCluster}
+		}); err != nil {
+			return err
+		}
+	}
+	for _, obj := range owned {
+		if err := add(obj, IndexPlacement, func(o client.Object) []string { return keys(PlacementOf(o)) }); err != nil {
+			return err
+		}
+	}
+	return add(&v1beta1.Work{}, IndexBinding, func(o client.Object) []string { return keys(BindingOf(o.(*v1beta1.Work))) })
+}
+
+func keys(key types.NamespacedName, ok bool) []string {
+	if !ok {
+		return nil
+	}
+	return []string{Key(key)}
+}

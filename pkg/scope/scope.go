@@ -1,0 +1,119 @@
+// Package scope is the only place that knows that most kinds come in two: a cluster-wide one and a namespaced twin with the same
+// spec and status. Everything else treats a pair by one interface and tells the twins apart by the key: a key without a namespace
+// names the cluster-wide object.
+package scope
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// Kinds pairs the cluster-wide and the namespaced kind of one concept.
+type Kinds[O client.Object] struct {
+	cluster, namespaced         func() O
+	clusterList, namespacedList func() client.ObjectList
+}
+
+// The twins.
+var (
+	Placements = Kinds[v1beta1.PlacementObject]{
+		cluster:        func() v1beta1.PlacementObject { return &v1beta1.ClusterResourcePlacement{} },
+		namespaced:     func() v1beta1.PlacementObject { return &v1beta1.ResourcePlacement{} },
+		clusterList:    func() client.ObjectList { return &v1beta1.ClusterResourcePlacementList{} },
+		namespacedList: func() client.ObjectList { return &v1beta1.ResourcePlacementList{} },
+	}
+	PolicySnapshots = Kinds[v1beta1.PolicySnapshotObject]{
+		cluster:        func() v1beta1.PolicySnapshotObject { return &v1beta1.ClusterSchedulingPolicySnapshot{} },
+		namespaced:     func() v1beta1.PolicySnapshotObject { return &v1beta1.SchedulingPolicySnapshot{} },
+		clusterList:    func() client.ObjectList { return &v1beta1.ClusterSchedulingPolicySnapshotList{} },
+		namespacedList: func() client.ObjectList { return &v1beta1.SchedulingPolicySnapshotList{} },
+	}
+	ResourceSnapshots = Kinds[v1beta1.ResourceSnapshotObject]{
+		cluster:        func() v1beta1.ResourceSnapshotObject { return &v1beta1.ClusterResourceSnapshot{} },
+		namespaced:     func() v1beta1.ResourceSnapshotObject { return &v1beta1.ResourceSnapshot{} },
+		clusterList:    func() client.ObjectList { return &v1beta1.ClusterResourceSnapshotList{} },
+		namespacedList: func() client.ObjectList { return &v1beta1.ResourceSnapshotList{} },
+	}
+	Bindings = Kinds[v1beta1.BindingObject]{
+		cluster:        func() v1beta1.BindingObject { return &v1beta1.ClusterResourceBinding{} },
+		namespaced:     func() v1beta1.BindingObject { return &v1beta1.ResourceBinding{} },
+		clusterList:    func() client.ObjectList { return &v1beta1.ClusterResourceBindingList{} },
+		namespacedList: func() client.ObjectList { return &v1beta1.ResourceBindingList{} },
+	}
+)
+
+// New returns an empty object of the kind key can name: no namespace means cluster-wide.
+func (k Kinds[O]) New(key types.NamespacedName) O {
+	if key.Namespace == "" {
+		return k.cluster()
+	}
+	return k.namespaced()
+}
+
+// Both returns an empty object of each twin, for watches.
+func (k Kinds[O]) Both() []O { return []O{k.cluster(), k.namespaced()} }
+
+// Get reads the object key names. A missing one is an error that apierrors.IsNotFound knows.
+func (k Kinds[O]) Get(ctx context.Context, r client.Reader, key types.NamespacedName) (O, error) {
+	obj := k.New(key)
+	if err := r.Get(ctx, key, obj); err != nil {
+		return obj, fmt.Errorf("get %T %s: %w", obj, key, err)
+	}
+	return obj, nil
+}
+
+// List reads the objects of one scope: those of namespace, or the cluster-wide ones if it is empty.
+// From a cache they are the caller's to change only after a copy when the list was made with client.UnsafeDisableDeepCopy.
+func (k Kinds[O]) List(ctx context.Context, r client.Reader, namespace string, opts ...client.ListOption) ([]O, error) {
+	list := k.clusterList()
+	if namespace != "" {
+		list = k.namespacedList()
+		opts = append(opts, client.InNamespace(namespace))
+	}
+	return k.list(ctx, r, list, opts)
+}
+
+// All reads the objects of both scopes, in every namespace.
+func (k Kinds[O]) All(ctx context.Context, r client.Reader, opts ...client.ListOption) ([]O, error) {
+	wide, err := k.list(ctx, r, k.clusterList(), opts)
+	if err != nil {
+		return nil, err
+	}
+	narrow, err := k.list(ctx, r, k.namespacedList(), opts)
+	if err != nil {
+		return nil, err
+	}
+	return append(wide, narrow...), nil
+}
+
+func (k Kinds[O]) list(ctx context.Context, r client.Reader, list client.ObjectList, opts []client.ListOption) ([]O, error) {
+	if err := r.List(ctx, list, opts...); err != nil {
+		return nil, fmt.Errorf("list %T: %w", list, err)
+	}
+	return list.(interface{ Objects() []O }).Objects(), nil
+}
+
+// PlacementOf returns the key of the placement that a snapshot, binding or Work belongs to. ok is false for an object without the
+// label: it is not ours to touch.
+func PlacementOf(obj client.Object) (key types.NamespacedName, ok bool) {
+	name, ok := obj.GetLabels()[contract.LabelPlacement]
+	if !ok || name == "" {
+		return types.NamespacedName{}, false
+	}
+	if _, isWork := obj.(*v1beta1.Work); isWork {
+		return types.NamespacedName{Namespace: obj.GetLabels()[contract.LabelPlacementNamespace], Name: name}, true
+	}
+	return types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}, true
+}
+
+// BindingOf returns the key of the binding a Work was made for; ok is false for a Work that carries no binding's name.
+func BindingOf(work *v1beta1.Work) (key types.NamespacedName, ok bool) {
+	name, ok := work.Labels[contract.LabelBinding]
+	return types.NamespacedName{Namespace: work.Labels[contract.LabelPlacementNamespace], Name: name}, ok && name != ""
+}
