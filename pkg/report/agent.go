@@ -1,0 +1,98 @@
+package report
+
+import (
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+)
+
+// Inventory is what a member cluster consists of.
+type Inventory struct {
+	// Properties by name.
+	Properties map[v1beta1.PropertyName]string
+	// Usage of nodes, without its time; nil if it is not known.
+	Usage *v1beta1.ResourceUsage
+}
+
+// AgentFacts are what a member agent knows when it reports.
+type AgentFacts struct {
+	// Generation of the InternalMemberCluster that was acted on.
+	Generation int64
+	// Healthy is whether the member's API server says that it is ready.
+	Healthy bool
+	// Inventory replaces what was reported before; nil keeps that.
+	Inventory *Inventory
+}
+
+// AgentJoined is the status of an InternalMemberCluster, which has been old, after its agent has joined: a heartbeat.
+func AgentJoined(old v1beta1.InternalMemberClusterStatus, f AgentFacts, now metav1.Time) v1beta1.InternalMemberClusterStatus {
+	health := yes(f.Generation, v1beta1.ConditionHealthy, v1beta1.ReasonInternalMemberClusterHealthy, "The cluster's API server is ready")
+	if !f.Healthy {
+		health = no(f.Generation, v1beta1.ConditionHealthy, v1beta1.ReasonInternalMemberClusterUnhealthy,
+			"The cluster's API server does not answer /readyz with 200; the member agent's log says what it answers")
+	}
+	status := beat(old, now, health,
+		yes(f.Generation, v1beta1.ConditionJoined, v1beta1.ReasonInternalMemberClusterJoined, "The member agent applies Works"))
+	if f.Inventory != nil {
+		status.Properties = observed(f.Inventory.Properties, now)
+		if f.Inventory.Usage != nil {
+			status.ResourceUsage = *f.Inventory.Usage.DeepCopy()
+			status.ResourceUsage.ObservationTime = now
+		}
+	}
+	return status
+}
+
+// AgentLeft is the status after the agent was asked to leave. left is false if it could not yet.
+func AgentLeft(old v1beta1.InternalMemberClusterStatus, generation int64, left bool, now metav1.Time) v1beta1.InternalMemberClusterStatus {
+	if !left {
+		return beat(old, now, unknown(generation, v1beta1.ConditionJoined, v1beta1.ReasonInternalMemberClusterFailedToLeave,
+			"The member agent could not let go of all its Works and tries again; its log says why"))
+	}
+	return beat(old, now, no(generation, v1beta1.ConditionJoined, v1beta1.ReasonInternalMemberClusterLeft,
+		"The member agent has stopped applying Works; what it applied stays"))
+}
+
+// Agent returns what the agent of a kind has reported, nil if it has not.
+func Agent(status *v1beta1.InternalMemberClusterStatus, kind v1beta1.AgentType) *v1beta1.AgentStatus {
+	i := slices.IndexFunc(status.AgentStatus, func(a v1beta1.AgentStatus) bool { return a.Type == kind })
+	if i < 0 {
+		return nil
+	}
+	return &status.AgentStatus[i]
+}
+
+// beat is old with the member agent's heartbeat at now and conditions of its own, beside those it has of other types. The entries of
+// other agents are theirs.
+func beat(old v1beta1.InternalMemberClusterStatus, now metav1.Time, conditions ...metav1.Condition) v1beta1.InternalMemberClusterStatus {
+	status := *old.DeepCopy()
+	if status.Conditions == nil {
+		status.Conditions = []metav1.Condition{} // the list is required on the wire
+	}
+	agent := Agent(&status, v1beta1.AgentTypeMemberAgent)
+	if agent == nil {
+		status.AgentStatus = append(status.AgentStatus, v1beta1.AgentStatus{Type: v1beta1.AgentTypeMemberAgent})
+		agent = &status.AgentStatus[len(status.AgentStatus)-1]
+	}
+	for _, c := range agent.Conditions {
+		if meta.FindStatusCondition(conditions, c.Type) == nil {
+			conditions = append(conditions, c)
+		}
+	}
+	slices.SortFunc(conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
+	agent.Conditions = merge(agent.Conditions, conditions, now)
+	agent.LastReceivedHeartbeat = now
+	return status
+}
+
+func observed(properties map[v1beta1.PropertyName]string, now metav1.Time) map[v1beta1.PropertyName]v1beta1.PropertyValue {
+	out := make(map[v1beta1.PropertyName]v1beta1.PropertyValue, len(properties))
+	for name, value := range properties {
+		out[name] = v1beta1.PropertyValue{Value: value, ObservationTime: now}
+	}
+	return out
+}

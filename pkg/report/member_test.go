@@ -1,0 +1,66 @@
+package report
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+)
+
+func TestMember(t *testing.T) {
+	const ready, joined = "ReadyToJoin=True/MemberClusterReadyToJoin@3", "Joined=True/MemberClusterJoined@3"
+	collected := said(9, "NamespaceCollectionSucceeded", true, "Succeeded")
+	agents := []v1beta1.AgentStatus{{
+		Type: v1beta1.AgentTypeMemberAgent, Conditions: []metav1.Condition{said(9, "Joined", true, "InternalMemberClusterJoined")}, LastReceivedHeartbeat: afterwards,
+	}}
+	for name, tc := range map[string]struct {
+		old        v1beta1.MemberClusterStatus
+		facts      MemberFacts
+		want       []string
+		heartbeats int
+	}{
+		"what agents report is copied, and speaks of the member cluster": {
+			facts: MemberFacts{Joined: metav1.ConditionTrue, Internal: &v1beta1.InternalMemberClusterStatus{
+				Conditions: []metav1.Condition{collected}, AgentStatus: agents}},
+			want: []string{ready, joined, "NamespaceCollectionSucceeded=True/Succeeded@3"}, heartbeats: 1,
+		},
+		"a condition that agents no longer report goes, others stay": {
+			old:   v1beta1.MemberClusterStatus{Conditions: []metav1.Condition{collected, said(2, "Billed", true, "Yes")}},
+			facts: MemberFacts{Joined: metav1.ConditionTrue, Internal: &v1beta1.InternalMemberClusterStatus{}},
+			want:  []string{ready, joined, "Billed=True/Yes@2"},
+		},
+		"without a report the last one is kept": {
+			old:   v1beta1.MemberClusterStatus{AgentStatus: agents, Conditions: []metav1.Condition{collected}},
+			facts: MemberFacts{Joined: metav1.ConditionUnknown, Unclear: []string{"MemberAgent"}, Waiting: "its namespace"},
+			want: []string{"ReadyToJoin=False/MemberClusterNotReadyToJoin@3", "Joined=Unknown/MemberClusterJoinStateUnknown@3",
+				"NamespaceCollectionSucceeded=True/Succeeded@9"},
+			heartbeats: 1,
+		},
+		"a cluster that has left is not ready to join": {
+			facts: MemberFacts{Joined: metav1.ConditionFalse, Internal: &v1beta1.InternalMemberClusterStatus{}},
+			want:  []string{"ReadyToJoin=False/MemberClusterNotReadyToJoin@3", "Joined=False/MemberClusterLeft@3"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.facts.Generation = 3
+			got := Member(tc.old, tc.facts, afterwards)
+			if diff := cmp.Diff(tc.want, conditionTexts(got.Conditions)); diff != "" {
+				t.Fatal(diff)
+			}
+			if len(got.AgentStatus) != tc.heartbeats {
+				t.Fatalf("agents %+v", got.AgentStatus)
+			}
+			if tc.facts.Internal != nil && tc.heartbeats > 0 && got.AgentStatus[0].Conditions[0].ObservedGeneration != 3 {
+				t.Fatalf("agents %+v", got.AgentStatus)
+			}
+			if again := Member(got, tc.facts, atFirst); !cmp.Equal(got, again) {
+				t.Fatalf("the same facts say something else: %s", cmp.Diff(got, again))
+			}
+		})
+	}
+	if agents[0].Conditions[0].ObservedGeneration != 9 {
+		t.Fatal("what agents reported was changed in place")
+	}
+}

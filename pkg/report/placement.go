@@ -1,0 +1,485 @@
+package report
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// Revision is what a group of resource snapshots says to readers.
+type Revision struct {
+	// Name is the first snapshot of the group, as bindings name it; Index its index, decimal.
+	Name, Index string
+	Resources   []v1beta1.ResourceIdentifier
+}
+
+// PlacementFacts are what is known of a placement on its way to its clusters.
+type PlacementFacts struct {
+	// Placement is the placement as it is, with the status written last.
+	Placement v1beta1.PlacementObject
+	// Policy is the policy snapshot in force, nil if there is none yet.
+	Policy v1beta1.PolicySnapshotObject
+	// Bindings are the placement's, in any order.
+	Bindings []v1beta1.BindingObject
+	// Latest is the resource revision in force. It is not used with strategy External.
+	Latest Revision
+	// Revisions are, with strategy External only, those that bindings name and that still exist, by the name of the first snapshot.
+	Revisions map[string]Revision
+}
+
+// PlacementVerdict is a placement's new status.
+type PlacementVerdict struct {
+	Status v1beta1.PlacementStatus
+	// Settled is whether the status is worth writing at once. One that is not only tells of progress, and may be held back for Patience.
+	Settled bool
+	// Event is the reason of the one event that the status is worth, and Message its text; empty for none.
+	Event, Message string
+}
+
+// stage is one of the conditions a placement goes through, in the words of both levels.
+type stage struct {
+	name string
+	// pending is the reason while some cluster has not reported, of a cluster's entry as well as of the placement.
+	pending string
+	// bad and good are reasons of the placement; entries of clusters copy their bindings'.
+	bad, good string
+	// event is what to tell the placement's owner when the stage is reached; empty for nothing.
+	event string
+	// is and isNot start messages: "<is> 3 of 3 clusters".
+	is, isNot string
+}
+
+var (
+	stageStarted = stage{
+		name: v1beta1.ConditionRolloutStarted, pending: v1beta1.ReasonRolloutStartedUnknown,
+		bad: v1beta1.ReasonRolloutNotStartedYet, good: v1beta1.ReasonRolloutStarted, event: "PlacementRolloutStarted",
+		is: "Rollout started on", isNot: "Rollout held back on",
+	}
+	stageOverridden = stage{
+		name: v1beta1.ConditionOverridden, pending: v1beta1.ReasonOverriddenPending,
+		bad: v1beta1.ReasonOverriddenFailed, good: v1beta1.ReasonOverriddenSucceeded, event: "PlacementOverriddenSucceeded",
+		is: "Overrides worked in for", isNot: "Overrides failed for",
+	}
+	stageSynchronized = stage{
+		name: v1beta1.ConditionWorkSynchronized, pending: v1beta1.ReasonWorkSynchronizedUnknown,
+		bad: v1beta1.ReasonWorkNotSynchronizedYet, good: v1beta1.ReasonWorkSynchronized, event: "PlacementWorkSynchronized",
+		is: "Works written for", isNot: "Works not written for",
+	}
+	stageApplied = stage{
+		name: v1beta1.ConditionApplied, pending: v1beta1.ReasonApplyPending,
+		bad: v1beta1.ReasonApplyFailed, good: v1beta1.ReasonApplySucceeded, event: "PlacementApplied",
+		is: "Applied on", isNot: "Not applied on",
+	}
+	stageAvailable = stage{
+		name: v1beta1.ConditionAvailable, pending: v1beta1.ReasonResourceAvailableUnknown,
+		bad: v1beta1.ReasonResourceNotAvailableYet, good: v1beta1.ReasonResourceAvailable, event: "PlacementAvailable",
+		is: "Available on", isNot: "Not available on",
+	}
+	// compared has no event: the contract knows none for it.
+	stageCompared = stage{
+		name: v1beta1.ConditionDiffReported, pending: v1beta1.ReasonDiffReportingPending,
+		bad: v1beta1.ReasonDiffReportingIncompleteOrFailed, good: v1beta1.ReasonDiffReportingCompleted,
+		is: "Differences reported by", isNot: "Differences not reported by",
+	}
+)
+
+// eventCompleted tells the owner that nothing is left to do.
+const eventCompleted = "PlacementRolloutCompleted"
+
+// stages are those that a placement with this spec goes through, in order.
+func stages(spec *v1beta1.PlacementSpec) []stage {
+	if s := spec.Strategy.ApplyStrategy; s != nil && s.Type == v1beta1.ApplyStrategyTypeReportDiff {
+		return []stage{stageStarted, stageOverridden, stageSynchronized, stageCompared}
+	}
+	return []stage{stageStarted, stageOverridden, stageSynchronized, stageApplied, stageAvailable}
+}
+
+// InvalidPlacement is the status of a placement whose selectors are wrong: everything that was reported before, and why nothing
+// moves any more.
+func InvalidPlacement(placement v1beta1.PlacementObject, cause string, now metav1.Time) v1beta1.PlacementStatus {
+	status := *placement.GetStatus().DeepCopy()
+	scheduled := no(placement.GetGeneration(), placement.ConditionType(v1beta1.ConditionScheduled), v1beta1.ReasonInvalidResourceSelectors,
+		"The resource selectors are invalid: "+cause)
+	merged := merge(status.Conditions, []metav1.Condition{scheduled}, now)
+	for _, c := range status.Conditions {
+		if c.Type != scheduled.Type {
+			merged = append(merged, c)
+		}
+	}
+	status.Conditions = merged
+	return status
+}
+
+// Placement works out the status of a placement.
+func Placement(f PlacementFacts, now metav1.Time) PlacementVerdict {
+	p := placementReport{PlacementFacts: f, spec: f.Placement.GetSpec(), old: f.Placement.GetStatus(), generation: f.Placement.GetGeneration(), now: now}
+	p.stages = stages(p.spec)
+	verdict := p.verdict()
+	verdict.Event, verdict.Message = p.news(verdict.Status)
+	return verdict
+}
+
+type placementReport struct {
+	PlacementFacts
+	spec       *v1beta1.PlacementSpec
+	old        *v1beta1.PlacementStatus
+	generation int64
+	now        metav1.Time
+	stages     []stage
+}
+
+func (p *placementReport) verdict() PlacementVerdict {
+	status := v1beta1.PlacementStatus{SelectedResources: p.Latest.Resources, ObservedResourceIndex: p.Latest.Index}
+	if p.external() {
+		status.SelectedResources, status.ObservedResourceIndex = p.old.SelectedResources, p.old.ObservedResourceIndex
+	}
+	scheduled := p.scheduled()
+	if scheduled.Status == metav1.ConditionUnknown {
+		status.Conditions = p.conditions(scheduled)
+		return PlacementVerdict{Status: status}
+	}
+	selected, failed := p.decisions()
+	settled, news := true, false
+	for _, d := range selected {
+		entry := p.entry(d)
+		settled = settled && !p.progress(entry)
+		news = news || p.newFailure(entry)
+		status.PerClusterPlacementStatuses = append(status.PerClusterPlacementStatuses, entry)
+	}
+	wanted := []metav1.Condition{scheduled}
+	if len(selected) > 0 {
+		wanted = append(wanted, p.rollUp(&status)...)
+	}
+	for i, d := range failed {
+		status.PerClusterPlacementStatuses = append(status.PerClusterPlacementStatuses, p.unfilled(i, d))
+	}
+	status.Conditions = p.conditions(wanted...)
+	return PlacementVerdict{Status: status, Settled: settled || news}
+}
+
+func (p *placementReport) external() bool {
+	return p.spec.Strategy.Type == v1beta1.RolloutStrategyTypeExternal
+}
+
+// conditions completes those of this report by what others report on the placement.
+func (p *placementReport) conditions(wanted ...metav1.Condition) []metav1.Condition {
+	out := merge(p.old.Conditions, wanted, p.now)
+	if c := meta.FindStatusCondition(p.old.Conditions, p.Placement.ConditionType(v1beta1.ConditionStatusSynced)); c != nil {
+		out = append(out, *c)
+	}
+	return out
+}
+
+// scheduled is what the scheduler says, if it has seen the placement as it is now.
+func (p *placementReport) scheduled() metav1.Condition {
+	kind := p.Placement.ConditionType(v1beta1.ConditionScheduled)
+	if p.Policy != nil && p.Policy.GetStatus().ObservedCRPGeneration >= p.generation {
+		c := Current(p.Policy.GetStatus().Conditions, v1beta1.ConditionScheduled, p.Policy.GetGeneration())
+		if c != nil && c.Status != metav1.ConditionUnknown {
+			return condition(p.generation, kind, c.Status, c.Reason, c.Message)
+		}
+	}
+	return unknown(p.generation, kind, v1beta1.ReasonSchedulePending, "The scheduler has not decided about this generation of the placement yet")
+}
+
+// decisions are the clusters that were selected, and, for each cluster that is wanted and was not found, why some other was not.
+func (p *placementReport) decisions() (selected, failed []v1beta1.ClusterDecision) {
+	for _, d := range p.Policy.GetStatus().ClusterDecisions {
+		if d.Selected {
+			selected = append(selected, d)
+		} else {
+			failed = append(failed, d)
+		}
+	}
+	missing := 0
+	if policy := p.spec.Policy; policy != nil {
+		switch policy.PlacementType {
+		case v1beta1.PlacementTypePickN:
+			if policy.NumberOfClusters != nil {
+				missing = int(*policy.NumberOfClusters) - len(selected)
+			}
+		case v1beta1.PlacementTypePickFixed:
+			missing = len(policy.ClusterNames) - len(selected)
+		}
+	}
+	return selected, failed[:min(len(failed), max(0, missing))]
+}
+
+// unfilled is the i-th entry of a place that no cluster could fill.
+func (p *placementReport) unfilled(i int, d v1beta1.ClusterDecision) v1beta1.PerClusterPlacementStatus {
+	var old []metav1.Condition
+	for _, entry := range p.old.PerClusterPlacementStatuses {
+		if entry.ClusterName != "" {
+			continue
+		}
+		if i == 0 {
+			old = entry.Conditions
+			break
+		}
+		i--
+	}
+	return v1beta1.PerClusterPlacementStatus{Conditions: merge(old, []metav1.Condition{
+		no(p.generation, v1beta1.ConditionScheduled, v1beta1.ReasonScheduleFailed, d.Reason),
+	}, p.now)}
+}
+
+// entry is what is said of one selected cluster.
+func (p *placementReport) entry(d v1beta1.ClusterDecision) v1beta1.PerClusterPlacementStatus {
+	entry := v1beta1.PerClusterPlacementStatus{ClusterName: d.ClusterName}
+	entry.Conditions = []metav1.Condition{yes(p.generation, v1beta1.ConditionScheduled, v1beta1.ReasonScheduled, d.Reason)}
+	if b := p.binding(d.ClusterName); b == nil {
+		entry.Conditions = append(entry.Conditions, p.pending(stageStarted, "No binding for the cluster yet"))
+	} else {
+		entry.ObservedResourceIndex = p.index(b)
+		p.walk(&entry, b)
+	}
+	var old []metav1.Condition
+	if was := p.was(d.ClusterName); was != nil {
+		old = was.Conditions
+	}
+	entry.Conditions = merge(old, entry.Conditions, p.now)
+	return entry
+}
+
+func (p *placementReport) was(cluster string) *v1beta1.PerClusterPlacementStatus {
+	for i := range p.old.PerClusterPlacementStatuses {
+		if p.old.PerClusterPlacementStatuses[i].ClusterName == cluster {
+			return &p.old.PerClusterPlacementStatuses[i]
+		}
+	}
+	return nil
+}
+
+// binding is the one that counts for a cluster: of the policy in force, and here to stay.
+func (p *placementReport) binding(cluster string) v1beta1.BindingObject {
+	for _, b := range p.Bindings {
+		spec := b.GetSpec()
+		if b.GetDeletionTimestamp().IsZero() && spec.TargetCluster == cluster && spec.SchedulingPolicySnapshotName == p.Policy.GetName() {
+			return b
+		}
+	}
+	return nil
+}
+
+// index is the revision that a cluster is said to have. With a rolling update it is the latest even while the cluster still waits
+// for it: that is what readers of this API expect.
+func (p *placementReport) index(b v1beta1.BindingObject) string {
+	if p.external() {
+		return p.Revisions[b.GetSpec().ResourceSnapshotName].Index
+	}
+	return p.Latest.Index
+}
+
+// walk goes through the stages of one cluster and stops at the first that is not reached.
+func (p *placementReport) walk(entry *v1beta1.PerClusterPlacementStatus, b v1beta1.BindingObject) {
+	conditions, generation := b.GetStatus().Conditions, b.GetGeneration()
+	if wait := p.waiting(b); wait != nil {
+		entry.Conditions = append(entry.Conditions, *wait)
+		return
+	}
+	for _, s := range p.stages {
+		c := Current(conditions, s.name, generation)
+		if c == nil || c.Status == metav1.ConditionUnknown {
+			entry.Conditions = append(entry.Conditions, p.pending(s, "No report for what the cluster is to have now"))
+			return
+		}
+		entry.Conditions = append(entry.Conditions, condition(p.generation, s.name, c.Status, c.Reason, c.Message))
+		p.detail(entry, b, s, c.Status == metav1.ConditionTrue)
+		if c.Status != metav1.ConditionTrue {
+			return
+		}
+	}
+}
+
+// waiting is the RolloutStarted of a cluster that is not on the revision it should be on, nil for any other cluster.
+func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
+	spec := b.GetSpec()
+	if p.external() {
+		if spec.State == v1beta1.BindingStateBound {
+			return nil
+		}
+		c := p.pending(stageStarted, "The cluster waits for an update run")
+		return &c
+	}
+	if spec.ResourceSnapshotName == p.Latest.Name && p.Latest.Name != "" {
+		return nil
+	}
+	c := p.pending(stageStarted, "The rollout has not come to the cluster yet")
+	if held := Current(b.GetStatus().Conditions, v1beta1.ConditionRolloutStarted, b.GetGeneration()); held != nil && held.Status == metav1.ConditionFalse {
+		c = no(p.generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet, held.Message)
+	}
+	return &c
+}
+
+func (p *placementReport) pending(s stage, message string) metav1.Condition {
+	return unknown(p.generation, s.name, s.pending, message)
+}
+
+// detail copies the lists that belong to a stage.
+func (p *placementReport) detail(entry *v1beta1.PerClusterPlacementStatus, b v1beta1.BindingObject, s stage, reached bool) {
+	status := b.GetStatus()
+	switch s.name {
+	case v1beta1.ConditionRolloutStarted:
+		if reached {
+			entry.ApplicableResourceOverrides = b.GetSpec().ResourceOverrideSnapshots
+			entry.ApplicableClusterResourceOverrides = b.GetSpec().ClusterResourceOverrideSnapshots
+		}
+	case v1beta1.ConditionApplied, v1beta1.ConditionAvailable:
+		entry.DriftedPlacements = status.DriftedPlacements
+		if !reached {
+			entry.FailedPlacements, entry.DiffedPlacements = status.FailedPlacements, status.DiffedPlacements
+		}
+	case v1beta1.ConditionDiffReported:
+		if reached {
+			entry.DiffedPlacements = status.DiffedPlacements
+		}
+	}
+}
+
+// rollUp sums up the entries of status, which are those of the selected clusters. With strategy External it also sets the revision
+// that the status is about.
+func (p *placementReport) rollUp(status *v1beta1.PlacementStatus) []metav1.Condition {
+	first := stageStarted.pending
+	if p.external() {
+		first = v1beta1.ReasonRolloutControlledByExternalController
+		if c := p.oneRevision(status); c != nil {
+			return []metav1.Condition{*c}
+		}
+	}
+	var out []metav1.Condition
+	for i, s := range p.stages {
+		if i == 0 {
+			s.pending = first
+		}
+		c := p.sum(s, status.PerClusterPlacementStatuses)
+		out = append(out, c)
+		if c.Status != metav1.ConditionTrue {
+			break
+		}
+	}
+	return out
+}
+
+// oneRevision sets the revision of status to the one that all clusters are on. It returns a condition that says so if there is none.
+func (p *placementReport) oneRevision(status *v1beta1.PlacementStatus) *metav1.Condition {
+	status.ObservedResourceIndex, status.SelectedResources = "", nil
+	index := status.PerClusterPlacementStatuses[0].ObservedResourceIndex
+	same, some := true, false
+	for _, entry := range status.PerClusterPlacementStatuses {
+		same = same && entry.ObservedResourceIndex == index
+		some = some || entry.ObservedResourceIndex != ""
+	}
+	kind := p.Placement.ConditionType(v1beta1.ConditionRolloutStarted)
+	if !some {
+		c := unknown(p.generation, kind, v1beta1.ReasonRolloutControlledByExternalController,
+			fmt.Sprintf("No cluster has any content yet: an update run has to bring it; see the %s objects for this placement", p.updateRunKind()))
+		return &c
+	}
+	if !same {
+		c := unknown(p.generation, kind, v1beta1.ReasonRolloutControlledByExternalController,
+			fmt.Sprintf("The clusters are not all on the same resource index; see the %s objects for this placement", p.updateRunKind()))
+		return &c
+	}
+	for _, r := range p.Revisions {
+		if r.Index == index {
+			status.ObservedResourceIndex, status.SelectedResources = r.Index, r.Resources
+		}
+	}
+	return nil
+}
+
+func (p *placementReport) updateRunKind() string {
+	if p.Placement.GetNamespace() == "" {
+		return "ClusterStagedUpdateRun"
+	}
+	return "StagedUpdateRun"
+}
+
+// sum is the placement's condition of one stage. No entry has stopped before this stage.
+func (p *placementReport) sum(s stage, entries []v1beta1.PerClusterPlacementStatus) metav1.Condition {
+	var pending, bad []string
+	overrides := false
+	for _, entry := range entries {
+		c := meta.FindStatusCondition(entry.Conditions, s.name)
+		switch {
+		case c == nil || c.Status == metav1.ConditionUnknown:
+			pending = append(pending, entry.ClusterName)
+		case c.Status == metav1.ConditionFalse:
+			bad = append(bad, entry.ClusterName)
+		}
+		overrides = overrides || len(entry.ApplicableResourceOverrides) > 0 || len(entry.ApplicableClusterResourceOverrides) > 0
+	}
+	kind := p.Placement.ConditionType(s.name)
+	switch {
+	case len(pending) > 0:
+		return unknown(p.generation, kind, s.pending, fmt.Sprintf("%s: %s", ofClusters("No report yet from", len(pending), len(entries)), few(pending)))
+	case len(bad) > 0:
+		return no(p.generation, kind, s.bad, fmt.Sprintf("%s: %s; see placementStatuses", ofClusters(s.isNot, len(bad), len(entries)), few(bad)))
+	case s.name == v1beta1.ConditionOverridden && !overrides:
+		return yes(p.generation, kind, v1beta1.ReasonNoOverrideSpecified, "No override applies to any cluster")
+	}
+	return yes(p.generation, kind, s.good, ofClusters(s.is, len(entries), len(entries)))
+}
+
+// ofClusters writes "<what> 2 of 3 clusters".
+func ofClusters(what string, n, all int) string {
+	if all == 1 {
+		return fmt.Sprintf("%s %d of 1 cluster", what, n)
+	}
+	return fmt.Sprintf("%s %d of %d clusters", what, n, all)
+}
+
+// underWay are reasons of a False condition that time alone may well change.
+var underWay = map[string]bool{
+	v1beta1.ReasonRolloutNotStartedYet:   true,
+	v1beta1.ReasonApplyInProgress:        true,
+	v1beta1.ReasonDiffReportInProgress:   true,
+	v1beta1.ReasonNotAllWorkAreAvailable: true,
+}
+
+// progress says whether time alone may well change what is said of a cluster.
+func (p *placementReport) progress(entry v1beta1.PerClusterPlacementStatus) bool {
+	last := entry.Conditions[len(entry.Conditions)-1]
+	if last.Status == metav1.ConditionFalse {
+		return underWay[last.Reason] || last.Reason == v1beta1.ReasonNotAllWorkHaveBeenApplied && len(entry.FailedPlacements) == 0
+	}
+	return last.Status == metav1.ConditionUnknown || last.Type != p.stages[len(p.stages)-1].name
+}
+
+// newFailure says whether a cluster fails in a way that was not reported before.
+func (p *placementReport) newFailure(entry v1beta1.PerClusterPlacementStatus) bool {
+	last := entry.Conditions[len(entry.Conditions)-1]
+	if last.Status != metav1.ConditionFalse || p.progress(entry) {
+		return false
+	}
+	was := p.was(entry.ClusterName)
+	if was == nil {
+		return true
+	}
+	old := meta.FindStatusCondition(was.Conditions, last.Type)
+	return old == nil || old.Status != last.Status || old.Reason != last.Reason
+}
+
+// news is the furthest stage that is newly reached.
+func (p *placementReport) news(status v1beta1.PlacementStatus) (event, message string) {
+	reached := 0
+	for i, s := range p.stages {
+		kind := p.Placement.ConditionType(s.name)
+		if !IsTrue(status.Conditions, kind, p.generation) {
+			break
+		}
+		if s.event != "" && !IsTrue(p.old.Conditions, kind, p.generation) {
+			event, message = s.event, meta.FindStatusCondition(status.Conditions, kind).Message
+		}
+		reached = i + 1
+	}
+	last := p.Placement.ConditionType(p.stages[len(p.stages)-1].name)
+	scheduled := p.Placement.ConditionType(v1beta1.ConditionScheduled)
+	if reached == len(p.stages) && !IsTrue(p.old.Conditions, last, p.generation) && IsTrue(status.Conditions, scheduled, p.generation) {
+		return eventCompleted, meta.FindStatusCondition(status.Conditions, last).Message
+	}
+	return event, message
+}

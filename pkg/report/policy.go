@@ -1,0 +1,37 @@
+package report
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// PolicyFacts are what the scheduler decided for a policy snapshot.
+type PolicyFacts struct {
+	// Generation is the policy snapshot's, Placement that of the placement it reflects.
+	Generation, Placement int64
+	// Decisions are in the order to show.
+	Decisions []v1beta1.ClusterDecision
+	// Found is how many clusters are chosen, Wanted how many the policy asks for.
+	Found, Wanted int
+}
+
+// Policy is the status of a policy snapshot whose status has been old.
+func Policy(old v1beta1.SchedulingPolicySnapshotStatus, f PolicyFacts, now metav1.Time) v1beta1.SchedulingPolicySnapshotStatus {
+	return v1beta1.SchedulingPolicySnapshotStatus{
+		ObservedCRPGeneration: f.Placement,
+		Conditions:            merge(old.Conditions, []metav1.Condition{scheduled(f)}, now),
+		ClusterDecisions:      f.Decisions,
+	}
+}
+
+func scheduled(f PolicyFacts) metav1.Condition {
+	if f.Found != f.Wanted {
+		return no(f.Generation, v1beta1.ConditionScheduled, v1beta1.ReasonSchedulingPolicyUnfulfilled,
+			fmt.Sprintf("Found %d of the %d clusters that the policy wants", f.Found, f.Wanted))
+	}
+	return yes(f.Generation, v1beta1.ConditionScheduled, v1beta1.ReasonSchedulingPolicyFulfilled,
+		fmt.Sprintf("Found all %d clusters that the policy wants", f.Found))
+}

@@ -1,0 +1,39 @@
+package report
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// RolloutHeld says that a binding of generation has to wait for the content it should get, and for what.
+func RolloutHeld(generation int64, message string) metav1.Condition {
+	return no(generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet, message)
+}
+
+// Rollout puts condition, which is about RolloutStarted, among a binding's conditions; the others stay as they are.
+func Rollout(old []metav1.Condition, condition metav1.Condition, now metav1.Time) []metav1.Condition {
+	condition = merge(old, []metav1.Condition{condition}, now)[0]
+	out := make([]metav1.Condition, 0, len(old)+1)
+	out = append(out, condition)
+	for _, c := range old {
+		if c.Type != condition.Type {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Arrived says whether a binding is on the resource snapshot of this name, and its cluster has said what became of it.
+func Arrived(binding v1beta1.BindingObject, snapshot string) bool {
+	if binding.GetSpec().ResourceSnapshotName != snapshot {
+		return false
+	}
+	conditions := binding.GetStatus().Conditions
+	for _, kind := range []string{v1beta1.ConditionApplied, v1beta1.ConditionDiffReported} {
+		if c := Current(conditions, kind, binding.GetGeneration()); c != nil && c.Reason != v1beta1.ReasonApplyInProgress && c.Reason != v1beta1.ReasonDiffReportInProgress {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,364 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// mostWork is how many bytes of JSON a Work may have; beyond it, details leave its status. It stays under etcd's limit on requests.
+const mostWork = 1415578
+
+const (
+	// ConditionRemoved is on Works whose deletion takes long: False says what on the member it waits for.
+	ConditionRemoved = "Removed"
+	// ReasonObjectsRemain means that objects which the Work applied are still on the member.
+	ReasonObjectsRemain = "ObjectsRemain"
+)
+
+// Verdict is the reason and message of a condition; the reason decides the status. An empty one means that there is no such condition.
+type Verdict struct {
+	Reason, Message string
+}
+
+// Manifest is what became of one manifest on the member.
+type Manifest struct {
+	Identifier v1beta1.WorkResourceIdentifier
+	// Generation is that of the object on the member; 0 if there is none.
+	Generation int64
+	// Applied, Available and Diffed are the verdicts of this pass.
+	Applied, Available, Diffed Verdict
+	// Passing says that the verdict on Applied is expected to pass by itself, such as the wait for a kind to be served.
+	Passing bool
+	// Drifts and Diffs, if set, are what a comparison found.
+	Drifts, Diffs *Comparison
+	// Mirror is the object's status to carry back, as an object of apiVersion, kind and status; nil if there is none.
+	Mirror []byte
+}
+
+// Comparison is the outcome of comparing an object with its manifest.
+type Comparison struct {
+	// Absent: the member has no such object. Else Generation is the object's.
+	Absent     bool
+	Generation int64
+	Details    []v1beta1.PatchDetail
+}
+
+// Pass is what one look at a Work brought.
+type Pass struct {
+	// Manifests are in the order of the Work.
+	Manifests []Manifest
+	// Remaining says, for each object that left the Work and could not be removed, which and why.
+	Remaining []string
+	// DiffOnly: the strategy only compares.
+	DiffOnly bool
+}
+
+// Work turns a pass over the Work's generation into its new status. old is the status so far: times of what did not change are kept.
+// settled says that the status should be written at once: nothing is in progress any more, or a failure is not reported yet.
+// Otherwise it only says that things are in progress.
+func Work(old v1beta1.WorkStatus, generation int64, pass Pass, now metav1.Time) (status v1beta1.WorkStatus, settled bool) {
+	previous := byIdentity(old.ManifestConditions)
+	unreported := Current(old.Conditions, v1beta1.ConditionApplied, generation) == nil
+	seen := register{}
+	progress, news := false, len(pass.Remaining) > 0
+	for _, m := range pass.Manifests {
+		was := previous[seen.next(m.Identifier)]
+		status.ManifestConditions = append(status.ManifestConditions, manifest(was, m, pass.DiffOnly, now))
+		progress = progress || m.Passing || m.Available.Reason == v1beta1.ReasonManifestNotAvailableYet
+		news = news || failed(m) && (unreported || was == nil || !reportedAs(was, m.Applied.Reason))
+	}
+	status.Conditions = merge(old.Conditions, summary(generation, pass), now)
+	return status, news || !progress
+}
+
+// failed says whether a manifest was not applied for a reason that will not pass by itself.
+func failed(m Manifest) bool {
+	return !m.Passing && m.Applied.Reason != "" && manifestStatus(m.Applied.Reason) != metav1.ConditionTrue
+}
+
+func reportedAs(was *v1beta1.ManifestCondition, reason string) bool {
+	c := meta.FindStatusCondition(was.Conditions, v1beta1.ConditionApplied)
+	return c != nil && c.Reason == reason
+}
+
+// known is what a manifest's conditions are carried over by: the object it names and, among manifests that name the same one, which of
+// them it is; or its place in the list, if it names none. The version does not matter: it is the same object.
+type known struct {
+	group, kind, namespace, name string
+	nth                          int
+}
+
+// register hands out identities in the order of a list.
+type register map[known]int
+
+func (r register) next(id v1beta1.WorkResourceIdentifier) known {
+	if id.Name == "" {
+		return known{nth: id.Ordinal}
+	}
+	k := known{group: id.Group, kind: id.Kind, namespace: id.Namespace, name: id.Name}
+	n := r[k]
+	r[k]++
+	k.nth = n
+	return k
+}
+
+func byIdentity(list []v1beta1.ManifestCondition) map[known]*v1beta1.ManifestCondition {
+	out := make(map[known]*v1beta1.ManifestCondition, len(list))
+	seen := register{}
+	for i := range list {
+		out[seen.next(list[i].Identifier)] = &list[i]
+	}
+	return out
+}
+
+func manifest(old *v1beta1.ManifestCondition, m Manifest, diffOnly bool, now metav1.Time) v1beta1.ManifestCondition {
+	if old == nil {
+		old = &v1beta1.ManifestCondition{}
+	}
+	var wanted []metav1.Condition
+	add := func(kind string, v Verdict) {
+		if v.Reason != "" {
+			wanted = append(wanted, condition(m.Generation, kind, manifestStatus(v.Reason), v.Reason, v.Message))
+		}
+	}
+	if diffOnly {
+		add(v1beta1.ConditionDiffReported, m.Diffed)
+	} else {
+		add(v1beta1.ConditionApplied, m.Applied)
+		add(v1beta1.ConditionAvailable, m.Available)
+	}
+	return v1beta1.ManifestCondition{
+		Identifier:         m.Identifier,
+		Conditions:         merge(old.Conditions, wanted, now),
+		DriftDetails:       drifts(old.DriftDetails, m.Drifts, now),
+		DiffDetails:        diffs(old.DiffDetails, m.Diffs, now),
+		BackReportedStatus: mirrored(old.BackReportedStatus, m.Mirror, now),
+	}
+}
+
+// manifestStatus is the status that goes with a manifest's reason; a reason it does not know is a failure.
+func manifestStatus(reason string) metav1.ConditionStatus {
+	switch reason {
+	case v1beta1.ReasonManifestApplied, v1beta1.ReasonManifestAppliedWithFailedDriftDetection,
+		v1beta1.ReasonManifestAvailable, v1beta1.ReasonManifestNotTrackable,
+		v1beta1.ReasonManifestNoDiffFound, v1beta1.ReasonManifestFoundDiff, v1beta1.ReasonManifestFoundDiffInDegradedMode:
+		return metav1.ConditionTrue
+	}
+	return metav1.ConditionFalse
+}
+
+// drifts keeps the times while nothing new was found: times alone are no news.
+func drifts(old *v1beta1.DriftDetails, found *Comparison, now metav1.Time) *v1beta1.DriftDetails {
+	if found == nil {
+		return nil
+	}
+	out := &v1beta1.DriftDetails{
+		ObservationTime: now, FirstDriftedObservedTime: now,
+		ObservedInMemberClusterGeneration: found.Generation, ObservedDrifts: found.Details,
+	}
+	if old != nil {
+		out.FirstDriftedObservedTime = old.FirstDriftedObservedTime
+		if old.ObservedInMemberClusterGeneration == out.ObservedInMemberClusterGeneration && equality.Semantic.DeepEqual(old.ObservedDrifts, out.ObservedDrifts) {
+			out.ObservationTime = old.ObservationTime
+		}
+	}
+	return out
+}
+
+func diffs(old *v1beta1.DiffDetails, found *Comparison, now metav1.Time) *v1beta1.DiffDetails {
+	if found == nil {
+		return nil
+	}
+	out := &v1beta1.DiffDetails{ObservationTime: now, FirstDiffedObservedTime: now, ObservedDiffs: found.Details}
+	if !found.Absent {
+		out.ObservedInMemberClusterGeneration = &found.Generation
+	}
+	if old != nil {
+		out.FirstDiffedObservedTime = old.FirstDiffedObservedTime
+		if equality.Semantic.DeepEqual(old.ObservedInMemberClusterGeneration, out.ObservedInMemberClusterGeneration) &&
+			equality.Semantic.DeepEqual(old.ObservedDiffs, out.ObservedDiffs) {
+			out.ObservationTime = old.ObservationTime
+		}
+	}
+	return out
+}
+
+func mirrored(old *v1beta1.BackReportedStatus, status []byte, now metav1.Time) *v1beta1.BackReportedStatus {
+	if status == nil {
+		return nil
+	}
+	if old != nil && sameJSON(old.ObservedStatus.Raw, status) {
+		return old.DeepCopy()
+	}
+	return &v1beta1.BackReportedStatus{ObservedStatus: runtime.RawExtension{Raw: status}, ObservationTime: now}
+}
+
+func sameJSON(a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}
+
+// summary is the Work's own conditions.
+func summary(generation int64, pass Pass) []metav1.Condition {
+	if pass.DiffOnly {
+		return []metav1.Condition{diffReported(generation, pass.Manifests)}
+	}
+	applied := workApplied(generation, pass)
+	if applied.Status != metav1.ConditionTrue {
+		return []metav1.Condition{applied}
+	}
+	return []metav1.Condition{applied, workAvailable(generation, pass.Manifests)}
+}
+
+func workApplied(generation int64, pass Pass) metav1.Condition {
+	var failed []Manifest
+	for _, m := range pass.Manifests {
+		if manifestStatus(m.Applied.Reason) != metav1.ConditionTrue {
+			failed = append(failed, m)
+		}
+	}
+	total := len(pass.Manifests)
+	switch {
+	case len(failed) > 0:
+		return no(generation, v1beta1.ConditionApplied, v1beta1.ReasonSomeManifestsAreNotApplied,
+			fmt.Sprintf("%d of %d manifests are applied; not applied: %s", total-len(failed), total, named(failed)))
+	case len(pass.Remaining) > 0:
+		return no(generation, v1beta1.ConditionApplied, v1beta1.ReasonSomeManifestsAreNotApplied,
+			"All manifests are applied, but objects that left the Work could not be removed: "+few(pass.Remaining))
+	}
+	return yes(generation, v1beta1.ConditionApplied, v1beta1.ReasonAllManifestsApplied, "All manifests are applied")
+}
+
+func workAvailable(generation int64, manifests []Manifest) metav1.Condition {
+	var missing, untracked []Manifest
+	for _, m := range manifests {
+		switch {
+		case m.Available.Reason == v1beta1.ReasonManifestNotTrackable:
+			untracked = append(untracked, m)
+		case manifestStatus(m.Available.Reason) != metav1.ConditionTrue:
+			missing = append(missing, m)
+		}
+	}
+	total := len(manifests)
+	switch {
+	case len(missing) > 0:
+		return no(generation, v1beta1.ConditionAvailable, v1beta1.ReasonSomeManifestsAreNotAvailable,
+			fmt.Sprintf("%d of %d manifests are available; not available: %s", total-len(missing), total, named(missing)))
+	case len(untracked) > 0:
+		return yes(generation, v1beta1.ConditionAvailable, v1beta1.ReasonWorkNotTrackable,
+			"Everything that can be tracked is available; not tracked: "+named(untracked))
+	}
+	return yes(generation, v1beta1.ConditionAvailable, v1beta1.ReasonAllManifestsAvailable, "All manifests are available")
+}
+
+// diffReported counts a degraded comparison as not reported: it may list differences that applying would not change.
+func diffReported(generation int64, manifests []Manifest) metav1.Condition {
+	var missing []Manifest
+	for _, m := range manifests {
+		if m.Diffed.Reason != v1beta1.ReasonManifestNoDiffFound && m.Diffed.Reason != v1beta1.ReasonManifestFoundDiff {
+			missing = append(missing, m)
+		}
+	}
+	if len(missing) > 0 {
+		return no(generation, v1beta1.ConditionDiffReported, v1beta1.ReasonSomeManifestsHaveNotReportedDiff,
+			fmt.Sprintf("%d of %d manifests are compared; not compared: %s", len(manifests)-len(missing), len(manifests), named(missing)))
+	}
+	return yes(generation, v1beta1.ConditionDiffReported, v1beta1.ReasonAllManifestsDiffReported, "All manifests are compared")
+}
+
+// named lists manifests in their order, by kind and name.
+func named(manifests []Manifest) string {
+	names := make([]string, len(manifests))
+	for i, m := range manifests {
+		names[i] = objectName(m.Identifier)
+	}
+	return few(names)
+}
+
+func objectName(id v1beta1.WorkResourceIdentifier) string {
+	switch {
+	case id.Name == "":
+		return fmt.Sprintf("manifest %d", id.Ordinal)
+	case id.Namespace == "":
+		return id.Kind + " " + id.Name
+	}
+	return id.Kind + " " + id.Namespace + "/" + id.Name
+}
+
+// Fit leaves details out of work's status, all or none, if the Work would be too large to be stored. old is the status so far.
+func Fit(work *v1beta1.Work, old v1beta1.WorkStatus, now metav1.Time) error {
+	detailed := false
+	for _, m := range work.Status.ManifestConditions {
+		detailed = detailed || m.DriftDetails != nil || m.DiffDetails != nil || m.BackReportedStatus != nil
+	}
+	if !detailed {
+		return nil
+	}
+	data, err := json.Marshal(work)
+	if err != nil {
+		return fmt.Errorf("measure work %s: %w", work.Name, err)
+	}
+	if len(data) <= mostWork {
+		return nil
+	}
+	previous, seen := byIdentity(old.ManifestConditions), register{}
+	for i := range work.Status.ManifestConditions {
+		m := &work.Status.ManifestConditions[i]
+		was := previous[seen.next(m.Identifier)]
+		if was == nil {
+			was = &v1beta1.ManifestCondition{}
+		}
+		if d := m.DriftDetails; d != nil {
+			m.DriftDetails = drifts(was.DriftDetails, &Comparison{Generation: d.ObservedInMemberClusterGeneration, Details: trimmed(d.ObservedDrifts)}, now)
+		}
+		if d := m.DiffDetails; d != nil {
+			found := &Comparison{Absent: d.ObservedInMemberClusterGeneration == nil, Details: trimmed(d.ObservedDiffs)}
+			if !found.Absent {
+				found.Generation = *d.ObservedInMemberClusterGeneration
+			}
+			m.DiffDetails = diffs(was.DiffDetails, found, now)
+		}
+		m.BackReportedStatus = nil
+	}
+	note := yes(work.Generation, v1beta1.ConditionStatusTrimmed, v1beta1.ReasonOversized,
+		"Details of drifts and differences, and back-reported statuses, are left out: the Work would be too large")
+	work.Status.Conditions = append(work.Status.Conditions, merge(old.Conditions, []metav1.Condition{note}, now)...)
+	return nil
+}
+
+func trimmed(details []v1beta1.PatchDetail) []v1beta1.PatchDetail {
+	if len(details) == 0 {
+		return nil
+	}
+	path := details[0].Path
+	if more := len(details) - 1; more > 0 {
+		path = fmt.Sprintf("%s and %d more path(s)", path, more)
+	}
+	return []v1beta1.PatchDetail{{Path: path, ValueInMember: contract.TextOmitted, ValueInHub: contract.TextOmitted}}
+}
+
+// Unremoved says, on a Work that is being deleted, what on the member its deletion waits for. since is when the removal began, so the
+// message stays the same while nothing else changes.
+func Unremoved(old v1beta1.WorkStatus, generation int64, since metav1.Time, waiting []string, now metav1.Time) v1beta1.WorkStatus {
+	status := *old.DeepCopy()
+	message := fmt.Sprintf("Since %s the member cluster has not removed: %s. Whoever holds their finalizers can end this",
+		since.UTC().Format("2006-01-02T15:04:05Z"), few(waiting))
+	if len(waiting) == 0 {
+		message = fmt.Sprintf("Since %s the member cluster has not removed what was applied, and none of it is left that the agent knows; "+
+			"see the AppliedWork of the same name there", since.UTC().Format("2006-01-02T15:04:05Z"))
+	}
+	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return c.Type == ConditionRemoved })
+	removed := no(generation, ConditionRemoved, ReasonObjectsRemain, message)
+	status.Conditions = append(status.Conditions, merge(old.Conditions, []metav1.Condition{removed}, now)...)
+	return status
+}
