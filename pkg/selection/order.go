@@ -1,0 +1,48 @@
+package selection
+
+import (
+	"cmp"
+)
+
+// rank puts kinds others depend on first. The order is part of the contract, as it decides the hash of what is stored.
+// By kind alone: a custom kind with a name of the list is ranked like its namesake.
+var rank = ranked(
+	"PriorityClass", "Namespace", "NetworkPolicy", "ResourceQuota", "LimitRange", "PodDisruptionBudget", "ServiceAccount", "Secret",
+	"ConfigMap", "StorageClass", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition", "ClusterRole",
+	"ClusterRoleBinding", "Role", "RoleBinding", "Service", "DaemonSet", "Pod", "ReplicationController", "ReplicaSet", "Deployment",
+	"HorizontalPodAutoscaler", "StatefulSet", "Job", "CronJob", "IngressClass", "Ingress", "APIService",
+	"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration",
+)
+
+func ranked(kinds ...string) map[string]int {
+	out := make(map[string]int, len(kinds))
+	for i, kind := range kinds {
+		out[kind] = i
+	}
+	return out
+}
+
+// compare orders refs for storing: by rank; then by group/version, or by the whole kind where there is no rank; then by name.
+func compare(a, b Ref) int {
+	rankA, known := rank[a.Kind.Kind]
+	if !known {
+		rankA = len(rank)
+	}
+	rankB, ok := rank[b.Kind.Kind]
+	if !ok {
+		rankB = len(rank)
+	}
+	if c := cmp.Compare(rankA, rankB); c != 0 {
+		return c
+	}
+	if a.Kind != b.Kind {
+		kindA, kindB := a.Kind.String(), b.Kind.String()
+		if known {
+			kindA, kindB = a.Kind.GroupVersion().String(), b.Kind.GroupVersion().String()
+		}
+		if c := cmp.Compare(kindA, kindB); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+}

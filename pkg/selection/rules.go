@@ -1,0 +1,268 @@
+package selection
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// Config is what the operator says about what may be placed.
+type Config struct {
+	// SkippedAPIs are never placed, beside the built-in ones. AllowedAPIs, if set, are the only ones placed, and replace both.
+	// Items are separated by ';': group, group/version, group/version/Kind,Kind; the core group is v1 or v1/Kind,Kind.
+	SkippedAPIs, AllowedAPIs string
+	// SkippedNamespaces are never placed, beside the built-in ones. They are separated by ';' or ','.
+	SkippedNamespaces string
+	// Workloads says that the hub runs workloads of its own: their claims are the hub's, and stay.
+	Workloads bool
+}
+
+// Rules say what is never selected. The zero value is not useful: use NewRules.
+type Rules struct {
+	// apis is a deny-list, or an allow-list if only is set.
+	apis       apis
+	only       bool
+	namespaces map[string]bool
+	workloads  bool
+}
+
+// NewRules checks a Config and turns it into Rules.
+func NewRules(c Config) (Rules, error) {
+	if c.SkippedAPIs != "" && c.AllowedAPIs != "" {
+		return Rules{}, errors.New("skipped and allowed APIs exclude each other")
+	}
+	r := Rules{apis: builtIn(), only: c.AllowedAPIs != "", namespaces: map[string]bool{"default": true}, workloads: c.Workloads}
+	text := c.SkippedAPIs
+	if r.only {
+		r.apis, text = apis{}, c.AllowedAPIs
+	}
+	if err := r.apis.parse(text); err != nil {
+		return Rules{}, err
+	}
+	for _, name := range strings.FieldsFunc(c.SkippedNamespaces, func(c rune) bool { return c == ';' || c == ',' }) {
+		name = strings.TrimSpace(name)
+		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+			return Rules{}, fmt.Errorf("skipped namespace %q: %s", name, problems[0])
+		}
+		r.namespaces[name] = true
+	}
+	return r, nil
+}
+
+// apis is a set of groups, versions of groups, and kinds of versions.
+type apis struct {
+	groups   map[string]bool
+	versions map[schema.GroupVersion]bool
+	kinds    map[schema.GroupVersionKind]bool
+	// anyVersion holds kinds that are meant whatever their version.
+	anyVersion map[schema.GroupKind]bool
+}
+
+func (a *apis) has(gvk schema.GroupVersionKind) bool {
+	return a.groups[gvk.Group] || a.versions[gvk.GroupVersion()] || a.kinds[gvk] || a.anyVersion[gvk.GroupKind()]
+}
+
+// builtIn are the APIs that make no sense on another cluster: the fleet's own, and records of what happens on this one.
+func builtIn() apis {
+	a := apis{anyVersion: map[schema.GroupKind]bool{}, groups: map[string]bool{
+		"cluster.kubernetes-fleet.io": true,
+		"events.k8s.io":               true,
+		"coordination.k8s.io":         true,
+		"metrics.k8s.io":              true,
+	}}
+	for group, kinds := range map[string][]string{
+		"":                           {"Pod", "Node", "Event"},
+		"networking.fleet.azure.com": {"ServiceImport", "TrafficManagerProfile", "TrafficManagerBackend"},
+		// All kinds of this group but the two envelopes, which exist to be placed.
+		v1beta1.GroupVersion.Group: {
+			"ClusterResourcePlacement", "ResourcePlacement", "ClusterResourcePlacementStatus",
+			"ClusterResourceBinding", "ResourceBinding", "Work", "AppliedWork",
+			"ClusterResourceSnapshot", "ResourceSnapshot", "ClusterSchedulingPolicySnapshot", "SchedulingPolicySnapshot",
+			"ClusterStagedUpdateRun", "StagedUpdateRun", "ClusterStagedUpdateStrategy", "StagedUpdateStrategy",
+			"ClusterApprovalRequest", "ApprovalRequest",
+			"ClusterResourcePlacementEviction", "ClusterResourcePlacementDisruptionBudget",
+			"ClusterResourceOverride", "ResourceOverride", "ClusterResourceOverrideSnapshot", "ResourceOverrideSnapshot",
+		},
+	} {
+		for _, kind := range kinds {
+			a.anyVersion[schema.GroupKind{Group: group, Kind: kind}] = true
+		}
+	}
+	return a
+}
+
+// core is how the core group is written where other groups have their name.
+const core = "v1"
+
+// parse adds the items of text.
+func (a *apis) parse(text string) error {
+	if a.groups == nil {
+		a.groups = map[string]bool{}
+	}
+	a.versions, a.kinds = map[schema.GroupVersion]bool{}, map[schema.GroupVersionKind]bool{}
+	for item := range strings.SplitSeq(text, ";") {
+		item = strings.TrimSpace(item)
+		if item == "" {
+			continue
+		}
+		if err := a.add(strings.Split(item, "/")); err != nil {
+			return fmt.Errorf("API %q: %w", item, err)
+		}
+	}
+	return nil
+}
+
+func (a *apis) add(parts []string) error {
+	switch {
+	case len(parts) == 1 && parts[0] == core:
+		a.versions[schema.GroupVersion{Version: core}] = true
+		return nil
+	case len(parts) == 2 && parts[0] == core:
+		return a.addKinds(schema.GroupVersion{Version: core}, parts[1])
+	case len(parts) > 3:
+		return errors.New("want group, group/version, group/version/Kind,Kind, v1 or v1/Kind,Kind")
+	}
+	if problems := validation.IsDNS1123Subdomain(parts[0]); len(problems) > 0 {
+		return fmt.Errorf("group %q: %s", parts[0], problems[0])
+	}
+	if len(parts) == 1 {
+		a.groups[parts[0]] = true
+		return nil
+	}
+	version := schema.GroupVersion{Group: parts[0], Version: parts[1]}
+	if problems := validation.IsDNS1035Label(version.Version); len(problems) > 0 {
+		return fmt.Errorf("version %q: %s", version.Version, problems[0])
+	}
+	if len(parts) == 2 {
+		a.versions[version] = true
+		return nil
+	}
+	return a.addKinds(version, parts[2])
+}
+
+func (a *apis) addKinds(version schema.GroupVersion, list string) error {
+	for kind := range strings.SplitSeq(list, ",") {
+		kind = strings.TrimSpace(kind)
+		if problems := validation.IsDNS1035Label(strings.ToLower(kind)); len(problems) > 0 {
+			return fmt.Errorf("kind %q: %s", kind, problems[0])
+		}
+		a.kinds[version.WithKind(kind)] = true
+	}
+	return nil
+}
+
+// disabled says whether a kind is never selected. A selector that names it selects nothing, and that is no mistake.
+func (r Rules) disabled(gvk schema.GroupVersionKind) bool { return r.apis.has(gvk) != r.only }
+
+// Selectable says whether objects of a kind may be selected at all.
+func (r Rules) Selectable(gvk schema.GroupVersionKind) bool { return !r.disabled(gvk) }
+
+// SelectableGroup says whether objects of any kind of a group may be selected.
+func (r Rules) SelectableGroup(group string) bool {
+	if !r.only {
+		return !r.apis.groups[group]
+	}
+	for version := range r.apis.versions {
+		if version.Group == group {
+			return true
+		}
+	}
+	for kind := range r.apis.kinds {
+		if kind.Group == group {
+			return true
+		}
+	}
+	return r.apis.groups[group]
+}
+
+// ReservedNamespace says whether a namespace is never placed.
+func (r Rules) ReservedNamespace(name string) bool {
+	return contract.ReservedNamespace(name) || r.namespaces[name]
+}
+
+// Kinds some of whose objects are made by controllers or by the API server, on every cluster anew.
+var (
+	configMaps         = schema.GroupKind{Kind: "ConfigMap"}
+	serviceAccounts    = schema.GroupKind{Kind: "ServiceAccount"}
+	secrets            = schema.GroupKind{Kind: "Secret"}
+	claims             = schema.GroupKind{Kind: "PersistentVolumeClaim"}
+	services           = schema.GroupKind{Kind: "Service"}
+	endpoints          = schema.GroupKind{Kind: "Endpoints"}
+	endpointSlices     = schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"}
+	replicaSets        = schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}
+	controllerRevision = schema.GroupKind{Group: "apps", Kind: "ControllerRevision"}
+	jobs               = schema.GroupKind{Group: "batch", Kind: "Job"}
+	cronJobs           = schema.GroupKind{Group: "batch", Kind: "CronJob"}
+)
+
+// sliceManagedBy is on EndpointSlices that a controller keeps.
+const sliceManagedBy = "endpointslice.kubernetes.io/managed-by"
+
+// skips says whether an object of a kind that may be selected never is.
+func (r Rules) skips(kind Kind, o *Object, w World) (bool, error) {
+	if o.Deleting {
+		return true, nil
+	}
+	switch kind.GroupKind() {
+	case configMaps:
+		return o.Name == "kube-root-ca.crt", nil
+	case serviceAccounts:
+		return o.Name == "default", nil
+	case claims:
+		return r.workloads, nil
+	case replicaSets, controllerRevision:
+		return len(o.Owners) > 0, nil
+	case jobs:
+		return ownedBy(o, cronJobs), nil
+	case endpointSlices:
+		return o.Labels.Has(sliceManagedBy), nil
+	case endpoints:
+		return hasService(o, w)
+	}
+	return false, nil
+}
+
+func ownedBy(o *Object, owner schema.GroupKind) bool {
+	for _, ref := range o.Owners {
+		if ref.Kind == owner.Kind && strings.HasPrefix(ref.APIVersion, owner.Group+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// hasService says whether the Service whose endpoints o lists exists: they are then made from that Service on every cluster.
+func hasService(o *Object, w World) (bool, error) {
+	kind, err := w.Kind(services.WithVersion("v1"))
+	if err != nil {
+		return false, err
+	}
+	service, err := w.Get(kind, o.Namespace, o.Name)
+	return service != nil, err
+}
+
+// Carried says whether an object that was selected by its metadata is carried, now that its content is known. It is not if it is
+// about to go, or if it is a token that is good for this cluster alone.
+func Carried(content *unstructured.Unstructured) bool {
+	if content.GetDeletionTimestamp() != nil {
+		return false
+	}
+	if content.GroupVersionKind().GroupKind() == secrets {
+		kind, _, _ := unstructured.NestedString(content.Object, "type")
+		return kind != "kubernetes.io/service-account-token"
+	}
+	return true
+}
+
+// Unreads says whether an object of a kind may be missing from the selection only because its kind could not be read.
+func (s Selection) Unreads(kind schema.GroupKind) bool {
+	return slices.Contains(s.Unread, kind) || slices.Contains(s.Unread, schema.GroupKind{Group: kind.Group})
+}

@@ -1,0 +1,378 @@
+// Package selection decides which objects of the hub a placement carries: its selectors, and what is known of the hub's kinds and
+// objects, come in; an ordered list of objects without duplicates goes out, or an error that tells the user which selector is
+// wrong. It also says which objects can matter to a placement at all (Interests), and what of an object is carried (Manifest).
+//
+// Only metadata is looked at. The content of what was selected is read afterwards, and Carried has the last word on it.
+package selection
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// Kind is a kind as the hub serves it.
+type Kind struct {
+	schema.GroupVersionKind
+	// Resource is the plural under which it is served.
+	Resource   string
+	Namespaced bool
+}
+
+// GVR is where the kind is served.
+func (k Kind) GVR() schema.GroupVersionResource { return k.GroupVersion().WithResource(k.Resource) }
+
+// Object is what selecting needs to know of one object.
+type Object struct {
+	Namespace, Name string
+	UID             types.UID
+	// Version changes whenever something that is carried may have changed.
+	Version  string
+	Labels   labels.Set
+	Owners   []metav1.OwnerReference
+	Deleting bool
+}
+
+// Ref is a selected object, and the version of it that was seen.
+type Ref struct {
+	Kind            Kind
+	Namespace, Name string
+	UID             types.UID
+	Version         string
+}
+
+// Content is the content of a selected object, when it was read.
+type Content struct {
+	// Raw is what is carried of it; nil if the object is not there any more, or is not carried after all.
+	Raw []byte
+	// Version is that of a Ref to the object in the state that was read.
+	Version string
+}
+
+// Identifier is how a placement's status names the object.
+func (r Ref) Identifier() v1beta1.ResourceIdentifier {
+	return v1beta1.ResourceIdentifier{Group: r.Kind.Group, Version: r.Kind.Version, Kind: r.Kind.Kind, Name: r.Name, Namespace: r.Namespace}
+}
+
+// Selection is what a placement carries.
+type Selection struct {
+	// Refs are in the order in which they are stored.
+	Refs []Ref
+	// Unread are kinds whose objects could not be listed, although some in the selected namespaces may belong to the selection.
+	// A kind without a name stands for all kinds of its group. The selection must not be taken as a reason to drop objects of these.
+	Unread []schema.GroupKind
+	// Cause says why the Unread are so.
+	Cause error
+}
+
+// World is what is known of the hub.
+type World interface {
+	// Kind looks up a kind. The error is ErrUnknownKind only if the hub certainly does not serve it.
+	Kind(schema.GroupVersionKind) (Kind, error)
+	// Contents are the kinds whose objects make up the contents of a namespace, in any order, and those of which it is not known.
+	Contents() (kinds []Kind, unread []schema.GroupKind, cause error)
+	// Get finds one object. An error means that it is not known whether it exists.
+	Get(kind Kind, namespace, name string) (*Object, error)
+	// List returns the objects of a kind, in any order: those in namespace, or all of a cluster-scoped kind.
+	// An error that is an UnreadableError may last; any other is about to pass.
+	List(kind Kind, namespace string) ([]*Object, error)
+}
+
+// ErrNotListed is a kind whose objects are about to be known: who waits for it is told.
+var ErrNotListed = errors.New("the objects are not listed yet")
+
+// ErrUnknownKind is a kind that the hub does not serve.
+var ErrUnknownKind = errors.New("the hub does not serve it")
+
+// UnreadableError is a kind that the hub serves, or should, but whose objects it does not list.
+type UnreadableError struct {
+	Kind  schema.GroupKind
+	Cause error
+}
+
+func (e *UnreadableError) Error() string { return fmt.Sprintf("list %s: %v", e.Kind, e.Cause) }
+func (e *UnreadableError) Unwrap() error { return e.Cause }
+
+// UserError is a mistake in the selectors: nothing but an edit of the placement, or of what it selects, can help.
+type UserError struct{ text string }
+
+func (e *UserError) Error() string { return e.text }
+
+func mistake(format string, args ...any) error { return &UserError{text: fmt.Sprintf(format, args...)} }
+
+var namespaceKind = schema.GroupKind{Kind: "Namespace"}
+
+// selector is a term of a placement, parsed.
+type selector struct {
+	v1beta1.ResourceSelectorTerm
+	matches labels.Selector
+}
+
+func parse(term v1beta1.ResourceSelectorTerm) (selector, error) {
+	s := selector{ResourceSelectorTerm: term, matches: labels.Everything()}
+	if term.LabelSelector == nil {
+		return s, nil
+	}
+	parsed, err := metav1.LabelSelectorAsSelector(term.LabelSelector)
+	if err != nil {
+		return s, mistake("%s: its label selector is not valid: %v", s, err)
+	}
+	s.matches = parsed
+	return s, nil
+}
+
+func (s selector) gvk() schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: s.Group, Version: s.Version, Kind: s.Kind}
+}
+
+func (s selector) ofNamespaces() bool { return s.gvk().GroupKind() == namespaceKind }
+
+// withContents says whether a selector of namespaces stands for what is in them, too.
+func (s selector) withContents() bool {
+	return s.SelectionScope == "" || s.SelectionScope == v1beta1.SelectionScopeNamespaceWithResources
+}
+
+// narrows says whether the selector names the namespace in which the other selectors look.
+func (s selector) narrows() bool {
+	return s.ofNamespaces() && s.SelectionScope == v1beta1.SelectionScopeNamespaceWithResourceSelectors
+}
+
+func (s selector) String() string {
+	what := s.gvk().GroupVersion().String() + " " + s.Kind
+	switch {
+	case s.Name != "":
+		return what + " " + s.Name
+	case s.LabelSelector != nil:
+		return what + " with labels " + metav1.FormatLabelSelector(s.LabelSelector)
+	}
+	return what
+}
+
+// Select returns what terms select for a placement in namespace, or for a cluster-wide one if that is empty.
+// A UserError is for the user; any other error means that the answer is not known.
+func (r Rules) Select(terms []v1beta1.ResourceSelectorTerm, namespace string, w World) (Selection, error) {
+	p := picker{rules: r, world: w, namespace: namespace, seen: map[seenKey]bool{}}
+	selectors := make([]selector, len(terms))
+	for i, term := range terms {
+		s, err := parse(term)
+		if err != nil {
+			return Selection{}, err
+		}
+		selectors[i] = s
+	}
+	if namespace == "" {
+		if err := p.narrow(selectors); err != nil {
+			return Selection{}, err
+		}
+	}
+	for _, s := range selectors {
+		if err := p.pick(s); err != nil {
+			return Selection{}, err
+		}
+	}
+	slices.SortFunc(p.out.Refs, compare)
+	return p.out, nil
+}
+
+type seenKey struct {
+	kind schema.GroupVersionKind
+	name types.NamespacedName
+}
+
+type picker struct {
+	rules Rules
+	world World
+	// namespace is where namespaced kinds are looked for: the placement's own, or the one a selector narrowed the search to.
+	namespace string
+	narrowed  bool
+	seen      map[seenKey]bool
+	out       Selection
+}
+
+// narrow looks for a selector of scope NamespaceWithResourceSelectors, which must lead to exactly one namespace.
+func (p *picker) narrow(selectors []selector) error {
+	for _, s := range selectors {
+		if !s.narrows() || p.rules.disabled(s.gvk()) {
+			continue
+		}
+		kind, err := p.kind(s)
+		if err != nil {
+			return err
+		}
+		found, err := p.matching(kind, "", s)
+		if err != nil {
+			return err
+		}
+		found = slices.DeleteFunc(found, func(o *Object) bool { return p.rules.ReservedNamespace(o.Name) })
+		switch len(found) {
+		case 0:
+			return mistake("NamespaceWithResourceSelectors mode requires exactly one namespace, but no namespaces were selected by %s: "+
+				"it does not exist, is being deleted, or is never placed", s)
+		case 1:
+			p.namespace, p.narrowed = found[0].Name, true
+		default:
+			return mistake("NamespaceWithResourceSelectors mode requires exactly one namespace, but %d were selected by %s", len(found), s)
+		}
+	}
+	return nil
+}
+
+func (p *picker) pick(s selector) error {
+	if p.rules.disabled(s.gvk()) {
+		return nil
+	}
+	kind, err := p.kind(s)
+	if err != nil {
+		return err
+	}
+	wide := p.namespace == "" || p.narrowed // whether the placement is a cluster-wide one
+	switch {
+	case !kind.Namespaced && !wide:
+		return mistake("%s: the kind is cluster-scoped; a ResourcePlacement carries objects of its own namespace only", s)
+	case kind.Namespaced && p.namespace == "":
+		return mistake("%s: the kind is namespaced; a ClusterResourcePlacement selects such objects with their namespace, "+
+			"or with a namespace selector of scope NamespaceWithResourceSelectors", s)
+	case s.ofNamespaces():
+		return p.pickNamespaces(kind, s)
+	case kind.Namespaced:
+		return p.pickMatching(kind, p.namespace, s)
+	}
+	return p.pickMatching(kind, "", s)
+}
+
+// kind looks up the kind of a selector.
+func (p *picker) kind(s selector) (Kind, error) {
+	kind, err := p.world.Kind(s.gvk())
+	if errors.Is(err, ErrUnknownKind) {
+		return Kind{}, mistake("%s: the hub does not serve this kind and version, or cannot list and watch it", s)
+	}
+	return kind, err
+}
+
+func (p *picker) pickMatching(kind Kind, namespace string, s selector) error {
+	found, err := p.matching(kind, namespace, s)
+	if err != nil {
+		return err
+	}
+	for _, o := range found {
+		if err := p.take(kind, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *picker) pickNamespaces(kind Kind, s selector) error {
+	if s.Name != "" && p.rules.ReservedNamespace(s.Name) {
+		return p.reserved(s.Name)
+	}
+	found, err := p.matching(kind, "", s)
+	if err != nil {
+		return err
+	}
+	for _, namespace := range found {
+		if p.rules.ReservedNamespace(namespace.Name) {
+			return p.reserved(namespace.Name)
+		}
+		if err := p.take(kind, namespace); err != nil {
+			return err
+		}
+		if !s.withContents() {
+			continue
+		}
+		if err := p.pickContents(namespace.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *picker) reserved(name string) error {
+	return mistake("namespace %s is never placed", name)
+}
+
+// pickContents takes everything that may be carried out of one namespace.
+func (p *picker) pickContents(namespace string) error {
+	kinds, unread, cause := p.world.Contents()
+	p.miss(cause, unread...)
+	for _, kind := range kinds {
+		if p.rules.disabled(kind.GroupVersionKind) {
+			continue
+		}
+		objects, err := p.world.List(kind, namespace)
+		var unreadable *UnreadableError
+		if errors.As(err, &unreadable) {
+			p.miss(err, kind.GroupKind())
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, o := range objects {
+			if err := p.take(kind, o); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// miss notes kinds that could not be read. The first cause stands for all.
+func (p *picker) miss(cause error, kinds ...schema.GroupKind) {
+	for _, kind := range kinds {
+		if !slices.Contains(p.out.Unread, kind) {
+			p.out.Unread = append(p.out.Unread, kind)
+		}
+	}
+	if p.out.Cause == nil {
+		p.out.Cause = cause
+	}
+}
+
+// matching returns the objects that s selects, except those being deleted.
+func (p *picker) matching(kind Kind, namespace string, s selector) ([]*Object, error) {
+	if s.Name != "" {
+		o, err := p.world.Get(kind, namespace, s.Name)
+		if err != nil || o == nil || o.Deleting {
+			return nil, err
+		}
+		return []*Object{o}, nil
+	}
+	all, err := p.world.List(kind, namespace)
+	if err != nil {
+		return nil, err
+	}
+	var out []*Object
+	for _, o := range all {
+		if !o.Deleting && s.matches.Matches(o.Labels) {
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
+// take adds an object to the selection unless it is one of those that are never carried.
+func (p *picker) take(kind Kind, o *Object) error {
+	skip, err := p.rules.skips(kind, o, p.world)
+	if err != nil || skip {
+		return err
+	}
+	key := seenKey{kind: kind.GroupVersionKind, name: types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}
+	if p.seen[key] {
+		name := o.Name
+		if o.Namespace != "" {
+			name = o.Namespace + "/" + o.Name
+		}
+		return mistake("%s %s is selected more than once", kind.Kind, name)
+	}
+	p.seen[key] = true
+	p.out.Refs = append(p.out.Refs, Ref{Kind: kind, Namespace: o.Namespace, Name: o.Name, UID: o.UID, Version: o.Version})
+	return nil
+}

@@ -1,0 +1,138 @@
+// Package snapshot decides which snapshots of a placement's policy and of its selected objects are to exist: a placement or selected
+// objects, and the snapshots there are, come in; the writes that make them right go out. It also says how long a stream of
+// changes is gathered before it becomes a revision (Wait). The placer carries it out; whoever reads snapshots uses Groups and Latest.
+package snapshot
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+const (
+	// PartLimit is how many bytes of JSON one part of a group holds; it decides where groups are cut and is part of the contract.
+	PartLimit = 819_200
+	// ItemLimit is how many bytes of JSON one object may have to be placed at all. It leaves room for the part's metadata below the
+	// 1.5 MiB that etcd takes by default.
+	ItemLimit = 1_468_006
+)
+
+// Item is one selected object as it is stored.
+type Item struct {
+	ID v1beta1.ResourceIdentifier
+	// Raw is compact JSON as encoding/json writes it.
+	Raw []byte
+}
+
+// Content is a whole selection, in order.
+type Content struct {
+	Items []Item
+	// Hash is over the spec of a snapshot that would hold all of it.
+	Hash string
+}
+
+// NewContent hashes items, which it keeps.
+func NewContent(items []Item) Content {
+	// The same as contract.Hash of the spec, without another copy of all the content.
+	sum := sha256.New()
+	sum.Write([]byte(`{"selectedResources":[`))
+	for i, item := range items {
+		if i > 0 {
+			sum.Write([]byte{','})
+		}
+		sum.Write(item.Raw)
+	}
+	sum.Write([]byte(`]}`))
+	return Content{Items: items, Hash: hex.EncodeToString(sum.Sum(nil))}
+}
+
+// Identifiers names what the content holds, in order.
+func (c Content) Identifiers() []v1beta1.ResourceIdentifier {
+	out := make([]v1beta1.ResourceIdentifier, len(c.Items))
+	for i := range c.Items {
+		out[i] = c.Items[i].ID
+	}
+	return out
+}
+
+// envelopes counts the envelopes in the content.
+func (c Content) envelopes() int {
+	n := 0
+	for i := range c.Items {
+		id := &c.Items[i].ID
+		if id.Group == v1beta1.GroupVersion.Group && (id.Kind == "ClusterResourceEnvelope" || id.Kind == "ResourceEnvelope") {
+			n++
+		}
+	}
+	return n
+}
+
+// Cut splits items, keeping their order, into parts of at most limit bytes. An item larger than that has a part of its own.
+// There is always a first part, even if it is empty.
+func Cut(items []Item, limit int) [][]Item {
+	var parts [][]Item
+	start, size := 0, 0
+	for i := range items {
+		if i > start && size+len(items[i].Raw) > limit {
+			parts = append(parts, items[start:i])
+			start, size = i, 0
+		}
+		size += len(items[i].Raw)
+	}
+	return append(parts, items[start:])
+}
+
+// Fit replaces items that are too large for any API object by what latest holds of them, so that what was placed stays as it was,
+// and leaves out those that latest does not hold. The second result names them all.
+func Fit(items []Item, latest Group) ([]Item, []v1beta1.ResourceIdentifier, error) {
+	return fit(items, latest, ItemLimit)
+}
+
+func fit(items []Item, latest Group, limit int) ([]Item, []v1beta1.ResourceIdentifier, error) {
+	var large []v1beta1.ResourceIdentifier
+	for i := range items {
+		if len(items[i].Raw) > limit {
+			large = append(large, items[i].ID)
+		}
+	}
+	if len(large) == 0 {
+		return items, nil, nil
+	}
+	placed, err := latest.Items()
+	if err != nil {
+		return nil, nil, err
+	}
+	before := make(map[v1beta1.ResourceIdentifier]Item, len(placed))
+	for _, item := range placed {
+		before[item.ID] = item
+	}
+	var out []Item
+	for _, item := range items {
+		if len(item.Raw) <= limit {
+			out = append(out, item)
+		} else if was, ok := before[item.ID]; ok {
+			out = append(out, was)
+		}
+	}
+	return out, large, nil
+}
+
+// identify reads an object's identifier from its JSON.
+func identify(raw []byte) (v1beta1.ResourceIdentifier, error) {
+	var object struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+		Metadata   struct {
+			Name      string `json:"name"`
+			Namespace string `json:"namespace"`
+		} `json:"metadata"`
+	}
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return v1beta1.ResourceIdentifier{}, fmt.Errorf("decode a stored object: %w", err)
+	}
+	group, version := splitAPIVersion(object.APIVersion)
+	return v1beta1.ResourceIdentifier{Group: group, Version: version, Kind: object.Kind, Name: object.Metadata.Name, Namespace: object.Metadata.Namespace}, nil
+}

@@ -1,0 +1,165 @@
+package snapshot
+
+import (
+	"strconv"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// settling is how long the group before the latest is kept even if the history limit is exceeded: a rollout may be naming it in a
+// binding at this moment, and that binding is seen only a little later.
+const settling = 2 * time.Second
+
+// defaultHistory is how many snapshots are kept if a placement does not say.
+const defaultHistory = 10
+
+// History is how many policy snapshots, and groups of resource snapshots, a placement keeps.
+func History(spec *v1beta1.PlacementSpec) int {
+	if spec.RevisionHistoryLimit == nil {
+		return defaultHistory
+	}
+	return int(*spec.RevisionHistoryLimit)
+}
+
+// Step is what to write so that a placement's resource snapshots are right. Nothing in it is shared with what was read.
+type Step struct {
+	// Remove goes first: pieces of groups that were never finished, whose names are needed. Deleting one that is gone is fine.
+	Remove []v1beta1.ResourceSnapshotObject
+	// Parts, in any order, come before Master, so that whoever sees a master sees a whole group. Master is nil if the group exists.
+	Parts  []v1beta1.ResourceSnapshotObject
+	Master v1beta1.ResourceSnapshotObject
+	// Marks go after Master.
+	Marks []Mark
+	// Prune are snapshots beyond the history limit.
+	Prune []v1beta1.ResourceSnapshotObject
+	// Latest is the name of the master of the group in force afterwards, and Index its index.
+	Latest string
+	Index  int
+	// Again is when to decide once more although nothing happens; zero for never.
+	Again time.Duration
+}
+
+// Resources decides about the resource snapshots of placement, which are in groups, given what it selects now. inUse are the names of
+// masters that bindings name: their groups are kept, whatever the limit.
+func Resources(placement v1beta1.PlacementObject, groups []Group, content Content, inUse map[string]bool, now time.Time) Step {
+	latest, ok := Latest(groups)
+	parts := Cut(content.Items, PartLimit)
+	if !ok || latest.Hash() != content.Hash || latest.Count() != len(parts) {
+		return create(placement, groups, content, parts, inUse, now)
+	}
+	step := Step{Latest: latest.Master.GetName(), Index: latest.Index}
+	for i, items := range parts[1:] {
+		if latest.Parts[i] == nil {
+			step.Parts = append(step.Parts, part(placement, latest.Index, i, items))
+		}
+	}
+	step.finish(placement, groups, latest.Index, latest.Master.GetCreationTimestamp().Time, inUse, now)
+	return step
+}
+
+// create makes a new group.
+func create(placement v1beta1.PlacementObject, groups []Group, content Content, parts [][]Item, inUse map[string]bool, now time.Time) Step {
+	index := 0
+	for _, g := range groups {
+		if g.Master != nil {
+			index = max(index, g.Index+1)
+		}
+	}
+	step := Step{Latest: contract.MasterSnapshotName(placement.GetName(), index), Index: index}
+	for _, g := range groups {
+		if g.Index >= index {
+			step.Remove = append(step.Remove, g.all()...)
+		}
+	}
+	for i, items := range parts[1:] {
+		step.Parts = append(step.Parts, part(placement, index, i, items))
+	}
+	master := scoped(placement, step.Latest, index, parts[0])
+	master.GetLabels()[contract.LabelLatest] = strconv.FormatBool(true)
+	master.SetAnnotations(map[string]string{
+		contract.AnnotationResourceHash:  content.Hash,
+		contract.AnnotationSnapshotCount: strconv.Itoa(len(parts)),
+		contract.AnnotationEnvelopeCount: strconv.Itoa(content.envelopes()),
+	})
+	step.Master = master
+	step.finish(placement, groups, index, now, inUse, now)
+	return step
+}
+
+// finish adds labels and history: latest is the index of the group in force, which exists since created.
+func (s *Step) finish(placement v1beta1.PlacementObject, groups []Group, latest int, created time.Time, inUse map[string]bool, now time.Time) {
+	for _, g := range groups {
+		if g.Master != nil && isLatest(g.Master) != (g.Index == latest) {
+			s.Marks = append(s.Marks, latestMark(g.Master.GetName(), g.Index == latest))
+		}
+	}
+	s.prune(groups, latest, created, inUse, now, History(placement.GetSpec()))
+}
+
+// prune lets the oldest groups go until limit are left, the latest included. What is left of groups without a master goes anyway:
+// nobody can use it.
+func (s *Step) prune(groups []Group, latest int, created time.Time, inUse map[string]bool, now time.Time, limit int) {
+	var old []Group
+	for _, g := range groups {
+		switch {
+		case g.Index == latest:
+		case g.Master != nil:
+			old = append(old, g)
+		case g.Index < latest:
+			s.Prune = append(s.Prune, g.all()...)
+		}
+	}
+	excess := len(old) + 1 - limit
+	for i, g := range old {
+		if excess <= 0 {
+			return
+		}
+		if inUse[g.Master.GetName()] {
+			continue
+		}
+		if wait := created.Add(settling).Sub(now); i == len(old)-1 && wait > 0 {
+			s.Again = wait
+			continue
+		}
+		s.Prune = append(s.Prune, g.all()...)
+		excess--
+	}
+}
+
+// part is a snapshot that is not the first of its group.
+func part(placement v1beta1.PlacementObject, index, number int, items []Item) v1beta1.ResourceSnapshotObject {
+	s := scoped(placement, contract.SubSnapshotName(placement.GetName(), index, number), index, items)
+	s.SetAnnotations(map[string]string{contract.AnnotationSubindex: strconv.Itoa(number)})
+	return s
+}
+
+// scoped is a snapshot of the placement's scope.
+func scoped(placement v1beta1.PlacementObject, name string, index int, items []Item) v1beta1.ResourceSnapshotObject {
+	key := types.NamespacedName{Namespace: placement.GetNamespace(), Name: name}
+	s := scope.ResourceSnapshots.New(key)
+	adopt(s, placement, name)
+	s.GetLabels()[contract.LabelResourceIndex] = strconv.Itoa(index)
+	selected := make([]v1beta1.ResourceContent, len(items))
+	for i, item := range items {
+		selected[i] = v1beta1.ResourceContent{RawExtension: runtime.RawExtension{Raw: item.Raw}}
+	}
+	s.GetSpec().SelectedResources = selected
+	return s
+}
+
+// adopt names an object and makes it the placement's.
+func adopt(o v1beta1.Object, placement v1beta1.PlacementObject, name string) {
+	o.SetNamespace(placement.GetNamespace())
+	o.SetName(name)
+	o.SetLabels(map[string]string{contract.LabelPlacement: placement.GetName()})
+	// What comes before the name of a condition is the kind. The object's own type meta is empty when it was read by a typed client.
+	owner := v1beta1.GroupVersion.WithKind(placement.ConditionType(""))
+	o.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(placement, owner)})
+}
