@@ -1,0 +1,181 @@
+package schedule
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// TestDecisionsHoldTheirPromises plays a placement through random changes of the fleet, of its policy and of its bindings, and
+// checks every decision on the way.
+func TestDecisionsHoldTheirPromises(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := &world{t: rt, namespace: rapid.SampledFrom([]string{"", "app"}).Draw(rt, "namespace"), clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
+		w.policy, w.number = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number")
+		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
+			w.disturb(rt)
+			before := w.request()
+			d := w.decide()
+			w.check(rt, before, d)
+		}
+	})
+}
+
+// disturb changes the world in some ways.
+func (w *world) disturb(t *rapid.T) {
+	for range rapid.IntRange(0, 6).Draw(t, "clusters") {
+		c := anyCluster(t)
+		if rapid.IntRange(0, 3).Draw(t, "leaves") == 0 {
+			delete(w.clusters, c.Name)
+		} else {
+			w.clusters[c.Name] = c
+		}
+	}
+	if rapid.IntRange(0, 2).Draw(t, "edit") == 0 {
+		w.snapshot++
+		w.policy, w.listed = anyPolicy(t), nil
+	}
+	if rapid.IntRange(0, 2).Draw(t, "scale") == 0 {
+		w.number = rapid.IntRange(0, 6).Draw(t, "number")
+	}
+	if w.policy.PlacementType == v1beta1.PlacementTypePickFixed && len(w.policy.ClusterNames) == 0 {
+		w.policy.ClusterNames = []string{"a"}
+	}
+	for i := range w.bindings {
+		switch rapid.IntRange(0, 5).Draw(t, "binding") {
+		case 0:
+			if w.bindings[i].State == v1beta1.BindingStateScheduled {
+				w.bind(w.bindings[i].Cluster)
+			}
+		case 1:
+			w.bindings[i].Deleting = true
+		}
+	}
+	if rapid.IntRange(0, 4).Draw(t, "twin") == 0 && len(w.bindings) > 0 {
+		twin := w.bindings[0]
+		w.made++
+		twin.Name = fmt.Sprintf("b%03d-%s", w.made, twin.Cluster)
+		w.bindings = append(w.bindings, twin)
+	}
+}
+
+func (w *world) check(t *rapid.T, before Request, d Decision) {
+	live := map[string]bool{}
+	for _, b := range w.bindings {
+		if b.State == v1beta1.BindingStateUnscheduled {
+			continue
+		}
+		if live[b.Cluster] {
+			t.Fatalf("cluster %s has two living bindings", b.Cluster)
+		}
+		live[b.Cluster] = true
+		if cluster := w.clusters[b.Cluster]; cluster == nil || !cluster.DeletionTimestamp.IsZero() {
+			t.Fatalf("binding %s is to cluster %s, which is gone or leaving", b.Name, b.Cluster)
+		}
+		if b.Snapshot != before.Snapshot {
+			t.Fatalf("binding %s names policy %s; the latest is %s", b.Name, b.Snapshot, before.Snapshot)
+		}
+	}
+	if w.policy.PlacementType == v1beta1.PlacementTypePickN && len(live) > w.number {
+		t.Fatalf("%d clusters are chosen; %d are wanted", len(live), w.number)
+	}
+	w.checkPicks(t, before, live)
+	selected := 0
+	for i, c := range d.Clusters {
+		if c.Selected {
+			selected++
+			if i >= selected {
+				t.Fatalf("chosen cluster %s is listed after others", c.ClusterName)
+			}
+		}
+		if c.Selected != live[c.ClusterName] {
+			t.Fatalf("cluster %s is reported as chosen: %v; it has a living binding: %v", c.ClusterName, c.Selected, live[c.ClusterName])
+		}
+	}
+	if w.policy.PlacementType != v1beta1.PlacementTypePickFixed && selected != len(live) {
+		t.Fatalf("%d clusters are reported as chosen; %d are", selected, len(live))
+	}
+	if others := len(d.Clusters) - selected; others > mostUnselected {
+		t.Fatalf("%d other clusters are reported", others)
+	}
+}
+
+// checkPicks looks at clusters that were not chosen, for this policy, before.
+func (w *world) checkPicks(t *rapid.T, before Request, live map[string]bool) {
+	rules := compile(w.policy, w.namespace, before.Clusters)
+	for name := range live {
+		if slices.ContainsFunc(before.Bindings, func(b Binding) bool {
+			return b.Cluster == name && !b.Deleting && b.Snapshot == before.Snapshot && b.State != v1beta1.BindingStateUnscheduled
+		}) {
+			continue
+		}
+		why := rules.refuse(w.clusters[name], noon)
+		if w.policy.PlacementType == v1beta1.PlacementTypePickFixed {
+			why = Ineligible(w.clusters[name], noon)
+		}
+		if why != "" {
+			t.Fatalf("cluster %s was chosen although %s", name, why)
+		}
+	}
+}
+
+func anyCluster(t *rapid.T) *clusterv1beta1.MemberCluster {
+	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
+	c := member(pick("name", "a", "b", "c", "d", "e", "f", "g", "h"), pick("region", "", "east", "west"), pick("env", "prod", "canary"))
+	switch pick("state", "well", "well", "well", "sick", "silent", "leaving", "tainted", "collects", "has") {
+	case "sick":
+		sick(c)
+	case "silent":
+		silenced(c)
+	case "leaving":
+		c.DeletionTimestamp = &metav1.Time{Time: noon}
+	case "tainted":
+		tainted(c)
+	case "collects":
+		c.Status.Conditions = []metav1.Condition{{Type: clusterv1beta1.ConditionNamespaceCollectionSucceeded, Status: metav1.ConditionTrue}}
+	case "has":
+		c.Status.Conditions = []metav1.Condition{{Type: clusterv1beta1.ConditionNamespaceCollectionSucceeded, Status: metav1.ConditionTrue}}
+		c.Status.Namespaces = map[string]string{"app": ""}
+	}
+	c.Status.Properties = map[clusterv1beta1.PropertyName]clusterv1beta1.PropertyValue{
+		clusterv1beta1.PropertyName(propertyNames["nodes"]): {Value: pick("nodes", "1", "2", "3", "many")},
+	}
+	return c
+}
+
+func anyPolicy(t *rapid.T) *v1beta1.PlacementPolicy {
+	flip := func(label string) bool { return rapid.Bool().Draw(t, label) }
+	var terms []v1beta1.ClusterSelectorTerm
+	if flip("east") {
+		terms = append(terms, labelled("region=east"))
+	}
+	if flip("nodes") {
+		terms = append(terms, having(v1beta1.ClusterSelectorTerm{}, "nodes Ge 2"))
+	}
+	switch rapid.IntRange(0, 2).Draw(t, "type") {
+	case 0:
+		return fixed(rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c", "d", "ghost"}), 1, 4, rapid.ID).Draw(t, "names")...)
+	case 1:
+		return tolerating(all(terms...), "east", "prod")
+	}
+	p := number(terms...)
+	if flip("prefer") {
+		p = prefer(p, 10, labelled("env=prod"))
+	}
+	if flip("sort") {
+		p = prefer(p, 50, sortedBy(v1beta1.ClusterSelectorTerm{}, "nodes", v1beta1.PropertySortOrderAscending))
+	}
+	if flip("spread") {
+		p = spreading(p, "region", rapid.Int32Range(1, 2).Draw(t, "skew"), hard)
+	}
+	if flip("spread softly") {
+		p = spreading(p, "env", 1, soft)
+	}
+	return p
+}
