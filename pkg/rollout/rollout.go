@@ -1,0 +1,274 @@
+// Package rollout decides which clusters of a placement change next. The bindings, the content they should have and the limits of
+// the placement go in; one step comes out. hub/roller carries it out and asks again when something has happened.
+package rollout
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// Budget is how much may change at once, in clusters.
+type Budget struct {
+	// Target is how many clusters the placement wants.
+	Target int
+	// MaxUnavailable is how many of them may be without ready content because of a change.
+	MaxUnavailable int
+	// MaxSurge is on how many clusters more than Target there may be content while clusters are exchanged.
+	MaxSurge int
+	// Period is for how long content counts as not ready if nobody can see whether it is.
+	Period time.Duration
+}
+
+// Lists are the snapshots of overrides that change the content for one cluster, sorted.
+type Lists struct {
+	Cluster    []string
+	Namespaced []v1beta1.NamespacedName
+}
+
+// Content is what every cluster should have.
+type Content struct {
+	// Snapshot is the master of the latest complete group of resource snapshots; empty if there is none yet.
+	Snapshot string
+	// Strategy says how to apply it, with all defaults filled in.
+	Strategy v1beta1.ApplyStrategy
+	// Overrides are the lists of the clusters that have any.
+	Overrides map[string]Lists
+}
+
+// Binding is what a step needs to know of one.
+type Binding struct {
+	Name    string
+	Cluster string
+	State   v1beta1.BindingState
+	// Deleting is whether the binding is on its way out; what it placed may still be there.
+	Deleting bool
+	// Gone is whether there is no such cluster any more.
+	Gone bool
+
+	// Snapshot, Overrides and Strategy are what the binding was given; Snapshot is empty if nothing was.
+	Snapshot  string
+	Overrides Lists
+	Strategy  *v1beta1.ApplyStrategy
+
+	Generation int64
+	Conditions []metav1.Condition
+	// FailedObjects is how many objects the cluster reports as not applied or not available.
+	FailedObjects int
+}
+
+// Step is what to do now. All lists are in the order of the bindings' names, which is also the order in which clusters take turns.
+type Step struct {
+	// Move are the bindings to give the content.
+	Move []string
+	// Restyle are the bindings whose strategy alone is to be changed.
+	Restyle []string
+	// Remove are the bindings to delete.
+	Remove []string
+	// Hold are the bindings that need the content and have to wait, and why. Some of them may be in Restyle too.
+	Hold []Held
+	// Resume are the bindings that were held and have the content all the same, because it is what it was again.
+	Resume []string
+	// Again is when to look again although nothing has happened; zero means that there is no need.
+	Again time.Duration
+}
+
+// Held is a binding that has to wait.
+type Held struct {
+	Binding string
+	Why     Why
+}
+
+// Why says what a binding waits for.
+type Why string
+
+const (
+	// ForBudget says that other clusters are changing, or not ready.
+	ForBudget Why = "budget"
+	// ForCluster says that another binding still has content on the cluster.
+	ForCluster Why = "cluster"
+)
+
+// Next says what may be done now without breaking the budget. The order of seen does not matter.
+//
+// The budget is kept by what is known: a cluster counts as ready only if it was reported ready for what the binding says now. One
+// that has not reported yet may be up or down; it is changed only if the others that are known to be ready are enough without it.
+func Next(budget Budget, seen []Binding, want Content, now time.Time) Step {
+	if want.Snapshot == "" {
+		return Step{}
+	}
+	seen = slices.Clone(seen)
+	slices.SortFunc(seen, func(a, b Binding) int { return cmp.Compare(a.Name, b.Name) })
+	p := plan{budget: budget, want: want, now: now}
+	p.count(seen)
+	for _, b := range seen {
+		p.sort(b)
+	}
+	p.choose()
+	return p.step
+}
+
+// plan is one step in the making.
+type plan struct {
+	budget Budget
+	want   Content
+	now    time.Time
+
+	// spare is how many ready clusters may be taken away; below zero there are too few of them already.
+	spare int
+	// room is on how many more clusters there may be content.
+	room int
+	// crowds is how many bindings there are for a cluster.
+	crowds map[string]int
+	// wait is the shortest time until content that nobody can see counts as ready; zero if there is none.
+	wait time.Duration
+
+	removals, updates, binds []candidate
+	step                     Step
+}
+
+// candidate is a binding that has to change, with what is known of its cluster.
+type candidate struct {
+	Binding
+	health health
+}
+
+func (p *plan) count(seen []Binding) {
+	up, placed := 0, 0
+	p.crowds = map[string]int{}
+	for _, b := range seen {
+		p.crowds[b.Cluster]++
+		if b.Gone {
+			continue
+		}
+		if b.holdsContent() {
+			placed++
+		}
+		health, wait := p.health(b)
+		if health == ready && !b.Deleting {
+			up++
+		}
+		if wait > 0 && !b.Deleting && (p.wait == 0 || wait < p.wait) {
+			p.wait = wait
+		}
+	}
+	p.spare = up - (p.budget.Target - p.budget.MaxUnavailable)
+	p.room = p.budget.Target + p.budget.MaxSurge - placed
+}
+
+// holdsContent says whether there may be content on the cluster because of the binding.
+func (b Binding) holdsContent() bool {
+	return b.State == v1beta1.BindingStateBound || b.State == v1beta1.BindingStateUnscheduled && b.Snapshot != ""
+}
+
+// sort puts a binding where it belongs: to be removed, updated or bound, or to be left as it is.
+func (p *plan) sort(b Binding) {
+	if b.Deleting {
+		return
+	}
+	health, _ := p.health(b)
+	c := candidate{Binding: b, health: health}
+	switch {
+	case b.State == v1beta1.BindingStateUnscheduled:
+		p.removals = append(p.removals, c)
+	case b.Gone:
+		// The scheduler is about to give it up. Nothing can be placed there.
+	case b.State == v1beta1.BindingStateScheduled:
+		p.binds = append(p.binds, c)
+	case b.State == v1beta1.BindingStateBound && p.outdated(b):
+		p.updates = append(p.updates, c)
+	case b.State == v1beta1.BindingStateBound:
+		if !sameStrategy(b.Strategy, p.want.Strategy) {
+			p.step.Restyle = append(p.step.Restyle, b.Name) // which also makes an end of having been held
+		} else if held(b) {
+			p.step.Resume = append(p.step.Resume, b.Name)
+		}
+	}
+}
+
+// outdated says whether the binding was given other content than it should have.
+func (p *plan) outdated(b Binding) bool {
+	want := p.want.Overrides[b.Cluster]
+	return b.Snapshot != p.want.Snapshot ||
+		!slices.Equal(b.Overrides.Cluster, want.Cluster) || !slices.Equal(b.Overrides.Namespaced, want.Namespaced)
+}
+
+// choose spends the budget: on removals first, then on updates, then on new clusters.
+func (p *plan) choose() {
+	for _, c := range p.removals {
+		if p.removable(c) {
+			p.step.Remove = append(p.step.Remove, c.Name)
+		}
+	}
+	for _, c := range p.updates {
+		if p.movable(c) {
+			p.step.Move = append(p.step.Move, c.Name)
+			continue
+		}
+		p.hold(c, ForBudget)
+		if !sameStrategy(c.Strategy, p.want.Strategy) {
+			p.step.Restyle = append(p.step.Restyle, c.Name)
+		}
+	}
+	for _, c := range p.binds {
+		switch {
+		case p.crowds[c.Cluster] > 1:
+			p.hold(c, ForCluster)
+		case p.room > 0:
+			p.room--
+			p.step.Move = append(p.step.Move, c.Name)
+		default:
+			p.hold(c, ForBudget)
+		}
+	}
+	slices.Sort(p.step.Move)
+	slices.Sort(p.step.Restyle)
+	slices.SortFunc(p.step.Hold, func(a, b Held) int { return cmp.Compare(a.Binding, b.Binding) })
+	if len(p.step.Hold) > 0 || len(p.step.Remove) < len(p.removals) {
+		p.step.Again = p.wait
+	}
+}
+
+func (p *plan) hold(c candidate, why Why) {
+	p.step.Hold = append(p.step.Hold, Held{Binding: c.Name, Why: why})
+}
+
+// removable says whether a binding that nobody wants may be deleted now, and takes what that costs from the budget. One without
+// ready content costs nothing: it is not what keeps the placement up.
+func (p *plan) removable(c candidate) bool {
+	switch {
+	case c.Gone || c.Snapshot == "" || c.health == down:
+		return true
+	case c.health == ready:
+		return p.take()
+	default:
+		return p.spare >= 0
+	}
+}
+
+// movable says whether a binding may get other content now, and takes what that costs from the budget. One that failed costs
+// nothing, so that a correction reaches it at once.
+func (p *plan) movable(c candidate) bool {
+	switch c.health {
+	case ready:
+		return p.take()
+	case down, stuck:
+		return true
+	case unseen:
+		return false
+	default:
+		return p.spare >= 0
+	}
+}
+
+func (p *plan) take() bool {
+	if p.spare <= 0 {
+		return false
+	}
+	p.spare--
+	return true
+}

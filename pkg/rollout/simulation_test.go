@@ -1,0 +1,343 @@
+package rollout
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+var onlySeed = flag.Uint64("seed", 0, "play the rollout simulation of this seed alone")
+
+// TestBudgetIsNeverExceeded plays rollouts over clusters that fail, recover, join and leave at random, with content that may be bad or
+// hard to see, and checks after every step that the step itself left enough clusters up and not too many with content. At the end
+// everything is well again, and then the rollout must come to its end.
+func TestBudgetIsNeverExceeded(t *testing.T) {
+	seeds := uint64(3000)
+	if testing.Short() {
+		seeds = 300
+	}
+	for seed := uint64(1); seed <= seeds; seed++ {
+		if *onlySeed == 0 || *onlySeed == seed {
+			play(t, seed)
+		}
+	}
+}
+
+func play(t *testing.T, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	w := newModel(rng)
+	for range 60 {
+		w.chance()
+		w.step(t, seed)
+	}
+	w.heal()
+	const patience = 2000
+	for n := 0; !w.done(); n++ {
+		if n > patience {
+			t.Fatalf("seed %d: the rollout does not end\n%s", seed, w.history())
+		}
+		moved := w.step(t, seed)
+		if w.progress() || moved {
+			continue
+		}
+		if w.again == 0 {
+			t.Fatalf("seed %d: the rollout is stuck, and nobody will wake it\n%s", seed, w.history())
+		}
+		w.now = w.now.Add(w.again)
+	}
+}
+
+// model is a fleet with one placement: what the bindings say, and what is really there.
+type model struct {
+	rng      *rand.Rand
+	now      time.Time
+	budget   Budget
+	percent  int
+	surge    int
+	revision int
+	style    int
+	bindings []*site
+	made     int
+	again    time.Duration
+	log      []string
+}
+
+// site is a binding and its cluster.
+type site struct {
+	Binding
+	// up is whether there is really ready content. busy is whether the cluster has something to do before it is.
+	up, busy bool
+	broken   bool
+}
+
+// Revisions of content: every fifth cannot be seen, every seventh is bad.
+func unseeable(revision string) bool { return strings.HasSuffix(revision, "u") }
+func bad(revision string) bool       { return strings.HasSuffix(revision, "b") }
+
+func newModel(rng *rand.Rand) *model {
+	w := &model{rng: rng, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), percent: []int{1, 25, 50, 100}[rng.IntN(4)], surge: []int{0, 25, 100}[rng.IntN(3)]}
+	for range 1 + rng.IntN(8) {
+		w.join()
+	}
+	return w
+}
+
+func (w *model) join() {
+	w.made++
+	cluster := fmt.Sprintf("c%d", w.rng.IntN(12))
+	for _, s := range w.bindings {
+		if s.Cluster == cluster && !s.Deleting {
+			return
+		}
+	}
+	w.bindings = append(w.bindings, &site{Binding: Binding{
+		Name: fmt.Sprintf("%s-%03d", cluster, w.made), Cluster: cluster, State: v1beta1.BindingStateScheduled, Generation: 1,
+	}})
+}
+
+func (w *model) snapshot() string {
+	name := fmt.Sprintf("r%d", w.revision)
+	switch {
+	case w.revision%7 == 5:
+		name += "b"
+	case w.revision%5 == 3:
+		name += "u"
+	}
+	return name
+}
+
+func (w *model) content() Content {
+	strategy := Strategy(nil)
+	strategy.AllowCoOwnership = w.style%2 == 1
+	return Content{Snapshot: w.snapshot(), Strategy: strategy}
+}
+
+// chance lets something happen.
+func (w *model) chance() {
+	w.now = w.now.Add(time.Duration(w.rng.IntN(20)) * time.Second)
+	for range w.rng.IntN(4) {
+		w.progress()
+	}
+	switch w.rng.IntN(14) {
+	case 0:
+		w.note("new content")
+		w.revision++
+	case 1:
+		w.note("another strategy")
+		w.style++
+	case 2:
+		w.join()
+	}
+	if len(w.bindings) == 0 {
+		return
+	}
+	s := w.bindings[w.rng.IntN(len(w.bindings))]
+	switch w.rng.IntN(12) {
+	case 0: // the scheduler gives the cluster up
+		if !s.Deleting && s.State != v1beta1.BindingStateUnscheduled {
+			w.note("%s is given up", s.Name)
+			s.State = v1beta1.BindingStateUnscheduled
+			s.Generation++
+		}
+	case 1: // and may come back to it
+		if !s.Deleting && s.State == v1beta1.BindingStateUnscheduled && !w.taken(s) {
+			w.note("%s is taken back", s.Name)
+			s.State = v1beta1.BindingStateScheduled
+			if s.Snapshot != "" {
+				s.State = v1beta1.BindingStateBound
+			}
+			s.Generation++
+		}
+	case 2: // it is evicted
+		if !s.Deleting && s.State == v1beta1.BindingStateBound {
+			w.note("%s is evicted", s.Name)
+			s.Deleting, s.up = true, false
+		}
+	case 3: // the cluster fails
+		if s.Snapshot != "" {
+			w.note("%s fails", s.Name)
+			s.broken, s.up = true, false
+			w.report(s)
+		}
+	case 4: // or comes back
+		if s.broken {
+			w.note("%s recovers", s.Name)
+			s.broken, s.busy = false, true
+		}
+	case 5: // the MemberCluster goes
+		if w.rng.IntN(4) == 0 {
+			w.note("the cluster of %s is gone", s.Name)
+			s.Gone, s.up, s.State = true, false, v1beta1.BindingStateUnscheduled
+			s.Generation++
+		}
+	}
+}
+
+func (w *model) taken(s *site) bool {
+	return slices.ContainsFunc(w.bindings, func(o *site) bool { return o != s && o.Cluster == s.Cluster && !o.Deleting })
+}
+
+// progress lets one cluster get on with what it has to do, and says whether there was any.
+func (w *model) progress() bool {
+	order := w.rng.Perm(len(w.bindings))
+	for _, i := range order {
+		s := w.bindings[i]
+		switch {
+		case s.Deleting:
+			w.note("%s has gone", s.Name)
+			w.bindings = slices.Delete(w.bindings, i, i+1)
+			return true
+		case s.Gone || s.Snapshot == "":
+		case s.busy && w.rng.IntN(3) == 0 && !s.reported():
+			w.note("%s says that it is busy", s.Name)
+			s.FailedObjects = 0
+			s.Conditions = []metav1.Condition{s.condition(v1beta1.ConditionApplied, metav1.ConditionFalse, v1beta1.ReasonApplyInProgress, w.now)}
+			return true
+		case s.busy && !s.broken:
+			s.busy, s.up = false, !bad(s.Snapshot)
+			w.report(s)
+			w.note("%s is up: %v", s.Name, s.up)
+			return true
+		case !s.reported():
+			w.report(s)
+			w.note("%s reports that it is up: %v", s.Name, s.up)
+			return true
+		}
+	}
+	return false
+}
+
+func (s *site) reported() bool {
+	return len(s.Conditions) > 0 && s.Conditions[0].ObservedGeneration == s.Generation
+}
+
+func (s *site) condition(kind string, status metav1.ConditionStatus, reason string, at time.Time) metav1.Condition {
+	return metav1.Condition{Type: kind, Status: status, Reason: reason, ObservedGeneration: s.Generation, LastTransitionTime: metav1.NewTime(at)}
+}
+
+// report writes what is there into the binding's status, as the dispatcher does: times start anew with a new generation.
+func (w *model) report(s *site) {
+	status, reason := metav1.ConditionTrue, v1beta1.ReasonAllWorkAreAvailable
+	s.FailedObjects = 0
+	if !s.up {
+		status, reason, s.FailedObjects = metav1.ConditionFalse, v1beta1.ReasonNotAllWorkAreAvailable, 1
+	} else if unseeable(s.Snapshot) {
+		reason = v1beta1.ReasonNotAllWorkAreAvailabilityTrackable
+	}
+	at := w.now
+	if was := meta.FindStatusCondition(s.Conditions, v1beta1.ConditionAvailable); was != nil && was.ObservedGeneration == s.Generation && was.Status == status {
+		at = was.LastTransitionTime.Time
+	}
+	s.Conditions = []metav1.Condition{s.condition(v1beta1.ConditionAvailable, status, reason, at)}
+}
+
+// step asks for the next step, takes it, and checks it. It says whether there was anything to do.
+func (w *model) step(t *testing.T, seed uint64) bool {
+	facts := make([]Binding, 0, len(w.bindings))
+	for _, s := range w.bindings {
+		facts = append(facts, s.Binding)
+	}
+	w.rng.Shuffle(len(facts), func(i, j int) { facts[i], facts[j] = facts[j], facts[i] })
+	target := Target(nil, facts)
+	w.budget = Budget{
+		Target: target, MaxUnavailable: (target*w.percent + 99) / 100, MaxSurge: (target*w.surge + 99) / 100, Period: 30 * time.Second,
+	}
+	step := Next(w.budget, facts, w.content(), w.now)
+	w.again = step.Again
+	tookDown, bound := false, false
+	for _, name := range step.Move {
+		s := w.site(name)
+		tookDown = tookDown || s.up
+		bound = bound || !s.holdsContent()
+		s.State, s.Snapshot, s.up, s.busy = v1beta1.BindingStateBound, w.snapshot(), false, true
+		s.Strategy = &v1beta1.ApplyStrategy{}
+		*s.Strategy = w.content().Strategy
+		s.Generation++
+	}
+	for _, name := range step.Restyle {
+		s := w.site(name)
+		s.Strategy = &v1beta1.ApplyStrategy{}
+		*s.Strategy = w.content().Strategy
+		s.Generation++
+	}
+	for _, name := range step.Remove {
+		s := w.site(name)
+		tookDown = tookDown || s.up
+		s.Deleting, s.up = true, false
+	}
+	w.note("%+v of %d, %d unavailable allowed, %d more: %+v", w.snapshot(), target, w.budget.MaxUnavailable, w.budget.MaxSurge, step)
+	up, placed := 0, 0
+	for _, s := range w.bindings {
+		if s.up {
+			up++
+		}
+		if s.holdsContent() && !s.Gone {
+			placed++
+		}
+	}
+	if tookDown && up < target-w.budget.MaxUnavailable {
+		t.Fatalf("seed %d: a step left %d clusters up; %d are wanted, %d may be missing\n%s", seed, up, target, w.budget.MaxUnavailable, w.history())
+	}
+	if bound && placed > target+w.budget.MaxSurge {
+		t.Fatalf("seed %d: a step left %d clusters with content; %d are wanted, %d more may be\n%s", seed, placed, target, w.budget.MaxSurge, w.history())
+	}
+	w.checkTurns(t, seed, step)
+	return len(step.Move)+len(step.Restyle)+len(step.Remove) > 0
+}
+
+// checkTurns looks for a cluster that was given content while another binding still had some there.
+func (w *model) checkTurns(t *testing.T, seed uint64, step Step) {
+	for _, name := range step.Move {
+		for _, s := range w.bindings {
+			if s.Name != name && s.Cluster == w.site(name).Cluster && s.holdsContent() {
+				t.Fatalf("seed %d: %s was moved while %s is on the cluster\n%s", seed, name, s.Name, w.history())
+			}
+		}
+	}
+}
+
+func (w *model) site(name string) *site {
+	return w.bindings[slices.IndexFunc(w.bindings, func(s *site) bool { return s.Name == name })]
+}
+
+// heal ends all troubles: good content, clusters that work, and nothing that comes or goes any more.
+func (w *model) heal() {
+	for w.revision++; bad(w.snapshot()); {
+		w.revision++
+	}
+	w.note("all is well")
+	for _, s := range w.bindings {
+		if s.broken {
+			s.broken, s.busy = false, true
+		}
+	}
+}
+
+func (w *model) done() bool {
+	for _, s := range w.bindings {
+		if s.Deleting || s.State != v1beta1.BindingStateBound || s.Snapshot != w.snapshot() || !s.up {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *model) note(format string, args ...any) {
+	w.log = append(w.log, fmt.Sprintf("%s %s", w.now.Format(time.TimeOnly), fmt.Sprintf(format, args...)))
+}
+
+func (w *model) history() string {
+	for _, s := range w.bindings {
+		w.note("%+v", *s)
+	}
+	return strings.Join(w.log[max(0, len(w.log)-60):], "\n")
+}
