@@ -1,0 +1,192 @@
+package membership
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+const patience = 15 * time.Minute
+
+func cluster(deleted bool, finalizers ...string) *v1beta1.MemberCluster {
+	c := &v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "east", UID: "u", Finalizers: finalizers}}
+	if deleted {
+		at := metav1.NewTime(start)
+		c.DeletionTimestamp = &at
+	}
+	return c
+}
+
+func internal(state v1beta1.ClusterState, joined ...metav1.ConditionStatus) *v1beta1.InternalMemberCluster {
+	i := &v1beta1.InternalMemberCluster{Spec: v1beta1.InternalMemberClusterSpec{State: state}}
+	for n, status := range joined {
+		agent := v1beta1.AgentStatus{Type: Agents(true)[n]}
+		if status != "" {
+			agent.Conditions = []metav1.Condition{{Type: v1beta1.ConditionJoined, Status: status}}
+		}
+		i.Status.AgentStatus = append(i.Status.AgentStatus, agent)
+	}
+	return i
+}
+
+func TestNext(t *testing.T) {
+	ours := contract.FinalizerMemberCluster
+	for name, tc := range map[string]struct {
+		seen Seen
+		age  time.Duration
+		want Step
+	}{
+		"a living cluster is admitted": {
+			seen: Seen{Cluster: cluster(false)}, want: Step{Action: Admit},
+		},
+		"and repaired for as long as it lives": {
+			seen: Seen{Cluster: cluster(false, ours), Namespace: NamespaceActive, Internal: internal(v1beta1.ClusterStateJoin, metav1.ConditionTrue)},
+			want: Step{Action: Admit},
+		},
+		"but not while its namespace is going": {
+			seen: Seen{Cluster: cluster(false, ours), Namespace: NamespaceTerminating}, want: Step{Action: AwaitNamespace},
+		},
+		"a deleted cluster that never was ours is left alone": {
+			seen: Seen{Cluster: cluster(true, "someone/else"), Namespace: NamespaceActive}, want: Step{Action: Nothing},
+		},
+		"without a namespace it may go": {
+			seen: Seen{Cluster: cluster(true, ours), Internal: internal(v1beta1.ClusterStateLeave)}, want: Step{Action: Release},
+		},
+		"a namespace that is going is waited for, however long": {
+			seen: Seen{Cluster: cluster(true, ours), Namespace: NamespaceTerminating}, age: 10 * patience, want: Step{Action: AwaitNamespace},
+		},
+		"without an internal member cluster there is nobody to ask": {
+			seen: Seen{Cluster: cluster(true, ours), Namespace: NamespaceActive}, want: Step{Action: CleanUp},
+		},
+		"agents are asked to leave": {
+			seen: Seen{Cluster: cluster(true, ours), Namespace: NamespaceActive, Internal: internal(v1beta1.ClusterStateJoin, metav1.ConditionTrue)},
+			age:  time.Minute, want: Step{Action: Dismiss, Again: patience - time.Minute},
+		},
+		"even if they were asked late": {
+			seen: Seen{Cluster: cluster(true, ours), Namespace: NamespaceActive, Internal: internal(v1beta1.ClusterStateJoin, metav1.ConditionTrue)},
+			age:  2 * patience, want: Step{Action: Dismiss},
+		},
+		"and have time to": {
+			seen: Seen{Cluster: cluster(true, ours), Namespace: NamespaceActive, Internal: internal(v1beta1.ClusterStateLeave, metav1.ConditionTrue)},
+			age:  patience - time.Second, want: Step{Action: Dismiss, Again: time.Second},
+		},
+		"but not for ever": {
+			seen: Seen{Cluster: cluster(true, ours), Namespace: NamespaceActive, Internal: internal(v1beta1.ClusterStateLeave, metav1.ConditionTrue)},
+			age:  patience, want: Step{Action: CleanUp},
+		},
+		"an agent that has left need not be waited for": {
+			seen: Seen{Cluster: cluster(true, ours), Namespace: NamespaceActive, Internal: internal(v1beta1.ClusterStateLeave, metav1.ConditionFalse)},
+			want: Step{Action: CleanUp},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.seen.Agents, tc.seen.ForceDeleteWait = Agents(false), patience
+			if diff := cmp.Diff(tc.want, Next(tc.seen, start.Add(tc.age))); diff != "" {
+				t.Fatal(diff)
+			}
+		})
+	}
+}
+
+func TestStandingOf(t *testing.T) {
+	const yes, no, unknown = metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown
+	for name, tc := range map[string]struct {
+		internal   *v1beta1.InternalMemberCluster
+		networking bool
+		want       Standing
+	}{
+		"nobody has reported":                    {nil, false, Standing{unknown, []string{"MemberAgent"}}},
+		"an agent without the condition":         {internal(v1beta1.ClusterStateJoin, ""), false, Standing{unknown, []string{"MemberAgent"}}},
+		"the one agent has joined":               {internal(v1beta1.ClusterStateJoin, yes), false, Standing{Joined: yes}},
+		"the one agent has left":                 {internal(v1beta1.ClusterStateLeave, no), false, Standing{Joined: no}},
+		"networking agents that are not counted": {internal(v1beta1.ClusterStateJoin, yes, no, unknown), false, Standing{Joined: yes}},
+		"a networking agent is missing":          {internal(v1beta1.ClusterStateJoin, yes, yes), true, Standing{unknown, []string{"ServiceExportImportAgent"}}},
+		"all three have joined":                  {internal(v1beta1.ClusterStateJoin, yes, yes, yes), true, Standing{Joined: yes}},
+		"only one has left":                      {internal(v1beta1.ClusterStateLeave, yes, no, yes), true, Standing{unknown, []string{"MultiClusterServiceAgent"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, StandingOf(tc.internal, Agents(tc.networking))); diff != "" {
+				t.Fatal(diff)
+			}
+		})
+	}
+}
+
+// Played against agents that answer, fail or are gone, every deletion ends: at the latest when the wait is over.
+func TestLeavingEnds(t *testing.T) {
+	for name, answers := range map[string]func(age time.Duration) metav1.ConditionStatus{
+		"the agent leaves at once": func(time.Duration) metav1.ConditionStatus { return metav1.ConditionFalse },
+		"the agent leaves in time": func(age time.Duration) metav1.ConditionStatus { return answer(age > patience/2) },
+		"the agent is gone":        func(time.Duration) metav1.ConditionStatus { return metav1.ConditionTrue },
+		"the agent fails to leave": func(time.Duration) metav1.ConditionStatus { return metav1.ConditionUnknown },
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := Seen{
+				Cluster: cluster(true, contract.FinalizerMemberCluster), Namespace: NamespaceActive,
+				Internal: internal(v1beta1.ClusterStateJoin, metav1.ConditionTrue), Agents: Agents(false), ForceDeleteWait: patience,
+			}
+			now := start
+			for n := 0; ; n++ {
+				step := Next(seen, now)
+				switch step.Action {
+				case Release:
+					if age := now.Sub(start); age > patience {
+						t.Fatalf("left only after %s", age)
+					}
+					return
+				case Dismiss:
+					now = now.Add(min(step.Again, patience/4))
+					seen.Internal = internal(v1beta1.ClusterStateLeave, answers(now.Sub(start)))
+				case CleanUp:
+					seen.Namespace, seen.Internal = NamespaceTerminating, nil
+				case AwaitNamespace:
+					seen.Namespace = NamespaceGone
+				}
+				if n > 10 {
+					t.Fatalf("no end; last step %+v", step)
+				}
+			}
+		})
+	}
+}
+
+func answer(left bool) metav1.ConditionStatus {
+	if left {
+		return metav1.ConditionFalse
+	}
+	return metav1.ConditionTrue
+}
+
+func TestRoleBindingFor(t *testing.T) {
+	for name, tc := range map[string]struct{ identity, want rbacv1.Subject }{
+		"a user gets the group users belong to": {
+			rbacv1.Subject{Kind: "User", Name: "east"}, rbacv1.Subject{Kind: "User", Name: "east", APIGroup: "rbac.authorization.k8s.io"},
+		},
+		"so does a group": {
+			rbacv1.Subject{Kind: "Group", Name: "agents"}, rbacv1.Subject{Kind: "Group", Name: "agents", APIGroup: "rbac.authorization.k8s.io"},
+		},
+		"a service account does not": {
+			rbacv1.Subject{Kind: "ServiceAccount", Name: "east", Namespace: "fleet-system"}, rbacv1.Subject{Kind: "ServiceAccount", Name: "east", Namespace: "fleet-system"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := cluster(false)
+			c.Spec.Identity = tc.identity
+			got := RoleBindingFor(c)
+			if diff := cmp.Diff([]rbacv1.Subject{tc.want}, got.Subjects); diff != "" {
+				t.Fatal(diff)
+			}
+			if got.Namespace != "fleet-member-east" || got.RoleRef.Name != RoleFor(c).Name || RoleFor(c).Namespace != got.Namespace {
+				t.Fatalf("%s/%s binds %s", got.Namespace, got.Name, got.RoleRef.Name)
+			}
+		})
+	}
+}

@@ -1,0 +1,215 @@
+package work
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// Changes lead from the Works that are there to the wanted ones. Each list is in a fixed order; the lists may be written in any.
+type Changes struct {
+	Create []*v1beta1.Work
+	// Update replaces content: spec, labels and annotations. Each is a changed copy with the resourceVersion that was read.
+	Update []*v1beta1.Work
+	// Retune changes only how a Work is applied. Each is a changed copy; its manifests may be missing if the reader dropped them,
+	// so it must be written as a patch of its difference.
+	Retune []*v1beta1.Work
+	Delete []*v1beta1.Work
+	// Await are Works that must be gone before they can be made anew.
+	Await []string
+}
+
+// None says whether everything is as wanted.
+func (c Changes) None() bool {
+	return len(c.Create)+len(c.Update)+len(c.Retune)+len(c.Delete)+len(c.Await) == 0
+}
+
+// DuplicateError says that several Works were made for one envelope of a binding; it is not known which one counts.
+type DuplicateError struct {
+	Envelope string
+	Works    []string
+}
+
+func (e *DuplicateError) Error() string {
+	return fmt.Sprintf("several works hold the envelope %s: %s; delete all but one", e.Envelope, strings.Join(e.Works, ", "))
+}
+
+// ForeignError says that a Work of a wanted name belongs to another binding or to none.
+type ForeignError struct{ Work, Owner string }
+
+func (e *ForeignError) Error() string {
+	if e.Owner == "" {
+		return fmt.Sprintf("work %s is there already and belongs to no binding", e.Work)
+	}
+	return fmt.Sprintf("work %s is there already and belongs to binding %s", e.Work, e.Owner)
+}
+
+// Compare returns what to change. seen are the binding's Works and any other that has the name of a wanted one; none is changed.
+// wanted, which Compare may rename, must be complete: what of the binding's it lacks is deleted. orphans names those of seen
+// whose binding is gone: of the same placement they are taken over, because nobody else ever will look after them.
+func Compare(wanted, seen []*v1beta1.Work, orphans map[string]bool) (Changes, error) {
+	if len(wanted) == 0 {
+		return Changes{}, fmt.Errorf("no works are wanted at all: a binding has at least one")
+	}
+	if err := keepNames(wanted, seen); err != nil {
+		return Changes{}, err
+	}
+	byName := map[string]*v1beta1.Work{}
+	for _, s := range seen {
+		byName[s.Name] = s
+	}
+	var changes Changes
+	keep := map[string]bool{}
+	for _, w := range wanted {
+		keep[w.Name] = true
+		if err := changes.add(w, byName[w.Name], orphans[w.Name]); err != nil {
+			return Changes{}, err
+		}
+	}
+	for _, s := range seen {
+		if !keep[s.Name] && s.DeletionTimestamp.IsZero() && sameOwner(s, wanted[0]) {
+			changes.Delete = append(changes.Delete, s)
+		}
+	}
+	sortByName(changes.Delete)
+	return changes, nil
+}
+
+// add compares one wanted Work with the one that is there, if any.
+func (c *Changes) add(wanted, seen *v1beta1.Work, orphan bool) error {
+	switch {
+	case seen == nil:
+		c.Create = append(c.Create, wanted)
+	case !seen.DeletionTimestamp.IsZero():
+		c.Await = append(c.Await, seen.Name)
+	case !samePlacement(wanted, seen) || (!sameOwner(wanted, seen) && !orphan):
+		return &ForeignError{Work: seen.Namespace + "/" + seen.Name, Owner: seen.Labels[contract.LabelBinding]}
+	case !says(seen.Labels, wanted.Labels) || !says(seen.Annotations, wanted.Annotations):
+		c.Update = append(c.Update, replaced(seen, wanted))
+	case !sameManner(seen, wanted):
+		c.Retune = append(c.Retune, retuned(seen, wanted.Spec.ApplyStrategy, wanted.Spec.ReportBackStrategy))
+	}
+	return nil
+}
+
+// keepNames gives a wanted Work of an envelope the name of the one that already holds that envelope. The name depends on the
+// snapshot that the envelope lies in, and must not change with it: deleting the old Work would delete its objects on the member.
+func keepNames(wanted, seen []*v1beta1.Work) error {
+	holders := map[string][]string{}
+	for _, s := range seen {
+		if key := envelopeKey(s); key != "" && s.DeletionTimestamp.IsZero() && sameOwner(s, wanted[0]) {
+			holders[key] = append(holders[key], s.Name)
+		}
+	}
+	for _, w := range wanted {
+		key := envelopeKey(w)
+		names := holders[key]
+		if key == "" || len(names) == 0 {
+			continue
+		}
+		if len(names) > 1 {
+			slices.Sort(names)
+			return &DuplicateError{Envelope: key, Works: names}
+		}
+		w.Name = names[0]
+	}
+	return nil
+}
+
+// envelopeKey names the envelope a Work was made from, or is empty.
+func envelopeKey(w *v1beta1.Work) string {
+	kind := w.Labels[contract.LabelEnvelopeKind]
+	if kind == "" {
+		return ""
+	}
+	return kind + " " + joined(w.Labels[contract.LabelEnvelopeNamespace], w.Labels[contract.LabelEnvelopeName])
+}
+
+func sameOwner(a, b *v1beta1.Work) bool {
+	return samePlacement(a, b) && a.Labels[contract.LabelBinding] == b.Labels[contract.LabelBinding]
+}
+
+func samePlacement(a, b *v1beta1.Work) bool {
+	return a.Labels[contract.LabelPlacement] == b.Labels[contract.LabelPlacement] &&
+		a.Labels[contract.LabelPlacementNamespace] == b.Labels[contract.LabelPlacementNamespace]
+}
+
+// says is whether have holds all of want.
+func says(have, want map[string]string) bool {
+	for k, v := range want {
+		if got, ok := have[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+func sameManner(a, b *v1beta1.Work) bool {
+	return equality.Semantic.DeepEqual(a.Spec.ApplyStrategy, b.Spec.ApplyStrategy) &&
+		equality.Semantic.DeepEqual(a.Spec.ReportBackStrategy, b.Spec.ReportBackStrategy)
+}
+
+// replaced is seen with the content of wanted. Foreign labels and annotations stay.
+func replaced(seen, wanted *v1beta1.Work) *v1beta1.Work {
+	out := seen.DeepCopy()
+	out.Spec = wanted.Spec
+	out.Labels = merged(out.Labels, wanted.Labels)
+	out.Annotations = merged(out.Annotations, wanted.Annotations)
+	return out
+}
+
+func merged(have, want map[string]string) map[string]string {
+	out := copied(have)
+	for k, v := range want {
+		out[k] = v
+	}
+	return out
+}
+
+func retuned(seen *v1beta1.Work, apply *v1beta1.ApplyStrategy, back *v1beta1.ReportBackStrategy) *v1beta1.Work {
+	out := seen.DeepCopy()
+	out.Spec.ApplyStrategy = apply.DeepCopy()
+	out.Spec.ReportBackStrategy = back.DeepCopy()
+	return out
+}
+
+// Tune returns the changes that make seen be applied as order says, without touching content. It is what can be done for an order
+// whose content cannot be had.
+func Tune(order Order, seen []*v1beta1.Work) Changes {
+	var changes Changes
+	like := &v1beta1.Work{Spec: v1beta1.WorkSpec{ApplyStrategy: order.ApplyStrategy, ReportBackStrategy: order.ReportBack}}
+	for _, s := range seen {
+		if s.DeletionTimestamp.IsZero() && !sameManner(s, like) {
+			changes.Retune = append(changes.Retune, retuned(s, order.ApplyStrategy, order.ReportBack))
+		}
+	}
+	sortByName(changes.Retune)
+	return changes
+}
+
+// Holds says whether the binding's Works already hold the content of order. It serves an order whose snapshot has been pruned.
+func Holds(order Order, seen []*v1beta1.Work) bool {
+	want, err := source(order)
+	if err != nil {
+		return false
+	}
+	live := 0
+	for _, s := range seen {
+		if !s.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if live++; !says(s.Annotations, want) {
+			return false
+		}
+	}
+	return live > 0
+}
+
+func sortByName(works []*v1beta1.Work) {
+	slices.SortFunc(works, func(a, b *v1beta1.Work) int { return strings.Compare(a.Name, b.Name) })
+}

@@ -1,0 +1,119 @@
+package work
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// EnvelopeError says what is wrong with the content of an envelope. The user has to change it.
+type EnvelopeError struct {
+	Kind            v1beta1.EnvelopeType
+	Namespace, Name string
+	Key             string
+	Problem         string
+}
+
+func (e *EnvelopeError) Error() string {
+	return fmt.Sprintf("%s %s: data %q: %s", e.Kind, joined(e.Namespace, e.Name), e.Key, e.Problem)
+}
+
+// envelope is a decoded envelope. Its manifests are in the order in which its Work holds them.
+type envelope struct {
+	kind            v1beta1.EnvelopeType
+	namespace, name string
+	manifests       [][]byte
+}
+
+// header is as much of an object as tells envelopes apart and places what is in them.
+type header struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Namespace string `json:"namespace"`
+		Name      string `json:"name"`
+	} `json:"metadata"`
+}
+
+// envelopeIn returns the envelope that object is, or nil. Most objects are none, and that is seen without decoding them.
+func envelopeIn(object []byte) (*envelope, error) {
+	if !bytes.Contains(object, []byte(v1beta1.GroupVersion.Group)) {
+		return nil, nil
+	}
+	var what metav1.TypeMeta
+	if err := json.Unmarshal(object, &what); err != nil {
+		return nil, fmt.Errorf("decode a selected object: %w", err)
+	}
+	kind := v1beta1.EnvelopeType(what.Kind)
+	isEnvelope := kind == v1beta1.EnvelopeTypeClusterResourceEnvelope || kind == v1beta1.EnvelopeTypeResourceEnvelope
+	if !isEnvelope || what.GroupVersionKind().Group != v1beta1.GroupVersion.Group {
+		return nil, nil
+	}
+	var wrapped struct {
+		header `json:",inline"`
+		Data   map[string]json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(object, &wrapped); err != nil {
+		return nil, fmt.Errorf("decode a selected %s: %w", kind, err)
+	}
+	e := &envelope{kind: kind, namespace: wrapped.Metadata.Namespace, name: wrapped.Metadata.Name}
+	return e, e.fill(wrapped.Data)
+}
+
+// fill checks the entries, in the order of their keys so that the same mistake gives the same message, and takes them over
+// sorted by text, descending: the wire's order.
+func (e *envelope) fill(data map[string]json.RawMessage) error {
+	keys := make([]string, 0, len(data))
+	for key := range data {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		if problem := e.problem(data[key]); problem != "" {
+			return &EnvelopeError{Kind: e.kind, Namespace: e.namespace, Name: e.name, Key: key, Problem: problem}
+		}
+		e.manifests = append(e.manifests, data[key])
+	}
+	slices.SortFunc(e.manifests, func(a, b []byte) int { return bytes.Compare(b, a) })
+	return nil
+}
+
+// problem says why an entry may not be in the envelope. Whether a kind exists, and its scope, is the member's to say.
+func (e *envelope) problem(raw []byte) string {
+	var h header
+	if err := json.Unmarshal(raw, &h); err != nil {
+		return "is not a Kubernetes object: " + err.Error()
+	}
+	switch {
+	case h.APIVersion == "" || h.Kind == "":
+		return "has no apiVersion or no kind"
+	case e.kind == v1beta1.EnvelopeTypeClusterResourceEnvelope && h.Metadata.Namespace != "":
+		return fmt.Sprintf("%s %s is in a namespace: use a ResourceEnvelope in that namespace", h.Kind, joined(h.Metadata.Namespace, h.Metadata.Name))
+	case e.kind == v1beta1.EnvelopeTypeResourceEnvelope && h.Metadata.Namespace == "":
+		return fmt.Sprintf("%s %s has no namespace: set it to %s, or use a ClusterResourceEnvelope if its kind is cluster-scoped", h.Kind, h.Metadata.Name, e.namespace)
+	case e.kind == v1beta1.EnvelopeTypeResourceEnvelope && h.Metadata.Namespace != e.namespace:
+		return fmt.Sprintf("%s %s must be in the envelope's own namespace %s", h.Kind, joined(h.Metadata.Namespace, h.Metadata.Name), e.namespace)
+	}
+	return ""
+}
+
+// describe names an object for a message.
+func describe(object []byte) string {
+	var h header
+	if err := json.Unmarshal(object, &h); err != nil {
+		return "an object that cannot be decoded"
+	}
+	return h.Kind + " " + joined(h.Metadata.Namespace, h.Metadata.Name)
+}
+
+func joined(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}

@@ -1,0 +1,80 @@
+package work
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// Group is the content of one resource index: the first snapshot, and the others in the order of their number.
+type Group struct {
+	// Index is the resource index, decimal.
+	Index string
+	Parts []Part
+}
+
+// Part is one snapshot of a group.
+type Part struct {
+	// Sub is the snapshot's number, from 0; it is negative for the first snapshot of the group, which has none.
+	Sub int
+	// Objects are the selected objects as JSON, in their order.
+	Objects [][]byte
+}
+
+// ErrNoSnapshot is a group whose first snapshot does not exist (any more).
+var ErrNoSnapshot = errors.New("the resource snapshot does not exist")
+
+// ErrIncomplete is a group of which a part is missing. The rest must not be taken for the whole: what is missing would be
+// removed from the member.
+var ErrIncomplete = errors.New("the resource snapshots are not complete")
+
+// GroupOf picks the group whose first snapshot is master out of a placement's resource snapshots, which may be in any order and
+// are not changed. The error wraps ErrNoSnapshot or ErrIncomplete.
+func GroupOf(master string, snapshots []v1beta1.ResourceSnapshotObject) (Group, error) {
+	at := slices.IndexFunc(snapshots, func(s v1beta1.ResourceSnapshotObject) bool { return s.GetName() == master })
+	if at < 0 {
+		return Group{}, fmt.Errorf("%s: %w", master, ErrNoSnapshot)
+	}
+	first := snapshots[at]
+	count, err := strconv.Atoi(first.GetAnnotations()[contract.AnnotationSnapshotCount])
+	if err != nil || count < 1 {
+		return Group{}, fmt.Errorf("%s: its annotation %s must be a positive number: %w", master, contract.AnnotationSnapshotCount, ErrIncomplete)
+	}
+	group := Group{Index: first.GetLabels()[contract.LabelResourceIndex], Parts: []Part{partOf(-1, first)}}
+	for _, s := range snapshots {
+		sub, ok := subOf(s)
+		if ok && sub < count-1 && s.GetLabels()[contract.LabelResourceIndex] == group.Index {
+			group.Parts = append(group.Parts, partOf(sub, s))
+		}
+	}
+	if len(group.Parts) != count {
+		return Group{}, fmt.Errorf("%s: %d of %d parts are there: %w", master, len(group.Parts), count, ErrIncomplete)
+	}
+	slices.SortFunc(group.Parts, func(a, b Part) int { return a.Sub - b.Sub })
+	for i, part := range group.Parts {
+		if part.Sub != i-1 {
+			return Group{}, fmt.Errorf("%s: two parts have the number %d: %w", master, part.Sub, ErrIncomplete)
+		}
+	}
+	return group, nil
+}
+
+// subOf is the number of a snapshot that is not the first of its group.
+func subOf(s v1beta1.ResourceSnapshotObject) (int, bool) {
+	text, ok := s.GetAnnotations()[contract.AnnotationSubindex]
+	sub, err := strconv.Atoi(text)
+	return sub, ok && err == nil && sub >= 0
+}
+
+func partOf(sub int, s v1beta1.ResourceSnapshotObject) Part {
+	selected := s.GetSpec().SelectedResources
+	objects := make([][]byte, len(selected))
+	for i := range selected {
+		objects[i] = selected[i].Raw
+	}
+	return Part{Sub: sub, Objects: objects}
+}

@@ -1,0 +1,196 @@
+// Package work decides which Works a binding needs in its cluster's namespace. In come the binding's Order, the group of resource
+// snapshots it names and the Works that are there; out come the wanted Works and the changes that lead to them. Everything is
+// checked before anything is to be written: an error means that no Work changes. The dispatcher uses it.
+package work
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// Order is what a binding asks for: which content goes to which cluster, and how it is applied there.
+type Order struct {
+	Binding   types.NamespacedName
+	Placement types.NamespacedName
+	Cluster   string
+	// Snapshot is the first snapshot of the group that holds the content.
+	Snapshot string
+	// Overrides and ClusterOverrides are the override snapshots that change the content for the cluster.
+	Overrides        []v1beta1.NamespacedName
+	ClusterOverrides []string
+	ApplyStrategy    *v1beta1.ApplyStrategy
+	ReportBack       *v1beta1.ReportBackStrategy
+}
+
+// OrderOf reads the order off binding; reportBack is its placement's. ok is false for a binding that names no placement:
+// it is not ours to carry out.
+func OrderOf(binding v1beta1.BindingObject, reportBack *v1beta1.ReportBackStrategy) (order Order, ok bool) {
+	placement, ok := scope.PlacementOf(binding)
+	spec := binding.GetSpec()
+	return Order{
+		Binding:          types.NamespacedName{Namespace: binding.GetNamespace(), Name: binding.GetName()},
+		Placement:        placement,
+		Cluster:          spec.TargetCluster,
+		Snapshot:         spec.ResourceSnapshotName,
+		Overrides:        spec.ResourceOverrideSnapshots,
+		ClusterOverrides: spec.ClusterResourceOverrideSnapshots,
+		ApplyStrategy:    spec.ApplyStrategy,
+		ReportBack:       reportBack,
+	}, ok
+}
+
+// Overridden says whether the order lists any override.
+func (o Order) Overridden() bool { return len(o.Overrides)+len(o.ClusterOverrides) > 0 }
+
+// Override changes one object, given as JSON, for the cluster of an order. It returns nil for an object that the cluster is not
+// to have. What it is given belongs to a cache and must not be changed in place.
+type Override func(object []byte) ([]byte, error)
+
+// AsIs is the Override that changes nothing.
+func AsIs(object []byte) ([]byte, error) { return object, nil }
+
+// OverrideError says that an override could not be worked into an object: a mistake in the override, or in the cluster's labels.
+type OverrideError struct {
+	Object string
+	Err    error
+}
+
+func (e *OverrideError) Error() string { return fmt.Sprintf("override %s: %v", e.Object, e.Err) }
+func (e *OverrideError) Unwrap() error { return e.Err }
+
+// Wanted returns the Works of order: one for each snapshot of group, however empty, and one for each envelope in it, in the order
+// of the content. They are complete but for what the API server adds. The error is an *OverrideError, an *EnvelopeError,
+// or says what is wrong with the group.
+func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error) {
+	marks, err := marksOf(order, group.Index)
+	if err != nil {
+		return nil, err
+	}
+	base := contract.WorkBase(order.Placement.Namespace, order.Placement.Name)
+	var works []*v1beta1.Work
+	for _, part := range group.Parts {
+		var manifests []v1beta1.Manifest
+		var envelopes []*v1beta1.Work
+		name := contract.WorkName(base, part.Sub)
+		for _, object := range part.Objects {
+			envelope, err := envelopeIn(object)
+			if err != nil {
+				return nil, err
+			}
+			if envelope != nil {
+				inner, err := overridden(envelope.manifests, override)
+				if err != nil {
+					return nil, err
+				}
+				envelopes = append(envelopes, marks.envelope(order, name, envelope, inner))
+				continue
+			}
+			manifest, err := overridden([][]byte{object}, override)
+			if err != nil {
+				return nil, err
+			}
+			manifests = append(manifests, manifest...)
+		}
+		works = append(works, marks.work(order, name, manifests))
+		works = append(works, envelopes...)
+	}
+	return works, nil
+}
+
+// overridden applies override to each of objects and drops those it leaves out.
+func overridden(objects [][]byte, override Override) ([]v1beta1.Manifest, error) {
+	var manifests []v1beta1.Manifest
+	for _, object := range objects {
+		raw, err := override(object)
+		if err != nil {
+			return nil, &OverrideError{Object: describe(object), Err: err}
+		}
+		if raw != nil {
+			manifests = append(manifests, v1beta1.Manifest{RawExtension: runtime.RawExtension{Raw: raw}})
+		}
+	}
+	return manifests, nil
+}
+
+// marks are the labels and annotations that say where a Work's content is from.
+type marks struct {
+	labels, annotations map[string]string
+}
+
+func marksOf(order Order, index string) (marks, error) {
+	annotations, err := source(order)
+	if err != nil {
+		return marks{}, err
+	}
+	labels := map[string]string{
+		contract.LabelPlacement:         order.Placement.Name,
+		contract.LabelBinding:           order.Binding.Name,
+		contract.LabelWorkResourceIndex: index,
+	}
+	if order.Placement.Namespace != "" {
+		labels[contract.LabelPlacementNamespace] = order.Placement.Namespace
+	}
+	return marks{labels: labels, annotations: annotations}, nil
+}
+
+// source names the content of order: its snapshot and its two lists of overrides.
+func source(order Order) (map[string]string, error) {
+	overrides, err := contract.Hash(order.Overrides)
+	if err != nil {
+		return nil, err
+	}
+	clusterOverrides, err := contract.Hash(order.ClusterOverrides)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		contract.AnnotationWorkSnapshot:        order.Snapshot,
+		contract.AnnotationOverrideHash:        overrides,
+		contract.AnnotationClusterOverrideHash: clusterOverrides,
+	}, nil
+}
+
+// work makes the Work name. Its finalizer is there from the start: the member need not write it, and a Work that the member has
+// seen cannot vanish without it.
+func (m marks) work(order Order, name string, manifests []v1beta1.Manifest) *v1beta1.Work {
+	return &v1beta1.Work{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace:   contract.MemberNamespace(order.Cluster),
+			Name:        name,
+			Labels:      copied(m.labels),
+			Annotations: copied(m.annotations),
+			Finalizers:  []string{contract.FinalizerWork},
+		},
+		Spec: v1beta1.WorkSpec{
+			Workload:           v1beta1.WorkloadTemplate{Manifests: manifests},
+			ApplyStrategy:      order.ApplyStrategy.DeepCopy(),
+			ReportBackStrategy: order.ReportBack.DeepCopy(),
+		},
+	}
+}
+
+// envelope makes the Work of an envelope that lies in the snapshot whose Work is called parent.
+func (m marks) envelope(order Order, parent string, e *envelope, manifests []v1beta1.Manifest) *v1beta1.Work {
+	work := m.work(order, contract.EnvelopeWorkName(parent, string(e.kind), e.namespace, e.name), manifests)
+	work.Labels[contract.LabelEnvelopeKind] = string(e.kind)
+	work.Labels[contract.LabelEnvelopeName] = e.name
+	if e.namespace != "" {
+		work.Labels[contract.LabelEnvelopeNamespace] = e.namespace
+	}
+	return work
+}
+
+func copied(m map[string]string) map[string]string {
+	out := make(map[string]string, len(m)+3)
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}

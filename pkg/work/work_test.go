@@ -1,0 +1,469 @@
+package work
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"pgregory.net/rapid"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// snapshot is one snapshot of the placement "web"; sub < 0 makes the first of a group of count.
+func snapshot(index, sub, count int, objects ...string) *v1beta1.ClusterResourceSnapshot {
+	s := &v1beta1.ClusterResourceSnapshot{ObjectMeta: metav1.ObjectMeta{
+		Name:        contract.SubSnapshotName("web", index, sub),
+		Labels:      map[string]string{contract.LabelPlacement: "web", contract.LabelResourceIndex: strconv.Itoa(index)},
+		Annotations: map[string]string{contract.AnnotationSubindex: strconv.Itoa(sub)},
+	}}
+	if sub < 0 {
+		s.Name = contract.MasterSnapshotName("web", index)
+		s.Annotations = map[string]string{contract.AnnotationSnapshotCount: strconv.Itoa(count), contract.AnnotationResourceHash: "h"}
+	}
+	for _, o := range objects {
+		s.Spec.SelectedResources = append(s.Spec.SelectedResources, v1beta1.ResourceContent{RawExtension: runtime.RawExtension{Raw: []byte(o)}})
+	}
+	return s
+}
+
+func configMap(name string) string {
+	return fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q,"namespace":"shop"}}`, name)
+}
+
+func resourceEnvelope(namespace, name string, data ...string) string {
+	return envelopeOf("ResourceEnvelope", namespace, name, data...)
+}
+
+func envelopeOf(kind, namespace, name string, data ...string) string {
+	var entries []string
+	for i, d := range data {
+		entries = append(entries, fmt.Sprintf(`"k%d":%s`, i, d))
+	}
+	return fmt.Sprintf(`{"apiVersion":"placement.kubernetes-fleet.io/v1beta1","kind":%q,"metadata":{"name":%q,"namespace":%q},"data":{%s}}`,
+		kind, name, namespace, strings.Join(entries, ","))
+}
+
+func order() Order {
+	return Order{
+		Binding:   types.NamespacedName{Name: "web-east-1"},
+		Placement: types.NamespacedName{Name: "web"},
+		Cluster:   "east",
+		Snapshot:  contract.MasterSnapshotName("web", 3),
+	}
+}
+
+func TestGroupOf(t *testing.T) {
+	for name, tc := range map[string]struct {
+		seen  []v1beta1.ResourceSnapshotObject
+		want  Group
+		wrong error
+	}{
+		"parts come in the order of their numbers, whatever order they are read in": {
+			seen: []v1beta1.ResourceSnapshotObject{snapshot(3, 1, 0, "c"), snapshot(3, -1, 3, "a"), snapshot(3, 0, 0, "b")},
+			want: Group{Index: "3", Parts: []Part{{-1, [][]byte{[]byte("a")}}, {0, [][]byte{[]byte("b")}}, {1, [][]byte{[]byte("c")}}}},
+		},
+		"other indices are no part of it": {
+			seen: []v1beta1.ResourceSnapshotObject{snapshot(2, 0, 0, "x"), snapshot(3, -1, 1, "a"), snapshot(2, -1, 2, "y")},
+			want: Group{Index: "3", Parts: []Part{{-1, [][]byte{[]byte("a")}}}},
+		},
+		"a group without its first snapshot is not there": {
+			seen:  []v1beta1.ResourceSnapshotObject{snapshot(3, 0, 0, "b")},
+			wrong: ErrNoSnapshot,
+		},
+		"a missing part makes the group incomplete": {
+			seen:  []v1beta1.ResourceSnapshotObject{snapshot(3, -1, 3, "a"), snapshot(3, 1, 0, "c")},
+			wrong: ErrIncomplete,
+		},
+		"a part with a number that is there twice does not stand in for another": {
+			seen:  []v1beta1.ResourceSnapshotObject{snapshot(3, -1, 3, "a"), snapshot(3, 1, 0, "c"), snapshot(3, 1, 0, "c")},
+			wrong: ErrIncomplete,
+		},
+		"a first snapshot that does not say how many parts there are is not believed": {
+			seen:  []v1beta1.ResourceSnapshotObject{snapshot(3, -1, 0, "a")},
+			wrong: ErrIncomplete,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := GroupOf(contract.MasterSnapshotName("web", 3), tc.seen)
+			if !errors.Is(err, tc.wrong) || (err != nil) != (tc.wrong != nil) {
+				t.Fatalf("error %v; want %v", err, tc.wrong)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Fatal(diff)
+			}
+		})
+	}
+}
+
+// made is a Work as tests compare it.
+type made struct {
+	Name, Manifests string
+	Envelope        string
+}
+
+func summary(works []*v1beta1.Work) []made {
+	var out []made
+	for _, w := range works {
+		var manifests []string
+		for _, m := range w.Spec.Workload.Manifests {
+			manifests = append(manifests, string(m.Raw))
+		}
+		out = append(out, made{Name: w.Name, Manifests: strings.Join(manifests, "\n"), Envelope: envelopeKey(w)})
+	}
+	return out
+}
+
+func TestWanted(t *testing.T) {
+	namespaced := order()
+	namespaced.Placement = types.NamespacedName{Namespace: "shop", Name: "web"}
+	quota := `{"apiVersion":"v1","kind":"ResourceQuota","metadata":{"name":"q","namespace":"shop"}}`
+	role := `{"apiVersion":"v1","kind":"Role","metadata":{"name":"r","namespace":"shop"}}`
+	drop := func(object []byte) ([]byte, error) {
+		if strings.Contains(string(object), "ResourceQuota") {
+			return nil, nil
+		}
+		return object, nil
+	}
+	for name, tc := range map[string]struct {
+		order    Order
+		group    Group
+		override Override
+		want     []made
+		wrong    string
+	}{
+		"each snapshot makes a work, the empty one too": {
+			order: order(), group: Group{Index: "3", Parts: []Part{{Sub: -1}, {Sub: 0, Objects: raw(configMap("a"), configMap("b"))}}},
+			want: []made{{Name: "web-work"}, {Name: "web-0", Manifests: configMap("a") + "\n" + configMap("b")}},
+		},
+		"a namespaced placement's works carry its namespace in their names": {
+			order: namespaced, group: Group{Index: "3", Parts: []Part{{Sub: -1}, {Sub: 0}}},
+			want: []made{{Name: "shop.web-work"}, {Name: "shop.web-0"}},
+		},
+		"an envelope makes a work of its own, sorted by text from the end": {
+			order: order(), group: Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(resourceEnvelope("shop", "e", quota, role), configMap("a"))}}},
+			want: []made{
+				{Name: "web-work", Manifests: configMap("a")},
+				{Name: contract.EnvelopeWorkName("web-work", "ResourceEnvelope", "shop", "e"), Manifests: role + "\n" + quota, Envelope: "ResourceEnvelope shop/e"},
+			},
+		},
+		"an object that an override drops is left out, inside envelopes too": {
+			order: order(), override: drop,
+			group: Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(quota, configMap("a"), resourceEnvelope("shop", "e", quota, role))}}},
+			want: []made{
+				{Name: "web-work", Manifests: configMap("a")},
+				{Name: contract.EnvelopeWorkName("web-work", "ResourceEnvelope", "shop", "e"), Manifests: role, Envelope: "ResourceEnvelope shop/e"},
+			},
+		},
+		"a namespaced object in a cluster envelope is a mistake, even in the last of the snapshots": {
+			order: order(), group: Group{Index: "3", Parts: []Part{{Sub: -1}, {Sub: 0, Objects: raw(envelopeOf("ClusterResourceEnvelope", "", "e", quota))}}},
+			wrong: `ClusterResourceEnvelope e: data "k0": ResourceQuota shop/q is in a namespace`,
+		},
+		"an object of another namespace in an envelope is a mistake": {
+			order: order(), group: Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(resourceEnvelope("till", "e", quota))}}},
+			wrong: "must be in the envelope's own namespace till",
+		},
+		"a cluster-scoped object in a namespaced envelope is a mistake": {
+			order: order(), group: Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(resourceEnvelope("shop", "e", `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"n"}}`))}}},
+			wrong: "Namespace n has no namespace",
+		},
+		"what is no object in an envelope is a mistake": {
+			order: order(), group: Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(resourceEnvelope("shop", "e", `{"a":1}`))}}},
+			wrong: "has no apiVersion or no kind",
+		},
+		"an override that fails names the object": {
+			order: order(), override: func([]byte) ([]byte, error) { return nil, errors.New("no label zone") },
+			group: Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(configMap("a"))}}},
+			wrong: "override ConfigMap shop/a: no label zone",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			override := tc.override
+			if override == nil {
+				override = AsIs
+			}
+			got, err := Wanted(tc.order, tc.group, override)
+			if tc.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.wrong) || got != nil {
+					t.Fatalf("error %v, works %v; want an error with %q and nothing to write", err, got, tc.wrong)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, summary(got)); diff != "" {
+				t.Fatal(diff)
+			}
+		})
+	}
+}
+
+func TestWantedMarks(t *testing.T) {
+	o := order()
+	o.Placement.Namespace, o.Binding.Namespace = "shop", "shop"
+	o.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}
+	o.ClusterOverrides = []string{"o-1"}
+	got, err := Wanted(o, Group{Index: "3", Parts: []Part{{Sub: -1}}}, AsIs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clusterHash, _ := contract.Hash([]string{"o-1"})
+	want := &v1beta1.Work{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "fleet-member-east", Name: "shop.web-work",
+			Labels: map[string]string{
+				"kubernetes-fleet.io/parent-CRP":                     "web",
+				"kubernetes-fleet.io/parent-placement-namespace":     "shop",
+				"kubernetes-fleet.io/parent-resource-binding":        "web-east-1",
+				"kubernetes-fleet.io/parent-resource-snapshot-index": "3",
+			},
+			Annotations: map[string]string{
+				"kubernetes-fleet.io/parent-resource-snapshot-name":                  "web-3-snapshot",
+				"kubernetes-fleet.io/parent-resource-override-snapshot-hash":         "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b", // null
+				"kubernetes-fleet.io/parent-cluster-resource-override-snapshot-hash": clusterHash,
+			},
+			Finalizers: []string{"kubernetes-fleet.io/work-cleanup"},
+		},
+		Spec: v1beta1.WorkSpec{ApplyStrategy: o.ApplyStrategy},
+	}
+	if diff := cmp.Diff([]*v1beta1.Work{want}, got); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+func raw(objects ...string) [][]byte {
+	var out [][]byte
+	for _, o := range objects {
+		out = append(out, []byte(o))
+	}
+	return out
+}
+
+// wantedOf makes the Works of an order with parts snapshots.
+func wantedOf(t interface{ Fatal(...any) }, o Order, index string, parts ...[][]byte) []*v1beta1.Work {
+	group := Group{Index: index}
+	for i, objects := range parts {
+		group.Parts = append(group.Parts, Part{Sub: i - 1, Objects: objects})
+	}
+	works, err := Wanted(o, group, AsIs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return works
+}
+
+// stored are works as the cache holds them: without manifests.
+func stored(works []*v1beta1.Work) []*v1beta1.Work {
+	var out []*v1beta1.Work
+	for i, w := range works {
+		w = w.DeepCopy()
+		w.Spec.Workload.Manifests = nil
+		w.UID, w.ResourceVersion = types.UID(w.Name), strconv.Itoa(i+1)
+		out = append(out, w)
+	}
+	return out
+}
+
+func terminating(w *v1beta1.Work) *v1beta1.Work {
+	now := metav1.Now()
+	w.DeletionTimestamp = &now
+	return w
+}
+
+func TestCompare(t *testing.T) {
+	older, reported := order(), order()
+	older.Snapshot = contract.MasterSnapshotName("web", 2)
+	reported.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
+	overridden := order()
+	overridden.Overrides = []v1beta1.NamespacedName{{Namespace: "shop", Name: "o-1"}}
+	twin := order()
+	twin.Binding.Name = "web-east-2"
+	other := twin
+	other.Placement.Name = "other"
+	e := resourceEnvelope("shop", "e", `{"apiVersion":"v1","kind":"Role","metadata":{"name":"r","namespace":"shop"}}`)
+	inFirst := contract.EnvelopeWorkName("web-work", "ResourceEnvelope", "shop", "e")
+
+	type names struct{ Create, Update, Retune, Delete, Await string }
+	for name, tc := range map[string]struct {
+		wanted  []*v1beta1.Work
+		seen    []*v1beta1.Work
+		orphans map[string]bool
+		want    names
+		wrong   string
+	}{
+		"what is not there is created": {
+			wanted: wantedOf(t, order(), "3", nil, nil),
+			want:   names{Create: "web-work web-0"},
+		},
+		"what says the same is untouched": {
+			wanted: wantedOf(t, order(), "3", nil, nil), seen: stored(wantedOf(t, order(), "3", nil, nil)),
+		},
+		"another index is an update": {
+			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, older, "2", nil)),
+			want: names{Update: "web-work"},
+		},
+		"another list of overrides is an update": {
+			wanted: wantedOf(t, overridden, "3", nil), seen: stored(wantedOf(t, order(), "3", nil)),
+			want: names{Update: "web-work"},
+		},
+		"another way to apply alone does not touch content": {
+			wanted: wantedOf(t, reported, "3", nil), seen: stored(wantedOf(t, order(), "3", nil)),
+			want: names{Retune: "web-work"},
+		},
+		"what is no longer wanted is deleted": {
+			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, older, "2", nil, nil, nil)),
+			want: names{Update: "web-work", Delete: "web-0 web-1"},
+		},
+		"what is being deleted must be gone before it is made again, and is not deleted again": {
+			wanted: wantedOf(t, order(), "3", nil),
+			seen: []*v1beta1.Work{
+				terminating(stored(wantedOf(t, order(), "3", nil))[0]), terminating(stored(wantedOf(t, order(), "3", nil, nil))[1]),
+			},
+			want: names{Await: "web-work"},
+		},
+		"a work of another binding is not touched": {
+			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, twin, "3", nil)),
+			wrong: "work fleet-member-east/web-work is there already and belongs to binding web-east-2",
+		},
+		"a work whose binding is gone is taken over": {
+			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, twin, "3", nil)), orphans: map[string]bool{"web-work": true},
+			want: names{Update: "web-work"},
+		},
+		"a work of another placement is not, whatever became of its binding": {
+			wanted: wantedOf(t, order(), "3", nil), seen: renamed(stored(wantedOf(t, other, "3", nil)), "web-work"), orphans: map[string]bool{"web-work": true},
+			wrong: "belongs to binding web-east-2",
+		},
+		"an envelope that moves to another snapshot keeps its work": {
+			wanted: wantedOf(t, order(), "3", nil, raw(e)), seen: stored(wantedOf(t, older, "2", raw(e), nil)),
+			want: names{Update: "web-work web-0 " + inFirst},
+		},
+		"two works of one envelope are one too many": {
+			wanted: wantedOf(t, order(), "3", raw(e)),
+			seen:   append(stored(wantedOf(t, order(), "3", raw(e))), stored(wantedOf(t, order(), "3", nil, raw(e)))[2]),
+			wrong:  "several works hold the envelope ResourceEnvelope shop/e",
+		},
+		"nothing wanted at all is no reason to delete": {
+			seen: stored(wantedOf(t, order(), "3", nil)), wrong: "no works are wanted",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := deepCopies(tc.seen)
+			got, err := Compare(tc.wanted, tc.seen, tc.orphans)
+			if tc.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.wrong) || !got.None() {
+					t.Fatalf("error %v, changes %+v; want an error with %q and no changes", err, got, tc.wrong)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			list := names{namesOf(got.Create), namesOf(got.Update), namesOf(got.Retune), namesOf(got.Delete), strings.Join(got.Await, " ")}
+			if diff := cmp.Diff(tc.want, list); diff != "" {
+				t.Fatal(diff)
+			}
+			if diff := cmp.Diff(before, tc.seen); diff != "" {
+				t.Fatalf("what was seen belongs to the cache and was changed: %s", diff)
+			}
+		})
+	}
+}
+
+func renamed(works []*v1beta1.Work, name string) []*v1beta1.Work {
+	works[0].Name = name
+	return works
+}
+
+func namesOf(works []*v1beta1.Work) string {
+	var names []string
+	for _, w := range works {
+		names = append(names, w.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func deepCopies(works []*v1beta1.Work) []*v1beta1.Work {
+	var out []*v1beta1.Work
+	for _, w := range works {
+		out = append(out, w.DeepCopy())
+	}
+	return out
+}
+
+func TestHolds(t *testing.T) {
+	overridden := order()
+	overridden.ClusterOverrides = []string{"o-1"}
+	older := order()
+	older.Snapshot = contract.MasterSnapshotName("web", 2)
+	same := stored(wantedOf(t, order(), "3", nil, nil))
+	for name, tc := range map[string]struct {
+		order Order
+		seen  []*v1beta1.Work
+		want  bool
+	}{
+		"works of the same snapshot hold it":        {order(), same, true},
+		"no works hold nothing":                     {order(), nil, false},
+		"works that go hold nothing":                {order(), []*v1beta1.Work{terminating(same[0].DeepCopy())}, false},
+		"works of an older snapshot do not":         {order(), append(stored(wantedOf(t, older, "2", nil)), same...), false},
+		"works under other overrides do not either": {overridden, same, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := Holds(tc.order, tc.seen); got != tc.want {
+				t.Fatalf("got %v", got)
+			}
+		})
+	}
+}
+
+// Whatever is there, carrying out the changes gives exactly the wanted Works, and then there is nothing more to change.
+func TestCompareConverges(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		from, to := order(), order()
+		from.Snapshot = contract.MasterSnapshotName("web", rapid.IntRange(1, 4).Draw(t, "from"))
+		if rapid.Bool().Draw(t, "override") {
+			to.ClusterOverrides = []string{"o-1"}
+		}
+		parts := func(label string) [][][]byte { return make([][][]byte, rapid.IntRange(1, 4).Draw(t, label)) }
+		seen := stored(wantedOf(t, from, rapid.SampledFrom([]string{"2", "3"}).Draw(t, "index"), parts("had")...))
+		seen = rapid.Permutation(seen).Draw(t, "order")
+		seen = seen[:rapid.IntRange(0, len(seen)).Draw(t, "left")]
+		needs := parts("needs")
+		for pass := 0; ; pass++ {
+			changes, err := Compare(wantedOf(t, to, "3", needs...), seen, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if changes.None() {
+				break
+			}
+			if pass > 0 {
+				t.Fatalf("changes remain after all were made: %+v", changes)
+			}
+			seen = apply(seen, changes)
+		}
+		if diff := cmp.Diff(len(needs), len(seen)); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+func apply(seen []*v1beta1.Work, c Changes) []*v1beta1.Work {
+	gone := map[string]bool{}
+	for _, list := range [][]*v1beta1.Work{c.Update, c.Retune, c.Delete} {
+		for _, w := range list {
+			gone[w.Name] = true
+		}
+	}
+	out := slices.DeleteFunc(slices.Clone(seen), func(w *v1beta1.Work) bool { return gone[w.Name] })
+	out = append(out, stored(c.Create)...)
+	return append(append(out, c.Update...), c.Retune...)
+}
