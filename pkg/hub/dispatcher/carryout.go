@@ -1,0 +1,225 @@
+package dispatcher
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/work"
+)
+
+// writers is how many Works of one binding are written at once.
+const writers = 8
+
+// outcome is what came of a plan.
+type outcome struct {
+	// works are the wanted Works as the API server has them now.
+	works []*v1beta1.Work
+	// failure tells the user why a Work could not be written. passing is whether that may end by itself; then, unless an event
+	// tells us of the end, err is there too.
+	failure  string
+	passing  bool
+	rejected bool
+	err      error
+}
+
+// carryOut writes the changes. It goes on after a failure, so that one Work that the API server refuses stops only itself; which
+// Works may be written at all was decided before the first.
+func (d *Dispatcher) carryOut(ctx context.Context, seen *seen, plan plan) outcome {
+	writes := d.writes(plan.changes, seen.works)
+	var mu sync.Mutex
+	written := map[string]*v1beta1.Work{}
+	failed := map[string]error{}
+	err := loop.Each(ctx, writers, writes, func(ctx context.Context, w write) error {
+		err := w.do(ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			failed[w.work.Name] = err
+			return fmt.Errorf("%s work %s: %w", w.verb, client.ObjectKeyFromObject(w.work), err)
+		}
+		ctrl.LoggerFrom(ctx).Info("wrote a work", "work", client.ObjectKeyFromObject(w.work), "verb", w.verb, "snapshot", seen.order.Snapshot)
+		written[w.work.Name] = w.work
+		return nil
+	})
+	if err != nil {
+		return assess(seen.order, failed, err)
+	}
+	return outcome{works: current(plan.wanted, seen.works, written)}
+}
+
+// write is one change to one Work; after it, work is as the API server answered.
+type write struct {
+	verb string
+	work *v1beta1.Work
+	do   func(context.Context) error
+}
+
+func (d *Dispatcher) writes(changes work.Changes, seen []*v1beta1.Work) []write {
+	var out []write
+	for _, w := range changes.Create {
+		out = append(out, write{"create", w, func(ctx context.Context) error { return d.Client.Create(ctx, w) }})
+	}
+	for _, w := range changes.Update {
+		out = append(out, write{"update", w, func(ctx context.Context) error { return d.replace(ctx, w) }})
+	}
+	for _, w := range changes.Retune {
+		before := seen[slices.IndexFunc(seen, func(s *v1beta1.Work) bool { return s.Name == w.Name })]
+		out = append(out, write{"retune", w, func(ctx context.Context) error { return d.Client.Patch(ctx, w, client.MergeFrom(before)) }})
+	}
+	for _, w := range changes.Delete {
+		out = append(out, write{"delete", w, func(ctx context.Context) error { return d.remove(ctx, w) }})
+	}
+	return out
+}
+
+// replace writes the whole spec and the marks of a Work that exists. A JSON patch, unlike an update, does not lose against the
+// member's reports on the same Work, which may come at any moment.
+func (d *Dispatcher) replace(ctx context.Context, w *v1beta1.Work) error {
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "add", "path": "/metadata/labels", "value": w.Labels},
+		{"op": "add", "path": "/metadata/annotations", "value": w.Annotations},
+		{"op": "add", "path": "/spec", "value": w.Spec},
+	})
+	if err != nil {
+		return err
+	}
+	return d.Client.Patch(ctx, w, client.RawPatch(types.JSONPatchType, patch))
+}
+
+// remove deletes this very Work, not one that has taken its name since.
+func (d *Dispatcher) remove(ctx context.Context, w *v1beta1.Work) error {
+	gone := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: w.Name, UID: w.UID}}
+	return client.IgnoreNotFound(d.Client.Delete(ctx, gone, client.Preconditions{UID: &w.UID}))
+}
+
+// current returns the wanted Works, as written or else as seen. Without a list of wanted ones it is those seen that live.
+func current(wanted []string, seen []*v1beta1.Work, written map[string]*v1beta1.Work) []*v1beta1.Work {
+	var out []*v1beta1.Work
+	for _, w := range seen {
+		if now := written[w.Name]; now != nil {
+			w = now
+		}
+		if (wanted == nil && w.DeletionTimestamp.IsZero()) || slices.Contains(wanted, w.Name) {
+			out = append(out, w)
+		}
+	}
+	for _, name := range wanted {
+		missing := !slices.ContainsFunc(out, func(w *v1beta1.Work) bool { return w.Name == name })
+		if now := written[name]; missing && now != nil {
+			out = append(out, now)
+		}
+	}
+	return out
+}
+
+// assess says what failed writes mean to the user and to us. Lost races mean nothing: we look again.
+func assess(order work.Order, failed map[string]error, err error) outcome {
+	names := make([]string, 0, len(failed))
+	for name := range failed {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		cause := failed[name]
+		switch {
+		case apierrors.IsConflict(cause) || apierrors.IsAlreadyExists(cause):
+		case apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(cause):
+			// The registrar makes the namespace again, and an InternalMemberCluster in it, whose creation brings us back.
+			return outcome{passing: true, failure: fmt.Sprintf("The cluster's namespace %s is missing or being deleted", contract.MemberNamespace(order.Cluster))}
+		case apierrors.IsInvalid(cause), apierrors.IsBadRequest(cause), apierrors.IsForbidden(cause), apierrors.IsRequestEntityTooLargeError(cause):
+			return outcome{rejected: true, failure: fmt.Sprintf("The hub's API server refuses work %s: %v", name, cause)}
+		case apierrors.ReasonForError(cause) != metav1.StatusReasonUnknown:
+			return outcome{passing: true, failure: fmt.Sprintf("The hub's API server could not store work %s: %v", name, cause), err: err}
+		}
+	}
+	return outcome{err: err}
+}
+
+// release lets a deleted binding go: its Works are deleted first, and the finalizer goes when they do not exist any more, which is
+// when the member has removed what they placed. Without a MemberCluster there is no member left to do that: the Works go with
+// the namespace, and nobody waits.
+func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject) error {
+	if !slices.Contains(binding.GetFinalizers(), contract.FinalizerWork) {
+		return nil
+	}
+	key, cluster := client.ObjectKeyFromObject(binding), binding.GetSpec().TargetCluster
+	// This list waits for every write of ours: a Work made just before the deletion must not be overlooked.
+	works, err := d.worksOf(ctx, key, cluster, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return err
+	}
+	live := slices.DeleteFunc(slices.Clone(works), func(w *v1beta1.Work) bool { return !w.DeletionTimestamp.IsZero() })
+	if err := loop.Each(ctx, writers, live, d.remove); err != nil {
+		return fmt.Errorf("delete works of %s: %w", key, err)
+	}
+	if len(works) > 0 {
+		abandoned, err := d.isGone(ctx, cluster)
+		if err != nil || !abandoned {
+			return err
+		}
+	}
+	return d.drop(ctx, binding)
+}
+
+// drop removes the binding's finalizer for Works, and the scheduler's with it when the binding's placement is going as well: then
+// there is nothing left for the scheduler to see.
+func (d *Dispatcher) drop(ctx context.Context, binding v1beta1.BindingObject) error {
+	doomed, err := d.isDoomed(ctx, binding)
+	if err != nil {
+		return err
+	}
+	before := binding.DeepCopyObject().(client.Object)
+	binding.SetFinalizers(slices.DeleteFunc(binding.GetFinalizers(), func(f string) bool {
+		return f == contract.FinalizerWork || doomed && f == contract.FinalizerBinding
+	}))
+	err = d.Client.Patch(ctx, binding, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("remove finalizers of binding %s: %w", client.ObjectKeyFromObject(binding), err)
+	}
+	return nil
+}
+
+// isDoomed says whether the placement of a binding is deleted or gone.
+func (d *Dispatcher) isDoomed(ctx context.Context, binding v1beta1.BindingObject) (bool, error) {
+	key, ok := scope.PlacementOf(binding)
+	if !ok {
+		return true, nil
+	}
+	placement := scope.Placements.New(key)
+	err := d.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("get placement %s: %w", key, err)
+	}
+	return !placement.GetDeletionTimestamp().IsZero(), nil
+}
+
+// isGone says whether there is no such MemberCluster.
+func (d *Dispatcher) isGone(ctx context.Context, cluster string) (bool, error) {
+	var found clusterv1beta1.MemberCluster
+	err := d.Client.Get(ctx, types.NamespacedName{Name: cluster}, &found, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("get member cluster %s: %w", cluster, err)
+	}
+	return false, nil
+}

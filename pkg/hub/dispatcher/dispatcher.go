@@ -1,0 +1,261 @@
+// Package dispatcher carries out bindings: it writes the Works that a bound binding asks for into its cluster's namespace, reports
+// what the cluster made of them in the binding's status, and lets a deleted binding go once its Works are really gone.
+//
+// It reads bindings, resource snapshots, Works, placements, MemberClusters and InternalMemberClusters from the cache.
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/work"
+)
+
+// Names of the event recorders, by the scope of the binding that the event is about.
+const (
+	RecorderName           = "cluster resource binding work generator"
+	NamespacedRecorderName = "resource binding work generator"
+)
+
+// rejectedWait is how long until a Work that the API server refused is tried again although nothing that we can see has changed:
+// a quota or a webhook may be what changes.
+const rejectedWait = time.Minute
+
+// Dispatcher reconciles bindings of both scopes.
+type Dispatcher struct {
+	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes.
+	Client client.Client
+	// Recorder and NamespacedRecorder take the events of ClusterResourceBindings and of ResourceBindings.
+	Recorder, NamespacedRecorder record.EventRecorder
+	// Override works the order's overrides into one object of its content. Nil changes nothing.
+	Override func(ctx context.Context, order work.Order) (work.Override, error)
+	// Workers is how many bindings are looked at at once.
+	Workers int
+	// Namespaced is whether ResourceBindings are served.
+	Namespaced bool
+	// Now is the clock.
+	Now func() time.Time
+
+	held held
+}
+
+// Reconcile looks at one binding.
+func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	binding, err := scope.Bindings.Get(ctx, d.Client, req.NamespacedName)
+	if apierrors.IsNotFound(err) {
+		d.held.forget(req.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if !binding.GetDeletionTimestamp().IsZero() {
+		d.held.forget(req.NamespacedName)
+		return ctrl.Result{}, d.release(ctx, binding)
+	}
+	if state := binding.GetSpec().State; state != v1beta1.BindingStateBound && state != v1beta1.BindingStateUnscheduled {
+		return ctrl.Result{}, nil
+	}
+	return d.dispatch(ctx, binding)
+}
+
+// dispatch brings the Works of a living binding in line with it and reports.
+func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject) (ctrl.Result, error) {
+	seen, err := d.observe(ctx, binding)
+	if err != nil || seen == nil {
+		return ctrl.Result{}, err
+	}
+	plan, err := d.plan(ctx, seen)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := d.claim(ctx, binding, plan.changes); err != nil {
+		return ctrl.Result{}, err
+	}
+	outcome := d.carryOut(ctx, seen, plan)
+	if outcome.err != nil && outcome.failure == "" {
+		return ctrl.Result{}, outcome.err // nothing that the user could act on
+	}
+	if plan.sync == "" {
+		plan.sync, plan.passing = outcome.failure, plan.passing || outcome.passing
+	}
+	result, wrote, err := d.report(ctx, binding, report.BindingFacts{
+		Generation:      binding.GetGeneration(),
+		Bound:           binding.GetSpec().State == v1beta1.BindingStateBound,
+		Overridden:      seen.order.Overridden(),
+		ReportDiff:      reportDiff(seen.order),
+		OverrideFailure: plan.override,
+		SyncFailure:     plan.sync,
+		Passing:         plan.passing,
+		Works:           outcome.works,
+	})
+	if err != nil || outcome.err != nil {
+		return ctrl.Result{}, errors.Join(err, outcome.err)
+	}
+	if wrote {
+		d.tell(binding, plan.event)
+	}
+	if outcome.rejected && result.RequeueAfter == 0 {
+		result.RequeueAfter = rejectedWait
+	}
+	return result, nil
+}
+
+// report writes the binding's status if it says something new that is worth a write now, and otherwise says when to look again.
+func (d *Dispatcher) report(ctx context.Context, binding v1beta1.BindingObject, facts report.BindingFacts) (result ctrl.Result, wrote bool, err error) {
+	key := client.ObjectKeyFromObject(binding)
+	before := binding.DeepCopyObject().(client.Object)
+	now := d.Now()
+	verdict := report.Binding(*binding.GetStatus(), facts, metav1.NewTime(now))
+	if equality.Semantic.DeepEqual(*binding.GetStatus(), verdict.Status) {
+		d.held.forget(key)
+		return ctrl.Result{}, false, nil
+	}
+	if !verdict.Settled {
+		if wait := d.held.wait(key, now); wait > 0 {
+			return ctrl.Result{RequeueAfter: wait}, false, nil
+		}
+	}
+	*binding.GetStatus() = verdict.Status
+	wrote, err = loop.WriteStatus(ctx, d.Client, before, binding)
+	if err != nil {
+		return ctrl.Result{}, false, err
+	}
+	d.held.forget(key)
+	return ctrl.Result{}, wrote, nil
+}
+
+func reportDiff(order work.Order) bool {
+	return order.ApplyStrategy != nil && order.ApplyStrategy.Type == v1beta1.ApplyStrategyTypeReportDiff
+}
+
+// claim puts the finalizer on a binding that lacks it before the first Work is made for it. The roller sets it together with the
+// content; other programs that bind may not.
+func (d *Dispatcher) claim(ctx context.Context, binding v1beta1.BindingObject, changes work.Changes) error {
+	if len(changes.Create) == 0 || controllerutil.ContainsFinalizer(binding, contract.FinalizerWork) {
+		return nil
+	}
+	before := binding.DeepCopyObject().(client.Object)
+	controllerutil.AddFinalizer(binding, contract.FinalizerWork)
+	if err := d.Client.Patch(ctx, binding, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("add finalizer to binding %s: %w", client.ObjectKeyFromObject(binding), err)
+	}
+	return nil
+}
+
+// seen is what the dispatcher looks at for one binding. Nothing in it may be changed: it is the cache's.
+type seen struct {
+	order     work.Order
+	snapshots []v1beta1.ResourceSnapshotObject
+	works     []*v1beta1.Work
+}
+
+// fast reads from the cache as it is, without waiting for the writes of other bindings to show. It serves where a stale answer
+// leads to nothing worse than a lost race.
+func fast(opts ...client.ListOption) []client.ListOption {
+	return append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+}
+
+// observe reads everything about a binding. It returns nil for a binding that has to wait: its cluster is not there, or is leaving,
+// and then its Works must stay as they are. The InternalMemberCluster's creation brings it back.
+func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject) (*seen, error) {
+	order, ok := work.OrderOf(binding, nil)
+	if !ok {
+		return nil, nil
+	}
+	log := ctrl.LoggerFrom(ctx)
+	var cluster clusterv1beta1.MemberCluster
+	err := d.Client.Get(ctx, types.NamespacedName{Name: order.Cluster}, &cluster, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+	switch {
+	case apierrors.IsNotFound(err):
+		log.V(1).Info("the binding waits for its cluster", "cluster", order.Cluster)
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get member cluster %s: %w", order.Cluster, err)
+	case !cluster.DeletionTimestamp.IsZero():
+		log.V(1).Info("the binding's cluster is leaving", "cluster", order.Cluster)
+		return nil, nil
+	}
+	if order.ReportBack, err = d.reportBack(ctx, order.Placement); err != nil {
+		return nil, err
+	}
+	out := &seen{order: order}
+	if out.snapshots, err = scope.ResourceSnapshots.List(ctx, d.Client, order.Placement.Namespace, fast(scope.OfPlacement(order.Placement))...); err != nil {
+		return nil, err
+	}
+	if out.works, err = d.worksOf(ctx, order.Binding, order.Cluster, fast()...); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// reportBack is what the placement says about statuses carried back to the hub.
+func (d *Dispatcher) reportBack(ctx context.Context, key types.NamespacedName) (*v1beta1.ReportBackStrategy, error) {
+	placement := scope.Placements.New(key)
+	err := d.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get placement %s: %w", key, err)
+	}
+	return placement.GetSpec().Strategy.ReportBackStrategy, nil
+}
+
+// worksOf lists the Works made for a binding, terminating ones too.
+func (d *Dispatcher) worksOf(ctx context.Context, binding types.NamespacedName, cluster string, opts ...client.ListOption) ([]*v1beta1.Work, error) {
+	var list v1beta1.WorkList
+	opts = append([]client.ListOption{client.InNamespace(contract.MemberNamespace(cluster)), scope.OfBinding(binding)}, opts...)
+	if err := d.Client.List(ctx, &list, opts...); err != nil {
+		return nil, fmt.Errorf("list works of %s: %w", binding, err)
+	}
+	out := make([]*v1beta1.Work, len(list.Items))
+	for i := range list.Items {
+		out[i] = &list.Items[i]
+	}
+	return out, nil
+}
+
+// held remembers since when a binding's status has differed from what is stored without being worth a write.
+type held struct {
+	mu    sync.Mutex
+	since map[types.NamespacedName]time.Time
+}
+
+// wait says how much longer the status of key may be held back; the first call starts the time.
+func (h *held) wait(key types.NamespacedName, now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.since == nil {
+		h.since = map[types.NamespacedName]time.Time{}
+	}
+	since, ok := h.since[key]
+	if !ok {
+		since, h.since[key] = now, now
+	}
+	return report.Patience - now.Sub(since)
+}
+
+func (h *held) forget(key types.NamespacedName) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.since, key)
+}

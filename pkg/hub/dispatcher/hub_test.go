@@ -1,0 +1,78 @@
+package dispatcher
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/testr"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// hub is a real API server with the CRDs of the chart.
+type hub struct {
+	*testing.T
+	*testworld.Cluster
+}
+
+// startHub starts a hub that ends with the test.
+func startHub(t *testing.T) *hub {
+	t.Helper()
+	ctrl.SetLogger(testr.New(t))
+	return &hub{T: t, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})}
+}
+
+// agent runs a dispatcher, and notes its writes, until it is stopped.
+type agent struct {
+	testworld.Writes
+	stop func()
+}
+
+// counts says how often the agent sent each verb to each resource.
+func (a *agent) counts() map[string]int {
+	counts := map[string]int{}
+	for _, write := range a.All() {
+		verb, path, _ := strings.Cut(write, " ")
+		parts := strings.Split(strings.TrimPrefix(path, "/apis/placement.kubernetes-fleet.io/v1beta1/"), "/")
+		if parts[0] == "namespaces" {
+			parts = parts[2:]
+		}
+		what := verb + " " + parts[0]
+		if len(parts) > 2 {
+			what += "/" + parts[2]
+		}
+		counts[what]++
+	}
+	return counts
+}
+
+// startAgent runs a dispatcher the way the hub agent does.
+func (h *hub) startAgent() *agent {
+	h.Helper()
+	a := &agent{}
+	options := testworld.ManagerOptions()
+	options.Cache.ByObject = map[client.Object]cache.ByObject{&v1beta1.Work{}: {Transform: Strip}}
+	mgr, err := ctrl.NewManager(a.Of(h.Config), options)
+	if err != nil {
+		h.Fatal(err)
+	}
+	if err := scope.Index(h.Context(), mgr.GetFieldIndexer()); err != nil {
+		h.Fatal(err)
+	}
+	d := &Dispatcher{
+		Client: mgr.GetClient(), Recorder: record.NewFakeRecorder(100), NamespacedRecorder: record.NewFakeRecorder(100),
+		Workers: 10, Namespaced: true, Now: time.Now,
+	}
+	if err := d.SetupWithManager(mgr); err != nil {
+		h.Fatal(err)
+	}
+	a.stop = testworld.Run(h.T, mgr)
+	return a
+}

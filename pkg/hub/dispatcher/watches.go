@@ -1,0 +1,210 @@
+package dispatcher
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// SetupWithManager starts the dispatcher with mgr.
+func (d *Dispatcher) SetupWithManager(mgr ctrl.Manager) error {
+	b := ctrl.NewControllerManagedBy(mgr).Named("dispatcher").WithOptions(loop.Options(d.Workers))
+	for _, kind := range served(d, scope.Bindings.Both()) {
+		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(bindings()))
+	}
+	b = b.Watches(&v1beta1.Work{}, handler.EnqueueRequestsFromMapFunc(d.forWork), builder.WithPredicates(works()))
+	b = b.Watches(&v1beta1.Work{}, handler.EnqueueRequestsFromMapFunc(d.forGoneWork), builder.WithPredicates(only(deletions)))
+	for _, kind := range served(d, scope.ResourceSnapshots.Both()) {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(d.forSnapshot), builder.WithPredicates(only(creations)))
+	}
+	for _, kind := range served(d, scope.Placements.Both()) {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(d.forPlacement), builder.WithPredicates(placements()))
+	}
+	b = b.Watches(&clusterv1beta1.InternalMemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forCluster), builder.WithPredicates(only(creations)))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forCluster), builder.WithPredicates(only(deletions)))
+	if err := b.Complete(loop.Settle(d)); err != nil {
+		return fmt.Errorf("set up the dispatcher: %w", err)
+	}
+	return nil
+}
+
+// served leaves out the namespaced twin of a kind, the second, if it is not served.
+func served[O client.Object](d *Dispatcher, both []O) []O {
+	if d.Namespaced {
+		return both
+	}
+	return both[:1]
+}
+
+// bindings lets through what changes what a binding asks for. Its status is our own work, or the roller's, and says nothing new.
+func bindings() predicate.Predicate {
+	waits := func(o client.Object) bool {
+		binding, ok := o.(v1beta1.BindingObject)
+		return ok && binding.GetSpec().State == v1beta1.BindingStateScheduled && o.GetDeletionTimestamp().IsZero()
+	}
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return !waits(e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			if waits(e.ObjectNew) {
+				return false
+			}
+			return e.ObjectNew.GetGeneration() != e.ObjectOld.GetGeneration() ||
+				e.ObjectNew.GetDeletionTimestamp().IsZero() != e.ObjectOld.GetDeletionTimestamp().IsZero()
+		},
+	}
+}
+
+// works lets through what a Work's member reports, and marks that somebody else changed. What we write ourselves we know, and a
+// deletion that only begins changes nothing yet.
+func works() predicate.Predicate {
+	return predicate.Funcs{
+		// A Work that is new to the cache and has a report already comes from a watch that was interrupted.
+		CreateFunc: func(e event.CreateEvent) bool {
+			w, ok := e.Object.(*v1beta1.Work)
+			return ok && len(w.Status.Conditions) > 0
+		},
+		DeleteFunc: func(event.DeleteEvent) bool { return false }, // see forGoneWork
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok1 := e.ObjectOld.(*v1beta1.Work)
+			after, ok2 := e.ObjectNew.(*v1beta1.Work)
+			if !ok1 || !ok2 {
+				return false
+			}
+			if !equality.Semantic.DeepEqual(before.Status, after.Status) {
+				return true
+			}
+			return before.Generation == after.Generation &&
+				(!maps.Equal(before.Labels, after.Labels) || !maps.Equal(before.Annotations, after.Annotations))
+		},
+	}
+}
+
+// placements lets through a change of the one setting that bindings do not carry.
+func placements() predicate.Predicate {
+	setting := func(o client.Object) *v1beta1.ReportBackStrategy {
+		if placement, ok := o.(v1beta1.PlacementObject); ok {
+			return placement.GetSpec().Strategy.ReportBackStrategy
+		}
+		return nil
+	}
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return !equality.Semantic.DeepEqual(setting(e.ObjectOld), setting(e.ObjectNew))
+		},
+	}
+}
+
+// What only lets through.
+const (
+	creations = true
+	deletions = false
+)
+
+// only lets through the creations, or else the deletions, of objects.
+func only(created bool) predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return created },
+		DeleteFunc: func(event.DeleteEvent) bool { return !created },
+		UpdateFunc: func(event.UpdateEvent) bool { return false },
+	}
+}
+
+// forWork leads from a Work to its binding.
+func (d *Dispatcher) forWork(_ context.Context, o client.Object) []reconcile.Request {
+	if w, ok := o.(*v1beta1.Work); ok {
+		if key, ok := scope.BindingOf(w); ok {
+			return []reconcile.Request{{NamespacedName: key}}
+		}
+	}
+	return nil
+}
+
+// forGoneWork leads from a Work that has gone to its binding, and to any other binding of the same placement and cluster:
+// that one may have waited to make a Work of the same name.
+func (d *Dispatcher) forGoneWork(ctx context.Context, o client.Object) []reconcile.Request {
+	out := d.forWork(ctx, o)
+	placement, ok := scope.PlacementOf(o)
+	cluster, isMember := contract.MemberOf(o.GetNamespace())
+	if !ok || !isMember {
+		return out
+	}
+	return append(out, d.requests(ctx, placement, func(b v1beta1.BindingObject) bool { return b.GetSpec().TargetCluster == cluster })...)
+}
+
+// forSnapshot leads from a resource snapshot to the bindings that place the group it belongs to.
+func (d *Dispatcher) forSnapshot(ctx context.Context, o client.Object) []reconcile.Request {
+	placement, ok := scope.PlacementOf(o)
+	index, err := strconv.Atoi(o.GetLabels()[contract.LabelResourceIndex])
+	if !ok || err != nil {
+		return nil
+	}
+	master := contract.MasterSnapshotName(placement.Name, index)
+	return d.requests(ctx, placement, func(b v1beta1.BindingObject) bool { return b.GetSpec().ResourceSnapshotName == master })
+}
+
+// forPlacement leads from a placement to its bindings.
+func (d *Dispatcher) forPlacement(ctx context.Context, o client.Object) []reconcile.Request {
+	return d.requests(ctx, client.ObjectKeyFromObject(o), func(v1beta1.BindingObject) bool { return true })
+}
+
+// requests leads to the bindings of a placement that match.
+func (d *Dispatcher) requests(ctx context.Context, placement types.NamespacedName, match func(v1beta1.BindingObject) bool) []reconcile.Request {
+	list, err := scope.Bindings.List(ctx, d.Client, placement.Namespace, fast(scope.OfPlacement(placement))...)
+	return matching(ctx, list, err, match)
+}
+
+// forCluster leads from a cluster to the bindings that target it.
+func (d *Dispatcher) forCluster(ctx context.Context, o client.Object) []reconcile.Request {
+	var list []v1beta1.BindingObject
+	var err error
+	if opts := fast(scope.OnCluster(o.GetName())); d.Namespaced {
+		list, err = scope.Bindings.All(ctx, d.Client, opts...)
+	} else {
+		list, err = scope.Bindings.List(ctx, d.Client, "", opts...)
+	}
+	return matching(ctx, list, err, func(v1beta1.BindingObject) bool { return true })
+}
+
+func matching(ctx context.Context, list []v1beta1.BindingObject, err error, match func(v1beta1.BindingObject) bool) []reconcile.Request {
+	if err != nil {
+		// The cache answers from memory; it fails only while the process ends, and then there is nothing to come back to.
+		ctrl.LoggerFrom(ctx).Error(err, "cannot find the bindings that an event is about")
+		return nil
+	}
+	var out []reconcile.Request
+	for _, b := range list {
+		if match(b) {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(b)})
+		}
+	}
+	return out
+}
+
+// Strip is a transform for the cache of Works: it drops their manifests, which the dispatcher writes and never reads, and which
+// would hold all content once more for every cluster.
+func Strip(object any) (any, error) {
+	if w, ok := object.(*v1beta1.Work); ok {
+		w.Spec.Workload.Manifests = nil
+		w.ManagedFields = nil
+	}
+	return object, nil
+}

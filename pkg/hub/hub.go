@@ -1,0 +1,219 @@
+// Package hub puts the hub agent together: one manager, one cache, and the agents that hand a change on to each other.
+//
+// Every field on the hub has one writer:
+//
+//	placement.finalizers (added), placement.status         placer
+//	placement.finalizers scheduler-cleanup (removed)       scheduler
+//	policy and resource snapshots                          placer
+//	policy snapshot status                                 scheduler
+//	binding: created, state Scheduled and Unscheduled      scheduler
+//	binding: state Bound, snapshot, overrides, strategy    roller
+//	binding.status RolloutStarted held back, or repaired   roller
+//	binding.status everything else, and RolloutStarted
+//	together with the first report on a new generation     dispatcher
+//	binding.finalizers work-cleanup (removed)              dispatcher
+//	binding.finalizers scheduler-crb-cleanup (removed)     scheduler; dispatcher when the placement goes too
+//	Work spec, labels, annotations                         dispatcher
+//	Work status and finalizer                              the member agent
+//	MemberCluster status, member namespace and its access  registrar
+package hub
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/hub/dispatcher"
+	"github.com/flagship-fleet/flagship/pkg/hub/placer"
+	"github.com/flagship-fleet/flagship/pkg/hub/registrar"
+	"github.com/flagship-fleet/flagship/pkg/hub/roller"
+	"github.com/flagship-fleet/flagship/pkg/hub/scheduler"
+	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/selection"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+// leaseName is the lock of the hub agent's leader; it is the same in every release that may run side by side during an upgrade.
+const leaseName = "136224848560.hub.fleet.azure.com"
+
+// required are the CRDs the agent cannot start without.
+var required = []string{
+	"memberclusters.cluster.kubernetes-fleet.io",
+	"internalmemberclusters.cluster.kubernetes-fleet.io",
+	"clusterresourceplacements.placement.kubernetes-fleet.io",
+	"clusterschedulingpolicysnapshots.placement.kubernetes-fleet.io",
+	"clusterresourcesnapshots.placement.kubernetes-fleet.io",
+	"clusterresourcebindings.placement.kubernetes-fleet.io",
+	"works.placement.kubernetes-fleet.io",
+	"resourceplacements.placement.kubernetes-fleet.io",
+	"schedulingpolicysnapshots.placement.kubernetes-fleet.io",
+	"resourcesnapshots.placement.kubernetes-fleet.io",
+	"resourcebindings.placement.kubernetes-fleet.io",
+}
+
+// Run runs the hub agent until ctx ends, or until it cannot go on, and says why.
+func Run(ctx context.Context, options Options) error {
+	log := ctrl.LoggerFrom(ctx)
+	for _, flag := range options.notYet() {
+		log.Info("this release does not do what a flag asks for", "flag", flag)
+	}
+	var gates loop.Gates
+	gates.Close("caches", "not started")
+	if err := loop.ServeProbes(ctx, options.ProbeAddress, &gates); err != nil {
+		return err
+	}
+	cfg, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the hub: %w; set --kubeconfig or KUBECONFIG, or run inside the hub", err)
+	}
+	cfg.QPS, cfg.Burst = float32(options.QPS), options.Burst
+	if err := loop.AwaitCRDs(ctx, cfg, &gates, required...); err != nil {
+		return err
+	}
+	mgr, err := newManager(cfg, options)
+	if err != nil {
+		return fmt.Errorf("set up the hub agent: %w", err)
+	}
+	if err := addAgents(ctx, mgr, options); err != nil {
+		return err
+	}
+	go func() {
+		if mgr.GetCache().WaitForCacheSync(ctx) {
+			gates.Open("caches")
+		}
+	}()
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run the hub agent: %w", err)
+	}
+	return nil
+}
+
+// Scheme knows every kind the hub agent reads or writes.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, clusterv1beta1.AddToScheme, placementv1beta1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			panic(err) // two kinds of one name: a bug in the types
+		}
+	}
+	return scheme
+}
+
+func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
+	lock, err := lease(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	pprof := ""
+	if o.Pprof {
+		pprof = fmt.Sprintf("127.0.0.1:%d", o.PprofPort)
+	}
+	readYourWrites := true
+	shutdown := 5 * time.Second
+	return ctrl.NewManager(cfg, ctrl.Options{
+		Scheme:                        Scheme(),
+		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
+		HealthProbeBindAddress:        "0",
+		PprofBindAddress:              pprof,
+		LeaderElection:                o.LeaderElect,
+		LeaderElectionID:              leaseName,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &o.LeaseDuration,
+		RenewDeadline:                 &o.RenewDeadline,
+		RetryPeriod:                   &o.RetryWait,
+		GracefulShutdownTimeout:       &shutdown,
+
+		LeaderElectionResourceLockInterface: lock,
+		Cache: cache.Options{
+			SyncPeriod:       &o.Resync,
+			DefaultTransform: cache.TransformStripManagedFields(),
+			// The contents of Works are in the snapshots already.
+			ByObject: map[client.Object]cache.ByObject{&placementv1beta1.Work{}: {Transform: dispatcher.Strip}},
+		},
+		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &readYourWrites}},
+	})
+}
+
+// lease is the hub agent's lock, with a client of its own, so that a busy agent does not lose it.
+func lease(cfg *rest.Config, o Options) (resourcelock.Interface, error) {
+	identity, err := loop.Identity()
+	if err != nil {
+		return nil, err
+	}
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS, cfg.Burst = float32(o.LeaderQPS), o.LeaderBurst
+	if o.LeaderQPS <= 0 {
+		cfg.QPS = -1
+	}
+	return loop.Lease(cfg, o.LeaderNamespace, leaseName, identity, o.RenewDeadline)
+}
+
+// workers sizes the agents from what the operator expects, as the flags' help says.
+func (o *Options) workers() int { return max(4, (o.Placements+9)/10) }
+
+// addAgents sets every agent up with mgr, in the order in which a change passes them.
+func addAgents(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	if err := scope.Index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return fmt.Errorf("make an uncached client: %w", err)
+	}
+	rules, err := selection.NewRules(selection.Config{
+		SkippedAPIs: o.SkippedAPIs, AllowedAPIs: o.AllowedAPIs, SkippedNamespaces: o.SkippedNamespaces, Workloads: o.Workload,
+	})
+	if err != nil {
+		return fmt.Errorf("what may be placed: %w", err)
+	}
+	objects, err := watcher.New(mgr.GetConfig(), mgr.GetHTTPClient(), rules)
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(objects); err != nil {
+		return fmt.Errorf("add the watcher: %w", err)
+	}
+	workers := o.workers()
+	for _, agent := range []interface{ SetupWithManager(ctrl.Manager) error }{
+		&registrar.Registrar{
+			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, registrar.RecorderName),
+			Workers: max(1, o.FleetSize/25), Networking: o.NetworkingAgents, ForceDeleteWait: o.ForceDeleteWait, Now: time.Now,
+		},
+		&placer.Placer{
+			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: objects,
+			Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
+			Workers: workers, Namespaced: o.ResourcePlacement,
+		},
+		&scheduler.Scheduler{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
+		&roller.Roller{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
+		&dispatcher.Dispatcher{
+			Client: mgr.GetClient(), Recorder: recorder(mgr, dispatcher.RecorderName),
+			NamespacedRecorder: recorder(mgr, dispatcher.NamespacedRecorderName),
+			Workers:            2 * workers, Namespaced: o.ResourcePlacement, Now: time.Now,
+		},
+	} {
+		if err := agent.SetupWithManager(mgr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recorder records core/v1 events, which is what tools for this API look for.
+func recorder(mgr ctrl.Manager, name string) record.EventRecorder {
+	return mgr.GetEventRecorderFor(name) //nolint:staticcheck // the newer API records events.k8s.io with other fields
+}

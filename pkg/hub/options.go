@@ -1,0 +1,147 @@
+package hub
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+)
+
+// Options are the hub agent's flags. Names, defaults and ranges are part of the contract with the charts people already have.
+type Options struct {
+	ProbeAddress, MetricsAddress string
+	Pprof                        bool
+	PprofPort                    int
+
+	QPS    float64
+	Burst  int
+	Resync time.Duration
+
+	LeaderElect                             bool
+	LeaseDuration, RenewDeadline, RetryWait time.Duration
+	LeaderNamespace                         string
+	LeaderQPS                               float64
+	LeaderBurst                             int
+
+	ForceDeleteWait     time.Duration
+	ResourcePlacement   bool
+	SkippedAPIs         string
+	AllowedAPIs         string
+	SkippedNamespaces   string
+	Workload            bool
+	ResourceChangeSyncs int
+	FleetSize           int
+	Placements          int
+	SnapshotInterval    time.Duration
+	SnapshotCollection  time.Duration
+	NetworkingAgents    bool
+
+	later later
+}
+
+// later are flags whose capability this release does not have. They are accepted, so that existing manifests start; Run logs
+// the ones whose value asks for something that does not happen.
+type later struct {
+	webhook, guardRail, certManager, admissionPolicies, denyLabels, v1beta1, inventory, staged, eviction, pdbs bool
+	webhookConnection, webhookService, whitelist, policyConfig                                                 string
+	unhealthy, pending, baseDelay, maxDelay                                                                    time.Duration
+	limiterQPS, limiterBucket                                                                                  int
+}
+
+// AddFlags declares every flag on fs.
+func (o *Options) AddFlags(fs *flag.FlagSet) {
+	fs.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns them off")
+	fs.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of /metrics; 0 turns it off")
+	fs.BoolVar(&o.Pprof, "enable-pprof", false, "serve Go profiles on localhost")
+	fs.IntVar(&o.PprofPort, "pprof-port", 6065, "port of the profiles")
+
+	fs.Float64Var(&o.QPS, "hub-api-qps", 250, "requests a second to the hub, 10 to 10000; negative: no limit")
+	fs.IntVar(&o.Burst, "hub-api-burst", 1000, "requests to the hub at once, 10 to 20000, not less than the requests a second")
+	fs.DurationVar(&o.Resync, "resync-period", 6*time.Hour, "how often caches hand out everything again, 1h to 12h; nothing depends on it")
+
+	fs.BoolVar(&o.LeaderElect, "leader-elect", false, "let only one of several replicas work")
+	fs.DurationVar(&o.LeaseDuration, "leader-lease-duration", 60*time.Second, "how long a lost leader is waited for; a leader that stops in order releases its lease at once")
+	fs.DurationVar(&o.RenewDeadline, "leader-renew-deadline", 45*time.Second, "how long a leader tries to renew before it gives up")
+	fs.DurationVar(&o.RetryWait, "leader-retry-period", 5*time.Second, "time between tries to get or renew the lease")
+	fs.StringVar(&o.LeaderNamespace, "leader-election-namespace", contract.NamespaceSystem, "namespace of the lease")
+	fs.Float64Var(&o.LeaderQPS, "leader-election-qps", 250, "requests a second for the lease alone, 10 to 1000; zero or negative: no limit")
+	fs.IntVar(&o.LeaderBurst, "leader-election-burst", 1000, "requests at once for the lease alone, 10 to 2000")
+
+	fs.DurationVar(&o.ForceDeleteWait, "force-delete-wait-time", 15*time.Minute, "how long a deleted MemberCluster waits for its agent before it is cleaned up without it, 30s to 1h")
+	fs.BoolVar(&o.ResourcePlacement, "enable-resource-placement", true, "serve namespaced ResourcePlacements")
+	fs.StringVar(&o.SkippedAPIs, "skipped-propagating-apis", "", "APIs never placed, beside the built-in ones; separated by ';': group, group/version, group/version/Kind,Kind, v1/Kind; not with --allowed-propagating-apis")
+	fs.StringVar(&o.AllowedAPIs, "allowed-propagating-apis", "", "the only APIs placed, in the same form; replaces the built-in list of skipped ones")
+	fs.StringVar(&o.SkippedNamespaces, "skipped-propagating-namespaces", "", "namespaces never placed, beside default, fleet-* and kube-*; separated by ';' or ','")
+	fs.BoolVar(&o.Workload, "enable-workload", false, "the hub runs workloads of its own: claims made on it are not placed")
+	fs.IntVar(&o.ResourceChangeSyncs, "concurrent-resource-change-syncs", 20, "changed objects looked at at once, 1 to 100")
+	fs.IntVar(&o.FleetSize, "max-fleet-size", 100, "expected number of members, 30 to 200; sizes worker pools only")
+	fs.IntVar(&o.Placements, "max-concurrent-cluster-placement", 100, "expected number of placements changing at once, 10 to 200; sizes worker pools only")
+	fs.DurationVar(&o.SnapshotInterval, "resource-snapshot-creation-minimum-interval", 30*time.Second, "upper bound of the time between two snapshots of one placement, 0 to 5m; the first change after quiet never waits")
+	fs.DurationVar(&o.SnapshotCollection, "resource-changes-collection-duration", 15*time.Second, "upper bound of the time for which a stream of changes is gathered into one snapshot, 0 to 1m; the first change after quiet never waits")
+	fs.BoolVar(&o.NetworkingAgents, "networking-agents-enabled", false, "expect the two networking agents on every member, beside the member agent")
+
+	l := &o.later
+	fs.BoolVar(&l.webhook, "enable-webhook", false, "accepted; this release serves no admission webhooks")
+	fs.StringVar(&l.webhookConnection, "webhook-client-connection-type", "url", "accepted; see --enable-webhook")
+	fs.StringVar(&l.webhookService, "webhook-service-name", "fleetwebhook", "accepted; see --enable-webhook")
+	fs.BoolVar(&l.guardRail, "enable-guard-rail", false, "accepted; see --enable-webhook")
+	fs.StringVar(&l.whitelist, "whitelisted-users", "", "accepted; see --enable-webhook")
+	fs.BoolVar(&l.denyLabels, "deny-modify-member-cluster-labels", false, "accepted; see --enable-webhook")
+	fs.BoolVar(&l.certManager, "use-cert-manager", false, "accepted; see --enable-webhook")
+	fs.BoolVar(&l.pdbs, "enable-pdbs", true, "accepted; see --enable-webhook")
+	fs.BoolVar(&l.admissionPolicies, "enable-admission-policy-manager", false, "accepted; this release writes no admission policies")
+	fs.StringVar(&l.policyConfig, "admission-policy-manager-config", "", "accepted; see --enable-admission-policy-manager")
+	fs.BoolVar(&l.v1beta1, "enable-v1beta1-apis", true, "obsolete: v1beta1 is always served")
+	fs.BoolVar(&l.inventory, "enable-cluster-inventory-apis", true, "accepted; this release writes no ClusterProfiles")
+	fs.BoolVar(&l.staged, "enable-staged-update-run-apis", true, "accepted; this release runs no staged updates")
+	fs.BoolVar(&l.eviction, "enable-eviction-apis", true, "accepted; this release carries out no evictions")
+	fs.DurationVar(&l.unhealthy, "cluster-unhealthy-threshold", time.Minute, "accepted; see --enable-cluster-inventory-apis")
+	fs.DurationVar(&l.pending, "work-pending-grace-period", 15*time.Second, "obsolete: has no effect")
+	fs.DurationVar(&l.baseDelay, "rate-limiter-base-delay", 5*time.Millisecond, "obsolete: every queue has a limiter of its own")
+	fs.DurationVar(&l.maxDelay, "rate-limiter-max-delay", time.Minute, "obsolete: every queue has a limiter of its own")
+	fs.IntVar(&l.limiterQPS, "rate-limiter-qps", 10, "obsolete: no bucket is shared between objects")
+	fs.IntVar(&l.limiterBucket, "rate-limiter-bucket-size", 100, "obsolete: no bucket is shared between objects")
+}
+
+// Validate returns every wrong value at once, each with its flag and the range it must be in.
+func (o *Options) Validate() error {
+	errs := []error{
+		loop.Throttle("hub-api-qps", o.QPS, 10_000, "hub-api-burst", o.Burst, 20_000),
+		loop.Between("resync-period", o.Resync, time.Hour, 12*time.Hour),
+		loop.Between("force-delete-wait-time", o.ForceDeleteWait, 30*time.Second, time.Hour),
+		loop.Between("concurrent-resource-change-syncs", o.ResourceChangeSyncs, 1, 100),
+		loop.Between("max-fleet-size", o.FleetSize, 30, 200),
+		loop.Between("max-concurrent-cluster-placement", o.Placements, 10, 200),
+		loop.Between("resource-snapshot-creation-minimum-interval", o.SnapshotInterval, 0, 5*time.Minute),
+		loop.Between("resource-changes-collection-duration", o.SnapshotCollection, 0, time.Minute),
+	}
+	if o.LeaderQPS > 0 {
+		errs = append(errs, loop.Throttle("leader-election-qps", o.LeaderQPS, 1000, "leader-election-burst", o.LeaderBurst, 2000))
+	}
+	if o.SkippedAPIs != "" && o.AllowedAPIs != "" {
+		errs = append(errs, errors.New("--skipped-propagating-apis and --allowed-propagating-apis exclude each other: set one"))
+	}
+	if !o.later.v1beta1 {
+		errs = append(errs, errors.New("--enable-v1beta1-apis=false: v1beta1 is the stored version and cannot be turned off"))
+	}
+	return errors.Join(errs...)
+}
+
+// notYet names the settings that ask for what this release does not do.
+func (o *Options) notYet() []string {
+	var out []string
+	for name, asked := range map[string]bool{
+		"enable-webhook":                  o.later.webhook,
+		"enable-guard-rail":               o.later.guardRail,
+		"use-cert-manager":                o.later.certManager,
+		"enable-admission-policy-manager": o.later.admissionPolicies,
+	} {
+		if asked {
+			out = append(out, fmt.Sprintf("--%s", name))
+		}
+	}
+	return out
+}

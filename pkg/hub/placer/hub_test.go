@@ -1,0 +1,116 @@
+package placer_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/hub/placer"
+	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/selection"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// hub is the API server that all tests here share.
+var hub = testworld.SharedClusters{Options: []testworld.ClusterOptions{{Name: "hub", CRDs: []string{testworld.HubCRDs}}}}
+
+func TestMain(m *testing.M) {
+	if os.Getenv("FLAGSHIP_TEST_LOG") != "" {
+		ctrl.SetLogger(logr.FromSlogHandler(slogHandler()))
+	} else {
+		ctrl.SetLogger(logr.Discard())
+	}
+	code := m.Run()
+	hub.Stop()
+	os.Exit(code)
+}
+
+// agent is a running placer and its watcher.
+type agent struct {
+	stop func()
+}
+
+// defaults are the windows of a hub agent without flags.
+var defaults = snapshot.Windows{Interval: 30 * time.Second, Collection: 15 * time.Second}
+
+// start runs an agent until the test ends, or until it is stopped. faults, if any, come between the placer and its objects.
+func start(t *testing.T, windows snapshot.Windows, faults ...*faulty) *agent {
+	t.Helper()
+	cluster := hub.Get(t)[0]
+	mgr, err := ctrl.NewManager(cluster.Config, testworld.ManagerOptions())
+	if err != nil {
+		t.Fatalf("make a manager: %v", err)
+	}
+	if err := scope.Index(t.Context(), mgr.GetFieldIndexer()); err != nil {
+		t.Fatal(err)
+	}
+	rules, err := selection.NewRules(selection.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := watcher.New(cluster.Config, mgr.GetHTTPClient(), rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := mgr.Add(objects); err != nil {
+		t.Fatal(err)
+	}
+	var known placer.Objects = objects
+	for _, f := range faults {
+		f.Objects, known = known, f
+	}
+	p := &placer.Placer{
+		Client: mgr.GetClient(), Direct: cluster.Client, Recorder: mgr.GetEventRecorderFor("placement-controller"), //nolint:staticcheck // core/v1 events are the contract
+		Objects: known, Windows: windows, Workers: 10, Namespaced: true,
+	}
+	if err := p.SetupWithManager(mgr); err != nil {
+		t.Fatal(err)
+	}
+	return &agent{stop: testworld.Run(t, mgr)}
+}
+
+// faulty are Objects that fail as a real server will not on request.
+type faulty struct {
+	placer.Objects
+	mu sync.Mutex
+	// unread are kinds that cannot be listed: objects of theirs seem to be gone. unreadable is why nothing can be read.
+	unread     []schema.GroupKind
+	unreadable error
+}
+
+func (f *faulty) set(unread []schema.GroupKind, unreadable error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unread, f.unreadable = unread, unreadable
+}
+
+func (f *faulty) Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	selected, err := f.Objects.Select(ctx, key, terms)
+	selected.Unread = append(selected.Unread, f.unread...)
+	selected.Cause = errors.New("forbidden")
+	selected.Refs = slices.DeleteFunc(selected.Refs, func(r selection.Ref) bool { return slices.Contains(f.unread, r.Kind.GroupKind()) })
+	return selected, err
+}
+
+func (f *faulty) Read(ctx context.Context, refs []selection.Ref) ([]selection.Content, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.unreadable != nil {
+		return nil, f.unreadable
+	}
+	return f.Objects.Read(ctx, refs)
+}

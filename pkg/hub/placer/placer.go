@@ -1,0 +1,404 @@
+// Package placer turns placements into snapshots of their policy and of what they select, keeps both up to date, and tells on the
+// placement how far its clusters have come. It serves both kinds of placement with one controller.
+//
+// Into it come placements, the objects they select (through Objects), decisions of the scheduler and reports of bindings. It writes
+// snapshots, except their status; the finalizers of placements; and the status of placements.
+package placer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/selection"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+// RecorderName is the name under which the placer records events.
+const RecorderName = "placement-controller"
+
+// writers is how many objects of one placement are written at once.
+const writers = 8
+
+// Objects knows the objects of the hub that placements select.
+type Objects interface {
+	// Subscribe sets who is told that a placement should be looked at.
+	Subscribe(notify func(types.NamespacedName))
+	// Select returns what a placement selects, and follows it from now on. A selection.UserError is for the user;
+	// when an error that is a selection.ErrNotListed has passed, the placement is told.
+	Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error)
+	// Changes are when the first and the last change was seen since the placement was last selected; zero for none.
+	Changes(key types.NamespacedName) (first, last time.Time)
+	// Read reads contents, in the order of refs. It fails if any cannot be read.
+	Read(ctx context.Context, refs []selection.Ref) ([]selection.Content, error)
+	// Forget ends following a placement.
+	Forget(key types.NamespacedName)
+}
+
+// Placer is the agent. All fields but Now must be set.
+type Placer struct {
+	// Client reads the cache and sees its own writes; Direct does neither.
+	Client, Direct client.Client
+	Recorder       record.EventRecorder
+	Objects        Objects
+	// Windows bound how long changes are gathered before they become a revision.
+	Windows snapshot.Windows
+	// Workers is how many placements are looked at at once.
+	Workers int
+	// Namespaced is whether ResourcePlacements are served, too.
+	Namespaced bool
+	// Now is the clock; nil for the real one.
+	Now func() time.Time
+
+	mu    sync.Mutex
+	memos map[types.NamespacedName]*memo
+}
+
+// memo is what is remembered of a placement to not work it out again. Losing it costs time, and nothing else.
+type memo struct {
+	// generation is that of the placement when its selection was made; current whether the rest is what came of it.
+	generation int64
+	current    bool
+	items      []item
+	content    snapshot.Content
+	// made is when this process made the latest revision; took is how long it took to arrive, or the one before if it has not.
+	made time.Time
+	took time.Duration
+	// awaited is whether the latest revision has not arrived yet.
+	awaited bool
+	// held is since when a status that only tells of progress has been held back; zero if none is.
+	held time.Time
+	// revisions are decoded resource snapshots, by the uid of the group's first. They serve placements with an External strategy.
+	revisions map[types.UID]report.Revision
+}
+
+// item is one selected object and its content.
+type item struct {
+	uid     types.UID
+	version string
+	snapshot.Item
+}
+
+// seen is a placement with all that belongs to it.
+type seen struct {
+	key       types.NamespacedName
+	placement v1beta1.PlacementObject
+	policies  []v1beta1.PolicySnapshotObject
+	groups    []snapshot.Group
+	bindings  []v1beta1.BindingObject
+	memo      *memo
+	now       time.Time
+}
+
+// Reconcile brings one placement up to date.
+func (p *Placer) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	placement, err := scope.Placements.Get(ctx, p.Client, req.NamespacedName)
+	if apierrors.IsNotFound(err) {
+		p.forget(req.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if !placement.GetDeletionTimestamp().IsZero() {
+		return ctrl.Result{}, p.finish(ctx, placement)
+	}
+	s, err := p.observe(ctx, placement)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	again, err := p.place(ctx, s)
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return ctrl.Result{}, nil // the placement is about to be deleted, too
+	}
+	return ctrl.Result{RequeueAfter: again}, err
+}
+
+// observe reads what belongs to a placement.
+func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject) (*seen, error) {
+	s := &seen{key: client.ObjectKeyFromObject(placement), placement: placement, now: p.now()}
+	var err error
+	// What is listed is not changed below, so that it need not be copied.
+	if s.policies, err = scope.PolicySnapshots.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	resources, err := scope.ResourceSnapshots.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, err
+	}
+	s.groups = snapshot.Groups(resources)
+	// Bindings are others' to write: waiting for writes of ours makes no sense, and news of theirs bring us back.
+	if s.bindings, err = scope.Bindings.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key), client.UnsafeDisableDeepCopy,
+		client.DisableReadYourWritesConsistency); err != nil {
+		return nil, err
+	}
+	s.memo = p.memo(s.key)
+	return s, nil
+}
+
+// place writes what is to be written for a placement, and says when to look again although nothing happens (zero: never).
+func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
+	selected, wait, err := p.choose(ctx, s)
+	var mistake *selection.UserError
+	switch {
+	case errors.As(err, &mistake):
+		if err := p.addFinalizers(ctx, s.placement); err != nil {
+			return 0, err
+		}
+		return 0, p.write(ctx, s, report.InvalidPlacement(s.placement, mistake.Error(), metav1.NewTime(s.now)))
+	case errors.Is(err, selection.ErrNotListed):
+		log.FromContext(ctx).Info("waiting for objects of the hub to be known", "reason", err.Error())
+		return 0, p.addFinalizers(ctx, s.placement)
+	case err != nil:
+		return 0, errors.Join(err, p.addFinalizers(ctx, s.placement))
+	}
+	policy, revision, history, err := p.snapshots(ctx, s, selected)
+	if err != nil {
+		return 0, err
+	}
+	progress, err := p.report(ctx, s, policy, revision)
+	return soonest(wait, history, progress), err
+}
+
+// soonest is the least of the durations that are not zero.
+func soonest(durations ...time.Duration) time.Duration {
+	var out time.Duration
+	for _, d := range durations {
+		if d > 0 && (out == 0 || d < out) {
+			out = d
+		}
+	}
+	return out
+}
+
+// external says whether update runs, and not the placer, make and roll out resource snapshots of a placement.
+func external(placement v1beta1.PlacementObject) bool {
+	return placement.GetSpec().Strategy.Type == v1beta1.RolloutStrategyTypeExternal
+}
+
+// choose works out what a placement selects, unless nothing has changed, or changes are still being gathered: then wait is for how
+// long. The result is nil if what is remembered still stands.
+func (p *Placer) choose(ctx context.Context, s *seen) (selected *selection.Selection, wait time.Duration, err error) {
+	m, last := s.memo, s.last()
+	if m.awaited && last.Arrived {
+		m.awaited, m.took = false, s.now.Sub(m.made)
+	}
+	if m.current && m.generation == s.placement.GetGeneration() {
+		first, latest := p.Objects.Changes(s.key)
+		if first.IsZero() {
+			return nil, 0, nil
+		}
+		if wait := snapshot.Wait(p.Windows, snapshot.Changes{First: first, Last: latest}, last, s.now); wait > 0 {
+			return nil, wait, nil
+		}
+	}
+	m.current, m.generation = false, s.placement.GetGeneration()
+	found, err := p.Objects.Select(ctx, s.key, s.placement.GetSpec().ResourceSelectors)
+	if err == nil {
+		err = s.holdUnread(found)
+	}
+	return &found, 0, err
+}
+
+// last is what the next revision waits for.
+func (s *seen) last() snapshot.Last {
+	latest, ok := snapshot.Latest(s.groups)
+	if !ok {
+		return snapshot.Last{}
+	}
+	last := snapshot.Last{Made: s.memo.made, Arrived: true, Took: s.memo.took}
+	// The time on the object knows seconds only.
+	if created := latest.Master.GetCreationTimestamp().Time; created.After(last.Made) {
+		last.Made = created
+	}
+	for _, binding := range s.bindings {
+		if binding.GetSpec().State == v1beta1.BindingStateBound && binding.GetDeletionTimestamp().IsZero() {
+			last.Arrived = last.Arrived && report.Arrived(binding, latest.Master.GetName())
+		}
+	}
+	return last
+}
+
+// holdUnread is an error if objects may be missing from a selection only because they could not be read, although the latest revision
+// holds such: leaving them out would remove them from the members.
+func (s *seen) holdUnread(found selection.Selection) error {
+	if len(found.Unread) == 0 {
+		return nil
+	}
+	latest, ok := snapshot.Latest(s.groups)
+	if !ok {
+		return nil
+	}
+	items, err := latest.Items()
+	if err != nil {
+		return err
+	}
+	for _, item := range items {
+		if kind := (schema.GroupKind{Group: item.ID.Group, Kind: item.ID.Kind}); found.Unreads(kind) {
+			return fmt.Errorf("%s, which is placed, cannot be read on the hub: %w", kind.String(), found.Cause)
+		}
+	}
+	return nil
+}
+
+// snapshots writes finalizers and snapshots, all at once, and returns the policy snapshot and the revision in force then.
+func (p *Placer) snapshots(ctx context.Context, s *seen, selected *selection.Selection) (v1beta1.PolicySnapshotObject, report.Revision, time.Duration, error) {
+	policy, err := snapshot.Policy(s.placement, s.policies)
+	if err != nil {
+		return nil, report.Revision{}, 0, err
+	}
+	var revision report.Revision
+	var again time.Duration
+	jobs := []func(context.Context) error{
+		func(ctx context.Context) error { return p.writePolicies(ctx, s.key, policy) },
+		func(ctx context.Context) (err error) {
+			revision, again, err = p.resources(ctx, s, selected)
+			return err
+		},
+	}
+	// The others read the placement while this one writes it.
+	owned := s.placement.DeepCopyObject().(v1beta1.PlacementObject)
+	jobs = append(jobs, func(ctx context.Context) error { return p.addFinalizers(ctx, owned) })
+	err = loop.Each(ctx, len(jobs), jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
+	s.placement = owned
+	inForce := policy.Create
+	for _, existing := range s.policies {
+		if existing.GetName() == policy.Latest {
+			inForce = existing
+		}
+	}
+	return inForce, revision, again, err
+}
+
+// report writes the status, or says when to look whether it should be, if it only tells of progress.
+func (p *Placer) report(ctx context.Context, s *seen, policy v1beta1.PolicySnapshotObject, revision report.Revision) (time.Duration, error) {
+	facts := report.PlacementFacts{Placement: s.placement, Policy: policy, Bindings: s.bindings, Latest: revision}
+	if external(s.placement) {
+		var err error
+		if facts.Revisions, err = s.revisions(); err != nil {
+			return 0, err
+		}
+	}
+	verdict := report.Placement(facts, metav1.NewTime(s.now))
+	if equality.Semantic.DeepEqual(*s.placement.GetStatus(), verdict.Status) {
+		s.memo.held = time.Time{}
+		return 0, nil
+	}
+	if !verdict.Settled {
+		if s.memo.held.IsZero() {
+			s.memo.held = s.now
+		}
+		if rest := report.Patience - s.now.Sub(s.memo.held); rest > 0 {
+			return rest, nil
+		}
+	}
+	if err := p.write(ctx, s, verdict.Status); err != nil {
+		return 0, err
+	}
+	if verdict.Event != "" {
+		p.Recorder.Event(s.placement, corev1.EventTypeNormal, verdict.Event, verdict.Message)
+	}
+	return 0, nil
+}
+
+// write writes a placement's status if it differs.
+func (p *Placer) write(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
+	before := s.placement
+	after := before.DeepCopyObject().(v1beta1.PlacementObject)
+	*after.GetStatus() = status
+	s.memo.held = time.Time{}
+	_, err := loop.WriteStatus(ctx, p.Client, before, after)
+	return err
+}
+
+// addFinalizers adds both finalizers of a placement in one write; the other one is the scheduler's to remove.
+func (p *Placer) addFinalizers(ctx context.Context, placement v1beta1.PlacementObject) error {
+	before := placement.DeepCopyObject().(v1beta1.PlacementObject)
+	mine := controllerutil.AddFinalizer(placement, contract.FinalizerPlacement)
+	theirs := controllerutil.AddFinalizer(placement, contract.FinalizerScheduler)
+	if !mine && !theirs {
+		return nil
+	}
+	if err := p.patch(ctx, before, placement); err != nil {
+		return fmt.Errorf("add the finalizers: %w", err)
+	}
+	return nil
+}
+
+// patch writes what differs between two states of an object, unless somebody else has changed it meanwhile.
+func (p *Placer) patch(ctx context.Context, before, after client.Object) error {
+	return p.Client.Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+}
+
+// finish removes what the placer has made for a placement that is being deleted, and lets it go.
+func (p *Placer) finish(ctx context.Context, placement v1beta1.PlacementObject) error {
+	key := client.ObjectKeyFromObject(placement)
+	p.forget(key)
+	if !slices.Contains(placement.GetFinalizers(), contract.FinalizerPlacement) {
+		return nil
+	}
+	kinds := []client.Object{scope.PolicySnapshots.New(key), scope.ResourceSnapshots.New(key)}
+	err := loop.Each(ctx, len(kinds), kinds, func(ctx context.Context, kind client.Object) error {
+		err := p.Direct.DeleteAllOf(ctx, kind, client.InNamespace(key.Namespace), client.MatchingLabels{contract.LabelPlacement: key.Name})
+		if err != nil {
+			return fmt.Errorf("delete the snapshots of placement %s: %w", key, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	after := placement.DeepCopyObject().(v1beta1.PlacementObject)
+	controllerutil.RemoveFinalizer(after, contract.FinalizerPlacement)
+	if err := p.patch(ctx, placement, after); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("remove the finalizer: %w", err)
+	}
+	p.Recorder.Event(placement, corev1.EventTypeNormal, "PlacementCleanupFinalizerRemoved", "The snapshots are deleted")
+	return nil
+}
+
+func (p *Placer) memo(key types.NamespacedName) *memo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.memos == nil {
+		p.memos = map[types.NamespacedName]*memo{}
+	}
+	if p.memos[key] == nil {
+		p.memos[key] = &memo{}
+	}
+	return p.memos[key]
+}
+
+func (p *Placer) forget(key types.NamespacedName) {
+	p.Objects.Forget(key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.memos, key)
+}
+
+func (p *Placer) now() time.Time {
+	if p.Now != nil {
+		return p.Now()
+	}
+	return time.Now()
+}

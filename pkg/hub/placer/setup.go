@@ -1,0 +1,62 @@
+package placer
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// SetupWithManager registers the controller. The fields must be set before.
+func (p *Placer) SetupWithManager(mgr ctrl.Manager) error {
+	b := ctrl.NewControllerManagedBy(mgr).Named("placer").WithOptions(loop.Options(p.Workers))
+	scopes := []types.NamespacedName{{}}
+	if p.Namespaced {
+		scopes = append(scopes, types.NamespacedName{Namespace: "any"})
+	}
+	for _, key := range scopes {
+		b.Watches(scope.Placements.New(key), &handler.EnqueueRequestForObject{}, builder.WithPredicates(wanted))
+		b.Watches(scope.PolicySnapshots.New(key), handler.EnqueueRequestsFromMapFunc(placementOf), builder.WithPredicates(notCreated))
+		b.Watches(scope.ResourceSnapshots.New(key), handler.EnqueueRequestsFromMapFunc(placementOf), builder.WithPredicates(notCreated))
+		b.Watches(scope.Bindings.New(key), handler.EnqueueRequestsFromMapFunc(placementOf))
+	}
+	b.WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		p.Objects.Subscribe(func(key types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: key}) })
+		return nil
+	}))
+	if err := b.Complete(loop.Settle(p)); err != nil {
+		return fmt.Errorf("set up the placer: %w", err)
+	}
+	return nil
+}
+
+// placementOf leads from what belongs to a placement to the placement.
+func placementOf(_ context.Context, obj client.Object) []reconcile.Request {
+	key, ok := scope.PlacementOf(obj)
+	if !ok {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: key}}
+}
+
+// wanted lets pass what changes what is wanted of a placement. Its status is written by nobody else, and the finalizers of others are
+// not ours to look at.
+var wanted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+}}
+
+// notCreated leaves out that snapshots are made: the placer makes them itself. That others change or delete them is news.
+var notCreated = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}

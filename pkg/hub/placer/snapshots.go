@@ -1,0 +1,207 @@
+package placer
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/selection"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+// writePolicies makes a placement's policy snapshots right.
+func (p *Placer) writePolicies(ctx context.Context, key types.NamespacedName, step snapshot.PolicyStep) error {
+	if step.Create != nil {
+		if err := p.create(ctx, step.Create); err != nil {
+			return err
+		}
+	}
+	return p.tidy(ctx, step.Marks, func(name string) client.Object { return named(scope.PolicySnapshots.New(key), key, name) }, objects(step.Prune))
+}
+
+// resources makes a placement's resource snapshots right, and returns the revision in force then.
+func (p *Placer) resources(ctx context.Context, s *seen, selected *selection.Selection) (report.Revision, time.Duration, error) {
+	m := s.memo
+	if external(s.placement) {
+		m.current = true
+		return report.Revision{}, 0, nil
+	}
+	var large []v1beta1.ResourceIdentifier
+	if selected != nil {
+		var err error
+		if large, err = p.read(ctx, s, *selected); err != nil {
+			return report.Revision{}, 0, err
+		}
+	}
+	step := snapshot.Resources(s.placement, s.groups, m.content, s.inUse(), s.now)
+	if err := p.writeResources(ctx, s.key, step); err != nil {
+		m.current = false
+		return report.Revision{}, 0, err
+	}
+	if step.Master != nil {
+		m.made, m.awaited = p.now(), true
+		p.tellLarge(s.placement, large)
+	}
+	m.current = true
+	return report.Revision{Name: step.Latest, Index: strconv.Itoa(step.Index), Resources: m.content.Identifiers()}, step.Again, nil
+}
+
+// inUse names the resource snapshots that bindings name.
+func (s *seen) inUse() map[string]bool {
+	out := make(map[string]bool, len(s.bindings))
+	for _, b := range s.bindings {
+		out[b.GetSpec().ResourceSnapshotName] = true
+	}
+	return out
+}
+
+// read brings the remembered content up to a selection. Objects that have not changed are not read again, and if none has, nothing is
+// hashed again. It names objects that are too large.
+func (p *Placer) read(ctx context.Context, s *seen, selected selection.Selection) ([]v1beta1.ResourceIdentifier, error) {
+	m := s.memo
+	known := make(map[v1beta1.ResourceIdentifier]item, len(m.items))
+	for _, i := range m.items {
+		known[i.ID] = i
+	}
+	items := make([]item, len(selected.Refs))
+	var missing []selection.Ref
+	var places []int
+	for i, ref := range selected.Refs {
+		id := ref.Identifier()
+		if was, ok := known[id]; ok && was.uid == ref.UID && was.version == ref.Version {
+			items[i] = was
+			continue
+		}
+		items[i] = item{uid: ref.UID, Item: snapshot.Item{ID: id}}
+		missing, places = append(missing, ref), append(places, i)
+	}
+	contents, err := p.Objects.Read(ctx, missing)
+	if err != nil {
+		return nil, err
+	}
+	for i, content := range contents {
+		items[places[i]].Raw, items[places[i]].version = content.Raw, content.Version
+	}
+	if m.content.Hash != "" && len(missing) == 0 && len(items) == len(m.items) {
+		return nil, nil // nothing new, and everything is still there
+	}
+	carried := make([]snapshot.Item, 0, len(items))
+	for _, i := range items {
+		if i.Raw != nil {
+			carried = append(carried, i.Item)
+		}
+	}
+	latest, _ := snapshot.Latest(s.groups)
+	carried, large, err := snapshot.Fit(carried, latest)
+	if err != nil {
+		return nil, err
+	}
+	m.items, m.content = items, snapshot.NewContent(carried)
+	return large, nil
+}
+
+// tellLarge tells the owner which objects are not placed as they are.
+func (p *Placer) tellLarge(placement v1beta1.PlacementObject, large []v1beta1.ResourceIdentifier) {
+	if len(large) == 0 {
+		return
+	}
+	names := make([]string, len(large))
+	for i, id := range large {
+		names[i] = strings.TrimPrefix(id.Kind+" "+id.Namespace+"/"+id.Name, "/")
+	}
+	p.Recorder.Eventf(placement, corev1.EventTypeWarning, "ResourceTooLarge", "larger than %d bytes, left as they were last placed, or out: %s",
+		snapshot.ItemLimit, strings.Join(names, ", "))
+}
+
+// writeResources carries out a step, in the order that lets nobody see a part for the whole.
+func (p *Placer) writeResources(ctx context.Context, key types.NamespacedName, step snapshot.Step) error {
+	if err := p.tidy(ctx, nil, nil, objects(step.Remove)); err != nil {
+		return err
+	}
+	if err := loop.Each(ctx, writers, objects(step.Parts), p.create); err != nil {
+		return err
+	}
+	if step.Master != nil {
+		if err := p.create(ctx, step.Master); err != nil {
+			return err
+		}
+	}
+	return p.tidy(ctx, step.Marks, func(name string) client.Object { return named(scope.ResourceSnapshots.New(key), key, name) }, objects(step.Prune))
+}
+
+func (p *Placer) create(ctx context.Context, obj client.Object) error {
+	if err := p.Client.Create(ctx, obj); err != nil {
+		return fmt.Errorf("create snapshot %s: %w", obj.GetName(), err)
+	}
+	return nil
+}
+
+// tidy changes marks and deletes snapshots. Those that are gone are fine.
+func (p *Placer) tidy(ctx context.Context, marks []snapshot.Mark, object func(name string) client.Object, old []client.Object) error {
+	var jobs []func() error
+	for _, mark := range marks {
+		jobs = append(jobs, func() error {
+			err := p.Client.Patch(ctx, object(mark.Name), client.RawPatch(types.MergePatchType, mark.Patch()))
+			if client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("mark snapshot %s: %w", mark.Name, err)
+			}
+			return nil
+		})
+	}
+	for _, obj := range old {
+		jobs = append(jobs, func() error {
+			if err := p.Client.Delete(ctx, obj); client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("delete snapshot %s: %w", obj.GetName(), err)
+			}
+			return nil
+		})
+	}
+	return loop.Each(ctx, writers, jobs, func(_ context.Context, job func() error) error { return job() })
+}
+
+// named is obj with a name in the placement's namespace.
+func named(obj client.Object, placement types.NamespacedName, name string) client.Object {
+	obj.SetNamespace(placement.Namespace)
+	obj.SetName(name)
+	return obj
+}
+
+func objects[O client.Object](list []O) []client.Object {
+	out := make([]client.Object, len(list))
+	for i, o := range list {
+		out[i] = o
+	}
+	return out
+}
+
+// revisions are the resource revisions that bindings name and that exist whole, by the name of the first snapshot.
+func (s *seen) revisions() (map[string]report.Revision, error) {
+	inUse := s.inUse()
+	out, kept := map[string]report.Revision{}, map[types.UID]report.Revision{}
+	for _, g := range s.groups {
+		if g.Master == nil || !inUse[g.Master.GetName()] || !g.Complete() {
+			continue
+		}
+		revision, ok := s.memo.revisions[g.Master.GetUID()]
+		if !ok {
+			items, err := g.Items()
+			if err != nil {
+				return nil, err
+			}
+			revision = report.Revision{Name: g.Master.GetName(), Index: g.IndexLabel(), Resources: snapshot.Content{Items: items}.Identifiers()}
+		}
+		out[revision.Name], kept[g.Master.GetUID()] = revision, revision
+	}
+	s.memo.revisions = kept
+	return out, nil
+}

@@ -1,0 +1,411 @@
+package registrar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/membership"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+func (h *hub) get(obj client.Object, namespace, name string) error {
+	return h.Client.Get(h.Context(), types.NamespacedName{Namespace: namespace, Name: name}, obj)
+}
+
+func (h *hub) must(err error) {
+	h.Helper()
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+// invite creates a MemberCluster and waits until everything is there for it.
+func (h *hub) invite(name string) {
+	h.Helper()
+	h.must(h.Client.Create(h.Context(), &v1beta1.MemberCluster{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: "agent-of-" + name}},
+	}))
+	h.await(name, v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
+}
+
+// await waits for a condition of a MemberCluster and returns the cluster.
+func (h *hub) await(name, kind string, status metav1.ConditionStatus) *v1beta1.MemberCluster {
+	h.Helper()
+	var cluster v1beta1.MemberCluster
+	testworld.Await(h, testworld.Soon, fmt.Sprintf("%s of %s to be %s", kind, name, status), func(context.Context) error {
+		if err := h.get(&cluster, "", name); err != nil {
+			return err
+		}
+		if c := meta.FindStatusCondition(cluster.Status.Conditions, kind); c == nil || c.Status != status || c.ObservedGeneration != cluster.Generation {
+			return fmt.Errorf("generation %d, conditions %+v", cluster.Generation, cluster.Status.Conditions)
+		}
+		return nil
+	})
+	return &cluster
+}
+
+// beat lets the member's agent report, through its own credentials.
+func (h *hub) beat(name string, joined metav1.ConditionStatus, at time.Time) {
+	h.Helper()
+	agent := h.as("agent-of-" + name)
+	var internal v1beta1.InternalMemberCluster
+	testworld.Await(h, testworld.Soon, "the agent's report", func(ctx context.Context) error {
+		if err := agent.Get(ctx, types.NamespacedName{Namespace: contract.MemberNamespace(name), Name: name}, &internal); err != nil {
+			return err
+		}
+		internal.Status.AgentStatus = []v1beta1.AgentStatus{{
+			Type: v1beta1.AgentTypeMemberAgent, LastReceivedHeartbeat: metav1.NewTime(at),
+			Conditions: []metav1.Condition{{
+				Type: v1beta1.ConditionJoined, Status: joined, Reason: "Test", LastTransitionTime: metav1.NewTime(at), ObservedGeneration: internal.Generation,
+			}},
+		}}
+		return agent.Status().Update(ctx, &internal)
+	})
+}
+
+// as is a client with the rights of user.
+func (h *hub) as(user string) client.Client {
+	h.Helper()
+	cfg := rest.CopyConfig(h.Config)
+	cfg.Impersonate = rest.ImpersonationConfig{UserName: user}
+	c, err := client.New(cfg, client.Options{Scheme: testworld.Scheme()})
+	h.must(err)
+	return c
+}
+
+// work makes a Work, with the member's finalizer, in the member's namespace.
+func (h *hub) work(member string) {
+	h.Helper()
+	h.must(h.Client.Create(h.Context(), &placementv1beta1.Work{
+		ObjectMeta: metav1.ObjectMeta{Namespace: contract.MemberNamespace(member), Name: "web-work", Finalizers: []string{contract.FinalizerWork}},
+	}))
+}
+
+func (h *hub) awaitGone(name string) {
+	h.Helper()
+	testworld.Await(h, testworld.Workload, name+" to leave", func(context.Context) error {
+		var cluster v1beta1.MemberCluster
+		if err := h.get(&cluster, "", name); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("error %w, conditions %+v", err, cluster.Status.Conditions)
+		}
+		return nil
+	})
+	if err := h.get(&corev1.Namespace{}, "", contract.MemberNamespace(name)); !apierrors.IsNotFound(err) {
+		h.Fatalf("the cluster went before its namespace: %v", err)
+	}
+}
+
+func (a *agent) told(reason string) bool {
+	for {
+		select {
+		case event := <-a.events.Events:
+			if strings.Contains(event, " "+reason+" ") {
+				return true
+			}
+		default:
+			return false
+		}
+	}
+}
+
+func TestOnARealHub(t *testing.T) {
+	h := startHub(t)
+	run := func(name string, play func(t *testing.T, h *hub)) {
+		t.Run(name, func(t *testing.T) {
+			here := *h
+			here.T = t
+			play(t, &here)
+		})
+	}
+
+	run("a cluster is admitted, joins, and is copied when it reports something new", func(t *testing.T, h *hub) {
+		a := h.startAgent(time.Hour)
+		h.invite("east")
+		cluster := h.await("east", v1beta1.ConditionJoined, metav1.ConditionUnknown)
+		if cluster.Labels[contract.LabelMemberName] != "east" || !slices.Contains(cluster.Finalizers, contract.FinalizerMemberCluster) {
+			t.Fatalf("%+v", cluster.ObjectMeta)
+		}
+		h.beat("east", metav1.ConditionTrue, time.Now())
+		h.await("east", v1beta1.ConditionJoined, metav1.ConditionTrue)
+		want := []string{
+			"PATCH /apis/cluster.kubernetes-fleet.io/v1beta1/memberclusters/east",
+			"POST /api/v1/namespaces",
+			"POST /apis/rbac.authorization.k8s.io/v1/namespaces/fleet-member-east/roles",
+			"POST /apis/rbac.authorization.k8s.io/v1/namespaces/fleet-member-east/rolebindings",
+			"POST /apis/cluster.kubernetes-fleet.io/v1beta1/namespaces/fleet-member-east/internalmemberclusters",
+			"PUT /apis/cluster.kubernetes-fleet.io/v1beta1/memberclusters/east/status",
+			"PUT /apis/cluster.kubernetes-fleet.io/v1beta1/memberclusters/east/status",
+		}
+		if diff := cmp.Diff(want, a.All()); diff != "" {
+			t.Fatal(diff)
+		}
+		if !a.told("MemberClusterJoined") {
+			t.Error("no event says that the cluster joined")
+		}
+		h.beat("east", metav1.ConditionTrue, time.Now().Add(time.Minute))
+		testworld.Await(t, testworld.Soon, "the heartbeat", func(context.Context) error {
+			if n := len(a.All()); n != len(want)+1 {
+				return fmt.Errorf("%d writes", n)
+			}
+			return nil
+		})
+	})
+
+	run("a member's credentials reach its own namespace and nothing else", func(t *testing.T, h *hub) {
+		h.startAgent(time.Hour)
+		h.invite("north")
+		h.invite("south")
+		agent := h.as("agent-of-north")
+		testworld.Await(t, testworld.Soon, "access to its own namespace", func(ctx context.Context) error {
+			return agent.List(ctx, &placementv1beta1.WorkList{}, client.InNamespace("fleet-member-north"))
+		})
+		for what, try := range map[string]func(context.Context) error{
+			"another member's works": func(ctx context.Context) error {
+				return agent.List(ctx, &placementv1beta1.WorkList{}, client.InNamespace("fleet-member-south"))
+			},
+			"all works": func(ctx context.Context) error { return agent.List(ctx, &placementv1beta1.WorkList{}) },
+			"another member's report": func(ctx context.Context) error {
+				return agent.Get(ctx, types.NamespacedName{Namespace: "fleet-member-south", Name: "south"}, &v1beta1.InternalMemberCluster{})
+			},
+			"member clusters": func(ctx context.Context) error { return agent.List(ctx, &v1beta1.MemberClusterList{}) },
+			"secrets in its own": func(ctx context.Context) error {
+				return agent.List(ctx, &corev1.SecretList{}, client.InNamespace("fleet-member-north"))
+			},
+			"its own access rights": func(ctx context.Context) error {
+				return agent.List(ctx, &rbacv1.RoleList{}, client.InNamespace("fleet-member-north"))
+			},
+			"placements of the hub": func(ctx context.Context) error {
+				return agent.List(ctx, &placementv1beta1.ClusterResourcePlacementList{})
+			},
+			"other namespaces": func(ctx context.Context) error { return agent.List(ctx, &corev1.NamespaceList{}) },
+			"events of other places": func(ctx context.Context) error {
+				return agent.List(ctx, &corev1.EventList{}, client.InNamespace("default"))
+			},
+		} {
+			if err := try(t.Context()); !apierrors.IsForbidden(err) {
+				t.Errorf("%s: %v; want it forbidden", what, err)
+			}
+		}
+	})
+
+	run("what is damaged is repaired", func(t *testing.T, h *hub) {
+		a := h.startAgent(time.Hour)
+		h.invite("west")
+		namespace := contract.MemberNamespace("west")
+		repaired := func(what string, check func() error) {
+			t.Helper()
+			testworld.Await(t, testworld.Workload, what, func(context.Context) error { return check() })
+		}
+		roleIs := func() error {
+			var role rbacv1.Role
+			if err := h.get(&role, namespace, contract.RoleName("west")); err != nil {
+				return err
+			}
+			if diff := cmp.Diff(membership.RoleFor(&v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "west"}}).Rules, role.Rules); diff != "" {
+				return errors.New(diff)
+			}
+			return nil
+		}
+		bindingIs := func(user string) func() error {
+			return func() error {
+				var binding rbacv1.RoleBinding
+				if err := h.get(&binding, namespace, contract.RoleBindingName("west")); err != nil {
+					return err
+				}
+				if len(binding.Subjects) != 1 || binding.Subjects[0].Name != user || binding.RoleRef.Name != contract.RoleName("west") {
+					return fmt.Errorf("%+v to %+v", binding.Subjects, binding.RoleRef)
+				}
+				return nil
+			}
+		}
+		var role rbacv1.Role
+		h.must(h.get(&role, namespace, contract.RoleName("west")))
+		role.Rules[0].APIGroups = []string{"*"}
+		h.must(h.Client.Update(t.Context(), &role))
+		repaired("a role that says too much", roleIs)
+		h.must(h.Client.Delete(t.Context(), &role))
+		repaired("a role that is gone", roleIs)
+		h.must(h.get(&role, namespace, contract.RoleName("west")))
+		role.Labels, role.Rules = nil, nil
+		h.must(h.Client.Update(t.Context(), &role))
+		repaired("a role that is out of sight", roleIs)
+
+		var cluster v1beta1.MemberCluster
+		h.must(h.get(&cluster, "", "west"))
+		cluster.Spec.Identity.Name = "new-agent-of-west"
+		h.must(h.Client.Update(t.Context(), &cluster))
+		repaired("another identity", bindingIs("new-agent-of-west"))
+		if !a.told("RoleBindingUpdated") {
+			t.Error("no event says that another identity was let in")
+		}
+		binding := &rbacv1.RoleBinding{}
+		h.must(h.get(binding, namespace, contract.RoleBindingName("west")))
+		h.must(h.Client.Delete(t.Context(), binding))
+		repaired("a role binding that is gone", bindingIs("new-agent-of-west"))
+		other := membership.RoleBindingFor(&cluster)
+		h.must(h.Client.Delete(t.Context(), other.DeepCopy()))
+		other.RoleRef.Name = "another"
+		if err := h.Client.Create(t.Context(), other); err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
+		repaired("a role binding to another role", bindingIs("new-agent-of-west"))
+
+		internal := &v1beta1.InternalMemberCluster{}
+		h.must(h.get(internal, namespace, "west"))
+		internal.Spec.State = v1beta1.ClusterStateLeave
+		h.must(h.Client.Update(t.Context(), internal))
+		repaired("an order to leave that nobody gave", func() error {
+			if err := h.get(internal, namespace, "west"); err != nil {
+				return err
+			}
+			if internal.Spec.State != v1beta1.ClusterStateJoin {
+				return fmt.Errorf("%+v", internal.Spec)
+			}
+			return nil
+		})
+		h.must(h.Client.Delete(t.Context(), internal))
+		repaired("an internal member cluster that is gone", func() error { return h.get(internal, namespace, "west") })
+
+		var ns corev1.Namespace
+		h.must(h.get(&ns, "", namespace))
+		h.work("west")
+		was := ns.UID
+		h.must(h.Client.Delete(t.Context(), &ns))
+		repaired("a namespace that is gone, with a work that its member can no longer reach", func() error {
+			if err := h.get(&ns, "", namespace); err != nil {
+				return err
+			}
+			if ns.UID == was {
+				return errors.New("it is still there")
+			}
+			return errors.Join(roleIs(), bindingIs("new-agent-of-west")(), h.get(internal, namespace, "west"))
+		})
+		h.await("west", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
+		ns.Labels = nil
+		h.must(h.Client.Update(t.Context(), &ns))
+		repaired("a namespace without its label", func() error {
+			if err := h.get(&ns, "", namespace); err != nil {
+				return err
+			}
+			if ns.Labels[contract.LabelFleetResource] != "true" {
+				return fmt.Errorf("%v", ns.Labels)
+			}
+			return nil
+		})
+	})
+
+	run("a namespace that was there before is taken into service", func(t *testing.T, h *hub) {
+		h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-old"}}))
+		a := h.startAgent(time.Hour)
+		h.invite("old")
+		if !a.told("NamespacePatched") {
+			t.Error("no event says so")
+		}
+	})
+
+	run("a name that no namespace can have is the owner's to change", func(t *testing.T, h *hub) {
+		h.startAgent(time.Hour)
+		name := strings.Repeat("n", 60)
+		h.must(h.Client.Create(t.Context(), &v1beta1.MemberCluster{
+			ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: "x"}},
+		}))
+		cluster := h.await(name, v1beta1.ConditionReadyToJoin, metav1.ConditionFalse)
+		h.must(h.Client.Delete(t.Context(), cluster))
+		h.awaitGone(name)
+	})
+
+	run("an agent that answers leaves at once, and its works do not hold it", func(t *testing.T, h *hub) {
+		a := h.startAgent(time.Hour)
+		h.invite("leaver")
+		h.beat("leaver", metav1.ConditionTrue, time.Now())
+		cluster := h.await("leaver", v1beta1.ConditionJoined, metav1.ConditionTrue)
+		h.work("leaver")
+		h.must(h.Client.Delete(t.Context(), cluster))
+		testworld.Await(t, testworld.Soon, "the order to leave", func(context.Context) error {
+			var internal v1beta1.InternalMemberCluster
+			if err := h.get(&internal, "fleet-member-leaver", "leaver"); err != nil {
+				return err
+			}
+			if internal.Spec.State != v1beta1.ClusterStateLeave {
+				return fmt.Errorf("%+v", internal.Spec)
+			}
+			return nil
+		})
+		if err := h.get(&placementv1beta1.Work{}, "fleet-member-leaver", "web-work"); err != nil {
+			t.Fatalf("the work went before the agent had answered: %v", err)
+		}
+		h.beat("leaver", metav1.ConditionFalse, time.Now())
+		h.awaitGone("leaver")
+		if deleted := slices.Contains(a.All(), "DELETE /apis/placement.kubernetes-fleet.io/v1beta1/namespaces/fleet-member-leaver/works/web-work"); deleted {
+			t.Error("a work was deleted before it was freed")
+		}
+	})
+
+	run("an agent that is gone is waited for no longer than agreed", func(t *testing.T, h *hub) {
+		wait := 2 * time.Second
+		h.startAgent(wait)
+		h.invite("lost")
+		h.work("lost")
+		cluster := h.await("lost", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
+		began := time.Now()
+		h.must(h.Client.Delete(t.Context(), cluster))
+		h.awaitGone("lost")
+		if took := time.Since(began); took < wait-time.Second { // deletion times are whole seconds
+			t.Fatalf("it had only %s", took)
+		}
+	})
+
+	run("a namespace that something else holds is waited for, and the cluster says by what", func(t *testing.T, h *hub) {
+		h.startAgent(time.Second)
+		h.invite("held")
+		held := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-held", Name: "held", Finalizers: []string{"example.com/hold"}}}
+		h.must(h.Client.Create(t.Context(), held))
+		var cluster v1beta1.MemberCluster
+		h.must(h.get(&cluster, "", "held"))
+		h.must(h.Client.Delete(t.Context(), &cluster))
+		testworld.Await(t, testworld.Workload, "a word about the finalizer", func(context.Context) error {
+			if err := h.get(&cluster, "", "held"); err != nil {
+				return err
+			}
+			if c := meta.FindStatusCondition(cluster.Status.Conditions, v1beta1.ConditionReadyToJoin); c == nil || !strings.Contains(c.Message, "example.com/hold") {
+				return fmt.Errorf("%+v", c)
+			}
+			return nil
+		})
+		h.must(h.Client.Patch(t.Context(), held, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+		h.awaitGone("held")
+	})
+
+	run("a restart writes nothing", func(t *testing.T, h *hub) {
+		first := h.startAgent(time.Hour)
+		h.invite("again")
+		h.beat("again", metav1.ConditionTrue, time.Now())
+		h.await("again", v1beta1.ConditionJoined, metav1.ConditionTrue)
+		first.stop()
+		second := h.startAgent(time.Hour)
+		testworld.Stable(t, 2*time.Second, "quiet", func(context.Context) error {
+			if writes := second.All(); len(writes) > 0 {
+				return fmt.Errorf("%v", writes)
+			}
+			return nil
+		})
+	})
+}

@@ -1,0 +1,281 @@
+// Package registrar admits clusters to the fleet and lets them go. For every MemberCluster it keeps a namespace on the hub, the
+// access rights of the cluster's identity to that namespace and to nothing else, and an InternalMemberCluster through which
+// the hub and the cluster's agents talk; what the agents report it copies to the MemberCluster's status.
+package registrar
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/membership"
+	"github.com/flagship-fleet/flagship/pkg/report"
+)
+
+// RecorderName is the event recorder's name.
+const RecorderName = "mcv1beta1"
+
+// freers is how many Works of one cluster are freed of their finalizers at once.
+const freers = 10
+
+// Registrar reconciles MemberClusters.
+type Registrar struct {
+	// Client reads MemberClusters, InternalMemberClusters and Works from the cache and sees its own writes. Direct reads and
+	// writes namespaces, Roles and RoleBindings without one.
+	Client, Direct client.Client
+	Recorder       record.EventRecorder
+	// Workers is how many clusters are looked at at once.
+	Workers int
+	// Networking is whether members must run the two agents of fleet networking too.
+	Networking bool
+	// ForceDeleteWait is how long the agents of a deleted cluster have to leave.
+	ForceDeleteWait time.Duration
+	// Now is the clock.
+	Now func() time.Time
+
+	// held reads what is held for members from a cache of those objects alone; SetupWithManager makes it.
+	held client.Reader
+}
+
+// Reconcile looks at one MemberCluster.
+func (r *Registrar) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	var cluster v1beta1.MemberCluster
+	if err := r.Client.Get(ctx, req.NamespacedName, &cluster); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	seen, err := r.observe(ctx, &cluster)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	step := membership.Next(seen.Seen, r.Now())
+	if err := r.carryOut(ctx, step.Action, seen); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: step.Again}, nil
+}
+
+// seen is what the registrar looks at for one cluster.
+type seen struct {
+	membership.Seen
+	// namespace is the cluster's, nil if there is none.
+	namespace *corev1.Namespace
+}
+
+func (r *Registrar) observe(ctx context.Context, cluster *v1beta1.MemberCluster) (*seen, error) {
+	out := &seen{Seen: membership.Seen{
+		Cluster:         cluster,
+		Agents:          membership.Agents(r.Networking),
+		ForceDeleteWait: r.ForceDeleteWait,
+	}}
+	var namespace corev1.Namespace
+	err := r.held.Get(ctx, types.NamespacedName{Name: contract.MemberNamespace(cluster.Name)}, &namespace)
+	if err == nil {
+		out.namespace = &namespace
+		out.Namespace = membership.NamespaceActive
+		if !namespace.DeletionTimestamp.IsZero() {
+			out.Namespace = membership.NamespaceTerminating
+		}
+	} else if !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("get namespace of member %s: %w", cluster.Name, err)
+	}
+	var internal v1beta1.InternalMemberCluster
+	err = r.Client.Get(ctx, types.NamespacedName{Namespace: contract.MemberNamespace(cluster.Name), Name: cluster.Name}, &internal)
+	if err == nil {
+		out.Internal = &internal
+	} else if !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("get internal member cluster %s: %w", cluster.Name, err)
+	}
+	return out, nil
+}
+
+func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen *seen) error {
+	switch action {
+	case membership.Admit:
+		return r.admit(ctx, seen)
+	case membership.Dismiss:
+		if err := r.tellAgents(ctx, seen, v1beta1.ClusterStateLeave); err != nil {
+			return err
+		}
+		return r.report(ctx, seen, "The cluster has been deleted and is asked to leave")
+	case membership.CleanUp:
+		if err := r.freeWorks(ctx, seen.Cluster); err != nil {
+			return err
+		}
+		if err := r.deleteNamespace(ctx, seen); err != nil {
+			return err
+		}
+		return r.report(ctx, seen, "The cluster has been deleted; its namespace on the hub is next")
+	case membership.AwaitNamespace:
+		if err := r.freeWorks(ctx, seen.Cluster); err != nil {
+			return err
+		}
+		return r.report(ctx, seen, "Waiting for the end of namespace "+remains(seen.namespace))
+	case membership.Release:
+		return r.release(ctx, seen)
+	}
+	return nil
+}
+
+// admit makes or repairs everything, in the order in which it is needed.
+func (r *Registrar) admit(ctx context.Context, seen *seen) error {
+	if err := r.claim(ctx, seen.Cluster); err != nil {
+		return err
+	}
+	if err := r.ensureNamespace(ctx, seen); apierrors.IsInvalid(err) {
+		// A MemberCluster may have a name that, with what is put before it, no namespace can have. Only its owner can help.
+		return r.report(ctx, seen, err.Error())
+	} else if err != nil {
+		return err
+	}
+	if err := r.ensureRole(ctx, seen.Cluster); err != nil {
+		return err
+	}
+	if err := r.ensureRoleBinding(ctx, seen.Cluster); err != nil {
+		return err
+	}
+	if err := r.tellAgents(ctx, seen, v1beta1.ClusterStateJoin); err != nil {
+		return err
+	}
+	return r.report(ctx, seen, "")
+}
+
+// claim puts our finalizer and the cluster's own name, as a label to select it by, on the MemberCluster in one write.
+func (r *Registrar) claim(ctx context.Context, cluster *v1beta1.MemberCluster) error {
+	before := cluster.DeepCopy()
+	added := controllerutil.AddFinalizer(cluster, contract.FinalizerMemberCluster)
+	if !added && cluster.Labels[contract.LabelMemberName] == cluster.Name {
+		return nil
+	}
+	if cluster.Labels == nil {
+		cluster.Labels = map[string]string{}
+	}
+	cluster.Labels[contract.LabelMemberName] = cluster.Name
+	if err := r.Client.Patch(ctx, cluster, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("claim member cluster %s: %w", cluster.Name, err)
+	}
+	return nil
+}
+
+// freeWorks removes every finalizer from the cluster's Works. Nothing is removed from the member by that.
+func (r *Registrar) freeWorks(ctx context.Context, cluster *v1beta1.MemberCluster) error {
+	var works placementv1beta1.WorkList
+	if err := r.Client.List(ctx, &works, client.InNamespace(contract.MemberNamespace(cluster.Name)), client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list works of member %s: %w", cluster.Name, err)
+	}
+	var keys []types.NamespacedName
+	for i := range works.Items {
+		if len(works.Items[i].Finalizers) > 0 {
+			keys = append(keys, client.ObjectKeyFromObject(&works.Items[i]))
+		}
+	}
+	return loop.Each(ctx, freers, keys, func(ctx context.Context, key types.NamespacedName) error {
+		work := &placementv1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+		err := r.Client.Patch(ctx, work, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("free work %s of its finalizers: %w", key, err)
+		}
+		return nil
+	})
+}
+
+func (r *Registrar) deleteNamespace(ctx context.Context, seen *seen) error {
+	err := r.Direct.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: seen.namespace.Name}}, client.Preconditions{UID: &seen.namespace.UID})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete namespace %s: %w", seen.namespace.Name, err)
+	}
+	return nil
+}
+
+// release lets the MemberCluster go. The cache knows a namespace by its label only, so the API server has the last word on whether
+// it is gone.
+func (r *Registrar) release(ctx context.Context, seen *seen) error {
+	name := contract.MemberNamespace(seen.Cluster.Name)
+	var namespace corev1.Namespace
+	err := r.Direct.Get(ctx, types.NamespacedName{Name: name}, &namespace)
+	if err == nil {
+		return r.label(ctx, seen.Cluster, &namespace)
+	}
+	if !apierrors.IsNotFound(err) {
+		return fmt.Errorf("get namespace %s: %w", name, err)
+	}
+	before := seen.Cluster.DeepCopy()
+	controllerutil.RemoveFinalizer(seen.Cluster, contract.FinalizerMemberCluster)
+	err = r.Client.Patch(ctx, seen.Cluster, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("release member cluster %s: %w", seen.Cluster.Name, err)
+	}
+	ctrl.LoggerFrom(ctx).Info("the cluster has left the fleet", "cluster", seen.Cluster.Name)
+	return nil
+}
+
+// remains says what a terminating namespace waits for, in the words of the namespace controller.
+func remains(namespace *corev1.Namespace) string {
+	text := namespace.Name
+	for _, kind := range []corev1.NamespaceConditionType{
+		corev1.NamespaceDeletionDiscoveryFailure, corev1.NamespaceDeletionContentFailure, corev1.NamespaceContentRemaining, corev1.NamespaceFinalizersRemaining,
+	} {
+		i := slices.IndexFunc(namespace.Status.Conditions, func(c corev1.NamespaceCondition) bool { return c.Type == kind })
+		if i >= 0 && namespace.Status.Conditions[i].Status == corev1.ConditionTrue {
+			text += "; " + namespace.Status.Conditions[i].Message
+		}
+	}
+	return text
+}
+
+// report writes the MemberCluster's status if it says something new. waiting is what the cluster waits for, if it does.
+func (r *Registrar) report(ctx context.Context, seen *seen, waiting string) error {
+	before := seen.Cluster.DeepCopy()
+	facts := report.MemberFacts{Generation: seen.Cluster.Generation, Waiting: waiting}
+	standing := membership.StandingOf(seen.Internal, seen.Agents)
+	facts.Joined, facts.Unclear = standing.Joined, standing.Unclear
+	if seen.Internal != nil {
+		facts.Internal = &seen.Internal.Status
+	} else if was := meta.FindStatusCondition(before.Status.Conditions, v1beta1.ConditionJoined); was != nil && was.Status == metav1.ConditionFalse {
+		facts.Joined = metav1.ConditionFalse // what it said went with its namespace; it has left all the same
+	}
+	seen.Cluster.Status = report.Member(before.Status, facts, metav1.NewTime(r.Now()))
+	wrote, err := loop.WriteStatus(ctx, r.Client, before, seen.Cluster)
+	if err != nil {
+		return err
+	}
+	if wrote {
+		r.tellTransitions(seen.Cluster, before.Status.Conditions, seen.Cluster.Status.Conditions)
+	}
+	return nil
+}
+
+// tellTransitions records events for what has become of a cluster's membership. That a new cluster has not reported yet is no news.
+func (r *Registrar) tellTransitions(cluster *v1beta1.MemberCluster, before, after []metav1.Condition) {
+	changed := func(kind string) *metav1.Condition {
+		was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
+		if is == nil || was != nil && was.Status == is.Status || was == nil && is.Status == metav1.ConditionUnknown {
+			return nil
+		}
+		return is
+	}
+	if c := changed(v1beta1.ConditionReadyToJoin); c != nil && c.Status == metav1.ConditionTrue {
+		r.Recorder.Event(cluster, corev1.EventTypeNormal, "MemberClusterReadyToJoin", c.Message)
+	}
+	if c := changed(v1beta1.ConditionJoined); c != nil {
+		if c.Status == metav1.ConditionUnknown {
+			r.Recorder.Event(cluster, corev1.EventTypeWarning, "MemberClusterJoinStateUnknown", c.Message)
+			return
+		}
+		r.Recorder.Event(cluster, corev1.EventTypeNormal, "MemberClusterJoined", c.Message)
+	}
+}

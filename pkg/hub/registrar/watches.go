@@ -1,0 +1,105 @@
+package registrar
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+)
+
+// SetupWithManager starts the registrar with mgr.
+func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
+	held, err := heldCache(mgr)
+	if err != nil {
+		return err
+	}
+	r.held = held
+	forOwner := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+		cluster, ok := owner(o)
+		if !ok {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: cluster}}}
+	})
+	b := ctrl.NewControllerManagedBy(mgr).Named("registrar").WithOptions(loop.Options(r.Workers)).
+		Watches(&v1beta1.MemberCluster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(clusters())).
+		Watches(&v1beta1.InternalMemberCluster{}, forOwner, builder.WithPredicates(internals()))
+	for _, kind := range []client.Object{&corev1.Namespace{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}} {
+		b = b.WatchesRawSource(source.Kind(held, kind, forOwner))
+	}
+	if err := b.Complete(loop.Settle(r)); err != nil {
+		return fmt.Errorf("set up the registrar: %w", err)
+	}
+	return nil
+}
+
+// heldCache is a cache of the namespaces, Roles and RoleBindings that are held for members, and of no others. It is apart from
+// the manager's, which must know other namespaces too.
+func heldCache(mgr ctrl.Manager) (cache.Cache, error) {
+	held, err := cache.New(mgr.GetConfig(), cache.Options{
+		HTTPClient:           mgr.GetHTTPClient(),
+		Scheme:               mgr.GetScheme(),
+		Mapper:               mgr.GetRESTMapper(),
+		DefaultLabelSelector: labels.SelectorFromSet(labels.Set{contract.LabelFleetResource: "true"}),
+		DefaultTransform:     cache.TransformStripManagedFields(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the registrar's cache: %w", err)
+	}
+	if err := mgr.Add(held); err != nil {
+		return nil, fmt.Errorf("add the registrar's cache: %w", err)
+	}
+	return held, nil
+}
+
+// clusters lets through what the user, or another program, changes of a MemberCluster; its status is our own work.
+func clusters() predicate.Predicate {
+	return predicate.Funcs{
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectNew.GetGeneration() != e.ObjectOld.GetGeneration() ||
+				e.ObjectNew.GetDeletionTimestamp().IsZero() != e.ObjectOld.GetDeletionTimestamp().IsZero() ||
+				!slices.Equal(e.ObjectNew.GetFinalizers(), e.ObjectOld.GetFinalizers()) ||
+				!maps.Equal(e.ObjectNew.GetLabels(), e.ObjectOld.GetLabels())
+		},
+	}
+}
+
+// internals lets through what agents report, and damage to what we wrote.
+func internals() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok1 := e.ObjectOld.(*v1beta1.InternalMemberCluster)
+			after, ok2 := e.ObjectNew.(*v1beta1.InternalMemberCluster)
+			return ok1 && ok2 && (before.Generation != after.Generation || !slices.Equal(ownerIDs(before), ownerIDs(after)) ||
+				!equality.Semantic.DeepEqual(before.Status, after.Status))
+		},
+	}
+}
+
+func ownerIDs(o client.Object) []types.UID {
+	var ids []types.UID
+	for _, owner := range o.GetOwnerReferences() {
+		ids = append(ids, owner.UID)
+	}
+	return ids
+}

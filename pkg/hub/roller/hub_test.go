@@ -1,0 +1,49 @@
+package roller
+
+import (
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/testr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// hub is a real API server with the CRDs of the chart.
+type hub struct {
+	*testing.T
+	*testworld.Cluster
+}
+
+// startHub starts a hub that ends with the test.
+func startHub(t *testing.T) *hub {
+	t.Helper()
+	ctrl.SetLogger(testr.New(t))
+	return &hub{T: t, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})}
+}
+
+// agent is a roller that runs the way the hub agent runs it, and its writes.
+type agent struct {
+	testworld.Writes
+	stop func()
+}
+
+func (h *hub) startAgent() *agent {
+	h.Helper()
+	a := &agent{}
+	mgr, err := ctrl.NewManager(a.Of(h.Config), testworld.ManagerOptions())
+	if err != nil {
+		h.Fatal(err)
+	}
+	if err := scope.Index(h.Context(), mgr.GetFieldIndexer()); err != nil {
+		h.Fatal(err)
+	}
+	r := &Roller{Client: mgr.GetClient(), Direct: h.Client, Workers: 10, Namespaced: true, Now: time.Now}
+	if err := r.SetupWithManager(mgr); err != nil {
+		h.Fatal(err)
+	}
+	a.stop = testworld.Run(h.T, mgr)
+	return a
+}

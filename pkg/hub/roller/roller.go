@@ -1,0 +1,216 @@
+// Package roller moves the clusters of a placement to its latest content, within the limits of its strategy: it binds what the
+// scheduler chose, updates what is bound, and deletes what the scheduler gave up. It reads the placement, its resource snapshots and
+// its bindings, and which MemberClusters there are, and asks package rollout for the next step.
+//
+// It serves placements of strategy RollingUpdate. With External the update runs do this.
+package roller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+// writersPerPlacement is how many bindings of one placement are written at once.
+const writersPerPlacement = 16
+
+// Roller reconciles placements of both scopes.
+type Roller struct {
+	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes.
+	Client client.Client
+	// Direct reads from the API server, where the cache contradicts itself.
+	Direct client.Reader
+	// Workers is how many placements are looked at at once.
+	Workers int
+	// Namespaced is whether ResourcePlacements are served.
+	Namespaced bool
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Reconcile looks at one placement.
+func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	seen, err := r.observe(ctx, req.NamespacedName)
+	if err != nil || seen == nil {
+		return ctrl.Result{}, err
+	}
+	step := rollout.Next(seen.budget, seen.facts, seen.want, r.Now())
+	if err := r.carryOut(ctx, seen, step); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: step.Again}, nil
+}
+
+// seen is what a step is decided from. The bindings are the cache's: they are copied before they are changed.
+type seen struct {
+	bindings map[string]v1beta1.BindingObject
+	facts    []rollout.Binding
+	want     rollout.Content
+	budget   rollout.Budget
+}
+
+// observe reads everything about a placement. It returns nil for one that has nothing to roll out: it is gone or going, update runs
+// have it, its content is not complete yet, or the cache has not caught up.
+func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, error) {
+	placement := scope.Placements.New(key)
+	err := r.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get placement %s: %w", key, err)
+	}
+	strategy := placement.GetSpec().Strategy
+	if !placement.GetDeletionTimestamp().IsZero() || strategy.Type == v1beta1.RolloutStrategyTypeExternal {
+		return nil, nil
+	}
+	latest, ok, err := r.latest(ctx, placement)
+	if err != nil || !ok {
+		return nil, err
+	}
+	out := &seen{want: rollout.Content{Snapshot: latest.Master.GetName(), Strategy: rollout.Strategy(strategy.ApplyStrategy)}}
+	if out.bindings, err = r.bindings(ctx, key); err != nil {
+		return nil, err
+	}
+	if behind, err := r.behind(ctx, key, latest, out.bindings); err != nil || behind {
+		return nil, err
+	}
+	clusters, err := r.clusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range out.bindings {
+		out.facts = append(out.facts, factsOf(b, !clusters.Has(b.GetSpec().TargetCluster)))
+	}
+	out.budget, err = rollout.BudgetOf(strategy.RollingUpdate, rollout.Target(placement.GetSpec().Policy, out.facts))
+	if err != nil {
+		return nil, fmt.Errorf("placement %s: %w", key, err)
+	}
+	return out, nil
+}
+
+// latest returns the placement's latest group of resource snapshots; ok is false if there is none or some of the group is missing: then
+// the rest is on its way. Snapshots of an earlier placement of the same name may still be in the cache; they are not ours.
+func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) (latest snapshot.Group, ok bool, err error) {
+	key := client.ObjectKeyFromObject(placement)
+	all, err := scope.ResourceSnapshots.List(ctx, r.Client, key.Namespace, fast(scope.OfPlacement(key))...)
+	if err != nil {
+		return snapshot.Group{}, false, err
+	}
+	ours := slices.DeleteFunc(all, func(s v1beta1.ResourceSnapshotObject) bool {
+		owner := metav1.GetControllerOf(s)
+		return !s.GetDeletionTimestamp().IsZero() || owner != nil && owner.UID != placement.GetUID()
+	})
+	latest, ok = snapshot.Latest(snapshot.Groups(ours))
+	if !ok || !latest.Complete() {
+		ctrl.LoggerFrom(ctx).V(1).Info("the placement's content is not there, or not complete yet")
+		return snapshot.Group{}, false, nil
+	}
+	return latest, true, nil
+}
+
+// bindings reads the placement's bindings, each as new as what was last written to it here: a step that is already taken must not
+// be taken for a free one.
+func (r *Roller) bindings(ctx context.Context, key types.NamespacedName) (map[string]v1beta1.BindingObject, error) {
+	list, err := scope.Bindings.List(ctx, r.Client, key.Namespace, fast(scope.OfPlacement(key))...)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]v1beta1.BindingObject, len(list))
+	for _, listed := range list {
+		binding, name := scope.Bindings.New(key), client.ObjectKeyFromObject(listed)
+		err := r.Client.Get(ctx, name, binding, client.UnsafeDisableDeepCopy)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("get binding %s: %w", name, err)
+		}
+		out[name.Name] = binding
+	}
+	return out, nil
+}
+
+// behind says whether some binding has newer content than the latest group in the cache, because another leader put it there.
+// Going on would take the cluster back. If there is no such content at all, it is the binding that is wrong.
+func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest snapshot.Group, bindings map[string]v1beta1.BindingObject) (bool, error) {
+	for _, b := range bindings {
+		name := b.GetSpec().ResourceSnapshotName
+		if index, ok := indexOf(key.Name, name); !ok || index <= latest.Index || !b.GetDeletionTimestamp().IsZero() {
+			continue
+		}
+		newer := scope.ResourceSnapshots.New(key)
+		err := r.Direct.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: name}, newer)
+		if err == nil {
+			ctrl.LoggerFrom(ctx).Info("a cluster has newer content than the cache knows of", "binding", b.GetName(), "snapshot", name)
+			return true, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return false, fmt.Errorf("get resource snapshot %s: %w", name, err)
+		}
+	}
+	return false, nil
+}
+
+// indexOf reads the index from the name of a group's master, as contract.MasterSnapshotName makes it.
+func indexOf(placement, master string) (index int, ok bool) {
+	digits, ok := strings.CutPrefix(master, placement+"-")
+	if !ok {
+		return 0, false
+	}
+	digits, ok = strings.CutSuffix(digits, "-snapshot")
+	index, err := strconv.Atoi(digits)
+	return index, ok && err == nil
+}
+
+// clusters names the MemberClusters there are.
+func (r *Roller) clusters(ctx context.Context) (sets.Set[string], error) {
+	var list clusterv1beta1.MemberClusterList
+	if err := r.Client.List(ctx, &list, fast()...); err != nil {
+		return nil, fmt.Errorf("list member clusters: %w", err)
+	}
+	names := sets.New[string]()
+	for i := range list.Items {
+		names.Insert(list.Items[i].Name)
+	}
+	return names, nil
+}
+
+func factsOf(b v1beta1.BindingObject, gone bool) rollout.Binding {
+	spec := b.GetSpec()
+	return rollout.Binding{
+		Name:          b.GetName(),
+		Cluster:       spec.TargetCluster,
+		State:         spec.State,
+		Deleting:      !b.GetDeletionTimestamp().IsZero(),
+		Gone:          gone,
+		Snapshot:      spec.ResourceSnapshotName,
+		Overrides:     rollout.Lists{Cluster: spec.ClusterResourceOverrideSnapshots, Namespaced: spec.ResourceOverrideSnapshots},
+		Strategy:      spec.ApplyStrategy,
+		Generation:    b.GetGeneration(),
+		Conditions:    *b.GetConditions(),
+		FailedObjects: len(b.GetStatus().FailedPlacements),
+	}
+}
+
+// fast reads from the cache as it is: nothing in it may be changed, and the writes of others, to which a placement has nothing to do,
+// are not waited for.
+func fast(opts ...client.ListOption) []client.ListOption {
+	return append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+}

@@ -1,0 +1,159 @@
+package roller
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// SetupWithManager starts the roller with mgr. After a start every placement with bindings is looked at once.
+func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
+	b := ctrl.NewControllerManagedBy(mgr).Named("roller").WithOptions(loop.Options(r.Workers))
+	for _, kind := range served(r, scope.ResourceSnapshots.Both()) {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(snapshots()))
+	}
+	for _, kind := range served(r, scope.Bindings.Both()) {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(bindings()))
+	}
+	for _, kind := range served(r, scope.Placements.Both()) {
+		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(placements()))
+	}
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(r.onCluster), builder.WithPredicates(clusters()))
+	if err := b.Complete(loop.Settle(r)); err != nil {
+		return fmt.Errorf("set up the roller: %w", err)
+	}
+	return nil
+}
+
+// served leaves out the namespaced twin of a kind, the second, if it is not served.
+func served[O client.Object](r *Roller, both []O) []O {
+	if r.Namespaced {
+		return both
+	}
+	return both[:1]
+}
+
+func ofPlacement(_ context.Context, obj client.Object) []reconcile.Request {
+	key, ok := scope.PlacementOf(obj)
+	if !ok {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: key}}
+}
+
+// onCluster brings up the placements with bindings to a cluster.
+func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconcile.Request {
+	found, err := r.everyBinding(ctx, scope.OnCluster(cluster.GetName()))
+	if err != nil {
+		// Only a cache that is being stopped fails to answer; the next start looks at every placement.
+		ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the placements", "cluster", cluster.GetName())
+		return nil
+	}
+	var out []reconcile.Request
+	for _, b := range found {
+		out = append(out, ofPlacement(ctx, b)...)
+	}
+	return out
+}
+
+// snapshots lets through content that may now be the latest, or complete.
+func snapshots() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return isLatest(e.Object) || !isMaster(e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return isLatest(e.ObjectNew) && (!isLatest(e.ObjectOld) ||
+				e.ObjectOld.GetAnnotations()[contract.AnnotationSnapshotCount] != e.ObjectNew.GetAnnotations()[contract.AnnotationSnapshotCount])
+		},
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+func isLatest(o client.Object) bool {
+	return o.GetLabels()[contract.LabelLatest] == strconv.FormatBool(true)
+}
+
+// isMaster says whether a resource snapshot is the first of its group.
+func isMaster(o client.Object) bool {
+	_, ok := o.GetAnnotations()[contract.AnnotationResourceHash]
+	return ok
+}
+
+// telling are the conditions of a binding that say how its cluster does.
+var telling = []string{
+	v1beta1.ConditionOverridden, v1beta1.ConditionWorkSynchronized, v1beta1.ConditionApplied,
+	v1beta1.ConditionAvailable, v1beta1.ConditionDiffReported,
+}
+
+// bindings lets through what can make a next step possible: a binding that appears, goes, asks for something else, or whose cluster
+// does better or worse.
+func bindings() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld, e.ObjectNew
+			return was.GetGeneration() != is.GetGeneration() ||
+				was.GetDeletionTimestamp().IsZero() != is.GetDeletionTimestamp().IsZero() ||
+				healthChanged(was.(v1beta1.BindingObject), is.(v1beta1.BindingObject))
+		},
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+func healthChanged(was, is v1beta1.BindingObject) bool {
+	if (len(was.GetStatus().FailedPlacements) > 0) != (len(is.GetStatus().FailedPlacements) > 0) {
+		return true
+	}
+	for _, kind := range telling {
+		before, after := meta.FindStatusCondition(*was.GetConditions(), kind), meta.FindStatusCondition(*is.GetConditions(), kind)
+		if (before == nil) != (after == nil) || before != nil && !sameNews(*before, *after) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameNews compares conditions without their messages.
+func sameNews(a, b metav1.Condition) bool {
+	return a.Status == b.Status && a.Reason == b.Reason && a.ObservedGeneration == b.ObservedGeneration && a.LastTransitionTime.Equal(&b.LastTransitionTime)
+}
+
+// placements lets through edits of the limits, of how content is applied, and of how many clusters are wanted; and a placement that
+// appears, which may be after what belongs to it.
+func placements() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld.(v1beta1.PlacementObject).GetSpec(), e.ObjectNew.(v1beta1.PlacementObject).GetSpec()
+			return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() &&
+				(!equality.Semantic.DeepEqual(was.Strategy, is.Strategy) || !equality.Semantic.DeepEqual(was.Policy, is.Policy))
+		},
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// clusters lets through those that appear or are gone.
+func clusters() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },
+		UpdateFunc:  func(event.UpdateEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}

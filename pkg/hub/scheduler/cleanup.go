@@ -1,0 +1,145 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// cleanUp deletes every binding of a placement that is being deleted, once, and then lets the placement go. The bindings linger until
+// what they placed is gone; the dispatcher sees to that.
+func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject) error {
+	if err := s.releaseUnplaced(ctx, bindings); err != nil {
+		return err
+	}
+	key := client.ObjectKeyFromObject(placement)
+	if !controllerutil.ContainsFinalizer(placement, contract.FinalizerScheduler) || s.letGo.has(key, placement.GetUID()) {
+		return nil
+	}
+	if err := s.deleteAll(ctx, bindings); err != nil {
+		return err
+	}
+	// The cache of a leader that has just taken over may not have what the last one created, and nobody looks for the bindings of
+	// a placement that is gone.
+	live, err := s.undeleted(ctx, placement)
+	if err != nil {
+		return err
+	}
+	if err := s.deleteAll(ctx, live); err != nil {
+		return err
+	}
+	before := placement.DeepCopyObject().(client.Object)
+	controllerutil.RemoveFinalizer(placement, contract.FinalizerScheduler)
+	if err := s.Client.Patch(ctx, placement, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("remove the scheduler's finalizer from placement %s: %w", key, err)
+	}
+	s.letGo.add(key, placement.GetUID())
+	ctrl.LoggerFrom(ctx).Info("the bindings of the placement are deleted")
+	return nil
+}
+
+func (s *Scheduler) undeleted(ctx context.Context, placement client.Object) ([]v1beta1.BindingObject, error) {
+	bindings, err := scope.Bindings.List(ctx, s.Direct, placement.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: placement.GetName()})
+	if err != nil {
+		return nil, fmt.Errorf("look for bindings left of placement %s: %w", client.ObjectKeyFromObject(placement), err)
+	}
+	return bindings, nil
+}
+
+// deleteAll deletes the bindings that are not being deleted yet.
+func (s *Scheduler) deleteAll(ctx context.Context, bindings []v1beta1.BindingObject) error {
+	var deletes []func(context.Context) error
+	for _, b := range bindings {
+		if !b.GetDeletionTimestamp().IsZero() {
+			continue
+		}
+		deletes = append(deletes, func(ctx context.Context) error {
+			// The client writes what the server answers into what it is given, and b may be the cache's.
+			doomed := scope.Bindings.New(client.ObjectKeyFromObject(b))
+			doomed.SetNamespace(b.GetNamespace())
+			doomed.SetName(b.GetName())
+			err := s.Client.Delete(ctx, doomed, client.Preconditions(metav1.Preconditions{UID: ptr.To(b.GetUID())}))
+			if client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("delete binding %s: %w", client.ObjectKeyFromObject(b), err)
+			}
+			return nil
+		})
+	}
+	return each(ctx, deletes)
+}
+
+// releaseUnplaced lets go the deleted bindings of a placement that is gone or going, as far as nothing was placed through them. For the
+// others the dispatcher does it, in the same write with which it says that everything is removed.
+func (s *Scheduler) releaseUnplaced(ctx context.Context, bindings []v1beta1.BindingObject) error {
+	var errs []error
+	for _, b := range bindings {
+		if !b.GetDeletionTimestamp().IsZero() && !controllerutil.ContainsFinalizer(b, contract.FinalizerWork) {
+			errs = append(errs, s.release(ctx, b))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// releaseDeleted lets go the deleted bindings of a living placement about which nothing else can be decided yet.
+func (s *Scheduler) releaseDeleted(ctx context.Context, bindings []v1beta1.BindingObject) error {
+	var errs []error
+	for _, b := range bindings {
+		if !b.GetDeletionTimestamp().IsZero() {
+			errs = append(errs, s.release(ctx, b))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// release takes the scheduler's finalizer off a binding that is being deleted.
+func (s *Scheduler) release(ctx context.Context, seen v1beta1.BindingObject) error {
+	if !controllerutil.ContainsFinalizer(seen, contract.FinalizerBinding) {
+		return nil
+	}
+	binding := seen.DeepCopyObject().(v1beta1.BindingObject)
+	controllerutil.RemoveFinalizer(binding, contract.FinalizerBinding)
+	if err := s.Client.Patch(ctx, binding, client.MergeFromWithOptions(seen, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("remove the scheduler's finalizer from binding %s: %w", client.ObjectKeyFromObject(seen), err)
+	}
+	return nil
+}
+
+// letGo remembers the placements whose finalizer was removed until the cache knows that they are gone. The answer to the write that
+// removes the last finalizer does not say when that is.
+type letGo struct {
+	mu   sync.Mutex
+	uids map[types.NamespacedName]types.UID
+}
+
+func (l *letGo) add(key types.NamespacedName, uid types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.uids == nil {
+		l.uids = map[types.NamespacedName]types.UID{}
+	}
+	l.uids[key] = uid
+}
+
+func (l *letGo) has(key types.NamespacedName, uid types.UID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.uids[key] == uid
+}
+
+func (l *letGo) forget(key types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.uids, key)
+}

@@ -1,0 +1,425 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// scene is one placement on a real hub. The test does what the placer would.
+type scene struct {
+	*hub
+	agent *agent
+	key   types.NamespacedName
+	index int
+}
+
+func TestScheduler(t *testing.T) {
+	h := startHub(t)
+	for _, cluster := range []string{"m1", "m2", "m3"} {
+		h.join(cluster, true)
+	}
+	h.join("m4", false)
+	a := h.startAgent()
+	for _, scenario := range []struct {
+		name string
+		play func(*scene)
+	}{
+		{"creates what was decided, once the placement can be cleaned up", creates},
+		{"follows the number wanted", follows},
+		{"gives up and takes back", returns},
+		{"replaces what is deleted", replaces},
+		{"cleans up", cleansUp},
+		{"reacts to clusters that can matter", reacts},
+		{"writes nothing after a restart", restarts},
+	} {
+		for i, namespace := range []string{"", "app"} {
+			t.Run(scenario.name+" in namespace "+namespace, func(t *testing.T) {
+				here := *h
+				here.T = t
+				name := fmt.Sprintf("p%d-%d", i, len(scenario.name))
+				s := &scene{hub: &here, agent: a, key: types.NamespacedName{Namespace: namespace, Name: name}, index: -1}
+				a.Take()
+				scenario.play(s)
+				s.remove()
+			})
+		}
+	}
+}
+
+func (h *hub) must(err error) {
+	h.Helper()
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+// join makes a member cluster that is well, or has not reported yet.
+func (h *hub) join(name string, well bool) {
+	h.Helper()
+	cluster := &clusterv1beta1.MemberCluster{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: name}},
+	}
+	h.must(h.Client.Create(h.Context(), cluster))
+	if well {
+		h.heartbeat(name)
+	}
+}
+
+func (h *hub) heartbeat(name string) {
+	h.Helper()
+	var cluster clusterv1beta1.MemberCluster
+	h.must(h.Client.Get(h.Context(), types.NamespacedName{Name: name}, &cluster))
+	well := func(kind string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Well", LastTransitionTime: metav1.Now()}
+	}
+	cluster.Status.Conditions = []metav1.Condition{}
+	cluster.Status.AgentStatus = []clusterv1beta1.AgentStatus{{
+		Type:                  clusterv1beta1.AgentTypeMemberAgent,
+		Conditions:            []metav1.Condition{well(clusterv1beta1.ConditionJoined), well(clusterv1beta1.ConditionHealthy)},
+		LastReceivedHeartbeat: metav1.Now(),
+	}}
+	h.must(h.Client.Status().Update(h.Context(), &cluster))
+}
+
+// place makes the placement with the finalizers that the placer gives it, or without.
+func (s *scene) place(finalizers ...string) {
+	s.Helper()
+	if s.key.Namespace != "" {
+		err := s.Client.Create(s.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.key.Namespace}})
+		if !apierrors.IsAlreadyExists(err) {
+			s.must(err)
+		}
+	}
+	placement := scope.Placements.New(s.key)
+	placement.SetNamespace(s.key.Namespace)
+	placement.SetName(s.key.Name)
+	placement.SetFinalizers(finalizers)
+	placement.GetSpec().ResourceSelectors = []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: "app"}}
+	s.must(s.Client.Create(s.Context(), placement))
+}
+
+// use makes policy the latest snapshot, with the number of clusters wanted.
+func (s *scene) use(policy *v1beta1.PlacementPolicy, number int) {
+	s.Helper()
+	if s.index >= 0 {
+		s.edit(s.policy(), func(old client.Object) { old.GetLabels()[contract.LabelLatest] = "false" })
+	}
+	s.index++
+	snapshot := scope.PolicySnapshots.New(s.key)
+	snapshot.SetNamespace(s.key.Namespace)
+	snapshot.SetName(contract.PolicySnapshotName(s.key.Name, s.index))
+	snapshot.SetLabels(map[string]string{
+		contract.LabelPlacement: s.key.Name, contract.LabelPolicyIndex: fmt.Sprint(s.index), contract.LabelLatest: "true",
+	})
+	snapshot.SetAnnotations(map[string]string{contract.AnnotationGeneration: "7", contract.AnnotationNumberOfClusters: fmt.Sprint(number)})
+	snapshot.GetSpec().Policy = policy
+	snapshot.GetSpec().PolicyHash = []byte("hash")
+	s.must(s.Client.Create(s.Context(), snapshot))
+}
+
+func (s *scene) policy() v1beta1.PolicySnapshotObject {
+	s.Helper()
+	key := types.NamespacedName{Namespace: s.key.Namespace, Name: contract.PolicySnapshotName(s.key.Name, s.index)}
+	snapshot, err := scope.PolicySnapshots.Get(s.Context(), s.Client, key)
+	s.must(err)
+	return snapshot
+}
+
+func (s *scene) edit(obj client.Object, change func(client.Object)) {
+	s.Helper()
+	before := obj.DeepCopyObject().(client.Object)
+	change(obj)
+	s.must(s.Client.Patch(s.Context(), obj, client.MergeFrom(before)))
+}
+
+func (s *scene) bindings() []v1beta1.BindingObject {
+	s.Helper()
+	list, err := scope.Bindings.List(s.Context(), s.Client, s.key.Namespace, client.MatchingLabels{contract.LabelPlacement: s.key.Name})
+	s.must(err)
+	return list
+}
+
+func (s *scene) binding(cluster string) v1beta1.BindingObject {
+	s.Helper()
+	list := s.bindings()
+	i := slices.IndexFunc(list, func(b v1beta1.BindingObject) bool {
+		return b.GetSpec().TargetCluster == cluster && b.GetDeletionTimestamp().IsZero()
+	})
+	if i < 0 {
+		s.Fatalf("there is no binding to %s", cluster)
+	}
+	return list[i]
+}
+
+// await waits for living bindings, as cluster=state, and for what the policy snapshot reports: chosen clusters, reason.
+func (s *scene) await(bound, reported string) {
+	s.Helper()
+	testworld.Await(s, testworld.Soon, "bindings", func(context.Context) error {
+		var got []string
+		for _, b := range s.bindings() {
+			if b.GetDeletionTimestamp().IsZero() {
+				got = append(got, b.GetSpec().TargetCluster+"="+string(b.GetSpec().State))
+			}
+		}
+		slices.Sort(got)
+		if text := strings.Join(got, " "); text != bound {
+			return fmt.Errorf("bindings are %q; want %q", text, bound)
+		}
+		policy := s.policy()
+		var chosen []string
+		for _, d := range policy.GetStatus().ClusterDecisions {
+			if d.Selected {
+				chosen = append(chosen, d.ClusterName)
+			}
+		}
+		condition := meta.FindStatusCondition(*policy.GetConditions(), v1beta1.ConditionScheduled)
+		if condition == nil {
+			return fmt.Errorf("there is no Scheduled condition")
+		}
+		if text := strings.Join(chosen, " ") + " " + condition.Reason; text != reported {
+			return fmt.Errorf("reported is %q; want %q", text, reported)
+		}
+		if seen, want := policy.GetStatus().ObservedCRPGeneration, policy.GetAnnotations()[contract.AnnotationGeneration]; fmt.Sprint(seen) != want {
+			return fmt.Errorf("observed generation %d; want %s", seen, want)
+		}
+		return nil
+	})
+}
+
+// quiet asserts that the agent writes nothing for a while.
+func (s *scene) quiet(what string) {
+	s.Helper()
+	s.agent.Take()
+	testworld.Stable(s, 500*time.Millisecond, what, func(context.Context) error {
+		if writes := s.agent.Take(); len(writes) > 0 {
+			return fmt.Errorf("writes: %s", strings.Join(writes, ", "))
+		}
+		return nil
+	})
+}
+
+// remove deletes the placement and lets go of everything, as the other agents would.
+func (s *scene) remove() {
+	s.Helper()
+	placement := scope.Placements.New(s.key)
+	placement.SetNamespace(s.key.Namespace)
+	placement.SetName(s.key.Name)
+	if err := s.Client.Delete(s.Context(), placement); !apierrors.IsNotFound(err) {
+		s.must(err)
+	}
+	testworld.AwaitGone(s, s.Client, placement, func(client.Object) error { return nil })
+	testworld.Await(s, testworld.Soon, "the bindings to be gone", func(context.Context) error {
+		left := s.bindings()
+		for _, b := range left {
+			if controllerutil.ContainsFinalizer(b, contract.FinalizerWork) && !b.GetDeletionTimestamp().IsZero() {
+				// The dispatcher lets go of both at once when the placement is gone.
+				s.edit(b, func(b client.Object) { b.SetFinalizers(nil) })
+			}
+		}
+		if len(left) > 0 {
+			return fmt.Errorf("%d are left", len(left))
+		}
+		return nil
+	})
+}
+
+const (
+	fulfilledReason   = v1beta1.ReasonSchedulingPolicyFulfilled
+	unfulfilledReason = v1beta1.ReasonSchedulingPolicyUnfulfilled
+)
+
+func pickN() *v1beta1.PlacementPolicy {
+	return &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN}
+}
+
+func pickFixed(names ...string) *v1beta1.PlacementPolicy {
+	return &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: names}
+}
+
+func creates(s *scene) {
+	s.place()
+	s.use(nil, 0)
+	s.quiet("waiting for the finalizer")
+	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
+	s.must(err)
+	s.edit(placement, func(p client.Object) { p.SetFinalizers([]string{contract.FinalizerScheduler}) })
+	s.await("m1=Scheduled m2=Scheduled m3=Scheduled", "m1 m2 m3 "+fulfilledReason)
+	for _, b := range s.bindings() {
+		spec := b.GetSpec()
+		if !strings.HasPrefix(b.GetName(), s.key.Name+"-"+spec.TargetCluster+"-") {
+			s.Errorf("binding to %s has the name %s", spec.TargetCluster, b.GetName())
+		}
+		if got := b.GetFinalizers(); !slices.Equal(got, []string{contract.FinalizerBinding}) {
+			s.Errorf("binding %s has finalizers %v", b.GetName(), got)
+		}
+		d := spec.ClusterDecision
+		if spec.SchedulingPolicySnapshotName != s.policy().GetName() || !d.Selected || d.ClusterName != spec.TargetCluster || d.ClusterScore == nil {
+			s.Errorf("binding %s says %+v", b.GetName(), spec)
+		}
+	}
+	decisions := s.policy().GetStatus().ClusterDecisions
+	if last := decisions[len(decisions)-1]; len(decisions) != 4 || last.ClusterName != "m4" || last.Selected || last.ClusterScore != nil {
+		s.Errorf("decisions are %+v", decisions)
+	}
+	if writes := s.agent.Take(); len(writes) != 4 {
+		s.Errorf("writes are %v; want three bindings and one status", writes)
+	}
+	s.quiet("having decided")
+}
+
+func follows(s *scene) {
+	s.place(contract.FinalizerScheduler)
+	s.use(pickN(), 1)
+	s.await("m3=Scheduled", "m3 "+fulfilledReason)
+	want := func(number, generation string) {
+		s.edit(s.policy(), func(p client.Object) {
+			p.GetAnnotations()[contract.AnnotationNumberOfClusters] = number
+			p.GetAnnotations()[contract.AnnotationGeneration] = generation
+		})
+	}
+	want("5", "8")
+	s.await("m1=Scheduled m2=Scheduled m3=Scheduled", "m1 m2 m3 "+unfulfilledReason)
+	want("1", "9")
+	s.await("m1=Unscheduled m2=Unscheduled m3=Scheduled", "m3 "+fulfilledReason)
+	want("1", "10")
+	s.await("m1=Unscheduled m2=Unscheduled m3=Scheduled", "m3 "+fulfilledReason)
+}
+
+func returns(s *scene) {
+	s.place(contract.FinalizerScheduler)
+	s.use(pickFixed("m1", "m2"), 0)
+	s.await("m1=Scheduled m2=Scheduled", "m1 m2 "+fulfilledReason)
+	s.edit(s.binding("m1"), func(b client.Object) {
+		b.SetAnnotations(map[string]string{"example.com/mine": "yes"})
+		b.(v1beta1.BindingObject).GetSpec().State = v1beta1.BindingStateBound
+		b.(v1beta1.BindingObject).GetSpec().ResourceSnapshotName = s.key.Name + "-0-snapshot"
+	})
+	name := s.binding("m1").GetName()
+	s.use(pickFixed("m3"), 0)
+	s.await("m1=Unscheduled m2=Unscheduled m3=Scheduled", "m3 "+fulfilledReason)
+	b := s.binding("m1")
+	if a := b.GetAnnotations(); a[contract.AnnotationPreviousState] != "Bound" || a["example.com/mine"] != "yes" || len(a) != 2 {
+		s.Errorf("annotations are %v", a)
+	}
+	if got, want := b.GetSpec().SchedulingPolicySnapshotName, contract.PolicySnapshotName(s.key.Name, 0); got != want {
+		s.Errorf("a binding that is given up names policy %s; want %s", got, want)
+	}
+	s.use(pickFixed("m1", "m3"), 0)
+	s.await("m1=Bound m2=Unscheduled m3=Scheduled", "m1 m3 "+fulfilledReason)
+	b = s.binding("m1")
+	if a := b.GetAnnotations(); b.GetName() != name || a["example.com/mine"] != "yes" || len(a) != 1 {
+		s.Errorf("binding %s has annotations %v", b.GetName(), a)
+	}
+}
+
+func replaces(s *scene) {
+	s.place(contract.FinalizerScheduler)
+	s.use(pickN(), 1)
+	s.await("m3=Scheduled", "m3 "+fulfilledReason)
+	old := s.binding("m3")
+	s.edit(old, func(b client.Object) { controllerutil.AddFinalizer(b, contract.FinalizerWork) })
+	s.must(s.Client.Delete(s.Context(), old))
+	// The old one is still there, held by the dispatcher; the new one must have another name.
+	s.await("m3=Scheduled", "m3 "+fulfilledReason)
+	if b := s.binding("m3"); b.GetName() == old.GetName() {
+		s.Errorf("the new binding has the name of the old one, %s", b.GetName())
+	}
+	testworld.Await(s, testworld.Soon, "the old binding to be let go", func(ctx context.Context) error {
+		b := scope.Bindings.New(s.key)
+		if err := s.Client.Get(ctx, client.ObjectKeyFromObject(old), b); err != nil {
+			return err
+		}
+		if got := b.GetFinalizers(); !slices.Equal(got, []string{contract.FinalizerWork}) {
+			return fmt.Errorf("finalizers are %v", got)
+		}
+		return nil
+	})
+}
+
+func cleansUp(s *scene) {
+	s.place("example.com/test", contract.FinalizerScheduler)
+	s.use(nil, 0)
+	s.await("m1=Scheduled m2=Scheduled m3=Scheduled", "m1 m2 m3 "+fulfilledReason)
+	s.edit(s.binding("m1"), func(b client.Object) { controllerutil.AddFinalizer(b, contract.FinalizerWork) })
+	s.agent.Take()
+	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
+	s.must(err)
+	s.must(s.Client.Delete(s.Context(), placement))
+	testworld.Await(s, testworld.Soon, "the placement to be let go", func(ctx context.Context) error {
+		placement, err := scope.Placements.Get(ctx, s.Client, s.key)
+		if err != nil {
+			return err
+		}
+		if got := placement.GetFinalizers(); !slices.Equal(got, []string{"example.com/test"}) {
+			return fmt.Errorf("finalizers are %v", got)
+		}
+		left := s.bindings()
+		if len(left) != 1 || left[0].GetDeletionTimestamp().IsZero() || len(left[0].GetFinalizers()) != 2 {
+			return fmt.Errorf("left are %+v; want the one that has content, with both finalizers", left)
+		}
+		return nil
+	})
+	// Three deletions, the placement's finalizer, and the finalizers of two bindings that nobody else holds.
+	if writes := s.agent.Take(); len(writes) != 6 {
+		s.Errorf("writes are %d: %v", len(writes), writes)
+	}
+	s.edit(placement, func(p client.Object) { p.SetFinalizers(nil) })
+}
+
+func reacts(s *scene) {
+	s.place(contract.FinalizerScheduler)
+	s.use(pickN(), 4)
+	s.await("m1=Scheduled m2=Scheduled m3=Scheduled", "m1 m2 m3 "+unfulfilledReason)
+	fifth := "m5-" + s.key.Name
+	s.join(fifth, false)
+	s.quiet("a cluster that cannot be chosen appears")
+	s.heartbeat("m2")
+	s.quiet("a heartbeat")
+	s.heartbeat(fifth)
+	s.await("m1=Scheduled m2=Scheduled m3=Scheduled "+fifth+"=Scheduled", "m1 m2 m3 "+fifth+" "+fulfilledReason)
+
+	var cluster clusterv1beta1.MemberCluster
+	s.must(s.Client.Get(s.Context(), types.NamespacedName{Name: fifth}, &cluster))
+	s.edit(&cluster, func(c client.Object) { c.SetFinalizers([]string{"example.com/leaving"}) })
+	s.must(s.Client.Delete(s.Context(), &cluster))
+	s.quiet("a cluster begins to leave")
+	s.must(s.Client.Get(s.Context(), types.NamespacedName{Name: fifth}, &cluster))
+	s.edit(&cluster, func(c client.Object) { c.SetFinalizers(nil) })
+	s.await("m1=Scheduled m2=Scheduled m3=Scheduled "+fifth+"=Unscheduled", "m1 m2 m3 "+unfulfilledReason)
+}
+
+func restarts(s *scene) {
+	s.place(contract.FinalizerScheduler)
+	s.use(pickN(), 2)
+	s.await("m2=Scheduled m3=Scheduled", "m2 m3 "+fulfilledReason)
+	s.use(pickFixed("m1", "m2", "m4", "ghost"), 0)
+	s.await("m1=Scheduled m2=Scheduled m3=Unscheduled", "m1 m2 "+unfulfilledReason)
+	second := s.startAgent()
+	testworld.Stable(s, time.Second, "silence after a start", func(context.Context) error {
+		if writes := second.Take(); len(writes) > 0 {
+			return fmt.Errorf("writes: %s", strings.Join(writes, ", "))
+		}
+		return nil
+	})
+	second.stop()
+}

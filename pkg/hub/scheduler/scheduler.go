@@ -1,0 +1,332 @@
+// Package scheduler chooses clusters for placements: it reads a placement's latest policy snapshot, its bindings and the
+// MemberClusters, asks package schedule, and writes bindings and the policy snapshot's status.
+//
+// It is also the one that deletes the bindings of a deleted placement, and that lets a deleted binding go as soon as it has seen it.
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/schedule"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+// writersPerPlacement is how many bindings of one placement are written at once.
+const writersPerPlacement = 16
+
+// Scheduler reconciles placements of both scopes.
+type Scheduler struct {
+	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes.
+	Client client.Client
+	// Direct reads from the API server. It is asked once for each deleted placement.
+	Direct client.Reader
+	// Workers is how many placements are looked at at once.
+	Workers int
+	// Namespaced is whether ResourcePlacements are served.
+	Namespaced bool
+	// Now is the clock.
+	Now func() time.Time
+
+	created created
+	letGo   letGo
+}
+
+// Reconcile looks at one placement.
+func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if err := s.catchUp(ctx, req.NamespacedName); err != nil {
+		return ctrl.Result{}, err
+	}
+	placement, err := scope.Placements.Get(ctx, s.Client, req.NamespacedName)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, err
+	}
+	bindings, listErr := scope.Bindings.List(ctx, s.Client, req.Namespace, fast(scope.OfPlacement(req.NamespacedName))...)
+	if listErr != nil {
+		return ctrl.Result{}, listErr
+	}
+	if err != nil { // the placement is gone
+		s.letGo.forget(req.NamespacedName)
+		return ctrl.Result{}, s.releaseUnplaced(ctx, bindings)
+	}
+	if !placement.GetDeletionTimestamp().IsZero() {
+		return ctrl.Result{}, s.cleanUp(ctx, placement, bindings)
+	}
+	return s.schedule(ctx, placement, bindings)
+}
+
+// schedule decides for a living placement. Bindings are created only once the placement holds the finalizer that makes sure that
+// they are deleted with it; the placer puts it on, and that event brings us back.
+func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject) (ctrl.Result, error) {
+	policy, err := s.latest(ctx, placement)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if policy == nil || !controllerutil.ContainsFinalizer(placement, contract.FinalizerScheduler) {
+		ctrl.LoggerFrom(ctx).V(1).Info("the placement waits for its policy snapshot and its finalizer")
+		return ctrl.Result{}, s.releaseDeleted(ctx, bindings)
+	}
+	var clusters clusterv1beta1.MemberClusterList
+	if err := s.Client.List(ctx, &clusters, fast()...); err != nil {
+		return ctrl.Result{}, fmt.Errorf("list member clusters: %w", err)
+	}
+	request, err := requestOf(policy, bindings, clusters.Items)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	request.Now = s.Now()
+	decision := schedule.Decide(request)
+	if err := s.carryOut(ctx, placement, bindings, decision); err != nil {
+		return ctrl.Result{}, err
+	}
+	if gone, err := s.anyGone(ctx, decision.Create); err != nil || gone {
+		// The cluster went while its binding was on the way, so that its deletion could not find the binding.
+		return ctrl.Result{RequeueAfter: time.Millisecond}, err
+	}
+	if decision.Hold {
+		return ctrl.Result{}, nil
+	}
+	wrote, err := s.report(ctx, policy, decision)
+	if err != nil || !wrote || decision.Fulfilled() {
+		return ctrl.Result{}, err
+	}
+	return s.lookOnceMore(ctx, policy)
+}
+
+// lookOnceMore follows the first report that clusters are missing. Until the cache shows that report, news of clusters is kept from
+// placements that seem to have all they want, so what came in the meantime must be looked at now.
+func (s *Scheduler) lookOnceMore(ctx context.Context, policy v1beta1.PolicySnapshotObject) (ctrl.Result, error) {
+	key := client.ObjectKeyFromObject(policy)
+	if _, err := scope.PolicySnapshots.Get(ctx, s.Client, key); client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: time.Millisecond}, nil
+}
+
+// latest returns the placement's latest policy snapshot, or nil if there is none yet. A snapshot of an earlier placement of the same
+// name may still be in the cache; it is not ours.
+func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObject) (v1beta1.PolicySnapshotObject, error) {
+	key := client.ObjectKeyFromObject(placement)
+	all, err := scope.PolicySnapshots.List(ctx, s.Client, key.Namespace, fast(scope.OfPlacement(key))...)
+	if err != nil {
+		return nil, err
+	}
+	ours := slices.DeleteFunc(all, func(policy v1beta1.PolicySnapshotObject) bool {
+		owner := metav1.GetControllerOf(policy)
+		return !policy.GetDeletionTimestamp().IsZero() || owner != nil && owner.UID != placement.GetUID()
+	})
+	return snapshot.LatestPolicy(ours), nil
+}
+
+func requestOf(policy v1beta1.PolicySnapshotObject, bindings []v1beta1.BindingObject, clusters []clusterv1beta1.MemberCluster) (schedule.Request, error) {
+	r := schedule.Request{
+		Policy:    policy.GetSpec().Policy,
+		Snapshot:  policy.GetName(),
+		Namespace: policy.GetNamespace(),
+		Listed:    policy.GetStatus().ClusterDecisions,
+	}
+	if r.Policy != nil && r.Policy.PlacementType == v1beta1.PlacementTypePickN {
+		number, err := strconv.Atoi(policy.GetAnnotations()[contract.AnnotationNumberOfClusters])
+		if err != nil || number < 0 {
+			return schedule.Request{}, fmt.Errorf("policy snapshot %s does not say how many clusters are wanted: annotation %s is %q",
+				client.ObjectKeyFromObject(policy), contract.AnnotationNumberOfClusters, policy.GetAnnotations()[contract.AnnotationNumberOfClusters])
+		}
+		r.Number = number
+	}
+	for i := range clusters {
+		r.Clusters = append(r.Clusters, &clusters[i])
+	}
+	for _, b := range bindings {
+		spec := b.GetSpec()
+		r.Bindings = append(r.Bindings, schedule.Binding{
+			Name:     b.GetName(),
+			Cluster:  spec.TargetCluster,
+			State:    spec.State,
+			Previous: v1beta1.BindingState(b.GetAnnotations()[contract.AnnotationPreviousState]),
+			Snapshot: spec.SchedulingPolicySnapshotName,
+			Placed:   spec.ResourceSnapshotName != "",
+			Deleting: !b.GetDeletionTimestamp().IsZero(),
+			Decision: spec.ClusterDecision,
+		})
+	}
+	return r, nil
+}
+
+// carryOut makes the bindings what was decided. New and confirmed clusters come before those that are given up, so that a failure in
+// between leaves too many clusters rather than too few.
+func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision) error {
+	byName := make(map[string]v1beta1.BindingObject, len(bindings))
+	for _, b := range bindings {
+		byName[b.GetName()] = b
+	}
+	var picks, rest []func(context.Context) error
+	for _, d := range decision.Create {
+		picks = append(picks, func(ctx context.Context) error { return s.create(ctx, placement, bindings, decision.Snapshot, d) })
+	}
+	for _, c := range decision.Change {
+		write := func(ctx context.Context) error { return s.change(ctx, byName[c.Binding], c) }
+		if c.State == v1beta1.BindingStateUnscheduled {
+			rest = append(rest, write)
+		} else {
+			picks = append(picks, write)
+		}
+	}
+	for _, name := range decision.Release {
+		rest = append(rest, func(ctx context.Context) error { return s.release(ctx, byName[name]) })
+	}
+	return errors.Join(each(ctx, picks), each(ctx, rest))
+}
+
+func each(ctx context.Context, writes []func(context.Context) error) error {
+	return loop.Each(ctx, writersPerPlacement, writes, func(ctx context.Context, write func(context.Context) error) error { return write(ctx) })
+}
+
+func (s *Scheduler) create(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, snapshot string, d v1beta1.ClusterDecision) error {
+	key := client.ObjectKeyFromObject(placement)
+	binding := scope.Bindings.New(key)
+	binding.SetNamespace(key.Namespace)
+	binding.SetName(contract.BindingName(key.Name, d.ClusterName, seed(placement, bindings, d.ClusterName)))
+	binding.SetLabels(map[string]string{contract.LabelPlacement: key.Name})
+	binding.SetFinalizers([]string{contract.FinalizerBinding})
+	*binding.GetSpec() = v1beta1.ResourceBindingSpec{
+		State:                        v1beta1.BindingStateScheduled,
+		SchedulingPolicySnapshotName: snapshot,
+		TargetCluster:                d.ClusterName,
+		ClusterDecision:              d,
+	}
+	if err := s.Client.Create(ctx, binding); err != nil {
+		return fmt.Errorf("create binding %s to cluster %s: %w", client.ObjectKeyFromObject(binding), d.ClusterName, err)
+	}
+	s.created.add(key, client.ObjectKeyFromObject(binding))
+	return nil
+}
+
+// seed is what a new binding's name is made from. It is the same each time the same thing is decided, so that whoever decides from a
+// stale view finds the name taken; and another one while former bindings to the cluster are still being deleted.
+func seed(placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, cluster string) string {
+	parts := []string{string(placement.GetUID()), cluster}
+	var former []string
+	for _, b := range bindings {
+		if b.GetSpec().TargetCluster == cluster && !b.GetDeletionTimestamp().IsZero() {
+			former = append(former, string(b.GetUID()))
+		}
+	}
+	slices.Sort(former)
+	return strings.Join(append(parts, former...), "/")
+}
+
+// change writes one binding. Its other annotations stay: they belong to whoever put them there.
+func (s *Scheduler) change(ctx context.Context, seen v1beta1.BindingObject, c schedule.Change) error {
+	binding := seen.DeepCopyObject().(v1beta1.BindingObject)
+	spec, annotations := binding.GetSpec(), binding.GetAnnotations()
+	delete(annotations, contract.AnnotationPreviousState)
+	if c.State == v1beta1.BindingStateUnscheduled {
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[contract.AnnotationPreviousState] = string(spec.State)
+	}
+	binding.SetAnnotations(annotations)
+	spec.State, spec.SchedulingPolicySnapshotName, spec.ClusterDecision = c.State, c.Snapshot, c.Decision
+	if err := s.Client.Update(ctx, binding); err != nil {
+		return fmt.Errorf("make binding %s %s: %w", client.ObjectKeyFromObject(binding), c.State, err)
+	}
+	return nil
+}
+
+// anyGone says whether a cluster that has just been given a binding is not there any more.
+func (s *Scheduler) anyGone(ctx context.Context, picked []v1beta1.ClusterDecision) (bool, error) {
+	for _, d := range picked {
+		var cluster clusterv1beta1.MemberCluster
+		err := s.Client.Get(ctx, types.NamespacedName{Name: d.ClusterName}, &cluster, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+		if apierrors.IsNotFound(err) {
+			return true, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("get member cluster %s: %w", d.ClusterName, err)
+		}
+	}
+	return false, nil
+}
+
+// report writes the decision into the policy snapshot's status, if it says anything new.
+func (s *Scheduler) report(ctx context.Context, before v1beta1.PolicySnapshotObject, decision schedule.Decision) (wrote bool, err error) {
+	generation, err := strconv.ParseInt(before.GetAnnotations()[contract.AnnotationGeneration], 10, 64)
+	if err != nil {
+		return false, fmt.Errorf("read the placement's generation from policy snapshot %s: %w", client.ObjectKeyFromObject(before), err)
+	}
+	after := before.DeepCopyObject().(v1beta1.PolicySnapshotObject)
+	*after.GetStatus() = report.Policy(*before.GetStatus(), report.PolicyFacts{
+		Generation: before.GetGeneration(),
+		Placement:  generation,
+		Decisions:  decision.Clusters,
+		Found:      decision.Found,
+		Wanted:     decision.Wanted,
+	}, metav1.NewTime(s.Now()))
+	return loop.WriteStatus(ctx, s.Client, before, after)
+}
+
+// fast reads from the cache as it is: nothing in it may be changed, and the writes of others, to which a placement has nothing to do,
+// are not waited for.
+func fast(opts ...client.ListOption) []client.ListOption {
+	return append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+}
+
+// created remembers the bindings made for a placement until the cache has them. Deciding without them could choose more clusters
+// than are wanted.
+type created struct {
+	mu    sync.Mutex
+	names map[types.NamespacedName][]types.NamespacedName
+}
+
+func (c *created) add(placement, binding types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.names == nil {
+		c.names = map[types.NamespacedName][]types.NamespacedName{}
+	}
+	c.names[placement] = append(c.names[placement], binding)
+}
+
+func (c *created) of(placement types.NamespacedName) []types.NamespacedName {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.names[placement]
+}
+
+func (c *created) forget(placement types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.names, placement)
+}
+
+// catchUp waits until the cache holds the bindings that were created last for the placement.
+func (s *Scheduler) catchUp(ctx context.Context, placement types.NamespacedName) error {
+	for _, key := range s.created.of(placement) {
+		binding := scope.Bindings.New(key)
+		if err := s.Client.Get(ctx, key, binding, client.UnsafeDisableDeepCopy); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("get binding %s: %w", key, err)
+		}
+	}
+	s.created.forget(placement)
+	return nil
+}

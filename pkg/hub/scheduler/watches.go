@@ -1,0 +1,201 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/schedule"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// SetupWithManager starts the scheduler with mgr. After a start every placement is looked at once, when its policy snapshot appears.
+func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
+	b := ctrl.NewControllerManagedBy(mgr).Named("scheduler").WithOptions(loop.Options(s.Workers))
+	for _, kind := range served(s, scope.PolicySnapshots.Both()) {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(snapshots()))
+	}
+	for _, kind := range served(s, scope.Placements.Both()) {
+		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(placements()))
+	}
+	for _, kind := range served(s, scope.Bindings.Both()) {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(bindings()))
+	}
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, s.clusters())
+	if err := b.Complete(loop.Settle(s)); err != nil {
+		return fmt.Errorf("set up the scheduler: %w", err)
+	}
+	return nil
+}
+
+// served leaves out the namespaced twin of a kind, the second, if it is not served.
+func served[O client.Object](s *Scheduler, both []O) []O {
+	if s.Namespaced {
+		return both
+	}
+	return both[:1]
+}
+
+func ofPlacement(_ context.Context, obj client.Object) []reconcile.Request {
+	key, ok := scope.PlacementOf(obj)
+	if !ok {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: key}}
+}
+
+// snapshots lets through a policy to decide on: a new one, one that is the latest again, one that wants another number of clusters
+// or reflects another generation of its placement.
+func snapshots() predicate.Predicate {
+	differs := func(e event.UpdateEvent, annotation string) bool {
+		return e.ObjectOld.GetAnnotations()[annotation] != e.ObjectNew.GetAnnotations()[annotation]
+	}
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return isLatest(e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return isLatest(e.ObjectNew) && (!isLatest(e.ObjectOld) ||
+				differs(e, contract.AnnotationNumberOfClusters) || differs(e, contract.AnnotationGeneration))
+		},
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+func isLatest(o client.Object) bool {
+	return o.GetLabels()[contract.LabelLatest] == strconv.FormatBool(true)
+}
+
+// placements lets through what the scheduler waits for: that its finalizer is there, and then that the placement is deleted, and
+// gone. A placement may come with the finalizer, and after its policy snapshot: the two are watched apart.
+func placements() predicate.Predicate {
+	ours := func(o client.Object) bool { return controllerutil.ContainsFinalizer(o, contract.FinalizerScheduler) }
+	doomed := func(o client.Object) bool { return ours(o) && !o.GetDeletionTimestamp().IsZero() }
+	return predicate.Funcs{
+		CreateFunc:  func(e event.CreateEvent) bool { return ours(e.Object) },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return doomed(e.ObjectNew) || ours(e.ObjectNew) && !ours(e.ObjectOld) },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// bindings lets through those that are being deleted while the scheduler holds them: they must be let go, and their placement needs
+// another cluster. The same goes for one that vanished without asking.
+func bindings() predicate.Predicate {
+	doomed := func(o client.Object) bool {
+		return !o.GetDeletionTimestamp().IsZero() && controllerutil.ContainsFinalizer(o, contract.FinalizerBinding)
+	}
+	held := func(o client.Object) bool { return controllerutil.ContainsFinalizer(o, contract.FinalizerWork) }
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return doomed(e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return doomed(e.ObjectNew) && (!doomed(e.ObjectOld) || held(e.ObjectOld) != held(e.ObjectNew))
+		},
+		DeleteFunc:  func(e event.DeleteEvent) bool { return e.Object.GetDeletionTimestamp().IsZero() },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// clusters brings up the placements for which a change to a cluster can matter. A cluster that becomes less fit changes nothing, nor
+// does one that begins to leave: what was chosen stays until the cluster is gone.
+func (s *Scheduler) clusters() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			if !e.IsInInitialList {
+				s.enqueue(ctx, e.Object.GetName(), schedule.NewsOf(nil, e.Object.(*clusterv1beta1.MemberCluster), s.Now()), q)
+			}
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			was, is := e.ObjectOld.(*clusterv1beta1.MemberCluster), e.ObjectNew.(*clusterv1beta1.MemberCluster)
+			if is.DeletionTimestamp.IsZero() {
+				s.enqueue(ctx, is.Name, schedule.NewsOf(was, is, s.Now()), q)
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			s.enqueue(ctx, e.Object.GetName(), schedule.News{Gone: true}, q)
+		},
+	}
+}
+
+func (s *Scheduler) enqueue(ctx context.Context, cluster string, news schedule.News, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	keys, err := s.concerned(ctx, cluster, news)
+	if err != nil {
+		// Only a cache that is being stopped fails to answer; the next start looks at every placement.
+		ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the placements", "cluster", cluster)
+	}
+	for _, key := range keys {
+		q.Add(reconcile.Request{NamespacedName: key})
+	}
+}
+
+// concerned lists the placements to look at because of news.
+func (s *Scheduler) concerned(ctx context.Context, cluster string, news schedule.News) ([]types.NamespacedName, error) {
+	if !news.Any() {
+		return nil, nil
+	}
+	var keys []types.NamespacedName
+	policies, err := s.everyPolicy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, snapshot := range policies {
+		key, ok := scope.PlacementOf(snapshot)
+		if !ok || !isLatest(snapshot) {
+			continue
+		}
+		if news.Matters(snapshot.GetSpec().Policy, key.Namespace != "", fulfilled(snapshot)) {
+			keys = append(keys, key)
+		}
+	}
+	if !news.Gone {
+		return keys, nil
+	}
+	affected, err := s.everyBinding(ctx, scope.OnCluster(cluster))
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range affected {
+		if key, ok := scope.PlacementOf(b); ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+// fulfilled says whether the policy, as its placement has it now, was found to have all clusters it wants.
+func fulfilled(snapshot v1beta1.PolicySnapshotObject) bool {
+	seen := strconv.FormatInt(snapshot.GetStatus().ObservedCRPGeneration, 10)
+	return seen == snapshot.GetAnnotations()[contract.AnnotationGeneration] &&
+		report.IsTrue(*snapshot.GetConditions(), v1beta1.ConditionScheduled, snapshot.GetGeneration())
+}
+
+func (s *Scheduler) everyPolicy(ctx context.Context) ([]v1beta1.PolicySnapshotObject, error) {
+	if s.Namespaced {
+		return scope.PolicySnapshots.All(ctx, s.Client, fast()...)
+	}
+	return scope.PolicySnapshots.List(ctx, s.Client, "", fast()...)
+}
+
+// everyBinding waits for bindings that are being written: one to a cluster that is gone must not be missed.
+func (s *Scheduler) everyBinding(ctx context.Context, opts ...client.ListOption) ([]v1beta1.BindingObject, error) {
+	opts = append(opts, client.UnsafeDisableDeepCopy)
+	if s.Namespaced {
+		return scope.Bindings.All(ctx, s.Client, opts...)
+	}
+	return scope.Bindings.List(ctx, s.Client, "", opts...)
+}

@@ -1,0 +1,473 @@
+// Package watcher knows the objects on the hub that placements select. It keeps the metadata of the kinds that some placement can
+// select, and of no others; it tells a placement when something that can matter to it changes; it answers what a placement selects,
+// and reads the content of that from the hub when it is asked to.
+//
+// What it does not know it does not call absent: a kind whose objects are not listed yet, or cannot be, a group of kinds that does not
+// answer, or an object that cannot be read, is an error, and nothing is decided on it.
+//
+// The placer uses it. It runs on the leader only.
+package watcher
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/selection"
+)
+
+// linger is how long a kind is kept watched after the last placement that could select it is gone.
+const linger = 10 * time.Minute
+
+// Watcher is made by New and started by the manager.
+type Watcher struct {
+	rules     selection.Rules
+	metadata  metadata.Interface
+	dynamic   dynamic.Interface
+	discovery *discovery.DiscoveryClient
+	// wake carries requests to ask the discovery API again.
+	wake chan struct{}
+	// notify tells somebody that a placement should be looked at.
+	notify func(types.NamespacedName)
+
+	mu sync.Mutex
+	// running is the context of the stores; nil before Start.
+	running     context.Context
+	stores      map[schema.GroupKind]*store
+	idle        map[schema.GroupKind]time.Time
+	catalogue   *catalogue // nil until it is known
+	discovered  discovered
+	definitions map[string]*definition // nil until listed
+	followers   map[types.NamespacedName]*follower
+	index       index
+	// unknown are kinds that the hub was asked for and did not serve, with the number of the catalogue at that time.
+	unknown map[schema.GroupVersionKind]int
+	active  sync.WaitGroup
+}
+
+// follower is a placement.
+type follower struct {
+	key       types.NamespacedName
+	terms     []v1beta1.ResourceSelectorTerm
+	interests []selection.Interest
+	// waits is set while the last selection could not be made for want of a kind.
+	waits       bool
+	first, last time.Time
+}
+
+// New makes a Watcher that reads the hub of cfg. httpClient may be shared.
+func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules) (*Watcher, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.WarningHandler = rest.NoWarnings{} // watching a deprecated kind is not ours to avoid
+	meta, err := metadata.NewForConfigAndClient(cfg, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("make a metadata client: %w", err)
+	}
+	contents, err := dynamic.NewForConfigAndClient(cfg, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("make a dynamic client: %w", err)
+	}
+	disc, err := discovery.NewDiscoveryClientForConfigAndClient(cfg, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("make a discovery client: %w", err)
+	}
+	return &Watcher{
+		rules: rules, metadata: meta, dynamic: contents, discovery: disc,
+		wake: make(chan struct{}, 1), notify: func(types.NamespacedName) {},
+		stores: map[schema.GroupKind]*store{}, idle: map[schema.GroupKind]time.Time{},
+		followers: map[types.NamespacedName]*follower{}, index: newIndex(), unknown: map[schema.GroupVersionKind]int{},
+	}, nil
+}
+
+// Subscribe sets who is told that a placement should be looked at: something that can matter to it has changed, or what it waited for
+// is there. It must be called before any Select, and notify must not call back.
+func (w *Watcher) Subscribe(notify func(types.NamespacedName)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.notify = notify
+}
+
+// Select returns what a placement with these terms selects, and follows it from now on. The errors are those of Rules.Select;
+// when one that is an ErrNotListed has passed, the placement is told.
+func (w *Watcher) Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
+	w.mu.Lock()
+	f := w.follow(key, terms)
+	f.first, f.last, f.waits = time.Time{}, time.Time{}, true
+	known := w.catalogue
+	w.mu.Unlock()
+	if known == nil {
+		return selection.Selection{}, fmt.Errorf("%w: the hub's kinds are not known yet", selection.ErrNotListed)
+	}
+	selected, err := w.rules.Select(terms, key.Namespace, world{Watcher: w, ctx: ctx, catalogue: known})
+	if err == nil {
+		w.mu.Lock()
+		f.waits = false
+		w.mu.Unlock()
+	}
+	return selected, err
+}
+
+// Changes are when the first and the last change was seen since the placement was last selected; zero for none.
+func (w *Watcher) Changes(key types.NamespacedName) (first, last time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if f := w.followers[key]; f != nil {
+		return f.first, f.last
+	}
+	return time.Time{}, time.Time{}
+}
+
+// Forget ends following a placement.
+func (w *Watcher) Forget(key types.NamespacedName) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.followers[key]; !ok {
+		return
+	}
+	delete(w.followers, key)
+	w.reindex()
+}
+
+// follow makes key a follower with these terms. w.mu is held.
+func (w *Watcher) follow(key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) *follower {
+	f := w.followers[key]
+	if f != nil && equality.Semantic.DeepEqual(f.terms, terms) {
+		return f
+	}
+	known := f != nil
+	if !known {
+		f = &follower{key: key}
+		w.followers[key] = f
+	}
+	f.terms = terms
+	f.interests = w.rules.Interests(terms, key.Namespace)
+	if known {
+		w.reindex()
+	} else {
+		w.file(f)
+	}
+	w.watchNeeded(f)
+	return f
+}
+
+// reindex files all followers anew. It happens only when a placement's selectors change, a placement goes, or the hub's kinds change.
+// w.mu is held.
+func (w *Watcher) reindex() {
+	w.index = newIndex()
+	for _, f := range w.followers {
+		w.file(f)
+	}
+}
+
+func (w *Watcher) file(f *follower) {
+	for _, interest := range f.interests {
+		kind, known := selection.Kind{Namespaced: true}, false
+		if w.catalogue != nil {
+			kind, known = w.catalogue.preferred[interest.Kind]
+		}
+		w.index.add(f, interest, !known || kind.Namespaced)
+	}
+}
+
+// needs are the kinds whose objects can matter to a follower. w.mu is held, and the catalogue known.
+func (w *Watcher) needs(f *follower) []selection.Kind {
+	var out []selection.Kind
+	for _, interest := range f.interests {
+		if kind, ok := w.catalogue.preferred[interest.Kind]; ok {
+			out = append(out, kind)
+		}
+		if interest.Contents {
+			out = append(out, w.catalogue.contents...)
+			// Whether Endpoints are selected depends on whether their Service exists.
+			if services, ok := w.catalogue.preferred[schema.GroupKind{Kind: "Service"}]; ok {
+				out = append(out, services)
+			}
+		}
+	}
+	return out
+}
+
+// watchNeeded starts watching the kinds that f needs. w.mu is held.
+func (w *Watcher) watchNeeded(f *follower) {
+	if w.catalogue == nil || w.running == nil {
+		return
+	}
+	for _, kind := range w.needs(f) {
+		delete(w.idle, kind.GroupKind())
+		if w.stores[kind.GroupKind()] == nil {
+			w.start(newStore(kind, w.catalogue.custom[kind.GroupKind()]))
+		}
+	}
+}
+
+// start runs a store. w.mu is held.
+func (w *Watcher) start(s *store) {
+	ctx, cancel := context.WithCancel(w.running)
+	s.changed, s.told, s.gone, s.stop = w.changed, w.told, w.rediscover, cancel
+	w.stores[s.kind.GroupKind()] = s
+	w.active.Go(func() { s.run(ctx, w.metadata) })
+}
+
+// dropIdle stops watching kinds that no placement has needed for a while.
+func (w *Watcher) dropIdle(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.catalogue == nil {
+		return
+	}
+	needed := map[schema.GroupKind]bool{}
+	for _, f := range w.followers {
+		for _, kind := range w.needs(f) {
+			needed[kind.GroupKind()] = true
+		}
+	}
+	for kind, s := range w.stores {
+		since, idle := w.idle[kind]
+		switch {
+		case needed[kind]:
+			delete(w.idle, kind)
+		case !idle:
+			w.idle[kind] = now
+		case now.Sub(since) > linger:
+			s.stop()
+			delete(w.stores, kind)
+			delete(w.idle, kind)
+		}
+	}
+}
+
+// changed notes a change of an object with everyone to whom it can matter. old or new is nil if the object was made or is gone.
+func (w *Watcher) changed(kind schema.GroupKind, old, new *entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	object := new
+	if object == nil {
+		object = old
+	}
+	now := time.Now()
+	if x := w.index.kinds[kind]; x != nil {
+		x.find(object.Namespace, object.Name, func(f *follower) { w.mark(f, now) }, old, new)
+	}
+	if object.Namespace != "" {
+		for _, f := range w.index.followersOf(object.Namespace, w.namespace(object.Namespace)) {
+			w.mark(f, now)
+		}
+	} else if kind == namespaces {
+		delete(w.index.resolved, object.Name)
+	}
+}
+
+var namespaces = schema.GroupKind{Kind: "Namespace"}
+
+// namespace is what is known of a namespace. w.mu is held.
+func (w *Watcher) namespace(name string) *entry {
+	if s := w.stores[namespaces]; s != nil {
+		return s.get("", name)
+	}
+	return nil
+}
+
+// mark notes that something has changed for f. Who has been told once looks at all changes since. w.mu is held.
+func (w *Watcher) mark(f *follower, now time.Time) {
+	f.last = now
+	if f.first.IsZero() {
+		f.first = now
+		w.notify(f.key)
+	}
+}
+
+// told wakes those who waited for a kind.
+func (w *Watcher) told(schema.GroupKind) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wakeWaiting()
+}
+
+// wakeWaiting tells everyone whose last selection could not be made. w.mu is held.
+func (w *Watcher) wakeWaiting() {
+	for _, f := range w.followers {
+		if f.waits {
+			w.notify(f.key)
+		}
+	}
+}
+
+// world is what the Watcher knows, as selecting sees it.
+type world struct {
+	*Watcher
+	ctx       context.Context
+	catalogue *catalogue
+}
+
+func (w world) Kind(gvk schema.GroupVersionKind) (selection.Kind, error) {
+	if kind, ok := w.catalogue.kinds[gvk]; ok {
+		return kind, nil
+	}
+	return selection.Kind{}, w.confirmUnknown(w.ctx, gvk)
+}
+
+// confirmUnknown asks the hub itself about a kind that is not in the catalogue.
+func (w *Watcher) confirmUnknown(ctx context.Context, gvk schema.GroupVersionKind) error {
+	w.mu.Lock()
+	number := w.catalogue.number
+	confirmed, asked := w.unknown[gvk]
+	w.mu.Unlock()
+	if asked && confirmed == number {
+		return selection.ErrUnknownKind
+	}
+	list, err := w.discovery.ServerResourcesForGroupVersionWithContext(ctx, gvk.GroupVersion().String())
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("ask the hub for %s: %w", gvk, err)
+	}
+	if err == nil {
+		for i := range list.APIResources {
+			if r := &list.APIResources[i]; r.Kind == gvk.Kind && listable(r) {
+				w.rediscover()
+				return fmt.Errorf("%w: %s has just appeared", selection.ErrNotListed, gvk)
+			}
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unknown[gvk] = number
+	return selection.ErrUnknownKind
+}
+
+func (w world) Contents() ([]selection.Kind, []schema.GroupKind, error) {
+	return w.catalogue.contents, w.catalogue.failed, w.catalogue.cause
+}
+
+func (w world) Get(kind selection.Kind, namespace, name string) (*selection.Object, error) {
+	s, err := w.store(kind)
+	if err != nil {
+		return nil, err
+	}
+	if e := s.get(namespace, name); e != nil {
+		return &e.Object, nil
+	}
+	return nil, nil
+}
+
+func (w world) List(kind selection.Kind, namespace string) ([]*selection.Object, error) {
+	s, err := w.store(kind)
+	if err != nil {
+		return nil, err
+	}
+	entries := s.list(namespace)
+	out := make([]*selection.Object, len(entries))
+	for i, e := range entries {
+		out[i] = &e.Object
+	}
+	return out, nil
+}
+
+// store returns the store of a kind, if it knows the kind's objects.
+func (w *Watcher) store(kind selection.Kind) (*store, error) {
+	w.mu.Lock()
+	s := w.stores[kind.GroupKind()]
+	w.mu.Unlock()
+	if s == nil {
+		return nil, fmt.Errorf("%w: %s", selection.ErrNotListed, kind)
+	}
+	return s, s.ready()
+}
+
+// NeedLeaderElection is for the manager: only who places needs to watch.
+func (w *Watcher) NeedLeaderElection() bool { return true }
+
+// Start watches until ctx ends. The manager calls it.
+func (w *Watcher) Start(ctx context.Context) error {
+	w.mu.Lock()
+	w.running = ctx
+	w.mu.Unlock()
+	w.active.Go(func() { w.watchDefinitions(ctx) })
+	w.active.Go(func() { w.watchServices(ctx) })
+	w.active.Go(func() { w.discover(ctx) })
+	tick := time.NewTicker(linger / 10)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			w.dropIdle(now)
+		case <-ctx.Done():
+			w.active.Wait()
+			return nil
+		}
+	}
+}
+
+// update makes a new catalogue once discovery and CRDs are known, and follows what has changed. w.mu is held.
+func (w *Watcher) update(ctx context.Context) {
+	if w.discovered.resources == nil || w.definitions == nil {
+		return
+	}
+	for _, def := range w.definitions {
+		delete(w.discovered.resources, def.key) // or it would come back, from an old answer, when its CRD goes
+	}
+	old := w.catalogue
+	number := 0
+	if old != nil {
+		number = old.number + 1
+	}
+	w.catalogue = newCatalogue(w.discovered, w.definitions, w.rules, number)
+	clear(w.unknown)
+	w.reindex()
+	w.replaceStores()
+	for _, f := range w.followers {
+		w.watchNeeded(f)
+		if w.affected(f, old) {
+			f.first = time.Time{} // tell it even if it has been told of something else
+			w.mark(f, time.Now())
+		}
+	}
+	w.wakeWaiting()
+	log.FromContext(ctx).V(1).Info("the hub's kinds have changed", "kinds", len(w.catalogue.preferred), "unanswered", len(w.catalogue.failed))
+}
+
+// replaceStores stops watching kinds that are no longer served, and goes over to another version of those whose preferred version has
+// changed. w.mu is held.
+func (w *Watcher) replaceStores() {
+	for key, s := range w.stores {
+		kind, served := w.catalogue.preferred[key]
+		if served && kind == s.kind {
+			continue
+		}
+		s.stop()
+		delete(w.stores, key)
+	}
+}
+
+// affected says whether f names a kind that is served otherwise than before, or follows contents and the kinds of contents have become
+// fewer. More kinds are no news by themselves: their objects are. w.mu is held.
+func (w *Watcher) affected(f *follower, old *catalogue) bool {
+	if old == nil {
+		return false // it waits
+	}
+	for _, term := range f.terms {
+		gvk := schema.GroupVersionKind{Group: term.Group, Version: term.Version, Kind: term.Kind}
+		if old.kinds[gvk] != w.catalogue.kinds[gvk] {
+			return true
+		}
+	}
+	for _, interest := range f.interests {
+		if interest.Contents {
+			return slices.ContainsFunc(old.contents, func(k selection.Kind) bool { return w.catalogue.preferred[k.GroupKind()] != k }) ||
+				!slices.Equal(old.failed, w.catalogue.failed)
+		}
+	}
+	return false
+}
