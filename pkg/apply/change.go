@@ -1,0 +1,305 @@
+package apply
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
+	"k8s.io/apimachinery/pkg/util/mergepatch"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/csaupgrade"
+
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// legacyManager is the name under which API servers keep fields that were set before they tracked owners.
+const legacyManager = "before-first-apply"
+
+// change is the difference between a manifest and the live object, and how it is to be written.
+type change struct {
+	// content: fields of the manifest itself differ. records: our annotations do. claim: owner references do.
+	content, records bool
+	claim            claim
+	// apply, if set, is the object for server-side apply; else patch and its type are a merge of our own.
+	apply *unstructured.Unstructured
+	patch map[string]any
+	kind  types.PatchType
+}
+
+func (c *change) empty() bool { return !c.content && !c.records && !c.claim.changed() }
+
+func (c *change) action(in Input) (Action, error) {
+	if c.apply != nil {
+		return c.serverSide(in)
+	}
+	body, err := json.Marshal(c.patch)
+	if err != nil {
+		return Action{}, fmt.Errorf("encode patch: %w", err)
+	}
+	return Action{Verb: Patch, Type: c.kind, Body: body}, nil
+}
+
+// changes compares the manifest with the live object.
+func (w *wanted) changes(in Input, c claim) (*change, error) {
+	if w.serverSide(in.Strategy) {
+		return w.serverSideChange(in, c), nil
+	}
+	base := lastApplied(in.Live)
+	patch, kind, err := merge(base, w.object, in.Live)
+	if err != nil {
+		return nil, err
+	}
+	sameBase := base != nil && reflect.DeepEqual(base.Object, w.object.Object)
+	out := &change{claim: c, patch: patch, kind: kind, content: len(patch) > 0}
+	out.records = !sameBase || in.Live.GetAnnotations()[contract.AnnotationSpecHash] != w.hash
+	if out.content && sameBase && held(w.object, in.Live) {
+		out.content, out.patch = false, map[string]any{}
+	}
+	if out.empty() {
+		return out, nil
+	}
+	// Ours go along with every patch, so that what is on the object always describes the manifest that made it so.
+	setNested(out.patch, w.hash, "metadata", "annotations", contract.AnnotationSpecHash)
+	setNested(out.patch, w.record, "metadata", "annotations", contract.AnnotationLastApplied)
+	return out, out.setOwners(in.Live)
+}
+
+func (w *wanted) serverSideChange(in Input, c claim) *change {
+	object := w.object.DeepCopy()
+	annotations := object.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[contract.AnnotationSpecHash] = w.hash
+	if in.Live.GetAnnotations()[contract.AnnotationLastApplied] != "" {
+		// Left from client-side apply, it would be the base of a wrong merge if the strategy ever goes back.
+		annotations[contract.AnnotationLastApplied] = ""
+	}
+	object.SetAnnotations(annotations)
+	setOwner(object, in.Owner)
+	out := &change{claim: c, apply: object}
+	out.records = in.Live.GetAnnotations()[contract.AnnotationSpecHash] != w.hash || annotations[contract.AnnotationLastApplied] != in.Live.GetAnnotations()[contract.AnnotationLastApplied]
+	out.content = !held(w.object, in.Live) || dropsMetadata(object, in.Live)
+	return out
+}
+
+// serverSide makes the calls of a server-side apply. Dropping an owner reference is not ours to apply, because another manager set
+// it; it rides along as a JSON patch beforehand.
+func (c *change) serverSide(in Input) (Action, error) {
+	body, err := json.Marshal(c.apply.Object)
+	if err != nil {
+		return Action{}, fmt.Errorf("encode object to apply: %w", err)
+	}
+	out := Action{Verb: Patch, Type: types.ApplyPatchType, Body: body, Force: forced(in)}
+	var before []map[string]any
+	if !out.Force && updatedByUs(in.Live) {
+		patch, err := csaupgrade.UpgradeManagedFieldsPatch(in.Live, sets.New(contract.ManagerMember), contract.ManagerMember)
+		if err != nil {
+			return Action{}, fmt.Errorf("move field ownership to server-side apply: %w", err)
+		}
+		if err := json.Unmarshal(patch, &before); patch != nil && err != nil {
+			return Action{}, fmt.Errorf("move field ownership to server-side apply: %w", err)
+		}
+	}
+	if len(c.claim.dropped) > 0 {
+		if len(before) == 0 {
+			before = append(before, map[string]any{"op": "replace", "path": "/metadata/resourceVersion", "value": in.Live.GetResourceVersion()})
+		}
+		before = append(before, map[string]any{"op": "replace", "path": "/metadata/ownerReferences", "value": c.claim.owners})
+	}
+	if len(before) > 0 {
+		if out.Migrate, err = json.Marshal(before); err != nil {
+			return Action{}, fmt.Errorf("encode patch: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// forced says whether server-side apply may overrule other managers: if the user said so, or if there are none.
+// Writers of subresources do not count: a manifest carries no status.
+func forced(in Input) bool {
+	if cfg := in.Strategy.ServerSideApplyConfig; cfg != nil && cfg.ForceConflicts {
+		return true
+	}
+	for _, entry := range in.Live.GetManagedFields() {
+		if entry.Subresource == "" && entry.Manager != contract.ManagerMember && entry.Manager != legacyManager {
+			return false
+		}
+	}
+	return true
+}
+
+func updatedByUs(live *unstructured.Unstructured) bool {
+	for _, entry := range live.GetManagedFields() {
+		if entry.Subresource == "" && entry.Manager == contract.ManagerMember && entry.Operation == metav1.ManagedFieldsOperationUpdate {
+			return true
+		}
+	}
+	return false
+}
+
+// setOwners adds the owner references to a merge patch of our own. A strategic merge addresses one reference; a JSON merge replaces
+// the list, so it holds only for the object as it was read: a co-owner that came in the meantime must not be lost.
+func (c *change) setOwners(live *unstructured.Unstructured) error {
+	if !c.claim.changed() {
+		return nil
+	}
+	var refs []any
+	add := func(ref metav1.OwnerReference) error {
+		m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&ref)
+		refs = append(refs, m)
+		return err
+	}
+	if c.kind != types.StrategicMergePatchType {
+		for _, ref := range c.claim.owners {
+			if err := add(ref); err != nil {
+				return fmt.Errorf("encode owner reference: %w", err)
+			}
+		}
+		setNested(c.patch, refs, "metadata", "ownerReferences")
+		setNested(c.patch, live.GetResourceVersion(), "metadata", "resourceVersion")
+		return nil
+	}
+	if c.claim.takeOver {
+		if err := add(c.claim.owners[len(c.claim.owners)-1]); err != nil {
+			return fmt.Errorf("encode owner reference: %w", err)
+		}
+	}
+	for _, ref := range c.claim.dropped {
+		refs = append(refs, map[string]any{"$patch": "delete", "uid": string(ref.UID)})
+	}
+	setNested(c.patch, refs, "metadata", "ownerReferences")
+	return nil
+}
+
+// lastApplied is the manifest that made live what it is, as far as its annotation tells; nil if it does not. An agent of another make
+// may have left owner references in it.
+func lastApplied(live *unstructured.Unstructured) *unstructured.Unstructured {
+	text := live.GetAnnotations()[contract.AnnotationLastApplied]
+	if text == "" {
+		return nil
+	}
+	out := &unstructured.Unstructured{}
+	if err := utiljson.Unmarshal([]byte(text), &out.Object); err != nil || out.Object == nil {
+		return nil // spoiled by hand: without a base nothing is deleted, which is the safe side
+	}
+	out = Sanitise(out)
+	foldStringData(out)
+	return out
+}
+
+// errMerge hides the cause, whose text quotes values.
+var errMerge = errors.New("the manifest and the object on the member cluster cannot be merged")
+
+// merge is the three-way merge as a patch: what want sets differently from live, and what base had that want has not. Types that
+// client-go knows merge lists by their keys. Owner references and our annotations stay out.
+func merge(base, want, live *unstructured.Unstructured) (map[string]any, types.PatchType, error) {
+	original := []byte("{}")
+	if base != nil {
+		var err error
+		if original, err = mergeInput(base); err != nil {
+			return nil, "", err
+		}
+	}
+	modified, err := mergeInput(want)
+	if err != nil {
+		return nil, "", err
+	}
+	current, err := mergeInput(Sanitise(live))
+	if err != nil {
+		return nil, "", err
+	}
+	var body []byte
+	kind := types.MergePatchType
+	if typed, unknown := scheme.Scheme.New(want.GroupVersionKind()); unknown == nil {
+		kind = types.StrategicMergePatchType
+		var schema strategicpatch.PatchMetaFromStruct
+		if schema, err = strategicpatch.NewPatchMetaFromStruct(typed); err == nil {
+			body, err = strategicpatch.CreateThreeWayMergePatch(original, modified, current, schema, true)
+		}
+	} else {
+		body, err = jsonmergepatch.CreateThreeWayJSONMergePatch(original, modified, current,
+			mergepatch.RequireKeyUnchanged("apiVersion"), mergepatch.RequireKeyUnchanged("kind"), mergepatch.RequireMetadataKeyUnchanged("name"))
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%w (%T)", errMerge, err)
+	}
+	patch := map[string]any{}
+	if err := utiljson.Unmarshal(body, &patch); err != nil {
+		return nil, "", errMerge
+	}
+	if patch == nil {
+		patch = map[string]any{}
+	}
+	return patch, kind, nil
+}
+
+// mergeInput is obj as JSON without nulls: in a manifest they mean the same as leaving the field out, in a patch they delete.
+// A pointed apiVersion of live and manifest is the same, as live was read in the manifest's version.
+func mergeInput(obj *unstructured.Unstructured) ([]byte, error) {
+	data, err := json.Marshal(withoutNulls(obj.Object))
+	if err != nil {
+		return nil, errMerge
+	}
+	return data, nil
+}
+
+func withoutNulls(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, item := range v {
+			if item != nil {
+				out[key] = withoutNulls(item)
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			out[i] = withoutNulls(item)
+		}
+		return out
+	}
+	return value
+}
+
+func setNested(in map[string]any, value any, path ...string) {
+	for _, field := range path[:len(path)-1] {
+		next, ok := in[field].(map[string]any)
+		if !ok {
+			next = map[string]any{}
+			in[field] = next
+		}
+		in = next
+	}
+	in[path[len(path)-1]] = value
+}
+
+// dropsMetadata says whether labels, annotations or finalizers that we applied server-side are no longer wanted.
+// The hash does not tell: it leaves the machinery's labels out.
+func dropsMetadata(want, live *unstructured.Unstructured) bool {
+	metadata, _ := ownedBy(live, applied)["f:metadata"].(map[string]any)
+	for field, have := range map[string]map[string]string{"f:labels": want.GetLabels(), "f:annotations": want.GetAnnotations()} {
+		fields, _ := metadata[field].(map[string]any)
+		for key := range maps.Keys(fields) {
+			if name, isField := strings.CutPrefix(key, "f:"); isField {
+				if _, ok := have[name]; !ok {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,162 @@
+package apply
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// mostAnnotations is how many bytes of annotation keys and values the API server accepts on one object.
+const mostAnnotations = 256 * 1024
+
+// serverMetadata are the fields of metadata that belong to one cluster's copy of an object.
+var serverMetadata = []string{
+	"ownerReferences", "managedFields", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation",
+	"resourceVersion", "selfLink", "uid",
+}
+
+// identityMetadata are the further fields of metadata that a comparison of content leaves out.
+var identityMetadata = []string{"name", "namespace", "generateName", "finalizers"}
+
+// bookkeeping are annotations that describe one cluster's copy of an object, not the object.
+var bookkeeping = []string{
+	contract.AnnotationSpecHash, contract.AnnotationLastApplied, contract.AnnotationKubectlLastApplied, contract.AnnotationDeploymentRevision,
+}
+
+// Sanitise returns a copy of a manifest without what only makes sense on the cluster it came from. Finalizers, labels and other
+// annotations stay.
+func Sanitise(manifest *unstructured.Unstructured) *unstructured.Unstructured {
+	out := manifest.DeepCopy()
+	delete(out.Object, "status")
+	for _, field := range serverMetadata {
+		unstructured.RemoveNestedField(out.Object, "metadata", field)
+	}
+	for _, key := range bookkeeping {
+		unstructured.RemoveNestedField(out.Object, "metadata", "annotations", key)
+	}
+	return out
+}
+
+// SpecHash is the hash of what a manifest says, as the annotation of that name holds it. Its input is fixed by the contract, down to
+// the empty lists that stand for what was taken out of metadata.
+func SpecHash(manifest *unstructured.Unstructured) (string, error) {
+	content := manifest.DeepCopy().Object
+	delete(content, "status")
+	metadata, _, _ := unstructured.NestedMap(content, "metadata")
+	if metadata == nil {
+		metadata = map[string]any{}
+	}
+	for _, field := range append(serverMetadata, identityMetadata...) {
+		delete(metadata, field)
+	}
+	for _, field := range []string{"annotations", "labels"} {
+		kept := map[string]any{}
+		values, _ := metadata[field].(map[string]any)
+		for key, value := range values {
+			if !reserved(key) {
+				kept[key] = value
+			}
+		}
+		metadata[field] = kept
+	}
+	for _, field := range []string{"finalizers", "managedFields", "ownerReferences"} {
+		metadata[field] = []any{}
+	}
+	content["metadata"] = metadata
+	unstructured.RemoveNestedField(content, "spec", "template", "metadata", "creationTimestamp")
+	unstructured.RemoveNestedField(content, "spec", "jobTemplate", "spec", "template", "metadata", "creationTimestamp")
+	return contract.Hash(content)
+}
+
+// reserved says whether a label or annotation belongs to the machinery of some cluster.
+func reserved(key string) bool {
+	return strings.Contains(key, "kubernetes.io/") || strings.Contains(key, "k8s.io/") || strings.Contains(key, contract.Prefix)
+}
+
+// wanted is a manifest made ready for a member: sanitised, hashed, and as the text that will be the base of the next merge.
+type wanted struct {
+	object *unstructured.Unstructured
+	hash   string
+	// record is the last-applied annotation; empty if it would not fit beside the manifest's own annotations.
+	record   string
+	tooLarge bool
+}
+
+func prepare(manifest *unstructured.Unstructured) (*wanted, error) {
+	object := Sanitise(manifest)
+	hash, err := SpecHash(object)
+	if err != nil {
+		return nil, err
+	}
+	foldStringData(object)
+	text, err := json.Marshal(object.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	size := len(contract.AnnotationSpecHash) + len(hash) + len(contract.AnnotationLastApplied) + len(text)
+	for key, value := range object.GetAnnotations() {
+		size += len(key) + len(value)
+	}
+	w := &wanted{object: object, hash: hash, record: string(text)}
+	if size > mostAnnotations {
+		w.record, w.tooLarge = "", true
+	}
+	return w, nil
+}
+
+// foldStringData moves a Secret's stringData to data, as the API server does on writing: it never shows up on a live object, and a
+// merge must not find it missing for ever.
+func foldStringData(obj *unstructured.Unstructured) {
+	if obj.GetKind() != "Secret" || obj.GetAPIVersion() != "v1" {
+		return
+	}
+	plain, _, err := unstructured.NestedStringMap(obj.Object, "stringData")
+	if err != nil || plain == nil {
+		return
+	}
+	data, _, err := unstructured.NestedMap(obj.Object, "data")
+	if err != nil {
+		return // the API server will say what is wrong with it
+	}
+	if data == nil {
+		data = make(map[string]any, len(plain))
+	}
+	for key, value := range plain {
+		data[key] = base64.StdEncoding.EncodeToString([]byte(value))
+	}
+	obj.Object["data"] = data
+	delete(obj.Object, "stringData")
+}
+
+// serverSide says whether the object is updated by server-side apply: because the strategy says so, or because the base of a merge
+// of our own would not fit.
+func (w *wanted) serverSide(s v1beta1.ApplyStrategy) bool {
+	return w.tooLarge || s.Type == v1beta1.ApplyStrategyTypeServerSideApply
+}
+
+// first is the object to create.
+func (w *wanted) first(owner Owner, s v1beta1.ApplyStrategy) *unstructured.Unstructured {
+	out := w.object.DeepCopy()
+	annotations := out.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[contract.AnnotationSpecHash] = w.hash
+	if s.Type == v1beta1.ApplyStrategyTypeClientSideApply {
+		annotations[contract.AnnotationLastApplied] = w.record
+	}
+	out.SetAnnotations(annotations)
+	setOwner(out, owner)
+	return out
+}
+
+func setOwner(obj *unstructured.Unstructured, owner Owner) {
+	refs := obj.GetOwnerReferences()
+	obj.SetOwnerReferences(append(refs, owner.Reference()))
+}

@@ -1,0 +1,120 @@
+package apply
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// Key names an object regardless of the version it is read or written in: the same object under two versions is one object.
+type Key struct {
+	Group, Kind, Namespace, Name string
+}
+
+func (k Key) String() string {
+	if k.Namespace == "" {
+		return k.Kind + " " + k.Name
+	}
+	return k.Kind + " " + k.Namespace + "/" + k.Name
+}
+
+// KeyOf is the key of the object an identifier names.
+func KeyOf(id v1beta1.WorkResourceIdentifier) Key {
+	return Key{Group: id.Group, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name}
+}
+
+// Manifest is one entry of a Work, as far as it can be understood without asking the member cluster.
+type Manifest struct {
+	// Identifier holds the ordinal, and the rest if it could be read. The plural resource is not known here.
+	Identifier v1beta1.WorkResourceIdentifier
+	// Raw is the manifest as the Work holds it.
+	Raw []byte
+	// Problem, if its reason is set, says why the manifest cannot be applied on any cluster.
+	Problem Verdict
+}
+
+// Key names the object of the manifest.
+func (m Manifest) Key() Key { return KeyOf(m.Identifier) }
+
+// GroupVersionKind is that of the manifest.
+func (m Manifest) GroupVersionKind() schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: m.Identifier.Group, Version: m.Identifier.Version, Kind: m.Identifier.Kind}
+}
+
+// Opaque says that nobody can tell which object the manifest means. It may be any object of the ledger, so nothing is left over
+// while such a manifest is in the Work.
+func (m Manifest) Opaque() bool { return m.Problem.Reason == v1beta1.ReasonManifestDecodingErred }
+
+// Object decodes the manifest in full. Its errors quote nothing of the content.
+func (m Manifest) Object() (*unstructured.Unstructured, error) {
+	obj := &unstructured.Unstructured{}
+	if err := utiljson.Unmarshal(m.Raw, &obj.Object); err != nil {
+		return nil, errors.New("decode manifest: it is not a JSON object")
+	}
+	return obj, nil
+}
+
+// Decode reads what each manifest says it is. A manifest that cannot be read is a problem of its own and of no other.
+func Decode(list []v1beta1.Manifest) []Manifest {
+	out := make([]Manifest, len(list))
+	first := make(map[Key]int, len(list))
+	for i := range list {
+		m := decode(i, list[i].Raw)
+		if m.Problem.Reason == "" {
+			if at, seen := first[m.Key()]; seen {
+				m.Problem = Verdict{v1beta1.ReasonManifestDuplicated,
+					fmt.Sprintf("Manifest %d of this Work is the same object; remove one of the two", at)}
+			} else {
+				first[m.Key()] = i
+			}
+		}
+		out[i] = m
+	}
+	return out
+}
+
+// head is the part of an object that says which one it is.
+type head struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Name         string `json:"name"`
+		GenerateName string `json:"generateName"`
+		Namespace    string `json:"namespace"`
+	} `json:"metadata"`
+}
+
+func decode(ordinal int, raw []byte) Manifest {
+	m := Manifest{Identifier: v1beta1.WorkResourceIdentifier{Ordinal: ordinal}, Raw: raw}
+	opaque := func(why string) Manifest {
+		m.Problem = Verdict{v1beta1.ReasonManifestDecodingErred, "The manifest cannot be decoded: " + why}
+		return m
+	}
+	var h head
+	if err := json.Unmarshal(raw, &h); err != nil {
+		return opaque("it is not the JSON of a Kubernetes object") // the error would quote the content, which may be a Secret's
+	}
+	gv, err := schema.ParseGroupVersion(h.APIVersion)
+	switch {
+	case err != nil || gv.Version == "":
+		return opaque("it has no valid apiVersion")
+	case h.Kind == "":
+		return opaque("it has no kind")
+	}
+	m.Identifier.Group, m.Identifier.Version, m.Identifier.Kind = gv.Group, gv.Version, h.Kind
+	m.Identifier.Namespace, m.Identifier.Name = h.Metadata.Namespace, h.Metadata.Name
+	switch {
+	case h.Metadata.Name != "":
+	case h.Metadata.GenerateName != "":
+		m.Problem = Verdict{v1beta1.ReasonManifestFoundGenerateName, "The manifest has generateName and no name; give it a name"}
+	default:
+		return opaque("it has no name")
+	}
+	return m
+}
