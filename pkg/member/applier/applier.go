@@ -1,0 +1,290 @@
+// Package applier is the agent that applies Works on a member cluster and reports what became of them.
+//
+// Works in the member's namespace on the hub come in; objects on the member, an AppliedWork for each Work, and the Works' statuses go
+// out. The AppliedWork is the ledger: it records what was applied before and after it is, it owns every applied object, and deleting
+// it removes them. What the agent remembers besides (which version of an object it saw last) only saves work; it can be lost.
+//
+// Nothing is polled. An object that was applied, or that stands in the way of applying, is watched for as long as its Work is here;
+// so are namespaces and kinds that are waited for. Only what failed is tried again after a growing pause.
+package applier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+)
+
+// Defaults of the settings.
+const (
+	defaultWorkers      = 20
+	defaultParallel     = 8
+	defaultDeletionWait = 5 * time.Minute
+)
+
+// Applier applies the Works of one member. Set the exported fields before SetupWithManager; what is left zero gets its default there.
+type Applier struct {
+	// Namespace is the member's namespace on the hub.
+	Namespace string
+	// Workers is how many Works are looked at at once, Parallel how many manifests of one Work.
+	Workers, Parallel int
+	// DeletionWait is how long the removal of a Work's objects may take before co-owned objects stop blocking it.
+	DeletionWait time.Duration
+	// Now is the clock.
+	Now func() time.Time
+
+	// HubClient reads Works from a cache of Namespace alone and sees its own writes there.
+	HubClient client.Client
+	// MemberClient reads AppliedWorks from a cache and sees its own writes there; MemberReader asks the API server.
+	MemberClient client.Client
+	MemberReader client.Reader
+	// Dynamic, Metadata and Mapper are for the applied objects, of any kind.
+	Dynamic  dynamic.Interface
+	Metadata metadata.Interface
+	Mapper   meta.RESTMapper
+
+	// gate is held for reading by every pass and for writing while joining or leaving, so that no pass outlives a leave.
+	gate   sync.RWMutex
+	joined bool
+	// parked are Works that came while not joined.
+	parkedLock sync.Mutex
+	parked     sets.Set[string]
+
+	queue   priorityqueue.PriorityQueue[reconcile.Request]
+	memory  *memory
+	watches *watches
+}
+
+// SetupWithManager registers the agent with the manager of the hub. member is a manager of the member cluster, or a cluster in the
+// sense of controller-runtime; whoever runs it must run it beside the hub's.
+func (a *Applier) SetupWithManager(hub ctrl.Manager, member cluster.Cluster) error {
+	if a.Namespace == "" {
+		return errors.New("set up work applier: no namespace on the hub")
+	}
+	if err := a.complete(hub, member); err != nil {
+		return fmt.Errorf("set up work applier: %w", err)
+	}
+	err := builder.ControllerManagedBy(hub).
+		Named("work-applier").
+		Watches(&v1beta1.Work{}, workEvents{}).
+		WatchesRawSource(source.Kind[client.Object](member.GetCache(), &v1beta1.AppliedWork{}, ledgerEvents(a.Namespace))).
+		WatchesRawSource(source.Func(a.start)).
+		WithOptions(loop.Options(a.Workers)).
+		Complete(loop.Settle(a))
+	if err != nil {
+		return fmt.Errorf("set up work applier: %w", err)
+	}
+	return nil
+}
+
+func (a *Applier) complete(hub ctrl.Manager, member cluster.Cluster) error {
+	if a.Workers <= 0 {
+		a.Workers = defaultWorkers
+	}
+	if a.Parallel <= 0 {
+		a.Parallel = defaultParallel
+	}
+	if a.DeletionWait <= 0 {
+		a.DeletionWait = defaultDeletionWait
+	}
+	if a.Now == nil {
+		a.Now = time.Now
+	}
+	if a.HubClient == nil {
+		a.HubClient = hub.GetClient()
+	}
+	if a.MemberClient == nil {
+		a.MemberClient = member.GetClient()
+	}
+	if a.MemberReader == nil {
+		a.MemberReader = member.GetAPIReader()
+	}
+	if a.Mapper == nil {
+		a.Mapper = member.GetRESTMapper()
+	}
+	var err error
+	if a.Dynamic == nil {
+		if a.Dynamic, err = dynamic.NewForConfigAndClient(member.GetConfig(), member.GetHTTPClient()); err != nil {
+			return fmt.Errorf("make dynamic client: %w", err)
+		}
+	}
+	if a.Metadata == nil {
+		if a.Metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(member.GetConfig()), member.GetHTTPClient()); err != nil {
+			return fmt.Errorf("make metadata client: %w", err)
+		}
+	}
+	a.parked = sets.New[string]()
+	a.memory = newMemory()
+	a.watches = newWatches(a.Metadata, a.seen, a.listed)
+	return nil
+}
+
+// start is called when the controller starts; from then on there is a queue, and a context for the watches.
+func (a *Applier) start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	q, ok := queue.(priorityqueue.PriorityQueue[reconcile.Request])
+	if !ok {
+		return fmt.Errorf("start work applier: queue %T has no priorities", queue)
+	}
+	a.gate.Lock()
+	defer a.gate.Unlock()
+	a.queue = q
+	a.watches.start(ctx)
+	return nil
+}
+
+// Priorities. What was decided just now goes before what is only looked at again.
+const (
+	priorityIntent  = 0
+	priorityRecheck = -10
+	priorityRestart = handler.LowPriority
+)
+
+// wake queues Works by name.
+func (a *Applier) wake(priority int, names ...string) {
+	if a.queue == nil {
+		return
+	}
+	for _, name := range names {
+		req := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: a.Namespace, Name: name}}
+		a.queue.AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, req)
+	}
+}
+
+// Join lets the agent touch Works, and wakes those that came before. Calling it again does nothing.
+func (a *Applier) Join() {
+	a.gate.Lock()
+	defer a.gate.Unlock()
+	if a.joined {
+		return
+	}
+	a.joined = true
+	a.parkedLock.Lock()
+	defer a.parkedLock.Unlock()
+	a.wake(priorityIntent, sets.List(a.parked)...)
+	a.parked = sets.New[string]()
+}
+
+// Leave stops the agent from touching Works and lets go of them: when it returns nil, no Work carries our finalizer and none is being
+// worked on. What was applied stays on the member, with its ledger, and is taken up again by a later Join.
+func (a *Applier) Leave(ctx context.Context) error {
+	a.gate.Lock()
+	a.joined = false
+	a.memory.clear()
+	a.watches.stopAll()
+	a.gate.Unlock()
+
+	var works v1beta1.WorkList
+	if err := a.HubClient.List(ctx, &works, client.InNamespace(a.Namespace)); err != nil {
+		return fmt.Errorf("leave: list works: %w", err)
+	}
+	held := slices.DeleteFunc(works.Items, func(w v1beta1.Work) bool {
+		if w.DeletionTimestamp.IsZero() {
+			a.park(w.Name)
+		}
+		return !controllerutil.ContainsFinalizer(&w, contract.FinalizerWork)
+	})
+	err := loop.Each(ctx, a.Parallel, held, func(ctx context.Context, w v1beta1.Work) error {
+		return a.setFinalizer(ctx, &w, false)
+	})
+	if err != nil {
+		return fmt.Errorf("leave: %w", err)
+	}
+	return nil
+}
+
+func (a *Applier) park(name string) {
+	a.parkedLock.Lock()
+	defer a.parkedLock.Unlock()
+	a.parked.Insert(name)
+}
+
+// Reconcile looks at one Work.
+func (a *Applier) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	a.gate.RLock()
+	defer a.gate.RUnlock()
+	if !a.joined {
+		a.park(req.Name)
+		return reconcile.Result{}, nil
+	}
+	work := &v1beta1.Work{}
+	if err := a.HubClient.Get(ctx, req.NamespacedName, work); err != nil {
+		if apierrors.IsNotFound(err) {
+			// Without an order to remove them, the objects stay: a Work can vanish because a hub was restored.
+			a.forget(req.Name)
+			return reconcile.Result{}, nil
+		}
+		return reconcile.Result{}, fmt.Errorf("get work %s: %w", req, err)
+	}
+	if !work.DeletionTimestamp.IsZero() {
+		return a.remove(ctx, work)
+	}
+	if !controllerutil.ContainsFinalizer(work, contract.FinalizerWork) {
+		if err := a.setFinalizer(ctx, work, true); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	return a.sync(ctx, work)
+}
+
+func (a *Applier) forget(work string) {
+	a.watches.release(work)
+	a.memory.forget(work)
+}
+
+// setFinalizer adds or removes our finalizer in one patch that fails if the Work has changed since it was read.
+func (a *Applier) setFinalizer(ctx context.Context, work *v1beta1.Work, present bool) error {
+	after := work.DeepCopy()
+	if present {
+		controllerutil.AddFinalizer(after, contract.FinalizerWork)
+	} else {
+		controllerutil.RemoveFinalizer(after, contract.FinalizerWork)
+	}
+	body, err := patchBody(map[string]any{
+		"metadata": map[string]any{"finalizers": after.Finalizers, "resourceVersion": work.ResourceVersion},
+	})
+	if err != nil {
+		return err
+	}
+	target := &v1beta1.Work{}
+	target.Namespace, target.Name = work.Namespace, work.Name
+	err = a.HubClient.Patch(ctx, target, client.RawPatch(types.MergePatchType, body))
+	if err = client.IgnoreNotFound(err); err != nil {
+		return fmt.Errorf("set finalizers of work %s: %w", work.Name, err)
+	}
+	return nil
+}
+
+// seen takes an event on the member for a Work that is interested in the place.
+func (a *Applier) seen(work string, p place, e occurrence) {
+	if a.memory.note(work, p, e) {
+		a.wake(priorityRecheck, work)
+	}
+}
+
+// listed takes the news that, at resourceVersion, there is nothing in a place.
+func (a *Applier) listed(work string, p place, resourceVersion string) {
+	a.seen(work, p, occurrence{resourceVersion: resourceVersion, gone: true})
+}

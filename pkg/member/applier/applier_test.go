@@ -1,0 +1,535 @@
+package applier
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+func namespaceText(name string) string {
+	return "{apiVersion: v1, kind: Namespace, metadata: {name: " + name + "}}"
+}
+
+func configMap(namespace, name, value string) string {
+	return fmt.Sprintf("{apiVersion: v1, kind: ConfigMap, metadata: {namespace: %s, name: %s}, data: {key: %s}}", namespace, name, value)
+}
+
+const (
+	yes = metav1.ConditionTrue
+	no  = metav1.ConditionFalse
+)
+
+func TestWorkload(t *testing.T) {
+	w := newWorld(t)
+	const ns = "workload"
+	labels := "{app: web}"
+	w.work("workload", nil,
+		// Not in the order in which they can be applied.
+		`{apiVersion: apps/v1, kind: StatefulSet, metadata: {namespace: workload, name: db}, spec: {serviceName: web, replicas: 2, selector: {matchLabels: `+labels+`},
+		  template: {metadata: {labels: `+labels+`, creationTimestamp: null}, spec: {terminationGracePeriodSeconds: 0, containers: [{name: c, image: web:1, resources: {requests: {cpu: 100m, memory: 1024Mi}}}]}},
+		  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]}}`,
+		`{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: workload, name: web}, spec: {replicas: 2, selector: {matchLabels: `+labels+`},
+		  template: {metadata: {labels: `+labels+`}, spec: {terminationGracePeriodSeconds: 0, containers: [{name: c, image: web:1, resources: {requests: {cpu: 1000m}}, ports: [{containerPort: 80}]}]}}}}`,
+		`{apiVersion: v1, kind: Service, metadata: {namespace: workload, name: web}, spec: {selector: `+labels+`, ports: [{port: 80}]}}`,
+		`{apiVersion: v1, kind: Secret, metadata: {namespace: workload, name: s}, stringData: {password: hunter2}}`,
+		configMap(ns, "cm", "a"),
+		namespaceText(ns),
+		`{apiVersion: apps/v1, kind: DaemonSet, metadata: {namespace: workload, name: each}, spec: {selector: {matchLabels: {app: each}},
+		  template: {metadata: {labels: {app: each}}, spec: {terminationGracePeriodSeconds: 0, containers: [{name: c, image: each:1}]}}}}`,
+	)
+	work := w.settled("workload", yes, yes)
+	if got := len(work.Status.ManifestConditions); got != 7 {
+		t.Fatalf("%d manifest conditions; want 7", got)
+	}
+	owner := w.ledger("workload")
+	refs := w.mustObject("apps/v1 Deployment workload/web").GetOwnerReferences()
+	if len(refs) != 1 || refs[0].UID != owner.UID || refs[0].BlockOwnerDeletion == nil || !*refs[0].BlockOwnerDeletion || refs[0].Controller != nil {
+		t.Fatalf("owner references %+v; want the AppliedWork's alone", refs)
+	}
+	w.writes.take()
+	w.restart()
+	w.quiet(2 * time.Second)
+	if got := w.writes.take(); len(got) > 0 {
+		t.Errorf("a restart with nothing changed wrote %q", got)
+	}
+	w.deleteWork("workload")
+	w.workGone("workload")
+	w.gone("v1 Namespace workload")
+}
+
+func (w *world) ledger(name string) *v1beta1.AppliedWork {
+	w.Helper()
+	l := &v1beta1.AppliedWork{}
+	w.must(w.member.Get(w.Context(), types.NamespacedName{Name: name}, l))
+	return l
+}
+
+// quiet waits until every Work was looked at and then for d without a write.
+func (w *world) quiet(d time.Duration) {
+	w.Helper()
+	last := time.Now()
+	seen := 0
+	for deadline := time.Now().Add(patience); time.Since(last) < d && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if n := w.writes.count(); n != seen {
+			seen, last = n, time.Now()
+		}
+	}
+}
+
+func TestWriteBudget(t *testing.T) {
+	w := newWorld(t)
+	const ns = "budget"
+	w.work("budget", nil, namespaceText(ns), configMap(ns, "cm", "a"))
+	w.settled("budget", yes, yes)
+	w.quiet(time.Second)
+	w.expectWrites("create", map[string]int{
+		"hub PATCH works/budget/status":         1,
+		"member POST appliedworks":              1,
+		"member PUT appliedworks/budget/status": 1,
+		"member POST namespaces":                1,
+		"member POST configmaps":                1,
+	})
+	w.edit("budget", namespaceText(ns), configMap(ns, "cm", "b"))
+	w.settled("budget", yes, yes)
+	w.value("v1 ConfigMap budget/cm", "b", "data", "key")
+	w.quiet(time.Second)
+	w.expectWrites("edit", map[string]int{"hub PATCH works/budget/status": 1, "member PATCH configmaps/cm": 1})
+	w.deleteWork("budget")
+	w.workGone("budget")
+	w.gone("v1 ConfigMap budget/cm")
+	w.expectWrites("delete", map[string]int{"member DELETE appliedworks/budget": 1, "hub PATCH works/budget": 1})
+}
+
+func (w *world) expectWrites(step string, want map[string]int) {
+	w.Helper()
+	got := map[string]int{}
+	for _, line := range w.writes.take() {
+		words := strings.Fields(line)
+		parts := strings.Split(strings.Trim(words[2], "/"), "/")
+		for i, part := range parts {
+			if part == "namespaces" && i+2 < len(parts) {
+				parts = append(parts[:i:i], parts[i+2:]...)
+				break
+			}
+		}
+		for i, part := range parts {
+			if strings.HasPrefix(part, "v1") {
+				parts = parts[i+1:]
+				break
+			}
+		}
+		got[words[0]+" "+words[1]+" "+strings.Join(parts, "/")]++
+	}
+	if !maps.Equal(got, want) {
+		w.Errorf("%s: writes %v; want %v", step, got, want)
+	}
+}
+
+const widgets = `{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: %[1]ss.example.test}, spec: {group: example.test,
+  names: {kind: %[2]s, plural: %[1]ss, singular: %[1]s, listKind: %[2]sList}, scope: Namespaced,
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}`
+
+func TestKindAndObjectInOneWork(t *testing.T) {
+	w := newWorld(t)
+	began := time.Now()
+	w.work("onework", nil,
+		`{apiVersion: example.test/v1, kind: Widget, metadata: {namespace: onework, name: w}, spec: {size: 1}}`,
+		fmt.Sprintf(widgets, "widget", "Widget"), namespaceText("onework"))
+	work := w.settled("onework", yes, yes)
+	if c := meta.FindStatusCondition(work.Status.Conditions, v1beta1.ConditionAvailable); c.Reason != v1beta1.ReasonWorkNotTrackable {
+		t.Errorf("reason %s; want %s", c.Reason, v1beta1.ReasonWorkNotTrackable)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+	// A co-owner on a custom resource survives our patch.
+	holder := w.onMember(configMap("default", "holder", "x"))
+	w.change("example.test/v1 Widget onework/w", func(o *unstructured.Unstructured) {
+		o.SetOwnerReferences(append(o.GetOwnerReferences(), metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "holder", UID: holder.GetUID()}))
+	})
+	w.settled("onework", no, "")
+	work = w.readWork("onework")
+	work.Spec.ApplyStrategy = &v1beta1.ApplyStrategy{AllowCoOwnership: true}
+	work.Spec.Workload.Manifests = w.manifests([]string{`{apiVersion: example.test/v1, kind: Widget, metadata: {namespace: onework, name: w}, spec: {size: 2}}`,
+		fmt.Sprintf(widgets, "widget", "Widget"), namespaceText("onework")})
+	w.must(w.hub.Update(t.Context(), work))
+	w.settled("onework", yes, yes)
+	w.value("example.test/v1 Widget onework/w", "2", "spec", "size")
+	if refs := w.mustObject("example.test/v1 Widget onework/w").GetOwnerReferences(); len(refs) != 2 {
+		t.Errorf("owner references %+v; want both", refs)
+	}
+}
+
+func TestKindFromAnotherWork(t *testing.T) {
+	w := newWorld(t)
+	w.work("needs-kind", nil, `{apiVersion: example.test/v1, kind: Gadget, metadata: {namespace: otherwork, name: g}, spec: {size: 1}}`)
+	work := w.settled("needs-kind", no, "")
+	if c := work.Status.ManifestConditions[0].Conditions[0]; c.Reason != v1beta1.ReasonManifestDecodingErred || work.Status.ManifestConditions[0].Identifier.Kind != "Gadget" {
+		t.Errorf("condition %+v of %+v; want DecodingErred of the Gadget", c, work.Status.ManifestConditions[0].Identifier)
+	}
+	w.work("brings-kind", nil, fmt.Sprintf(widgets, "gadget", "Gadget"))
+	// The kind is there now, the namespace is not.
+	w.eventually("the reason to be the namespace", func() error {
+		c := w.readWork("needs-kind").Status.ManifestConditions[0].Conditions[0]
+		if c.Reason != v1beta1.ReasonManifestApplyFailed {
+			return fmt.Errorf("reason %s: %s", c.Reason, c.Message)
+		}
+		return nil
+	})
+	w.work("brings-namespace", nil, namespaceText("otherwork"))
+	w.settled("needs-kind", yes, yes)
+	w.present("example.test/v1 Gadget otherwork/g")
+}
+
+func TestMemberEditsAreUndone(t *testing.T) {
+	w := newWorld(t)
+	const ns = "undone"
+	w.work("undone", nil, namespaceText(ns), configMap(ns, "cm", "a"))
+	w.settled("undone", yes, yes)
+	w.change("v1 ConfigMap undone/cm", func(o *unstructured.Unstructured) {
+		o.Object["data"] = map[string]any{"key": "edited", "other": "theirs"}
+	})
+	w.value("v1 ConfigMap undone/cm", "a", "data", "key")
+	w.value("v1 ConfigMap undone/cm", "theirs", "data", "other")
+	uid := w.mustObject("v1 ConfigMap undone/cm").GetUID()
+	w.must(w.member.Delete(t.Context(), w.mustObject("v1 ConfigMap undone/cm")))
+	w.eventually("the ConfigMap to be created again", func() error {
+		obj, err := w.object("v1 ConfigMap undone/cm")
+		if err == nil && obj.GetUID() == uid {
+			err = fmt.Errorf("it is the old one")
+		}
+		return err
+	})
+	w.settled("undone", yes, yes)
+	w.eventually("the ledger to name the new object", func() error {
+		l := w.ledger("undone")
+		for _, e := range l.Status.AppliedResources {
+			if e.UID == uid {
+				return fmt.Errorf("ledger %+v", l.Status)
+			}
+		}
+		return nil
+	})
+	// The owner reference goes the same way.
+	w.change("v1 ConfigMap undone/cm", func(o *unstructured.Unstructured) { o.SetOwnerReferences(nil) })
+	w.eventually("the owner reference to be back", func() error {
+		if obj := w.mustObject("v1 ConfigMap undone/cm"); len(obj.GetOwnerReferences()) != 1 {
+			return fmt.Errorf("it is not")
+		}
+		return nil
+	})
+}
+
+func TestManifestRemoved(t *testing.T) {
+	w := newWorld(t)
+	const ns = "removed"
+	w.work("removed", &v1beta1.ApplyStrategy{AllowCoOwnership: true}, namespaceText(ns), configMap(ns, "goes", "a"), configMap(ns, "shared", "a"), configMap(ns, "stays", "a"))
+	w.settled("removed", yes, yes)
+	holder := w.onMember(configMap(ns, "holder", "x"))
+	w.change("v1 ConfigMap removed/shared", func(o *unstructured.Unstructured) {
+		o.SetOwnerReferences(append(o.GetOwnerReferences(), metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "holder", UID: holder.GetUID()}))
+	})
+	w.edit("removed", namespaceText(ns), configMap(ns, "stays", "a"))
+	w.settled("removed", yes, yes)
+	w.gone("v1 ConfigMap removed/goes")
+	w.eventually("our reference to leave the shared object", func() error {
+		if refs := w.mustObject("v1 ConfigMap removed/shared").GetOwnerReferences(); len(refs) != 1 || refs[0].Name != "holder" {
+			return fmt.Errorf("owner references %+v", refs)
+		}
+		return nil
+	})
+	w.present("v1 ConfigMap removed/stays")
+	l := w.ledger("removed")
+	if len(l.Status.AppliedResources) != 2 || l.Annotations[contract.AnnotationIntended] != "" {
+		t.Errorf("ledger %+v, annotations %v; want the two that stay and no intents", l.Status.AppliedResources, l.Annotations)
+	}
+	// An object of that name that is not ours is left alone.
+	w.onMember(configMap(ns, "goes", "theirs"))
+	w.edit("removed", namespaceText(ns), configMap(ns, "stays", "b"))
+	w.settled("removed", yes, yes)
+	w.present("v1 ConfigMap removed/goes")
+}
+
+func TestUnreadableManifestHolds(t *testing.T) {
+	w := newWorld(t)
+	const ns = "holds"
+	w.work("holds", nil, namespaceText(ns), configMap(ns, "a", "one"), configMap(ns, "b", "one"))
+	w.settled("holds", yes, yes)
+	// Nobody can tell which object the last one means.
+	w.edit("holds", namespaceText(ns), configMap(ns, "a", "two"), "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: holds}}")
+	work := w.settled("holds", no, "")
+	if c := work.Status.ManifestConditions[2].Conditions[0]; c.Reason != v1beta1.ReasonManifestDecodingErred {
+		t.Errorf("condition %+v; want DecodingErred", c)
+	}
+	w.value("v1 ConfigMap holds/a", "two", "data", "key")
+	w.quiet(time.Second)
+	w.present("v1 ConfigMap holds/b")
+	w.edit("holds", namespaceText(ns), configMap(ns, "a", "two"))
+	w.gone("v1 ConfigMap holds/b")
+}
+
+func TestAFailedRemovalStopsNothingElse(t *testing.T) {
+	w := newWorld(t)
+	const ns = "guarded"
+	w.work("guarded", nil, namespaceText(ns), configMap(ns, "guarded", "a"), configMap(ns, "goes", "a"))
+	w.settled("guarded", yes, yes)
+	w.onMember(`{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: guard}, spec: {
+	  matchConstraints: {resourceRules: [{apiGroups: [""], apiVersions: [v1], resources: [configmaps], operations: [DELETE], resourceNames: [guarded]}]},
+	  validations: [{expression: "false", message: it is guarded}]}}`)
+	binding := w.onMember(`{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: guard},
+	  spec: {policyName: guard, validationActions: [Deny]}}`)
+	w.eventually("the guard to work", func() error {
+		err := w.member.Delete(t.Context(), w.mustObject("v1 ConfigMap guarded/guarded"), client.DryRunAll)
+		if err == nil {
+			return fmt.Errorf("it lets a deletion pass")
+		}
+		return nil
+	})
+	w.edit("guarded", namespaceText(ns), configMap(ns, "new", "a"))
+	work := w.settled("guarded", no, "")
+	if c := meta.FindStatusCondition(work.Status.Conditions, v1beta1.ConditionApplied); !strings.Contains(c.Message, "ConfigMap guarded/guarded") ||
+		!strings.Contains(c.Message, "it is guarded") {
+		t.Errorf("message %q; want it to name the object and the reason", c.Message)
+	}
+	w.present("v1 ConfigMap guarded/new")
+	w.gone("v1 ConfigMap guarded/goes")
+	w.must(w.member.Delete(t.Context(), binding))
+	w.gone("v1 ConfigMap guarded/guarded")
+	w.settled("guarded", yes, yes)
+}
+
+func TestTakeOver(t *testing.T) {
+	for _, when := range []v1beta1.WhenToTakeOver{v1beta1.WhenToTakeOverAlways, v1beta1.WhenToTakeOverNever, v1beta1.WhenToTakeOverIfNoDiff} {
+		t.Run(string(when), func(t *testing.T) {
+			w := newWorld(t)
+			name := "takeover-" + strings.ToLower(string(when))
+			w.onMember(namespaceText(name))
+			w.onMember(configMap(name, "same", "a"))
+			w.onMember(configMap(name, "differs", "theirs"))
+			w.work(name, &v1beta1.ApplyStrategy{WhenToTakeOver: when}, configMap(name, "same", "a"), configMap(name, "differs", "ours"))
+			if when == v1beta1.WhenToTakeOverAlways {
+				w.settled(name, yes, yes)
+			} else {
+				w.settled(name, no, "")
+			}
+			for object, owned := range map[string]bool{"same": when != v1beta1.WhenToTakeOverNever, "differs": when == v1beta1.WhenToTakeOverAlways} {
+				if got := len(w.mustObject("v1 ConfigMap "+name+"/"+object).GetOwnerReferences()) == 1; got != owned {
+					t.Errorf("%s owned: %v; want %v", object, got, owned)
+				}
+			}
+			want := "theirs"
+			if when == v1beta1.WhenToTakeOverAlways {
+				want = "ours"
+			}
+			w.value("v1 ConfigMap "+name+"/differs", want, "data", "key")
+			w.deleteWork(name)
+			w.workGone(name)
+			if when != v1beta1.WhenToTakeOverAlways {
+				w.present("v1 ConfigMap " + name + "/differs")
+			}
+			if when == v1beta1.WhenToTakeOverNever {
+				w.present("v1 ConfigMap " + name + "/same")
+			}
+		})
+	}
+}
+
+func TestNotTakenOverUntilFree(t *testing.T) {
+	w := newWorld(t)
+	w.onMember(namespaceText("untilfree"))
+	w.onMember(configMap("untilfree", "cm", "theirs"))
+	w.work("untilfree", &v1beta1.ApplyStrategy{WhenToTakeOver: v1beta1.WhenToTakeOverNever}, configMap("untilfree", "cm", "ours"))
+	w.settled("untilfree", no, "")
+	w.must(w.member.Delete(t.Context(), w.mustObject("v1 ConfigMap untilfree/cm")))
+	w.settled("untilfree", yes, yes)
+	w.value("v1 ConfigMap untilfree/cm", "ours", "data", "key")
+}
+
+func TestOneObjectInTwoWorks(t *testing.T) {
+	w := newWorld(t)
+	w.work("first", nil, namespaceText("twoworks"), configMap("twoworks", "cm", "first"))
+	w.settled("first", yes, yes)
+	w.work("second", &v1beta1.ApplyStrategy{AllowCoOwnership: true}, configMap("twoworks", "cm", "second"))
+	w.settled("second", no, "")
+	w.value("v1 ConfigMap twoworks/cm", "first", "data", "key")
+}
+
+func TestCoOwnedObjectSurvives(t *testing.T) {
+	w := newWorld(t)
+	w.onMember(namespaceText("coowned"))
+	holder := w.onMember(configMap("coowned", "holder", "x"))
+	w.work("coowned", &v1beta1.ApplyStrategy{AllowCoOwnership: true}, configMap("coowned", "cm", "a"))
+	w.settled("coowned", yes, yes)
+	w.change("v1 ConfigMap coowned/cm", func(o *unstructured.Unstructured) {
+		o.SetOwnerReferences(append(o.GetOwnerReferences(), metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "holder", UID: holder.GetUID()}))
+	})
+	w.deleteWork("coowned")
+	w.workGone("coowned")
+	w.present("v1 ConfigMap coowned/cm")
+}
+
+func TestRestartWritesNothing(t *testing.T) {
+	w := newWorld(t)
+	for i := range 5 {
+		name := fmt.Sprintf("restart-%d", i)
+		w.work(name, nil, namespaceText(name), configMap(name, "cm", "a"))
+	}
+	w.work("restart-ssa", &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}, namespaceText("restart-ssa"), configMap("restart-ssa", "cm", "a"))
+	w.work("restart-bad", nil, "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: default}}")
+	for i := range 5 {
+		w.settled(fmt.Sprintf("restart-%d", i), yes, yes)
+	}
+	w.settled("restart-ssa", yes, yes)
+	w.settled("restart-bad", no, "")
+	w.quiet(time.Second)
+	before := w.versions()
+	w.writes.take()
+	w.restart()
+	w.quiet(3 * time.Second)
+	if got := w.writes.take(); len(got) > 0 {
+		t.Errorf("writes after a restart: %q", got)
+	}
+	if after := w.versions(); !maps.Equal(before, after) {
+		t.Errorf("resourceVersions changed: %v; were %v", after, before)
+	}
+	// And it works: an edit arrives.
+	w.edit("restart-0", namespaceText("restart-0"), configMap("restart-0", "cm", "b"))
+	w.value("v1 ConfigMap restart-0/cm", "b", "data", "key")
+}
+
+func (w *world) versions() map[string]string {
+	w.Helper()
+	out := map[string]string{}
+	var works v1beta1.WorkList
+	w.must(w.hub.List(w.Context(), &works, client.InNamespace(w.namespace)))
+	for _, o := range works.Items {
+		out["Work "+o.Name] = o.ResourceVersion
+		l := w.ledger(o.Name)
+		out["AppliedWork "+o.Name] = l.ResourceVersion
+		for _, e := range l.Status.AppliedResources {
+			ref := e.Version + " " + e.Kind + " " + e.Name
+			if e.Namespace != "" {
+				ref = e.Version + " " + e.Kind + " " + e.Namespace + "/" + e.Name
+			}
+			out[ref] = w.mustObject(ref).GetResourceVersion()
+		}
+	}
+	return out
+}
+
+func TestJoinAndLeave(t *testing.T) {
+	w := newWorld(t)
+	w.work("leaver", nil, namespaceText("leaver"), configMap("leaver", "cm", "a"))
+	w.settled("leaver", yes, yes)
+	w.must(w.agent.Leave(t.Context()))
+	if work := w.readWork("leaver"); len(work.Finalizers) > 0 {
+		t.Errorf("finalizers %v after leaving", work.Finalizers)
+	}
+	w.edit("leaver", namespaceText("leaver"), configMap("leaver", "cm", "b"))
+	w.quiet(time.Second)
+	w.value("v1 ConfigMap leaver/cm", "a", "data", "key")
+	w.agent.Join()
+	w.value("v1 ConfigMap leaver/cm", "b", "data", "key")
+	w.settled("leaver", yes, yes)
+	w.deleteWork("leaver")
+	w.workGone("leaver")
+	w.gone("v1 ConfigMap leaver/cm")
+}
+
+func TestServerSideApply(t *testing.T) {
+	w := newWorld(t)
+	ssa := &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}
+	w.work("ssa", ssa, namespaceText("ssa"), configMap("ssa", "cm", "a"))
+	w.settled("ssa", yes, yes)
+	w.edit("ssa", namespaceText("ssa"), configMap("ssa", "cm", "b"))
+	w.value("v1 ConfigMap ssa/cm", "b", "data", "key")
+	w.settled("ssa", yes, yes)
+	w.change("v1 ConfigMap ssa/cm", func(o *unstructured.Unstructured) { o.Object["data"] = map[string]any{"key": "edited"} })
+	w.settled("ssa", no, "") // somebody else owns the field now, and force is off
+	work := w.readWork("ssa")
+	work.Spec.ApplyStrategy.ServerSideApplyConfig = &v1beta1.ServerSideApplyConfig{ForceConflicts: true}
+	w.must(w.hub.Update(t.Context(), work))
+	w.settled("ssa", yes, yes)
+	w.value("v1 ConfigMap ssa/cm", "b", "data", "key")
+	// To client-side apply and back, a field is dropped on the way.
+	work = w.readWork("ssa")
+	work.Spec.ApplyStrategy = nil
+	w.must(w.hub.Update(t.Context(), work))
+	w.settled("ssa", yes, yes)
+	if w.mustObject("v1 ConfigMap ssa/cm").GetAnnotations()[contract.AnnotationLastApplied] == "" {
+		t.Error("no last-applied annotation after client-side apply")
+	}
+	work = w.readWork("ssa")
+	work.Spec.ApplyStrategy = ssa
+	work.Spec.Workload.Manifests = w.manifests([]string{namespaceText("ssa"), "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: ssa, name: cm}, data: {new: c}}"})
+	w.must(w.hub.Update(t.Context(), work))
+	w.settled("ssa", yes, yes)
+	w.value("v1 ConfigMap ssa/cm", "c", "data", "new")
+	if text := w.mustObject("v1 ConfigMap ssa/cm").GetAnnotations()[contract.AnnotationLastApplied]; text != "" {
+		t.Errorf("last-applied annotation %s after server-side apply", text)
+	}
+}
+
+func TestLargeObject(t *testing.T) {
+	w := newWorld(t)
+	large := strings.Repeat("x", 300_000)
+	w.work("large", nil, namespaceText("large"), configMap("large", "cm", "a"))
+	w.settled("large", yes, yes)
+	w.edit("large", namespaceText("large"), configMap("large", "cm", large))
+	w.settled("large", yes, yes)
+	w.value("v1 ConfigMap large/cm", large, "data", "key")
+	if w.mustObject("v1 ConfigMap large/cm").GetAnnotations()[contract.AnnotationLastApplied] != "" {
+		t.Error("a last-applied annotation that should not fit")
+	}
+	w.edit("large", namespaceText("large"), configMap("large", "cm", "b"))
+	w.value("v1 ConfigMap large/cm", "b", "data", "key")
+	if w.mustObject("v1 ConfigMap large/cm").GetAnnotations()[contract.AnnotationLastApplied] == "" {
+		t.Error("no last-applied annotation although it fits again")
+	}
+}
+
+func TestSecretsAreNotShown(t *testing.T) {
+	w := newWorld(t)
+	const password = "hunter2hunter2"
+	w.work("secrets", nil, namespaceText("secrets"),
+		"{apiVersion: v1, kind: Secret, metadata: {namespace: secrets, name: s}, type: kubernetes.io/tls, stringData: {password: "+password+"}}",
+		"{apiVersion: v1, kind: Secret, metadata: {namespace: secrets, name: k}, stringData: {'not valid': "+password+"}}",
+		"{apiVersion: v1, kind: Secret, metadata: {namespace: secrets, name: d}, data: {password: "+password+"!}}")
+	work := w.settled("secrets", no, "")
+	text := fmt.Sprint(work.Status)
+	if strings.Contains(text, password) {
+		t.Errorf("the status shows a Secret: %s", text)
+	}
+}
+
+func TestStuckDeletionSaysWhy(t *testing.T) {
+	var skew time.Duration
+	w := newWorld(t, func(a *Applier) {
+		a.DeletionWait = time.Second
+		a.Now = func() time.Time { return time.Now().Add(skew) }
+	})
+	w.work("stuck", nil, namespaceText("stuck"),
+		"{apiVersion: v1, kind: ConfigMap, metadata: {namespace: stuck, name: cm, finalizers: [example.test/hold]}}")
+	w.settled("stuck", yes, yes)
+	w.deleteWork("stuck")
+	w.eventually("the Work to say what it waits for", func() error {
+		c := meta.FindStatusCondition(w.readWork("stuck").Status.Conditions, "Removed")
+		if c == nil || !strings.Contains(c.Message, "example.test/hold") || !strings.Contains(c.Message, "stuck/cm") {
+			return fmt.Errorf("condition %+v", c)
+		}
+		return nil
+	})
+	w.change("v1 ConfigMap stuck/cm", func(o *unstructured.Unstructured) { o.SetFinalizers(nil) })
+	w.workGone("stuck")
+}

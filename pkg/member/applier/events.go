@@ -1,0 +1,78 @@
+package applier
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/report"
+)
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// workEvents queues Works whose intent changed. Their statuses are our own writing.
+type workEvents struct{}
+
+var _ handler.EventHandler = workEvents{}
+
+func (workEvents) Create(_ context.Context, e event.CreateEvent, q queue) {
+	priority := priorityIntent
+	// After a restart every Work looks new; those that were reported already can wait for those that were not.
+	if work, ok := e.Object.(*v1beta1.Work); ok && work.DeletionTimestamp.IsZero() && reported(work) {
+		priority = priorityRestart
+	}
+	add(q, priority, client.ObjectKeyFromObject(e.Object))
+}
+
+func (workEvents) Update(_ context.Context, e event.UpdateEvent, q queue) {
+	if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() {
+		add(q, priorityIntent, client.ObjectKeyFromObject(e.ObjectNew))
+	}
+}
+
+func (workEvents) Delete(_ context.Context, e event.DeleteEvent, q queue) {
+	add(q, priorityIntent, client.ObjectKeyFromObject(e.Object))
+}
+
+func (workEvents) Generic(_ context.Context, e event.GenericEvent, q queue) {
+	add(q, priorityRecheck, client.ObjectKeyFromObject(e.Object))
+}
+
+func add(q queue, priority int, key types.NamespacedName) {
+	if pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		pq.AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, reconcile.Request{NamespacedName: key})
+		return
+	}
+	q.Add(reconcile.Request{NamespacedName: key})
+}
+
+// reported says whether the Work's status speaks of its generation.
+func reported(work *v1beta1.Work) bool {
+	return report.Current(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation) != nil ||
+		report.Current(work.Status.Conditions, v1beta1.ConditionDiffReported, work.Generation) != nil
+}
+
+// ledgerEvents queues the Work of an AppliedWork that begins to be deleted or is gone. The rest is our own writing.
+func ledgerEvents(namespace string) handler.EventHandler {
+	key := func(obj client.Object) types.NamespacedName {
+		return types.NamespacedName{Namespace: namespace, Name: obj.GetName()}
+	}
+	return handler.Funcs{
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			if e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() {
+				add(q, priorityRecheck, key(e.ObjectNew))
+			}
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+			add(q, priorityIntent, key(e.Object))
+		},
+	}
+}

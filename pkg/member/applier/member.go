@@ -1,0 +1,185 @@
+package applier
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+func (a *Applier) at(p place) dynamic.ResourceInterface {
+	if p.Namespace == "" {
+		return a.Dynamic.Resource(p.GroupVersionResource)
+	}
+	return a.Dynamic.Resource(p.GroupVersionResource).Namespace(p.Namespace)
+}
+
+// live reads an object; nil means that there is none. Its errors, like those of the calls below, are the API server's own.
+func (a *Applier) live(ctx context.Context, p place) (*unstructured.Unstructured, error) {
+	obj, err := a.at(p).Get(ctx, p.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return obj, err
+}
+
+func (a *Applier) create(ctx context.Context, p place, obj *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	return a.at(p).Create(ctx, obj, metav1.CreateOptions{FieldManager: contract.ManagerMember})
+}
+
+func (a *Applier) patch(ctx context.Context, p place, kind types.PatchType, body []byte, force bool) (*unstructured.Unstructured, error) {
+	options := metav1.PatchOptions{FieldManager: contract.ManagerMember}
+	if kind == types.ApplyPatchType {
+		options.Force = &force
+	}
+	return a.at(p).Patch(ctx, p.Name, kind, body, options)
+}
+
+// delete removes the very object that was read.
+func (a *Applier) delete(ctx context.Context, p place, obj *unstructured.Unstructured) error {
+	uid := obj.GetUID()
+	err := a.at(p).Delete(ctx, p.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// scopeError says that a manifest's namespace does not go with the scope of its kind.
+type scopeError struct{ namespaced bool }
+
+func (e scopeError) Error() string {
+	if e.namespaced {
+		return "the kind is namespaced; the manifest needs a namespace"
+	}
+	return "the kind is cluster-scoped; the manifest must not have a namespace"
+}
+
+// locate finds where the member keeps an object.
+func (a *Applier) locate(gvk schema.GroupVersionKind, name types.NamespacedName) (place, error) {
+	mapping, err := a.Mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if err != nil {
+		return place{}, err
+	}
+	if namespaced := mapping.Scope.Name() == meta.RESTScopeNameNamespace; namespaced != (name.Namespace != "") {
+		return place{mapping.Resource, name}, scopeError{namespaced}
+	}
+	return place{mapping.Resource, name}, nil
+}
+
+var secret = schema.GroupKind{Kind: "Secret"}
+
+const mostMessage = 1024
+
+// explain says in a status what went wrong with an object of a kind. It is the only way an error about an object gets out of this
+// package: API servers quote rejected values, which must not be shown for Secrets.
+func explain(err error, kind schema.GroupKind) string {
+	var status apierrors.APIStatus
+	var scope scopeError
+	switch {
+	case errors.As(err, &scope):
+		return scope.Error()
+	case meta.IsNoMatchError(err):
+		return "the member cluster does not serve this kind"
+	case !errors.As(err, &status) && kind == secret:
+		return "the request failed (details of Secrets are not shown)"
+	case errors.As(err, &status) && kind == secret:
+		return redacted(status.Status())
+	case errors.As(err, &status):
+		return cut(status.Status().Message)
+	}
+	return cut(err.Error())
+}
+
+// redacted names the rejected fields, not their values.
+func redacted(s metav1.Status) string {
+	out := fmt.Sprintf("the API server answered %s (details of Secrets are not shown)", s.Reason)
+	if s.Details == nil {
+		return out
+	}
+	var fields []string
+	for _, cause := range s.Details.Causes {
+		if cause.Field != "" && !slices.Contains(fields, cause.Field) {
+			fields = append(fields, cause.Field)
+		}
+	}
+	if len(fields) == 0 {
+		return out
+	}
+	slices.Sort(fields)
+	return cut(out + ": " + strings.Join(fields, ", "))
+}
+
+func cut(s string) string {
+	if len(s) <= mostMessage {
+		return s
+	}
+	return strings.ToValidUTF8(s[:mostMessage], "") + "…"
+}
+
+// passing says whether an error is expected to end by itself: a race, an overload, a restart of the API server, or something that
+// another manifest or another Work is about to bring.
+func passing(err error) bool {
+	var status apierrors.APIStatus
+	var scope scopeError
+	switch {
+	case errors.As(err, &scope), claimedByAnother(err):
+		return false
+	case meta.IsNoMatchError(err), apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsAlreadyExists(err),
+		apierrors.IsServerTimeout(err), apierrors.IsTimeout(err), apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err),
+		apierrors.IsInternalError(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return true
+	}
+	return !errors.As(err, &status) && !errors.Is(err, errBroken)
+}
+
+// claimedByAnother says whether server-side apply was refused because other managers own fields: that is no race.
+func claimedByAnother(err error) bool {
+	return apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict)
+}
+
+// errBroken marks errors that lie in the manifest.
+var errBroken = errors.New("the manifest cannot be applied")
+
+// awaited is the place whose change may end err, beside the object's own.
+func awaited(err error, m apply.Manifest) (place, bool) {
+	namespace := place{namespaces, types.NamespacedName{Name: m.Identifier.Namespace}}
+	switch {
+	case meta.IsNoMatchError(err):
+		return definitions(m.Identifier.Group), true
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return namespace, true
+	case apierrors.IsNotFound(err) && m.Identifier.Namespace != "" && namesNamespace(err):
+		return namespace, true
+	case apierrors.IsNotFound(err):
+		return definitions(m.Identifier.Group), true
+	}
+	return place{}, false
+}
+
+func namesNamespace(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
+}
+
+func patchBody(patch map[string]any) ([]byte, error) {
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return nil, fmt.Errorf("encode patch: %w", err)
+	}
+	return body, nil
+}

@@ -1,0 +1,210 @@
+package applier
+
+import (
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/report"
+)
+
+// memory is what the agent remembers between passes, so that an unchanged object costs neither a write nor a read. All of it can be
+// lost: the next pass reads each object once.
+type memory struct {
+	mu    sync.Mutex
+	works map[string]*recollection
+}
+
+// recollection is what is remembered of one Work. Its objects are shared with the watches and guarded by memory.mu; the other fields
+// belong to the one pass that runs for the Work.
+type recollection struct {
+	generation int64
+	ledger     types.UID
+	objects    map[apply.Key]*object
+	at         map[place]*object
+	// news holds the latest event of each place that the Work has an interest in.
+	news map[place]occurrence
+	// awaited: something happened in a place that holds no object of the Work yet; what failed may succeed now.
+	awaited bool
+
+	// held is since when a status that only says "in progress" is held back.
+	held time.Time
+	// attempts counts passes since the last one without a failure.
+	attempts int
+}
+
+// object is one object of a Work as it was last seen.
+type object struct {
+	// intent is a digest of manifest and strategy; the rest holds only for them.
+	intent uint64
+	place  place
+	// uid, resourceVersion and metadata are of the live object: what it was when it was read or written.
+	uid             types.UID
+	resourceVersion string
+	metadata        uint64
+	// owned: it carries our owner reference.
+	owned bool
+	// quiet: nothing but its metadata and spec matters, so changes of its status alone are no news.
+	quiet bool
+	// stale: something newer than resourceVersion has happened to it.
+	stale bool
+	fact  report.Manifest
+}
+
+// occurrence is an event on the member.
+type occurrence struct {
+	resourceVersion string
+	metadata        uint64
+	generation      int64
+	gone            bool
+}
+
+func newMemory() *memory { return &memory{works: map[string]*recollection{}} }
+
+func (m *memory) of(work string) *recollection {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.works[work]
+	if r == nil {
+		r = &recollection{objects: map[apply.Key]*object{}, at: map[place]*object{}, news: map[place]occurrence{}}
+		m.works[work] = r
+	}
+	return r
+}
+
+func (m *memory) forget(work string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.works, work)
+}
+
+func (m *memory) clear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.works = map[string]*recollection{}
+}
+
+// reset forgets the Work's objects.
+func (m *memory) reset(r *recollection) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r.objects, r.at = map[apply.Key]*object{}, map[place]*object{}
+}
+
+// begin starts a pass over a generation of the Work. Retries start over when there is something new to hope for.
+func (m *memory) begin(r *recollection, generation int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r.generation != generation || r.awaited {
+		r.attempts = 0
+	}
+	r.generation, r.awaited = generation, false
+}
+
+// current returns the object of key if it is known, was made by this intent, and nothing has happened to it since.
+func (m *memory) current(r *recollection, key apply.Key, intent uint64) *object {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if o := r.objects[key]; o != nil && o.intent == intent && !o.stale {
+		return o
+	}
+	return nil
+}
+
+// record remembers o, which the pass has just read or written. An event that overtook it makes it stale at once; that event has
+// queued the Work again.
+func (m *memory) record(r *recollection, key apply.Key, o *object) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e, ok := r.news[o.place]; ok {
+		o.stale = matters(o, e)
+	}
+	r.objects[key], r.at[o.place] = o, o
+}
+
+// drop forgets the object of key: what is done to it next is done without a memory.
+func (m *memory) drop(r *recollection, key apply.Key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r.drop(key)
+}
+
+func (r *recollection) drop(key apply.Key) {
+	if o := r.objects[key]; o != nil {
+		delete(r.at, o.place)
+		delete(r.objects, key)
+	}
+}
+
+// retain forgets everything about the Work but these objects and places.
+func (m *memory) retain(r *recollection, keys map[apply.Key]bool, places map[place]bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key := range r.objects {
+		if !keys[key] {
+			r.drop(key)
+		}
+	}
+	for p := range r.news {
+		if !places[p] {
+			delete(r.news, p)
+		}
+	}
+}
+
+// note takes an event in and says whether the Work must be looked at because of it.
+func (m *memory) note(work string, p place, e occurrence) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.works[work]
+	if r == nil {
+		return false
+	}
+	r.news[p] = e
+	o := r.at[p]
+	if o == nil {
+		r.awaited = true
+		return true
+	}
+	if !matters(o, e) {
+		return false
+	}
+	o.stale = true
+	return true
+}
+
+// matters says whether an event is news about an object. Statuses of kinds whose availability is not tracked change often and mean
+// nothing to us: where a generation counts changes of the spec, metadata and generation tell.
+func matters(o *object, e occurrence) bool {
+	if !newer(e.resourceVersion, o.resourceVersion) {
+		return false
+	}
+	return e.gone || !o.quiet || e.generation == 0 || e.metadata != o.metadata
+}
+
+// newer compares resourceVersions; those of API servers that do not count are newer whenever they differ.
+func newer(a, b string) bool {
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	if err != nil {
+		return a != b
+	}
+	return order > 0
+}
+
+// digestMetadata covers the metadata whose change can be news.
+func digestMetadata(obj metav1.Object) uint64 {
+	data, err := json.Marshal([]any{
+		obj.GetUID(), obj.GetGeneration(), obj.GetDeletionTimestamp(), obj.GetLabels(), obj.GetAnnotations(), obj.GetOwnerReferences(),
+		obj.GetFinalizers(),
+	})
+	if err != nil {
+		return 0
+	}
+	return xxhash.Sum64(data)
+}

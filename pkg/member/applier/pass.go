@@ -1,0 +1,530 @@
+package applier
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+)
+
+// pass is one look at a Work: what it wants, what is remembered, and what came out.
+type pass struct {
+	*Applier
+	work     *v1beta1.Work
+	strategy v1beta1.ApplyStrategy
+	memory   *recollection
+	ledger   *ledger
+	// blind: nothing of this generation was reported yet, so what the ledger does not hold is taken to be absent until a create says
+	// otherwise. That saves a read for each new object.
+	blind bool
+	items []*item
+	// gone is what has left the Work and the member.
+	gone []apply.Key
+}
+
+// item is one manifest in a pass.
+type item struct {
+	apply.Manifest
+	intent uint64
+	wave   int
+	// object is what came of it, now or in an earlier pass; nil if it was not applied.
+	object *object
+	// fact is what to report. again says that it must be tried again although nothing may happen on the member.
+	fact  report.Manifest
+	again bool
+	// places are what to watch for its sake.
+	places []place
+}
+
+// sync carries out what a Work says now.
+func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Result, error) {
+	ledger, err := a.ledgerOf(ctx, work.Name)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	p := a.newPass(work, ledger)
+	carried := false
+	facts := report.Pass{DiffOnly: p.strategy.Type == v1beta1.ApplyStrategyTypeReportDiff}
+	switch {
+	case facts.DiffOnly:
+		p.compareAll()
+	case ledger != nil && !ledger.work.DeletionTimestamp.IsZero():
+		p.awaitLedger()
+	default:
+		if err := p.applyAll(ctx); err != nil {
+			return reconcile.Result{}, err
+		}
+		if facts.Remaining, err = p.clear(ctx); err != nil {
+			return reconcile.Result{}, err
+		}
+		carried = true
+	}
+	p.remember()
+	if err := ctx.Err(); err != nil {
+		return reconcile.Result{}, err // half a pass is not reported
+	}
+	for _, it := range p.items {
+		facts.Manifests = append(facts.Manifests, it.fact)
+	}
+	wait, err := p.report(ctx, facts)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if carried { // last, because nobody waits for it: what it is about to hold is in the ledger as intents already
+		if err := p.settle(ctx, p.ledger, p.entries(), p.gone); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	return p.again(wait, len(facts.Remaining) > 0), nil
+}
+
+func (a *Applier) newPass(work *v1beta1.Work, ledger *ledger) *pass {
+	p := &pass{Applier: a, work: work, strategy: apply.Defaulted(work.Spec.ApplyStrategy), memory: a.memory.of(work.Name),
+		ledger: ledger, blind: !reported(work)}
+	a.memory.begin(p.memory, work.Generation)
+	if ledger == nil || p.memory.ledger != ledger.work.UID {
+		a.memory.reset(p.memory) // what is remembered was owned by another AppliedWork
+	}
+	if ledger != nil {
+		p.memory.ledger = ledger.work.UID
+	}
+	strategy, err := json.Marshal(p.strategy)
+	if err != nil {
+		strategy = nil // a struct of strings and booleans always encodes
+	}
+	for _, m := range apply.Decode(work.Spec.Workload.Manifests) {
+		digest := xxhash.New()
+		_, _ = digest.Write(strategy)
+		_, _ = digest.Write(m.Raw)
+		it := &item{Manifest: m, intent: digest.Sum64(), fact: report.Manifest{Identifier: m.Identifier}}
+		if m.Problem.Reason != "" {
+			it.fact.Applied = report.Verdict(m.Problem)
+		}
+		p.items = append(p.items, it)
+	}
+	return p
+}
+
+// applyAll brings every manifest to the member that is not known to be there as it should be, wave by wave.
+func (p *pass) applyAll(ctx context.Context) error {
+	var todo []*item
+	for _, it := range p.items {
+		if it.Problem.Reason != "" {
+			continue
+		}
+		if o := p.Applier.memory.current(p.memory, it.Key(), it.intent); o != nil {
+			it.take(o)
+			continue
+		}
+		todo = append(todo, it)
+	}
+	if len(todo) == 0 && p.ledger != nil {
+		return nil
+	}
+	for _, it := range todo {
+		p.find(it)
+	}
+	if err := p.intend(ctx, todo); err != nil {
+		return err
+	}
+	slices.SortStableFunc(todo, func(x, y *item) int { return x.wave - y.wave })
+	for len(todo) > 0 {
+		n := 1
+		for n < len(todo) && todo[n].wave == todo[0].wave {
+			n++
+		}
+		// Failures are the items' own; the error is that of a pass cut short.
+		if err := loop.Each(ctx, p.Parallel, todo[:n], p.apply); err != nil {
+			return err
+		}
+		todo = todo[n:]
+	}
+	return nil
+}
+
+// find looks up where the item belongs. What the member does not serve yet is tried last, when an earlier wave may have brought it.
+func (p *pass) find(it *item) {
+	it.wave = apply.LastWave
+	at, err := p.locate(it.GroupVersionKind(), it.name())
+	if err != nil {
+		return
+	}
+	it.wave = apply.Wave(at.GroupResource())
+	it.Identifier.Resource = at.Resource
+}
+
+// intend makes sure that the ledger knows of everything that is about to be applied.
+func (p *pass) intend(ctx context.Context, todo []*item) error {
+	var ids []v1beta1.WorkResourceIdentifier
+	for _, it := range todo {
+		if p.ledger == nil || !p.ledger.knows(it.Key()) {
+			ids = append(ids, it.Identifier)
+		}
+	}
+	if p.ledger != nil && len(ids) == 0 {
+		return nil
+	}
+	l, err := p.Applier.intend(ctx, p.ledger, p.work, ids)
+	if err != nil {
+		return err
+	}
+	p.ledger = l
+	p.memory.ledger = l.work.UID
+	return nil
+}
+
+func (it *item) name() types.NamespacedName {
+	return types.NamespacedName{Namespace: it.Identifier.Namespace, Name: it.Identifier.Name}
+}
+
+// take adopts an outcome, of this pass or of an earlier one in which the manifest may have had another place.
+func (it *item) take(o *object) {
+	it.object = o
+	ordinal := it.Identifier.Ordinal
+	it.fact = o.fact
+	it.fact.Identifier.Ordinal = ordinal
+	it.Identifier = it.fact.Identifier
+	it.places = append(it.places, o.place)
+}
+
+// apply carries one manifest through: find, decide, write. What goes wrong becomes the item's fact.
+func (p *pass) apply(ctx context.Context, it *item) error {
+	p.Applier.memory.drop(p.memory, it.Key())
+	o, err := p.attempt(ctx, it)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		p.fail(it, err)
+		return nil
+	}
+	o.intent, o.fact.Identifier = it.intent, it.Identifier
+	it.take(o)
+	if o.fact.Passing {
+		it.again = true
+		return nil
+	}
+	p.Applier.memory.record(p.memory, it.Key(), o)
+	return nil
+}
+
+func (p *pass) fail(it *item, err error) {
+	it.again = true
+	it.fact.Identifier = it.Identifier
+	it.fact.Passing = passing(err)
+	reason := v1beta1.ReasonManifestApplyFailed
+	var read readError
+	switch {
+	case meta.IsNoMatchError(err):
+		reason = v1beta1.ReasonManifestDecodingErred
+	case errors.As(err, &read):
+		reason = v1beta1.ReasonManifestFailedToFindObjInMemberCluster
+	}
+	it.fact.Applied = report.Verdict{Reason: reason, Message: "Not applied: " + explain(err, it.GroupVersionKind().GroupKind())}
+	if at, ok := awaited(err, it.Manifest); ok {
+		p.watch(it, at)
+	}
+}
+
+func (p *pass) watch(it *item, at place) {
+	if !slices.Contains(it.places, at) {
+		it.places = append(it.places, at)
+	}
+	p.watches.add(p.work.Name, at)
+}
+
+// readError marks failures to read the object.
+type readError struct{ error }
+
+func (e readError) Unwrap() error { return e.error }
+
+// mostRaces is how often a manifest is decided anew within a pass because the object changed under our hands.
+const mostRaces = 3
+
+func (p *pass) attempt(ctx context.Context, it *item) (*object, error) {
+	at, err := p.locate(it.GroupVersionKind(), it.name())
+	if err != nil {
+		return nil, err
+	}
+	it.Identifier.Resource = at.Resource
+	p.watch(it, at)
+	manifest, err := it.Object()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errBroken, err)
+	}
+	var live *unstructured.Unstructured
+	if !p.blind || p.ledger.entries[it.Key()].UID != "" {
+		if live, err = p.live(ctx, at); err != nil {
+			return nil, readError{err}
+		}
+	}
+	for race := 0; ; race++ {
+		o, err := p.once(ctx, at, manifest, live)
+		lost := apierrors.IsConflict(err) && !claimedByAnother(err) || apierrors.IsAlreadyExists(err) || live != nil && apierrors.IsNotFound(err)
+		if !lost || race == mostRaces {
+			return o, err
+		}
+		if live, err = p.live(ctx, at); err != nil {
+			return nil, readError{err}
+		}
+	}
+}
+
+// once decides about live and carries the decision out.
+func (p *pass) once(ctx context.Context, at place, manifest, live *unstructured.Unstructured) (*object, error) {
+	in := apply.Input{Manifest: manifest, Live: live, Owner: p.ledger.owner(), Strategy: p.strategy}
+	if live != nil {
+		var err error
+		if in.Abandoned, err = p.abandoned(ctx, live); err != nil {
+			return nil, err
+		}
+	}
+	action, err := apply.Decide(in)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errBroken, err)
+	}
+	switch action.Verb {
+	case apply.Create:
+		live, err = p.create(ctx, at, action.Object)
+	case apply.Patch:
+		if action.Migrate != nil {
+			_, err = p.patch(ctx, at, types.JSONPatchType, action.Migrate, false)
+		}
+		if err == nil {
+			live, err = p.patch(ctx, at, action.Type, action.Body, action.Force)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	o := observe(at, live, in.Owner)
+	o.fact.Applied = report.Verdict(action.Applied)
+	switch action.Verb {
+	case apply.Wait:
+		o.fact.Passing = true
+	case apply.Refuse:
+	default:
+		o.fact.Available = report.Verdict(apply.Available(live))
+		if p.mirrors() {
+			o.quiet = false
+			o.fact.Mirror = statusOf(live)
+		}
+	}
+	return o, nil
+}
+
+func observe(at place, live *unstructured.Unstructured, owner apply.Owner) *object {
+	o := &object{place: at, uid: live.GetUID(), resourceVersion: live.GetResourceVersion(), metadata: digestMetadata(live),
+		owned: owner.Owns(live), quiet: !apply.Tracked(live.GroupVersionKind())}
+	o.fact.Generation = live.GetGeneration()
+	return o
+}
+
+func (p *pass) mirrors() bool {
+	s := p.work.Spec.ReportBackStrategy
+	return s != nil && s.Type == v1beta1.ReportBackTypeMirror
+}
+
+// statusOf is the object's status in the form in which it is carried back; nil if it has none or cannot be encoded.
+func statusOf(live *unstructured.Unstructured) []byte {
+	status, ok := live.Object["status"]
+	if !ok {
+		return nil
+	}
+	data, err := json.Marshal(map[string]any{"apiVersion": live.GetAPIVersion(), "kind": live.GetKind(), "status": status})
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
+// abandoned returns those of the other AppliedWorks that own live whose Works are gone from the hub.
+func (p *pass) abandoned(ctx context.Context, live *unstructured.Unstructured) (sets.Set[string], error) {
+	out := sets.New[string]()
+	for _, name := range apply.OtherAppliedWorks(live, p.ledger.owner()) {
+		err := p.HubClient.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: name}, &v1beta1.Work{})
+		switch {
+		case apierrors.IsNotFound(err):
+			out.Insert(name)
+		case err != nil:
+			return nil, fmt.Errorf("look for work %s, which owns the object: %w", name, err)
+		}
+	}
+	return out, nil
+}
+
+// clear removes what has left the Work. It returns what could not be removed and why.
+func (p *pass) clear(ctx context.Context) ([]string, error) {
+	applied := map[apply.Key]types.UID{}
+	for _, it := range p.items {
+		if it.object != nil && it.object.owned {
+			applied[it.Key()] = it.object.uid
+		}
+	}
+	manifests := make([]apply.Manifest, len(p.items))
+	for i, it := range p.items {
+		manifests[i] = it.Manifest
+	}
+	var remaining []string
+	var err error
+	p.gone, remaining, err = p.removeAll(ctx, apply.LeftOver(p.ledger.list(), manifests, applied), applied)
+	return remaining, err
+}
+
+// entries is what the ledger is to hold: what is ours, what may be, and what has left the Work but not yet the member.
+func (p *pass) entries() []apply.Entry {
+	var out []apply.Entry
+	done := map[apply.Key]bool{}
+	for _, key := range p.gone {
+		done[key] = true
+	}
+	for _, it := range p.items {
+		key := it.Key()
+		if it.Problem.Reason != "" || done[key] {
+			continue
+		}
+		done[key] = true
+		entry, known := p.ledger.entries[key]
+		switch {
+		case it.object != nil && it.object.owned:
+			entry.UID = it.object.uid
+		case it.object != nil || !known:
+			continue // seen, and not ours
+		}
+		entry.WorkResourceIdentifier = it.Identifier
+		out = append(out, entry)
+	}
+	for _, key := range p.ledger.order {
+		if !done[key] {
+			out = append(out, p.ledger.entries[key])
+		}
+	}
+	return out
+}
+
+// compareAll reports that nothing can be compared yet, and touches nothing.
+func (p *pass) compareAll() {
+	p.Applier.memory.reset(p.memory) // nothing is watched meanwhile
+	for _, it := range p.items {
+		message := it.Problem.Message
+		if it.Problem.Reason == "" {
+			message = "Differences cannot be reported by this agent; nothing was changed on the member cluster"
+		}
+		it.fact.Applied = report.Verdict{}
+		it.fact.Diffed = report.Verdict{Reason: v1beta1.ReasonManifestFailedToReportDiff, Message: message}
+	}
+}
+
+// awaitLedger reports that the objects of an earlier Work of this name are still being removed; its end is an event.
+func (p *pass) awaitLedger() {
+	for _, it := range p.items {
+		if it.Problem.Reason != "" {
+			continue
+		}
+		it.fact.Passing = true
+		it.fact.Applied = report.Verdict{Reason: v1beta1.ReasonManifestApplyFailed,
+			Message: "Not applied: what an earlier Work of this name applied is still being removed from the member cluster; see AppliedWork " + p.work.Name}
+	}
+}
+
+// remember drops what no manifest needs any more.
+func (p *pass) remember() {
+	keys, places := map[apply.Key]bool{}, map[place]bool{}
+	for _, it := range p.items {
+		keys[it.Key()] = true
+		for _, at := range it.places {
+			places[at] = true
+		}
+	}
+	p.watches.retain(p.work.Name, places)
+	p.Applier.memory.retain(p.memory, keys, places)
+}
+
+// report writes the Work's status if it says something new. What only says "in progress" is held back for a moment; the wait is
+// returned.
+func (p *pass) report(ctx context.Context, facts report.Pass) (time.Duration, error) {
+	now := metav1.NewTime(p.Now().Truncate(time.Second))
+	next := p.work.DeepCopy()
+	var settled bool
+	next.Status, settled = report.Work(p.work.Status, p.work.Generation, facts, now)
+	if err := report.Fit(next, p.work.Status, now); err != nil {
+		return 0, err
+	}
+	if equality.Semantic.DeepEqual(next.Status, p.work.Status) {
+		p.memory.held = time.Time{}
+		return 0, nil
+	}
+	if !settled {
+		if p.memory.held.IsZero() {
+			p.memory.held = p.Now()
+		}
+		if wait := report.Patience - p.Now().Sub(p.memory.held); wait > 0 {
+			return wait, nil
+		}
+	}
+	p.memory.held = time.Time{}
+	return 0, p.writeStatus(ctx, next)
+}
+
+// writeStatus patches the status alone: a Work's manifests can be large.
+func (a *Applier) writeStatus(ctx context.Context, work *v1beta1.Work) error {
+	body, err := patchBody(map[string]any{"status": map[string]any{ // null, where a list is empty, removes the old one
+		"conditions": work.Status.Conditions, "manifestConditions": work.Status.ManifestConditions,
+	}})
+	if err != nil {
+		return err
+	}
+	target := &v1beta1.Work{}
+	target.Namespace, target.Name = work.Namespace, work.Name
+	err = a.HubClient.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, body))
+	if err = client.IgnoreNotFound(err); err != nil {
+		return fmt.Errorf("write status of work %s: %w", work.Name, err)
+	}
+	ctrl.LoggerFrom(ctx).V(1).Info("Reported", "work", work.Name)
+	return nil
+}
+
+const (
+	retryFirst = 20 * time.Millisecond
+	retryMost  = time.Minute
+)
+
+// again says when to look at the Work next although nothing may happen: when a status is held back, or something failed.
+func (p *pass) again(wait time.Duration, failed bool) reconcile.Result {
+	for _, it := range p.items {
+		failed = failed || it.again
+	}
+	if !failed {
+		p.memory.attempts = 0
+	} else {
+		retry := retryMost
+		if p.memory.attempts < 12 {
+			retry = min(retryMost, retryFirst<<p.memory.attempts)
+		}
+		p.memory.attempts++
+		if wait == 0 || retry < wait {
+			wait = retry
+		}
+	}
+	priority := priorityRecheck
+	return reconcile.Result{RequeueAfter: wait, Priority: &priority}
+}

@@ -1,0 +1,240 @@
+package applier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+)
+
+// removeAll removes left-overs from the member, the last wave first, so that an object goes before what it needs. It returns the keys
+// that are gone from the ledger's point of view, and what could not be removed and why.
+func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[apply.Key]types.UID) (gone []apply.Key, remaining []string, err error) {
+	kept := sets.New[types.UID]()
+	for _, uid := range applied {
+		kept.Insert(uid)
+	}
+	type removal struct {
+		apply.Entry
+		wave int
+		gone bool
+		why  string
+	}
+	var all []*removal
+	for _, e := range left {
+		all = append(all, &removal{Entry: e, wave: apply.Wave(schema.GroupResource{Group: e.Group, Resource: e.Resource})})
+	}
+	slices.SortStableFunc(all, func(x, y *removal) int { return y.wave - x.wave })
+	for rest := all; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].wave == rest[0].wave {
+			n++
+		}
+		err = loop.Each(ctx, p.Parallel, rest[:n], func(ctx context.Context, r *removal) error {
+			var failure error
+			r.gone, failure = p.removeOne(ctx, r.Entry, kept)
+			if failure != nil {
+				r.why = explain(failure, schema.GroupKind{Group: r.Group, Kind: r.Kind})
+			}
+			return ctx.Err()
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		rest = rest[n:]
+	}
+	for _, r := range all {
+		key := apply.KeyOf(r.WorkResourceIdentifier)
+		if r.gone {
+			gone = append(gone, key)
+		}
+		if r.why != "" {
+			remaining = append(remaining, fmt.Sprintf("%s (%s)", key, r.why))
+		}
+	}
+	slices.Sort(remaining)
+	return gone, remaining, nil
+}
+
+// removeOne removes one left-over. A kind that the member does not serve holds: its objects may come back with it.
+func (p *pass) removeOne(ctx context.Context, e apply.Entry, kept sets.Set[types.UID]) (gone bool, err error) {
+	at, err := p.placeOf(e)
+	if err != nil {
+		if meta.IsNoMatchError(err) {
+			return false, nil
+		}
+		return false, err
+	}
+	live, err := p.live(ctx, at)
+	if err != nil {
+		return false, err
+	}
+	what, err := apply.Remove(live, p.ledger.owner(), kept)
+	switch {
+	case err != nil:
+		return false, err
+	case what.Delete:
+		err = p.delete(ctx, at, live)
+	case what.Disown != nil:
+		_, err = p.patch(ctx, at, types.JSONPatchType, what.Disown, false)
+	}
+	if err != nil {
+		return false, err
+	}
+	if what.Delete || what.Disown != nil {
+		ctrl.LoggerFrom(ctx).Info("Removed an object that left the Work", "work", p.work.Name, "object", apply.KeyOf(e.WorkResourceIdentifier).String())
+	}
+	return true, nil
+}
+
+// placeOf finds an object of the ledger; the version it was applied in may be gone.
+func (a *Applier) placeOf(e apply.Entry) (place, error) {
+	gk := schema.GroupKind{Group: e.Group, Kind: e.Kind}
+	mapping, err := a.Mapper.RESTMapping(gk, e.Version)
+	if meta.IsNoMatchError(err) {
+		mapping, err = a.Mapper.RESTMapping(gk)
+	}
+	if err != nil {
+		return place{}, err
+	}
+	return place{mapping.Resource, types.NamespacedName{Namespace: e.Namespace, Name: e.Name}}, nil
+}
+
+// sayAfter is how long a removal may take before the Work says what it waits for.
+const sayAfter = 10 * time.Second
+
+// remove takes a Work's objects off the member: the AppliedWork is deleted in the foreground, so that it is gone only when what it
+// owns is, and the finalizer goes with it.
+func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Result, error) {
+	if !controllerutil.ContainsFinalizer(work, contract.FinalizerWork) {
+		a.forget(work.Name)
+		return reconcile.Result{}, nil
+	}
+	a.watches.release(work.Name)
+	ledger, err := a.ledgerOf(ctx, work.Name)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if ledger == nil {
+		return reconcile.Result{}, a.release(ctx, work)
+	}
+	began := ledger.work.DeletionTimestamp
+	if began.IsZero() {
+		uid := ledger.work.UID
+		err := a.MemberClient.Delete(ctx, ledger.work, client.PropagationPolicy(metav1.DeletePropagationForeground), client.Preconditions{UID: &uid})
+		if err := client.IgnoreNotFound(err); err != nil {
+			return reconcile.Result{}, fmt.Errorf("delete AppliedWork %s: %w", work.Name, err)
+		}
+		return reconcile.Result{RequeueAfter: min(sayAfter, a.DeletionWait)}, nil // its end is an event and comes before
+	}
+	return a.await(ctx, work, ledger, *began)
+}
+
+// release drops the finalizer once the API server itself says that the AppliedWork is gone.
+func (a *Applier) release(ctx context.Context, work *v1beta1.Work) error {
+	err := a.MemberReader.Get(ctx, types.NamespacedName{Name: work.Name}, &v1beta1.AppliedWork{})
+	switch {
+	case err == nil:
+		return apierrors.NewConflict(schema.GroupResource{Group: v1beta1.GroupVersion.Group, Resource: "appliedworks"}, work.Name,
+			errors.New("the cache does not show it yet"))
+	case !apierrors.IsNotFound(err):
+		return fmt.Errorf("get AppliedWork %s: %w", work.Name, err)
+	}
+	a.forget(work.Name)
+	return a.setFinalizer(ctx, work, false)
+}
+
+// await looks at a removal that goes on: after a while it says what is waited for, and in the end objects that others own too no longer
+// hold it up.
+func (a *Applier) await(ctx context.Context, work *v1beta1.Work, ledger *ledger, began metav1.Time) (reconcile.Result, error) {
+	taken := a.Now().Sub(began.Time)
+	if left := min(sayAfter, a.DeletionWait) - taken; left > 0 {
+		return reconcile.Result{RequeueAfter: left}, nil
+	}
+	unblock := taken >= a.DeletionWait
+	waiting, err := a.remaining(ctx, ledger, unblock)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	next := work.DeepCopy()
+	next.Status = report.Unremoved(work.Status, work.Generation, began, waiting, metav1.NewTime(a.Now().Truncate(time.Second)))
+	if !equality.Semantic.DeepEqual(next.Status, work.Status) {
+		if err := a.writeStatus(ctx, next); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	later := sayAfter
+	if !unblock {
+		later = min(later, a.DeletionWait-taken)
+	}
+	priority := priorityRecheck
+	return reconcile.Result{RequeueAfter: later, Priority: &priority}, nil
+}
+
+// remaining lists the objects of the ledger that are still there and ours.
+func (a *Applier) remaining(ctx context.Context, ledger *ledger, unblock bool) ([]string, error) {
+	entries := ledger.list()
+	lines := make([]string, len(entries))
+	indexes := make([]int, len(entries))
+	for i := range entries {
+		indexes[i] = i
+	}
+	err := loop.Each(ctx, a.Parallel, indexes, func(ctx context.Context, i int) error {
+		at, err := a.placeOf(entries[i])
+		if meta.IsNoMatchError(err) {
+			return nil
+		}
+		kind := schema.GroupKind{Group: entries[i].Group, Kind: entries[i].Kind}
+		name := apply.KeyOf(entries[i].WorkResourceIdentifier).String()
+		var live *unstructured.Unstructured
+		if err == nil {
+			live, err = a.live(ctx, at)
+		}
+		switch {
+		case err != nil:
+			lines[i] = fmt.Sprintf("%s (%s)", name, explain(err, kind))
+			return ctx.Err()
+		case live == nil || !ledger.owner().Owns(live):
+			return nil
+		}
+		lines[i] = name
+		if held := live.GetFinalizers(); len(held) > 0 {
+			lines[i] = fmt.Sprintf("%s (finalizers %s)", name, strings.Join(held, " "))
+		}
+		if !unblock {
+			return nil
+		}
+		body, err := apply.Unblock(live, ledger.owner())
+		if err == nil && body != nil {
+			_, err = a.patch(ctx, at, types.JSONPatchType, body, false)
+		}
+		if err = client.IgnoreNotFound(err); err != nil {
+			return fmt.Errorf("unblock %s: %s", name, explain(err, kind))
+		}
+		return nil
+	})
+	lines = slices.DeleteFunc(lines, func(s string) bool { return s == "" })
+	slices.Sort(lines)
+	return lines, err
+}

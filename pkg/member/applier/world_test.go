@@ -1,0 +1,290 @@
+package applier
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/yaml"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+const (
+	// patience covers the namespace controller, which looks again at a namespace with pods only after half their grace period.
+	patience = 90 * time.Second
+)
+
+// clusters are a hub and a member.
+var clusters = testworld.SharedClusters{Options: []testworld.ClusterOptions{
+	{Name: "hub", CRDs: []string{"hub-agent/files/crds/*_works.yaml"}},
+	{Name: "member", Nodes: 1, CRDs: []string{testworld.MemberCRDs}},
+}}
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	code := m.Run()
+	clusters.Stop()
+	os.Exit(code)
+}
+
+// world is a hub and a member with the agent between them.
+type world struct {
+	*testing.T
+	namespace   string // on the hub
+	hub, member client.Client
+	agent       *Applier
+	halt        func()
+	writes      *writes
+}
+
+// writes are the agent's on both clusters.
+type writes struct{ hub, member testworld.Writes }
+
+func (w *writes) count() int { return len(w.hub.All()) + len(w.member.All()) }
+
+// take returns the writes since the last call, each after the cluster that it went to.
+func (w *writes) take() []string {
+	var out []string
+	for _, write := range w.hub.Take() {
+		out = append(out, "hub "+write)
+	}
+	for _, write := range w.member.Take() {
+		out = append(out, "member "+write)
+	}
+	return out
+}
+
+func newWorld(t *testing.T, configure ...func(*Applier)) *world {
+	t.Helper()
+	both := clusters.Get(t)
+	w := &world{
+		T: t, namespace: contract.MemberNamespace(strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))),
+		hub: both[0].Client, member: both[1].Client, writes: &writes{},
+	}
+	w.must(w.hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}))
+	w.start(configure...)
+	w.agent.Join()
+	return w
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// start runs an agent until halt, or the end of the test.
+func (w *world) start(configure ...func(*Applier)) {
+	w.Helper()
+	both, options := clusters.Get(w.T), testworld.ManagerOptions()
+	options.Cache.DefaultNamespaces = map[string]cache.Config{w.namespace: {}}
+	hub, err := ctrl.NewManager(w.writes.hub.Of(both[0].Config), options)
+	w.must(err)
+	m, err := cluster.New(w.writes.member.Of(both[1].Config), func(o *cluster.Options) {
+		like := testworld.ManagerOptions()
+		o.Scheme, o.Client = like.Scheme, like.Client
+	})
+	w.must(err)
+	w.must(hub.Add(m))
+	w.agent = &Applier{Namespace: w.namespace}
+	for _, f := range configure {
+		f(w.agent)
+	}
+	w.must(w.agent.SetupWithManager(hub, m))
+	w.halt = testworld.Run(w.T, hub)
+}
+
+// restart ends the agent and starts another with an empty memory.
+func (w *world) restart() {
+	w.Helper()
+	w.halt()
+	w.start()
+	w.agent.Join()
+}
+
+// eventually waits for check to return no error.
+func (w *world) eventually(what string, check func() error) {
+	w.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.Fatalf("waited %s for: %s: %v", patience, what, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// work creates a Work as the hub would, with its finalizer.
+func (w *world) work(name string, strategy *v1beta1.ApplyStrategy, manifests ...string) *v1beta1.Work {
+	w.Helper()
+	work := &v1beta1.Work{}
+	work.Namespace, work.Name, work.Finalizers = w.namespace, name, []string{contract.FinalizerWork}
+	work.Spec.ApplyStrategy = strategy
+	work.Spec.Workload.Manifests = w.manifests(manifests)
+	w.must(w.hub.Create(w.Context(), work))
+	return work
+}
+
+func (w *world) manifests(texts []string) []v1beta1.Manifest {
+	w.Helper()
+	var out []v1beta1.Manifest
+	for _, text := range texts {
+		raw, err := yaml.YAMLToJSON([]byte(text))
+		w.must(err)
+		out = append(out, v1beta1.Manifest{RawExtension: runtime.RawExtension{Raw: raw}})
+	}
+	return out
+}
+
+// edit changes a Work's manifests.
+func (w *world) edit(name string, manifests ...string) {
+	w.Helper()
+	w.eventually("edit work "+name, func() error {
+		work := w.readWork(name)
+		work.Spec.Workload.Manifests = w.manifests(manifests)
+		return w.hub.Update(w.Context(), work)
+	})
+}
+
+func (w *world) readWork(name string) *v1beta1.Work {
+	w.Helper()
+	work := &v1beta1.Work{}
+	w.must(w.hub.Get(w.Context(), types.NamespacedName{Namespace: w.namespace, Name: name}, work))
+	return work
+}
+
+// settled waits until the Work's current generation is reported with this status of Applied and Available ("" is absent).
+func (w *world) settled(name string, applied, available metav1.ConditionStatus) *v1beta1.Work {
+	w.Helper()
+	var work *v1beta1.Work
+	w.eventually(fmt.Sprintf("work %s applied %s, available %s", name, applied, available), func() error {
+		work = w.readWork(name)
+		for kind, want := range map[string]metav1.ConditionStatus{v1beta1.ConditionApplied: applied, v1beta1.ConditionAvailable: available} {
+			var got metav1.ConditionStatus
+			if c := report.Current(work.Status.Conditions, kind, work.Generation); c != nil {
+				got = c.Status
+			}
+			if got != want {
+				text, _ := json.MarshalIndent(work.Status, "", " ")
+				return fmt.Errorf("%s is %q:\n%s", kind, got, text)
+			}
+		}
+		return nil
+	})
+	return work
+}
+
+func (w *world) deleteWork(name string) {
+	w.Helper()
+	w.must(w.hub.Delete(w.Context(), w.readWork(name)))
+}
+
+func (w *world) workGone(name string) {
+	w.Helper()
+	w.eventually("work "+name+" gone", func() error {
+		err := w.hub.Get(w.Context(), types.NamespacedName{Namespace: w.namespace, Name: name}, &v1beta1.Work{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(errors.New("it is there"), err)
+	})
+}
+
+// object reads one object of the member: "v1 ConfigMap ns/name".
+func (w *world) object(ref string) (*unstructured.Unstructured, error) {
+	w.Helper()
+	words := strings.Fields(ref)
+	obj := &unstructured.Unstructured{}
+	obj.SetAPIVersion(words[0])
+	obj.SetKind(words[1])
+	namespace, name, ok := strings.Cut(words[2], "/")
+	if !ok {
+		namespace, name = "", namespace
+	}
+	return obj, w.member.Get(w.Context(), types.NamespacedName{Namespace: namespace, Name: name}, obj)
+}
+
+func (w *world) mustObject(ref string) *unstructured.Unstructured {
+	w.Helper()
+	obj, err := w.object(ref)
+	w.must(err)
+	return obj
+}
+
+func (w *world) present(ref string) {
+	w.Helper()
+	w.eventually(ref+" on the member", func() error { _, err := w.object(ref); return err })
+}
+
+func (w *world) gone(ref string) {
+	w.Helper()
+	w.eventually(ref+" gone from the member", func() error {
+		obj, err := w.object(ref)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(fmt.Errorf("it is there: %v", obj.Object["metadata"]), err)
+	})
+}
+
+// value waits until a field has a value.
+func (w *world) value(ref, want string, path ...string) {
+	w.Helper()
+	w.eventually(fmt.Sprintf("%s of %s to be %q", strings.Join(path, "."), ref, want), func() error {
+		obj, err := w.object(ref)
+		if err != nil {
+			return err
+		}
+		got, _, _ := unstructured.NestedFieldNoCopy(obj.Object, path...)
+		if fmt.Sprint(got) != want {
+			return fmt.Errorf("it is %v", got)
+		}
+		return nil
+	})
+}
+
+// onMember creates an object on the member directly.
+func (w *world) onMember(text string) *unstructured.Unstructured {
+	w.Helper()
+	obj := &unstructured.Unstructured{}
+	w.must(yaml.Unmarshal([]byte(text), &obj.Object))
+	w.must(w.member.Create(w.Context(), obj))
+	return obj
+}
+
+// change edits an object of the member by hand.
+func (w *world) change(ref string, edit func(*unstructured.Unstructured)) {
+	w.Helper()
+	w.eventually("edit "+ref, func() error {
+		obj, err := w.object(ref)
+		if err != nil {
+			return err
+		}
+		edit(obj)
+		return w.member.Update(w.Context(), obj)
+	})
+}

@@ -1,0 +1,217 @@
+// Package joiner is the agent that makes a member part of the fleet. The member's InternalMemberCluster on the hub comes in; what goes
+// out is its status (joined or left, heartbeat, health, properties and resource usage) and the word to the applier to start or to stop.
+//
+// A quiet member writes one status for each heartbeat. The heartbeat does not depend on anything it reports: a cluster whose health or
+// nodes cannot be found out still beats.
+package joiner
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+)
+
+// RecorderName is the name of the recorder of the joiner's events.
+const RecorderName = "v1beta1InternalMemberClusterController"
+
+const (
+	// gate is closed while the cluster is not a member.
+	gate = "membership"
+	// factsLimit is how long a report waits for what it reports on.
+	factsLimit = 3 * time.Second
+	// retryMost bounds the wait after a report that the hub did not take.
+	retryFirst, retryMost = 50 * time.Millisecond, 5 * time.Second
+)
+
+// Applier is what the joiner starts and stops.
+type Applier interface {
+	// Join lets Works be applied.
+	Join()
+	// Leave stops that; when it returns nil, no Work is held any more.
+	Leave(context.Context) error
+}
+
+// Joiner reports for one member.
+type Joiner struct {
+	// Member is the cluster's name on the hub.
+	Member string
+	// Hub reads the InternalMemberCluster from a cache and writes its status.
+	Hub      client.Client
+	Applier  Applier
+	Recorder record.EventRecorder
+	// Health returns nil while the member's API server says that it is ready.
+	Health func(context.Context) error
+	// Inventory is asked for what the cluster consists of. Nil with an error: not known now.
+	Inventory func(context.Context) (*report.Inventory, error)
+	// Changes announces that the nodes are not what they were.
+	Changes <-chan struct{}
+	// Barred is called when the hub refuses a report: the agent has lost its access.
+	Barred func(error)
+	Gates  *loop.Gates
+	Now    func() time.Time
+
+	// applying remembers that the applier was told to join: telling it again would make it pause.
+	applying bool
+}
+
+// SetupWithManager registers the agent with the manager of the hub.
+func (j *Joiner) SetupWithManager(hub ctrl.Manager) error {
+	j.Gates.Close(gate, "has not looked for InternalMemberCluster "+j.key().String()+" yet")
+	options := loop.Options(1)
+	options.RateLimiter = workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryMost)
+	err := builder.ControllerManagedBy(hub).
+		Named("internalmembercluster-controller").
+		For(&clusterv1beta1.InternalMemberCluster{}, builder.WithPredicates(
+			// The status is our own writing.
+			predicate.GenerationChangedPredicate{},
+			predicate.NewPredicateFuncs(func(obj client.Object) bool { return client.ObjectKeyFromObject(obj) == j.key() }),
+		)).
+		WatchesRawSource(source.Func(j.start)).
+		WithOptions(options).
+		Complete(loop.Settle(j))
+	if err != nil {
+		return fmt.Errorf("set up joiner: %w", err)
+	}
+	return nil
+}
+
+// start looks for the InternalMemberCluster once even if there is none, to say so, and then whenever the nodes change.
+func (j *Joiner) start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	queue.Add(reconcile.Request{NamespacedName: j.key()})
+	go func() {
+		for {
+			select {
+			case <-j.Changes:
+				queue.Add(reconcile.Request{NamespacedName: j.key()})
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+func (j *Joiner) key() types.NamespacedName {
+	return types.NamespacedName{Namespace: contract.MemberNamespace(j.Member), Name: j.Member}
+}
+
+// Reconcile does what the InternalMemberCluster asks for.
+func (j *Joiner) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	imc := &clusterv1beta1.InternalMemberCluster{}
+	if err := j.Hub.Get(ctx, req.NamespacedName, imc); apierrors.IsNotFound(err) {
+		// Nobody asked us to leave: a hub that lost its objects is no reason to let go of anything.
+		j.Gates.Close(gate, fmt.Sprintf("InternalMemberCluster %s does not exist on the hub; is there a MemberCluster %s?", req, j.Member))
+		return reconcile.Result{}, nil
+	} else if err != nil {
+		return reconcile.Result{}, fmt.Errorf("get InternalMemberCluster %s: %w", req, err)
+	}
+	switch imc.Spec.State {
+	case clusterv1beta1.ClusterStateJoin:
+		return j.join(ctx, imc)
+	case clusterv1beta1.ClusterStateLeave:
+		return reconcile.Result{}, j.leave(ctx, imc)
+	}
+	ctrl.LoggerFrom(ctx).Info("the hub asks for a state that this release does not know", "cluster", j.Member, "state", imc.Spec.State)
+	return reconcile.Result{}, nil
+}
+
+func (j *Joiner) join(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster) (reconcile.Result, error) {
+	if !j.applying {
+		j.Applier.Join()
+		j.applying = true
+	}
+	facts := j.look(ctx)
+	facts.Generation = imc.Generation
+
+	now, period := j.Now(), time.Duration(max(1, imc.Spec.HeartbeatPeriodSeconds))*time.Second
+	wanted := report.AgentJoined(imc.Status, facts, metav1.NewTime(now))
+	step := next(j.Member, &imc.Status, &wanted, period, now)
+	if step.write {
+		if err := j.write(ctx, imc, wanted); err != nil {
+			return reconcile.Result{}, err
+		}
+		step = next(j.Member, &wanted, &wanted, period, now)
+	}
+	j.Gates.Open(gate)
+	return reconcile.Result{RequeueAfter: step.again}, nil
+}
+
+// look finds out what to report, within factsLimit. What cannot be found out does not keep the report from being made.
+func (j *Joiner) look(ctx context.Context) report.AgentFacts {
+	ctx, cancel := context.WithTimeout(ctx, factsLimit)
+	defer cancel()
+	log := ctrl.LoggerFrom(ctx)
+	var facts report.AgentFacts
+	var both sync.WaitGroup
+	both.Go(func() {
+		err := j.Health(ctx)
+		facts.Healthy = err == nil
+		if err != nil {
+			log.Info("the member's API server is not well", "cluster", j.Member, "reason", err.Error())
+		}
+	})
+	both.Go(func() {
+		inventory, err := j.Inventory(ctx)
+		facts.Inventory = inventory
+		if err != nil {
+			log.Info("not everything is known about the member", "cluster", j.Member, "reason", err.Error())
+		}
+	})
+	both.Wait()
+	return facts
+}
+
+func (j *Joiner) leave(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster) error {
+	j.applying = false
+	j.Gates.Close(gate, fmt.Sprintf("the hub asked this cluster to leave: MemberCluster %s is being deleted", j.Member))
+	left := j.Applier.Leave(ctx)
+	wanted := report.AgentLeft(imc.Status, imc.Generation, left == nil, metav1.NewTime(j.Now()))
+	before := report.Agent(&imc.Status, clusterv1beta1.AgentTypeMemberAgent)
+	after := report.Agent(&wanted, clusterv1beta1.AgentTypeMemberAgent)
+	if before == nil || !sameVerdict(before, after, clusterv1beta1.ConditionJoined) {
+		if err := j.write(ctx, imc, wanted); err != nil {
+			return err
+		}
+	}
+	return left
+}
+
+// write updates the status on the hub, and tells in an event what has changed.
+func (j *Joiner) write(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster, status clusterv1beta1.InternalMemberClusterStatus) error {
+	before := imc.DeepCopy()
+	imc.Status = status
+	if _, err := loop.WriteStatus(ctx, j.Hub, before, imc); err != nil {
+		if apierrors.IsForbidden(err) {
+			j.Barred(err)
+		}
+		return err
+	}
+	for _, c := range news(&before.Status, &status) {
+		kind := corev1.EventTypeNormal
+		if c.Reason == clusterv1beta1.ReasonInternalMemberClusterUnhealthy {
+			kind = corev1.EventTypeWarning
+		}
+		j.Recorder.Event(imc, kind, c.Reason, c.Message)
+		ctrl.LoggerFrom(ctx).Info("reported a change", "cluster", j.Member, "condition", c.Type, "status", c.Status, "reason", c.Reason)
+	}
+	return nil
+}

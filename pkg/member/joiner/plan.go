@@ -1,0 +1,102 @@
+package joiner
+
+import (
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/report"
+)
+
+const (
+	// spacing is the least time between two reports on a cluster that keeps changing.
+	spacing = 5 * time.Second
+	// lookAround is how often the cluster's health is looked at between heartbeats. It sends no event.
+	lookAround = 10 * time.Second
+	// jitter is by how much of the period a heartbeat may be early or late, so that the members of a fleet do not beat as one.
+	jitter = 0.05
+)
+
+// step is what to do with a report: whether to write it, and when to look again if nothing happens before.
+type step struct {
+	write bool
+	again time.Duration
+}
+
+// next says whether wanted is to be written now over was, the status on the hub. The first report and one that says something else about
+// membership are due at once, a change of health or of the nodes after spacing, everything else with the heartbeat. member names
+// the cluster.
+func next(member string, was, wanted *clusterv1beta1.InternalMemberClusterStatus, period time.Duration, now time.Time) step {
+	before := report.Agent(was, clusterv1beta1.AgentTypeMemberAgent)
+	after := report.Agent(wanted, clusterv1beta1.AgentTypeMemberAgent)
+	if before == nil || !sameVerdict(before, after, clusterv1beta1.ConditionJoined) {
+		return step{write: true}
+	}
+	last := before.LastReceivedHeartbeat.Time
+	due := dueAfter(member, last, period)
+	if !sameVerdict(before, after, clusterv1beta1.ConditionHealthy) || !sameNodes(was, wanted) {
+		due = earlier(due, last.Add(spacing))
+	}
+	// A last heartbeat in the future was written by a clock that has been set back since.
+	if !now.Before(due) || last.After(now.Add(period)) {
+		return step{write: true}
+	}
+	return step{again: min(due.Sub(now), lookAround)}
+}
+
+// dueAfter is when the heartbeat after that of last is due. The jitter follows from its arguments: whoever asks again, after a restart
+// too, gets the same answer.
+func dueAfter(member string, last time.Time, period time.Duration) time.Time {
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%s/%d", member, last.Unix())
+	fraction := float64(h.Sum32()%2001)/1000 - 1 // -1 to 1
+	return last.Add(period + time.Duration(fraction*jitter*float64(period)))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// sameVerdict compares what two reports say in the condition of kind, but for its times and words.
+func sameVerdict(a, b *clusterv1beta1.AgentStatus, kind string) bool {
+	x, y := meta.FindStatusCondition(a.Conditions, kind), meta.FindStatusCondition(b.Conditions, kind)
+	if x == nil || y == nil {
+		return x == y
+	}
+	return x.Status == y.Status && x.Reason == y.Reason && x.ObservedGeneration == y.ObservedGeneration
+}
+
+// sameNodes says whether two reports agree about the cluster's nodes. What is available on them changes with every pod and does not count.
+func sameNodes(a, b *clusterv1beta1.InternalMemberClusterStatus) bool {
+	return a.Properties[contract.PropertyNodeCount].Value == b.Properties[contract.PropertyNodeCount].Value &&
+		equality.Semantic.DeepEqual(a.ResourceUsage.Capacity, b.ResourceUsage.Capacity) &&
+		equality.Semantic.DeepEqual(a.ResourceUsage.Allocatable, b.ResourceUsage.Allocatable)
+}
+
+// news are the conditions of the member agent whose status is not what it was.
+func news(was, is *clusterv1beta1.InternalMemberClusterStatus) []metav1.Condition {
+	after := report.Agent(is, clusterv1beta1.AgentTypeMemberAgent)
+	if after == nil {
+		return nil
+	}
+	var old []metav1.Condition
+	if before := report.Agent(was, clusterv1beta1.AgentTypeMemberAgent); before != nil {
+		old = before.Conditions
+	}
+	var out []metav1.Condition
+	for _, c := range after.Conditions {
+		if c0 := meta.FindStatusCondition(old, c.Type); c0 == nil || c0.Status != c.Status || c0.Reason != c.Reason {
+			out = append(out, c)
+		}
+	}
+	return out
+}

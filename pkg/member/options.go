@@ -1,0 +1,172 @@
+package member
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/member/hublink"
+)
+
+// Options are the member agent's flags and environment. Names, defaults and ranges are part of the contract with the charts people
+// already have.
+type Options struct {
+	// Hub comes from the environment; see ReadEnvironment.
+	Hub hublink.Settings
+
+	UseCertificate, Insecure bool
+
+	HubProbeAddress, HubMetricsAddress string
+	HubPprofPort                       int
+	HubQPS                             float64
+	HubBurst                           int
+
+	ProbeAddress, MetricsAddress string
+	PprofPort                    int
+	MemberQPS                    float64
+	MemberBurst                  int
+
+	Pprof bool
+
+	LeaderElect                             bool
+	LeaseDuration, RenewDeadline, RetryWait time.Duration
+	LeaderNamespace                         string
+
+	// DeletionWait is in minutes.
+	DeletionWait     int
+	PropertyProvider string
+
+	limiter limiter
+	later   later
+}
+
+// limiter are flags for an agent that polls what it applied. Ours watches it, so there is nothing to set; wrong values are still refused,
+// so that a chart is wrong here if it is wrong anywhere.
+type limiter struct {
+	priorityQueue          bool
+	priorityA, priorityB   int
+	attempts               int
+	fixed                  int
+	slowBase, fastBase     float64
+	slowFirst, slowMost    int
+	fastMost               int
+	skipToFast, v1beta1API bool
+}
+
+// later are flags whose capability this release does not have. They are accepted, so that existing manifests start; Run logs the ones
+// whose value asks for something that does not happen.
+type later struct {
+	region, cloudConfig         string
+	costs, available, namespace bool
+}
+
+// AddFlags declares every flag on fs.
+func (o *Options) AddFlags(fs *flag.FlagSet) {
+	fs.BoolVar(&o.UseCertificate, "use-ca-auth", false, "show the hub a client certificate (IDENTITY_CERT, IDENTITY_KEY) instead of a token")
+	fs.BoolVar(&o.Insecure, "tls-insecure", false, "do not check the hub's certificate; for tests only")
+
+	fs.StringVar(&o.HubProbeAddress, "hub-health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns them off; the same answers as at --health-probe-bind-address")
+	fs.StringVar(&o.HubMetricsAddress, "hub-metrics-bind-address", ":8080", "address of /metrics while the hub is connected; 0 turns it off; the same figures as at --metrics-bind-address")
+	fs.IntVar(&o.HubPprofPort, "hub-pprof-port", 6066, "port of the profiles while the hub is connected")
+	fs.Float64Var(&o.HubQPS, "hub-api-qps", 50, "requests a second to the hub, 10 to 1000; negative: no limit")
+	fs.IntVar(&o.HubBurst, "hub-api-burst", 500, "requests to the hub at once, 10 to 2000, not less than the requests a second")
+
+	fs.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8091", "address of /healthz and /readyz; 0 turns them off")
+	fs.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8090", "address of /metrics; 0 turns it off")
+	fs.IntVar(&o.PprofPort, "pprof-port", 6065, "port of the profiles")
+	fs.Float64Var(&o.MemberQPS, "member-api-qps", 250, "requests a second to this cluster, 10 to 10000; negative: no limit")
+	fs.IntVar(&o.MemberBurst, "member-api-burst", 1000, "requests to this cluster at once, 10 to 20000, not less than the requests a second")
+	fs.BoolVar(&o.Pprof, "enable-pprof", false, "serve Go profiles on localhost")
+
+	fs.BoolVar(&o.LeaderElect, "leader-elect", false, "let only one of several replicas work")
+	fs.DurationVar(&o.LeaseDuration, "leader-lease-duration", 15*time.Second, "how long a lost leader is waited for; a leader that stops in order releases its lease at once")
+	fs.DurationVar(&o.RenewDeadline, "leader-renew-deadline", 10*time.Second, "how long a leader tries to renew before it gives up")
+	fs.DurationVar(&o.RetryWait, "leader-retry-period", 2*time.Second, "time between tries to get or renew the lease")
+	fs.StringVar(&o.LeaderNamespace, "leader-election-namespace", "kube-system", "namespace of the lease, on this cluster")
+
+	fs.IntVar(&o.DeletionWait, "deletion-wait-time", 5, "minutes, 1 to 60, after which co-owned objects no longer hold up the removal of a Work")
+	fs.StringVar(&o.PropertyProvider, "property-provider", "none", "what reports the cluster's properties; this release has the built-in one (nodes, cpu, memory), and uses it for any value")
+
+	l := &o.limiter
+	const watched = "obsolete: what was applied is watched and nothing is looked at again on a timer; "
+	const prefix = "work-applier-requeue-rate-limiter-"
+	fs.BoolVar(&l.priorityQueue, "enable-work-applier-priority-queue", false, "obsolete: new intent always goes before what is looked at again")
+	fs.IntVar(&l.priorityA, "work-applier-priority-linear-equation-coeff-a", -3, "obsolete, -100 to -1; see --enable-work-applier-priority-queue")
+	fs.IntVar(&l.priorityB, "work-applier-priority-linear-equation-coeff-b", 100, "obsolete, 1 to 1000; see --enable-work-applier-priority-queue")
+	fs.IntVar(&l.attempts, prefix+"attempts-with-fixed-delay", 1, watched+"1 to 40")
+	fs.IntVar(&l.fixed, prefix+"fixed-delay-seconds", 5, watched+"2 to 300")
+	fs.Float64Var(&l.slowBase, prefix+"exponential-base-for-slow-backoff", 1.2, watched+"1.05 to 2")
+	fs.IntVar(&l.slowFirst, prefix+"initial-slow-backoff-delay-seconds", 2, watched+"at least 2")
+	fs.IntVar(&l.slowMost, prefix+"max-slow-backoff-delay-seconds", 15, watched+"not less than the initial delay")
+	fs.Float64Var(&l.fastBase, prefix+"exponential-base-for-fast-backoff", 1.5, watched+"above 1 to 2, not less than the slow one")
+	fs.IntVar(&l.fastMost, prefix+"max-fast-backoff-delay-seconds", 900, watched+"1 to 3600, not less than the slow one")
+	fs.BoolVar(&l.skipToFast, prefix+"skip-to-fast-backoff-for-available-or-diff-reported-work-objs", true, watched+"no effect")
+	fs.BoolVar(&l.v1beta1API, "enable-v1beta1-apis", true, "obsolete: v1beta1 is always used")
+
+	m := &o.later
+	fs.StringVar(&m.region, "region", "", "accepted; this release knows no prices")
+	fs.StringVar(&m.cloudConfig, "cloud-config", "/etc/kubernetes/provider/config.json", "accepted, not read")
+	fs.BoolVar(&m.costs, "use-cost-properties-in-azure-provider", true, "accepted; see --property-provider")
+	fs.BoolVar(&m.available, "use-available-res-properties-in-azure-provider", true, "accepted; available resources are always reported")
+	fs.BoolVar(&m.namespace, "enable-namespace-collection-in-property-provider", false, "accepted; this release does not report namespaces")
+}
+
+// ReadEnvironment fills in how the hub is reached. Call it after the flags are parsed.
+func (o *Options) ReadEnvironment(env hublink.Environment) error {
+	var err error
+	o.Hub, err = hublink.FromEnvironment(env, o.UseCertificate, o.Insecure)
+	return err
+}
+
+// Validate returns every wrong flag at once, each with the range it must be in.
+func (o *Options) Validate() error {
+	errs := []error{
+		loop.Throttle("hub-api-qps", o.HubQPS, 1000, "hub-api-burst", o.HubBurst, 2000),
+		loop.Throttle("member-api-qps", o.MemberQPS, 10_000, "member-api-burst", o.MemberBurst, 20_000),
+		loop.Between("deletion-wait-time", o.DeletionWait, 1, 60),
+		o.limiter.validate(),
+	}
+	return errors.Join(errs...)
+}
+
+func (l *limiter) validate() error {
+	const prefix = "work-applier-requeue-rate-limiter-"
+	const most = 1 << 30 // seconds; the flag has no upper bound of its own
+	errs := []error{
+		loop.Between("work-applier-priority-linear-equation-coeff-a", l.priorityA, -100, -1),
+		loop.Between("work-applier-priority-linear-equation-coeff-b", l.priorityB, 1, 1000),
+		loop.Between(prefix+"attempts-with-fixed-delay", l.attempts, 1, 40),
+		loop.Between(prefix+"fixed-delay-seconds", l.fixed, 2, 300),
+		loop.Between(prefix+"exponential-base-for-slow-backoff", l.slowBase, 1.05, 2),
+		loop.Between(prefix+"initial-slow-backoff-delay-seconds", l.slowFirst, 2, most),
+		loop.Between(prefix+"max-slow-backoff-delay-seconds", l.slowMost, 2, most),
+		loop.Between(prefix+"max-fast-backoff-delay-seconds", l.fastMost, 1, 3600),
+	}
+	if l.fastBase <= 1 || l.fastBase > 2 {
+		errs = append(errs, fmt.Errorf("--%sexponential-base-for-fast-backoff is %v; it must be above 1 and at most 2", prefix, l.fastBase))
+	}
+	if l.fastBase < l.slowBase {
+		errs = append(errs, fmt.Errorf("--%sexponential-base-for-fast-backoff is %v; it must not be less than the slow one, which is %v", prefix, l.fastBase, l.slowBase))
+	}
+	if l.slowMost < l.slowFirst {
+		errs = append(errs, fmt.Errorf("--%smax-slow-backoff-delay-seconds is %d; it must not be less than the initial one, which is %d", prefix, l.slowMost, l.slowFirst))
+	}
+	if l.fastMost < l.slowMost {
+		errs = append(errs, fmt.Errorf("--%smax-fast-backoff-delay-seconds is %d; it must not be less than the slow one, which is %d", prefix, l.fastMost, l.slowMost))
+	}
+	return errors.Join(errs...)
+}
+
+// notYet names the settings that ask for what this release does not do.
+func (o *Options) notYet() []string {
+	var out []string
+	if o.PropertyProvider != "" && o.PropertyProvider != "none" {
+		out = append(out, "--property-provider="+o.PropertyProvider)
+	}
+	if o.later.namespace {
+		out = append(out, "--enable-namespace-collection-in-property-provider")
+	}
+	return out
+}

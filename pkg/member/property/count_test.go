@@ -1,0 +1,147 @@
+package property
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+)
+
+func resources(cpu, memory string) corev1.ResourceList {
+	out := corev1.ResourceList{}
+	if cpu != "" {
+		out[corev1.ResourceCPU] = resource.MustParse(cpu)
+	}
+	if memory != "" {
+		out[corev1.ResourceMemory] = resource.MustParse(memory)
+	}
+	return out
+}
+
+func container(cpu, memory string) corev1.Container {
+	return corev1.Container{Resources: corev1.ResourceRequirements{Requests: resources(cpu, memory)}}
+}
+
+func TestPodTakes(t *testing.T) {
+	always := corev1.ContainerRestartPolicyAlways
+	sidecar := container("100m", "")
+	sidecar.RestartPolicy = &always
+	one := corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{container("250m", "1Gi")}}
+	with := func(change func(*corev1.PodSpec)) corev1.PodSpec { s := *one.DeepCopy(); change(&s); return s }
+
+	for name, tc := range map[string]struct {
+		spec  corev1.PodSpec
+		phase corev1.PodPhase
+		want  amount
+	}{
+		"containers are added up":     {with(func(s *corev1.PodSpec) { s.Containers = append(s.Containers, container("1", "")) }), corev1.PodRunning, amount{1250, 1 << 30}},
+		"one that is starting counts": {one, corev1.PodPending, amount{250, 1 << 30}},
+		"one without a node does not": {with(func(s *corev1.PodSpec) { s.NodeName = "" }), corev1.PodPending, amount{}},
+		"one that succeeded does not": {one, corev1.PodSucceeded, amount{}},
+		"one that failed does not":    {one, corev1.PodFailed, amount{}},
+		"a larger init container counts instead": {with(func(s *corev1.PodSpec) { s.InitContainers = []corev1.Container{container("2", "")} }),
+			corev1.PodRunning, amount{2000, 1 << 30}},
+		"a sidecar counts beside": {with(func(s *corev1.PodSpec) { s.InitContainers = []corev1.Container{sidecar} }), corev1.PodRunning, amount{350, 1 << 30}},
+		"overhead counts":         {with(func(s *corev1.PodSpec) { s.Overhead = resources("50m", "1Mi") }), corev1.PodRunning, amount{300, 1<<30 + 1<<20}},
+		"requests of the whole pod count instead": {with(func(s *corev1.PodSpec) {
+			s.Resources = &corev1.ResourceRequirements{Requests: resources("3", "2Gi")}
+		}), corev1.PodRunning, amount{3000, 2 << 30}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := podOf(&corev1.Pod{Spec: tc.spec, Status: corev1.PodStatus{Phase: tc.phase}})
+			if p.takes != tc.want {
+				t.Errorf("takes %+v; want %+v", p.takes, tc.want)
+			}
+		})
+	}
+}
+
+// Whatever happens to nodes and pods, in whatever order, the sums are those of what is there.
+func TestSumsAreThoseOfWhatIsThere(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var kept total
+		nodes, pods := map[string]*node{}, map[string]*pod{}
+		amounts := rapid.Custom(func(t *rapid.T) amount {
+			return amount{rapid.Int64Range(0, 64000).Draw(t, "cpu"), rapid.Int64Range(0, 1<<40).Draw(t, "memory")}
+		})
+		t.Repeat(map[string]func(*rapid.T){
+			"node is": func(t *rapid.T) {
+				name := fmt.Sprint(rapid.IntRange(0, 4).Draw(t, "node"))
+				is := &node{capacity: amounts.Draw(t, "capacity"), allocatable: amounts.Draw(t, "allocatable")}
+				kept.moveNode(nodes[name], is)
+				nodes[name] = is
+			},
+			"node goes": func(t *rapid.T) {
+				name := fmt.Sprint(rapid.IntRange(0, 4).Draw(t, "node"))
+				kept.moveNode(nodes[name], nil)
+				delete(nodes, name)
+			},
+			"pod is": func(t *rapid.T) {
+				name := fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "pod"))
+				is := &pod{takes: amounts.Draw(t, "takes")}
+				kept.movePod(pods[name], is)
+				pods[name] = is
+			},
+			"pod goes": func(t *rapid.T) {
+				name := fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "pod"))
+				kept.movePod(pods[name], nil)
+				delete(pods, name)
+			},
+			"": func(t *rapid.T) {
+				var counted total
+				for _, n := range nodes {
+					counted.nodes++
+					counted.capacity, counted.allocatable = counted.capacity.plus(n.capacity), counted.allocatable.plus(n.allocatable)
+				}
+				for _, p := range pods {
+					counted.taken = counted.taken.plus(p.takes)
+				}
+				if kept != counted {
+					t.Fatalf("kept %+v; counted %+v", kept, counted)
+				}
+			},
+		})
+	})
+}
+
+func TestInventory(t *testing.T) {
+	var sum total
+	for range 2 {
+		sum.moveNode(nil, nodeOf(&corev1.Node{Status: corev1.NodeStatus{Capacity: resources("4", "8Gi"), Allocatable: resources("3500m", "7Gi")}}))
+	}
+	sum.movePod(nil, &pod{takes: amount{8000, 1 << 30}})
+
+	got := sum.inventory(true)
+	if n := got.Properties["kubernetes-fleet.io/node-count"]; n != "2" || len(got.Properties) != 1 {
+		t.Errorf("properties %v; want a node count of 2 alone", got.Properties)
+	}
+	for name, pair := range map[string][2]corev1.ResourceList{
+		"capacity":    {got.Usage.Capacity, resources("8", "16Gi")},
+		"allocatable": {got.Usage.Allocatable, resources("7", "14Gi")},
+		"available":   {got.Usage.Available, resources("0", "13Gi")}, // never less than nothing
+	} {
+		if !equality.Semantic.DeepEqual(pair[0], pair[1]) {
+			t.Errorf("%s is %v; want %v", name, pair[0], pair[1])
+		}
+	}
+	if usage := sum.inventory(false).Usage; usage.Available != nil {
+		t.Errorf("available is %v though the pods are not known", usage.Available)
+	}
+}
+
+func TestOfObjectsLittleIsKept(t *testing.T) {
+	meta := metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"},
+		Annotations: map[string]string{"c": "d"}, ManagedFields: []metav1.ManagedFieldsEntry{{}}}
+	small, err := shrinkPod(&corev1.Pod{ObjectMeta: meta})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "u", ResourceVersion: "7"}
+	if got := small.(*pod).ObjectMeta; !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("kept %+v", got)
+	}
+}

@@ -1,0 +1,216 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/member/applier"
+	"github.com/flagship-fleet/flagship/pkg/member/hublink"
+	"github.com/flagship-fleet/flagship/pkg/member/joiner"
+	"github.com/flagship-fleet/flagship/pkg/member/property"
+)
+
+// gateLeader is closed until the replica leads, or has seen that another one does: standing by is all it has to do then.
+const gateLeader = "leadership"
+
+// forever is how long caches may take to fill: a hub that goes away meanwhile is waited for, like at any other time.
+const forever = 365 * 24 * time.Hour
+
+// errBarred ends a session: the hub no longer lets the agent into its namespace.
+var errBarred = errors.New("the hub takes the access to its namespace away")
+
+// sessions are the times for which the hub lets the agent in, one after the other. Each has caches, joiner and applier of its own;
+// nothing is carried from one to the next, and what was applied stays when one ends.
+type sessions struct {
+	options   Options
+	member    *rest.Config
+	candidate *candidate
+	link      *hublink.Link
+	provider  property.Provider
+	gates     *loop.Gates
+	// ready is closed when everything is there that a first session needs.
+	ready chan struct{}
+}
+
+// prepare waits for all that a session needs, in every replica: one that stands by must have shown that it could take over.
+func (s *sessions) prepare(ctx context.Context) error {
+	var (
+		both     sync.WaitGroup
+		crd, hub error
+	)
+	both.Go(func() { crd = loop.AwaitCRDs(ctx, s.member, s.gates, ledgerCRD) })
+	both.Go(func() { hub = s.link.Await(ctx) })
+	both.Wait()
+	select {
+	case <-ctx.Done():
+		return nil
+	default:
+	}
+	if err := errors.Join(crd, hub); err != nil {
+		return err
+	}
+	close(s.ready)
+	if !s.options.LeaderElect {
+		return nil // the first session is about to open the gate
+	}
+	standingBy, err := s.candidate.awaitLeader(ctx)
+	if standingBy {
+		s.gates.Open(gateLeader)
+	}
+	return err
+}
+
+// run holds one session after the other until ctx ends. An error is nothing that waiting would mend.
+func (s *sessions) run(ctx context.Context) error {
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return nil
+	}
+	for s.link.Await(ctx) == nil { // a replica may have stood by for long
+		err := s.hold(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if !errors.Is(err, errBarred) {
+			return err
+		}
+		ctrl.LoggerFrom(ctx).Info("the session with the hub ends; what was applied stays", "reason", err)
+	}
+	return nil //nolint:nilerr // ctx has ended, as it was asked to
+}
+
+// hold runs one session until ctx ends or access is lost; the error is errBarred then.
+func (s *sessions) hold(ctx context.Context) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	barred := func(err error) { end(fmt.Errorf("%w: %w", errBarred, err)) }
+
+	hub, err := s.hubManager(barred)
+	if err != nil {
+		return fmt.Errorf("set up the session with the hub: %w", err)
+	}
+	if err := s.addAgents(hub, barred); err != nil {
+		return err
+	}
+	s.gates.Open(gateLeader)
+	err = hub.Start(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // what else went wrong did so because of that
+	}
+	return fmt.Errorf("run the session with the hub: %w", err)
+}
+
+func (s *sessions) hubManager(barred func(error)) (ctrl.Manager, error) {
+	timeout, yes := sessionShutdown, true
+	return ctrl.NewManager(s.link.Config(s.options.HubQPS, s.options.HubBurst), ctrl.Options{
+		Scheme:                  Scheme(),
+		MapperProvider:          hubMapper,
+		Metrics:                 metricsserver.Options{BindAddress: s.options.HubMetricsAddress},
+		HealthProbeBindAddress:  "0",
+		PprofBindAddress:        s.options.pprof(s.options.HubPprofPort),
+		GracefulShutdownTimeout: &timeout,
+		Cache: cache.Options{
+			DefaultNamespaces: map[string]cache.Config{s.options.Hub.Namespace(): {}},
+			DefaultTransform:  cache.TransformStripManagedFields(),
+			DefaultWatchErrorHandler: func(ctx context.Context, r *toolscache.Reflector, err error) {
+				if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+					barred(err)
+					return
+				}
+				toolscache.DefaultWatchErrorHandler(ctx, r, err)
+			},
+		},
+		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &yes}},
+		// Each session has controllers of the same names.
+		Controller: config.Controller{CacheSyncTimeout: forever, SkipNameValidation: &yes},
+	})
+}
+
+// hubMapper knows the kinds the agent uses on the hub, so that it need not ask for them.
+func hubMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
+	mapper := meta.NewDefaultRESTMapper(nil)
+	for _, kind := range []schema.GroupVersionKind{
+		clusterv1beta1.GroupVersion.WithKind("InternalMemberCluster"),
+		placementv1beta1.GroupVersion.WithKind("Work"),
+	} {
+		mapper.Add(kind, meta.RESTScopeNamespace)
+		mapper.Add(kind.GroupVersion().WithKind(kind.Kind+"List"), meta.RESTScopeNamespace)
+	}
+	return mapper, nil
+}
+
+func (s *sessions) addAgents(hub ctrl.Manager, barred func(error)) error {
+	yes := true
+	member, err := cluster.New(s.member, func(o *cluster.Options) {
+		o.Scheme = hub.GetScheme()
+		o.Cache.DefaultTransform = cache.TransformStripManagedFields()
+		o.Client = client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &yes}}
+	})
+	if err == nil {
+		err = hub.Add(member) // its caches run as long as the hub's
+	}
+	if err != nil {
+		return fmt.Errorf("set up the caches of this cluster: %w", err)
+	}
+	works := &applier.Applier{
+		Namespace:    s.options.Hub.Namespace(),
+		DeletionWait: time.Duration(s.options.DeletionWait) * time.Minute,
+	}
+	if err := works.SetupWithManager(hub, member); err != nil {
+		return err
+	}
+	health, err := s.health()
+	if err != nil {
+		return err
+	}
+	return (&joiner.Joiner{
+		Member:    s.options.Hub.Member,
+		Hub:       hub.GetClient(),
+		Applier:   works,
+		Recorder:  recorder(hub),
+		Health:    health,
+		Inventory: s.provider.Collect,
+		Changes:   s.provider.Changes(),
+		Barred:    barred,
+		Gates:     s.gates,
+		Now:       time.Now,
+	}).SetupWithManager(hub)
+}
+
+// recorder writes events of the core group: the member's Role on the hub has no others.
+func recorder(hub ctrl.Manager) record.EventRecorder {
+	return hub.GetEventRecorderFor(joiner.RecorderName) //nolint:staticcheck // see above
+}
+
+// health asks the member's API server whether it is ready.
+func (s *sessions) health() (func(context.Context) error, error) {
+	clients, err := kubernetes.NewForConfig(s.member)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for /readyz: %w", err)
+	}
+	return func(ctx context.Context) error {
+		return clients.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	}, nil
+}
