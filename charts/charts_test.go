@@ -1,0 +1,477 @@
+package charts_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/chart/common"
+	release "helm.sh/helm/v4/pkg/release/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/flagship-fleet/flagship/charts"
+)
+
+// rendered is what a chart renders, by "Kind/name".
+type rendered map[string]*unstructured.Unstructured
+
+func render(t *testing.T, chart, values string) rendered {
+	t.Helper()
+	objects, err := tryRender(chart, values)
+	if err != nil {
+		t.Fatalf("render %s: %v", chart, err)
+	}
+	return objects
+}
+
+func tryRender(name, values string) (rendered, error) {
+	chart, err := charts.Load(name)
+	if err != nil {
+		return nil, err
+	}
+	vals := map[string]any{}
+	if err := yaml.Unmarshal([]byte(values), &vals); err != nil {
+		return nil, err
+	}
+	install := action.NewInstall(action.NewConfiguration())
+	install.ReleaseName = name
+	install.Namespace = "fleet-system"
+	install.DryRunStrategy = action.DryRunClient
+	install.KubeVersion = &common.KubeVersion{Version: "v1.33.0", Major: "1", Minor: "33"}
+	released, err := install.Run(chart, vals)
+	if err != nil {
+		return nil, err
+	}
+	objects := rendered{}
+	for _, document := range strings.Split("\n"+released.(*release.Release).Manifest, "\n---\n") {
+		object := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(document), object); err != nil {
+			return nil, fmt.Errorf("%w in:\n%s", err, document)
+		}
+		if len(object.Object) == 0 {
+			continue
+		}
+		key := object.GetKind() + "/" + object.GetName()
+		if objects[key] != nil {
+			return nil, fmt.Errorf("%s is rendered twice", key)
+		}
+		objects[key] = object
+	}
+	return objects, nil
+}
+
+// get decodes one rendered object, strictly: a field that its type does not know fails the test.
+func get[T any](t *testing.T, objects rendered, key string) T {
+	t.Helper()
+	var typed T
+	object := objects[key]
+	if object == nil {
+		t.Fatalf("%s is not rendered; these are: %v", key, slices.Sorted(maps.Keys(objects)))
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, &typed, true); err != nil {
+		t.Fatalf("%s: %v", key, err)
+	}
+	return typed
+}
+
+func container(t *testing.T, deployment appsv1.Deployment) corev1.Container {
+	t.Helper()
+	if n := len(deployment.Spec.Template.Spec.Containers); n != 1 {
+		t.Fatalf("%d containers, want the agent alone", n)
+	}
+	return deployment.Spec.Template.Spec.Containers[0]
+}
+
+// flags returns the agent's flags by name. No flag may be empty or given twice.
+func flags(t *testing.T, deployment appsv1.Deployment) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for _, arg := range container(t, deployment).Args {
+		name, value, ok := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		if _, twice := found[name]; !ok || value == "" || twice {
+			t.Errorf("argument %q is empty or repeated", arg)
+		}
+		found[name] = value
+	}
+	return found
+}
+
+func env(t *testing.T, deployment appsv1.Deployment) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for _, e := range container(t, deployment).Env {
+		if _, twice := found[e.Name]; twice {
+			t.Errorf("environment variable %s is repeated", e.Name)
+		}
+		found[e.Name] = e.Value
+	}
+	return found
+}
+
+func expect(t *testing.T, what string, got, want map[string]string) {
+	t.Helper()
+	for name, value := range want {
+		if got[name] != value {
+			t.Errorf("%s %s is %q, want %q", what, name, got[name], value)
+		}
+	}
+}
+
+func allows(rules []rbacv1.PolicyRule, group, resource, verb string) bool {
+	return slices.ContainsFunc(rules, func(r rbacv1.PolicyRule) bool {
+		return slices.Contains(r.APIGroups, group) && slices.Contains(r.Resources, resource) && slices.Contains(r.Verbs, verb)
+	})
+}
+
+func TestHubRendersWithDefaults(t *testing.T) {
+	objects := render(t, charts.HubAgent, "")
+	deployment := get[appsv1.Deployment](t, objects, "Deployment/hub-agent")
+	if *deployment.Spec.Replicas != 1 || deployment.Namespace != "fleet-system" {
+		t.Errorf("%d replicas in %s", *deployment.Spec.Replicas, deployment.Namespace)
+	}
+	expect(t, "flag", flags(t, deployment), map[string]string{
+		"leader-elect":                                "true",
+		"leader-election-namespace":                   "fleet-system",
+		"health-probe-bind-address":                   ":8081",
+		"metrics-bind-address":                        ":8080",
+		"enable-webhook":                              "false",
+		"enable-guard-rail":                           "false",
+		"enable-pprof":                                "false",
+		"enable-workload":                             "false",
+		"enable-cluster-inventory-apis":               "true",
+		"enable-staged-update-run-apis":               "true",
+		"enable-eviction-apis":                        "true",
+		"force-delete-wait-time":                      "15m0s",
+		"cluster-unhealthy-threshold":                 "3m0s",
+		"resource-snapshot-creation-minimum-interval": "30s",
+		"resource-changes-collection-duration":        "15s",
+		"hub-api-qps":                                 "250",
+		"hub-api-burst":                               "1000",
+		"max-concurrent-cluster-placement":            "100",
+		"concurrent-resource-change-syncs":            "20",
+		"max-fleet-size":                              "100",
+		"log_file_max_size":                           "",
+	})
+	c := container(t, deployment)
+	if c.Env[0].Name != "POD_NAMESPACE" || c.Env[0].ValueFrom.FieldRef.FieldPath != "metadata.namespace" {
+		t.Errorf("environment %v", c.Env)
+	}
+	if c.Image != "ghcr.io/flagship-fleet/flagship/hub-agent:v0.1.0" {
+		t.Errorf("image %s", c.Image)
+	}
+	if c.LivenessProbe == nil || c.ReadinessProbe == nil {
+		t.Error("a probe is missing")
+	}
+	if deployment.Spec.Template.Spec.ServiceAccountName != "hub-agent-sa" {
+		t.Errorf("service account %s", deployment.Spec.Template.Spec.ServiceAccountName)
+	}
+	for _, key := range []string{"ServiceAccount/hub-agent-sa", "ClusterRoleBinding/hub-agent-role-binding", "RoleBinding/hub-agent-leader-election"} {
+		if objects[key] == nil {
+			t.Errorf("%s is missing", key)
+		}
+	}
+}
+
+// A file that sets every value of the contract that this release can do renders, and each value arrives.
+func TestHubRendersAUsersValues(t *testing.T) {
+	objects := render(t, charts.HubAgent, `
+replicaCount: 3
+image: {repository: registry.example/hub-agent, tag: e2e, pullPolicy: Never}
+logVerbosity: 5
+enableWebhook: false
+webhookServiceName: fleetwebhook
+enableGuardRail: false
+webhookClientConnectionType: service
+enableWorkload: true
+useCertManager: true
+webhookCertSecretName: fleet-webhook-server-cert
+forceDeleteWaitTime: 1m
+clusterUnhealthyThreshold: 3m
+resourceSnapshotCreationMinimumInterval: 0m
+resourceChangesCollectionDuration: 0m
+namespace: fleet-hub
+resources: {limits: {cpu: 2, memory: 2Gi}}
+tolerations: [{key: dedicated, operator: Exists}]
+affinity: {nodeAffinity: {}}
+enableClusterInventoryAPI: false
+enableStagedUpdateRunAPIs: true
+enableEvictionAPIs: true
+enablePprof: true
+pprofPort: 6070
+hubAPIQPS: 9999
+hubAPIBurst: 20000
+MaxConcurrentClusterPlacement: 200
+ConcurrentResourceChangeSyncs: 20
+MaxFleetSizeSupported: 100
+logFileMaxSize: 100000
+additionalConfigData: {policy.yaml: "a: b"}
+additionalConfigDataMountPath: /etc/somewhere
+enableAdmissionPolicyManager: false
+admissionPolicyManagerConfigName: policy.yaml
+fullnameOverride: hub
+extraArgs: {enable-workload: false, skipped-propagating-namespaces: "a;b", hub-api-qps: 1000000}
+`)
+	deployment := get[appsv1.Deployment](t, objects, "Deployment/hub")
+	if *deployment.Spec.Replicas != 3 || deployment.Namespace != "fleet-hub" {
+		t.Errorf("%d replicas in %s", *deployment.Spec.Replicas, deployment.Namespace)
+	}
+	expect(t, "flag", flags(t, deployment), map[string]string{
+		"v":                         "5",
+		"leader-election-namespace": "fleet-hub",
+		"force-delete-wait-time":    "1m",
+		"resource-snapshot-creation-minimum-interval": "0m",
+		"enable-cluster-inventory-apis":               "false",
+		"enable-pprof":                                "true",
+		"pprof-port":                                  "6070",
+		"hub-api-burst":                               "20000",
+		"max-concurrent-cluster-placement":            "200",
+		"log_file_max_size":                           "100000",
+		"enable-workload":                             "false",
+		"skipped-propagating-namespaces":              "a;b",
+		"hub-api-qps":                                 "1000000",
+	})
+	c := container(t, deployment)
+	if c.Image != "registry.example/hub-agent:e2e" || c.ImagePullPolicy != corev1.PullNever {
+		t.Errorf("image %s %s", c.Image, c.ImagePullPolicy)
+	}
+	if len(c.VolumeMounts) != 1 || c.VolumeMounts[0].MountPath != "/etc/somewhere" {
+		t.Errorf("mounts %v", c.VolumeMounts)
+	}
+	get[corev1.ConfigMap](t, objects, "ConfigMap/hub-config")
+	if len(deployment.Spec.Template.Spec.Tolerations) != 1 {
+		t.Error("tolerations are lost")
+	}
+}
+
+func TestReplicaCountMayBeZero(t *testing.T) {
+	for chart, values := range map[string]string{charts.HubAgent: "", charts.MemberAgent: member} {
+		deployment := get[appsv1.Deployment](t, render(t, chart, values+"\nreplicaCount: 0"), "Deployment/"+chart)
+		if *deployment.Spec.Replicas != 0 {
+			t.Errorf("%s: %d replicas", chart, *deployment.Spec.Replicas)
+		}
+	}
+}
+
+func TestWhatThisReleaseCannotDoIsRefused(t *testing.T) {
+	for _, c := range []struct{ chart, values, says string }{
+		{charts.HubAgent, "enableWebhook: true", "not in this release"},
+		{charts.HubAgent, "enableGuardRail: true", "not in this release"},
+		{charts.HubAgent, "enableAdmissionPolicyManager: true", "not in this release"},
+		{charts.MemberAgent, "", "config.hubURL"},
+		{charts.MemberAgent, "config: {hubURL: https://hub}", "config.memberClusterName"},
+		{charts.MemberAgent, member + "\n  provider: azure", `config.provider "azure"`},
+		{charts.MemberAgent, member + "\nuseCAAuth: true", "config.identityKey"},
+		{charts.MemberAgent, member + "\n  provider: file\n  tokenPath: ''", "config.tokenPath"},
+	} {
+		_, err := tryRender(c.chart, c.values)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s with %q: error %v, want one that says %q", c.chart, c.values, err, c.says)
+		}
+	}
+}
+
+const member = `
+config:
+  hubURL: https://hub.example:6443
+  memberClusterName: spoke
+  hubCA: Q0E=`
+
+func TestMemberRendersWithASecret(t *testing.T) {
+	objects := render(t, charts.MemberAgent, member)
+	deployment := get[appsv1.Deployment](t, objects, "Deployment/member-agent")
+	expect(t, "flag", flags(t, deployment), map[string]string{
+		"leader-elect":                       "true",
+		"leader-election-namespace":          "kube-system",
+		"hub-health-probe-bind-address":      ":8081",
+		"hub-metrics-bind-address":           ":8080",
+		"health-probe-bind-address":          ":8091",
+		"metrics-bind-address":               ":8090",
+		"enable-pprof":                       "false",
+		"use-ca-auth":                        "false",
+		"tls-insecure":                       "false",
+		"enable-work-applier-priority-queue": "",
+	})
+	want := map[string]string{
+		"HUB_SERVER_URL":            "https://hub.example:6443",
+		"MEMBER_CLUSTER_NAME":       "spoke",
+		"HUB_TOKEN_SECRET":          "default/hub-kubeconfig-secret",
+		"HUB_CERTIFICATE_AUTHORITY": "Q0E=",
+	}
+	if got := env(t, deployment); !maps.Equal(got, want) {
+		t.Errorf("environment %v, want %v", got, want)
+	}
+	role := get[rbacv1.Role](t, objects, "Role/member-agent-hub-token")
+	if role.Namespace != "default" || !slices.Equal(role.Rules[0].ResourceNames, []string{"hub-kubeconfig-secret"}) {
+		t.Errorf("role %+v", role)
+	}
+}
+
+func TestMemberRendersAUsersValues(t *testing.T) {
+	objects := render(t, charts.MemberAgent, `
+replicaCount: 2
+image: {repository: registry.example/member-agent, tag: e2e, pullPolicy: Never}
+refreshtoken: {repository: registry.example/refresh-token, tag: e2e}
+logVerbosity: 5
+namespace: fleet-system
+config:
+  provider: secret
+  hubURL: https://172.19.0.2:6443
+  hubCA: Q0E=
+  memberClusterName: kind-cluster-1
+  identityKey: identity-key-path
+  identityCert: identity-cert-path
+  CABundle: ca-bundle-path
+  azureCloudConfig: {cloud: ""}
+secret: {name: my-secret, namespace: my-namespace}
+azure: {clientid: none}
+tlsClientInsecure: false
+useCAAuth: false
+enablePprof: true
+priorityQueue: {enabled: true, priorityLinearEquationCoeffA: -5}
+enableNamespaceCollectionInPropertyProvider: true
+propertyProvider: azure
+region: eastasia
+workApplierRequeueRateLimiterMaxSlowBackoffDelaySeconds: 5
+workApplierRequeueRateLimiterExponentialBaseForSlowBackoff: 1.3
+workApplierRequeueRateLimiterSkipToFastBackoffForAvailableOrDiffReportedWorkObjs: false
+`)
+	deployment := get[appsv1.Deployment](t, objects, "Deployment/member-agent")
+	if *deployment.Spec.Replicas != 2 {
+		t.Errorf("%d replicas", *deployment.Spec.Replicas)
+	}
+	expect(t, "flag", flags(t, deployment), map[string]string{
+		"enable-pprof":                                     "true",
+		"hub-pprof-port":                                   "6066",
+		"enable-work-applier-priority-queue":               "true",
+		"work-applier-priority-linear-equation-coeff-a":    "-5",
+		"work-applier-priority-linear-equation-coeff-b":    "100",
+		"enable-namespace-collection-in-property-provider": "true",
+		"property-provider":                                "azure",
+		"region":                                           "eastasia",
+		"work-applier-requeue-rate-limiter-max-slow-backoff-delay-seconds":                                "5",
+		"work-applier-requeue-rate-limiter-exponential-base-for-slow-backoff":                             "1.3",
+		"work-applier-requeue-rate-limiter-skip-to-fast-backoff-for-available-or-diff-reported-work-objs": "false",
+	})
+	expect(t, "variable", env(t, deployment), map[string]string{"HUB_TOKEN_SECRET": "my-namespace/my-secret", "CA_BUNDLE": "", "IDENTITY_KEY": ""})
+}
+
+func TestMemberNamesExactlyOneSourceOfTrustAndIdentity(t *testing.T) {
+	for name, c := range map[string]struct {
+		values string
+		want   []string
+	}{
+		"token from a file": {member + "\n  provider: file", []string{"CONFIG_PATH", "HUB_CERTIFICATE_AUTHORITY"}},
+		"certificate, authority inline": {
+			member + "\n  identityKey: /k\n  identityCert: /c\nuseCAAuth: true",
+			[]string{"HUB_CERTIFICATE_AUTHORITY", "IDENTITY_CERT", "IDENTITY_KEY"},
+		},
+		"certificate, authority in a file": {
+			member + "\n  identityKey: /k\n  identityCert: /c\n  CABundle: /ca\nuseCAAuth: true",
+			[]string{"CA_BUNDLE", "IDENTITY_CERT", "IDENTITY_KEY"},
+		},
+		"authority of the image": {"config: {hubURL: https://hub, memberClusterName: spoke}", []string{"HUB_TOKEN_SECRET"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := render(t, charts.MemberAgent, c.values)
+			got := env(t, get[appsv1.Deployment](t, objects, "Deployment/member-agent"))
+			delete(got, "HUB_SERVER_URL")
+			delete(got, "MEMBER_CLUSTER_NAME")
+			if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, c.want) {
+				t.Errorf("environment %v, want %v", names, c.want)
+			}
+			if reads := objects["Role/member-agent-hub-token"] != nil; reads != slices.Contains(c.want, "HUB_TOKEN_SECRET") {
+				t.Errorf("role for the Secret rendered: %v", reads)
+			}
+		})
+	}
+}
+
+func TestMemberMayRunWithLess(t *testing.T) {
+	all := render(t, charts.MemberAgent, member)
+	rules := get[rbacv1.ClusterRole](t, all, "ClusterRole/member-agent-role").Rules
+	if !allows(rules, "*", "*", "create") || !allows(rules, "rbac.authorization.k8s.io", "clusterroles", "escalate") {
+		t.Error("by default everything may be placed")
+	}
+	if allows(rules, "*", "*", "impersonate") || allows(rules, "*", "*", "*") {
+		t.Error("the default is as much as cluster-admin")
+	}
+
+	less := render(t, charts.MemberAgent, member+`
+rbac:
+  escalate: false
+  placeable:
+  - {apiGroups: [""], resources: [namespaces, configmaps]}
+`)
+	rules = get[rbacv1.ClusterRole](t, less, "ClusterRole/member-agent-role").Rules
+	if allows(rules, "*", "*", "get") || allows(rules, "", "secrets", "get") || allows(rules, "rbac.authorization.k8s.io", "roles", "bind") {
+		t.Errorf("more than what was given: %v", rules)
+	}
+	if !allows(rules, "", "configmaps", "delete") || !allows(rules, "placement.kubernetes-fleet.io", "appliedworks", "create") {
+		t.Errorf("less than what was given: %v", rules)
+	}
+
+	admin := render(t, charts.MemberAgent, member+"\nrbac: {clusterAdmin: true}")
+	if b := get[rbacv1.ClusterRoleBinding](t, admin, "ClusterRoleBinding/member-agent-cluster-admin-binding"); b.RoleRef.Name != "cluster-admin" {
+		t.Errorf("bound to %s", b.RoleRef.Name)
+	}
+}
+
+// The hub agent reads all and writes little: nothing of users', and no Secret.
+func TestHubWritesOnlyItsOwn(t *testing.T) {
+	rules := get[rbacv1.ClusterRole](t, render(t, charts.HubAgent, ""), "ClusterRole/hub-agent-role").Rules
+	for _, rule := range rules {
+		wide := slices.Contains(rule.APIGroups, "*") || slices.Contains(rule.Resources, "*") || slices.Contains(rule.Verbs, "*")
+		reads := !slices.ContainsFunc(rule.Verbs, func(verb string) bool { return !slices.Contains([]string{"get", "list", "watch"}, verb) })
+		if wide && !reads {
+			t.Errorf("rule %v writes by wildcard", rule)
+		}
+		if slices.Contains(rule.Resources, "secrets") {
+			t.Errorf("rule %v", rule)
+		}
+	}
+	for _, can := range []struct{ group, resource, verb string }{
+		{"*", "*", "watch"},
+		{"placement.kubernetes-fleet.io", "works", "create"},
+		{"placement.kubernetes-fleet.io", "clusterresourceplacements/status", "update"},
+		{"cluster.kubernetes-fleet.io", "internalmemberclusters", "create"},
+		{"rbac.authorization.k8s.io", "roles", "escalate"},
+		{"", "namespaces", "delete"},
+	} {
+		if !allows(rules, can.group, can.resource, can.verb) {
+			t.Errorf("may not %s %s.%s", can.verb, can.resource, can.group)
+		}
+	}
+}
+
+// Uninstalling a chart must not delete the definitions: with them would go every placement, and on members everything placed.
+func TestDefinitionsOutliveTheChart(t *testing.T) {
+	for chart, values := range map[string]string{charts.HubAgent: "", charts.MemberAgent: member} {
+		names, err := charts.CRDs(chart)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: definitions %v, error %v", chart, names, err)
+		}
+		objects := render(t, chart, values)
+		for _, name := range names {
+			crd := objects["CustomResourceDefinition/"+name]
+			if crd == nil {
+				t.Errorf("%s does not render %s", chart, name)
+				continue
+			}
+			if crd.GetAnnotations()["helm.sh/resource-policy"] != "keep" {
+				t.Errorf("%s would be deleted with the release", name)
+			}
+		}
+		without := render(t, chart, values+"\ninstallCRDs: false")
+		if len(without) != len(objects)-len(names) {
+			t.Errorf("%s renders definitions with installCRDs: false", chart)
+		}
+	}
+}

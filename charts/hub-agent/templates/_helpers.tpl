@@ -1,0 +1,91 @@
+{{- define "hub-agent.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "hub-agent.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "hub-agent.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "hub-agent.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "hub-agent.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "hub-agent.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: flagship
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "hub-agent.leaderElectionNamespace" -}}
+{{- default .Values.namespace .Values.leaderElectionNamespace -}}
+{{- end -}}
+
+{{/* What was asked for and this release cannot do. */}}
+{{- define "hub-agent.refuse" -}}
+{{- if .Values.enableWebhook -}}
+{{- fail "enableWebhook: admission webhooks are not in this release; set enableWebhook: false (the CustomResourceDefinitions validate what they can)" -}}
+{{- end -}}
+{{- if .Values.enableGuardRail -}}
+{{- fail "enableGuardRail: the guard rail is an admission webhook, and those are not in this release; set enableGuardRail: false and protect fleet-* namespaces with RBAC" -}}
+{{- end -}}
+{{- if .Values.enableAdmissionPolicyManager -}}
+{{- fail "enableAdmissionPolicyManager: the admission policy manager is not in this release; set enableAdmissionPolicyManager: false" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The agent's flags as a JSON map, for what reads them and for extraArgs to win over. */}}
+{{- define "hub-agent.flags" -}}
+{{- $flags := dict
+  "leader-elect" true
+  "leader-election-namespace" (include "hub-agent.leaderElectionNamespace" .)
+  "health-probe-bind-address" (printf ":%v" .Values.healthProbePort)
+  "metrics-bind-address" (printf ":%v" .Values.metricsPort)
+  "enable-pprof" .Values.enablePprof
+  "pprof-port" .Values.pprofPort
+  "enable-webhook" false
+  "enable-guard-rail" false
+  "enable-workload" .Values.enableWorkload
+  "enable-cluster-inventory-apis" .Values.enableClusterInventoryAPI
+  "enable-staged-update-run-apis" .Values.enableStagedUpdateRunAPIs
+  "enable-eviction-apis" .Values.enableEvictionAPIs
+  "force-delete-wait-time" .Values.forceDeleteWaitTime
+  "cluster-unhealthy-threshold" .Values.clusterUnhealthyThreshold
+  "resource-snapshot-creation-minimum-interval" .Values.resourceSnapshotCreationMinimumInterval
+  "resource-changes-collection-duration" .Values.resourceChangesCollectionDuration
+  "hub-api-qps" .Values.hubAPIQPS
+  "hub-api-burst" .Values.hubAPIBurst
+  "max-concurrent-cluster-placement" .Values.MaxConcurrentClusterPlacement
+  "concurrent-resource-change-syncs" .Values.ConcurrentResourceChangeSyncs
+  "max-fleet-size" .Values.MaxFleetSizeSupported
+  "v" .Values.logVerbosity
+  "log_file_max_size" .Values.logFileMaxSize
+-}}
+{{- range $name, $value := .Values.extraArgs -}}
+{{- $_ := set $flags $name $value -}}
+{{- end -}}
+{{- toJson $flags -}}
+{{- end -}}
+
+{{/* The flags as arguments in the order of their names. A value that is unset or empty leaves the flag out. */}}
+{{- define "hub-agent.args" -}}
+{{- range $name, $value := include "hub-agent.flags" . | fromJson }}
+{{- if and (kindIs "float64" $value) (eq (floor $value) $value) }}
+{{- $value = int64 $value }}
+{{- end }}
+{{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
+- {{ printf "--%s=%v" $name $value | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
