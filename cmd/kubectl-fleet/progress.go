@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// progress shows what is going on while the user waits: on a terminal one line that is written again and again, elsewhere one line
+// for each piece of news.
+type progress struct {
+	out   io.Writer
+	began time.Time
+	// width of the terminal, 0 if out is none.
+	width func() int
+
+	mu sync.Mutex
+	// order is that in which the subjects were first heard of.
+	order  []string
+	latest map[string]string
+	// settled are the subjects that nothing more is to come of.
+	settled map[string]bool
+	stopped chan struct{}
+	closed  sync.Once
+}
+
+func newProgress(out io.Writer) *progress {
+	p := &progress{out: out, began: time.Now(), latest: map[string]string{}, settled: map[string]bool{}, stopped: make(chan struct{}), width: func() int { return 0 }}
+	file, ok := out.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return p
+	}
+	p.width = func() int {
+		width, _, err := term.GetSize(int(file.Fd()))
+		if err != nil || width <= 0 {
+			return 80
+		}
+		return width
+	}
+	go p.tick()
+	return p
+}
+
+// tick keeps the seconds running.
+func (p *progress) tick() {
+	ticker := time.NewTicker(250 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.stopped:
+			return
+		case <-ticker.C:
+			p.mu.Lock()
+			p.draw()
+			p.mu.Unlock()
+		}
+	}
+}
+
+// say tells news of a subject, usually a cluster; done says that they are its last. News of more than one line stays on the screen.
+func (p *progress) say(subject, text string, done bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settled[subject] = done
+	if p.latest[subject] == text {
+		return
+	}
+	if _, known := p.latest[subject]; !known {
+		p.order = append(p.order, subject)
+	}
+	p.latest[subject] = text
+	if p.width() > 0 && !strings.Contains(text, "\n") {
+		p.draw()
+		return
+	}
+	p.clear()
+	fmt.Fprintf(p.out, "%6.1fs  %-12s %s\n", time.Since(p.began).Seconds(), subject, strings.ReplaceAll(text, "\n", "\n  "))
+	if strings.Contains(text, "\n") {
+		p.latest[subject], _, _ = strings.Cut(text, "\n")
+	}
+}
+
+// draw writes the line of a terminal again.
+func (p *progress) draw() {
+	width := p.width()
+	select {
+	case <-p.stopped:
+		return
+	default:
+	}
+	if width == 0 || len(p.order) == 0 {
+		return
+	}
+	line := []rune(fmt.Sprintf("%3.0fs  %s", time.Since(p.began).Seconds(), p.line()))
+	if len(line) >= width {
+		line = append(line[:max(0, width-2)], '…')
+	}
+	fmt.Fprintf(p.out, "\r\033[K%s", string(line))
+}
+
+// line has first what is still going on, because the end may be cut off.
+func (p *progress) line() string {
+	var going, settled []string
+	for _, subject := range p.order {
+		if p.settled[subject] {
+			settled = append(settled, subject)
+		} else {
+			going = append(going, subject+": "+p.latest[subject])
+		}
+	}
+	if len(settled) > 0 {
+		going = append(going, strings.Join(settled, ", ")+" done")
+	}
+	return strings.Join(going, " | ")
+}
+
+func (p *progress) clear() {
+	if p.width() > 0 {
+		fmt.Fprint(p.out, "\r\033[K")
+	}
+}
+
+// close takes the line of a terminal away. It may be called more than once.
+func (p *progress) close() {
+	p.closed.Do(func() {
+		close(p.stopped)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.clear()
+	})
+}

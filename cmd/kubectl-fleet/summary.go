@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/localfleet"
+)
+
+// summary prints where every placement is, or, if there is none, the members.
+func (o up) summary(ctx context.Context, fleet *localfleet.Fleet) error {
+	hub, err := hubClient(fleet)
+	if err != nil {
+		return err
+	}
+	var placements placementv1beta1.ClusterResourcePlacementList
+	if err := hub.List(ctx, &placements); err != nil && !meta.IsNoMatchError(err) {
+		return fmt.Errorf("list placements: %w", err)
+	}
+	table := placementTable(placements.Items)
+	if len(table.Rows) == 0 {
+		var members clusterv1beta1.MemberClusterList
+		if err := hub.List(ctx, &members); err != nil && !meta.IsNoMatchError(err) {
+			return fmt.Errorf("list members: %w", err)
+		}
+		table = memberTable(fleet, members.Items)
+	}
+	if err := printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, o.streams.Out); err != nil {
+		return fmt.Errorf("print the summary: %w", err)
+	}
+	return nil
+}
+
+func placementTable(placements []placementv1beta1.ClusterResourcePlacement) *metav1.Table {
+	table := newTable("Placement", "Cluster", "Scheduled", "Applied", "Available")
+	for _, placement := range placements {
+		for _, cluster := range placement.Status.PerClusterPlacementStatuses {
+			row := []any{placement.Name, cluster.ClusterName}
+			for _, kind := range []string{placementv1beta1.ConditionScheduled, placementv1beta1.ConditionApplied, placementv1beta1.ConditionAvailable} {
+				row = append(row, status(cluster.Conditions, kind))
+			}
+			table.Rows = append(table.Rows, metav1.TableRow{Cells: row})
+		}
+	}
+	return table
+}
+
+func memberTable(fleet *localfleet.Fleet, members []clusterv1beta1.MemberCluster) *metav1.Table {
+	table := newTable("Member", "Joined", "Labels")
+	for _, name := range fleet.Members() {
+		joined, labels := "-", ""
+		at := slices.IndexFunc(members, func(m clusterv1beta1.MemberCluster) bool { return m.Name == name })
+		if at >= 0 {
+			joined = status(members[at].Status.Conditions, clusterv1beta1.ConditionJoined)
+			labels = labelText(members[at].Labels)
+		}
+		table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{name, joined, labels}})
+	}
+	return table
+}
+
+func newTable(columns ...string) *metav1.Table {
+	table := &metav1.Table{}
+	for _, column := range columns {
+		table.ColumnDefinitions = append(table.ColumnDefinitions, metav1.TableColumnDefinition{Name: column, Type: "string"})
+	}
+	return table
+}
+
+// status is a condition's, or a dash if it is not there.
+func status(conditions []metav1.Condition, kind string) string {
+	condition := meta.FindStatusCondition(conditions, kind)
+	if condition == nil {
+		return "-"
+	}
+	return string(condition.Status)
+}
+
+func labelText(labels map[string]string) string {
+	var parts []string
+	for key, value := range labels {
+		parts = append(parts, key+"="+value)
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+func command(t *testing.T, args ...string) (out string, err error) {
+	t.Helper()
+	streams, _, stdout, _ := genericiooptions.NewTestIOStreams()
+	cmd := newCommand(streams)
+	cmd.SetArgs(args)
+	err = cmd.ExecuteContext(t.Context())
+	return stdout.String(), err
+}
+
+func TestHelpTeachesWithExamples(t *testing.T) {
+	for _, verb := range []string{"up", "down"} {
+		out, err := command(t, verb, "--help")
+		if err != nil || !strings.Contains(out, "Examples:\n") || !strings.Contains(out, "kubectl fleet "+verb) {
+			t.Errorf("%s --help: error %v, output:\n%s", verb, err, out)
+		}
+	}
+}
+
+func TestDownWithoutAFleetSaysSo(t *testing.T) {
+	dir := t.TempDir()
+	out, err := command(t, "down", "--dir", dir)
+	if err != nil || !strings.Contains(out, "no fleet in "+dir) {
+		t.Errorf("error %v, output %q", err, out)
+	}
+}
+
+func condition(kind string, status metav1.ConditionStatus) metav1.Condition {
+	return metav1.Condition{Type: kind, Status: status, ObservedGeneration: 1}
+}
+
+// onTwo is a placement that is available on one cluster and not yet applied on another.
+func onTwo() placementv1beta1.ClusterResourcePlacement {
+	placement := placementv1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "p", Generation: 1}}
+	placement.Status.PerClusterPlacementStatuses = []placementv1beta1.PerClusterPlacementStatus{
+		{ClusterName: "a", Conditions: []metav1.Condition{condition("Scheduled", "True"), condition("Applied", "True"), condition("Available", "True")}},
+		{ClusterName: "b", Conditions: []metav1.Condition{condition("Scheduled", "True"), condition("Applied", "Unknown")}},
+	}
+	return placement
+}
+
+func TestTableOfPlacements(t *testing.T) {
+	var out bytes.Buffer
+	table := placementTable([]placementv1beta1.ClusterResourcePlacement{onTwo()})
+	if err := printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, &out); err != nil {
+		t.Fatal(err)
+	}
+	want := [][]string{
+		{"PLACEMENT", "CLUSTER", "SCHEDULED", "APPLIED", "AVAILABLE"},
+		{"p", "a", "True", "True", "True"},
+		{"p", "b", "True", "Unknown", "-"},
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	for i, line := range lines {
+		if i >= len(want) || strings.Join(strings.Fields(line), " ") != strings.Join(want[i], " ") {
+			t.Errorf("line %d is %q", i, line)
+		}
+	}
+	if len(lines) != len(want) {
+		t.Errorf("%d lines", len(lines))
+	}
+}
+
+func TestStateOfAPlacement(t *testing.T) {
+	some := onTwo()
+	if got := state(&some); got != "available on a, not yet on b" {
+		t.Errorf("%q", got)
+	}
+	// A verdict about an older generation says nothing about this one.
+	some.Generation = 2
+	if got := state(&some); got != "available on none, not yet on a, b" {
+		t.Errorf("%q", got)
+	}
+	none := placementv1beta1.ClusterResourcePlacement{}
+	if got := state(&none); got != "waiting for the hub to look at it" {
+		t.Errorf("%q", got)
+	}
+	none.Status.Conditions = []metav1.Condition{{Type: "ClusterResourcePlacementScheduled", Status: "False", Reason: "R", Message: "m"}}
+	if got := state(&none); got != "ClusterResourcePlacementScheduled is False (R): m" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestProgressInAPipeIsLines(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out)
+	p.say("hub", "starting", false)
+	p.say("hub", "starting", false)
+	p.say("hub", "failed:\nlast words", false)
+	p.close()
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 3 || !strings.HasSuffix(lines[0], "hub          starting") || !strings.Contains(lines[2], "last words") {
+		t.Errorf("%q", lines)
+	}
+}
+
+func TestProgressOnATerminalIsOneLine(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out)
+	p.width = func() int { return 40 }
+	p.say("hub", "starting the cluster", false)
+	p.say("spoke-1", "starting the cluster", false)
+	p.close()
+	drawn := strings.Split(out.String(), "\r\033[K")
+	if strings.Contains(out.String(), "\n") || drawn[len(drawn)-1] != "" {
+		t.Errorf("drew %q", drawn)
+	}
+	for _, line := range drawn {
+		if n := len([]rune(line)); n >= 40 {
+			t.Errorf("line of %d characters: %q", n, line)
+		}
+	}
+}

@@ -1,0 +1,381 @@
+package localfleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// tokenLife outlasts any local fleet, so that nothing has to renew tokens.
+const tokenLife = 365 * 24 * time.Hour
+
+// leaseNames are those of the agents' leader elections; the charts grant them by name.
+var leaseNames = []string{"136224848560.hub.fleet.azure.com", "136224848560.member.fleet.azure.com"}
+
+// The environment by which a member agent is told where its token for the hub is.
+const (
+	envTokenSecret = "HUB_TOKEN_SECRET"
+	envTokenFile   = "CONFIG_PATH"
+)
+
+func (f *Fleet) agentProgram(c *cluster) program {
+	path := f.options.Binaries.MemberAgent
+	if c.member == nil {
+		path = f.options.Binaries.HubAgent
+	}
+	return program{
+		name: "agent of " + c.Name,
+		path: path,
+		dir:  c.dir, log: c.path(agentLog), record: c.path(agentPID),
+		detached: f.options.Detached,
+	}
+}
+
+// startAgent runs the agent as its Deployment says. It does not wait for it to be ready; see awaitJoined. One that runs already, or is
+// to stay stopped, is left alone.
+func (f *Fleet) startAgent(ctx context.Context, c *cluster) error {
+	if c.Agent.Stopped || c.agent != nil && c.agent.running() {
+		return nil
+	}
+	return f.runAgent(ctx, c)
+}
+
+func (f *Fleet) runAgent(ctx context.Context, c *cluster) error {
+	pod, err := c.podSpec(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.writeAgentConfig(ctx, c, pod.ServiceAccountName); err != nil {
+		return err
+	}
+	container := pod.Containers[0]
+	program := f.agentProgram(c)
+	if program.args, err = c.listenLocally(ctx, container.Args); err != nil {
+		return err
+	}
+	env, err := c.environment(container.Env)
+	if err != nil {
+		return err
+	}
+	program.env = append(inherited(), env...)
+	if err := c.releaseLeases(ctx, container.Args); err != nil {
+		return err
+	}
+	if c.agent, err = launch(program, f.onExit(c)); err != nil {
+		return err
+	}
+	f.report(c, "agent started", false)
+	return nil
+}
+
+// podSpec is what the installed Deployment would run.
+func (c *cluster) podSpec(ctx context.Context) (*corev1.PodSpec, error) {
+	if c.chart == nil {
+		return nil, fmt.Errorf("cluster %s has no chart installed", c.Name)
+	}
+	client, err := c.clientset()
+	if err != nil {
+		return nil, err
+	}
+	deployment, err := client.AppsV1().Deployments(c.chart.Namespace).Get(ctx, c.chart.Deployment, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read how the agent of cluster %s is to be run: %w", c.Name, err)
+	}
+	pod := &deployment.Spec.Template.Spec
+	if len(pod.Containers) != 1 {
+		return nil, fmt.Errorf("deployment %s of cluster %s has %d containers; want the agent alone", deployment.Name, c.Name, len(pod.Containers))
+	}
+	return pod, nil
+}
+
+// writeAgentConfig makes the kubeconfig by which the agent reaches its own cluster: with a token of the chart's ServiceAccount, and so
+// with what the chart grants.
+func (f *Fleet) writeAgentConfig(ctx context.Context, c *cluster, serviceAccount string) error {
+	config, err := c.admin()
+	if err != nil {
+		return err
+	}
+	kube, err := c.clientset()
+	if err != nil {
+		return err
+	}
+	token, err := mint(ctx, kube, c.chart.Namespace, serviceAccount)
+	if err != nil {
+		return fmt.Errorf("let the agent of cluster %s in: %w", c.Name, err)
+	}
+	if err := clientcmd.WriteToFile(*kubeconfigOf(config, token), c.path(agentConfig)); err != nil {
+		return fmt.Errorf("write the kubeconfig of the agent of cluster %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+// kubeconfigOf reaches the cluster of config, with token or, if that is empty, as config does.
+func kubeconfigOf(config *rest.Config, token string) *clientcmdapi.Config {
+	const name = "default"
+	file := clientcmdapi.NewConfig()
+	file.Clusters[name] = &clientcmdapi.Cluster{Server: config.Host, CertificateAuthorityData: config.CAData}
+	user := &clientcmdapi.AuthInfo{Token: token}
+	if token == "" {
+		user = &clientcmdapi.AuthInfo{Token: config.BearerToken, ClientCertificateData: config.CertData, ClientKeyData: config.KeyData}
+	}
+	file.AuthInfos[name] = user
+	file.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
+	file.CurrentContext = name
+	return file
+}
+
+// listenLocally replaces what the agent listens on, which is the same for all agents, by free ports of the loopback interface.
+func (c *cluster) listenLocally(ctx context.Context, args []string) ([]string, error) {
+	if c.ports == nil {
+		ports, err := freePorts(ctx, listeners(args))
+		if err != nil {
+			return nil, fmt.Errorf("find ports for the agent of cluster %s: %w", c.Name, err)
+		}
+		c.ports = ports
+	}
+	replaced := slices.Clone(args)
+	for i, arg := range args {
+		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		port, ok := c.ports[name]
+		switch {
+		case !ok:
+		case strings.HasSuffix(name, "bind-address"):
+			replaced[i] = fmt.Sprintf("--%s=%s", name, net.JoinHostPort(loopback, strconv.Itoa(port)))
+		default:
+			replaced[i] = fmt.Sprintf("--%s=%d", name, port)
+		}
+	}
+	return replaced, nil
+}
+
+// listeners are the flags among args that name something to listen on. 0 turns a listener off.
+func listeners(args []string) []string {
+	var names []string
+	for _, arg := range args {
+		name, value, ok := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		listens := strings.HasSuffix(name, "bind-address") || strings.HasSuffix(name, "pprof-port")
+		if ok && listens && value != "" && value != "0" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// freePorts gives each name a port that was free a moment ago.
+func freePorts(ctx context.Context, names []string) (map[string]int, error) {
+	ports := map[string]int{}
+	for _, name := range names {
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(loopback, "0"))
+		if err != nil {
+			return nil, err
+		}
+		defer listener.Close() // only at the end, so that no port is given twice
+		ports[name] = listener.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}
+
+// releaseLeases takes the leader's leases from an agent that was killed before it could give them back. Nobody but us starts agents
+// here, so none that runs holds one, and the next need not wait until they run out.
+func (c *cluster) releaseLeases(ctx context.Context, args []string) error {
+	namespace := ""
+	for _, arg := range args {
+		if name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "="); name == "leader-election-namespace" {
+			namespace = value
+		}
+	}
+	if namespace == "" {
+		return nil
+	}
+	kube, err := c.clientset()
+	if err != nil {
+		return err
+	}
+	leases, err := kube.CoordinationV1().Leases(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("look for leases of an earlier agent of cluster %s: %w", c.Name, err)
+	}
+	for _, lease := range leases.Items {
+		held := lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != ""
+		if !held || !slices.Contains(leaseNames, lease.Name) {
+			continue
+		}
+		lease.Spec.HolderIdentity = nil
+		if _, err := kube.CoordinationV1().Leases(namespace).Update(ctx, &lease, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("release lease %s of an earlier agent of cluster %s: %w", lease.Name, c.Name, err)
+		}
+	}
+	return nil
+}
+
+// environment is the container's, as a process gets it.
+func (c *cluster) environment(vars []corev1.EnvVar) ([]string, error) {
+	env := []string{"KUBECONFIG=" + c.path(agentConfig)}
+	for _, v := range vars {
+		value := v.Value
+		switch from := v.ValueFrom; {
+		case v.Name == envTokenFile:
+			value = c.path(hubToken)
+		case from == nil:
+		case from.FieldRef != nil && from.FieldRef.FieldPath == "metadata.namespace":
+			value = c.chart.Namespace
+		default:
+			return nil, fmt.Errorf("the chart of cluster %s takes environment variable %s from where a process cannot", c.Name, v.Name)
+		}
+		env = append(env, v.Name+"="+value)
+	}
+	return env, nil
+}
+
+func (c *cluster) stopAgent(ctx context.Context) error {
+	if c.agent == nil {
+		return nil
+	}
+	return c.agent.stop(ctx, agentGrace)
+}
+
+// onExit tells of processes that end unasked.
+func (f *Fleet) onExit(c *cluster) func(*process) {
+	return func(p *process) {
+		f.report(c, p.failure().Error(), false)
+	}
+}
+
+// StartAgent runs the agent of cluster name, also if its Config says stopped, as its chart says now. It returns when the process runs,
+// which is before it is ready.
+func (f *Fleet) StartAgent(ctx context.Context, name string) error {
+	c, err := f.cluster(name)
+	if err != nil {
+		return err
+	}
+	if c.agent != nil && c.agent.running() {
+		return fmt.Errorf("the agent of cluster %s runs already", name)
+	}
+	return f.runAgent(ctx, c)
+}
+
+// StopAgent ends the agent of cluster name in good order.
+func (f *Fleet) StopAgent(ctx context.Context, name string) error {
+	c, err := f.cluster(name)
+	if err != nil {
+		return err
+	}
+	return c.stopAgent(ctx)
+}
+
+// KillAgent ends the agent of cluster name at once, as a crash would.
+func (f *Fleet) KillAgent(name string) error {
+	c, err := f.cluster(name)
+	if err != nil || c.agent == nil {
+		return err
+	}
+	return c.agent.kill()
+}
+
+// ConfigureAgent installs the chart of cluster name again, with other flags and values. The agent sees them when it is started next.
+func (f *Fleet) ConfigureAgent(ctx context.Context, name string, agent Agent) error {
+	c, err := f.cluster(name)
+	if err != nil {
+		return err
+	}
+	c.Agent = agent
+	c.ports = nil
+	return f.installChart(ctx, c)
+}
+
+// AgentRunning says whether the agent of cluster name runs.
+func (f *Fleet) AgentRunning(name string) bool {
+	c, err := f.cluster(name)
+	return err == nil && c.agent != nil && c.agent.running()
+}
+
+// AgentPID is the process of the agent of cluster name, 0 if none was started.
+func (f *Fleet) AgentPID(name string) int {
+	c, err := f.cluster(name)
+	if err != nil || c.agent == nil {
+		return 0
+	}
+	return c.agent.pid
+}
+
+// AgentMetricsURL is where the agent of cluster name, started by this Fleet, serves its metrics; empty if it does not.
+func (f *Fleet) AgentMetricsURL(name string) string {
+	return f.agentURL(name, "metrics-bind-address", "/metrics")
+}
+
+// AgentReadyURLs are where that agent says whether it is ready, and what it waits for: one for a hub's agent, two for a member's, of
+// which the first is the side of the hub.
+func (f *Fleet) AgentReadyURLs(name string) []string {
+	var urls []string
+	for _, flag := range []string{"hub-health-probe-bind-address", "health-probe-bind-address"} {
+		if found := f.agentURL(name, flag, "/readyz"); found != "" {
+			urls = append(urls, found)
+		}
+	}
+	return urls
+}
+
+func (f *Fleet) agentURL(name, flag, path string) string {
+	c, err := f.cluster(name)
+	if err != nil || c.ports[flag] == 0 {
+		return ""
+	}
+	return (&url.URL{Scheme: "http", Host: net.JoinHostPort(loopback, strconv.Itoa(c.ports[flag])), Path: path}).String()
+}
+
+// MintToken returns a token of a ServiceAccount in cluster name, good for a year.
+func (f *Fleet) MintToken(ctx context.Context, name, namespace, serviceAccount string) (string, error) {
+	c, err := f.cluster(name)
+	if err != nil {
+		return "", err
+	}
+	kube, err := c.clientset()
+	if err != nil {
+		return "", err
+	}
+	return mint(ctx, kube, namespace, serviceAccount)
+}
+
+func mint(ctx context.Context, kube *kubernetes.Clientset, namespace, serviceAccount string) (string, error) {
+	seconds := int64(tokenLife.Seconds())
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
+	answer, err := kube.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, serviceAccount, request, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("request a token of service account %s/%s: %w", namespace, serviceAccount, err)
+	}
+	if answer.Status.Token == "" {
+		return "", errors.New("the API server gave an empty token")
+	}
+	return answer.Status.Token, nil
+}
+
+func (c *cluster) clientset() (*kubernetes.Clientset, error) {
+	config, err := c.admin()
+	if err != nil {
+		return nil, err
+	}
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("reach cluster %s: %w", c.Name, err)
+	}
+	return kube, nil
+}
+
+func writeSecretFile(path, content string) error {
+	return os.WriteFile(path, []byte(content), filePermission)
+}

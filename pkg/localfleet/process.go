@@ -1,0 +1,301 @@
+package localfleet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// program is what to run and where its traces go.
+type program struct {
+	// name says in errors what it is: "cluster hub".
+	name string
+	path string
+	args []string
+	env  []string
+	dir  string
+	// log is appended to; record is the pid file.
+	log, record string
+	// detached programs outlive this process; others end with it, however it ends.
+	detached bool
+}
+
+// process is a program that runs or ran: a child of this process, or one that an earlier command left behind.
+type process struct {
+	program
+	pid int
+	// born tells the process from a later one with the same pid.
+	born string
+	// launched is when this process started it; zero if an earlier one did.
+	launched time.Time
+	// logStart is how long the log was before.
+	logStart int64
+	// ended is closed when a child has ended; nil for processes that are no children of ours.
+	ended chan struct{}
+	// result of a child, once it has ended.
+	result error
+
+	mu       sync.Mutex
+	expected bool
+}
+
+// record is the content of a pid file.
+type record struct {
+	PID int `json:"pid"`
+	// Born is the time the process was started, as the system counts it.
+	Born string `json:"born"`
+}
+
+// poll is how often is looked at what sends no event: processes that are no children, files, ports.
+const poll = 25 * time.Millisecond
+
+// launch starts p. onExit, if not nil, is called once if the process ends without having been told to.
+func launch(p program, onExit func(*process)) (*process, error) {
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the log of %s: %w", p.name, err)
+	}
+	defer log.Close()
+	size, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, fmt.Errorf("read the log of %s: %w", p.name, err)
+	}
+	// No context: what is detached outlives every one, and what is not is stopped in order.
+	cmd := exec.CommandContext(context.Background(), p.path, p.args...)
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = p.env, p.dir, log, log
+	cmd.SysProcAttr = attributes(p.detached)
+
+	proc := &process{program: p, launched: time.Now(), logStart: size, ended: make(chan struct{})}
+	if err := proc.start(cmd, onExit); err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
+	}
+	if err := proc.remember(); err != nil {
+		return nil, errors.Join(err, proc.kill())
+	}
+	return proc, nil
+}
+
+// start runs cmd from a thread that lives as long as the child: a parent-death signal is bound to the thread, not the process.
+func (p *process) start(cmd *exec.Cmd, onExit func(*process)) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := cmd.Start()
+		if err != nil {
+			started <- err
+			return
+		}
+		p.pid = cmd.Process.Pid
+		started <- nil
+		p.result = cmd.Wait()
+		close(p.ended)
+		p.mu.Lock()
+		expected := p.expected
+		p.mu.Unlock()
+		if onExit != nil && !expected {
+			onExit(p)
+		}
+	}()
+	return <-started
+}
+
+func (p *process) remember() error {
+	born, ok := birth(p.pid)
+	if !ok {
+		return nil // it ended at once; whoever waits for it will find out
+	}
+	p.born = born
+	data, err := json.Marshal(record{PID: p.pid, Born: born})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(p.record, data, 0o600); err != nil {
+		return fmt.Errorf("record the process of %s: %w", p.name, err)
+	}
+	return nil
+}
+
+// recall returns the process that p's pid file names, if it still runs.
+func recall(p program) *process {
+	data, err := os.ReadFile(p.record)
+	if err != nil {
+		return nil
+	}
+	var r record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil
+	}
+	found := &process{program: p, pid: r.PID, born: r.Born}
+	if !found.running() {
+		return nil
+	}
+	return found
+}
+
+func (p *process) running() bool {
+	if p.ended != nil {
+		select {
+		case <-p.ended:
+			return false
+		default:
+			return true
+		}
+	}
+	born, ok := birth(p.pid)
+	return ok && born == p.born
+}
+
+// stop asks the process to end, and kills it if it has not after grace.
+func (p *process) stop(ctx context.Context, grace time.Duration) error {
+	p.expect()
+	if !p.running() {
+		return p.forget()
+	}
+	if err := syscall.Kill(p.pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("stop %s: %w", p.name, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	if p.wait(ctx) == nil {
+		return p.forget()
+	}
+	return p.kill()
+}
+
+// kill ends the process, and what it started, at once.
+func (p *process) kill() error {
+	p.expect()
+	// The program leads its own process group, so nothing of ours is hit. A pid that is not ours any more is not touched.
+	if p.running() {
+		if err := syscall.Kill(-p.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("kill %s: %w", p.name, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := p.wait(ctx); err != nil {
+		return fmt.Errorf("%s (process %d) does not end: %w", p.name, p.pid, err)
+	}
+	return p.forget()
+}
+
+func (p *process) expect() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expected = true
+}
+
+func (p *process) forget() error {
+	if err := os.Remove(p.record); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("forget the process of %s: %w", p.name, err)
+	}
+	return nil
+}
+
+// wait returns when the process has ended or ctx has.
+func (p *process) wait(ctx context.Context) error {
+	if p.ended != nil {
+		select {
+		case <-p.ended:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return until(ctx, func() (bool, error) { return !p.running(), nil })
+}
+
+// failure describes the end of a process nobody asked to end, with what it said.
+func (p *process) failure() error {
+	how := "ended"
+	if p.ended != nil && p.result != nil {
+		how = "failed: " + p.result.Error()
+	}
+	said := p.lastWords()
+	if said == "" {
+		return fmt.Errorf("%s %s, and wrote nothing to %s", p.name, how, p.log)
+	}
+	return fmt.Errorf("%s %s; from %s:\n%s", p.name, how, p.log, said)
+}
+
+// How many lines of a log are quoted: a program may say what is wrong before it explains at length how it is used.
+const (
+	quotedFirst = 3
+	quotedLast  = 9
+)
+
+// lastWords returns the first and the last lines of the log since the process started.
+func (p *process) lastWords() string {
+	data, err := os.ReadFile(p.log)
+	if err != nil || int64(len(data)) < p.logStart {
+		return ""
+	}
+	lines := bytes.Split(bytes.TrimSpace(data[p.logStart:]), []byte("\n"))
+	if len(lines) > quotedFirst+quotedLast {
+		last := lines[len(lines)-quotedLast:]
+		lines = append(append(slices.Clip(lines[:quotedFirst]), []byte("...")), last...)
+	}
+	return string(bytes.Join(lines, []byte("\n")))
+}
+
+// birth returns when process pid was started, as a text to compare; ok is false if there is none, or only its remains.
+func birth(pid int) (born string, ok bool) {
+	if pid <= 0 {
+		return "", false
+	}
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return birthByPS(pid)
+	}
+	// The second field is the command's name in parentheses and may hold anything; after it come the state and, as field 22
+	// of the line, the start time in ticks since boot.
+	_, rest, found := strings.Cut(string(data[bytes.LastIndexByte(data, ')')+1:]), " ")
+	fields := strings.Fields(rest)
+	const startTime = 22 - 3
+	if !found || len(fields) <= startTime || fields[0] == "Z" || fields[0] == "X" {
+		return "", false
+	}
+	return fields[startTime], true
+}
+
+// birthByPS serves systems without /proc.
+func birthByPS(pid int) (string, bool) {
+	if runtime.GOOS == "linux" {
+		return "", false
+	}
+	out, err := exec.CommandContext(context.Background(), "ps", "-o", "stat=,lstart=", "-p", strconv.Itoa(pid)).Output()
+	state, started, found := strings.Cut(strings.TrimSpace(string(out)), " ")
+	if err != nil || !found || strings.HasPrefix(state, "Z") {
+		return "", false
+	}
+	return strings.TrimSpace(started), true
+}
+
+// until asks again and again until the answer is yes, an error, or ctx is over.
+func until(ctx context.Context, done func() (bool, error)) error {
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
