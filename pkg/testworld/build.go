@@ -1,0 +1,128 @@
+// Package testworld is what scenarios are written in: builders for the objects users write, the status contract, and waiting for
+// conditions. It is for tests only.
+package testworld
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// Blocker is the finalizer a scenario keeps on its placement, to see that every other one goes.
+const Blocker = "test.flagship.dev/blocker"
+
+// Namespace is a namespace labelled with its own name.
+func Namespace(name string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"process": name}}}
+}
+
+// ConfigMap is the config map cm of a namespace.
+func ConfigMap(namespace, value string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "cm", Labels: map[string]string{"app": namespace}},
+		Data:       map[string]string{"data": value},
+	}
+}
+
+// Option changes a placement's spec.
+type Option func(*v1beta1.PlacementSpec)
+
+// ClusterPlacement is a ClusterResourcePlacement of the namespace and its contents, everywhere, unless options say otherwise.
+func ClusterPlacement(name, namespace string, options ...Option) *v1beta1.ClusterResourcePlacement {
+	p := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{Blocker}}}
+	p.Spec = spec(v1beta1.ResourceSelectorTerm{Group: "", Version: "v1", Kind: "Namespace", Name: namespace}, options)
+	return p
+}
+
+// Placement is a ResourcePlacement of the namespace's config map cm, everywhere, unless options say otherwise.
+func Placement(namespace, name string, options ...Option) *v1beta1.ResourcePlacement {
+	p := &v1beta1.ResourcePlacement{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Finalizers: []string{Blocker}}}
+	p.Spec = spec(v1beta1.ResourceSelectorTerm{Group: "", Version: "v1", Kind: "ConfigMap", Name: "cm"}, options)
+	return p
+}
+
+func spec(term v1beta1.ResourceSelectorTerm, options []Option) v1beta1.PlacementSpec {
+	period := 2
+	s := v1beta1.PlacementSpec{
+		ResourceSelectors: []v1beta1.ResourceSelectorTerm{term},
+		Strategy: v1beta1.RolloutStrategy{
+			Type:          v1beta1.RolloutStrategyTypeRollingUpdate,
+			RollingUpdate: &v1beta1.RollingUpdateConfig{UnavailablePeriodSeconds: &period},
+		},
+	}
+	for _, option := range options {
+		option(&s)
+	}
+	return s
+}
+
+// Selecting replaces the selectors.
+func Selecting(terms ...v1beta1.ResourceSelectorTerm) Option {
+	return func(s *v1beta1.PlacementSpec) { s.ResourceSelectors = terms }
+}
+
+// NamespaceOnly makes namespace terms select the object without its contents.
+func NamespaceOnly(s *v1beta1.PlacementSpec) {
+	for i := range s.ResourceSelectors {
+		s.ResourceSelectors[i].SelectionScope = v1beta1.SelectionScopeNamespaceOnly
+	}
+}
+
+// Policy sets the placement policy.
+func Policy(policy v1beta1.PlacementPolicy) Option {
+	return func(s *v1beta1.PlacementSpec) { s.Policy = &policy }
+}
+
+// PickFixed places on the named clusters.
+func PickFixed(clusters ...string) Option {
+	return Policy(v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: clusters})
+}
+
+// PickN places on n of the clusters that one of the terms describes; on any without a term.
+func PickN(n int32, terms ...v1beta1.ClusterSelectorTerm) Option {
+	return Policy(v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, NumberOfClusters: &n, Affinity: required(terms)})
+}
+
+// PickAll places on all clusters that one of the terms describes; on all without a term.
+func PickAll(terms ...v1beta1.ClusterSelectorTerm) Option {
+	return Policy(v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickAll, Affinity: required(terms)})
+}
+
+func required(terms []v1beta1.ClusterSelectorTerm) *v1beta1.Affinity {
+	if len(terms) == 0 {
+		return nil
+	}
+	return &v1beta1.Affinity{ClusterAffinity: &v1beta1.ClusterAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: &v1beta1.ClusterSelector{ClusterSelectorTerms: terms},
+	}}
+}
+
+// Labelled is a term of exact labels and, optionally, expressions.
+func Labelled(labels map[string]string, expressions ...metav1.LabelSelectorRequirement) v1beta1.ClusterSelectorTerm {
+	return v1beta1.ClusterSelectorTerm{LabelSelector: &metav1.LabelSelector{MatchLabels: labels, MatchExpressions: expressions}}
+}
+
+// In is a label expression.
+func In(key string, values ...string) metav1.LabelSelectorRequirement {
+	return metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpIn, Values: values}
+}
+
+// NotIn is a label expression.
+func NotIn(key string, values ...string) metav1.LabelSelectorRequirement {
+	return metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpNotIn, Values: values}
+}
+
+// MaxUnavailable sets how many clusters may be down during a rollout.
+func MaxUnavailable(n intstr.IntOrString) Option {
+	return func(s *v1beta1.PlacementSpec) { s.Strategy.RollingUpdate.MaxUnavailable = &n }
+}
+
+// Spread adds a constraint of skew 1 over the values of a cluster label.
+func Spread(key string, otherwise corev1.UnsatisfiableConstraintAction) Option {
+	return func(s *v1beta1.PlacementSpec) {
+		skew := int32(1)
+		s.Policy.TopologySpreadConstraints = []v1beta1.TopologySpreadConstraint{{MaxSkew: &skew, TopologyKey: key, WhenUnsatisfiable: otherwise}}
+	}
+}

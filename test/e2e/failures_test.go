@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// contract:139
+func TestUnknownKindInAnEnvelope(t *testing.T) {
+	s := begin(t)
+	s.create(s.envelope(map[string]string{
+		"bad.yaml":  `{"apiVersion":"dummy/v10","kind":"Fake","metadata":{"name":"fake","namespace":"` + s.app + `"}}`,
+		"good.yaml": s.enveloped("bar"),
+	}))
+	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickFixed(c1.name))
+	s.create(p)
+	s.expect(p, testworld.ApplyFailed(c1.name, c1.name))
+	s.placed("test", c1)
+	s.fails(p, v1beta1.ResourceIdentifier{Group: "dummy", Version: "v10", Kind: "Fake", Namespace: s.app, Name: "fake"}, v1beta1.ReasonManifestDecodingErred)
+	s.holdsEnveloped("bar")
+	for _, r := range p.Status.SelectedResources {
+		if r.Kind != "Namespace" && r.Kind != "ConfigMap" && r.Kind != "ResourceEnvelope" {
+			t.Errorf("selected %+v: what is in an envelope is not selected by itself", r)
+		}
+	}
+}
+
+// contract:141
+func TestDuplicateInAnEnvelope(t *testing.T) {
+	s := begin(t)
+	s.create(s.envelope(map[string]string{"cm1.yaml": s.enveloped("bar"), "cm2.yaml": s.enveloped("baz")}))
+	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickFixed(c1.name))
+	s.create(p)
+	s.expect(p, testworld.ApplyFailed(c1.name, c1.name))
+	s.stays(p, testworld.ApplyFailed(c1.name, c1.name))
+	s.fails(p, v1beta1.ResourceIdentifier{Version: "v1", Kind: "ConfigMap", Namespace: s.app, Name: "wrapped"}, v1beta1.ReasonManifestDuplicated)
+	s.holdsEnveloped("baz")
+}
+
+// contract:143
+func TestNamespacedDuplicateInAnEnvelope(t *testing.T) {
+	s := beginNamespaced(t)
+	s.create(s.envelope(map[string]string{"cm1.yaml": s.enveloped("bar"), "cm2.yaml": s.enveloped("baz")}))
+	p := testworld.Placement(s.app, s.name, testworld.PickFixed(c1.name),
+		testworld.Selecting(v1beta1.ResourceSelectorTerm{Group: v1beta1.GroupVersion.Group, Version: "v1beta1", Kind: "ResourceEnvelope", Name: "envelope"}))
+	s.create(p)
+	s.expect(p, testworld.ApplyFailed(c1.name, c1.name))
+	s.stays(p, testworld.ApplyFailed(c1.name, c1.name))
+	s.fails(p, v1beta1.ResourceIdentifier{Version: "v1", Kind: "ConfigMap", Namespace: s.app, Name: "wrapped"}, v1beta1.ReasonManifestDuplicated)
+	s.holdsEnveloped("baz")
+}
+
+// envelope is a ResourceEnvelope of the scenario's namespace.
+func (s *scene) envelope(data map[string]string) *v1beta1.ResourceEnvelope {
+	e := &v1beta1.ResourceEnvelope{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "envelope"}, Data: map[string]runtime.RawExtension{}}
+	for key, manifest := range data {
+		e.Data[key] = runtime.RawExtension{Raw: []byte(manifest)}
+	}
+	return e
+}
+
+// enveloped is the manifest of the config map wrapped.
+func (s *scene) enveloped(value string) string {
+	cm := &corev1.ConfigMap{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "wrapped"},
+		Data:       map[string]string{"foo": value},
+	}
+	return string(must(json.Marshal(cm)))
+}
+
+// holdsEnveloped waits until c1 has the config map wrapped with a value.
+func (s *scene) holdsEnveloped(value string) {
+	s.Helper()
+	testworld.Await(s.T, testworld.Soon, "wrapped on "+c1.name, func(ctx context.Context) error {
+		var cm corev1.ConfigMap
+		if err := c1.Get(ctx, client.ObjectKey{Namespace: s.app, Name: "wrapped"}, &cm); err != nil {
+			return err
+		}
+		if cm.Data["foo"] != value {
+			return fmt.Errorf("wrapped holds %q, want %q", cm.Data["foo"], value)
+		}
+		return nil
+	})
+}
+
+// fails asserts that the only failed placement of p's only cluster is object, out of the scenario's envelope, for reason.
+func (s *scene) fails(p v1beta1.PlacementObject, object v1beta1.ResourceIdentifier, reason string) {
+	s.Helper()
+	object.Envelope = &v1beta1.EnvelopeIdentifier{Name: "envelope", Namespace: s.app, Type: "ResourceEnvelope"}
+	failed := p.GetStatus().PerClusterPlacementStatuses[0].FailedPlacements
+	if len(failed) != 1 || failed[0].Condition.Reason != reason || failed[0].Condition.Type != v1beta1.ConditionApplied {
+		s.Fatalf("failed placements are %+v, want one, Applied %s", failed, reason)
+	}
+	if got := failed[0].ResourceIdentifier; got.Envelope == nil || *got.Envelope != *object.Envelope || got.Kind != object.Kind ||
+		got.Group != object.Group || got.Version != object.Version || got.Name != object.Name || got.Namespace != object.Namespace {
+		s.Errorf("failed is %+v in %+v, want %+v", got, got.Envelope, object)
+	}
+}

@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/go-logr/logr"
+
+	"github.com/flagship-fleet/flagship/pkg/localfleet"
+)
+
+// local is the fleet that this suite started itself; nil on a fleet given by the environment, where agents are not ours to stop.
+var local *localfleet.Fleet
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	kubeconfig, hubName, memberNames, given := fromEnvironment()
+	if !given {
+		stop, err := startFleet()
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "start a fleet for the scenarios: %v\n", err)
+			return 1
+		}
+		defer stop()
+		kubeconfig, hubName, memberNames = local.Kubeconfig(), local.Hub(), local.Members()
+	}
+	if err := connect(kubeconfig, hubName, memberNames); err != nil {
+		fmt.Fprintf(os.Stderr, "connect to the fleet: %v\n", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// startFleet starts the fleet that the scenarios describe: c1 with two nodes, c2 with three, c3 with four.
+func startFleet() (stop func(), err error) {
+	dir, err := os.MkdirTemp("", "flagship-e2e-")
+	if err != nil {
+		return nil, err
+	}
+	member := func(name, region, env string, nodes int) localfleet.Member {
+		return localfleet.Member{
+			Cluster: localfleet.Cluster{Name: name},
+			Labels:  map[string]string{"region": region, "env": env},
+			Nodes:   []localfleet.NodeSet{{Count: nodes}},
+		}
+	}
+	begin := time.Now()
+	local, err = localfleet.Start(context.Background(), localfleet.Options{
+		Dir: dir,
+		Config: localfleet.Config{
+			Hub: localfleet.Hub{Cluster: localfleet.Cluster{Name: "hub", Agent: localfleet.Agent{Flags: map[string]string{
+				"resource-snapshot-creation-minimum-interval": "0s",
+				"resource-changes-collection-duration":        "0s",
+				"force-delete-wait-time":                      "1m",
+			}}}},
+			Members: []localfleet.Member{
+				member("c1", "east", "prod", 2),
+				member("c2", "east", "canary", 3),
+				member("c3", "west", "prod", 4),
+			},
+		},
+		Progress: func(e localfleet.Event) {
+			fmt.Fprintf(os.Stderr, "%5.1fs %s: %s\n", time.Since(begin).Seconds(), e.Cluster, e.Text)
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w\nlogs are in %s", err, dir)
+	}
+	return func() {
+		if err := local.Stop(context.Background()); err != nil {
+			fmt.Fprintf(os.Stderr, "stop the fleet: %v\n", err)
+		}
+		if keep := os.Getenv("FLEET_KEEP_LOGS"); keep != "" && !strings.EqualFold(keep, "no") {
+			fmt.Fprintf(os.Stderr, "logs are kept in %s\n", dir)
+			return
+		}
+		_ = os.RemoveAll(dir)
+	}, nil
+}
