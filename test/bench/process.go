@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// writes are API writes by verb, counted at an agent's own clients, towards one API server.
+type writes map[string]float64
+
+func (w writes) total() float64 {
+	var sum float64
+	for _, n := range w {
+		sum += n
+	}
+	return sum
+}
+
+func (w writes) minus(before writes) writes {
+	out := writes{}
+	for verb, n := range w {
+		if d := n - before[verb]; d != 0 {
+			out[verb] = d
+		}
+	}
+	return out
+}
+
+func (w writes) plus(other writes) writes {
+	out := writes{}
+	for verb, n := range w {
+		out[verb] += n
+	}
+	for verb, n := range other {
+		out[verb] += n
+	}
+	return out
+}
+
+// scrape reads how many writes an agent has sent to each host, from its metrics.
+func scrape(ctx context.Context, url string) (map[string]writes, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("read metrics: %w", err)
+	}
+	defer resp.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("parse metrics of %s: %w", url, err)
+	}
+	out := map[string]writes{}
+	for _, m := range families["rest_client_requests_total"].GetMetric() {
+		host, method := label(m, "host"), label(m, "method")
+		if method == http.MethodGet {
+			continue
+		}
+		if out[host] == nil {
+			out[host] = writes{}
+		}
+		out[host][method] += m.GetCounter().GetValue()
+	}
+	return out, nil
+}
+
+func label(m *dto.Metric, name string) string {
+	for _, pair := range m.GetLabel() {
+		if pair.GetName() == name {
+			return pair.GetValue()
+		}
+	}
+	return ""
+}
+
+// usage is what a process has used so far.
+type usage struct {
+	CPUSeconds float64 `json:"cpuSeconds"`
+	PeakMiB    float64 `json:"peakMiB"`
+}
+
+// ticksPerSecond is USER_HZ, which Linux fixes at 100 for what /proc shows.
+const ticksPerSecond = 100
+
+// usageOf reads /proc: CPU seconds of the process's life and its highest resident memory.
+func usageOf(pid int) (usage, error) {
+	var u usage
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return u, err
+	}
+	// The fields after the command's closing parenthesis; utime and stime are the 12th and 13th of them.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	for _, field := range fields[11:13] {
+		ticks, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			return u, err
+		}
+		u.CPUSeconds += ticks / ticksPerSecond
+	}
+	status, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return u, err
+	}
+	defer status.Close()
+	for lines := bufio.NewScanner(status); lines.Scan(); {
+		if kib, ok := strings.CutPrefix(lines.Text(), "VmHWM:"); ok {
+			n, err := strconv.ParseFloat(strings.Fields(kib)[0], 64)
+			if err != nil {
+				return u, err
+			}
+			u.PeakMiB = n / 1024
+		}
+	}
+	return u, nil
+}
+
+// resetPeak makes the highest resident memory count from now.
+func resetPeak(pid int) error {
+	const resetHighWater = "5" // proc(5), clear_refs
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte(resetHighWater), 0)
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// log is everything that happened to one kind of object on one cluster since the log began, in order of arrival.
+// Waiting on it costs the cluster nothing beyond one watch.
+type log struct {
+	mu     sync.Mutex
+	latest map[string]event // by namespace/name
+	grown  chan struct{}    // closed and replaced whenever latest changes
+}
+
+type event struct {
+	at     time.Time
+	object client.Object
+	gone   bool
+}
+
+// follow starts a log of list's kind. The watch ends with ctx.
+func follow(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) (*log, error) {
+	l := &log{latest: map[string]event{}, grown: make(chan struct{})}
+	if err := c.List(ctx, list, opts...); err != nil {
+		return nil, err
+	}
+	opts = append(opts, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}})
+	w, err := c.Watch(ctx, list, opts...)
+	if err != nil {
+		return nil, err
+	}
+	items, err := meta.ExtractList(list)
+	if err != nil {
+		return nil, err
+	}
+	for _, item := range items {
+		l.add(item.(client.Object), false)
+	}
+	go func() {
+		defer w.Stop()
+		for e := range w.ResultChan() {
+			if obj, ok := e.Object.(client.Object); ok && e.Type != watch.Bookmark && e.Type != watch.Error {
+				l.add(obj, e.Type == watch.Deleted)
+			}
+		}
+	}()
+	return l, nil
+}
+
+func (l *log) add(obj client.Object, gone bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.latest[key(obj.GetNamespace(), obj.GetName())] = event{at: time.Now(), object: obj, gone: gone}
+	close(l.grown)
+	l.grown = make(chan struct{})
+}
+
+func key(namespace, name string) string { return namespace + "/" + name }
+
+// when returns the moment at which what was seen of key first satisfied is, waiting for it if it has not yet.
+func (l *log) when(ctx context.Context, what string, is func(event, bool) bool) (time.Time, error) {
+	for {
+		l.mu.Lock()
+		e, ok := l.latest[what]
+		grown := l.grown
+		l.mu.Unlock()
+		if is(e, ok) {
+			if !ok {
+				return time.Now(), nil
+			}
+			return e.at, nil
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return time.Time{}, fmt.Errorf("wait for %s: %w", what, ctx.Err())
+		}
+	}
+}
+
+// count is how many events of the kind have arrived since the log began.
+type counter struct {
+	mu sync.Mutex
+	n  int
+}
+
+// countWrites counts every change of a kind, as a stand-in for the writes that made them.
+func countWrites(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) (*counter, error) {
+	var n counter
+	if err := c.List(ctx, list, opts...); err != nil {
+		return nil, err
+	}
+	opts = append(opts, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}})
+	w, err := c.Watch(ctx, list, opts...)
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		defer w.Stop()
+		for e := range w.ResultChan() {
+			if e.Type != watch.Bookmark && e.Type != watch.Error {
+				n.mu.Lock()
+				n.n++
+				n.mu.Unlock()
+			}
+		}
+	}()
+	return &n, nil
+}
+
+func (c *counter) value() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+func holds(value string) func(event, bool) bool {
+	return func(e event, ok bool) bool {
+		if !ok || e.gone {
+			return false
+		}
+		cm, ok := e.object.(*corev1.ConfigMap)
+		return ok && cm.Data["data"] == value
+	}
+}
+
+func isGone(e event, ok bool) bool { return !ok || e.gone }
+
+func isAvailable(e event, ok bool) bool {
+	if !ok || e.gone {
+		return false
+	}
+	p, ok := e.object.(*v1beta1.ClusterResourcePlacement)
+	if !ok {
+		return false
+	}
+	c := meta.FindStatusCondition(p.Status.Conditions, p.ConditionType(v1beta1.ConditionAvailable))
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == p.Generation
+}
