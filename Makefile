@@ -5,7 +5,7 @@ SHELL := /bin/bash -o pipefail
 export CGO_ENABLED ?= 0
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X github.com/flagship-fleet/flagship/pkg/version.Version=$(VERSION)
-GOBUILD  := go build -trimpath -ldflags '$(LDFLAGS)'
+GOBUILD  := go build -ldflags '$(LDFLAGS)'
 GOLINT   := go tool -modfile=tools/go.mod golangci-lint
 FLEET    ?= .fleet
 
@@ -40,14 +40,14 @@ agents: ## build the agents and the kubectl plugin
 bin/embedded-cluster: $(EMBEDDED)
 	@mkdir -p bin
 	@echo "building the embedded Kubernetes cluster: a few minutes the first time, seconds afterwards"
-	cd embedded && go build -trimpath -ldflags '-s -w' -o ../bin/embedded-cluster .
+	cd embedded && go build -ldflags '-s -w' -o ../bin/embedded-cluster .
 
 # Who has no kubectl gets the one that belongs to the embedded cluster.
 KUBECTL := $(if $(shell command -v kubectl),,bin/kubectl)
 
 bin/kubectl: embedded/go.mod
 	@echo "building kubectl, because there is none on PATH: some minutes, once"
-	cd embedded && go build -trimpath -ldflags '-s -w' -o ../bin/kubectl k8s.io/kubernetes/cmd/kubectl
+	cd embedded && go build -ldflags '-s -w' -o ../bin/kubectl k8s.io/kubernetes/cmd/kubectl
 
 .PHONY: test
 test: build ## unit tests and behaviour on embedded clusters, with the race detector

@@ -173,11 +173,11 @@ func (b *bench) oneAtATime(ctx context.Context, s settings, r *results) error {
 	}
 	for i, name := range all {
 		var one sample
-		if err := b.cycle(ctx, &one, []string{name}, 1, 1); err != nil {
+		if err := errors.Join(b.cycle(ctx, &one, []string{name}, 1, 1), b.rest(ctx)); err != nil {
 			return err
 		}
 		f, err := b.floor(ctx, []string{"floor-" + name}, 1, 1)
-		if err != nil {
+		if err := errors.Join(err, b.rest(ctx)); err != nil {
 			return err
 		}
 		if i == 0 {
@@ -239,8 +239,11 @@ func (b *bench) inABurst(ctx context.Context, s settings, r *results) error {
 	for _, name := range all {
 		floorNames = append(floorNames, "floor-"+name)
 	}
+	if err := b.rest(ctx); err != nil {
+		return err
+	}
 	floor, err := b.floor(ctx, floorNames, 1, 1)
-	if err != nil {
+	if err := errors.Join(err, b.rest(ctx)); err != nil {
 		return err
 	}
 	r.latency("burst", ours.times, floor)
@@ -270,8 +273,11 @@ func (b *bench) large(ctx context.Context, s settings, r *results) error {
 	if err := b.remove(ctx, &ours, all, 1, s.maps); err != nil {
 		return err
 	}
+	if err := b.rest(ctx); err != nil {
+		return err
+	}
 	floor, err := b.floor(ctx, []string{"floor-large"}, 1, s.maps)
-	if err != nil {
+	if err := errors.Join(err, b.rest(ctx)); err != nil {
 		return err
 	}
 	r.latency(fmt.Sprintf("%d maps", s.maps), ours.times, floor)
