@@ -48,8 +48,6 @@ const (
 	AnnotationEnvelopeCount = Prefix + "number-of-enveloped-object"
 	// AnnotationSubindex is on every snapshot of a group but the master: decimal, from 0.
 	AnnotationSubindex = Prefix + "subindex-of-resource-snapshot"
-	// AnnotationCandidateTime is on a master whose successor waits for its batching window: when the change was first seen, RFC 3339.
-	AnnotationCandidateTime = Prefix + "next-resource-snapshot-candidate-detection-time"
 	// AnnotationPreviousState is on Unscheduled bindings: the state to return to if their cluster is picked again.
 	AnnotationPreviousState = Prefix + "previous-binding-state"
 	// AnnotationWorkSnapshot is on Works: the resource snapshot their content came from, as the binding names it.
@@ -88,13 +86,8 @@ const (
 	FinalizerMemberCluster = Prefix + "membercluster-finalizer"
 )
 
-// Field managers.
-const (
-	// ManagerMember is the field manager of everything a member agent applies.
-	ManagerMember = "work-api-agent"
-	// ManagerHub is the field manager of the hub agent.
-	ManagerHub = "flagship-hub-agent"
-)
+// ManagerMember is the field manager of everything a member agent applies.
+const ManagerMember = "work-api-agent"
 
 // Namespaces.
 const (

@@ -109,11 +109,6 @@ func In(key string, values ...string) metav1.LabelSelectorRequirement {
 	return metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpIn, Values: values}
 }
 
-// NotIn is a label expression.
-func NotIn(key string, values ...string) metav1.LabelSelectorRequirement {
-	return metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpNotIn, Values: values}
-}
-
 // MaxUnavailable sets how many clusters may be down during a rollout.
 func MaxUnavailable(n intstr.IntOrString) Option {
 	return func(s *v1beta1.PlacementSpec) { s.Strategy.RollingUpdate.MaxUnavailable = &n }

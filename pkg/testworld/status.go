@@ -57,16 +57,6 @@ func Complete(clusters ...string) Status {
 	return s
 }
 
-// Untrackable is Complete with objects whose availability cannot be told.
-func Untrackable(clusters ...string) Status {
-	s := Complete(clusters...)
-	s.name = "untrackable " + s.name
-	for _, c := range clusters {
-		s.clusters[c] = replaceLast(completeCluster, metav1.ConditionTrue, v1beta1.ReasonNotAllWorkAreAvailabilityTrackable)
-	}
-	return s
-}
-
 // None is a placement that rightly runs nowhere.
 func None() Status { return Status{name: "NONE", placement: completePlacement[:1]} }
 
@@ -91,11 +81,6 @@ func Pending() Status {
 	return Status{name: "PENDING", placement: []verdict{{v1beta1.ConditionScheduled, metav1.ConditionUnknown, v1beta1.ReasonSchedulePending}}}
 }
 
-// InvalidSelectors is a placement whose selectors are wrong, before anything was placed.
-func InvalidSelectors() Status {
-	return Status{name: "INVALID", placement: []verdict{{v1beta1.ConditionScheduled, metav1.ConditionFalse, v1beta1.ReasonInvalidResourceSelectors}}}
-}
-
 // ApplyFailed runs on clusters and fails to apply on bad.
 func ApplyFailed(bad string, clusters ...string) Status {
 	s := Complete(clusters...)
@@ -103,24 +88,6 @@ func ApplyFailed(bad string, clusters ...string) Status {
 	s.placement = append(slices.Clone(completePlacement[:4]), verdict{v1beta1.ConditionApplied, metav1.ConditionFalse, v1beta1.ReasonApplyFailed})
 	s.clusters[bad] = append(slices.Clone(completeCluster[:4]), verdict{v1beta1.ConditionApplied, metav1.ConditionFalse, v1beta1.ReasonNotAllWorkHaveBeenApplied})
 	return s
-}
-
-// Blocked is a rolling update that waits for stuck, the one cluster that runs the new revision and is not available; the others keep
-// the old one.
-func Blocked(stuck string, others ...string) Status {
-	s := Status{name: fmt.Sprintf("BLOCKED by %s, waiting %v", stuck, others), clusters: map[string][]verdict{}}
-	s.placement = append(slices.Clone(completePlacement[:1]), verdict{v1beta1.ConditionRolloutStarted, metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet})
-	s.clusters[stuck] = replaceLast(completeCluster, metav1.ConditionFalse, v1beta1.ReasonNotAllWorkAreAvailable)
-	for _, c := range others {
-		s.clusters[c] = append(slices.Clone(completeCluster[:1]), verdict{v1beta1.ConditionRolloutStarted, metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet})
-	}
-	return s
-}
-
-func replaceLast(verdicts []verdict, status metav1.ConditionStatus, reason string) []verdict {
-	out := slices.Clone(verdicts)
-	out[len(out)-1].status, out[len(out)-1].reason = status, reason
-	return out
 }
 
 // At adds that the placement and its clusters must be on this resource index.
