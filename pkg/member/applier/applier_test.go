@@ -250,10 +250,14 @@ func TestManifestRemoved(t *testing.T) {
 		return nil
 	})
 	w.present("v1 ConfigMap removed/stays")
-	l := w.ledger("removed")
-	if len(l.Status.AppliedResources) != 2 || l.Annotations[contract.AnnotationIntended] != "" {
-		t.Errorf("ledger %+v, annotations %v; want the two that stay and no intents", l.Status.AppliedResources, l.Annotations)
-	}
+	// The ledger is settled after the report, because nobody waits for it.
+	w.eventually("the ledger to hold the two that stay and no intents", func() error {
+		l := w.ledger("removed")
+		if len(l.Status.AppliedResources) != 2 || l.Annotations[contract.AnnotationIntended] != "" {
+			return fmt.Errorf("ledger %+v, annotations %v", l.Status.AppliedResources, l.Annotations)
+		}
+		return nil
+	})
 	// An object of that name that is not ours is left alone.
 	w.onMember(configMap(ns, "goes", "theirs"))
 	w.edit("removed", namespaceText(ns), configMap(ns, "stays", "b"))
