@@ -56,7 +56,7 @@ test: build ## unit tests and behaviour on embedded clusters, with the race dete
 
 .PHONY: e2e
 e2e: build ## acceptance scenarios on an embedded fleet
-	go test -count 1 -parallel 8 -timeout 30m ./test/e2e/...
+	go test -count 1 -parallel 8 -timeout 30m ./test/e2e/... ./test/chaos/...
 
 .PHONY: e2e-kind
 e2e-kind: ## the same scenarios on kind clusters (needs docker and kind)

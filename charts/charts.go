@@ -49,17 +49,20 @@ func Load(name string) (*chart.Chart, error) {
 	return loaded, nil
 }
 
-// CRDs names the CustomResourceDefinitions that the chart called name installs. Their files are named <group>_<plural>.yaml.
+// CRDs names the CustomResourceDefinitions that the chart called name installs: its own, and of others those that it needs. Their files
+// are named <group>_<plural>.yaml.
 func CRDs(name string) ([]string, error) {
-	entries, err := files.ReadDir(path.Join(name, "files", "crds"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the CustomResourceDefinitions of chart %s: %w", name, err)
-	}
 	var names []string
-	for _, entry := range entries {
-		group, plural, ok := strings.Cut(strings.TrimSuffix(entry.Name(), ".yaml"), "_")
-		if ok {
-			names = append(names, plural+"."+group)
+	for _, folder := range []string{"crds", "inventory"} {
+		entries, err := files.ReadDir(path.Join(name, "files", folder))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("read the CustomResourceDefinitions of chart %s: %w", name, err)
+		}
+		for _, entry := range entries {
+			group, plural, ok := strings.Cut(strings.TrimSuffix(entry.Name(), ".yaml"), "_")
+			if ok {
+				names = append(names, plural+"."+group)
+			}
 		}
 	}
 	return names, nil

@@ -47,7 +47,7 @@ A fleet to learn and test with runs on this machine alone: "kubectl fleet up" st
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newUp(streams), newDown(streams), newVersion(streams))
+	root.AddCommand(newUp(streams), newDown(streams), newWhich(streams), newExplain(streams), newApprove(streams), newVersion(streams))
 	return root
 }
 

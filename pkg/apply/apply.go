@@ -31,6 +31,11 @@ const (
 	Refuse Verb = "Refuse"
 	// Wait: the object cannot be touched now, and its next event will tell when it can.
 	Wait Verb = "Wait"
+	// Try: ask the API server what applying Object would make of the live object, without doing it, and decide again with its answer.
+	// If it refuses, for another reason than that the outcome is invalid, ask about the patch.
+	Try Verb = "Try"
+	// Compared: the strategy only compares, and has been.
+	Compared Verb = "Compared"
 )
 
 // Verdict is a condition's reason and message.
@@ -41,7 +46,7 @@ type Verdict struct {
 // Action says what to do with one manifest and how to report it.
 type Action struct {
 	Verb Verb
-	// Object is what to create.
+	// Object is what to create or to try.
 	Object *unstructured.Unstructured
 	// Type and Body are the patch. Force is for server-side apply only.
 	Type  types.PatchType
@@ -50,8 +55,21 @@ type Action struct {
 	// Migrate, if set, is a JSON patch to send first: it turns fields we own through client-side writes into fields we own through
 	// server-side apply, without which the apply would conflict with ourselves.
 	Migrate []byte
-	// Applied is how to report the manifest once the action is done.
-	Applied Verdict
+	// Applied is how to report the manifest once the action is done; Diffed is, if the strategy only compares.
+	Applied, Diffed Verdict
+	// Drifts are what was changed on the member in an object of ours, Diffs what differs in one that is not or is only compared.
+	Drifts, Diffs []v1beta1.PatchDetail
+}
+
+// Trial is an API server's answer to Try.
+type Trial struct {
+	// Object is what applying would make of the live object.
+	Object *unstructured.Unstructured
+	// Same, without an Object: an earlier trial on an object of the same content showed that nothing would change.
+	Same bool
+	// Invalid: the server finds the outcome invalid. Failure says, in its words, why there is no outcome.
+	Invalid bool
+	Failure string
 }
 
 // Input is what a decision about one manifest needs.
@@ -64,8 +82,16 @@ type Input struct {
 	Owner Owner
 	// Strategy must have its defaults; see Defaulted.
 	Strategy v1beta1.ApplyStrategy
+	// Stamp is what the object is to say about why it is there.
+	Stamp Stamp
 	// Abandoned holds the names of AppliedWorks that have no Work any more: they are no obstacle to taking an object over.
 	Abandoned sets.Set[string]
+	// Trial is the answer to an earlier decision to Try; nil if there was none.
+	Trial *Trial
+}
+
+func (in Input) full() bool {
+	return in.Strategy.ComparisonOption == v1beta1.ComparisonOptionFullComparison
 }
 
 // Defaulted returns the strategy with the defaults of the API filled in; nil is all defaults.
@@ -91,17 +117,16 @@ func Defaulted(s *v1beta1.ApplyStrategy) v1beta1.ApplyStrategy {
 
 // Decide says what to do with one manifest. It fails only when the merge cannot be computed; the error may quote values.
 func Decide(in Input) (Action, error) {
-	if in.Strategy.Type == v1beta1.ApplyStrategyTypeReportDiff {
-		return refuse(v1beta1.ReasonManifestFailedToReportDiff,
-			"Differences cannot be reported by this agent; nothing was changed on the member cluster"), nil
-	}
-	want, err := prepare(in.Manifest)
+	want, err := prepare(in.Manifest, in.Stamp)
 	if err != nil {
 		return Action{}, err
 	}
-	applied := verdict(in.Strategy)
+	if in.Strategy.Type == v1beta1.ApplyStrategyTypeReportDiff {
+		return want.compared(in), nil
+	}
+	done := Verdict{v1beta1.ReasonManifestApplied, "Applied"}
 	if in.Live == nil {
-		return Action{Verb: Create, Object: want.first(in.Owner, in.Strategy), Applied: applied}, nil
+		return Action{Verb: Create, Object: want.first(in.Owner, in.Strategy), Applied: done}, nil
 	}
 	if at := in.Live.GetDeletionTimestamp(); at != nil {
 		return Action{Verb: Wait, Applied: Verdict{v1beta1.ReasonManifestApplyFailed, terminating(in.Live)}}, nil
@@ -114,47 +139,106 @@ func Decide(in Input) (Action, error) {
 	if err != nil {
 		return Action{}, err
 	}
-	if no := forbidden(in, claim, want, change); no.Reason != "" {
-		return Action{Verb: Refuse, Applied: no}, nil
+	if no, decided := want.held(in, change); decided {
+		return no, nil
 	}
 	if change.empty() {
-		return Action{Verb: Nothing, Applied: applied}, nil
+		action := Action{Verb: Nothing, Applied: done}
+		if in.full() {
+			action.Drifts = want.details(in.Live)
+		}
+		return action, nil
 	}
 	action, err := change.action(in)
-	action.Applied = applied
+	action.Applied = done
 	return action, err
 }
 
-// verdict is how a manifest is reported that was applied under strategy s.
-func verdict(s v1beta1.ApplyStrategy) Verdict {
-	if s.ComparisonOption == v1beta1.ComparisonOptionFullComparison {
-		return Verdict{v1beta1.ReasonManifestAppliedWithFailedDriftDetection,
-			"Applied, but fields the manifest does not set cannot be compared by this agent"}
+// held says whether an object that may be ours must not be changed, or not yet: because it differs where the strategy wants no
+// difference overwritten, or because it only looks different. Otherwise change may be carried out; what the server would make of it
+// without a trace is taken out of it.
+func (w *wanted) held(in Input, change *change) (Action, bool) {
+	takeOver := change.claim.takeOver
+	same := in.Live.GetAnnotations()[contract.AnnotationSpecHash] == w.hash
+	switch {
+	case takeOver && in.Strategy.WhenToTakeOver == v1beta1.WhenToTakeOverIfNoDiff:
+		return w.untaken(in)
+	case takeOver || !same:
+		return Action{}, false
+	case in.Strategy.WhenToApply == v1beta1.WhenToApplyIfNotDrifted:
+		return w.drifted(in, change)
+	case change.content && in.Trial == nil:
+		return w.try(in.Live), true
+	case change.content && in.Trial.Failure == "" && !w.moves(in):
+		change.quiet()
 	}
-	return Verdict{v1beta1.ReasonManifestApplied, "Applied"}
+	return Action{}, false
 }
 
-// forbidden says why an object that may be ours must still not be changed: because it differs where the strategy wants no difference
-// overwritten. Merging says whether it differs in what the manifest sets; a full comparison cannot be done, so it is never assumed clean.
-func forbidden(in Input, c claim, want *wanted, change *change) Verdict {
-	full := in.Strategy.ComparisonOption == v1beta1.ComparisonOptionFullComparison
+// untaken refuses to take over an object that differs.
+func (w *wanted) untaken(in Input) (Action, bool) {
+	found := w.differences(in)
+	const why = "Not taken over: "
 	switch {
-	case c.takeOver && in.Strategy.WhenToTakeOver == v1beta1.WhenToTakeOverIfNoDiff && full:
-		return Verdict{v1beta1.ReasonManifestFailedToTakeOver,
-			"Not taken over: whenToTakeOver is IfNoDiff, and fields the manifest does not set cannot be compared by this agent"}
-	case c.takeOver && in.Strategy.WhenToTakeOver == v1beta1.WhenToTakeOverIfNoDiff && change.content:
-		return Verdict{v1beta1.ReasonManifestFailedToTakeOver,
-			"Not taken over: the object on the member cluster differs from the manifest, and whenToTakeOver is IfNoDiff"}
-	case c.takeOver || in.Strategy.WhenToApply != v1beta1.WhenToApplyIfNotDrifted || in.Live.GetAnnotations()[contract.AnnotationSpecHash] != want.hash:
-		return Verdict{}
-	case full:
-		return Verdict{v1beta1.ReasonManifestFailedToRunDriftDetection,
-			"Not applied: whenToApply is IfNotDrifted, and fields the manifest does not set cannot be compared by this agent"}
-	case change.content:
-		return Verdict{v1beta1.ReasonManifestFoundDrifts,
-			"Not applied: the object was changed on the member cluster, and whenToApply is IfNotDrifted"}
+	case found.ask:
+		return w.try(in.Live), true
+	case found.failure != "":
+		return refuse(v1beta1.ReasonManifestFailedToTakeOver, why+"it cannot be compared, and whenToTakeOver is IfNoDiff: "+found.failure), true
+	case len(found.details) > 0:
+		action := refuse(v1beta1.ReasonManifestFailedToTakeOver,
+			why+"the object on the member cluster differs from the manifest, and whenToTakeOver is IfNoDiff")
+		action.Diffs = found.details
+		return action, true
 	}
-	return Verdict{}
+	return Action{}, false
+}
+
+// drifted refuses to overwrite what was changed on the member since this very manifest was applied.
+func (w *wanted) drifted(in Input, change *change) (Action, bool) {
+	if !in.full() && !change.content {
+		return Action{}, false
+	}
+	found := w.differences(in)
+	const why = "Not applied: "
+	switch {
+	case found.ask:
+		return w.try(in.Live), true
+	case found.failure != "":
+		return refuse(v1beta1.ReasonManifestFailedToRunDriftDetection,
+			why+"it cannot be compared, and whenToApply is IfNotDrifted: "+found.failure), true
+	case len(found.details) > 0:
+		action := refuse(v1beta1.ReasonManifestFoundDrifts, why+"the object was changed on the member cluster, and whenToApply is IfNotDrifted")
+		if found.degraded {
+			action.Applied.Reason = v1beta1.ReasonManifestFoundDriftsInDegradedMode
+		}
+		action.Drifts = found.details
+		return action, true
+	case !in.full() && !found.degraded && !w.moves(in):
+		change.quiet()
+	}
+	return Action{}, false
+}
+
+// compared reports how an object differs and leaves it alone, whoever owns it.
+func (w *wanted) compared(in Input) Action {
+	if in.Live == nil {
+		return Action{Verb: Compared, Diffs: []v1beta1.PatchDetail{{Path: "/", ValueInHub: contract.TextWholeObject}},
+			Diffed: Verdict{v1beta1.ReasonManifestFoundDiff, "The object is not on the member cluster"}}
+	}
+	found := w.differences(in)
+	switch {
+	case found.ask:
+		return w.try(in.Live)
+	case found.failure != "":
+		return Action{Verb: Compared, Diffed: Verdict{v1beta1.ReasonManifestFailedToReportDiff, "Not compared: " + found.failure}}
+	case found.degraded && len(found.details) > 0:
+		return Action{Verb: Compared, Diffs: found.details, Diffed: Verdict{v1beta1.ReasonManifestFoundDiffInDegradedMode,
+			"The API server of the member cluster would not accept the manifest, so every field is compared"}}
+	case len(found.details) > 0:
+		return Action{Verb: Compared, Diffs: found.details,
+			Diffed: Verdict{v1beta1.ReasonManifestFoundDiff, "The object on the member cluster differs from the manifest"}}
+	}
+	return Action{Verb: Compared, Diffed: Verdict{v1beta1.ReasonManifestNoDiffFound, "The object on the member cluster is as the manifest says"}}
 }
 
 func refuse(reason, message string) Action {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,10 +50,10 @@ func placed(t *testing.T, text string, s v1beta1.ApplyStrategy, edits ...func(*u
 }
 
 const (
-	cm     = "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: n, name: c, labels: {a: b}}, data: {key: value}}"
-	cm2    = "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: n, name: c}, data: {key: other}}"
-	widget = "{apiVersion: example.test/v1, kind: Widget, metadata: {namespace: n, name: c}, spec: {size: 1, list: [a]}}"
-	grown  = "{apiVersion: example.test/v1, kind: Widget, metadata: {namespace: n, name: c}, spec: {size: 2, list: [a]}}"
+	cm     = "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: ns, name: c, labels: {a: b}}, data: {key: value}}"
+	cm2    = "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: ns, name: c}, data: {key: other}}"
+	widget = "{apiVersion: example.test/v1, kind: Widget, metadata: {namespace: ns, name: c}, spec: {size: 1, list: [a]}}"
+	grown  = "{apiVersion: example.test/v1, kind: Widget, metadata: {namespace: ns, name: c}, spec: {size: 2, list: [a]}}"
 )
 
 func owners(refs ...string) func(*unstructured.Unstructured) {
@@ -96,6 +97,34 @@ func fieldsBy(entries ...map[string]any) func(*unstructured.Unstructured) {
 	}
 }
 
+// scaledBy makes manager the owner of the replicas, through the scale subresource.
+func scaledBy(manager string) func(*unstructured.Unstructured) {
+	entry := managed(manager, "Update", `{"f:spec":{"f:replicas":{}}}`)
+	entry["subresource"] = "scale"
+	return fieldsBy(entry)
+}
+
+// merged is what a server makes of objects without lists.
+func merged(live, want map[string]any) map[string]any {
+	for key, value := range want {
+		have, ok := live[key].(map[string]any)
+		if more, both := value.(map[string]any); ok && both {
+			live[key] = merged(have, more)
+			continue
+		}
+		live[key] = value
+	}
+	return live
+}
+
+func listed(details []v1beta1.PatchDetail) []string {
+	var out []string
+	for _, d := range details {
+		out = append(out, fmt.Sprintf("%s: %s on the hub, %s on the member", d.Path, d.ValueInHub, d.ValueInMember))
+	}
+	return out
+}
+
 func TestDecide(t *testing.T) {
 	const us, them = "AppliedWork w u1", "ConfigMap x u9"
 	co := v1beta1.ApplyStrategy{AllowCoOwnership: true}
@@ -104,6 +133,8 @@ func TestDecide(t *testing.T) {
 	careful := v1beta1.ApplyStrategy{WhenToApply: v1beta1.WhenToApplyIfNotDrifted}
 	full := v1beta1.ApplyStrategy{ComparisonOption: v1beta1.ComparisonOptionFullComparison}
 	ssa := v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}
+	diff := v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
+	const deploy = "{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: ns, name: c}, spec: {replicas: 2, paused: false}}"
 	edited := set("edited", "data", "key")
 	terminating := set("2026-01-01T00:00:00Z", "metadata", "deletionTimestamp")
 
@@ -118,6 +149,9 @@ func TestDecide(t *testing.T) {
 		// patch must contain these pieces, and not those that start with "!".
 		patch []string
 		force bool
+		// trial is the server's answer; without one it merges the maps.
+		trial         *Trial
+		drifts, diffs []string
 	}{
 		"absent is created":                 {manifest: cm, verb: Create, reason: "Applied"},
 		"absent is created whatever to own": {manifest: cm, strategy: never, verb: Create, reason: "Applied"},
@@ -125,7 +159,7 @@ func TestDecide(t *testing.T) {
 		"an added field is nobody's business": {manifest: cm, live: cm, edits: []func(*unstructured.Unstructured){set("x", "data", "added")},
 			verb: Nothing, reason: "Applied"},
 		"a changed manifest is merged, and drops what it dropped": {manifest: cm2, live: cm, verb: Patch, reason: "Applied",
-			kind: types.StrategicMergePatchType, patch: []string{`"key":"other"`, `"labels":null`, "spec-hash", "!ownerReferences"}},
+			kind: types.StrategicMergePatchType, patch: []string{`"key":"other"`, `"labels":{"a":null}`, "spec-hash", "!ownerReferences"}},
 		"an edit on the member is undone": {manifest: cm, live: cm, edits: []func(*unstructured.Unstructured){edited}, verb: Patch, reason: "Applied",
 			kind: types.StrategicMergePatchType, patch: []string{`"key":"value"`}},
 		"a custom resource is merged as JSON and keeps its co-owner": {manifest: grown, live: widget, strategy: co,
@@ -142,8 +176,9 @@ func TestDecide(t *testing.T) {
 		"Never goes on with what is ours": {manifest: cm2, live: cm, strategy: never, verb: Patch, reason: "Applied", kind: types.StrategicMergePatchType,
 			patch: []string{`"key":"other"`}},
 		"IfNoDiff leaves what differs": {manifest: cm, live: cm2, strategy: ifNoDiff, edits: []func(*unstructured.Unstructured){owners()}, verb: Refuse,
-			reason: "FailedToTakeOver"},
-		"IfNoDiff cannot compare in full": {manifest: cm, live: cm, edits: []func(*unstructured.Unstructured){owners()}, verb: Refuse, reason: "FailedToTakeOver",
+			reason: "FailedToTakeOver", diffs: []string{"/data/key: value on the hub, other on the member", "/metadata/labels/a: b on the hub,  on the member"}},
+		"IfNoDiff comparing in full leaves what has more": {manifest: cm, live: cm, edits: []func(*unstructured.Unstructured){owners(), set("x", "data", "added")},
+			verb: Refuse, reason: "FailedToTakeOver", diffs: []string{"/data/added:  on the hub, x on the member"},
 			strategy: v1beta1.ApplyStrategy{WhenToTakeOver: v1beta1.WhenToTakeOverIfNoDiff, ComparisonOption: v1beta1.ComparisonOptionFullComparison}},
 		"another owner forbids taking over": {manifest: cm, live: cm, edits: []func(*unstructured.Unstructured){owners(them)}, verb: Refuse,
 			reason: "FailedToTakeOver"},
@@ -159,13 +194,42 @@ func TestDecide(t *testing.T) {
 			edits: []func(*unstructured.Unstructured){owners("AppliedWork w u0")}, verb: Patch, reason: "Applied", kind: types.MergePatchType,
 			patch: []string{`"uid":"u1"`, `!"uid":"u0"`}},
 		"what is being deleted is waited for": {manifest: cm, live: cm, edits: []func(*unstructured.Unstructured){terminating}, verb: Wait, reason: "ManifestApplyFailed"},
-		"IfNotDrifted leaves an edit":         {manifest: cm, live: cm, strategy: careful, edits: []func(*unstructured.Unstructured){edited}, verb: Refuse, reason: "FoundDrifts"},
+		"IfNotDrifted leaves an edit": {manifest: cm, live: cm, strategy: careful, edits: []func(*unstructured.Unstructured){edited}, verb: Refuse,
+			reason: "FoundDrifts", drifts: []string{"/data/key: value on the hub, edited on the member"}},
+		"IfNotDrifted leaves additions alone": {manifest: cm, live: cm, strategy: careful, edits: []func(*unstructured.Unstructured){set("x", "data", "added")},
+			verb: Nothing, reason: "Applied"},
 		"IfNotDrifted applies a new manifest": {manifest: cm2, live: cm, strategy: careful, edits: []func(*unstructured.Unstructured){edited}, verb: Patch, reason: "Applied",
-			kind: types.StrategicMergePatchType, patch: []string{`"key":"other"`}},
-		"IfNotDrifted cannot compare in full": {manifest: cm, live: cm, verb: Refuse, reason: "FailedToRunDriftDetection",
+			kind: types.StrategicMergePatchType, patch: []string{`"key":"other"`, `"resourceVersion":"7"`}},
+		"IfNotDrifted comparing in full leaves additions": {manifest: cm, live: cm, edits: []func(*unstructured.Unstructured){set("x", "data", "added")},
+			verb: Refuse, reason: "FoundDrifts", drifts: []string{"/data/added:  on the hub, x on the member"},
 			strategy: v1beta1.ApplyStrategy{WhenToApply: v1beta1.WhenToApplyIfNotDrifted, ComparisonOption: v1beta1.ComparisonOptionFullComparison}},
-		"a full comparison is not claimed": {manifest: cm, live: cm, strategy: full, verb: Nothing, reason: "AppliedWithFailedDriftDetection"},
-		"ReportDiff writes nothing":        {manifest: cm, strategy: v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}, verb: Refuse, reason: "FailedToReportDiff"},
+		"an addition is reported by a full comparison": {manifest: cm, live: cm, strategy: full, edits: []func(*unstructured.Unstructured){set("x", "data", "added")},
+			verb: Nothing, reason: "Applied", drifts: []string{"/data/added:  on the hub, x on the member"}},
+		"ReportDiff of nothing":       {manifest: cm, strategy: diff, verb: Compared, reason: "FoundDiff", diffs: []string{"/: (the whole object) on the hub,  on the member"}},
+		"ReportDiff of what is equal": {manifest: cm, live: cm, strategy: diff, edits: []func(*unstructured.Unstructured){owners()}, verb: Compared, reason: "NoDiffFound"},
+		"ReportDiff of what differs": {manifest: cm, live: cm, strategy: diff, edits: []func(*unstructured.Unstructured){owners(), edited}, verb: Compared,
+			reason: "FoundDiff", diffs: []string{"/data/key: value on the hub, edited on the member"}},
+		"an edit that the server makes nothing of is no drift": {manifest: cm, live: cm, strategy: careful, edits: []func(*unstructured.Unstructured){edited},
+			trial: &Trial{Same: true}, verb: Nothing, reason: "Applied"},
+		"nor is it repaired": {manifest: cm, live: cm, edits: []func(*unstructured.Unstructured){edited}, trial: &Trial{Same: true}, verb: Nothing, reason: "Applied"},
+		"what the server refuses is compared in full": {manifest: cm, live: cm, strategy: careful, trial: &Trial{Invalid: true, Failure: "immutable"},
+			edits: []func(*unstructured.Unstructured){edited, set("x", "data", "added")}, verb: Refuse, reason: "FoundDriftsInDegradedMode",
+			drifts: []string{"/data/added:  on the hub, x on the member", "/data/key: value on the hub, edited on the member"}},
+		"what the server cannot try is not overwritten": {manifest: cm, live: cm, strategy: careful, edits: []func(*unstructured.Unstructured){edited},
+			trial: &Trial{Failure: "no dry run"}, verb: Refuse, reason: "FailedToRunDriftDetection"},
+		"what the server cannot try is repaired where it may be": {manifest: cm, live: cm, edits: []func(*unstructured.Unstructured){edited},
+			trial: &Trial{Failure: "no dry run"}, verb: Patch, reason: "Applied", kind: types.StrategicMergePatchType, patch: []string{`"key":"value"`}},
+		"what the server cannot try is not taken over": {manifest: cm, live: cm, strategy: ifNoDiff, edits: []func(*unstructured.Unstructured){owners()},
+			trial: &Trial{Failure: "no dry run"}, verb: Refuse, reason: "FailedToTakeOver"},
+		"what the server cannot try is not compared": {manifest: cm, live: cm, strategy: diff, trial: &Trial{Failure: "no dry run"}, verb: Compared,
+			reason: "FailedToReportDiff"},
+		"replicas that an autoscaler set are left": {manifest: deploy, live: deploy, verb: Nothing, reason: "Applied",
+			edits: []func(*unstructured.Unstructured){set(int64(5), "spec", "replicas"), scaledBy("kube-controller-manager")}},
+		"replicas that somebody set are not": {manifest: deploy, live: deploy, verb: Patch, reason: "Applied", kind: types.StrategicMergePatchType,
+			edits: []func(*unstructured.Unstructured){set(int64(5), "spec", "replicas"), scaledBy("kubectl")}, patch: []string{`"replicas":2`}},
+		"a new manifest leaves them too": {manifest: strings.Replace(deploy, "paused: false", "paused: true", 1), live: deploy, verb: Patch, reason: "Applied",
+			kind: types.StrategicMergePatchType, patch: []string{`"paused":true`, `!{"replicas`, `!,"replicas`},
+			edits: []func(*unstructured.Unstructured){set(int64(5), "spec", "replicas"), scaledBy("kube-controller-manager")}},
 		"server-side apply overrules only ourselves": {manifest: cm2, live: cm, strategy: ssa, verb: Patch, reason: "Applied", kind: types.ApplyPatchType, force: true,
 			edits: []func(*unstructured.Unstructured){fieldsBy(managed("work-api-agent", "Update", `{"f:data":{"f:key":{}}}`))},
 			patch: []string{`"key":"other"`, `"uid":"u1"`, "!last-applied"}},
@@ -180,13 +244,26 @@ func TestDecide(t *testing.T) {
 			in := Input{Manifest: object(t, tc.manifest), Owner: owner, Strategy: Defaulted(&tc.strategy), Abandoned: sets.New(tc.abandoned...)}
 			if tc.live != "" {
 				how := v1beta1.ApplyStrategy{Type: tc.strategy.Type}
+				if how.Type == v1beta1.ApplyStrategyTypeReportDiff {
+					how.Type = ""
+				}
 				in.Live = placed(t, tc.live, how, tc.edits...)
 			}
 			got, err := Decide(in)
+			if err == nil && got.Verb == Try {
+				in.Trial = tc.trial
+				if in.Trial == nil {
+					in.Trial = &Trial{Object: &unstructured.Unstructured{Object: merged(in.Live.DeepCopy().Object, got.Object.Object)}}
+				}
+				got, err = Decide(in)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Verb != tc.verb || got.Applied.Reason != tc.reason || got.Type != tc.kind || got.Force != tc.force {
+			if !slices.Equal(listed(got.Drifts), tc.drifts) || !slices.Equal(listed(got.Diffs), tc.diffs) {
+				t.Errorf("drifts %q, differences %q; want %q, %q", listed(got.Drifts), listed(got.Diffs), tc.drifts, tc.diffs)
+			}
+			if got.Verb != tc.verb || got.Applied.Reason+got.Diffed.Reason != tc.reason || got.Type != tc.kind || got.Force != tc.force {
 				t.Fatalf("%s %s type %q force %v, body %s; want %s %s type %q force %v",
 					got.Verb, got.Applied.Reason, got.Type, got.Force, got.Body, tc.verb, tc.reason, tc.kind, tc.force)
 			}
@@ -201,7 +278,7 @@ func TestDecide(t *testing.T) {
 }
 
 func TestFirstObject(t *testing.T) {
-	live := placed(t, `{apiVersion: v1, kind: Secret, metadata: {namespace: n, name: s, uid: theirs, resourceVersion: "9", creationTimestamp: null,
+	live := placed(t, `{apiVersion: v1, kind: Secret, metadata: {namespace: ns, name: s, uid: theirs, resourceVersion: "9", creationTimestamp: null,
 	  annotations: {kubectl.kubernetes.io/last-applied-configuration: x, keep: me}, ownerReferences: [{kind: A, name: b, uid: c, apiVersion: v1}], finalizers: [a/b]},
 	  stringData: {p: q}, status: {x: y}}`, v1beta1.ApplyStrategy{})
 	refs := live.GetOwnerReferences()
@@ -222,7 +299,7 @@ func TestFirstObject(t *testing.T) {
 }
 
 func TestLargeManifestsGoServerSide(t *testing.T) {
-	large := "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: n, name: c}, data: {key: " + strings.Repeat("x", mostAnnotations) + "}}"
+	large := "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: ns, name: c}, data: {key: " + strings.Repeat("x", mostAnnotations) + "}}"
 	live := placed(t, large, v1beta1.ApplyStrategy{})
 	if text, ok := live.GetAnnotations()[contract.AnnotationLastApplied]; !ok || text != "" {
 		t.Errorf("last-applied of %d bytes, present %v; want it empty", len(text), ok)
@@ -234,9 +311,10 @@ func TestLargeManifestsGoServerSide(t *testing.T) {
 	}
 }
 
-// What the server rewrote is not written again, and what somebody else changed is, although both look different from the manifest.
+// What the server rewrote costs nothing, and about what somebody else changed the server is asked, although both look different from
+// the manifest.
 func TestHeld(t *testing.T) {
-	const manifest = `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: n, name: d}, spec: {replicas: 1, selector: {matchLabels: {a: b}},
+	const manifest = `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: ns, name: d}, spec: {replicas: 1, selector: {matchLabels: {a: b}},
 	  template: {spec: {containers: [{name: c, resources: {requests: {cpu: 1000m}}, ports: [{containerPort: 80}]}], tolerations: [{key: k}]}}}}`
 	const ours = `{"f:spec":{"f:replicas":{},"f:selector":{},"f:template":{"f:spec":{"f:tolerations":{},"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:name":{},
 	  "f:resources":{"f:requests":{"f:cpu":{}}},"f:ports":{"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{}}}}}}}}}`
@@ -255,10 +333,10 @@ func TestHeld(t *testing.T) {
 		verb   Verb
 	}{
 		"rewritten by the server":        {fields: ours, verb: Nothing},
-		"a quantity edited by another":   {fields: lost(`"f:cpu":{}`), others: `{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{"f:resources":{"f:requests":{"f:cpu":{}}}}}}}}}`, verb: Patch},
-		"a whole list edited by another": {fields: lost(`"f:tolerations":{},`), verb: Patch},
-		"replicas edited by another":     {fields: lost(`"f:replicas":{},`), edit: set(int64(3), "spec", "replicas"), verb: Patch},
-		"nothing recorded":               {fields: `{}`, verb: Patch},
+		"a quantity edited by another":   {fields: lost(`"f:cpu":{}`), others: `{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{"f:resources":{"f:requests":{"f:cpu":{}}}}}}}}}`, verb: Try},
+		"a whole list edited by another": {fields: lost(`"f:tolerations":{},`), verb: Try},
+		"replicas edited by another":     {fields: lost(`"f:replicas":{},`), edit: set(int64(3), "spec", "replicas"), verb: Try},
+		"nothing recorded":               {fields: `{}`, verb: Try},
 	} {
 		t.Run(name, func(t *testing.T) {
 			entries := []map[string]any{managed(contract.ManagerMember, "Update", tc.fields)}

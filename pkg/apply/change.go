@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/csaupgrade"
 
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
@@ -39,9 +40,19 @@ type change struct {
 
 func (c *change) empty() bool { return !c.content && !c.records && !c.claim.changed() }
 
+// quiet drops what the server would make nothing of.
+func (c *change) quiet() { c.content = false }
+
 func (c *change) action(in Input) (Action, error) {
+	careful := in.Strategy.WhenToApply == v1beta1.WhenToApplyIfNotDrifted
 	if c.apply != nil {
+		if careful {
+			c.apply.SetResourceVersion(in.Live.GetResourceVersion())
+		}
 		return c.serverSide(in)
+	}
+	if careful { // no drift was seen in what was read; nothing may be overwritten that came since
+		setNested(c.patch, in.Live.GetResourceVersion(), "metadata", "resourceVersion")
 	}
 	body, err := json.Marshal(c.patch)
 	if err != nil {
@@ -55,28 +66,31 @@ func (w *wanted) changes(in Input, c claim) (*change, error) {
 	if w.serverSide(in.Strategy) {
 		return w.serverSideChange(in, c), nil
 	}
-	base := lastApplied(in.Live)
-	patch, kind, err := merge(base, w.object, in.Live)
+	base, want := lastApplied(in.Live), yielding(w.object, in.Live)
+	patch, kind, err := merge(base, want, in.Live)
 	if err != nil {
 		return nil, err
 	}
 	sameBase := base != nil && reflect.DeepEqual(base.Object, w.object.Object)
 	out := &change{claim: c, patch: patch, kind: kind, content: len(patch) > 0}
-	out.records = !sameBase || in.Live.GetAnnotations()[contract.AnnotationSpecHash] != w.hash
-	if out.content && sameBase && held(w.object, in.Live) {
+	out.records = !sameBase || in.Live.GetAnnotations()[contract.AnnotationSpecHash] != w.hash || w.stamp.missing(in.Live)
+	if out.content && sameBase && held(want, in.Live) {
 		out.content, out.patch = false, map[string]any{}
 	}
 	if out.empty() {
 		return out, nil
 	}
+	spellOut(out.patch, base)
 	// Ours go along with every patch, so that what is on the object always describes the manifest that made it so.
 	setNested(out.patch, w.hash, "metadata", "annotations", contract.AnnotationSpecHash)
 	setNested(out.patch, w.record, "metadata", "annotations", contract.AnnotationLastApplied)
+	w.stamp.patch(out.patch, in.Live)
 	return out, out.setOwners(in.Live)
 }
 
 func (w *wanted) serverSideChange(in Input, c claim) *change {
-	object := w.object.DeepCopy()
+	want := yielding(w.object, in.Live)
+	object := want.DeepCopy()
 	annotations := object.GetAnnotations()
 	if annotations == nil {
 		annotations = map[string]string{}
@@ -86,11 +100,13 @@ func (w *wanted) serverSideChange(in Input, c claim) *change {
 		// Left from client-side apply, it would be the base of a wrong merge if the strategy ever goes back.
 		annotations[contract.AnnotationLastApplied] = ""
 	}
+	w.stamp.add(annotations, in.Live)
 	object.SetAnnotations(annotations)
 	setOwner(object, in.Owner)
 	out := &change{claim: c, apply: object}
-	out.records = in.Live.GetAnnotations()[contract.AnnotationSpecHash] != w.hash || annotations[contract.AnnotationLastApplied] != in.Live.GetAnnotations()[contract.AnnotationLastApplied]
-	out.content = !held(w.object, in.Live) || dropsMetadata(object, in.Live)
+	out.records = in.Live.GetAnnotations()[contract.AnnotationSpecHash] != w.hash || annotations[contract.AnnotationLastApplied] != in.Live.GetAnnotations()[contract.AnnotationLastApplied] ||
+		w.stamp.missing(in.Live)
+	out.content = !held(want, in.Live) || dropsMetadata(object, in.Live)
 	return out
 }
 
@@ -129,7 +145,7 @@ func (c *change) serverSide(in Input) (Action, error) {
 // forced says whether server-side apply may overrule other managers: if the user said so, or if there are none.
 // Writers of subresources do not count: a manifest carries no status.
 func forced(in Input) bool {
-	if cfg := in.Strategy.ServerSideApplyConfig; cfg != nil && cfg.ForceConflicts {
+	if cfg := in.Strategy.ServerSideApplyConfig; cfg != nil && cfg.ForceConflicts && in.Strategy.Type == v1beta1.ApplyStrategyTypeServerSideApply {
 		return true
 	}
 	for _, entry := range in.Live.GetManagedFields() {
@@ -275,6 +291,22 @@ func withoutNulls(value any) any {
 	return value
 }
 
+// spellOut names the labels and annotations that a patch removes by removing all of them, which is what a merge makes of the last ones
+// that a manifest had: what else the object carries, and what is set beside, would undo or spoil that.
+func spellOut(patch map[string]any, base *unstructured.Unstructured) {
+	metadata, _ := patch["metadata"].(map[string]any)
+	for field, had := range map[string]func() map[string]string{"labels": base.GetLabels, "annotations": base.GetAnnotations} {
+		if all, there := metadata[field]; !there || all != nil {
+			continue
+		}
+		gone := map[string]any{}
+		for key := range had() {
+			gone[key] = nil
+		}
+		metadata[field] = gone
+	}
+}
+
 func setNested(in map[string]any, value any, path ...string) {
 	for _, field := range path[:len(path)-1] {
 		next, ok := in[field].(map[string]any)
@@ -295,7 +327,7 @@ func dropsMetadata(want, live *unstructured.Unstructured) bool {
 		fields, _ := metadata[field].(map[string]any)
 		for key := range maps.Keys(fields) {
 			if name, isField := strings.CutPrefix(key, "f:"); isField {
-				if _, ok := have[name]; !ok {
+				if _, ok := have[name]; !ok && !bookkept(name) {
 					return true
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -37,8 +38,10 @@ func Sanitise(manifest *unstructured.Unstructured) *unstructured.Unstructured {
 	for _, field := range serverMetadata {
 		unstructured.RemoveNestedField(out.Object, "metadata", field)
 	}
-	for _, key := range bookkeeping {
-		unstructured.RemoveNestedField(out.Object, "metadata", "annotations", key)
+	for _, keys := range [][]string{bookkeeping, stamps} {
+		for _, key := range keys {
+			unstructured.RemoveNestedField(out.Object, "metadata", "annotations", key)
+		}
 	}
 	return out
 }
@@ -46,14 +49,27 @@ func Sanitise(manifest *unstructured.Unstructured) *unstructured.Unstructured {
 // SpecHash is the hash of what a manifest says, as the annotation of that name holds it. Its input is fixed by the contract, down to
 // the empty lists that stand for what was taken out of metadata.
 func SpecHash(manifest *unstructured.Unstructured) (string, error) {
-	content := manifest.DeepCopy().Object
-	delete(content, "status")
-	metadata, _, _ := unstructured.NestedMap(content, "metadata")
+	said := content(manifest)
+	metadata, _ := said["metadata"].(map[string]any)
+	for _, field := range []string{"finalizers", "managedFields", "ownerReferences"} {
+		metadata[field] = []any{}
+	}
+	return contract.Hash(said)
+}
+
+// content is a copy of what an object says, without what makes it this object on this cluster: the part that is hashed and compared.
+// Labels and annotations are maps, if only empty ones.
+func content(obj *unstructured.Unstructured) map[string]any {
+	out := obj.DeepCopy().Object
+	delete(out, "status")
+	metadata, _ := out["metadata"].(map[string]any)
 	if metadata == nil {
 		metadata = map[string]any{}
 	}
-	for _, field := range append(serverMetadata, identityMetadata...) {
-		delete(metadata, field)
+	for _, fields := range [][]string{serverMetadata, identityMetadata} {
+		for _, field := range fields {
+			delete(metadata, field)
+		}
 	}
 	for _, field := range []string{"annotations", "labels"} {
 		kept := map[string]any{}
@@ -65,13 +81,10 @@ func SpecHash(manifest *unstructured.Unstructured) (string, error) {
 		}
 		metadata[field] = kept
 	}
-	for _, field := range []string{"finalizers", "managedFields", "ownerReferences"} {
-		metadata[field] = []any{}
-	}
-	content["metadata"] = metadata
-	unstructured.RemoveNestedField(content, "spec", "template", "metadata", "creationTimestamp")
-	unstructured.RemoveNestedField(content, "spec", "jobTemplate", "spec", "template", "metadata", "creationTimestamp")
-	return contract.Hash(content)
+	out["metadata"] = metadata
+	unstructured.RemoveNestedField(out, "spec", "template", "metadata", "creationTimestamp")
+	unstructured.RemoveNestedField(out, "spec", "jobTemplate", "spec", "template", "metadata", "creationTimestamp")
+	return out
 }
 
 // reserved says whether a label or annotation belongs to the machinery of some cluster.
@@ -86,24 +99,26 @@ type wanted struct {
 	// record is the last-applied annotation; empty if it would not fit beside the manifest's own annotations.
 	record   string
 	tooLarge bool
+	stamp    Stamp
 }
 
-func prepare(manifest *unstructured.Unstructured) (*wanted, error) {
+func prepare(manifest *unstructured.Unstructured, stamp Stamp) (*wanted, error) {
 	object := Sanitise(manifest)
 	hash, err := SpecHash(object)
 	if err != nil {
 		return nil, err
 	}
 	foldStringData(object)
+	dropAggregated(object)
 	text, err := json.Marshal(object.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
-	size := len(contract.AnnotationSpecHash) + len(hash) + len(contract.AnnotationLastApplied) + len(text)
+	size := len(contract.AnnotationSpecHash) + len(hash) + len(contract.AnnotationLastApplied) + len(text) + stamp.size()
 	for key, value := range object.GetAnnotations() {
 		size += len(key) + len(value)
 	}
-	w := &wanted{object: object, hash: hash, record: string(text)}
+	w := &wanted{object: object, hash: hash, record: string(text), stamp: stamp}
 	if size > mostAnnotations {
 		w.record, w.tooLarge = "", true
 	}
@@ -134,6 +149,15 @@ func foldStringData(obj *unstructured.Unstructured) {
 	delete(obj.Object, "stringData")
 }
 
+// dropAggregated leaves the rules of an aggregated ClusterRole to the controller that gathers them.
+func dropAggregated(obj *unstructured.Unstructured) {
+	if obj.GroupVersionKind().GroupKind() == aggregated && obj.Object["aggregationRule"] != nil {
+		delete(obj.Object, "rules")
+	}
+}
+
+var aggregated = schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "ClusterRole"}
+
 // serverSide says whether the object is updated by server-side apply: because the strategy says so, or because the base of a merge
 // of our own would not fit.
 func (w *wanted) serverSide(s v1beta1.ApplyStrategy) bool {
@@ -151,6 +175,7 @@ func (w *wanted) first(owner Owner, s v1beta1.ApplyStrategy) *unstructured.Unstr
 	if s.Type == v1beta1.ApplyStrategyTypeClientSideApply {
 		annotations[contract.AnnotationLastApplied] = w.record
 	}
+	w.stamp.add(annotations, nil)
 	out.SetAnnotations(annotations)
 	setOwner(out, owner)
 	return out

@@ -86,15 +86,27 @@ func twin(k Key) Key { return Key{Kind: k.Kind, Namespace: k.Namespace, Name: k.
 type Removal struct {
 	// Delete it, under the condition that it still has its UID.
 	Delete bool
+	// Held: a Work that is older than the object's, or another one, must not decide that it goes. Hold, if set, is the merge patch that
+	// says so on the object.
+	Held bool
+	Hold []byte
 	// Disown, if set, is a JSON patch that takes our owner reference off and leaves the object to its other owners.
 	Disown []byte
 }
 
 // Remove decides about one left-over. Only what this AppliedWork owns is touched; kept holds the UIDs of objects that are still
-// wanted, under whatever name.
-func Remove(live *unstructured.Unstructured, owner Owner, kept sets.Set[types.UID]) (Removal, error) {
+// wanted, under whatever name. The stamp is that of the Work which wants it no more: if the object was placed by a later state of the
+// Work, or by another Work of its name, then the hub went back in time, and what it no longer says means nothing. Nor does what a Work
+// lacks that somebody else took manifests out of. Such an object is held until somebody on the member releases it, however far the hub has come since.
+func Remove(live *unstructured.Unstructured, owner Owner, stamp Stamp, kept sets.Set[types.UID]) (Removal, error) {
 	if live == nil || live.GetDeletionTimestamp() != nil || !owner.Owns(live) || kept.Has(live.GetUID()) {
 		return Removal{}, nil
+	}
+	switch held := live.GetAnnotations()[contract.AnnotationHeld]; {
+	case held == contract.HeldRelease:
+	case held == contract.HeldYes || stamp.Incomplete || stamp.older(live):
+		body, err := hold(live)
+		return Removal{Held: true, Hold: body}, err
 	}
 	var others []metav1.OwnerReference
 	for _, ref := range live.GetOwnerReferences() {

@@ -129,7 +129,7 @@ func TestRemove(t *testing.T) {
 			if tc.absent {
 				live = nil
 			}
-			got, err := Remove(live, owner, sets.New(tc.kept...))
+			got, err := Remove(live, owner, Stamp{}, sets.New(tc.kept...))
 			if err != nil || got.Delete != tc.delete || (got.Disown != nil) != tc.disown {
 				t.Fatalf("delete %v, disown %s, error %v; want %v, %v", got.Delete, got.Disown, err, tc.delete, tc.disown)
 			}

@@ -32,7 +32,22 @@ const (
 	LabelFleetResource = Prefix + "is-fleet-resource"
 	// LabelMemberName is on every MemberCluster: its own name, so that it can be selected by label.
 	LabelMemberName = Prefix + "member-name"
+	// LabelApprovalRun, LabelApprovalStage and LabelApprovalTask are on approval requests: the update run that waits, the stage it waits at,
+	// and TaskBeforeStage or TaskAfterStage. LabelApprovalLatest is "true" on all of them.
+	LabelApprovalRun    = Prefix + "targetUpdateRun"
+	LabelApprovalStage  = Prefix + "targetUpdatingStage"
+	LabelApprovalTask   = Prefix + "taskType"
+	LabelApprovalLatest = Prefix + "isLatestUpdateRunApproval"
 )
+
+// Values of LabelApprovalTask.
+const (
+	TaskBeforeStage = "beforeStage"
+	TaskAfterStage  = "afterStage"
+)
+
+// DeletionStage names the last stage of every update run, which takes the placement off clusters that are no longer picked.
+const DeletionStage = Prefix + "deleteStage"
 
 // Annotations.
 const (
@@ -59,10 +74,44 @@ const (
 	AnnotationSpecHash = Prefix + "spec-hash"
 	// AnnotationLastApplied is on objects applied client-side: the manifest that was applied, JSON; empty when it was too large.
 	AnnotationLastApplied = Prefix + "last-applied-configuration"
+	// AnnotationEvicting is on an eviction that is being carried out: the UID of the binding that goes because of it.
+	AnnotationEvicting = Prefix + "evicting"
+	// AnnotationEvictions is on disruption budgets: the bindings that evictions are taking from the budget at this moment, JSON.
+	AnnotationEvictions = Prefix + "evictions-in-progress"
+	// AnnotationAvailableWhen is on objects whose availability the user knows how to tell: AvailableByConditions, or an expression in the
+	// Common Expression Language about "object".
+	AnnotationAvailableWhen = Prefix + "available-when"
+	// AnnotationPlacedHub, AnnotationPlacedBy, AnnotationPlacedRevision and AnnotationPlacedOverrides are on applied objects: the hub's
+	// address, the placement (<namespace>/<name>, or its name alone), the resource snapshot that last changed the object here, and the
+	// override snapshots that had a part in it, separated by commas.
+	AnnotationPlacedHub       = Prefix + "placed-by-hub"
+	AnnotationPlacedBy        = Prefix + "placed-by"
+	AnnotationPlacedRevision  = Prefix + "placed-revision"
+	AnnotationPlacedOverrides = Prefix + "placed-overrides"
+	// AnnotationPlacedWork is on applied objects: UID and generation of the Work that last changed the object, as <uid>:<generation>.
+	AnnotationPlacedWork = Prefix + "placed-by-work"
+	// AnnotationHeld is on applied objects that left their Work, but only because the hub went back to an older state: HeldYes until the
+	// member's owner says HeldRelease, which lets the agent remove the object.
+	AnnotationHeld = Prefix + "held"
+	// AnnotationOverrides is on Works: the override snapshots that had a part in their content, separated by commas. Absent if none had.
+	AnnotationOverrides = Prefix + "override-snapshots"
 	// AnnotationIntended is on AppliedWorks: identifiers, as JSON, of what the agent was about to apply when it created the ledger,
 	// before any of it was recorded in the ledger's status.
 	AnnotationIntended = Prefix + "intended-resources"
 )
+
+// Values of annotations.
+const (
+	// AvailableByConditions asks for the convention of conditions Available and Ready.
+	AvailableByConditions = "conditions"
+	// HeldYes and HeldRelease are the values of AnnotationHeld.
+	HeldYes     = "true"
+	HeldRelease = "release"
+)
+
+// AnnotationManifests is on Works: how many manifests the hub's agent gave them, decimal. A Work that has not as many was changed by
+// somebody else, and what it lacks is not removed from its member.
+const AnnotationManifests = Prefix + "number-of-manifests"
 
 // Annotations of other programs that are not carried to members.
 const (
@@ -84,10 +133,17 @@ const (
 	FinalizerOverride = Prefix + "override-cleanup"
 	// FinalizerMemberCluster holds a MemberCluster until the member has left.
 	FinalizerMemberCluster = Prefix + "membercluster-finalizer"
+	// FinalizerClusterProfile holds a MemberCluster until its ClusterProfile is deleted.
+	FinalizerClusterProfile = Prefix + "cluster-profile-cleanup"
+	// FinalizerUpdateRun holds an update run until its approval requests are deleted.
+	FinalizerUpdateRun = Prefix + "stagedupdaterun-finalizer"
 )
 
 // ManagerMember is the field manager of everything a member agent applies.
 const ManagerMember = "work-api-agent"
+
+// ManagerOverride is the field manager of override snapshots, and of the finalizer on overrides.
+const ManagerOverride = "override-controller"
 
 // Namespaces.
 const (
@@ -97,6 +153,9 @@ const (
 	namespaceMember = "fleet-member-"
 )
 
+// ClusterManager is what ClusterProfiles call the manager of their clusters: tools select them by it.
+const ClusterManager = "KubeFleet"
+
 // Properties of member clusters.
 const (
 	// PropertyNodeCount is how many nodes a member has.
@@ -104,6 +163,18 @@ const (
 	// PropertyResourcePrefix starts the names of properties that are read from a member's resource usage:
 	// <prefix><total|allocatable|available>-<resource>.
 	PropertyResourcePrefix = "resources." + Prefix
+	// PropertyVersion is the version of the member's API server, such as v1.36.3.
+	PropertyVersion = "k8s.io/k8s-version"
+	// PropertyAuthority is the certificate authority of the member's API server as PEM text.
+	PropertyAuthority = "k8s.io/cluster-certificate-authority-data"
+	// PropertyEntrypoint is the URL of the member's API server. Nothing in this project reports it.
+	PropertyEntrypoint = "k8s.io/cluster-entrypoint"
+	// PropertySizePrefix and PropertySizeSuffix stand around a type of machine in the name of the property that counts such nodes.
+	PropertySizePrefix = "kubernetes.azure.com/vm-sizes/"
+	PropertySizeSuffix = "/count"
+	// PropertyCoreCost and PropertyMemoryCost are what an hour of a core, and of a GiB, of the member's nodes costs.
+	PropertyCoreCost   = "kubernetes.azure.com/per-cpu-core-cost"
+	PropertyMemoryCost = "kubernetes.azure.com/per-gb-memory-cost"
 )
 
 // Texts that stand for a value in details.

@@ -34,9 +34,30 @@ func MasterSnapshotName(placement string, index int) string {
 	return fmt.Sprintf("%s-%d-snapshot", placement, index)
 }
 
+// BeforeStageApproval is the name of the approval request that an update run waits for before it begins a stage.
+func BeforeStageApproval(run, stage string) string { return run + "-before-" + stage }
+
+// AfterStageApproval is the name of the approval request that an update run waits for before it ends a stage.
+func AfterStageApproval(run, stage string) string { return run + "-after-" + stage }
+
 // SubSnapshotName is the name of a further snapshot of the group; sub counts from 0.
 func SubSnapshotName(placement string, index, sub int) string {
 	return fmt.Sprintf("%s-%d-%d", placement, index, sub)
+}
+
+// OverrideSnapshotName is the name of snapshot index of an override.
+func OverrideSnapshotName(override string, index int) string {
+	return override + "-" + strconv.Itoa(index)
+}
+
+// OverrideOf is the inverse of OverrideSnapshotName; ok is false for any other name.
+func OverrideOf(snapshot string) (override string, ok bool) {
+	at := strings.LastIndexByte(snapshot, '-')
+	if at <= 0 {
+		return "", false
+	}
+	_, err := strconv.ParseUint(snapshot[at+1:], 10, 32)
+	return snapshot[:at], err == nil
 }
 
 // The longest pieces of placement and cluster name that a binding's name keeps, so that the whole is a DNS-1123 label of at most 63.

@@ -3,6 +3,7 @@
 // Every field on the hub has one writer:
 //
 //	placement.finalizers (added), placement.status         placer
+//	ClusterResourcePlacementStatus                         placer
 //	placement.finalizers scheduler-cleanup (removed)       scheduler
 //	policy and resource snapshots                          placer
 //	policy snapshot status                                 scheduler
@@ -13,9 +14,17 @@
 //	together with the first report on a new generation     dispatcher
 //	binding.finalizers work-cleanup (removed)              dispatcher
 //	binding.finalizers scheduler-crb-cleanup (removed)     scheduler; dispatcher when the placement goes too
+//	update run status and finalizer, approval requests     stager
+//	binding: the same fields and RolloutStarted, where the
+//	placement's strategy is External                       stager
+//	override.finalizers, override snapshots                overrider
+//	binding: deleted by an eviction; eviction status,
+//	annotations of evictions and disruption budgets        evictor
 //	Work spec, labels, annotations                         dispatcher
 //	Work status and finalizer                              the member agent
 //	MemberCluster status, member namespace and its access  registrar
+//	ClusterProfiles, and the finalizer that belongs to them profiler
+//	status of users' objects, if their placement asks for it  mirror
 package hub
 
 import (
@@ -36,10 +45,15 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/hub/dispatcher"
+	"github.com/flagship-fleet/flagship/pkg/hub/evictor"
+	"github.com/flagship-fleet/flagship/pkg/hub/mirror"
+	"github.com/flagship-fleet/flagship/pkg/hub/overrider"
 	"github.com/flagship-fleet/flagship/pkg/hub/placer"
+	"github.com/flagship-fleet/flagship/pkg/hub/profiler"
 	"github.com/flagship-fleet/flagship/pkg/hub/registrar"
 	"github.com/flagship-fleet/flagship/pkg/hub/roller"
 	"github.com/flagship-fleet/flagship/pkg/hub/scheduler"
+	"github.com/flagship-fleet/flagship/pkg/hub/stager"
 	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -58,11 +72,18 @@ var required = []string{
 	"clusterschedulingpolicysnapshots.placement.kubernetes-fleet.io",
 	"clusterresourcesnapshots.placement.kubernetes-fleet.io",
 	"clusterresourcebindings.placement.kubernetes-fleet.io",
+	"clusterresourceplacementstatuses.placement.kubernetes-fleet.io",
 	"works.placement.kubernetes-fleet.io",
+	"clusterresourceoverrides.placement.kubernetes-fleet.io",
+	"clusterresourceoverridesnapshots.placement.kubernetes-fleet.io",
+	"resourceoverrides.placement.kubernetes-fleet.io",
+	"resourceoverridesnapshots.placement.kubernetes-fleet.io",
 	"resourceplacements.placement.kubernetes-fleet.io",
 	"schedulingpolicysnapshots.placement.kubernetes-fleet.io",
 	"resourcesnapshots.placement.kubernetes-fleet.io",
 	"resourcebindings.placement.kubernetes-fleet.io",
+	"clusterstagedupdateruns.placement.kubernetes-fleet.io",
+	"stagedupdateruns.placement.kubernetes-fleet.io",
 }
 
 // Run runs the hub agent until ctx ends, or until it cannot go on, and says why.
@@ -165,6 +186,9 @@ func lease(cfg *rest.Config, o Options) (resourcelock.Interface, error) {
 // workers sizes the agents from what the operator expects, as the flags' help says.
 func (o *Options) workers() int { return max(4, (o.Placements+9)/10) }
 
+// overrideWorkers is how many overrides are looked at at once: there are few, and they change seldom.
+const overrideWorkers = 4
+
 // addAgents sets every agent up with mgr, in the order in which a change passes them.
 func addAgents(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := scope.Index(ctx, mgr.GetFieldIndexer()); err != nil {
@@ -188,24 +212,44 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		return fmt.Errorf("add the watcher: %w", err)
 	}
 	workers := o.workers()
-	for _, agent := range []interface{ SetupWithManager(ctrl.Manager) error }{
+	placing := &placer.Placer{
+		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: objects,
+		Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
+		Workers: workers, Namespaced: o.ResourcePlacement,
+	}
+	agents := []interface{ SetupWithManager(ctrl.Manager) error }{
 		&registrar.Registrar{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, registrar.RecorderName),
 			Workers: max(1, o.FleetSize/25), Networking: o.NetworkingAgents, ForceDeleteWait: o.ForceDeleteWait, Now: time.Now,
 		},
-		&placer.Placer{
-			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: objects,
-			Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
-			Workers: workers, Namespaced: o.ResourcePlacement,
-		},
+		placing,
 		&scheduler.Scheduler{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
+		&overrider.Overrider{Client: mgr.GetClient(), Workers: overrideWorkers, Namespaced: o.ResourcePlacement},
 		&roller.Roller{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
 		&dispatcher.Dispatcher{
 			Client: mgr.GetClient(), Recorder: recorder(mgr, dispatcher.RecorderName),
 			NamespacedRecorder: recorder(mgr, dispatcher.NamespacedRecorderName),
 			Workers:            2 * workers, Namespaced: o.ResourcePlacement, Now: time.Now,
 		},
-	} {
+	}
+	if o.Evictions {
+		agents = append(agents, &evictor.Evictor{
+			Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
+		})
+	}
+	if o.StagedRuns {
+		agents = append(agents, &stager.Stager{
+			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, stager.RecorderName), Release: placing.Release,
+			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
+		})
+	}
+	agents = append(agents, &mirror.Mirror{
+		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, mirror.RecorderName), Workers: workers, Namespaced: o.ResourcePlacement,
+	})
+	if o.Inventory {
+		agents = append(agents, &profiler.Profiler{Client: mgr.GetClient(), Workers: max(1, o.FleetSize/25), Silence: o.Silence, Now: time.Now})
+	}
+	for _, agent := range agents {
 		if err := agent.SetupWithManager(mgr); err != nil {
 			return err
 		}

@@ -38,6 +38,12 @@ type Options struct {
 	SnapshotInterval    time.Duration
 	SnapshotCollection  time.Duration
 	NetworkingAgents    bool
+	StagedRuns          bool
+	Evictions           bool
+
+	// Inventory is whether ClusterProfiles are written, and Silence how long an agent may be silent before they say that it is lost.
+	Inventory bool
+	Silence   time.Duration
 
 	later later
 }
@@ -45,10 +51,10 @@ type Options struct {
 // later are flags whose capability this release does not have. They are accepted, so that existing manifests start; Run logs
 // the ones whose value asks for something that does not happen.
 type later struct {
-	webhook, guardRail, certManager, admissionPolicies, denyLabels, v1beta1, inventory, staged, eviction, pdbs bool
-	webhookConnection, webhookService, whitelist, policyConfig                                                 string
-	unhealthy, pending, baseDelay, maxDelay                                                                    time.Duration
-	limiterQPS, limiterBucket                                                                                  int
+	webhook, guardRail, certManager, admissionPolicies, denyLabels, v1beta1, pdbs bool
+	webhookConnection, webhookService, whitelist, policyConfig                    string
+	pending, baseDelay, maxDelay                                                  time.Duration
+	limiterQPS, limiterBucket                                                     int
 }
 
 // AddFlags declares every flag on fs.
@@ -82,6 +88,8 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.DurationVar(&o.SnapshotInterval, "resource-snapshot-creation-minimum-interval", 30*time.Second, "upper bound of the time between two snapshots of one placement, 0 to 5m; the first change after quiet never waits")
 	fs.DurationVar(&o.SnapshotCollection, "resource-changes-collection-duration", 15*time.Second, "upper bound of the time for which a stream of changes is gathered into one snapshot, 0 to 1m; the first change after quiet never waits")
 	fs.BoolVar(&o.NetworkingAgents, "networking-agents-enabled", false, "expect the two networking agents on every member, beside the member agent")
+	fs.BoolVar(&o.Evictions, "enable-eviction-apis", true, "carry out evictions, within disruption budgets")
+	fs.BoolVar(&o.StagedRuns, "enable-staged-update-run-apis", true, "carry out staged update runs")
 
 	l := &o.later
 	fs.BoolVar(&l.webhook, "enable-webhook", false, "accepted; this release serves no admission webhooks")
@@ -95,10 +103,8 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&l.admissionPolicies, "enable-admission-policy-manager", false, "accepted; this release writes no admission policies")
 	fs.StringVar(&l.policyConfig, "admission-policy-manager-config", "", "accepted; see --enable-admission-policy-manager")
 	fs.BoolVar(&l.v1beta1, "enable-v1beta1-apis", true, "obsolete: v1beta1 is always served")
-	fs.BoolVar(&l.inventory, "enable-cluster-inventory-apis", true, "accepted; this release writes no ClusterProfiles")
-	fs.BoolVar(&l.staged, "enable-staged-update-run-apis", true, "accepted; this release runs no staged updates")
-	fs.BoolVar(&l.eviction, "enable-eviction-apis", true, "accepted; this release carries out no evictions")
-	fs.DurationVar(&l.unhealthy, "cluster-unhealthy-threshold", time.Minute, "accepted; see --enable-cluster-inventory-apis")
+	fs.BoolVar(&o.Inventory, "enable-cluster-inventory-apis", true, "keep a ClusterProfile of every member in fleet-system, once the hub has that kind")
+	fs.DurationVar(&o.Silence, "cluster-unhealthy-threshold", time.Minute, "how long a member agent may be silent before its ClusterProfile says so, 30s to 1h")
 	fs.DurationVar(&l.pending, "work-pending-grace-period", 15*time.Second, "obsolete: has no effect")
 	fs.DurationVar(&l.baseDelay, "rate-limiter-base-delay", 5*time.Millisecond, "obsolete: every queue has a limiter of its own")
 	fs.DurationVar(&l.maxDelay, "rate-limiter-max-delay", time.Minute, "obsolete: every queue has a limiter of its own")
@@ -112,6 +118,7 @@ func (o *Options) Validate() error {
 		loop.Throttle("hub-api-qps", o.QPS, 10_000, "hub-api-burst", o.Burst, 20_000),
 		loop.Between("resync-period", o.Resync, time.Hour, 12*time.Hour),
 		loop.Between("force-delete-wait-time", o.ForceDeleteWait, 30*time.Second, time.Hour),
+		loop.Between("cluster-unhealthy-threshold", o.Silence, 30*time.Second, time.Hour),
 		loop.Between("concurrent-resource-change-syncs", o.ResourceChangeSyncs, 1, 100),
 		loop.Between("max-fleet-size", o.FleetSize, 30, 200),
 		loop.Between("max-concurrent-cluster-placement", o.Placements, 10, 200),

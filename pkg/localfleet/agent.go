@@ -318,6 +318,11 @@ func (f *Fleet) AgentMetricsURL(name string) string {
 	return f.agentURL(name, "metrics-bind-address", "/metrics")
 }
 
+// AgentProfilesURL is where that agent serves Go's profiles, if its chart's value enablePprof is true.
+func (f *Fleet) AgentProfilesURL(name string) string {
+	return f.agentURL(name, "pprof-port", "/debug/pprof/")
+}
+
 // AgentReadyURLs are where that agent says whether it is ready, and what it waits for: one for a hub's agent, two for a member's, of
 // which the first is the side of the hub.
 func (f *Fleet) AgentReadyURLs(name string) []string {

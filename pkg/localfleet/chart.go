@@ -168,6 +168,7 @@ func (f *Fleet) values(c *cluster) (map[string]any, error) {
 			"hubCA":             base64.StdEncoding.EncodeToString(hub.CAData),
 			"memberClusterName": c.Name,
 		}
+		values["extraArgs"] = map[string]any{"hub-copy-dir": c.path("hub-copy")} // there is no pod to hold it
 	}
 	values = merge(values, c.Agent.Values)
 	if len(c.Agent.Flags) > 0 {

@@ -32,9 +32,6 @@ const (
 // Run runs the member agent until ctx ends, or until it cannot go on, and says why.
 func Run(ctx context.Context, options Options) error {
 	log := ctrl.LoggerFrom(ctx)
-	for _, flag := range options.notYet() {
-		log.Info("this release does not do what a flag asks for", "flag", flag)
-	}
 	if options.Insecure {
 		log.Info("the hub's certificate is not checked, and whoever answers at its address gets our token", "flag", "--tls-insecure")
 	}
@@ -55,7 +52,7 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return fmt.Errorf("set up the way to the hub: %w", err)
 	}
-	provider, err := property.NewBuiltin(member)
+	provider, err := property.New(member, options.Properties)
 	if err != nil {
 		return fmt.Errorf("set up the report on this cluster: %w", err)
 	}

@@ -4,19 +4,28 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/member"
+	"github.com/flagship-fleet/flagship/pkg/member/property"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
@@ -32,11 +41,20 @@ func TestMemberAgent(t *testing.T) {
 	t.Run("AppearsInAnyOrder", w.anyOrder)
 	t.Run("RestartWritesNothing", w.restart)
 	t.Run("TokenIsRotated", w.rotation)
+	t.Run("CertificateIsRotated", w.certificateRotation)
 	t.Run("AccessIsTakenAwayAndGivenBack", w.outcast)
 	t.Run("HubGoesAwayAndComesBack", w.outage)
+	t.Run("KeepsUpWhatItWasGivenWhileTheHubIsAway", w.standIn)
 	t.Run("LeavesAndJoinsAgain", w.leave)
 	t.Run("StandbyTakesOver", w.standby)
-	t.Run("ReportsResources", w.resources)
+	t.Run("Reports", func(t *testing.T) { // these wait for reports that keep their distance, and may do so together
+		for name, test := range map[string]func(*testing.T){"Resources": w.resources, "Namespaces": w.namespaces, "WhatAzureClustersReport": w.azure} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t)
+			})
+		}
+	})
 }
 
 func (w *world) crdLast(t *testing.T) {
@@ -186,6 +204,32 @@ func (w *world) rotation(t *testing.T) {
 	a.running()
 }
 
+// certificateRotation starts with no certificate, gives the agent an expired one, a good one, and then one of somebody else, who takes over the access.
+func (w *world) certificateRotation(t *testing.T) {
+	g := w.guest(t, "certificate", 1)
+	dir := t.TempDir()
+	g.createNamespace()
+	g.invite()
+	a := g.start(func(o *member.Options) {
+		o.Hub.TokenSecret = types.NamespacedName{}
+		o.Hub.CertFile, o.Hub.KeyFile = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	})
+	g.until("the agent says that it has no certificate", func() error { return a.saysOf("no client certificate") })
+	g.letInUser("first")
+	g.certificate(dir, "first", -time.Hour)
+	g.until("the hub does not take an expired one", func() error { return a.saysOf("does not accept the credentials") })
+	g.certificate(dir, "first", time.Hour)
+	g.soon("joined", func() error { return g.joined(metav1.ConditionTrue) })
+	g.until("ready", a.ready)
+
+	g.letInUser("second")
+	g.until("the first has no access any more", func() error { return a.saysOf(`User "first" cannot`) })
+	g.certificate(dir, "second", time.Hour)
+	g.beatsAgain()
+	g.until("ready again", a.ready)
+	a.running()
+}
+
 func (w *world) outcast(t *testing.T) {
 	g, a := w.at(t, "outcast", 1)
 	for range 2 {
@@ -226,6 +270,116 @@ func (w *world) outage(t *testing.T) {
 		g.until("ready", a.ready)
 	}
 	a.running()
+}
+
+// work gives the member a ConfigMap that says text.
+func (g *guest) work(name, text string) *placementv1beta1.Work {
+	g.t.Helper()
+	manifest := fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"default","name":%q},"data":{"says":%q}}`, g.name+"-"+name, text)
+	work := &placementv1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: g.namespace(), Name: g.name + "-" + name}}
+	_, err := ctrl.CreateOrUpdate(g.t.Context(), g.hub, work, func() error {
+		work.Spec.Workload.Manifests = []placementv1beta1.Manifest{{RawExtension: runtime.RawExtension{Raw: []byte(manifest)}}}
+		return nil
+	})
+	g.must(err)
+	return work
+}
+
+// says is nil if the ConfigMap of a Work says text; "": if there is none.
+func (g *guest) says(name, text string) error {
+	found := &corev1.ConfigMap{}
+	err := g.member.Get(g.t.Context(), types.NamespacedName{Namespace: "default", Name: g.name + "-" + name}, found)
+	if client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	if found.Data["says"] != text {
+		return fmt.Errorf("it says %q; want %q", found.Data["says"], text)
+	}
+	return nil
+}
+
+// vandalise changes what the ConfigMap of a Work says, behind the agent's back.
+func (g *guest) vandalise(name string) {
+	g.t.Helper()
+	found := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: g.name + "-" + name}}
+	g.must(g.member.Patch(g.t.Context(), found, client.RawPatch(types.MergePatchType, []byte(`{"data":{"says":"vandal"}}`))))
+}
+
+func (w *world) standIn(t *testing.T) {
+	dir := t.TempDir()
+	keeps := func(o *member.Options) { o.CopyDir = dir }
+	g, a := w.at(t, "stand-in", 1, keeps)
+	works := map[string]*placementv1beta1.Work{}
+	for _, name := range []string{"kept", "changed", "removed", "ending"} {
+		works[name] = g.work(name, "first")
+	}
+	for name := range works {
+		g.until(name+" is applied", func() error { return g.says(name, "first") })
+		g.until(name+" is reported", func() error {
+			g.must(g.hub.Get(t.Context(), client.ObjectKeyFromObject(works[name]), works[name]))
+			if !meta.IsStatusConditionTrue(works[name].Status.Conditions, placementv1beta1.ConditionAvailable) {
+				return fmt.Errorf("%+v", works[name].Status.Conditions)
+			}
+			return nil
+		})
+	}
+	version := func(obj client.Object) string {
+		t.Helper()
+		g.must(g.member.Get(t.Context(), client.ObjectKeyFromObject(obj), obj))
+		return obj.GetResourceVersion()
+	}
+
+	// A running agent goes on; a restarted one too, and it is not in a hurry to report.
+	g.way.down()
+	g.vandalise("kept")
+	g.until("the running agent repairs it", func() error { return g.says("kept", "first") })
+	a.stop()
+	g.vandalise("kept")
+	g.must(g.member.Delete(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: g.name + "-changed"}}))
+	// Meanwhile the hub wants other things.
+	g.work("changed", "second")
+	g.must(g.hub.Delete(t.Context(), works["removed"]))
+	g.work("added", "first")
+	a = g.start(keeps)
+	g.until("the agent says what it goes by", func() error { return a.saysOf("4 Works are kept up") })
+	g.until("the restarted agent repairs it", func() error { return g.says("kept", "first") })
+	g.until("and makes again what is gone", func() error { return g.says("changed", "first") })
+	for name, text := range map[string]string{"removed": "first", "added": ""} {
+		if err := g.says(name, text); err != nil {
+			t.Errorf("%s, while the hub is away: %v", name, err)
+		}
+	}
+
+	// The hub is back: what has changed is done, and nothing else is written.
+	quiet := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: g.name + "-ending"}}
+	ledger := &placementv1beta1.AppliedWork{ObjectMeta: metav1.ObjectMeta{Name: works["ending"].Name}}
+	before, ledgerBefore := version(quiet), version(ledger)
+	g.must(g.way.up())
+	g.until("changed", func() error { return g.says("changed", "second") })
+	g.until("removed", func() error { return g.says("removed", "") })
+	g.until("added", func() error { return g.says("added", "first") })
+	g.beatsAgain()
+	g.until("ready", a.ready)
+	if after, ledgerAfter := version(quiet), version(ledger); after != before || ledgerAfter != ledgerBefore {
+		t.Errorf("what nobody touched moved from %s to %s, its ledger from %s to %s", before, after, ledgerBefore, ledgerAfter)
+	}
+	was := works["ending"].ResourceVersion
+	if g.must(g.hub.Get(t.Context(), client.ObjectKeyFromObject(works["ending"]), works["ending"])); works["ending"].ResourceVersion != was {
+		t.Errorf("its Work moved from %s to %s", was, works["ending"].ResourceVersion)
+	}
+
+	// A hub that says no while it is there takes the copy's word away: nothing is repaired, and nothing is deleted.
+	g.shutOut()
+	g.until("the agent says that it has no access", func() error { return a.saysOf("is there a MemberCluster") })
+	a.stop()
+	g.way.down()
+	g.vandalise("kept")
+	a = g.start(keeps)
+	g.until("the agent waits", func() error { return a.saysOf("cannot be reached") })
+	testworld.Stable(t, 4*time.Second, "holding", func(context.Context) error { return g.says("kept", "vandal") })
+	g.must(g.way.up())
+	g.letIn()
+	g.until("repaired", func() error { return g.says("kept", "first") })
 }
 
 func (w *world) leave(t *testing.T) {
@@ -295,4 +449,131 @@ func (w *world) resources(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// reports waits until the agent's report is as wanted.
+func (g *guest) reports(what string, wrong func(clusterv1beta1.InternalMemberClusterStatus) error) {
+	g.t.Helper()
+	g.until(what, func() error { return wrong(g.imc().Status) })
+}
+
+func (w *world) namespaces(t *testing.T) {
+	// The heartbeat is far away: what is reported is reported because it happened.
+	collect := func(o *member.Options) { o.Properties.Namespaces = true }
+	g, a := w.at(t, "namespaces", 600, collect)
+	lists := func(name, owner string) func(clusterv1beta1.InternalMemberClusterStatus) error {
+		return func(s clusterv1beta1.InternalMemberClusterStatus) error {
+			if got, ok := s.Namespaces[name]; !ok || got != owner ||
+				!meta.IsStatusConditionTrue(s.Conditions, clusterv1beta1.ConditionNamespaceCollectionSucceeded) {
+				return fmt.Errorf("namespaces %v, conditions %+v; want %s=%q", s.Namespaces, s.Conditions, name, owner)
+			}
+			return nil
+		}
+	}
+	g.reports("namespaces that are there", lists("kube-system", ""))
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "appears"}}
+	g.must(g.member.Create(t.Context(), namespace))
+	g.reports("a new namespace", lists("appears", ""))
+
+	ledger := &placementv1beta1.AppliedWork{ObjectMeta: metav1.ObjectMeta{Name: "placed-it"},
+		Spec: placementv1beta1.AppliedWorkSpec{WorkName: "placed-it", WorkNamespace: "another-fleet"}}
+	g.must(g.member.Create(t.Context(), ledger))
+	before := namespace.DeepCopy()
+	namespace.OwnerReferences = []metav1.OwnerReference{{APIVersion: placementv1beta1.GroupVersion.String(), Kind: "AppliedWork", Name: ledger.Name, UID: ledger.UID}}
+	g.must(g.member.Patch(t.Context(), namespace, client.MergeFrom(before)))
+	g.reports("who placed it", lists("appears", "placed-it"))
+
+	g.must(g.member.Delete(t.Context(), namespace))
+	g.reports("its end", func(s clusterv1beta1.InternalMemberClusterStatus) error {
+		if _, there := s.Namespaces["appears"]; there {
+			return fmt.Errorf("namespaces %v", s.Namespaces)
+		}
+		return nil
+	})
+
+	// A restart with nothing changed writes nothing; one that no longer collects takes back what was reported, with the next heartbeat at
+	// the latest.
+	last := g.imc().ResourceVersion
+	a.stop()
+	a = g.start(collect)
+	g.until("ready again", a.ready)
+	if now := g.imc().ResourceVersion; now != last {
+		t.Errorf("a restart moved the InternalMemberCluster from resourceVersion %s to %s", last, now)
+	}
+	a.stop()
+	g.start()
+	g.reports("nothing", func(s clusterv1beta1.InternalMemberClusterStatus) error {
+		if len(s.Namespaces) > 0 || len(s.Conditions) > 0 {
+			return fmt.Errorf("namespaces %v, conditions %+v", s.Namespaces, s.Conditions)
+		}
+		return nil
+	})
+}
+
+func (w *world) azure(t *testing.T) {
+	prices := filepath.Join(t.TempDir(), "prices.yaml")
+	list := func(small string) {
+		if err := os.WriteFile(prices, []byte("prices: {small: "+small+", large: 1.6}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list("0.8")
+	g, _ := w.at(t, "azure", 600, func(o *member.Options) {
+		o.Properties = property.Options{Provider: property.ProviderAzure, Available: true, Costs: true, PriceFile: prices}
+	})
+	reports := func(what string, conditions, properties map[string]string) {
+		t.Helper()
+		g.reports(what, func(s clusterv1beta1.InternalMemberClusterStatus) error {
+			for kind, reason := range conditions {
+				if c := meta.FindStatusCondition(s.Conditions, kind); c == nil || c.Reason != reason || c.ObservedGeneration != 1 {
+					return fmt.Errorf("%s is %+v; want %s", kind, c, reason)
+				}
+			}
+			for name, value := range properties {
+				if got := s.Properties[clusterv1beta1.PropertyName(name)].Value; got != value {
+					return fmt.Errorf("%s is %q; want %q", name, got, value)
+				}
+			}
+			if s.ResourceUsage.Available == nil || len(s.Namespaces) > 0 {
+				return fmt.Errorf("available %v, namespaces %v", s.ResourceUsage.Available, s.Namespaces)
+			}
+			return nil
+		})
+	}
+	var nodes corev1.NodeList
+	g.must(g.member.List(t.Context(), &nodes))
+	n := fmt.Sprint(len(nodes.Items))
+	version, err := discovery.NewDiscoveryClientForConfigOrDie(g.spoke.Config).ServerVersion()
+	g.must(err)
+	reports("nodes that do not say what they are", map[string]string{
+		"ClusterPropertyProviderStarted": "Started", "ClusterPropertyCollectionSucceeded": "PropertiesCollected",
+		"AKSClusterCostPropertiesCollectionSucceeded": "CostsCalculationFailed",
+	}, map[string]string{
+		"kubernetes-fleet.io/node-count": n, "k8s.io/k8s-version": version.GitVersion,
+		"k8s.io/cluster-certificate-authority-data": string(g.spoke.Config.CAData), "k8s.io/cluster-entrypoint": "",
+		"kubernetes.azure.com/vm-sizes/undefined/count": n, "kubernetes.azure.com/per-cpu-core-cost": "",
+	})
+	label := func(size string) {
+		for i := range nodes.Items {
+			patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"node.kubernetes.io/instance-type":"`+size+`"}}}`))
+			g.must(g.member.Patch(t.Context(), &nodes.Items[i], patch))
+		}
+	}
+	cores := nodes.Items[0].Status.Capacity.Cpu().AsApproximateFloat64()
+	memory := nodes.Items[0].Status.Capacity.Memory().AsApproximateFloat64() / (1 << 30)
+	costs := func(price float64, size string) map[string]string {
+		return map[string]string{
+			"kubernetes.azure.com/vm-sizes/" + size + "/count": n, "kubernetes.azure.com/vm-sizes/undefined/count": "",
+			"kubernetes.azure.com/per-cpu-core-cost":  fmt.Sprintf("%.3f", price/cores),
+			"kubernetes.azure.com/per-gb-memory-cost": fmt.Sprintf("%.3f", price/memory),
+		}
+	}
+	known := map[string]string{"AKSClusterCostPropertiesCollectionSucceeded": "CostsCalculated"}
+	label("small")
+	reports("nodes that say what they are", known, costs(0.8, "small"))
+	label("large")
+	reports("others", known, costs(1.6, "large"))
+	label("small")
+	list("12.5")
+	reports("other prices", known, costs(12.5, "small"))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
+	"github.com/flagship-fleet/flagship/pkg/member/property"
 )
 
 // Options are the member agent's flags and environment. Names, defaults and ranges are part of the contract with the charts people
@@ -35,11 +36,14 @@ type Options struct {
 	LeaderNamespace                         string
 
 	// DeletionWait is in minutes.
-	DeletionWait     int
-	PropertyProvider string
+	DeletionWait int
+	// CopyDir is where a copy of the hub's Works is kept, "" nowhere.
+	CopyDir    string
+	Properties property.Options
 
 	limiter limiter
-	later   later
+	// cloudConfig is accepted and not read.
+	cloudConfig string
 }
 
 // limiter are flags for an agent that polls what it applied. Ours watches it, so there is nothing to set; wrong values are still refused,
@@ -53,13 +57,6 @@ type limiter struct {
 	slowFirst, slowMost    int
 	fastMost               int
 	skipToFast, v1beta1API bool
-}
-
-// later are flags whose capability this release does not have. They are accepted, so that existing manifests start; Run logs the ones
-// whose value asks for something that does not happen.
-type later struct {
-	region, cloudConfig         string
-	costs, available, namespace bool
 }
 
 // AddFlags declares every flag on fs.
@@ -87,7 +84,6 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.LeaderNamespace, "leader-election-namespace", "kube-system", "namespace of the lease, on this cluster")
 
 	fs.IntVar(&o.DeletionWait, "deletion-wait-time", 5, "minutes, 1 to 60, after which co-owned objects no longer hold up the removal of a Work")
-	fs.StringVar(&o.PropertyProvider, "property-provider", "none", "what reports the cluster's properties; this release has the built-in one (nodes, cpu, memory), and uses it for any value")
 
 	l := &o.limiter
 	const watched = "obsolete: what was applied is watched and nothing is looked at again on a timer; "
@@ -105,12 +101,16 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&l.skipToFast, prefix+"skip-to-fast-backoff-for-available-or-diff-reported-work-objs", true, watched+"no effect")
 	fs.BoolVar(&l.v1beta1API, "enable-v1beta1-apis", true, "obsolete: v1beta1 is always used")
 
-	m := &o.later
-	fs.StringVar(&m.region, "region", "", "accepted; this release knows no prices")
-	fs.StringVar(&m.cloudConfig, "cloud-config", "/etc/kubernetes/provider/config.json", "accepted, not read")
-	fs.BoolVar(&m.costs, "use-cost-properties-in-azure-provider", true, "accepted; see --property-provider")
-	fs.BoolVar(&m.available, "use-available-res-properties-in-azure-provider", true, "accepted; available resources are always reported")
-	fs.BoolVar(&m.namespace, "enable-namespace-collection-in-property-provider", false, "accepted; this release does not report namespaces")
+	fs.StringVar(&o.CopyDir, "hub-copy-dir", "", "folder for a copy of the Works, with which an agent that is started while the hub is away goes on; empty: it waits for the hub")
+
+	p := &o.Properties
+	fs.StringVar(&p.Provider, "property-provider", "none", "azure: report node types, costs, the Kubernetes version and the certificate authority too; any other: nodes, cpu and memory")
+	fs.StringVar(&p.Region, "region", "", "where the nodes are, for their prices; found out from a node's label if it is empty")
+	fs.StringVar(&p.PriceFile, "price-file", "", "file with the price of an hour of each type of node, read again when it changes; without it an example is used")
+	fs.StringVar(&o.cloudConfig, "cloud-config", "/etc/kubernetes/provider/config.json", "accepted, not read")
+	fs.BoolVar(&p.Costs, "use-cost-properties-in-azure-provider", true, "report what a core and a GB cost; azure only")
+	fs.BoolVar(&p.Available, "use-available-res-properties-in-azure-provider", true, "watch pods to report what is left on the nodes; the built-in report always does")
+	fs.BoolVar(&p.Namespaces, "enable-namespace-collection-in-property-provider", false, "report the cluster's namespaces, so that ResourcePlacements go only where their namespace is; with any provider")
 }
 
 // ReadEnvironment fills in how the hub is reached. Call it after the flags are parsed.
@@ -157,16 +157,4 @@ func (l *limiter) validate() error {
 		errs = append(errs, fmt.Errorf("--%smax-fast-backoff-delay-seconds is %d; it must not be less than the slow one, which is %d", prefix, l.fastMost, l.slowMost))
 	}
 	return errors.Join(errs...)
-}
-
-// notYet names the settings that ask for what this release does not do.
-func (o *Options) notYet() []string {
-	var out []string
-	if o.PropertyProvider != "" && o.PropertyProvider != "none" {
-		out = append(out, "--property-provider="+o.PropertyProvider)
-	}
-	if o.later.namespace {
-		out = append(out, "--enable-namespace-collection-in-property-provider")
-	}
-	return out
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
 	"github.com/flagship-fleet/flagship/pkg/member/joiner"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
+	"github.com/flagship-fleet/flagship/pkg/member/standin"
 )
 
 // gateLeader is closed until the replica leads, or has seen that another one does: standing by is all it has to do then.
@@ -49,7 +50,7 @@ type sessions struct {
 	link      *hublink.Link
 	provider  property.Provider
 	gates     *loop.Gates
-	// ready is closed when everything is there that a first session needs.
+	// ready is closed when this cluster has what a session needs.
 	ready chan struct{}
 }
 
@@ -59,8 +60,12 @@ func (s *sessions) prepare(ctx context.Context) error {
 		both     sync.WaitGroup
 		crd, hub error
 	)
-	both.Go(func() { crd = loop.AwaitCRDs(ctx, s.member, s.gates, ledgerCRD) })
-	both.Go(func() { hub = s.link.Await(ctx) })
+	both.Go(func() {
+		if crd = loop.AwaitCRDs(ctx, s.member, s.gates, ledgerCRD); crd == nil {
+			close(s.ready)
+		}
+	})
+	both.Go(func() { hub = s.link.Await(ctx, nil) })
 	both.Wait()
 	select {
 	case <-ctx.Done():
@@ -70,7 +75,6 @@ func (s *sessions) prepare(ctx context.Context) error {
 	if err := errors.Join(crd, hub); err != nil {
 		return err
 	}
-	close(s.ready)
 	if !s.options.LeaderElect {
 		return nil // the first session is about to open the gate
 	}
@@ -88,21 +92,26 @@ func (s *sessions) run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	for s.link.Await(ctx) == nil { // a replica may have stood by for long
-		err := s.hold(ctx)
+	copies, err := s.copies(ctx)
+	if err != nil {
+		return err
+	}
+	for s.await(ctx, copies) == nil { // a replica may have stood by for long
+		err := s.hold(ctx, copies)
 		if ctx.Err() != nil {
 			break
 		}
 		if !errors.Is(err, errBarred) {
 			return err
 		}
+		copies.Drop()
 		ctrl.LoggerFrom(ctx).Info("the session with the hub ends; what was applied stays", "reason", err)
 	}
 	return nil //nolint:nilerr // ctx has ended, as it was asked to
 }
 
 // hold runs one session until ctx ends or access is lost; the error is errBarred then.
-func (s *sessions) hold(ctx context.Context) error {
+func (s *sessions) hold(ctx context.Context, copies *standin.Copy) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	barred := func(err error) { end(fmt.Errorf("%w: %w", errBarred, err)) }
@@ -111,7 +120,10 @@ func (s *sessions) hold(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("set up the session with the hub: %w", err)
 	}
-	if err := s.addAgents(hub, barred); err != nil {
+	if err := copies.Begin(); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "a restart while the hub is away will wait for the hub")
+	}
+	if err := s.addAgents(hub, copies, barred); err != nil {
 		return err
 	}
 	s.gates.Open(gateLeader)
@@ -161,24 +173,10 @@ func hubMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	return mapper, nil
 }
 
-func (s *sessions) addAgents(hub ctrl.Manager, barred func(error)) error {
-	yes := true
-	member, err := cluster.New(s.member, func(o *cluster.Options) {
-		o.Scheme = hub.GetScheme()
-		o.Cache.DefaultTransform = cache.TransformStripManagedFields()
-		o.Client = client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &yes}}
-	})
-	if err == nil {
-		err = hub.Add(member) // its caches run as long as the hub's
-	}
+func (s *sessions) addAgents(hub ctrl.Manager, copies *standin.Copy, barred func(error)) error {
+	client := standin.Recording(hub.GetClient(), copies)
+	works, err := s.addApplier(hub, client, s.member)
 	if err != nil {
-		return fmt.Errorf("set up the caches of this cluster: %w", err)
-	}
-	works := &applier.Applier{
-		Namespace:    s.options.Hub.Namespace(),
-		DeletionWait: time.Duration(s.options.DeletionWait) * time.Minute,
-	}
-	if err := works.SetupWithManager(hub, member); err != nil {
 		return err
 	}
 	health, err := s.health()
@@ -187,7 +185,7 @@ func (s *sessions) addAgents(hub ctrl.Manager, barred func(error)) error {
 	}
 	return (&joiner.Joiner{
 		Member:    s.options.Hub.Member,
-		Hub:       hub.GetClient(),
+		Hub:       client,
 		Applier:   works,
 		Recorder:  recorder(hub),
 		Health:    health,
@@ -197,6 +195,28 @@ func (s *sessions) addAgents(hub ctrl.Manager, barred func(error)) error {
 		Gates:     s.gates,
 		Now:       time.Now,
 	}).SetupWithManager(hub)
+}
+
+// addApplier sets the applier up, which sees Works through client, for the cluster of cfg.
+func (s *sessions) addApplier(hub ctrl.Manager, works client.Client, cfg *rest.Config) (*applier.Applier, error) {
+	yes := true
+	member, err := cluster.New(cfg, func(o *cluster.Options) {
+		o.Scheme = hub.GetScheme()
+		o.Cache.DefaultTransform = cache.TransformStripManagedFields()
+		o.Client = client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &yes}}
+	})
+	if err == nil {
+		err = hub.Add(member) // its caches run as long as the hub's
+	}
+	if err != nil {
+		return nil, fmt.Errorf("set up the caches of this cluster: %w", err)
+	}
+	a := &applier.Applier{
+		Namespace:    s.options.Hub.Namespace(),
+		DeletionWait: time.Duration(s.options.DeletionWait) * time.Minute,
+		HubClient:    works,
+	}
+	return a, a.SetupWithManager(hub, member)
 }
 
 // recorder writes events of the core group: the member's Role on the hub has no others.

@@ -2,12 +2,22 @@ package member_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +51,8 @@ type world struct {
 	hub, member client.Client
 	spoke       *testworld.Cluster
 	hubCA       []byte
+	// hubFiles is the folder of the hub's cluster.
+	hubFiles string
 	// way is how agents reach the hub; it can be closed.
 	way *way
 }
@@ -59,7 +71,7 @@ func newWorld(t *testing.T) *world {
 	t.Setenv("KUBECONFIG", spoke.Kubeconfig)
 	return &world{
 		t: t, hub: hub.Client, member: spoke.Client, spoke: spoke,
-		hubCA: hub.Config.CAData, way: openWay(t, hub.Config.Host),
+		hubCA: hub.Config.CAData, hubFiles: filepath.Dir(hub.Kubeconfig), way: openWay(t, hub.Config.Host),
 	}
 }
 
@@ -346,4 +358,39 @@ func (a *agent) ready() error {
 		return errors.New(said)
 	}
 	return nil
+}
+
+// certificate signs a client certificate for user, good for as long as age says, and writes it and its key to files in dir.
+func (g *guest) certificate(dir, user string, age time.Duration) {
+	g.t.Helper()
+	found, err := filepath.Glob(filepath.Join(g.hubFiles, "data", "*", "ca.key"))
+	if err != nil || len(found) != 1 {
+		g.t.Fatalf("the hub's signing key is not the one of %v: %v", found, err)
+	}
+	authority, err := tls.LoadX509KeyPair(strings.TrimSuffix(found[0], ".key")+".crt", found[0])
+	g.must(err)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	g.must(err)
+	now := time.Now()
+	made, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: user},
+		NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(age), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, authority.Leaf, key.Public(), authority.PrivateKey)
+	g.must(err)
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	g.must(err)
+	g.must(os.WriteFile(filepath.Join(dir, "tls.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
+	g.must(os.WriteFile(filepath.Join(dir, "tls.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: made}), 0o600))
+}
+
+// letInUser binds the guest's role to a user of that name, and to nobody else.
+func (g *guest) letInUser(user string) {
+	g.t.Helper()
+	role, binding := g.access()
+	g.must(g.hub.Create(g.t.Context(), role))
+	_, err := ctrl.CreateOrUpdate(g.t.Context(), g.hub, binding, func() error {
+		binding.Subjects = []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}}
+		return nil
+	})
+	g.must(err)
 }

@@ -10,21 +10,13 @@ import (
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 )
 
-// Inventory is what a member cluster consists of.
-type Inventory struct {
-	// Properties by name.
-	Properties map[v1beta1.PropertyName]string
-	// Usage of nodes, without its time; nil if it is not known.
-	Usage *v1beta1.ResourceUsage
-}
-
 // AgentFacts are what a member agent knows when it reports.
 type AgentFacts struct {
 	// Generation of the InternalMemberCluster that was acted on.
 	Generation int64
 	// Healthy is whether the member's API server says that it is ready.
 	Healthy bool
-	// Inventory replaces what was reported before; nil keeps that.
+	// Inventory takes the place of what was reported before; nil keeps that.
 	Inventory *Inventory
 }
 
@@ -37,13 +29,7 @@ func AgentJoined(old v1beta1.InternalMemberClusterStatus, f AgentFacts, now meta
 	}
 	status := beat(old, now, health,
 		yes(f.Generation, v1beta1.ConditionJoined, v1beta1.ReasonInternalMemberClusterJoined, "The member agent applies Works"))
-	if f.Inventory != nil {
-		status.Properties = observed(f.Inventory.Properties, now)
-		if f.Inventory.Usage != nil {
-			status.ResourceUsage = *f.Inventory.Usage.DeepCopy()
-			status.ResourceUsage.ObservationTime = now
-		}
-	}
+	f.Inventory.into(&status, f.Generation, now)
 	return status
 }
 
@@ -87,12 +73,4 @@ func beat(old v1beta1.InternalMemberClusterStatus, now metav1.Time, conditions .
 	agent.Conditions = merge(agent.Conditions, conditions, now)
 	agent.LastReceivedHeartbeat = now
 	return status
-}
-
-func observed(properties map[v1beta1.PropertyName]string, now metav1.Time) map[v1beta1.PropertyName]v1beta1.PropertyValue {
-	out := make(map[v1beta1.PropertyName]v1beta1.PropertyValue, len(properties))
-	for name, value := range properties {
-		out[name] = v1beta1.PropertyValue{Value: value, ObservationTime: now}
-	}
-	return out
 }

@@ -2,8 +2,8 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,10 +15,13 @@ import (
 // BindingFacts are what is known of a binding's content on its way to the cluster.
 type BindingFacts struct {
 	Generation int64
-	// Bound is whether the binding's state is Bound. A binding in another state keeps its RolloutStarted as it is.
+	// Bound is whether the binding is bound, and that is the start of its rollout. Any other keeps its RolloutStarted as it is: update
+	// runs write it for placements of strategy External.
 	Bound bool
 	// Overridden is whether the binding lists any override.
 	Overridden bool
+	// IdleOverrides are overrides made for this placement alone that select nothing it places.
+	IdleOverrides []string
 	// ReportDiff is whether the content is only compared on the cluster.
 	ReportDiff bool
 	// OverrideFailure, if any, says why the content could not be worked out for the cluster, and SyncFailure why its Works could
@@ -40,12 +43,10 @@ type BindingVerdict struct {
 // the same generation, are kept. Those of a new generation start anew, although the status may be the same: rollouts count from
 // there how long new content has been up.
 func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time) BindingVerdict {
+	f.Works = slices.SortedFunc(slices.Values(f.Works), func(a, b *v1beta1.Work) int { return cmp.Compare(a.Name, b.Name) })
 	s := f.sum()
-	status := v1beta1.ResourceBindingStatus{
-		FailedPlacements:  first(s.failed, compareFailed),
-		DriftedPlacements: first(s.drifted, compareDrifted),
-		DiffedPlacements:  first(s.diffed, compareDiffed),
-	}
+	told := s.details()
+	status := v1beta1.ResourceBindingStatus{FailedPlacements: told.failed, DriftedPlacements: told.drifted, DiffedPlacements: told.diffed}
 	if started := f.rolloutStarted(old.Conditions, now); started != nil {
 		status.Conditions = append(status.Conditions, *started)
 	}
@@ -79,7 +80,8 @@ func (f BindingFacts) rolloutStarted(old []metav1.Condition, now metav1.Time) *m
 
 // RolloutStarted says that a binding of generation may have the content it names.
 func RolloutStarted(generation int64) metav1.Condition {
-	return yes(generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutStarted, "The cluster may have the content that the binding names")
+	return yes(generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutStarted,
+		"The cluster may have the content that the binding names")
 }
 
 // regressed says whether something that was reported as reached, of this generation, is not so any more. Readers may be counting
@@ -108,6 +110,30 @@ type sum struct {
 	diffed   []v1beta1.DiffedResourcePlacement
 }
 
+// details are the lists as the status holds them. What is left out is said in the last condition, whose message names the Works that
+// hold all of it.
+func (s sum) details() details {
+	told, shortened := details{
+		failed: first(s.failed, compareFailed), drifted: first(s.drifted, compareDrifted), diffed: first(s.diffed, compareDiffed),
+	}.fitting(mostDetails)
+	last := &s.conditions[len(s.conditions)-1].Message
+	for _, list := range []struct {
+		name        string
+		listed, all int
+	}{
+		{"failedPlacements", len(told.failed), len(s.failed)}, {"driftedPlacements", len(told.drifted), len(s.drifted)},
+		{"diffedPlacements", len(told.diffed), len(s.diffed)},
+	} {
+		if list.listed < list.all {
+			*last += fmt.Sprintf("; %s holds %d of %d objects, the Works all", list.name, list.listed, list.all)
+		}
+	}
+	if shortened {
+		*last += "; the lists leave out details that the Works hold"
+	}
+	return told
+}
+
 func (f BindingFacts) sum() sum {
 	if f.OverrideFailure != "" {
 		return sum{progress: f.Passing, conditions: []metav1.Condition{
@@ -116,7 +142,11 @@ func (f BindingFacts) sum() sum {
 	}
 	overridden := yes(f.Generation, v1beta1.ConditionOverridden, v1beta1.ReasonNoOverrideSpecified, "No override applies to the cluster")
 	if f.Overridden {
-		overridden = yes(f.Generation, v1beta1.ConditionOverridden, v1beta1.ReasonOverriddenSucceeded, "The overrides are worked into the content")
+		overridden = yes(f.Generation, v1beta1.ConditionOverridden, v1beta1.ReasonOverriddenSucceeded,
+			"The overrides are worked into the content")
+	}
+	if len(f.IdleOverrides) > 0 {
+		overridden.Message += "; made for this placement, but selecting nothing it places: " + few(f.IdleOverrides)
 	}
 	if f.SyncFailure != "" {
 		return sum{progress: f.Passing, conditions: []metav1.Condition{
@@ -127,7 +157,8 @@ func (f BindingFacts) sum() sum {
 	if f.ReportDiff {
 		s = f.diffReported()
 	}
-	synced := yes(f.Generation, v1beta1.ConditionWorkSynchronized, v1beta1.ReasonAllWorkSynced, "The Works in the cluster's namespace hold the content")
+	synced := yes(f.Generation, v1beta1.ConditionWorkSynchronized, v1beta1.ReasonAllWorkSynced,
+		"The Works in the cluster's namespace hold the content")
 	s.conditions = append([]metav1.Condition{overridden, synced}, s.conditions...)
 	return s
 }
@@ -137,12 +168,7 @@ func (f BindingFacts) sum() sum {
 const mostSaid = 2048
 
 // brief cuts text to what a message quotes.
-func brief(text string) string {
-	if len(text) <= mostSaid {
-		return text
-	}
-	return strings.ToValidUTF8(text[:mostSaid], "") + "…"
-}
+func brief(text string) string { return cut(text, mostSaid) }
 
 // diffReported sums up Works whose content is only compared.
 func (f BindingFacts) diffReported() sum {
@@ -155,11 +181,12 @@ func (f BindingFacts) diffReported() sum {
 		}}
 	case len(t.silent) > 0:
 		return sum{progress: true, conditions: []metav1.Condition{
-			no(f.Generation, kind, v1beta1.ReasonNotAllWorkHaveDiffReported, "The cluster has not reported yet on: "+few(t.silent)),
+			no(f.Generation, kind, v1beta1.ReasonDiffReportInProgress, "The cluster has not reported yet on "+t.names(t.silent)),
 		}}
 	case len(t.bad) > 0:
 		return sum{conditions: []metav1.Condition{
-			no(f.Generation, kind, v1beta1.ReasonNotAllWorkHaveDiffReported, "Differences could not be found for: "+few(t.bad)+"; see the manifest conditions there"),
+			no(f.Generation, kind, v1beta1.ReasonNotAllWorkHaveDiffReported,
+				"Differences could not be found for "+t.names(t.bad)+"; see the manifest conditions there"),
 		}}
 	}
 	return sum{diffed: diffedOf(f.Works), conditions: []metav1.Condition{
@@ -178,7 +205,7 @@ func (f BindingFacts) applied() sum {
 		}}
 	case len(t.silent) > 0:
 		return sum{progress: true, conditions: []metav1.Condition{
-			no(f.Generation, kind, v1beta1.ReasonNotAllWorkHaveBeenApplied, "The cluster has not reported yet on: "+few(t.silent)),
+			no(f.Generation, kind, v1beta1.ReasonNotAllWorkHaveBeenApplied, "The cluster has not reported yet on "+t.names(t.silent)),
 		}}
 	case len(t.bad) > 0:
 		failed := failedOf(f.Works, kind)
@@ -186,13 +213,15 @@ func (f BindingFacts) applied() sum {
 			progress: onlyReason(failed, v1beta1.ReasonManifestPreparingToProcess),
 			failed:   failed, drifted: driftedOf(f.Works), diffed: diffedOf(f.Works),
 			conditions: []metav1.Condition{
-				no(f.Generation, kind, v1beta1.ReasonNotAllWorkHaveBeenApplied, "Not everything was applied from: "+few(t.bad)+"; see failedPlacements"),
+				no(f.Generation, kind, v1beta1.ReasonNotAllWorkHaveBeenApplied,
+					"Not everything was applied from "+t.names(t.bad)+"; see failedPlacements"),
 			},
 		}
 	}
 	s := f.available()
 	s.drifted = driftedOf(f.Works)
-	s.conditions = append([]metav1.Condition{yes(f.Generation, kind, v1beta1.ReasonAllWorkHaveBeenApplied, "Everything is applied")}, s.conditions...)
+	everything := yes(f.Generation, kind, v1beta1.ReasonAllWorkHaveBeenApplied, "Everything is applied")
+	s.conditions = append([]metav1.Condition{everything}, s.conditions...)
 	return s
 }
 
@@ -203,7 +232,7 @@ func (f BindingFacts) available() sum {
 	switch {
 	case len(t.silent) > 0:
 		return sum{progress: true, conditions: []metav1.Condition{
-			no(f.Generation, kind, v1beta1.ReasonNotAllWorkAreAvailable, "The cluster has not reported yet on: "+few(t.silent)),
+			no(f.Generation, kind, v1beta1.ReasonNotAllWorkAreAvailable, "The cluster has not reported yet on "+t.names(t.silent)),
 		}}
 	case len(t.bad) > 0:
 		failed := failedOf(f.Works, kind)
@@ -211,12 +240,14 @@ func (f BindingFacts) available() sum {
 			progress: onlyReason(failed, v1beta1.ReasonManifestNotAvailableYet),
 			failed:   failed,
 			conditions: []metav1.Condition{
-				no(f.Generation, kind, v1beta1.ReasonNotAllWorkAreAvailable, "Not everything is available from: "+few(t.bad)+"; see failedPlacements"),
+				no(f.Generation, kind, v1beta1.ReasonNotAllWorkAreAvailable,
+					"Not everything is available from "+t.names(t.bad)+"; see failedPlacements"),
 			},
 		}
 	case t.untrackable:
 		return sum{conditions: []metav1.Condition{
-			yes(f.Generation, kind, v1beta1.ReasonNotAllWorkAreAvailabilityTrackable, "Everything is available as far as can be seen; of some kinds it cannot"),
+			yes(f.Generation, kind, v1beta1.ReasonNotAllWorkAreAvailabilityTrackable,
+				"Everything is available as far as can be seen; of some kinds it cannot"),
 		}}
 	}
 	return sum{conditions: []metav1.Condition{yes(f.Generation, kind, v1beta1.ReasonAllWorkAreAvailable, "Everything is available")}}
@@ -227,11 +258,14 @@ type tally struct {
 	works       int
 	silent, bad []string
 	untrackable bool
+	// namespace is where the Works are.
+	namespace string
 }
 
 func tallyOf(works []*v1beta1.Work, kind string) tally {
 	t := tally{works: len(works)}
 	for _, w := range works {
+		t.namespace = w.Namespace
 		c := Current(w.Status.Conditions, kind, w.Generation)
 		switch {
 		case c == nil || c.Status == metav1.ConditionUnknown:
@@ -242,9 +276,16 @@ func tallyOf(works []*v1beta1.Work, kind string) tally {
 			t.untrackable = true
 		}
 	}
-	slices.Sort(t.silent)
-	slices.Sort(t.bad)
 	return t
+}
+
+// names says which Works, and where they are.
+func (t tally) names(works []string) string {
+	kind := "Works"
+	if len(works) == 1 {
+		kind = "Work"
+	}
+	return fmt.Sprintf("%s %s in namespace %s", kind, few(works), t.namespace)
 }
 
 // none says whether no Work has reported.
@@ -252,7 +293,8 @@ func (t tally) none() bool { return t.works > 0 && len(t.silent) == t.works }
 
 // onlyReason says whether every failure has the reason of one that usually passes.
 func onlyReason(failed []v1beta1.FailedResourcePlacement, reason string) bool {
-	return len(failed) > 0 && !slices.ContainsFunc(failed, func(f v1beta1.FailedResourcePlacement) bool { return f.Condition.Reason != reason })
+	other := func(f v1beta1.FailedResourcePlacement) bool { return f.Condition.Reason != reason }
+	return len(failed) > 0 && !slices.ContainsFunc(failed, other)
 }
 
 // failedOf lists the manifests that failed in the Works whose condition of kind is False.

@@ -207,6 +207,12 @@ func TestBinding(t *testing.T) {
 			facts: BindingFacts{ReportDiff: true, Works: []*v1beta1.Work{good("a")}},
 			want:  bindingTold{Conditions: []string{started, plain, synced, "DiffReported=False/DiffReportInProgress@7"}},
 		},
+		"one work has not been compared yet": {
+			facts: BindingFacts{ReportDiff: true, Works: []*v1beta1.Work{
+				workHaving("a"), workHaving("b", said(4, "DiffReported", true, "AllManifestsDiffReported")),
+			}},
+			want: bindingTold{Conditions: []string{started, plain, synced, "DiffReported=False/DiffReportInProgress@7"}},
+		},
 		"an override that fails is the end of it": {
 			facts: BindingFacts{Overridden: true, OverrideFailure: "no such label", Works: []*v1beta1.Work{good("a")}},
 			want:  bindingTold{Conditions: []string{started, "Overridden=False/OverriddenFailed@7"}, Settled: true},

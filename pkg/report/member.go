@@ -22,14 +22,6 @@ type MemberFacts struct {
 	Waiting string
 }
 
-// copied are the conditions that the agents of a cluster report on it as a whole.
-var copied = []string{
-	v1beta1.ConditionClusterPropertyProviderStarted,
-	v1beta1.ConditionClusterPropertyCollectionSucceeded,
-	v1beta1.ConditionNamespaceCollectionSucceeded,
-	v1beta1.ConditionAKSClusterCostPropertiesCollectionSucceeded,
-}
-
 // Member works out the status of a MemberCluster whose status has been old.
 func Member(old v1beta1.MemberClusterStatus, f MemberFacts, now metav1.Time) v1beta1.MemberClusterStatus {
 	status := *old.DeepCopy()
@@ -46,7 +38,7 @@ func Member(old v1beta1.MemberClusterStatus, f MemberFacts, now metav1.Time) v1b
 	for i := range status.AgentStatus {
 		status.AgentStatus[i].Conditions = withGeneration(status.AgentStatus[i].Conditions, f.Generation)
 	}
-	return withRest(status, old.Conditions, copied)
+	return withRest(status, old.Conditions, collected)
 }
 
 func (f MemberFacts) readyToJoin() metav1.Condition {

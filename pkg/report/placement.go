@@ -2,11 +2,14 @@ package report
 
 import (
 	"fmt"
+	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
 // Revision is what a group of resource snapshots says to readers.
@@ -28,19 +31,28 @@ type PlacementFacts struct {
 	Latest Revision
 	// Revisions are, with strategy External only, those that bindings name and that still exist, by the name of the first snapshot.
 	Revisions map[string]Revision
+	// TooLarge are selected objects that Latest does not hold as they are.
+	TooLarge []TooLarge
 }
 
 // PlacementVerdict is a placement's new status.
 type PlacementVerdict struct {
 	Status v1beta1.PlacementStatus
-	// Settled is whether the status is worth writing at once. One that is not only tells of progress, and may be held back for Patience.
-	Settled bool
-	// Event is the reason of the one event that the status is worth, and Message its text; empty for none.
-	Event, Message string
+	// Hold is how long the status may be held back, because it only tells of progress. It is zero for one that is worth writing at once.
+	Hold time.Duration
+	// Again is when time alone will have changed what is to be said; zero for never.
+	Again time.Duration
 }
 
-// stage is one of the conditions a placement goes through, in the words of both levels.
-type stage struct {
+// removalPatience is how long a cluster may take to remove what it was given before the placement's owner hears of it.
+const removalPatience = 30 * time.Second
+
+// schedulePatience is how long a status is held back that only says that the scheduler has not looked yet, of a placement that it has
+// looked at before: until then all conditions say of which generation they speak, and writing more would make them come and go.
+const schedulePatience = 5 * time.Second
+
+// milestone is one of the conditions a placement goes through, in the words of both levels.
+type milestone struct {
 	name string
 	// pending is the reason while some cluster has not reported, of a cluster's entry as well as of the placement.
 	pending string
@@ -53,48 +65,45 @@ type stage struct {
 }
 
 var (
-	stageStarted = stage{
+	stageStarted = milestone{
 		name: v1beta1.ConditionRolloutStarted, pending: v1beta1.ReasonRolloutStartedUnknown,
 		bad: v1beta1.ReasonRolloutNotStartedYet, good: v1beta1.ReasonRolloutStarted, event: "PlacementRolloutStarted",
 		is: "Rollout started on", isNot: "Rollout held back on",
 	}
-	stageOverridden = stage{
+	stageOverridden = milestone{
 		name: v1beta1.ConditionOverridden, pending: v1beta1.ReasonOverriddenPending,
 		bad: v1beta1.ReasonOverriddenFailed, good: v1beta1.ReasonOverriddenSucceeded, event: "PlacementOverriddenSucceeded",
 		is: "Overrides worked in for", isNot: "Overrides failed for",
 	}
-	stageSynchronized = stage{
+	stageSynchronized = milestone{
 		name: v1beta1.ConditionWorkSynchronized, pending: v1beta1.ReasonWorkSynchronizedUnknown,
 		bad: v1beta1.ReasonWorkNotSynchronizedYet, good: v1beta1.ReasonWorkSynchronized, event: "PlacementWorkSynchronized",
 		is: "Works written for", isNot: "Works not written for",
 	}
-	stageApplied = stage{
+	stageApplied = milestone{
 		name: v1beta1.ConditionApplied, pending: v1beta1.ReasonApplyPending,
 		bad: v1beta1.ReasonApplyFailed, good: v1beta1.ReasonApplySucceeded, event: "PlacementApplied",
 		is: "Applied on", isNot: "Not applied on",
 	}
-	stageAvailable = stage{
+	stageAvailable = milestone{
 		name: v1beta1.ConditionAvailable, pending: v1beta1.ReasonResourceAvailableUnknown,
 		bad: v1beta1.ReasonResourceNotAvailableYet, good: v1beta1.ReasonResourceAvailable, event: "PlacementAvailable",
 		is: "Available on", isNot: "Not available on",
 	}
 	// compared has no event: the contract knows none for it.
-	stageCompared = stage{
+	stageCompared = milestone{
 		name: v1beta1.ConditionDiffReported, pending: v1beta1.ReasonDiffReportingPending,
 		bad: v1beta1.ReasonDiffReportingIncompleteOrFailed, good: v1beta1.ReasonDiffReportingCompleted,
 		is: "Differences reported by", isNot: "Differences not reported by",
 	}
 )
 
-// eventCompleted tells the owner that nothing is left to do.
-const eventCompleted = "PlacementRolloutCompleted"
-
 // stages are those that a placement with this spec goes through, in order.
-func stages(spec *v1beta1.PlacementSpec) []stage {
+func stages(spec *v1beta1.PlacementSpec) []milestone {
 	if s := spec.Strategy.ApplyStrategy; s != nil && s.Type == v1beta1.ApplyStrategyTypeReportDiff {
-		return []stage{stageStarted, stageOverridden, stageSynchronized, stageCompared}
+		return []milestone{stageStarted, stageOverridden, stageSynchronized, stageCompared}
 	}
-	return []stage{stageStarted, stageOverridden, stageSynchronized, stageApplied, stageAvailable}
+	return []milestone{stageStarted, stageOverridden, stageSynchronized, stageApplied, stageAvailable}
 }
 
 // InvalidPlacement is the status of a placement whose selectors are wrong: everything that was reported before, and why nothing
@@ -115,11 +124,12 @@ func InvalidPlacement(placement v1beta1.PlacementObject, cause string, now metav
 
 // Placement works out the status of a placement.
 func Placement(f PlacementFacts, now metav1.Time) PlacementVerdict {
-	p := placementReport{PlacementFacts: f, spec: f.Placement.GetSpec(), old: f.Placement.GetStatus(), generation: f.Placement.GetGeneration(), now: now}
-	p.stages = stages(p.spec)
-	verdict := p.verdict()
-	verdict.Event, verdict.Message = p.news(verdict.Status)
-	return verdict
+	p := placementReport{
+		PlacementFacts: f, spec: f.Placement.GetSpec(), old: f.Placement.GetStatus(), generation: f.Placement.GetGeneration(), now: now,
+		stages: stages(f.Placement.GetSpec()),
+	}
+	p.index()
+	return p.verdict()
 }
 
 type placementReport struct {
@@ -128,7 +138,36 @@ type placementReport struct {
 	old        *v1beta1.PlacementStatus
 	generation int64
 	now        metav1.Time
-	stages     []stage
+	stages     []milestone
+
+	// bindings are those that count, by cluster; was the entries so far, by cluster, and unfilled those without one.
+	bindings map[string]v1beta1.BindingObject
+	was      map[string]*v1beta1.PerClusterPlacementStatus
+	unfilled []*v1beta1.PerClusterPlacementStatus
+}
+
+// index finds the bindings that count: of the policy in force, and here to stay. Should there be two for a cluster, the first by name
+// does.
+func (p *placementReport) index() {
+	p.bindings = make(map[string]v1beta1.BindingObject, len(p.Bindings))
+	for _, b := range p.Bindings {
+		spec := b.GetSpec()
+		if p.Policy == nil || !b.GetDeletionTimestamp().IsZero() || spec.SchedulingPolicySnapshotName != p.Policy.GetName() {
+			continue
+		}
+		if other := p.bindings[spec.TargetCluster]; other == nil || b.GetName() < other.GetName() {
+			p.bindings[spec.TargetCluster] = b
+		}
+	}
+	p.was = make(map[string]*v1beta1.PerClusterPlacementStatus, len(p.old.PerClusterPlacementStatuses))
+	for i := range p.old.PerClusterPlacementStatuses {
+		entry := &p.old.PerClusterPlacementStatuses[i]
+		if entry.ClusterName == "" {
+			p.unfilled = append(p.unfilled, entry)
+			continue
+		}
+		p.was[entry.ClusterName] = entry
+	}
 }
 
 func (p *placementReport) verdict() PlacementVerdict {
@@ -139,25 +178,64 @@ func (p *placementReport) verdict() PlacementVerdict {
 	scheduled := p.scheduled()
 	if scheduled.Status == metav1.ConditionUnknown {
 		status.Conditions = p.conditions(scheduled)
-		return PlacementVerdict{Status: status}
+		return PlacementVerdict{Status: status, Hold: p.patience()}
 	}
 	selected, failed := p.decisions()
 	settled, news := true, false
+	var bindings []string
 	for _, d := range selected {
-		entry := p.entry(d)
-		settled = settled && !p.progress(entry)
-		news = news || p.newFailure(entry)
-		status.PerClusterPlacementStatuses = append(status.PerClusterPlacementStatuses, entry)
+		entry, binding := p.entry(d)
+		settled = settled && !p.progress(&entry)
+		news = news || p.newFailure(&entry)
+		status.PerClusterPlacementStatuses, bindings = append(status.PerClusterPlacementStatuses, entry), append(bindings, binding)
 	}
+	note, again := p.removals()
+	scheduled.Message += note
 	wanted := []metav1.Condition{scheduled}
 	if len(selected) > 0 {
 		wanted = append(wanted, p.rollUp(&status)...)
 	}
 	for i, d := range failed {
-		status.PerClusterPlacementStatuses = append(status.PerClusterPlacementStatuses, p.unfilled(i, d))
+		status.PerClusterPlacementStatuses, bindings = append(status.PerClusterPlacementStatuses, p.unfilledEntry(i, d)), append(bindings, "")
 	}
 	status.Conditions = p.conditions(wanted...)
-	return PlacementVerdict{Status: status, Settled: settled || news}
+	fit(&status, bindings)
+	verdict := PlacementVerdict{Status: status, Hold: Patience, Again: again}
+	if settled || news {
+		verdict.Hold = 0
+	}
+	return verdict
+}
+
+// removals says from which clusters content has been on its way out for long, and when there may be more to say.
+func (p *placementReport) removals() (note string, again time.Duration) {
+	var slow []string
+	for _, b := range p.Bindings {
+		since := b.GetDeletionTimestamp()
+		if since.IsZero() {
+			continue
+		}
+		if rest := removalPatience - p.now.Sub(since.Time); rest <= 0 {
+			slow = append(slow, b.GetSpec().TargetCluster)
+		} else if again == 0 || rest < again {
+			again = rest
+		}
+	}
+	if len(slow) == 0 {
+		return "", again
+	}
+	slices.Sort(slow)
+	return fmt.Sprintf("; content is still to be removed from %s: see the Works of this placement in namespace %s",
+		few(slices.Compact(slow)), contract.MemberNamespace(slow[0])), again
+}
+
+// patience is how long to wait for the scheduler before saying so.
+func (p *placementReport) patience() time.Duration {
+	before := meta.FindStatusCondition(p.old.Conditions, p.Placement.ConditionType(v1beta1.ConditionScheduled))
+	if before != nil && before.Status != metav1.ConditionUnknown {
+		return schedulePatience
+	}
+	return Patience
 }
 
 func (p *placementReport) external() bool {
@@ -166,6 +244,9 @@ func (p *placementReport) external() bool {
 
 // conditions completes those of this report by what others report on the placement.
 func (p *placementReport) conditions(wanted ...metav1.Condition) []metav1.Condition {
+	if fit := ResourcesFit(p.Placement, p.TooLarge); fit != nil {
+		wanted = append(wanted, *fit)
+	}
 	out := merge(p.old.Conditions, wanted, p.now)
 	if c := meta.FindStatusCondition(p.old.Conditions, p.Placement.ConditionType(v1beta1.ConditionStatusSynced)); c != nil {
 		out = append(out, *c)
@@ -178,11 +259,24 @@ func (p *placementReport) scheduled() metav1.Condition {
 	kind := p.Placement.ConditionType(v1beta1.ConditionScheduled)
 	if p.Policy != nil && p.Policy.GetStatus().ObservedCRPGeneration >= p.generation {
 		c := Current(p.Policy.GetStatus().Conditions, v1beta1.ConditionScheduled, p.Policy.GetGeneration())
-		if c != nil && c.Status != metav1.ConditionUnknown {
-			return condition(p.generation, kind, c.Status, c.Reason, c.Message)
+		if c != nil && c.Status == metav1.ConditionFalse {
+			return no(p.generation, kind, c.Reason, c.Message+"; for the reasons run: "+p.explain())
+		}
+		if c != nil && c.Status == metav1.ConditionTrue {
+			return yes(p.generation, kind, c.Reason, c.Message)
 		}
 	}
-	return unknown(p.generation, kind, v1beta1.ReasonSchedulePending, "The scheduler has not decided about this generation of the placement yet")
+	return unknown(p.generation, kind, v1beta1.ReasonSchedulePending,
+		"The scheduler has not decided about this generation of the placement yet")
+}
+
+// explain is the command that says why clusters were picked or not.
+func (p *placementReport) explain() string {
+	command := "kubectl fleet explain placement " + p.Placement.GetName()
+	if namespace := p.Placement.GetNamespace(); namespace != "" {
+		command += " -n " + namespace
+	}
+	return command
 }
 
 // decisions are the clusters that were selected, and, for each cluster that is wanted and was not found, why some other was not.
@@ -208,65 +302,39 @@ func (p *placementReport) decisions() (selected, failed []v1beta1.ClusterDecisio
 	return selected, failed[:min(len(failed), max(0, missing))]
 }
 
-// unfilled is the i-th entry of a place that no cluster could fill.
-func (p *placementReport) unfilled(i int, d v1beta1.ClusterDecision) v1beta1.PerClusterPlacementStatus {
+// unfilledEntry is the i-th entry of a place that no cluster could fill.
+func (p *placementReport) unfilledEntry(i int, d v1beta1.ClusterDecision) v1beta1.PerClusterPlacementStatus {
 	var old []metav1.Condition
-	for _, entry := range p.old.PerClusterPlacementStatuses {
-		if entry.ClusterName != "" {
-			continue
-		}
-		if i == 0 {
-			old = entry.Conditions
-			break
-		}
-		i--
+	if i < len(p.unfilled) {
+		old = p.unfilled[i].Conditions
 	}
 	return v1beta1.PerClusterPlacementStatus{Conditions: merge(old, []metav1.Condition{
 		no(p.generation, v1beta1.ConditionScheduled, v1beta1.ReasonScheduleFailed, d.Reason),
 	}, p.now)}
 }
 
-// entry is what is said of one selected cluster.
-func (p *placementReport) entry(d v1beta1.ClusterDecision) v1beta1.PerClusterPlacementStatus {
-	entry := v1beta1.PerClusterPlacementStatus{ClusterName: d.ClusterName}
+// entry is what is said of one selected cluster, and the name of its binding, empty if there is none.
+func (p *placementReport) entry(d v1beta1.ClusterDecision) (entry v1beta1.PerClusterPlacementStatus, binding string) {
+	entry.ClusterName = d.ClusterName
 	entry.Conditions = []metav1.Condition{yes(p.generation, v1beta1.ConditionScheduled, v1beta1.ReasonScheduled, d.Reason)}
-	if b := p.binding(d.ClusterName); b == nil {
+	if b := p.bindings[d.ClusterName]; b == nil {
 		entry.Conditions = append(entry.Conditions, p.pending(stageStarted, "No binding for the cluster yet"))
 	} else {
-		entry.ObservedResourceIndex = p.index(b)
+		binding = b.GetName()
+		entry.ObservedResourceIndex = p.indexOf(b)
 		p.walk(&entry, b)
 	}
 	var old []metav1.Condition
-	if was := p.was(d.ClusterName); was != nil {
+	if was := p.was[d.ClusterName]; was != nil {
 		old = was.Conditions
 	}
 	entry.Conditions = merge(old, entry.Conditions, p.now)
-	return entry
+	return entry, binding
 }
 
-func (p *placementReport) was(cluster string) *v1beta1.PerClusterPlacementStatus {
-	for i := range p.old.PerClusterPlacementStatuses {
-		if p.old.PerClusterPlacementStatuses[i].ClusterName == cluster {
-			return &p.old.PerClusterPlacementStatuses[i]
-		}
-	}
-	return nil
-}
-
-// binding is the one that counts for a cluster: of the policy in force, and here to stay.
-func (p *placementReport) binding(cluster string) v1beta1.BindingObject {
-	for _, b := range p.Bindings {
-		spec := b.GetSpec()
-		if b.GetDeletionTimestamp().IsZero() && spec.TargetCluster == cluster && spec.SchedulingPolicySnapshotName == p.Policy.GetName() {
-			return b
-		}
-	}
-	return nil
-}
-
-// index is the revision that a cluster is said to have. With a rolling update it is the latest even while the cluster still waits
+// indexOf is the revision that a cluster is said to have. With a rolling update it is the latest even while the cluster still waits
 // for it: that is what readers of this API expect.
-func (p *placementReport) index(b v1beta1.BindingObject) string {
+func (p *placementReport) indexOf(b v1beta1.BindingObject) string {
 	if p.external() {
 		return p.Revisions[b.GetSpec().ResourceSnapshotName].Index
 	}
@@ -308,18 +376,19 @@ func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 		return nil
 	}
 	c := p.pending(stageStarted, "The rollout has not come to the cluster yet")
-	if held := Current(b.GetStatus().Conditions, v1beta1.ConditionRolloutStarted, b.GetGeneration()); held != nil && held.Status == metav1.ConditionFalse {
+	held := Current(b.GetStatus().Conditions, v1beta1.ConditionRolloutStarted, b.GetGeneration())
+	if held != nil && held.Status == metav1.ConditionFalse {
 		c = no(p.generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet, held.Message)
 	}
 	return &c
 }
 
-func (p *placementReport) pending(s stage, message string) metav1.Condition {
+func (p *placementReport) pending(s milestone, message string) metav1.Condition {
 	return unknown(p.generation, s.name, s.pending, message)
 }
 
 // detail copies the lists that belong to a stage.
-func (p *placementReport) detail(entry *v1beta1.PerClusterPlacementStatus, b v1beta1.BindingObject, s stage, reached bool) {
+func (p *placementReport) detail(entry *v1beta1.PerClusterPlacementStatus, b v1beta1.BindingObject, s milestone, reached bool) {
 	status := b.GetStatus()
 	switch s.name {
 	case v1beta1.ConditionRolloutStarted:
@@ -399,7 +468,7 @@ func (p *placementReport) updateRunKind() string {
 }
 
 // sum is the placement's condition of one stage. No entry has stopped before this stage.
-func (p *placementReport) sum(s stage, entries []v1beta1.PerClusterPlacementStatus) metav1.Condition {
+func (p *placementReport) sum(s milestone, entries []v1beta1.PerClusterPlacementStatus) metav1.Condition {
 	var pending, bad []string
 	overrides := false
 	for _, entry := range entries {
@@ -415,7 +484,8 @@ func (p *placementReport) sum(s stage, entries []v1beta1.PerClusterPlacementStat
 	kind := p.Placement.ConditionType(s.name)
 	switch {
 	case len(pending) > 0:
-		return unknown(p.generation, kind, s.pending, fmt.Sprintf("%s: %s", ofClusters("No report yet from", len(pending), len(entries)), few(pending)))
+		return unknown(p.generation, kind, s.pending,
+			fmt.Sprintf("%s: %s", ofClusters("No report yet from", len(pending), len(entries)), few(pending)))
 	case len(bad) > 0:
 		return no(p.generation, kind, s.bad, fmt.Sprintf("%s: %s; see placementStatuses", ofClusters(s.isNot, len(bad), len(entries)), few(bad)))
 	case s.name == v1beta1.ConditionOverridden && !overrides:
@@ -441,45 +511,42 @@ var underWay = map[string]bool{
 }
 
 // progress says whether time alone may well change what is said of a cluster.
-func (p *placementReport) progress(entry v1beta1.PerClusterPlacementStatus) bool {
+func (p *placementReport) progress(entry *v1beta1.PerClusterPlacementStatus) bool {
 	last := entry.Conditions[len(entry.Conditions)-1]
-	if last.Status == metav1.ConditionFalse {
-		return underWay[last.Reason] || last.Reason == v1beta1.ReasonNotAllWorkHaveBeenApplied && len(entry.FailedPlacements) == 0
+	return !failing(entry) && (last.Status != metav1.ConditionTrue || last.Type != p.stages[len(p.stages)-1].name)
+}
+
+// failing says whether a cluster has failed in a way that time alone will not change.
+func failing(entry *v1beta1.PerClusterPlacementStatus) bool {
+	if len(entry.Conditions) == 0 {
+		return false
 	}
-	return last.Status == metav1.ConditionUnknown || last.Type != p.stages[len(p.stages)-1].name
+	last := entry.Conditions[len(entry.Conditions)-1]
+	waiting := underWay[last.Reason] || last.Reason == v1beta1.ReasonNotAllWorkHaveBeenApplied && len(entry.FailedPlacements) == 0
+	return last.Status == metav1.ConditionFalse && !waiting
 }
 
 // newFailure says whether a cluster fails in a way that was not reported before.
-func (p *placementReport) newFailure(entry v1beta1.PerClusterPlacementStatus) bool {
-	last := entry.Conditions[len(entry.Conditions)-1]
-	if last.Status != metav1.ConditionFalse || p.progress(entry) {
+func (p *placementReport) newFailure(entry *v1beta1.PerClusterPlacementStatus) bool {
+	was := p.was[entry.ClusterName]
+	same := was != nil && was.ObservedResourceIndex == entry.ObservedResourceIndex
+	if same && lost(was.Conditions, entry.Conditions, v1beta1.ConditionAvailable) {
+		return true
+	}
+	if !failing(entry) {
 		return false
 	}
-	was := p.was(entry.ClusterName)
 	if was == nil {
 		return true
 	}
+	last := entry.Conditions[len(entry.Conditions)-1]
 	old := meta.FindStatusCondition(was.Conditions, last.Type)
 	return old == nil || old.Status != last.Status || old.Reason != last.Reason
 }
 
-// news is the furthest stage that is newly reached.
-func (p *placementReport) news(status v1beta1.PlacementStatus) (event, message string) {
-	reached := 0
-	for i, s := range p.stages {
-		kind := p.Placement.ConditionType(s.name)
-		if !IsTrue(status.Conditions, kind, p.generation) {
-			break
-		}
-		if s.event != "" && !IsTrue(p.old.Conditions, kind, p.generation) {
-			event, message = s.event, meta.FindStatusCondition(status.Conditions, kind).Message
-		}
-		reached = i + 1
-	}
-	last := p.Placement.ConditionType(p.stages[len(p.stages)-1].name)
-	scheduled := p.Placement.ConditionType(v1beta1.ConditionScheduled)
-	if reached == len(p.stages) && !IsTrue(p.old.Conditions, last, p.generation) && IsTrue(status.Conditions, scheduled, p.generation) {
-		return eventCompleted, meta.FindStatusCondition(status.Conditions, last).Message
-	}
-	return event, message
+// lost says whether a condition was True of the generation of which it is False now. Content may take its time to become what it has
+// not been yet; what it has been, and is not any more, is news.
+func lost(old, conditions []metav1.Condition, kind string) bool {
+	c := meta.FindStatusCondition(conditions, kind)
+	return c != nil && c.Status == metav1.ConditionFalse && IsTrue(old, kind, c.ObservedGeneration)
 }

@@ -153,22 +153,22 @@ func TestPlacement(t *testing.T) {
 			want: []string{"Scheduled=Unknown SchedulePending"},
 		},
 		"no cluster is selected": {
-			policy: decided(metav1.ConditionTrue, nil, []string{"x"}), settled: true,
+			event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, nil, []string{"x"}), settled: true,
 			want: []string{fulfilled},
 		},
 		"no binding yet": {
-			policy:   decided(metav1.ConditionTrue, []string{"a"}, nil),
+			event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"a"}, nil),
 			want:     []string{fulfilled, "RolloutStarted=Unknown RolloutStartedUnknown"},
 			clusters: []cluster{{name: "a", conditions: []string{scheduled, "RolloutStarted=Unknown RolloutStartedUnknown"}}},
 			message:  "No report yet from 1 of 1 cluster: a",
 		},
 		"a binding that is going, or of another policy, does not count": {
-			policy: decided(metav1.ConditionTrue, []string{"a"}, nil), bindings: []v1beta1.BindingObject{deleting, elsewhere},
+			event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"a"}, nil), bindings: []v1beta1.BindingObject{deleting, elsewhere},
 			want:     []string{fulfilled, "RolloutStarted=Unknown RolloutStartedUnknown"},
 			clusters: []cluster{{name: "a", conditions: []string{scheduled, "RolloutStarted=Unknown RolloutStartedUnknown"}}},
 		},
 		"a report on an older generation of the binding does not count": {
-			policy: decided(metav1.ConditionTrue, []string{"a"}, nil), bindings: []v1beta1.BindingObject{stale},
+			event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"a"}, nil), bindings: []v1beta1.BindingObject{stale},
 			want:     []string{fulfilled, "RolloutStarted=Unknown RolloutStartedUnknown"},
 			clusters: []cluster{{name: "a", index: "2", conditions: []string{scheduled, "RolloutStarted=Unknown RolloutStartedUnknown"}}},
 		},
@@ -188,7 +188,7 @@ func TestPlacement(t *testing.T) {
 		},
 		"a failed apply is told at once, with everything that is known": {
 			policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil), bindings: []v1beta1.BindingObject{bound("a", complete...), failing},
-			settled: true, event: "PlacementWorkSynchronized", message: "Not applied on 1 of 2 clusters: b; see placementStatuses",
+			settled: true, event: "PlacementWorkSynchronized !ApplyFailed", message: "Not applied on 1 of 2 clusters: b; see placementStatuses",
 			want: []string{fulfilled, "RolloutStarted=True RolloutStarted", "Overridden=True NoOverrideSpecified", "WorkSynchronized=True WorkSynchronized", "Applied=False ApplyFailed"},
 			clusters: []cluster{{name: "a", index: "2", conditions: also([]string{scheduled}, complete...)},
 				{name: "b", index: "2", conditions: also([]string{scheduled}, also(synced, "Applied=False NotAllWorkHaveBeenApplied")...), failed: 2, drifted: 1, diffed: 1}},
@@ -200,13 +200,13 @@ func TestPlacement(t *testing.T) {
 			clusters: []cluster{{name: "a", index: "2", conditions: also([]string{scheduled}, also(synced, "Applied=False ApplyInProgress")...)}},
 		},
 		"what is not known outweighs what has failed": {
-			policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil), bindings: []v1beta1.BindingObject{bound("a"), onOld("RolloutStarted=False RolloutNotStartedYet")},
+			event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil), bindings: []v1beta1.BindingObject{bound("a"), onOld("RolloutStarted=False RolloutNotStartedYet")},
 			want: []string{fulfilled, "RolloutStarted=Unknown RolloutStartedUnknown"},
 			clusters: []cluster{{name: "a", index: "2", conditions: []string{scheduled, "RolloutStarted=Unknown RolloutStartedUnknown"}},
 				{name: "b", index: "2", conditions: []string{scheduled, "RolloutStarted=False RolloutNotStartedYet"}}},
 		},
 		"a failing cluster shows its failure while others are held back": {
-			policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil),
+			event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil),
 			bindings: []v1beta1.BindingObject{bound("a", also(synced, "Applied=True AllWorkHaveBeenApplied", "Available=False NotAllWorkAreAvailable")...),
 				onOld("RolloutStarted=False RolloutNotStartedYet")},
 			message: "Rollout held back on 1 of 2 clusters: b",
@@ -215,7 +215,7 @@ func TestPlacement(t *testing.T) {
 				{name: "b", index: "2", conditions: []string{scheduled, "RolloutStarted=False RolloutNotStartedYet"}}},
 		},
 		"a cluster on an older revision that is not held back is not known": {
-			policy: decided(metav1.ConditionTrue, []string{"b"}, nil), bindings: []v1beta1.BindingObject{onOld(complete...)},
+			event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"b"}, nil), bindings: []v1beta1.BindingObject{onOld(complete...)},
 			want:     []string{fulfilled, "RolloutStarted=Unknown RolloutStartedUnknown"},
 			clusters: []cluster{{name: "b", index: "2", conditions: []string{scheduled, "RolloutStarted=Unknown RolloutStartedUnknown"}}},
 		},
@@ -230,7 +230,7 @@ func TestPlacement(t *testing.T) {
 			settled: true,
 			want: []string{"Scheduled=False SchedulingPolicyUnfulfilled", "RolloutStarted=True RolloutStarted", "Overridden=True NoOverrideSpecified",
 				"WorkSynchronized=True WorkSynchronized", "Applied=True ApplySucceeded", "Available=True ResourceAvailable"},
-			event: "PlacementAvailable",
+			event: "PlacementAvailable !SchedulingPolicyUnfulfilled",
 			clusters: []cluster{{name: "a", index: "2", conditions: also([]string{scheduled}, complete...)},
 				{conditions: []string{"Scheduled=False ScheduleFailed"}}, {conditions: []string{"Scheduled=False ScheduleFailed"}}},
 		},
@@ -238,12 +238,12 @@ func TestPlacement(t *testing.T) {
 			change: func(f *PlacementFacts) {
 				f.Placement.GetSpec().Policy = &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{"x", "y"}}
 			},
-			policy: decided(metav1.ConditionFalse, nil, []string{"x"}), settled: true,
+			event: "!SchedulingPolicyUnfulfilled", policy: decided(metav1.ConditionFalse, nil, []string{"x"}), settled: true,
 			want:     []string{"Scheduled=False SchedulingPolicyUnfulfilled"},
 			clusters: []cluster{{conditions: []string{"Scheduled=False ScheduleFailed"}}},
 		},
 		"more clusters than wanted are no entries": {
-			change: pickN(0), policy: decided(metav1.ConditionTrue, []string{"a"}, []string{"x"}), bindings: []v1beta1.BindingObject{bound("a")},
+			change: pickN(0), event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"a"}, []string{"x"}), bindings: []v1beta1.BindingObject{bound("a")},
 			want:     []string{fulfilled, "RolloutStarted=Unknown RolloutStartedUnknown"},
 			clusters: []cluster{{name: "a", index: "2", conditions: []string{scheduled, "RolloutStarted=Unknown RolloutStartedUnknown"}}},
 		},
@@ -255,13 +255,13 @@ func TestPlacement(t *testing.T) {
 				conditions: also([]string{scheduled}, also(synced, "DiffReported=True AllWorkHaveDiffReported")...)}},
 		},
 		"external: no cluster has any content": {
-			change: external, policy: decided(metav1.ConditionTrue, []string{"b"}, nil), bindings: []v1beta1.BindingObject{waiting},
+			change: external, event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"b"}, nil), bindings: []v1beta1.BindingObject{waiting},
 			index: "-", message: "ClusterStagedUpdateRun",
 			want:     []string{fulfilled, "RolloutStarted=Unknown RolloutControlledByExternalController"},
 			clusters: []cluster{{name: "b", conditions: []string{scheduled, "RolloutStarted=Unknown RolloutStartedUnknown"}}},
 		},
 		"external: clusters on different revisions": {
-			change: external, policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil), bindings: []v1beta1.BindingObject{bound("a", complete...), onOld(complete...)},
+			change: external, event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil), bindings: []v1beta1.BindingObject{bound("a", complete...), onOld(complete...)},
 			index: "-", settled: true,
 			want: []string{fulfilled, "RolloutStarted=Unknown RolloutControlledByExternalController"},
 			clusters: []cluster{{name: "a", index: "2", conditions: also([]string{scheduled}, complete...)},
@@ -282,6 +282,7 @@ func TestPlacement(t *testing.T) {
 					tc.change(&facts)
 				}
 				got := Placement(facts, before)
+				news := PlacementNews(facts.Placement, &got.Status)
 				if said := says(t, got.Status.Conditions); !slices.Equal(said, tc.want) {
 					t.Errorf("conditions %v\nwant %v", said, tc.want)
 				}
@@ -293,8 +294,11 @@ func TestPlacement(t *testing.T) {
 				if !strings.Contains(last.Message, message) {
 					t.Errorf("message %q; want %q in it", last.Message, message)
 				}
-				if got.Settled != tc.settled || got.Event != tc.event {
-					t.Errorf("settled %v, event %q; want %v, %q", got.Settled, got.Event, tc.settled, tc.event)
+				if (got.Hold == 0) != tc.settled {
+					t.Errorf("may be held for %s; want %v", got.Hold, tc.settled)
+				}
+				if told := told(news); strings.Join(told, " ") != tc.event {
+					t.Errorf("events %v; want %s", told, tc.event)
 				}
 				if len(got.Status.PerClusterPlacementStatuses) != len(tc.clusters) {
 					t.Fatalf("clusters %+v; want %d", got.Status.PerClusterPlacementStatuses, len(tc.clusters))
@@ -315,8 +319,8 @@ func TestPlacement(t *testing.T) {
 				// The same facts, seen again later, say the same, and are no news.
 				*facts.Placement.GetStatus() = got.Status
 				again := Placement(facts, after)
-				if !equality.Semantic.DeepEqual(again.Status, got.Status) || again.Event != "" {
-					t.Errorf("seen again: %+v, event %q", again.Status, again.Event)
+				if news := PlacementNews(facts.Placement, &again.Status); !equality.Semantic.DeepEqual(again.Status, got.Status) || len(news) > 0 {
+					t.Errorf("seen again: %+v, news %v", again.Status, news)
 				}
 			})
 		}
@@ -342,12 +346,12 @@ func TestAFailureIsNewsOnce(t *testing.T) {
 	facts := PlacementFacts{Placement: placement, Policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil), Latest: Revision{Name: "web-2-snapshot", Index: "2"},
 		Bindings: []v1beta1.BindingObject{bound("a"), failing}}
 	first := Placement(facts, before)
-	if !first.Settled {
+	if first.Hold > 0 {
 		t.Error("a failure is held back")
 	}
 	*placement.GetStatus() = first.Status
 	facts.Bindings = []v1beta1.BindingObject{bound("a", synced[0]), failing}
-	if second := Placement(facts, before); second.Settled {
+	if second := Placement(facts, before); second.Hold == 0 {
 		t.Error("progress of another cluster is told at once because of a failure that is known")
 	}
 }

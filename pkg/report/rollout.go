@@ -31,7 +31,8 @@ func Arrived(binding v1beta1.BindingObject, snapshot string) bool {
 	}
 	conditions := binding.GetStatus().Conditions
 	for _, kind := range []string{v1beta1.ConditionApplied, v1beta1.ConditionDiffReported} {
-		if c := Current(conditions, kind, binding.GetGeneration()); c != nil && c.Reason != v1beta1.ReasonApplyInProgress && c.Reason != v1beta1.ReasonDiffReportInProgress {
+		c := Current(conditions, kind, binding.GetGeneration())
+		if c != nil && c.Reason != v1beta1.ReasonApplyInProgress && c.Reason != v1beta1.ReasonDiffReportInProgress {
 			return true
 		}
 	}

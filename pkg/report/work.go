@@ -37,7 +37,7 @@ type Manifest struct {
 	Generation int64
 	// Applied, Available and Diffed are the verdicts of this pass.
 	Applied, Available, Diffed Verdict
-	// Passing says that the verdict on Applied is expected to pass by itself, such as the wait for a kind to be served.
+	// Passing says that the verdict on Applied, or on Diffed, is expected to pass by itself, such as the wait for a kind to be served.
 	Passing bool
 	// Drifts and Diffs, if set, are what a comparison found.
 	Drifts, Diffs *Comparison
@@ -59,6 +59,12 @@ type Pass struct {
 	Manifests []Manifest
 	// Remaining says, for each object that left the Work and could not be removed, which and why.
 	Remaining []string
+	// Held are the objects that left the Work and stay nevertheless, because they were placed by a later state of it.
+	Held []string
+	// Unserved are those that stay because the member does not serve their kind now.
+	Unserved []string
+	// Incomplete: the Work has another number of manifests than it was given.
+	Incomplete bool
 	// DiffOnly: the strategy only compares.
 	DiffOnly bool
 }
@@ -68,26 +74,30 @@ type Pass struct {
 // Otherwise it only says that things are in progress.
 func Work(old v1beta1.WorkStatus, generation int64, pass Pass, now metav1.Time) (status v1beta1.WorkStatus, settled bool) {
 	previous := byIdentity(old.ManifestConditions)
-	unreported := Current(old.Conditions, v1beta1.ConditionApplied, generation) == nil
+	kind := v1beta1.ConditionApplied
+	if pass.DiffOnly {
+		kind = v1beta1.ConditionDiffReported
+	}
+	unreported := Current(old.Conditions, kind, generation) == nil
 	seen := register{}
 	progress, news := false, len(pass.Remaining) > 0
 	for _, m := range pass.Manifests {
 		was := previous[seen.next(m.Identifier)]
 		status.ManifestConditions = append(status.ManifestConditions, manifest(was, m, pass.DiffOnly, now))
 		progress = progress || m.Passing || m.Available.Reason == v1beta1.ReasonManifestNotAvailableYet
-		news = news || failed(m) && (unreported || was == nil || !reportedAs(was, m.Applied.Reason))
+		verdict := m.Applied
+		if pass.DiffOnly {
+			verdict = m.Diffed
+		}
+		failed := !m.Passing && verdict.Reason != "" && manifestStatus(verdict.Reason) != metav1.ConditionTrue
+		news = news || failed && (unreported || was == nil || !reportedAs(was, kind, verdict.Reason))
 	}
 	status.Conditions = merge(old.Conditions, summary(generation, pass), now)
 	return status, news || !progress
 }
 
-// failed says whether a manifest was not applied for a reason that will not pass by itself.
-func failed(m Manifest) bool {
-	return !m.Passing && m.Applied.Reason != "" && manifestStatus(m.Applied.Reason) != metav1.ConditionTrue
-}
-
-func reportedAs(was *v1beta1.ManifestCondition, reason string) bool {
-	c := meta.FindStatusCondition(was.Conditions, v1beta1.ConditionApplied)
+func reportedAs(was *v1beta1.ManifestCondition, kind, reason string) bool {
+	c := meta.FindStatusCondition(was.Conditions, kind)
 	return c != nil && c.Reason == reason
 }
 
@@ -213,11 +223,19 @@ func summary(generation int64, pass Pass) []metav1.Condition {
 	if pass.DiffOnly {
 		return []metav1.Condition{diffReported(generation, pass.Manifests)}
 	}
-	applied := workApplied(generation, pass)
-	if applied.Status != metav1.ConditionTrue {
-		return []metav1.Condition{applied}
+	out := []metav1.Condition{workApplied(generation, pass)}
+	if out[0].Status == metav1.ConditionTrue {
+		out = append(out, workAvailable(generation, pass.Manifests))
 	}
-	return []metav1.Condition{applied, workAvailable(generation, pass.Manifests)}
+	switch {
+	case len(pass.Held) > 0 && pass.Incomplete:
+		out = append(out, lacking(generation, pass.Held))
+	case len(pass.Held) > 0:
+		out = append(out, held(generation, pass.Held))
+	case len(pass.Unserved) > 0:
+		out = append(out, unserved(generation, pass.Unserved))
+	}
+	return out
 }
 
 func workApplied(generation int64, pass Pass) metav1.Condition {

@@ -83,6 +83,7 @@ func Strategy(s *v1beta1.ApplyStrategy) v1beta1.ApplyStrategy {
 	return out
 }
 
-func sameStrategy(has *v1beta1.ApplyStrategy, want v1beta1.ApplyStrategy) bool {
+// SameStrategy says whether has means want, which has all defaults filled in.
+func SameStrategy(has *v1beta1.ApplyStrategy, want v1beta1.ApplyStrategy) bool {
 	return equality.Semantic.DeepEqual(Strategy(has), want)
 }

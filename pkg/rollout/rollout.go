@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
@@ -28,6 +29,18 @@ type Budget struct {
 type Lists struct {
 	Cluster    []string
 	Namespaced []v1beta1.NamespacedName
+}
+
+// Keys name the snapshots of both lists; those of cluster-wide overrides have no namespace.
+func (l Lists) Keys() []types.NamespacedName {
+	out := make([]types.NamespacedName, 0, len(l.Cluster)+len(l.Namespaced))
+	for _, name := range l.Cluster {
+		out = append(out, types.NamespacedName{Name: name})
+	}
+	for _, s := range l.Namespaced {
+		out = append(out, types.NamespacedName{Namespace: s.Namespace, Name: s.Name})
+	}
+	return out
 }
 
 // Content is what every cluster should have.
@@ -182,7 +195,7 @@ func (p *plan) sort(b Binding) {
 	case b.State == v1beta1.BindingStateBound && p.outdated(b):
 		p.updates = append(p.updates, c)
 	case b.State == v1beta1.BindingStateBound:
-		if !sameStrategy(b.Strategy, p.want.Strategy) {
+		if !SameStrategy(b.Strategy, p.want.Strategy) {
 			p.step.Restyle = append(p.step.Restyle, b.Name) // which also makes an end of having been held
 		} else if held(b) {
 			p.step.Resume = append(p.step.Resume, b.Name)
@@ -210,7 +223,7 @@ func (p *plan) choose() {
 			continue
 		}
 		p.hold(c, ForBudget)
-		if !sameStrategy(c.Strategy, p.want.Strategy) {
+		if !SameStrategy(c.Strategy, p.want.Strategy) {
 			p.step.Restyle = append(p.step.Restyle, c.Name)
 		}
 	}

@@ -12,28 +12,37 @@ import (
 // patience is how old a heartbeat may be, and for how long a cluster may be unhealthy, before it is no longer chosen.
 const patience = 5 * time.Minute
 
-// Ineligible says why nothing new can be placed on cluster at all, and nothing if it can be. The text holds no times: it goes into
-// statuses, which change only when something happens.
+// What Ineligible says. The texts hold no times: they go into statuses, which change only when something happens.
+const (
+	left       = "the cluster has left the fleet"
+	offline    = "not connected: its member agent is not online yet"
+	silent     = "not connected: no recent heartbeat from its member agent"
+	unjoined   = "not connected: its member agent has not joined"
+	unexamined = "its health condition is not available"
+	unhealthy  = "it is unhealthy"
+)
+
+// Ineligible says why nothing new can be placed on cluster at all, and nothing if it can be.
 func Ineligible(cluster *clusterv1beta1.MemberCluster, now time.Time) string {
 	if !cluster.DeletionTimestamp.IsZero() {
-		return "the cluster has left the fleet"
+		return left
 	}
 	agent := memberAgent(cluster)
 	if agent == nil {
-		return "not connected: its member agent is not online yet"
+		return offline
 	}
 	if now.Sub(agent.LastReceivedHeartbeat.Time) > patience {
-		return "not connected: no recent heartbeat from its member agent"
+		return silent
 	}
 	if !meta.IsStatusConditionTrue(agent.Conditions, clusterv1beta1.ConditionJoined) {
-		return "not connected: its member agent has not joined"
+		return unjoined
 	}
-	healthy := meta.FindStatusCondition(agent.Conditions, clusterv1beta1.ConditionHealthy)
+	healthy := healthOf(agent)
 	if healthy == nil {
-		return "its health condition is not available"
+		return unexamined
 	}
 	if healthy.Status != metav1.ConditionTrue && now.Sub(healthy.LastTransitionTime.Time) > patience {
-		return "it is unhealthy"
+		return unhealthy
 	}
 	return ""
 }
@@ -45,4 +54,8 @@ func memberAgent(cluster *clusterv1beta1.MemberCluster) *clusterv1beta1.AgentSta
 		}
 	}
 	return nil
+}
+
+func healthOf(agent *clusterv1beta1.AgentStatus) *metav1.Condition {
+	return meta.FindStatusCondition(agent.Conditions, clusterv1beta1.ConditionHealthy)
 }

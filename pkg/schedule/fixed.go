@@ -1,7 +1,16 @@
 package schedule
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// What PickFixed says of clusters beside what Ineligible says.
+const (
+	unknown = text("there is no MemberCluster of this name")
+	unnamed = text("clusterNames of the policy does not name it")
 )
 
 // pickFixed chooses the clusters named. Only eligibility is asked: affinity and taints do not count. A cluster that has become
@@ -9,32 +18,46 @@ import (
 func (r *run) pickFixed(names []string) {
 	if len(names) == 0 {
 		r.decision.Hold = true
-		return
 	}
-	var picked, selected, ineligible, missing []v1beta1.ClusterDecision
+	var picked, selected []v1beta1.ClusterDecision
+	var ineligible, missing []*Verdict
 	seen := map[string]bool{}
 	for _, name := range names {
 		if seen[name] {
 			continue
 		}
 		seen[name] = true
+		i, ok := r.at[name]
+		if !ok {
+			missing = append(missing, &Verdict{Cluster: name, Outcome: Refused, Objection: &Objection{FilterNames, unknown}})
+			continue
+		}
+		v := &r.verdicts[i]
 		if b, ok := r.kept[name]; ok {
 			selected = append(selected, b.decision())
 			continue
 		}
-		cluster := r.byName[name]
-		if cluster == nil {
-			missing = append(missing, refused(name, "there is no MemberCluster of this name"))
+		if v.Outcome == Refused {
+			ineligible = append(ineligible, v)
 			continue
 		}
-		if why := Ineligible(cluster, r.request.Now); why != "" {
-			ineligible = append(ineligible, refused(name, "not eligible yet: "+why))
-			continue
-		}
+		v.Outcome = Picked
 		decision := named(name)
 		picked, selected = append(picked, decision), append(selected, decision)
 	}
+	for i := range r.verdicts {
+		if v := &r.verdicts[i]; !seen[v.Cluster] && v.Outcome != Kept {
+			v.Outcome, v.Objection = Refused, &Objection{FilterNames, unnamed}
+		}
+	}
+	if r.decision.Hold {
+		return
+	}
 	r.settle(picked)
-	r.list(selected, append(ineligible, missing...))
+	r.list(selected, slices.Concat(ineligible, missing))
 	r.decision.Wanted = len(seen)
+	for _, v := range missing {
+		r.verdicts = append(r.verdicts, *v)
+	}
+	slices.SortFunc(r.verdicts, func(a, b Verdict) int { return cmp.Compare(a.Cluster, b.Cluster) })
 }

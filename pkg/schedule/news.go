@@ -1,134 +1,188 @@
 package schedule
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
-
-	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/meta"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/schedule/property"
 )
 
-// News is what has changed about a cluster that could let a placement choose it. What can only make it less fit is no news: nothing
-// is taken away from a cluster while it is there. Heartbeats and observation times are none either.
+// News is what has changed about a cluster. Two questions lead from it to the placements that must be decided again: Topics finds,
+// through an index, those whose policy refers to what has changed; Matters asks of each whether its verdict on the cluster is another.
+// Heartbeats and observation times are no news, and what only makes a cluster less fit matters to nobody: nothing is taken away
+// from a cluster while it is there.
 type News struct {
-	// Eligible: the cluster could not be chosen at all, and now it can be.
-	Eligible bool
-	// Gone: there is no such cluster any more.
-	Gone       bool
-	labels     bool
-	taints     bool
-	namespaces bool
-	// properties: some property or figure of the resource usage has another value; changed says which.
-	properties bool
-	changed    func(name string) bool
+	cluster string
+	// was and is are nil for a cluster that was not, or is no longer, there.
+	was, is *clusterv1beta1.MemberCluster
+	now     time.Time
 }
 
-// Any says whether there is anything that could matter to any placement.
-func (n News) Any() bool {
-	return n.Eligible || n.Gone || n.labels || n.taints || n.namespaces || n.properties
-}
-
-// NewsOf compares a cluster with how it was; was is nil if it has just appeared.
+// NewsOf compares a cluster with how it was; was is nil if it has just appeared, is if it is gone.
 func NewsOf(was, is *clusterv1beta1.MemberCluster, now time.Time) News {
-	if was == nil {
-		return News{Eligible: Ineligible(is, now) == ""}
-	}
-	return News{
-		Eligible:   Ineligible(was, now) != "" && Ineligible(is, now) == "",
-		labels:     !maps.Equal(was.Labels, is.Labels),
-		taints:     slices.ContainsFunc(was.Spec.Taints, func(t clusterv1beta1.Taint) bool { return !slices.Contains(is.Spec.Taints, t) }),
-		namespaces: namespacesChanged(was, is),
-		properties: propertiesChanged(was, is),
-		changed:    func(name string) bool { return propertyChanged(was, is, name) },
-	}
+	return News{cluster: cmp.Or(is, was).Name, was: was, is: is, now: now}
 }
 
-// namespacesChanged looks at which namespaces there are; who placed them does not matter.
-func namespacesChanged(was, is *clusterv1beta1.MemberCluster) bool {
-	collected := func(c *clusterv1beta1.MemberCluster) bool {
-		return meta.FindStatusCondition(c.Status.Conditions, clusterv1beta1.ConditionNamespaceCollectionSucceeded) != nil
+// Topics of News and Watch.
+const (
+	// topicFleet is for clusters that come, go, and become eligible.
+	topicFleet  = "fleet"
+	topicTaints = "taints"
+	// The rest are followed by a name.
+	topicName      = "name/"
+	topicLabel     = "label/"
+	topicProperty  = "property/"
+	topicNamespace = "namespace/"
+)
+
+// Topics are what has changed, in the words of Watch.Topics.
+func (n News) Topics() []string {
+	if n.was == nil || n.is == nil {
+		return []string{topicFleet, topicName + n.cluster}
 	}
-	if collected(was) != collected(is) || len(was.Status.Namespaces) != len(is.Status.Namespaces) {
-		return true
+	var out []string
+	if Ineligible(n.was, n.now) != Ineligible(n.is, n.now) {
+		out = append(out, topicFleet, topicName+n.cluster)
 	}
-	for name := range is.Status.Namespaces {
-		if _, ok := was.Status.Namespaces[name]; !ok {
-			return true
-		}
+	if !slices.Equal(n.was.Spec.Taints, n.is.Spec.Taints) {
+		out = append(out, topicTaints)
 	}
-	return false
+	for _, key := range differences(n.was.Labels, n.is.Labels, func(a, b string) bool { return a == b }) {
+		out = append(out, topicLabel+key)
+	}
+	for _, name := range property.Changed(n.was, n.is) {
+		out = append(out, topicProperty+name)
+	}
+	return append(out, n.namespaces()...)
 }
 
-// propertiesChanged looks at values alone, not at when they were observed.
-func propertiesChanged(was, is *clusterv1beta1.MemberCluster) bool {
-	sameValue := func(a, b clusterv1beta1.PropertyValue) bool { return a.Value == b.Value }
-	before, after := was.Status.ResourceUsage, is.Status.ResourceUsage
-	return !maps.EqualFunc(was.Status.Properties, is.Status.Properties, sameValue) ||
-		!equality.Semantic.DeepEqual(before.Capacity, after.Capacity) ||
-		!equality.Semantic.DeepEqual(before.Allocatable, after.Allocatable) ||
-		!equality.Semantic.DeepEqual(before.Available, after.Available)
-}
-
-func propertyChanged(was, is *clusterv1beta1.MemberCluster, name string) bool {
-	before, errBefore := property.Value(was, name)
-	after, errAfter := property.Value(is, name)
-	if errBefore != nil || errAfter != nil {
-		return (errBefore == nil) != (errAfter == nil)
+// namespaces looks at which there are; who placed them does not matter.
+func (n News) namespaces() []string {
+	was, is := n.was.Status.Namespaces, n.is.Status.Namespaces
+	names := differences(was, is, func(_, _ string) bool { return true })
+	if collectsNamespaces(n.was) != collectsNamespaces(n.is) || (was == nil) != (is == nil) {
+		names = append(names, "")
 	}
-	return before.Cmp(after) != 0
-}
-
-// Matters says whether a placement may be decided otherwise for the news. namespaced is true for a ResourcePlacement; fulfilled
-// says whether it has all the clusters that it wants. Whether it has a binding on the cluster is not asked: a placement that has
-// one must look in any case when the cluster is gone.
-func (n News) Matters(policy *v1beta1.PlacementPolicy, namespaced, fulfilled bool) bool {
-	if policy == nil {
-		policy = &v1beta1.PlacementPolicy{}
-	}
-	switch policy.PlacementType {
-	case v1beta1.PlacementTypePickFixed:
-		return !fulfilled && (n.Gone || n.Eligible)
-	case v1beta1.PlacementTypePickN:
-		if fulfilled {
-			return false
-		}
-	}
-	if n.Gone || n.Eligible || n.taints || namespaced && n.namespaces {
-		return true
-	}
-	return n.labels && looksAtLabels(policy) || n.properties && slices.ContainsFunc(required(policy), n.changed)
-}
-
-// looksAtLabels says whether the labels of clusters can decide whether they are chosen.
-func looksAtLabels(policy *v1beta1.PlacementPolicy) bool {
-	return len(policy.TopologySpreadConstraints) > 0 ||
-		slices.ContainsFunc(requiredTerms(policy), func(t v1beta1.ClusterSelectorTerm) bool { return t.LabelSelector != nil })
-}
-
-// required are the properties that decide whether clusters are chosen. Preferences only rank clusters, and a placement that is
-// looked at again takes every cluster it can get.
-func required(policy *v1beta1.PlacementPolicy) []string {
-	var names []string
-	for _, t := range requiredTerms(policy) {
-		if t.PropertySelector == nil {
-			continue
-		}
-		for _, e := range t.PropertySelector.MatchExpressions {
-			names = append(names, e.Name)
-		}
+	for i := range names {
+		names[i] = topicNamespace + names[i]
 	}
 	return names
 }
 
-func requiredTerms(policy *v1beta1.PlacementPolicy) []v1beta1.ClusterSelectorTerm {
-	if policy.Affinity == nil || policy.Affinity.ClusterAffinity == nil ||
-		policy.Affinity.ClusterAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+// differences are the keys, sorted, that only one of two maps has or that have different values.
+func differences[K cmp.Ordered, V any](a, b map[K]V, same func(V, V) bool) []K {
+	var out []K
+	for key, value := range a {
+		if other, ok := b[key]; !ok || !same(value, other) {
+			out = append(out, key)
+		}
+	}
+	for key := range b {
+		if _, ok := a[key]; !ok {
+			out = append(out, key)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Watch is what one placement waits for.
+type Watch struct {
+	// Policy and Namespace are as in Request.
+	Policy    *v1beta1.PlacementPolicy
+	Namespace string
+	// Fulfilled says whether the placement has all the clusters that it wants.
+	Fulfilled bool
+	// Listed are the decisions that are shown now.
+	Listed []v1beta1.ClusterDecision
+}
+
+// Topics are what the policy refers to: only news of one of them can matter. There are none if the placement waits for nothing.
+func (w Watch) Topics() []string {
+	policy := w.policy()
+	if w.Fulfilled && (policy.PlacementType == v1beta1.PlacementTypePickFixed || policy.PlacementType == v1beta1.PlacementTypePickN) {
 		return nil
 	}
-	return policy.Affinity.ClusterAffinity.RequiredDuringSchedulingIgnoredDuringExecution.ClusterSelectorTerms
+	topics := map[string]bool{}
+	if policy.PlacementType == v1beta1.PlacementTypePickFixed {
+		for _, name := range policy.ClusterNames {
+			topics[topicName+name] = true
+		}
+		return slices.Sorted(maps.Keys(topics))
+	}
+	topics[topicFleet], topics[topicTaints] = true, true
+	if w.Namespace != "" {
+		topics[topicNamespace], topics[topicNamespace+w.Namespace] = true, true
+	}
+	for _, t := range requiredTerms(policy) {
+		term := compileTerm(t)
+		for _, requirement := range term.labels {
+			topics[topicLabel+requirement.Key()] = true
+		}
+		for _, requirement := range term.properties {
+			topics[topicProperty+requirement.Name()] = true
+		}
+	}
+	for _, c := range w.spread() {
+		topics[topicLabel+c.TopologyKey] = true
+	}
+	return slices.Sorted(maps.Keys(topics))
+}
+
+func (w Watch) policy() *v1beta1.PlacementPolicy {
+	if w.Policy == nil {
+		return &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickAll}
+	}
+	return w.Policy
+}
+
+// spread are the constraints that count, which are PickN's.
+func (w Watch) spread() []v1beta1.TopologySpreadConstraint {
+	if policy := w.policy(); policy.PlacementType == v1beta1.PlacementTypePickN {
+		return policy.TopologySpreadConstraints
+	}
+	return nil
+}
+
+// Matters says whether a placement, one of those that Topics find, may be decided otherwise for the news, or told otherwise: the cluster
+// passes and did not, something else is wrong with one that is listed, or the domains of a spread are others. Whether the placement has
+// a binding on the cluster is not asked: when the cluster is gone, all that have one must look.
+func (n News) Matters(w Watch) bool {
+	if n.movesDomain(w.spread()) {
+		return true
+	}
+	rules := compile(w.policy(), w.Namespace)
+	was, is := rules.told(n.was, n.now), rules.told(n.is, n.now)
+	if was == is {
+		return false
+	}
+	return is == "" || slices.ContainsFunc(w.Listed, func(d v1beta1.ClusterDecision) bool { return d.ClusterName == n.cluster && !d.Selected })
+}
+
+// told is what a status would say of the cluster, nothing if it passes.
+func (r *rules) told(cluster *clusterv1beta1.MemberCluster, now time.Time) string {
+	if cluster == nil {
+		return unknown.Error()
+	}
+	if objection := r.object(cluster, now); objection != nil {
+		return objection.Reason()
+	}
+	return ""
+}
+
+// movesDomain says whether the cluster is in another domain than it was. One that comes brings at most an empty domain with it, which
+// makes no room; one that goes may take one away that kept others from being chosen.
+func (n News) movesDomain(constraints []v1beta1.TopologySpreadConstraint) bool {
+	return n.was != nil && slices.ContainsFunc(constraints, func(c v1beta1.TopologySpreadConstraint) bool {
+		before, had := n.was.Labels[c.TopologyKey]
+		if n.is == nil {
+			return had
+		}
+		after, has := n.is.Labels[c.TopologyKey]
+		return had != has || before != after
+	})
 }

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -17,30 +19,56 @@ func noonTime(seconds int) metav1.Time {
 	return metav1.NewTime(noon.Add(time.Duration(seconds) * time.Second))
 }
 
+// wakes says whether news brings a placement up: through the index, and then asked.
+func (n News) wakes(w Watch) bool {
+	waits := w.Topics()
+	return slices.ContainsFunc(n.Topics(), func(topic string) bool { return slices.Contains(waits, topic) }) && n.Matters(w)
+}
+
+func listed(clusters ...string) []v1beta1.ClusterDecision {
+	var out []v1beta1.ClusterDecision
+	for _, c := range clusters {
+		out = append(out, v1beta1.ClusterDecision{ClusterName: c})
+	}
+	return out
+}
+
 func TestNews(t *testing.T) {
 	type cluster = clusterv1beta1.MemberCluster
 	anyTerm := v1beta1.ClusterSelectorTerm{}
-	placements := map[string]struct {
-		policy     *v1beta1.PlacementPolicy
-		namespaced bool
-		fulfilled  bool
-	}{
-		"all":          {fulfilled: true},
-		"rp":           {fulfilled: true, namespaced: true},
-		"all-labels":   {policy: all(labelled("region=east")), fulfilled: true},
-		"all-nodes":    {policy: all(having(anyTerm, "nodes Ge 2")), fulfilled: true},
-		"all-cpu":      {policy: all(having(anyTerm, "available-cpu Ge 2")), fulfilled: true},
-		"fixed":        {policy: fixed("m1"), fulfilled: true},
-		"fixed-open":   {policy: fixed("m1")},
-		"number":       {policy: number(labelled("region=east")), fulfilled: true},
-		"number-open":  {policy: number()},
-		"spread-open":  {policy: spreading(number(), "region", 1, hard)},
-		"prefers-open": {policy: prefer(number(), 1, sortedBy(anyTerm, "nodes", v1beta1.PropertySortOrderAscending))},
+	wrong := v1beta1.ClusterSelectorTerm{LabelSelector: &metav1.LabelSelector{
+		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "region", Operator: "Near"}},
+	}}
+	placements := map[string]Watch{
+		"all":           {Fulfilled: true},
+		"all-listed":    {Fulfilled: true, Listed: listed("m1")},
+		"rp":            {Fulfilled: true, Namespace: "app"},
+		"rp-listed":     {Fulfilled: true, Namespace: "app", Listed: listed("m1")},
+		"all-west":      {Policy: all(labelled("region=west")), Fulfilled: true},
+		"west-listed":   {Policy: all(labelled("region=west")), Fulfilled: true, Listed: listed("m1")},
+		"all-east":      {Policy: all(labelled("region=east")), Fulfilled: true},
+		"all-nodes-3":   {Policy: all(having(anyTerm, "nodes Ge 3")), Fulfilled: true},
+		"nodes-listed":  {Policy: all(having(anyTerm, "nodes Ge 9")), Fulfilled: true, Listed: listed("m1")},
+		"all-cpu":       {Policy: all(having(anyTerm, "available-cpu Ge 9")), Fulfilled: true},
+		"fixed":         {Policy: fixed("m1"), Fulfilled: true, Listed: listed("m1")},
+		"fixed-open":    {Policy: fixed("m1"), Listed: listed("m1")},
+		"fixed-other":   {Policy: fixed("m2"), Listed: listed("m2")},
+		"number":        {Policy: number(labelled("region=west")), Fulfilled: true, Listed: listed("m1")},
+		"number-west":   {Policy: number(labelled("region=west"))},
+		"number-open":   {Policy: number()},
+		"spread-open":   {Policy: spreading(number(), "region", 1, hard)},
+		"spread-done":   {Policy: spreading(number(), "region", 1, hard), Fulfilled: true},
+		"prefers-open":  {Policy: prefer(number(), 1, sortedBy(anyTerm, "nodes", v1beta1.PropertySortOrderAscending))},
+		"tolerant-all":  {Policy: tolerating(all(), "east", "prod"), Fulfilled: true},
+		"wrong-term":    {Policy: all(wrong), Fulfilled: true},
+		"picked-before": {Fulfilled: true, Listed: []v1beta1.ClusterDecision{{ClusterName: "m1", Selected: true}}},
 	}
+	// Whom a cluster matters to that could not be chosen and now can be: everyone whose policy it fits and who wants more.
+	const newcomer = "all all-listed rp rp-listed all-east fixed-open number-open spread-open prefers-open tolerant-all picked-before"
 	nodes := clusterv1beta1.PropertyName(propertyNames["nodes"])
 	for name, tc := range map[string]struct {
 		before, after func(*cluster)
-		created       bool
+		created, gone bool
 		matters       string
 	}{
 		"a heartbeat": {after: func(c *cluster) { c.Status.AgentStatus[0].LastReceivedHeartbeat = noonTime(0) }},
@@ -48,42 +76,51 @@ func TestNews(t *testing.T) {
 			c.Status.Properties[nodes] = clusterv1beta1.PropertyValue{Value: "2", ObservationTime: noonTime(0)}
 			c.Status.ResourceUsage.ObservationTime = noonTime(0)
 		}},
-		"the first heartbeat after a silence": {
-			before:  func(c *cluster) { silenced(c) },
-			matters: "all rp all-labels all-nodes all-cpu fixed-open number-open spread-open prefers-open",
+		"the first heartbeat after a silence": {before: func(c *cluster) { silenced(c) }, matters: newcomer},
+		"health":                              {before: func(c *cluster) { sick(c) }, matters: newcomer},
+		"a heartbeat of a sick cluster": {
+			before: func(c *cluster) { sick(c) },
+			after:  func(c *cluster) { sick(c); c.Status.AgentStatus[0].LastReceivedHeartbeat = noonTime(0) },
 		},
-		"health": {
-			before:  func(c *cluster) { sick(c) },
-			matters: "all rp all-labels all-nodes all-cpu fixed-open number-open spread-open prefers-open",
+		"another sickness":      {before: func(c *cluster) { sick(c) }, after: func(c *cluster) { silenced(c) }, matters: "all-listed rp-listed fixed-open"},
+		"sickness":              {after: func(c *cluster) { sick(c) }, matters: "all-listed rp-listed fixed-open"},
+		"a label that fits":     {after: func(c *cluster) { c.Labels["region"] = "west" }, matters: "all-west west-listed number-west spread-open"},
+		"a label that fits not": {after: func(c *cluster) { c.Labels["region"] = "north" }, matters: "spread-open"},
+		"another label":         {after: func(c *cluster) { c.Labels["color"] = "red" }},
+		"a taint added":         {after: func(c *cluster) { tainted(c) }, matters: "all-listed rp-listed"},
+		"a taint removed": {
+			before:  func(c *cluster) { tainted(c) },
+			matters: "all all-listed rp rp-listed all-east number-open spread-open prefers-open picked-before",
 		},
-		"sickness":             {after: func(c *cluster) { sick(c) }},
-		"leaving":              {after: func(c *cluster) { c.DeletionTimestamp = &metav1.Time{Time: noon} }},
-		"labels":               {after: func(c *cluster) { c.Labels["region"] = "west" }, matters: "all-labels spread-open"},
-		"a taint added":        {after: func(c *cluster) { tainted(c) }},
-		"a taint removed":      {before: func(c *cluster) { tainted(c) }, matters: "all rp all-labels all-nodes all-cpu number-open spread-open prefers-open"},
-		"a property":           {after: func(c *cluster) { c.Status.Properties[nodes] = clusterv1beta1.PropertyValue{Value: "3"} }, matters: "all-nodes"},
-		"the same, rewritten":  {after: func(c *cluster) { c.Status.Properties[nodes] = clusterv1beta1.PropertyValue{Value: "2000m"} }},
-		"a property that goes": {after: func(c *cluster) { c.Status.Properties = nil }, matters: "all-nodes"},
-		"usage": {
-			after:   func(c *cluster) { c.Status.ResourceUsage.Available["cpu"] = resource.MustParse("7") },
-			matters: "all-cpu",
+		"a property that fits":     {after: func(c *cluster) { c.Status.Properties[nodes] = clusterv1beta1.PropertyValue{Value: "3"} }, matters: "all-nodes-3"},
+		"a property that fits not": {after: func(c *cluster) { c.Status.Properties[nodes] = clusterv1beta1.PropertyValue{Value: "1"} }},
+		"the same, rewritten":      {after: func(c *cluster) { c.Status.Properties[nodes] = clusterv1beta1.PropertyValue{Value: "2000m"} }},
+		"a property that goes":     {after: func(c *cluster) { c.Status.Properties = nil }, matters: "nodes-listed"},
+		"a property that breaks": {
+			after: func(c *cluster) { c.Status.Properties[nodes] = clusterv1beta1.PropertyValue{Value: "many"} }, matters: "nodes-listed",
 		},
+		"usage that fits":     {after: func(c *cluster) { c.Status.ResourceUsage.Available["cpu"] = resource.MustParse("9") }, matters: "all-cpu"},
+		"usage that fits not": {after: func(c *cluster) { c.Status.ResourceUsage.Available["cpu"] = resource.MustParse("7") }},
 		"a namespace": {
-			after:   func(c *cluster) { c.Status.Namespaces = map[string]string{"app": "", "other": ""} },
-			matters: "rp",
+			before:  func(c *cluster) { c.Status.Namespaces = map[string]string{"other": ""} },
+			matters: "rp rp-listed",
 		},
-		"another namespace": {
-			after:   func(c *cluster) { c.Status.Namespaces = map[string]string{"other": ""} },
-			matters: "rp",
+		"another namespace": {after: func(c *cluster) { c.Status.Namespaces = map[string]string{"app": "", "other": ""} }},
+		"the first namespaces": {
+			before: func(c *cluster) { c.Status.Namespaces = nil }, matters: "rp rp-listed",
+		},
+		"the first namespaces, others": {
+			before: func(c *cluster) { c.Status.Namespaces = nil },
+			after:  func(c *cluster) { c.Status.Namespaces = map[string]string{"other": ""} }, matters: "rp-listed",
 		},
 		"another owner of a namespace": {after: func(c *cluster) { c.Status.Namespaces = map[string]string{"app": "work"} }},
 		"namespaces are no longer collected": {
-			after: func(c *cluster) { c.Status.Conditions = nil }, matters: "rp",
+			before: func(c *cluster) { c.Status.Namespaces = nil },
+			after:  func(c *cluster) { c.Status.Conditions = nil }, matters: "rp rp-listed",
 		},
-		"a cluster that appears in good health": {
-			created: true, matters: "all rp all-labels all-nodes all-cpu fixed-open number-open spread-open prefers-open",
-		},
-		"a cluster that appears": {created: true, after: func(c *cluster) { sick(c) }},
+		"a cluster that appears in good health": {created: true, matters: newcomer + " west-listed nodes-listed"},
+		"a cluster that appears":                {created: true, after: func(c *cluster) { sick(c) }, matters: "all-listed rp-listed fixed-open west-listed nodes-listed"},
+		"a cluster that is gone":                {gone: true, matters: "all-listed rp-listed fixed-open west-listed nodes-listed spread-open"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			was, is := newsworthy(nodes), newsworthy(nodes)
@@ -96,14 +133,17 @@ func TestNews(t *testing.T) {
 			if tc.created {
 				was = nil
 			}
+			if tc.gone {
+				is = nil
+			}
 			news := NewsOf(was, is, noon)
 			want := map[string]bool{}
 			for _, name := range strings.Fields(tc.matters) {
 				want[name] = true
 			}
-			for name, p := range placements {
-				if got := news.Any() && news.Matters(p.policy, p.namespaced, p.fulfilled); got != want[name] {
-					t.Errorf("matters to %s: %v; want %v", name, got, want[name])
+			for name, watch := range placements {
+				if got := news.wakes(watch); got != want[name] {
+					t.Errorf("wakes %s: %v; want %v", name, got, want[name])
 				}
 			}
 		})
@@ -119,9 +159,43 @@ func newsworthy(nodes clusterv1beta1.PropertyName) *clusterv1beta1.MemberCluster
 	return c
 }
 
-func TestGoneClusterMattersToWhoCouldBeDecidedOtherwise(t *testing.T) {
-	news := News{Gone: true}
-	if !news.Any() || !news.Matters(nil, false, true) || !news.Matters(number(), false, false) || news.Matters(number(), false, true) {
-		t.Error("a cluster that is gone matters to PickAll and to those that lack clusters")
+// Who waits for nothing is in no index, and who waits for one cluster only under its name.
+func TestTopics(t *testing.T) {
+	for name, tc := range map[string]struct {
+		watch Watch
+		want  string
+	}{
+		"everything that is found": {Watch{Policy: number(), Fulfilled: true}, ""},
+		"two names":                {Watch{Policy: fixed("a", "b")}, "name/a name/b"},
+		"a term": {
+			Watch{Policy: all(having(labelled("region=east"), "nodes Ge 2")), Fulfilled: true, Namespace: "app"},
+			"fleet label/region namespace/ namespace/app property/kubernetes-fleet.io/node-count taints",
+		},
+		"a spread": {Watch{Policy: spreading(number(), "zone", 1, soft)}, "fleet label/zone taints"},
+	} {
+		if got := strings.Join(tc.watch.Topics(), " "); got != tc.want {
+			t.Errorf("%s: got %q; want %q", name, got, tc.want)
+		}
 	}
+}
+
+// No change of a cluster that would lead to another decision may go unnoticed.
+func TestNewsMissNothing(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := &world{t: rt, namespace: rapid.SampledFrom([]string{"", "app"}).Draw(rt, "namespace"), clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
+		w.policy, w.number = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number")
+		w.join(rapid.SliceOfNDistinct(rapid.Custom(anyCluster), 0, 6, func(c *clusterv1beta1.MemberCluster) string { return c.Name }).Draw(rt, "fleet")...)
+		before := w.decide()
+		is := anyCluster(rt)
+		was := w.clusters[is.Name]
+		if is.DeletionTimestamp != nil || was != nil && was.DeletionTimestamp != nil {
+			return // the agent does not look at a cluster that leaves until it is gone
+		}
+		w.clusters[is.Name] = is
+		after := Decide(w.request())
+		watch := Watch{Policy: w.policy, Namespace: w.namespace, Fulfilled: before.Fulfilled(), Listed: before.Clusters}
+		if len(after.Create)+len(after.Change) > 0 && !NewsOf(was, is, noon).wakes(watch) {
+			rt.Fatalf("nobody would notice %+v, after %+v", after, before)
+		}
+	})
 }

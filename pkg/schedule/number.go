@@ -6,7 +6,6 @@ import (
 
 	"k8s.io/utils/ptr"
 
-	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
@@ -24,16 +23,33 @@ func (r *run) pickN(number int) {
 		r.report(r.keptDecisions(), nil)
 	case have == number:
 		r.settle(nil)
-		r.report(r.keptDecisions(), r.listedOthers())
+		r.show(slices.SortedFunc(slices.Values(r.keptDecisions()), byCluster), r.listedOthers())
 	default:
 		picked, others := r.rankAndPick(number - have)
+		r.order = picked
 		r.settle(picked)
 		r.report(append(picked, r.keptDecisions()...), others)
+		return
 	}
+	r.rankAndPick(0)
 }
 
 // drop gives up so many of the kept bindings: those that placed nothing yet first, then the lowest scores.
 func (r *run) drop(surplus int) {
+	for _, b := range r.worstFirst()[:surplus] {
+		delete(r.kept, b.Cluster)
+		r.lost = append(r.lost, b)
+		v := &r.verdicts[r.at[b.Cluster]]
+		v.Outcome, v.Score = Outranked, nil
+		if v.Objection != nil {
+			v.Outcome = Refused
+		}
+	}
+	slices.SortFunc(r.lost, byName)
+}
+
+// worstFirst are the kept bindings in the order in which they are given up.
+func (r *run) worstFirst() []Binding {
 	bindings := sorted(r.kept)
 	slices.SortStableFunc(bindings, func(a, b Binding) int {
 		return cmp.Or(
@@ -42,11 +58,7 @@ func (r *run) drop(surplus int) {
 			cmp.Compare(a.Cluster, b.Cluster),
 		)
 	})
-	for _, b := range bindings[:surplus] {
-		delete(r.kept, b.Cluster)
-		r.lost = append(r.lost, b)
-	}
-	slices.SortFunc(r.lost, byName)
+	return bindings
 }
 
 // compareShown orders stored scores, lowest first. No score at all is lower than any.
@@ -73,56 +85,76 @@ func compareBool(a, b bool) int {
 
 // candidate is a cluster that passed everything but the spread, with its score.
 type candidate struct {
-	cluster *clusterv1beta1.MemberCluster
-	score   score
+	// at finds the cluster among those of the run, which are in the order of their names.
+	at    int
+	score score
+	// violates is the DoNotSchedule constraint that forbids it for now, -1 for none.
+	violates int
 }
 
-// rankAndPick picks up to want clusters. With spread constraints every pick changes what the next is worth, so they are made one
-// by one, and each keeps the score it was picked with; what is said of the others is from the last round.
-func (r *run) rankAndPick(want int) (picked, others []v1beta1.ClusterDecision) {
-	candidates, refusals := r.candidates()
+// rankAndPick picks up to want clusters, and ranks the others. With spread constraints every pick changes what the next is worth, so
+// they are made one by one, and each keeps the score it was picked with; what is said of the others is from the last round.
+func (r *run) rankAndPick(want int) (picked []v1beta1.ClusterDecision, others []*Verdict) {
+	candidates := r.candidates()
 	spread := newSpread(r.rules.spread, r.clusters, r.kept)
-	atOnce := want
-	if len(spread) > 0 {
-		atOnce = 1
+	if len(spread) == 0 {
+		slices.SortFunc(candidates, better)
+		n := min(want, len(candidates))
+		for _, c := range candidates[:n] {
+			picked = append(picked, r.verdicts[c.at].pick(c.score))
+		}
+		return picked, r.rest(candidates[n:], spread)
 	}
 	for {
-		ranked, crowded := spread.rank(candidates)
-		n := min(atOnce, want-len(picked), len(ranked))
-		for _, c := range ranked[:n] {
-			picked = append(picked, chosen(c.cluster.Name, c.score))
-			spread.add(c.cluster)
-			candidates = slices.DeleteFunc(candidates, func(other candidate) bool { return other.cluster == c.cluster })
+		best := spread.rank(candidates)
+		if best < 0 || len(picked) == want {
+			break
 		}
-		if n > 0 && len(picked) < want && len(candidates) > 0 {
+		c := candidates[best]
+		picked = append(picked, r.verdicts[c.at].pick(c.score))
+		candidates = slices.Delete(candidates, best, best+1)
+		if len(picked) == want {
+			break
+		}
+		spread.add(c.at)
+	}
+	return picked, r.rest(candidates, spread)
+}
+
+// rest notes what became of the candidates that are left, and lists who is not chosen: the best first, then those refused by name.
+func (r *run) rest(left []candidate, spread spread) []*Verdict {
+	slices.SortFunc(left, better)
+	var others, refused []*Verdict
+	for _, c := range left {
+		v := &r.verdicts[c.at]
+		if c.violates >= 0 {
+			v.Outcome, v.Objection = Refused, &Objection{FilterSpread, spread[c.violates].crowd(c.at)}
 			continue
 		}
-		for _, c := range ranked[n:] {
-			others = append(others, outranked(c.cluster.Name, c.score))
-		}
-		refusals = append(refusals, crowded...)
-		slices.SortFunc(refusals, byCluster)
-		return picked, append(others, refusals...)
+		v.Score = c.score.shown()
+		others = append(others, v)
 	}
+	for i := range r.verdicts {
+		if r.verdicts[i].Outcome == Refused {
+			refused = append(refused, &r.verdicts[i])
+		}
+	}
+	return append(others, refused...)
 }
 
 // candidates are the clusters that are not chosen yet and pass the rules, with their affinity.
-func (r *run) candidates() (out []candidate, refusals []v1beta1.ClusterDecision) {
-	for _, cluster := range r.clusters {
-		if _, ok := r.kept[cluster.Name]; ok {
+func (r *run) candidates() (out []candidate) {
+	for i := range r.verdicts {
+		if r.verdicts[i].Outcome != Outranked {
 			continue
 		}
-		if why := r.rules.refuse(cluster, r.request.Now); why != "" {
-			refusals = append(refusals, refused(cluster.Name, why))
-			continue
+		c := candidate{at: i, violates: -1, score: score{affinity: r.rules.affinity(r.clusters[i])}}
+		if _, ok := r.obsolete[r.clusters[i].Name]; ok {
+			c.score.stays = 1
 		}
-		s := score{affinity: r.rules.affinity(cluster)}
-		if _, ok := r.obsolete[cluster.Name]; ok {
-			s.stays = 1
-		}
-		out = append(out, candidate{cluster: cluster, score: s})
+		out = append(out, c)
 	}
-	return out, refusals
+	return out
 }
 
 // better orders candidates, best first. Between equals the larger name wins, as it always did: users' clusters must not move.
@@ -131,6 +163,6 @@ func better(a, b candidate) int {
 		-cmp.Compare(a.score.spread, b.score.spread),
 		-cmp.Compare(a.score.affinity, b.score.affinity),
 		-cmp.Compare(a.score.stays, b.score.stays),
-		-cmp.Compare(a.cluster.Name, b.cluster.Name),
+		-cmp.Compare(a.at, b.at),
 	)
 }

@@ -108,19 +108,15 @@ func (w *world) check(t *rapid.T, before Request, d Decision) {
 
 // checkPicks looks at clusters that were not chosen, for this policy, before.
 func (w *world) checkPicks(t *rapid.T, before Request, live map[string]bool) {
-	rules := compile(w.policy, w.namespace, before.Clusters)
+	rules := compile(w.policy, w.namespace)
 	for name := range live {
 		if slices.ContainsFunc(before.Bindings, func(b Binding) bool {
 			return b.Cluster == name && !b.Deleting && b.Snapshot == before.Snapshot && b.State != v1beta1.BindingStateUnscheduled
 		}) {
 			continue
 		}
-		why := rules.refuse(w.clusters[name], noon)
-		if w.policy.PlacementType == v1beta1.PlacementTypePickFixed {
-			why = Ineligible(w.clusters[name], noon)
-		}
-		if why != "" {
-			t.Fatalf("cluster %s was chosen although %s", name, why)
+		if why := rules.object(w.clusters[name], noon); why != nil {
+			t.Fatalf("cluster %s was chosen although %s", name, why.Reason())
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -18,6 +17,8 @@ import (
 
 // rules are a policy made ready to be asked about clusters.
 type rules struct {
+	// fixed policies ask whether a cluster is eligible and nothing else.
+	fixed bool
 	// required are alternatives; with none of them every cluster passes.
 	required    []term
 	preferred   []preference
@@ -28,7 +29,7 @@ type rules struct {
 
 // term is what a cluster must match in full.
 type term struct {
-	labels     labels.Selector
+	labels     labels.Requirements
 	wrong      error
 	properties []property.Requirement
 }
@@ -37,37 +38,50 @@ type term struct {
 type preference struct {
 	term
 	weight    int32
-	sorted    bool
+	sorter    *v1beta1.PropertySorter
 	ascending bool
 	values    property.Range
 }
 
-func compile(policy *v1beta1.PlacementPolicy, namespace string, clusters []*clusterv1beta1.MemberCluster) rules {
-	r := rules{tolerations: policy.Tolerations, spread: policy.TopologySpreadConstraints, namespace: namespace}
+func compile(policy *v1beta1.PlacementPolicy, namespace string) rules {
+	r := rules{tolerations: policy.Tolerations, namespace: namespace}
+	switch policy.PlacementType {
+	case v1beta1.PlacementTypePickFixed:
+		r.fixed = true
+	case v1beta1.PlacementTypePickN:
+		r.spread = policy.TopologySpreadConstraints
+	}
+	for _, t := range requiredTerms(policy) {
+		r.required = append(r.required, compileTerm(t))
+	}
 	if policy.Affinity == nil || policy.Affinity.ClusterAffinity == nil {
 		return r
 	}
-	affinity := policy.Affinity.ClusterAffinity
-	if required := affinity.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
-		for _, t := range required.ClusterSelectorTerms {
-			r.required = append(r.required, compileTerm(t))
-		}
-	}
-	for _, p := range affinity.PreferredDuringSchedulingIgnoredDuringExecution {
-		out := preference{term: compileTerm(p.Preference), weight: p.Weight}
-		if sorter := p.Preference.PropertySorter; sorter != nil {
-			out.sorted, out.ascending = true, sorter.SortOrder == v1beta1.PropertySortOrderAscending
-			out.values = property.RangeOf(clusters, sorter.Name)
-		}
+	for _, p := range policy.Affinity.ClusterAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
+		out := preference{term: compileTerm(p.Preference), weight: p.Weight, sorter: p.Preference.PropertySorter}
+		out.ascending = out.sorter != nil && out.sorter.SortOrder == v1beta1.PropertySortOrderAscending
 		r.preferred = append(r.preferred, out)
 	}
 	return r
 }
 
+func requiredTerms(policy *v1beta1.PlacementPolicy) []v1beta1.ClusterSelectorTerm {
+	if policy.Affinity == nil || policy.Affinity.ClusterAffinity == nil ||
+		policy.Affinity.ClusterAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return nil
+	}
+	return policy.Affinity.ClusterAffinity.RequiredDuringSchedulingIgnoredDuringExecution.ClusterSelectorTerms
+}
+
 func compileTerm(t v1beta1.ClusterSelectorTerm) term {
-	out := term{labels: labels.Everything()}
+	var out term
 	if t.LabelSelector != nil {
-		out.labels, out.wrong = metav1.LabelSelectorAsSelector(t.LabelSelector)
+		selector, err := metav1.LabelSelectorAsSelector(t.LabelSelector)
+		if err != nil {
+			out.wrong = fmt.Errorf("the policy has a wrong label selector: %w", err)
+			return out
+		}
+		out.labels, _ = selector.Requirements()
 	}
 	if t.PropertySelector != nil {
 		for _, e := range t.PropertySelector.MatchExpressions {
@@ -77,44 +91,60 @@ func compileTerm(t v1beta1.ClusterSelectorTerm) term {
 	return out
 }
 
+// measure looks at the whole fleet for the ranges of the properties that preferences sort by.
+func (r *rules) measure(clusters []*clusterv1beta1.MemberCluster) {
+	for i, p := range r.preferred {
+		if p.sorter != nil {
+			r.preferred[i].values = property.RangeOf(clusters, p.sorter.Name)
+		}
+	}
+}
+
 // check returns nil if cluster matches the term, and otherwise the first thing that does not.
-func (t term) check(cluster *clusterv1beta1.MemberCluster) error {
+func (t *term) check(cluster *clusterv1beta1.MemberCluster) error {
 	if t.wrong != nil {
-		return fmt.Errorf("the policy has a wrong label selector: %w", t.wrong)
+		return t.wrong
 	}
-	if !t.labels.Matches(labels.Set(cluster.Labels)) {
-		return errors.New("its labels do not match")
+	for i := range t.labels {
+		if !t.labels[i].Matches(labels.Set(cluster.Labels)) {
+			return &unlabelled{want: t.labels[i], has: cluster.Labels}
+		}
 	}
-	for _, p := range t.properties {
-		if err := p.Check(cluster); err != nil {
+	for i := range t.properties {
+		if err := t.properties[i].Check(cluster); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// refuse says why cluster cannot be chosen now, and nothing if it can.
-func (r rules) refuse(cluster *clusterv1beta1.MemberCluster, now time.Time) string {
-	if err := r.unmatched(cluster); err != nil {
-		return "it matches no required affinity term: " + err.Error()
+// object returns why cluster cannot be chosen now, and nil if it can. The spread over topologies is not asked.
+func (r *rules) object(cluster *clusterv1beta1.MemberCluster, now time.Time) *Objection {
+	if !r.fixed {
+		if err := r.unmatched(cluster); err != nil {
+			return &Objection{FilterAffinity, err}
+		}
 	}
 	if why := Ineligible(cluster, now); why != "" {
-		return "not eligible: " + why
+		return &Objection{FilterEligibility, &ineligible{why: why, cluster: cluster, now: now, named: r.fixed}}
 	}
-	if why := r.lacksNamespace(cluster); why != "" {
-		return why
+	if r.fixed {
+		return nil
+	}
+	if err := r.lacksNamespace(cluster); err != nil {
+		return &Objection{FilterNamespace, err}
 	}
 	if taint := r.untolerated(cluster); taint != nil {
-		return fmt.Sprintf("its taint %s=%s:%s is not tolerated", taint.Key, taint.Value, taint.Effect)
+		return &Objection{FilterTaints, &untolerated{taint}}
 	}
-	return ""
+	return nil
 }
 
-// unmatched returns nil if cluster matches any required term, and otherwise what is wrong with the first.
-func (r rules) unmatched(cluster *clusterv1beta1.MemberCluster) error {
+// unmatched returns nil if cluster matches any required term, and otherwise what is wrong.
+func (r *rules) unmatched(cluster *clusterv1beta1.MemberCluster) error {
 	var first error
-	for _, t := range r.required {
-		err := t.check(cluster)
+	for i := range r.required {
+		err := r.required[i].check(cluster)
 		if err == nil {
 			return nil
 		}
@@ -122,25 +152,31 @@ func (r rules) unmatched(cluster *clusterv1beta1.MemberCluster) error {
 			first = err
 		}
 	}
-	return first
+	if first == nil {
+		return nil
+	}
+	return &unmatched{first: first, terms: len(r.required)}
 }
 
 // lacksNamespace says why a ResourcePlacement cannot go to cluster. A cluster whose agent does not collect namespaces may have it.
-func (r rules) lacksNamespace(cluster *clusterv1beta1.MemberCluster) string {
-	if r.namespace == "" ||
-		meta.FindStatusCondition(cluster.Status.Conditions, clusterv1beta1.ConditionNamespaceCollectionSucceeded) == nil {
-		return ""
+func (r *rules) lacksNamespace(cluster *clusterv1beta1.MemberCluster) error {
+	if r.namespace == "" || !collectsNamespaces(cluster) {
+		return nil
 	}
 	if cluster.Status.Namespaces == nil {
-		return "there is no namespace information for it"
+		return text("there is no namespace information for it")
 	}
 	if _, ok := cluster.Status.Namespaces[r.namespace]; !ok {
-		return fmt.Sprintf("target namespace %q does not exist on it", r.namespace)
+		return &homeless{r.namespace}
 	}
-	return ""
+	return nil
 }
 
-func (r rules) untolerated(cluster *clusterv1beta1.MemberCluster) *clusterv1beta1.Taint {
+func collectsNamespaces(cluster *clusterv1beta1.MemberCluster) bool {
+	return meta.FindStatusCondition(cluster.Status.Conditions, clusterv1beta1.ConditionNamespaceCollectionSucceeded) != nil
+}
+
+func (r *rules) untolerated(cluster *clusterv1beta1.MemberCluster) *clusterv1beta1.Taint {
 	for i, taint := range cluster.Spec.Taints {
 		if !tolerates(r.tolerations, taint) {
 			return &cluster.Spec.Taints[i]
@@ -168,19 +204,19 @@ func tolerates(tolerations []v1beta1.Toleration, taint clusterv1beta1.Taint) boo
 }
 
 // affinity sums what the preferences are worth to cluster.
-func (r rules) affinity(cluster *clusterv1beta1.MemberCluster) int32 {
+func (r *rules) affinity(cluster *clusterv1beta1.MemberCluster) int32 {
 	var sum int32
-	for _, p := range r.preferred {
-		sum += p.worth(cluster)
+	for i := range r.preferred {
+		sum += r.preferred[i].worth(cluster)
 	}
 	return sum
 }
 
-func (p preference) worth(cluster *clusterv1beta1.MemberCluster) int32 {
+func (p *preference) worth(cluster *clusterv1beta1.MemberCluster) int32 {
 	if p.check(cluster) != nil {
 		return 0
 	}
-	if !p.sorted {
+	if p.sorter == nil {
 		return p.weight
 	}
 	share, ok := p.values.Share(cluster)

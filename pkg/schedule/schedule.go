@@ -9,44 +9,10 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"time"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
-
-// Request is everything that a decision depends on. Nothing in it is changed.
-type Request struct {
-	// Policy is that of the latest policy snapshot; nil picks all clusters.
-	Policy *v1beta1.PlacementPolicy
-	// Snapshot is the name of that snapshot. Bindings that name another are chosen anew.
-	Snapshot string
-	// Number is how many clusters a PickN policy wants.
-	Number int
-	// Namespace is that of a ResourcePlacement, which only clusters that have the namespace can take. It is empty for a
-	// ClusterResourcePlacement.
-	Namespace string
-	Clusters  []*clusterv1beta1.MemberCluster
-	Bindings  []Binding
-	// Listed are the decisions that the snapshot's status holds now.
-	Listed []v1beta1.ClusterDecision
-	Now    time.Time
-}
-
-// Binding is what a decision needs to know of one.
-type Binding struct {
-	Name    string
-	Cluster string
-	State   v1beta1.BindingState
-	// Previous is the state that an Unscheduled binding had before; empty if that is not known.
-	Previous v1beta1.BindingState
-	// Snapshot is the policy snapshot for which the cluster was chosen.
-	Snapshot string
-	// Placed says whether the binding was ever given content.
-	Placed   bool
-	Deleting bool
-	Decision v1beta1.ClusterDecision
-}
 
 // Decision is what to do, and what to say.
 type Decision struct {
@@ -65,6 +31,19 @@ type Decision struct {
 	Clusters []v1beta1.ClusterDecision
 	// Found is how many clusters are chosen, Wanted how many the policy asks for; for PickAll they are the same.
 	Found, Wanted int
+
+	// Verdicts are on every cluster of the fleet and on every name that a PickFixed policy adds to it, by name. Of clusters that nobody
+	// had to rank, because the policy has enough, they say what a ranking would.
+	Verdicts []Verdict
+}
+
+// Of returns the verdict on a cluster; ok is false if there is neither such a cluster nor a policy that names it.
+func (d Decision) Of(cluster string) (verdict Verdict, ok bool) {
+	i, ok := slices.BinarySearchFunc(d.Verdicts, cluster, func(v Verdict, name string) int { return cmp.Compare(v.Cluster, name) })
+	if !ok {
+		return Verdict{}, false
+	}
+	return d.Verdicts[i], true
 }
 
 // Fulfilled says whether the policy has all the clusters that it asks for.
@@ -81,28 +60,20 @@ type Change struct {
 // Decide says what becomes of a placement. The order of clusters and bindings in r does not matter, and deciding once more, when
 // everything was done, changes nothing.
 func Decide(r Request) Decision {
-	policy := r.Policy
-	if policy == nil {
-		policy = &v1beta1.PlacementPolicy{}
-	}
-	run := newRun(r, policy)
-	switch policy.PlacementType {
-	case v1beta1.PlacementTypePickFixed:
-		run.pickFixed(policy.ClusterNames)
-	case v1beta1.PlacementTypePickN:
-		run.pickN(r.Number)
-	default:
-		run.pickAll()
-	}
+	run := newRun(r)
+	run.decide()
 	return run.decision
 }
 
 // run is one decision in the making.
 type run struct {
 	request  Request
+	policy   *v1beta1.PlacementPolicy
 	clusters []*clusterv1beta1.MemberCluster
-	byName   map[string]*clusterv1beta1.MemberCluster
 	rules    rules
+	// at finds clusters, by name, in clusters and verdicts.
+	at       map[string]int
+	verdicts []Verdict
 
 	// The living bindings, at most one of each kind for a cluster, by cluster.
 	kept        map[string]Binding
@@ -110,27 +81,66 @@ type run struct {
 	unscheduled map[string]Binding
 	// lost are bindings that have no place left whatever is picked: their cluster is gone, or has another binding.
 	lost []Binding
+	// order are the picks of PickN, the best first.
+	order []v1beta1.ClusterDecision
 
 	decision Decision
 }
 
-func newRun(r Request, policy *v1beta1.PlacementPolicy) *run {
+func newRun(r Request) *run {
 	out := &run{
 		request:     r,
+		policy:      r.Policy,
 		clusters:    slices.Clone(r.Clusters),
-		byName:      make(map[string]*clusterv1beta1.MemberCluster, len(r.Clusters)),
+		at:          make(map[string]int, len(r.Clusters)),
 		kept:        map[string]Binding{},
 		obsolete:    map[string]Binding{},
 		unscheduled: map[string]Binding{},
 	}
+	if out.policy == nil {
+		out.policy = &v1beta1.PlacementPolicy{}
+	}
 	slices.SortFunc(out.clusters, func(a, b *clusterv1beta1.MemberCluster) int { return cmp.Compare(a.Name, b.Name) })
-	for _, cluster := range out.clusters {
-		out.byName[cluster.Name] = cluster
+	for i, cluster := range out.clusters {
+		out.at[cluster.Name] = i
 	}
 	out.decision.Snapshot = r.Snapshot
-	out.rules = compile(policy, r.Namespace, out.clusters)
+	out.rules = compile(out.policy, r.Namespace)
+	out.rules.measure(out.clusters)
 	out.sortOut()
+	out.judge()
 	return out
+}
+
+func (r *run) decide() {
+	switch r.policy.PlacementType {
+	case v1beta1.PlacementTypePickFixed:
+		r.pickFixed(r.policy.ClusterNames)
+	case v1beta1.PlacementTypePickN:
+		r.pickN(r.request.Number)
+	default:
+		r.pickAll()
+	}
+	r.decision.Verdicts = r.verdicts
+}
+
+func (r *run) has(cluster string) bool {
+	_, ok := r.at[cluster]
+	return ok
+}
+
+// judge asks the filters about every cluster. Who passes is outranked until it is picked.
+func (r *run) judge() {
+	r.verdicts = make([]Verdict, len(r.clusters))
+	for i, cluster := range r.clusters {
+		v := &r.verdicts[i]
+		v.Cluster, v.Outcome, v.Objection = cluster.Name, Outranked, r.rules.object(cluster, r.request.Now)
+		if b, ok := r.kept[cluster.Name]; ok {
+			v.Outcome, v.Score = Kept, b.decision().ClusterScore
+		} else if v.Objection != nil {
+			v.Outcome = Refused
+		}
+	}
 }
 
 // sortOut puts every binding into its class. Of several for one cluster the best stays: one that placed something before one that
@@ -142,7 +152,6 @@ func (r *run) sortOut() {
 	})
 	taken := map[string]bool{}
 	for _, b := range bindings {
-		cluster := r.byName[b.Cluster]
 		switch {
 		case b.Deleting:
 			r.decision.Release = append(r.decision.Release, b.Name)
@@ -150,7 +159,7 @@ func (r *run) sortOut() {
 			if _, ok := r.unscheduled[b.Cluster]; !ok {
 				r.unscheduled[b.Cluster] = b
 			}
-		case cluster == nil || !cluster.DeletionTimestamp.IsZero() || taken[b.Cluster]:
+		case !r.stays(b.Cluster) || taken[b.Cluster]:
 			r.lost = append(r.lost, b)
 		case b.Snapshot != r.request.Snapshot:
 			r.obsolete[b.Cluster], taken[b.Cluster] = b, true
@@ -160,6 +169,12 @@ func (r *run) sortOut() {
 	}
 	slices.Sort(r.decision.Release)
 	slices.SortFunc(r.lost, byName)
+}
+
+// stays says whether there is such a cluster and it is not leaving.
+func (r *run) stays(cluster string) bool {
+	i, ok := r.at[cluster]
+	return ok && r.clusters[i].DeletionTimestamp.IsZero()
 }
 
 func byName(a, b Binding) int { return cmp.Compare(a.Name, b.Name) }
@@ -177,20 +192,27 @@ func rank(b Binding) int {
 
 // pickAll chooses every cluster that passes.
 func (r *run) pickAll() {
-	var picked, others []v1beta1.ClusterDecision
-	for _, cluster := range r.clusters {
-		if _, ok := r.kept[cluster.Name]; ok {
-			continue
+	var picked []v1beta1.ClusterDecision
+	var others []*Verdict
+	for i := range r.verdicts {
+		v := &r.verdicts[i]
+		switch v.Outcome {
+		case Outranked:
+			picked = append(picked, v.pick(score{}))
+		case Refused:
+			others = append(others, v)
 		}
-		if why := r.rules.refuse(cluster, r.request.Now); why != "" {
-			others = append(others, refused(cluster.Name, why))
-			continue
-		}
-		picked = append(picked, chosen(cluster.Name, score{}))
 	}
 	r.settle(picked)
 	r.report(append(picked, r.keptDecisions()...), others)
 	r.decision.Wanted = r.decision.Found
+}
+
+// pick makes the verdict on a cluster that passes one that chooses it.
+func (v *Verdict) pick(s score) v1beta1.ClusterDecision {
+	decision := chosen(v.Cluster, s)
+	v.Outcome, v.Score = Picked, decision.ClusterScore
+	return decision
 }
 
 // settle turns picks into bindings: one of an older policy is taken over with its state, one that was given up is taken back, and

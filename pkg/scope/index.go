@@ -12,7 +12,7 @@ import (
 
 // Field indexes of the hub's cache, to be used with client.MatchingFields. Values are keys as Key writes them.
 const (
-	// IndexPlacement finds snapshots, bindings and Works by the placement they belong to.
+	// IndexPlacement finds snapshots, bindings, Works and update runs by the placement they belong to.
 	IndexPlacement = "flagship.placement"
 	// IndexCluster finds bindings by the cluster they target (its bare name).
 	IndexCluster = "flagship.cluster"
@@ -67,7 +67,17 @@ func Index(ctx context.Context, indexer client.FieldIndexer) error {
 			return err
 		}
 	}
-	return add(&v1beta1.Work{}, IndexBinding, func(o client.Object) []string { return keys(BindingOf(o.(*v1beta1.Work))) })
+	for _, run := range UpdateRuns.Both() {
+		if err := add(run, IndexPlacement, func(o client.Object) []string {
+			return []string{Key(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.(v1beta1.UpdateRunObject).GetSpec().PlacementName})}
+		}); err != nil {
+			return err
+		}
+	}
+	if err := add(&v1beta1.Work{}, IndexBinding, func(o client.Object) []string { return keys(BindingOf(o.(*v1beta1.Work))) }); err != nil {
+		return err
+	}
+	return indexOverrides(ctx, indexer)
 }
 
 func keys(key types.NamespacedName, ok bool) []string {

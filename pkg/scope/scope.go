@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -46,6 +47,24 @@ var (
 		clusterList:    func() client.ObjectList { return &v1beta1.ClusterResourceBindingList{} },
 		namespacedList: func() client.ObjectList { return &v1beta1.ResourceBindingList{} },
 	}
+	UpdateRuns = Kinds[v1beta1.UpdateRunObject]{
+		cluster:        func() v1beta1.UpdateRunObject { return &v1beta1.ClusterStagedUpdateRun{} },
+		namespaced:     func() v1beta1.UpdateRunObject { return &v1beta1.StagedUpdateRun{} },
+		clusterList:    func() client.ObjectList { return &v1beta1.ClusterStagedUpdateRunList{} },
+		namespacedList: func() client.ObjectList { return &v1beta1.StagedUpdateRunList{} },
+	}
+	UpdateStrategies = Kinds[v1beta1.UpdateStrategyObject]{
+		cluster:        func() v1beta1.UpdateStrategyObject { return &v1beta1.ClusterStagedUpdateStrategy{} },
+		namespaced:     func() v1beta1.UpdateStrategyObject { return &v1beta1.StagedUpdateStrategy{} },
+		clusterList:    func() client.ObjectList { return &v1beta1.ClusterStagedUpdateStrategyList{} },
+		namespacedList: func() client.ObjectList { return &v1beta1.StagedUpdateStrategyList{} },
+	}
+	ApprovalRequests = Kinds[v1beta1.ApprovalRequestObject]{
+		cluster:        func() v1beta1.ApprovalRequestObject { return &v1beta1.ClusterApprovalRequest{} },
+		namespaced:     func() v1beta1.ApprovalRequestObject { return &v1beta1.ApprovalRequest{} },
+		clusterList:    func() client.ObjectList { return &v1beta1.ClusterApprovalRequestList{} },
+		namespacedList: func() client.ObjectList { return &v1beta1.ApprovalRequestList{} },
+	}
 )
 
 // New returns an empty object of the kind key can name: no namespace means cluster-wide.
@@ -77,6 +96,27 @@ func (k Kinds[O]) List(ctx context.Context, r client.Reader, namespace string, o
 		opts = append(opts, client.InNamespace(namespace))
 	}
 	return k.list(ctx, r, list, opts)
+}
+
+// Current reads the objects of one scope from a cache that sees its own writes, each as new as what was last written to it through r,
+// without waiting for writes to objects that are not listed.
+func (k Kinds[O]) Current(ctx context.Context, r client.Reader, namespace string, opts ...client.ListOption) ([]O, error) {
+	listed, err := k.List(ctx, r, namespace, append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]O, 0, len(listed))
+	for _, o := range listed {
+		obj, err := k.Get(ctx, r, client.ObjectKeyFromObject(o))
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, obj)
+	}
+	return out, nil
 }
 
 // All reads the objects of both scopes, in every namespace.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -37,18 +38,24 @@ type Rules struct {
 // NewRules checks a Config and turns it into Rules.
 func NewRules(c Config) (Rules, error) {
 	if c.SkippedAPIs != "" && c.AllowedAPIs != "" {
-		return Rules{}, errors.New("skipped and allowed APIs exclude each other")
+		return Rules{}, errors.New("skipped and allowed APIs exclude each other: set one")
 	}
-	r := Rules{apis: builtIn(), only: c.AllowedAPIs != "", namespaces: map[string]bool{"default": true}, workloads: c.Workloads}
-	text := c.SkippedAPIs
+	r := Rules{apis: builtIn(), only: c.AllowedAPIs != "", namespaces: map[string]bool{}, workloads: c.Workloads}
+	list, text := "skipped", c.SkippedAPIs
 	if r.only {
-		r.apis, text = apis{}, c.AllowedAPIs
+		r.apis, list, text = apis{}, "allowed", c.AllowedAPIs
 	}
 	if err := r.apis.parse(text); err != nil {
-		return Rules{}, err
+		return Rules{}, fmt.Errorf("%s APIs: %w", list, err)
 	}
-	for _, name := range strings.FieldsFunc(c.SkippedNamespaces, func(c rune) bool { return c == ';' || c == ',' }) {
-		name = strings.TrimSpace(name)
+	if r.only && r.apis.empty() {
+		return Rules{}, fmt.Errorf("allowed APIs %q name none, so that nothing could be placed: name some, or leave the list empty", text)
+	}
+	for item := range strings.FieldsFuncSeq(c.SkippedNamespaces, func(c rune) bool { return c == ';' || c == ',' }) {
+		name := strings.TrimSpace(item)
+		if name == "" {
+			continue
+		}
 		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
 			return Rules{}, fmt.Errorf("skipped namespace %q: %s", name, problems[0])
 		}
@@ -65,6 +72,8 @@ type apis struct {
 	// anyVersion holds kinds that are meant whatever their version.
 	anyVersion map[schema.GroupKind]bool
 }
+
+func (a *apis) empty() bool { return len(a.groups)+len(a.versions)+len(a.kinds)+len(a.anyVersion) == 0 }
 
 func (a *apis) has(gvk schema.GroupVersionKind) bool {
 	return a.groups[gvk.Group] || a.versions[gvk.GroupVersion()] || a.kinds[gvk] || a.anyVersion[gvk.GroupKind()]
@@ -89,6 +98,7 @@ func builtIn() apis {
 			"ClusterStagedUpdateRun", "StagedUpdateRun", "ClusterStagedUpdateStrategy", "StagedUpdateStrategy",
 			"ClusterApprovalRequest", "ApprovalRequest",
 			"ClusterResourcePlacementEviction", "ClusterResourcePlacementDisruptionBudget",
+			"ResourcePlacementEviction", "ResourcePlacementDisruptionBudget",
 			"ClusterResourceOverride", "ResourceOverride", "ClusterResourceOverrideSnapshot", "ResourceOverrideSnapshot",
 		},
 	} {
@@ -98,6 +108,9 @@ func builtIn() apis {
 	}
 	return a
 }
+
+// grammar tells who has written an item wrong how items are written.
+const grammar = "items are separated by ';' and are group, group/version, group/version/Kind,Kind, or for the core group v1 or v1/Kind,Kind"
 
 // core is how the core group is written where other groups have their name.
 const core = "v1"
@@ -114,7 +127,7 @@ func (a *apis) parse(text string) error {
 			continue
 		}
 		if err := a.add(strings.Split(item, "/")); err != nil {
-			return fmt.Errorf("API %q: %w", item, err)
+			return fmt.Errorf("%q: %w; %s", item, err, grammar)
 		}
 	}
 	return nil
@@ -128,7 +141,7 @@ func (a *apis) add(parts []string) error {
 	case len(parts) == 2 && parts[0] == core:
 		return a.addKinds(schema.GroupVersion{Version: core}, parts[1])
 	case len(parts) > 3:
-		return errors.New("want group, group/version, group/version/Kind,Kind, v1 or v1/Kind,Kind")
+		return errors.New("too many slashes")
 	}
 	if problems := validation.IsDNS1123Subdomain(parts[0]); len(problems) > 0 {
 		return fmt.Errorf("group %q: %s", parts[0], problems[0])
@@ -184,8 +197,19 @@ func (r Rules) SelectableGroup(group string) bool {
 }
 
 // ReservedNamespace says whether a namespace is never placed.
-func (r Rules) ReservedNamespace(name string) bool {
-	return contract.ReservedNamespace(name) || r.namespaces[name]
+func (r Rules) ReservedNamespace(name string) bool { return r.reserved(name) != "" }
+
+// reserved says why a namespace is never placed; nothing if it may be.
+func (r Rules) reserved(name string) string {
+	switch {
+	case contract.ReservedNamespace(name):
+		return fmt.Sprintf("namespace %s is never placed: names that begin with kube- or fleet- are for the clusters' own use; select another", name)
+	case name == metav1.NamespaceDefault:
+		return fmt.Sprintf("namespace %s is never placed: every cluster has its own; move what is to be placed to another", name)
+	case r.namespaces[name]:
+		return fmt.Sprintf("namespace %s is never placed: the hub agent is told to skip it (--skipped-propagating-namespaces)", name)
+	}
+	return ""
 }
 
 // Kinds some of whose objects are made by controllers or by the API server, on every cluster anew.
@@ -206,25 +230,31 @@ var (
 // sliceManagedBy is on EndpointSlices that a controller keeps.
 const sliceManagedBy = "endpointslice.kubernetes.io/managed-by"
 
-// skips says whether an object of a kind that may be selected never is.
+// Never says whether an object is one that is never selected, whatever else there is: each cluster has, or makes, its own.
+func (r Rules) Never(kind schema.GroupKind, o *Object) bool {
+	switch kind {
+	case configMaps:
+		return o.Name == "kube-root-ca.crt"
+	case serviceAccounts:
+		return o.Name == "default"
+	case claims:
+		return r.workloads
+	case replicaSets, controllerRevision:
+		return len(o.Owners) > 0
+	case jobs:
+		return ownedBy(o, cronJobs)
+	case endpointSlices:
+		return o.Labels.Has(sliceManagedBy)
+	}
+	return false
+}
+
+// skips says whether an object of a kind that may be selected is not, as things are.
 func (r Rules) skips(kind Kind, o *Object, w World) (bool, error) {
-	if o.Deleting {
+	if o.Deleting || r.Never(kind.GroupKind(), o) {
 		return true, nil
 	}
-	switch kind.GroupKind() {
-	case configMaps:
-		return o.Name == "kube-root-ca.crt", nil
-	case serviceAccounts:
-		return o.Name == "default", nil
-	case claims:
-		return r.workloads, nil
-	case replicaSets, controllerRevision:
-		return len(o.Owners) > 0, nil
-	case jobs:
-		return ownedBy(o, cronJobs), nil
-	case endpointSlices:
-		return o.Labels.Has(sliceManagedBy), nil
-	case endpoints:
+	if kind.GroupKind() == endpoints {
 		return hasService(o, w)
 	}
 	return false, nil

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -38,6 +39,16 @@ type Object struct {
 	Labels   labels.Set
 	Owners   []metav1.OwnerReference
 	Deleting bool
+}
+
+// controller is the uid of the object that controls this one; empty if none does.
+func (o *Object) controller() types.UID {
+	for i := range o.Owners {
+		if controls := o.Owners[i].Controller; controls != nil && *controls {
+			return o.Owners[i].UID
+		}
+	}
+	return ""
 }
 
 // Ref is a selected object, and the version of it that was seen.
@@ -74,10 +85,11 @@ type Selection struct {
 
 // World is what is known of the hub.
 type World interface {
-	// Kind looks up a kind. The error is ErrUnknownKind only if the hub certainly does not serve it.
+	// Kind looks up a kind. The error is ErrUnknownKind only if the hub certainly does not serve it; what it wraps is for the user.
 	Kind(schema.GroupVersionKind) (Kind, error)
-	// Contents are the kinds whose objects make up the contents of a namespace, in any order, and those of which it is not known.
-	Contents() (kinds []Kind, unread []schema.GroupKind, cause error)
+	// Contents are the kinds whose objects make up the contents of namespaces, in any order, and those of which it is not known.
+	// It is asked with the namespaces in which each of these kinds is listed next.
+	Contents(namespaces []string) (kinds []Kind, unread []schema.GroupKind, cause error)
 	// Get finds one object. An error means that it is not known whether it exists.
 	Get(kind Kind, namespace, name string) (*Object, error)
 	// List returns the objects of a kind, in any order: those in namespace, or all of a cluster-scoped kind.
@@ -89,7 +101,7 @@ type World interface {
 var ErrNotListed = errors.New("the objects are not listed yet")
 
 // ErrUnknownKind is a kind that the hub does not serve.
-var ErrUnknownKind = errors.New("the hub does not serve it")
+var ErrUnknownKind = errors.New("the hub does not serve this kind and version, or cannot list and watch it")
 
 // UnreadableError is a kind that the hub serves, or should, but whose objects it does not list.
 type UnreadableError struct {
@@ -122,7 +134,8 @@ func parse(term v1beta1.ResourceSelectorTerm) (selector, error) {
 	}
 	parsed, err := metav1.LabelSelectorAsSelector(term.LabelSelector)
 	if err != nil {
-		return s, mistake("%s: its label selector is not valid: %v", s, err)
+		s.LabelSelector = nil // it cannot even be written as text
+		return s, mistake("%s with labels: the label selector is not valid: %v", s, err)
 	}
 	s.matches = parsed
 	return s, nil
@@ -158,7 +171,7 @@ func (s selector) String() string {
 // Select returns what terms select for a placement in namespace, or for a cluster-wide one if that is empty.
 // A UserError is for the user; any other error means that the answer is not known.
 func (r Rules) Select(terms []v1beta1.ResourceSelectorTerm, namespace string, w World) (Selection, error) {
-	p := picker{rules: r, world: w, namespace: namespace, seen: map[seenKey]bool{}}
+	p := picker{rules: r, world: w, namespace: namespace, seen: map[seenKey]selector{}}
 	selectors := make([]selector, len(terms))
 	for i, term := range terms {
 		s, err := parse(term)
@@ -177,12 +190,14 @@ func (r Rules) Select(terms []v1beta1.ResourceSelectorTerm, namespace string, w 
 			return Selection{}, err
 		}
 	}
+	p.dropControlled()
 	slices.SortFunc(p.out.Refs, compare)
 	return p.out, nil
 }
 
+// seenKey is an object, whatever the version in which it is selected.
 type seenKey struct {
-	kind schema.GroupVersionKind
+	kind schema.GroupKind
 	name types.NamespacedName
 }
 
@@ -192,8 +207,11 @@ type picker struct {
 	// namespace is where namespaced kinds are looked for: the placement's own, or the one a selector narrowed the search to.
 	namespace string
 	narrowed  bool
-	seen      map[seenKey]bool
-	out       Selection
+	// seen are the objects selected so far, each with its selector.
+	seen map[seenKey]selector
+	// controllers are, for each of out.Refs, the uid of the object that controls it, if any does.
+	controllers []types.UID
+	out         Selection
 }
 
 // narrow looks for a selector of scope NamespaceWithResourceSelectors, which must lead to exactly one namespace.
@@ -251,7 +269,7 @@ func (p *picker) pick(s selector) error {
 func (p *picker) kind(s selector) (Kind, error) {
 	kind, err := p.world.Kind(s.gvk())
 	if errors.Is(err, ErrUnknownKind) {
-		return Kind{}, mistake("%s: the hub does not serve this kind and version, or cannot list and watch it", s)
+		return Kind{}, mistake("%s: %v", s, err)
 	}
 	return kind, err
 }
@@ -262,7 +280,7 @@ func (p *picker) pickMatching(kind Kind, namespace string, s selector) error {
 		return err
 	}
 	for _, o := range found {
-		if err := p.take(kind, o); err != nil {
+		if err := p.take(kind, o, s); err != nil {
 			return err
 		}
 	}
@@ -270,38 +288,46 @@ func (p *picker) pickMatching(kind Kind, namespace string, s selector) error {
 }
 
 func (p *picker) pickNamespaces(kind Kind, s selector) error {
-	if s.Name != "" && p.rules.ReservedNamespace(s.Name) {
-		return p.reserved(s.Name)
+	if reserved := p.rules.reserved(s.Name); reserved != "" {
+		return mistake("%s: %s", s, reserved)
 	}
 	found, err := p.matching(kind, "", s)
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(found, func(a, b *Object) int { return strings.Compare(a.Name, b.Name) }) // of several mistakes always the same is told
+	var names []string
 	for _, namespace := range found {
-		if p.rules.ReservedNamespace(namespace.Name) {
-			return p.reserved(namespace.Name)
+		if reserved := p.rules.reserved(namespace.Name); reserved != "" {
+			return mistake("%s: %s", s, reserved)
 		}
-		if err := p.take(kind, namespace); err != nil {
+		if err := p.take(kind, namespace, s); err != nil {
 			return err
 		}
-		if !s.withContents() {
-			continue
-		}
-		if err := p.pickContents(namespace.Name); err != nil {
+		names = append(names, namespace.Name)
+	}
+	if s.withContents() {
+		return p.pickContents(names, s)
+	}
+	return nil
+}
+
+// pickContents takes everything that may be carried out of namespaces.
+func (p *picker) pickContents(namespaces []string, s selector) error {
+	if len(namespaces) == 0 {
+		return nil
+	}
+	kinds, unread, cause := p.world.Contents(namespaces)
+	p.miss(cause, unread...)
+	for _, namespace := range namespaces {
+		if err := p.pickContentsOf(namespace, kinds, s); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *picker) reserved(name string) error {
-	return mistake("namespace %s is never placed", name)
-}
-
-// pickContents takes everything that may be carried out of one namespace.
-func (p *picker) pickContents(namespace string) error {
-	kinds, unread, cause := p.world.Contents()
-	p.miss(cause, unread...)
+func (p *picker) pickContentsOf(namespace string, kinds []Kind, s selector) error {
 	for _, kind := range kinds {
 		if p.rules.disabled(kind.GroupVersionKind) {
 			continue
@@ -316,7 +342,7 @@ func (p *picker) pickContents(namespace string) error {
 			return err
 		}
 		for _, o := range objects {
-			if err := p.take(kind, o); err != nil {
+			if err := p.take(kind, o, s); err != nil {
 				return err
 			}
 		}
@@ -359,20 +385,34 @@ func (p *picker) matching(kind Kind, namespace string, s selector) ([]*Object, e
 }
 
 // take adds an object to the selection unless it is one of those that are never carried.
-func (p *picker) take(kind Kind, o *Object) error {
+func (p *picker) take(kind Kind, o *Object, s selector) error {
 	skip, err := p.rules.skips(kind, o, p.world)
 	if err != nil || skip {
 		return err
 	}
-	key := seenKey{kind: kind.GroupVersionKind, name: types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}
-	if p.seen[key] {
-		name := o.Name
-		if o.Namespace != "" {
-			name = o.Namespace + "/" + o.Name
-		}
-		return mistake("%s %s is selected more than once", kind.Kind, name)
+	key := seenKey{kind: kind.GroupKind(), name: types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}
+	if before, ok := p.seen[key]; ok {
+		name := strings.TrimPrefix(o.Namespace+"/"+o.Name, "/")
+		return mistake("%s %s is selected more than once, by %q and by %q: change the selectors so that one is left", kind.Kind, name, before, s)
 	}
-	p.seen[key] = true
+	p.seen[key] = s
+	p.controllers = append(p.controllers, o.controller())
 	p.out.Refs = append(p.out.Refs, Ref{Kind: kind, Namespace: o.Namespace, Name: o.Name, UID: o.UID, Version: o.Version})
 	return nil
+}
+
+// dropControlled leaves out what a controller makes of another selected object: the same controller makes it on the members, too, and
+// the two would fight over it.
+func (p *picker) dropControlled() {
+	selected := make(map[types.UID]bool, len(p.out.Refs))
+	for _, ref := range p.out.Refs {
+		selected[ref.UID] = true
+	}
+	kept := p.out.Refs[:0]
+	for i, ref := range p.out.Refs {
+		if controller := p.controllers[i]; controller == "" || !selected[controller] {
+			kept = append(kept, ref)
+		}
+	}
+	p.out.Refs = kept
 }

@@ -31,7 +31,7 @@ func (h *hub) Kind(gvk schema.GroupVersionKind) (Kind, error) {
 	return Kind{}, ErrUnknownKind
 }
 
-func (h *hub) Contents() ([]Kind, []schema.GroupKind, error) {
+func (h *hub) Contents([]string) ([]Kind, []schema.GroupKind, error) {
 	seen := map[schema.GroupKind]bool{}
 	var out []Kind
 	for _, kind := range h.kinds {
@@ -113,6 +113,7 @@ func newHub() *hub {
 	h.put(serviceAccounts, Object{Namespace: "app", Name: "default"})
 	h.put(serviceAccounts, Object{Namespace: "app", Name: "sa"})
 	h.put(schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "ClusterRole"}, Object{Name: "reader", Labels: map[string]string{"role": "read"}})
+	h.put(schema.GroupKind{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}, Object{Namespace: "app", Name: "hpa"})
 	return h
 }
 
@@ -157,7 +158,7 @@ func names(s Selection) []string {
 }
 
 func TestSelect(t *testing.T) {
-	withContents := []string{"Namespace app", "ServiceAccount app/sa", "Secret app/s", "ConfigMap app/cm"}
+	withContents := []string{"Namespace app", "ServiceAccount app/sa", "Secret app/s", "ConfigMap app/cm", "HorizontalPodAutoscaler app/hpa"}
 	const only, narrow = v1beta1.SelectionScopeNamespaceOnly, v1beta1.SelectionScopeNamespaceWithResourceSelectors
 	for name, tc := range map[string]struct {
 		namespace string // of the placement
@@ -188,8 +189,13 @@ func TestSelect(t *testing.T) {
 		"a kind that is never placed is skipped":            {terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "Node", ""), scoped("app", only)}, want: []string{"Namespace app"}},
 		"so is one the operator skips":                      {terms: []v1beta1.ResourceSelectorTerm{term("rbac.authorization.k8s.io", "v1", "ClusterRole", "reader")}, config: Config{SkippedAPIs: "rbac.authorization.k8s.io/v1"}},
 		"an allow-list leaves out the rest":                 {terms: []v1beta1.ResourceSelectorTerm{namespaced("app")}, config: Config{AllowedAPIs: "v1/Namespace,Secret"}, want: []string{"Namespace app", "Secret app/s"}},
-		"one object twice is a mistake":                     {terms: []v1beta1.ResourceSelectorTerm{scoped("app", only), byLabel(scoped("", only), "name", "app")}, mistake: "Namespace app is selected more than once"},
-		"a label selector that is none is a mistake":        {terms: []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", LabelSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "No"}}}}}, mistake: "label selector is not valid"},
+		"one object twice is a mistake":                     {terms: []v1beta1.ResourceSelectorTerm{scoped("app", only), byLabel(scoped("", only), "name", "app")}, mistake: `Namespace app is selected more than once, by "v1 Namespace app" and by "v1 Namespace with labels name=app"`},
+		"so it is in two versions":                          {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("autoscaling", "v2", "HorizontalPodAutoscaler", "hpa"), term("autoscaling", "v1", "HorizontalPodAutoscaler", "")}, mistake: "HorizontalPodAutoscaler app/hpa is selected more than once"},
+		"any version that is served":                        {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("autoscaling", "v1", "HorizontalPodAutoscaler", "")}, want: []string{"HorizontalPodAutoscaler app/hpa"}},
+		"all objects of a kind":                             {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "Secret", "")}, want: []string{"Secret app/s"}},
+		"all namespaces, some reserved":                     {terms: []v1beta1.ResourceSelectorTerm{scoped("", only)}, mistake: "never placed"},
+		"a name that nothing has":                           {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "ConfigMap", "absent")}},
+		"a label selector that is none is a mistake":        {terms: []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", LabelSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "No"}}}}}, mistake: "the label selector is not valid"},
 		"some kinds of one namespace":                       {terms: []v1beta1.ResourceSelectorTerm{scoped("app", narrow), term("", "v1", "ConfigMap", "")}, want: []string{"Namespace app", "ConfigMap app/cm"}},
 		"no kinds of one namespace":                         {terms: []v1beta1.ResourceSelectorTerm{scoped("app", narrow)}, want: []string{"Namespace app"}},
 		"cluster-scoped kinds beside them":                  {terms: []v1beta1.ResourceSelectorTerm{term("rbac.authorization.k8s.io", "v1", "ClusterRole", "reader"), term("", "v1", "ConfigMap", "cm"), scoped("app", narrow)}, want: []string{"Namespace app", "ConfigMap app/cm", "ClusterRole reader"}},
@@ -260,6 +266,52 @@ func TestNeverSelected(t *testing.T) {
 				t.Errorf("selected %v", names(got))
 			}
 		})
+	}
+}
+
+func controlled(kind, name string) []metav1.OwnerReference {
+	yes := true
+	return []metav1.OwnerReference{{APIVersion: "example.com/v1", Kind: kind, Name: name, UID: types.UID(kind + "/app/" + name), Controller: &yes}}
+}
+
+// What a controller makes of a selected object is made on the members, too: carried as well, it would be fought over.
+func TestChildrenComeWithTheirParents(t *testing.T) {
+	thing, deployment := schema.GroupKind{Group: "example.com", Kind: "Thing"}, schema.GroupKind{Group: "apps", Kind: "Deployment"}
+	h := newHub()
+	h.objects = map[schema.GroupKind][]*Object{}
+	h.put(namespaceKind, Object{Name: "app"})
+	h.put(thing, Object{Namespace: "app", Name: "parent"})
+	h.put(deployment, Object{Namespace: "app", Name: "child", Owners: controlled("Thing", "parent")})
+	h.put(configMaps, Object{Namespace: "app", Name: "grandchild", Owners: controlled("Deployment", "child")})
+	h.put(secrets, Object{Namespace: "app", Name: "of-an-absent-one", Owners: controlled("Thing", "absent")})
+	h.put(serviceAccounts, Object{Namespace: "app", Name: "owned", Owners: []metav1.OwnerReference{{UID: "Thing/app/parent"}}})
+	all := []v1beta1.ResourceSelectorTerm{namespaced("app")}
+	got, err := rules(t, Config{}).Select(all, "", h)
+	if want := []string{"Namespace app", "ServiceAccount app/owned", "Secret app/of-an-absent-one", "Thing app/parent"}; err != nil || !slices.Equal(names(got), want) {
+		t.Errorf("selected %v, %v; want %v", names(got), err, want)
+	}
+	alone := []v1beta1.ResourceSelectorTerm{term("apps", "v1", "Deployment", "child")}
+	got, err = rules(t, Config{}).Select(alone, "app", h)
+	if want := []string{"Deployment app/child"}; err != nil || !slices.Equal(names(got), want) {
+		t.Errorf("without its parent: selected %v, %v; want %v", names(got), err, want)
+	}
+}
+
+func TestMistakesSayWhatToDo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		terms []v1beta1.ResourceSelectorTerm
+		want  string
+	}{
+		"fleet-system": {[]v1beta1.ResourceSelectorTerm{namespaced("fleet-system")}, "v1 Namespace fleet-system: namespace fleet-system is never placed: names that begin with kube- or fleet- are for the clusters' own use; select another"},
+		"default":      {[]v1beta1.ResourceSelectorTerm{namespaced("default")}, "v1 Namespace default: namespace default is never placed: every cluster has its own; move what is to be placed to another"},
+		"skipped":      {[]v1beta1.ResourceSelectorTerm{namespaced("other")}, "v1 Namespace other: namespace other is never placed: the hub agent is told to skip it (--skipped-propagating-namespaces)"},
+		"missing kind": {[]v1beta1.ResourceSelectorTerm{term("example.com", "v9", "Thing", "")}, "example.com/v9 Thing: the hub does not serve this kind and version, or cannot list and watch it"},
+		"labels":       {[]v1beta1.ResourceSelectorTerm{byLabel(namespaced(""), "a/b/c", "x")}, "v1 Namespace with labels: the label selector is not valid: key: Invalid value: \"a/b/c\": "},
+	} {
+		_, err := rules(t, Config{SkippedNamespaces: "other"}).Select(tc.terms, "", newHub())
+		if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+			t.Errorf("%s: %v; want %q", name, err, tc.want)
+		}
 	}
 }
 
@@ -335,6 +387,9 @@ func TestNewRules(t *testing.T) {
 		"no kind":               {config: Config{SkippedAPIs: "apps/v1/"}, bad: true},
 		"both lists":            {config: Config{SkippedAPIs: "apps", AllowedAPIs: "batch"}, bad: true},
 		"a bad namespace":       {config: Config{SkippedNamespaces: "A B"}, bad: true},
+		"namespaces with gaps":  {config: Config{SkippedNamespaces: " a ;; b, "}},
+		"an empty allow-list":   {config: Config{AllowedAPIs: " ; "}, bad: true},
+		"a kind in lower case":  {config: Config{SkippedAPIs: "v1/secret"}, still: []string{"/v1/Secret"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := NewRules(tc.config)
@@ -352,6 +407,10 @@ func TestNewRules(t *testing.T) {
 				}
 			}
 		})
+	}
+	_, err := NewRules(Config{SkippedAPIs: "apps;v1beta1/Secret"})
+	if want := `skipped APIs: "v1beta1/Secret": `; err == nil || !strings.HasPrefix(err.Error(), want) || !strings.HasSuffix(err.Error(), grammar) {
+		t.Errorf("error %v; want %q, and how it is written", err, want)
 	}
 	r := rules(t, Config{SkippedNamespaces: "a;b, c"})
 	for _, name := range []string{"a", "b", "c", "default", "kube-public", "fleet-member-x"} {

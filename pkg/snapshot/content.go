@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
@@ -85,20 +86,22 @@ func Cut(items []Item, limit int) [][]Item {
 	return append(parts, items[start:])
 }
 
+// Large is an object that is too large to be placed.
+type Large struct {
+	ID    v1beta1.ResourceIdentifier
+	Bytes int
+	// Kept is whether a state of it that was placed before stays placed.
+	Kept bool
+}
+
 // Fit replaces items that are too large for any API object by what latest holds of them, so that what was placed stays as it was,
-// and leaves out those that latest does not hold. The second result names them all.
-func Fit(items []Item, latest Group) ([]Item, []v1beta1.ResourceIdentifier, error) {
+// and leaves out those that latest does not hold. The second result names them all, in order.
+func Fit(items []Item, latest Group) ([]Item, []Large, error) {
 	return fit(items, latest, ItemLimit)
 }
 
-func fit(items []Item, latest Group, limit int) ([]Item, []v1beta1.ResourceIdentifier, error) {
-	var large []v1beta1.ResourceIdentifier
-	for i := range items {
-		if len(items[i].Raw) > limit {
-			large = append(large, items[i].ID)
-		}
-	}
-	if len(large) == 0 {
+func fit(items []Item, latest Group, limit int) ([]Item, []Large, error) {
+	if !slices.ContainsFunc(items, func(item Item) bool { return len(item.Raw) > limit }) {
 		return items, nil, nil
 	}
 	placed, err := latest.Items()
@@ -110,12 +113,17 @@ func fit(items []Item, latest Group, limit int) ([]Item, []v1beta1.ResourceIdent
 		before[item.ID] = item
 	}
 	var out []Item
+	var large []Large
 	for _, item := range items {
 		if len(item.Raw) <= limit {
 			out = append(out, item)
-		} else if was, ok := before[item.ID]; ok {
+			continue
+		}
+		was, kept := before[item.ID]
+		if kept {
 			out = append(out, was)
 		}
+		large = append(large, Large{ID: item.ID, Bytes: len(item.Raw), Kept: kept})
 	}
 	return out, large, nil
 }

@@ -41,7 +41,7 @@ func Run(t testing.TB, mgr ctrl.Manager) (stop func()) {
 	return stop
 }
 
-// Writes notes the requests of an agent that are not reads, each as its method and path. The zero value is ready.
+// Writes notes the requests of an agent that are not reads nor dry runs, each as its method and path. The zero value is ready.
 type Writes struct {
 	mu   sync.Mutex
 	list []string
@@ -52,7 +52,7 @@ func (w *Writes) Of(cfg *rest.Config) *rest.Config {
 	cfg = rest.CopyConfig(cfg)
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
-			if r.Method != http.MethodGet {
+			if r.Method != http.MethodGet && !r.URL.Query().Has("dryRun") {
 				w.mu.Lock()
 				w.list = append(w.list, r.Method+" "+r.URL.Path)
 				w.mu.Unlock()

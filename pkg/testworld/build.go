@@ -3,10 +3,13 @@
 package testworld
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
@@ -63,11 +66,44 @@ func Selecting(terms ...v1beta1.ResourceSelectorTerm) Option {
 	return func(s *v1beta1.PlacementSpec) { s.ResourceSelectors = terms }
 }
 
+// Named selects an object by its name; without a name, all objects of the kind.
+func Named(group, version, kind, name string) v1beta1.ResourceSelectorTerm {
+	return v1beta1.ResourceSelectorTerm{Group: group, Version: version, Kind: kind, Name: name}
+}
+
+// WithLabel selects objects of a core kind by a label.
+func WithLabel(kind, key, value string) v1beta1.ResourceSelectorTerm {
+	term := Named("", "v1", kind, "")
+	term.LabelSelector = &metav1.LabelSelector{MatchLabels: map[string]string{key: value}}
+	return term
+}
+
 // NamespaceOnly makes namespace terms select the object without its contents.
 func NamespaceOnly(s *v1beta1.PlacementSpec) {
+	scope(s, v1beta1.SelectionScopeNamespaceOnly)
+}
+
+// NamespaceWithSelectors makes namespace terms select the object, and the other terms what they say within that namespace.
+func NamespaceWithSelectors(s *v1beta1.PlacementSpec) {
+	scope(s, v1beta1.SelectionScopeNamespaceWithResourceSelectors)
+}
+
+func scope(s *v1beta1.PlacementSpec, scope v1beta1.SelectionScope) {
 	for i := range s.ResourceSelectors {
-		s.ResourceSelectors[i].SelectionScope = v1beta1.SelectionScopeNamespaceOnly
+		if s.ResourceSelectors[i].Kind == "Namespace" {
+			s.ResourceSelectors[i].SelectionScope = scope
+		}
 	}
+}
+
+// Keeping limits how many revisions are kept.
+func Keeping(revisions int32) Option {
+	return func(s *v1beta1.PlacementSpec) { s.RevisionHistoryLimit = &revisions }
+}
+
+// Reporting sets where the status can be read.
+func Reporting(where v1beta1.StatusReportingScope) Option {
+	return func(s *v1beta1.PlacementSpec) { s.StatusReportingScope = where }
 }
 
 // Policy sets the placement policy.
@@ -107,6 +143,57 @@ func Labelled(labels map[string]string, expressions ...metav1.LabelSelectorRequi
 // In is a label expression.
 func In(key string, values ...string) metav1.LabelSelectorRequirement {
 	return metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpIn, Values: values}
+}
+
+// NotIn is a label expression.
+func NotIn(key string, values ...string) metav1.LabelSelectorRequirement {
+	return metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpNotIn, Values: values}
+}
+
+// Having adds what a property must be to a term.
+func Having(term v1beta1.ClusterSelectorTerm, property string, operator v1beta1.PropertySelectorOperator, value string) v1beta1.ClusterSelectorTerm {
+	wanted := v1beta1.PropertySelectorRequirement{Name: property, Operator: operator, Values: []string{value}}
+	selector := &v1beta1.PropertySelector{MatchExpressions: []v1beta1.PropertySelectorRequirement{wanted}}
+	if term.PropertySelector != nil {
+		selector.MatchExpressions = append(slices.Clone(term.PropertySelector.MatchExpressions), wanted)
+	}
+	term.PropertySelector = selector
+	return term
+}
+
+// Prefer adds a preference to a policy.
+func Prefer(weight int32, term v1beta1.ClusterSelectorTerm) Option {
+	return func(s *v1beta1.PlacementSpec) {
+		affinity := clusterAffinity(s)
+		affinity.PreferredDuringSchedulingIgnoredDuringExecution = append(affinity.PreferredDuringSchedulingIgnoredDuringExecution,
+			v1beta1.PreferredClusterSelector{Weight: weight, Preference: term})
+	}
+}
+
+func clusterAffinity(s *v1beta1.PlacementSpec) *v1beta1.ClusterAffinity {
+	if s.Policy.Affinity == nil {
+		s.Policy.Affinity = &v1beta1.Affinity{ClusterAffinity: &v1beta1.ClusterAffinity{}}
+	}
+	return s.Policy.Affinity.ClusterAffinity
+}
+
+// SortedBy makes a term of a preference give each cluster a share of the weight, by a property.
+func SortedBy(term v1beta1.ClusterSelectorTerm, property string, order v1beta1.PropertySortOrder) v1beta1.ClusterSelectorTerm {
+	term.PropertySorter = &v1beta1.PropertySorter{Name: property, SortOrder: order}
+	return term
+}
+
+// Taint keeps new placements off a cluster.
+func Taint(key, value string) clusterv1beta1.Taint {
+	return clusterv1beta1.Taint{Key: key, Value: value, Effect: corev1.TaintEffectNoSchedule}
+}
+
+// Tolerating adds that a policy does not mind a taint.
+func Tolerating(taint clusterv1beta1.Taint) Option {
+	return func(s *v1beta1.PlacementSpec) {
+		s.Policy.Tolerations = append(s.Policy.Tolerations,
+			v1beta1.Toleration{Key: taint.Key, Operator: corev1.TolerationOpEqual, Value: taint.Value, Effect: taint.Effect})
+	}
 }
 
 // MaxUnavailable sets how many clusters may be down during a rollout.

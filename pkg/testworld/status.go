@@ -21,31 +21,43 @@ type Status struct {
 	unnamed   int
 	// index, when set, must be the observed resource index of the placement and of every named cluster.
 	index string
+	// selected, when not nil, must be the selected resources, in this order.
+	selected []v1beta1.ResourceIdentifier
 }
 
+// verdict is one condition. It must be of the placement's generation, or of the generation since, if that is set.
 type verdict struct {
 	kind   string
 	status metav1.ConditionStatus
 	reason string
+	since  int64
 }
 
 // complete are the verdicts of a finished rollout: for the placement, and for each cluster.
 var completePlacement = []verdict{
-	{v1beta1.ConditionScheduled, metav1.ConditionTrue, v1beta1.ReasonSchedulingPolicyFulfilled},
-	{v1beta1.ConditionRolloutStarted, metav1.ConditionTrue, v1beta1.ReasonRolloutStarted},
-	{v1beta1.ConditionOverridden, metav1.ConditionTrue, v1beta1.ReasonNoOverrideSpecified},
-	{v1beta1.ConditionWorkSynchronized, metav1.ConditionTrue, v1beta1.ReasonWorkSynchronized},
-	{v1beta1.ConditionApplied, metav1.ConditionTrue, v1beta1.ReasonApplySucceeded},
-	{v1beta1.ConditionAvailable, metav1.ConditionTrue, v1beta1.ReasonResourceAvailable},
+	yes(v1beta1.ConditionScheduled, v1beta1.ReasonSchedulingPolicyFulfilled),
+	yes(v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutStarted),
+	yes(v1beta1.ConditionOverridden, v1beta1.ReasonNoOverrideSpecified),
+	yes(v1beta1.ConditionWorkSynchronized, v1beta1.ReasonWorkSynchronized),
+	yes(v1beta1.ConditionApplied, v1beta1.ReasonApplySucceeded),
+	yes(v1beta1.ConditionAvailable, v1beta1.ReasonResourceAvailable),
 }
 
 var completeCluster = []verdict{
-	{v1beta1.ConditionScheduled, metav1.ConditionTrue, v1beta1.ReasonScheduled},
-	{v1beta1.ConditionRolloutStarted, metav1.ConditionTrue, v1beta1.ReasonRolloutStarted},
-	{v1beta1.ConditionOverridden, metav1.ConditionTrue, v1beta1.ReasonNoOverrideSpecified},
-	{v1beta1.ConditionWorkSynchronized, metav1.ConditionTrue, v1beta1.ReasonAllWorkSynced},
-	{v1beta1.ConditionApplied, metav1.ConditionTrue, v1beta1.ReasonAllWorkHaveBeenApplied},
-	{v1beta1.ConditionAvailable, metav1.ConditionTrue, v1beta1.ReasonAllWorkAreAvailable},
+	yes(v1beta1.ConditionScheduled, v1beta1.ReasonScheduled),
+	yes(v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutStarted),
+	yes(v1beta1.ConditionOverridden, v1beta1.ReasonNoOverrideSpecified),
+	yes(v1beta1.ConditionWorkSynchronized, v1beta1.ReasonAllWorkSynced),
+	yes(v1beta1.ConditionApplied, v1beta1.ReasonAllWorkHaveBeenApplied),
+	yes(v1beta1.ConditionAvailable, v1beta1.ReasonAllWorkAreAvailable),
+}
+
+func yes(kind, reason string) verdict {
+	return verdict{kind: kind, status: metav1.ConditionTrue, reason: reason}
+}
+
+func no(kind, reason string) verdict {
+	return verdict{kind: kind, status: metav1.ConditionFalse, reason: reason}
 }
 
 // Complete is a placement that runs on exactly these clusters.
@@ -74,19 +86,25 @@ func Partial(slots int, clusters ...string) Status {
 	return s
 }
 
-var unfulfilled = verdict{v1beta1.ConditionScheduled, metav1.ConditionFalse, v1beta1.ReasonSchedulingPolicyUnfulfilled}
+var unfulfilled = no(v1beta1.ConditionScheduled, v1beta1.ReasonSchedulingPolicyUnfulfilled)
+
+// Refused is a placement whose selectors were never right.
+func Refused() Status { return Status{name: "REFUSED", placement: []verdict{refused}} }
+
+var refused = no(v1beta1.ConditionScheduled, v1beta1.ReasonInvalidResourceSelectors)
 
 // Pending is a placement that the scheduler has not decided.
 func Pending() Status {
-	return Status{name: "PENDING", placement: []verdict{{v1beta1.ConditionScheduled, metav1.ConditionUnknown, v1beta1.ReasonSchedulePending}}}
+	pending := verdict{kind: v1beta1.ConditionScheduled, status: metav1.ConditionUnknown, reason: v1beta1.ReasonSchedulePending}
+	return Status{name: "PENDING", placement: []verdict{pending}}
 }
 
 // ApplyFailed runs on clusters and fails to apply on bad.
 func ApplyFailed(bad string, clusters ...string) Status {
 	s := Complete(clusters...)
 	s.name = fmt.Sprintf("APPLYFAILED[%s] of %v", bad, clusters)
-	s.placement = append(slices.Clone(completePlacement[:4]), verdict{v1beta1.ConditionApplied, metav1.ConditionFalse, v1beta1.ReasonApplyFailed})
-	s.clusters[bad] = append(slices.Clone(completeCluster[:4]), verdict{v1beta1.ConditionApplied, metav1.ConditionFalse, v1beta1.ReasonNotAllWorkHaveBeenApplied})
+	s.placement = append(slices.Clone(completePlacement[:4]), no(v1beta1.ConditionApplied, v1beta1.ReasonApplyFailed))
+	s.clusters[bad] = append(slices.Clone(completeCluster[:4]), no(v1beta1.ConditionApplied, v1beta1.ReasonNotAllWorkHaveBeenApplied))
 	return s
 }
 
@@ -96,8 +114,54 @@ func (s Status) At(index string) Status {
 	return s
 }
 
-// Check compares a placement's status with s and says what differs; nil when it is as it must be. Every condition must speak of
-// the placement's current generation.
+// Selecting adds what must be selected, in this order.
+func (s Status) Selecting(objects ...v1beta1.ResourceIdentifier) Status {
+	s.selected = append([]v1beta1.ResourceIdentifier{}, objects...)
+	return s
+}
+
+// Untrackable adds that of some of what runs on the clusters one cannot see whether it is available.
+func (s Status) Untrackable() Status {
+	clusters := map[string][]verdict{}
+	for c, verdicts := range s.clusters {
+		last := len(verdicts) - 1
+		clusters[c] = append(slices.Clone(verdicts[:last]), yes(v1beta1.ConditionAvailable, v1beta1.ReasonNotAllWorkAreAvailabilityTrackable))
+	}
+	s.clusters = clusters
+	return s
+}
+
+// Mirrored adds whether the status has a copy in the placement's namespace.
+func (s Status) Mirrored(synced bool) Status {
+	v := no(v1beta1.ConditionStatusSynced, v1beta1.ReasonStatusSyncFailed)
+	if synced {
+		v = yes(v1beta1.ConditionStatusSynced, v1beta1.ReasonStatusSyncSucceeded)
+	}
+	s.placement = append(slices.Clone(s.placement), v)
+	return s
+}
+
+// RefusedSince is s once the selectors were made wrong: all but Scheduled still speaks of an earlier generation.
+func (s Status) RefusedSince(generation int64) Status {
+	s.name += " before its selectors were wrong"
+	earlier := func(verdicts []verdict) []verdict {
+		verdicts = slices.Clone(verdicts)
+		for i := range verdicts {
+			verdicts[i].since = generation
+		}
+		return verdicts
+	}
+	s.placement = append([]verdict{refused}, earlier(s.placement[1:])...)
+	clusters := map[string][]verdict{}
+	for c, verdicts := range s.clusters {
+		clusters[c] = earlier(verdicts)
+	}
+	s.clusters = clusters
+	return s
+}
+
+// Check compares a placement's status with s and says what differs; nil when it is as it must be. Unless s says otherwise, every
+// condition must speak of the placement's current generation.
 func (s Status) Check(p v1beta1.PlacementObject) error {
 	got := p.GetStatus()
 	var diffs []string
@@ -133,11 +197,14 @@ func (s Status) Check(p v1beta1.PlacementObject) error {
 	compare("clusters", wantNamed, named)
 	var wantUnnamed []string
 	for range s.unnamed {
-		wantUnnamed = append(wantUnnamed, texts([]verdict{{v1beta1.ConditionScheduled, metav1.ConditionFalse, v1beta1.ReasonScheduleFailed}}, bare, p.GetGeneration())...)
+		wantUnnamed = append(wantUnnamed, texts([]verdict{no(v1beta1.ConditionScheduled, v1beta1.ReasonScheduleFailed)}, bare, p.GetGeneration())...)
 	}
 	compare("slots without a cluster", wantUnnamed, unnamed)
 	if s.index != "" && got.ObservedResourceIndex != s.index {
 		diffs = append(diffs, fmt.Sprintf("resource index is %q, want %q", got.ObservedResourceIndex, s.index))
+	}
+	if s.selected != nil {
+		compare("selected", identities(s.selected), identities(got.SelectedResources))
 	}
 	if len(diffs) > 0 {
 		return fmt.Errorf("%s is not %s at generation %d:\n%s", p.GetName(), s.name, p.GetGeneration(), strings.Join(diffs, "\n"))
@@ -150,7 +217,11 @@ func bare(kind string) string { return kind }
 func texts(verdicts []verdict, kind func(string) string, generation int64) []string {
 	var out []string
 	for _, v := range verdicts {
-		out = append(out, text(kind(v.kind), v.status, v.reason, generation))
+		of := generation
+		if v.since != 0 {
+			of = v.since
+		}
+		out = append(out, text(kind(v.kind), v.status, v.reason, of))
 	}
 	slices.Sort(out)
 	return out
@@ -167,4 +238,13 @@ func conditionTexts(conditions []metav1.Condition) []string {
 
 func text(kind string, status metav1.ConditionStatus, reason string, generation int64) string {
 	return fmt.Sprintf("%s %s %s @%d", kind, status, reason, generation)
+}
+
+// identities shows objects in their order.
+func identities(objects []v1beta1.ResourceIdentifier) []string {
+	out := []string{}
+	for _, o := range objects {
+		out = append(out, fmt.Sprintf("%s/%s %s %s/%s", o.Group, o.Version, o.Kind, o.Namespace, o.Name))
+	}
+	return out
 }

@@ -160,6 +160,9 @@ func replaced(seen, wanted *v1beta1.Work) *v1beta1.Work {
 	out.Spec = wanted.Spec
 	out.Labels = merged(out.Labels, wanted.Labels)
 	out.Annotations = merged(out.Annotations, wanted.Annotations)
+	if _, overridden := wanted.Annotations[contract.AnnotationOverrides]; !overridden {
+		delete(out.Annotations, contract.AnnotationOverrides)
+	}
 	return out
 }
 

@@ -5,6 +5,9 @@ package work
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -129,6 +132,9 @@ func marksOf(order Order, index string) (marks, error) {
 	if err != nil {
 		return marks{}, err
 	}
+	if names := order.overrideNames(); len(names) > 0 {
+		annotations[contract.AnnotationOverrides] = strings.Join(names, ",")
+	}
 	labels := map[string]string{
 		contract.LabelPlacement:         order.Placement.Name,
 		contract.LabelBinding:           order.Binding.Name,
@@ -138,6 +144,15 @@ func marksOf(order Order, index string) (marks, error) {
 		labels[contract.LabelPlacementNamespace] = order.Placement.Namespace
 	}
 	return marks{labels: labels, annotations: annotations}, nil
+}
+
+// overrideNames are for people: the member tells them to whoever asks why an object is what it is.
+func (o Order) overrideNames() []string {
+	names := slices.Clone(o.ClusterOverrides)
+	for _, at := range o.Overrides {
+		names = append(names, at.Namespace+"/"+at.Name)
+	}
+	return names
 }
 
 // source names the content of order: its snapshot and its two lists of overrides.
@@ -160,12 +175,14 @@ func source(order Order) (map[string]string, error) {
 // work makes the Work name. Its finalizer is there from the start: the member need not write it, and a Work that the member has
 // seen cannot vanish without it.
 func (m marks) work(order Order, name string, manifests []v1beta1.Manifest) *v1beta1.Work {
+	annotations := copied(m.annotations)
+	annotations[contract.AnnotationManifests] = strconv.Itoa(len(manifests))
 	return &v1beta1.Work{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:   contract.MemberNamespace(order.Cluster),
 			Name:        name,
 			Labels:      copied(m.labels),
-			Annotations: copied(m.annotations),
+			Annotations: annotations,
 			Finalizers:  []string{contract.FinalizerWork},
 		},
 		Spec: v1beta1.WorkSpec{

@@ -211,12 +211,13 @@ func TestWantedMarks(t *testing.T) {
 	o := order()
 	o.Placement.Namespace, o.Binding.Namespace = "shop", "shop"
 	o.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}
-	o.ClusterOverrides = []string{"o-1"}
+	o.ClusterOverrides, o.Overrides = []string{"o-1"}, []v1beta1.NamespacedName{{Namespace: "shop", Name: "o-2"}}
 	got, err := Wanted(o, Group{Index: "3", Parts: []Part{{Sub: -1}}}, AsIs)
 	if err != nil {
 		t.Fatal(err)
 	}
 	clusterHash, _ := contract.Hash([]string{"o-1"})
+	hash, _ := contract.Hash(o.Overrides)
 	want := &v1beta1.Work{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "fleet-member-east", Name: "shop.web-work",
@@ -228,8 +229,10 @@ func TestWantedMarks(t *testing.T) {
 			},
 			Annotations: map[string]string{
 				"kubernetes-fleet.io/parent-resource-snapshot-name":                  "web-3-snapshot",
-				"kubernetes-fleet.io/parent-resource-override-snapshot-hash":         "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b", // null
+				"kubernetes-fleet.io/parent-resource-override-snapshot-hash":         hash,
 				"kubernetes-fleet.io/parent-cluster-resource-override-snapshot-hash": clusterHash,
+				"kubernetes-fleet.io/override-snapshots":                             "o-1,shop/o-2",
+				"kubernetes-fleet.io/number-of-manifests":                            "0",
 			},
 			Finalizers: []string{"kubernetes-fleet.io/work-cleanup"},
 		},
@@ -237,6 +240,24 @@ func TestWantedMarks(t *testing.T) {
 	}
 	if diff := cmp.Diff([]*v1beta1.Work{want}, got); diff != "" {
 		t.Fatal(diff)
+	}
+}
+
+// A Work without overrides names none, whatever it named before; the hash of no overrides is part of the wire.
+func TestOverridesLeave(t *testing.T) {
+	before, after := order(), order()
+	before.ClusterOverrides = []string{"o-1"}
+	wanted := wantedOf(t, after, "3", nil)
+	changes, err := Compare(wanted, stored(wantedOf(t, before, "3", nil)), nil)
+	if err != nil || len(changes.Update) != 1 {
+		t.Fatalf("%+v, %v; want one update", changes, err)
+	}
+	got := changes.Update[0].Annotations
+	if names, ok := got[contract.AnnotationOverrides]; ok {
+		t.Errorf("it still names %q", names)
+	}
+	if hash := got[contract.AnnotationOverrideHash]; hash != "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b" { // null
+		t.Errorf("the hash of no overrides is %s", hash)
 	}
 }
 

@@ -4,6 +4,8 @@
 // API writes are counted at the agents' own clients (rest_client_requests_total), everything included; heartbeats and lease renewals,
 // which go on whatever happens, are told apart by watching the objects that they change. CPU seconds and peak memory are the agents'
 // processes', as the kernel counts them.
+//
+// Measurements are in sections, each with clusters of its own; -only runs some of them.
 package main
 
 import (
@@ -14,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,7 +36,24 @@ import (
 type settings struct {
 	single, burst, maps int
 	quiet               time.Duration
-	out                 string
+	only, out           string
+	selection           selectionSettings
+	scheduling          schedulingSettings
+	member              memberSettings
+}
+
+// section is a part of the measurements that can be run alone: it starts what it needs, stops it, and leaves its figures in results.
+type section struct {
+	name string
+	run  func(ctx context.Context, s settings, r *results) error
+}
+
+// sections are in the order in which they run.
+var sections = []section{
+	{"main", whole},
+	{"selection", selectAtScale},
+	{"scheduling", scheduleAtScale},
+	{"member", memberAtScale},
 }
 
 func main() {
@@ -42,6 +62,10 @@ func main() {
 	flag.IntVar(&s.burst, "burst", 100, "placements made at once")
 	flag.IntVar(&s.maps, "maps", 300, "config maps of the one large placement")
 	flag.DurationVar(&s.quiet, "quiet", time.Minute, "how long to watch a fleet in which nothing changes")
+	s.selection.addFlags()
+	s.scheduling.addFlags()
+	s.member.addFlags()
+	flag.StringVar(&s.only, "only", "", "sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+"; by default all")
 	flag.StringVar(&s.out, "out", "out/bench.json", "where the JSON goes")
 	flag.Parse()
 	ctrl.SetLogger(klog.NewKlogr())
@@ -71,15 +95,58 @@ type member struct {
 	maps *log
 }
 
-func run(ctx context.Context, s settings) (err error) {
+func sectionNames() []string {
+	var out []string
+	for _, section := range sections {
+		out = append(out, section.name)
+	}
+	return out
+}
+
+// chosen are the sections that only names; all of them if it is empty.
+func chosen(only string) ([]section, error) {
+	if only == "" {
+		return sections, nil
+	}
+	var out []section
+	for name := range strings.SplitSeq(only, ",") {
+		i := slices.IndexFunc(sections, func(s section) bool { return s.name == strings.TrimSpace(name) })
+		if i < 0 {
+			return nil, fmt.Errorf("-only %s: there is no section %q; there are %s", only, name, strings.Join(sectionNames(), ", "))
+		}
+		out = append(out, sections[i])
+	}
+	return out, nil
+}
+
+func run(ctx context.Context, s settings) error {
+	wanted, err := chosen(s.only)
+	if err != nil {
+		return err
+	}
+	r := results{When: time.Now().UTC(), Agents: map[string]usage{}}
+	for _, section := range wanted {
+		if err := section.run(ctx, s, &r); err != nil {
+			return fmt.Errorf("%s: %w", section.name, err)
+		}
+	}
+	if err := r.save(s.out); err != nil {
+		return err
+	}
+	fmt.Println()
+	return r.print(os.Stdout)
+}
+
+// onFleet starts a fleet, the default one unless config says otherwise, and stops it when do has returned.
+func onFleet(ctx context.Context, config localfleet.Config, do func(context.Context, *bench) error) (err error) {
 	dir, err := os.MkdirTemp("", "flagship-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	say("starting a hub and three members")
+	say("starting a fleet")
 	fleet, err := localfleet.Start(ctx, localfleet.Options{
-		Dir:      dir,
+		Config: config, Dir: dir,
 		Progress: func(e localfleet.Event) { say("  " + e.Cluster + ": " + e.Text) },
 	})
 	if err != nil {
@@ -93,17 +160,19 @@ func run(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
-	r := results{When: time.Now().UTC(), Agents: map[string]usage{}}
-	for _, phase := range []func(context.Context, settings, *results) error{b.oneAtATime, b.inABurst, b.large, b.quiet} {
-		if err := phase(ctx, s, &r); err != nil {
-			return err
+	return do(ctx, b)
+}
+
+// whole is the section "main": the whole way of placements on a hub and three members.
+func whole(ctx context.Context, s settings, r *results) error {
+	return onFleet(ctx, localfleet.Config{}, func(ctx context.Context, b *bench) error {
+		for _, phase := range []func(context.Context, settings, *results) error{b.oneAtATime, b.inABurst, b.large, b.quiet} {
+			if err := phase(ctx, s, r); err != nil {
+				return err
+			}
 		}
-	}
-	if err := r.save(s.out); err != nil {
-		return err
-	}
-	fmt.Println()
-	return r.print(os.Stdout)
+		return nil
+	})
 }
 
 func say(text string) { fmt.Fprintln(os.Stderr, text) }

@@ -87,14 +87,15 @@ func label(m *dto.Metric, name string) string {
 
 // usage is what a process has used so far.
 type usage struct {
-	CPUSeconds float64 `json:"cpuSeconds"`
-	PeakMiB    float64 `json:"peakMiB"`
+	CPUSeconds  float64 `json:"cpuSeconds"`
+	PeakMiB     float64 `json:"peakMiB"`
+	ResidentMiB float64 `json:"residentMiB,omitempty"`
 }
 
 // ticksPerSecond is USER_HZ, which Linux fixes at 100 for what /proc shows.
 const ticksPerSecond = 100
 
-// usageOf reads /proc: CPU seconds of the process's life and its highest resident memory.
+// usageOf reads /proc: CPU seconds of the process's life, its highest resident memory, and that of now.
 func usageOf(pid int) (usage, error) {
 	var u usage
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -116,12 +117,14 @@ func usageOf(pid int) (usage, error) {
 	}
 	defer status.Close()
 	for lines := bufio.NewScanner(status); lines.Scan(); {
-		if kib, ok := strings.CutPrefix(lines.Text(), "VmHWM:"); ok {
-			n, err := strconv.ParseFloat(strings.Fields(kib)[0], 64)
-			if err != nil {
-				return u, err
+		for prefix, to := range map[string]*float64{"VmHWM:": &u.PeakMiB, "VmRSS:": &u.ResidentMiB} {
+			if kib, ok := strings.CutPrefix(lines.Text(), prefix); ok {
+				n, err := strconv.ParseFloat(strings.Fields(kib)[0], 64)
+				if err != nil {
+					return u, err
+				}
+				*to = n / 1024
 			}
-			u.PeakMiB = n / 1024
 		}
 	}
 	return u, nil

@@ -42,10 +42,16 @@ func (c count) hub() float64    { return c.Hub.total() - float64(c.RoutineHub) }
 func (c count) member() float64 { return c.Member.total() - float64(c.RoutineMember) }
 
 type results struct {
-	When     time.Time        `json:"when"`
-	Rows     []row            `json:"latency"`
-	Counts   []count          `json:"writes"`
-	Agents   map[string]usage `json:"agents"`
+	When   time.Time        `json:"when"`
+	Rows   []row            `json:"latency,omitempty"`
+	Counts []count          `json:"writes,omitempty"`
+	Agents map[string]usage `json:"agents,omitempty"`
+	// Selection is what the section of that name has measured.
+	Selection *selectionFigures `json:"selection,omitempty"`
+	// Scheduling is what the section of that name has measured.
+	Scheduling *schedulingFigures `json:"scheduling,omitempty"`
+	// Member is what the section of that name has measured.
+	Member   *memberFigures `json:"member,omitempty"`
 	Edits300 struct {
 		Seconds float64 `json:"seconds"`
 		Patches float64 `json:"patches"`
@@ -77,7 +83,26 @@ func (r *results) latency(name string, ours, floor times) {
 	add("deleted from all", ours.deleted, floor.deleted, ours.deletedWhole, floor.deletedWhole)
 }
 
+// print prints the figures of every section that has run.
 func (r *results) print(w io.Writer) error {
+	if len(r.Rows) > 0 {
+		if err := r.printMain(w); err != nil {
+			return err
+		}
+	}
+	if r.Selection != nil {
+		r.Selection.print(w)
+	}
+	if r.Scheduling != nil {
+		r.Scheduling.print(w)
+	}
+	if r.Member != nil {
+		r.Member.print(w)
+	}
+	return nil
+}
+
+func (r *results) printMain(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "latency\tp50 ms\tp90 ms\tfloor p50\tfloor p90\t× floor\twhole s\tfloor s\t× floor\t")
 	for _, l := range r.Rows {

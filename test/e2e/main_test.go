@@ -41,17 +41,25 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
+// labelNodeType is where the property provider reads what machine a node is, which has a price.
+const labelNodeType = "beta.kubernetes.io/instance-type"
+
 // startFleet starts the fleet that the scenarios describe: c1 with two nodes, c2 with three, c3 with four.
 func startFleet() (stop func(), err error) {
 	dir, err := os.MkdirTemp("", "flagship-e2e-")
 	if err != nil {
 		return nil, err
 	}
+	agent := localfleet.Agent{Flags: map[string]string{
+		"property-provider": "azure",
+		"region":            "somewhere",
+		"enable-namespace-collection-in-property-provider": "true",
+	}}
 	member := func(name, region, env string, nodes int) localfleet.Member {
 		return localfleet.Member{
-			Cluster: localfleet.Cluster{Name: name},
+			Cluster: localfleet.Cluster{Name: name, Agent: agent},
 			Labels:  map[string]string{"region": region, "env": env},
-			Nodes:   []localfleet.NodeSet{{Count: nodes}},
+			Nodes:   []localfleet.NodeSet{{Count: nodes, Labels: map[string]string{labelNodeType: "Standard_D4s_v3"}}},
 		}
 	}
 	begin := time.Now()
@@ -62,6 +70,7 @@ func startFleet() (stop func(), err error) {
 				"resource-snapshot-creation-minimum-interval": "0s",
 				"resource-changes-collection-duration":        "0s",
 				"force-delete-wait-time":                      "1m",
+				"enable-workload":                             "true",
 			}}}},
 			Members: []localfleet.Member{
 				member("c1", "east", "prod", 2),

@@ -21,8 +21,7 @@ import (
 // Not beside other scenarios: all members leave.
 func TestMembersLeaveAndComeBack(t *testing.T) {
 	s := bare(t)
-	s.create(testworld.Namespace(s.app))
-	s.create(testworld.ConfigMap(s.app, "test"))
+	s.open()
 	p := testworld.ClusterPlacement(s.name, s.app)
 	s.create(p)
 	s.expect(p, testworld.Complete(c1.name, c2.name, c3.name))

@@ -72,14 +72,3 @@ func TestNamespacedPickAllWithoutAMatch(t *testing.T) {
 	s.stays(p, testworld.None())
 	s.placed("")
 }
-
-// beginNamespaced begins a scenario about a ResourcePlacement: its namespace is on every member already, carried by a
-// ClusterResourcePlacement of the namespace alone.
-func beginNamespaced(t *testing.T) *scene {
-	t.Helper()
-	s := begin(t)
-	carrier := testworld.ClusterPlacement(s.name+"-ns", s.app, testworld.NamespaceOnly)
-	s.create(carrier)
-	s.expect(carrier, testworld.Complete(c1.name, c2.name, c3.name))
-	return s
-}

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
@@ -140,91 +137,4 @@ func (s *scene) stuck(m cluster, work string) {
 			return nil
 		})
 	}
-}
-
-// unhealthy is the name of a MemberCluster that joined and has not been heard of for twenty minutes.
-func (s *scene) unhealthy() string {
-	s.Helper()
-	name := "unhealthy-" + s.name
-	s.create(phantom(name))
-	s.Cleanup(func() { leave(s.T, name) })
-	s.report(name, time.Now().Add(-20*time.Minute))
-	return name
-}
-
-// left is the name of a MemberCluster that is being deleted and held.
-func (s *scene) left() string {
-	s.Helper()
-	mc := phantom("left-" + s.name)
-	mc.Finalizers = []string{testworld.Blocker}
-	s.create(mc)
-	s.Cleanup(func() { leave(s.T, mc.Name) })
-	if err := theHub.Delete(s.Context(), mc); err != nil {
-		s.Fatalf("delete MemberCluster %s: %v", mc.Name, err)
-	}
-	return mc.Name
-}
-
-// leave deletes a phantom and answers for its agent that it has left, which spares waiting until it is forced out.
-func leave(t *testing.T, name string) {
-	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	if err := client.IgnoreNotFound(theHub.Delete(ctx, phantom(name))); err != nil {
-		t.Errorf("delete MemberCluster %s: %v", name, err)
-	}
-	imc := &clusterv1beta1.InternalMemberCluster{ObjectMeta: metav1.ObjectMeta{Namespace: contract.MemberNamespace(name), Name: name}}
-	testworld.AwaitGone(t, theHub, imc, func(client.Object) error {
-		if imc.Spec.State != clusterv1beta1.ClusterStateLeave {
-			return nil
-		}
-		imc.Status.AgentStatus = []clusterv1beta1.AgentStatus{{
-			Type:                  clusterv1beta1.AgentTypeMemberAgent,
-			LastReceivedHeartbeat: metav1.Now(),
-			Conditions: []metav1.Condition{{
-				Type: clusterv1beta1.ConditionJoined, Status: metav1.ConditionFalse, Reason: clusterv1beta1.ReasonInternalMemberClusterLeft,
-				ObservedGeneration: imc.Generation, LastTransitionTime: metav1.Now(),
-			}},
-		}}
-		return theHub.Status().Update(ctx, imc)
-	})
-}
-
-// phantom is a MemberCluster without a cluster or an agent.
-func phantom(name string) *clusterv1beta1.MemberCluster {
-	return &clusterv1beta1.MemberCluster{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "nobody"}},
-	}
-}
-
-// report writes what a phantom's agent would: joined and healthy, with this heartbeat.
-func (s *scene) report(name string, heartbeat time.Time) {
-	s.Helper()
-	key := client.ObjectKey{Namespace: contract.MemberNamespace(name), Name: name}
-	testworld.Await(s.T, testworld.Soon, "report of "+name, func(ctx context.Context) error {
-		var imc clusterv1beta1.InternalMemberCluster
-		if err := theHub.Get(ctx, key, &imc); err != nil {
-			return err
-		}
-		at := metav1.NewTime(heartbeat)
-		imc.Status.AgentStatus = []clusterv1beta1.AgentStatus{{
-			Type:                  clusterv1beta1.AgentTypeMemberAgent,
-			LastReceivedHeartbeat: at,
-			Conditions: []metav1.Condition{
-				{Type: clusterv1beta1.ConditionJoined, Status: metav1.ConditionTrue, Reason: clusterv1beta1.ReasonInternalMemberClusterJoined, LastTransitionTime: at},
-				{Type: clusterv1beta1.ConditionHealthy, Status: metav1.ConditionTrue, Reason: clusterv1beta1.ReasonInternalMemberClusterHealthy, LastTransitionTime: at},
-			},
-		}}
-		return theHub.Status().Update(ctx, &imc)
-	})
-	testworld.Await(s.T, testworld.Soon, "status of MemberCluster "+name, func(ctx context.Context) error {
-		var mc clusterv1beta1.MemberCluster
-		if err := theHub.Get(ctx, client.ObjectKey{Name: name}, &mc); err != nil {
-			return err
-		}
-		if len(mc.Status.AgentStatus) == 0 || mc.Status.AgentStatus[0].LastReceivedHeartbeat.Unix() != heartbeat.Unix() {
-			return errors.New("not copied from the agent's report")
-		}
-		return nil
-	})
 }

@@ -108,7 +108,11 @@ func TestPromise1ForeignObjectSurvives(t *testing.T) {
 	s.expect(p, testworld.Complete(c2.name))
 	update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { testworld.PickFixed(c3.name)(&p.Spec) })
 	s.expect(p, testworld.Complete(c3.name))
-	s.deletes(p)
+	if err := theHub.Delete(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	s.finalized(p)
+	s.placed("")
 	if err := c1.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign); err != nil {
 		t.Errorf("an object on a member that was never picked: %v", err)
 	}
@@ -120,11 +124,10 @@ func TestPromise2RestartWritesNothing(t *testing.T) {
 		t.Skip("the agents of this fleet are not ours to restart")
 	}
 	s := bare(t)
-	s.create(testworld.Namespace(s.app))
-	s.create(testworld.ConfigMap(s.app, "test"))
+	s.open()
 	wide := testworld.ClusterPlacement(s.name, s.app)
 	s.create(wide)
-	s.expect(wide, testworld.Complete(c1.name, c2.name, c3.name))
+	s.carried(wide, c1.name, c2.name, c3.name)
 	narrow := testworld.Placement(s.app, s.name, testworld.PickN(2), testworld.Selecting(v1beta1.ResourceSelectorTerm{Version: "v1", Kind: "ConfigMap", Name: "nothing"}))
 	s.create(narrow)
 	s.expect(narrow, testworld.Complete(c2.name, c3.name))
@@ -140,7 +143,7 @@ func TestPromise2RestartWritesNothing(t *testing.T) {
 			}
 			testworld.Await(t, testworld.Long, "agent of "+agent, func(ctx context.Context) error { return ready(ctx, agent) })
 			// The agent has read everything; give what it might write the time to be written.
-			time.Sleep(calm)
+			time.Sleep(2 * calm)
 			for key, version := range everything(t) {
 				if was, ok := before[key]; !ok {
 					t.Errorf("a restart of the agent of %s made %s", agent, key)
@@ -152,9 +155,23 @@ func TestPromise2RestartWritesNothing(t *testing.T) {
 	}
 }
 
-// settled waits until nothing changes any more, and returns the versions of everything.
+// settled waits until nothing changes any more, what earlier scenarios left has gone too, and returns the versions of everything.
 func settled(t *testing.T) map[string]string {
 	t.Helper()
+	for _, c := range append(members(), theHub) {
+		testworld.Await(t, testworld.Workload, "deleted namespaces to leave "+c.name, func(ctx context.Context) error {
+			var list corev1.NamespaceList
+			if err := c.List(ctx, &list); err != nil {
+				return err
+			}
+			for _, n := range list.Items {
+				if n.DeletionTimestamp != nil {
+					return fmt.Errorf("%s is being deleted", n.Name)
+				}
+			}
+			return nil
+		})
+	}
 	var last map[string]string
 	testworld.Await(t, testworld.Workload, "everything to settle", func(context.Context) error {
 		now := everything(t)
@@ -325,13 +342,12 @@ func tokenOf(t *testing.T, m cluster) client.Client {
 // Promise 9: a fleet in which nothing changes says nothing new. Not beside other scenarios.
 func TestPromise9SameFactsSameBytes(t *testing.T) {
 	s := bare(t)
-	s.create(testworld.Namespace(s.app))
-	s.create(testworld.ConfigMap(s.app, "test"))
+	s.open()
 	p := testworld.ClusterPlacement(s.name, s.app)
 	s.create(p)
 	s.expect(p, testworld.Complete(c1.name, c2.name, c3.name))
 	before := settled(t)
-	time.Sleep(2 * calm)
+	time.Sleep(3 * calm)
 	for key, version := range everything(t) {
 		if before[key] != version {
 			t.Errorf("written although nothing changed: %s", key)

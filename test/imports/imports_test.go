@@ -22,7 +22,7 @@ var layers = []struct {
 	{"wiring", []string{"pkg/hub", "pkg/member"}, false},
 	{"agents", []string{"pkg/hub/", "pkg/member/"}, false},
 	{"what agents share", []string{"pkg/loop"}, false},
-	{"decisions", []string{"pkg/apply", "pkg/evict", "pkg/membership", "pkg/override", "pkg/report", "pkg/rollout", "pkg/schedule",
+	{"decisions", []string{"pkg/apply", "pkg/evict", "pkg/health", "pkg/membership", "pkg/override", "pkg/report", "pkg/rollout", "pkg/schedule",
 		"pkg/selection", "pkg/snapshot", "pkg/stage", "pkg/work"}, true},
 	{"twins", []string{"pkg/scope"}, false},
 	{"the wire", []string{"pkg/contract", "pkg/version"}, false},

@@ -57,6 +57,12 @@ type AppliedWorkStatus struct {
 	// left the Work are found and removed.
 	// +optional
 	AppliedResources []AppliedResourceMeta `json:"appliedResources,omitempty"`
+
+	// Conditions say why objects are kept although no Work asks for them any more: Held.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // AppliedResourceMeta is one object that was applied.

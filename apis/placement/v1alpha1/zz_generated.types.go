@@ -40,7 +40,8 @@ type ClusterResourcePlacementEvictionList struct {
 
 // PlacementEvictionSpec says what to evict and from where.
 type PlacementEvictionSpec struct {
-	// PlacementName is the name of the ClusterResourcePlacement, at most 255 characters. It must not be of type PickFixed.
+	// PlacementName is the name of the placement, at most 255 characters: a ClusterResourcePlacement, or for a
+	// ResourcePlacementEviction a ResourcePlacement of its namespace. It must not be of type PickFixed.
 	// +required
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="The PlacementName field is immutable"

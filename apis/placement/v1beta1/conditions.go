@@ -22,6 +22,9 @@ const (
 	// ConditionStatusSynced, on a ClusterResourcePlacement with statusReportingScope NamespaceAccessible, says whether the
 	// status was copied into the namespace.
 	ConditionStatusSynced = "StatusSynced"
+	// ConditionResourcesFit, on a placement, is False if selected objects are too large to be placed, and absent otherwise.
+	// Everything else that is selected is placed, and the other conditions are about that.
+	ConditionResourcesFit = "ResourcesFit"
 	// ConditionStatusTrimmed, on a Work, is True if details were left out of its status, and absent otherwise.
 	ConditionStatusTrimmed = "StatusTrimmed"
 )
@@ -43,6 +46,12 @@ const (
 	// ReasonInvalidResourceSelectors (False): the selectors are wrong (one object matched twice, an unknown kind, a wrong
 	// scope, a namespace that is never placed), or the namespace for NamespaceAccessible is missing or another one.
 	ReasonInvalidResourceSelectors = "InvalidResourceSelectors"
+)
+
+// Reasons of a placement's ResourcesFit.
+const (
+	// ReasonResourceTooLarge (False): the message names the objects, their sizes and the limit.
+	ReasonResourceTooLarge = "ResourceTooLarge"
 )
 
 // Reasons of Scheduled in placementStatuses.

@@ -9,6 +9,8 @@ func init() {
 	register(
 		&ClusterResourcePlacementEviction{}, &ClusterResourcePlacementEvictionList{},
 		&ClusterResourcePlacementDisruptionBudget{}, &ClusterResourcePlacementDisruptionBudgetList{},
+		&ResourcePlacementEviction{}, &ResourcePlacementEvictionList{},
+		&ResourcePlacementDisruptionBudget{}, &ResourcePlacementDisruptionBudgetList{},
 	)
 }
 
@@ -48,9 +50,42 @@ type ClusterResourcePlacementEvictionList struct {
 	Items []ClusterResourcePlacementEviction `json:"items"`
 }
 
+// ResourcePlacementEviction asks, once, that a ResourcePlacement of its namespace be taken off one cluster. It is what a
+// ClusterResourcePlacementEviction is for cluster-wide placements.
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Namespaced,shortName=rpe,categories={fleet,fleet-placement}
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Valid")].status`,name="Valid",type=string
+// +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Executed")].status`,name="Executed",type=string
+type ResourcePlacementEviction struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec names the placement and the cluster. The user writes it and cannot change it later.
+	// +required
+	Spec PlacementEvictionSpec `json:"spec"`
+
+	// Status is the outcome. The hub agent writes it.
+	// +optional
+	Status PlacementEvictionStatus `json:"status,omitempty"`
+}
+
+// ResourcePlacementEvictionList is a list of ResourcePlacementEvictions.
+// +kubebuilder:object:root=true
+type ResourcePlacementEvictionList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []ResourcePlacementEviction `json:"items"`
+}
+
 // PlacementEvictionSpec says what to evict and from where.
 type PlacementEvictionSpec struct {
-	// PlacementName is the name of the ClusterResourcePlacement, at most 255 characters. It must not be of type PickFixed.
+	// PlacementName is the name of the placement, at most 255 characters: a ClusterResourcePlacement, or for a
+	// ResourcePlacementEviction a ResourcePlacement of its namespace. It must not be of type PickFixed.
 	// +required
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="The PlacementName field is immutable"
@@ -79,7 +114,7 @@ const (
 	ConditionEvictionExecuted = "Executed"
 )
 
-// Reasons of the conditions of evictions.
+// Reasons of the conditions of ClusterResourcePlacementEvictions. On a ResourcePlacementEviction they begin with its own kind.
 const (
 	// ReasonEvictionValid (Valid True): the eviction is considered.
 	ReasonEvictionValid = "ClusterResourcePlacementEvictionValid"
@@ -117,6 +152,31 @@ type ClusterResourcePlacementDisruptionBudgetList struct {
 	metav1.ListMeta `json:"metadata,omitempty"`
 
 	Items []ClusterResourcePlacementDisruptionBudget `json:"items"`
+}
+
+// ResourcePlacementDisruptionBudget limits what evictions may do to the ResourcePlacement of the same name in its namespace,
+// as a ClusterResourcePlacementDisruptionBudget does for a cluster-wide placement.
+// +kubebuilder:object:root=true
+// +kubebuilder:storageversion
+// +kubebuilder:resource:scope=Namespaced,shortName=rpdb,categories={fleet,fleet-placement}
+type ResourcePlacementDisruptionBudget struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata. The name is that of the ResourcePlacement to guard.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is the limit. The user writes it.
+	// +required
+	Spec PlacementDisruptionBudgetSpec `json:"spec"`
+}
+
+// ResourcePlacementDisruptionBudgetList is a list of ResourcePlacementDisruptionBudgets.
+// +kubebuilder:object:root=true
+type ResourcePlacementDisruptionBudgetList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []ResourcePlacementDisruptionBudget `json:"items"`
 }
 
 // PlacementDisruptionBudgetSpec is the limit a disruption budget sets.

@@ -79,6 +79,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $_ := set $flags "work-applier-priority-linear-equation-coeff-a" .Values.priorityQueue.priorityLinearEquationCoeffA -}}
 {{- $_ := set $flags "work-applier-priority-linear-equation-coeff-b" .Values.priorityQueue.priorityLinearEquationCoeffB -}}
 {{- end -}}
+{{- if .Values.hubCopy -}}
+{{- $_ := set $flags "hub-copy-dir" "/var/run/flagship/hub" -}}
+{{- end -}}
+{{- if .Values.prices -}}
+{{- $_ := set $flags "price-file" "/etc/flagship/prices/prices.yaml" -}}
+{{- end -}}
 {{- range $name, $value := .Values.extraArgs -}}
 {{- $_ := set $flags $name $value -}}
 {{- end -}}

@@ -1,7 +1,7 @@
 // Package dispatcher carries out bindings: it writes the Works that a bound binding asks for into its cluster's namespace, reports
 // what the cluster made of them in the binding's status, and lets a deleted binding go once its Works are really gone.
 //
-// It reads bindings, resource snapshots, Works, placements, MemberClusters and InternalMemberClusters from the cache.
+// It reads bindings, resource and override snapshots, Works, placements, MemberClusters and InternalMemberClusters from the cache.
 package dispatcher
 
 import (
@@ -24,6 +24,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/work"
@@ -45,8 +46,6 @@ type Dispatcher struct {
 	Client client.Client
 	// Recorder and NamespacedRecorder take the events of ClusterResourceBindings and of ResourceBindings.
 	Recorder, NamespacedRecorder record.EventRecorder
-	// Override works the order's overrides into one object of its content. Nil changes nothing.
-	Override func(ctx context.Context, order work.Order) (work.Override, error)
 	// Workers is how many bindings are looked at at once.
 	Workers int
 	// Namespaced is whether ResourceBindings are served.
@@ -55,6 +54,8 @@ type Dispatcher struct {
 	Now func() time.Time
 
 	held held
+	// toldIdle are the UIDs of override snapshots of which it was said that they select nothing.
+	toldIdle sync.Map
 }
 
 // Reconcile looks at one binding.
@@ -99,8 +100,9 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	}
 	result, wrote, err := d.report(ctx, binding, report.BindingFacts{
 		Generation:      binding.GetGeneration(),
-		Bound:           binding.GetSpec().State == v1beta1.BindingStateBound,
+		Bound:           binding.GetSpec().State == v1beta1.BindingStateBound && !seen.external,
 		Overridden:      seen.order.Overridden(),
+		IdleOverrides:   idleNames(plan.idle),
 		ReportDiff:      reportDiff(seen.order),
 		OverrideFailure: plan.override,
 		SyncFailure:     plan.sync,
@@ -111,7 +113,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 		return ctrl.Result{}, errors.Join(err, outcome.err)
 	}
 	if wrote {
-		d.tell(binding, plan.event)
+		d.tell(binding, append(plan.events, d.idleEvents(seen.order, plan.idle)...))
 	}
 	if outcome.rejected && result.RequeueAfter == 0 {
 		result.RequeueAfter = rejectedWait
@@ -163,7 +165,10 @@ func (d *Dispatcher) claim(ctx context.Context, binding v1beta1.BindingObject, c
 
 // seen is what the dispatcher looks at for one binding. Nothing in it may be changed: it is the cache's.
 type seen struct {
-	order     work.Order
+	order   work.Order
+	cluster override.Cluster
+	// external is whether update runs say when a rollout starts.
+	external  bool
 	snapshots []v1beta1.ResourceSnapshotObject
 	works     []*v1beta1.Work
 }
@@ -194,10 +199,12 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 		log.V(1).Info("the binding's cluster is leaving", "cluster", order.Cluster)
 		return nil, nil
 	}
-	if order.ReportBack, err = d.reportBack(ctx, order.Placement); err != nil {
+	strategy, err := d.strategy(ctx, order.Placement)
+	if err != nil {
 		return nil, err
 	}
-	out := &seen{order: order}
+	order.ReportBack = strategy.ReportBackStrategy
+	out := &seen{order: order, cluster: override.Cluster{Name: cluster.Name, Labels: cluster.Labels}, external: strategy.Type == v1beta1.RolloutStrategyTypeExternal}
 	if out.snapshots, err = scope.ResourceSnapshots.List(ctx, d.Client, order.Placement.Namespace, fast(scope.OfPlacement(order.Placement))...); err != nil {
 		return nil, err
 	}
@@ -207,17 +214,18 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 	return out, nil
 }
 
-// reportBack is what the placement says about statuses carried back to the hub.
-func (d *Dispatcher) reportBack(ctx context.Context, key types.NamespacedName) (*v1beta1.ReportBackStrategy, error) {
+// strategy is the placement's: what it says about statuses carried back to the hub, and who says that a rollout has started. It is
+// empty if the placement is gone.
+func (d *Dispatcher) strategy(ctx context.Context, key types.NamespacedName) (v1beta1.RolloutStrategy, error) {
 	placement := scope.Placements.New(key)
 	err := d.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
-		return nil, nil
+		return v1beta1.RolloutStrategy{}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get placement %s: %w", key, err)
+		return v1beta1.RolloutStrategy{}, fmt.Errorf("get placement %s: %w", key, err)
 	}
-	return placement.GetSpec().Strategy.ReportBackStrategy, nil
+	return placement.GetSpec().Strategy, nil
 }
 
 // worksOf lists the Works made for a binding, terminating ones too.

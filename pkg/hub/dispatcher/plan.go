@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
@@ -23,8 +24,10 @@ type plan struct {
 	override, sync string
 	// passing is whether that ends without anybody's doing.
 	passing bool
-	// event is worth telling the binding's owner when the status says it for the first time.
-	event *work.DuplicateError
+	// idle are the overrides made for this placement that select nothing of its content.
+	idle []v1beta1.OverrideSnapshotObject
+	// events are recorded when the status says what they are about for the first time.
+	events []happening
 }
 
 // plan asks the deciding package. Its error is a failed read, after which nothing may be written.
@@ -33,13 +36,19 @@ func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
 	if err != nil {
 		return without(seen, err), nil
 	}
-	override, err := d.override(ctx, seen.order)
+	overrides, err := d.overrides(ctx, seen.order)
+	if errors.Is(err, errNoOverride) {
+		return without(seen, err), nil
+	}
 	if err != nil {
 		return plan{}, err
 	}
-	wanted, err := work.Wanted(seen.order, group, override)
+	wanted, err := work.Wanted(seen.order, group, override.New(seen.cluster, overrides).Apply)
 	if err != nil {
-		return unsound(seen, err), nil
+		if out, ok := inPlace(seen, group); ok {
+			return out, nil
+		}
+		return unsound(seen, overrides, err), nil
 	}
 	works, orphans, err := d.namesakes(ctx, seen, wanted)
 	if err != nil {
@@ -47,12 +56,12 @@ func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
 	}
 	changes, err := work.Compare(wanted, works, orphans)
 	if err != nil {
-		return unsound(seen, err), nil
+		return unsound(seen, overrides, err), nil
 	}
 	seen.works = works
-	out := plan{changes: changes}
-	for _, w := range wanted {
-		out.wanted = append(out.wanted, w.Name)
+	out := plan{changes: changes, wanted: names(wanted)}
+	if out.idle, err = d.idle(ctx, seen.order, group); err != nil {
+		return plan{}, err
 	}
 	if len(changes.Await) > 0 {
 		out.sync, out.passing = fmt.Sprintf("Waiting for the cluster to clean up after the deleted work %s", changes.Await[0]), true
@@ -63,8 +72,9 @@ func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
 // without is the plan for content that cannot be had, which err says.
 func without(seen *seen, err error) plan {
 	out := plan{changes: work.Tune(seen.order, seen.works)}
-	if errors.Is(err, work.ErrNoSnapshot) && work.Holds(seen.order, seen.works) {
-		return out // it has been pruned, and the Works hold it
+	gone := errors.Is(err, work.ErrNoSnapshot) || errors.Is(err, errNoOverride)
+	if gone && work.Holds(seen.order, seen.works) {
+		return out // it has been pruned or deleted, and the Works hold it
 	}
 	// It may be on its way to the cache; its arrival brings us back.
 	out.override, out.passing = "The content cannot be had: "+err.Error(), true
@@ -72,22 +82,25 @@ func without(seen *seen, err error) plan {
 }
 
 // unsound is the plan for content, or for Works, that somebody has to put right, as err says.
-func unsound(seen *seen, err error) plan {
+func unsound(seen *seen, overrides []v1beta1.OverrideSnapshotObject, err error) plan {
 	out := plan{changes: work.Tune(seen.order, seen.works)}
-	errors.As(err, &out.event)
 	if bad := new(work.OverrideError); errors.As(err, &bad) {
-		out.override = err.Error()
+		out.override, out.events = err.Error(), failing(seen.order, overrides, err)
 		return out
+	}
+	if twins := new(work.DuplicateError); errors.As(err, &twins) {
+		out.events = []happening{{reason: eventDuplicates, message: twins.Error()}}
 	}
 	out.sync = err.Error()
 	return out
 }
 
-func (d *Dispatcher) override(ctx context.Context, order work.Order) (work.Override, error) {
-	if d.Override == nil {
-		return work.AsIs, nil
+func names(works []*v1beta1.Work) []string {
+	out := make([]string, len(works))
+	for i, w := range works {
+		out[i] = w.Name
 	}
-	return d.Override(ctx, order)
+	return out
 }
 
 // namesakes returns the binding's Works and, for wanted ones not among them, whatever else has their name. orphans are those of
@@ -131,14 +144,19 @@ func (d *Dispatcher) isOrphan(ctx context.Context, order work.Order, found *v1be
 	return false, err
 }
 
-// tell records the plan's event, if there is one.
-func (d *Dispatcher) tell(binding v1beta1.BindingObject, event *work.DuplicateError) {
-	if event == nil {
-		return
-	}
+// eventDuplicates is the reason of the event on a binding of which several Works hold the same envelope.
+const eventDuplicates = "DuplicateEnvelopeWorks"
+
+// tell records events. One that names no object is about the binding.
+func (d *Dispatcher) tell(binding v1beta1.BindingObject, events []happening) {
 	recorder := d.Recorder
 	if binding.GetNamespace() != "" {
 		recorder = d.NamespacedRecorder
 	}
-	recorder.Event(binding, corev1.EventTypeWarning, "DuplicateEnvelopeWorks", event.Error())
+	for _, e := range events {
+		if e.about == nil {
+			e.about = binding
+		}
+		recorder.Event(e.about, corev1.EventTypeWarning, e.reason, e.message)
+	}
 }

@@ -39,6 +39,10 @@ func (d *Dispatcher) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	b = b.Watches(&clusterv1beta1.InternalMemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forCluster), builder.WithPredicates(only(creations)))
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forCluster), builder.WithPredicates(only(deletions)))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forRelabelled), builder.WithPredicates(relabelled()))
+	for _, kind := range scope.OverrideSnapshots.Both() {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(d.forOverride), builder.WithPredicates(overrides()))
+	}
 	if err := b.Complete(loop.Settle(d)); err != nil {
 		return fmt.Errorf("set up the dispatcher: %w", err)
 	}
@@ -128,6 +132,24 @@ func only(created bool) predicate.Predicate {
 	}
 }
 
+// overrides lets through override snapshots that appear, or go: bindings may wait for them, or tell of them. Those there are at a
+// start are read with the bindings.
+func overrides() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
+		UpdateFunc: func(event.UpdateEvent) bool { return false },
+	}
+}
+
+// relabelled lets through clusters whose labels changed.
+func relabelled() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool { return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) },
+	}
+}
+
 // forWork leads from a Work to its binding.
 func (d *Dispatcher) forWork(_ context.Context, o client.Object) []reconcile.Request {
 	if w, ok := o.(*v1beta1.Work); ok {
@@ -174,14 +196,16 @@ func (d *Dispatcher) requests(ctx context.Context, placement types.NamespacedNam
 
 // forCluster leads from a cluster to the bindings that target it.
 func (d *Dispatcher) forCluster(ctx context.Context, o client.Object) []reconcile.Request {
-	var list []v1beta1.BindingObject
-	var err error
-	if opts := fast(scope.OnCluster(o.GetName())); d.Namespaced {
-		list, err = scope.Bindings.All(ctx, d.Client, opts...)
-	} else {
-		list, err = scope.Bindings.List(ctx, d.Client, "", opts...)
-	}
+	list, err := d.everyBinding(ctx, scope.OnCluster(o.GetName()))
 	return matching(ctx, list, err, func(v1beta1.BindingObject) bool { return true })
+}
+
+// everyBinding lists the bindings of all placements that are served.
+func (d *Dispatcher) everyBinding(ctx context.Context, opts ...client.ListOption) ([]v1beta1.BindingObject, error) {
+	if d.Namespaced {
+		return scope.Bindings.All(ctx, d.Client, fast(opts...)...)
+	}
+	return scope.Bindings.List(ctx, d.Client, "", fast(opts...)...)
 }
 
 func matching(ctx context.Context, list []v1beta1.BindingObject, err error, match func(v1beta1.BindingObject) bool) []reconcile.Request {

@@ -81,11 +81,15 @@ type memo struct {
 	current    bool
 	items      []item
 	content    snapshot.Content
+	// large are selected objects that content does not hold as they are.
+	large []snapshot.Large
 	// made is when this process made the latest revision; took is how long it took to arrive, or the one before if it has not.
 	made time.Time
 	took time.Duration
 	// awaited is whether the latest revision has not arrived yet.
 	awaited bool
+	// progress is what the metrics say.
+	progress progress
 	// held is since when a status that only tells of progress has been held back; zero if none is.
 	held time.Time
 	// revisions are decoded resource snapshots, by the uid of the group's first. They serve placements with an External strategy.
@@ -139,7 +143,8 @@ func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject)
 	s := &seen{key: client.ObjectKeyFromObject(placement), placement: placement, now: p.now()}
 	var err error
 	// What is listed is not changed below, so that it need not be copied.
-	if s.policies, err = scope.PolicySnapshots.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key), client.UnsafeDisableDeepCopy); err != nil {
+	if s.policies, err = scope.PolicySnapshots.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key),
+		client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
 	resources, err := scope.ResourceSnapshots.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key), client.UnsafeDisableDeepCopy)
@@ -158,26 +163,63 @@ func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject)
 
 // place writes what is to be written for a placement, and says when to look again although nothing happens (zero: never).
 func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
+	if mistake := report.MirrorOf(s.placement, s.placement.GetStatus()).Mistake; mistake != "" {
+		return 0, p.refuse(ctx, s, mistake)
+	}
 	selected, wait, err := p.choose(ctx, s)
 	var mistake *selection.UserError
 	switch {
 	case errors.As(err, &mistake):
-		if err := p.addFinalizers(ctx, s.placement); err != nil {
-			return 0, err
-		}
-		return 0, p.write(ctx, s, report.InvalidPlacement(s.placement, mistake.Error(), metav1.NewTime(s.now)))
+		return 0, p.refuse(ctx, s, mistake.Error())
 	case errors.Is(err, selection.ErrNotListed):
 		log.FromContext(ctx).Info("waiting for objects of the hub to be known", "reason", err.Error())
 		return 0, p.addFinalizers(ctx, s.placement)
 	case err != nil:
-		return 0, errors.Join(err, p.addFinalizers(ctx, s.placement))
+		return p.carryOn(ctx, s, err)
 	}
-	policy, revision, history, err := p.snapshots(ctx, s, selected)
+	policy, revision, history, err := p.snapshots(ctx, s, func(ctx context.Context) (report.Revision, time.Duration, error) {
+		return p.resources(ctx, s, selected)
+	})
 	if err != nil {
 		return 0, err
 	}
 	progress, err := p.report(ctx, s, policy, revision)
 	return soonest(wait, history, progress), err
+}
+
+// carryOn does for a placement whose selected objects cannot be read, which is cause, what can be done without them: what was placed
+// last stays, and its owner goes on to hear how it fares.
+func (p *Placer) carryOn(ctx context.Context, s *seen, cause error) (time.Duration, error) {
+	standing, ok := s.standing()
+	if !ok {
+		return 0, errors.Join(cause, p.addFinalizers(ctx, s.placement))
+	}
+	policy, revision, _, err := p.snapshots(ctx, s, func(context.Context) (report.Revision, time.Duration, error) { return standing, 0, nil })
+	if err != nil {
+		return 0, errors.Join(cause, err)
+	}
+	_, err = p.report(ctx, s, policy, revision)
+	return 0, errors.Join(cause, err)
+}
+
+// standing is the latest revision, if what it holds is remembered.
+func (s *seen) standing() (report.Revision, bool) {
+	if external(s.placement) {
+		return report.Revision{}, true
+	}
+	latest, ok := snapshot.Latest(s.groups)
+	if !ok || !latest.Complete() || latest.Hash() != s.memo.content.Hash {
+		return report.Revision{}, false
+	}
+	return report.Revision{Name: latest.Master.GetName(), Index: latest.IndexLabel(), Resources: s.memo.content.Identifiers()}, true
+}
+
+// refuse tells the user that the selectors of a placement are wrong. What is placed stays as it is.
+func (p *Placer) refuse(ctx context.Context, s *seen, mistake string) error {
+	if err := p.addFinalizers(ctx, s.placement); err != nil {
+		return err
+	}
+	return p.tell(ctx, s, report.InvalidPlacement(s.placement, mistake, s.stamp()))
 }
 
 // soonest is the least of the durations that are not zero.
@@ -261,8 +303,11 @@ func (s *seen) holdUnread(found selection.Selection) error {
 	return nil
 }
 
-// snapshots writes finalizers and snapshots, all at once, and returns the policy snapshot and the revision in force then.
-func (p *Placer) snapshots(ctx context.Context, s *seen, selected *selection.Selection) (v1beta1.PolicySnapshotObject, report.Revision, time.Duration, error) {
+// snapshots writes finalizers and snapshots, those of resources by the function given, all at once, and returns the policy snapshot and
+// the revision in force then, and when to look again.
+func (p *Placer) snapshots(ctx context.Context, s *seen, resources func(context.Context) (report.Revision, time.Duration, error)) (
+	v1beta1.PolicySnapshotObject, report.Revision, time.Duration, error,
+) {
 	policy, err := snapshot.Policy(s.placement, s.policies)
 	if err != nil {
 		return nil, report.Revision{}, 0, err
@@ -272,7 +317,7 @@ func (p *Placer) snapshots(ctx context.Context, s *seen, selected *selection.Sel
 	jobs := []func(context.Context) error{
 		func(ctx context.Context) error { return p.writePolicies(ctx, s.key, policy) },
 		func(ctx context.Context) (err error) {
-			revision, again, err = p.resources(ctx, s, selected)
+			revision, again, err = resources(ctx)
 			return err
 		},
 	}
@@ -291,44 +336,63 @@ func (p *Placer) snapshots(ctx context.Context, s *seen, selected *selection.Sel
 }
 
 // report writes the status, or says when to look whether it should be, if it only tells of progress.
-func (p *Placer) report(ctx context.Context, s *seen, policy v1beta1.PolicySnapshotObject, revision report.Revision) (time.Duration, error) {
-	facts := report.PlacementFacts{Placement: s.placement, Policy: policy, Bindings: s.bindings, Latest: revision}
+func (p *Placer) report(ctx context.Context, s *seen, policy v1beta1.PolicySnapshotObject, latest report.Revision) (time.Duration, error) {
+	facts := report.PlacementFacts{
+		Placement: s.placement, Policy: policy, Bindings: s.bindings, Latest: latest, TooLarge: s.memo.tooLarge(),
+	}
 	if external(s.placement) {
 		var err error
 		if facts.Revisions, err = s.revisions(); err != nil {
 			return 0, err
 		}
 	}
-	verdict := report.Placement(facts, metav1.NewTime(s.now))
-	if equality.Semantic.DeepEqual(*s.placement.GetStatus(), verdict.Status) {
-		s.memo.held = time.Time{}
-		return 0, nil
-	}
-	if !verdict.Settled {
-		if s.memo.held.IsZero() {
-			s.memo.held = s.now
-		}
-		if rest := report.Patience - s.now.Sub(s.memo.held); rest > 0 {
-			return rest, nil
-		}
-	}
-	if err := p.write(ctx, s, verdict.Status); err != nil {
-		return 0, err
-	}
-	if verdict.Event != "" {
-		p.Recorder.Event(s.placement, corev1.EventTypeNormal, verdict.Event, verdict.Message)
-	}
-	return 0, nil
+	verdict := report.Placement(facts, s.stamp())
+	status, rest := s.due(verdict)
+	return soonest(rest, verdict.Again), p.tell(ctx, s, status)
 }
 
-// write writes a placement's status if it differs.
-func (p *Placer) write(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
-	before := s.placement
-	after := before.DeepCopyObject().(v1beta1.PlacementObject)
-	*after.GetStatus() = status
+// due is the status that a placement should have now: the one it has if the new one only tells of progress and may be held back for
+// a while longer, which is rest.
+func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementStatus, rest time.Duration) {
+	old := s.placement.GetStatus()
+	if verdict.Hold == 0 || equality.Semantic.DeepEqual(*old, verdict.Status) {
+		s.memo.held = time.Time{}
+		return verdict.Status, 0
+	}
+	if s.memo.held.IsZero() {
+		s.memo.held = s.now
+	}
+	if rest := verdict.Hold - s.now.Sub(s.memo.held); rest > 0 {
+		status = *old
+		status.Conditions = slices.Clone(old.Conditions)
+		return status, rest
+	}
 	s.memo.held = time.Time{}
-	_, err := loop.WriteStatus(ctx, p.Client, before, after)
-	return err
+	return verdict.Status, 0
+}
+
+// tell makes status the placement's, its copy's and the metrics', and tells the placement's owner what is new in it.
+func (p *Placer) tell(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
+	mirrored := p.mirror(ctx, s, &status)
+	s.memo.progress.set(s.placement, &status, s.now)
+	if equality.Semantic.DeepEqual(*s.placement.GetStatus(), status) {
+		return mirrored
+	}
+	news := report.PlacementNews(s.placement, &status)
+	after := s.placement.DeepCopyObject().(v1beta1.PlacementObject)
+	// What the API server answers is read into it, and parts of status are the cache's.
+	*after.GetStatus() = *status.DeepCopy()
+	if _, err := loop.WriteStatus(ctx, p.Client, s.placement, after); err != nil {
+		return errors.Join(mirrored, err)
+	}
+	for _, n := range news {
+		kind := corev1.EventTypeNormal
+		if n.Warning {
+			kind = corev1.EventTypeWarning
+		}
+		p.Recorder.Event(s.placement, kind, n.Reason, n.Message)
+	}
+	return mirrored
 }
 
 // addFinalizers adds both finalizers of a placement in one write; the other one is the scheduler's to remove.
@@ -393,8 +457,14 @@ func (p *Placer) forget(key types.NamespacedName) {
 	p.Objects.Forget(key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if m := p.memos[key]; m != nil {
+		m.progress.drop()
+	}
 	delete(p.memos, key)
 }
+
+// stamp is the time for what is written; the API server keeps no more of it.
+func (s *seen) stamp() metav1.Time { return metav1.NewTime(s.now).Rfc3339Copy() }
 
 func (p *Placer) now() time.Time {
 	if p.Now != nil {

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -25,18 +26,25 @@ func (p *Placer) SetupWithManager(mgr ctrl.Manager) error {
 	scopes := []types.NamespacedName{{}}
 	if p.Namespaced {
 		scopes = append(scopes, types.NamespacedName{Namespace: "any"})
+		mostWorkers.WithLabelValues(controllerNamespaced).Set(float64(p.Workers))
 	}
+	mostWorkers.WithLabelValues(controllerWide).Set(float64(p.Workers))
 	for _, key := range scopes {
 		b.Watches(scope.Placements.New(key), &handler.EnqueueRequestForObject{}, builder.WithPredicates(wanted))
 		b.Watches(scope.PolicySnapshots.New(key), handler.EnqueueRequestsFromMapFunc(placementOf), builder.WithPredicates(notCreated))
 		b.Watches(scope.ResourceSnapshots.New(key), handler.EnqueueRequestsFromMapFunc(placementOf), builder.WithPredicates(notCreated))
 		b.Watches(scope.Bindings.New(key), handler.EnqueueRequestsFromMapFunc(placementOf))
 	}
+	mirror := &v1beta1.ClusterResourcePlacementStatus{}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), mirror, indexMirror, mirrorName); err != nil {
+		return fmt.Errorf("index the copies of statuses: %w", err)
+	}
+	b.Watches(mirror, handler.EnqueueRequestsFromMapFunc(placementOfMirror), builder.WithPredicates(meddled))
 	b.WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		p.Objects.Subscribe(func(key types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: key}) })
 		return nil
 	}))
-	if err := b.Complete(loop.Settle(p)); err != nil {
+	if err := b.Complete(counted(loop.Settle(p))); err != nil {
 		return fmt.Errorf("set up the placer: %w", err)
 	}
 	return nil

@@ -4,14 +4,14 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -36,28 +36,49 @@ func (p *Placer) resources(ctx context.Context, s *seen, selected *selection.Sel
 		m.current = true
 		return report.Revision{}, 0, nil
 	}
-	var large []v1beta1.ResourceIdentifier
 	if selected != nil {
-		var err error
-		if large, err = p.read(ctx, s, *selected); err != nil {
+		if err := p.read(ctx, s, *selected); err != nil {
 			return report.Revision{}, 0, err
 		}
 	}
-	step := snapshot.Resources(s.placement, s.groups, m.content, s.inUse(), s.now)
+	inUse, err := p.inUse(ctx, s)
+	if err != nil {
+		return report.Revision{}, 0, err
+	}
+	step := snapshot.Resources(s.placement, s.groups, m.content, inUse, s.now)
 	if err := p.writeResources(ctx, s.key, step); err != nil {
 		m.current = false
 		return report.Revision{}, 0, err
 	}
 	if step.Master != nil {
 		m.made, m.awaited = p.now(), true
-		p.tellLarge(s.placement, large)
 	}
 	m.current = true
 	return report.Revision{Name: step.Latest, Index: strconv.Itoa(step.Index), Resources: m.content.Identifiers()}, step.Again, nil
 }
 
-// inUse names the resource snapshots that bindings name.
-func (s *seen) inUse() map[string]bool {
+// inUse names the resource snapshots that bindings name, or that an update run which has not ended is to release.
+func (p *Placer) inUse(ctx context.Context, s *seen) (map[string]bool, error) {
+	out := s.bound()
+	if len(s.groups) < snapshot.History(s.placement.GetSpec()) {
+		return out, nil // nothing is about to go
+	}
+	runs, err := scope.UpdateRuns.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key), client.UnsafeDisableDeepCopy,
+		client.DisableReadYourWritesConsistency)
+	for _, run := range runs {
+		index := run.GetStatus().ResourceSnapshotIndexUsed
+		if index == "" {
+			index = run.GetSpec().ResourceSnapshotIndex
+		}
+		if number, err := strconv.Atoi(index); err == nil && meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) == nil {
+			out[contract.MasterSnapshotName(s.key.Name, number)] = true
+		}
+	}
+	return out, err
+}
+
+// bound names the resource snapshots that bindings name.
+func (s *seen) bound() map[string]bool {
 	out := make(map[string]bool, len(s.bindings))
 	for _, b := range s.bindings {
 		out[b.GetSpec().ResourceSnapshotName] = true
@@ -66,8 +87,8 @@ func (s *seen) inUse() map[string]bool {
 }
 
 // read brings the remembered content up to a selection. Objects that have not changed are not read again, and if none has, nothing is
-// hashed again. It names objects that are too large.
-func (p *Placer) read(ctx context.Context, s *seen, selected selection.Selection) ([]v1beta1.ResourceIdentifier, error) {
+// hashed again.
+func (p *Placer) read(ctx context.Context, s *seen, selected selection.Selection) error {
 	m := s.memo
 	known := make(map[v1beta1.ResourceIdentifier]item, len(m.items))
 	for _, i := range m.items {
@@ -87,13 +108,13 @@ func (p *Placer) read(ctx context.Context, s *seen, selected selection.Selection
 	}
 	contents, err := p.Objects.Read(ctx, missing)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i, content := range contents {
 		items[places[i]].Raw, items[places[i]].version = content.Raw, content.Version
 	}
 	if m.content.Hash != "" && len(missing) == 0 && len(items) == len(m.items) {
-		return nil, nil // nothing new, and everything is still there
+		return nil // nothing new, and everything is still there
 	}
 	carried := make([]snapshot.Item, 0, len(items))
 	for _, i := range items {
@@ -104,23 +125,19 @@ func (p *Placer) read(ctx context.Context, s *seen, selected selection.Selection
 	latest, _ := snapshot.Latest(s.groups)
 	carried, large, err := snapshot.Fit(carried, latest)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	m.items, m.content = items, snapshot.NewContent(carried)
-	return large, nil
+	m.items, m.content, m.large = items, snapshot.NewContent(carried), large
+	return nil
 }
 
-// tellLarge tells the owner which objects are not placed as they are.
-func (p *Placer) tellLarge(placement v1beta1.PlacementObject, large []v1beta1.ResourceIdentifier) {
-	if len(large) == 0 {
-		return
+// tooLarge is what to report of objects that are not placed as they are.
+func (m *memo) tooLarge() []report.TooLarge {
+	var out []report.TooLarge
+	for _, o := range m.large {
+		out = append(out, report.TooLarge{ID: o.ID, Bytes: o.Bytes, Limit: snapshot.ItemLimit, Kept: o.Kept})
 	}
-	names := make([]string, len(large))
-	for i, id := range large {
-		names[i] = strings.TrimPrefix(id.Kind+" "+id.Namespace+"/"+id.Name, "/")
-	}
-	p.Recorder.Eventf(placement, corev1.EventTypeWarning, "ResourceTooLarge", "larger than %d bytes, left as they were last placed, or out: %s",
-		snapshot.ItemLimit, strings.Join(names, ", "))
+	return out
 }
 
 // writeResources carries out a step, in the order that lets nobody see a part for the whole.
@@ -186,7 +203,7 @@ func objects[O client.Object](list []O) []client.Object {
 
 // revisions are the resource revisions that bindings name and that exist whole, by the name of the first snapshot.
 func (s *seen) revisions() (map[string]report.Revision, error) {
-	inUse := s.inUse()
+	inUse := s.bound()
 	out, kept := map[string]report.Revision{}, map[types.UID]report.Revision{}
 	for _, g := range s.groups {
 		if g.Master == nil || !inUse[g.Master.GetName()] || !g.Complete() {

@@ -111,7 +111,8 @@ func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen
 		if err := r.tellAgents(ctx, seen, v1beta1.ClusterStateLeave); err != nil {
 			return err
 		}
-		return r.report(ctx, seen, "The cluster has been deleted and is asked to leave")
+		return r.report(ctx, seen, fmt.Sprintf("The cluster has been deleted and its agents are asked to leave; one that has not answered %s after the "+
+			"deletion is not waited for. Start the member agent to have it leave sooner", r.ForceDeleteWait))
 	case membership.CleanUp:
 		if err := r.freeWorks(ctx, seen.Cluster); err != nil {
 			return err
@@ -124,7 +125,7 @@ func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen
 		if err := r.freeWorks(ctx, seen.Cluster); err != nil {
 			return err
 		}
-		return r.report(ctx, seen, "Waiting for the end of namespace "+remains(seen.namespace))
+		return r.report(ctx, seen, "Waiting for the end of namespace "+remains(seen.namespace)+". Finalizers that remain are for those who set them to remove")
 	case membership.Release:
 		return r.release(ctx, seen)
 	}
@@ -275,6 +276,11 @@ func (r *Registrar) tellTransitions(cluster *v1beta1.MemberCluster, before, afte
 		if c.Status == metav1.ConditionUnknown {
 			r.Recorder.Event(cluster, corev1.EventTypeWarning, "MemberClusterJoinStateUnknown", c.Message)
 			return
+		}
+		if c.Status == metav1.ConditionTrue {
+			loop.CountJoin()
+		} else {
+			loop.CountLeave()
 		}
 		r.Recorder.Event(cluster, corev1.EventTypeNormal, "MemberClusterJoined", c.Message)
 	}

@@ -53,6 +53,9 @@ func TestRoller(t *testing.T) {
 		{"removes what is given up", removes},
 		{"leaves placements alone that are going or External", leaves},
 		{"never takes a cluster back to older content", behindHand},
+		{"follows overrides, within the budget", overriding},
+		{"follows labels that overrides select by", relabels},
+		{"never takes a cluster back to an older override", behindHandOverrides},
 		{"writes nothing after a restart", restarts},
 	} {
 		for j, namespace := range []string{"", "app"} {

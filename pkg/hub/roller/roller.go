@@ -1,6 +1,6 @@
 // Package roller moves the clusters of a placement to its latest content, within the limits of its strategy: it binds what the
 // scheduler chose, updates what is bound, and deletes what the scheduler gave up. It reads the placement, its resource snapshots and
-// its bindings, and which MemberClusters there are, and asks package rollout for the next step.
+// its bindings, the override snapshots that concern it and the MemberClusters, and asks package rollout for the next step.
 //
 // It serves placements of strategy RollingUpdate. With External the update runs do this.
 package roller
@@ -16,12 +16,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -42,6 +42,8 @@ type Roller struct {
 	Namespaced bool
 	// Now is the clock.
 	Now func() time.Time
+
+	contents contents
 }
 
 // Reconcile looks at one placement.
@@ -71,6 +73,7 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, 
 	placement := scope.Placements.New(key)
 	err := r.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
+		r.contents.forget(key)
 		return nil, nil
 	}
 	if err != nil {
@@ -95,8 +98,12 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, 
 	if err != nil {
 		return nil, err
 	}
+	if out.want.Overrides, err = r.overrides(ctx, key, latest, out.bindings, clusters); err != nil {
+		return nil, err
+	}
 	for _, b := range out.bindings {
-		out.facts = append(out.facts, factsOf(b, !clusters.Has(b.GetSpec().TargetCluster)))
+		_, there := clusters[b.GetSpec().TargetCluster]
+		out.facts = append(out.facts, factsOf(b, !there))
 	}
 	out.budget, err = rollout.BudgetOf(strategy.RollingUpdate, rollout.Target(placement.GetSpec().Policy, out.facts))
 	if err != nil {
@@ -147,8 +154,8 @@ func (r *Roller) bindings(ctx context.Context, key types.NamespacedName) (map[st
 	return out, nil
 }
 
-// behind says whether some binding has newer content than the latest group in the cache, because another leader put it there.
-// Going on would take the cluster back. If there is no such content at all, it is the binding that is wrong.
+// behind says whether some binding has newer content, or a newer override, than the latest in the cache, because another leader put it
+// there. Going on would take the cluster back. If there is no such content at all, it is the binding that is wrong.
 func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest snapshot.Group, bindings map[string]v1beta1.BindingObject) (bool, error) {
 	for _, b := range bindings {
 		name := b.GetSpec().ResourceSnapshotName
@@ -165,7 +172,7 @@ func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest sn
 			return false, fmt.Errorf("get resource snapshot %s: %w", name, err)
 		}
 	}
-	return false, nil
+	return r.behindOverrides(ctx, bindings)
 }
 
 // indexOf reads the index from the name of a group's master, as contract.MasterSnapshotName makes it.
@@ -179,17 +186,17 @@ func indexOf(placement, master string) (index int, ok bool) {
 	return index, ok && err == nil
 }
 
-// clusters names the MemberClusters there are.
-func (r *Roller) clusters(ctx context.Context) (sets.Set[string], error) {
+// clusters are the MemberClusters there are, by name.
+func (r *Roller) clusters(ctx context.Context) (map[string]override.Cluster, error) {
 	var list clusterv1beta1.MemberClusterList
 	if err := r.Client.List(ctx, &list, fast()...); err != nil {
 		return nil, fmt.Errorf("list member clusters: %w", err)
 	}
-	names := sets.New[string]()
+	out := make(map[string]override.Cluster, len(list.Items))
 	for i := range list.Items {
-		names.Insert(list.Items[i].Name)
+		out[list.Items[i].Name] = override.Cluster{Name: list.Items[i].Name, Labels: list.Items[i].Labels}
 	}
-	return names, nil
+	return out, nil
 }
 
 func factsOf(b v1beta1.BindingObject, gone bool) rollout.Binding {

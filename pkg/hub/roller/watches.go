@@ -3,6 +3,7 @@ package roller
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -36,6 +37,10 @@ func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(placements()))
 	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(r.onCluster), builder.WithPredicates(clusters()))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(r.onLabels), builder.WithPredicates(relabelled()))
+	for _, kind := range scope.OverrideSnapshots.Both() {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(r.onOverride), builder.WithPredicates(overrides()))
+	}
 	if err := b.Complete(loop.Settle(r)); err != nil {
 		return fmt.Errorf("set up the roller: %w", err)
 	}
@@ -154,6 +159,26 @@ func clusters() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },
 		UpdateFunc:  func(event.UpdateEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// relabelled lets through clusters whose labels changed: other overrides may concern them.
+func relabelled() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// overrides lets through override snapshots that come into force, or go. Those there are at a start need nobody's attention: every
+// placement is looked at then.
+func overrides() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return isLatest(e.ObjectOld) != isLatest(e.ObjectNew) },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
 }

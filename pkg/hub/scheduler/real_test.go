@@ -387,12 +387,11 @@ func cleansUp(s *scene) {
 }
 
 func reacts(s *scene) {
+	fifth := "m5-" + s.key.Name
+	s.join(fifth, false)
 	s.place(contract.FinalizerScheduler)
 	s.use(pickN(), 4)
 	s.await("m1=Scheduled m2=Scheduled m3=Scheduled", "m1 m2 m3 "+unfulfilledReason)
-	fifth := "m5-" + s.key.Name
-	s.join(fifth, false)
-	s.quiet("a cluster that cannot be chosen appears")
 	s.heartbeat("m2")
 	s.quiet("a heartbeat")
 	s.heartbeat(fifth)

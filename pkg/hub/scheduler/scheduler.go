@@ -89,11 +89,10 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 	if err := s.Client.List(ctx, &clusters, fast()...); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list member clusters: %w", err)
 	}
-	request, err := requestOf(policy, bindings, clusters.Items)
+	request, err := schedule.RequestOf(policy, bindings, clusters.Items, s.Now())
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	request.Now = s.Now()
 	decision := schedule.Decide(request)
 	if err := s.carryOut(ctx, placement, bindings, decision); err != nil {
 		return ctrl.Result{}, err
@@ -135,40 +134,6 @@ func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObjec
 		return !policy.GetDeletionTimestamp().IsZero() || owner != nil && owner.UID != placement.GetUID()
 	})
 	return snapshot.LatestPolicy(ours), nil
-}
-
-func requestOf(policy v1beta1.PolicySnapshotObject, bindings []v1beta1.BindingObject, clusters []clusterv1beta1.MemberCluster) (schedule.Request, error) {
-	r := schedule.Request{
-		Policy:    policy.GetSpec().Policy,
-		Snapshot:  policy.GetName(),
-		Namespace: policy.GetNamespace(),
-		Listed:    policy.GetStatus().ClusterDecisions,
-	}
-	if r.Policy != nil && r.Policy.PlacementType == v1beta1.PlacementTypePickN {
-		number, err := strconv.Atoi(policy.GetAnnotations()[contract.AnnotationNumberOfClusters])
-		if err != nil || number < 0 {
-			return schedule.Request{}, fmt.Errorf("policy snapshot %s does not say how many clusters are wanted: annotation %s is %q",
-				client.ObjectKeyFromObject(policy), contract.AnnotationNumberOfClusters, policy.GetAnnotations()[contract.AnnotationNumberOfClusters])
-		}
-		r.Number = number
-	}
-	for i := range clusters {
-		r.Clusters = append(r.Clusters, &clusters[i])
-	}
-	for _, b := range bindings {
-		spec := b.GetSpec()
-		r.Bindings = append(r.Bindings, schedule.Binding{
-			Name:     b.GetName(),
-			Cluster:  spec.TargetCluster,
-			State:    spec.State,
-			Previous: v1beta1.BindingState(b.GetAnnotations()[contract.AnnotationPreviousState]),
-			Snapshot: spec.SchedulingPolicySnapshotName,
-			Placed:   spec.ResourceSnapshotName != "",
-			Deleting: !b.GetDeletionTimestamp().IsZero(),
-			Decision: spec.ClusterDecision,
-		})
-	}
-	return r, nil
 }
 
 // carryOut makes the bindings what was decided. New and confirmed clusters come before those that are given up, so that a failure in

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -27,6 +26,10 @@ import (
 
 // SetupWithManager starts the scheduler with mgr. After a start every placement is looked at once, when its policy snapshot appears.
 func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
+	// The indexes live as long as the cache, which is not started yet.
+	if err := s.indexTopics(context.Background(), mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("scheduler").WithOptions(loop.Options(s.Workers))
 	for _, kind := range served(s, scope.PolicySnapshots.Both()) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(snapshots()))
@@ -127,54 +130,71 @@ func (s *Scheduler) clusters() handler.EventHandler {
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
-			s.enqueue(ctx, e.Object.GetName(), schedule.News{Gone: true}, q)
+			was := e.Object.(*clusterv1beta1.MemberCluster)
+			s.enqueue(ctx, was.Name, schedule.NewsOf(was, nil, s.Now()), q)
+			s.enqueueBound(ctx, was.Name, q)
 		},
 	}
 }
 
 func (s *Scheduler) enqueue(ctx context.Context, cluster string, news schedule.News, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-	keys, err := s.concerned(ctx, cluster, news)
-	if err != nil {
-		// Only a cache that is being stopped fails to answer; the next start looks at every placement.
-		ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the placements", "cluster", cluster)
-	}
-	for _, key := range keys {
-		q.Add(reconcile.Request{NamespacedName: key})
+	for _, topic := range news.Topics() {
+		policies, err := s.everyPolicy(ctx, client.MatchingFields{indexTopic: topic})
+		if err != nil {
+			// Only a cache that is being stopped fails to answer; the next start looks at every placement.
+			ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the placements", "cluster", cluster)
+			return
+		}
+		for _, policy := range policies {
+			if key, ok := scope.PlacementOf(policy); ok && news.Matters(watchOf(policy)) {
+				q.Add(reconcile.Request{NamespacedName: key})
+			}
+		}
 	}
 }
 
-// concerned lists the placements to look at because of news.
-func (s *Scheduler) concerned(ctx context.Context, cluster string, news schedule.News) ([]types.NamespacedName, error) {
-	if !news.Any() {
-		return nil, nil
-	}
-	var keys []types.NamespacedName
-	policies, err := s.everyPolicy(ctx)
+// enqueueBound brings up every placement that has a binding to a cluster that is gone.
+func (s *Scheduler) enqueueBound(ctx context.Context, cluster string, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	bindings, err := s.everyBinding(ctx, scope.OnCluster(cluster))
 	if err != nil {
-		return nil, err
+		ctrl.LoggerFrom(ctx).Error(err, "the end of a cluster did not reach the placements", "cluster", cluster)
 	}
-	for _, snapshot := range policies {
-		key, ok := scope.PlacementOf(snapshot)
-		if !ok || !isLatest(snapshot) {
-			continue
-		}
-		if news.Matters(snapshot.GetSpec().Policy, key.Namespace != "", fulfilled(snapshot)) {
-			keys = append(keys, key)
-		}
-	}
-	if !news.Gone {
-		return keys, nil
-	}
-	affected, err := s.everyBinding(ctx, scope.OnCluster(cluster))
-	if err != nil {
-		return nil, err
-	}
-	for _, b := range affected {
+	for _, b := range bindings {
 		if key, ok := scope.PlacementOf(b); ok {
-			keys = append(keys, key)
+			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}
-	return keys, nil
+}
+
+// indexTopic finds the latest policy snapshots that wait for something by what they wait for.
+const indexTopic = "flagship.topic"
+
+// indexTopics registers the index. Snapshots that wait for nothing are not in it, so that a change in a large fleet costs only what
+// looks at it.
+func (s *Scheduler) indexTopics(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, kind := range served(s, scope.PolicySnapshots.Both()) {
+		if err := indexer.IndexField(ctx, kind, indexTopic, topicsOf); err != nil {
+			return fmt.Errorf("index %T by %s: %w", kind, indexTopic, err)
+		}
+	}
+	return nil
+}
+
+func topicsOf(o client.Object) []string {
+	policy, ok := o.(v1beta1.PolicySnapshotObject)
+	if !ok || !isLatest(o) {
+		return nil
+	}
+	return watchOf(policy).Topics()
+}
+
+func watchOf(policy v1beta1.PolicySnapshotObject) schedule.Watch {
+	return schedule.Watch{
+		Policy:    policy.GetSpec().Policy,
+		Namespace: policy.GetNamespace(),
+		Fulfilled: fulfilled(policy),
+		Listed:    policy.GetStatus().ClusterDecisions,
+	}
 }
 
 // fulfilled says whether the policy, as its placement has it now, was found to have all clusters it wants.
@@ -184,11 +204,11 @@ func fulfilled(snapshot v1beta1.PolicySnapshotObject) bool {
 		report.IsTrue(*snapshot.GetConditions(), v1beta1.ConditionScheduled, snapshot.GetGeneration())
 }
 
-func (s *Scheduler) everyPolicy(ctx context.Context) ([]v1beta1.PolicySnapshotObject, error) {
+func (s *Scheduler) everyPolicy(ctx context.Context, opts ...client.ListOption) ([]v1beta1.PolicySnapshotObject, error) {
 	if s.Namespaced {
-		return scope.PolicySnapshots.All(ctx, s.Client, fast()...)
+		return scope.PolicySnapshots.All(ctx, s.Client, fast(opts...)...)
 	}
-	return scope.PolicySnapshots.List(ctx, s.Client, "", fast()...)
+	return scope.PolicySnapshots.List(ctx, s.Client, "", fast(opts...)...)
 }
 
 // everyBinding waits for bindings that are being written: one to a cluster that is gone must not be missed.

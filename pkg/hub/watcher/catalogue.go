@@ -2,11 +2,15 @@ package watcher
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/version"
 
 	"github.com/flagship-fleet/flagship/pkg/selection"
@@ -19,11 +23,12 @@ type catalogue struct {
 	preferred map[schema.GroupKind]selection.Kind
 	// contents are the kinds that make up the contents of a namespace.
 	contents []selection.Kind
-	// failed are groups that are said to exist but did not answer, without a kind's name; cause is why.
-	failed []schema.GroupKind
+	// unread are kinds of which it is not known what there is: groups that are said to exist but did not answer, without a kind's name,
+	// and kinds whose CRD serves no version, so that their objects exist but cannot be read. cause is why.
+	unread []schema.GroupKind
 	cause  error
-	// custom are the kinds that CRDs define.
-	custom map[schema.GroupKind]bool
+	// custom are the kinds that CRDs define, each with its CRD's uid.
+	custom map[schema.GroupKind]types.UID
 	// number counts catalogues.
 	number int
 }
@@ -109,7 +114,9 @@ func (d discovered) keepFailed(before discovered) {
 // definition is what matters of a CustomResourceDefinition.
 type definition struct {
 	name     string
+	uid      types.UID
 	key      schema.GroupResource
+	kind     string
 	resource resource
 	// established is whether the API server has begun to serve it. It does not stop until the CRD is gone.
 	established bool
@@ -123,7 +130,7 @@ func newDefinition(crd *unstructured.Unstructured) *definition {
 	kind, _, _ := unstructured.NestedString(spec, "names", "kind")
 	scope, _, _ := unstructured.NestedString(spec, "scope")
 	versions, _, _ := unstructured.NestedSlice(spec, "versions")
-	d := &definition{name: crd.GetName(), key: schema.GroupResource{Group: group, Resource: plural}}
+	d := &definition{name: crd.GetName(), uid: crd.GetUID(), kind: kind, key: schema.GroupResource{Group: group, Resource: plural}}
 	for _, v := range versions {
 		v, _ := v.(map[string]any)
 		if v["served"] == true {
@@ -145,7 +152,7 @@ func newDefinition(crd *unstructured.Unstructured) *definition {
 
 // equal says whether two states of a CRD mean the same here.
 func (d *definition) equal(other *definition) bool {
-	return other != nil && d.key == other.key && d.established == other.established && slices.Equal(d.resource, other.resource)
+	return other != nil && d.uid == other.uid && d.key == other.key && d.established == other.established && slices.Equal(d.resource, other.resource)
 }
 
 // newCatalogue puts together what discovery says and what CRDs say. CRDs have the last word on their kinds: they are watched, while
@@ -154,15 +161,21 @@ func newCatalogue(d discovered, definitions map[string]*definition, rules select
 	c := &catalogue{
 		kinds:     map[schema.GroupVersionKind]selection.Kind{},
 		preferred: map[schema.GroupKind]selection.Kind{},
-		custom:    map[schema.GroupKind]bool{},
+		custom:    map[schema.GroupKind]types.UID{},
 		number:    number,
 	}
 	defined := map[schema.GroupResource]bool{}
 	for _, def := range definitions {
 		defined[def.key] = true
-		if def.established && len(def.resource) > 0 {
+		kind := schema.GroupKind{Group: def.key.Group, Kind: def.kind}
+		switch {
+		case !def.established:
+		case len(def.resource) > 0:
 			c.add(def.resource)
-			c.custom[def.resource[0].GroupKind()] = true
+			c.custom[kind] = def.uid
+		default:
+			c.unread = append(c.unread, kind)
+			c.cause = fmt.Errorf("CustomResourceDefinition %s serves no version", def.name)
 		}
 	}
 	for key, r := range d.resources {
@@ -178,12 +191,35 @@ func newCatalogue(d discovered, definitions map[string]*definition, rules select
 	slices.SortFunc(c.contents, func(a, b selection.Kind) int { return cmp.Compare(a.String(), b.String()) })
 	for group, err := range d.failed {
 		if rules.SelectableGroup(group) {
-			c.failed = append(c.failed, schema.GroupKind{Group: group})
+			c.unread = append(c.unread, schema.GroupKind{Group: group})
 			c.cause = err
 		}
 	}
-	slices.SortFunc(c.failed, func(a, b schema.GroupKind) int { return cmp.Compare(a.Group, b.Group) })
+	slices.SortFunc(c.unread, func(a, b schema.GroupKind) int { return cmp.Compare(a.String(), b.String()) })
 	return c
+}
+
+// unknown is the error for a kind that the hub does not serve. It names what comes close.
+func (c *catalogue) unknown(gvk schema.GroupVersionKind) error {
+	var versions, groups []string
+	for served := range c.kinds {
+		switch {
+		case served.Kind != gvk.Kind:
+		case served.Group == gvk.Group:
+			versions = append(versions, served.Version)
+		case served.Version == gvk.Version:
+			groups = append(groups, strconv.Quote(served.Group))
+		}
+	}
+	slices.Sort(versions)
+	slices.Sort(groups)
+	switch {
+	case len(versions) > 0:
+		return fmt.Errorf("%w; it serves the kind in version %s", selection.ErrUnknownKind, strings.Join(versions, ", "))
+	case len(groups) > 0:
+		return fmt.Errorf("%w; it serves a kind of this name in group %s", selection.ErrUnknownKind, strings.Join(groups, ", "))
+	}
+	return selection.ErrUnknownKind
 }
 
 func (c *catalogue) add(r resource) {

@@ -103,7 +103,7 @@ const automanaged = "kube-aggregator.kubernetes.io/automanaged"
 
 // watchServices asks the discovery API again whenever another server begins or ceases to serve kinds of the hub.
 func (w *Watcher) watchServices(ctx context.Context) {
-	s := newStore(apiServiceResource, false)
+	s := newStore(apiServiceResource, "", func(schema.GroupKind, *selection.Object) bool { return false })
 	s.changed = func(_ schema.GroupKind, old, new *entry) {
 		for _, state := range []*entry{old, new} {
 			if state != nil && !state.Labels.Has(automanaged) {
@@ -111,8 +111,8 @@ func (w *Watcher) watchServices(ctx context.Context) {
 			}
 		}
 	}
-	s.told, s.gone = func(schema.GroupKind) {}, func() {}
-	s.run(ctx, w.metadata)
+	s.told, s.gone, s.client = func(schema.GroupKind) {}, func() {}, w.metadata
+	s.run(ctx)
 }
 
 // watchDefinitions keeps the kinds that CRDs define up to date.
@@ -194,9 +194,9 @@ func (d *definitionStore) Replace(list []any, _ string) error {
 	return nil
 }
 
-// put files a definition. What was established once stays so until the CRD is gone.
+// put files a definition. What was established once stays so until the CRD is gone; another one of the same name is another one.
 func put(all map[string]*definition, def *definition) {
-	if was := all[def.name]; was != nil && was.key == def.key {
+	if was := all[def.name]; was != nil && was.uid == def.uid {
 		def.established = def.established || was.established
 	}
 	all[def.name] = def // just made from an event, and nobody else's

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
@@ -31,28 +33,65 @@ func (e *entry) same(other *entry) bool {
 	return other != nil && e.UID == other.UID && e.Version == other.Version && e.Deleting == other.Deleting
 }
 
-// store holds the metadata of all objects of one kind, and keeps it up to date.
+const (
+	// few is up to how many objects of a kind are all kept. They cost little, and are there when somebody asks for them.
+	few = 1000
+	// crowd is from how many namespaces on one list of all objects costs less than a list of each namespace.
+	crowd = 20
+)
+
+// store holds the metadata of the objects of one kind that can be selected, and keeps it up to date: of all of them if they are few, and
+// otherwise of those in the namespaces that somebody has asked for. One watch serves it in either case.
 type store struct {
-	kind selection.Kind
+	kind       selection.Kind
+	definition types.UID
+	// never says of an object that no placement selects it.
+	never      func(schema.GroupKind, *selection.Object) bool
+	few, crowd int
 	// generations says that the kind's generation changes with everything but metadata and status.
 	generations bool
-	// changed is told of every change, and told when the first list is in or seems not to come. Both are called without locks held.
+	// changed is told of every change, and told when a list is in that somebody waits for, or when it seems not to come. Both are called
+	// without locks held.
 	changed func(kind schema.GroupKind, old, new *entry)
 	told    func(kind schema.GroupKind)
 	// gone is called when the server says that it does not know the resource.
-	gone func()
-	stop context.CancelFunc
+	gone   func()
+	stop   context.CancelFunc
+	client metadata.Interface
 
 	mu       sync.RWMutex
 	isListed bool
 	// failure is why the objects could not be listed last time, once that has gone on for a while.
-	failure     error
-	started     time.Time
+	failure error
+	// listing is the list of all that is being made; nil while the watch goes on.
+	listing *listing
+	// part is whether only asked namespaces are kept, and asked which they are. A cluster-scoped kind's only "namespace" is empty, and asked.
+	part        bool
+	asked       map[string]*place
+	size        int
 	byNamespace map[string]map[string]*entry
 }
 
-func newStore(kind selection.Kind, custom bool) *store {
-	return &store{kind: kind, generations: custom || kind.Group == "apps" || kind.Group == "batch", started: time.Now(), byNamespace: map[string]map[string]*entry{}}
+// listing is a list of all objects, on its way page by page.
+type listing struct {
+	since time.Time
+	// seen is how many objects have come, and dropping whether those of namespaces nobody has asked for are left out.
+	seen     int
+	dropping bool
+	// refused is whether somebody has asked for a namespace too late for this list.
+	refused bool
+}
+
+// newStore makes a store of a kind; definition is the uid of the CRD that defines it, empty if none does.
+func newStore(kind selection.Kind, definition types.UID, never func(schema.GroupKind, *selection.Object) bool) *store {
+	s := &store{
+		kind: kind, definition: definition, never: never, few: few, crowd: crowd, generations: definition != "" || kind.Group == "apps" || kind.Group == "batch",
+		asked: map[string]*place{}, byNamespace: map[string]map[string]*entry{},
+	}
+	if !kind.Namespaced {
+		s.asked[""] = listed
+	}
+	return s
 }
 
 // retry is how a store comes back after a failure. The first tries are close together, because a CRD is said to be established
@@ -60,18 +99,17 @@ func newStore(kind selection.Kind, custom bool) *store {
 var retry = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.3, Steps: 12, Cap: 30 * time.Second}
 
 // run keeps the store up to date until ctx ends.
-func (s *store) run(ctx context.Context, client metadata.Interface) {
-	resource := client.Resource(s.kind.GVR())
+func (s *store) run(ctx context.Context) {
+	resource := s.client.Resource(s.kind.GVR())
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			s.begin(options)
 			list, err := resource.List(ctx, present(options))
 			s.failed(err)
 			if err != nil {
 				return nil, err
 			}
-			for i := range list.Items {
-				list.Items[i].ManagedFields = nil // the bulk of it, while the other pages come
-			}
+			s.thin(list)
 			return list, nil
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
@@ -86,6 +124,34 @@ func (s *store) run(ctx context.Context, client metadata.Interface) {
 	cache.NewReflectorWithOptions(unstreamed{lw}, &metav1.PartialObjectMetadata{}, s, cache.ReflectorOptions{
 		Name: "selectable", TypeDescription: s.kind.String(), Backoff: &backoff,
 	}).RunWithContext(ctx)
+}
+
+// begin notes that a list of all objects begins, if options are for its first page.
+func (s *store) begin(options metav1.ListOptions) {
+	if options.Continue != "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := &listing{since: time.Now(), dropping: s.part}
+	if last := s.listing; last != nil {
+		next.since, next.refused = last.since, last.refused
+	}
+	s.listing = next
+}
+
+// thin leaves out of a page what is not kept, while the other pages come.
+func (s *store) thin(page *metav1.PartialObjectMetadataList) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listing.seen += len(page.Items)
+	s.listing.dropping = s.listing.dropping || s.listing.seen > s.few
+	if s.listing.dropping {
+		page.Items = slices.DeleteFunc(page.Items, func(o metav1.PartialObjectMetadata) bool { return s.asked[o.Namespace] == nil })
+	}
+	for i := range page.Items {
+		page.Items[i].ManagedFields = nil // the bulk of it
+	}
 }
 
 // present makes a list one of what is there now. By default the first list may be of any time before, and whatever has been made since
@@ -116,7 +182,7 @@ func (s *store) failed(err error) {
 		s.gone()
 	}
 	s.mu.Lock()
-	lasting := s.failure == nil && !s.isListed && time.Since(s.started) > forbearance
+	lasting := s.failure == nil && time.Since(s.listing.since) > forbearance
 	if lasting {
 		s.failure = err
 	}
@@ -131,14 +197,9 @@ func unserved(err error) bool {
 	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
-// ready says whether the store knows the kind's objects. The error is an UnreadableError if that may stay so.
-func (s *store) ready() error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	switch {
-	case s.isListed:
-		return nil
-	case s.failure != nil:
+// unready is why objects are not known: an UnreadableError if that may stay so.
+func (s *store) unready() error {
+	if s.failure != nil {
 		return &selection.UnreadableError{Kind: s.kind.GroupKind(), Cause: s.failure}
 	}
 	return fmt.Errorf("%w: %s", selection.ErrNotListed, s.kind)
@@ -153,11 +214,7 @@ func (s *store) get(namespace, name string) *entry {
 func (s *store) list(namespace string) []*entry {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	out := make([]*entry, 0, len(s.byNamespace[namespace]))
-	for _, e := range s.byNamespace[namespace] {
-		out = append(out, e)
-	}
-	return out
+	return slices.Collect(maps.Values(s.byNamespace[namespace]))
 }
 
 func (s *store) count(namespace string) int {
@@ -166,17 +223,18 @@ func (s *store) count(namespace string) int {
 	return len(s.byNamespace[namespace])
 }
 
-func (s *store) entry(obj any) (*entry, error) {
+// entry is what is kept of an object, and the resource version at which it was so.
+func (s *store) entry(obj any) (*entry, string, error) {
 	switch o := obj.(type) {
 	case *metav1.PartialObjectMetadata:
 		return &entry{selection.Object{
 			Namespace: o.Namespace, Name: o.Name, UID: o.UID, Labels: o.Labels, Owners: o.OwnerReferences,
 			Deleting: o.DeletionTimestamp != nil, Version: s.version(&o.ObjectMeta),
-		}}, nil
+		}}, o.ResourceVersion, nil
 	case cache.DeletedFinalStateUnknown:
 		return s.entry(o.Obj)
 	}
-	return nil, fmt.Errorf("watch %s: got a %T", s.kind, obj)
+	return nil, "", fmt.Errorf("watch %s: got a %T", s.kind, obj)
 }
 
 // version stands for all of an object that is carried. Where generations can be relied on, news that are only in the status, as a
@@ -196,7 +254,7 @@ func (s *store) version(m *metav1.ObjectMeta) string {
 	}
 	writeAll(hash, m.Finalizers...)
 	for _, owner := range m.OwnerReferences {
-		writeAll(hash, "", owner.APIVersion, owner.Kind, owner.Name)
+		writeAll(hash, "", owner.APIVersion, owner.Kind, owner.Name, string(owner.UID))
 	}
 	return strconv.FormatInt(m.Generation, 10) + "-" + strconv.FormatUint(hash.Sum64(), 36)
 }
@@ -218,72 +276,98 @@ func sortedKeys(m map[string]string) []string {
 }
 
 // Add is for the reflector.
-func (s *store) Add(obj any) error { return s.put(obj) }
+func (s *store) Add(obj any) error { return s.Update(obj) }
 
 // Update is for the reflector.
-func (s *store) Update(obj any) error { return s.put(obj) }
-
-func (s *store) put(obj any) error {
-	e, err := s.entry(obj)
-	if err != nil {
-		return err
+func (s *store) Update(obj any) error {
+	e, version, err := s.entry(obj)
+	if err == nil {
+		s.note(e.Namespace, e.Name, event{version, e})
 	}
-	s.mu.Lock()
-	old := s.byNamespace[e.Namespace][e.Name]
-	s.set(e)
-	s.mu.Unlock()
-	if !e.same(old) {
-		s.changed(s.kind.GroupKind(), old, e)
-	}
-	return nil
-}
-
-func (s *store) set(e *entry) {
-	names := s.byNamespace[e.Namespace]
-	if names == nil {
-		names = map[string]*entry{}
-		s.byNamespace[e.Namespace] = names
-	}
-	names[e.Name] = e
+	return err
 }
 
 // Delete is for the reflector.
 func (s *store) Delete(obj any) error {
-	e, err := s.entry(obj)
-	if err != nil {
-		return err
+	e, version, err := s.entry(obj)
+	if err == nil {
+		s.note(e.Namespace, e.Name, event{version, nil})
+	}
+	return err
+}
+
+// event is what the watch says of one object.
+type event struct {
+	// version is the resource version at which it was so.
+	version string
+	// state is nil if the object is gone.
+	state *entry
+}
+
+// note takes in an event.
+func (s *store) note(namespace, name string, e event) {
+	if e.state != nil && s.never(s.kind.GroupKind(), &e.state.Object) {
+		e.state = nil
 	}
 	s.mu.Lock()
-	old := s.byNamespace[e.Namespace][e.Name]
-	delete(s.byNamespace[e.Namespace], e.Name)
-	if len(s.byNamespace[e.Namespace]) == 0 {
-		delete(s.byNamespace, e.Namespace)
+	if s.part && !s.asked[namespace].takes(types.NamespacedName{Namespace: namespace, Name: name}, e) {
+		s.mu.Unlock()
+		return
+	}
+	old := s.byNamespace[namespace][name]
+	s.set(namespace, name, e.state)
+	if s.size > s.few && !s.part {
+		s.dropUnasked()
 	}
 	s.mu.Unlock()
-	if old != nil {
-		s.changed(s.kind.GroupKind(), old, nil)
+	if e.state == nil && old != nil || e.state != nil && !e.state.same(old) {
+		s.changed(s.kind.GroupKind(), old, e.state)
 	}
-	return nil
+}
+
+// set files the state of an object; nil if it is gone.
+func (s *store) set(namespace, name string, state *entry) {
+	names := s.byNamespace[namespace]
+	before := len(names)
+	switch {
+	case state == nil:
+		delete(names, name)
+	case names == nil:
+		names = map[string]*entry{name: state}
+		s.byNamespace[namespace] = names
+	default:
+		names[name] = state
+	}
+	s.size += len(names) - before
+	if len(names) == 0 {
+		delete(s.byNamespace, namespace)
+	}
+}
+
+// dropUnasked goes over to keeping asked namespaces only.
+func (s *store) dropUnasked() {
+	s.part = true
+	for namespace, names := range s.byNamespace {
+		if s.asked[namespace] == nil {
+			s.size -= len(names)
+			delete(s.byNamespace, namespace)
+		}
+	}
 }
 
 // Replace is for the reflector: a complete list of what there is.
 func (s *store) Replace(list []any, _ string) error {
-	entries := make([]*entry, len(list))
-	for i, obj := range list {
-		e, err := s.entry(obj)
+	entries := make([]*entry, 0, len(list))
+	for _, obj := range list {
+		e, _, err := s.entry(obj)
 		if err != nil {
 			return err
 		}
-		entries[i] = e
+		if !s.never(s.kind.GroupKind(), &e.Object) {
+			entries = append(entries, e)
+		}
 	}
-	s.mu.Lock()
-	before, first := s.byNamespace, !s.isListed
-	s.byNamespace = make(map[string]map[string]*entry, len(before))
-	for _, e := range entries {
-		s.set(e)
-	}
-	s.isListed, s.failure = true, nil
-	s.mu.Unlock()
+	before, waited := s.replace(entries)
 	for _, e := range entries {
 		old := before[e.Namespace][e.Name]
 		delete(before[e.Namespace], e.Name)
@@ -296,10 +380,33 @@ func (s *store) Replace(list []any, _ string) error {
 			s.changed(s.kind.GroupKind(), old, nil)
 		}
 	}
-	if first {
+	if waited {
 		s.told(s.kind.GroupKind())
 	}
 	return nil
+}
+
+// replace files a complete list. It returns what was there before, and whether somebody waits for the list.
+func (s *store) replace(entries []*entry) (before map[string]map[string]*entry, waited bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, waited = s.byNamespace, !s.isListed
+	if s.listing != nil {
+		waited = waited || s.listing.refused
+		s.part = s.listing.dropping
+	}
+	s.byNamespace, s.size = make(map[string]map[string]*entry, len(before)), 0
+	for namespace := range s.asked {
+		s.asked[namespace] = listed
+	}
+	for _, e := range entries {
+		s.set(e.Namespace, e.Name, e)
+	}
+	if s.part || s.size > s.few {
+		s.dropUnasked()
+	}
+	s.isListed, s.failure, s.listing = true, nil, nil
+	return before, waited
 }
 
 // Resync is for the reflector; there is nothing to do.

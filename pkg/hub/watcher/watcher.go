@@ -1,5 +1,5 @@
-// Package watcher knows the objects on the hub that placements select. It keeps the metadata of the kinds that some placement can
-// select, and of no others; it tells a placement when something that can matter to it changes; it answers what a placement selects,
+// Package watcher knows the objects on the hub that placements select. It watches the kinds that some placement can select, and no
+// others, and of a kind with many objects it keeps the metadata of the namespaces in which placements select, and of no others. It tells a placement when something that can matter to it changes; it answers what a placement selects,
 // and reads the content of that from the hub when it is asked to.
 //
 // What it does not know it does not call absent: a kind whose objects are not listed yet, or cannot be, a group of kinds that does not
@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
@@ -209,7 +210,7 @@ func (w *Watcher) watchNeeded(f *follower) {
 	for _, kind := range w.needs(f) {
 		delete(w.idle, kind.GroupKind())
 		if w.stores[kind.GroupKind()] == nil {
-			w.start(newStore(kind, w.catalogue.custom[kind.GroupKind()]))
+			w.start(newStore(kind, w.catalogue.custom[kind.GroupKind()], w.rules.Never))
 		}
 	}
 }
@@ -217,12 +218,12 @@ func (w *Watcher) watchNeeded(f *follower) {
 // start runs a store. w.mu is held.
 func (w *Watcher) start(s *store) {
 	ctx, cancel := context.WithCancel(w.running)
-	s.changed, s.told, s.gone, s.stop = w.changed, w.told, w.rediscover, cancel
+	s.changed, s.told, s.gone, s.stop, s.client = w.changed, w.told, w.rediscover, cancel, w.metadata
 	w.stores[s.kind.GroupKind()] = s
-	w.active.Go(func() { s.run(ctx, w.metadata) })
+	w.active.Go(func() { s.run(ctx) })
 }
 
-// dropIdle stops watching kinds that no placement has needed for a while.
+// dropIdle stops watching kinds that no placement has needed for a while, and leaves namespaces that none needs.
 func (w *Watcher) dropIdle(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -235,6 +236,7 @@ func (w *Watcher) dropIdle(now time.Time) {
 			needed[kind.GroupKind()] = true
 		}
 	}
+	w.leaveIdle()
 	for kind, s := range w.stores {
 		since, idle := w.idle[kind]
 		switch {
@@ -246,6 +248,27 @@ func (w *Watcher) dropIdle(now time.Time) {
 			s.stop()
 			delete(w.stores, kind)
 			delete(w.idle, kind)
+		}
+	}
+}
+
+// leaveIdle leaves the namespaces in which no placement selects. Who begins to select follows before it asks. w.mu is held.
+func (w *Watcher) leaveIdle() {
+	type place struct {
+		kind      schema.GroupKind
+		namespace string
+	}
+	needed := map[place]bool{}
+	for _, f := range w.followers {
+		for _, interest := range f.interests {
+			needed[place{interest.Kind, interest.Namespace}] = true
+		}
+	}
+	for kind, s := range w.stores {
+		for _, namespace := range s.places() {
+			if !needed[place{kind, namespace}] && len(w.index.followersOf(namespace, w.namespace(namespace))) == 0 {
+				s.leave(namespace)
+			}
 		}
 	}
 }
@@ -323,11 +346,12 @@ func (w world) Kind(gvk schema.GroupVersionKind) (selection.Kind, error) {
 // confirmUnknown asks the hub itself about a kind that is not in the catalogue.
 func (w *Watcher) confirmUnknown(ctx context.Context, gvk schema.GroupVersionKind) error {
 	w.mu.Lock()
-	number := w.catalogue.number
+	known := w.catalogue
+	number := known.number
 	confirmed, asked := w.unknown[gvk]
 	w.mu.Unlock()
 	if asked && confirmed == number {
-		return selection.ErrUnknownKind
+		return known.unknown(gvk)
 	}
 	list, err := w.discovery.ServerResourcesForGroupVersionWithContext(ctx, gvk.GroupVersion().String())
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -344,16 +368,27 @@ func (w *Watcher) confirmUnknown(ctx context.Context, gvk schema.GroupVersionKin
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.unknown[gvk] = number
-	return selection.ErrUnknownKind
+	return known.unknown(gvk)
 }
 
-func (w world) Contents() ([]selection.Kind, []schema.GroupKind, error) {
-	return w.catalogue.contents, w.catalogue.failed, w.catalogue.cause
+// Contents asks for what has to be listed all at once. What List says afterwards counts.
+func (w world) Contents(namespaces []string) ([]selection.Kind, []schema.GroupKind, error) {
+	var unlisted []*store
+	for _, kind := range w.catalogue.contents {
+		if s, err := w.store(kind); err == nil && s.wouldFill(namespaces) {
+			unlisted = append(unlisted, s)
+		}
+	}
+	_ = loop.Each(w.ctx, readers, unlisted, func(ctx context.Context, s *store) error { return s.ask(ctx, namespaces...) })
+	return w.catalogue.contents, w.catalogue.unread, w.catalogue.cause
 }
 
 func (w world) Get(kind selection.Kind, namespace, name string) (*selection.Object, error) {
 	s, err := w.store(kind)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.ask(w.ctx, namespace); err != nil {
 		return nil, err
 	}
 	if e := s.get(namespace, name); e != nil {
@@ -367,6 +402,9 @@ func (w world) List(kind selection.Kind, namespace string) ([]*selection.Object,
 	if err != nil {
 		return nil, err
 	}
+	if err := s.ask(w.ctx, namespace); err != nil {
+		return nil, err
+	}
 	entries := s.list(namespace)
 	out := make([]*selection.Object, len(entries))
 	for i, e := range entries {
@@ -375,15 +413,15 @@ func (w world) List(kind selection.Kind, namespace string) ([]*selection.Object,
 	return out, nil
 }
 
-// store returns the store of a kind, if it knows the kind's objects.
+// store returns the store of a kind.
 func (w *Watcher) store(kind selection.Kind) (*store, error) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	s := w.stores[kind.GroupKind()]
-	w.mu.Unlock()
 	if s == nil {
 		return nil, fmt.Errorf("%w: %s", selection.ErrNotListed, kind)
 	}
-	return s, s.ready()
+	return s, nil
 }
 
 // NeedLeaderElection is for the manager: only who places needs to watch.
@@ -426,34 +464,38 @@ func (w *Watcher) update(ctx context.Context) {
 	w.catalogue = newCatalogue(w.discovered, w.definitions, w.rules, number)
 	clear(w.unknown)
 	w.reindex()
-	w.replaceStores()
+	replaced := w.replaceStores()
 	for _, f := range w.followers {
 		w.watchNeeded(f)
-		if w.affected(f, old) {
+		if w.affected(f, old, replaced) {
 			f.first = time.Time{} // tell it even if it has been told of something else
 			w.mark(f, time.Now())
 		}
 	}
 	w.wakeWaiting()
-	log.FromContext(ctx).V(1).Info("the hub's kinds have changed", "kinds", len(w.catalogue.preferred), "unanswered", len(w.catalogue.failed))
+	log.FromContext(ctx).V(1).Info("the hub's kinds have changed", "kinds", len(w.catalogue.preferred), "unanswered", len(w.catalogue.unread))
 }
 
-// replaceStores stops watching kinds that are no longer served, and goes over to another version of those whose preferred version has
-// changed. w.mu is held.
-func (w *Watcher) replaceStores() {
+// replaceStores stops watching kinds that are no longer served, and those that are served otherwise than before: the preferred version
+// has changed, or another CRD of the same name has taken the place of the old one. It returns them. w.mu is held.
+func (w *Watcher) replaceStores() map[schema.GroupKind]bool {
+	replaced := map[schema.GroupKind]bool{}
 	for key, s := range w.stores {
 		kind, served := w.catalogue.preferred[key]
-		if served && kind == s.kind {
+		if served && kind == s.kind && s.definition == w.catalogue.custom[key] {
 			continue
 		}
 		s.stop()
 		delete(w.stores, key)
+		replaced[key] = true
 	}
+	return replaced
 }
 
-// affected says whether f names a kind that is served otherwise than before, or follows contents and the kinds of contents have become
-// fewer. More kinds are no news by themselves: their objects are. w.mu is held.
-func (w *Watcher) affected(f *follower, old *catalogue) bool {
+// affected says whether f selects from a kind that is no longer watched as it was, names one that is served otherwise than before, or
+// follows contents and it is known of other kinds than before that they are part of that. More kinds are no news by themselves: their
+// objects are. w.mu is held.
+func (w *Watcher) affected(f *follower, old *catalogue, replaced map[schema.GroupKind]bool) bool {
 	if old == nil {
 		return false // it waits
 	}
@@ -464,9 +506,14 @@ func (w *Watcher) affected(f *follower, old *catalogue) bool {
 		}
 	}
 	for _, interest := range f.interests {
-		if interest.Contents {
-			return slices.ContainsFunc(old.contents, func(k selection.Kind) bool { return w.catalogue.preferred[k.GroupKind()] != k }) ||
-				!slices.Equal(old.failed, w.catalogue.failed)
+		if replaced[interest.Kind] {
+			return true
+		}
+		if interest.Contents && (!slices.Equal(old.unread, w.catalogue.unread) ||
+			slices.ContainsFunc(old.contents, func(k selection.Kind) bool {
+				return replaced[k.GroupKind()] || w.catalogue.preferred[k.GroupKind()] != k
+			})) {
+			return true
 		}
 	}
 	return false

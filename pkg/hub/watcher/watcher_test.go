@@ -143,6 +143,69 @@ status: {conditions: [{type: Established, status: "True"}]}`)
 	}
 }
 
+// Objects of a CRD that serves no version exist, although nobody can see them.
+func TestACRDThatServesNothingIsNotAbsent(t *testing.T) {
+	def := definitionOf(t, `
+metadata: {name: things.x}
+spec: {group: x, scope: Namespaced, names: {plural: things, kind: Thing}, versions: [{name: v1, served: false}]}
+status: {conditions: [{type: Established, status: "True"}]}`)
+	c := newCatalogue(discovered{}, map[string]*definition{def.name: def}, rules(t), 0)
+	if want := []schema.GroupKind{{Group: "x", Kind: "Thing"}}; !slices.Equal(c.unread, want) || c.cause == nil || len(c.kinds) > 0 {
+		t.Errorf("unread %v: %v; kinds %v", c.unread, c.cause, c.kinds)
+	}
+}
+
+// A CRD that was deleted and made anew while nobody looked is another one: it has to be established anew, and nothing that was known
+// of the old one's objects counts.
+func TestAnotherCRDOfTheSameName(t *testing.T) {
+	crd := func(uid, established string) *definition {
+		return definitionOf(t, `
+metadata: {name: things.x, uid: `+uid+`}
+spec: {group: x, scope: Namespaced, names: {plural: things, kind: Thing}, versions: [{name: v1, served: true}]}
+status: {conditions: [{type: Established, status: "`+established+`"}]}`)
+	}
+	w, told := newWatcher(t)
+	thing := schema.GroupKind{Group: "x", Kind: "Thing"}
+	set := func(def *definition) {
+		(&definitionStore{ctx: t.Context(), watcher: w}).set(func(all map[string]*definition) { put(all, def) })
+	}
+	set(crd("one", "True"))
+	s := newStore(w.catalogue.preferred[thing], "one", w.rules.Never)
+	s.changed, s.told, s.stop = w.changed, w.told, func() {}
+	w.stores[thing] = s
+	if err := s.Replace(nil, "1"); err != nil {
+		t.Fatal(err)
+	}
+	key := types.NamespacedName{Namespace: "app", Name: "p"}
+	if _, err := w.Select(t.Context(), key, []v1beta1.ResourceSelectorTerm{{Group: "x", Version: "v1", Kind: "Thing"}}); err != nil {
+		t.Fatal(err)
+	}
+	told.take()
+	set(crd("one", "False"))
+	if w.stores[thing] != s || len(told.take()) > 0 {
+		t.Error("the same CRD, established before: something has changed")
+	}
+	set(crd("two", "True"))
+	if w.stores[thing] == s || len(told.take()) == 0 {
+		t.Error("another CRD: the old one's objects are still known, or the placement was not told")
+	}
+}
+
+func TestUnknownKindsComeWithAHint(t *testing.T) {
+	c := newCatalogue(apis(t, nil, `
+- {group: a.example.com, prefers: v1, versions: {v1: [Thing], v2: [Thing]}}
+- {group: b.example.com, prefers: v1, versions: {v1: [Thing]}}`), nil, rules(t), 0)
+	for kind, want := range map[schema.GroupVersionKind]string{
+		{Group: "a.example.com", Version: "v3", Kind: "Thing"}: "; it serves the kind in version v1, v2",
+		{Group: "", Version: "v1", Kind: "Thing"}:              `; it serves a kind of this name in group "a.example.com", "b.example.com"`,
+		{Group: "", Version: "v1", Kind: "Nothing"}:            "",
+	} {
+		if got := c.unknown(kind); !errors.Is(got, selection.ErrUnknownKind) || got.Error() != selection.ErrUnknownKind.Error()+want {
+			t.Errorf("%s: %v", kind, got)
+		}
+	}
+}
+
 func TestGroupsThatDoNotAnswerAreKept(t *testing.T) {
 	before := apis(t, nil, `
 - {group: a.example.com, prefers: v1, versions: {v1: [Thing]}}`)
@@ -150,8 +213,8 @@ func TestGroupsThatDoNotAnswerAreKept(t *testing.T) {
 	now := apis(t, map[schema.GroupVersion]error{{Group: "a.example.com", Version: "v1"}: down, {Group: "metrics.k8s.io", Version: "v1"}: down}, `[]`)
 	now.keepFailed(before)
 	c := newCatalogue(now, nil, rules(t), 0)
-	if len(c.contents) != 1 || !slices.Equal(c.failed, []schema.GroupKind{{Group: "a.example.com"}}) || !errors.Is(c.cause, down) {
-		t.Errorf("contents %v, failed %v: %v", c.contents, c.failed, c.cause)
+	if len(c.contents) != 1 || !slices.Equal(c.unread, []schema.GroupKind{{Group: "a.example.com"}}) || !errors.Is(c.cause, down) {
+		t.Errorf("contents %v, failed %v: %v", c.contents, c.unread, c.cause)
 	}
 }
 
@@ -175,13 +238,13 @@ func TestVersion(t *testing.T) {
 	} {
 		changed := *base.DeepCopy()
 		tc.change(&changed)
-		s := newStore(kind("apps", "v1", "Deployment", "deployments", true), false)
+		s := newStore(kind("apps", "v1", "Deployment", "deployments", true), "", nil)
 		if same := s.version(&base) == s.version(&changed); same != tc.same {
 			t.Errorf("%s: same %v", name, same)
 		}
 	}
 	// Kinds without a generation, or whose generation cannot be relied on, go by resource version.
-	s := newStore(kind("", "v1", "ConfigMap", "configmaps", true), false)
+	s := newStore(kind("", "v1", "ConfigMap", "configmaps", true), "", nil)
 	if s.version(&base) != "1" {
 		t.Errorf("version %s", s.version(&base))
 	}
@@ -234,7 +297,7 @@ func newWatcher(t *testing.T) (*Watcher, *told) {
 	w.discovered = discovered{resources: map[schema.GroupResource]resource{}}
 	for _, k := range []selection.Kind{configMap, namespace, role} {
 		w.discovered.resources[schema.GroupResource{Group: k.Group, Resource: k.Resource}] = resource{k}
-		s := newStore(k, false)
+		s := newStore(k, "", w.rules.Never)
 		s.changed, s.told, s.gone, s.stop = w.changed, w.told, func() {}, func() {}
 		w.stores[k.GroupKind()] = s
 	}
@@ -351,15 +414,16 @@ func TestAKindThatCannotBeListed(t *testing.T) {
 		return failure != nil, nil, failure
 	})
 	told := make(chan struct{}, 10)
-	s := newStore(configMap, false)
+	s := newStore(configMap, "", rules(t).Never)
 	s.changed, s.told, s.gone = func(schema.GroupKind, *entry, *entry) {}, func(schema.GroupKind) { told <- struct{}{} }, func() {}
-	if err := s.ready(); !errors.Is(err, selection.ErrNotListed) {
+	if err := s.ask(t.Context(), "app"); !errors.Is(err, selection.ErrNotListed) {
 		t.Errorf("before the first list: %v", err)
 	}
-	s.started = time.Now().Add(-forbearance)
+	s.listing = &listing{since: time.Now().Add(-2 * forbearance)}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go s.run(ctx, client)
+	s.client = client
+	go s.run(ctx)
 	await := func() {
 		t.Helper()
 		select {
@@ -370,14 +434,14 @@ func TestAKindThatCannotBeListed(t *testing.T) {
 	}
 	await()
 	var unreadable *selection.UnreadableError
-	if err := s.ready(); !errors.As(err, &unreadable) || !apierrors.IsForbidden(unreadable.Cause) {
+	if err := s.ask(t.Context(), "app"); !errors.As(err, &unreadable) || !apierrors.IsForbidden(unreadable.Cause) {
 		t.Errorf("while it fails: %v", err)
 	}
 	mu.Lock()
 	failure = nil
 	mu.Unlock()
 	await()
-	if err := s.ready(); err != nil {
+	if err := s.ask(t.Context(), "app"); err != nil {
 		t.Errorf("after the first list: %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/health"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 )
 
@@ -49,6 +51,8 @@ const (
 type Applier struct {
 	// Namespace is the member's namespace on the hub.
 	Namespace string
+	// HubAddress is what applied objects say about where they come from; by default the URL at which the hub is reached.
+	HubAddress string
 	// Workers is how many Works are looked at at once, Parallel how many manifests of one Work.
 	Workers, Parallel int
 	// DeletionWait is how long the removal of a Work's objects may take before co-owned objects stop blocking it.
@@ -76,6 +80,8 @@ type Applier struct {
 	queue   priorityqueue.PriorityQueue[reconcile.Request]
 	memory  *memory
 	watches *watches
+	// rules answers those that users put on their objects.
+	rules *health.Rules
 }
 
 // SetupWithManager registers the agent with the manager of the hub. member is a manager of the member cluster, or a cluster in the
@@ -110,6 +116,9 @@ func (a *Applier) complete(hub ctrl.Manager, member cluster.Cluster) error {
 	if a.DeletionWait <= 0 {
 		a.DeletionWait = defaultDeletionWait
 	}
+	if a.HubAddress == "" {
+		a.HubAddress = hubAddress(hub.GetConfig().Host)
+	}
 	if a.Now == nil {
 		a.Now = time.Now
 	}
@@ -136,9 +145,13 @@ func (a *Applier) complete(hub ctrl.Manager, member cluster.Cluster) error {
 			return fmt.Errorf("make metadata client: %w", err)
 		}
 	}
+	if a.rules, err = health.NewRules(); err != nil {
+		return err
+	}
 	a.parked = sets.New[string]()
 	a.memory = newMemory()
-	a.watches = newWatches(a.Metadata, a.seen, a.listed)
+	a.watches = newWatches(a.Metadata)
+	a.watches.seen, a.watches.listed, a.watches.turned = a.seen, a.listed, a.turned
 	return nil
 }
 
@@ -234,7 +247,7 @@ func (a *Applier) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		if apierrors.IsNotFound(err) {
 			// Without an order to remove them, the objects stay: a Work can vanish because a hub was restored.
 			a.forget(req.Name)
-			return reconcile.Result{}, nil
+			return reconcile.Result{}, a.vanished(ctx, req.Name)
 		}
 		return reconcile.Result{}, fmt.Errorf("get work %s: %w", req, err)
 	}
@@ -287,4 +300,19 @@ func (a *Applier) seen(work string, p place, e occurrence) {
 // listed takes the news that, at resourceVersion, there is nothing in a place.
 func (a *Applier) listed(work string, p place, resourceVersion string) {
 	a.seen(work, p, occurrence{resourceVersion: resourceVersion, gone: true})
+}
+
+// turned takes the news that the member went back to an older state: what is remembered of its objects may be ahead of them.
+func (a *Applier) turned(work string) {
+	a.memory.doubt(work)
+	a.wake(priorityRecheck, work)
+}
+
+// hubAddress is the host of the hub's URL with its scheme: what else may be in it is nobody's business on a member.
+func hubAddress(host string) string {
+	u, err := url.Parse(host)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host}).String()
 }

@@ -60,12 +60,18 @@ func reported(work *v1beta1.Work) bool {
 		report.Current(work.Status.Conditions, v1beta1.ConditionDiffReported, work.Generation) != nil
 }
 
-// ledgerEvents queues the Work of an AppliedWork that begins to be deleted or is gone. The rest is our own writing.
+// ledgerEvents queues the Work of an AppliedWork that begins to be deleted or is gone, and of each that is there when we start: its Work
+// may be gone. The rest is our own writing.
 func ledgerEvents(namespace string) handler.EventHandler {
 	key := func(obj client.Object) types.NamespacedName {
 		return types.NamespacedName{Namespace: namespace, Name: obj.GetName()}
 	}
 	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
+			if e.IsInInitialList {
+				add(q, priorityRestart, key(e.Object))
+			}
+		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 			if e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() {
 				add(q, priorityRecheck, key(e.ObjectNew))

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/apply"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
 // ledger is the AppliedWork of a Work and what it lists.
@@ -119,4 +122,27 @@ func (a *Applier) settle(ctx context.Context, l *ledger, entries []apply.Entry, 
 		return fmt.Errorf("trim AppliedWork %s: %w", l.work.Name, err)
 	}
 	return nil
+}
+
+// vanished says on the ledger of a Work that is no longer on the hub that everything stays as it is.
+func (a *Applier) vanished(ctx context.Context, name string) error {
+	l, err := a.ledgerOf(ctx, name)
+	if err != nil || l == nil || !l.work.DeletionTimestamp.IsZero() {
+		return err
+	}
+	next := l.work.DeepCopy()
+	next.Status = report.Vanished(l.work.Status, l.work.Spec, a.Namespace, metav1.NewTime(a.Now().Truncate(time.Second)))
+	_, err = loop.WriteStatus(ctx, a.MemberClient, l.work, next)
+	return err
+}
+
+// found takes back what vanished said.
+func (a *Applier) found(ctx context.Context, l *ledger) error {
+	if l == nil || len(l.work.Status.Conditions) == 0 {
+		return nil
+	}
+	before := l.work.DeepCopy()
+	l.work.Status = report.Found(l.work.Status)
+	_, err := loop.WriteStatus(ctx, a.MemberClient, before, l.work)
+	return err
 }

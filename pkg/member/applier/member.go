@@ -49,6 +49,42 @@ func (a *Applier) patch(ctx context.Context, p place, kind types.PatchType, body
 	return a.at(p).Patch(ctx, p.Name, kind, body, options)
 }
 
+// try asks the API server what action would make of live, which was read before. An object that has changed since is a conflict.
+func (a *Applier) try(ctx context.Context, p place, action apply.Action, live *unstructured.Unstructured) (*apply.Trial, error) {
+	body, err := json.Marshal(action.Object.Object)
+	if err != nil {
+		return nil, fmt.Errorf("%w: encode it: %w", errBroken, err)
+	}
+	force := true
+	trial, err := a.dryRun(ctx, p, types.ApplyPatchType, body, live, &force)
+	if err != nil || trial.Failure == "" || trial.Invalid || action.Body == nil {
+		return trial, err
+	}
+	lax, err := a.dryRun(ctx, p, action.Type, action.Body, live, nil)
+	if err != nil || lax.Failure == "" || lax.Invalid {
+		return lax, err
+	}
+	return trial, nil
+}
+
+func (a *Applier) dryRun(ctx context.Context, p place, kind types.PatchType, body []byte, live *unstructured.Unstructured, force *bool) (*apply.Trial, error) {
+	out, err := a.at(p).Patch(ctx, p.Name, kind, body, metav1.PatchOptions{
+		FieldManager: contract.ManagerMember, Force: force, DryRun: []string{metav1.DryRunAll},
+	})
+	words := func() string { return explain(err, live.GroupVersionKind().GroupKind()) }
+	switch {
+	case apierrors.IsInvalid(err):
+		return &apply.Trial{Invalid: true, Failure: words()}, nil
+	case err != nil && passing(err) && !apierrors.IsInternalError(err):
+		return nil, err
+	case err != nil:
+		return &apply.Trial{Failure: words()}, nil
+	case out.GetUID() != live.GetUID() || out.GetResourceVersion() != live.GetResourceVersion():
+		return nil, apierrors.NewConflict(p.GroupResource(), p.Name, errors.New("it has changed since it was read"))
+	}
+	return &apply.Trial{Object: out}, nil
+}
+
 // delete removes the very object that was read.
 func (a *Applier) delete(ctx context.Context, p place, obj *unstructured.Unstructured) error {
 	uid := obj.GetUID()
@@ -98,9 +134,9 @@ func explain(err error, kind schema.GroupKind) string {
 	case !errors.As(err, &status) && kind == secret:
 		return "the request failed (details of Secrets are not shown)"
 	case errors.As(err, &status) && kind == secret:
-		return redacted(status.Status())
+		return redacted(status.Status()) + allowing(err)
 	case errors.As(err, &status):
-		return cut(status.Status().Message)
+		return cut(status.Status().Message) + allowing(err)
 	}
 	return cut(err.Error())
 }

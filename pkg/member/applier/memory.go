@@ -6,6 +6,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -24,6 +25,7 @@ type memory struct {
 // recollection is what is remembered of one Work. Its objects are shared with the watches and guarded by memory.mu; the other fields
 // belong to the one pass that runs for the Work.
 type recollection struct {
+	work       types.UID
 	generation int64
 	ledger     types.UID
 	objects    map[apply.Key]*object
@@ -37,6 +39,8 @@ type recollection struct {
 	held time.Time
 	// attempts counts passes since the last one without a failure.
 	attempts int
+	// hope is when there was last something new to hope for.
+	hope time.Time
 }
 
 // object is one object of a Work as it was last seen.
@@ -54,7 +58,9 @@ type object struct {
 	quiet bool
 	// stale: something newer than resourceVersion has happened to it.
 	stale bool
-	fact  report.Manifest
+	// verified is the digest of content that item.verified is about.
+	verified uint64
+	fact     report.Manifest
 }
 
 // occurrence is an event on the member.
@@ -97,10 +103,17 @@ func (m *memory) reset(r *recollection) {
 	r.objects, r.at = map[apply.Key]*object{}, map[place]*object{}
 }
 
-// begin starts a pass over a generation of the Work. Retries start over when there is something new to hope for.
-func (m *memory) begin(r *recollection, generation int64) {
+// begin starts a pass over a generation of the Work. Retries start over when there is something new to hope for. A Work that went back
+// to an earlier generation, or began anew, has its objects looked at again: they say whose they are.
+func (m *memory) begin(r *recollection, work types.UID, generation int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if r.work != work || r.generation > generation {
+		for _, o := range r.objects {
+			o.stale = true
+		}
+	}
+	r.work = work
 	if r.generation != generation || r.awaited {
 		r.attempts = 0
 	}
@@ -128,18 +141,20 @@ func (m *memory) record(r *recollection, key apply.Key, o *object) {
 	r.objects[key], r.at[o.place] = o, o
 }
 
-// drop forgets the object of key: what is done to it next is done without a memory.
-func (m *memory) drop(r *recollection, key apply.Key) {
+// drop forgets the object of key, and returns it: what is done to it next is done without a memory.
+func (m *memory) drop(r *recollection, key apply.Key) *object {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r.drop(key)
+	return r.drop(key)
 }
 
-func (r *recollection) drop(key apply.Key) {
-	if o := r.objects[key]; o != nil {
+func (r *recollection) drop(key apply.Key) *object {
+	o := r.objects[key]
+	if o != nil {
 		delete(r.at, o.place)
 		delete(r.objects, key)
 	}
+	return o
 }
 
 // retain forgets everything about the Work but these objects and places.
@@ -179,9 +194,26 @@ func (m *memory) note(work string, p place, e occurrence) bool {
 	return true
 }
 
+// doubt makes everything that is remembered of a Work's objects count for nothing.
+func (m *memory) doubt(work string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.works[work]
+	if r == nil {
+		return
+	}
+	clear(r.news)
+	for _, o := range r.objects {
+		o.stale = true
+	}
+}
+
 // matters says whether an event is news about an object. Statuses of kinds whose availability is not tracked change often and mean
 // nothing to us: where a generation counts changes of the spec, metadata and generation tell.
 func matters(o *object, e occurrence) bool {
+	if e.gone && o.uid == "" {
+		return false // nor was it there when we looked
+	}
 	if !newer(e.resourceVersion, o.resourceVersion) {
 		return false
 	}
@@ -195,6 +227,15 @@ func newer(a, b string) bool {
 		return a != b
 	}
 	return order > 0
+}
+
+// digestContent covers everything of an object but its status and the server's bookkeeping. It is never 0.
+func digestContent(obj *unstructured.Unstructured) uint64 {
+	data, err := json.Marshal(apply.Sanitise(obj).Object)
+	if err != nil {
+		return 1
+	}
+	return max(2, xxhash.Sum64(data))
 }
 
 // digestMetadata covers the metadata whose change can be news.

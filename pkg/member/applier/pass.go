@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -37,8 +38,12 @@ type pass struct {
 	// otherwise. That saves a read for each new object.
 	blind bool
 	items []*item
-	// gone is what has left the Work and the member.
+	stamp apply.Stamp
+	// gone is what has left the Work and the member, held what has left the Work, but perhaps only because the hub went back in time.
 	gone []apply.Key
+	held map[place]apply.Key
+	// unserved is what has left the Work and is of a kind that the member does not serve now, with the place that tells when it does.
+	unserved map[apply.Key]place
 }
 
 // item is one manifest in a pass.
@@ -53,6 +58,8 @@ type item struct {
 	again bool
 	// places are what to watch for its sake.
 	places []place
+	// verified is a digest of the content of which a trial showed that applying the manifest would not change it; 0 if of none.
+	verified uint64
 }
 
 // sync carries out what a Work says now.
@@ -61,12 +68,17 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if err := a.found(ctx, ledger); err != nil {
+		return reconcile.Result{}, err
+	}
 	p := a.newPass(work, ledger)
 	carried := false
-	facts := report.Pass{DiffOnly: p.strategy.Type == v1beta1.ApplyStrategyTypeReportDiff}
+	facts := report.Pass{DiffOnly: p.strategy.Type == v1beta1.ApplyStrategyTypeReportDiff, Incomplete: p.stamp.Incomplete}
 	switch {
 	case facts.DiffOnly:
-		p.compareAll()
+		if err := p.compareAll(ctx); err != nil {
+			return reconcile.Result{}, err
+		}
 	case ledger != nil && !ledger.work.DeletionTimestamp.IsZero():
 		p.awaitLedger()
 	default:
@@ -75,6 +87,12 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 		}
 		if facts.Remaining, err = p.clear(ctx); err != nil {
 			return reconcile.Result{}, err
+		}
+		for _, key := range p.held {
+			facts.Held = append(facts.Held, key.String())
+		}
+		for key := range p.unserved {
+			facts.Unserved = append(facts.Unserved, key.String())
 		}
 		carried = true
 	}
@@ -99,13 +117,16 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 
 func (a *Applier) newPass(work *v1beta1.Work, ledger *ledger) *pass {
 	p := &pass{Applier: a, work: work, strategy: apply.Defaulted(work.Spec.ApplyStrategy), memory: a.memory.of(work.Name),
-		ledger: ledger, blind: !reported(work)}
-	a.memory.begin(p.memory, work.Generation)
-	if ledger == nil || p.memory.ledger != ledger.work.UID {
-		a.memory.reset(p.memory) // what is remembered was owned by another AppliedWork
-	}
+		ledger: ledger, blind: !reported(work), stamp: apply.StampOf(a.HubAddress, work), held: map[place]apply.Key{},
+		unserved: map[apply.Key]place{}}
+	a.memory.begin(p.memory, work.UID, work.Generation)
+	var uid types.UID
 	if ledger != nil {
-		p.memory.ledger = ledger.work.UID
+		uid = ledger.work.UID
+	}
+	if p.memory.ledger != uid {
+		a.memory.reset(p.memory) // what is remembered was owned by another AppliedWork
+		p.memory.ledger = uid
 	}
 	strategy, err := json.Marshal(p.strategy)
 	if err != nil {
@@ -126,17 +147,7 @@ func (a *Applier) newPass(work *v1beta1.Work, ledger *ledger) *pass {
 
 // applyAll brings every manifest to the member that is not known to be there as it should be, wave by wave.
 func (p *pass) applyAll(ctx context.Context) error {
-	var todo []*item
-	for _, it := range p.items {
-		if it.Problem.Reason != "" {
-			continue
-		}
-		if o := p.Applier.memory.current(p.memory, it.Key(), it.intent); o != nil {
-			it.take(o)
-			continue
-		}
-		todo = append(todo, it)
-	}
+	todo := p.news()
 	if len(todo) == 0 && p.ledger != nil {
 		return nil
 	}
@@ -159,6 +170,22 @@ func (p *pass) applyAll(ctx context.Context) error {
 		todo = todo[n:]
 	}
 	return nil
+}
+
+// news takes over what is known of each manifest from earlier passes and returns the manifests of which nothing is.
+func (p *pass) news() []*item {
+	var todo []*item
+	for _, it := range p.items {
+		if it.Problem.Reason != "" {
+			continue
+		}
+		if o := p.Applier.memory.current(p.memory, it.Key(), it.intent); o != nil {
+			it.take(o)
+			continue
+		}
+		todo = append(todo, it)
+	}
+	return todo
 }
 
 // find looks up where the item belongs. What the member does not serve yet is tried last, when an earlier wave may have brought it.
@@ -208,7 +235,9 @@ func (it *item) take(o *object) {
 
 // apply carries one manifest through: find, decide, write. What goes wrong becomes the item's fact.
 func (p *pass) apply(ctx context.Context, it *item) error {
-	p.Applier.memory.drop(p.memory, it.Key())
+	if o := p.Applier.memory.drop(p.memory, it.Key()); o != nil && o.intent == it.intent {
+		it.verified = o.verified
+	}
 	o, err := p.attempt(ctx, it)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -232,6 +261,9 @@ func (p *pass) fail(it *item, err error) {
 	it.fact.Identifier = it.Identifier
 	it.fact.Passing = passing(err)
 	reason := v1beta1.ReasonManifestApplyFailed
+	if p.comparing() {
+		reason = v1beta1.ReasonManifestFailedToRunDriftDetection
+	}
 	var read readError
 	switch {
 	case meta.IsNoMatchError(err):
@@ -239,7 +271,7 @@ func (p *pass) fail(it *item, err error) {
 	case errors.As(err, &read):
 		reason = v1beta1.ReasonManifestFailedToFindObjInMemberCluster
 	}
-	it.fact.Applied = report.Verdict{Reason: reason, Message: "Not applied: " + explain(err, it.GroupVersionKind().GroupKind())}
+	it.fact.Applied = report.Verdict{Reason: reason, Message: notApplied + explain(err, it.GroupVersionKind().GroupKind())}
 	if at, ok := awaited(err, it.Manifest); ok {
 		p.watch(it, at)
 	}
@@ -257,6 +289,8 @@ type readError struct{ error }
 
 func (e readError) Unwrap() error { return e.error }
 
+const notApplied = "Not applied: "
+
 // mostRaces is how often a manifest is decided anew within a pass because the object changed under our hands.
 const mostRaces = 3
 
@@ -272,13 +306,13 @@ func (p *pass) attempt(ctx context.Context, it *item) (*object, error) {
 		return nil, fmt.Errorf("%w: %w", errBroken, err)
 	}
 	var live *unstructured.Unstructured
-	if !p.blind || p.ledger.entries[it.Key()].UID != "" {
+	if !p.blind || p.comparing() || p.ledger.entries[it.Key()].UID != "" {
 		if live, err = p.live(ctx, at); err != nil {
 			return nil, readError{err}
 		}
 	}
 	for race := 0; ; race++ {
-		o, err := p.once(ctx, at, manifest, live)
+		o, err := p.once(ctx, it, at, apply.Input{Manifest: manifest, Live: live, Owner: p.owner(), Strategy: p.strategy, Stamp: p.stamp})
 		lost := apierrors.IsConflict(err) && !claimedByAnother(err) || apierrors.IsAlreadyExists(err) || live != nil && apierrors.IsNotFound(err)
 		if !lost || race == mostRaces {
 			return o, err
@@ -289,52 +323,122 @@ func (p *pass) attempt(ctx context.Context, it *item) (*object, error) {
 	}
 }
 
-// once decides about live and carries the decision out.
-func (p *pass) once(ctx context.Context, at place, manifest, live *unstructured.Unstructured) (*object, error) {
-	in := apply.Input{Manifest: manifest, Live: live, Owner: p.ledger.owner(), Strategy: p.strategy}
-	if live != nil {
+func (p *pass) comparing() bool { return p.strategy.Type == v1beta1.ApplyStrategyTypeReportDiff }
+
+// owner is the AppliedWork of the Work; nobody if there is none, which only a comparison may meet.
+func (p *pass) owner() apply.Owner {
+	if p.ledger == nil {
+		return apply.Owner{}
+	}
+	return p.ledger.owner()
+}
+
+// once decides about a live object and carries the decision out.
+func (p *pass) once(ctx context.Context, it *item, at place, in apply.Input) (*object, error) {
+	if in.Live != nil && !p.comparing() {
 		var err error
-		if in.Abandoned, err = p.abandoned(ctx, live); err != nil {
+		if in.Abandoned, err = p.abandoned(ctx, in.Live); err != nil {
 			return nil, err
 		}
 	}
-	action, err := apply.Decide(in)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errBroken, err)
-	}
-	switch action.Verb {
-	case apply.Create:
-		live, err = p.create(ctx, at, action.Object)
-	case apply.Patch:
-		if action.Migrate != nil {
-			_, err = p.patch(ctx, at, types.JSONPatchType, action.Migrate, false)
-		}
-		if err == nil {
-			live, err = p.patch(ctx, at, action.Type, action.Body, action.Force)
-		}
-	}
+	action, err := p.decide(ctx, it, at, &in)
 	if err != nil {
 		return nil, err
 	}
-	o := observe(at, live, in.Owner)
-	o.fact.Applied = report.Verdict(action.Applied)
+	live, err := p.act(ctx, at, in.Live, action)
+	if err != nil {
+		return nil, err
+	}
+	if in.Strategy.ComparisonOption == v1beta1.ComparisonOptionFullComparison && (action.Verb == apply.Create || action.Verb == apply.Patch) {
+		// What is there beside the manifest shows only now; say at once what a later look would.
+		in.Live, in.Trial = live, nil
+		after, err := p.decide(ctx, it, at, &in)
+		if err != nil {
+			return nil, err
+		}
+		if after.Verb != apply.Patch {
+			action = after
+		}
+	}
+	return p.outcome(it, at, live, action), nil
+}
+
+// decide asks for a decision, and the API server for what that needs to know.
+func (p *pass) decide(ctx context.Context, it *item, at place, in *apply.Input) (apply.Action, error) {
+	for {
+		action, err := apply.Decide(*in)
+		if err != nil {
+			return action, fmt.Errorf("%w: %w", errBroken, err)
+		}
+		if action.Verb != apply.Try {
+			if in.Trial != nil && (action.Verb == apply.Nothing || action.Diffed.Reason == v1beta1.ReasonManifestNoDiffFound) {
+				it.verified = digestContent(in.Live)
+			}
+			return action, nil
+		}
+		if it.verified != 0 && it.verified == digestContent(in.Live) {
+			in.Trial = &apply.Trial{Same: true}
+			continue
+		}
+		if in.Trial, err = p.try(ctx, at, action, in.Live); err != nil {
+			return action, err
+		}
+	}
+}
+
+// act carries a decision out and returns the object it leaves.
+func (p *pass) act(ctx context.Context, at place, live *unstructured.Unstructured, action apply.Action) (*unstructured.Unstructured, error) {
+	switch action.Verb {
+	case apply.Create:
+		return p.create(ctx, at, action.Object)
+	case apply.Patch:
+		if action.Migrate != nil {
+			if _, err := p.patch(ctx, at, types.JSONPatchType, action.Migrate, false); err != nil {
+				return nil, err
+			}
+		}
+		return p.patch(ctx, at, action.Type, action.Body, action.Force)
+	}
+	return live, nil
+}
+
+// outcome is what to remember and report of an object.
+func (p *pass) outcome(it *item, at place, live *unstructured.Unstructured, action apply.Action) *object {
+	o := &object{place: at, quiet: true, verified: it.verified}
+	if live != nil {
+		o = observe(at, live, p.owner())
+		o.verified = it.verified
+		o.quiet = o.quiet || p.comparing()
+	}
+	o.fact.Applied, o.fact.Diffed = report.Verdict(action.Applied), report.Verdict(action.Diffed)
+	o.fact.Drifts = comparison(live, action.Drifts)
+	o.fact.Diffs = comparison(live, action.Diffs)
 	switch action.Verb {
 	case apply.Wait:
 		o.fact.Passing = true
-	case apply.Refuse:
-	default:
-		o.fact.Available = report.Verdict(apply.Available(live))
+	case apply.Create, apply.Patch, apply.Nothing:
+		o.fact.Available = report.Verdict(apply.Available(live, p.rules))
 		if p.mirrors() {
 			o.quiet = false
 			o.fact.Mirror = statusOf(live)
 		}
 	}
-	return o, nil
+	return o
+}
+
+func comparison(live *unstructured.Unstructured, details []v1beta1.PatchDetail) *report.Comparison {
+	switch {
+	case len(details) == 0:
+		return nil
+	case live == nil:
+		return &report.Comparison{Absent: true, Details: details}
+	}
+	return &report.Comparison{Generation: live.GetGeneration(), Details: details}
 }
 
 func observe(at place, live *unstructured.Unstructured, owner apply.Owner) *object {
 	o := &object{place: at, uid: live.GetUID(), resourceVersion: live.GetResourceVersion(), metadata: digestMetadata(live),
-		owned: owner.Owns(live), quiet: !apply.Tracked(live.GroupVersionKind())}
+		owned: owner.Owns(live), quiet: !apply.Tracked(live)}
 	o.fact.Generation = live.GetGeneration()
 	return o
 }
@@ -421,17 +525,24 @@ func (p *pass) entries() []apply.Entry {
 	return out
 }
 
-// compareAll reports that nothing can be compared yet, and touches nothing.
-func (p *pass) compareAll() {
-	p.Applier.memory.reset(p.memory) // nothing is watched meanwhile
+// compareAll reports how the member's objects differ from the manifests, and touches none of them, nor the ledger: what was applied
+// before stays ours, and what leaves the Work meanwhile is removed when the Work applies again.
+func (p *pass) compareAll(ctx context.Context) error {
+	if err := loop.Each(ctx, p.Parallel, p.news(), p.apply); err != nil {
+		return err
+	}
 	for _, it := range p.items {
-		message := it.Problem.Message
-		if it.Problem.Reason == "" {
-			message = "Differences cannot be reported by this agent; nothing was changed on the member cluster"
+		why := it.fact.Applied
+		if it.Problem.Reason != "" {
+			why = report.Verdict(it.Problem)
+		}
+		if why.Reason != "" { // it did not come to a comparison
+			it.fact.Diffed = report.Verdict{Reason: v1beta1.ReasonManifestFailedToReportDiff,
+				Message: fmt.Sprintf("Not compared (%s): %s", why.Reason, strings.TrimPrefix(why.Message, notApplied))}
 		}
 		it.fact.Applied = report.Verdict{}
-		it.fact.Diffed = report.Verdict{Reason: v1beta1.ReasonManifestFailedToReportDiff, Message: message}
 	}
+	return nil
 }
 
 // awaitLedger reports that the objects of an earlier Work of this name are still being removed; its end is an event.
@@ -454,6 +565,12 @@ func (p *pass) remember() {
 		for _, at := range it.places {
 			places[at] = true
 		}
+	}
+	for _, at := range p.unserved {
+		places[at] = true
+	}
+	for at := range p.held {
+		places[at] = true
 	}
 	p.watches.retain(p.work.Name, places)
 	p.Applier.memory.retain(p.memory, keys, places)
@@ -506,19 +623,27 @@ func (a *Applier) writeStatus(ctx context.Context, work *v1beta1.Work) error {
 const (
 	retryFirst = 20 * time.Millisecond
 	retryMost  = time.Minute
+	// For a while after something came that was waited for, its effects are looked for more often: a kind is served some time after
+	// its definition is there, without an event.
+	hopeful, retryHopeful = 10 * time.Second, 320 * time.Millisecond
 )
 
 // again says when to look at the Work next although nothing may happen: when a status is held back, or something failed.
 func (p *pass) again(wait time.Duration, failed bool) reconcile.Result {
+	passing := false
 	for _, it := range p.items {
-		failed = failed || it.again
+		failed, passing = failed || it.again, passing || it.again && it.fact.Passing
 	}
 	if !failed {
 		p.memory.attempts = 0
 	} else {
-		retry := retryMost
+		most := retryMost
+		if passing && p.Now().Sub(p.memory.hope) < hopeful {
+			most = retryHopeful
+		}
+		retry := most
 		if p.memory.attempts < 12 {
-			retry = min(retryMost, retryFirst<<p.memory.attempts)
+			retry = min(most, retryFirst<<p.memory.attempts)
 		}
 		p.memory.attempts++
 		if wait == 0 || retry < wait {

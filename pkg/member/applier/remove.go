@@ -38,8 +38,8 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 	type removal struct {
 		apply.Entry
 		wave int
-		gone bool
-		why  string
+		outcome
+		why string
 	}
 	var all []*removal
 	for _, e := range left {
@@ -53,7 +53,7 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 		}
 		err = loop.Each(ctx, p.Parallel, rest[:n], func(ctx context.Context, r *removal) error {
 			var failure error
-			r.gone, failure = p.removeOne(ctx, r.Entry, kept)
+			r.outcome, failure = p.removeOne(ctx, r.Entry, kept)
 			if failure != nil {
 				r.why = explain(failure, schema.GroupKind{Group: r.Group, Kind: r.Kind})
 			}
@@ -69,6 +69,13 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 		if r.gone {
 			gone = append(gone, key)
 		}
+		switch {
+		case r.held == nil:
+		case r.unserved:
+			p.unserved[key] = *r.held
+		default:
+			p.held[*r.held] = key
+		}
 		if r.why != "" {
 			remaining = append(remaining, fmt.Sprintf("%s (%s)", key, r.why))
 		}
@@ -77,35 +84,59 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 	return gone, remaining, nil
 }
 
+// outcome is what became of a left-over: it is gone from the ledger's point of view, or held at a place, or stays for now.
+type outcome struct {
+	gone bool
+	held *place
+	// unserved: it is held because the member does not serve its kind; then the place is where definitions of the kind are found.
+	unserved bool
+}
+
 // removeOne removes one left-over. A kind that the member does not serve holds: its objects may come back with it.
-func (p *pass) removeOne(ctx context.Context, e apply.Entry, kept sets.Set[types.UID]) (gone bool, err error) {
+func (p *pass) removeOne(ctx context.Context, e apply.Entry, kept sets.Set[types.UID]) (outcome, error) {
 	at, err := p.placeOf(e)
 	if err != nil {
 		if meta.IsNoMatchError(err) {
-			return false, nil
+			at = definitions(e.Group)
+			p.watches.add(p.work.Name, at)
+			return outcome{held: &at, unserved: true}, nil
 		}
-		return false, err
+		return outcome{}, err
 	}
-	live, err := p.live(ctx, at)
-	if err != nil {
-		return false, err
+	live, what, err := p.removal(ctx, at, kept)
+	if err == nil && what.Held { // its release is to be an event; add before reading
+		p.watches.add(p.work.Name, at)
+		live, what, err = p.removal(ctx, at, kept)
 	}
-	what, err := apply.Remove(live, p.ledger.owner(), kept)
 	switch {
 	case err != nil:
-		return false, err
+		return outcome{}, err
+	case what.Held:
+		if what.Hold != nil {
+			_, err = p.patch(ctx, at, types.MergePatchType, what.Hold, false)
+		}
+		return outcome{held: &at}, err
 	case what.Delete:
 		err = p.delete(ctx, at, live)
 	case what.Disown != nil:
 		_, err = p.patch(ctx, at, types.JSONPatchType, what.Disown, false)
 	}
 	if err != nil {
-		return false, err
+		return outcome{}, err
 	}
 	if what.Delete || what.Disown != nil {
 		ctrl.LoggerFrom(ctx).Info("Removed an object that left the Work", "work", p.work.Name, "object", apply.KeyOf(e.WorkResourceIdentifier).String())
 	}
-	return true, nil
+	return outcome{gone: true}, nil
+}
+
+func (p *pass) removal(ctx context.Context, at place, kept sets.Set[types.UID]) (*unstructured.Unstructured, apply.Removal, error) {
+	live, err := p.live(ctx, at)
+	if err != nil {
+		return nil, apply.Removal{}, err
+	}
+	what, err := apply.Remove(live, p.ledger.owner(), p.stamp, kept)
+	return live, what, err
 }
 
 // placeOf finds an object of the ledger; the version it was applied in may be gone.

@@ -3,16 +3,24 @@ package applier
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/pager"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 // place is where an object of the member cluster is found, whether or not it exists.
@@ -31,13 +39,19 @@ func definitions(group string) place {
 	return place{crds, types.NamespacedName{Name: "*." + group}}
 }
 
-// watches keeps one metadata watch for each resource that some Work has an interest in, and hands events to the Works interested in
-// their place. Nothing is stored but the interests: a cluster's other objects cost no memory.
+// watches keeps metadata watches on the resources that some Work has an interest in, and hands events to the Works interested in their
+// place. Nothing is stored but the interests, and lists are read page by page, so a cluster's other objects cost no memory: an informer
+// would hold all Secrets of a cluster for the sake of one.
+//
+// A resource is watched in the namespaces that matter, each by a watch of its own; when they get many, one watch over all of them is
+// cheaper for everybody.
 type watches struct {
 	client metadata.Interface
-	// seen takes one event; listed takes the state of a resource at resourceVersion, as far as anybody is interested in it.
+	// seen takes one event; listed takes the state of a resource at resourceVersion, as far as anybody is interested in it; turned says
+	// that the cluster went back to an older state, so that no resourceVersion that is remembered means anything.
 	seen   func(work string, p place, e occurrence)
 	listed func(work string, p place, resourceVersion string)
+	turned func(work string)
 
 	mu        sync.Mutex
 	ctx       context.Context
@@ -45,17 +59,19 @@ type watches struct {
 	interests map[string]map[place]bool // by Work
 }
 
-// watched is one resource. works are by place.
+// mostNarrow is how many namespaces of a resource are watched one by one.
+const mostNarrow = 8
+
+// watched is one resource. works are by place, places counts those of each namespace.
 type watched struct {
-	cancel context.CancelFunc
 	works  map[types.NamespacedName]map[string]bool
+	places map[string]int
+	// streams end the watches: of one namespace each, or one of the whole cluster, which then is the only one.
+	streams map[string]context.CancelFunc
 }
 
-func newWatches(client metadata.Interface, seen func(string, place, occurrence), listed func(string, place, string)) *watches {
-	return &watches{
-		client: client, seen: seen, listed: listed,
-		resources: map[schema.GroupVersionResource]*watched{}, interests: map[string]map[place]bool{},
-	}
+func newWatches(client metadata.Interface) *watches {
+	return &watches{client: client, resources: map[schema.GroupVersionResource]*watched{}, interests: map[string]map[place]bool{}}
 }
 
 // start sets the context in which watches run.
@@ -65,7 +81,7 @@ func (w *watches) start(ctx context.Context) {
 	w.ctx = ctx
 }
 
-// add notes a Work's interest in a place, and starts to watch its resource if nobody does yet. Add before reading: what happens
+// add notes a Work's interest in a place, and starts to watch its resource there if nobody does yet. Add before reading: what happens
 // afterwards is then seen.
 func (w *watches) add(work string, p place) {
 	w.mu.Lock()
@@ -79,15 +95,38 @@ func (w *watches) add(work string, p place) {
 	w.interests[work][p] = true
 	r := w.resources[p.GroupVersionResource]
 	if r == nil {
-		ctx, cancel := context.WithCancel(w.ctx)
-		r = &watched{cancel: cancel, works: map[types.NamespacedName]map[string]bool{}}
+		r = &watched{works: map[types.NamespacedName]map[string]bool{}, places: map[string]int{}, streams: map[string]context.CancelFunc{}}
 		w.resources[p.GroupVersionResource] = r
-		go w.run(ctx, p.GroupVersionResource)
 	}
 	if r.works[p.NamespacedName] == nil {
 		r.works[p.NamespacedName] = map[string]bool{}
+		r.places[p.Namespace]++
 	}
 	r.works[p.NamespacedName][work] = true
+	w.cover(r, p)
+}
+
+// cover makes sure that a watch sees p. It is called after the interest was noted: a new watch reads what is there first.
+func (w *watches) cover(r *watched, p place) {
+	if r.streams[metav1.NamespaceAll] != nil || r.streams[p.Namespace] != nil {
+		return
+	}
+	namespace := p.Namespace
+	if len(r.streams) == mostNarrow {
+		r.stop()
+		namespace = metav1.NamespaceAll
+	}
+	ctx, cancel := context.WithCancel(w.ctx)
+	r.streams[namespace] = cancel
+	s := &stream{watches: w, gvr: p.GroupVersionResource, namespace: namespace, api: w.client.Resource(p.GroupVersionResource).Namespace(namespace)}
+	go s.run(ctx)
+}
+
+func (r *watched) stop() {
+	for _, cancel := range r.streams {
+		cancel()
+	}
+	clear(r.streams)
 }
 
 // retain drops the interests of a Work that keep does not have.
@@ -110,11 +149,19 @@ func (w *watches) drop(work string, p place) {
 	delete(w.interests[work], p)
 	r := w.resources[p.GroupVersionResource]
 	delete(r.works[p.NamespacedName], work)
-	if len(r.works[p.NamespacedName]) == 0 {
-		delete(r.works, p.NamespacedName)
+	if len(r.works[p.NamespacedName]) > 0 {
+		return
+	}
+	delete(r.works, p.NamespacedName)
+	if r.places[p.Namespace]--; r.places[p.Namespace] == 0 {
+		delete(r.places, p.Namespace)
+		if cancel := r.streams[p.Namespace]; cancel != nil && p.Namespace != metav1.NamespaceAll {
+			cancel()
+			delete(r.streams, p.Namespace)
+		}
 	}
 	if len(r.works) == 0 {
-		r.cancel()
+		r.stop()
 		delete(w.resources, p.GroupVersionResource)
 	}
 }
@@ -123,7 +170,7 @@ func (w *watches) stopAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, r := range w.resources {
-		r.cancel()
+		r.stop()
 	}
 	w.resources = map[schema.GroupVersionResource]*watched{}
 	w.interests = map[string]map[place]bool{}
@@ -137,122 +184,161 @@ func (w *watches) interested(p place) []string {
 	if r == nil {
 		return nil
 	}
-	var out []string
-	for work := range r.works[p.NamespacedName] {
-		out = append(out, work)
-	}
-	return out
+	return slices.Collect(maps.Keys(r.works[p.NamespacedName]))
 }
 
-// awaited returns the places of a resource in which somebody is interested.
-func (w *watches) awaited(gvr schema.GroupVersionResource) []types.NamespacedName {
+// awaited returns the places of a resource in a namespace, or in all, in which somebody is interested.
+func (w *watches) awaited(gvr schema.GroupVersionResource, namespace string) sets.Set[types.NamespacedName] {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	out := sets.New[types.NamespacedName]()
 	r := w.resources[gvr]
 	if r == nil {
-		return nil
+		return out
 	}
-	out := make([]types.NamespacedName, 0, len(r.works))
 	for name := range r.works {
-		out = append(out, name)
+		if namespace == metav1.NamespaceAll || namespace == name.Namespace {
+			out.Insert(name)
+		}
 	}
 	return out
 }
 
-// run watches one resource until ctx ends. A watch that breaks is taken up where it broke or with a new list; a forbidden one is
-// tried again after growing pauses.
-func (w *watches) run(ctx context.Context, gvr schema.GroupVersionResource) {
-	api := w.client.Resource(gvr)
-	source := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return api.List(ctx, options)
-		},
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			return api.Watch(ctx, options)
-		},
-	}, w.client)
-	tap := &tap{watches: w, gvr: gvr}
-	cache.NewReflectorWithOptions(source, &metav1.PartialObjectMetadata{}, tap, cache.ReflectorOptions{
-		Name: "applied " + gvr.GroupResource().String(), TypeDescription: gvr.String(),
-	}).RunWithContext(ctx)
+// stream watches one resource in a namespace, or in all, and passes on what concerns somebody.
+type stream struct {
+	*watches
+	gvr       schema.GroupVersionResource
+	namespace string
+	api       metadata.ResourceInterface
+	// version is up to where everything was passed on; empty if it must be listed anew. latest is the same and never empty again.
+	version, latest string
 }
 
-// tap is a store that keeps nothing and passes on what concerns somebody.
-type tap struct {
-	watches *watches
-	gvr     schema.GroupVersionResource
+// retries of a watch that cannot be had, such as a forbidden one.
+var retries = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 30 * time.Second}
+
+// calm is how long a watch must have lasted for its next failure to be the first one again.
+const calm = 2 * time.Minute
+
+// run goes on until ctx ends. A watch that ends in good order is taken up where it ended. After an error everything is listed anew:
+// a server that was away may have come back with another state.
+func (s *stream) run(ctx context.Context) {
+	said := ""
+	_ = retries.DelayWithReset(clock.RealClock{}, calm).Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		err := s.follow(ctx)
+		if err == nil || ctx.Err() != nil {
+			said = ""
+			return false, nil
+		}
+		s.version = ""
+		if why := err.Error(); why != said && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+			said = why
+			ctrl.LoggerFrom(ctx).Error(err, "Cannot watch what was applied; trying again", "resource", s.gvr.String(), "namespace", s.namespace)
+		}
+		return false, nil
+	})
 }
 
-func (t *tap) Add(obj any) error    { return t.pass(obj, false) }
-func (t *tap) Update(obj any) error { return t.pass(obj, false) }
-func (t *tap) Delete(obj any) error { return t.pass(obj, true) }
-func (t *tap) Resync() error        { return nil }
+// follow lists if it must, and then watches until the watch ends.
+func (s *stream) follow(ctx context.Context) error {
+	if s.version == "" {
+		if err := s.list(ctx); err != nil {
+			return fmt.Errorf("list %s: %w", s.gvr.GroupResource(), err)
+		}
+	}
+	lasting := int64(wait.Jitter(5*time.Minute, 1).Seconds())
+	w, err := s.api.Watch(ctx, metav1.ListOptions{ResourceVersion: s.version, AllowWatchBookmarks: true, TimeoutSeconds: &lasting})
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", s.gvr.GroupResource(), err)
+	}
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		if e.Type == watch.Error {
+			return fmt.Errorf("watch %s: %w", s.gvr.GroupResource(), apierrors.FromObject(e.Object))
+		}
+		o, ok := e.Object.(*metav1.PartialObjectMetadata)
+		if !ok {
+			return fmt.Errorf("watch %s: got %T", s.gvr.GroupResource(), e.Object)
+		}
+		if e.Type != watch.Bookmark {
+			s.pass(o, e.Type == watch.Deleted)
+		}
+		s.version, s.latest = o.ResourceVersion, o.ResourceVersion
+	}
+	return nil
+}
 
-// Transformer shrinks objects nobody is interested in while the reflector gathers a list, to keep the peak low.
-func (t *tap) Transformer() cache.TransformFunc {
-	return func(obj any) (any, error) {
+// pageSize is how many objects of a list are in memory at a time, twice.
+const pageSize = 500
+
+// list passes the state of the resource on, and what of it is awaited and not there. Interests are asked for only when the first page is
+// here: who adds one later, and reads after that, reads something newer than this list.
+func (s *stream) list(ctx context.Context) error {
+	version := ""
+	var missing sets.Set[types.NamespacedName]
+	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		page, err := s.api.List(ctx, options)
+		if err == nil && version == "" {
+			version = page.ResourceVersion
+			missing = s.awaited(s.gvr, s.namespace)
+			s.turn(missing, version)
+		}
+		return page, err
+	})
+	pages.PageSize, pages.PageBufferSize = pageSize, 1
+	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(obj runtime.Object) error {
 		o, ok := obj.(*metav1.PartialObjectMetadata)
 		if !ok {
-			return obj, nil
+			return fmt.Errorf("got %T", obj)
 		}
-		o.ManagedFields = nil
-		if t.gvr != crds && len(t.watches.interested(t.at(o))) == 0 {
-			return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-				Namespace: o.Namespace, Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion,
-			}}, nil
+		missing.Delete(s.at(o).NamespacedName)
+		s.pass(o, false)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for name := range missing {
+		p := place{s.gvr, name}
+		for _, work := range s.interested(p) {
+			s.watches.listed(work, p, version)
 		}
-		return o, nil
+	}
+	s.version, s.latest = version, version
+	return nil
+}
+
+// turn notices a cluster that was put back to an older state.
+func (s *stream) turn(awaited sets.Set[types.NamespacedName], version string) {
+	if s.latest == "" || !newer(s.latest, version) {
+		return
+	}
+	for name := range awaited {
+		for _, work := range s.interested(place{s.gvr, name}) {
+			s.turned(work)
+		}
 	}
 }
 
-func (t *tap) at(o *metav1.PartialObjectMetadata) place {
-	return place{t.gvr, types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}
+func (s *stream) at(o *metav1.PartialObjectMetadata) place {
+	return place{s.gvr, types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}
 }
 
-func (t *tap) pass(obj any, gone bool) error {
-	o, ok := obj.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return fmt.Errorf("watch %s: got %T", t.gvr, obj)
-	}
-	places := []place{t.at(o)}
-	if t.gvr == crds {
+func (s *stream) pass(o *metav1.PartialObjectMetadata, gone bool) {
+	places := []place{s.at(o)}
+	if s.gvr == crds {
 		if _, group, ok := strings.Cut(o.Name, "."); ok {
 			places = append(places, definitions(group))
 		}
 	}
 	for _, p := range places {
-		works := t.watches.interested(p)
+		works := s.interested(p)
 		if len(works) == 0 {
 			continue
 		}
 		e := occurrence{resourceVersion: o.ResourceVersion, metadata: digestMetadata(o), generation: o.Generation, gone: gone}
 		for _, work := range works {
-			t.watches.seen(work, p, e)
+			s.watches.seen(work, p, e)
 		}
 	}
-	return nil
-}
-
-// Replace takes the state of the resource: at first, and whenever a watch could not be taken up again. What is awaited and missing has
-// gone in the meantime.
-func (t *tap) Replace(list []any, resourceVersion string) error {
-	present := make(map[types.NamespacedName]bool, len(list))
-	for _, obj := range list {
-		if o, ok := obj.(*metav1.PartialObjectMetadata); ok {
-			present[t.at(o).NamespacedName] = true
-		}
-		if err := t.pass(obj, false); err != nil {
-			return err
-		}
-	}
-	for _, name := range t.watches.awaited(t.gvr) {
-		if present[name] {
-			continue
-		}
-		p := place{t.gvr, name}
-		for _, work := range t.watches.interested(p) {
-			t.watches.listed(work, p, resourceVersion)
-		}
-	}
-	return nil
 }

@@ -54,6 +54,8 @@ type world struct {
 	agent       *Applier
 	halt        func()
 	writes      *writes
+	// faults lie between the agent and the clusters.
+	faultyHub, faultyMember *faults
 }
 
 // writes are the agent's on both clusters.
@@ -79,6 +81,7 @@ func newWorld(t *testing.T, configure ...func(*Applier)) *world {
 	w := &world{
 		T: t, namespace: contract.MemberNamespace(strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))),
 		hub: both[0].Client, member: both[1].Client, writes: &writes{},
+		faultyHub: &faults{}, faultyMember: &faults{},
 	}
 	w.must(w.hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}))
 	w.start(configure...)
@@ -98,9 +101,9 @@ func (w *world) start(configure ...func(*Applier)) {
 	w.Helper()
 	both, options := clusters.Get(w.T), testworld.ManagerOptions()
 	options.Cache.DefaultNamespaces = map[string]cache.Config{w.namespace: {}}
-	hub, err := ctrl.NewManager(w.writes.hub.Of(both[0].Config), options)
+	hub, err := ctrl.NewManager(w.faultyHub.of(w.writes.hub.Of(both[0].Config)), options)
 	w.must(err)
-	m, err := cluster.New(w.writes.member.Of(both[1].Config), func(o *cluster.Options) {
+	m, err := cluster.New(w.faultyMember.of(w.writes.member.Of(both[1].Config)), func(o *cluster.Options) {
 		like := testworld.ManagerOptions()
 		o.Scheme, o.Client = like.Scheme, like.Client
 	})

@@ -18,7 +18,7 @@ func (s *Settings) unreachable(err error) string {
 		plain   tls.RecordHeaderError
 	)
 	switch {
-	case errors.Is(err, errNoToken):
+	case errors.Is(err, errNoToken), errors.Is(err, errNoCertificate):
 		return err.Error()
 	case errors.As(err, &unknown):
 		return fmt.Sprintf("%s is not trusted: %v; set %s (base64 of PEM) or %s (file) to the hub's certificate authority", s.Server, unknown, caInline, caFile)

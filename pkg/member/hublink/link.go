@@ -7,11 +7,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -23,6 +25,13 @@ const (
 	gateServer = "hub"
 	gateAccess = "access to the hub"
 )
+
+// waiting is what an alert on a lost hub, or on credentials that it does not take, looks at.
+var waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	Name: "fleet_member_agent_waiting", Help: "1 while the member agent waits for the hub to answer, or for access to its namespace there.",
+}, []string{"for"})
+
+func init() { metrics.Registry.MustRegister(waiting) }
 
 // How often access is asked for while it is refused: the hub sends no event to those it keeps out.
 const (
@@ -60,8 +69,6 @@ func Open(ctx context.Context, settings Settings, member *rest.Config, gates *lo
 			Insecure: settings.Insecure,
 			CAFile:   settings.CAFile,
 			CAData:   settings.CA,
-			CertFile: settings.CertFile,
-			KeyFile:  settings.KeyFile,
 		},
 		UserAgent: rest.DefaultKubernetesUserAgent(),
 		Dial:      (&net.Dialer{Timeout: dialLimit, KeepAlive: 30 * time.Second}).DialContext,
@@ -70,7 +77,11 @@ func Open(ctx context.Context, settings Settings, member *rest.Config, gates *lo
 		trouble: func(why string) { l.say(ctx, gateServer, why) },
 		explain: settings.unreachable,
 	}
-	if settings.CertFile == "" {
+	if settings.CertFile != "" {
+		if err := withCertificate(l.cfg, &settings); err != nil {
+			return nil, fmt.Errorf("trust the hub: %w; %s must name a PEM file", err, caFile)
+		}
+	} else {
 		source, err := settings.tokens(ctx, member)
 		if err != nil {
 			return nil, err
@@ -102,8 +113,9 @@ func (l *Link) Config(qps float64, burst int) *rest.Config {
 	return cfg
 }
 
-// Await returns when the hub answers and lets the agent read the member's namespace. It fails only when ctx ends.
-func (l *Link) Await(ctx context.Context) error {
+// Await returns when the hub answers and lets the agent read the member's namespace. It fails only when ctx ends. refused, if it is not
+// nil, is called each time that the hub answers that it does not.
+func (l *Link) Await(ctx context.Context, refused func()) error {
 	wait := askFirst
 	for {
 		why := l.ask(ctx)
@@ -114,22 +126,36 @@ func (l *Link) Await(ctx context.Context) error {
 		if why == "" {
 			return nil
 		}
+		if refused != nil {
+			refused()
+		}
 		pause(ctx, wait, nil)
 		wait = min(2*wait, askMost)
 	}
 }
 
-// ask returns "" if the agent may read everything it has to, else why it may not.
-func (l *Link) ask(ctx context.Context) string {
+// client is made once it can be.
+func (l *Link) client() (dynamic.Interface, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.dynamic == nil {
 		hub, err := dynamic.NewForConfig(l.Config(-1, 0))
-		if err != nil { // a file that is named in the settings is not there yet
-			return fmt.Sprintf("no client for %s: %v; %s, %s and %s must name PEM files", l.settings.Server, err, caFile, clientCert, clientKey)
+		if err != nil {
+			return nil, err
 		}
 		l.dynamic = hub
 	}
+	return l.dynamic, nil
+}
+
+// ask returns "" if the agent may read everything it has to, else why it may not.
+func (l *Link) ask(ctx context.Context) string {
+	hub, err := l.client()
+	if err != nil { // a file that is named in the settings is not there yet
+		return fmt.Sprintf("no client for %s: %v; %s must name a PEM file", l.settings.Server, err, caFile)
+	}
 	for _, kind := range kinds {
-		if _, err := l.dynamic.Resource(kind).Namespace(l.settings.Namespace()).List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
+		if _, err := hub.Resource(kind).Namespace(l.settings.Namespace()).List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
 			return l.settings.barred(err)
 		}
 	}
@@ -147,10 +173,12 @@ func (l *Link) say(ctx context.Context, gate, why string) {
 	l.told[gate] = why
 	log := ctrl.LoggerFrom(ctx)
 	if why == "" {
+		waiting.WithLabelValues(gate).Set(0)
 		l.gates.Open(gate)
 		log.Info("no longer waiting", "for", gate, "server", l.settings.Server)
 		return
 	}
+	waiting.WithLabelValues(gate).Set(1)
 	l.gates.Close(gate, why)
 	log.Info("waiting", "for", gate, "reason", why)
 }

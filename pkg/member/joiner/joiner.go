@@ -211,7 +211,18 @@ func (j *Joiner) write(ctx context.Context, imc *clusterv1beta1.InternalMemberCl
 			kind = corev1.EventTypeWarning
 		}
 		j.Recorder.Event(imc, kind, c.Reason, c.Message)
+		countMembership(c)
 		ctrl.LoggerFrom(ctx).Info("reported a change", "cluster", j.Member, "condition", c.Type, "status", c.Status, "reason", c.Reason)
 	}
 	return nil
+}
+
+// countMembership counts a change that is one of membership.
+func countMembership(c metav1.Condition) {
+	switch c.Reason {
+	case clusterv1beta1.ReasonInternalMemberClusterJoined:
+		loop.CountJoin()
+	case clusterv1beta1.ReasonInternalMemberClusterLeft:
+		loop.CountLeave()
+	}
 }

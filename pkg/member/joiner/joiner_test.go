@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -149,6 +150,45 @@ func TestJoinWritesOnceAndTellsOnce(t *testing.T) {
 	if err := s.joiner.Gates.Waiting(); err != nil {
 		t.Errorf("joined, and still %v", err)
 	}
+}
+
+func TestJoiningAndLeavingIsCounted(t *testing.T) {
+	joined, left := counted(t, "join_result_counter"), counted(t, "leave_result_counter")
+	s := newStage(t, clusterv1beta1.ClusterStateJoin)
+	for range 2 {
+		s.mustReconcile()
+	}
+	s.restart()
+	s.mustReconcile()
+	if n := counted(t, "join_result_counter") - joined; n != 1 {
+		t.Errorf("%v joins are counted; want 1", n)
+	}
+	imc := s.imc()
+	imc.Spec.State = clusterv1beta1.ClusterStateLeave
+	if err := s.hub.Update(t.Context(), imc); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s.mustReconcile()
+	}
+	if n := counted(t, "leave_result_counter") - left; n != 1 {
+		t.Errorf("%v leaves are counted; want 1", n)
+	}
+}
+
+// counted is the value of a counter with result success, 0 if there is none yet.
+func counted(t *testing.T, name string) float64 {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name && family.Metric[0].Label[0].GetValue() == "success" {
+			return family.Metric[0].Counter.GetValue()
+		}
+	}
+	return 0
 }
 
 func TestRestartWritesNothingBeforeItIsDue(t *testing.T) {

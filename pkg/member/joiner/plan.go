@@ -3,6 +3,8 @@ package joiner
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -10,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -30,7 +31,7 @@ type step struct {
 }
 
 // next says whether wanted is to be written now over was, the status on the hub. The first report and one that says something else about
-// membership are due at once, a change of health or of the nodes after spacing, everything else with the heartbeat. member names
+// membership are due at once, a change of health, nodes, properties or namespaces after spacing, everything else with the heartbeat. member names
 // the cluster.
 func next(member string, was, wanted *clusterv1beta1.InternalMemberClusterStatus, period time.Duration, now time.Time) step {
 	before := report.Agent(was, clusterv1beta1.AgentTypeMemberAgent)
@@ -40,7 +41,7 @@ func next(member string, was, wanted *clusterv1beta1.InternalMemberClusterStatus
 	}
 	last := before.LastReceivedHeartbeat.Time
 	due := dueAfter(member, last, period)
-	if !sameVerdict(before, after, clusterv1beta1.ConditionHealthy) || !sameNodes(was, wanted) {
+	if !sameVerdict(before, after, clusterv1beta1.ConditionHealthy) || !sameFacts(was, wanted) {
 		due = earlier(due, last.Add(spacing))
 	}
 	// A last heartbeat in the future was written by a clock that has been set back since.
@@ -75,11 +76,17 @@ func sameVerdict(a, b *clusterv1beta1.AgentStatus, kind string) bool {
 	return x.Status == y.Status && x.Reason == y.Reason && x.ObservedGeneration == y.ObservedGeneration
 }
 
-// sameNodes says whether two reports agree about the cluster's nodes. What is available on them changes with every pod and does not count.
-func sameNodes(a, b *clusterv1beta1.InternalMemberClusterStatus) bool {
-	return a.Properties[contract.PropertyNodeCount].Value == b.Properties[contract.PropertyNodeCount].Value &&
+// sameFacts says whether two reports agree about what decides over scheduling. What is available on the nodes changes with every pod and
+// does not count, nor does when something was observed.
+func sameFacts(a, b *clusterv1beta1.InternalMemberClusterStatus) bool {
+	value := func(x, y clusterv1beta1.PropertyValue) bool { return x.Value == y.Value }
+	return maps.EqualFunc(a.Properties, b.Properties, value) &&
 		equality.Semantic.DeepEqual(a.ResourceUsage.Capacity, b.ResourceUsage.Capacity) &&
-		equality.Semantic.DeepEqual(a.ResourceUsage.Allocatable, b.ResourceUsage.Allocatable)
+		equality.Semantic.DeepEqual(a.ResourceUsage.Allocatable, b.ResourceUsage.Allocatable) &&
+		maps.Equal(a.Namespaces, b.Namespaces) &&
+		slices.EqualFunc(a.Conditions, b.Conditions, func(x, y metav1.Condition) bool {
+			return x.Type == y.Type && x.Status == y.Status && x.Reason == y.Reason
+		})
 }
 
 // news are the conditions of the member agent whose status is not what it was.

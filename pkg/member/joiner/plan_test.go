@@ -67,6 +67,52 @@ func TestNext(t *testing.T) {
 	}
 }
 
+// What decides over scheduling is reported when it changes; what was observed again, or is taken from the nodes, is not.
+func TestSameFacts(t *testing.T) {
+	was := func() clusterv1beta1.InternalMemberClusterStatus {
+		return clusterv1beta1.InternalMemberClusterStatus{
+			Properties: map[clusterv1beta1.PropertyName]clusterv1beta1.PropertyValue{"a": {Value: "1", ObservationTime: metav1.NewTime(start)}},
+			ResourceUsage: clusterv1beta1.ResourceUsage{
+				Allocatable: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1000m")},
+				Available:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")},
+			},
+			Namespaces: map[string]string{"n": ""},
+			Conditions: []metav1.Condition{{Type: "C", Status: metav1.ConditionTrue, Reason: "R", Message: "m"}},
+		}
+	}
+	for name, tc := range map[string]struct {
+		change func(*clusterv1beta1.InternalMemberClusterStatus)
+		same   bool
+	}{
+		"nothing": {func(*clusterv1beta1.InternalMemberClusterStatus) {}, true},
+		"a property": {func(s *clusterv1beta1.InternalMemberClusterStatus) {
+			s.Properties["a"] = clusterv1beta1.PropertyValue{Value: "2"}
+		}, false},
+		"a property, observed again": {func(s *clusterv1beta1.InternalMemberClusterStatus) {
+			s.Properties["a"] = clusterv1beta1.PropertyValue{Value: "1"}
+		}, true},
+		"one more property": {func(s *clusterv1beta1.InternalMemberClusterStatus) {
+			s.Properties["b"] = clusterv1beta1.PropertyValue{}
+		}, false},
+		"allocatable, written otherwise": {func(s *clusterv1beta1.InternalMemberClusterStatus) {
+			s.ResourceUsage.Allocatable[corev1.ResourceCPU] = resource.MustParse("1")
+		}, true},
+		"allocatable":    {func(s *clusterv1beta1.InternalMemberClusterStatus) { s.ResourceUsage.Allocatable = nil }, false},
+		"available":      {func(s *clusterv1beta1.InternalMemberClusterStatus) { s.ResourceUsage.Available = nil }, true},
+		"a namespace":    {func(s *clusterv1beta1.InternalMemberClusterStatus) { s.Namespaces["o"] = "" }, false},
+		"its owner":      {func(s *clusterv1beta1.InternalMemberClusterStatus) { s.Namespaces["n"] = "w" }, false},
+		"how it went":    {func(s *clusterv1beta1.InternalMemberClusterStatus) { s.Conditions[0].Reason = "S" }, false},
+		"how that reads": {func(s *clusterv1beta1.InternalMemberClusterStatus) { s.Conditions[0].Message = "n" }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := was(), was()
+			if tc.change(&after); sameFacts(&before, &after) != tc.same {
+				t.Errorf("the same: %v; want %v", !tc.same, tc.same)
+			}
+		})
+	}
+}
+
 func TestHeartbeatsAreSpread(t *testing.T) {
 	const period = 100 * time.Second
 	least, most := period, period

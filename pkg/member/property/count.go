@@ -1,6 +1,7 @@
 package property
 
 import (
+	"maps"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,7 +11,6 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
 // amount is what is reported of any resources: cpu in thousandths, memory in bytes.
@@ -33,11 +33,34 @@ func (a amount) list() corev1.ResourceList {
 // node is all that is kept of a Node.
 type node struct {
 	metav1.ObjectMeta
+	load
+	// region is where the node is, "" if it does not say.
+	region string
+}
+
+// load is what of a node goes into the sums, and is worth a report when it changes.
+type load struct {
+	// size is its type of machine.
+	size                  string
 	capacity, allocatable amount
 }
 
+// sizeUnknown stands for the type of a machine that does not say what it is.
+const sizeUnknown = "undefined"
+
 func nodeOf(n *corev1.Node) *node {
-	return &node{ObjectMeta: identity(&n.ObjectMeta), capacity: amountOf(n.Status.Capacity), allocatable: amountOf(n.Status.Allocatable)}
+	size := n.Labels[corev1.LabelInstanceType] // the older label is the one that the contract names
+	if size == "" {
+		size = n.Labels[corev1.LabelInstanceTypeStable]
+	}
+	if size == "" {
+		size = sizeUnknown
+	}
+	return &node{
+		ObjectMeta: identity(&n.ObjectMeta),
+		load:       load{size: size, capacity: amountOf(n.Status.Capacity), allocatable: amountOf(n.Status.Allocatable)},
+		region:     n.Labels[corev1.LabelTopologyRegion],
+	}
 }
 
 // pod is all that is kept of a Pod: what it takes from the nodes.
@@ -68,6 +91,16 @@ func identity(o *metav1.ObjectMeta) metav1.ObjectMeta {
 type total struct {
 	nodes                        int
 	capacity, allocatable, taken amount
+	// sizes and regions count the nodes by each; a node without a region is in none.
+	sizes, regions map[string]int
+}
+
+func newTotal() total { return total{sizes: map[string]int{}, regions: map[string]int{}} }
+
+func (t *total) clone() total {
+	out := *t
+	out.sizes, out.regions = maps.Clone(t.sizes), maps.Clone(t.regions)
+	return out
 }
 
 // moveNode takes the place of was by is; nil is a node that is not there.
@@ -75,10 +108,24 @@ func (t *total) moveNode(was, is *node) {
 	if was != nil {
 		t.nodes--
 		t.capacity, t.allocatable = t.capacity.minus(was.capacity), t.allocatable.minus(was.allocatable)
+		count(t.sizes, was.size, -1)
+		count(t.regions, was.region, -1)
 	}
 	if is != nil {
 		t.nodes++
 		t.capacity, t.allocatable = t.capacity.plus(is.capacity), t.allocatable.plus(is.allocatable)
+		count(t.sizes, is.size, 1)
+		count(t.regions, is.region, 1)
+	}
+}
+
+// count adds n to what has name, and forgets what there is none of.
+func count(counts map[string]int, name string, n int) {
+	if name == "" {
+		return
+	}
+	if counts[name] += n; counts[name] == 0 {
+		delete(counts, name)
 	}
 }
 
@@ -92,14 +139,16 @@ func (t *total) movePod(was, is *pod) {
 	}
 }
 
-// inventory is the report. Without the pods it is not known what is available, and that is left out.
-func (t *total) inventory(pods bool) *report.Inventory {
+// properties are those that every cluster has.
+func (t *total) properties() map[clusterv1beta1.PropertyName]string {
+	return map[clusterv1beta1.PropertyName]string{contract.PropertyNodeCount: strconv.Itoa(t.nodes)}
+}
+
+// usage is what the nodes hold. Without the pods it is not known what is available, and that is left out.
+func (t *total) usage(pods bool) *clusterv1beta1.ResourceUsage {
 	usage := &clusterv1beta1.ResourceUsage{Capacity: t.capacity.list(), Allocatable: t.allocatable.list()}
 	if pods {
 		usage.Available = t.allocatable.minus(t.taken).list()
 	}
-	return &report.Inventory{
-		Properties: map[clusterv1beta1.PropertyName]string{contract.PropertyNodeCount: strconv.Itoa(t.nodes)},
-		Usage:      usage,
-	}
+	return usage
 }

@@ -2,6 +2,7 @@ package property
 
 import (
 	"fmt"
+	"reflect"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,7 +64,7 @@ func TestPodTakes(t *testing.T) {
 // Whatever happens to nodes and pods, in whatever order, the sums are those of what is there.
 func TestSumsAreThoseOfWhatIsThere(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var kept total
+		kept := newTotal()
 		nodes, pods := map[string]*node{}, map[string]*pod{}
 		amounts := rapid.Custom(func(t *rapid.T) amount {
 			return amount{rapid.Int64Range(0, 64000).Draw(t, "cpu"), rapid.Int64Range(0, 1<<40).Draw(t, "memory")}
@@ -71,7 +72,13 @@ func TestSumsAreThoseOfWhatIsThere(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"node is": func(t *rapid.T) {
 				name := fmt.Sprint(rapid.IntRange(0, 4).Draw(t, "node"))
-				is := &node{capacity: amounts.Draw(t, "capacity"), allocatable: amounts.Draw(t, "allocatable")}
+				is := &node{
+					load: load{
+						size:     rapid.SampledFrom([]string{"small", "large", sizeUnknown}).Draw(t, "size"),
+						capacity: amounts.Draw(t, "capacity"), allocatable: amounts.Draw(t, "allocatable"),
+					},
+					region: rapid.SampledFrom([]string{"", "east"}).Draw(t, "region"),
+				}
 				kept.moveNode(nodes[name], is)
 				nodes[name] = is
 			},
@@ -92,15 +99,19 @@ func TestSumsAreThoseOfWhatIsThere(t *testing.T) {
 				delete(pods, name)
 			},
 			"": func(t *rapid.T) {
-				var counted total
+				counted := newTotal()
 				for _, n := range nodes {
 					counted.nodes++
+					counted.sizes[n.size]++
+					if n.region != "" {
+						counted.regions[n.region]++
+					}
 					counted.capacity, counted.allocatable = counted.capacity.plus(n.capacity), counted.allocatable.plus(n.allocatable)
 				}
 				for _, p := range pods {
 					counted.taken = counted.taken.plus(p.takes)
 				}
-				if kept != counted {
+				if !reflect.DeepEqual(kept, counted) {
 					t.Fatalf("kept %+v; counted %+v", kept, counted)
 				}
 			},
@@ -108,28 +119,45 @@ func TestSumsAreThoseOfWhatIsThere(t *testing.T) {
 	})
 }
 
-func TestInventory(t *testing.T) {
-	var sum total
+func TestUsage(t *testing.T) {
+	sum := newTotal()
 	for range 2 {
 		sum.moveNode(nil, nodeOf(&corev1.Node{Status: corev1.NodeStatus{Capacity: resources("4", "8Gi"), Allocatable: resources("3500m", "7Gi")}}))
 	}
 	sum.movePod(nil, &pod{takes: amount{8000, 1 << 30}})
 
-	got := sum.inventory(true)
-	if n := got.Properties["kubernetes-fleet.io/node-count"]; n != "2" || len(got.Properties) != 1 {
-		t.Errorf("properties %v; want a node count of 2 alone", got.Properties)
+	if got := sum.properties(); got["kubernetes-fleet.io/node-count"] != "2" || len(got) != 1 {
+		t.Errorf("properties %v; want a node count of 2 alone", got)
 	}
+	got := sum.usage(true)
 	for name, pair := range map[string][2]corev1.ResourceList{
-		"capacity":    {got.Usage.Capacity, resources("8", "16Gi")},
-		"allocatable": {got.Usage.Allocatable, resources("7", "14Gi")},
-		"available":   {got.Usage.Available, resources("0", "13Gi")}, // never less than nothing
+		"capacity":    {got.Capacity, resources("8", "16Gi")},
+		"allocatable": {got.Allocatable, resources("7", "14Gi")},
+		"available":   {got.Available, resources("0", "13Gi")}, // never less than nothing
 	} {
 		if !equality.Semantic.DeepEqual(pair[0], pair[1]) {
 			t.Errorf("%s is %v; want %v", name, pair[0], pair[1])
 		}
 	}
-	if usage := sum.inventory(false).Usage; usage.Available != nil {
+	if usage := sum.usage(false); usage.Available != nil {
 		t.Errorf("available is %v though the pods are not known", usage.Available)
+	}
+}
+
+func TestSizeOfANode(t *testing.T) {
+	for name, tc := range map[string]struct {
+		labels map[string]string
+		want   string
+	}{
+		"the label that the contract names":   {map[string]string{"beta.kubernetes.io/instance-type": "a", "node.kubernetes.io/instance-type": "b"}, "a"},
+		"its successor":                       {map[string]string{"node.kubernetes.io/instance-type": "b"}, "b"},
+		"a node that does not say what it is": {nil, "undefined"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := nodeOf(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: tc.labels}}); got.size != tc.want {
+				t.Errorf("size %q; want %q", got.size, tc.want)
+			}
+		})
 	}
 }
 

@@ -2,7 +2,12 @@
 package property
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,11 +27,11 @@ func Value(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quantit
 	}
 	reported, ok := cluster.Status.Properties[clusterv1beta1.PropertyName(name)]
 	if !ok {
-		return resource.Quantity{}, fmt.Errorf("it does not report property %s", name)
+		return resource.Quantity{}, &missing{property: name}
 	}
-	value, err := resource.ParseQuantity(reported.Value)
-	if err != nil {
-		return resource.Quantity{}, fmt.Errorf("its property %s is not a quantity", name)
+	value, ok := parse(reported.Value)
+	if !ok {
+		return resource.Quantity{}, &unreadable{property: name, value: reported.Value}
 	}
 	return value, nil
 }
@@ -37,22 +42,133 @@ func usageOf(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quant
 	if !ok {
 		return resource.Quantity{}, fmt.Errorf("%s%s names no resource", contract.PropertyResourcePrefix, name)
 	}
-	var list corev1.ResourceList
-	switch figure {
-	case "total":
-		list = cluster.Status.ResourceUsage.Capacity
-	case "allocatable":
-		list = cluster.Status.ResourceUsage.Allocatable
-	case "available":
-		list = cluster.Status.ResourceUsage.Available
-	default:
+	list := usageList(cluster, figure)
+	if list == nil {
 		return resource.Quantity{}, fmt.Errorf("%s%s is none of total-, allocatable- and available-", contract.PropertyResourcePrefix, name)
 	}
-	value, ok := list[corev1.ResourceName(of)]
+	value, ok := (*list)[corev1.ResourceName(of)]
 	if !ok {
-		return resource.Quantity{}, fmt.Errorf("it does not report %s %s", figure, of)
+		return resource.Quantity{}, &missing{property: contract.PropertyResourcePrefix + name}
+	}
+	if !countable(value) {
+		return resource.Quantity{}, &unreadable{property: contract.PropertyResourcePrefix + name, value: "beyond all measure"}
 	}
 	return value, nil
+}
+
+// The arithmetic of quantities is exact and writes exponents out: to compare 1e10000000 with 1 takes seconds, and members report what
+// they like. Nothing that is counted comes near these bounds.
+const (
+	mostCharacters = 64
+	mostExponent   = 30
+	mostMagnitude  = 1e36
+)
+
+// parse reads a quantity that can be compared.
+func parse(text string) (value resource.Quantity, ok bool) {
+	if len(text) > mostCharacters {
+		return value, false
+	}
+	// E alone, Ei and the like are suffixes.
+	if at := strings.IndexAny(text, "eE"); at >= 0 && at+1 < len(text) {
+		exponent, err := strconv.Atoi(text[at+1:])
+		if err == nil && (exponent > mostExponent || exponent < -mostExponent) || errors.Is(err, strconv.ErrRange) {
+			return value, false
+		}
+	}
+	value, err := resource.ParseQuantity(text)
+	return value, err == nil && countable(value)
+}
+
+func countable(value resource.Quantity) bool {
+	return math.Abs(value.AsApproximateFloat64()) <= mostMagnitude
+}
+
+// figures are what a name may say of a resource.
+var figures = []string{"total", "allocatable", "available"}
+
+func usageList(cluster *clusterv1beta1.MemberCluster, figure string) *corev1.ResourceList {
+	switch figure {
+	case "total":
+		return &cluster.Status.ResourceUsage.Capacity
+	case "allocatable":
+		return &cluster.Status.ResourceUsage.Allocatable
+	case "available":
+		return &cluster.Status.ResourceUsage.Available
+	default:
+		return nil
+	}
+}
+
+// missing is the error for a cluster without a property.
+type missing struct{ property string }
+
+func (m *missing) Error() string { return "it does not report property " + m.property }
+
+// unreadable is the error for a cluster whose property cannot be compared.
+type unreadable struct{ property, value string }
+
+func (u *unreadable) Error() string {
+	return fmt.Sprintf("its property %s is not a quantity", u.property)
+}
+
+// Detail adds the value, which is a stranger's and may be long.
+func (u *unreadable) Detail() string {
+	const most = 40
+	value := u.value
+	if len(value) > most {
+		value = strings.ToValidUTF8(value[:most], "") + "…"
+	}
+	return fmt.Sprintf("%s: %q", u, value)
+}
+
+// unmet is the error for a cluster whose property has another value than is required.
+type unmet struct {
+	*Requirement
+	value resource.Quantity
+}
+
+func (u *unmet) Error() string {
+	return fmt.Sprintf("its property %s must be %s %s", u.name, words[u.operator], u.Requirement.value.String())
+}
+
+// Detail adds the value.
+func (u *unmet) Detail() string { return fmt.Sprintf("%s; it is %s", u, u.value.String()) }
+
+var words = map[v1beta1.PropertySelectorOperator]string{
+	v1beta1.PropertySelectorOperatorEq: "exactly",
+	v1beta1.PropertySelectorOperatorNe: "anything but",
+	v1beta1.PropertySelectorOperatorGt: "more than",
+	v1beta1.PropertySelectorOperatorGe: "at least",
+	v1beta1.PropertySelectorOperatorLt: "less than",
+	v1beta1.PropertySelectorOperatorLe: "at most",
+}
+
+// Changed lists the properties, sorted, whose values differ between two states of a cluster. When they were observed does not matter,
+// nor how a quantity is written.
+func Changed(was, is *clusterv1beta1.MemberCluster) []string {
+	names := map[string]bool{}
+	for _, c := range []*clusterv1beta1.MemberCluster{was, is} {
+		for name := range c.Status.Properties {
+			names[string(name)] = true
+		}
+		for _, figure := range figures {
+			for of := range *usageList(c, figure) {
+				names[contract.PropertyResourcePrefix+figure+"-"+string(of)] = true
+			}
+		}
+	}
+	maps.DeleteFunc(names, func(name string, _ bool) bool { return same(was, is, name) })
+	return slices.Sorted(maps.Keys(names))
+}
+
+func same(was, is *clusterv1beta1.MemberCluster, name string) bool {
+	before, errBefore := Value(was, name)
+	after, errAfter := Value(is, name)
+	if errBefore != nil || errAfter != nil {
+		return errBefore != nil && errAfter != nil && errBefore.Error() == errAfter.Error()
+	}
+	return before.Cmp(after) == 0
 }
 
 // Requirement is one parsed expression of a property selector.
@@ -71,17 +187,65 @@ func Parse(r v1beta1.PropertySelectorRequirement) Requirement {
 		out.wrong = fmt.Errorf("the policy compares property %s with %d values instead of one", r.Name, len(r.Values))
 		return out
 	}
-	value, err := resource.ParseQuantity(r.Values[0])
-	if err != nil {
+	if _, ok := words[r.Operator]; !ok {
+		out.wrong = fmt.Errorf("the policy compares property %s with the unknown operator %q: use Eq, Ne, Gt, Ge, Lt or Le", r.Name, r.Operator)
+		return out
+	}
+	value, ok := parse(r.Values[0])
+	if !ok {
 		out.wrong = fmt.Errorf("the policy compares property %s with %q, which is not a quantity", r.Name, r.Values[0])
 	}
 	out.value = value
 	return out
 }
 
+// Name is the property that is compared.
+func (r *Requirement) Name() string { return r.name }
+
+// Want describes the values that meet the requirement, like "at least 4".
+func (r *Requirement) Want() string { return words[r.operator] + " " + r.value.String() }
+
+// Nearest returns a value that meets the requirement, close to the one it compares with; ok is false if no value does.
+func (r *Requirement) Nearest() (value resource.Quantity, ok bool) {
+	if r.wrong != nil {
+		return resource.Quantity{}, false
+	}
+	value = r.value.DeepCopy()
+	one := *resource.NewMilliQuantity(1000, value.Format)
+	switch r.operator {
+	case v1beta1.PropertySelectorOperatorGt, v1beta1.PropertySelectorOperatorNe:
+		value.Add(one)
+	case v1beta1.PropertySelectorOperatorLt:
+		value.Sub(one)
+	}
+	return value, true
+}
+
+// Set gives cluster a property. It returns false for a name that no cluster can have.
+func Set(cluster *clusterv1beta1.MemberCluster, name string, value resource.Quantity) bool {
+	usage, ok := strings.CutPrefix(name, contract.PropertyResourcePrefix)
+	if !ok {
+		if cluster.Status.Properties == nil {
+			cluster.Status.Properties = map[clusterv1beta1.PropertyName]clusterv1beta1.PropertyValue{}
+		}
+		cluster.Status.Properties[clusterv1beta1.PropertyName(name)] = clusterv1beta1.PropertyValue{Value: value.String()}
+		return true
+	}
+	figure, of, _ := strings.Cut(usage, "-")
+	list := usageList(cluster, figure)
+	if list == nil || of == "" {
+		return false
+	}
+	if *list == nil {
+		*list = corev1.ResourceList{}
+	}
+	(*list)[corev1.ResourceName(of)] = value
+	return true
+}
+
 // Check returns nil if cluster meets the requirement, and otherwise why it does not. A cluster without the property meets none,
 // Ne included.
-func (r Requirement) Check(cluster *clusterv1beta1.MemberCluster) error {
+func (r *Requirement) Check(cluster *clusterv1beta1.MemberCluster) error {
 	if r.wrong != nil {
 		return r.wrong
 	}
@@ -89,28 +253,30 @@ func (r Requirement) Check(cluster *clusterv1beta1.MemberCluster) error {
 	if err != nil {
 		return err
 	}
-	order := value.Cmp(r.value)
-	var met bool
-	switch r.operator {
-	case v1beta1.PropertySelectorOperatorEq:
-		met = order == 0
-	case v1beta1.PropertySelectorOperatorNe:
-		met = order != 0
-	case v1beta1.PropertySelectorOperatorGt:
-		met = order > 0
-	case v1beta1.PropertySelectorOperatorGe:
-		met = order >= 0
-	case v1beta1.PropertySelectorOperatorLt:
-		met = order < 0
-	case v1beta1.PropertySelectorOperatorLe:
-		met = order <= 0
-	default:
-		return fmt.Errorf("the policy compares property %s with the unknown operator %q", r.name, r.operator)
-	}
-	if !met {
-		return fmt.Errorf("its property %s is not %s %s", r.name, r.operator, r.value.String())
+	if !r.met(value) {
+		return &unmet{r, value}
 	}
 	return nil
+}
+
+func (r *Requirement) met(value resource.Quantity) bool {
+	order := value.Cmp(r.value)
+	switch r.operator {
+	case v1beta1.PropertySelectorOperatorEq:
+		return order == 0
+	case v1beta1.PropertySelectorOperatorNe:
+		return order != 0
+	case v1beta1.PropertySelectorOperatorGt:
+		return order > 0
+	case v1beta1.PropertySelectorOperatorGe:
+		return order >= 0
+	case v1beta1.PropertySelectorOperatorLt:
+		return order < 0
+	case v1beta1.PropertySelectorOperatorLe:
+		return order <= 0
+	default:
+		return false
+	}
 }
 
 // Range is the lowest and the highest value of a property in the fleet.

@@ -1,6 +1,7 @@
 package property
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +41,41 @@ func TestValue(t *testing.T) {
 		if (err == nil) != (want != "") || err == nil && got.Cmp(resource.MustParse(want)) != 0 {
 			t.Errorf("%s: got %s, error %v; want %q", name, got.String(), err, want)
 		}
+	}
+}
+
+// What a member reports must not keep the hub busy: to write these out takes from seconds to forever.
+func TestValuesBeyondAllMeasure(t *testing.T) {
+	for _, value := range []string{"1e10000000", "1E+99999999", "-1e99999999", "1e-10000000", "1e99999999999999999999", strings.Repeat("9", 65)} {
+		c := cluster(map[string]string{"a": value}, nil)
+		for _, operator := range []v1beta1.PropertySelectorOperator{"Eq", "Ne", "Gt", "Ge", "Lt", "Le"} {
+			r := Parse(v1beta1.PropertySelectorRequirement{Name: "a", Operator: operator, Values: []string{"1"}})
+			if err := r.Check(c); err == nil || !strings.Contains(err.Error(), "not a quantity") {
+				t.Errorf("%s %s 1: %v; want that it is no quantity", value, operator, err)
+			}
+			r = Parse(v1beta1.PropertySelectorRequirement{Name: "b", Operator: operator, Values: []string{value}})
+			if err := r.Check(c); err == nil || !strings.Contains(err.Error(), "not a quantity") {
+				t.Errorf("a policy that wants %s %s: %v; want that it is no quantity", operator, value, err)
+			}
+		}
+	}
+	large := cluster(nil, corev1.ResourceList{corev1.ResourceCPU: *resource.NewScaledQuantity(1, 10_000_000)})
+	if _, err := Value(large, "resources.kubernetes-fleet.io/available-cpu"); err == nil {
+		t.Error("usage beyond all measure is read")
+	}
+	for _, value := range []string{"1E", "16Ei", "1e3", "1E-3", "9e30", "123456789012345678901234567890"} {
+		if _, err := Value(cluster(map[string]string{"a": value}, nil), "a"); err != nil {
+			t.Errorf("%s is not read: %v", value, err)
+		}
+	}
+}
+
+func TestChanged(t *testing.T) {
+	was := cluster(map[string]string{"same": "1", "rewritten": "2", "gone": "3", "broken": "4", "bad": "x"}, corev1.ResourceList{"cpu": resource.MustParse("1")})
+	is := cluster(map[string]string{"same": "1", "rewritten": "2000m", "new": "3", "broken": "y", "bad": "z"}, corev1.ResourceList{"cpu": resource.MustParse("2")})
+	got := strings.Join(Changed(was, is), " ")
+	if want := "broken gone new resources.kubernetes-fleet.io/available-cpu"; got != want {
+		t.Errorf("changed are %s; want %s", got, want)
 	}
 }
 

@@ -61,7 +61,7 @@ install() {
 }
 
 install_hub() {
-	install "$hub" hub-agent --set forceDeleteWaitTime=1m \
+	install "$hub" hub-agent --set forceDeleteWaitTime=1m,enableWorkload=true \
 		--set resourceSnapshotCreationMinimumInterval=0s,resourceChangesCollectionDuration=0s
 }
 
@@ -82,7 +82,8 @@ spec:
   identity: {kind: ServiceAccount, name: $account, namespace: $system}
   heartbeatPeriodSeconds: 15
 EOF
-	install "$name" member-agent --set config.hubURL="$(hub_url)" --set config.hubCA="$(hub_ca)" --set config.memberClusterName="$name"
+	install "$name" member-agent --set config.hubURL="$(hub_url)" --set config.hubCA="$(hub_ca)" --set config.memberClusterName="$name" \
+		--set enableNamespaceCollectionInPropertyProvider=true
 	kubectl --context "$hub" wait membercluster "$name" --for condition=Joined --timeout 2m
 }
 

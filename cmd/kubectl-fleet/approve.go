@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// approve is what the user asked of "kubectl fleet approve".
+type approve struct {
+	hub     hubFlags
+	key     types.NamespacedName
+	timeout time.Duration
+	streams genericiooptions.IOStreams
+}
+
+func newApprove(streams genericiooptions.IOStreams) *cobra.Command {
+	o := approve{hub: newHubFlags(), streams: streams}
+	cmd := &cobra.Command{
+		Use:   "approve KIND",
+		Short: "Let an update run go on that waits for an approval",
+		Long: `Approve the request of an update run that waits before or after a stage. The kind is clusterapprovalrequest (careq), for a
+ClusterStagedUpdateRun, or approvalrequest (areq), for a StagedUpdateRun. "kubectl get careq" and "kubectl get areq -A" list what waits.
+
+An approval cannot be taken back once the run has taken it.`,
+		Example: `  # Let the run "web-3" begin its stage "prod"
+  kubectl fleet approve clusterapprovalrequest --name web-3-before-prod
+
+  # The same for a run in namespace "shop", on another hub than the current one
+  kubectl fleet approve approvalrequest --name web-3-before-prod -n shop --hub-cluster-context hub`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.validate(args[0]); err != nil {
+				return err
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&o.key.Name, "name", "", "name of the approval request (required)")
+	cmd.Flags().StringVarP(&o.key.Namespace, "namespace", "n", "", "namespace of an ApprovalRequest; a ClusterApprovalRequest has none")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to try")
+	o.hub.addTo(cmd.Flags())
+	return cmd
+}
+
+// validate checks what was typed before anything is asked of the hub.
+func (o approve) validate(kind string) error {
+	if o.key.Name == "" {
+		return errors.New("--name is required: the name of the approval request, as in the status of the update run")
+	}
+	switch strings.ToLower(kind) {
+	case "clusterapprovalrequest", "clusterapprovalrequests", "careq":
+		if o.key.Namespace != "" {
+			return fmt.Errorf("--namespace %s: a ClusterApprovalRequest has no namespace; leave the flag out, or approve an approvalrequest", o.key.Namespace)
+		}
+	case "approvalrequest", "approvalrequests", "areq":
+		if o.key.Namespace == "" {
+			return errors.New("--namespace is required for an ApprovalRequest; without a namespace, approve a clusterapprovalrequest")
+		}
+	default:
+		return fmt.Errorf("kind %q is not known: use clusterapprovalrequest (careq) or approvalrequest (areq)", kind)
+	}
+	return nil
+}
+
+// reason is that of the condition which an approval sets.
+func (o approve) reason() string {
+	if o.key.Namespace == "" {
+		return "ClusterApprovalRequestApproved"
+	}
+	return "ApprovalRequestApproved"
+}
+
+func (o approve) run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	c, err := o.hub.connect()
+	if err != nil {
+		return err
+	}
+	already := false
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		request, err := scope.ApprovalRequests.Get(ctx, c, o.key)
+		if err != nil {
+			return err
+		}
+		already, err = o.set(ctx, c, request)
+		return err
+	})
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("approval request %s is not found: an update run makes it when it gets there", o.key.Name)
+	case err != nil:
+		return fmt.Errorf("approve %s: %w", o.key.Name, err)
+	}
+	text := "approved"
+	if already {
+		text = "was approved already"
+	}
+	_, err = fmt.Fprintf(o.streams.Out, "%s %s\n", o.key.Name, text)
+	return err
+}
+
+// set writes the approval, unless it is there.
+func (o approve) set(ctx context.Context, c client.Client, request v1beta1.ApprovalRequestObject) (already bool, err error) {
+	changed := meta.SetStatusCondition(request.GetConditions(), metav1.Condition{
+		Type: v1beta1.ConditionApproved, Status: metav1.ConditionTrue, ObservedGeneration: request.GetGeneration(),
+		Reason: o.reason(), Message: "Approved with kubectl fleet approve",
+	})
+	if !changed {
+		return true, nil
+	}
+	return false, c.Status().Update(ctx, request)
+}

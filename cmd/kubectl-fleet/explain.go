@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+func newExplain(streams genericiooptions.IOStreams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain",
+		Short: "Tell why things are as they are",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newExplainPlacement(streams))
+	return cmd
+}
+
+// explainPlacement is what the user asked of "kubectl fleet explain placement".
+type explainPlacement struct {
+	config *genericclioptions.ConfigFlags
+	key    types.NamespacedName
+	// cluster narrows the answer to one.
+	cluster, output string
+	streams         genericiooptions.IOStreams
+}
+
+func newExplainPlacement(streams genericiooptions.IOStreams) *cobra.Command {
+	o := explainPlacement{streams: streams, config: genericclioptions.NewConfigFlags(false)}
+	// A namespace means a ResourcePlacement here, which that of the kubeconfig must not make it, and a cluster is a member.
+	o.config.Namespace, o.config.ClusterName, o.config.CacheDir = nil, nil, nil
+	cmd := &cobra.Command{
+		Use:   "placement NAME",
+		Short: "Tell why a placement is on the clusters it is on, and what would change that",
+		Long: `Tell, for every cluster, whether the placement picks it and why: the first filter that refuses it, or its scores. Beside it stands
+the nearest change that would turn the answer round. Each such change was tried: the same decision that the hub agent makes was
+made again with the change, and came out the other way.
+
+The answer is about now. Where what the hub agent has recorded differs, this is noted: a cluster once picked is kept although it
+may not match any more.
+
+The name is that of a ClusterResourcePlacement; with --namespace, that of a ResourcePlacement. Nothing is written: read access to
+placements, policy snapshots, bindings and MemberClusters on the hub is enough.`,
+		Example: `  # Why does the placement "web" go where it goes?
+  kubectl fleet explain placement web
+
+  # Why is it not on cluster "paris", and what can be done?
+  kubectl fleet explain placement web --cluster paris
+
+  # A ResourcePlacement in namespace "shop", for a script
+  kubectl fleet explain placement web -n shop -o json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.key.Name = args[0]
+			return o.run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVarP(&o.key.Namespace, "namespace", "n", "", "namespace of a ResourcePlacement; without it a ClusterResourcePlacement is meant")
+	cmd.Flags().StringVar(&o.cluster, "cluster", "", "explain this cluster alone, with all that is known")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "how to print: "+strings.Join(formats, ", "))
+	cmd.Flags().StringVar(o.config.Context, "hub-cluster-context", "", "the same as --context: the kubeconfig context of the hub")
+	o.config.AddFlags(cmd.Flags())
+	return cmd
+}
+
+func (o explainPlacement) run(ctx context.Context) error {
+	if !slices.Contains(formats, o.output) {
+		return fmt.Errorf("--output %s is not known: use one of %s", o.output, strings.Join(formats, ", "))
+	}
+	hub, err := o.hub()
+	if err != nil {
+		return err
+	}
+	seen, err := look(ctx, hub, o.key)
+	if err != nil {
+		return err
+	}
+	seen.now = time.Now()
+	told, err := seen.explain(ctx, o.cluster)
+	if err != nil {
+		return err
+	}
+	return told.print(o.streams.Out, o.output, o.cluster != "")
+}
+
+func (o explainPlacement) hub() (client.Client, error) {
+	config, err := o.config.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the hub: %w", err)
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clusterv1beta1.AddToScheme(scheme), placementv1beta1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("register the kinds of the fleet: %w", err)
+	}
+	hub, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("reach the hub at %s: %w", config.Host, err)
+	}
+	return hub, nil
+}
+
+// sight is what the hub holds about a placement.
+type sight struct {
+	placement placementv1beta1.PlacementObject
+	// policy is the latest snapshot, nil if there is none.
+	policy   placementv1beta1.PolicySnapshotObject
+	bindings []placementv1beta1.BindingObject
+	clusters []clusterv1beta1.MemberCluster
+	now      time.Time
+}
+
+// look reads all of it, and says of everything at once what may not be read.
+func look(ctx context.Context, hub client.Client, key types.NamespacedName) (*sight, error) {
+	var out sight
+	ours := client.MatchingLabels{contract.LabelPlacement: key.Name}
+	placement, errPlacement := scope.Placements.Get(ctx, hub, key)
+	out.placement = placement
+	policies, errPolicies := scope.PolicySnapshots.List(ctx, hub, key.Namespace, ours)
+	out.policy = snapshot.LatestPolicy(policies)
+	bindings, errBindings := scope.Bindings.List(ctx, hub, key.Namespace, ours)
+	out.bindings = bindings
+	var clusters clusterv1beta1.MemberClusterList
+	errClusters := hub.List(ctx, &clusters)
+	out.clusters = clusters.Items
+	if err := forbidden(errPlacement, errPolicies, errBindings, errClusters); err != nil {
+		return nil, err
+	}
+	kind := kindOf(key)
+	switch {
+	case meta.IsNoMatchError(errPlacement):
+		return nil, fmt.Errorf("this cluster is no hub: it does not know the kind %s; choose the hub with --context", kind)
+	case apierrors.IsNotFound(errPlacement) && key.Namespace == "":
+		return nil, fmt.Errorf("there is no %s %q; a ResourcePlacement needs --namespace", kind, key.Name)
+	case apierrors.IsNotFound(errPlacement):
+		return nil, fmt.Errorf("there is no %s %q in namespace %q; a ClusterResourcePlacement needs no --namespace", kind, key.Name, key.Namespace)
+	}
+	if err := errors.Join(errPlacement, errPolicies, errBindings, errClusters); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+func kindOf(key types.NamespacedName) string {
+	if key.Namespace == "" {
+		return "ClusterResourcePlacement"
+	}
+	return "ResourcePlacement"
+}
+
+// forbidden names what may not be read, and how to look into that.
+func forbidden(errs ...error) error {
+	var resources []string
+	for _, err := range errs {
+		var status apierrors.APIStatus
+		if !apierrors.IsForbidden(err) || !errors.As(err, &status) {
+			continue
+		}
+		if d := status.Status().Details; d != nil {
+			resources = append(resources, d.Kind+"."+d.Group)
+		}
+	}
+	if len(resources) == 0 {
+		return nil
+	}
+	return fmt.Errorf("you may not read %s on the hub, and an explanation needs all of it; ask for get and list on it, and check with: kubectl auth can-i list %s",
+		strings.Join(resources, ", "), resources[0])
+}

@@ -1,0 +1,404 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/printers"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/schedule"
+)
+
+// formats are those that an explanation is printed in.
+var formats = []string{"table", "json", "yaml"}
+
+// explanation is what is printed as JSON or YAML. Fields are only ever added.
+type explanation struct {
+	Kind       string                         `json:"kind"`
+	Namespace  string                         `json:"namespace,omitempty"`
+	Name       string                         `json:"name"`
+	Generation int64                          `json:"generation"`
+	PolicyType placementv1beta1.PlacementType `json:"policyType"`
+	// PolicySnapshot is the one that was decided on; empty if the placement's own policy was, because there is none yet.
+	PolicySnapshot string `json:"policySnapshot,omitempty"`
+	// Found is how many clusters are picked, Wanted how many the policy asks for.
+	Found  int `json:"found"`
+	Wanted int `json:"wanted"`
+	// Recorded is what the policy snapshot's status says.
+	Recorded *recorded `json:"recorded,omitempty"`
+	// Notes are about the placement as a whole.
+	Notes []string `json:"notes,omitempty"`
+	// After is what becomes of the placement on the clusters that it is scheduled to.
+	After    *after    `json:"afterScheduling,omitempty"`
+	Clusters []account `json:"clusters"`
+}
+
+type recorded struct {
+	Generation int64                  `json:"observedGeneration"`
+	Scheduled  metav1.ConditionStatus `json:"scheduled"`
+	Reason     string                 `json:"reason"`
+	Message    string                 `json:"message"`
+}
+
+// after says at which stage the placement, or one cluster of it, stands, and what to type to learn more.
+type after struct {
+	Stage   string `json:"stage"`
+	Message string `json:"message"`
+	Next    string `json:"next,omitempty"`
+}
+
+type account struct {
+	Cluster string           `json:"cluster"`
+	Picked  bool             `json:"picked"`
+	Outcome schedule.Outcome `json:"outcome"`
+	// Filter is the first that refuses the cluster.
+	Filter schedule.Filter `json:"filter,omitempty"`
+	Why    string          `json:"why"`
+	// Affinity and Spread are the scores; absent where nothing is scored.
+	Affinity     *int32                        `json:"affinityScore,omitempty"`
+	Spread       *int32                        `json:"topologySpreadScore,omitempty"`
+	Binding      string                        `json:"binding,omitempty"`
+	BindingState placementv1beta1.BindingState `json:"bindingState,omitempty"`
+	Notes        []string                      `json:"notes,omitempty"`
+	// Flips are the nearest changes that turn Picked round; each is a list of steps, all of which are needed.
+	Flips []schedule.Flip `json:"nearestChanges,omitempty"`
+	After *after          `json:"afterScheduling,omitempty"`
+}
+
+// explain decides as the hub agent would, and compares. With a cluster it tells of that one alone.
+func (s *sight) explain(ctx context.Context, cluster string) (*explanation, error) {
+	request, err := s.request()
+	if err != nil {
+		return nil, err
+	}
+	decision := schedule.Decide(request)
+	key := client.ObjectKeyFromObject(s.placement)
+	out := &explanation{
+		Kind: kindOf(key), Namespace: key.Namespace, Name: key.Name, Generation: s.placement.GetGeneration(),
+		PolicyType: placementv1beta1.PlacementTypePickAll, Found: decision.Found, Wanted: decision.Wanted,
+		Clusters: []account{},
+	}
+	if request.Policy != nil {
+		out.PolicyType = request.Policy.PlacementType
+	}
+	s.compare(out, decision)
+	for _, a := range decision.Accounts(request) {
+		if cluster == "" || a.Cluster == cluster {
+			out.Clusters = append(out.Clusters, s.account(a, out))
+		}
+	}
+	if cluster != "" && len(out.Clusters) == 0 {
+		return nil, fmt.Errorf("the hub has no MemberCluster %q, and the placement does not name it; see: kubectl get memberclusters", cluster)
+	}
+	out.After = s.after("")
+	if cluster != "" {
+		out.After = nil
+	}
+	// A large fleet is a lot of decisions: two for each cluster at least.
+	var all []*account
+	for i := range out.Clusters {
+		all = append(all, &out.Clusters[i])
+	}
+	return out, loop.Each(ctx, runtime.GOMAXPROCS(0), all, func(_ context.Context, a *account) error {
+		a.Flips = schedule.Flips(request, a.Cluster)
+		return nil
+	})
+}
+
+// request is what the hub agent would decide on. If it has not made a policy snapshot yet, the placement's policy stands in.
+func (s *sight) request() (schedule.Request, error) {
+	if s.policy != nil {
+		return schedule.RequestOf(s.policy, s.bindings, s.clusters, s.now)
+	}
+	spec := s.placement.GetSpec()
+	r := schedule.Request{Policy: spec.Policy, Namespace: s.placement.GetNamespace(), Now: s.now}
+	if spec.Policy != nil {
+		r.Number = int(ptr.Deref(spec.Policy.NumberOfClusters, 0))
+	}
+	for i := range s.clusters {
+		r.Clusters = append(r.Clusters, &s.clusters[i])
+	}
+	return r, nil
+}
+
+// compare notes what is recorded, and what is to be said of the decision as a whole.
+func (s *sight) compare(out *explanation, d schedule.Decision) {
+	note := func(format string, args ...any) { out.Notes = append(out.Notes, fmt.Sprintf(format, args...)) }
+	if !s.placement.GetDeletionTimestamp().IsZero() {
+		note("the placement is being deleted: nothing is scheduled any more")
+	}
+	if d.Hold {
+		note("the policy names no clusters, so that nothing is decided: add some to clusterNames")
+	}
+	if s.policy == nil {
+		note("the hub agent has not looked at the placement yet: there is no policy snapshot; does it run?")
+		return
+	}
+	out.PolicySnapshot = s.policy.GetName()
+	status := s.policy.GetStatus()
+	if c := report.Current(status.Conditions, placementv1beta1.ConditionScheduled, s.policy.GetGeneration()); c != nil {
+		out.Recorded = &recorded{Generation: status.ObservedCRPGeneration, Scheduled: c.Status, Reason: c.Reason, Message: c.Message}
+	}
+	if status.ObservedCRPGeneration < s.placement.GetGeneration() {
+		note("the scheduler has not decided about generation %d of the placement yet; the last it saw is %d", s.placement.GetGeneration(), status.ObservedCRPGeneration)
+	}
+	if n := len(d.Create) + len(d.Change); n > 0 {
+		note("the decision that is recorded is not the one of now: %d bindings would be written", n)
+	}
+}
+
+func (s *sight) account(a schedule.Account, of *explanation) account {
+	out := account{Cluster: a.Cluster, Picked: a.Outcome.Selected(), Outcome: a.Outcome, Notes: a.Notes}
+	if a.Score != nil {
+		out.Affinity, out.Spread = a.Score.AffinityScore, a.Score.TopologySpreadScore
+	}
+	if a.Binding != nil {
+		out.Binding, out.BindingState = a.Binding.Name, a.Binding.State
+	}
+	switch {
+	case a.Outcome == schedule.Refused:
+		out.Filter, out.Why = a.Objection.Filter, a.Objection.Detail()
+	case a.Outcome == schedule.Outranked:
+		out.Why = fmt.Sprintf("it passes every filter, but others were picked before it and the policy wants %d", of.Wanted)
+	case of.PolicyType == placementv1beta1.PlacementTypePickFixed:
+		out.Why = "the policy names it"
+	case of.PolicyType == placementv1beta1.PlacementTypePickN && a.Outcome == schedule.Kept:
+		out.Why = "it was among the best when it was picked"
+	case of.PolicyType == placementv1beta1.PlacementTypePickN:
+		out.Why = "it is among the best"
+	case a.Outcome == schedule.Kept:
+		out.Why = "it passed every filter when it was picked"
+	default:
+		out.Why = "it passes every filter"
+	}
+	if out.Picked {
+		out.After = s.after(a.Cluster)
+	}
+	return out
+}
+
+// after looks for the first stage behind scheduling that is not reached, by the placement or by one cluster of it.
+func (s *sight) after(cluster string) *after {
+	status, generation := s.placement.GetStatus(), s.placement.GetGeneration()
+	name := s.placement.ConditionType
+	conditions := status.Conditions
+	if cluster != "" {
+		conditions = nil
+		name = func(stage string) string { return stage }
+		for _, entry := range status.PerClusterPlacementStatuses {
+			if entry.ClusterName == cluster {
+				conditions = entry.Conditions
+			}
+		}
+	}
+	scheduled := report.Current(conditions, name(placementv1beta1.ConditionScheduled), generation)
+	if scheduled != nil && scheduled.Reason == placementv1beta1.ReasonInvalidResourceSelectors {
+		return &after{Stage: "Selected", Message: scheduled.Message, Next: s.describePlacement()}
+	}
+	if len(status.PerClusterPlacementStatuses) == 0 && cluster == "" {
+		return nil
+	}
+	stages := []string{placementv1beta1.ConditionRolloutStarted, placementv1beta1.ConditionOverridden, placementv1beta1.ConditionWorkSynchronized}
+	last := []string{placementv1beta1.ConditionApplied, placementv1beta1.ConditionAvailable}
+	if apply := s.placement.GetSpec().Strategy.ApplyStrategy; apply != nil && apply.Type == placementv1beta1.ApplyStrategyTypeReportDiff {
+		last = []string{placementv1beta1.ConditionDiffReported}
+	}
+	stages = append(stages, last...)
+	for _, stage := range stages {
+		c := report.Current(conditions, name(stage), generation)
+		if c != nil && c.Status == metav1.ConditionTrue {
+			continue
+		}
+		out := &after{Stage: stage, Message: "not reported for this generation yet", Next: s.next(stage, s.stuck(stage, cluster))}
+		if c != nil {
+			out.Message = c.Message
+		}
+		return out
+	}
+	return &after{Stage: stages[len(stages)-1], Message: "reached"}
+}
+
+// stuck is a cluster that has not reached the stage.
+func (s *sight) stuck(stage, cluster string) string {
+	if cluster != "" {
+		return cluster
+	}
+	for _, entry := range s.placement.GetStatus().PerClusterPlacementStatuses {
+		if entry.ClusterName != "" && !meta.IsStatusConditionTrue(entry.Conditions, stage) {
+			return entry.ClusterName
+		}
+	}
+	return ""
+}
+
+// next is what to type to see why a cluster has not reached a stage.
+func (s *sight) next(stage, cluster string) string {
+	if cluster == "" {
+		return s.describePlacement()
+	}
+	switch stage {
+	case placementv1beta1.ConditionRolloutStarted, placementv1beta1.ConditionOverridden, placementv1beta1.ConditionWorkSynchronized:
+		for _, b := range s.bindings {
+			if b.GetSpec().TargetCluster == cluster && b.GetDeletionTimestamp().IsZero() {
+				return s.describe("binding", b.GetName())
+			}
+		}
+		return s.describePlacement()
+	}
+	labels := contract.LabelPlacement + "=" + s.placement.GetName()
+	if namespace := s.placement.GetNamespace(); namespace != "" {
+		labels += "," + contract.LabelPlacementNamespace + "=" + namespace
+	}
+	return fmt.Sprintf("kubectl describe works -n %s -l %s", contract.MemberNamespace(cluster), labels)
+}
+
+func (s *sight) describePlacement() string { return s.describe("placement", s.placement.GetName()) }
+
+// describe writes a command that shows one of the kinds that come in two scopes.
+func (s *sight) describe(kind, name string) string {
+	if namespace := s.placement.GetNamespace(); namespace != "" {
+		return fmt.Sprintf("kubectl describe resource%s %s -n %s", kind, name, namespace)
+	}
+	return fmt.Sprintf("kubectl describe clusterresource%s %s", kind, name)
+}
+
+func (e *explanation) print(w io.Writer, format string, detailed bool) error {
+	switch {
+	case format == "json":
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(e)
+	case format == "yaml":
+		text, err := yaml.Marshal(e)
+		if err != nil {
+			return fmt.Errorf("write the explanation: %w", err)
+		}
+		_, err = w.Write(text)
+		return err
+	case detailed:
+		_, err := io.WriteString(w, e.heading()+e.Clusters[0].text())
+		return err
+	}
+	if _, err := io.WriteString(w, e.heading()+"\n"); err != nil {
+		return err
+	}
+	if err := printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(e.table(), w); err != nil {
+		return fmt.Errorf("write the explanation: %w", err)
+	}
+	return nil
+}
+
+// heading is what is said of the placement as a whole, a line each.
+func (e *explanation) heading() string {
+	name := e.Name
+	if e.Namespace != "" {
+		name = e.Namespace + "/" + name
+	}
+	lines := []string{fmt.Sprintf("%s %s: %s, %d of %d clusters picked.", e.Kind, name, e.PolicyType, e.Found, e.Wanted)}
+	if e.PolicyType == placementv1beta1.PlacementTypePickAll {
+		lines[0] = fmt.Sprintf("%s %s: %s, %d clusters picked.", e.Kind, name, e.PolicyType, e.Found)
+	}
+	for _, note := range e.Notes {
+		lines = append(lines, "Note: "+note)
+	}
+	if e.After != nil {
+		lines = append(lines, "After scheduling: "+e.After.text())
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+func (a *after) text() string {
+	out := a.Stage + ": " + a.Message + "."
+	if a.Next != "" {
+		out += " Next: " + a.Next
+	}
+	return out
+}
+
+func (e *explanation) table() *metav1.Table {
+	table := newTable("Cluster", "Picked", "Affinity", "Spread", "Why", "Nearest change")
+	for _, a := range e.Clusters {
+		change := "-"
+		if len(a.Flips) > 0 {
+			change = flipText(a.Flips[0])
+		}
+		why := strings.Join(append([]string{a.reason()}, a.Notes...), "; ")
+		table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{a.Cluster, yesNo(a.Picked), number(a.Affinity), number(a.Spread), why, change}})
+	}
+	return table
+}
+
+// reason is why the cluster is picked or not, with the filter that decided.
+func (a *account) reason() string {
+	if a.Filter == "" {
+		return a.Why
+	}
+	return string(a.Filter) + ": " + a.Why
+}
+
+func yesNo(is bool) string {
+	if is {
+		return "yes"
+	}
+	return "no"
+}
+
+func number(n *int32) string {
+	if n == nil {
+		return "-"
+	}
+	return fmt.Sprint(*n)
+}
+
+func flipText(flip schedule.Flip) string {
+	var steps []string
+	for _, step := range flip {
+		steps = append(steps, step.On+": "+step.Do)
+	}
+	return strings.Join(steps, ", and ")
+}
+
+// text is all that is known of one cluster.
+func (a *account) text() string {
+	var b strings.Builder
+	line := func(what, text string) { fmt.Fprintf(&b, "%-16s %s\n", what+":", text) }
+	line("Cluster", a.Cluster)
+	line("Picked", yesNo(a.Picked)+" ("+string(a.Outcome)+")")
+	line("Why", a.reason())
+	if a.Affinity != nil || a.Spread != nil {
+		line("Scores", fmt.Sprintf("affinity %s, topology spread %s", number(a.Affinity), number(a.Spread)))
+	}
+	if a.Binding != "" {
+		line("Binding", fmt.Sprintf("%s (%s)", a.Binding, a.BindingState))
+	}
+	for _, note := range a.Notes {
+		line("Note", note)
+	}
+	for i, flip := range a.Flips {
+		what := "Nearest change"
+		if i > 0 {
+			what = "or"
+		}
+		line(what, flipText(flip))
+	}
+	if len(a.Flips) == 0 {
+		line("Nearest change", "none that is near")
+	}
+	if a.After != nil {
+		line("Then", a.After.text())
+	}
+	return b.String()
+}

@@ -1,0 +1,201 @@
+package dispatcher
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// overriding is an override snapshot of config map c of namespace shop, which a world's snapshots hold.
+func overriding(index int, patches ...v1beta1.JSONPatchOverride) *v1beta1.ResourceOverrideSnapshot {
+	o := testworld.Override("shop", "o", testworld.Patching(testworld.Everywhere(), patches...))
+	o.Spec.ResourceSelectors[0].Name = "c"
+	s := &v1beta1.ResourceOverrideSnapshot{Spec: v1beta1.ResourceOverrideSnapshotSpec{OverrideSpec: o.Spec}}
+	s.Namespace, s.Name = "shop", contract.OverrideSnapshotName("o", index)
+	s.Labels = map[string]string{contract.LabelOverride: "o", contract.LabelOverrideIndex: fmt.Sprint(index), contract.LabelLatest: "true"}
+	return s
+}
+
+// name makes the binding name an override snapshot, as the roller does.
+func (w *world) name(index int) {
+	w.Helper()
+	w.change(func(b *v1beta1.ClusterResourceBinding) {
+		b.Spec.ResourceOverrideSnapshots = []v1beta1.NamespacedName{{Namespace: "shop", Name: contract.OverrideSnapshotName("o", index)}}
+		b.Generation++
+	})
+}
+
+func (w *world) change(change func(*v1beta1.ClusterResourceBinding)) {
+	w.Helper()
+	b := w.binding()
+	change(b)
+	if err := w.client.Update(w.Context(), b); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// overridden is what the binding says about its overrides.
+func (w *world) overridden() (reason, message string) {
+	w.Helper()
+	b := w.binding()
+	if c := report.Current(b.Status.Conditions, v1beta1.ConditionOverridden, b.Generation); c != nil {
+		return c.Reason, c.Message
+	}
+	return "", ""
+}
+
+// fleet is a placement with content 0 that is bound to a member.
+func fleet() []client.Object { return append(group(0, 1), member(), placement(), bound(0)) }
+
+// manifest is what the Work holds.
+func (w *world) manifest() string {
+	w.Helper()
+	var work v1beta1.Work
+	if err := w.client.Get(w.Context(), types.NamespacedName{Namespace: "fleet-member-east", Name: "web-work"}, &work); err != nil {
+		w.Fatal(err)
+	}
+	return string(work.Spec.Workload.Manifests[0].Raw)
+}
+
+// settle lets the member report that all is well, and the binding say so.
+func (w *world) settle() {
+	w.Helper()
+	w.reports(applied, available)
+	w.wants(writeStatus)
+}
+
+func (w *world) label(key, value string) {
+	w.Helper()
+	var mc clusterv1beta1.MemberCluster
+	if err := w.client.Get(w.Context(), types.NamespacedName{Name: "east"}, &mc); err != nil {
+		w.Fatal(err)
+	}
+	mc.Labels = map[string]string{key: value}
+	if err := w.client.Update(w.Context(), &mc); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func TestOverridesAreWorkedIn(t *testing.T) {
+	w := newWorld(t, append(fleet(), overriding(0, testworld.Annotating("k", "${MEMBER-CLUSTER-NAME}")))...)
+	w.name(0)
+	if _, _, err := w.pass(); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.manifest(); !strings.Contains(got, `"annotations":{"k":"east"}`) {
+		t.Errorf("the work holds %s", got)
+	}
+	w.settle()
+	if reason, _ := w.overridden(); reason != v1beta1.ReasonOverriddenSucceeded {
+		t.Errorf("reason is %s", reason)
+	}
+}
+
+// An override that fails stops the binding before anything is written, says where it fails, and is tried again when the label that it lacks is
+// there. What was written then stays when the label goes.
+func TestAnOverrideThatFails(t *testing.T) {
+	w := newWorld(t, append(fleet(), overriding(0, testworld.Annotating("k", "${MEMBER-CLUSTER-LABEL-KEY-zone}")))...)
+	w.name(0)
+	for range 2 {
+		if _, writes, err := w.pass(); err != nil || strings.Contains(fmt.Sprint(writes), "create Work") {
+			t.Fatalf("writes %v, error %v", writes, err)
+		}
+	}
+	reason, message := w.overridden()
+	if reason != v1beta1.ReasonOverriddenFailed || !strings.Contains(message, "ConfigMap shop/c") || !strings.Contains(message, "shop/o (snapshot o-0), rule 1") || !strings.Contains(message, `"zone"`) {
+		t.Errorf("it says %s: %s", reason, message)
+	}
+	events := w.dispatcher.Recorder.(*record.FakeRecorder).Events
+	if len(events) != 1 {
+		t.Errorf("there are %d events on the override; want one for two passes", len(events))
+	} else if e := <-events; !strings.Contains(e, "OverriddenFailed") || !strings.Contains(e, "Cluster east") {
+		t.Errorf("the event is %q", e)
+	}
+	w.label("zone", "z1")
+	if got := w.dispatcher.forRelabelled(t.Context(), testworld.NewMemberCluster("east")); len(got) != 1 || got[0].NamespacedName != web {
+		t.Errorf("a label brings up %v", got)
+	}
+	if _, _, err := w.pass(); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.manifest(); !strings.Contains(got, `"k":"z1"`) {
+		t.Errorf("the work holds %s", got)
+	}
+	w.settle()
+	w.label("other", "x")
+	if _, writes, err := w.pass(); err != nil || len(writes) > 0 {
+		t.Errorf("writes %v, error %v after the label went", writes, err)
+	}
+	if reason, _ := w.overridden(); reason != v1beta1.ReasonOverriddenSucceeded {
+		t.Errorf("reason is %s", reason)
+	}
+}
+
+// A binding that waits for its turn names the snapshot of an override that has been deleted meanwhile: what it has stays.
+func TestAnOverrideThatIsGone(t *testing.T) {
+	gone := overriding(0, testworld.Annotating("k", "v"))
+	w := newWorld(t, append(fleet(), gone)...)
+	w.name(0)
+	if _, _, err := w.pass(); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	if err := w.client.Delete(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	if _, writes, err := w.pass(); err != nil || len(writes) > 0 {
+		t.Errorf("writes %v, error %v", writes, err)
+	}
+	w.name(1) // another leader has bound to what is not here yet
+	for range 3 {
+		if _, writes, err := w.pass(); err != nil || strings.Contains(fmt.Sprint(writes), "patch Work") {
+			t.Errorf("writes %v, error %v", writes, err)
+		}
+		w.now = w.now.Add(report.Patience)
+	}
+	if reason, message := w.overridden(); reason != v1beta1.ReasonOverriddenFailed || !strings.Contains(message, "shop/o-1") {
+		t.Errorf("it says %s: %s", reason, message)
+	}
+	next := overriding(1, testworld.Annotating("k", "w"))
+	if err := w.client.Create(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.dispatcher.forOverride(t.Context(), next); len(got) != 1 || got[0].NamespacedName != web {
+		t.Errorf("its arrival brings up %v", got)
+	}
+	if _, _, err := w.pass(); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.manifest(); !strings.Contains(got, `"k":"w"`) {
+		t.Errorf("the work holds %s", got)
+	}
+}
+
+// An override for this placement alone that selects nothing is named in the status, and told of once.
+func TestAnOverrideThatSelectsNothing(t *testing.T) {
+	idle := overriding(0, testworld.Annotating("k", "v"))
+	idle.UID = "idle"
+	idle.Spec.OverrideSpec.ResourceSelectors[0].Name = "typo"
+	idle.Spec.OverrideSpec.Placement = &v1beta1.PlacementRef{Name: "web"}
+	w := newWorld(t, append(fleet(), client.Object(idle))...)
+	if _, _, err := w.pass(); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	if reason, message := w.overridden(); reason != v1beta1.ReasonNoOverrideSpecified || !strings.Contains(message, "ResourceOverride shop/o") {
+		t.Errorf("it says %s: %s", reason, message)
+	}
+	if events := w.dispatcher.Recorder.(*record.FakeRecorder).Events; len(events) != 1 {
+		t.Errorf("there are %d events; want one", len(events))
+	}
+}

@@ -1,0 +1,206 @@
+// Package evictor carries out evictions: it takes a placement off a cluster by deleting the binding, if package evict allows it, and
+// records the outcome in the eviction. It reads evictions from the cache and everything it decides by from the API server.
+//
+// Evictions of one placement are carried out one after the other. Two evictors, as there may be for an instant when the leader
+// changes, keep the budget too: each spends from it by a write on the budget that names the version that was read.
+package evictor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/evict"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// Evictor reconciles placements that have evictions, of both scopes.
+type Evictor struct {
+	// Client reads evictions from the cache, in which SetupWithManager registers their index, and sees its own writes.
+	Client client.Client
+	// Direct reads from the API server, and writes what is not cached.
+	Direct client.Client
+	// Workers is how many placements are looked at at once.
+	Workers int
+	// Namespaced is whether ResourcePlacementEvictions are served.
+	Namespaced bool
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Reconcile carries out the evictions of one placement that have no outcome yet, the oldest first.
+func (e *Evictor) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	all, err := scope.Evictions.List(ctx, e.Client, req.Namespace, scope.OfPlacement(req.NamespacedName), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	open := slices.DeleteFunc(all, report.EvictionEnded)
+	slices.SortFunc(open, func(a, b v1beta1.EvictionObject) int {
+		return cmp.Or(a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	var errs []error
+	for _, eviction := range open {
+		if err := e.attend(ctx, client.ObjectKeyFromObject(eviction)); err != nil {
+			observe(eviction, nil)
+			errs = append(errs, fmt.Errorf("carry out eviction %s: %w", eviction.GetName(), err))
+		}
+	}
+	return ctrl.Result{}, errors.Join(errs...)
+}
+
+// seen is what one eviction is decided from.
+type seen struct {
+	eviction v1beta1.EvictionObject
+	facts    evict.Facts
+	// budget is the object that facts.Budget is from; nil if there is none.
+	budget   v1beta1.DisruptionBudgetObject
+	spending evict.Spending
+}
+
+// attend carries out one eviction. Where it loses a race it is attended again, by what there is then.
+func (e *Evictor) attend(ctx context.Context, key types.NamespacedName) error {
+	seen, err := e.observe(ctx, key)
+	if err != nil || seen == nil {
+		return err
+	}
+	verdict := evict.Decide(seen.facts)
+	if seen.carriedOut() {
+		verdict = evict.Leaving()
+	}
+	if verdict.Evict != nil {
+		if err := e.evict(ctx, seen, verdict); err != nil {
+			return err
+		}
+	}
+	report.Eviction(seen.eviction, report.EvictionFacts{Valid: verdict.Valid, Executed: verdict.Executed, Message: verdict.Message}, metav1.NewTime(e.Now()))
+	if err := e.Client.Status().Update(ctx, seen.eviction); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("write the outcome: %w", err)
+	}
+	observe(seen.eviction, &verdict)
+	ctrl.LoggerFrom(ctx).Info("decided an eviction", "object", key, "cluster", seen.facts.Cluster, "executed", verdict.Executed, "reason", verdict.Message)
+	return nil
+}
+
+// observe reads everything about an eviction as it is now: neither a cache that is behind nor another evictor must make it be carried out
+// twice. It returns nil for one that is gone or has its outcome.
+func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen, error) {
+	eviction, err := scope.Evictions.Get(ctx, e.Direct, key)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil || report.EvictionEnded(eviction) {
+		return nil, err
+	}
+	of := scope.EvictedBy(eviction)
+	out := &seen{eviction: eviction, facts: evict.Facts{Cluster: eviction.GetSpec().ClusterName, Namespaced: of.Namespace != ""}}
+	placement, err := scope.Placements.Get(ctx, e.Direct, of)
+	if apierrors.IsNotFound(err) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out.facts.Placement = placement
+	// The budget is read before the bindings: whoever spends from it after this makes our own spending fail, and what was spent before
+	// shows in the bindings or in the budget.
+	budget, err := scope.DisruptionBudgets.Get(ctx, e.Direct, of)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, err
+	}
+	if err == nil {
+		out.budget, out.facts.Budget = budget, budget.GetSpec()
+		out.spending = evict.ReadSpending(budget.GetAnnotations()[contract.AnnotationEvictions])
+		out.facts.Spent = out.spending.Current(e.Now())
+	}
+	out.facts.Bindings, err = scope.Bindings.List(ctx, e.Direct, of.Namespace, client.MatchingLabels{contract.LabelPlacement: of.Name})
+	return out, err
+}
+
+// carriedOut says whether the eviction was begun by a process that did not live to record it, and its binding is gone or going. A binding
+// that the scheduler has made for the cluster since is not the one the eviction was about.
+func (s *seen) carriedOut() bool {
+	begun := types.UID(s.eviction.GetAnnotations()[contract.AnnotationEvicting])
+	if begun == "" {
+		return false
+	}
+	return !slices.ContainsFunc(s.facts.Bindings, func(b v1beta1.BindingObject) bool {
+		return b.GetUID() == begun && b.GetDeletionTimestamp().IsZero()
+	})
+}
+
+// evict deletes the binding. What was decided from an older view than there is fails at one of the writes.
+func (e *Evictor) evict(ctx context.Context, seen *seen, verdict evict.Verdict) error {
+	b := verdict.Evict
+	if err := e.begin(ctx, seen.eviction, b); err != nil {
+		return err
+	}
+	if verdict.Spends {
+		if err := e.spend(ctx, seen, b); err != nil {
+			return err
+		}
+	}
+	uid, version := b.GetUID(), b.GetResourceVersion()
+	err := e.Client.Delete(ctx, b, client.Preconditions{UID: &uid, ResourceVersion: &version})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete binding %s: %w", b.GetName(), err)
+	}
+	return nil
+}
+
+// begin marks the eviction with the binding that goes because of it.
+func (e *Evictor) begin(ctx context.Context, eviction v1beta1.EvictionObject, b v1beta1.BindingObject) error {
+	before := eviction.DeepCopyObject().(client.Object)
+	if !annotate(eviction, contract.AnnotationEvicting, string(b.GetUID())) {
+		return nil
+	}
+	if err := e.Client.Patch(ctx, eviction, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("mark it as begun: %w", err)
+	}
+	return nil
+}
+
+// spend takes the binding from the budget. It fails if anybody has written to the budget since it was read.
+func (e *Evictor) spend(ctx context.Context, seen *seen, b v1beta1.BindingObject) error {
+	there := map[types.UID]bool{}
+	for _, b := range seen.facts.Bindings {
+		there[b.GetUID()] = b.GetDeletionTimestamp().IsZero()
+	}
+	now := e.Now()
+	next := evict.Spent{Binding: b.GetUID(), Cluster: b.GetSpec().TargetCluster, Since: now.UTC()}
+	text, err := seen.spending.With(next, there, now)
+	if err != nil {
+		return fmt.Errorf("spend from the disruption budget: %w", err)
+	}
+	before := seen.budget.DeepCopyObject().(client.Object)
+	annotate(seen.budget, contract.AnnotationEvictions, text)
+	if err := e.Direct.Patch(ctx, seen.budget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("spend from disruption budget %s: %w", seen.budget.GetName(), err)
+	}
+	return nil
+}
+
+// annotate says whether it changed anything.
+func annotate(obj client.Object, key, value string) bool {
+	annotations := obj.GetAnnotations()
+	if annotations[key] == value {
+		return false
+	}
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[key] = value
+	obj.SetAnnotations(annotations)
+	return true
+}

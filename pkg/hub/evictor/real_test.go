@@ -1,0 +1,270 @@
+package evictor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// scene is one placement on a real hub.
+type scene struct {
+	*testing.T
+	hub *testworld.Cluster
+	key types.NamespacedName
+}
+
+// inBothScopes plays a scene twice.
+func inBothScopes(t *testing.T, name string, play func(*scene)) {
+	hub := hubs.Get(t)[0]
+	for _, namespace := range []string{"", name} {
+		t.Run("in namespace "+namespace, func(t *testing.T) {
+			s := &scene{T: t, hub: hub, key: types.NamespacedName{Namespace: namespace, Name: name}}
+			if namespace != "" {
+				s.must(hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
+			}
+			play(s)
+		})
+	}
+}
+
+func (s *scene) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// place makes a placement of PickN with bindings to n clusters, on all of which it is available.
+func (s *scene) place(n int) {
+	s.Helper()
+	placement := scope.Placements.New(s.key)
+	placement.SetNamespace(s.key.Namespace)
+	placement.SetName(s.key.Name)
+	*placement.GetSpec() = v1beta1.PlacementSpec{
+		ResourceSelectors: []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "ConfigMap", Name: "cm"}},
+		Policy:            &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, NumberOfClusters: ptr.To(int32(n))},
+	}
+	s.must(s.hub.Client.Create(s.Context(), placement))
+	for i := range n {
+		s.bind(fmt.Sprintf("c%d", i))
+	}
+}
+
+func (s *scene) bind(cluster string) {
+	s.Helper()
+	b := scope.Bindings.New(s.key)
+	b.SetNamespace(s.key.Namespace)
+	b.SetName(s.key.Name + "-" + cluster)
+	b.SetLabels(map[string]string{contract.LabelPlacement: s.key.Name})
+	b.SetFinalizers([]string{contract.FinalizerWork})
+	*b.GetSpec() = v1beta1.ResourceBindingSpec{
+		State: v1beta1.BindingStateBound, SchedulingPolicySnapshotName: "policy", TargetCluster: cluster,
+		ClusterDecision: v1beta1.ClusterDecision{ClusterName: cluster, Selected: true, Reason: "picked"},
+	}
+	s.must(s.hub.Client.Create(s.Context(), b))
+	*b.GetConditions() = []metav1.Condition{{
+		Type: v1beta1.ConditionAvailable, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAllWorkAreAvailable,
+		ObservedGeneration: b.GetGeneration(), LastTransitionTime: metav1.Now(),
+	}}
+	s.must(s.hub.Client.Status().Update(s.Context(), b))
+}
+
+func (s *scene) guard(spec v1beta1.PlacementDisruptionBudgetSpec) {
+	s.Helper()
+	budget := scope.DisruptionBudgets.New(s.key)
+	budget.SetNamespace(s.key.Namespace)
+	budget.SetName(s.key.Name)
+	*budget.GetSpec() = spec
+	s.must(s.hub.Client.Create(s.Context(), budget))
+}
+
+func (s *scene) evict(cluster string) error {
+	eviction := scope.Evictions.New(s.key)
+	eviction.SetNamespace(s.key.Namespace)
+	eviction.SetName(s.key.Name + "-" + cluster)
+	*eviction.GetSpec() = v1beta1.PlacementEvictionSpec{PlacementName: s.key.Name, ClusterName: cluster}
+	return s.hub.Client.Create(s.Context(), eviction)
+}
+
+func (s *scene) bindings() []v1beta1.BindingObject {
+	s.Helper()
+	list, err := scope.Bindings.List(s.Context(), s.hub.Client, s.key.Namespace, client.MatchingLabels{contract.LabelPlacement: s.key.Name})
+	s.must(err)
+	return list
+}
+
+// outcomes waits until n evictions of the placement have their outcome, and returns the messages of their last conditions, by cluster.
+func (s *scene) outcomes(n int) map[string]string {
+	s.Helper()
+	out := map[string]string{}
+	testworld.Await(s, testworld.Workload, fmt.Sprintf("%d outcomes", n), func(ctx context.Context) error {
+		list, err := scope.Evictions.List(ctx, s.hub.Client, s.key.Namespace)
+		if err != nil {
+			return err
+		}
+		clear(out)
+		for _, e := range list {
+			if scope.EvictedBy(e) == s.key && report.EvictionEnded(e) {
+				conditions := *e.GetConditions()
+				out[e.GetSpec().ClusterName] = conditions[len(conditions)-1].Message
+			}
+		}
+		if len(out) != n {
+			return fmt.Errorf("%d have one", len(out))
+		}
+		return nil
+	})
+	return out
+}
+
+// A hundred evictions at once, and two evictors that know nothing of each other: the budget holds at every moment, and everything that it
+// allows is done. Evicted clusters vanish in between, as they do when their member has cleaned up.
+func TestHundredEvictions(t *testing.T) {
+	inBothScopes(t, "hundred", func(s *scene) {
+		clusters, most := 100, 10
+		if s.key.Namespace != "" { // the same code: fewer will do
+			clusters, most = 20, 2
+		}
+		s.place(clusters)
+		s.guard(v1beta1.PlacementDisruptionBudgetSpec{MaxUnavailable: ptr.To(intstr.FromString("10%"))})
+		first, second := startAgent(s.T, s.hub), startAgent(s.T, s.hub)
+		stop := s.cleanUp(clusters - most)
+		var names []string
+		for i := range clusters {
+			names = append(names, fmt.Sprintf("c%d", i))
+		}
+		s.must(loop.Each(s.Context(), 20, names, func(_ context.Context, cluster string) error { return s.evict(cluster) }))
+		allowed := 0
+		for _, message := range s.outcomes(clusters) {
+			if strings.HasPrefix(message, "Eviction is allowed by specified") {
+				allowed++
+			}
+		}
+		stop()
+		first.stop()
+		second.stop()
+		if left := len(s.bindings()); allowed != most || left != clusters-most {
+			s.Errorf("%d evictions were allowed and %d bindings are left; want %d and %d", allowed, left, most, clusters-most)
+		}
+	})
+}
+
+// cleanUp does what members and dispatcher do for deleted bindings, and sees to it that there are never fewer than least others.
+func (s *scene) cleanUp(least int) (stop func()) {
+	ctx, cancel := context.WithCancel(s.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			list, err := scope.Bindings.List(ctx, s.hub.Client, s.key.Namespace, client.MatchingLabels{contract.LabelPlacement: s.key.Name})
+			if err != nil {
+				continue
+			}
+			living := slices.DeleteFunc(slices.Clone(list), func(b v1beta1.BindingObject) bool { return !b.GetDeletionTimestamp().IsZero() })
+			if len(living) < least {
+				s.Errorf("%d clusters are left; at least %d must be", len(living), least)
+				return
+			}
+			for _, b := range list {
+				if !b.GetDeletionTimestamp().IsZero() {
+					b.SetFinalizers(nil)
+					_ = s.hub.Client.Update(ctx, b) // the next round looks again
+				}
+			}
+			testworld.Pause()
+		}
+	})
+	return func() { cancel(); running.Wait() }
+}
+
+func TestWithoutABudget(t *testing.T) {
+	inBothScopes(t, "free", func(s *scene) {
+		s.place(2)
+		a := startAgent(s.T, s.hub)
+		s.must(s.evict("c0"))
+		kind := "ClusterResourcePlacementDisruptionBudget"
+		if s.key.Namespace != "" {
+			kind = "ResourcePlacementDisruptionBudget"
+		}
+		if got := s.outcomes(1)["c0"]; got != "Eviction is allowed, no "+kind+" specified" {
+			s.Errorf("message is %q", got)
+		}
+		if writes := a.Take(); len(writes) != 3 {
+			s.Errorf("writes are %v; want the mark, the deletion and the outcome", writes)
+		}
+		s.must(s.evict("nowhere"))
+		if got := s.outcomes(2)["nowhere"]; got != "Failed to find scheduler decision for placement in cluster targeted by eviction" {
+			s.Errorf("message is %q", got)
+		}
+		if writes := a.Take(); len(writes) != 1 {
+			s.Errorf("writes are %v; want the outcome", writes)
+		}
+		a.stop()
+		// Nothing has changed: another leader writes nothing.
+		again := startAgent(s.T, s.hub)
+		testworld.Stable(s, 500*time.Millisecond, "silence after a start", func(context.Context) error {
+			if writes := again.Take(); len(writes) > 0 {
+				return fmt.Errorf("writes: %v", writes)
+			}
+			return nil
+		})
+	})
+}
+
+// An eviction that was carried out by a process that did not live to say so is not carried out again on the binding that has come since.
+func TestCarriedOutOnce(t *testing.T) {
+	inBothScopes(t, "once", func(s *scene) {
+		s.place(1)
+		old := s.bindings()[0]
+		s.must(s.evict("c0"))
+		eviction, err := scope.Evictions.Get(s.Context(), s.hub.Client, types.NamespacedName{Namespace: s.key.Namespace, Name: s.key.Name + "-c0"})
+		s.must(err)
+		eviction.SetAnnotations(map[string]string{contract.AnnotationEvicting: string(old.GetUID())})
+		s.must(s.hub.Client.Update(s.Context(), eviction))
+		old.SetFinalizers(nil)
+		s.must(s.hub.Client.Update(s.Context(), old))
+		s.must(s.hub.Client.Delete(s.Context(), old))
+		s.bind("c0")
+		startAgent(s.T, s.hub)
+		if got := s.outcomes(1)["c0"]; !strings.Contains(got, "currently being removed") {
+			s.Errorf("message is %q", got)
+		}
+		if b := s.bindings(); len(b) != 1 || !b[0].GetDeletionTimestamp().IsZero() {
+			s.Errorf("bindings are %v", b)
+		}
+	})
+}
+
+// An eviction that was begun, and whose binding is still there, is decided like any other.
+func TestBegunAndNotCarriedOut(t *testing.T) {
+	inBothScopes(t, "begun", func(s *scene) {
+		s.place(2)
+		s.guard(v1beta1.PlacementDisruptionBudgetSpec{MaxUnavailable: ptr.To(intstr.FromInt32(0))})
+		s.must(s.evict("c0"))
+		eviction, err := scope.Evictions.Get(s.Context(), s.hub.Client, types.NamespacedName{Namespace: s.key.Namespace, Name: s.key.Name + "-c0"})
+		s.must(err)
+		eviction.SetAnnotations(map[string]string{contract.AnnotationEvicting: string(s.bindings()[0].GetUID())})
+		s.must(s.hub.Client.Update(s.Context(), eviction))
+		startAgent(s.T, s.hub)
+		if got := s.outcomes(1)["c0"]; !strings.HasPrefix(got, "Eviction is blocked by specified") {
+			s.Errorf("message is %q", got)
+		}
+	})
+}

@@ -1,0 +1,89 @@
+package evictor
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/evict"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// SetupWithManager starts the evictor with mgr. After a start every eviction without an outcome is attended.
+func (e *Evictor) SetupWithManager(mgr ctrl.Manager) error {
+	kinds := scope.Evictions.Both()
+	if !e.Namespaced {
+		kinds = kinds[:1]
+	}
+	if err := scope.IndexEvictions(context.Background(), mgr.GetFieldIndexer(), kinds...); err != nil {
+		return err
+	}
+	b := ctrl.NewControllerManagedBy(mgr).Named("evictor").WithOptions(loop.Options(e.Workers))
+	for _, kind := range kinds {
+		b = b.Watches(kind, handler.Funcs{CreateFunc: created, UpdateFunc: updated, DeleteFunc: deleted})
+	}
+	if err := b.Complete(loop.Settle(e)); err != nil {
+		return fmt.Errorf("set up the evictor: %w", err)
+	}
+	return nil
+}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+func created(_ context.Context, event event.CreateEvent, q queue) { add(event.Object, q) }
+
+// updated brings up evictions whose outcome somebody took away. What we write ourselves ends them.
+func updated(_ context.Context, event event.UpdateEvent, q queue) {
+	if report.EvictionEnded(event.ObjectOld.(v1beta1.EvictionObject)) {
+		add(event.ObjectNew, q)
+	}
+}
+
+func deleted(_ context.Context, event event.DeleteEvent, _ queue) {
+	complete.DeletePartialMatch(prometheus.Labels{"name": nameOf(event.Object)})
+}
+
+// add brings up the placement of an eviction that has no outcome yet.
+func add(obj client.Object, q queue) {
+	if eviction := obj.(v1beta1.EvictionObject); !report.EvictionEnded(eviction) {
+		q.Add(reconcile.Request{NamespacedName: scope.EvictedBy(eviction)})
+	}
+}
+
+// complete says since when, in seconds of Unix time, an eviction has been in a state.
+var complete = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	Name: "fleet_workload_eviction_complete",
+	Help: "Time at which an eviction got its present state: whether it has its outcome, and whether it was valid.",
+}, []string{"name", "isCompleted", "isValid"})
+
+func init() { metrics.Registry.MustRegister(complete) }
+
+// observe records the state of an eviction. Without a verdict something has kept it from one.
+func observe(eviction v1beta1.EvictionObject, verdict *evict.Verdict) {
+	name := nameOf(eviction)
+	complete.DeletePartialMatch(prometheus.Labels{"name": name})
+	if verdict == nil {
+		complete.WithLabelValues(name, "false", "unknown").SetToCurrentTime()
+		return
+	}
+	complete.WithLabelValues(name, "true", strconv.FormatBool(verdict.Valid)).SetToCurrentTime()
+}
+
+func nameOf(obj client.Object) string {
+	if obj.GetNamespace() == "" {
+		return obj.GetName()
+	}
+	return obj.GetNamespace() + "/" + obj.GetName()
+}

@@ -1,0 +1,100 @@
+package placer
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/report"
+)
+
+// Names that dashboards know the placer by, one for each scope.
+const (
+	controllerWide       = "cluster-resource-placement-controller-v1beta1"
+	controllerNamespaced = "resource-placement-controller"
+)
+
+var (
+	lastTimestamp = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "fleet_workload_placement_status_last_timestamp_seconds",
+		Help: "When a placement was last seen with this condition as the first that is not True, in seconds since 1970.",
+	}, []string{"namespace", "name", "generation", "conditionType", "status", "reason"})
+
+	reconciles = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "fleet_workload_reconcile_total", Help: "Reconciliations, by controller and result.",
+	}, []string{"controller", "result"})
+	reconcileErrors = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "fleet_workload_reconcile_errors_total", Help: "Reconciliations that failed, by controller.",
+	}, []string{"controller"})
+	reconcileTime = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "fleet_workload_reconcile_time_seconds", Help: "How long reconciliations took, by controller.",
+		Buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
+	}, []string{"controller"})
+	mostWorkers = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "fleet_workload_max_concurrent_reconciles", Help: "How many reconciliations may run at once, by controller.",
+	}, []string{"controller"})
+	activeWorkers = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "fleet_workload_active_workers", Help: "How many reconciliations are running, by controller.",
+	}, []string{"controller"})
+)
+
+func init() {
+	metrics.Registry.MustRegister(lastTimestamp, reconciles, reconcileErrors, reconcileTime, mostWorkers, activeWorkers)
+}
+
+// progress is what the metrics say of one placement: a series for each state that its present generation has been seen in.
+type progress struct {
+	generation int64
+	series     map[[6]string]bool
+}
+
+// set notes that a placement has been seen with this status.
+func (g *progress) set(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus, now time.Time) {
+	if g.generation != placement.GetGeneration() {
+		g.drop()
+		g.generation, g.series = placement.GetGeneration(), map[[6]string]bool{}
+	}
+	kind, state, reason := report.Furthest(placement, status)
+	labels := [6]string{placement.GetNamespace(), placement.GetName(), strconv.FormatInt(g.generation, 10), kind, state, reason}
+	g.series[labels] = true
+	lastTimestamp.WithLabelValues(labels[:]...).Set(float64(now.UnixMilli()) / 1000)
+}
+
+// drop ends all series of the placement.
+func (g *progress) drop() {
+	for labels := range g.series {
+		lastTimestamp.DeleteLabelValues(labels[:]...)
+	}
+	g.series, g.generation = nil, 0
+}
+
+// counted counts what a reconciler does. There is one for both scopes, and metrics for each.
+func counted(r reconcile.Reconciler) reconcile.Reconciler {
+	return reconcile.Func(func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+		name := controllerWide
+		if req.Namespace != "" {
+			name = controllerNamespaced
+		}
+		activeWorkers.WithLabelValues(name).Inc()
+		defer activeWorkers.WithLabelValues(name).Dec()
+		begin := time.Now()
+		result, err := r.Reconcile(ctx, req)
+		reconcileTime.WithLabelValues(name).Observe(time.Since(begin).Seconds())
+		switch {
+		case err != nil:
+			reconcileErrors.WithLabelValues(name).Inc()
+			reconciles.WithLabelValues(name, "error").Inc()
+		case result.RequeueAfter > 0:
+			reconciles.WithLabelValues(name, "requeue_after").Inc()
+		default:
+			reconciles.WithLabelValues(name, "success").Inc()
+		}
+		return result, err
+	})
+}

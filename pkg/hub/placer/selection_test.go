@@ -1,0 +1,245 @@
+package placer_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+// prompt is how long news of kinds may take at most on a machine that is busy with other things. On a quiet one it is a part of a
+// second; a loop that asks for kinds now and then would need longer.
+const prompt = 15 * time.Second
+
+// thingCRD defines a namespaced kind Thing, which exists in v1 and v2 and is served in some of them.
+func (w *world) thingCRD(served ...string) *unstructured.Unstructured {
+	group := w.name + ".example.com"
+	var versions []any
+	for _, version := range []string{"v1", "v2"} {
+		versions = append(versions, map[string]any{
+			"name": version, "served": slices.Contains(served, version), "storage": version == "v1",
+			"schema": map[string]any{"openAPIV3Schema": map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+		})
+	}
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+		"metadata": map[string]any{"name": "things." + group},
+		"spec": map[string]any{
+			"group": group, "scope": "Namespaced", "versions": versions,
+			"names": map[string]any{"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+		},
+	}}
+}
+
+func (w *world) thing(size int) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": w.name + ".example.com/v1", "kind": "Thing", "metadata": map[string]any{"namespace": w.name, "name": "t"},
+		"spec": map[string]any{"data": strings.Repeat("x", size)},
+	}}
+}
+
+// serve changes in which versions Thing is served.
+func (w *world) serve(versions ...string) {
+	w.Helper()
+	crd := w.thingCRD(versions...)
+	if err := w.Patch(w.Context(), crd, client.Apply, client.FieldOwner("test"), client.ForceOwnership); err != nil { //nolint:staticcheck // an unstructured object
+		w.Fatalf("serve %v: %v", versions, err)
+	}
+}
+
+// carried is the latest revision, each object with its version, as far as it is whole.
+func (w *world) carried(key types.NamespacedName) []string {
+	latest, _ := snapshot.Latest(w.groups(key))
+	items, _ := latest.Items()
+	var out []string
+	for _, item := range items {
+		out = append(out, item.ID.Version+" "+item.ID.Kind+" "+item.ID.Name)
+	}
+	return out
+}
+
+// awaitCarried waits until the latest revision holds exactly what is named.
+func (w *world) awaitCarried(key types.NamespacedName, what string, names ...string) {
+	w.Helper()
+	begin := time.Now()
+	w.await(what, func() error {
+		if got := w.carried(key); !slices.Equal(got, names) {
+			return fmt.Errorf("%v; want %v", got, names)
+		}
+		return nil
+	})
+	took := time.Since(begin)
+	w.Logf("%s: after %s", what, took)
+	if took > prompt {
+		w.Errorf("%s: %s", what, took)
+	}
+}
+
+// awaitInvalid waits until a placement's selectors are said to be wrong, for the given cause.
+func (w *world) awaitInvalid(key types.NamespacedName, cause string) {
+	w.Helper()
+	w.await("invalid: "+cause, func() error {
+		p := w.placement(key)
+		c := meta.FindStatusCondition(p.GetStatus().Conditions, p.ConditionType(v1beta1.ConditionScheduled))
+		if c == nil || c.Reason != v1beta1.ReasonInvalidResourceSelectors || !strings.Contains(c.Message, cause) {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+}
+
+// Which versions of a kind are served may change at any time. Placements follow at once, whatever version they name; and an object that
+// cannot be seen because no version of its kind is served is not gone.
+func TestFollowsVersionsOfCustomKinds(t *testing.T) {
+	w := newWorld(t)
+	start(t, defaults)
+	named := w.rp(v1beta1.ResourceSelectorTerm{Group: w.name + ".example.com", Version: "v2", Kind: "Thing"})
+	all, rp := w.key(), client.ObjectKeyFromObject(named)
+	w.make(w.namespace(), w.thingCRD("v1"), w.crp())
+	w.await("thing", func() error { return w.Create(t.Context(), w.thing(1)) })
+	w.awaitCarried(all, "the kind is new", "v1 Namespace "+w.name, "v1 Thing t")
+	w.make(named)
+	w.awaitInvalid(rp, "it serves the kind in version v1")
+
+	w.serve("v1", "v2")
+	w.awaitCarried(rp, "v2 is served", "v2 Thing t")
+	w.awaitCarried(all, "v2 is preferred", "v1 Namespace "+w.name, "v2 Thing t")
+
+	w.serve("v1")
+	w.awaitInvalid(rp, "it serves the kind in version v1")
+	w.awaitCarried(all, "v1 is preferred again", "v1 Namespace "+w.name, "v1 Thing t")
+
+	w.serve()
+	w.awaitInvalid(rp, "the hub does not serve this kind")
+	w.make(w.configMap("cm", "one"))
+	other := w.crp()
+	other.Name += "-other"
+	w.make(other)
+	w.awaitCarried(client.ObjectKeyFromObject(other), "who has never placed the hidden object goes on", "v1 Namespace "+w.name, "v1 ConfigMap cm")
+	if got := w.carried(all); !slices.Contains(got, "v1 Thing t") {
+		t.Errorf("an object that cannot be read was dropped: %v", got)
+	}
+	if got := w.carried(rp); !slices.Equal(got, []string{"v2 Thing t"}) {
+		t.Errorf("an invalid placement was changed: %v", got)
+	}
+
+	w.serve("v1", "v2")
+	w.awaitCarried(all, "it is served again", "v1 Namespace "+w.name, "v1 ConfigMap cm", "v2 Thing t")
+	w.awaitCarried(rp, "so is v2", "v2 Thing t")
+}
+
+// A CRD that comes and goes takes its objects with it each time, and nothing of what is there in the end is missing.
+func TestFollowsACRDThatComesAndGoes(t *testing.T) {
+	w := newWorld(t)
+	start(t, defaults)
+	w.make(w.namespace(), w.configMap("cm", "one"), w.crp())
+	for range 3 {
+		crd := w.thingCRD("v1")
+		w.await("define", func() error { return w.Create(t.Context(), crd.DeepCopy()) })
+		w.await("thing", func() error { return w.Create(t.Context(), w.thing(1)) })
+		if err := w.Delete(t.Context(), crd); err != nil {
+			t.Fatal(err)
+		}
+		w.await("gone", func() error {
+			if err := w.Get(t.Context(), client.ObjectKeyFromObject(crd), crd); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%v", err)
+			}
+			return nil
+		})
+	}
+	w.awaitCarried(w.key(), "the kind is gone", "v1 Namespace "+w.name, "v1 ConfigMap cm")
+	w.make(w.thingCRD("v1"))
+	w.await("thing", func() error { return w.Create(t.Context(), w.thing(1)) })
+	w.awaitCarried(w.key(), "the kind is back", "v1 Namespace "+w.name, "v1 ConfigMap cm", "v1 Thing t")
+}
+
+// fit is what a placement says about objects that are too large; nil for nothing.
+func (w *world) fit() *metav1.Condition {
+	p := w.placement(w.key())
+	return meta.FindStatusCondition(p.GetStatus().Conditions, p.ConditionType(v1beta1.ConditionResourcesFit))
+}
+
+// One object is too large to be placed: the placement names it and its size, and places the others, and the state of it that it placed
+// before, until it fits.
+func TestAnObjectThatCannotFit(t *testing.T) {
+	w := newWorld(t)
+	start(t, defaults)
+	large := w.thing(snapshot.ItemLimit)
+	w.make(w.namespace(), w.configMap("cm", "one"), w.thingCRD("v1"))
+	w.await("thing", func() error { return w.Create(t.Context(), large.DeepCopy()) })
+	w.make(w.crp())
+	w.awaitCarried(w.key(), "the others", "v1 Namespace "+w.name, "v1 ConfigMap cm")
+	w.await("condition", func() error {
+		c := w.fit()
+		if c == nil || c.Status != metav1.ConditionFalse || c.Reason != v1beta1.ReasonResourceTooLarge ||
+			!strings.Contains(c.Message, "Thing "+w.name+"/t has 14") || !strings.Contains(c.Message, "bytes and is not placed") {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+	set := func(size int) {
+		t.Helper()
+		patch := fmt.Appendf(nil, `{"spec":{"data":"%s"}}`, strings.Repeat("x", size))
+		if err := w.Patch(t.Context(), large.DeepCopy(), client.RawPatch(types.MergePatchType, patch)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(1)
+	w.awaitCarried(w.key(), "it is smaller", "v1 Namespace "+w.name, "v1 ConfigMap cm", "v1 Thing t")
+	w.await("no condition", func() error {
+		if c := w.fit(); c != nil {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+	set(snapshot.ItemLimit)
+	w.await("condition", func() error {
+		if c := w.fit(); c == nil || !strings.Contains(c.Message, "bytes and stays as it was placed last") {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+	w.make(w.configMap("later", "two"))
+	w.awaitCarried(w.key(), "the others go on", "v1 Namespace "+w.name, "v1 ConfigMap cm", "v1 ConfigMap later", "v1 Thing t")
+}
+
+// A thousand objects, one of them of 900 KiB, are one revision in parts of the contract's size.
+func TestAThousandObjects(t *testing.T) {
+	const many = 998
+	w := newWorld(t)
+	start(t, defaults)
+	w.make(w.namespace(), w.configMap("b-large", strings.Repeat("x", 900<<10)))
+	names := []string{"Namespace " + w.name}
+	for i := range many {
+		names = append(names, fmt.Sprintf("ConfigMap a-%03d", i))
+	}
+	names = append(names, "ConfigMap b-large")
+	var group sync.WaitGroup
+	for at := range 8 {
+		group.Go(func() {
+			for i := at; i < many; i += 8 {
+				if err := w.Create(t.Context(), w.configMap(fmt.Sprintf("a-%03d", i), "small")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	w.make(w.crp())
+	latest := w.awaitSelected(w.key(), 0, names...)
+	if latest.Count() != 2 || len(latest.Master.GetSpec().SelectedResources) != many+1 || len(latest.Parts[0].GetSpec().SelectedResources) != 1 {
+		t.Errorf("%d parts, %d objects in the first", latest.Count(), len(latest.Master.GetSpec().SelectedResources))
+	}
+}

@@ -1,0 +1,176 @@
+package roller
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// carrying makes the latest content hold a config map of this name in namespace app.
+func (s *scene) carrying(index int, name string) {
+	s.Helper()
+	snapshot := scope.ResourceSnapshots.New(s.key)
+	snapshot.SetNamespace(s.key.Namespace)
+	snapshot.SetName(contract.MasterSnapshotName(s.key.Name, index))
+	snapshot.SetLabels(map[string]string{contract.LabelPlacement: s.key.Name, contract.LabelResourceIndex: fmt.Sprint(index), contract.LabelLatest: "true"})
+	snapshot.SetAnnotations(map[string]string{contract.AnnotationResourceHash: "hash", contract.AnnotationSnapshotCount: "1"})
+	snapshot.GetSpec().SelectedResources = []v1beta1.ResourceContent{{RawExtension: runtime.RawExtension{
+		Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q,"namespace":"app"}}`, name),
+	}}}
+	s.must(s.Client.Create(s.Context(), snapshot))
+}
+
+// override makes a snapshot of a ResourceOverride of that config map, for the clusters that match, as the overrider does.
+func (s *scene) override(name, object string, index int, limit *v1beta1.PlacementRef, where ...v1beta1.ClusterSelectorTerm) *v1beta1.ResourceOverrideSnapshot {
+	s.Helper()
+	if where == nil {
+		where = testworld.Everywhere()
+	}
+	o := testworld.Override("app", name, testworld.Patching(where, testworld.Annotating("k", "v")))
+	o.Spec.ResourceSelectors[0].Name = object
+	o.Spec.Placement = limit
+	snapshot := &v1beta1.ResourceOverrideSnapshot{Spec: v1beta1.ResourceOverrideSnapshotSpec{OverrideSpec: o.Spec, OverrideHash: []byte("hash")}}
+	snapshot.Namespace, snapshot.Name = "app", contract.OverrideSnapshotName(name, index)
+	snapshot.Labels = map[string]string{contract.LabelOverride: name, contract.LabelOverrideIndex: fmt.Sprint(index), contract.LabelLatest: "true"}
+	s.must(s.Client.Create(s.Context(), snapshot))
+	return snapshot
+}
+
+func (s *scene) limit() *v1beta1.PlacementRef {
+	if s.key.Namespace == "" {
+		return &v1beta1.PlacementRef{Name: s.key.Name, Scope: v1beta1.PlacementScopeCluster}
+	}
+	return &v1beta1.PlacementRef{Name: s.key.Name, Scope: v1beta1.PlacementScopeNamespaced}
+}
+
+// overridden waits until the bindings name these snapshots: cluster=name and so on.
+func (s *scene) overridden(want string) {
+	s.Helper()
+	testworld.Await(s, testworld.Soon, "overrides "+want, func(context.Context) error {
+		var got []string
+		for _, cluster := range []string{"m1", "m2", "m3"} {
+			var names []string
+			for _, key := range factsOf(s.binding(cluster), false).Overrides.Keys() {
+				names = append(names, strings.TrimPrefix(key.Name, s.key.Name+"-"))
+			}
+			got = append(got, cluster+"="+strings.Join(names, ","))
+		}
+		if text := strings.Join(got, " "); text != want {
+			return fmt.Errorf("they are %s", text)
+		}
+		return nil
+	})
+}
+
+// ready is a placement of a config map of its own, which is up everywhere.
+func (s *scene) ready(changes ...func(*v1beta1.PlacementSpec)) (object string) {
+	s.Helper()
+	object = s.key.Name + "-cm" + s.key.Namespace
+	s.place(changes...)
+	s.carrying(0, object)
+	s.schedule("m1", "m2", "m3")
+	s.await("m1=Bound0 m2=Bound0 m3=Bound0")
+	for _, cluster := range []string{"m1", "m2", "m3"} {
+		s.available(cluster, true)
+	}
+	return object
+}
+
+func overriding(s *scene) {
+	object := s.ready()
+	s.override(s.key.Name+"-other"+s.key.Namespace, "another", 0, nil)
+	s.quiet("an override of something else")
+	name := s.key.Name + "-o" + s.key.Namespace
+	suffix := strings.TrimPrefix(name, s.key.Name+"-")
+	old := s.override(name, object, 0, s.limit())
+	s.overridden("m1=" + suffix + "-0 m2= m3=")
+	s.await("m1=Bound0 m2=Bound0! m3=Bound0!")
+	s.available("m1", false)
+	s.quiet("the first is not available")
+	s.available("m1", true)
+	s.overridden("m1=" + suffix + "-0 m2=" + suffix + "-0 m3=")
+	s.available("m2", true)
+	s.overridden("m1=" + suffix + "-0 m2=" + suffix + "-0 m3=" + suffix + "-0")
+	s.available("m3", true)
+	s.quiet("all have it")
+
+	next := s.override(name, object, 1, s.limit())
+	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"false"}}}`, contract.LabelLatest)
+	s.must(s.Client.Patch(s.Context(), old, client.RawPatch(types.MergePatchType, patch)))
+	s.overridden("m1=" + suffix + "-1 m2=" + suffix + "-0 m3=" + suffix + "-0")
+	// The override is deleted: the oldest snapshot goes first.
+	s.must(s.Client.Delete(s.Context(), old))
+	s.must(s.Client.Delete(s.Context(), next))
+	s.available("m1", true)
+	s.overridden("m1= m2=" + suffix + "-0 m3=" + suffix + "-0")
+	s.available("m2", true)
+	s.overridden("m1= m2= m3=" + suffix + "-0")
+	s.available("m1", true)
+	s.available("m2", true)
+	s.overridden("m1= m2= m3=")
+}
+
+func relabels(s *scene) {
+	object := s.ready(func(spec *v1beta1.PlacementSpec) { spec.Strategy.RollingUpdate.MaxUnavailable = nil })
+	label := s.key.Name + s.key.Namespace
+	set := func(value string) {
+		patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%s}}}`, label, value)
+		s.must(s.Client.Patch(s.Context(), testworld.NewMemberCluster("m2"), client.RawPatch(types.MergePatchType, patch)))
+	}
+	s.agent.Take()
+	set(`"early"`)
+	name := s.key.Name + "-l" + s.key.Namespace
+	suffix := strings.TrimPrefix(name, s.key.Name+"-")
+	s.quiet("a label that no override looks at")
+	s.override(name, object, 0, nil, testworld.Labelled(map[string]string{label: "late"}))
+	s.quiet("no cluster matches")
+	set(`"late"`)
+	s.overridden("m1= m2=" + suffix + "-0 m3=")
+	s.available("m2", true)
+	set("null")
+	s.overridden("m1= m2= m3=")
+}
+
+func behindHandOverrides(s *scene) {
+	object := s.ready()
+	name := s.key.Name + "-b" + s.key.Namespace
+	suffix := strings.TrimPrefix(name, s.key.Name+"-")
+	s.override(name, object, 0, s.limit())
+	s.overridden("m1=" + suffix + "-0 m2= m3=")
+	// Another leader has bound to a newer one, of which nothing is known here yet: there is no such snapshot in the cache.
+	hidden := &hiding{Client: s.Client, name: contract.OverrideSnapshotName(name, 1)}
+	r := &Roller{Client: hidden, Direct: s.Client}
+	s.override(name, object, 1, s.limit())
+	b := s.binding("m1")
+	b.GetSpec().ResourceOverrideSnapshots = []v1beta1.NamespacedName{{Namespace: "app", Name: hidden.name}}
+	seen := map[string]v1beta1.BindingObject{"m1": b}
+	if behind, err := r.behindOverrides(s.Context(), seen); err != nil || !behind {
+		s.Errorf("behind is %v, %v; want that the cache is", behind, err)
+	}
+	b.GetSpec().ResourceOverrideSnapshots[0].Name = "deleted-0"
+	if behind, err := r.behindOverrides(s.Context(), seen); err != nil || behind {
+		s.Errorf("behind is %v, %v for an override that has been deleted", behind, err)
+	}
+}
+
+// hiding is a cache that has not heard of one object.
+type hiding struct {
+	client.Client
+	name string
+}
+
+func (h *hiding) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	if key.Name == h.name {
+		key.Name = "unheard-of"
+	}
+	return h.Client.Get(ctx, key, obj, opts...)
+}

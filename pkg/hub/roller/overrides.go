@@ -1,0 +1,234 @@
+package roller
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/override"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+// contents remembers what of each placement's latest content overrides can select. It is worked out only for placements that an
+// override may concern.
+type contents struct {
+	mu   sync.Mutex
+	last map[types.NamespacedName]content
+}
+
+type content struct {
+	master types.UID
+	override.Contents
+}
+
+// of returns what group, the latest of a placement, holds.
+func (c *contents) of(placement types.NamespacedName, group snapshot.Group) override.Contents {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, ok := c.last[placement]
+	if ok && last.master == group.Master.GetUID() {
+		return last.Contents
+	}
+	var objects [][]byte
+	for _, part := range append([]v1beta1.ResourceSnapshotObject{group.Master}, slices.Collect(maps.Values(group.Parts))...) {
+		for _, object := range part.GetSpec().SelectedResources {
+			objects = append(objects, object.Raw)
+		}
+	}
+	last = content{master: group.Master.GetUID(), Contents: override.ContentsOf(objects)}
+	if c.last == nil {
+		c.last = map[types.NamespacedName]content{}
+	}
+	c.last[placement] = last
+	return last.Contents
+}
+
+func (c *contents) forget(placement types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.last, placement)
+}
+
+// matching returns the overrides that concern a placement with this content.
+func (r *Roller) matching(ctx context.Context, placement types.NamespacedName, latest snapshot.Group) (override.Matching, error) {
+	of := func() override.Contents { return r.contents.of(placement, latest) }
+	found, err := scope.OverridesFor(ctx, r.Client, placement, func() []string { return of().Namespaces() }, fast()...)
+	if err != nil || len(found) == 0 {
+		return override.Matching{}, err
+	}
+	return override.Match(placement, found, of()), nil
+}
+
+// overrides are the lists of the bindings' clusters.
+func (r *Roller) overrides(ctx context.Context, placement types.NamespacedName, latest snapshot.Group,
+	bindings map[string]v1beta1.BindingObject, clusters map[string]override.Cluster) (map[string]rollout.Lists, error) {
+	matching, err := r.matching(ctx, placement, latest)
+	if err != nil || matching.None() {
+		return nil, err
+	}
+	var targets []override.Cluster
+	for _, b := range bindings {
+		if cluster, ok := clusters[b.GetSpec().TargetCluster]; ok {
+			targets = append(targets, cluster)
+		}
+	}
+	return matching.Lists(targets), nil
+}
+
+// behindOverrides says whether some binding names an override snapshot that exists and is not in the cache yet, because another leader put
+// it there. If there is no such snapshot at all, its override has been deleted.
+func (r *Roller) behindOverrides(ctx context.Context, bindings map[string]v1beta1.BindingObject) (bool, error) {
+	asked := map[types.NamespacedName]bool{}
+	for _, b := range bindings {
+		spec := b.GetSpec()
+		if !b.GetDeletionTimestamp().IsZero() || len(spec.ClusterResourceOverrideSnapshots)+len(spec.ResourceOverrideSnapshots) == 0 {
+			continue
+		}
+		for _, key := range factsOf(b, false).Overrides.Keys() {
+			if asked[key] {
+				continue
+			}
+			asked[key] = true
+			if unseen, err := r.unseen(ctx, key); err != nil || unseen {
+				return unseen, err
+			}
+		}
+	}
+	return false, nil
+}
+
+func (r *Roller) unseen(ctx context.Context, key types.NamespacedName) (bool, error) {
+	s := scope.OverrideSnapshots.New(key)
+	for _, from := range []client.Reader{r.Client, r.Direct} {
+		err := from.Get(ctx, key, s)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return false, fmt.Errorf("get override snapshot %s: %w", key, err)
+		}
+		if err == nil {
+			return from == r.Direct, nil
+		}
+	}
+	return false, nil
+}
+
+// onOverride brings up the placements that an override snapshot concerns, or whose bindings name another snapshot of its override.
+func (r *Roller) onOverride(ctx context.Context, obj client.Object) []reconcile.Request {
+	out, err := r.concerned(ctx, obj.(v1beta1.OverrideSnapshotObject))
+	return r.requests(ctx, out, err)
+}
+
+func (r *Roller) concerned(ctx context.Context, s v1beta1.OverrideSnapshotObject) (map[types.NamespacedName]bool, error) {
+	out := map[types.NamespacedName]bool{}
+	if key, ok := scope.OverrideOf(s); ok {
+		named, err := r.everyBinding(ctx, scope.OfOverride(key))
+		if err != nil {
+			return nil, err
+		}
+		add(out, named)
+	}
+	if limit, limited := scope.LimitOf(s); limited {
+		if limit.Namespace == "" || r.Namespaced {
+			out[limit] = true
+		}
+		return out, nil
+	}
+	placements, err := r.everyPlacement(ctx, s.GetNamespace())
+	if err != nil {
+		return nil, err
+	}
+	for _, placement := range placements {
+		key := client.ObjectKeyFromObject(placement)
+		latest, ok, err := r.latest(ctx, placement)
+		if err != nil {
+			return nil, err
+		}
+		if ok && !override.Match(key, []v1beta1.OverrideSnapshotObject{s}, r.contents.of(key, latest)).None() {
+			out[key] = true
+		}
+	}
+	return out, nil
+}
+
+// everyPlacement lists the placements whose content an override of namespace, empty for a cluster-wide one, may concern.
+func (r *Roller) everyPlacement(ctx context.Context, namespace string) ([]v1beta1.PlacementObject, error) {
+	switch {
+	case !r.Namespaced:
+		return scope.Placements.List(ctx, r.Client, "", fast()...)
+	case namespace == "":
+		return scope.Placements.All(ctx, r.Client, fast()...)
+	}
+	wide, err := scope.Placements.List(ctx, r.Client, "", fast()...)
+	if err != nil {
+		return nil, err
+	}
+	narrow, err := scope.Placements.List(ctx, r.Client, namespace, fast()...)
+	return append(wide, narrow...), err
+}
+
+// onLabels brings up the placements on a cluster whose overrides may match it now, or not any more.
+func (r *Roller) onLabels(ctx context.Context, cluster client.Object) []reconcile.Request {
+	bindings, err := r.everyBinding(ctx, scope.OnCluster(cluster.GetName()))
+	if err != nil {
+		return r.requests(ctx, nil, err)
+	}
+	out := map[types.NamespacedName]bool{}
+	add(out, bindings)
+	for key := range out {
+		overridden, err := r.isOverridden(ctx, key)
+		if err != nil {
+			return r.requests(ctx, nil, err)
+		}
+		if !overridden {
+			delete(out, key)
+		}
+	}
+	return r.requests(ctx, out, nil)
+}
+
+// isOverridden says whether any override concerns a placement.
+func (r *Roller) isOverridden(ctx context.Context, key types.NamespacedName) (bool, error) {
+	placement := scope.Placements.New(key)
+	err := r.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	latest, ok, err := r.latest(ctx, placement)
+	if err != nil || !ok {
+		return false, err
+	}
+	matching, err := r.matching(ctx, key, latest)
+	return !matching.None(), err
+}
+
+// add adds the placements of bindings to out.
+func add(out map[types.NamespacedName]bool, bindings []v1beta1.BindingObject) {
+	for _, b := range bindings {
+		if key, ok := scope.PlacementOf(b); ok {
+			out[key] = true
+		}
+	}
+}
+
+// requests brings up placements. An error comes only from a cache that is being stopped; the next start looks at every placement.
+func (r *Roller) requests(ctx context.Context, placements map[types.NamespacedName]bool, err error) []reconcile.Request {
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "a change did not reach the placements it concerns")
+		return nil
+	}
+	out := make([]reconcile.Request, 0, len(placements))
+	for key := range placements {
+		out = append(out, reconcile.Request{NamespacedName: key})
+	}
+	return out
+}

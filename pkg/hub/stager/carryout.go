@@ -1,0 +1,183 @@
+package stager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/stage"
+)
+
+// world reads what a step is decided from.
+func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet stage.Fleet) (stage.World, error) {
+	status := run.GetStatus()
+	index, err := strconv.Atoi(status.ResourceSnapshotIndexUsed)
+	if err != nil {
+		return stage.World{}, fmt.Errorf("status.resourceSnapshotIndexUsed of update run %s: %w", run.GetName(), err)
+	}
+	world := stage.World{
+		Run: run.GetName(), Config: *status.UpdateStrategySnapshot, Apply: rollout.Strategy(status.ApplyStrategy), Bindings: fleet.Bindings,
+		Snapshot: contract.MasterSnapshotName(run.GetSpec().PlacementName, index), Now: s.Now(),
+		Overrides: map[string]rollout.Lists{}, Requests: map[string]stage.Request{},
+	}
+	for _, st := range status.StagesStatus {
+		for _, c := range st.Clusters {
+			world.Overrides[c.ClusterName] = rollout.Lists{Cluster: c.ClusterResourceOverrideSnapshots, Namespaced: c.ResourceOverrideSnapshots}
+		}
+		for _, task := range append(st.BeforeStageTaskStatus, st.AfterStageTaskStatus...) {
+			if err := s.request(ctx, run.GetNamespace(), task.ApprovalRequestName, world.Requests); err != nil {
+				return stage.World{}, err
+			}
+		}
+	}
+	return world, nil
+}
+
+// request reads an approval request into requests, if there is one.
+func (s *Stager) request(ctx context.Context, namespace, name string, requests map[string]stage.Request) error {
+	if name == "" {
+		return nil
+	}
+	request, err := scope.ApprovalRequests.Get(ctx, s.Client, types.NamespacedName{Namespace: namespace, Name: name})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if request.GetDeletionTimestamp().IsZero() || accepted(request) {
+		requests[name] = stage.Request{
+			Run: request.GetSpec().UpdateRunName, Stage: request.GetSpec().TargetStage, Approved: approved(request) || accepted(request),
+		}
+	}
+	return nil
+}
+
+func approved(r v1beta1.ApprovalRequestObject) bool {
+	return report.IsTrue(*r.GetConditions(), v1beta1.ConditionApproved, r.GetGeneration())
+}
+
+func accepted(r v1beta1.ApprovalRequestObject) bool {
+	return meta.IsStatusConditionTrue(*r.GetConditions(), v1beta1.ConditionApprovalAccepted)
+}
+
+// carryOut takes a step. Everything in it may have been done already: then doing it again changes nothing. It returns the clusters whose
+// binding the API server refuses to change; a lost race or a server that does not answer is an error, and the step is decided anew.
+func (s *Stager) carryOut(ctx context.Context, run v1beta1.UpdateRunObject, step stage.Step, world stage.World) (map[string]string, error) {
+	var mu sync.Mutex
+	refused := map[string]string{}
+	refuse := func(cluster string, err error) error {
+		var status apierrors.APIStatus
+		if !errors.As(err, &status) || apierrors.IsConflict(err) || !(apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		refused[cluster] = err.Error()
+		return nil
+	}
+	var jobs []func(context.Context) error
+	for _, start := range step.Start {
+		jobs = append(jobs, func(ctx context.Context) error {
+			return refuse(start.Binding.GetSpec().TargetCluster, s.start(ctx, run, start, world))
+		})
+	}
+	for _, name := range step.Drop {
+		jobs = append(jobs, func(ctx context.Context) error { return s.drop(ctx, world, name, refuse) })
+	}
+	for _, ask := range step.Ask {
+		jobs = append(jobs, func(ctx context.Context) error { return s.ask(ctx, run, ask) })
+	}
+	for _, name := range step.Accept {
+		jobs = append(jobs, func(ctx context.Context) error { return s.accept(ctx, run.GetNamespace(), name) })
+	}
+	err := loop.Each(ctx, writers, jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
+	return refused, err
+}
+
+// start gives a binding what the run releases, and then the word that it may go to the cluster.
+func (s *Stager) start(ctx context.Context, run v1beta1.UpdateRunObject, start stage.Start, world stage.World) error {
+	b := start.Binding
+	if start.Content {
+		spec := b.GetSpec()
+		spec.State = v1beta1.BindingStateBound
+		spec.ResourceSnapshotName = world.Snapshot
+		spec.ClusterResourceOverrideSnapshots, spec.ResourceOverrideSnapshots = start.Overrides.Cluster, start.Overrides.Namespaced
+		spec.ApplyStrategy = world.Apply.DeepCopy()
+		controllerutil.AddFinalizer(b, contract.FinalizerWork)
+		if err := s.Client.Update(ctx, b); err != nil {
+			return fmt.Errorf("give binding %s resource snapshot %s: %w", client.ObjectKeyFromObject(b), world.Snapshot, err)
+		}
+	}
+	before := b.DeepCopyObject().(client.Object)
+	started := report.RunStarted(b.GetGeneration(), run.GetName(), run.GetSpec().ResourceSnapshotIndex)
+	*b.GetConditions() = report.Rollout(*b.GetConditions(), started, metav1.NewTime(s.Now()))
+	if _, err := loop.WriteStatus(ctx, s.Client, before, b); err != nil {
+		return err
+	}
+	ctrl.LoggerFrom(ctx).V(1).Info("started", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster, "snapshot", world.Snapshot)
+	return nil
+}
+
+// drop deletes a binding that the scheduler has given up.
+func (s *Stager) drop(ctx context.Context, world stage.World, name string, refuse func(string, error) error) error {
+	for _, b := range world.Bindings {
+		if b.GetName() != name {
+			continue
+		}
+		err := s.Client.Delete(ctx, b, client.Preconditions{UID: ptr.To(b.GetUID()), ResourceVersion: ptr.To(b.GetResourceVersion())})
+		if client.IgnoreNotFound(err) != nil {
+			return refuse(b.GetSpec().TargetCluster, fmt.Errorf("delete binding %s: %w", client.ObjectKeyFromObject(b), err))
+		}
+	}
+	return nil
+}
+
+// ask makes an approval request.
+func (s *Stager) ask(ctx context.Context, run v1beta1.UpdateRunObject, ask stage.Ask) error {
+	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: ask.Name}
+	request := scope.ApprovalRequests.New(key)
+	request.SetNamespace(key.Namespace)
+	request.SetName(key.Name)
+	request.SetLabels(map[string]string{
+		contract.LabelApprovalRun: run.GetName(), contract.LabelApprovalStage: ask.Stage, contract.LabelApprovalTask: ask.Task,
+		contract.LabelApprovalLatest: strconv.FormatBool(true),
+	})
+	*request.GetSpec() = v1beta1.ApprovalRequestSpec{UpdateRunName: run.GetName(), TargetStage: ask.Stage}
+	if err := s.Client.Create(ctx, request); err != nil {
+		return fmt.Errorf("create approval request %s: %w", key, err)
+	}
+	return nil
+}
+
+// accept says on an approval request that the approval has been taken.
+func (s *Stager) accept(ctx context.Context, namespace, name string) error {
+	request, err := scope.ApprovalRequests.Get(ctx, s.Client, types.NamespacedName{Namespace: namespace, Name: name})
+	if err != nil {
+		return err
+	}
+	if accepted(request) {
+		return nil
+	}
+	before := request.DeepCopyObject().(client.Object)
+	*request.GetConditions() = report.ApprovalAccepted(*request.GetConditions(), request.GetGeneration(), metav1.NewTime(s.Now()))
+	_, err = loop.WriteStatus(ctx, s.Client, before, request)
+	return err
+}

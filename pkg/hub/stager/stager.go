@@ -1,0 +1,358 @@
+// Package stager carries out staged update runs: it works their plan out, gives the release to clusters stage by stage, asks for
+// approvals, and tells on the run how far it has come. Package stage decides.
+//
+// It reads runs, update strategies, approval requests, the placement with its snapshots and bindings, and MemberClusters. It writes
+// runs' status and finalizers, approval requests, and the bindings of placements whose rollout strategy is External: what they have, and
+// that their rollout has started.
+package stager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/override"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/selection"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/stage"
+)
+
+// RecorderName is the name under which the stager records events.
+const RecorderName = "cluster-staged-update-run-controller"
+
+// writers is how many objects of one run are written at once.
+const writers = 16
+
+// Stager reconciles update runs of both scopes.
+type Stager struct {
+	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes. Direct does neither.
+	Client, Direct client.Client
+	Recorder       record.EventRecorder
+	// Release makes the resource snapshots of what a placement selects now, unless the latest are that already, and returns their index.
+	// A selection.UserError is for the user.
+	Release func(ctx context.Context, placement types.NamespacedName) (index int, err error)
+	// Workers is how many runs are looked at at once.
+	Workers int
+	// Namespaced is whether StagedUpdateRuns are served.
+	Namespaced bool
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Reconcile looks at one run.
+func (s *Stager) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	run, err := scope.UpdateRuns.Get(ctx, s.Client, req.NamespacedName)
+	if apierrors.IsNotFound(err) {
+		return ctrl.Result{}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if !run.GetDeletionTimestamp().IsZero() {
+		return ctrl.Result{}, s.finish(ctx, run)
+	}
+	if err := s.claim(ctx, run); err != nil {
+		return ctrl.Result{}, err
+	}
+	wait, err := s.move(ctx, run)
+	if errors.Is(err, stage.ErrUnsettled) {
+		ctrl.LoggerFrom(ctx).V(1).Info("the run waits for the scheduler", "reason", err.Error())
+		return ctrl.Result{}, nil // its end is an event
+	}
+	return ctrl.Result{RequeueAfter: wait}, err
+}
+
+// claim adds the finalizer.
+func (s *Stager) claim(ctx context.Context, run v1beta1.UpdateRunObject) error {
+	before := run.DeepCopyObject().(client.Object)
+	if !controllerutil.AddFinalizer(run, contract.FinalizerUpdateRun) {
+		return nil
+	}
+	if err := s.Client.Patch(ctx, run, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("add finalizer to update run %s: %w", client.ObjectKeyFromObject(run), err)
+	}
+	return nil
+}
+
+// finish deletes the approval requests of a run that is going, and lets it go. Clusters stay as they are.
+func (s *Stager) finish(ctx context.Context, run v1beta1.UpdateRunObject) error {
+	key := client.ObjectKeyFromObject(run)
+	if !controllerutil.ContainsFinalizer(run, contract.FinalizerUpdateRun) {
+		return nil
+	}
+	err := s.Direct.DeleteAllOf(ctx, scope.ApprovalRequests.New(key), client.InNamespace(key.Namespace), client.MatchingLabels{contract.LabelApprovalRun: key.Name})
+	if err != nil {
+		return fmt.Errorf("delete the approval requests of update run %s: %w", key, err)
+	}
+	before := run.DeepCopyObject().(client.Object)
+	controllerutil.RemoveFinalizer(run, contract.FinalizerUpdateRun)
+	if err := s.Client.Patch(ctx, run, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("remove finalizer from update run %s: %w", key, err)
+	}
+	return nil
+}
+
+// move takes a run one step on, and says when to look again although nothing happens; zero is never.
+func (s *Stager) move(ctx context.Context, run v1beta1.UpdateRunObject) (time.Duration, error) {
+	initialized := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionInitialized)
+	switch {
+	case initialized == nil || initialized.Status == metav1.ConditionUnknown:
+		if err := s.initialize(ctx, run); err != nil || run.GetSpec().State == v1beta1.UpdateRunInitialize {
+			return 0, err
+		}
+	case initialized.Status == metav1.ConditionFalse:
+		return 0, nil
+	}
+	progress := stage.Read(*run.GetStatus())
+	if !meta.IsStatusConditionTrue(*run.GetConditions(), v1beta1.ConditionInitialized) || progress.Phase.Done() {
+		return 0, nil
+	}
+	return s.proceed(ctx, run, progress)
+}
+
+// proceed moves a planned run on.
+func (s *Stager) proceed(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress) (time.Duration, error) {
+	decide := stage.Next
+	switch run.GetSpec().State {
+	case v1beta1.UpdateRunRun:
+	case v1beta1.UpdateRunStop:
+		decide = stage.Stop
+	default:
+		return 0, s.store(ctx, run, progress) // which makes the conditions speak of the generation
+	}
+	fleet, err := s.fleet(ctx, run)
+	if err != nil {
+		return 0, err
+	}
+	if err := stage.Check(fleet, *run.GetStatus()); err != nil {
+		abort := stage.AbortOf(err)
+		if abort == nil {
+			return 0, err
+		}
+		progress.Fail(abort.Message)
+		return 0, s.store(ctx, run, progress)
+	}
+	world, err := s.world(ctx, run, fleet)
+	if err != nil {
+		return 0, err
+	}
+	next, step := decide(progress, world)
+	if world.Refused, err = s.carryOut(ctx, run, step, world); err != nil {
+		return 0, err
+	}
+	if len(world.Refused) > 0 { // what was not done must not be stored as done
+		next, step = decide(progress, world)
+		step.Again = refusedWait
+	}
+	return step.Again, s.store(ctx, run, next)
+}
+
+// refusedWait is how long until a binding that the API server refused to change is tried again: a webhook or a quota may have changed.
+const refusedWait = 15 * time.Second
+
+// store writes a run's progress if it says something new.
+func (s *Stager) store(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress) error {
+	was := stage.Read(*run.GetStatus()).Phase
+	status := report.UpdateRun(*run.GetStatus(), progress, run.GetGeneration(), metav1.NewTime(s.Now()))
+	if err := s.write(ctx, run, status); err != nil {
+		return err
+	}
+	if progress.Phase != was {
+		s.tell(run, progress)
+	}
+	return nil
+}
+
+// tell records what has become of a run.
+func (s *Stager) tell(run v1beta1.UpdateRunObject, progress stage.Progress) {
+	kind, text := corev1.EventTypeNormal, progress.Message
+	switch progress.Phase {
+	case stage.Failed:
+		kind, text = corev1.EventTypeWarning, progress.Cause
+	case stage.Stuck:
+		kind = corev1.EventTypeWarning
+	}
+	if c := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionProgressing); c != nil {
+		s.Recorder.Event(run, kind, c.Reason, text)
+	}
+}
+
+func (s *Stager) write(ctx context.Context, run v1beta1.UpdateRunObject, status v1beta1.UpdateRunStatus) error {
+	if equality.Semantic.DeepEqual(*run.GetStatus(), status) {
+		return nil
+	}
+	before := run.DeepCopyObject().(client.Object)
+	*run.GetStatus() = status
+	_, err := loop.WriteStatus(ctx, s.Client, before, run)
+	return err
+}
+
+// placementOf is the key of a run's placement.
+func placementOf(run v1beta1.UpdateRunObject) types.NamespacedName {
+	return types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().PlacementName}
+}
+
+// fleet reads what a run is planned from.
+func (s *Stager) fleet(ctx context.Context, run v1beta1.UpdateRunObject) (stage.Fleet, error) {
+	key := placementOf(run)
+	fleet := stage.Fleet{Labels: map[string]map[string]string{}}
+	placement := scope.Placements.New(key)
+	err := s.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+	if client.IgnoreNotFound(err) != nil {
+		return fleet, fmt.Errorf("get placement %s: %w", key, err)
+	}
+	if err == nil {
+		fleet.Placement = placement
+	}
+	if fleet.Policies, err = scope.PolicySnapshots.List(ctx, s.Client, key.Namespace, fast(scope.OfPlacement(key))...); err != nil {
+		return fleet, err
+	}
+	if fleet.Bindings, err = scope.Bindings.Current(ctx, s.Client, key.Namespace, scope.OfPlacement(key)); err != nil {
+		return fleet, err
+	}
+	var clusters clusterv1beta1.MemberClusterList
+	if err := s.Client.List(ctx, &clusters, fast()...); err != nil {
+		return fleet, fmt.Errorf("list member clusters: %w", err)
+	}
+	for i := range clusters.Items {
+		fleet.Labels[clusters.Items[i].Name] = clusters.Items[i].Labels
+	}
+	return fleet, nil
+}
+
+// fast reads from the cache as it is: nothing in it may be changed, and the writes of others are not waited for.
+func fast(opts ...client.ListOption) []client.ListOption {
+	return append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+}
+
+// initialize works a run's plan out and stores it, or stores why there is none.
+func (s *Stager) initialize(ctx context.Context, run v1beta1.UpdateRunObject) error {
+	status, err := s.planned(ctx, run)
+	now := metav1.NewTime(s.Now())
+	var invalid *selection.UserError
+	switch abort := stage.AbortOf(err); {
+	case abort != nil:
+		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonUpdateRunInitializedFailed, abort.Message)
+		return s.write(ctx, run, report.UnplannedRun(*run.GetStatus(), abort.Message, run.GetGeneration(), now))
+	case errors.As(err, &invalid):
+		cause := "the placement's resource selectors are invalid: " + invalid.Error()
+		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonUpdateRunInitializedFailed, cause)
+		return s.write(ctx, run, report.UnplannedRun(*run.GetStatus(), cause, run.GetGeneration(), now))
+	case err != nil:
+		return err
+	}
+	return s.write(ctx, run, report.PlannedRun(status, *run.GetConditions(), run.GetGeneration(), now))
+}
+
+func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (v1beta1.UpdateRunStatus, error) {
+	none := v1beta1.UpdateRunStatus{}
+	fleet, err := s.fleet(ctx, run)
+	if err != nil {
+		return none, err
+	}
+	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().StagedUpdateStrategyName}
+	strategy, err := scope.UpdateStrategies.Get(ctx, s.Client, key)
+	missing := apierrors.IsNotFound(err)
+	if err != nil && !missing {
+		return none, err
+	}
+	plan, err := stage.NewPlan(fleet, *strategy.GetSpec())
+	if err != nil && (!missing || fleet.Placement == nil) {
+		return none, err
+	}
+	if missing {
+		return none, &stage.Abort{User: true, Message: fmt.Sprintf("update strategy %s is not found: spec.stagedRolloutStrategyName must name one that exists", key.Name)}
+	}
+	group, err := s.revision(ctx, run)
+	if err != nil {
+		return none, err
+	}
+	overrides, err := s.overrides(ctx, placementOf(run), group, plan, fleet)
+	if err != nil {
+		return none, err
+	}
+	return plan.Status(run.GetName(), strconv.Itoa(group.Index), *strategy.GetSpec(), overrides), nil
+}
+
+// overrides are the snapshots of overrides, as they are now, that change the release on each cluster of the plan.
+func (s *Stager) overrides(ctx context.Context, placement types.NamespacedName, group snapshot.Group, plan stage.Plan, fleet stage.Fleet) (map[string]rollout.Lists, error) {
+	var objects [][]byte
+	for _, part := range append([]v1beta1.ResourceSnapshotObject{group.Master}, slices.Collect(maps.Values(group.Parts))...) {
+		for _, object := range part.GetSpec().SelectedResources {
+			objects = append(objects, object.Raw)
+		}
+	}
+	contents := override.ContentsOf(objects)
+	found, err := scope.OverridesFor(ctx, s.Client, placement, contents.Namespaces, fast()...)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	var clusters []override.Cluster
+	for _, members := range plan.Stages {
+		for _, name := range members {
+			clusters = append(clusters, override.Cluster{Name: name, Labels: fleet.Labels[name]})
+		}
+	}
+	return override.Match(placement, found, contents).Lists(clusters), nil
+}
+
+// revision is the group of resource snapshots that a run releases.
+func (s *Stager) revision(ctx context.Context, run v1beta1.UpdateRunObject) (snapshot.Group, error) {
+	key, text := placementOf(run), run.GetSpec().ResourceSnapshotIndex
+	index, err := strconv.Atoi(text)
+	switch {
+	case text == "":
+		if index, err = s.Release(ctx, key); err != nil {
+			return snapshot.Group{}, err
+		}
+	case err != nil || index < 0:
+		return snapshot.Group{}, &stage.Abort{User: true, Message: fmt.Sprintf("spec.resourceSnapshotIndex %q is not a number from 0", text)}
+	}
+	group, ok, err := s.group(ctx, key, index)
+	switch {
+	case err != nil:
+		return snapshot.Group{}, err
+	case !ok:
+		return snapshot.Group{}, &stage.Abort{User: true, Message: fmt.Sprintf("the placement has no resource snapshot with index %d; "+
+			"spec.revisionHistoryLimit of the placement says how many are kept", index)}
+	case !group.Complete():
+		return snapshot.Group{}, fmt.Errorf("resource snapshot %d of placement %s: some of the group is missing", index, key)
+	}
+	return group, nil
+}
+
+func (s *Stager) group(ctx context.Context, key types.NamespacedName, index int) (snapshot.Group, bool, error) {
+	// Waits for what Release has just made.
+	all, err := scope.ResourceSnapshots.List(ctx, s.Client, key.Namespace, scope.OfPlacement(key), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return snapshot.Group{}, false, err
+	}
+	for _, g := range snapshot.Groups(all) {
+		if g.Index == index && g.Master != nil {
+			return g, true, nil
+		}
+	}
+	return snapshot.Group{}, false, nil
+}

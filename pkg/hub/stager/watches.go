@@ -1,0 +1,182 @@
+package stager
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// SetupWithManager starts the stager with mgr. After a start every run is looked at once.
+func (s *Stager) SetupWithManager(mgr ctrl.Manager) error {
+	b := ctrl.NewControllerManagedBy(mgr).Named("stager").WithOptions(loop.Options(s.Workers))
+	for _, kind := range served(s, scope.UpdateRuns.Both()) {
+		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(runs()))
+	}
+	for _, kind := range served(s, scope.ApprovalRequests.Both()) {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofRequest), builder.WithPredicates(requests()))
+	}
+	for _, kind := range served(s, scope.Bindings.Both()) {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(s.ofPlacement), builder.WithPredicates(bindings()))
+	}
+	for _, kind := range served(s, scope.PolicySnapshots.Both()) {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(s.ofPlacement), builder.WithPredicates(changed()))
+	}
+	for _, kind := range served(s, scope.Placements.Both()) {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(s.onPlacement), builder.WithPredicates(placements()))
+	}
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(s.onCluster), builder.WithPredicates(labels()))
+	if err := b.Complete(loop.Settle(s)); err != nil {
+		return fmt.Errorf("set up the stager: %w", err)
+	}
+	return nil
+}
+
+// served leaves out the namespaced twin of a kind, the second, if it is not served.
+func served[O client.Object](s *Stager, both []O) []O {
+	if s.Namespaced {
+		return both
+	}
+	return both[:1]
+}
+
+// ofRequest brings up the run that an approval request was made for.
+func ofRequest(_ context.Context, obj client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{
+		Namespace: obj.GetNamespace(), Name: obj.(v1beta1.ApprovalRequestObject).GetSpec().UpdateRunName,
+	}}}
+}
+
+// ofPlacement brings up the runs at work on the placement that an object belongs to.
+func (s *Stager) ofPlacement(ctx context.Context, obj client.Object) []reconcile.Request {
+	key, ok := scope.PlacementOf(obj)
+	if !ok {
+		return nil
+	}
+	return s.runsOf(ctx, key)
+}
+
+func (s *Stager) onPlacement(ctx context.Context, obj client.Object) []reconcile.Request {
+	return s.runsOf(ctx, client.ObjectKeyFromObject(obj))
+}
+
+// runsOf brings up the runs at work on a placement.
+func (s *Stager) runsOf(ctx context.Context, key types.NamespacedName) []reconcile.Request {
+	runs, err := scope.UpdateRuns.List(ctx, s.Client, key.Namespace, fast(scope.OfPlacement(key))...)
+	if err != nil {
+		// Only a cache that is being stopped fails to answer; the next start looks at every run.
+		ctrl.LoggerFrom(ctx).Error(err, "a change did not reach the update runs", "placement", key)
+		return nil
+	}
+	var out []reconcile.Request
+	for _, run := range runs {
+		if atWork(run) {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(run)})
+		}
+	}
+	return out
+}
+
+// atWork says whether something beside the run itself can move it.
+func atWork(run v1beta1.UpdateRunObject) bool {
+	initialized := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionInitialized)
+	return meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) == nil &&
+		(initialized == nil || meta.IsStatusConditionTrue(*run.GetConditions(), v1beta1.ConditionInitialized) && run.GetSpec().State != v1beta1.UpdateRunInitialize)
+}
+
+// onCluster brings up the runs at work on placements with bindings to a cluster.
+func (s *Stager) onCluster(ctx context.Context, cluster client.Object) []reconcile.Request {
+	var found []v1beta1.BindingObject
+	var err error
+	if s.Namespaced {
+		found, err = scope.Bindings.All(ctx, s.Client, fast(scope.OnCluster(cluster.GetName()))...)
+	} else {
+		found, err = scope.Bindings.List(ctx, s.Client, "", fast(scope.OnCluster(cluster.GetName()))...)
+	}
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the update runs", "cluster", cluster.GetName())
+		return nil
+	}
+	var out []reconcile.Request
+	for _, b := range found {
+		out = append(out, s.ofPlacement(ctx, b)...)
+	}
+	return out
+}
+
+// runs lets through a run that appears, is told something else, or is going.
+func runs() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+				e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+		},
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// requests lets through an approval, and the loss of a request that was not settled.
+func requests() predicate.Predicate {
+	open := func(obj client.Object) bool {
+		r := obj.(v1beta1.ApprovalRequestObject)
+		return !approved(r) && !accepted(r)
+	}
+	return predicate.Funcs{
+		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList && !open(e.Object) },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return open(e.ObjectOld) != open(e.ObjectNew) },
+		DeleteFunc:  func(e event.DeleteEvent) bool { return !accepted(e.Object.(v1beta1.ApprovalRequestObject)) },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// bindings lets through what a run waits for: a binding that goes, asks for something else, or whose cluster does better or worse.
+func bindings() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld.(v1beta1.BindingObject), e.ObjectNew.(v1beta1.BindingObject)
+			return was.GetGeneration() != is.GetGeneration() || !equality.Semantic.DeepEqual(*was.GetConditions(), *is.GetConditions())
+		},
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// changed lets through everything but the initial list.
+func changed() predicate.Predicate {
+	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
+}
+
+// placements lets through edits, and a placement that appears after its run, or goes.
+func placements() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// labels lets through clusters whose labels, which say what stage they belong to, have changed.
+func labels() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}

@@ -1,0 +1,108 @@
+package member
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/member/standin"
+)
+
+// gateStandIn is closed while the copy stands in for the hub: the member is kept as it was told to be, and hears of nothing new.
+const gateStandIn = "the hub's return"
+
+// standInAfter is how long a hub may be silent before the copy stands in for it.
+const standInAfter = 2 * time.Second
+
+// copies is where this leader keeps what the hub says.
+func (s *sessions) copies(ctx context.Context) (*standin.Copy, error) {
+	epoch := standin.Epoch{Boot: standin.Boot()}
+	if s.options.LeaderElect {
+		lock, err := s.candidate.lock()
+		if err != nil {
+			return nil, err
+		}
+		record, _, err := lock.Get(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read the lease: %w", err)
+		}
+		epoch.Leader = 1 + record.LeaderTransitions // 0 is for agents without election
+	}
+	return standin.In(s.options.CopyDir, s.options.Hub.Server, s.options.Hub.Member, epoch), nil
+}
+
+// await returns when the hub lets the agent in; it fails only when ctx ends. While the hub does not answer, what it said last is kept up.
+func (s *sessions) await(ctx context.Context, copies *standin.Copy) error {
+	standing, end := context.WithCancel(ctx)
+	defer end()
+	var helper sync.WaitGroup
+	helper.Go(func() {
+		select {
+		case <-standing.Done():
+		case <-time.After(standInAfter):
+			s.standIn(standing, copies)
+		}
+	})
+	err := s.link.Await(ctx, func() {
+		end() // it answers, and says no: what it said before is not good any more
+		copies.Drop()
+	})
+	end()
+	helper.Wait()
+	return err
+}
+
+// standIn keeps the member as the copy says until ctx ends.
+func (s *sessions) standIn(ctx context.Context, copies *standin.Copy) {
+	log := ctrl.LoggerFrom(ctx)
+	works, err := copies.Adopt()
+	if err != nil || len(works) == 0 {
+		if err != nil {
+			log.Error(err, "there is nothing to go by until the hub is back; nothing is changed")
+		}
+		return
+	}
+	hub, err := s.standInManager(works)
+	if err != nil {
+		log.Error(err, "the copy of what the hub said cannot stand in for it; nothing is changed until it is back")
+		return
+	}
+	s.gates.Open(gateLeader)
+	s.gates.Close(gateStandIn, fmt.Sprintf("%d Works are kept up as the hub gave them last; nothing is deleted meanwhile", len(works)))
+	defer s.gates.Open(gateStandIn)
+	log.Info("the hub is away; what it said last is kept up", "works", len(works))
+	if err := hub.Start(ctx); err != nil && ctx.Err() == nil {
+		log.Error(err, "what the hub said last is no longer kept up")
+	}
+}
+
+func (s *sessions) standInManager(works []placementv1beta1.Work) (ctrl.Manager, error) {
+	timeout, yes := sessionShutdown, true
+	hub, err := ctrl.NewManager(standin.Server(works), ctrl.Options{
+		Scheme:                  Scheme(),
+		MapperProvider:          hubMapper,
+		Metrics:                 metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress:  "0",
+		GracefulShutdownTimeout: &timeout,
+		Cache:                   cache.Options{DefaultNamespaces: map[string]cache.Config{s.options.Hub.Namespace(): {}}},
+		Client:                  client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &yes}},
+		Controller:              config.Controller{SkipNameValidation: &yes},
+	})
+	if err != nil {
+		return nil, err
+	}
+	applier, err := s.addApplier(hub, standin.Holding(hub.GetClient()), standin.Undeleting(s.member))
+	if err != nil {
+		return nil, err
+	}
+	applier.Join()
+	return hub, nil
+}

@@ -1,0 +1,102 @@
+package standin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// ErrHeld is the answer to what is not done while the hub is away.
+var ErrHeld = errors.New("held until the hub is back")
+
+// Server is how to talk to what stands in for the hub: it has these Works, they do not change, and it takes no writes.
+func Server(works []placementv1beta1.Work) *rest.Config {
+	return &rest.Config{Host: "http://standin.invalid", QPS: -1, Transport: server(works)}
+}
+
+// server answers requests in the place of an API server.
+type server []placementv1beta1.Work
+
+func (s server) RoundTrip(r *http.Request) (*http.Response, error) {
+	query := r.URL.Query()
+	switch {
+	case r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/works"):
+		return answer(r, http.StatusServiceUnavailable, &apierrors.NewServiceUnavailable(ErrHeld.Error()).ErrStatus)
+	case query.Get("sendInitialEvents") != "":
+		return answer(r, http.StatusUnprocessableEntity, &apierrors.NewInvalid(placementv1beta1.GroupVersion.WithKind("Work").GroupKind(), "", nil).ErrStatus)
+	case query.Get("watch") != "":
+		return response(r, http.StatusOK, silence{r.Context()}), nil
+	}
+	list := &placementv1beta1.WorkList{Items: s}
+	list.SetGroupVersionKind(placementv1beta1.GroupVersion.WithKind("WorkList"))
+	list.ResourceVersion = "1"
+	return answer(r, http.StatusOK, list)
+}
+
+func answer(r *http.Request, code int, body any) (*http.Response, error) {
+	if status, ok := body.(*metav1.Status); ok {
+		status.Kind, status.APIVersion = "Status", "v1"
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("answer in the place of the hub: %w", err)
+	}
+	return response(r, code, bytes.NewReader(text)), nil
+}
+
+func response(r *http.Request, code int, body io.Reader) *http.Response {
+	return &http.Response{Status: http.StatusText(code), StatusCode: code, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(body), Request: r, ContentLength: -1}
+}
+
+// silence is the answer to a watch on what does not change.
+type silence struct{ ctx context.Context } //nolint:containedctx // a body ends with its request
+
+func (s silence) Read([]byte) (int, error) {
+	<-s.ctx.Done()
+	return 0, io.EOF
+}
+
+// Holding is a client of what stands in for the hub. What that does not have may well exist on the hub, so it is not known instead of
+// not found.
+func Holding(hub client.Client) client.Client { return holding{hub} }
+
+type holding struct{ client.Client }
+
+func (h holding) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	err := h.Client.Get(ctx, key, obj, opts...)
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewServiceUnavailable(fmt.Sprintf("whether %s exists is not known: %v", key, ErrHeld))
+	}
+	return err
+}
+
+// Undeleting returns a copy of the configuration of a member with which nothing can be deleted there.
+func Undeleting(member *rest.Config) *rest.Config {
+	member = rest.CopyConfig(member)
+	member.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodDelete {
+				return nil, ErrHeld
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	return member
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

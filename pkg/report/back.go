@@ -1,0 +1,82 @@
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// Origin is an object on the hub from which one on a member was made.
+type Origin struct {
+	schema.GroupVersionKind
+	types.NamespacedName
+}
+
+// Returned is the status of an object on a member that belongs on its origin.
+type Returned struct {
+	Origin
+	// Status is the JSON value of the field status.
+	Status json.RawMessage
+}
+
+// ErrManyClusters says that a placement asks for the status of its objects although they may be on several clusters.
+var ErrManyClusters = errors.New("status can be carried back from one cluster only: the policy must be of type PickFixed with one name, " +
+	"or PickN with numberOfClusters 1; or set strategy.reportBackStrategy.destination to WorkAPI")
+
+// ReturnsStatus says whether a placement wants the status of its objects on the objects of the hub. The error is ErrManyClusters.
+func ReturnsStatus(spec *v1beta1.PlacementSpec) (bool, error) {
+	s := spec.Strategy.ReportBackStrategy
+	if s == nil || s.Type != v1beta1.ReportBackTypeMirror || s.Destination == nil || *s.Destination != v1beta1.ReportBackDestinationOriginalResource {
+		return false, nil
+	}
+	one := false
+	if p := spec.Policy; p != nil {
+		one = p.PlacementType == v1beta1.PlacementTypePickFixed && len(p.ClusterNames) == 1 ||
+			p.PlacementType == v1beta1.PlacementTypePickN && p.NumberOfClusters != nil && *p.NumberOfClusters == 1
+	}
+	if !one {
+		return false, ErrManyClusters
+	}
+	return true, nil
+}
+
+// Returns lists what a Work reports of objects that its placement has selected; those from envelopes have no object on the hub. A
+// status that cannot be read is left out and is part of the error.
+func Returns(work *v1beta1.Work, selected []v1beta1.ResourceIdentifier) ([]Returned, error) {
+	if !work.DeletionTimestamp.IsZero() || work.Labels[contract.LabelEnvelopeKind] != "" ||
+		!IsTrue(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation) {
+		return nil, nil
+	}
+	known := map[Origin]bool{}
+	for _, s := range selected {
+		if s.Envelope == nil {
+			known[originOf(s.Group, s.Version, s.Kind, s.Namespace, s.Name)] = true
+		}
+	}
+	var out []Returned
+	var errs []error
+	for _, m := range work.Status.ManifestConditions {
+		id := m.Identifier
+		from := originOf(id.Group, id.Version, id.Kind, id.Namespace, id.Name)
+		if m.BackReportedStatus == nil || !known[from] {
+			continue
+		}
+		var object struct{ Status json.RawMessage }
+		if err := json.Unmarshal(m.BackReportedStatus.ObservedStatus.Raw, &object); err != nil {
+			errs = append(errs, fmt.Errorf("read the status that work %s reports of %s %s: %w", work.Name, id.Kind, from.NamespacedName, err))
+		} else if len(object.Status) > 0 {
+			out = append(out, Returned{from, object.Status})
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+func originOf(group, version, kind, namespace, name string) Origin {
+	return Origin{schema.GroupVersionKind{Group: group, Version: version, Kind: kind}, types.NamespacedName{Namespace: namespace, Name: name}}
+}

@@ -1,0 +1,72 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// ConditionHeld is True on what keeps objects on a member that nobody asks for any more: on a Work, or on an AppliedWork without one.
+const ConditionHeld = "Held"
+
+const (
+	// ReasonWorkWentBack means that the objects were placed by a later state of the Work, or by an earlier Work of its name.
+	ReasonWorkWentBack = "WorkWentBack"
+	// ReasonWorkIncomplete means that the Work has not as many manifests as the hub's agent gave it.
+	ReasonWorkIncomplete = "WorkIncomplete"
+	// ReasonKindNotServed means that the API server of the member does not serve the kind of the objects now.
+	ReasonKindNotServed = "KindNotServed"
+	// ReasonWorkVanished means that the hub has no such Work any more, and that nobody deleted it.
+	ReasonWorkVanished = "WorkVanished"
+)
+
+func held(generation int64, objects []string) metav1.Condition {
+	objects = slices.Sorted(slices.Values(objects))
+	return yes(generation, ConditionHeld, ReasonWorkWentBack, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
+		"They were placed by a later state of this Work, or by an earlier Work of its name, as after restoring the hub from a backup. "+
+		"Place them again, or release them on the member cluster with the annotation %s=%s, which removes them",
+		few(objects), contract.AnnotationHeld, contract.HeldRelease))
+}
+
+// lacking says that manifests were taken out of the Work by somebody else than the hub's agent.
+func lacking(generation int64, objects []string) metav1.Condition {
+	objects = slices.Sorted(slices.Values(objects))
+	return yes(generation, ConditionHeld, ReasonWorkIncomplete, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
+		"The Work has another number of manifests than the hub agent gave it (annotation %s), so somebody else changed it. "+
+		"The next rollout puts it right; to have the objects removed, release them on the member cluster with the annotation %s=%s",
+		few(objects), contract.AnnotationManifests, contract.AnnotationHeld, contract.HeldRelease))
+}
+
+// unserved says that nobody can look at objects that left the Work.
+func unserved(generation int64, objects []string) metav1.Condition {
+	objects = slices.Sorted(slices.Values(objects))
+	return yes(generation, ConditionHeld, ReasonKindNotServed, fmt.Sprintf("The member cluster does not serve the kinds of objects that this Work "+
+		"does not list any more: %s. They are removed once it does. If a kind is gone for good, so are its objects, and there is nothing to do",
+		few(objects)))
+}
+
+// Vanished says on an AppliedWork that it is kept although its Work is gone from the hub, how to get rid of it, and how not to. count is
+// how many objects it lists, namespace where on the hub the agent looks for Works.
+func Vanished(old v1beta1.AppliedWorkStatus, work v1beta1.AppliedWorkSpec, namespace string, now metav1.Time) v1beta1.AppliedWorkStatus {
+	status := *old.DeepCopy()
+	where := fmt.Sprintf("The hub has no Work %s in namespace %s", work.WorkName, namespace)
+	if namespace != work.WorkNamespace {
+		where += fmt.Sprintf(" (these objects were applied when this cluster was the member of namespace %s)", work.WorkNamespace)
+	}
+	wanted := yes(0, ConditionHeld, ReasonWorkVanished, fmt.Sprintf("%s, and nobody deleted it: %d objects are kept as they are. "+
+		"They are looked after again when a Work of that name is there. To remove them, delete this AppliedWork; "+
+		"to keep them and forget where they came from, delete it with --cascade=orphan", where, len(old.AppliedResources)))
+	status.Conditions = merge(old.Conditions, []metav1.Condition{wanted}, now)
+	return status
+}
+
+// Found is the status of an AppliedWork whose Work is there.
+func Found(old v1beta1.AppliedWorkStatus) v1beta1.AppliedWorkStatus {
+	status := *old.DeepCopy()
+	status.Conditions = nil
+	return status
+}

@@ -1,0 +1,169 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// News is what the owner of an object is to be told once.
+type News struct {
+	Warning         bool
+	Reason, Message string
+}
+
+// Reasons of events on placements. Those of the stages in between are with the stages; a warning has the reason of its condition.
+const (
+	eventScheduled = "PlacementScheduled"
+	eventCompleted = "PlacementRolloutCompleted"
+)
+
+// mostNews is how many bytes the message of an event may have.
+const mostNews = 1000
+
+// PlacementNews is what is new in status for the owner of a placement, which has the status before. Of what went well it is one thing,
+// the furthest that was reached: it implies the others, and each event is a write. Of what failed it is everything that did not fail
+// before in the same way.
+func PlacementNews(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) []News {
+	n := placementNews{placement: placement, old: placement.GetStatus(), status: status}
+	var out []News
+	if good := n.reached(); good != nil {
+		out = append(out, *good)
+	}
+	for _, kind := range []string{v1beta1.ConditionScheduled, v1beta1.ConditionResourcesFit, v1beta1.ConditionStatusSynced} {
+		if bad := n.turned(placement.ConditionType(kind)); bad != nil {
+			out = append(out, *bad)
+		}
+	}
+	for _, s := range stages(placement.GetSpec()) {
+		if bad := n.failed(s); bad != nil {
+			out = append(out, *bad)
+		}
+	}
+	if bad := n.unavailable(); bad != nil {
+		out = append(out, *bad)
+	}
+	for i := range out {
+		out[i].Message = cut(out[i].Message, mostNews)
+	}
+	return out
+}
+
+type placementNews struct {
+	placement   v1beta1.PlacementObject
+	old, status *v1beta1.PlacementStatus
+}
+
+// reached is the furthest stage that is newly reached.
+func (n placementNews) reached() *News {
+	generation := n.placement.GetGeneration()
+	var out *News
+	newly := func(kind, event string) (is bool) {
+		c := Current(n.status.Conditions, kind, generation)
+		if c == nil || c.Status != metav1.ConditionTrue {
+			return false
+		}
+		if !IsTrue(n.old.Conditions, kind, generation) && event != "" {
+			out = &News{Reason: event, Message: c.Message}
+		}
+		return true
+	}
+	scheduled := newly(n.placement.ConditionType(v1beta1.ConditionScheduled), eventScheduled)
+	all := stages(n.placement.GetSpec())
+	for i, s := range all {
+		event := s.event
+		if scheduled && i == len(all)-1 {
+			event = eventCompleted
+		}
+		if !newly(n.placement.ConditionType(s.name), event) {
+			break
+		}
+	}
+	return out
+}
+
+// turned tells of a condition that was not False for this reason before.
+func (n placementNews) turned(kind string) *News {
+	c, was := meta.FindStatusCondition(n.status.Conditions, kind), meta.FindStatusCondition(n.old.Conditions, kind)
+	if c == nil || c.Status != metav1.ConditionFalse || was != nil && was.Status == c.Status && was.Reason == c.Reason {
+		return nil
+	}
+	return &News{Warning: true, Reason: c.Reason, Message: c.Message}
+}
+
+// unavailable tells that the content was available everywhere and is not any more.
+func (n placementNews) unavailable() *News {
+	kind := n.placement.ConditionType(v1beta1.ConditionAvailable)
+	if n.old.ObservedResourceIndex != n.status.ObservedResourceIndex || !lost(n.old.Conditions, n.status.Conditions, kind) {
+		return nil
+	}
+	c := meta.FindStatusCondition(n.status.Conditions, kind)
+	return &News{Warning: true, Reason: c.Reason, Message: c.Message}
+}
+
+// failed tells of a stage at which no cluster failed before, and some do now.
+func (n placementNews) failed(s milestone) *News {
+	at := func(entry v1beta1.PerClusterPlacementStatus) bool {
+		return failing(&entry) && entry.Conditions[len(entry.Conditions)-1].Type == s.name && entry.ClusterName != ""
+	}
+	if slices.ContainsFunc(n.old.PerClusterPlacementStatuses, at) {
+		return nil
+	}
+	var clusters []string
+	cause, all := "", 0
+	for _, entry := range n.status.PerClusterPlacementStatuses {
+		if entry.ClusterName != "" {
+			all++
+		}
+		if at(entry) {
+			if clusters = append(clusters, entry.ClusterName); len(clusters) == 1 {
+				cause = entry.Conditions[len(entry.Conditions)-1].Message
+			}
+		}
+	}
+	if len(clusters) == 0 {
+		return nil
+	}
+	message := fmt.Sprintf("%s: %s; on %s: %s", ofClusters(s.isNot, len(clusters), all), few(clusters), clusters[0], cause)
+	return &News{Warning: true, Reason: s.bad, Message: message}
+}
+
+// Furthest is how far a placement has come, for metrics: its first condition, in order, that is not True for what is wanted now. One
+// that says nothing of that has status and reason "nil". When all are True, it is Completed.
+func Furthest(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) (kind, state, reason string) {
+	names := []string{v1beta1.ConditionScheduled}
+	if !wantsNone(placement.GetSpec().Policy) {
+		for _, s := range stages(placement.GetSpec()) {
+			names = append(names, s.name)
+		}
+	}
+	for _, name := range names {
+		kind = placement.ConditionType(name)
+		c := Current(status.Conditions, kind, placement.GetGeneration())
+		if c == nil {
+			return kind, "nil", "nil"
+		}
+		if c.Status != metav1.ConditionTrue {
+			return kind, string(c.Status), c.Reason
+		}
+	}
+	return "Completed", string(metav1.ConditionTrue), "Completed"
+}
+
+// wantsNone says whether a policy asks for no cluster at all, so that having none is what is wanted.
+func wantsNone(policy *v1beta1.PlacementPolicy) bool {
+	if policy == nil {
+		return false
+	}
+	switch policy.PlacementType {
+	case v1beta1.PlacementTypePickN:
+		return policy.NumberOfClusters != nil && *policy.NumberOfClusters == 0
+	case v1beta1.PlacementTypePickFixed:
+		return len(policy.ClusterNames) == 0
+	}
+	return false
+}

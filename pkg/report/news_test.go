@@ -1,0 +1,161 @@
+package report
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// told are the reasons of news, warnings with a mark.
+func told(news []News) []string {
+	var out []string
+	for _, n := range news {
+		if n.Warning {
+			n.Reason = "!" + n.Reason
+		}
+		out = append(out, n.Reason)
+	}
+	return out
+}
+
+// Each thing is told when it happens, and not again while it lasts.
+func TestPlacementNewsOnce(t *testing.T) {
+	placement := newPlacement(false)
+	facts := PlacementFacts{Placement: placement, Latest: Revision{Name: "web-2-snapshot", Index: "2"}}
+	failed := func(cluster string) *v1beta1.ClusterResourceBinding {
+		b := bound(cluster, also(synced, "Applied=False NotAllWorkHaveBeenApplied")...)
+		b.Status.FailedPlacements = make([]v1beta1.FailedResourcePlacement, 1)
+		b.Status.Conditions[3].Message = "refused"
+		return b
+	}
+	unavailable := bound("a", also(synced, "Applied=True AllWorkHaveBeenApplied", "Available=False NotAllWorkAreAvailable")...)
+	both := decided(metav1.ConditionTrue, []string{"a", "b"}, nil)
+	for _, step := range []struct {
+		what     string
+		policy   v1beta1.PolicySnapshotObject
+		bindings []v1beta1.BindingObject
+		want     []string
+		message  string
+	}{
+		{what: "nothing yet"},
+		{what: "too few clusters", policy: decided(metav1.ConditionFalse, []string{"a"}, []string{"x"}),
+			want:    []string{"!SchedulingPolicyUnfulfilled"},
+			message: "for the reasons run: kubectl fleet explain placement web"},
+		{what: "still too few", policy: decided(metav1.ConditionFalse, nil, []string{"y"})},
+		{what: "enough", policy: both, bindings: []v1beta1.BindingObject{bound("a"), bound("b")}, want: []string{"PlacementScheduled"}},
+		{what: "both have begun", policy: both, bindings: []v1beta1.BindingObject{bound("a", synced[:2]...), bound("b", synced[0])},
+			want: []string{"PlacementRolloutStarted"}},
+		{what: "one fails", policy: both, bindings: []v1beta1.BindingObject{bound("a", synced[:2]...), failed("b")},
+			want: []string{"PlacementOverriddenSucceeded", "!ApplyFailed"}, message: "Not applied on 1 of 2 clusters: b; on b: refused"},
+		{what: "the other, too", policy: both, bindings: []v1beta1.BindingObject{failed("a"), failed("b")},
+			want: []string{"PlacementWorkSynchronized"}},
+		{what: "what takes time is no failure", policy: both, bindings: []v1beta1.BindingObject{unavailable, bound("b", complete...)},
+			want: []string{"PlacementApplied"}},
+		{what: "complete", policy: both, bindings: []v1beta1.BindingObject{bound("a", complete...), bound("b", complete...)},
+			want: []string{"PlacementRolloutCompleted"}},
+		{what: "one is not available any more", policy: both, bindings: []v1beta1.BindingObject{unavailable, bound("b", complete...)},
+			want: []string{"!ResourceNotAvailableYet"}},
+		{what: "one fails again", policy: both, bindings: []v1beta1.BindingObject{failed("a"), bound("b", complete...)},
+			want: []string{"!ApplyFailed"}},
+	} {
+		facts.Policy, facts.Bindings = step.policy, step.bindings
+		status := Placement(facts, before).Status
+		news := PlacementNews(placement, &status)
+		if !slices.Equal(told(news), step.want) {
+			t.Errorf("%s: told %v; want %v", step.what, told(news), step.want)
+		} else if step.message != "" && !strings.Contains(news[len(news)-1].Message, step.message) {
+			t.Errorf("%s: %q; want %q in it", step.what, news[len(news)-1].Message, step.message)
+		}
+		*placement.GetStatus() = status
+		if again := PlacementNews(placement, &status); len(again) > 0 {
+			t.Errorf("%s: told again: %v", step.what, again)
+		}
+	}
+
+	// That new content is not available yet is no loss of the old.
+	*placement.GetStatus() = Placement(PlacementFacts{Placement: placement, Policy: both, Latest: facts.Latest,
+		Bindings: []v1beta1.BindingObject{bound("a", complete...), bound("b", complete...)}}, before).Status
+	facts.Latest.Index, facts.Bindings = "3", []v1beta1.BindingObject{unavailable, bound("b", complete...)}
+	verdict := Placement(facts, before)
+	if news := PlacementNews(placement, &verdict.Status); len(news) > 0 || verdict.Hold == 0 {
+		t.Errorf("told %v of new content", told(news))
+	}
+
+	refused := InvalidPlacement(placement, "no such kind", before)
+	if got := told(PlacementNews(placement, &refused)); !slices.Equal(got, []string{"!InvalidResourceSelectors"}) {
+		t.Errorf("told %v of selectors that are refused", got)
+	}
+	long := InvalidPlacement(placement, strings.Repeat("long ", 1000), before)
+	if n := len(PlacementNews(placement, &long)[0].Message); n > 1024 {
+		t.Errorf("an event of %d bytes", n)
+	}
+	unsynced := *placement.GetStatus().DeepCopy()
+	StatusSynced(placement, &unsynced, "app", "no such namespace", before)
+	if got := told(PlacementNews(placement, &unsynced)); !slices.Equal(got, []string{"!StatusSyncFailed"}) {
+		t.Errorf("told %v of a copy that cannot be made", got)
+	}
+}
+
+func TestFurthest(t *testing.T) {
+	none, compare := int32(0), &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
+	completed := [3]string{"Completed", "True", "Completed"}
+	condition := func(kind, status, reason string, of int64) metav1.Condition {
+		kind = v1beta1.ClusterResourcePlacementConditionPrefix + kind
+		return metav1.Condition{Type: kind, Status: metav1.ConditionStatus(status), Reason: reason, ObservedGeneration: of}
+	}
+	scheduled := condition("Scheduled", "True", "SchedulingPolicyFulfilled", generation)
+	applied := condition("Applied", "True", "ApplySucceeded", generation)
+	upTo := func(more ...metav1.Condition) []metav1.Condition {
+		out := []metav1.Condition{scheduled}
+		for _, kind := range []string{"RolloutStarted", "Overridden", "WorkSynchronized"} {
+			out = append(out, condition(kind, "True", kind, generation))
+		}
+		return append(out, more...)
+	}
+	for name, tc := range map[string]struct {
+		spec       v1beta1.PlacementSpec
+		conditions []metav1.Condition
+		want       [3]string
+	}{
+		"nothing is said yet": {want: [3]string{"ClusterResourcePlacementScheduled", "nil", "nil"}},
+		"what is said is old": {
+			conditions: []metav1.Condition{condition("Scheduled", "True", "R", generation-1)},
+			want:       [3]string{"ClusterResourcePlacementScheduled", "nil", "nil"},
+		},
+		"the first that is not True": {
+			conditions: []metav1.Condition{scheduled, condition("RolloutStarted", "False", "RolloutNotStartedYet", generation)},
+			want:       [3]string{"ClusterResourcePlacementRolloutStarted", "False", "RolloutNotStartedYet"},
+		},
+		"applied, availability not said": {
+			conditions: upTo(applied),
+			want:       [3]string{"ClusterResourcePlacementAvailable", "nil", "nil"},
+		},
+		"available": {
+			conditions: upTo(applied, condition("Available", "True", "ResourceAvailable", generation)), want: completed,
+		},
+		"compared": {
+			spec:       v1beta1.PlacementSpec{Strategy: v1beta1.RolloutStrategy{ApplyStrategy: compare}},
+			conditions: upTo(condition("DiffReported", "True", "DiffReportingCompleted", generation)), want: completed,
+		},
+		"no cluster is wanted": {
+			spec:       v1beta1.PlacementSpec{Policy: &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, NumberOfClusters: &none}},
+			conditions: []metav1.Condition{scheduled}, want: completed,
+		},
+		"no cluster is found": {
+			conditions: []metav1.Condition{scheduled}, want: [3]string{"ClusterResourcePlacementRolloutStarted", "nil", "nil"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			placement := newPlacement(false)
+			*placement.GetSpec() = tc.spec
+			kind, status, reason := Furthest(placement, &v1beta1.PlacementStatus{Conditions: tc.conditions})
+			if got := [3]string{kind, status, reason}; got != tc.want {
+				t.Errorf("got %v; want %v", got, tc.want)
+			}
+		})
+	}
+}

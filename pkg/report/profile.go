@@ -1,0 +1,67 @@
+package report
+
+import (
+	"encoding/pem"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clientcmdv1 "k8s.io/client-go/tools/clientcmd/api/v1"
+	inventoryv1alpha1 "sigs.k8s.io/cluster-inventory-api/apis/v1alpha1"
+
+	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// Profile works out the status of a ClusterProfile, which has been old, from what a cluster reports. silence is how long its agent may
+// be silent. If again is not zero, time alone will make another verdict due then.
+func Profile(old inventoryv1alpha1.ClusterProfileStatus, cluster *v1beta1.MemberCluster, silence time.Duration, now time.Time) (
+	status inventoryv1alpha1.ClusterProfileStatus, again time.Duration) {
+	status = *old.DeepCopy()
+	if IsTrue(cluster.Status.Conditions, v1beta1.ConditionClusterPropertyCollectionSucceeded, cluster.Generation) {
+		status.Version.Kubernetes = cluster.Status.Properties[contract.PropertyVersion].Value
+		status.AccessProviders = []inventoryv1alpha1.AccessProvider{access(cluster.Status.Properties)}
+	}
+	health, again := controlPlane(cluster, silence, now)
+	rest := slices.DeleteFunc(slices.Clone(old.Conditions), func(c metav1.Condition) bool { return c.Type == health.Type })
+	status.Conditions = merge(old.Conditions, append(rest, health), metav1.NewTime(now))
+	return status, again
+}
+
+// access is how a cluster can be reached, as far as it is known. The property holds PEM text, and so does the field, which the wire
+// encodes; what is not PEM is left out.
+func access(properties map[v1beta1.PropertyName]v1beta1.PropertyValue) inventoryv1alpha1.AccessProvider {
+	out := inventoryv1alpha1.AccessProvider{Name: contract.ClusterManager, Cluster: clientcmdv1.Cluster{Server: properties[contract.PropertyEntrypoint].Value}}
+	authority := []byte(properties[contract.PropertyAuthority].Value)
+	if block, _ := pem.Decode(authority); block != nil {
+		out.Cluster.CertificateAuthorityData = authority
+	}
+	return out
+}
+
+// controlPlane says how the API server of a cluster is.
+func controlPlane(cluster *v1beta1.MemberCluster, silence time.Duration, now time.Time) (c metav1.Condition, again time.Duration) {
+	const kind = inventoryv1alpha1.ClusterConditionControlPlaneHealthy
+	i := slices.IndexFunc(cluster.Status.AgentStatus, func(a v1beta1.AgentStatus) bool { return a.Type == v1beta1.AgentTypeMemberAgent })
+	if i < 0 {
+		return unknown(cluster.Generation, kind, "MemberAgentReportedNoStatus", "The member agent has not reported yet"), 0
+	}
+	agent := cluster.Status.AgentStatus[i]
+	health := meta.FindStatusCondition(agent.Conditions, v1beta1.ConditionHealthy)
+	if health == nil {
+		return unknown(cluster.Generation, kind, "MemberAgentReportedNoHealthInfo", "The member agent has not reported on the cluster's health"), 0
+	}
+	left := agent.LastReceivedHeartbeat.Add(silence).Sub(now)
+	switch {
+	case left < 0:
+		return no(cluster.Generation, kind, "MemberAgentHeartbeatLost", "The member agent has not been heard of for longer than it may be silent"), 0
+	case health.Status == metav1.ConditionUnknown:
+		c = unknown(cluster.Generation, kind, "MemberAgentReportedNoHealthInfo", "The member agent does not know the cluster's health")
+	case health.Status == metav1.ConditionFalse:
+		c = no(cluster.Generation, kind, "MemberClusterAPIServerUnhealthy", "The member agent reports that the cluster's API server is not ready")
+	default:
+		c = yes(cluster.Generation, kind, "MemberClusterAPIServerHealthy", "The member agent reports that the cluster's API server is ready")
+	}
+	return c, left + time.Millisecond
+}

@@ -1,0 +1,106 @@
+package schedule
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// notes shows what an account of every cluster notes, as cluster: note; note.
+func notes(r Request) map[string]string {
+	out := map[string]string{}
+	for _, a := range Decide(r).Accounts(r) {
+		if len(a.Notes) > 0 {
+			out[a.Cluster] = strings.Join(a.Notes, "; ")
+		}
+	}
+	return out
+}
+
+func TestAccountsOfWhatIsRecorded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		// change is made after the first decision, to pick three of those in the east and west, was carried out.
+		change func(*world)
+		want   map[string]string
+	}{
+		"nothing": {change: func(*world) {}},
+		"a pick that does not match any more": {
+			change: func(w *world) { w.clusters["m7"].Labels["region"] = "central" },
+			want:   map[string]string{"m7": "kept although it would not be chosen now (ClusterAffinity: "},
+		},
+		"a pick that has vanished": {
+			change: func(w *world) { delete(w.clusters, "m7") },
+			want: map[string]string{
+				"m7": "binding b003-m7 would be given up now; recorded is the opposite",
+				"m2": "it would be chosen now and has no binding yet; recorded is the opposite",
+			},
+		},
+		"another policy": {
+			change: func(w *world) { w.use(number(labelled("region=central|west"))) },
+			want: map[string]string{
+				"m3": "binding b001-m3 would be given up now",
+				"m5": "it would be chosen now and has no binding yet",
+				"m6": "binding b002-m6 is for policy p-1 and would be taken over now",
+				"m7": "binding b003-m7 is for policy p-1 and would be taken over now",
+			},
+		},
+		"fewer, carried out": {
+			change: func(w *world) { w.number = 2; w.decide() },
+			want:   map[string]string{"m3": "binding b001-m3, from when it was chosen, is on its way out"},
+		},
+		"another reason": {
+			change: func(w *world) { w.clusters["m4"].Labels["region"] = "east"; w.taint("m4") },
+			want:   map[string]string{"m4": "recorded is another reason: cannot be chosen: it does not match the required affinity term"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "")
+			w.use(number(labelled("region=east|west")))
+			w.number = 3
+			w.decide()
+			tc.change(w)
+			got := notes(w.request())
+			for cluster, text := range got {
+				if want, ok := tc.want[cluster]; !ok || !strings.HasPrefix(text, want) {
+					t.Errorf("%s: %s; want %s", cluster, text, want)
+				}
+			}
+			for cluster, want := range tc.want {
+				if got[cluster] == "" {
+					t.Errorf("%s: nothing is noted; want %s", cluster, want)
+				}
+			}
+		})
+	}
+}
+
+// Every cluster has its verdict, however many the status may list.
+func TestVerdictsOnEveryCluster(t *testing.T) {
+	for name, policy := range map[string]*v1beta1.PlacementPolicy{
+		"PickAll": all(labelled("env=prod")), "PickN": spreading(number(labelled("env=prod")), "region", 1, hard), "PickFixed": fixed("m1", "m9", "ghost"),
+	} {
+		w := newWorld(t, "")
+		w.use(policy)
+		w.number = 2
+		for range 2 { // before and after it is carried out
+			d := w.decide()
+			want := len(w.clusters)
+			if name == "PickFixed" {
+				want++
+			}
+			if len(d.Verdicts) != want {
+				t.Errorf("%s: %d verdicts; want %d", name, len(d.Verdicts), want)
+			}
+			for _, v := range d.Verdicts {
+				refused := v.Outcome == Refused
+				if refused != (v.Objection != nil) || refused && (v.Objection.Reason() == "" || v.Objection.Filter == "") {
+					t.Errorf("%s: %s is %s with objection %v", name, v.Cluster, v.Outcome, v.Objection)
+				}
+				if scored := v.Score != nil; scored != (name != "PickFixed" && !refused) {
+					t.Errorf("%s: %s is %s with score %v", name, v.Cluster, v.Outcome, v.Score)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,332 @@
+package schedule
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"pgregory.net/rapid"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// The oracle decides PickAll and PickN once more, by brute force and in the words of the contract, with none of the code that it
+// checks: it counts domains by walking the fleet, measures a skew before and after a pick, and looks for the best by comparing
+// everyone with everyone. Policies are from oraclePolicy, so that labels and numbers are all it has to understand.
+type oracle struct {
+	policy   oraclePolicy
+	clusters map[string]*clusterv1beta1.MemberCluster
+	// chosen are the clusters with scheduled or bound bindings of this policy, old those with bindings of an older one.
+	chosen, old map[string]bool
+}
+
+// oraclePolicy is a policy in its simplest words.
+type oraclePolicy struct {
+	pickN bool
+	n     int
+	// region and env, if not empty, are required; nodes is the least that is required, 0 for none.
+	region, env string
+	nodes       int
+	// prod is what env=prod is worth, fewest what the fewest nodes are.
+	prod, fewest int
+	spread       []oracleSpread
+	tolerates    bool
+}
+
+type oracleSpread struct {
+	key  string
+	skew int
+	hard bool
+}
+
+func (p oraclePolicy) real() *v1beta1.PlacementPolicy {
+	var term v1beta1.ClusterSelectorTerm
+	var labels []string
+	if p.region != "" {
+		labels = append(labels, "region="+p.region)
+	}
+	if p.env != "" {
+		labels = append(labels, "env="+p.env)
+	}
+	if len(labels) > 0 {
+		term = labelled(labels...)
+	}
+	if p.nodes > 0 {
+		term = having(term, fmt.Sprintf("nodes Ge %d", p.nodes))
+	}
+	out := all(term)
+	if p.pickN {
+		out = number(term)
+		out = prefer(out, int32(p.prod), labelled("env=prod"))
+		out = prefer(out, int32(p.fewest), sortedBy(v1beta1.ClusterSelectorTerm{}, "nodes", v1beta1.PropertySortOrderAscending))
+		for _, s := range p.spread {
+			otherwise := corev1.ScheduleAnyway
+			if s.hard {
+				otherwise = corev1.DoNotSchedule
+			}
+			out = spreading(out, s.key, int32(s.skew), otherwise)
+		}
+	}
+	if p.tolerates {
+		out.Tolerations = []v1beta1.Toleration{{Operator: corev1.TolerationOpExists}}
+	}
+	return out
+}
+
+// nodes is what the cluster reports, -1 if that is nothing or no number.
+func (o *oracle) nodes(c *clusterv1beta1.MemberCluster) int {
+	n := -1
+	if value, ok := c.Status.Properties[clusterv1beta1.PropertyName("kubernetes-fleet.io/node-count")]; ok {
+		if _, err := fmt.Sscanf(value.Value, "%d", &n); err != nil {
+			n = -1
+		}
+	}
+	return n
+}
+
+func (o *oracle) passes(c *clusterv1beta1.MemberCluster) bool {
+	p := o.policy
+	agent := c.Status.AgentStatus[0]
+	alive := c.DeletionTimestamp == nil && noon.Sub(agent.LastReceivedHeartbeat.Time).Minutes() <= 5 &&
+		agent.Conditions[0].Status == "True" && agent.Conditions[1].Status == "True"
+	return alive && (p.region == "" || c.Labels["region"] == p.region) && (p.env == "" || c.Labels["env"] == p.env) &&
+		(p.nodes == 0 || o.nodes(c) >= p.nodes) && (p.tolerates || len(c.Spec.Taints) == 0)
+}
+
+func (o *oracle) affinity(c *clusterv1beta1.MemberCluster) int {
+	sum := 0
+	if c.Labels["env"] == "prod" {
+		sum += o.policy.prod
+	}
+	low, high := 1<<30, -1
+	for _, other := range o.clusters {
+		if n := o.nodes(other); n >= 0 {
+			low, high = min(low, n), max(high, n)
+		}
+	}
+	if n := o.nodes(c); n >= 0 && high > low {
+		share := float64(o.policy.fewest) * (1 - float64(n-low)/float64(high-low))
+		rounded := int(share + 0.5)
+		if share < 0 {
+			rounded = -int(-share + 0.5)
+		}
+		sum += rounded
+	}
+	return sum
+}
+
+// skew is the difference between the fullest and the emptiest domain of key, with one more chosen cluster if extra is not empty.
+func (o *oracle) skew(key, extra string) (skew, domains int) {
+	counts := map[string]int{}
+	for name, c := range o.clusters {
+		value, ok := c.Labels[key]
+		if !ok {
+			continue
+		}
+		counts[value] += 0
+		if o.chosen[name] || name == extra {
+			counts[value]++
+		}
+	}
+	if len(counts) == 0 {
+		return 0, 0
+	}
+	all := slices.Sorted(maps.Values(counts))
+	return all[len(all)-1] - all[0], len(counts)
+}
+
+// spread is the topology score of a candidate; ok is false if a DoNotSchedule constraint forbids it.
+func (o *oracle) spread(c *clusterv1beta1.MemberCluster) (score int, ok bool) {
+	for _, s := range o.policy.spread {
+		if _, has := c.Labels[s.key]; !has {
+			continue
+		}
+		before, domains := o.skew(s.key, "")
+		after, _ := o.skew(s.key, c.Name)
+		if domains == 1 {
+			after = before + 1 // the contract counts a level field, even of one domain, as one that gets less even
+		}
+		switch {
+		case after > s.skew && s.hard:
+			return 0, false
+		case after > s.skew:
+			score -= 1000
+		default:
+			score -= after - before
+		}
+	}
+	return score, true
+}
+
+// picks are cluster=affinity/spread of the clusters to add, as the contract's cycles would, all of them here.
+func (o *oracle) picks() map[string]string {
+	out := map[string]string{}
+	if !o.policy.pickN {
+		for name, c := range o.clusters {
+			if !o.chosen[name] && o.passes(c) {
+				out[name] = "0/0"
+			}
+		}
+		return out
+	}
+	for len(o.chosen) < o.policy.n {
+		best, bestScore := "", [3]int{}
+		for name, c := range o.clusters {
+			if o.chosen[name] || !o.passes(c) {
+				continue
+			}
+			spread, ok := o.spread(c)
+			if !ok {
+				continue
+			}
+			score := [3]int{spread, o.affinity(c), 0}
+			if o.old[name] {
+				score[2] = 1
+			}
+			order := slices.Compare(score[:], bestScore[:])
+			if best == "" || order > 0 || order == 0 && name > best {
+				best, bestScore = name, score
+			}
+		}
+		if best == "" {
+			break
+		}
+		out[best] = fmt.Sprintf("%d/%d", bestScore[1], bestScore[0])
+		o.chosen[best] = true
+	}
+	return out
+}
+
+// drops are the clusters to give up because fewer are wanted: none that can be kept, and of one class the lowest first.
+func (o *oracle) drops(bindings []Binding) map[string]bool {
+	out := map[string]bool{}
+	for len(o.chosen)-len(out) > o.policy.n {
+		var worst *Binding
+		for i, b := range bindings {
+			if o.chosen[b.Cluster] && !out[b.Cluster] && (worst == nil || lower(b, *worst)) {
+				worst = &bindings[i]
+			}
+		}
+		out[worst.Cluster] = true
+	}
+	return out
+}
+
+func lower(a, b Binding) bool {
+	key := func(b Binding) []int {
+		k := []int{0, 0, 0, 0}
+		if b.State == v1beta1.BindingStateBound {
+			k[0] = 1
+		}
+		if s := b.Decision.ClusterScore; s != nil {
+			k[1], k[2], k[3] = 1, int(*s.TopologySpreadScore), int(*s.AffinityScore)
+		}
+		return k
+	}
+	order := slices.Compare(key(a), key(b))
+	return order < 0 || order == 0 && a.Cluster < b.Cluster
+}
+
+// zonedCluster is in one of so many zones that some can be level and others not.
+func zonedCluster(t *rapid.T) *clusterv1beta1.MemberCluster {
+	c := anyCluster(t)
+	if zone := rapid.SampledFrom([]string{"", "1", "2", "3", "4"}).Draw(t, "zone"); zone != "" {
+		c.Labels["zone"] = zone
+	}
+	return c
+}
+
+func anyOraclePolicy(t *rapid.T) oraclePolicy {
+	p := oraclePolicy{
+		pickN:     rapid.IntRange(0, 3).Draw(t, "type") > 0,
+		n:         rapid.IntRange(0, 7).Draw(t, "n"),
+		region:    rapid.SampledFrom([]string{"", "", "east"}).Draw(t, "required region"),
+		env:       rapid.SampledFrom([]string{"", "", "prod"}).Draw(t, "required env"),
+		nodes:     rapid.IntRange(0, 2).Draw(t, "required nodes"),
+		prod:      rapid.SampledFrom([]int{0, 10, -10}).Draw(t, "prod"),
+		fewest:    rapid.SampledFrom([]int{0, 25, 7, -25}).Draw(t, "fewest"),
+		tolerates: rapid.Bool().Draw(t, "tolerates"),
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "constraints") {
+		p.spread = append(p.spread, oracleSpread{
+			key:  rapid.SampledFrom([]string{"zone", "zone", "env"}).Draw(t, "key"),
+			skew: rapid.IntRange(1, 2).Draw(t, "skew"),
+			hard: rapid.Bool().Draw(t, "hard"),
+		})
+	}
+	return p
+}
+
+// TestDecisionsAreTheOracles plays small fleets through changes and compares every decision with the oracle's.
+func TestDecisionsAreTheOracles(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := &world{t: rt, clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
+		policy := anyOraclePolicy(rt)
+		w.join(rapid.SliceOfN(rapid.Custom(zonedCluster), 4, 10).Draw(rt, "fleet")...)
+		for range rapid.IntRange(1, 4).Draw(rt, "steps") {
+			switch rapid.IntRange(0, 3).Draw(rt, "what") {
+			case 0:
+				policy = anyOraclePolicy(rt)
+				w.snapshot, w.listed = w.snapshot+1, nil
+			case 1:
+				policy.n = rapid.IntRange(0, 7).Draw(rt, "another n")
+			case 2:
+				w.join(rapid.SliceOfN(rapid.Custom(zonedCluster), 0, 3).Draw(rt, "changed")...)
+			case 3:
+				for i := range w.bindings {
+					if rapid.Bool().Draw(rt, "bound") && w.bindings[i].State == v1beta1.BindingStateScheduled {
+						w.bind(w.bindings[i].Cluster)
+					}
+				}
+			}
+			w.policy, w.number = policy.real(), policy.n
+			w.compare(rt, policy)
+		}
+	})
+}
+
+func (w *world) compare(t *rapid.T, policy oraclePolicy) {
+	before := w.request()
+	o := &oracle{policy: policy, clusters: w.clusters, chosen: map[string]bool{}, old: map[string]bool{}}
+	for _, b := range before.Bindings {
+		c := w.clusters[b.Cluster]
+		switch {
+		case b.State == v1beta1.BindingStateUnscheduled || c == nil || c.DeletionTimestamp != nil:
+		case b.Snapshot == before.Snapshot:
+			o.chosen[b.Cluster] = true
+		default:
+			o.old[b.Cluster] = true
+		}
+	}
+	want := map[string]string{}
+	var drops map[string]bool
+	if policy.pickN && len(o.chosen) >= policy.n {
+		drops = o.drops(before.Bindings)
+	} else {
+		want = o.picks()
+	}
+	d := w.decide()
+	got := map[string]string{}
+	for _, c := range d.Create {
+		got[c.ClusterName] = strings.TrimPrefix(verdicts([]v1beta1.ClusterDecision{c}, true), c.ClusterName+":")
+	}
+	for _, c := range d.Change {
+		if c.State != v1beta1.BindingStateUnscheduled {
+			got[c.Decision.ClusterName] = strings.TrimPrefix(verdicts([]v1beta1.ClusterDecision{c.Decision}, true), c.Decision.ClusterName+":")
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Fatalf("picked %v; the oracle picks %v", got, want)
+	}
+	for _, b := range before.Bindings {
+		if o.chosen[b.Cluster] && b.Snapshot == before.Snapshot && b.State != v1beta1.BindingStateUnscheduled {
+			if gone := w.binding(b.Name).State == v1beta1.BindingStateUnscheduled; gone != drops[b.Cluster] {
+				t.Fatalf("cluster %s is given up: %v; the oracle gives up %v", b.Cluster, gone, drops)
+			}
+		}
+	}
+}

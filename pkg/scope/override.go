@@ -1,0 +1,163 @@
+package scope
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// The twins that override. They differ in what they select: cluster-scoped objects, or those of their own namespace.
+var (
+	Overrides = Kinds[v1beta1.OverrideObject]{
+		cluster:        func() v1beta1.OverrideObject { return &v1beta1.ClusterResourceOverride{} },
+		namespaced:     func() v1beta1.OverrideObject { return &v1beta1.ResourceOverride{} },
+		clusterList:    func() client.ObjectList { return &v1beta1.ClusterResourceOverrideList{} },
+		namespacedList: func() client.ObjectList { return &v1beta1.ResourceOverrideList{} },
+	}
+	OverrideSnapshots = Kinds[v1beta1.OverrideSnapshotObject]{
+		cluster:        func() v1beta1.OverrideSnapshotObject { return &v1beta1.ClusterResourceOverrideSnapshot{} },
+		namespaced:     func() v1beta1.OverrideSnapshotObject { return &v1beta1.ResourceOverrideSnapshot{} },
+		clusterList:    func() client.ObjectList { return &v1beta1.ClusterResourceOverrideSnapshotList{} },
+		namespacedList: func() client.ObjectList { return &v1beta1.ResourceOverrideSnapshotList{} },
+	}
+)
+
+const (
+	// IndexOverride finds the snapshots of an override, and the bindings that name one of them.
+	IndexOverride = "flagship.override"
+	// indexFor finds override snapshots by the placement they are limited to, those without a limit by anyPlacement, and of
+	// these the namespaced ones also by anyPlacement and their namespace.
+	indexFor = "flagship.for"
+)
+
+// anyPlacement stands for all placements in indexFor. No key looks like it.
+const anyPlacement = "*"
+
+// OfOverride selects the snapshots of the override key, or the bindings that name one of them.
+func OfOverride(key types.NamespacedName) client.MatchingFields {
+	return client.MatchingFields{IndexOverride: Key(key)}
+}
+
+// OverrideOf returns the key of the override that a snapshot is of; ok is false for one that does not say.
+func OverrideOf(s v1beta1.OverrideSnapshotObject) (key types.NamespacedName, ok bool) {
+	name := s.GetLabels()[contract.LabelOverride]
+	return types.NamespacedName{Namespace: s.GetNamespace(), Name: name}, name != ""
+}
+
+// LimitOf returns the placement that an override, or a snapshot of one, is limited to; limited is false for one that serves any.
+func LimitOf(o interface {
+	GetNamespace() string
+	GetPlacement() *v1beta1.PlacementRef
+}) (placement types.NamespacedName, limited bool) {
+	ref := o.GetPlacement()
+	switch {
+	case ref == nil:
+		return types.NamespacedName{}, false
+	case ref.Scope != v1beta1.PlacementScopeNamespaced:
+		return types.NamespacedName{Name: ref.Name}, true
+	case o.GetNamespace() == "":
+		// The API refuses it: a cluster-wide override is in no namespace. No placement is there either.
+		return types.NamespacedName{Namespace: anyPlacement, Name: ref.Name}, true
+	}
+	return types.NamespacedName{Namespace: o.GetNamespace(), Name: ref.Name}, true
+}
+
+// OverridesFor reads the snapshots of the overrides that may change what a placement places: those limited to it, and those for any
+// placement, of which the namespaced ones count only in the namespaces of the placement's content. namespaces is asked for them only if
+// there is need.
+func OverridesFor(ctx context.Context, r client.Reader, placement types.NamespacedName, namespaces func() []string,
+	opts ...client.ListOption) ([]v1beta1.OverrideSnapshotObject, error) {
+	k := OverrideSnapshots
+	out, err := OverridesLimitedTo(ctx, r, placement, opts...)
+	if err != nil {
+		return nil, err
+	}
+	wide, err := k.list(ctx, r, k.clusterList(), servingBy(anyPlacement, opts))
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, wide...)
+	some, err := k.list(ctx, r, k.namespacedList(), append(servingBy(anyPlacement, opts), client.Limit(1)))
+	if err != nil || len(some) == 0 {
+		return out, err
+	}
+	for _, namespace := range namespaces() {
+		narrow, err := k.list(ctx, r, k.namespacedList(), servingBy(anyPlacementFrom(namespace), opts))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, narrow...)
+	}
+	return out, nil
+}
+
+// OverridesLimitedTo reads the snapshots of the overrides that are for one placement alone.
+func OverridesLimitedTo(ctx context.Context, r client.Reader, placement types.NamespacedName,
+	opts ...client.ListOption) ([]v1beta1.OverrideSnapshotObject, error) {
+	return OverrideSnapshots.All(ctx, r, servingBy(Key(placement), opts)...)
+}
+
+func servingBy(value string, opts []client.ListOption) []client.ListOption {
+	return append([]client.ListOption{client.MatchingFields{indexFor: value}}, opts...)
+}
+
+// anyPlacementFrom stands in indexFor for all placements that place something in a namespace.
+func anyPlacementFrom(namespace string) string { return anyPlacement + "/" + namespace }
+
+// indexOverrides registers the indexes that have to do with overrides.
+func indexOverrides(ctx context.Context, indexer client.FieldIndexer) error {
+	add := func(obj client.Object, field string, values client.IndexerFunc) error {
+		if err := indexer.IndexField(ctx, obj, field, values); err != nil {
+			return fmt.Errorf("index %T by %s: %w", obj, field, err)
+		}
+		return nil
+	}
+	for _, obj := range OverrideSnapshots.Both() {
+		if err := add(obj, IndexOverride, func(o client.Object) []string {
+			return keys(OverrideOf(o.(v1beta1.OverrideSnapshotObject)))
+		}); err != nil {
+			return err
+		}
+		if err := add(obj, indexFor, func(o client.Object) []string { return forWhom(o.(v1beta1.OverrideSnapshotObject)) }); err != nil {
+			return err
+		}
+	}
+	for _, obj := range Bindings.Both() {
+		if err := add(obj, IndexOverride, func(o client.Object) []string { return overridesOf(o.(v1beta1.BindingObject)) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func forWhom(s v1beta1.OverrideSnapshotObject) []string {
+	if limit, limited := LimitOf(s); limited {
+		return []string{Key(limit)}
+	}
+	if s.GetNamespace() == "" {
+		return []string{anyPlacement}
+	}
+	return []string{anyPlacement, anyPlacementFrom(s.GetNamespace())}
+}
+
+// overridesOf are the keys of the overrides that a binding names snapshots of.
+func overridesOf(b v1beta1.BindingObject) []string {
+	var out []string
+	spec := b.GetSpec()
+	for _, name := range spec.ClusterResourceOverrideSnapshots {
+		if override, ok := contract.OverrideOf(name); ok {
+			out = append(out, Key(types.NamespacedName{Name: override}))
+		}
+	}
+	for _, s := range spec.ResourceOverrideSnapshots {
+		if override, ok := contract.OverrideOf(s.Name); ok {
+			out = append(out, Key(types.NamespacedName{Namespace: s.Namespace, Name: override}))
+		}
+	}
+	return out
+}

@@ -1,0 +1,392 @@
+package stage
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/utils/ptr"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
+)
+
+// Abort says why a run cannot be planned or go on. It is final. Any other error of this package passes.
+type Abort struct {
+	Message string
+	// User is whether the user can mend it; else it is ours.
+	User bool
+}
+
+func (a *Abort) Error() string { return a.Message }
+
+// AbortOf returns the Abort in err, nil if there is none.
+func AbortOf(err error) *Abort {
+	var abort *Abort
+	if errors.As(err, &abort) {
+		return abort
+	}
+	return nil
+}
+
+func mistake(format string, args ...any) error {
+	return &Abort{Message: fmt.Sprintf(format, args...), User: true}
+}
+
+func defect(format string, args ...any) error { return &Abort{Message: fmt.Sprintf(format, args...)} }
+
+// ErrUnsettled says that the scheduler is still at work; its end is an event.
+var ErrUnsettled = errors.New("the scheduler is at work on the placement")
+
+// Fleet is what a run is planned from.
+type Fleet struct {
+	// Placement is nil if there is none.
+	Placement v1beta1.PlacementObject
+	Policies  []v1beta1.PolicySnapshotObject
+	Bindings  []v1beta1.BindingObject
+	// Labels are those of the MemberClusters, by name.
+	Labels map[string]map[string]string
+}
+
+// Plan is what a run is going to do. It is worked out once, and again only to see whether it still holds.
+type Plan struct {
+	// PolicyIndex is that of the placement's latest policy snapshot, Count how many clusters it has picked.
+	PolicyIndex string
+	Count       int
+	Apply       v1beta1.ApplyStrategy
+	// Stages are the clusters of each stage, in their order; Deletions those to take the placement off.
+	Stages    [][]string
+	Deletions []string
+}
+
+// NewPlan works a plan out. The error is an Abort unless it passes.
+func NewPlan(fleet Fleet, strategy v1beta1.UpdateStrategySpec) (Plan, error) {
+	plan, selected, err := picked(fleet)
+	if err != nil {
+		return Plan{}, err
+	}
+	if len(selected)+len(plan.Deletions) == 0 {
+		return Plan{}, mistake("the placement is on no cluster: there is nothing to change")
+	}
+	plan.Stages, err = stages(strategy, selected, fleet.Labels)
+	return plan, err
+}
+
+// picked is the part of a plan that does not depend on the stages.
+func picked(fleet Fleet) (plan Plan, selected []string, err error) {
+	if fleet.Placement == nil || !fleet.Placement.GetDeletionTimestamp().IsZero() {
+		return Plan{}, nil, mistake("the parent placement is not found: spec.placementName must name a placement that exists and is not being deleted")
+	}
+	strategy := fleet.Placement.GetSpec().Strategy
+	if strategy.Type != v1beta1.RolloutStrategyTypeExternal {
+		return Plan{}, nil, mistake("the placement's spec.strategy.type is %q: only a placement of type External is changed by update runs",
+			cmp.Or(strategy.Type, v1beta1.RolloutStrategyTypeRollingUpdate))
+	}
+	plan.Apply = rollout.Strategy(strategy.ApplyStrategy)
+	latest, err := latestPolicy(fleet.Policies)
+	if err != nil {
+		return Plan{}, nil, err
+	}
+	if plan.PolicyIndex = latest.GetLabels()[contract.LabelPolicyIndex]; plan.PolicyIndex == "" {
+		return Plan{}, nil, defect("policy snapshot %s has no label %s", latest.GetName(), contract.LabelPolicyIndex)
+	}
+	expected, err := expectedCount(latest)
+	if err != nil {
+		return Plan{}, nil, err
+	}
+	scheduled := meta.FindStatusCondition(*latest.GetConditions(), v1beta1.ConditionScheduled)
+	if scheduled == nil || scheduled.Status == metav1.ConditionUnknown || scheduled.ObservedGeneration != latest.GetGeneration() {
+		return Plan{}, nil, fmt.Errorf("policy snapshot %s is not scheduled yet: %w", latest.GetName(), ErrUnsettled)
+	}
+	if scheduled.Status == metav1.ConditionFalse {
+		return Plan{}, nil, mistake("the placement is not fully scheduled: %s", scheduled.Message)
+	}
+	selected, plan.Deletions, err = split(fleet.Bindings, latest.GetName())
+	if err != nil {
+		return Plan{}, nil, err
+	}
+	if plan.Count = len(selected); expected >= 0 && expected != plan.Count {
+		return Plan{}, nil, mistake("the placement asks for %d clusters and %d are picked: %s", expected, plan.Count, strings.Join(selected, ", "))
+	}
+	return plan, selected, nil
+}
+
+func latestPolicy(policies []v1beta1.PolicySnapshotObject) (v1beta1.PolicySnapshotObject, error) {
+	var found []v1beta1.PolicySnapshotObject
+	for _, p := range policies {
+		if p.GetLabels()[contract.LabelLatest] == strconv.FormatBool(true) {
+			found = append(found, p)
+		}
+	}
+	if len(found) != 1 {
+		return nil, defect("the placement has %d latest policy snapshots; one is expected", len(found))
+	}
+	return found[0], nil
+}
+
+// expectedCount is how many clusters a policy asks for, -1 if it does not say.
+func expectedCount(policy v1beta1.PolicySnapshotObject) (int, error) {
+	spec := policy.GetSpec().Policy
+	switch {
+	case spec == nil || spec.PlacementType == "" || spec.PlacementType == v1beta1.PlacementTypePickAll:
+		return -1, nil
+	case spec.PlacementType == v1beta1.PlacementTypePickFixed:
+		return len(spec.ClusterNames), nil
+	}
+	text := policy.GetAnnotations()[contract.AnnotationNumberOfClusters]
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, defect("annotation %s of policy snapshot %s is %q, not a number from 0", contract.AnnotationNumberOfClusters, policy.GetName(), text)
+	}
+	return n, nil
+}
+
+// split names the clusters that the latest policy has picked and those that are to be given up, both sorted.
+func split(bindings []v1beta1.BindingObject, policy string) (selected, deleted []string, err error) {
+	for _, b := range bindings {
+		spec := b.GetSpec()
+		switch {
+		case spec.State == v1beta1.BindingStateUnscheduled:
+			deleted = append(deleted, spec.TargetCluster)
+		case !b.GetDeletionTimestamp().IsZero():
+			// Its end is under way, whoever asked for it.
+		case spec.SchedulingPolicySnapshotName == policy:
+			selected = append(selected, spec.TargetCluster)
+		default:
+			return nil, nil, fmt.Errorf("binding %s is of policy snapshot %s: %w", b.GetName(), spec.SchedulingPolicySnapshotName, ErrUnsettled)
+		}
+	}
+	slices.Sort(selected)
+	slices.Sort(deleted)
+	return selected, slices.Compact(deleted), nil
+}
+
+// stages deals the selected clusters out.
+func stages(strategy v1beta1.UpdateStrategySpec, selected []string, labelsOf map[string]map[string]string) ([][]string, error) {
+	in := map[string]string{}
+	out := make([][]string, 0, len(strategy.Stages))
+	for _, config := range strategy.Stages {
+		if err := checkTasks(config); err != nil {
+			return nil, err
+		}
+		selector, err := metav1.LabelSelectorAsSelector(config.LabelSelector)
+		if err != nil {
+			return nil, mistake("labelSelector of stage %s: %v", config.Name, err)
+		}
+		members := []string{}
+		for _, cluster := range selected {
+			set, known := labelsOf[cluster]
+			if !known || !selector.Matches(labels.Set(set)) {
+				continue
+			}
+			if other, taken := in[cluster]; taken {
+				return nil, mistake("cluster %s appears in more than one stage: %s and %s; their labelSelectors must not overlap", cluster, other, config.Name)
+			}
+			in[cluster] = config.Name
+			members = append(members, cluster)
+		}
+		if err := order(config, members, labelsOf); err != nil {
+			return nil, err
+		}
+		out = append(out, members)
+	}
+	var missing []string
+	for _, cluster := range selected {
+		if _, ok := in[cluster]; !ok {
+			missing = append(missing, cluster)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, mistake("%d selected clusters are in no stage of the strategy: %s", len(missing), few(missing, 10))
+	}
+	return out, nil
+}
+
+func checkTasks(config v1beta1.StageConfig) error {
+	if len(config.BeforeStageTasks) > 1 {
+		return mistake("stage %s has %d beforeStageTasks; one is allowed", config.Name, len(config.BeforeStageTasks))
+	}
+	for _, task := range config.BeforeStageTasks {
+		if task.Type != v1beta1.StageTaskApproval || task.WaitTime != nil {
+			return mistake("beforeStageTasks of stage %s: only an Approval without waitTime is allowed", config.Name)
+		}
+	}
+	types := sets.New[v1beta1.StageTaskType]()
+	for _, task := range config.AfterStageTasks {
+		if types.Has(task.Type) {
+			return mistake("afterStageTasks of stage %s: two of type %s", config.Name, task.Type)
+		}
+		types.Insert(task.Type)
+		if task.Type == v1beta1.StageTaskTimedWait && (task.WaitTime == nil || task.WaitTime.Duration <= 0) {
+			return mistake("afterStageTasks of stage %s: the waitTime of a TimedWait must be more than 0", config.Name)
+		}
+	}
+	return nil
+}
+
+// order sorts the clusters of a stage: by the number in a label, if there is one to go by, then by name.
+func order(config v1beta1.StageConfig, members []string, labelsOf map[string]map[string]string) error {
+	key := ptr.Deref(config.SortingLabelKey, "")
+	numbers := map[string]int{}
+	if key != "" {
+		for _, cluster := range members {
+			text, ok := labelsOf[cluster][key]
+			n, err := strconv.Atoi(text)
+			if !ok || err != nil {
+				return mistake("sortingLabelKey of stage %s: label %s of cluster %s is %q, not a whole number", config.Name, key, cluster, text)
+			}
+			numbers[cluster] = n
+		}
+	}
+	slices.SortFunc(members, func(a, b string) int { return cmp.Or(cmp.Compare(numbers[a], numbers[b]), cmp.Compare(a, b)) })
+	return nil
+}
+
+// Status is the status of a run that starts with this plan.
+func (p Plan) Status(run string, resourceIndex string, strategy v1beta1.UpdateStrategySpec, overrides map[string]rollout.Lists) v1beta1.UpdateRunStatus {
+	status := v1beta1.UpdateRunStatus{
+		PolicySnapshotIndexUsed: p.PolicyIndex, PolicyObservedClusterCount: p.Count, ResourceSnapshotIndexUsed: resourceIndex,
+		ApplyStrategy: p.Apply.DeepCopy(), UpdateStrategySnapshot: strategy.DeepCopy(),
+		DeletionStageStatus: &v1beta1.StageUpdatingStatus{StageName: contract.DeletionStage, Clusters: members(p.Deletions, nil)},
+	}
+	for i, config := range strategy.Stages {
+		status.StagesStatus = append(status.StagesStatus, v1beta1.StageUpdatingStatus{
+			StageName: config.Name, Clusters: members(p.Stages[i], overrides),
+			BeforeStageTaskStatus: tasks(config.BeforeStageTasks, contract.BeforeStageApproval(run, config.Name)),
+			AfterStageTaskStatus:  tasks(config.AfterStageTasks, contract.AfterStageApproval(run, config.Name)),
+		})
+	}
+	return status
+}
+
+func members(clusters []string, overrides map[string]rollout.Lists) []v1beta1.ClusterUpdatingStatus {
+	out := make([]v1beta1.ClusterUpdatingStatus, 0, len(clusters))
+	for _, name := range clusters {
+		out = append(out, v1beta1.ClusterUpdatingStatus{
+			ClusterName: name, ClusterResourceOverrideSnapshots: overrides[name].Cluster, ResourceOverrideSnapshots: overrides[name].Namespaced,
+		})
+	}
+	return out
+}
+
+func tasks(configs []v1beta1.StageTask, request string) []v1beta1.StageTaskStatus {
+	var out []v1beta1.StageTaskStatus
+	for _, t := range configs {
+		status := v1beta1.StageTaskStatus{Type: t.Type}
+		if t.Type == v1beta1.StageTaskApproval {
+			status.ApprovalRequestName = request
+		}
+		out = append(out, status)
+	}
+	return out
+}
+
+// Check says whether the plan in a run's status still holds; the error is an Abort if it does not, and says what has changed.
+func Check(fleet Fleet, status v1beta1.UpdateRunStatus) error {
+	if status.UpdateStrategySnapshot == nil || status.DeletionStageStatus == nil || len(status.StagesStatus) != len(status.UpdateStrategySnapshot.Stages) {
+		return defect("the plan is missing from the run's status; make a new run")
+	}
+	now, selected, err := picked(fleet)
+	if err != nil {
+		return err
+	}
+	recorded := recordedClusters(status)
+	switch {
+	case status.ApplyStrategy == nil || !rollout.SameStrategy(status.ApplyStrategy, now.Apply):
+		return mistake("the placement's spec.strategy.applyStrategy has changed since the run was initialized; make a new run")
+	case now.PolicyIndex != status.PolicySnapshotIndexUsed:
+		return mistake("the placement's policy has changed since the run was initialized, from policy snapshot %s to %s%s; make a new run",
+			status.PolicySnapshotIndexUsed, now.PolicyIndex, changes(recorded, selected))
+	case now.Count != status.PolicyObservedClusterCount:
+		return mistake("the placement has picked other clusters since the run was initialized%s; make a new run, which goes on where this one is",
+			changes(recorded, selected))
+	}
+	strategy := withoutApprovalWaits(*status.UpdateStrategySnapshot)
+	stages, err := stages(strategy, selected, fleet.Labels)
+	if err != nil {
+		return err
+	}
+	for i, clusters := range stages {
+		var was []string
+		for _, c := range status.StagesStatus[i].Clusters {
+			was = append(was, c.ClusterName)
+		}
+		if !slices.Equal(was, clusters) {
+			return mistake("the clusters of stage %s or their order have changed since the run was initialized: they were %q and are %q; "+
+				"restore the labels of the MemberClusters, or make a new run, which goes on where this one is", strategy.Stages[i].Name, was, clusters)
+		}
+	}
+	return checkDeletions(now.Deletions, status)
+}
+
+// checkDeletions makes sure that nothing is to be given up that was not when the run was initialized. The reverse comes of giving up.
+func checkDeletions(deletions []string, status v1beta1.UpdateRunStatus) error {
+	planned := sets.New[string]()
+	for _, c := range status.DeletionStageStatus.Clusters {
+		planned.Insert(c.ClusterName)
+	}
+	var new []string
+	for _, cluster := range deletions {
+		if !planned.Has(cluster) {
+			new = append(new, cluster)
+		}
+	}
+	if len(new) > 0 {
+		return mistake("the placement has given up clusters since the run was initialized: %s; make a new run", few(new, 10))
+	}
+	return nil
+}
+
+func recordedClusters(status v1beta1.UpdateRunStatus) sets.Set[string] {
+	out := sets.New[string]()
+	for _, s := range status.StagesStatus {
+		for _, c := range s.Clusters {
+			out.Insert(c.ClusterName)
+		}
+	}
+	return out
+}
+
+// changes says which clusters have come and gone.
+func changes(was sets.Set[string], now []string) string {
+	text := ""
+	if joined := sets.New(now...).Difference(was); len(joined) > 0 {
+		text += "; new: " + few(slices.Sorted(maps.Keys(joined)), 10)
+	}
+	if left := was.Difference(sets.New(now...)); len(left) > 0 {
+		text += "; no longer picked: " + few(slices.Sorted(maps.Keys(left)), 10)
+	}
+	return text
+}
+
+// withoutApprovalWaits drops a wait time that older schemas let an Approval have.
+func withoutApprovalWaits(strategy v1beta1.UpdateStrategySpec) v1beta1.UpdateStrategySpec {
+	strategy = *strategy.DeepCopy()
+	for i := range strategy.Stages {
+		for _, list := range [][]v1beta1.StageTask{strategy.Stages[i].BeforeStageTasks, strategy.Stages[i].AfterStageTasks} {
+			for j := range list {
+				if list[j].Type == v1beta1.StageTaskApproval {
+					list[j].WaitTime = nil
+				}
+			}
+		}
+	}
+	return strategy
+}
+
+// few names the first of a list, and how many more there are.
+func few(names []string, most int) string {
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}

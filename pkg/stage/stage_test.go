@@ -1,0 +1,578 @@
+package stage_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"pgregory.net/rapid"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/stage"
+)
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// world is a placement on some clusters and one run, as the hub holds them.
+type world struct {
+	fleet    stage.Fleet
+	strategy v1beta1.UpdateStrategySpec
+	status   v1beta1.UpdateRunStatus
+	state    v1beta1.UpdateRunState
+	requests map[string]stage.Request
+	refused  map[string]string
+	now      time.Time
+	// slow are clusters that report nothing.
+	slow map[string]bool
+}
+
+// cluster is a MemberCluster the placement has picked: its name and its labels as k=v.
+type cluster struct {
+	name   string
+	labels []string
+}
+
+func newWorld(stages []v1beta1.StageConfig, clusters ...cluster) *world {
+	placement := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
+	placement.Spec.Strategy.Type = v1beta1.RolloutStrategyTypeExternal
+	policy := &v1beta1.ClusterSchedulingPolicySnapshot{ObjectMeta: metav1.ObjectMeta{
+		Name: "p-0", Generation: 1, Labels: map[string]string{contract.LabelLatest: "true", contract.LabelPolicyIndex: "0"},
+	}}
+	policy.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionScheduled, Status: metav1.ConditionTrue, ObservedGeneration: 1}}
+	w := &world{
+		strategy: v1beta1.UpdateStrategySpec{Stages: stages}, state: v1beta1.UpdateRunRun, now: start,
+		requests: map[string]stage.Request{}, refused: map[string]string{}, slow: map[string]bool{},
+		fleet: stage.Fleet{Placement: placement, Policies: []v1beta1.PolicySnapshotObject{policy}, Labels: map[string]map[string]string{}},
+	}
+	for _, c := range clusters {
+		set := map[string]string{}
+		for _, pair := range c.labels {
+			key, value, _ := strings.Cut(pair, "=")
+			set[key] = value
+		}
+		w.fleet.Labels[c.name] = set
+		w.fleet.Bindings = append(w.fleet.Bindings, binding(c.name, v1beta1.BindingStateScheduled))
+	}
+	return w
+}
+
+func binding(cluster string, state v1beta1.BindingState) *v1beta1.ClusterResourceBinding {
+	b := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{Name: "p-" + cluster, Generation: 1}}
+	b.Spec = v1beta1.ResourceBindingSpec{State: state, TargetCluster: cluster, SchedulingPolicySnapshotName: "p-0"}
+	return b
+}
+
+func (w *world) binding(cluster string) *v1beta1.ClusterResourceBinding {
+	for _, b := range w.fleet.Bindings {
+		if b.GetSpec().TargetCluster == cluster {
+			return b.(*v1beta1.ClusterResourceBinding)
+		}
+	}
+	return nil
+}
+
+// begin plans the run.
+func (w *world) begin() error {
+	plan, err := stage.NewPlan(w.fleet, w.strategy)
+	if err != nil {
+		return err
+	}
+	w.status = report.PlannedRun(plan.Status("run", "3", w.strategy, nil), nil, 1, metav1.NewTime(w.now))
+	return nil
+}
+
+func (w *world) world() stage.World {
+	overrides := map[string]rollout.Lists{}
+	return stage.World{
+		Run: "run", Config: *w.status.UpdateStrategySnapshot, Snapshot: "p-3-snapshot", Apply: rollout.Strategy(w.status.ApplyStrategy),
+		Overrides: overrides, Bindings: w.fleet.Bindings, Requests: w.requests, Refused: w.refused, Now: w.now,
+	}
+}
+
+// pass does what the agent does. Without store the agent dies before it can write the run's status.
+func (w *world) pass(store bool) stage.Step {
+	progress := stage.Read(w.status)
+	if progress.Phase.Done() {
+		return stage.Step{}
+	}
+	next, step := progress, stage.Step{}
+	if err := stage.Check(w.fleet, w.status); err != nil {
+		abort := stage.AbortOf(err)
+		if abort == nil {
+			return step
+		}
+		next.Fail(abort.Message)
+	} else if w.state == v1beta1.UpdateRunRun {
+		next, step = stage.Next(progress, w.world())
+	} else {
+		next, step = stage.Stop(progress, w.world())
+	}
+	for _, s := range step.Start {
+		b := s.Binding.(*v1beta1.ClusterResourceBinding)
+		if s.Content {
+			b.Spec.State, b.Spec.ResourceSnapshotName = v1beta1.BindingStateBound, "p-3-snapshot"
+			b.Spec.ApplyStrategy = w.status.ApplyStrategy
+			b.Generation++
+		}
+		b.Status.Conditions = report.Rollout(b.Status.Conditions, report.RunStarted(b.Generation, "run", "3"), metav1.NewTime(w.now))
+	}
+	for _, name := range step.Drop {
+		w.fleet.Bindings = slices.DeleteFunc(w.fleet.Bindings, func(b v1beta1.BindingObject) bool { return b.GetName() == name })
+	}
+	for _, a := range step.Ask {
+		if _, ok := w.requests[a.Name]; !ok {
+			w.requests[a.Name] = stage.Request{Run: "run", Stage: a.Stage}
+		}
+	}
+	if store {
+		w.status = report.UpdateRun(w.status, next, 1, metav1.NewTime(w.now))
+		for i := range w.status.StagesStatus { // times are stored in seconds
+			for j := range w.status.StagesStatus[i].Conditions {
+				c := &w.status.StagesStatus[i].Conditions[j]
+				c.LastTransitionTime = metav1.NewTime(c.LastTransitionTime.Truncate(time.Second))
+			}
+		}
+	}
+	return step
+}
+
+// set writes one condition of a cluster's binding as it is now.
+func (w *world) set(cluster, kind string, status metav1.ConditionStatus, reason string) {
+	b := w.binding(cluster)
+	b.Status.Conditions = slices.DeleteFunc(b.Status.Conditions, func(c metav1.Condition) bool { return c.Type == kind })
+	b.Status.Conditions = append(b.Status.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason, ObservedGeneration: b.Generation})
+}
+
+func (w *world) available(clusters ...string) {
+	for _, c := range clusters {
+		w.set(c, v1beta1.ConditionAvailable, metav1.ConditionTrue, v1beta1.ReasonAllWorkAreAvailable)
+	}
+}
+
+func (w *world) approve(request string) {
+	r := w.requests[request]
+	r.Approved = true
+	w.requests[request] = r
+}
+
+// describe is the run in a line: its phase, then each stage with its phase and its clusters: . is pending, * in progress, + done, ! failed.
+func (w *world) describe() string {
+	p := stage.Read(w.status)
+	names := map[stage.Phase]string{
+		stage.Pending: "pending", stage.Active: "active", stage.Waiting: "waiting", stage.Stuck: "stuck", stage.Stopping: "stopping",
+		stage.Stopped: "stopped", stage.Skipped: "skipped", stage.Succeeded: "succeeded", stage.Failed: "failed",
+	}
+	marks := map[stage.Phase]string{stage.Pending: ".", stage.Active: "*", stage.Succeeded: "+", stage.Failed: "!"}
+	text := names[p.Phase]
+	for _, s := range append(p.Stages, p.Deletion) {
+		text += " | " + names[s.Phase]
+		for _, c := range s.Clusters {
+			text += " " + c.Name + marks[c.Phase]
+		}
+	}
+	return text
+}
+
+func (w *world) want(t *testing.T, what, want string) {
+	t.Helper()
+	if got := w.describe(); got != want {
+		t.Fatalf("%s: run is\n%s\nwant\n%s", what, got, want)
+	}
+}
+
+func of(name, label string, change ...func(*v1beta1.StageConfig)) v1beta1.StageConfig {
+	config := v1beta1.StageConfig{Name: name, LabelSelector: &metav1.LabelSelector{}}
+	if label != "" {
+		key, value, _ := strings.Cut(label, "=")
+		config.LabelSelector.MatchLabels = map[string]string{key: value}
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	return config
+}
+
+func before(c *v1beta1.StageConfig) {
+	c.BeforeStageTasks = []v1beta1.StageTask{{Type: v1beta1.StageTaskApproval}}
+}
+
+func after(c *v1beta1.StageConfig) {
+	c.AfterStageTasks = append(c.AfterStageTasks, v1beta1.StageTask{Type: v1beta1.StageTaskApproval})
+}
+
+func wait(d time.Duration) func(*v1beta1.StageConfig) {
+	return func(c *v1beta1.StageConfig) {
+		c.AfterStageTasks = append(c.AfterStageTasks, v1beta1.StageTask{Type: v1beta1.StageTaskTimedWait, WaitTime: &metav1.Duration{Duration: d}})
+	}
+}
+
+func most(n intstr.IntOrString) func(*v1beta1.StageConfig) {
+	return func(c *v1beta1.StageConfig) { c.MaxConcurrency = &n }
+}
+
+// fleet is the catalogue's: c2 is the canary, c1 and c3 are prod.
+func fleet(stages ...v1beta1.StageConfig) *world {
+	return newWorld(stages, cluster{"c1", []string{"env=prod", "order=2"}}, cluster{"c2", []string{"env=canary"}}, cluster{"c3", []string{"env=prod", "order=1"}})
+}
+
+func TestAReleaseWithGates(t *testing.T) {
+	w := fleet(of("canary", "env=canary", after, wait(5*time.Second)), of("prod", "env=prod", before))
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	w.want(t, "planned", "pending | pending c2. | pending c1. c3. | pending")
+	w.pass(true)
+	w.want(t, "begun", "active | active c2* | pending c1. c3. | pending")
+	w.available("c2")
+	w.now = w.now.Add(500 * time.Millisecond)
+	step := w.pass(true)
+	w.want(t, "canary done", "waiting | waiting c2+ | pending c1. c3. | pending")
+	if len(step.Ask) != 1 || step.Ask[0] != (stage.Ask{Name: "run-after-canary", Stage: "canary", Task: "afterStage"}) {
+		t.Fatalf("asks for %+v", step.Ask)
+	}
+	w.approve("run-after-canary")
+	w.now = w.now.Add(5*time.Second - time.Millisecond)
+	if step = w.pass(true); !slices.Equal(step.Accept, []string{"run-after-canary"}) || step.Again <= 0 || step.Again > 2*time.Second {
+		t.Fatalf("step %+v; want the approval taken, and the rest of the wait", step)
+	}
+	w.want(t, "wait not over", "waiting | waiting c2+ | pending c1. c3. | pending")
+	w.now = w.now.Add(step.Again)
+	step = w.pass(true)
+	w.want(t, "wait over", "waiting | succeeded c2+ | waiting c1. c3. | pending")
+	if len(step.Ask) != 1 || step.Ask[0].Name != "run-before-prod" {
+		t.Fatalf("asks for %+v", step.Ask)
+	}
+	w.approve("run-before-prod")
+	w.pass(true)
+	w.want(t, "prod begun, one at a time", "active | succeeded c2+ | active c1* c3. | pending")
+	w.available("c1")
+	w.pass(true)
+	w.want(t, "next as soon as the slot is free", "active | succeeded c2+ | active c1+ c3* | pending")
+	w.available("c3")
+	w.pass(true)
+	w.want(t, "done", "succeeded | succeeded c2+ | succeeded c1+ c3+ | succeeded")
+	if got := w.pass(true); len(got.Start)+len(got.Ask)+len(got.Drop) > 0 {
+		t.Fatalf("a run that is done does %+v", got)
+	}
+}
+
+func TestStopAndGoOn(t *testing.T) {
+	w := fleet(of("all", "", most(intstr.FromInt32(2)), wait(time.Hour)))
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(true)
+	w.want(t, "two at once", "active | active c1* c2* c3. | pending")
+	w.state = v1beta1.UpdateRunStop
+	w.pass(true)
+	w.want(t, "told to stop", "stopping | stopping c1* c2* c3. | pending")
+	w.available("c1", "c2")
+	w.pass(true)
+	w.want(t, "nothing in progress", "stopped | stopped c1+ c2+ c3. | pending")
+	w.state = v1beta1.UpdateRunRun
+	w.pass(true)
+	w.want(t, "goes on", "active | active c1+ c2+ c3* | pending")
+	w.available("c3")
+	w.pass(true)
+	w.want(t, "the wait begins", "waiting | waiting c1+ c2+ c3+ | pending")
+	w.now = w.now.Add(30 * time.Minute)
+	w.state = v1beta1.UpdateRunStop
+	w.pass(true)
+	w.want(t, "stopped in the wait", "stopped | stopped c1+ c2+ c3+ | pending")
+	w.now = w.now.Add(45 * time.Minute)
+	w.state = v1beta1.UpdateRunRun
+	if step := w.pass(true); step.Again != 15*time.Minute {
+		t.Fatalf("waits for %s; the clock counts from the stop", step.Again)
+	}
+	w.now = w.now.Add(15 * time.Minute)
+	w.pass(true)
+	w.want(t, "done", "succeeded | succeeded c1+ c2+ c3+ | succeeded")
+}
+
+func TestWhatTheSchedulerGaveUpGoesLast(t *testing.T) {
+	w := fleet(of("prod", "env=prod", most(intstr.FromString("70%"))), of("canary", "env=canary"))
+	w.binding("c2").Spec.State = v1beta1.BindingStateUnscheduled
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	if step := w.pass(true); len(step.Drop) > 0 {
+		t.Fatalf("drops %q before the stages are done", step.Drop)
+	}
+	w.want(t, "begun", "active | active c1* c3. | pending | pending c2.")
+	w.available("c1")
+	w.pass(true)
+	w.available("c3")
+	if step := w.pass(true); !slices.Equal(step.Drop, []string{"p-c2"}) {
+		t.Fatalf("drops %q", step.Drop)
+	}
+	w.want(t, "skips a stage without clusters", "active | succeeded c1+ c3+ | skipped | active c2*")
+	w.pass(true)
+	w.want(t, "done", "succeeded | succeeded c1+ c3+ | skipped | succeeded c2+")
+}
+
+func TestPercentages(t *testing.T) {
+	for _, c := range []struct {
+		most    string
+		of, few int
+	}{{"70%", 3, 2}, {"33%", 10, 3}, {"25%", 7, 1}, {"1%", 3, 1}, {"100%", 4, 4}} {
+		var clusters []cluster
+		for i := range c.of {
+			clusters = append(clusters, cluster{name: fmt.Sprintf("m%02d", i)})
+		}
+		w := newWorld([]v1beta1.StageConfig{of("all", "", most(intstr.FromString(c.most)))}, clusters...)
+		if err := w.begin(); err != nil {
+			t.Fatal(err)
+		}
+		if step := w.pass(true); len(step.Start) != c.few {
+			t.Errorf("%s of %d clusters start %d; want %d", c.most, c.of, len(step.Start), c.few)
+		}
+	}
+}
+
+func TestFailures(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*world)
+		want   string
+		says   string
+	}{
+		{"another run took the cluster", func(w *world) {
+			w.binding("c1").Spec.ResourceSnapshotName = "p-4-snapshot"
+		}, "failed | failed c1! c2. c3. | pending", "another update run"},
+		{"the rollout was not started as the binding is now", func(w *world) { w.binding("c1").Generation++ },
+			"failed | failed c1! c2. c3. | pending", "changed by somebody else"},
+		{"a binding is gone", func(w *world) {
+			w.fleet.Bindings = slices.DeleteFunc(w.fleet.Bindings, func(b v1beta1.BindingObject) bool { return b.GetSpec().TargetCluster == "c1" })
+		}, "failed | active c1* c2. c3. | pending", "no longer picked: c1"},
+		{"a cluster joined", func(w *world) {
+			w.fleet.Labels["c4"] = map[string]string{}
+			w.fleet.Bindings = append(w.fleet.Bindings, binding("c4", v1beta1.BindingStateScheduled))
+		}, "failed | active c1* c2. c3. | pending", "new: c4"},
+		{"a policy appeared", func(w *world) {
+			w.fleet.Policies[0].GetLabels()[contract.LabelPolicyIndex] = "1"
+		}, "failed | active c1* c2. c3. | pending", "from policy snapshot 0 to 1"},
+		{"the strategy of the placement changed", func(w *world) {
+			w.fleet.Placement.GetSpec().Strategy.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}
+		}, "failed | active c1* c2. c3. | pending", "applyStrategy has changed"},
+		{"the placement is not External", func(w *world) {
+			w.fleet.Placement.GetSpec().Strategy.Type = ""
+		}, "failed | active c1* c2. c3. | pending", `spec.strategy.type is "RollingUpdate"`},
+		{"the placement is gone", func(w *world) { w.fleet.Placement = nil }, "failed | active c1* c2. c3. | pending", "not found"},
+		{"a member is picked no more", func(w *world) {
+			w.binding("c3").Spec.State = v1beta1.BindingStateUnscheduled
+		}, "failed | active c1* c2. c3. | pending", "no longer picked: c3"},
+		{"the scheduler is at work", func(w *world) {
+			*w.fleet.Policies[0].GetConditions() = nil
+		}, "active | active c1* c2. c3. | pending", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := fleet(of("all", ""))
+			if err := w.begin(); err != nil {
+				t.Fatal(err)
+			}
+			w.pass(true)
+			c.change(w)
+			w.pass(true)
+			w.want(t, c.name, c.want)
+			if got := stage.Read(w.status).Cause; !strings.Contains(got, c.says) {
+				t.Errorf("cause %q; want %q in it", got, c.says)
+			}
+		})
+	}
+}
+
+func TestPlansThatCannotBe(t *testing.T) {
+	sorted := func(key string) func(*v1beta1.StageConfig) {
+		return func(c *v1beta1.StageConfig) { c.SortingLabelKey = ptr.To(key) }
+	}
+	for _, c := range []struct {
+		name   string
+		stages []v1beta1.StageConfig
+		change func(*world)
+		says   string
+	}{
+		{"in two stages", []v1beta1.StageConfig{of("a", "env=prod"), of("b", "")}, nil, "cluster c1 appears in more than one stage: a and b"},
+		{"in no stage", []v1beta1.StageConfig{of("a", "env=prod")}, nil, "1 selected clusters are in no stage of the strategy: c2"},
+		{"no label to sort by", []v1beta1.StageConfig{of("a", "", sorted("order"))}, nil, `label order of cluster c2 is ""`},
+		{"no wait", []v1beta1.StageConfig{of("a", "", wait(0))}, nil, "must be more than 0"},
+		{"two of a kind", []v1beta1.StageConfig{of("a", "", after, after)}, nil, "two of type Approval"},
+		{"an unfulfilled policy", []v1beta1.StageConfig{of("a", "")}, func(w *world) {
+			(*w.fleet.Policies[0].GetConditions())[0].Status = metav1.ConditionFalse
+		}, "not fully scheduled"},
+		{"no cluster", []v1beta1.StageConfig{of("a", "")}, func(w *world) { w.fleet.Bindings = nil }, "on no cluster"},
+		{"two latest policies", []v1beta1.StageConfig{of("a", "")}, func(w *world) {
+			w.fleet.Policies = append(w.fleet.Policies, w.fleet.Policies[0])
+		}, "2 latest policy snapshots"},
+		{"fewer than asked for", []v1beta1.StageConfig{of("a", "")}, func(w *world) {
+			w.fleet.Policies[0].GetSpec().Policy = &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{"c1"}}
+		}, "asks for 1 clusters and 3 are picked"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := fleet(c.stages...)
+			if c.change != nil {
+				c.change(w)
+			}
+			abort := stage.AbortOf(w.begin())
+			if abort == nil || !strings.Contains(abort.Message, c.says) {
+				t.Fatalf("abort %v; want %q", abort, c.says)
+			}
+		})
+	}
+	w := fleet(of("prod", "env=prod", sorted("order")), of("canary", "env=canary"))
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	w.want(t, "by the numbers in the label", "pending | pending c3. c1. | pending c2. | pending")
+	w.fleet.Labels["c1"]["order"] = "0"
+	w.pass(true)
+	w.want(t, "another order", "failed | pending c3. c1. | pending c2. | pending")
+}
+
+func TestStuckIsSaidAndForgotten(t *testing.T) {
+	w := fleet(of("all", ""))
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	if step := w.pass(true); step.Again != stage.StuckAfter {
+		t.Fatalf("looks again after %s; want %s", step.Again, stage.StuckAfter)
+	}
+	w.set("c1", v1beta1.ConditionApplied, metav1.ConditionFalse, v1beta1.ReasonNotAllWorkHaveBeenApplied)
+	w.pass(true)
+	if got := stage.Read(w.status).Message; !strings.Contains(got, "c1 (NotAllWorkHaveBeenApplied)") {
+		t.Errorf("message %q; want it to name the cluster that is not well", got)
+	}
+	w.now = w.now.Add(stage.StuckAfter)
+	w.pass(true)
+	w.want(t, "stuck", "stuck | active c1* c2. c3. | pending")
+	w.available("c1")
+	w.pass(true)
+	w.want(t, "forgotten", "active | active c1+ c2* c3. | pending")
+}
+
+func TestRefusedClustersKeepTheirTurn(t *testing.T) {
+	w := fleet(of("all", "", most(intstr.FromInt32(2))))
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	w.refused["c1"] = "a webhook says no"
+	if step := w.pass(true); len(step.Start) != 1 {
+		t.Fatalf("starts %d; want c2 alone", len(step.Start))
+	}
+	w.want(t, "refused", "active | active c1. c2* c3. | pending")
+	if got := stage.Read(w.status).Message; !strings.Contains(got, "a webhook says no") {
+		t.Errorf("message %q does not say why", got)
+	}
+	delete(w.refused, "c1")
+	w.pass(true)
+	w.want(t, "allowed", "active | active c1* c2* c3. | pending")
+}
+
+// TestRunsEnd plays runs to their end with clusters that report in any order, stops, deaths of the agent before it could store what it
+// did, and approvals at any time; after every pass the limits must hold.
+func TestRunsEnd(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var clusters []cluster
+		for i := range rapid.IntRange(1, 12).Draw(t, "clusters") {
+			clusters = append(clusters, cluster{fmt.Sprintf("m%02d", i), []string{"stage=" + rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "stage")}})
+		}
+		var stages []v1beta1.StageConfig
+		for _, name := range []string{"a", "b", "c"} {
+			config := of(name, "stage="+name, most(intstr.FromInt32(int32(rapid.IntRange(1, 4).Draw(t, "most")))))
+			for _, add := range rapid.SliceOfNDistinct(rapid.IntRange(0, 2), 0, 3, func(i int) int { return i }).Draw(t, "tasks") {
+				[]func(*v1beta1.StageConfig){before, after, wait(3 * time.Second)}[add](&config)
+			}
+			stages = append(stages, config)
+		}
+		w := newWorld(stages, clusters...)
+		for _, b := range w.fleet.Bindings {
+			if rapid.IntRange(0, 5).Draw(t, "given up") == 0 {
+				b.GetSpec().State = v1beta1.BindingStateUnscheduled
+			}
+		}
+		if err := w.begin(); err != nil {
+			t.Fatal(err)
+		}
+		for pass := 0; !stage.Read(w.status).Phase.Done(); pass++ {
+			if pass > 400 {
+				t.Fatalf("the run does not end: %s", w.describe())
+			}
+			calm := pass > 200 // nothing disturbs any more
+			if !calm && rapid.IntRange(0, 9).Draw(t, "toggle") == 0 {
+				w.state = map[v1beta1.UpdateRunState]v1beta1.UpdateRunState{
+					v1beta1.UpdateRunRun: v1beta1.UpdateRunStop, v1beta1.UpdateRunStop: v1beta1.UpdateRunRun,
+				}[w.state]
+			} else if calm {
+				w.state = v1beta1.UpdateRunRun
+			}
+			started := len(inProgress(w))
+			step := w.pass(calm || rapid.IntRange(0, 4).Draw(t, "dies") > 0)
+			check(t, w, step, started)
+			for _, b := range w.fleet.Bindings {
+				if is := b.GetSpec(); is.State == v1beta1.BindingStateBound && (calm || rapid.Bool().Draw(t, "reports")) {
+					w.available(is.TargetCluster)
+				}
+			}
+			for name := range w.requests {
+				if calm || rapid.IntRange(0, 3).Draw(t, "approves") == 0 {
+					w.approve(name)
+				}
+			}
+			w.now = w.now.Add(time.Duration(rapid.IntRange(0, 1500).Draw(t, "time")) * time.Millisecond)
+		}
+		if p := stage.Read(w.status); p.Phase != stage.Succeeded {
+			t.Fatalf("the run ended %s: %s", w.describe(), p.Cause)
+		}
+		for _, b := range w.fleet.Bindings {
+			if b.GetSpec().State != v1beta1.BindingStateBound || b.GetSpec().ResourceSnapshotName != "p-3-snapshot" {
+				t.Fatalf("binding %s was left at %+v", b.GetName(), b.GetSpec())
+			}
+		}
+	})
+}
+
+// inProgress are the clusters that have the release and have not reported.
+func inProgress(w *world) []string {
+	var out []string
+	for _, b := range w.fleet.Bindings {
+		if b.GetSpec().ResourceSnapshotName != "" && !report.IsTrue(*b.GetConditions(), v1beta1.ConditionAvailable, b.GetGeneration()) {
+			out = append(out, b.GetSpec().TargetCluster)
+		}
+	}
+	return out
+}
+
+// check holds a pass against the limits: of the real bindings, not of what the run believes.
+func check(t *rapid.T, w *world, step stage.Step, busyBefore int) {
+	p := stage.Read(w.status)
+	if w.state == v1beta1.UpdateRunStop && len(step.Start)+len(step.Drop)+len(step.Ask) > 0 {
+		t.Fatalf("a run that was told to stop does %+v", step)
+	}
+	busy := inProgress(w)
+	for i, s := range p.Stages {
+		limit := w.strategy.Stages[i].MaxConcurrency.IntValue()
+		n := 0
+		for _, c := range s.Clusters {
+			has := w.binding(c.Name).GetSpec().ResourceSnapshotName != ""
+			if slices.Contains(busy, c.Name) {
+				n++
+			}
+			if has && i > 0 && slices.ContainsFunc(p.Stages[i-1].Clusters, func(c stage.Cluster) bool { return slices.Contains(busy, c.Name) }) {
+				t.Fatalf("%s has the release while the stage before is at work: %s", c.Name, w.describe())
+			}
+			if gate := contract.BeforeStageApproval("run", s.Name); has && len(s.Before) > 0 && !w.requests[gate].Approved {
+				t.Fatalf("%s has the release and the gate was not opened: %s", c.Name, w.describe())
+			}
+		}
+		if n > limit {
+			t.Fatalf("%d clusters of stage %s are in progress; %d may be (%d before)", n, s.Name, limit, busyBefore)
+		}
+	}
+}

@@ -1,0 +1,433 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/localfleet"
+	"github.com/flagship-fleet/flagship/pkg/schedule"
+)
+
+// schedulingSettings are the sizes of the section "scheduling".
+type schedulingSettings struct {
+	clusters, placements int
+}
+
+func (s *schedulingSettings) addFlags() {
+	flag.IntVar(&s.clusters, "scheduling-clusters", 1000, "scheduling: MemberClusters on the hub, with nothing behind them")
+	flag.IntVar(&s.placements, "scheduling-placements", 1000, "scheduling: placements that each wait for a cluster; one in a hundred waits for another label")
+}
+
+// schedulingFigures are what the section has measured.
+type schedulingFigures struct {
+	Clusters   int               `json:"clusters"`
+	Placements int               `json:"placements"`
+	Decisions  []decisionFigure  `json:"decisions"`
+	Changes    []labelChange     `json:"changes"`
+	Setup      map[string]string `json:"setup"`
+}
+
+// decisionFigure is one decision alone, about the MemberClusters that the hub holds.
+type decisionFigure struct {
+	Policy       string  `json:"policy"`
+	Microseconds float64 `json:"microseconds"`
+	Allocations  int64   `json:"allocations"`
+	KiB          int64   `json:"kib"`
+}
+
+// labelChange is what one label change on one cluster led to.
+type labelChange struct {
+	Change string `json:"change"`
+	// Concerned is how many placements it can matter to, Decided how many decisions the scheduler made for it.
+	Concerned int     `json:"concerned"`
+	Decided   float64 `json:"decided"`
+	// BoundSeconds is from sending the change until the last binding was there.
+	BoundSeconds float64 `json:"boundSeconds"`
+	// Writes are the hub agent's, until nothing more came.
+	Writes writes `json:"writes"`
+	usage
+}
+
+func (f *schedulingFigures) print(w io.Writer) {
+	fmt.Fprintf(w, "\nscheduling: %d clusters, %d placements\n", f.Clusters, f.Placements)
+	for _, d := range f.Decisions {
+		fmt.Fprintf(w, "  one decision, %s: %.0f µs, %d allocations, %d KiB\n", d.Policy, d.Microseconds, d.Allocations, d.KiB)
+	}
+	for _, c := range f.Changes {
+		fmt.Fprintf(w, "  %s: %d placements concerned, %.0f decisions, all bound after %.2f s; %.0f writes (POST %.0f, PUT %.0f, PATCH %.0f), CPU %.1f s\n",
+			c.Change, c.Concerned, c.Decided, c.BoundSeconds, c.Writes.total(), c.Writes[http.MethodPost], c.Writes[http.MethodPut],
+			c.Writes[http.MethodPatch], c.CPUSeconds)
+	}
+}
+
+// fleetOnPaper is the section while it runs: MemberClusters that report well, and nobody behind them.
+type fleetOnPaper struct {
+	*bench
+	sizes    schedulingSettings
+	figures  *schedulingFigures
+	clusters *log
+	bindings *log
+}
+
+// Labels that placements of the section wait for, and one that nobody does.
+const (
+	rareLabel, commonLabel, idleLabel = "bench/rare", "bench/common", "bench/idle"
+	rareEvery                         = 100
+)
+
+// scheduleAtScale measures scheduling alone: decisions, and what one label change leads to. The one member has no part in it; that it
+// has joined shows that the hub works.
+func scheduleAtScale(ctx context.Context, s settings, r *results) error {
+	config := localfleet.Config{Members: []localfleet.Member{{Cluster: localfleet.Cluster{Name: "spoke-1"}}}}
+	return onFleet(ctx, config, func(ctx context.Context, b *bench) error {
+		run := fleetOnPaper{bench: b, sizes: s.scheduling, figures: &schedulingFigures{
+			Clusters: s.scheduling.clusters, Placements: s.scheduling.placements, Setup: map[string]string{},
+		}}
+		r.Scheduling = run.figures
+		var err error
+		if run.clusters, err = follow(ctx, b.hub, &clusterv1beta1.MemberClusterList{}); err != nil {
+			return err
+		}
+		if run.bindings, err = follow(ctx, b.hub, &v1beta1.ClusterResourceBindingList{}); err != nil {
+			return err
+		}
+		for _, step := range []struct {
+			name string
+			do   func(context.Context) error
+		}{{"clusters", run.join}, {"decisions", run.decide}, {"placements", run.placeAll}, {"changes", run.change}} {
+			say("scheduling: " + step.name)
+			begin := time.Now()
+			if err := step.do(ctx); err != nil {
+				return fmt.Errorf("%s: %w", step.name, err)
+			}
+			run.figures.Setup[step.name] = time.Since(begin).Round(time.Second).String()
+		}
+		return nil
+	})
+}
+
+func clusterName(i int) string { return fmt.Sprintf("paper-%04d", i) }
+
+// join makes the MemberClusters and reports for their agents, so that the hub finds them joined and healthy.
+func (f *fleetOnPaper) join(ctx context.Context) error {
+	internal, err := follow(ctx, f.hub, &clusterv1beta1.InternalMemberClusterList{})
+	if err != nil {
+		return err
+	}
+	var all []string
+	for i := range f.sizes.clusters {
+		all = append(all, clusterName(i))
+	}
+	return each(all, 32, func(name string) error {
+		i := slices.Index(all, name)
+		err := f.hub.Create(ctx, &clusterv1beta1.MemberCluster{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
+				"region": fmt.Sprint("region-", i%3), "zone": fmt.Sprint("zone-", i%10), "env": []string{"prod", "canary"}[i%2],
+			}},
+			Spec: clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", APIGroup: rbacv1.GroupName, Name: name}},
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := internal.when(ctx, key(contract.MemberNamespace(name), name), func(_ event, ok bool) bool { return ok }); err != nil {
+			return err
+		}
+		if err := f.beat(ctx, name, i); err != nil {
+			return err
+		}
+		_, err = f.clusters.when(ctx, key("", name), func(e event, ok bool) bool {
+			return ok && schedule.Ineligible(e.object.(*clusterv1beta1.MemberCluster), time.Now()) == ""
+		})
+		return err
+	})
+}
+
+// beat is a heartbeat of a cluster's agent.
+func (f *fleetOnPaper) beat(ctx context.Context, name string, i int) error {
+	var internal clusterv1beta1.InternalMemberCluster
+	if err := f.hub.Get(ctx, client.ObjectKey{Namespace: contract.MemberNamespace(name), Name: name}, &internal); err != nil {
+		return err
+	}
+	now := metav1.Now()
+	is := func(kind string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Bench", LastTransitionTime: now, ObservedGeneration: internal.Generation}
+	}
+	internal.Status.AgentStatus = []clusterv1beta1.AgentStatus{{
+		Type: clusterv1beta1.AgentTypeMemberAgent, LastReceivedHeartbeat: now,
+		Conditions: []metav1.Condition{is(clusterv1beta1.ConditionJoined), is(clusterv1beta1.ConditionHealthy)},
+	}}
+	internal.Status.Conditions = []metav1.Condition{}
+	internal.Status.Properties = map[clusterv1beta1.PropertyName]clusterv1beta1.PropertyValue{
+		contract.PropertyNodeCount: {Value: fmt.Sprint(1 + i%97), ObservationTime: now},
+	}
+	return f.hub.Status().Update(ctx, &internal)
+}
+
+// decide measures decisions alone, about what the hub holds.
+func (f *fleetOnPaper) decide(ctx context.Context) error {
+	var list clusterv1beta1.MemberClusterList
+	if err := f.hub.List(ctx, &list); err != nil {
+		return err
+	}
+	request := schedule.Request{Snapshot: "p-0", Now: time.Now()}
+	for i := range list.Items {
+		request.Clusters = append(request.Clusters, &list.Items[i])
+	}
+	for _, c := range []struct {
+		name   string
+		policy *v1beta1.PlacementPolicy
+		number int
+	}{
+		{"PickAll with a property selector", pickAllByProperty(), 0},
+		{"PickN 50 with two spread constraints and preferences", pickNSpread(), 50},
+	} {
+		r := request
+		r.Policy, r.Number = c.policy, min(c.number, len(request.Clusters))
+		if d := schedule.Decide(r); !d.Fulfilled() || d.Found == 0 {
+			return fmt.Errorf("%s: found %d of %d", c.name, d.Found, d.Wanted)
+		}
+		result := testing.Benchmark(func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				schedule.Decide(r)
+			}
+		})
+		f.figures.Decisions = append(f.figures.Decisions, decisionFigure{
+			Policy: c.name, Microseconds: float64(result.NsPerOp()) / 1000, Allocations: result.AllocsPerOp(), KiB: result.AllocedBytesPerOp() / 1024,
+		})
+	}
+	return nil
+}
+
+func pickAllByProperty() *v1beta1.PlacementPolicy {
+	return &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickAll, Affinity: &v1beta1.Affinity{ClusterAffinity: &v1beta1.ClusterAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: &v1beta1.ClusterSelector{ClusterSelectorTerms: []v1beta1.ClusterSelectorTerm{{
+			PropertySelector: &v1beta1.PropertySelector{MatchExpressions: []v1beta1.PropertySelectorRequirement{
+				{Name: contract.PropertyNodeCount, Operator: v1beta1.PropertySelectorOperatorLe, Values: []string{"50"}},
+			}},
+		}}},
+	}}}
+}
+
+func pickNSpread() *v1beta1.PlacementPolicy {
+	return &v1beta1.PlacementPolicy{
+		PlacementType: v1beta1.PlacementTypePickN,
+		Affinity: &v1beta1.Affinity{ClusterAffinity: &v1beta1.ClusterAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []v1beta1.PreferredClusterSelector{
+			{Weight: 50, Preference: v1beta1.ClusterSelectorTerm{LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"env": "prod"}}}},
+			{Weight: 100, Preference: v1beta1.ClusterSelectorTerm{
+				PropertySorter: &v1beta1.PropertySorter{Name: contract.PropertyNodeCount, SortOrder: v1beta1.PropertySortOrderDescending},
+			}},
+		}}},
+		TopologySpreadConstraints: []v1beta1.TopologySpreadConstraint{
+			{TopologyKey: "region", MaxSkew: ptr.To[int32](1), WhenUnsatisfiable: corev1.DoNotSchedule},
+			{TopologyKey: "zone", MaxSkew: ptr.To[int32](1), WhenUnsatisfiable: corev1.ScheduleAnyway},
+		},
+	}
+}
+
+// placeAll makes the placements. Each wants one cluster with a label that no cluster has yet.
+func (f *fleetOnPaper) placeAll(ctx context.Context) error {
+	if err := f.hub.Create(ctx, namespace("paper")); err != nil {
+		return err
+	}
+	all := names("paper", f.sizes.placements)
+	err := each(all, 32, func(name string) error {
+		p := placement(name)
+		p.Spec.ResourceSelectors[0].Name = "paper"
+		p.Spec.Policy = &v1beta1.PlacementPolicy{
+			PlacementType: v1beta1.PlacementTypePickN, NumberOfClusters: ptr.To[int32](1),
+			Affinity: &v1beta1.Affinity{ClusterAffinity: &v1beta1.ClusterAffinity{
+				RequiredDuringSchedulingIgnoredDuringExecution: &v1beta1.ClusterSelector{ClusterSelectorTerms: []v1beta1.ClusterSelectorTerm{{
+					LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{f.label(slices.Index(all, name)): "yes"}},
+				}}},
+			}},
+		}
+		return f.hub.Create(ctx, p)
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range all {
+		if _, err := f.placements.when(ctx, key("", name), func(e event, ok bool) bool {
+			if !ok {
+				return false
+			}
+			p := e.object.(*v1beta1.ClusterResourcePlacement)
+			return meta.IsStatusConditionFalse(p.Status.Conditions, p.ConditionType(v1beta1.ConditionScheduled))
+		}); err != nil {
+			return err
+		}
+	}
+	return f.still(ctx)
+}
+
+func (f *fleetOnPaper) label(placement int) string {
+	if placement%rareEvery == 0 {
+		return rareLabel
+	}
+	return commonLabel
+}
+
+// change sets one label after the other, each on another cluster.
+func (f *fleetOnPaper) change(ctx context.Context) error {
+	rare := (f.sizes.placements + rareEvery - 1) / rareEvery
+	bound := 0
+	for i, c := range []struct {
+		label     string
+		concerned int
+	}{{idleLabel, 0}, {rareLabel, rare}, {commonLabel, f.sizes.placements - rare}} {
+		bound += c.concerned
+		change, err := f.changeOne(ctx, clusterName(i), i, c.label, bound)
+		if err != nil {
+			return fmt.Errorf("label %s: %w", c.label, err)
+		}
+		change.Change, change.Concerned = "label "+c.label, c.concerned
+		f.figures.Changes = append(f.figures.Changes, *change)
+	}
+	return nil
+}
+
+// changeOne sets a label and waits until so many placements are bound and the hub agent writes no more.
+func (f *fleetOnPaper) changeOne(ctx context.Context, cluster string, i int, label string, bound int) (*labelChange, error) {
+	// It took a while to get here, and a cluster that was silent for long is not chosen.
+	if err := errors.Join(f.beat(ctx, cluster, i), f.still(ctx)); err != nil {
+		return nil, err
+	}
+	before, err := f.agent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"yes"}}}`, label)
+	target := &clusterv1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: cluster}}
+	if err := f.hub.Patch(ctx, target, client.RawPatch("application/merge-patch+json", patch)); err != nil {
+		return nil, err
+	}
+	last, err := f.bindings.count(ctx, bound)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.still(ctx); err != nil {
+		return nil, err
+	}
+	after, err := f.agent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &labelChange{Decided: after.decisions - before.decisions, Writes: after.writes.minus(before.writes), BoundSeconds: max(0, last.Sub(begin).Seconds())}
+	out.usage = after.usage
+	out.CPUSeconds -= before.CPUSeconds
+	return out, nil
+}
+
+// count waits until the log holds n living objects and returns when the last of them came.
+func (l *log) count(ctx context.Context, n int) (last time.Time, err error) {
+	for {
+		l.mu.Lock()
+		living := 0
+		for _, e := range l.latest {
+			if !e.gone {
+				living++
+			}
+			if e.at.After(last) {
+				last = e.at
+			}
+		}
+		grown := l.grown
+		l.mu.Unlock()
+		if living >= n {
+			return last, nil
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return last, fmt.Errorf("wait for %d objects, of which there are %d: %w", n, living, ctx.Err())
+		}
+	}
+}
+
+// agentFigures are what the hub agent has done so far.
+type agentFigures struct {
+	usage
+	decisions float64
+	writes    writes
+}
+
+func (f *fleetOnPaper) agent(ctx context.Context) (agentFigures, error) {
+	var out agentFigures
+	all, err := f.snapshot(ctx)
+	if err != nil {
+		return out, err
+	}
+	out.writes = all[f.fleet.Hub()].hub
+	if out.usage, err = usageOf(f.fleet.AgentPID(f.fleet.Hub())); err != nil {
+		return out, err
+	}
+	out.decisions, err = reconciles(ctx, f.fleet.AgentMetricsURL(f.fleet.Hub()), "scheduler")
+	return out, err
+}
+
+// still waits until the hub agent has written nothing for a while, but for the renewals of its lease.
+func (f *fleetOnPaper) still(ctx context.Context) error {
+	const renewals = 3
+	for {
+		before, err := f.agent(ctx)
+		if err != nil {
+			return err
+		}
+		if err := wait(ctx, 3*time.Second); err != nil {
+			return err
+		}
+		after, err := f.agent(ctx)
+		if err != nil {
+			return err
+		}
+		if after.writes.minus(before.writes).total() <= renewals {
+			return nil
+		}
+	}
+}
+
+// reconciles reads how often a controller of an agent has been asked.
+func reconciles(ctx context.Context, url, controller string) (float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("read metrics: %w", err)
+	}
+	defer resp.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(resp.Body)
+	if err != nil {
+		return 0, fmt.Errorf("parse metrics of %s: %w", url, err)
+	}
+	var sum float64
+	for _, m := range families["controller_runtime_reconcile_total"].GetMetric() {
+		if label(m, "controller") == controller {
+			sum += m.GetCounter().GetValue()
+		}
+	}
+	return sum, nil
+}

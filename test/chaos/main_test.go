@@ -1,0 +1,128 @@
+// Package chaos holds what happens to fleets rather than what users do with them: agents killed at any moment, hubs that come back from a
+// backup. Each test ends by comparing the member with what the hub says, object by object.
+package chaos
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/hub"
+	"github.com/flagship-fleet/flagship/pkg/localfleet"
+)
+
+var (
+	kills = flag.Int("kills", 30, "how often the member agent is killed")
+	seed  = flag.Uint64("seed", 0, "of everything that is random; 0 takes the time")
+)
+
+// The fleet under test: a hub and one member.
+const memberName = "c1"
+
+var (
+	fleet       *localfleet.Fleet
+	theHub, c1  client.Client
+	onHub       = contract.MemberNamespace(memberName)
+	errNotBuilt = errors.New("bin/embedded-cluster is not built: run make build")
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	ctrl.SetLogger(logr.Discard())
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	stop, err := start()
+	if errors.Is(err, errNotBuilt) {
+		fmt.Fprintln(os.Stderr, err)
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "start a fleet: %v\n", err)
+		return 1
+	}
+	defer stop()
+	return m.Run()
+}
+
+func start() (stop func(), err error) {
+	if _, err := os.Stat("../../bin/embedded-cluster"); err != nil {
+		return nil, errNotBuilt
+	}
+	dir, err := os.MkdirTemp("", "flagship-chaos-")
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	fleet, err = localfleet.Start(context.Background(), localfleet.Options{Dir: dir, Config: localfleet.Config{
+		Hub:     localfleet.Hub{Cluster: localfleet.Cluster{Name: "hub", Port: port}}, // the same one after a restart
+		Members: []localfleet.Member{{Cluster: localfleet.Cluster{Name: memberName}}},
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("%w; logs are in %s", err, dir)
+	}
+	stop = func() {
+		if err := fleet.Stop(context.Background()); err != nil {
+			fmt.Fprintf(os.Stderr, "stop the fleet: %v\n", err)
+		}
+		if os.Getenv("FLEET_KEEP_LOGS") != "" {
+			fmt.Fprintf(os.Stderr, "logs are kept in %s\n", dir)
+			return
+		}
+		_ = os.RemoveAll(dir)
+	}
+	if theHub, err = connect("hub"); err == nil {
+		c1, err = connect(memberName)
+	}
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	return stop, nil
+}
+
+func connect(name string) (client.Client, error) {
+	cfg, err := fleet.RestConfig(name)
+	if err != nil {
+		return nil, err
+	}
+	return client.New(cfg, client.Options{Scheme: hub.Scheme()})
+}
+
+func freePort() (int, error) {
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer listener.Close()
+	address, ok := listener.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0, fmt.Errorf("listen: %v is no TCP address", listener.Addr())
+	}
+	return address.Port, nil
+}
+
+// randomSeed is the one to use; it is printed, so that a run can be repeated.
+func randomSeed(t *testing.T) uint64 {
+	t.Helper()
+	s := *seed
+	if s == 0 {
+		s = uint64(time.Now().UnixNano())
+	}
+	t.Logf("repeat with -seed %d -kills %d", s, *kills)
+	return s
+}

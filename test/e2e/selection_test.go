@@ -1,0 +1,425 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// onAll is a placement that runs on all of the fleet's members.
+func onAll() testworld.Status { return testworld.Complete(c1.name, c2.name, c3.name) }
+
+// beginEmpty begins a scenario whose namespace has nothing in it.
+func beginEmpty(t *testing.T) *scene {
+	t.Helper()
+	t.Parallel()
+	s := bare(t)
+	s.create(testworld.Namespace(s.app))
+	return s
+}
+
+// contract:64
+func TestSelectNamespaceByName(t *testing.T) {
+	s := begin(t)
+	p := s.place()
+	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.placed("test", members()...)
+	s.deletes(p)
+}
+
+// contract:65
+func TestSelectNamespaceByLabel(t *testing.T) {
+	s := begin(t)
+	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "process", s.app)))
+	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.placed("test", members()...)
+	s.deletes(p)
+}
+
+// contract:66
+func TestNamespaceGetsTheLabel(t *testing.T) {
+	s := begin(t)
+	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "wanted", s.app)))
+	s.settles(p, onAll().At("0").Selecting())
+	s.placed("")
+	update(s, theHub, testworld.Namespace(s.app), func(n *corev1.Namespace) { n.Labels["wanted"] = s.app })
+	s.expect(p, onAll().At("1").Selecting(s.all()...))
+	s.placed("test", members()...)
+	s.deletes(p)
+}
+
+// contract:67
+func TestNamespaceLosesTheLabel(t *testing.T) {
+	s := begin(t)
+	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "process", s.app)))
+	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.placed("test", members()...)
+	update(s, theHub, testworld.Namespace(s.app), func(n *corev1.Namespace) { n.Labels["process"] = "other" })
+	s.expect(p, onAll().At("1").Selecting())
+	s.placed("")
+	s.deletes(p)
+}
+
+// contract:68
+func TestNamespaceGetsContent(t *testing.T) {
+	s := beginEmpty(t)
+	p := s.place()
+	s.expect(p, onAll().At("0").Selecting(s.selectedNamespace()))
+	s.holdNamespace(members()...)
+	s.create(testworld.ConfigMap(s.app, "test"))
+	s.expect(p, onAll().At("1").Selecting(s.all()...))
+	s.placed("test", members()...)
+	s.deletes(p)
+}
+
+// contract:69
+func TestNamespaceLosesContent(t *testing.T) {
+	s := begin(t)
+	p := s.place()
+	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.placed("test", members()...)
+	if err := theHub.Delete(t.Context(), testworld.ConfigMap(s.app, "")); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(p, onAll().At("1").Selecting(s.selectedNamespace()))
+	s.placed("")
+	s.holdNamespace(members()...)
+	s.deletes(p)
+}
+
+// holdNamespace waits until members have the scenario's namespace.
+func (s *scene) holdNamespace(on ...cluster) {
+	s.Helper()
+	for _, m := range on {
+		testworld.Await(s.T, testworld.Soon, "namespace "+s.app+" on "+m.name, func(ctx context.Context) error {
+			return m.Get(ctx, client.ObjectKey{Name: s.app}, &corev1.Namespace{})
+		})
+	}
+}
+
+// contract:70
+func TestSelectTwice(t *testing.T) {
+	s := begin(t)
+	once := testworld.Named("", "v1", "Namespace", s.app)
+	p := s.place(testworld.Selecting(once, once))
+	s.settles(p, testworld.Refused().Selecting())
+	s.placed("")
+	s.edit(p, testworld.Selecting(once))
+	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.placed("test", members()...)
+}
+
+// contract:71
+func TestSelectClusterRole(t *testing.T) {
+	t.Parallel()
+	s := bare(t)
+	role := &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "role-" + s.name},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get", "watch", "list"}}},
+	}
+	s.create(role)
+	p := s.place(testworld.Selecting(testworld.Named(rbacv1.GroupName, "v1", "ClusterRole", role.Name)))
+	s.expect(p, onAll().At("0").Selecting(v1beta1.ResourceIdentifier{Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Name: role.Name}))
+	for _, m := range members() {
+		testworld.Await(t, testworld.Soon, role.Name+" on "+m.name, func(ctx context.Context) error {
+			var got rbacv1.ClusterRole
+			if err := m.Get(ctx, client.ObjectKeyFromObject(role), &got); err != nil {
+				return err
+			}
+			if !equality.Semantic.DeepEqual(got.Rules, role.Rules) || got.AggregationRule != nil {
+				return fmt.Errorf("its rules are %v, aggregated by %v; want %v", got.Rules, got.AggregationRule, role.Rules)
+			}
+			return nil
+		})
+	}
+	s.deletes(p)
+	for _, m := range members() {
+		s.gone(m, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: role.Name}})
+	}
+}
+
+// contract:72
+func TestSelectMissingNamespaceAndMore(t *testing.T) {
+	s := begin(t)
+	missing, there := testworld.Named("", "v1", "Namespace", "missing-"+s.app), testworld.Named("", "v1", "Namespace", s.app)
+	p := s.place(testworld.Selecting(missing))
+	s.expect(p, onAll().At("0").Selecting())
+	s.edit(p, testworld.Selecting(missing, there))
+	s.expect(p, onAll().At("1").Selecting(s.all()...))
+	s.placed("test", members()...)
+	s.snapshots(p, 1, 2)
+	s.deletes(p)
+}
+
+// contract:80 contract:81
+func TestNamespacedSelectMissingAndMore(t *testing.T) {
+	t.Parallel()
+	for history, left := range map[int32]int{0: 2, 1: 1} { // 0 is the default
+		t.Run(fmt.Sprintf("history limit %d", history), func(t *testing.T) {
+			s := beginNamespaced(t)
+			missing, there := testworld.Named("", "v1", "ConfigMap", "missing"), testworld.Named("", "v1", "ConfigMap", "cm")
+			options := []testworld.Option{testworld.Selecting(missing)}
+			if history > 0 {
+				options = append(options, testworld.Keeping(history))
+			}
+			p := s.place(options...)
+			s.expect(p, onAll().At("0").Selecting())
+			s.edit(p, testworld.Selecting(missing, there))
+			s.expect(p, onAll().At("1").Selecting(s.all()...))
+			s.placed("test", members()...)
+			s.snapshots(p, 1, left)
+			s.deletes(p)
+		})
+	}
+}
+
+// snapshots waits until a placement has so many snapshots of its policy and of its resources.
+func (s *scene) snapshots(p v1beta1.PlacementObject, policies, resources int) {
+	s.Helper()
+	testworld.Await(s.T, testworld.Soon, "the snapshots of "+p.GetName(), func(ctx context.Context) error {
+		ours := client.MatchingLabels{contract.LabelPlacement: p.GetName()}
+		ofPolicy, err := scope.PolicySnapshots.List(ctx, theHub, p.GetNamespace(), ours)
+		if err != nil {
+			return err
+		}
+		ofResources, err := scope.ResourceSnapshots.List(ctx, theHub, p.GetNamespace(), ours)
+		if err != nil {
+			return err
+		}
+		if len(ofPolicy) != policies || len(ofResources) != resources {
+			return fmt.Errorf("there are %d of the policy and %d of resources, want %d and %d", len(ofPolicy), len(ofResources), policies, resources)
+		}
+		return nil
+	})
+}
+
+// largeSecrets creates three Secrets that do not fit into one snapshot, and returns how a status names them.
+func (s *scene) largeSecrets() []v1beta1.ResourceIdentifier {
+	s.Helper()
+	var out []v1beta1.ResourceIdentifier
+	for _, name := range []string{"large-0", "large-1", "large-2"} {
+		s.create(&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: name},
+			Data:       map[string][]byte{"data": bytes.Repeat([]byte("large"), 280_000/5)}, // a third more in JSON
+		})
+		out = append(out, s.selected("Secret", name))
+	}
+	return out
+}
+
+// inTwoSnapshots waits until the resources of a placement are in two snapshots of index 0: a master that says so, and one more.
+func (s *scene) inTwoSnapshots(p v1beta1.PlacementObject) {
+	s.Helper()
+	s.snapshots(p, 1, 2)
+	list, err := scope.ResourceSnapshots.List(s.Context(), theHub, p.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: p.GetName()})
+	if err != nil {
+		s.Fatal(err)
+	}
+	masters := 0
+	for _, snapshot := range list {
+		labels, annotations := snapshot.GetLabels(), snapshot.GetAnnotations()
+		if labels[contract.LabelResourceIndex] != "0" {
+			s.Errorf("%s has index %q", snapshot.GetName(), labels[contract.LabelResourceIndex])
+		}
+		if labels[contract.LabelLatest] != "true" {
+			continue
+		}
+		masters++
+		if annotations[contract.AnnotationSnapshotCount] != "2" {
+			s.Errorf("%s counts %q snapshots", snapshot.GetName(), annotations[contract.AnnotationSnapshotCount])
+		}
+	}
+	if masters != 1 {
+		s.Errorf("%d of the snapshots are the latest master, want one", masters)
+	}
+}
+
+// receives waits until members have an object.
+func (s *scene) receives(obj client.Object, on ...cluster) {
+	s.Helper()
+	for _, m := range on {
+		testworld.Await(s.T, testworld.Soon, obj.GetName()+" on "+m.name, func(ctx context.Context) error {
+			return m.Get(ctx, client.ObjectKeyFromObject(obj), obj.DeepCopyObject().(client.Object))
+		})
+	}
+}
+
+// contract:73 contract:82
+func TestSelectMoreThanOneSnapshotHolds(t *testing.T) {
+	inBothScopes(t, func(s *scene) {
+		secrets := s.largeSecrets()
+		options := []testworld.Option{testworld.PickFixed(c1.name, c2.name)}
+		if s.namespaced {
+			options = append(options, testworld.Selecting(testworld.Named("", "v1", "ConfigMap", "cm"), testworld.Named("", "v1", "Secret", "")))
+		}
+		p := s.place(options...)
+		// Secrets come before config maps.
+		all := s.all()
+		want := slices.Insert(all, len(all)-1, secrets...)
+		s.expectWithin(testworld.Workload, p, testworld.Complete(c1.name, c2.name).At("0").Selecting(want...))
+		s.inTwoSnapshots(p)
+		s.placed("test", c1, c2)
+		for _, secret := range secrets {
+			s.receives(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: secret.Name}}, c1, c2)
+		}
+		s.deletes(p)
+		for _, secret := range secrets {
+			for _, m := range members() {
+				s.gone(m, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: secret.Name}})
+			}
+		}
+	})
+}
+
+// assorted creates a Secret, a claim and a Role beside cm, and returns how a status names what of it is placed, in its order. Claims are
+// not: the hub runs workloads of its own.
+func (s *scene) assorted() []v1beta1.ResourceIdentifier {
+	s.Helper()
+	meta := metav1.ObjectMeta{Namespace: s.app, Name: "assorted"}
+	s.create(&corev1.Secret{ObjectMeta: meta, StringData: map[string]string{"key": "value"}})
+	s.create(&rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get"}}}})
+	s.create(&corev1.PersistentVolumeClaim{ObjectMeta: meta, Spec: corev1.PersistentVolumeClaimSpec{
+		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+	}})
+	role := s.selected("Role", "assorted")
+	role.Group = rbacv1.GroupName
+	return []v1beta1.ResourceIdentifier{s.selected("Secret", "assorted"), s.selected("ConfigMap", "cm"), role}
+}
+
+// contract:74 contract:83
+func TestSelectInOrder(t *testing.T) {
+	inBothScopes(t, func(s *scene) {
+		want := s.assorted()
+		if s.namespaced {
+			p := s.place(testworld.Selecting(testworld.Named("", "v1", "ConfigMap", ""), testworld.Named("", "v1", "Secret", ""),
+				testworld.Named("", "v1", "PersistentVolumeClaim", ""), testworld.Named(rbacv1.GroupName, "v1", "Role", "")))
+			s.expect(p, onAll().At("0").Selecting(want...))
+			return
+		}
+		s.expect(s.place(), onAll().At("0").Selecting(append([]v1beta1.ResourceIdentifier{s.selectedNamespace()}, want...)...))
+	})
+}
+
+// contract:75
+func TestNamespacedSelectByName(t *testing.T) {
+	s := beginNamespaced(t)
+	p := s.place()
+	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.placed("test", members()...)
+	s.deletes(p)
+	s.holdNamespace(members()...)
+}
+
+// contract:76
+func TestNamespacedSelectByLabel(t *testing.T) {
+	s := beginNamespaced(t)
+	p := s.place(testworld.Selecting(testworld.WithLabel("ConfigMap", "app", s.app)))
+	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.placed("test", members()...)
+	s.deletes(p)
+	s.holdNamespace(members()...)
+}
+
+// contract:77
+func TestNamespacedObjectLosesTheLabel(t *testing.T) {
+	s := beginNamespaced(t)
+	p := s.place(testworld.Selecting(testworld.WithLabel("ConfigMap", "app", s.app)))
+	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.placed("test", members()...)
+	update(s, theHub, testworld.ConfigMap(s.app, ""), func(cm *corev1.ConfigMap) { cm.Labels["app"] = "other" })
+	s.expect(p, onAll().At("1").Selecting())
+	s.placed("")
+	s.deletes(p)
+}
+
+// contract:78
+func TestNamespacedSelectReservedConfigMap(t *testing.T) {
+	s := beginNamespaced(t)
+	s.receives(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "kube-root-ca.crt"}}, theHub)
+	p := s.place(testworld.Selecting(testworld.Named("", "v1", "ConfigMap", "kube-root-ca.crt")))
+	s.settles(p, onAll().At("0").Selecting())
+	s.deletes(p)
+}
+
+// contract:79
+func TestNamespacedMeetsAnObjectThatIsOwned(t *testing.T) {
+	s := beginNamespaced(t)
+	owner := testworld.ConfigMap(s.app, "")
+	owner.Name = "owner"
+	s.createOn(c1, owner)
+	theirs := testworld.ConfigMap(s.app, "theirs")
+	theirs.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}}
+	s.createOn(c1, theirs)
+	p := s.place()
+	s.expect(p, testworld.ApplyFailed(c1.name, c1.name, c2.name, c3.name).At("0").Selecting(s.all()...))
+	for _, entry := range p.GetStatus().PerClusterPlacementStatuses {
+		failed := entry.FailedPlacements
+		if entry.ClusterName != c1.name {
+			if len(failed) > 0 {
+				t.Errorf("failed placements of %s are %+v", entry.ClusterName, failed)
+			}
+			continue
+		}
+		if len(failed) != 1 || failed[0].ResourceIdentifier != s.selected("ConfigMap", "cm") || failed[0].Condition.Status != metav1.ConditionFalse ||
+			failed[0].Condition.Type != v1beta1.ConditionApplied || failed[0].Condition.Reason != v1beta1.ReasonManifestFailedToTakeOver {
+			t.Errorf("failed placements of %s are %+v, want cm, Applied %s", c1.name, failed, v1beta1.ReasonManifestFailedToTakeOver)
+		}
+	}
+	s.holds(c1, "theirs")
+	s.holds(c2, "test")
+	s.holds(c3, "test")
+	if err := theHub.Delete(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	s.finalized(p)
+	s.clean(c2)
+	s.clean(c3)
+	testworld.Stable(t, calm, "cm on c1", s.holding(c1, "theirs"))
+}
+
+// contract:84
+func TestNamespaceWithSelectorsOfTheNamespaceAlone(t *testing.T) {
+	s := begin(t)
+	p := s.place(testworld.NamespaceWithSelectors)
+	s.settles(p, onAll().At("0").Selecting(s.selectedNamespace()))
+	s.holdNamespace(members()...)
+	s.placed("")
+	s.deletes(p)
+}
+
+// contract:85
+func TestNamespaceWithSelectorsOfNoNamespace(t *testing.T) {
+	s := begin(t)
+	p := s.place(testworld.Selecting(testworld.Named("", "v1", "Namespace", "missing-"+s.app)), testworld.NamespaceWithSelectors)
+	const says = "NamespaceWithResourceSelectors mode requires exactly one namespace, but no namespaces were selected"
+	testworld.Await(t, testworld.Soon, "a condition that tells what is wrong", func(ctx context.Context) error {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		for _, c := range *p.GetConditions() {
+			if strings.Contains(c.Message, says) {
+				return nil
+			}
+		}
+		return errors.New("no message contains " + says)
+	})
+	s.placed("")
+	s.deletes(p)
+}
