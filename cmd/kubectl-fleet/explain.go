@@ -74,7 +74,8 @@ placements, policy snapshots, bindings and MemberClusters on the hub is enough.`
 			return o.run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVarP(&o.key.Namespace, "namespace", "n", "", "namespace of a ResourcePlacement; without it a ClusterResourcePlacement is meant")
+	cmd.Flags().StringVarP(&o.key.Namespace, "namespace", "n", "",
+		"namespace of a ResourcePlacement; without it a ClusterResourcePlacement is meant")
 	cmd.Flags().StringVar(&o.cluster, "cluster", "", "explain this cluster alone, with all that is known")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "how to print: "+strings.Join(formats, ", "))
 	cmd.Flags().StringVar(o.config.Context, "hub-cluster-context", "", "the same as --context: the kubeconfig context of the hub")
@@ -151,7 +152,8 @@ func look(ctx context.Context, hub client.Client, key types.NamespacedName) (*si
 	case apierrors.IsNotFound(errPlacement) && key.Namespace == "":
 		return nil, fmt.Errorf("there is no %s %q; a ResourcePlacement needs --namespace", kind, key.Name)
 	case apierrors.IsNotFound(errPlacement):
-		return nil, fmt.Errorf("there is no %s %q in namespace %q; a ClusterResourcePlacement needs no --namespace", kind, key.Name, key.Namespace)
+		return nil, fmt.Errorf("there is no %s %q in namespace %q; a ClusterResourcePlacement needs no --namespace",
+			kind, key.Name, key.Namespace)
 	}
 	if err := errors.Join(errPlacement, errPolicies, errBindings, errClusters); err != nil {
 		return nil, err
@@ -181,6 +183,7 @@ func forbidden(errs ...error) error {
 	if len(resources) == 0 {
 		return nil
 	}
-	return fmt.Errorf("you may not read %s on the hub, and an explanation needs all of it; ask for get and list on it, and check with: kubectl auth can-i list %s",
+	return fmt.Errorf("you may not read %s on the hub, and an explanation needs all of it; "+
+		"ask for get and list on it, and check with: kubectl auth can-i list %s",
 		strings.Join(resources, ", "), resources[0])
 }

@@ -153,7 +153,8 @@ func (s *sight) compare(out *explanation, d schedule.Decision) {
 		out.Recorded = &recorded{Generation: status.ObservedCRPGeneration, Scheduled: c.Status, Reason: c.Reason, Message: c.Message}
 	}
 	if status.ObservedCRPGeneration < s.placement.GetGeneration() {
-		note("the scheduler has not decided about generation %d of the placement yet; the last it saw is %d", s.placement.GetGeneration(), status.ObservedCRPGeneration)
+		note("the scheduler has not decided about generation %d of the placement yet; the last it saw is %d",
+			s.placement.GetGeneration(), status.ObservedCRPGeneration)
 	}
 	if n := len(d.Create) + len(d.Change); n > 0 {
 		note("the decision that is recorded is not the one of now: %d bindings would be written", n)
@@ -211,7 +212,9 @@ func (s *sight) after(cluster string) *after {
 	if len(status.PerClusterPlacementStatuses) == 0 && cluster == "" {
 		return nil
 	}
-	stages := []string{placementv1beta1.ConditionRolloutStarted, placementv1beta1.ConditionOverridden, placementv1beta1.ConditionWorkSynchronized}
+	stages := []string{
+		placementv1beta1.ConditionRolloutStarted, placementv1beta1.ConditionOverridden, placementv1beta1.ConditionWorkSynchronized,
+	}
 	last := []string{placementv1beta1.ConditionApplied, placementv1beta1.ConditionAvailable}
 	if apply := s.placement.GetSpec().Strategy.ApplyStrategy; apply != nil && apply.Type == placementv1beta1.ApplyStrategyTypeReportDiff {
 		last = []string{placementv1beta1.ConditionDiffReported}
@@ -336,7 +339,8 @@ func (e *explanation) table() *metav1.Table {
 			change = flipText(a.Flips[0])
 		}
 		why := strings.Join(append([]string{a.reason()}, a.Notes...), "; ")
-		table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{a.Cluster, yesNo(a.Picked), number(a.Affinity), number(a.Spread), why, change}})
+		cells := []any{a.Cluster, yesNo(a.Picked), number(a.Affinity), number(a.Spread), why, change}
+		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells})
 	}
 	return table
 }

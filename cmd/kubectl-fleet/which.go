@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -28,7 +29,6 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/member"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -100,7 +100,11 @@ func which(ctx context.Context, flags *genericclioptions.ConfigFlags, args []str
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
-	cluster, err := client.New(config, client.Options{Scheme: member.Scheme()})
+	scheme := runtime.NewScheme()
+	if err := v1beta1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("register the kinds of a member: %w", err)
+	}
+	cluster, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, fmt.Errorf("reach the member cluster: %w", err)
 	}
@@ -146,7 +150,8 @@ func answerOf(obj *unstructured.Unstructured, ledger *v1beta1.AppliedWork) answe
 	}
 	notes := obj.GetAnnotations()
 	a.Placed = true
-	a.Hub, a.Placement, a.Snapshot = notes[contract.AnnotationPlacedHub], notes[contract.AnnotationPlacedBy], notes[contract.AnnotationPlacedRevision]
+	a.Hub, a.Placement = notes[contract.AnnotationPlacedHub], notes[contract.AnnotationPlacedBy]
+	a.Snapshot = notes[contract.AnnotationPlacedRevision]
 	if names := notes[contract.AnnotationPlacedOverrides]; names != "" {
 		a.Overrides = strings.Split(names, ",")
 	}

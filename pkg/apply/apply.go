@@ -139,7 +139,7 @@ func Decide(in Input) (Action, error) {
 	if err != nil {
 		return Action{}, err
 	}
-	if no, decided := want.held(in, change); decided {
+	if no, decided := want.spared(in, change); decided {
 		return no, nil
 	}
 	if change.empty() {
@@ -154,10 +154,10 @@ func Decide(in Input) (Action, error) {
 	return action, err
 }
 
-// held says whether an object that may be ours must not be changed, or not yet: because it differs where the strategy wants no
+// spared says whether an object that may be ours must not be changed, or not yet: because it differs where the strategy wants no
 // difference overwritten, or because it only looks different. Otherwise change may be carried out; what the server would make of it
 // without a trace is taken out of it.
-func (w *wanted) held(in Input, change *change) (Action, bool) {
+func (w *wanted) spared(in Input, change *change) (Action, bool) {
 	takeOver := change.claim.takeOver
 	same := in.Live.GetAnnotations()[contract.AnnotationSpecHash] == w.hash
 	switch {
@@ -238,7 +238,8 @@ func (w *wanted) compared(in Input) Action {
 		return Action{Verb: Compared, Diffs: found.details,
 			Diffed: Verdict{v1beta1.ReasonManifestFoundDiff, "The object on the member cluster differs from the manifest"}}
 	}
-	return Action{Verb: Compared, Diffed: Verdict{v1beta1.ReasonManifestNoDiffFound, "The object on the member cluster is as the manifest says"}}
+	return Action{Verb: Compared,
+		Diffed: Verdict{v1beta1.ReasonManifestNoDiffFound, "The object on the member cluster is as the manifest says"}}
 }
 
 func refuse(reason, message string) Action {

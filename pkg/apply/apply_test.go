@@ -19,14 +19,19 @@ import (
 
 var owner = Owner{Name: "w", UID: "u1"}
 
-// object parses YAML as the API server's JSON would be.
-func object(t *testing.T, text string) *unstructured.Unstructured {
+func jsonOf(t testing.TB, text string) []byte {
 	t.Helper()
 	data, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	obj, err := Manifest{Raw: data}.Object()
+	return data
+}
+
+// object parses YAML as the API server's JSON would be.
+func object(t *testing.T, text string) *unstructured.Unstructured {
+	t.Helper()
+	obj, err := Manifest{Raw: jsonOf(t, text)}.Object()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,8 +98,8 @@ func ruled(obj *unstructured.Unstructured, rule string, rules *health.Rules) Ver
 		ok, err = rules.Holds(rule, obj.Object)
 		why = fmt.Sprintf("The rule in its annotation %s does not hold yet", contract.AnnotationAvailableWhen)
 		if err != nil {
-			why = fmt.Sprintf("The rule in its annotation %s %v; correct it on the hub, and where a field may be missing, ask has(object.field) first",
-				contract.AnnotationAvailableWhen, err)
+			why = fmt.Sprintf("The rule in its annotation %s %v; correct it on the hub, and where a field may be missing, "+
+				"ask has(object.field) first", contract.AnnotationAvailableWhen, err)
 		}
 	}
 	if !ok {
@@ -157,7 +157,8 @@ func statefulSetReady(obj *unstructured.Unstructured) (bool, string) {
 		return false, notObserved
 	case status(obj, "availableReplicas") != wanted:
 		return false, "Not all of its pods are available yet"
-	case status(obj, "currentReplicas") != status(obj, "updatedReplicas"), text(obj, "status", "currentRevision") != text(obj, "status", "updateRevision"):
+	case status(obj, "currentReplicas") != status(obj, "updatedReplicas"),
+		text(obj, "status", "currentRevision") != text(obj, "status", "updateRevision"):
 		return false, "Not all of its pods are of the latest revision yet"
 	}
 	return true, ""

@@ -145,7 +145,8 @@ func (c *change) serverSide(in Input) (Action, error) {
 // forced says whether server-side apply may overrule other managers: if the user said so, or if there are none.
 // Writers of subresources do not count: a manifest carries no status.
 func forced(in Input) bool {
-	if cfg := in.Strategy.ServerSideApplyConfig; cfg != nil && cfg.ForceConflicts && in.Strategy.Type == v1beta1.ApplyStrategyTypeServerSideApply {
+	cfg := in.Strategy.ServerSideApplyConfig
+	if cfg != nil && cfg.ForceConflicts && in.Strategy.Type == v1beta1.ApplyStrategyTypeServerSideApply {
 		return true
 	}
 	for _, entry := range in.Live.GetManagedFields() {

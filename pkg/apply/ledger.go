@@ -97,7 +97,8 @@ type Removal struct {
 // Remove decides about one left-over. Only what this AppliedWork owns is touched; kept holds the UIDs of objects that are still
 // wanted, under whatever name. The stamp is that of the Work which wants it no more: if the object was placed by a later state of the
 // Work, or by another Work of its name, then the hub went back in time, and what it no longer says means nothing. Nor does what a Work
-// lacks that somebody else took manifests out of. Such an object is held until somebody on the member releases it, however far the hub has come since.
+// lacks that somebody else took manifests out of. Such an object is held until
+// somebody on the member releases it, however far the hub has come since.
 func Remove(live *unstructured.Unstructured, owner Owner, stamp Stamp, kept sets.Set[types.UID]) (Removal, error) {
 	if live == nil || live.GetDeletionTimestamp() != nil || !owner.Owns(live) || kept.Has(live.GetUID()) {
 		return Removal{}, nil

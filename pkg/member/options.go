@@ -101,16 +101,20 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&l.skipToFast, prefix+"skip-to-fast-backoff-for-available-or-diff-reported-work-objs", true, watched+"no effect")
 	fs.BoolVar(&l.v1beta1API, "enable-v1beta1-apis", true, "obsolete: v1beta1 is always used")
 
-	fs.StringVar(&o.CopyDir, "hub-copy-dir", "", "folder for a copy of the Works, with which an agent that is started while the hub is away goes on; empty: it waits for the hub")
+	fs.StringVar(&o.CopyDir, "hub-copy-dir", "",
+		"folder for a copy of the Works, with which an agent that is started while the hub is away goes on; empty: it waits for the hub")
 
 	p := &o.Properties
-	fs.StringVar(&p.Provider, "property-provider", "none", "azure: report node types, costs, the Kubernetes version and the certificate authority too; any other: nodes, cpu and memory")
+	fs.StringVar(&p.Provider, "property-provider", "none",
+		"azure: report node types, costs, the Kubernetes version and the certificate authority too; any other: nodes, cpu and memory")
 	fs.StringVar(&p.Region, "region", "", "where the nodes are, for their prices; found out from a node's label if it is empty")
 	fs.StringVar(&p.PriceFile, "price-file", "", "file with the price of an hour of each type of node, read again when it changes; without it an example is used")
 	fs.StringVar(&o.cloudConfig, "cloud-config", "/etc/kubernetes/provider/config.json", "accepted, not read")
 	fs.BoolVar(&p.Costs, "use-cost-properties-in-azure-provider", true, "report what a core and a GB cost; azure only")
-	fs.BoolVar(&p.Available, "use-available-res-properties-in-azure-provider", true, "watch pods to report what is left on the nodes; the built-in report always does")
-	fs.BoolVar(&p.Namespaces, "enable-namespace-collection-in-property-provider", false, "report the cluster's namespaces, so that ResourcePlacements go only where their namespace is; with any provider")
+	fs.BoolVar(&p.Available, "use-available-res-properties-in-azure-provider", true,
+		"watch pods to report what is left on the nodes; the built-in report always does")
+	fs.BoolVar(&p.Namespaces, "enable-namespace-collection-in-property-provider", false,
+		"report the cluster's namespaces, so that ResourcePlacements go only where their namespace is; with any provider")
 }
 
 // ReadEnvironment fills in how the hub is reached. Call it after the flags are parsed.

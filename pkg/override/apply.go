@@ -135,8 +135,8 @@ func (o *Overrides) Apply(object []byte) ([]byte, error) {
 		return object, nil
 	}
 	var h header
-	if err := json.Unmarshal(object, &h); err != nil {
-		return object, nil // no override can select it; the member says what is wrong with it
+	if json.Unmarshal(object, &h) != nil {
+		return object, nil //nolint:nilerr // no override can select it; the member says what is wrong with it
 	}
 	name := h.id()
 	wide := name

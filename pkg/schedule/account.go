@@ -37,7 +37,8 @@ func (d Decision) Accounts(r Request) []Account {
 		delete(bindings, v.Cluster)
 	}
 	for cluster, b := range bindings {
-		out = append(out, Account{Verdict: Verdict{Cluster: cluster, Outcome: Refused, Objection: &Objection{FilterEligibility, unknown}}, Binding: b})
+		gone := Verdict{Cluster: cluster, Outcome: Refused, Objection: &Objection{FilterEligibility, unknown}}
+		out = append(out, Account{Verdict: gone, Binding: b})
 	}
 	slices.SortFunc(out, func(a, b Account) int { return cmp.Compare(a.Cluster, b.Cluster) })
 	if d.Hold {

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -146,17 +147,21 @@ func (t trial) repairs(v Verdict) []trial {
 	if v.Objection == nil {
 		return nil
 	}
-	switch cause := v.Objection.cause.(type) {
-	case *unmatched:
+	var (
+		mismatch *unmatched
+		state    *ineligible
+		taint    *untolerated
+		crowd    *crowded
+	)
+	switch cause := v.Objection.cause; {
+	case errors.As(cause, &mismatch):
 		return t.match()
-	case *ineligible:
-		return t.revive(cause.why)
-	case *untolerated:
-		return t.tolerate(*cause.taint)
-	case *crowded:
-		return t.uncrowd(cause)
-	}
-	switch {
+	case errors.As(cause, &state):
+		return t.revive(state.why)
+	case errors.As(cause, &taint):
+		return t.tolerate(*taint.taint)
+	case errors.As(cause, &crowd):
+		return t.uncrowd(crowd)
 	case v.Objection.Filter == FilterNamespace:
 		return []trial{t.member(fmt.Sprintf("create namespace %s on the cluster", t.Namespace), func(c *clusterv1beta1.MemberCluster) {
 			if c.Status.Namespaces == nil {
@@ -164,9 +169,9 @@ func (t trial) repairs(v Verdict) []trial {
 			}
 			c.Status.Namespaces[t.Namespace] = ""
 		})}
-	case v.Objection.cause == unknown:
+	case errors.Is(cause, unknown):
 		return []trial{t.join()}
-	case v.Objection.cause == unnamed:
+	case errors.Is(cause, unnamed):
 		return []trial{t.policy("add "+t.cluster+" to clusterNames", func(p *v1beta1.PlacementPolicy) {
 			p.ClusterNames = append(p.ClusterNames, t.cluster)
 		})}
@@ -241,7 +246,9 @@ func (t trial) label(want labels.Requirement) (trial, bool) {
 	}
 	switch want.Operator() {
 	case selection.NotIn, selection.NotEquals, selection.DoesNotExist:
-		return t.member(fmt.Sprintf("remove label %s=%s", key, cluster.Labels[key]), func(c *clusterv1beta1.MemberCluster) { delete(c.Labels, key) }), true
+		return t.member(fmt.Sprintf("remove label %s=%s", key, cluster.Labels[key]), func(c *clusterv1beta1.MemberCluster) {
+			delete(c.Labels, key)
+		}), true
 	case selection.Exists:
 		return t.member(fmt.Sprintf("set label %s, to anything", key), setLabel(key, "")), true
 	case selection.In, selection.Equals, selection.DoubleEquals:
@@ -289,8 +296,8 @@ func (t trial) revive(why string) []trial {
 			c.Status.AgentStatus = append(c.Status.AgentStatus, wellAgent(fresh))
 		})}
 	case silent:
-		return []trial{t.member(fmt.Sprintf("have its member agent send a fresh heartbeat (the last was %s ago)", ago(t.Now, agent.LastReceivedHeartbeat)),
-			func(c *clusterv1beta1.MemberCluster) { memberAgent(c).LastReceivedHeartbeat = fresh })}
+		do := fmt.Sprintf("have its member agent send a fresh heartbeat (the last was %s ago)", ago(t.Now, agent.LastReceivedHeartbeat))
+		return []trial{t.member(do, func(c *clusterv1beta1.MemberCluster) { memberAgent(c).LastReceivedHeartbeat = fresh })}
 	case unjoined:
 		return []trial{t.member("have its member agent join", func(c *clusterv1beta1.MemberCluster) {
 			meta.SetStatusCondition(&memberAgent(c).Conditions, well(clusterv1beta1.ConditionJoined, fresh))

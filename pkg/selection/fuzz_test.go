@@ -17,8 +17,10 @@ import (
 // placed, what is allowed is, and nothing that is not on the list changes.
 func FuzzAPILists(f *testing.F) {
 	for _, list := range []string{
-		"", "apps", "v1", "v1/Secret,ConfigMap", "apps/v1", "apps/v1/Deployment,StatefulSet", "v1beta1/X", "v1/", "/", "//", "a/b/c/d", ";;", " apps ; v1/Pod ",
-		"v1,apps", "example.com/v1alpha1/Thing", "Apps", "v1/Secret/x", "apps/v1/Deployment,,", "\x00", "v1;v1", "v2/Secret",
+		"", "apps", "v1", "v1/Secret,ConfigMap", "apps/v1", "apps/v1/Deployment,StatefulSet", "v1beta1/X", "v1/", "/", "//",
+		"a/b/c/d", ";;", " apps ; v1/Pod ",
+		"v1,apps",
+		"example.com/v1alpha1/Thing", "Apps", "v1/Secret/x", "apps/v1/Deployment,,", "\x00", "v1;v1", "v2/Secret",
 	} {
 		f.Add(list)
 	}
@@ -126,7 +128,8 @@ func FuzzSelect(f *testing.F) {
 			} else {
 				seen[id] = true
 			}
-			if !r.Selectable(ref.Kind.GroupVersionKind) || ref.Kind.Kind == "Namespace" && r.ReservedNamespace(ref.Name) || namespace != "" && ref.Namespace != namespace {
+			if !r.Selectable(ref.Kind.GroupVersionKind) || ref.Kind.Kind == "Namespace" && r.ReservedNamespace(ref.Name) ||
+				namespace != "" && ref.Namespace != namespace {
 				t.Errorf("%v is selected", ref)
 			}
 			if !slices.ContainsFunc(interests, func(i Interest) bool { return matters(i, ref) }) {
@@ -145,7 +148,8 @@ func matters(i Interest, ref Ref) bool {
 	}
 	object, _ := h.Get(ref.Kind, ref.Namespace, ref.Name)
 	inside := !ref.Kind.Namespaced || i.Namespace == ref.Namespace
-	return object != nil && i.Kind == ref.Kind.GroupKind() && inside && (i.Name == ref.Name || i.Name == "" && i.Matches.Matches(object.Labels))
+	return object != nil && i.Kind == ref.Kind.GroupKind() && inside &&
+		(i.Name == ref.Name || i.Name == "" && i.Matches.Matches(object.Labels))
 }
 
 // A label selector selects exactly what the same selector written as text does, or is a mistake.

@@ -203,7 +203,8 @@ func (r Rules) ReservedNamespace(name string) bool { return r.reserved(name) != 
 func (r Rules) reserved(name string) string {
 	switch {
 	case contract.ReservedNamespace(name):
-		return fmt.Sprintf("namespace %s is never placed: names that begin with kube- or fleet- are for the clusters' own use; select another", name)
+		return fmt.Sprintf("namespace %s is never placed: names that begin with kube- or fleet- are for the clusters' own use; "+
+			"select another", name)
 	case name == metav1.NamespaceDefault:
 		return fmt.Sprintf("namespace %s is never placed: every cluster has its own; move what is to be placed to another", name)
 	case r.namespaces[name]:

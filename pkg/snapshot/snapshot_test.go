@@ -332,6 +332,39 @@ func TestFit(t *testing.T) {
 	}
 }
 
+// One kubectl apply of many objects is one or two revisions: what came first, at once, and the rest, however fast the fleet follows.
+func TestOneApplyIsOneOrTwoRevisions(t *testing.T) {
+	const tick = 5 * time.Millisecond
+	windows := Windows{Interval: 30 * time.Second, Collection: 15 * time.Second}
+	for _, objects := range []int{1, 2, 10, 100} {
+		for _, apart := range []time.Duration{tick, 15 * time.Millisecond} {
+			for _, arrives := range []time.Duration{tick, 50 * time.Millisecond, 300 * time.Millisecond, time.Second} {
+				last, changes, edits, revisions := Last{Made: epoch.Add(-time.Minute), Arrived: true, Took: arrives}, Changes{}, 0, 0
+				for now := epoch; now.Before(epoch.Add(10 * time.Second)); now = now.Add(tick) {
+					last.Arrived = last.Arrived || now.Sub(last.Made) >= arrives
+					if edits < objects && now.Sub(epoch) >= time.Duration(edits)*apart {
+						edits++
+						changes.Last = now
+						if changes.First.IsZero() {
+							changes.First = now
+						}
+					}
+					if changes.First.IsZero() || Wait(windows, changes, last, now) > 0 {
+						continue
+					}
+					if revisions++; revisions == 1 && now != epoch {
+						t.Errorf("the first of %d edits waits for %s", objects, now.Sub(epoch))
+					}
+					changes, last = Changes{}, Last{Made: now, Took: arrives, OfChange: true}
+				}
+				if want := min(objects, 2); revisions != want || !changes.First.IsZero() {
+					t.Errorf("%d edits %s apart, a fleet that follows in %s: %d revisions; want %d", objects, apart, arrives, revisions, want)
+				}
+			}
+		}
+	}
+}
+
 func TestWait(t *testing.T) {
 	at := func(seconds float64) time.Time { return epoch.Add(time.Duration(seconds * float64(time.Second))) }
 	defaults := Windows{Interval: 30 * time.Second, Collection: 15 * time.Second}
@@ -339,7 +372,7 @@ func TestWait(t *testing.T) {
 		windows             Windows
 		first, last, latest float64
 		none, never         bool // no change, no revision yet
-		onItsWay            bool // the last revision
+		onItsWay, ofChange  bool // the last revision
 		took                time.Duration
 		now                 float64
 		want                time.Duration
@@ -348,6 +381,8 @@ func TestWait(t *testing.T) {
 		"nothing has changed":                              {windows: defaults, none: true, latest: 1, now: 1},
 		"a change after quiet goes at once":                {windows: defaults, latest: 1, first: 9, last: 9, now: 9},
 		"also soon, if the last revision has arrived":      {windows: defaults, latest: 1, first: 1.1, last: 1.1, now: 1.1},
+		"unless that came of a change, too":                {windows: defaults, latest: 1, ofChange: true, first: 1.1, last: 1.1, now: 1.1, want: leastQuiet},
+		"a while ago":                                      {windows: defaults, latest: 1, ofChange: true, first: 2, last: 2, now: 2},
 		"changes that follow each other wait for more":     {windows: defaults, latest: 1, first: 1.1, last: 1.2, now: 1.2, want: leastQuiet},
 		"what is left is waited for":                       {windows: defaults, latest: 1, first: 1.05, last: 1.1, now: 1.2, want: 50 * time.Millisecond},
 		"when it is over it goes":                          {windows: defaults, latest: 1, first: 1.05, last: 1.1, now: 1.25},
@@ -362,7 +397,7 @@ func TestWait(t *testing.T) {
 		"with no windows nothing waits":                    {latest: 1, first: 1.1, last: 1.1, now: 1.1, onItsWay: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			changes, last := Changes{First: at(tc.first), Last: at(tc.last)}, Last{Made: at(tc.latest), Arrived: !tc.onItsWay, Took: tc.took}
+			changes, last := Changes{First: at(tc.first), Last: at(tc.last)}, Last{Made: at(tc.latest), Arrived: !tc.onItsWay, OfChange: tc.ofChange, Took: tc.took}
 			if tc.none {
 				changes = Changes{}
 			}

@@ -34,7 +34,8 @@ type schedulingSettings struct {
 
 func (s *schedulingSettings) addFlags() {
 	flag.IntVar(&s.clusters, "scheduling-clusters", 1000, "scheduling: MemberClusters on the hub, with nothing behind them")
-	flag.IntVar(&s.placements, "scheduling-placements", 1000, "scheduling: placements that each wait for a cluster; one in a hundred waits for another label")
+	flag.IntVar(&s.placements, "scheduling-placements", 1000,
+		"scheduling: placements that each wait for a cluster; one in a hundred waits for another label")
 }
 
 // schedulingFigures are what the section has measured.
@@ -73,9 +74,10 @@ func (f *schedulingFigures) print(w io.Writer) {
 		fmt.Fprintf(w, "  one decision, %s: %.0f µs, %d allocations, %d KiB\n", d.Policy, d.Microseconds, d.Allocations, d.KiB)
 	}
 	for _, c := range f.Changes {
-		fmt.Fprintf(w, "  %s: %d placements concerned, %.0f decisions, all bound after %.2f s; %.0f writes (POST %.0f, PUT %.0f, PATCH %.0f), CPU %.1f s\n",
-			c.Change, c.Concerned, c.Decided, c.BoundSeconds, c.Writes.total(), c.Writes[http.MethodPost], c.Writes[http.MethodPut],
-			c.Writes[http.MethodPatch], c.CPUSeconds)
+		fmt.Fprintf(w, "  %s: %d placements concerned, %.0f decisions, all bound after %.2f s, CPU %.1f s\n",
+			c.Change, c.Concerned, c.Decided, c.BoundSeconds, c.CPUSeconds)
+		fmt.Fprintf(w, "    %.0f writes: POST %.0f, PUT %.0f, PATCH %.0f\n",
+			c.Writes.total(), c.Writes[http.MethodPost], c.Writes[http.MethodPut], c.Writes[http.MethodPatch])
 	}
 }
 
@@ -85,7 +87,6 @@ type fleetOnPaper struct {
 	sizes    schedulingSettings
 	figures  *schedulingFigures
 	clusters *log
-	bindings *log
 }
 
 // Labels that placements of the section wait for, and one that nobody does.
@@ -105,9 +106,6 @@ func scheduleAtScale(ctx context.Context, s settings, r *results) error {
 		r.Scheduling = run.figures
 		var err error
 		if run.clusters, err = follow(ctx, b.hub, &clusterv1beta1.MemberClusterList{}); err != nil {
-			return err
-		}
-		if run.bindings, err = follow(ctx, b.hub, &v1beta1.ClusterResourceBindingList{}); err != nil {
 			return err
 		}
 		for _, step := range []struct {
@@ -169,7 +167,9 @@ func (f *fleetOnPaper) beat(ctx context.Context, name string, i int) error {
 	}
 	now := metav1.Now()
 	is := func(kind string) metav1.Condition {
-		return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Bench", LastTransitionTime: now, ObservedGeneration: internal.Generation}
+		return metav1.Condition{
+			Type: kind, Status: metav1.ConditionTrue, Reason: "Bench", LastTransitionTime: now, ObservedGeneration: internal.Generation,
+		}
 	}
 	internal.Status.AgentStatus = []clusterv1beta1.AgentStatus{{
 		Type: clusterv1beta1.AgentTypeMemberAgent, LastReceivedHeartbeat: now,
@@ -212,31 +212,34 @@ func (f *fleetOnPaper) decide(ctx context.Context) error {
 			}
 		})
 		f.figures.Decisions = append(f.figures.Decisions, decisionFigure{
-			Policy: c.name, Microseconds: float64(result.NsPerOp()) / 1000, Allocations: result.AllocsPerOp(), KiB: result.AllocedBytesPerOp() / 1024,
+			Policy: c.name, Microseconds: float64(result.NsPerOp()) / 1000,
+			Allocations: result.AllocsPerOp(), KiB: result.AllocedBytesPerOp() / 1024,
 		})
 	}
 	return nil
 }
 
 func pickAllByProperty() *v1beta1.PlacementPolicy {
-	return &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickAll, Affinity: &v1beta1.Affinity{ClusterAffinity: &v1beta1.ClusterAffinity{
+	affinity := &v1beta1.ClusterAffinity{
 		RequiredDuringSchedulingIgnoredDuringExecution: &v1beta1.ClusterSelector{ClusterSelectorTerms: []v1beta1.ClusterSelectorTerm{{
 			PropertySelector: &v1beta1.PropertySelector{MatchExpressions: []v1beta1.PropertySelectorRequirement{
 				{Name: contract.PropertyNodeCount, Operator: v1beta1.PropertySelectorOperatorLe, Values: []string{"50"}},
 			}},
 		}}},
-	}}}
+	}
+	return &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickAll, Affinity: &v1beta1.Affinity{ClusterAffinity: affinity}}
 }
 
 func pickNSpread() *v1beta1.PlacementPolicy {
+	production := &metav1.LabelSelector{MatchLabels: map[string]string{"env": "prod"}}
+	largest := &v1beta1.PropertySorter{Name: contract.PropertyNodeCount, SortOrder: v1beta1.PropertySortOrderDescending}
+	affinity := &v1beta1.ClusterAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []v1beta1.PreferredClusterSelector{
+		{Weight: 50, Preference: v1beta1.ClusterSelectorTerm{LabelSelector: production}},
+		{Weight: 100, Preference: v1beta1.ClusterSelectorTerm{PropertySorter: largest}},
+	}}
 	return &v1beta1.PlacementPolicy{
 		PlacementType: v1beta1.PlacementTypePickN,
-		Affinity: &v1beta1.Affinity{ClusterAffinity: &v1beta1.ClusterAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []v1beta1.PreferredClusterSelector{
-			{Weight: 50, Preference: v1beta1.ClusterSelectorTerm{LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"env": "prod"}}}},
-			{Weight: 100, Preference: v1beta1.ClusterSelectorTerm{
-				PropertySorter: &v1beta1.PropertySorter{Name: contract.PropertyNodeCount, SortOrder: v1beta1.PropertySortOrderDescending},
-			}},
-		}}},
+		Affinity:      &v1beta1.Affinity{ClusterAffinity: affinity},
 		TopologySpreadConstraints: []v1beta1.TopologySpreadConstraint{
 			{TopologyKey: "region", MaxSkew: ptr.To[int32](1), WhenUnsatisfiable: corev1.DoNotSchedule},
 			{TopologyKey: "zone", MaxSkew: ptr.To[int32](1), WhenUnsatisfiable: corev1.ScheduleAnyway},
@@ -266,16 +269,19 @@ func (f *fleetOnPaper) placeAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range all {
-		if _, err := f.placements.when(ctx, key("", name), func(e event, ok bool) bool {
-			if !ok {
-				return false
+	// A list, where other sections watch: the API server ends a watch that cannot follow so many changes on a busy machine.
+	if _, err := awaitCount(ctx, 2*time.Second, "placements that lack a cluster", len(all), func() (int, error) {
+		var list v1beta1.ClusterResourcePlacementList
+		err := f.hub.List(ctx, &list)
+		lacking := 0
+		for _, p := range list.Items {
+			if meta.IsStatusConditionFalse(p.Status.Conditions, p.ConditionType(v1beta1.ConditionScheduled)) {
+				lacking++
 			}
-			p := e.object.(*v1beta1.ClusterResourcePlacement)
-			return meta.IsStatusConditionFalse(p.Status.Conditions, p.ConditionType(v1beta1.ConditionScheduled))
-		}); err != nil {
-			return err
 		}
+		return lacking, err
+	}); err != nil {
+		return err
 	}
 	return f.still(ctx)
 }
@@ -322,7 +328,12 @@ func (f *fleetOnPaper) changeOne(ctx context.Context, cluster string, i int, lab
 	if err := f.hub.Patch(ctx, target, client.RawPatch("application/merge-patch+json", patch)); err != nil {
 		return nil, err
 	}
-	last, err := f.bindings.count(ctx, bound)
+	last, err := awaitCount(ctx, 200*time.Millisecond, "bindings", bound, func() (int, error) {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(v1beta1.GroupVersion.WithKind("ClusterResourceBindingList"))
+		err := f.hub.List(ctx, list)
+		return len(list.Items), err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -333,34 +344,27 @@ func (f *fleetOnPaper) changeOne(ctx context.Context, cluster string, i int, lab
 	if err != nil {
 		return nil, err
 	}
-	out := &labelChange{Decided: after.decisions - before.decisions, Writes: after.writes.minus(before.writes), BoundSeconds: max(0, last.Sub(begin).Seconds())}
+	out := &labelChange{
+		Decided: after.decisions - before.decisions, Writes: after.writes.minus(before.writes),
+		BoundSeconds: max(0, last.Sub(begin).Seconds()),
+	}
 	out.usage = after.usage
 	out.CPUSeconds -= before.CPUSeconds
 	return out, nil
 }
 
-// count waits until the log holds n living objects and returns when the last of them came.
-func (l *log) count(ctx context.Context, n int) (last time.Time, err error) {
+// awaitCount looks every so often until there are n, and returns when it was so.
+func awaitCount(ctx context.Context, every time.Duration, what string, n int, count func() (int, error)) (time.Time, error) {
 	for {
-		l.mu.Lock()
-		living := 0
-		for _, e := range l.latest {
-			if !e.gone {
-				living++
-			}
-			if e.at.After(last) {
-				last = e.at
-			}
+		have, err := count()
+		if err != nil {
+			return time.Time{}, fmt.Errorf("count %s: %w", what, err)
 		}
-		grown := l.grown
-		l.mu.Unlock()
-		if living >= n {
-			return last, nil
+		if have >= n {
+			return time.Now(), nil
 		}
-		select {
-		case <-grown:
-		case <-ctx.Done():
-			return last, fmt.Errorf("wait for %d objects, of which there are %d: %w", n, living, ctx.Err())
+		if err := wait(ctx, every); err != nil {
+			return time.Time{}, fmt.Errorf("wait for %d %s, of which there are %d: %w", n, what, have, err)
 		}
 	}
 }

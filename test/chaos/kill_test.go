@@ -79,7 +79,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 
 	for name := range g.wishes {
 		g.wishes[name] = nil
-		if err := client.IgnoreNotFound(theHub.Delete(ctx, &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: onHub, Name: name}})); err != nil {
+		work := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: onHub, Name: name}}
+		if err := client.IgnoreNotFound(theHub.Delete(ctx, work)); err != nil {
 			t.Fatal(err)
 		}
 	}

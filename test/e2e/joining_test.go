@@ -245,8 +245,11 @@ func TestNamespacedPickAllKeepsAMemberThatGetsSick(t *testing.T) {
 }
 
 // contract:188
+// Not beside other scenarios: news of their members make PickAll decide again, and a decision does not keep a member that is leaving.
 func TestNamespacedPickAllKeepsAMemberUntilItHasLeft(t *testing.T) {
-	s := beginNamespaced(t)
+	s := bare(t)
+	s.open()
+	s.carryEverywhere()
 	f1 := s.member("f1", nil)
 	f1.Healthy()
 	p := s.place(testworld.PickAll(), s.reachOwnMembers())

@@ -125,9 +125,14 @@ func (s *scene) open() {
 func beginNamespaced(t *testing.T) *scene {
 	t.Helper()
 	s := begin(t)
-	// To the scenario's own members too, when they join.
-	s.carried(s.carrier(testworld.PickAll(), s.reachOwnMembers()), c1.name, c2.name, c3.name)
+	s.carryEverywhere()
 	return s
+}
+
+// carryEverywhere is carry to all members, and to the scenario's own when they join.
+func (s *scene) carryEverywhere() {
+	s.Helper()
+	s.carried(s.carrier(testworld.PickAll(), s.reachOwnMembers()), c1.name, c2.name, c3.name)
 }
 
 // carry makes a scenario one about a ResourcePlacement: a ClusterResourcePlacement brings the namespace alone to these members, which have

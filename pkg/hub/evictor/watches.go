@@ -6,9 +6,11 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -23,9 +25,9 @@ import (
 
 // SetupWithManager starts the evictor with mgr. After a start every eviction without an outcome is attended.
 func (e *Evictor) SetupWithManager(mgr ctrl.Manager) error {
-	kinds := scope.Evictions.Both()
-	if !e.Namespaced {
-		kinds = kinds[:1]
+	kinds, err := e.served(mgr)
+	if err != nil || len(kinds) == 0 {
+		return err
 	}
 	if err := scope.IndexEvictions(context.Background(), mgr.GetFieldIndexer(), kinds...); err != nil {
 		return err
@@ -38,6 +40,32 @@ func (e *Evictor) SetupWithManager(mgr ctrl.Manager) error {
 		return fmt.Errorf("set up the evictor: %w", err)
 	}
 	return nil
+}
+
+// served are the kinds of evictions that the hub has definitions of. A hub that was set up for another agent may lack the namespaced one;
+// that must not keep everything else from starting.
+func (e *Evictor) served(mgr ctrl.Manager) ([]v1beta1.EvictionObject, error) {
+	all := scope.Evictions.Both()
+	if !e.Namespaced {
+		all = all[:1]
+	}
+	var out []v1beta1.EvictionObject
+	for _, kind := range all {
+		gvk, err := apiutil.GVKForObject(kind, mgr.GetScheme())
+		if err != nil {
+			return nil, fmt.Errorf("set up the evictor: %w", err)
+		}
+		_, err = mgr.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version)
+		switch {
+		case meta.IsNoMatchError(err):
+			mgr.GetLogger().Info("evictions are not carried out: install their CustomResourceDefinition and restart the agent", "kind", gvk.Kind)
+		case err != nil:
+			return nil, fmt.Errorf("look up %s: %w", gvk.Kind, err)
+		default:
+			out = append(out, kind)
+		}
+	}
+	return out, nil
 }
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]

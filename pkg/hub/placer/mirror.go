@@ -126,7 +126,7 @@ var meddled = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(*v1beta1.ClusterResourcePlacementStatus)
 		after, same := e.ObjectNew.(*v1beta1.ClusterResourcePlacementStatus)
-		return ok && same && !(equality.Semantic.DeepEqual(before.SourceStatus, after.SourceStatus) &&
-			equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences))
+		return ok && same && (!equality.Semantic.DeepEqual(before.SourceStatus, after.SourceStatus) ||
+			!equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences))
 	},
 }

@@ -2,6 +2,7 @@ package placer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -141,7 +142,7 @@ func TestMirror(t *testing.T) {
 	w.release(p)
 	gone := func() error {
 		if _, err := w.mirror(); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the copy is still there: %v", err)
+			return errors.Join(errors.New("the copy is still there"), err)
 		}
 		return nil
 	}
@@ -187,7 +188,7 @@ func TestMirrorWithoutItsNamespace(t *testing.T) {
 	absent := func() error {
 		var found corev1.Namespace
 		if err := w.Get(t.Context(), client.ObjectKeyFromObject(namespace), &found); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the namespace is %s: %v", found.Status.Phase, err)
+			return errors.Join(fmt.Errorf("the namespace is %s", found.Status.Phase), err)
 		}
 		return nil
 	}

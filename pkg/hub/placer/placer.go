@@ -83,6 +83,8 @@ type memo struct {
 	content    snapshot.Content
 	// large are selected objects that content does not hold as they are.
 	large []snapshot.Large
+	// changed is whether the selection was made because objects have changed, and ofChange whether the latest revision came of that.
+	changed, ofChange bool
 	// made is when this process made the latest revision; took is how long it took to arrive, or the one before if it has not.
 	made time.Time
 	took time.Duration
@@ -254,6 +256,7 @@ func (p *Placer) choose(ctx context.Context, s *seen) (selected *selection.Selec
 			return nil, wait, nil
 		}
 	}
+	m.changed = m.current && m.generation == s.placement.GetGeneration()
 	m.current, m.generation = false, s.placement.GetGeneration()
 	found, err := p.Objects.Select(ctx, s.key, s.placement.GetSpec().ResourceSelectors)
 	if err == nil {
@@ -268,7 +271,7 @@ func (s *seen) last() snapshot.Last {
 	if !ok {
 		return snapshot.Last{}
 	}
-	last := snapshot.Last{Made: s.memo.made, Arrived: true, Took: s.memo.took}
+	last := snapshot.Last{Made: s.memo.made, Arrived: true, Took: s.memo.took, OfChange: s.memo.ofChange}
 	// The time on the object knows seconds only.
 	if created := latest.Master.GetCreationTimestamp().Time; created.After(last.Made) {
 		last.Made = created

@@ -1,6 +1,7 @@
 package placer_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -154,7 +155,7 @@ func TestFollowsACRDThatComesAndGoes(t *testing.T) {
 		}
 		w.await("gone", func() error {
 			if err := w.Get(t.Context(), client.ObjectKeyFromObject(crd), crd); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("%v", err)
+				return errors.Join(errors.New("it is there"), err)
 			}
 			return nil
 		})
@@ -163,6 +164,43 @@ func TestFollowsACRDThatComesAndGoes(t *testing.T) {
 	w.make(w.thingCRD("v1"))
 	w.await("thing", func() error { return w.Create(t.Context(), w.thing(1)) })
 	w.awaitCarried(w.key(), "the kind is back", "v1 Namespace "+w.name, "v1 ConfigMap cm", "v1 Thing t")
+}
+
+// A revision that an update run is to release stays, whatever the history limit, until the run has ended.
+func TestKeepsWhatAnUpdateRunReleases(t *testing.T) {
+	w := newWorld(t)
+	start(t, defaults)
+	one := int32(1)
+	p := w.crp()
+	p.Spec.RevisionHistoryLimit = &one
+	run := &v1beta1.ClusterStagedUpdateRun{ObjectMeta: metav1.ObjectMeta{Name: w.name}, Spec: v1beta1.UpdateRunSpec{
+		PlacementName: w.name, ResourceSnapshotIndex: "0", StagedUpdateStrategyName: "any",
+	}}
+	w.make(w.namespace(), run, p)
+	w.awaitSelected(w.key(), 0, "Namespace "+w.name)
+	w.make(w.configMap("a", "one"))
+	w.awaitSelected(w.key(), 1, "Namespace "+w.name, "ConfigMap a")
+	w.make(w.configMap("b", "one"))
+	w.awaitSelected(w.key(), 2, "Namespace "+w.name, "ConfigMap a", "ConfigMap b")
+	kept := func(want ...int) func() error {
+		return func() error {
+			var got []int
+			for _, g := range w.groups(w.key()) {
+				got = append(got, g.Index)
+			}
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("groups %v are kept; want %v", got, want)
+			}
+			return nil
+		}
+	}
+	w.await("history", kept(0, 2))
+	meta.SetStatusCondition(run.GetConditions(), metav1.Condition{Type: v1beta1.ConditionSucceeded, Status: metav1.ConditionTrue, Reason: "Done"})
+	if err := w.Status().Update(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	w.make(w.configMap("c", "one"))
+	w.await("history after the run", kept(3))
 }
 
 // fit is what a placement says about objects that are too large; nil for nothing.

@@ -51,7 +51,7 @@ func (p *Placer) resources(ctx context.Context, s *seen, selected *selection.Sel
 		return report.Revision{}, 0, err
 	}
 	if step.Master != nil {
-		m.made, m.awaited = p.now(), true
+		m.made, m.awaited, m.ofChange = p.now(), true, m.changed
 	}
 	m.current = true
 	return report.Revision{Name: step.Latest, Index: strconv.Itoa(step.Index), Resources: m.content.Identifiers()}, step.Again, nil

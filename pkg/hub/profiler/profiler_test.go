@@ -61,13 +61,20 @@ func (h *hub) start(silence time.Duration) (stop func()) {
 	return testworld.Run(h.T, mgr)
 }
 
+func clusterOf(name string) *v1beta1.MemberCluster {
+	return &v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.MemberClusterSpec{
+		Identity: rbacv1.Subject{Kind: "User", Name: "u"},
+	}}
+}
+
 // join makes a MemberCluster with a report of its agent.
 func (h *hub) join(name string) *v1beta1.MemberCluster {
 	h.Helper()
-	cluster := &v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: "u"}}}
+	cluster := clusterOf(name)
 	h.must(h.Client.Create(h.Context(), cluster))
 	h.beat(name, func(s *v1beta1.MemberClusterStatus, generation int64) {
-		meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: v1beta1.ConditionJoined, Status: metav1.ConditionTrue, Reason: "Test", ObservedGeneration: generation})
+		meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: v1beta1.ConditionJoined, Status: metav1.ConditionTrue, Reason: "Test",
+			ObservedGeneration: generation})
 	})
 	return cluster
 }
@@ -129,7 +136,7 @@ func TestProfiles(t *testing.T) {
 		}
 		return healthIs("MemberClusterAPIServerHealthy")(p)
 	})
-	stranger := &v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "stranger"}, Spec: v1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: "u"}}}
+	stranger := clusterOf("stranger")
 	h.must(h.Client.Create(t.Context(), stranger))
 
 	h.beat("late", func(s *v1beta1.MemberClusterStatus, generation int64) {

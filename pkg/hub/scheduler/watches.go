@@ -113,10 +113,11 @@ func bindings() predicate.Predicate {
 	}
 }
 
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
 // clusters brings up the placements for which a change to a cluster can matter. A cluster that becomes less fit changes nothing, nor
 // does one that begins to leave: what was chosen stays until the cluster is gone.
 func (s *Scheduler) clusters() handler.EventHandler {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			if !e.IsInInitialList {
@@ -137,7 +138,7 @@ func (s *Scheduler) clusters() handler.EventHandler {
 	}
 }
 
-func (s *Scheduler) enqueue(ctx context.Context, cluster string, news schedule.News, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+func (s *Scheduler) enqueue(ctx context.Context, cluster string, news schedule.News, q queue) {
 	for _, topic := range news.Topics() {
 		policies, err := s.everyPolicy(ctx, client.MatchingFields{indexTopic: topic})
 		if err != nil {
@@ -154,7 +155,7 @@ func (s *Scheduler) enqueue(ctx context.Context, cluster string, news schedule.N
 }
 
 // enqueueBound brings up every placement that has a binding to a cluster that is gone.
-func (s *Scheduler) enqueueBound(ctx context.Context, cluster string, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+func (s *Scheduler) enqueueBound(ctx context.Context, cluster string, q queue) {
 	bindings, err := s.everyBinding(ctx, scope.OnCluster(cluster))
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "the end of a cluster did not reach the placements", "cluster", cluster)

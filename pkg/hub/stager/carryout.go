@@ -85,13 +85,13 @@ func (s *Stager) carryOut(ctx context.Context, run v1beta1.UpdateRunObject, step
 	refused := map[string]string{}
 	refuse := func(cluster string, err error) error {
 		var status apierrors.APIStatus
-		if !errors.As(err, &status) || apierrors.IsConflict(err) || !(apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) {
-			return err
+		if errors.As(err, &status) && (apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) {
+			mu.Lock()
+			defer mu.Unlock()
+			refused[cluster] = err.Error()
+			return nil
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		refused[cluster] = err.Error()
-		return nil
+		return err
 	}
 	var jobs []func(context.Context) error
 	for _, start := range step.Start {

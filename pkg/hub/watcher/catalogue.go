@@ -152,7 +152,8 @@ func newDefinition(crd *unstructured.Unstructured) *definition {
 
 // equal says whether two states of a CRD mean the same here.
 func (d *definition) equal(other *definition) bool {
-	return other != nil && d.uid == other.uid && d.key == other.key && d.established == other.established && slices.Equal(d.resource, other.resource)
+	return other != nil && d.uid == other.uid && d.key == other.key && d.established == other.established &&
+		slices.Equal(d.resource, other.resource)
 }
 
 // newCatalogue puts together what discovery says and what CRDs say. CRDs have the last word on their kinds: they are watched, while

@@ -85,8 +85,9 @@ type listing struct {
 // newStore makes a store of a kind; definition is the uid of the CRD that defines it, empty if none does.
 func newStore(kind selection.Kind, definition types.UID, never func(schema.GroupKind, *selection.Object) bool) *store {
 	s := &store{
-		kind: kind, definition: definition, never: never, few: few, crowd: crowd, generations: definition != "" || kind.Group == "apps" || kind.Group == "batch",
-		asked: map[string]*place{}, byNamespace: map[string]map[string]*entry{},
+		kind: kind, definition: definition, never: never, few: few, crowd: crowd,
+		generations: definition != "" || kind.Group == "apps" || kind.Group == "batch",
+		asked:       map[string]*place{}, byNamespace: map[string]map[string]*entry{},
 	}
 	if !kind.Namespaced {
 		s.asked[""] = listed

@@ -1,6 +1,7 @@
 // Package watcher knows the objects on the hub that placements select. It watches the kinds that some placement can select, and no
-// others, and of a kind with many objects it keeps the metadata of the namespaces in which placements select, and of no others. It tells a placement when something that can matter to it changes; it answers what a placement selects,
-// and reads the content of that from the hub when it is asked to.
+// others, and of a kind with many objects it keeps the metadata of the namespaces in which placements select, and of no others. It
+// tells a placement when something that can matter to it changes; it answers what a placement selects, and reads the content of that
+// from the hub when it is asked to.
 //
 // What it does not know it does not call absent: a kind whose objects are not listed yet, or cannot be, a group of kinds that does not
 // answer, or an object that cannot be read, is an error, and nothing is decided on it.

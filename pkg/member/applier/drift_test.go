@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -26,7 +28,6 @@ func strategy(edits ...func(*v1beta1.ApplyStrategy)) *v1beta1.ApplyStrategy {
 
 func ifNotDrifted(s *v1beta1.ApplyStrategy) { s.WhenToApply = v1beta1.WhenToApplyIfNotDrifted }
 func ifNoDiff(s *v1beta1.ApplyStrategy)     { s.WhenToTakeOver = v1beta1.WhenToTakeOverIfNoDiff }
-func never(s *v1beta1.ApplyStrategy)        { s.WhenToTakeOver = v1beta1.WhenToTakeOverNever }
 func fully(s *v1beta1.ApplyStrategy)        { s.ComparisonOption = v1beta1.ComparisonOptionFullComparison }
 func reportDiff(s *v1beta1.ApplyStrategy)   { s.Type = v1beta1.ApplyStrategyTypeReportDiff }
 
@@ -58,7 +59,7 @@ func (w *world) reads(name string, index int, kind, reason string, want ...v1bet
 		if m.DiffDetails != nil {
 			got = append(got, m.DiffDetails.ObservedDiffs...)
 		}
-		if c == nil || c.Reason != reason || !(len(got) == 0 && len(want) == 0 || reflect.DeepEqual(got, want)) {
+		if c == nil || c.Reason != reason || (len(got) > 0 || len(want) > 0) && !reflect.DeepEqual(got, want) {
 			return fmt.Errorf("it is %+v with %v", c, got)
 		}
 		return nil
@@ -168,4 +169,25 @@ func TestDriftsAreKeptAndReported(t *testing.T) {
 	// Undone by hand, all is well again.
 	w.change("v1 ConfigMap drifts/cm", edited(map[string]any{"key": "test"}))
 	w.reads(ns, 1, v1beta1.ConditionApplied, "Applied")
+}
+
+func TestConflictNamesTheManager(t *testing.T) {
+	w := newWorld(t)
+	w.onMember(namespaceText("conflict"))
+	secret := "{apiVersion: v1, kind: Secret, metadata: {namespace: conflict, name: s}, data: {key: %s}}"
+	for _, text := range []string{configMap("conflict", "cm", "theirs"), fmt.Sprintf(secret, "dGhlaXJz")} {
+		obj := &unstructured.Unstructured{}
+		w.must(yaml.Unmarshal([]byte(text), &obj.Object))
+		w.must(w.member.Create(t.Context(), obj, client.FieldOwner("their-operator")))
+	}
+	w.work("conflict", strategy(func(s *v1beta1.ApplyStrategy) { s.Type = v1beta1.ApplyStrategyTypeServerSideApply }),
+		configMap("conflict", "cm", "ours"), fmt.Sprintf(secret, "b3Vycw=="))
+	for i := range 2 {
+		m := w.reads("conflict", i, v1beta1.ConditionApplied, v1beta1.ReasonManifestApplyFailed)
+		for _, word := range []string{`"their-operator"`, ".data.key"} {
+			if message := m.Conditions[0].Message; !strings.Contains(message, word) {
+				t.Errorf("message %q lacks %s", message, word)
+			}
+		}
+	}
 }

@@ -135,7 +135,7 @@ func incident(t *testing.T, name string, happen func(w *world)) {
 		}
 	}
 	for ref, version := range w.versions() {
-		if version != before[ref] {
+		if version != before[ref] && !strings.HasPrefix(ref, "AppliedWork") { // which says what is held
 			t.Errorf("%s is at %s; was at %s", ref, version, before[ref])
 		}
 	}
@@ -188,20 +188,24 @@ func TestIncidentEmptyLists(t *testing.T) {
 		return answerWith(http.StatusOK, &v1beta1.WorkList{TypeMeta: metav1.TypeMeta{Kind: "WorkList", APIVersion: v1beta1.GroupVersion.String()},
 			ListMeta: metav1.ListMeta{ResourceVersion: "1"}})
 	}
-	incident(t, "hub-empty-lists", func(w *world) {
-		w.during(w.faultyHub, func(r *http.Request) *http.Response {
-			if !strings.Contains(r.URL.Path, "/works") {
-				return nil
-			}
-			return empty(r)
+	t.Run("hub", func(t *testing.T) {
+		incident(t, "hub-empty-lists", func(w *world) {
+			w.during(w.faultyHub, func(r *http.Request) *http.Response {
+				if !strings.Contains(r.URL.Path, "/works") {
+					return nil
+				}
+				return empty(r)
+			})
 		})
 	})
-	incident(t, "member-empty-lists", func(w *world) {
-		w.during(w.faultyMember, func(r *http.Request) *http.Response {
-			if !strings.HasSuffix(r.URL.Path, "/configmaps") && !strings.HasSuffix(r.URL.Path, "/appliedworks") {
-				return nil
-			}
-			return empty(r)
+	t.Run("member", func(t *testing.T) {
+		incident(t, "member-empty-lists", func(w *world) {
+			w.during(w.faultyMember, func(r *http.Request) *http.Response {
+				if !strings.HasSuffix(r.URL.Path, "/configmaps") && !strings.HasSuffix(r.URL.Path, "/appliedworks") {
+					return nil
+				}
+				return empty(r)
+			})
 		})
 	})
 }
@@ -213,8 +217,12 @@ func TestIncidentTruncatedWatch(t *testing.T) {
 		}
 		return answerWith(http.StatusOK, `{"type":"DELETED","object":{"kind":"Work","apiVersion":"placement.kubernetes-fleet.io/v1beta1","meta`)
 	}
-	incident(t, "hub-truncated", func(w *world) { w.during(w.faultyHub, truncated) })
-	incident(t, "member-truncated", func(w *world) { w.during(w.faultyMember, truncated) })
+	t.Run("hub", func(t *testing.T) {
+		incident(t, "hub-truncated", func(w *world) { w.during(w.faultyHub, truncated) })
+	})
+	t.Run("member", func(t *testing.T) {
+		incident(t, "member-truncated", func(w *world) { w.during(w.faultyMember, truncated) })
+	})
 }
 
 // held waits for the condition that says what is kept, and why.
@@ -301,7 +309,7 @@ func TestIncidentGroupVanishes(t *testing.T) {
 	const ns, crd = "vanishes", "v1 ConfigMap vanishes/cm"
 	mapper := &forgetful{RESTMapper: clusters.Get(t)[1].Client.RESTMapper(), group: "vanish.test"}
 	w := newWorld(t, func(a *Applier) { a.Mapper = mapper })
-	text := strings.Replace(strings.Replace(fmt.Sprintf(widgets, "whim", "Whim"), "example.test", "vanish.test", 2), "example.test", "vanish.test", -1)
+	text := strings.ReplaceAll(fmt.Sprintf(widgets, "whim", "Whim"), "example.test", "vanish.test")
 	w.onMember(text)
 	whim := func(name string) string {
 		return "{apiVersion: vanish.test/v1, kind: Whim, metadata: {namespace: vanishes, name: " + name + "}, spec: {size: 1}}"
@@ -312,7 +320,6 @@ func TestIncidentGroupVanishes(t *testing.T) {
 	mapper.lost.Store(true)
 	w.edit(ns, namespaceText(ns), whim("stays"), configMap(ns, "cm", "b"))
 	w.value(crd, "b", "data", "key")
-	w.reads(ns, 1, v1beta1.ConditionApplied, v1beta1.ReasonManifestDecodingErred)
 	w.held(ns, report.ReasonKindNotServed, "Whim vanishes/goes")
 	for _, was := range []*unstructured.Unstructured{stays, goes} {
 		if now := w.mustObject("vanish.test/v1 Whim vanishes/" + was.GetName()); now.GetUID() != was.GetUID() || now.GetDeletionTimestamp() != nil {
@@ -320,6 +327,9 @@ func TestIncidentGroupVanishes(t *testing.T) {
 		}
 	}
 	mapper.lost.Store(false)
+	w.change("apiextensions.k8s.io/v1 CustomResourceDefinition whims.vanish.test", func(o *unstructured.Unstructured) {
+		o.SetAnnotations(map[string]string{"it.is": "back"}) // the event that comes with a definition
+	})
 	w.gone("vanish.test/v1 Whim vanishes/goes")
 	w.settled(ns, yes, yes)
 	if now := w.mustObject("vanish.test/v1 Whim vanishes/stays"); now.GetUID() != stays.GetUID() {

@@ -67,7 +67,9 @@ func (a *Applier) try(ctx context.Context, p place, action apply.Action, live *u
 	return trial, nil
 }
 
-func (a *Applier) dryRun(ctx context.Context, p place, kind types.PatchType, body []byte, live *unstructured.Unstructured, force *bool) (*apply.Trial, error) {
+func (a *Applier) dryRun(
+	ctx context.Context, p place, kind types.PatchType, body []byte, live *unstructured.Unstructured, force *bool,
+) (*apply.Trial, error) {
 	out, err := a.at(p).Patch(ctx, p.Name, kind, body, metav1.PatchOptions{
 		FieldManager: contract.ManagerMember, Force: force, DryRun: []string{metav1.DryRunAll},
 	})
@@ -78,7 +80,7 @@ func (a *Applier) dryRun(ctx context.Context, p place, kind types.PatchType, bod
 	case err != nil && passing(err) && !apierrors.IsInternalError(err):
 		return nil, err
 	case err != nil:
-		return &apply.Trial{Failure: words()}, nil
+		return &apply.Trial{Failure: words()}, nil //nolint:nilerr // what the server says is the outcome
 	case out.GetUID() != live.GetUID() || out.GetResourceVersion() != live.GetResourceVersion():
 		return nil, apierrors.NewConflict(p.GroupResource(), p.Name, errors.New("it has changed since it was read"))
 	}
@@ -149,8 +151,12 @@ func redacted(s metav1.Status) string {
 	}
 	var fields []string
 	for _, cause := range s.Details.Causes {
-		if cause.Field != "" && !slices.Contains(fields, cause.Field) {
-			fields = append(fields, cause.Field)
+		field := cause.Field
+		if cause.Type == metav1.CauseTypeFieldManagerConflict { // these tell who, not what
+			field = fmt.Sprintf("%s (%s)", field, cause.Message)
+		}
+		if cause.Field != "" && !slices.Contains(fields, field) {
+			fields = append(fields, field)
 		}
 	}
 	if len(fields) == 0 {

@@ -387,7 +387,9 @@ func (p *pass) decide(ctx context.Context, it *item, at place, in *apply.Input) 
 }
 
 // act carries a decision out and returns the object it leaves.
-func (p *pass) act(ctx context.Context, at place, live *unstructured.Unstructured, action apply.Action) (*unstructured.Unstructured, error) {
+func (p *pass) act(
+	ctx context.Context, at place, live *unstructured.Unstructured, action apply.Action,
+) (*unstructured.Unstructured, error) {
 	switch action.Verb {
 	case apply.Create:
 		return p.create(ctx, at, action.Object)

@@ -118,7 +118,8 @@ func (w *watches) cover(r *watched, p place) {
 	}
 	ctx, cancel := context.WithCancel(w.ctx)
 	r.streams[namespace] = cancel
-	s := &stream{watches: w, gvr: p.GroupVersionResource, namespace: namespace, api: w.client.Resource(p.GroupVersionResource).Namespace(namespace)}
+	api := w.client.Resource(p.GroupVersionResource).Namespace(namespace)
+	s := &stream{watches: w, gvr: p.GroupVersionResource, namespace: namespace, api: api}
 	go s.run(ctx)
 }
 
@@ -228,7 +229,7 @@ func (s *stream) run(ctx context.Context) {
 		err := s.follow(ctx)
 		if err == nil || ctx.Err() != nil {
 			said = ""
-			return false, nil
+			return false, nil //nolint:nilerr // ctx has ended, as it was asked to
 		}
 		s.version = ""
 		if why := err.Error(); why != said && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
@@ -301,7 +302,7 @@ func (s *stream) list(ctx context.Context) error {
 	for name := range missing {
 		p := place{s.gvr, name}
 		for _, work := range s.interested(p) {
-			s.watches.listed(work, p, version)
+			s.listed(work, p, version)
 		}
 	}
 	s.version, s.latest = version, version
@@ -338,7 +339,7 @@ func (s *stream) pass(o *metav1.PartialObjectMetadata, gone bool) {
 		}
 		e := occurrence{resourceVersion: o.ResourceVersion, metadata: digestMetadata(o), generation: o.Generation, gone: gone}
 		for _, work := range works {
-			s.watches.seen(work, p, e)
+			s.seen(work, p, e)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package applier
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,9 +85,22 @@ func newWorld(t *testing.T, configure ...func(*Applier)) *world {
 		faultyHub: &faults{}, faultyMember: &faults{},
 	}
 	w.must(w.hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}))
+	t.Cleanup(w.clear)
 	w.start(configure...)
 	w.agent.Join()
 	return w
+}
+
+// clear removes the ledgers when the agent has ended: to the agents of other tests they are those of Works that vanished.
+func (w *world) clear() {
+	ctx := context.WithoutCancel(w.Context())
+	var ledgers v1beta1.AppliedWorkList
+	w.must(w.member.List(ctx, &ledgers))
+	for i := range ledgers.Items {
+		if ledgers.Items[i].Spec.WorkNamespace == w.namespace {
+			w.must(client.IgnoreNotFound(w.member.Delete(ctx, &ledgers.Items[i], client.PropagationPolicy(metav1.DeletePropagationBackground))))
+		}
+	}
 }
 
 func (w *world) must(err error) {

@@ -76,7 +76,9 @@ func TestWhatACopyIsGoodFor(t *testing.T) {
 		"one that was begun again holds nothing":       {func(t *testing.T, c *Copy) { must(t, c.Begin(), c.keepState(true)) }, next, nil},
 		"one that was begun again is no word to go by": {func(t *testing.T, c *Copy) { must(t, c.Begin(), c.keepWork(work("a", "1", 1))) }, next, nil},
 		"the newest Work counts":                       {func(t *testing.T, c *Copy) { must(t, c.keepWork(work("a", "2", 2))) }, next, []string{"a/2"}},
-		"a late reader does not put back an older one": {func(t *testing.T, c *Copy) { must(t, c.keepWork(work("a", "2", 2)), c.keepWork(work("a", "1", 1))) }, next, []string{"a/2"}},
+		"a late reader does not put back an older one": {func(t *testing.T, c *Copy) {
+			must(t, c.keepWork(work("a", "2", 2)), c.keepWork(work("a", "1", 1)))
+		}, next, []string{"a/2"}},
 		"a Work of the same name starts anew": {func(t *testing.T, c *Copy) {
 			must(t, c.keepWork(work("a", "2", 5)), c.keepWork(work("a", "9", 1, func(w *placementv1beta1.Work) { w.UID = "other" })))
 		}, next, []string{"a/9"}},
@@ -113,7 +115,9 @@ func TestACopyIsPassedOn(t *testing.T) {
 		}
 	}
 	for what, other := range map[string]*Copy{
-		"another hub's": In(dir, "https://other", "m", Epoch{Leader: 5}), "another member's": In(dir, "https://hub", "n", Epoch{Leader: 5}), "no folder's": In("", "https://hub", "m", Epoch{Leader: 5}),
+		"another hub's":    In(dir, "https://other", "m", Epoch{Leader: 5}),
+		"another member's": In(dir, "https://hub", "n", Epoch{Leader: 5}),
+		"no folder's":      In("", "https://hub", "m", Epoch{Leader: 5}),
 	} {
 		if works, err := other.Adopt(); err != nil || len(works) != 0 {
 			t.Errorf("%s: %v, %v", what, works, err)

@@ -62,7 +62,7 @@ func response(r *http.Request, code int, body io.Reader) *http.Response {
 }
 
 // silence is the answer to a watch on what does not change.
-type silence struct{ ctx context.Context } //nolint:containedctx // a body ends with its request
+type silence struct{ ctx context.Context }
 
 func (s silence) Read([]byte) (int, error) {
 	<-s.ctx.Done()
