@@ -11,9 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -37,17 +35,15 @@ func newExplain(streams genericiooptions.IOStreams) *cobra.Command {
 
 // explainPlacement is what the user asked of "kubectl fleet explain placement".
 type explainPlacement struct {
-	config *genericclioptions.ConfigFlags
-	key    types.NamespacedName
+	hub hubFlags
+	key types.NamespacedName
 	// cluster narrows the answer to one.
 	cluster, output string
 	streams         genericiooptions.IOStreams
 }
 
 func newExplainPlacement(streams genericiooptions.IOStreams) *cobra.Command {
-	o := explainPlacement{streams: streams, config: genericclioptions.NewConfigFlags(false)}
-	// A namespace means a ResourcePlacement here, which that of the kubeconfig must not make it, and a cluster is a member.
-	o.config.Namespace, o.config.ClusterName, o.config.CacheDir = nil, nil, nil
+	o := explainPlacement{hub: newHubFlags(), streams: streams}
 	cmd := &cobra.Command{
 		Use:   "placement NAME",
 		Short: "Tell why a placement is on the clusters it is on, and what would change that",
@@ -78,8 +74,7 @@ placements, policy snapshots, bindings and MemberClusters on the hub is enough.`
 		"namespace of a ResourcePlacement; without it a ClusterResourcePlacement is meant")
 	cmd.Flags().StringVar(&o.cluster, "cluster", "", "explain this cluster alone, with all that is known")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "how to print: "+strings.Join(formats, ", "))
-	cmd.Flags().StringVar(o.config.Context, "hub-cluster-context", "", "the same as --context: the kubeconfig context of the hub")
-	o.config.AddFlags(cmd.Flags())
+	o.hub.addTo(cmd.Flags())
 	return cmd
 }
 
@@ -87,7 +82,7 @@ func (o explainPlacement) run(ctx context.Context) error {
 	if !slices.Contains(formats, o.output) {
 		return fmt.Errorf("--output %s is not known: use one of %s", o.output, strings.Join(formats, ", "))
 	}
-	hub, err := o.hub()
+	hub, err := o.hub.connect()
 	if err != nil {
 		return err
 	}
@@ -101,22 +96,6 @@ func (o explainPlacement) run(ctx context.Context) error {
 		return err
 	}
 	return told.print(o.streams.Out, o.output, o.cluster != "")
-}
-
-func (o explainPlacement) hub() (client.Client, error) {
-	config, err := o.config.ToRESTConfig()
-	if err != nil {
-		return nil, fmt.Errorf("find the hub: %w", err)
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clusterv1beta1.AddToScheme(scheme), placementv1beta1.AddToScheme(scheme)); err != nil {
-		return nil, fmt.Errorf("register the kinds of the fleet: %w", err)
-	}
-	hub, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, fmt.Errorf("reach the hub at %s: %w", config.Host, err)
-	}
-	return hub, nil
 }
 
 // sight is what the hub holds about a placement.

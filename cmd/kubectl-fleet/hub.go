@@ -31,6 +31,8 @@ func (h hubFlags) connect() (client.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the hub: %w; name its kubeconfig context with --context", err)
 	}
+	// The server shares itself out fairly; a limit of our own would make a drain of many placements slow.
+	config.QPS = -1
 	c, err := client.New(config, client.Options{Scheme: hub.Scheme()})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the hub: %w", err)

@@ -1,4 +1,5 @@
-// Command kubectl-fleet is the plugin behind "kubectl fleet". It starts and stops fleets of embedded clusters on the user's machine.
+// Command kubectl-fleet is the plugin behind "kubectl fleet": it starts and stops fleets of embedded clusters on the user's machine, and
+// shows and steers what a fleet does.
 package main
 
 import (
@@ -47,7 +48,8 @@ A fleet to learn and test with runs on this machine alone: "kubectl fleet up" st
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newUp(streams), newDown(streams), newWhich(streams), newExplain(streams), newApprove(streams), newVersion(streams))
+	root.AddCommand(newUp(streams), newDown(streams), newWhich(streams), newExplain(streams), newApprove(streams),
+		newDrain(streams), newUncordon(streams), newRollout(streams), newVersion(streams))
 	return root
 }
 

@@ -31,19 +31,31 @@ type progress struct {
 
 func newProgress(out io.Writer) *progress {
 	p := &progress{out: out, began: time.Now(), latest: map[string]string{}, settled: map[string]bool{}, stopped: make(chan struct{}), width: func() int { return 0 }}
-	file, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
+	size := terminalSize(out)
+	if size == nil {
 		return p
 	}
 	p.width = func() int {
-		width, _, err := term.GetSize(int(file.Fd()))
-		if err != nil || width <= 0 {
-			return 80
-		}
+		width, _ := size()
 		return width
 	}
 	go p.tick()
 	return p
+}
+
+// terminalSize tells how large a terminal is, whenever it is asked; it is nil if out is none.
+func terminalSize(out io.Writer) func() (width, height int) {
+	file, ok := out.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return nil
+	}
+	return func() (width, height int) {
+		width, height, err := term.GetSize(int(file.Fd()))
+		if err != nil || width <= 0 || height <= 0 {
+			return 80, 24
+		}
+		return width, height
+	}
 }
 
 // tick keeps the seconds running.

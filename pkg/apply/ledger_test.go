@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -137,6 +138,32 @@ func TestRemove(t *testing.T) {
 				t.Errorf("patch %s", got.Disown)
 			}
 		})
+	}
+}
+
+// Only a reference to the very AppliedWork is ours: neither one of another kind in its group, nor of its kind in another group.
+func TestReferencesThatLookLikeOurs(t *testing.T) {
+	live := placed(t, cm, v1beta1.ApplyStrategy{})
+	ours := live.GetOwnerReferences()
+	alike := map[string]metav1.OwnerReference{
+		"another kind":    {APIVersion: v1beta1.GroupVersion.String(), Kind: "Work", Name: ours[0].Name, UID: "u7"},
+		"another group":   {APIVersion: "example.test/v1beta1", Kind: ours[0].Kind, Name: ours[0].Name, UID: "u8"},
+		"another version": {APIVersion: v1beta1.GroupVersion.Group + "/v9", Kind: "Work", Name: ours[0].Name, UID: "u9"},
+	}
+	for name, ref := range alike {
+		live.SetOwnerReferences([]metav1.OwnerReference{ref})
+		if owner.Owns(live) || len(OtherAppliedWorks(live, Owner{})) > 0 {
+			t.Errorf("%s is taken for an AppliedWork", name)
+		}
+		live.SetOwnerReferences(append(ours, ref))
+		how := Defaulted(&v1beta1.ApplyStrategy{AllowCoOwnership: true})
+		if got := claimed(Input{Live: live, Owner: owner, Strategy: how}); got.changed() || len(got.owners) != 2 || got.refusal.Reason != "" {
+			t.Errorf("%s beside ours: %+v; want both to stay", name, got)
+		}
+		got, err := Remove(live, owner, Stamp{}, nil)
+		if err != nil || got.Delete || !strings.Contains(string(got.Disown), string(ref.UID)) {
+			t.Errorf("%s beside ours: delete %v, disown %s, error %v; want it to keep the object", name, got.Delete, got.Disown, err)
+		}
 	}
 }
 

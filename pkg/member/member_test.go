@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,10 +21,12 @@ import (
 	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/member"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
@@ -47,6 +50,7 @@ func TestMemberAgent(t *testing.T) {
 	t.Run("KeepsUpWhatItWasGivenWhileTheHubIsAway", w.standIn)
 	t.Run("LeavesAndJoinsAgain", w.leave)
 	t.Run("StandbyTakesOver", w.standby)
+	t.Run("EndsWhenItCannotGoOn", w.broken)
 	t.Run("Reports", func(t *testing.T) { // these wait for reports that keep their distance, and may do so together
 		for name, test := range map[string]func(*testing.T){"Resources": w.resources, "Namespaces": w.namespaces, "WhatAzureClustersReport": w.azure} {
 			t.Run(name, func(t *testing.T) {
@@ -260,6 +264,28 @@ func (w *world) outcast(t *testing.T) {
 	a.running()
 }
 
+// broken runs an agent whose side of the hub cannot work: it ends, and says why, so that whoever runs it starts it again.
+func (w *world) broken(t *testing.T) {
+	g := w.guest(t, "broken", 600)
+	g.giveToken()
+	g.createNamespace()
+	g.letIn()
+	g.invite()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	g.must(err)
+	defer taken.Close()
+	a := g.start(func(o *member.Options) { o.HubMetricsAddress = taken.Addr().String() })
+	select {
+	case <-a.ended:
+	case <-time.After(patient):
+		t.Fatal("the agent goes on without its side of the hub")
+	}
+	if a.err == nil || !strings.Contains(a.err.Error(), taken.Addr().String()) {
+		t.Errorf("it ends with %v; want an error that names %s", a.err, taken.Addr())
+	}
+	a.err = nil // it was wanted
+}
+
 func (w *world) outage(t *testing.T) {
 	g, a := w.at(t, "outage", 1)
 	for range 2 {
@@ -278,6 +304,7 @@ func (g *guest) work(name, text string) *placementv1beta1.Work {
 	manifest := fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"default","name":%q},"data":{"says":%q}}`, g.name+"-"+name, text)
 	work := &placementv1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: g.namespace(), Name: g.name + "-" + name}}
 	_, err := ctrl.CreateOrUpdate(g.t.Context(), g.hub, work, func() error {
+		controllerutil.AddFinalizer(work, contract.FinalizerWork) // as the hub's dispatcher makes it
 		work.Spec.Workload.Manifests = []placementv1beta1.Manifest{{RawExtension: runtime.RawExtension{Raw: []byte(manifest)}}}
 		return nil
 	})

@@ -78,6 +78,14 @@ func (k Kinds[O]) New(key types.NamespacedName) O {
 // Both returns an empty object of each twin, for watches.
 func (k Kinds[O]) Both() []O { return []O{k.cluster(), k.namespaced()} }
 
+// Served returns an empty object of each twin that is served, for watches: namespaced ones may not be.
+func (k Kinds[O]) Served(namespaced bool) []O {
+	if namespaced {
+		return k.Both()
+	}
+	return k.Both()[:1]
+}
+
 // Get reads the object key names. A missing one is an error that apierrors.IsNotFound knows.
 func (k Kinds[O]) Get(ctx context.Context, r client.Reader, key types.NamespacedName) (O, error) {
 	obj := k.New(key)
@@ -130,6 +138,14 @@ func (k Kinds[O]) All(ctx context.Context, r client.Reader, opts ...client.ListO
 		return nil, err
 	}
 	return append(wide, narrow...), nil
+}
+
+// AllServed reads the objects of every scope that is served.
+func (k Kinds[O]) AllServed(ctx context.Context, r client.Reader, namespaced bool, opts ...client.ListOption) ([]O, error) {
+	if namespaced {
+		return k.All(ctx, r, opts...)
+	}
+	return k.List(ctx, r, "", opts...)
 }
 
 func (k Kinds[O]) list(ctx context.Context, r client.Reader, list client.ObjectList, opts []client.ListOption) ([]O, error) {

@@ -113,6 +113,17 @@ func (g Group) all() []v1beta1.ResourceSnapshotObject {
 	return out
 }
 
+// Objects are the selected objects of a complete group as JSON, in no particular order of its parts.
+func (g Group) Objects() [][]byte {
+	var out [][]byte
+	for _, part := range g.all() {
+		for _, object := range part.GetSpec().SelectedResources {
+			out = append(out, object.Raw)
+		}
+	}
+	return out
+}
+
 // Items decodes what the group holds, in order. A group that is not complete is an error: what is missing must not be taken for
 // no longer selected.
 func (g Group) Items() ([]Item, error) {

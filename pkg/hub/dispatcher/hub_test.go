@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr/testr"
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -25,7 +25,7 @@ type hub struct {
 // startHub starts a hub that ends with the test.
 func startHub(t *testing.T) *hub {
 	t.Helper()
-	ctrl.SetLogger(testr.New(t))
+	ctrl.SetLogger(logr.Discard())
 	return &hub{T: t, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})}
 }
 

@@ -26,15 +26,15 @@ import (
 // SetupWithManager starts the dispatcher with mgr.
 func (d *Dispatcher) SetupWithManager(mgr ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("dispatcher").WithOptions(loop.Options(d.Workers))
-	for _, kind := range served(d, scope.Bindings.Both()) {
+	for _, kind := range scope.Bindings.Served(d.Namespaced) {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(bindings()))
 	}
 	b = b.Watches(&v1beta1.Work{}, handler.EnqueueRequestsFromMapFunc(d.forWork), builder.WithPredicates(works()))
 	b = b.Watches(&v1beta1.Work{}, handler.EnqueueRequestsFromMapFunc(d.forGoneWork), builder.WithPredicates(only(deletions)))
-	for _, kind := range served(d, scope.ResourceSnapshots.Both()) {
+	for _, kind := range scope.ResourceSnapshots.Served(d.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(d.forSnapshot), builder.WithPredicates(only(creations)))
 	}
-	for _, kind := range served(d, scope.Placements.Both()) {
+	for _, kind := range scope.Placements.Served(d.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(d.forPlacement), builder.WithPredicates(placements()))
 	}
 	b = b.Watches(&clusterv1beta1.InternalMemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forCluster), builder.WithPredicates(only(creations)))
@@ -47,14 +47,6 @@ func (d *Dispatcher) SetupWithManager(mgr ctrl.Manager) error {
 		return fmt.Errorf("set up the dispatcher: %w", err)
 	}
 	return nil
-}
-
-// served leaves out the namespaced twin of a kind, the second, if it is not served.
-func served[O client.Object](d *Dispatcher, both []O) []O {
-	if d.Namespaced {
-		return both
-	}
-	return both[:1]
 }
 
 // bindings lets through what changes what a binding asks for. Its status is our own work, or the roller's, and says nothing new.
@@ -196,16 +188,8 @@ func (d *Dispatcher) requests(ctx context.Context, placement types.NamespacedNam
 
 // forCluster leads from a cluster to the bindings that target it.
 func (d *Dispatcher) forCluster(ctx context.Context, o client.Object) []reconcile.Request {
-	list, err := d.everyBinding(ctx, scope.OnCluster(o.GetName()))
+	list, err := scope.Bindings.AllServed(ctx, d.Client, d.Namespaced, fast(scope.OnCluster(o.GetName()))...)
 	return matching(ctx, list, err, func(v1beta1.BindingObject) bool { return true })
-}
-
-// everyBinding lists the bindings of all placements that are served.
-func (d *Dispatcher) everyBinding(ctx context.Context, opts ...client.ListOption) ([]v1beta1.BindingObject, error) {
-	if d.Namespaced {
-		return scope.Bindings.All(ctx, d.Client, fast(opts...)...)
-	}
-	return scope.Bindings.List(ctx, d.Client, "", fast(opts...)...)
 }
 
 func matching(ctx context.Context, list []v1beta1.BindingObject, err error, match func(v1beta1.BindingObject) bool) []reconcile.Request {

@@ -114,14 +114,8 @@ func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 
 // inUse names the snapshots of an override that bindings name.
 func (o *Overrider) inUse(ctx context.Context, key types.NamespacedName) (map[string]bool, error) {
-	opts := []client.ListOption{scope.OfOverride(key), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency}
-	list := func() ([]v1beta1.BindingObject, error) {
-		if o.Namespaced {
-			return scope.Bindings.All(ctx, o.Client, opts...)
-		}
-		return scope.Bindings.List(ctx, o.Client, "", opts...)
-	}
-	bindings, err := list()
+	bindings, err := scope.Bindings.AllServed(ctx, o.Client, o.Namespaced,
+		scope.OfOverride(key), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
 	if err != nil {
 		return nil, err
 	}

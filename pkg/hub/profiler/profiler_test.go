@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr/testr"
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,7 +33,7 @@ type hub struct {
 
 func startHub(t *testing.T) *hub {
 	t.Helper()
-	ctrl.SetLogger(testr.New(t))
+	ctrl.SetLogger(logr.Discard())
 	h := &hub{T: t, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{"hub-agent/files/crds/*_memberclusters.yaml"}})}
 	scheme := runtime.NewScheme()
 	h.must(inventoryv1alpha1.AddToScheme(scheme))

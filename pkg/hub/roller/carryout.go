@@ -15,7 +15,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
-	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
 // heldMessages say what a binding that is held waits for, and what its reader can do.
@@ -105,12 +104,4 @@ func (r *Roller) tell(ctx context.Context, b v1beta1.BindingObject, started meta
 	*b.GetConditions() = report.Rollout(*before.GetConditions(), started, metav1.NewTime(r.Now()))
 	_, err := loop.WriteStatus(ctx, r.Client, before, b)
 	return err
-}
-
-// everyBinding lists the bindings of all placements that are served.
-func (r *Roller) everyBinding(ctx context.Context, opts ...client.ListOption) ([]v1beta1.BindingObject, error) {
-	if r.Namespaced {
-		return scope.Bindings.All(ctx, r.Client, fast(opts...)...)
-	}
-	return scope.Bindings.List(ctx, r.Client, "", fast(opts...)...)
 }

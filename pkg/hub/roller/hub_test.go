@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr/testr"
+	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -20,7 +20,7 @@ type hub struct {
 // startHub starts a hub that ends with the test.
 func startHub(t *testing.T) *hub {
 	t.Helper()
-	ctrl.SetLogger(testr.New(t))
+	ctrl.SetLogger(logr.Discard())
 	return &hub{T: t, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})}
 }
 

@@ -3,8 +3,6 @@ package roller
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,13 +38,7 @@ func (c *contents) of(placement types.NamespacedName, group snapshot.Group) over
 	if ok && last.master == group.Master.GetUID() {
 		return last.Contents
 	}
-	var objects [][]byte
-	for _, part := range append([]v1beta1.ResourceSnapshotObject{group.Master}, slices.Collect(maps.Values(group.Parts))...) {
-		for _, object := range part.GetSpec().SelectedResources {
-			objects = append(objects, object.Raw)
-		}
-	}
-	last = content{master: group.Master.GetUID(), Contents: override.ContentsOf(objects)}
+	last = content{master: group.Master.GetUID(), Contents: override.ContentsOf(group.Objects())}
 	if c.last == nil {
 		c.last = map[types.NamespacedName]content{}
 	}
@@ -131,7 +123,7 @@ func (r *Roller) onOverride(ctx context.Context, obj client.Object) []reconcile.
 func (r *Roller) concerned(ctx context.Context, s v1beta1.OverrideSnapshotObject) (map[types.NamespacedName]bool, error) {
 	out := map[types.NamespacedName]bool{}
 	if key, ok := scope.OverrideOf(s); ok {
-		named, err := r.everyBinding(ctx, scope.OfOverride(key))
+		named, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, fast(scope.OfOverride(key))...)
 		if err != nil {
 			return nil, err
 		}
@@ -178,7 +170,7 @@ func (r *Roller) everyPlacement(ctx context.Context, namespace string) ([]v1beta
 
 // onLabels brings up the placements on a cluster whose overrides may match it now, or not any more.
 func (r *Roller) onLabels(ctx context.Context, cluster client.Object) []reconcile.Request {
-	bindings, err := r.everyBinding(ctx, scope.OnCluster(cluster.GetName()))
+	bindings, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, fast(scope.OnCluster(cluster.GetName()))...)
 	if err != nil {
 		return r.requests(ctx, nil, err)
 	}

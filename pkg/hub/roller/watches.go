@@ -27,13 +27,13 @@ import (
 // SetupWithManager starts the roller with mgr. After a start every placement with bindings is looked at once.
 func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("roller").WithOptions(loop.Options(r.Workers))
-	for _, kind := range served(r, scope.ResourceSnapshots.Both()) {
+	for _, kind := range scope.ResourceSnapshots.Served(r.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(snapshots()))
 	}
-	for _, kind := range served(r, scope.Bindings.Both()) {
+	for _, kind := range scope.Bindings.Served(r.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(bindings()))
 	}
-	for _, kind := range served(r, scope.Placements.Both()) {
+	for _, kind := range scope.Placements.Served(r.Namespaced) {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(placements()))
 	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(r.onCluster), builder.WithPredicates(clusters()))
@@ -47,14 +47,6 @@ func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// served leaves out the namespaced twin of a kind, the second, if it is not served.
-func served[O client.Object](r *Roller, both []O) []O {
-	if r.Namespaced {
-		return both
-	}
-	return both[:1]
-}
-
 func ofPlacement(_ context.Context, obj client.Object) []reconcile.Request {
 	key, ok := scope.PlacementOf(obj)
 	if !ok {
@@ -65,7 +57,7 @@ func ofPlacement(_ context.Context, obj client.Object) []reconcile.Request {
 
 // onCluster brings up the placements with bindings to a cluster.
 func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconcile.Request {
-	found, err := r.everyBinding(ctx, scope.OnCluster(cluster.GetName()))
+	found, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, fast(scope.OnCluster(cluster.GetName()))...)
 	if err != nil {
 		// Only a cache that is being stopped fails to answer; the next start looks at every placement.
 		ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the placements", "cluster", cluster.GetName())

@@ -31,13 +31,13 @@ func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("scheduler").WithOptions(loop.Options(s.Workers))
-	for _, kind := range served(s, scope.PolicySnapshots.Both()) {
+	for _, kind := range scope.PolicySnapshots.Served(s.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(snapshots()))
 	}
-	for _, kind := range served(s, scope.Placements.Both()) {
+	for _, kind := range scope.Placements.Served(s.Namespaced) {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(placements()))
 	}
-	for _, kind := range served(s, scope.Bindings.Both()) {
+	for _, kind := range scope.Bindings.Served(s.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(bindings()))
 	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, s.clusters())
@@ -45,14 +45,6 @@ func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
 		return fmt.Errorf("set up the scheduler: %w", err)
 	}
 	return nil
-}
-
-// served leaves out the namespaced twin of a kind, the second, if it is not served.
-func served[O client.Object](s *Scheduler, both []O) []O {
-	if s.Namespaced {
-		return both
-	}
-	return both[:1]
 }
 
 func ofPlacement(_ context.Context, obj client.Object) []reconcile.Request {
@@ -173,7 +165,7 @@ const indexTopic = "flagship.topic"
 // indexTopics registers the index. Snapshots that wait for nothing are not in it, so that a change in a large fleet costs only what
 // looks at it.
 func (s *Scheduler) indexTopics(ctx context.Context, indexer client.FieldIndexer) error {
-	for _, kind := range served(s, scope.PolicySnapshots.Both()) {
+	for _, kind := range scope.PolicySnapshots.Served(s.Namespaced) {
 		if err := indexer.IndexField(ctx, kind, indexTopic, topicsOf); err != nil {
 			return fmt.Errorf("index %T by %s: %w", kind, indexTopic, err)
 		}
@@ -214,9 +206,5 @@ func (s *Scheduler) everyPolicy(ctx context.Context, opts ...client.ListOption) 
 
 // everyBinding waits for bindings that are being written: one to a cluster that is gone must not be missed.
 func (s *Scheduler) everyBinding(ctx context.Context, opts ...client.ListOption) ([]v1beta1.BindingObject, error) {
-	opts = append(opts, client.UnsafeDisableDeepCopy)
-	if s.Namespaced {
-		return scope.Bindings.All(ctx, s.Client, opts...)
-	}
-	return scope.Bindings.List(ctx, s.Client, "", opts...)
+	return scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, append(opts, client.UnsafeDisableDeepCopy)...)
 }

@@ -10,8 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"time"
 
@@ -298,13 +296,7 @@ func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (v1be
 
 // overrides are the snapshots of overrides, as they are now, that change the release on each cluster of the plan.
 func (s *Stager) overrides(ctx context.Context, placement types.NamespacedName, group snapshot.Group, plan stage.Plan, fleet stage.Fleet) (map[string]rollout.Lists, error) {
-	var objects [][]byte
-	for _, part := range append([]v1beta1.ResourceSnapshotObject{group.Master}, slices.Collect(maps.Values(group.Parts))...) {
-		for _, object := range part.GetSpec().SelectedResources {
-			objects = append(objects, object.Raw)
-		}
-	}
-	contents := override.ContentsOf(objects)
+	contents := override.ContentsOf(group.Objects())
 	found, err := scope.OverridesFor(ctx, s.Client, placement, contents.Namespaces, fast()...)
 	if err != nil || len(found) == 0 {
 		return nil, err

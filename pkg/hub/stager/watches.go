@@ -25,19 +25,19 @@ import (
 // SetupWithManager starts the stager with mgr. After a start every run is looked at once.
 func (s *Stager) SetupWithManager(mgr ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("stager").WithOptions(loop.Options(s.Workers))
-	for _, kind := range served(s, scope.UpdateRuns.Both()) {
+	for _, kind := range scope.UpdateRuns.Served(s.Namespaced) {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(runs()))
 	}
-	for _, kind := range served(s, scope.ApprovalRequests.Both()) {
+	for _, kind := range scope.ApprovalRequests.Served(s.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofRequest), builder.WithPredicates(requests()))
 	}
-	for _, kind := range served(s, scope.Bindings.Both()) {
+	for _, kind := range scope.Bindings.Served(s.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(s.ofPlacement), builder.WithPredicates(bindings()))
 	}
-	for _, kind := range served(s, scope.PolicySnapshots.Both()) {
+	for _, kind := range scope.PolicySnapshots.Served(s.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(s.ofPlacement), builder.WithPredicates(changed()))
 	}
-	for _, kind := range served(s, scope.Placements.Both()) {
+	for _, kind := range scope.Placements.Served(s.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(s.onPlacement), builder.WithPredicates(placements()))
 	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(s.onCluster), builder.WithPredicates(labels()))
@@ -45,14 +45,6 @@ func (s *Stager) SetupWithManager(mgr ctrl.Manager) error {
 		return fmt.Errorf("set up the stager: %w", err)
 	}
 	return nil
-}
-
-// served leaves out the namespaced twin of a kind, the second, if it is not served.
-func served[O client.Object](s *Stager, both []O) []O {
-	if s.Namespaced {
-		return both
-	}
-	return both[:1]
 }
 
 // ofRequest brings up the run that an approval request was made for.
@@ -101,13 +93,7 @@ func atWork(run v1beta1.UpdateRunObject) bool {
 
 // onCluster brings up the runs at work on placements with bindings to a cluster.
 func (s *Stager) onCluster(ctx context.Context, cluster client.Object) []reconcile.Request {
-	var found []v1beta1.BindingObject
-	var err error
-	if s.Namespaced {
-		found, err = scope.Bindings.All(ctx, s.Client, fast(scope.OnCluster(cluster.GetName()))...)
-	} else {
-		found, err = scope.Bindings.List(ctx, s.Client, "", fast(scope.OnCluster(cluster.GetName()))...)
-	}
+	found, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, fast(scope.OnCluster(cluster.GetName()))...)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the update runs", "cluster", cluster.GetName())
 		return nil

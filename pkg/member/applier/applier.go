@@ -45,6 +45,7 @@ const (
 	defaultWorkers      = 20
 	defaultParallel     = 8
 	defaultDeletionWait = 5 * time.Minute
+	defaultSayAfter     = 10 * time.Second
 )
 
 // Applier applies the Works of one member. Set the exported fields before SetupWithManager; what is left zero gets its default there.
@@ -59,6 +60,8 @@ type Applier struct {
 	DeletionWait time.Duration
 	// Now is the clock.
 	Now func() time.Time
+	// sayAfter is how long a removal may take before the Work says what it waits for.
+	sayAfter time.Duration
 
 	// HubClient reads Works from a cache of Namespace alone and sees its own writes there.
 	HubClient client.Client
@@ -115,6 +118,9 @@ func (a *Applier) complete(hub ctrl.Manager, member cluster.Cluster) error {
 	}
 	if a.DeletionWait <= 0 {
 		a.DeletionWait = defaultDeletionWait
+	}
+	if a.sayAfter <= 0 {
+		a.sayAfter = defaultSayAfter
 	}
 	if a.HubAddress == "" {
 		a.HubAddress = hubAddress(hub.GetConfig().Host)

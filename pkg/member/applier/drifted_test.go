@@ -176,3 +176,39 @@ func TestFullComparisonReportsWhatItLeaves(t *testing.T) {
 	w.value("v1 ConfigMap leaves/cm", "a", "data", "key")
 	w.settled(ns, yes, yes)
 }
+
+// An annotation of the machinery is no part of what is compared: a manifest that changes, adds or drops only such a one is applied also
+// where nothing may be overwritten that was changed on the member.
+func TestMachineryMetadataIsNoDrift(t *testing.T) {
+	const ns, key = "machinery", "kubernetes-fleet.io/note"
+	w := newWorld(t)
+	w.onMember(namespaceText(ns))
+	for name, s := range map[string]*v1beta1.ApplyStrategy{
+		"client": strategy(ifNotDrifted),
+		"server": strategy(ifNotDrifted, func(s *v1beta1.ApplyStrategy) { s.Type = v1beta1.ApplyStrategyTypeServerSideApply }),
+		"full":   strategy(ifNotDrifted, fully),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := *w
+			w.T = t
+			ref := "v1 ConfigMap " + ns + "/" + name
+			noted := func(value string) string {
+				return strings.Replace(configMap(ns, name, "a"), "name: "+name, "name: "+name+", annotations: {"+key+": "+value+", note: kept}", 1)
+			}
+			work := ns + "-" + name
+			w.work(work, s, noted("one"))
+			w.settled(work, yes, yes)
+			w.edit(work, noted("two"))
+			w.value(ref, "two", "metadata", "annotations", key)
+			w.settled(work, yes, yes)
+			w.edit(work, strings.Replace(noted("two"), key+": two, ", "", 1))
+			w.value(ref, "<nil>", "metadata", "annotations", key)
+			w.settled(work, yes, yes)
+			w.edit(work, noted("three"))
+			w.value(ref, "three", "metadata", "annotations", key)
+			if m := w.settled(work, yes, yes).Status.ManifestConditions[0]; m.DriftDetails != nil {
+				t.Errorf("drifts %+v", m.DriftDetails)
+			}
+		})
+	}
+}

@@ -152,9 +152,6 @@ func (a *Applier) placeOf(e apply.Entry) (place, error) {
 	return place{mapping.Resource, types.NamespacedName{Namespace: e.Namespace, Name: e.Name}}, nil
 }
 
-// sayAfter is how long a removal may take before the Work says what it waits for.
-const sayAfter = 10 * time.Second
-
 // remove takes a Work's objects off the member: the AppliedWork is deleted in the foreground, so that it is gone only when what it
 // owns is, and the finalizer goes with it.
 func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Result, error) {
@@ -177,7 +174,7 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 		if err := client.IgnoreNotFound(err); err != nil {
 			return reconcile.Result{}, fmt.Errorf("delete AppliedWork %s: %w", work.Name, err)
 		}
-		return reconcile.Result{RequeueAfter: min(sayAfter, a.DeletionWait)}, nil // its end is an event and comes before
+		return reconcile.Result{RequeueAfter: min(a.sayAfter, a.DeletionWait)}, nil // its end is an event and comes before
 	}
 	return a.await(ctx, work, ledger, *began)
 }
@@ -200,7 +197,7 @@ func (a *Applier) release(ctx context.Context, work *v1beta1.Work) error {
 // hold it up.
 func (a *Applier) await(ctx context.Context, work *v1beta1.Work, ledger *ledger, began metav1.Time) (reconcile.Result, error) {
 	taken := a.Now().Sub(began.Time)
-	if left := min(sayAfter, a.DeletionWait) - taken; left > 0 {
+	if left := min(a.sayAfter, a.DeletionWait) - taken; left > 0 {
 		return reconcile.Result{RequeueAfter: left}, nil
 	}
 	unblock := taken >= a.DeletionWait
@@ -215,7 +212,7 @@ func (a *Applier) await(ctx context.Context, work *v1beta1.Work, ledger *ledger,
 			return reconcile.Result{}, err
 		}
 	}
-	later := sayAfter
+	later := a.sayAfter
 	if !unblock {
 		later = min(later, a.DeletionWait-taken)
 	}

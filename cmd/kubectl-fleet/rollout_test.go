@@ -1,0 +1,295 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/hub"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+func is(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
+	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
+}
+
+// atProd is a run that has done canary, and waits before prod.
+func atProd() *v1beta1.ClusterStagedUpdateRun {
+	run := &v1beta1.ClusterStagedUpdateRun{ObjectMeta: metav1.ObjectMeta{Name: "web-1"}}
+	run.Spec = v1beta1.UpdateRunSpec{PlacementName: "web", StagedUpdateStrategyName: "careful", State: v1beta1.UpdateRunRun}
+	succeeded := is(v1beta1.ConditionSucceeded, metav1.ConditionTrue, v1beta1.ReasonStageUpdatingSucceeded, "")
+	run.Status = v1beta1.UpdateRunStatus{
+		ResourceSnapshotIndexUsed: "4",
+		Conditions: []metav1.Condition{
+			is(v1beta1.ConditionInitialized, metav1.ConditionTrue, v1beta1.ReasonUpdateRunInitializedSuccessfully, ""),
+			is(v1beta1.ConditionProgressing, metav1.ConditionFalse, v1beta1.ReasonUpdateRunWaiting, "prod is not approved"),
+		},
+		StagesStatus: []v1beta1.StageUpdatingStatus{
+			{StageName: "canary", Conditions: []metav1.Condition{succeeded}, Clusters: []v1beta1.ClusterUpdatingStatus{
+				{ClusterName: "c2", Conditions: []metav1.Condition{is(v1beta1.ConditionSucceeded, metav1.ConditionTrue, "", "")}},
+			}},
+			{
+				StageName: "prod", Clusters: []v1beta1.ClusterUpdatingStatus{{ClusterName: "c1"}, {ClusterName: "c3"}},
+				Conditions: []metav1.Condition{
+					is(v1beta1.ConditionProgressing, metav1.ConditionFalse, v1beta1.ReasonStageUpdatingWaiting, "not approved"),
+				},
+				BeforeStageTaskStatus: []v1beta1.StageTaskStatus{{
+					Type: v1beta1.StageTaskApproval, ApprovalRequestName: "web-1-before-prod", Conditions: []metav1.Condition{
+						is(v1beta1.ConditionApprovalRequestCreated, metav1.ConditionTrue, v1beta1.ReasonStageTaskApprovalRequestCreated, ""),
+					},
+				}},
+			},
+		},
+	}
+	return run
+}
+
+func TestStatusOfARun(t *testing.T) {
+	v := viewOfRun(atProd())
+	var got []string
+	for _, l := range v.lines {
+		got = append(got, l.plain())
+	}
+	want := []string{
+		"run web-1: 1/3 revision 4, waiting: prod is not approved",
+		"stage canary: 1/1 succeeded", "cluster canary/c2: succeeded",
+		"stage prod: 0/2 waiting: not approved; go on with: kubectl fleet approve careq --name web-1-before-prod",
+		"cluster prod/c1: pending", "cluster prod/c3: pending",
+	}
+	if !slices.Equal(got, want) || v.done || v.failed != "" {
+		t.Errorf("done %t, failed %q, told\n%s\nwant\n%s", v.done, v.failed, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if drawn := v.lines[0].drawn(); !strings.Contains(drawn[0], strings.Repeat("█", 6)+strings.Repeat("░", 14)+"   1/3 ") {
+		t.Errorf("drawn %q", drawn)
+	}
+}
+
+func TestStatusOfRunsThatAreOver(t *testing.T) {
+	for name, c := range map[string]struct {
+		conditions []metav1.Condition
+		state      v1beta1.UpdateRunState
+		done       bool
+		failed     string
+		head       string
+	}{
+		"failed":    {[]metav1.Condition{is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "c3 is gone")}, "Run", true, "c3 is gone", "failed: c3 is gone"},
+		"succeeded": {[]metav1.Condition{is("Succeeded", metav1.ConditionTrue, v1beta1.ReasonUpdateRunSucceeded, "")}, "Run", true, "", "succeeded"},
+		"no plan": {[]metav1.Condition{is("Initialized", metav1.ConditionFalse, v1beta1.ReasonUpdateRunInitializedFailed, "no stage for c1")},
+			"Run", true, "no stage for c1", "cannot be planned: no stage for c1"},
+		"planned": {[]metav1.Condition{is("Initialized", metav1.ConditionTrue, v1beta1.ReasonUpdateRunInitializedSuccessfully, "")},
+			"Initialize", false, "", "planned; go on with: kubectl fleet rollout resume web -n shop"},
+	} {
+		run := &v1beta1.StagedUpdateRun{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "r"}}
+		run.Spec = v1beta1.UpdateRunSpec{PlacementName: "web", State: c.state}
+		run.Status.Conditions = c.conditions
+		v := viewOfRun(run)
+		if got := v.lines[0].plain(); v.done != c.done || v.failed != c.failed || got != "run r: "+c.head {
+			t.Errorf("%s: done %t, failed %q, told %q", name, v.done, v.failed, got)
+		}
+	}
+}
+
+func TestStatusOfClusters(t *testing.T) {
+	p := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
+	started, available := is("RolloutStarted", metav1.ConditionTrue, "RolloutStarted", ""), is("Available", metav1.ConditionTrue, "Available", "")
+	p.Status = v1beta1.PlacementStatus{
+		ObservedResourceIndex: "2",
+		Conditions:            []metav1.Condition{is("ClusterResourcePlacementAvailable", metav1.ConditionFalse, "NotYet", "one is not")},
+		PerClusterPlacementStatuses: []v1beta1.PerClusterPlacementStatus{
+			{ClusterName: "a", ObservedResourceIndex: "2", Conditions: []metav1.Condition{started, available}},
+			{ClusterName: "b", ObservedResourceIndex: "1", Conditions: []metav1.Condition{started, available}},
+			{ClusterName: "c", ObservedResourceIndex: "2", Conditions: []metav1.Condition{started}},
+		},
+	}
+	v := viewOfClusters(p)
+	if got := v.lines[0].plain(); v.done || got != "rollout web: 1/3 revision 2, ClusterResourcePlacementAvailable False (NotYet): one is not" {
+		t.Errorf("done %t, told %q", v.done, got)
+	}
+	if got := v.lines[3].plain(); got != "cluster c: revision 2, RolloutStarted" {
+		t.Errorf("told %q", got)
+	}
+	p.Status.Conditions[0].Status = metav1.ConditionTrue
+	if !viewOfClusters(p).done {
+		t.Error("it is not done")
+	}
+	p.Generation++ // and nobody has looked at that
+	if viewOfClusters(p).done {
+		t.Error("it is done before its agent has seen it")
+	}
+}
+
+func TestScreen(t *testing.T) {
+	var pipe, terminal strings.Builder
+	toPipe := screen{out: &pipe, said: map[string]string{}}
+	toTerminal := screen{out: &terminal, size: func() (int, int) { return 40, 3 }}
+	first := []line{
+		{kind: "run", name: "r", total: 2, text: strings.Repeat("x", 50)},
+		{kind: "cluster", name: "s/a", still: true}, {kind: "cluster", name: "s/b"},
+	}
+	second := slices.Clone(first)
+	second[2].text = "failed"
+	for _, lines := range [][]line{first, first, second} {
+		toPipe.show(lines, true)
+		toTerminal.show(lines, true)
+	}
+	if lines := strings.Split(strings.TrimSpace(pipe.String()), "\n"); len(lines) != 4 || lines[3] != "cluster s/b: failed" {
+		t.Errorf("the pipe has %q", lines)
+	}
+	rows := strings.Split(terminal.String(), "\n")
+	if len(rows) != 5 || !strings.HasPrefix(rows[2], "\033[2A\033[J") || !strings.HasSuffix(rows[3], "failed") || len([]rune(rows[0])) >= 40 {
+		t.Errorf("the terminal has %q", rows)
+	}
+}
+
+// revisionOf is a resource snapshot of the placement web.
+func revisionOf(index int, objects ...string) *v1beta1.ClusterResourceSnapshot {
+	out := &v1beta1.ClusterResourceSnapshot{ObjectMeta: metav1.ObjectMeta{
+		Name: contract.MasterSnapshotName("web", index), CreationTimestamp: metav1.NewTime(now.Add(time.Duration(index) * time.Minute)),
+		Labels:      map[string]string{contract.LabelPlacement: "web", contract.LabelResourceIndex: strconv.Itoa(index)},
+		Annotations: map[string]string{contract.AnnotationResourceHash: "h", contract.AnnotationSnapshotCount: "1"},
+	}}
+	for _, o := range objects {
+		name, value, _ := strings.Cut(o, "=")
+		raw := fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"shop","name":%q},"data":{"v":%q}}`, name, value)
+		out.Spec.SelectedResources = append(out.Spec.SelectedResources,
+			v1beta1.ResourceContent{RawExtension: runtime.RawExtension{Raw: []byte(raw)}})
+	}
+	return out
+}
+
+func TestHistory(t *testing.T) {
+	b := &v1beta1.ClusterResourceBinding{Spec: v1beta1.ResourceBindingSpec{TargetCluster: "c1", ResourceSnapshotName: contract.MasterSnapshotName("web", 3)}}
+	torn := revisionOf(6, "a=1")
+	torn.Annotations[contract.AnnotationSnapshotCount] = "2"
+	revisions := history([]v1beta1.ResourceSnapshotObject{
+		revisionOf(3, "b=2", "c=1", "d=1"), revisionOf(2, "a=1", "b=1", "c=1"), revisionOf(5, "d=1", "c=1", "b=2"), torn,
+	}, []v1beta1.BindingObject{b})
+	var out strings.Builder
+	if err := printHistory(&out, revisions, now.Add(10*time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	const want = `REVISION     AGE   CLUSTERS   CHANGES
+2            8m    -          objects: 3
+3            7m    c1         - ConfigMap shop/a
+                              ~ ConfigMap shop/b
+                              + ConfigMap shop/d
+5            5m    -          against 3:
+                              nothing but the order
+6 (latest)   4m    -          cannot be told: resource snapshot web-6-snapshot: the group of 2 is not complete
+`
+	if out.String() != want {
+		t.Errorf("printed\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+func TestChangesDoNotTellOfVersions(t *testing.T) {
+	id := v1beta1.ResourceIdentifier{Group: "apps", Version: "v1", Kind: "Deployment", Name: "web"}
+	later := id
+	later.Version = "v2"
+	got := changes([]snapshot.Item{{ID: id, Raw: []byte(`{"a":1}`)}}, []snapshot.Item{{ID: later, Raw: []byte(`{"a": 2}`)}})
+	if !slices.Equal(got, []string{"~ Deployment.apps web"}) {
+		t.Errorf("told %q", got)
+	}
+}
+
+// steered is a hub with the placement web in one stage of its life.
+func steered(t *testing.T, objects ...client.Object) (client.Client, *rollout, *strings.Builder) {
+	t.Helper()
+	out := &strings.Builder{}
+	placement := testworld.ClusterPlacement("web", "app", func(s *v1beta1.PlacementSpec) { s.Strategy.Type = v1beta1.RolloutStrategyTypeExternal })
+	strategy := &v1beta1.ClusterStagedUpdateStrategy{ObjectMeta: metav1.ObjectMeta{Name: "careful"}}
+	c := fake.NewClientBuilder().WithScheme(hub.Scheme()).WithObjects(append(objects, placement, strategy)...).Build()
+	return c, &rollout{key: types.NamespacedName{Name: "web"}, streams: genericiooptions.IOStreams{Out: out}}, out
+}
+
+func TestPauseAndResume(t *testing.T) {
+	old, run := atProd(), atProd()
+	old.Name, old.CreationTimestamp, run.CreationTimestamp = "web-0", metav1.NewTime(now), metav1.NewTime(now.Add(time.Minute))
+	c, o, out := steered(t, old, run)
+	for _, step := range []struct {
+		steering
+		want string
+	}{{pausing, "told to stop\n"}, {pausing, "told to stop already\n"}, {resuming, "told to run\n"}} {
+		out.Reset()
+		if err := o.steer(t.Context(), c, step.steering); err != nil || out.String() != "update run web-1 is "+step.want {
+			t.Errorf("%s: said %q, error %v", step.use, out, err)
+		}
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(run), run); err != nil || run.Spec.State != step.state {
+			t.Errorf("%s: state %s, error %v", step.use, run.Spec.State, err)
+		}
+	}
+	run.Status.Conditions = append(run.Status.Conditions, is("Succeeded", metav1.ConditionTrue, v1beta1.ReasonUpdateRunSucceeded, ""))
+	if err := c.Update(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.steer(t.Context(), c, pausing); err == nil || !strings.Contains(err.Error(), "web-1, is done") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestARunThatHasNotBegunIsNotPaused(t *testing.T) {
+	run := atProd()
+	run.Spec.State, run.Status = v1beta1.UpdateRunInitialize, v1beta1.UpdateRunStatus{}
+	c, o, _ := steered(t, run)
+	if err := o.steer(t.Context(), c, pausing); err == nil || !strings.Contains(err.Error(), "has not begun") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestUndo(t *testing.T) {
+	c, o, _ := steered(t, atProd(), revisionOf(3), revisionOf(4))
+	u := &undo{rollout: *o, to: 3}
+	if err := u.run(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	runs, err := o.runs(t.Context(), c)
+	if err != nil || len(runs) != 2 {
+		t.Fatalf("runs %v, error %v", runs, err)
+	}
+	for _, run := range runs {
+		want := v1beta1.UpdateRunSpec{PlacementName: "web", StagedUpdateStrategyName: "careful", State: v1beta1.UpdateRunStop}
+		if run.GetName() != "web-1" {
+			want.ResourceSnapshotIndex, want.State = "3", v1beta1.UpdateRunRun
+		}
+		if *run.GetSpec() != want {
+			t.Errorf("%s is %+v, want %+v", run.GetName(), *run.GetSpec(), want)
+		}
+	}
+	u.key.Name = strings.Repeat("long-", 20)
+	if name := u.back().GetName(); len(name) > 63 || !strings.HasPrefix(name, "long-") {
+		t.Errorf("name %s", name)
+	}
+}
+
+func TestUndoRefuses(t *testing.T) {
+	rolling := testworld.ClusterPlacement("rolling", "app")
+	for want, u := range map[string]*undo{
+		"--to is required": {to: -1}, "has no such revision; it has: 3": {to: 2, strategy: "careful"}, "--strategy is required": {to: 3},
+		"no such update strategy": {to: 3, strategy: "none"}, "has a rolling update": {to: 3, rollout: rollout{key: types.NamespacedName{Name: "rolling"}}},
+		"there is no ResourcePlacement": {to: 3, rollout: rollout{key: types.NamespacedName{Namespace: "shop", Name: "web"}}},
+	} {
+		c, o, _ := steered(t, revisionOf(3), rolling)
+		if u.key.Name == "" {
+			u.key = o.key
+		}
+		if err := u.run(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+		if runs, err := o.runs(t.Context(), c); err != nil || len(runs) > 0 {
+			t.Errorf("%s: runs %v, error %v", want, runs, err)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+func newRolloutHistory(streams genericiooptions.IOStreams) *cobra.Command {
+	o := &rollout{streams: streams}
+	return o.command(&cobra.Command{
+		Use:   "history PLACEMENT",
+		Short: "List the revisions of a placement, and what each changed",
+		Long: `List the revisions of a placement that are kept: when each was made, which clusters are at it, and which objects were added
+(+), removed (-) or changed (~) by it. Changes are told from the revision that was made before, if that is kept.`,
+		Example: `  kubectl fleet rollout history web`,
+	}, func(ctx context.Context, c client.Client) error {
+		if _, err := o.placement(ctx, c); err != nil {
+			return err
+		}
+		ours := client.MatchingLabels{contract.LabelPlacement: o.key.Name}
+		snapshots, err := scope.ResourceSnapshots.List(ctx, c, o.key.Namespace, ours)
+		if err != nil {
+			return err
+		}
+		bindings, err := scope.Bindings.List(ctx, c, o.key.Namespace, ours)
+		if err != nil {
+			return err
+		}
+		if len(snapshots) == 0 {
+			_, err := fmt.Fprintf(o.streams.Out, "%s has no revision yet; a placement of type External gets one by its first update run\n", o.subject())
+			return err
+		}
+		return printHistory(o.streams.Out, history(snapshots, bindings), time.Now())
+	})
+}
+
+// revision is one line of the history.
+type revision struct {
+	index    string
+	created  time.Time
+	clusters []string
+	changes  []string
+}
+
+// history tells the revisions of a placement, the oldest first.
+func history(snapshots []v1beta1.ResourceSnapshotObject, bindings []v1beta1.BindingObject) []revision {
+	groups := snapshot.Groups(snapshots)
+	latest, _ := snapshot.Latest(groups)
+	at := map[string][]string{}
+	for _, b := range bindings {
+		at[b.GetSpec().ResourceSnapshotName] = append(at[b.GetSpec().ResourceSnapshotName], b.GetSpec().TargetCluster)
+	}
+	var out []revision
+	var before *snapshot.Group
+	for _, g := range groups {
+		if g.Master == nil {
+			continue
+		}
+		r := revision{index: g.IndexLabel(), created: g.Master.GetCreationTimestamp().Time, clusters: at[g.Master.GetName()]}
+		slices.Sort(r.clusters)
+		if g.Index == latest.Index {
+			r.index += " (latest)"
+		}
+		r.changes = between(before, g)
+		before = &g
+		out = append(out, r)
+	}
+	return out
+}
+
+// between says what a revision changed.
+func between(before *snapshot.Group, after snapshot.Group) []string {
+	now, err := after.Items()
+	if err != nil {
+		return []string{"cannot be told: " + err.Error()}
+	}
+	if before == nil {
+		return []string{"objects: " + strconv.Itoa(len(now))}
+	}
+	was, err := before.Items()
+	if err != nil {
+		return []string{"cannot be told: " + err.Error()}
+	}
+	out := changes(was, now)
+	if len(out) == 0 {
+		out = []string{"nothing but the order"}
+	}
+	if before.Index != after.Index-1 {
+		out = append([]string{fmt.Sprintf("against %d:", before.Index)}, out...)
+	}
+	return out
+}
+
+// changes names the objects that differ. What is in them is not told: it may be secret.
+func changes(was, now []snapshot.Item) []string {
+	key := func(id v1beta1.ResourceIdentifier) v1beta1.ResourceIdentifier { id.Version = ""; return id }
+	old := map[v1beta1.ResourceIdentifier]snapshot.Item{}
+	for _, item := range was {
+		old[key(item.ID)] = item
+	}
+	var out []string
+	say := func(mark string, id v1beta1.ResourceIdentifier) { out = append(out, mark+" "+objectName(id)) }
+	for _, item := range now {
+		before, there := old[key(item.ID)]
+		delete(old, key(item.ID))
+		switch {
+		case !there:
+			say("+", item.ID)
+		case !same(before.Raw, item.Raw):
+			say("~", item.ID)
+		}
+	}
+	for _, item := range old {
+		say("-", item.ID)
+	}
+	slices.SortFunc(out, func(a, b string) int { return cmp.Or(cmp.Compare(a[2:], b[2:]), cmp.Compare(a, b)) })
+	return out
+}
+
+func objectName(id v1beta1.ResourceIdentifier) string {
+	kind := id.Kind
+	if id.Group != "" {
+		kind += "." + id.Group
+	}
+	if id.Namespace != "" {
+		return kind + " " + id.Namespace + "/" + id.Name
+	}
+	return kind + " " + id.Name
+}
+
+// same compares what is stored, not how it is written.
+func same(a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}
+
+func printHistory(out io.Writer, revisions []revision, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "REVISION\tAGE\tCLUSTERS\tCHANGES")
+	for _, r := range revisions {
+		age := duration.HumanDuration(now.Sub(r.created))
+		for i, change := range r.changes {
+			if i == 0 {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.index, age, cmp.Or(strings.Join(r.clusters, ","), "-"), change)
+			} else {
+				fmt.Fprintf(w, "\t\t\t%s\n", change)
+			}
+		}
+	}
+	return w.Flush()
+}

@@ -1,0 +1,323 @@
+package stager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/stage"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// scene is one placement on a real hub, on members m1 to m4. The test does what placer, scheduler and dispatcher would.
+type scene struct {
+	*testing.T
+	*testworld.Cluster
+	key types.NamespacedName
+}
+
+func TestStager(t *testing.T) {
+	ctrl.SetLogger(logr.Discard())
+	cluster := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
+	must(t, cluster.Client.Create(t.Context(), testworld.Namespace("app")))
+	for _, name := range members {
+		must(t, cluster.Client.Create(t.Context(), &clusterv1beta1.MemberCluster{
+			ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: name}},
+		}))
+	}
+	for i, scenario := range []struct {
+		name string
+		play func(*scene)
+	}{
+		{"an agent that starts anew writes nothing and goes on", anew},
+		{"a deleted request is made again, and a deleted run leaves nothing", tidies},
+		{"two agents keep the limit", together},
+		{"a run that came before its placement was scheduled waits for it", early},
+	} {
+		for j, namespace := range []string{"", "app"} {
+			t.Run(scenario.name+" in namespace "+namespace, func(t *testing.T) {
+				scenario.play(&scene{T: t, Cluster: cluster, key: types.NamespacedName{Namespace: namespace, Name: fmt.Sprintf("p%d-%d", i, j)}})
+			})
+		}
+	}
+}
+
+var members = []string{"m1", "m2", "m3", "m4"}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start runs an agent; its writes are counted.
+func (s *scene) start() (writes *testworld.Writes, stop func()) {
+	s.Helper()
+	writes = &testworld.Writes{}
+	mgr, err := ctrl.NewManager(writes.Of(s.Config), testworld.ManagerOptions())
+	must(s.T, err)
+	must(s.T, scope.Index(s.Context(), mgr.GetFieldIndexer()))
+	agent := &Stager{
+		Client: mgr.GetClient(), Direct: s.Client, Recorder: record.NewFakeRecorder(1000), Workers: 4, Namespaced: true, Now: time.Now,
+		Release: func(context.Context, types.NamespacedName) (int, error) { return 0, nil },
+	}
+	must(s.T, agent.SetupWithManager(mgr))
+	return writes, testworld.Run(s.T, mgr)
+}
+
+// lay makes the placement with its snapshots, a binding for each member, and a strategy of these stages.
+func (s *scene) lay(stages ...v1beta1.StageConfig) {
+	s.Helper()
+	placement := scope.Placements.New(s.key)
+	s.name(placement, s.key.Name)
+	placement.GetSpec().ResourceSelectors = []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: "app"}}
+	placement.GetSpec().Strategy.Type = v1beta1.RolloutStrategyTypeExternal
+	s.create(placement)
+	snapshot := scope.ResourceSnapshots.New(s.key)
+	s.name(snapshot, contract.MasterSnapshotName(s.key.Name, 0))
+	snapshot.SetLabels(map[string]string{contract.LabelPlacement: s.key.Name, contract.LabelResourceIndex: "0", contract.LabelLatest: "true"})
+	snapshot.SetAnnotations(map[string]string{contract.AnnotationResourceHash: "hash", contract.AnnotationSnapshotCount: "1"})
+	snapshot.GetSpec().SelectedResources = []v1beta1.ResourceContent{}
+	s.create(snapshot)
+	policy := scope.PolicySnapshots.New(s.key)
+	s.name(policy, contract.PolicySnapshotName(s.key.Name, 0))
+	policy.SetLabels(map[string]string{contract.LabelPlacement: s.key.Name, contract.LabelPolicyIndex: "0", contract.LabelLatest: "true"})
+	policy.GetSpec().PolicyHash = []byte("hash")
+	s.create(policy)
+	strategy := scope.UpdateStrategies.New(s.key)
+	s.name(strategy, s.key.Name)
+	strategy.GetSpec().Stages = stages
+	s.create(strategy)
+}
+
+// schedule does what the scheduler does.
+func (s *scene) schedule() {
+	s.Helper()
+	for _, cluster := range members {
+		b := scope.Bindings.New(s.key)
+		s.name(b, s.key.Name+"-"+cluster)
+		b.SetLabels(map[string]string{contract.LabelPlacement: s.key.Name})
+		*b.GetSpec() = v1beta1.ResourceBindingSpec{
+			State: v1beta1.BindingStateScheduled, SchedulingPolicySnapshotName: contract.PolicySnapshotName(s.key.Name, 0), TargetCluster: cluster,
+			ClusterDecision: v1beta1.ClusterDecision{ClusterName: cluster, Selected: true, Reason: "picked"},
+		}
+		s.create(b)
+	}
+	policy, err := scope.PolicySnapshots.Get(s.Context(), s.Client, types.NamespacedName{Namespace: s.key.Namespace, Name: contract.PolicySnapshotName(s.key.Name, 0)})
+	must(s.T, err)
+	meta.SetStatusCondition(policy.GetConditions(), metav1.Condition{
+		Type: v1beta1.ConditionScheduled, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonSchedulingPolicyFulfilled, ObservedGeneration: policy.GetGeneration(),
+	})
+	must(s.T, s.Client.Status().Update(s.Context(), policy))
+}
+
+func (s *scene) name(obj client.Object, name string) {
+	obj.SetNamespace(s.key.Namespace)
+	obj.SetName(name)
+}
+
+func (s *scene) create(obj client.Object) {
+	s.Helper()
+	must(s.T, s.Client.Create(s.Context(), obj))
+}
+
+// run creates an update run with the placement's name.
+func (s *scene) run() {
+	s.Helper()
+	run := scope.UpdateRuns.New(s.key)
+	s.name(run, s.key.Name)
+	*run.GetSpec() = v1beta1.UpdateRunSpec{PlacementName: s.key.Name, StagedUpdateStrategyName: s.key.Name, State: v1beta1.UpdateRunRun}
+	s.create(run)
+}
+
+// is waits until the run is in this phase with so many clusters done.
+func (s *scene) is(want stage.Phase, done int) {
+	s.Helper()
+	testworld.Await(s, testworld.Soon, "the run", func(ctx context.Context) error {
+		run, err := scope.UpdateRuns.Get(ctx, s.Client, s.key)
+		if err != nil {
+			return err
+		}
+		progress, n := stage.Read(*run.GetStatus()), 0
+		for _, st := range progress.Stages {
+			for _, c := range st.Clusters {
+				if c.Phase == stage.Succeeded {
+					n++
+				}
+			}
+		}
+		if progress.Phase != want || n != done {
+			return fmt.Errorf("phase %d with %d clusters done, want %d with %d: %+v", progress.Phase, n, want, done, *run.GetConditions())
+		}
+		return nil
+	})
+}
+
+// started are the members that have been given the release.
+func (s *scene) started() []string {
+	s.Helper()
+	list, err := scope.Bindings.List(s.Context(), s.Client, s.key.Namespace, client.MatchingLabels{contract.LabelPlacement: s.key.Name})
+	must(s.T, err)
+	var out []string
+	for _, b := range list {
+		if b.GetSpec().State == v1beta1.BindingStateBound && report.IsTrue(*b.GetConditions(), v1beta1.ConditionRolloutStarted, b.GetGeneration()) {
+			out = append(out, b.GetSpec().TargetCluster)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// available does what the dispatcher does once a member is well.
+func (s *scene) available(cluster string) {
+	s.Helper()
+	testworld.Await(s, testworld.Soon, "a report of "+cluster, func(ctx context.Context) error {
+		if !slices.Contains(s.started(), cluster) {
+			return errors.New("it has not been given the release")
+		}
+		b, err := scope.Bindings.Get(ctx, s.Client, types.NamespacedName{Namespace: s.key.Namespace, Name: s.key.Name + "-" + cluster})
+		if err != nil {
+			return err
+		}
+		meta.SetStatusCondition(b.GetConditions(), metav1.Condition{
+			Type: v1beta1.ConditionAvailable, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAllWorkAreAvailable, ObservedGeneration: b.GetGeneration(),
+		})
+		return s.Client.Status().Update(ctx, b)
+	})
+}
+
+func all(most int32, tasks ...v1beta1.StageTask) v1beta1.StageConfig {
+	return v1beta1.StageConfig{
+		Name: "all", LabelSelector: &metav1.LabelSelector{}, MaxConcurrency: ptr.To(intstr.FromInt32(most)), AfterStageTasks: tasks,
+	}
+}
+
+func anew(s *scene) {
+	s.lay(all(2))
+	s.schedule()
+	_, stop := s.start()
+	s.run()
+	s.is(stage.Active, 0)
+	s.available("m1")
+	s.is(stage.Active, 1)
+	stop()
+	s.available("m2")
+	writes, _ := s.start()
+	s.is(stage.Active, 2)
+	s.available("m3")
+	s.available("m4")
+	s.is(stage.Succeeded, 4)
+	quiet(s, writes)
+}
+
+// quiet asserts that an agent writes nothing, and that another one that starts now does not either.
+func quiet(s *scene, writes *testworld.Writes) {
+	s.Helper()
+	again, _ := s.start()
+	for _, w := range []*testworld.Writes{writes, again} {
+		w.Take()
+		testworld.Stable(s, 300*time.Millisecond, "quiet", func(context.Context) error {
+			if all := w.Take(); len(all) > 0 {
+				return fmt.Errorf("writes: %s", strings.Join(all, ", "))
+			}
+			return nil
+		})
+	}
+}
+
+func tidies(s *scene) {
+	s.lay(all(4, v1beta1.StageTask{Type: v1beta1.StageTaskApproval}))
+	s.schedule()
+	s.start()
+	s.run()
+	for _, m := range members {
+		s.available(m)
+	}
+	s.is(stage.Waiting, 4)
+	key := types.NamespacedName{Namespace: s.key.Namespace, Name: contract.AfterStageApproval(s.key.Name, "all")}
+	var first types.UID
+	testworld.Await(s, testworld.Soon, "the request, to be deleted", func(ctx context.Context) error {
+		request, err := scope.ApprovalRequests.Get(ctx, s.Client, key)
+		if err != nil {
+			return err
+		}
+		first = request.GetUID()
+		return s.Client.Delete(ctx, request)
+	})
+	testworld.Await(s, testworld.Soon, "another request", func(ctx context.Context) error {
+		request, err := scope.ApprovalRequests.Get(ctx, s.Client, key)
+		if err == nil && request.GetUID() == first {
+			err = errors.New("it is the old one")
+		}
+		return err
+	})
+	run, err := scope.UpdateRuns.Get(s.Context(), s.Client, s.key)
+	must(s.T, err)
+	must(s.T, s.Client.Delete(s.Context(), run))
+	for what, obj := range map[types.NamespacedName]client.Object{s.key: scope.UpdateRuns.New(s.key), key: scope.ApprovalRequests.New(s.key)} {
+		testworld.Await(s, testworld.Soon, fmt.Sprintf("%T to go", obj), func(ctx context.Context) error {
+			if err := s.Client.Get(ctx, what, obj); !apierrors.IsNotFound(err) {
+				return errors.Join(errors.New("it is there"), err)
+			}
+			return nil
+		})
+	}
+	if got := s.started(); !slices.Equal(got, members) {
+		s.Errorf("the members that have the release are %q; a deleted run changes none", got)
+	}
+}
+
+func together(s *scene) {
+	s.lay(all(1))
+	s.schedule()
+	s.start()
+	s.start()
+	s.run()
+	for i, m := range members {
+		s.available(m)
+		s.is(map[bool]stage.Phase{false: stage.Active, true: stage.Succeeded}[i == len(members)-1], i+1)
+		if got := s.started(); len(got) > i+2 {
+			s.Errorf("%q have the release when %d are done; one may be in progress", got, i+1)
+		}
+	}
+}
+
+func early(s *scene) {
+	s.lay(all(4))
+	s.start()
+	s.run()
+	testworld.Stable(s, 300*time.Millisecond, "a run that waits", func(ctx context.Context) error {
+		run, err := scope.UpdateRuns.Get(ctx, s.Client, s.key)
+		if err == nil && len(*run.GetConditions()) > 0 {
+			err = fmt.Errorf("conditions %+v", *run.GetConditions())
+		}
+		return err
+	})
+	s.schedule()
+	for _, m := range members {
+		s.available(m)
+	}
+	s.is(stage.Succeeded, 4)
+}

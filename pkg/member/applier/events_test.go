@@ -1,0 +1,52 @@
+package applier
+
+import (
+	"slices"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// After a restart all Works come at once: those that nobody has reported yet, and those to be removed, go first.
+func TestWorksAreRanked(t *testing.T) {
+	q := priorityqueue.New[reconcile.Request]("ranked")
+	defer q.ShutDown()
+	reported := []metav1.Condition{{Type: v1beta1.ConditionApplied, Status: metav1.ConditionTrue, ObservedGeneration: 2}}
+	now := metav1.Now()
+	for name, change := range map[string]func(*v1beta1.Work){
+		"a-reported": func(w *v1beta1.Work) { w.Status.Conditions = reported },
+		"b-compared": func(w *v1beta1.Work) {
+			w.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionDiffReported, Status: metav1.ConditionTrue, ObservedGeneration: 2}}
+		},
+		"c-new":     func(*v1beta1.Work) {},
+		"d-changed": func(w *v1beta1.Work) { w.Status.Conditions, w.Generation = reported, 3 },
+		"e-deleted": func(w *v1beta1.Work) { w.Status.Conditions, w.DeletionTimestamp = reported, &now },
+	} {
+		work := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, Generation: 2}}
+		change(work)
+		workEvents{}.Create(t.Context(), event.CreateEvent{Object: work, IsInInitialList: true}, q)
+	}
+	var first, last []string
+	for range 5 {
+		item, priority, _ := q.GetWithPriority()
+		if priority == priorityIntent {
+			first = append(first, item.Name)
+		} else {
+			last = append(last, item.Name)
+		}
+		q.Done(item)
+		if len(last) > 0 && priority == priorityIntent {
+			t.Errorf("%s comes after %v", item.Name, last)
+		}
+	}
+	slices.Sort(first)
+	slices.Sort(last)
+	if !slices.Equal(first, []string{"c-new", "d-changed", "e-deleted"}) || !slices.Equal(last, []string{"a-reported", "b-compared"}) {
+		t.Errorf("first %v, then %v", first, last)
+	}
+}
