@@ -86,6 +86,9 @@ func (o onCluster) drain(ctx context.Context, strict bool) error {
 	fmt.Fprintf(o.streams.Out, "cluster %s: %s\n", o.cluster, text)
 	d := &drainer{hub: c, cluster: o.cluster, out: o.streams.Out, left: map[placementKey]bool{}}
 	if err := d.all(ctx); err != nil {
+		if errors.Is(ctx.Err(), context.Canceled) { // by the user, who need not hear it of every placement
+			err = ctx.Err()
+		}
 		return fmt.Errorf("the drain is not finished and the cluster stays cordoned; drain it again to go on, or uncordon it: %w", err)
 	}
 	d.sum()

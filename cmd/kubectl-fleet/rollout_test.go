@@ -72,6 +72,11 @@ func TestStatusOfARun(t *testing.T) {
 	if !slices.Equal(got, want) || v.done || v.failed != "" {
 		t.Errorf("done %t, failed %q, told\n%s\nwant\n%s", v.done, v.failed, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+	failed := atProd()
+	failed.Status.Conditions = append(failed.Status.Conditions, is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "c3 is gone"))
+	if got := viewOfRun(failed).lines[3].plain(); got != "stage prod: 0/2 waiting: not approved" {
+		t.Errorf("a run that has failed tells %q", got)
+	}
 	if drawn := v.lines[0].drawn(); !strings.Contains(drawn[0], strings.Repeat("█", 6)+strings.Repeat("░", 14)+"   1/3 ") {
 		t.Errorf("drawn %q", drawn)
 	}

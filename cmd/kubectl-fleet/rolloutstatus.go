@@ -127,9 +127,12 @@ func viewOfRun(run v1beta1.UpdateRunObject) view {
 		p.Deletion.Name = "removal"
 		stages = append(stages, linesOfStage(p.Deletion, run.GetNamespace())...)
 	}
-	for _, l := range stages {
+	for i, l := range stages {
 		if l.kind == "stage" {
 			head.done, head.total = head.done+l.done, head.total+l.total
+		}
+		if out.done { // what a failed run waited for is of no use any more
+			stages[i].todo = ""
 		}
 	}
 	out.lines = append([]line{head}, stages...)

@@ -57,7 +57,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
-	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
@@ -198,11 +197,9 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return fmt.Errorf("make an uncached client: %w", err)
 	}
-	rules, err := selection.NewRules(selection.Config{
-		SkippedAPIs: o.SkippedAPIs, AllowedAPIs: o.AllowedAPIs, SkippedNamespaces: o.SkippedNamespaces, Workloads: o.Workload,
-	})
+	rules, err := o.rules()
 	if err != nil {
-		return fmt.Errorf("what may be placed: %w", err)
+		return err
 	}
 	objects, err := watcher.New(mgr.GetConfig(), mgr.GetHTTPClient(), rules)
 	if err != nil {

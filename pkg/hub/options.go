@@ -8,6 +8,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
 // Options are the hub agent's flags. Names, defaults and ranges are part of the contract with the charts people already have.
@@ -112,6 +113,17 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.IntVar(&l.limiterBucket, "rate-limiter-bucket-size", 100, "obsolete: no bucket is shared between objects")
 }
 
+// rules are what may be placed, as the flags say.
+func (o *Options) rules() (selection.Rules, error) {
+	rules, err := selection.NewRules(selection.Config{
+		SkippedAPIs: o.SkippedAPIs, AllowedAPIs: o.AllowedAPIs, SkippedNamespaces: o.SkippedNamespaces, Workloads: o.Workload,
+	})
+	if err != nil {
+		return rules, fmt.Errorf("what may be placed: %w", err)
+	}
+	return rules, nil
+}
+
 // Validate returns every wrong value at once, each with its flag and the range it must be in.
 func (o *Options) Validate() error {
 	errs := []error{
@@ -127,6 +139,9 @@ func (o *Options) Validate() error {
 	}
 	if o.LeaderQPS > 0 {
 		errs = append(errs, loop.Throttle("leader-election-qps", o.LeaderQPS, 1000, "leader-election-burst", o.LeaderBurst, 2000))
+	}
+	if _, err := o.rules(); err != nil {
+		errs = append(errs, err)
 	}
 	if o.SkippedAPIs != "" && o.AllowedAPIs != "" {
 		errs = append(errs, errors.New("--skipped-propagating-apis and --allowed-propagating-apis exclude each other: set one"))

@@ -25,8 +25,8 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/member"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
 	"github.com/flagship-fleet/flagship/pkg/testworld"

@@ -27,7 +27,15 @@ type Abort struct {
 	User bool
 }
 
-func (a *Abort) Error() string { return a.Message }
+// UserError starts the text of an Abort that the user can mend.
+const UserError = "client error: "
+
+func (a *Abort) Error() string {
+	if a.User {
+		return UserError + a.Message
+	}
+	return a.Message
+}
 
 // AbortOf returns the Abort in err, nil if there is none.
 func AbortOf(err error) *Abort {

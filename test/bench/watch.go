@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	toolswatch "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -35,8 +38,7 @@ func follow(ctx context.Context, c client.WithWatch, list client.ObjectList, opt
 	if err := c.List(ctx, list, opts...); err != nil {
 		return nil, err
 	}
-	opts = append(opts, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}})
-	w, err := c.Watch(ctx, list, opts...)
+	w, err := onwards(ctx, c, list, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +58,16 @@ func follow(ctx context.Context, c client.WithWatch, list client.ObjectList, opt
 		}
 	}()
 	return l, nil
+}
+
+// onwards watches from what was listed on, and takes the watch up again whenever the API server ends it.
+func onwards(ctx context.Context, c client.WithWatch, list client.ObjectList, opts []client.ListOption) (watch.Interface, error) {
+	kind := list.DeepCopyObject().(client.ObjectList)
+	return toolswatch.NewRetryWatcherWithContext(ctx, list.GetResourceVersion(), &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return c.Watch(ctx, kind, append(slices.Clone(opts), &client.ListOptions{Raw: &o})...)
+		},
+	})
 }
 
 func (l *log) add(obj client.Object, gone bool) {
@@ -101,8 +113,7 @@ func countWrites(ctx context.Context, c client.WithWatch, list client.ObjectList
 	if err := c.List(ctx, list, opts...); err != nil {
 		return nil, err
 	}
-	opts = append(opts, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}})
-	w, err := c.Watch(ctx, list, opts...)
+	w, err := onwards(ctx, c, list, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -112,19 +113,35 @@ func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	return ctrl.Result{}, o.carryOut(ctx, override, step)
 }
 
-// inUse names the snapshots of an override that bindings name.
+// inUse names the snapshots of an override that bindings name, or that an update run which has not ended is to release.
 func (o *Overrider) inUse(ctx context.Context, key types.NamespacedName) (map[string]bool, error) {
+	out := map[string]bool{}
+	add := func(wide []string, narrow []v1beta1.NamespacedName) {
+		for _, s := range (rollout.Lists{Cluster: wide, Namespaced: narrow}).Keys() {
+			if s.Namespace == key.Namespace {
+				out[s.Name] = true
+			}
+		}
+	}
 	bindings, err := scope.Bindings.AllServed(ctx, o.Client, o.Namespaced,
 		scope.OfOverride(key), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]bool{}
 	for _, b := range bindings {
-		lists := rollout.Lists{Cluster: b.GetSpec().ClusterResourceOverrideSnapshots, Namespaced: b.GetSpec().ResourceOverrideSnapshots}
-		for _, s := range lists.Keys() {
-			if s.Namespace == key.Namespace {
-				out[s.Name] = true
+		add(b.GetSpec().ClusterResourceOverrideSnapshots, b.GetSpec().ResourceOverrideSnapshots)
+	}
+	runs, err := scope.UpdateRuns.AllServed(ctx, o.Client, o.Namespaced, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
+	if err != nil {
+		return nil, err
+	}
+	for _, run := range runs {
+		if meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) != nil {
+			continue
+		}
+		for _, stage := range run.GetStatus().StagesStatus {
+			for _, c := range stage.Clusters {
+				add(c.ClusterResourceOverrideSnapshots, c.ResourceOverrideSnapshots)
 			}
 		}
 	}

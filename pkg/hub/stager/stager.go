@@ -63,6 +63,7 @@ type Stager struct {
 func (s *Stager) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	run, err := scope.UpdateRuns.Get(ctx, s.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
+		forget(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
@@ -75,6 +76,7 @@ func (s *Stager) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 		return ctrl.Result{}, err
 	}
 	wait, err := s.move(ctx, run)
+	seenAs(run, s.Now())
 	if errors.Is(err, stage.ErrUnsettled) {
 		ctrl.LoggerFrom(ctx).V(1).Info("the run waits for the scheduler", "reason", err.Error())
 		return ctrl.Result{}, nil // its end is an event
@@ -149,7 +151,7 @@ func (s *Stager) proceed(ctx context.Context, run v1beta1.UpdateRunObject, progr
 		if abort == nil {
 			return 0, err
 		}
-		progress.Fail(abort.Message)
+		progress.Fail(abort.Error())
 		return 0, s.store(ctx, run, progress)
 	}
 	world, err := s.world(ctx, run, fleet)
@@ -172,12 +174,13 @@ const refusedWait = 15 * time.Second
 
 // store writes a run's progress if it says something new.
 func (s *Stager) store(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress) error {
-	was := stage.Read(*run.GetStatus()).Phase
-	status := report.UpdateRun(*run.GetStatus(), progress, run.GetGeneration(), metav1.NewTime(s.Now()))
-	if err := s.write(ctx, run, status); err != nil {
+	was := *run.GetStatus()
+	before := stage.Read(was)
+	if err := s.write(ctx, run, report.UpdateRun(was, progress, run.GetGeneration(), metav1.NewTime(s.Now()))); err != nil {
 		return err
 	}
-	if progress.Phase != was {
+	moved(client.ObjectKeyFromObject(run), was, before, progress, s.Now())
+	if progress.Phase != before.Phase {
 		s.tell(run, progress)
 	}
 	return nil
@@ -252,10 +255,10 @@ func (s *Stager) initialize(ctx context.Context, run v1beta1.UpdateRunObject) er
 	var invalid *selection.UserError
 	switch abort := stage.AbortOf(err); {
 	case abort != nil:
-		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonUpdateRunInitializedFailed, abort.Message)
-		return s.write(ctx, run, report.UnplannedRun(*run.GetStatus(), abort.Message, run.GetGeneration(), now))
+		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonUpdateRunInitializedFailed, abort.Error())
+		return s.write(ctx, run, report.UnplannedRun(*run.GetStatus(), abort.Error(), run.GetGeneration(), now))
 	case errors.As(err, &invalid):
-		cause := "the placement's resource selectors are invalid: " + invalid.Error()
+		cause := stage.UserError + "the placement's resource selectors are invalid: " + invalid.Error()
 		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonUpdateRunInitializedFailed, cause)
 		return s.write(ctx, run, report.UnplannedRun(*run.GetStatus(), cause, run.GetGeneration(), now))
 	case err != nil:

@@ -3,6 +3,7 @@ package applier
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,9 +34,21 @@ func (workEvents) Create(_ context.Context, e event.CreateEvent, q queue) {
 
 func (workEvents) Update(_ context.Context, e event.UpdateEvent, q queue) {
 	if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
-		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() {
+		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
+		rewritten(e.ObjectOld, e.ObjectNew) {
 		add(q, priorityIntent, client.ObjectKeyFromObject(e.ObjectNew))
 	}
+}
+
+// rewritten says whether another Work took the place of one, or other content came under the same generation, as on a hub that was put
+// back to an older state and went another way from there.
+func rewritten(before, after client.Object) bool {
+	if before.GetUID() != after.GetUID() {
+		return true
+	}
+	was, ok := before.(*v1beta1.Work)
+	is, also := after.(*v1beta1.Work)
+	return ok && also && !equality.Semantic.DeepEqual(was.Spec, is.Spec)
 }
 
 func (workEvents) Delete(_ context.Context, e event.DeleteEvent, q queue) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -48,5 +49,30 @@ func TestWorksAreRanked(t *testing.T) {
 	slices.Sort(last)
 	if !slices.Equal(first, []string{"c-new", "d-changed", "e-deleted"}) || !slices.Equal(last, []string{"a-reported", "b-compared"}) {
 		t.Errorf("first %v, then %v", first, last)
+	}
+}
+
+// Other content is news whatever its generation, and so is another Work of the same name; a status is none.
+func TestWorksOfAnotherPastAreNews(t *testing.T) {
+	before := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "w", UID: "1", Generation: 2}}
+	for name, tc := range map[string]struct {
+		change func(*v1beta1.Work)
+		news   int
+	}{
+		"a status":           {func(w *v1beta1.Work) { w.Status.Conditions = []metav1.Condition{{Type: "T"}} }, 0},
+		"another generation": {func(w *v1beta1.Work) { w.Generation = 1 }, 1},
+		"another Work":       {func(w *v1beta1.Work) { w.UID = "2" }, 1},
+		"other content": {func(w *v1beta1.Work) {
+			w.Spec.Workload.Manifests = []v1beta1.Manifest{{RawExtension: runtime.RawExtension{Raw: []byte("{}")}}}
+		}, 1},
+	} {
+		q := priorityqueue.New[reconcile.Request]("news")
+		after := before.DeepCopy()
+		tc.change(after)
+		workEvents{}.Update(t.Context(), event.UpdateEvent{ObjectOld: before, ObjectNew: after}, q)
+		if got := q.Len(); got != tc.news {
+			t.Errorf("%s: %d Works queued; want %d", name, got, tc.news)
+		}
+		q.ShutDown()
 	}
 }

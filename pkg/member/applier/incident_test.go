@@ -144,12 +144,12 @@ func incident(t *testing.T, name string, happen func(w *world)) {
 	w.settled(name, yes, yes)
 }
 
-// during keeps a fault on the hub until it has been met a few times.
+// during keeps a fault until it has been met more than once.
 func (w *world) during(f *faults, answer func(*http.Request) *http.Response) {
 	w.Helper()
 	f.set(answer)
 	w.eventually("the agent to meet the fault", func() error {
-		if n := f.answered(); n < 3 {
+		if n := f.answered(); n < 2 {
 			return fmt.Errorf("%d times", n)
 		}
 		return nil

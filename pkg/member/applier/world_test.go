@@ -91,15 +91,14 @@ func newWorld(t *testing.T, configure ...func(*Applier)) *world {
 	return w
 }
 
-// clear removes the ledgers when the agent has ended: to the agents of other tests they are those of Works that vanished.
+// clear removes all ledgers when the agent has ended, whatever member wrote them: to the agents of other tests they are those of Works that
+// vanished.
 func (w *world) clear() {
 	ctx := context.WithoutCancel(w.Context())
 	var ledgers v1beta1.AppliedWorkList
 	w.must(w.member.List(ctx, &ledgers))
 	for i := range ledgers.Items {
-		if ledgers.Items[i].Spec.WorkNamespace == w.namespace {
-			w.must(client.IgnoreNotFound(w.member.Delete(ctx, &ledgers.Items[i], client.PropagationPolicy(metav1.DeletePropagationBackground))))
-		}
+		w.must(client.IgnoreNotFound(w.member.Delete(ctx, &ledgers.Items[i], client.PropagationPolicy(metav1.DeletePropagationBackground))))
 	}
 }
 

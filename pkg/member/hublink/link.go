@@ -54,6 +54,7 @@ type Link struct {
 	cfg      *rest.Config
 	gates    *loop.Gates
 	dynamic  dynamic.Interface
+	history  history
 
 	mu   sync.Mutex
 	told map[string]string
@@ -74,7 +75,12 @@ func Open(ctx context.Context, settings Settings, member *rest.Config, gates *lo
 		Dial:      (&net.Dialer{Timeout: dialLimit, KeepAlive: 30 * time.Second}).DialContext,
 	}
 	waits := patience{
-		trouble: func(why string) { l.say(ctx, gateServer, why) },
+		trouble: func(why string) {
+			if why != "" {
+				l.history.broke()
+			}
+			l.say(ctx, gateServer, why)
+		},
 		explain: settings.unreachable,
 	}
 	if settings.CertFile != "" {
@@ -106,10 +112,12 @@ func (s *Settings) tokens(ctx context.Context, member *rest.Config) (tokens, err
 }
 
 // Config returns how to talk to the hub, for a client that may send qps requests a second and burst at once. What it GETs, lists and
-// watches waits for the hub while that is away, and for a token that the hub takes.
+// watches waits for the hub while that is away, and for a token that the hub takes; then all is read anew, as the hub may have come back
+// from a backup.
 func (l *Link) Config(qps float64, burst int) *rest.Config {
 	cfg := rest.CopyConfig(l.cfg)
 	cfg.QPS, cfg.Burst = float32(qps), burst
+	cfg.Wrap(l.history.reader())
 	return cfg
 }
 

@@ -1,0 +1,271 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// subject is the object that scenarios about apply strategies find on c1: the namespace, or cm for a ResourcePlacement.
+func (s *scene) subject() client.Object {
+	if s.namespaced {
+		return testworld.ConfigMap(s.app, "test")
+	}
+	return testworld.Namespace(s.app)
+}
+
+func (s *scene) subjectName() string {
+	if s.namespaced {
+		return cmName
+	}
+	return "Namespace " + s.app
+}
+
+// annotatedOnC1 puts the subject on c1 with the annotation k=1.
+func (s *scene) annotatedOnC1(owners ...metav1.OwnerReference) {
+	s.Helper()
+	subject := s.subject()
+	subject.SetAnnotations(map[string]string{key: "1"})
+	subject.SetOwnerReferences(owners)
+	s.createOn(c1, subject)
+}
+
+// foreigner is an owner on c1 that no placement knows.
+func (s *scene) foreigner() metav1.OwnerReference {
+	s.Helper()
+	if s.namespaced {
+		owner := s.secondMap()
+		s.createOn(c1, owner)
+		return metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}
+	}
+	owner := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: s.name + "-owner"}}
+	s.createOn(c1, owner)
+	return metav1.OwnerReference{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole", Name: owner.Name, UID: owner.UID}
+}
+
+// leavesToOwner is the deletion check where c1 keeps the subject, because somebody else owns it too.
+func (s *scene) leavesToOwner(p v1beta1.PlacementObject) {
+	s.Helper()
+	if err := theHub.Delete(s.Context(), p); err != nil {
+		s.Fatalf("delete %s: %v", p.GetName(), err)
+	}
+	s.finalized(p)
+	for _, m := range []cluster{c2, c3} {
+		s.clean(m)
+		if !s.namespaced {
+			s.leaving(m)
+		}
+	}
+	s.shows(c1, s.subject(), released)
+	s.keeps(c1, s.subject(), released)
+}
+
+// released is to be there to stay, where no AppliedWork that is left among the owners holds anything.
+func released(obj client.Object) error {
+	if obj.GetDeletionTimestamp() != nil {
+		return fmt.Errorf("it is being deleted")
+	}
+	for _, ref := range obj.GetOwnerReferences() {
+		if ref.Kind == "AppliedWork" && (ref.BlockOwnerDeletion == nil || *ref.BlockOwnerDeletion) {
+			return fmt.Errorf("AppliedWork %s of %s blocks", ref.Name, obj.GetName())
+		}
+	}
+	return nil
+}
+
+// forced is a strategy of server-side apply that wins over other field managers.
+func forced(strategy v1beta1.ApplyStrategy) v1beta1.ApplyStrategy {
+	strategy.Type = v1beta1.ApplyStrategyTypeServerSideApply
+	strategy.ServerSideApplyConfig = &v1beta1.ServerSideApplyConfig{ForceConflicts: true}
+	return strategy
+}
+
+// contract:110 contract:117
+func TestCoOwnedObjectIsLeftToItsOwner(t *testing.T) {
+	inBothScopes(t, func(s *scene) {
+		s.annotatedOnC1(s.foreigner())
+		p := s.place(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeClientSideApply, AllowCoOwnership: true}))
+		s.finds(p, onAll().At("0"), nil)
+		s.carries(c1, s.subject(), "1")
+		s.placed("test", members()...)
+		s.leavesToOwner(p)
+	})
+}
+
+// contract:111 contract:118
+func TestOwnerlessObjectIsTakenOver(t *testing.T) {
+	inBothScopes(t, func(s *scene) {
+		s.annotatedOnC1()
+		p := s.place(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeClientSideApply}))
+		s.finds(p, onAll().At("0"), nil)
+		s.carries(c1, s.subject(), "1")
+		s.placed("test", members()...)
+		s.deletes(p)
+	})
+}
+
+// contract:112
+func TestOwnerlessObjectIsTakenOverByTheServer(t *testing.T) {
+	s := begin(t)
+	s.annotatedOnC1()
+	p := s.place(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
+	s.finds(p, onAll().At("0"), nil)
+	s.carries(c1, s.subject(), "1")
+	s.placed("test", members()...)
+	s.deletes(p)
+}
+
+// contract:113 contract:120
+func TestForcedFieldOfAnotherManager(t *testing.T) {
+	inBothScopes(t, func(s *scene) {
+		s.annotatedOnC1(s.foreigner())
+		update(s, theHub, s.subject(), func(o client.Object) { o.SetAnnotations(map[string]string{key: "2"}) })
+		p := s.place(testworld.Applying(forced(v1beta1.ApplyStrategy{AllowCoOwnership: true})))
+		s.finds(p, onAll().At("0"), nil)
+		for _, m := range members() {
+			s.carries(m, s.subject(), "2")
+		}
+		s.leavesToOwner(p)
+	})
+}
+
+// contract:119
+func TestForeignObjectIsNotTakenOver(t *testing.T) {
+	s := beginNamespaced(t)
+	s.annotatedOnC1(s.foreigner())
+	p := s.place(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
+	s.finds(p, onAll().FailingOn(c1.name), findings{c1.name: {failing(cmName, v1beta1.ReasonManifestFailedToTakeOver)}})
+	s.leavesToOwner(p)
+}
+
+// contract:114 contract:121
+func TestServerSideApplyFollowsTheHub(t *testing.T) {
+	inBothScopes(t, func(s *scene) {
+		p := s.place(testworld.MaxUnavailable(intstr.FromInt32(1)), oneMore, testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
+		s.expect(p, onAll().At("0"))
+		s.placed("test", members()...)
+		s.fill(s.cm(), "foobar")
+		s.expectWithin(testworld.Workload, p, onAll().At("1"))
+		s.placed("foobar", members()...)
+	})
+}
+
+// oneMore lets a rollout use one cluster more than it must for a while.
+func oneMore(spec *v1beta1.PlacementSpec) {
+	one := intstr.FromInt32(1)
+	spec.Strategy.RollingUpdate.MaxSurge = &one
+}
+
+// fill changes the data of one of the scenario's config maps on the hub.
+func (s *scene) fill(cm *corev1.ConfigMap, value string) {
+	s.Helper()
+	update(s, theHub, cm, func(cm *corev1.ConfigMap) { cm.Data["data"] = value })
+}
+
+// contract:115 contract:123
+func TestStuckRolloutReportsDifferencesInstead(t *testing.T) {
+	inBothScopes(t, func(s *scene) {
+		changed, name := s.cm(), cmName
+		if s.namespaced {
+			s.create(s.secondMap())
+			changed, name = s.secondMap(), "ConfigMap "+second
+		}
+		s.createOn(c1, s.subject())
+		never := v1beta1.ApplyStrategy{WhenToApply: v1beta1.WhenToApplyIfNotDrifted, WhenToTakeOver: v1beta1.WhenToTakeOverNever}
+		p := s.placeBoth(testworld.PickFixed(c1.name, c2.name), testworld.MaxUnavailable(intstr.FromInt32(1)), testworld.Applying(never))
+		stuck := testworld.ApplyFailed(c1.name, c1.name, c2.name)
+		refused := findings{c1.name: {failing(s.subjectName(), v1beta1.ReasonManifestNotTakenOver)}}
+		s.finds(p, stuck, refused)
+
+		s.fill(changed, "bar")
+		s.finally(p, stuck.At("1").Blocked(c2.name), refused)
+
+		s.edit(p, testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff, WhenToTakeOver: v1beta1.WhenToTakeOverNever}))
+		s.finally(p, testworld.DiffReported(c1.name, c2.name).At("1"), findings{c2.name: {different(name, "/data/data", "bar", "test", 0)}})
+	})
+}
+
+// contract:116 contract:124
+func TestFromReportingToApplying(t *testing.T) {
+	inBothScopes(t, func(s *scene) {
+		theirs := s.subject()
+		label := func(o client.Object) {
+			labels := o.GetLabels()
+			labels["foo"] = "bar"
+			o.SetLabels(labels)
+		}
+		label(theirs)
+		s.createOn(c1, theirs)
+		p := s.place(testworld.PickFixed(c1.name, c2.name),
+			testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff, ComparisonOption: fully}))
+		onC1, onC2 := []string{}, []string{missing(s.subjectName())}
+		if !s.namespaced {
+			onC1, onC2 = []string{missing(cmName)}, append(onC2, missing(cmName))
+		}
+		status := testworld.DiffReported(c1.name, c2.name)
+		s.finds(p, status.At("0"), findings{
+			c1.name: append(slices.Clone(onC1), different(s.subjectName(), "/metadata/labels/foo", "", "bar", 0)), c2.name: onC2,
+		})
+		update(s, theHub, s.subject(), label)
+		s.finds(p, status.At("1"), findings{c1.name: onC1, c2.name: onC2})
+
+		s.edit(p, testworld.Applying(forced(v1beta1.ApplyStrategy{})))
+		s.finds(p, testworld.Complete(c1.name, c2.name).At("1"), nil)
+		for _, m := range []cluster{c1, c2} {
+			s.shows(m, s.subject(), labelled("foo", "bar"), belongingTo(p))
+		}
+		s.placed("test", c1, c2)
+	})
+}
+
+// contract:122
+func TestObjectTooLargeToRemember(t *testing.T) {
+	s := beginNamespaced(t)
+	p := s.place(testworld.PickFixed(c1.name))
+	s.expect(p, testworld.Complete(c1.name).At("0"))
+	remembered := func(yes bool) {
+		s.Helper()
+		s.shows(c1, s.cm(), func(obj client.Object) error {
+			if got := obj.GetAnnotations()[contract.AnnotationLastApplied]; (got != "") != yes {
+				return fmt.Errorf("what was applied last takes %d bytes", len(got))
+			}
+			return nil
+		})
+	}
+	remembered(true)
+
+	random := make([]byte, 600_000)
+	if _, err := rand.Read(random); err != nil {
+		t.Fatal(err)
+	}
+	large := base64.StdEncoding.EncodeToString(random)
+	update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { cm.Data["large"] = large })
+	s.expect(p, testworld.Complete(c1.name).At("1"))
+	remembered(false)
+	s.shows(c1, s.cm(), func(obj client.Object) error {
+		if cm, ok := obj.(*corev1.ConfigMap); !ok || cm.Data["large"] != large {
+			return fmt.Errorf("it is not large")
+		}
+		if !slices.ContainsFunc(obj.GetManagedFields(), func(f metav1.ManagedFieldsEntry) bool { return f.Manager == contract.ManagerMember }) {
+			return fmt.Errorf("managers are %+v", obj.GetManagedFields())
+		}
+		return nil
+	})
+
+	update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { delete(cm.Data, "large") })
+	s.expect(p, testworld.Complete(c1.name).At("2"))
+	remembered(true)
+	s.has(c1, map[string]string{"data": "test"})
+}
