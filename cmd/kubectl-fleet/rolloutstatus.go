@@ -243,7 +243,7 @@ func show(ctx context.Context, out io.Writer, watch bool, look func(context.Cont
 	})
 	switch {
 	case ctx.Err() != nil:
-		return nil // the user has seen enough
+		return nil //nolint:nilerr // the user has seen enough
 	case err != nil:
 		return err
 	case watch && v.failed != "":

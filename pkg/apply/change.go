@@ -34,6 +34,8 @@ type change struct {
 	claim            claim
 	// apply, if set, is the object for server-side apply; else patch and its type are a merge of our own.
 	apply *unstructured.Unstructured
+	// force lets the server-side apply overrule other managers, whatever the strategy says of that.
+	force bool
 	patch map[string]any
 	kind  types.PatchType
 }
@@ -63,7 +65,7 @@ func (c *change) action(in Input) (Action, error) {
 
 // changes compares the manifest with the live object.
 func (w *wanted) changes(in Input, c claim) (*change, error) {
-	if w.serverSide(in.Strategy) {
+	if w.serverSide(in) {
 		return w.serverSideChange(in, c), nil
 	}
 	base, want := lastApplied(in.Live), yielding(w.object, in.Live)
@@ -96,14 +98,18 @@ func (w *wanted) serverSideChange(in Input, c claim) *change {
 		annotations = map[string]string{}
 	}
 	annotations[contract.AnnotationSpecHash] = w.hash
-	if in.Live.GetAnnotations()[contract.AnnotationLastApplied] != "" {
+	clientSide := in.Strategy.Type == v1beta1.ApplyStrategyTypeClientSideApply
+	switch {
+	case clientSide && !w.tooLarge:
+		annotations[contract.AnnotationLastApplied] = w.record // from here on, merges have a base
+	case in.Live.GetAnnotations()[contract.AnnotationLastApplied] != "":
 		// Left from client-side apply, it would be the base of a wrong merge if the strategy ever goes back.
 		annotations[contract.AnnotationLastApplied] = ""
 	}
 	w.stamp.add(annotations, in.Live)
 	object.SetAnnotations(annotations)
 	setOwner(object, in.Owner)
-	out := &change{claim: c, apply: object}
+	out := &change{claim: c, apply: object, force: clientSide && !w.tooLarge}
 	out.records = in.Live.GetAnnotations()[contract.AnnotationSpecHash] != w.hash || annotations[contract.AnnotationLastApplied] != in.Live.GetAnnotations()[contract.AnnotationLastApplied] ||
 		w.stamp.missing(in.Live)
 	out.content = !held(want, in.Live) || dropsMetadata(object, in.Live)
@@ -117,9 +123,10 @@ func (c *change) serverSide(in Input) (Action, error) {
 	if err != nil {
 		return Action{}, fmt.Errorf("encode object to apply: %w", err)
 	}
-	out := Action{Verb: Patch, Type: types.ApplyPatchType, Body: body, Force: forced(in)}
+	out := Action{Verb: Patch, Type: types.ApplyPatchType, Body: body, Force: c.force || forced(in)}
 	var before []map[string]any
-	if !out.Force && updatedByUs(in.Live) {
+	if entryOfOurs(in.Live, metav1.ManagedFieldsOperationUpdate) {
+		// What we created, or merged, must be ours by server-side apply: or a field that the manifest drops would stay for ever.
 		patch, err := csaupgrade.UpgradeManagedFieldsPatch(in.Live, sets.New(contract.ManagerMember), contract.ManagerMember)
 		if err != nil {
 			return Action{}, fmt.Errorf("move field ownership to server-side apply: %w", err)
@@ -157,9 +164,10 @@ func forced(in Input) bool {
 	return true
 }
 
-func updatedByUs(live *unstructured.Unstructured) bool {
+// entryOfOurs says whether fields of live are ours by this kind of write.
+func entryOfOurs(live *unstructured.Unstructured, by metav1.ManagedFieldsOperationType) bool {
 	for _, entry := range live.GetManagedFields() {
-		if entry.Subresource == "" && entry.Manager == contract.ManagerMember && entry.Operation == metav1.ManagedFieldsOperationUpdate {
+		if entry.Subresource == "" && entry.Manager == contract.ManagerMember && entry.Operation == by {
 			return true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -158,10 +159,11 @@ func dropAggregated(obj *unstructured.Unstructured) {
 
 var aggregated = schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "ClusterRole"}
 
-// serverSide says whether the object is updated by server-side apply: because the strategy says so, or because the base of a merge
-// of our own would not fit.
-func (w *wanted) serverSide(s v1beta1.ApplyStrategy) bool {
-	return w.tooLarge || s.Type == v1beta1.ApplyStrategyTypeServerSideApply
+// serverSide says whether the object is updated by server-side apply: because the strategy says so, because the base of a merge of
+// our own would not fit, or because it was until now. Then there is no base, and only the server knows what the manifest has dropped.
+func (w *wanted) serverSide(in Input) bool {
+	until := in.Live.GetAnnotations()[contract.AnnotationLastApplied] == "" && entryOfOurs(in.Live, metav1.ManagedFieldsOperationApply)
+	return w.tooLarge || in.Strategy.Type == v1beta1.ApplyStrategyTypeServerSideApply || until
 }
 
 // first is the object to create.

@@ -15,7 +15,8 @@ func Applying(strategy v1beta1.ApplyStrategy) Option {
 // DiffReported is a placement that compares on these clusters, and has told what differs.
 func DiffReported(clusters ...string) Status {
 	return stopped(fmt.Sprintf("DIFFREPORTED%v", clusters), 4, clusters,
-		yes(v1beta1.ConditionDiffReported, v1beta1.ReasonDiffReportingCompleted), yes(v1beta1.ConditionDiffReported, v1beta1.ReasonAllWorkHaveDiffReported))
+		yes(v1beta1.ConditionDiffReported, v1beta1.ReasonDiffReportingCompleted),
+		yes(v1beta1.ConditionDiffReported, v1beta1.ReasonAllWorkHaveDiffReported))
 }
 
 // DiffFailed is a placement that cannot compare on any of these clusters.

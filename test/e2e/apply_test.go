@@ -153,12 +153,25 @@ func TestForeignObjectIsNotTakenOver(t *testing.T) {
 // contract:114 contract:121
 func TestServerSideApplyFollowsTheHub(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
-		p := s.place(testworld.MaxUnavailable(intstr.FromInt32(1)), oneMore, testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
+		p := s.place(testworld.MaxUnavailable(intstr.FromInt32(1)), oneMore,
+			testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
 		s.expect(p, onAll().At("0"))
 		s.placed("test", members()...)
 		s.fill(s.cm(), "foobar")
 		s.expectWithin(testworld.Workload, p, onAll().At("1"))
 		s.placed("foobar", members()...)
+	})
+}
+
+// What the hub drops goes from members, in whatever way it was applied.
+func TestServerSideApplyDropsWhatTheHubDrops(t *testing.T) {
+	inBothScopes(t, func(s *scene) {
+		keep := map[string]string{"data": "test"}
+		update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { cm.Data["more"] = "test" })
+		p := s.place(testworld.PickFixed(c1.name), testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
+		s.expect(p, testworld.Complete(c1.name))
+		update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { cm.Data = keep })
+		s.has(c1, keep)
 	})
 }
 
@@ -193,7 +206,8 @@ func TestStuckRolloutReportsDifferencesInstead(t *testing.T) {
 		s.finally(p, stuck.At("1").Blocked(c2.name), refused)
 
 		s.edit(p, testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff, WhenToTakeOver: v1beta1.WhenToTakeOverNever}))
-		s.finally(p, testworld.DiffReported(c1.name, c2.name).At("1"), findings{c2.name: {different(name, "/data/data", "bar", "test", 0)}})
+		reported := findings{c2.name: {different(name, "/data/data", "bar", "test", 0)}}
+		s.finally(p, testworld.DiffReported(c1.name, c2.name).At("1"), reported)
 	})
 }
 
@@ -267,5 +281,10 @@ func TestObjectTooLargeToRemember(t *testing.T) {
 	update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { delete(cm.Data, "large") })
 	s.expect(p, testworld.Complete(c1.name).At("2"))
 	remembered(true)
-	s.has(c1, map[string]string{"data": "test"})
+	s.shows(c1, s.cm(), containing("test"), func(obj client.Object) error {
+		if cm, ok := obj.(*corev1.ConfigMap); !ok || len(cm.Data) != 1 {
+			return fmt.Errorf("what was large is still there")
+		}
+		return nil
+	})
 }

@@ -47,7 +47,8 @@ func told(entry v1beta1.PerClusterPlacementStatus) (out []string, err error) {
 	}
 	for _, d := range entry.DriftedPlacements {
 		for _, detail := range d.ObservedDrifts {
-			out = append(out, drifted(object(d.ResourceIdentifier), detail.Path, detail.ValueInHub, detail.ValueInMember, d.TargetClusterObservedGeneration))
+			generation := d.TargetClusterObservedGeneration
+			out = append(out, drifted(object(d.ResourceIdentifier), detail.Path, detail.ValueInHub, detail.ValueInMember, generation))
 		}
 		if d.FirstDriftedObservedTime.IsZero() || d.ObservationTime.Before(&d.FirstDriftedObservedTime) {
 			err = fmt.Errorf("%s drifted first at %s, last at %s", object(d.ResourceIdentifier), d.FirstDriftedObservedTime, d.ObservationTime)
@@ -223,7 +224,8 @@ const cmName = "ConfigMap cm"
 func (s *scene) placeBoth(options ...testworld.Option) v1beta1.PlacementObject {
 	s.Helper()
 	if s.namespaced {
-		options = append(options, testworld.Selecting(testworld.Named("", "v1", "ConfigMap", "cm"), testworld.Named("", "v1", "ConfigMap", second)))
+		options = append(options,
+			testworld.Selecting(testworld.Named("", "v1", "ConfigMap", "cm"), testworld.Named("", "v1", "ConfigMap", second)))
 	}
 	return s.place(options...)
 }
@@ -432,7 +434,9 @@ func TestDriftsAndDifferencesThroughTheirLives(t *testing.T) {
 	onC2 := func(member string, generation int64) []string {
 		return []string{failing(web1, v1beta1.ReasonManifestFoundDrifts), drifted(web1, period, "60", member, generation)}
 	}
-	onC3 := []string{failing(namespace, v1beta1.ReasonManifestFailedToTakeOver), different(namespace, "/metadata/labels/process", s.app, "theirs", 0)}
+	onC3 := []string{
+		failing(namespace, v1beta1.ReasonManifestFailedToTakeOver), different(namespace, "/metadata/labels/process", s.app, "theirs", 0),
+	}
 	await := func(status testworld.Status, want findings) {
 		s.Helper()
 		testworld.Await(s.T, testworld.Workload, "findings of "+p.GetName(), finding(p, status, want))
@@ -548,7 +552,9 @@ func TestReportDiffInV1(t *testing.T) {
 	s := bare(t)
 	s.create(s.custom("custom-1"))
 	s.createOn(c1, s.custom("custom-2"))
-	p := s.placeV1(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff, WhenToTakeOver: v1beta1.WhenToTakeOverNever}))
+	p := s.placeV1(testworld.Applying(v1beta1.ApplyStrategy{
+		Type: v1beta1.ApplyStrategyTypeReportDiff, WhenToTakeOver: v1beta1.WhenToTakeOverNever,
+	}))
 	s.findsV1(p, testworld.DiffReported(c1.name).At("0"), findings{c1.name: {
 		different("Namespace "+s.app, "/metadata/labels/label", "custom-1", "custom-2", 0),
 	}})

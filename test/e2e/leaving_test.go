@@ -26,7 +26,9 @@ func (s *scene) exports(m cluster) {
 	service.SetGroupVersionKind(export)
 	service.SetNamespace(contract.MemberNamespace(m.name))
 	service.SetName(s.name)
-	testworld.Await(s.T, testworld.Soon, "services to be exported by "+m.name, func(ctx context.Context) error { return theHub.Create(ctx, service) })
+	testworld.Await(s.T, testworld.Soon, "services to be exported by "+m.name, func(ctx context.Context) error {
+		return theHub.Create(ctx, service)
+	})
 }
 
 // contract:225 Not beside other scenarios: all members leave.
@@ -42,7 +44,8 @@ func TestMembersLeaveBothKindsOfPlacementAndComeBack(t *testing.T) {
 	wide.Name = s.name + "-envelope"
 	s.create(wide)
 	carrier := testworld.ClusterPlacement(s.name, s.app, testworld.NamespaceOnly, func(spec *v1beta1.PlacementSpec) {
-		spec.ResourceSelectors = append(spec.ResourceSelectors, testworld.Named(v1beta1.GroupVersion.Group, "v1beta1", "ClusterResourceEnvelope", wide.Name))
+		spec.ResourceSelectors = append(spec.ResourceSelectors,
+			testworld.Named(v1beta1.GroupVersion.Group, "v1beta1", "ClusterResourceEnvelope", wide.Name))
 	})
 	s.create(carrier)
 	s.carried(carrier, c1.name, c2.name, c3.name)

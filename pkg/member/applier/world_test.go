@@ -91,8 +91,8 @@ func newWorld(t *testing.T, configure ...func(*Applier)) *world {
 	return w
 }
 
-// clear removes all ledgers when the agent has ended, whatever member wrote them: to the agents of other tests they are those of Works that
-// vanished.
+// clear removes all ledgers when the agent has ended, whatever member wrote them: to the agents of other tests they are those of Works
+// that vanished.
 func (w *world) clear() {
 	ctx := context.WithoutCancel(w.Context())
 	var ledgers v1beta1.AppliedWorkList

@@ -11,9 +11,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// history keeps what is read from becoming that of another hub. A hub that was away may come back from a backup, with older versions than
-// were seen: a watch that went on from there would wait for them to be reached again, and never hear of what is different. So after the hub
-// was away no watch goes on; it is told that its version has expired, and what is there is read anew.
+// history keeps a hub that was away from being taken for what it was before. It may come back from a backup, with older versions than
+// were seen: a watch that went on from there would wait for them to be reached again, and never hear of what is different. So after the
+// hub was away no watch goes on; it is told that its version has expired, and what is there is read anew.
 type history struct {
 	mu sync.Mutex
 	// breaks is how often the hub was found to be away.
@@ -91,7 +91,9 @@ func expired(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &http.Response{Status: http.StatusText(http.StatusGone), StatusCode: http.StatusGone, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(text)), ContentLength: int64(len(text)),
-		Request: r}, nil
+	return &http.Response{
+		Status: http.StatusText(http.StatusGone), StatusCode: http.StatusGone, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {"application/json"}},
+		Body:   io.NopCloser(bytes.NewReader(text)), ContentLength: int64(len(text)), Request: r,
+	}, nil
 }
