@@ -48,8 +48,8 @@ func (l Last) quietFrom() time.Time {
 // A change that finds the last revision arrived quickly, or long ago, and none beside it, goes at once, unless that revision came of
 // changes, too, a moment ago: one kubectl apply of many objects is not to be a revision for each, however fast the clusters are. Changes
 // that come while a revision is still on its way to the clusters are one stream: they are gathered until it pauses and the revision has
-// arrived, but not for ever, and never for longer than the operator's windows ask for. What counts as a pause, and how long is for ever, grows with the time that revisions take:
-// a fleet, or a hub, that is slow to follow gets fewer of them, not a queue.
+// arrived, but not for ever, and never for longer than the operator's windows ask for. What counts as a pause, and how long is for
+// ever, grows with the time that revisions take: a fleet, or a hub, that is slow to follow gets fewer of them, not a queue.
 func Wait(w Windows, c Changes, last Last, now time.Time) time.Duration {
 	if last.Made.IsZero() || c.First.IsZero() {
 		return 0
