@@ -135,6 +135,9 @@ func latestPolicy(policies []v1beta1.PolicySnapshotObject) (v1beta1.PolicySnapsh
 			found = append(found, p)
 		}
 	}
+	if len(policies) == 0 {
+		return nil, fmt.Errorf("the placement has no policy snapshot yet: %w", ErrUnsettled)
+	}
 	if len(found) != 1 {
 		return nil, defect("the placement has %d latest policy snapshots; one is expected", len(found))
 	}

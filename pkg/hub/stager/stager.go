@@ -142,11 +142,8 @@ func (s *Stager) proceed(ctx context.Context, run v1beta1.UpdateRunObject, progr
 	default:
 		return 0, s.store(ctx, run, progress) // which makes the conditions speak of the generation
 	}
-	fleet, err := s.fleet(ctx, run)
+	fleet, err := s.settled(ctx, run, func(fleet stage.Fleet) error { return stage.Check(fleet, *run.GetStatus()) })
 	if err != nil {
-		return 0, err
-	}
-	if err := stage.Check(fleet, *run.GetStatus()); err != nil {
 		abort := stage.AbortOf(err)
 		if abort == nil {
 			return 0, err
@@ -159,6 +156,13 @@ func (s *Stager) proceed(ctx context.Context, run v1beta1.UpdateRunObject, progr
 		return 0, err
 	}
 	next, step := decide(progress, world)
+	if next.Phase == stage.Failed { // which is final: see settled
+		if fleet, err = s.fleetNow(ctx, run); err != nil {
+			return 0, err
+		}
+		world.Bindings = fleet.Bindings
+		next, step = decide(progress, world)
+	}
 	if world.Refused, err = s.carryOut(ctx, run, step, world); err != nil {
 		return 0, err
 	}
@@ -243,6 +247,50 @@ func (s *Stager) fleet(ctx context.Context, run v1beta1.UpdateRunObject) (stage.
 	return fleet, nil
 }
 
+// settled reads the fleet for decide, and returns it with the error of that. An Abort is final, and a cache may not have heard of everything
+// yet: so it counts only if the API server's own answers lead to it.
+func (s *Stager) settled(ctx context.Context, run v1beta1.UpdateRunObject, decide func(stage.Fleet) error) (stage.Fleet, error) {
+	fleet, err := s.fleet(ctx, run)
+	if err != nil {
+		return fleet, err
+	}
+	if err = decide(fleet); stage.AbortOf(err) == nil {
+		return fleet, err
+	}
+	if fleet, err = s.fleetNow(ctx, run); err != nil {
+		return fleet, err
+	}
+	return fleet, decide(fleet)
+}
+
+// fleetNow is fleet, asked of the API server.
+func (s *Stager) fleetNow(ctx context.Context, run v1beta1.UpdateRunObject) (stage.Fleet, error) {
+	key := placementOf(run)
+	fleet := stage.Fleet{Labels: map[string]map[string]string{}}
+	placement, err := scope.Placements.Get(ctx, s.Direct, key)
+	switch {
+	case err == nil:
+		fleet.Placement = placement
+	case !apierrors.IsNotFound(err):
+		return fleet, err
+	}
+	ours := client.MatchingLabels{contract.LabelPlacement: key.Name}
+	if fleet.Policies, err = scope.PolicySnapshots.List(ctx, s.Direct, key.Namespace, ours); err != nil {
+		return fleet, err
+	}
+	if fleet.Bindings, err = scope.Bindings.List(ctx, s.Direct, key.Namespace, ours); err != nil {
+		return fleet, err
+	}
+	var clusters clusterv1beta1.MemberClusterList
+	if err := s.Direct.List(ctx, &clusters); err != nil {
+		return fleet, fmt.Errorf("list member clusters: %w", err)
+	}
+	for i := range clusters.Items {
+		fleet.Labels[clusters.Items[i].Name] = clusters.Items[i].Labels
+	}
+	return fleet, nil
+}
+
 // fast reads from the cache as it is: nothing in it may be changed, and the writes of others are not waited for.
 func fast(opts ...client.ListOption) []client.ListOption {
 	return append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
@@ -269,17 +317,20 @@ func (s *Stager) initialize(ctx context.Context, run v1beta1.UpdateRunObject) er
 
 func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (v1beta1.UpdateRunStatus, error) {
 	none := v1beta1.UpdateRunStatus{}
-	fleet, err := s.fleet(ctx, run)
-	if err != nil {
-		return none, err
-	}
 	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().StagedUpdateStrategyName}
 	strategy, err := scope.UpdateStrategies.Get(ctx, s.Client, key)
+	if apierrors.IsNotFound(err) { // the cache may not have heard of it yet
+		strategy, err = scope.UpdateStrategies.Get(ctx, s.Direct, key)
+	}
 	missing := apierrors.IsNotFound(err)
 	if err != nil && !missing {
 		return none, err
 	}
-	plan, err := stage.NewPlan(fleet, *strategy.GetSpec())
+	var plan stage.Plan
+	fleet, err := s.settled(ctx, run, func(fleet stage.Fleet) (err error) {
+		plan, err = stage.NewPlan(fleet, *strategy.GetSpec())
+		return err
+	})
 	if err != nil && (!missing || fleet.Placement == nil) {
 		return none, err
 	}
