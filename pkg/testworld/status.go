@@ -3,7 +3,9 @@ package testworld
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -108,7 +110,9 @@ func ApplyFailed(bad string, clusters ...string) Status {
 	return s
 }
 
-// At adds that the placement and its clusters must be on this resource index.
+// At adds that the placement and its clusters must be on this resource index. A hub that had not yet heard of everything when the
+// placement appeared makes one revision more at the beginning: an index counts from the one that the placement had when its status was
+// first as expected, if that is 0 or 1.
 func (s Status) At(index string) Status {
 	s.index = index
 	return s
@@ -164,6 +168,8 @@ func (s Status) RefusedSince(generation int64) Status {
 // condition must speak of the placement's current generation.
 func (s Status) Check(p v1beta1.PlacementObject) error {
 	got := p.GetStatus()
+	first, index := firstIndex(p, s.index)
+	s.index = index
 	var diffs []string
 	compare := func(what string, want, have []string) {
 		if d := cmp.Diff(want, have); d != "" {
@@ -206,10 +212,30 @@ func (s Status) Check(p v1beta1.PlacementObject) error {
 	if s.selected != nil {
 		compare("selected", identities(s.selected), identities(got.SelectedResources))
 	}
+	if len(diffs) == 0 && s.index != "" {
+		firstIndices.LoadOrStore(p.GetUID(), first)
+	}
 	if len(diffs) > 0 {
 		return fmt.Errorf("%s is not %s at generation %d:\n%s", p.GetName(), s.name, p.GetGeneration(), strings.Join(diffs, "\n"))
 	}
 	return nil
+}
+
+// firstIndices are the indices that placements began with, by their UIDs.
+var firstIndices sync.Map
+
+// firstIndex is the index that a placement began with, or may have, and wanted counted from there.
+func firstIndex(p v1beta1.PlacementObject, wanted string) (first int, index string) {
+	n, err := strconv.Atoi(wanted)
+	if err != nil {
+		return 0, wanted
+	}
+	if known, ok := firstIndices.Load(p.GetUID()); ok {
+		first = known.(int)
+	} else if wanted == "0" && p.GetStatus().ObservedResourceIndex == "1" {
+		first = 1
+	}
+	return first, strconv.Itoa(n + first)
 }
 
 func bare(kind string) string { return kind }
