@@ -1,6 +1,7 @@
 package stage_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -425,6 +426,11 @@ func TestPlansThatCannotBe(t *testing.T) {
 				t.Fatalf("abort %v; want %q", abort, c.says)
 			}
 		})
+	}
+	unsettled := fleet(of("a", ""))
+	unsettled.fleet.Policies = nil
+	if err := unsettled.begin(); !errors.Is(err, stage.ErrUnsettled) {
+		t.Errorf("error %v for a placement that nobody has looked at yet; want %v", err, stage.ErrUnsettled)
 	}
 	w := fleet(of("prod", "env=prod", sorted("order")), of("canary", "env=canary"))
 	if err := w.begin(); err != nil {

@@ -54,6 +54,7 @@ func TestStager(t *testing.T) {
 		{"a deleted request is made again, and a deleted run leaves nothing", tidies},
 		{"two agents keep the limit", together},
 		{"a run that came before its placement was scheduled waits for it", early},
+		{"a run of a placement that there is not is ended", nowhere},
 	} {
 		for j, namespace := range []string{"", "app"} {
 			t.Run(scenario.name+" in namespace "+namespace, func(t *testing.T) {
@@ -320,4 +321,20 @@ func early(s *scene) {
 		s.available(m)
 	}
 	s.is(stage.Succeeded, 4)
+}
+
+func nowhere(s *scene) {
+	s.start()
+	s.run()
+	testworld.Await(s, testworld.Soon, "the run to be ended", func(ctx context.Context) error {
+		run, err := scope.UpdateRuns.Get(ctx, s.Client, s.key)
+		if err != nil {
+			return err
+		}
+		c := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionInitialized)
+		if c == nil || c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, "the parent placement is not found") {
+			return fmt.Errorf("conditions %+v", *run.GetConditions())
+		}
+		return nil
+	})
 }

@@ -219,76 +219,53 @@ func placementOf(run v1beta1.UpdateRunObject) types.NamespacedName {
 	return types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().PlacementName}
 }
 
-// fleet reads what a run is planned from.
-func (s *Stager) fleet(ctx context.Context, run v1beta1.UpdateRunObject) (stage.Fleet, error) {
+// fleet reads what a run is planned from; ours selects what belongs to its placement.
+func fleet(ctx context.Context, from client.Reader, ours client.ListOption, run v1beta1.UpdateRunObject) (stage.Fleet, error) {
 	key := placementOf(run)
-	fleet := stage.Fleet{Labels: map[string]map[string]string{}}
+	out := stage.Fleet{Labels: map[string]map[string]string{}}
 	placement := scope.Placements.New(key)
-	err := s.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+	err := from.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	if client.IgnoreNotFound(err) != nil {
-		return fleet, fmt.Errorf("get placement %s: %w", key, err)
+		return out, fmt.Errorf("get placement %s: %w", key, err)
 	}
 	if err == nil {
-		fleet.Placement = placement
+		out.Placement = placement
 	}
-	if fleet.Policies, err = scope.PolicySnapshots.List(ctx, s.Client, key.Namespace, fast(scope.OfPlacement(key))...); err != nil {
-		return fleet, err
+	if out.Policies, err = scope.PolicySnapshots.List(ctx, from, key.Namespace, fast(ours)...); err != nil {
+		return out, err
 	}
-	if fleet.Bindings, err = scope.Bindings.Current(ctx, s.Client, key.Namespace, scope.OfPlacement(key)); err != nil {
-		return fleet, err
+	if out.Bindings, err = scope.Bindings.Current(ctx, from, key.Namespace, ours); err != nil {
+		return out, err
 	}
 	var clusters clusterv1beta1.MemberClusterList
-	if err := s.Client.List(ctx, &clusters, fast()...); err != nil {
-		return fleet, fmt.Errorf("list member clusters: %w", err)
+	if err := from.List(ctx, &clusters, fast()...); err != nil {
+		return out, fmt.Errorf("list member clusters: %w", err)
 	}
 	for i := range clusters.Items {
-		fleet.Labels[clusters.Items[i].Name] = clusters.Items[i].Labels
+		out.Labels[clusters.Items[i].Name] = clusters.Items[i].Labels
 	}
-	return fleet, nil
+	return out, nil
 }
 
 // settled reads the fleet for decide, and returns it with the error of that. An Abort is final, and a cache may not have heard of everything
 // yet: so it counts only if the API server's own answers lead to it.
 func (s *Stager) settled(ctx context.Context, run v1beta1.UpdateRunObject, decide func(stage.Fleet) error) (stage.Fleet, error) {
-	fleet, err := s.fleet(ctx, run)
+	seen, err := fleet(ctx, s.Client, scope.OfPlacement(placementOf(run)), run)
 	if err != nil {
-		return fleet, err
+		return seen, err
 	}
-	if err = decide(fleet); stage.AbortOf(err) == nil {
-		return fleet, err
+	if err = decide(seen); stage.AbortOf(err) == nil {
+		return seen, err
 	}
-	if fleet, err = s.fleetNow(ctx, run); err != nil {
-		return fleet, err
+	if seen, err = s.fleetNow(ctx, run); err != nil {
+		return seen, err
 	}
-	return fleet, decide(fleet)
+	return seen, decide(seen)
 }
 
-// fleetNow is fleet, asked of the API server.
+// fleetNow is the fleet as the API server itself has it.
 func (s *Stager) fleetNow(ctx context.Context, run v1beta1.UpdateRunObject) (stage.Fleet, error) {
-	key := placementOf(run)
-	fleet := stage.Fleet{Labels: map[string]map[string]string{}}
-	placement, err := scope.Placements.Get(ctx, s.Direct, key)
-	switch {
-	case err == nil:
-		fleet.Placement = placement
-	case !apierrors.IsNotFound(err):
-		return fleet, err
-	}
-	ours := client.MatchingLabels{contract.LabelPlacement: key.Name}
-	if fleet.Policies, err = scope.PolicySnapshots.List(ctx, s.Direct, key.Namespace, ours); err != nil {
-		return fleet, err
-	}
-	if fleet.Bindings, err = scope.Bindings.List(ctx, s.Direct, key.Namespace, ours); err != nil {
-		return fleet, err
-	}
-	var clusters clusterv1beta1.MemberClusterList
-	if err := s.Direct.List(ctx, &clusters); err != nil {
-		return fleet, fmt.Errorf("list member clusters: %w", err)
-	}
-	for i := range clusters.Items {
-		fleet.Labels[clusters.Items[i].Name] = clusters.Items[i].Labels
-	}
-	return fleet, nil
+	return fleet(ctx, s.Direct, client.MatchingLabels{contract.LabelPlacement: run.GetSpec().PlacementName}, run)
 }
 
 // fast reads from the cache as it is: nothing in it may be changed, and the writes of others are not waited for.
