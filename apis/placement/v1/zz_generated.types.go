@@ -179,6 +179,11 @@ type ResourceBindingStatus struct {
 	// +kubebuilder:validation:MaxItems=100
 	DiffedPlacements []DiffedResourcePlacement `json:"diffedPlacements,omitempty"`
 
+	// LastHealthy is what the cluster was given when everything in it was last available there: what the spec says while it
+	// is healthy, and what it said before while it is not. It is absent if the cluster has never been healthy.
+	// +optional
+	LastHealthy *Revision `json:"lastHealthy,omitempty"`
+
 	// Conditions are RolloutStarted, Overridden, WorkSynchronized, and then Applied and Available or, with ReportDiff,
 	// DiffReported.
 	// +optional
@@ -1245,6 +1250,7 @@ type StagedUpdateRunList struct {
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.state) && oldSelf.state == 'Initialize' && self.state == 'Stop')",message="invalid state transition: cannot transition from Initialize to Stop"
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.state) && oldSelf.state == 'Run' && self.state == 'Initialize')",message="invalid state transition: cannot transition from Run to Initialize"
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.state) && oldSelf.state == 'Stop' && self.state == 'Initialize')",message="invalid state transition: cannot transition from Stop to Initialize"
+// +kubebuilder:validation:XValidation:rule="has(self.resumeFrom) == has(oldSelf.resumeFrom) && (!has(self.resumeFrom) || self.resumeFrom == oldSelf.resumeFrom)",message="resumeFrom is immutable"
 type UpdateRunSpec struct {
 	// PlacementName is the placement to release, at most 255 characters: a ClusterResourcePlacement for a cluster-scoped
 	// run, a ResourcePlacement of the run's namespace for a namespaced one. It cannot be changed.
@@ -1272,6 +1278,15 @@ type UpdateRunSpec struct {
 	// +optional
 	// +kubebuilder:default=Initialize
 	State UpdateRunState `json:"state,omitempty"`
+
+	// ResumeFrom is the name of an earlier run of the same placement, in the same namespace, that has ended without
+	// finishing: this run goes on where that one was. It releases the same resource snapshot, so resourceSnapshotIndex must
+	// be empty or the same, and does not ask again for what that run has passed: gates before a stage that had begun, and
+	// gates and waits after a stage that had ended. Every stage is passed, so clusters that have joined since get their turn.
+	// It cannot be changed.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	ResumeFrom string `json:"resumeFrom,omitempty"`
 }
 
 // UpdateRunState is what an update run is to do.
@@ -1320,7 +1335,8 @@ type UpdateRunStatus struct {
 	// +optional
 	DeletionStageStatus *StageUpdatingStatus `json:"deletionStageStatus,omitempty"`
 
-	// Conditions are Initialized, Progressing and Succeeded.
+	// Conditions are Initialized, Progressing and Succeeded; with a failurePolicy also WithinFailureBudget, and RolledBack
+	// once clusters are taken back.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -1380,6 +1396,72 @@ type UpdateStrategySpec struct {
 	// +required
 	// +kubebuilder:validation:MaxItems=31
 	Stages []StageConfig `json:"stages"`
+
+	// FailurePolicy says when clusters have failed, how many of them may, and what is done when more do. Without it a run
+	// waits for every cluster for as long as it takes.
+	// +optional
+	FailurePolicy *FailurePolicy `json:"failurePolicy,omitempty"`
+}
+
+// FailurePolicy says when a cluster of an update run has failed, how many may, and what is done when more do.
+type FailurePolicy struct {
+	// HealthWindow is how long a cluster may be without health: from the moment it was given the release until everything
+	// in it is available, and, for as long as its stage lasts, from the moment it ceases to be. A cluster that is not healthy
+	// again by then has failed. Numbers with the units h, m and s, as in 1m30s, more than zero. Defaults to 5m.
+	// +optional
+	// +kubebuilder:default="5m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^(?:(?:0|[1-9][0-9]*)(\.[0-9]+)?(?:s|m|h))+$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="healthWindow must be more than 0"
+	HealthWindow *metav1.Duration `json:"healthWindow,omitempty"`
+
+	// FailureBudget is how many clusters of each stage may fail: a number from 0, or a share from 0% to 100% of the clusters
+	// of the stage, rounded down. The run goes on past so many; with the next one the budget is spent. A stage may have a
+	// budget of its own. Defaults to 0: the first failure ends the run.
+	// +optional
+	// +kubebuilder:default=0
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:Pattern=`^(100|[1-9]?[0-9])%$`
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || self >= 0",message="failureBudget must not be negative"
+	FailureBudget *intstr.IntOrString `json:"failureBudget,omitempty"`
+
+	// OnFailure is what the run does when the budget of a stage is spent. Stop ends it and leaves every cluster as it is.
+	// Rollback takes the clusters that the run has changed back to what each of them last ran healthily, the last changed
+	// first, within the maxConcurrency of their stages, and then ends it. A cluster that never was healthy is left as it is.
+	// Defaults to Stop.
+	// +optional
+	// +kubebuilder:default=Stop
+	OnFailure FailureAction `json:"onFailure,omitempty"`
+}
+
+// FailureAction is what an update run does when the failure budget of a stage is spent.
+// +kubebuilder:validation:Enum=Stop;Rollback
+type FailureAction string
+
+const (
+	// FailureActionStop ends the run and leaves every cluster as it is.
+	FailureActionStop FailureAction = "Stop"
+	// FailureActionRollback takes the clusters that the run has changed back to what they last ran healthily.
+	FailureActionRollback FailureAction = "Rollback"
+)
+
+// Revision is everything that decides what a cluster gets of a placement: which resources, changed how, applied how.
+type Revision struct {
+	// ResourceSnapshotName is the name of the resource snapshot; of the first, if there are several of one index.
+	// +required
+	ResourceSnapshotName string `json:"resourceSnapshotName"`
+
+	// ClusterResourceOverrideSnapshots are the names of the snapshots of ClusterResourceOverrides, in the order they apply.
+	// +optional
+	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
+
+	// ResourceOverrideSnapshots are the snapshots of ResourceOverrides, in the order they apply.
+	// +optional
+	ResourceOverrideSnapshots []NamespacedName `json:"resourceOverrideSnapshots,omitempty"`
+
+	// ApplyStrategy is how the resources are applied.
+	// +optional
+	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
 }
 
 // StageConfig is one stage: its clusters, their order, and what must happen before it begins and before it ends.
@@ -1408,6 +1490,14 @@ type StageConfig struct {
 	// +kubebuilder:validation:Pattern=`^(100|[1-9][0-9]?)%$`
 	// +kubebuilder:validation:XValidation:rule="self == null || type(self) != int || self >= 1",message="maxConcurrency must be at least 1"
 	MaxConcurrency *intstr.IntOrString `json:"maxConcurrency,omitempty"`
+
+	// FailureBudget is how many clusters of the stage may fail, as in the failurePolicy, whose budget it replaces for this
+	// stage. It counts only if there is a failurePolicy.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:Pattern=`^(100|[1-9]?[0-9])%$`
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || self >= 0",message="failureBudget must not be negative"
+	FailureBudget *intstr.IntOrString `json:"failureBudget,omitempty"`
 
 	// AfterStageTasks must all be done before the stage ends, once its clusters are updated: at most two, no two of one
 	// type. Their order has no meaning.
@@ -1501,7 +1591,13 @@ type ClusterUpdatingStatus struct {
 	// +optional
 	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
 
-	// Conditions are Started and Succeeded.
+	// LastHealthy is what the cluster last ran healthily before this run changed it, and what it is taken back to should the
+	// failure budget be spent. It is recorded when the cluster is started, for runs whose failurePolicy asks for Rollback;
+	// it is absent if nothing was changed there or if the cluster has never been healthy.
+	// +optional
+	LastHealthy *Revision `json:"lastHealthy,omitempty"`
+
+	// Conditions are Started and Succeeded, and RolledBack if the cluster is taken back.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

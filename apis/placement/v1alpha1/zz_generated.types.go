@@ -702,7 +702,8 @@ type UpdateRunStatus struct {
 	// +optional
 	DeletionStageStatus *StageUpdatingStatus `json:"deletionStageStatus,omitempty"`
 
-	// Conditions are Initialized, Progressing and Succeeded.
+	// Conditions are Initialized, Progressing and Succeeded; with a failurePolicy also WithinFailureBudget, and RolledBack
+	// once clusters are taken back.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -837,7 +838,7 @@ type ClusterUpdatingStatus struct {
 	// +optional
 	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
 
-	// Conditions are Started and Succeeded.
+	// Conditions are Started and Succeeded, and RolledBack if the cluster is taken back.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -153,6 +153,11 @@ type ResourceBindingStatus struct {
 	// +kubebuilder:validation:MaxItems=100
 	DiffedPlacements []DiffedResourcePlacement `json:"diffedPlacements,omitempty"`
 
+	// LastHealthy is what the cluster was given when everything in it was last available there: what the spec says while it
+	// is healthy, and what it said before while it is not. It is absent if the cluster has never been healthy.
+	// +optional
+	LastHealthy *Revision `json:"lastHealthy,omitempty"`
+
 	// Conditions are RolloutStarted, Overridden, WorkSynchronized, and then Applied and Available or, with ReportDiff,
 	// DiffReported.
 	// +optional

@@ -11,6 +11,12 @@ const (
 	ConditionSucceeded = "Succeeded"
 	// ConditionStarted says, of a cluster, that the release has been sent to it; it is absent before.
 	ConditionStarted = "Started"
+	// ConditionWithinFailureBudget says, of a run with a failurePolicy, whether no stage has more failed clusters than its
+	// budget allows; which have failed stands in the message.
+	ConditionWithinFailureBudget = "WithinFailureBudget"
+	// ConditionRolledBack says, of a run or a cluster, whether it is back at what last was healthy; it is absent unless a
+	// failure budget was spent and the failurePolicy asks for Rollback.
+	ConditionRolledBack = "RolledBack"
 	// ConditionApprovalRequestCreated says, of a task of type Approval, that its approval request exists.
 	ConditionApprovalRequestCreated = "ApprovalRequestCreated"
 	// ConditionApprovalRequestApproved says, of a task of type Approval, that it is done.
@@ -44,10 +50,29 @@ const (
 	ReasonUpdateRunStopping = "UpdateRunStopping"
 	// ReasonUpdateRunStopped (Progressing False): the run was stopped and nothing is in progress.
 	ReasonUpdateRunStopped = "UpdateRunStopped"
+	// ReasonUpdateRunRollingBack (Progressing True): a failure budget is spent, and clusters are taken back.
+	ReasonUpdateRunRollingBack = "UpdateRunRollingBack"
 	// ReasonUpdateRunSucceeded (Progressing False, Succeeded True): every stage has ended.
 	ReasonUpdateRunSucceeded = "UpdateRunSucceeded"
 	// ReasonUpdateRunFailed (Progressing False, Succeeded False): the run cannot go on; final.
 	ReasonUpdateRunFailed = "UpdateRunFailed"
+)
+
+// Reasons of the conditions WithinFailureBudget and RolledBack.
+const (
+	// ReasonFailureBudgetLeft (WithinFailureBudget True): no more clusters have failed than the budgets allow.
+	ReasonFailureBudgetLeft = "FailureBudgetLeft"
+	// ReasonFailureBudgetSpent (WithinFailureBudget False): more clusters of a stage have failed than its budget allows.
+	ReasonFailureBudgetSpent = "FailureBudgetSpent"
+	// ReasonRollbackStarted (RolledBack Unknown): on the way back.
+	ReasonRollbackStarted = "RollbackStarted"
+	// ReasonRollbackSucceeded (RolledBack True): back, and healthy.
+	ReasonRollbackSucceeded = "RollbackSucceeded"
+	// ReasonRollbackFailed (RolledBack False): not healthy there within the health window, or changed by somebody else; of a
+	// run: of some cluster.
+	ReasonRollbackFailed = "RollbackFailed"
+	// ReasonNeverHealthy (RolledBack False): the cluster has never been healthy, so there is nothing to go back to.
+	ReasonNeverHealthy = "NeverHealthy"
 )
 
 // Reasons of the conditions of stages.
@@ -76,7 +101,8 @@ const (
 	// ReasonClusterUpdatingSucceeded (Succeeded True): everything is available there, or its differences are reported, or
 	// the placement is gone from it.
 	ReasonClusterUpdatingSucceeded = "ClusterUpdatingSucceeded"
-	// ReasonClusterUpdatingFailed (Succeeded False): something else, such as another run, changed what the cluster gets.
+	// ReasonClusterUpdatingFailed (Succeeded False): something else, such as another run, changed what the cluster gets, or
+	// the cluster was without health for longer than the health window.
 	ReasonClusterUpdatingFailed = "ClusterUpdatingFailed"
 )
 
