@@ -44,20 +44,22 @@ func run(m *testing.M) int {
 // labelNodeType is where the property provider reads what machine a node is, which has a price.
 const labelNodeType = "beta.kubernetes.io/instance-type"
 
+// memberAgent is how the agents of the members run.
+var memberAgent = localfleet.Agent{Flags: map[string]string{
+	"property-provider": "azure",
+	"region":            "somewhere",
+	"enable-namespace-collection-in-property-provider": "true",
+}}
+
 // startFleet starts the fleet that the scenarios describe: c1 with two nodes, c2 with three, c3 with four.
 func startFleet() (stop func(), err error) {
 	dir, err := os.MkdirTemp("", "flagship-e2e-")
 	if err != nil {
 		return nil, err
 	}
-	agent := localfleet.Agent{Flags: map[string]string{
-		"property-provider": "azure",
-		"region":            "somewhere",
-		"enable-namespace-collection-in-property-provider": "true",
-	}}
 	member := func(name, region, env string, nodes int) localfleet.Member {
 		return localfleet.Member{
-			Cluster: localfleet.Cluster{Name: name, Agent: agent},
+			Cluster: localfleet.Cluster{Name: name, Agent: memberAgent},
 			Labels:  map[string]string{"region": region, "env": env},
 			Nodes:   []localfleet.NodeSet{{Count: nodes, Labels: map[string]string{labelNodeType: "Standard_D4s_v3"}}},
 		}
