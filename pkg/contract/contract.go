@@ -65,6 +65,9 @@ const (
 	AnnotationSubindex = Prefix + "subindex-of-resource-snapshot"
 	// AnnotationPreviousState is on Unscheduled bindings: the state to return to if their cluster is picked again.
 	AnnotationPreviousState = Prefix + "previous-binding-state"
+	// AnnotationUpdateRun is on bindings that an update run changed which may take them back: which run, and what the cluster last ran
+	// healthily before, JSON.
+	AnnotationUpdateRun = Prefix + "changed-by-update-run"
 	// AnnotationWorkSnapshot is on Works: the resource snapshot their content came from, as the binding names it.
 	AnnotationWorkSnapshot = Prefix + "parent-resource-snapshot-name"
 	// AnnotationOverrideHash and AnnotationClusterOverrideHash are on Works: hashes of the binding's two override lists.
@@ -95,6 +98,9 @@ const (
 	AnnotationHeld = Prefix + "held"
 	// AnnotationOverrides is on Works: the override snapshots that had a part in their content, separated by commas. Absent if none had.
 	AnnotationOverrides = Prefix + "override-snapshots"
+	// AnnotationOverrideFingerprint is on Works: the binding's overrideFingerprint when their content was worked out. Absent if it was
+	// empty.
+	AnnotationOverrideFingerprint = Prefix + "override-fingerprint"
 	// AnnotationIntended is on AppliedWorks: identifiers, as JSON, of what the agent was about to apply when it created the ledger,
 	// before any of it was recorded in the ledger's status.
 	AnnotationIntended = Prefix + "intended-resources"
@@ -112,6 +118,10 @@ const (
 // AnnotationManifests is on Works: how many manifests the hub's agent gave them, decimal. A Work that has not as many was changed by
 // somebody else, and what it lacks is not removed from its member.
 const AnnotationManifests = Prefix + "number-of-manifests"
+
+// AnnotationWorks is on Works: how many the hub's agent made of the revision that this one holds a part of, decimal. What has left one of
+// them may be in another one, so the member removes nothing until it has seen them all.
+const AnnotationWorks = Prefix + "number-of-works"
 
 // Annotations of other programs that are not carried to members.
 const (

@@ -131,6 +131,12 @@ type ResourceBindingSpec struct {
 	// +optional
 	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
 
+	// OverrideFingerprint stands for what the override snapshots make of the cluster's labels: which of their rules match,
+	// and the values of the variables in these. A rollout writes it, and so notices when a label has changed what the
+	// cluster should have. It is empty if no label counts.
+	// +optional
+	OverrideFingerprint string `json:"overrideFingerprint,omitempty"`
+
 	// SchedulingPolicySnapshotName is the policy snapshot for which the cluster was chosen, or last confirmed. The
 	// scheduler writes it.
 	// +required
@@ -1282,8 +1288,8 @@ type UpdateRunSpec struct {
 	// ResumeFrom is the name of an earlier run of the same placement, in the same namespace, that has ended without
 	// finishing: this run goes on where that one was. It releases the same resource snapshot, so resourceSnapshotIndex must
 	// be empty or the same, and does not ask again for what that run has passed: gates before a stage that had begun, and
-	// gates and waits after a stage that had ended. Every stage is passed, so clusters that have joined since get their turn.
-	// It cannot be changed.
+	// gates and waits after a stage that had ended. A run that took its clusters back has passed nothing. Every stage is
+	// gone through, so clusters that have joined since get their turn. It cannot be changed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	ResumeFrom string `json:"resumeFrom,omitempty"`
@@ -1304,6 +1310,11 @@ const (
 
 // UpdateRunStatus is the plan of a run, fixed when it is initialised, and how far the run has come.
 type UpdateRunStatus struct {
+	// PlacementUID is the metadata.uid of the placement that the run was planned for. A run fails when that was deleted and
+	// another one of its name was made.
+	// +optional
+	PlacementUID types.UID `json:"placementUID,omitempty"`
+
 	// PolicySnapshotIndexUsed is the index of the scheduling policy snapshot that the run was planned from. A run fails when
 	// the placement moves on to another one.
 	// +optional

@@ -105,6 +105,12 @@ type ResourceBindingSpec struct {
 	// +optional
 	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
 
+	// OverrideFingerprint stands for what the override snapshots make of the cluster's labels: which of their rules match,
+	// and the values of the variables in these. A rollout writes it, and so notices when a label has changed what the
+	// cluster should have. It is empty if no label counts.
+	// +optional
+	OverrideFingerprint string `json:"overrideFingerprint,omitempty"`
+
 	// SchedulingPolicySnapshotName is the policy snapshot for which the cluster was chosen, or last confirmed. The
 	// scheduler writes it.
 	// +required

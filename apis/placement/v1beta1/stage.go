@@ -2,6 +2,7 @@ package v1beta1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -148,8 +149,8 @@ type UpdateRunSpec struct {
 	// ResumeFrom is the name of an earlier run of the same placement, in the same namespace, that has ended without
 	// finishing: this run goes on where that one was. It releases the same resource snapshot, so resourceSnapshotIndex must
 	// be empty or the same, and does not ask again for what that run has passed: gates before a stage that had begun, and
-	// gates and waits after a stage that had ended. Every stage is passed, so clusters that have joined since get their turn.
-	// It cannot be changed.
+	// gates and waits after a stage that had ended. A run that took its clusters back has passed nothing. Every stage is
+	// gone through, so clusters that have joined since get their turn. It cannot be changed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +flagship:not-in=v1alpha1
@@ -171,6 +172,12 @@ const (
 
 // UpdateRunStatus is the plan of a run, fixed when it is initialised, and how far the run has come.
 type UpdateRunStatus struct {
+	// PlacementUID is the metadata.uid of the placement that the run was planned for. A run fails when that was deleted and
+	// another one of its name was made.
+	// +optional
+	// +flagship:not-in=v1alpha1
+	PlacementUID types.UID `json:"placementUID,omitempty"`
+
 	// PolicySnapshotIndexUsed is the index of the scheduling policy snapshot that the run was planned from. A run fails when
 	// the placement moves on to another one.
 	// +optional

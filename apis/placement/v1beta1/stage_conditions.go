@@ -79,7 +79,8 @@ const (
 const (
 	// ReasonStageUpdatingStarted (Progressing True): clusters are being updated.
 	ReasonStageUpdatingStarted = "StageUpdatingStarted"
-	// ReasonStageUpdatingWaiting (Progressing False): a task at the beginning or the end of the stage is not done yet.
+	// ReasonStageUpdatingWaiting (Progressing False): a task at the beginning or the end of the stage is not done yet, or, with a
+	// failurePolicy, a cluster that was done is not healthy any more.
 	ReasonStageUpdatingWaiting = "StageUpdatingWaiting"
 	// ReasonStageUpdatingStopping (Progressing Unknown): the run was stopped and clusters are still in progress.
 	ReasonStageUpdatingStopping = "StageUpdatingStopping"
@@ -114,6 +115,9 @@ const (
 	ReasonStageTaskApprovalRequestApproved = "StageTaskApprovalRequestApproved"
 	// ReasonAfterStageTaskWaitTimeElapsed (WaitTimeElapsed True): the time has passed.
 	ReasonAfterStageTaskWaitTimeElapsed = "AfterStageTaskWaitTimeElapsed"
+	// ReasonStageTaskPassedEarlier (ApprovalRequestApproved True, WaitTimeElapsed True): the run from which this one goes on had done
+	// the task, so nobody was asked again.
+	ReasonStageTaskPassedEarlier = "StageTaskPassedEarlier"
 )
 
 // Reasons of the conditions of approval requests.
