@@ -80,7 +80,7 @@ type Input struct {
 	Live *unstructured.Unstructured
 	// Owner is the AppliedWork of the Work.
 	Owner Owner
-	// Strategy must have its defaults; see Defaulted.
+	// Strategy must have its defaults.
 	Strategy v1beta1.ApplyStrategy
 	// Stamp is what the object is to say about why it is there.
 	Stamp Stamp
@@ -92,27 +92,6 @@ type Input struct {
 
 func (in Input) full() bool {
 	return in.Strategy.ComparisonOption == v1beta1.ComparisonOptionFullComparison
-}
-
-// Defaulted returns the strategy with the defaults of the API filled in; nil is all defaults.
-func Defaulted(s *v1beta1.ApplyStrategy) v1beta1.ApplyStrategy {
-	var out v1beta1.ApplyStrategy
-	if s != nil {
-		out = *s.DeepCopy()
-	}
-	if out.Type == "" {
-		out.Type = v1beta1.ApplyStrategyTypeClientSideApply
-	}
-	if out.ComparisonOption == "" {
-		out.ComparisonOption = v1beta1.ComparisonOptionPartialComparison
-	}
-	if out.WhenToApply == "" {
-		out.WhenToApply = v1beta1.WhenToApplyAlways
-	}
-	if out.WhenToTakeOver == "" {
-		out.WhenToTakeOver = v1beta1.WhenToTakeOverAlways
-	}
-	return out
 }
 
 // Decide says what to do with one manifest. It fails only when the merge cannot be computed; the error may quote values.
@@ -161,7 +140,7 @@ func (w *wanted) spared(in Input, change *change) (Action, bool) {
 	takeOver := change.claim.takeOver
 	same := in.Live.GetAnnotations()[contract.AnnotationSpecHash] == w.hash
 	switch {
-	case takeOver && in.Strategy.WhenToTakeOver == v1beta1.WhenToTakeOverIfNoDiff:
+	case takeOver && in.Strategy.WhenToTakeOver == v1beta1.WhenToTakeOverIfNoDiff && !in.inherited():
 		return w.untaken(in)
 	case takeOver || !same:
 		return Action{}, false

@@ -38,10 +38,13 @@ func object(t *testing.T, text string) *unstructured.Unstructured {
 	return obj
 }
 
+// with is a strategy with its defaults.
+func with(s v1beta1.ApplyStrategy) v1beta1.ApplyStrategy { return s.WithDefaults() }
+
 // placed is the live object that applying text makes, then edited.
 func placed(t *testing.T, text string, s v1beta1.ApplyStrategy, edits ...func(*unstructured.Unstructured)) *unstructured.Unstructured {
 	t.Helper()
-	action, err := Decide(Input{Manifest: object(t, text), Owner: owner, Strategy: Defaulted(&s)})
+	action, err := Decide(Input{Manifest: object(t, text), Owner: owner, Strategy: with(s)})
 	if err != nil || action.Verb != Create {
 		t.Fatalf("verb %s, error %v", action.Verb, err)
 	}
@@ -246,7 +249,7 @@ func TestDecide(t *testing.T) {
 			patch: []string{`last-applied-configuration":""`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := Input{Manifest: object(t, tc.manifest), Owner: owner, Strategy: Defaulted(&tc.strategy), Abandoned: sets.New(tc.abandoned...)}
+			in := Input{Manifest: object(t, tc.manifest), Owner: owner, Strategy: with(tc.strategy), Abandoned: sets.New(tc.abandoned...)}
 			if tc.live != "" {
 				how := v1beta1.ApplyStrategy{Type: tc.strategy.Type}
 				if how.Type == v1beta1.ApplyStrategyTypeReportDiff {
@@ -310,7 +313,7 @@ func TestLargeManifestsGoServerSide(t *testing.T) {
 		t.Errorf("last-applied of %d bytes, present %v; want it empty", len(text), ok)
 	}
 	small := placed(t, cm, v1beta1.ApplyStrategy{})
-	got, err := Decide(Input{Manifest: object(t, large), Live: small, Owner: owner, Strategy: Defaulted(nil)})
+	got, err := Decide(Input{Manifest: object(t, large), Live: small, Owner: owner, Strategy: with(v1beta1.ApplyStrategy{})})
 	if err != nil || got.Verb != Patch || got.Type != types.ApplyPatchType {
 		t.Errorf("%s %s, error %v; want server-side apply", got.Verb, got.Type, err)
 	}
@@ -352,7 +355,7 @@ func TestHeld(t *testing.T) {
 			if tc.edit != nil {
 				tc.edit(live)
 			}
-			got, err := Decide(Input{Manifest: object(t, manifest), Live: live, Owner: owner, Strategy: Defaulted(nil)})
+			got, err := Decide(Input{Manifest: object(t, manifest), Live: live, Owner: owner, Strategy: with(v1beta1.ApplyStrategy{})})
 			if err != nil || got.Verb != tc.verb {
 				t.Errorf("%s with %s, error %v; want %s", got.Verb, got.Body, err, tc.verb)
 			}

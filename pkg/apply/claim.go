@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
 // claim is who owns a live object now and who will.
@@ -41,7 +42,7 @@ func isAppliedWork(ref metav1.OwnerReference) bool {
 // claimed applies the rules of ownership: an object has one AppliedWork, and other owners only where the strategy allows them.
 func claimed(in Input) claim {
 	c := claim{takeOver: !in.Owner.Owns(in.Live)}
-	if c.takeOver && in.Strategy.WhenToTakeOver == v1beta1.WhenToTakeOverNever {
+	if c.takeOver && in.Strategy.WhenToTakeOver == v1beta1.WhenToTakeOverNever && !in.inherited() {
 		c.refusal = Verdict{v1beta1.ReasonManifestNotTakenOver,
 			"The object was on the member cluster before, and whenToTakeOver is Never"}
 		return c
@@ -73,4 +74,11 @@ func claimed(in Input) claim {
 		c.owners = append(c.owners, in.Owner.Reference())
 	}
 	return c
+}
+
+// inherited says whether the live object is what another Work of this placement has left to ours: it was not on the cluster before us.
+func (in Input) inherited() bool {
+	have := in.Live.GetAnnotations()
+	return in.Stamp.Placement != "" && have[contract.AnnotationPlacedBy] == in.Stamp.Placement && have[contract.AnnotationPlacedHub] == in.Stamp.Hub &&
+		len(OtherAppliedWorks(in.Live, Owner{})) == 0
 }

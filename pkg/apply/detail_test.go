@@ -174,7 +174,7 @@ func strategyOf(how uint8) v1beta1.ApplyStrategy {
 	case 2:
 		s.Type = v1beta1.ApplyStrategyTypeReportDiff
 	}
-	return Defaulted(&s)
+	return with(s)
 }
 
 // Details never show a Secret, are bounded, and are empty for what is equal.

@@ -98,10 +98,14 @@ type Removal struct {
 // wanted, under whatever name. The stamp is that of the Work which wants it no more: if the object was placed by a later state of the
 // Work, or by another Work of its name, then the hub went back in time, and what it no longer says means nothing. Nor does what a Work
 // lacks that somebody else took manifests out of. Such an object is held until
-// somebody on the member releases it, however far the hub has come since.
-func Remove(live *unstructured.Unstructured, owner Owner, stamp Stamp, kept sets.Set[types.UID]) (Removal, error) {
+// somebody on the member releases it, however far the hub has come since. If it is wanted elsewhere, by another Work, it is left to that.
+func Remove(live *unstructured.Unstructured, owner Owner, stamp Stamp, kept sets.Set[types.UID], elsewhere bool) (Removal, error) {
 	if live == nil || live.GetDeletionTimestamp() != nil || !owner.Owns(live) || kept.Has(live.GetUID()) {
 		return Removal{}, nil
+	}
+	if elsewhere {
+		body, err := Disown(live, owner)
+		return Removal{Disown: body}, err
 	}
 	switch held := live.GetAnnotations()[contract.AnnotationHeld]; {
 	case held == contract.HeldRelease:
@@ -109,17 +113,30 @@ func Remove(live *unstructured.Unstructured, owner Owner, stamp Stamp, kept sets
 		body, err := hold(live)
 		return Removal{Held: true, Hold: body}, err
 	}
-	var others []metav1.OwnerReference
+	if len(without(live, owner)) == 0 {
+		return Removal{Delete: true}, nil
+	}
+	body, err := Disown(live, owner)
+	return Removal{Disown: body}, err
+}
+
+// Disown is a JSON patch that takes our owner reference off a live object; nil if it has none, or is on its way out.
+func Disown(live *unstructured.Unstructured, owner Owner) ([]byte, error) {
+	if live == nil || live.GetDeletionTimestamp() != nil || !owner.Owns(live) {
+		return nil, nil
+	}
+	return ownerPatch(live, without(live, owner))
+}
+
+// without are the owner references of live beside ours.
+func without(live *unstructured.Unstructured, owner Owner) []metav1.OwnerReference {
+	others := []metav1.OwnerReference{}
 	for _, ref := range live.GetOwnerReferences() {
 		if !owner.is(ref) {
 			others = append(others, ref)
 		}
 	}
-	if len(others) == 0 {
-		return Removal{Delete: true}, nil
-	}
-	body, err := ownerPatch(live, others)
-	return Removal{Disown: body}, err
+	return others
 }
 
 // Unblock is a JSON patch that lets an object that has further owners no longer hold up the deletion of our AppliedWork; nil if there

@@ -130,7 +130,7 @@ func TestRemove(t *testing.T) {
 			if tc.absent {
 				live = nil
 			}
-			got, err := Remove(live, owner, Stamp{}, sets.New(tc.kept...))
+			got, err := Remove(live, owner, Stamp{}, sets.New(tc.kept...), false)
 			if err != nil || got.Delete != tc.delete || (got.Disown != nil) != tc.disown {
 				t.Fatalf("delete %v, disown %s, error %v; want %v, %v", got.Delete, got.Disown, err, tc.delete, tc.disown)
 			}
@@ -156,11 +156,11 @@ func TestReferencesThatLookLikeOurs(t *testing.T) {
 			t.Errorf("%s is taken for an AppliedWork", name)
 		}
 		live.SetOwnerReferences(append(ours, ref))
-		how := Defaulted(&v1beta1.ApplyStrategy{AllowCoOwnership: true})
+		how := with(v1beta1.ApplyStrategy{AllowCoOwnership: true})
 		if got := claimed(Input{Live: live, Owner: owner, Strategy: how}); got.changed() || len(got.owners) != 2 || got.refusal.Reason != "" {
 			t.Errorf("%s beside ours: %+v; want both to stay", name, got)
 		}
-		got, err := Remove(live, owner, Stamp{}, nil)
+		got, err := Remove(live, owner, Stamp{}, nil, false)
 		if err != nil || got.Delete || !strings.Contains(string(got.Disown), string(ref.UID)) {
 			t.Errorf("%s beside ours: delete %v, disown %s, error %v; want it to keep the object", name, got.Delete, got.Disown, err)
 		}

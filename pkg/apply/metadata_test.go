@@ -15,7 +15,7 @@ func TestTheLastOfTheMetadataGoes(t *testing.T) {
 	for _, kind := range []string{"{apiVersion: v1, kind: ConfigMap, ", "{apiVersion: example.test/v1, kind: Widget, "} {
 		live := placed(t, kind+"metadata: {namespace: ns, name: c, annotations: {k: v}, labels: {a: b}}}", v1beta1.ApplyStrategy{},
 			set("kept", "metadata", "annotations", "other"), set("kept", "metadata", "labels", "other"))
-		action, err := Decide(Input{Manifest: object(t, kind+"metadata: {namespace: ns, name: c}}"), Live: live, Owner: owner, Strategy: Defaulted(nil)})
+		action, err := Decide(Input{Manifest: object(t, kind+"metadata: {namespace: ns, name: c}}"), Live: live, Owner: owner, Strategy: with(v1beta1.ApplyStrategy{})})
 		if err != nil || action.Verb != Patch {
 			t.Fatalf("verb %s, error %v", action.Verb, err)
 		}

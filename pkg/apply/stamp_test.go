@@ -51,7 +51,7 @@ func TestStampsCostNothing(t *testing.T) {
 	} {
 		for _, kind := range []v1beta1.ApplyStrategyType{v1beta1.ApplyStrategyTypeClientSideApply, v1beta1.ApplyStrategyTypeServerSideApply} {
 			t.Run(name+"/"+string(kind), func(t *testing.T) {
-				strategy := Defaulted(&v1beta1.ApplyStrategy{Type: kind})
+				strategy := with(v1beta1.ApplyStrategy{Type: kind})
 				first, err := Decide(Input{Manifest: object(t, cm), Owner: owner, Strategy: strategy, Stamp: tc.was})
 				if err != nil {
 					t.Fatal(err)
@@ -114,7 +114,7 @@ func TestHeldWhenTheHubWentBack(t *testing.T) {
 					set(value, "metadata", "annotations", key)(live)
 				}
 			}
-			got, err := Remove(live, owner, now, sets.New[types.UID]())
+			got, err := Remove(live, owner, now, sets.New[types.UID](), false)
 			if err != nil || got.Delete != tc.delete || got.Held != tc.hold || (got.Hold != nil) != tc.mark {
 				t.Errorf("%+v, %v; want delete %v, held %v, marked %v", got, err, tc.delete, tc.hold, tc.mark)
 			}

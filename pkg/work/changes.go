@@ -160,8 +160,10 @@ func replaced(seen, wanted *v1beta1.Work) *v1beta1.Work {
 	out.Spec = wanted.Spec
 	out.Labels = merged(out.Labels, wanted.Labels)
 	out.Annotations = merged(out.Annotations, wanted.Annotations)
-	if _, overridden := wanted.Annotations[contract.AnnotationOverrides]; !overridden {
-		delete(out.Annotations, contract.AnnotationOverrides)
+	for _, optional := range []string{contract.AnnotationOverrides, contract.AnnotationOverrideFingerprint} {
+		if _, wants := wanted.Annotations[optional]; !wants {
+			delete(out.Annotations, optional)
+		}
 	}
 	return out
 }

@@ -28,8 +28,10 @@ type Order struct {
 	// Overrides and ClusterOverrides are the override snapshots that change the content for the cluster.
 	Overrides        []v1beta1.NamespacedName
 	ClusterOverrides []string
-	ApplyStrategy    *v1beta1.ApplyStrategy
-	ReportBack       *v1beta1.ReportBackStrategy
+	// Fingerprint changes when, by the cluster's labels, the same overrides come to something else.
+	Fingerprint   string
+	ApplyStrategy *v1beta1.ApplyStrategy
+	ReportBack    *v1beta1.ReportBackStrategy
 }
 
 // OrderOf reads the order off binding; reportBack is its placement's. ok is false for a binding that names no placement:
@@ -44,6 +46,7 @@ func OrderOf(binding v1beta1.BindingObject, reportBack *v1beta1.ReportBackStrate
 		Snapshot:         spec.ResourceSnapshotName,
 		Overrides:        spec.ResourceOverrideSnapshots,
 		ClusterOverrides: spec.ClusterResourceOverrideSnapshots,
+		Fingerprint:      spec.OverrideFingerprint,
 		ApplyStrategy:    spec.ApplyStrategy,
 		ReportBack:       reportBack,
 	}, ok
@@ -104,6 +107,9 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 		works = append(works, marks.work(order, name, manifests))
 		works = append(works, envelopes...)
 	}
+	for _, w := range works {
+		w.Annotations[contract.AnnotationWorks] = strconv.Itoa(len(works))
+	}
 	return works, nil
 }
 
@@ -155,7 +161,7 @@ func (o Order) overrideNames() []string {
 	return names
 }
 
-// source names the content of order: its snapshot and its two lists of overrides.
+// source names the content of order: its snapshot, its two lists of overrides, and what these come to.
 func source(order Order) (map[string]string, error) {
 	overrides, err := contract.Hash(order.Overrides)
 	if err != nil {
@@ -165,11 +171,15 @@ func source(order Order) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{
+	out := map[string]string{
 		contract.AnnotationWorkSnapshot:        order.Snapshot,
 		contract.AnnotationOverrideHash:        overrides,
 		contract.AnnotationClusterOverrideHash: clusterOverrides,
-	}, nil
+	}
+	if order.Fingerprint != "" {
+		out[contract.AnnotationOverrideFingerprint] = order.Fingerprint
+	}
+	return out, nil
 }
 
 // work makes the Work name. Its finalizer is there from the start: the member need not write it, and a Work that the member has

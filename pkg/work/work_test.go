@@ -233,6 +233,7 @@ func TestWantedMarks(t *testing.T) {
 				"kubernetes-fleet.io/parent-cluster-resource-override-snapshot-hash": clusterHash,
 				"kubernetes-fleet.io/override-snapshots":                             "o-1,shop/o-2",
 				"kubernetes-fleet.io/number-of-manifests":                            "0",
+				"kubernetes-fleet.io/number-of-works":                                "1",
 			},
 			Finalizers: []string{"kubernetes-fleet.io/work-cleanup"},
 		},
@@ -246,7 +247,7 @@ func TestWantedMarks(t *testing.T) {
 // A Work without overrides names none, whatever it named before; the hash of no overrides is part of the wire.
 func TestOverridesLeave(t *testing.T) {
 	before, after := order(), order()
-	before.ClusterOverrides = []string{"o-1"}
+	before.ClusterOverrides, before.Fingerprint = []string{"o-1"}, "f"
 	wanted := wantedOf(t, after, "3", nil)
 	changes, err := Compare(wanted, stored(wantedOf(t, before, "3", nil)), nil)
 	if err != nil || len(changes.Update) != 1 {
@@ -256,8 +257,29 @@ func TestOverridesLeave(t *testing.T) {
 	if names, ok := got[contract.AnnotationOverrides]; ok {
 		t.Errorf("it still names %q", names)
 	}
+	if old, ok := got[contract.AnnotationOverrideFingerprint]; ok {
+		t.Errorf("it still has fingerprint %q", old)
+	}
 	if hash := got[contract.AnnotationOverrideHash]; hash != "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b" { // null
 		t.Errorf("the hash of no overrides is %s", hash)
+	}
+}
+
+// The same overrides may come to something else when a label of the cluster has changed.
+func TestAnotherFingerprintIsOtherContent(t *testing.T) {
+	before, after := order(), order()
+	before.ClusterOverrides, before.Fingerprint = []string{"o-1"}, "f"
+	after.ClusterOverrides, after.Fingerprint = before.ClusterOverrides, "g"
+	there := stored(wantedOf(t, before, "3", nil))
+	changes, err := Compare(wantedOf(t, after, "3", nil), there, nil)
+	if err != nil || len(changes.Update) != 1 || changes.Update[0].Annotations[contract.AnnotationOverrideFingerprint] != "g" {
+		t.Errorf("%+v, %v; want one update", changes, err)
+	}
+	if changes, err := Compare(wantedOf(t, before, "3", nil), there, nil); err != nil || !changes.None() {
+		t.Errorf("%+v, %v; want no change", changes, err)
+	}
+	if Holds(after, there) || !Holds(before, there) {
+		t.Error("a Work holds what it was made with, and nothing else")
 	}
 }
 

@@ -82,6 +82,7 @@ type Applier struct {
 
 	queue   priorityqueue.PriorityQueue[reconcile.Request]
 	memory  *memory
+	wishes  wishes
 	watches *watches
 	// rules answers those that users put on their objects.
 	rules *health.Rules

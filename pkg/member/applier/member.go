@@ -19,6 +19,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/pkg/apply"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
 )
 
 func (a *Applier) at(p place) dynamic.ResourceInterface {
@@ -138,7 +139,7 @@ func explain(err error, kind schema.GroupKind) string {
 	case errors.As(err, &status) && kind == secret:
 		return redacted(status.Status()) + allowing(err)
 	case errors.As(err, &status):
-		return cut(status.Status().Message) + allowing(err)
+		return cut(loop.Refusal(status.Status().Message)) + allowing(err)
 	}
 	return cut(err.Error())
 }

@@ -44,6 +44,10 @@ type pass struct {
 	held map[place]apply.Key
 	// unserved is what has left the Work and is of a kind that the member does not serve now, with the place that tells when it does.
 	unserved map[apply.Key]place
+	// elsewhere is what has left the Work and is held by another one.
+	elsewhere sets.Set[apply.Key]
+	// awaiting: nothing is removed before the other Works of the placement are there.
+	awaiting bool
 }
 
 // item is one manifest in a pass.
@@ -112,11 +116,11 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 			return reconcile.Result{}, err
 		}
 	}
-	return p.again(wait, len(facts.Remaining) > 0), nil
+	return p.again(wait, len(facts.Remaining) > 0 || p.awaiting), nil
 }
 
 func (a *Applier) newPass(work *v1beta1.Work, ledger *ledger) *pass {
-	p := &pass{Applier: a, work: work, strategy: apply.Defaulted(work.Spec.ApplyStrategy), memory: a.memory.of(work.Name),
+	p := &pass{Applier: a, work: work, strategy: work.Spec.ApplyStrategy.WithDefaults(), memory: a.memory.of(work.Name),
 		ledger: ledger, blind: !reported(work), stamp: apply.StampOf(a.HubAddress, work), held: map[place]apply.Key{},
 		unserved: map[apply.Key]place{}}
 	a.memory.begin(p.memory, work.UID, work.Generation)

@@ -31,6 +31,24 @@ import (
 // removeAll removes left-overs from the member, the last wave first, so that an object goes before what it needs. It returns the keys
 // that are gone from the ledger's point of view, and what could not be removed and why.
 func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[apply.Key]types.UID) (gone []apply.Key, remaining []string, err error) {
+	if len(left) == 0 {
+		return nil, nil, nil
+	}
+	abreast, err := p.abreast(ctx, p.work)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !abreast {
+		p.awaiting = true // another Work, which is on its way, may hold them now
+		return nil, nil, nil
+	}
+	keys := make([]apply.Key, len(left))
+	for i, e := range left {
+		keys[i] = apply.KeyOf(e.WorkResourceIdentifier)
+	}
+	if p.elsewhere, err = p.wantedElsewhere(ctx, p.work, keys); err != nil {
+		return nil, nil, err
+	}
 	kept := sets.New[types.UID]()
 	for _, uid := range applied {
 		kept.Insert(uid)
@@ -103,10 +121,11 @@ func (p *pass) removeOne(ctx context.Context, e apply.Entry, kept sets.Set[types
 		}
 		return outcome{}, err
 	}
-	live, what, err := p.removal(ctx, at, kept)
+	elsewhere := p.elsewhere.Has(apply.KeyOf(e.WorkResourceIdentifier))
+	live, what, err := p.removal(ctx, at, kept, elsewhere)
 	if err == nil && what.Held { // its release is to be an event; add before reading
 		p.watches.add(p.work.Name, at)
-		live, what, err = p.removal(ctx, at, kept)
+		live, what, err = p.removal(ctx, at, kept, elsewhere)
 	}
 	switch {
 	case err != nil:
@@ -130,12 +149,12 @@ func (p *pass) removeOne(ctx context.Context, e apply.Entry, kept sets.Set[types
 	return outcome{gone: true}, nil
 }
 
-func (p *pass) removal(ctx context.Context, at place, kept sets.Set[types.UID]) (*unstructured.Unstructured, apply.Removal, error) {
+func (p *pass) removal(ctx context.Context, at place, kept sets.Set[types.UID], elsewhere bool) (*unstructured.Unstructured, apply.Removal, error) {
 	live, err := p.live(ctx, at)
 	if err != nil {
 		return nil, apply.Removal{}, err
 	}
-	what, err := apply.Remove(live, p.ledger.owner(), p.stamp, kept)
+	what, err := apply.Remove(live, p.ledger.owner(), p.stamp, kept, elsewhere)
 	return live, what, err
 }
 
@@ -169,6 +188,9 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 	}
 	began := ledger.work.DeletionTimestamp
 	if began.IsZero() {
+		if err := a.handOver(ctx, work, ledger); err != nil {
+			return reconcile.Result{}, fmt.Errorf("hand over what other Works hold: %w", err)
+		}
 		uid := ledger.work.UID
 		err := a.MemberClient.Delete(ctx, ledger.work, client.PropagationPolicy(metav1.DeletePropagationForeground), client.Preconditions{UID: &uid})
 		if err := client.IgnoreNotFound(err); err != nil {

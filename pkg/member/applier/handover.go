@@ -1,0 +1,153 @@
+package applier
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+)
+
+// wishes remembers which objects each Work holds, worked out only when something is about to be removed.
+type wishes struct {
+	mu    sync.Mutex
+	works map[types.UID]wish
+}
+
+type wish struct {
+	generation int64
+	objects    sets.Set[apply.Key]
+}
+
+// of returns the objects that a Work holds.
+func (w *wishes) of(work *v1beta1.Work) sets.Set[apply.Key] {
+	if known, ok := w.works[work.UID]; ok && known.generation == work.Generation {
+		return known.objects
+	}
+	objects := sets.New[apply.Key]()
+	if how := work.Spec.ApplyStrategy; how != nil && how.Type == v1beta1.ApplyStrategyTypeReportDiff {
+		return objects // it only looks at them
+	}
+	for _, m := range apply.Decode(work.Spec.Workload.Manifests) {
+		if m.Problem.Reason == "" {
+			objects.Insert(m.Key())
+		}
+	}
+	return objects
+}
+
+// wantedElsewhere returns those of keys that another Work than work, one that lives, holds: they are no longer work's to remove.
+func (a *Applier) wantedElsewhere(ctx context.Context, work *v1beta1.Work, keys []apply.Key) (sets.Set[apply.Key], error) {
+	out := sets.New[apply.Key]()
+	if len(keys) == 0 {
+		return out, nil
+	}
+	all, err := a.works(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.wishes.mu.Lock()
+	defer a.wishes.mu.Unlock()
+	now := make(map[types.UID]wish, len(all))
+	for i := range all {
+		other := &all[i]
+		if other.Name == work.Name || !other.DeletionTimestamp.IsZero() {
+			continue
+		}
+		objects := a.wishes.of(other)
+		now[other.UID] = wish{other.Generation, objects}
+		for _, key := range keys {
+			if objects.Has(key) {
+				out.Insert(key)
+			}
+		}
+	}
+	a.wishes.works = now
+	return out, nil
+}
+
+// works are those in the cache; they must not be changed.
+func (a *Applier) works(ctx context.Context) ([]v1beta1.Work, error) {
+	var list v1beta1.WorkList
+	if err := a.HubClient.List(ctx, &list, client.InNamespace(a.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list works: %w", err)
+	}
+	return list.Items, nil
+}
+
+// abreast says whether all Works of the binding that work is from are there and hold the same revision. Until they do, what has left
+// this Work may be on its way to another one. A Work that does not say how many there are is from a hub that does not tell.
+func (a *Applier) abreast(ctx context.Context, work *v1beta1.Work) (bool, error) {
+	want, err := strconv.Atoi(work.Annotations[contract.AnnotationWorks])
+	if err != nil {
+		return true, nil //nolint:nilerr // it does not tell
+	}
+	all, err := a.works(ctx)
+	if err != nil {
+		return false, err
+	}
+	n := 0
+	for i := range all {
+		other := &all[i]
+		if !other.DeletionTimestamp.IsZero() || !alike(other.Labels, work.Labels, contract.LabelBinding, contract.LabelPlacement, contract.LabelPlacementNamespace) {
+			continue
+		}
+		if alike(other.Annotations, work.Annotations, contract.AnnotationWorkSnapshot, contract.AnnotationOverrideHash, contract.AnnotationClusterOverrideHash) {
+			n++
+		}
+	}
+	return n >= want, nil
+}
+
+func alike(a, b map[string]string, keys ...string) bool {
+	for _, key := range keys {
+		if a[key] != b[key] {
+			return false
+		}
+	}
+	return true
+}
+
+// handOver takes the owner reference of a Work that is going off the objects that another Work holds, so that they outlive it.
+func (a *Applier) handOver(ctx context.Context, work *v1beta1.Work, ledger *ledger) error {
+	entries := ledger.list()
+	keys := make([]apply.Key, len(entries))
+	for i, e := range entries {
+		keys[i] = apply.KeyOf(e.WorkResourceIdentifier)
+	}
+	elsewhere, err := a.wantedElsewhere(ctx, work, keys)
+	if err != nil || len(elsewhere) == 0 {
+		return err
+	}
+	return loop.Each(ctx, a.Parallel, entries, func(ctx context.Context, e apply.Entry) error {
+		if !elsewhere.Has(apply.KeyOf(e.WorkResourceIdentifier)) {
+			return nil
+		}
+		at, err := a.placeOf(e)
+		if meta.IsNoMatchError(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		live, err := a.live(ctx, at)
+		if err != nil {
+			return err
+		}
+		body, err := apply.Disown(live, ledger.owner())
+		if err != nil || body == nil {
+			return err
+		}
+		_, err = a.patch(ctx, at, types.JSONPatchType, body, false)
+		return client.IgnoreNotFound(err)
+	})
+}
