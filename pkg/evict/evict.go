@@ -176,7 +176,8 @@ func (f Facts) available(target v1beta1.BindingObject) int {
 }
 
 // allows says whether the budget lets one more cluster go when available ones are left. A cluster that is wanted and not there at all
-// counts as unavailable: else the budget would be whole again as soon as evicted clusters are gone.
+// counts as unavailable: else the budget would be whole again as soon as evicted clusters are gone. The contract counts only what is there;
+// wherever it fixes an outcome all wanted clusters are there, and both come to the same.
 func (f Facts) allows(available int) bool {
 	desired := 0
 	if policy := f.Placement.GetSpec().Policy; policy != nil {

@@ -29,17 +29,18 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -59,9 +60,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
-
-// leaseName is the lock of the hub agent's leader; it is the same in every release that may run side by side during an upgrade.
-const leaseName = "136224848560.hub.fleet.azure.com"
 
 // required are the CRDs the agent cannot start without.
 var required = []string{
@@ -85,6 +83,13 @@ var required = []string{
 	"stagedupdateruns.placement.kubernetes-fleet.io",
 }
 
+// gateLeader is closed until the replica leads and has filled its caches, or has seen that another one leads: standing by is all it has
+// to do then.
+const gateLeader = "leadership"
+
+// How long the agents have to end what they are doing; they end before the lease is given up.
+const shutdown, agentsShutdown = 8 * time.Second, 5 * time.Second
+
 // Run runs the hub agent until ctx ends, or until it cannot go on, and says why.
 func Run(ctx context.Context, options Options) error {
 	log := ctrl.LoggerFrom(ctx)
@@ -92,7 +97,7 @@ func Run(ctx context.Context, options Options) error {
 		log.Info("this release does not do what a flag asks for", "flag", flag)
 	}
 	var gates loop.Gates
-	gates.Close("caches", "not started")
+	gates.Close(gateLeader, "no replica of the agent is seen to lead yet")
 	if err := loop.ServeProbes(ctx, options.ProbeAddress, &gates); err != nil {
 		return err
 	}
@@ -104,19 +109,25 @@ func Run(ctx context.Context, options Options) error {
 	if err := loop.AwaitCRDs(ctx, cfg, &gates, required...); err != nil {
 		return err
 	}
-	mgr, err := newManager(cfg, options)
+	c, err := newCandidate(cfg, options)
+	if err != nil {
+		return err
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	mgr, err := c.manager(end)
 	if err != nil {
 		return fmt.Errorf("set up the hub agent: %w", err)
 	}
-	if err := addAgents(ctx, mgr, options); err != nil {
-		return err
+	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return c.work(ctx, &gates) })); err != nil {
+		return fmt.Errorf("set up the hub agent: %w", err)
 	}
-	go func() {
-		if mgr.GetCache().WaitForCacheSync(ctx) {
-			gates.Open("caches")
-		}
-	}()
-	if err := mgr.Start(ctx); err != nil {
+	go c.standBy(ctx, &gates)
+	err = mgr.Start(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, loop.ErrLeadLost) {
+		err = cause
+	}
+	if err != nil {
 		return fmt.Errorf("run the hub agent: %w", err)
 	}
 	return nil
@@ -133,31 +144,15 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
+// newManager makes the manager of the agents: their caches, and their clients.
 func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
-	lock, err := lease(cfg, o)
-	if err != nil {
-		return nil, err
-	}
-	pprof := ""
-	if o.Pprof {
-		pprof = fmt.Sprintf("127.0.0.1:%d", o.PprofPort)
-	}
 	readYourWrites := true
-	shutdown := 5 * time.Second
+	timeout := agentsShutdown
 	return ctrl.NewManager(cfg, ctrl.Options{
-		Scheme:                        Scheme(),
-		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
-		HealthProbeBindAddress:        "0",
-		PprofBindAddress:              pprof,
-		LeaderElection:                o.LeaderElect,
-		LeaderElectionID:              leaseName,
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 &o.LeaseDuration,
-		RenewDeadline:                 &o.RenewDeadline,
-		RetryPeriod:                   &o.RetryWait,
-		GracefulShutdownTimeout:       &shutdown,
-
-		LeaderElectionResourceLockInterface: lock,
+		Scheme:                  Scheme(),
+		Metrics:                 metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress:  "0",
+		GracefulShutdownTimeout: &timeout,
 		Cache: cache.Options{
 			SyncPeriod:       &o.Resync,
 			DefaultTransform: cache.TransformStripManagedFields(),
@@ -166,20 +161,6 @@ func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 		},
 		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &readYourWrites}},
 	})
-}
-
-// lease is the hub agent's lock, with a client of its own, so that a busy agent does not lose it.
-func lease(cfg *rest.Config, o Options) (resourcelock.Interface, error) {
-	identity, err := loop.Identity()
-	if err != nil {
-		return nil, err
-	}
-	cfg = rest.CopyConfig(cfg)
-	cfg.QPS, cfg.Burst = float32(o.LeaderQPS), o.LeaderBurst
-	if o.LeaderQPS <= 0 {
-		cfg.QPS = -1
-	}
-	return loop.Lease(cfg, o.LeaderNamespace, leaseName, identity, o.RenewDeadline)
 }
 
 // workers sizes the agents from what the operator expects, as the flags' help says.
@@ -221,7 +202,10 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		},
 		placing,
 		&scheduler.Scheduler{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
-		&overrider.Overrider{Client: mgr.GetClient(), Workers: overrideWorkers, Namespaced: o.ResourcePlacement},
+		&overrider.Overrider{
+			Client: mgr.GetClient(), Workers: overrideWorkers, Namespaced: o.ResourcePlacement,
+			Recorder: recorder(mgr, overrider.RecorderName), Patience: overrider.Patience, Now: time.Now,
+		},
 		&roller.Roller{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
 		&dispatcher.Dispatcher{
 			Client: mgr.GetClient(), Recorder: recorder(mgr, dispatcher.RecorderName),

@@ -129,6 +129,7 @@ func (o *Options) Validate() error {
 	errs := []error{
 		loop.Throttle("hub-api-qps", o.QPS, 10_000, "hub-api-burst", o.Burst, 20_000),
 		loop.Between("resync-period", o.Resync, time.Hour, 12*time.Hour),
+		loop.Between("leader-lease-duration", o.LeaseDuration, loop.ShortestLease, time.Hour),
 		loop.Between("force-delete-wait-time", o.ForceDeleteWait, 30*time.Second, time.Hour),
 		loop.Between("cluster-unhealthy-threshold", o.Silence, 30*time.Second, time.Hour),
 		loop.Between("concurrent-resource-change-syncs", o.ResourceChangeSyncs, 1, 100),

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"time"
@@ -28,4 +29,27 @@ func Lease(cfg *rest.Config, namespace, name, identity string, renewDeadline tim
 		return nil, fmt.Errorf("set up lease %s/%s: %w", namespace, name, err)
 	}
 	return lock, nil
+}
+
+// AnotherLeads returns true in the moment another process is seen to lead: its name on the lease is not enough, it must renew it. It
+// returns false when the process of lock leads, or when ctx ends.
+func AnotherLeads(ctx context.Context, lock resourcelock.Interface, every time.Duration) bool {
+	var seen *resourcelock.LeaderElectionRecord
+	for {
+		record, _, err := lock.Get(ctx)
+		switch {
+		case err != nil: // no lease yet, or no answer
+		case record.HolderIdentity == lock.Identity():
+			return false
+		case seen != nil && record.HolderIdentity == seen.HolderIdentity && !record.RenewTime.Equal(&seen.RenewTime):
+			return true
+		default:
+			seen = record
+		}
+		select {
+		case <-time.After(every):
+		case <-ctx.Done():
+			return false
+		}
+	}
 }

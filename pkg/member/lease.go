@@ -2,7 +2,6 @@ package member
 
 import (
 	"context"
-	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -18,6 +17,8 @@ type candidate struct {
 	cfg      *rest.Config
 	options  *Options
 	identity string
+	// lead is nil if there is no election.
+	lead *loop.Lead
 }
 
 func newCandidate(cfg *rest.Config, o *Options) (*candidate, error) {
@@ -33,29 +34,20 @@ func (c *candidate) lock() (resourcelock.Interface, error) {
 	return loop.Lease(c.cfg, c.options.LeaderNamespace, leaseName, c.identity, c.options.RenewDeadline)
 }
 
-// awaitLeader returns true in the moment another process is seen to lead: its name on the lease is not enough, it must renew it. It
-// returns false when this process leads, or when ctx ends.
+// guarded is cfg for what only a leader does: with it, who does not lead writes nothing.
+func (c *candidate) guarded(cfg *rest.Config) *rest.Config {
+	cfg = rest.CopyConfig(cfg)
+	if c.lead != nil {
+		cfg.Wrap(c.lead.Guard)
+	}
+	return cfg
+}
+
+// awaitLeader returns true in the moment another process is seen to lead, and false when this one leads, or when ctx ends.
 func (c *candidate) awaitLeader(ctx context.Context) (bool, error) {
 	lock, err := c.lock() // locks are not for two goroutines
 	if err != nil {
 		return false, err
 	}
-	var seen *resourcelock.LeaderElectionRecord
-	for {
-		record, _, err := lock.Get(ctx)
-		switch {
-		case err != nil: // no lease yet, or no answer
-		case record.HolderIdentity == c.identity:
-			return false, nil
-		case seen != nil && record.HolderIdentity == seen.HolderIdentity && !record.RenewTime.Equal(&seen.RenewTime):
-			return true, nil
-		default:
-			seen = record
-		}
-		select {
-		case <-time.After(c.options.RetryWait):
-		case <-ctx.Done():
-			return false, nil
-		}
-	}
+	return loop.AnotherLeads(ctx, lock, c.options.RetryWait), nil
 }

@@ -7,6 +7,7 @@ package member
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -60,11 +61,13 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(candidate)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	mgr, err := newManager(candidate, end)
 	if err != nil {
 		return fmt.Errorf("set up the member agent: %w", err)
 	}
-	sessions := &sessions{options: options, member: member, candidate: candidate, link: link, provider: provider, gates: &gates, ready: make(chan struct{})}
+	sessions := &sessions{options: options, member: candidate.guarded(member), candidate: candidate, link: link, provider: provider, gates: &gates, ready: make(chan struct{})}
 	for _, part := range []part{
 		{sessions.prepare, everyReplica},
 		{provider.Start, leader},
@@ -74,7 +77,11 @@ func Run(ctx context.Context, options Options) error {
 			return fmt.Errorf("set up the member agent: %w", err)
 		}
 	}
-	if err := mgr.Start(ctx); err != nil {
+	err = mgr.Start(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, loop.ErrLeadLost) {
+		err = cause
+	}
+	if err != nil {
 		return fmt.Errorf("run the member agent: %w", err)
 	}
 	return nil
@@ -91,8 +98,8 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
-// newManager makes the manager that holds the lease. It caches nothing: sessions do.
-func newManager(c *candidate) (ctrl.Manager, error) {
+// newManager makes the manager that holds the lease. It caches nothing: sessions do. lost is told when the lease has run out.
+func newManager(c *candidate, lost func(error)) (ctrl.Manager, error) {
 	timeout, o := shutdown, c.options
 	options := ctrl.Options{
 		Scheme:                        Scheme(),
@@ -111,7 +118,8 @@ func newManager(c *candidate) (ctrl.Manager, error) {
 		if err != nil {
 			return nil, err
 		}
-		options.LeaderElectionResourceLockInterface = lock
+		c.lead = loop.NewLead(lock, o.LeaseDuration, lost)
+		options.LeaderElectionResourceLockInterface = c.lead
 	}
 	return ctrl.NewManager(c.cfg, options)
 }

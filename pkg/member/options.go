@@ -129,6 +129,7 @@ func (o *Options) Validate() error {
 	errs := []error{
 		loop.Throttle("hub-api-qps", o.HubQPS, 1000, "hub-api-burst", o.HubBurst, 2000),
 		loop.Throttle("member-api-qps", o.MemberQPS, 10_000, "member-api-burst", o.MemberBurst, 20_000),
+		loop.Between("leader-lease-duration", o.LeaseDuration, loop.ShortestLease, time.Hour),
 		loop.Between("deletion-wait-time", o.DeletionWait, 1, 60),
 		o.limiter.validate(),
 	}

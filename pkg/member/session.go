@@ -136,7 +136,7 @@ func (s *sessions) hold(ctx context.Context, copies *standin.Copy) error {
 
 func (s *sessions) hubManager(barred func(error)) (ctrl.Manager, error) {
 	timeout, yes := sessionShutdown, true
-	return ctrl.NewManager(s.link.Config(s.options.HubQPS, s.options.HubBurst), ctrl.Options{
+	return ctrl.NewManager(s.candidate.guarded(s.link.Config(s.options.HubQPS, s.options.HubBurst)), ctrl.Options{
 		Scheme:                  Scheme(),
 		MapperProvider:          hubMapper,
 		Metrics:                 metricsserver.Options{BindAddress: s.options.HubMetricsAddress},

@@ -94,7 +94,7 @@ func (o *Overrides) value(raw []byte) (json.RawMessage, error) {
 	if len(raw) == 0 {
 		return json.RawMessage("null"), nil
 	}
-	text, err := o.fill(string(raw))
+	text, err := o.cluster.fill(string(raw))
 	return json.RawMessage(text), err
 }
 
@@ -105,8 +105,8 @@ const (
 )
 
 // fill replaces the variables in text once: what comes from a label is not looked at again.
-func (o *Overrides) fill(text string) (string, error) {
-	text = strings.ReplaceAll(text, variableName, o.cluster.Name)
+func (c Cluster) fill(text string) (string, error) {
+	text = strings.ReplaceAll(text, variableName, c.Name)
 	var out strings.Builder
 	for {
 		before, rest, found := strings.Cut(text, variableLabelPrefix)
@@ -118,10 +118,10 @@ func (o *Overrides) fill(text string) (string, error) {
 		if !closed {
 			return "", fmt.Errorf("the variable that starts with %s has no closing }", variableLabelPrefix)
 		}
-		value, ok := o.cluster.Labels[key]
+		value, ok := c.Labels[key]
 		if !ok {
 			return "", fmt.Errorf("cluster %s has no label %q: give it to the MemberCluster, or exclude the cluster from the rule",
-				o.cluster.Name, key)
+				c.Name, key)
 		}
 		out.WriteString(value)
 		text = after

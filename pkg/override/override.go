@@ -92,17 +92,20 @@ func (m Matching) Lists(clusters []Cluster) map[string]rollout.Lists {
 	}
 	for _, cluster := range clusters {
 		var lists rollout.Lists
+		var named []v1beta1.OverrideSnapshotObject
 		for _, s := range m.cluster {
 			if concerns(s, cluster) {
-				lists.Cluster = append(lists.Cluster, s.GetName())
+				lists.Cluster, named = append(lists.Cluster, s.GetName()), append(named, s)
 			}
 		}
 		for _, s := range m.namespaced {
 			if concerns(s, cluster) {
 				lists.Namespaced = append(lists.Namespaced, v1beta1.NamespacedName{Namespace: s.GetNamespace(), Name: s.GetName()})
+				named = append(named, s)
 			}
 		}
-		if len(lists.Cluster)+len(lists.Namespaced) > 0 {
+		if len(named) > 0 {
+			lists.Fingerprint = fingerprint(named, cluster)
 			out[cluster.Name] = lists
 		}
 	}

@@ -275,7 +275,8 @@ func TestMatch(t *testing.T) {
 		},
 		"no rule for the cluster": {snapshots: list(wide("a", nil, patching(on(labelled("region", "west"))), patching(nil)))},
 		"a rule that cannot be read must be told of": {
-			snapshots: list(wide("a", nil, patching(on(v1beta1.ClusterSelectorTerm{})))), want: rollout.Lists{Cluster: []string{"a-0"}},
+			snapshots: list(wide("a", nil, patching(on(v1beta1.ClusterSelectorTerm{})))),
+			want:      rollout.Lists{Cluster: []string{"a-0"}, Fingerprint: rollout.Unresolved},
 		},
 		"without a policy": {snapshots: list(wide("a", func(s *v1beta1.ClusterResourceOverrideSpec) { s.Policy = nil }))},
 		"the latest of several": {

@@ -22,6 +22,8 @@ type BindingFacts struct {
 	Overridden bool
 	// IdleOverrides are overrides made for this placement alone that select nothing it places.
 	IdleOverrides []string
+	// Content is what the binding asks for.
+	Content v1beta1.Revision
 	// ReportDiff is whether the content is only compared on the cluster.
 	ReportDiff bool
 	// OverrideFailure, if any, says why the content could not be worked out for the cluster, and SyncFailure why its Works could
@@ -46,7 +48,12 @@ func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time)
 	f.Works = slices.SortedFunc(slices.Values(f.Works), func(a, b *v1beta1.Work) int { return cmp.Compare(a.Name, b.Name) })
 	s := f.sum()
 	told := s.details()
-	status := v1beta1.ResourceBindingStatus{FailedPlacements: told.failed, DriftedPlacements: told.drifted, DiffedPlacements: told.diffed}
+	status := v1beta1.ResourceBindingStatus{
+		FailedPlacements: told.failed, DriftedPlacements: told.drifted, DiffedPlacements: told.diffed, LastHealthy: old.LastHealthy,
+	}
+	if IsTrue(s.conditions, v1beta1.ConditionAvailable, f.Generation) {
+		status.LastHealthy = f.Content.DeepCopy()
+	}
 	if started := f.rolloutStarted(old.Conditions, now); started != nil {
 		status.Conditions = append(status.Conditions, *started)
 	}

@@ -87,6 +87,37 @@ func conditionTexts(conditions []metav1.Condition) []string {
 	return out
 }
 
+func TestWhatWasLastHealthy(t *testing.T) {
+	one, two := v1beta1.Revision{ResourceSnapshotName: "p-1-snapshot"}, v1beta1.Revision{
+		ResourceSnapshotName: "p-2-snapshot", ClusterResourceOverrideSnapshots: []string{"o-3"}, ApplyStrategy: &v1beta1.ApplyStrategy{AllowCoOwnership: true},
+	}
+	work := func(available bool) []*v1beta1.Work {
+		return []*v1beta1.Work{workHaving("a", said(4, "Applied", true, "AllManifestsApplied"), said(4, "Available", available, "any"))}
+	}
+	diffed := []*v1beta1.Work{workHaving("a", said(4, "DiffReported", true, "any"))}
+	for name, tc := range map[string]struct {
+		old   *v1beta1.Revision
+		facts BindingFacts
+		want  *v1beta1.Revision
+	}{
+		"never healthy":                  {facts: BindingFacts{Content: two, Works: work(false)}},
+		"healthy for the first time":     {facts: BindingFacts{Content: two, Works: work(true)}, want: &two},
+		"healthy with something else":    {old: &one, facts: BindingFacts{Content: two, Works: work(true)}, want: &two},
+		"not healthy any more":           {old: &one, facts: BindingFacts{Content: two, Works: work(false)}, want: &one},
+		"nothing came of it":             {old: &one, facts: BindingFacts{Content: two, SyncFailure: "no"}, want: &one},
+		"differences are no health":      {old: &one, facts: BindingFacts{Content: two, ReportDiff: true, Works: diffed}, want: &one},
+		"the report is of another state": {old: &one, facts: BindingFacts{Content: two, Works: []*v1beta1.Work{workHaving("a", said(3, "Available", true, "any"))}}, want: &one},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.facts.Generation = 7
+			v := Binding(v1beta1.ResourceBindingStatus{LastHealthy: tc.old}, tc.facts, afterwards)
+			if diff := cmp.Diff(tc.want, v.Status.LastHealthy); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 func TestBinding(t *testing.T) {
 	const (
 		started = "RolloutStarted=True/RolloutStarted@7"

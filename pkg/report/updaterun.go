@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -30,11 +31,18 @@ func UnplannedRun(old v1beta1.UpdateRunStatus, cause string, generation int64, n
 	return old
 }
 
+// ResumedRun is the status of an update run that has just been planned and goes on from the run earlier: it has passed what that has.
+func ResumedRun(planned v1beta1.UpdateRunStatus, earlier v1beta1.UpdateRunObject, generation int64, now metav1.Time) v1beta1.UpdateRunStatus {
+	return UpdateRun(planned, runs.Read(planned).Resume(earlier.GetName(), *earlier.GetStatus()), generation, now)
+}
+
 // UpdateRun is the status of an update run with the progress it has made. Every condition speaks of generation.
 func UpdateRun(old v1beta1.UpdateRunStatus, p runs.Progress, generation int64, now metav1.Time) v1beta1.UpdateRunStatus {
 	out := *old.DeepCopy()
 	at := course{generation: generation, now: now}
-	out.Conditions = merge(old.Conditions, append([]metav1.Condition{initialized(generation)}, at.ended(p.Phase, reasonsOfRuns, p.Message, p.Cause)...), now)
+	wanted := append([]metav1.Condition{initialized(generation)}, at.ended(p.Phase, reasonsOfRuns, p.Message, p.Cause)...)
+	wanted = append(append(wanted, at.budget(p.Budget)...), at.rolledBack(p.Back)...)
+	out.Conditions = merge(old.Conditions, wanted, now)
 	for i := range out.StagesStatus {
 		at.stage(&out.StagesStatus[i], p.Stages[i])
 	}
@@ -53,7 +61,7 @@ type course struct {
 var (
 	reasonsOfRuns = map[runs.Phase]string{
 		runs.Active: v1beta1.ReasonUpdateRunProgressing, runs.Waiting: v1beta1.ReasonUpdateRunWaiting, runs.Stuck: v1beta1.ReasonUpdateRunStuck,
-		runs.Stopping: v1beta1.ReasonUpdateRunStopping, runs.Stopped: v1beta1.ReasonUpdateRunStopped,
+		runs.Stopping: v1beta1.ReasonUpdateRunStopping, runs.Stopped: v1beta1.ReasonUpdateRunStopped, runs.Retreating: v1beta1.ReasonUpdateRunRollingBack,
 		runs.Succeeded: v1beta1.ReasonUpdateRunSucceeded, runs.Failed: v1beta1.ReasonUpdateRunFailed,
 	}
 	reasonsOfStages = map[runs.Phase]string{
@@ -70,7 +78,7 @@ func (at course) ended(phase runs.Phase, reasons map[runs.Phase]string, message,
 	switch phase {
 	case runs.Pending:
 		return nil
-	case runs.Active:
+	case runs.Active, runs.Retreating:
 		out = append(out, yes(at.generation, v1beta1.ConditionProgressing, reasons[phase], message))
 	case runs.Stopping:
 		out = append(out, unknown(at.generation, v1beta1.ConditionProgressing, reasons[phase], message))
@@ -84,6 +92,35 @@ func (at course) ended(phase runs.Phase, reasons map[runs.Phase]string, message,
 		out = append(out, no(at.generation, v1beta1.ConditionSucceeded, reasons[phase], cause))
 	}
 	return out
+}
+
+// budget says whether the failure budgets have lasted, if there are any.
+func (at course) budget(v runs.Verdict) []metav1.Condition {
+	switch v.Phase {
+	case runs.Pending:
+		return nil
+	case runs.Failed:
+		return []metav1.Condition{no(at.generation, v1beta1.ConditionWithinFailureBudget, v1beta1.ReasonFailureBudgetSpent, v.Message)}
+	default:
+		return []metav1.Condition{yes(at.generation, v1beta1.ConditionWithinFailureBudget, v1beta1.ReasonFailureBudgetLeft, v.Message)}
+	}
+}
+
+// rolledBack is the way back of a run or a cluster, if there is one.
+func (at course) rolledBack(v runs.Verdict) []metav1.Condition {
+	kind := v1beta1.ConditionRolledBack
+	switch {
+	case v.Phase == runs.Pending:
+		return nil
+	case v.Phase == runs.Active:
+		return []metav1.Condition{unknown(at.generation, kind, v1beta1.ReasonRollbackStarted, v.Message)}
+	case v.Phase == runs.Succeeded:
+		return []metav1.Condition{yes(at.generation, kind, v1beta1.ReasonRollbackSucceeded, v.Message)}
+	case v.NeverHealthy:
+		return []metav1.Condition{no(at.generation, kind, v1beta1.ReasonNeverHealthy, v.Message)}
+	default:
+		return []metav1.Condition{no(at.generation, kind, v1beta1.ReasonRollbackFailed, v.Message)}
+	}
 }
 
 func (at course) stage(out *v1beta1.StageUpdatingStatus, p runs.Stage) {
@@ -126,33 +163,44 @@ func (at course) cluster(out *v1beta1.ClusterUpdatingStatus, p runs.Cluster) {
 	case runs.Failed:
 		wanted = append(wanted, no(at.generation, v1beta1.ConditionSucceeded, v1beta1.ReasonClusterUpdatingFailed, p.Cause))
 	}
+	wanted = append(wanted, at.rolledBack(p.Back)...)
+	out.LastHealthy = p.LastHealthy
 	out.Conditions = slices.Clip(merge(out.Conditions, wanted, at.now))
 }
 
 func (at course) task(out *v1beta1.StageTaskStatus, p runs.Task) {
 	var wanted []metav1.Condition
+	done := func(kind, reason, message string) {
+		if p.Inherited {
+			reason = v1beta1.ReasonStageTaskPassedEarlier
+		}
+		wanted = append(wanted, yes(at.generation, kind, reason, cmp.Or(p.Said, message)))
+	}
+	out.ApprovalRequestName = p.Request
 	if p.Type == v1beta1.StageTaskApproval {
 		if p.Asked {
 			wanted = append(wanted, yes(at.generation, v1beta1.ConditionApprovalRequestCreated, v1beta1.ReasonStageTaskApprovalRequestCreated,
 				"The approval request exists"))
 		}
 		if p.Done {
-			wanted = append(wanted, yes(at.generation, v1beta1.ConditionApprovalRequestApproved, v1beta1.ReasonStageTaskApprovalRequestApproved,
-				"The approval request was approved"))
+			done(v1beta1.ConditionApprovalRequestApproved, v1beta1.ReasonStageTaskApprovalRequestApproved, "The approval request was approved")
 		}
 	} else if p.Done {
-		wanted = append(wanted, yes(at.generation, v1beta1.ConditionWaitTimeElapsed, v1beta1.ReasonAfterStageTaskWaitTimeElapsed, "The wait time has passed"))
+		done(v1beta1.ConditionWaitTimeElapsed, v1beta1.ReasonAfterStageTaskWaitTimeElapsed, "The wait time has passed")
 	}
 	out.Conditions = merge(out.Conditions, wanted, at.now)
 }
 
 // RunStarted says that a binding of generation may have what an update run releases.
 func RunStarted(generation int64, run, index string) metav1.Condition {
-	text := "Update run " + run + " releases the latest resources to the cluster"
-	if index != "" {
-		text = "Update run " + run + " releases resource snapshot " + index + " to the cluster"
-	}
-	return yes(generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutStarted, text)
+	return yes(generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutStarted,
+		"Update run "+run+" releases resource snapshot "+index+" to the cluster")
+}
+
+// RunTakesBack says that a binding of generation may have what its cluster last ran healthily.
+func RunTakesBack(generation int64, run, snapshot string) metav1.Condition {
+	return yes(generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutStarted,
+		"Update run "+run+" takes the cluster back to resource snapshot "+snapshot)
 }
 
 // ApprovalAccepted puts the word that an approval has taken effect among the conditions of an approval request of generation.

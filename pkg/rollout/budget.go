@@ -50,40 +50,26 @@ func Target(policy *v1beta1.PlacementPolicy, seen []Binding) int {
 	if policy != nil && policy.PlacementType == v1beta1.PlacementTypePickN {
 		return int(ptr.Deref(policy.NumberOfClusters, 0))
 	}
+	return wanted(seen)
+}
+
+// wanted counts the bindings to clusters of the fleet that are not given up.
+func wanted(seen []Binding) int {
 	n := 0
 	for _, b := range seen {
-		if !b.Gone && (b.State == v1beta1.BindingStateBound || b.State == v1beta1.BindingStateScheduled && !b.Deleting) {
+		if !b.Gone && b.wanted() {
 			n++
 		}
 	}
 	return n
 }
 
-// Strategy is a copy of the apply strategy with all defaults filled in, as the API would.
-func Strategy(s *v1beta1.ApplyStrategy) v1beta1.ApplyStrategy {
-	out := v1beta1.ApplyStrategy{}
-	if s != nil {
-		out = *s.DeepCopy()
-	}
-	if out.ComparisonOption == "" {
-		out.ComparisonOption = v1beta1.ComparisonOptionPartialComparison
-	}
-	if out.WhenToApply == "" {
-		out.WhenToApply = v1beta1.WhenToApplyAlways
-	}
-	if out.Type == "" {
-		out.Type = v1beta1.ApplyStrategyTypeClientSideApply
-	}
-	if out.WhenToTakeOver == "" {
-		out.WhenToTakeOver = v1beta1.WhenToTakeOverAlways
-	}
-	if out.Type == v1beta1.ApplyStrategyTypeServerSideApply && out.ServerSideApplyConfig == nil {
-		out.ServerSideApplyConfig = &v1beta1.ServerSideApplyConfig{}
-	}
-	return out
+// wanted says whether the binding is not given up; one that is being deleted counts while it may have content.
+func (b Binding) wanted() bool {
+	return b.State == v1beta1.BindingStateBound || b.State == v1beta1.BindingStateScheduled && !b.Deleting
 }
 
 // SameStrategy says whether has means want, which has all defaults filled in.
 func SameStrategy(has *v1beta1.ApplyStrategy, want v1beta1.ApplyStrategy) bool {
-	return equality.Semantic.DeepEqual(Strategy(has), want)
+	return equality.Semantic.DeepEqual(has.WithDefaults(), want)
 }

@@ -17,6 +17,9 @@ import (
 type Budget struct {
 	// Target is how many clusters the placement wants.
 	Target int
+	// Short is whether the scheduler cannot find so many. Those that nobody can find are not missed because of a change, and
+	// must not keep a change from the others.
+	Short bool
 	// MaxUnavailable is how many of them may be without ready content because of a change.
 	MaxUnavailable int
 	// MaxSurge is on how many clusters more than Target there may be content while clusters are exchanged.
@@ -29,6 +32,18 @@ type Budget struct {
 type Lists struct {
 	Cluster    []string
 	Namespaced []v1beta1.NamespacedName
+	// Fingerprint stands for what they make of the cluster's labels; empty if they look at none, or if it is not known.
+	Fingerprint string
+}
+
+// Unresolved is the fingerprint of overrides that want a label which the cluster lacks.
+const Unresolved = "unresolved"
+
+// keeps says whether a cluster that has been given has may keep its content where it should be given l: it is the same, or cannot be
+// worked out now, which must not take away what could be before.
+func (l Lists) keeps(has Lists) bool {
+	return slices.Equal(has.Cluster, l.Cluster) && slices.Equal(has.Namespaced, l.Namespaced) &&
+		(has.Fingerprint == l.Fingerprint || has.Fingerprint == "" || l.Fingerprint == "" || l.Fingerprint == Unresolved)
 }
 
 // Keys name the snapshots of both lists; those of cluster-wide overrides have no namespace.
@@ -60,8 +75,10 @@ type Binding struct {
 	State   v1beta1.BindingState
 	// Deleting is whether the binding is on its way out; what it placed may still be there.
 	Deleting bool
-	// Gone is whether there is no such cluster any more.
+	// Gone is whether there is no such cluster any more, or it is leaving: nothing can be placed there.
 	Gone bool
+	// Silent is whether nothing has been heard of the cluster for long, or it is not well: what it reported may be past.
+	Silent bool
 
 	// Snapshot, Overrides and Strategy are what the binding was given; Snapshot is empty if nothing was.
 	Snapshot  string
@@ -104,6 +121,9 @@ const (
 	ForBudget Why = "budget"
 	// ForCluster says that another binding still has content on the cluster.
 	ForCluster Why = "cluster"
+	// ForAgent says that the cluster must be heard of again. Were it changed before, it would be missing until then, and the budget
+	// that this takes would be missing for the others.
+	ForAgent Why = "agent"
 )
 
 // Next says what may be done now without breaking the budget. The order of seen does not matter.
@@ -158,10 +178,11 @@ func (p *plan) count(seen []Binding) {
 		if b.Gone {
 			continue
 		}
-		if b.holdsContent() {
+		health, wait := p.health(b)
+		// What has failed on a cluster may never leave it; once that has begun, it makes room.
+		if b.holdsContent() && (!b.Deleting || health != down) {
 			placed++
 		}
-		health, wait := p.health(b)
 		if health == ready && !b.Deleting {
 			up++
 		}
@@ -169,8 +190,17 @@ func (p *plan) count(seen []Binding) {
 			p.wait = wait
 		}
 	}
-	p.spare = up - (p.budget.Target - p.budget.MaxUnavailable)
+	p.spare = up - (p.budget.expected(seen) - p.budget.MaxUnavailable)
 	p.room = p.budget.Target + p.budget.MaxSurge - placed
+}
+
+// expected is how many of the bindings' clusters would be up if nothing ever changed: all that are wanted, but for those that cannot be
+// found, or are on their way out of the fleet.
+func (b Budget) expected(seen []Binding) int {
+	if b.Short || slices.ContainsFunc(seen, func(s Binding) bool { return s.Gone && s.wanted() }) {
+		return min(b.Target, wanted(seen))
+	}
+	return b.Target
 }
 
 // holdsContent says whether there may be content on the cluster because of the binding.
@@ -195,7 +225,7 @@ func (p *plan) sort(b Binding) {
 	case b.State == v1beta1.BindingStateBound && p.outdated(b):
 		p.updates = append(p.updates, c)
 	case b.State == v1beta1.BindingStateBound:
-		if !SameStrategy(b.Strategy, p.want.Strategy) {
+		if !c.unreachable() && !SameStrategy(b.Strategy, p.want.Strategy) {
 			p.step.Restyle = append(p.step.Restyle, b.Name) // which also makes an end of having been held
 		} else if held(b) {
 			p.step.Resume = append(p.step.Resume, b.Name)
@@ -205,9 +235,7 @@ func (p *plan) sort(b Binding) {
 
 // outdated says whether the binding was given other content than it should have.
 func (p *plan) outdated(b Binding) bool {
-	want := p.want.Overrides[b.Cluster]
-	return b.Snapshot != p.want.Snapshot ||
-		!slices.Equal(b.Overrides.Cluster, want.Cluster) || !slices.Equal(b.Overrides.Namespaced, want.Namespaced)
+	return b.Snapshot != p.want.Snapshot || !p.want.Overrides[b.Cluster].keeps(b.Overrides)
 }
 
 // choose spends the budget: on removals first, then on updates, then on new clusters.
@@ -215,16 +243,19 @@ func (p *plan) choose() {
 	for _, c := range p.removals {
 		if p.removable(c) {
 			p.step.Remove = append(p.step.Remove, c.Name)
-		}
-	}
-	for _, c := range p.updates {
-		if p.movable(c) {
-			p.step.Move = append(p.step.Move, c.Name)
 			continue
 		}
-		p.hold(c, ForBudget)
-		if !SameStrategy(c.Strategy, p.want.Strategy) {
-			p.step.Restyle = append(p.step.Restyle, c.Name)
+		p.restyle(c)
+	}
+	for _, c := range p.updates {
+		switch {
+		case c.unreachable():
+			p.hold(c, ForAgent)
+		case p.movable(c):
+			p.step.Move = append(p.step.Move, c.Name)
+		default:
+			p.hold(c, ForBudget)
+			p.restyle(c)
 		}
 	}
 	for _, c := range p.binds {
@@ -243,6 +274,17 @@ func (p *plan) choose() {
 	slices.SortFunc(p.step.Hold, func(a, b Held) int { return cmp.Compare(a.Binding, b.Binding) })
 	if len(p.step.Hold) > 0 || len(p.step.Remove) < len(p.removals) {
 		p.step.Again = p.wait
+	}
+}
+
+// unreachable says whether the cluster was ready when it was last heard of, so that any change would have it counted as missing until it
+// is heard of again. What is not ready anyway has nothing to lose.
+func (c candidate) unreachable() bool { return c.Silent && c.health == ready }
+
+// restyle changes how content that stays for now is applied, if that is to be otherwise.
+func (p *plan) restyle(c candidate) {
+	if !c.unreachable() && !SameStrategy(c.Strategy, p.want.Strategy) {
+		p.step.Restyle = append(p.step.Restyle, c.Name)
 	}
 }
 

@@ -16,7 +16,7 @@ var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // binding is one that is bound to r1 and has not been reported on.
 func binding(name string, with ...func(*Binding)) Binding {
-	b := Binding{Name: name, Cluster: name, State: v1beta1.BindingStateBound, Snapshot: "r1", Strategy: ptr.To(Strategy(nil)), Generation: 2}
+	b := Binding{Name: name, Cluster: name, State: v1beta1.BindingStateBound, Snapshot: "r1", Strategy: ptr.To((*v1beta1.ApplyStrategy)(nil).WithDefaults()), Generation: 2}
 	for _, w := range with {
 		w(&b)
 	}
@@ -52,6 +52,10 @@ func scheduled(b *Binding) { b.State, b.Snapshot, b.Strategy = v1beta1.BindingSt
 func givenUp(b *Binding)   { b.State = v1beta1.BindingStateUnscheduled }
 func deleting(b *Binding)  { b.Deleting = true }
 func vanished(b *Binding)  { b.Gone = true }
+func silent(b *Binding)    { b.Silent = true }
+func reportDiff(b *Binding) {
+	b.Strategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
+}
 func at(cluster string) func(*Binding) {
 	return func(b *Binding) { b.Cluster = cluster }
 }
@@ -175,6 +179,42 @@ func TestNext(t *testing.T) {
 			budget: oneOf(2), seen: []Binding{binding("a", up, vanished), binding("b", up), binding("c", up)},
 			want: Step{Move: []string{"b"}, Hold: hold("c")},
 		},
+		"a vanished cluster does not count among those that are wanted": {
+			budget: oneOf(3), seen: []Binding{binding("a", up, vanished), binding("b", up), binding("c", up)},
+			want: Step{Move: []string{"b"}, Hold: hold("c")},
+		},
+		"one that may come back does": {
+			budget: oneOf(3), seen: []Binding{binding("b", up), binding("c", up)},
+			want: Step{Hold: hold("b", "c")},
+		},
+		"one that nobody can find does not": {
+			budget: Budget{Target: 3, Short: true, MaxUnavailable: 1}, seen: []Binding{binding("b", up), binding("c", up)},
+			want: Step{Move: []string{"b"}, Hold: hold("c")},
+		},
+		"too many clusters are too many though": {
+			budget: Budget{Target: 1, Short: true, MaxUnavailable: 1}, seen: []Binding{binding("b", up), binding("c", up)},
+			want: Step{Move: []string{"b", "c"}},
+		},
+		"what is going is not up": {
+			budget: oneOf(2), seen: []Binding{binding("a", up, deleting), binding("b", up)},
+			want: Step{Hold: hold("b")},
+		},
+		"what failed and is going makes room": {
+			budget: none(1), seen: []Binding{binding("a", scheduled), binding("z", failed, givenUp, deleting)},
+			want: Step{Move: []string{"a"}},
+		},
+		"a silent cluster keeps its content, and does not keep the others waiting": {
+			budget: oneOf(3), seen: []Binding{binding("a", up, silent), binding("b", up), binding("c", up)},
+			want: Step{Move: []string{"b"}, Hold: []Held{{Binding: "a", Why: ForAgent}, {Binding: "c", Why: ForBudget}}},
+		},
+		"one that was not up may have it at once": {
+			budget: oneOf(3), seen: []Binding{binding("a", applying, silent), binding("b", up), binding("c", up)},
+			want: Step{Move: []string{"a"}, Hold: hold("b", "c")},
+		},
+		"a correction reaches a silent cluster that failed": {
+			budget: oneOf(2), seen: []Binding{binding("a", unavailable, silent), binding("b", up)},
+			want: Step{Move: []string{"a"}, Hold: hold("b")},
+		},
 		"what was on a vanished cluster goes, and counts for nothing": {
 			budget: none(1), seen: []Binding{binding("a", scheduled), binding("z", up, givenUp, vanished)},
 			want: Step{Remove: []string{"z"}, Move: []string{"a"}},
@@ -192,13 +232,21 @@ func TestNext(t *testing.T) {
 			budget: none(1), seen: []Binding{binding("a", up, func(b *Binding) { b.Strategy.Type = v1beta1.ApplyStrategyTypeReportDiff })},
 			want: Step{Restyle: []string{"a"}, Hold: hold("a")},
 		},
+		"to what is given up and still needed": {
+			budget: none(1), seen: []Binding{binding("a", latest), binding("z", up, givenUp, reportDiff)},
+			want: Step{Restyle: []string{"z"}},
+		},
+		"but not to what nobody hears of": {
+			budget: oneOf(2), seen: []Binding{binding("a", latest, up, silent, reportDiff), binding("b", latest, up, reportDiff)},
+			want: Step{Restyle: []string{"b"}},
+		},
 		"what was held and is right again is told so": {
 			budget: oneOf(1), seen: []Binding{binding("a", latest, up, waiting)},
 			want: Step{Resume: []string{"a"}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Next(tc.budget, tc.seen, Content{Snapshot: "r2", Strategy: Strategy(nil)}, noon)
+			got := Next(tc.budget, tc.seen, Content{Snapshot: "r2", Strategy: (*v1beta1.ApplyStrategy)(nil).WithDefaults()}, noon)
 			if !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("\n got %+v\nwant %+v", got, tc.want)
 			}
@@ -210,7 +258,7 @@ func TestNextByOverrides(t *testing.T) {
 	list := func(names ...string) func(*Binding) {
 		return func(b *Binding) { b.Overrides.Cluster = names }
 	}
-	want := Content{Snapshot: "r2", Strategy: Strategy(nil), Overrides: map[string]Lists{
+	want := Content{Snapshot: "r2", Strategy: (*v1beta1.ApplyStrategy)(nil).WithDefaults(), Overrides: map[string]Lists{
 		"a": {Cluster: []string{"o-1"}}, "b": {Cluster: []string{"o-1"}}, "c": {Cluster: []string{"o-1"}},
 	}}
 	got := Next(Budget{Target: 4, MaxUnavailable: 4}, []Binding{
@@ -218,6 +266,25 @@ func TestNextByOverrides(t *testing.T) {
 	}, want, noon)
 	if want := (Step{Move: []string{"b", "c", "d"}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v; want %+v", got, want)
+	}
+}
+
+func TestListsKeep(t *testing.T) {
+	of := func(name, fingerprint string) Lists { return Lists{Cluster: []string{name}, Fingerprint: fingerprint} }
+	for name, tc := range map[string]struct {
+		has, want Lists
+		keeps     bool
+	}{
+		"the same":                           {of("o-1", "a"), of("o-1", "a"), true},
+		"another snapshot":                   {of("o-1", "a"), of("o-2", "a"), false},
+		"other labels":                       {of("o-1", "a"), of("o-1", "b"), false},
+		"given by who knew of none":          {of("o-1", ""), of("o-1", "b"), true},
+		"a label that is gone takes nothing": {of("o-1", "a"), of("o-1", Unresolved), true},
+		"a label that has come":              {of("o-1", Unresolved), of("o-1", "a"), false},
+	} {
+		if got := tc.want.keeps(tc.has); got != tc.keeps {
+			t.Errorf("%s: keeps %v; want %v", name, got, tc.keeps)
+		}
 	}
 }
 

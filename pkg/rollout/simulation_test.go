@@ -17,11 +17,12 @@ import (
 
 var onlySeed = flag.Uint64("seed", 0, "play the rollout simulation of this seed alone")
 
-// TestBudgetIsNeverExceeded plays rollouts over clusters that fail, recover, join and leave at random, with content that may be bad or
-// hard to see, and checks after every step that the step itself left enough clusters up and not too many with content. At the end
-// everything is well again, and then the rollout must come to its end.
+// TestBudgetIsNeverExceeded plays rollouts over clusters that fail, recover, fall silent, join and leave at random, with content that may be
+// bad or hard to see, while somebody edits the content, the policy and all settings. It checks after every step that the step itself left
+// enough clusters up and not too many with content. At the end everything is well again but for silent clusters, and then the rollout
+// must come to its end.
 func TestBudgetIsNeverExceeded(t *testing.T) {
-	seeds := uint64(3000)
+	seeds := uint64(2000)
 	if testing.Short() {
 		seeds = 300
 	}
@@ -58,16 +59,21 @@ func play(t *testing.T, seed uint64) {
 
 // model is a fleet with one placement: what the bindings say, and what is really there.
 type model struct {
-	rng      *rand.Rand
-	now      time.Time
-	budget   Budget
-	percent  int
-	surge    int
+	rng     *rand.Rand
+	now     time.Time
+	budget  Budget
+	percent int
+	surge   int
+	period  time.Duration
+	// number is how many clusters are wanted, below zero all; short is whether the scheduler has said that it finds fewer.
+	number   int
+	short    bool
 	revision int
 	style    int
 	bindings []*site
 	made     int
 	again    time.Duration
+	healed   bool
 	log      []string
 }
 
@@ -77,6 +83,10 @@ type site struct {
 	// up is whether there is really ready content. busy is whether the cluster has something to do before it is.
 	up, busy bool
 	broken   bool
+	// stuck is whether the content cannot be worked out for the cluster.
+	stuck bool
+	// leftover is whether what is being removed had failed before.
+	leftover bool
 }
 
 // Revisions of content: every fifth cannot be seen, every seventh is bad.
@@ -84,11 +94,43 @@ func unseeable(revision string) bool { return strings.HasSuffix(revision, "u") }
 func bad(revision string) bool       { return strings.HasSuffix(revision, "b") }
 
 func newModel(rng *rand.Rand) *model {
-	w := &model{rng: rng, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), percent: []int{1, 25, 50, 100}[rng.IntN(4)], surge: []int{0, 25, 100}[rng.IntN(3)]}
+	w := &model{rng: rng, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), number: -1}
+	w.edit()
 	for range 1 + rng.IntN(8) {
 		w.join()
 	}
 	return w
+}
+
+// edit changes the settings.
+func (w *model) edit() {
+	w.percent = []int{0, 1, 25, 50, 100}[w.rng.IntN(5)]
+	w.surge = []int{0, 25, 100}[w.rng.IntN(3)]
+	w.period = time.Duration(w.rng.IntN(60)) * time.Second
+	w.note("settings: maxUnavailable %d%%, maxSurge %d%%, period %s", w.percent, w.surge, w.period)
+}
+
+// choose is what the scheduler does: it gives up what is gone or too much, and says whether there is too little.
+func (w *model) choose() {
+	living := 0
+	for _, s := range w.bindings {
+		switch {
+		case !s.living():
+		case s.Gone || w.number >= 0 && living >= w.number:
+			w.giveUp(s)
+		default:
+			living++
+		}
+	}
+	w.short = living < w.number
+}
+
+func (s *site) living() bool { return !s.Deleting && s.State != v1beta1.BindingStateUnscheduled }
+
+func (w *model) giveUp(s *site) {
+	w.note("%s is given up", s.Name)
+	s.State = v1beta1.BindingStateUnscheduled
+	s.Generation++
 }
 
 func (w *model) join() {
@@ -116,7 +158,7 @@ func (w *model) snapshot() string {
 }
 
 func (w *model) content() Content {
-	strategy := Strategy(nil)
+	strategy := (*v1beta1.ApplyStrategy)(nil).WithDefaults()
 	strategy.AllowCoOwnership = w.style%2 == 1
 	return Content{Snapshot: w.snapshot(), Strategy: strategy}
 }
@@ -127,26 +169,36 @@ func (w *model) chance() {
 	for range w.rng.IntN(4) {
 		w.progress()
 	}
-	switch w.rng.IntN(14) {
-	case 0:
+	switch w.rng.IntN(20) {
+	case 0, 1:
 		w.note("new content")
 		w.revision++
-	case 1:
+	case 2:
 		w.note("another strategy")
 		w.style++
-	case 2:
+	case 3, 4:
 		w.join()
+	case 5:
+		w.edit()
+	case 6:
+		w.number = w.rng.IntN(10) - 1
+		w.note("%d clusters are wanted", w.number)
+	case 7, 8:
+		w.choose()
 	}
 	if len(w.bindings) == 0 {
 		return
 	}
 	s := w.bindings[w.rng.IntN(len(w.bindings))]
-	switch w.rng.IntN(12) {
-	case 0: // the scheduler gives the cluster up
-		if !s.Deleting && s.State != v1beta1.BindingStateUnscheduled {
-			w.note("%s is given up", s.Name)
-			s.State = v1beta1.BindingStateUnscheduled
-			s.Generation++
+	w.befall(s, w.rng.IntN(14))
+}
+
+// befall lets something happen to one cluster.
+func (w *model) befall(s *site, what int) {
+	switch what {
+	case 0:
+		if s.living() {
+			w.giveUp(s)
 		}
 	case 1: // and may come back to it
 		if !s.Deleting && s.State == v1beta1.BindingStateUnscheduled && !w.taken(s) {
@@ -160,10 +212,10 @@ func (w *model) chance() {
 	case 2: // it is evicted
 		if !s.Deleting && s.State == v1beta1.BindingStateBound {
 			w.note("%s is evicted", s.Name)
-			s.Deleting, s.up = true, false
+			w.remove(s)
 		}
 	case 3: // the cluster fails
-		if s.Snapshot != "" {
+		if s.Snapshot != "" && !s.Silent && !s.Deleting {
 			w.note("%s fails", s.Name)
 			s.broken, s.up = true, false
 			w.report(s)
@@ -176,10 +228,17 @@ func (w *model) chance() {
 	case 5: // the MemberCluster goes
 		if w.rng.IntN(4) == 0 {
 			w.note("the cluster of %s is gone", s.Name)
-			s.Gone, s.up, s.State = true, false, v1beta1.BindingStateUnscheduled
-			s.Generation++
+			s.Gone, s.up = true, false
 		}
+	case 6:
+		w.note("%s falls silent, or is heard of again", s.Name)
+		s.Silent = !s.Silent
 	}
+}
+
+func (w *model) remove(s *site) {
+	s.leftover = s.reported() && s.FailedObjects > 0
+	s.Deleting, s.up = true, false
 }
 
 func (w *model) taken(s *site) bool {
@@ -196,14 +255,19 @@ func (w *model) progress() bool {
 			w.note("%s has gone", s.Name)
 			w.bindings = slices.Delete(w.bindings, i, i+1)
 			return true
-		case s.Gone || s.Snapshot == "":
+		case s.Gone || s.Silent || s.Snapshot == "":
 		case s.busy && w.rng.IntN(3) == 0 && !s.reported():
 			w.note("%s says that it is busy", s.Name)
 			s.FailedObjects = 0
 			s.Conditions = []metav1.Condition{s.condition(v1beta1.ConditionApplied, metav1.ConditionFalse, v1beta1.ReasonApplyInProgress, w.now)}
 			return true
+		case s.busy && w.rng.IntN(8) == 0 && !w.healed:
+			w.note("%s is stuck", s.Name)
+			s.busy, s.stuck = false, true
+			w.report(s)
+			return true
 		case s.busy && !s.broken:
-			s.busy, s.up = false, !bad(s.Snapshot)
+			s.busy, s.up = false, !bad(s.Snapshot) && !s.stuck
 			w.report(s)
 			w.note("%s is up: %v", s.Name, s.up)
 			return true
@@ -228,6 +292,10 @@ func (s *site) condition(kind string, status metav1.ConditionStatus, reason stri
 func (w *model) report(s *site) {
 	status, reason := metav1.ConditionTrue, v1beta1.ReasonAllWorkAreAvailable
 	s.FailedObjects = 0
+	if s.stuck {
+		s.Conditions = []metav1.Condition{s.condition(v1beta1.ConditionOverridden, metav1.ConditionFalse, v1beta1.ReasonOverriddenFailed, w.now)}
+		return
+	}
 	if !s.up {
 		status, reason, s.FailedObjects = metav1.ConditionFalse, v1beta1.ReasonNotAllWorkAreAvailable, 1
 	} else if unseeable(s.Snapshot) {
@@ -248,17 +316,25 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 	}
 	w.rng.Shuffle(len(facts), func(i, j int) { facts[i], facts[j] = facts[j], facts[i] })
 	target := Target(nil, facts)
-	w.budget = Budget{
-		Target: target, MaxUnavailable: (target*w.percent + 99) / 100, MaxSurge: (target*w.surge + 99) / 100, Period: 30 * time.Second,
+	if w.number >= 0 {
+		target = w.number
 	}
+	w.budget = Budget{
+		Target: target, Short: w.short, Period: w.period,
+		MaxUnavailable: (target*w.percent + 99) / 100, MaxSurge: (target*w.surge + 99) / 100,
+	}
+	least := w.expected(target) - w.budget.MaxUnavailable
 	step := Next(w.budget, facts, w.content(), w.now)
 	w.again = step.Again
 	tookDown, bound := false, false
 	for _, name := range step.Move {
 		s := w.site(name)
+		if s.Gone || s.Silent && s.up && s.reported() {
+			t.Fatalf("seed %d: %s was changed, which nobody can reach\n%s", seed, name, w.history())
+		}
 		tookDown = tookDown || s.up
 		bound = bound || !s.holdsContent()
-		s.State, s.Snapshot, s.up, s.busy = v1beta1.BindingStateBound, w.snapshot(), false, true
+		s.State, s.Snapshot, s.up, s.busy, s.stuck = v1beta1.BindingStateBound, w.snapshot(), false, true, false
 		s.Strategy = &v1beta1.ApplyStrategy{}
 		*s.Strategy = w.content().Strategy
 		s.Generation++
@@ -272,20 +348,20 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 	for _, name := range step.Remove {
 		s := w.site(name)
 		tookDown = tookDown || s.up
-		s.Deleting, s.up = true, false
+		w.remove(s)
 	}
-	w.note("%+v of %d, %d unavailable allowed, %d more: %+v", w.snapshot(), target, w.budget.MaxUnavailable, w.budget.MaxSurge, step)
+	w.note("%+v, %+v: %+v", w.snapshot(), w.budget, step)
 	up, placed := 0, 0
 	for _, s := range w.bindings {
 		if s.up {
 			up++
 		}
-		if s.holdsContent() && !s.Gone {
+		if s.holdsContent() && !s.Gone && !s.leftover {
 			placed++
 		}
 	}
-	if tookDown && up < target-w.budget.MaxUnavailable {
-		t.Fatalf("seed %d: a step left %d clusters up; %d are wanted, %d may be missing\n%s", seed, up, target, w.budget.MaxUnavailable, w.history())
+	if tookDown && up < least {
+		t.Fatalf("seed %d: a step left %d clusters up; %d must be\n%s", seed, up, least, w.history())
 	}
 	if bound && placed > target+w.budget.MaxSurge {
 		t.Fatalf("seed %d: a step left %d clusters with content; %d are wanted, %d more may be\n%s", seed, placed, target, w.budget.MaxSurge, w.history())
@@ -305,17 +381,42 @@ func (w *model) checkTurns(t *testing.T, seed uint64, step Step) {
 	}
 }
 
+// expected is how many clusters would be up if nothing was ever changed.
+func (w *model) expected(target int) int {
+	living, vanished := 0, false
+	for _, s := range w.bindings {
+		living += count(!s.Gone && (s.living() || s.Deleting && s.State == v1beta1.BindingStateBound))
+		vanished = vanished || s.Gone && s.State == v1beta1.BindingStateBound || s.Gone && s.living()
+	}
+	if w.short || vanished {
+		return min(target, living)
+	}
+	return target
+}
+
+func count(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
 func (w *model) site(name string) *site {
 	return w.bindings[slices.IndexFunc(w.bindings, func(s *site) bool { return s.Name == name })]
 }
 
-// heal ends all troubles: good content, clusters that work, and nothing that comes or goes any more.
+// heal ends all troubles: good content, clusters that work, and nothing that comes or goes any more. Clusters that were ready when they
+// fell silent stay so: the others must not wait for them.
 func (w *model) heal() {
+	w.healed = true
+	w.percent = max(1, w.percent)
+	w.choose()
 	for w.revision++; bad(w.snapshot()); {
 		w.revision++
 	}
 	w.note("all is well")
 	for _, s := range w.bindings {
+		s.Silent = s.Silent && s.up && s.reported() && s.State == v1beta1.BindingStateBound && !s.Deleting
 		if s.broken {
 			s.broken, s.busy = false, true
 		}
@@ -324,6 +425,9 @@ func (w *model) heal() {
 
 func (w *model) done() bool {
 	for _, s := range w.bindings {
+		if s.Silent {
+			continue
+		}
 		if s.Deleting || s.State != v1beta1.BindingStateBound || s.Snapshot != w.snapshot() || !s.up {
 			return false
 		}

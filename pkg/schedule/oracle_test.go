@@ -295,7 +295,7 @@ func (w *world) compare(t *rapid.T, policy oraclePolicy) {
 	for _, b := range before.Bindings {
 		c := w.clusters[b.Cluster]
 		switch {
-		case b.State == v1beta1.BindingStateUnscheduled || c == nil || c.DeletionTimestamp != nil:
+		case b.State == v1beta1.BindingStateUnscheduled || c == nil:
 		case b.Snapshot == before.Snapshot:
 			o.chosen[b.Cluster] = true
 		default:

@@ -145,6 +145,8 @@ func TestPickFixed(t *testing.T) {
 			w.expect("f1 m1", "f1 m1", "", true)
 			sick(w.clusters["f1"])
 			w.expect("f1 m1", "f1 m1", "", true)
+			w.clusters["f1"].DeletionTimestamp = &metav1.Time{Time: noon} // it leaves; whatever made us decide just then, it stays until it is gone
+			w.expect("f1 m1", "f1 m1", "", true)
 			delete(w.clusters, "f1")
 			w.expect("f1=Unscheduled m1", "m1", "f1", false)
 		})

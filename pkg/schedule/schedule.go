@@ -144,7 +144,8 @@ func (r *run) judge() {
 }
 
 // sortOut puts every binding into its class. Of several for one cluster the best stays: one that placed something before one that
-// did not, then the smaller name.
+// did not, then the smaller name. One to a cluster that is leaving stays until the cluster is gone, whatever else makes us decide in the
+// meantime: were it given up earlier, the member could still take away what it is to keep after it has left.
 func (r *run) sortOut() {
 	bindings := slices.Clone(r.request.Bindings)
 	slices.SortFunc(bindings, func(a, b Binding) int {
@@ -159,7 +160,7 @@ func (r *run) sortOut() {
 			if _, ok := r.unscheduled[b.Cluster]; !ok {
 				r.unscheduled[b.Cluster] = b
 			}
-		case !r.stays(b.Cluster) || taken[b.Cluster]:
+		case !r.has(b.Cluster) || taken[b.Cluster]:
 			r.lost = append(r.lost, b)
 		case b.Snapshot != r.request.Snapshot:
 			r.obsolete[b.Cluster], taken[b.Cluster] = b, true
@@ -169,12 +170,6 @@ func (r *run) sortOut() {
 	}
 	slices.Sort(r.decision.Release)
 	slices.SortFunc(r.lost, byName)
-}
-
-// stays says whether there is such a cluster and it is not leaving.
-func (r *run) stays(cluster string) bool {
-	i, ok := r.at[cluster]
-	return ok && r.clusters[i].DeletionTimestamp.IsZero()
 }
 
 func byName(a, b Binding) int { return cmp.Compare(a.Name, b.Name) }

@@ -145,16 +145,23 @@ func forWhom(s v1beta1.OverrideSnapshotObject) []string {
 	return []string{anyPlacement, anyPlacementFrom(s.GetNamespace())}
 }
 
-// overridesOf are the keys of the overrides that a binding names snapshots of.
+// overridesOf are the keys of the overrides that a binding names snapshots of: for its cluster now, or as what was last healthy there.
 func overridesOf(b v1beta1.BindingObject) []string {
+	out := overrideKeys(b.GetSpec().ClusterResourceOverrideSnapshots, b.GetSpec().ResourceOverrideSnapshots)
+	if last := b.GetStatus().LastHealthy; last != nil {
+		out = append(out, overrideKeys(last.ClusterResourceOverrideSnapshots, last.ResourceOverrideSnapshots)...)
+	}
+	return out
+}
+
+func overrideKeys(wide []string, narrow []v1beta1.NamespacedName) []string {
 	var out []string
-	spec := b.GetSpec()
-	for _, name := range spec.ClusterResourceOverrideSnapshots {
+	for _, name := range wide {
 		if override, ok := contract.OverrideOf(name); ok {
 			out = append(out, Key(types.NamespacedName{Name: override}))
 		}
 	}
-	for _, s := range spec.ResourceOverrideSnapshots {
+	for _, s := range narrow {
 		if override, ok := contract.OverrideOf(s.Name); ok {
 			out = append(out, Key(types.NamespacedName{Namespace: s.Namespace, Name: override}))
 		}

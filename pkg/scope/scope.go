@@ -6,6 +6,7 @@ package scope
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -155,6 +156,12 @@ func (k Kinds[O]) list(ctx context.Context, r client.Reader, list client.ObjectL
 	return list.(interface{ Objects() []O }).Objects(), nil
 }
 
+// Fast adds that a list is of the cache as it is: nothing in it may be changed, and nobody's writes are waited for, our own included. It
+// serves where a stale answer leads to nothing worse than a lost race.
+func Fast(opts ...client.ListOption) []client.ListOption {
+	return append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+}
+
 // PlacementOf returns the key of the placement that a snapshot, binding or Work belongs to. ok is false for an object without the
 // label: it is not ours to touch.
 func PlacementOf(obj client.Object) (key types.NamespacedName, ok bool) {
@@ -166,6 +173,11 @@ func PlacementOf(obj client.Object) (key types.NamespacedName, ok bool) {
 		return types.NamespacedName{Namespace: obj.GetLabels()[contract.LabelPlacementNamespace], Name: name}, true
 	}
 	return types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}, true
+}
+
+// IsLatest says whether a snapshot is labelled as the one in force. For a moment more than one may be.
+func IsLatest(snapshot client.Object) bool {
+	return snapshot.GetLabels()[contract.LabelLatest] == strconv.FormatBool(true)
 }
 
 // BindingOf returns the key of the binding a Work was made for; ok is false for a Work that carries no binding's name.

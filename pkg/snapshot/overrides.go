@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -57,6 +58,14 @@ func Overrides(override v1beta1.OverrideObject, existing []v1beta1.OverrideSnaps
 	next := 0
 	if len(existing) > 0 {
 		next = overrideIndex(existing[len(existing)-1]) + 1
+	}
+	// An override may have been deleted and made again: a name that is still in use elsewhere must not come to mean something else.
+	for name := range inUse {
+		if digits, ours := strings.CutPrefix(name, override.GetName()+"-"); ours {
+			if index, ok := number(digits); ok {
+				next = max(next, index+1)
+			}
+		}
 	}
 	wanted, err := newOverride(override, next)
 	if err != nil {

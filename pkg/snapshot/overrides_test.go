@@ -42,6 +42,7 @@ func TestOverrides(t *testing.T) {
 		want  string
 	}{
 		"the first":                                {says: 7, want: "create o-0"},
+		"the first of another life":                {says: 7, inUse: []string{"o-0", "o-4", "o-x", "other-9"}, want: "create o-5"},
 		"nothing new":                              {says: 3, have: []int{2, -3}, want: ""},
 		"another spec":                             {says: 9, have: []int{2, -3}, want: "create o-4, mark o-3 false"},
 		"an old spec again is new":                 {says: 2, have: []int{2, -3}, want: "create o-4, mark o-3 false"},

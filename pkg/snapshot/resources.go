@@ -47,7 +47,7 @@ type Step struct {
 }
 
 // Resources decides about the resource snapshots of placement, which are in groups, given what it selects now. inUse are the names of
-// masters that bindings name: their groups are kept, whatever the limit.
+// masters that bindings name, as what they have or last ran healthily: their groups are kept, whatever the limit.
 func Resources(placement v1beta1.PlacementObject, groups []Group, content Content, inUse map[string]bool, now time.Time) Step {
 	latest, ok := Latest(groups)
 	parts := Cut(content.Items, PartLimit)

@@ -1,14 +1,15 @@
 package stage
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
@@ -19,8 +20,9 @@ import (
 
 // World is what a step is decided from, beside the run's progress.
 type World struct {
-	// Run is the run's name.
+	// Run is the run's name, UID what tells it from others that had the name.
 	Run string
+	UID types.UID
 	// Config is the strategy that the run was planned with.
 	Config v1beta1.UpdateStrategySpec
 	// Snapshot is the name of the resource snapshot to release, Apply how to apply it, Overrides the lists of each cluster.
@@ -33,7 +35,8 @@ type World struct {
 	Requests map[string]Request
 	// Refused are the clusters whose binding could not be written for this step, and why. They are not taken for started.
 	Refused map[string]string
-	Now     time.Time
+	// Awake is since when the agent has been there to hear of clusters; zero: ever.
+	Awake, Now time.Time
 }
 
 // Request is what is known of an approval request.
@@ -55,12 +58,15 @@ type Step struct {
 	Again time.Duration
 }
 
-// Start is a binding to give the release to.
+// Start is a binding to give something to: the release, or, on the way back, what its cluster last ran healthily.
 type Start struct {
 	Binding v1beta1.BindingObject
+	To      v1beta1.Revision
 	// Content is whether it lacks any of it; if not, only the word that its rollout has started is missing.
-	Content   bool
-	Overrides rollout.Lists
+	Content bool
+	// Mark is to be written as contract.AnnotationUpdateRun in the same update; empty if there is nothing to remember.
+	Mark string
+	Back bool
 }
 
 // Ask is an approval request to make.
@@ -69,6 +75,10 @@ type Ask struct{ Name, Stage, Task string }
 // Next moves a run on that was told to run. The caller carries the step out and only then stores the progress.
 func Next(p Progress, w World) (Progress, Step) {
 	d := begin(p, w)
+	if d.p.Retreating() {
+		d.retreat(true)
+		return d.p, d.step
+	}
 	if d.p.Phase != Waiting && d.p.Phase != Stuck {
 		d.run(Active, "The run is at work")
 	}
@@ -85,15 +95,20 @@ func Next(p Progress, w World) (Progress, Step) {
 			err = d.update(at, d.config(at.Name))
 		}
 		if err != nil {
-			d.abort(at, err)
+			d.fail(at, err)
 		}
 	}
+	d.count()
 	return d.p, d.step
 }
 
 // Stop moves a run on that was told to stop: clusters in progress are waited for, and none is started.
 func Stop(p Progress, w World) (Progress, Step) {
 	d := begin(p, w)
+	if d.p.Retreating() {
+		d.retreat(false)
+		return d.p, d.step
+	}
 	at := d.p.current()
 	if at == nil {
 		d.finish()
@@ -110,9 +125,10 @@ func Stop(p Progress, w World) (Progress, Step) {
 		_, err = d.judge(at)
 	}
 	if err != nil {
-		d.abort(at, err)
+		d.fail(at, err)
 		return d.p, d.step
 	}
+	d.count()
 	var left []string
 	for _, c := range at.Clusters {
 		if c.Phase == Active {
@@ -140,13 +156,16 @@ type decision struct {
 	bindings map[string]v1beta1.BindingObject
 	// doomed are the bindings that the scheduler has given up, by cluster.
 	doomed map[string]v1beta1.BindingObject
-	// ill are the clusters in progress whose binding tells of a failure that nothing seems to mend, and which failure.
-	ill  []string
-	more bool
+	// ill are the clusters in progress whose binding tells of a failure that nothing seems to mend, and which failure; relapsed those
+	// that were done and are not healthy any more.
+	ill, relapsed []string
+	// adopted are clusters whose rollout is started by this step, although they have the content.
+	adopted map[string]bool
+	more    bool
 }
 
 func begin(p Progress, w World) *decision {
-	d := &decision{World: w, p: p.clone(), bindings: map[string]v1beta1.BindingObject{}, doomed: map[string]v1beta1.BindingObject{}}
+	d := &decision{World: w, p: p.clone(), bindings: map[string]v1beta1.BindingObject{}, doomed: map[string]v1beta1.BindingObject{}, adopted: map[string]bool{}}
 	for _, b := range w.Bindings {
 		if b.GetSpec().State == v1beta1.BindingStateUnscheduled {
 			d.doomed[b.GetSpec().TargetCluster] = b
@@ -154,6 +173,7 @@ func begin(p Progress, w World) *decision {
 			d.bindings[b.GetSpec().TargetCluster] = b
 		}
 	}
+	d.adopt()
 	return d
 }
 
@@ -185,6 +205,15 @@ func (d *decision) run(phase Phase, message string) { d.p.Phase, d.p.Message = p
 func (d *decision) finish() {
 	d.run(Succeeded, "All stages are done")
 	d.p.Cause = "All stages are done"
+}
+
+// fail ends the run, or turns it round.
+func (d *decision) fail(at *Stage, err error) {
+	if over := new(spent); errors.As(err, &over) {
+		d.overspent(at, over)
+		return
+	}
+	d.abort(at, err)
 }
 
 func (d *decision) abort(at *Stage, err error) {
@@ -231,7 +260,12 @@ func (d *decision) update(s *Stage, config v1beta1.StageConfig) error {
 	}
 	if finished < len(s.Clusters) {
 		if !d.stuck(s) {
-			d.run(Active, fmt.Sprintf("Stage %s: %d of %d clusters are done%s", s.Name, finished, len(s.Clusters), d.illness()))
+			failed := failedOf(s.Clusters)
+			text := fmt.Sprintf("Stage %s: %d of %d clusters are done", s.Name, finished-len(failed), len(s.Clusters))
+			if len(failed) > 0 {
+				text += "; within the failure budget have failed: " + few(failed, 3)
+			}
+			d.run(Active, text+d.illness())
 		}
 		return nil
 	}
@@ -247,7 +281,8 @@ func concurrency(most *intstr.IntOrString, clusters int) (int, error) {
 	return max(1, n), nil
 }
 
-// clusters judges those in progress and starts others while there is room, in their order.
+// clusters judges those in progress and starts others while there is room, in their order. Those that have failed within the budget
+// are finished.
 func (d *decision) clusters(s *Stage, most int) (finished int, err error) {
 	// Those in progress first, so that what they free is used at once and what they fill is never given twice.
 	busy, err := d.judge(s)
@@ -264,37 +299,41 @@ func (d *decision) clusters(s *Stage, most int) (finished int, err error) {
 				busy++
 			}
 		}
-		if c.Phase == Succeeded {
+		if c.Phase == Succeeded || c.Phase == Failed {
 			finished++
 		}
 	}
 	return finished, nil
 }
 
-// judge looks at the clusters in progress, and counts those that still are.
+// judge looks at the clusters in progress, and counts those that still are; with a failure policy it also looks at those that were.
 func (d *decision) judge(s *Stage) (busy int, err error) {
 	for i := range s.Clusters {
 		c := &s.Clusters[i]
-		switch c.Phase {
-		case Failed:
+		switch {
+		case c.Phase == Failed && d.policy() == nil:
 			return 0, mistake("cluster %s of stage %s has failed: %s", c.Name, s.Name, c.Cause)
-		case Active:
+		case d.adopted[c.Name]:
+			busy++
+		case c.Phase == Active:
 			b := d.bindings[c.Name]
 			if b == nil {
 				return 0, d.missing(c, s)
 			}
-			if !d.inSync(b, c.Name) || b.GetSpec().State != v1beta1.BindingStateBound || !started(b) {
+			if !d.holds(b, c.Name) {
 				c.Phase = Failed
 				c.Cause = "What the cluster is to get was changed by somebody else while the run was at it; another update run may be at work on the placement"
-				return 0, mistake("cluster %s of stage %s: binding %s was changed by somebody else while the run was at it; "+
-					"is another update run at work on the placement? Make a new run, which goes on where this one is", c.Name, s.Name, b.GetName())
+				return 0, mistake("cluster %s of stage %s: binding %s was changed by somebody else while the run was at it, "+
+					"such as another update run at work on the placement"+goOn, c.Name, s.Name, b.GetName())
 			}
 			if d.look(c, b); c.Phase == Active {
 				busy++
 			}
+		case c.Phase != Pending && d.policy() != nil:
+			d.watch(c)
 		}
 	}
-	return busy, nil
+	return busy, d.withinBudget(s)
 }
 
 func (d *decision) missing(c *Cluster, s *Stage) error {
@@ -307,32 +346,39 @@ func (d *decision) start(s *Stage, c *Cluster) error {
 	if b == nil {
 		return d.missing(c, s)
 	}
-	if s.Start.IsZero() {
-		s.Start = d.Now
-	}
-	if s.Phase != Active {
-		s.at(Active, "Clusters are being updated", d.Now)
-	}
-	content := !d.inSync(b, c.Name) || b.GetSpec().State != v1beta1.BindingStateBound
+	d.open(s)
+	content := !d.given(b, c.Name)
 	if why, refused := d.Refused[c.Name]; refused {
 		d.ill = append(d.ill, fmt.Sprintf("%s (%s)", c.Name, why))
 		return nil // it takes its turn again, and nobody takes its place
 	}
 	c.Phase, c.Since = Active, d.Now
 	if content || !started(b) {
-		d.step.Start = append(d.step.Start, Start{Binding: b, Content: content, Overrides: d.Overrides[c.Name]})
+		start := Start{Binding: b, Content: content, To: d.release(c.Name)}
+		if content {
+			var err error
+			if start.Mark, err = d.record(c, b); err != nil {
+				return err
+			}
+		}
+		d.step.Start = append(d.step.Start, start)
+		if d.policy() != nil {
+			d.again(d.window())
+		}
 		return nil
 	}
 	d.look(c, b)
 	return nil
 }
 
-// inSync says whether a binding has what the run releases.
-func (d *decision) inSync(b v1beta1.BindingObject, cluster string) bool {
-	spec, want := b.GetSpec(), d.Overrides[cluster]
-	return spec.ResourceSnapshotName == d.Snapshot && rollout.SameStrategy(spec.ApplyStrategy, d.Apply) &&
-		equality.Semantic.DeepEqual(spec.ClusterResourceOverrideSnapshots, want.Cluster) &&
-		equality.Semantic.DeepEqual(spec.ResourceOverrideSnapshots, want.Namespaced)
+// open begins a stage, unless it has.
+func (d *decision) open(s *Stage) {
+	if s.Start.IsZero() {
+		s.Start = d.Now
+	}
+	if s.Phase != Active {
+		s.at(Active, "Clusters are being updated", d.Now)
+	}
 }
 
 // started says whether it was said of the binding as it is now that its rollout has begun.
@@ -353,18 +399,15 @@ var passing = []string{
 
 // look judges a cluster in progress by what is reported on its binding as it is now.
 func (d *decision) look(c *Cluster, b v1beta1.BindingObject) {
-	if is(b, v1beta1.ConditionAvailable, metav1.ConditionTrue) || is(b, v1beta1.ConditionDiffReported, metav1.ConditionTrue) {
-		c.Phase = Succeeded
+	if healthy(b) {
+		c.Phase, c.End = Succeeded, d.Now
 		return
 	}
-	for _, kind := range []string{v1beta1.ConditionOverridden, v1beta1.ConditionWorkSynchronized, v1beta1.ConditionApplied,
-		v1beta1.ConditionAvailable, v1beta1.ConditionDiffReported} {
-		if is(b, kind, metav1.ConditionFalse) {
-			if reason := meta.FindStatusCondition(*b.GetConditions(), kind).Reason; !slices.Contains(passing, reason) {
-				d.ill = append(d.ill, fmt.Sprintf("%s (%s)", c.Name, reason))
-			}
-			return
-		}
+	if w := wrong(b); w != nil && !slices.Contains(passing, w.Reason) {
+		d.ill = append(d.ill, fmt.Sprintf("%s (%s)", c.Name, w.Reason))
+	}
+	if d.policy() != nil {
+		d.expire(c, b)
 	}
 }
 
@@ -378,6 +421,9 @@ func (d *decision) illness() string {
 
 // stuck says on the run which clusters have taken too long, if any has, and when the next will have.
 func (d *decision) stuck(s *Stage) bool {
+	if d.policy() != nil {
+		return false // the health window says when
+	}
 	var names []string
 	for _, c := range s.Clusters {
 		if c.Phase != Active {
@@ -446,6 +492,9 @@ func (d *decision) end(s *Stage, config v1beta1.StageConfig) error {
 		}
 		task.Done = true
 	}
+	if len(d.relapsed) > 0 {
+		waits = append(waits, few(d.relapsed, 3)+" to be healthy again")
+	}
 	if len(waits) > 0 {
 		text := strings.Join(waits, " and ")
 		s.at(Waiting, "All clusters are done; waits for "+text, d.Now)
@@ -453,6 +502,9 @@ func (d *decision) end(s *Stage, config v1beta1.StageConfig) error {
 		return nil
 	}
 	s.Cause = "All clusters and tasks are done"
+	if failed := failedOf(s.Clusters); len(failed) > 0 {
+		s.Cause += "; within the failure budget have failed: " + few(failed, 10)
+	}
 	s.at(Succeeded, s.Cause, d.Now)
 	d.run(Active, fmt.Sprintf("Stage %s is done", s.Name))
 	d.more = true

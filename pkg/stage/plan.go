@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 
@@ -67,6 +68,8 @@ type Fleet struct {
 
 // Plan is what a run is going to do. It is worked out once, and again only to see whether it still holds.
 type Plan struct {
+	// Placement is the UID of the placement.
+	Placement types.UID
 	// PolicyIndex is that of the placement's latest policy snapshot, Count how many clusters it has picked.
 	PolicyIndex string
 	Count       int
@@ -78,54 +81,74 @@ type Plan struct {
 
 // NewPlan works a plan out. The error is an Abort unless it passes.
 func NewPlan(fleet Fleet, strategy v1beta1.UpdateStrategySpec) (Plan, error) {
-	plan, selected, err := picked(fleet)
+	now, err := picked(fleet)
+	if err == nil {
+		err = now.short
+	}
 	if err != nil {
 		return Plan{}, err
 	}
-	if len(selected)+len(plan.Deletions) == 0 {
+	plan := now.Plan
+	if len(now.selected)+len(plan.Deletions) == 0 {
 		return Plan{}, mistake("the placement is on no cluster: there is nothing to change")
 	}
-	plan.Stages, err = stages(strategy, selected, fleet.Labels)
+	plan.Stages, err = stages(strategy, now.selected, fleet.Labels)
 	return plan, err
 }
 
-// picked is the part of a plan that does not depend on the stages.
-func picked(fleet Fleet) (plan Plan, selected []string, err error) {
+// picture is what the scheduler has made of a placement: the part of a plan that does not depend on the stages.
+type picture struct {
+	Plan
+	selected []string
+	// short says what the policy asks for and has not got; nil if it has got everything.
+	short error
+}
+
+func picked(fleet Fleet) (picture, error) {
 	if fleet.Placement == nil || !fleet.Placement.GetDeletionTimestamp().IsZero() {
-		return Plan{}, nil, mistake("the parent placement is not found: spec.placementName must name a placement that exists and is not being deleted")
+		return picture{}, mistake("the parent placement is not found: spec.placementName must name a placement that exists and is not being deleted")
 	}
 	strategy := fleet.Placement.GetSpec().Strategy
 	if strategy.Type != v1beta1.RolloutStrategyTypeExternal {
-		return Plan{}, nil, mistake("the placement's spec.strategy.type is %q: only a placement of type External is changed by update runs",
+		return picture{}, mistake("the placement's spec.strategy.type is %q: only a placement of type External is changed by update runs",
 			cmp.Or(strategy.Type, v1beta1.RolloutStrategyTypeRollingUpdate))
 	}
-	plan.Apply = rollout.Strategy(strategy.ApplyStrategy)
 	latest, err := latestPolicy(fleet.Policies)
 	if err != nil {
-		return Plan{}, nil, err
+		return picture{}, err
 	}
-	if plan.PolicyIndex = latest.GetLabels()[contract.LabelPolicyIndex]; plan.PolicyIndex == "" {
-		return Plan{}, nil, defect("policy snapshot %s has no label %s", latest.GetName(), contract.LabelPolicyIndex)
+	out := picture{Plan: Plan{
+		Placement: fleet.Placement.GetUID(), PolicyIndex: latest.GetLabels()[contract.LabelPolicyIndex], Apply: strategy.ApplyStrategy.WithDefaults(),
+	}}
+	if out.PolicyIndex == "" {
+		return picture{}, defect("policy snapshot %s has no label %s", latest.GetName(), contract.LabelPolicyIndex)
 	}
 	expected, err := expectedCount(latest)
 	if err != nil {
-		return Plan{}, nil, err
+		return picture{}, err
 	}
 	scheduled := meta.FindStatusCondition(*latest.GetConditions(), v1beta1.ConditionScheduled)
-	if scheduled == nil || scheduled.Status == metav1.ConditionUnknown || scheduled.ObservedGeneration != latest.GetGeneration() {
-		return Plan{}, nil, fmt.Errorf("policy snapshot %s is not scheduled yet: %w", latest.GetName(), ErrUnsettled)
+	if scheduled == nil || scheduled.Status == metav1.ConditionUnknown || scheduled.ObservedGeneration != latest.GetGeneration() || behind(latest) {
+		return picture{}, fmt.Errorf("policy snapshot %s is not scheduled yet: %w", latest.GetName(), ErrUnsettled)
 	}
-	if scheduled.Status == metav1.ConditionFalse {
-		return Plan{}, nil, mistake("the placement is not fully scheduled: %s", scheduled.Message)
+	if out.selected, out.Deletions, err = split(fleet.Bindings, latest.GetName()); err != nil {
+		return picture{}, err
 	}
-	selected, plan.Deletions, err = split(fleet.Bindings, latest.GetName())
-	if err != nil {
-		return Plan{}, nil, err
+	out.Count = len(out.selected)
+	switch {
+	case scheduled.Status == metav1.ConditionFalse:
+		out.short = mistake("the placement is not fully scheduled: %s", scheduled.Message)
+	case expected >= 0 && expected != out.Count:
+		out.short = mistake("the placement asks for %d clusters and %d are picked: %s", expected, out.Count, few(out.selected, mostNamed))
 	}
-	if plan.Count = len(selected); expected >= 0 && expected != plan.Count {
-		return Plan{}, nil, mistake("the placement asks for %d clusters and %d are picked: %s", expected, plan.Count, strings.Join(selected, ", "))
-	}
-	return plan, selected, nil
+	return out, nil
+}
+
+// behind says whether the scheduler has not looked at a policy since the placement was changed: another number of clusters does not make
+// another generation of the snapshot.
+func behind(policy v1beta1.PolicySnapshotObject) bool {
+	placement, err := strconv.ParseInt(policy.GetAnnotations()[contract.AnnotationGeneration], 10, 64)
+	return err == nil && policy.GetStatus().ObservedCRPGeneration < placement
 }
 
 func latestPolicy(policies []v1beta1.PolicySnapshotObject) (v1beta1.PolicySnapshotObject, error) {
@@ -217,7 +240,7 @@ func stages(strategy v1beta1.UpdateStrategySpec, selected []string, labelsOf map
 		}
 	}
 	if len(missing) > 0 {
-		return nil, mistake("%d selected clusters are in no stage of the strategy: %s", len(missing), few(missing, 10))
+		return nil, mistake("%d selected clusters are in no stage of the strategy: %s", len(missing), few(missing, mostNamed))
 	}
 	return out, nil
 }
@@ -265,7 +288,7 @@ func order(config v1beta1.StageConfig, members []string, labelsOf map[string]map
 // Status is the status of a run that starts with this plan.
 func (p Plan) Status(run string, resourceIndex string, strategy v1beta1.UpdateStrategySpec, overrides map[string]rollout.Lists) v1beta1.UpdateRunStatus {
 	status := v1beta1.UpdateRunStatus{
-		PolicySnapshotIndexUsed: p.PolicyIndex, PolicyObservedClusterCount: p.Count, ResourceSnapshotIndexUsed: resourceIndex,
+		PlacementUID: p.Placement, PolicySnapshotIndexUsed: p.PolicyIndex, PolicyObservedClusterCount: p.Count, ResourceSnapshotIndexUsed: resourceIndex,
 		ApplyStrategy: p.Apply.DeepCopy(), UpdateStrategySnapshot: strategy.DeepCopy(),
 		DeletionStageStatus: &v1beta1.StageUpdatingStatus{StageName: contract.DeletionStage, Clusters: members(p.Deletions, nil)},
 	}
@@ -301,42 +324,104 @@ func tasks(configs []v1beta1.StageTask, request string) []v1beta1.StageTaskStatu
 	return out
 }
 
+// Replaced says whether a run was planned for an earlier placement of the name.
+func Replaced(now Plan, status v1beta1.UpdateRunStatus) bool {
+	return status.PlacementUID != "" && status.PlacementUID != now.Placement
+}
+
+// goOn tells the user what to do about a plan that does not hold any more.
+const goOn = "; to go on where this run is, make one that names it in spec.resumeFrom"
+
 // Check says whether the plan in a run's status still holds; the error is an Abort if it does not, and says what has changed.
 func Check(fleet Fleet, status v1beta1.UpdateRunStatus) error {
 	if status.UpdateStrategySnapshot == nil || status.DeletionStageStatus == nil || len(status.StagesStatus) != len(status.UpdateStrategySnapshot.Stages) {
 		return defect("the plan is missing from the run's status; make a new run")
 	}
-	now, selected, err := picked(fleet)
+	now, err := picked(fleet)
 	if err != nil {
 		return err
 	}
-	recorded := recordedClusters(status)
+	news := changes(recordedClusters(status), now.selected)
 	switch {
+	case Replaced(now.Plan, status):
+		return mistake("the placement was deleted and made again since the run was initialized; make a new run")
 	case status.ApplyStrategy == nil || !rollout.SameStrategy(status.ApplyStrategy, now.Apply):
-		return mistake("the placement's spec.strategy.applyStrategy has changed since the run was initialized; make a new run")
+		return mistake("the placement's spec.strategy.applyStrategy has changed since the run was initialized" + goOn)
 	case now.PolicyIndex != status.PolicySnapshotIndexUsed:
-		return mistake("the placement's policy has changed since the run was initialized, from policy snapshot %s to %s%s; make a new run",
-			status.PolicySnapshotIndexUsed, now.PolicyIndex, changes(recorded, selected))
-	case now.Count != status.PolicyObservedClusterCount:
-		return mistake("the placement has picked other clusters since the run was initialized%s; make a new run, which goes on where this one is",
-			changes(recorded, selected))
+		return mistake("the placement's policy has changed since the run was initialized, from policy snapshot %s to %s%s"+goOn,
+			status.PolicySnapshotIndexUsed, now.PolicyIndex, news)
+	case now.short != nil:
+		return mistake("%s%s"+goOn, AbortOf(now.short).Message, news)
+	case news != "" || now.Count != status.PolicyObservedClusterCount:
+		return mistake("the placement has picked other clusters since the run was initialized%s"+goOn, news)
 	}
-	strategy := withoutApprovalWaits(*status.UpdateStrategySnapshot)
-	stages, err := stages(strategy, selected, fleet.Labels)
-	if err != nil {
+	if err := checkStages(fleet, now.selected, status); err != nil {
 		return err
-	}
-	for i, clusters := range stages {
-		var was []string
-		for _, c := range status.StagesStatus[i].Clusters {
-			was = append(was, c.ClusterName)
-		}
-		if !slices.Equal(was, clusters) {
-			return mistake("the clusters of stage %s or their order have changed since the run was initialized: they were %q and are %q; "+
-				"restore the labels of the MemberClusters, or make a new run, which goes on where this one is", strategy.Stages[i].Name, was, clusters)
-		}
 	}
 	return checkDeletions(now.Deletions, status)
+}
+
+// checkStages makes sure that every cluster belongs where it did; the clusters are the same.
+func checkStages(fleet Fleet, selected []string, status v1beta1.UpdateRunStatus) error {
+	var gone []string
+	for _, cluster := range selected {
+		if _, known := fleet.Labels[cluster]; !known {
+			gone = append(gone, cluster)
+		}
+	}
+	if len(gone) > 0 {
+		return mistake("clusters have left the fleet since the run was initialized: %s"+goOn, few(gone, mostNamed))
+	}
+	strategy := withoutApprovalWaits(*status.UpdateStrategySnapshot)
+	now, err := stages(strategy, selected, fleet.Labels)
+	if abort := AbortOf(err); abort != nil {
+		return mistake("the labels of MemberClusters have changed since the run was initialized: %s; restore them if that was a mistake"+goOn,
+			abort.Message)
+	}
+	if err != nil {
+		return err
+	}
+	in := map[string]string{}
+	for i, clusters := range now {
+		for _, cluster := range clusters {
+			in[cluster] = strategy.Stages[i].Name
+		}
+	}
+	var moved []string
+	for i, s := range status.StagesStatus {
+		for _, c := range s.Clusters {
+			if to, from := in[c.ClusterName], strategy.Stages[i].Name; to != from {
+				moved = append(moved, fmt.Sprintf("%s from stage %s to %s", c.ClusterName, from, to))
+			}
+		}
+	}
+	if len(moved) > 0 {
+		return mistake("the labels of MemberClusters have changed since the run was initialized, which moves %s; "+
+			"restore them if that was a mistake"+goOn, few(moved, mostNamed))
+	}
+	for i, clusters := range now {
+		if err := checkOrder(strategy.Stages[i], status.StagesStatus[i].Clusters, clusters); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkOrder makes sure that the clusters of a stage, which are the same, have their order still.
+func checkOrder(config v1beta1.StageConfig, was []v1beta1.ClusterUpdatingStatus, now []string) error {
+	for i := range was {
+		if was[i].ClusterName == now[i] {
+			continue
+		}
+		var before []string
+		for _, c := range was[i:] {
+			before = append(before, c.ClusterName)
+		}
+		return mistake("label %s of MemberClusters has changed since the run was initialized, which changes the order of stage %s: "+
+			"from number %d on it was %s and is %s; restore the label if that was a mistake"+goOn,
+			ptr.Deref(config.SortingLabelKey, ""), config.Name, i+1, few(before, mostNamed), few(now[i:], mostNamed))
+	}
+	return nil
 }
 
 // checkDeletions makes sure that nothing is to be given up that was not when the run was initialized. The reverse comes of giving up.
@@ -352,7 +437,7 @@ func checkDeletions(deletions []string, status v1beta1.UpdateRunStatus) error {
 		}
 	}
 	if len(new) > 0 {
-		return mistake("the placement has given up clusters since the run was initialized: %s; make a new run", few(new, 10))
+		return mistake("the placement has given up clusters since the run was initialized: %s"+goOn, few(new, mostNamed))
 	}
 	return nil
 }
@@ -371,10 +456,10 @@ func recordedClusters(status v1beta1.UpdateRunStatus) sets.Set[string] {
 func changes(was sets.Set[string], now []string) string {
 	text := ""
 	if joined := sets.New(now...).Difference(was); len(joined) > 0 {
-		text += "; new: " + few(slices.Sorted(maps.Keys(joined)), 10)
+		text += "; new: " + few(slices.Sorted(maps.Keys(joined)), mostNamed)
 	}
 	if left := was.Difference(sets.New(now...)); len(left) > 0 {
-		text += "; no longer picked: " + few(slices.Sorted(maps.Keys(left)), 10)
+		text += "; no longer picked: " + few(slices.Sorted(maps.Keys(left)), mostNamed)
 	}
 	return text
 }
@@ -393,6 +478,9 @@ func withoutApprovalWaits(strategy v1beta1.UpdateStrategySpec) v1beta1.UpdateStr
 	}
 	return strategy
 }
+
+// mostNamed is how many clusters a message names.
+const mostNamed = 10
 
 // few names the first of a list, and how many more there are.
 func few(names []string, most int) string {

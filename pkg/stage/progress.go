@@ -35,6 +35,8 @@ const (
 	Stopping
 	// Stopped was told to stop, and nothing is in progress.
 	Stopped
+	// Retreating takes clusters back. Only runs do.
+	Retreating
 	// Skipped had nothing to do. Only stages are.
 	Skipped
 	// Succeeded and Failed are final.
@@ -48,7 +50,7 @@ func (p Phase) Done() bool { return p == Skipped || p == Succeeded || p == Faile
 // status is that of the condition Progressing in a phase.
 func (p Phase) status() metav1.ConditionStatus {
 	switch p {
-	case Active:
+	case Active, Retreating:
 		return metav1.ConditionTrue
 	case Stopping:
 		return metav1.ConditionUnknown
@@ -62,7 +64,10 @@ type Progress struct {
 	Phase Phase
 	// Message says what the run is at or waits for; Cause how it ended.
 	Message, Cause string
-	Stages         []Stage
+	// Budget is whether the failure budgets have lasted: Pending without a failure policy, Succeeded if so, and Failed. Back is the way
+	// back: Pending if there is none.
+	Budget, Back Verdict
+	Stages       []Stage
 	// Deletion is the last stage. It takes the placement off clusters that are no longer picked.
 	Deletion Stage
 }
@@ -80,13 +85,26 @@ type Stage struct {
 	Before, After []Task
 }
 
-// Cluster is how far one cluster of a stage has come. Its Phase is Pending, Active, Succeeded or Failed.
+// Cluster is how far one cluster of a stage has come. Its Phase is Pending, Active, Succeeded or Failed; with a failure policy the last two
+// may follow each other until its stage ends.
 type Cluster struct {
 	Name  string
 	Phase Phase
-	// Since is when it was started; zero before.
-	Since time.Time
-	Cause string
+	// Since is when it was started, End when it was done or failed; zero before.
+	Since, End time.Time
+	Cause      string
+	// LastHealthy is what it ran healthily before the run changed it, for runs that may take it back; Back is the way there.
+	LastHealthy *v1beta1.Revision
+	Back        Verdict
+}
+
+// Verdict is what became of the failure budgets, or of the way back of a run or a cluster: Pending, Active, Succeeded or Failed.
+type Verdict struct {
+	Phase   Phase
+	Message string
+	// Since is when the phase was taken; NeverHealthy whether a cluster failed to go back because it had nothing to go back to.
+	Since        time.Time
+	NeverHealthy bool
 }
 
 // Task is how far a task of a stage has come.
@@ -96,6 +114,10 @@ type Task struct {
 	Request string
 	// Asked is whether the request was made, Done whether the task is.
 	Asked, Done bool
+	// Inherited is whether it was done by an earlier run, from which this one goes on: nobody was asked for it again. Said is how the
+	// status puts it that the task is done; empty for the words that it always has.
+	Inherited bool
+	Said      string
 }
 
 // at moves a stage to a phase. The clock of a phase starts again only when its status of Progressing is another one.
@@ -122,7 +144,7 @@ func ceil(t time.Time) time.Time {
 var (
 	phasesOfRuns = map[string]Phase{
 		v1beta1.ReasonUpdateRunProgressing: Active, v1beta1.ReasonUpdateRunWaiting: Waiting, v1beta1.ReasonUpdateRunStuck: Stuck,
-		v1beta1.ReasonUpdateRunStopping: Stopping, v1beta1.ReasonUpdateRunStopped: Stopped,
+		v1beta1.ReasonUpdateRunStopping: Stopping, v1beta1.ReasonUpdateRunStopped: Stopped, v1beta1.ReasonUpdateRunRollingBack: Retreating,
 		v1beta1.ReasonUpdateRunFailed: Failed, v1beta1.ReasonUpdateRunSucceeded: Succeeded,
 	}
 	phasesOfStages = map[string]Phase{
@@ -137,6 +159,8 @@ var (
 func Read(status v1beta1.UpdateRunStatus) Progress {
 	p := Progress{}
 	p.Phase, p.Message, p.Cause, _ = read(status.Conditions, phasesOfRuns)
+	p.Budget = readVerdict(status.Conditions, v1beta1.ConditionWithinFailureBudget)
+	p.Back = readVerdict(status.Conditions, v1beta1.ConditionRolledBack)
 	for _, s := range status.StagesStatus {
 		p.Stages = append(p.Stages, readStage(s))
 	}
@@ -175,12 +199,12 @@ func readStage(s v1beta1.StageUpdatingStatus) Stage {
 }
 
 func readCluster(c v1beta1.ClusterUpdatingStatus) Cluster {
-	out := Cluster{Name: c.ClusterName}
+	out := Cluster{Name: c.ClusterName, LastHealthy: c.LastHealthy, Back: readVerdict(c.Conditions, v1beta1.ConditionRolledBack)}
 	if started := meta.FindStatusCondition(c.Conditions, v1beta1.ConditionStarted); started != nil && started.Status == metav1.ConditionTrue {
 		out.Phase, out.Since = Active, started.LastTransitionTime.Time
 	}
 	if ended := meta.FindStatusCondition(c.Conditions, v1beta1.ConditionSucceeded); ended != nil {
-		out.Phase, out.Cause = Failed, ended.Message
+		out.Phase, out.Cause, out.End = Failed, ended.Message, ended.LastTransitionTime.Time
 		if ended.Status == metav1.ConditionTrue {
 			out.Phase = Succeeded
 		}
@@ -188,14 +212,23 @@ func readCluster(c v1beta1.ClusterUpdatingStatus) Cluster {
 	return out
 }
 
+func readVerdict(conditions []metav1.Condition, kind string) Verdict {
+	c := meta.FindStatusCondition(conditions, kind)
+	if c == nil {
+		return Verdict{}
+	}
+	phases := map[metav1.ConditionStatus]Phase{
+		metav1.ConditionUnknown: Active, metav1.ConditionTrue: Succeeded, metav1.ConditionFalse: Failed,
+	}
+	return Verdict{
+		Phase: phases[c.Status], Message: c.Message, Since: c.LastTransitionTime.Time, NeverHealthy: c.Reason == v1beta1.ReasonNeverHealthy,
+	}
+}
+
 func readTasks(tasks []v1beta1.StageTaskStatus) []Task {
 	var out []Task
 	for _, t := range tasks {
-		out = append(out, Task{
-			Type: t.Type, Request: t.ApprovalRequestName, Asked: meta.IsStatusConditionTrue(t.Conditions, v1beta1.ConditionApprovalRequestCreated),
-			Done: meta.IsStatusConditionTrue(t.Conditions, v1beta1.ConditionApprovalRequestApproved) ||
-				meta.IsStatusConditionTrue(t.Conditions, v1beta1.ConditionWaitTimeElapsed),
-		})
+		out = append(out, readTask(t))
 	}
 	return out
 }

@@ -31,6 +31,8 @@ type world struct {
 	requests map[string]stage.Request
 	refused  map[string]string
 	now      time.Time
+	// awake is since when there is an agent.
+	awake time.Time
 	// slow are clusters that report nothing.
 	slow map[string]bool
 }
@@ -42,7 +44,7 @@ type cluster struct {
 }
 
 func newWorld(stages []v1beta1.StageConfig, clusters ...cluster) *world {
-	placement := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
+	placement := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "placement"}}
 	placement.Spec.Strategy.Type = v1beta1.RolloutStrategyTypeExternal
 	policy := &v1beta1.ClusterSchedulingPolicySnapshot{ObjectMeta: metav1.ObjectMeta{
 		Name: "p-0", Generation: 1, Labels: map[string]string{contract.LabelLatest: "true", contract.LabelPolicyIndex: "0"},
@@ -93,8 +95,8 @@ func (w *world) begin() error {
 func (w *world) world() stage.World {
 	overrides := map[string]rollout.Lists{}
 	return stage.World{
-		Run: "run", Config: *w.status.UpdateStrategySnapshot, Snapshot: "p-3-snapshot", Apply: rollout.Strategy(w.status.ApplyStrategy),
-		Overrides: overrides, Bindings: w.fleet.Bindings, Requests: w.requests, Refused: w.refused, Now: w.now,
+		Run: "run", UID: "uid", Config: *w.status.UpdateStrategySnapshot, Snapshot: "p-3-snapshot", Apply: w.status.ApplyStrategy.WithDefaults(),
+		Overrides: overrides, Bindings: w.fleet.Bindings, Requests: w.requests, Refused: w.refused, Awake: w.awake, Now: w.now,
 	}
 }
 
@@ -105,7 +107,7 @@ func (w *world) pass(store bool) stage.Step {
 		return stage.Step{}
 	}
 	next, step := progress, stage.Step{}
-	if err := stage.Check(w.fleet, w.status); err != nil {
+	if err := stage.Check(w.fleet, w.status); err != nil && !progress.Retreating() {
 		abort := stage.AbortOf(err)
 		if abort == nil {
 			return step
@@ -119,9 +121,11 @@ func (w *world) pass(store bool) stage.Step {
 	for _, s := range step.Start {
 		b := s.Binding.(*v1beta1.ClusterResourceBinding)
 		if s.Content {
-			b.Spec.State, b.Spec.ResourceSnapshotName = v1beta1.BindingStateBound, "p-3-snapshot"
-			b.Spec.ApplyStrategy = w.status.ApplyStrategy
+			b.Spec.State, b.Spec.ResourceSnapshotName, b.Spec.ApplyStrategy = v1beta1.BindingStateBound, s.To.ResourceSnapshotName, s.To.ApplyStrategy
 			b.Generation++
+			if s.Mark != "" {
+				b.Annotations = map[string]string{contract.AnnotationUpdateRun: s.Mark}
+			}
 		}
 		b.Status.Conditions = report.Rollout(b.Status.Conditions, report.RunStarted(b.Generation, "run", "3"), metav1.NewTime(w.now))
 	}
@@ -135,6 +139,7 @@ func (w *world) pass(store bool) stage.Step {
 	}
 	if store {
 		w.status = report.UpdateRun(w.status, next, 1, metav1.NewTime(w.now))
+		w.stored(next)
 		for i := range w.status.StagesStatus { // times are stored in seconds
 			for j := range w.status.StagesStatus[i].Conditions {
 				c := &w.status.StagesStatus[i].Conditions[j]
@@ -148,14 +153,25 @@ func (w *world) pass(store bool) stage.Step {
 // set writes one condition of a cluster's binding as it is now.
 func (w *world) set(cluster, kind string, status metav1.ConditionStatus, reason string) {
 	b := w.binding(cluster)
+	if c := report.Current(b.Status.Conditions, kind, b.Generation); c != nil && c.Status == status && c.Reason == reason {
+		return
+	}
 	b.Status.Conditions = slices.DeleteFunc(b.Status.Conditions, func(c metav1.Condition) bool { return c.Type == kind })
-	b.Status.Conditions = append(b.Status.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason, ObservedGeneration: b.Generation})
+	b.Status.Conditions = append(b.Status.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, ObservedGeneration: b.Generation, LastTransitionTime: metav1.NewTime(w.now),
+	})
 }
 
 func (w *world) available(clusters ...string) {
 	for _, c := range clusters {
 		w.set(c, v1beta1.ConditionAvailable, metav1.ConditionTrue, v1beta1.ReasonAllWorkAreAvailable)
+		w.binding(c).Status.LastHealthy = revision(w.binding(c))
 	}
+}
+
+// revision is what a binding asks for.
+func revision(b *v1beta1.ClusterResourceBinding) *v1beta1.Revision {
+	return &v1beta1.Revision{ResourceSnapshotName: b.Spec.ResourceSnapshotName, ApplyStrategy: b.Spec.ApplyStrategy.DeepCopy()}
 }
 
 func (w *world) approve(request string) {
@@ -164,19 +180,21 @@ func (w *world) approve(request string) {
 	w.requests[request] = r
 }
 
-// describe is the run in a line: its phase, then each stage with its phase and its clusters: . is pending, * in progress, + done, ! failed.
+// describe is the run in a line: its phase, then each stage with its phase and its clusters: . is pending, * in progress, + done, ! failed;
+// after < the same of the way back.
 func (w *world) describe() string {
 	p := stage.Read(w.status)
 	names := map[stage.Phase]string{
 		stage.Pending: "pending", stage.Active: "active", stage.Waiting: "waiting", stage.Stuck: "stuck", stage.Stopping: "stopping",
-		stage.Stopped: "stopped", stage.Skipped: "skipped", stage.Succeeded: "succeeded", stage.Failed: "failed",
+		stage.Stopped: "stopped", stage.Retreating: "retreating", stage.Skipped: "skipped", stage.Succeeded: "succeeded", stage.Failed: "failed",
 	}
 	marks := map[stage.Phase]string{stage.Pending: ".", stage.Active: "*", stage.Succeeded: "+", stage.Failed: "!"}
 	text := names[p.Phase]
+	backs := map[stage.Phase]string{stage.Active: "<", stage.Succeeded: "<+", stage.Failed: "<!"}
 	for _, s := range append(p.Stages, p.Deletion) {
 		text += " | " + names[s.Phase]
 		for _, c := range s.Clusters {
-			text += " " + c.Name + marks[c.Phase]
+			text += " " + c.Name + marks[c.Phase] + backs[c.Back.Phase]
 		}
 	}
 	return text

@@ -40,11 +40,10 @@ type outcome struct {
 // carryOut writes the changes. It goes on after a failure, so that one Work that the API server refuses stops only itself; which
 // Works may be written at all was decided before the first.
 func (d *Dispatcher) carryOut(ctx context.Context, seen *seen, plan plan) outcome {
-	writes := d.writes(plan.changes, seen.works)
 	var mu sync.Mutex
 	written := map[string]*v1beta1.Work{}
 	failed := map[string]error{}
-	err := loop.Each(ctx, writers, writes, func(ctx context.Context, w write) error {
+	do := func(ctx context.Context, w write) error {
 		err := w.do(ctx)
 		mu.Lock()
 		defer mu.Unlock()
@@ -55,7 +54,14 @@ func (d *Dispatcher) carryOut(ctx context.Context, seen *seen, plan plan) outcom
 		ctrl.LoggerFrom(ctx).Info("wrote a work", "work", client.ObjectKeyFromObject(w.work), "verb", w.verb, "snapshot", seen.order.Snapshot)
 		written[w.work.Name] = w.work
 		return nil
-	})
+	}
+	// What a Work to be deleted holds may be in another one now: the member must hear of that one first.
+	last := work.Changes{Delete: plan.changes.Delete}
+	plan.changes.Delete = nil
+	err := loop.Each(ctx, writers, d.writes(plan.changes, seen.works), do)
+	if err == nil {
+		err = loop.Each(ctx, writers, d.writes(last, seen.works), do)
+	}
 	if err != nil {
 		return assess(seen.order, failed, err)
 	}
@@ -142,9 +148,9 @@ func assess(order work.Order, failed map[string]error, err error) outcome {
 			// The registrar makes the namespace again, and an InternalMemberCluster in it, whose creation brings us back.
 			return outcome{passing: true, failure: fmt.Sprintf("The cluster's namespace %s is missing or being deleted", contract.MemberNamespace(order.Cluster))}
 		case apierrors.IsInvalid(cause), apierrors.IsBadRequest(cause), apierrors.IsForbidden(cause), apierrors.IsRequestEntityTooLargeError(cause):
-			return outcome{rejected: true, failure: fmt.Sprintf("The hub's API server refuses work %s: %v", name, cause)}
+			return outcome{rejected: true, failure: fmt.Sprintf("The hub's API server refuses work %s: %s", name, loop.Refusal(cause.Error()))}
 		case apierrors.ReasonForError(cause) != metav1.StatusReasonUnknown:
-			return outcome{passing: true, failure: fmt.Sprintf("The hub's API server could not store work %s: %v", name, cause), err: err}
+			return outcome{passing: true, failure: fmt.Sprintf("The hub's API server could not store work %s: %s", name, loop.Refusal(cause.Error())), err: err}
 		}
 	}
 	return outcome{err: err}

@@ -103,6 +103,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 		Bound:           binding.GetSpec().State == v1beta1.BindingStateBound && !seen.external,
 		Overridden:      seen.order.Overridden(),
 		IdleOverrides:   idleNames(plan.idle),
+		Content:         content(seen.order),
 		ReportDiff:      reportDiff(seen.order),
 		OverrideFailure: plan.override,
 		SyncFailure:     plan.sync,
@@ -145,6 +146,14 @@ func (d *Dispatcher) report(ctx context.Context, binding v1beta1.BindingObject, 
 	return ctrl.Result{}, wrote, nil
 }
 
+// content is what an order asks for.
+func content(order work.Order) v1beta1.Revision {
+	return v1beta1.Revision{
+		ResourceSnapshotName: order.Snapshot, ApplyStrategy: order.ApplyStrategy,
+		ClusterResourceOverrideSnapshots: order.ClusterOverrides, ResourceOverrideSnapshots: order.Overrides,
+	}
+}
+
 func reportDiff(order work.Order) bool {
 	return order.ApplyStrategy != nil && order.ApplyStrategy.Type == v1beta1.ApplyStrategyTypeReportDiff
 }
@@ -173,12 +182,6 @@ type seen struct {
 	works     []*v1beta1.Work
 }
 
-// fast reads from the cache as it is, without waiting for the writes of other bindings to show. It serves where a stale answer
-// leads to nothing worse than a lost race.
-func fast(opts ...client.ListOption) []client.ListOption {
-	return append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
-}
-
 // observe reads everything about a binding. It returns nil for a binding that has to wait: its cluster is not there, or is leaving,
 // and then its Works must stay as they are. The InternalMemberCluster's creation brings it back.
 func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject) (*seen, error) {
@@ -205,10 +208,10 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 	}
 	order.ReportBack = strategy.ReportBackStrategy
 	out := &seen{order: order, cluster: override.Cluster{Name: cluster.Name, Labels: cluster.Labels}, external: strategy.Type == v1beta1.RolloutStrategyTypeExternal}
-	if out.snapshots, err = scope.ResourceSnapshots.List(ctx, d.Client, order.Placement.Namespace, fast(scope.OfPlacement(order.Placement))...); err != nil {
+	if out.snapshots, err = scope.ResourceSnapshots.List(ctx, d.Client, order.Placement.Namespace, scope.Fast(scope.OfPlacement(order.Placement))...); err != nil {
 		return nil, err
 	}
-	if out.works, err = d.worksOf(ctx, order.Binding, order.Cluster, fast()...); err != nil {
+	if out.works, err = d.worksOf(ctx, order.Binding, order.Cluster, scope.Fast()...); err != nil {
 		return nil, err
 	}
 	return out, nil

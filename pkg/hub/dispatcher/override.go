@@ -70,7 +70,7 @@ func inPlace(seen *seen, group work.Group) (out plan, ok bool) {
 
 // idle returns the overrides that are limited to the order's placement and select nothing of its content.
 func (d *Dispatcher) idle(ctx context.Context, order work.Order, group work.Group) ([]v1beta1.OverrideSnapshotObject, error) {
-	limited, err := scope.OverridesLimitedTo(ctx, d.Client, order.Placement, fast()...)
+	limited, err := scope.OverridesLimitedTo(ctx, d.Client, order.Placement, scope.Fast()...)
 	if err != nil {
 		return nil, err
 	}
@@ -152,13 +152,13 @@ func (d *Dispatcher) forOverride(ctx context.Context, o client.Object) []reconci
 	if !ok {
 		return nil
 	}
-	list, err := scope.Bindings.AllServed(ctx, d.Client, d.Namespaced, fast(scope.OfOverride(key))...)
+	list, err := scope.Bindings.AllServed(ctx, d.Client, d.Namespaced, scope.Fast(scope.OfOverride(key))...)
 	return matching(ctx, list, err, func(v1beta1.BindingObject) bool { return true })
 }
 
 // forRelabelled leads from a cluster to the bindings to it that name overrides: what failed for want of a label may succeed now.
 func (d *Dispatcher) forRelabelled(ctx context.Context, o client.Object) []reconcile.Request {
-	list, err := scope.Bindings.AllServed(ctx, d.Client, d.Namespaced, fast(scope.OnCluster(o.GetName()))...)
+	list, err := scope.Bindings.AllServed(ctx, d.Client, d.Namespaced, scope.Fast(scope.OnCluster(o.GetName()))...)
 	return matching(ctx, list, err, func(b v1beta1.BindingObject) bool {
 		return len(b.GetSpec().ClusterResourceOverrideSnapshots)+len(b.GetSpec().ResourceOverrideSnapshots) > 0
 	})

@@ -213,6 +213,31 @@ func TestOnARealHub(t *testing.T) {
 		})
 	})
 
+	t.Run("what was last healthy is remembered in the status that says so", func(t *testing.T) {
+		both(t, h, "healthy", func(_ *testing.T, s *scene) {
+			s.startAgent()
+			s.snapshot(0, 1)
+			s.bind(0)
+			s.awaitWorks(1, 0)
+			s.report(metav1.ConditionFalse, "Failed")
+			s.awaitStatus(v1beta1.ConditionApplied, metav1.ConditionFalse)
+			s.lastHealthy("")
+			s.report(metav1.ConditionTrue, "Done")
+			s.awaitStatus(v1beta1.ConditionAvailable, metav1.ConditionTrue)
+			s.lastHealthy(contract.MasterSnapshotName(s.placement.Name, 0))
+			s.snapshot(1, 1)
+			s.bind(1)
+			s.awaitWorks(1, 1)
+			s.report(metav1.ConditionFalse, "Failed")
+			s.awaitStatus(v1beta1.ConditionApplied, metav1.ConditionFalse)
+			s.lastHealthy(contract.MasterSnapshotName(s.placement.Name, 0))
+			s.report(metav1.ConditionTrue, "Done")
+			s.awaitStatus(v1beta1.ConditionAvailable, metav1.ConditionTrue)
+			s.lastHealthy(contract.MasterSnapshotName(s.placement.Name, 1))
+			s.deletePlacementAndBinding()
+		})
+	})
+
 	t.Run("a group of three makes three works, and shrinks", func(t *testing.T) {
 		both(t, h, "shrinks", func(t *testing.T, s *scene) {
 			s.startAgent()
@@ -332,6 +357,22 @@ func TestOnARealHub(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// lastHealthy compares what the binding says was last healthy; "" is nothing. It is written together with the conditions.
+func (s *scene) lastHealthy(want string) {
+	s.Helper()
+	binding, err := scope.Bindings.Get(s.Context(), s.Client, s.binding)
+	if err != nil {
+		s.Fatal(err)
+	}
+	got := ""
+	if last := binding.GetStatus().LastHealthy; last != nil {
+		got = last.ResourceSnapshotName
+	}
+	if got != want {
+		s.Errorf("the binding was last healthy with %q, want %q", got, want)
+	}
 }
 
 // freeWorks lets the member finish with the Works that are deleted.

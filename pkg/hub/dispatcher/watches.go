@@ -39,7 +39,7 @@ func (d *Dispatcher) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	b = b.Watches(&clusterv1beta1.InternalMemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forCluster), builder.WithPredicates(only(creations)))
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forCluster), builder.WithPredicates(only(deletions)))
-	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forRelabelled), builder.WithPredicates(relabelled()))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forRelabelled), builder.WithPredicates(loop.Relabelled()))
 	for _, kind := range scope.OverrideSnapshots.Both() {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(d.forOverride), builder.WithPredicates(overrides()))
 	}
@@ -133,15 +133,6 @@ func overrides() predicate.Predicate {
 	}
 }
 
-// relabelled lets through clusters whose labels changed.
-func relabelled() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc: func(event.CreateEvent) bool { return false },
-		DeleteFunc: func(event.DeleteEvent) bool { return false },
-		UpdateFunc: func(e event.UpdateEvent) bool { return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) },
-	}
-}
-
 // forWork leads from a Work to its binding.
 func (d *Dispatcher) forWork(_ context.Context, o client.Object) []reconcile.Request {
 	if w, ok := o.(*v1beta1.Work); ok {
@@ -182,13 +173,13 @@ func (d *Dispatcher) forPlacement(ctx context.Context, o client.Object) []reconc
 
 // requests leads to the bindings of a placement that match.
 func (d *Dispatcher) requests(ctx context.Context, placement types.NamespacedName, match func(v1beta1.BindingObject) bool) []reconcile.Request {
-	list, err := scope.Bindings.List(ctx, d.Client, placement.Namespace, fast(scope.OfPlacement(placement))...)
+	list, err := scope.Bindings.List(ctx, d.Client, placement.Namespace, scope.Fast(scope.OfPlacement(placement))...)
 	return matching(ctx, list, err, match)
 }
 
 // forCluster leads from a cluster to the bindings that target it.
 func (d *Dispatcher) forCluster(ctx context.Context, o client.Object) []reconcile.Request {
-	list, err := scope.Bindings.AllServed(ctx, d.Client, d.Namespaced, fast(scope.OnCluster(o.GetName()))...)
+	list, err := scope.Bindings.AllServed(ctx, d.Client, d.Namespaced, scope.Fast(scope.OnCluster(o.GetName()))...)
 	return matching(ctx, list, err, func(v1beta1.BindingObject) bool { return true })
 }
 

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,6 +27,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
 const owner = client.FieldOwner(contract.ManagerOverride)
@@ -37,6 +40,14 @@ type Overrider struct {
 	Workers int
 	// Namespaced is whether ResourceBindings are served, which may name snapshots.
 	Namespaced bool
+	// Recorder takes the events of overrides.
+	Recorder record.EventRecorder
+	// Patience is how long an override may do nothing before it says so.
+	Patience time.Duration
+	// Now is the clock.
+	Now func() time.Time
+
+	young young
 }
 
 // SetupWithManager starts the overrider with mgr. After a start every override is looked at once.
@@ -89,6 +100,7 @@ func ofOverride(_ context.Context, obj client.Object) []reconcile.Request {
 func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	override, err := scope.Overrides.Get(ctx, o.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
+		o.young.forget(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
@@ -110,10 +122,17 @@ func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, o.carryOut(ctx, override, step)
+	if err := o.carryOut(ctx, override, step); err != nil {
+		return ctrl.Result{}, err
+	}
+	if step.Create != nil {
+		o.young.add(req.NamespacedName, birth{snapshot: step.Create.GetName(), at: o.Now()})
+	}
+	return o.examine(ctx, override, existing, inUse)
 }
 
-// inUse names the snapshots of an override that bindings name, or that an update run which has not ended is to release.
+// inUse names the snapshots of an override that bindings name, for now or as what was last healthy, or that an update run which has not
+// ended is to release, or may have to go back to.
 func (o *Overrider) inUse(ctx context.Context, key types.NamespacedName) (map[string]bool, error) {
 	out := map[string]bool{}
 	add := func(wide []string, narrow []v1beta1.NamespacedName) {
@@ -130,6 +149,9 @@ func (o *Overrider) inUse(ctx context.Context, key types.NamespacedName) (map[st
 	}
 	for _, b := range bindings {
 		add(b.GetSpec().ClusterResourceOverrideSnapshots, b.GetSpec().ResourceOverrideSnapshots)
+		if last := b.GetStatus().LastHealthy; last != nil {
+			add(last.ClusterResourceOverrideSnapshots, last.ResourceOverrideSnapshots)
+		}
 	}
 	runs, err := scope.UpdateRuns.AllServed(ctx, o.Client, o.Namespaced, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
 	if err != nil {
@@ -139,13 +161,31 @@ func (o *Overrider) inUse(ctx context.Context, key types.NamespacedName) (map[st
 		if meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) != nil {
 			continue
 		}
-		for _, stage := range run.GetStatus().StagesStatus {
-			for _, c := range stage.Clusters {
+		for _, s := range run.GetStatus().StagesStatus {
+			for _, c := range s.Clusters {
 				add(c.ClusterResourceOverrideSnapshots, c.ResourceOverrideSnapshots)
 			}
 		}
+		recorded, err := o.recorded(ctx, run)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range recorded {
+			add(r.ClusterResourceOverrideSnapshots, r.ResourceOverrideSnapshots)
+		}
 	}
 	return out, nil
+}
+
+// recorded are the revisions that a run may have to go back to.
+func (o *Overrider) recorded(ctx context.Context, run v1beta1.UpdateRunObject) ([]v1beta1.Revision, error) {
+	placement := types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().PlacementName}
+	bindings, err := scope.Bindings.List(ctx, o.Client, run.GetNamespace(), scope.OfPlacement(placement),
+		client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
+	if err != nil {
+		return nil, err
+	}
+	return stage.Recorded(run, bindings), nil
 }
 
 // carryOut takes the step. The finalizer comes before the first snapshot, and the new snapshot before the old one loses its label: there

@@ -42,7 +42,7 @@ type scene struct {
 }
 
 // start runs an overrider the way the hub agent does, and notes its writes, until it is stopped.
-func start(t *testing.T, hub *testworld.Cluster) (writes *testworld.Writes, stop func()) {
+func start(t *testing.T, hub *testworld.Cluster, patience time.Duration) (writes *testworld.Writes, stop func()) {
 	t.Helper()
 	writes = &testworld.Writes{}
 	mgr, err := ctrl.NewManager(writes.Of(hub.Config), testworld.ManagerOptions())
@@ -52,7 +52,12 @@ func start(t *testing.T, hub *testworld.Cluster) (writes *testworld.Writes, stop
 	if err := scope.Index(t.Context(), mgr.GetFieldIndexer()); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Overrider{Client: mgr.GetClient(), Workers: 2, Namespaced: true}).SetupWithManager(mgr); err != nil {
+	o := &Overrider{
+		Client: mgr.GetClient(), Workers: 2, Namespaced: true, Now: time.Now,
+		Recorder: mgr.GetEventRecorderFor(RecorderName), //nolint:staticcheck // what the hub uses
+		Patience: patience,
+	}
+	if err := o.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
 	return writes, testworld.Run(t, mgr)
@@ -63,7 +68,8 @@ func TestOverrider(t *testing.T) {
 	if err := hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "app"}}); err != nil {
 		t.Fatal(err)
 	}
-	writes, _ := start(t, hub)
+	writes, stop := start(t, hub, time.Hour)
+	defer stop()
 	for _, namespace := range []string{"", "app"} {
 		t.Run("in namespace "+namespace, func(t *testing.T) {
 			s := &scene{T: t, hub: hub, writes: writes, key: types.NamespacedName{Namespace: namespace, Name: "o"}}
@@ -78,12 +84,16 @@ func TestOverrider(t *testing.T) {
 			if got := s.writes.Take(); len(got) != 2 {
 				t.Errorf("writes are %v; want the snapshot and the label of the one before", got)
 			}
-			s.bindTo("1")
-			for i := 2; i < 13; i++ {
+			s.edit("2")
+			s.edit("3")
+			s.bindTo("1", "2")
+			s.recorded("3")
+			for i := 4; i < 13; i++ {
 				s.edit(strconv.Itoa(i))
 			}
-			// Ten are kept, and the one that a binding names.
-			s.await("1f 4f 5f 6f 7f 8f 9f 10f 11f 12")
+			// Ten are kept, with the one that a binding names, the one with which its cluster was healthy before, and the one that a run would
+			// take it back to.
+			s.await("1f 2f 3f 6f 7f 8f 9f 10f 11f 12")
 			s.repairs()
 			s.quiet()
 			s.deletes()
@@ -164,21 +174,45 @@ func (s *scene) await(want string) {
 	})
 }
 
-// bindTo makes a binding that names a snapshot of the override.
-func (s *scene) bindTo(index string) {
+// lists are the lists of a binding that name snapshot index of the override.
+func (s *scene) lists(index string) (wide []string, narrow []v1beta1.NamespacedName) {
+	name := s.key.Name + "-" + index
+	if s.key.Namespace == "" {
+		return []string{name}, nil
+	}
+	return nil, []v1beta1.NamespacedName{{Namespace: s.key.Namespace, Name: name}}
+}
+
+// bindTo makes a binding that names a snapshot of the override, and another one as that with which its cluster was last healthy.
+func (s *scene) bindTo(index, healthy string) {
 	s.Helper()
 	b := scope.Bindings.New(s.key)
 	b.SetNamespace(s.key.Namespace)
 	b.SetName("b")
 	b.GetSpec().TargetCluster, b.GetSpec().State = "c1", v1beta1.BindingStateBound
 	b.GetSpec().ClusterDecision = v1beta1.ClusterDecision{ClusterName: "c1", Selected: true, Reason: "test"}
-	name := s.key.Name + "-" + index
-	if s.key.Namespace == "" {
-		b.GetSpec().ClusterResourceOverrideSnapshots = []string{name}
-	} else {
-		b.GetSpec().ResourceOverrideSnapshots = []v1beta1.NamespacedName{{Namespace: s.key.Namespace, Name: name}}
-	}
+	b.GetSpec().ClusterResourceOverrideSnapshots, b.GetSpec().ResourceOverrideSnapshots = s.lists(index)
 	s.must(s.hub.Client.Create(s.Context(), b))
+	b.GetStatus().LastHealthy = &v1beta1.Revision{ResourceSnapshotName: "p-0-snapshot"}
+	b.GetStatus().LastHealthy.ClusterResourceOverrideSnapshots, b.GetStatus().LastHealthy.ResourceOverrideSnapshots = s.lists(healthy)
+	b.GetStatus().Conditions = []metav1.Condition{}
+	s.must(s.hub.Client.Status().Update(s.Context(), b))
+}
+
+// recorded makes an update run, at work, that would take a cluster back to a snapshot of the override.
+func (s *scene) recorded(index string) {
+	s.Helper()
+	run := scope.UpdateRuns.New(s.key)
+	run.SetNamespace(s.key.Namespace)
+	run.SetName("r")
+	run.GetSpec().PlacementName, run.GetSpec().StagedUpdateStrategyName = "p", "s"
+	s.must(s.hub.Client.Create(s.Context(), run))
+	last := &v1beta1.Revision{ResourceSnapshotName: "p-0-snapshot"}
+	last.ClusterResourceOverrideSnapshots, last.ResourceOverrideSnapshots = s.lists(index)
+	run.GetStatus().StagesStatus = []v1beta1.StageUpdatingStatus{{
+		StageName: "all", Clusters: []v1beta1.ClusterUpdatingStatus{{ClusterName: "c1", LastHealthy: last}},
+	}}
+	s.must(s.hub.Client.Status().Update(s.Context(), run))
 }
 
 // repairs sees the latest snapshot lose its label, and go.
@@ -198,7 +232,7 @@ func (s *scene) repairs() {
 // quiet sees nothing written after a start.
 func (s *scene) quiet() {
 	s.Helper()
-	writes, stop := start(s.T, s.hub)
+	writes, stop := start(s.T, s.hub, 0)
 	defer stop()
 	s.writes.Take()
 	testworld.Stable(s, 500*time.Millisecond, "silence", func(context.Context) error {

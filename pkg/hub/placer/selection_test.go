@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
@@ -201,6 +202,68 @@ func TestKeepsWhatAnUpdateRunReleases(t *testing.T) {
 	}
 	w.make(w.configMap("c", "one"))
 	w.await("history after the run", kept(3))
+}
+
+// A revision that some cluster last ran healthily stays until it is healthy with another one; so does what an update run would go back to.
+func TestKeepsWhatWasLastHealthy(t *testing.T) {
+	w := newWorld(t)
+	start(t, defaults)
+	one := int32(1)
+	p := w.crp()
+	p.Spec.RevisionHistoryLimit = &one
+	w.make(w.namespace(), p)
+	w.awaitSelected(w.key(), 0, "Namespace "+w.name)
+	b := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{Name: w.name + "-c1", Labels: map[string]string{contract.LabelPlacement: w.name}}}
+	b.Spec = v1beta1.ResourceBindingSpec{
+		State: v1beta1.BindingStateScheduled, TargetCluster: "c1", ClusterDecision: v1beta1.ClusterDecision{ClusterName: "c1", Selected: true, Reason: "test"},
+	}
+	w.make(b)
+	healthyWith := func(index int) {
+		t.Helper()
+		w.await("a report", func() error {
+			if err := w.Get(t.Context(), client.ObjectKeyFromObject(b), b); err != nil {
+				return err
+			}
+			b.Status.LastHealthy = &v1beta1.Revision{ResourceSnapshotName: contract.MasterSnapshotName(w.name, index)}
+			b.Status.Conditions = []metav1.Condition{}
+			return w.Status().Update(t.Context(), b)
+		})
+	}
+	kept := func(want ...int) {
+		t.Helper()
+		w.await("history", func() error {
+			var got []int
+			for _, g := range w.groups(w.key()) {
+				got = append(got, g.Index)
+			}
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("groups %v are kept; want %v", got, want)
+			}
+			return nil
+		})
+	}
+	healthyWith(0)
+	w.make(w.configMap("a", "one"))
+	w.awaitSelected(w.key(), 1, "Namespace "+w.name, "ConfigMap a")
+	run := &v1beta1.ClusterStagedUpdateRun{ObjectMeta: metav1.ObjectMeta{Name: w.name}, Spec: v1beta1.UpdateRunSpec{
+		PlacementName: w.name, ResourceSnapshotIndex: "9", StagedUpdateStrategyName: "any",
+	}}
+	w.make(run)
+	run.Status.StagesStatus = []v1beta1.StageUpdatingStatus{{StageName: "all", Clusters: []v1beta1.ClusterUpdatingStatus{{
+		ClusterName: "c1", LastHealthy: &v1beta1.Revision{ResourceSnapshotName: contract.MasterSnapshotName(w.name, 1)},
+	}}}}
+	if err := w.Status().Update(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	w.make(w.configMap("b", "one"))
+	w.awaitSelected(w.key(), 2, "Namespace "+w.name, "ConfigMap a", "ConfigMap b")
+	w.make(w.configMap("c", "one"))
+	w.awaitSelected(w.key(), 3, "Namespace "+w.name, "ConfigMap a", "ConfigMap b", "ConfigMap c")
+	kept(0, 1, 3)
+	healthyWith(3)
+	w.make(w.configMap("d", "one"))
+	w.awaitSelected(w.key(), 4, "Namespace "+w.name, "ConfigMap a", "ConfigMap b", "ConfigMap c", "ConfigMap d")
+	kept(1, 3, 4)
 }
 
 // fit is what a placement says about objects that are too large; nil for nothing.

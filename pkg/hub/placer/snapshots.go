@@ -17,6 +17,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
 // writePolicies makes a placement's policy snapshots right.
@@ -57,9 +58,15 @@ func (p *Placer) resources(ctx context.Context, s *seen, selected *selection.Sel
 	return report.Revision{Name: step.Latest, Index: strconv.Itoa(step.Index), Resources: m.content.Identifiers()}, step.Again, nil
 }
 
-// inUse names the resource snapshots that bindings name, or that an update run which has not ended is to release.
+// inUse names the resource snapshots that bindings name, for now or as what was last healthy, or that an update run which has not ended is
+// to release, or may have to go back to.
 func (p *Placer) inUse(ctx context.Context, s *seen) (map[string]bool, error) {
 	out := s.bound()
+	for _, b := range s.bindings {
+		if last := b.GetStatus().LastHealthy; last != nil {
+			out[last.ResourceSnapshotName] = true
+		}
+	}
 	if len(s.groups) < snapshot.History(s.placement.GetSpec()) {
 		return out, nil // nothing is about to go
 	}
@@ -72,6 +79,9 @@ func (p *Placer) inUse(ctx context.Context, s *seen) (map[string]bool, error) {
 		}
 		if number, err := strconv.Atoi(index); err == nil && meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) == nil {
 			out[contract.MasterSnapshotName(s.key.Name, number)] = true
+		}
+		for _, r := range stage.Recorded(run, s.bindings) {
+			out[r.ResourceSnapshotName] = true
 		}
 	}
 	return out, err

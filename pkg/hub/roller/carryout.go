@@ -21,6 +21,7 @@ import (
 var heldMessages = map[rollout.Why]string{
 	rollout.ForBudget:  "Waits until maxUnavailable and maxSurge of the placement's rollout strategy let the cluster change; see the clusters that are not available",
 	rollout.ForCluster: "Waits until what another binding of the placement put on the cluster is removed",
+	rollout.ForAgent:   "Waits until the cluster's member agent reports again; see agentStatus of the MemberCluster",
 }
 
 // carryOut takes the step. Every write names the version that it is based on: what was decided from an older view fails, and is
@@ -71,6 +72,7 @@ func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, want rollout
 	spec.ResourceSnapshotName = want.Snapshot
 	overrides := want.Overrides[spec.TargetCluster]
 	spec.ClusterResourceOverrideSnapshots, spec.ResourceOverrideSnapshots = overrides.Cluster, overrides.Namespaced
+	spec.OverrideFingerprint = overrides.Fingerprint
 	spec.ApplyStrategy = want.Strategy.DeepCopy()
 	controllerutil.AddFinalizer(b, contract.FinalizerWork)
 	if err := r.Client.Update(ctx, b); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -35,7 +36,19 @@ func (s *scene) override(name, object string, index int, limit *v1beta1.Placemen
 	if where == nil {
 		where = testworld.Everywhere()
 	}
-	o := testworld.Override("app", name, testworld.Patching(where, testworld.Annotating("k", "v")))
+	return s.overrideSnapshot(name, object, index, limit, testworld.Patching(where, testworld.Annotating("k", "v")))
+}
+
+// overrideBy is override for any placement, by a rule.
+func (s *scene) overrideBy(name, object string, rule v1beta1.OverrideRule) {
+	s.Helper()
+	s.overrideSnapshot(name, object, 0, nil, rule)
+}
+
+func (s *scene) overrideSnapshot(name, object string, index int, limit *v1beta1.PlacementRef,
+	rule v1beta1.OverrideRule) *v1beta1.ResourceOverrideSnapshot {
+	s.Helper()
+	o := testworld.Override("app", name, rule)
 	o.Spec.ResourceSelectors[0].Name = object
 	o.Spec.Placement = limit
 	snapshot := &v1beta1.ResourceOverrideSnapshot{Spec: v1beta1.ResourceOverrideSnapshotSpec{OverrideSpec: o.Spec, OverrideHash: []byte("hash")}}
@@ -59,7 +72,7 @@ func (s *scene) overridden(want string) {
 		var got []string
 		for _, cluster := range []string{"m1", "m2", "m3"} {
 			var names []string
-			for _, key := range factsOf(s.binding(cluster), false).Overrides.Keys() {
+			for _, key := range overridesOf(s.binding(cluster)).Keys() {
 				names = append(names, strings.TrimPrefix(key.Name, s.key.Name+"-"))
 			}
 			got = append(got, cluster+"="+strings.Join(names, ","))
@@ -135,8 +148,62 @@ func relabels(s *scene) {
 	set(`"late"`)
 	s.overridden("m1= m2=" + suffix + "-0 m3=")
 	s.available("m2", true)
+	s.await("m1=Bound0 m2=Bound0 m3=Bound0")
 	set("null")
 	s.overridden("m1= m2= m3=")
+}
+
+// revalues changes labels whose values an override puts into the content.
+func revalues(s *scene) {
+	object := s.ready()
+	label := s.key.Name + s.key.Namespace
+	set := func(cluster, value string) {
+		patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%s}}}`, label, value)
+		s.must(s.Client.Patch(s.Context(), testworld.NewMemberCluster(cluster), client.RawPatch(types.MergePatchType, patch)))
+	}
+	given := func(cluster string) (fingerprint string, generation int64) {
+		b := s.binding(cluster)
+		return b.GetSpec().OverrideFingerprint, b.GetGeneration()
+	}
+	moved := func(cluster string, from int64) {
+		s.Helper()
+		testworld.Await(s, testworld.Soon, cluster+" to be changed", func(context.Context) error {
+			if _, generation := given(cluster); generation == from {
+				return fmt.Errorf("its generation is %d", generation)
+			}
+			return nil
+		})
+	}
+	for _, cluster := range []string{"m1", "m2"} {
+		set(cluster, `"one"`)
+	}
+	name := s.key.Name + "-v" + s.key.Namespace
+	suffix := strings.TrimPrefix(name, s.key.Name+"-")
+	s.overrideBy(name, object, testworld.Patching(
+		[]v1beta1.ClusterSelectorTerm{testworld.Labelled(nil, metav1.LabelSelectorRequirement{Key: label, Operator: metav1.LabelSelectorOpExists})},
+		testworld.Patch(v1beta1.JSONPatchAdd, "/data", map[string]string{"label": "${MEMBER-CLUSTER-LABEL-KEY-" + label + "}"})))
+	s.overridden("m1=" + suffix + "-0 m2= m3=")
+	s.available("m1", true)
+	s.overridden("m1=" + suffix + "-0 m2=" + suffix + "-0 m3=")
+	s.available("m2", true)
+	one, first := given("m1")
+	if other, _ := given("m2"); one == "" || one != other {
+		s.Errorf("fingerprints are %q and %q; want the same", one, other)
+	}
+
+	_, second := given("m2")
+	set("m1", `"two"`)
+	moved("m1", first)
+	set("m2", `"two"`)
+	s.await("m1=Bound0 m2=Bound0! m3=Bound0") // one cluster after the other
+	set("m2", `"one"`)
+	s.await("m1=Bound0 m2=Bound0 m3=Bound0")
+	if _, generation := given("m2"); generation != second {
+		s.Errorf("m2, which has the label it had, was changed")
+	}
+	s.available("m1", true)
+	set("m2", `"two"`)
+	moved("m2", second)
 }
 
 func behindHandOverrides(s *scene) {

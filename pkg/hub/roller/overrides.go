@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
@@ -55,7 +56,7 @@ func (c *contents) forget(placement types.NamespacedName) {
 // matching returns the overrides that concern a placement with this content.
 func (r *Roller) matching(ctx context.Context, placement types.NamespacedName, latest snapshot.Group) (override.Matching, error) {
 	of := func() override.Contents { return r.contents.of(placement, latest) }
-	found, err := scope.OverridesFor(ctx, r.Client, placement, func() []string { return of().Namespaces() }, fast()...)
+	found, err := scope.OverridesFor(ctx, r.Client, placement, func() []string { return of().Namespaces() }, scope.Fast()...)
 	if err != nil || len(found) == 0 {
 		return override.Matching{}, err
 	}
@@ -64,7 +65,7 @@ func (r *Roller) matching(ctx context.Context, placement types.NamespacedName, l
 
 // overrides are the lists of the bindings' clusters.
 func (r *Roller) overrides(ctx context.Context, placement types.NamespacedName, latest snapshot.Group,
-	bindings map[string]v1beta1.BindingObject, clusters map[string]override.Cluster) (map[string]rollout.Lists, error) {
+	bindings map[string]v1beta1.BindingObject, clusters map[string]*clusterv1beta1.MemberCluster) (map[string]rollout.Lists, error) {
 	matching, err := r.matching(ctx, placement, latest)
 	if err != nil || matching.None() {
 		return nil, err
@@ -72,7 +73,7 @@ func (r *Roller) overrides(ctx context.Context, placement types.NamespacedName, 
 	var targets []override.Cluster
 	for _, b := range bindings {
 		if cluster, ok := clusters[b.GetSpec().TargetCluster]; ok {
-			targets = append(targets, cluster)
+			targets = append(targets, override.Cluster{Name: cluster.Name, Labels: cluster.Labels})
 		}
 	}
 	return matching.Lists(targets), nil
@@ -87,7 +88,7 @@ func (r *Roller) behindOverrides(ctx context.Context, bindings map[string]v1beta
 		if !b.GetDeletionTimestamp().IsZero() || len(spec.ClusterResourceOverrideSnapshots)+len(spec.ResourceOverrideSnapshots) == 0 {
 			continue
 		}
-		for _, key := range factsOf(b, false).Overrides.Keys() {
+		for _, key := range overridesOf(b).Keys() {
 			if asked[key] {
 				continue
 			}
@@ -98,6 +99,14 @@ func (r *Roller) behindOverrides(ctx context.Context, bindings map[string]v1beta
 		}
 	}
 	return false, nil
+}
+
+// overridesOf are the lists that a binding was given.
+func overridesOf(b v1beta1.BindingObject) rollout.Lists {
+	spec := b.GetSpec()
+	return rollout.Lists{
+		Cluster: spec.ClusterResourceOverrideSnapshots, Namespaced: spec.ResourceOverrideSnapshots, Fingerprint: spec.OverrideFingerprint,
+	}
 }
 
 func (r *Roller) unseen(ctx context.Context, key types.NamespacedName) (bool, error) {
@@ -123,7 +132,7 @@ func (r *Roller) onOverride(ctx context.Context, obj client.Object) []reconcile.
 func (r *Roller) concerned(ctx context.Context, s v1beta1.OverrideSnapshotObject) (map[types.NamespacedName]bool, error) {
 	out := map[types.NamespacedName]bool{}
 	if key, ok := scope.OverrideOf(s); ok {
-		named, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, fast(scope.OfOverride(key))...)
+		named, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, scope.Fast(scope.OfOverride(key))...)
 		if err != nil {
 			return nil, err
 		}
@@ -156,21 +165,21 @@ func (r *Roller) concerned(ctx context.Context, s v1beta1.OverrideSnapshotObject
 func (r *Roller) everyPlacement(ctx context.Context, namespace string) ([]v1beta1.PlacementObject, error) {
 	switch {
 	case !r.Namespaced:
-		return scope.Placements.List(ctx, r.Client, "", fast()...)
+		return scope.Placements.List(ctx, r.Client, "", scope.Fast()...)
 	case namespace == "":
-		return scope.Placements.All(ctx, r.Client, fast()...)
+		return scope.Placements.All(ctx, r.Client, scope.Fast()...)
 	}
-	wide, err := scope.Placements.List(ctx, r.Client, "", fast()...)
+	wide, err := scope.Placements.List(ctx, r.Client, "", scope.Fast()...)
 	if err != nil {
 		return nil, err
 	}
-	narrow, err := scope.Placements.List(ctx, r.Client, namespace, fast()...)
+	narrow, err := scope.Placements.List(ctx, r.Client, namespace, scope.Fast()...)
 	return append(wide, narrow...), err
 }
 
 // onLabels brings up the placements on a cluster whose overrides may match it now, or not any more.
 func (r *Roller) onLabels(ctx context.Context, cluster client.Object) []reconcile.Request {
-	bindings, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, fast(scope.OnCluster(cluster.GetName()))...)
+	bindings, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, scope.Fast(scope.OnCluster(cluster.GetName()))...)
 	if err != nil {
 		return r.requests(ctx, nil, err)
 	}

@@ -35,10 +35,7 @@ type scene struct {
 func TestRoller(t *testing.T) {
 	h := startHub(t)
 	for _, name := range []string{"m1", "m2", "m3"} {
-		h.must(h.Client.Create(t.Context(), &clusterv1beta1.MemberCluster{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Spec:       clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: name}},
-		}))
+		h.join(name)
 	}
 	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "app"}}))
 	a := h.startAgent()
@@ -50,11 +47,15 @@ func TestRoller(t *testing.T) {
 		{"moves clusters in turns, and says who waits", turns},
 		{"waits for all parts of the content", parts},
 		{"follows edits of the limits and of the strategy", edits},
+		{"goes on with the others when a cluster is silent", silence},
+		{"goes on with the others when a cluster leaves", leave},
+		{"goes on with what there is when nobody finds more", shortage},
 		{"removes what is given up", removes},
 		{"leaves placements alone that are going or External", leaves},
 		{"never takes a cluster back to older content", behindHand},
 		{"follows overrides, within the budget", overriding},
 		{"follows labels that overrides select by", relabels},
+		{"follows labels that overrides put into the content, within the budget", revalues},
 		{"never takes a cluster back to an older override", behindHandOverrides},
 		{"writes nothing after a restart", restarts},
 	} {
@@ -68,6 +69,33 @@ func TestRoller(t *testing.T) {
 			})
 		}
 	}
+}
+
+// join makes a member cluster that is well.
+func (h *hub) join(name string) {
+	h.Helper()
+	h.must(h.Client.Create(h.Context(), &clusterv1beta1.MemberCluster{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{"example.com/test"}},
+		Spec:       clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: name}},
+	}))
+	h.heard(name, time.Now().Add(time.Hour)) // which is good for the whole test
+}
+
+// heard sets when a cluster was heard of last.
+func (h *hub) heard(name string, at time.Time) {
+	h.Helper()
+	well := func(kind string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Well", LastTransitionTime: metav1.Now()}
+	}
+	var cluster clusterv1beta1.MemberCluster
+	h.must(h.Client.Get(h.Context(), types.NamespacedName{Name: name}, &cluster))
+	cluster.Status.Conditions = []metav1.Condition{}
+	cluster.Status.AgentStatus = []clusterv1beta1.AgentStatus{{
+		Type:                  clusterv1beta1.AgentTypeMemberAgent,
+		Conditions:            []metav1.Condition{well(clusterv1beta1.ConditionJoined), well(clusterv1beta1.ConditionHealthy)},
+		LastReceivedHeartbeat: metav1.NewTime(at),
+	}}
+	h.must(h.Client.Status().Update(h.Context(), &cluster))
 }
 
 func (h *hub) must(err error) {
@@ -283,6 +311,12 @@ func edits(s *scene) {
 	s.settled()
 	s.content(1, 1, 0)
 	s.await("m1=Bound1 m2=Bound0! m3=Bound0!")
+	s.available("m1", false)
+	s.quiet("the first is not available")
+	s.edit(func(spec *v1beta1.PlacementSpec) {
+		spec.Strategy.RollingUpdate.MaxUnavailable = ptr.To(intstr.FromInt32(2))
+	})
+	s.await("m1=Bound1 m2=Bound1 m3=Bound0!")
 	s.edit(func(spec *v1beta1.PlacementSpec) {
 		spec.Strategy.RollingUpdate.MaxUnavailable = ptr.To(intstr.FromString("100%"))
 	})
@@ -305,6 +339,68 @@ func edits(s *scene) {
 	if writes := s.agent.Take(); len(writes) != 3 {
 		s.Errorf("writes are %v; want one for each binding", writes)
 	}
+}
+
+func silence(s *scene) {
+	s.settled()
+	s.heard("m1", time.Now().Add(-time.Hour))
+	s.content(1, 1, 0)
+	s.await("m1=Bound0! m2=Bound1 m3=Bound0!")
+	s.available("m2", true)
+	s.await("m1=Bound0! m2=Bound1 m3=Bound1")
+	s.available("m3", true)
+	s.content(2, 1, 0)
+	s.await("m1=Bound0! m2=Bound2 m3=Bound1!")
+	s.available("m2", true)
+	s.await("m1=Bound0! m2=Bound2 m3=Bound2")
+	s.available("m3", true)
+	s.quiet("all who are heard of have it")
+	s.heard("m1", time.Now().Add(time.Hour))
+	s.await("m1=Bound2 m2=Bound2 m3=Bound2")
+}
+
+func leave(s *scene) {
+	leaver := "m0-" + s.key.Name
+	s.join(leaver)
+	s.place(func(spec *v1beta1.PlacementSpec) {
+		spec.Policy = &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{leaver, "m1"}}
+	})
+	s.content(0, 1, 0)
+	s.schedule(leaver, "m1")
+	s.await(leaver + "=Bound0 m1=Bound0")
+	s.available(leaver, true)
+	s.available("m1", false)
+	s.content(1, 1, 0)
+	s.await(leaver + "=Bound0! m1=Bound1")
+	s.available("m1", true)
+	s.await(leaver + "=Bound1 m1=Bound1")
+	s.content(2, 1, 0)
+	s.await(leaver + "=Bound2 m1=Bound1!") // it does not report, and may be down
+	s.must(s.Client.Delete(s.Context(), testworld.NewMemberCluster(leaver)))
+	s.await(leaver + "=Bound2 m1=Bound2")
+	s.available("m1", true)
+	s.content(3, 1, 0)
+	s.await(leaver + "=Bound2 m1=Bound3")
+	patch := []byte(`{"metadata":{"finalizers":null}}`)
+	s.must(s.Client.Patch(s.Context(), testworld.NewMemberCluster(leaver), client.RawPatch(types.MergePatchType, patch)))
+	s.change(leaver, func(b v1beta1.BindingObject) { b.GetSpec().State = v1beta1.BindingStateUnscheduled })
+	s.await(leaver + "=Unscheduled2- m1=Bound3")
+}
+
+func shortage(s *scene) {
+	s.settled(func(spec *v1beta1.PlacementSpec) {
+		spec.Policy = &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, NumberOfClusters: ptr.To(int32(4))}
+	})
+	s.content(1, 1, 0)
+	s.await("m1=Bound0! m2=Bound0! m3=Bound0!") // there may be a fourth in a moment
+	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
+	s.must(err)
+	*placement.GetConditions() = []metav1.Condition{{
+		Type: placement.ConditionType(v1beta1.ConditionScheduled), Status: metav1.ConditionFalse, Reason: v1beta1.ReasonSchedulingPolicyUnfulfilled,
+		ObservedGeneration: placement.GetGeneration(), LastTransitionTime: metav1.Now(),
+	}}
+	s.must(s.Client.Status().Update(s.Context(), placement))
+	s.await("m1=Bound1 m2=Bound0! m3=Bound0!")
 }
 
 func removes(s *scene) {

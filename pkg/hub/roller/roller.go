@@ -21,8 +21,9 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/override"
+	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
@@ -87,14 +88,14 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, 
 	if err != nil || !ok {
 		return nil, err
 	}
-	out := &seen{want: rollout.Content{Snapshot: latest.Master.GetName(), Strategy: rollout.Strategy(strategy.ApplyStrategy)}}
+	out := &seen{want: rollout.Content{Snapshot: latest.Master.GetName(), Strategy: strategy.ApplyStrategy.WithDefaults()}}
 	if out.bindings, err = r.bindings(ctx, key); err != nil {
 		return nil, err
 	}
 	if behind, err := r.behind(ctx, key, latest, out.bindings); err != nil || behind {
 		return nil, err
 	}
-	clusters, err := r.clusters(ctx)
+	clusters, err := r.fleet(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -102,21 +103,27 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, 
 		return nil, err
 	}
 	for _, b := range out.bindings {
-		_, there := clusters[b.GetSpec().TargetCluster]
-		out.facts = append(out.facts, factsOf(b, !there))
+		out.facts = append(out.facts, factsOf(b, clusters[b.GetSpec().TargetCluster], r.Now()))
 	}
 	out.budget, err = rollout.BudgetOf(strategy.RollingUpdate, rollout.Target(placement.GetSpec().Policy, out.facts))
 	if err != nil {
 		return nil, fmt.Errorf("placement %s: %w", key, err)
 	}
+	out.budget.Short = short(placement)
 	return out, nil
+}
+
+// short says whether the scheduler has found fewer clusters than the placement, as it is now, wants.
+func short(placement v1beta1.PlacementObject) bool {
+	c := report.Current(*placement.GetConditions(), placement.ConditionType(v1beta1.ConditionScheduled), placement.GetGeneration())
+	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1beta1.ReasonSchedulingPolicyUnfulfilled
 }
 
 // latest returns the placement's latest group of resource snapshots; ok is false if there is none or some of the group is missing: then
 // the rest is on its way. Snapshots of an earlier placement of the same name may still be in the cache; they are not ours.
 func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) (latest snapshot.Group, ok bool, err error) {
 	key := client.ObjectKeyFromObject(placement)
-	all, err := scope.ResourceSnapshots.List(ctx, r.Client, key.Namespace, fast(scope.OfPlacement(key))...)
+	all, err := scope.ResourceSnapshots.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
 	if err != nil {
 		return snapshot.Group{}, false, err
 	}
@@ -135,7 +142,7 @@ func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) 
 // bindings reads the placement's bindings, each as new as what was last written to it here: a step that is already taken must not
 // be taken for a free one.
 func (r *Roller) bindings(ctx context.Context, key types.NamespacedName) (map[string]v1beta1.BindingObject, error) {
-	list, err := scope.Bindings.List(ctx, r.Client, key.Namespace, fast(scope.OfPlacement(key))...)
+	list, err := scope.Bindings.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
 	if err != nil {
 		return nil, err
 	}
@@ -186,29 +193,31 @@ func indexOf(placement, master string) (index int, ok bool) {
 	return index, ok && err == nil
 }
 
-// clusters are the MemberClusters there are, by name.
-func (r *Roller) clusters(ctx context.Context) (map[string]override.Cluster, error) {
+// fleet are the MemberClusters there are, by name.
+func (r *Roller) fleet(ctx context.Context) (map[string]*clusterv1beta1.MemberCluster, error) {
 	var list clusterv1beta1.MemberClusterList
-	if err := r.Client.List(ctx, &list, fast()...); err != nil {
+	if err := r.Client.List(ctx, &list, scope.Fast()...); err != nil {
 		return nil, fmt.Errorf("list member clusters: %w", err)
 	}
-	out := make(map[string]override.Cluster, len(list.Items))
+	out := make(map[string]*clusterv1beta1.MemberCluster, len(list.Items))
 	for i := range list.Items {
-		out[list.Items[i].Name] = override.Cluster{Name: list.Items[i].Name, Labels: list.Items[i].Labels}
+		out[list.Items[i].Name] = &list.Items[i]
 	}
 	return out, nil
 }
 
-func factsOf(b v1beta1.BindingObject, gone bool) rollout.Binding {
-	spec := b.GetSpec()
+// factsOf reads a binding; cluster is nil if there is none.
+func factsOf(b v1beta1.BindingObject, cluster *clusterv1beta1.MemberCluster, now time.Time) rollout.Binding {
+	spec, gone := b.GetSpec(), cluster == nil || !cluster.DeletionTimestamp.IsZero()
 	return rollout.Binding{
 		Name:          b.GetName(),
 		Cluster:       spec.TargetCluster,
 		State:         spec.State,
 		Deleting:      !b.GetDeletionTimestamp().IsZero(),
 		Gone:          gone,
+		Silent:        !gone && silent(cluster, now),
 		Snapshot:      spec.ResourceSnapshotName,
-		Overrides:     rollout.Lists{Cluster: spec.ClusterResourceOverrideSnapshots, Namespaced: spec.ResourceOverrideSnapshots},
+		Overrides:     overridesOf(b),
 		Strategy:      spec.ApplyStrategy,
 		Generation:    b.GetGeneration(),
 		Conditions:    *b.GetConditions(),
@@ -216,8 +225,10 @@ func factsOf(b v1beta1.BindingObject, gone bool) rollout.Binding {
 	}
 }
 
-// fast reads from the cache as it is: nothing in it may be changed, and the writes of others, to which a placement has nothing to do,
-// are not waited for.
-func fast(opts ...client.ListOption) []client.ListOption {
-	return append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+// silent says whether nothing is to be expected of a cluster for now: the scheduler would not choose it. One that is to be heard of
+// seldom has two of its periods.
+func silent(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
+	const usual = 5 * time.Minute
+	periods := 2 * time.Duration(cluster.Spec.HeartbeatPeriodSeconds) * time.Second
+	return schedule.Ineligible(cluster, now.Add(-max(0, periods-usual))) != ""
 }

@@ -3,8 +3,6 @@ package roller
 import (
 	"context"
 	"fmt"
-	"maps"
-	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -28,16 +26,16 @@ import (
 func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("roller").WithOptions(loop.Options(r.Workers))
 	for _, kind := range scope.ResourceSnapshots.Served(r.Namespaced) {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(snapshots()))
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(loop.OfPlacement), builder.WithPredicates(snapshots()))
 	}
 	for _, kind := range scope.Bindings.Served(r.Namespaced) {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(bindings()))
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(loop.OfPlacement), builder.WithPredicates(bindings()))
 	}
 	for _, kind := range scope.Placements.Served(r.Namespaced) {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(placements()))
 	}
-	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(r.onCluster), builder.WithPredicates(clusters()))
-	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(r.onLabels), builder.WithPredicates(relabelled()))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(r.onCluster), builder.WithPredicates(r.clusters()))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(r.onLabels), builder.WithPredicates(loop.Relabelled()))
 	for _, kind := range scope.OverrideSnapshots.Both() {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(r.onOverride), builder.WithPredicates(overrides()))
 	}
@@ -47,17 +45,9 @@ func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-func ofPlacement(_ context.Context, obj client.Object) []reconcile.Request {
-	key, ok := scope.PlacementOf(obj)
-	if !ok {
-		return nil
-	}
-	return []reconcile.Request{{NamespacedName: key}}
-}
-
 // onCluster brings up the placements with bindings to a cluster.
 func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconcile.Request {
-	found, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, fast(scope.OnCluster(cluster.GetName()))...)
+	found, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, scope.Fast(scope.OnCluster(cluster.GetName()))...)
 	if err != nil {
 		// Only a cache that is being stopped fails to answer; the next start looks at every placement.
 		ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the placements", "cluster", cluster.GetName())
@@ -65,7 +55,7 @@ func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconci
 	}
 	var out []reconcile.Request
 	for _, b := range found {
-		out = append(out, ofPlacement(ctx, b)...)
+		out = append(out, loop.OfPlacement(ctx, b)...)
 	}
 	return out
 }
@@ -73,18 +63,14 @@ func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconci
 // snapshots lets through content that may now be the latest, or complete.
 func snapshots() predicate.Predicate {
 	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool { return isLatest(e.Object) || !isMaster(e.Object) },
+		CreateFunc: func(e event.CreateEvent) bool { return scope.IsLatest(e.Object) || !isMaster(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return isLatest(e.ObjectNew) && (!isLatest(e.ObjectOld) ||
+			return scope.IsLatest(e.ObjectNew) && (!scope.IsLatest(e.ObjectOld) ||
 				e.ObjectOld.GetAnnotations()[contract.AnnotationSnapshotCount] != e.ObjectNew.GetAnnotations()[contract.AnnotationSnapshotCount])
 		},
 		DeleteFunc:  func(event.DeleteEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
-}
-
-func isLatest(o client.Object) bool {
-	return o.GetLabels()[contract.LabelLatest] == strconv.FormatBool(true)
 }
 
 // isMaster says whether a resource snapshot is the first of its group.
@@ -131,14 +117,15 @@ func sameNews(a, b metav1.Condition) bool {
 	return a.Status == b.Status && a.Reason == b.Reason && a.ObservedGeneration == b.ObservedGeneration && a.LastTransitionTime.Equal(&b.LastTransitionTime)
 }
 
-// placements lets through edits of the limits, of how content is applied, and of how many clusters are wanted; and a placement that
-// appears, which may be after what belongs to it.
+// placements lets through edits of the limits, of how content is applied, and of how many clusters are wanted; that fewer than those are
+// found, or no longer; and a placement that appears, which may be after what belongs to it.
 func placements() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			was, is := e.ObjectOld.(v1beta1.PlacementObject).GetSpec(), e.ObjectNew.(v1beta1.PlacementObject).GetSpec()
-			return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() &&
+			before, after := e.ObjectOld.(v1beta1.PlacementObject), e.ObjectNew.(v1beta1.PlacementObject)
+			was, is := before.GetSpec(), after.GetSpec()
+			return short(before) != short(after) || before.GetGeneration() != after.GetGeneration() &&
 				(!equality.Semantic.DeepEqual(was.Strategy, is.Strategy) || !equality.Semantic.DeepEqual(was.Policy, is.Policy))
 		},
 		DeleteFunc:  func(event.DeleteEvent) bool { return false },
@@ -146,21 +133,16 @@ func placements() predicate.Predicate {
 	}
 }
 
-// clusters lets through those that appear or are gone.
-func clusters() predicate.Predicate {
+// clusters lets through those that appear, begin to leave, or are gone, and those that are heard of again, or are well again: their
+// content may have been held back. One that falls silent makes nothing possible.
+func (r *Roller) clusters() predicate.Predicate {
 	return predicate.Funcs{
-		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },
-		UpdateFunc:  func(event.UpdateEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-	}
-}
-
-// relabelled lets through clusters whose labels changed: other overrides may concern them.
-func relabelled() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return false },
-		UpdateFunc:  func(e event.UpdateEvent) bool { return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) },
-		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld.(*clusterv1beta1.MemberCluster), e.ObjectNew.(*clusterv1beta1.MemberCluster)
+			return was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
+				silent(was, r.Now()) && !silent(is, r.Now())
+		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
 }
@@ -170,7 +152,7 @@ func relabelled() predicate.Predicate {
 func overrides() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },
-		UpdateFunc:  func(e event.UpdateEvent) bool { return isLatest(e.ObjectOld) != isLatest(e.ObjectNew) },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return scope.IsLatest(e.ObjectOld) != scope.IsLatest(e.ObjectNew) },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
 }

@@ -402,6 +402,11 @@ func reacts(s *scene) {
 	s.edit(&cluster, func(c client.Object) { c.SetFinalizers([]string{"example.com/leaving"}) })
 	s.must(s.Client.Delete(s.Context(), &cluster))
 	s.quiet("a cluster begins to leave")
+	// Something else makes the scheduler decide while it is leaving.
+	s.edit(s.policy(), func(p client.Object) {
+		p.SetAnnotations(map[string]string{contract.AnnotationGeneration: "8", contract.AnnotationNumberOfClusters: "5"})
+	})
+	s.await("m1=Scheduled m2=Scheduled m3=Scheduled "+fifth+"=Scheduled", "m1 m2 m3 "+fifth+" "+unfulfilledReason)
 	s.must(s.Client.Get(s.Context(), types.NamespacedName{Name: fifth}, &cluster))
 	s.edit(&cluster, func(c client.Object) { c.SetFinalizers(nil) })
 	s.await("m1=Scheduled m2=Scheduled m3=Scheduled "+fifth+"=Unscheduled", "m1 m2 m3 "+unfulfilledReason)

@@ -60,7 +60,7 @@ func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, err
 	}
-	bindings, listErr := scope.Bindings.List(ctx, s.Client, req.Namespace, fast(scope.OfPlacement(req.NamespacedName))...)
+	bindings, listErr := scope.Bindings.List(ctx, s.Client, req.Namespace, scope.Fast(scope.OfPlacement(req.NamespacedName))...)
 	if listErr != nil {
 		return ctrl.Result{}, listErr
 	}
@@ -86,7 +86,7 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 		return ctrl.Result{}, s.releaseDeleted(ctx, bindings)
 	}
 	var clusters clusterv1beta1.MemberClusterList
-	if err := s.Client.List(ctx, &clusters, fast()...); err != nil {
+	if err := s.Client.List(ctx, &clusters, scope.Fast()...); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list member clusters: %w", err)
 	}
 	request, err := schedule.RequestOf(policy, bindings, clusters.Items, s.Now())
@@ -125,7 +125,7 @@ func (s *Scheduler) lookOnceMore(ctx context.Context, policy v1beta1.PolicySnaps
 // name may still be in the cache; it is not ours.
 func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObject) (v1beta1.PolicySnapshotObject, error) {
 	key := client.ObjectKeyFromObject(placement)
-	all, err := scope.PolicySnapshots.List(ctx, s.Client, key.Namespace, fast(scope.OfPlacement(key))...)
+	all, err := scope.PolicySnapshots.List(ctx, s.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
 	if err != nil {
 		return nil, err
 	}
@@ -248,12 +248,6 @@ func (s *Scheduler) report(ctx context.Context, before v1beta1.PolicySnapshotObj
 		Wanted:     decision.Wanted,
 	}, metav1.NewTime(s.Now()))
 	return loop.WriteStatus(ctx, s.Client, before, after)
-}
-
-// fast reads from the cache as it is: nothing in it may be changed, and the writes of others, to which a placement has nothing to do,
-// are not waited for.
-func fast(opts ...client.ListOption) []client.ListOption {
-	return append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 }
 
 // created remembers the bindings made for a placement until the cache has them. Deciding without them could choose more clusters

@@ -32,27 +32,19 @@ func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("scheduler").WithOptions(loop.Options(s.Workers))
 	for _, kind := range scope.PolicySnapshots.Served(s.Namespaced) {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(snapshots()))
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(loop.OfPlacement), builder.WithPredicates(snapshots()))
 	}
 	for _, kind := range scope.Placements.Served(s.Namespaced) {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(placements()))
 	}
 	for _, kind := range scope.Bindings.Served(s.Namespaced) {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofPlacement), builder.WithPredicates(bindings()))
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(loop.OfPlacement), builder.WithPredicates(bindings()))
 	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, s.clusters())
 	if err := b.Complete(loop.Settle(s)); err != nil {
 		return fmt.Errorf("set up the scheduler: %w", err)
 	}
 	return nil
-}
-
-func ofPlacement(_ context.Context, obj client.Object) []reconcile.Request {
-	key, ok := scope.PlacementOf(obj)
-	if !ok {
-		return nil
-	}
-	return []reconcile.Request{{NamespacedName: key}}
 }
 
 // snapshots lets through a policy to decide on: a new one, one that is the latest again, one that wants another number of clusters
@@ -62,18 +54,14 @@ func snapshots() predicate.Predicate {
 		return e.ObjectOld.GetAnnotations()[annotation] != e.ObjectNew.GetAnnotations()[annotation]
 	}
 	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool { return isLatest(e.Object) },
+		CreateFunc: func(e event.CreateEvent) bool { return scope.IsLatest(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return isLatest(e.ObjectNew) && (!isLatest(e.ObjectOld) ||
+			return scope.IsLatest(e.ObjectNew) && (!scope.IsLatest(e.ObjectOld) ||
 				differs(e, contract.AnnotationNumberOfClusters) || differs(e, contract.AnnotationGeneration))
 		},
 		DeleteFunc:  func(event.DeleteEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
-}
-
-func isLatest(o client.Object) bool {
-	return o.GetLabels()[contract.LabelLatest] == strconv.FormatBool(true)
 }
 
 // placements lets through what the scheduler waits for: that its finalizer is there, and then that the placement is deleted, and
@@ -175,7 +163,7 @@ func (s *Scheduler) indexTopics(ctx context.Context, indexer client.FieldIndexer
 
 func topicsOf(o client.Object) []string {
 	policy, ok := o.(v1beta1.PolicySnapshotObject)
-	if !ok || !isLatest(o) {
+	if !ok || !scope.IsLatest(o) {
 		return nil
 	}
 	return watchOf(policy).Topics()
@@ -199,9 +187,9 @@ func fulfilled(snapshot v1beta1.PolicySnapshotObject) bool {
 
 func (s *Scheduler) everyPolicy(ctx context.Context, opts ...client.ListOption) ([]v1beta1.PolicySnapshotObject, error) {
 	if s.Namespaced {
-		return scope.PolicySnapshots.All(ctx, s.Client, fast(opts...)...)
+		return scope.PolicySnapshots.All(ctx, s.Client, scope.Fast(opts...)...)
 	}
-	return scope.PolicySnapshots.List(ctx, s.Client, "", fast(opts...)...)
+	return scope.PolicySnapshots.List(ctx, s.Client, "", scope.Fast(opts...)...)
 }
 
 // everyBinding waits for bindings that are being written: one to a cluster that is gone must not be missed.

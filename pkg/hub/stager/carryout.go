@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 
@@ -33,8 +34,8 @@ func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet s
 		return stage.World{}, fmt.Errorf("status.resourceSnapshotIndexUsed of update run %s: %w", run.GetName(), err)
 	}
 	world := stage.World{
-		Run: run.GetName(), Config: *status.UpdateStrategySnapshot, Apply: rollout.Strategy(status.ApplyStrategy), Bindings: fleet.Bindings,
-		Snapshot: contract.MasterSnapshotName(run.GetSpec().PlacementName, index), Now: s.Now(),
+		Run: run.GetName(), UID: run.GetUID(), Config: *status.UpdateStrategySnapshot, Apply: status.ApplyStrategy.WithDefaults(), Bindings: fleet.Bindings,
+		Snapshot: contract.MasterSnapshotName(run.GetSpec().PlacementName, index), Awake: s.awake, Now: s.Now(),
 		Overrides: map[string]rollout.Lists{}, Requests: map[string]stage.Request{},
 	}
 	for _, st := range status.StagesStatus {
@@ -96,7 +97,7 @@ func (s *Stager) carryOut(ctx context.Context, run v1beta1.UpdateRunObject, step
 	var jobs []func(context.Context) error
 	for _, start := range step.Start {
 		jobs = append(jobs, func(ctx context.Context) error {
-			return refuse(start.Binding.GetSpec().TargetCluster, s.start(ctx, run, start, world))
+			return refuse(start.Binding.GetSpec().TargetCluster, s.start(ctx, run, start))
 		})
 	}
 	for _, name := range step.Drop {
@@ -112,28 +113,43 @@ func (s *Stager) carryOut(ctx context.Context, run v1beta1.UpdateRunObject, step
 	return refused, err
 }
 
-// start gives a binding what the run releases, and then the word that it may go to the cluster.
-func (s *Stager) start(ctx context.Context, run v1beta1.UpdateRunObject, start stage.Start, world stage.World) error {
-	b := start.Binding
+// start gives a binding what it is to have, and then the word that it may go to the cluster.
+func (s *Stager) start(ctx context.Context, run v1beta1.UpdateRunObject, start stage.Start) error {
+	b, snapshot := start.Binding, start.To.ResourceSnapshotName
 	if start.Content {
-		spec := b.GetSpec()
-		spec.State = v1beta1.BindingStateBound
-		spec.ResourceSnapshotName = world.Snapshot
-		spec.ClusterResourceOverrideSnapshots, spec.ResourceOverrideSnapshots = start.Overrides.Cluster, start.Overrides.Namespaced
-		spec.ApplyStrategy = world.Apply.DeepCopy()
-		controllerutil.AddFinalizer(b, contract.FinalizerWork)
+		give(b, start)
 		if err := s.Client.Update(ctx, b); err != nil {
-			return fmt.Errorf("give binding %s resource snapshot %s: %w", client.ObjectKeyFromObject(b), world.Snapshot, err)
+			return fmt.Errorf("give binding %s resource snapshot %s: %w", client.ObjectKeyFromObject(b), snapshot, err)
 		}
 	}
 	before := b.DeepCopyObject().(client.Object)
-	started := report.RunStarted(b.GetGeneration(), run.GetName(), run.GetSpec().ResourceSnapshotIndex)
+	started := report.RunStarted(b.GetGeneration(), run.GetName(), run.GetStatus().ResourceSnapshotIndexUsed)
+	if start.Back {
+		started = report.RunTakesBack(b.GetGeneration(), run.GetName(), snapshot)
+	}
 	*b.GetConditions() = report.Rollout(*b.GetConditions(), started, metav1.NewTime(s.Now()))
 	if _, err := loop.WriteStatus(ctx, s.Client, before, b); err != nil {
 		return err
 	}
-	ctrl.LoggerFrom(ctx).V(1).Info("started", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster, "snapshot", world.Snapshot)
+	ctrl.LoggerFrom(ctx).V(1).Info("started", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster, "snapshot", snapshot)
 	return nil
+}
+
+// give puts content and mark into a binding.
+func give(b v1beta1.BindingObject, start stage.Start) {
+	spec, to := b.GetSpec(), start.To.DeepCopy()
+	spec.State = v1beta1.BindingStateBound
+	spec.ResourceSnapshotName, spec.ApplyStrategy = to.ResourceSnapshotName, to.ApplyStrategy
+	spec.ClusterResourceOverrideSnapshots, spec.ResourceOverrideSnapshots = to.ClusterResourceOverrideSnapshots, to.ResourceOverrideSnapshots
+	controllerutil.AddFinalizer(b, contract.FinalizerWork)
+	if start.Mark != "" {
+		marks := maps.Clone(b.GetAnnotations())
+		if marks == nil {
+			marks = map[string]string{}
+		}
+		marks[contract.AnnotationUpdateRun] = start.Mark
+		b.SetAnnotations(marks)
+	}
 }
 
 // drop deletes a binding that the scheduler has given up.

@@ -71,10 +71,13 @@ func moved(key types.NamespacedName, was v1beta1.UpdateRunStatus, before, after 
 	}
 }
 
-// updated says whether all clusters of a stage are done.
+// updated says whether all clusters of a stage are done, or have failed as its budget allows.
 func updated(s stage.Stage) bool {
+	if s.Phase == stage.Failed {
+		return false
+	}
 	for _, c := range s.Clusters {
-		if c.Phase != stage.Succeeded {
+		if c.Phase != stage.Succeeded && c.Phase != stage.Failed {
 			return false
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/tools/record"
@@ -35,6 +38,9 @@ type scene struct {
 	*testing.T
 	*testworld.Cluster
 	key types.NamespacedName
+	// ahead is how many nanoseconds the clocks of its agents are ahead; events takes the events of the one that was started last.
+	ahead  atomic.Int64
+	events *record.FakeRecorder
 }
 
 func TestStager(t *testing.T) {
@@ -55,6 +61,13 @@ func TestStager(t *testing.T) {
 		{"two agents keep the limit", together},
 		{"a run that came before its placement was scheduled waits for it", early},
 		{"a run of a placement that there is not is ended", nowhere},
+		{"a run whose snapshot is gone gives nothing to any cluster", bereft},
+		{"a run whose override is gone goes no further", unchanged},
+		{"a run goes on from one that a cluster's joining has ended", goesOn},
+		{"a run that cannot go on from another says why", cannotGoOn},
+		{"a run takes back what it changed, also when its agent dies in between", takesBack},
+		{"a run that spends its budget stops", stops},
+		{"a run leaves what it cannot take back", cannotTakeBack},
 	} {
 		for j, namespace := range []string{"", "app"} {
 			t.Run(scenario.name+" in namespace "+namespace, func(t *testing.T) {
@@ -80,12 +93,28 @@ func (s *scene) start() (writes *testworld.Writes, stop func()) {
 	mgr, err := ctrl.NewManager(writes.Of(s.Config), testworld.ManagerOptions())
 	must(s.T, err)
 	must(s.T, scope.Index(s.Context(), mgr.GetFieldIndexer()))
+	s.events = record.NewFakeRecorder(1000)
 	agent := &Stager{
-		Client: mgr.GetClient(), Direct: s.Client, Recorder: record.NewFakeRecorder(1000), Workers: 4, Namespaced: true, Now: time.Now,
+		Client: mgr.GetClient(), Direct: s.Client, Recorder: s.events, Workers: 4, Namespaced: true,
+		Now:     func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
 		Release: func(context.Context, types.NamespacedName) (int, error) { return 0, nil },
 	}
 	must(s.T, agent.SetupWithManager(mgr))
 	return writes, testworld.Run(s.T, mgr)
+}
+
+// snapshot makes a resource snapshot of the placement.
+func (s *scene) snapshot(index int, latest bool) {
+	s.Helper()
+	snapshot := scope.ResourceSnapshots.New(s.key)
+	s.name(snapshot, contract.MasterSnapshotName(s.key.Name, index))
+	snapshot.SetLabels(map[string]string{
+		contract.LabelPlacement: s.key.Name, contract.LabelResourceIndex: strconv.Itoa(index), contract.LabelLatest: strconv.FormatBool(latest),
+	})
+	snapshot.SetAnnotations(map[string]string{contract.AnnotationResourceHash: "hash", contract.AnnotationSnapshotCount: "1"})
+	snapshot.GetSpec().SelectedResources = []v1beta1.ResourceContent{{RawExtension: runtime.RawExtension{Raw: []byte(
+		`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"app"}}`)}}}
+	s.create(snapshot)
 }
 
 // lay makes the placement with its snapshots, a binding for each member, and a strategy of these stages.
@@ -96,12 +125,7 @@ func (s *scene) lay(stages ...v1beta1.StageConfig) {
 	placement.GetSpec().ResourceSelectors = []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: "app"}}
 	placement.GetSpec().Strategy.Type = v1beta1.RolloutStrategyTypeExternal
 	s.create(placement)
-	snapshot := scope.ResourceSnapshots.New(s.key)
-	s.name(snapshot, contract.MasterSnapshotName(s.key.Name, 0))
-	snapshot.SetLabels(map[string]string{contract.LabelPlacement: s.key.Name, contract.LabelResourceIndex: "0", contract.LabelLatest: "true"})
-	snapshot.SetAnnotations(map[string]string{contract.AnnotationResourceHash: "hash", contract.AnnotationSnapshotCount: "1"})
-	snapshot.GetSpec().SelectedResources = []v1beta1.ResourceContent{}
-	s.create(snapshot)
+	s.snapshot(0, true)
 	policy := scope.PolicySnapshots.New(s.key)
 	s.name(policy, contract.PolicySnapshotName(s.key.Name, 0))
 	policy.SetLabels(map[string]string{contract.LabelPlacement: s.key.Name, contract.LabelPolicyIndex: "0", contract.LabelLatest: "true"})
@@ -117,15 +141,27 @@ func (s *scene) lay(stages ...v1beta1.StageConfig) {
 func (s *scene) schedule() {
 	s.Helper()
 	for _, cluster := range members {
-		b := scope.Bindings.New(s.key)
-		s.name(b, s.key.Name+"-"+cluster)
-		b.SetLabels(map[string]string{contract.LabelPlacement: s.key.Name})
-		*b.GetSpec() = v1beta1.ResourceBindingSpec{
-			State: v1beta1.BindingStateScheduled, SchedulingPolicySnapshotName: contract.PolicySnapshotName(s.key.Name, 0), TargetCluster: cluster,
-			ClusterDecision: v1beta1.ClusterDecision{ClusterName: cluster, Selected: true, Reason: "picked"},
-		}
-		s.create(b)
+		s.pick(cluster)
 	}
+	s.scheduled()
+}
+
+// pick makes the binding for a cluster.
+func (s *scene) pick(cluster string) {
+	s.Helper()
+	b := scope.Bindings.New(s.key)
+	s.name(b, s.key.Name+"-"+cluster)
+	b.SetLabels(map[string]string{contract.LabelPlacement: s.key.Name})
+	*b.GetSpec() = v1beta1.ResourceBindingSpec{
+		State: v1beta1.BindingStateScheduled, SchedulingPolicySnapshotName: contract.PolicySnapshotName(s.key.Name, 0), TargetCluster: cluster,
+		ClusterDecision: v1beta1.ClusterDecision{ClusterName: cluster, Selected: true, Reason: "picked"},
+	}
+	s.create(b)
+}
+
+// scheduled says that the policy has picked all that it asks for.
+func (s *scene) scheduled() {
+	s.Helper()
 	policy, err := scope.PolicySnapshots.Get(s.Context(), s.Client, types.NamespacedName{Namespace: s.key.Namespace, Name: contract.PolicySnapshotName(s.key.Name, 0)})
 	must(s.T, err)
 	meta.SetStatusCondition(policy.GetConditions(), metav1.Condition{
@@ -337,4 +373,50 @@ func nowhere(s *scene) {
 		}
 		return nil
 	})
+}
+
+func bereft(s *scene) {
+	s.lay(all(4))
+	snapshot := scope.ResourceSnapshots.New(s.key)
+	s.name(snapshot, contract.MasterSnapshotName(s.key.Name, 0))
+	s.loses(snapshot)
+}
+
+// unchanged takes away an override snapshot that the plan names.
+func unchanged(s *scene) {
+	s.lay(all(4))
+	o := &v1beta1.ClusterResourceOverrideSnapshot{}
+	o.Name = s.key.Name + s.key.Namespace + "-o-0"
+	o.Labels = map[string]string{contract.LabelOverride: s.key.Name + s.key.Namespace + "-o", contract.LabelOverrideIndex: "0", contract.LabelLatest: "true"}
+	o.Spec.OverrideHash = []byte("hash")
+	o.Spec.OverrideSpec = v1beta1.ClusterResourceOverrideSpec{
+		ClusterResourceSelectors: []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: "app"}},
+		Policy:                   &v1beta1.OverridePolicy{OverrideRules: []v1beta1.OverrideRule{{ClusterSelector: &v1beta1.ClusterSelector{ClusterSelectorTerms: []v1beta1.ClusterSelectorTerm{}}, OverrideType: v1beta1.OverrideTypeDelete}}},
+	}
+	s.create(o)
+	s.loses(o)
+}
+
+// loses lets a snapshot go between the plan and the run.
+func (s *scene) loses(snapshot client.Object) {
+	s.Helper()
+	s.schedule()
+	s.start()
+	run := scope.UpdateRuns.New(s.key)
+	s.name(run, s.key.Name)
+	*run.GetSpec() = v1beta1.UpdateRunSpec{PlacementName: s.key.Name, StagedUpdateStrategyName: s.key.Name, State: v1beta1.UpdateRunInitialize}
+	s.create(run)
+	testworld.Await(s, testworld.Soon, "the run to be initialized", func(ctx context.Context) (err error) {
+		if run, err = scope.UpdateRuns.Get(ctx, s.Client, s.key); err == nil && !meta.IsStatusConditionTrue(*run.GetConditions(), v1beta1.ConditionInitialized) {
+			err = errors.New("it is not")
+		}
+		return err
+	})
+	must(s.T, s.Client.Delete(s.Context(), snapshot))
+	run.GetSpec().State = v1beta1.UpdateRunRun
+	must(s.T, s.Client.Update(s.Context(), run))
+	s.is(stage.Failed, 0)
+	if got := s.started(); len(got) > 0 {
+		s.Errorf("%q were given a snapshot that does not exist", got)
+	}
 }

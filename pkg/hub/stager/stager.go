@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -57,6 +58,9 @@ type Stager struct {
 	Namespaced bool
 	// Now is the clock.
 	Now func() time.Time
+
+	// awake is since when the stager hears of what happens.
+	awake time.Time
 }
 
 // Reconcile looks at one run.
@@ -142,7 +146,12 @@ func (s *Stager) proceed(ctx context.Context, run v1beta1.UpdateRunObject, progr
 	default:
 		return 0, s.store(ctx, run, progress) // which makes the conditions speak of the generation
 	}
-	fleet, err := s.settled(ctx, run, func(fleet stage.Fleet) error { return stage.Check(fleet, *run.GetStatus()) })
+	fleet, err := s.settled(ctx, run, func(fleet stage.Fleet) error {
+		if progress.Retreating() && run.GetStatus().UpdateStrategySnapshot != nil {
+			return nil // whatever has changed, what the run did is to be taken back
+		}
+		return stage.Check(fleet, *run.GetStatus())
+	})
 	if err != nil {
 		abort := stage.AbortOf(err)
 		if abort == nil {
@@ -156,19 +165,34 @@ func (s *Stager) proceed(ctx context.Context, run v1beta1.UpdateRunObject, progr
 		return 0, err
 	}
 	next, step := decide(progress, world)
-	if next.Phase == stage.Failed { // which is final: see settled
+	if stage.Decisive(progress, next) { // see settled
 		if fleet, err = s.fleetNow(ctx, run); err != nil {
 			return 0, err
 		}
 		world.Bindings = fleet.Bindings
 		next, step = decide(progress, world)
 	}
-	if world.Refused, err = s.carryOut(ctx, run, step, world); err != nil {
+	lost, err := s.lost(ctx, run, step)
+	if err != nil {
 		return 0, err
 	}
-	if len(world.Refused) > 0 { // what was not done must not be stored as done
+	switch world.Refused = lost; {
+	case len(lost) > 0 && !next.Retreating():
+		progress.Fail(lossMessage(lost))
+		return 0, s.store(ctx, run, progress)
+	case len(lost) > 0:
 		next, step = decide(progress, world)
-		step.Again = refusedWait
+	}
+	refused, err := s.carryOut(ctx, run, step, world)
+	if err != nil {
+		return 0, err
+	}
+	if len(refused) > 0 {
+		maps.Copy(world.Refused, refused) // what was not done must not be stored as done
+		next, step = decide(progress, world)
+		if step.Again == 0 || step.Again > refusedWait {
+			step.Again = refusedWait
+		}
 	}
 	return step.Again, s.store(ctx, run, next)
 }
@@ -184,10 +208,25 @@ func (s *Stager) store(ctx context.Context, run v1beta1.UpdateRunObject, progres
 		return err
 	}
 	moved(client.ObjectKeyFromObject(run), was, before, progress, s.Now())
+	if was, is := before.Budget.Phase, progress.Budget.Phase; was != is && is == stage.Failed {
+		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonFailureBudgetSpent, progress.Budget.Message)
+	}
+	if before.Retreating() && !progress.Retreating() {
+		s.tellBack(run, progress.Back)
+	}
 	if progress.Phase != before.Phase {
 		s.tell(run, progress)
 	}
 	return nil
+}
+
+// tellBack records how the way back has ended.
+func (s *Stager) tellBack(run v1beta1.UpdateRunObject, back stage.Verdict) {
+	if back.Phase == stage.Failed {
+		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonRollbackFailed, back.Message)
+		return
+	}
+	s.Recorder.Event(run, corev1.EventTypeNormal, v1beta1.ReasonRollbackSucceeded, back.Message)
 }
 
 // tell records what has become of a run.
@@ -196,7 +235,7 @@ func (s *Stager) tell(run v1beta1.UpdateRunObject, progress stage.Progress) {
 	switch progress.Phase {
 	case stage.Failed:
 		kind, text = corev1.EventTypeWarning, progress.Cause
-	case stage.Stuck:
+	case stage.Stuck, stage.Retreating:
 		kind = corev1.EventTypeWarning
 	}
 	if c := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionProgressing); c != nil {
@@ -275,7 +314,7 @@ func fast(opts ...client.ListOption) []client.ListOption {
 
 // initialize works a run's plan out and stores it, or stores why there is none.
 func (s *Stager) initialize(ctx context.Context, run v1beta1.UpdateRunObject) error {
-	status, err := s.planned(ctx, run)
+	status, earlier, err := s.planned(ctx, run)
 	now := metav1.NewTime(s.Now())
 	var invalid *selection.UserError
 	switch abort := stage.AbortOf(err); {
@@ -289,11 +328,15 @@ func (s *Stager) initialize(ctx context.Context, run v1beta1.UpdateRunObject) er
 	case err != nil:
 		return err
 	}
-	return s.write(ctx, run, report.PlannedRun(status, *run.GetConditions(), run.GetGeneration(), now))
+	status = report.PlannedRun(status, *run.GetConditions(), run.GetGeneration(), now)
+	if earlier != nil {
+		status = report.ResumedRun(status, earlier, run.GetGeneration(), now)
+	}
+	return s.write(ctx, run, status)
 }
 
-func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (v1beta1.UpdateRunStatus, error) {
-	none := v1beta1.UpdateRunStatus{}
+// planned works a run's plan out. earlier is the run from which it is to go on, nil if there is none.
+func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (none v1beta1.UpdateRunStatus, earlier v1beta1.UpdateRunObject, err error) {
 	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().StagedUpdateStrategyName}
 	strategy, err := scope.UpdateStrategies.Get(ctx, s.Client, key)
 	if apierrors.IsNotFound(err) { // the cache may not have heard of it yet
@@ -301,7 +344,7 @@ func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (v1be
 	}
 	missing := apierrors.IsNotFound(err)
 	if err != nil && !missing {
-		return none, err
+		return none, nil, err
 	}
 	var plan stage.Plan
 	fleet, err := s.settled(ctx, run, func(fleet stage.Fleet) (err error) {
@@ -309,20 +352,40 @@ func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (v1be
 		return err
 	})
 	if err != nil && (!missing || fleet.Placement == nil) {
-		return none, err
+		return none, nil, err
 	}
 	if missing {
-		return none, &stage.Abort{User: true, Message: fmt.Sprintf("update strategy %s is not found: spec.stagedRolloutStrategyName must name one that exists", key.Name)}
+		return none, nil, &stage.Abort{User: true, Message: fmt.Sprintf("update strategy %s is not found: spec.stagedRolloutStrategyName must name one that exists", key.Name)}
 	}
-	group, err := s.revision(ctx, run)
+	if earlier, err = s.earlier(ctx, run, plan); err != nil {
+		return none, nil, err
+	}
+	group, err := s.revision(ctx, run, earlier)
 	if err != nil {
-		return none, err
+		return none, nil, err
 	}
 	overrides, err := s.overrides(ctx, placementOf(run), group, plan, fleet)
 	if err != nil {
-		return none, err
+		return none, nil, err
 	}
-	return plan.Status(run.GetName(), strconv.Itoa(group.Index), *strategy.GetSpec(), overrides), nil
+	return plan.Status(run.GetName(), strconv.Itoa(group.Index), *strategy.GetSpec(), overrides), earlier, nil
+}
+
+// earlier is the run from which another one is to go on, nil if there is none. Only the API server itself knows for sure whether there
+// is such a run, and how it ended.
+func (s *Stager) earlier(ctx context.Context, run v1beta1.UpdateRunObject, plan stage.Plan) (v1beta1.UpdateRunObject, error) {
+	name := run.GetSpec().ResumeFrom
+	if name == "" {
+		return nil, nil
+	}
+	found, err := scope.UpdateRuns.Get(ctx, s.Direct, types.NamespacedName{Namespace: run.GetNamespace(), Name: name})
+	if apierrors.IsNotFound(err) {
+		return nil, stage.Resumable(run, nil, plan)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found, stage.Resumable(run, found, plan)
 }
 
 // overrides are the snapshots of overrides, as they are now, that change the release on each cluster of the plan.
@@ -341,9 +404,12 @@ func (s *Stager) overrides(ctx context.Context, placement types.NamespacedName, 
 	return override.Match(placement, found, contents).Lists(clusters), nil
 }
 
-// revision is the group of resource snapshots that a run releases.
-func (s *Stager) revision(ctx context.Context, run v1beta1.UpdateRunObject) (snapshot.Group, error) {
+// revision is the group of resource snapshots that a run releases: what earlier has released, if it goes on from that.
+func (s *Stager) revision(ctx context.Context, run, earlier v1beta1.UpdateRunObject) (snapshot.Group, error) {
 	key, text := placementOf(run), run.GetSpec().ResourceSnapshotIndex
+	if earlier != nil {
+		text = earlier.GetStatus().ResourceSnapshotIndexUsed
+	}
 	index, err := strconv.Atoi(text)
 	switch {
 	case text == "":

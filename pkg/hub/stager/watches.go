@@ -24,6 +24,7 @@ import (
 
 // SetupWithManager starts the stager with mgr. After a start every run is looked at once.
 func (s *Stager) SetupWithManager(mgr ctrl.Manager) error {
+	s.awake = s.Now()
 	b := ctrl.NewControllerManagedBy(mgr).Named("stager").WithOptions(loop.Options(s.Workers))
 	for _, kind := range scope.UpdateRuns.Served(s.Namespaced) {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(runs()))

@@ -1,0 +1,109 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/flagship-fleet/flagship/pkg/loop"
+)
+
+// leaseName is the lock of the hub agent's leader; it is the same in every release that may run side by side during an upgrade.
+const leaseName = "136224848560.hub.fleet.azure.com"
+
+// candidate is this process among those that may lead. What it knows of the hub begins with its lead: caches that were filled before could
+// be older than what the last leader has written, and an older binding would take the members back to what it says.
+type candidate struct {
+	cfg      *rest.Config
+	options  Options
+	identity string
+	// lead is nil if there is no election.
+	lead *loop.Lead
+}
+
+func newCandidate(cfg *rest.Config, o Options) (*candidate, error) {
+	identity, err := loop.Identity()
+	if err != nil {
+		return nil, err
+	}
+	return &candidate{cfg: cfg, options: o, identity: identity}, nil
+}
+
+// manager makes the manager that holds the lease and serves metrics and profiles. It caches nothing. lost is told when the lease has run out.
+func (c *candidate) manager(lost func(error)) (ctrl.Manager, error) {
+	o, timeout := &c.options, shutdown
+	options := ctrl.Options{
+		Scheme:                        Scheme(),
+		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
+		HealthProbeBindAddress:        "0",
+		LeaderElection:                o.LeaderElect,
+		LeaderElectionID:              leaseName,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &o.LeaseDuration,
+		RenewDeadline:                 &o.RenewDeadline,
+		RetryPeriod:                   &o.RetryWait,
+		GracefulShutdownTimeout:       &timeout,
+	}
+	if o.Pprof {
+		options.PprofBindAddress = fmt.Sprintf("127.0.0.1:%d", o.PprofPort)
+	}
+	if o.LeaderElect {
+		lock, err := c.lease()
+		if err != nil {
+			return nil, err
+		}
+		c.lead = loop.NewLead(lock, o.LeaseDuration, lost)
+		options.LeaderElectionResourceLockInterface = c.lead
+	}
+	return ctrl.NewManager(c.cfg, options)
+}
+
+// lease is a view on the hub agent's lock, with a client of its own, so that a busy agent does not lose it.
+func (c *candidate) lease() (resourcelock.Interface, error) {
+	cfg := rest.CopyConfig(c.cfg)
+	cfg.QPS, cfg.Burst = float32(c.options.LeaderQPS), c.options.LeaderBurst
+	if c.options.LeaderQPS <= 0 {
+		cfg.QPS = -1
+	}
+	return loop.Lease(cfg, c.options.LeaderNamespace, leaseName, c.identity, c.options.RenewDeadline)
+}
+
+// standBy opens the gate when another replica is seen to lead.
+func (c *candidate) standBy(ctx context.Context, gates *loop.Gates) {
+	if !c.options.LeaderElect {
+		return
+	}
+	lock, err := c.lease() // locks are not for two goroutines
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "a replica that only stands by will not be ready")
+		return
+	}
+	if loop.AnotherLeads(ctx, lock, c.options.RetryWait) {
+		gates.Open(gateLeader)
+	}
+}
+
+// work runs the agents for as long as this replica leads.
+func (c *candidate) work(ctx context.Context, gates *loop.Gates) error {
+	cfg := rest.CopyConfig(c.cfg)
+	if c.lead != nil {
+		cfg.Wrap(c.lead.Guard)
+	}
+	mgr, err := newManager(cfg, c.options)
+	if err != nil {
+		return fmt.Errorf("set up the agents: %w", err)
+	}
+	if err := addAgents(ctx, mgr, c.options); err != nil {
+		return err
+	}
+	go func() {
+		if mgr.GetCache().WaitForCacheSync(ctx) {
+			gates.Open(gateLeader)
+		}
+	}()
+	return mgr.Start(ctx)
+}

@@ -1,0 +1,355 @@
+package stage
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
+)
+
+// mark is what contract.AnnotationUpdateRun on a binding says: which run last changed it, and what its cluster had last run healthily
+// before; nil if it had never been healthy. It is written together with the change. So what a run has to take back is known even if
+// the run's status could not be written afterwards, and if the cluster has become healthy with the new content since.
+type mark struct {
+	Run    types.UID         `json:"run"`
+	Before *v1beta1.Revision `json:"before"`
+}
+
+// markOf is the mark of a binding; empty if it has none that can be read.
+func markOf(b v1beta1.BindingObject) mark {
+	var m mark
+	if json.Unmarshal([]byte(b.GetAnnotations()[contract.AnnotationUpdateRun]), &m) != nil {
+		return mark{}
+	}
+	return m
+}
+
+// turnsBack says whether the run would take clusters back, and so has to know what they had.
+func (d *decision) turnsBack() bool {
+	return d.policy() != nil && d.policy().OnFailure == v1beta1.FailureActionRollback
+}
+
+// record notes what a cluster last ran healthily before the run changes it, and returns the mark for its binding. A binding that has
+// this run's mark already was changed by it before; that mark counts.
+func (d *decision) record(c *Cluster, b v1beta1.BindingObject) (string, error) {
+	if !d.turnsBack() {
+		return "", nil
+	}
+	m := markOf(b)
+	if m.Run != d.UID {
+		m = mark{Run: d.UID, Before: b.GetStatus().LastHealthy}
+	}
+	c.LastHealthy = m.Before
+	text, err := json.Marshal(m)
+	if err != nil {
+		return "", fmt.Errorf("mark binding %s: %w", b.GetName(), err)
+	}
+	return string(text), nil
+}
+
+// adopt takes up clusters that the run has changed and then could not say so.
+func (d *decision) adopt() {
+	if !d.turnsBack() {
+		return
+	}
+	for i := range d.p.Stages {
+		s := &d.p.Stages[i]
+		for j := range s.Clusters {
+			c := &s.Clusters[j]
+			b := d.bindings[c.Name]
+			if c.Phase != Pending || b == nil || markOf(b).Run != d.UID || !d.given(b, c.Name) || d.Refused[c.Name] != "" {
+				continue
+			}
+			c.Phase, c.Since, c.LastHealthy = Active, d.Now, markOf(b).Before
+			if d.p.Retreating() {
+				continue
+			}
+			if d.open(s); !started(b) {
+				d.step.Start = append(d.step.Start, Start{Binding: b, To: d.release(c.Name)})
+				d.adopted[c.Name] = true
+			}
+		}
+	}
+}
+
+// Retreating says whether the run is on the way back, stopped there or not.
+func (p *Progress) Retreating() bool { return p.Back.Phase == Active }
+
+// turn begins the way back. Nothing is changed before that is stored: a cluster that is back where it was must never look as if
+// somebody else had taken it there.
+func (d *decision) turn(at *Stage, s *spent) {
+	at.Cause = s.text
+	at.at(Failed, "The stage cannot go on; see the condition Succeeded", d.Now)
+	d.p.Back = Verdict{Phase: Active, Message: "Clusters are being taken back to what they last ran healthily"}
+	d.run(Retreating, s.text+"; what the run has changed is taken back")
+	d.step = Step{}
+	d.again(0)
+	d.more = false
+}
+
+// retreat takes the clusters that the run has changed back, the last changed first: stage by stage, and of a stage no more at once than
+// went forward. Without move it only looks after those that are on their way.
+func (d *decision) retreat(move bool) {
+	for i := len(d.p.Stages) - 1; i >= 0; i-- {
+		s := &d.p.Stages[i]
+		busy := d.returning(s)
+		if move {
+			d.sendBack(s, busy)
+		}
+		if slices.ContainsFunc(s.Clusters, func(c Cluster) bool { return c.Back.Phase == Active || d.changed(&c) }) {
+			d.onTheWay(s, move)
+			return
+		}
+	}
+	d.home()
+}
+
+// returning judges the clusters of a stage that are on their way, forward or back, and counts those that still are.
+func (d *decision) returning(s *Stage) (busy int) {
+	for i := range s.Clusters {
+		c := &s.Clusters[i]
+		if c.Back.Phase == Active {
+			d.lookBack(c)
+		}
+		if c.Back.Phase == Active || d.underWay(c) {
+			busy++
+		}
+	}
+	return busy
+}
+
+// underWay says whether a cluster that was given the release may still be busy with it: it was not sent back, or is left as it is.
+func (d *decision) underWay(c *Cluster) bool {
+	b := d.bindings[c.Name]
+	if c.Phase != Active || c.Back.Phase == Active || b == nil || !d.given(b, c.Name) || healthy(b) {
+		return false
+	}
+	_, expired := d.expired(c.Since, b)
+	return !expired
+}
+
+// lookBack judges a cluster that was sent back.
+func (d *decision) lookBack(c *Cluster) {
+	b := d.bindings[c.Name]
+	switch {
+	case b == nil:
+		c.Back = d.failure(noBinding)
+	case !has(b, *c.LastHealthy):
+		c.Back = d.failure(notOurs)
+	case healthy(b):
+		c.Back = Verdict{Phase: Succeeded, Since: d.Now, Message: "The cluster is back at " + c.LastHealthy.ResourceSnapshotName + ", and healthy"}
+	default:
+		if cause, expired := d.expired(c.Back.Since, b); expired {
+			c.Back = d.failure("Back at " + c.LastHealthy.ResourceSnapshotName + ": " + cause)
+		} else if !started(b) { // a new policy makes another generation of a binding
+			d.step.Start = append(d.step.Start, Start{Binding: b, To: *c.LastHealthy, Back: true})
+		}
+	}
+}
+
+// Why a cluster is left as it is.
+const (
+	noBinding = "The cluster is no longer picked, so it is left as it is"
+	notOurs   = "What the cluster is to get was changed by somebody else, so it is left as it is; another update run may be at work on the placement"
+)
+
+func (d *decision) failure(why string) Verdict {
+	return Verdict{Phase: Failed, Message: why, Since: d.Now}
+}
+
+// sendBack sends clusters of a stage back while there is room beside busy others.
+func (d *decision) sendBack(s *Stage, busy int) {
+	most, err := concurrency(d.config(s.Name).MaxConcurrency, len(s.Clusters))
+	if err != nil { // the way forward would have found it
+		most = 1
+	}
+	for i := len(s.Clusters) - 1; i >= 0; i-- {
+		c := &s.Clusters[i]
+		if !d.changed(c) {
+			continue
+		}
+		if why, left := d.leave(c); left {
+			c.Back = why
+			continue
+		}
+		own := d.underWay(c) // it gives its own place up
+		if !own && busy >= most {
+			return
+		}
+		if !own {
+			busy++
+		}
+		d.send(c)
+	}
+}
+
+// changed says whether the run has given a cluster something that it lacked, and has not decided about the way back.
+func (d *decision) changed(c *Cluster) bool {
+	if c.Phase == Pending || c.Back.Phase != Pending {
+		return false
+	}
+	b := d.bindings[c.Name]
+	return c.LastHealthy != nil || b != nil && markOf(b).Run == d.UID
+}
+
+// leave says whether a changed cluster must be left as it is, and why.
+func (d *decision) leave(c *Cluster) (Verdict, bool) {
+	b := d.bindings[c.Name]
+	switch {
+	case b == nil:
+		return d.failure(noBinding), true
+	case markOf(b).Run != d.UID || !d.given(b, c.Name) && (c.LastHealthy == nil || !has(b, *c.LastHealthy)):
+		return d.failure(notOurs), true
+	case c.LastHealthy == nil:
+		v := d.failure("Before this run the cluster has never been healthy with the placement, so there is nothing to take it back to")
+		v.NeverHealthy = true
+		return v, true
+	}
+	return Verdict{}, false
+}
+
+// send gives a cluster what it last ran healthily.
+func (d *decision) send(c *Cluster) {
+	b := d.bindings[c.Name]
+	if why, refused := d.Refused[c.Name]; refused {
+		// Its place stays taken until the next pass: what this one has done for the others must not depend on the refusal.
+		c.Back = d.failure("The cluster's binding could not be changed: " + why)
+		d.again(0)
+		return
+	}
+	c.Back = Verdict{Phase: Active, Since: d.Now, Message: "The cluster is on the way back to " + c.LastHealthy.ResourceSnapshotName}
+	d.again(d.window())
+	if content := !has(b, *c.LastHealthy); content || !started(b) {
+		d.step.Start = append(d.step.Start, Start{Binding: b, Content: content, To: *c.LastHealthy, Back: true})
+		return
+	}
+	// It was sent before, and nobody could say so. What has happened since is no event any more.
+	if d.lookBack(c); c.Back.Phase != Active {
+		d.again(0)
+	}
+}
+
+// onTheWay says on the run how far the way back has come.
+func (d *decision) onTheWay(s *Stage, move bool) {
+	back, all := 0, 0
+	var names []string
+	for _, c := range s.Clusters {
+		if c.Back.Phase != Pending || d.changed(&c) {
+			all++
+		}
+		switch c.Back.Phase {
+		case Active:
+			names = append(names, c.Name)
+		case Succeeded, Failed:
+			back++
+		}
+	}
+	switch {
+	case move:
+		text := fmt.Sprintf("Taking clusters back: %d of %d of stage %s are done", back, all, s.Name)
+		if len(names) > 0 {
+			text += "; waits for " + few(names, 3)
+		}
+		d.run(Retreating, text)
+	case len(names) > 0:
+		d.run(Stopping, fmt.Sprintf("Told to stop while taking clusters back; waits for %s of stage %s", few(names, 3), s.Name))
+	default:
+		d.run(Stopped, fmt.Sprintf("Stopped while taking clusters of stage %s back; set spec.state to Run to go on", s.Name))
+	}
+}
+
+// home ends a run that has taken back whatever could be.
+func (d *decision) home() {
+	done, rest := 0, []string(nil)
+	for _, s := range d.p.Stages {
+		for _, c := range s.Clusters {
+			switch c.Back.Phase {
+			case Succeeded:
+				done++
+			case Failed:
+				rest = append(rest, fmt.Sprintf("%s (stage %s)", c.Name, s.Name))
+			}
+		}
+	}
+	d.p.Back = Verdict{Phase: Succeeded, Since: d.Now, Message: fmt.Sprintf("Clusters back at what they last ran healthily: %d", done)}
+	if done+len(rest) == 0 {
+		d.p.Back.Message = "The run has changed nothing on any cluster, so there was nothing to take back"
+	}
+	if len(rest) > 0 {
+		d.p.Back.Phase = Failed
+		d.p.Back.Message += fmt.Sprintf("; not back: %s; see their condition RolledBack", few(rest, 10))
+	}
+	d.p.Fail(mistake("%s. %s. Put the release right and make another run", d.p.Budget.Message, d.p.Back.Message).Error())
+}
+
+// has says whether a binding is bound to a revision.
+func has(b v1beta1.BindingObject, r v1beta1.Revision) bool {
+	spec := b.GetSpec()
+	return spec.State == v1beta1.BindingStateBound && spec.ResourceSnapshotName == r.ResourceSnapshotName &&
+		rollout.SameStrategy(spec.ApplyStrategy, r.ApplyStrategy.WithDefaults()) &&
+		equality.Semantic.DeepEqual(spec.ClusterResourceOverrideSnapshots, r.ClusterResourceOverrideSnapshots) &&
+		equality.Semantic.DeepEqual(spec.ResourceOverrideSnapshots, r.ResourceOverrideSnapshots)
+}
+
+// release is what the run releases to a cluster.
+func (d *decision) release(cluster string) v1beta1.Revision {
+	lists := d.Overrides[cluster]
+	return v1beta1.Revision{
+		ResourceSnapshotName: d.Snapshot, ApplyStrategy: d.Apply.DeepCopy(),
+		ClusterResourceOverrideSnapshots: lists.Cluster, ResourceOverrideSnapshots: lists.Namespaced,
+	}
+}
+
+// given says whether a binding has what the run releases to its cluster, and holds whether its rollout has also been started as it is now.
+func (d *decision) given(b v1beta1.BindingObject, cluster string) bool {
+	return has(b, d.release(cluster))
+}
+
+func (d *decision) holds(b v1beta1.BindingObject, cluster string) bool {
+	return d.given(b, cluster) && started(b)
+}
+
+// Decisive says whether a step leads to something that is not taken back, so that what it was decided from had better be true: the run
+// ends, turns round, or leaves a cluster as it is.
+func Decisive(before, after Progress) bool {
+	if after.Phase == Failed || after.Retreating() && !before.Retreating() {
+		return true
+	}
+	for i, s := range after.Stages {
+		for j, c := range s.Clusters {
+			if c.Back.Phase == Failed && before.Stages[i].Clusters[j].Back.Phase != Failed {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Recorded are the revisions that a run which has not ended may have to take clusters of these bindings back to.
+func Recorded(run v1beta1.UpdateRunObject, bindings []v1beta1.BindingObject) []v1beta1.Revision {
+	status := run.GetStatus()
+	if meta.FindStatusCondition(status.Conditions, v1beta1.ConditionSucceeded) != nil {
+		return nil
+	}
+	var out []v1beta1.Revision
+	for _, s := range status.StagesStatus {
+		for _, c := range s.Clusters {
+			if c.LastHealthy != nil {
+				out = append(out, *c.LastHealthy)
+			}
+		}
+	}
+	for _, b := range bindings {
+		if m := markOf(b); m.Before != nil && m.Run == run.GetUID() {
+			out = append(out, *m.Before)
+		}
+	}
+	return out
+}
