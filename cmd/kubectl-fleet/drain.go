@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -18,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -33,8 +31,6 @@ const (
 	drainRounds = 2
 	// drainAtOnce is how many evictions are waited for at once.
 	drainAtOnce = 16
-	// drainLook is how often the outcome of an eviction is looked for.
-	drainLook = 250 * time.Millisecond
 )
 
 func newDrain(streams genericiooptions.IOStreams) *cobra.Command {
@@ -102,7 +98,7 @@ type placementKey = types.NamespacedName
 
 // drainer evicts placements from one cluster.
 type drainer struct {
-	hub     client.Client
+	hub     client.WithWatch
 	cluster string
 
 	mu  sync.Mutex
@@ -197,16 +193,12 @@ func (d *drainer) evict(ctx context.Context, key placementKey, b v1beta1.Binding
 			return err
 		}
 	}
-	at := client.ObjectKeyFromObject(eviction)
-	err := wait.PollUntilContextCancel(ctx, drainLook, true, func(ctx context.Context) (bool, error) {
-		err := d.hub.Get(ctx, at, eviction)
-		return err == nil && report.EvictionEnded(eviction), err
+	err := follow(ctx, d.hub, eviction, func(error) {}, func(now v1beta1.EvictionObject) (bool, error) {
+		eviction = now
+		return report.EvictionEnded(now), nil
 	})
-	switch {
-	case apierrors.IsNotFound(err):
-		return fmt.Errorf("eviction %s was deleted before it had an outcome", at.Name)
-	case err != nil:
-		return fmt.Errorf("eviction %s has no outcome; does the hub agent run, with evictions enabled? %w", at.Name, err)
+	if err != nil {
+		return fmt.Errorf("eviction %s has no outcome; does the hub agent run, with evictions enabled? %w", eviction.GetName(), err)
 	}
 	return d.judge(ctx, key, b, eviction)
 }

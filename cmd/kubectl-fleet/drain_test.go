@@ -65,9 +65,13 @@ func TestEvictionName(t *testing.T) {
 }
 
 // evictor is a hub on which evictions have an outcome at once: that of their placement's name.
-func evictor(t *testing.T, outcome func(c client.Client, e v1beta1.EvictionObject), objects ...client.Object) client.Client {
+func evictor(t *testing.T, outcome func(c client.Client, e v1beta1.EvictionObject), objects ...client.Object) client.WithWatch {
 	t.Helper()
-	return fake.NewClientBuilder().WithScheme(hub.Scheme()).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
+	builder := fake.NewClientBuilder().WithScheme(hub.Scheme())
+	for _, kind := range scope.Evictions.Both() {
+		builder.WithIndex(kind, metav1.ObjectNameField, func(o client.Object) []string { return []string{o.GetName()} })
+	}
+	return builder.WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
 			if e, ok := obj.(v1beta1.EvictionObject); ok {
 				outcome(c, e)
@@ -92,7 +96,7 @@ func bound(key types.NamespacedName, name string) v1beta1.BindingObject {
 	return b
 }
 
-func newDrainer(c client.Client) (*drainer, *strings.Builder) {
+func newDrainer(c client.WithWatch) (*drainer, *strings.Builder) {
 	out := &strings.Builder{}
 	return &drainer{hub: c, cluster: "c1", out: out, left: map[placementKey]bool{}}, out
 }
@@ -178,7 +182,7 @@ func TestDrainOfAHubWithoutNamespacedKinds(t *testing.T) {
 	inner := evictor(t, func(_ client.Client, e v1beta1.EvictionObject) {
 		ends(e, v1beta1.ConditionEvictionExecuted, metav1.ConditionTrue, "allowed")
 	}, bound(key, "web-c1"))
-	c := interceptor.NewClient(inner.(client.WithWatch), interceptor.Funcs{
+	c := interceptor.NewClient(inner, interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 			switch list.(type) {
 			case *v1beta1.ResourceBindingList, *v1beta1.ResourcePlacementEvictionList:

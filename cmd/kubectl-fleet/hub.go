@@ -26,14 +26,14 @@ func (h hubFlags) addTo(flags *pflag.FlagSet) {
 }
 
 // connect opens the hub as the user.
-func (h hubFlags) connect() (client.Client, error) {
+func (h hubFlags) connect() (client.WithWatch, error) {
 	config, err := h.ToRESTConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the hub: %w; name its kubeconfig context with --context", err)
 	}
 	// The server shares itself out fairly; a limit of our own would make a drain of many placements slow.
 	config.QPS = -1
-	c, err := client.New(config, client.Options{Scheme: hub.Scheme()})
+	c, err := client.NewWithWatch(config, client.Options{Scheme: hub.Scheme()})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the hub: %w", err)
 	}

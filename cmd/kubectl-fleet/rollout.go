@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
-	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,8 +35,19 @@ func newRollout(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollout",
 		Short: "See and steer how a placement's changes reach the clusters",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: `See and steer how a placement's changes reach the clusters. spec.strategy.type of the placement says who brings them:
+
+  RollingUpdate  The hub does, as soon as the resources change, to as many clusters at once as maxUnavailable and maxSurge allow.
+                 "status" tells which clusters are held back and why, "history" what changed, "undo" how to take it back.
+  External       An update run does: it releases one revision stage by stage, with the approvals and waits of an update strategy.
+                 "pause" and "resume" steer the newest run, and "undo" makes one that goes back.
+
+A PLACEMENT is a ClusterResourcePlacement; with --namespace, a ResourcePlacement.`,
+		Example: `  kubectl fleet rollout status web --watch
+  kubectl fleet rollout history web
+  kubectl fleet rollout undo web --to 3`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newRolloutStatus(streams), newRolloutHistory(streams), newRolloutUndo(streams),
 		newRolloutState(streams, pausing), newRolloutState(streams, resuming))
@@ -45,7 +55,7 @@ func newRollout(streams genericiooptions.IOStreams) *cobra.Command {
 }
 
 // command completes a command of which the argument is a placement.
-func (o *rollout) command(cmd *cobra.Command, run func(context.Context, client.Client) error) *cobra.Command {
+func (o *rollout) command(cmd *cobra.Command, run func(context.Context, client.WithWatch) error) *cobra.Command {
 	o.hub = newHubFlags()
 	cmd.Args = cobra.ExactArgs(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -109,8 +119,8 @@ func (o *rollout) controlled(ctx context.Context, c client.Client) ([]v1beta1.Up
 		return nil, err
 	}
 	if !byRuns(placement) {
-		return nil, fmt.Errorf("%s has a rolling update, which follows its resources at once: there is no update run to steer. Apply "+
-			"the resources as they were before, or set spec.strategy.type to External and let update runs roll it out", o.subject())
+		return nil, fmt.Errorf("%s. To have a say in its rollouts, set spec.strategy.type to External for good, and let update runs do them",
+			o.followsResources())
 	}
 	return o.runs(ctx, c)
 }
@@ -124,12 +134,18 @@ type steering struct {
 var (
 	pausing = steering{
 		use: "pause", short: "Stop the update run of a placement",
-		long: "Set the newest update run of a placement to Stop: clusters in progress are finished, and no other is begun.",
+		long: `Set the newest update run of a placement to Stop: clusters in progress are finished, and no other is begun. A way back that the run
+is on stops just so. "kubectl fleet rollout resume" lets it go on.`,
 		done: "is told to stop", already: "is told to stop already", state: v1beta1.UpdateRunStop,
 	}
 	resuming = steering{
 		use: "resume", short: "Let the update run of a placement begin, or go on",
-		long: "Set the newest update run of a placement to Run: one that was paused goes on, one that is only initialized begins.",
+		long: `Set the newest update run of a placement to Run: one that was paused goes on, one that is only initialized begins.
+
+A run that has ended without finishing, because a cluster joined or left, labels or the policy changed, its failure budget was spent or
+another run came between, cannot go on itself. Then another run is created that goes on from it (spec.resumeFrom): it releases the same
+revision by the same strategy, does not ask again for approvals and waits that are behind it, and passes every stage, so that clusters
+that have joined since get their turn.`,
 		done: "is told to run", already: "is told to run already", state: v1beta1.UpdateRunRun,
 	}
 )
@@ -138,7 +154,7 @@ func newRolloutState(streams genericiooptions.IOStreams, s steering) *cobra.Comm
 	o := &rollout{streams: streams}
 	return o.command(&cobra.Command{
 		Use: s.use + " PLACEMENT", Short: s.short, Long: s.long, Example: "  kubectl fleet rollout " + s.use + " web",
-	}, func(ctx context.Context, c client.Client) error { return o.steer(ctx, c, s) })
+	}, func(ctx context.Context, c client.WithWatch) error { return o.steer(ctx, c, s) })
 }
 
 func (o *rollout) steer(ctx context.Context, c client.Client, s steering) error {
@@ -149,8 +165,10 @@ func (o *rollout) steer(ctx context.Context, c client.Client, s steering) error 
 	switch {
 	case len(runs) == 0:
 		return fmt.Errorf("%s has no update run", o.subject())
-	case over(runs[0]):
+	case over(runs[0]) && s.state == v1beta1.UpdateRunRun:
 		// An older one that was stopped would take back what this one has released.
+		return o.goOn(ctx, c, runs[0])
+	case over(runs[0]):
 		return fmt.Errorf("the newest update run of %s, %s, is done", o.subject(), runs[0].GetName())
 	}
 	changed, err := setState(ctx, c, runs[0], s.state)
@@ -200,7 +218,10 @@ func newRolloutUndo(streams genericiooptions.IOStreams) *cobra.Command {
 		Use:   "undo PLACEMENT --to REVISION",
 		Short: "Take a placement back to an older revision",
 		Long: `Create an update run that releases an older revision, by the strategy of the last run. A run that is under way is told to stop
-first. "kubectl fleet rollout history" lists the revisions.`,
+first. "kubectl fleet rollout history" lists the revisions.
+
+A placement with a rolling update follows its objects on the hub, so these are what has to be taken back. For one of those nothing is
+changed; the answer is the command that does it, and what it does not cover.`,
 		Example: `  kubectl fleet rollout undo web --to 3
 
   # All at once, by a strategy made for that
@@ -211,11 +232,22 @@ first. "kubectl fleet rollout history" lists the revisions.`,
 	return cmd
 }
 
-func (o *undo) run(ctx context.Context, c client.Client) error {
+func (o *undo) run(ctx context.Context, c client.WithWatch) error {
 	if o.to < 0 {
 		return fmt.Errorf("--to is required: a revision from 0; \"kubectl fleet rollout history %s\" lists them", o.key.Name)
 	}
-	runs, err := o.controlled(ctx, c)
+	placement, err := o.placement(ctx, c)
+	if err != nil {
+		return err
+	}
+	groups, err := o.revisions(ctx, c)
+	if err != nil {
+		return err
+	}
+	if !byRuns(placement) {
+		return o.byHand(groups)
+	}
+	runs, err := o.runs(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -239,7 +271,49 @@ func (o *undo) run(ctx context.Context, c client.Client) error {
 	return err
 }
 
-// check finds the strategy, and what would make the run fail.
+// revisions are those that are kept, the oldest first; the one to go back to is among them.
+func (o *undo) revisions(ctx context.Context, c client.Client) ([]snapshot.Group, error) {
+	all, err := scope.ResourceSnapshots.List(ctx, c, o.key.Namespace, client.MatchingLabels{contract.LabelPlacement: o.key.Name})
+	if err != nil {
+		return nil, err
+	}
+	whole := slices.DeleteFunc(snapshot.Groups(all), func(g snapshot.Group) bool { return !g.Complete() })
+	var kept []string
+	for _, group := range whole {
+		kept = append(kept, group.IndexLabel())
+	}
+	if !slices.Contains(kept, strconv.Itoa(o.to)) {
+		return nil, fmt.Errorf("--to %d: %s has no such revision; it has: %s", o.to, o.subject(), cmp.Or(strings.Join(kept, ", "), "none"))
+	}
+	return whole, nil
+}
+
+// byHand says how to take back a placement that follows its resources.
+func (o *undo) byHand(groups []snapshot.Group) error {
+	latest, _ := snapshot.Latest(groups)
+	if latest.Index == o.to {
+		return fmt.Errorf("--to %d: %s is at this revision; it is the latest", o.to, o.subject())
+	}
+	to := groups[slices.IndexFunc(groups, func(g snapshot.Group) bool { return g.Index == o.to })]
+	was, err := latest.Items()
+	if err != nil {
+		return err
+	}
+	now, err := to.Items()
+	if err != nil {
+		return err
+	}
+	stored := resourcesOf(o.key, fmt.Sprintf("%s=%s,%s=%d", contract.LabelPlacement, o.key.Name, contract.LabelResourceIndex, o.to))
+	text := fmt.Sprintf("%s. So take its objects on the hub back, and it does the rest:\n  %s | kubectl replace -f -\n"+
+		"What makes them, such as a GitOps repository, has to be taken back too. From revision %d to %d:", o.followsResources(), stored, latest.Index, o.to)
+	hints := map[string]string{"+": "  (gone since: kubectl create -f - in place of replace)", "-": "  (new since: stays until you delete it)"}
+	for _, change := range changes(was, now) {
+		text += "\n  " + change + hints[change[:1]]
+	}
+	return errors.New(text)
+}
+
+// check finds the strategy.
 func (o *undo) check(ctx context.Context, c client.Client, runs []v1beta1.UpdateRunObject) error {
 	if o.strategy == "" && len(runs) > 0 {
 		o.strategy = runs[0].GetSpec().StagedUpdateStrategyName
@@ -251,34 +325,14 @@ func (o *undo) check(ctx context.Context, c client.Client, runs []v1beta1.Update
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("--strategy %s: there is no such update strategy", o.strategy)
 	}
-	if err != nil {
-		return err
-	}
-	all, err := scope.ResourceSnapshots.List(ctx, c, o.key.Namespace, client.MatchingLabels{contract.LabelPlacement: o.key.Name})
-	if err != nil {
-		return err
-	}
-	var kept []string
-	for _, group := range snapshot.Groups(all) {
-		if !group.Complete() {
-			continue
-		}
-		if group.Index == o.to {
-			return nil
-		}
-		kept = append(kept, group.IndexLabel())
-	}
-	return fmt.Errorf("--to %d: %s has no such revision; it has: %s", o.to, o.subject(), cmp.Or(strings.Join(kept, ", "), "none"))
+	return err
 }
 
 // back is the run that goes back.
 func (o *undo) back() v1beta1.UpdateRunObject {
-	const longest, random = 63, 5 // of the name of an update run
-	end := "-undo-" + strconv.Itoa(o.to) + "-" + utilrand.String(random)
-	stem := strings.TrimRight(o.key.Name[:min(len(o.key.Name), longest-len(end))], ".-")
 	run := scope.UpdateRuns.New(o.key)
 	run.SetNamespace(o.key.Namespace)
-	run.SetName(stem + end)
+	run.SetName(runName(o.key.Name, "-undo-"+strconv.Itoa(o.to)))
 	*run.GetSpec() = v1beta1.UpdateRunSpec{
 		PlacementName: o.key.Name, ResourceSnapshotIndex: strconv.Itoa(o.to), StagedUpdateStrategyName: o.strategy, State: v1beta1.UpdateRunRun,
 	}

@@ -77,7 +77,7 @@ func TestStatusOfARun(t *testing.T) {
 	if got := viewOfRun(failed).lines[3].plain(); got != "stage prod: 0/2 waiting: not approved" {
 		t.Errorf("a run that has failed tells %q", got)
 	}
-	if drawn := v.lines[0].drawn(); !strings.Contains(drawn[0], strings.Repeat("█", 6)+strings.Repeat("░", 14)+"   1/3 ") {
+	if drawn := v.lines[0].drawn(now, 0); !strings.Contains(drawn[0], strings.Repeat("█", 6)+strings.Repeat("░", 14)+"   1/3 ") {
 		t.Errorf("drawn %q", drawn)
 	}
 }
@@ -90,9 +90,10 @@ func TestStatusOfRunsThatAreOver(t *testing.T) {
 		failed     string
 		head       string
 	}{
-		"failed":    {[]metav1.Condition{is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "c3 is gone")}, "Run", true, "c3 is gone", "failed: c3 is gone"},
+		"failed": {[]metav1.Condition{is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "c3 is gone")}, "Run", true, "c3 is gone",
+			"failed: c3 is gone; go on with: kubectl fleet rollout resume web -n shop"},
 		"succeeded": {[]metav1.Condition{is("Succeeded", metav1.ConditionTrue, v1beta1.ReasonUpdateRunSucceeded, "")}, "Run", true, "", "succeeded"},
-		"no plan": {[]metav1.Condition{is("Initialized", metav1.ConditionFalse, v1beta1.ReasonUpdateRunInitializedFailed, "no stage for c1")},
+		"no plan": {[]metav1.Condition{is("Initialized", metav1.ConditionFalse, v1beta1.ReasonUpdateRunInitializedFailed, "No plan: client error: no stage for c1")},
 			"Run", true, "no stage for c1", "cannot be planned: no stage for c1"},
 		"planned": {[]metav1.Condition{is("Initialized", metav1.ConditionTrue, v1beta1.ReasonUpdateRunInitializedSuccessfully, "")},
 			"Initialize", false, "", "planned; go on with: kubectl fleet rollout resume web -n shop"},
@@ -115,23 +116,33 @@ func TestStatusOfClusters(t *testing.T) {
 		Conditions:            []metav1.Condition{is("ClusterResourcePlacementAvailable", metav1.ConditionFalse, "NotYet", "one is not")},
 		PerClusterPlacementStatuses: []v1beta1.PerClusterPlacementStatus{
 			{ClusterName: "a", ObservedResourceIndex: "2", Conditions: []metav1.Condition{started, available}},
-			{ClusterName: "b", ObservedResourceIndex: "1", Conditions: []metav1.Condition{started, available}},
+			{ClusterName: "b", ObservedResourceIndex: "2", Conditions: []metav1.Condition{started, available}},
 			{ClusterName: "c", ObservedResourceIndex: "2", Conditions: []metav1.Condition{started}},
 		},
 	}
-	v := viewOfClusters(p)
+	at := func(cluster string, index int) v1beta1.BindingObject {
+		b := &v1beta1.ClusterResourceBinding{}
+		b.Spec = v1beta1.ResourceBindingSpec{TargetCluster: cluster, ResourceSnapshotName: contract.MasterSnapshotName("web", index)}
+		return b
+	}
+	bindings := []v1beta1.BindingObject{at("a", 2), at("b", 1), at("c", 2)}
+	v := viewOfClusters(p, bindings)
 	if got := v.lines[0].plain(); v.done || got != "rollout web: 1/3 revision 2, ClusterResourcePlacementAvailable False (NotYet): one is not" {
 		t.Errorf("done %t, told %q", v.done, got)
 	}
 	if got := v.lines[3].plain(); got != "cluster c: revision 2, RolloutStarted" {
 		t.Errorf("told %q", got)
 	}
+	p.Status.PerClusterPlacementStatuses[1].Conditions[0] = is("RolloutStarted", metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet, "c is not ready")
+	if got := viewOfClusters(p, bindings).lines[2].plain(); got != "cluster b: revision 1, held back: c is not ready" {
+		t.Errorf("told %q", got)
+	}
 	p.Status.Conditions[0].Status = metav1.ConditionTrue
-	if !viewOfClusters(p).done {
+	if !viewOfClusters(p, bindings).done {
 		t.Error("it is not done")
 	}
 	p.Generation++ // and nobody has looked at that
-	if viewOfClusters(p).done {
+	if viewOfClusters(p, bindings).done {
 		t.Error("it is done before its agent has seen it")
 	}
 }
@@ -139,7 +150,7 @@ func TestStatusOfClusters(t *testing.T) {
 func TestScreen(t *testing.T) {
 	var pipe, terminal strings.Builder
 	toPipe := screen{out: &pipe, said: map[string]string{}}
-	toTerminal := screen{out: &terminal, size: func() (int, int) { return 40, 3 }}
+	toTerminal := screen{out: &terminal, size: func() (int, int) { return 40, 3 }, now: func() time.Time { return now }}
 	first := []line{
 		{kind: "run", name: "r", total: 2, text: strings.Repeat("x", 50)},
 		{kind: "cluster", name: "s/a", still: true}, {kind: "cluster", name: "s/b"},
@@ -211,7 +222,7 @@ func TestChangesDoNotTellOfVersions(t *testing.T) {
 }
 
 // steered is a hub with the placement web in one stage of its life.
-func steered(t *testing.T, objects ...client.Object) (client.Client, *rollout, *strings.Builder) {
+func steered(t *testing.T, objects ...client.Object) (client.WithWatch, *rollout, *strings.Builder) {
 	t.Helper()
 	out := &strings.Builder{}
 	placement := testworld.ClusterPlacement("web", "app", func(s *v1beta1.PlacementSpec) { s.Strategy.Type = v1beta1.RolloutStrategyTypeExternal })
@@ -242,6 +253,135 @@ func TestPauseAndResume(t *testing.T) {
 	}
 	if err := o.steer(t.Context(), c, pausing); err == nil || !strings.Contains(err.Error(), "web-1, is done") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestResumeGoesOnFromARunThatHasEnded(t *testing.T) {
+	ended := atProd()
+	ended.Name = "web-1-resume-ab2cd"
+	ended.Status.Conditions = append(ended.Status.Conditions, is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "new: c4"))
+	c, o, out := steered(t, ended)
+	if err := o.steer(t.Context(), c, resuming); err != nil {
+		t.Fatal(err)
+	}
+	runs, err := o.runs(t.Context(), c)
+	if err != nil || len(runs) != 2 {
+		t.Fatalf("runs %v, error %v", runs, err)
+	}
+	for _, run := range runs {
+		if run.GetName() == ended.Name {
+			continue
+		}
+		want := v1beta1.UpdateRunSpec{PlacementName: "web", StagedUpdateStrategyName: "careful", State: v1beta1.UpdateRunRun, ResumeFrom: ended.Name}
+		if *run.GetSpec() != want {
+			t.Errorf("%s is %+v, want %+v", run.GetName(), *run.GetSpec(), want)
+		}
+		if name := run.GetName(); !strings.HasPrefix(name, "web-1-resume-") || len(name) != len(ended.Name) {
+			t.Errorf("it is called %s", name)
+		}
+		wantSaid := "update run " + ended.Name + " had ended: new: c4\nupdate run " + run.GetName() + " goes on from there with revision 4; " +
+			"see \"kubectl fleet rollout status web --watch\"\n"
+		if out.String() != wantSaid {
+			t.Errorf("said %q, want %q", out, wantSaid)
+		}
+	}
+}
+
+func TestResumeRefuses(t *testing.T) {
+	for want, c := range map[string]metav1.Condition{
+		"web-1, has succeeded: there is nothing to resume": is("Succeeded", metav1.ConditionTrue, v1beta1.ReasonUpdateRunSucceeded, ""),
+		"create another when this is mended: no stage for c1": is("Initialized", metav1.ConditionFalse, v1beta1.ReasonUpdateRunInitializedFailed,
+			"no stage for c1"),
+	} {
+		run := atProd()
+		run.Status = v1beta1.UpdateRunStatus{Conditions: []metav1.Condition{c}}
+		hub, o, _ := steered(t, run)
+		if err := o.steer(t.Context(), hub, resuming); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+		if runs, err := o.runs(t.Context(), hub); err != nil || len(runs) != 1 {
+			t.Errorf("runs %v, error %v", runs, err)
+		}
+	}
+}
+
+// retreating is a run that takes clusters back: c3 is back, c1 on its way, c2 is to follow and c4 never was healthy.
+func retreating() *v1beta1.ClusterStagedUpdateRun {
+	run := atProd()
+	run.Status.UpdateStrategySnapshot = &v1beta1.UpdateStrategySpec{
+		FailurePolicy: &v1beta1.FailurePolicy{HealthWindow: &metav1.Duration{Duration: time.Minute}},
+	}
+	run.Status.Conditions = []metav1.Condition{
+		is(v1beta1.ConditionProgressing, metav1.ConditionTrue, v1beta1.ReasonUpdateRunRollingBack, "waits for c1"),
+		is(v1beta1.ConditionWithinFailureBudget, metav1.ConditionFalse, v1beta1.ReasonFailureBudgetSpent, "2 have failed"),
+		is(v1beta1.ConditionRolledBack, metav1.ConditionUnknown, v1beta1.ReasonRollbackStarted, ""),
+	}
+	before := &v1beta1.Revision{ResourceSnapshotName: contract.MasterSnapshotName("web", 3)}
+	way := is(v1beta1.ConditionRolledBack, metav1.ConditionUnknown, v1beta1.ReasonRollbackStarted, "")
+	way.LastTransitionTime = metav1.NewTime(now)
+	started := is(v1beta1.ConditionStarted, metav1.ConditionTrue, v1beta1.ReasonClusterUpdatingStarted, "")
+	run.Status.StagesStatus[0].Clusters[0].LastHealthy = before
+	run.Status.StagesStatus[1].Clusters = []v1beta1.ClusterUpdatingStatus{
+		{ClusterName: "c1", LastHealthy: before, Conditions: []metav1.Condition{started, way}},
+		{ClusterName: "c3", LastHealthy: before, Conditions: []metav1.Condition{started, is(v1beta1.ConditionRolledBack, metav1.ConditionTrue, v1beta1.ReasonRollbackSucceeded, "")}},
+		{ClusterName: "c4", Conditions: []metav1.Condition{started, is(v1beta1.ConditionRolledBack, metav1.ConditionFalse, v1beta1.ReasonNeverHealthy, "")}},
+		{ClusterName: "c5"},
+	}
+	return run
+}
+
+func TestStatusOfARetreat(t *testing.T) {
+	v := viewOfRun(retreating())
+	var got []string
+	for _, l := range v.lines {
+		got = append(got, l.plain())
+	}
+	want := []string{
+		"run web-1: 1/4 revision 4, rolling back: waits for c1",
+		"stage canary: 0/1 succeeded", "cluster canary/c2: to be rolled back to revision 3",
+		"stage prod: 1/3 waiting: not approved; go on with: kubectl fleet approve careq --name web-1-before-prod",
+		"cluster prod/c1: rolling back to revision 3, health window ends " + now.Add(time.Minute).UTC().Format(time.RFC3339),
+		"cluster prod/c3: back at revision 3", "cluster prod/c4: left: never healthy", "cluster prod/c5: pending",
+	}
+	if !slices.Equal(got, want) || v.done || v.failed != "" {
+		t.Errorf("done %t, failed %q, told\n%s\nwant\n%s", v.done, v.failed, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if got := v.lines[4].drawn(now.Add(10*time.Second), 0); !strings.HasSuffix(got[0], "rolling back to revision 3, 50s of health window left") {
+		t.Errorf("drawn %q", got)
+	}
+	if still := v.lines[4].still || v.lines[2].still || !v.lines[7].still; still {
+		t.Error("what is taken back is not in the live view, or what is not is")
+	}
+}
+
+func TestStatusOfARunWithABudget(t *testing.T) {
+	run := atProd()
+	run.Status.UpdateStrategySnapshot = &v1beta1.UpdateStrategySpec{
+		FailurePolicy: &v1beta1.FailurePolicy{HealthWindow: &metav1.Duration{Duration: time.Minute}},
+		Stages:        []v1beta1.StageConfig{{}, {AfterStageTasks: []v1beta1.StageTask{{Type: v1beta1.StageTaskTimedWait, WaitTime: &metav1.Duration{Duration: time.Hour}}}}},
+	}
+	within := is(v1beta1.ConditionWithinFailureBudget, metav1.ConditionTrue, v1beta1.ReasonFailureBudgetLeft, "")
+	started := is(v1beta1.ConditionStarted, metav1.ConditionTrue, v1beta1.ReasonClusterUpdatingStarted, "")
+	started.LastTransitionTime = metav1.NewTime(now)
+	run.Status.Conditions = append(run.Status.Conditions, within)
+	prod := &run.Status.StagesStatus[1]
+	prod.Clusters[0].Conditions = []metav1.Condition{started, is(v1beta1.ConditionSucceeded, metav1.ConditionFalse, v1beta1.ReasonClusterUpdatingFailed, "no health")}
+	prod.Clusters[1].Conditions = []metav1.Condition{started}
+	v := viewOfRun(run)
+	ends := ", health window ends " + now.Add(time.Minute).UTC().Format(time.RFC3339)
+	for i, want := range map[int]string{
+		0: "run web-1: 1/3 revision 4, waiting: prod is not approved; failed within the budget: c1",
+		4: "cluster prod/c1: failed: no health", 5: "cluster prod/c3: updating" + ends,
+	} {
+		if got := v.lines[i].plain(); got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	prod.BeforeStageTaskStatus = nil
+	prod.AfterStageTaskStatus = []v1beta1.StageTaskStatus{{Type: v1beta1.StageTaskTimedWait}}
+	prod.Conditions[0].LastTransitionTime = metav1.NewTime(now)
+	if got := viewOfRun(run).lines[3].drawn(now.Add(time.Minute), 0); !strings.HasSuffix(got[0], "not approved, 59m of wait time left") {
+		t.Errorf("drawn %q", got)
 	}
 }
 
@@ -283,7 +423,7 @@ func TestUndoRefuses(t *testing.T) {
 	rolling := testworld.ClusterPlacement("rolling", "app")
 	for want, u := range map[string]*undo{
 		"--to is required": {to: -1}, "has no such revision; it has: 3": {to: 2, strategy: "careful"}, "--strategy is required": {to: 3},
-		"no such update strategy": {to: 3, strategy: "none"}, "has a rolling update": {to: 3, rollout: rollout{key: types.NamespacedName{Name: "rolling"}}},
+		"no such update strategy": {to: 3, strategy: "none"}, "rolling has no such revision": {to: 3, rollout: rollout{key: types.NamespacedName{Name: "rolling"}}},
 		"there is no ResourcePlacement": {to: 3, rollout: rollout{key: types.NamespacedName{Namespace: "shop", Name: "web"}}},
 	} {
 		c, o, _ := steered(t, revisionOf(3), rolling)
@@ -296,5 +436,26 @@ func TestUndoRefuses(t *testing.T) {
 		if runs, err := o.runs(t.Context(), c); err != nil || len(runs) > 0 {
 			t.Errorf("%s: runs %v, error %v", want, runs, err)
 		}
+	}
+}
+
+func TestUndoOfARollingUpdateSaysHow(t *testing.T) {
+	rolling := testworld.ClusterPlacement("web", "app")
+	c := fake.NewClientBuilder().WithScheme(hub.Scheme()).WithObjects(rolling, revisionOf(2, "a=1", "b=1", "c=1"), revisionOf(3, "b=2", "c=1", "d=1")).Build()
+	u := &undo{rollout: rollout{key: types.NamespacedName{Name: "web"}}, to: 2}
+	const want = `ClusterResourcePlacement web has a rolling update: it follows its resources at once, and there is no update run to steer. ` +
+		`So take its objects on the hub back, and it does the rest:
+  kubectl get clusterresourcesnapshots -l kubernetes-fleet.io/parent-CRP=web,kubernetes-fleet.io/resource-index=2 ` +
+		`-o jsonpath='{range .items[*].spec.selectedResources[*]}{@}{"\n"}{end}' | kubectl replace -f -
+What makes them, such as a GitOps repository, has to be taken back too. From revision 3 to 2:
+  + ConfigMap shop/a  (gone since: kubectl create -f - in place of replace)
+  ~ ConfigMap shop/b
+  - ConfigMap shop/d  (new since: stays until you delete it)`
+	if err := u.run(t.Context(), c); err == nil || err.Error() != want {
+		t.Errorf("error\n%v\nwant\n%s", err, want)
+	}
+	u.to = 3
+	if err := u.run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "it is the latest") {
+		t.Errorf("error %v", err)
 	}
 }

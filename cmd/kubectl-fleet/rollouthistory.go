@@ -32,7 +32,7 @@ func newRolloutHistory(streams genericiooptions.IOStreams) *cobra.Command {
 		Long: `List the revisions of a placement that are kept: when each was made, which clusters are at it, and which objects were added
 (+), removed (-) or changed (~) by it. Changes are told from the revision that was made before, if that is kept.`,
 		Example: `  kubectl fleet rollout history web`,
-	}, func(ctx context.Context, c client.Client) error {
+	}, func(ctx context.Context, c client.WithWatch) error {
 		if _, err := o.placement(ctx, c); err != nil {
 			return err
 		}

@@ -3,8 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -12,16 +12,15 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
-
-// statusLook is how often "rollout status --watch" looks.
-const statusLook = time.Second
 
 func newRolloutStatus(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &rollout{streams: streams}
@@ -29,114 +28,192 @@ func newRolloutStatus(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := o.command(&cobra.Command{
 		Use:   "status PLACEMENT",
 		Short: "Show how far the rollout of a placement is",
-		Long: `Show the stages and clusters of the newest update run of a placement. For one that no run rolls out, show which revision its
-clusters are at. With --watch, go on until the rollout is done; the exit code is 1 if it fails. In a pipe there is one line for each
-piece of news.`,
-		Example: `  kubectl fleet rollout status web --watch`,
-	}, func(ctx context.Context, c client.Client) error {
-		look, err := o.looker(ctx, c)
+		Long: `Show the newest update run of a placement: its stages, its clusters, what it waits for, and the command that lets it go on. For a
+placement that no run rolls out, show which revision each cluster is at, and what holds back those that are not at the latest.
+
+With a failure policy it also tells which clusters have failed within the budget and how much of its health window each cluster has
+left, and, when the budget is spent and clusters are taken back, which revision each is back at, and which are left as they are.
+
+With --watch, go on until the rollout is done: on a terminal in place, in a pipe by a line for each piece of news. The exit code is 0
+when it has succeeded and 1 if it fails or the watching is interrupted, so that a script can wait for it. Ctrl-C ends the watching, not
+the rollout.`,
+		Example: `  # One look
+  kubectl fleet rollout status web
+
+  # Wait for the release in a script
+  kubectl fleet rollout status web --watch && echo released
+
+  # A ResourcePlacement
+  kubectl fleet rollout status web -n shop`,
+	}, func(ctx context.Context, c client.WithWatch) error {
+		subject, look, err := o.subjectOf(ctx, c)
 		if err != nil {
 			return err
 		}
-		return show(ctx, o.streams.Out, watch, look)
+		s := newScreen(o.streams.Out)
+		if watch {
+			return await(ctx, c, s, subject, look)
+		}
+		v, err := look(ctx, subject)
+		if err == nil {
+			s.show(v.lines, false)
+		}
+		return err
 	})
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on until the rollout is done")
 	return cmd
 }
 
-// looker returns what reads the rollout again and again: that of the run which is the newest now, or of the placement.
-func (o *rollout) looker(ctx context.Context, c client.Client) (func(context.Context) (view, error), error) {
+// looking tells what there is to see of a rollout from its subject as it is now.
+type looking func(ctx context.Context, subject client.Object) (view, error)
+
+// subjectOf is what the rollout can be seen from, and how: the run which is the newest now, or the placement.
+func (o *rollout) subjectOf(ctx context.Context, c client.Client) (client.Object, looking, error) {
 	placement, err := o.placement(ctx, c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var runs []v1beta1.UpdateRunObject
 	if byRuns(placement) {
 		if runs, err = o.runs(ctx, c); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	if len(runs) == 0 {
-		return func(ctx context.Context) (view, error) {
-			placement, err := o.placement(ctx, c)
-			if err != nil {
-				return view{}, err
-			}
-			return viewOfClusters(placement), nil
-		}, nil
+	if len(runs) > 0 {
+		return runs[0], lookAtRun, nil
 	}
-	run := runs[0]
-	return func(ctx context.Context) (view, error) {
-		if err := c.Get(ctx, client.ObjectKeyFromObject(run), run); err != nil {
-			return view{}, fmt.Errorf("read update run %s: %w", run.GetName(), err)
-		}
-		return viewOfRun(run), nil
+	return placement, func(ctx context.Context, subject client.Object) (view, error) {
+		// What a cluster has stands on its binding alone: the status of a rolling update tells of all that they are on the latest revision.
+		bindings, err := scope.Bindings.List(ctx, c, o.key.Namespace, client.MatchingLabels{contract.LabelPlacement: o.key.Name})
+		return viewOfClusters(subject.(v1beta1.PlacementObject), bindings), err
 	}, nil
 }
 
-// view is what is shown of a rollout.
-type view struct {
-	lines []line
-	// done is whether nothing more is to come; failed says why it ended badly.
-	done   bool
-	failed string
+func lookAtRun(_ context.Context, subject client.Object) (view, error) {
+	return viewOfRun(subject.(v1beta1.UpdateRunObject)), nil
 }
 
-// line is one subject of a view: the rollout, a stage, or a cluster.
-type line struct {
-	// kind and name are the subject; a cluster's name begins with that of its stage.
-	kind, name string
-	// done of total clusters, for a bar; total is 0 without one.
-	done, total int
-	text        string
-	// todo is the command that makes it go on; empty if it goes on by itself.
-	todo string
-	// still is whether a live view can do without the line: nothing happens there.
-	still bool
+// await shows a rollout until it is done.
+func await(ctx context.Context, c client.WithWatch, s *screen, subject client.Object, look looking) error {
+	l := &live{screen: s}
+	if s.size != nil {
+		stop := make(chan struct{})
+		defer close(stop)
+		go l.tick(stop)
+	}
+	err := follow(ctx, c, subject, func(err error) {
+		l.update(func() { l.trouble = err })
+	}, func(now client.Object) (bool, error) {
+		v, err := look(ctx, now)
+		if err == nil {
+			l.update(func() { l.view = v })
+		}
+		return v.done, err
+	})
+	switch {
+	case ctx.Err() != nil:
+		s.leave()
+		return errors.New("the watching is interrupted; the rollout goes on")
+	case err != nil:
+		return fmt.Errorf("watch the rollout: %w", err)
+	case l.view.failed != "":
+		return fmt.Errorf("the rollout failed: %s", l.view.failed)
+	}
+	return nil
 }
 
 // phases are the words for the phases of runs and stages.
 var phases = map[stage.Phase]string{
 	stage.Pending: "pending", stage.Active: "updating", stage.Waiting: "waiting", stage.Stuck: "stuck", stage.Stopping: "stopping",
-	stage.Stopped: "stopped", stage.Skipped: "skipped, no clusters", stage.Succeeded: "succeeded", stage.Failed: "failed",
+	stage.Stopped: "stopped", stage.Retreating: "rolling back", stage.Skipped: "skipped, no clusters", stage.Succeeded: "succeeded",
+	stage.Failed: "failed",
+}
+
+// course is an update run to be shown.
+type course struct {
+	run v1beta1.UpdateRunObject
+	stage.Progress
+	// window is how long a cluster may be without health; 0 without a failure policy.
+	window time.Duration
 }
 
 // viewOfRun shows an update run.
 func viewOfRun(run v1beta1.UpdateRunObject) view {
 	status := run.GetStatus()
-	p := stage.Read(*status)
-	head := line{kind: "run", name: run.GetName(), text: said(p.Phase, p.Message, p.Cause)}
+	r := course{run: run, Progress: stage.Read(*status)}
+	if strategy := status.UpdateStrategySnapshot; strategy != nil && strategy.FailurePolicy != nil {
+		r.window = ptr.Deref(strategy.FailurePolicy.HealthWindow, metav1.Duration{}).Duration
+	}
 	out := view{done: over(run)}
-	if p.Phase == stage.Failed {
-		out.failed = p.Cause
+	if r.Phase == stage.Failed {
+		r.Cause = plainly(r.Cause)
+		out.failed = r.Cause
 	}
-	switch c := meta.FindStatusCondition(status.Conditions, v1beta1.ConditionInitialized); {
-	case c != nil && c.Status == metav1.ConditionFalse:
-		head.text, out.failed = "cannot be planned: "+c.Message, c.Message
-	case p.Phase == stage.Pending && c != nil && run.GetSpec().State == v1beta1.UpdateRunInitialize:
-		head.text, head.todo = "planned", "kubectl fleet rollout resume "+run.GetSpec().PlacementName+inNamespace(run.GetNamespace())
+	if c := meta.FindStatusCondition(status.Conditions, v1beta1.ConditionInitialized); c != nil && c.Status == metav1.ConditionFalse {
+		out.failed = plainly(c.Message)
 	}
-	if status.ResourceSnapshotIndexUsed != "" {
-		head.text = "revision " + status.ResourceSnapshotIndexUsed + ", " + head.text
-	}
+	head := r.head()
 	var stages []line
-	for _, s := range p.Stages {
-		stages = append(stages, linesOfStage(s, run.GetNamespace())...)
+	for i, s := range r.Stages {
+		stages = append(stages, r.stage(s, waitOf(status, i))...)
 	}
-	if len(p.Deletion.Clusters) > 0 {
-		p.Deletion.Name = "removal"
-		stages = append(stages, linesOfStage(p.Deletion, run.GetNamespace())...)
+	if len(r.Deletion.Clusters) > 0 {
+		r.Deletion.Name = "removal"
+		stages = append(stages, r.stage(r.Deletion, 0)...)
 	}
 	for i, l := range stages {
 		if l.kind == "stage" {
 			head.done, head.total = head.done+l.done, head.total+l.total
 		}
 		if out.done { // what a failed run waited for is of no use any more
-			stages[i].todo = ""
+			stages[i].todo, stages[i].due = "", time.Time{}
 		}
 	}
 	out.lines = append([]line{head}, stages...)
 	return out
+}
+
+// head is the line of the run itself; the bar is that of its stages.
+func (r course) head() line {
+	status, spec := r.run.GetStatus(), r.run.GetSpec()
+	out := line{kind: "run", name: r.run.GetName(), text: said(r.Phase, r.Message, r.Cause)}
+	resume := "kubectl fleet rollout resume " + spec.PlacementName + inNamespace(r.run.GetNamespace())
+	c := meta.FindStatusCondition(status.Conditions, v1beta1.ConditionInitialized)
+	switch {
+	case c != nil && c.Status == metav1.ConditionFalse:
+		out.text = "cannot be planned: " + plainly(c.Message)
+	case r.Phase == stage.Pending && c != nil && spec.State == v1beta1.UpdateRunInitialize:
+		out.text, out.todo = "planned", resume
+	case r.Phase == stage.Stopped, r.Phase == stage.Failed && r.Back.Phase == stage.Pending:
+		out.todo = resume
+	}
+	if status.ResourceSnapshotIndexUsed != "" {
+		out.text = "revision " + status.ResourceSnapshotIndexUsed + ", " + out.text
+	}
+	if failed := r.failed(); r.Budget.Phase == stage.Succeeded && len(failed) > 0 {
+		out.text += "; failed within the budget: " + strings.Join(failed, ", ")
+	}
+	return out
+}
+
+func (r course) failed() []string {
+	var out []string
+	for _, s := range r.Stages {
+		for _, c := range s.Clusters {
+			if c.Phase == stage.Failed {
+				out = append(out, c.Name)
+			}
+		}
+	}
+	return out
+}
+
+// plainly is the message of a run that has ended from where it says what is wrong.
+func plainly(message string) string {
+	if _, mistake, ok := strings.Cut(message, stage.UserError); ok {
+		return mistake
+	}
+	return message
 }
 
 func inNamespace(namespace string) string {
@@ -151,31 +228,101 @@ func said(phase stage.Phase, message, cause string) string {
 	switch {
 	case phase == stage.Failed && cause != "":
 		return phases[phase] + ": " + cause
-	case (phase == stage.Waiting || phase == stage.Stuck || phase == stage.Stopped) && message != "":
+	case slices.Contains([]stage.Phase{stage.Waiting, stage.Stuck, stage.Stopping, stage.Stopped, stage.Retreating}, phase) && message != "":
 		return phases[phase] + ": " + message
 	}
 	return phases[phase]
 }
 
-func linesOfStage(s stage.Stage, namespace string) []line {
-	head := line{kind: "stage", name: s.Name, total: len(s.Clusters), text: said(s.Phase, s.Message, s.Cause)}
-	out := []line{head}
+// stage are the lines of a stage and its clusters. wait is how long it waits once its clusters are done.
+func (r course) stage(s stage.Stage, wait time.Duration) []line {
+	out := []line{{kind: "stage", name: s.Name, total: len(s.Clusters), text: said(s.Phase, s.Message, s.Cause)}}
+	head := &out[0]
+	var back, changed int
 	for _, c := range s.Clusters {
 		if c.Phase == stage.Succeeded {
-			out[0].done++
+			head.done++
 		}
-		out = append(out, line{
-			kind: "cluster", name: s.Name + "/" + c.Name, text: said(c.Phase, "", c.Cause), still: s.Phase == stage.Pending || s.Phase.Done(),
-		})
+		if c.Back.Phase == stage.Succeeded {
+			back++
+		}
+		if c.Back.Phase != stage.Pending || c.LastHealthy != nil {
+			changed++
+		}
+	}
+	if r.Back.Phase != stage.Pending { // the bars are those of the way back
+		head.done, head.total = back, changed
+	}
+	if s.Phase == stage.Waiting && wait > 0 && slices.ContainsFunc(s.After, func(t stage.Task) bool { return t.Type == v1beta1.StageTaskTimedWait && !t.Done }) &&
+		!slices.ContainsFunc(s.Clusters, func(c stage.Cluster) bool { return c.Phase == stage.Pending }) {
+		head.due, head.dueFor = s.Since.Add(wait), "wait time"
 	}
 	if request := waitsFor(s); request != "" {
 		kind := "careq"
-		if namespace != "" {
+		if r.run.GetNamespace() != "" {
 			kind = "areq"
 		}
-		out[0].todo = fmt.Sprintf("kubectl fleet approve %s --name %s%s", kind, request, inNamespace(namespace))
+		head.todo = fmt.Sprintf("kubectl fleet approve %s --name %s%s", kind, request, inNamespace(r.run.GetNamespace()))
+	}
+	for _, c := range s.Clusters {
+		out = append(out, r.cluster(s, c))
 	}
 	return out
+}
+
+// waitOf is how long the i-th stage of a run waits once its clusters are done.
+func waitOf(status *v1beta1.UpdateRunStatus, i int) time.Duration {
+	if status.UpdateStrategySnapshot == nil || i >= len(status.UpdateStrategySnapshot.Stages) {
+		return 0
+	}
+	for _, t := range status.UpdateStrategySnapshot.Stages[i].AfterStageTasks {
+		if t.Type == v1beta1.StageTaskTimedWait {
+			return ptr.Deref(t.WaitTime, metav1.Duration{}).Duration
+		}
+	}
+	return 0
+}
+
+// cluster is the line of a cluster of a stage.
+func (r course) cluster(s stage.Stage, c stage.Cluster) line {
+	out := line{
+		kind: "cluster", name: s.Name + "/" + c.Name, text: said(c.Phase, "", c.Cause), still: s.Phase == stage.Pending || s.Phase.Done(),
+	}
+	within := func(since time.Time) {
+		if r.window > 0 {
+			out.due, out.dueFor = since.Add(r.window), "health window"
+		}
+	}
+	if r.Back.Phase == stage.Pending {
+		if c.Phase == stage.Active {
+			within(c.Since)
+		}
+		return out
+	}
+	target := "what it had"
+	if c.LastHealthy != nil {
+		target = "revision " + indexIn(c.LastHealthy.ResourceSnapshotName, r.run.GetSpec().PlacementName)
+	}
+	out.still = c.Back.Phase == stage.Pending && c.LastHealthy == nil
+	switch {
+	case c.Back.Phase == stage.Active:
+		out.text = "rolling back to " + target
+		within(c.Back.Since)
+	case c.Back.Phase == stage.Succeeded:
+		out.text = "back at " + target
+	case c.Back.NeverHealthy:
+		out.text = "left: never healthy"
+	case c.Back.Phase == stage.Failed:
+		out.text = "not back at " + target + ": " + c.Back.Message
+	case c.LastHealthy != nil && !r.Phase.Done():
+		out.text = "to be rolled back to " + target
+	}
+	return out
+}
+
+// indexIn is the index in the name of a resource snapshot of a placement.
+func indexIn(snapshot, placement string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(snapshot, placement+"-"), "-snapshot")
 }
 
 // waitsFor is the approval request that a stage waits for; empty if it waits for none.
@@ -189,17 +336,25 @@ func waitsFor(s stage.Stage) string {
 }
 
 // viewOfClusters shows which revision the clusters of a placement are at.
-func viewOfClusters(p v1beta1.PlacementObject) view {
+func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject) view {
+	at := map[string]string{}
+	for _, b := range bindings {
+		if snapshot := b.GetSpec().ResourceSnapshotName; snapshot != "" && b.GetDeletionTimestamp().IsZero() {
+			at[b.GetSpec().TargetCluster] = indexIn(snapshot, p.GetName())
+		}
+	}
 	status := p.GetStatus()
 	head := line{kind: "rollout", name: p.GetName(), total: len(status.PerClusterPlacementStatuses)}
 	var clusters []line
 	for _, c := range status.PerClusterPlacementStatuses {
 		text, finished := standing(c.Conditions)
-		if finished && c.ObservedResourceIndex == status.ObservedResourceIndex {
+		index := at[c.ClusterName]
+		l := line{kind: "cluster", name: cmp.Or(c.ClusterName, "not found yet"), still: finished && index == status.ObservedResourceIndex}
+		l.text = fmt.Sprintf("revision %s, %s", cmp.Or(index, "none"), text)
+		if l.still {
 			head.done++
 		}
-		text = fmt.Sprintf("revision %s, %s", cmp.Or(c.ObservedResourceIndex, "none"), text)
-		clusters = append(clusters, line{kind: "cluster", name: cmp.Or(c.ClusterName, "not found yet"), text: text})
+		clusters = append(clusters, l)
 	}
 	text, finished := standing(*p.GetConditions())
 	head.text = text
@@ -214,6 +369,9 @@ func viewOfClusters(p v1beta1.PlacementObject) view {
 func standing(conditions []metav1.Condition) (text string, finished bool) {
 	text = "pending"
 	for _, c := range conditions {
+		if c.Status == metav1.ConditionFalse && c.Reason == v1beta1.ReasonRolloutNotStartedYet {
+			return "held back: " + c.Message, false
+		}
 		if c.Status != metav1.ConditionTrue {
 			return fmt.Sprintf("%s %s (%s): %s", c.Type, c.Status, c.Reason, c.Message), false
 		}
@@ -227,107 +385,4 @@ func standing(conditions []metav1.Condition) (text string, finished bool) {
 		text = c.Reason
 	}
 	return text, false
-}
-
-// show prints views, once or until the rollout is done.
-func show(ctx context.Context, out io.Writer, watch bool, look func(context.Context) (view, error)) error {
-	s := screen{out: out, size: terminalSize(out), said: map[string]string{}}
-	var v view
-	err := wait.PollUntilContextCancel(ctx, statusLook, true, func(ctx context.Context) (bool, error) {
-		var err error
-		if v, err = look(ctx); err != nil {
-			return false, err
-		}
-		s.show(v.lines, watch && !v.done)
-		return v.done || !watch, nil
-	})
-	switch {
-	case ctx.Err() != nil:
-		return nil //nolint:nilerr // the user has seen enough
-	case err != nil:
-		return err
-	case watch && v.failed != "":
-		return fmt.Errorf("the rollout failed: %s", v.failed)
-	}
-	return nil
-}
-
-// screen shows views one after the other: on a terminal in one place, elsewhere by what is new.
-type screen struct {
-	out io.Writer
-	// size of the terminal; nil if out is none.
-	size func() (width, height int)
-	// drawn is what is on the terminal of the view before, and above how many lines that is.
-	drawn string
-	above int
-	// said is what was last said of each subject.
-	said map[string]string
-}
-
-func (s *screen) show(lines []line, live bool) {
-	if s.size == nil {
-		for _, l := range lines {
-			if text := l.plain(); s.said[l.kind+l.name] != text {
-				s.said[l.kind+l.name] = text
-				fmt.Fprintln(s.out, text)
-			}
-		}
-		return
-	}
-	width, height := s.size()
-	var rows []string
-	for _, l := range lines {
-		if !live || !l.still {
-			rows = append(rows, l.drawn()...)
-		}
-	}
-	if live {
-		rows = rows[:min(len(rows), height-1)]
-	}
-	for i, row := range rows {
-		if r := []rune(row); live && len(r) >= width { // a line that is broken in two could not be taken back
-			rows[i] = string(r[:max(0, width-2)]) + "…"
-		}
-	}
-	drawn := strings.Join(rows, "\n") + "\n"
-	if drawn == s.drawn {
-		return
-	}
-	back := ""
-	if s.above > 0 {
-		back = fmt.Sprintf("\033[%dA\033[J", s.above)
-	}
-	fmt.Fprint(s.out, back, drawn)
-	s.drawn, s.above = drawn, len(rows)
-}
-
-// plain is the line in a pipe.
-func (l line) plain() string {
-	out := l.kind + " " + l.name + ": "
-	if l.total > 0 {
-		out += fmt.Sprintf("%d/%d ", l.done, l.total)
-	}
-	out += l.text
-	if l.todo != "" {
-		out += "; go on with: " + l.todo
-	}
-	return out
-}
-
-// drawn are the rows of the line on a terminal.
-func (l line) drawn() []string {
-	if l.kind == "cluster" {
-		return []string{fmt.Sprintf("    %-16s  %s", l.name[strings.LastIndex(l.name, "/")+1:], l.text)}
-	}
-	const width = 20
-	full := 0
-	if l.total > 0 {
-		full = width * l.done / l.total
-	}
-	bar := strings.Repeat("█", full) + strings.Repeat("░", width-full)
-	out := []string{fmt.Sprintf("%-7s %-10s  %s %3d/%-3d  %s", l.kind, l.name, bar, l.done, l.total, l.text)}
-	if l.todo != "" {
-		out = append(out, "    go on with: "+l.todo)
-	}
-	return out
 }

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/hub"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// faulty is a hub whose lists and watches go wrong as a test says; n counts them from 1.
+type faulty struct {
+	list  func(n int32) error
+	watch func(n int32, w watch.Interface) (watch.Interface, error)
+}
+
+func (f faulty) hub(objects ...client.Object) client.WithWatch {
+	var lists, watches atomic.Int32
+	named := func(o client.Object) []string { return []string{o.GetName()} }
+	return fake.NewClientBuilder().WithScheme(hub.Scheme()).WithObjects(objects...).
+		WithIndex(&v1beta1.ClusterStagedUpdateRun{}, metav1.ObjectNameField, named).
+		WithInterceptorFuncs(interceptor.Funcs{
+			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+				if n := lists.Add(1); f.list != nil {
+					if err := f.list(n); err != nil {
+						return err
+					}
+				}
+				return c.List(ctx, list, opts...)
+			},
+			Watch: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
+				w, err := c.Watch(ctx, list, opts...)
+				if n := watches.Add(1); err == nil && f.watch != nil {
+					return f.watch(n, w)
+				}
+				return w, err
+			},
+		}).Build()
+}
+
+// renew writes a run's status with another message each time, until the context ends: whatever watch there is has something to tell.
+func renew(ctx context.Context, t *testing.T, c client.Client, run *v1beta1.ClusterStagedUpdateRun) {
+	t.Helper()
+	run = run.DeepCopy()
+	for n := 0; ctx.Err() == nil; n++ {
+		run.Labels = map[string]string{"n": strings.Repeat("x", n%50)}
+		if err := c.Update(ctx, run); err != nil && ctx.Err() == nil {
+			t.Error(err)
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestFollowGoesOn(t *testing.T) {
+	away := apierrors.NewServiceUnavailable("away")
+	expired := &metav1.Status{Status: metav1.StatusFailure, Code: 410, Reason: metav1.StatusReasonExpired, Message: "too old resource version"}
+	for name, c := range map[string]struct {
+		faulty
+		// tells is whether the user has to hear of it.
+		tells bool
+	}{
+		"when nothing is wrong": {},
+		"when a watch breaks off": {faulty: faulty{watch: func(n int32, w watch.Interface) (watch.Interface, error) {
+			if n == 1 {
+				w.Stop()
+			}
+			return w, nil
+		}}},
+		"when its version is too old": {faulty: faulty{watch: func(n int32, w watch.Interface) (watch.Interface, error) {
+			if n > 1 {
+				return w, nil
+			}
+			w.Stop()
+			broken := watch.NewFakeWithChanSize(1, false)
+			broken.Error(expired)
+			return broken, nil
+		}}},
+		"when the hub is away": {faulty{list: func(n int32) error {
+			if n == 1 {
+				return away
+			}
+			return nil
+		}}, true},
+		"when the hub is away for a watch": {faulty{watch: func(n int32, w watch.Interface) (watch.Interface, error) {
+			if n == 1 {
+				w.Stop()
+				return nil, away
+			}
+			return w, nil
+		}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run := atProd()
+			hub := c.hub(run)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			var writer sync.WaitGroup
+			defer writer.Wait()
+			defer cancel()
+			told, seen := atomic.Bool{}, 0
+			err := follow(ctx, hub, run, func(err error) {
+				if err != nil {
+					told.Store(true)
+				}
+			}, func(*v1beta1.ClusterStagedUpdateRun) (bool, error) {
+				if seen++; seen == 1 {
+					writer.Go(func() { renew(ctx, t, hub, run) })
+				}
+				return seen == 3, nil
+			})
+			if err != nil || told.Load() != c.tells {
+				t.Errorf("error %v; the user was told %t, want %t", err, told.Load(), c.tells)
+			}
+		})
+	}
+}
+
+func TestFollowEnds(t *testing.T) {
+	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "clusterstagedupdateruns"}, "", errors.New("no"))
+	for want, c := range map[string]struct {
+		faulty
+		objects []client.Object
+		seen    func(context.Context, client.Client) error
+	}{
+		"web-1 was deleted":  {objects: []client.Object{atProd()}, seen: func(ctx context.Context, c client.Client) error { return c.Delete(ctx, atProd()) }},
+		"is forbidden":       {faulty: faulty{list: func(int32) error { return forbidden }}, objects: []client.Object{atProd()}},
+		"web-1 was deleted ": {},
+		"seen enough":        {objects: []client.Object{atProd()}, seen: func(context.Context, client.Client) error { return errors.New("seen enough") }},
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			hub := c.hub(c.objects...)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			err := follow(ctx, hub, atProd(), func(error) {}, func(*v1beta1.ClusterStagedUpdateRun) (bool, error) {
+				if c.seen == nil {
+					return false, nil
+				}
+				return false, c.seen(ctx, hub)
+			})
+			if err == nil || !strings.Contains(err.Error(), strings.TrimSpace(want)) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+// terminal is a screen of which everything drawn is kept.
+type terminal struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (t *terminal) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.all.Write(p)
+}
+
+func (t *terminal) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.all.String()
+}
+
+func TestAwaitOnATerminal(t *testing.T) {
+	run := atProd()
+	hub := faulty{}.hub(run)
+	out := &terminal{}
+	s := &screen{out: out, size: func() (int, int) { return 200, 24 }, now: time.Now, said: map[string]string{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	look := func(ctx context.Context, obj client.Object) (view, error) {
+		v, err := lookAtRun(ctx, obj)
+		v.lines[0].due, v.lines[0].dueFor = time.Now().Add(time.Minute), "patience" // it runs
+		return v, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- await(ctx, hub, s, run, look) }()
+	up := "\033[6A\033[J" // over the run, two stages, what to approve, and the two clusters of prod; canary's are still
+	waitFor(t, out, up+"run     web-1")
+	cancel()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "the rollout goes on") {
+		t.Errorf("error %v", err)
+	}
+	if !strings.HasSuffix(out.String(), "\n\r\033[K") {
+		t.Errorf("it leaves %q", out.String())
+	}
+}
+
+func waitFor(t *testing.T, out *terminal, text string) {
+	t.Helper()
+	testworld.Await(t, testworld.Soon, text, func(context.Context) error {
+		if got := out.String(); !strings.Contains(got, text) {
+			return fmt.Errorf("there is %q", got)
+		}
+		return nil
+	})
+}
+
+func TestAwaitInAPipe(t *testing.T) {
+	run := atProd()
+	away := apierrors.NewServiceUnavailable("away")
+	hub := faulty{watch: func(n int32, w watch.Interface) (watch.Interface, error) {
+		if n == 1 {
+			w.Stop()
+			return nil, away
+		}
+		return w, nil
+	}}.hub(run)
+	out := &terminal{}
+	s := &screen{out: out, now: time.Now, said: map[string]string{}}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- await(t.Context(), hub, s, run, lookAtRun)
+	}()
+	waitFor(t, out, "hub connection: lost, is tried again: away\n")
+	waitFor(t, out, "hub connection: there\n")
+	run.Status.Conditions = append(run.Status.Conditions, is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "c3 is gone"))
+	if err := hub.Update(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil || err.Error() != "the rollout failed: c3 is gone" {
+		t.Errorf("error %v", err)
+	}
+	if strings.Contains(out.String(), "\033") || strings.Count(out.String(), "stage canary: ") != 1 || strings.Count(out.String(), "lost") != 1 {
+		t.Errorf("the pipe has %q", out.String())
+	}
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/stage"
+)
+
+// goOn creates the run that goes on from one that has ended without finishing.
+func (o *rollout) goOn(ctx context.Context, c client.Client, ended v1beta1.UpdateRunObject) error {
+	progress := stage.Read(*ended.GetStatus())
+	initialized := meta.FindStatusCondition(ended.GetStatus().Conditions, v1beta1.ConditionInitialized)
+	switch {
+	case progress.Phase == stage.Succeeded:
+		return fmt.Errorf("the newest update run of %s, %s, has succeeded: there is nothing to resume. A new run releases what the placement "+
+			"selects now; \"kubectl fleet rollout undo\" goes back to an older revision", o.subject(), ended.GetName())
+	case initialized != nil && !meta.IsStatusConditionTrue(ended.GetStatus().Conditions, v1beta1.ConditionInitialized):
+		return fmt.Errorf("the newest update run of %s, %s, could not be planned, so there is nothing to resume; create another when this is mended: %s",
+			o.subject(), ended.GetName(), plainly(initialized.Message))
+	}
+	run := o.successor(ended)
+	if err := c.Create(ctx, run); err != nil {
+		return fmt.Errorf("create update run %s: %w", run.GetName(), err)
+	}
+	fmt.Fprintf(o.streams.Out, "update run %s had ended: %s\n", ended.GetName(), plainly(progress.Cause))
+	if progress.Back.Phase != stage.Pending {
+		fmt.Fprintln(o.streams.Out, "its clusters were taken back, so everything that it had passed has to be approved and waited for again")
+	}
+	_, err := fmt.Fprintf(o.streams.Out, "update run %s goes on from there with revision %s; see \"kubectl fleet rollout status %s%s --watch\"\n",
+		run.GetName(), ended.GetStatus().ResourceSnapshotIndexUsed, o.key.Name, inNamespace(o.key.Namespace))
+	return err
+}
+
+// successor is the run that goes on from another one, by the same strategy.
+func (o *rollout) successor(ended v1beta1.UpdateRunObject) v1beta1.UpdateRunObject {
+	run := scope.UpdateRuns.New(o.key)
+	run.SetNamespace(o.key.Namespace)
+	run.SetName(runName(resumed.ReplaceAllString(ended.GetName(), ""), "-resume"))
+	*run.GetSpec() = v1beta1.UpdateRunSpec{
+		PlacementName: o.key.Name, StagedUpdateStrategyName: ended.GetSpec().StagedUpdateStrategyName, State: v1beta1.UpdateRunRun, ResumeFrom: ended.GetName(),
+	}
+	return run
+}
+
+// resumed is what successor adds to a name; the successor of a successor has it once.
+var resumed = regexp.MustCompile(`-resume-[a-z0-9]{5}$`)
+
+// runName is a name for an update run that no other has.
+func runName(stem, what string) string {
+	const longest, random = 63, 5 // of the name of an update run
+	end := what + "-" + utilrand.String(random)
+	return strings.TrimRight(stem[:min(len(stem), longest-len(end))], ".-") + end
+}
+
+// followsResources is why a command cannot steer a placement with a rolling update.
+func (o *rollout) followsResources() string {
+	return o.subject() + " has a rolling update: it follows its resources at once, and there is no update run to steer"
+}
+
+// resourcesOf is the command that prints what a placement placed at a revision.
+func resourcesOf(key types.NamespacedName, labels string) string {
+	kind, namespace := "clusterresourcesnapshots", ""
+	if key.Namespace != "" {
+		kind, namespace = "resourcesnapshots", " -n "+key.Namespace
+	}
+	return fmt.Sprintf(`kubectl get %s%s -l %s -o jsonpath='{range .items[*].spec.selectedResources[*]}{@}{"\n"}{end}'`, kind, namespace, labels)
+}
