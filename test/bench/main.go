@@ -36,10 +36,11 @@ import (
 type settings struct {
 	single, burst, maps int
 	quiet               time.Duration
-	only, out           string
+	only, out, profiles string
 	selection           selectionSettings
 	scheduling          schedulingSettings
 	member              memberSettings
+	runs                runsSettings
 }
 
 // section is a part of the measurements that can be run alone: it starts what it needs, stops it, and leaves its figures in results.
@@ -54,6 +55,7 @@ var sections = []section{
 	{"selection", selectAtScale},
 	{"scheduling", scheduleAtScale},
 	{"member", memberAtScale},
+	{"runs", runAtScale},
 }
 
 func main() {
@@ -65,6 +67,9 @@ func main() {
 	s.selection.addFlags()
 	s.scheduling.addFlags()
 	s.member.addFlags()
+	s.runs.addFlags()
+	flag.StringVar(&s.profiles, "profiles", "",
+		"folder for profiles of the hub agent, which the sections selection and runs take; by default none are kept")
 	flag.StringVar(&s.only, "only", "", "sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+"; by default all")
 	flag.StringVar(&s.out, "out", "out/bench.json", "where the JSON goes")
 	flag.Parse()
@@ -82,6 +87,7 @@ func main() {
 // bench is a fleet and the watches on it.
 type bench struct {
 	fleet      *localfleet.Fleet
+	profiles   string
 	hub        client.WithWatch
 	members    []member
 	placements *log

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strconv"
@@ -134,4 +135,39 @@ func usageOf(pid int) (usage, error) {
 func resetPeak(pid int) error {
 	const resetHighWater = "5" // proc(5), clear_refs
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte(resetHighWater), 0)
+}
+
+// profile starts to take a profile into a file, if profiles are wanted; stop waits for its end.
+func (b *bench) profile(ctx context.Context, what, file string) (stop func() error, err error) {
+	if b.profiles == "" {
+		return func() error { return nil }, nil
+	}
+	if err := os.MkdirAll(b.profiles, 0o755); err != nil {
+		return nil, err
+	}
+	done := make(chan error, 1)
+	go func() {
+		data, err := b.profiled(ctx, what)
+		if err == nil {
+			err = os.WriteFile(b.profiles+"/"+file, data, 0o644)
+		}
+		done <- err
+	}()
+	return func() error { return <-done }, nil
+}
+
+func (b *bench) profiled(ctx context.Context, what string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.fleet.AgentProfilesURL(b.fleet.Hub())+what, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("profile the hub agent: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("profile the hub agent: %s", resp.Status)
+	}
+	return io.ReadAll(resp.Body)
 }

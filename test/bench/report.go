@@ -51,7 +51,9 @@ type results struct {
 	// Scheduling is what the section of that name has measured.
 	Scheduling *schedulingFigures `json:"scheduling,omitempty"`
 	// Member is what the section of that name has measured.
-	Member   *memberFigures `json:"member,omitempty"`
+	Member *memberFigures `json:"member,omitempty"`
+	// Runs is what the section of that name has measured.
+	Runs     *runsFigures `json:"runs,omitempty"`
 	Edits300 struct {
 		Seconds float64 `json:"seconds"`
 		Patches float64 `json:"patches"`
@@ -98,6 +100,9 @@ func (r *results) print(w io.Writer) error {
 	}
 	if r.Member != nil {
 		r.Member.print(w)
+	}
+	if r.Runs != nil {
+		r.Runs.print(w)
 	}
 	return nil
 }

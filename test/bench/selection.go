@@ -7,8 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
-	"os"
 	"regexp"
 	"strconv"
 	"time"
@@ -25,7 +23,6 @@ import (
 // selectionSettings are the sizes of the section "selection".
 type selectionSettings struct {
 	secrets, namespaces, placements, edits int
-	profiles                               string
 }
 
 func (s *selectionSettings) addFlags() {
@@ -33,7 +30,6 @@ func (s *selectionSettings) addFlags() {
 	flag.IntVar(&s.namespaces, "selectable-namespaces", 5000, "selection: namespaces on the hub, of four objects each")
 	flag.IntVar(&s.placements, "namespace-placements", 500, "selection: how many of them are placed, each by a placement of its own")
 	flag.IntVar(&s.edits, "placed-edits", 200, "selection: edits of a placed object, one at a time")
-	flag.StringVar(&s.profiles, "profiles", "", "selection: folder for heap and CPU profiles of the hub agent; by default none are kept")
 }
 
 // selectionFigures are what the section has measured.
@@ -83,6 +79,7 @@ func selectAtScale(ctx context.Context, s settings, r *results) error {
 	config := localfleet.Config{Members: []localfleet.Member{{Cluster: localfleet.Cluster{Name: "spoke-1"}}}}
 	config.Hub.Agent.Values = map[string]any{"enablePprof": true}
 	return onFleet(ctx, config, func(ctx context.Context, b *bench) error {
+		b.profiles = s.profiles
 		run := scale{bench: b, sizes: s.selection, figures: &selectionFigures{
 			Secrets: s.selection.secrets, Namespaces: s.selection.namespaces, Placements: s.selection.placements,
 		}}
@@ -282,39 +279,4 @@ func (s *scale) measure(ctx context.Context, when string) error {
 		return err
 	}
 	return stop()
-}
-
-// profile starts to take a profile into a file, if profiles are wanted; stop waits for its end.
-func (s *scale) profile(ctx context.Context, what, file string) (stop func() error, err error) {
-	if s.sizes.profiles == "" {
-		return func() error { return nil }, nil
-	}
-	if err := os.MkdirAll(s.sizes.profiles, 0o755); err != nil {
-		return nil, err
-	}
-	done := make(chan error, 1)
-	go func() {
-		data, err := s.profiled(ctx, what)
-		if err == nil {
-			err = os.WriteFile(s.sizes.profiles+"/"+file, data, 0o644)
-		}
-		done <- err
-	}()
-	return func() error { return <-done }, nil
-}
-
-func (s *scale) profiled(ctx context.Context, what string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.fleet.AgentProfilesURL(s.fleet.Hub())+what, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("profile the hub agent: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("profile the hub agent: %s", resp.Status)
-	}
-	return io.ReadAll(resp.Body)
 }

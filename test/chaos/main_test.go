@@ -1,5 +1,5 @@
-// Package chaos holds what happens to fleets rather than what users do with them: agents killed at any moment, hubs that come back from a
-// backup. Each test ends by comparing the member with what the hub says, object by object.
+// Package chaos holds what happens to fleets rather than what users do with them: agents killed at any moment, several that each believe
+// to lead, hubs that come back from a backup. Each test ends by comparing members with what the hub says, object by object.
 package chaos
 
 import (
@@ -7,8 +7,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,15 +25,27 @@ import (
 
 var (
 	kills = flag.Int("kills", 30, "how often the member agent is killed")
+	blows = flag.Int("blows", 15, "how often, at least, an agent is killed, halted or stopped during update runs")
 	seed  = flag.Uint64("seed", 0, "of everything that is random; 0 takes the time")
 )
 
-// The fleet under test: a hub and one member.
-const memberName = "c1"
+// The fleet under test: a hub and members, of which most tests need only the first. Their label ring says when it is their turn in an
+// update run.
+const (
+	hubName    = "hub"
+	memberName = "c1"
+	ringLabel  = "ring"
+	// unsound is the one member whose node lacks a label: there, what asks for it never gets ready.
+	unsound, soundLabel = "c3", "sound"
+)
+
+var rings = map[string]string{memberName: "canary", "c2": "most", "c3": "most", "c4": "most", "c5": "last"}
 
 var (
 	fleet       *localfleet.Fleet
-	theHub, c1  client.Client
+	theHub      client.WithWatch
+	c1          client.Client
+	members     = map[string]client.Client{}
 	onHub       = contract.MemberNamespace(memberName)
 	errNotBuilt = errors.New("bin/embedded-cluster is not built: run make build")
 )
@@ -68,10 +82,17 @@ func start() (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	fleet, err = localfleet.Start(context.Background(), localfleet.Options{Dir: dir, Config: localfleet.Config{
-		Hub:     localfleet.Hub{Cluster: localfleet.Cluster{Name: "hub", Port: port}}, // the same one after a restart
-		Members: []localfleet.Member{{Cluster: localfleet.Cluster{Name: memberName}}},
-	}})
+	config := localfleet.Config{Hub: localfleet.Hub{Cluster: localfleet.Cluster{Name: hubName, Port: port}}} // the same one after a restart
+	for _, name := range slices.Sorted(maps.Keys(rings)) {
+		nodes := localfleet.NodeSet{Count: 1}
+		if name != unsound {
+			nodes.Labels = map[string]string{soundLabel: "yes"}
+		}
+		config.Members = append(config.Members, localfleet.Member{
+			Cluster: localfleet.Cluster{Name: name}, Labels: map[string]string{ringLabel: rings[name]}, Nodes: []localfleet.NodeSet{nodes},
+		})
+	}
+	fleet, err = localfleet.Start(context.Background(), localfleet.Options{Dir: dir, Config: config})
 	if err != nil {
 		return nil, fmt.Errorf("%w; logs are in %s", err, dir)
 	}
@@ -85,22 +106,32 @@ func start() (stop func(), err error) {
 		}
 		_ = os.RemoveAll(dir)
 	}
-	if theHub, err = connect("hub"); err == nil {
-		c1, err = connect(memberName)
-	}
-	if err != nil {
+	if err := connectAll(); err != nil {
 		stop()
 		return nil, err
 	}
 	return stop, nil
 }
 
-func connect(name string) (client.Client, error) {
+func connectAll() (err error) {
+	if theHub, err = connect(hubName); err != nil {
+		return err
+	}
+	for name := range rings {
+		if members[name], err = connect(name); err != nil {
+			return err
+		}
+	}
+	c1 = members[memberName]
+	return nil
+}
+
+func connect(name string) (client.WithWatch, error) {
 	cfg, err := fleet.RestConfig(name)
 	if err != nil {
 		return nil, err
 	}
-	return client.New(cfg, client.Options{Scheme: hub.Scheme()})
+	return client.NewWithWatch(cfg, client.Options{Scheme: hub.Scheme()})
 }
 
 func freePort() (int, error) {
@@ -123,6 +154,6 @@ func randomSeed(t *testing.T) uint64 {
 	if s == 0 {
 		s = uint64(time.Now().UnixNano())
 	}
-	t.Logf("repeat with -seed %d -kills %d", s, *kills)
+	t.Logf("repeat with -seed %d -kills %d -blows %d", s, *kills, *blows)
 	return s
 }

@@ -199,7 +199,7 @@ func TestPickNKeepsAMemberUntilItHasLeft(t *testing.T) {
 		f1 := s.member("f1", nil)
 		f1.Healthy()
 		p := s.place(testworld.PickN(4), s.reachOwnMembers())
-		s.settles(p, everywhereAnd(f1)) // a decision that is under way would not keep one that leaves
+		s.expect(p, everywhereAnd(f1))
 		f1.Leave()
 		s.settles(p, everywhereAnd(f1))
 		f1.Left()
@@ -245,15 +245,12 @@ func TestNamespacedPickAllKeepsAMemberThatGetsSick(t *testing.T) {
 }
 
 // contract:188
-// Not beside other scenarios: news of their members make PickAll decide again, and a decision does not keep a member that is leaving.
 func TestNamespacedPickAllKeepsAMemberUntilItHasLeft(t *testing.T) {
-	s := bare(t)
-	s.open()
-	s.carryEverywhere()
+	s := beginNamespaced(t)
 	f1 := s.member("f1", nil)
 	f1.Healthy()
 	p := s.place(testworld.PickAll(), s.reachOwnMembers())
-	s.settles(p, everywhereAnd(f1)) // a decision that is under way would not keep one that leaves
+	s.expect(p, everywhereAnd(f1))
 	f1.Leave()
 	s.settles(p, everywhereAnd(f1))
 	f1.Left()

@@ -346,8 +346,8 @@ func (r *release) stageEnded(s v1beta1.StageUpdatingStatus, clusters []string, g
 		return fmt.Errorf("stage %s has clusters %q, want %q", s.StageName, got, clusters)
 	}
 	for _, task := range append(s.BeforeStageTaskStatus, s.AfterStageTaskStatus...) {
-		want := 1 // of a wait; an approval is asked for and given
-		if task.Type == v1beta1.StageTaskApproval {
+		want := 1 // of a wait, and of what an earlier run has passed; an approval is asked for and given
+		if task.Type == v1beta1.StageTaskApproval && !passedEarlier(task) {
 			want = 2
 		}
 		if len(clusters) > 0 && len(task.Conditions) != want {
@@ -358,6 +358,10 @@ func (r *release) stageEnded(s v1beta1.StageUpdatingStatus, clusters []string, g
 		return fmt.Errorf("stage %s has no times", s.StageName)
 	}
 	return ended(s.Conditions, generation, reason)
+}
+
+func passedEarlier(task v1beta1.StageTaskStatus) bool {
+	return slices.ContainsFunc(task.Conditions, func(c metav1.Condition) bool { return c.Reason == v1beta1.ReasonStageTaskPassedEarlier })
 }
 
 func ended(conditions []metav1.Condition, generation int64, reason string) error {
@@ -704,4 +708,63 @@ func TestApprovalsOnTheCommandLine(t *testing.T) {
 	}
 	r.succeeds(run, "0", "0", [][]string{{"c2"}, prod})
 	r.complete("0", "c1", "c2", "c3")
+}
+
+// A cluster that joins ends a run; another one goes on from it, and asks for nothing that was approved.
+func TestARunGoesOnWhenAClusterJoins(t *testing.T) {
+	inBothScopes(t, func(s *scene) {
+		gated := func(name string) v1beta1.StageConfig {
+			return v1beta1.StageConfig{
+				Name: name, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"env": name}},
+				BeforeStageTasks: []v1beta1.StageTask{{Type: v1beta1.StageTaskApproval}},
+			}
+		}
+		r := staged(s, []v1beta1.StageConfig{gated("canary"), gated("prod")}, external, testworld.PickAll(), s.reachOwnMembers())
+		r.untouched(3)
+		first := r.run("1", "", v1beta1.UpdateRunRun)
+		r.approve(first, "canary", contract.TaskBeforeStage)
+		r.has(c2, "test")
+		r.waitsAtProd(first)
+
+		f1 := s.member("f1", map[string]string{"env": "canary"})
+		f1.Healthy()
+		r.runIs(first, "to end", func(status *v1beta1.UpdateRunStatus) error {
+			c := meta.FindStatusCondition(status.Conditions, v1beta1.ConditionSucceeded)
+			if c == nil || c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, "new: "+f1.Name+";") {
+				return fmt.Errorf("Succeeded is %+v, want it to name %s", c, f1.Name)
+			}
+			return nil
+		})
+		r.edits("later") // which is not what is being released
+
+		second := r.resume("2", first)
+		r.waitsAtProd(second)
+		if got := second.GetStatus().StagesStatus[0]; len(got.Clusters) != 2 || !passedEarlier(got.BeforeStageTaskStatus[0]) {
+			t.Errorf("canary is %+v", got)
+		}
+		r.approve(second, "prod", contract.TaskBeforeStage)
+		r.succeeds(second, "0", "0", [][]string{{"c2", f1.Name}, prod})
+		r.complete("0", "c1", "c2", "c3", f1.Name)
+		for _, m := range members() {
+			r.has(m, "test")
+		}
+		requests, err := scope.ApprovalRequests.List(t.Context(), theHub, second.GetNamespace(), client.MatchingLabels{contract.LabelApprovalRun: second.GetName()})
+		if err != nil || len(requests) != 1 {
+			t.Errorf("it has asked for %d approvals, want that of prod alone; error %v", len(requests), err)
+		}
+	})
+}
+
+// resume creates an update run that goes on from another one.
+func (r *release) resume(name string, from v1beta1.UpdateRunObject) v1beta1.UpdateRunObject {
+	r.Helper()
+	key := r.key(r.name + "-" + name)
+	run := scope.UpdateRuns.New(key)
+	run.SetNamespace(key.Namespace)
+	run.SetName(key.Name)
+	*run.GetSpec() = v1beta1.UpdateRunSpec{
+		PlacementName: r.name, StagedUpdateStrategyName: r.name, State: v1beta1.UpdateRunRun, ResumeFrom: from.GetName(),
+	}
+	r.create(run)
+	return run
 }

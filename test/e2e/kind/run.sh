@@ -1,28 +1,40 @@
 #!/usr/bin/env bash
 # Runs the scenarios of test/e2e on kind: four clusters of containers, the agents as pods from images built here, the charts as they are
-# released. Needs docker (or podman under that name), kubectl and Go; kind and Helm are run at the versions below by Go.
+# released. Needs docker, kubectl and Go; kind and Helm are run at the versions below by Go.
 #
 #   test/e2e/kind/run.sh              create the clusters, run the scenarios, delete the clusters
 #   test/e2e/kind/run.sh up           only create them; then: source out/kind/env && go test ./test/e2e/...
 #   test/e2e/kind/run.sh down         only delete them
 #   test/e2e/kind/run.sh config N     print the configuration of a cluster of N nodes
 #
-# KIND_IMAGE chooses the node image, KEEP=1 keeps the clusters after the scenarios; further arguments go to "go test".
+# KIND_IMAGE chooses the node image, KEEP=1 keeps the clusters after the scenarios; further arguments go to "go test". If something fails,
+# what the nodes and the agents logged is in out/kind-logs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 
 readonly kind_version=v0.30.0 helm_version=v4.3.1
-readonly out=out/kind tag=e2e system=fleet-system
+readonly out=out/kind logs=out/kind-logs tag=e2e system=fleet-system
 readonly prefix=flagship # of the names kind knows the clusters by
 readonly hub=hub
 # name, nodes, region, environment: what the scenarios presume
 readonly members=("c1 2 east prod" "c2 3 east canary" "c3 4 west prod")
 
 export KUBECONFIG=$PWD/$out/kubeconfig
+# An image with attestations is an index of several, of which kind loads none.
+export BUILDX_NO_DEFAULT_ATTESTATIONS=1
 
 kind() { go run "sigs.k8s.io/kind@$kind_version" "$@"; }
 helm() { go run "helm.sh/helm/v4/cmd/helm@$helm_version" "$@"; }
 say() { printf '\n== %s\n' "$*"; }
+
+# enough refuses a machine on which the later nodes would not start: each watches many files.
+enough() {
+	local file=/proc/sys/fs/inotify/max_user_instances
+	if [[ -r $file && $(<"$file") -lt 512 ]]; then
+		echo "ten nodes watch more files than this machine allows: sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288" >&2
+		return 1
+	fi
+}
 
 # config prints kind's configuration of a cluster with $1 nodes: the control plane, and workers.
 config() {
@@ -38,12 +50,13 @@ create() {
 	if [[ -n ${KIND_IMAGE:-} ]]; then
 		image=(--image "$KIND_IMAGE")
 	fi
-	config "$2" | kind create cluster --name "$prefix-$1" --config - --wait 3m "${image[@]}"
+	config "$2" | kind create cluster --name "$prefix-$1" --config - --wait 3m ${image[@]+"${image[@]}"}
 	kubectl config rename-context "kind-$prefix-$1" "$1"
 }
 
 images() {
-	say "build both images from scratch"
+	say "build the plugin, which scenarios call, and both images from scratch"
+	CGO_ENABLED=0 go build -o bin/ ./cmd/kubectl-fleet
 	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o "$out/image/" ./cmd/hubagent ./cmd/memberagent
 	for agent in hub member; do
 		docker build -f "build/$agent-agent.Dockerfile" -t "flagship/$agent-agent:$tag" "$out/image"
@@ -97,6 +110,7 @@ hub_ca() {
 }
 
 up() {
+	enough
 	mkdir -p "$out"
 	images
 	say "create the clusters"
@@ -119,6 +133,18 @@ up() {
 	} >"$out/env"
 }
 
+# leave ends a run of the scenarios that has this status.
+leave() {
+	if [[ $1 != 0 ]]; then
+		for member in "$hub" "${members[@]}"; do
+			kind export logs "$logs/${member%% *}" --name "$prefix-${member%% *}" || true
+		done
+	fi
+	if [[ ${KEEP:-} != 1 ]]; then
+		down
+	fi
+}
+
 down() {
 	for member in "$hub" "${members[@]}"; do
 		kind delete cluster --name "$prefix-${member%% *}" || true
@@ -138,9 +164,7 @@ up) up ;;
 down) down ;;
 config) config "${2:?how many nodes?}" ;;
 *)
-	if [[ ${KEEP:-} != 1 ]]; then
-		trap down EXIT
-	fi
+	trap 'leave $?' EXIT
 	up
 	scenarios "$@"
 	;;
