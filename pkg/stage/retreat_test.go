@@ -384,7 +384,9 @@ func TestWhatGoesForwardTakesPlacesOnTheWayBack(t *testing.T) {
 	w.want(t, "c2 takes c3's, and c1 its own", "retreating | failed c1*< c2!< c3+<+ | pending")
 }
 
-func TestStopPausesTheWayBack(t *testing.T) {
+// secondFails is a run that takes its clusters back, because of three c1 is healthy and c2 was not within the window.
+func secondFails(t *testing.T) *world {
+	t.Helper()
 	w := policed(intstr.FromInt32(0), v1beta1.FailureActionRollback, of("all", ""))
 	if err := w.begin(); err != nil {
 		t.Fatal(err)
@@ -393,6 +395,11 @@ func TestStopPausesTheWayBack(t *testing.T) {
 	w.available("c1")
 	w.pass1(0)
 	w.pass1(window)
+	return w
+}
+
+func TestStopPausesTheWayBack(t *testing.T) {
+	w := secondFails(t)
 	w.state = v1beta1.UpdateRunStop
 	w.pass1(0)
 	w.want(t, "before the first", "stopped | failed c1+ c2! c3. | pending")
@@ -439,14 +446,7 @@ func TestALostPassIsTakenUp(t *testing.T) {
 
 // TestALostWayBackIsOver has the cluster healthy at home before anybody could say that it was sent there: no event will tell of that.
 func TestALostWayBackIsOver(t *testing.T) {
-	w := policed(intstr.FromInt32(0), v1beta1.FailureActionRollback, of("all", ""))
-	if err := w.begin(); err != nil {
-		t.Fatal(err)
-	}
-	w.pass1(0)
-	w.available("c1")
-	w.pass1(0)
-	w.pass1(window)
+	w := secondFails(t)
 	w.pass(false)
 	w.wantOn(t, "p-3-snapshot", "p-2-snapshot", "p-2-snapshot")
 	w.available("c2")

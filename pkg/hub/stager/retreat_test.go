@@ -194,11 +194,12 @@ func takesBack(s *scene) {
 	quiet(s, writes)
 }
 
-// cannotTakeBack has a run whose clusters were healthy with a snapshot that there is not any more.
-func cannotTakeBack(s *scene) {
-	release, before := contract.MasterSnapshotName(s.key.Name, 0), contract.MasterSnapshotName(s.key.Name, 7)
+// firstFails has m1 given the release, and not healthy with it within the window; all were healthy with a snapshot that there is not any more.
+func (s *scene) firstFails(action v1beta1.FailureAction) (release, before string) {
+	s.Helper()
+	release, before = contract.MasterSnapshotName(s.key.Name, 0), contract.MasterSnapshotName(s.key.Name, 7)
 	s.lay(all(1))
-	s.police(v1beta1.FailureActionRollback)
+	s.police(action)
 	s.schedule()
 	s.healthyWith(before)
 	s.start()
@@ -206,6 +207,12 @@ func cannotTakeBack(s *scene) {
 	s.on(release, before, before, before)
 	s.is(stage.Active, 0)
 	s.expire("m1")
+	return release, before
+}
+
+// cannotTakeBack has a run whose clusters were healthy with a snapshot that there is not any more.
+func cannotTakeBack(s *scene) {
+	release, before := s.firstFails(v1beta1.FailureActionRollback)
 	s.says(s.key, v1beta1.ConditionRolledBack, metav1.ConditionFalse, "m1")
 	run, err := scope.UpdateRuns.Get(s.Context(), s.Client, s.key)
 	must(s.T, err)
@@ -218,16 +225,7 @@ func cannotTakeBack(s *scene) {
 
 // stops has a policy that asks for no rollback: nothing is marked, and nothing is changed at the end.
 func stops(s *scene) {
-	release, before := contract.MasterSnapshotName(s.key.Name, 0), contract.MasterSnapshotName(s.key.Name, 7)
-	s.lay(all(1))
-	s.police(v1beta1.FailureActionStop)
-	s.schedule()
-	s.healthyWith(before)
-	s.start()
-	s.run()
-	s.on(release, before, before, before)
-	s.is(stage.Active, 0)
-	s.expire("m1")
+	release, before := s.firstFails(v1beta1.FailureActionStop)
 	s.says(s.key, v1beta1.ConditionSucceeded, metav1.ConditionFalse, "spec.resumeFrom: "+s.key.Name)
 	s.says(s.key, v1beta1.ConditionWithinFailureBudget, metav1.ConditionFalse, "m1")
 	s.on(release, before, before, before)

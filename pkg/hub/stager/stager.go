@@ -270,14 +270,14 @@ func fleet(ctx context.Context, from client.Reader, ours client.ListOption, run 
 	if err == nil {
 		out.Placement = placement
 	}
-	if out.Policies, err = scope.PolicySnapshots.List(ctx, from, key.Namespace, fast(ours)...); err != nil {
+	if out.Policies, err = scope.PolicySnapshots.List(ctx, from, key.Namespace, scope.Fast(ours)...); err != nil {
 		return out, err
 	}
 	if out.Bindings, err = scope.Bindings.Current(ctx, from, key.Namespace, ours); err != nil {
 		return out, err
 	}
 	var clusters clusterv1beta1.MemberClusterList
-	if err := from.List(ctx, &clusters, fast()...); err != nil {
+	if err := from.List(ctx, &clusters, scope.Fast()...); err != nil {
 		return out, fmt.Errorf("list member clusters: %w", err)
 	}
 	for i := range clusters.Items {
@@ -305,11 +305,6 @@ func (s *Stager) settled(ctx context.Context, run v1beta1.UpdateRunObject, decid
 // fleetNow is the fleet as the API server itself has it.
 func (s *Stager) fleetNow(ctx context.Context, run v1beta1.UpdateRunObject) (stage.Fleet, error) {
 	return fleet(ctx, s.Direct, client.MatchingLabels{contract.LabelPlacement: run.GetSpec().PlacementName}, run)
-}
-
-// fast reads from the cache as it is: nothing in it may be changed, and the writes of others are not waited for.
-func fast(opts ...client.ListOption) []client.ListOption {
-	return append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 }
 
 // initialize works a run's plan out and stores it, or stores why there is none.
@@ -391,7 +386,7 @@ func (s *Stager) earlier(ctx context.Context, run v1beta1.UpdateRunObject, plan 
 // overrides are the snapshots of overrides, as they are now, that change the release on each cluster of the plan.
 func (s *Stager) overrides(ctx context.Context, placement types.NamespacedName, group snapshot.Group, plan stage.Plan, fleet stage.Fleet) (map[string]rollout.Lists, error) {
 	contents := override.ContentsOf(group.Objects())
-	found, err := scope.OverridesFor(ctx, s.Client, placement, contents.Namespaces, fast()...)
+	found, err := scope.OverridesFor(ctx, s.Client, placement, contents.Namespaces, scope.Fast()...)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package stager
 import (
 	"context"
 	"fmt"
-	"maps"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -41,7 +40,7 @@ func (s *Stager) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range scope.Placements.Served(s.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(s.onPlacement), builder.WithPredicates(placements()))
 	}
-	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(s.onCluster), builder.WithPredicates(labels()))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(s.onCluster), builder.WithPredicates(loop.Relabelled()))
 	if err := b.Complete(loop.Settle(s)); err != nil {
 		return fmt.Errorf("set up the stager: %w", err)
 	}
@@ -70,7 +69,7 @@ func (s *Stager) onPlacement(ctx context.Context, obj client.Object) []reconcile
 
 // runsOf brings up the runs at work on a placement.
 func (s *Stager) runsOf(ctx context.Context, key types.NamespacedName) []reconcile.Request {
-	runs, err := scope.UpdateRuns.List(ctx, s.Client, key.Namespace, fast(scope.OfPlacement(key))...)
+	runs, err := scope.UpdateRuns.List(ctx, s.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
 	if err != nil {
 		// Only a cache that is being stopped fails to answer; the next start looks at every run.
 		ctrl.LoggerFrom(ctx).Error(err, "a change did not reach the update runs", "placement", key)
@@ -94,7 +93,7 @@ func atWork(run v1beta1.UpdateRunObject) bool {
 
 // onCluster brings up the runs at work on placements with bindings to a cluster.
 func (s *Stager) onCluster(ctx context.Context, cluster client.Object) []reconcile.Request {
-	found, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, fast(scope.OnCluster(cluster.GetName()))...)
+	found, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, scope.Fast(scope.OnCluster(cluster.GetName()))...)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the update runs", "cluster", cluster.GetName())
 		return nil
@@ -154,16 +153,6 @@ func placements() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },
 		UpdateFunc:  func(e event.UpdateEvent) bool { return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-	}
-}
-
-// labels lets through clusters whose labels, which say what stage they belong to, have changed.
-func labels() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return false },
-		UpdateFunc:  func(e event.UpdateEvent) bool { return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) },
-		DeleteFunc:  func(event.DeleteEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
 }
