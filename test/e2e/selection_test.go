@@ -3,11 +3,13 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -203,10 +205,27 @@ func (s *scene) snapshots(p v1beta1.PlacementObject, policies, resources int) {
 			return err
 		}
 		if len(ofPolicy) != policies || len(ofResources) != resources {
-			return fmt.Errorf("there are %d of the policy and %d of resources, want %d and %d", len(ofPolicy), len(ofResources), policies, resources)
+			return fmt.Errorf("there are %d of the policy and of resources %v, want %d and %d", len(ofPolicy), described(ofResources), policies, resources)
 		}
 		return nil
 	})
+}
+
+// described tells resource snapshots apart: which index, since when, and what is in them.
+func described(snapshots []v1beta1.ResourceSnapshotObject) []string {
+	var out []string
+	for _, snapshot := range snapshots {
+		line := fmt.Sprintf("%s of %s:", snapshot.GetName(), snapshot.GetCreationTimestamp().UTC().Format(time.TimeOnly))
+		for _, content := range snapshot.GetSpec().SelectedResources {
+			var object metav1.PartialObjectMetadata
+			if err := json.Unmarshal(content.Raw, &object); err != nil {
+				return append(out, err.Error())
+			}
+			line += fmt.Sprintf(" %s %s (%d bytes)", object.Kind, object.Name, len(content.Raw))
+		}
+		out = append(out, line)
+	}
+	return out
 }
 
 // largeSecrets creates three Secrets that do not fit into one snapshot, and returns how a status names them.
@@ -223,31 +242,24 @@ func (s *scene) largeSecrets() []v1beta1.ResourceIdentifier {
 	return out
 }
 
-// inTwoSnapshots waits until the resources of a placement are in two snapshots of index 0: a master that says so, and one more.
+// inTwoSnapshots waits until the resources of a placement, as its status last was, are in two snapshots: the latest master, and one more.
 func (s *scene) inTwoSnapshots(p v1beta1.PlacementObject) {
 	s.Helper()
-	s.snapshots(p, 1, 2)
-	list, err := scope.ResourceSnapshots.List(s.Context(), theHub, p.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: p.GetName()})
-	if err != nil {
-		s.Fatal(err)
-	}
-	masters := 0
-	for _, snapshot := range list {
-		labels, annotations := snapshot.GetLabels(), snapshot.GetAnnotations()
-		if labels[contract.LabelResourceIndex] != "0" {
-			s.Errorf("%s has index %q", snapshot.GetName(), labels[contract.LabelResourceIndex])
+	testworld.Await(s.T, testworld.Soon, "two snapshots of "+p.GetName(), func(ctx context.Context) error {
+		index := p.GetStatus().ObservedResourceIndex
+		group, err := scope.ResourceSnapshots.List(ctx, theHub, p.GetNamespace(),
+			client.MatchingLabels{contract.LabelPlacement: p.GetName(), contract.LabelResourceIndex: index})
+		if err != nil {
+			return err
 		}
-		if labels[contract.LabelLatest] != "true" {
-			continue
+		masters := slices.DeleteFunc(slices.Clone(group), func(o v1beta1.ResourceSnapshotObject) bool {
+			return o.GetLabels()[contract.LabelLatest] != "true" || o.GetAnnotations()[contract.AnnotationSnapshotCount] != "2"
+		})
+		if len(group) != 2 || len(masters) != 1 {
+			return fmt.Errorf("of index %s there are %v, want two, of which one is the latest and counts two", index, described(group))
 		}
-		masters++
-		if annotations[contract.AnnotationSnapshotCount] != "2" {
-			s.Errorf("%s counts %q snapshots", snapshot.GetName(), annotations[contract.AnnotationSnapshotCount])
-		}
-	}
-	if masters != 1 {
-		s.Errorf("%d of the snapshots are the latest master, want one", masters)
-	}
+		return nil
+	})
 }
 
 // receives waits until members have an object.
