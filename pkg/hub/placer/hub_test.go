@@ -88,6 +88,9 @@ type faulty struct {
 	// unread are kinds that cannot be listed: objects of theirs seem to be gone. unreadable is why nothing can be read.
 	unread     []schema.GroupKind
 	unreadable error
+	// unheard says that the hub has not told of config maps yet; missed is when that last mattered.
+	unheard func() bool
+	missed  time.Time
 }
 
 func (f *faulty) set(unread []schema.GroupKind, unreadable error) {
@@ -102,8 +105,21 @@ func (f *faulty) Select(ctx context.Context, key types.NamespacedName, terms []v
 	selected, err := f.Objects.Select(ctx, key, terms)
 	selected.Unread = append(selected.Unread, f.unread...)
 	selected.Cause = errors.New("forbidden")
-	selected.Refs = slices.DeleteFunc(selected.Refs, func(r selection.Ref) bool { return slices.Contains(f.unread, r.Kind.GroupKind()) })
+	hidden := f.unread
+	if f.missed = (time.Time{}); f.unheard != nil && f.unheard() {
+		hidden, f.missed = append(slices.Clone(hidden), schema.GroupKind{Kind: "ConfigMap"}), time.Now()
+	}
+	selected.Refs = slices.DeleteFunc(selected.Refs, func(r selection.Ref) bool { return slices.Contains(hidden, r.Kind.GroupKind()) })
 	return selected, err
+}
+
+func (f *faulty) Changes(key types.NamespacedName) (first, last time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.missed.IsZero() && !f.unheard() {
+		return f.missed, f.missed
+	}
+	return f.Objects.Changes(key)
 }
 
 func (f *faulty) Read(ctx context.Context, refs []selection.Ref) ([]selection.Content, error) {

@@ -180,6 +180,13 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 		return p.carryOn(ctx, s, err)
 	}
 	policy, revision, history, err := p.snapshots(ctx, s, func(ctx context.Context) (report.Revision, time.Duration, error) {
+		if first, _ := p.Objects.Changes(s.key); s.fresh() && !first.IsZero() {
+			again, err := p.Objects.Select(ctx, s.key, s.placement.GetSpec().ResourceSelectors)
+			if err != nil {
+				return report.Revision{}, 0, err
+			}
+			selected = &again
+		}
 		return p.resources(ctx, s, selected)
 	})
 	if err != nil {
@@ -233,6 +240,11 @@ func soonest(durations ...time.Duration) time.Duration {
 		}
 	}
 	return out
+}
+
+// fresh says that nothing has been made for a placement yet.
+func (s *seen) fresh() bool {
+	return len(s.groups) == 0 && !controllerutil.ContainsFinalizer(s.placement, contract.FinalizerPlacement)
 }
 
 // external says whether update runs, and not the placer, make and roll out resource snapshots of a placement.
@@ -306,8 +318,9 @@ func (s *seen) holdUnread(found selection.Selection) error {
 	return nil
 }
 
-// snapshots writes finalizers and snapshots, those of resources by the function given, all at once, and returns the policy snapshot and
-// the revision in force then, and when to look again.
+// snapshots writes finalizers and snapshots, those of resources by the function given, and returns the policy snapshot and the revision
+// in force then, and when to look again. All are written at once, but the first of resources last: the hub may have told of a placement
+// sooner than of objects that were created before it, and while the scheduler decides they arrive.
 func (p *Placer) snapshots(ctx context.Context, s *seen, resources func(context.Context) (report.Revision, time.Duration, error)) (
 	v1beta1.PolicySnapshotObject, report.Revision, time.Duration, error,
 ) {
@@ -317,17 +330,24 @@ func (p *Placer) snapshots(ctx context.Context, s *seen, resources func(context.
 	}
 	var revision report.Revision
 	var again time.Duration
-	jobs := []func(context.Context) error{
-		func(ctx context.Context) error { return p.writePolicies(ctx, s.key, policy) },
-		func(ctx context.Context) (err error) {
-			revision, again, err = resources(ctx)
-			return err
-		},
+	write := func(ctx context.Context) (err error) {
+		revision, again, err = resources(ctx)
+		return err
 	}
 	// The others read the placement while this one writes it.
 	owned := s.placement.DeepCopyObject().(v1beta1.PlacementObject)
-	jobs = append(jobs, func(ctx context.Context) error { return p.addFinalizers(ctx, owned) })
+	jobs := []func(context.Context) error{
+		func(ctx context.Context) error { return p.writePolicies(ctx, s.key, policy) },
+		func(ctx context.Context) error { return p.addFinalizers(ctx, owned) },
+	}
+	fresh := s.fresh()
+	if !fresh {
+		jobs = append(jobs, write)
+	}
 	err = loop.Each(ctx, len(jobs), jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
+	if fresh && err == nil {
+		err = write(ctx)
+	}
 	s.placement = owned
 	inForce := policy.Create
 	for _, existing := range s.policies {
