@@ -379,7 +379,11 @@ func (s *scene) clean(m cluster) {
 // gone waits until obj is not on a cluster.
 func (s *scene) gone(c cluster, obj client.Object) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("%T %s to leave %s", obj, obj.GetName(), c.name), func(ctx context.Context) error {
+	limit := testworld.Soon
+	if _, ok := obj.(*corev1.Namespace); ok {
+		limit = testworld.Workload // Kubernetes goes through all kinds there are first
+	}
+	testworld.Await(s.T, limit, fmt.Sprintf("%T %s to leave %s", obj, obj.GetName(), c.name), func(ctx context.Context) error {
 		err := c.Get(ctx, client.ObjectKeyFromObject(obj), obj)
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -423,7 +427,7 @@ func (s *scene) finalized(p v1beta1.PlacementObject) {
 // leaving waits until the scenario's namespace is not on a member, or on its way out: Kubernetes takes seconds to begin with that.
 func (s *scene) leaving(m cluster) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, "namespace "+s.app+" to leave "+m.name, func(ctx context.Context) error {
+	testworld.Await(s.T, testworld.Workload, "namespace "+s.app+" to leave "+m.name, func(ctx context.Context) error {
 		var n corev1.Namespace
 		if err := m.Get(ctx, client.ObjectKey{Name: s.app}, &n); err != nil {
 			return client.IgnoreNotFound(err)
