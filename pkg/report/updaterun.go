@@ -128,7 +128,7 @@ func (at course) stage(out *v1beta1.StageUpdatingStatus, p runs.Stage) {
 	for i := range conditions {
 		// Stopping and stopping again are one step: the clock starts anew although the status is what it was.
 		if conditions[i].Type == v1beta1.ConditionProgressing {
-			conditions[i].LastTransitionTime = metav1.NewTime(p.Since)
+			conditions[i].LastTransitionTime = metav1.NewTime(runs.Stored(p.Since))
 		}
 	}
 	out.Conditions = conditions
@@ -165,7 +165,8 @@ func (at course) cluster(out *v1beta1.ClusterUpdatingStatus, p runs.Cluster) {
 	}
 	wanted = append(wanted, at.rolledBack(p.Back)...)
 	out.LastHealthy = p.LastHealthy
-	out.Conditions = slices.Clip(merge(out.Conditions, wanted, at.now))
+	// Health windows are counted from these times.
+	out.Conditions = slices.Clip(merge(out.Conditions, wanted, metav1.NewTime(runs.Stored(at.now.Time))))
 }
 
 func (at course) task(out *v1beta1.StageTaskStatus, p runs.Task) {

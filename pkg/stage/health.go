@@ -86,8 +86,10 @@ func (d *decision) watch(c *Cluster) {
 		return
 	}
 	since := c.End
-	if w := wrong(b); w != nil && w.LastTransitionTime.After(since) {
-		since = w.LastTransitionTime.Time
+	if w := wrong(b); w != nil {
+		if latest := w.LastTransitionTime.Add(time.Second); latest.After(since) { // bindings' times are cut off, not rounded up
+			since = latest
+		}
 	}
 	cause, expired := d.expired(since, b)
 	if expired {

@@ -77,7 +77,7 @@ type Stage struct {
 	Name           string
 	Phase          Phase
 	Message, Cause string
-	// Since is when the phase's status of Progressing was taken; zero while pending.
+	// Since is when the phase's status of Progressing was taken, rounded up to a second if it comes from a status; zero while pending.
 	Since time.Time
 	// Start and End are when its first cluster was started, and when it ended; zero before.
 	Start, End    time.Time
@@ -123,7 +123,7 @@ type Task struct {
 // at moves a stage to a phase. The clock of a phase starts again only when its status of Progressing is another one.
 func (s *Stage) at(phase Phase, message string, now time.Time) {
 	if s.Phase == Pending || s.Phase.status() != phase.status() {
-		s.Since = ceil(now)
+		s.Since = now
 	}
 	s.Phase, s.Message = phase, message
 	if phase.Done() && s.End.IsZero() {
@@ -131,13 +131,32 @@ func (s *Stage) at(phase Phase, message string, now time.Time) {
 	}
 }
 
-// ceil is the first full second that is not before t. Times are stored in seconds; a wait counted from one that was cut off would end
-// too early.
-func ceil(t time.Time) time.Time {
+// Stored is how a status holds a time that something is counted from: in full seconds, and never earlier than it was. Counted from one
+// that was cut off, a wait would end too early.
+func Stored(t time.Time) time.Time {
 	if whole := t.Truncate(time.Second); whole.Before(t) {
 		return whole.Add(time.Second)
 	}
 	return t
+}
+
+// Clocks are the times from which the stages count, exact as no status can hold them. Whoever keeps those of what it stores ends waits on
+// time, and not up to a second late.
+func (p *Progress) Clocks() []time.Time {
+	out := make([]time.Time, len(p.Stages))
+	for i, s := range p.Stages {
+		out[i] = s.Since
+	}
+	return out
+}
+
+// SetBy gives stages their exact times back: those which were stored as the run's status has them.
+func (p *Progress) SetBy(clocks []time.Time) {
+	for i := range p.Stages[:min(len(p.Stages), len(clocks))] {
+		if s := &p.Stages[i]; s.Since.Equal(Stored(clocks[i])) {
+			s.Since = clocks[i]
+		}
+	}
 }
 
 // phasesOfRuns and phasesOfStages are what the reasons of Progressing mean.

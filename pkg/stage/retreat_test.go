@@ -188,7 +188,7 @@ func TestARelapseKeepsTheStageOpen(t *testing.T) {
 	w.want(t, "one has relapsed", "waiting | waiting c1+ c2+ c3+ | pending")
 	step := w.pass1(5 * time.Second)
 	w.want(t, "the wait is over, and it is ill", "waiting | waiting c1+ c2+ c3+ | pending")
-	if p := stage.Read(w.status); !strings.Contains(p.Message, "c2 to be healthy again") || step.Again != window-5*time.Second {
+	if p := stage.Read(w.status); !strings.Contains(p.Message, "c2 to be healthy again") || step.Again != window+time.Second-5*time.Second {
 		t.Errorf("message %q, looks again after %s", p.Message, step.Again)
 	}
 	w.available("c2")
@@ -214,7 +214,7 @@ func TestARelapseSpendsTheBudgetOnlyWhileTheStageLasts(t *testing.T) {
 	w.unavailable("c1")
 	w.pass1(0)
 	w.want(t, "c1 has relapsed", "waiting | succeeded c2+ | waiting c1+ c3+ | pending")
-	w.pass1(window)
+	w.pass1(window + time.Second)
 	w.want(t, "and fails", "failed | succeeded c2+ | failed c1! c3+ | pending")
 }
 
@@ -376,7 +376,7 @@ func TestWhatGoesForwardTakesPlacesOnTheWayBack(t *testing.T) {
 	w.pass1(0)
 	w.want(t, "c2 has relapsed", "active | active c1* c2+ c3+ | pending")
 	w.unavailable("c3")
-	w.pass1(2 * time.Second)
+	w.pass1(3 * time.Second)
 	w.pass1(0)
 	w.want(t, "one place is c1's", "retreating | failed c1* c2! c3+< | pending")
 	w.available("c3")
@@ -659,8 +659,7 @@ func (p *play) check(was stage.Progress, step stage.Step) {
 	for i, s := range stage.Read(p.status).Stages {
 		n := 0
 		for _, c := range s.Clusters {
-			// Times are stored in seconds, so a window may end up to one early.
-			if g, ok := p.given[c.Name]; ok && !g.well && g.generation == p.binding(c.Name).Generation && p.now.Before(g.at.Add(briefly-time.Second)) {
+			if g, ok := p.given[c.Name]; ok && !g.well && g.generation == p.binding(c.Name).Generation && p.now.Before(g.at.Add(briefly)) {
 				n++
 			}
 		}

@@ -1,6 +1,7 @@
 package stage_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,8 +32,9 @@ type world struct {
 	requests map[string]stage.Request
 	refused  map[string]string
 	now      time.Time
-	// awake is since when there is an agent.
-	awake time.Time
+	// awake is since when there is an agent, clocks what it has kept.
+	awake  time.Time
+	clocks []time.Time
 	// slow are clusters that report nothing.
 	slow map[string]bool
 }
@@ -106,6 +108,7 @@ func (w *world) pass(store bool) stage.Step {
 	if progress.Phase.Done() {
 		return stage.Step{}
 	}
+	progress.SetBy(w.clocks)
 	next, step := progress, stage.Step{}
 	if err := stage.Check(w.fleet, w.status); err != nil && !progress.Retreating() {
 		abort := stage.AbortOf(err)
@@ -140,14 +143,24 @@ func (w *world) pass(store bool) stage.Step {
 	if store {
 		w.status = report.UpdateRun(w.status, next, 1, metav1.NewTime(w.now))
 		w.stored(next)
-		for i := range w.status.StagesStatus { // times are stored in seconds
-			for j := range w.status.StagesStatus[i].Conditions {
-				c := &w.status.StagesStatus[i].Conditions[j]
-				c.LastTransitionTime = metav1.NewTime(c.LastTransitionTime.Truncate(time.Second))
-			}
-		}
+		w.serve()
+		w.clocks = next.Clocks()
+	} else {
+		w.clocks = nil
 	}
 	return step
+}
+
+// serve makes the status what an API server would return: times lose their fractions of seconds.
+func (w *world) serve() {
+	stored, err := json.Marshal(w.status)
+	if err != nil {
+		panic(err)
+	}
+	w.status = v1beta1.UpdateRunStatus{}
+	if err := json.Unmarshal(stored, &w.status); err != nil {
+		panic(err)
+	}
 }
 
 // set writes one condition of a cluster's binding as it is now.

@@ -38,9 +38,19 @@ type scene struct {
 	*testing.T
 	*testworld.Cluster
 	key types.NamespacedName
-	// ahead is how many nanoseconds the clocks of its agents are ahead; events takes the events of the one that was started last.
+	// ahead is how many nanoseconds the clocks of its agents are ahead of the time, or, if that is not zero, of frozen; events takes the events
+	// of the one that was started last.
 	ahead  atomic.Int64
+	frozen time.Time
 	events *record.FakeRecorder
+}
+
+func (s *scene) now() time.Time {
+	now := s.frozen
+	if now.IsZero() {
+		now = time.Now()
+	}
+	return now.Add(time.Duration(s.ahead.Load()))
 }
 
 func TestStager(t *testing.T) {
@@ -59,6 +69,7 @@ func TestStager(t *testing.T) {
 		{"an agent that starts anew writes nothing and goes on", anew},
 		{"a deleted request is made again, and a deleted run leaves nothing", tidies},
 		{"two agents keep the limit", together},
+		{"a wait ends on time", exact},
 		{"a run that came before its placement was scheduled waits for it", early},
 		{"a run of a placement that there is not is ended", nowhere},
 		{"a run whose snapshot is gone gives nothing to any cluster", bereft},
@@ -96,7 +107,7 @@ func (s *scene) start() (writes *testworld.Writes, stop func()) {
 	s.events = record.NewFakeRecorder(1000)
 	agent := &Stager{
 		Client: mgr.GetClient(), Direct: s.Client, Recorder: s.events, Workers: 4, Namespaced: true,
-		Now:     func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
+		Now:     s.now,
 		Release: func(context.Context, types.NamespacedName) (int, error) { return 0, nil },
 	}
 	must(s.T, agent.SetupWithManager(mgr))
@@ -339,6 +350,21 @@ func together(s *scene) {
 			s.Errorf("%q have the release when %d are done; one may be in progress", got, i+1)
 		}
 	}
+}
+
+// exact has a wait begin within a second, and end at the same fraction of another.
+func exact(s *scene) {
+	s.frozen = time.Now().Truncate(time.Second).Add(100 * time.Millisecond)
+	s.lay(all(4, v1beta1.StageTask{Type: v1beta1.StageTaskTimedWait, WaitTime: &metav1.Duration{Duration: time.Second}}))
+	s.schedule()
+	s.start()
+	s.run()
+	for _, m := range members {
+		s.available(m)
+	}
+	s.is(stage.Waiting, 4)
+	s.ahead.Store(int64(time.Second))
+	s.is(stage.Succeeded, 4)
 }
 
 func early(s *scene) {

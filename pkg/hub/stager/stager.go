@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,6 +62,10 @@ type Stager struct {
 
 	// awake is since when the stager hears of what happens.
 	awake time.Time
+	// clocks are the exact times of the stages of each run that this process moves, by types.NamespacedName; only fractions of seconds are
+	// lost with them. What a status says was stored by this process or before it led, and times are kept here before they are stored: so
+	// one that fits the status is never early.
+	clocks sync.Map
 }
 
 // Reconcile looks at one run.
@@ -68,6 +73,7 @@ func (s *Stager) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	run, err := scope.UpdateRuns.Get(ctx, s.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
 		forget(req.NamespacedName)
+		s.clocks.Delete(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
@@ -132,6 +138,9 @@ func (s *Stager) move(ctx context.Context, run v1beta1.UpdateRunObject) (time.Du
 	progress := stage.Read(*run.GetStatus())
 	if !meta.IsStatusConditionTrue(*run.GetConditions(), v1beta1.ConditionInitialized) || progress.Phase.Done() {
 		return 0, nil
+	}
+	if clocks, ok := s.clocks.Load(client.ObjectKeyFromObject(run)); ok {
+		progress.SetBy(clocks.([]time.Time))
 	}
 	return s.proceed(ctx, run, progress)
 }
@@ -202,12 +211,13 @@ const refusedWait = 15 * time.Second
 
 // store writes a run's progress if it says something new.
 func (s *Stager) store(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress) error {
-	was := *run.GetStatus()
+	was, key := *run.GetStatus(), client.ObjectKeyFromObject(run)
 	before := stage.Read(was)
+	s.clocks.Store(key, progress.Clocks())
 	if err := s.write(ctx, run, report.UpdateRun(was, progress, run.GetGeneration(), metav1.NewTime(s.Now()))); err != nil {
 		return err
 	}
-	moved(client.ObjectKeyFromObject(run), was, before, progress, s.Now())
+	moved(key, was, before, progress, s.Now())
 	if was, is := before.Budget.Phase, progress.Budget.Phase; was != is && is == stage.Failed {
 		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonFailureBudgetSpent, progress.Budget.Message)
 	}
