@@ -23,6 +23,7 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -278,6 +279,41 @@ func anew(s *scene) {
 	s.available("m4")
 	s.is(stage.Succeeded, 4)
 	quiet(s, writes)
+	run, err := scope.UpdateRuns.Get(s.Context(), s.Client, s.key)
+	must(s.T, err)
+	must(s.T, s.Client.Delete(s.Context(), run))
+	testworld.Await(s, testworld.Soon, "the metrics of the deleted run to end", func(context.Context) error {
+		if names := s.measured(); slices.Contains(names, s.key.String()) {
+			return fmt.Errorf("there are metrics of %q", names)
+		}
+		return nil
+	})
+}
+
+// measured are the runs of which there are metrics.
+func (s *scene) measured() []string {
+	s.Helper()
+	families, err := metrics.Registry.Gather()
+	must(s.T, err)
+	var out []string
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "fleet_workload_update_run_") {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			key := types.NamespacedName{}
+			for _, l := range m.GetLabel() {
+				switch l.GetName() {
+				case "namespace":
+					key.Namespace = l.GetValue()
+				case "name":
+					key.Name = l.GetValue()
+				}
+			}
+			out = append(out, key.String())
+		}
+	}
+	return out
 }
 
 // quiet asserts that an agent writes nothing, and that another one that starts now does not either.

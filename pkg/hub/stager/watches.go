@@ -105,14 +105,13 @@ func (s *Stager) onCluster(ctx context.Context, cluster client.Object) []reconci
 	return out
 }
 
-// runs lets through a run that appears, is told something else, or is going.
+// runs lets through a run that appears, is told something else, is going, or has gone.
 func runs() predicate.Predicate {
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 				e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 		},
-		DeleteFunc:  func(event.DeleteEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
 }
