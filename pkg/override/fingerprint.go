@@ -10,10 +10,10 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 )
 
-// fingerprint stands for all that the labels of a cluster have to do with what override snapshots do there: which rules match, and the
+// Fingerprint stands for all that the labels of a cluster have to do with what override snapshots do there: which rules match, and the
 // values of the patches in them. It is the same as long as that is. It is empty if the snapshots look at no label, and
 // rollout.Unresolved if they cannot be worked out.
-func fingerprint(snapshots []v1beta1.OverrideSnapshotObject, cluster Cluster) string {
+func Fingerprint(snapshots []v1beta1.OverrideSnapshotObject, cluster Cluster) string {
 	looks := false
 	digest := xxhash.New()
 	for _, s := range snapshots {

@@ -57,7 +57,7 @@ func TestFingerprint(t *testing.T) {
 		},
 	} {
 		snapshots := list(narrow("o", nil, tc.rules...))
-		was, is := fingerprint(snapshots, Cluster{Name: "c", Labels: east}), fingerprint(snapshots, Cluster{Name: "c", Labels: tc.to})
+		was, is := Fingerprint(snapshots, Cluster{Name: "c", Labels: east}), Fingerprint(snapshots, Cluster{Name: "c", Labels: tc.to})
 		got := other
 		switch is {
 		case plain, unresolved:

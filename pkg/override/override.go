@@ -105,7 +105,7 @@ func (m Matching) Lists(clusters []Cluster) map[string]rollout.Lists {
 			}
 		}
 		if len(named) > 0 {
-			lists.Fingerprint = fingerprint(named, cluster)
+			lists.Fingerprint = Fingerprint(named, cluster)
 			out[cluster.Name] = lists
 		}
 	}

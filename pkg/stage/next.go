@@ -25,7 +25,8 @@ type World struct {
 	UID types.UID
 	// Config is the strategy that the run was planned with.
 	Config v1beta1.UpdateStrategySpec
-	// Snapshot is the name of the resource snapshot to release, Apply how to apply it, Overrides the lists of each cluster.
+	// Snapshot is the name of the resource snapshot to release, Apply how to apply it, Overrides the lists of each cluster; what these come to
+	// by its labels now counts for those that are yet to get the release.
 	Snapshot  string
 	Apply     v1beta1.ApplyStrategy
 	Overrides map[string]rollout.Lists
@@ -64,6 +65,8 @@ type Start struct {
 	To      v1beta1.Revision
 	// Content is whether it lacks any of it; if not, only the word that its rollout has started is missing.
 	Content bool
+	// Fingerprint goes with the overrides in To; see rollout.Lists.
+	Fingerprint string
 	// Mark is to be written as contract.AnnotationUpdateRun in the same update; empty if there is nothing to remember.
 	Mark string
 	Back bool
@@ -347,14 +350,14 @@ func (d *decision) start(s *Stage, c *Cluster) error {
 		return d.missing(c, s)
 	}
 	d.open(s)
-	content := !d.given(b, c.Name)
+	content := !d.given(b, c.Name) || d.relabelled(b, c.Name)
 	if why, refused := d.Refused[c.Name]; refused {
 		d.ill = append(d.ill, fmt.Sprintf("%s (%s)", c.Name, why))
 		return nil // it takes its turn again, and nobody takes its place
 	}
 	c.Phase, c.Since = Active, d.Now
 	if content || !started(b) {
-		start := Start{Binding: b, Content: content, To: d.release(c.Name)}
+		start := Start{Binding: b, Content: content, To: d.release(c.Name), Fingerprint: d.Overrides[c.Name].Fingerprint}
 		if content {
 			var err error
 			if start.Mark, err = d.record(c, b); err != nil {

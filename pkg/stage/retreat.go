@@ -312,6 +312,12 @@ func (d *decision) given(b v1beta1.BindingObject, cluster string) bool {
 	return has(b, d.release(cluster))
 }
 
+// relabelled says whether the overrides of the release come to something else on a cluster than when its binding was given them.
+func (d *decision) relabelled(b v1beta1.BindingObject, cluster string) bool {
+	now := d.Overrides[cluster].Fingerprint
+	return now != "" && now != rollout.Unresolved && now != b.GetSpec().OverrideFingerprint
+}
+
 func (d *decision) holds(b v1beta1.BindingObject, cluster string) bool {
 	return d.given(b, cluster) && started(b)
 }

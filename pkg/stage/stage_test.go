@@ -35,6 +35,8 @@ type world struct {
 	// awake is since when there is an agent, clocks what it has kept.
 	awake  time.Time
 	clocks []time.Time
+	// prints are the fingerprints of the clusters' overrides as their labels are now.
+	prints map[string]string
 	// slow are clusters that report nothing.
 	slow map[string]bool
 }
@@ -96,6 +98,9 @@ func (w *world) begin() error {
 
 func (w *world) world() stage.World {
 	overrides := map[string]rollout.Lists{}
+	for cluster, fingerprint := range w.prints {
+		overrides[cluster] = rollout.Lists{Fingerprint: fingerprint}
+	}
 	return stage.World{
 		Run: "run", UID: "uid", Config: *w.status.UpdateStrategySnapshot, Snapshot: "p-3-snapshot", Apply: w.status.ApplyStrategy.WithDefaults(),
 		Overrides: overrides, Bindings: w.fleet.Bindings, Requests: w.requests, Refused: w.refused, Awake: w.awake, Now: w.now,
@@ -125,6 +130,7 @@ func (w *world) pass(store bool) stage.Step {
 		b := s.Binding.(*v1beta1.ClusterResourceBinding)
 		if s.Content {
 			b.Spec.State, b.Spec.ResourceSnapshotName, b.Spec.ApplyStrategy = v1beta1.BindingStateBound, s.To.ResourceSnapshotName, s.To.ApplyStrategy
+			b.Spec.OverrideFingerprint = s.Fingerprint
 			b.Generation++
 			if s.Mark != "" {
 				b.Annotations = map[string]string{contract.AnnotationUpdateRun: s.Mark}
@@ -510,6 +516,35 @@ func TestRefusedClustersKeepTheirTurn(t *testing.T) {
 	delete(w.refused, "c1")
 	w.pass(true)
 	w.want(t, "allowed", "active | active c1* c2* c3. | pending")
+}
+
+// What overrides come to by a cluster's labels is settled when its turn comes: a change before it counts, also for a cluster that has the
+// release otherwise, and one after it waits for another run.
+func TestLabelsCountAtTheClustersTurn(t *testing.T) {
+	w := fleet(of("all", ""))
+	w.prints = map[string]string{"c1": "east", "c2": "east", "c3": rollout.Unresolved}
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{"c2", "c3"} {
+		w.runs(c, "p-3-snapshot", true)
+		w.binding(c).Spec.ApplyStrategy, w.binding(c).Spec.OverrideFingerprint = w.status.ApplyStrategy, "east"
+	}
+	w.pass(true)
+	w.prints["c1"], w.prints["c2"] = "west", "west"
+	w.pass(true)
+	w.want(t, "a label of a cluster that has had its turn", "active | active c1* c2. c3. | pending")
+	w.available("c1")
+	if step := w.pass(true); len(step.Start) != 1 || !step.Start[0].Content || step.Start[0].Fingerprint != "west" {
+		t.Fatalf("step %+v; want c2 to get what it has as its labels are now", step)
+	}
+	w.want(t, "a label of a cluster that has the release", "active | active c1+ c2* c3. | pending")
+	w.available("c2")
+	w.pass(true)
+	w.want(t, "a label is missing that was there", "succeeded | succeeded c1+ c2+ c3+ | succeeded")
+	if got := w.binding("c1").Spec.OverrideFingerprint; got != "east" {
+		t.Errorf("c1 has %q", got)
+	}
 }
 
 // TestRunsEnd plays runs to their end with clusters that report in any order, stops, deaths of the agent before it could store what it

@@ -97,6 +97,23 @@ func (c *Changes) add(wanted, seen *v1beta1.Work, orphan bool) error {
 	return nil
 }
 
+// Leave makes Compare leave the content of Works alone that were made for the order of wanted, although it comes to something else now:
+// only the labels of the cluster have changed since, and others decide when that reaches it.
+func Leave(wanted, seen []*v1beta1.Work) {
+	for _, w := range wanted {
+		count := w.Annotations[contract.AnnotationManifests]
+		for _, s := range seen {
+			if s.Name != w.Name || !says(s.Labels, w.Labels) {
+				continue
+			}
+			w.Annotations[contract.AnnotationManifests] = s.Annotations[contract.AnnotationManifests]
+			if !says(s.Annotations, w.Annotations) {
+				w.Annotations[contract.AnnotationManifests] = count
+			}
+		}
+	}
+}
+
 // keepNames gives a wanted Work of an envelope the name of the one that already holds that envelope. The name depends on the
 // snapshot that the envelope lies in, and must not change with it: deleting the old Work would delete its objects on the member.
 func keepNames(wanted, seen []*v1beta1.Work) error {

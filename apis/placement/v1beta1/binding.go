@@ -106,7 +106,7 @@ type ResourceBindingSpec struct {
 	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
 
 	// OverrideFingerprint stands for what the override snapshots make of the cluster's labels: which of their rules match,
-	// and the values of the variables in these. A rollout writes it, and so notices when a label has changed what the
+	// and the values of the variables in these. A rollout or an update run writes it, and so notices when a label has changed what the
 	// cluster should have. It is empty if no label counts.
 	// +optional
 	OverrideFingerprint string `json:"overrideFingerprint,omitempty"`

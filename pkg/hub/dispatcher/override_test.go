@@ -12,6 +12,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -198,4 +199,54 @@ func TestAnOverrideThatSelectsNothing(t *testing.T) {
 	if events := w.dispatcher.Recorder.(*record.FakeRecorder).Events; len(events) != 1 {
 		t.Errorf("there are %d events; want one", len(events))
 	}
+}
+
+// A label that has changed since a binding was given its overrides changes what is on the cluster when the binding is given them again, and
+// not by itself: not even if it makes a rule take an object away.
+func TestALabelWaitsForItsTurn(t *testing.T) {
+	o := overriding(0, testworld.Annotating("k", "v"))
+	o.Spec.OverrideSpec.Policy.OverrideRules = append(o.Spec.OverrideSpec.Policy.OverrideRules,
+		testworld.LeavingOut(testworld.Labelled(map[string]string{"zone": "z2"})))
+	w := newWorld(t, append(fleet(), o)...)
+	give := func() {
+		fingerprint := override.Fingerprint([]v1beta1.OverrideSnapshotObject{o}, override.Cluster{Name: "east", Labels: w.labels()})
+		w.name(0)
+		w.change(func(b *v1beta1.ClusterResourceBinding) { b.Spec.OverrideFingerprint = fingerprint })
+	}
+	w.label("zone", "z1")
+	give()
+	if _, _, err := w.pass(); err != nil {
+		t.Fatal(err)
+	}
+	w.holds(1)
+	w.settle()
+	w.label("zone", "z2")
+	w.wants()
+	w.holds(1)
+	give()
+	if _, _, err := w.pass(); err != nil {
+		t.Fatal(err)
+	}
+	w.holds(0)
+}
+
+// holds checks how many manifests the Work has.
+func (w *world) holds(want int) {
+	w.Helper()
+	var work v1beta1.Work
+	if err := w.client.Get(w.Context(), types.NamespacedName{Namespace: "fleet-member-east", Name: "web-work"}, &work); err != nil {
+		w.Fatal(err)
+	}
+	if got := len(work.Spec.Workload.Manifests); got != want {
+		w.Errorf("the work holds %d manifests, want %d", got, want)
+	}
+}
+
+func (w *world) labels() map[string]string {
+	w.Helper()
+	var mc clusterv1beta1.MemberCluster
+	if err := w.client.Get(w.Context(), types.NamespacedName{Name: "east"}, &mc); err != nil {
+		w.Fatal(err)
+	}
+	return mc.Labels
 }

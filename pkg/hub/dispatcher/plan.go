@@ -54,6 +54,9 @@ func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
+	if is := seen.order.Fingerprint; is != "" && is != override.Fingerprint(overrides, seen.cluster) {
+		work.Leave(wanted, works)
+	}
 	changes, err := work.Compare(wanted, works, orphans)
 	if err != nil {
 		return unsound(seen, overrides, err), nil

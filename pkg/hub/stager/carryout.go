@@ -20,6 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -40,7 +41,13 @@ func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet s
 	}
 	for _, st := range status.StagesStatus {
 		for _, c := range st.Clusters {
-			world.Overrides[c.ClusterName] = rollout.Lists{Cluster: c.ClusterResourceOverrideSnapshots, Namespaced: c.ResourceOverrideSnapshots}
+			lists := rollout.Lists{Cluster: c.ClusterResourceOverrideSnapshots, Namespaced: c.ResourceOverrideSnapshots}
+			if meta.FindStatusCondition(c.Conditions, v1beta1.ConditionStarted) == nil {
+				if lists.Fingerprint, err = s.fingerprint(ctx, lists, override.Cluster{Name: c.ClusterName, Labels: fleet.Labels[c.ClusterName]}); err != nil {
+					return stage.World{}, err
+				}
+			}
+			world.Overrides[c.ClusterName] = lists
 		}
 		for _, task := range append(st.BeforeStageTaskStatus, st.AfterStageTaskStatus...) {
 			if err := s.request(ctx, run.GetNamespace(), task.ApprovalRequestName, world.Requests); err != nil {
@@ -49,6 +56,23 @@ func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet s
 		}
 	}
 	return world, nil
+}
+
+// fingerprint is that of the overrides that a cluster is to get; empty if one of them is not there.
+func (s *Stager) fingerprint(ctx context.Context, lists rollout.Lists, cluster override.Cluster) (string, error) {
+	var found []v1beta1.OverrideSnapshotObject
+	for _, key := range lists.Keys() {
+		snapshot := scope.OverrideSnapshots.New(key)
+		err := s.Client.Get(ctx, key, snapshot, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+		if apierrors.IsNotFound(err) {
+			return "", nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("get override snapshot %s: %w", key, err)
+		}
+		found = append(found, snapshot)
+	}
+	return override.Fingerprint(found, cluster), nil
 }
 
 // request reads an approval request into requests, if there is one.
@@ -141,6 +165,7 @@ func give(b v1beta1.BindingObject, start stage.Start) {
 	spec.State = v1beta1.BindingStateBound
 	spec.ResourceSnapshotName, spec.ApplyStrategy = to.ResourceSnapshotName, to.ApplyStrategy
 	spec.ClusterResourceOverrideSnapshots, spec.ResourceOverrideSnapshots = to.ClusterResourceOverrideSnapshots, to.ResourceOverrideSnapshots
+	spec.OverrideFingerprint = start.Fingerprint
 	controllerutil.AddFinalizer(b, contract.FinalizerWork)
 	if start.Mark != "" {
 		marks := maps.Clone(b.GetAnnotations())

@@ -75,6 +75,7 @@ func TestStager(t *testing.T) {
 		{"a run of a placement that there is not is ended", nowhere},
 		{"a run whose snapshot is gone gives nothing to any cluster", bereft},
 		{"a run whose override is gone goes no further", unchanged},
+		{"a run brings what a label has changed", relabelled},
 		{"a run goes on from one that a cluster's joining has ended", goesOn},
 		{"a run that cannot go on from another says why", cannotGoOn},
 		{"a run takes back what it changed, also when its agent dies in between", takesBack},
@@ -447,16 +448,79 @@ func bereft(s *scene) {
 // unchanged takes away an override snapshot that the plan names.
 func unchanged(s *scene) {
 	s.lay(all(4))
+	o := s.override(testworld.LeavingOut(testworld.Everywhere()...))
+	s.loses(o)
+}
+
+// override makes the snapshot of an override of the namespace that is placed.
+func (s *scene) override(rules ...v1beta1.OverrideRule) *v1beta1.ClusterResourceOverrideSnapshot {
+	s.Helper()
 	o := &v1beta1.ClusterResourceOverrideSnapshot{}
 	o.Name = s.key.Name + s.key.Namespace + "-o-0"
 	o.Labels = map[string]string{contract.LabelOverride: s.key.Name + s.key.Namespace + "-o", contract.LabelOverrideIndex: "0", contract.LabelLatest: "true"}
 	o.Spec.OverrideHash = []byte("hash")
 	o.Spec.OverrideSpec = v1beta1.ClusterResourceOverrideSpec{
 		ClusterResourceSelectors: []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: "app"}},
-		Policy:                   &v1beta1.OverridePolicy{OverrideRules: []v1beta1.OverrideRule{{ClusterSelector: &v1beta1.ClusterSelector{ClusterSelectorTerms: []v1beta1.ClusterSelectorTerm{}}, OverrideType: v1beta1.OverrideTypeDelete}}},
+		Policy:                   &v1beta1.OverridePolicy{OverrideRules: rules},
 	}
 	s.create(o)
-	s.loses(o)
+	return o
+}
+
+// relabelled releases once more what all clusters have, after a label of one of them has changed what that comes to.
+func relabelled(s *scene) {
+	s.lay(all(4))
+	s.label("m1", "z1")
+	o := s.override(testworld.Patching(testworld.Everywhere(), testworld.Annotating("zone", "${MEMBER-CLUSTER-LABEL-KEY-zone}")))
+	defer func() { must(s.T, s.Client.Delete(s.Context(), o)) }()
+	s.schedule()
+	s.start()
+	s.run()
+	for _, m := range members {
+		s.available(m)
+	}
+	s.is(stage.Succeeded, 4)
+	was := s.bindings()
+	s.label("m1", "z2")
+	again := s.next(s.key.Name+"-again", "", "0")
+	testworld.Await(s, testworld.Soon, "m1 to get its content anew", func(context.Context) error {
+		if is := s.bindings()["m1"]; is.GetSpec().OverrideFingerprint == was["m1"].GetSpec().OverrideFingerprint {
+			return fmt.Errorf("its binding has %+v", *is.GetSpec())
+		}
+		return nil
+	})
+	s.available("m1")
+	s.says(again, v1beta1.ConditionSucceeded, metav1.ConditionTrue, "")
+	for m, b := range s.bindings() {
+		if changed := b.GetGeneration() != was[m].GetGeneration(); changed != (m == "m1") {
+			s.Errorf("%s changed: %t", b.GetName(), changed)
+		}
+	}
+}
+
+// label sets the zone of a member.
+func (s *scene) label(member, zone string) {
+	s.Helper()
+	testworld.Await(s, testworld.Soon, "a label of "+member, func(ctx context.Context) error {
+		var cluster clusterv1beta1.MemberCluster
+		if err := s.Client.Get(ctx, types.NamespacedName{Name: member}, &cluster); err != nil {
+			return err
+		}
+		cluster.Labels = map[string]string{"zone": zone}
+		return s.Client.Update(ctx, &cluster)
+	})
+}
+
+// bindings are those of the placement, by cluster.
+func (s *scene) bindings() map[string]v1beta1.BindingObject {
+	s.Helper()
+	list, err := scope.Bindings.List(s.Context(), s.Client, s.key.Namespace, client.MatchingLabels{contract.LabelPlacement: s.key.Name})
+	must(s.T, err)
+	out := map[string]v1beta1.BindingObject{}
+	for _, b := range list {
+		out[b.GetSpec().TargetCluster] = b
+	}
+	return out
 }
 
 // loses lets a snapshot go between the plan and the run.
