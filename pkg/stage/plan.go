@@ -92,6 +92,9 @@ func NewPlan(fleet Fleet, strategy v1beta1.UpdateStrategySpec) (Plan, error) {
 	if len(now.selected)+len(plan.Deletions) == 0 {
 		return Plan{}, mistake("the placement is on no cluster: there is nothing to change")
 	}
+	if err := checkNames(strategy); err != nil {
+		return Plan{}, err
+	}
 	plan.Stages, err = stages(strategy, now.selected, fleet.Labels)
 	return plan, err
 }
@@ -243,6 +246,18 @@ func stages(strategy v1beta1.UpdateStrategySpec, selected []string, labelsOf map
 		return nil, mistake("%d selected clusters are in no stage of the strategy: %s", len(missing), few(missing, mostNamed))
 	}
 	return out, nil
+}
+
+// checkNames makes sure that a name means one stage: approval requests, tasks and limits go by it.
+func checkNames(strategy v1beta1.UpdateStrategySpec) error {
+	names := sets.New[string]()
+	for _, config := range strategy.Stages {
+		if names.Has(config.Name) {
+			return mistake("the update strategy has two stages named %s; give each a name of its own", config.Name)
+		}
+		names.Insert(config.Name)
+	}
+	return nil
 }
 
 func checkTasks(config v1beta1.StageConfig) error {

@@ -439,6 +439,7 @@ func TestPlansThatCannotBe(t *testing.T) {
 	}{
 		{"in two stages", []v1beta1.StageConfig{of("a", "env=prod"), of("b", "")}, nil, "cluster c1 appears in more than one stage: a and b"},
 		{"in no stage", []v1beta1.StageConfig{of("a", "env=prod")}, nil, "1 selected clusters are in no stage of the strategy: c2"},
+		{"two of one name", []v1beta1.StageConfig{of("a", "env=prod"), of("a", "env=canary")}, nil, "two stages named a"},
 		{"no label to sort by", []v1beta1.StageConfig{of("a", "", sorted("order"))}, nil, `label order of cluster c2 is ""`},
 		{"no wait", []v1beta1.StageConfig{of("a", "", wait(0))}, nil, "must be more than 0"},
 		{"two of a kind", []v1beta1.StageConfig{of("a", "", after, after)}, nil, "two of type Approval"},
