@@ -144,6 +144,48 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// What the hub agent cannot decode must not be stored: one such object, and it can read none of its kind any more.
+func TestWhatCannotBeDecodedIsRefused(t *testing.T) {
+	stage := func(fields string) string { return "stages: [{name: a, labelSelector: {}, " + fields + "}]" }
+	rolling := func(fields string) string {
+		return "resourceSelectors: [{group: \"\", version: v1, kind: ConfigMap}]\nstrategy: {rollingUpdate: {" + fields + "}}"
+	}
+	strategies := []string{"ClusterStagedUpdateStrategy", "StagedUpdateStrategy"}
+	placements := []string{"ClusterResourcePlacement", "ResourcePlacement"}
+	budgets := []string{"ClusterResourcePlacementDisruptionBudget", "ResourcePlacementDisruptionBudget"}
+	tests := map[string]struct {
+		kinds []string
+		spec  string
+		want  string
+	}{
+		"the greatest number":         {placements, rolling("maxUnavailable: 2147483647, maxSurge: 2147483647"), ""},
+		"no clusters at all":          {placements, rolling("maxUnavailable: 0, maxSurge: 0%"), ""},
+		"too many unavailable":        {placements, rolling("maxUnavailable: 2147483648"), "maxUnavailable must be from 0 to 2147483647"},
+		"fewer than none unavailable": {placements, rolling("maxUnavailable: -1"), "maxUnavailable must be from 0 to 2147483647"},
+		"too many more":               {placements, rolling("maxSurge: 99999999999"), "maxSurge must be from 0 to 2147483647"},
+		"many at once":                {strategies, stage("maxConcurrency: 2147483647, failureBudget: 2147483647"), ""},
+		"too many at once":            {strategies, stage("maxConcurrency: 2147483648"), "maxConcurrency must be at most 2147483647"},
+		"too great a budget":          {strategies, stage("failureBudget: 2147483648"), "failureBudget must be at most 2147483647"},
+		"too great a budget for all":  {strategies, stage("") + "\nfailurePolicy: {failureBudget: 2147483648}", "failureBudget must be at most 2147483647"},
+		"a long wait":                 {strategies, stage("afterStageTasks: [{type: TimedWait, waitTime: 2562047h30m1.5s}]"), ""},
+		"no wait":                     {strategies, stage("afterStageTasks: [{type: TimedWait, waitTime: 0s}]"), ""},
+		"too long a wait":             {strategies, stage("afterStageTasks: [{type: TimedWait, waitTime: 2562048h}]"), "waitTime must be a time of at most 2562047h"},
+		"much too long a wait":        {strategies, stage("afterStageTasks: [{type: TimedWait, waitTime: 99999999999999999999h}]"), "waitTime must be a time of at most 2562047h"},
+		"too long a window":           {strategies, stage("") + "\nfailurePolicy: {healthWindow: 2562048h}", "healthWindow must be more than 0"},
+		"too many disrupted":          {budgets, "maxUnavailable: 2147483648", "maxUnavailable must be at most 2147483647"},
+		"too many kept":               {budgets, "minAvailable: 2147483648", "minAvailable must be at most 2147483647"},
+		"many kept":                   {budgets, "minAvailable: 2147483647", ""},
+	}
+	found := crds(t)
+	for name, test := range tests {
+		for _, kind := range test.kinds {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				requireOutcome(t, newStore(t, found, kind), nil, object(t, test.spec), test.want)
+			})
+		}
+	}
+}
+
 func TestNameOfMemberCluster(t *testing.T) {
 	store := newStore(t, crds(t), "MemberCluster")
 	named := func(length int) map[string]any {

@@ -699,6 +699,7 @@ type RollingUpdateConfig struct {
 	// +kubebuilder:default="25%"
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:Pattern="^((100|[0-9]{1,2})%|[0-9]+)$"
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || (self >= 0 && self <= 2147483647)",message="maxUnavailable must be from 0 to 2147483647, or a share such as 25%"
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 
 	// MaxSurge is on how many clusters beyond the wanted number objects may be placed while clusters are exchanged: a
@@ -707,6 +708,7 @@ type RollingUpdateConfig struct {
 	// +kubebuilder:default="25%"
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:Pattern="^((100|[0-9]{1,2})%|[0-9]+)$"
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || (self >= 0 && self <= 2147483647)",message="maxSurge must be from 0 to 2147483647, or a share such as 25%"
 	MaxSurge *intstr.IntOrString `json:"maxSurge,omitempty"`
 
 	// UnavailablePeriodSeconds is how long, in seconds from 0, an applied object whose availability cannot be observed is
@@ -1434,6 +1436,7 @@ type FailurePolicy struct {
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:Pattern=`^(100|[1-9]?[0-9])%$`
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || self >= 0",message="failureBudget must not be negative"
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="failureBudget must be at most 2147483647"
 	FailureBudget *intstr.IntOrString `json:"failureBudget,omitempty"`
 
 	// OnFailure is what the run does when the budget of a stage is spent. Stop ends it and leaves every cluster as it is.
@@ -1500,6 +1503,7 @@ type StageConfig struct {
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:Pattern=`^(100|[1-9][0-9]?)%$`
 	// +kubebuilder:validation:XValidation:rule="self == null || type(self) != int || self >= 1",message="maxConcurrency must be at least 1"
+	// +kubebuilder:validation:XValidation:rule="self == null || type(self) != int || self <= 2147483647",message="maxConcurrency must be at most 2147483647"
 	MaxConcurrency *intstr.IntOrString `json:"maxConcurrency,omitempty"`
 
 	// FailureBudget is how many clusters of the stage may fail, as in the failurePolicy, whose budget it replaces for this
@@ -1508,6 +1512,7 @@ type StageConfig struct {
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:Pattern=`^(100|[1-9]?[0-9])%$`
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || self >= 0",message="failureBudget must not be negative"
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="failureBudget must be at most 2147483647"
 	FailureBudget *intstr.IntOrString `json:"failureBudget,omitempty"`
 
 	// AfterStageTasks must all be done before the stage ends, once its clusters are updated: at most two, no two of one
@@ -1536,6 +1541,7 @@ type StageTask struct {
 	// with the units h, m and s, as in 1h30m, more than zero. Approval takes none.
 	// +optional
 	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="waitTime must be a time of at most 2562047h"
 	// +kubebuilder:validation:Pattern=`^(?:(?:0|[1-9][0-9]*)(\.[0-9]+)?(?:s|m|h))+$`
 	WaitTime *metav1.Duration `json:"waitTime,omitempty"`
 }

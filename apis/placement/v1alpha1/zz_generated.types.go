@@ -96,6 +96,7 @@ type PlacementDisruptionBudgetSpec struct {
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^(100|[0-9]{1,2})%$') : self >= 0",message="If supplied value is String should match regex '^(100|[0-9]{1,2})%$' or If supplied value is Integer must be greater than or equal to 0"
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="maxUnavailable must be at most 2147483647"
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 
 	// MinAvailable is how many of the placement's clusters must still have it available after an eviction: a number from
@@ -104,6 +105,7 @@ type PlacementDisruptionBudgetSpec struct {
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^(100|[0-9]{1,2})%$') : self >= 0",message="If supplied value is String should match regex '^(100|[0-9]{1,2})%$' or If supplied value is Integer must be greater than or equal to 0"
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="minAvailable must be at most 2147483647"
 	MinAvailable *intstr.IntOrString `json:"minAvailable,omitempty"`
 }
 
@@ -777,6 +779,7 @@ type StageTask struct {
 	// with the units h, m and s, as in 1h30m, more than zero. Approval takes none.
 	// +optional
 	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="waitTime must be a time of at most 2562047h"
 	// +kubebuilder:validation:Pattern=`^(?:0|(?:(?:0|[1-9][0-9]*)(\.[0-9]+)?(?:s|m|h))+)$`
 	WaitTime metav1.Duration `json:"waitTime,omitempty"`
 }

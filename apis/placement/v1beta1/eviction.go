@@ -188,6 +188,7 @@ type PlacementDisruptionBudgetSpec struct {
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^(100|[0-9]{1,2})%$') : self >= 0",message="If supplied value is String should match regex '^(100|[0-9]{1,2})%$' or If supplied value is Integer must be greater than or equal to 0"
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="maxUnavailable must be at most 2147483647"
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 
 	// MinAvailable is how many of the placement's clusters must still have it available after an eviction: a number from
@@ -196,5 +197,6 @@ type PlacementDisruptionBudgetSpec struct {
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^(100|[0-9]{1,2})%$') : self >= 0",message="If supplied value is String should match regex '^(100|[0-9]{1,2})%$' or If supplied value is Integer must be greater than or equal to 0"
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="minAvailable must be at most 2147483647"
 	MinAvailable *intstr.IntOrString `json:"minAvailable,omitempty"`
 }

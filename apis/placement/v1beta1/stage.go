@@ -303,6 +303,7 @@ type FailurePolicy struct {
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:Pattern=`^(100|[1-9]?[0-9])%$`
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || self >= 0",message="failureBudget must not be negative"
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="failureBudget must be at most 2147483647"
 	FailureBudget *intstr.IntOrString `json:"failureBudget,omitempty"`
 
 	// OnFailure is what the run does when the budget of a stage is spent. Stop ends it and leaves every cluster as it is.
@@ -369,6 +370,7 @@ type StageConfig struct {
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:Pattern=`^(100|[1-9][0-9]?)%$`
 	// +kubebuilder:validation:XValidation:rule="self == null || type(self) != int || self >= 1",message="maxConcurrency must be at least 1"
+	// +kubebuilder:validation:XValidation:rule="self == null || type(self) != int || self <= 2147483647",message="maxConcurrency must be at most 2147483647"
 	// +flagship:not-in=v1alpha1
 	MaxConcurrency *intstr.IntOrString `json:"maxConcurrency,omitempty"`
 
@@ -378,6 +380,7 @@ type StageConfig struct {
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:Pattern=`^(100|[1-9]?[0-9])%$`
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || self >= 0",message="failureBudget must not be negative"
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="failureBudget must be at most 2147483647"
 	// +flagship:not-in=v1alpha1
 	FailureBudget *intstr.IntOrString `json:"failureBudget,omitempty"`
 
@@ -410,6 +413,7 @@ type StageTask struct {
 	// with the units h, m and s, as in 1h30m, more than zero. Approval takes none.
 	// +optional
 	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="waitTime must be a time of at most 2562047h"
 	// +kubebuilder:validation:Pattern=`^(?:(?:0|[1-9][0-9]*)(\.[0-9]+)?(?:s|m|h))+$`
 	// +flagship:previous-not-in=v1alpha1
 	// +flagship:only-in=v1alpha1 +kubebuilder:validation:Pattern=`^(?:0|(?:(?:0|[1-9][0-9]*)(\.[0-9]+)?(?:s|m|h))+)$`
