@@ -1,7 +1,10 @@
 package rollout
 
 import (
+	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -25,7 +28,7 @@ func BudgetOf(config *v1beta1.RollingUpdateConfig, target int) (Budget, error) {
 	}
 	b := Budget{Target: target, Period: defaultPeriod}
 	if config.UnavailablePeriodSeconds != nil {
-		b.Period = time.Duration(*config.UnavailablePeriodSeconds) * time.Second
+		b.Period = time.Duration(min(*config.UnavailablePeriodSeconds, int(math.MaxInt64/time.Second))) * time.Second
 	}
 	var err error
 	if b.MaxUnavailable, err = clusters(config.MaxUnavailable, target); err != nil {
@@ -37,8 +40,13 @@ func BudgetOf(config *v1beta1.RollingUpdateConfig, target int) (Budget, error) {
 	return b, nil
 }
 
+// clusters reads a number, which the API accepts as text too, or a share of target.
 func clusters(value *intstr.IntOrString, target int) (int, error) {
-	return intstr.GetScaledValueFromIntOrPercent(ptr.To(ptr.Deref(value, intstr.FromString(defaultShare))), target, true)
+	share := ptr.Deref(value, intstr.FromString(defaultShare))
+	if n, err := strconv.ParseInt(share.StrVal, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
+		return int(n), nil // one that is too great is the greatest
+	}
+	return intstr.GetScaledValueFromIntOrPercent(&share, target, true)
 }
 
 // Target is how many clusters a placement with policy wants. For PickAll that is what the scheduler wants at present: the bindings

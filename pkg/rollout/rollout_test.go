@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"math"
 	"reflect"
 	"testing"
 	"time"
@@ -312,6 +313,14 @@ func TestBudgetOf(t *testing.T) {
 		"all": {
 			config: &v1beta1.RollingUpdateConfig{MaxUnavailable: value("100%"), UnavailablePeriodSeconds: ptr.To(2)},
 			target: 3, want: Budget{Target: 3, MaxUnavailable: 3, MaxSurge: 1, Period: 2 * time.Second},
+		},
+		"numbers as text": {
+			config: &v1beta1.RollingUpdateConfig{MaxUnavailable: ptr.To(intstr.FromString("2")), MaxSurge: ptr.To(intstr.FromString("99999999999"))},
+			target: 3, want: Budget{Target: 3, MaxUnavailable: 2, MaxSurge: math.MaxInt32, Period: time.Minute},
+		},
+		"for ever": {
+			config: &v1beta1.RollingUpdateConfig{MaxUnavailable: value("0"), MaxSurge: value("0"), UnavailablePeriodSeconds: ptr.To(math.MaxInt)},
+			target: 3, want: Budget{Target: 3, Period: math.MaxInt64 / time.Second * time.Second},
 		},
 		"no number": {config: &v1beta1.RollingUpdateConfig{MaxSurge: value("many")}, wrong: true},
 	} {
