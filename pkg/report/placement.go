@@ -365,8 +365,13 @@ func (p *placementReport) walk(entry *v1beta1.PerClusterPlacementStatus, b v1bet
 // waiting is the RolloutStarted of a cluster that is not on the revision it should be on, nil for any other cluster.
 func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 	spec := b.GetSpec()
+	held := Current(b.GetStatus().Conditions, v1beta1.ConditionRolloutStarted, b.GetGeneration())
+	if held != nil && held.Status != metav1.ConditionFalse {
+		held = nil
+	}
 	if p.external() {
-		if spec.State == v1beta1.BindingStateBound {
+		// What a rolling update held back before the placement was handed over does not wait for that any more.
+		if spec.State == v1beta1.BindingStateBound && held == nil {
 			return nil
 		}
 		c := p.pending(stageStarted, "The cluster waits for an update run")
@@ -376,8 +381,7 @@ func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 		return nil
 	}
 	c := p.pending(stageStarted, "The rollout has not come to the cluster yet")
-	held := Current(b.GetStatus().Conditions, v1beta1.ConditionRolloutStarted, b.GetGeneration())
-	if held != nil && held.Status == metav1.ConditionFalse {
+	if held != nil {
 		c = no(p.generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet, held.Message)
 	}
 	return &c

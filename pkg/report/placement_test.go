@@ -267,6 +267,14 @@ func TestPlacement(t *testing.T) {
 			clusters: []cluster{{name: "a", index: "2", conditions: also([]string{scheduled}, complete...)},
 				{name: "b", index: "1", conditions: also([]string{scheduled}, complete...)}},
 		},
+		"external: what a rolling update held back waits for a run": {
+			change: external, event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil),
+			bindings: []v1beta1.BindingObject{bound("a", complete...), onOld("RolloutStarted=False RolloutNotStartedYet")},
+			index:    "-",
+			want:     []string{fulfilled, "RolloutStarted=Unknown RolloutControlledByExternalController"},
+			clusters: []cluster{{name: "a", index: "2", conditions: also([]string{scheduled}, complete...)},
+				{name: "b", index: "1", conditions: []string{scheduled, "RolloutStarted=Unknown RolloutStartedUnknown"}}},
+		},
 		"external: all on one revision": {
 			change: external, policy: decided(metav1.ConditionTrue, []string{"a"}, nil), bindings: []v1beta1.BindingObject{bound("a", complete...)},
 			settled: true, event: "PlacementRolloutCompleted",
