@@ -179,6 +179,10 @@ func (t *terminal) String() string {
 	return t.all.String()
 }
 
+func lookAtRun(_ context.Context, subject client.Object) (view, error) {
+	return viewOfRun(subject.(v1beta1.UpdateRunObject)), nil
+}
+
 func TestAwaitOnATerminal(t *testing.T) {
 	run := atProd()
 	hub := faulty{}.hub(run)

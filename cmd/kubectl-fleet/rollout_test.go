@@ -82,6 +82,29 @@ func TestStatusOfARun(t *testing.T) {
 	}
 }
 
+// A run has succeeded, and then another one has changed what it brought.
+func TestStatusOfARunThatIsNotTheLastWord(t *testing.T) {
+	run := atProd()
+	run.Status.Conditions = []metav1.Condition{is("Succeeded", metav1.ConditionTrue, v1beta1.ReasonUpdateRunSucceeded, "")}
+	at := map[string]string{"c1": "web-4-snapshot", "c2": "web-5-snapshot", "c3": "", "c9": "web-0-snapshot"}
+	var bindings []v1beta1.BindingObject
+	for cluster, snapshot := range at {
+		b := &v1beta1.ClusterResourceBinding{}
+		b.Spec.TargetCluster, b.Spec.ResourceSnapshotName = cluster, snapshot
+		bindings = append(bindings, b)
+	}
+	v := viewOfRun(run).since(run, bindings)
+	want := []string{"run web-1: 1/3 revision 4, succeeded; changed since by another run: c2", "cluster canary/c2: succeeded, and has revision 5 since"}
+	for _, text := range want {
+		if !slices.ContainsFunc(v.lines, func(l line) bool { return l.plain() == text }) {
+			t.Errorf("%q is missing in %+v", text, v.lines)
+		}
+	}
+	if clusters := len(slices.DeleteFunc(v.lines, func(l line) bool { return !strings.Contains(l.text, "since") })); clusters != len(want) {
+		t.Errorf("%d lines tell of a change; want %d", clusters, len(want))
+	}
+}
+
 func TestStatusOfRunsThatAreOver(t *testing.T) {
 	for name, c := range map[string]struct {
 		conditions []metav1.Condition

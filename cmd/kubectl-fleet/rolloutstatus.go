@@ -79,18 +79,57 @@ func (o *rollout) subjectOf(ctx context.Context, c client.Client) (client.Object
 			return nil, nil, err
 		}
 	}
+	bindings := func(ctx context.Context) ([]v1beta1.BindingObject, error) {
+		return scope.Bindings.List(ctx, c, o.key.Namespace, client.MatchingLabels{contract.LabelPlacement: o.key.Name})
+	}
 	if len(runs) > 0 {
-		return runs[0], lookAtRun, nil
+		return runs[0], func(ctx context.Context, subject client.Object) (view, error) {
+			run := subject.(v1beta1.UpdateRunObject)
+			v := viewOfRun(run)
+			if stage.Read(*run.GetStatus()).Phase != stage.Succeeded {
+				return v, nil
+			}
+			now, err := bindings(ctx)
+			if err != nil {
+				return v, nil //nolint:nilerr // how the run has ended does not depend on it
+			}
+			return v.since(run, now), nil
+		}, nil
 	}
 	return placement, func(ctx context.Context, subject client.Object) (view, error) {
 		// What a cluster has stands on its binding alone: the status of a rolling update tells of all that they are on the latest revision.
-		bindings, err := scope.Bindings.List(ctx, c, o.key.Namespace, client.MatchingLabels{contract.LabelPlacement: o.key.Name})
-		return viewOfClusters(subject.(v1beta1.PlacementObject), bindings), err
+		now, err := bindings(ctx)
+		return viewOfClusters(subject.(v1beta1.PlacementObject), now), err
 	}, nil
 }
 
-func lookAtRun(_ context.Context, subject client.Object) (view, error) {
-	return viewOfRun(subject.(v1beta1.UpdateRunObject)), nil
+// since tells which clusters of a run that has succeeded have another revision by now: that of another run, such as one that has been
+// deleted since, or of an older one that was let go on.
+func (v view) since(run v1beta1.UpdateRunObject, bindings []v1beta1.BindingObject) view {
+	at := revisions(run.GetSpec().PlacementName, bindings)
+	var changed []string
+	for i, l := range v.lines {
+		_, cluster, _ := strings.Cut(l.name, "/")
+		if now := at[cluster]; l.kind == "cluster" && now != "" && now != run.GetStatus().ResourceSnapshotIndexUsed {
+			v.lines[i].text += ", and has revision " + now + " since"
+			changed = append(changed, cluster)
+		}
+	}
+	if len(changed) > 0 {
+		v.lines[0].text += "; changed since by another run: " + strings.Join(changed, ", ")
+	}
+	return v
+}
+
+// revisions are those that the clusters of a placement are given, by cluster.
+func revisions(placement string, bindings []v1beta1.BindingObject) map[string]string {
+	at := map[string]string{}
+	for _, b := range bindings {
+		if snapshot := b.GetSpec().ResourceSnapshotName; snapshot != "" && b.GetDeletionTimestamp().IsZero() {
+			at[b.GetSpec().TargetCluster] = indexIn(snapshot, placement)
+		}
+	}
+	return at
 }
 
 // await shows a rollout until it is done.
@@ -337,12 +376,7 @@ func waitsFor(s stage.Stage) string {
 
 // viewOfClusters shows which revision the clusters of a placement are at.
 func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject) view {
-	at := map[string]string{}
-	for _, b := range bindings {
-		if snapshot := b.GetSpec().ResourceSnapshotName; snapshot != "" && b.GetDeletionTimestamp().IsZero() {
-			at[b.GetSpec().TargetCluster] = indexIn(snapshot, p.GetName())
-		}
-	}
+	at := revisions(p.GetName(), bindings)
 	status := p.GetStatus()
 	head := line{kind: "rollout", name: p.GetName(), total: len(status.PerClusterPlacementStatuses)}
 	var clusters []line
