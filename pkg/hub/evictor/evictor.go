@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -105,6 +106,9 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 	}
 	of := scope.EvictedBy(eviction)
 	out := &seen{eviction: eviction, facts: evict.Facts{Cluster: eviction.GetSpec().ClusterName, Namespaced: of.Namespace != ""}}
+	if len(validation.IsDNS1123Subdomain(of.Name)) > 0 {
+		return out, nil // no placement can have this name, and the client may refuse to ask for it
+	}
 	placement, err := scope.Placements.Get(ctx, e.Direct, of)
 	if apierrors.IsNotFound(err) {
 		return out, nil
@@ -123,6 +127,9 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 		out.budget, out.facts.Budget = budget, budget.GetSpec()
 		out.spending = evict.ReadSpending(budget.GetAnnotations()[contract.AnnotationEvictions])
 		out.facts.Spent = out.spending.Current(e.Now())
+	}
+	if len(of.Name) > validation.LabelValueMaxLength {
+		return out, nil // it has no bindings: they would carry its name in a label
 	}
 	out.facts.Bindings, err = scope.Bindings.List(ctx, e.Direct, of.Namespace, client.MatchingLabels{contract.LabelPlacement: of.Name})
 	return out, err

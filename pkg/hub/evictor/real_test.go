@@ -228,6 +228,48 @@ func TestWithoutABudget(t *testing.T) {
 	})
 }
 
+// An eviction of what cannot be there has its outcome like one of what is not there: who waits for it must not wait for ever.
+func TestNamesThatNoPlacementHas(t *testing.T) {
+	inBothScopes(t, "unheard", func(s *scene) {
+		for i, placement := range []string{"", "..", "a/b", "A B", strings.Repeat("x", 254)} {
+			eviction := scope.Evictions.New(s.key)
+			eviction.SetNamespace(s.key.Namespace)
+			eviction.SetName(fmt.Sprintf("%s-%d", s.key.Name, i))
+			*eviction.GetSpec() = v1beta1.PlacementEvictionSpec{PlacementName: placement, ClusterName: "c0"}
+			s.must(s.hub.Client.Create(s.Context(), eviction))
+		}
+		s.key.Name = strings.Repeat("y", 70) // its bindings would carry it in a label
+		s.place(0)
+		s.must(s.evict("c0"))
+		startAgent(s.T, s.hub)
+		kind := "ClusterResourcePlacement"
+		if s.key.Namespace != "" {
+			kind = "ResourcePlacement"
+		}
+		testworld.Await(s, testworld.Workload, "the outcomes", func(ctx context.Context) error {
+			list, err := scope.Evictions.List(ctx, s.hub.Client, s.key.Namespace)
+			if err != nil {
+				return err
+			}
+			for _, e := range list {
+				name := e.GetSpec().PlacementName
+				want := "Failed to find " + kind + " targeted by eviction"
+				switch {
+				case name == s.key.Name:
+					want = "Failed to find scheduler decision for placement in cluster targeted by eviction"
+				case !strings.HasPrefix(e.GetName(), "unheard-"):
+					continue
+				}
+				conditions := *e.GetConditions()
+				if len(conditions) == 0 || conditions[0].Message != want {
+					return fmt.Errorf("the eviction of %q says %v; want %q", name, conditions, want)
+				}
+			}
+			return nil
+		})
+	})
+}
+
 // An eviction that was carried out by a process that did not live to say so is not carried out again on the binding that has come since.
 func TestCarriedOutOnce(t *testing.T) {
 	inBothScopes(t, "once", func(s *scene) {
