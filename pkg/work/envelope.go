@@ -2,11 +2,19 @@ package work
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
@@ -62,6 +70,9 @@ func envelopeIn(object []byte) (*envelope, error) {
 		return nil, fmt.Errorf("decode a selected %s: %w", kind, err)
 	}
 	e := &envelope{kind: kind, namespace: wrapped.Metadata.Namespace, name: wrapped.Metadata.Name}
+	if most := validation.LabelValueMaxLength; len(e.name) > most { // it is a label of its Work
+		return nil, fmt.Errorf("%s %s: the name is longer than %d characters: give the envelope a shorter one", kind, joined(e.namespace, e.name), most)
+	}
 	return e, e.fill(wrapped.Data)
 }
 
@@ -86,7 +97,10 @@ func (e *envelope) fill(data map[string]json.RawMessage) error {
 // problem says why an entry may not be in the envelope. Whether a kind exists, and its scope, is the member's to say.
 func (e *envelope) problem(raw []byte) string {
 	var h header
-	if err := json.Unmarshal(raw, &h); err != nil {
+	var mistyped *json.UnmarshalTypeError
+	if err := json.Unmarshal(raw, &h); errors.As(err, &mistyped) {
+		return fmt.Sprintf("is not a Kubernetes object: its %s must not be a %s", cmp.Or(mistyped.Field, "whole"), mistyped.Value)
+	} else if err != nil {
 		return "is not a Kubernetes object: " + err.Error()
 	}
 	switch {
@@ -98,6 +112,30 @@ func (e *envelope) problem(raw []byte) string {
 		return fmt.Sprintf("%s %s has no namespace: set it to %s, or use a ClusterResourceEnvelope if its kind is cluster-scoped", h.Kind, h.Metadata.Name, e.namespace)
 	case e.kind == v1beta1.EnvelopeTypeResourceEnvelope && h.Metadata.Namespace != e.namespace:
 		return fmt.Sprintf("%s %s must be in the envelope's own namespace %s", h.Kind, joined(h.Metadata.Namespace, h.Metadata.Name), e.namespace)
+	}
+	return refused(h.APIVersion, h.Kind, raw)
+}
+
+// refused says why the API server would not take a Work with this object in it: found only by writing it, other Works of the same
+// revision would have been written by then. What has no name passes; it is the member that says so.
+func refused(apiVersion, kind string, raw []byte) string {
+	if _, err := schema.ParseGroupVersion(apiVersion); err != nil {
+		return fmt.Sprintf("apiVersion %q is not of the form group/version", apiVersion)
+	}
+	if wrong := validation.IsDNS1035Label(strings.ToLower(kind)); len(wrong) > 0 {
+		return fmt.Sprintf("kind %q: %s", kind, wrong[0])
+	}
+	var object struct {
+		Metadata metav1.ObjectMeta `json:"metadata"`
+	}
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return "is not a Kubernetes object: " + err.Error()
+	}
+	meta := &object.Metadata
+	meta.Name = cmp.Or(meta.Name, "nameless")
+	wrong := apivalidation.ValidateObjectMeta(meta, meta.Namespace != "", path.ValidatePathSegmentName, field.NewPath("metadata"))
+	if len(wrong) > 0 {
+		return wrong[0].Error()
 	}
 	return ""
 }

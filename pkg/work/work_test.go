@@ -43,6 +43,11 @@ func resourceEnvelope(namespace, name string, data ...string) string {
 	return envelopeOf("ResourceEnvelope", namespace, name, data...)
 }
 
+// enveloping is a group that holds one envelope, e, with this in it.
+func enveloping(data string) Group {
+	return Group{Index: "3", Parts: []Part{{Sub: -1, Objects: [][]byte{[]byte(resourceEnvelope("shop", "e", data))}}}}
+}
+
 func envelopeOf(kind, namespace, name string, data ...string) string {
 	var entries []string
 	for i, d := range data {
@@ -178,6 +183,36 @@ func TestWanted(t *testing.T) {
 		"what is no object in an envelope is a mistake": {
 			order: order(), group: Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(resourceEnvelope("shop", "e", `{"a":1}`))}}},
 			wrong: "has no apiVersion or no kind",
+		},
+		"what the API server would refuse is found before anything is written: the name": {
+			order: order(), group: enveloping(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"Bad/Name","namespace":"shop"}}`),
+			wrong: `ResourceEnvelope shop/e: data "k0": metadata.name: Invalid value: "Bad/Name"`,
+		},
+		"the apiVersion": {
+			order: order(), group: enveloping(`{"apiVersion":"a/b/c","kind":"ConfigMap","metadata":{"name":"a","namespace":"shop"}}`),
+			wrong: `apiVersion "a/b/c" is not of the form group/version`,
+		},
+		"the kind": {
+			order: order(), group: enveloping(`{"apiVersion":"v1","kind":"Config Map","metadata":{"name":"a","namespace":"shop"}}`), wrong: `kind "Config Map": `,
+		},
+		"a label": {
+			order: order(), group: enveloping(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"shop","labels":{"a b":"c"}}}`),
+			wrong: `data "k0": metadata.labels: Invalid value: "a b"`,
+		},
+		"an envelope's own name": {
+			order: order(), group: Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(resourceEnvelope("shop", strings.Repeat("e", 64), quota))}}},
+			wrong: "the name is longer than 63 characters",
+		},
+		"a field of another type is named": {
+			order: order(), group: enveloping(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":7,"namespace":"shop"}}`),
+			wrong: "is not a Kubernetes object: its metadata.name must not be a number",
+		},
+		"what has no name, and kinds nobody knows, are the member's to judge": {
+			order: order(), group: enveloping(`{"apiVersion":"dummy/v10","kind":"Fake","metadata":{"generateName":"x-","namespace":"shop"}}`),
+			want: []made{{Name: "web-work"}, {
+				Name:      contract.EnvelopeWorkName("web-work", "ResourceEnvelope", "shop", "e"),
+				Manifests: `{"apiVersion":"dummy/v10","kind":"Fake","metadata":{"generateName":"x-","namespace":"shop"}}`, Envelope: "ResourceEnvelope shop/e",
+			}},
 		},
 		"an override that fails names the object": {
 			order: order(), override: func([]byte) ([]byte, error) { return nil, errors.New("no label zone") },
