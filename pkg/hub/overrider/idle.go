@@ -31,6 +31,8 @@ const Patience = 30 * time.Second
 const (
 	eventIdle      = "OverrideSelectsNothing"
 	eventNoCluster = "OverrideMatchesNoCluster"
+	// eventNameTooLong is told at once: time does not help.
+	eventNameTooLong = "OverrideNameTooLong"
 )
 
 // young remembers the snapshots that were made a moment ago, of which it is not known yet whether they are of any use. What a process

@@ -3,6 +3,7 @@ package overrider
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,11 +64,13 @@ func TestUselessOverrideSaysSo(t *testing.T) {
 	override("for-nobody", "cm", "no-such-placement", east)
 	override("nowhere", "cm", "", west)
 	override("nowhere-there", "cm", "idle-placement", west)
+	long := strings.Repeat("x", 64)
+	override(long, "cm", "", east)
 
 	_, stop := start(t, hub, 200*time.Millisecond)
 	defer stop()
 	want := map[string]string{
-		"of-nothing": eventIdle, "for-nobody": eventIdle, "nowhere": eventNoCluster, "nowhere-there": eventNoCluster,
+		"of-nothing": eventIdle, "for-nobody": eventIdle, "nowhere": eventNoCluster, "nowhere-there": eventNoCluster, long: eventNameTooLong,
 	}
 	told := func(ctx context.Context) error {
 		var events corev1.EventList
@@ -88,4 +91,9 @@ func TestUselessOverrideSaysSo(t *testing.T) {
 	}
 	testworld.Await(t, testworld.Soon, "events", told)
 	testworld.Stable(t, time.Second, "events", told)
+	// It would be told again to whoever starts next.
+	doomed := &v1beta1.ResourceOverride{ObjectMeta: metav1.ObjectMeta{Namespace: "idle", Name: long}}
+	if err := hub.Client.Delete(t.Context(), doomed); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -113,6 +115,12 @@ func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	}
 	if !override.GetDeletionTimestamp().IsZero() {
 		return ctrl.Result{}, o.release(ctx, override, existing)
+	}
+	if most := validation.LabelValueMaxLength; len(req.Name) > most {
+		message := fmt.Sprintf("It changes nothing: its name is longer than the %d characters that its snapshots can carry in a label; "+
+			"make it anew with a shorter one", most)
+		o.Recorder.Event(override, corev1.EventTypeWarning, eventNameTooLong, message)
+		return ctrl.Result{}, nil
 	}
 	inUse, err := o.inUse(ctx, req.NamespacedName)
 	if err != nil {
