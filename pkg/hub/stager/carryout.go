@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -49,9 +50,16 @@ func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet s
 			}
 			world.Overrides[c.ClusterName] = lists
 		}
-		for _, task := range append(st.BeforeStageTaskStatus, st.AfterStageTaskStatus...) {
-			if err := s.request(ctx, run.GetNamespace(), task.ApprovalRequestName, world.Requests); err != nil {
+		for _, task := range slices.Concat(st.BeforeStageTaskStatus, st.AfterStageTaskStatus) {
+			if task.ApprovalRequestName == "" || meta.IsStatusConditionTrue(task.Conditions, v1beta1.ConditionApprovalRequestApproved) {
+				continue
+			}
+			request, err := s.request(ctx, types.NamespacedName{Namespace: run.GetNamespace(), Name: task.ApprovalRequestName})
+			if err != nil {
 				return stage.World{}, err
+			}
+			if request != nil {
+				world.Requests[task.ApprovalRequestName] = *request
 			}
 		}
 	}
@@ -75,24 +83,22 @@ func (s *Stager) fingerprint(ctx context.Context, lists rollout.Lists, cluster o
 	return override.Fingerprint(found, cluster), nil
 }
 
-// request reads an approval request into requests, if there is one.
-func (s *Stager) request(ctx context.Context, namespace, name string, requests map[string]stage.Request) error {
-	if name == "" {
-		return nil
-	}
-	request, err := scope.ApprovalRequests.Get(ctx, s.Client, types.NamespacedName{Namespace: namespace, Name: name})
-	if apierrors.IsNotFound(err) {
-		return nil
+// request reads an approval request; nil if there is none. A gate is opened only by what the API server itself says: a cache may still have
+// a request that has been withdrawn, or deleted together with an earlier run of the name.
+func (s *Stager) request(ctx context.Context, key types.NamespacedName) (*stage.Request, error) {
+	request, err := scope.ApprovalRequests.Get(ctx, s.Client, key)
+	if err == nil && (approved(request) || accepted(request)) {
+		request, err = scope.ApprovalRequests.Get(ctx, s.Direct, key)
 	}
 	if err != nil {
-		return err
+		return nil, client.IgnoreNotFound(err)
 	}
-	if request.GetDeletionTimestamp().IsZero() || accepted(request) {
-		requests[name] = stage.Request{
-			Run: request.GetSpec().UpdateRunName, Stage: request.GetSpec().TargetStage, Approved: approved(request) || accepted(request),
-		}
+	if !request.GetDeletionTimestamp().IsZero() && !accepted(request) {
+		return nil, nil
 	}
-	return nil
+	return &stage.Request{
+		Run: request.GetSpec().UpdateRunName, Stage: request.GetSpec().TargetStage, Approved: approved(request) || accepted(request),
+	}, nil
 }
 
 func approved(r v1beta1.ApprovalRequestObject) bool {
