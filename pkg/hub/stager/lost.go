@@ -70,9 +70,9 @@ func (s *Stager) exists(ctx context.Context, key types.NamespacedName, obj clien
 	return false, nil
 }
 
-// lossMessage ends a run that cannot release what it planned.
-func lossMessage(lost map[string]string) string {
+// loss ends a run that cannot release what it planned.
+func loss(lost map[string]string) error {
 	cluster := slices.Sorted(maps.Keys(lost))[0]
-	return stage.UserError + "what the run is to give to cluster " + cluster + " is gone: " + lost[cluster] + "; it, or what it was made of, was " +
-		"deleted since the run was initialized; make a new run, which goes on where this one is"
+	return &stage.Abort{User: true, Message: "what the run is to give to cluster " + cluster + " is gone: " + lost[cluster] +
+		"; it, or what it was made of, was deleted since the run was initialized; make a new run, which goes on where this one is"}
 }

@@ -145,16 +145,57 @@ func (s *Stager) move(ctx context.Context, run v1beta1.UpdateRunObject) (time.Du
 	return s.proceed(ctx, run, progress)
 }
 
+// decide is stage.Next or stage.Stop.
+type decide func(stage.Progress, stage.World) (stage.Progress, stage.Step)
+
 // proceed moves a planned run on.
 func (s *Stager) proceed(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress) (time.Duration, error) {
-	decide := stage.Next
+	var next decide
 	switch run.GetSpec().State {
 	case v1beta1.UpdateRunRun:
+		next = stage.Next
 	case v1beta1.UpdateRunStop:
-		decide = stage.Stop
+		next = stage.Stop
 	default:
 		return 0, s.store(ctx, run, progress) // which makes the conditions speak of the generation
 	}
+	moved, again, err := s.step(ctx, run, progress, next)
+	if abort := stage.AbortOf(err); abort != nil {
+		progress.Fail(abort.Error())
+		return 0, s.store(ctx, run, progress)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return again, s.store(ctx, run, moved)
+}
+
+// step takes one step of a run. It returns what to store of it, and when to look again. An Abort ends the run.
+func (s *Stager) step(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress, next decide) (stage.Progress, time.Duration, error) {
+	world, err := s.observe(ctx, run, progress)
+	if err != nil {
+		return progress, 0, err
+	}
+	moved, step, err := s.settle(ctx, run, progress, &world, next)
+	if err != nil {
+		return progress, 0, err
+	}
+	refused, err := s.carryOut(ctx, run, step, world)
+	if err != nil {
+		return progress, 0, err
+	}
+	if len(refused) > 0 {
+		maps.Copy(world.Refused, refused) // what was not done must not be stored as done
+		moved, step = next(progress, world)
+		if step.Again == 0 || step.Again > refusedWait {
+			step.Again = refusedWait
+		}
+	}
+	return moved, step.Again, nil
+}
+
+// observe reads what a step is decided from, once it is sure that the plan holds.
+func (s *Stager) observe(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress) (stage.World, error) {
 	fleet, err := s.settled(ctx, run, func(fleet stage.Fleet) error {
 		if progress.Retreating() && run.GetStatus().UpdateStrategySnapshot != nil {
 			return nil // whatever has changed, what the run did is to be taken back
@@ -162,48 +203,36 @@ func (s *Stager) proceed(ctx context.Context, run v1beta1.UpdateRunObject, progr
 		return stage.Check(fleet, *run.GetStatus())
 	})
 	if err != nil {
-		abort := stage.AbortOf(err)
-		if abort == nil {
-			return 0, err
-		}
-		progress.Fail(abort.Error())
-		return 0, s.store(ctx, run, progress)
+		return stage.World{}, err
 	}
-	world, err := s.world(ctx, run, fleet)
-	if err != nil {
-		return 0, err
-	}
-	next, step := decide(progress, world)
-	if stage.Decisive(progress, next) { // see settled
-		if fleet, err = s.fleetNow(ctx, run); err != nil {
-			return 0, err
+	return s.world(ctx, run, fleet)
+}
+
+// settle decides on a step that can be taken. One that cannot be taken back is decided from the API server's own answers, as in settled; and
+// what a cluster is to get must be there: on the way back a cluster of which it is not is left as it is, on the way forward the run ends.
+func (s *Stager) settle(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress, world *stage.World, next decide) (stage.Progress, stage.Step, error) {
+	moved, step := next(progress, *world)
+	if stage.Decisive(progress, moved) {
+		fleet, err := s.fleetNow(ctx, run)
+		if err != nil {
+			return moved, step, err
 		}
 		world.Bindings = fleet.Bindings
-		next, step = decide(progress, world)
+		moved, step = next(progress, *world)
 	}
 	lost, err := s.lost(ctx, run, step)
 	if err != nil {
-		return 0, err
+		return moved, step, err
 	}
-	switch world.Refused = lost; {
-	case len(lost) > 0 && !next.Retreating():
-		progress.Fail(lossMessage(lost))
-		return 0, s.store(ctx, run, progress)
-	case len(lost) > 0:
-		next, step = decide(progress, world)
+	world.Refused = lost
+	switch {
+	case len(lost) == 0:
+	case moved.Retreating():
+		moved, step = next(progress, *world)
+	default:
+		return moved, step, loss(lost)
 	}
-	refused, err := s.carryOut(ctx, run, step, world)
-	if err != nil {
-		return 0, err
-	}
-	if len(refused) > 0 {
-		maps.Copy(world.Refused, refused) // what was not done must not be stored as done
-		next, step = decide(progress, world)
-		if step.Again == 0 || step.Again > refusedWait {
-			step.Again = refusedWait
-		}
-	}
-	return step.Again, s.store(ctx, run, next)
+	return moved, step, nil
 }
 
 // refusedWait is how long until a binding that the API server refused to change is tried again: a webhook or a quota may have changed.
