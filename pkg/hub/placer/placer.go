@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -167,6 +168,10 @@ func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject)
 func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	if mistake := report.MirrorOf(s.placement, s.placement.GetStatus()).Mistake; mistake != "" {
 		return 0, p.refuse(ctx, s, mistake)
+	}
+	if most := validation.LabelValueMaxLength; len(s.key.Name) > most {
+		return 0, p.refuse(ctx, s, fmt.Sprintf("the placement's own name is longer than the %d characters that labels can hold; "+
+			"make it anew with a shorter one", most))
 	}
 	selected, wait, err := p.choose(ctx, s)
 	var mistake *selection.UserError

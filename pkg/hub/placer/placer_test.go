@@ -446,6 +446,22 @@ func TestResourcePlacement(t *testing.T) {
 	w.awaitAvailable(key, "1")
 }
 
+// Nothing can be made for a placement whose name is too long for a label. It says so.
+func TestNameTooLong(t *testing.T) {
+	w := newWorld(t)
+	start(t, defaults)
+	p := w.crp()
+	p.Name += strings.Repeat("x", 64-len(p.Name))
+	w.make(p)
+	w.await("refused", func() error {
+		conditions := *w.placement(client.ObjectKeyFromObject(p)).GetConditions()
+		if len(conditions) != 1 || conditions[0].Status != metav1.ConditionFalse || !strings.Contains(conditions[0].Message, "longer than the 63 characters") {
+			return fmt.Errorf("conditions %+v", conditions)
+		}
+		return nil
+	})
+}
+
 func TestInvalidSelectorsHold(t *testing.T) {
 	w := newWorld(t)
 	start(t, defaults)

@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,6 +52,9 @@ func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObje
 }
 
 func (s *Scheduler) undeleted(ctx context.Context, placement client.Object) ([]v1beta1.BindingObject, error) {
+	if len(placement.GetName()) > validation.LabelValueMaxLength {
+		return nil, nil // it never had any: they would carry its name in a label
+	}
 	bindings, err := scope.Bindings.List(ctx, s.Direct, placement.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: placement.GetName()})
 	if err != nil {
 		return nil, fmt.Errorf("look for bindings left of placement %s: %w", client.ObjectKeyFromObject(placement), err)

@@ -48,6 +48,7 @@ func TestScheduler(t *testing.T) {
 		{"gives up and takes back", returns},
 		{"replaces what is deleted", replaces},
 		{"cleans up", cleansUp},
+		{"lets go of what can have no bindings", letsGo},
 		{"reacts to clusters that can matter", reacts},
 		{"writes nothing after a restart", restarts},
 	} {
@@ -384,6 +385,17 @@ func cleansUp(s *scene) {
 		s.Errorf("writes are %d: %v", len(writes), writes)
 	}
 	s.edit(placement, func(p client.Object) { p.SetFinalizers(nil) })
+}
+
+// A placement whose name is too long for a label is never placed. It must still be possible to delete it.
+func letsGo(s *scene) {
+	s.key.Name = strings.Repeat("x", 64)
+	s.place(contract.FinalizerScheduler)
+	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
+	s.must(err)
+	s.must(s.Client.Delete(s.Context(), placement))
+	testworld.AwaitGone(s, s.Client, placement, func(client.Object) error { return nil })
+	s.key.Name = "gone"
 }
 
 func reacts(s *scene) {
