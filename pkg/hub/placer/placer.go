@@ -169,9 +169,9 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	if mistake := report.MirrorOf(s.placement, s.placement.GetStatus()).Mistake; mistake != "" {
 		return 0, p.refuse(ctx, s, mistake)
 	}
-	if most := validation.LabelValueMaxLength; len(s.key.Name) > most {
+	if nameless(s.key) {
 		return 0, p.refuse(ctx, s, fmt.Sprintf("the placement's own name is longer than the %d characters that labels can hold; "+
-			"make it anew with a shorter one", most))
+			"make it anew with a shorter one", validation.LabelValueMaxLength))
 	}
 	selected, wait, err := p.choose(ctx, s)
 	var mistake *selection.UserError
@@ -450,6 +450,9 @@ func (p *Placer) finish(ctx context.Context, placement v1beta1.PlacementObject) 
 		return nil
 	}
 	kinds := []client.Object{scope.PolicySnapshots.New(key), scope.ResourceSnapshots.New(key)}
+	if nameless(key) {
+		kinds = nil
+	}
 	err := loop.Each(ctx, len(kinds), kinds, func(ctx context.Context, kind client.Object) error {
 		err := p.Direct.DeleteAllOf(ctx, kind, client.InNamespace(key.Namespace), client.MatchingLabels{contract.LabelPlacement: key.Name})
 		if err != nil {
@@ -468,6 +471,9 @@ func (p *Placer) finish(ctx context.Context, placement v1beta1.PlacementObject) 
 	p.Recorder.Event(placement, corev1.EventTypeNormal, "PlacementCleanupFinalizerRemoved", "The snapshots are deleted")
 	return nil
 }
+
+// nameless is a placement of which nothing can carry the name in a label: nothing can be made for it, or looked for.
+func nameless(key types.NamespacedName) bool { return len(key.Name) > validation.LabelValueMaxLength }
 
 func (p *Placer) memo(key types.NamespacedName) *memo {
 	p.mu.Lock()

@@ -446,7 +446,7 @@ func TestResourcePlacement(t *testing.T) {
 	w.awaitAvailable(key, "1")
 }
 
-// Nothing can be made for a placement whose name is too long for a label. It says so.
+// Nothing can be made for a placement whose name is too long for a label. It says so, and can be deleted.
 func TestNameTooLong(t *testing.T) {
 	w := newWorld(t)
 	start(t, defaults)
@@ -459,6 +459,17 @@ func TestNameTooLong(t *testing.T) {
 			return fmt.Errorf("conditions %+v", conditions)
 		}
 		return nil
+	})
+	if err := w.Delete(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	w.await("only the scheduler's finalizer left", func() error {
+		got := w.placement(client.ObjectKeyFromObject(p))
+		if finalizers := got.GetFinalizers(); !slices.Equal(finalizers, []string{contract.FinalizerScheduler}) {
+			return fmt.Errorf("finalizers are %v", finalizers)
+		}
+		got.SetFinalizers(nil)
+		return w.Update(t.Context(), got)
 	})
 }
 
