@@ -1,0 +1,157 @@
+package stager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/override"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/selection"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/stage"
+)
+
+// initialize works a run's plan out and stores it, or stores why there is none.
+func (s *Stager) initialize(ctx context.Context, run v1beta1.UpdateRunObject) error {
+	status, earlier, err := s.planned(ctx, run)
+	now := metav1.NewTime(s.Now())
+	var invalid *selection.UserError
+	switch abort := stage.AbortOf(err); {
+	case abort != nil:
+		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonUpdateRunInitializedFailed, abort.Error())
+		return s.write(ctx, run, report.UnplannedRun(*run.GetStatus(), abort.Error(), run.GetGeneration(), now))
+	case errors.As(err, &invalid):
+		cause := stage.UserError + "the placement's resource selectors are invalid: " + invalid.Error()
+		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonUpdateRunInitializedFailed, cause)
+		return s.write(ctx, run, report.UnplannedRun(*run.GetStatus(), cause, run.GetGeneration(), now))
+	case err != nil:
+		return err
+	}
+	status = report.PlannedRun(status, *run.GetConditions(), run.GetGeneration(), now)
+	if earlier != nil {
+		status = report.ResumedRun(status, earlier, run.GetGeneration(), now)
+	}
+	return s.write(ctx, run, status)
+}
+
+// planned works a run's plan out. earlier is the run from which it is to go on, nil if there is none.
+func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (none v1beta1.UpdateRunStatus, earlier v1beta1.UpdateRunObject, err error) {
+	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().StagedUpdateStrategyName}
+	strategy, err := scope.UpdateStrategies.Get(ctx, s.Client, key)
+	if apierrors.IsNotFound(err) { // the cache may not have heard of it yet
+		strategy, err = scope.UpdateStrategies.Get(ctx, s.Direct, key)
+	}
+	missing := apierrors.IsNotFound(err)
+	if err != nil && !missing {
+		return none, nil, err
+	}
+	var plan stage.Plan
+	fleet, err := s.settled(ctx, run, func(fleet stage.Fleet) (err error) {
+		plan, err = stage.NewPlan(fleet, *strategy.GetSpec())
+		return err
+	})
+	if err != nil && (!missing || fleet.Placement == nil) {
+		return none, nil, err
+	}
+	if missing {
+		return none, nil, &stage.Abort{User: true, Message: fmt.Sprintf("update strategy %s is not found: spec.stagedRolloutStrategyName must name one that exists", key.Name)}
+	}
+	if earlier, err = s.earlier(ctx, run, plan); err != nil {
+		return none, nil, err
+	}
+	group, err := s.revision(ctx, run, earlier)
+	if err != nil {
+		return none, nil, err
+	}
+	overrides, err := s.overrides(ctx, placementOf(run), group, plan, fleet)
+	if err != nil {
+		return none, nil, err
+	}
+	return plan.Status(run.GetName(), strconv.Itoa(group.Index), *strategy.GetSpec(), overrides), earlier, nil
+}
+
+// earlier is the run from which another one is to go on, nil if there is none. Only the API server itself knows for sure whether there
+// is such a run, and how it ended.
+func (s *Stager) earlier(ctx context.Context, run v1beta1.UpdateRunObject, plan stage.Plan) (v1beta1.UpdateRunObject, error) {
+	name := run.GetSpec().ResumeFrom
+	if name == "" {
+		return nil, nil
+	}
+	found, err := scope.UpdateRuns.Get(ctx, s.Direct, types.NamespacedName{Namespace: run.GetNamespace(), Name: name})
+	if apierrors.IsNotFound(err) {
+		return nil, stage.Resumable(run, nil, plan)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found, stage.Resumable(run, found, plan)
+}
+
+// overrides are the snapshots of overrides, as they are now, that change the release on each cluster of the plan.
+func (s *Stager) overrides(ctx context.Context, placement types.NamespacedName, group snapshot.Group, plan stage.Plan, fleet stage.Fleet) (map[string]rollout.Lists, error) {
+	contents := override.ContentsOf(group.Objects())
+	found, err := scope.OverridesFor(ctx, s.Client, placement, contents.Namespaces, scope.Fast()...)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	var clusters []override.Cluster
+	for _, members := range plan.Stages {
+		for _, name := range members {
+			clusters = append(clusters, override.Cluster{Name: name, Labels: fleet.Labels[name]})
+		}
+	}
+	return override.Match(placement, found, contents).Lists(clusters), nil
+}
+
+// revision is the group of resource snapshots that a run releases: what earlier has released, if it goes on from that.
+func (s *Stager) revision(ctx context.Context, run, earlier v1beta1.UpdateRunObject) (snapshot.Group, error) {
+	key, text := placementOf(run), run.GetSpec().ResourceSnapshotIndex
+	if earlier != nil {
+		text = earlier.GetStatus().ResourceSnapshotIndexUsed
+	}
+	index, err := strconv.Atoi(text)
+	switch {
+	case text == "":
+		if index, err = s.Release(ctx, key); err != nil {
+			return snapshot.Group{}, err
+		}
+	case err != nil || index < 0:
+		return snapshot.Group{}, &stage.Abort{User: true, Message: fmt.Sprintf("spec.resourceSnapshotIndex %q is not a number from 0", text)}
+	}
+	group, ok, err := s.group(ctx, key, index)
+	switch {
+	case err != nil:
+		return snapshot.Group{}, err
+	case !ok:
+		return snapshot.Group{}, &stage.Abort{User: true, Message: fmt.Sprintf("the placement has no resource snapshot with index %d; "+
+			"spec.revisionHistoryLimit of the placement says how many are kept", index)}
+	case !group.Complete():
+		return snapshot.Group{}, fmt.Errorf("resource snapshot %d of placement %s: some of the group is missing", index, key)
+	}
+	return group, nil
+}
+
+func (s *Stager) group(ctx context.Context, key types.NamespacedName, index int) (snapshot.Group, bool, error) {
+	// Waits for what Release has just made.
+	all, err := scope.ResourceSnapshots.List(ctx, s.Client, key.Namespace, scope.OfPlacement(key), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return snapshot.Group{}, false, err
+	}
+	for _, g := range snapshot.Groups(all) {
+		if g.Index == index && g.Master != nil {
+			return g, true, nil
+		}
+	}
+	return snapshot.Group{}, false, nil
+}
