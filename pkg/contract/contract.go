@@ -65,6 +65,8 @@ const (
 	AnnotationSubindex = Prefix + "subindex-of-resource-snapshot"
 	// AnnotationPreviousState is on Unscheduled bindings: the state to return to if their cluster is picked again.
 	AnnotationPreviousState = Prefix + "previous-binding-state"
+	// AnnotationApprovalRun is on approval requests: the UID of the run that asks. It tells the run from earlier ones of its name.
+	AnnotationApprovalRun = Prefix + "update-run-uid"
 	// AnnotationUpdateRun is on bindings that an update run changed which may take them back: which run, and what the cluster last ran
 	// healthily before, JSON.
 	AnnotationUpdateRun = Prefix + "changed-by-update-run"

@@ -17,6 +17,8 @@ import (
 // another run made with the same name.
 func TestOnlyTheServerOpensGates(t *testing.T) {
 	key := types.NamespacedName{Namespace: "app", Name: "run-before-prod"}
+	run := scope.UpdateRuns.New(key)
+	run.SetNamespace(key.Namespace)
 	holding := func(conditions ...string) client.Client {
 		request := scope.ApprovalRequests.New(key)
 		request.SetNamespace(key.Namespace)
@@ -40,7 +42,7 @@ func TestOnlyTheServerOpensGates(t *testing.T) {
 		{"the cache has not heard of the approval", holding(), holding(v1beta1.ConditionApproved), true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := (&Stager{Client: c.cached, Direct: c.direct}).request(t.Context(), key)
+			got, err := (&Stager{Client: c.cached, Direct: c.direct}).request(t.Context(), run, key.Name)
 			if err != nil || (got != nil) != c.there || got != nil && got.Approved != c.open {
 				t.Errorf("request %+v, error %v; want there=%t, open=%t", got, err, c.there, c.open)
 			}

@@ -54,7 +54,7 @@ func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet s
 			if task.ApprovalRequestName == "" || meta.IsStatusConditionTrue(task.Conditions, v1beta1.ConditionApprovalRequestApproved) {
 				continue
 			}
-			request, err := s.request(ctx, types.NamespacedName{Namespace: run.GetNamespace(), Name: task.ApprovalRequestName})
+			request, err := s.request(ctx, run, task.ApprovalRequestName)
 			if err != nil {
 				return stage.World{}, err
 			}
@@ -83,22 +83,29 @@ func (s *Stager) fingerprint(ctx context.Context, lists rollout.Lists, cluster o
 	return override.Fingerprint(found, cluster), nil
 }
 
-// request reads an approval request; nil if there is none. A gate is opened only by what the API server itself says: a cache may still have
-// a request that has been withdrawn, or deleted together with an earlier run of the name.
-func (s *Stager) request(ctx context.Context, key types.NamespacedName) (*stage.Request, error) {
+// request reads an approval request of a run; nil if there is none. A gate is opened only by what the API server itself says: a cache may
+// still have a request that has been withdrawn, or deleted together with an earlier run of the name.
+func (s *Stager) request(ctx context.Context, run v1beta1.UpdateRunObject, name string) (*stage.Request, error) {
+	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: name}
 	request, err := scope.ApprovalRequests.Get(ctx, s.Client, key)
-	if err == nil && (approved(request) || accepted(request)) {
+	if err == nil && (approved(request) || accepted(request) || former(request, run)) {
 		request, err = scope.ApprovalRequests.Get(ctx, s.Direct, key)
 	}
 	if err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
-	if !request.GetDeletionTimestamp().IsZero() && !accepted(request) {
+	if !request.GetDeletionTimestamp().IsZero() && (!accepted(request) || former(request, run)) {
 		return nil, nil
 	}
 	return &stage.Request{
 		Run: request.GetSpec().UpdateRunName, Stage: request.GetSpec().TargetStage, Approved: approved(request) || accepted(request),
 	}, nil
+}
+
+// former says whether a request was made for an earlier run of the name. What was approved for that one counts for no other.
+func former(r v1beta1.ApprovalRequestObject, run v1beta1.UpdateRunObject) bool {
+	uid := r.GetAnnotations()[contract.AnnotationApprovalRun]
+	return uid != "" && uid != string(run.GetUID())
 }
 
 func approved(r v1beta1.ApprovalRequestObject) bool {
@@ -207,6 +214,7 @@ func (s *Stager) ask(ctx context.Context, run v1beta1.UpdateRunObject, ask stage
 		contract.LabelApprovalRun: run.GetName(), contract.LabelApprovalStage: ask.Stage, contract.LabelApprovalTask: ask.Task,
 		contract.LabelApprovalLatest: strconv.FormatBool(true),
 	})
+	request.SetAnnotations(map[string]string{contract.AnnotationApprovalRun: string(run.GetUID())})
 	*request.GetSpec() = v1beta1.ApprovalRequestSpec{UpdateRunName: run.GetName(), TargetStage: ask.Stage}
 	if err := s.Client.Create(ctx, request); err != nil {
 		return fmt.Errorf("create approval request %s: %w", key, err)
