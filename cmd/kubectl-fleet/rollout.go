@@ -267,8 +267,39 @@ func (o *undo) run(ctx context.Context, c client.WithWatch) error {
 	if err := c.Create(ctx, run); err != nil {
 		return fmt.Errorf("create update run %s: %w", run.GetName(), err)
 	}
-	_, err = fmt.Fprintf(o.streams.Out, "update run %s takes %s to revision %d by strategy %s\n", run.GetName(), o.subject(), o.to, o.strategy)
+	text := fmt.Sprintf("update run %s takes %s to revision %d by strategy %s\n", run.GetName(), o.subject(), o.to, o.strategy)
+	if gone, err := o.gone(groups); err == nil && len(gone) > 0 {
+		text += fmt.Sprintf("revision %d lacks what has come since; clusters that have it lose it, with all that is in it:\n  %s\n",
+			o.to, strings.Join(gone, "\n  "))
+	}
+	_, err = fmt.Fprint(o.streams.Out, text)
 	return err
+}
+
+// gone are the objects that some revision since has and the one to go back to lacks.
+func (o *undo) gone(groups []snapshot.Group) ([]string, error) {
+	to := groups[slices.IndexFunc(groups, func(g snapshot.Group) bool { return g.Index == o.to })]
+	has, err := to.Items()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, group := range groups {
+		if group.Index <= o.to {
+			continue
+		}
+		items, err := group.Items()
+		if err != nil {
+			return nil, err
+		}
+		for _, change := range changes(items, has) {
+			if name, ok := strings.CutPrefix(change, "- "); ok {
+				out = append(out, name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
 }
 
 // revisions are those that are kept, the oldest first; the one to go back to is among them.

@@ -442,6 +442,20 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// What goes back loses the objects that are new since, which may hold data.
+func TestUndoTellsWhatIsLost(t *testing.T) {
+	c, o, out := steered(t, atProd(), revisionOf(2, "z=1"), revisionOf(3, "a=1", "b=1"), revisionOf(4, "a=2", "c=1"), revisionOf(5, "a=2", "c=2", "b=1", "d=1"))
+	for to, want := range map[int]string{
+		3: "revision 3 lacks what has come since; clusters that have it lose it, with all that is in it:\n  ConfigMap shop/c\n  ConfigMap shop/d\n",
+		5: "by strategy careful\n",
+	} {
+		out.Reset()
+		if err := (&undo{rollout: *o, to: to}).run(t.Context(), c); err != nil || !strings.HasSuffix(out.String(), want) {
+			t.Errorf("to %d: said %q, error %v; want %q at the end", to, out, err, want)
+		}
+	}
+}
+
 func TestUndoRefuses(t *testing.T) {
 	rolling := testworld.ClusterPlacement("rolling", "app")
 	for want, u := range map[string]*undo{
