@@ -103,6 +103,9 @@ const (
 	// AnnotationOverrideFingerprint is on Works: the binding's overrideFingerprint when their content was worked out. Absent if it was
 	// empty.
 	AnnotationOverrideFingerprint = Prefix + "override-fingerprint"
+	// AnnotationOverrideContent is on Works: a hash of what the override snapshots said that had a part in their content. Their names alone
+	// do not tell: an override that is deleted and made again begins to count anew. Absent if none had.
+	AnnotationOverrideContent = Prefix + "override-content-hash"
 	// AnnotationIntended is on AppliedWorks: identifiers, as JSON, of what the agent was about to apply when it created the ledger,
 	// before any of it was recorded in the ledger's status.
 	AnnotationIntended = Prefix + "intended-resources"

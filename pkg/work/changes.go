@@ -177,7 +177,9 @@ func replaced(seen, wanted *v1beta1.Work) *v1beta1.Work {
 	out.Spec = wanted.Spec
 	out.Labels = merged(out.Labels, wanted.Labels)
 	out.Annotations = merged(out.Annotations, wanted.Annotations)
-	for _, optional := range []string{contract.AnnotationOverrides, contract.AnnotationOverrideFingerprint} {
+	for _, optional := range []string{
+		contract.AnnotationOverrides, contract.AnnotationOverrideFingerprint, contract.AnnotationOverrideContent,
+	} {
 		if _, wants := wanted.Annotations[optional]; !wants {
 			delete(out.Annotations, optional)
 		}

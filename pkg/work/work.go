@@ -29,9 +29,12 @@ type Order struct {
 	Overrides        []v1beta1.NamespacedName
 	ClusterOverrides []string
 	// Fingerprint changes when, by the cluster's labels, the same overrides come to something else.
-	Fingerprint   string
-	ApplyStrategy *v1beta1.ApplyStrategy
-	ReportBack    *v1beta1.ReportBackStrategy
+	Fingerprint string
+	// OverrideContent changes when override snapshots of the same names say something else. It is not on the binding: whoever has
+	// read them fills it in.
+	OverrideContent string
+	ApplyStrategy   *v1beta1.ApplyStrategy
+	ReportBack      *v1beta1.ReportBackStrategy
 }
 
 // OrderOf reads the order off binding; reportBack is its placement's. ok is false for a binding that names no placement:
@@ -140,6 +143,9 @@ func marksOf(order Order, index string) (marks, error) {
 	}
 	if names := order.overrideNames(); len(names) > 0 {
 		annotations[contract.AnnotationOverrides] = strings.Join(names, ",")
+	}
+	if order.OverrideContent != "" {
+		annotations[contract.AnnotationOverrideContent] = order.OverrideContent
 	}
 	labels := map[string]string{
 		contract.LabelPlacement:         order.Placement.Name,

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -45,6 +46,18 @@ func (d *Dispatcher) overrides(ctx context.Context, order work.Order) ([]v1beta1
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// contentOf stands for what override snapshots say. It is empty if there are none.
+func contentOf(snapshots []v1beta1.OverrideSnapshotObject) (string, error) {
+	if len(snapshots) == 0 {
+		return "", nil
+	}
+	var hashes [][]byte
+	for _, s := range snapshots {
+		hashes = append(hashes, s.GetHash())
+	}
+	return contract.Hash(hashes)
 }
 
 func nameOf(key types.NamespacedName) string {

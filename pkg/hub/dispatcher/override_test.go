@@ -102,6 +102,32 @@ func TestOverridesAreWorkedIn(t *testing.T) {
 	}
 }
 
+// An override that is deleted and made again has a snapshot of the same name. The binding need not have lost the name in between, and if it
+// had, another override may have kept the Works as they were: they are written again because the snapshot says something else.
+func TestAnOverrideMadeAgain(t *testing.T) {
+	first, second := overriding(0, testworld.Annotating("k", "old")), overriding(0, testworld.Annotating("k", "new"))
+	first.Spec.OverrideHash, second.Spec.OverrideHash = []byte("a"), []byte("b")
+	w := newWorld(t, append(fleet(), first)...)
+	w.name(0)
+	if _, _, err := w.pass(); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	if err := w.client.Delete(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	w.wants() // what its snapshot said is in the Work
+	if err := w.client.Create(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.pass(); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.manifest(); !strings.Contains(got, `"annotations":{"k":"new"}`) {
+		t.Errorf("the work holds %s", got)
+	}
+}
+
 // An override that fails stops the binding before anything is written, says where it fails, and is tried again when the label that it lacks is
 // there. What was written then stays when the label goes.
 func TestAnOverrideThatFails(t *testing.T) {

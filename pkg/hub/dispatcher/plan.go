@@ -43,6 +43,9 @@ func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
+	if seen.order.OverrideContent, err = contentOf(overrides); err != nil {
+		return plan{}, err
+	}
 	wanted, err := work.Wanted(seen.order, group, override.New(seen.cluster, overrides).Apply)
 	if err != nil {
 		if out, ok := inPlace(seen, group); ok {
