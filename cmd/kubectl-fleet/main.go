@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/flagship-fleet/flagship/pkg/version"
 )
@@ -26,6 +28,7 @@ func main() {
 }
 
 func run(streams genericiooptions.IOStreams) error {
+	ctrl.SetLogger(logr.Discard()) // or else the library prints a stack trace after half a minute
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return newCommand(streams).ExecuteContext(ctx)
