@@ -320,6 +320,11 @@ func (f *Fleet) RestConfig(name string) (*rest.Config, error) {
 	return c.admin()
 }
 
+// AgentKubeconfig is the path of the file by which the agent of cluster name reaches its own cluster, with what its chart grants.
+func (f *Fleet) AgentKubeconfig(name string) string {
+	return filepath.Join(f.options.Dir, name, agentConfig)
+}
+
 // AgentLog is the path of the log of the agent of cluster name; it grows over restarts.
 func (f *Fleet) AgentLog(name string) string { return filepath.Join(f.options.Dir, name, agentLog) }
 

@@ -21,9 +21,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -73,7 +73,8 @@ func main() {
 	flag.StringVar(&s.only, "only", "", "sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+"; by default all")
 	flag.StringVar(&s.out, "out", "out/bench.json", "where the JSON goes")
 	flag.Parse()
-	ctrl.SetLogger(klog.NewKlogr())
+	// Errors alone: what runs in this process is many agents.
+	ctrl.SetLogger(funcr.New(func(prefix, text string) { say(prefix + " " + text) }, funcr.Options{Verbosity: -1}))
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, s)

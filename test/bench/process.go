@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -170,4 +171,43 @@ func (b *bench) profiled(ctx context.Context, what string) ([]byte, error) {
 		return nil, fmt.Errorf("profile the hub agent: %s", resp.Status)
 	}
 	return io.ReadAll(resp.Body)
+}
+
+// availableMiB is how much memory can still be had without swapping.
+func availableMiB() (float64, error) {
+	data, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if kib, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
+			n, err := strconv.ParseFloat(strings.Fields(kib)[0], 64)
+			return n / 1024, err
+		}
+	}
+	return 0, errors.New("/proc/meminfo does not say how much memory is available")
+}
+
+// processorTime is what the machine's processors have spent, in all and without anything to do, in ticks.
+type processorTime struct{ all, idle float64 }
+
+// spentByProcessors reads what they have spent since the machine was started.
+func spentByProcessors() (processorTime, error) {
+	var t processorTime
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return t, err
+	}
+	first, _, _ := strings.Cut(string(data), "\n")
+	for i, field := range strings.Fields(first)[1:9] { // user nice system idle iowait irq softirq steal
+		n, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			return t, fmt.Errorf("read /proc/stat: %w", err)
+		}
+		t.all += n
+		if i == 3 || i == 4 {
+			t.idle += n
+		}
+	}
+	return t, nil
 }

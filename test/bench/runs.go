@@ -6,13 +6,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
+	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -62,6 +62,10 @@ type runFigure struct {
 	// PerPair are the writes for each pair, without lease renewals.
 	PerPair float64 `json:"hubAgentWritesPerPair"`
 	usage
+	// MembersCPUSeconds is what the agents of all members took on this machine, and the measuring itself.
+	MembersCPUSeconds float64 `json:"membersCPUSeconds"`
+	// MachineBusy is the part of the machine's processors' time that was spent meanwhile, by whomever; near 1 they are what is measured.
+	MachineBusy float64 `json:"machineBusy"`
 }
 
 // spread is a figure in seconds.
@@ -84,8 +88,8 @@ func (s spread) String() string {
 const handOverTarget = time.Second
 
 func (f *runsFigures) print(w io.Writer) {
-	fmt.Fprintf(w, "\nruns: %d stages of %d members; target: a stage moves on within %s of its last cluster being healthy\n",
-		stagesOfRuns, f.Members, handOverTarget)
+	fmt.Fprintf(w, "\nruns: %d stages of %d members, whose agents are real and share one cluster\n", stagesOfRuns, f.Members)
+	fmt.Fprintf(w, "  target: a stage moves on within %s of its last cluster being healthy\n", handOverTarget)
 	for _, r := range f.Runs {
 		fmt.Fprintf(w, "  %s: %.2f s, of which its waits are %.0f s: %.2f s beyond\n", r.What, r.Seconds, r.WaitSeconds, r.Seconds-r.WaitSeconds)
 		verdict := "met"
@@ -98,6 +102,7 @@ func (f *runsFigures) print(w io.Writer) {
 		}
 		fmt.Fprintf(w, "    hub agent: %.2f writes for each of %d (run, cluster), CPU %.1f s, peak %.0f MiB\n",
 			r.PerPair, r.Pairs, r.CPUSeconds, r.PeakMiB)
+		fmt.Fprintf(w, "    members' agents: CPU %.1f s in all; the machine was %.0f %% busy\n", r.MembersCPUSeconds, 100*r.MachineBusy)
 	}
 }
 
@@ -108,8 +113,7 @@ const (
 	perStage = 2
 )
 
-// releases is the section while it runs: members of which there is nothing but the MemberCluster, and this process, which answers for all
-// of them at once that what they were given is applied and available. So what is measured is the hub's part, and no member's.
+// releases is the section while it runs.
 type releases struct {
 	*bench
 	sizes    runsSettings
@@ -118,17 +122,20 @@ type releases struct {
 	runs     *log
 
 	mu sync.Mutex
-	// given is when a binding was first seen with a snapshot, healthy when it was first reported that the cluster is well with it.
+	// given is when a binding was first seen with a snapshot, healthy when the member first sent the report that it is well with it.
 	given, healthy map[handed]time.Time
-	answering      error
 }
 
 // handed is one release for one cluster.
 type handed struct{ snapshot, cluster string }
 
-// runAtScale measures update runs. The one member that there is has no part in it; that it has joined shows that the hub works.
+// runAtScale measures update runs on model members: real agents, which share the cluster of the one member of the fleet.
 func runAtScale(ctx context.Context, s settings, r *results) error {
-	config := localfleet.Config{Members: []localfleet.Member{{Cluster: localfleet.Cluster{Name: "spoke-1"}, Nodes: []localfleet.NodeSet{}}}}
+	if err := checkModels(stagesOfRuns * s.runs.members); err != nil {
+		return err
+	}
+	shared := localfleet.Member{Cluster: localfleet.Cluster{Name: sharedCluster}, Nodes: []localfleet.NodeSet{}}
+	config := localfleet.Config{Members: []localfleet.Member{shared}}
 	config.Hub.Agent.Values = map[string]any{"enablePprof": true}
 	return onFleet(ctx, config, func(ctx context.Context, b *bench) (err error) {
 		b.profiles = s.profiles
@@ -143,78 +150,30 @@ func runAtScale(ctx context.Context, s settings, r *results) error {
 		if f.runs, err = follow(ctx, b.hub, &v1beta1.ClusterStagedUpdateRunList{}); err != nil {
 			return err
 		}
-		if err := errors.Join(f.answer(ctx), f.watchBindings(ctx)); err != nil {
+		if err := f.watchBindings(ctx); err != nil {
 			return err
 		}
-		say(fmt.Sprintf("runs: %d members", stagesOfRuns*s.runs.members))
-		if err := f.joinOnPaper(ctx, f.clusters, f.members(), func(i int) map[string]string {
-			return map[string]string{stageLabel: stageName(i / s.runs.members)}
-		}); err != nil {
-			return err
-		}
-		if err := errors.Join(f.one(ctx), f.answering); err != nil {
-			return err
-		}
-		return errors.Join(f.many(ctx), f.answering)
+		return f.withModels(ctx, func(ctx context.Context) error {
+			if err := f.one(ctx); err != nil {
+				return err
+			}
+			return f.many(ctx)
+		})
 	})
 }
 
 func stageName(i int) string { return fmt.Sprintf("stage%d", i) }
 
-func (f *releases) members() []string { return names("model", stagesOfRuns*f.sizes.members) }
+func (f *releases) members() []string { return names(modelPrefix, stagesOfRuns*f.sizes.members) }
 
 // stageOf is the stage that a member belongs to.
 func (f *releases) stageOf(member string) int {
 	return slices.Index(f.members(), member) / f.sizes.members
 }
 
-// answer reports for every member that whatever it was given is well.
-func (f *releases) answer(ctx context.Context) error {
-	works := make(chan *v1beta1.Work, 1000)
-	for range 16 {
-		go func() {
-			for w := range works {
-				if err := f.well(ctx, w); err != nil && ctx.Err() == nil {
-					f.mu.Lock()
-					f.answering = fmt.Errorf("answer for %s: %w", w.Namespace, err)
-					f.mu.Unlock()
-				}
-			}
-		}()
-	}
-	return f.every(ctx, &v1beta1.WorkList{}, func(obj client.Object) { works <- obj.(*v1beta1.Work) })
-}
-
-func (f *releases) well(ctx context.Context, w *v1beta1.Work) error {
-	if meta.IsStatusConditionTrue(w.Status.Conditions, v1beta1.ConditionAvailable) &&
-		meta.FindStatusCondition(w.Status.Conditions, v1beta1.ConditionAvailable).ObservedGeneration == w.Generation {
-		return nil
-	}
-	for kind, reason := range map[string]string{
-		v1beta1.ConditionApplied: v1beta1.ReasonAllManifestsApplied, v1beta1.ConditionAvailable: v1beta1.ReasonAllManifestsAvailable,
-	} {
-		meta.SetStatusCondition(&w.Status.Conditions, metav1.Condition{
-			Type: kind, Status: metav1.ConditionTrue, Reason: reason, ObservedGeneration: w.Generation,
-		})
-	}
-	// Noted first: the hub may act on it before this process is told that it is stored.
-	f.note(f.healthy, handed{w.Annotations[contract.AnnotationWorkSnapshot], strings.TrimPrefix(w.Namespace, contract.MemberNamespace(""))})
-	err := f.hub.Status().Update(ctx, w)
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return nil // what it is now is an event of its own
-	}
-	return err
-}
-
+// watchBindings notes when a cluster is given a release.
 func (f *releases) watchBindings(ctx context.Context) error {
-	return f.every(ctx, &v1beta1.ClusterResourceBindingList{}, func(obj client.Object) {
-		b := obj.(*v1beta1.ClusterResourceBinding)
-		f.note(f.given, handed{b.Spec.ResourceSnapshotName, b.Spec.TargetCluster})
-	})
-}
-
-// every passes on every change of a kind.
-func (f *releases) every(ctx context.Context, list client.ObjectList, see func(client.Object)) error {
+	list := &v1beta1.ClusterResourceBindingList{}
 	if err := f.hub.List(ctx, list); err != nil {
 		return err
 	}
@@ -225,19 +184,19 @@ func (f *releases) every(ctx context.Context, list client.ObjectList, see func(c
 	go func() {
 		defer w.Stop()
 		for e := range w.ResultChan() {
-			if obj, ok := e.Object.(client.Object); ok && (e.Type == watch.Added || e.Type == watch.Modified) {
-				see(obj)
+			if b, ok := e.Object.(*v1beta1.ClusterResourceBinding); ok && (e.Type == watch.Added || e.Type == watch.Modified) {
+				f.note(f.given, handed{b.Spec.ResourceSnapshotName, b.Spec.TargetCluster}, time.Now())
 			}
 		}
 	}()
 	return nil
 }
 
-func (f *releases) note(in map[handed]time.Time, what handed) {
+func (f *releases) note(in map[handed]time.Time, what handed, at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if in[what].IsZero() {
-		in[what] = time.Now()
+		in[what] = at
 	}
 }
 
@@ -299,7 +258,7 @@ func (f *releases) restage(ctx context.Context, p *released, most intstr.IntOrSt
 
 // one measures runs of one placement on all members, one after the other.
 func (f *releases) one(ctx context.Context) error {
-	p := &released{name: "staged", members: f.members()}
+	p := &released{name: "staged-" + anywhere, members: f.members()}
 	staged := &metav1.LabelSelector{
 		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: stageLabel, Operator: metav1.LabelSelectorOpExists}},
 	}
@@ -341,16 +300,16 @@ func (f *releases) many(ctx context.Context) error {
 	var all []*released
 	byName := map[string]*released{}
 	for i, name := range names("burst", f.sizes.burst) {
-		p := &released{name: name}
+		p := &released{name: name + "-" + anywhere}
 		for stage := range stagesOfRuns {
 			for k := range perStage {
 				p.members = append(p.members, f.members()[stage*f.sizes.members+(i*perStage+k)%f.sizes.members])
 			}
 		}
 		all = append(all, p)
-		byName[name] = p
+		byName[p.name] = p
 	}
-	if err := each(names("burst", f.sizes.burst), 16, func(name string) error {
+	if err := each(slices.Collect(maps.Keys(byName)), 16, func(name string) error {
 		p := byName[name]
 		return f.lay(ctx, p, &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: p.members})
 	}); err != nil {
@@ -371,11 +330,6 @@ func (f *releases) measure(ctx context.Context, what string, of []*released, rep
 	if err != nil {
 		return err
 	}
-	for i, name := range f.members() { // it may be a while since the last
-		if err := f.beat(ctx, name, i); err != nil && !apierrors.IsConflict(err) {
-			return err
-		}
-	}
 	pid := f.fleet.AgentPID(f.fleet.Hub())
 	if err := errors.Join(f.calm(ctx), resetPeak(pid)); err != nil {
 		return err
@@ -384,15 +338,14 @@ func (f *releases) measure(ctx context.Context, what string, of []*released, rep
 	if err != nil {
 		return err
 	}
+	ownBefore, err := usageOf(os.Getpid())
+	if err != nil {
+		return err
+	}
 	fig := runFigure{What: what, WaitSeconds: float64(repeats) * stagesOfRuns * wait.Seconds()}
-	var whole time.Duration
 	c, err := f.counted(ctx, what, 0, 0, func() error {
-		for range repeats {
-			took, err := f.runAll(ctx, of)
-			if err != nil {
-				return err
-			}
-			whole += took
+		if err := f.repeat(ctx, &fig, of, repeats); err != nil {
+			return err
 		}
 		return f.calm(ctx)
 	})
@@ -403,7 +356,12 @@ func (f *releases) measure(ctx context.Context, what string, of []*released, rep
 		return err
 	}
 	fig.CPUSeconds -= before.CPUSeconds
-	fig.Seconds, fig.Writes = whole.Seconds(), c.Hub
+	own, err := usageOf(os.Getpid())
+	if err != nil {
+		return err
+	}
+	fig.MembersCPUSeconds = own.CPUSeconds - ownBefore.CPUSeconds
+	fig.Writes = c.Hub
 	var stages, slots figure
 	for _, p := range of {
 		fig.Pairs += repeats * len(p.members)
@@ -421,17 +379,46 @@ func (f *releases) measure(ctx context.Context, what string, of []*released, rep
 	return stop()
 }
 
-// runAll edits the placements, makes a run for each, all at once, and returns how long it took until the last had succeeded.
-func (f *releases) runAll(ctx context.Context, of []*released) (time.Duration, error) {
+// repeat makes releases and runs of them, and takes how long the runs took.
+func (f *releases) repeat(ctx context.Context, fig *runFigure, of []*released, repeats int) error {
+	var spent processorTime
+	for range repeats {
+		if err := f.revise(ctx, of); err != nil {
+			return err
+		}
+		before, err := spentByProcessors()
+		if err != nil {
+			return err
+		}
+		took, err := f.runAll(ctx, of)
+		if err != nil {
+			return err
+		}
+		after, err := spentByProcessors()
+		if err != nil {
+			return err
+		}
+		fig.Seconds += took.Seconds()
+		spent.all += after.all - before.all
+		spent.idle += after.idle - before.idle
+	}
+	fig.MachineBusy = 1 - spent.idle/spent.all
+	return f.arrived(ctx, of)
+}
+
+// revise changes what the placements place, and waits until the hub has a release of it.
+func (f *releases) revise(ctx context.Context, of []*released) error {
 	for _, p := range of {
 		p.index++
-		if err := f.hub.Update(ctx, configMap(p.name, mapName(0), fmt.Sprintf("release %d", p.index))); err != nil {
-			return 0, err
+		if err := f.hub.Update(ctx, configMap(p.name, mapName(0), releaseText(p.index))); err != nil {
+			return err
 		}
 	}
-	if err := f.calm(ctx); err != nil {
-		return 0, err
-	}
+	return f.calm(ctx)
+}
+
+// runAll makes a run for each placement, all at once, and returns how long it took until the last had succeeded.
+func (f *releases) runAll(ctx context.Context, of []*released) (time.Duration, error) {
 	begin := time.Now()
 	byRun := map[string]*released{}
 	var all []string
@@ -471,6 +458,21 @@ func (f *releases) runAll(ctx context.Context, of []*released) (time.Duration, e
 	}
 	return last.Sub(begin), nil
 }
+
+// arrived waits until the members have what the runs brought, which has to be so when they have succeeded.
+func (f *releases) arrived(ctx context.Context, of []*released) error {
+	for _, p := range of {
+		for _, member := range p.members {
+			there := key(modelOf(member).local(p.name), mapName(0))
+			if _, err := f.bench.members[0].maps.when(ctx, there, holds(payload(releaseText(p.index)))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func releaseText(index int) string { return fmt.Sprintf("release %d", index) }
 
 // ended is the condition that says how a run has ended; nil before.
 func ended(run *v1beta1.ClusterStagedUpdateRun) *metav1.Condition {

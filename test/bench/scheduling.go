@@ -131,20 +131,20 @@ func (f *fleetOnPaper) join(ctx context.Context) error {
 	for i := range f.sizes.clusters {
 		all = append(all, clusterName(i))
 	}
-	return f.joinOnPaper(ctx, f.clusters, all, func(i int) map[string]string {
+	return f.joinOnPaper(ctx, all, func(i int) map[string]string {
 		return map[string]string{"region": fmt.Sprint("region-", i%3), "zone": fmt.Sprint("zone-", i%10), "env": []string{"prod", "canary"}[i%2]}
 	})
 }
 
 // joinOnPaper makes MemberClusters and reports for their agents, so that the hub finds them joined and healthy.
-func (b *bench) joinOnPaper(ctx context.Context, clusters *log, all []string, labels func(i int) map[string]string) error {
-	internal, err := follow(ctx, b.hub, &clusterv1beta1.InternalMemberClusterList{})
+func (f *fleetOnPaper) joinOnPaper(ctx context.Context, all []string, labels func(i int) map[string]string) error {
+	internal, err := follow(ctx, f.hub, &clusterv1beta1.InternalMemberClusterList{})
 	if err != nil {
 		return err
 	}
 	return each(all, 32, func(name string) error {
 		i := slices.Index(all, name)
-		err := b.hub.Create(ctx, &clusterv1beta1.MemberCluster{
+		err := f.hub.Create(ctx, &clusterv1beta1.MemberCluster{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels(i)},
 			Spec:       clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", APIGroup: rbacv1.GroupName, Name: name}},
 		})
@@ -154,20 +154,23 @@ func (b *bench) joinOnPaper(ctx context.Context, clusters *log, all []string, la
 		if _, err := internal.when(ctx, key(contract.MemberNamespace(name), name), func(_ event, ok bool) bool { return ok }); err != nil {
 			return err
 		}
-		if err := b.beat(ctx, name, i); err != nil {
+		if err := f.beat(ctx, name, i); err != nil {
 			return err
 		}
-		_, err = clusters.when(ctx, key("", name), func(e event, ok bool) bool {
-			return ok && schedule.Ineligible(e.object.(*clusterv1beta1.MemberCluster), time.Now()) == ""
-		})
+		_, err = f.clusters.when(ctx, key("", name), isEligible)
 		return err
 	})
 }
 
+// isEligible says whether placements can choose a MemberCluster.
+func isEligible(e event, ok bool) bool {
+	return ok && schedule.Ineligible(e.object.(*clusterv1beta1.MemberCluster), time.Now()) == ""
+}
+
 // beat is a heartbeat of a cluster's agent.
-func (b *bench) beat(ctx context.Context, name string, i int) error {
+func (f *fleetOnPaper) beat(ctx context.Context, name string, i int) error {
 	var internal clusterv1beta1.InternalMemberCluster
-	if err := b.hub.Get(ctx, client.ObjectKey{Namespace: contract.MemberNamespace(name), Name: name}, &internal); err != nil {
+	if err := f.hub.Get(ctx, client.ObjectKey{Namespace: contract.MemberNamespace(name), Name: name}, &internal); err != nil {
 		return err
 	}
 	now := metav1.Now()
@@ -184,7 +187,7 @@ func (b *bench) beat(ctx context.Context, name string, i int) error {
 	internal.Status.Properties = map[clusterv1beta1.PropertyName]clusterv1beta1.PropertyValue{
 		contract.PropertyNodeCount: {Value: fmt.Sprint(1 + i%97), ObservationTime: now},
 	}
-	return b.hub.Status().Update(ctx, &internal)
+	return f.hub.Status().Update(ctx, &internal)
 }
 
 // decide measures decisions alone, about what the hub holds.
