@@ -102,6 +102,8 @@ func (o approve) run(ctx context.Context) error {
 		return err
 	})
 	switch {
+	case meta.IsNoMatchError(err):
+		return errors.New("this cluster is no hub: it does not know approval requests; choose the hub with --context")
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("approval request %s is not found: an update run makes it when it gets there", o.key.Name)
 	case err != nil:

@@ -85,11 +85,14 @@ func (o onCluster) drain(ctx context.Context, strict bool) error {
 		if errors.Is(ctx.Err(), context.Canceled) { // by the user, who need not hear it of every placement
 			err = ctx.Err()
 		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("--timeout %s is over: %w", o.timeout, err)
+		}
 		return fmt.Errorf("the drain is not finished and the cluster stays cordoned; drain it again to go on, or uncordon it: %w", err)
 	}
 	d.sum()
 	if n := d.stayed(); strict && n > 0 {
-		return fmt.Errorf("%d placements stay on cluster %s", n, o.cluster)
+		return fmt.Errorf("placements that stay on cluster %s: %d", o.cluster, n)
 	}
 	return nil
 }

@@ -57,7 +57,12 @@ A PLACEMENT is a ClusterResourcePlacement; with --namespace, a ResourcePlacement
 // command completes a command of which the argument is a placement.
 func (o *rollout) command(cmd *cobra.Command, run func(context.Context, client.WithWatch) error) *cobra.Command {
 	o.hub = newHubFlags()
-	cmd.Args = cobra.ExactArgs(1)
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("name one placement, not %d; \"kubectl get crp\" and \"kubectl get rp -A\" list them", len(args))
+		}
+		return nil
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.key.Name = args[0]
 		c, err := o.hub.connect()

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,6 +16,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -452,6 +455,29 @@ func TestUndoTellsWhatIsLost(t *testing.T) {
 		out.Reset()
 		if err := (&undo{rollout: *o, to: to}).run(t.Context(), c); err != nil || !strings.HasSuffix(out.String(), want) {
 			t.Errorf("to %d: said %q, error %v; want %q at the end", to, out, err, want)
+		}
+	}
+}
+
+// What goes wrong is told in words of the user, not of the code.
+func TestErrorsAreForPeople(t *testing.T) {
+	c := fake.NewClientBuilder().WithScheme(hub.Scheme()).WithInterceptorFuncs(interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return errors.New("no")
+		},
+	}).Build()
+	o := &rollout{key: types.NamespacedName{Name: "web"}}
+	if _, err := o.placement(t.Context(), c); err == nil || err.Error() != "get ClusterResourcePlacement web: no" {
+		t.Errorf("error %v", err)
+	}
+	o.key.Namespace = "shop"
+	if _, err := o.placement(t.Context(), c); err == nil || err.Error() != "get ResourcePlacement shop/web: no" {
+		t.Errorf("error %v", err)
+	}
+	for _, args := range [][]string{nil, {"web", "shop"}} {
+		err := newRolloutStatus(genericiooptions.NewTestIOStreamsDiscard()).Args(nil, args)
+		if err == nil || !strings.Contains(err.Error(), `name one placement`) || !strings.Contains(err.Error(), "kubectl get crp") {
+			t.Errorf("error %v", err)
 		}
 	}
 }

@@ -6,7 +6,9 @@ package scope
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strconv"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -91,7 +93,7 @@ func (k Kinds[O]) Served(namespaced bool) []O {
 func (k Kinds[O]) Get(ctx context.Context, r client.Reader, key types.NamespacedName) (O, error) {
 	obj := k.New(key)
 	if err := r.Get(ctx, key, obj); err != nil {
-		return obj, fmt.Errorf("get %T %s: %w", obj, key, err)
+		return obj, fmt.Errorf("get %s %s: %w", kindOf(obj), strings.TrimPrefix(key.String(), "/"), err)
 	}
 	return obj, nil
 }
@@ -151,10 +153,13 @@ func (k Kinds[O]) AllServed(ctx context.Context, r client.Reader, namespaced boo
 
 func (k Kinds[O]) list(ctx context.Context, r client.Reader, list client.ObjectList, opts []client.ListOption) ([]O, error) {
 	if err := r.List(ctx, list, opts...); err != nil {
-		return nil, fmt.Errorf("list %T: %w", list, err)
+		return nil, fmt.Errorf("list %s: %w", kindOf(list), err)
 	}
 	return list.(interface{ Objects() []O }).Objects(), nil
 }
+
+// kindOf is the kind of an object or a list for a message: users get to read these, too.
+func kindOf(obj any) string { return reflect.TypeOf(obj).Elem().Name() }
 
 // Fast adds that a list is of the cache as it is: nothing in it may be changed, and nobody's writes are waited for, our own included. It
 // serves where a stale answer leads to nothing worse than a lost race.
