@@ -71,7 +71,8 @@ func envelopeIn(object []byte) (*envelope, error) {
 	}
 	e := &envelope{kind: kind, namespace: wrapped.Metadata.Namespace, name: wrapped.Metadata.Name}
 	if most := validation.LabelValueMaxLength; len(e.name) > most { // it is a label of its Work
-		return nil, fmt.Errorf("%s %s: the name is longer than %d characters: give the envelope a shorter one", kind, joined(e.namespace, e.name), most)
+		name := joined(e.namespace, e.name)
+		return nil, fmt.Errorf("%s %s: the name is longer than %d characters: give the envelope a shorter one", kind, name, most)
 	}
 	return e, e.fill(wrapped.Data)
 }
