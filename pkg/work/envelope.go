@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -117,6 +117,9 @@ func (e *envelope) problem(raw []byte) string {
 	return refused(h.APIVersion, h.Kind, raw)
 }
 
+// segment says what is wrong with a name that is part of a path, the least that all kinds ask of one.
+func segment(name string, _ bool) []string { return content.IsPathSegmentName(name) }
+
 // refused says why the API server would not take a Work with this object in it: found only by writing it, other Works of the same
 // revision would have been written by then. What has no name passes; it is the member that says so.
 func refused(apiVersion, kind string, raw []byte) string {
@@ -134,7 +137,7 @@ func refused(apiVersion, kind string, raw []byte) string {
 	}
 	meta := &object.Metadata
 	meta.Name = cmp.Or(meta.Name, "nameless")
-	wrong := apivalidation.ValidateObjectMeta(meta, meta.Namespace != "", path.ValidatePathSegmentName, field.NewPath("metadata"))
+	wrong := apivalidation.ValidateObjectMeta(meta, meta.Namespace != "", segment, field.NewPath("metadata"))
 	if len(wrong) > 0 {
 		return wrong[0].Error()
 	}
