@@ -265,6 +265,11 @@ type RollingUpdateConfig struct {
 	// +kubebuilder:default=60
 	// +kubebuilder:validation:Minimum=0
 	UnavailablePeriodSeconds *int `json:"unavailablePeriodSeconds,omitempty"`
+
+	// FailurePolicy says when clusters have failed with a revision, how many of them may, and what is done when more do. A
+	// share is of the clusters the placement wants. Without it the rollout waits for every cluster for as long as it takes.
+	// +optional
+	FailurePolicy *FailurePolicy `json:"failurePolicy,omitempty"`
 }
 
 // ApplyStrategy says how objects are applied on a member cluster and what happens to objects found there.

@@ -283,11 +283,13 @@ type UpdateStrategySpec struct {
 	FailurePolicy *FailurePolicy `json:"failurePolicy,omitempty"`
 }
 
-// FailurePolicy says when a cluster of an update run has failed, how many may, and what is done when more do.
+// FailurePolicy says when a cluster of an update run or of a rolling update has failed, how many may, and what is done when
+// more do.
 type FailurePolicy struct {
 	// HealthWindow is how long a cluster may be without health: from the moment it was given the release until everything
-	// in it is available, and, for as long as its stage lasts, from the moment it ceases to be. A cluster that is not healthy
-	// again by then has failed. Numbers with the units h, m and s, as in 1m30s, more than zero. Defaults to 5m.
+	// in it is available, and, for as long as its stage lasts, or the rolling update, from the moment it ceases to be. A
+	// cluster that is not healthy again by then has failed. Numbers with the units h, m and s, as in 1m30s, more than zero.
+	// Defaults to 5m.
 	// +optional
 	// +kubebuilder:default="5m"
 	// +kubebuilder:validation:Type=string
@@ -295,9 +297,10 @@ type FailurePolicy struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="healthWindow must be more than 0"
 	HealthWindow *metav1.Duration `json:"healthWindow,omitempty"`
 
-	// FailureBudget is how many clusters of each stage may fail: a number from 0, or a share from 0% to 100% of the clusters
-	// of the stage, rounded down. The run goes on past so many; with the next one the budget is spent. A stage may have a
-	// budget of its own. Defaults to 0: the first failure ends the run.
+	// FailureBudget is how many clusters of each stage of an update run, or of a rolling update, may fail: a number from 0,
+	// or a share from 0% to 100% of the clusters of the stage, or of those the placement wants, rounded down. The rollout
+	// goes on past so many; with the next one the budget is spent. A stage may have a budget of its own. Defaults to 0: the
+	// first failure ends the rollout.
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:XIntOrString
@@ -306,23 +309,24 @@ type FailurePolicy struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="failureBudget must be at most 2147483647"
 	FailureBudget *intstr.IntOrString `json:"failureBudget,omitempty"`
 
-	// OnFailure is what the run does when the budget of a stage is spent. Stop ends it and leaves every cluster as it is.
-	// Rollback takes the clusters that the run has changed back to what each of them last ran healthily, the last changed
-	// first, within the maxConcurrency of their stages, and then ends it. A cluster that never was healthy is left as it is.
+	// OnFailure is what is done when the budget is spent. Stop ends the update run, or holds the rolling update of this
+	// revision, and leaves every cluster as it is. Rollback takes the clusters that were changed back to what each of them
+	// last ran healthily: those of a run the last changed first, within the maxConcurrency of their stages, those of a
+	// rolling update the failed first, within its maxUnavailable. A cluster that never was healthy is left as it is.
 	// Defaults to Stop.
 	// +optional
 	// +kubebuilder:default=Stop
 	OnFailure FailureAction `json:"onFailure,omitempty"`
 }
 
-// FailureAction is what an update run does when the failure budget of a stage is spent.
+// FailureAction is what is done when a failure budget is spent.
 // +kubebuilder:validation:Enum=Stop;Rollback
 type FailureAction string
 
 const (
-	// FailureActionStop ends the run and leaves every cluster as it is.
+	// FailureActionStop ends the rollout and leaves every cluster as it is.
 	FailureActionStop FailureAction = "Stop"
-	// FailureActionRollback takes the clusters that the run has changed back to what they last ran healthily.
+	// FailureActionRollback takes the clusters that were changed back to what they last ran healthily.
 	FailureActionRollback FailureAction = "Rollback"
 )
 

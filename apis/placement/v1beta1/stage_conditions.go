@@ -12,10 +12,11 @@ const (
 	// ConditionStarted says, of a cluster, that the release has been sent to it; it is absent before.
 	ConditionStarted = "Started"
 	// ConditionWithinFailureBudget says, of a run with a failurePolicy, whether no stage has more failed clusters than its
-	// budget allows; which have failed stands in the message.
+	// budget allows; which have failed stands in the message. On a placement, with its prefix, it is False if the rolling update
+	// has spent the budget of its failurePolicy, and absent otherwise.
 	ConditionWithinFailureBudget = "WithinFailureBudget"
-	// ConditionRolledBack says, of a run or a cluster, whether it is back at what last was healthy; it is absent unless a
-	// failure budget was spent and the failurePolicy asks for Rollback.
+	// ConditionRolledBack says, of a run, a cluster, a binding, or, with its prefix, a placement, whether it is back at what last
+	// was healthy; it is absent unless a failure budget was spent and the failurePolicy asks for Rollback.
 	ConditionRolledBack = "RolledBack"
 	// ConditionApprovalRequestCreated says, of a task of type Approval, that its approval request exists.
 	ConditionApprovalRequestCreated = "ApprovalRequestCreated"
@@ -62,14 +63,15 @@ const (
 const (
 	// ReasonFailureBudgetLeft (WithinFailureBudget True): no more clusters have failed than the budgets allow.
 	ReasonFailureBudgetLeft = "FailureBudgetLeft"
-	// ReasonFailureBudgetSpent (WithinFailureBudget False): more clusters of a stage have failed than its budget allows.
+	// ReasonFailureBudgetSpent (WithinFailureBudget False): more clusters of a stage, or of a rolling update, have failed than the
+	// budget allows.
 	ReasonFailureBudgetSpent = "FailureBudgetSpent"
 	// ReasonRollbackStarted (RolledBack Unknown): on the way back.
 	ReasonRollbackStarted = "RollbackStarted"
 	// ReasonRollbackSucceeded (RolledBack True): back, and healthy.
 	ReasonRollbackSucceeded = "RollbackSucceeded"
 	// ReasonRollbackFailed (RolledBack False): not healthy there within the health window, or changed by somebody else; of a
-	// run: of some cluster.
+	// run or a placement: of some cluster.
 	ReasonRollbackFailed = "RollbackFailed"
 	// ReasonNeverHealthy (RolledBack False): the cluster has never been healthy, so there is nothing to go back to.
 	ReasonNeverHealthy = "NeverHealthy"
