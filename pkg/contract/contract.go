@@ -70,6 +70,12 @@ const (
 	// AnnotationUpdateRun is on bindings that an update run changed which may take them back: which run, and what the cluster last ran
 	// healthily before, JSON.
 	AnnotationUpdateRun = Prefix + "changed-by-update-run"
+	// AnnotationRollout is on bindings that a rolling update with a failure policy changed: what they were given and when, and what the
+	// cluster last ran healthily before, JSON.
+	AnnotationRollout = Prefix + "changed-by-rolling-update"
+	// AnnotationRolloutCourse is on the master snapshot of a group that a rolling update with a failure policy brings: what is remembered of
+	// that, such as that the budget is spent, JSON.
+	AnnotationRolloutCourse = Prefix + "rolling-update"
 	// AnnotationWorkSnapshot is on Works: the resource snapshot their content came from, as the binding names it.
 	AnnotationWorkSnapshot = Prefix + "parent-resource-snapshot-name"
 	// AnnotationOverrideHash and AnnotationClusterOverrideHash are on Works: hashes of the binding's two override lists.

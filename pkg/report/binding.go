@@ -59,7 +59,8 @@ func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time)
 	}
 	status.Conditions = append(status.Conditions, merge(ofGeneration(old.Conditions, f.Generation), s.conditions, now)...)
 	for _, c := range old.Conditions {
-		if !dispatched[c.Type] && meta.FindStatusCondition(status.Conditions, c.Type) == nil {
+		past := c.Type == v1beta1.ConditionRolledBack && c.ObservedGeneration < f.Generation
+		if !dispatched[c.Type] && !past && meta.FindStatusCondition(status.Conditions, c.Type) == nil {
 			status.Conditions = append(status.Conditions, c)
 		}
 	}

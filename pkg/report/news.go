@@ -34,7 +34,11 @@ func PlacementNews(placement v1beta1.PlacementObject, status *v1beta1.PlacementS
 	if good := n.reached(); good != nil {
 		out = append(out, *good)
 	}
-	for _, kind := range []string{v1beta1.ConditionScheduled, v1beta1.ConditionResourcesFit, v1beta1.ConditionStatusSynced} {
+	if back := n.back(); back != nil {
+		out = append(out, *back)
+	}
+	for _, kind := range []string{v1beta1.ConditionScheduled, v1beta1.ConditionResourcesFit, v1beta1.ConditionStatusSynced,
+		v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack} {
 		if bad := n.turned(placement.ConditionType(kind)); bad != nil {
 			out = append(out, *bad)
 		}
@@ -84,6 +88,16 @@ func (n placementNews) reached() *News {
 		}
 	}
 	return out
+}
+
+// back tells that every cluster is back at what was healthy.
+func (n placementNews) back() *News {
+	kind := n.placement.ConditionType(v1beta1.ConditionRolledBack)
+	c := meta.FindStatusCondition(n.status.Conditions, kind)
+	if c == nil || c.Status != metav1.ConditionTrue || meta.IsStatusConditionTrue(n.old.Conditions, kind) {
+		return nil
+	}
+	return &News{Reason: c.Reason, Message: c.Message}
 }
 
 // turned tells of a condition that was not False for this reason before.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
 )
 
 // Revision is what a group of resource snapshots says to readers.
@@ -33,6 +34,8 @@ type PlacementFacts struct {
 	Revisions map[string]Revision
 	// TooLarge are selected objects that Latest does not hold as they are.
 	TooLarge []TooLarge
+	// Course is what is remembered of the rollout of Latest. It counts only for a placement with a failure policy.
+	Course rollout.Course
 }
 
 // PlacementVerdict is a placement's new status.
@@ -201,7 +204,7 @@ func (p *placementReport) verdict() PlacementVerdict {
 	status.Conditions = p.conditions(wanted...)
 	fit(&status, bindings)
 	verdict := PlacementVerdict{Status: status, Hold: Patience, Again: again}
-	if settled || news {
+	if settled || news || p.turned(status.Conditions) {
 		verdict.Hold = 0
 	}
 	return verdict
@@ -247,6 +250,7 @@ func (p *placementReport) conditions(wanted ...metav1.Condition) []metav1.Condit
 	if fit := ResourcesFit(p.Placement, p.TooLarge); fit != nil {
 		wanted = append(wanted, *fit)
 	}
+	wanted = append(wanted, p.retreat()...)
 	out := merge(p.old.Conditions, wanted, p.now)
 	if c := meta.FindStatusCondition(p.old.Conditions, p.Placement.ConditionType(v1beta1.ConditionStatusSynced)); c != nil {
 		out = append(out, *c)

@@ -37,6 +37,9 @@ func BudgetOf(config *v1beta1.RollingUpdateConfig, target int) (Budget, error) {
 	if b.MaxSurge, err = clusters(config.MaxSurge, target); err != nil {
 		return Budget{}, fmt.Errorf("read maxSurge: %w", err)
 	}
+	if b.Policy, err = policyOf(config.FailurePolicy, target); err != nil {
+		return Budget{}, err
+	}
 	return b, nil
 }
 

@@ -26,15 +26,20 @@ type Budget struct {
 	MaxSurge int
 	// Period is for how long content counts as not ready if nobody can see whether it is.
 	Period time.Duration
+	// Policy says what is done about clusters that fail; nil for nothing.
+	Policy *Policy
 }
 
 // Lists are the snapshots of overrides that change the content for one cluster, sorted.
 type Lists struct {
-	Cluster    []string
-	Namespaced []v1beta1.NamespacedName
+	Cluster    []string                 `json:"cluster,omitempty"`
+	Namespaced []v1beta1.NamespacedName `json:"namespaced,omitempty"`
 	// Fingerprint stands for what they make of the cluster's labels; empty if they look at none, or if it is not known.
-	Fingerprint string
+	Fingerprint string `json:"fingerprint,omitempty"`
 }
+
+// IsZero says whether there are none.
+func (l Lists) IsZero() bool { return len(l.Cluster)+len(l.Namespaced) == 0 && l.Fingerprint == "" }
 
 // Unresolved is the fingerprint of overrides that want a label which the cluster lacks.
 const Unresolved = "unresolved"
@@ -66,6 +71,8 @@ type Content struct {
 	Strategy v1beta1.ApplyStrategy
 	// Overrides are the lists of the clusters that have any.
 	Overrides map[string]Lists
+	// Course is what is remembered of its rollout so far.
+	Course Course
 }
 
 // Binding is what a step needs to know of one.
@@ -89,6 +96,13 @@ type Binding struct {
 	Conditions []metav1.Condition
 	// FailedObjects is how many objects the cluster reports as not applied or not available.
 	FailedObjects int
+
+	// LastHealthy is with what everything was last available on the cluster; nil if it never was.
+	LastHealthy *v1beta1.Revision
+	// Mark is what was noted when the binding was given something last; nil if nothing was.
+	Mark *Mark
+	// Lost says what of that which the cluster had before is gone; empty if it is all there. It is looked at only while a verdict stands.
+	Lost string
 }
 
 // Step is what to do now. All lists are in the order of the bindings' names, which is also the order in which clusters take turns.
@@ -105,6 +119,13 @@ type Step struct {
 	Resume []string
 	// Again is when to look again although nothing has happened; zero means that there is no need.
 	Again time.Duration
+
+	// Course is what to remember of the rollout from now on; nil for what is remembered already. It has to be written before anything
+	// else is done.
+	Course *Course
+	// Back are the bindings to take back, and Fates say what becomes of the others that a failed rollout has changed.
+	Back  []Return
+	Fates []Fate
 }
 
 // Held is a binding that has to wait.
@@ -124,6 +145,8 @@ const (
 	// ForAgent says that the cluster must be heard of again. Were it changed before, it would be missing until then, and the budget
 	// that this takes would be missing for the others.
 	ForAgent Why = "agent"
+	// ForVerdict says that the revision has failed on more clusters than may.
+	ForVerdict Why = "verdict"
 )
 
 // Next says what may be done now without breaking the budget. The order of seen does not matter.
@@ -136,7 +159,13 @@ func Next(budget Budget, seen []Binding, want Content, now time.Time) Step {
 	}
 	seen = slices.Clone(seen)
 	slices.SortFunc(seen, func(a, b Binding) int { return cmp.Compare(a.Name, b.Name) })
-	p := plan{budget: budget, want: want, now: now}
+	p := plan{budget: budget, want: want, now: now, failed: map[string]bool{}, became: map[string]Fate{}}
+	if !p.judge(seen) {
+		return p.step
+	}
+	if p.retreats() {
+		p.fates(seen)
+	}
 	p.count(seen)
 	for _, b := range seen {
 		p.sort(b)
@@ -157,11 +186,15 @@ type plan struct {
 	room int
 	// crowds is how many bindings there are for a cluster.
 	crowds map[string]int
-	// wait is the shortest time until content that nobody can see counts as ready; zero if there is none.
-	wait time.Duration
+	// wait is the shortest time until content that nobody can see counts as ready, and window that until a cluster has failed; zero if
+	// there is none.
+	wait, window time.Duration
+	// failed are the bindings whose clusters have failed and are not waited for; became is how those fare that a failed rollout has changed.
+	failed map[string]bool
+	became map[string]Fate
 
-	removals, updates, binds []candidate
-	step                     Step
+	removals, updates, binds, returns []candidate
+	step                              Step
 }
 
 // candidate is a binding that has to change, with what is known of its cluster.
@@ -190,7 +223,7 @@ func (p *plan) count(seen []Binding) {
 			p.wait = wait
 		}
 	}
-	p.spare = up - (p.budget.expected(seen) - p.budget.MaxUnavailable)
+	p.spare = up - (p.budget.expected(seen) - len(p.failed) - p.budget.MaxUnavailable)
 	p.room = p.budget.Target + p.budget.MaxSurge - placed
 }
 
@@ -222,23 +255,27 @@ func (p *plan) sort(b Binding) {
 		// The scheduler is about to give it up. Nothing can be placed there.
 	case b.State == v1beta1.BindingStateScheduled:
 		p.binds = append(p.binds, c)
+	case b.State == v1beta1.BindingStateBound && p.retreats():
+		p.stand(c)
 	case b.State == v1beta1.BindingStateBound && p.outdated(b):
 		p.updates = append(p.updates, c)
 	case b.State == v1beta1.BindingStateBound:
-		if !c.unreachable() && !SameStrategy(b.Strategy, p.want.Strategy) {
+		if !p.unreachable(c) && !SameStrategy(b.Strategy, p.want.Strategy) {
 			p.step.Restyle = append(p.step.Restyle, b.Name) // which also makes an end of having been held
-		} else if held(b) {
+		} else if held(b) || told(b) {
 			p.step.Resume = append(p.step.Resume, b.Name)
 		}
 	}
 }
 
-// outdated says whether the binding was given other content than it should have.
+// outdated says whether the binding was given other content than it should have. With a failure policy how it is applied is a part of
+// it, which is rolled out, judged and taken back with the rest.
 func (p *plan) outdated(b Binding) bool {
-	return b.Snapshot != p.want.Snapshot || !p.want.Overrides[b.Cluster].keeps(b.Overrides)
+	return b.Snapshot != p.want.Snapshot || !p.want.Overrides[b.Cluster].keeps(b.Overrides) ||
+		p.budget.Policy != nil && !SameStrategy(b.Strategy, p.want.Strategy)
 }
 
-// choose spends the budget: on removals first, then on updates, then on new clusters.
+// choose spends the budget: on removals first, then on the way back, then on updates, then on new clusters.
 func (p *plan) choose() {
 	for _, c := range p.removals {
 		if p.removable(c) {
@@ -247,9 +284,10 @@ func (p *plan) choose() {
 		}
 		p.restyle(c)
 	}
+	p.takeBack()
 	for _, c := range p.updates {
 		switch {
-		case c.unreachable():
+		case p.unreachable(c):
 			p.hold(c, ForAgent)
 		case p.movable(c):
 			p.step.Move = append(p.step.Move, c.Name)
@@ -260,6 +298,10 @@ func (p *plan) choose() {
 	}
 	for _, c := range p.binds {
 		switch {
+		case p.retreats():
+			p.hold(c, ForVerdict)
+		case p.budget.Policy != nil && c.Silent:
+			p.hold(c, ForAgent)
 		case p.crowds[c.Cluster] > 1:
 			p.hold(c, ForCluster)
 		case p.room > 0:
@@ -272,18 +314,23 @@ func (p *plan) choose() {
 	slices.Sort(p.step.Move)
 	slices.Sort(p.step.Restyle)
 	slices.SortFunc(p.step.Hold, func(a, b Held) int { return cmp.Compare(a.Binding, b.Binding) })
-	if len(p.step.Hold) > 0 || len(p.step.Remove) < len(p.removals) {
+	if len(p.step.Hold) > 0 || len(p.step.Remove) < len(p.removals) || len(p.step.Back) < len(p.returns) {
 		p.step.Again = p.wait
+	}
+	if p.window > 0 && (p.step.Again == 0 || p.window < p.step.Again) {
+		p.step.Again = p.window
 	}
 }
 
 // unreachable says whether the cluster was ready when it was last heard of, so that any change would have it counted as missing until it
-// is heard of again. What is not ready anyway has nothing to lose.
-func (c candidate) unreachable() bool { return c.Silent && c.health == ready }
+// is heard of again. What is not ready anyway has nothing to lose; but with a failure policy it would be said to have failed.
+func (p *plan) unreachable(c candidate) bool {
+	return c.Silent && (c.health == ready || p.budget.Policy != nil)
+}
 
 // restyle changes how content that stays for now is applied, if that is to be otherwise.
 func (p *plan) restyle(c candidate) {
-	if !c.unreachable() && !SameStrategy(c.Strategy, p.want.Strategy) {
+	if p.budget.Policy == nil && !p.unreachable(c) && !SameStrategy(c.Strategy, p.want.Strategy) {
 		p.step.Restyle = append(p.step.Restyle, c.Name)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
@@ -55,6 +56,43 @@ func play(t *testing.T, seed uint64) {
 		}
 		w.now = w.now.Add(w.again)
 	}
+	if w.policy != nil {
+		w.playFailure(t, seed)
+	}
+}
+
+// playFailure has a revision fail everywhere, and checks how that ends.
+func (w *model) playFailure(t *testing.T, seed uint64) {
+	had, placed := map[string]string{}, 0
+	for _, s := range w.bindings {
+		had[s.Name] = s.Snapshot
+		placed += count(!s.Silent)
+	}
+	for w.revision++; !bad(w.snapshot()); {
+		w.revision++
+	}
+	w.note("a revision that fails everywhere")
+	for n := 0; ; n++ {
+		if n > 2000 {
+			t.Fatalf("seed %d: the rollout of a bad revision does not end\n%s", seed, w.history())
+		}
+		if moved := w.step(t, seed); w.progress() || moved {
+			continue
+		}
+		if w.again == 0 {
+			break
+		}
+		w.now = w.now.Add(w.again)
+	}
+	spent := w.content().Course.Spent != nil
+	if spent != (placed > w.budget.Policy.Budget) {
+		t.Fatalf("seed %d: the budget is spent: %v\n%s", seed, spent, w.history())
+	}
+	for _, s := range w.bindings {
+		if back := s.up && s.Snapshot == had[s.Name]; spent && w.policy.Rollback && !back {
+			t.Fatalf("seed %d: %s does not have %s any more\n%s", seed, s.Name, had[s.Name], w.history())
+		}
+	}
 }
 
 // model is a fleet with one placement: what the bindings say, and what is really there.
@@ -75,6 +113,13 @@ type model struct {
 	again    time.Duration
 	healed   bool
 	log      []string
+
+	// policy is the failure policy without its numbers; nil for none. courses are what is remembered of revisions.
+	policy  *Policy
+	share   int
+	courses map[string]Course
+	// fragile are clusters on which some revisions fail.
+	fragile map[string]bool
 }
 
 // site is a binding and its cluster.
@@ -87,14 +132,27 @@ type site struct {
 	stuck bool
 	// leftover is whether what is being removed had failed before.
 	leftover bool
+	// since is when the binding was given what it has, and before what the cluster last ran healthily before that.
+	since  time.Time
+	before *v1beta1.Revision
+	told   []metav1.Condition
 }
 
 // Revisions of content: every fifth cannot be seen, every seventh is bad.
 func unseeable(revision string) bool { return strings.HasSuffix(revision, "u") }
 func bad(revision string) bool       { return strings.HasSuffix(revision, "b") }
 
+// risky revisions fail on fragile clusters.
+func risky(revision string) bool { return len(revision)%2 == 0 && revision[len(revision)-1]%2 == 0 }
+
 func newModel(rng *rand.Rand) *model {
-	w := &model{rng: rng, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), number: -1}
+	w := &model{
+		rng: rng, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), number: -1, courses: map[string]Course{}, fragile: map[string]bool{},
+	}
+	if rng.IntN(2) == 0 {
+		w.policy = &Policy{Window: time.Duration(10+rng.IntN(120)) * time.Second, Rollback: rng.IntN(2) == 0, Awake: w.now}
+		w.share = []int{0, 10, 34}[rng.IntN(3)]
+	}
 	w.edit()
 	for range 1 + rng.IntN(8) {
 		w.join()
@@ -160,7 +218,7 @@ func (w *model) snapshot() string {
 func (w *model) content() Content {
 	strategy := (*v1beta1.ApplyStrategy)(nil).WithDefaults()
 	strategy.AllowCoOwnership = w.style%2 == 1
-	return Content{Snapshot: w.snapshot(), Strategy: strategy}
+	return Content{Snapshot: w.snapshot(), Strategy: strategy, Course: w.courses[w.snapshot()]}
 }
 
 // chance lets something happen.
@@ -185,6 +243,17 @@ func (w *model) chance() {
 		w.note("%d clusters are wanted", w.number)
 	case 7, 8:
 		w.choose()
+	case 9:
+		w.note("the hub agent was away")
+		if w.now = w.now.Add(time.Duration(w.rng.IntN(300)) * time.Second); w.policy != nil {
+			w.policy.Awake = w.now
+		}
+	case 10:
+		cluster := fmt.Sprintf("c%d", w.rng.IntN(12))
+		w.fragile[cluster] = !w.fragile[cluster]
+		w.note("%s is fragile: %v", cluster, w.fragile[cluster])
+	case 11:
+		w.dismiss()
 	}
 	if len(w.bindings) == 0 {
 		return
@@ -267,7 +336,7 @@ func (w *model) progress() bool {
 			w.report(s)
 			return true
 		case s.busy && !s.broken:
-			s.busy, s.up = false, !bad(s.Snapshot) && !s.stuck
+			s.busy, s.up = false, !bad(s.Snapshot) && !s.stuck && (!w.fragile[s.Cluster] || !risky(s.Snapshot))
 			w.report(s)
 			w.note("%s is up: %v", s.Name, s.up)
 			return true
@@ -301,6 +370,10 @@ func (w *model) report(s *site) {
 	} else if unseeable(s.Snapshot) {
 		reason = v1beta1.ReasonNotAllWorkAreAvailabilityTrackable
 	}
+	if s.up {
+		revision := s.Revision()
+		s.LastHealthy = &revision
+	}
 	at := w.now
 	if was := meta.FindStatusCondition(s.Conditions, v1beta1.ConditionAvailable); was != nil && was.ObservedGeneration == s.Generation && was.Status == status {
 		at = was.LastTransitionTime.Time
@@ -312,7 +385,9 @@ func (w *model) report(s *site) {
 func (w *model) step(t *testing.T, seed uint64) bool {
 	facts := make([]Binding, 0, len(w.bindings))
 	for _, s := range w.bindings {
-		facts = append(facts, s.Binding)
+		b := s.Binding
+		b.Conditions = slices.Concat(s.Conditions, s.told)
+		facts = append(facts, b)
 	}
 	w.rng.Shuffle(len(facts), func(i, j int) { facts[i], facts[j] = facts[j], facts[i] })
 	target := Target(nil, facts)
@@ -323,9 +398,19 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		Target: target, Short: w.short, Period: w.period,
 		MaxUnavailable: (target*w.percent + 99) / 100, MaxSurge: (target*w.surge + 99) / 100,
 	}
-	least := w.expected(target) - w.budget.MaxUnavailable
+	if w.policy != nil {
+		policy := *w.policy
+		policy.Budget, policy.Said = target*w.share/100, fmt.Sprintf("%d%%", w.share)
+		w.budget.Policy = &policy
+	}
+	least := w.expected(target) - w.budget.MaxUnavailable - w.overdue()
 	step := Next(w.budget, facts, w.content(), w.now)
 	w.again = step.Again
+	w.checkVerdict(t, seed, step)
+	remembered := step.Course != nil && (step.Course.Spent != nil) != (w.content().Course.Spent != nil)
+	if step.Course != nil {
+		w.courses[w.snapshot()] = *step.Course
+	}
 	tookDown, bound := false, false
 	for _, name := range step.Move {
 		s := w.site(name)
@@ -334,10 +419,19 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		}
 		tookDown = tookDown || s.up
 		bound = bound || !s.holdsContent()
-		s.State, s.Snapshot, s.up, s.busy, s.stuck = v1beta1.BindingStateBound, w.snapshot(), false, true, false
-		s.Strategy = &v1beta1.ApplyStrategy{}
-		*s.Strategy = w.content().Strategy
-		s.Generation++
+		w.give(s, RevisionOf(w.snapshot(), Lists{}, ptr.To(w.content().Strategy)), false)
+	}
+	for _, back := range step.Back {
+		s := w.site(back.Binding)
+		tookDown = tookDown || s.up
+		w.give(s, back.To, true)
+		w.tell(s, Fate{What: Returning})
+	}
+	for _, name := range step.Resume {
+		w.site(name).told = nil
+	}
+	for _, fate := range step.Fates {
+		w.tell(w.site(fate.Binding), fate)
 	}
 	for _, name := range step.Restyle {
 		s := w.site(name)
@@ -367,7 +461,79 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		t.Fatalf("seed %d: a step left %d clusters with content; %d are wanted, %d more may be\n%s", seed, placed, target, w.budget.MaxSurge, w.history())
 	}
 	w.checkTurns(t, seed, step)
-	return len(step.Move)+len(step.Restyle)+len(step.Remove) > 0
+	return len(step.Move)+len(step.Restyle)+len(step.Remove)+len(step.Back) > 0 || remembered
+}
+
+// give is the write that gives a binding a revision.
+func (w *model) give(s *site, to v1beta1.Revision, back bool) {
+	if w.policy == nil {
+		s.Mark = nil
+	} else if s.Mark = ptr.To(MarkOf(s.Binding, to, w.content().Course, w.now)); back {
+		s.Mark = &Mark{To: to, At: w.now, Before: &to, Back: true}
+	}
+	switch {
+	case back:
+		s.before = &to
+	case s.before == nil || s.LastHealthy == nil || !SameRevision(*s.LastHealthy, to):
+		s.before = s.LastHealthy
+	}
+	s.since = w.now
+	s.State, s.Snapshot, s.Strategy, s.up, s.busy, s.stuck = v1beta1.BindingStateBound, to.ResourceSnapshotName, to.ApplyStrategy, false, true, false
+	s.Generation++
+}
+
+// tell is the write of how a binding comes back.
+func (w *model) tell(s *site, f Fate) {
+	status := metav1.ConditionFalse
+	switch f.What {
+	case Waiting, Returning:
+		status = metav1.ConditionUnknown
+	case Returned:
+		status = metav1.ConditionTrue
+	}
+	meta.SetStatusCondition(&s.told, s.condition(v1beta1.ConditionRolledBack, status, string(f.What), w.now))
+}
+
+// overdue counts the clusters that have been without health for the window or longer: nobody has to wait for them.
+func (w *model) overdue() int {
+	n := 0
+	for _, s := range w.bindings {
+		n += count(w.policy != nil && !s.up && s.living() && s.Snapshot != "" && w.now.Sub(later(s.since, w.policy.Awake)) >= w.policy.Window)
+	}
+	return n
+}
+
+// dismiss is what a user does who wants a failed revision to be tried again.
+func (w *model) dismiss() {
+	if course := w.courses[w.snapshot()]; course.Spent != nil {
+		w.note("the verdict is dismissed")
+		verdict := *course.Spent
+		verdict.Dismissed = true
+		course.Spent = &verdict
+		w.courses[w.snapshot()] = course
+	}
+}
+
+// checkVerdict looks for clusters that are given a revision on which there is a verdict, for verdicts without so many that could have
+// failed, and for what no policy asks for.
+func (w *model) checkVerdict(t *testing.T, seed uint64, step Step) {
+	course := w.content().Course
+	switch {
+	case w.policy == nil && (step.Course != nil || len(step.Back)+len(step.Fates) > 0):
+		t.Fatalf("seed %d: %+v without a policy\n%s", seed, step, w.history())
+	case course.Spent != nil && len(step.Move)+len(step.Restyle) > 0:
+		t.Fatalf("seed %d: %v gets a revision that has failed\n%s", seed, append(step.Move, step.Restyle...), w.history())
+	case len(step.Back) > 0 && (course.Spent == nil || !w.policy.Rollback):
+		t.Fatalf("seed %d: %v are taken back\n%s", seed, step.Back, w.history())
+	case course.Spent == nil && step.Course != nil && step.Course.Spent != nil && (step.Course.Spent.Count <= w.budget.Policy.Budget || w.overdue() < step.Course.Spent.Count):
+		t.Fatalf("seed %d: the verdict is %+v; %d clusters were without health for long\n%s", seed, *step.Course.Spent, w.overdue(), w.history())
+	}
+	for _, back := range step.Back {
+		s := w.site(back.Binding)
+		if s.Snapshot != w.snapshot() || s.before == nil || !SameRevision(back.To, *s.before) {
+			t.Fatalf("seed %d: %s is taken back to %+v; it last ran %+v healthily\n%s", seed, s.Name, back.To, s.before, w.history())
+		}
+	}
 }
 
 // checkTurns looks for a cluster that was given content while another binding still had some there.
@@ -415,6 +581,7 @@ func (w *model) heal() {
 		w.revision++
 	}
 	w.note("all is well")
+	w.fragile = map[string]bool{}
 	for _, s := range w.bindings {
 		s.Silent = s.Silent && s.up && s.reported() && s.State == v1beta1.BindingStateBound && !s.Deleting
 		if s.broken {

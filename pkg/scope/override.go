@@ -2,6 +2,7 @@ package scope
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -145,11 +146,28 @@ func forWhom(s v1beta1.OverrideSnapshotObject) []string {
 	return []string{anyPlacement, anyPlacementFrom(s.GetNamespace())}
 }
 
-// overridesOf are the keys of the overrides that a binding names snapshots of: for its cluster now, or as what was last healthy there.
+// overridesOf are the keys of the overrides that a binding names snapshots of: for its cluster now, or as what was healthy there.
 func overridesOf(b v1beta1.BindingObject) []string {
 	out := overrideKeys(b.GetSpec().ClusterResourceOverrideSnapshots, b.GetSpec().ResourceOverrideSnapshots)
+	for _, r := range HealthyBefore(b) {
+		out = append(out, overrideKeys(r.ClusterResourceOverrideSnapshots, r.ResourceOverrideSnapshots)...)
+	}
+	return out
+}
+
+// HealthyBefore are the revisions to which a binding's cluster may have to go back: what was last healthy there, and what was before a
+// rolling update changed it. An annotation that cannot be read names none.
+func HealthyBefore(b v1beta1.BindingObject) []v1beta1.Revision {
+	var out []v1beta1.Revision
 	if last := b.GetStatus().LastHealthy; last != nil {
-		out = append(out, overrideKeys(last.ClusterResourceOverrideSnapshots, last.ResourceOverrideSnapshots)...)
+		out = append(out, *last)
+	}
+	var mark struct {
+		Before *v1beta1.Revision `json:"before"`
+	}
+	text := b.GetAnnotations()[contract.AnnotationRollout]
+	if text != "" && json.Unmarshal([]byte(text), &mark) == nil && mark.Before != nil {
+		out = append(out, *mark.Before)
 	}
 	return out
 }

@@ -139,7 +139,7 @@ func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	return o.examine(ctx, override, existing, inUse)
 }
 
-// inUse names the snapshots of an override that bindings name, for now or as what was last healthy, or that an update run which has not
+// inUse names the snapshots of an override that bindings name, for now or as what was healthy, or that an update run which has not
 // ended is to release, or may have to go back to.
 func (o *Overrider) inUse(ctx context.Context, key types.NamespacedName) (map[string]bool, error) {
 	out := map[string]bool{}
@@ -157,8 +157,8 @@ func (o *Overrider) inUse(ctx context.Context, key types.NamespacedName) (map[st
 	}
 	for _, b := range bindings {
 		add(b.GetSpec().ClusterResourceOverrideSnapshots, b.GetSpec().ResourceOverrideSnapshots)
-		if last := b.GetStatus().LastHealthy; last != nil {
-			add(last.ClusterResourceOverrideSnapshots, last.ResourceOverrideSnapshots)
+		for _, r := range scope.HealthyBefore(b) {
+			add(r.ClusterResourceOverrideSnapshots, r.ResourceOverrideSnapshots)
 		}
 	}
 	runs, err := scope.UpdateRuns.AllServed(ctx, o.Client, o.Namespaced, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)

@@ -30,6 +30,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -367,6 +368,9 @@ func (p *Placer) snapshots(ctx context.Context, s *seen, resources func(context.
 func (p *Placer) report(ctx context.Context, s *seen, policy v1beta1.PolicySnapshotObject, latest report.Revision) (time.Duration, error) {
 	facts := report.PlacementFacts{
 		Placement: s.placement, Policy: policy, Bindings: s.bindings, Latest: latest, TooLarge: s.memo.tooLarge(),
+	}
+	if latest, ok := snapshot.Latest(s.groups); ok && latest.Master != nil && latest.Master.GetName() == facts.Latest.Name {
+		facts.Course = rollout.CourseOf(latest.Master)
 	}
 	if external(s.placement) {
 		var err error

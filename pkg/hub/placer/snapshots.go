@@ -58,13 +58,13 @@ func (p *Placer) resources(ctx context.Context, s *seen, selected *selection.Sel
 	return report.Revision{Name: step.Latest, Index: strconv.Itoa(step.Index), Resources: m.content.Identifiers()}, step.Again, nil
 }
 
-// inUse names the resource snapshots that bindings name, for now or as what was last healthy, or that an update run which has not ended is
+// inUse names the resource snapshots that bindings name, for now or as what was healthy, or that an update run which has not ended is
 // to release, or may have to go back to.
 func (p *Placer) inUse(ctx context.Context, s *seen) (map[string]bool, error) {
 	out := s.bound()
 	for _, b := range s.bindings {
-		if last := b.GetStatus().LastHealthy; last != nil {
-			out[last.ResourceSnapshotName] = true
+		for _, r := range scope.HealthyBefore(b) {
+			out[r.ResourceSnapshotName] = true
 		}
 	}
 	if len(s.groups) < snapshot.History(s.placement.GetSpec()) {

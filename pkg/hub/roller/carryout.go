@@ -2,9 +2,12 @@ package roller
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,6 +18,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
 // heldMessages say what a binding that is held waits for, and what its reader can do.
@@ -24,9 +28,24 @@ var heldMessages = map[rollout.Why]string{
 	rollout.ForAgent:   "Waits until the cluster's member agent reports again; see agentStatus of the MemberCluster",
 }
 
+// retreatMessage adds to a verdict how the rollout can go on.
+func (s *seen) retreatMessage() string {
+	command := "kubectl fleet rollout resume " + s.placement.Name
+	if s.placement.Namespace != "" {
+		command += " -n " + s.placement.Namespace
+	}
+	return s.want.Course.Spent.String(s.index) + ". No further cluster gets it; change what is placed, or try again with \"" + command + "\""
+}
+
 // carryOut takes the step. Every write names the version that it is based on: what was decided from an older view fails, and is
 // decided anew.
 func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) error {
+	if step.Course != nil {
+		if err := r.remember(ctx, seen.master, *step.Course); err != nil {
+			return err
+		}
+		seen.want.Course = *step.Course
+	}
 	writes := map[string][]func(context.Context, v1beta1.BindingObject) error{}
 	var order []string
 	add := func(name string, write func(context.Context, v1beta1.BindingObject) error) {
@@ -36,7 +55,7 @@ func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) er
 		writes[name] = append(writes[name], write)
 	}
 	for _, name := range step.Move {
-		add(name, func(ctx context.Context, b v1beta1.BindingObject) error { return r.move(ctx, b, seen.want) })
+		add(name, func(ctx context.Context, b v1beta1.BindingObject) error { return r.move(ctx, b, seen) })
 	}
 	for _, name := range step.Restyle {
 		add(name, func(ctx context.Context, b v1beta1.BindingObject) error { return r.restyle(ctx, b, seen.want) })
@@ -45,9 +64,19 @@ func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) er
 		add(name, r.remove)
 	}
 	for _, held := range step.Hold {
+		message := heldMessages[held.Why]
+		if held.Why == rollout.ForVerdict {
+			message = seen.retreatMessage()
+		}
 		add(held.Binding, func(ctx context.Context, b v1beta1.BindingObject) error {
-			return r.tell(ctx, b, report.RolloutHeld(b.GetGeneration(), heldMessages[held.Why]))
+			return r.tell(ctx, b, report.RolloutHeld(b.GetGeneration(), message))
 		})
+	}
+	for _, back := range step.Back {
+		add(back.Binding, func(ctx context.Context, b v1beta1.BindingObject) error { return r.takeBack(ctx, b, back.To, seen) })
+	}
+	for _, fate := range step.Fates {
+		add(fate.Binding, func(ctx context.Context, b v1beta1.BindingObject) error { return r.tellFate(ctx, b, fate, seen) })
 	}
 	for _, name := range step.Resume {
 		add(name, func(ctx context.Context, b v1beta1.BindingObject) error {
@@ -65,20 +94,61 @@ func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) er
 	})
 }
 
-// move gives a binding its content, and everything that goes with it, in one write.
-func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, want rollout.Content) error {
+// move gives a binding its content.
+func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, seen *seen) error {
+	overrides := seen.want.Overrides[b.GetSpec().TargetCluster]
+	to := rollout.RevisionOf(seen.want.Snapshot, overrides, &seen.want.Strategy)
+	if seen.budget.Policy == nil {
+		return r.give(ctx, b, to, overrides.Fingerprint, nil)
+	}
+	mark := rollout.MarkOf(rollout.BindingOf(b), to, seen.want.Course, r.Now())
+	return r.give(ctx, b, to, overrides.Fingerprint, &mark)
+}
+
+// takeBack gives a binding what its cluster last ran healthily, and says so. What overrides make of the cluster's labels as they were
+// then nobody knows.
+func (r *Roller) takeBack(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, seen *seen) error {
+	if err := r.give(ctx, b, to, "", &rollout.Mark{To: to, At: r.Now(), Before: &to, Back: true}); err != nil {
+		return err
+	}
+	return r.tellFate(ctx, b, rollout.Fate{Binding: b.GetName(), What: rollout.Returning}, seen)
+}
+
+// give puts content, mark, and everything that goes with them into a binding, in one write.
+func (r *Roller) give(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, fingerprint string, mark *rollout.Mark) error {
 	spec := b.GetSpec()
 	spec.State = v1beta1.BindingStateBound
-	spec.ResourceSnapshotName = want.Snapshot
-	overrides := want.Overrides[spec.TargetCluster]
-	spec.ClusterResourceOverrideSnapshots, spec.ResourceOverrideSnapshots = overrides.Cluster, overrides.Namespaced
-	spec.OverrideFingerprint = overrides.Fingerprint
-	spec.ApplyStrategy = want.Strategy.DeepCopy()
+	spec.ResourceSnapshotName = to.ResourceSnapshotName
+	spec.ClusterResourceOverrideSnapshots, spec.ResourceOverrideSnapshots = to.ClusterResourceOverrideSnapshots, to.ResourceOverrideSnapshots
+	spec.OverrideFingerprint = fingerprint
+	spec.ApplyStrategy = to.ApplyStrategy.DeepCopy()
 	controllerutil.AddFinalizer(b, contract.FinalizerWork)
-	if err := r.Client.Update(ctx, b); err != nil {
-		return fmt.Errorf("move binding %s to %s: %w", client.ObjectKeyFromObject(b), want.Snapshot, err)
+	if err := setMark(b, mark); err != nil {
+		return err
 	}
-	ctrl.LoggerFrom(ctx).V(1).Info("moved", "binding", b.GetName(), "cluster", spec.TargetCluster, "snapshot", want.Snapshot)
+	if err := r.Client.Update(ctx, b); err != nil {
+		return fmt.Errorf("move binding %s to %s: %w", client.ObjectKeyFromObject(b), to.ResourceSnapshotName, err)
+	}
+	ctrl.LoggerFrom(ctx).V(1).Info("moved", "binding", b.GetName(), "cluster", spec.TargetCluster, "snapshot", to.ResourceSnapshotName)
+	return nil
+}
+
+// setMark puts a mark on a binding, or takes the one off that is there.
+func setMark(b v1beta1.BindingObject, mark *rollout.Mark) error {
+	annotations := b.GetAnnotations()
+	if mark == nil {
+		delete(annotations, contract.AnnotationRollout)
+		return nil
+	}
+	text, err := json.Marshal(mark)
+	if err != nil {
+		return fmt.Errorf("mark binding %s: %w", b.GetName(), err)
+	}
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[contract.AnnotationRollout] = string(text)
+	b.SetAnnotations(annotations)
 	return nil
 }
 
@@ -104,6 +174,48 @@ func (r *Roller) remove(ctx context.Context, b v1beta1.BindingObject) error {
 func (r *Roller) tell(ctx context.Context, b v1beta1.BindingObject, started metav1.Condition) error {
 	before := b.DeepCopyObject().(v1beta1.BindingObject)
 	*b.GetConditions() = report.Rollout(*before.GetConditions(), started, metav1.NewTime(r.Now()))
+	meta.RemoveStatusCondition(b.GetConditions(), v1beta1.ConditionRolledBack)
 	_, err := loop.WriteStatus(ctx, r.Client, before, b)
 	return err
+}
+
+// tellFate writes what becomes of a binding that a failed rollout has changed into its status, if it is not there already.
+func (r *Roller) tellFate(ctx context.Context, b v1beta1.BindingObject, fate rollout.Fate, seen *seen) error {
+	before := b.DeepCopyObject().(v1beta1.BindingObject)
+	now := metav1.NewTime(r.Now())
+	if !fate.What.Has() {
+		*b.GetConditions() = report.Rollout(*b.GetConditions(), report.RolloutHeld(b.GetGeneration(), seen.retreatMessage()), now)
+	}
+	to := ""
+	if r := rollout.BindingOf(b).Before(); r != nil {
+		to = r.ResourceSnapshotName
+	}
+	*b.GetConditions() = report.Rollout(*b.GetConditions(), report.TakenBack(b.GetGeneration(), fate, to), now)
+	_, err := loop.WriteStatus(ctx, r.Client, before, b)
+	return err
+}
+
+// remember writes what is to be remembered of a rollout, unless somebody else has changed the snapshot meanwhile.
+func (r *Roller) remember(ctx context.Context, master v1beta1.ResourceSnapshotObject, course rollout.Course) error {
+	key := client.ObjectKeyFromObject(master)
+	text, err := json.Marshal(course)
+	if err != nil {
+		return fmt.Errorf("remember the rollout of resource snapshot %s: %w", key, err)
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"resourceVersion": master.GetResourceVersion(), "annotations": map[string]string{contract.AnnotationRolloutCourse: string(text)},
+	}})
+	if err != nil {
+		return fmt.Errorf("remember the rollout of resource snapshot %s: %w", key, err)
+	}
+	snapshot := scope.ResourceSnapshots.New(key)
+	snapshot.SetNamespace(key.Namespace)
+	snapshot.SetName(key.Name)
+	if err := r.Client.Patch(ctx, snapshot, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return fmt.Errorf("remember the rollout of resource snapshot %s: %w", key, err)
+	}
+	if course.Spent != nil {
+		ctrl.LoggerFrom(ctx).Info("a rollout has spent its failure budget", "snapshot", key.Name, "reason", course.Spent.String(key.Name))
+	}
+	return nil
 }

@@ -88,7 +88,7 @@ func (r *Roller) behindOverrides(ctx context.Context, bindings map[string]v1beta
 		if !b.GetDeletionTimestamp().IsZero() || len(spec.ClusterResourceOverrideSnapshots)+len(spec.ResourceOverrideSnapshots) == 0 {
 			continue
 		}
-		for _, key := range overridesOf(b).Keys() {
+		for _, key := range rollout.ListsOf(b).Keys() {
 			if asked[key] {
 				continue
 			}
@@ -99,14 +99,6 @@ func (r *Roller) behindOverrides(ctx context.Context, bindings map[string]v1beta
 		}
 	}
 	return false, nil
-}
-
-// overridesOf are the lists that a binding was given.
-func overridesOf(b v1beta1.BindingObject) rollout.Lists {
-	spec := b.GetSpec()
-	return rollout.Lists{
-		Cluster: spec.ClusterResourceOverrideSnapshots, Namespaced: spec.ResourceOverrideSnapshots, Fingerprint: spec.OverrideFingerprint,
-	}
 }
 
 func (r *Roller) unseen(ctx context.Context, key types.NamespacedName) (bool, error) {

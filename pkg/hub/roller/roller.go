@@ -44,6 +44,8 @@ type Roller struct {
 	// Now is the clock.
 	Now func() time.Time
 
+	// awake is since when the roller hears of what happens.
+	awake    time.Time
 	contents contents
 }
 
@@ -54,6 +56,13 @@ func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 		return ctrl.Result{}, err
 	}
 	step := rollout.Next(seen.budget, seen.facts, seen.want, r.Now())
+	if step.Course != nil && step.Course.Spent != nil {
+		// It is not taken back by itself, so it had better be true.
+		if err := r.observeNow(ctx, req.NamespacedName, seen); err != nil {
+			return ctrl.Result{}, err
+		}
+		step = rollout.Next(seen.budget, seen.facts, seen.want, r.Now())
+	}
 	if err := r.carryOut(ctx, seen, step); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -62,10 +71,14 @@ func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 
 // seen is what a step is decided from. The bindings are the cache's: they are copied before they are changed.
 type seen struct {
-	bindings map[string]v1beta1.BindingObject
-	facts    []rollout.Binding
-	want     rollout.Content
-	budget   rollout.Budget
+	placement types.NamespacedName
+	master    v1beta1.ResourceSnapshotObject
+	index     string
+	clusters  map[string]*clusterv1beta1.MemberCluster
+	bindings  map[string]v1beta1.BindingObject
+	facts     []rollout.Binding
+	want      rollout.Content
+	budget    rollout.Budget
 }
 
 // observe reads everything about a placement. It returns nil for one that has nothing to roll out: it is gone or going, update runs
@@ -88,28 +101,32 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, 
 	if err != nil || !ok {
 		return nil, err
 	}
-	out := &seen{want: rollout.Content{Snapshot: latest.Master.GetName(), Strategy: strategy.ApplyStrategy.WithDefaults()}}
+	out := &seen{placement: key, master: latest.Master, index: latest.IndexLabel(), want: rollout.Content{
+		Snapshot: latest.Master.GetName(), Strategy: strategy.ApplyStrategy.WithDefaults(), Course: rollout.CourseOf(latest.Master),
+	}}
 	if out.bindings, err = r.bindings(ctx, key); err != nil {
 		return nil, err
 	}
 	if behind, err := r.behind(ctx, key, latest, out.bindings); err != nil || behind {
 		return nil, err
 	}
-	clusters, err := r.fleet(ctx)
-	if err != nil {
+	if out.clusters, err = r.fleet(ctx); err != nil {
 		return nil, err
 	}
-	if out.want.Overrides, err = r.overrides(ctx, key, latest, out.bindings, clusters); err != nil {
+	if out.want.Overrides, err = r.overrides(ctx, key, latest, out.bindings, out.clusters); err != nil {
 		return nil, err
 	}
-	for _, b := range out.bindings {
-		out.facts = append(out.facts, factsOf(b, clusters[b.GetSpec().TargetCluster], r.Now()))
+	if err := r.lookAt(ctx, out); err != nil {
+		return nil, err
 	}
 	out.budget, err = rollout.BudgetOf(strategy.RollingUpdate, rollout.Target(placement.GetSpec().Policy, out.facts))
 	if err != nil {
 		return nil, fmt.Errorf("placement %s: %w", key, err)
 	}
 	out.budget.Short = short(placement)
+	if out.budget.Policy != nil {
+		out.budget.Policy.Awake = r.awake
+	}
 	return out, nil
 }
 
@@ -208,21 +225,10 @@ func (r *Roller) fleet(ctx context.Context) (map[string]*clusterv1beta1.MemberCl
 
 // factsOf reads a binding; cluster is nil if there is none.
 func factsOf(b v1beta1.BindingObject, cluster *clusterv1beta1.MemberCluster, now time.Time) rollout.Binding {
-	spec, gone := b.GetSpec(), cluster == nil || !cluster.DeletionTimestamp.IsZero()
-	return rollout.Binding{
-		Name:          b.GetName(),
-		Cluster:       spec.TargetCluster,
-		State:         spec.State,
-		Deleting:      !b.GetDeletionTimestamp().IsZero(),
-		Gone:          gone,
-		Silent:        !gone && silent(cluster, now),
-		Snapshot:      spec.ResourceSnapshotName,
-		Overrides:     overridesOf(b),
-		Strategy:      spec.ApplyStrategy,
-		Generation:    b.GetGeneration(),
-		Conditions:    *b.GetConditions(),
-		FailedObjects: len(b.GetStatus().FailedPlacements),
-	}
+	out := rollout.BindingOf(b)
+	out.Gone = cluster == nil || !cluster.DeletionTimestamp.IsZero()
+	out.Silent = !out.Gone && silent(cluster, now)
+	return out
 }
 
 // silent says whether nothing is to be expected of a cluster for now: the scheduler would not choose it. One that is to be heard of

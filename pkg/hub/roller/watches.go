@@ -24,6 +24,7 @@ import (
 
 // SetupWithManager starts the roller with mgr. After a start every placement with bindings is looked at once.
 func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
+	r.awake = r.Now()
 	b := ctrl.NewControllerManagedBy(mgr).Named("roller").WithOptions(loop.Options(r.Workers))
 	for _, kind := range scope.ResourceSnapshots.Served(r.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(loop.OfPlacement), builder.WithPredicates(snapshots()))
@@ -60,13 +61,15 @@ func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconci
 	return out
 }
 
-// snapshots lets through content that may now be the latest, or complete.
+// snapshots lets through content that may now be the latest, or complete, and of the latest what is remembered of its rollout.
 func snapshots() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return scope.IsLatest(e.Object) || !isMaster(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations()
 			return scope.IsLatest(e.ObjectNew) && (!scope.IsLatest(e.ObjectOld) ||
-				e.ObjectOld.GetAnnotations()[contract.AnnotationSnapshotCount] != e.ObjectNew.GetAnnotations()[contract.AnnotationSnapshotCount])
+				was[contract.AnnotationSnapshotCount] != is[contract.AnnotationSnapshotCount] ||
+				was[contract.AnnotationRolloutCourse] != is[contract.AnnotationRolloutCourse])
 		},
 		DeleteFunc:  func(event.DeleteEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },

@@ -1,0 +1,53 @@
+package rollout
+
+import (
+	"encoding/json"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// BindingOf reads a binding; what is known of its cluster alone is left to the reader.
+func BindingOf(b v1beta1.BindingObject) Binding {
+	spec, status := b.GetSpec(), b.GetStatus()
+	return Binding{
+		Name:          b.GetName(),
+		Cluster:       spec.TargetCluster,
+		State:         spec.State,
+		Deleting:      !b.GetDeletionTimestamp().IsZero(),
+		Snapshot:      spec.ResourceSnapshotName,
+		Overrides:     ListsOf(b),
+		Strategy:      spec.ApplyStrategy,
+		Generation:    b.GetGeneration(),
+		Conditions:    status.Conditions,
+		FailedObjects: len(status.FailedPlacements),
+		LastHealthy:   status.LastHealthy,
+		Mark:          readMark(b),
+	}
+}
+
+// ListsOf are the lists that a binding was given.
+func ListsOf(b v1beta1.BindingObject) Lists {
+	spec := b.GetSpec()
+	return Lists{Cluster: spec.ClusterResourceOverrideSnapshots, Namespaced: spec.ResourceOverrideSnapshots, Fingerprint: spec.OverrideFingerprint}
+}
+
+// readMark is the mark of a binding; nil if it has none that can be read.
+func readMark(b v1beta1.BindingObject) *Mark {
+	var m Mark
+	text := b.GetAnnotations()[contract.AnnotationRollout]
+	if text == "" || json.Unmarshal([]byte(text), &m) != nil {
+		return nil
+	}
+	return &m
+}
+
+// CourseOf is what is remembered of the rollout of the group with this master; empty if nothing is that can be read.
+func CourseOf(master v1beta1.ResourceSnapshotObject) Course {
+	var c Course
+	text := master.GetAnnotations()[contract.AnnotationRolloutCourse]
+	if text == "" || json.Unmarshal([]byte(text), &c) != nil {
+		return Course{}
+	}
+	return c
+}

@@ -1,0 +1,261 @@
+package rollout
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+const window = time.Minute
+
+// cautious is a budget for three clusters with a failure policy.
+func cautious(failures int, rollback bool) Budget {
+	return Budget{Target: 3, MaxUnavailable: 1, Policy: &Policy{Window: window, Budget: failures, Said: "n", Rollback: rollback}}
+}
+
+func revision(snapshot string) *v1beta1.Revision {
+	return ptr.To(RevisionOf(snapshot, Lists{}, ptr.To((*v1beta1.ApplyStrategy)(nil).WithDefaults())))
+}
+
+// given is a binding that was given r2 so long ago, where r1 was healthy.
+func given(ago time.Duration) func(*Binding) {
+	return func(b *Binding) {
+		b.Snapshot = "r2"
+		b.LastHealthy = revision("r1")
+		b.Mark = &Mark{To: *revision("r2"), At: noon.Add(-ago), Before: revision("r1")}
+	}
+}
+
+// healthyOnce is a binding on whose cluster what it has is, or was, healthy.
+func healthyOnce(b *Binding) { b.LastHealthy = revision(b.Snapshot) }
+
+// stale is a binding that has been written since its cluster was reported on.
+func stale(b *Binding) { b.Generation++ }
+
+// returned is a binding that was taken back from r2 to r1 so long ago.
+func returned(ago time.Duration) func(*Binding) {
+	return func(b *Binding) {
+		b.LastHealthy = revision("r1")
+		b.Mark = &Mark{To: *revision("r1"), At: noon.Add(-ago), Before: revision("r1"), Back: true}
+	}
+}
+
+func verdict(with ...func(*Verdict)) *Verdict {
+	v := &Verdict{
+		At: noon, Said: "n", Of: 3, Count: 1, Strategy: (*v1beta1.ApplyStrategy)(nil).WithDefaults(), Failed: []Failure{{Cluster: "a"}},
+	}
+	for _, w := range with {
+		w(v)
+	}
+	return v
+}
+
+func TestFailure(t *testing.T) {
+	spent := Course{Spent: verdict()}
+	backOf := func(names ...string) (out []Return) {
+		for _, name := range names {
+			out = append(out, Return{Binding: name, To: *revision("r1")})
+		}
+		return out
+	}
+	for _, tc := range []struct {
+		name   string
+		budget Budget
+		course Course
+		seen   []Binding
+		want   Step
+	}{
+		{
+			name: "a cluster that is not healthy yet is waited for until its window has passed", budget: cautious(0, false),
+			seen: []Binding{binding("a", given(20*time.Second)), binding("b", up), binding("c", up)},
+			want: Step{Hold: []Held{{"b", ForBudget}, {"c", ForBudget}}, Again: 40 * time.Second},
+		},
+		{
+			name: "then the budget is spent, and nothing else is done before that is written", budget: cautious(0, true),
+			seen: []Binding{binding("a", given(window)), binding("b", up), binding("c", up)},
+			want: Step{Course: &Course{Spent: verdict()}},
+		},
+		{
+			name: "what passed while nobody could hear of it counts against nobody", budget: func() Budget {
+				b := cautious(0, true)
+				b.Policy.Awake = noon.Add(-10 * time.Second)
+				return b
+			}(),
+			seen: []Binding{binding("a", given(time.Hour)), binding("b", up), binding("c", up)},
+			want: Step{Hold: []Held{{"b", ForBudget}, {"c", ForBudget}}, Again: 50 * time.Second},
+		},
+		{
+			name: "after a verdict was dismissed windows begin anew", budget: cautious(0, true), course: Course{Again: noon.Add(-5 * time.Second)},
+			seen: []Binding{binding("a", given(time.Hour)), binding("b", up), binding("c", up)},
+			want: Step{Hold: []Held{{"b", ForBudget}, {"c", ForBudget}}, Again: 55 * time.Second},
+		},
+		{
+			name: "a failure within the budget makes room for the next", budget: cautious(1, true),
+			seen: []Binding{binding("a", given(window), failed), binding("b", up), binding("c", up)},
+			want: Step{Move: []string{"b"}, Hold: []Held{{"c", ForBudget}}},
+		},
+		{
+			name: "but not for more than may be unavailable", budget: cautious(1, true),
+			seen: []Binding{binding("a", given(window), failed), binding("b", given(0)), binding("c", up)},
+			want: Step{Hold: []Held{{"c", ForBudget}}, Again: window},
+		},
+		{
+			name: "a relapse while others wait has a window of its own", budget: cautious(0, true),
+			seen: []Binding{binding("a", given(time.Hour), failed, healthyOnce), binding("b", up), binding("c", up)},
+			want: Step{Hold: []Held{{"b", ForBudget}, {"c", ForBudget}}, Again: 50 * time.Second},
+		},
+		{
+			name: "a cluster of which only the scheduler's part changed is not failing", budget: cautious(0, true),
+			seen: []Binding{binding("a", given(time.Hour), up, healthyOnce, stale), binding("b", given(time.Hour), up, healthyOnce), binding("c", up)},
+			want: Step{Hold: []Held{{"c", ForBudget}}},
+		},
+		{
+			name: "when all are well or failed within the budget the rollout is done", budget: cautious(1, true),
+			seen: []Binding{binding("a", given(window), failed), binding("b", given(0), up), binding("c", given(0), up)},
+			want: Step{Course: &Course{Done: noon}},
+		},
+		{
+			name: "and nobody is judged by it any more", budget: cautious(0, true), course: Course{Done: noon.Add(-30 * time.Minute)},
+			seen: []Binding{binding("a", given(time.Hour), failed, healthyOnce), binding("b", given(time.Hour), failed), binding("c", given(time.Hour), up)},
+		},
+		{
+			name: "nor by what becomes of it on a cluster that joins then", budget: cautious(0, true), course: Course{Done: noon.Add(-30 * time.Minute)},
+			seen: []Binding{binding("a", given(2*window), func(b *Binding) { b.LastHealthy, b.Mark.Before = nil, nil }), binding("b", given(time.Hour), up), binding("c", given(time.Hour), up)},
+		},
+		{
+			name: "but by what is changed then", budget: cautious(0, true), course: Course{Done: noon.Add(-2 * window)},
+			seen: []Binding{binding("a", given(window)), binding("b", given(time.Hour), up), binding("c", given(time.Hour), up)},
+			want: Step{Course: &Course{Done: noon.Add(-2 * window), Spent: verdict()}},
+		},
+		{
+			name: "a cluster to which nothing new was brought does not count", budget: cautious(0, true), course: Course{Done: noon.Add(-time.Hour)},
+			seen: []Binding{binding("a", given(window), failed, func(b *Binding) { b.Mark.Before = revision("r2") }), binding("b", given(0), up), binding("c", given(0), up)},
+			want: Step{Course: &Course{Done: noon}},
+		},
+		{
+			name: "with a policy nothing is given to a cluster that nobody hears of", budget: cautious(0, true), course: Course{Done: noon},
+			seen: []Binding{binding("a", silent), binding("b", silent, func(b *Binding) { b.State, b.Snapshot = v1beta1.BindingStateScheduled, "" }), binding("c", given(0), up)},
+			want: Step{Hold: []Held{{"a", ForAgent}, {"b", ForAgent}}},
+		},
+		{
+			name: "after Stop nobody gets the revision, and who has it keeps it", budget: cautious(0, false), course: spent,
+			seen: []Binding{binding("a", given(window), failed), binding("b", given(0), up), binding("c", func(b *Binding) { b.State, b.Snapshot = v1beta1.BindingStateScheduled, "" })},
+			want: Step{Hold: []Held{{"c", ForVerdict}}},
+		},
+		{
+			name: "Rollback takes back what failed at once, and others as the budget allows", budget: cautious(0, true), course: spent,
+			seen: []Binding{binding("a", given(window), up, healthyOnce), binding("b", given(window), failed), binding("c", given(window), up, healthyOnce)},
+			want: Step{Back: backOf("b"), Fates: []Fate{{"a", Waiting, string(ForBudget)}, {"c", Waiting, string(ForBudget)}}},
+		},
+		{
+			name: "one that does not get healthy is not waited for", budget: cautious(0, true), course: spent,
+			seen: []Binding{binding("a", given(window), up, healthyOnce), binding("b", returned(window), failed), binding("c", returned(5*time.Minute), up)},
+			want: Step{
+				Back:  backOf("a"),
+				Fates: []Fate{{"b", Astray, "without health for 1m0s: Applied is False (NotAllWorkHaveBeenApplied)"}, {"c", Returned, ""}},
+			},
+		},
+		{
+			name: "one that is on its way is", budget: cautious(0, true), course: spent,
+			seen: []Binding{binding("a", given(window), up, healthyOnce), binding("b", returned(10*time.Second)), binding("c", up)},
+			want: Step{
+				Hold:  []Held{{"c", ForVerdict}},
+				Fates: []Fate{{"a", Waiting, string(ForBudget)}, {"b", Returning, ""}}, Again: 50 * time.Second,
+			},
+		},
+		{
+			name: "one that was never healthy, or whose past is gone, is left", budget: cautious(0, true), course: spent,
+			seen: []Binding{
+				binding("a", given(window), func(b *Binding) { b.LastHealthy, b.Mark.Before = nil, nil }),
+				binding("b", given(window), func(b *Binding) { b.Lost = "it is gone" }), binding("c", up),
+			},
+			want: Step{Hold: []Held{{"c", ForVerdict}}, Fates: []Fate{{"a", NeverHealthy, ""}, {"b", Lost, "it is gone"}}},
+		},
+		{
+			name: "one that was back is not judged again", budget: cautious(0, true), course: spent,
+			seen: []Binding{binding("a", returned(time.Hour), failed, condition(v1beta1.ConditionRolledBack, metav1.ConditionTrue, "R")), binding("b", up), binding("c", up)},
+			want: Step{Hold: []Held{{"b", ForVerdict}, {"c", ForVerdict}}, Fates: []Fate{{"a", Returned, ""}}, Again: 50 * time.Second},
+		},
+		{
+			name: "removals go on", budget: cautious(0, true), course: spent,
+			seen: []Binding{binding("a", returned(0), failed), binding("b", func(b *Binding) { b.State = v1beta1.BindingStateUnscheduled }, failed)},
+			want: Step{Remove: []string{"b"}, Fates: []Fate{{"a", Returning, ""}}, Again: window},
+		},
+		{
+			name: "a verdict that the user dismisses is void", budget: cautious(0, true), course: Course{Spent: verdict(func(v *Verdict) { v.Dismissed = true })},
+			seen: []Binding{binding("a", returned(0), up), binding("b", up), binding("c", up)},
+			want: Step{Course: &Course{Again: noon}},
+		},
+		{
+			name: "so is one whose clusters would get something else", budget: cautious(0, true), course: Course{Spent: verdict(func(v *Verdict) {
+				v.Failed[0].Overrides.Cluster = []string{"o-0"}
+			})},
+			seen: []Binding{binding("a", returned(0), up), binding("b", up), binding("c", up)},
+			want: Step{Course: &Course{Again: noon}},
+		},
+		{
+			name: "or would get it in another way", budget: cautious(0, true), course: Course{Spent: verdict(func(v *Verdict) { v.Strategy.AllowCoOwnership = true })},
+			seen: []Binding{binding("a", returned(0), up), binding("b", up), binding("c", up)},
+			want: Step{Course: &Course{Again: noon}},
+		},
+		{
+			name: "but not if enough others would get the same", budget: cautious(0, true), course: Course{Spent: verdict(func(v *Verdict) {
+				v.Failed = append(v.Failed, Failure{Cluster: "b", Overrides: Lists{Cluster: []string{"o-0"}}})
+				v.Count = 2
+			})},
+			seen: []Binding{binding("a", returned(0), up), binding("b", up), binding("c", up)},
+			want: Step{Hold: []Held{{"b", ForVerdict}, {"c", ForVerdict}}, Fates: []Fate{{"a", Returned, ""}}},
+		},
+		{
+			name: "nor because a cluster is gone", budget: cautious(0, true), course: Course{Spent: verdict(func(v *Verdict) {
+				v.Failed[0].Overrides.Cluster = []string{"o-0"}
+			})},
+			seen: []Binding{binding("b", up), binding("c", up)},
+			want: Step{Hold: []Held{{"b", ForVerdict}, {"c", ForVerdict}}},
+		},
+		{
+			name: "a larger budget that the user gives makes it void", budget: cautious(1, true), course: Course{Spent: verdict(func(v *Verdict) { v.Said = "0" })},
+			seen: []Binding{binding("a", returned(0), up), binding("b", up), binding("c", up)},
+			want: Step{Course: &Course{Again: noon}},
+		},
+		{
+			name: "without a policy there is no verdict", budget: Budget{Target: 3, MaxUnavailable: 1}, course: spent,
+			seen: []Binding{binding("a", returned(0), up), binding("b", up), binding("c", up)},
+			want: Step{Course: &Course{}, Move: []string{"a"}, Hold: []Held{{"b", ForBudget}, {"c", ForBudget}}},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := Next(tc.budget, tc.seen, Content{Snapshot: "r2", Strategy: (*v1beta1.ApplyStrategy)(nil).WithDefaults(), Course: tc.course}, noon)
+			if !reflect.DeepEqual(got, tc.want) {
+				t.Errorf("got  %+v\nwant %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestMarkOf(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		b    Binding
+		want Mark
+	}{
+		{"what was last healthy is what was before", binding("a", healthyOnce), Mark{To: *revision("r2"), At: noon, Before: revision("r1")}},
+		{"nothing was", binding("a"), Mark{To: *revision("r2"), At: noon}},
+		{
+			"a cluster that was taken back from what it gets again goes back to where it was taken",
+			binding("a", returned(0), func(b *Binding) { b.LastHealthy = revision("r2") }), Mark{To: *revision("r2"), At: noon, Before: revision("r1")},
+		},
+	} {
+		if got := MarkOf(tc.b, *revision("r2"), Course{}, noon); !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: got %+v, want %+v", tc.name, got, tc.want)
+		}
+	}
+	if got := MarkOf(binding("a"), *revision("r2"), Course{Done: noon}, noon.Add(-time.Second)).At; !got.After(noon) {
+		t.Errorf("what is given after the end of a rollout was given at %s", got)
+	}
+}
