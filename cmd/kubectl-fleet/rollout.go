@@ -38,7 +38,8 @@ func newRollout(streams genericiooptions.IOStreams) *cobra.Command {
 		Long: `See and steer how a placement's changes reach the clusters. spec.strategy.type of the placement says who brings them:
 
   RollingUpdate  The hub does, as soon as the resources change, to as many clusters at once as maxUnavailable and maxSurge allow.
-                 "status" tells which clusters are held back and why, "history" what changed, "undo" how to take it back.
+                 "status" tells which clusters are held back and why, "history" what changed, "undo" how to take it back. One that
+                 has spent the budget of its failurePolicy is tried again by "resume".
   External       An update run does: it releases one revision stage by stage, with the approvals and waits of an update strategy.
                  "pause" and "resume" steer the newest run, and "undo" makes one that goes back.
 
@@ -118,11 +119,7 @@ func over(run v1beta1.UpdateRunObject) bool {
 }
 
 // controlled reads the runs of a placement, which must be one that runs roll out.
-func (o *rollout) controlled(ctx context.Context, c client.Client) ([]v1beta1.UpdateRunObject, error) {
-	placement, err := o.placement(ctx, c)
-	if err != nil {
-		return nil, err
-	}
+func (o *rollout) controlled(ctx context.Context, c client.Client, placement v1beta1.PlacementObject) ([]v1beta1.UpdateRunObject, error) {
 	if !byRuns(placement) {
 		return nil, fmt.Errorf("%s. To have a say in its rollouts, set spec.strategy.type to External for good, and let update runs do them",
 			o.followsResources())
@@ -150,7 +147,9 @@ is on stops just so. "kubectl fleet rollout resume" lets it go on.`,
 A run that has ended without finishing, because a cluster joined or left, labels or the policy changed, its failure budget was spent or
 another run came between, cannot go on itself. Then another run is created that goes on from it (spec.resumeFrom): it releases the same
 revision by the same strategy, does not ask again for approvals and waits that are behind it, and passes every stage, so that clusters
-that have joined since get their turn.`,
+that have joined since get their turn.
+
+A placement with a rolling update has no runs. If that has spent the budget of its failurePolicy, the revision is tried again.`,
 		done: "is told to run", already: "is told to run already", state: v1beta1.UpdateRunRun,
 	}
 )
@@ -163,7 +162,14 @@ func newRolloutState(streams genericiooptions.IOStreams, s steering) *cobra.Comm
 }
 
 func (o *rollout) steer(ctx context.Context, c client.Client, s steering) error {
-	runs, err := o.controlled(ctx, c)
+	placement, err := o.placement(ctx, c)
+	if err != nil {
+		return err
+	}
+	if s.state == v1beta1.UpdateRunRun && judges(placement) {
+		return o.tryAgain(ctx, c)
+	}
+	runs, err := o.controlled(ctx, c, placement)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
@@ -376,12 +377,20 @@ func waitsFor(s stage.Stage) string {
 
 // viewOfClusters shows which revision the clusters of a placement are at.
 func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject) view {
-	at := revisions(p.GetName(), bindings)
+	at, back := revisions(p.GetName(), bindings), map[string]*metav1.Condition{}
+	for _, b := range bindings {
+		if b.GetDeletionTimestamp().IsZero() {
+			back[b.GetSpec().TargetCluster] = report.Current(*b.GetConditions(), v1beta1.ConditionRolledBack, b.GetGeneration())
+		}
+	}
 	status := p.GetStatus()
 	head := line{kind: "rollout", name: p.GetName(), total: len(status.PerClusterPlacementStatuses)}
 	var clusters []line
 	for _, c := range status.PerClusterPlacementStatuses {
 		text, finished := standing(c.Conditions)
+		if c := back[c.ClusterName]; c != nil {
+			text, finished = wayBack(*c), false
+		}
 		index := at[c.ClusterName]
 		l := line{kind: "cluster", name: cmp.Or(c.ClusterName, "not found yet"), still: finished && index == status.ObservedResourceIndex}
 		l.text = fmt.Sprintf("revision %s, %s", cmp.Or(index, "none"), text)
@@ -396,7 +405,27 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 		head.text = "revision " + status.ObservedResourceIndex + ", " + text
 	}
 	current := !slices.ContainsFunc(*p.GetConditions(), func(c metav1.Condition) bool { return c.ObservedGeneration != p.GetGeneration() })
-	return view{lines: append([]line{head}, clusters...), done: finished && current}
+	out := view{done: finished && current}
+	if spent := meta.FindStatusCondition(status.Conditions, p.ConditionType(v1beta1.ConditionWithinFailureBudget)); spent != nil {
+		text := spent.Message
+		out.done = current
+		if c := meta.FindStatusCondition(status.Conditions, p.ConditionType(v1beta1.ConditionRolledBack)); c != nil {
+			text = wayBack(*c) + ". " + text
+			out.done = current && c.Status != metav1.ConditionUnknown
+		}
+		head.text = "revision " + status.ObservedResourceIndex + ", " + phases[stage.Failed] + ": " + text
+		if out.done {
+			out.failed = text
+		}
+	}
+	out.lines = append([]line{head}, clusters...)
+	return out
+}
+
+// wayBack puts a condition RolledBack in words.
+func wayBack(c metav1.Condition) string {
+	words := map[metav1.ConditionStatus]string{metav1.ConditionTrue: "rolled back", metav1.ConditionFalse: "not rolled back", metav1.ConditionUnknown: phases[stage.Retreating]}
+	return words[c.Status] + ": " + c.Message
 }
 
 // standing is the first condition that does not hold, or the last that does; finished is whether that is the end.

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -50,4 +51,15 @@ func CourseOf(master v1beta1.ResourceSnapshotObject) Course {
 		return Course{}
 	}
 	return c
+}
+
+// Patch is the merge patch that has the master of a group remember this, unless somebody else has changed it meanwhile.
+func (c Course) Patch(master v1beta1.ResourceSnapshotObject) ([]byte, error) {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("remember the rollout of resource snapshot %s: %w", master.GetName(), err)
+	}
+	return json.Marshal(map[string]any{"metadata": map[string]any{
+		"resourceVersion": master.GetResourceVersion(), "annotations": map[string]string{contract.AnnotationRolloutCourse: string(text)},
+	}})
 }

@@ -198,15 +198,9 @@ func (r *Roller) tellFate(ctx context.Context, b v1beta1.BindingObject, fate rol
 // remember writes what is to be remembered of a rollout, unless somebody else has changed the snapshot meanwhile.
 func (r *Roller) remember(ctx context.Context, master v1beta1.ResourceSnapshotObject, course rollout.Course) error {
 	key := client.ObjectKeyFromObject(master)
-	text, err := json.Marshal(course)
+	patch, err := course.Patch(master)
 	if err != nil {
-		return fmt.Errorf("remember the rollout of resource snapshot %s: %w", key, err)
-	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"resourceVersion": master.GetResourceVersion(), "annotations": map[string]string{contract.AnnotationRolloutCourse: string(text)},
-	}})
-	if err != nil {
-		return fmt.Errorf("remember the rollout of resource snapshot %s: %w", key, err)
+		return err
 	}
 	snapshot := scope.ResourceSnapshots.New(key)
 	snapshot.SetNamespace(key.Namespace)

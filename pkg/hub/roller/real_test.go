@@ -21,6 +21,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -57,6 +58,8 @@ func TestRoller(t *testing.T) {
 		{"follows labels that overrides select by", relabels},
 		{"follows labels that overrides put into the content, within the budget", revalues},
 		{"never takes a cluster back to an older override", behindHandOverrides},
+		{"stops when the failure budget is spent, until it is told to try again", stops},
+		{"takes clusters back when the failure budget is spent", takesBack},
 		{"writes nothing after a restart", restarts},
 	} {
 		for j, namespace := range []string{"", "app"} {
@@ -68,6 +71,14 @@ func TestRoller(t *testing.T) {
 				scenario.play(s)
 			})
 		}
+	}
+	a.stop()
+	for _, namespace := range []string{"", "app"} {
+		t.Run("goes on with the way back after a restart in namespace "+namespace, func(t *testing.T) {
+			here := *h
+			here.T = t
+			goesBackAfterARestart(&scene{hub: &here, key: types.NamespacedName{Namespace: namespace, Name: "restarted"}})
+		})
 	}
 }
 
@@ -194,7 +205,9 @@ func (s *scene) available(cluster string, well bool) {
 		started := report.RolloutStarted(b.GetGeneration())
 		started.LastTransitionTime = metav1.Now()
 		b.GetStatus().FailedPlacements = nil
-		if !well {
+		if well {
+			b.GetStatus().LastHealthy = ptr.To(rollout.BindingOf(b).Revision())
+		} else {
 			available.Status, available.Reason = metav1.ConditionFalse, v1beta1.ReasonNotAllWorkAreAvailable
 			b.GetStatus().FailedPlacements = []v1beta1.FailedResourcePlacement{{
 				ResourceIdentifier: v1beta1.ResourceIdentifier{Version: "v1", Kind: "ConfigMap", Name: "cm"}, Condition: available,

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	rolling "github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+// judges says whether a placement has a rolling update with a failure policy.
+func judges(p v1beta1.PlacementObject) bool {
+	config := p.GetSpec().Strategy.RollingUpdate
+	return !byRuns(p) && config != nil && config.FailurePolicy != nil
+}
+
+// tryAgain dismisses the verdict on the latest revision of a placement with a rolling update. The hub agent does the rest.
+func (o *rollout) tryAgain(ctx context.Context, c client.Client) error {
+	index := ""
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		all, err := scope.ResourceSnapshots.List(ctx, c, o.key.Namespace, client.MatchingLabels{contract.LabelPlacement: o.key.Name})
+		if err != nil {
+			return err
+		}
+		latest, ok := snapshot.Latest(snapshot.Groups(all))
+		if !ok || latest.Master == nil || rolling.CourseOf(latest.Master).Spent == nil {
+			return fmt.Errorf("the rollout of %s has not spent its failure budget: there is nothing to try again", o.subject())
+		}
+		course := rolling.CourseOf(latest.Master)
+		course.Spent.Dismissed = true
+		patch, err := course.Patch(latest.Master)
+		if err != nil {
+			return err
+		}
+		index = latest.IndexLabel()
+		if err := c.Patch(ctx, latest.Master, client.RawPatch(types.MergePatchType, patch)); err != nil {
+			return fmt.Errorf("try revision %s of %s again: %w", index, o.subject(), err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(o.streams.Out, "revision %s of %s is tried again; see \"kubectl fleet rollout status %s%s --watch\"\n",
+		index, o.subject(), o.key.Name, inNamespace(o.key.Namespace))
+	return err
+}
