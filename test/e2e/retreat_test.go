@@ -132,12 +132,12 @@ func first(errs ...error) error {
 	return nil
 }
 
-// events waits until these have been recorded about a run.
-func (r *release) events(run v1beta1.UpdateRunObject, reasons ...string) {
+// events waits until these have been recorded about a run or a placement.
+func (r *release) events(about client.Object, reasons ...string) {
 	r.Helper()
-	testworld.Await(r.T, testworld.Soon, "events of "+run.GetName(), func(ctx context.Context) error {
+	testworld.Await(r.T, testworld.Soon, "events of "+about.GetName(), func(ctx context.Context) error {
 		var list corev1.EventList
-		if err := theHub.List(ctx, &list, client.MatchingFields{"involvedObject.name": run.GetName()}); err != nil {
+		if err := theHub.List(ctx, &list, client.MatchingFields{"involvedObject.name": about.GetName()}); err != nil {
 			return err
 		}
 		var got []string

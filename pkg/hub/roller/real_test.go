@@ -2,6 +2,7 @@ package roller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -357,6 +358,13 @@ func edits(s *scene) {
 func silence(s *scene) {
 	s.settled()
 	s.heard("m1", time.Now().Add(-time.Hour))
+	testworld.Await(s, testworld.Soon, "the agent to know that m1 is silent", func(ctx context.Context) error {
+		var m1 clusterv1beta1.MemberCluster
+		if err := s.agent.sees.Get(ctx, types.NamespacedName{Name: "m1"}, &m1); err != nil || silent(&m1, time.Now()) {
+			return err
+		}
+		return errors.New("it was heard of")
+	})
 	s.content(1, 1, 0)
 	s.await("m1=Bound0! m2=Bound1 m3=Bound0!")
 	s.available("m2", true)
