@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/hub"
+	decision "github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -163,7 +165,12 @@ func TestStatusOfClusters(t *testing.T) {
 	if got := viewOfClusters(p, bindings).lines[2].plain(); got != "cluster b: revision 1, held back: c is not ready" {
 		t.Errorf("told %q", got)
 	}
-	p.Status.Conditions[0].Status = metav1.ConditionTrue
+	p.Status.Conditions[0].Status, p.Status.PerClusterPlacementStatuses[1].Conditions[0], p.Status.PerClusterPlacementStatuses[2].Conditions =
+		metav1.ConditionTrue, started, []metav1.Condition{started, available}
+	if viewOfClusters(p, bindings).done {
+		t.Error("it is done although b is at another revision")
+	}
+	bindings[1] = at("b", 2)
 	if !viewOfClusters(p, bindings).done {
 		t.Error("it is not done")
 	}
@@ -520,5 +527,96 @@ What makes them, such as a GitOps repository, has to be taken back too. From rev
 	u.to = 3
 	if err := u.run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "it is the latest") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// judged is a placement with a rolling update that has spent its failure budget on revision 3, and the master of that.
+func judged(t *testing.T) (*v1beta1.ClusterResourcePlacement, *v1beta1.ClusterResourceSnapshot) {
+	t.Helper()
+	p := testworld.ClusterPlacement("web", "app", func(s *v1beta1.PlacementSpec) {
+		s.Strategy.RollingUpdate.FailurePolicy = &v1beta1.FailurePolicy{OnFailure: v1beta1.FailureActionRollback}
+	})
+	latest := revisionOf(3, "b=2")
+	latest.Labels[contract.LabelLatest] = "true"
+	course, err := json.Marshal(decision.Course{Spent: &decision.Verdict{Of: 2, Count: 1, Failed: []decision.Failure{{Cluster: "b"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	latest.Annotations[contract.AnnotationRolloutCourse] = string(course)
+	return p, latest
+}
+
+func TestResumeOfARollingUpdate(t *testing.T) {
+	p, latest := judged(t)
+	c := fake.NewClientBuilder().WithScheme(hub.Scheme()).WithObjects(p, revisionOf(2, "b=1"), latest).Build()
+	out := &strings.Builder{}
+	o := &rollout{key: types.NamespacedName{Name: "web"}, streams: genericiooptions.IOStreams{Out: out}}
+	const want = "revision 3 of ClusterResourcePlacement web is tried again; see \"kubectl fleet rollout status web --watch\"\n"
+	if err := o.steer(t.Context(), c, resuming); err != nil || out.String() != want {
+		t.Errorf("said %q, error %v", out, err)
+	}
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(latest), latest); err != nil || !decision.CourseOf(latest).Spent.Dismissed {
+		t.Errorf("error %v, annotations %v", err, latest.Annotations)
+	}
+	latest.Annotations[contract.AnnotationRolloutCourse] = `{"done":"2026-01-01T00:00:00Z"}`
+	if err := c.Update(t.Context(), latest); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.steer(t.Context(), c, resuming); err == nil || !strings.Contains(err.Error(), "nothing to try again") {
+		t.Errorf("error %v", err)
+	}
+	if err := o.steer(t.Context(), c, pausing); err == nil || !strings.Contains(err.Error(), "rolling update") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestStatusOfARollingUpdateThatWentBack(t *testing.T) {
+	p, _ := judged(t)
+	entry := func(cluster string) v1beta1.PerClusterPlacementStatus {
+		return v1beta1.PerClusterPlacementStatus{ClusterName: cluster, ObservedResourceIndex: "3", Conditions: []metav1.Condition{
+			is("RolloutStarted", metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet, "spent"),
+		}}
+	}
+	p.Status = v1beta1.PlacementStatus{
+		ObservedResourceIndex: "3",
+		Conditions: []metav1.Condition{
+			is("ClusterResourcePlacementRolloutStarted", metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet, "held"),
+			is("ClusterResourcePlacementWithinFailureBudget", metav1.ConditionFalse, v1beta1.ReasonFailureBudgetSpent, "Revision 3 has spent it"),
+			is("ClusterResourcePlacementRolledBack", metav1.ConditionUnknown, v1beta1.ReasonRollbackStarted, "Back: 1 of 2"),
+		},
+		PerClusterPlacementStatuses: []v1beta1.PerClusterPlacementStatus{entry("a"), entry("b"), entry("c")},
+	}
+	at := func(cluster string, index int, status metav1.ConditionStatus, message string) v1beta1.BindingObject {
+		b := &v1beta1.ClusterResourceBinding{}
+		b.Spec = v1beta1.ResourceBindingSpec{TargetCluster: cluster, ResourceSnapshotName: contract.MasterSnapshotName("web", index)}
+		if status != "" {
+			b.Status.Conditions = []metav1.Condition{is(v1beta1.ConditionRolledBack, status, "", message)}
+		}
+		return b
+	}
+	bindings := []v1beta1.BindingObject{
+		at("a", 2, metav1.ConditionTrue, "healthy"), at("b", 3, metav1.ConditionUnknown, "its turn comes"), at("c", 2, "", ""),
+	}
+	tell := func() (v view, told []string) {
+		v = viewOfClusters(p, bindings)
+		for _, l := range v.lines {
+			told = append(told, l.plain())
+		}
+		return v, told
+	}
+	want := []string{
+		"rollout web: 0/3 revision 3, failed: rolling back: Back: 1 of 2. Revision 3 has spent it",
+		"cluster a: revision 2, rolled back: healthy", "cluster b: revision 3, rolling back: its turn comes", "cluster c: revision 2, held back: spent",
+	}
+	if v, got := tell(); !slices.Equal(got, want) || v.done {
+		t.Errorf("done %t, told\n%s", v.done, strings.Join(got, "\n"))
+	}
+	p.Status.Conditions[2].Status = metav1.ConditionTrue
+	if v, got := tell(); !v.done || v.failed != "rolled back: Back: 1 of 2. Revision 3 has spent it" {
+		t.Errorf("done %t, failed %q, told\n%s", v.done, v.failed, strings.Join(got, "\n"))
+	}
+	p.Status.Conditions = p.Status.Conditions[:2]
+	if v, _ := tell(); !v.done || v.failed != "Revision 3 has spent it" {
+		t.Errorf("without Rollback: done %t, failed %q", v.done, v.failed)
 	}
 }

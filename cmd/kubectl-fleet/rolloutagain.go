@@ -10,7 +10,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	rolling "github.com/flagship-fleet/flagship/pkg/rollout"
+	decision "github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
@@ -30,10 +30,10 @@ func (o *rollout) tryAgain(ctx context.Context, c client.Client) error {
 			return err
 		}
 		latest, ok := snapshot.Latest(snapshot.Groups(all))
-		if !ok || latest.Master == nil || rolling.CourseOf(latest.Master).Spent == nil {
+		if !ok || latest.Master == nil || decision.CourseOf(latest.Master).Spent == nil {
 			return fmt.Errorf("the rollout of %s has not spent its failure budget: there is nothing to try again", o.subject())
 		}
-		course := rolling.CourseOf(latest.Master)
+		course := decision.CourseOf(latest.Master)
 		course.Spent.Dismissed = true
 		patch, err := course.Patch(latest.Master)
 		if err != nil {

@@ -405,7 +405,8 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 		head.text = "revision " + status.ObservedResourceIndex + ", " + text
 	}
 	current := !slices.ContainsFunc(*p.GetConditions(), func(c metav1.Condition) bool { return c.ObservedGeneration != p.GetGeneration() })
-	out := view{done: finished && current}
+	// A cluster that is at another revision than the status tells of knows more than that.
+	out := view{done: finished && current && head.done == head.total}
 	if spent := meta.FindStatusCondition(status.Conditions, p.ConditionType(v1beta1.ConditionWithinFailureBudget)); spent != nil {
 		text := spent.Message
 		out.done = current

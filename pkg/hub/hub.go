@@ -9,7 +9,9 @@
 //	policy snapshot status                                 scheduler
 //	binding: created, state Scheduled and Unscheduled      scheduler
 //	binding: state Bound, snapshot, overrides, strategy    roller
-//	binding.status RolloutStarted held back, or repaired   roller
+//	binding.status RolloutStarted held back, or repaired,
+//	and RolledBack; annotations about a rolling update
+//	on the binding and on the master resource snapshot     roller
 //	binding.status everything else, and RolloutStarted
 //	together with the first report on a new generation     dispatcher
 //	binding.finalizers work-cleanup (removed)              dispatcher
