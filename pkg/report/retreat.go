@@ -43,7 +43,7 @@ func (p *placementReport) retreat() []metav1.Condition {
 	}
 	text := p.Course.Spent.String(p.Latest.Index)
 	end := "; clusters that have it keep it"
-	rollback := rolling.FailurePolicy.OnFailure == v1beta1.FailureActionRollback
+	rollback := rollout.TakesBack(rolling.FailurePolicy, p.spec.Strategy.ApplyStrategy)
 	if rollback {
 		end = "; clusters that it has changed are taken back"
 	}

@@ -22,7 +22,8 @@ const (
 
 // BudgetOf reads the limits of a placement that wants target clusters. Shares are of target and are rounded up. The error is about a
 // value that the API does not accept.
-func BudgetOf(config *v1beta1.RollingUpdateConfig, target int) (Budget, error) {
+func BudgetOf(strategy v1beta1.RolloutStrategy, target int) (Budget, error) {
+	config := strategy.RollingUpdate
 	if config == nil {
 		config = &v1beta1.RollingUpdateConfig{}
 	}
@@ -37,7 +38,7 @@ func BudgetOf(config *v1beta1.RollingUpdateConfig, target int) (Budget, error) {
 	if b.MaxSurge, err = clusters(config.MaxSurge, target); err != nil {
 		return Budget{}, fmt.Errorf("read maxSurge: %w", err)
 	}
-	if b.Policy, err = policyOf(config.FailurePolicy, target); err != nil {
+	if b.Policy, err = policyOf(config.FailurePolicy, strategy.ApplyStrategy, target); err != nil {
 		return Budget{}, err
 	}
 	return b, nil

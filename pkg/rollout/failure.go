@@ -32,7 +32,7 @@ type Policy struct {
 }
 
 // policyOf reads the failure policy of a placement that wants target clusters; nil if it has none.
-func policyOf(said *v1beta1.FailurePolicy, target int) (*Policy, error) {
+func policyOf(said *v1beta1.FailurePolicy, apply *v1beta1.ApplyStrategy, target int) (*Policy, error) {
 	if said == nil {
 		return nil, nil
 	}
@@ -43,8 +43,14 @@ func policyOf(said *v1beta1.FailurePolicy, target int) (*Policy, error) {
 	}
 	return &Policy{
 		Window: ptr.Deref(said.HealthWindow, metav1.Duration{Duration: defaultWindow}).Duration,
-		Budget: n, Said: budget.String(), Rollback: said.OnFailure == v1beta1.FailureActionRollback,
+		Budget: n, Said: budget.String(), Rollback: TakesBack(said, apply),
 	}, nil
+}
+
+// TakesBack says whether clusters are taken back when the budget is spent. Where content is only compared nothing was changed, and going
+// back to what was once applied would change something.
+func TakesBack(policy *v1beta1.FailurePolicy, apply *v1beta1.ApplyStrategy) bool {
+	return policy != nil && policy.OnFailure == v1beta1.FailureActionRollback && (apply == nil || apply.Type != v1beta1.ApplyStrategyTypeReportDiff)
 }
 
 // Course is what is remembered of the rollout of a revision under a failure policy: contract.AnnotationRolloutCourse on the revision's

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -257,5 +258,28 @@ func TestMarkOf(t *testing.T) {
 	}
 	if got := MarkOf(binding("a"), *revision("r2"), Course{Done: noon}, noon.Add(-time.Second)).At; !got.After(noon) {
 		t.Errorf("what is given after the end of a rollout was given at %s", got)
+	}
+}
+
+func TestPolicyOf(t *testing.T) {
+	percent, reports := intstr.FromString("34%"), &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
+	for _, tc := range []struct {
+		said  *v1beta1.FailurePolicy
+		apply *v1beta1.ApplyStrategy
+		want  *Policy
+	}{
+		{},
+		{said: &v1beta1.FailurePolicy{}, want: &Policy{Window: 5 * time.Minute, Said: "0"}},
+		{
+			said: &v1beta1.FailurePolicy{FailureBudget: &percent, HealthWindow: &metav1.Duration{Duration: window}, OnFailure: v1beta1.FailureActionRollback},
+			want: &Policy{Window: window, Budget: 1, Said: "34%", Rollback: true},
+		},
+		{said: &v1beta1.FailurePolicy{OnFailure: v1beta1.FailureActionRollback}, apply: reports, want: &Policy{Window: 5 * time.Minute, Said: "0"}},
+	} {
+		config := &v1beta1.RollingUpdateConfig{FailurePolicy: tc.said}
+		got, err := BudgetOf(v1beta1.RolloutStrategy{RollingUpdate: config, ApplyStrategy: tc.apply}, 5)
+		if err != nil || !reflect.DeepEqual(got.Policy, tc.want) {
+			t.Errorf("%+v: %+v, %v; want %+v", tc.said, got.Policy, err, tc.want)
+		}
 	}
 }

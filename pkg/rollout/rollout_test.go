@@ -325,7 +325,7 @@ func TestBudgetOf(t *testing.T) {
 		"no number": {config: &v1beta1.RollingUpdateConfig{MaxSurge: value("many")}, wrong: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := BudgetOf(tc.config, tc.target)
+			got, err := BudgetOf(v1beta1.RolloutStrategy{RollingUpdate: tc.config}, tc.target)
 			if (err != nil) != tc.wrong || got != tc.want {
 				t.Errorf("got %+v, %v; want %+v", got, err, tc.want)
 			}

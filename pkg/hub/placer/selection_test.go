@@ -264,6 +264,24 @@ func TestKeepsWhatWasLastHealthy(t *testing.T) {
 	w.make(w.configMap("d", "one"))
 	w.awaitSelected(w.key(), 4, "Namespace "+w.name, "ConfigMap a", "ConfigMap b", "ConfigMap c", "ConfigMap d")
 	kept(1, 3, 4)
+
+	// A rolling update that the cluster was changed by may go back, too.
+	w.await("a mark", func() error {
+		if err := w.Get(t.Context(), client.ObjectKeyFromObject(b), b); err != nil {
+			return err
+		}
+		b.Annotations = map[string]string{contract.AnnotationRollout: fmt.Sprintf(`{"before":{"resourceSnapshotName":%q}}`, contract.MasterSnapshotName(w.name, 1))}
+		return w.Update(t.Context(), b)
+	})
+	w.make(w.configMap("e", "one"))
+	w.awaitSelected(w.key(), 5, "Namespace "+w.name, "ConfigMap a", "ConfigMap b", "ConfigMap c", "ConfigMap d", "ConfigMap e")
+	kept(1, 3, 5)
+	if err := w.Delete(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	w.make(w.configMap("f", "one"))
+	w.awaitSelected(w.key(), 6, "Namespace "+w.name, "ConfigMap a", "ConfigMap b", "ConfigMap c", "ConfigMap d", "ConfigMap e", "ConfigMap f")
+	kept(1, 3, 6)
 }
 
 // fit is what a placement says about objects that are too large; nil for nothing.

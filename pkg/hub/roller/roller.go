@@ -119,7 +119,7 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, 
 	if err := r.lookAt(ctx, out); err != nil {
 		return nil, err
 	}
-	out.budget, err = rollout.BudgetOf(strategy.RollingUpdate, rollout.Target(placement.GetSpec().Policy, out.facts))
+	out.budget, err = rollout.BudgetOf(strategy, rollout.Target(placement.GetSpec().Policy, out.facts))
 	if err != nil {
 		return nil, fmt.Errorf("placement %s: %w", key, err)
 	}
