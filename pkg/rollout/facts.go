@@ -30,7 +30,9 @@ func BindingOf(b v1beta1.BindingObject) Binding {
 // ListsOf are the lists that a binding was given.
 func ListsOf(b v1beta1.BindingObject) Lists {
 	spec := b.GetSpec()
-	return Lists{Cluster: spec.ClusterResourceOverrideSnapshots, Namespaced: spec.ResourceOverrideSnapshots, Fingerprint: spec.OverrideFingerprint}
+	return Lists{
+		Cluster: spec.ClusterResourceOverrideSnapshots, Namespaced: spec.ResourceOverrideSnapshots, Fingerprint: spec.OverrideFingerprint,
+	}
 }
 
 // readMark is the mark of a binding; nil if it has none that can be read.

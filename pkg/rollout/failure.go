@@ -50,7 +50,8 @@ func policyOf(said *v1beta1.FailurePolicy, apply *v1beta1.ApplyStrategy, target 
 // TakesBack says whether clusters are taken back when the budget is spent. Where content is only compared nothing was changed, and going
 // back to what was once applied would change something.
 func TakesBack(policy *v1beta1.FailurePolicy, apply *v1beta1.ApplyStrategy) bool {
-	return policy != nil && policy.OnFailure == v1beta1.FailureActionRollback && (apply == nil || apply.Type != v1beta1.ApplyStrategyTypeReportDiff)
+	return policy != nil && policy.OnFailure == v1beta1.FailureActionRollback &&
+		(apply == nil || apply.Type != v1beta1.ApplyStrategyTypeReportDiff)
 }
 
 // Course is what is remembered of the rollout of a revision under a failure policy: contract.AnnotationRolloutCourse on the revision's
