@@ -85,18 +85,29 @@ func (d *decision) watch(c *Cluster) {
 	if c.Phase == Failed {
 		return
 	}
-	since := c.End
-	if w := wrong(b); w != nil {
-		if latest := w.LastTransitionTime.Add(time.Second); latest.After(since) { // bindings' times are cut off, not rounded up
-			since = latest
-		}
-	}
-	cause, expired := d.expired(since, b)
+	cause, expired := d.expired(unwellSince(b, c.End), b)
 	if expired {
 		c.Phase, c.Cause, c.End = Failed, cause, d.Now
 		return
 	}
 	d.relapsed = append(d.relapsed, c.Name)
+}
+
+// unwellSince says since when, at the earliest, a cluster has been without health that was well at a time. If the binding says of nothing that
+// it is not so, it was written since, which makes an end of all that was said before: then that is when it was spoken of again.
+func unwellSince(b v1beta1.BindingObject, well time.Time) time.Time {
+	told := *b.GetConditions()
+	if w := wrong(b); w != nil {
+		told = []metav1.Condition{*w}
+	}
+	since := well
+	for _, c := range told {
+		// Bindings' times are cut off, not rounded up.
+		if latest := c.LastTransitionTime.Add(time.Second); c.ObservedGeneration == b.GetGeneration() && latest.After(since) {
+			since = latest
+		}
+	}
+	return since
 }
 
 // spent is the error of a stage of which more clusters have failed than its budget allows.

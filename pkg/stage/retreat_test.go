@@ -196,6 +196,28 @@ func TestARelapseKeepsTheStageOpen(t *testing.T) {
 	w.want(t, "well again", "succeeded | succeeded c1+ c2+ c3+ | succeeded")
 }
 
+// A write to a binding makes an end of what was said of it before, although it may have changed nothing there.
+func TestABindingWrittenAnewIsNoRelapse(t *testing.T) {
+	w := policed(intstr.FromInt32(0), v1beta1.FailureActionStop, of("all", "", wait(4*window)))
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{"c1", "c2", "c3"} {
+		w.pass1(0)
+		w.available(c)
+	}
+	w.pass1(0)
+	w.now = w.now.Add(2 * window)
+	b := w.binding("c2")
+	b.Generation++
+	b.Status.Conditions = nil
+	w.set("c2", v1beta1.ConditionRolloutStarted, metav1.ConditionTrue, v1beta1.ReasonRolloutStarted)
+	w.pass1(0)
+	w.want(t, "it is spoken of again, of its health not yet", "waiting | waiting c1+ c2+ c3+ | pending")
+	w.pass1(window + time.Second)
+	w.want(t, "nor for a whole window", "failed | failed c1+ c2! c3+ | pending")
+}
+
 func TestARelapseSpendsTheBudgetOnlyWhileTheStageLasts(t *testing.T) {
 	w := policed(intstr.FromInt32(0), v1beta1.FailureActionStop, of("canary", "env=canary", after), of("prod", "env=prod"))
 	if err := w.begin(); err != nil {
