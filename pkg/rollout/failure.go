@@ -14,9 +14,6 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// defaultWindow is the health window of a failure policy that names none.
-const defaultWindow = 5 * time.Minute
-
 // Policy says when a cluster has failed with a revision, how many may, and what is done when more do. Without one nothing in this file
 // and in retreat.go happens.
 type Policy struct {
@@ -42,7 +39,7 @@ func policyOf(said *v1beta1.FailurePolicy, apply *v1beta1.ApplyStrategy, target 
 		return nil, fmt.Errorf("read failurePolicy.failureBudget: %w", err)
 	}
 	return &Policy{
-		Window: ptr.Deref(said.HealthWindow, metav1.Duration{Duration: defaultWindow}).Duration,
+		Window: WindowOf(said),
 		Budget: n, Said: budget.String(), Rollback: TakesBack(said, apply),
 	}, nil
 }
@@ -170,13 +167,18 @@ func (b Binding) changedBy(course Course) bool {
 	return !SameRevision(*before, b.Revision()) && (course.Done.IsZero() || !b.marked() || b.Mark.At.After(course.Done))
 }
 
-// well says whether everything is well on the cluster of a binding as it is now.
-func (b Binding) well() bool {
+// WindowOf is the health window of a failure policy: five minutes if it names none.
+func WindowOf(policy *v1beta1.FailurePolicy) time.Duration {
+	return ptr.Deref(policy.HealthWindow, metav1.Duration{Duration: 5 * time.Minute}).Duration
+}
+
+// Well says whether everything is well on the cluster of a binding as it is now.
+func (b Binding) Well() bool {
 	return is(b, v1beta1.ConditionAvailable, metav1.ConditionTrue) || is(b, v1beta1.ConditionDiffReported, metav1.ConditionTrue)
 }
 
-// wrong is the first thing that a binding as it is now says is not so; nil if it says nothing of the kind.
-func (b Binding) wrong() *metav1.Condition {
+// Wrong is the first thing that a binding as it is now says is not so; nil if it says nothing of the kind.
+func (b Binding) Wrong() *metav1.Condition {
 	for _, kind := range []string{v1beta1.ConditionOverridden, v1beta1.ConditionWorkSynchronized, v1beta1.ConditionApplied,
 		v1beta1.ConditionAvailable, v1beta1.ConditionDiffReported} {
 		if is(b, kind, metav1.ConditionFalse) {
@@ -188,7 +190,7 @@ func (b Binding) wrong() *metav1.Condition {
 
 // complaint puts what is wrong in words that do not change while it is the same.
 func (b Binding) complaint() string {
-	if c := b.wrong(); c != nil {
+	if c := b.Wrong(); c != nil {
 		return fmt.Sprintf("%s is False (%s)", c.Type, c.Reason)
 	}
 	return "nothing is said about it; is the agent of the member running?"
@@ -197,14 +199,14 @@ func (b Binding) complaint() string {
 // without says since when the cluster has been without health; zero if it is well, or if nobody knows yet whether it is still: after a
 // write that concerns the scheduler alone, the report on what was well before is yet to come.
 func (p *plan) without(b Binding) time.Time {
-	if b.well() {
+	if b.Well() {
 		return time.Time{}
 	}
 	var since time.Time
 	if b.marked() {
 		since = b.Mark.At
 	}
-	c := b.wrong()
+	c := b.Wrong()
 	relapse := b.proven() || !b.marked()
 	if c == nil && (relapse || b.stood()) {
 		return time.Time{}
@@ -298,7 +300,7 @@ func (p *plan) judge(seen []Binding) bool {
 			p.failed[b.Name] = true
 			continue
 		}
-		done = done && b.well()
+		done = done && b.Well()
 	}
 	if len(failed) > p.budget.Policy.Budget {
 		p.step.Course = &Course{Done: course.Done, Again: course.Again, Spent: p.verdict(failed)}

@@ -84,7 +84,7 @@ func (p *plan) fate(b Binding) Fate {
 	f := Fate{Binding: b.Name, What: Waiting}
 	before := b.Before()
 	switch {
-	case b.back() && (b.well() || b.wrong() == nil && b.stood() || is(b, v1beta1.ConditionRolledBack, metav1.ConditionTrue)):
+	case b.back() && (b.Well() || b.Wrong() == nil && b.stood() || is(b, v1beta1.ConditionRolledBack, metav1.ConditionTrue)):
 		f.What = Returned
 	case b.back() && p.expired(b):
 		f.What, f.Cause = Astray, fmt.Sprintf("without health for %s: %s", p.budget.Policy.Window, b.complaint())

@@ -5,42 +5,24 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
 )
-
-// defaultWindow is the health window of a failure policy that names none.
-const defaultWindow = 5 * time.Minute
 
 // policy is the run's failure policy; nil if it has none, and then nothing in this file and in retreat.go happens.
 func (d *decision) policy() *v1beta1.FailurePolicy { return d.Config.FailurePolicy }
 
-func (d *decision) window() time.Duration {
-	if w := d.policy().HealthWindow; w != nil {
-		return w.Duration
-	}
-	return defaultWindow
-}
+func (d *decision) window() time.Duration { return rollout.WindowOf(d.policy()) }
 
 // healthy says whether everything is well on the cluster of a binding as it is now.
-func healthy(b v1beta1.BindingObject) bool {
-	return is(b, v1beta1.ConditionAvailable, metav1.ConditionTrue) || is(b, v1beta1.ConditionDiffReported, metav1.ConditionTrue)
-}
+func healthy(b v1beta1.BindingObject) bool { return rollout.BindingOf(b).Well() }
 
 // wrong is the first thing that a binding as it is now says is not so; nil if it says nothing of the kind.
-func wrong(b v1beta1.BindingObject) *metav1.Condition {
-	for _, kind := range []string{v1beta1.ConditionOverridden, v1beta1.ConditionWorkSynchronized, v1beta1.ConditionApplied,
-		v1beta1.ConditionAvailable, v1beta1.ConditionDiffReported} {
-		if is(b, kind, metav1.ConditionFalse) {
-			return meta.FindStatusCondition(*b.GetConditions(), kind)
-		}
-	}
-	return nil
-}
+func wrong(b v1beta1.BindingObject) *metav1.Condition { return rollout.BindingOf(b).Wrong() }
 
 // complaint puts what is wrong in words.
 func complaint(b v1beta1.BindingObject) string {
