@@ -113,14 +113,16 @@ func (h *hub) awaitGone(name string) {
 	}
 }
 
+// told waits for an event with this reason, which comes after what it tells of is written. False: it did not come.
 func (a *agent) told(reason string) bool {
+	tooLate := time.After(testworld.Workload)
 	for {
 		select {
 		case event := <-a.events.Events:
 			if strings.Contains(event, " "+reason+" ") {
 				return true
 			}
-		default:
+		case <-tooLate:
 			return false
 		}
 	}
