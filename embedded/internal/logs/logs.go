@@ -151,6 +151,8 @@ var harmless = [][]byte{
 	[]byte("is not as new as written version"),
 	// The scheduler, about pods that wait for a volume.
 	[]byte("Status after running PostFilter plugins for pod"),
+	// The API server's look after its own addresses may come before the address of its first Service is noted.
+	[]byte("for Service default/kubernetes is not allocated; repairing"),
 }
 
 func isHarmless(line []byte) bool {
