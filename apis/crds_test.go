@@ -224,6 +224,17 @@ func crds(t *testing.T) map[string]*apiextensionsv1.CustomResourceDefinition {
 	return found
 }
 
+// whole is the object of a manifest, numbers as an API server reads them.
+func whole(t *testing.T, manifest string) map[string]any {
+	t.Helper()
+	var content map[string]any
+	if err := utilyaml.Unmarshal([]byte(manifest), &content); err != nil {
+		t.Fatalf("decode %s: %v", manifest, err)
+	}
+	content["metadata"] = map[string]any{"name": "a"}
+	return content
+}
+
 // object is an object with the given spec; nil if there is none.
 func object(t *testing.T, spec string) map[string]any {
 	t.Helper()

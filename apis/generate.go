@@ -9,5 +9,6 @@ package apis
 //go:generate mkdir -p ../charts/member-agent/files/crds
 //go:generate go tool -C .. controller-gen crd paths=./apis/... output:crd:dir=charts/hub-agent/files/crds
 //go:generate mv ../charts/hub-agent/files/crds/placement.kubernetes-fleet.io_appliedworks.yaml ../charts/member-agent/files/crds/
+//go:generate go run ./internal/bound ../charts/hub-agent/files/crds ../charts/member-agent/files/crds
 //go:generate go tool -C .. controller-gen crd paths=sigs.k8s.io/cluster-inventory-api/apis/v1alpha1 output:crd:dir=charts/hub-agent/files/inventory
 //go:generate rm -f ../charts/hub-agent/files/inventory/_.yaml

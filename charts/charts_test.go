@@ -12,12 +12,15 @@ import (
 	release "helm.sh/helm/v4/pkg/release/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/flagship-fleet/flagship/charts"
+	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
 // rendered is what a chart renders, by "Kind/name".
@@ -32,7 +35,10 @@ func render(t *testing.T, chart, values string) rendered {
 	return objects
 }
 
-func tryRender(name, values string) (rendered, error) {
+func tryRender(name, values string) (rendered, error) { return renderFor("v1.33.0", name, values) }
+
+// renderFor renders for a version of Kubernetes.
+func renderFor(version, name, values string) (rendered, error) {
 	chart, err := charts.Load(name)
 	if err != nil {
 		return nil, err
@@ -45,7 +51,11 @@ func tryRender(name, values string) (rendered, error) {
 	install.ReleaseName = name
 	install.Namespace = "fleet-system"
 	install.DryRunStrategy = action.DryRunClient
-	install.KubeVersion = &common.KubeVersion{Version: "v1.33.0", Major: "1", Minor: "33"}
+	kubernetes, err := common.ParseKubeVersion(version)
+	if err != nil {
+		return nil, err
+	}
+	install.KubeVersion = kubernetes
 	released, err := install.Run(chart, vals)
 	if err != nil {
 		return nil, err
@@ -251,6 +261,67 @@ extraArgs: {enable-workload: false, skipped-propagating-namespaces: "a;b", hub-a
 	}
 }
 
+// An image that is named by its digest is that image, whatever the tag is moved to.
+func TestImageByDigest(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	for chart, values := range map[string]string{charts.HubAgent: "", charts.MemberAgent: member} {
+		objects := render(t, chart, values+"\nimage: {repository: registry.example/agent, tag: e2e, digest: '"+digest+"'}")
+		if c := container(t, get[appsv1.Deployment](t, objects, "Deployment/"+chart)); c.Image != "registry.example/agent@"+digest {
+			t.Errorf("%s: image %s", chart, c.Image)
+		}
+		if _, err := tryRender(chart, values+"\nimage: {digest: latest}"); err == nil || !strings.Contains(err.Error(), `image.digest "latest"`) {
+			t.Errorf("%s with a wrong digest: error %v", chart, err)
+		}
+	}
+}
+
+func TestNetworkPolicyIsMadeOnDemand(t *testing.T) {
+	for chart, values := range map[string]string{charts.HubAgent: "", charts.MemberAgent: member} {
+		if objects := render(t, chart, values); objects["NetworkPolicy/"+chart] != nil {
+			t.Errorf("%s makes a NetworkPolicy without being asked", chart)
+		}
+		objects := render(t, chart, values+`
+networkPolicy:
+  enabled: true
+  metricsFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]
+  apiServerPorts: [8443]
+  apiServerTo: [{ipBlock: {cidr: 10.0.0.1/32}}]
+`)
+		policy := get[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy/"+chart).Spec
+		deployment := get[appsv1.Deployment](t, objects, "Deployment/"+chart)
+		if !maps.Equal(policy.PodSelector.MatchLabels, deployment.Spec.Selector.MatchLabels) {
+			t.Errorf("%s: the policy is for pods %v", chart, policy.PodSelector)
+		}
+		if len(policy.Ingress) != 1 || policy.Ingress[0].From[0].NamespaceSelector == nil {
+			t.Errorf("%s: lets in %v", chart, policy.Ingress)
+		}
+		to := policy.Egress[len(policy.Egress)-1]
+		if to.Ports[0].Port.IntValue() != 8443 || to.To[0].IPBlock.CIDR != "10.0.0.1/32" {
+			t.Errorf("%s: lets out to %v", chart, to)
+		}
+	}
+}
+
+// Metrics are for those who may read them, unless the chart's user wants it otherwise.
+func TestMetricsAreSecureByDefault(t *testing.T) {
+	for chart, values := range map[string]string{charts.HubAgent: "", charts.MemberAgent: member} {
+		objects := render(t, chart, values)
+		expect(t, "flag", flags(t, get[appsv1.Deployment](t, objects, "Deployment/"+chart)), map[string]string{"metrics-secure": "true"})
+		auth := get[rbacv1.ClusterRole](t, objects, "ClusterRole/"+chart+"-metrics-auth").Rules
+		if !allows(auth, "authentication.k8s.io", "tokenreviews", "create") || !allows(auth, "authorization.k8s.io", "subjectaccessreviews", "create") {
+			t.Errorf("%s: the agent may not ask who reads its metrics: %v", chart, auth)
+		}
+		if objects["ClusterRole/"+chart+"-metrics-reader"] == nil {
+			t.Errorf("%s has no role for scrapers", chart)
+		}
+		objects = render(t, chart, values+"\nmetricsSecure: false")
+		expect(t, "flag", flags(t, get[appsv1.Deployment](t, objects, "Deployment/"+chart)), map[string]string{"metrics-secure": "false"})
+		if objects["ClusterRole/"+chart+"-metrics-auth"] != nil {
+			t.Errorf("%s: the agent may ask what it need not", chart)
+		}
+	}
+}
+
 func TestReplicaCountMayBeZero(t *testing.T) {
 	for chart, values := range map[string]string{charts.HubAgent: "", charts.MemberAgent: member} {
 		deployment := get[appsv1.Deployment](t, render(t, chart, values+"\nreplicaCount: 0"), "Deployment/"+chart)
@@ -267,6 +338,7 @@ func TestWhatThisReleaseCannotDoIsRefused(t *testing.T) {
 		{charts.HubAgent, "enableAdmissionPolicyManager: true", "not in this release"},
 		{charts.MemberAgent, "", "config.hubURL"},
 		{charts.MemberAgent, "config: {hubURL: https://hub}", "config.memberClusterName"},
+		{charts.MemberAgent, "config: {hubURL: 'http://hub:6443', memberClusterName: spoke}", `config.hubURL "http://hub:6443": must begin with https://`},
 		{charts.MemberAgent, member + "\n  provider: azure", `config.provider "azure"`},
 		{charts.MemberAgent, member + "\nuseCAAuth: true", "config.identityKey"},
 		{charts.MemberAgent, member + "\n  provider: file\n  tokenPath: ''", "config.tokenPath"},
@@ -397,8 +469,12 @@ func TestMemberNamesExactlyOneSourceOfTrustAndIdentity(t *testing.T) {
 func TestMemberMayRunWithLess(t *testing.T) {
 	all := render(t, charts.MemberAgent, member)
 	rules := get[rbacv1.ClusterRole](t, all, "ClusterRole/member-agent-role").Rules
-	if !allows(rules, "*", "*", "create") || !allows(rules, "rbac.authorization.k8s.io", "clusterroles", "escalate") {
-		t.Error("by default everything may be placed")
+	if !allows(rules, "*", "*", "create") || allows(rules, "rbac.authorization.k8s.io", "clusterroles", "escalate") {
+		t.Error("by default everything may be placed that grants no more than the agent has")
+	}
+	open := get[rbacv1.ClusterRole](t, render(t, charts.MemberAgent, member+"\nrbac: {escalate: true}"), "ClusterRole/member-agent-role").Rules
+	if !allows(open, "rbac.authorization.k8s.io", "clusterroles", "escalate") {
+		t.Error("rbac.escalate does nothing")
 	}
 	if allows(rules, "*", "*", "impersonate") || allows(rules, "*", "*", "*") {
 		t.Error("the default is as much as cluster-admin")
@@ -444,10 +520,79 @@ func TestHubWritesOnlyItsOwn(t *testing.T) {
 		{"cluster.kubernetes-fleet.io", "internalmemberclusters", "create"},
 		{"rbac.authorization.k8s.io", "roles", "escalate"},
 		{"", "namespaces", "delete"},
+		{"", "resourcequotas", "create"},
 	} {
 		if !allows(rules, can.group, can.resource, can.verb) {
 			t.Errorf("may not %s %s.%s", can.verb, can.resource, can.group)
 		}
+	}
+}
+
+// Each version of Kubernetes gets the policies that it can carry out.
+func TestHubRendersThePoliciesOfAVersion(t *testing.T) {
+	policies := func(objects rendered) (kinds string) {
+		for _, key := range slices.Sorted(maps.Keys(objects)) {
+			if strings.Contains(key, "AdmissionPolicy/") {
+				kinds += strings.TrimPrefix(key, "ValidatingAdmissionPolicy/hub-agent-") + " "
+			}
+		}
+		return kinds
+	}
+	const validating = "internals member-events privileged-envelopes privileged-overrides privileged-placements "
+	for _, c := range []struct{ version, values, want string }{
+		{"v1.30.0", "", validating},
+		{"v1.35.4-gke.100", "", validating},
+		{"v1.36.0", "", "MutatingAdmissionPolicy/hub-agent-mark-authors " + validating},
+		{"v1.36.0", "admissionPolicies: {privileged: false}", "internals member-events "},
+		{"v1.36.0", "admissionPolicies: {internals: false, memberEvents: false, privileged: false}", ""},
+	} {
+		objects, err := renderFor(c.version, charts.HubAgent, c.values)
+		if got := policies(objects); err != nil || got != c.want {
+			t.Errorf("%s with %q: policies %q, error %v, want %q", c.version, c.values, got, err, c.want)
+		}
+	}
+}
+
+// What the policies call privileged, the agent leaves out of selections of authors who may not place it.
+func TestHubsPoliciesNameThePrivilegedGroupsOfTheAgent(t *testing.T) {
+	for _, policy := range []string{"placements", "overrides", "envelopes"} {
+		object := render(t, charts.HubAgent, "")["ValidatingAdmissionPolicy/hub-agent-privileged-"+policy]
+		variables, _, _ := unstructured.NestedSlice(object.Object, "spec", "variables")
+		var named []string
+		for _, variable := range variables {
+			if v := variable.(map[string]any); v["name"] == "takesPrivileged" {
+				list, _, _ := strings.Cut(strings.SplitN(v["expression"].(string), "in [", 2)[1], "]")
+				named = strings.Split(strings.ReplaceAll(list, "'", ""), ", ")
+			}
+		}
+		if len(named) != 4 {
+			t.Errorf("%s: groups %v", policy, named)
+		}
+		for _, group := range named {
+			if !selection.Privileged(schema.GroupKind{Group: group, Kind: "Any"}) {
+				t.Errorf("%s: group %s is not privileged to the agent", policy, group)
+			}
+		}
+	}
+}
+
+// Writing and placing are for people who are given a role; reading how placements fare is for all who may read a namespace.
+func TestHubAggregatesOnlyWhatIsAskedFor(t *testing.T) {
+	labels := func(values, role string) string {
+		var found []string
+		for label := range render(t, charts.HubAgent, values)["ClusterRole/hub-agent-"+role].GetLabels() {
+			if to, ok := strings.CutPrefix(label, "rbac.authorization.k8s.io/aggregate-to-"); ok {
+				found = append(found, to)
+			}
+		}
+		slices.Sort(found)
+		return strings.Join(found, " ")
+	}
+	if got := labels("", "viewer") + "|" + labels("", "tenant") + "|" + labels("", "operator"); got != "view||" {
+		t.Errorf("by default: %s", got)
+	}
+	if got := labels("roles: {aggregateToEdit: true, aggregateToAdmin: true}", "tenant"); got != "admin edit" {
+		t.Errorf("the tenant's role: %s", got)
 	}
 }
 

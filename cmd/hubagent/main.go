@@ -11,6 +11,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/flagship-fleet/flagship/pkg/hub"
+	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/version"
 )
 
@@ -26,6 +27,14 @@ func main() {
 		return
 	}
 	ctrl.SetLogger(klog.NewKlogr())
+	capped, err := loop.CapVerbosity(flag.CommandLine)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "hubagent: %v\n", err)
+		os.Exit(1)
+	}
+	if capped {
+		klog.InfoS("Lowered the verbosity to 7: above it, the log shows the contents of Secrets")
+	}
 
 	if err := options.Validate(); err != nil {
 		fmt.Fprintf(os.Stderr, "hubagent: %v\n", err)

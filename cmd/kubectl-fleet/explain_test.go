@@ -324,6 +324,7 @@ func schedulable(ctx context.Context, hub client.Client, key types.NamespacedNam
 	})
 	policy.GetSpec().Policy = placement.GetSpec().Policy
 	policy.GetSpec().PolicyHash = []byte("hash")
+	testworld.Owned(policy, placement)
 	return hub.Create(ctx, policy)
 }
 

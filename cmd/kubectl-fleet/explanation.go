@@ -193,45 +193,34 @@ func (s *sight) account(a schedule.Account, of *explanation) account {
 
 // after looks for the first stage behind scheduling that is not reached, by the placement or by one cluster of it.
 func (s *sight) after(cluster string) *after {
-	status, generation := s.placement.GetStatus(), s.placement.GetGeneration()
-	name := s.placement.ConditionType
-	conditions := status.Conditions
+	status := s.placement.GetStatus()
+	progress := report.ProgressOf(s.placement, status)
 	if cluster != "" {
-		conditions = nil
-		name = func(stage string) string { return stage }
-		for _, entry := range status.PerClusterPlacementStatuses {
-			if entry.ClusterName == cluster {
-				conditions = entry.Conditions
-			}
-		}
+		progress = report.ProgressOn(s.placement, entryOf(status, cluster))
 	}
-	scheduled := report.Current(conditions, name(placementv1beta1.ConditionScheduled), generation)
-	if scheduled != nil && scheduled.Reason == placementv1beta1.ReasonInvalidResourceSelectors {
-		return &after{Stage: "Selected", Message: scheduled.Message, Next: s.describePlacement()}
-	}
-	if len(status.PerClusterPlacementStatuses) == 0 && cluster == "" {
+	switch c := progress.Condition; {
+	case progress.Failed():
+		return &after{Stage: "Selected", Message: progress.Scheduled.Message, Next: s.describePlacement()}
+	case len(status.PerClusterPlacementStatuses) == 0 && cluster == "":
 		return nil
+	case progress.Reached:
+		return &after{Stage: progress.Stage, Message: "reached"}
+	case c != nil:
+		return &after{Stage: progress.Stage, Message: c.Message, Next: s.next(progress.Stage, s.stuck(progress.Stage, cluster))}
 	}
-	stages := []string{
-		placementv1beta1.ConditionRolloutStarted, placementv1beta1.ConditionOverridden, placementv1beta1.ConditionWorkSynchronized,
+	return &after{
+		Stage: progress.Stage, Message: "not reported for this generation yet", Next: s.next(progress.Stage, s.stuck(progress.Stage, cluster)),
 	}
-	last := []string{placementv1beta1.ConditionApplied, placementv1beta1.ConditionAvailable}
-	if apply := s.placement.GetSpec().Strategy.ApplyStrategy; apply != nil && apply.Type == placementv1beta1.ApplyStrategyTypeReportDiff {
-		last = []string{placementv1beta1.ConditionDiffReported}
-	}
-	stages = append(stages, last...)
-	for _, stage := range stages {
-		c := report.Current(conditions, name(stage), generation)
-		if c != nil && c.Status == metav1.ConditionTrue {
-			continue
+}
+
+// entryOf is the entry of a cluster in the status of a placement, an empty one if there is none.
+func entryOf(status *placementv1beta1.PlacementStatus, cluster string) *placementv1beta1.PerClusterPlacementStatus {
+	for i := range status.PerClusterPlacementStatuses {
+		if entry := &status.PerClusterPlacementStatuses[i]; entry.ClusterName == cluster {
+			return entry
 		}
-		out := &after{Stage: stage, Message: "not reported for this generation yet", Next: s.next(stage, s.stuck(stage, cluster))}
-		if c != nil {
-			out.Message = c.Message
-		}
-		return out
 	}
-	return &after{Stage: stages[len(stages)-1], Message: "reached"}
+	return &placementv1beta1.PerClusterPlacementStatus{}
 }
 
 // stuck is a cluster that has not reached the stage.

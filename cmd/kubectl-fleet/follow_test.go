@@ -54,17 +54,16 @@ func (f faulty) hub(objects ...client.Object) client.WithWatch {
 }
 
 // renew writes a run's status with another message each time, until the context ends: whatever watch there is has something to tell.
-func renew(ctx context.Context, t *testing.T, c client.Client, run *v1beta1.ClusterStagedUpdateRun) {
-	t.Helper()
+func renew(ctx context.Context, c client.Client, run *v1beta1.ClusterStagedUpdateRun) error {
 	run = run.DeepCopy()
 	for n := 0; ctx.Err() == nil; n++ {
 		run.Labels = map[string]string{"n": strings.Repeat("x", n%50)}
 		if err := c.Update(ctx, run); err != nil && ctx.Err() == nil {
-			t.Error(err)
-			return
+			return err
 		}
-		time.Sleep(10 * time.Millisecond)
+		testworld.Pause()
 	}
+	return nil
 }
 
 func TestFollowGoesOn(t *testing.T) {
@@ -109,10 +108,7 @@ func TestFollowGoesOn(t *testing.T) {
 			t.Parallel()
 			run := atProd()
 			hub := c.hub(run)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			var writer sync.WaitGroup
-			defer writer.Wait()
-			defer cancel()
+			ctx := testworld.Context(t)
 			told, seen := atomic.Bool{}, 0
 			err := follow(ctx, hub, run, func(err error) {
 				if err != nil {
@@ -120,7 +116,7 @@ func TestFollowGoesOn(t *testing.T) {
 				}
 			}, func(*v1beta1.ClusterStagedUpdateRun) (bool, error) {
 				if seen++; seen == 1 {
-					writer.Go(func() { renew(ctx, t, hub, run) })
+					testworld.Go(t, "the writer", func(ctx context.Context) error { return renew(ctx, hub, run) })
 				}
 				return seen == 3, nil
 			})
@@ -146,8 +142,7 @@ func TestFollowEnds(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
 			hub := c.hub(c.objects...)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
+			ctx := testworld.Context(t)
 			err := follow(ctx, hub, atProd(), func(error) {}, func(*v1beta1.ClusterStagedUpdateRun) (bool, error) {
 				if c.seen == nil {
 					return false, nil

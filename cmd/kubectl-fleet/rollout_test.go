@@ -138,16 +138,29 @@ func TestStatusOfRunsThatAreOver(t *testing.T) {
 
 func TestStatusOfClusters(t *testing.T) {
 	p := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
-	started, available := is("RolloutStarted", metav1.ConditionTrue, "RolloutStarted", ""), is("Available", metav1.ConditionTrue, "Available", "")
+	upTo := func(kinds ...string) (out []metav1.Condition) {
+		for _, kind := range kinds {
+			out = append(out, is(kind, metav1.ConditionTrue, kind, ""))
+		}
+		return out
+	}
+	started := []string{"Scheduled", "RolloutStarted"}
+	available := append(slices.Clone(started), "Overridden", "WorkSynchronized", "Applied", "Available")
 	p.Status = v1beta1.PlacementStatus{
 		ObservedResourceIndex: "2",
-		Conditions:            []metav1.Condition{is("ClusterResourcePlacementAvailable", metav1.ConditionFalse, "NotYet", "one is not")},
 		PerClusterPlacementStatuses: []v1beta1.PerClusterPlacementStatus{
-			{ClusterName: "a", ObservedResourceIndex: "2", Conditions: []metav1.Condition{started, available}},
-			{ClusterName: "b", ObservedResourceIndex: "2", Conditions: []metav1.Condition{started, available}},
-			{ClusterName: "c", ObservedResourceIndex: "2", Conditions: []metav1.Condition{started}},
+			{ClusterName: "a", ObservedResourceIndex: "2", Conditions: upTo(available...)},
+			{ClusterName: "b", ObservedResourceIndex: "2", Conditions: upTo(available...)},
+			{ClusterName: "c", ObservedResourceIndex: "2", Conditions: upTo(started...)},
 		},
 	}
+	for _, kind := range available {
+		p.Status.Conditions = append(p.Status.Conditions, is("ClusterResourcePlacement"+kind, metav1.ConditionTrue, kind, ""))
+	}
+	p.Status.Conditions = append(p.Status.Conditions,
+		is("ClusterResourcePlacementResourcesFit", metav1.ConditionFalse, v1beta1.ReasonResourceTooLarge, "one is too large"))
+	last := &p.Status.Conditions[len(available)-1]
+	*last = is(last.Type, metav1.ConditionFalse, "NotYet", "one is not")
 	at := func(cluster string, index int) v1beta1.BindingObject {
 		b := &v1beta1.ClusterResourceBinding{}
 		b.Spec = v1beta1.ResourceBindingSpec{TargetCluster: cluster, ResourceSnapshotName: contract.MasterSnapshotName("web", index)}
@@ -161,12 +174,13 @@ func TestStatusOfClusters(t *testing.T) {
 	if got := v.lines[3].plain(); got != "cluster c: revision 2, RolloutStarted" {
 		t.Errorf("told %q", got)
 	}
-	p.Status.PerClusterPlacementStatuses[1].Conditions[0] = is("RolloutStarted", metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet, "c is not ready")
+	p.Status.PerClusterPlacementStatuses[1].Conditions[1] = is("RolloutStarted", metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet, "c is not ready")
 	if got := viewOfClusters(p, bindings).lines[2].plain(); got != "cluster b: revision 1, held back: c is not ready" {
 		t.Errorf("told %q", got)
 	}
-	p.Status.Conditions[0].Status, p.Status.PerClusterPlacementStatuses[1].Conditions[0], p.Status.PerClusterPlacementStatuses[2].Conditions =
-		metav1.ConditionTrue, started, []metav1.Condition{started, available}
+	last.Status = metav1.ConditionTrue
+	p.Status.PerClusterPlacementStatuses[1].Conditions = upTo(available...)
+	p.Status.PerClusterPlacementStatuses[2].Conditions = upTo(available...)
 	if viewOfClusters(p, bindings).done {
 		t.Error("it is done although b is at another revision")
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"reflect"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
@@ -150,7 +150,7 @@ func objectName(id v1beta1.ResourceIdentifier) string {
 // same compares what is stored, not how it is written.
 func same(a, b []byte) bool {
 	var x, y any
-	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+	return decode.JSON(a, &x) == nil && decode.JSON(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
 func printHistory(out io.Writer, revisions []revision, now time.Time) error {

@@ -387,7 +387,8 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 	head := line{kind: "rollout", name: p.GetName(), total: len(status.PerClusterPlacementStatuses)}
 	var clusters []line
 	for _, c := range status.PerClusterPlacementStatuses {
-		text, finished := standing(c.Conditions)
+		progress := report.ProgressOn(p, &c)
+		text, finished := progress.Text(), progress.Done()
 		if c := back[c.ClusterName]; c != nil {
 			text, finished = wayBack(*c), false
 		}
@@ -399,14 +400,17 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 		}
 		clusters = append(clusters, l)
 	}
-	text, finished := standing(*p.GetConditions())
-	head.text = text
+	progress := report.ProgressOf(p, status)
+	head.text = progress.Text()
 	if status.ObservedResourceIndex != "" {
-		head.text = "revision " + status.ObservedResourceIndex + ", " + text
+		head.text = "revision " + status.ObservedResourceIndex + ", " + head.text
+	}
+	// A cluster that is at another revision than the status tells of knows more than that.
+	out := view{done: progress.Done() && head.done == head.total}
+	if progress.Failed() {
+		out.done, out.failed = true, progress.Scheduled.Message
 	}
 	current := !slices.ContainsFunc(*p.GetConditions(), func(c metav1.Condition) bool { return c.ObservedGeneration != p.GetGeneration() })
-	// A cluster that is at another revision than the status tells of knows more than that.
-	out := view{done: finished && current && head.done == head.total}
 	if spent := meta.FindStatusCondition(status.Conditions, p.ConditionType(v1beta1.ConditionWithinFailureBudget)); spent != nil {
 		text := spent.Message
 		out.done = current
@@ -427,26 +431,4 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 func wayBack(c metav1.Condition) string {
 	words := map[metav1.ConditionStatus]string{metav1.ConditionTrue: "rolled back", metav1.ConditionFalse: "not rolled back", metav1.ConditionUnknown: phases[stage.Retreating]}
 	return words[c.Status] + ": " + c.Message
-}
-
-// standing is the first condition that does not hold, or the last that does; finished is whether that is the end.
-func standing(conditions []metav1.Condition) (text string, finished bool) {
-	text = "pending"
-	for _, c := range conditions {
-		if c.Status == metav1.ConditionFalse && c.Reason == v1beta1.ReasonRolloutNotStartedYet {
-			return "held back: " + c.Message, false
-		}
-		if c.Status != metav1.ConditionTrue {
-			return fmt.Sprintf("%s %s (%s): %s", c.Type, c.Status, c.Reason, c.Message), false
-		}
-	}
-	for _, c := range conditions {
-		for _, last := range []string{v1beta1.ConditionAvailable, v1beta1.ConditionDiffReported} {
-			if strings.HasSuffix(c.Type, last) {
-				return "available", true
-			}
-		}
-		text = c.Reason
-	}
-	return text, false
 }

@@ -40,6 +40,7 @@ stopped fleet, that one. A file describes another fleet. Everything in it may be
     agent:
       flags: {v: "4"}              # of the agent, without dashes
       values: {hubAPIQPS: 500}     # of the agent's chart
+    nodes: [{count: 1}]            # for workloads of the hub's own, with enableWorkload: true in values; none by default
   members:
   - name: paris
     labels: {region: europe}       # by which placements choose clusters

@@ -29,6 +29,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -178,7 +179,7 @@ func answerOf(obj *unstructured.Unstructured, ledger *v1beta1.AppliedWork) answe
 func changesOf(obj *unstructured.Unstructured) []edited {
 	var manifest map[string]any
 	if text := obj.GetAnnotations()[contract.AnnotationLastApplied]; text != "" {
-		_ = json.Unmarshal([]byte(text), &manifest) // spoiled by hand: then nothing is known of it
+		_ = decode.JSON([]byte(text), &manifest) // spoiled by hand: then nothing is known of it
 	}
 	var out []edited
 	for _, entry := range obj.GetManagedFields() {

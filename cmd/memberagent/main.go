@@ -12,6 +12,7 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/member"
 	"github.com/flagship-fleet/flagship/pkg/version"
 )
@@ -33,6 +34,14 @@ func main() {
 		return
 	}
 	ctrl.SetLogger(klog.NewKlogr())
+	capped, err := loop.CapVerbosity(flag.CommandLine)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "memberagent: %v\n", err)
+		os.Exit(1)
+	}
+	if capped {
+		klog.InfoS("Lowered the verbosity to 7: above it, the log shows the contents of Secrets")
+	}
 	if _, chosen := os.LookupEnv("GOGC"); !chosen {
 		debug.SetGCPercent(garbage)
 	}

@@ -34,6 +34,8 @@ const (
 	// Try: ask the API server what applying Object would make of the live object, without doing it, and decide again with its answer.
 	// If it refuses, for another reason than that the outcome is invalid, ask about the patch.
 	Try Verb = "Try"
+	// Ran: the object ran to its end with the content of the manifest and was removed. It is not created again.
+	Ran Verb = "Ran"
 	// Compared: the strategy only compares, and has been.
 	Compared Verb = "Compared"
 )
@@ -57,14 +59,22 @@ type Action struct {
 	Migrate []byte
 	// Applied is how to report the manifest once the action is done; Diffed is, if the strategy only compares.
 	Applied, Diffed Verdict
+	// Available is set with Ran: there is no object to ask.
+	Available Verdict
 	// Drifts are what was changed on the member in an object of ours, Diffs what differs in one that is not or is only compared.
 	Drifts, Diffs []v1beta1.PatchDetail
 }
+
+// Writes says whether the action changes the member cluster.
+func (a Action) Writes() bool { return a.Verb == Create || a.Verb == Patch }
 
 // Trial is an API server's answer to Try.
 type Trial struct {
 	// Object is what applying would make of the live object.
 	Object *unstructured.Unstructured
+	// Merged: server-side apply was refused, and Object is what the patch makes of the live object. Its managed fields do
+	// not show what of it the manifest set.
+	Merged bool
 	// Same, without an Object: an earlier trial on an object of the same content showed that nothing would change.
 	Same bool
 	// Invalid: the server finds the outcome invalid. Failure says, in its words, why there is no outcome.
@@ -86,6 +96,10 @@ type Input struct {
 	Stamp Stamp
 	// Abandoned holds the names of AppliedWorks that have no Work any more: they are no obstacle to taking an object over.
 	Abandoned sets.Set[string]
+	// Finished is how Live ended, or the object that was there before; nil if it has not ended, as far as is known.
+	Finished *v1beta1.FinishedRun
+	// Autoscaled says that an autoscaler of the member decides how many replicas Live has.
+	Autoscaled bool
 	// Trial is the answer to an earlier decision to Try; nil if there was none.
 	Trial *Trial
 }
@@ -104,8 +118,14 @@ func Decide(in Input) (Action, error) {
 		return want.compared(in), nil
 	}
 	done := Verdict{v1beta1.ReasonManifestApplied, "Applied"}
+	if in.Live == nil || in.Live.GetDeletionTimestamp() != nil {
+		if action, over := want.ran(in); over {
+			return action, nil
+		}
+	}
 	if in.Live == nil {
-		return Action{Verb: Create, Object: want.first(in.Owner, in.Strategy), Applied: done}, nil
+		want.annotate(in, claim{})
+		return Action{Verb: Create, Object: want.first(in.Owner), Applied: done}, nil
 	}
 	if at := in.Live.GetDeletionTimestamp(); at != nil {
 		return Action{Verb: Wait, Applied: Verdict{v1beta1.ReasonManifestApplyFailed, terminating(in.Live)}}, nil
@@ -114,6 +134,7 @@ func Decide(in Input) (Action, error) {
 	if claim.refusal.Reason != "" {
 		return Action{Verb: Refuse, Applied: claim.refusal}, nil
 	}
+	want.annotate(in, claim)
 	change, err := want.changes(in, claim)
 	if err != nil {
 		return Action{}, err
@@ -127,6 +148,9 @@ func Decide(in Input) (Action, error) {
 			action.Drifts = want.details(in.Live)
 		}
 		return action, nil
+	}
+	if change.refusal != "" {
+		return refuse(v1beta1.ReasonManifestApplyFailed, "Not applied: "+change.refusal), nil
 	}
 	action, err := change.action(in)
 	action.Applied = done
@@ -142,12 +166,14 @@ func (w *wanted) spared(in Input, change *change) (Action, bool) {
 	switch {
 	case takeOver && in.Strategy.WhenToTakeOver == v1beta1.WhenToTakeOverIfNoDiff && !in.inherited():
 		return w.untaken(in)
-	case takeOver || !same:
+	case takeOver || !same && !w.unmarked():
 		return Action{}, false
-	case in.Strategy.WhenToApply == v1beta1.WhenToApplyIfNotDrifted:
+	case same && change.surplus && !in.full() && held(w.yielding(in), in.Live):
+		return Action{}, false // what the agent left itself is no drift
+	case same && in.Strategy.WhenToApply == v1beta1.WhenToApplyIfNotDrifted:
 		return w.drifted(in, change)
 	case change.content && in.Trial == nil:
-		return w.try(in.Live), true
+		return w.try(in), true
 	case change.content && in.Trial.Failure == "" && !w.moves(in):
 		change.quiet()
 	}
@@ -160,7 +186,7 @@ func (w *wanted) untaken(in Input) (Action, bool) {
 	const why = "Not taken over: "
 	switch {
 	case found.ask:
-		return w.try(in.Live), true
+		return w.try(in), true
 	case found.failure != "":
 		return refuse(v1beta1.ReasonManifestFailedToTakeOver, why+"it cannot be compared, and whenToTakeOver is IfNoDiff: "+found.failure), true
 	case len(found.details) > 0:
@@ -181,7 +207,7 @@ func (w *wanted) drifted(in Input, change *change) (Action, bool) {
 	const why = "Not applied: "
 	switch {
 	case found.ask:
-		return w.try(in.Live), true
+		return w.try(in), true
 	case found.failure != "":
 		return refuse(v1beta1.ReasonManifestFailedToRunDriftDetection,
 			why+"it cannot be compared, and whenToApply is IfNotDrifted: "+found.failure), true
@@ -207,7 +233,7 @@ func (w *wanted) compared(in Input) Action {
 	found := w.differences(in)
 	switch {
 	case found.ask:
-		return w.try(in.Live)
+		return w.try(in)
 	case found.failure != "":
 		return Action{Verb: Compared, Diffed: Verdict{v1beta1.ReasonManifestFailedToReportDiff, "Not compared: " + found.failure}}
 	case found.degraded && len(found.details) > 0:

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/yaml"
@@ -151,6 +152,7 @@ func TestDecide(t *testing.T) {
 		edits          []func(*unstructured.Unstructured)
 		strategy       v1beta1.ApplyStrategy
 		abandoned      []string
+		autoscaled     bool
 		verb           Verb
 		reason         string
 		kind           types.PatchType
@@ -231,11 +233,15 @@ func TestDecide(t *testing.T) {
 			trial: &Trial{Failure: "no dry run"}, verb: Refuse, reason: "FailedToTakeOver"},
 		"what the server cannot try is not compared": {manifest: cm, live: cm, strategy: diff, trial: &Trial{Failure: "no dry run"}, verb: Compared,
 			reason: "FailedToReportDiff"},
-		"replicas that an autoscaler set are left": {manifest: deploy, live: deploy, verb: Nothing, reason: "Applied",
-			edits: []func(*unstructured.Unstructured){set(int64(5), "spec", "replicas"), scaledBy("kube-controller-manager")}},
-		"replicas that somebody set are not": {manifest: deploy, live: deploy, verb: Patch, reason: "Applied", kind: types.StrategicMergePatchType,
-			edits: []func(*unstructured.Unstructured){set(int64(5), "spec", "replicas"), scaledBy("kubectl")}, patch: []string{`"replicas":2`}},
-		"a new manifest leaves them too": {manifest: strings.Replace(deploy, "paused: false", "paused: true", 1), live: deploy, verb: Patch, reason: "Applied",
+		"replicas that an autoscaler set are left": {manifest: deploy, live: deploy, autoscaled: true, verb: Nothing, reason: "Applied",
+			edits: []func(*unstructured.Unstructured){set(int64(5), "spec", "replicas"), scaledBy("k3s")}},
+		"replicas that an autoscaler set are the hub's again when it is gone": {manifest: deploy, live: deploy, verb: Patch, reason: "Applied",
+			kind:  types.StrategicMergePatchType,
+			edits: []func(*unstructured.Unstructured){set(int64(5), "spec", "replicas"), scaledBy("kube-controller-manager")}, patch: []string{`"replicas":2`}},
+		"replicas that were edited are not left": {manifest: deploy, live: deploy, autoscaled: true, verb: Patch, reason: "Applied",
+			kind:  types.StrategicMergePatchType,
+			edits: []func(*unstructured.Unstructured){set(int64(5), "spec", "replicas")}, patch: []string{`"replicas":2`}},
+		"a new manifest leaves them too": {autoscaled: true, manifest: strings.Replace(deploy, "paused: false", "paused: true", 1), live: deploy, verb: Patch, reason: "Applied",
 			kind: types.StrategicMergePatchType, patch: []string{`"paused":true`, `!{"replicas`, `!,"replicas`},
 			edits: []func(*unstructured.Unstructured){set(int64(5), "spec", "replicas"), scaledBy("kube-controller-manager")}},
 		"server-side apply overrules only ourselves": {manifest: cm2, live: cm, strategy: ssa, verb: Patch, reason: "Applied", kind: types.ApplyPatchType, force: true,
@@ -250,6 +256,7 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := Input{Manifest: object(t, tc.manifest), Owner: owner, Strategy: with(tc.strategy), Abandoned: sets.New(tc.abandoned...)}
+			in.Autoscaled = tc.autoscaled
 			if tc.live != "" {
 				how := v1beta1.ApplyStrategy{Type: tc.strategy.Type}
 				if how.Type == v1beta1.ApplyStrategyTypeReportDiff {
@@ -390,6 +397,24 @@ func TestSpecHash(t *testing.T) {
 	}
 }
 
+// A manifest whose header would be one object's and whose content another's means none, and nothing is removed for its sake.
+func TestDecodeRefusesTwoReadings(t *testing.T) {
+	for raw, want := range map[string]string{
+		`{"apiVersion":"v1","kind":"ConfigMap","Kind":"Secret","metadata":{"name":"a","namespace":"b"}}`:                                 `"Kind" is spelled like kind`,
+		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"kube-system","nameſpace":"b"}}`:                       `is spelled like namespace`,
+		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"metadata":{"namespace":"b"}}`:                                    `"metadata" is there twice`,
+		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`: "deeper than 100",
+	} {
+		m := Decode([]v1beta1.Manifest{{RawExtension: runtime.RawExtension{Raw: []byte(raw)}}})[0]
+		if !m.Opaque() || !strings.Contains(m.Problem.Message, want) {
+			t.Errorf("%s: %+v, want %q", raw, m.Problem, want)
+		}
+		if obj, err := m.Object(); err == nil {
+			t.Errorf("%s is read as %v", raw, obj)
+		}
+	}
+}
+
 func TestDecode(t *testing.T) {
 	raw := []string{
 		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"n","name":"a"}}`,
@@ -416,5 +441,19 @@ func TestDecode(t *testing.T) {
 		if strings.Contains(m.Problem.Message, "hunter2") {
 			t.Errorf("message %q quotes the manifest", m.Problem.Message)
 		}
+	}
+}
+
+// A dry run has none of our annotations. That alone is no change, whether or not the object has others.
+func TestATrialWithoutOurAnnotationsMovesNothing(t *testing.T) {
+	const text = "{apiVersion: example.test/v1, kind: Widget, metadata: {namespace: ns, name: c}, spec: {size: 1, list: []}}"
+	fields := fieldsBy(managed(contract.ManagerMember, "Apply", `{"f:metadata":{"f:annotations":{"f:kubernetes-fleet.io/spec-hash":{}}},"f:spec":{"f:size":{}}}`))
+	s := v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}
+	live := placed(t, text, s, fields, func(o *unstructured.Unstructured) { unstructured.RemoveNestedField(o.Object, "spec", "list") })
+	trial := live.DeepCopy()
+	unstructured.RemoveNestedField(trial.Object, "metadata", "annotations")
+	got, err := Decide(Input{Manifest: object(t, text), Live: live, Owner: owner, Strategy: with(s), Trial: &Trial{Object: trial}})
+	if err != nil || got.Verb != Nothing {
+		t.Errorf("%s %s, error %v", got.Verb, got.Body, err)
 	}
 }

@@ -1,8 +1,11 @@
 package apply
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -48,14 +51,16 @@ var data = map[schema.GroupVersionKind]bool{
 }
 
 var (
-	service = schema.GroupVersionKind{Version: "v1", Kind: "Service"}
-	secret  = schema.GroupVersionKind{Version: "v1", Kind: "Secret"}
+	service     = schema.GroupVersionKind{Version: "v1", Kind: "Service"}
+	secret      = schema.GroupVersionKind{Version: "v1", Kind: "Secret"}
+	volumeClaim = schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolumeClaim"}
+	job         = schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "Job"}
 )
 
 // Tracked says whether the status of an object decides about its availability.
 func Tracked(obj *unstructured.Unstructured) bool {
 	gvk := obj.GroupVersionKind()
-	return checks[gvk] != nil || gvk == service || ruleOf(obj) != ""
+	return checks[gvk] != nil || gvk == service || gvk == volumeClaim || ruleOf(obj) != ""
 }
 
 // ruleOf is what the object's owner says availability means; empty if nothing. Secrets are available when they exist: what a rule says
@@ -79,6 +84,8 @@ func Available(obj *unstructured.Unstructured, rules *health.Rules) Verdict {
 		return available
 	case gvk == service:
 		return serviceReady(obj)
+	case gvk == volumeClaim:
+		return claimReady(obj)
 	case checks[gvk] == nil:
 		return untracked
 	}
@@ -101,6 +108,9 @@ func ruled(obj *unstructured.Unstructured, rule string, rules *health.Rules) Ver
 			why = fmt.Sprintf("The rule in its annotation %s %v; correct it on the hub, and where a field may be missing, "+
 				"ask has(object.field) first", contract.AnnotationAvailableWhen, err)
 		}
+	}
+	if !ok && obj.GroupVersionKind() == job {
+		why += failure(obj, "Failed", "True")
 	}
 	if !ok {
 		return Verdict{v1beta1.ReasonManifestNotAvailableYet, why}
@@ -143,25 +153,59 @@ func deploymentReady(obj *unstructured.Unstructured) (bool, string) {
 	case !observed(obj):
 		return false, notObserved
 	case status(obj, "updatedReplicas") != wanted:
-		return false, "Not all of its pods are of the latest revision yet"
+		return false, "Not all of its pods are of the latest revision yet" + stuck(obj)
 	case status(obj, "availableReplicas") != wanted || status(obj, "unavailableReplicas") != 0:
-		return false, "Not all of its pods are available yet"
+		return false, "Not all of its pods are available yet" + stuck(obj)
 	}
 	return true, ""
 }
 
+// stuck adds what the controller of a Deployment gives as the cause of its not getting on.
+func stuck(obj *unstructured.Unstructured) string {
+	return cmp.Or(failure(obj, "ReplicaFailure", "True"), failure(obj, "Progressing", "False"))
+}
+
+// failure is ": " and what a controller gives as the cause of a condition that has this status, which it has only for a failure; empty if
+// it has another. Such messages do not change while nothing else does.
+func failure(obj *unstructured.Unstructured, kind, status string) string {
+	const most = 512
+	c := conditionOf(obj, kind)
+	if c["status"] != status {
+		return ""
+	}
+	words := fmt.Sprint(c["reason"])
+	if message, ok := c["message"].(string); ok && message != "" {
+		words += ", " + message
+	}
+	if len(words) > most {
+		words = strings.ToValidUTF8(words[:most], "") + "..."
+	}
+	return ": " + words
+}
+
+// statefulSetReady wants all pods of the latest revision that the update strategy moves. The controller makes that revision the current
+// one only when a rolling update without a partition ends, so the others are judged by their pods alone.
 func statefulSetReady(obj *unstructured.Unstructured) (bool, string) {
 	wanted := number(obj, 1, "spec", "replicas")
+	partition := number(obj, 0, "spec", "updateStrategy", "rollingUpdate", "partition")
+	onDelete := text(obj, "spec", "updateStrategy", "type") == string(appsv1.OnDeleteStatefulSetStrategyType)
+	one := status(obj, "currentReplicas") == status(obj, "updatedReplicas") &&
+		text(obj, "status", "currentRevision") == text(obj, "status", "updateRevision")
 	switch {
 	case !observed(obj):
 		return false, notObserved
 	case status(obj, "availableReplicas") != wanted:
 		return false, "Not all of its pods are available yet"
-	case status(obj, "currentReplicas") != status(obj, "updatedReplicas"),
-		text(obj, "status", "currentRevision") != text(obj, "status", "updateRevision"):
-		return false, "Not all of its pods are of the latest revision yet"
+	case one:
+		return true, ""
+	case onDelete && status(obj, "updatedReplicas") < wanted:
+		return false, "Not all of its pods are of the latest revision yet: its update strategy is OnDelete, so they are replaced when they are deleted"
+	case onDelete:
+		return true, ""
+	case partition > 0 && status(obj, "updatedReplicas") >= wanted-partition:
+		return true, ""
 	}
-	return true, ""
+	return false, "Not all of its pods are of the latest revision yet"
 }
 
 func daemonSetReady(obj *unstructured.Unstructured) (bool, string) {
@@ -191,10 +235,23 @@ func budgetReady(obj *unstructured.Unstructured) (bool, string) {
 	}
 	c := conditionOf(obj, policyv1.DisruptionAllowedCondition)
 	seen, _ := c["observedGeneration"].(int64)
-	if c["status"] == wantStatus && c["reason"] == wantReason && seen == obj.GetGeneration() {
+	switch {
+	case seen != obj.GetGeneration():
+		return false, notObserved
+	case c["status"] == wantStatus && c["reason"] == wantReason:
 		return true, ""
+	case c["reason"] == policyv1.SyncFailedReason:
+		return false, "Its controller cannot tell what it covers" + failure(obj, policyv1.DisruptionAllowedCondition, "False")
 	}
 	return false, notObserved
+}
+
+// claimReady says no only of a claim whose volume is gone: whether and when one is bound depends on its class, and on its pods.
+func claimReady(obj *unstructured.Unstructured) Verdict {
+	if text(obj, "status", "phase") == string(corev1.ClaimLost) {
+		return Verdict{v1beta1.ReasonManifestNotAvailableYet, "It is Lost: the volume that it was bound to is not there any more"}
+	}
+	return untracked
 }
 
 func serviceReady(obj *unstructured.Unstructured) Verdict {

@@ -11,6 +11,7 @@ import (
 func TestAvailable(t *testing.T) {
 	const deployment = "apiVersion: apps/v1, kind: Deployment, metadata: {name: d, generation: 2}"
 	const stateful = "apiVersion: apps/v1, kind: StatefulSet, metadata: {name: s, generation: 1}"
+	const onDelete = stateful + ", spec: {replicas: 2, updateStrategy: {type: OnDelete}}"
 	const daemon = "apiVersion: apps/v1, kind: DaemonSet, metadata: {name: s, generation: 1}"
 	const service = "apiVersion: v1, kind: Service, metadata: {name: s}"
 	const budget = "apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: b, generation: 3}"
@@ -33,6 +34,15 @@ func TestAvailable(t *testing.T) {
 		"stateful set ready":                  {"{" + stateful + ", spec: {replicas: 2}, status: {observedGeneration: 1, availableReplicas: 2, currentReplicas: 2, updatedReplicas: 2, currentRevision: a, updateRevision: a}}", yes},
 		"stateful set between revisions":      {"{" + stateful + ", spec: {replicas: 2}, status: {observedGeneration: 1, availableReplicas: 2, currentReplicas: 1, updatedReplicas: 1, currentRevision: a, updateRevision: b}}", not},
 		"stateful set starting":               {"{" + stateful + ", spec: {replicas: 2}, status: {observedGeneration: 1, availableReplicas: 1, currentReplicas: 1, updatedReplicas: 1, currentRevision: a, updateRevision: a}}", not},
+		"partition reached":                   {"{" + stateful + ", spec: {replicas: 3, updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 2}}}, status: {observedGeneration: 1, availableReplicas: 3, currentReplicas: 2, updatedReplicas: 1, currentRevision: a, updateRevision: b}}", yes},
+		"partition not reached":               {"{" + stateful + ", spec: {replicas: 3, updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 1}}}, status: {observedGeneration: 1, availableReplicas: 3, currentReplicas: 2, updatedReplicas: 1, currentRevision: a, updateRevision: b}}", not},
+		"partition beyond all pods":           {"{" + stateful + ", spec: {replicas: 3, updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 5}}}, status: {observedGeneration: 1, availableReplicas: 3, currentReplicas: 3, updatedReplicas: 0, currentRevision: a, updateRevision: b}}", yes},
+		"on delete, all deleted":              {"{" + onDelete + ", status: {observedGeneration: 1, availableReplicas: 2, currentReplicas: 0, updatedReplicas: 2, currentRevision: a, updateRevision: b}}", yes},
+		"on delete, one is left":              {"{" + onDelete + ", status: {observedGeneration: 1, availableReplicas: 2, currentReplicas: 1, updatedReplicas: 1, currentRevision: a, updateRevision: b}}", not},
+		"on delete, never changed":            {"{" + onDelete + ", status: {observedGeneration: 1, availableReplicas: 2, currentReplicas: 2, updatedReplicas: 2, currentRevision: a, updateRevision: a}}", yes},
+		"on delete, starting":                 {"{" + onDelete + ", status: {observedGeneration: 1, availableReplicas: 1, currentReplicas: 0, updatedReplicas: 2, currentRevision: a, updateRevision: b}}", not},
+		"a claim that waits is not tracked":   {"{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: c}, status: {phase: Pending}}", unknown},
+		"a claim that is lost":                {"{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: c}, status: {phase: Lost}}", not},
 		"daemon set ready":                    {"{" + daemon + ", status: {observedGeneration: 1, desiredNumberScheduled: 3, numberAvailable: 3, currentNumberScheduled: 3, updatedNumberScheduled: 3}}", yes},
 		"daemon set for no node":              {"{" + daemon + ", status: {observedGeneration: 1, desiredNumberScheduled: 0}}", yes},
 		"daemon set updating":                 {"{" + daemon + ", status: {observedGeneration: 1, desiredNumberScheduled: 3, numberAvailable: 3, currentNumberScheduled: 3, updatedNumberScheduled: 1}}", not},
@@ -67,6 +77,48 @@ func TestAvailable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if got := Available(object(t, tc.object), rules); got.Reason != tc.want {
 				t.Errorf("%+v; want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// What its controller gives as the cause is passed on.
+func TestFailuresAreTold(t *testing.T) {
+	rules, err := health.NewRules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const deployment = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, generation: 2}, status: {observedGeneration: 2, updatedReplicas: 1, conditions: "
+	const job = "{apiVersion: batch/v1, kind: Job, metadata: {name: j, annotations: {kubernetes-fleet.io/available-when: object.status.succeeded > 0}}, status: {succeeded: 0, conditions: "
+	const budget = "{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: b, generation: 1}, status: {conditions: "
+	for name, tc := range map[string]struct{ object, want string }{
+		"a deployment over its deadline": {
+			deployment + "[{type: Progressing, status: 'False', reason: ProgressDeadlineExceeded, message: it has timed out}]}}",
+			"Not all of its pods are available yet: ProgressDeadlineExceeded, it has timed out",
+		},
+		"a deployment over a quota": {
+			deployment + "[{type: Progressing, status: 'True'}, {type: ReplicaFailure, status: 'True', reason: FailedCreate, message: exceeded quota}]}}",
+			"Not all of its pods are available yet: FailedCreate, exceeded quota",
+		},
+		"a deployment on its way": {
+			deployment + "[{type: Progressing, status: 'True', reason: ReplicaSetUpdated, message: 1 of 2}]}}", "Not all of its pods are available yet",
+		},
+		"a job that failed": {
+			job + "[{type: Failed, status: 'True', reason: BackoffLimitExceeded, message: it failed}]}}",
+			"The rule in its annotation kubernetes-fleet.io/available-when does not hold yet: BackoffLimitExceeded, it failed",
+		},
+		"a budget that its controller cannot judge": {
+			budget + "[{type: DisruptionAllowed, status: 'False', reason: SyncFailed, message: no controllers, observedGeneration: 1}]}}",
+			"Its controller cannot tell what it covers: SyncFailed, no controllers",
+		},
+		"a long message": {
+			job + "[{type: Failed, status: 'True', reason: R, message: " + strings.Repeat("x", 2000) + "}]}}",
+			"The rule in its annotation kubernetes-fleet.io/available-when does not hold yet: R, " + strings.Repeat("x", 509) + "...",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := Available(object(t, tc.object), rules); got.Message != tc.want {
+				t.Errorf("%q; want %q", got.Message, tc.want)
 			}
 		})
 	}

@@ -12,16 +12,15 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
 	"k8s.io/apimachinery/pkg/util/mergepatch"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/csaupgrade"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // legacyManager is the name under which API servers keep fields that were set before they tracked owners.
@@ -34,6 +33,10 @@ type change struct {
 	claim            claim
 	// apply, if set, is the object for server-side apply; else patch and its type are a merge of our own.
 	apply *unstructured.Unstructured
+	// surplus: of what we own, the live object has more than the manifest. A trial does not show that.
+	surplus bool
+	// refusal, if not empty, is why the API server would refuse the change, had it been asked to apply it.
+	refusal string
 	// force lets the server-side apply overrule other managers, whatever the strategy says of that.
 	force bool
 	patch map[string]any
@@ -43,7 +46,7 @@ type change struct {
 func (c *change) empty() bool { return !c.content && !c.records && !c.claim.changed() }
 
 // quiet drops what the server would make nothing of.
-func (c *change) quiet() { c.content = false }
+func (c *change) quiet() { c.content = c.surplus }
 
 func (c *change) action(in Input) (Action, error) {
 	careful := in.Strategy.WhenToApply == v1beta1.WhenToApplyIfNotDrifted
@@ -65,54 +68,55 @@ func (c *change) action(in Input) (Action, error) {
 
 // changes compares the manifest with the live object.
 func (w *wanted) changes(in Input, c claim) (*change, error) {
-	if w.serverSide(in) {
+	if hasTwins(w.object) {
+		return w.twinChange(in, c)
+	}
+	if w.serverSide(in) || surplus(w.object, in.Live) {
 		return w.serverSideChange(in, c), nil
 	}
-	base, want := lastApplied(in.Live), yielding(w.object, in.Live)
-	patch, kind, err := merge(base, want, in.Live)
-	if err != nil {
-		return nil, err
-	}
+	base, want := lastApplied(in.Live), w.yielding(in)
 	sameBase := base != nil && reflect.DeepEqual(base.Object, w.object.Object)
-	out := &change{claim: c, patch: patch, kind: kind, content: len(patch) > 0}
-	out.records = !sameBase || in.Live.GetAnnotations()[contract.AnnotationSpecHash] != w.hash || w.stamp.missing(in.Live)
-	if out.content && sameBase && held(want, in.Live) {
-		out.content, out.patch = false, map[string]any{}
+	out := &change{claim: c, patch: map[string]any{}, kind: mergeKind(in.Live)}
+	if !sameBase || !held(want, in.Live) {
+		patch, sound := soundMerge(base, want, in.Live)
+		if !sound {
+			return w.serverSideChange(in, c), nil
+		}
+		out.patch, out.content = patch, len(patch) > 0
 	}
+	out.records = !sameBase || w.unrecorded(in.Live)
 	if out.empty() {
 		return out, nil
 	}
-	spellOut(out.patch, base)
 	// Ours go along with every patch, so that what is on the object always describes the manifest that made it so.
-	setNested(out.patch, w.hash, "metadata", "annotations", contract.AnnotationSpecHash)
-	setNested(out.patch, w.record, "metadata", "annotations", contract.AnnotationLastApplied)
-	w.stamp.patch(out.patch, in.Live)
+	w.patchRecords(out.patch, in.Live)
 	return out, out.setOwners(in.Live)
 }
 
 func (w *wanted) serverSideChange(in Input, c claim) *change {
-	want := yielding(w.object, in.Live)
+	want := w.yielding(in)
 	object := want.DeepCopy()
 	annotations := object.GetAnnotations()
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	annotations[contract.AnnotationSpecHash] = w.hash
-	clientSide := in.Strategy.Type == v1beta1.ApplyStrategyTypeClientSideApply
-	switch {
-	case clientSide && !w.tooLarge:
-		annotations[contract.AnnotationLastApplied] = w.record // from here on, merges have a base
-	case in.Live.GetAnnotations()[contract.AnnotationLastApplied] != "":
-		// Left from client-side apply, it would be the base of a wrong merge if the strategy ever goes back.
-		annotations[contract.AnnotationLastApplied] = ""
+	maps.Copy(annotations, w.records) // with the last manifest, if that fits: from here on, merges have a base
+	have, record := in.Live.GetAnnotations(), w.records[contract.AnnotationLastApplied]
+	if record == "" {
+		delete(annotations, contract.AnnotationLastApplied)
 	}
-	w.stamp.add(annotations, in.Live)
+	// Annotations that an apply may not drop are emptied. The last manifest, left from client-side apply, would be the
+	// base of a wrong merge if the strategy ever goes back.
+	for _, key := range []string{contract.AnnotationLastApplied, contract.AnnotationHeld} {
+		if have[key] != "" && annotations[key] == "" && !w.full {
+			annotations[key] = ""
+		}
+	}
 	object.SetAnnotations(annotations)
 	setOwner(object, in.Owner)
-	out := &change{claim: c, apply: object, force: clientSide && !w.tooLarge}
-	out.records = in.Live.GetAnnotations()[contract.AnnotationSpecHash] != w.hash || annotations[contract.AnnotationLastApplied] != in.Live.GetAnnotations()[contract.AnnotationLastApplied] ||
-		w.stamp.missing(in.Live)
-	out.content = !held(want, in.Live) || dropsMetadata(object, in.Live)
+	out := &change{claim: c, apply: object, force: record != "", surplus: surplus(want, in.Live)}
+	out.records = record != have[contract.AnnotationLastApplied] || w.unrecorded(in.Live)
+	out.content = !w.holds(want, in.Live) || out.surplus || dropsMetadata(object, in.Live)
 	return out
 }
 
@@ -124,15 +128,15 @@ func (c *change) serverSide(in Input) (Action, error) {
 		return Action{}, fmt.Errorf("encode object to apply: %w", err)
 	}
 	out := Action{Verb: Patch, Type: types.ApplyPatchType, Body: body, Force: c.force || forced(in)}
+	entries, err := c.entries(in, out.Force)
+	if err != nil {
+		return Action{}, fmt.Errorf("move field ownership to server-side apply: %w", err)
+	}
 	var before []map[string]any
-	if entryOfOurs(in.Live, metav1.ManagedFieldsOperationUpdate) {
-		// What we created, or merged, must be ours by server-side apply: or a field that the manifest drops would stay for ever.
-		patch, err := csaupgrade.UpgradeManagedFieldsPatch(in.Live, sets.New(contract.ManagerMember), contract.ManagerMember)
-		if err != nil {
-			return Action{}, fmt.Errorf("move field ownership to server-side apply: %w", err)
-		}
-		if err := json.Unmarshal(patch, &before); patch != nil && err != nil {
-			return Action{}, fmt.Errorf("move field ownership to server-side apply: %w", err)
+	if entries != nil {
+		before = []map[string]any{
+			{"op": "replace", "path": "/metadata/managedFields", "value": entries},
+			{"op": "replace", "path": "/metadata/resourceVersion", "value": in.Live.GetResourceVersion()},
 		}
 	}
 	if len(c.claim.dropped) > 0 {
@@ -145,6 +149,28 @@ func (c *change) serverSide(in Input) (Action, error) {
 		if out.Migrate, err = json.Marshal(before); err != nil {
 			return Action{}, fmt.Errorf("encode patch: %w", err)
 		}
+	}
+	return out, nil
+}
+
+// entries are the managedFields to have before the apply; nil if they are as they must be. What we created, or merged, must be ours by
+// server-side apply: or a field that the manifest drops would stay for ever.
+func (c *change) entries(in Input, force bool) ([]metav1.ManagedFieldsEntry, error) {
+	live := in.Live.DeepCopy()
+	if entryOfOurs(live, metav1.ManagedFieldsOperationUpdate) {
+		if err := csaupgrade.UpgradeManagedFields(live, sets.New(contract.ManagerMember), contract.ManagerMember); err != nil {
+			return nil, err
+		}
+	}
+	out := live.GetManagedFields()
+	if force {
+		var err error
+		if out, err = adopt(out, lastApplied(in.Live), c.apply, in.Live); err != nil {
+			return nil, err
+		}
+	}
+	if reflect.DeepEqual(out, in.Live.GetManagedFields()) {
+		return nil, nil
 	}
 	return out, nil
 }
@@ -215,17 +241,37 @@ func lastApplied(live *unstructured.Unstructured) *unstructured.Unstructured {
 	if text == "" {
 		return nil
 	}
-	out := &unstructured.Unstructured{}
-	if err := utiljson.Unmarshal([]byte(text), &out.Object); err != nil || out.Object == nil {
+	out, err := decode.Object([]byte(text))
+	if err != nil {
 		return nil // spoiled by hand: without a base nothing is deleted, which is the safe side
 	}
 	out = Sanitise(out)
 	foldStringData(out)
+	cede(out) // an agent that did not cede it may have applied it, and its removal is no change of the manifest
 	return out
 }
 
 // errMerge hides the cause, whose text quotes values.
 var errMerge = errors.New("the manifest and the object on the member cluster cannot be merged")
+
+// soundMerge is the merge, if it can be computed and does what it must.
+func soundMerge(base, want, live *unstructured.Unstructured) (patch map[string]any, sound bool) {
+	patch, _, err := merge(base, want, live)
+	if err != nil {
+		return nil, false
+	}
+	spellOut(patch, base)
+	outcome, err := play(patch, base, want, live)
+	return patch, err == nil && outcome.fault() == ""
+}
+
+// mergeKind is the kind of patch that merges objects like obj.
+func mergeKind(obj *unstructured.Unstructured) types.PatchType {
+	if typed(obj) == nil {
+		return types.MergePatchType
+	}
+	return types.StrategicMergePatchType
+}
 
 // merge is the three-way merge as a patch: what want sets differently from live, and what base had that want has not. Types that
 // client-go knows merge lists by their keys. Owner references and our annotations stay out.
@@ -246,13 +292,11 @@ func merge(base, want, live *unstructured.Unstructured) (map[string]any, types.P
 		return nil, "", err
 	}
 	var body []byte
-	kind := types.MergePatchType
-	if typed, unknown := scheme.Scheme.New(want.GroupVersionKind()); unknown == nil {
-		kind = types.StrategicMergePatchType
-		var schema strategicpatch.PatchMetaFromStruct
-		if schema, err = strategicpatch.NewPatchMetaFromStruct(typed); err == nil {
-			body, err = strategicpatch.CreateThreeWayMergePatch(original, modified, current, schema, true)
-		}
+	kind := mergeKind(want)
+	if known := typed(want); known != nil {
+		body, err = unpanicked(func() ([]byte, error) {
+			return strategicpatch.CreateThreeWayMergePatch(original, modified, current, known, true)
+		})
 	} else {
 		body, err = jsonmergepatch.CreateThreeWayJSONMergePatch(original, modified, current,
 			mergepatch.RequireKeyUnchanged("apiVersion"), mergepatch.RequireKeyUnchanged("kind"), mergepatch.RequireMetadataKeyUnchanged("name"))
@@ -261,13 +305,24 @@ func merge(base, want, live *unstructured.Unstructured) (map[string]any, types.P
 		return nil, "", fmt.Errorf("%w (%T)", errMerge, err)
 	}
 	patch := map[string]any{}
-	if err := utiljson.Unmarshal(body, &patch); err != nil {
+	if err := decode.JSON(body, &patch); err != nil {
 		return nil, "", errMerge
 	}
 	if patch == nil {
 		patch = map[string]any{}
 	}
 	return patch, kind, nil
+}
+
+// unpanicked is what do returns, or errMerge if it panics: strategic merges do on lists in which an item is null, or not of the type of the
+// others.
+func unpanicked[T any](do func() (T, error)) (out T, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errMerge
+		}
+	}()
+	return do()
 }
 
 // mergeInput is obj as JSON without nulls: in a manifest they mean the same as leaving the field out, in a patch they delete.

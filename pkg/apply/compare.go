@@ -4,9 +4,8 @@ import (
 	"encoding/json"
 	"reflect"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
@@ -36,22 +35,26 @@ func (w *wanted) differences(in Input) finding {
 	case in.Trial.Object == nil:
 		return finding{failure: in.Trial.Failure}
 	}
-	return finding{details: details(w.kind(), outcome(in), in.Live)}
+	return finding{details: details(outcome(in), in.Live)}
 }
 
 // details compares in full.
 func (w *wanted) details(live *unstructured.Unstructured) []v1beta1.PatchDetail {
-	return details(w.kind(), w.object, live)
+	return details(w.object, live)
 }
-
-func (w *wanted) kind() schema.GroupKind { return w.object.GroupVersionKind().GroupKind() }
 
 // try asks what the manifest would make of the live object. Where the server will not apply it (it has fields that the schema has not,
 // or an element twice), a merge of our own is tried, which is laxer.
-func (w *wanted) try(live *unstructured.Unstructured) Action {
-	want := yielding(w.object, live)
+func (w *wanted) try(in Input) Action {
+	live := in.Live
+	want := w.yielding(in)
 	action := Action{Verb: Try, Object: want.DeepCopy()}
-	if patch, kind, err := merge(lastApplied(live), want, live); err == nil {
+	patch, kind, err := merge(lastApplied(live), want, live)
+	if hasTwins(want) {
+		kind = types.MergePatchType
+		patch, err = rewrite(want, live)
+	}
+	if err == nil {
 		if body, err := json.Marshal(patch); err == nil {
 			action.Type, action.Body = kind, body
 		}
@@ -75,7 +78,7 @@ func (w *wanted) moves(in Input) bool {
 // doing: a webhook that stamps every request, a list that was put in another order.
 func outcome(in Input) *unstructured.Unstructured {
 	now, before := ownedBy(in.Trial.Object, applied), ownedBy(in.Live, applied)
-	if len(now) == 0 {
+	if in.Trial.Merged || len(now) == 0 {
 		return in.Trial.Object // a server that does not say which fields are whose
 	}
 	merged, ok := overlay(in.Live.Object, in.Trial.Object.Object, now, before).(map[string]any)
@@ -83,30 +86,4 @@ func outcome(in Input) *unstructured.Unstructured {
 		return in.Trial.Object
 	}
 	return &unstructured.Unstructured{Object: merged}
-}
-
-// yielding is the manifest with what it leaves to an autoscaler: a number of replicas that one has set is right whatever it is.
-func yielding(want, live *unstructured.Unstructured) *unstructured.Unstructured {
-	replicas, found, err := unstructured.NestedFieldNoCopy(live.Object, "spec", "replicas")
-	if err != nil || !found || !scaled(live) {
-		return want
-	}
-	if _, set, err := unstructured.NestedFieldNoCopy(want.Object, "spec", "replicas"); err != nil || !set {
-		return want
-	}
-	out := want.DeepCopy()
-	setNested(out.Object, replicas, "spec", "replicas")
-	return out
-}
-
-// autoscaler is the field manager of HorizontalPodAutoscalers.
-const autoscaler = "kube-controller-manager"
-
-// scaled says whether an autoscaler was the last to set the replicas. People who scale by hand use other field managers.
-func scaled(live *unstructured.Unstructured) bool {
-	spec, _ := ownedBy(live, func(e metav1.ManagedFieldsEntry) bool {
-		return e.Manager == autoscaler && e.Subresource == "scale"
-	})["f:spec"].(map[string]any)
-	_, owns := spec["f:replicas"]
-	return owns
 }

@@ -4,18 +4,16 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
-
-// mostAnnotations is how many bytes of annotation keys and values the API server accepts on one object.
-const mostAnnotations = 256 * 1024
 
 // serverMetadata are the fields of metadata that belong to one cluster's copy of an object.
 var serverMetadata = []string{
@@ -29,6 +27,7 @@ var identityMetadata = []string{"name", "namespace", "generateName", "finalizers
 // bookkeeping are annotations that describe one cluster's copy of an object, not the object.
 var bookkeeping = []string{
 	contract.AnnotationSpecHash, contract.AnnotationLastApplied, contract.AnnotationKubectlLastApplied, contract.AnnotationDeploymentRevision,
+	contract.AnnotationTakenOver,
 }
 
 // Sanitise returns a copy of a manifest without what only makes sense on the cluster it came from. Finalizers, labels and other
@@ -43,6 +42,9 @@ func Sanitise(manifest *unstructured.Unstructured) *unstructured.Unstructured {
 		for _, key := range keys {
 			unstructured.RemoveNestedField(out.Object, "metadata", "annotations", key)
 		}
+	}
+	if len(out.GetAnnotations()) == 0 { // an object that has only ours, and a manifest that has none, are alike
+		unstructured.RemoveNestedField(out.Object, "metadata", "annotations")
 	}
 	return out
 }
@@ -97,10 +99,15 @@ func reserved(key string) bool {
 type wanted struct {
 	object *unstructured.Unstructured
 	hash   string
-	// record is the last-applied annotation; empty if it would not fit beside the manifest's own annotations.
-	record   string
+	// record is the manifest as text.
+	record string
+	stamp  Stamp
+	// records are the annotations of ours for which the object has room; tooLarge: client-side apply needs record, and
+	// it does not fit.
+	records  map[string]string
 	tooLarge bool
-	stamp    Stamp
+	// full: there is no room even for an annotation that is emptied.
+	full bool
 }
 
 func prepare(manifest *unstructured.Unstructured, stamp Stamp) (*wanted, error) {
@@ -110,20 +117,26 @@ func prepare(manifest *unstructured.Unstructured, stamp Stamp) (*wanted, error) 
 		return nil, err
 	}
 	foldStringData(object)
-	dropAggregated(object)
+	cede(object)
+	if all := object.GetFinalizers(); len(once(all)) < len(all) {
+		object.SetFinalizers(once(all)) // API servers store an item of this set twice, and refuse to apply it so
+	}
 	text, err := json.Marshal(object.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
-	size := len(contract.AnnotationSpecHash) + len(hash) + len(contract.AnnotationLastApplied) + len(text) + stamp.size()
-	for key, value := range object.GetAnnotations() {
-		size += len(key) + len(value)
+	return &wanted{object: object, hash: hash, record: string(text), stamp: stamp}, nil
+}
+
+// once is a list without what was in it before.
+func once(list []string) []string {
+	var out []string
+	for _, item := range list {
+		if !slices.Contains(out, item) {
+			out = append(out, item)
+		}
 	}
-	w := &wanted{object: object, hash: hash, record: string(text), stamp: stamp}
-	if size > mostAnnotations {
-		w.record, w.tooLarge = "", true
-	}
-	return w, nil
+	return out
 }
 
 // foldStringData moves a Secret's stringData to data, as the API server does on writing: it never shows up on a live object, and a
@@ -150,15 +163,6 @@ func foldStringData(obj *unstructured.Unstructured) {
 	delete(obj.Object, "stringData")
 }
 
-// dropAggregated leaves the rules of an aggregated ClusterRole to the controller that gathers them.
-func dropAggregated(obj *unstructured.Unstructured) {
-	if obj.GroupVersionKind().GroupKind() == aggregated && obj.Object["aggregationRule"] != nil {
-		delete(obj.Object, "rules")
-	}
-}
-
-var aggregated = schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "ClusterRole"}
-
 // serverSide says whether the object is updated by server-side apply: because the strategy says so, because the base of a merge of
 // our own would not fit, or because it was until now. Then there is no base, and only the server knows what the manifest has dropped.
 func (w *wanted) serverSide(in Input) bool {
@@ -167,17 +171,13 @@ func (w *wanted) serverSide(in Input) bool {
 }
 
 // first is the object to create.
-func (w *wanted) first(owner Owner, s v1beta1.ApplyStrategy) *unstructured.Unstructured {
+func (w *wanted) first(owner Owner) *unstructured.Unstructured {
 	out := w.object.DeepCopy()
 	annotations := out.GetAnnotations()
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	annotations[contract.AnnotationSpecHash] = w.hash
-	if s.Type == v1beta1.ApplyStrategyTypeClientSideApply {
-		annotations[contract.AnnotationLastApplied] = w.record
-	}
-	w.stamp.add(annotations, nil)
+	maps.Copy(annotations, w.records)
 	out.SetAnnotations(annotations)
 	setOwner(out, owner)
 	return out

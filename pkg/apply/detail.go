@@ -7,10 +7,9 @@ import (
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/secrecy"
 )
 
 const (
@@ -20,19 +19,26 @@ const (
 	mostValue, lead = 1024, 64
 )
 
-// details lists how an object of a kind differs on the member from what the hub wants, in the order of their paths.
-func details(kind schema.GroupKind, hub, member *unstructured.Unstructured) []v1beta1.PatchDetail {
-	d := &differ{secret: kind == schema.GroupKind{Kind: "Secret"}}
+// details lists how an object differs on the member from what the hub wants, in the order of their paths. Whether it is a Secret, either
+// side may tell: what the server calls an object that it was asked for counts, whatever the manifest calls itself.
+func details(hub, member *unstructured.Unstructured) []v1beta1.PatchDetail {
+	d := &differ{}
 	d.compare("", comparable(hub), comparable(member))
+	if isSecret(hub) || isSecret(member) {
+		return secrecy.Redact(d.found)
+	}
 	return d.found
+}
+
+func isSecret(obj *unstructured.Unstructured) bool {
+	return secrecy.Covers(obj.GroupVersionKind().GroupKind())
 }
 
 // comparable is what is compared of an object. Null and absent are the same.
 func comparable(obj *unstructured.Unstructured) any { return withoutNulls(content(obj)) }
 
 type differ struct {
-	secret bool
-	found  []v1beta1.PatchDetail
+	found []v1beta1.PatchDetail
 }
 
 // compare walks both sides. Nil stands for a side that lacks the value.
@@ -79,27 +85,7 @@ func (d *differ) add(path string, hub, member any) {
 		return
 	}
 	h, m := window(printed(hub), printed(member))
-	if d.secret && confidential(path) {
-		h, m = redacted(h), redacted(m)
-	}
 	d.found = append(d.found, v1beta1.PatchDetail{Path: path, ValueInHub: h, ValueInMember: m})
-}
-
-// confidential says whether a path of a Secret may lead to its contents.
-func confidential(path string) bool {
-	field, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	switch field {
-	case "apiVersion", "kind", "metadata", "type", "immutable":
-		return false
-	}
-	return true
-}
-
-func redacted(value string) string {
-	if value == "" {
-		return ""
-	}
-	return contract.TextRedacted
 }
 
 var escape = strings.NewReplacer("~", "~0", "/", "~1")

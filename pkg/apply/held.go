@@ -16,7 +16,7 @@ import (
 // taken it from us. Writing it again would change nothing, for ever.
 // It speaks of the manifest that was written last, so ask it only when that is this one.
 func held(want, live *unstructured.Unstructured) bool {
-	all := fields{ours: ownedBy(live, ours), theirs: ownedBy(live, theirs)}
+	all := fields{ours: ownedBy(live, ours), theirs: ownedBy(live, theirs), nulls: typed(live) == nil}
 	for key, value := range want.Object {
 		switch key {
 		case "apiVersion", "kind":
@@ -25,7 +25,7 @@ func held(want, live *unstructured.Unstructured) bool {
 				return false
 			}
 		default:
-			if !all.holdField(key, value, live.Object[key]) {
+			if !all.holdField(key, value, live.Object) {
 				return false
 			}
 		}
@@ -61,19 +61,32 @@ func containsAll(have, want []string) bool {
 	return true
 }
 
-func same(want, have any) bool { return reflect.DeepEqual(withoutNulls(want), have) }
-
 // fields are what we own below some value and what others own, in the form of managedFields.
-type fields struct{ ours, theirs map[string]any }
+type fields struct {
+	ours, theirs map[string]any
+	// nulls: null is a value of its own, as in custom resources, and not the same as nothing.
+	nulls bool
+}
+
+func (f fields) same(want, have any) bool {
+	if f.nulls {
+		return reflect.DeepEqual(want, have)
+	}
+	return reflect.DeepEqual(withoutNulls(want), have)
+}
 
 func (f fields) below(name string) (fields, bool) {
 	child, owned := f.ours[name].(map[string]any)
 	other, _ := f.theirs[name].(map[string]any)
-	return fields{child, other}, owned
+	return fields{child, other, f.nulls}, owned
 }
 
-func (f fields) holdField(key string, want, have any) bool {
-	if want == nil || same(want, have) {
+func (f fields) holdField(key string, want any, in map[string]any) bool {
+	have, there := in[key]
+	if want == nil { // a server may drop a null or put a default in its place, so what else is there is in doubt
+		return !f.nulls || there && have == nil
+	}
+	if f.same(want, have) {
 		return true
 	}
 	child, owned := f.below("f:" + key)
@@ -92,7 +105,7 @@ func (f fields) hold(want, have any) bool {
 			return false
 		}
 		for key, value := range w {
-			if !f.holdField(key, value, h[key]) {
+			if !f.holdField(key, value, h) {
 				return false
 			}
 		}
@@ -138,7 +151,7 @@ func (f fields) holdItem(want any, have []any) bool {
 	for name := range f.ours {
 		if value, ok := strings.CutPrefix(name, "v:"); ok {
 			var v any
-			if json.Unmarshal([]byte(value), &v) == nil && sameText(v, want) {
+			if json.Unmarshal([]byte(value), &v) == nil && sameText(v, want) { //nolint:forbidigo // the API server wrote it, and no field of it has a name of ours
 				return true
 			}
 			continue
@@ -148,13 +161,13 @@ func (f fields) holdItem(want any, have []any) bool {
 			continue
 		}
 		var keys map[string]any
-		if json.Unmarshal([]byte(text), &keys) != nil || !keyed(want, keys, true) {
+		if json.Unmarshal([]byte(text), &keys) != nil || !keyed(want, keys, true) { //nolint:forbidigo // the API server wrote it, and no field of it has a name of ours
 			continue
 		}
 		for _, item := range have {
 			if keyed(item, keys, false) {
 				child, _ := f.below(name)
-				return same(want, item) || child.hold(want, item)
+				return f.same(want, item) || child.hold(want, item)
 			}
 		}
 	}
@@ -191,7 +204,7 @@ func ownedBy(live *unstructured.Unstructured, which func(metav1.ManagedFieldsEnt
 			continue
 		}
 		var fields map[string]any
-		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) == nil {
+		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) == nil { //nolint:forbidigo // the API server wrote it, and no field of it has a name of ours
 			unite(out, fields)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // mostIntended is how many bytes of identifiers the annotation may hold: half of what an object's annotations may take together.
@@ -32,7 +34,7 @@ func Intended(ids []v1beta1.WorkResourceIdentifier) (text string, ok bool) {
 func Ledger(w *v1beta1.AppliedWork) []Entry {
 	entries := slices.Clone(w.Status.AppliedResources)
 	var ids []v1beta1.WorkResourceIdentifier
-	if err := json.Unmarshal([]byte(w.Annotations[contract.AnnotationIntended]), &ids); err != nil {
+	if err := decode.JSON([]byte(w.Annotations[contract.AnnotationIntended]), &ids); err != nil {
 		return entries
 	}
 	known := sets.New[Key]()
@@ -48,84 +50,72 @@ func Ledger(w *v1beta1.AppliedWork) []Entry {
 	return entries
 }
 
-// LeftOver returns the entries of the ledger that have left the Work. A manifest that nobody can read may be any of them, so then
-// there are none. A manifest that is readable but of a kind the member does not know is wanted all the same. And one object may be
-// served under two groups: an entry whose twin is wanted waits until the twin is applied, when its UID tells whether it is the same.
-// applied holds the UIDs of what is applied now.
-func LeftOver(ledger []Entry, manifests []Manifest, applied map[Key]types.UID) []Entry {
-	wanted := sets.New[Key]()
-	twins := map[Key][]Key{}
-	for _, m := range manifests {
-		if m.Opaque() {
-			return nil
+// Absent stands for the UID of an object that was looked for and is not there.
+const Absent types.UID = "absent"
+
+// Twins are the objects to look for before LeftOver can tell what has left the Work: one object may be served under two groups, so one that
+// is wanted and was not applied may be an entry of the ledger that has another group and the same name.
+func Twins(ledger []Entry, manifests []Manifest, applied map[Key]types.UID) []Key {
+	wanted, twins := wants(manifests)
+	out := sets.New[Key]()
+	for _, e := range ledger {
+		key := KeyOf(e.WorkResourceIdentifier)
+		if wanted.Has(key) {
+			continue
 		}
-		if m.Problem.Reason == v1beta1.ReasonManifestFoundGenerateName {
-			continue // it means no object by name
+		for _, k := range twins[twin(key)] {
+			if _, known := applied[k]; !known {
+				out.Insert(k)
+			}
 		}
-		wanted.Insert(m.Key())
-		twins[twin(m.Key())] = append(twins[twin(m.Key())], m.Key())
 	}
+	return out.UnsortedList()
+}
+
+// LeftOver returns the entries of the ledger that have left the Work. A manifest that cannot be read may be any of them, so then there are
+// none. A manifest that is readable but of a kind the member does not know is wanted all the same. found holds the UIDs of what is applied
+// now, and of the twins that were looked for: an entry waits while it may be one of those under another group. Only Kubernetes itself serves
+// objects so; an unknown twin, in a group of others, is another object.
+func LeftOver(ledger []Entry, manifests []Manifest, found map[Key]types.UID) []Entry {
+	if slices.ContainsFunc(manifests, Manifest.Opaque) {
+		return nil
+	}
+	wanted, twins := wants(manifests)
 	var out []Entry
 	for _, e := range ledger {
 		key := KeyOf(e.WorkResourceIdentifier)
-		unclear := slices.ContainsFunc(twins[twin(key)], func(k Key) bool {
-			uid, ok := applied[k]
-			return !ok || uid == e.UID
+		same := slices.ContainsFunc(twins[twin(key)], func(k Key) bool {
+			if uid, ok := found[k]; ok {
+				return uid == e.UID
+			}
+			return ofKubernetes(k.Group) && ofKubernetes(e.Group)
 		})
-		if !wanted.Has(key) && !unclear {
+		if !wanted.Has(key) && !same {
 			out = append(out, e)
 		}
 	}
 	return out
 }
 
+// wants are the objects that manifests mean, also by what is theirs beside the group.
+func wants(manifests []Manifest) (wanted sets.Set[Key], twins map[Key][]Key) {
+	wanted, twins = sets.New[Key](), map[Key][]Key{}
+	for _, m := range manifests {
+		if m.Opaque() || m.Problem.Reason == v1beta1.ReasonManifestFoundGenerateName {
+			continue // it means no object by name
+		}
+		wanted.Insert(m.Key())
+		twins[twin(m.Key())] = append(twins[twin(m.Key())], m.Key())
+	}
+	return wanted, twins
+}
+
 // twin is a key without the group.
 func twin(k Key) Key { return Key{Kind: k.Kind, Namespace: k.Namespace, Name: k.Name} }
 
-// Removal says how to remove one object that has left its Work.
-type Removal struct {
-	// Delete it, under the condition that it still has its UID.
-	Delete bool
-	// Held: a Work that is older than the object's, or another one, must not decide that it goes. Hold, if set, is the merge patch that
-	// says so on the object.
-	Held bool
-	Hold []byte
-	// Disown, if set, is a JSON patch that takes our owner reference off and leaves the object to its other owners.
-	Disown []byte
-}
-
-// Remove decides about one left-over. Only what this AppliedWork owns is touched; kept holds the UIDs of objects that are still
-// wanted, under whatever name. The stamp is that of the Work which wants it no more: if the object was placed by a later state of the
-// Work, or by another Work of its name, then the hub went back in time, and what it no longer says means nothing. Nor does what a Work
-// lacks that somebody else took manifests out of. Such an object is held until
-// somebody on the member releases it, however far the hub has come since. If it is wanted elsewhere, by another Work, it is left to that.
-func Remove(live *unstructured.Unstructured, owner Owner, stamp Stamp, kept sets.Set[types.UID], elsewhere bool) (Removal, error) {
-	if live == nil || live.GetDeletionTimestamp() != nil || !owner.Owns(live) || kept.Has(live.GetUID()) {
-		return Removal{}, nil
-	}
-	if elsewhere {
-		body, err := Disown(live, owner)
-		return Removal{Disown: body}, err
-	}
-	switch held := live.GetAnnotations()[contract.AnnotationHeld]; {
-	case held == contract.HeldRelease:
-	case held == contract.HeldYes || stamp.Incomplete || stamp.older(live):
-		body, err := hold(live)
-		return Removal{Held: true, Hold: body}, err
-	}
-	if len(without(live, owner)) == 0 {
-		return Removal{Delete: true}, nil
-	}
-	body, err := Disown(live, owner)
-	return Removal{Disown: body}, err
-}
-
-// Disown is a JSON patch that takes our owner reference off a live object; nil if it has none, or is on its way out.
-func Disown(live *unstructured.Unstructured, owner Owner) ([]byte, error) {
-	if live == nil || live.GetDeletionTimestamp() != nil || !owner.Owns(live) {
-		return nil, nil
-	}
-	return ownerPatch(live, without(live, owner))
+// ofKubernetes says whether a group is one of those that are Kubernetes' own.
+func ofKubernetes(group string) bool {
+	return !strings.Contains(group, ".") || strings.HasSuffix(group, ".k8s.io")
 }
 
 // without are the owner references of live beside ours.
@@ -157,17 +147,17 @@ func Unblock(live *unstructured.Unstructured, owner Owner) ([]byte, error) {
 	if !changed {
 		return nil, nil
 	}
-	return ownerPatch(live, refs)
-}
-
-// ownerPatch replaces the owner references of the object as it was read: if it has changed since, the patch fails.
-func ownerPatch(live *unstructured.Unstructured, refs []metav1.OwnerReference) ([]byte, error) {
-	body, err := json.Marshal([]map[string]any{
-		{"op": "replace", "path": "/metadata/resourceVersion", "value": live.GetResourceVersion()},
-		{"op": "replace", "path": "/metadata/ownerReferences", "value": refs},
-	})
+	body, err := json.Marshal(ownerPatch(live, refs))
 	if err != nil {
 		return nil, fmt.Errorf("encode owner references: %w", err)
 	}
 	return body, nil
+}
+
+// ownerPatch is a JSON patch that replaces the owner references of the object as it was read: if it has changed since, the patch fails.
+func ownerPatch(live *unstructured.Unstructured, refs []metav1.OwnerReference) []map[string]any {
+	return []map[string]any{
+		{"op": "replace", "path": "/metadata/resourceVersion", "value": live.GetResourceVersion()},
+		{"op": "replace", "path": "/metadata/ownerReferences", "value": refs},
+	}
 }

@@ -8,10 +8,8 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -46,6 +44,12 @@ func TestLeftOver(t *testing.T) {
 		"a kind nobody serves is wanted all the same":   {ledger: []string{c}, wanted: []string{c}},
 		"another namespace is another object":           {ledger: []string{a}, wanted: []string{"v1 ConfigMap m/a"}, want: []string{a}},
 		"another group waits until that one is applied": {ledger: []string{"extensions/v1beta1 Ingress n/i 1"}, wanted: []string{"networking.k8s.io/v1 Ingress n/i"}},
+		"another group of Kubernetes, looked for and not there": {ledger: []string{"extensions/v1beta1 Ingress n/i 1"}, wanted: []string{"networking.k8s.io/v1 Ingress n/i"},
+			applied: map[string]types.UID{"networking.k8s.io/v1 Ingress n/i": Absent}, want: []string{"extensions/v1beta1 Ingress n/i"}},
+		"another group of others that the member does not serve": {ledger: []string{"v1 Service n/i 1"}, wanted: []string{"serving.example.test/v1 Service n/i"},
+			want: []string{"v1 Service n/i"}},
+		"another group of others, looked for and the same": {ledger: []string{"a.test/v1 Widget n/i 1"}, wanted: []string{"b.test/v1 Widget n/i"},
+			applied: map[string]types.UID{"b.test/v1 Widget n/i": "1"}},
 		"another group turned out to be the same": {ledger: []string{"extensions/v1beta1 Ingress n/i 1"}, wanted: []string{"networking.k8s.io/v1 Ingress n/i"},
 			applied: map[string]types.UID{"networking.k8s.io/v1 Ingress n/i": "1"}},
 		"another group turned out to be another": {ledger: []string{"a.test/v1 Widget n/i 1"}, wanted: []string{"b.test/v1 Widget n/i"},
@@ -82,6 +86,21 @@ func TestLeftOver(t *testing.T) {
 	}
 }
 
+func TestTwins(t *testing.T) {
+	service, knative, other := id("v1 Service n/web"), id("serving.example.test/v1 Service n/web"), id("v1 Service n/other")
+	ledger := []Entry{{WorkResourceIdentifier: service}, {WorkResourceIdentifier: knative}, {WorkResourceIdentifier: other}}
+	manifests := []Manifest{{Identifier: knative}}
+	if got := Twins(ledger, manifests, nil); !reflect.DeepEqual(got, []Key{KeyOf(knative)}) {
+		t.Errorf("to look for: %v; want the one of the same name in another group", got)
+	}
+	if got := Twins(ledger, manifests, map[Key]types.UID{KeyOf(knative): "1"}); len(got) > 0 {
+		t.Errorf("to look for: %v; what is applied is known", got)
+	}
+	if got := Twins(ledger, append(manifests, Manifest{Identifier: service}), nil); len(got) > 0 {
+		t.Errorf("to look for: %v; both are wanted", got)
+	}
+}
+
 func TestLedgerUnitesStatusAndIntents(t *testing.T) {
 	text, ok := Intended([]v1beta1.WorkResourceIdentifier{id("v1 ConfigMap n/a"), id("v1 ConfigMap n/b")})
 	if !ok {
@@ -107,40 +126,6 @@ func TestLedgerUnitesStatusAndIntents(t *testing.T) {
 	}
 }
 
-func TestRemove(t *testing.T) {
-	const us, them = "AppliedWork w u1", "ConfigMap x u9"
-	for name, tc := range map[string]struct {
-		edits  []func(*unstructured.Unstructured)
-		absent bool
-		kept   []types.UID
-		delete bool
-		disown bool
-	}{
-		"ours goes":                            {delete: true},
-		"gone already":                         {absent: true},
-		"going already":                        {edits: []func(*unstructured.Unstructured){set("2026-01-01T00:00:00Z", "metadata", "deletionTimestamp")}},
-		"not ours stays":                       {edits: []func(*unstructured.Unstructured){owners(them)}},
-		"an earlier AppliedWork's stays":       {edits: []func(*unstructured.Unstructured){owners("AppliedWork w u0")}},
-		"what others own too is left to them":  {edits: []func(*unstructured.Unstructured){owners(us, them)}, disown: true},
-		"wanted under another name, it stays":  {kept: []types.UID{"live"}},
-		"another object being kept is no harm": {kept: []types.UID{"other"}, delete: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			live := placed(t, cm, v1beta1.ApplyStrategy{}, tc.edits...)
-			if tc.absent {
-				live = nil
-			}
-			got, err := Remove(live, owner, Stamp{}, sets.New(tc.kept...), false)
-			if err != nil || got.Delete != tc.delete || (got.Disown != nil) != tc.disown {
-				t.Fatalf("delete %v, disown %s, error %v; want %v, %v", got.Delete, got.Disown, err, tc.delete, tc.disown)
-			}
-			if tc.disown && (!strings.Contains(string(got.Disown), "u9") || strings.Contains(string(got.Disown), "u1") || !strings.Contains(string(got.Disown), `"value":"7"`)) {
-				t.Errorf("patch %s", got.Disown)
-			}
-		})
-	}
-}
-
 // Only a reference to the very AppliedWork is ours: neither one of another kind in its group, nor of its kind in another group.
 func TestReferencesThatLookLikeOurs(t *testing.T) {
 	live := placed(t, cm, v1beta1.ApplyStrategy{})
@@ -160,9 +145,8 @@ func TestReferencesThatLookLikeOurs(t *testing.T) {
 		if got := claimed(Input{Live: live, Owner: owner, Strategy: how}); got.changed() || len(got.owners) != 2 || got.refusal.Reason != "" {
 			t.Errorf("%s beside ours: %+v; want both to stay", name, got)
 		}
-		got, err := Remove(live, owner, Stamp{}, nil, false)
-		if err != nil || got.Delete || !strings.Contains(string(got.Disown), string(ref.UID)) {
-			t.Errorf("%s beside ours: delete %v, disown %s, error %v; want it to keep the object", name, got.Delete, got.Disown, err)
+		if got := part(t, Parting{Live: live}); got.Fate != Disown || !strings.Contains(string(got.Body), string(ref.UID)) {
+			t.Errorf("%s beside ours: %s, %s; want it to keep the object", name, got.Fate, got.Body)
 		}
 	}
 }

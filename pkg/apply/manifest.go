@@ -1,15 +1,13 @@
 package apply
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // Key names an object regardless of the version it is read or written in: the same object under two versions is one object.
@@ -53,9 +51,9 @@ func (m Manifest) Opaque() bool { return m.Problem.Reason == v1beta1.ReasonManif
 
 // Object decodes the manifest in full. Its errors quote nothing of the content.
 func (m Manifest) Object() (*unstructured.Unstructured, error) {
-	obj := &unstructured.Unstructured{}
-	if err := utiljson.Unmarshal(m.Raw, &obj.Object); err != nil {
-		return nil, errors.New("decode manifest: it is not a JSON object")
+	obj, err := decode.Object(m.Raw)
+	if err != nil {
+		return nil, fmt.Errorf("decode manifest: %w", err)
 	}
 	return obj, nil
 }
@@ -65,7 +63,7 @@ func Decode(list []v1beta1.Manifest) []Manifest {
 	out := make([]Manifest, len(list))
 	first := make(map[Key]int, len(list))
 	for i := range list {
-		m := decode(i, list[i].Raw)
+		m := manifest(i, list[i].Raw)
 		if m.Problem.Reason == "" {
 			if at, seen := first[m.Key()]; seen {
 				m.Problem = Verdict{v1beta1.ReasonManifestDuplicated,
@@ -79,26 +77,15 @@ func Decode(list []v1beta1.Manifest) []Manifest {
 	return out
 }
 
-// head is the part of an object that says which one it is.
-type head struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Metadata   struct {
-		Name         string `json:"name"`
-		GenerateName string `json:"generateName"`
-		Namespace    string `json:"namespace"`
-	} `json:"metadata"`
-}
-
-func decode(ordinal int, raw []byte) Manifest {
+func manifest(ordinal int, raw []byte) Manifest {
 	m := Manifest{Identifier: v1beta1.WorkResourceIdentifier{Ordinal: ordinal}, Raw: raw}
 	opaque := func(why string) Manifest {
 		m.Problem = Verdict{v1beta1.ReasonManifestDecodingErred, "The manifest cannot be decoded: " + why}
 		return m
 	}
-	var h head
-	if err := json.Unmarshal(raw, &h); err != nil {
-		return opaque("it is not the JSON of a Kubernetes object") // the error would quote the content, which may be a Secret's
+	h, err := decode.HeaderOf(raw)
+	if err != nil {
+		return opaque(err.Error())
 	}
 	gv, err := schema.ParseGroupVersion(h.APIVersion)
 	switch {

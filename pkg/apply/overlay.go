@@ -75,17 +75,20 @@ func overlayList(live, trial []any, now, before map[string]any) []any {
 }
 
 // element recognises the element of a list that a name in managedFields stands for.
-func element(name string) (is func(any) bool, ok bool) {
+func element(name string) (is func(any) bool, ok bool) { return elementLike(name, false) }
+
+// elementLike is element; lenient, it takes an element that leaves a key out for one that has its value.
+func elementLike(name string, lenient bool) (is func(any) bool, ok bool) {
 	if text, isKey := strings.CutPrefix(name, "k:"); isKey {
 		var keys map[string]any
-		if json.Unmarshal([]byte(text), &keys) != nil {
+		if json.Unmarshal([]byte(text), &keys) != nil { //nolint:forbidigo // the API server wrote it, and no field of it has a name of ours
 			return nil, false
 		}
-		return func(item any) bool { return keyed(item, keys, false) }, true
+		return func(item any) bool { return keyed(item, keys, lenient) }, true
 	}
 	if text, isValue := strings.CutPrefix(name, "v:"); isValue {
 		var value any
-		if json.Unmarshal([]byte(text), &value) != nil {
+		if json.Unmarshal([]byte(text), &value) != nil { //nolint:forbidigo // the API server wrote it, and no field of it has a name of ours
 			return nil, false
 		}
 		return func(item any) bool { return sameText(item, value) }, true

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -21,6 +22,8 @@ type Stamp struct {
 	Hub string
 	// Placement is <namespace>/<name>, or a name alone. Revision is the resource snapshot, Overrides those of overrides.
 	Placement, Revision, Overrides string
+	// Origin is the contract.Origin of the hub's object; empty if it is not known.
+	Origin string
 	// Work and Generation are of the Work.
 	Work       types.UID
 	Generation int64
@@ -49,14 +52,14 @@ func incomplete(work *v1beta1.Work) bool {
 // stamps are the annotations of a stamp, and what goes with it: an object that is wanted is not held.
 var stamps = []string{
 	contract.AnnotationPlacedHub, contract.AnnotationPlacedBy, contract.AnnotationPlacedRevision, contract.AnnotationPlacedOverrides,
-	contract.AnnotationPlacedWork, contract.AnnotationHeld,
+	contract.AnnotationPlacedWork, contract.AnnotationPlacedOrigin, contract.AnnotationHeld,
 }
 
 func (s Stamp) annotations() map[string]string {
 	out := map[string]string{}
 	for key, value := range map[string]string{
 		contract.AnnotationPlacedHub: s.Hub, contract.AnnotationPlacedBy: s.Placement, contract.AnnotationPlacedRevision: s.Revision,
-		contract.AnnotationPlacedOverrides: s.Overrides,
+		contract.AnnotationPlacedOverrides: s.Overrides, contract.AnnotationPlacedOrigin: s.Origin,
 	} {
 		if value != "" {
 			out[key] = value
@@ -68,19 +71,19 @@ func (s Stamp) annotations() map[string]string {
 	return out
 }
 
-// size is how many bytes the stamp takes of what annotations may have.
-func (s Stamp) size() int {
-	n := 0
-	for key, value := range s.annotations() {
-		n += len(key) + len(value)
+// unrecorded says whether our annotations must be written although nothing else changes: the object has those of another
+// manifest, or was applied by an agent that did not stamp it, by a Work of another life, or by a later generation of
+// this one.
+func (w *wanted) unrecorded(live *unstructured.Unstructured) bool {
+	have := live.GetAnnotations()
+	if w.unmarked() && entryOfOurs(live, metav1.ManagedFieldsOperationUpdate) && !hasTwins(w.object) {
+		return true // what we apply shows what the manifest drops later; what we create does not
 	}
-	return n
-}
-
-// missing says whether live must be stamped although nothing else is to be changed: it was applied by an agent that did not, or by a
-// Work of another life, or by a later generation of this one.
-func (s Stamp) missing(live *unstructured.Unstructured) bool {
-	return s.Work != "" && (!stamped(live) || s.older(live) || live.GetAnnotations()[contract.AnnotationHeld] != "")
+	if have[contract.AnnotationSpecHash] != w.records[contract.AnnotationSpecHash] {
+		return true
+	}
+	_, stamps := w.records[contract.AnnotationPlacedWork]
+	return w.stamp.Work != "" && (stamps && !stamped(live) || w.stamp.older(live) || have[contract.AnnotationHeld] != "")
 }
 
 func stamped(live *unstructured.Unstructured) bool {
@@ -98,38 +101,30 @@ func (s Stamp) older(live *unstructured.Unstructured) bool {
 	return types.UID(uid) != s.Work || generation > s.Generation
 }
 
-// patch writes the stamp into a merge patch, and clears what live has of an older one.
-func (s Stamp) patch(patch map[string]any, live *unstructured.Unstructured) {
-	now := s.annotations()
-	for _, key := range stamps {
-		if value, ok := now[key]; ok {
-			setNested(patch, value, "metadata", "annotations", key)
-		} else if _, had := live.GetAnnotations()[key]; had {
-			setNested(patch, nil, "metadata", "annotations", key)
-		}
-	}
-}
-
-// add writes the stamp into the annotations of an object to create or to apply. What of an older stamp is not ours to drop is emptied.
-func (s Stamp) add(annotations map[string]string, live *unstructured.Unstructured) {
-	for key, value := range s.annotations() {
-		annotations[key] = value
-	}
-	if live != nil && live.GetAnnotations()[contract.AnnotationHeld] != "" {
-		annotations[contract.AnnotationHeld] = ""
-	}
-}
-
 // bookkept says whether an annotation is ours on every object.
-func bookkept(annotation string) bool { return slices.Contains(stamps, annotation) }
+func bookkept(annotation string) bool {
+	return annotation == contract.AnnotationTakenOver || slices.Contains(stamps, annotation)
+}
 
-// hold is the patch that marks an object as held, nil if it is.
+// hold is the patch that marks an object as held, nil if it is. Others of our annotations make room for the mark.
 func hold(live *unstructured.Unstructured) ([]byte, error) {
-	if live.GetAnnotations()[contract.AnnotationHeld] == contract.HeldYes {
+	have := live.GetAnnotations()
+	if have[contract.AnnotationHeld] == contract.HeldYes {
 		return nil, nil
 	}
+	annotations := map[string]any{contract.AnnotationHeld: contract.HeldYes}
+	over := sizeOf(have) + len(contract.AnnotationHeld) + len(contract.HeldYes) - mostAnnotations
+	for _, key := range slices.Backward(ranked) {
+		if value, there := have[key]; there && over > 0 {
+			annotations[key] = nil
+			over -= len(key) + len(value)
+		}
+	}
+	if over > 0 {
+		return nil, nil // the ledger has it, too
+	}
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"annotations": map[string]any{contract.AnnotationHeld: contract.HeldYes}, "resourceVersion": live.GetResourceVersion(),
+		"annotations": annotations, "resourceVersion": live.GetResourceVersion(),
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("encode hold: %w", err)

@@ -7,7 +7,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -94,18 +93,19 @@ func TestStampsCostNothing(t *testing.T) {
 func TestHeldWhenTheHubWentBack(t *testing.T) {
 	now := Stamp{Work: "w1", Generation: 5}
 	for name, tc := range map[string]struct {
-		work, held         string
-		delete, mark, hold bool
+		work, held string
+		want       Fate
+		mark       bool
 	}{
-		"placed by an earlier generation":       {work: "w1:4", delete: true},
-		"placed by this generation":             {work: "w1:5", delete: true},
-		"placed by an agent that did not say":   {delete: true},
-		"spoiled by hand":                       {work: "w1:never", delete: true},
-		"placed by a later generation":          {work: "w1:6", hold: true, mark: true},
-		"placed by another Work of the name":    {work: "w0:1", hold: true, mark: true},
-		"held, and the hub has caught up":       {work: "w1:4", held: contract.HeldYes, hold: true},
-		"held, and released":                    {work: "w1:6", held: contract.HeldRelease, delete: true},
-		"held, and edited to something unknown": {work: "w1:6", held: "maybe", hold: true, mark: true},
+		"placed by an earlier generation":       {work: "w1:4", want: Delete},
+		"placed by this generation":             {work: "w1:5", want: Delete},
+		"placed by an agent that did not say":   {want: Delete},
+		"spoiled by hand":                       {work: "w1:never", want: Delete},
+		"placed by a later generation":          {work: "w1:6", want: Hold, mark: true},
+		"placed by another Work of the name":    {work: "w0:1", want: Hold, mark: true},
+		"held, and the hub has caught up":       {work: "w1:4", held: contract.HeldYes, want: Hold},
+		"held, and released":                    {work: "w1:6", held: contract.HeldRelease, want: Delete},
+		"held, and edited to something unknown": {work: "w1:6", held: "maybe", want: Hold, mark: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			live := placed(t, cm, v1beta1.ApplyStrategy{})
@@ -114,9 +114,8 @@ func TestHeldWhenTheHubWentBack(t *testing.T) {
 					set(value, "metadata", "annotations", key)(live)
 				}
 			}
-			got, err := Remove(live, owner, now, sets.New[types.UID](), false)
-			if err != nil || got.Delete != tc.delete || got.Held != tc.hold || (got.Hold != nil) != tc.mark {
-				t.Errorf("%+v, %v; want delete %v, held %v, marked %v", got, err, tc.delete, tc.hold, tc.mark)
+			if got := part(t, Parting{Live: live, Stamp: now}); got.Fate != tc.want || (got.Body != nil) != tc.mark {
+				t.Errorf("%+v; want %s, marked %v", got, tc.want, tc.mark)
 			}
 		})
 	}

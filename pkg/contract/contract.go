@@ -76,6 +76,13 @@ const (
 	// AnnotationRolloutCourse is on the master snapshot of a group that a rolling update with a failure policy brings: what is remembered of
 	// that, such as that the budget is spent, JSON.
 	AnnotationRolloutCourse = Prefix + "rolling-update"
+	// AnnotationPlacementUID is on bindings: the UID of the placement for which the scheduler made or adopted them. It tells the placement
+	// from earlier ones of its name. It is no owner reference: the garbage collector would delete bindings, and with them what they
+	// placed, after a restore that gives placements new UIDs.
+	AnnotationPlacementUID = Prefix + "placement-uid"
+	// AnnotationBindingUID is on Works: the UID of the binding that they carry out. Works of earlier versions lack it until the dispatcher
+	// has looked at them.
+	AnnotationBindingUID = Prefix + "binding-uid"
 	// AnnotationWorkSnapshot is on Works: the resource snapshot their content came from, as the binding names it.
 	AnnotationWorkSnapshot = Prefix + "parent-resource-snapshot-name"
 	// AnnotationOverrideHash and AnnotationClusterOverrideHash are on Works: hashes of the binding's two override lists.
@@ -102,8 +109,11 @@ const (
 	// AnnotationPlacedWork is on applied objects: UID and generation of the Work that last changed the object, as <uid>:<generation>.
 	AnnotationPlacedWork = Prefix + "placed-by-work"
 	// AnnotationHeld is on applied objects that left their Work, but only because the hub went back to an older state: HeldYes until the
-	// member's owner says HeldRelease, which lets the agent remove the object.
+	// member's owner says HeldRelease, which lets the agent remove the object. On an AppliedWork that another hub or another member of
+	// the fleet made, HeldRelease lets the present agent take it up.
 	AnnotationHeld = Prefix + "held"
+	// AnnotationKeep is on objects, on the hub or on a member: "true" forbids the member agent to delete the object; it lets go of it instead.
+	AnnotationKeep = Prefix + "keep"
 	// AnnotationOverrides is on Works: the override snapshots that had a part in their content, separated by commas. Absent if none had.
 	AnnotationOverrides = Prefix + "override-snapshots"
 	// AnnotationOverrideFingerprint is on Works: the binding's overrideFingerprint when their content was worked out. Absent if it was
@@ -112,9 +122,24 @@ const (
 	// AnnotationOverrideContent is on Works: a hash of what the override snapshots said that had a part in their content. Their names alone
 	// do not tell: an override that is deleted and made again begins to count anew. Absent if none had.
 	AnnotationOverrideContent = Prefix + "override-content-hash"
+	// AnnotationAuthor is on placements that select whole namespaces: AuthorRestricted if the author of their spec may not place privileged
+	// objects, which are left out then. Admission policies set it and hold it.
+	AnnotationAuthor = Prefix + "author"
 	// AnnotationIntended is on AppliedWorks: identifiers, as JSON, of what the agent was about to apply when it created the ledger,
 	// before any of it was recorded in the ledger's status.
 	AnnotationIntended = Prefix + "intended-resources"
+	// AnnotationTakenOver is on applied objects that were on the member before they were placed: "true".
+	AnnotationTakenOver = Prefix + "taken-over"
+	// AnnotationHubUID is on InternalMemberClusters: the UID of the hub's namespace kube-system, which is the hub's identity.
+	AnnotationHubUID = Prefix + "hub-uid"
+	// AnnotationBelieved is on MemberClusters: what the hub's admin lets count of the properties that the cluster reports, as items
+	// NAME=VALUE, NAME<=QUANTITY and NAME>=QUANTITY, separated by commas or white space.
+	AnnotationBelieved = Prefix + "believed-properties"
+	// AnnotationForceLeave is on MemberClusters that are being deleted: "true" has the hub agent remove the finalizers that hold the cluster's
+	// namespace, and let the MemberCluster go even if others remain.
+	AnnotationForceLeave = Prefix + "force-leave"
+	// AnnotationAdoptFor is on namespaces: the UID of the MemberCluster for which the hub agent may take the namespace over.
+	AnnotationAdoptFor = Prefix + "adopt-for"
 )
 
 // Values of annotations.
@@ -124,6 +149,8 @@ const (
 	// HeldYes and HeldRelease are the values of AnnotationHeld.
 	HeldYes     = "true"
 	HeldRelease = "release"
+	// AuthorRestricted is the value of AnnotationAuthor.
+	AuthorRestricted = "restricted"
 )
 
 // AnnotationManifests is on Works: how many manifests the hub's agent gave them, decimal. A Work that has not as many was changed by
@@ -133,6 +160,14 @@ const AnnotationManifests = Prefix + "number-of-manifests"
 // AnnotationWorks is on Works: how many the hub's agent made of the revision that this one holds a part of, decimal. What has left one of
 // them may be in another one, so the member removes nothing until it has seen them all.
 const AnnotationWorks = Prefix + "number-of-works"
+
+// AnnotationOrigins is on resource snapshots and on Works: for each selected object, or manifest, in order, the Origin of
+// the object on the hub; see
+// JoinOrigins. It has no part in hashes: an object that is made anew with the same content is no new content.
+const AnnotationOrigins = Prefix + "origins"
+
+// AnnotationPlacedOrigin is on applied objects: the Origin of the hub's object that last changed the object here.
+const AnnotationPlacedOrigin = Prefix + "placed-origin"
 
 // Annotations of other programs that are not carried to members.
 const (

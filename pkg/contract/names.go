@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // MemberNamespace is the namespace on the hub that belongs to member.
@@ -24,6 +26,9 @@ func RoleName(member string) string { return "fleet-role-" + member }
 // RoleBindingName is the RoleBinding beside it.
 func RoleBindingName(member string) string { return "fleet-rolebinding-" + member }
 
+// QuotaName is the ResourceQuota beside them. It is ours, not KubeFleet's.
+func QuotaName(member string) string { return "fleet-quota-" + member }
+
 // PolicySnapshotName is the name of a placement's policy snapshot index.
 func PolicySnapshotName(placement string, index int) string {
 	return placement + "-" + strconv.Itoa(index)
@@ -32,6 +37,17 @@ func PolicySnapshotName(placement string, index int) string {
 // MasterSnapshotName is the name of the first snapshot of a placement's resource group index.
 func MasterSnapshotName(placement string, index int) string {
 	return fmt.Sprintf("%s-%d-snapshot", placement, index)
+}
+
+// MasterIndex reads the index from the name of a group's first snapshot; ok is false for a name that MasterSnapshotName does not make.
+func MasterIndex(placement, master string) (index int, ok bool) {
+	digits, ok := strings.CutPrefix(master, placement+"-")
+	if !ok {
+		return 0, false
+	}
+	digits, ok = strings.CutSuffix(digits, "-snapshot")
+	n, err := strconv.ParseInt(digits, 10, 32)
+	return int(n), ok && err == nil && n >= 0
 }
 
 // BeforeStageApproval is the name of the approval request that an update run waits for before it begins a stage.
@@ -90,6 +106,15 @@ func WorkBase(namespace, placement string) string {
 	return namespace + "." + placement
 }
 
+// OtherWorkName is what a Work of a placement is called if its usual name is taken by that of another placement: cluster-wide a.b and b in
+// namespace a have the same WorkBase. It ends as no usual name does, and names the scope, so that no two placements have one in common.
+func OtherWorkName(usual, namespace string) string {
+	if namespace == "" {
+		return usual + "-cluster-scoped"
+	}
+	return usual + "-namespaced"
+}
+
 // WorkName is the Work of a group's master snapshot (sub < 0) or of its further snapshot sub.
 func WorkName(base string, sub int) string {
 	if sub < 0 {
@@ -103,6 +128,10 @@ func EnvelopeWorkName(work, kind, namespace, name string) string {
 	sum := sha256.Sum256([]byte(kind + "/" + namespace + "/" + name))
 	return work + "-envelope-" + hex.EncodeToString(sum[:8])
 }
+
+// MostOfName is how many characters the name of a placement, an override or an envelope may have: what is made for it carries the name in a
+// label, and those hold no more.
+const MostOfName = validation.LabelValueMaxLength
 
 // ReservedNamespace says whether a namespace is never propagated and never a user's: fleet-* and kube-*.
 func ReservedNamespace(name string) bool {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // Spending is what evictions are taking from a budget at this moment, as an annotation on the budget keeps it. Writing it with the
@@ -26,7 +28,7 @@ const hold = time.Minute
 // ReadSpending reads the annotation. One that cannot be read counts as empty: it is ours, and somebody has spoilt it.
 func ReadSpending(annotation string) Spending {
 	var out Spending
-	if annotation != "" && json.Unmarshal([]byte(annotation), &out) != nil {
+	if annotation != "" && decode.JSON([]byte(annotation), &out) != nil {
 		return nil
 	}
 	return out

@@ -27,6 +27,8 @@
 //	MemberCluster status, member namespace and its access  registrar
 //	ClusterProfiles, and the finalizer that belongs to them profiler
 //	status of users' objects, if their placement asks for it  mirror
+//	status and finalizers of all of the above in reserved
+//	namespaces, which the others ignore                     warden
 package hub
 
 import (
@@ -47,6 +49,7 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/hub/dispatcher"
 	"github.com/flagship-fleet/flagship/pkg/hub/evictor"
 	"github.com/flagship-fleet/flagship/pkg/hub/mirror"
@@ -57,8 +60,10 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/roller"
 	"github.com/flagship-fleet/flagship/pkg/hub/scheduler"
 	"github.com/flagship-fleet/flagship/pkg/hub/stager"
+	"github.com/flagship-fleet/flagship/pkg/hub/warden"
 	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
@@ -147,11 +152,12 @@ func Scheme() *runtime.Scheme {
 }
 
 // newManager makes the manager of the agents: their caches, and their clients.
-func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
+func newManager(cfg *rest.Config, o Options, reading lenient.Settings) (ctrl.Manager, error) {
 	readYourWrites := true
 	timeout := agentsShutdown
 	return ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                  Scheme(),
+		NewCache:                reading.NewCache,
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:  "0",
 		GracefulShutdownTimeout: &timeout,
@@ -165,6 +171,37 @@ func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 	})
 }
 
+// reading says how the agents read what they cannot decode. Of what belongs to a placement the agents conclude that something is missing,
+// and make it, or that nothing is left: that placement waits. A MemberCluster is asked for by name before anything is concluded from its
+// absence, and in lists its stand-in keeps the bindings to it. Everything else is left out of lists: evictions and runs that cannot be read
+// do nothing.
+func reading(faults *lenient.Faults, watches *lenient.Watches) lenient.Settings {
+	var hold, reports []client.Object
+	add := func(to *[]client.Object, kinds ...client.Object) { *to = append(*to, kinds...) }
+	for _, kind := range scope.PolicySnapshots.Both() {
+		add(&hold, kind)
+	}
+	for _, kind := range scope.ResourceSnapshots.Both() {
+		add(&hold, kind)
+	}
+	for _, kind := range scope.OverrideSnapshots.Both() {
+		add(&hold, kind)
+	}
+	for _, kind := range scope.Bindings.Both() {
+		add(&hold, kind)
+		add(&reports, kind)
+	}
+	for _, kind := range scope.Placements.Both() {
+		add(&reports, kind)
+	}
+	add(&hold, &placementv1beta1.Work{})
+	add(&reports, &placementv1beta1.Work{}, &clusterv1beta1.InternalMemberCluster{})
+	return lenient.Settings{
+		Hold: hold, StandIn: []client.Object{&clusterv1beta1.MemberCluster{}}, Reports: reports,
+		Component: "fleet hub agent", Faults: faults, Watches: watches,
+	}
+}
+
 // workers sizes the agents from what the operator expects, as the flags' help says.
 func (o *Options) workers() int { return max(4, (o.Placements+9)/10) }
 
@@ -172,13 +209,17 @@ func (o *Options) workers() int { return max(4, (o.Placements+9)/10) }
 const overrideWorkers = 4
 
 // addAgents sets every agent up with mgr, in the order in which a change passes them.
-func addAgents(ctx context.Context, mgr ctrl.Manager, o Options) error {
+func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient.Faults, watches *lenient.Watches) error {
 	if err := scope.Index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
 	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
 	if err != nil {
 		return fmt.Errorf("make an uncached client: %w", err)
+	}
+	hubUID, err := registrar.HubUID(ctx, direct)
+	if err != nil {
+		return err
 	}
 	rules, err := o.rules()
 	if err != nil {
@@ -199,8 +240,9 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	}
 	agents := []interface{ SetupWithManager(ctrl.Manager) error }{
 		&registrar.Registrar{
-			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, registrar.RecorderName),
+			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, registrar.RecorderName), HubUID: hubUID,
 			Workers: max(1, o.FleetSize/25), Networking: o.NetworkingAgents, ForceDeleteWait: o.ForceDeleteWait, Now: time.Now,
+			NewCache: lenient.Settings{Faults: faults, Watches: watches}.NewCache,
 		},
 		placing,
 		&scheduler.Scheduler{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
@@ -210,9 +252,9 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		},
 		&roller.Roller{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
 		&dispatcher.Dispatcher{
-			Client: mgr.GetClient(), Recorder: recorder(mgr, dispatcher.RecorderName),
+			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, dispatcher.RecorderName),
 			NamespacedRecorder: recorder(mgr, dispatcher.NamespacedRecorderName),
-			Workers:            2 * workers, Namespaced: o.ResourcePlacement, Now: time.Now,
+			Workers:            2 * workers, Namespaced: o.ResourcePlacement, ClusterScoped: objects.ClusterScoped, Now: time.Now,
 		},
 	}
 	if o.Evictions {
@@ -229,8 +271,16 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	agents = append(agents, &mirror.Mirror{
 		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, mirror.RecorderName), Workers: workers, Namespaced: o.ResourcePlacement,
 	})
+	agents = append(agents, &warden.Warden{
+		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, warden.RecorderName),
+		Namespaced: o.ResourcePlacement, Evictions: o.Evictions, Runs: o.StagedRuns, Now: time.Now,
+	})
 	if o.Inventory {
-		agents = append(agents, &profiler.Profiler{Client: mgr.GetClient(), Workers: max(1, o.FleetSize/25), Silence: o.Silence, Now: time.Now})
+		agents = append(agents, &profiler.Profiler{
+			Client: mgr.GetClient(), Workers: max(1, o.FleetSize/25), Silence: o.Silence, Now: time.Now,
+			// The agent is ready without profiles, whose kind the hub may not have any more: their watch is none that readiness is about.
+			NewCache: lenient.Settings{Namespace: contract.NamespaceSystem, Faults: faults}.NewCache,
+		})
 	}
 	for _, agent := range agents {
 		if err := agent.SetupWithManager(mgr); err != nil {

@@ -7,9 +7,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 )
 
 // leaseName is the lock of the hub agent's leader; it is the same in every release that may run side by side during an upgrade.
@@ -38,7 +38,7 @@ func (c *candidate) manager(lost func(error)) (ctrl.Manager, error) {
 	o, timeout := &c.options, shutdown
 	options := ctrl.Options{
 		Scheme:                        Scheme(),
-		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
+		Metrics:                       loop.Metrics(o.MetricsAddress, o.MetricsSecure, c.cfg),
 		HealthProbeBindAddress:        "0",
 		LeaderElection:                o.LeaderElect,
 		LeaderElectionID:              leaseName,
@@ -93,11 +93,15 @@ func (c *candidate) work(ctx context.Context, gates *loop.Gates) error {
 	if c.lead != nil {
 		cfg.Wrap(c.lead.Guard)
 	}
-	mgr, err := newManager(cfg, c.options)
+	var faults lenient.Faults
+	var watches lenient.Watches
+	gates.Note(faults.Notes)
+	gates.Check(watches.Failing)
+	mgr, err := newManager(cfg, c.options, reading(&faults, &watches))
 	if err != nil {
 		return fmt.Errorf("set up the agents: %w", err)
 	}
-	if err := addAgents(ctx, mgr, c.options); err != nil {
+	if err := addAgents(ctx, mgr, c.options, &faults, &watches); err != nil {
 		return err
 	}
 	go func() {

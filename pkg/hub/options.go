@@ -14,6 +14,7 @@ import (
 // Options are the hub agent's flags. Names, defaults and ranges are part of the contract with the charts people already have.
 type Options struct {
 	ProbeAddress, MetricsAddress string
+	MetricsSecure                bool
 	Pprof                        bool
 	PprofPort                    int
 
@@ -62,6 +63,7 @@ type later struct {
 func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns them off")
 	fs.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of /metrics; 0 turns it off")
+	fs.BoolVar(&o.MetricsSecure, "metrics-secure", true, loop.MetricsSecureUsage)
 	fs.BoolVar(&o.Pprof, "enable-pprof", false, "serve Go profiles on localhost")
 	fs.IntVar(&o.PprofPort, "pprof-port", 6065, "port of the profiles")
 

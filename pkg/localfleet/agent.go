@@ -65,13 +65,19 @@ func (f *Fleet) runAgent(ctx context.Context, c *cluster) error {
 	}
 	container := pod.Containers[0]
 	program := f.agentProgram(c)
-	if program.args, err = c.listenLocally(ctx, container.Args); err != nil {
-		return err
-	}
-	env, err := c.environment(container.Env)
+	mounts, err := c.mountFiles(ctx, pod)
 	if err != nil {
 		return err
 	}
+	if program.args, err = c.listenLocally(ctx, localPaths(container.Args, mounts)); err != nil {
+		return err
+	}
+	program.args = leadLong(program.args)
+	env, err := c.environment(container.Env, mounts)
+	if err != nil {
+		return err
+	}
+	c.plainMetrics = slices.Contains(container.Args, "--metrics-secure=false")
 	program.env = append(inherited(), env...)
 	if err := c.releaseLeases(ctx, container.Args); err != nil {
 		return err
@@ -137,6 +143,19 @@ func kubeconfigOf(config *rest.Config, token string) *clientcmdapi.Config {
 	file.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
 	file.CurrentContext = name
 	return file
+}
+
+// leadLong gives the agent more time to renew its lease, unless its owner says how much. A cluster starts an agent again that gives up
+// its lead; here, where a busy machine can be late by more than the usual time, there is nothing to do that. A long lease costs nothing
+// because of releaseLeases.
+func leadLong(args []string) []string {
+	for _, arg := range args {
+		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if name == "leader-lease-duration" || name == "leader-renew-deadline" {
+			return args
+		}
+	}
+	return append(slices.Clone(args), "--leader-lease-duration=10m", "--leader-renew-deadline=8m")
 }
 
 // listenLocally replaces what the agent listens on, which is the same for all agents, by free ports of the loopback interface.
@@ -224,10 +243,10 @@ func (c *cluster) releaseLeases(ctx context.Context, args []string) error {
 }
 
 // environment is the container's, as a process gets it.
-func (c *cluster) environment(vars []corev1.EnvVar) ([]string, error) {
+func (c *cluster) environment(vars []corev1.EnvVar, mounts []mounted) ([]string, error) {
 	env := []string{"KUBECONFIG=" + c.path(agentConfig)}
 	for _, v := range vars {
-		value := v.Value
+		value := localPath(v.Value, mounts)
 		switch from := v.ValueFrom; {
 		case v.Name == envTokenFile:
 			value = c.path(hubToken)
@@ -287,7 +306,8 @@ func (f *Fleet) KillAgent(name string) error {
 	return c.agent.kill()
 }
 
-// ConfigureAgent installs the chart of cluster name again, with other flags and values. The agent sees them when it is started next.
+// ConfigureAgent installs the chart of cluster name again, with other flags and values. The agent sees them when it is started next, but
+// files that it mounts at once.
 func (f *Fleet) ConfigureAgent(ctx context.Context, name string, agent Agent) error {
 	c, err := f.cluster(name)
 	if err != nil {
@@ -295,7 +315,14 @@ func (f *Fleet) ConfigureAgent(ctx context.Context, name string, agent Agent) er
 	}
 	c.Agent = agent
 	c.ports = nil
-	return f.installChart(ctx, c)
+	if err := f.installChart(ctx, c); err != nil {
+		return err
+	}
+	pod, err := c.podSpec(ctx)
+	if err == nil {
+		_, err = c.mountFiles(ctx, pod)
+	}
+	return err
 }
 
 // AgentRunning says whether the agent of cluster name runs.
@@ -314,8 +341,13 @@ func (f *Fleet) AgentPID(name string) int {
 }
 
 // AgentMetricsURL is where the agent of cluster name, started by this Fleet, serves its metrics; empty if it does not.
+// Unless the agent's flag metrics-secure is false, they are for tokens that may read them; see Metrics.
 func (f *Fleet) AgentMetricsURL(name string) string {
-	return f.agentURL(name, "metrics-bind-address", "/metrics")
+	found := f.agentURL(name, "metrics-bind-address", "/metrics")
+	if c, err := f.cluster(name); err == nil && !c.plainMetrics {
+		return strings.Replace(found, "http:", "https:", 1)
+	}
+	return found
 }
 
 // AgentProfilesURL is where that agent serves Go's profiles, if its chart's value enablePprof is true.

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"helm.sh/helm/v4/pkg/action"
 	chart "helm.sh/helm/v4/pkg/chart/v2"
@@ -123,7 +122,7 @@ func (c *cluster) hasInstalled(ctx context.Context, sum string) bool {
 		return false
 	}
 	var known installed
-	if err := json.Unmarshal(data, &known); err != nil || known.Sum != sum {
+	if err := json.Unmarshal(data, &known); err != nil || known.Sum != sum { //nolint:forbidigo // our own file
 		return false
 	}
 	c.chart = &known
@@ -298,7 +297,7 @@ func (f *Fleet) awaitKinds(ctx context.Context, c *cluster) error {
 	if err != nil {
 		return fmt.Errorf("reach cluster %s: %w", c.Name, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(f.options.Patience, 20*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, f.options.Patience)
 	defer cancel()
 	var missing []string
 	err = until(ctx, func() (bool, error) {

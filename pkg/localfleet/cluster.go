@@ -19,8 +19,9 @@ import (
 // cluster is one cluster of the fleet with its agent.
 type cluster struct {
 	Cluster
-	// member is nil for the hub.
+	// member is nil for the hub. nodes are simulated.
 	member *Member
+	nodes  []NodeSet
 	dir    string
 	// server and agent are what runs, or ran last.
 	server, agent *process
@@ -28,6 +29,8 @@ type cluster struct {
 	chart *installed
 	// ports the agent listens on, by flag. They stay the same over its restarts.
 	ports map[string]int
+	// plainMetrics says that the agent serves its metrics over plain HTTP.
+	plainMetrics bool
 }
 
 // The files of a cluster's folder.
@@ -39,6 +42,7 @@ const (
 	describedAs    = "cluster.yaml"
 	adminConfig    = "admin.kubeconfig"
 	agentConfig    = "agent.kubeconfig"
+	agentFiles     = "agent-files"
 	hubToken       = "hub-token"
 	chartState     = "chart.json"
 	clusterData    = "data"
@@ -59,12 +63,8 @@ type description struct {
 func (c *cluster) path(name string) string { return filepath.Join(c.dir, name) }
 
 func (c *cluster) describe() description {
-	d := description{Name: c.Name, Port: c.Port, FeatureGates: c.FeatureGates, Verbosity: c.Verbosity}
-	if c.member != nil {
-		d.Scheduler = true
-		d.Nodes = c.member.Nodes
-	}
-	return d
+	return description{Name: c.Name, Port: c.Port, FeatureGates: c.FeatureGates, Verbosity: c.Verbosity,
+		Scheduler: c.member != nil || len(c.nodes) > 0, Nodes: c.nodes}
 }
 
 func (f *Fleet) serverProgram(c *cluster) program {

@@ -52,9 +52,12 @@ type Agent struct {
 	Stopped bool `json:"stopped,omitempty"`
 }
 
-// Hub is the cluster that holds the placements. It has no nodes.
+// Hub is the cluster that holds the placements.
 type Hub struct {
 	Cluster `json:",inline"`
+	// Nodes are simulated, with a scheduler that fills them: for a hub that runs workloads of its own (the chart's value
+	// enableWorkload). By default there are none.
+	Nodes []NodeSet `json:"nodes,omitempty"`
 }
 
 // Member is a cluster that placements go to.
@@ -135,7 +138,7 @@ func ParseConfig(data []byte) (Config, error) {
 		return Config{}, err
 	}
 	// This decoder, unlike sigs.k8s.io/yaml's own, names the whole path of an unknown field.
-	strict, err := json.UnmarshalStrict(asJSON, &config)
+	strict, err := json.UnmarshalStrict(asJSON, &config) //nolint:forbidigo // the user's own file, not the fleet's
 	if err := errors.Join(append(strict, err)...); err != nil {
 		return Config{}, fmt.Errorf("%w; \"kubectl fleet up --help\" shows what there is", err)
 	}
@@ -198,7 +201,7 @@ func (m *Member) complete() {
 
 // check says everything that is wrong: the field, its value, and what would be right.
 func (c Config) check() error {
-	errs := prefixed("hub", c.Hub.check())
+	errs := prefixed("hub", append(c.Hub.check(), checkNodes(c.Hub.Nodes)...))
 	seen := map[string]string{c.Hub.Name: "hub"}
 	ports := map[int]string{}
 	if c.Hub.Port != 0 {
@@ -272,8 +275,13 @@ func (m Member) check() []error {
 			errs = append(errs, fmt.Errorf("taints[%d] %s=%s:%s: needs a key, and the effect NoSchedule", i, taint.Key, taint.Value, taint.Effect))
 		}
 	}
+	return append(errs, checkNodes(m.Nodes)...)
+}
+
+func checkNodes(sets []NodeSet) []error {
+	var errs []error
 	prefixes := map[string]bool{}
-	for i, nodes := range m.Nodes {
+	for i, nodes := range sets {
 		if nodes.Count < 0 {
 			errs = append(errs, fmt.Errorf("nodes[%d].count %d: must not be negative", i, nodes.Count))
 		}

@@ -1,6 +1,7 @@
 package localfleet
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,6 +34,7 @@ hub:
   agent:
     flags: {v: "4"}
     values: {replicaCount: 0, resources: {limits: {cpu: 1}}}
+  nodes: [{count: 3}]
 members:
 - name: paris
   labels: {region: europe}
@@ -48,7 +50,8 @@ members:
 		t.Fatal(err)
 	}
 	paris := config.Members[0]
-	if config.Hub.Name != "headquarters" || config.Hub.Port != 7443 || config.Hub.Agent.Flags["v"] != "4" {
+	if config.Hub.Name != "headquarters" || config.Hub.Port != 7443 || config.Hub.Agent.Flags["v"] != "4" ||
+		len(config.Hub.Nodes) != 1 || config.Hub.Nodes[0].Count != 3 {
 		t.Errorf("hub %+v", config.Hub)
 	}
 	if paris.Joins() || paris.HeartbeatPeriodSeconds != 1 || len(paris.Nodes) != 2 || paris.Identity.Name != "paris" {
@@ -104,6 +107,7 @@ func TestWrongDescriptions(t *testing.T) {
 		"bad label":          {"members: [{name: a, labels: {region: \"a b\"}}]", []string{"members[0].labels region"}},
 		"wrong effect":       {"members: [{name: a, taints: [{key: k, effect: NoExecute}]}]", []string{"members[0].taints[0] k=:NoExecute", "NoSchedule"}},
 		"negative count":     {"members: [{name: a, nodes: [{count: -1}]}]", []string{"members[0].nodes[0].count -1"}},
+		"of the hub's nodes": {"hub: {nodes: [{count: -1}]}", []string{"hub.nodes[0].count -1"}},
 		"same prefix twice":  {"members: [{name: a, nodes: [{count: 1}, {count: 1}]}]", []string{"members[0].nodes[1].namePrefix"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,5 +121,17 @@ func TestWrongDescriptions(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAgentsLeadLong(t *testing.T) {
+	for _, tc := range []struct{ args, want []string }{
+		{[]string{"--v=2"}, []string{"--v=2", "--leader-lease-duration=10m", "--leader-renew-deadline=8m"}},
+		{[]string{"--leader-lease-duration=5s"}, []string{"--leader-lease-duration=5s"}},
+		{[]string{"-leader-renew-deadline=5s", "--v=2"}, []string{"-leader-renew-deadline=5s", "--v=2"}},
+	} {
+		if got := leadLong(tc.args); !slices.Equal(got, tc.want) {
+			t.Errorf("%q becomes %q; want %q", tc.args, got, tc.want)
+		}
 	}
 }

@@ -3,8 +3,7 @@ package localfleet_test
 import (
 	"context"
 	"errors"
-	"io"
-	"net/http"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,31 +11,39 @@ import (
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // oneMember is the smallest fleet that does something.
 func oneMember() localfleet.Config {
-	return localfleet.Config{Members: []localfleet.Member{{
-		Cluster:                localfleet.Cluster{Name: "spoke", Agent: localfleet.Agent{Flags: map[string]string{"v": "1"}}},
+	hub := localfleet.Hub{Cluster: localfleet.Cluster{Agent: localfleet.Agent{Values: map[string]any{"enableWorkload": true}}}, Nodes: []localfleet.NodeSet{{Count: 1}}}
+	agent := localfleet.Agent{Flags: map[string]string{"v": "1"}, Values: map[string]any{
+		"propertyProvider": "azure", "prices": map[string]any{"prices": map[string]any{"small": 4}}, "enableNamespaceCollectionInPropertyProvider": true,
+	}}
+	return localfleet.Config{Hub: hub, Members: []localfleet.Member{{
+		Cluster:                localfleet.Cluster{Name: "spoke", Agent: agent},
 		Labels:                 map[string]string{"region": "north"},
-		Nodes:                  []localfleet.NodeSet{{Count: 2}},
+		Nodes:                  []localfleet.NodeSet{{Count: 2, Labels: map[string]string{"node.kubernetes.io/instance-type": "small"}}},
 		HeartbeatPeriodSeconds: 1,
 	}}}
 }
 
 // A fleet is started, used as tests use it, stopped, and started again from its folder by another command.
 func TestFleet(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
-	defer cancel()
+	ctx := testworld.Context(t)
 	dir := filepath.Join(t.TempDir(), "fleet")
 	options := localfleet.Options{
-		Config: oneMember(), Dir: dir,
+		Config: oneMember(), Dir: dir, Patience: testworld.Patience,
 		Progress: func(e localfleet.Event) { t.Logf("%s %s: %s", time.Now().Format("05.0"), e.Cluster, e.Text) },
 	}
 	fleet, err := localfleet.Start(ctx, options)
@@ -81,13 +88,54 @@ func TestFleet(t *testing.T) {
 	})
 	t.Run("metrics and readiness are where the fleet says", func(t *testing.T) {
 		for _, name := range []string{"hub", "spoke"} {
-			if body := get(t, fleet.AgentMetricsURL(name)); !strings.Contains(body, "rest_client_requests_total") {
-				t.Errorf("metrics of %s: %.200s", name, body)
-			}
+			testworld.Await(t, testworld.Soon, "metrics of "+name, func(ctx context.Context) error {
+				body, err := fleet.Metrics(ctx, name)
+				if err == nil && !strings.Contains(body, "rest_client_requests_total") {
+					return fmt.Errorf("they are %.200s", body)
+				}
+				return err
+			})
 			if len(fleet.AgentReadyURLs(name)) == 0 {
 				t.Errorf("%s has no readiness", name)
 			}
 		}
+	})
+	t.Run("the hub has nodes and runs pods", func(t *testing.T) {
+		hub := adminOf(t, fleet, "hub")
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "hubs-own"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "example.invalid/c:1"}}}}
+		if _, err := hub.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		testworld.Await(t, testworld.Workload, "the pod to run on the hub", func(ctx context.Context) error {
+			got, err := hub.CoreV1().Pods("default").Get(ctx, pod.Name, metav1.GetOptions{})
+			if err == nil && got.Status.Phase != corev1.PodRunning {
+				return fmt.Errorf("it is %+v", got.Status)
+			}
+			return err
+		})
+	})
+	t.Run("files that the chart mounts reach the agent", func(t *testing.T) {
+		config, err := fleet.RestConfig("hub")
+		if err != nil {
+			t.Fatal(err)
+		}
+		hub, err := dynamic.NewForConfig(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		members := hub.Resource(schema.GroupVersionResource{Group: "cluster.kubernetes-fleet.io", Version: "v1beta1", Resource: "memberclusters"})
+		testworld.Await(t, testworld.Workload, "the price of a core", func(ctx context.Context) error {
+			spoke, err := members.Get(ctx, "spoke", metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			// Two nodes for 4 an hour have 16 cores.
+			got, _, err := unstructured.NestedString(spoke.Object, "status", "properties", "kubernetes.azure.com/per-cpu-core-cost", "value")
+			if err == nil && got != "0.500" {
+				return fmt.Errorf("it is %q: %v", got, spoke.Object["status"])
+			}
+			return err
+		})
 	})
 	t.Run("an agent is killed and started again", func(t *testing.T) {
 		before := fleet.AgentPID("spoke")
@@ -173,18 +221,4 @@ func adminOf(t *testing.T, fleet *localfleet.Fleet, cluster string) *kubernetes.
 		t.Fatal(err)
 	}
 	return client
-}
-
-func get(t *testing.T, url string) string {
-	t.Helper()
-	response, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
 }

@@ -71,8 +71,8 @@ const defaultPatience = 2 * time.Minute
 
 // How long processes may take to end before they are killed.
 const (
-	agentGrace   = 10 * time.Second
-	clusterGrace = 20 * time.Second
+	agentGrace   = 30 * time.Second
+	clusterGrace = time.Minute
 )
 
 // RunningError says that the folder's fleet runs.
@@ -162,9 +162,9 @@ func newFleet(options Options) (*Fleet, error) {
 	}
 	f := &Fleet{options: options}
 	hub := options.Config.Hub
-	f.clusters = append(f.clusters, &cluster{Cluster: hub.Cluster, dir: filepath.Join(options.Dir, hub.Name)})
+	f.clusters = append(f.clusters, &cluster{Cluster: hub.Cluster, nodes: hub.Nodes, dir: filepath.Join(options.Dir, hub.Name)})
 	for _, member := range options.Config.Members {
-		f.clusters = append(f.clusters, &cluster{Cluster: member.Cluster, member: &member, dir: filepath.Join(options.Dir, member.Name)})
+		f.clusters = append(f.clusters, &cluster{Cluster: member.Cluster, member: &member, nodes: member.Nodes, dir: filepath.Join(options.Dir, member.Name)})
 	}
 	return f, nil
 }

@@ -135,7 +135,7 @@ func recall(p program) *process {
 		return nil
 	}
 	var r record
-	if err := json.Unmarshal(data, &r); err != nil {
+	if err := json.Unmarshal(data, &r); err != nil { //nolint:forbidigo // our own file
 		return nil
 	}
 	found := &process{program: p, pid: r.PID, born: r.Born}

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // A child of an attached fleet does not outlive its parent, even one that is killed.
@@ -27,7 +29,7 @@ func TestAttachedProgramsEndWithTheirParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	var child *process
-	ctx := soon(t)
+	ctx := testworld.Context(t)
 	err := until(ctx, func() (bool, error) {
 		child = recall(program{record: filepath.Join(dir, "pid")})
 		return child != nil, nil

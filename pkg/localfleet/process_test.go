@@ -1,13 +1,14 @@
 package localfleet
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // shell is a program that runs script.
@@ -34,12 +35,6 @@ func start(t *testing.T, p program, onExit func(*process)) *process {
 	return proc
 }
 
-func soon(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func TestAProcessIsFoundAgainByItsPidFile(t *testing.T) {
 	p := shell(t, "exec sleep 60")
 	proc := start(t, p, nil)
@@ -47,7 +42,7 @@ func TestAProcessIsFoundAgainByItsPidFile(t *testing.T) {
 	if found == nil || found.pid != proc.pid {
 		t.Fatalf("found %+v, want process %d", found, proc.pid)
 	}
-	if err := found.stop(soon(t), time.Second); err != nil {
+	if err := found.stop(testworld.Context(t), time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if proc.running() || recall(p) != nil {
@@ -81,7 +76,7 @@ func TestARecycledPidIsLeftAlone(t *testing.T) {
 	if old.running() {
 		t.Error("the stranger is taken for ours")
 	}
-	if err := old.stop(soon(t), time.Second); err != nil {
+	if err := old.stop(testworld.Context(t), time.Second); err != nil {
 		t.Error(err)
 	}
 	if err := old.kill(); err != nil {
@@ -97,7 +92,7 @@ func TestARecycledPidIsLeftAlone(t *testing.T) {
 func TestWhatDoesNotListenIsKilled(t *testing.T) {
 	p := shell(t, "trap '' TERM; echo deaf; while :; do sleep 0.05; done")
 	proc := start(t, p, func(*process) { t.Error("the end was asked for") })
-	ctx := soon(t)
+	ctx := testworld.Context(t)
 	if err := until(ctx, func() (bool, error) { return proc.lastWords() == "deaf", nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +121,7 @@ func TestAFailureSaysWhatTheProgramSaid(t *testing.T) {
 		if strings.Contains(text, "earlier run") {
 			t.Errorf("%q quotes an earlier run", text)
 		}
-	case <-soon(t).Done():
+	case <-testworld.Context(t).Done():
 		t.Fatal("nothing was told")
 	}
 }
@@ -134,7 +129,7 @@ func TestAFailureSaysWhatTheProgramSaid(t *testing.T) {
 func TestLongSpeechIsCutInTheMiddle(t *testing.T) {
 	p := shell(t, "echo wrong flag; seq 100")
 	proc := start(t, p, nil)
-	if err := proc.wait(soon(t)); err != nil {
+	if err := proc.wait(testworld.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	want := "wrong flag\n1\n2\n...\n92\n93\n94\n95\n96\n97\n98\n99\n100"

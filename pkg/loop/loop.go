@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	goruntime "runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -16,6 +18,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/secrecy"
 )
 
 const (
@@ -37,14 +42,26 @@ func Options(workers int) controller.Options {
 }
 
 // Settle wraps a reconciler so that losing a race (a conflict, or an object that already exists) is not an error: the object is
-// looked at again as soon as the cache can have caught up, without back-off and without a line in the log.
+// looked at again as soon as the cache can have caught up, without back-off and without a line in the log. The log gets other errors
+// without the values that API servers quote in them: what was written may hold Secrets.
 func Settle(r reconcile.Reconciler) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 		result, err := r.Reconcile(ctx, req)
 		if err != nil && lostRace(err) {
 			return ctrl.Result{RequeueAfter: conflictWait}, nil
 		}
-		return result, err
+		return result, secrecy.Discreet(err)
+	})
+}
+
+// Unreserved wraps a reconciler so that it hears of nothing in the namespaces that are the fleet's own or Kubernetes' own: see
+// scope.Reserved. It is for reconcilers whose requests name placements or what belongs to them.
+func Unreserved(r reconcile.Reconciler) reconcile.Reconciler {
+	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+		if scope.Reserved(req.NamespacedName) {
+			return reconcile.Result{}, nil
+		}
+		return r.Reconcile(ctx, req)
 	})
 }
 
@@ -79,11 +96,24 @@ func Each[T any](ctx context.Context, workers int, items []T, do func(context.Co
 		}
 		running.Go(func() {
 			defer func() { <-slots }()
+			defer Recovered(ctx, &errs[i])
 			errs[i] = do(ctx, item)
 		})
 	}
 	running.Wait()
 	return errors.Join(errs...)
+}
+
+// Recovered makes a panic an error when it is deferred, as controller-runtime does in the goroutine of a reconciler, so that one bad object does not
+// end the process. The log has the stack.
+func Recovered(ctx context.Context, err *error) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	cause, _ := r.(goruntime.Error) // others may quote what they met
+	ctrl.LoggerFrom(ctx).Error(cause, "Recovered from a panic", "type", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
+	*err = fmt.Errorf("the agent has a fault, see its log: panic (%T)", r)
 }
 
 // WriteStatus updates obj's status if it differs from that of before, an unchanged copy of the object as it was read, and says

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -49,13 +50,18 @@ func TestEachGoesOnAfterAFailure(t *testing.T) {
 	items := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
 	err := Each(t.Context(), 3, items, func(_ context.Context, i int) error {
 		seen[i] = true
-		if i == 0 {
+		switch i {
+		case 0:
 			return bad
+		case 1:
+			_ = seen[len(items)]
+		case 2:
+			panic("a value that must not be shown")
 		}
 		return nil
 	})
-	if !errors.Is(err, bad) {
-		t.Errorf("error %v; want %v", err, bad)
+	if !errors.Is(err, bad) || strings.Count(err.Error(), "panic") != 2 || strings.Contains(err.Error(), "value") {
+		t.Errorf("error %v; want %v, and two panics", err, bad)
 	}
 	for i, ok := range seen {
 		if !ok {

@@ -20,6 +20,22 @@ import (
 type Gates struct {
 	mu     sync.Mutex
 	closed map[string]string
+	checks []func() []string
+	notes  []func() []string
+}
+
+// Check adds what is asked at each probe: while check names anything, the agent is not ready.
+func (g *Gates) Check(check func() []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.checks = append(g.checks, check)
+}
+
+// Note adds what each answer of the readiness probe names besides, ready or not.
+func (g *Gates) Note(note func() []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.notes = append(g.notes, note)
 }
 
 // Close makes the agent unready until Open is called for the same name. why is a phrase for the user: "CRD works.… is not installed".
@@ -39,21 +55,42 @@ func (g *Gates) Open(name string) {
 	delete(g.closed, name)
 }
 
-// Waiting returns nil when nothing is waited for, else an error that names every closed gate.
+// Waiting returns nil when nothing is waited for, else an error that names every closed gate and what checks name.
 func (g *Gates) Waiting() error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.closed) == 0 {
-		return nil
-	}
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(g.closed)) {
 		parts = append(parts, name+": "+g.closed[name])
 	}
-	return errors.New("waiting for " + strings.Join(parts, "; "))
+	checks := slices.Clone(g.checks)
+	g.mu.Unlock()
+	var problems []string
+	if len(parts) > 0 {
+		problems = append(problems, "waiting for "+strings.Join(parts, "; "))
+	}
+	if problems = append(problems, gather(checks)...); len(problems) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(problems, "; "))
 }
 
-// ServeProbes answers /healthz always and /readyz while no gate is closed, on addr ("" or "0": not at all), until ctx ends.
+// Notes returns what Note has added.
+func (g *Gates) Notes() []string {
+	g.mu.Lock()
+	notes := slices.Clone(g.notes)
+	g.mu.Unlock()
+	return gather(notes)
+}
+
+// gather asks without holding a lock: what is asked has locks of its own.
+func gather(ask []func() []string) (out []string) {
+	for _, f := range ask {
+		out = append(out, f()...)
+	}
+	return out
+}
+
+// ServeProbes answers /healthz always and /readyz while no gate is closed and no check fails, on addr ("" or "0": not at all), until ctx ends.
 // It listens before it returns, so that an address in use is an error at start. It serves from the first moment of the process,
 // unlike a manager's probes, which come up only after everything the agent may have to wait for.
 func ServeProbes(ctx context.Context, addr string, gates *Gates) error {
@@ -67,11 +104,14 @@ func ServeProbes(ctx context.Context, addr string, gates *Gates) error {
 	mux := http.NewServeMux()
 	mux.Handle("/healthz", healthz.CheckHandler{Checker: healthz.Ping})
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		text, code := "ok", http.StatusOK
 		if err := gates.Waiting(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
+			text, code = err.Error(), http.StatusServiceUnavailable
 		}
-		fmt.Fprintln(w, "ok")
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.WriteHeader(code)
+		fmt.Fprintln(w, strings.Join(append([]string{text}, gates.Notes()...), "\n"))
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { _ = server.Close() })

@@ -2,18 +2,22 @@ package loop
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 func TestProbesSayWhatIsWaitedFor(t *testing.T) {
 	var gates Gates
 	gates.Close("crds", "works is not established")
 	gates.Close("hub", "no answer")
-	addr := freeAddress(t)
+	addr, err := testworld.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := ServeProbes(t.Context(), addr, &gates); err != nil {
 		t.Fatal(err)
 	}
@@ -48,16 +52,6 @@ func TestProbesSayWhatIsWaitedFor(t *testing.T) {
 	if err := ServeProbes(t.Context(), addr, &gates); err == nil || !strings.Contains(err.Error(), "health-probe-bind-address") {
 		t.Errorf("a taken address gives %v; want an error that names the flag", err)
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func TestRangesNameTheFlag(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -68,6 +67,8 @@ func Run(ctx context.Context, options Options) error {
 		return fmt.Errorf("set up the member agent: %w", err)
 	}
 	sessions := &sessions{options: options, member: candidate.guarded(member), candidate: candidate, link: link, provider: provider, gates: &gates, ready: make(chan struct{})}
+	gates.Note(sessions.faults.Notes)
+	gates.Check(sessions.watches.Failing)
 	for _, part := range []part{
 		{sessions.prepare, everyReplica},
 		{provider.Start, leader},
@@ -103,7 +104,7 @@ func newManager(c *candidate, lost func(error)) (ctrl.Manager, error) {
 	timeout, o := shutdown, c.options
 	options := ctrl.Options{
 		Scheme:                        Scheme(),
-		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
+		Metrics:                       loop.Metrics(o.MetricsAddress, o.MetricsSecure, c.cfg),
 		HealthProbeBindAddress:        "0",
 		PprofBindAddress:              o.pprof(o.PprofPort),
 		LeaderElection:                o.LeaderElect,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/flagship-fleet/flagship/pkg/loop"
@@ -26,8 +27,10 @@ type Options struct {
 
 	ProbeAddress, MetricsAddress string
 	PprofPort                    int
-	MemberQPS                    float64
-	MemberBurst                  int
+	// MetricsSecure is for both metrics addresses.
+	MetricsSecure bool
+	MemberQPS     float64
+	MemberBurst   int
 
 	Pprof bool
 
@@ -37,6 +40,8 @@ type Options struct {
 
 	// DeletionWait is in minutes.
 	DeletionWait int
+	// OpenNamespaces are protected namespaces that Works may write to all the same, with commas between them.
+	OpenNamespaces string
 	// CopyDir is where a copy of the hub's Works is kept, "" nowhere.
 	CopyDir    string
 	Properties property.Options
@@ -72,6 +77,7 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 
 	fs.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8091", "address of /healthz and /readyz; 0 turns them off")
 	fs.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8090", "address of /metrics; 0 turns it off")
+	fs.BoolVar(&o.MetricsSecure, "metrics-secure", true, loop.MetricsSecureUsage)
 	fs.IntVar(&o.PprofPort, "pprof-port", 6065, "port of the profiles")
 	fs.Float64Var(&o.MemberQPS, "member-api-qps", 250, "requests a second to this cluster, 10 to 10000; negative: no limit")
 	fs.IntVar(&o.MemberBurst, "member-api-burst", 1000, "requests to this cluster at once, 10 to 20000, not less than the requests a second")
@@ -84,6 +90,9 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.LeaderNamespace, "leader-election-namespace", "kube-system", "namespace of the lease, on this cluster")
 
 	fs.IntVar(&o.DeletionWait, "deletion-wait-time", 5, "minutes, 1 to 60, after which co-owned objects no longer hold up the removal of a Work")
+
+	fs.StringVar(&o.OpenNamespaces, "open-namespaces", "", "protected namespaces of this cluster (kube-*, fleet-system, the agent's own) that may be placed into "+
+		"all the same, with commas between them")
 
 	l := &o.limiter
 	const watched = "obsolete: what was applied is watched and nothing is looked at again on a timer; "
@@ -162,4 +171,9 @@ func (l *limiter) validate() error {
 		errs = append(errs, fmt.Errorf("--%smax-fast-backoff-delay-seconds is %d; it must not be less than the slow one, which is %d", prefix, l.fastMost, l.slowMost))
 	}
 	return errors.Join(errs...)
+}
+
+// openNamespaces are those of the flag.
+func (o *Options) openNamespaces() []string {
+	return strings.FieldsFunc(o.OpenNamespaces, func(r rune) bool { return r == ',' || r == ' ' })
 }

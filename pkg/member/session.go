@@ -11,20 +11,21 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/config"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/apply"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/member/applier"
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
 	"github.com/flagship-fleet/flagship/pkg/member/joiner"
@@ -52,6 +53,11 @@ type sessions struct {
 	gates     *loop.Gates
 	// ready is closed when this cluster has what a session needs.
 	ready chan struct{}
+	// agent is the agent's ServiceAccount here, set before ready; empty if it runs as something else.
+	agent types.NamespacedName
+	// faults and watches are those of the session's caches.
+	faults  lenient.Faults
+	watches lenient.Watches
 }
 
 // prepare waits for all that a session needs, in every replica: one that stands by must have shown that it could take over.
@@ -61,7 +67,11 @@ func (s *sessions) prepare(ctx context.Context) error {
 		crd, hub error
 	)
 	both.Go(func() {
-		if crd = loop.AwaitCRDs(ctx, s.member, s.gates, ledgerCRD); crd == nil {
+		if crd = loop.AwaitCRDs(ctx, s.member, s.gates, ledgerCRD); crd != nil {
+			return
+		}
+		// The question is a POST and writes nothing, so a replica that stands by may ask it too.
+		if s.agent, crd = whoami(ctx, s.candidate.cfg); crd == nil {
 			close(s.ready)
 		}
 	})
@@ -116,6 +126,8 @@ func (s *sessions) hold(ctx context.Context, copies *standin.Copy) error {
 	defer end(nil)
 	barred := func(err error) { end(fmt.Errorf("%w: %w", errBarred, err)) }
 
+	s.faults.Reset()
+	s.watches.Reset()
 	hub, err := s.hubManager(barred)
 	if err != nil {
 		return fmt.Errorf("set up the session with the hub: %w", err)
@@ -123,7 +135,7 @@ func (s *sessions) hold(ctx context.Context, copies *standin.Copy) error {
 	if err := copies.Begin(); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "a restart while the hub is away will wait for the hub")
 	}
-	if err := s.addAgents(hub, copies, barred); err != nil {
+	if err := s.addAgents(ctx, hub, copies, barred); err != nil {
 		return err
 	}
 	s.gates.Open(gateLeader)
@@ -139,7 +151,8 @@ func (s *sessions) hubManager(barred func(error)) (ctrl.Manager, error) {
 	return ctrl.NewManager(s.candidate.guarded(s.link.Config(s.options.HubQPS, s.options.HubBurst)), ctrl.Options{
 		Scheme:                  Scheme(),
 		MapperProvider:          hubMapper,
-		Metrics:                 metricsserver.Options{BindAddress: s.options.HubMetricsAddress},
+		NewCache:                s.reading().NewCache,
+		Metrics:                 loop.Metrics(s.options.HubMetricsAddress, s.options.MetricsSecure, s.candidate.cfg),
 		HealthProbeBindAddress:  "0",
 		PprofBindAddress:        s.options.pprof(s.options.HubPprofPort),
 		GracefulShutdownTimeout: &timeout,
@@ -160,6 +173,17 @@ func (s *sessions) hubManager(barred func(error)) (ctrl.Manager, error) {
 	})
 }
 
+// reading says how the agents read what they cannot decode on the hub: a Work without its status is applied and reported again, one whose
+// content cannot be decoded is left as it is.
+func (s *sessions) reading() lenient.Settings {
+	return lenient.Settings{
+		Hold:      []client.Object{&placementv1beta1.Work{}},
+		Reports:   []client.Object{&placementv1beta1.Work{}, &clusterv1beta1.InternalMemberCluster{}},
+		Namespace: s.options.Hub.Namespace(),
+		Component: joiner.RecorderName, EventAs: s.eventFor, Faults: &s.faults, Watches: &s.watches,
+	}
+}
+
 // hubMapper knows the kinds the agent uses on the hub, so that it need not ask for them.
 func hubMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	mapper := meta.NewDefaultRESTMapper(nil)
@@ -173,9 +197,9 @@ func hubMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	return mapper, nil
 }
 
-func (s *sessions) addAgents(hub ctrl.Manager, copies *standin.Copy, barred func(error)) error {
-	client := standin.Recording(hub.GetClient(), copies)
-	works, err := s.addApplier(hub, client, s.member)
+func (s *sessions) addAgents(ctx context.Context, hub ctrl.Manager, copies *standin.Copy, barred func(error)) error {
+	works := standin.Recording(hub.GetClient(), copies)
+	applier, err := s.addApplier(hub, works, s.member)
 	if err != nil {
 		return err
 	}
@@ -183,11 +207,21 @@ func (s *sessions) addAgents(hub ctrl.Manager, copies *standin.Copy, barred func
 	if err != nil {
 		return err
 	}
+	recorder, err := s.recorder(ctx, hub)
+	if err != nil {
+		return err
+	}
+	here, err := client.New(s.member, client.Options{Scheme: hub.GetScheme()})
+	if err != nil {
+		return fmt.Errorf("make a client for the marker of this cluster's membership: %w", err)
+	}
 	return (&joiner.Joiner{
 		Member:    s.options.Hub.Member,
-		Hub:       client,
-		Applier:   works,
-		Recorder:  recorder(hub),
+		Hub:       works,
+		Cluster:   here,
+		Refused:   copies.Drop,
+		Applier:   applier,
+		Recorder:  recorder,
 		Health:    health,
 		Inventory: s.provider.Collect,
 		Changes:   s.provider.Changes(),
@@ -202,6 +236,8 @@ func (s *sessions) addApplier(hub ctrl.Manager, works client.Client, cfg *rest.C
 	yes := true
 	member, err := cluster.New(cfg, func(o *cluster.Options) {
 		o.Scheme = hub.GetScheme()
+		// The ledger's status is the ledger: without it nothing is known of what was applied.
+		o.NewCache = lenient.Settings{Hold: []client.Object{&placementv1beta1.AppliedWork{}}, Faults: &s.faults, Watches: &s.watches}.NewCache
 		o.Cache.DefaultTransform = cache.TransformStripManagedFields()
 		o.Client = client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &yes}}
 	})
@@ -215,13 +251,9 @@ func (s *sessions) addApplier(hub ctrl.Manager, works client.Client, cfg *rest.C
 		Namespace:    s.options.Hub.Namespace(),
 		DeletionWait: time.Duration(s.options.DeletionWait) * time.Minute,
 		HubClient:    works,
+		Wall:         apply.Wall{Agent: s.agent, Token: s.options.Hub.TokenSecret, Open: s.options.openNamespaces()},
 	}
 	return a, a.SetupWithManager(hub, member)
-}
-
-// recorder writes events of the core group: the member's Role on the hub has no others.
-func recorder(hub ctrl.Manager) record.EventRecorder {
-	return hub.GetEventRecorderFor(joiner.RecorderName) //nolint:staticcheck // see above
 }
 
 // health asks the member's API server whether it is ready.

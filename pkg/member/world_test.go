@@ -38,12 +38,10 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/member"
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
+	"github.com/flagship-fleet/flagship/pkg/membership"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
-
-// patient is how long anything may take on a loaded machine before a test gives up. What a user is promised is checked separately.
-const patient = 60 * time.Second
 
 // world is a hub and a member on real API servers, without a hub agent: the tests do what it would.
 type world struct {
@@ -82,20 +80,10 @@ func (w *world) must(err error) {
 	}
 }
 
-// until waits for check to return nil, and says how long that took.
-func (w *world) until(what string, check func() error) time.Duration {
+// until waits for check to return nil.
+func (w *world) until(what string, check func() error) {
 	w.t.Helper()
-	began := time.Now()
-	for {
-		err := check()
-		if err == nil {
-			return time.Since(began)
-		}
-		if time.Since(began) > patient {
-			w.t.Fatalf("waited %s for: %s: %v", patient, what, err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testworld.Await(w.t, testworld.Workload, what, func(context.Context) error { return check() })
 }
 
 // way is a TCP relay to the hub that can be closed, as if the hub were not there.
@@ -103,6 +91,7 @@ type way struct {
 	target, address string
 
 	mu       sync.Mutex
+	closed   bool
 	listener net.Listener
 	open     map[net.Conn]bool
 }
@@ -113,7 +102,11 @@ func openWay(t *testing.T, hub string) *way {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &way{target: u.Host, address: "127.0.0.1:0", open: map[net.Conn]bool{}}
+	address, err := testworld.FreeAddress() // it closes, and opens again
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &way{target: u.Host, address: address, open: map[net.Conn]bool{}}
 	if err := w.up(); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +120,7 @@ func (w *way) up() error {
 		return err
 	}
 	w.mu.Lock()
-	w.listener, w.address = listener, listener.Addr().String()
+	w.listener, w.closed = listener, false
 	w.mu.Unlock()
 	go func() {
 		for {
@@ -149,6 +142,10 @@ func (w *way) relay(from net.Conn) {
 	}
 	w.mu.Lock()
 	w.open[from], w.open[to] = true, true
+	if w.closed { // while the hub was dialled
+		from.Close()
+		to.Close()
+	}
 	w.mu.Unlock()
 	go func() { _, _ = io.Copy(to, from); to.Close() }()
 	_, _ = io.Copy(from, to)
@@ -158,6 +155,7 @@ func (w *way) relay(from net.Conn) {
 func (w *way) down() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.closed = true
 	w.listener.Close()
 	for conn := range w.open {
 		conn.Close()
@@ -175,6 +173,9 @@ type guest struct {
 func (w *world) guest(t *testing.T, name string, period int32) *guest {
 	copied := *w
 	copied.t = t
+	// One cluster plays all the guests, one after the other.
+	marker := membership.Marker{}.ConfigMap()
+	copied.must(client.IgnoreNotFound(copied.member.Delete(t.Context(), marker)))
 	return &guest{world: &copied, name: name, period: period}
 }
 
@@ -275,18 +276,14 @@ func (g *guest) lastBeat() time.Time {
 // agent is a member agent that runs in this process.
 type agent struct {
 	*guest
+	*testworld.Running
 	probes string
-	cancel context.CancelFunc
-	ended  chan struct{}
-	err    error
 }
 
 func (g *guest) start(change ...func(*member.Options)) *agent {
 	g.t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := testworld.FreeAddress()
 	g.must(err)
-	address := listener.Addr().String()
-	listener.Close()
 	options := member.Options{
 		Hub: hublink.Settings{
 			Server: "https://" + g.way.address, Member: g.name, CA: g.hubCA,
@@ -299,27 +296,8 @@ func (g *guest) start(change ...func(*member.Options)) *agent {
 	for _, f := range change {
 		f(&options)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	a := &agent{guest: g, probes: "http://" + address, cancel: cancel, ended: make(chan struct{})}
-	go func() {
-		a.err = member.Run(ctx, options)
-		close(a.ended)
-	}()
-	g.t.Cleanup(a.stop)
-	return a
-}
-
-func (a *agent) stop() {
-	a.cancel()
-	select {
-	case <-a.ended:
-	case <-time.After(patient):
-		a.t.Error("the agent does not end")
-		return
-	}
-	if a.err != nil {
-		a.t.Errorf("the agent ended with an error: %v", a.err)
-	}
+	run := func(ctx context.Context) error { return member.Run(ctx, options) }
+	return &agent{guest: g, Running: testworld.Go(g.t, "the agent", run), probes: "http://" + address}
 }
 
 // says is what the agent's readiness probe answers; "ok" if it is ready.
@@ -340,8 +318,9 @@ func (a *agent) says() string {
 func (a *agent) running() {
 	a.t.Helper()
 	select {
-	case <-a.ended:
-		a.t.Fatalf("the agent has ended: %v", a.err)
+	case <-a.Ended():
+		a.t.Error("the agent has ended")
+		a.Stop() // shows why
 	default:
 	}
 }

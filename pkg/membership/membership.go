@@ -24,6 +24,8 @@ const (
 	NamespaceActive
 	// NamespaceTerminating is a namespace that is deleted and still has content.
 	NamespaceTerminating
+	// NamespaceForeign is a namespace that was not made for the cluster.
+	NamespaceForeign
 )
 
 // Seen is all that the next step depends on.
@@ -49,12 +51,14 @@ const (
 	Admit
 	// Dismiss asks the agents to leave, and waits for them.
 	Dismiss
-	// CleanUp frees the Works of their finalizers and deletes the namespace: nobody is left to act on them, and what they placed
+	// CleanUp frees what the agents write of its finalizers and deletes the namespace: no agent is left to act on them, and what they placed
 	// stays on the member.
 	CleanUp
-	// AwaitNamespace waits for the end of a namespace that is deleted. Works that are left in it are freed of their finalizers: the
+	// AwaitNamespace waits for the end of a namespace that is deleted. What the agents write and left in it is freed of its finalizers: the
 	// member's access went with the namespace, so it cannot. A cluster that was not deleted itself is then admitted anew.
 	AwaitNamespace
+	// Refuse leaves a namespace alone that was not made for the cluster, and says how the cluster can have one.
+	Refuse
 	// Release lets the MemberCluster go.
 	Release
 )
@@ -65,11 +69,22 @@ type Step struct {
 	Again  time.Duration
 }
 
+// look is how often the registrar looks at what sends it no event: a namespace that does not bear its label, or one whose end it forces.
+const look = 10 * time.Second
+
+// LeaveForced reports whether the hub's admin lets a cluster that is being deleted go whatever is left in its namespace.
+func LeaveForced(cluster *v1beta1.MemberCluster) bool {
+	return !cluster.DeletionTimestamp.IsZero() && cluster.Annotations[contract.AnnotationForceLeave] == "true"
+}
+
 // Next returns the step for a cluster at time now.
 func Next(seen Seen, now time.Time) Step {
 	if seen.Cluster.DeletionTimestamp.IsZero() {
-		if seen.Namespace == NamespaceTerminating {
+		switch seen.Namespace {
+		case NamespaceTerminating:
 			return Step{Action: AwaitNamespace}
+		case NamespaceForeign:
+			return Step{Action: Refuse, Again: look}
 		}
 		return Step{Action: Admit}
 	}
@@ -77,18 +92,25 @@ func Next(seen Seen, now time.Time) Step {
 	switch {
 	case !slices.Contains(seen.Cluster.Finalizers, contract.FinalizerMemberCluster):
 		return Step{Action: Nothing}
-	case seen.Namespace == NamespaceGone:
+	case seen.Namespace == NamespaceGone, seen.Namespace == NamespaceForeign:
 		return Step{Action: Release}
+	case seen.Namespace == NamespaceTerminating && LeaveForced(seen.Cluster):
+		return Step{Action: AwaitNamespace, Again: look}
 	case seen.Namespace == NamespaceTerminating:
 		return Step{Action: AwaitNamespace}
 	case seen.Internal == nil:
 		return Step{Action: CleanUp}
 	case seen.Internal.Spec.State != v1beta1.ClusterStateLeave:
 		return Step{Action: Dismiss, Again: max(wait, 0)}
-	case StandingOf(seen.Internal, seen.Agents).Joined == metav1.ConditionFalse, wait <= 0:
+	case StandingOf(seen.Internal, seen.Agents).Joined == metav1.ConditionFalse, wait <= 0, NeverJoined(seen.Internal):
 		return Step{Action: CleanUp}
 	}
 	return Step{Action: Dismiss, Again: wait}
+}
+
+// NeverJoined reports whether no agent has reported for a cluster yet. An agent does before it applies anything.
+func NeverJoined(internal *v1beta1.InternalMemberCluster) bool {
+	return len(internal.Status.AgentStatus) == 0
 }
 
 // Standing is whether a cluster is part of the fleet: True if all its agents have joined, False if all have left.

@@ -7,9 +7,11 @@ import (
 	"strings"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // Overrides are what changes objects for one cluster.
@@ -83,9 +85,12 @@ func (o *Overrides) patch(p v1beta1.JSONPatchOverride, where Error) change {
 	}
 	raw, err := json.Marshal([]any{operation})
 	if err != nil {
-		return change{err: fmt.Errorf("the value is not JSON once its variables are filled in: %w", err), where: where}
+		return change{err: fmt.Errorf("the value, once its variables are filled in: %w", decode.ErrSyntax), where: where}
 	}
 	patch, err := jsonpatch.DecodePatch(raw)
+	if err != nil {
+		err = errNotAPatch // the cause quotes the value
+	}
 	return change{patch: patch, err: err, where: where}
 }
 
@@ -118,6 +123,10 @@ func (c Cluster) fill(text string) (string, error) {
 		if !closed {
 			return "", fmt.Errorf("the variable that starts with %s has no closing }", variableLabelPrefix)
 		}
+		if len(validation.IsQualifiedName(key)) > 0 { // more of the value than was meant, which must not be quoted
+			return "", fmt.Errorf("the variable that starts with %s has no closing }, or what is before it cannot be the key of a label",
+				variableLabelPrefix)
+		}
 		value, ok := c.Labels[key]
 		if !ok {
 			return "", fmt.Errorf("cluster %s has no label %q: give it to the MemberCluster, or exclude the cluster from the rule",
@@ -134,26 +143,25 @@ func (o *Overrides) Apply(object []byte) ([]byte, error) {
 	if len(o.wide)+len(o.namespaced) == 0 {
 		return object, nil
 	}
-	var h header
-	if json.Unmarshal(object, &h) != nil {
+	h, err := decode.HeaderOf(object)
+	if err != nil {
 		return object, nil //nolint:nilerr // no override can select it; the member says what is wrong with it
 	}
-	name := h.id()
+	name := idOf(h)
 	wide := name
 	if name.namespace != "" {
 		wide = namespaceNamed(name.namespace)
 	}
 	for _, changes := range [][]change{o.wide[wide], o.namespaced[name]} {
-		var err error
-		if object, err = apply(object, changes); err != nil || object == nil {
+		if object, err = apply(object, h, changes); err != nil || object == nil {
 			return nil, err
 		}
 	}
 	return object, nil
 }
 
-// apply makes changes in their order, up to the one that leaves the object out.
-func apply(object []byte, changes []change) ([]byte, error) {
+// apply makes changes in their order, up to the one that leaves the object out. After each the object is the one that was selected.
+func apply(object []byte, as decode.Header, changes []change) ([]byte, error) {
 	for _, c := range changes {
 		if c.leaveOut {
 			return nil, nil
@@ -161,6 +169,9 @@ func apply(object []byte, changes []change) ([]byte, error) {
 		err := c.err
 		if err == nil {
 			object, err = c.patch.Apply(object)
+		}
+		if err == nil {
+			err = still(object, as)
 		}
 		if err != nil {
 			where := c.where
@@ -170,6 +181,23 @@ func apply(object []byte, changes []change) ([]byte, error) {
 	}
 	return object, nil
 }
+
+// still says why an object that was changed is not the one it was any more, or cannot be placed, whatever way the patch has found to that.
+func still(object []byte, as decode.Header) error {
+	is, err := decode.HeaderOf(object)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the object cannot be placed any more: %w", err)
+	case is != as:
+		return errIdentity
+	}
+	return nil
+}
+
+var (
+	errNotAPatch = errors.New("the operation is not one of a JSON patch")
+	errIdentity  = errors.New("an override must not change apiVersion, kind, namespace or name")
+)
 
 // What a path must not lead to, in the words of the contract.
 var (

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // id names an object the way selectors do.
@@ -21,17 +22,7 @@ func namespaceNamed(name string) id {
 	return id{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, name: name}
 }
 
-// header is as much of an object as names it, and what an envelope wraps.
-type header struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Metadata   struct {
-		Namespace string `json:"namespace"`
-		Name      string `json:"name"`
-	} `json:"metadata"`
-}
-
-func (h header) id() id {
+func idOf(h decode.Header) id {
 	return id{
 		GroupVersionKind: schema.FromAPIVersionAndKind(h.APIVersion, h.Kind),
 		namespace:        h.Metadata.Namespace, name: h.Metadata.Name,
@@ -48,11 +39,11 @@ type Contents struct {
 func ContentsOf(objects [][]byte) Contents {
 	c := Contents{ids: map[id]bool{}, namespaces: map[string]bool{}}
 	for _, raw := range objects {
-		var h header
-		if json.Unmarshal(raw, &h) != nil {
+		h, err := decode.HeaderOf(raw)
+		if err != nil {
 			continue
 		}
-		object := h.id()
+		object := idOf(h)
 		c.add(object)
 		if !isEnvelope(object) {
 			continue
@@ -60,13 +51,12 @@ func ContentsOf(objects [][]byte) Contents {
 		var envelope struct {
 			Data map[string]json.RawMessage `json:"data"`
 		}
-		if json.Unmarshal(raw, &envelope) != nil {
+		if decode.JSON(raw, &envelope) != nil {
 			continue
 		}
 		for _, wrapped := range envelope.Data {
-			var h header
-			if json.Unmarshal(wrapped, &h) == nil {
-				c.add(h.id())
+			if h, err := decode.HeaderOf(wrapped); err == nil {
+				c.add(idOf(h))
 			}
 		}
 	}
@@ -90,28 +80,45 @@ func (c Contents) add(object id) {
 // Namespaces are those that the objects are in, sorted.
 func (c Contents) Namespaces() []string { return slices.Sorted(maps.Keys(c.namespaces)) }
 
-// selected says whether an override selects something.
-func (c Contents) selected(s v1beta1.OverrideSnapshotObject) bool {
-	return slices.ContainsFunc(targets(s), func(object id) bool { return c.ids[object] })
+// selected says whether a snapshot of an override selects something.
+func (c Contents) selected(s v1beta1.OverrideSnapshotObject) bool { return c.holdsAny(targets(s)) }
+
+func (c Contents) holdsAny(objects []id) bool {
+	return slices.ContainsFunc(objects, func(object id) bool { return c.ids[object] })
 }
 
-// targets are what an override selects.
-func targets(s v1beta1.OverrideSnapshotObject) []id {
-	var out []id
-	switch s := s.(type) {
+// targets are what an override, or a snapshot of one, selects.
+func targets(o any) []id {
+	switch o := o.(type) {
+	case *v1beta1.ClusterResourceOverride:
+		return clusterTargets(o.Spec)
 	case *v1beta1.ClusterResourceOverrideSnapshot:
-		for _, t := range s.Spec.OverrideSpec.ClusterResourceSelectors {
-			if t.Name != "" { // labels are refused at admission
-				out = append(out, id{GroupVersionKind: schema.GroupVersionKind{Group: t.Group, Version: t.Version, Kind: t.Kind}, name: t.Name})
-			}
-		}
+		return clusterTargets(o.Spec.OverrideSpec)
+	case *v1beta1.ResourceOverride:
+		return namespacedTargets(o.Namespace, o.Spec)
 	case *v1beta1.ResourceOverrideSnapshot:
-		for _, t := range s.Spec.OverrideSpec.ResourceSelectors {
-			out = append(out, id{
-				GroupVersionKind: schema.GroupVersionKind{Group: t.Group, Version: t.Version, Kind: t.Kind},
-				namespace:        s.Namespace, name: t.Name,
-			})
+		return namespacedTargets(o.Namespace, o.Spec.OverrideSpec)
+	}
+	return nil
+}
+
+func clusterTargets(spec v1beta1.ClusterResourceOverrideSpec) []id {
+	var out []id
+	for _, t := range spec.ClusterResourceSelectors {
+		if t.Name != "" { // labels are refused at admission
+			out = append(out, id{GroupVersionKind: schema.GroupVersionKind{Group: t.Group, Version: t.Version, Kind: t.Kind}, name: t.Name})
 		}
+	}
+	return out
+}
+
+func namespacedTargets(namespace string, spec v1beta1.ResourceOverrideSpec) []id {
+	var out []id
+	for _, t := range spec.ResourceSelectors {
+		out = append(out, id{
+			GroupVersionKind: schema.GroupVersionKind{Group: t.Group, Version: t.Version, Kind: t.Kind},
+			namespace:        namespace, name: t.Name,
+		})
 	}
 	return out
 }

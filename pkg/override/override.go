@@ -75,9 +75,15 @@ func Idle(snapshots []v1beta1.OverrideSnapshotObject, contents Contents) []v1bet
 	return slices.DeleteFunc(InForce(snapshots), contents.selected)
 }
 
+// limitable is an override, or a snapshot of one.
+type limitable interface {
+	GetNamespace() string
+	GetPlacement() *v1beta1.PlacementRef
+}
+
 // isFor says whether an override may change the content of a placement.
-func isFor(s v1beta1.OverrideSnapshotObject, placement types.NamespacedName) bool {
-	limit, limited := scope.LimitOf(s)
+func isFor(o limitable, placement types.NamespacedName) bool {
+	limit, limited := scope.LimitOf(o)
 	return !limited || limit == placement
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	jsonpatch "github.com/evanphx/json-patch/v5"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 )
 
@@ -160,6 +162,11 @@ func TestApply(t *testing.T) {
 			cluster: west, object: cm, snapshots: list(narrow("ro", nil, patching(everywhere(), add("/data/a", `"${MEMBER-CLUSTER-LABEL-KEY-env"`)))),
 			wrong: `has no closing }`,
 		},
+		"a variable that ends in another value, which is not quoted": {
+			cluster: west, object: cm, snapshots: list(narrow("ro", nil, patching(everywhere(),
+				add("/data", `{"a":"${MEMBER-CLUSTER-LABEL-KEY-env","b":"hunter2"}`)))),
+			wrong: "rule 1, add /data: the variable that starts with ${MEMBER-CLUSTER-LABEL-KEY- has no closing }, or what is before it cannot be the key of a label",
+		},
 		"nothing to remove": {
 			cluster: west, object: cm, snapshots: list(wide("cro", nil, patching(everywhere(), add("/data/b", `"2"`)), patching(everywhere(), remove("/data/secret")))),
 			wrong: `ClusterResourceOverride cro (snapshot cro-0), rule 2, remove /data/secret: `,
@@ -236,6 +243,38 @@ func TestErrorsDoNotQuoteContents(t *testing.T) {
 		_, err := New(east, list(narrow("ro", nil, patching(everywhere(), p)))).Apply([]byte(secret))
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s %s: error is %v", p.Operator, p.Path, err)
+		}
+	}
+}
+
+// An object stays the one that was selected, whichever way a patch has to its identity. Those that the paths of rules may not have are
+// given to the patch itself, as if the check of paths had missed them.
+func TestOverridesKeepIdentity(t *testing.T) {
+	h, err := decode.HeaderOf([]byte(cm))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ops := range []string{
+		`[{"op":"add","path":"/kind","value":"Secret"}]`,
+		`[{"op":"add","path":"/Kind","value":"Secret"}]`,
+		"[{\"op\":\"add\",\"path\":\"/\u212aind\",\"value\":\"Secret\"}]",
+		`[{"op":"replace","path":"/apiVersion","value":"apps/v1"}]`,
+		`[{"op":"replace","path":"/metadata","value":{"name":"other","namespace":"kube-system"}}]`,
+		`[{"op":"replace","path":"","value":{"apiVersion":"v1","kind":"Secret","metadata":{"name":"other"}}}]`,
+		`[{"op":"add","path":"/metadata/nameſpace","value":"kube-system"}]`,
+		`[{"op":"add","path":"/metadata/generateName","value":"x"}]`,
+		`[{"op":"remove","path":"/metadata/namespace"}]`,
+		`[{"op":"copy","from":"/data","path":"/metadata/namespace"}]`,
+		`[{"op":"move","from":"/metadata","path":"/data"}]`,
+		`[{"op":"add","path":"/data","value":{"a":1,"a":2}}]`,
+		`[{"op":"add","path":"/data","value":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}]`,
+	} {
+		patch, err := jsonpatch.DecodePatch([]byte(ops))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := apply([]byte(cm), h, []change{{patch: patch}}); err == nil {
+			t.Errorf("%s is allowed and makes %s", ops, out)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 )
@@ -16,6 +17,8 @@ type AgentFacts struct {
 	Generation int64
 	// Healthy is whether the member's API server says that it is ready.
 	Healthy bool
+	// Cluster identifies the cluster that reports.
+	Cluster types.UID
 	// Inventory takes the place of what was reported before; nil keeps that.
 	Inventory *Inventory
 }
@@ -29,8 +32,14 @@ func AgentJoined(old v1beta1.InternalMemberClusterStatus, f AgentFacts, now meta
 	}
 	status := beat(old, now, health,
 		yes(f.Generation, v1beta1.ConditionJoined, v1beta1.ReasonInternalMemberClusterJoined, "The member agent applies Works"))
+	status.ClusterUID = f.Cluster
 	f.Inventory.into(&status, f.Generation, now)
 	return status
+}
+
+// AgentRefused is the status of an agent whose cluster belongs to another hub or member.
+func AgentRefused(old v1beta1.InternalMemberClusterStatus, generation int64, message string, now metav1.Time) v1beta1.InternalMemberClusterStatus {
+	return beat(old, now, unknown(generation, v1beta1.ConditionJoined, v1beta1.ReasonInternalMemberClusterRefused, message))
 }
 
 // AgentLeft is the status after the agent was asked to leave. left is false if it could not yet.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // Origin is an object on the hub from which one on a member was made.
@@ -67,8 +68,10 @@ func Returns(work *v1beta1.Work, selected []v1beta1.ResourceIdentifier) ([]Retur
 		if m.BackReportedStatus == nil || !known[from] {
 			continue
 		}
-		var object struct{ Status json.RawMessage }
-		if err := json.Unmarshal(m.BackReportedStatus.ObservedStatus.Raw, &object); err != nil {
+		var object struct {
+			Status json.RawMessage `json:"status"`
+		}
+		if err := decode.JSON(m.BackReportedStatus.ObservedStatus.Raw, &object); err != nil {
 			errs = append(errs, fmt.Errorf("read the status that work %s reports of %s %s: %w", work.Name, id.Kind, from.NamespacedName, err))
 		} else if len(object.Status) > 0 {
 			out = append(out, Returned{from, object.Status})

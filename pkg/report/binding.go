@@ -7,9 +7,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/secrecy"
 )
 
 // BindingFacts are what is known of a binding's content on its way to the cluster.
@@ -192,10 +194,14 @@ func (f BindingFacts) diffReported() sum {
 			no(f.Generation, kind, v1beta1.ReasonDiffReportInProgress, "The cluster has not reported yet on "+t.names(t.silent)),
 		}}
 	case len(t.bad) > 0:
-		return sum{conditions: []metav1.Condition{
+		s := sum{conditions: []metav1.Condition{
 			no(f.Generation, kind, v1beta1.ReasonNotAllWorkHaveDiffReported,
 				"Differences could not be found for "+t.names(t.bad)+"; see the manifest conditions there"),
 		}}
+		if !anyUnread(f.Works) {
+			s.diffed = diffedOf(f.Works) // what one object hides must not hide what is known of the others
+		}
+		return s
 	}
 	return sum{diffed: diffedOf(f.Works), conditions: []metav1.Condition{
 		yes(f.Generation, kind, v1beta1.ReasonAllWorkHaveDiffReported, "Every object was compared"),
@@ -315,7 +321,11 @@ func failedOf(works []*v1beta1.Work, kind string) []v1beta1.FailedResourcePlacem
 		for i := range w.Status.ManifestConditions {
 			m := &w.Status.ManifestConditions[i]
 			if c := failureOf(m); c != nil {
-				out = append(out, v1beta1.FailedResourcePlacement{ResourceIdentifier: identifierOf(w, m), Condition: *c})
+				failed := v1beta1.FailedResourcePlacement{ResourceIdentifier: identifierOf(w, m), Condition: *c}
+				if isSecret(m.Identifier) {
+					failed.Condition.Message = secrecy.WithoutValues(c.Message)
+				}
+				out = append(out, failed)
 			}
 		}
 	}
@@ -343,7 +353,7 @@ func driftedOf(works []*v1beta1.Work) []v1beta1.DriftedResourcePlacement {
 					ObservationTime:                 d.ObservationTime,
 					TargetClusterObservedGeneration: d.ObservedInMemberClusterGeneration,
 					FirstDriftedObservedTime:        d.FirstDriftedObservedTime,
-					ObservedDrifts:                  slices.Clone(d.ObservedDrifts),
+					ObservedDrifts:                  shown(m.Identifier, d.ObservedDrifts),
 				})
 			}
 		}
@@ -362,12 +372,38 @@ func diffedOf(works []*v1beta1.Work) []v1beta1.DiffedResourcePlacement {
 					ObservationTime:                 d.ObservationTime,
 					TargetClusterObservedGeneration: d.ObservedInMemberClusterGeneration,
 					FirstDiffedObservedTime:         d.FirstDiffedObservedTime,
-					ObservedDiffs:                   slices.Clone(d.ObservedDiffs),
+					ObservedDiffs:                   shown(m.Identifier, d.ObservedDiffs),
 				})
 			}
 		}
 	}
 	return out
+}
+
+// anyUnread reports whether a manifest could not be read, or is of a kind that the member does not have: users expect an empty list of
+// differences beside it.
+func anyUnread(works []*v1beta1.Work) bool {
+	for _, w := range works {
+		for i := range w.Status.ManifestConditions {
+			if w.Status.ManifestConditions[i].Identifier.Resource == "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isSecret reports whether an object is a Secret: then its contents are left out of what a member's agent reports, whatever agent that is.
+func isSecret(id v1beta1.WorkResourceIdentifier) bool {
+	return secrecy.Covers(schema.GroupKind{Group: id.Group, Kind: id.Kind})
+}
+
+// shown is what a placement shows of an object's differences.
+func shown(id v1beta1.WorkResourceIdentifier, details []v1beta1.PatchDetail) []v1beta1.PatchDetail {
+	if isSecret(id) {
+		return secrecy.Redact(details)
+	}
+	return slices.Clone(details)
 }
 
 // identifierOf names an object of a Work, with the envelope it came in.

@@ -228,9 +228,18 @@ func TestBinding(t *testing.T) {
 			}},
 			want: bindingTold{Conditions: []string{started, plain, synced, "DiffReported=True/AllWorkHaveDiffReported@7"}, Diffed: []string{"x"}, Settled: true},
 		},
-		"differences that could not be found fill no list": {
+		"differences are listed beside one that could not be found": {
 			facts: BindingFacts{ReportDiff: true, Works: []*v1beta1.Work{
 				listing(workHaving("a", said(4, "DiffReported", false, "SomeManifestsHaveNotReportedDiff")), havingDiffed(reportedManifest("x", said(1, "DiffReported", false, "FailedToReportDiff")))),
+			}},
+			want: bindingTold{Conditions: []string{started, plain, synced, "DiffReported=False/NotAllWorkHaveDiffReported@7"}, Diffed: []string{"x"}, Settled: true},
+		},
+		"no differences are listed beside a manifest that could not be read": {
+			facts: BindingFacts{ReportDiff: true, Works: []*v1beta1.Work{
+				listing(workHaving("a", said(4, "DiffReported", false, "SomeManifestsHaveNotReportedDiff")),
+					havingDiffed(reportedManifest("x", said(1, "DiffReported", true, "FoundDiff"))),
+					v1beta1.ManifestCondition{Identifier: v1beta1.WorkResourceIdentifier{Ordinal: 1, Group: "dummy", Version: "v10", Kind: "Fake", Name: "x"},
+						Conditions: []metav1.Condition{said(1, "DiffReported", false, "FailedToReportDiff")}}),
 			}},
 			want: bindingTold{Conditions: []string{started, plain, synced, "DiffReported=False/NotAllWorkHaveDiffReported@7"}, Settled: true},
 		},
@@ -311,6 +320,23 @@ func TestBindingQuotesNoMoreThanAStatusHolds(t *testing.T) {
 	c := meta.FindStatusCondition(got.Conditions, v1beta1.ConditionWorkSynchronized)
 	if len(c.Message) > 2100 || !utf8.ValidString(c.Message) {
 		t.Fatalf("%d bytes", len(c.Message))
+	}
+}
+
+// Whatever agent a member runs: what it reports of a Secret is not its contents.
+func TestBindingShowsNoSecretThatAMemberReports(t *testing.T) {
+	details := []v1beta1.PatchDetail{{Path: "/data/password", ValueInHub: "hunter2", ValueInMember: "swordfish"}}
+	m := reportedManifest("s", no(4, "Applied", "FailedToApply", `Secret "s" is invalid: data[password]: Invalid value: "hunter2": no good`))
+	m.Identifier.Kind, m.Identifier.Resource = "Secret", "secrets"
+	m.DriftDetails = &v1beta1.DriftDetails{ObservedDrifts: details}
+	m.DiffDetails = &v1beta1.DiffDetails{ObservedDiffs: details}
+	work := listing(workHaving("a", said(4, "Applied", false, "SomeManifestsAreNotApplied"), said(4, "DiffReported", true, "any")), m)
+	for _, diffOnly := range []bool{false, true} {
+		got := Binding(v1beta1.ResourceBindingStatus{}, BindingFacts{ReportDiff: diffOnly, Works: []*v1beta1.Work{work}}, afterwards).Status
+		text := fmt.Sprintf("%+v", got)
+		if strings.Contains(text, "hunter2") || strings.Contains(text, "swordfish") || len(got.DiffedPlacements) != 1 || !diffOnly && len(got.DriftedPlacements)+len(got.FailedPlacements) != 2 {
+			t.Errorf("only compared %t: %s", diffOnly, text)
+		}
 	}
 }
 

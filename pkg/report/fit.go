@@ -7,12 +7,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // TooLarge is a selected object that no snapshot can hold.
 type TooLarge struct {
 	ID           v1beta1.ResourceIdentifier
 	Bytes, Limit int
+	// Deep is whether it is nested deeper than decode.MaxDepth.
+	Deep bool
 	// Kept is whether a state of it that was placed before stays placed.
 	Kept bool
 }
@@ -28,10 +31,14 @@ func ResourcesFit(placement v1beta1.PlacementObject, large []TooLarge) *metav1.C
 		if o.Kept {
 			fate = "stays as it was placed last"
 		}
-		names = append(names, fmt.Sprintf("%s %s has %d bytes and %s", o.ID.Kind, strings.TrimPrefix(o.ID.Namespace+"/"+o.ID.Name, "/"), o.Bytes, fate))
+		trouble := fmt.Sprintf("has %d bytes", o.Bytes)
+		if o.Deep {
+			trouble = fmt.Sprintf("is nested deeper than %d levels", decode.MaxDepth)
+		}
+		names = append(names, fmt.Sprintf("%s %s %s and %s", o.ID.Kind, strings.TrimPrefix(o.ID.Namespace+"/"+o.ID.Name, "/"), trouble, fate))
 	}
 	c := no(placement.GetGeneration(), placement.ConditionType(v1beta1.ConditionResourcesFit), v1beta1.ReasonResourceTooLarge,
-		fmt.Sprintf("An object may have %d bytes of JSON to be placed: %s; make it smaller, split it, or do not select it. Everything else is placed",
-			large[0].Limit, few(names)))
+		fmt.Sprintf("An object may have %d bytes of JSON, nested %d levels deep, to be placed: %s; make it smaller, split it, or do not select it. "+
+			"Everything else is placed", large[0].Limit, decode.MaxDepth, few(names)))
 	return &c
 }

@@ -3,7 +3,9 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -22,6 +24,12 @@ const (
 	ReasonKindNotServed = "KindNotServed"
 	// ReasonWorkVanished means that the hub has no such Work any more, and that nobody deleted it.
 	ReasonWorkVanished = "WorkVanished"
+	// ReasonObjectsKept means that a Work was deleted, and that some of what is recorded for it must not go with it.
+	ReasonObjectsKept = "ObjectsKept"
+	// ReasonForeignContent means that a namespace left the Work and holds objects that were not placed.
+	ReasonForeignContent = "ForeignContent"
+	// ReasonLedgerOfAnother means that the AppliedWork was made for another hub or another member of the fleet.
+	ReasonLedgerOfAnother = "LedgerOfAnother"
 )
 
 func held(generation int64, objects []string) metav1.Condition {
@@ -61,6 +69,54 @@ func Vanished(old v1beta1.AppliedWorkStatus, work v1beta1.AppliedWorkSpec, names
 		"They are looked after again when a Work of that name is there. To remove them, delete this AppliedWork; "+
 		"to keep them and forget where they came from, delete it with --cascade=orphan", where, len(old.AppliedResources)))
 	status.Conditions = merge(old.Conditions, []metav1.Condition{wanted}, now)
+	return status
+}
+
+// mostKept is how many of the objects that a message names.
+const mostKept = 10
+
+// Few names the first of objects, and how many more there are.
+func Few(objects []string) string {
+	if len(objects) <= mostKept {
+		return strings.Join(objects, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(objects[:mostKept], ", "), len(objects)-mostKept)
+}
+
+// Kept is the status of an AppliedWork whose Work was deleted and whose entries stay, for the reasons in objects.
+func Kept(old v1beta1.AppliedWorkStatus, entries []v1beta1.AppliedResourceMeta, objects []string, now metav1.Time) v1beta1.AppliedWorkStatus {
+	status := *old.DeepCopy()
+	status.AppliedResources = entries
+	slices.Sort(objects)
+	wanted := yes(0, ConditionHeld, ReasonObjectsKept, fmt.Sprintf("The Work was deleted, and these objects are kept: %s. To remove them and what they hold, "+
+		"delete this AppliedWork; to keep them and forget where they came from, delete it with --cascade=orphan", Few(objects)))
+	status.Conditions = merge(old.Conditions, []metav1.Condition{wanted}, now)
+	return status
+}
+
+// IsKept says whether an AppliedWork has the status that Kept gave it.
+func IsKept(status v1beta1.AppliedWorkStatus) bool {
+	c := meta.FindStatusCondition(status.Conditions, ConditionHeld)
+	return c != nil && c.Reason == ReasonObjectsKept
+}
+
+// occupied is set on a Work that namespaces have left in which others have objects.
+func occupied(generation int64, objects []string) metav1.Condition {
+	objects = slices.Sorted(slices.Values(objects))
+	return yes(generation, ConditionHeld, ReasonForeignContent, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
+		"They are removed when that is gone; set deleteStrategy.foreignContent of the placement to Delete to remove them with everything in them",
+		Few(objects)))
+}
+
+// contested is set on a Work whose AppliedWork was made for another hub or member.
+func contested(generation int64, message string) metav1.Condition {
+	return yes(generation, ConditionHeld, ReasonLedgerOfAnother, message)
+}
+
+// Contested is the status of an AppliedWork that a Work of another hub or member wants.
+func Contested(old v1beta1.AppliedWorkStatus, message string, now metav1.Time) v1beta1.AppliedWorkStatus {
+	status := *old.DeepCopy()
+	status.Conditions = merge(old.Conditions, []metav1.Condition{contested(0, message)}, now)
 	return status
 }
 

@@ -29,8 +29,22 @@ type Inventory struct {
 var collected = []string{
 	v1beta1.ConditionClusterPropertyProviderStarted,
 	v1beta1.ConditionClusterPropertyCollectionSucceeded,
-	v1beta1.ConditionNamespaceCollectionSucceeded,
 	v1beta1.ConditionAKSClusterCostPropertiesCollectionSucceeded,
+	v1beta1.ConditionNamespaceCollectionSucceeded,
+}
+
+// ordered puts the conditions of an Inventory into the order in which they are reported, whatever order a member has them in, and others
+// behind them.
+func ordered(conditions []metav1.Condition) []metav1.Condition {
+	rank := func(c metav1.Condition) int {
+		if at := slices.Index(collected, c.Type); at >= 0 {
+			return at
+		}
+		return len(collected)
+	}
+	out := slices.Clone(conditions)
+	slices.SortStableFunc(out, func(a, b metav1.Condition) int { return rank(a) - rank(b) })
+	return out
 }
 
 // into puts the inventory, if there is one, into the status of the InternalMemberCluster whose generation was acted on.

@@ -22,7 +22,7 @@ func TestInventory(t *testing.T) {
 	}
 	all := &report.Inventory{
 		Properties: map[v1beta1.PropertyName]string{"a": "1", "b": "2"}, Usage: cpu("4"), Namespaces: map[string]string{"n": "w"},
-		Conditions: []metav1.Condition{report.NamespacesCollected(200, 0), report.PropertiesCollected(), report.ProviderStarted()},
+		Conditions: []metav1.Condition{report.NamespacesCollected(200, 0), report.CostsCalculated(""), report.PropertiesCollected(), report.ProviderStarted()},
 	}
 	type want struct {
 		properties map[v1beta1.PropertyName]string
@@ -32,7 +32,7 @@ func TestInventory(t *testing.T) {
 		conditions []string
 	}
 	everything := want{map[v1beta1.PropertyName]string{"a": "1", "b": "2"}, "4", map[string]string{"n": "w"}, []string{
-		"Foreign Kept", "ClusterPropertyProviderStarted Started", "ClusterPropertyCollectionSucceeded PropertiesCollected", "NamespaceCollectionSucceeded Succeeded",
+		"Foreign Kept", "ClusterPropertyProviderStarted Started", "ClusterPropertyCollectionSucceeded PropertiesCollected", "AKSClusterCostPropertiesCollectionSucceeded CostsCalculated", "NamespaceCollectionSucceeded Succeeded",
 	}}
 	status := v1beta1.InternalMemberClusterStatus{Conditions: []metav1.Condition{{Type: "Foreign", Status: metav1.ConditionTrue, Reason: "Kept"}}}
 	for i, step := range []struct {
@@ -44,11 +44,11 @@ func TestInventory(t *testing.T) {
 		{"nothing is", nil, everything},
 		{"nothing but that it is late", &report.Inventory{Partial: true, Conditions: []metav1.Condition{report.CollectionLate("")}}, want{
 			everything.properties, "4", everything.namespaces,
-			[]string{"Foreign Kept", "ClusterPropertyProviderStarted Started", "ClusterPropertyCollectionSucceeded TimedOut", "NamespaceCollectionSucceeded Succeeded"},
+			[]string{"Foreign Kept", "ClusterPropertyProviderStarted Started", "ClusterPropertyCollectionSucceeded TimedOut", "AKSClusterCostPropertiesCollectionSucceeded CostsCalculated", "NamespaceCollectionSucceeded Succeeded"},
 		}},
 		{"one property is known anew", &report.Inventory{Partial: true, Properties: map[v1beta1.PropertyName]string{"b": "3"}}, want{
 			map[v1beta1.PropertyName]string{"a": "1", "b": "3"}, "4", everything.namespaces,
-			[]string{"Foreign Kept", "ClusterPropertyProviderStarted Started", "ClusterPropertyCollectionSucceeded TimedOut", "NamespaceCollectionSucceeded Succeeded"},
+			[]string{"Foreign Kept", "ClusterPropertyProviderStarted Started", "ClusterPropertyCollectionSucceeded TimedOut", "AKSClusterCostPropertiesCollectionSucceeded CostsCalculated", "NamespaceCollectionSucceeded Succeeded"},
 		}},
 		{"the report is the built-in one from now on", &report.Inventory{Properties: map[v1beta1.PropertyName]string{"a": "1"}, Usage: cpu("5")}, want{
 			map[v1beta1.PropertyName]string{"a": "1"}, "5", nil, []string{"Foreign Kept"},

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
 // MemberFacts are what is known of a cluster's membership.
@@ -20,7 +21,15 @@ type MemberFacts struct {
 	Unclear []string
 	// Waiting says what keeps the hub from having everything ready for the cluster, if anything does.
 	Waiting string
+	// Doubts name what of the report is out of range, Mistakes the items of the admin's annotation that cannot be read.
+	Doubts, Mistakes []string
+	// ClockKnown is whether the agent's clock can be told by this report, Clock how it is apart from the hub's; empty if it is not.
+	ClockKnown bool
+	Clock      string
 }
+
+// doubted are the types of the conditions that a MemberCluster has only if something is wrong.
+var doubted = []string{v1beta1.ConditionClocksInStep, v1beta1.ConditionReportAccepted, v1beta1.ConditionBelievedPropertiesAccepted}
 
 // Member works out the status of a MemberCluster whose status has been old.
 func Member(old v1beta1.MemberClusterStatus, f MemberFacts, now metav1.Time) v1beta1.MemberClusterStatus {
@@ -30,7 +39,8 @@ func Member(old v1beta1.MemberClusterStatus, f MemberFacts, now metav1.Time) v1b
 		return withRest(status, old.Conditions, nil)
 	}
 	reported := f.Internal.DeepCopy()
-	status.Conditions = append(status.Conditions, withGeneration(reported.Conditions, f.Generation)...)
+	status.Conditions = append(status.Conditions, merge(old.Conditions, f.wrong(old.Conditions), now)...)
+	status.Conditions = append(status.Conditions, withGeneration(ordered(reported.Conditions), f.Generation)...)
 	status.Properties = reported.Properties
 	status.ResourceUsage = reported.ResourceUsage
 	status.Namespaces = reported.Namespaces
@@ -38,7 +48,29 @@ func Member(old v1beta1.MemberClusterStatus, f MemberFacts, now metav1.Time) v1b
 	for i := range status.AgentStatus {
 		status.AgentStatus[i].Conditions = withGeneration(status.AgentStatus[i].Conditions, f.Generation)
 	}
-	return withRest(status, old.Conditions, collected)
+	return withRest(status, old.Conditions, slices.Concat(collected, doubted))
+}
+
+// wrong are the conditions about what is wrong with a report. An agent's clock that this report does not tell is as it was.
+func (f MemberFacts) wrong(old []metav1.Condition) (out []metav1.Condition) {
+	was := meta.FindStatusCondition(old, v1beta1.ConditionClocksInStep)
+	switch {
+	case f.Clock != "":
+		out = append(out, no(f.Generation, v1beta1.ConditionClocksInStep, v1beta1.ReasonClocksApart,
+			"The clock of the member agent is "+f.Clock+"; set the clocks of the cluster's nodes"))
+	case !f.ClockKnown && was != nil:
+		out = append(out, no(f.Generation, v1beta1.ConditionClocksInStep, v1beta1.ReasonClocksApart, was.Message))
+	}
+	if len(f.Doubts) > 0 {
+		out = append(out, no(f.Generation, v1beta1.ConditionReportAccepted, v1beta1.ReasonReportOutOfRange,
+			"Not copied as the cluster reports it: "+few(f.Doubts)+"; look at the cluster's member agent"))
+	}
+	if len(f.Mistakes) > 0 {
+		out = append(out, no(f.Generation, v1beta1.ConditionBelievedPropertiesAccepted, v1beta1.ReasonBelievedPropertiesInvalid,
+			"Annotation "+contract.AnnotationBelieved+" has items that cannot be read: "+few(f.Mistakes)+
+				"; write NAME=VALUE, NAME<=QUANTITY or NAME>=QUANTITY"))
+	}
+	return out
 }
 
 func (f MemberFacts) readyToJoin() metav1.Condition {

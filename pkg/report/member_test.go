@@ -26,6 +26,15 @@ func TestMember(t *testing.T) {
 				Conditions: []metav1.Condition{collected}, AgentStatus: agents}},
 			want: []string{ready, joined, "NamespaceCollectionSucceeded=True/Succeeded@3"}, heartbeats: 1,
 		},
+		"what agents report comes in one order, whatever they have it in": {
+			old: v1beta1.MemberClusterStatus{Conditions: []metav1.Condition{collected, said(2, "Billed", true, "Yes")}},
+			facts: MemberFacts{Joined: metav1.ConditionTrue, Internal: &v1beta1.InternalMemberClusterStatus{Conditions: []metav1.Condition{
+				said(9, "Other", true, "Yes"), collected, said(9, "AKSClusterCostPropertiesCollectionSucceeded", true, "CostsCalculated"),
+				said(9, "ClusterPropertyCollectionSucceeded", true, "PropertiesCollected"), said(9, "ClusterPropertyProviderStarted", true, "Started")}}},
+			want: []string{ready, joined, "ClusterPropertyProviderStarted=True/Started@3", "ClusterPropertyCollectionSucceeded=True/PropertiesCollected@3",
+				"AKSClusterCostPropertiesCollectionSucceeded=True/CostsCalculated@3", "NamespaceCollectionSucceeded=True/Succeeded@3", "Other=True/Yes@3",
+				"Billed=True/Yes@2"},
+		},
 		"a condition that agents no longer report goes, others stay": {
 			old:   v1beta1.MemberClusterStatus{Conditions: []metav1.Condition{collected, said(2, "Billed", true, "Yes")}},
 			facts: MemberFacts{Joined: metav1.ConditionTrue, Internal: &v1beta1.InternalMemberClusterStatus{}},

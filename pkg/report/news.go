@@ -37,8 +37,11 @@ func PlacementNews(placement v1beta1.PlacementObject, status *v1beta1.PlacementS
 	if back := n.back(); back != nil {
 		out = append(out, *back)
 	}
-	for _, kind := range []string{v1beta1.ConditionScheduled, v1beta1.ConditionResourcesFit, v1beta1.ConditionStatusSynced,
-		v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack} {
+	if kept := n.kept(); kept != nil {
+		out = append(out, *kept)
+	}
+	for _, kind := range []string{v1beta1.ConditionScheduled, v1beta1.ConditionResourcesFit, v1beta1.ConditionResourcesPermitted,
+		v1beta1.ConditionStatusSynced, v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack} {
 		if bad := n.turned(placement.ConditionType(kind)); bad != nil {
 			out = append(out, *bad)
 		}
@@ -144,40 +147,4 @@ func (n placementNews) failed(s milestone) *News {
 	}
 	message := fmt.Sprintf("%s: %s; on %s: %s", ofClusters(s.isNot, len(clusters), all), few(clusters), clusters[0], cause)
 	return &News{Warning: true, Reason: s.bad, Message: message}
-}
-
-// Furthest is how far a placement has come, for metrics: its first condition, in order, that is not True for what is wanted now. One
-// that says nothing of that has status and reason "nil". When all are True, it is Completed.
-func Furthest(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) (kind, state, reason string) {
-	names := []string{v1beta1.ConditionScheduled}
-	if !wantsNone(placement.GetSpec().Policy) {
-		for _, s := range stages(placement.GetSpec()) {
-			names = append(names, s.name)
-		}
-	}
-	for _, name := range names {
-		kind = placement.ConditionType(name)
-		c := Current(status.Conditions, kind, placement.GetGeneration())
-		if c == nil {
-			return kind, "nil", "nil"
-		}
-		if c.Status != metav1.ConditionTrue {
-			return kind, string(c.Status), c.Reason
-		}
-	}
-	return "Completed", string(metav1.ConditionTrue), "Completed"
-}
-
-// wantsNone says whether a policy asks for no cluster at all, so that having none is what is wanted.
-func wantsNone(policy *v1beta1.PlacementPolicy) bool {
-	if policy == nil {
-		return false
-	}
-	switch policy.PlacementType {
-	case v1beta1.PlacementTypePickN:
-		return policy.NumberOfClusters != nil && *policy.NumberOfClusters == 0
-	case v1beta1.PlacementTypePickFixed:
-		return len(policy.ClusterNames) == 0
-	}
-	return false
 }

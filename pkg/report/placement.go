@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -11,6 +12,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
 // Revision is what a group of resource snapshots says to readers.
@@ -34,6 +36,10 @@ type PlacementFacts struct {
 	Revisions map[string]Revision
 	// TooLarge are selected objects that Latest does not hold as they are.
 	TooLarge []TooLarge
+	// Withheld are selected objects that the placement's author may not place.
+	Withheld []v1beta1.ResourceIdentifier
+	// Kept are objects that selectors lead to and that stay on the hub, in any order.
+	Kept []selection.Kept
 	// Course is what is remembered of the rollout of Latest. It counts only for a placement with a failure policy.
 	Course rollout.Course
 }
@@ -179,6 +185,7 @@ func (p *placementReport) verdict() PlacementVerdict {
 		status.SelectedResources, status.ObservedResourceIndex = p.old.SelectedResources, p.old.ObservedResourceIndex
 	}
 	scheduled := p.scheduled()
+	scheduled.Message += keptNote(p.Kept)
 	if scheduled.Status == metav1.ConditionUnknown {
 		status.Conditions = p.conditions(scheduled)
 		return PlacementVerdict{Status: status, Hold: p.patience()}
@@ -249,6 +256,9 @@ func (p *placementReport) external() bool {
 func (p *placementReport) conditions(wanted ...metav1.Condition) []metav1.Condition {
 	if fit := ResourcesFit(p.Placement, p.TooLarge); fit != nil {
 		wanted = append(wanted, *fit)
+	}
+	if permitted := ResourcesPermitted(p.Placement, p.Withheld); permitted != nil {
+		wanted = append(wanted, *permitted)
 	}
 	wanted = append(wanted, p.retreat()...)
 	out := merge(p.old.Conditions, wanted, p.now)
@@ -339,10 +349,17 @@ func (p *placementReport) entry(d v1beta1.ClusterDecision) (entry v1beta1.PerClu
 // indexOf is the revision that a cluster is said to have. With a rolling update it is the latest even while the cluster still waits
 // for it: that is what readers of this API expect.
 func (p *placementReport) indexOf(b v1beta1.BindingObject) string {
-	if p.external() {
-		return p.Revisions[b.GetSpec().ResourceSnapshotName].Index
+	if !p.external() {
+		return p.Latest.Index
 	}
-	return p.Latest.Index
+	name := b.GetSpec().ResourceSnapshotName
+	if r, ok := p.Revisions[name]; ok {
+		return r.Index
+	}
+	if index, ok := contract.MasterIndex(p.Placement.GetName(), name); ok {
+		return strconv.Itoa(index) // its snapshot is lost; the cluster has it all the same
+	}
+	return ""
 }
 
 // walk goes through the stages of one cluster and stops at the first that is not reached.
@@ -410,9 +427,7 @@ func (p *placementReport) detail(entry *v1beta1.PerClusterPlacementStatus, b v1b
 			entry.FailedPlacements, entry.DiffedPlacements = status.FailedPlacements, status.DiffedPlacements
 		}
 	case v1beta1.ConditionDiffReported:
-		if reached {
-			entry.DiffedPlacements = status.DiffedPlacements
-		}
+		entry.DiffedPlacements = status.DiffedPlacements
 	}
 }
 
@@ -460,9 +475,10 @@ func (p *placementReport) oneRevision(status *v1beta1.PlacementStatus) *metav1.C
 			fmt.Sprintf("The clusters are not all on the same resource index; see the %s objects for this placement", p.updateRunKind()))
 		return &c
 	}
+	status.ObservedResourceIndex = index
 	for _, r := range p.Revisions {
 		if r.Index == index {
-			status.ObservedResourceIndex, status.SelectedResources = r.Index, r.Resources
+			status.SelectedResources = r.Resources
 		}
 	}
 	return nil

@@ -113,7 +113,7 @@ func TestPlacementBetweenApplyAndReportDiff(t *testing.T) {
 	c.want("one could not compare", c.see(compared("a"), uncompared), `"2"/1`,
 		upToWorks+" DiffReportedF DiffReportingIncompleteOrFailed",
 		"a@2: "+upToWorks+" DiffReportedT AllWorkHaveDiffReported; failed 0 drifted 0 diffed 3",
-		"b@2: "+upToWorks+" DiffReportedF NotAllWorkHaveDiffReported; failed 0 drifted 0 diffed 0")
+		"b@2: "+upToWorks+" DiffReportedF NotAllWorkHaveDiffReported; failed 0 drifted 0 diffed 3")
 	c.want("both have compared", c.see(compared("a"), compared("b")), `"2"/1`, upToWorks+" DiffReportedT DiffReportingCompleted",
 		"a@2: "+upToWorks+" DiffReportedT AllWorkHaveDiffReported; failed 0 drifted 0 diffed 3",
 		"b@2: "+upToWorks+" DiffReportedT AllWorkHaveDiffReported; failed 0 drifted 0 diffed 3")
@@ -149,9 +149,9 @@ func TestPlacementFromRollingUpdateToExternal(t *testing.T) {
 	c.want("a run takes one cluster back", c.see(on("a", "web-2-snapshot"), on("b", "web-1-snapshot")), wanted(`""/0`, all[2],
 		strings.Replace(all[3], "b@2", "b@1", 1))...)
 	c.want("the revision of one is gone", c.see(on("a", "web-2-snapshot"), on("b", "web-0-snapshot")), wanted(`""/0`, all[2],
-		strings.Replace(all[3], "b@2", "b@", 1))...)
-	c.want("the revisions of all are gone", c.see(on("a", "web-0-snapshot"), on("b", "web-0-snapshot")), wanted(`""/0`,
-		strings.Replace(all[2], "a@2", "a@", 1), strings.Replace(all[3], "b@2", "b@", 1))...)
+		strings.Replace(all[3], "b@2", "b@0", 1))...)
+	c.want("the revisions of all are gone", c.see(on("a", "web-0-snapshot"), on("b", "web-0-snapshot")), `"0"/0`, all[1],
+		strings.Replace(all[2], "a@2", "a@0", 1), strings.Replace(all[3], "b@2", "b@0", 1))
 	silent := retold(on("b", "web-2-snapshot"))
 	c.want("all have the same, one has not reported on it", c.see(on("a", "web-2-snapshot"), silent), wanted(`"2"/1`, all[2],
 		"b@2: ScheduledT RolloutStartedU RolloutStartedUnknown; failed 0 drifted 0 diffed 0")...)

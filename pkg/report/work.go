@@ -13,6 +13,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // mostWork is how many bytes of JSON a Work may have; beyond it, details leave its status. It stays under etcd's limit on requests.
@@ -61,6 +62,10 @@ type Pass struct {
 	Remaining []string
 	// Held are the objects that left the Work and stay nevertheless, because they were placed by a later state of it.
 	Held []string
+	// Occupied are namespaces that left the Work and hold what was not placed, with what that is.
+	Occupied []string
+	// Contested, if not empty, says why nothing was applied: the AppliedWork was made for another hub or member.
+	Contested string
 	// Unserved are those that stay because the member does not serve their kind now.
 	Unserved []string
 	// Incomplete: the Work has another number of manifests than it was given.
@@ -215,7 +220,7 @@ func mirrored(old *v1beta1.BackReportedStatus, status []byte, now metav1.Time) *
 
 func sameJSON(a, b []byte) bool {
 	var x, y any
-	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+	return decode.JSON(a, &x) == nil && decode.JSON(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
 // summary is the Work's own conditions.
@@ -228,10 +233,14 @@ func summary(generation int64, pass Pass) []metav1.Condition {
 		out = append(out, workAvailable(generation, pass.Manifests))
 	}
 	switch {
+	case pass.Contested != "":
+		out = append(out, contested(generation, pass.Contested))
 	case len(pass.Held) > 0 && pass.Incomplete:
 		out = append(out, lacking(generation, pass.Held))
 	case len(pass.Held) > 0:
 		out = append(out, held(generation, pass.Held))
+	case len(pass.Occupied) > 0:
+		out = append(out, occupied(generation, pass.Occupied))
 	case len(pass.Unserved) > 0:
 		out = append(out, unserved(generation, pass.Unserved))
 	}

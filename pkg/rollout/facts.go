@@ -6,6 +6,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // BindingOf reads a binding; what is known of its cluster alone is left to the reader.
@@ -39,7 +40,7 @@ func ListsOf(b v1beta1.BindingObject) Lists {
 func readMark(b v1beta1.BindingObject) *Mark {
 	var m Mark
 	text := b.GetAnnotations()[contract.AnnotationRollout]
-	if text == "" || json.Unmarshal([]byte(text), &m) != nil {
+	if text == "" || decode.JSON([]byte(text), &m) != nil {
 		return nil
 	}
 	return &m
@@ -49,7 +50,7 @@ func readMark(b v1beta1.BindingObject) *Mark {
 func CourseOf(master v1beta1.ResourceSnapshotObject) Course {
 	var c Course
 	text := master.GetAnnotations()[contract.AnnotationRolloutCourse]
-	if text == "" || json.Unmarshal([]byte(text), &c) != nil {
+	if text == "" || decode.JSON([]byte(text), &c) != nil {
 		return Course{}
 	}
 	return c

@@ -34,7 +34,8 @@ func (r *run) pickN(number int) {
 	r.rankAndPick(0)
 }
 
-// drop gives up so many of the kept bindings: those that placed nothing yet first, then the lowest scores.
+// drop gives up so many of the kept bindings: those of clusters that are not heard first, then those that placed nothing yet, then the
+// lowest scores.
 func (r *run) drop(surplus int) {
 	for _, b := range r.worstFirst()[:surplus] {
 		delete(r.kept, b.Cluster)
@@ -50,15 +51,19 @@ func (r *run) drop(surplus int) {
 
 // worstFirst are the kept bindings in the order in which they are given up.
 func (r *run) worstFirst() []Binding {
+	heard := func(b Binding) bool { return !unheard(r.clusters[r.at[b.Cluster]], r.request.Now) }
 	bindings := sorted(r.kept)
-	slices.SortStableFunc(bindings, func(a, b Binding) int {
-		return cmp.Or(
-			compareBool(a.State == v1beta1.BindingStateBound, b.State == v1beta1.BindingStateBound),
-			compareShown(a.Decision.ClusterScore, b.Decision.ClusterScore),
-			cmp.Compare(a.Cluster, b.Cluster),
-		)
-	})
+	slices.SortStableFunc(bindings, func(a, b Binding) int { return cmp.Or(compareBool(heard(a), heard(b)), worse(a, b)) })
 	return bindings
+}
+
+// worse orders bindings whose clusters are equally well known.
+func worse(a, b Binding) int {
+	return cmp.Or(
+		compareBool(a.State == v1beta1.BindingStateBound, b.State == v1beta1.BindingStateBound),
+		compareShown(a.Decision.ClusterScore, b.Decision.ClusterScore),
+		cmp.Compare(a.Cluster, b.Cluster),
+	)
 }
 
 // compareShown orders stored scores, lowest first. No score at all is lower than any.

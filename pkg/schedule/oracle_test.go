@@ -201,8 +201,44 @@ func (o *oracle) picks() map[string]string {
 	return out
 }
 
-// drops are the clusters to give up because fewer are wanted: none that can be kept, and of one class the lowest first.
+// silent reports whether the hub does not hear a cluster that is not leaving.
+func (o *oracle) silent(name string) bool {
+	c := o.clusters[name]
+	return c.DeletionTimestamp == nil && noon.Sub(c.Status.AgentStatus[0].LastReceivedHeartbeat.Time).Minutes() > 5
+}
+
+// stay makes silent clusters of an older policy chosen, but for those that are too many.
+func (o *oracle) stay(bindings []Binding) map[string]bool {
+	silent := map[string]bool{}
+	for name := range o.old {
+		if o.silent(name) {
+			silent[name] = true
+		}
+	}
+	for spare := len(o.chosen) + len(o.old) - o.policy.n; o.policy.pickN && spare > 0 && len(silent) > 0; spare-- {
+		var worst *Binding
+		for i, b := range bindings {
+			if silent[b.Cluster] && b.living() && (worst == nil || lower(b, *worst)) {
+				worst = &bindings[i]
+			}
+		}
+		delete(silent, worst.Cluster)
+	}
+	for name := range silent {
+		delete(o.old, name)
+		o.chosen[name] = true
+	}
+	return silent
+}
+
+// drops are the clusters to give up because fewer are wanted: none that can be kept, silent ones first, and of one class the lowest first.
 func (o *oracle) drops(bindings []Binding) map[string]bool {
+	lower := func(a, b Binding) bool {
+		if o.silent(a.Cluster) != o.silent(b.Cluster) {
+			return o.silent(a.Cluster)
+		}
+		return lower(a, b)
+	}
 	out := map[string]bool{}
 	for len(o.chosen)-len(out) > o.policy.n {
 		var worst *Binding
@@ -302,6 +338,7 @@ func (w *world) compare(t *rapid.T, policy oraclePolicy) {
 			o.old[b.Cluster] = true
 		}
 	}
+	stays := o.stay(before.Bindings)
 	want := map[string]string{}
 	var drops map[string]bool
 	if policy.pickN && len(o.chosen) >= policy.n {
@@ -315,9 +352,14 @@ func (w *world) compare(t *rapid.T, policy oraclePolicy) {
 		got[c.ClusterName] = strings.TrimPrefix(verdicts([]v1beta1.ClusterDecision{c}, true), c.ClusterName+":")
 	}
 	for _, c := range d.Change {
-		if c.State != v1beta1.BindingStateUnscheduled {
+		if c.State != v1beta1.BindingStateUnscheduled && stays[c.Decision.ClusterName] {
+			delete(stays, c.Decision.ClusterName)
+		} else if c.State != v1beta1.BindingStateUnscheduled {
 			got[c.Decision.ClusterName] = strings.TrimPrefix(verdicts([]v1beta1.ClusterDecision{c.Decision}, true), c.Decision.ClusterName+":")
 		}
+	}
+	if len(stays) > 0 {
+		t.Fatalf("clusters that are not heard do not stay: %v", stays)
 	}
 	if !maps.Equal(got, want) {
 		t.Fatalf("picked %v; the oracle picks %v", got, want)

@@ -2,7 +2,8 @@
 // the bindings to create and to change, and the verdict on each cluster, come out. hub/scheduler carries it out.
 //
 // A cluster once chosen is kept: what made it eligible is not asked again until the policy changes. A choice is undone only
-// when its cluster is gone or leaving, when a new policy no longer picks it, or when fewer clusters are wanted.
+// when its cluster is gone or leaving, when a new policy no longer picks it, or when fewer clusters are wanted. A new policy gives up no
+// cluster that the hub does not hear.
 package schedule
 
 import (
@@ -81,6 +82,8 @@ type run struct {
 	unscheduled map[string]Binding
 	// lost are bindings that have no place left whatever is picked: their cluster is gone, or has another binding.
 	lost []Binding
+	// carried are those of kept that an older policy chose.
+	carried []Binding
 	// order are the picks of PickN, the best first.
 	order []v1beta1.ClusterDecision
 
@@ -108,6 +111,7 @@ func newRun(r Request) *run {
 	out.rules = compile(out.policy, r.Namespace)
 	out.rules.measure(out.clusters)
 	out.sortOut()
+	out.carryOver()
 	out.judge()
 	return out
 }
@@ -223,6 +227,9 @@ func (r *run) settle(picked []v1beta1.ClusterDecision) {
 		} else {
 			r.decision.Create = append(r.decision.Create, decision)
 		}
+	}
+	for _, b := range r.carried {
+		r.change(b, b.State, r.request.Snapshot, b.Decision)
 	}
 	slices.SortFunc(r.decision.Create, byCluster)
 	slices.SortFunc(r.decision.Change, func(a, b Change) int { return cmp.Compare(a.Binding, b.Binding) })

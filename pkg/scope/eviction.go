@@ -35,9 +35,9 @@ func EvictedBy(e v1beta1.EvictionObject) types.NamespacedName {
 // of Index.
 func IndexEvictions(ctx context.Context, indexer client.FieldIndexer, kinds ...v1beta1.EvictionObject) error {
 	for _, kind := range kinds {
-		if err := indexer.IndexField(ctx, kind, IndexPlacement, func(o client.Object) []string {
+		if err := indexer.IndexField(ctx, kind, IndexPlacement, outside(func(o client.Object) []string {
 			return []string{Key(EvictedBy(o.(v1beta1.EvictionObject)))}
-		}); err != nil {
+		})); err != nil {
 			return fmt.Errorf("index %T by placement: %w", kind, err)
 		}
 	}

@@ -41,6 +41,9 @@ func OnCluster(cluster string) client.MatchingFields {
 // Index registers the field indexes. Call it once, before the cache starts.
 func Index(ctx context.Context, indexer client.FieldIndexer) error {
 	add := func(obj client.Object, field string, values client.IndexerFunc) error {
+		if _, isWork := obj.(*v1beta1.Work); !isWork {
+			values = outside(values)
+		}
 		if err := indexer.IndexField(ctx, obj, field, values); err != nil {
 			return fmt.Errorf("index %T by %s: %w", obj, field, err)
 		}

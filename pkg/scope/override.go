@@ -2,14 +2,15 @@ package scope
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // The twins that override. They differ in what they select: cluster-scoped objects, or those of their own namespace.
@@ -68,31 +69,64 @@ func LimitOf(o interface {
 	return types.NamespacedName{Namespace: o.GetNamespace(), Name: ref.Name}, true
 }
 
-// OverridesFor reads the snapshots of the overrides that may change what a placement places: those limited to it, and those for any
-// placement, of which the namespaced ones count only in the namespaces of the placement's content. namespaces is asked for them only if
-// there is need.
+// OverridesFor reads the snapshots of the overrides that may change what a placement places: cluster-wide ones that are limited to it or
+// for any placement, and such of the namespaces of its content. namespaces is asked for them only if there is need. A snapshot in
+// another namespace that cannot be read does not matter.
 func OverridesFor(ctx context.Context, r client.Reader, placement types.NamespacedName, namespaces func() []string,
 	opts ...client.ListOption) ([]v1beta1.OverrideSnapshotObject, error) {
 	k := OverrideSnapshots
-	out, err := OverridesLimitedTo(ctx, r, placement, opts...)
-	if err != nil {
-		return nil, err
+	var out []v1beta1.OverrideSnapshotObject
+	add := func(list client.ObjectList, serving string, more ...client.ListOption) error {
+		found, err := k.list(ctx, r, list, append(servingBy(serving, opts), more...))
+		out = append(out, found...)
+		return err
 	}
-	wide, err := k.list(ctx, r, k.clusterList(), servingBy(anyPlacement, opts))
-	if err != nil {
-		return nil, err
+	for _, serving := range []string{Key(placement), anyPlacement} {
+		if err := add(k.clusterList(), serving); err != nil {
+			return nil, err
+		}
 	}
-	out = append(out, wide...)
-	some, err := k.list(ctx, r, k.namespacedList(), append(servingBy(anyPlacement, opts), client.Limit(1)))
-	if err != nil || len(some) == 0 {
-		return out, err
+	if none(ctx, r, Key(placement), opts) && none(ctx, r, anyPlacement, opts) {
+		return out, nil
 	}
 	for _, namespace := range namespaces() {
-		narrow, err := k.list(ctx, r, k.namespacedList(), servingBy(anyPlacementFrom(namespace), opts))
+		if placement.Namespace == "" || placement.Namespace == namespace {
+			if err := add(k.namespacedList(), Key(placement), client.InNamespace(namespace)); err != nil {
+				return nil, err
+			}
+		}
+		if err := add(k.namespacedList(), anyPlacementFrom(namespace), client.InNamespace(namespace)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// none says whether there is certainly no namespaced snapshot of an override that serves so.
+func none(ctx context.Context, r client.Reader, serving string, opts []client.ListOption) bool {
+	some, err := OverrideSnapshots.list(ctx, r, OverrideSnapshots.namespacedList(), append(servingBy(serving, opts), client.Limit(1)))
+	return err == nil && len(some) == 0
+}
+
+// FreshOverrides reads the overrides that were created after since and have no snapshot yet.
+func FreshOverrides(ctx context.Context, r client.Reader, since time.Time, opts ...client.ListOption) ([]v1beta1.OverrideObject, error) {
+	all, err := Overrides.All(ctx, r, opts...)
+	if err != nil {
+		return nil, err
+	}
+	var out []v1beta1.OverrideObject
+	for _, o := range all {
+		if !o.GetCreationTimestamp().After(since) {
+			continue
+		}
+		of := []client.ListOption{OfOverride(client.ObjectKeyFromObject(o)), client.Limit(1)}
+		snapshots, err := OverrideSnapshots.List(ctx, r, o.GetNamespace(), append(of, opts...)...)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, narrow...)
+		if len(snapshots) == 0 {
+			out = append(out, o)
+		}
 	}
 	return out, nil
 }
@@ -113,7 +147,7 @@ func anyPlacementFrom(namespace string) string { return anyPlacement + "/" + nam
 // indexOverrides registers the indexes that have to do with overrides.
 func indexOverrides(ctx context.Context, indexer client.FieldIndexer) error {
 	add := func(obj client.Object, field string, values client.IndexerFunc) error {
-		if err := indexer.IndexField(ctx, obj, field, values); err != nil {
+		if err := indexer.IndexField(ctx, obj, field, outside(values)); err != nil {
 			return fmt.Errorf("index %T by %s: %w", obj, field, err)
 		}
 		return nil
@@ -166,7 +200,7 @@ func HealthyBefore(b v1beta1.BindingObject) []v1beta1.Revision {
 		Before *v1beta1.Revision `json:"before"`
 	}
 	text := b.GetAnnotations()[contract.AnnotationRollout]
-	if text != "" && json.Unmarshal([]byte(text), &mark) == nil && mark.Before != nil {
+	if text != "" && decode.JSON([]byte(text), &mark) == nil && mark.Before != nil {
 		out = append(out, *mark.Before)
 	}
 	return out

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -99,6 +100,7 @@ func (k Kinds[O]) Get(ctx context.Context, r client.Reader, key types.Namespaced
 }
 
 // List reads the objects of one scope: those of namespace, or the cluster-wide ones if it is empty.
+// Of namespaced twins, no list holds those of reserved namespaces: see Reserved.
 // From a cache they are the caller's to change only after a copy when the list was made with client.UnsafeDisableDeepCopy.
 func (k Kinds[O]) List(ctx context.Context, r client.Reader, namespace string, opts ...client.ListOption) ([]O, error) {
 	list := k.clusterList()
@@ -107,6 +109,22 @@ func (k Kinds[O]) List(ctx context.Context, r client.Reader, namespace string, o
 		opts = append(opts, client.InNamespace(namespace))
 	}
 	return k.list(ctx, r, list, opts)
+}
+
+// ListMetadata reads of objects of one scope what every object has, in reserved namespaces too. It is for those who delete them or ask whether
+// there are any: the rest of an object, which may be what cannot be decoded, does not matter to that.
+func (k Kinds[O]) ListMetadata(ctx context.Context, r client.Reader, namespace string, opts ...client.ListOption) ([]metav1.PartialObjectMetadata, error) {
+	kind := kindOf(k.clusterList())
+	if namespace != "" {
+		kind = kindOf(k.namespacedList())
+		opts = append(opts, client.InNamespace(namespace))
+	}
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(v1beta1.GroupVersion.WithKind(kind))
+	if err := r.List(ctx, list, opts...); err != nil {
+		return nil, fmt.Errorf("list the metadata of %s: %w", kind, err)
+	}
+	return list.Items, nil
 }
 
 // Current reads the objects of one scope from a cache that sees its own writes, each as new as what was last written to it through r,
@@ -155,7 +173,7 @@ func (k Kinds[O]) list(ctx context.Context, r client.Reader, list client.ObjectL
 	if err := r.List(ctx, list, opts...); err != nil {
 		return nil, fmt.Errorf("list %s: %w", kindOf(list), err)
 	}
-	return list.(interface{ Objects() []O }).Objects(), nil
+	return unreserved(list.(interface{ Objects() []O }).Objects()), nil
 }
 
 // kindOf is the kind of an object or a list for a message: users get to read these, too.

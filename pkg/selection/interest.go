@@ -41,12 +41,6 @@ func (r Rules) Interests(terms []v1beta1.ResourceSelectorTerm, namespace string)
 			interest.Contents = namespace == "" && s.withContents()
 		}
 		out = append(out, interest)
-		if interest.Kind == endpoints {
-			// Whether Endpoints are selected depends on whether their Service exists.
-			interest.Kind = services
-			interest.Matches = labels.Everything()
-			out = append(out, interest)
-		}
 	}
 	return out
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -89,6 +88,11 @@ func builtIn() apis {
 	}}
 	for group, kinds := range map[string][]string{
 		"":                           {"Pod", "Node", "Event"},
+		"storage.k8s.io":             {"CSINode", "CSIStorageCapacity", "VolumeAttachment"},
+		"networking.k8s.io":          {"IPAddress"},
+		"resource.k8s.io":            {"ResourceSlice"},
+		"certificates.k8s.io":        {"CertificateSigningRequest", "PodCertificateRequest"},
+		"internal.apiserver.k8s.io":  {"StorageVersion"},
 		"networking.fleet.azure.com": {"ServiceImport", "TrafficManagerProfile", "TrafficManagerBackend"},
 		// All kinds of this group but the two envelopes, which exist to be placed.
 		v1beta1.GroupVersion.Group: {
@@ -175,6 +179,17 @@ func (a *apis) addKinds(version schema.GroupVersion, list string) error {
 // disabled says whether a kind is never selected. A selector that names it selects nothing, and that is no mistake.
 func (r Rules) disabled(gvk schema.GroupVersionKind) bool { return r.apis.has(gvk) != r.only }
 
+// why says why a kind is disabled.
+func (r Rules) why(gvk schema.GroupVersionKind) string {
+	switch always := builtIn(); {
+	case r.only:
+		return "the hub agent is told what it may place, and that is not among it (--allowed-propagating-apis)"
+	case always.has(gvk):
+		return "every cluster has its own objects of this kind"
+	}
+	return "the hub agent is told to skip it (--skipped-propagating-apis)"
+}
+
 // Selectable says whether objects of a kind may be selected at all.
 func (r Rules) Selectable(gvk schema.GroupVersionKind) bool { return !r.disabled(gvk) }
 
@@ -211,86 +226,6 @@ func (r Rules) reserved(name string) string {
 		return fmt.Sprintf("namespace %s is never placed: the hub agent is told to skip it (--skipped-propagating-namespaces)", name)
 	}
 	return ""
-}
-
-// Kinds some of whose objects are made by controllers or by the API server, on every cluster anew.
-var (
-	configMaps         = schema.GroupKind{Kind: "ConfigMap"}
-	serviceAccounts    = schema.GroupKind{Kind: "ServiceAccount"}
-	secrets            = schema.GroupKind{Kind: "Secret"}
-	claims             = schema.GroupKind{Kind: "PersistentVolumeClaim"}
-	services           = schema.GroupKind{Kind: "Service"}
-	endpoints          = schema.GroupKind{Kind: "Endpoints"}
-	endpointSlices     = schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"}
-	replicaSets        = schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}
-	controllerRevision = schema.GroupKind{Group: "apps", Kind: "ControllerRevision"}
-	jobs               = schema.GroupKind{Group: "batch", Kind: "Job"}
-	cronJobs           = schema.GroupKind{Group: "batch", Kind: "CronJob"}
-)
-
-// sliceManagedBy is on EndpointSlices that a controller keeps.
-const sliceManagedBy = "endpointslice.kubernetes.io/managed-by"
-
-// Never says whether an object is one that is never selected, whatever else there is: each cluster has, or makes, its own.
-func (r Rules) Never(kind schema.GroupKind, o *Object) bool {
-	switch kind {
-	case configMaps:
-		return o.Name == "kube-root-ca.crt"
-	case serviceAccounts:
-		return o.Name == "default"
-	case claims:
-		return r.workloads
-	case replicaSets, controllerRevision:
-		return len(o.Owners) > 0
-	case jobs:
-		return ownedBy(o, cronJobs)
-	case endpointSlices:
-		return o.Labels.Has(sliceManagedBy)
-	}
-	return false
-}
-
-// skips says whether an object of a kind that may be selected is not, as things are.
-func (r Rules) skips(kind Kind, o *Object, w World) (bool, error) {
-	if o.Deleting || r.Never(kind.GroupKind(), o) {
-		return true, nil
-	}
-	if kind.GroupKind() == endpoints {
-		return hasService(o, w)
-	}
-	return false, nil
-}
-
-func ownedBy(o *Object, owner schema.GroupKind) bool {
-	for _, ref := range o.Owners {
-		if ref.Kind == owner.Kind && strings.HasPrefix(ref.APIVersion, owner.Group+"/") {
-			return true
-		}
-	}
-	return false
-}
-
-// hasService says whether the Service whose endpoints o lists exists: they are then made from that Service on every cluster.
-func hasService(o *Object, w World) (bool, error) {
-	kind, err := w.Kind(services.WithVersion("v1"))
-	if err != nil {
-		return false, err
-	}
-	service, err := w.Get(kind, o.Namespace, o.Name)
-	return service != nil, err
-}
-
-// Carried says whether an object that was selected by its metadata is carried, now that its content is known. It is not if it is
-// about to go, or if it is a token that is good for this cluster alone.
-func Carried(content *unstructured.Unstructured) bool {
-	if content.GetDeletionTimestamp() != nil {
-		return false
-	}
-	if content.GroupVersionKind().GroupKind() == secrets {
-		kind, _, _ := unstructured.NestedString(content.Object, "type")
-		return kind != "kubernetes.io/service-account-token"
-	}
-	return true
 }
 
 // Unreads says whether an object of a kind may be missing from the selection only because its kind could not be read.

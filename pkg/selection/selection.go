@@ -2,7 +2,8 @@
 // objects, come in; an ordered list of objects without duplicates goes out, or an error that tells the user which selector is
 // wrong. It also says which objects can matter to a placement at all (Interests), and what of an object is carried (Manifest).
 //
-// Only metadata is looked at. The content of what was selected is read afterwards, and Carried has the last word on it.
+// Only metadata is looked at. The content of what was selected is read afterwards, and LeftOut has the last word on it. Two tables,
+// which docs/selection.md shows, hold what describes one cluster: owns has the objects that stay, stripped the fields that do.
 package selection
 
 import (
@@ -57,12 +58,17 @@ type Ref struct {
 	Namespace, Name string
 	UID             types.UID
 	Version         string
+	// Named says that a selector names the object.
+	Named bool
 }
 
 // Content is the content of a selected object, when it was read.
 type Content struct {
 	// Raw is what is carried of it; nil if the object is not there any more, or is not carried after all.
 	Raw []byte
+	// LeftOut is why an object that is there is not carried, and Told whether the user hears of that although no selector names it.
+	LeftOut string
+	Told    bool
 	// Version is that of a Ref to the object in the state that was read.
 	Version string
 }
@@ -76,6 +82,9 @@ func (r Ref) Identifier() v1beta1.ResourceIdentifier {
 type Selection struct {
 	// Refs are in the order in which they are stored.
 	Refs []Ref
+	// Kept are the objects that stay on the hub, of those that the user is to hear of, and selectors for which there can be nothing.
+	// They are in no order.
+	Kept []Kept
 	// Unread are kinds whose objects could not be listed, although some in the selected namespaces may belong to the selection.
 	// A kind without a name stands for all kinds of its group. The selection must not be taken as a reason to drop objects of these.
 	Unread []schema.GroupKind
@@ -244,6 +253,7 @@ func (p *picker) narrow(selectors []selector) error {
 
 func (p *picker) pick(s selector) error {
 	if p.rules.disabled(s.gvk()) {
+		p.out.Kept = append(p.out.Kept, Kept{s.String(), p.rules.why(s.gvk())})
 		return nil
 	}
 	kind, err := p.kind(s)
@@ -366,6 +376,9 @@ func (p *picker) miss(cause error, kinds ...schema.GroupKind) {
 func (p *picker) matching(kind Kind, namespace string, s selector) ([]*Object, error) {
 	if s.Name != "" {
 		o, err := p.world.Get(kind, namespace, s.Name)
+		if err == nil && o == nil {
+			p.absent(kind, namespace, s)
+		}
 		if err != nil || o == nil || o.Deleting {
 			return nil, err
 		}
@@ -384,11 +397,33 @@ func (p *picker) matching(kind Kind, namespace string, s selector) ([]*Object, e
 	return out, nil
 }
 
+// absent notes why an object that a selector names is not known to the World, if that can be because it is one of those that it does
+// not keep.
+func (p *picker) absent(kind Kind, namespace string, s selector) {
+	what := named(kind.Kind, namespace, s.Name)
+	if row := p.rules.own(kind.GroupKind(), &Object{Namespace: namespace, Name: s.Name}); row != nil {
+		p.out.Kept = append(p.out.Kept, Kept{what, row.why})
+		return
+	}
+	for i := range owns {
+		if row := &owns[i]; row.made && !row.byName && slices.Contains(row.kinds, kind.GroupKind()) {
+			p.out.Kept = append(p.out.Kept, Kept{what, "it does not exist, or " + row.why})
+			return
+		}
+	}
+}
+
 // take adds an object to the selection unless it is one of those that are never carried.
 func (p *picker) take(kind Kind, o *Object, s selector) error {
-	skip, err := p.rules.skips(kind, o, p.world)
-	if err != nil || skip {
-		return err
+	if o.Deleting {
+		return nil
+	}
+	isNamed := s.Name != "" && s.Kind == kind.Kind && s.Group == kind.Group
+	if row := p.rules.own(kind.GroupKind(), o); row != nil {
+		if row.told || isNamed {
+			p.out.Kept = append(p.out.Kept, Kept{named(kind.Kind, o.Namespace, o.Name), row.why})
+		}
+		return nil
 	}
 	key := seenKey{kind: kind.GroupKind(), name: types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}
 	if before, ok := p.seen[key]; ok {
@@ -397,7 +432,8 @@ func (p *picker) take(kind Kind, o *Object, s selector) error {
 	}
 	p.seen[key] = s
 	p.controllers = append(p.controllers, o.controller())
-	p.out.Refs = append(p.out.Refs, Ref{Kind: kind, Namespace: o.Namespace, Name: o.Name, UID: o.UID, Version: o.Version})
+	p.out.Refs = append(p.out.Refs, Ref{Kind: kind, Namespace: o.Namespace, Name: o.Name, UID: o.UID, Version: o.Version,
+		Named: isNamed})
 	return nil
 }
 
@@ -410,8 +446,11 @@ func (p *picker) dropControlled() {
 	}
 	kept := p.out.Refs[:0]
 	for i, ref := range p.out.Refs {
-		if controller := p.controllers[i]; controller == "" || !selected[controller] {
+		switch controller := p.controllers[i]; {
+		case controller == "" || !selected[controller]:
 			kept = append(kept, ref)
+		case ref.Named:
+			p.out.Kept = append(p.out.Kept, ref.Kept("its owner is selected, and makes it on every cluster"))
 		}
 	}
 	p.out.Refs = kept

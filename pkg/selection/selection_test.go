@@ -242,9 +242,8 @@ func TestNeverSelected(t *testing.T) {
 		"a job of something else":            {kind: jobs, object: Object{Owners: []metav1.OwnerReference{{APIVersion: "example.com/v1", Kind: "CronJob"}}}, taken: true},
 		"a claim":                            {kind: claims, taken: true},
 		"a claim when the hub has workloads": {kind: claims, config: Config{Workloads: true}},
-		"endpoints of a service":             {kind: endpoints, object: Object{Name: "web"}},
-		"endpoints without a service":        {kind: endpoints, object: Object{Name: "elsewhere"}, taken: true},
-		"an endpoint slice of a controller":  {kind: endpointSlices, object: Object{Labels: map[string]string{sliceManagedBy: "x"}}},
+		"endpoints, by their metadata":       {kind: endpoints, object: Object{Name: "web"}, taken: true},
+		"an endpoint slice of a controller":  {kind: endpointSlices, object: Object{Labels: map[string]string{labelSliceOf: "endpointslice-controller.k8s.io"}}},
 		"an endpoint slice made by hand":     {kind: endpointSlices, taken: true},
 		"a custom object":                    {kind: schema.GroupKind{Group: "example.com", Kind: "Thing"}, taken: true},
 	} {

@@ -6,11 +6,11 @@ package snapshot
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 const (
@@ -26,6 +26,8 @@ type Item struct {
 	ID v1beta1.ResourceIdentifier
 	// Raw is compact JSON as encoding/json writes it.
 	Raw []byte
+	// Origin is the contract.Origin of the object; empty if it is not known.
+	Origin string
 }
 
 // Content is a whole selection, in order.
@@ -86,22 +88,24 @@ func Cut(items []Item, limit int) [][]Item {
 	return append(parts, items[start:])
 }
 
-// Large is an object that is too large to be placed.
+// Large is an object that is too large to be placed, or nested too deep.
 type Large struct {
 	ID    v1beta1.ResourceIdentifier
 	Bytes int
+	// Deep is whether it is nested deeper than decode.MaxDepth.
+	Deep bool
 	// Kept is whether a state of it that was placed before stays placed.
 	Kept bool
 }
 
-// Fit replaces items that are too large for any API object by what latest holds of them, so that what was placed stays as it was,
-// and leaves out those that latest does not hold. The second result names them all, in order.
+// Fit replaces items that are too large for any API object, or that nest so deep that a copy could not be read again, by what latest holds
+// of them, so that what was placed stays as it was, and leaves out those that latest does not hold. The second result names them all, in order.
 func Fit(items []Item, latest Group) ([]Item, []Large, error) {
 	return fit(items, latest, ItemLimit)
 }
 
 func fit(items []Item, latest Group, limit int) ([]Item, []Large, error) {
-	if !slices.ContainsFunc(items, func(item Item) bool { return len(item.Raw) > limit }) {
+	if !slices.ContainsFunc(items, func(item Item) bool { return item.unfit(limit) }) {
 		return items, nil, nil
 	}
 	placed, err := latest.Items()
@@ -110,12 +114,14 @@ func fit(items []Item, latest Group, limit int) ([]Item, []Large, error) {
 	}
 	before := make(map[v1beta1.ResourceIdentifier]Item, len(placed))
 	for _, item := range placed {
-		before[item.ID] = item
+		if !decode.Deep(item.Raw) { // an earlier version took it
+			before[item.ID] = item
+		}
 	}
 	var out []Item
 	var large []Large
 	for _, item := range items {
-		if len(item.Raw) <= limit {
+		if !item.unfit(limit) {
 			out = append(out, item)
 			continue
 		}
@@ -123,22 +129,17 @@ func fit(items []Item, latest Group, limit int) ([]Item, []Large, error) {
 		if kept {
 			out = append(out, was)
 		}
-		large = append(large, Large{ID: item.ID, Bytes: len(item.Raw), Kept: kept})
+		large = append(large, Large{ID: item.ID, Bytes: len(item.Raw), Deep: decode.Deep(item.Raw), Kept: kept})
 	}
 	return out, large, nil
 }
 
+func (i Item) unfit(limit int) bool { return len(i.Raw) > limit || decode.Deep(i.Raw) }
+
 // identify reads an object's identifier from its JSON.
 func identify(raw []byte) (v1beta1.ResourceIdentifier, error) {
-	var object struct {
-		APIVersion string `json:"apiVersion"`
-		Kind       string `json:"kind"`
-		Metadata   struct {
-			Name      string `json:"name"`
-			Namespace string `json:"namespace"`
-		} `json:"metadata"`
-	}
-	if err := json.Unmarshal(raw, &object); err != nil {
+	object, err := decode.HeaderOf(raw)
+	if err != nil && object.Kind == "" { // what was stored before such objects were refused has a name all the same
 		return v1beta1.ResourceIdentifier{}, fmt.Errorf("decode a stored object: %w", err)
 	}
 	group, version := splitAPIVersion(object.APIVersion)

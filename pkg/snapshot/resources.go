@@ -13,8 +13,10 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// settling is how long the group before the latest is kept even if the history limit is exceeded: a rollout may be naming it in a
-// binding at this moment, and that binding is seen only a little later.
+// settling is how long the group before the latest is kept even if the history limit is exceeded: a rollout may be
+// naming it in a binding at this moment, and that binding is seen only a little later. It does not apply once a
+// binding names the latest: then the rollout knows that one, and the history is as long as it should be when the
+// placement's status shows that the latest has arrived.
 const settling = 2 * time.Second
 
 // defaultHistory is how many snapshots are kept if a placement does not say.
@@ -72,6 +74,12 @@ func create(placement v1beta1.PlacementObject, groups []Group, content Content, 
 			index = max(index, g.Index+1)
 		}
 	}
+	// Snapshots may have been lost: a name that a binding still has must not come to mean something else.
+	for name := range inUse {
+		if lost, ok := contract.MasterIndex(placement.GetName(), name); ok {
+			index = max(index, lost+1)
+		}
+	}
 	step := Step{Latest: contract.MasterSnapshotName(placement.GetName(), index), Index: index}
 	for _, g := range groups {
 		if g.Index >= index {
@@ -83,7 +91,7 @@ func create(placement v1beta1.PlacementObject, groups []Group, content Content, 
 	}
 	master := scoped(placement, step.Latest, index, parts[0])
 	master.GetLabels()[contract.LabelLatest] = strconv.FormatBool(true)
-	master.SetAnnotations(map[string]string{
+	annotate(master, parts[0], map[string]string{
 		contract.AnnotationResourceHash:  content.Hash,
 		contract.AnnotationSnapshotCount: strconv.Itoa(len(parts)),
 		contract.AnnotationEnvelopeCount: strconv.Itoa(content.envelopes()),
@@ -124,7 +132,7 @@ func (s *Step) prune(groups []Group, latest int, created time.Time, inUse map[st
 		if inUse[g.Master.GetName()] {
 			continue
 		}
-		if wait := created.Add(settling).Sub(now); i == len(old)-1 && wait > 0 {
+		if wait := created.Add(settling).Sub(now); i == len(old)-1 && wait > 0 && !inUse[s.Latest] {
 			s.Again = wait
 			continue
 		}
@@ -136,8 +144,20 @@ func (s *Step) prune(groups []Group, latest int, created time.Time, inUse map[st
 // part is a snapshot that is not the first of its group.
 func part(placement v1beta1.PlacementObject, index, number int, items []Item) v1beta1.ResourceSnapshotObject {
 	s := scoped(placement, contract.SubSnapshotName(placement.GetName(), index, number), index, items)
-	s.SetAnnotations(map[string]string{contract.AnnotationSubindex: strconv.Itoa(number)})
+	annotate(s, items, map[string]string{contract.AnnotationSubindex: strconv.Itoa(number)})
 	return s
+}
+
+// annotate sets the annotations of a snapshot that holds items.
+func annotate(s v1beta1.ResourceSnapshotObject, items []Item, annotations map[string]string) {
+	origins := make([]string, len(items))
+	for i, item := range items {
+		origins[i] = item.Origin
+	}
+	if text := contract.JoinOrigins(origins); text != "" {
+		annotations[contract.AnnotationOrigins] = text
+	}
+	s.SetAnnotations(annotations)
 }
 
 // scoped is a snapshot of the placement's scope.

@@ -302,6 +302,18 @@ func TestNamesAndLabels(t *testing.T) {
 	})
 }
 
+// A name that a binding has comes to mean nothing else when the snapshot behind it is lost.
+func TestNamesThatAreInUseAreNotGivenAgain(t *testing.T) {
+	for name, want := range map[string]int{
+		"web-4-snapshot": 5, "web-0-snapshot": 1, "web-x-snapshot": 0, "web--1-snapshot": 0, "web-99999999999999999999-snapshot": 0,
+		"web-4": 0, "other-4-snapshot": 0, "web-2-4-snapshot": 0, "": 0,
+	} {
+		if step := Resources(placementOf(false), nil, NewContent([]Item{itemOf("a", 5)}), map[string]bool{name: true}, epoch); step.Index != want {
+			t.Errorf("beside %q the index is %d; want %d", name, step.Index, want)
+		}
+	}
+}
+
 func TestAMasterWithoutItsPartsIsCompleted(t *testing.T) {
 	placement := placementOf(false)
 	content := NewContent([]Item{itemOf("a", 500_000), itemOf("b", 500_000)})
@@ -329,6 +341,30 @@ func TestFit(t *testing.T) {
 	want := []Large{{ID: itemOf("grows", 0).ID, Bytes: bytes, Kept: true}, {ID: itemOf("new", 0).ID, Bytes: bytes - len("grows") + len("new")}}
 	if !slices.Equal(large, want) {
 		t.Errorf("too large %v; want %v", large, want)
+	}
+}
+
+// What nests so deep that its copy could not be read again is not placed, and what an earlier version placed of that kind does not stay.
+func TestFitRefusesDeepObjects(t *testing.T) {
+	deep := func(name string, levels int) Item {
+		item := itemOf(name, 1)
+		item.Raw = []byte(strings.Replace(string(item.Raw), "{", `{"deep":`+strings.Repeat("[", levels)+strings.Repeat("]", levels)+",", 1))
+		return item
+	}
+	placement := placementOf(false)
+	before := []Item{itemOf("flat", 10), deep("stored", 9000)}
+	latest, _ := Latest(Groups(carryOut(nil, Resources(placement, nil, NewContent(before), nil, epoch), epoch)))
+	got, large, err := Fit([]Item{deep("flat", 100), deep("stored", 9000), deep("new", 100), deep("fits", 99)}, latest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || string(got[0].Raw) != string(before[0].Raw) || got[1].ID.Name != "fits" {
+		t.Errorf("got %v", got)
+	}
+	for i, want := range []Large{{ID: itemOf("flat", 0).ID, Kept: true}, {ID: itemOf("stored", 0).ID}, {ID: itemOf("new", 0).ID}} {
+		if i >= len(large) || large[i].ID != want.ID || large[i].Kept != want.Kept || !large[i].Deep {
+			t.Errorf("unfit %v; want %v at %d", large, want, i)
+		}
 	}
 }
 
@@ -409,4 +445,57 @@ func TestWait(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A history of one is one revision as soon as bindings have gone from the old one to the new one, and not a moment
+// later.
+func TestTheOldRevisionGoesWhenTheNewOneIsBound(t *testing.T) {
+	bothScopes(t, func(t *testing.T, placement v1beta1.PlacementObject) {
+		one := int32(1)
+		placement.GetSpec().RevisionHistoryLimit = &one
+		old, latest := NewContent([]Item{itemOf("a", 500_000), itemOf("b", 500_000)}), NewContent([]Item{itemOf("a", 10)})
+		all := carryOut(nil, Resources(placement, nil, old, nil, epoch), epoch)
+		all = carryOut(all, Resources(placement, Groups(all), latest, map[string]bool{"web-0-snapshot": true}, epoch), epoch)
+		for name, tc := range map[string]struct {
+			inUse map[string]bool
+			want  int
+			again bool
+		}{
+			"the rollout may not know the new one": {want: 3, again: true},
+			"a binding names the old one":          {inUse: map[string]bool{"web-0-snapshot": true}, want: 3},
+			"bindings name both":                   {inUse: map[string]bool{"web-0-snapshot": true, "web-1-snapshot": true}, want: 3},
+			"bindings name the new one":            {inUse: map[string]bool{"web-1-snapshot": true}, want: 1},
+		} {
+			step := Resources(placement, Groups(all), latest, tc.inUse, epoch)
+			if left := len(all) - len(step.Prune); left != tc.want || (step.Again > 0) != tc.again {
+				t.Errorf("%s: %d snapshots stay, again %s; want %d", name, left, step.Again, tc.want)
+			}
+		}
+	})
+}
+
+// The UIDs of selected objects are recorded beside the content and are no part of it.
+func TestOriginsAreRecordedAndNoContent(t *testing.T) {
+	from := func(name, uid string, size int) Item {
+		item := itemOf(name, size)
+		if uid != "" {
+			item.Origin = contract.Origin(uid)
+		}
+		return item
+	}
+	bothScopes(t, func(t *testing.T, placement v1beta1.PlacementObject) {
+		content := NewContent([]Item{from("a", "1", 500_000), from("b", "", 10), from("c", "3", 500_000)})
+		step := Resources(placement, nil, content, nil, epoch)
+		if got, want := step.Master.GetAnnotations()[contract.AnnotationOrigins], contract.Origin("1")+","; got != want {
+			t.Errorf("the first has origins %q; want %q", got, want)
+		}
+		if got, want := step.Parts[0].GetAnnotations()[contract.AnnotationOrigins], contract.Origin("3"); got != want {
+			t.Errorf("the second has origins %q; want %q", got, want)
+		}
+		all := carryOut(nil, step, epoch)
+		again := Resources(placement, Groups(all), NewContent([]Item{from("a", "4", 500_000), from("b", "5", 10), from("c", "6", 500_000)}), nil, epoch)
+		if !still(again) {
+			t.Errorf("objects made anew with the same content are written: %+v", again)
+		}
+	})
 }

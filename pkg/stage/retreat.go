@@ -11,6 +11,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 )
 
@@ -25,7 +26,7 @@ type mark struct {
 // markOf is the mark of a binding; empty if it has none that can be read.
 func markOf(b v1beta1.BindingObject) mark {
 	var m mark
-	if json.Unmarshal([]byte(b.GetAnnotations()[contract.AnnotationUpdateRun]), &m) != nil {
+	if decode.JSON([]byte(b.GetAnnotations()[contract.AnnotationUpdateRun]), &m) != nil {
 		return mark{}
 	}
 	return m

@@ -3,9 +3,12 @@ package testworld
 import (
 	"context"
 	"net/http"
+	"runtime/pprof"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -25,21 +28,69 @@ func ManagerOptions() ctrl.Options {
 	}
 }
 
-// Run runs a manager until it is stopped, or the test ends. Stop returns when the manager has ended, and may be called again.
+// Run runs a manager until it is stopped, or the test ends. Stop returns when the manager has ended, and may be called again. What the
+// manager has not written by then, it never will: await its last writes, events among them, before.
 func Run(t testing.TB, mgr ctrl.Manager) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("the agent ended: %v", err)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
+	return Go(t, "the agent", mgr.Start).Stop
 }
+
+// Running is what Go has started.
+type Running struct {
+	t     testing.TB
+	what  string
+	stop  context.CancelFunc
+	ended chan struct{}
+	err   error
+}
+
+// Go runs an agent or a game beside the test, until Stop or the end of the test. The one that ends then has not outlived the test: it
+// may use t up to its end, but must not end the test (t.Fatal).
+func Go(t testing.TB, what string, run func(context.Context) error) *Running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	r := &Running{t: t, what: what, stop: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(r.ended)
+		r.err = run(ctx)
+	}()
+	t.Cleanup(r.Stop)
+	return r
+}
+
+// Stop asks it to end, waits until it has, and fails the test if it ended with an error. It may be called again.
+func (r *Running) Stop() {
+	r.t.Helper()
+	r.stop()
+	select {
+	case <-r.ended:
+	case <-time.After(Patience):
+		var stacks strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1) // a builder takes everything
+		r.t.Errorf("%s does not end within %s of being stopped:\n%s", r.what, Patience, &stacks)
+		return
+	}
+	if err := r.err; err != nil {
+		r.err = nil // reported once
+		r.t.Errorf("%s ended: %v", r.what, err)
+	}
+}
+
+// Wait waits until it ends without being asked to, and returns its error, which Stop does not report then.
+func (r *Running) Wait() error {
+	r.t.Helper()
+	select {
+	case <-r.ended:
+	case <-time.After(Workload + Patience):
+		r.t.Fatalf("%s goes on", r.what)
+	}
+	err := r.err
+	r.err = nil
+	return err
+}
+
+// Ended is closed when it has ended, stopped or not.
+func (r *Running) Ended() <-chan struct{} { return r.ended }
 
 // Writes notes the requests of an agent that are not reads nor dry runs, each as its method and path. The zero value is ready.
 type Writes struct {

@@ -53,7 +53,10 @@ type Cluster struct {
 // grace is how long a cluster may take to end before it is killed.
 const grace = 30 * time.Second
 
-var errNotBuilt = errors.New("bin/embedded-cluster is not built: run make build")
+var (
+	errNotBuilt = errors.New("bin/embedded-cluster is not built: run make build")
+	errGaveUp   = errors.New("ended before it was ready")
+)
 
 // StartCluster starts a cluster that ends with the test. Without the program for it, the test is skipped.
 func StartCluster(t testing.TB, options ClusterOptions) *Cluster {
@@ -122,9 +125,7 @@ func startAll(options []ClusterOptions) ([]*Cluster, error) {
 	var starting sync.WaitGroup
 	for i, o := range options {
 		starting.Go(func() {
-			if clusters[i], errs[i] = launch(program, o); errs[i] == nil {
-				errs[i] = clusters[i].setUp(o)
-			}
+			clusters[i], errs[i] = start(program, o)
 		})
 	}
 	starting.Wait()
@@ -144,6 +145,26 @@ func stopAll(clusters []*Cluster) error {
 	}
 	stopping.Wait()
 	return errors.Join(errs...)
+}
+
+// start launches a cluster and sets it up. One that gives up before it is ready, as it does on a machine too busy for limits of its own, is
+// launched again.
+func start(program string, o ClusterOptions) (*Cluster, error) {
+	var errs []error
+	for range 3 {
+		c, err := launch(program, o)
+		if err != nil {
+			return nil, err
+		}
+		if err = c.setUp(o); err == nil {
+			return c, nil
+		}
+		errs = append(errs, err, c.stop())
+		if !errors.Is(err, errGaveUp) {
+			break
+		}
+	}
+	return nil, errors.Join(errs...)
 }
 
 // launch starts the program of a cluster.
@@ -197,22 +218,22 @@ func (c *Cluster) setUp(o ClusterOptions) error {
 }
 
 func (c *Cluster) answers() error {
-	tick := time.NewTicker(look)
-	defer tick.Stop()
-	tooLate := time.After(Workload * patience)
-	for {
-		// The file appears when the cluster answers.
-		if _, err := os.Stat(c.Kubeconfig); err == nil {
-			return nil
-		}
+	var ended error
+	err := Until(context.Background(), Workload, "cluster "+c.name+" to be ready", func(context.Context) error {
 		select {
-		case <-tick.C:
 		case err := <-c.ended:
-			return errors.Join(fmt.Errorf("cluster %s has ended:\n%s", c.name, c.said()), err)
-		case <-tooLate:
-			return fmt.Errorf("cluster %s is not ready after %s:\n%s", c.name, Workload*patience, c.said())
+			ended = errors.Join(fmt.Errorf("cluster %s %w:\n%s", c.name, errGaveUp, c.said()), err)
+			return nil
+		default:
 		}
+		// The file appears when the cluster answers.
+		_, err := os.Stat(c.Kubeconfig)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, c.said())
 	}
+	return ended
 }
 
 func (c *Cluster) log() string { return filepath.Join(c.dir, "log") }
@@ -245,7 +266,7 @@ func (c *Cluster) InstallCRDs(patterns ...string) error {
 	if len(files) == 0 {
 		return nil
 	}
-	options := envtest.CRDInstallOptions{Paths: files, ErrorIfPathMissing: true, MaxTime: Soon * patience, PollInterval: look}
+	options := envtest.CRDInstallOptions{Paths: files, ErrorIfPathMissing: true, MaxTime: Soon + Patience, PollInterval: look}
 	if _, err := envtest.InstallCRDs(c.Config, options); err != nil {
 		return fmt.Errorf("install %v on cluster %s: %w", patterns, c.name, err)
 	}

@@ -153,7 +153,11 @@ func (m *ModelMember) say(heartbeat time.Time, healthy metav1.ConditionStatus, r
 			return fmt.Errorf("agents are %+v", mc.Status.AgentStatus)
 		}
 		got := mc.Status.AgentStatus[0]
-		if got.LastReceivedHeartbeat.Unix() != heartbeat.Unix() || !meta.IsStatusConditionPresentAndEqual(got.Conditions, clusterv1beta1.ConditionHealthy, healthy) {
+		reported := got.LastReceivedHeartbeat
+		if got.ReportedHeartbeat != nil {
+			reported = *got.ReportedHeartbeat
+		}
+		if reported.Unix() != heartbeat.Unix() || !meta.IsStatusConditionPresentAndEqual(got.Conditions, clusterv1beta1.ConditionHealthy, healthy) {
 			return fmt.Errorf("it still says %+v", got)
 		}
 		return nil
@@ -189,18 +193,14 @@ func (m *ModelMember) Left() {
 func (m *ModelMember) dismiss(ctx context.Context) {
 	m.t.Helper()
 	m.Leave()
-	for end := time.Now().Add(Workload * patience); ; Pause() {
-		err := m.goodbye(ctx)
-		if err == nil {
-			err = m.release(ctx)
+	err := Until(ctx, Workload, "member "+m.Name+" to leave", func(ctx context.Context) error {
+		if err := m.goodbye(ctx); err != nil {
+			return err
 		}
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			m.t.Errorf("member %s does not leave: %v", m.Name, err)
-			return
-		}
+		return m.release(ctx)
+	})
+	if err != nil {
+		m.t.Error(err)
 	}
 }
 

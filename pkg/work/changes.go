@@ -39,24 +39,24 @@ func (e *DuplicateError) Error() string {
 	return fmt.Sprintf("several works hold the envelope %s: %s; delete all but one", e.Envelope, strings.Join(e.Works, ", "))
 }
 
-// ForeignError says that a Work of a wanted name belongs to another binding or to none.
+// ForeignError says that a Work of a wanted name belongs to another binding of the placement, or to none.
 type ForeignError struct{ Work, Owner string }
 
 func (e *ForeignError) Error() string {
 	if e.Owner == "" {
-		return fmt.Sprintf("work %s is there already and belongs to no binding", e.Work)
+		return fmt.Sprintf("work %s is there already and belongs to no binding: delete it", e.Work)
 	}
-	return fmt.Sprintf("work %s is there already and belongs to binding %s", e.Work, e.Owner)
+	return fmt.Sprintf("work %s is there already and belongs to binding %s: delete the binding if the placement did not make it", e.Work, e.Owner)
 }
 
-// Compare returns what to change. seen are the binding's Works and any other that has the name of a wanted one; none is changed.
+// Compare returns what to change. seen are the binding's Works and any other that has a name which a wanted one may have; none is changed.
 // wanted, which Compare may rename, must be complete: what of the binding's it lacks is deleted. orphans names those of seen
 // whose binding is gone: of the same placement they are taken over, because nobody else ever will look after them.
 func Compare(wanted, seen []*v1beta1.Work, orphans map[string]bool) (Changes, error) {
 	if len(wanted) == 0 {
 		return Changes{}, fmt.Errorf("no works are wanted at all: a binding has at least one")
 	}
-	if err := keepNames(wanted, seen); err != nil {
+	if err := settleNames(wanted, seen); err != nil {
 		return Changes{}, err
 	}
 	byName := map[string]*v1beta1.Work{}
@@ -72,7 +72,7 @@ func Compare(wanted, seen []*v1beta1.Work, orphans map[string]bool) (Changes, er
 		}
 	}
 	for _, s := range seen {
-		if !keep[s.Name] && s.DeletionTimestamp.IsZero() && sameOwner(s, wanted[0]) {
+		if !keep[s.Name] && s.DeletionTimestamp.IsZero() && sameOwner(wanted[0], s) {
 			changes.Delete = append(changes.Delete, s)
 		}
 	}
@@ -89,17 +89,36 @@ func (c *Changes) add(wanted, seen *v1beta1.Work, orphan bool) error {
 		c.Await = append(c.Await, seen.Name)
 	case !samePlacement(wanted, seen) || (!sameOwner(wanted, seen) && !orphan):
 		return &ForeignError{Work: seen.Namespace + "/" + seen.Name, Owner: seen.Labels[contract.LabelBinding]}
-	case !says(seen.Labels, wanted.Labels) || !says(seen.Annotations, wanted.Annotations):
+	case !sameOwner(wanted, seen) || !says(seen.Labels, wanted.Labels) || !holds(seen, wanted):
 		c.Update = append(c.Update, replaced(seen, wanted))
-	case !sameManner(seen, wanted):
-		c.Retune = append(c.Retune, retuned(seen, wanted.Spec.ApplyStrategy, wanted.Spec.ReportBackStrategy))
+	case !sameManner(seen, wanted) || !sameMark(seen, wanted):
+		c.Retune = append(c.Retune, retuned(seen, wanted))
 	}
 	return nil
+}
+
+// Restore writes the content of those wanted Works anew that are there and were changed by another writer, which their
+// annotations do not tell: edited holds their names. wanted and seen are as Compare took them.
+func (c *Changes) Restore(wanted, seen []*v1beta1.Work, edited map[string]bool) {
+	named := func(list []*v1beta1.Work, name string) bool {
+		return slices.ContainsFunc(list, func(w *v1beta1.Work) bool { return w.Name == name })
+	}
+	for _, w := range wanted {
+		if !edited[w.Name] || named(c.Update, w.Name) || named(c.Create, w.Name) || slices.Contains(c.Await, w.Name) {
+			continue
+		}
+		c.Retune = slices.DeleteFunc(c.Retune, func(r *v1beta1.Work) bool { return r.Name == w.Name })
+		at := slices.IndexFunc(seen, func(s *v1beta1.Work) bool { return s.Name == w.Name })
+		c.Update = append(c.Update, replaced(seen[at], w))
+	}
 }
 
 // Leave makes Compare leave the content of Works alone that were made for the order of wanted, although it comes to something else now:
 // only the labels of the cluster have changed since, and others decide when that reaches it.
 func Leave(wanted, seen []*v1beta1.Work) {
+	if settleNames(wanted, seen) != nil {
+		return // Compare returns the same error
+	}
 	for _, w := range wanted {
 		count := w.Annotations[contract.AnnotationManifests]
 		for _, s := range seen {
@@ -107,11 +126,26 @@ func Leave(wanted, seen []*v1beta1.Work) {
 				continue
 			}
 			w.Annotations[contract.AnnotationManifests] = s.Annotations[contract.AnnotationManifests]
-			if !says(s.Annotations, w.Annotations) {
+			if !holds(s, w) {
 				w.Annotations[contract.AnnotationManifests] = count
 			}
 		}
 	}
+}
+
+// settleNames gives wanted Works the names under which they are written. Once it has, it changes nothing more.
+func settleNames(wanted, seen []*v1beta1.Work) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	byName := map[string]*v1beta1.Work{}
+	for _, s := range seen {
+		byName[s.Name] = s
+	}
+	for _, w := range wanted {
+		giveWay(w, byName)
+	}
+	return keepNames(wanted, seen)
 }
 
 // keepNames gives a wanted Work of an envelope the name of the one that already holds that envelope. The name depends on the
@@ -119,7 +153,7 @@ func Leave(wanted, seen []*v1beta1.Work) {
 func keepNames(wanted, seen []*v1beta1.Work) error {
 	holders := map[string][]string{}
 	for _, s := range seen {
-		if key := envelopeKey(s); key != "" && s.DeletionTimestamp.IsZero() && sameOwner(s, wanted[0]) {
+		if key := envelopeKey(s); key != "" && s.DeletionTimestamp.IsZero() && sameOwner(wanted[0], s) {
 			holders[key] = append(holders[key], s.Name)
 		}
 	}
@@ -138,6 +172,22 @@ func keepNames(wanted, seen []*v1beta1.Work) error {
 	return nil
 }
 
+// NamesOf are the names that a wanted Work may come to have.
+func NamesOf(wanted *v1beta1.Work) []string {
+	return []string{wanted.Name, contract.OtherWorkName(wanted.Name, wanted.Labels[contract.LabelPlacementNamespace])}
+}
+
+// giveWay gives a wanted Work its other name if its usual one is taken by a Work of another placement, or if that is where its placement's Work
+// is: whichever came first, neither waits for the other, and no Work moves.
+func giveWay(wanted *v1beta1.Work, seen map[string]*v1beta1.Work) {
+	other := NamesOf(wanted)[1]
+	usual, moved := seen[wanted.Name], seen[other]
+	taken := usual != nil && usual.Labels[contract.LabelPlacement] != "" && !samePlacement(wanted, usual)
+	if taken || usual == nil && moved != nil && samePlacement(wanted, moved) {
+		wanted.Name = other
+	}
+}
+
 // envelopeKey names the envelope a Work was made from, or is empty.
 func envelopeKey(w *v1beta1.Work) string {
 	kind := w.Labels[contract.LabelEnvelopeKind]
@@ -147,13 +197,24 @@ func envelopeKey(w *v1beta1.Work) string {
 	return kind + " " + joined(w.Labels[contract.LabelEnvelopeNamespace], w.Labels[contract.LabelEnvelopeName])
 }
 
-func sameOwner(a, b *v1beta1.Work) bool {
-	return samePlacement(a, b) && a.Labels[contract.LabelBinding] == b.Labels[contract.LabelBinding]
+// sameOwner says whether seen was made for the binding of wanted, or by a version that did not mark Works.
+func sameOwner(wanted, seen *v1beta1.Work) bool {
+	return samePlacement(wanted, seen) && wanted.Labels[contract.LabelBinding] == seen.Labels[contract.LabelBinding] &&
+		(sameMark(wanted, seen) || unmarked(seen))
 }
 
 func samePlacement(a, b *v1beta1.Work) bool {
 	return a.Labels[contract.LabelPlacement] == b.Labels[contract.LabelPlacement] &&
 		a.Labels[contract.LabelPlacementNamespace] == b.Labels[contract.LabelPlacementNamespace]
+}
+
+// holds says whether seen, by its annotations, holds the content of wanted. That it is not marked is no difference in content: a mark alone
+// is patched, so that an upgrade rewrites nothing. Nor is where the content is from: that is as old as the content.
+func holds(seen, wanted *v1beta1.Work) bool {
+	want := copied(wanted.Annotations)
+	delete(want, contract.AnnotationBindingUID)
+	delete(want, contract.AnnotationOrigins)
+	return says(seen.Annotations, want)
 }
 
 // says is whether have holds all of want.
@@ -168,7 +229,8 @@ func says(have, want map[string]string) bool {
 
 func sameManner(a, b *v1beta1.Work) bool {
 	return equality.Semantic.DeepEqual(a.Spec.ApplyStrategy, b.Spec.ApplyStrategy) &&
-		equality.Semantic.DeepEqual(a.Spec.ReportBackStrategy, b.Spec.ReportBackStrategy)
+		equality.Semantic.DeepEqual(a.Spec.ReportBackStrategy, b.Spec.ReportBackStrategy) &&
+		equality.Semantic.DeepEqual(a.Spec.DeleteStrategy, b.Spec.DeleteStrategy)
 }
 
 // replaced is seen with the content of wanted. Foreign labels and annotations stay.
@@ -179,6 +241,7 @@ func replaced(seen, wanted *v1beta1.Work) *v1beta1.Work {
 	out.Annotations = merged(out.Annotations, wanted.Annotations)
 	for _, optional := range []string{
 		contract.AnnotationOverrides, contract.AnnotationOverrideFingerprint, contract.AnnotationOverrideContent,
+		contract.AnnotationOrigins,
 	} {
 		if _, wants := wanted.Annotations[optional]; !wants {
 			delete(out.Annotations, optional)
@@ -195,10 +258,15 @@ func merged(have, want map[string]string) map[string]string {
 	return out
 }
 
-func retuned(seen *v1beta1.Work, apply *v1beta1.ApplyStrategy, back *v1beta1.ReportBackStrategy) *v1beta1.Work {
+// retuned is seen with everything of like but the manifests: its manner, and its mark.
+func retuned(seen, like *v1beta1.Work) *v1beta1.Work {
 	out := seen.DeepCopy()
-	out.Spec.ApplyStrategy = apply.DeepCopy()
-	out.Spec.ReportBackStrategy = back.DeepCopy()
+	out.Spec.ApplyStrategy = like.Spec.ApplyStrategy.DeepCopy()
+	out.Spec.ReportBackStrategy = like.Spec.ReportBackStrategy.DeepCopy()
+	out.Spec.DeleteStrategy = like.Spec.DeleteStrategy.DeepCopy()
+	if !sameMark(out, like) {
+		out.Annotations = merged(out.Annotations, map[string]string{contract.AnnotationBindingUID: like.Annotations[contract.AnnotationBindingUID]})
+	}
 	return out
 }
 
@@ -206,10 +274,11 @@ func retuned(seen *v1beta1.Work, apply *v1beta1.ApplyStrategy, back *v1beta1.Rep
 // whose content cannot be had.
 func Tune(order Order, seen []*v1beta1.Work) Changes {
 	var changes Changes
-	like := &v1beta1.Work{Spec: v1beta1.WorkSpec{ApplyStrategy: order.ApplyStrategy, ReportBackStrategy: order.ReportBack}}
+	like := &v1beta1.Work{Spec: v1beta1.WorkSpec{ApplyStrategy: order.ApplyStrategy, ReportBackStrategy: order.ReportBack, DeleteStrategy: order.Delete}}
+	like.Annotations = map[string]string{contract.AnnotationBindingUID: string(order.UID)}
 	for _, s := range seen {
-		if s.DeletionTimestamp.IsZero() && !sameManner(s, like) {
-			changes.Retune = append(changes.Retune, retuned(s, order.ApplyStrategy, order.ReportBack))
+		if s.DeletionTimestamp.IsZero() && (!sameManner(s, like) || !sameMark(s, like)) {
+			changes.Retune = append(changes.Retune, retuned(s, like))
 		}
 	}
 	sortByName(changes.Retune)

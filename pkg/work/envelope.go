@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // EnvelopeError says what is wrong with the content of an envelope. The user has to change it.
@@ -38,39 +39,29 @@ type envelope struct {
 	manifests       [][]byte
 }
 
-// header is as much of an object as tells envelopes apart and places what is in them.
-type header struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Metadata   struct {
-		Namespace string `json:"namespace"`
-		Name      string `json:"name"`
-	} `json:"metadata"`
-}
-
-// envelopeIn returns the envelope that object is, or nil. Most objects are none, and that is seen without decoding them.
+// envelopeIn returns the envelope that object is, or nil. Most objects are none, and that is seen without decoding them. What cannot be
+// decoded is none either: the member reports it, as its own problem and that of no other object.
 func envelopeIn(object []byte) (*envelope, error) {
 	if !bytes.Contains(object, []byte(v1beta1.GroupVersion.Group)) {
 		return nil, nil
 	}
-	var what metav1.TypeMeta
-	if err := json.Unmarshal(object, &what); err != nil {
-		return nil, fmt.Errorf("decode a selected object: %w", err)
-	}
-	kind := v1beta1.EnvelopeType(what.Kind)
+	h, err := decode.HeaderOf(object)
+	kind := v1beta1.EnvelopeType(h.Kind)
 	isEnvelope := kind == v1beta1.EnvelopeTypeClusterResourceEnvelope || kind == v1beta1.EnvelopeTypeResourceEnvelope
-	if !isEnvelope || what.GroupVersionKind().Group != v1beta1.GroupVersion.Group {
-		return nil, nil
+	if !isEnvelope || schema.FromAPIVersionAndKind(h.APIVersion, h.Kind).Group != v1beta1.GroupVersion.Group {
+		return nil, nil //nolint:nilerr // see above
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decode %s %s: %w", kind, joined(h.Metadata.Namespace, h.Metadata.Name), err)
 	}
 	var wrapped struct {
-		header `json:",inline"`
-		Data   map[string]json.RawMessage `json:"data"`
+		Data map[string]json.RawMessage `json:"data"`
 	}
-	if err := json.Unmarshal(object, &wrapped); err != nil {
-		return nil, fmt.Errorf("decode a selected %s: %w", kind, err)
+	if err := decode.JSON(object, &wrapped); err != nil {
+		return nil, fmt.Errorf("decode %s %s: %w", kind, joined(h.Metadata.Namespace, h.Metadata.Name), err)
 	}
-	e := &envelope{kind: kind, namespace: wrapped.Metadata.Namespace, name: wrapped.Metadata.Name}
-	if most := validation.LabelValueMaxLength; len(e.name) > most { // it is a label of its Work
+	e := &envelope{kind: kind, namespace: h.Metadata.Namespace, name: h.Metadata.Name}
+	if most := contract.MostOfName; len(e.name) > most { // it is a label of its Work
 		name := joined(e.namespace, e.name)
 		return nil, fmt.Errorf("%s %s: the name is longer than %d characters: give the envelope a shorter one", kind, name, most)
 	}
@@ -97,12 +88,9 @@ func (e *envelope) fill(data map[string]json.RawMessage) error {
 
 // problem says why an entry may not be in the envelope. Whether a kind exists, and its scope, is the member's to say.
 func (e *envelope) problem(raw []byte) string {
-	var h header
-	var mistyped *json.UnmarshalTypeError
-	if err := json.Unmarshal(raw, &h); errors.As(err, &mistyped) {
-		return fmt.Sprintf("is not a Kubernetes object: its %s must not be a %s", cmp.Or(mistyped.Field, "whole"), mistyped.Value)
-	} else if err != nil {
-		return "is not a Kubernetes object: " + err.Error()
+	h, err := decode.HeaderOf(raw)
+	if err != nil {
+		return notAnObject + err.Error()
 	}
 	switch {
 	case h.APIVersion == "" || h.Kind == "":
@@ -116,6 +104,8 @@ func (e *envelope) problem(raw []byte) string {
 	}
 	return refused(h.APIVersion, h.Kind, raw)
 }
+
+const notAnObject = "is not a Kubernetes object: "
 
 // segment says what is wrong with a name that is part of a path, the least that all kinds ask of one.
 func segment(name string, _ bool) []string { return content.IsPathSegmentName(name) }
@@ -132,8 +122,8 @@ func refused(apiVersion, kind string, raw []byte) string {
 	var object struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`
 	}
-	if err := json.Unmarshal(raw, &object); err != nil {
-		return "is not a Kubernetes object: " + err.Error()
+	if err := decode.JSON(raw, &object); err != nil {
+		return notAnObject + err.Error()
 	}
 	meta := &object.Metadata
 	meta.Name = cmp.Or(meta.Name, "nameless")
@@ -146,8 +136,8 @@ func refused(apiVersion, kind string, raw []byte) string {
 
 // describe names an object for a message.
 func describe(object []byte) string {
-	var h header
-	if err := json.Unmarshal(object, &h); err != nil {
+	h, _ := decode.HeaderOf(object)
+	if h.Kind == "" {
 		return "an object that cannot be decoded"
 	}
 	return h.Kind + " " + joined(h.Metadata.Namespace, h.Metadata.Name)

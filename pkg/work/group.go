@@ -23,6 +23,8 @@ type Part struct {
 	Sub int
 	// Objects are the selected objects as JSON, in their order.
 	Objects [][]byte
+	// Origins are those of the objects, in the same order; nil if they are not known.
+	Origins []string
 }
 
 // ErrNoSnapshot is a group whose first snapshot does not exist (any more).
@@ -76,5 +78,5 @@ func partOf(sub int, s v1beta1.ResourceSnapshotObject) Part {
 	for i := range selected {
 		objects[i] = selected[i].Raw
 	}
-	return Part{Sub: sub, Objects: objects}
+	return Part{Sub: sub, Objects: objects, Origins: contract.SplitOrigins(s.GetAnnotations()[contract.AnnotationOrigins], len(objects))}
 }

@@ -20,7 +20,9 @@ import (
 
 // Order is what a binding asks for: which content goes to which cluster, and how it is applied there.
 type Order struct {
-	Binding   types.NamespacedName
+	Binding types.NamespacedName
+	// UID is the binding's.
+	UID       types.UID
 	Placement types.NamespacedName
 	Cluster   string
 	// Snapshot is the first snapshot of the group that holds the content.
@@ -35,6 +37,8 @@ type Order struct {
 	OverrideContent string
 	ApplyStrategy   *v1beta1.ApplyStrategy
 	ReportBack      *v1beta1.ReportBackStrategy
+	// Delete says what the member does with the objects when the Works are deleted.
+	Delete *v1beta1.DeleteStrategy
 }
 
 // OrderOf reads the order off binding; reportBack is its placement's. ok is false for a binding that names no placement:
@@ -44,6 +48,7 @@ func OrderOf(binding v1beta1.BindingObject, reportBack *v1beta1.ReportBackStrate
 	spec := binding.GetSpec()
 	return Order{
 		Binding:          types.NamespacedName{Namespace: binding.GetNamespace(), Name: binding.GetName()},
+		UID:              binding.GetUID(),
 		Placement:        placement,
 		Cluster:          spec.TargetCluster,
 		Snapshot:         spec.ResourceSnapshotName,
@@ -88,7 +93,8 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 		var manifests []v1beta1.Manifest
 		var envelopes []*v1beta1.Work
 		name := contract.WorkName(base, part.Sub)
-		for _, object := range part.Objects {
+		var origins []string
+		for i, object := range part.Objects {
 			envelope, err := envelopeIn(object)
 			if err != nil {
 				return nil, err
@@ -106,8 +112,15 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 				return nil, err
 			}
 			manifests = append(manifests, manifest...)
+			if len(manifest) > 0 && part.Origins != nil {
+				origins = append(origins, part.Origins[i])
+			}
 		}
-		works = append(works, marks.work(order, name, manifests))
+		main := marks.work(order, name, manifests)
+		if text := contract.JoinOrigins(origins); text != "" {
+			main.Annotations[contract.AnnotationOrigins] = text
+		}
+		works = append(works, main)
 		works = append(works, envelopes...)
 	}
 	for _, w := range works {
@@ -147,6 +160,7 @@ func marksOf(order Order, index string) (marks, error) {
 	if order.OverrideContent != "" {
 		annotations[contract.AnnotationOverrideContent] = order.OverrideContent
 	}
+	annotations[contract.AnnotationBindingUID] = string(order.UID)
 	labels := map[string]string{
 		contract.LabelPlacement:         order.Placement.Name,
 		contract.LabelBinding:           order.Binding.Name,
@@ -205,6 +219,7 @@ func (m marks) work(order Order, name string, manifests []v1beta1.Manifest) *v1b
 			Workload:           v1beta1.WorkloadTemplate{Manifests: manifests},
 			ApplyStrategy:      order.ApplyStrategy.DeepCopy(),
 			ReportBackStrategy: order.ReportBack.DeepCopy(),
+			DeleteStrategy:     order.Delete.DeepCopy(),
 		},
 	}
 }

@@ -60,6 +60,7 @@ func envelopeOf(kind, namespace, name string, data ...string) string {
 func order() Order {
 	return Order{
 		Binding:   types.NamespacedName{Name: "web-east-1"},
+		UID:       "uid-of-web-east-1",
 		Placement: types.NamespacedName{Name: "web"},
 		Cluster:   "east",
 		Snapshot:  contract.MasterSnapshotName("web", 3),
@@ -74,11 +75,11 @@ func TestGroupOf(t *testing.T) {
 	}{
 		"parts come in the order of their numbers, whatever order they are read in": {
 			seen: []v1beta1.ResourceSnapshotObject{snapshot(3, 1, 0, "c"), snapshot(3, -1, 3, "a"), snapshot(3, 0, 0, "b")},
-			want: Group{Index: "3", Parts: []Part{{-1, [][]byte{[]byte("a")}}, {0, [][]byte{[]byte("b")}}, {1, [][]byte{[]byte("c")}}}},
+			want: Group{Index: "3", Parts: []Part{{Sub: -1, Objects: [][]byte{[]byte("a")}}, {Sub: 0, Objects: [][]byte{[]byte("b")}}, {Sub: 1, Objects: [][]byte{[]byte("c")}}}},
 		},
 		"other indices are no part of it": {
 			seen: []v1beta1.ResourceSnapshotObject{snapshot(2, 0, 0, "x"), snapshot(3, -1, 1, "a"), snapshot(2, -1, 2, "y")},
-			want: Group{Index: "3", Parts: []Part{{-1, [][]byte{[]byte("a")}}}},
+			want: Group{Index: "3", Parts: []Part{{Sub: -1, Objects: [][]byte{[]byte("a")}}}},
 		},
 		"a group without its first snapshot is not there": {
 			seen:  []v1beta1.ResourceSnapshotObject{snapshot(3, 0, 0, "b")},
@@ -207,6 +208,26 @@ func TestWanted(t *testing.T) {
 			order: order(), group: enveloping(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":7,"namespace":"shop"}}`),
 			wrong: "is not a Kubernetes object: its metadata.name must not be a number",
 		},
+		"a namespace that only looks like one": { // tenant-envelope-leaves-namespace
+			order: order(), group: enveloping(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"kube-system","nameſpace":"shop"}}`),
+			wrong: `is not a Kubernetes object: the field "metadata.name\u017fpace" is spelled like namespace`,
+		},
+		"a cluster-wide kind in a namespace that only looks like one": {
+			order: order(), group: enveloping(`{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"a","nameſpace":"shop"}}`),
+			wrong: `is spelled like namespace`,
+		},
+		"a second kind": { // tenant-reads-secrets-by-diff
+			order: order(), group: enveloping(`{"apiVersion":"v1","kind":"ConfigMap","Kind":"Secret","metadata":{"name":"a","namespace":"shop"}}`),
+			wrong: `the field "Kind" is spelled like kind`,
+		},
+		"a second namespace": {
+			order: order(), group: enveloping(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"shop","name\u0073pace":"kube-system"}}`),
+			wrong: `metadata.namespace" is there twice`,
+		},
+		"what is too deep": {
+			order: order(), group: enveloping(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"shop"},"data":` +
+				strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`), wrong: "decode ResourceEnvelope shop/e: it is nested deeper than 100 levels",
+		},
 		"what has no name, and kinds nobody knows, are the member's to judge": {
 			order: order(), group: enveloping(`{"apiVersion":"dummy/v10","kind":"Fake","metadata":{"generateName":"x-","namespace":"shop"}}`),
 			want: []made{{Name: "web-work"}, {
@@ -266,6 +287,7 @@ func TestWantedMarks(t *testing.T) {
 				"kubernetes-fleet.io/parent-resource-snapshot-name":                  "web-3-snapshot",
 				"kubernetes-fleet.io/parent-resource-override-snapshot-hash":         hash,
 				"kubernetes-fleet.io/parent-cluster-resource-override-snapshot-hash": clusterHash,
+				"kubernetes-fleet.io/binding-uid":                                    "uid-of-web-east-1",
 				"kubernetes-fleet.io/override-snapshots":                             "o-1,shop/o-2",
 				"kubernetes-fleet.io/number-of-manifests":                            "0",
 				"kubernetes-fleet.io/number-of-works":                                "1",
@@ -364,7 +386,11 @@ func TestCompare(t *testing.T) {
 	overridden := order()
 	overridden.Overrides = []v1beta1.NamespacedName{{Namespace: "shop", Name: "o-1"}}
 	twin := order()
-	twin.Binding.Name = "web-east-2"
+	twin.Binding.Name, twin.UID = "web-east-2", "uid-of-web-east-2"
+	former := order()
+	former.UID = "uid-of-an-earlier-web-east-1"
+	unmarked := order()
+	unmarked.UID = ""
 	other := twin
 	other.Placement.Name = "other"
 	e := resourceEnvelope("shop", "e", `{"apiVersion":"v1","kind":"Role","metadata":{"name":"r","namespace":"shop"}}`)
@@ -416,9 +442,33 @@ func TestCompare(t *testing.T) {
 			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, twin, "3", nil)), orphans: map[string]bool{"web-work": true},
 			want: names{Update: "web-work"},
 		},
-		"a work of another placement is not, whatever became of its binding": {
+		"a work of another placement is not, whatever became of its binding: there is another name": {
 			wanted: wantedOf(t, order(), "3", nil), seen: renamed(stored(wantedOf(t, other, "3", nil)), "web-work"), orphans: map[string]bool{"web-work": true},
-			wrong: "belongs to binding web-east-2",
+			want: names{Create: "web-work-cluster-scoped"},
+		},
+		"nor is it waited for": {
+			wanted: wantedOf(t, order(), "3", nil), seen: []*v1beta1.Work{terminating(renamed(stored(wantedOf(t, other, "3", nil)), "web-work")[0])},
+			want: names{Create: "web-work-cluster-scoped"},
+		},
+		"a work keeps its other name when the usual one is free": {
+			wanted: wantedOf(t, order(), "3", nil), seen: renamed(stored(wantedOf(t, older, "2", nil)), "web-work-cluster-scoped"),
+			want: names{Update: "web-work-cluster-scoped"},
+		},
+		"a work of no placement is in the way": {
+			wanted: wantedOf(t, order(), "3", nil), seen: []*v1beta1.Work{{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-east", Name: "web-work"}}},
+			wrong: "work fleet-member-east/web-work is there already and belongs to no binding",
+		},
+		"a work of an earlier binding of the same name is not touched": {
+			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, former, "3", nil, nil)),
+			wrong: "belongs to binding web-east-1",
+		},
+		"known to be gone, it is written anew, and what only claims to belong stays": {
+			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, former, "3", nil, nil)), orphans: map[string]bool{"web-work": true},
+			want: names{Update: "web-work"},
+		},
+		"works of a version that did not mark them get the mark alone": {
+			wanted: wantedOf(t, order(), "3", nil, nil), seen: stored(wantedOf(t, unmarked, "3", nil, nil)),
+			want: names{Retune: "web-work web-0"},
 		},
 		"an envelope that moves to another snapshot keeps its work": {
 			wanted: wantedOf(t, order(), "3", nil, raw(e)), seen: stored(wantedOf(t, older, "2", raw(e), nil)),
@@ -544,4 +594,180 @@ func apply(seen []*v1beta1.Work, c Changes) []*v1beta1.Work {
 	out := slices.DeleteFunc(slices.Clone(seen), func(w *v1beta1.Work) bool { return gone[w.Name] })
 	out = append(out, stored(c.Create)...)
 	return append(append(out, c.Update...), c.Retune...)
+}
+
+// A Work is believed if the dispatcher made it for the very binding, in the namespace of the binding's cluster.
+func TestMade(t *testing.T) {
+	made := func(change func(*v1beta1.Work)) *v1beta1.Work {
+		w := wantedOf(t, order(), "3", nil)[0]
+		change(w)
+		return w
+	}
+	for name, tc := range map[string]struct {
+		work         *v1beta1.Work
+		made, adopts bool
+	}{
+		"as it was made":         {made(func(*v1beta1.Work) {}), true, true},
+		"another member's":       {made(func(w *v1beta1.Work) { w.Namespace = "fleet-member-west" }), false, false},
+		"of an earlier binding":  {made(func(w *v1beta1.Work) { w.Annotations[contract.AnnotationBindingUID] = "x" }), false, false},
+		"of an earlier version":  {made(func(w *v1beta1.Work) { delete(w.Annotations, contract.AnnotationBindingUID) }), false, true},
+		"of another placement":   {made(func(w *v1beta1.Work) { w.Labels[contract.LabelPlacement] = "other" }), false, false},
+		"of a namespaced twin":   {made(func(w *v1beta1.Work) { w.Labels[contract.LabelPlacementNamespace] = "shop" }), false, false},
+		"of no binding":          {made(func(w *v1beta1.Work) { delete(w.Labels, contract.LabelBinding) }), false, false},
+		"of nothing it can name": {&v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-east", Name: "web-work"}}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if o := order(); o.Made(tc.work) != tc.made || o.Adopts(tc.work) != tc.adopts {
+				t.Fatalf("made %v, adopts %v", o.Made(tc.work), o.Adopts(tc.work))
+			}
+		})
+	}
+}
+
+// No two placements have a Work in common, in whatever order they come and go; none waits for another, and none's Works move.
+func TestWorkNamesAreTheirPlacementsOwn(t *testing.T) {
+	label := rapid.SampledFrom([]string{"a", "b", "a-0", "a-work", "work", "0", "a-0-snapshot", "a-work-namespaced", "a-work-envelope-0123456789abcdef"})
+	placement := rapid.Custom(func(t *rapid.T) types.NamespacedName {
+		key := types.NamespacedName{Name: strings.Join(rapid.SliceOfN(label, 1, 3).Draw(t, "name"), ".")}
+		if rapid.Bool().Draw(t, "namespaced") {
+			key.Namespace = label.Draw(t, "namespace")
+		}
+		return key
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		placements := rapid.SliceOfNDistinct(placement, 2, 4, rapid.ID[types.NamespacedName]).Draw(t, "placements")
+		if key := placements[0]; key.Namespace != "" { // the one placement that has the same usual names
+			if twin := (types.NamespacedName{Name: key.Namespace + "." + key.Name}); !slices.Contains(placements, twin) {
+				placements[1] = twin
+			}
+		}
+		there := map[string]*v1beta1.Work{}
+		of := func(key types.NamespacedName) []*v1beta1.Work {
+			var out []*v1beta1.Work
+			for _, w := range there {
+				if w.Labels[contract.LabelPlacement] == key.Name && w.Labels[contract.LabelPlacementNamespace] == key.Namespace {
+					out = append(out, w)
+				}
+			}
+			return out
+		}
+		for range rapid.IntRange(1, 12).Draw(t, "steps") {
+			key := rapid.SampledFrom(placements).Draw(t, "placement")
+			own := of(key)
+			if len(own) > 0 && rapid.Bool().Draw(t, "goes") {
+				for _, w := range own {
+					delete(there, w.Name)
+				}
+				continue
+			}
+			o := order()
+			o.Placement, o.Binding.Namespace = key, key.Namespace
+			wanted := wantedOf(t, o, "3", nil, raw(resourceEnvelope("shop", "e", configMap("a"))))
+			seen := slices.Clone(own)
+			for _, w := range wanted {
+				for _, name := range NamesOf(w) {
+					if found := there[name]; found != nil && !slices.Contains(seen, found) {
+						seen = append(seen, found)
+					}
+				}
+			}
+			changes, err := Compare(wanted, seen, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(own) > 0 && !changes.None() {
+				t.Fatalf("the Works of %s move: %+v", key, changes)
+			}
+			for _, w := range stored(changes.Create) {
+				if taken := there[w.Name]; taken != nil {
+					t.Fatalf("%s takes work %s of %v", key, w.Name, taken.Labels)
+				}
+				there[w.Name] = w
+			}
+			if got := of(key); len(got) != len(wanted) {
+				t.Fatalf("%s has %d Works; want %d", key, len(got), len(wanted))
+			}
+		}
+	})
+}
+
+// Snapshots of two placements, or of two indices of one, have no name in common.
+func TestSnapshotNamesAreTheirPlacementsOwn(t *testing.T) {
+	placement := rapid.StringMatching(`[a-b0-1](-[0-1]){0,3}(-snapshot)?`)
+	rapid.Check(t, func(t *rapid.T) {
+		type of struct {
+			placement  string
+			index, sub int
+		}
+		draw := func(who string) of {
+			return of{placement.Draw(t, who), rapid.IntRange(0, 11).Draw(t, who+" index"), rapid.IntRange(-1, 11).Draw(t, who+" sub")}
+		}
+		name := func(o of) string {
+			if o.sub < 0 {
+				return contract.MasterSnapshotName(o.placement, o.index)
+			}
+			return contract.SubSnapshotName(o.placement, o.index, o.sub)
+		}
+		policy := func(o of) string { return contract.PolicySnapshotName(o.placement, o.index) }
+		one, two := draw("one"), draw("two")
+		if one != two && name(one) == name(two) {
+			t.Fatalf("%+v and %+v are both %s", one, two, name(one))
+		}
+		if one.sub, two.sub = 0, 0; one != two && policy(one) == policy(two) {
+			t.Fatalf("policies of %+v and %+v are both %s", one, two, policy(one))
+		}
+	})
+}
+
+// A Work tells of each manifest from which object of the hub it is. That alone is no reason to write a Work, nor that
+// an earlier version did not.
+func TestWorksTellOrigins(t *testing.T) {
+	a, b, c := contract.Origin("a"), contract.Origin("b"), contract.Origin("c")
+	group := Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(configMap("a"), resourceEnvelope("shop", "e", configMap("x")), configMap("b"), configMap("c"))}}}
+	without := func(object []byte) ([]byte, error) {
+		if strings.Contains(string(object), `"b"`) {
+			return nil, nil
+		}
+		return object, nil
+	}
+	for name, tc := range map[string]struct {
+		origins  []string
+		override Override
+		want     string
+	}{
+		"none is known":              {override: AsIs},
+		"envelopes are no manifests": {origins: []string{a, "", b, c}, override: AsIs, want: a + "," + b + "," + c},
+		"one is left out":            {origins: []string{a, "", b, c}, override: without, want: a + "," + c},
+	} {
+		t.Run(name, func(t *testing.T) {
+			group.Parts[0].Origins = tc.origins
+			works, err := Wanted(order(), group, tc.override)
+			if err != nil || len(works) != 2 {
+				t.Fatalf("%d works, %v", len(works), err)
+			}
+			if got := works[0].Annotations[contract.AnnotationOrigins]; got != tc.want {
+				t.Errorf("origins %q; want %q", got, tc.want)
+			}
+			if got, there := works[1].Annotations[contract.AnnotationOrigins]; there {
+				t.Errorf("the envelope's Work has origins %q", got)
+			}
+		})
+	}
+	of := func(o Order, origins ...string) []*v1beta1.Work {
+		group.Parts[0].Origins = origins
+		works, err := Wanted(o, group, AsIs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return works
+	}
+	older := order()
+	older.Snapshot = "web-2-snapshot"
+	if changes, err := Compare(of(order(), a, "", b, c), stored(of(order())), nil); err != nil || !changes.None() {
+		t.Errorf("Works of an earlier version are written: %+v, %v", changes, err)
+	}
+	if changes, err := Compare(of(order()), stored(of(older, a, "", b, c)), nil); err != nil || len(changes.Update) != 2 ||
+		changes.Update[0].Annotations[contract.AnnotationOrigins] != "" {
+		t.Errorf("a Work keeps origins of other content: %+v, %v", changes, err)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -151,6 +152,7 @@ func onFleet(ctx context.Context, config localfleet.Config, do func(context.Cont
 		return err
 	}
 	defer os.RemoveAll(dir)
+	config = plainMetrics(config)
 	say("starting a fleet")
 	fleet, err := localfleet.Start(ctx, localfleet.Options{
 		Config: config, Dir: dir,
@@ -168,6 +170,23 @@ func onFleet(ctx context.Context, config localfleet.Config, do func(context.Cont
 		return err
 	}
 	return do(ctx, b)
+}
+
+// plainMetrics has the agents serve their metrics without asking who reads them: to ask is a write, and writes are counted.
+func plainMetrics(config localfleet.Config) localfleet.Config {
+	if config.Members == nil {
+		config.Members = localfleet.DefaultConfig().Members
+	}
+	clusters := []*localfleet.Cluster{&config.Hub.Cluster}
+	for i := range config.Members {
+		clusters = append(clusters, &config.Members[i].Cluster)
+	}
+	for _, c := range clusters {
+		flags := map[string]string{"metrics-secure": "false"}
+		maps.Copy(flags, c.Agent.Flags)
+		c.Agent.Flags = flags
+	}
+	return config
 }
 
 // whole is the section "main": the whole way of placements on a hub and three members.

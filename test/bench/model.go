@@ -187,11 +187,13 @@ func (f *releases) invite(ctx context.Context, m modelMember, hubURL string) (me
 		"--metrics-bind-address=0", "--hub-metrics-bind-address=0", "--health-probe-bind-address=0", "--hub-health-probe-bind-address=0",
 		"--hub-copy-dir=" + filepath.Join(folder, "hub-copy"),
 	})
-	environment := map[string]string{"HUB_SERVER_URL": hubURL, "MEMBER_CLUSTER_NAME": m.name, "CONFIG_PATH": tokenFile}
-	return options, errors.Join(err, options.Validate(), options.ReadEnvironment(func(name string) (string, bool) {
+	environment := map[string]string{"HUB_SERVER_URL": "https://relay", "MEMBER_CLUSTER_NAME": m.name, "CONFIG_PATH": tokenFile}
+	err = errors.Join(err, options.Validate(), options.ReadEnvironment(func(name string) (string, bool) {
 		value, ok := environment[name]
 		return value, ok
 	}))
+	options.Hub.Server = hubURL // in plain text, which the environment cannot ask for: the relay is this very process
+	return options, err
 }
 
 // relay passes a member's requests on to the hub, and notes when it reports to be well.

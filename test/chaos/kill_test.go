@@ -38,6 +38,22 @@ type game struct {
 	mu     sync.Mutex
 	wishes map[string]wish
 	moves  int
+	past   []string
+}
+
+// remembered is how much of its past a game that fails shows.
+const remembered = 200
+
+func (g *game) note(format string, args ...any) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.past = append(g.past, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+func (g *game) history() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return "the game, up to its end:\n" + strings.Join(g.past[max(0, len(g.past)-remembered):], "\n")
 }
 
 // The agent is killed at random moments while Works come, change and go. In the end the member holds exactly what the hub says, nothing
@@ -49,20 +65,23 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	foreign := plantForeign(t)
 
 	g := &game{rng: rand.New(rand.NewPCG(s, 1)), wishes: map[string]wish{}}
-	playing, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- g.play(playing) }()
-	halt := sync.OnceValue(func() error { stop(); return <-ended })
-	defer func() { _ = halt() }()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(g.history())
+		}
+	})
+	game := testworld.Go(t, "the game", g.play)
 
 	rng := rand.New(rand.NewPCG(s, 2))
 	for n := range *kills {
 		// Long enough now and then to join and get far, short enough mostly to be in the middle.
+		pause(ctx, time.Duration(rng.ExpFloat64()*float64(900*time.Millisecond)))
 		select {
-		case <-time.After(time.Duration(rng.ExpFloat64() * float64(900*time.Millisecond))):
-		case err := <-ended:
-			t.Fatalf("the game ended: %v", err)
+		case <-game.Ended():
+			t.Fatalf("the game ended: %v", game.Wait())
+		default:
 		}
+		g.note("kill %d", n)
 		if err := fleet.KillAgent(memberName); err != nil {
 			t.Fatalf("kill %d: %v", n, err)
 		}
@@ -70,9 +89,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			t.Fatalf("start after kill %d: %v", n, err)
 		}
 	}
-	if err := halt(); err != nil {
-		t.Fatal(err)
-	}
+	game.Stop()
 	t.Logf("%d kills, %d changes of %d Works", *kills, g.moves, worksAtPlay)
 	testworld.Await(t, testworld.Long, "the member to hold what the hub says", func(ctx context.Context) error { return g.check(ctx) })
 	checkForeign(t, foreign)
@@ -91,10 +108,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 // play makes one move after the other until ctx ends.
 func (g *game) play(ctx context.Context) error {
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(time.Duration(g.rng.IntN(60)) * time.Millisecond):
+		if pause(ctx, time.Duration(g.rng.IntN(60))*time.Millisecond); ctx.Err() != nil {
+			return nil //nolint:nilerr // ctx has ended, as it was asked to
 		}
 		// A move is not broken off: the hub may have carried it out all the same.
 		if err := g.move(context.WithoutCancel(ctx)); err != nil {
@@ -130,6 +145,7 @@ func (g *game) move(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("move %s: %w", name, err)
 	}
+	g.note("%s, generation %d before: %v", name, work.Generation, next)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.wishes[name] = next

@@ -11,8 +11,8 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -21,12 +21,13 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/hub"
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 var (
 	kills = flag.Int("kills", 30, "how often the member agent is killed")
 	blows = flag.Int("blows", 15, "how often, at least, an agent is killed, halted or stopped during update runs")
-	seed  = flag.Uint64("seed", 0, "of everything that is random; 0 takes the time")
+	seed  = flag.Uint64("seed", 0, "of everything that is random; 0 takes FLEET_SEED of the environment, or else the time")
 )
 
 // The fleet under test: a hub and members, of which most tests need only the first. Their label ring says when it is their turn in an
@@ -78,7 +79,15 @@ func start() (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	address, err := testworld.FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.Atoi(text)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +101,7 @@ func start() (stop func(), err error) {
 			Cluster: localfleet.Cluster{Name: name}, Labels: map[string]string{ringLabel: rings[name]}, Nodes: []localfleet.NodeSet{nodes},
 		})
 	}
-	fleet, err = localfleet.Start(context.Background(), localfleet.Options{Dir: dir, Config: config})
+	fleet, err = localfleet.Start(context.Background(), localfleet.Options{Dir: dir, Config: config, Patience: testworld.Patience})
 	if err != nil {
 		return nil, fmt.Errorf("%w; logs are in %s", err, dir)
 	}
@@ -134,25 +143,12 @@ func connect(name string) (client.WithWatch, error) {
 	return client.NewWithWatch(cfg, client.Options{Scheme: hub.Scheme()})
 }
 
-func freePort() (int, error) {
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer listener.Close()
-	address, ok := listener.Addr().(*net.TCPAddr)
-	if !ok {
-		return 0, fmt.Errorf("listen: %v is no TCP address", listener.Addr())
-	}
-	return address.Port, nil
-}
-
 // randomSeed is the one to use; it is printed, so that a run can be repeated.
 func randomSeed(t *testing.T) uint64 {
 	t.Helper()
 	s := *seed
 	if s == 0 {
-		s = uint64(time.Now().UnixNano())
+		s = testworld.Seed(t)
 	}
 	t.Logf("repeat with -seed %d -kills %d -blows %d", s, *kills, *blows)
 	return s

@@ -22,18 +22,24 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// The terms of leading in these tests: short, so that they see many leaders.
-const (
-	leaseName     = "136224848560.hub.fleet.azure.com"
-	lease         = 3 * time.Second
-	renewDeadline = 1500 * time.Millisecond
-	retryPeriod   = 300 * time.Millisecond
+const leaseName = "136224848560.hub.fleet.azure.com"
+
+// terms are those of leading.
+type terms struct{ lease, renewDeadline, retryPeriod time.Duration }
+
+// In brief terms tests see many leaders, also because a busy machine is late to renew. In steady ones a leader loses the lead only when it
+// is halted.
+var (
+	brief  = terms{lease: 3 * time.Second, renewDeadline: 1500 * time.Millisecond, retryPeriod: 300 * time.Millisecond}
+	steady = terms{lease: 15 * time.Second, renewDeadline: 10 * time.Second, retryPeriod: 500 * time.Millisecond}
 )
 
 // replicas are hub agents that share the hub: all of them run, one leads. One that ends is started again, as a Deployment would.
 type replicas struct {
+	terms   terms
 	each    []*replica
 	closing chan struct{}
 	keepers sync.WaitGroup
@@ -49,7 +55,7 @@ type replica struct {
 }
 
 // startReplicas runs n hub agents in place of the fleet's own, until the test ends.
-func startReplicas(t *testing.T, n int) *replicas {
+func startReplicas(t *testing.T, n int, terms terms) *replicas {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	if err := fleet.StopAgent(ctx, hubName); err != nil {
@@ -60,7 +66,7 @@ func startReplicas(t *testing.T, n int) *replicas {
 			t.Error(err)
 		}
 	})
-	r := &replicas{closing: make(chan struct{})}
+	r := &replicas{terms: terms, closing: make(chan struct{})}
 	t.Cleanup(func() {
 		close(r.closing)
 		for _, one := range r.each {
@@ -71,20 +77,20 @@ func startReplicas(t *testing.T, n int) *replicas {
 	})
 	args := agentArgs(t)
 	for i := range n {
-		port, err := freePort()
+		metrics, err := testworld.FreeAddress()
 		if err != nil {
 			t.Fatal(err)
 		}
 		name := fmt.Sprintf("replica-%d", i+1)
 		one := &replica{
-			name: name, log: filepath.Join(fleet.Dir(), hubName, name+".log"), metrics: fmt.Sprintf("127.0.0.1:%d", port),
+			name: name, log: filepath.Join(fleet.Dir(), hubName, name+".log"), metrics: metrics,
 			env: append(os.Environ(), "KUBECONFIG="+filepath.Join(fleet.Dir(), hubName, "agent.kubeconfig")),
 		}
 		// Of a flag that is given twice, the last counts.
 		one.args = slices.Concat(args, []string{
-			"--metrics-bind-address=" + one.metrics, "--health-probe-bind-address=127.0.0.1:0", "--enable-pprof=false",
-			"--leader-lease-duration=" + lease.String(), "--leader-renew-deadline=" + renewDeadline.String(),
-			"--leader-retry-period=" + retryPeriod.String(),
+			"--metrics-bind-address=" + one.metrics, "--metrics-secure=false", "--health-probe-bind-address=127.0.0.1:0", "--enable-pprof=false",
+			"--leader-lease-duration=" + terms.lease.String(), "--leader-renew-deadline=" + terms.renewDeadline.String(),
+			"--leader-retry-period=" + terms.retryPeriod.String(),
 		})
 		r.each = append(r.each, one)
 		r.keepers.Go(func() { r.keep(t, one) })
@@ -121,10 +127,11 @@ func (r *replicas) keep(t *testing.T, one *replica) {
 			return
 		case <-ended:
 		}
+		testworld.Pause()
 		select {
 		case <-r.closing:
 			return
-		case <-time.After(200 * time.Millisecond):
+		default:
 		}
 	}
 }
@@ -173,7 +180,7 @@ func (one *replica) life() int {
 
 // leads says whether the replica believes to lead.
 func (one *replica) leads(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Second) //nolint:forbidigo // one that is halted does not answer
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+one.metrics+"/metrics", nil)
 	if err != nil {

@@ -79,7 +79,7 @@ type play struct {
 // exceeded and no gate passed meanwhile, and in the end each run looks as one that nothing has come between.
 func TestRunsUnderBlows(t *testing.T) {
 	s := randomSeed(t)
-	agents := startReplicas(t, 2)
+	agents := startReplicas(t, 2, brief)
 	p := begin(t, "release", s)
 
 	p.releases() // what the others are compared with
@@ -92,7 +92,7 @@ func TestRunsUnderBlows(t *testing.T) {
 		}
 		acts[act]()
 	}
-	storm.ends(t)
+	storm.Stop()
 	t.Logf("%d runs; %s", p.runs, storm)
 }
 
@@ -305,7 +305,7 @@ func (p *play) pauses() {
 		if p.stops(run, time.Duration(p.rng.IntN(6000))*time.Millisecond) {
 			break
 		}
-		time.Sleep(time.Duration(p.rng.IntN(1500)) * time.Millisecond)
+		pause(p.Context(), time.Duration(p.rng.IntN(1500))*time.Millisecond)
 		p.halts(nil)
 		p.tell(run, v1beta1.UpdateRunRun)
 	}
@@ -343,7 +343,7 @@ func (p *play) tell(run *v1beta1.ClusterStagedUpdateRun, state v1beta1.UpdateRun
 // stops tells a run to stop after a while, and waits until it has, or has ended before.
 func (p *play) stops(run *v1beta1.ClusterStagedUpdateRun, after time.Duration) (ended bool) {
 	p.Helper()
-	time.Sleep(after)
+	pause(p.Context(), after)
 	p.planned(run) // it was created to run, and from there it may be stopped; but what it releases is to be known
 	p.tell(run, v1beta1.UpdateRunStop)
 	testworld.Await(p, testworld.Workload, run.Name+" to be stopped", func(ctx context.Context) error {

@@ -1,16 +1,19 @@
 package e2e
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
 	"slices"
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -244,6 +247,48 @@ func TestFromReportingToApplying(t *testing.T) {
 	})
 }
 
+// An object that can be compared in part only, because what is immutable differs, hides no difference of its own or of others.
+//
+// It is the case reportdiff-one-immutable-hides-all.
+func TestReportDiffOneImmutableHidesAll(t *testing.T) {
+	s := begin(t)
+	fixed := func(value string) *corev1.ConfigMap {
+		return &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "fixed"}, Immutable: ptr.To(true), Data: map[string]string{"data": value},
+		}
+	}
+	s.create(fixed("hub"))
+	absent := fixed("hub")
+	absent.Name = "absent"
+	s.create(absent)
+	s.createOn(c1, s.namespace())
+	s.createOn(c1, fixed("member"))
+	theirs := s.cm()
+	theirs.Data = map[string]string{"data": "member"}
+	s.createOn(c1, theirs)
+	p := s.place(testworld.PickFixed(c1.name), testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}))
+	want := map[string]string{"fixed": "/data/data", "cm": "/data/data", "absent": "/"}
+	testworld.Await(t, testworld.Workload, "all that differs", func(ctx context.Context) error {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		got := map[string][]string{}
+		for _, entry := range p.GetStatus().PerClusterPlacementStatuses {
+			for _, d := range entry.DiffedPlacements {
+				for _, at := range d.ObservedDiffs {
+					got[d.Name] = append(got[d.Name], at.Path)
+				}
+			}
+		}
+		for name, path := range want {
+			if !slices.Contains(got[name], path) {
+				return fmt.Errorf("differences are %v, want those in %v too", got, want)
+			}
+		}
+		return nil
+	})
+}
+
 // contract:122
 func TestObjectTooLargeToRemember(t *testing.T) {
 	s := beginNamespaced(t)
@@ -286,5 +331,62 @@ func TestObjectTooLargeToRemember(t *testing.T) {
 			return fmt.Errorf("what was large is still there")
 		}
 		return nil
+	})
+}
+
+// A Job is deleted and made anew on the hub, right after another change or between two releases: both fall into one
+// revision. Members get the new Job in place of the old one.
+//
+// It is the case recreated-job-stuck-and-reason-cut-off.
+func TestRecreatedJobStuckAndReasonCutOff(t *testing.T) {
+	const before, after = "example.invalid/m:1", "example.invalid/m:2"
+	job := func(s *scene, image string) *batchv1.Job {
+		return &batchv1.Job{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "migrate"},
+			Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "migrate"}},
+				Spec:       corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: image}}},
+			}},
+		}
+	}
+	running := func(image string) look {
+		return func(obj client.Object) error {
+			if j, ok := obj.(*batchv1.Job); !ok || j.Spec.Template.Spec.Containers[0].Image != image {
+				return fmt.Errorf("it is another Job: %+v", obj)
+			}
+			return nil
+		}
+	}
+	again := func(s *scene) {
+		s.Helper()
+		old := job(s, before)
+		if err := theHub.Delete(s.Context(), old, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
+			s.Fatal(err)
+		}
+		s.gone(theHub, old)
+		s.create(job(s, after))
+	}
+	t.Run("rolling", func(t *testing.T) {
+		s := begin(t)
+		s.create(job(s, before))
+		s.place(testworld.PickFixed(c1.name))
+		s.shows(c1, job(s, before), running(before))
+		s.fill(s.cm(), "other")
+		again(s)
+		s.shows(c1, job(s, after), running(after))
+		s.holds(c1, "other")
+	})
+	t.Run("released", func(t *testing.T) {
+		s := begin(t)
+		s.create(job(s, before))
+		r := staged(s, []v1beta1.StageConfig{{Name: "all", LabelSelector: &metav1.LabelSelector{}}}, external, testworld.PickFixed(c1.name))
+		first := r.run("1", "", v1beta1.UpdateRunRun)
+		r.succeeds(first, "0", "0", [][]string{{"c1"}})
+		s.shows(c1, job(s, before), running(before))
+		s.fill(s.cm(), "other")
+		again(s)
+		r.run("2", "", v1beta1.UpdateRunRun)
+		s.shows(c1, job(s, after), running(after))
+		s.holds(c1, "other")
 	})
 }

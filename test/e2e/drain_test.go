@@ -22,9 +22,11 @@ func (s *scene) fleet(args ...string) {
 	s.Helper()
 	cmd := exec.CommandContext(s.Context(), "../../bin/kubectl-fleet", append(args, "--hub-cluster-context", theHub.name)...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfigFile)
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		s.Fatalf("kubectl fleet %v: %v: %s", args, err, out)
 	}
+	search.Text(fmt.Sprintf("kubectl fleet %v", args), string(out))
 }
 
 // drain drains a member, which must be cordoned then. The end of the scenario takes all taints off it.

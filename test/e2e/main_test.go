@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // local is the fleet that this suite started itself; nil on a fleet given by the environment, where agents are not ours to stop.
@@ -38,7 +39,18 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "connect to the fleet: %v\n", err)
 		return 1
 	}
-	return m.Run()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if err := beginSweep(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "search the fleet for contents of Secrets: %v\n", err)
+		return 1
+	}
+	code := m.Run()
+	if err := endSweep(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 // labelNodeType is where the property provider reads what machine a node is, which has a price.
@@ -66,7 +78,7 @@ func startFleet() (stop func(), err error) {
 	}
 	begin := time.Now()
 	local, err = localfleet.Start(context.Background(), localfleet.Options{
-		Dir: dir,
+		Dir: dir, Patience: testworld.Patience,
 		Config: localfleet.Config{
 			Hub: localfleet.Hub{Cluster: localfleet.Cluster{Name: "hub", Agent: localfleet.Agent{Flags: map[string]string{
 				"resource-snapshot-creation-minimum-interval": "0s",

@@ -94,16 +94,17 @@ func rejoin(t *testing.T, was *clusterv1beta1.MemberCluster) {
 	if err := theHub.Create(ctx, again); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Errorf("let %s in again: %v", was.Name, err)
 	}
-	var last error
-	for range 600 {
+	err := testworld.Until(testworld.Context(t), testworld.Long, was.Name+" to join again", func(ctx context.Context) error {
 		var mc clusterv1beta1.MemberCluster
-		if last = theHub.Get(ctx, client.ObjectKeyFromObject(was), &mc); last == nil {
-			if meta.IsStatusConditionTrue(mc.Status.Conditions, clusterv1beta1.ConditionJoined) {
-				return
-			}
-			last = fmt.Errorf("conditions are %+v", mc.Status.Conditions)
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(was), &mc); err != nil {
+			return err
 		}
-		testworld.Pause()
+		if !meta.IsStatusConditionTrue(mc.Status.Conditions, clusterv1beta1.ConditionJoined) {
+			return fmt.Errorf("conditions are %+v", mc.Status.Conditions)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
-	t.Errorf("%s does not join again: %v", was.Name, last)
 }

@@ -20,7 +20,7 @@ func TestMemberThatAcceptsOnlySomeKinds(t *testing.T) {
 	}
 	s := bare(t)
 	s.open()
-	s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "hidden"}})
+	s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "hidden"}, StringData: map[string]string{"key": marked("hidden")}})
 	s.restricted(c3, rule("", "namespaces", "configmaps"))
 
 	p := s.place(testworld.PickFixed(c3.name))

@@ -3,13 +3,10 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -143,14 +140,7 @@ func TestPromise2RestartWritesNothing(t *testing.T) {
 			}
 			testworld.Await(t, testworld.Long, "agent of "+agent, func(ctx context.Context) error { return ready(ctx, agent) })
 			// The agent has read everything; give what it might write the time to be written.
-			time.Sleep(2 * calm)
-			for key, version := range everything(t) {
-				if was, ok := before[key]; !ok {
-					t.Errorf("a restart of the agent of %s made %s", agent, key)
-				} else if was != version {
-					t.Errorf("a restart of the agent of %s wrote %s", agent, key)
-				}
-			}
+			unwritten(t, "a restart of the agent of "+agent+" that writes nothing", before)
 		})
 	}
 }
@@ -172,54 +162,63 @@ func settled(t *testing.T) map[string]string {
 			return nil
 		})
 	}
-	var last map[string]string
-	testworld.Await(t, testworld.Workload, "everything to settle", func(context.Context) error {
-		now := everything(t)
-		same := maps.Equal(last, now)
-		last = now
-		if !same {
-			time.Sleep(time.Second)
-			return errors.New("something still changes")
+	return testworld.AwaitStill(t, 2*calm, "everything", everything)
+}
+
+// unwritten sees for a while that nothing has another version than before, and that nothing was made.
+func unwritten(t *testing.T, what string, before map[string]string) {
+	t.Helper()
+	testworld.Stable(t, 2*calm, what, func(ctx context.Context) error {
+		now, err := everything(ctx)
+		if err != nil {
+			return err
+		}
+		var written []string
+		for key, version := range now {
+			if before[key] != version {
+				written = append(written, key)
+			}
+		}
+		if len(written) > 0 {
+			return fmt.Errorf("written are %q", written)
 		}
 		return nil
 	})
-	return last
 }
 
 // routine are kinds that change although nothing does: leases, heartbeats, and events, which tell of both.
 var routine = []string{"leases", "internalmemberclusters", "memberclusters", "events", "pods", "nodes"}
 
 // everything is the resourceVersion of every object of every kind on every cluster of the fleet, but for routine.
-func everything(t *testing.T) map[string]string {
-	t.Helper()
+func everything(ctx context.Context) (map[string]string, error) {
 	out := map[string]string{}
 	for _, c := range append(members(), theHub) {
 		disco, err := discovery.NewDiscoveryClientForConfig(c.config)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		lists, err := disco.ServerPreferredResources()
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		objects, err := metadata.NewForConfig(c.config)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		for gvr := range must(discovery.GroupVersionResources(discovery.FilteredBy(discovery.SupportsAllVerbs{Verbs: []string{"list", "watch"}}, lists))) {
 			if slices.Contains(routine, gvr.Resource) {
 				continue
 			}
-			list, err := objects.Resource(gvr).List(t.Context(), metav1.ListOptions{})
+			list, err := objects.Resource(gvr).List(ctx, metav1.ListOptions{})
 			if err != nil {
-				t.Fatalf("list %s of %s: %v", gvr, c.name, err)
+				return nil, fmt.Errorf("list %s of %s: %w", gvr, c.name, err)
 			}
 			for _, item := range list.Items {
 				out[fmt.Sprintf("%s %s %s/%s", c.name, gvr.GroupResource(), item.Namespace, item.Name)] = item.ResourceVersion
 			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // Promise 5: a deletion that cannot end says what it waits for, and ends as soon as it can.
@@ -347,12 +346,7 @@ func TestPromise9SameFactsSameBytes(t *testing.T) {
 	s.create(p)
 	s.expect(p, testworld.Complete(c1.name, c2.name, c3.name))
 	before := settled(t)
-	time.Sleep(3 * calm)
-	for key, version := range everything(t) {
-		if before[key] != version {
-			t.Errorf("written although nothing changed: %s", key)
-		}
-	}
+	unwritten(t, "a fleet in which nothing changes and nothing is written", before)
 }
 
 func must[T any](v T, err error) T {

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -235,7 +237,7 @@ func (s *scene) largeSecrets() []v1beta1.ResourceIdentifier {
 	for _, name := range []string{"large-0", "large-1", "large-2"} {
 		s.create(&corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: name},
-			Data:       map[string][]byte{"data": bytes.Repeat([]byte("large"), 280_000/5)}, // a third more in JSON
+			Data:       map[string][]byte{"data": append([]byte(marked("large")), bytes.Repeat([]byte("large"), 280_000/5)...)}, // a third more in JSON
 		})
 		out = append(out, s.selected("Secret", name))
 	}
@@ -304,7 +306,7 @@ func TestSelectMoreThanOneSnapshotHolds(t *testing.T) {
 func (s *scene) assorted() []v1beta1.ResourceIdentifier {
 	s.Helper()
 	meta := metav1.ObjectMeta{Namespace: s.app, Name: "assorted"}
-	s.create(&corev1.Secret{ObjectMeta: meta, StringData: map[string]string{"key": "value"}})
+	s.create(&corev1.Secret{ObjectMeta: meta, StringData: map[string]string{"key": marked("assorted")}})
 	s.create(&rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get"}}}})
 	s.create(&corev1.PersistentVolumeClaim{ObjectMeta: meta, Spec: corev1.PersistentVolumeClaimSpec{
 		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
@@ -434,4 +436,93 @@ func TestNamespaceWithSelectorsOfNoNamespace(t *testing.T) {
 	})
 	s.placed("")
 	s.deletes(p)
+}
+
+// What users made themselves travels, and what stays on the hub is told: its owner hears of a claim, and of what a selector names.
+//
+// It is the case manual-endpoints-not-carried.
+func TestManualEndpointsNotCarried(t *testing.T) {
+	s := beginEmpty(t)
+	s.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "legacy-db"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 5432}}}})
+	s.create(&corev1.Endpoints{ //nolint:staticcheck // users still have them
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "legacy-db"},
+		Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // users still have them
+			Addresses: []corev1.EndpointAddress{{IP: "192.0.2.10"}}, Ports: []corev1.EndpointPort{{Port: 5432}}, //nolint:staticcheck // the same
+		}},
+	})
+	s.create(&discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "new-db-1", Labels: map[string]string{
+			discoveryv1.LabelServiceName: "new-db", discoveryv1.LabelManagedBy: "cluster-admins",
+		}},
+		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"192.0.2.11"}}},
+	})
+	s.create(&corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "data"}, Spec: corev1.PersistentVolumeClaimSpec{
+		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+	}})
+	p := s.place()
+	for _, m := range members() {
+		for _, obj := range []client.Object{
+			&corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "legacy-db"}}, //nolint:staticcheck // see above
+			&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "new-db-1"}},
+		} {
+			testworld.Await(t, testworld.Soon, fmt.Sprintf("%T on %s", obj, m.name), func(ctx context.Context) error {
+				return m.Get(ctx, client.ObjectKeyFromObject(obj), obj)
+			})
+		}
+	}
+	const left = "left out: PersistentVolumeClaim "
+	testworld.Await(t, testworld.Soon, "the claim to be told", func(ctx context.Context) error {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		c := meta.FindStatusCondition(*p.GetConditions(), p.ConditionType(v1beta1.ConditionScheduled))
+		if c == nil || !strings.Contains(c.Message, left+s.app+"/data (") {
+			return fmt.Errorf("its condition is %+v", c)
+		}
+		return nil
+	})
+	testworld.AwaitEvents(t, theHub, corev1.NamespaceDefault, "the claim to be told", func(events []corev1.Event) bool {
+		return slices.ContainsFunc(events, func(e corev1.Event) bool {
+			return e.InvolvedObject.Name == p.GetName() && e.Reason == "ResourcesLeftOut" && strings.Contains(e.Message, s.app+"/data")
+		})
+	})
+}
+
+// A finalizer of a controller of the hub does not keep the members' copies from being deleted.
+//
+// It is the case hub-finalizer-blocks-member-deletion.
+func TestHubFinalizerBlocksMemberDeletion(t *testing.T) {
+	s := begin(t)
+	held := testworld.ConfigMap(s.app, "held")
+	held.Name, held.Finalizers = "hold", []string{testworld.Blocker}
+	s.create(held)
+	p := s.place()
+	for _, m := range members() {
+		copied := &corev1.ConfigMap{}
+		testworld.Await(t, testworld.Soon, "the object on "+m.name, func(ctx context.Context) error {
+			return m.Get(ctx, client.ObjectKeyFromObject(held), copied)
+		})
+		if len(copied.Finalizers) > 0 {
+			t.Errorf("on %s it has finalizers %v", m.name, copied.Finalizers)
+		}
+	}
+	s.deletes(p)
+	for _, m := range members() {
+		s.gone(m, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "hold"}})
+	}
+}
+
+// What every cluster has of its own is not taken along by a selector of its kind; naming it says why it is refused.
+func TestBootstrapObjectsStay(t *testing.T) {
+	t.Parallel()
+	s := bare(t)
+	mine := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "mine-" + s.name, Labels: map[string]string{"of": s.name}}}
+	s.create(mine)
+	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "process", "none"), testworld.Named(rbacv1.GroupName, "v1", "ClusterRole", "view"),
+		testworld.Named("scheduling.k8s.io", "v1", "PriorityClass", ""), testworld.Named(rbacv1.GroupName, "v1", "ClusterRole", mine.Name)))
+	s.expect(p, onAll().At("0").Selecting(v1beta1.ResourceIdentifier{Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Name: mine.Name}))
+	if c := (*p.GetConditions())[0]; !strings.Contains(c.Message, "ClusterRole view (every API server makes its own)") {
+		t.Errorf("its first condition is %+v", c)
+	}
 }

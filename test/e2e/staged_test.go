@@ -575,6 +575,33 @@ func TestRunsInOneStage(t *testing.T) {
 	}
 }
 
+// The snapshots of what was released are lost, and what they came from changes. The next run releases what there is now, and it takes no
+// cluster for done because of a name.
+//
+// It is the case update-run-over-a-reused-snapshot-name.
+func TestUpdateRunOverAReusedSnapshotName(t *testing.T) {
+	inBothScopes(t, func(s *scene) {
+		r := staged(s, []v1beta1.StageConfig{{Name: "all", LabelSelector: &metav1.LabelSelector{}, MaxConcurrency: ptr.To(intstr.FromInt32(3))}}, external)
+		r.untouched(3)
+		first := r.run("1", "", v1beta1.UpdateRunRun)
+		r.succeeds(first, "0", "0", [][]string{{"c1", "c2", "c3"}})
+		r.complete("0", "c1", "c2", "c3")
+		key := r.key(r.name)
+		err := theHub.DeleteAllOf(t.Context(), scope.ResourceSnapshots.New(key), client.InNamespace(key.Namespace), client.MatchingLabels{contract.LabelPlacement: r.name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.cut()
+		r.edits("2")
+		second := r.run("2", "", v1beta1.UpdateRunRun)
+		r.succeeds(second, "0", "1", [][]string{{"c1", "c2", "c3"}})
+		for _, m := range members() {
+			r.has(m, "2")
+		}
+		r.complete("1", "c1", "c2", "c3")
+	})
+}
+
 // contract:11, contract:19
 func TestARunIsPlannedStoppedAndGoesOn(t *testing.T) {
 	inBothScopes(t, func(s *scene) {

@@ -250,6 +250,7 @@ func together(t *testing.T, namespaced ...bool) []*scene {
 func bare(t *testing.T) *scene {
 	t.Helper()
 	n := scenes.Add(1)
+	t.Cleanup(func() { sweep(t) }) // after all that the scenario removes at its end
 	return &scene{T: t, app: fmt.Sprintf("app-%d", n), name: fmt.Sprintf("place-%d", n)}
 }
 

@@ -23,9 +23,9 @@ var layers = []struct {
 	{"agents", []string{"pkg/hub/", "pkg/member/"}, false},
 	{"what agents share", []string{"pkg/loop"}, false},
 	{"decisions", []string{"pkg/apply", "pkg/evict", "pkg/health", "pkg/membership", "pkg/override", "pkg/report", "pkg/rollout", "pkg/schedule",
-		"pkg/selection", "pkg/snapshot", "pkg/stage", "pkg/work"}, true},
+		"pkg/secrecy", "pkg/selection", "pkg/snapshot", "pkg/stage", "pkg/work"}, true},
 	{"twins", []string{"pkg/scope"}, false},
-	{"the wire", []string{"pkg/contract", "pkg/version"}, false},
+	{"the wire", []string{"pkg/contract", "pkg/decode", "pkg/version"}, false},
 	{"types", []string{"apis"}, true},
 }
 

@@ -128,9 +128,15 @@ type AgentStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// LastReceivedHeartbeat is when the agent last reported.
+	// LastReceivedHeartbeat is when the agent last reported: on the InternalMemberCluster by the clock of the agent, on the
+	// MemberCluster by that of the hub.
 	// +optional
 	LastReceivedHeartbeat metav1.Time `json:"lastReceivedHeartbeat,omitempty"`
+
+	// ReportedHeartbeat is the lastReceivedHeartbeat that the agent wrote, if that is not when the hub agent received it.
+	// The hub agent writes it, on the MemberCluster only.
+	// +optional
+	ReportedHeartbeat *metav1.Time `json:"reportedHeartbeat,omitempty"`
 }
 
 // AgentType is one of the agents that may run in a member cluster.

@@ -25,6 +25,28 @@ const (
 	ConditionAKSClusterCostPropertiesCollectionSucceeded = "AKSClusterCostPropertiesCollectionSucceeded"
 )
 
+// Condition types that the hub agent writes on a MemberCluster when something is wrong with what the cluster reports; otherwise
+// they are absent.
+const (
+	// ConditionClocksInStep is False while the clock of the member agent is apart from the hub's by more than two minutes.
+	ConditionClocksInStep = "ClocksInStep"
+	// ConditionReportAccepted is False while the cluster reports values out of range, which are not copied as they are.
+	ConditionReportAccepted = "ReportAccepted"
+	// ConditionBelievedPropertiesAccepted is False while the annotation kubernetes-fleet.io/believed-properties holds items
+	// that cannot be read.
+	ConditionBelievedPropertiesAccepted = "BelievedPropertiesAccepted"
+)
+
+// Reasons of those conditions, all with status False.
+const (
+	// ReasonClocksApart (ClocksInStep False): the message names the direction.
+	ReasonClocksApart = "ClocksApart"
+	// ReasonReportOutOfRange (ReportAccepted False): the message names the values.
+	ReasonReportOutOfRange = "ReportOutOfRange"
+	// ReasonBelievedPropertiesInvalid (BelievedPropertiesAccepted False): the message names the items.
+	ReasonBelievedPropertiesInvalid = "BelievedPropertiesInvalid"
+)
+
 // Reasons of a MemberCluster's conditions.
 const (
 	// ReasonMemberClusterReadyToJoin (ReadyToJoin True): namespace, role and InternalMemberCluster are there.
@@ -49,6 +71,9 @@ const (
 	ReasonInternalMemberClusterFailedToJoin = "InternalMemberClusterFailedToJoin"
 	// ReasonInternalMemberClusterFailedToLeave (Joined Unknown): ceasing to apply Works failed.
 	ReasonInternalMemberClusterFailedToLeave = "InternalMemberClusterFailedToLeave"
+	// ReasonInternalMemberClusterRefused (Joined Unknown): the cluster belongs to another hub or to another member; the agent
+	// applies and removes nothing.
+	ReasonInternalMemberClusterRefused = "InternalMemberClusterRefused"
 	// ReasonInternalMemberClusterHealthy (Healthy True): the cluster's API server says that it is ready.
 	ReasonInternalMemberClusterHealthy = "InternalMemberClusterHealthy"
 	// ReasonInternalMemberClusterUnhealthy (Healthy False): it does not, or does not answer.

@@ -3,6 +3,7 @@ package v1beta1
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func init() {
@@ -88,6 +89,12 @@ type InternalMemberClusterStatus struct {
 	// +flagship:not-in=v1
 	Namespaces map[string]string `json:"namespaces,omitempty"`
 
+	// ClusterUID identifies the cluster that reports: the UID of its namespace kube-system. The agent of another cluster that
+	// uses this member's name is refused while this one reports.
+	// +optional
+	// +flagship:not-in=v1
+	ClusterUID types.UID `json:"clusterUID,omitempty"`
+
 	// AgentStatus is what each of the cluster's agents reports of itself. Each agent writes its own entry.
 	// +optional
 	AgentStatus []AgentStatus `json:"agentStatus,omitempty"`
@@ -138,9 +145,15 @@ type AgentStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// LastReceivedHeartbeat is when the agent last reported.
+	// LastReceivedHeartbeat is when the agent last reported: on the InternalMemberCluster by the clock of the agent, on the
+	// MemberCluster by that of the hub.
 	// +optional
 	LastReceivedHeartbeat metav1.Time `json:"lastReceivedHeartbeat,omitempty"`
+
+	// ReportedHeartbeat is the lastReceivedHeartbeat that the agent wrote, if that is not when the hub agent received it.
+	// The hub agent writes it, on the MemberCluster only.
+	// +optional
+	ReportedHeartbeat *metav1.Time `json:"reportedHeartbeat,omitempty"`
 }
 
 // AgentType is one of the agents that may run in a member cluster.

@@ -22,7 +22,7 @@ type AppliedWork struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec names the Work. The member agent writes it once.
+	// Spec names the Work. The member agent writes it when it creates the AppliedWork and when another Work takes it up.
 	// +required
 	Spec AppliedWorkSpec `json:"spec"`
 
@@ -49,6 +49,16 @@ type AppliedWorkSpec struct {
 	// WorkNamespace is the namespace of the Work on the hub.
 	// +required
 	WorkNamespace string `json:"workNamespace"`
+
+	// HubUID is the identity of the hub: the UID of its namespace kube-system. Empty if the hub did not report it.
+	// Objects are removed and taken up again only for the same hub and namespace.
+	// +optional
+	HubUID types.UID `json:"hubUID,omitempty"`
+
+	// WorkUID is the UID of the Work that the objects were last applied for. Another Work of the same name takes up the
+	// objects it lists and removes none of the others.
+	// +optional
+	WorkUID types.UID `json:"workUID,omitempty"`
 }
 
 // AppliedWorkStatus lists what was applied for a Work.
@@ -58,7 +68,7 @@ type AppliedWorkStatus struct {
 	// +optional
 	AppliedResources []AppliedResourceMeta `json:"appliedResources,omitempty"`
 
-	// Conditions say why objects are kept although no Work asks for them any more: Held.
+	// Conditions say why objects are kept although no Work of this cluster asks for them: Held.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -72,4 +82,41 @@ type AppliedResourceMeta struct {
 	// UID of the object, so that another object of the same name is not taken for it.
 	// +optional
 	UID types.UID `json:"uid,omitempty"`
+
+	// TakenOver is true for an object that was on the cluster before it was placed: when its Work is deleted, it stays if it
+	// is a CustomResourceDefinition or a volume, or if it holds more than was placed.
+	// +optional
+	TakenOver bool `json:"takenOver,omitempty"`
+
+	// Held is true for an object that an earlier Work placed and that the present one does not list: only the owner of this
+	// cluster decides about its removal.
+	// +optional
+	Held bool `json:"held,omitempty"`
+
+	// Finished is set for an object that runs once, a Job or a Pod that is not restarted, and has come to its end. With the
+	// same content it is not created again when it is removed.
+	// +optional
+	Finished *FinishedRun `json:"finished,omitempty"`
+}
+
+// FinishedRun is the end of an object that runs once.
+type FinishedRun struct {
+	// SpecHash identifies the content that ran: it is the annotation kubernetes-fleet.io/spec-hash of the object.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	SpecHash string `json:"specHash"`
+
+	// Succeeded is false for an object that failed for good.
+	// +required
+	Succeeded bool `json:"succeeded"`
+
+	// Cause is the cause of the failure, as the controller of the object reported it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Cause string `json:"cause,omitempty"`
+
+	// RuleHeld is the answer of the rule in the annotation kubernetes-fleet.io/available-when at the end; absent if the
+	// object had no rule.
+	// +optional
+	RuleHeld *bool `json:"ruleHeld,omitempty"`
 }

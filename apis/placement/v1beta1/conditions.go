@@ -25,6 +25,9 @@ const (
 	// ConditionResourcesFit, on a placement, is False if selected objects are too large to be placed, and absent otherwise.
 	// Everything else that is selected is placed, and the other conditions are about that.
 	ConditionResourcesFit = "ResourcesFit"
+	// ConditionResourcesPermitted, on a placement, is False if selected objects are not placed because the placement's author may not
+	// place privileged objects, and absent otherwise. Everything else that is selected is placed.
+	ConditionResourcesPermitted = "ResourcesPermitted"
 	// ConditionStatusTrimmed, on a Work, is True if details were left out of its status, and absent otherwise.
 	ConditionStatusTrimmed = "StatusTrimmed"
 )
@@ -47,6 +50,13 @@ const (
 	// scope, a namespace that is never placed), or the namespace for NamespaceAccessible is missing or another one.
 	ReasonInvalidResourceSelectors = "InvalidResourceSelectors"
 )
+
+// ReasonReservedNamespace (False) is a reason of a placement's Scheduled, a binding's WorkSynchronized and an update run's Initialized: the
+// object is in a namespace fleet-* or kube-*, where it is ignored.
+const ReasonReservedNamespace = "ReservedNamespace"
+
+// ReasonPrivilegedResources (False) is the reason of a placement's ResourcesPermitted: the message names the objects and the verb.
+const ReasonPrivilegedResources = "PrivilegedResourcesWithheld"
 
 // Reasons of a placement's ResourcesFit.
 const (

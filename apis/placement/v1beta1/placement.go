@@ -214,8 +214,7 @@ type RolloutStrategy struct {
 	// +optional
 	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
 
-	// DeleteStrategy says what happens on the member clusters when the placement is deleted. It is stored but not acted
-	// upon: placed objects are always removed.
+	// DeleteStrategy says what happens to placed objects when the placement is deleted, or no longer picks their cluster.
 	// +optional
 	// +flagship:not-in=v1
 	DeleteStrategy *DeleteStrategy `json:"deleteStrategy,omitempty"`
@@ -365,14 +364,30 @@ type ServerSideApplyConfig struct {
 	ForceConflicts bool `json:"force"`
 }
 
-// DeleteStrategy says what becomes of placed objects when their placement is deleted.
+// DeleteStrategy says what happens to placed objects when their placement is deleted.
 type DeleteStrategy struct {
-	// PropagationPolicy is Delete, the default, or Abandon. It is stored but not acted upon: placed objects are always
-	// removed.
+	// PropagationPolicy is Delete, the default, which removes placed objects, or Abandon, which leaves them on the member
+	// clusters without an owner.
 	// +optional
 	// +kubebuilder:default=Delete
 	PropagationPolicy DeletePropagationPolicy `json:"propagationPolicy,omitempty"`
+
+	// ForeignContent says what happens to a Namespace that the placement created and that holds objects of others: Keep,
+	// the default, keeps it on the member cluster; Delete deletes it with everything in it.
+	// +optional
+	ForeignContent ForeignContentPolicy `json:"foreignContent,omitempty"`
 }
+
+// ForeignContentPolicy says whether Namespaces are deleted together with objects that were not placed.
+// +kubebuilder:validation:Enum=Keep;Delete
+type ForeignContentPolicy string
+
+const (
+	// ForeignContentPolicyKeep keeps a Namespace in which others have objects.
+	ForeignContentPolicyKeep ForeignContentPolicy = "Keep"
+	// ForeignContentPolicyDelete deletes it with what is in it.
+	ForeignContentPolicyDelete ForeignContentPolicy = "Delete"
+)
 
 // DeletePropagationPolicy says whether placed objects go with their placement.
 // +kubebuilder:validation:Enum=Abandon;Delete

@@ -55,6 +55,11 @@ type WorkSpec struct {
 	// +optional
 	// +flagship:not-in=v1
 	ReportBackStrategy *ReportBackStrategy `json:"reportBackStrategy,omitempty"`
+
+	// DeleteStrategy says what happens to the applied objects when the Work is deleted.
+	// +optional
+	// +flagship:not-in=v1
+	DeleteStrategy *DeleteStrategy `json:"deleteStrategy,omitempty"`
 }
 
 // WorkloadTemplate holds the manifests of a Work.

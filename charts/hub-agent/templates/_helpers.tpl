@@ -20,6 +20,17 @@ app.kubernetes.io/name: {{ include "hub-agent.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{- define "hub-agent.image" -}}
+{{- if .Values.image.digest -}}
+{{- if not (regexMatch "^sha256:[0-9a-f]{64}$" .Values.image.digest) -}}
+{{- fail (printf "image.digest %q: must be sha256: and 64 hexadecimal digits" .Values.image.digest) -}}
+{{- end -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "hub-agent.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "hub-agent.selectorLabels" . }}
@@ -52,6 +63,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   "leader-election-namespace" (include "hub-agent.leaderElectionNamespace" .)
   "health-probe-bind-address" (printf ":%v" .Values.healthProbePort)
   "metrics-bind-address" (printf ":%v" .Values.metricsPort)
+  "metrics-secure" .Values.metricsSecure
   "enable-pprof" .Values.enablePprof
   "pprof-port" .Values.pprofPort
   "enable-webhook" false
@@ -88,4 +100,51 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - {{ printf "--%s=%v" $name $value | quote }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* The users by whose hands the internals of the fleet change: the agent, and the controllers of Kubernetes that collect garbage. */}}
+{{- define "hub-agent.writers" -}}
+{{- $writers := list
+  (printf "system:serviceaccount:%s:%s-sa" .Values.namespace (include "hub-agent.fullname" .))
+  "system:serviceaccount:kube-system:generic-garbage-collector"
+  "system:serviceaccount:kube-system:namespace-controller"
+  "system:serviceaccount:kube-system:storage-version-migrator-controller"
+  "system:kube-controller-manager"
+-}}
+{{- toJson (concat $writers .Values.admissionPolicies.writers) -}}
+{{- end -}}
+
+{{/*
+  Whether an author holds a verb that no built-in role has. A role that grants every verb on a kind, or on all kinds of the fleet, does not
+  count: such roles were written before there was the verb, for tenants. So the verb must be granted by its name, or everything must be
+  (what cluster-admins have). An authorizer check costs 350,000 of the 1,000,000 that an expression may, hence one variable for each pair.
+  It takes: resource, a CEL expression of the resource on which the verb is granted; verbs, a map of the names of variables to verbs.
+*/}}
+{{- define "hub-agent.verbs" -}}
+- name: within
+  expression: "has(request.namespace) ? request.namespace : ''"
+- name: everything
+  expression: "authorizer.group('*').resource('*').namespace(variables.within).check('*').allowed()"
+{{- $resource := .resource }}
+{{- range $name, $verb := .verbs }}
+- name: {{ $name }}
+  expression: >-
+    authorizer.group('placement.kubernetes-fleet.io').resource({{ $resource }}).namespace(variables.within).check('{{ $verb }}').allowed() &&
+    !authorizer.group('placement.kubernetes-fleet.io').resource({{ $resource }}).namespace(variables.within).check('*').allowed()
+{{- end }}
+{{- end -}}
+
+{{/* Groups whose kinds decide what others may do on a cluster, as a CEL list; pkg/selection names the same. */}}
+{{- define "hub-agent.privilegedGroups" -}}
+['rbac.authorization.k8s.io', 'authorization.openshift.io', 'admissionregistration.k8s.io', 'apiregistration.k8s.io']
+{{- end -}}
+
+{{- define "hub-agent.placementsResource" -}}
+variables.within == '' ? 'clusterresourceplacements' : 'resourceplacements'
+{{- end -}}
+
+{{/* Whether a list of selectors in CEL, named by the argument, has one that takes whole namespaces. */}}
+{{- define "hub-agent.wide" -}}
+{{ . }}.exists(s, dyn(s).?group.orValue('') == '' && dyn(s).?kind.orValue('') == 'Namespace' &&
+dyn(s).?selectionScope.orValue('NamespaceWithResources') in ['', 'NamespaceWithResources'])
 {{- end -}}

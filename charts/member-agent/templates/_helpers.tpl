@@ -20,6 +20,17 @@ app.kubernetes.io/name: {{ include "member-agent.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{- define "member-agent.image" -}}
+{{- if .Values.image.digest -}}
+{{- if not (regexMatch "^sha256:[0-9a-f]{64}$" .Values.image.digest) -}}
+{{- fail (printf "image.digest %q: must be sha256: and 64 hexadecimal digits" .Values.image.digest) -}}
+{{- end -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "member-agent.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "member-agent.selectorLabels" . }}
@@ -30,6 +41,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* What cannot work, said before the agent says it in a crash loop. */}}
 {{- define "member-agent.refuse" -}}
+{{- if and .Values.config.hubURL (not (hasPrefix "https://" .Values.config.hubURL)) -}}
+{{- fail (printf "config.hubURL %q: must begin with https://; over plain http the hub's token could be read, and the one who answers would decide what runs on this cluster" .Values.config.hubURL) -}}
+{{- end -}}
 {{- if not (has .Values.config.provider (list "secret" "file")) -}}
 {{- fail (printf "config.provider %q: this release knows \"secret\" and \"file\"" .Values.config.provider) -}}
 {{- end -}}
@@ -56,11 +70,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   "hub-metrics-bind-address" (printf ":%v" .Values.hubMetricsPort)
   "health-probe-bind-address" (printf ":%v" .Values.healthProbePort)
   "metrics-bind-address" (printf ":%v" .Values.metricsPort)
+  "metrics-secure" .Values.metricsSecure
   "enable-pprof" .Values.enablePprof
   "pprof-port" .Values.pprofPort
   "hub-pprof-port" .Values.hubPprofPort
   "use-ca-auth" .Values.useCAAuth
   "tls-insecure" .Values.tlsClientInsecure
+  "open-namespaces" (join "," .Values.rbac.openNamespaces)
   "property-provider" .Values.propertyProvider
   "region" .Values.region
   "enable-namespace-collection-in-property-provider" .Values.enableNamespaceCollectionInPropertyProvider

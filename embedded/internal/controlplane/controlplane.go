@@ -29,8 +29,8 @@ import (
 	"github.com/flagship-fleet/flagship/embedded/internal/state"
 )
 
-// startTimeout is for each part; a start takes seconds even on a busy machine.
-const startTimeout = time.Minute
+// startTimeout is for each part. A start takes seconds; the limit is for machines with far more work than cores.
+const startTimeout = 5 * time.Minute
 
 // Settings are what the parts are made from.
 type Settings struct {

@@ -8,7 +8,9 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -18,7 +20,11 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
+	"github.com/flagship-fleet/flagship/pkg/membership"
+	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/secrecy"
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
@@ -53,6 +59,9 @@ func (d *Dispatcher) carryOut(ctx context.Context, seen *seen, plan plan) outcom
 		}
 		ctrl.LoggerFrom(ctx).Info("wrote a work", "work", client.ObjectKeyFromObject(w.work), "verb", w.verb, "snapshot", seen.order.Snapshot)
 		written[w.work.Name] = w.work
+		if w.verb != "delete" {
+			d.hands.wrote(w.work)
+		}
 		return nil
 	}
 	// What a Work to be deleted holds may be in another one now: the member must hear of that one first.
@@ -88,7 +97,7 @@ func (d *Dispatcher) writes(changes work.Changes, seen []*v1beta1.Work) []write 
 		out = append(out, write{"retune", w, func(ctx context.Context) error { return d.Client.Patch(ctx, w, client.MergeFrom(before)) }})
 	}
 	for _, w := range changes.Delete {
-		out = append(out, write{"delete", w, func(ctx context.Context) error { return d.remove(ctx, w) }})
+		out = append(out, write{"delete", w, func(ctx context.Context) error { return d.discard(ctx, w) }})
 	}
 	return out
 }
@@ -105,6 +114,23 @@ func (d *Dispatcher) replace(ctx context.Context, w *v1beta1.Work) error {
 		return err
 	}
 	return d.Client.Patch(ctx, w, client.RawPatch(types.JSONPatchType, patch))
+}
+
+// discard deletes a Work of a binding that lives. What the Work placed has left the placement, and goes: Abandon is for what is there when the
+// placement goes, or no longer has the cluster.
+func (d *Dispatcher) discard(ctx context.Context, w *v1beta1.Work) error {
+	if abandons(w.Spec.DeleteStrategy) {
+		after := w.DeepCopy()
+		after.Spec.DeleteStrategy.PropagationPolicy = v1beta1.DeletePropagationPolicyDelete
+		if err := d.Client.Patch(ctx, after, client.MergeFrom(w)); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+	}
+	return d.remove(ctx, w)
+}
+
+func abandons(s *v1beta1.DeleteStrategy) bool {
+	return s != nil && s.PropagationPolicy == v1beta1.DeletePropagationPolicyAbandon
 }
 
 // remove deletes this very Work, not one that has taken its name since.
@@ -148,44 +174,79 @@ func assess(order work.Order, failed map[string]error, err error) outcome {
 			// The registrar makes the namespace again, and an InternalMemberCluster in it, whose creation brings us back.
 			return outcome{passing: true, failure: fmt.Sprintf("The cluster's namespace %s is missing or being deleted", contract.MemberNamespace(order.Cluster))}
 		case apierrors.IsInvalid(cause), apierrors.IsBadRequest(cause), apierrors.IsForbidden(cause), apierrors.IsRequestEntityTooLargeError(cause):
-			return outcome{rejected: true, failure: fmt.Sprintf("The hub's API server refuses work %s: %s", name, loop.Refusal(cause.Error()))}
+			return outcome{rejected: true, failure: fmt.Sprintf("The hub's API server refuses work %s: %s", name, secrecy.WithoutValues(cause.Error()))}
 		case apierrors.ReasonForError(cause) != metav1.StatusReasonUnknown:
-			return outcome{passing: true, failure: fmt.Sprintf("The hub's API server could not store work %s: %s", name, loop.Refusal(cause.Error())), err: err}
+			return outcome{passing: true, failure: fmt.Sprintf("The hub's API server could not store work %s: %s", name, secrecy.WithoutValues(cause.Error())), err: err}
 		}
 	}
 	return outcome{err: err}
 }
 
 // release lets a deleted binding go: its Works are deleted first, and the finalizer goes when they do not exist any more, which is
-// when the member has removed what they placed. Without a MemberCluster there is no member left to do that: the Works go with
-// the namespace, and nobody waits.
+// when the member has removed what they placed. Without a member that could do that, the Works' finalizers go at once.
 func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject) error {
 	if !slices.Contains(binding.GetFinalizers(), contract.FinalizerWork) {
 		return nil
 	}
 	key, cluster := client.ObjectKeyFromObject(binding), binding.GetSpec().TargetCluster
-	// This list waits for every write of ours: a Work made just before the deletion must not be overlooked.
-	works, err := d.worksOf(ctx, key, cluster, client.UnsafeDisableDeepCopy)
+	// This list waits for every write of ours: a Work made just before the deletion must not be overlooked. To delete a Work, it need not be
+	// readable.
+	works, err := d.worksOf(lenient.StandIns(ctx), key, cluster, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return err
 	}
 	live := slices.DeleteFunc(slices.Clone(works), func(w *v1beta1.Work) bool { return !w.DeletionTimestamp.IsZero() })
+	if err := d.instruct(ctx, binding, live); err != nil {
+		return err
+	}
 	if err := loop.Each(ctx, writers, live, d.remove); err != nil {
 		return fmt.Errorf("delete works of %s: %w", key, err)
 	}
 	if len(works) > 0 {
-		abandoned, err := d.isGone(ctx, cluster)
-		if err != nil || !abandoned {
+		absent, err := d.absent(ctx, cluster, works)
+		if err != nil || !absent {
 			return err
+		}
+		if err := loop.Each(ctx, writers, works, d.free); err != nil {
+			return fmt.Errorf("free works of %s: %w", key, err)
 		}
 	}
 	return d.drop(ctx, binding)
+}
+
+// instruct gives Works that are about to be deleted the delete strategy of their placement, if it was changed just before: they must not
+// go by an older one.
+func (d *Dispatcher) instruct(ctx context.Context, binding v1beta1.BindingObject, works []*v1beta1.Work) error {
+	key, ok := scope.PlacementOf(binding)
+	if !ok || len(works) == 0 {
+		return nil
+	}
+	placement, err := d.placement(ctx, key)
+	if err != nil || placement == nil {
+		return err
+	}
+	wanted := placement.GetSpec().Strategy.DeleteStrategy
+	return loop.Each(ctx, writers, works, func(ctx context.Context, w *v1beta1.Work) error {
+		if equality.Semantic.DeepEqual(w.Spec.DeleteStrategy, wanted) {
+			return nil
+		}
+		after := w.DeepCopy()
+		after.Spec.DeleteStrategy = wanted.DeepCopy()
+		if err := d.Client.Patch(ctx, after, client.MergeFrom(w)); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("set the delete strategy of work %s: %w", client.ObjectKeyFromObject(w), err)
+		}
+		return nil
+	})
 }
 
 // drop removes the binding's finalizer for Works, and the scheduler's with it when the binding's placement is going as well: then
 // there is nothing left for the scheduler to see.
 func (d *Dispatcher) drop(ctx context.Context, binding v1beta1.BindingObject) error {
 	doomed, err := d.isDoomed(ctx, binding)
+	if err != nil {
+		return err
+	}
+	abandoning, err := d.abandoning(ctx, binding)
 	if err != nil {
 		return err
 	}
@@ -197,35 +258,77 @@ func (d *Dispatcher) drop(ctx context.Context, binding v1beta1.BindingObject) er
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove finalizers of binding %s: %w", client.ObjectKeyFromObject(binding), err)
 	}
+	if abandoning != nil {
+		d.recorder(binding).Event(abandoning, corev1.EventTypeNormal, report.ReasonObjectsAbandoned, report.AbandonedOn(binding.GetSpec().TargetCluster))
+	}
 	return nil
 }
 
-// isDoomed says whether the placement of a binding is deleted or gone.
-func (d *Dispatcher) isDoomed(ctx context.Context, binding v1beta1.BindingObject) (bool, error) {
+// abandoning is the placement of a binding, if it leaves on the cluster what the binding has placed there; else nil.
+func (d *Dispatcher) abandoning(ctx context.Context, binding v1beta1.BindingObject) (v1beta1.PlacementObject, error) {
 	key, ok := scope.PlacementOf(binding)
-	if !ok {
-		return true, nil
+	if !ok || meta.FindStatusCondition(binding.GetStatus().Conditions, v1beta1.ConditionApplied) == nil {
+		return nil, nil
 	}
-	placement := scope.Placements.New(key)
-	err := d.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
-	if apierrors.IsNotFound(err) {
-		return true, nil
+	placement, err := d.placement(ctx, key)
+	if err != nil || placement == nil || !abandons(placement.GetSpec().Strategy.DeleteStrategy) {
+		return nil, err
 	}
-	if err != nil {
-		return false, fmt.Errorf("get placement %s: %w", key, err)
-	}
-	return !placement.GetDeletionTimestamp().IsZero(), nil
+	return placement, nil
 }
 
-// isGone says whether there is no such MemberCluster.
-func (d *Dispatcher) isGone(ctx context.Context, cluster string) (bool, error) {
-	var found clusterv1beta1.MemberCluster
-	err := d.Client.Get(ctx, types.NamespacedName{Name: cluster}, &found, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+// isDoomed says whether the placement of a binding is deleted or gone, or is none that a scheduler looks at.
+func (d *Dispatcher) isDoomed(ctx context.Context, binding v1beta1.BindingObject) (bool, error) {
+	key, ok := scope.PlacementOf(binding)
+	if !ok || scope.Reserved(key) {
+		return true, nil
+	}
+	placement, err := d.placement(ctx, key)
+	return err == nil && (placement == nil || !placement.GetDeletionTimestamp().IsZero()), err
+}
+
+// absent says whether no member can remove what Works placed, if they placed anything: there is no such MemberCluster,
+// or no agent has ever reported for it, nor on the Works. The API server itself is asked: to take a member for absent
+// that a cache does not show would leave on it what the Works placed.
+func (d *Dispatcher) absent(ctx context.Context, cluster string, works []*v1beta1.Work) (bool, error) {
+	key := types.NamespacedName{Name: cluster}
+	err := d.Direct.Get(ctx, key, &clusterv1beta1.MemberCluster{})
 	if apierrors.IsNotFound(err) {
 		return true, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("get member cluster %s: %w", cluster, err)
 	}
-	return false, nil
+	if slices.ContainsFunc(works, func(w *v1beta1.Work) bool { return len(w.Status.Conditions) > 0 }) {
+		return false, nil
+	}
+	var internal clusterv1beta1.InternalMemberCluster
+	key.Namespace = contract.MemberNamespace(cluster)
+	err = d.Direct.Get(ctx, key, &internal)
+	if apierrors.IsNotFound(err) {
+		return false, nil // an agent may have reported there before it was deleted
+	}
+	if err != nil {
+		return false, fmt.Errorf("get internal member cluster %s: %w", cluster, err)
+	}
+	return membership.NeverJoined(&internal), nil
+}
+
+// free takes the member's finalizer off a Work. It is written as metadata: the rest may not be readable.
+func (d *Dispatcher) free(ctx context.Context, w *v1beta1.Work) error {
+	at := slices.Index(w.Finalizers, contract.FinalizerWork)
+	if at < 0 {
+		return nil
+	}
+	path := fmt.Sprintf("/metadata/finalizers/%d", at)
+	patch, err := json.Marshal([]map[string]any{ // if it has other finalizers by now, the patch fails
+		{"op": "test", "path": path, "value": contract.FinalizerWork},
+		{"op": "remove", "path": path},
+	})
+	if err != nil {
+		return err
+	}
+	held := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: w.Name}}
+	held.SetGroupVersionKind(v1beta1.GroupVersion.WithKind("Work"))
+	return client.IgnoreNotFound(d.Client.Patch(ctx, held, client.RawPatch(types.JSONPatchType, patch)))
 }

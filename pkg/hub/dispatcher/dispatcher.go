@@ -1,13 +1,14 @@
 // Package dispatcher carries out bindings: it writes the Works that a bound binding asks for into its cluster's namespace, reports
 // what the cluster made of them in the binding's status, and lets a deleted binding go once its Works are really gone.
 //
-// It reads bindings, resource and override snapshots, Works, placements, MemberClusters and InternalMemberClusters from the cache.
+// It reads bindings, resource, policy and override snapshots, Works, placements, MemberClusters and InternalMemberClusters from the cache.
 package dispatcher
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,18 +45,25 @@ const rejectedWait = time.Minute
 type Dispatcher struct {
 	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes.
 	Client client.Client
+	// Direct reads from the API server itself.
+	Direct client.Reader
 	// Recorder and NamespacedRecorder take the events of ClusterResourceBindings and of ResourceBindings.
 	Recorder, NamespacedRecorder record.EventRecorder
 	// Workers is how many bindings are looked at at once.
 	Workers int
 	// Namespaced is whether ResourceBindings are served.
 	Namespaced bool
+	// ClusterScoped knows the kinds that the hub serves.
+	ClusterScoped work.Scopes
 	// Now is the clock.
 	Now func() time.Time
 
-	held held
+	held  held
+	hands hands
 	// toldIdle are the UIDs of override snapshots of which it was said that they select nothing.
 	toldIdle sync.Map
+	// toldForeign are the UIDs of Works that only claim to belong to a binding, once an event was recorded about them.
+	toldForeign sync.Map
 }
 
 // Reconcile looks at one binding.
@@ -72,6 +80,9 @@ func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		d.held.forget(req.NamespacedName)
 		return ctrl.Result{}, d.release(ctx, binding)
 	}
+	if scope.Reserved(req.NamespacedName) {
+		return ctrl.Result{}, nil // its author may be a member; only its deletion, with the Works of an older version, is carried out
+	}
 	if state := binding.GetSpec().State; state != v1beta1.BindingStateBound && state != v1beta1.BindingStateUnscheduled {
 		return ctrl.Result{}, nil
 	}
@@ -83,6 +94,12 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	seen, err := d.observe(ctx, binding)
 	if err != nil || seen == nil {
 		return ctrl.Result{}, err
+	}
+	if seen.doubt != nil && (!seen.doubt.Keeps || len(seen.works) == 0) {
+		result, _, err := d.report(ctx, binding, report.BindingFacts{
+			Generation: binding.GetGeneration(), Overridden: seen.order.Overridden(), SyncFailure: seen.doubt.Why, Passing: seen.doubt.Passing,
+		})
+		return result, err
 	}
 	plan, err := d.plan(ctx, seen)
 	if err != nil {
@@ -118,6 +135,9 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	}
 	if outcome.rejected && result.RequeueAfter == 0 {
 		result.RequeueAfter = rejectedWait
+	}
+	if plan.again > 0 && (result.RequeueAfter == 0 || plan.again < result.RequeueAfter) {
+		result.RequeueAfter = plan.again
 	}
 	return result, nil
 }
@@ -177,7 +197,9 @@ type seen struct {
 	order   work.Order
 	cluster override.Cluster
 	// external is whether update runs say when a rollout starts.
-	external  bool
+	external bool
+	// doubt is why the binding is not carried out, if it is not.
+	doubt     *work.Doubt
 	snapshots []v1beta1.ResourceSnapshotObject
 	works     []*v1beta1.Work
 }
@@ -202,36 +224,71 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 		log.V(1).Info("the binding's cluster is leaving", "cluster", order.Cluster)
 		return nil, nil
 	}
-	strategy, err := d.strategy(ctx, order.Placement)
+	placement, err := d.placement(ctx, order.Placement)
 	if err != nil {
 		return nil, err
 	}
-	order.ReportBack = strategy.ReportBackStrategy
-	out := &seen{order: order, cluster: override.Cluster{Name: cluster.Name, Labels: cluster.Labels}, external: strategy.Type == v1beta1.RolloutStrategyTypeExternal}
+	out := &seen{order: order, cluster: override.Cluster{Name: cluster.Name, Labels: cluster.Labels}}
+	if placement != nil {
+		strategy := placement.GetSpec().Strategy
+		out.order.ReportBack, out.order.Delete = strategy.ReportBackStrategy, strategy.DeleteStrategy
+		out.external = strategy.Type == v1beta1.RolloutStrategyTypeExternal
+	}
 	if out.snapshots, err = scope.ResourceSnapshots.List(ctx, d.Client, order.Placement.Namespace, scope.Fast(scope.OfPlacement(order.Placement))...); err != nil {
 		return nil, err
 	}
-	if out.works, err = d.worksOf(ctx, order.Binding, order.Cluster, scope.Fast()...); err != nil {
+	works, err := d.worksOf(ctx, order.Binding, order.Cluster, scope.Fast()...)
+	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	for _, w := range works {
+		if order.Adopts(w) {
+			out.works = append(out.works, w)
+		} else {
+			d.tellForeign(ctx, binding, w)
+		}
+	}
+	return out, d.believe(ctx, binding, placement, out)
 }
 
-// strategy is the placement's: what it says about statuses carried back to the hub, and who says that a rollout has started. It is
-// empty if the placement is gone.
-func (d *Dispatcher) strategy(ctx context.Context, key types.NamespacedName) (v1beta1.RolloutStrategy, error) {
+// believe fills in what speaks against carrying out the binding, and leaves the placement's own snapshots.
+func (d *Dispatcher) believe(ctx context.Context, binding v1beta1.BindingObject, placement v1beta1.PlacementObject, out *seen) error {
+	key := out.order.Placement
+	policies, err := scope.PolicySnapshots.List(ctx, d.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
+	if err != nil {
+		return err
+	}
+	out.doubt = work.Believe(binding, placement, policies, out.snapshots)
+	if out.doubt == nil {
+		out.snapshots = slices.DeleteFunc(out.snapshots, func(s v1beta1.ResourceSnapshotObject) bool { return !scope.OwnedBy(s, placement) })
+	}
+	return nil
+}
+
+// placement reads a placement; nil if there is none.
+func (d *Dispatcher) placement(ctx context.Context, key types.NamespacedName) (v1beta1.PlacementObject, error) {
 	placement := scope.Placements.New(key)
 	err := d.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
-		return v1beta1.RolloutStrategy{}, nil
+		return nil, nil
 	}
 	if err != nil {
-		return v1beta1.RolloutStrategy{}, fmt.Errorf("get placement %s: %w", key, err)
+		return nil, fmt.Errorf("get placement %s: %w", key, err)
 	}
-	return placement.GetSpec().Strategy, nil
+	return placement, nil
 }
 
-// worksOf lists the Works made for a binding, terminating ones too.
+// tellForeign names, once, a Work that names a binding as its own and was not made for it. It is not believed, and it is let be.
+func (d *Dispatcher) tellForeign(ctx context.Context, binding v1beta1.BindingObject, w *v1beta1.Work) {
+	if _, told := d.toldForeign.LoadOrStore(w.UID, true); told {
+		return
+	}
+	ctrl.LoggerFrom(ctx).Info("ignoring a work that was not made for the binding it names", "work", client.ObjectKeyFromObject(w))
+	d.tell(binding, []happening{{reason: eventForeign, message: fmt.Sprintf(
+		"Work %s names this binding and was not made for it; it is ignored, and may be deleted", client.ObjectKeyFromObject(w))}})
+}
+
+// worksOf lists the Works that name a binding, in its cluster's namespace, terminating ones too.
 func (d *Dispatcher) worksOf(ctx context.Context, binding types.NamespacedName, cluster string, opts ...client.ListOption) ([]*v1beta1.Work, error) {
 	var list v1beta1.WorkList
 	opts = append([]client.ListOption{client.InNamespace(contract.MemberNamespace(cluster)), scope.OfBinding(binding)}, opts...)

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -28,6 +27,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // world is a hub in memory that can be told to fail, and counts what is written to it.
@@ -38,6 +38,8 @@ type world struct {
 	now        time.Time
 	mu         sync.Mutex
 	writes     []string
+	// events are those on cluster-wide objects.
+	events *testworld.Recorder
 	// refuse, if set, answers writes of Works, and fail reads.
 	refuse func(verb string, w *v1beta1.Work) error
 	fail   error
@@ -58,8 +60,8 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 			t.Fatal(err)
 		}
 	}
-	w := &world{T: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+	w := &world{T: t, events: &testworld.Recorder{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjects(append(objects, testworld.Picked(placement(), "east"))...).
 		WithStatusSubresource(&v1beta1.ClusterResourceBinding{}, &v1beta1.ResourceBinding{}, &v1beta1.Work{}).
 		WithInterceptorFuncs(interceptor.Funcs{
 			Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
@@ -89,7 +91,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	}
 	w.client = builder.Build()
 	w.dispatcher = &Dispatcher{
-		Client: w.client, Recorder: record.NewFakeRecorder(10), NamespacedRecorder: record.NewFakeRecorder(10), Namespaced: true,
+		Client: w.client, Direct: w.client, Recorder: w.events, NamespacedRecorder: &testworld.Recorder{}, Namespaced: true,
 		Now: func() time.Time { return w.now },
 	}
 	return w
@@ -177,7 +179,7 @@ func member() *clusterv1beta1.MemberCluster {
 }
 
 func placement() *v1beta1.ClusterResourcePlacement {
-	return &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "web", Finalizers: []string{contract.FinalizerPlacement}}}
+	return &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "web", UID: "uid-of-web", Finalizers: []string{contract.FinalizerPlacement}}}
 }
 
 // bound is the binding of placement web to cluster east, bound to the group of index.
@@ -196,7 +198,7 @@ func bound(index int) *v1beta1.ClusterResourceBinding {
 // group is the first snapshot of index, which says that it is one of count, and further ones with the given numbers.
 func group(index, count int, subs ...int) []client.Object {
 	snapshot := func(name string, annotations map[string]string) *v1beta1.ClusterResourceSnapshot {
-		return &v1beta1.ClusterResourceSnapshot{
+		s := &v1beta1.ClusterResourceSnapshot{
 			ObjectMeta: metav1.ObjectMeta{
 				Name: name, Annotations: annotations,
 				Labels: map[string]string{contract.LabelPlacement: "web", contract.LabelResourceIndex: fmt.Sprint(index)},
@@ -205,6 +207,8 @@ func group(index, count int, subs ...int) []client.Object {
 				Raw: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","namespace":"shop"}}`),
 			}}}},
 		}
+		testworld.Owned(s, placement())
+		return s
 	}
 	out := []client.Object{snapshot(contract.MasterSnapshotName("web", index), map[string]string{contract.AnnotationSnapshotCount: fmt.Sprint(count)})}
 	for _, sub := range subs {
@@ -222,6 +226,7 @@ const (
 	createFirst, createSecond = "create Work web-work", "create Work web-0"
 	writeStatus               = "status ClusterResourceBinding web-east"
 	patchBinding              = "patch ClusterResourceBinding web-east"
+	freeFirst                 = "patch *v1.PartialObjectMetadata web-work"
 )
 
 func TestDispatchWritesWorksAndOneStatus(t *testing.T) {
@@ -471,7 +476,111 @@ func TestADeletedBindingDoesNotWaitForAMemberThatIsGone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.wants("delete Work web-work", patchBinding)
+	w.wants("delete Work web-work", freeFirst, patchBinding)
+	if err := w.client.Get(t.Context(), types.NamespacedName{Namespace: "fleet-member-east", Name: "web-work"}, &v1beta1.Work{}); !apierrors.IsNotFound(err) {
+		t.Fatalf("the Work is still there: %v", err)
+	}
+}
+
+// Works that no agent has ever seen are not waited for. Whether an agent has is what the API server has of its
+// reports.
+func TestADeletedBindingDoesNotWaitForAnAgentThatNeverWas(t *testing.T) {
+	reported := clusterv1beta1.InternalMemberClusterStatus{AgentStatus: []clusterv1beta1.AgentStatus{{Type: clusterv1beta1.AgentTypeMemberAgent}}}
+	internal := func(status clusterv1beta1.InternalMemberClusterStatus) client.Object {
+		return &clusterv1beta1.InternalMemberCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-east", Name: "east"}, Status: status}
+	}
+	for name, tc := range map[string]struct {
+		objects  []client.Object
+		reported bool
+		waits    bool
+	}{
+		"no agent has reported":                 {objects: []client.Object{internal(clusterv1beta1.InternalMemberClusterStatus{})}},
+		"an agent has":                          {objects: []client.Object{internal(reported)}, waits: true},
+		"an agent has reported on a Work":       {objects: []client.Object{internal(clusterv1beta1.InternalMemberClusterStatus{})}, reported: true, waits: true},
+		"there is no trace of what it reported": {waits: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, append(append(group(0, 1), member(), placement(), bound(0)), tc.objects...)...)
+			w.wants(createFirst)
+			if tc.reported {
+				w.reports(applied)
+			}
+			if err := w.client.Delete(t.Context(), w.binding()); err != nil {
+				t.Fatal(err)
+			}
+			if tc.waits {
+				w.wants("delete Work web-work")
+				w.wants()
+				return
+			}
+			w.wants("delete Work web-work", freeFirst, patchBinding)
+		})
+	}
+}
+
+// abandoning is the placement with a delete strategy that keeps what was placed.
+func abandoning() *v1beta1.ClusterResourcePlacement {
+	p := placement()
+	p.Spec.Strategy.DeleteStrategy = &v1beta1.DeleteStrategy{PropagationPolicy: v1beta1.DeletePropagationPolicyAbandon}
+	return p
+}
+
+// What leaves a placement goes with the Work that it leaves empty: Abandon is not for that.
+func TestContentThatIsDroppedIsNotAbandoned(t *testing.T) {
+	w := newWorld(t, append(append(group(0, 2, 0), group(1, 1)...), member(), abandoning(), bound(0))...)
+	w.wants(createSecond, createFirst)
+	b := w.binding()
+	b.Spec.ResourceSnapshotName = contract.MasterSnapshotName("web", 1)
+	if err := w.client.Update(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	w.wants("delete Work web-0", "patch Work web-0", "patch Work web-work")
+	for name, want := range map[string]v1beta1.DeletePropagationPolicy{
+		"web-0": v1beta1.DeletePropagationPolicyDelete, "web-work": v1beta1.DeletePropagationPolicyAbandon,
+	} {
+		var work v1beta1.Work
+		if err := w.client.Get(t.Context(), types.NamespacedName{Namespace: "fleet-member-east", Name: name}, &work); err != nil {
+			t.Fatal(err)
+		}
+		if got := work.Spec.DeleteStrategy; got == nil || got.PropagationPolicy != want {
+			t.Errorf("%s: %+v; want %s", name, got, want)
+		}
+	}
+	w.wants()
+}
+
+// A cluster that the placement no longer has keeps what was placed; an event on the placement tells, whether or not that goes as well.
+func TestAnEventTellsWhatIsAbandoned(t *testing.T) {
+	for name, doomed := range map[string]bool{"the cluster is no longer picked": false, "the placement is deleted": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, append(group(0, 1), member(), abandoning(), bound(0))...)
+			w.wants(createFirst)
+			w.reports(applied, available)
+			w.wants(writeStatus)
+			going := []client.Object{w.binding()}
+			if doomed {
+				going = append(going, placement())
+			}
+			for _, o := range going {
+				if err := w.client.Delete(t.Context(), o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.wants("delete Work web-work")
+			if events := w.events.All(); len(events) > 0 {
+				t.Errorf("events before the member is done: %v", events)
+			}
+			w.free("web-work")
+			w.wants(patchBinding)
+			events := w.events.All()
+			if len(events) != 1 || events[0].Reason != report.ReasonObjectsAbandoned || !strings.Contains(events[0].Message, "east") {
+				t.Fatalf("events %v; want one that names the cluster", events)
+			}
+			if about, ok := events[0].About.(*v1beta1.ClusterResourcePlacement); !ok || about.Name != "web" {
+				t.Errorf("the event is about %v; want the placement", events[0].About)
+			}
+		})
+	}
 }
 
 func TestAWorkOfADeletedTwinIsWaitedFor(t *testing.T) {

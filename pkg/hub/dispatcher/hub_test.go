@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/client-go/tools/record"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,6 +15,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
+	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
 // hub is a real API server with the CRDs of the chart.
@@ -53,6 +55,17 @@ func (a *agent) counts() map[string]int {
 	return counts
 }
 
+// scopes asks the hub for the scope of every kind.
+func scopes(mapper meta.RESTMapper) work.Scopes {
+	return func(kind schema.GroupKind) (bool, error) {
+		mapping, err := mapper.RESTMapping(kind)
+		if meta.IsNoMatchError(err) {
+			return false, nil
+		}
+		return err == nil && mapping.Scope.Name() == meta.RESTScopeNameRoot, err
+	}
+}
+
 // startAgent runs a dispatcher the way the hub agent does.
 func (h *hub) startAgent() *agent {
 	h.Helper()
@@ -67,8 +80,8 @@ func (h *hub) startAgent() *agent {
 		h.Fatal(err)
 	}
 	d := &Dispatcher{
-		Client: mgr.GetClient(), Recorder: record.NewFakeRecorder(100), NamespacedRecorder: record.NewFakeRecorder(100),
-		Workers: 10, Namespaced: true, Now: time.Now,
+		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Recorder: &testworld.Recorder{}, NamespacedRecorder: &testworld.Recorder{},
+		Workers: 10, Namespaced: true, ClusterScoped: scopes(mgr.GetRESTMapper()), Now: time.Now,
 	}
 	if err := d.SetupWithManager(mgr); err != nil {
 		h.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -81,24 +82,26 @@ func inPlace(seen *seen, group work.Group) (out plan, ok bool) {
 	return plan{changes: changes, wanted: names(wanted)}, true
 }
 
-// idle returns the overrides that are limited to the order's placement and select nothing of its content.
-func (d *Dispatcher) idle(ctx context.Context, order work.Order, group work.Group) ([]v1beta1.OverrideSnapshotObject, error) {
+// idle returns the overrides that are limited to the order's placement and select nothing of its content. It is only told of them, so
+// one that cannot be read, wherever it is, holds up nothing.
+func (d *Dispatcher) idle(ctx context.Context, order work.Order, group work.Group) []v1beta1.OverrideSnapshotObject {
 	limited, err := scope.OverridesLimitedTo(ctx, d.Client, order.Placement, scope.Fast()...)
 	if err != nil {
-		return nil, err
+		ctrl.LoggerFrom(ctx).V(1).Info("overrides that select nothing are not told of", "reason", err.Error())
+		return nil
 	}
 	named := (rollout.Lists{Cluster: order.ClusterOverrides, Namespaced: order.Overrides}).Keys()
 	limited = slices.DeleteFunc(limited, func(s v1beta1.OverrideSnapshotObject) bool {
 		return slices.Contains(named, client.ObjectKeyFromObject(s))
 	})
 	if len(limited) == 0 {
-		return nil, nil
+		return nil
 	}
 	var objects [][]byte
 	for _, part := range group.Parts {
 		objects = append(objects, part.Objects...)
 	}
-	return override.Idle(limited, override.ContentsOf(objects)), nil
+	return override.Idle(limited, override.ContentsOf(objects))
 }
 
 // happening is an event worth recording when a binding's status says something for the first time.

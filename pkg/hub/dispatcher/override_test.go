@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -142,11 +141,9 @@ func TestAnOverrideThatFails(t *testing.T) {
 	if reason != v1beta1.ReasonOverriddenFailed || !strings.Contains(message, "ConfigMap shop/c") || !strings.Contains(message, "shop/o (snapshot o-0), rule 1") || !strings.Contains(message, `"zone"`) {
 		t.Errorf("it says %s: %s", reason, message)
 	}
-	events := w.dispatcher.Recorder.(*record.FakeRecorder).Events
-	if len(events) != 1 {
-		t.Errorf("there are %d events on the override; want one for two passes", len(events))
-	} else if e := <-events; !strings.Contains(e, "OverriddenFailed") || !strings.Contains(e, "Cluster east") {
-		t.Errorf("the event is %q", e)
+	events := w.events.Take()
+	if len(events) != 1 || !strings.Contains(events[0].String(), "OverriddenFailed") || !strings.Contains(events[0].String(), "Cluster east") {
+		t.Errorf("events on the override are %q; want one for two passes", events)
 	}
 	w.label("zone", "z1")
 	if got := w.dispatcher.forRelabelled(t.Context(), testworld.NewMemberCluster("east")); len(got) != 1 || got[0].NamespacedName != web {
@@ -222,8 +219,8 @@ func TestAnOverrideThatSelectsNothing(t *testing.T) {
 	if reason, message := w.overridden(); reason != v1beta1.ReasonNoOverrideSpecified || !strings.Contains(message, "ResourceOverride shop/o") {
 		t.Errorf("it says %s: %s", reason, message)
 	}
-	if events := w.dispatcher.Recorder.(*record.FakeRecorder).Events; len(events) != 1 {
-		t.Errorf("there are %d events; want one", len(events))
+	if events := w.events.Take(); len(events) != 1 {
+		t.Errorf("events %q; want one", events)
 	}
 }
 

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -26,12 +30,17 @@ type plan struct {
 	passing bool
 	// idle are the overrides made for this placement that select nothing of its content.
 	idle []v1beta1.OverrideSnapshotObject
+	// again is when to look again although nothing happens; zero for never.
+	again time.Duration
 	// events are recorded when the status says what they are about for the first time.
 	events []happening
 }
 
 // plan asks the deciding package. Its error is a failed read, after which nothing may be written.
 func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
+	if seen.doubt != nil {
+		return kept(seen), nil
+	}
 	group, err := work.GroupOf(seen.order.Snapshot, seen.snapshots)
 	if err != nil {
 		return without(seen, err), nil
@@ -57,22 +66,58 @@ func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	if is := seen.order.Fingerprint; is != "" && is != override.Fingerprint(overrides, seen.cluster) {
+	is := seen.order.Fingerprint
+	left := is != "" && is != override.Fingerprint(overrides, seen.cluster)
+	if left {
 		work.Leave(wanted, works)
 	}
 	changes, err := work.Compare(wanted, works, orphans)
 	if err != nil {
 		return unsound(seen, overrides, err), nil
 	}
-	seen.works = works
-	out := plan{changes: changes, wanted: names(wanted)}
-	if out.idle, err = d.idle(ctx, seen.order, group); err != nil {
+	var again time.Duration
+	if !left { // or the Works would get what others decide when they get it
+		var edited map[string]bool
+		edited, again = d.edited(seen.works)
+		changes.Restore(wanted, works, edited)
+	}
+	err = changes.Within(seen.order, d.ClusterScoped)
+	if stray := new(work.StrayError); errors.As(err, &stray) {
+		return unsound(seen, overrides, err), nil
+	}
+	if err != nil {
 		return plan{}, err
 	}
+	seen.works = works
+	out := plan{changes: changes, wanted: names(wanted), again: again, idle: d.idle(ctx, seen.order, group)}
 	if len(changes.Await) > 0 {
 		out.sync, out.passing = fmt.Sprintf("Waiting for the cluster to clean up after the deleted work %s", changes.Await[0]), true
 	}
 	return out, nil
+}
+
+// edited names the Works whose specs another writer has changed, and says when to look again if one of them is not due
+// yet.
+func (d *Dispatcher) edited(works []*v1beta1.Work) (map[string]bool, time.Duration) {
+	out := map[string]bool{}
+	var again time.Duration
+	for _, w := range works {
+		changed, wait := d.hands.changed(w, d.Now())
+		out[w.Name] = changed
+		if wait > 0 && (again == 0 || wait < again) {
+			again = wait
+		}
+	}
+	return out, again
+}
+
+// kept is the plan for a binding that is in doubt, whose Works are kept.
+func kept(seen *seen) plan {
+	out := plan{changes: work.Tune(seen.order, seen.works)}
+	if !work.Holds(seen.order, seen.works) {
+		out.sync, out.passing = seen.doubt.Why, seen.doubt.Passing
+	}
+	return out
 }
 
 // without is the plan for content that cannot be had, which err says.
@@ -109,39 +154,58 @@ func names(works []*v1beta1.Work) []string {
 	return out
 }
 
-// namesakes returns the binding's Works and, for wanted ones not among them, whatever else has their name. orphans are those of
-// another binding that does not exist.
+// namesakes returns the binding's Works and, for wanted ones not among them, whatever else has a name that they may get. orphans are those
+// of another binding that does not exist.
 func (d *Dispatcher) namesakes(ctx context.Context, seen *seen, wanted []*v1beta1.Work) (works []*v1beta1.Work, orphans map[string]bool, err error) {
-	works, orphans = seen.works, map[string]bool{}
+	works, orphans = slices.Clone(seen.works), map[string]bool{}
 	known := map[string]bool{}
 	for _, w := range works {
 		known[w.Name] = true
 	}
 	for _, w := range wanted {
-		if known[w.Name] {
+		names := work.NamesOf(w)
+		if slices.ContainsFunc(names, func(name string) bool { return known[name] }) {
 			continue
 		}
-		// This read waits for our own last write of that Work, so what we made a moment ago is not made again.
-		var found v1beta1.Work
-		key := client.ObjectKeyFromObject(w)
-		if err := d.Client.Get(ctx, key, &found, client.UnsafeDisableDeepCopy); apierrors.IsNotFound(err) {
-			continue
-		} else if err != nil {
-			return nil, nil, fmt.Errorf("get work %s: %w", key, err)
+		for _, name := range names {
+			found, err := d.namesake(ctx, types.NamespacedName{Namespace: w.Namespace, Name: name})
+			if err != nil {
+				return nil, nil, err
+			}
+			if found == nil {
+				continue
+			}
+			if orphans[name], err = d.isOrphan(ctx, seen.order, found); err != nil {
+				return nil, nil, err
+			}
+			works = append(works, found)
 		}
-		if orphans[w.Name], err = d.isOrphan(ctx, seen.order, &found); err != nil {
-			return nil, nil, err
-		}
-		works = append(works[:len(works):len(works)], &found)
 	}
 	return works, orphans, nil
 }
 
-// isOrphan says whether a Work was made for a binding that does not exist.
+// namesake reads a Work by its name; nil if there is none. It waits for our own last write of that Work, so what we made a moment ago is not
+// made again.
+func (d *Dispatcher) namesake(ctx context.Context, key types.NamespacedName) (*v1beta1.Work, error) {
+	var found v1beta1.Work
+	err := d.Client.Get(ctx, key, &found, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get work %s: %w", key, err)
+	}
+	return &found, nil
+}
+
+// isOrphan says whether a Work was made for a binding that does not exist (any more): the order's own may have its name now.
 func (d *Dispatcher) isOrphan(ctx context.Context, order work.Order, found *v1beta1.Work) (bool, error) {
 	owner, ok := scope.BindingOf(found)
-	if !ok || owner == order.Binding {
+	if !ok {
 		return false, nil
+	}
+	if owner == order.Binding {
+		return !order.Adopts(found), nil
 	}
 	_, err := scope.Bindings.Get(ctx, d.Client, owner)
 	if apierrors.IsNotFound(err) {
@@ -153,16 +217,24 @@ func (d *Dispatcher) isOrphan(ctx context.Context, order work.Order, found *v1be
 // eventDuplicates is the reason of the event on a binding of which several Works hold the same envelope.
 const eventDuplicates = "DuplicateEnvelopeWorks"
 
+// eventForeign is the reason of the event on a binding that a Work names which was not made for it.
+const eventForeign = "ForeignWork"
+
 // tell records events. One that names no object is about the binding.
 func (d *Dispatcher) tell(binding v1beta1.BindingObject, events []happening) {
-	recorder := d.Recorder
-	if binding.GetNamespace() != "" {
-		recorder = d.NamespacedRecorder
-	}
+	recorder := d.recorder(binding)
 	for _, e := range events {
 		if e.about == nil {
 			e.about = binding
 		}
 		recorder.Event(e.about, corev1.EventTypeWarning, e.reason, e.message)
 	}
+}
+
+// recorder takes the events of a binding's scope.
+func (d *Dispatcher) recorder(binding v1beta1.BindingObject) record.EventRecorder {
+	if binding.GetNamespace() != "" {
+		return d.NamespacedRecorder
+	}
+	return d.Recorder
 }

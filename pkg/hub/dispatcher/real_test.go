@@ -54,7 +54,28 @@ func newScene(h *hub, namespace, name, cluster string) *scene {
 		placement.GetSpec().ResourceSelectors[0] = v1beta1.ResourceSelectorTerm{Version: "v1", Kind: "Namespace", Name: "shop"}
 	}
 	s.ensure(placement)
+	s.pick()
 	return s
+}
+
+// pick does what the scheduler does for the policy snapshot: the cluster is one of those that are picked.
+func (s *scene) pick() {
+	s.Helper()
+	placement, err := scope.Placements.Get(s.Context(), s.Client, s.placement)
+	if err != nil {
+		s.Fatal(err)
+	}
+	want := testworld.Picked(placement, s.cluster)
+	s.ensure(want.DeepCopyObject().(client.Object))
+	policy, err := scope.PolicySnapshots.Get(s.Context(), s.Client, client.ObjectKeyFromObject(want))
+	if err != nil {
+		s.Fatal(err)
+	}
+	status := policy.GetStatus()
+	status.ClusterDecisions, status.Conditions = append(status.ClusterDecisions, want.GetStatus().ClusterDecisions...), []metav1.Condition{}
+	if err := s.Client.Status().Update(s.Context(), policy); err != nil {
+		s.Fatal(err)
+	}
 }
 
 func (s *scene) ensure(obj client.Object) {
@@ -81,6 +102,7 @@ func (s *scene) snapshot(index, parts int) {
 		snapshot.GetSpec().SelectedResources = []v1beta1.ResourceContent{{RawExtension: runtime.RawExtension{
 			Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","namespace":"shop"},"data":{"index":"%d"}}`, index),
 		}}}
+		testworld.OwnedOn(s, s.Client, s.placement, snapshot)
 		s.ensure(snapshot)
 	}
 }
@@ -288,6 +310,48 @@ func TestOnARealHub(t *testing.T) {
 		})
 	})
 
+	t.Run("a work that is edited by hand is put right", func(t *testing.T) {
+		both(t, h, "edited", func(t *testing.T, s *scene) {
+			s.startAgent()
+			s.snapshot(0, 1)
+			s.bind(0)
+			s.awaitWorks(1, 0)
+			want := s.works()[0]
+			for what, edit := range map[string]func(*v1beta1.Work){
+				"a manifest": func(w *v1beta1.Work) {
+					w.Spec.Workload.Manifests[0].Raw = []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","namespace":"shop"},"data":{"index":"7"}}`)
+				},
+				"all manifests": func(w *v1beta1.Work) { w.Spec.Workload.Manifests = nil },
+				"one more manifest": func(w *v1beta1.Work) {
+					w.Spec.Workload.Manifests = append(w.Spec.Workload.Manifests, v1beta1.Manifest{RawExtension: runtime.RawExtension{
+						Raw: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"more","namespace":"shop"}}`),
+					}})
+				},
+				"the strategy": func(w *v1beta1.Work) {
+					w.Spec.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
+				},
+				"how it goes":      func(w *v1beta1.Work) { w.Spec.DeleteStrategy = &v1beta1.DeleteStrategy{PropagationPolicy: "Abandon"} },
+				"its revision":     func(w *v1beta1.Work) { w.Annotations[contract.AnnotationWorkSnapshot] = "other-0-snapshot" },
+				"its index":        func(w *v1beta1.Work) { w.Labels[contract.LabelWorkResourceIndex] = "7" },
+				"number and count": func(w *v1beta1.Work) { w.Annotations[contract.AnnotationManifests] = "7" },
+			} {
+				work := s.works()[0]
+				edit(&work)
+				if err := s.Client.Update(t.Context(), &work); err != nil {
+					t.Fatal(err)
+				}
+				testworld.Await(t, testworld.Soon, what+" to be as it was", func(context.Context) error {
+					got := s.works()[0]
+					if diff := cmp.Diff(want.Spec, got.Spec) + cmp.Diff(want.Labels, got.Labels) + cmp.Diff(want.Annotations, got.Annotations); diff != "" {
+						return errors.New(diff)
+					}
+					return nil
+				})
+			}
+			s.deletePlacementAndBinding()
+		})
+	})
+
 	t.Run("a work that is deleted by hand is made again once the member is done", func(t *testing.T) {
 		both(t, h, "byhand", func(t *testing.T, s *scene) {
 			s.startAgent()
@@ -319,6 +383,8 @@ func TestOnARealHub(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Name: s.cluster}, Spec: clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: s.cluster}},
 			})
 			s.bind(0)
+			s.awaitStatus(v1beta1.ConditionWorkSynchronized, metav1.ConditionFalse) // the scheduler has not said that it picked the cluster
+			s.pick()
 			s.awaitStatus(v1beta1.ConditionWorkSynchronized, metav1.ConditionFalse)
 			s.ensure(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.MemberNamespace(s.cluster)}})
 			s.ensure(&clusterv1beta1.InternalMemberCluster{

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,10 +30,13 @@ func (d *Dispatcher) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range scope.Bindings.Served(d.Namespaced) {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(bindings()))
 	}
-	b = b.Watches(&v1beta1.Work{}, handler.EnqueueRequestsFromMapFunc(d.forWork), builder.WithPredicates(works()))
+	b = b.Watches(&v1beta1.Work{}, handler.EnqueueRequestsFromMapFunc(d.forWork), builder.WithPredicates(d.works()))
 	b = b.Watches(&v1beta1.Work{}, handler.EnqueueRequestsFromMapFunc(d.forGoneWork), builder.WithPredicates(only(deletions)))
 	for _, kind := range scope.ResourceSnapshots.Served(d.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(d.forSnapshot), builder.WithPredicates(only(creations)))
+	}
+	for _, kind := range scope.PolicySnapshots.Served(d.Namespaced) {
+		b = b.Watches(kind, handler.Funcs{UpdateFunc: d.picked})
 	}
 	for _, kind := range scope.Placements.Served(d.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(d.forPlacement), builder.WithPredicates(placements()))
@@ -62,14 +66,15 @@ func bindings() predicate.Predicate {
 				return false
 			}
 			return e.ObjectNew.GetGeneration() != e.ObjectOld.GetGeneration() ||
+				e.ObjectNew.GetAnnotations()[contract.AnnotationPlacementUID] != e.ObjectOld.GetAnnotations()[contract.AnnotationPlacementUID] ||
 				e.ObjectNew.GetDeletionTimestamp().IsZero() != e.ObjectOld.GetDeletionTimestamp().IsZero()
 		},
 	}
 }
 
-// works lets through what a Work's member reports, and marks that somebody else changed. What we write ourselves we know, and a
-// deletion that only begins changes nothing yet.
-func works() predicate.Predicate {
+// works lets through what a Work's member reports, and marks and specs that another client changed. What we write
+// ourselves we know, and a deletion that only begins changes nothing yet.
+func (d *Dispatcher) works() predicate.Predicate {
 	return predicate.Funcs{
 		// A Work that is new to the cache and has a report already comes from a watch that was interrupted.
 		CreateFunc: func(e event.CreateEvent) bool {
@@ -86,19 +91,22 @@ func works() predicate.Predicate {
 			if !equality.Semantic.DeepEqual(before.Status, after.Status) {
 				return true
 			}
-			return before.Generation == after.Generation &&
-				(!maps.Equal(before.Labels, after.Labels) || !maps.Equal(before.Annotations, after.Annotations))
+			if before.Generation != after.Generation {
+				return after.DeletionTimestamp.IsZero() && !d.hands.own(after)
+			}
+			return (!maps.Equal(before.Labels, after.Labels) || !maps.Equal(before.Annotations, after.Annotations))
 		},
 	}
 }
 
-// placements lets through a change of the one setting that bindings do not carry.
+// placements lets through a change of the settings that bindings do not carry.
 func placements() predicate.Predicate {
-	setting := func(o client.Object) *v1beta1.ReportBackStrategy {
+	setting := func(o client.Object) [2]any {
 		if placement, ok := o.(v1beta1.PlacementObject); ok {
-			return placement.GetSpec().Strategy.ReportBackStrategy
+			strategy := placement.GetSpec().Strategy
+			return [2]any{strategy.ReportBackStrategy, strategy.DeleteStrategy}
 		}
-		return nil
+		return [2]any{}
 	}
 	return predicate.Funcs{
 		CreateFunc: func(event.CreateEvent) bool { return false },
@@ -143,16 +151,19 @@ func (d *Dispatcher) forWork(_ context.Context, o client.Object) []reconcile.Req
 	return nil
 }
 
-// forGoneWork leads from a Work that has gone to its binding, and to any other binding of the same placement and cluster:
-// that one may have waited to make a Work of the same name.
+// forGoneWork leads from a Work that has gone to its binding, and to any other binding of the same placement and cluster, which may have
+// waited to make a Work of the same name.
 func (d *Dispatcher) forGoneWork(ctx context.Context, o client.Object) []reconcile.Request {
 	out := d.forWork(ctx, o)
+	d.hands.forget(o.GetUID())
 	placement, ok := scope.PlacementOf(o)
 	cluster, isMember := contract.MemberOf(o.GetNamespace())
 	if !ok || !isMember {
 		return out
 	}
-	return append(out, d.requests(ctx, placement, func(b v1beta1.BindingObject) bool { return b.GetSpec().TargetCluster == cluster })...)
+	d.toldForeign.Delete(o.GetUID())
+	there := func(b v1beta1.BindingObject) bool { return b.GetSpec().TargetCluster == cluster }
+	return append(out, d.requests(ctx, placement, there)...)
 }
 
 // forSnapshot leads from a resource snapshot to the bindings that place the group it belongs to.
@@ -164,6 +175,28 @@ func (d *Dispatcher) forSnapshot(ctx context.Context, o client.Object) []reconci
 	}
 	master := contract.MasterSnapshotName(placement.Name, index)
 	return d.requests(ctx, placement, func(b v1beta1.BindingObject) bool { return b.GetSpec().ResourceSnapshotName == master })
+}
+
+// picked brings up the bindings to clusters that a policy snapshot has just been written to have picked: they may have waited for that.
+func (d *Dispatcher) picked(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	was, ok1 := e.ObjectOld.(v1beta1.PolicySnapshotObject)
+	is, ok2 := e.ObjectNew.(v1beta1.PolicySnapshotObject)
+	placement, ok3 := scope.PlacementOf(e.ObjectNew)
+	if !ok1 || !ok2 || !ok3 {
+		return
+	}
+	news := map[string]bool{}
+	for _, decision := range is.GetStatus().ClusterDecisions {
+		news[decision.ClusterName] = decision.Selected
+	}
+	for _, decision := range was.GetStatus().ClusterDecisions {
+		news[decision.ClusterName] = news[decision.ClusterName] && !decision.Selected
+	}
+	for _, request := range d.requests(ctx, placement, func(b v1beta1.BindingObject) bool {
+		return news[b.GetSpec().TargetCluster] && b.GetSpec().State != v1beta1.BindingStateScheduled
+	}) {
+		q.Add(request)
+	}
 }
 
 // forPlacement leads from a placement to its bindings.

@@ -128,10 +128,11 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 		out.spending = evict.ReadSpending(budget.GetAnnotations()[contract.AnnotationEvictions])
 		out.facts.Spent = out.spending.Current(e.Now())
 	}
-	if len(of.Name) > validation.LabelValueMaxLength {
+	if len(of.Name) > contract.MostOfName {
 		return out, nil // it has no bindings: they would carry its name in a label
 	}
-	out.facts.Bindings, err = scope.Bindings.List(ctx, e.Direct, of.Namespace, client.MatchingLabels{contract.LabelPlacement: of.Name})
+	bindings, err := scope.Bindings.List(ctx, e.Direct, of.Namespace, client.MatchingLabels{contract.LabelPlacement: of.Name})
+	out.facts.Bindings = scope.OnlyOf(placement, bindings)
 	return out, err
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -169,18 +168,15 @@ func TestHundredEvictions(t *testing.T) {
 
 // cleanUp does what members and dispatcher do for deleted bindings, and sees to it that there are never fewer than least others.
 func (s *scene) cleanUp(least int) (stop func()) {
-	ctx, cancel := context.WithCancel(s.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		for ctx.Err() == nil {
+	return testworld.Go(s, "the clean-up", func(ctx context.Context) error {
+		for ; ctx.Err() == nil; testworld.Pause() {
 			list, err := scope.Bindings.List(ctx, s.hub.Client, s.key.Namespace, client.MatchingLabels{contract.LabelPlacement: s.key.Name})
 			if err != nil {
 				continue
 			}
 			living := slices.DeleteFunc(slices.Clone(list), func(b v1beta1.BindingObject) bool { return !b.GetDeletionTimestamp().IsZero() })
 			if len(living) < least {
-				s.Errorf("%d clusters are left; at least %d must be", len(living), least)
-				return
+				return fmt.Errorf("%d clusters are left; at least %d must be", len(living), least)
 			}
 			for _, b := range list {
 				if !b.GetDeletionTimestamp().IsZero() {
@@ -188,10 +184,9 @@ func (s *scene) cleanUp(least int) (stop func()) {
 					_ = s.hub.Client.Update(ctx, b) // the next round looks again
 				}
 			}
-			testworld.Pause()
 		}
-	})
-	return func() { cancel(); running.Wait() }
+		return nil
+	}).Stop
 }
 
 func TestWithoutABudget(t *testing.T) {

@@ -36,7 +36,7 @@ func (e *Evictor) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range kinds {
 		b = b.Watches(kind, handler.Funcs{CreateFunc: created, UpdateFunc: updated, DeleteFunc: deleted})
 	}
-	if err := b.Complete(loop.Settle(e)); err != nil {
+	if err := b.Complete(loop.Settle(loop.Unreserved(e))); err != nil {
 		return fmt.Errorf("set up the evictor: %w", err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
@@ -16,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -27,9 +27,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/secrecy"
+	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
 // RecorderName is the name under which the mirror records events.
@@ -74,7 +78,7 @@ func (m *Mirror) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range kinds {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(m.again), builder.WithPredicates(placements()))
 	}
-	if err := b.Complete(loop.Settle(m)); err != nil {
+	if err := b.Complete(loop.Settle(loop.Unreserved(m))); err != nil {
 		return fmt.Errorf("set up the mirror: %w", err)
 	}
 	return nil
@@ -91,7 +95,8 @@ func works() predicate.Predicate {
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			before, ok := e.ObjectOld.(*v1beta1.Work)
-			return ok && reports(e.ObjectNew) && !equality.Semantic.DeepEqual(before.Status, e.ObjectNew.(*v1beta1.Work).Status)
+			return ok && reports(e.ObjectNew) && (!equality.Semantic.DeepEqual(before.Status, e.ObjectNew.(*v1beta1.Work).Status) ||
+				before.Annotations[contract.AnnotationBindingUID] != e.ObjectNew.GetAnnotations()[contract.AnnotationBindingUID])
 		},
 	}
 }
@@ -143,14 +148,14 @@ func (m *Mirror) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	if !wanted || !placement.GetDeletionTimestamp().IsZero() {
 		return ctrl.Result{}, nil
 	}
-	var works v1beta1.WorkList
-	if err := m.Client.List(ctx, &works, scope.OfPlacement(req.NamespacedName)); err != nil {
-		return ctrl.Result{}, fmt.Errorf("list works of placement %s: %w", req, err)
+	works, err := m.worksOf(ctx, placement)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
 	var errs []error
 	var found []report.Returned
-	for i := range works.Items {
-		returned, err := report.Returns(&works.Items[i], placement.GetStatus().SelectedResources)
+	for i := range works {
+		returned, err := report.Returns(&works[i], placement.GetStatus().SelectedResources)
 		found = append(found, returned...)
 		errs = append(errs, err)
 	}
@@ -158,6 +163,29 @@ func (m *Mirror) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 		return m.carry(ctx, placement, r)
 	}))
 	return ctrl.Result{}, errors.Join(errs...)
+}
+
+// worksOf are the Works that were made for the placement's bindings, each in the namespace of its binding's cluster. Any member could
+// make one in its own namespace that names the placement; what it reports there is not believed.
+func (m *Mirror) worksOf(ctx context.Context, placement v1beta1.PlacementObject) ([]v1beta1.Work, error) {
+	key := client.ObjectKeyFromObject(placement)
+	bindings, err := scope.Bindings.List(ctx, m.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
+	if err != nil {
+		return nil, err
+	}
+	var out []v1beta1.Work
+	for _, b := range scope.OnlyOf(placement, bindings) {
+		order, ok := work.OrderOf(b, nil)
+		if !ok || b.GetSpec().State != v1beta1.BindingStateBound || !b.GetDeletionTimestamp().IsZero() {
+			continue
+		}
+		var list v1beta1.WorkList
+		if err := m.Client.List(ctx, &list, client.InNamespace(contract.MemberNamespace(order.Cluster)), scope.OfBinding(order.Binding)); err != nil {
+			return nil, fmt.Errorf("list works of binding %s: %w", order.Binding, err)
+		}
+		out = append(out, slices.DeleteFunc(list.Items, func(w v1beta1.Work) bool { return !order.Made(&w) })...)
+	}
+	return out, nil
 }
 
 // writers is how many objects of one placement are written at once.
@@ -180,7 +208,7 @@ func (m *Mirror) carry(ctx context.Context, placement v1beta1.PlacementObject, r
 	}
 	if !same(object.Object["status"], r.Status) {
 		var status any
-		if err := utiljson.Unmarshal(r.Status, &status); err != nil { // whole numbers stay whole
+		if err := decode.JSON(r.Status, &status); err != nil { // whole numbers stay whole
 			return fmt.Errorf("read the status of %s %s: %w", r.Kind, r.NamespacedName, err)
 		}
 		object.Object["status"] = status
@@ -199,7 +227,7 @@ func same(status any, reported json.RawMessage) bool {
 		return false
 	}
 	var a, b any
-	return json.Unmarshal(text, &a) == nil && json.Unmarshal(reported, &b) == nil && equality.Semantic.DeepEqual(a, b)
+	return decode.JSON(text, &a) == nil && decode.JSON(reported, &b) == nil && equality.Semantic.DeepEqual(a, b)
 }
 
 func (m *Mirror) write(ctx context.Context, placement v1beta1.PlacementObject, r report.Returned, object *unstructured.Unstructured) error {
@@ -209,7 +237,8 @@ func (m *Mirror) write(ctx context.Context, placement v1beta1.PlacementObject, r
 		m.tell(placement, fmt.Sprintf("the hub agent may not write the status of %s in API group %q: add it to the value statusBackReporting of its chart",
 			r.Kind, r.Group))
 	case apierrors.IsInvalid(err):
-		m.tell(placement, fmt.Sprintf("the hub does not take the status of %s %s: %v", r.Kind, r.NamespacedName, err))
+		m.tell(placement, fmt.Sprintf("the hub does not take the status of %s %s: %s", r.Kind, r.NamespacedName,
+			secrecy.WithoutValues(err.Error())))
 	case apierrors.IsNotFound(err):
 		// It is gone, or its kind has no status of its own on the hub.
 	case err != nil:

@@ -3,7 +3,6 @@ package mirror
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,13 +27,13 @@ type hub struct {
 	*testing.T
 	*testworld.Cluster
 	writes testworld.Writes
-	events *record.FakeRecorder
+	events *testworld.Recorder
 }
 
 func startHub(t *testing.T) *hub {
 	t.Helper()
 	ctrl.SetLogger(testr.New(t))
-	h := &hub{T: t, events: record.NewFakeRecorder(100), Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{
+	h := &hub{T: t, events: &testworld.Recorder{}, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{
 		testworld.HubCRDs,
 	}})}
 	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "app"}}))
@@ -80,12 +78,35 @@ func (h *hub) place(name string, policy *v1beta1.PlacementPolicy) {
 	h.must(h.Client.Status().Update(h.Context(), placement))
 }
 
-// report makes the member report a status of the Ingress, in a Work that may be there already.
+// bind binds a placement to member m, unless it is bound.
+func (h *hub) bind(name string) *v1beta1.ClusterResourceBinding {
+	h.Helper()
+	binding := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{Name: name + "-m"}}
+	_, err := ctrl.CreateOrUpdate(h.Context(), h.Client, binding, func() error {
+		binding.Labels = map[string]string{contract.LabelPlacement: name}
+		binding.Spec.State, binding.Spec.TargetCluster = v1beta1.BindingStateBound, "m"
+		binding.Spec.ClusterDecision = v1beta1.ClusterDecision{ClusterName: "m", Selected: true, Reason: "test"}
+		return nil
+	})
+	h.must(err)
+	return binding
+}
+
+// report makes the member report a status of the Ingress, in the Work of its placement's binding.
 func (h *hub) report(name string, observed int) {
 	h.Helper()
-	work := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-m", Name: name + "-work"}}
+	binding := h.bind(name)
+	h.reportIn("fleet-member-m", name+"-work", name, observed, map[string]string{
+		contract.LabelPlacement: name, contract.LabelBinding: binding.Name,
+	}, map[string]string{contract.AnnotationBindingUID: string(binding.UID)})
+}
+
+// reportIn reports a status of the Ingress in a Work that may be there already.
+func (h *hub) reportIn(namespace, name, ofIngress string, observed int, labels, annotations map[string]string) {
+	h.Helper()
+	work := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	_, err := ctrl.CreateOrUpdate(h.Context(), h.Client, work, func() error {
-		work.Labels = map[string]string{contract.LabelPlacement: name}
+		work.Labels, work.Annotations = labels, annotations
 		work.Spec.ReportBackStrategy = &v1beta1.ReportBackStrategy{Type: v1beta1.ReportBackTypeMirror}
 		return nil
 	})
@@ -94,7 +115,7 @@ func (h *hub) report(name string, observed int) {
 		ObservedGeneration: work.Generation, LastTransitionTime: metav1.Now()}}
 	text := fmt.Sprintf(`{"apiVersion":"networking.k8s.io/v1","kind":"Ingress","status":{"loadBalancer":{"ingress":[{"ip":"10.0.0.%d"}]}}}`, observed)
 	work.Status.ManifestConditions = []v1beta1.ManifestCondition{{
-		Identifier:         v1beta1.WorkResourceIdentifier{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress", Resource: "ingresses", Namespace: "app", Name: name},
+		Identifier:         v1beta1.WorkResourceIdentifier{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress", Resource: "ingresses", Namespace: "app", Name: ofIngress},
 		Conditions:         []metav1.Condition{},
 		BackReportedStatus: &v1beta1.BackReportedStatus{ObservedStatus: runtime.RawExtension{Raw: []byte(text)}, ObservationTime: metav1.Now()},
 	}}
@@ -119,22 +140,6 @@ func (h *hub) await(name string, observed int) {
 	})
 }
 
-// told waits for an event with all of these words.
-func (h *hub) told(words ...string) {
-	h.Helper()
-	testworld.Await(h, testworld.Soon, fmt.Sprintf("an event with %q", words), func(context.Context) error {
-		select {
-		case e := <-h.events.Events:
-			if slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(e, w) }) {
-				return fmt.Errorf("there is %q", e)
-			}
-			return nil
-		default:
-			return fmt.Errorf("there is none")
-		}
-	})
-}
-
 // statuses are the writes to users' objects since the last call.
 func (h *hub) statuses() int {
 	n := 0
@@ -144,6 +149,32 @@ func (h *hub) statuses() int {
 		}
 	}
 	return n
+}
+
+// Cases mirror-placement and mirror-forged-work: another member than the one that the placement goes to makes a Work in its own namespace
+// that looks like the placement's, and reports another address.
+func TestMirrorForgedWork(t *testing.T) {
+	h := startHub(t)
+	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-rogue"}}))
+	h.start(h.Config)
+	h.place("web", &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{"m"}})
+	binding := h.bind("web")
+	looks := map[string]string{contract.LabelPlacement: "web"}
+	made := map[string]string{contract.AnnotationBindingUID: string(binding.UID)}
+	h.reportIn("fleet-member-rogue", "rg-fw", "web", 66, looks, nil)
+	h.reportIn("fleet-member-rogue", "web-work", "web", 66, map[string]string{contract.LabelPlacement: "web", contract.LabelBinding: binding.Name}, made)
+	h.reportIn("fleet-member-m", "no-binding", "web", 66, looks, made)
+	h.reportIn("fleet-member-m", "earlier-binding", "web", 66, map[string]string{contract.LabelPlacement: "web", contract.LabelBinding: binding.Name},
+		map[string]string{contract.AnnotationBindingUID: "another"})
+	// What comes after them is carried, and is the first to be.
+	h.report("web", 7)
+	h.await("web", 7)
+	h.reportIn("fleet-member-rogue", "rg-fw", "web", 67, looks, nil)
+	h.report("web", 8)
+	h.await("web", 8)
+	if n := h.statuses(); n != 2 {
+		t.Errorf("%d statuses were written; want the two of the placement's own member", n)
+	}
 }
 
 func TestStatusComesBack(t *testing.T) {
@@ -160,7 +191,7 @@ func TestStatusComesBack(t *testing.T) {
 	// A placement to many clusters is told why nothing comes.
 	h.place("many", nil)
 	h.report("many", 7)
-	h.told("Warning", "from one cluster only")
+	h.events.Await(t, "Warning", "from one cluster only")
 
 	// A restart with nothing new writes nothing; then the next report is carried.
 	stop()
@@ -204,5 +235,5 @@ func TestStatusComesBack(t *testing.T) {
 	h.start(cfg)
 	h.place("three", fixed)
 	h.report("three", 1)
-	h.told("Ingress", `"networking.k8s.io"`, "statusBackReporting")
+	h.events.Await(t, "Ingress", `"networking.k8s.io"`, "statusBackReporting")
 }

@@ -33,6 +33,8 @@ const (
 	eventNoCluster = "OverrideMatchesNoCluster"
 	// eventNameTooLong is told at once: time does not help.
 	eventNameTooLong = "OverrideNameTooLong"
+	// eventTooDeep is told at once, too.
+	eventTooDeep = "OverrideTooDeep"
 )
 
 // young remembers the snapshots that were made a moment ago, of which it is not known yet whether they are of any use. What a process

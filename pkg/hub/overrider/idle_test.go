@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -66,11 +67,18 @@ func TestUselessOverrideSaysSo(t *testing.T) {
 	override("nowhere-there", "cm", "idle-placement", west)
 	long := strings.Repeat("x", 64)
 	override(long, "cm", "", east)
+	deep := testworld.Override("idle", "deep", testworld.Patching(east, v1beta1.JSONPatchOverride{
+		Operator: v1beta1.JSONPatchAdd, Path: "/data",
+		Value: apiextensionsv1.JSON{Raw: []byte(strings.Repeat("[", 9000) + strings.Repeat("]", 9000))},
+	}))
+	deep.Spec.ResourceSelectors[0].Name = "cm"
+	create(deep)
 
 	_, stop := start(t, hub, 200*time.Millisecond)
 	defer stop()
 	want := map[string]string{
 		"of-nothing": eventIdle, "for-nobody": eventIdle, "nowhere": eventNoCluster, "nowhere-there": eventNoCluster, long: eventNameTooLong,
+		"deep": eventTooDeep,
 	}
 	told := func(ctx context.Context) error {
 		var events corev1.EventList
@@ -91,9 +99,16 @@ func TestUselessOverrideSaysSo(t *testing.T) {
 	}
 	testworld.Await(t, testworld.Soon, "events", told)
 	testworld.Stable(t, time.Second, "events", told)
-	// It would be told again to whoever starts next.
-	doomed := &v1beta1.ResourceOverride{ObjectMeta: metav1.ObjectMeta{Namespace: "idle", Name: long}}
-	if err := hub.Client.Delete(t.Context(), doomed); err != nil {
-		t.Fatal(err)
+	var copies v1beta1.ResourceOverrideSnapshotList
+	if err := hub.Client.List(t.Context(), &copies, client.InNamespace("idle"), client.MatchingLabels{contract.LabelOverride: "deep"}); err != nil ||
+		len(copies.Items) > 0 {
+		t.Errorf("snapshots of the deep override: %v, %v", copies.Items, err)
+	}
+	// The next start would record the events again.
+	for _, name := range []string{long, "deep"} {
+		doomed := &v1beta1.ResourceOverride{ObjectMeta: metav1.ObjectMeta{Namespace: "idle", Name: name}}
+		if err := hub.Client.Delete(t.Context(), doomed); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -26,6 +25,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -61,7 +61,7 @@ func (o *Overrider) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range scope.OverrideSnapshots.Both() {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofOverride), builder.WithPredicates(damage()))
 	}
-	if err := b.Complete(loop.Settle(o)); err != nil {
+	if err := b.Complete(loop.Settle(loop.Unreserved(o))); err != nil {
 		return fmt.Errorf("set up the overrider: %w", err)
 	}
 	return nil
@@ -100,7 +100,7 @@ func ofOverride(_ context.Context, obj client.Object) []reconcile.Request {
 
 // Reconcile looks at one override.
 func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	override, err := scope.Overrides.Get(ctx, o.Client, req.NamespacedName)
+	obj, err := scope.Overrides.Get(ctx, o.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
 		o.young.forget(req.NamespacedName)
 		return ctrl.Result{}, nil
@@ -113,30 +113,34 @@ func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if !override.GetDeletionTimestamp().IsZero() {
-		return ctrl.Result{}, o.release(ctx, override, existing)
+	if !obj.GetDeletionTimestamp().IsZero() {
+		return ctrl.Result{}, o.release(ctx, obj, existing)
 	}
-	if most := validation.LabelValueMaxLength; len(req.Name) > most {
+	if most := contract.MostOfName; len(req.Name) > most {
 		message := fmt.Sprintf("It changes nothing: its name is longer than the %d characters that its snapshots can carry in a label; "+
 			"make it anew with a shorter one", most)
-		o.Recorder.Event(override, corev1.EventTypeWarning, eventNameTooLong, message)
+		o.Recorder.Event(obj, corev1.EventTypeWarning, eventNameTooLong, message)
+		return ctrl.Result{}, nil
+	}
+	if why := override.Unsound(obj); why != "" {
+		o.Recorder.Event(obj, corev1.EventTypeWarning, eventTooDeep, "This state of it changes nothing: "+why)
 		return ctrl.Result{}, nil
 	}
 	inUse, err := o.inUse(ctx, req.NamespacedName)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	step, err := snapshot.Overrides(override, existing, inUse)
+	step, err := snapshot.Overrides(obj, existing, inUse)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if err := o.carryOut(ctx, override, step); err != nil {
+	if err := o.carryOut(ctx, obj, step); err != nil {
 		return ctrl.Result{}, err
 	}
 	if step.Create != nil {
 		o.young.add(req.NamespacedName, birth{snapshot: step.Create.GetName(), at: o.Now()})
 	}
-	return o.examine(ctx, override, existing, inUse)
+	return o.examine(ctx, obj, existing, inUse)
 }
 
 // inUse names the snapshots of an override that bindings name, for now or as what was healthy, or that an update run which has not

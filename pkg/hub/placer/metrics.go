@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -60,10 +61,27 @@ func (g *progress) set(placement v1beta1.PlacementObject, status *v1beta1.Placem
 		g.drop()
 		g.generation, g.series = placement.GetGeneration(), map[[6]string]bool{}
 	}
-	kind, state, reason := report.Furthest(placement, status)
+	kind, state, reason := furthest(placement, status)
 	labels := [6]string{placement.GetNamespace(), placement.GetName(), strconv.FormatInt(g.generation, 10), kind, state, reason}
 	g.series[labels] = true
 	lastTimestamp.WithLabelValues(labels[:]...).Set(float64(now.UnixMilli()) / 1000)
+}
+
+// furthest is the first condition of a placement, in order, that is not True for what is wanted now. One that is not there has status and
+// reason "nil". When all are True, it is Completed.
+func furthest(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) (kind, state, reason string) {
+	p := report.ProgressOf(placement, status)
+	if p.Done() {
+		return "Completed", string(metav1.ConditionTrue), "Completed"
+	}
+	kind, c := v1beta1.ConditionScheduled, p.Scheduled
+	if c != nil && c.Status == metav1.ConditionTrue {
+		kind, c = p.Stage, p.Condition
+	}
+	if c == nil {
+		return placement.ConditionType(kind), "nil", "nil"
+	}
+	return c.Type, string(c.Status), c.Reason
 }
 
 // drop ends all series of the placement.

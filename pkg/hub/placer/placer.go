@@ -19,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -85,6 +84,11 @@ type memo struct {
 	content    snapshot.Content
 	// large are selected objects that content does not hold as they are.
 	large []snapshot.Large
+	// restricted is whether the selection was made for an author who may not place privileged objects, and withheld are those.
+	restricted bool
+	withheld   []v1beta1.ResourceIdentifier
+	// kept are what stays on the hub as far as the selection shows, of what the user is to hear of.
+	kept []selection.Kept
 	// changed is whether the selection was made because objects have changed, and ofChange whether the latest revision came of that.
 	changed, ofChange bool
 	// made is when this process made the latest revision; took is how long it took to arrive, or the one before if it has not.
@@ -104,6 +108,8 @@ type memo struct {
 type item struct {
 	uid     types.UID
 	version string
+	// kept is why the object, which is there, is not carried, if the user is to hear of that.
+	kept *selection.Kept
 	snapshot.Item
 }
 
@@ -161,6 +167,7 @@ func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject)
 		client.DisableReadYourWritesConsistency); err != nil {
 		return nil, err
 	}
+	s.bindings = scope.OnlyOf(placement, s.bindings)
 	s.memo = p.memo(s.key)
 	return s, nil
 }
@@ -170,9 +177,9 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	if mistake := report.MirrorOf(s.placement, s.placement.GetStatus()).Mistake; mistake != "" {
 		return 0, p.refuse(ctx, s, mistake)
 	}
-	if nameless(s.key) {
+	if len(s.key.Name) > contract.MostOfName {
 		return 0, p.refuse(ctx, s, fmt.Sprintf("the placement's own name is longer than the %d characters that labels can hold; "+
-			"make it anew with a shorter one", validation.LabelValueMaxLength))
+			"make it anew with a shorter one", contract.MostOfName))
 	}
 	selected, wait, err := p.choose(ctx, s)
 	var mistake *selection.UserError
@@ -187,7 +194,7 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	}
 	policy, revision, history, err := p.snapshots(ctx, s, func(ctx context.Context) (report.Revision, time.Duration, error) {
 		if first, _ := p.Objects.Changes(s.key); s.fresh() && !first.IsZero() {
-			again, err := p.Objects.Select(ctx, s.key, s.placement.GetSpec().ResourceSelectors)
+			again, err := p.pick(ctx, s)
 			if err != nil {
 				return report.Revision{}, 0, err
 			}
@@ -265,7 +272,8 @@ func (p *Placer) choose(ctx context.Context, s *seen) (selected *selection.Selec
 	if m.awaited && last.Arrived {
 		m.awaited, m.took = false, s.now.Sub(m.made)
 	}
-	if m.current && m.generation == s.placement.GetGeneration() {
+	stands := m.current && m.generation == s.placement.GetGeneration() && m.restricted == restricted(s.placement)
+	if stands {
 		first, latest := p.Objects.Changes(s.key)
 		if first.IsZero() {
 			return nil, 0, nil
@@ -274,13 +282,35 @@ func (p *Placer) choose(ctx context.Context, s *seen) (selected *selection.Selec
 			return nil, wait, nil
 		}
 	}
-	m.changed = m.current && m.generation == s.placement.GetGeneration()
+	m.changed = stands
 	m.current, m.generation = false, s.placement.GetGeneration()
-	found, err := p.Objects.Select(ctx, s.key, s.placement.GetSpec().ResourceSelectors)
+	found, err := p.pick(ctx, s)
 	if err == nil {
 		err = s.holdUnread(found)
 	}
 	return &found, 0, err
+}
+
+// restricted says whether the author of a placement may not place privileged objects.
+func restricted(placement v1beta1.PlacementObject) bool {
+	return placement.GetAnnotations()[contract.AnnotationAuthor] == contract.AuthorRestricted
+}
+
+// pick works out what a placement selects and its author may place.
+func (p *Placer) pick(ctx context.Context, s *seen) (selection.Selection, error) {
+	found, err := p.Objects.Select(ctx, s.key, s.placement.GetSpec().ResourceSelectors)
+	if err != nil {
+		return selection.Selection{}, err
+	}
+	s.memo.restricted, s.memo.withheld, s.memo.kept = restricted(s.placement), nil, found.Kept
+	if !s.memo.restricted {
+		return found, nil
+	}
+	permitted, withheld := found.Permitted()
+	for _, ref := range withheld {
+		s.memo.withheld = append(s.memo.withheld, ref.Identifier())
+	}
+	return permitted, nil
 }
 
 // last is what the next revision waits for.
@@ -367,7 +397,8 @@ func (p *Placer) snapshots(ctx context.Context, s *seen, resources func(context.
 // report writes the status, or says when to look whether it should be, if it only tells of progress.
 func (p *Placer) report(ctx context.Context, s *seen, policy v1beta1.PolicySnapshotObject, latest report.Revision) (time.Duration, error) {
 	facts := report.PlacementFacts{
-		Placement: s.placement, Policy: policy, Bindings: s.bindings, Latest: latest, TooLarge: s.memo.tooLarge(),
+		Placement: s.placement, Policy: policy, Bindings: s.bindings, Latest: latest,
+		TooLarge: s.memo.tooLarge(), Withheld: s.memo.withheld, Kept: s.memo.leftOut(),
 	}
 	if latest, ok := snapshot.Latest(s.groups); ok && latest.Master != nil && latest.Master.GetName() == facts.Latest.Name {
 		facts.Course = rollout.CourseOf(latest.Master)
@@ -453,11 +484,15 @@ func (p *Placer) finish(ctx context.Context, placement v1beta1.PlacementObject) 
 	if !slices.Contains(placement.GetFinalizers(), contract.FinalizerPlacement) {
 		return nil
 	}
+	placement, err := p.abandon(ctx, placement)
+	if err != nil || placement == nil {
+		return err
+	}
 	kinds := []client.Object{scope.PolicySnapshots.New(key), scope.ResourceSnapshots.New(key)}
-	if nameless(key) {
+	if len(key.Name) > contract.MostOfName {
 		kinds = nil
 	}
-	err := loop.Each(ctx, len(kinds), kinds, func(ctx context.Context, kind client.Object) error {
+	err = loop.Each(ctx, len(kinds), kinds, func(ctx context.Context, kind client.Object) error {
 		err := p.Direct.DeleteAllOf(ctx, kind, client.InNamespace(key.Namespace), client.MatchingLabels{contract.LabelPlacement: key.Name})
 		if err != nil {
 			return fmt.Errorf("delete the snapshots of placement %s: %w", key, err)
@@ -476,8 +511,23 @@ func (p *Placer) finish(ctx context.Context, placement v1beta1.PlacementObject) 
 	return nil
 }
 
-// nameless is a placement of which nothing can carry the name in a label: nothing can be made for it, or looked for.
-func nameless(key types.NamespacedName) bool { return len(key.Name) > validation.LabelValueMaxLength }
+// abandon sets the condition of a placement that is being deleted and leaves what it placed on the clusters. It returns the placement as it is
+// then; nil if it is gone.
+func (p *Placer) abandon(ctx context.Context, placement v1beta1.PlacementObject) (v1beta1.PlacementObject, error) {
+	how := placement.GetSpec().Strategy.DeleteStrategy
+	if how == nil || how.PropagationPolicy != v1beta1.DeletePropagationPolicyAbandon {
+		return placement, nil
+	}
+	after := placement.DeepCopyObject().(v1beta1.PlacementObject)
+	*after.GetStatus() = report.PlacementAbandoned(placement, metav1.NewTime(p.now().Truncate(time.Second)))
+	if _, err := loop.WriteStatus(ctx, p.Client, placement, after); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	return after, nil
+}
 
 func (p *Placer) memo(key types.NamespacedName) *memo {
 	p.mu.Lock()

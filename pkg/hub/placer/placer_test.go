@@ -77,13 +77,7 @@ func (w *world) key() types.NamespacedName { return types.NamespacedName{Name: w
 // await waits until check is content.
 func (w *world) await(what string, check func() error) {
 	w.Helper()
-	var err error
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if err = check(); err == nil {
-			return
-		}
-	}
-	w.Fatalf("%s: %v", what, err)
+	testworld.Await(w, testworld.Soon, what, func(context.Context) error { return check() })
 }
 
 func (w *world) groups(key types.NamespacedName) []snapshot.Group {
@@ -279,9 +273,20 @@ func TestFirstRevisionHoldsWhatCameBefore(t *testing.T) {
 	w.awaitSelected(w.key(), 0, "Namespace "+w.name, "ConfigMap cm")
 }
 
+// rests sees no revision after index for as long as counts as quiet.
+func (w *world) rests(index int) {
+	w.Helper()
+	testworld.Stable(w, 1500*time.Millisecond, "quiet", func(context.Context) error {
+		if latest, _ := snapshot.Latest(w.groups(w.key())); latest.Index != index {
+			return fmt.Errorf("there is revision %d", latest.Index)
+		}
+		return nil
+	})
+}
+
 func TestFollowsChangesAtOnce(t *testing.T) {
 	w := newWorld(t)
-	start(t, defaults)
+	start(t, snapshot.Windows{Interval: time.Hour, Collection: time.Hour}) // which nothing here waits for
 	w.make(w.namespace(), w.crp())
 	w.awaitSelected(w.key(), 0, "Namespace "+w.name)
 
@@ -289,16 +294,12 @@ func TestFollowsChangesAtOnce(t *testing.T) {
 	w.make(cm)
 	w.awaitSelected(w.key(), 1, "Namespace "+w.name, "ConfigMap cm")
 
-	time.Sleep(1500 * time.Millisecond) // quiet, as the rule means it
-	begin := time.Now()
+	w.rests(1)
 	cm.Data["data"] = "two"
 	if err := w.Update(t.Context(), cm); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitSelected(w.key(), 2, "Namespace "+w.name, "ConfigMap cm")
-	if took := time.Since(begin); took > defaults.Collection/2 {
-		t.Errorf("the first change after quiet took %s", took)
-	}
 	if err := w.Delete(t.Context(), cm); err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +318,7 @@ func TestGathersAStreamOfChanges(t *testing.T) {
 	}
 	w.make(w.crp())
 	w.awaitSelected(w.key(), 0, names...)
-	time.Sleep(1100 * time.Millisecond)
+	w.rests(0)
 	begin := time.Now()
 	for i := range many {
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"data":{"data":"two"}}`))
@@ -358,10 +359,12 @@ func TestRestartWritesNothing(t *testing.T) {
 	other.Name += "-other"
 	w.make(other)
 	w.awaitSelected(client.ObjectKeyFromObject(other), 0, "Namespace "+w.name)
-	time.Sleep(2 * time.Second)
-	if after := w.state(); before != after {
-		t.Errorf("something was written:\n%s\nbefore:\n%s", after, before)
-	}
+	testworld.Stable(t, 2*time.Second, "silence", func(context.Context) error {
+		if after := w.state(); before != after {
+			return fmt.Errorf("something was written:\n%s\nbefore:\n%s", after, before)
+		}
+		return nil
+	})
 }
 
 // state is every object of the test's placement with its version.
@@ -419,6 +422,34 @@ func TestDeletion(t *testing.T) {
 			w.release(other)
 		})
 	}
+}
+
+// A placement that leaves its objects on the clusters has a condition while it is deleted.
+func TestDeletionThatAbandons(t *testing.T) {
+	w := newWorld(t)
+	start(t, defaults)
+	w.make(w.namespace(), w.configMap("cm", "one"))
+	p, key := w.rp(), types.NamespacedName{Namespace: w.name, Name: "rp"}
+	p.Spec.Strategy.DeleteStrategy = &v1beta1.DeleteStrategy{PropagationPolicy: v1beta1.DeletePropagationPolicyAbandon}
+	w.make(p)
+	w.await("snapshot", func() error {
+		if len(w.groups(key)) != 1 {
+			return fmt.Errorf("no snapshots yet")
+		}
+		return nil
+	})
+	if err := w.Delete(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	w.await("finalizer and condition", func() error {
+		now := w.placement(key)
+		if finalizers := now.GetFinalizers(); !slices.Equal(finalizers, []string{contract.FinalizerScheduler}) ||
+			!meta.IsStatusConditionTrue(now.GetStatus().Conditions, "ResourcePlacementAbandoned") {
+			return fmt.Errorf("finalizers %v, conditions %+v", finalizers, now.GetStatus().Conditions)
+		}
+		return nil
+	})
+	w.release(p)
 }
 
 // release lets an object go that a finalizer of an agent that does not run here holds.
@@ -679,11 +710,12 @@ func TestWhatCannotBeReadHolds(t *testing.T) {
 		}
 		fault()
 		touch(strings.ReplaceAll(name, " ", "-"))
-		for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		testworld.Stable(t, time.Second, name, func(context.Context) error {
 			if latest, _ := snapshot.Latest(w.groups(w.key())); latest.Index != index {
-				t.Fatalf("%s: a revision was made", name)
+				return errors.New("a revision was made")
 			}
-		}
+			return nil
+		})
 		faults.set(nil, nil)
 		w.awaitSelected(w.key(), index+1, "Namespace "+w.name, "ConfigMap cm")
 	}

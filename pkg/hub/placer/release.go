@@ -22,7 +22,7 @@ func (p *Placer) Release(ctx context.Context, key types.NamespacedName) (index i
 		return 0, err
 	}
 	s.memo = &memo{} // the placement's own belongs to Reconcile
-	found, err := p.Objects.Select(ctx, key, placement.GetSpec().ResourceSelectors)
+	found, err := p.pick(ctx, s)
 	if err != nil {
 		return 0, err
 	}

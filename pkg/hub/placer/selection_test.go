@@ -7,8 +7,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,10 +21,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
-
-// prompt is how long news of kinds may take at most on a machine that is busy with other things. On a quiet one it is a part of a
-// second; a loop that asks for kinds now and then would need longer.
-const prompt = 15 * time.Second
 
 // thingCRD defines a namespaced kind Thing, which exists in v1 and v2 and is served in some of them.
 func (w *world) thingCRD(served ...string) *unstructured.Unstructured {
@@ -75,18 +72,12 @@ func (w *world) carried(key types.NamespacedName) []string {
 // awaitCarried waits until the latest revision holds exactly what is named.
 func (w *world) awaitCarried(key types.NamespacedName, what string, names ...string) {
 	w.Helper()
-	begin := time.Now()
 	w.await(what, func() error {
 		if got := w.carried(key); !slices.Equal(got, names) {
 			return fmt.Errorf("%v; want %v", got, names)
 		}
 		return nil
 	})
-	took := time.Since(begin)
-	w.Logf("%s: after %s", what, took)
-	if took > prompt {
-		w.Errorf("%s: %s", what, took)
-	}
 }
 
 // awaitInvalid waits until a placement's selectors are said to be wrong, for the given cause.
@@ -288,6 +279,49 @@ func TestKeepsWhatWasLastHealthy(t *testing.T) {
 func (w *world) fit() *metav1.Condition {
 	p := w.placement(w.key())
 	return meta.FindStatusCondition(p.GetStatus().Conditions, p.ConditionType(v1beta1.ConditionResourcesFit))
+}
+
+// A placement of a whole namespace whose author may not place privileged objects places the others, and names those. The mark counts as soon
+// as it comes or goes.
+func TestAnAuthorWhoMayNotPlacePrivilegedObjects(t *testing.T) {
+	w := newWorld(t)
+	start(t, defaults)
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: w.name, Name: "r"}}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.name, Name: "s"}}
+	w.make(w.namespace(), w.configMap("cm", "one"), role, secret)
+	marked := w.crp()
+	marked.Annotations = map[string]string{contract.AnnotationAuthor: contract.AuthorRestricted}
+	w.make(marked)
+	w.awaitCarried(w.key(), "the others", "v1 Namespace "+w.name, "v1 ConfigMap cm")
+	permitted := func() *metav1.Condition {
+		p := w.placement(w.key())
+		return meta.FindStatusCondition(p.GetStatus().Conditions, p.ConditionType(v1beta1.ConditionResourcesPermitted))
+	}
+	w.await("condition", func() error {
+		c := permitted()
+		if c == nil || c.Status != metav1.ConditionFalse || c.Reason != v1beta1.ReasonPrivilegedResources ||
+			!strings.Contains(c.Message, "Secret "+w.name+"/s") || !strings.Contains(c.Message, "Role "+w.name+"/r") {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+	mark := func(value string) {
+		t.Helper()
+		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%s}}}`, contract.AnnotationAuthor, value)
+		if err := w.Patch(t.Context(), w.crp(), client.RawPatch(types.MergePatchType, patch)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark("null")
+	w.awaitCarried(w.key(), "the mark is gone", "v1 Namespace "+w.name, "v1 Secret s", "v1 ConfigMap cm", "v1 Role r")
+	w.await("no condition", func() error {
+		if c := permitted(); c != nil {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+	mark(`"restricted"`)
+	w.awaitCarried(w.key(), "the mark is back", "v1 Namespace "+w.name, "v1 ConfigMap cm")
 }
 
 // One object is too large to be placed: the placement names it and its size, and places the others, and the state of it that it placed

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -44,7 +45,7 @@ func (p *Placer) SetupWithManager(mgr ctrl.Manager) error {
 		p.Objects.Subscribe(func(key types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: key}) })
 		return nil
 	}))
-	if err := b.Complete(counted(loop.Settle(p))); err != nil {
+	if err := b.Complete(counted(loop.Settle(loop.Unreserved(p)))); err != nil {
 		return fmt.Errorf("set up the placer: %w", err)
 	}
 	return nil
@@ -63,6 +64,7 @@ func placementOf(_ context.Context, obj client.Object) []reconcile.Request {
 // not ours to look at.
 var wanted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+		e.ObjectOld.GetAnnotations()[contract.AnnotationAuthor] != e.ObjectNew.GetAnnotations()[contract.AnnotationAuthor] ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 }}
 

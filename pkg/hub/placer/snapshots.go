@@ -3,6 +3,7 @@ package placer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,7 +78,11 @@ func (p *Placer) inUse(ctx context.Context, s *seen) (map[string]bool, error) {
 		if index == "" {
 			index = run.GetSpec().ResourceSnapshotIndex
 		}
-		if number, err := strconv.Atoi(index); err == nil && meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) == nil {
+		number, err := strconv.Atoi(index)
+		ended := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) != nil
+		// A run may be asked for a revision that there never was.
+		there := slices.ContainsFunc(s.groups, func(g snapshot.Group) bool { return g.Index == number && g.Master != nil })
+		if err == nil && !ended && there {
 			out[contract.MasterSnapshotName(s.key.Name, number)] = true
 		}
 		for _, r := range stage.Recorded(run, s.bindings) {
@@ -113,7 +118,7 @@ func (p *Placer) read(ctx context.Context, s *seen, selected selection.Selection
 			items[i] = was
 			continue
 		}
-		items[i] = item{uid: ref.UID, Item: snapshot.Item{ID: id}}
+		items[i] = item{uid: ref.UID, Item: snapshot.Item{ID: id, Origin: contract.Origin(string(ref.UID))}}
 		missing, places = append(missing, ref), append(places, i)
 	}
 	contents, err := p.Objects.Read(ctx, missing)
@@ -121,7 +126,12 @@ func (p *Placer) read(ctx context.Context, s *seen, selected selection.Selection
 		return err
 	}
 	for i, content := range contents {
-		items[places[i]].Raw, items[places[i]].version = content.Raw, content.Version
+		at := places[i]
+		items[at].Raw, items[at].version = content.Raw, content.Version
+		if ref := missing[i]; content.LeftOut != "" && (content.Told || ref.Named) {
+			kept := ref.Kept(content.LeftOut)
+			items[at].kept = &kept
+		}
 	}
 	if m.content.Hash != "" && len(missing) == 0 && len(items) == len(m.items) {
 		return nil // nothing new, and everything is still there
@@ -141,11 +151,22 @@ func (p *Placer) read(ctx context.Context, s *seen, selected selection.Selection
 	return nil
 }
 
+// leftOut is what to report of objects that stay on the hub.
+func (m *memo) leftOut() []selection.Kept {
+	out := slices.Clone(m.kept)
+	for _, i := range m.items {
+		if i.kept != nil {
+			out = append(out, *i.kept)
+		}
+	}
+	return out
+}
+
 // tooLarge is what to report of objects that are not placed as they are.
 func (m *memo) tooLarge() []report.TooLarge {
 	var out []report.TooLarge
 	for _, o := range m.large {
-		out = append(out, report.TooLarge{ID: o.ID, Bytes: o.Bytes, Limit: snapshot.ItemLimit, Kept: o.Kept})
+		out = append(out, report.TooLarge{ID: o.ID, Bytes: o.Bytes, Limit: snapshot.ItemLimit, Deep: o.Deep, Kept: o.Kept})
 	}
 	return out
 }

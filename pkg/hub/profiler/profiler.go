@@ -43,6 +43,8 @@ type Profiler struct {
 	Workers int
 	// Silence is how long an agent may be silent before its cluster counts as lost.
 	Silence time.Duration
+	// NewCache makes the cache of ClusterProfiles; nil is the usual one.
+	NewCache cache.NewCacheFunc
 	// Now is the clock.
 	Now func() time.Time
 
@@ -60,6 +62,7 @@ func (p *Profiler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	inventory, err := cluster.New(mgr.GetConfig(), func(o *cluster.Options) {
 		o.Scheme, o.HTTPClient = scheme, mgr.GetHTTPClient()
+		o.NewCache = p.NewCache
 		o.Cache.DefaultNamespaces = map[string]cache.Config{contract.NamespaceSystem: {}}
 		o.Cache.DefaultTransform = cache.TransformStripManagedFields()
 		o.Client.Cache = &client.CacheOptions{EnableReadYourWritesConsistency: &yes}

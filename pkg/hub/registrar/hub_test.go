@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,14 +29,18 @@ func startHub(t *testing.T) *hub {
 type agent struct {
 	testworld.Writes
 	stop   func()
-	events *record.FakeRecorder
+	events testworld.Recorder
 }
 
 // startAgent runs a registrar the way the hub agent does.
-func (h *hub) startAgent(forceDeleteWait time.Duration) *agent {
+func (h *hub) startAgent(forceDeleteWait time.Duration, change ...func(*rest.Config)) *agent {
 	h.Helper()
-	a := &agent{events: record.NewFakeRecorder(1000)}
-	mgr, err := ctrl.NewManager(a.Of(h.Config), testworld.ManagerOptions())
+	a := &agent{}
+	config := rest.CopyConfig(h.Config)
+	for _, c := range change {
+		c(config)
+	}
+	mgr, err := ctrl.NewManager(a.Of(config), testworld.ManagerOptions())
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -44,7 +48,13 @@ func (h *hub) startAgent(forceDeleteWait time.Duration) *agent {
 	if err != nil {
 		h.Fatal(err)
 	}
-	r := &Registrar{Client: mgr.GetClient(), Direct: direct, Recorder: a.events, Workers: 2, ForceDeleteWait: forceDeleteWait, Now: time.Now}
+	uid, err := HubUID(h.Context(), direct)
+	if err != nil {
+		h.Fatal(err)
+	}
+	r := &Registrar{
+		Client: mgr.GetClient(), Direct: direct, Recorder: &a.events, HubUID: uid, Workers: 2, ForceDeleteWait: forceDeleteWait, Now: time.Now,
+	}
 	if err := r.SetupWithManager(mgr); err != nil {
 		h.Fatal(err)
 	}

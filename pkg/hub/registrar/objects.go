@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -17,21 +20,14 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/membership"
 )
 
-// ensureNamespace makes the cluster's namespace, or marks the one that is there.
+// ensureNamespace makes the cluster's namespace, or restores our marks on the one that was made for it. One that appears meanwhile is an
+// error, so that it is looked at first.
 func (r *Registrar) ensureNamespace(ctx context.Context, seen *seen) error {
 	if seen.namespace != nil {
 		return r.label(ctx, seen.Cluster, seen.namespace)
 	}
 	wanted := membership.NamespaceFor(seen.Cluster)
-	err := r.Direct.Create(ctx, wanted)
-	if apierrors.IsAlreadyExists(err) {
-		// It lacks the label by which the cache would know it, or the cache is behind.
-		if err := r.Direct.Get(ctx, client.ObjectKeyFromObject(wanted), wanted); err != nil {
-			return fmt.Errorf("get namespace %s: %w", wanted.Name, err)
-		}
-		return r.label(ctx, seen.Cluster, wanted)
-	}
-	if err != nil {
+	if err := r.Direct.Create(ctx, wanted); err != nil {
 		return fmt.Errorf("create namespace %s: %w", wanted.Name, err)
 	}
 	r.tell(seen.Cluster, "NamespaceCreated", "Created namespace "+wanted.Name)
@@ -51,18 +47,13 @@ func (r *Registrar) label(ctx context.Context, cluster *v1beta1.MemberCluster, n
 	return nil
 }
 
-// mark gives obj the labels and the owner of wanted, and says whether it lacked any.
+// mark gives obj the labels, the annotations and the owner of wanted, and reports whether it lacked any.
 func mark(obj, wanted client.Object) bool {
-	labels, changed := obj.GetLabels(), false
-	for k, v := range wanted.GetLabels() {
-		if labels[k] != v {
-			if labels == nil {
-				labels = map[string]string{}
-			}
-			labels[k], changed = v, true
-		}
-	}
+	labels, labelled := withAll(obj.GetLabels(), wanted.GetLabels())
 	obj.SetLabels(labels)
+	annotations, annotated := withAll(obj.GetAnnotations(), wanted.GetAnnotations())
+	obj.SetAnnotations(annotations)
+	changed := labelled || annotated
 	owner := wanted.GetOwnerReferences()[0]
 	owners := obj.GetOwnerReferences()
 	i := slices.IndexFunc(owners, func(o metav1.OwnerReference) bool {
@@ -79,8 +70,24 @@ func mark(obj, wanted client.Object) bool {
 	return changed
 }
 
+// withAll puts every entry of wanted into have, and reports whether have lacked any.
+func withAll(have, wanted map[string]string) (map[string]string, bool) {
+	changed := false
+	for k, v := range wanted {
+		if is, ok := have[k]; !ok || is != v {
+			if have == nil {
+				have = map[string]string{}
+			}
+			have[k], changed = v, true
+		}
+	}
+	return have, changed
+}
+
+// ensureRole makes the cluster's Role, or restores it. The namespace is ours, so whatever Role has that name in it is overwritten: what
+// counts are the rules. The same goes for the RoleBinding and the InternalMemberCluster.
 func (r *Registrar) ensureRole(ctx context.Context, cluster *v1beta1.MemberCluster) error {
-	wanted, found := membership.RoleFor(cluster), &rbacv1.Role{}
+	wanted, found := membership.RoleFor(cluster, r.Networking), &rbacv1.Role{}
 	made, err := r.findOrCreate(ctx, wanted, found)
 	if err != nil {
 		return err
@@ -100,6 +107,55 @@ func (r *Registrar) ensureRole(ctx context.Context, cluster *v1beta1.MemberClust
 	return nil
 }
 
+// quotaRetry is how long until the hub agent tries again to write a quota that it may not write. A granted right sends no event.
+const quotaRetry = 10 * time.Minute
+
+// ensureQuota makes the cluster's ResourceQuota, or restores it. A hub agent whose access rights are of an older chart may not write quotas:
+// the cluster joins all the same.
+func (r *Registrar) ensureQuota(ctx context.Context, cluster *v1beta1.MemberCluster) error {
+	if since, ok := r.quotaRefused.Load(cluster.UID); ok && r.Now().Sub(since.(time.Time)) < quotaRetry { //nolint:forcetypeassert // stored below
+		return nil
+	}
+	err := r.writeQuota(ctx, cluster)
+	if !apierrors.IsForbidden(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		r.quotaRefused.Delete(cluster.UID)
+		return err
+	}
+	if _, known := r.quotaRefused.Swap(cluster.UID, r.Now()); !known {
+		ctrl.LoggerFrom(ctx).Info("Could not write the quota of a member's namespace", "cluster", cluster.Name, "reason", err.Error())
+		r.Recorder.Event(cluster, corev1.EventTypeWarning, "ResourceQuotaRefused",
+			"The hub agent may not write the ResourceQuota of the cluster's namespace; install the present hub-agent chart, which grants it: "+err.Error())
+	}
+	return nil
+}
+
+func (r *Registrar) writeQuota(ctx context.Context, cluster *v1beta1.MemberCluster) error {
+	wanted, found := membership.QuotaFor(cluster), &corev1.ResourceQuota{}
+	made, err := r.findOrCreate(ctx, wanted, found)
+	if err != nil {
+		return err
+	}
+	if made {
+		r.tell(cluster, "ResourceQuotaCreated", "Created resource quota "+wanted.Name)
+		return nil
+	}
+	if marked := mark(found, wanted); !marked && equality.Semantic.DeepEqual(found.Spec, wanted.Spec) {
+		return nil
+	}
+	if len(found.Spec.Scopes) > 0 || found.Spec.ScopeSelector != nil {
+		// What a quota is about cannot be changed.
+		err = r.replace(ctx, found, wanted)
+	} else {
+		found.Spec = wanted.Spec
+		err = r.Direct.Update(ctx, found)
+	}
+	if err != nil {
+		return fmt.Errorf("update resource quota %s: %w", client.ObjectKeyFromObject(wanted), err)
+	}
+	r.tell(cluster, "ResourceQuotaUpdated", "Updated resource quota "+wanted.Name)
+	return nil
+}
+
 func (r *Registrar) ensureRoleBinding(ctx context.Context, cluster *v1beta1.MemberCluster) error {
 	wanted, found := membership.RoleBindingFor(cluster), &rbacv1.RoleBinding{}
 	made, err := r.findOrCreate(ctx, wanted, found)
@@ -114,11 +170,8 @@ func (r *Registrar) ensureRoleBinding(ctx context.Context, cluster *v1beta1.Memb
 	switch {
 	case found.RoleRef != wanted.RoleRef:
 		// What a binding refers to cannot be changed.
-		if err := r.Direct.Delete(ctx, found, client.Preconditions{UID: &found.UID}); err != nil {
-			return fmt.Errorf("delete role binding %s: %w", client.ObjectKeyFromObject(found), err)
-		}
-		if err := r.Direct.Create(ctx, wanted); err != nil {
-			return fmt.Errorf("create role binding %s: %w", client.ObjectKeyFromObject(wanted), err)
+		if err := r.replace(ctx, found, wanted); err != nil {
+			return fmt.Errorf("update role binding %s: %w", client.ObjectKeyFromObject(wanted), err)
 		}
 	case !marked && equality.Semantic.DeepEqual(found.Subjects, wanted.Subjects):
 		return nil
@@ -129,6 +182,17 @@ func (r *Registrar) ensureRoleBinding(ctx context.Context, cluster *v1beta1.Memb
 		}
 	}
 	r.tell(cluster, "RoleBindingUpdated", "Updated role binding "+wanted.Name)
+	return nil
+}
+
+// replace deletes found and creates wanted, of the same name.
+func (r *Registrar) replace(ctx context.Context, found, wanted client.Object) error {
+	if err := r.Direct.Delete(ctx, found, client.Preconditions{UID: ptr.To(found.GetUID())}); err != nil {
+		return fmt.Errorf("delete it: %w", err)
+	}
+	if err := r.Direct.Create(ctx, wanted); err != nil {
+		return fmt.Errorf("create it again: %w", err)
+	}
 	return nil
 }
 
@@ -157,7 +221,7 @@ func (r *Registrar) findOrCreate(ctx context.Context, wanted, found client.Objec
 
 // tellAgents puts state, and the heartbeat period, into the InternalMemberCluster, and makes that if there is none.
 func (r *Registrar) tellAgents(ctx context.Context, seen *seen, state v1beta1.ClusterState) error {
-	wanted := membership.InternalFor(seen.Cluster, state)
+	wanted := membership.InternalFor(seen.Cluster, state, r.HubUID)
 	if seen.Internal == nil {
 		if err := r.Client.Create(ctx, wanted); err != nil {
 			return fmt.Errorf("create internal member cluster %s: %w", wanted.Name, err)
@@ -165,6 +229,10 @@ func (r *Registrar) tellAgents(ctx context.Context, seen *seen, state v1beta1.Cl
 		r.tell(seen.Cluster, "InternalMemberClusterCreated", "Created internal member cluster "+wanted.Name)
 		seen.Internal = wanted
 		return nil
+	}
+	if !seen.Internal.DeletionTimestamp.IsZero() {
+		// Its agents cannot be told anything by one that is going, and no program has reason to hold it.
+		return r.letGo(ctx, seen.Internal)
 	}
 	before := seen.Internal.DeepCopy()
 	if marked := mark(seen.Internal, wanted); !marked && seen.Internal.Spec == wanted.Spec {
@@ -176,6 +244,19 @@ func (r *Registrar) tellAgents(ctx context.Context, seen *seen, state v1beta1.Cl
 		return fmt.Errorf("update internal member cluster %s: %w", wanted.Name, err)
 	}
 	r.tell(seen.Cluster, "InternalMemberClusterSpecUpdated", fmt.Sprintf("Internal member cluster %s is to %s", wanted.Name, state))
+	return nil
+}
+
+// letGo removes the finalizers from an InternalMemberCluster that is being deleted; its end makes another one.
+func (r *Registrar) letGo(ctx context.Context, internal *v1beta1.InternalMemberCluster) error {
+	if len(internal.Finalizers) == 0 {
+		return nil
+	}
+	before := internal.DeepCopy()
+	internal.Finalizers = nil
+	if err := r.Client.Patch(ctx, internal, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("free internal member cluster %s of its finalizers: %w", internal.Name, err)
+	}
 	return nil
 }
 

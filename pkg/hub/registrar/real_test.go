@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -113,21 +114,6 @@ func (h *hub) awaitGone(name string) {
 	}
 }
 
-// told waits for an event with this reason, which comes after what it tells of is written. False: it did not come.
-func (a *agent) told(reason string) bool {
-	tooLate := time.After(testworld.Workload)
-	for {
-		select {
-		case event := <-a.events.Events:
-			if strings.Contains(event, " "+reason+" ") {
-				return true
-			}
-		case <-tooLate:
-			return false
-		}
-	}
-}
-
 func TestOnARealHub(t *testing.T) {
 	h := startHub(t)
 	run := func(name string, play func(t *testing.T, h *hub)) {
@@ -150,6 +136,7 @@ func TestOnARealHub(t *testing.T) {
 		want := []string{
 			"PATCH /apis/cluster.kubernetes-fleet.io/v1beta1/memberclusters/east",
 			"POST /api/v1/namespaces",
+			"POST /api/v1/namespaces/fleet-member-east/resourcequotas",
 			"POST /apis/rbac.authorization.k8s.io/v1/namespaces/fleet-member-east/roles",
 			"POST /apis/rbac.authorization.k8s.io/v1/namespaces/fleet-member-east/rolebindings",
 			"POST /apis/cluster.kubernetes-fleet.io/v1beta1/namespaces/fleet-member-east/internalmemberclusters",
@@ -159,9 +146,7 @@ func TestOnARealHub(t *testing.T) {
 		if diff := cmp.Diff(want, a.All()); diff != "" {
 			t.Fatal(diff)
 		}
-		if !a.told("MemberClusterJoined") {
-			t.Error("no event says that the cluster joined")
-		}
+		a.events.Await(t, "MemberClusterJoined")
 		h.beat("east", metav1.ConditionTrue, time.Now().Add(time.Minute))
 		testworld.Await(t, testworld.Soon, "the heartbeat", func(context.Context) error {
 			if n := len(a.All()); n != len(want)+1 {
@@ -179,6 +164,14 @@ func TestOnARealHub(t *testing.T) {
 		testworld.Await(t, testworld.Soon, "access to its own namespace", func(ctx context.Context) error {
 			return agent.List(ctx, &placementv1beta1.WorkList{}, client.InNamespace("fleet-member-north"))
 		})
+		h.work("north")
+		work := &placementv1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-north", Name: "web-work"}}
+		h.must(agent.Status().Patch(t.Context(), work, client.RawPatch(types.MergePatchType, []byte(`{"status":{"conditions":[]}}`))))
+		h.must(agent.Patch(t.Context(), work, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+		h.must(agent.Create(t.Context(), &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Namespace: "fleet-member-north", Name: "joined"},
+			InvolvedObject: corev1.ObjectReference{Namespace: "fleet-member-north", Name: "north"},
+		}))
 		for what, try := range map[string]func(context.Context) error{
 			"another member's works": func(ctx context.Context) error {
 				return agent.List(ctx, &placementv1beta1.WorkList{}, client.InNamespace("fleet-member-south"))
@@ -198,6 +191,22 @@ func TestOnARealHub(t *testing.T) {
 				return agent.List(ctx, &placementv1beta1.ClusterResourcePlacementList{})
 			},
 			"other namespaces": func(ctx context.Context) error { return agent.List(ctx, &corev1.NamespaceList{}) },
+			"a binding in its own": func(ctx context.Context) error {
+				return agent.Create(ctx, &placementv1beta1.ResourceBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-north", Name: "forged"}})
+			},
+			"an envelope in its own": func(ctx context.Context) error {
+				return agent.Create(ctx, &placementv1beta1.ResourceEnvelope{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-north", Name: "forged"}})
+			},
+			"a work of its own making": func(ctx context.Context) error {
+				return agent.Create(ctx, &placementv1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-north", Name: "forged"}})
+			},
+			"the end of its works": func(ctx context.Context) error {
+				return agent.DeleteAllOf(ctx, &placementv1beta1.Work{}, client.InNamespace("fleet-member-north"))
+			},
+			"what the hub asks of it": func(ctx context.Context) error {
+				return agent.Patch(ctx, &v1beta1.InternalMemberCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-north", Name: "north"}},
+					client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":["example.com/stay"]}}`)))
+			},
 			"events of other places": func(ctx context.Context) error {
 				return agent.List(ctx, &corev1.EventList{}, client.InNamespace("default"))
 			},
@@ -221,7 +230,7 @@ func TestOnARealHub(t *testing.T) {
 			if err := h.get(&role, namespace, contract.RoleName("west")); err != nil {
 				return err
 			}
-			if diff := cmp.Diff(membership.RoleFor(&v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "west"}}).Rules, role.Rules); diff != "" {
+			if diff := cmp.Diff(membership.RoleFor(&v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "west"}}, false).Rules, role.Rules); diff != "" {
 				return errors.New(diff)
 			}
 			return nil
@@ -255,9 +264,7 @@ func TestOnARealHub(t *testing.T) {
 		cluster.Spec.Identity.Name = "new-agent-of-west"
 		h.must(h.Client.Update(t.Context(), &cluster))
 		repaired("another identity", bindingIs("new-agent-of-west"))
-		if !a.told("RoleBindingUpdated") {
-			t.Error("no event says that another identity was let in")
-		}
+		a.events.Await(t, "RoleBindingUpdated")
 		binding := &rbacv1.RoleBinding{}
 		h.must(h.get(binding, namespace, contract.RoleBindingName("west")))
 		h.must(h.Client.Delete(t.Context(), binding))
@@ -280,6 +287,18 @@ func TestOnARealHub(t *testing.T) {
 			}
 			if internal.Spec.State != v1beta1.ClusterStateJoin {
 				return fmt.Errorf("%+v", internal.Spec)
+			}
+			return nil
+		})
+		internal.Annotations[contract.AnnotationHubUID] = "of-another-hub"
+		h.must(h.Client.Update(t.Context(), internal))
+		repaired("another hub's identity", func() error {
+			var system corev1.Namespace
+			if err := errors.Join(h.get(internal, namespace, "west"), h.get(&system, "", "kube-system")); err != nil {
+				return err
+			}
+			if got := internal.Annotations[contract.AnnotationHubUID]; got != string(system.UID) {
+				return fmt.Errorf("%q, want %q", got, system.UID)
 			}
 			return nil
 		})
@@ -314,12 +333,40 @@ func TestOnARealHub(t *testing.T) {
 		})
 	})
 
-	run("a namespace that was there before is taken into service", func(t *testing.T, h *hub) {
-		h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-old"}}))
+	run("a namespace that was not made for the cluster is left alone until an admin lets the cluster have it", func(t *testing.T, h *hub) {
+		there := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-old", Labels: map[string]string{contract.LabelFleetResource: "true"}}}
+		h.must(h.Client.Create(t.Context(), there))
 		a := h.startAgent(time.Hour)
-		h.invite("old")
-		if !a.told("NamespacePatched") {
-			t.Error("no event says so")
+		h.must(h.Client.Create(t.Context(), testworld.NewMemberCluster("old")))
+		cluster := h.await("old", v1beta1.ConditionReadyToJoin, metav1.ConditionFalse)
+		message := meta.FindStatusCondition(cluster.Status.Conditions, v1beta1.ConditionReadyToJoin).Message
+		if !strings.Contains(message, "kubectl annotate namespace fleet-member-old kubernetes-fleet.io/adopt-for="+string(cluster.UID)) {
+			t.Errorf("%q does not name what to do", message)
+		}
+		if err := h.get(&rbacv1.RoleBinding{}, "fleet-member-old", contract.RoleBindingName("old")); !apierrors.IsNotFound(err) {
+			t.Errorf("the member is let into a namespace that is not its own: %v", err)
+		}
+		there.Annotations = map[string]string{contract.AnnotationAdoptFor: string(cluster.UID)}
+		h.must(h.Client.Update(t.Context(), there))
+		h.await("old", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
+		a.events.Await(t, "NamespacePatched")
+	})
+
+	run("a cluster goes and leaves a namespace that was not made for it", func(t *testing.T, h *hub) {
+		there := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-theirs"}}
+		h.must(h.Client.Create(t.Context(), there))
+		h.startAgent(time.Hour)
+		h.must(h.Client.Create(t.Context(), testworld.NewMemberCluster("theirs")))
+		cluster := h.await("theirs", v1beta1.ConditionReadyToJoin, metav1.ConditionFalse)
+		h.must(h.Client.Delete(t.Context(), cluster))
+		testworld.Await(t, testworld.Workload, "the cluster to go", func(context.Context) error {
+			if err := h.get(cluster, "", "theirs"); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("error %w, conditions %+v", err, cluster.Status.Conditions)
+			}
+			return nil
+		})
+		if err := h.get(there, "", there.Name); err != nil || !there.DeletionTimestamp.IsZero() {
+			t.Fatalf("the namespace went with it: %v", err)
 		}
 	})
 
@@ -365,6 +412,8 @@ func TestOnARealHub(t *testing.T) {
 		wait := 2 * time.Second
 		h.startAgent(wait)
 		h.invite("lost")
+		h.beat("lost", metav1.ConditionTrue, time.Now())
+		h.await("lost", v1beta1.ConditionJoined, metav1.ConditionTrue)
 		h.work("lost")
 		cluster := h.await("lost", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
 		began := time.Now()
@@ -372,6 +421,45 @@ func TestOnARealHub(t *testing.T) {
 		h.awaitGone("lost")
 		if took := time.Since(began); took < wait-time.Second { // deletion times are whole seconds
 			t.Fatalf("it had only %s", took)
+		}
+	})
+
+	run("an agent that never was is not waited for", func(_ *testing.T, h *hub) {
+		h.startAgent(time.Hour)
+		h.invite("never")
+		h.work("never")
+		h.must(h.Client.Delete(h.Context(), h.await("never", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)))
+		h.awaitGone("never")
+	})
+
+	run("works of a cluster that is gone lose their finalizer before Kubernetes looks at their namespace", func(t *testing.T, h *hub) {
+		h.startAgent(time.Hour)
+		h.invite("vanished")
+		h.beat("vanished", metav1.ConditionTrue, time.Now())
+		cluster := h.await("vanished", v1beta1.ConditionJoined, metav1.ConditionTrue)
+		h.work("vanished")
+		gone := &v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "vanished"}}
+		h.must(h.Client.Delete(t.Context(), cluster))
+		testworld.Await(t, testworld.Soon, "the cluster to be gone without having left", func(ctx context.Context) error {
+			err := h.Client.Patch(ctx, gone.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
+			if err == nil {
+				err = h.get(gone.DeepCopy(), "", "vanished")
+			}
+			if apierrors.IsNotFound(err) {
+				return nil
+			}
+			return errors.Join(errors.New("it is there"), err)
+		})
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-vanished"}}
+		h.must(client.IgnoreNotFound(h.Client.Delete(t.Context(), namespace))) // as the garbage collector does for its owner's sake
+		testworld.Await(t, testworld.Workload, "the namespace to go", func(context.Context) error {
+			if err := h.get(namespace, "", namespace.Name); !apierrors.IsNotFound(err) {
+				return errors.Join(fmt.Errorf("conditions %+v", namespace.Status.Conditions), err)
+			}
+			return nil
+		})
+		if stuck(namespace) {
+			t.Errorf("Kubernetes found content: %v", troublesOf(namespace))
 		}
 	})
 
@@ -395,6 +483,147 @@ func TestOnARealHub(t *testing.T) {
 		h.must(h.Client.Patch(t.Context(), held, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
 		h.awaitGone("held")
 	})
+
+	// Case member-holds-its-removal, and its neighbours: what a member's agent may write has its finalizers removed in any case, what else is
+	// the fleet's if the hub's admin says so, and what is not is left behind then.
+	run("member-holds-its-removal", func(t *testing.T, h *hub) {
+		h.startAgent(time.Second)
+		h.invite("anchor")
+		const namespace = "fleet-member-anchor"
+		stay := []string{"rogue.example/stay"}
+		internal := &v1beta1.InternalMemberCluster{}
+		h.must(h.get(internal, namespace, "anchor"))
+		internal.Finalizers = stay
+		h.must(h.Client.Update(t.Context(), internal))
+		own := []client.Object{
+			&placementv1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "held", Finalizers: append([]string{contract.FinalizerWork}, stay...)}},
+			&corev1.Event{
+				ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: "held", Finalizers: stay},
+				InvolvedObject: corev1.ObjectReference{Namespace: namespace, Name: "anchor"},
+			},
+		}
+		envelope := &placementv1beta1.ResourceEnvelope{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "rg-anchor", Finalizers: stay},
+			Data:       map[string]runtime.RawExtension{"a": {Raw: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"}}`)}},
+		}
+		foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "foreign", Finalizers: []string{"example.com/hold"}}}
+		for _, obj := range append(own, envelope, foreign) {
+			h.must(h.Client.Create(t.Context(), obj))
+		}
+		var cluster v1beta1.MemberCluster
+		h.must(h.get(&cluster, "", "anchor"))
+		h.must(h.Client.Delete(t.Context(), &cluster))
+		testworld.Await(t, testworld.Workload, "the objects that hold it, and the way out", func(context.Context) error {
+			if err := h.get(&cluster, "", "anchor"); err != nil {
+				return err
+			}
+			c := meta.FindStatusCondition(cluster.Status.Conditions, v1beta1.ConditionReadyToJoin)
+			for _, part := range []string{
+				"ResourceEnvelope rg-anchor (rogue.example/stay)", "example.com/hold", "kubectl annotate membercluster anchor kubernetes-fleet.io/force-leave=true",
+			} {
+				if c == nil || !strings.Contains(c.Message, part) {
+					return fmt.Errorf("no %q in %+v", part, c)
+				}
+			}
+			return nil
+		})
+		for _, obj := range append(own, internal) {
+			if err := h.get(obj, namespace, obj.GetName()); !apierrors.IsNotFound(err) {
+				t.Errorf("%T is still there: %v", obj, err)
+			}
+		}
+		h.must(h.Client.Patch(t.Context(), &cluster, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"kubernetes-fleet.io/force-leave":"true"}}}`))))
+		testworld.Await(t, testworld.Workload, "the cluster to go", func(context.Context) error {
+			if err := h.get(&cluster, "", "anchor"); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("error %w, conditions %+v", err, cluster.Status.Conditions)
+			}
+			return nil
+		})
+		if err := h.get(envelope, namespace, envelope.Name); !apierrors.IsNotFound(err) {
+			t.Errorf("the envelope is still there: %v", err)
+		}
+		h.must(h.get(foreign, namespace, foreign.Name))
+		if err := h.get(&rbacv1.RoleBinding{}, namespace, contract.RoleBindingName("anchor")); !apierrors.IsNotFound(err) {
+			t.Errorf("the member can still reach its namespace: %v", err)
+		}
+
+		h.must(h.Client.Create(t.Context(), testworld.NewMemberCluster("anchor")))
+		testworld.Await(t, testworld.Workload, "a new cluster of the name to wait", func(context.Context) error {
+			if err := h.get(&cluster, "", "anchor"); err != nil {
+				return err
+			}
+			if c := meta.FindStatusCondition(cluster.Status.Conditions, v1beta1.ConditionReadyToJoin); c == nil || !strings.Contains(c.Message, "example.com/hold") {
+				return fmt.Errorf("%+v", c)
+			}
+			return nil
+		})
+		h.must(h.Client.Patch(t.Context(), foreign, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+		h.await("anchor", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
+	})
+
+	run("a heartbeat counts by the hub's clock, and one in the future only once", func(t *testing.T, h *hub) {
+		first := h.startAgent(time.Hour)
+		h.invite("ahead")
+		began := time.Now().Truncate(time.Second)
+		h.beat("ahead", metav1.ConditionTrue, time.Now().Add(1000*time.Hour))
+		cluster := h.await("ahead", v1beta1.ConditionClocksInStep, metav1.ConditionFalse)
+		received := cluster.Status.AgentStatus[0].LastReceivedHeartbeat
+		if received.Time.Before(began) || received.After(time.Now()) {
+			t.Fatalf("received at %s; it is %s", received, time.Now())
+		}
+		first.stop()
+		second := h.startAgent(time.Hour)
+		testworld.Stable(t, 2*time.Second, "quiet", func(context.Context) error {
+			// The first may have ended before it had told what other tests left to tell of their clusters.
+			for _, write := range second.All() {
+				if strings.Contains(write, "ahead") {
+					return errors.New(write)
+				}
+			}
+			return nil
+		})
+		h.beat("ahead", metav1.ConditionTrue, time.Now())
+		testworld.Await(t, testworld.Soon, "the clocks to be in step", func(context.Context) error {
+			h.must(h.get(cluster, "", "ahead"))
+			if c := meta.FindStatusCondition(cluster.Status.Conditions, v1beta1.ConditionClocksInStep); c != nil {
+				return fmt.Errorf("%+v", c)
+			}
+			return nil
+		})
+	})
+
+	run("what a cluster reports is bounded, and what its admin says counts", func(t *testing.T, h *hub) {
+		h.startAgent(time.Hour)
+		h.invite("boastful")
+		const cost = v1beta1.PropertyName(contract.PropertyCoreCost)
+		agent, internal := h.as("agent-of-boastful"), &v1beta1.InternalMemberCluster{}
+		h.must(agent.Get(t.Context(), types.NamespacedName{Namespace: "fleet-member-boastful", Name: "boastful"}, internal))
+		internal.Status = v1beta1.InternalMemberClusterStatus{
+			Conditions: []metav1.Condition{},
+			Properties: map[v1beta1.PropertyName]v1beta1.PropertyValue{
+				cost:                       {Value: "0.0001", ObservationTime: metav1.Now()},
+				contract.PropertyNodeCount: {Value: "1e12", ObservationTime: metav1.Now()},
+			},
+		}
+		h.must(agent.Status().Update(t.Context(), internal))
+		cluster := h.await("boastful", v1beta1.ConditionReportAccepted, metav1.ConditionFalse)
+		if _, ok := cluster.Status.Properties[contract.PropertyNodeCount]; ok || cluster.Status.Properties[cost].Value != "0.0001" {
+			t.Fatalf("%+v", cluster.Status.Properties)
+		}
+		cluster.Annotations = map[string]string{contract.AnnotationBelieved: string(cost) + ">=0.1 kubernetes-fleet.io/node-count=3"}
+		h.must(h.Client.Update(t.Context(), cluster))
+		testworld.Await(t, testworld.Soon, "what the admin says", func(context.Context) error {
+			h.must(h.get(cluster, "", "boastful"))
+			if p := cluster.Status.Properties; p[cost].Value != "0.1" || p[contract.PropertyNodeCount].Value != "3" {
+				return fmt.Errorf("%+v", p)
+			}
+			return nil
+		})
+	})
+
+	run("the counts of what a member may create are bounded", quotaBoundsWhatAMemberCreates)
+
+	run("a hub agent that may not write quotas lets clusters join without", joinsWithoutTheRightToQuotas)
 
 	run("a restart writes nothing", func(t *testing.T, h *hub) {
 		first := h.startAgent(time.Hour)

@@ -6,7 +6,7 @@ package registrar
 import (
 	"context"
 	"fmt"
-	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,11 +16,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
-	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/membership"
@@ -30,33 +30,50 @@ import (
 // RecorderName is the event recorder's name.
 const RecorderName = "mcv1beta1"
 
-// freers is how many Works of one cluster are freed of their finalizers at once.
-const freers = 10
-
 // Registrar reconciles MemberClusters.
 type Registrar struct {
 	// Client reads MemberClusters, InternalMemberClusters and Works from the cache and sees its own writes. Direct reads and
-	// writes namespaces, Roles and RoleBindings without one.
+	// writes namespaces, ResourceQuotas, Roles and RoleBindings without one.
 	Client, Direct client.Client
 	Recorder       record.EventRecorder
+	// HubUID is the hub's identity, as HubUID reads it.
+	HubUID types.UID
 	// Workers is how many clusters are looked at at once.
 	Workers int
 	// Networking is whether members must run the two agents of fleet networking too.
 	Networking bool
 	// ForceDeleteWait is how long the agents of a deleted cluster have to leave.
 	ForceDeleteWait time.Duration
+	// NewCache makes the cache of what is held for members; nil is the usual one.
+	NewCache cache.NewCacheFunc
 	// Now is the clock.
 	Now func() time.Time
 
+	// known are the UIDs of the clusters whose report this process has copied: what they report anew came since then.
+	known sync.Map
+	// quotaRefused are the times at which the API server refused to let this process write a cluster's quota, by the cluster's UID.
+	quotaRefused sync.Map
 	// held reads what is held for members from a cache of those objects alone; SetupWithManager makes it.
 	held client.Reader
+}
+
+// HubUID is the identity of the hub: the UID of its namespace kube-system, which no API server lets anyone choose or change. A hub that
+// is restored into a new cluster has another one.
+func HubUID(ctx context.Context, hub client.Reader) (types.UID, error) {
+	var system corev1.Namespace
+	if err := hub.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, &system); err != nil {
+		return "", fmt.Errorf("read the hub's identity from namespace %s: %w", metav1.NamespaceSystem, err)
+	}
+	return system.UID, nil
 }
 
 // Reconcile looks at one MemberCluster.
 func (r *Registrar) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var cluster v1beta1.MemberCluster
-	if err := r.Client.Get(ctx, req.NamespacedName, &cluster); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	if err := r.Client.Get(ctx, req.NamespacedName, &cluster); apierrors.IsNotFound(err) {
+		return ctrl.Result{}, r.freeFormer(ctx, req.Name)
+	} else if err != nil {
+		return ctrl.Result{}, err
 	}
 	seen, err := r.observe(ctx, &cluster)
 	if err != nil {
@@ -82,25 +99,51 @@ func (r *Registrar) observe(ctx context.Context, cluster *v1beta1.MemberCluster)
 		Agents:          membership.Agents(r.Networking),
 		ForceDeleteWait: r.ForceDeleteWait,
 	}}
-	var namespace corev1.Namespace
-	err := r.held.Get(ctx, types.NamespacedName{Name: contract.MemberNamespace(cluster.Name)}, &namespace)
-	if err == nil {
-		out.namespace = &namespace
+	namespace, err := r.namespaceOf(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
+	out.namespace = namespace
+	switch {
+	case namespace == nil:
+		out.Namespace = membership.NamespaceGone
+	case !membership.Owns(cluster, namespace):
+		out.Namespace = membership.NamespaceForeign
+		return out, nil // what is in it is not about this cluster
+	case !namespace.DeletionTimestamp.IsZero():
+		out.Namespace = membership.NamespaceTerminating
+	default:
 		out.Namespace = membership.NamespaceActive
-		if !namespace.DeletionTimestamp.IsZero() {
-			out.Namespace = membership.NamespaceTerminating
-		}
-	} else if !apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("get namespace of member %s: %w", cluster.Name, err)
 	}
 	var internal v1beta1.InternalMemberCluster
-	err = r.Client.Get(ctx, types.NamespacedName{Namespace: contract.MemberNamespace(cluster.Name), Name: cluster.Name}, &internal)
+	key := types.NamespacedName{Namespace: contract.MemberNamespace(cluster.Name), Name: cluster.Name}
+	err = r.Client.Get(ctx, key, &internal)
+	if err == nil && !cluster.DeletionTimestamp.IsZero() && membership.NeverJoined(&internal) {
+		err = r.Direct.Get(ctx, key, &internal) // the cache may not have the first report yet
+	}
 	if err == nil {
 		out.Internal = &internal
 	} else if !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("get internal member cluster %s: %w", cluster.Name, err)
 	}
 	return out, nil
+}
+
+// namespaceOf returns the namespace that has the name of the cluster's, nil if there is none. The cache knows namespaces by their label
+// only, so the API server has the last word.
+func (r *Registrar) namespaceOf(ctx context.Context, cluster *v1beta1.MemberCluster) (*corev1.Namespace, error) {
+	key := types.NamespacedName{Name: contract.MemberNamespace(cluster.Name)}
+	for _, reader := range []client.Reader{r.held, r.Direct} {
+		var namespace corev1.Namespace
+		err := reader.Get(ctx, key, &namespace)
+		if err == nil {
+			return &namespace, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("get namespace of member %s: %w", cluster.Name, err)
+		}
+	}
+	return nil, nil
 }
 
 func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen *seen) error {
@@ -114,7 +157,7 @@ func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen
 		return r.report(ctx, seen, fmt.Sprintf("The cluster has been deleted and its agents are asked to leave; one that has not answered %s after the "+
 			"deletion is not waited for. Start the member agent to have it leave sooner", r.ForceDeleteWait))
 	case membership.CleanUp:
-		if err := r.freeWorks(ctx, seen.Cluster); err != nil {
+		if _, _, err := r.free(ctx, seen.Cluster, false); err != nil {
 			return err
 		}
 		if err := r.deleteNamespace(ctx, seen); err != nil {
@@ -122,10 +165,12 @@ func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen
 		}
 		return r.report(ctx, seen, "The cluster has been deleted; its namespace on the hub is next")
 	case membership.AwaitNamespace:
-		if err := r.freeWorks(ctx, seen.Cluster); err != nil {
-			return err
-		}
-		return r.report(ctx, seen, "Waiting for the end of namespace "+remains(seen.namespace)+". Finalizers that remain are for those who set them to remove")
+		return r.awaitNamespace(ctx, seen)
+	case membership.Refuse:
+		name := seen.namespace.Name
+		return r.report(ctx, seen, fmt.Sprintf("Namespace %s exists and was not made for this MemberCluster, so the hub agent does not use it; "+
+			"delete it, or let the cluster have it with all that is in it: kubectl annotate namespace %s %s=%s",
+			name, name, contract.AnnotationAdoptFor, seen.Cluster.UID))
 	case membership.Release:
 		return r.release(ctx, seen)
 	}
@@ -141,6 +186,9 @@ func (r *Registrar) admit(ctx context.Context, seen *seen) error {
 		// A MemberCluster may have a name that, with what is put before it, no namespace can have. Only its owner can help.
 		return r.report(ctx, seen, err.Error())
 	} else if err != nil {
+		return err
+	}
+	if err := r.ensureQuota(ctx, seen.Cluster); err != nil {
 		return err
 	}
 	if err := r.ensureRole(ctx, seen.Cluster); err != nil {
@@ -172,28 +220,6 @@ func (r *Registrar) claim(ctx context.Context, cluster *v1beta1.MemberCluster) e
 	return nil
 }
 
-// freeWorks removes every finalizer from the cluster's Works. Nothing is removed from the member by that.
-func (r *Registrar) freeWorks(ctx context.Context, cluster *v1beta1.MemberCluster) error {
-	var works placementv1beta1.WorkList
-	if err := r.Client.List(ctx, &works, client.InNamespace(contract.MemberNamespace(cluster.Name)), client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("list works of member %s: %w", cluster.Name, err)
-	}
-	var keys []types.NamespacedName
-	for i := range works.Items {
-		if len(works.Items[i].Finalizers) > 0 {
-			keys = append(keys, client.ObjectKeyFromObject(&works.Items[i]))
-		}
-	}
-	return loop.Each(ctx, freers, keys, func(ctx context.Context, key types.NamespacedName) error {
-		work := &placementv1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
-		err := r.Client.Patch(ctx, work, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
-		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("free work %s of its finalizers: %w", key, err)
-		}
-		return nil
-	})
-}
-
 func (r *Registrar) deleteNamespace(ctx context.Context, seen *seen) error {
 	err := r.Direct.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: seen.namespace.Name}}, client.Preconditions{UID: &seen.namespace.UID})
 	if client.IgnoreNotFound(err) != nil {
@@ -202,40 +228,18 @@ func (r *Registrar) deleteNamespace(ctx context.Context, seen *seen) error {
 	return nil
 }
 
-// release lets the MemberCluster go. The cache knows a namespace by its label only, so the API server has the last word on whether
-// it is gone.
+// release lets the MemberCluster go.
 func (r *Registrar) release(ctx context.Context, seen *seen) error {
-	name := contract.MemberNamespace(seen.Cluster.Name)
-	var namespace corev1.Namespace
-	err := r.Direct.Get(ctx, types.NamespacedName{Name: name}, &namespace)
-	if err == nil {
-		return r.label(ctx, seen.Cluster, &namespace)
-	}
-	if !apierrors.IsNotFound(err) {
-		return fmt.Errorf("get namespace %s: %w", name, err)
-	}
 	before := seen.Cluster.DeepCopy()
 	controllerutil.RemoveFinalizer(seen.Cluster, contract.FinalizerMemberCluster)
-	err = r.Client.Patch(ctx, seen.Cluster, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	err := r.Client.Patch(ctx, seen.Cluster, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("release member cluster %s: %w", seen.Cluster.Name, err)
 	}
+	r.known.Delete(seen.Cluster.UID)
+	r.quotaRefused.Delete(seen.Cluster.UID)
 	ctrl.LoggerFrom(ctx).Info("the cluster has left the fleet", "cluster", seen.Cluster.Name)
 	return nil
-}
-
-// remains says what a terminating namespace waits for, in the words of the namespace controller.
-func remains(namespace *corev1.Namespace) string {
-	text := namespace.Name
-	for _, kind := range []corev1.NamespaceConditionType{
-		corev1.NamespaceDeletionDiscoveryFailure, corev1.NamespaceDeletionContentFailure, corev1.NamespaceContentRemaining, corev1.NamespaceFinalizersRemaining,
-	} {
-		i := slices.IndexFunc(namespace.Status.Conditions, func(c corev1.NamespaceCondition) bool { return c.Type == kind })
-		if i >= 0 && namespace.Status.Conditions[i].Status == corev1.ConditionTrue {
-			text += "; " + namespace.Status.Conditions[i].Message
-		}
-	}
-	return text
 }
 
 // report writes the MemberCluster's status if it says something new. waiting is what the cluster waits for, if it does.
@@ -245,7 +249,13 @@ func (r *Registrar) report(ctx context.Context, seen *seen, waiting string) erro
 	standing := membership.StandingOf(seen.Internal, seen.Agents)
 	facts.Joined, facts.Unclear = standing.Joined, standing.Unclear
 	if seen.Internal != nil {
-		facts.Internal = &seen.Internal.Status
+		_, live := r.known.Load(seen.Cluster.UID)
+		believed := membership.Believe(seen.Cluster, &seen.Internal.Status, live, r.Now())
+		facts.Internal, facts.Doubts, facts.Mistakes = &believed.Status, believed.Doubts, believed.Mistakes
+		facts.ClockKnown = believed.Skew != membership.SkewUnknown
+		if facts.ClockKnown && believed.Skew != membership.SkewNone {
+			facts.Clock = string(believed.Skew)
+		}
 	} else if was := meta.FindStatusCondition(before.Status.Conditions, v1beta1.ConditionJoined); was != nil && was.Status == metav1.ConditionFalse {
 		facts.Joined = metav1.ConditionFalse // what it said went with its namespace; it has left all the same
 	}
@@ -254,6 +264,7 @@ func (r *Registrar) report(ctx context.Context, seen *seen, waiting string) erro
 	if err != nil {
 		return err
 	}
+	r.known.Store(seen.Cluster.UID, true)
 	if wrote {
 		r.tellTransitions(seen.Cluster, before.Status.Conditions, seen.Cluster.Status.Conditions)
 	}
@@ -271,6 +282,11 @@ func (r *Registrar) tellTransitions(cluster *v1beta1.MemberCluster, before, afte
 	}
 	if c := changed(v1beta1.ConditionReadyToJoin); c != nil && c.Status == metav1.ConditionTrue {
 		r.Recorder.Event(cluster, corev1.EventTypeNormal, "MemberClusterReadyToJoin", c.Message)
+	}
+	for _, kind := range []string{v1beta1.ConditionClocksInStep, v1beta1.ConditionReportAccepted, v1beta1.ConditionBelievedPropertiesAccepted} {
+		if c := changed(kind); c != nil {
+			r.Recorder.Event(cluster, corev1.EventTypeWarning, c.Reason, c.Message)
+		}
 	}
 	if c := changed(v1beta1.ConditionJoined); c != nil {
 		if c.Status == metav1.ConditionUnknown {

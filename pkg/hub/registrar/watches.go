@@ -28,7 +28,7 @@ import (
 
 // SetupWithManager starts the registrar with mgr.
 func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
-	held, err := heldCache(mgr)
+	held, err := r.heldCache(mgr)
 	if err != nil {
 		return err
 	}
@@ -46,16 +46,21 @@ func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range []client.Object{&corev1.Namespace{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}} {
 		b = b.WatchesRawSource(source.Kind(held, kind, forOwner))
 	}
+	b = b.WatchesRawSource(source.Kind[client.Object](held, &corev1.ResourceQuota{}, forOwner, quotas()))
 	if err := b.Complete(loop.Settle(r)); err != nil {
 		return fmt.Errorf("set up the registrar: %w", err)
 	}
 	return nil
 }
 
-// heldCache is a cache of the namespaces, Roles and RoleBindings that are held for members, and of no others. It is apart from
+// heldCache is a cache of the namespaces, ResourceQuotas, Roles and RoleBindings that are held for members, and of no others. It is apart from
 // the manager's, which must know other namespaces too.
-func heldCache(mgr ctrl.Manager) (cache.Cache, error) {
-	held, err := cache.New(mgr.GetConfig(), cache.Options{
+func (r *Registrar) heldCache(mgr ctrl.Manager) (cache.Cache, error) {
+	newCache := r.NewCache
+	if newCache == nil {
+		newCache = cache.New
+	}
+	held, err := newCache(mgr.GetConfig(), cache.Options{
 		HTTPClient:           mgr.GetHTTPClient(),
 		Scheme:               mgr.GetScheme(),
 		Mapper:               mgr.GetRESTMapper(),
@@ -79,7 +84,20 @@ func clusters() predicate.Predicate {
 			return e.ObjectNew.GetGeneration() != e.ObjectOld.GetGeneration() ||
 				e.ObjectNew.GetDeletionTimestamp().IsZero() != e.ObjectOld.GetDeletionTimestamp().IsZero() ||
 				!slices.Equal(e.ObjectNew.GetFinalizers(), e.ObjectOld.GetFinalizers()) ||
-				!maps.Equal(e.ObjectNew.GetLabels(), e.ObjectOld.GetLabels())
+				!maps.Equal(e.ObjectNew.GetLabels(), e.ObjectOld.GetLabels()) ||
+				!maps.Equal(e.ObjectNew.GetAnnotations(), e.ObjectOld.GetAnnotations())
+		},
+	}
+}
+
+// quotas leaves out what Kubernetes counts for a quota.
+func quotas() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok1 := e.ObjectOld.(*corev1.ResourceQuota)
+			after, ok2 := e.ObjectNew.(*corev1.ResourceQuota)
+			return ok1 && ok2 && (!equality.Semantic.DeepEqual(before.Spec, after.Spec) || !maps.Equal(before.Labels, after.Labels) ||
+				!slices.Equal(ownerIDs(before), ownerIDs(after)))
 		},
 	}
 }
@@ -91,6 +109,7 @@ func internals() predicate.Predicate {
 			before, ok1 := e.ObjectOld.(*v1beta1.InternalMemberCluster)
 			after, ok2 := e.ObjectNew.(*v1beta1.InternalMemberCluster)
 			return ok1 && ok2 && (before.Generation != after.Generation || !slices.Equal(ownerIDs(before), ownerIDs(after)) ||
+				before.Annotations[contract.AnnotationHubUID] != after.Annotations[contract.AnnotationHubUID] ||
 				!equality.Semantic.DeepEqual(before.Status, after.Status))
 		},
 	}

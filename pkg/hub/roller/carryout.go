@@ -34,14 +34,14 @@ func (s *seen) retreatMessage() string {
 	if s.placement.Namespace != "" {
 		command += " -n " + s.placement.Namespace
 	}
-	return s.want.Course.Spent.String(s.index) + ". No further cluster gets it; change what is placed, or try again with \"" + command + "\""
+	return s.want.Course.Spent.String(s.latest.IndexLabel()) + ". No further cluster gets it; change what is placed, or try again with \"" + command + "\""
 }
 
 // carryOut takes the step. Every write names the version that it is based on: what was decided from an older view fails, and is
 // decided anew.
 func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) error {
 	if step.Course != nil {
-		if err := r.remember(ctx, seen.master, *step.Course); err != nil {
+		if err := r.remember(ctx, seen.latest.Master, *step.Course); err != nil {
 			return err
 		}
 		seen.want.Course = *step.Course

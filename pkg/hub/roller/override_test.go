@@ -28,6 +28,7 @@ func (s *scene) carrying(index int, name string) {
 	snapshot.GetSpec().SelectedResources = []v1beta1.ResourceContent{{RawExtension: runtime.RawExtension{
 		Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q,"namespace":"app"}}`, name),
 	}}}
+	testworld.OwnedOn(s, s.Client, s.key, snapshot)
 	s.must(s.Client.Create(s.Context(), snapshot))
 }
 
@@ -97,6 +98,23 @@ func (s *scene) ready(changes ...func(*v1beta1.PlacementSpec)) (object string) {
 		s.available(cluster, true)
 	}
 	return object
+}
+
+// awaitsOverrides makes an override whose snapshot comes after the placement has been scheduled. Without waiting, the clusters would have
+// content that it does not change, and it would reach them one after the other.
+func awaitsOverrides(s *scene) {
+	object, name := s.key.Name+"-cm"+s.key.Namespace, s.key.Name+"-o"+s.key.Namespace
+	o := testworld.Override("app", name, testworld.Patching(testworld.Everywhere(), testworld.Annotating("k", "v")))
+	o.Spec.ResourceSelectors[0].Name = object
+	s.must(s.Client.Create(s.Context(), o))
+	s.place()
+	s.carrying(0, object)
+	s.schedule("m1", "m2", "m3")
+	s.quiet("the override has no snapshot")
+	s.override(name, object, 0, nil)
+	suffix := strings.TrimPrefix(name, s.key.Name+"-")
+	s.overridden("m1=" + suffix + "-0 m2=" + suffix + "-0 m3=" + suffix + "-0")
+	s.await("m1=Bound0 m2=Bound0 m3=Bound0")
 }
 
 func overriding(s *scene) {

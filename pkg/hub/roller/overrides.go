@@ -3,7 +3,9 @@ package roller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -61,6 +63,20 @@ func (r *Roller) matching(ctx context.Context, placement types.NamespacedName, l
 		return override.Matching{}, err
 	}
 	return override.Match(placement, found, of()), nil
+}
+
+// coming says for how long a step has to wait because it would give a cluster its first content before an override that was made with it
+// has its snapshot. The snapshot is an event.
+func (r *Roller) coming(ctx context.Context, seen *seen, step rollout.Step) (time.Duration, error) {
+	if !slices.ContainsFunc(step.Move, func(name string) bool { return seen.bindings[name].GetSpec().ResourceSnapshotName == "" }) {
+		return 0, nil
+	}
+	now := r.Now()
+	fresh, err := scope.FreshOverrides(ctx, r.Client, now.Add(-override.Settling), scope.Fast()...)
+	if err != nil || len(fresh) == 0 {
+		return 0, err
+	}
+	return override.Coming(seen.placement, fresh, r.contents.of(seen.placement, seen.latest), now), nil
 }
 
 // overrides are the lists of the bindings' clusters.

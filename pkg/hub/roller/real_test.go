@@ -56,6 +56,7 @@ func TestRoller(t *testing.T) {
 		{"leaves placements alone that are going or External", leaves},
 		{"never takes a cluster back to older content", behindHand},
 		{"follows overrides, within the budget", overriding},
+		{"gives nothing to a cluster before the overrides that came with it", awaitsOverrides},
 		{"follows labels that overrides select by", relabels},
 		{"follows labels that overrides put into the content, within the budget", revalues},
 		{"never takes a cluster back to an older override", behindHandOverrides},
@@ -156,6 +157,7 @@ func (s *scene) content(index, count int, parts ...int) {
 			snapshot.SetAnnotations(map[string]string{contract.AnnotationSubindex: fmt.Sprint(part - 1)})
 		}
 		snapshot.GetSpec().SelectedResources = []v1beta1.ResourceContent{}
+		testworld.OwnedOn(s, s.Client, s.key, snapshot)
 		s.must(s.Client.Create(s.Context(), snapshot))
 	}
 }
@@ -237,7 +239,7 @@ func (s *scene) describe() string {
 	var got []string
 	for _, b := range list {
 		text := b.GetSpec().TargetCluster + "=" + string(b.GetSpec().State)
-		if index, ok := indexOf(s.key.Name, b.GetSpec().ResourceSnapshotName); ok {
+		if index, ok := contract.MasterIndex(s.key.Name, b.GetSpec().ResourceSnapshotName); ok {
 			text += fmt.Sprint(index)
 		}
 		if !b.GetDeletionTimestamp().IsZero() {

@@ -39,7 +39,7 @@ func (r *Roller) observeNow(ctx context.Context, key types.NamespacedName, s *se
 		return err
 	}
 	s.bindings = make(map[string]v1beta1.BindingObject, len(list))
-	for _, b := range list {
+	for _, b := range scope.OnlyOf(s.of, list) {
 		s.bindings[b.GetName()] = b
 	}
 	return r.lookAt(ctx, s)

@@ -9,8 +9,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +19,7 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
@@ -63,6 +62,9 @@ func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 		}
 		step = rollout.Next(seen.budget, seen.facts, seen.want, r.Now())
 	}
+	if wait, err := r.coming(ctx, seen, step); err != nil || wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, err
+	}
 	if err := r.carryOut(ctx, seen, step); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -72,8 +74,8 @@ func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 // seen is what a step is decided from. The bindings are the cache's: they are copied before they are changed.
 type seen struct {
 	placement types.NamespacedName
-	master    v1beta1.ResourceSnapshotObject
-	index     string
+	of        v1beta1.PlacementObject
+	latest    snapshot.Group
 	clusters  map[string]*clusterv1beta1.MemberCluster
 	bindings  map[string]v1beta1.BindingObject
 	facts     []rollout.Binding
@@ -101,10 +103,10 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, 
 	if err != nil || !ok {
 		return nil, err
 	}
-	out := &seen{placement: key, master: latest.Master, index: latest.IndexLabel(), want: rollout.Content{
+	out := &seen{placement: key, of: placement, latest: latest, want: rollout.Content{
 		Snapshot: latest.Master.GetName(), Strategy: strategy.ApplyStrategy.WithDefaults(), Course: rollout.CourseOf(latest.Master),
 	}}
-	if out.bindings, err = r.bindings(ctx, key); err != nil {
+	if out.bindings, err = r.bindings(ctx, placement); err != nil {
 		return nil, err
 	}
 	if behind, err := r.behind(ctx, key, latest, out.bindings); err != nil || behind {
@@ -145,8 +147,7 @@ func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) 
 		return snapshot.Group{}, false, err
 	}
 	ours := slices.DeleteFunc(all, func(s v1beta1.ResourceSnapshotObject) bool {
-		owner := metav1.GetControllerOf(s)
-		return !s.GetDeletionTimestamp().IsZero() || owner != nil && owner.UID != placement.GetUID()
+		return !s.GetDeletionTimestamp().IsZero() || !scope.OwnedBy(s, placement)
 	})
 	latest, ok = snapshot.Latest(snapshot.Groups(ours))
 	if !ok || !latest.Complete() {
@@ -158,7 +159,8 @@ func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) 
 
 // bindings reads the placement's bindings, each as new as what was last written to it here: a step that is already taken must not
 // be taken for a free one.
-func (r *Roller) bindings(ctx context.Context, key types.NamespacedName) (map[string]v1beta1.BindingObject, error) {
+func (r *Roller) bindings(ctx context.Context, placement v1beta1.PlacementObject) (map[string]v1beta1.BindingObject, error) {
+	key := client.ObjectKeyFromObject(placement)
 	list, err := scope.Bindings.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
 	if err != nil {
 		return nil, err
@@ -173,7 +175,9 @@ func (r *Roller) bindings(ctx context.Context, key types.NamespacedName) (map[st
 		if err != nil {
 			return nil, fmt.Errorf("get binding %s: %w", name, err)
 		}
-		out[name.Name] = binding
+		if scope.Of(binding, placement) {
+			out[name.Name] = binding
+		}
 	}
 	return out, nil
 }
@@ -183,7 +187,7 @@ func (r *Roller) bindings(ctx context.Context, key types.NamespacedName) (map[st
 func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest snapshot.Group, bindings map[string]v1beta1.BindingObject) (bool, error) {
 	for _, b := range bindings {
 		name := b.GetSpec().ResourceSnapshotName
-		if index, ok := indexOf(key.Name, name); !ok || index <= latest.Index || !b.GetDeletionTimestamp().IsZero() {
+		if index, ok := contract.MasterIndex(key.Name, name); !ok || index <= latest.Index || !b.GetDeletionTimestamp().IsZero() {
 			continue
 		}
 		newer := scope.ResourceSnapshots.New(key)
@@ -197,17 +201,6 @@ func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest sn
 		}
 	}
 	return r.behindOverrides(ctx, bindings)
-}
-
-// indexOf reads the index from the name of a group's master, as contract.MasterSnapshotName makes it.
-func indexOf(placement, master string) (index int, ok bool) {
-	digits, ok := strings.CutPrefix(master, placement+"-")
-	if !ok {
-		return 0, false
-	}
-	digits, ok = strings.CutSuffix(digits, "-snapshot")
-	index, err := strconv.Atoi(digits)
-	return index, ok && err == nil
 }
 
 // fleet are the MemberClusters there are, by name.

@@ -40,7 +40,7 @@ func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range scope.OverrideSnapshots.Both() {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(r.onOverride), builder.WithPredicates(overrides()))
 	}
-	if err := b.Complete(loop.Settle(r)); err != nil {
+	if err := b.Complete(loop.Settle(loop.Unreserved(r))); err != nil {
 		return fmt.Errorf("set up the roller: %w", err)
 	}
 	return nil

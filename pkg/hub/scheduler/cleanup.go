@@ -8,7 +8,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,7 +28,7 @@ func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObje
 	if !controllerutil.ContainsFinalizer(placement, contract.FinalizerScheduler) || s.letGo.has(key, placement.GetUID()) {
 		return nil
 	}
-	if err := s.deleteAll(ctx, bindings); err != nil {
+	if err := deleteAll(ctx, s.Client, bindings); err != nil {
 		return err
 	}
 	// The cache of a leader that has just taken over may not have what the last one created, and nobody looks for the bindings of
@@ -38,7 +37,7 @@ func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObje
 	if err != nil {
 		return err
 	}
-	if err := s.deleteAll(ctx, live); err != nil {
+	if err := deleteAll(ctx, s.Client, live); err != nil {
 		return err
 	}
 	before := placement.DeepCopyObject().(client.Object)
@@ -51,19 +50,23 @@ func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObje
 	return nil
 }
 
-func (s *Scheduler) undeleted(ctx context.Context, placement client.Object) ([]v1beta1.BindingObject, error) {
-	if len(placement.GetName()) > validation.LabelValueMaxLength {
+func (s *Scheduler) undeleted(ctx context.Context, placement client.Object) ([]*metav1.PartialObjectMetadata, error) {
+	if len(placement.GetName()) > contract.MostOfName {
 		return nil, nil // it never had any: they would carry its name in a label
 	}
-	bindings, err := scope.Bindings.List(ctx, s.Direct, placement.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: placement.GetName()})
+	bindings, err := scope.Bindings.ListMetadata(ctx, s.Direct, placement.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: placement.GetName()})
 	if err != nil {
 		return nil, fmt.Errorf("look for bindings left of placement %s: %w", client.ObjectKeyFromObject(placement), err)
 	}
-	return bindings, nil
+	out := make([]*metav1.PartialObjectMetadata, len(bindings))
+	for i := range bindings {
+		out[i] = &bindings[i]
+	}
+	return out, nil
 }
 
 // deleteAll deletes the bindings that are not being deleted yet.
-func (s *Scheduler) deleteAll(ctx context.Context, bindings []v1beta1.BindingObject) error {
+func deleteAll[B metav1.Object](ctx context.Context, c client.Client, bindings []B) error {
 	var deletes []func(context.Context) error
 	for _, b := range bindings {
 		if !b.GetDeletionTimestamp().IsZero() {
@@ -71,12 +74,13 @@ func (s *Scheduler) deleteAll(ctx context.Context, bindings []v1beta1.BindingObj
 		}
 		deletes = append(deletes, func(ctx context.Context) error {
 			// The client writes what the server answers into what it is given, and b may be the cache's.
-			doomed := scope.Bindings.New(client.ObjectKeyFromObject(b))
+			key := types.NamespacedName{Namespace: b.GetNamespace(), Name: b.GetName()}
+			doomed := scope.Bindings.New(key)
 			doomed.SetNamespace(b.GetNamespace())
 			doomed.SetName(b.GetName())
-			err := s.Client.Delete(ctx, doomed, client.Preconditions(metav1.Preconditions{UID: ptr.To(b.GetUID())}))
+			err := c.Delete(ctx, doomed, client.Preconditions(metav1.Preconditions{UID: ptr.To(b.GetUID())}))
 			if client.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("delete binding %s: %w", client.ObjectKeyFromObject(b), err)
+				return fmt.Errorf("delete binding %s: %w", key, err)
 			}
 			return nil
 		})

@@ -46,6 +46,7 @@ func TestScheduler(t *testing.T) {
 		{"creates what was decided, once the placement can be cleaned up", creates},
 		{"follows the number wanted", follows},
 		{"gives up and takes back", returns},
+		{"adopts what earlier versions and placements left", adopts},
 		{"replaces what is deleted", replaces},
 		{"cleans up", cleansUp},
 		{"lets go of what can have no bindings", letsGo},
@@ -135,6 +136,7 @@ func (s *scene) use(policy *v1beta1.PlacementPolicy, number int) {
 	snapshot.SetAnnotations(map[string]string{contract.AnnotationGeneration: "7", contract.AnnotationNumberOfClusters: fmt.Sprint(number)})
 	snapshot.GetSpec().Policy = policy
 	snapshot.GetSpec().PolicyHash = []byte("hash")
+	testworld.OwnedOn(s, s.Client, s.key, snapshot)
 	s.must(s.Client.Create(s.Context(), snapshot))
 }
 
@@ -319,7 +321,8 @@ func returns(s *scene) {
 	s.use(pickFixed("m3"), 0)
 	s.await("m1=Unscheduled m2=Unscheduled m3=Scheduled", "m3 "+fulfilledReason)
 	b := s.binding("m1")
-	if a := b.GetAnnotations(); a[contract.AnnotationPreviousState] != "Bound" || a["example.com/mine"] != "yes" || len(a) != 2 {
+	if a := b.GetAnnotations(); a[contract.AnnotationPreviousState] != "Bound" || a["example.com/mine"] != "yes" ||
+		a[contract.AnnotationPlacementUID] == "" || len(a) != 3 {
 		s.Errorf("annotations are %v", a)
 	}
 	if got, want := b.GetSpec().SchedulingPolicySnapshotName, contract.PolicySnapshotName(s.key.Name, 0); got != want {
@@ -328,9 +331,40 @@ func returns(s *scene) {
 	s.use(pickFixed("m1", "m3"), 0)
 	s.await("m1=Bound m2=Unscheduled m3=Scheduled", "m1 m3 "+fulfilledReason)
 	b = s.binding("m1")
-	if a := b.GetAnnotations(); b.GetName() != name || a["example.com/mine"] != "yes" || len(a) != 1 {
+	if a := b.GetAnnotations(); b.GetName() != name || a["example.com/mine"] != "yes" ||
+		a[contract.AnnotationPlacementUID] == "" || len(a) != 2 {
 		s.Errorf("binding %s has annotations %v", b.GetName(), a)
 	}
+}
+
+// adopts plays an upgrade, and a placement that was made again: bindings of a version that did not mark them, and of an earlier placement, get
+// the mark where their cluster is picked; others of an earlier placement are let be.
+func adopts(s *scene) {
+	s.place(contract.FinalizerScheduler)
+	s.use(pickFixed("m1", "m2", "m3"), 0)
+	s.await("m1=Scheduled m2=Scheduled m3=Scheduled", "m1 m2 m3 "+fulfilledReason)
+	uid := s.binding("m1").GetAnnotations()[contract.AnnotationPlacementUID]
+	marked := func(cluster, mark string) {
+		s.Helper()
+		testworld.Await(s, testworld.Soon, "the mark of "+cluster, func(context.Context) error {
+			if got := s.binding(cluster).GetAnnotations()[contract.AnnotationPlacementUID]; got != mark {
+				return fmt.Errorf("it is %q, not %q", got, mark)
+			}
+			return nil
+		})
+	}
+	s.edit(s.binding("m1"), func(b client.Object) { b.SetAnnotations(nil) })
+	for _, cluster := range []string{"m2", "m3"} {
+		s.edit(s.binding(cluster), func(b client.Object) {
+			b.SetAnnotations(map[string]string{contract.AnnotationPlacementUID: "of-an-earlier-placement"})
+			b.(v1beta1.BindingObject).GetSpec().SchedulingPolicySnapshotName = "an-earlier-one"
+		})
+	}
+	s.use(pickFixed("m1", "m2"), 0)
+	s.await("m1=Scheduled m2=Scheduled m3=Scheduled", "m1 m2 "+fulfilledReason)
+	marked("m1", uid)
+	marked("m2", uid)
+	marked("m3", "of-an-earlier-placement")
 }
 
 func replaces(s *scene) {

@@ -89,6 +89,7 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 	if err := s.Client.List(ctx, &clusters, scope.Fast()...); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list member clusters: %w", err)
 	}
+	bindings = ours(placement, bindings)
 	request, err := schedule.RequestOf(policy, bindings, clusters.Items, s.Now())
 	if err != nil {
 		return ctrl.Result{}, err
@@ -130,8 +131,7 @@ func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObjec
 		return nil, err
 	}
 	ours := slices.DeleteFunc(all, func(policy v1beta1.PolicySnapshotObject) bool {
-		owner := metav1.GetControllerOf(policy)
-		return !policy.GetDeletionTimestamp().IsZero() || owner != nil && owner.UID != placement.GetUID()
+		return !policy.GetDeletionTimestamp().IsZero() || !scope.OwnedBy(policy, placement)
 	})
 	return snapshot.LatestPolicy(ours), nil
 }
@@ -147,8 +147,13 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 	for _, d := range decision.Create {
 		picks = append(picks, func(ctx context.Context) error { return s.create(ctx, placement, bindings, decision.Snapshot, d) })
 	}
+	changed := map[string]bool{}
 	for _, c := range decision.Change {
-		write := func(ctx context.Context) error { return s.change(ctx, byName[c.Binding], c) }
+		write := func(ctx context.Context) error { return s.change(ctx, placement, byName[c.Binding], c) }
+		changed[c.Binding] = true
+		if c.State == v1beta1.BindingStateUnscheduled && !scope.Of(byName[c.Binding], placement) {
+			continue // no decision removes what an earlier placement placed there
+		}
 		if c.State == v1beta1.BindingStateUnscheduled {
 			rest = append(rest, write)
 		} else {
@@ -157,6 +162,11 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 	}
 	for _, name := range decision.Release {
 		rest = append(rest, func(ctx context.Context) error { return s.release(ctx, byName[name]) })
+	}
+	for _, b := range bindings {
+		if !changed[b.GetName()] && adoptable(placement, b, decision) {
+			rest = append(rest, func(ctx context.Context) error { return s.adopt(ctx, placement, b) })
+		}
 	}
 	return errors.Join(each(ctx, picks), each(ctx, rest))
 }
@@ -171,6 +181,7 @@ func (s *Scheduler) create(ctx context.Context, placement v1beta1.PlacementObjec
 	binding.SetNamespace(key.Namespace)
 	binding.SetName(contract.BindingName(key.Name, d.ClusterName, seed(placement, bindings, d.ClusterName)))
 	binding.SetLabels(map[string]string{contract.LabelPlacement: key.Name})
+	binding.SetAnnotations(map[string]string{contract.AnnotationPlacementUID: string(placement.GetUID())})
 	binding.SetFinalizers([]string{contract.FinalizerBinding})
 	*binding.GetSpec() = v1beta1.ResourceBindingSpec{
 		State:                        v1beta1.BindingStateScheduled,
@@ -200,14 +211,12 @@ func seed(placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, c
 }
 
 // change writes one binding. Its other annotations stay: they belong to whoever put them there.
-func (s *Scheduler) change(ctx context.Context, seen v1beta1.BindingObject, c schedule.Change) error {
+func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObject, seen v1beta1.BindingObject, c schedule.Change) error {
 	binding := seen.DeepCopyObject().(v1beta1.BindingObject)
+	mark(placement, binding)
 	spec, annotations := binding.GetSpec(), binding.GetAnnotations()
 	delete(annotations, contract.AnnotationPreviousState)
 	if c.State == v1beta1.BindingStateUnscheduled {
-		if annotations == nil {
-			annotations = map[string]string{}
-		}
 		annotations[contract.AnnotationPreviousState] = string(spec.State)
 	}
 	binding.SetAnnotations(annotations)

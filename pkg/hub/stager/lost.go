@@ -2,11 +2,13 @@ package stager
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,15 +61,22 @@ func snapshotsOf(run v1beta1.UpdateRunObject, revision v1beta1.Revision) []neede
 	return out
 }
 
-// exists asks the cache, and only if that does not know of an object the API server itself.
+// exists asks the API server itself: the cache may not have heard yet that an object is gone. Its metadata is enough.
 func (s *Stager) exists(ctx context.Context, key types.NamespacedName, obj client.Object) (bool, error) {
-	for _, from := range []client.Reader{s.Client, s.Direct} {
-		err := from.Get(ctx, key, obj, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
-		if !apierrors.IsNotFound(err) {
-			return err == nil, err
-		}
+	kind, err := s.Direct.GroupVersionKindFor(obj)
+	if err != nil {
+		return false, fmt.Errorf("kind of %T: %w", obj, err)
 	}
-	return false, nil
+	found := &metav1.PartialObjectMetadata{}
+	found.SetGroupVersionKind(kind)
+	err = s.Direct.Get(ctx, key, found)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for %s %s: %w", kind.Kind, key, err)
+	}
+	return true, nil
 }
 
 // loss ends a run that cannot release what it planned.

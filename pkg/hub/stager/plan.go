@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -98,9 +99,22 @@ func (s *Stager) earlier(ctx context.Context, run v1beta1.UpdateRunObject, plan 
 	return found, stage.Resumable(run, found, plan)
 }
 
+// unoverridden is why there is no plan yet: an override that was made with the run has no snapshot. That it gets one is an event, and after
+// wait it is waited for no longer.
+type unoverridden struct{ wait time.Duration }
+
+func (unoverridden) Error() string { return "an override that was just made has no snapshot yet" }
+
 // overrides are the snapshots of overrides, as they are now, that change the release on each cluster of the plan.
 func (s *Stager) overrides(ctx context.Context, placement types.NamespacedName, group snapshot.Group, plan stage.Plan, fleet stage.Fleet) (map[string]rollout.Lists, error) {
-	contents := override.ContentsOf(group.Objects())
+	contents, now := override.ContentsOf(group.Objects()), s.Now()
+	fresh, err := scope.FreshOverrides(ctx, s.Client, now.Add(-override.Settling), scope.Fast()...)
+	if err != nil {
+		return nil, err
+	}
+	if wait := override.Coming(placement, fresh, contents, now); wait > 0 {
+		return nil, unoverridden{wait}
+	}
 	found, err := scope.OverridesFor(ctx, s.Client, placement, contents.Namespaces, scope.Fast()...)
 	if err != nil || len(found) == 0 {
 		return nil, err

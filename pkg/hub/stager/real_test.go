@@ -19,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,11 +38,11 @@ type scene struct {
 	*testing.T
 	*testworld.Cluster
 	key types.NamespacedName
-	// ahead is how many nanoseconds the clocks of its agents are ahead of the time, or, if that is not zero, of frozen; events takes the events
-	// of the one that was started last.
+	// ahead is how many nanoseconds the clocks of its agents are ahead of the time, or, if that is not zero, of frozen; events are what they
+	// record.
 	ahead  atomic.Int64
 	frozen time.Time
-	events *record.FakeRecorder
+	events *testworld.Recorder
 }
 
 func (s *scene) now() time.Time {
@@ -76,6 +75,7 @@ func TestStager(t *testing.T) {
 		{"a run of a placement that there is not is ended", nowhere},
 		{"a run whose snapshot is gone gives nothing to any cluster", bereft},
 		{"a run whose override is gone goes no further", unchanged},
+		{"a run has no plan before the overrides that came with it have snapshots", awaitsOverrides},
 		{"a run brings what a label has changed", relabelled},
 		{"a run goes on from one that a cluster's joining has ended", goesOn},
 		{"a run that cannot go on from another says why", cannotGoOn},
@@ -85,7 +85,7 @@ func TestStager(t *testing.T) {
 	} {
 		for j, namespace := range []string{"", "app"} {
 			t.Run(scenario.name+" in namespace "+namespace, func(t *testing.T) {
-				scenario.play(&scene{T: t, Cluster: cluster, key: types.NamespacedName{Namespace: namespace, Name: fmt.Sprintf("p%d-%d", i, j)}})
+				scenario.play(&scene{T: t, Cluster: cluster, events: &testworld.Recorder{}, key: types.NamespacedName{Namespace: namespace, Name: fmt.Sprintf("p%d-%d", i, j)}})
 			})
 		}
 	}
@@ -107,7 +107,6 @@ func (s *scene) start() (writes *testworld.Writes, stop func()) {
 	mgr, err := ctrl.NewManager(writes.Of(s.Config), testworld.ManagerOptions())
 	must(s.T, err)
 	must(s.T, scope.Index(s.Context(), mgr.GetFieldIndexer()))
-	s.events = record.NewFakeRecorder(1000)
 	agent := &Stager{
 		Client: mgr.GetClient(), Direct: s.Client, Recorder: s.events, Workers: 4, Namespaced: true,
 		Now:     s.now,
@@ -128,6 +127,7 @@ func (s *scene) snapshot(index int, latest bool) {
 	snapshot.SetAnnotations(map[string]string{contract.AnnotationResourceHash: "hash", contract.AnnotationSnapshotCount: "1"})
 	snapshot.GetSpec().SelectedResources = []v1beta1.ResourceContent{{RawExtension: runtime.RawExtension{Raw: []byte(
 		`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"app"}}`)}}}
+	testworld.OwnedOn(s, s.Client, s.key, snapshot)
 	s.create(snapshot)
 }
 
@@ -144,6 +144,7 @@ func (s *scene) lay(stages ...v1beta1.StageConfig) {
 	s.name(policy, contract.PolicySnapshotName(s.key.Name, 0))
 	policy.SetLabels(map[string]string{contract.LabelPlacement: s.key.Name, contract.LabelPolicyIndex: "0", contract.LabelLatest: "true"})
 	policy.GetSpec().PolicyHash = []byte("hash")
+	testworld.Owned(policy, placement)
 	s.create(policy)
 	strategy := scope.UpdateStrategies.New(s.key)
 	s.name(strategy, s.key.Name)
@@ -359,17 +360,13 @@ func tidies(s *scene) {
 		}
 		return err
 	})
-	run, err := scope.UpdateRuns.Get(s.Context(), s.Client, s.key)
-	must(s.T, err)
-	must(s.T, s.Client.Delete(s.Context(), run))
-	for what, obj := range map[types.NamespacedName]client.Object{s.key: scope.UpdateRuns.New(s.key), key: scope.ApprovalRequests.New(s.key)} {
-		testworld.Await(s, testworld.Soon, fmt.Sprintf("%T to go", obj), func(ctx context.Context) error {
-			if err := s.Client.Get(ctx, what, obj); !apierrors.IsNotFound(err) {
-				return errors.Join(errors.New("it is there"), err)
-			}
-			return nil
-		})
-	}
+	s.ends()
+	testworld.Await(s, testworld.Soon, "the request to go", func(ctx context.Context) error {
+		if _, err := scope.ApprovalRequests.Get(ctx, s.Client, key); !apierrors.IsNotFound(err) {
+			return errors.Join(errors.New("it is there"), err)
+		}
+		return nil
+	})
 	if got := s.started(); !slices.Equal(got, members) {
 		s.Errorf("the members that have the release are %q; a deleted run changes none", got)
 	}
@@ -518,6 +515,61 @@ func (s *scene) override(rules ...v1beta1.OverrideRule) *v1beta1.ClusterResource
 	}
 	s.create(o)
 	return o
+}
+
+// awaitsOverrides starts a run when the snapshot of an override is not made yet.
+func awaitsOverrides(s *scene) {
+	s.lay(all(4))
+	o := &v1beta1.ClusterResourceOverride{ObjectMeta: metav1.ObjectMeta{Name: s.key.Name + s.key.Namespace + "-o"}}
+	rule := testworld.Patching(testworld.Everywhere(), testworld.Annotating("k", "v"))
+	o.Spec = v1beta1.ClusterResourceOverrideSpec{
+		ClusterResourceSelectors: []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: "app"}},
+		Policy:                   &v1beta1.OverridePolicy{OverrideRules: []v1beta1.OverrideRule{rule}},
+	}
+	s.create(o)
+	s.schedule()
+	writes, _ := s.start()
+	s.run()
+	planned := func(ctx context.Context) (v1beta1.UpdateRunObject, error) {
+		run, err := scope.UpdateRuns.Get(ctx, s.Client, s.key)
+		if err == nil && len(run.GetStatus().StagesStatus) == 0 {
+			err = fmt.Errorf("it has no plan: %+v", run.GetStatus())
+		}
+		return run, err
+	}
+	testworld.Await(s, testworld.Soon, "the run to be looked at", func(context.Context) error {
+		if len(writes.Take()) == 0 {
+			return errors.New("no write")
+		}
+		return nil
+	})
+	testworld.Stable(s, 300*time.Millisecond, "no plan", func(ctx context.Context) error {
+		if run, err := planned(ctx); err == nil {
+			return fmt.Errorf("it has a plan: %+v", run.GetStatus())
+		}
+		return nil
+	})
+	snapshot := s.override(rule)
+	defer func() {
+		must(s.T, s.Client.Delete(s.Context(), snapshot))
+		must(s.T, s.Client.Delete(s.Context(), o))
+	}()
+	testworld.Await(s, testworld.Soon, "the plan", func(ctx context.Context) error {
+		run, err := planned(ctx)
+		if err != nil {
+			return err
+		}
+		for _, c := range run.GetStatus().StagesStatus[0].Clusters {
+			if !slices.Contains(c.ClusterResourceOverrideSnapshots, snapshot.Name) {
+				return fmt.Errorf("cluster %+v", c)
+			}
+		}
+		return nil
+	})
+	for _, m := range members {
+		s.available(m)
+	}
+	s.is(stage.Succeeded, 4)
 }
 
 // relabelled releases once more what all clusters have, after a label of one of them has changed what that comes to.

@@ -53,27 +53,6 @@ func (s *scene) ill(member, why string) {
 	})
 }
 
-// told waits until an event of this reason was recorded; what came before it is forgotten.
-func (s *scene) told(reason string) {
-	s.Helper()
-	testworld.Await(s, testworld.Soon, "event "+reason, func(ctx context.Context) error {
-		var heard []string
-		for {
-			select {
-			case e := <-s.events.Events:
-				if strings.Fields(e)[1] == reason {
-					return nil
-				}
-				heard = append(heard, e)
-			case <-ctx.Done():
-				return ctx.Err()
-			default:
-				return fmt.Errorf("events %q", heard)
-			}
-		}
-	})
-}
-
 // healthyWith gives a snapshot to every member, which is well with it.
 func (s *scene) healthyWith(snapshot string) {
 	s.Helper()
@@ -188,7 +167,7 @@ func takesBack(s *scene) {
 	for _, reason := range []string{
 		v1beta1.ReasonFailureBudgetSpent, v1beta1.ReasonUpdateRunRollingBack, v1beta1.ReasonRollbackSucceeded, v1beta1.ReasonUpdateRunFailed,
 	} {
-		s.told(reason)
+		s.events.Await(s, reason)
 	}
 	writes, _ := s.start()
 	quiet(s, writes)
@@ -234,5 +213,5 @@ func stops(s *scene) {
 	if text, marked := b.GetAnnotations()[contract.AnnotationUpdateRun]; marked {
 		s.Errorf("the binding has the mark %s", text)
 	}
-	s.told(v1beta1.ReasonFailureBudgetSpent)
+	s.events.Await(s, v1beta1.ReasonFailureBudgetSpent)
 }

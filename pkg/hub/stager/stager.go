@@ -86,6 +86,10 @@ func (s *Stager) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 		ctrl.LoggerFrom(ctx).V(1).Info("the run waits for the scheduler", "reason", err.Error())
 		return ctrl.Result{}, nil // its end is an event
 	}
+	var coming unoverridden
+	if errors.As(err, &coming) {
+		return ctrl.Result{RequeueAfter: coming.wait}, nil
+	}
 	return ctrl.Result{RequeueAfter: wait}, err
 }
 
@@ -309,6 +313,9 @@ func fleet(ctx context.Context, from client.Reader, ours client.ListOption, run 
 	}
 	if out.Bindings, err = scope.Bindings.Current(ctx, from, key.Namespace, ours); err != nil {
 		return out, err
+	}
+	if out.Placement != nil {
+		out.Bindings = scope.OnlyOf(placement, out.Bindings)
 	}
 	var clusters clusterv1beta1.MemberClusterList
 	if err := from.List(ctx, &clusters, scope.Fast()...); err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -40,8 +41,11 @@ func (s *Stager) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range scope.Placements.Served(s.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(s.onPlacement), builder.WithPredicates(placements()))
 	}
+	for _, kind := range scope.OverrideSnapshots.Both() {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(s.onOverride), builder.WithPredicates(appearing()))
+	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(s.onCluster), builder.WithPredicates(loop.Relabelled()))
-	if err := b.Complete(loop.Settle(s)); err != nil {
+	if err := b.Complete(loop.Settle(loop.Unreserved(s))); err != nil {
 		return fmt.Errorf("set up the stager: %w", err)
 	}
 	return nil
@@ -103,6 +107,33 @@ func (s *Stager) onCluster(ctx context.Context, cluster client.Object) []reconci
 		out = append(out, s.ofPlacement(ctx, b)...)
 	}
 	return out
+}
+
+// onOverride brings up the runs without a plan: it may have waited for the snapshot of an override.
+func (s *Stager) onOverride(ctx context.Context, _ client.Object) []reconcile.Request {
+	runs, err := scope.UpdateRuns.AllServed(ctx, s.Client, s.Namespaced, scope.Fast()...)
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "a new override did not reach the update runs")
+		return nil
+	}
+	var out []reconcile.Request
+	for _, run := range runs {
+		initialized := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionInitialized)
+		if initialized == nil || initialized.Status == metav1.ConditionUnknown {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(run)})
+		}
+	}
+	return out
+}
+
+// appearing lets through what was not there at the start.
+func appearing() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },
+		UpdateFunc:  func(event.UpdateEvent) bool { return false },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
 }
 
 // runs lets through a run that appears, is told something else, is going, or has gone.

@@ -103,7 +103,10 @@ func (s *store) digest(content *unstructured.Unstructured, out *selection.Conten
 		ResourceVersion: content.GetResourceVersion(), Generation: content.GetGeneration(), Labels: content.GetLabels(),
 		Annotations: content.GetAnnotations(), Finalizers: content.GetFinalizers(), OwnerReferences: content.GetOwnerReferences(),
 	})
-	if !selection.Carried(content) {
+	if content.GetDeletionTimestamp() != nil {
+		return nil
+	}
+	if out.LeftOut, out.Told = selection.LeftOut(content); out.LeftOut != "" {
 		return nil
 	}
 	raw, err := selection.Manifest(content)

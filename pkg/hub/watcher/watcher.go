@@ -6,7 +6,7 @@
 // What it does not know it does not call absent: a kind whose objects are not listed yet, or cannot be, a group of kinds that does not
 // answer, or an object that cannot be read, is an error, and nothing is decided on it.
 //
-// The placer uses it. It runs on the leader only.
+// The placer uses it, and the dispatcher asks it for the scope of kinds. It runs on the leader only.
 package watcher
 
 import (
@@ -123,6 +123,17 @@ func (w *Watcher) Select(ctx context.Context, key types.NamespacedName, terms []
 	return selected, err
 }
 
+// ClusterScoped says whether the hub serves a kind and its objects lie in no namespace. It fails until the hub's kinds are known.
+func (w *Watcher) ClusterScoped(kind schema.GroupKind) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.catalogue == nil {
+		return false, fmt.Errorf("%w: the hub's kinds are not known yet", selection.ErrNotListed)
+	}
+	served, ok := w.catalogue.preferred[kind]
+	return ok && !served.Namespaced, nil
+}
+
 // Changes are when the first and the last change was seen since the placement was last selected; zero for none.
 func (w *Watcher) Changes(key types.NamespacedName) (first, last time.Time) {
 	w.mu.Lock()
@@ -194,10 +205,6 @@ func (w *Watcher) needs(f *follower) []selection.Kind {
 		}
 		if interest.Contents {
 			out = append(out, w.catalogue.contents...)
-			// Whether Endpoints are selected depends on whether their Service exists.
-			if services, ok := w.catalogue.preferred[schema.GroupKind{Kind: "Service"}]; ok {
-				out = append(out, services)
-			}
 		}
 	}
 	return out

@@ -21,6 +21,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/selection"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 func kind(group, version, name, resource string, namespaced bool) selection.Kind {
@@ -426,11 +427,14 @@ func TestAKindThatCannotBeListed(t *testing.T) {
 	go s.run(ctx)
 	await := func() {
 		t.Helper()
-		select {
-		case <-told:
-		case <-time.After(30 * time.Second):
-			t.Fatal("nobody is told")
-		}
+		testworld.Await(t, testworld.Soon, "a word of the store", func(context.Context) error {
+			select {
+			case <-told:
+				return nil
+			default:
+				return errors.New("nothing is told")
+			}
+		})
 	}
 	await()
 	var unreadable *selection.UnreadableError

@@ -21,8 +21,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -35,9 +37,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/apply"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/health"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 )
 
 // Defaults of the settings.
@@ -54,6 +58,8 @@ type Applier struct {
 	Namespace string
 	// HubAddress is what applied objects say about where they come from; by default the URL at which the hub is reached.
 	HubAddress string
+	// Wall is what no Work may touch.
+	Wall apply.Wall
 	// Workers is how many Works are looked at at once, Parallel how many manifests of one Work.
 	Workers, Parallel int
 	// DeletionWait is how long the removal of a Work's objects may take before co-owned objects stop blocking it.
@@ -72,10 +78,17 @@ type Applier struct {
 	Dynamic  dynamic.Interface
 	Metadata metadata.Interface
 	Mapper   meta.RESTMapper
+	// Discovery lists the kinds that the member serves.
+	Discovery discovery.DiscoveryInterface
+
+	// Recorder writes events about applied objects on the member.
+	Recorder record.EventRecorder
 
 	// gate is held for reading by every pass and for writing while joining or leaving, so that no pass outlives a leave.
 	gate   sync.RWMutex
 	joined bool
+	// hub identifies the hub, if it is known; guarded by parkedLock, like parked.
+	hub types.UID
 	// parked are Works that came while not joined.
 	parkedLock sync.Mutex
 	parked     sets.Set[string]
@@ -84,6 +97,7 @@ type Applier struct {
 	memory  *memory
 	wishes  wishes
 	watches *watches
+	legacy  legacy
 	// rules answers those that users put on their objects.
 	rules *health.Rules
 }
@@ -141,6 +155,9 @@ func (a *Applier) complete(hub ctrl.Manager, member cluster.Cluster) error {
 	if a.Mapper == nil {
 		a.Mapper = member.GetRESTMapper()
 	}
+	if a.Recorder == nil {
+		a.Recorder = member.GetEventRecorderFor(contract.ManagerMember) //nolint:staticcheck // core/v1 events, as the hub's agents write them
+	}
 	var err error
 	if a.Dynamic == nil {
 		if a.Dynamic, err = dynamic.NewForConfigAndClient(member.GetConfig(), member.GetHTTPClient()); err != nil {
@@ -152,12 +169,18 @@ func (a *Applier) complete(hub ctrl.Manager, member cluster.Cluster) error {
 			return fmt.Errorf("make metadata client: %w", err)
 		}
 	}
+	if a.Discovery == nil {
+		if a.Discovery, err = discovery.NewDiscoveryClientForConfigAndClient(member.GetConfig(), member.GetHTTPClient()); err != nil {
+			return fmt.Errorf("make discovery client: %w", err)
+		}
+	}
 	if a.rules, err = health.NewRules(); err != nil {
 		return err
 	}
 	a.parked = sets.New[string]()
 	a.memory = newMemory()
 	a.watches = newWatches(a.Metadata)
+	a.watches.whole, a.watches.finite, a.watches.ended = a.Dynamic, finite, a.ending
 	a.watches.seen, a.watches.listed, a.watches.turned = a.seen, a.listed, a.turned
 	return nil
 }
@@ -193,6 +216,20 @@ func (a *Applier) wake(priority int, names ...string) {
 	}
 }
 
+// Identify sets the identity of the hub whose Works are applied. Call it before Join; an empty one is not known, and agrees with all.
+func (a *Applier) Identify(hub types.UID) {
+	a.parkedLock.Lock()
+	defer a.parkedLock.Unlock()
+	a.hub = hub
+}
+
+// identity is what the ledger of a Work belongs to.
+func (a *Applier) identity(work types.UID) apply.Identity {
+	a.parkedLock.Lock()
+	defer a.parkedLock.Unlock()
+	return apply.Identity{Hub: a.hub, Namespace: a.Namespace, Work: work}
+}
+
 // Join lets the agent touch Works, and wakes those that came before. Calling it again does nothing.
 func (a *Applier) Join() {
 	a.gate.Lock()
@@ -207,17 +244,24 @@ func (a *Applier) Join() {
 	a.parked = sets.New[string]()
 }
 
-// Leave stops the agent from touching Works and lets go of them: when it returns nil, no Work carries our finalizer and none is being
-// worked on. What was applied stays on the member, with its ledger, and is taken up again by a later Join.
-func (a *Applier) Leave(ctx context.Context) error {
+// Pause stops the agent from touching Works. It lets go of none: what it holds stays as it is until a later Join or Leave.
+func (a *Applier) Pause() {
 	a.gate.Lock()
+	defer a.gate.Unlock()
 	a.joined = false
+	for _, name := range a.memory.names() {
+		a.park(name)
+	}
 	a.memory.clear()
 	a.watches.stopAll()
-	a.gate.Unlock()
+}
 
+// Leave stops the agent from touching Works and lets go of them: when it returns nil, no Work carries our finalizer and none is being
+// worked on. What was applied stays on the member, with its ledger, and is taken up again by a later Join; what its Work abandons is let go.
+func (a *Applier) Leave(ctx context.Context) error {
+	a.Pause()
 	var works v1beta1.WorkList
-	if err := a.HubClient.List(ctx, &works, client.InNamespace(a.Namespace)); err != nil {
+	if err := a.HubClient.List(lenient.StandIns(ctx), &works, client.InNamespace(a.Namespace)); err != nil {
 		return fmt.Errorf("leave: list works: %w", err)
 	}
 	held := slices.DeleteFunc(works.Items, func(w v1beta1.Work) bool {
@@ -227,7 +271,7 @@ func (a *Applier) Leave(ctx context.Context) error {
 		return !controllerutil.ContainsFinalizer(&w, contract.FinalizerWork)
 	})
 	err := loop.Each(ctx, a.Parallel, held, func(ctx context.Context, w v1beta1.Work) error {
-		return a.setFinalizer(ctx, &w, false)
+		return a.quit(ctx, &w)
 	})
 	if err != nil {
 		return fmt.Errorf("leave: %w", err)

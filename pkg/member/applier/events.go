@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -73,7 +74,7 @@ func reported(work *v1beta1.Work) bool {
 		report.Current(work.Status.Conditions, v1beta1.ConditionDiffReported, work.Generation) != nil
 }
 
-// ledgerEvents queues the Work of an AppliedWork that begins to be deleted or is gone, and of each that is there when we start: its Work
+// ledgerEvents queues the Work of an AppliedWork that begins to be deleted, is gone, or was released, and of each that is there when we start: its Work
 // may be gone. The rest is our own writing.
 func ledgerEvents(namespace string) handler.EventHandler {
 	key := func(obj client.Object) types.NamespacedName {
@@ -86,7 +87,9 @@ func ledgerEvents(namespace string) handler.EventHandler {
 			}
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
-			if e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() {
+			held := contract.AnnotationHeld
+			if e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
+				e.ObjectOld.GetAnnotations()[held] != e.ObjectNew.GetAnnotations()[held] {
 				add(q, priorityRecheck, key(e.ObjectNew))
 			}
 		},

@@ -24,7 +24,7 @@ func TestWhatIsForbiddenIsReportedWithItsRule(t *testing.T) {
 		"one that was wrapped": {fmt.Errorf("patch: %w", lacks), schema.GroupKind{Group: "apps", Kind: "Deployment"}, []string{"rbac.placeable"}, ""},
 		"a lack of access to Secrets": {
 			apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "s", errors.New(`User "a" cannot create resource "secrets" in API group "" in the namespace "app"`)),
-			secret, []string{`{apiGroups: [""], resources: ["secrets"]`}, "User"},
+			schema.GroupKind{Kind: "Secret"}, []string{`{apiGroups: [""], resources: ["secrets"]`}, "User"},
 		"a Role that grants more than the agent has": {
 			apierrors.NewForbidden(schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "roles"}, "r",
 				errors.New(`user "a" is attempting to grant RBAC permissions not currently held: {APIGroups:["x"]}`)),

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"sync"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 )
 
 // wishes remembers which objects each Work holds, worked out only when something is about to be removed.
@@ -51,7 +50,7 @@ func (a *Applier) wantedElsewhere(ctx context.Context, work *v1beta1.Work, keys 
 	if len(keys) == 0 {
 		return out, nil
 	}
-	all, err := a.works(ctx)
+	all, err := a.works(ctx, work)
 	if err != nil {
 		return nil, err
 	}
@@ -75,10 +74,18 @@ func (a *Applier) wantedElsewhere(ctx context.Context, work *v1beta1.Work, keys 
 	return out, nil
 }
 
-// works are those in the cache; they must not be changed.
-func (a *Applier) works(ctx context.Context) ([]v1beta1.Work, error) {
+// works are those in the cache that can be read; they must not be changed. It fails if one of work's own binding cannot: that one may want
+// what has left this Work. What a Work of another binding has applied, its owner reference keeps.
+func (a *Applier) works(ctx context.Context, work *v1beta1.Work) ([]v1beta1.Work, error) {
 	var list v1beta1.WorkList
-	if err := a.HubClient.List(ctx, &list, client.InNamespace(a.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if binding := work.Labels[contract.LabelBinding]; binding != "" {
+		ours := client.MatchingLabels{contract.LabelBinding: binding}
+		if err := a.HubClient.List(ctx, &list, client.InNamespace(a.Namespace), ours, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("list works of binding %s: %w", binding, err)
+		}
+	}
+	list = v1beta1.WorkList{}
+	if err := a.HubClient.List(lenient.Skip(ctx), &list, client.InNamespace(a.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list works: %w", err)
 	}
 	return list.Items, nil
@@ -91,7 +98,7 @@ func (a *Applier) abreast(ctx context.Context, work *v1beta1.Work) (bool, error)
 	if err != nil {
 		return true, nil //nolint:nilerr // it does not tell
 	}
-	all, err := a.works(ctx)
+	all, err := a.works(ctx, work)
 	if err != nil {
 		return false, err
 	}
@@ -115,39 +122,4 @@ func alike(a, b map[string]string, keys ...string) bool {
 		}
 	}
 	return true
-}
-
-// handOver takes the owner reference of a Work that is going off the objects that another Work holds, so that they outlive it.
-func (a *Applier) handOver(ctx context.Context, work *v1beta1.Work, ledger *ledger) error {
-	entries := ledger.list()
-	keys := make([]apply.Key, len(entries))
-	for i, e := range entries {
-		keys[i] = apply.KeyOf(e.WorkResourceIdentifier)
-	}
-	elsewhere, err := a.wantedElsewhere(ctx, work, keys)
-	if err != nil || len(elsewhere) == 0 {
-		return err
-	}
-	return loop.Each(ctx, a.Parallel, entries, func(ctx context.Context, e apply.Entry) error {
-		if !elsewhere.Has(apply.KeyOf(e.WorkResourceIdentifier)) {
-			return nil
-		}
-		at, err := a.placeOf(e)
-		if meta.IsNoMatchError(err) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		live, err := a.live(ctx, at)
-		if err != nil {
-			return err
-		}
-		body, err := apply.Disown(live, ledger.owner())
-		if err != nil || body == nil {
-			return err
-		}
-		_, err = a.patch(ctx, at, types.JSONPatchType, body, false)
-		return client.IgnoreNotFound(err)
-	})
 }

@@ -6,9 +6,11 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -40,6 +42,8 @@ func (l *ledger) list() []apply.Entry {
 	}
 	return out
 }
+
+func (l *ledger) keys() []apply.Key { return slices.Clone(l.order) }
 
 func (l *ledger) add(e apply.Entry) {
 	key := apply.KeyOf(e.WorkResourceIdentifier)
@@ -74,7 +78,8 @@ func (a *Applier) ledgerOf(ctx context.Context, name string) (*ledger, error) {
 // carries the record from birth, which saves a write.
 func (a *Applier) intend(ctx context.Context, l *ledger, work *v1beta1.Work, ids []v1beta1.WorkResourceIdentifier) (*ledger, error) {
 	if l == nil {
-		created := &v1beta1.AppliedWork{Spec: v1beta1.AppliedWorkSpec{WorkName: work.Name, WorkNamespace: work.Namespace}}
+		created := &v1beta1.AppliedWork{Spec: v1beta1.AppliedWorkSpec{WorkName: work.Name}}
+		a.identity(work.UID).Record(created)
 		created.Name = work.Name
 		text, fits := apply.Intended(ids)
 		if fits {
@@ -89,7 +94,7 @@ func (a *Applier) intend(ctx context.Context, l *ledger, work *v1beta1.Work, ids
 	}
 	before := l.work.DeepCopy()
 	for _, id := range ids {
-		if _, known := l.entries[apply.KeyOf(id)]; !known {
+		if !l.knows(apply.KeyOf(id)) {
 			l.add(apply.Entry{WorkResourceIdentifier: id})
 			l.work.Status.AppliedResources = append(l.work.Status.AppliedResources, apply.Entry{WorkResourceIdentifier: id})
 		}
@@ -100,28 +105,79 @@ func (a *Applier) intend(ctx context.Context, l *ledger, work *v1beta1.Work, ids
 
 // settle writes the entries the ledger is to have. What it was created to hold is dropped from its annotation once some of that has
 // left the Work; until then the annotation repeats the status and does no harm.
-func (a *Applier) settle(ctx context.Context, l *ledger, entries []apply.Entry, removed []apply.Key) error {
-	if !slices.Equal(l.work.Status.AppliedResources, entries) {
-		l.work.Status.AppliedResources = entries
-		if err := a.MemberClient.Status().Update(ctx, l.work, client.FieldOwner(contract.ManagerMember)); err != nil {
-			return fmt.Errorf("write status of AppliedWork %s: %w", l.work.Name, err)
-		}
-	}
-	if _, annotated := l.work.Annotations[contract.AnnotationIntended]; !annotated || len(removed) == 0 {
-		return nil
-	}
-	body, err := patchBody(map[string]any{"metadata": map[string]any{
-		"annotations": map[string]any{contract.AnnotationIntended: nil}, "resourceVersion": l.work.ResourceVersion,
-	}})
+// A ledger of an agent that recorded no identities gets them along with the first write.
+func (a *Applier) settle(ctx context.Context, l *ledger, who apply.Identity, entries []apply.Entry, removed []apply.Key) error {
+	wrote, err := a.enter(ctx, l, entries)
 	if err != nil {
 		return err
 	}
-	target := &v1beta1.AppliedWork{}
-	target.Name = l.work.Name
-	if err := a.MemberClient.Patch(ctx, target, client.RawPatch(types.MergePatchType, body), client.FieldOwner(contract.ManagerMember)); err != nil {
-		return fmt.Errorf("trim AppliedWork %s: %w", l.work.Name, err)
+	_, annotated := l.work.Annotations[contract.AnnotationIntended]
+	trim, record := annotated && len(removed) > 0, wrote && !who.Recorded(l.work)
+	if !trim && !record {
+		return nil
+	}
+	before := l.work.DeepCopy()
+	if trim {
+		delete(l.work.Annotations, contract.AnnotationIntended)
+	}
+	if record {
+		who.Record(l.work)
+	}
+	return a.writeLedger(ctx, before, l)
+}
+
+// enter writes the entries of a ledger if they differ.
+func (a *Applier) enter(ctx context.Context, l *ledger, entries []apply.Entry) (bool, error) {
+	if equality.Semantic.DeepEqual(l.work.Status.AppliedResources, entries) {
+		return false, nil
+	}
+	l.work.Status.AppliedResources = entries
+	if err := a.MemberClient.Status().Update(ctx, l.work, client.FieldOwner(contract.ManagerMember)); err != nil {
+		return false, fmt.Errorf("write status of AppliedWork %s: %w", l.work.Name, err)
+	}
+	return true, nil
+}
+
+// writeLedger writes all of a ledger but its status, if it is as it was read.
+func (a *Applier) writeLedger(ctx context.Context, before *v1beta1.AppliedWork, l *ledger) error {
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := a.MemberClient.Patch(ctx, l.work, patch, client.FieldOwner(contract.ManagerMember)); err != nil {
+		return fmt.Errorf("write AppliedWork %s: %w", l.work.Name, err)
 	}
 	return nil
+}
+
+// inherit takes up the ledger that an earlier Work of the name left. Before it is that of the present Work, everything in it is marked as
+// held: what the present Work lists loses the mark when it is applied.
+func (a *Applier) inherit(ctx context.Context, l *ledger, who apply.Identity) error {
+	entries := l.list()
+	for i := range entries {
+		entries[i].Held = true
+		l.add(entries[i])
+	}
+	if _, err := a.enter(ctx, l, entries); err != nil {
+		return err
+	}
+	before := l.work.DeepCopy()
+	who.Record(l.work)
+	ctrl.LoggerFrom(ctx).Info("Took up the ledger of an earlier Work", "work", l.work.Name, "was", string(before.Spec.WorkUID),
+		"from", apply.IdentityOf(before).String())
+	return a.writeLedger(ctx, before, l)
+}
+
+// contested sets the condition of a ledger that another hub or another member made.
+func (a *Applier) contested(ctx context.Context, l *ledger, message string) error {
+	next := l.work.DeepCopy()
+	next.Status = report.Contested(l.work.Status, message, metav1.NewTime(a.Now().Truncate(time.Second)))
+	_, err := loop.WriteStatus(ctx, a.MemberClient, l.work, next)
+	return err
+}
+
+// contest says whose a ledger is that the present Work may not use, and who can change that.
+func contest(l *ledger, who apply.Identity) string {
+	return fmt.Sprintf("AppliedWork %s on the member cluster belongs to %s, and this Work is in %s. Nothing it lists is touched. If the objects "+
+		"are to follow this Work, annotate the AppliedWork %s=%s on the member cluster", l.work.Name, apply.IdentityOf(l.work), who,
+		contract.AnnotationHeld, contract.HeldRelease)
 }
 
 // vanished says on the ledger of a Work that is no longer on the hub that everything stays as it is.
@@ -129,6 +185,9 @@ func (a *Applier) vanished(ctx context.Context, name string) error {
 	l, err := a.ledgerOf(ctx, name)
 	if err != nil || l == nil || !l.work.DeletionTimestamp.IsZero() {
 		return err
+	}
+	if report.IsKept(l.work.Status) {
+		return nil // its Work was deleted, and why it stays is recorded
 	}
 	next := l.work.DeepCopy()
 	next.Status = report.Vanished(l.work.Status, l.work.Spec, a.Namespace, metav1.NewTime(a.Now().Truncate(time.Second)))

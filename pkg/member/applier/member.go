@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,10 +15,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/pkg/apply"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/secrecy"
 )
 
 func (a *Applier) at(p place) dynamic.ResourceInterface {
@@ -63,6 +63,9 @@ func (a *Applier) try(ctx context.Context, p place, action apply.Action, live *u
 	}
 	lax, err := a.dryRun(ctx, p, action.Type, action.Body, live, nil)
 	if err != nil || lax.Failure == "" || lax.Invalid {
+		if lax != nil {
+			lax.Merged = true
+		}
 		return lax, err
 	}
 	return trial, nil
@@ -88,10 +91,14 @@ func (a *Applier) dryRun(
 	return &apply.Trial{Object: out}, nil
 }
 
-// delete removes the very object that was read.
+// delete removes the very object that was read, if it is as it was then, and has the garbage collector remove what it owns: without being
+// told, the API server would orphan the pods of Jobs and ReplicationControllers.
 func (a *Applier) delete(ctx context.Context, p place, obj *unstructured.Unstructured) error {
-	uid := obj.GetUID()
-	err := a.at(p).Delete(ctx, p.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	how := metav1.DeleteOptions{
+		Preconditions:     &metav1.Preconditions{UID: ptr.To(obj.GetUID()), ResourceVersion: ptr.To(obj.GetResourceVersion())},
+		PropagationPolicy: ptr.To(metav1.DeletePropagationBackground),
+	}
+	err := a.at(p).Delete(ctx, p.Name, how)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -108,6 +115,11 @@ func (e scopeError) Error() string {
 	return "the kind is cluster-scoped; the manifest must not have a namespace"
 }
 
+// wallError says why a Work must not touch an object.
+type wallError string
+
+func (e wallError) Error() string { return string(e) }
+
 // locate finds where the member keeps an object.
 func (a *Applier) locate(gvk schema.GroupVersionKind, name types.NamespacedName) (place, error) {
 	mapping, err := a.Mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
@@ -120,8 +132,6 @@ func (a *Applier) locate(gvk schema.GroupVersionKind, name types.NamespacedName)
 	return place{mapping.Resource, name}, nil
 }
 
-var secret = schema.GroupKind{Kind: "Secret"}
-
 const mostMessage = 1024
 
 // explain says in a status what went wrong with an object of a kind. It is the only way an error about an object gets out of this
@@ -129,42 +139,25 @@ const mostMessage = 1024
 func explain(err error, kind schema.GroupKind) string {
 	var status apierrors.APIStatus
 	var scope scopeError
+	var wall wallError
+	var kept unreplaced
 	switch {
+	case errors.As(err, &kept):
+		return cut(explain(kept.error, kind) + kept.hint())
 	case errors.As(err, &scope):
 		return scope.Error()
+	case errors.As(err, &wall):
+		return wall.Error()
 	case meta.IsNoMatchError(err):
 		return "the member cluster does not serve this kind"
-	case !errors.As(err, &status) && kind == secret:
+	case !errors.As(err, &status) && secrecy.Covers(kind):
 		return "the request failed (details of Secrets are not shown)"
-	case errors.As(err, &status) && kind == secret:
-		return redacted(status.Status()) + allowing(err)
+	case errors.As(err, &status) && secrecy.Covers(kind):
+		return cut(secrecy.Refused(status.Status())) + allowing(err)
 	case errors.As(err, &status):
-		return cut(loop.Refusal(status.Status().Message)) + allowing(err)
+		return refused(status.Status()) + allowing(err)
 	}
 	return cut(err.Error())
-}
-
-// redacted names the rejected fields, not their values.
-func redacted(s metav1.Status) string {
-	out := fmt.Sprintf("the API server answered %s (details of Secrets are not shown)", s.Reason)
-	if s.Details == nil {
-		return out
-	}
-	var fields []string
-	for _, cause := range s.Details.Causes {
-		field := cause.Field
-		if cause.Type == metav1.CauseTypeFieldManagerConflict { // these tell who, not what
-			field = fmt.Sprintf("%s (%s)", field, cause.Message)
-		}
-		if cause.Field != "" && !slices.Contains(fields, field) {
-			fields = append(fields, field)
-		}
-	}
-	if len(fields) == 0 {
-		return out
-	}
-	slices.Sort(fields)
-	return cut(out + ": " + strings.Join(fields, ", "))
 }
 
 func cut(s string) string {
@@ -179,8 +172,9 @@ func cut(s string) string {
 func passing(err error) bool {
 	var status apierrors.APIStatus
 	var scope scopeError
+	var wall wallError
 	switch {
-	case errors.As(err, &scope), claimedByAnother(err):
+	case errors.As(err, &scope), errors.As(err, &wall), claimedByAnother(err):
 		return false
 	case meta.IsNoMatchError(err), apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsAlreadyExists(err),
 		apierrors.IsServerTimeout(err), apierrors.IsTimeout(err), apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err),

@@ -1,6 +1,8 @@
 package applier
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
@@ -32,8 +35,13 @@ type recollection struct {
 	at         map[place]*object
 	// news holds the latest event of each place that the Work has an interest in.
 	news map[place]occurrence
+	// ends are how objects ended, as their events told, by place: when a pass reads the object, it may be gone.
+	ends map[place]ending
 	// awaited: something happened in a place that holds no object of the Work yet; what failed may succeed now.
 	awaited bool
+
+	// fights are about objects that do not stay as they are written.
+	fights map[apply.Key]fight
 
 	// held is since when a status that only says "in progress" is held back.
 	held time.Time
@@ -54,13 +62,38 @@ type object struct {
 	metadata        uint64
 	// owned: it carries our owner reference.
 	owned bool
+	// taken: it was on the cluster before it was placed.
+	taken bool
 	// quiet: nothing but its metadata and spec matters, so changes of its status alone are no news.
 	quiet bool
 	// stale: something newer than resourceVersion has happened to it.
 	stale bool
 	// verified is the digest of content that item.verified is about.
 	verified uint64
-	fact     report.Manifest
+	// end is how it ended, or how the object of the ledger did that is gone; nil if it has not, or that is unknown.
+	end *ending
+	// wait, if not 0, is when to look again although nothing happens: there is a fight about the object.
+	wait time.Duration
+	// relies is another object on which it depended what was done; nil if on none.
+	relies *reliance
+	fact   report.Manifest
+}
+
+// reliance is an object of the member that must stay for a decision to stand.
+type reliance struct {
+	place           place
+	resourceVersion string
+}
+
+// lost says whether what a decision relied on is gone with the event.
+func (r *reliance) lost(p place, e occurrence) bool {
+	return r != nil && r.place == p && e.gone && newer(e.resourceVersion, r.resourceVersion)
+}
+
+// ending is how an object ended that runs once.
+type ending struct {
+	uid types.UID
+	run v1beta1.FinishedRun
 }
 
 // occurrence is an event on the member.
@@ -69,6 +102,8 @@ type occurrence struct {
 	metadata        uint64
 	generation      int64
 	gone            bool
+	// end is how the object ended; nil if it has not.
+	end *ending
 }
 
 func newMemory() *memory { return &memory{works: map[string]*recollection{}} }
@@ -78,7 +113,8 @@ func (m *memory) of(work string) *recollection {
 	defer m.mu.Unlock()
 	r := m.works[work]
 	if r == nil {
-		r = &recollection{objects: map[apply.Key]*object{}, at: map[place]*object{}, news: map[place]occurrence{}}
+		r = &recollection{objects: map[apply.Key]*object{}, at: map[place]*object{}, news: map[place]occurrence{},
+			ends: map[place]ending{}}
 		m.works[work] = r
 	}
 	return r
@@ -88,6 +124,13 @@ func (m *memory) forget(work string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.works, work)
+}
+
+// names are those of the Works that anything is remembered of.
+func (m *memory) names() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.works))
 }
 
 func (m *memory) clear() {
@@ -138,6 +181,9 @@ func (m *memory) record(r *recollection, key apply.Key, o *object) {
 	if e, ok := r.news[o.place]; ok {
 		o.stale = matters(o, e)
 	}
+	if o.relies != nil {
+		o.stale = o.stale || o.relies.lost(o.relies.place, r.news[o.relies.place])
+	}
 	r.objects[key], r.at[o.place] = o, o
 }
 
@@ -166,11 +212,23 @@ func (m *memory) retain(r *recollection, keys map[apply.Key]bool, places map[pla
 			r.drop(key)
 		}
 	}
+	maps.DeleteFunc(r.fights, func(key apply.Key, _ fight) bool { return !keys[key] })
 	for p := range r.news {
 		if !places[p] {
 			delete(r.news, p)
 		}
 	}
+	maps.DeleteFunc(r.ends, func(p place, _ ending) bool { return !places[p] })
+}
+
+// ended returns how an object ended, if one of its events told.
+func (m *memory) ended(r *recollection, p place, uid types.UID) *ending {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e, ok := r.ends[p]; ok && e.uid == uid {
+		return &e
+	}
+	return nil
 }
 
 // note takes an event in and says whether the Work must be looked at because of it.
@@ -182,7 +240,24 @@ func (m *memory) note(work string, p place, e occurrence) bool {
 		return false
 	}
 	r.news[p] = e
-	o := r.at[p]
+	if e.end != nil {
+		if _, known := r.ends[p]; !known || r.ends[p].uid != e.end.uid { // later content of an object that is over did not run
+			r.ends[p] = *e.end
+		}
+	}
+	o, relied, lost := r.at[p], false, false
+	for _, other := range r.objects {
+		relied = relied || other.relies != nil && other.relies.place == p
+		if other.relies.lost(p, e) {
+			other.stale, lost = true, true
+		}
+	}
+	if lost {
+		return true
+	}
+	if o == nil && relied {
+		return false // an autoscaler tells how it fares all the time
+	}
 	if o == nil {
 		r.awaited = true
 		return true
@@ -203,6 +278,7 @@ func (m *memory) doubt(work string) {
 		return
 	}
 	clear(r.news)
+	clear(r.ends)
 	for _, o := range r.objects {
 		o.stale = true
 	}
@@ -217,7 +293,7 @@ func matters(o *object, e occurrence) bool {
 	if !newer(e.resourceVersion, o.resourceVersion) {
 		return false
 	}
-	return e.gone || !o.quiet || e.generation == 0 || e.metadata != o.metadata
+	return e.gone || e.end != nil && o.end == nil || !o.quiet || e.generation == 0 || e.metadata != o.metadata
 }
 
 // newer compares resourceVersions; those of API servers that do not count are newer whenever they differ.

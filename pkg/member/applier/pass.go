@@ -23,8 +23,10 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/secrecy"
 )
 
 // pass is one look at a Work: what it wants, what is remembered, and what came out.
@@ -44,6 +46,8 @@ type pass struct {
 	held map[place]apply.Key
 	// unserved is what has left the Work and is of a kind that the member does not serve now, with the place that tells when it does.
 	unserved map[apply.Key]place
+	// occupied is what has left the Work and stays because it holds what was not placed, and what that is.
+	occupied map[apply.Key]string
 	// elsewhere is what has left the Work and is held by another one.
 	elsewhere sets.Set[apply.Key]
 	// awaiting: nothing is removed before the other Works of the placement are there.
@@ -53,6 +57,8 @@ type pass struct {
 // item is one manifest in a pass.
 type item struct {
 	apply.Manifest
+	// origin tells the hub's object from others of its name; empty if it is not known.
+	origin string
 	intent uint64
 	wave   int
 	// object is what came of it, now or in an earlier pass; nil if it was not applied.
@@ -62,6 +68,11 @@ type item struct {
 	again bool
 	// places are what to watch for its sake.
 	places []place
+	// uid is that of the object as it was last seen, end how it ended, as far as is known.
+	uid types.UID
+	end *ending
+	// autoscaler is the one that the object's replicas are left to; nil if there is none.
+	autoscaler *reliance
 	// verified is a digest of the content of which a trial showed that applying the manifest would not change it; 0 if of none.
 	verified uint64
 }
@@ -72,8 +83,15 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if err := a.found(ctx, ledger); err != nil {
-		return reconcile.Result{}, err
+	who := a.identity(work.UID)
+	standing := apply.Own
+	if ledger != nil {
+		standing = who.StandingTo(ledger.work)
+	}
+	if standing != apply.Foreign {
+		if err := a.found(ctx, ledger); err != nil {
+			return reconcile.Result{}, err
+		}
 	}
 	p := a.newPass(work, ledger)
 	carried := false
@@ -85,7 +103,18 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 		}
 	case ledger != nil && !ledger.work.DeletionTimestamp.IsZero():
 		p.awaitLedger()
+	case standing == apply.Foreign:
+		facts.Contested = contest(ledger, who)
+		p.refuse("Not applied: " + facts.Contested)
+		if err := a.contested(ctx, ledger, facts.Contested); err != nil {
+			return reconcile.Result{}, err
+		}
 	default:
+		if standing == apply.Inherited {
+			if err := a.inherit(ctx, ledger, who); err != nil {
+				return reconcile.Result{}, err
+			}
+		}
 		if err := p.applyAll(ctx); err != nil {
 			return reconcile.Result{}, err
 		}
@@ -94,6 +123,9 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 		}
 		for _, key := range p.held {
 			facts.Held = append(facts.Held, key.String())
+		}
+		for key, why := range p.occupied {
+			facts.Occupied = append(facts.Occupied, fmt.Sprintf("%s (%s)", key, why))
 		}
 		for key := range p.unserved {
 			facts.Unserved = append(facts.Unserved, key.String())
@@ -112,17 +144,17 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 		return reconcile.Result{}, err
 	}
 	if carried { // last, because nobody waits for it: what it is about to hold is in the ledger as intents already
-		if err := p.settle(ctx, p.ledger, p.entries(), p.gone); err != nil {
+		if err := p.settle(ctx, p.ledger, who, p.entries(), p.gone); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
-	return p.again(wait, len(facts.Remaining) > 0 || p.awaiting), nil
+	return p.again(wait, len(facts.Remaining) > 0 || len(p.occupied) > 0 || p.awaiting), nil
 }
 
 func (a *Applier) newPass(work *v1beta1.Work, ledger *ledger) *pass {
 	p := &pass{Applier: a, work: work, strategy: work.Spec.ApplyStrategy.WithDefaults(), memory: a.memory.of(work.Name),
 		ledger: ledger, blind: !reported(work), stamp: apply.StampOf(a.HubAddress, work), held: map[place]apply.Key{},
-		unserved: map[apply.Key]place{}}
+		unserved: map[apply.Key]place{}, occupied: map[apply.Key]string{}}
 	a.memory.begin(p.memory, work.UID, work.Generation)
 	var uid types.UID
 	if ledger != nil {
@@ -136,11 +168,15 @@ func (a *Applier) newPass(work *v1beta1.Work, ledger *ledger) *pass {
 	if err != nil {
 		strategy = nil // a struct of strings and booleans always encodes
 	}
-	for _, m := range apply.Decode(work.Spec.Workload.Manifests) {
+	origins := contract.SplitOrigins(work.Annotations[contract.AnnotationOrigins], len(work.Spec.Workload.Manifests))
+	for i, m := range apply.Decode(work.Spec.Workload.Manifests) {
 		digest := xxhash.New()
 		_, _ = digest.Write(strategy)
 		_, _ = digest.Write(m.Raw)
 		it := &item{Manifest: m, intent: digest.Sum64(), fact: report.Manifest{Identifier: m.Identifier}}
+		if origins != nil {
+			it.origin = origins[i]
+		}
 		if m.Problem.Reason != "" {
 			it.fact.Applied = report.Verdict(m.Problem)
 		}
@@ -235,12 +271,18 @@ func (it *item) take(o *object) {
 	it.fact.Identifier.Ordinal = ordinal
 	it.Identifier = it.fact.Identifier
 	it.places = append(it.places, o.place)
+	if o.relies != nil {
+		it.places = append(it.places, o.relies.place)
+	}
 }
 
 // apply carries one manifest through: find, decide, write. What goes wrong becomes the item's fact.
 func (p *pass) apply(ctx context.Context, it *item) error {
-	if o := p.Applier.memory.drop(p.memory, it.Key()); o != nil && o.intent == it.intent {
-		it.verified = o.verified
+	if o := p.Applier.memory.drop(p.memory, it.Key()); o != nil {
+		it.uid = o.uid
+		if o.intent == it.intent {
+			it.verified = o.verified
+		}
 	}
 	o, err := p.attempt(ctx, it)
 	if ctx.Err() != nil {
@@ -252,6 +294,9 @@ func (p *pass) apply(ctx context.Context, it *item) error {
 	}
 	o.intent, o.fact.Identifier = it.intent, it.Identifier
 	it.take(o)
+	if o.wait > 0 {
+		return nil
+	}
 	if o.fact.Passing {
 		it.again = true
 		return nil
@@ -298,12 +343,17 @@ const notApplied = "Not applied: "
 // mostRaces is how often a manifest is decided anew within a pass because the object changed under our hands.
 const mostRaces = 3
 
-func (p *pass) attempt(ctx context.Context, it *item) (*object, error) {
+func (p *pass) attempt(ctx context.Context, it *item) (_ *object, err error) {
+	defer loop.Recovered(ctx, &err)
 	at, err := p.locate(it.GroupVersionKind(), it.name())
 	if err != nil {
 		return nil, err
 	}
 	it.Identifier.Resource = at.Resource
+	spot := apply.Spot{GroupResource: at.GroupResource(), NamespacedName: at.NamespacedName}
+	if why := p.Wall.Refuses(spot, p.work.Labels[contract.LabelPlacementNamespace]); why != "" {
+		return nil, wallError(why)
+	}
 	p.watch(it, at)
 	manifest, err := it.Object()
 	if err != nil {
@@ -315,9 +365,12 @@ func (p *pass) attempt(ctx context.Context, it *item) (*object, error) {
 			return nil, readError{err}
 		}
 	}
+	stamp := p.stamp
+	stamp.Origin = it.origin
 	for race := 0; ; race++ {
-		o, err := p.once(ctx, it, at, apply.Input{Manifest: manifest, Live: live, Owner: p.owner(), Strategy: p.strategy, Stamp: p.stamp})
-		lost := apierrors.IsConflict(err) && !claimedByAnother(err) || apierrors.IsAlreadyExists(err) || live != nil && apierrors.IsNotFound(err)
+		o, err := p.once(ctx, it, at, apply.Input{Manifest: manifest, Live: live, Owner: p.owner(), Strategy: p.strategy, Stamp: stamp})
+		lost := apierrors.IsConflict(err) && !claimedByAnother(err) || apierrors.IsAlreadyExists(err) || live != nil && apierrors.IsNotFound(err) ||
+			errors.Is(err, errReplaced)
 		if !lost || race == mostRaces {
 			return o, err
 		}
@@ -345,26 +398,58 @@ func (p *pass) once(ctx context.Context, it *item, at place, in apply.Input) (*o
 			return nil, err
 		}
 	}
+	if it.autoscaler = nil; in.Live != nil && apply.Scaled(in.Manifest, in.Live) {
+		var err error
+		if in.Autoscaled, err = p.autoscaled(ctx, it, in.Live); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.conclude(ctx, it, at, &in); err != nil {
+		return nil, err
+	}
 	action, err := p.decide(ctx, it, at, &in)
 	if err != nil {
 		return nil, err
 	}
+	f := p.Applier.memory.fightOf(p.memory, it.Key(), it.intent, p.Now())
+	if wait := f.Wait(p.Now()); wait > 0 && action.Writes() {
+		action.Verb = apply.Refuse
+		return f.held(p.outcome(it, at, in.Live, action), wait), nil
+	}
 	live, err := p.act(ctx, at, in.Live, action)
+	if apierrors.IsInvalid(err) && action.Verb == apply.Patch {
+		err = p.replace(ctx, it, at, in, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if in.Strategy.ComparisonOption == v1beta1.ComparisonOptionFullComparison && (action.Verb == apply.Create || action.Verb == apply.Patch) {
-		// What is there beside the manifest shows only now; say at once what a later look would.
-		in.Live, in.Trial = live, nil
-		after, err := p.decide(ctx, it, at, &in)
-		if err != nil {
+	if action.Writes() {
+		if action, f, err = p.settled(ctx, it, at, in, live, action); err != nil {
 			return nil, err
 		}
-		if after.Verb != apply.Patch {
-			action = after
-		}
 	}
-	return p.outcome(it, at, live, action), nil
+	o := p.outcome(it, at, live, action)
+	if f.Hot() && action.Verb != apply.Wait {
+		return f.held(o, f.Look(p.Now())), nil
+	}
+	return o, nil
+}
+
+// settled decides again about what a write has left, so that no pass reports what the next look would deny: something rewrote it, or a
+// full comparison shows what is there beside the manifest. It returns what to report.
+func (p *pass) settled(
+	ctx context.Context, it *item, at place, in apply.Input, live *unstructured.Unstructured, action apply.Action,
+) (apply.Action, fight, error) {
+	now := in
+	now.Live, now.Trial = live, nil
+	after, err := p.decide(ctx, it, at, &now)
+	if err != nil {
+		return action, fight{}, err
+	}
+	if !after.Writes() {
+		action = after
+	}
+	return action, p.wrote(it, in, now, after.Writes()), nil
 }
 
 // decide asks for a decision, and the API server for what that needs to know.
@@ -416,12 +501,17 @@ func (p *pass) outcome(it *item, at place, live *unstructured.Unstructured, acti
 		o.verified = it.verified
 		o.quiet = o.quiet || p.comparing()
 	}
+	o.end = p.endOf(it, live)
+	o.relies = it.autoscaler
 	o.fact.Applied, o.fact.Diffed = report.Verdict(action.Applied), report.Verdict(action.Diffed)
 	o.fact.Drifts = comparison(live, action.Drifts)
 	o.fact.Diffs = comparison(live, action.Diffs)
 	switch action.Verb {
 	case apply.Wait:
 		o.fact.Passing = true
+	case apply.Ran:
+		o.fact.Available = report.Verdict(action.Available)
+		o.fact.Mirror = p.carriedBack(it.Key())
 	case apply.Create, apply.Patch, apply.Nothing:
 		o.fact.Available = report.Verdict(apply.Available(live, p.rules))
 		if p.mirrors() {
@@ -444,7 +534,7 @@ func comparison(live *unstructured.Unstructured, details []v1beta1.PatchDetail) 
 
 func observe(at place, live *unstructured.Unstructured, owner apply.Owner) *object {
 	o := &object{place: at, uid: live.GetUID(), resourceVersion: live.GetResourceVersion(), metadata: digestMetadata(live),
-		owned: owner.Owns(live), quiet: !apply.Tracked(live)}
+		owned: owner.Owns(live), taken: apply.TakenOver(live), quiet: !apply.Tracked(live)}
 	o.fact.Generation = live.GetGeneration()
 	return o
 }
@@ -457,7 +547,7 @@ func (p *pass) mirrors() bool {
 // statusOf is the object's status in the form in which it is carried back; nil if it has none or cannot be encoded.
 func statusOf(live *unstructured.Unstructured) []byte {
 	status, ok := live.Object["status"]
-	if !ok {
+	if !ok || secrecy.Covers(live.GroupVersionKind().GroupKind()) {
 		return nil
 	}
 	data, err := json.Marshal(map[string]any{"apiVersion": live.GetAPIVersion(), "kind": live.GetKind(), "status": status})
@@ -467,11 +557,19 @@ func statusOf(live *unstructured.Unstructured) []byte {
 	return data
 }
 
-// abandoned returns those of the other AppliedWorks that own live whose Works are gone from the hub.
+// abandoned returns those of the other AppliedWorks that own live whose Works are gone from the hub. What another hub or another member
+// made is not ours to judge.
 func (p *pass) abandoned(ctx context.Context, live *unstructured.Unstructured) (sets.Set[string], error) {
 	out := sets.New[string]()
 	for _, name := range apply.OtherAppliedWorks(live, p.ledger.owner()) {
-		err := p.HubClient.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: name}, &v1beta1.Work{})
+		other, err := p.ledgerOf(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if other != nil && !p.identity("").SameMember(other.work) {
+			continue
+		}
+		err = p.HubClient.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: name}, &v1beta1.Work{})
 		switch {
 		case apierrors.IsNotFound(err):
 			out.Insert(name)
@@ -486,18 +584,47 @@ func (p *pass) abandoned(ctx context.Context, live *unstructured.Unstructured) (
 func (p *pass) clear(ctx context.Context) ([]string, error) {
 	applied := map[apply.Key]types.UID{}
 	for _, it := range p.items {
-		if it.object != nil && it.object.owned {
+		switch {
+		case it.object == nil:
+		case it.object.owned:
 			applied[it.Key()] = it.object.uid
+		case it.object.end != nil:
+			applied[it.Key()] = it.object.end.uid
 		}
 	}
 	manifests := make([]apply.Manifest, len(p.items))
 	for i, it := range p.items {
 		manifests[i] = it.Manifest
 	}
+	entries := p.ledger.list()
+	for _, twin := range apply.Twins(entries, manifests, applied) {
+		if uid, ok := p.twin(ctx, twin, manifests); ok {
+			applied[twin] = uid
+		}
+	}
 	var remaining []string
 	var err error
-	p.gone, remaining, err = p.removeAll(ctx, apply.LeftOver(p.ledger.list(), manifests, applied), applied)
+	p.gone, remaining, err = p.removeAll(ctx, apply.LeftOver(entries, manifests, applied), applied)
 	return remaining, err
+}
+
+// twin looks for an object that is wanted. ok is false if it is not known whether there is one: then it is as if the object that may be the
+// same were still wanted.
+func (p *pass) twin(ctx context.Context, key apply.Key, manifests []apply.Manifest) (uid types.UID, ok bool) {
+	at := slices.IndexFunc(manifests, func(m apply.Manifest) bool { return m.Key() == key })
+	where, err := p.locate(manifests[at].GroupVersionKind(), types.NamespacedName{Namespace: key.Namespace, Name: key.Name})
+	if err != nil {
+		return "", false
+	}
+	live, err := p.live(ctx, where)
+	switch {
+	case err != nil:
+		p.awaiting = true
+		return "", false
+	case live == nil:
+		return apply.Absent, true
+	}
+	return live.GetUID(), true
 }
 
 // entries is what the ledger is to hold: what is ours, what may be, and what has left the Work but not yet the member.
@@ -516,16 +643,25 @@ func (p *pass) entries() []apply.Entry {
 		entry, known := p.ledger.entries[key]
 		switch {
 		case it.object != nil && it.object.owned:
-			entry.UID = it.object.uid
+			entry.UID, entry.Held, entry.TakenOver = it.object.uid, false, it.object.taken
+			entry.Finished = it.object.end.record()
+		case it.object != nil && it.object.end != nil: // over and gone
+			entry.UID, entry.Held, entry.Finished = it.object.end.uid, false, it.object.end.record()
 		case it.object != nil || !known:
 			continue // seen, and not ours
 		}
 		entry.WorkResourceIdentifier = it.Identifier
 		out = append(out, entry)
 	}
+	heldNow := sets.New[apply.Key]()
+	for _, key := range p.held {
+		heldNow.Insert(key)
+	}
 	for _, key := range p.ledger.order {
 		if !done[key] {
-			out = append(out, p.ledger.entries[key])
+			entry := p.ledger.entries[key]
+			entry.Held = entry.Held || heldNow.Has(key)
+			out = append(out, entry)
 		}
 	}
 	return out
@@ -560,6 +696,15 @@ func (p *pass) awaitLedger() {
 		it.fact.Passing = true
 		it.fact.Applied = report.Verdict{Reason: v1beta1.ReasonManifestApplyFailed,
 			Message: "Not applied: what an earlier Work of this name applied is still being removed from the member cluster; see AppliedWork " + p.work.Name}
+	}
+}
+
+// refuse reports that nothing was applied, and why.
+func (p *pass) refuse(why string) {
+	for _, it := range p.items {
+		if it.Problem.Reason == "" {
+			it.fact.Applied = report.Verdict{Reason: v1beta1.ReasonManifestApplyFailed, Message: why}
+		}
 	}
 }
 
@@ -639,6 +784,9 @@ func (p *pass) again(wait time.Duration, failed bool) reconcile.Result {
 	passing := false
 	for _, it := range p.items {
 		failed, passing = failed || it.again, passing || it.again && it.fact.Passing
+		if it.object != nil && it.object.wait > 0 && (wait == 0 || it.object.wait < wait) {
+			wait = it.object.wait
+		}
 	}
 	if !failed {
 		p.memory.attempts = 0

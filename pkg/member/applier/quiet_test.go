@@ -48,6 +48,17 @@ func merging(manager, patch string) mutation {
 	}
 }
 
+// autoscaling gives an object an autoscaler that wants three replicas.
+func autoscaling(w *world, obj *unstructured.Unstructured) error {
+	hpa := &unstructured.Unstructured{}
+	text := fmt.Sprintf(`{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: %[1]s, namespace: %[2]s},
+	  spec: {minReplicas: 3, maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: %[1]s}}}`, obj.GetName(), obj.GetNamespace())
+	if err := yaml.Unmarshal([]byte(text), &hpa.Object); err != nil {
+		return err
+	}
+	return client.IgnoreAlreadyExists(w.member.Create(w.Context(), hpa))
+}
+
 // applying applies fields server-side and by force.
 func applying(fields string) mutation {
 	return func(w *world, obj *unstructured.Unstructured) error {
@@ -195,7 +206,7 @@ var quiets = map[string]struct {
 	"injected resources":                  {manifest: deployment("containers: [{name: c, image: i, resources: {requests: {cpu: 100m}}}]"), mutate: merging("vpa", "{spec: {template: {spec: {containers: [{name: c, image: i, resources: {requests: {cpu: 100m, memory: 1Gi}}}]}}}}")},
 	"a restart by annotation":             {manifest: deployment(containers), mutate: merging("kubectl-rollout", "{spec: {template: {metadata: {annotations: {kubectl.kubernetes.io/restartedAt: now, theirs: x}}}}}")},
 	"replicas of an autoscaler":           {manifest: deployment(containers), mutate: merging("kube-controller-manager/scale", "{spec: {replicas: 3}}")},
-	"replicas that are set, autoscaled":   {manifest: strings.Replace(deployment(containers), "spec: {", "spec: {replicas: 2, ", 1), mutate: merging("kube-controller-manager/scale", "{spec: {replicas: 3}}")},
+	"replicas that are set, autoscaled":   {manifest: strings.Replace(deployment(containers), "spec: {", "spec: {replicas: 2, ", 1), mutate: sequence(autoscaling, merging("any-binary/scale", "{spec: {replicas: 3}}"))},
 	"a status":                            {manifest: `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: quiet, name: NAME}, status: {replicas: 7}, spec: {selector: {matchLabels: {app: NAME}}, template: {metadata: {labels: {app: NAME}}, spec: {containers: [{name: c, image: i}]}}}}`},
 	"labels, annotations and a finalizer": {manifest: configMap("quiet", "NAME", "a"), mutate: merging("others", "{metadata: {labels: {theirs: x}, annotations: {theirs: x}, finalizers: [theirs.test/hold]}}")},
 	"another key":                         {manifest: configMap("quiet", "NAME", "a"), mutate: merging("ca-injector", "{data: {ca.crt: x}}")},
@@ -243,6 +254,29 @@ var quiets = map[string]struct {
 	"a custom resource's status":          {manifest: gear("size: 1"), mutate: merging("gear-controller/status", "{status: {phase: turning}}")},
 	"a custom resource with more":         {manifest: gear("size: 1"), mutate: merging("gear-controller", "{spec: {mode: slow, options: {loud: true}}}")},
 	"an older version than is stored":     {manifest: strings.Replace(gear("size: 1"), "quiet.test/v2", "quiet.test/v1", 1), mutate: merging("gear-controller", "{spec: {mode: slow}}")},
+	"an aggregated role with rules":       {manifest: "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: NAME}, aggregationRule: {clusterRoleSelectors: [{matchLabels: {rbac.authorization.k8s.io/aggregate-to-view: \"true\"}}]}, rules: [{apiGroups: [x.test], resources: [xs], verbs: [get]}]}"},
+	"a blank certificate":                 {manifest: "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: NAME}, webhooks: [{name: a.b.test, sideEffects: None, admissionReviewVersions: [v1], clientConfig: {caBundle: '', service: {name: s, namespace: quiet}}}]}", mutate: injectCA("webhooks.0.clientConfig")},
+	"a certificate that holds the place":  {manifest: "{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingWebhookConfiguration, metadata: {name: NAME}, webhooks: [{name: a.b.test, sideEffects: None, admissionReviewVersions: [v1], clientConfig: {caBundle: Cg==, url: 'https://192.0.2.1/'}}]}", mutate: injectCA("webhooks.0.clientConfig")},
+	"a certificate that is ordered":       {manifest: "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: NAME, annotations: {cert-manager.io/inject-ca-from: a/b}}, webhooks: [{name: a.b.test, sideEffects: None, admissionReviewVersions: [v1], clientConfig: {caBundle: ZnJvbSB0aGUgaHVi, url: 'https://192.0.2.1/'}}]}", mutate: injectCA("webhooks.0.clientConfig")},
+	"a kind with a blank certificate":     {manifest: `{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: yCASEs.quiet.test}, spec: {group: quiet.test, preserveUnknownFields: false, names: {kind: YCASE, plural: yCASEs}, scope: Namespaced, conversion: {strategy: Webhook, webhook: {conversionReviewVersions: [v1], clientConfig: {caBundle: Cg==, service: {name: s, namespace: quiet}}}}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}}`, mutate: injectCA("spec.conversion.webhook.clientConfig")},
+	"an address that is left open":        {manifest: "{apiVersion: v1, kind: Service, metadata: {namespace: quiet, name: NAME}, spec: {type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 0, clusterIP: '', clusterIPs: [], ports: [{port: 80, nodePort: 0}]}}"},
+	"a headless service":                  {manifest: "{apiVersion: v1, kind: Service, metadata: {namespace: quiet, name: NAME}, spec: {clusterIP: None, selector: {a: b}, ports: [{port: 80}]}}"},
+	"an external name":                    {manifest: "{apiVersion: v1, kind: Service, metadata: {namespace: quiet, name: NAME}, spec: {type: ExternalName, externalName: a.test, ports: [{port: 80}]}}"},
+	"a claim without a volume":            {manifest: "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {namespace: quiet, name: NAME}, spec: {storageClassName: claims, volumeName: '', accessModes: [ReadWriteOnce], dataSource: {kind: PersistentVolumeClaim, name: other}, resources: {requests: {storage: 1Gi}}}}", mutate: merging("provisioner", "{metadata: {annotations: {volume.kubernetes.io/selected-node: node}}, spec: {volumeName: v}}")},
+	"a volume for a claim":                {manifest: "{apiVersion: v1, kind: PersistentVolume, metadata: {name: NAME}, spec: {storageClassName: volumes, claimRef: {namespace: quiet, name: other}, capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /x}}}", mutate: merging("binder", "{spec: {claimRef: {uid: u-1, resourceVersion: \"7\", kind: PersistentVolumeClaim, apiVersion: v1}}}")},
+	"a namespace with its finalizer":      {manifest: "{apiVersion: v1, kind: Namespace, metadata: {name: NAME}, spec: {finalizers: [kubernetes]}}", mutate: merging("others", "{metadata: {labels: {theirs: x}}}")},
+	"a service account's pull secrets":    {manifest: "{apiVersion: v1, kind: ServiceAccount, metadata: {namespace: quiet, name: NAME}, imagePullSecrets: [{name: a}], secrets: [{name: s}]}", mutate: sequence(appended("imagePullSecrets", "{name: theirs}"), appended("secrets", "{name: token}"))},
+	"a queued job":                        {manifest: "{apiVersion: batch/v1, kind: Job, metadata: {namespace: quiet, name: NAME, labels: {kueue.x-k8s.io/queue-name: q}}, spec: {suspend: true, template: {spec: {nodeSelector: {there-is: none}, restartPolicy: Never, containers: [{name: c, image: i}]}}}}", mutate: merging("kueue", "{spec: {suspend: false}}")},
+	"a pod whose gate was opened":         {manifest: "{apiVersion: v1, kind: Pod, metadata: {namespace: quiet, name: NAME}, spec: {nodeSelector: {there-is: none}, terminationGracePeriodSeconds: 0, schedulingGates: [{name: a.test/x}, {name: b.test/y}], containers: [{name: c, image: i}]}}", mutate: sequence(update(func(o map[string]any) { with(o, "spec.schedulingGates", func(l []any) []any { return l[1:] }) }), update(func(o map[string]any) { with(o, "spec.schedulingGates", func([]any) []any { return nil }) }))},
+	"a replica set":                       {manifest: pods("ReplicaSet", "NAME", containers+", nodeSelector: {there-is: none}")},
+	"a replication controller":            {manifest: "{apiVersion: v1, kind: ReplicationController, metadata: {namespace: quiet, name: NAME}, spec: {replicas: 0, selector: {app: x}, template: {metadata: {labels: {app: x}}, spec: {containers: [{name: c, image: i}]}}}}"},
+	"endpoints by hand":                   {manifest: "{apiVersion: v1, kind: Endpoints, metadata: {namespace: quiet, name: NAME}, subsets: [{addresses: [{ip: 192.0.2.9}], ports: [{port: 80}]}]}"},
+	"a slice by hand":                     {manifest: "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: quiet, name: NAME}, addressType: IPv4, endpoints: [{addresses: [192.0.2.9]}], ports: [{port: 80}]}"},
+	"a flow schema":                       {manifest: "{apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: FlowSchema, metadata: {name: NAME}, spec: {priorityLevelConfiguration: {name: exempt}, rules: [{subjects: [{kind: User, user: {name: u}}], resourceRules: [{verbs: [get], apiGroups: [x.test], resources: [xs], clusterScope: true}]}]}}"},
+	"a priority level":                    {manifest: "{apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: PriorityLevelConfiguration, metadata: {name: NAME}, spec: {type: Limited, limited: {nominalConcurrencyShares: 1, limitResponse: {type: Reject}}}}"},
+	"an admission policy":                 {manifest: "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: NAME}, spec: {matchConstraints: {resourceRules: [{apiGroups: [x.test], apiVersions: [v1], operations: [CREATE], resources: [xs]}]}, validations: [{expression: 'true'}]}}"},
+	"a driver for storage":                {manifest: "{apiVersion: storage.k8s.io/v1, kind: CSIDriver, metadata: {name: NAME}, spec: {attachRequired: false}}"},
+	"an ingress class by default":         {manifest: "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: NAME}, spec: {controller: x.test/y, parameters: {kind: K, name: some}}}"},
 }
 
 func setCPU(value string) func(map[string]any) {

@@ -49,6 +49,7 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 	if p.elsewhere, err = p.wantedElsewhere(ctx, p.work, keys); err != nil {
 		return nil, nil, err
 	}
+	p.legacy.leave(p.work, left, p.elsewhere)
 	kept := sets.New[types.UID]()
 	for _, uid := range applied {
 		kept.Insert(uid)
@@ -87,6 +88,9 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 		if r.gone {
 			gone = append(gone, key)
 		}
+		if r.occupied != "" {
+			p.occupied[key] = r.occupied
+		}
 		switch {
 		case r.held == nil:
 		case r.unserved:
@@ -106,6 +110,8 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 type outcome struct {
 	gone bool
 	held *place
+	// occupied says what an object holds that was not placed; therefore it stays.
+	occupied string
 	// unserved: it is held because the member does not serve its kind; then the place is where definitions of the kind are found.
 	unserved bool
 }
@@ -121,41 +127,24 @@ func (p *pass) removeOne(ctx context.Context, e apply.Entry, kept sets.Set[types
 		}
 		return outcome{}, err
 	}
-	elsewhere := p.elsewhere.Has(apply.KeyOf(e.WorkResourceIdentifier))
-	live, what, err := p.removal(ctx, at, kept, elsewhere)
-	if err == nil && what.Held { // its release is to be an event; add before reading
+	in := apply.Parting{
+		Entry: e, Owner: p.ledger.owner(), Strategy: p.work.Spec.DeleteStrategy, Stamp: p.stamp, Wanted: kept,
+		Elsewhere: p.elsewhere.Has(apply.KeyOf(e.WorkResourceIdentifier)),
+	}
+	what, err := p.part(ctx, at, in)
+	if err == nil && what.Fate == apply.Hold { // its release must be an event; add before reading
 		p.watches.add(p.work.Name, at)
-		live, what, err = p.removal(ctx, at, kept, elsewhere)
+		what, err = p.part(ctx, at, in)
 	}
 	switch {
 	case err != nil:
 		return outcome{}, err
-	case what.Held:
-		if what.Hold != nil {
-			_, err = p.patch(ctx, at, types.MergePatchType, what.Hold, false)
-		}
-		return outcome{held: &at}, err
-	case what.Delete:
-		err = p.delete(ctx, at, live)
-	case what.Disown != nil:
-		_, err = p.patch(ctx, at, types.JSONPatchType, what.Disown, false)
-	}
-	if err != nil {
-		return outcome{}, err
-	}
-	if what.Delete || what.Disown != nil {
-		ctrl.LoggerFrom(ctx).Info("Removed an object that left the Work", "work", p.work.Name, "object", apply.KeyOf(e.WorkResourceIdentifier).String())
+	case what.Fate == apply.Hold:
+		return outcome{held: &at}, nil
+	case what.Fate == apply.Stay:
+		return outcome{occupied: what.reason()}, nil
 	}
 	return outcome{gone: true}, nil
-}
-
-func (p *pass) removal(ctx context.Context, at place, kept sets.Set[types.UID], elsewhere bool) (*unstructured.Unstructured, apply.Removal, error) {
-	live, err := p.live(ctx, at)
-	if err != nil {
-		return nil, apply.Removal{}, err
-	}
-	what, err := apply.Remove(live, p.ledger.owner(), p.stamp, kept, elsewhere)
-	return live, what, err
 }
 
 // placeOf finds an object of the ledger; the version it was applied in may be gone.
@@ -186,19 +175,54 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 	if ledger == nil {
 		return reconcile.Result{}, a.release(ctx, work)
 	}
-	began := ledger.work.DeletionTimestamp
+	began, standing := ledger.work.DeletionTimestamp, a.identity(work.UID).StandingTo(ledger.work)
+	if standing == apply.Foreign || standing == apply.Inherited && began.IsZero() {
+		// This Work placed nothing that the ledger lists: nothing goes with it.
+		ctrl.LoggerFrom(ctx).Info("Kept what another Work placed", "work", work.Name, "reason", string(standing))
+		a.forget(work.Name)
+		return reconcile.Result{}, a.setFinalizer(ctx, work, false)
+	}
 	if began.IsZero() {
-		if err := a.handOver(ctx, work, ledger); err != nil {
-			return reconcile.Result{}, fmt.Errorf("hand over what other Works hold: %w", err)
+		elsewhere, err := a.wantedElsewhere(ctx, work, ledger.keys())
+		if err != nil {
+			return reconcile.Result{}, a.undecided(ctx, work, err)
 		}
-		uid := ledger.work.UID
-		err := a.MemberClient.Delete(ctx, ledger.work, client.PropagationPolicy(metav1.DeletePropagationForeground), client.Preconditions{UID: &uid})
+		a.legacy.leave(work, ledger.list(), elsewhere)
+		fates, err := a.depart(ctx, work, ledger, elsewhere)
+		if err != nil {
+			return reconcile.Result{}, a.undecided(ctx, work, err)
+		}
+		if remains(fates) {
+			return a.removeRest(ctx, work, ledger, fates)
+		}
+		uid, how := ledger.work.UID, metav1.DeletePropagationForeground
+		if apply.Abandons(work.Spec.DeleteStrategy) {
+			how = metav1.DeletePropagationOrphan // what the ledger does not know of stays, too
+			if err := a.reportAbandoned(ctx, work); err != nil {
+				return reconcile.Result{}, err
+			}
+		}
+		err = a.MemberClient.Delete(ctx, ledger.work, client.PropagationPolicy(how), client.Preconditions{UID: &uid})
 		if err := client.IgnoreNotFound(err); err != nil {
 			return reconcile.Result{}, fmt.Errorf("delete AppliedWork %s: %w", work.Name, err)
 		}
 		return reconcile.Result{RequeueAfter: min(a.sayAfter, a.DeletionWait)}, nil // its end is an event and comes before
 	}
 	return a.await(ctx, work, ledger, *began)
+}
+
+// undecided sets the Work's status when it is not known, for a while already, what its deletion may remove. It returns the cause.
+func (a *Applier) undecided(ctx context.Context, work *v1beta1.Work, cause error) error {
+	cause = fmt.Errorf("decide what stays of work %s: %w", work.Name, cause)
+	if a.Now().Sub(work.DeletionTimestamp.Time) < a.sayAfter {
+		return cause
+	}
+	next := work.DeepCopy()
+	next.Status = report.Unremoved(work.Status, work.Generation, *work.DeletionTimestamp, []string{cause.Error()}, metav1.NewTime(a.Now().Truncate(time.Second)))
+	if equality.Semantic.DeepEqual(next.Status, work.Status) {
+		return cause
+	}
+	return errors.Join(cause, a.writeStatus(ctx, next))
 }
 
 // release drops the finalizer once the API server itself says that the AppliedWork is gone.

@@ -24,7 +24,7 @@ func (w *world) revise(name, revision string, manifests ...string) {
 	w.Helper()
 	w.eventually("revise work "+name, func() error {
 		work := w.readWork(name)
-		work.Labels = map[string]string{contract.LabelPlacement: "web", contract.LabelPlacementNamespace: "team"}
+		work.Labels = map[string]string{contract.LabelPlacement: "web"}
 		work.Annotations = map[string]string{contract.AnnotationWorkSnapshot: revision, contract.AnnotationOverrides: "small-0"}
 		work.Spec.Workload.Manifests = w.manifests(manifests)
 		return w.hub.Update(w.Context(), work)
@@ -43,7 +43,7 @@ func TestObjectsSayWhyTheyAreThere(t *testing.T) {
 	before := w.mustObject(unchanged)
 	annotations := before.GetAnnotations()
 	for key, want := range map[string]string{
-		contract.AnnotationPlacedBy: "team/web", contract.AnnotationPlacedRevision: "web-1-snapshot", contract.AnnotationPlacedOverrides: "small-0",
+		contract.AnnotationPlacedBy: "web", contract.AnnotationPlacedRevision: "web-1-snapshot", contract.AnnotationPlacedOverrides: "small-0",
 		contract.AnnotationPlacedHub: clusters.Get(t)[0].Config.Host,
 	} {
 		if got := annotations[key]; got != want {
@@ -189,7 +189,8 @@ func TestVanishedWorkHolds(t *testing.T) {
 }
 
 // Promise 1: an agent that is told that its cluster is another member than before keeps what it applied, says as which member it did, and
-// a Work of the same name in its new place does not decide about objects that it never placed.
+// a Work of the same name in its new place takes nothing up before the cluster's owner agrees, nor then decides about objects that it
+// never placed.
 func TestRenamedMemberHolds(t *testing.T) {
 	w := newWorld(t)
 	const ns = "renamed"
@@ -210,6 +211,10 @@ func TestRenamedMemberHolds(t *testing.T) {
 	})
 
 	work := w.work("renamed", nil, namespaceText(ns), configMap(ns, "common", "b"))
+	w.heldIn(work, "belongs to namespace "+before, "this Work is in namespace "+w.namespace)
+	w.settled("renamed", no, "")
+	w.value("v1 ConfigMap renamed/common", "a", "data", "key")
+	w.release("renamed")
 	w.value("v1 ConfigMap renamed/common", "b", "data", "key")
 	w.heldIn(work, "ConfigMap renamed/own")
 	w.present("v1 ConfigMap renamed/own")

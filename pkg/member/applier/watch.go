@@ -11,12 +11,14 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/pager"
 	"k8s.io/utils/clock"
@@ -45,8 +47,15 @@ func definitions(group string) place {
 //
 // A resource is watched in the namespaces that matter, each by a watch of its own; when they get many, one watch over all of them is
 // cheaper for everybody.
+//
+// Of kinds that run to an end, such as Jobs, objects are watched whole: the event that removes one may be the only one that shows how it
+// ended.
 type watches struct {
 	client metadata.Interface
+	whole  dynamic.Interface
+	// finite says whether a resource is watched whole; ended returns how such an object ended, nil if it has not.
+	finite func(schema.GroupVersionResource) bool
+	ended  func(*unstructured.Unstructured) *ending
 	// seen takes one event; listed takes the state of a resource at resourceVersion, as far as anybody is interested in it; turned says
 	// that the cluster went back to an older state, so that no resourceVersion that is remembered means anything.
 	seen   func(work string, p place, e occurrence)
@@ -118,9 +127,39 @@ func (w *watches) cover(r *watched, p place) {
 	}
 	ctx, cancel := context.WithCancel(w.ctx)
 	r.streams[namespace] = cancel
-	api := w.client.Resource(p.GroupVersionResource).Namespace(namespace)
-	s := &stream{watches: w, gvr: p.GroupVersionResource, namespace: namespace, api: api}
+	s := &stream{watches: w, gvr: p.GroupVersionResource, namespace: namespace, api: w.reading(p.GroupVersionResource, namespace)}
 	go s.run(ctx)
+}
+
+// reader reads what is watched.
+type reader interface {
+	list(ctx context.Context, options metav1.ListOptions) (page, error)
+	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
+}
+
+type page interface {
+	runtime.Object
+	metav1.ListInterface
+}
+
+type (
+	headers struct{ metadata.ResourceInterface }
+	objects struct{ dynamic.ResourceInterface }
+)
+
+func (r headers) list(ctx context.Context, options metav1.ListOptions) (page, error) {
+	return r.List(ctx, options)
+}
+
+func (r objects) list(ctx context.Context, options metav1.ListOptions) (page, error) {
+	return r.List(ctx, options)
+}
+
+func (w *watches) reading(gvr schema.GroupVersionResource, namespace string) reader {
+	if w.finite != nil && w.finite(gvr) {
+		return objects{w.whole.Resource(gvr).Namespace(namespace)}
+	}
+	return headers{w.client.Resource(gvr).Namespace(namespace)}
 }
 
 func (r *watched) stop() {
@@ -210,7 +249,7 @@ type stream struct {
 	*watches
 	gvr       schema.GroupVersionResource
 	namespace string
-	api       metadata.ResourceInterface
+	api       reader
 	// version is up to where everything was passed on; empty if it must be listed anew. latest is the same and never empty again.
 	version, latest string
 }
@@ -257,14 +296,14 @@ func (s *stream) follow(ctx context.Context) error {
 		if e.Type == watch.Error {
 			return fmt.Errorf("watch %s: %w", s.gvr.GroupResource(), apierrors.FromObject(e.Object))
 		}
-		o, ok := e.Object.(*metav1.PartialObjectMetadata)
+		o, ok := e.Object.(metav1.Object)
 		if !ok {
 			return fmt.Errorf("watch %s: got %T", s.gvr.GroupResource(), e.Object)
 		}
 		if e.Type != watch.Bookmark {
 			s.pass(o, e.Type == watch.Deleted)
 		}
-		s.version, s.latest = o.ResourceVersion, o.ResourceVersion
+		s.version, s.latest = o.GetResourceVersion(), o.GetResourceVersion()
 	}
 	return nil
 }
@@ -278,9 +317,9 @@ func (s *stream) list(ctx context.Context) error {
 	version := ""
 	var missing sets.Set[types.NamespacedName]
 	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		page, err := s.api.List(ctx, options)
+		page, err := s.api.list(ctx, options)
 		if err == nil && version == "" {
-			version = page.ResourceVersion
+			version = page.GetResourceVersion()
 			missing = s.awaited(s.gvr, s.namespace)
 			s.turn(missing, version)
 		}
@@ -288,7 +327,7 @@ func (s *stream) list(ctx context.Context) error {
 	})
 	pages.PageSize, pages.PageBufferSize = pageSize, 1
 	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(obj runtime.Object) error {
-		o, ok := obj.(*metav1.PartialObjectMetadata)
+		o, ok := obj.(metav1.Object)
 		if !ok {
 			return fmt.Errorf("got %T", obj)
 		}
@@ -321,14 +360,14 @@ func (s *stream) turn(awaited sets.Set[types.NamespacedName], version string) {
 	}
 }
 
-func (s *stream) at(o *metav1.PartialObjectMetadata) place {
-	return place{s.gvr, types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}
+func (s *stream) at(o metav1.Object) place {
+	return place{s.gvr, types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}}
 }
 
-func (s *stream) pass(o *metav1.PartialObjectMetadata, gone bool) {
+func (s *stream) pass(o metav1.Object, gone bool) {
 	places := []place{s.at(o)}
 	if s.gvr == crds {
-		if _, group, ok := strings.Cut(o.Name, "."); ok {
+		if _, group, ok := strings.Cut(o.GetName(), "."); ok {
 			places = append(places, definitions(group))
 		}
 	}
@@ -337,7 +376,10 @@ func (s *stream) pass(o *metav1.PartialObjectMetadata, gone bool) {
 		if len(works) == 0 {
 			continue
 		}
-		e := occurrence{resourceVersion: o.ResourceVersion, metadata: digestMetadata(o), generation: o.Generation, gone: gone}
+		e := occurrence{resourceVersion: o.GetResourceVersion(), metadata: digestMetadata(o), generation: o.GetGeneration(), gone: gone}
+		if whole, ok := o.(*unstructured.Unstructured); ok {
+			e.end = s.ended(whole)
+		}
 		for _, work := range works {
 			s.seen(work, p, e)
 		}

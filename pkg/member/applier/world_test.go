@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -27,11 +26,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
-)
-
-const (
-	// patience covers the namespace controller, which looks again at a namespace with pods only after half their grace period.
-	patience = 90 * time.Second
 )
 
 // clusters are a hub and a member.
@@ -141,17 +135,7 @@ func (w *world) restart() {
 // eventually waits for check to return no error.
 func (w *world) eventually(what string, check func() error) {
 	w.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			w.Fatalf("waited %s for: %s: %v", patience, what, err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testworld.Await(w, testworld.Workload, what, func(context.Context) error { return check() })
 }
 
 // work creates a Work as the hub would, with its finalizer.
@@ -290,6 +274,14 @@ func (w *world) onMember(text string) *unstructured.Unstructured {
 	w.must(yaml.Unmarshal([]byte(text), &obj.Object))
 	w.must(w.member.Create(w.Context(), obj))
 	return obj
+}
+
+// release lets the agent take up an AppliedWork that is not its own.
+func (w *world) release(name string) {
+	w.Helper()
+	w.change("placement.kubernetes-fleet.io/v1beta1 AppliedWork "+name, func(o *unstructured.Unstructured) {
+		w.must(unstructured.SetNestedField(o.Object, contract.HeldRelease, "metadata", "annotations", contract.AnnotationHeld))
+	})
 }
 
 // change edits an object of the member by hand.

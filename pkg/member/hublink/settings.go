@@ -80,8 +80,9 @@ func (s *Settings) readHub(env Environment) error {
 	s.Server, _ = env(serverURL)
 	if u, err := url.Parse(s.Server); s.Server == "" {
 		errs = append(errs, fmt.Errorf("%s is not set: set it to the URL of the hub's API server, https://host:port", serverURL))
-	} else if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		errs = append(errs, fmt.Errorf("%s is %q: it must be a URL like https://host:port", serverURL, s.Server))
+	} else if err != nil || u.Host == "" || u.Scheme != "https" {
+		// Over plain text the token goes to who listens, and who answers decides what runs on this cluster.
+		errs = append(errs, fmt.Errorf("%s is %q: it must be a URL like https://host:port; plain http is refused, on loopback too", serverURL, s.Server))
 	}
 	s.Member, _ = env(memberName)
 	if s.Member == "" {

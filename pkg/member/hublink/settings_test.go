@@ -59,6 +59,8 @@ func TestFromEnvironment(t *testing.T) {
 		"a certificate without its files": {env: with(nil), certificate: true, wrong: []string{"IDENTITY_CERT is not set", "IDENTITY_KEY is not set"}},
 		"everything missing is said at once": {env: variables{}, wrong: []string{"HUB_SERVER_URL is not set", "MEMBER_CLUSTER_NAME is not set",
 			"no credentials for the hub"}},
+		"plain text":                     {env: with(variables{serverURL: "http://hub:6443"}), wrong: []string{`HUB_SERVER_URL is "http://hub:6443"`, "plain http is refused"}},
+		"plain text on loopback":         {env: with(variables{serverURL: "HTTP://127.0.0.1:6443"}), wrong: []string{"plain http is refused"}},
 		"a URL without scheme":           {env: with(variables{serverURL: "hub:6443"}), wrong: []string{`HUB_SERVER_URL is "hub:6443"`, "https://host:port"}},
 		"a name that is no name":         {env: with(variables{memberName: "Spoke 1"}), wrong: []string{`MEMBER_CLUSTER_NAME is "Spoke 1"`}},
 		"an authority inline":            {env: with(variables{caInline: inline}), want: but(func(s *Settings) { s.CA = ca })},

@@ -2,13 +2,14 @@ package hublink
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // patienceWait is how long a read that found no server waits before it tries again. Everything that reads the hub is a cache that would
@@ -116,7 +117,7 @@ func message(response *http.Response) string {
 	const most = 1 << 16
 	text, err := io.ReadAll(io.LimitReader(response.Body, most))
 	var status metav1.Status
-	if err != nil || json.Unmarshal(text, &status) != nil || status.Message == "" {
+	if err != nil || decode.JSON(text, &status) != nil || status.Message == "" {
 		return response.Status
 	}
 	return status.Message

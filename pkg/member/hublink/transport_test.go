@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // heard collects what patience reports.
@@ -113,29 +115,25 @@ func TestPatienceEndsWithItsContext(t *testing.T) {
 }
 
 func TestPatienceMeetsAServerThatComesUp(t *testing.T) {
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	address, err := testworld.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	listener.Close()
-
 	var told heard
 	client := http.Client{Transport: patience{trouble: told.say}.wrap(http.DefaultTransport)}
-	answered := make(chan error, 1)
-	go func() {
+	reading := testworld.Go(t, "the read", func(context.Context) error {
 		response, err := client.Get("http://" + address)
 		if err == nil {
 			response.Body.Close()
 		}
-		answered <- err
-	}()
-	for deadline := time.Now().Add(10 * time.Second); told.all() == ""; {
-		if time.Now().After(deadline) {
-			t.Fatal("nothing was said about a server that is not there")
+		return err
+	})
+	testworld.Await(t, testworld.Soon, "a word about a server that is not there", func(context.Context) error {
+		if told.all() == "" {
+			return errors.New("nothing is said")
 		}
-		time.Sleep(time.Millisecond)
-	}
+		return nil
+	})
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
 	server.Listener.Close()
 	if server.Listener, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", address); err != nil {
@@ -143,13 +141,8 @@ func TestPatienceMeetsAServerThatComesUp(t *testing.T) {
 	}
 	server.Start()
 	defer server.Close()
-	select {
-	case err := <-answered:
-		if err != nil {
-			t.Fatal(err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("the server is there, and the read has not found it")
+	if err := reading.Wait(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -44,8 +44,12 @@ const (
 
 // Applier is what the joiner starts and stops.
 type Applier interface {
+	// Identify sets the identity of the hub, which may be empty. It comes before Join, and again.
+	Identify(hub types.UID)
 	// Join lets Works be applied.
 	Join()
+	// Pause stops that and lets go of nothing.
+	Pause()
 	// Leave stops that; when it returns nil, no Work is held any more.
 	Leave(context.Context) error
 }
@@ -55,7 +59,9 @@ type Joiner struct {
 	// Member is the cluster's name on the hub.
 	Member string
 	// Hub reads the InternalMemberCluster from a cache and writes its status.
-	Hub      client.Client
+	Hub client.Client
+	// Cluster reads and writes the cluster's own marker of its membership, without a cache.
+	Cluster  client.Client
 	Applier  Applier
 	Recorder record.EventRecorder
 	// Health returns nil while the member's API server says that it is ready.
@@ -66,11 +72,16 @@ type Joiner struct {
 	Changes <-chan struct{}
 	// Barred is called when the hub refuses a report: the agent has lost its access.
 	Barred func(error)
-	Gates  *loop.Gates
-	Now    func() time.Time
+	// Refused is called when the cluster belongs to another hub or member: what the hub gave it before counts for nothing.
+	Refused func()
+	Gates   *loop.Gates
+	Now     func() time.Time
 
 	// applying remembers that the applier was told to join: telling it again would make it pause.
 	applying bool
+	// clusterUID identifies the cluster; refused is the last reason why it could not join.
+	clusterUID types.UID
+	refused    string
 }
 
 // SetupWithManager registers the agent with the manager of the hub.
@@ -135,14 +146,25 @@ func (j *Joiner) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 }
 
 func (j *Joiner) join(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster) (reconcile.Result, error) {
-	if !j.applying {
-		j.Applier.Join()
-		j.applying = true
+	switch why, err := j.claim(ctx, imc); {
+	case why != nil:
+		return j.refuse(ctx, imc, *why)
+	case err != nil && !j.applying:
+		j.Gates.Close(gate, err.Error())
+		return reconcile.Result{}, err
+	case err != nil: // whose the cluster is was known, and nothing says that it changed
+		ctrl.LoggerFrom(ctx).Info("Could not look at the marker of this cluster's membership", "cluster", j.Member, "reason", err.Error())
+	}
+	j.refused = ""
+	j.Applier.Identify(hubOf(imc))
+	// Nothing is applied before the hub has heard of the agent: it does not wait for an agent that never reported.
+	if report.Agent(&imc.Status, clusterv1beta1.AgentTypeMemberAgent) != nil {
+		j.apply()
 	}
 	facts := j.look(ctx)
-	facts.Generation = imc.Generation
+	facts.Generation, facts.Cluster = imc.Generation, j.clusterUID
 
-	now, period := j.Now(), time.Duration(max(1, imc.Spec.HeartbeatPeriodSeconds))*time.Second
+	now, period := j.Now(), period(imc)
 	wanted := report.AgentJoined(imc.Status, facts, metav1.NewTime(now))
 	step := next(j.Member, &imc.Status, &wanted, period, now)
 	if step.write {
@@ -151,8 +173,17 @@ func (j *Joiner) join(ctx context.Context, imc *clusterv1beta1.InternalMemberClu
 		}
 		step = next(j.Member, &wanted, &wanted, period, now)
 	}
+	j.apply()
 	j.Gates.Open(gate)
 	return reconcile.Result{RequeueAfter: step.again}, nil
+}
+
+// apply lets the applier touch Works.
+func (j *Joiner) apply() {
+	if !j.applying {
+		j.Applier.Join()
+		j.applying = true
+	}
 }
 
 // look finds out what to report, within factsLimit. What cannot be found out does not keep the report from being made.
@@ -183,7 +214,13 @@ func (j *Joiner) look(ctx context.Context) report.AgentFacts {
 func (j *Joiner) leave(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster) error {
 	j.applying = false
 	j.Gates.Close(gate, fmt.Sprintf("the hub asked this cluster to leave: MemberCluster %s is being deleted", j.Member))
+	if other, err := j.rival(ctx, imc); err != nil || other != "" {
+		return err // the cluster that reports is the one that was asked
+	}
 	left := j.Applier.Leave(ctx)
+	if left == nil {
+		left = j.unmark(ctx, imc)
+	}
 	wanted := report.AgentLeft(imc.Status, imc.Generation, left == nil, metav1.NewTime(j.Now()))
 	before := report.Agent(&imc.Status, clusterv1beta1.AgentTypeMemberAgent)
 	after := report.Agent(&wanted, clusterv1beta1.AgentTypeMemberAgent)

@@ -7,12 +7,13 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/tools/record"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -22,6 +23,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // stage is a Joiner with everything around it played.
@@ -29,10 +31,13 @@ type stage struct {
 	t        *testing.T
 	joiner   *Joiner
 	hub      client.Client
-	events   *record.FakeRecorder
+	events   *testworld.Recorder
 	writes   int
 	now      time.Time
 	joins    int
+	pauses   int
+	hubUID   types.UID
+	member   client.Client
 	leaves   int
 	leaveErr error
 	health   error
@@ -41,7 +46,9 @@ type stage struct {
 	barred   error
 }
 
+func (s *stage) Identify(hub types.UID)      { s.hubUID = hub }
 func (s *stage) Join()                       { s.joins++ }
+func (s *stage) Pause()                      { s.pauses++ }
 func (s *stage) Leave(context.Context) error { s.leaves++; return s.leaveErr }
 
 func newStage(t *testing.T, state clusterv1beta1.ClusterState) *stage {
@@ -50,7 +57,7 @@ func newStage(t *testing.T, state clusterv1beta1.ClusterState) *stage {
 	if err := clusterv1beta1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{t: t, events: record.NewFakeRecorder(100), now: start}
+	s := &stage{t: t, events: &testworld.Recorder{}, now: start}
 	imc := &clusterv1beta1.InternalMemberCluster{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-m", Name: "m", Generation: 1},
 		Spec:       clusterv1beta1.InternalMemberClusterSpec{State: state, HeartbeatPeriodSeconds: 60},
@@ -65,6 +72,12 @@ func newStage(t *testing.T, state clusterv1beta1.ClusterState) *stage {
 				return c.SubResource(sub).Update(ctx, obj, opts...)
 			},
 		}).Build()
+	core := runtime.NewScheme()
+	if err := corev1.AddToScheme(core); err != nil {
+		t.Fatal(err)
+	}
+	system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem, UID: "cluster-1"}}
+	s.member = fake.NewClientBuilder().WithScheme(core).WithObjects(system).Build()
 	s.restart()
 	return s
 }
@@ -72,7 +85,7 @@ func newStage(t *testing.T, state clusterv1beta1.ClusterState) *stage {
 // restart puts a new agent in the place of the old one.
 func (s *stage) restart() {
 	s.joiner = &Joiner{
-		Member: "m", Hub: s.hub, Applier: s, Recorder: s.events, Gates: &loop.Gates{},
+		Member: "m", Hub: s.hub, Cluster: s.member, Refused: func() {}, Applier: s, Recorder: s.events, Gates: &loop.Gates{},
 		Health: func(context.Context) error { return s.health },
 		Inventory: func(context.Context) (*report.Inventory, error) {
 			if s.facts != nil {
@@ -120,15 +133,10 @@ func (s *stage) condition(kind string) metav1.Condition {
 
 func (s *stage) told() []string {
 	var out []string
-	for {
-		select {
-		case e := <-s.events.Events:
-			fields := strings.Fields(e)
-			out = append(out, fields[0]+" "+fields[1])
-		default:
-			return out
-		}
+	for _, e := range s.events.Take() {
+		out = append(out, e.Type+" "+e.Reason)
 	}
+	return out
 }
 
 func TestJoinWritesOnceAndTellsOnce(t *testing.T) {

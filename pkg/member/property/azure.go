@@ -2,7 +2,6 @@ package property
 
 import (
 	"context"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -141,7 +141,7 @@ func (a *azure) kubernetes(ctx context.Context) (string, error) {
 	body, err := a.api.Get().AbsPath("/version").Do(ctx).Raw()
 	var info version.Info
 	if err == nil {
-		err = json.Unmarshal(body, &info)
+		err = decode.JSON(body, &info)
 	}
 	if err != nil {
 		return a.version, fmt.Errorf("ask for the Kubernetes version: %w", err)

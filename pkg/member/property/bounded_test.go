@@ -3,11 +3,11 @@ package property
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
 	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // stub is a Provider that answers when it is told to.
@@ -25,7 +25,7 @@ func TestAProviderThatHangsHoldsNobodyUp(t *testing.T) {
 	s := &stub{answer: make(chan *report.Inventory)}
 	p := bound(s)
 	collect := func(patience time.Duration) (*report.Inventory, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), patience) //nolint:forbidigo // what is tested is what happens then
 		defer cancel()
 		return p.Collect(ctx)
 	}
@@ -43,14 +43,12 @@ func TestAProviderThatHangsHoldsNobodyUp(t *testing.T) {
 	}
 	want := &report.Inventory{}
 	go func() { s.answer <- want }()
-	for end := time.Now().Add(time.Minute); ; {
+	// The calls that were given up are about to end.
+	testworld.Await(t, testworld.Soon, "room", func(context.Context) error {
 		got, err := collect(time.Minute)
-		if got == want && err == nil {
-			return
+		if err == nil && got != want {
+			t.Fatalf("%+v", got)
 		}
-		if !errors.Is(err, errBusy) || time.Now().After(end) {
-			t.Fatal(fmt.Errorf("%+v, %w", got, err))
-		}
-		time.Sleep(time.Millisecond) // the calls that were given up are about to end
-	}
+		return err
+	})
 }

@@ -149,7 +149,7 @@ func (c *Copy) Adopt() ([]placementv1beta1.Work, error) {
 		return nil, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(text, &found)
+		err = json.Unmarshal(text, &found) //nolint:forbidigo // this agent wrote it
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the copy of what the hub says: %w", err)
@@ -178,7 +178,7 @@ func (c *Copy) read() ([]placementv1beta1.Work, error) {
 			return nil, fmt.Errorf("read the copy of what the hub says: %w", err)
 		}
 		var work placementv1beta1.Work
-		if err := json.Unmarshal(text, &work); err != nil {
+		if err := json.Unmarshal(text, &work); err != nil { //nolint:forbidigo // this agent wrote it, and what is in it is read again
 			return nil, fmt.Errorf("read the copy of what the hub says: %s: %w", filepath.Base(file), err)
 		}
 		if work.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(&work, contract.FinalizerWork) {

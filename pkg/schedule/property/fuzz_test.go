@@ -27,11 +27,11 @@ func FuzzRequirement(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name, value, wanted string) {
 		c := cluster(map[string]string{name: value}, nil)
-		quantity, readable := parse(value)
+		quantity, readable := Quantity(value)
 		if readable {
 			Set(c, name, quantity)
 		}
-		_, sensible := parse(wanted)
+		_, sensible := Quantity(wanted)
 		met := map[v1beta1.PropertySelectorOperator]bool{}
 		for operator := range words {
 			r := Parse(v1beta1.PropertySelectorRequirement{Name: name, Operator: operator, Values: []string{wanted}})

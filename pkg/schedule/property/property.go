@@ -29,7 +29,7 @@ func Value(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quantit
 	if !ok {
 		return resource.Quantity{}, &missing{property: name}
 	}
-	value, ok := parse(reported.Value)
+	value, ok := Quantity(reported.Value)
 	if !ok {
 		return resource.Quantity{}, &unreadable{property: name, value: reported.Value}
 	}
@@ -50,7 +50,7 @@ func usageOf(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quant
 	if !ok {
 		return resource.Quantity{}, &missing{property: contract.PropertyResourcePrefix + name}
 	}
-	if !countable(value) {
+	if !Countable(value) {
 		return resource.Quantity{}, &unreadable{property: contract.PropertyResourcePrefix + name, value: "beyond all measure"}
 	}
 	return value, nil
@@ -64,8 +64,8 @@ const (
 	mostMagnitude  = 1e36
 )
 
-// parse reads a quantity that can be compared.
-func parse(text string) (value resource.Quantity, ok bool) {
+// Quantity reads a quantity that can be compared.
+func Quantity(text string) (value resource.Quantity, ok bool) {
 	if len(text) > mostCharacters {
 		return value, false
 	}
@@ -77,10 +77,11 @@ func parse(text string) (value resource.Quantity, ok bool) {
 		}
 	}
 	value, err := resource.ParseQuantity(text)
-	return value, err == nil && countable(value)
+	return value, err == nil && Countable(value)
 }
 
-func countable(value resource.Quantity) bool {
+// Countable reports whether value can be compared in reasonable time.
+func Countable(value resource.Quantity) bool {
 	return math.Abs(value.AsApproximateFloat64()) <= mostMagnitude
 }
 
@@ -191,7 +192,7 @@ func Parse(r v1beta1.PropertySelectorRequirement) Requirement {
 		out.wrong = fmt.Errorf("the policy compares property %s with the unknown operator %q: use Eq, Ne, Gt, Ge, Lt or Le", r.Name, r.Operator)
 		return out
 	}
-	value, ok := parse(r.Values[0])
+	value, ok := Quantity(r.Values[0])
 	if !ok {
 		out.wrong = fmt.Errorf("the policy compares property %s with %q, which is not a quantity", r.Name, r.Values[0])
 	}

@@ -1,0 +1,47 @@
+package apply
+
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// Replaceable decides about a live object that the API server refuses to change to the manifest, because fields of it
+// cannot be changed. If the hub's object is another one than that which was last applied, the live one may be deleted,
+// and the manifest created in its place: on the hub the same has happened. why, if set, is why the live object stays
+// all the same. entry is the ledger's.
+func Replaceable(in Input, entry Entry) (replace bool, why string) {
+	live := in.Live
+	was, is := live.GetAnnotations()[contract.AnnotationPlacedOrigin], in.Stamp.Origin
+	if was == "" || is == "" || was == is || live.GetDeletionTimestamp() != nil || !in.Owner.Owns(live) {
+		return false, ""
+	}
+	kind := live.GroupVersionKind().GroupKind()
+	switch {
+	case entry.TakenOver || TakenOver(live):
+		return false, "it was on the member cluster before it was placed"
+	case len(without(live, in.Owner)) > 0:
+		return false, "it has other owners on the member cluster"
+	case in.Stamp.Incomplete:
+		return false, "the Work has not the manifests that the hub agent gave it"
+	case entry.Held || live.GetAnnotations()[contract.AnnotationHeld] != "" || in.Stamp.older(live):
+		return false, "another Work, or a later state of this one, placed it"
+	case Keeps(live.GetAnnotations()) || Keeps(in.Manifest.GetAnnotations()):
+		return false, "annotation " + contract.AnnotationKeep + " is set"
+	case kind == schema.GroupKind{Kind: "Namespace"} || precious(kind):
+		return false, "data goes with a " + kind.Kind
+	case deletesClaims(live):
+		return false, "its volume claims would be deleted with it (persistentVolumeClaimRetentionPolicy.whenDeleted)"
+	}
+	return true, ""
+}
+
+// deletesClaims says whether a StatefulSet takes its volume claims along.
+func deletesClaims(live *unstructured.Unstructured) bool {
+	if live.GroupVersionKind().GroupKind() != (schema.GroupKind{Group: "apps", Kind: "StatefulSet"}) {
+		return false
+	}
+	policy, _, err := unstructured.NestedString(live.Object, "spec", "persistentVolumeClaimRetentionPolicy", "whenDeleted")
+	return err != nil || policy == "Delete"
+}

@@ -1,0 +1,92 @@
+package apply
+
+import (
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// openMaps are fields of built-in kinds whose keys an API server adds no defaults to. It does to labels and selectors: a
+// Job and a ReplicationController without any get those of their pods.
+var openMaps = []string{"annotations", "data", "binaryData"}
+
+// surplus says whether the live object has what we alone own and the manifest has not: an earlier write of ours left
+// it, by a merge that went wrong, and no comparison of two manifests finds it.
+func surplus(want, live *unstructured.Unstructured) bool {
+	others := ownedBy(live, theirs)
+	for _, entry := range live.GetManagedFields() {
+		if !ours(entry) || entry.FieldsV1 == nil || entry.APIVersion != live.GetAPIVersion() {
+			continue // other versions call fields by other names
+		}
+		fields, err := fieldsOf(entry)
+		if err != nil {
+			continue
+		}
+		s := excess{exact: entry.Operation == metav1.ManagedFieldsOperationApply, known: typed(live) != nil}
+		if s.within("", fields, others, want.Object, live.Object) {
+			return true
+		}
+	}
+	return false
+}
+
+// excess looks for fields that are there and are not wanted.
+type excess struct {
+	// exact: the fields are those that we applied. Else defaults that the API server set in our writes may be among
+	// them, and only items of lists, and keys of maps that have no defaults, are certain.
+	exact bool
+	// known: the kind is built in, so that no list has items by default.
+	known bool
+}
+
+func (e excess) within(parent string, fields, others map[string]any, want, live any) bool {
+	for name := range fields {
+		have, there := member(live, name)
+		if name == "." || !there || unmanaged(parent, name) {
+			continue
+		}
+		item := !strings.HasPrefix(name, "f:")
+		wanted, inWant := member(want, name)
+		if !inWant && !mentions(want, name) {
+			if _, shared := others[name]; shared {
+				continue
+			}
+			leaf := len(below(fields, name)) == 0
+			if e.exact && leaf || (e.exact || e.known || want != nil) && item || slices.Contains(openMaps, parent) {
+				return true
+			}
+			wanted = nil
+		}
+		next := strings.TrimPrefix(name, "f:")
+		if item {
+			next = ""
+		}
+		if e.within(next, below(fields, name), below(others, name), wanted, have) {
+			return true
+		}
+	}
+	return false
+}
+
+// mentions says whether a manifest sets a field, if only to null.
+func mentions(want any, name string) bool {
+	fields, _ := want.(map[string]any)
+	_, there := fields[strings.TrimPrefix(name, "f:")]
+	return there
+}
+
+// unmanaged says whether a field is none of a manifest, or belongs to the machinery.
+func unmanaged(parent, name string) bool {
+	field, isField := strings.CutPrefix(name, "f:")
+	switch {
+	case !isField:
+		return false
+	case parent == "" && field == "status", parent == "metadata" && field == "ownerReferences":
+		return true
+	}
+	return (parent == "labels" || parent == "annotations") && (reserved(field) || strings.Contains(field, contract.Prefix))
+}

@@ -1,0 +1,86 @@
+package apply
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// Wall is what Works must not touch on their member, whatever the hub has let through.
+type Wall struct {
+	// Agent is the agent's ServiceAccount; empty if it runs as something else.
+	Agent types.NamespacedName
+	// Token is the Secret that holds the agent's token for the hub, if there is one.
+	Token types.NamespacedName
+	// Open are protected namespaces that the member's owner lets Works into.
+	Open []string
+}
+
+// Spot is where an object is on the member: the resource is the one that its kind is mapped to, and the namespace the one that is
+// really written.
+type Spot struct {
+	schema.GroupResource
+	types.NamespacedName
+}
+
+// marker says on a member to which hub it belongs.
+var marker = types.NamespacedName{Namespace: "kube-system", Name: "fleet-membership"}
+
+// Resources that the wall knows.
+var (
+	namespacesOf = schema.GroupResource{Resource: "namespaces"}
+	secretsOf    = schema.GroupResource{Resource: "secrets"}
+	configMapsOf = schema.GroupResource{Resource: "configmaps"}
+	definitions  = schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}
+	ledgersOf    = schema.GroupResource{Group: v1beta1.GroupVersion.Group, Resource: "appliedworks"}
+)
+
+// Refuses says why a Work must not touch an object; "" if it may. tenant is the namespace of the placement that the Work is from, empty
+// if that is cluster-wide.
+func (w Wall) Refuses(at Spot, tenant string) string {
+	switch {
+	case tenant != "" && at.Namespace == "":
+		return fmt.Sprintf("it is cluster-scoped, and the placement is a ResourcePlacement of namespace %s, which places objects of that namespace "+
+			"only; use a ClusterResourcePlacement", tenant)
+	case tenant != "" && at.Namespace != tenant:
+		return fmt.Sprintf("it is in namespace %s, and the placement is a ResourcePlacement of namespace %s, which places objects of that "+
+			"namespace only", at.Namespace, tenant)
+	case at.GroupResource == ledgersOf || at.GroupResource == definitions && at.Name == ledgersOf.String():
+		return "it belongs to the ledger of the member agent"
+	case at.GroupResource == secretsOf && w.Token.Name != "" && at.NamespacedName == w.Token:
+		return "it holds the credentials of the member agent"
+	case at.GroupResource == configMapsOf && at.NamespacedName == marker:
+		return "it says which hub the member cluster belongs to"
+	case at.Namespace == "" && at.Group == "rbac.authorization.k8s.io" && w.own(at.Name):
+		return "it is the access of the member agent to its cluster"
+	}
+	namespace := at.Namespace
+	if at.GroupResource == namespacesOf {
+		namespace = at.Name
+	}
+	if w.protects(namespace) {
+		return fmt.Sprintf("namespace %s is protected on the member cluster; the member's owner can open it with rbac.openNamespaces in the "+
+			"member agent's chart", namespace)
+	}
+	return ""
+}
+
+func (w Wall) protects(namespace string) bool {
+	reserved := namespace == contract.NamespaceSystem || strings.HasPrefix(namespace, "kube-") ||
+		namespace != "" && namespace == w.Agent.Namespace
+	return reserved && !slices.Contains(w.Open, namespace)
+}
+
+// own says whether a ClusterRole or ClusterRoleBinding of this name is the agent's: its chart begins the names of all its objects alike.
+func (w Wall) own(name string) bool {
+	if w.Agent.Name == "" {
+		return false
+	}
+	return strings.HasPrefix(name, strings.TrimSuffix(w.Agent.Name, "-sa")+"-")
+}

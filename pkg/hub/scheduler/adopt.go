@@ -1,0 +1,59 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/schedule"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+)
+
+// ours are the bindings to decide about: those of the placement, and those of earlier ones of its name to clusters that it has no binding to
+// itself. After a restore that gives placements new UIDs they are what holds the placed objects, and are adopted where the placement still
+// picks their cluster.
+func ours(placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject) []v1beta1.BindingObject {
+	own := map[string]bool{}
+	for _, b := range bindings {
+		if scope.Of(b, placement) && b.GetDeletionTimestamp().IsZero() {
+			own[b.GetSpec().TargetCluster] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(bindings), func(b v1beta1.BindingObject) bool {
+		return !scope.Of(b, placement) && b.GetDeletionTimestamp().IsZero() && own[b.GetSpec().TargetCluster]
+	})
+}
+
+// adoptable says whether a binding should bear the placement's mark and does not: an earlier version made it, or it is an earlier
+// placement's, to a cluster that is picked. Others of those are held: the dispatcher's condition on them tells the way out.
+func adoptable(placement v1beta1.PlacementObject, b v1beta1.BindingObject, decision schedule.Decision) bool {
+	if !b.GetDeletionTimestamp().IsZero() || scope.Marked(b) && scope.Of(b, placement) {
+		return false
+	}
+	verdict, ok := decision.Of(b.GetSpec().TargetCluster)
+	return !scope.Marked(b) || ok && verdict.Outcome.Selected()
+}
+
+// adopt marks a binding as the placement's.
+func (s *Scheduler) adopt(ctx context.Context, placement v1beta1.PlacementObject, seen v1beta1.BindingObject) error {
+	binding := seen.DeepCopyObject().(v1beta1.BindingObject)
+	mark(placement, binding)
+	err := s.Client.Patch(ctx, binding, client.MergeFromWithOptions(seen, client.MergeFromWithOptimisticLock{}))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("adopt binding %s: %w", client.ObjectKeyFromObject(seen), err)
+	}
+	return nil
+}
+
+func mark(placement v1beta1.PlacementObject, binding v1beta1.BindingObject) {
+	annotations := binding.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[contract.AnnotationPlacementUID] = string(placement.GetUID())
+	binding.SetAnnotations(annotations)
+}

@@ -1,0 +1,83 @@
+package applier
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/report"
+)
+
+// reasonChangedBack is the reason of the event on an object that another writer keeps changing back.
+const reasonChangedBack = "ChangedBack"
+
+// fight is how the writes of one manifest fared. It holds for one intent, and can be lost.
+type fight struct {
+	apply.Fight
+	intent uint64
+	// why is what undid the last write, if anything did.
+	why string
+}
+
+// fightOf is the fight about the object of key, as far as it is about this intent.
+func (m *memory) fightOf(r *recollection, key apply.Key, intent uint64, now time.Time) fight {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f, ok := r.fights[key]
+	if !ok || f.intent != intent || f.Over(now) {
+		return fight{intent: intent}
+	}
+	return f
+}
+
+func (m *memory) setFight(r *recollection, key apply.Key, f fight) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r.fights == nil {
+		r.fights = map[apply.Key]fight{}
+	}
+	r.fights[key] = f
+}
+
+// held is the outcome for an object in a fight whose next look is due after wait: not applied, even where it is right
+// for the moment.
+func (f fight) held(o *object, wait time.Duration) *object {
+	o.wait = max(wait, time.Millisecond)
+	o.fact.Available = report.Verdict{}
+	o.fact.Applied = report.Verdict{Reason: v1beta1.ReasonManifestApplyFailed, Message: notApplied + f.message()}
+	return o
+}
+
+func (f fight) message() string {
+	return cut("after it was written, " + f.why + ", again and again. The member agent now writes the object once a minute at most, " +
+		"until it stays as written for two minutes; stop the other writer, or leave the field out of the manifest")
+}
+
+// wrote takes a write into account, and says on the object when a fight about it begins. before is what was decided
+// about, after what the API server's answer would be decided about; unsettled says that this would be another write.
+func (p *pass) wrote(it *item, before, after apply.Input, unsettled bool) fight {
+	now := p.Now()
+	f := p.Applier.memory.fightOf(p.memory, it.Key(), it.intent, now)
+	switch {
+	case unsettled:
+		f.why = apply.Undone(after)
+	case !f.Over(now):
+		f.why = apply.Undone(before)
+	}
+	was := f.Hot()
+	f.Fight = f.Wrote(now, unsettled)
+	p.Applier.memory.setFight(p.memory, it.Key(), f)
+	if f.Hot() && !was {
+		p.tell(after.Live, f.message())
+	}
+	return f
+}
+
+func (a *Applier) tell(obj *unstructured.Unstructured, message string) {
+	if a.Recorder != nil && obj != nil {
+		a.Recorder.Event(obj, corev1.EventTypeWarning, reasonChangedBack, "This object is placed by a fleet: "+message)
+	}
+}

@@ -1,0 +1,222 @@
+package applier
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// finite says whether objects of a resource run to an end.
+func finite(gvr schema.GroupVersionResource) bool {
+	switch gvr.GroupResource() {
+	case schema.GroupResource{Group: "batch", Resource: "jobs"}, schema.GroupResource{Resource: "pods"}:
+		return true
+	}
+	return false
+}
+
+// ending returns how an object ended that runs once; nil if it has not.
+func (a *Applier) ending(obj *unstructured.Unstructured) *ending {
+	if run := apply.Finished(obj, a.rules); run != nil {
+		return &ending{uid: obj.GetUID(), run: *run}
+	}
+	return nil
+}
+
+// record is the ending as the ledger holds it.
+func (e *ending) record() *v1beta1.FinishedRun {
+	if e == nil {
+		return nil
+	}
+	return e.run.DeepCopy()
+}
+
+// conclude finds out how the object under decision ended: the live one, or that of the ledger if it is
+// gone.
+func (p *pass) conclude(ctx context.Context, it *item, at place, in *apply.Input) error {
+	if it.end = nil; p.comparing() || !apply.Finite(it.GroupVersionKind().GroupKind()) {
+		return nil
+	}
+	if in.Live != nil {
+		it.end = p.endOfLive(it, at, in.Live)
+	} else {
+		var err error
+		if it.end, err = p.endOfGone(ctx, it, at); err != nil {
+			return readError{err}
+		}
+	}
+	if it.end == nil {
+		return nil
+	}
+	if it.end.run.SpecHash == "" { // something took the annotation off
+		hash, err := apply.SpecHash(in.Manifest)
+		if err != nil {
+			return err
+		}
+		it.end.run.SpecHash = hash
+	}
+	in.Finished = &it.end.run
+	return nil
+}
+
+// carriedBack is the status of an object that was carried back last: that of one that is over and gone stays.
+func (p *pass) carriedBack(key apply.Key) []byte {
+	if !p.mirrors() {
+		return nil
+	}
+	for i := range p.work.Status.ManifestConditions {
+		m := &p.work.Status.ManifestConditions[i]
+		if apply.KeyOf(m.Identifier) == key && m.BackReportedStatus != nil {
+			return m.BackReportedStatus.ObservedStatus.Raw
+		}
+	}
+	return nil
+}
+
+// recorded is how the object with a UID ended, as far as the ledger or one of its events told.
+func (p *pass) recorded(it *item, at place, uid types.UID) *ending {
+	if entry := p.ledger.entries[it.Key()]; entry.UID == uid && entry.Finished != nil {
+		return &ending{uid, *entry.Finished}
+	}
+	return p.Applier.memory.ended(p.memory, at, uid)
+}
+
+func (p *pass) endOfLive(it *item, at place, live *unstructured.Unstructured) *ending {
+	if !p.owner().Owns(live) {
+		return nil
+	}
+	if end := p.recorded(it, at, live.GetUID()); end != nil {
+		return end
+	}
+	return p.ending(live)
+}
+
+// endOfGone is how the object ended that is not there: the one in this Work's ledger, or one that another Work of the
+// placement had.
+func (p *pass) endOfGone(ctx context.Context, it *item, at place) (*ending, error) {
+	uid := p.ledger.entries[it.Key()].UID
+	if uid == "" {
+		uid = it.uid
+	}
+	if uid == "" {
+		return p.takenUp(ctx, it.Key())
+	}
+	if end := p.recorded(it, at, uid); end != nil || p.blind {
+		return end, nil
+	}
+	return p.traced(ctx, at, uid)
+}
+
+// traced looks for the end of a Job in the events that its controller left. No agent may have been running when it
+// ended. What ran is the content that was reported last.
+func (p *pass) traced(ctx context.Context, at place, uid types.UID) (*ending, error) {
+	if at.Resource != "jobs" {
+		return nil, nil
+	}
+	list, err := p.Dynamic.Resource(corev1.SchemeGroupVersion.WithResource("events")).Namespace(at.Namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("involvedObject.uid", string(uid)).String(),
+	})
+	if apierrors.IsForbidden(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list events of a Job that is gone: %w", err)
+	}
+	if run := apply.Traced(list.Items); run != nil {
+		return &ending{uid, *run}, nil
+	}
+	return nil, nil
+}
+
+// legacy holds the ends of objects that have left a Work while another one wants them, until that one takes them up.
+type legacy struct {
+	mu   sync.Mutex
+	ends map[bequest]ending
+}
+
+type bequest struct {
+	binding string
+	apply.Key
+}
+
+// leave keeps the ends of entries that work's ledger is about to forget, of those that other Works want. The others
+// leave the placement; placed anew, they run anew.
+func (l *legacy) leave(work *v1beta1.Work, entries []apply.Entry, elsewhere sets.Set[apply.Key]) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ends == nil {
+		l.ends = map[bequest]ending{}
+	}
+	for _, e := range entries {
+		b := bequest{work.Labels[contract.LabelBinding], apply.KeyOf(e.WorkResourceIdentifier)}
+		if e.Finished != nil && elsewhere.Has(b.Key) {
+			l.ends[b] = ending{e.UID, *e.Finished}
+		} else {
+			delete(l.ends, b)
+		}
+	}
+}
+
+func (l *legacy) take(work *v1beta1.Work, key apply.Key) *ending {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := bequest{work.Labels[contract.LabelBinding], key}
+	end, ok := l.ends[b]
+	if !ok {
+		return nil
+	}
+	delete(l.ends, b)
+	return &end
+}
+
+// takenUp is the end of an object that came from another Work of the binding.
+func (p *pass) takenUp(ctx context.Context, key apply.Key) (*ending, error) {
+	binding := p.work.Labels[contract.LabelBinding]
+	if binding == "" {
+		return nil, nil
+	}
+	works, err := p.works(ctx, p.work)
+	if err != nil {
+		return nil, err
+	}
+	for i := range works {
+		if works[i].Name == p.work.Name || works[i].Labels[contract.LabelBinding] != binding {
+			continue
+		}
+		other, err := p.ledgerOf(ctx, works[i].Name)
+		if err != nil {
+			return nil, err
+		}
+		if other == nil || !p.identity("").SameMember(other.work) {
+			continue
+		}
+		if e := other.entries[key]; e.Finished != nil {
+			return &ending{e.UID, *e.Finished}, nil
+		}
+	}
+	return p.legacy.take(p.work, key), nil
+}
+
+// endOf is how the object ended that a decision left; nil if it has not.
+func (p *pass) endOf(it *item, live *unstructured.Unstructured) *ending {
+	switch {
+	case live == nil || it.end != nil && it.end.uid == live.GetUID():
+		return it.end
+	case p.comparing() || !p.owner().Owns(live):
+		return nil
+	}
+	return p.ending(live)
+}

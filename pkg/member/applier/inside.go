@@ -1,0 +1,163 @@
+package applier
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+)
+
+// inside finds out what would go with a namespace, or with the definition of a kind. What the agent may not list is among the strangers:
+// what cannot be seen may be there.
+func (a *Applier) inside(ctx context.Context, live *unstructured.Unstructured) (*apply.Inside, error) {
+	if live.GroupVersionKind().GroupKind() == namespaceKind {
+		return a.inNamespace(ctx, live.GetName())
+	}
+	return a.ofKind(ctx, live)
+}
+
+// ofKind finds out which objects of a kind must not go with its definition. Those that were not placed do go with it.
+func (a *Applier) ofKind(ctx context.Context, live *unstructured.Unstructured) (*apply.Inside, error) {
+	definition := &apiextensionsv1.CustomResourceDefinition{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, definition); err != nil {
+		return nil, fmt.Errorf("read CustomResourceDefinition %s: %w", live.GetName(), err)
+	}
+	at := slices.IndexFunc(definition.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Served })
+	if at < 0 {
+		return &apply.Inside{}, nil
+	}
+	gvr := schema.GroupVersionResource{Group: definition.Spec.Group, Version: definition.Spec.Versions[at].Name, Resource: definition.Spec.Names.Plural}
+	kind := schema.GroupKind{Group: gvr.Group, Kind: definition.Spec.Names.Kind}
+	var kept []apply.Content
+	err := a.list(ctx, gvr, kind, "", func(c apply.Content) {
+		if apply.Keeps(c.Annotations) {
+			kept = append(kept, c)
+		}
+	})
+	switch {
+	case apierrors.IsForbidden(err):
+		return &apply.Inside{Strangers: []string{unseen(gvr)}}, nil
+	case err != nil && !apierrors.IsNotFound(err): // not served yet, or not any more: then there are none
+		return nil, fmt.Errorf("list %s: %w", gvr.GroupResource(), err)
+	}
+	return &apply.Inside{Kept: apply.Kept(kept)}, nil
+}
+
+func unseen(gvr schema.GroupVersionResource) string {
+	return fmt.Sprintf("%s (the agent may not list them)", gvr.GroupResource())
+}
+
+// inNamespace finds out what a namespace holds.
+func (a *Applier) inNamespace(ctx context.Context, namespace string) (*apply.Inside, error) {
+	placed, err := a.placedHere(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lists, err := a.Discovery.ServerPreferredNamespacedResources()
+	if err != nil {
+		return nil, fmt.Errorf("find out what can be in namespace %s: %w", namespace, err)
+	}
+	var kinds []schema.GroupVersionResource
+	names := map[schema.GroupVersionResource]schema.GroupKind{}
+	for _, list := range lists {
+		gv, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range list.APIResources {
+			if !slices.Contains(r.Verbs, "list") || !slices.Contains(r.Verbs, "delete") || r.Kind == "Event" || strings.Contains(r.Name, "/") {
+				continue // what cannot be deleted is not stored
+			}
+			gvr := gv.WithResource(r.Name)
+			kinds, names[gvr] = append(kinds, gvr), schema.GroupKind{Group: gv.Group, Kind: r.Kind}
+		}
+	}
+	var mu sync.Mutex
+	var contents []apply.Content
+	var hidden []string
+	err = loop.Each(ctx, a.Parallel, kinds, func(ctx context.Context, gvr schema.GroupVersionResource) error {
+		var found []apply.Content
+		err := a.list(ctx, gvr, names[gvr], namespace, func(c apply.Content) {
+			c.Namespace = ""
+			found = append(found, c)
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case apierrors.IsForbidden(err):
+			hidden = append(hidden, unseen(gvr))
+		case apierrors.IsNotFound(err), apierrors.IsMethodNotSupported(err):
+		case err != nil:
+			return fmt.Errorf("list %s in namespace %s: %w", gvr.GroupResource(), namespace, err)
+		}
+		contents = append(contents, found...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(hidden)
+	return &apply.Inside{Strangers: append(apply.Strangers(contents, placed), hidden...), Kept: apply.Kept(contents)}, nil
+}
+
+// list goes through the objects of a kind in a namespace, or everywhere if that is empty.
+func (a *Applier) list(
+	ctx context.Context, gvr schema.GroupVersionResource, kind schema.GroupKind, namespace string, do func(apply.Content),
+) error {
+	const page = 500
+	options := metav1.ListOptions{Limit: page}
+	for {
+		list, err := a.Metadata.Resource(gvr).Namespace(namespace).List(ctx, options)
+		if err != nil {
+			return err
+		}
+		for i := range list.Items {
+			o := &list.Items[i]
+			do(apply.Content{Kind: kind, Namespace: o.Namespace, Name: o.Name, UID: o.UID, Owners: o.OwnerReferences, Annotations: o.Annotations,
+				Deleting: o.DeletionTimestamp != nil})
+		}
+		if list.Continue == "" {
+			return nil
+		}
+		options.Continue = list.Continue
+	}
+}
+
+// placedHere are the UIDs of this member's AppliedWorks and of what they list, but for those that are held: what they own is to stay.
+func (a *Applier) placedHere(ctx context.Context) (sets.Set[types.UID], error) {
+	var all v1beta1.AppliedWorkList
+	if err := a.MemberClient.List(ctx, &all); err != nil {
+		return nil, fmt.Errorf("list AppliedWorks: %w", err)
+	}
+	placed := sets.New[types.UID]()
+	who := a.identity("")
+	for i := range all.Items {
+		w := &all.Items[i]
+		if !who.SameMember(w) || meta.IsStatusConditionTrue(w.Status.Conditions, report.ConditionHeld) {
+			continue
+		}
+		placed.Insert(w.UID)
+		for _, e := range w.Status.AppliedResources {
+			if e.UID != "" && !e.Held {
+				placed.Insert(e.UID)
+			}
+		}
+	}
+	return placed, nil
+}

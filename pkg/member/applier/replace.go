@@ -1,0 +1,87 @@
+package applier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// reasonReplaced is the reason of the event on an object that makes way for another one.
+const reasonReplaced = "Replaced"
+
+// errReplaced says that the object was deleted to be created from the manifest as soon as it is gone.
+var errReplaced = errors.New("the object was deleted, because the hub's object was made anew and fields cannot be changed; it is created next")
+
+// unreplaced is a refusal to change an object that could be replaced, but for a reason.
+type unreplaced struct {
+	error
+	why string
+}
+
+func (e unreplaced) Unwrap() error { return e.error }
+
+func (e unreplaced) hint() string {
+	return "; the hub's object was made anew, but the one on the member cluster is not replaced: " + e.why +
+		". Delete it on the member cluster to have it created from the manifest"
+}
+
+// replace deletes the live object if the API server refuses to change it to the manifest, for the reason refusal, if
+// the hub's object is another one than it was made from, and if the API server would create it. Otherwise it returns
+// the refusal.
+func (p *pass) replace(ctx context.Context, it *item, at place, in apply.Input, refusal error) error {
+	may, why := apply.Replaceable(in, p.ledger.entries[it.Key()])
+	if why != "" {
+		return unreplaced{refusal, why}
+	}
+	if !may {
+		return refusal
+	}
+	kind := in.Live.GroupVersionKind().GroupKind()
+	if err := p.creatable(ctx, at, in); err != nil {
+		return unreplaced{refusal, "it could not be created again: " + explain(err, kind)}
+	}
+	uid, version := in.Live.GetUID(), in.Live.GetResourceVersion()
+	err := p.at(at).Delete(ctx, at.Name, metav1.DeleteOptions{
+		// What was decided holds for the object as it was read.
+		Preconditions:     &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
+		PropagationPolicy: ptr.To(metav1.DeletePropagationBackground),
+	})
+	switch {
+	case apierrors.IsNotFound(err):
+		return errReplaced
+	case apierrors.IsConflict(err):
+		return err
+	case err != nil:
+		return unreplaced{refusal, "it cannot be deleted: " + explain(err, kind)}
+	}
+	ctrl.LoggerFrom(ctx).Info("Replaced an object", "work", p.work.Name, "object", it.Key().String(), "reason", explain(refusal, kind))
+	if p.Recorder != nil {
+		p.Recorder.Event(in.Live, corev1.EventTypeNormal, reasonReplaced, cut("This object is placed by a fleet. The hub's object was made anew, and this one "+
+			"cannot be changed to it, so it is deleted and created from the manifest: "+explain(refusal, kind)))
+	}
+	return errReplaced
+}
+
+// creatable is why the API server would not create the manifest if the live object were gone. It looks for an object
+// of the name last.
+func (p *pass) creatable(ctx context.Context, at place, in apply.Input) error {
+	in.Live, in.Trial = nil, nil
+	action, err := apply.Decide(in)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBroken, err)
+	}
+	_, err = p.at(at).Create(ctx, action.Object, metav1.CreateOptions{FieldManager: contract.ManagerMember, DryRun: []string{metav1.DryRunAll}})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}

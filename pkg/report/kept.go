@@ -1,0 +1,51 @@
+package report
+
+import (
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/selection"
+)
+
+// eventLeftOut is the reason of the event for objects that stay on the hub although selectors lead to them.
+const eventLeftOut = "ResourcesLeftOut"
+
+// leftOut begins, in the message of a placement's first condition, the list of what stays on the hub. It is no condition of its own:
+// those who know this API take every condition that is not True for a failure, and what each cluster has of its own is none.
+const leftOut = "; left out: "
+
+// keptNote is what to add to the message of the first condition; empty if nothing is left out.
+func keptNote(kept []selection.Kept) string {
+	if len(kept) == 0 {
+		return ""
+	}
+	names := make([]string, len(kept))
+	for i, k := range kept {
+		names[i] = k.What + " (" + k.Why + ")"
+	}
+	slices.Sort(names)
+	return leftOut + few(slices.Compact(names))
+}
+
+// kept tells of what is newly left out.
+func (n placementNews) kept() *News {
+	now := leftOutOf(n.placement, n.status)
+	if now == "" || now == leftOutOf(n.placement, n.old) {
+		return nil
+	}
+	return &News{Warning: true, Reason: eventLeftOut, Message: "Selected and not placed: " + now}
+}
+
+// leftOutOf is what a status lists as left out.
+func leftOutOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) string {
+	c := meta.FindStatusCondition(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled))
+	if c == nil {
+		return ""
+	}
+	_, list, _ := strings.Cut(c.Message, leftOut)
+	list, _, _ = strings.Cut(list, "; ")
+	return list
+}

@@ -1,0 +1,126 @@
+package schedule
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// living are the clusters with a binding that is not given up.
+func (w *world) living() (out []string) {
+	for _, b := range w.bindings {
+		if b.living() {
+			out = append(out, b.Cluster)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestAnEditGivesUpNoClusterThatIsNotHeard(t *testing.T) {
+	for name, tc := range map[string]struct {
+		first, then  *v1beta1.PlacementPolicy
+		number, next int
+		silent       []string
+		want         string
+	}{
+		"PickAll: a toleration is added": {
+			first: all(), then: tolerating(all(), "east", "prod"), silent: []string{"m1", "m2", "m3", "m4", "m5", "m6"}, want: "m1 m2 m3 m4 m5 m6 m7",
+		},
+		"PickAll: an affinity that excludes it": {
+			first: all(), then: all(labelled("region=west")), silent: []string{"m1"}, want: "m1 m6 m7",
+		},
+		"PickN: it keeps its place": {
+			first: number(), number: 3, then: number(labelled("region=east")), next: 3, silent: []string{"m7"}, want: "m2 m3 m7",
+		},
+		"PickN: fewer are wanted": {
+			first: number(), number: 3, next: 2, silent: []string{"m7"}, want: "m5 m6",
+		},
+		"PickN: fewer are wanted of another kind": {
+			first: number(), number: 3, then: tolerating(number(), "east", "prod"), next: 2, silent: []string{"m7"}, want: "m5 m6",
+		},
+		"PickFixed: named still": {
+			first: fixed("m1", "m2"), then: fixed("m1", "m2", "m3"), silent: []string{"m1"}, want: "m1 m2 m3",
+		},
+		"PickFixed: named no longer": {
+			first: fixed("m1", "m2"), then: fixed("m2", "m3"), silent: []string{"m1"}, want: "m2 m3",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "")
+			w.number = tc.number
+			w.use(tc.first)
+			w.decide()
+			for _, c := range tc.silent {
+				silenced(w.clusters[c])
+			}
+			w.number = tc.next
+			if tc.then != nil {
+				w.use(tc.then)
+			}
+			w.decide()
+			if got := strings.Join(w.living(), " "); got != tc.want {
+				t.Fatalf("chosen are %s; want %s", got, tc.want)
+			}
+			if d := w.decide(); len(d.Change)+len(d.Create) > 0 {
+				t.Fatalf("deciding once more changes %+v", d)
+			}
+		})
+	}
+}
+
+func TestAClusterThatIsKeptUnheardShowsWhy(t *testing.T) {
+	w := newWorld(t, "")
+	w.use(all())
+	w.decide()
+	silenced(w.clusters["m1"])
+	w.use(all(labelled("region=west")))
+	d := w.decide()
+	v, _ := d.Of("m1")
+	i := slices.IndexFunc(d.Clusters, func(c v1beta1.ClusterDecision) bool { return c.ClusterName == "m1" })
+	if v.Outcome != Kept || i < 0 || !d.Clusters[i].Selected || !strings.Contains(d.Clusters[i].Reason, "no recent heartbeat") {
+		t.Fatalf("%+v, %+v", v, d.Clusters)
+	}
+	w.clusters["m1"].DeletionTimestamp = new(noonTime(0))
+	w.use(all(labelled("region=central")))
+	w.decide()
+	if slices.Contains(w.living(), "m1") {
+		t.Fatal("a cluster that leaves is awaited")
+	}
+}
+
+// Whatever is edited, a cluster that is not heard keeps its binding for as long as it is in the fleet, is not leaving, its name is not left
+// out by PickFixed, and no fewer clusters are wanted than have bindings.
+func TestNoEditGivesUpAClusterThatIsNotHeard(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := &world{t: rt, clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
+		w.join(rapid.SliceOfN(rapid.Custom(zonedCluster), 3, 10).Draw(rt, "fleet")...)
+		w.policy, w.number = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number")
+		w.decide()
+		for range rapid.IntRange(1, 4).Draw(rt, "edits") {
+			for _, c := range w.living() {
+				if rapid.Bool().Draw(rt, "falls silent") {
+					silenced(w.clusters[c])
+				}
+			}
+			before := w.living()
+			w.use(anyPolicy(rt))
+			w.number = rapid.IntRange(0, 6).Draw(rt, "number")
+			w.decide()
+			if w.policy.PlacementType == v1beta1.PlacementTypePickN && w.number < len(before) {
+				continue
+			}
+			for _, c := range before {
+				named := w.policy.PlacementType != v1beta1.PlacementTypePickFixed || slices.Contains(w.policy.ClusterNames, c)
+				if unheard(w.clusters[c], noon) && named && !slices.Contains(w.living(), c) {
+					rt.Fatalf("cluster %s was given up; living were %v", c, before)
+				}
+			}
+		}
+	})
+}

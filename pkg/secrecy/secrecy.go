@@ -1,0 +1,51 @@
+// Package secrecy decides what may be shown of a Secret, and of an error about an object that may hold one: differences and errors come
+// in, the same without what is secret goes out. Statuses, events and logs show no others. The member's applier uses it before it reports,
+// and the hub again before it believes.
+package secrecy
+
+import (
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// Covers reports whether the contents of objects of a kind are secret.
+func Covers(kind schema.GroupKind) bool { return kind == schema.GroupKind{Kind: "Secret"} }
+
+// Redact returns differences of a Secret without its contents. What is redacted already stays as it is.
+func Redact(details []v1beta1.PatchDetail) []v1beta1.PatchDetail {
+	if details == nil {
+		return nil
+	}
+	out := make([]v1beta1.PatchDetail, len(details))
+	for i, d := range details {
+		if confidential(d.Path) {
+			d.ValueInHub, d.ValueInMember = redacted(d.ValueInHub), redacted(d.ValueInMember)
+		}
+		out[i] = d
+	}
+	return out
+}
+
+// confidential reports whether a path of a Secret may lead to its contents. Tools keep copies of what they applied in annotations.
+func confidential(path string) bool {
+	fields := strings.SplitN(strings.TrimPrefix(path, "/"), "/", 3)
+	switch fields[0] {
+	case "apiVersion", "kind", "type", "immutable":
+		return false
+	case "metadata":
+		return len(fields) < 2 || fields[1] != "labels"
+	}
+	return true
+}
+
+func redacted(value string) string {
+	switch value {
+	case "", contract.TextWholeObject, contract.TextOmitted:
+		return value
+	}
+	return contract.TextRedacted
+}
