@@ -150,8 +150,8 @@ func TestKindAndObjectInOneWork(t *testing.T) {
 	if c := meta.FindStatusCondition(work.Status.Conditions, v1beta1.ConditionAvailable); c.Reason != v1beta1.ReasonWorkNotTrackable {
 		t.Errorf("reason %s; want %s", c.Reason, v1beta1.ReasonWorkNotTrackable)
 	}
-	// A co-owner on a custom resource survives our patch.
-	holder := w.onMember(configMap("default", "holder", "x"))
+	// A co-owner on a custom resource survives our patch. It is in the same namespace: any other is no owner, and collected as such.
+	holder := w.onMember(configMap("onework", "holder", "x"))
 	w.change("example.test/v1 Widget onework/w", func(o *unstructured.Unstructured) {
 		o.SetOwnerReferences(append(o.GetOwnerReferences(), metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "holder", UID: holder.GetUID()}))
 	})
