@@ -66,19 +66,31 @@ func run(ctx context.Context, excusesFile string, modules []string) error {
 
 // makeDatabase writes the database that govulncheck reads to a new folder, from the reports in the vulndb module.
 func makeDatabase(ctx context.Context) (string, error) {
-	source, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "golang.org/x/vulndb").Output()
+	reports, err := reports(ctx)
 	if err != nil {
-		return "", fmt.Errorf("find the module with the reports: %w", err)
+		return "", err
 	}
 	folder, err := os.MkdirTemp("", "vulndb-")
 	if err != nil {
 		return "", err
 	}
-	reports := filepath.Join(strings.TrimSpace(string(source)), "data", "osv")
 	if out, err := exec.CommandContext(ctx, "go", "tool", "indexdb", "-vulns", reports, "-out", folder).CombinedOutput(); err != nil {
 		return "", errors.Join(fmt.Errorf("make a database of %s: %w: %s", reports, err, out), os.RemoveAll(folder))
 	}
 	return folder, nil
+}
+
+// reports is the folder that holds them. Nothing that is built here needs their module, so it may not be on this machine yet.
+func reports(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "mod", "download", "-json", "golang.org/x/vulndb").Output()
+	var module struct{ Dir, Error string }
+	if problem := json.Unmarshal(out, &module); err == nil {
+		err = problem
+	}
+	if err != nil {
+		return "", fmt.Errorf("fetch the module with the reports: %w %s", err, module.Error)
+	}
+	return filepath.Join(module.Dir, "data", "osv"), nil
 }
 
 // finding is a vulnerability that code reaches.
