@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
 // Content is one object in a namespace, or of a kind, as far as its metadata tell. Namespace is empty where that goes without saying.
@@ -26,10 +28,54 @@ func (c Content) String() string {
 	return Key{Kind: c.Kind.Kind, Namespace: c.Namespace, Name: c.Name}.String()
 }
 
-// Strangers are those of a namespace's contents that were not placed: neither owned, at whatever remove, by what is in placed (the UIDs of
-// AppliedWorks and of what they list), nor made by the cluster for every namespace or for a placed object. Sorted.
-func Strangers(contents []Content, placed sets.Set[types.UID]) []string {
-	known := placed.Clone()
+// Placed are the UIDs of AppliedWorks and of what they list. Held are those of them that stay until the member's owner releases them.
+type Placed struct{ All, Held sets.Set[types.UID] }
+
+// held says whether an object stays until it is released. Its annotation is written before the ledger is.
+func (p Placed) held(c Content) bool {
+	switch c.Annotations[contract.AnnotationHeld] {
+	case contract.HeldRelease:
+		return false
+	case contract.HeldYes:
+		return true
+	}
+	return p.Held.Has(c.UID)
+}
+
+// InsideOf sorts the contents of a namespace. Strangers were not placed: they are neither owned, at whatever remove, by what is in placed,
+// nor made by the cluster for every namespace or for a placed object. What is listed and has no owner any more was let go.
+func InsideOf(contents []Content, placed Placed) *Inside {
+	out := InsideOfKind(contents, placed)
+	known := placed.All.Clone()
+	for _, c := range contents {
+		owned := slices.ContainsFunc(c.Owners, func(ref metav1.OwnerReference) bool { return placed.All.Has(ref.UID) })
+		if placed.held(c) || !owned {
+			known.Delete(c.UID)
+		}
+	}
+	out.Strangers = strangers(slices.DeleteFunc(slices.Clone(contents), placed.held), known)
+	return out
+}
+
+// InsideOfKind sorts the objects of a kind. Those that were not placed are no strangers: they go with its definition.
+func InsideOfKind(contents []Content, placed Placed) *Inside {
+	return &Inside{Kept: namesOf(contents, func(c Content) bool { return Keeps(c.Annotations) }), Held: namesOf(contents, placed.held)}
+}
+
+// namesOf are the names of those of contents that which chooses and that are not on their way out, sorted.
+func namesOf(contents []Content, which func(Content) bool) []string {
+	var out []string
+	for _, c := range contents {
+		if !c.Deleting && which(c) {
+			out = append(out, c.String())
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// strangers are those of contents that no object in known owns, and that the cluster did not make by itself. It adds to known.
+func strangers(contents []Content, known sets.Set[types.UID]) []string {
 	for grew := true; grew; {
 		grew = false
 		for _, c := range contents {
@@ -44,34 +90,16 @@ func Strangers(contents []Content, placed sets.Set[types.UID]) []string {
 		services[c.Name] = services[c.Name] || known.Has(c.UID) && c.Kind == schema.GroupKind{Kind: "Service"}
 		statefulSets[c.Name] = statefulSets[c.Name] || known.Has(c.UID) && c.Kind == schema.GroupKind{Group: "apps", Kind: "StatefulSet"}
 	}
-	var out []string
 	made := map[types.UID]bool{} // the Endpoints of placed Services, which own slices
 	for _, c := range contents {
 		if c.Kind == (schema.GroupKind{Kind: "Endpoints"}) && services[c.Name] {
 			made[c.UID] = true
 		}
 	}
-	for _, c := range contents {
+	return namesOf(contents, func(c Content) bool {
 		ofEndpoints := slices.ContainsFunc(c.Owners, func(ref metav1.OwnerReference) bool { return made[ref.UID] })
-		if known.Has(c.UID) || made[c.UID] || ofEndpoints || c.Deleting || ofTheCluster(c) || claimOf(c, statefulSets) {
-			continue
-		}
-		out = append(out, c.String())
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-// Kept are those of contents that the agent must not delete, sorted.
-func Kept(contents []Content) []string {
-	var out []string
-	for _, c := range contents {
-		if !c.Deleting && Keeps(c.Annotations) {
-			out = append(out, c.String())
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
+		return !known.Has(c.UID) && !made[c.UID] && !ofEndpoints && !ofTheCluster(c) && !claimOf(c, statefulSets)
+	})
 }
 
 // ofTheCluster says whether the cluster makes such an object in every namespace, or whether it is only a trace of what runs there.

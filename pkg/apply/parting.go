@@ -85,6 +85,8 @@ type Inside struct {
 	Strangers []string
 	// Kept bear the annotation that forbids the agent to delete them.
 	Kept []string
+	// Held stay until the member's owner releases them.
+	Held []string
 }
 
 // Filled is what an API server made of a manifest; without an Object, it refused.
@@ -163,10 +165,12 @@ func (p Parting) spareHolder(taken bool) (Departure, error) {
 	switch {
 	case len(p.Inside.Kept) > 0:
 		return p.letGo("with it would go what annotation "+contract.AnnotationKeep+" is set on", p.Inside.Kept...)
-	case len(p.Inside.Strangers) == 0 || all:
+	case len(p.Inside.Held) == 0 && (len(p.Inside.Strangers) == 0 || all):
 		return Departure{Fate: Delete}, nil
 	case taken:
 		return p.letGo("")
+	case len(p.Inside.Held) > 0:
+		return Departure{Fate: Stay, Why: "with it would go what an earlier Work placed", Holds: p.Inside.Held}, nil
 	}
 	return Departure{Fate: Stay, Why: "it holds what was not placed", Holds: p.Inside.Strangers}, nil
 }
@@ -194,7 +198,8 @@ func (p Parting) spareMore() (Departure, error) {
 	return Departure{Fate: Delete}, nil
 }
 
-// letGo takes off our owner reference and the annotations that describe how the object was placed.
+// letGo takes off our owner reference and the annotations that describe how the object was placed. If only the manifest says that the object
+// is kept, the object says so from now on: it may be in a namespace, or of a kind, that is decided about next.
 func (p Parting) letGo(why string, holds ...string) (Departure, error) {
 	patch := ownerPatch(p.Live, without(p.Live, p.Owner))
 	ours := slices.Concat(stamps, []string{contract.AnnotationSpecHash, contract.AnnotationLastApplied, contract.AnnotationTakenOver})
@@ -202,6 +207,13 @@ func (p Parting) letGo(why string, holds ...string) (Departure, error) {
 		if _, there := p.Live.GetAnnotations()[key]; there {
 			patch = append(patch, map[string]any{"op": "remove", "path": "/metadata/annotations/" + pointer.Replace(key)})
 		}
+	}
+	if p.Manifest != nil && Keeps(p.Manifest.GetAnnotations()) && !Keeps(p.Live.GetAnnotations()) {
+		if p.Live.GetAnnotations() == nil {
+			patch = append(patch, map[string]any{"op": "add", "path": "/metadata/annotations", "value": map[string]any{}})
+		}
+		patch = append(patch, map[string]any{"op": "add", "path": "/metadata/annotations/" + pointer.Replace(contract.AnnotationKeep),
+			"value": p.Manifest.GetAnnotations()[contract.AnnotationKeep]})
 	}
 	out, err := jsonPatch(LetGo, patch)
 	out.Why, out.Holds = why, holds

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -38,8 +39,49 @@ func TestStrangersInANamespace(t *testing.T) {
 		thing("PersistentVolumeClaim", "data-other-0", ""), thing("ServiceAccount", "builder", ""), thing("ConfigMap", "of-another-fleet", "their-ledger"),
 	}
 	want := []string{"ConfigMap local", "ConfigMap of-another-fleet", "Endpoints manual", "PersistentVolumeClaim data-other-0", "Pod by-hand", "ServiceAccount builder"}
-	if got := Strangers(contents, sets.New[types.UID]("ledger", "cluster-scoped")); !reflect.DeepEqual(got, want) {
+	placed := Placed{All: sets.New[types.UID]("ledger", "cluster-scoped"), Held: sets.New[types.UID]()}
+	if got := InsideOf(contents, placed).Strangers; !reflect.DeepEqual(got, want) {
 		t.Errorf("strangers %q; want %q", got, want)
+	}
+}
+
+// The ledger lists an object until all of a pass is done, so what it lists is not all that goes.
+func TestInsideOfANamespace(t *testing.T) {
+	object := func(name, owner string, annotations ...string) Content {
+		c := Content{Kind: schema.GroupKind{Kind: "ConfigMap"}, Name: name, UID: types.UID(name)}
+		if owner != "" {
+			c.Owners = []metav1.OwnerReference{{UID: types.UID(owner)}}
+		}
+		for i := 0; i < len(annotations); i += 2 {
+			c.Annotations = map[string]string{annotations[i]: annotations[i+1]}
+		}
+		return c
+	}
+	held := object("released", "ledger", contract.AnnotationHeld, contract.HeldRelease)
+	for name, tc := range map[string]struct {
+		object Content
+		want   Inside
+	}{
+		"placed":                         {object("placed", "ledger"), Inside{}},
+		"let go, still listed":           {object("placed", ""), Inside{Strangers: []string{"ConfigMap placed"}}},
+		"left to another owner":          {object("placed", "theirs"), Inside{Strangers: []string{"ConfigMap placed"}}},
+		"made for what is placed":        {object("child", "placed"), Inside{}},
+		"held in the ledger":             {object("held", "ledger"), Inside{Held: []string{"ConfigMap held"}}},
+		"made for what is held":          {object("child", "held"), Inside{Strangers: []string{"ConfigMap child"}}},
+		"held, not yet in the ledger":    {object("placed", "ledger", contract.AnnotationHeld, contract.HeldYes), Inside{Held: []string{"ConfigMap placed"}}},
+		"held in the ledger, released":   {held, Inside{}},
+		"kept":                           {object("placed", "ledger", contract.AnnotationKeep, "true"), Inside{Kept: []string{"ConfigMap placed"}}},
+		"not placed":                     {object("local", ""), Inside{Strangers: []string{"ConfigMap local"}}},
+		"of a ledger that is not listed": {object("local", "lost-ledger"), Inside{Strangers: []string{"ConfigMap local"}}},
+	} {
+		placed := Placed{All: sets.New[types.UID]("ledger", "placed"), Held: sets.New[types.UID]("held", "released")}
+		if diff := cmp.Diff(&tc.want, InsideOf([]Content{tc.object}, placed)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		tc.want.Strangers = nil
+		if diff := cmp.Diff(&tc.want, InsideOfKind([]Content{tc.object}, placed)); diff != "" {
+			t.Errorf("%s, as one of a kind: %s", name, diff)
+		}
 	}
 }
 
@@ -111,6 +153,9 @@ func TestPart(t *testing.T) {
 		"a Namespace with objects of others, with Abandon":             {text: namespace, with: Parting{Inside: others, Strategy: abandon}, ends: goes, want: LetGo},
 		"a Namespace with a kept object":                               {text: namespace, with: Parting{Inside: &Inside{Strangers: []string{"Pod p"}, Kept: []string{"Pod p"}}}, want: LetGo},
 		"a Namespace with a kept object, all to go":                    {text: namespace, with: Parting{Inside: &Inside{Kept: []string{"Pod p"}}, Strategy: all}, want: LetGo},
+		"a Namespace with a held object, all to go":                    {text: namespace, with: Parting{Inside: &Inside{Held: []string{"Pod p"}}, Strategy: all}, want: Stay},
+		"a Namespace with a held object, taken over":                   {text: namespace, edits: edits{taken}, with: Parting{Inside: &Inside{Held: []string{"Pod p"}}}, want: LetGo},
+		"a definition with a held object of its kind":                  {text: definition, with: Parting{Inside: &Inside{Held: []string{"Widget ns/w"}}, Strategy: all}, want: Stay},
 		"a definition, not looked into":                                {text: definition, want: Look},
 		"a definition, nothing of its kind is kept":                    {text: definition, with: Parting{Inside: empty}, want: Delete},
 		"a definition with a kept object of its kind":                  {text: definition, with: Parting{Inside: &Inside{Kept: []string{"Widget ns/w"}}, Strategy: all}, want: LetGo},
@@ -169,6 +214,26 @@ func TestPatchesOfParting(t *testing.T) {
 		if !strings.Contains(letGo, stamp) || strings.Contains(disown, stamp) {
 			t.Errorf("%s: let go %s, disowned %s; want it off in the first alone", stamp, letGo, disown)
 		}
+	}
+}
+
+// The annotation keep is on what was let go for its sake, also if it had not reached the cluster.
+func TestKeepStaysWithTheObject(t *testing.T) {
+	manifest := object(t, cm)
+	manifest.SetAnnotations(map[string]string{contract.AnnotationKeep: "yes"})
+	const path = `"path":"/metadata/annotations/kubernetes-fleet.io~1keep","value":"yes"`
+	live := placed(t, cm, v1beta1.ApplyStrategy{}, owners("AppliedWork w u1"))
+	if got := string(part(t, Parting{Live: live, Manifest: manifest, Ends: true}).Body); !strings.Contains(got, path) {
+		t.Errorf("patch %s; want it to set the annotation", got)
+	}
+	bare := live.DeepCopy()
+	bare.SetAnnotations(nil)
+	if got := string(part(t, Parting{Live: bare, Manifest: manifest, Ends: true}).Body); !strings.Contains(got, `"path":"/metadata/annotations","value":{}`) || !strings.Contains(got, path) {
+		t.Errorf("patch %s; want it to make the annotations, and to set this one", got)
+	}
+	live.SetAnnotations(map[string]string{contract.AnnotationKeep: "on the member"})
+	if got := string(part(t, Parting{Live: live, Manifest: manifest, Ends: true}).Body); strings.Contains(got, "io~1keep") {
+		t.Errorf("patch %s; want the annotation as it is", got)
 	}
 }
 

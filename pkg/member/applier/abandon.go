@@ -39,10 +39,16 @@ func (a *Applier) abandon(ctx context.Context, work *v1beta1.Work) error {
 		return nil
 	}
 	// No other Work takes up anything now, so what others want is let go all the same.
-	if _, err := a.depart(ctx, work, ledger, nil); err != nil {
+	fates, err := a.depart(ctx, work, ledger, nil, false)
+	if err != nil {
 		return fmt.Errorf("let go of what work %s placed: %w", work.Name, err)
 	}
-	if err := a.reportAbandoned(ctx, work); err != nil {
+	for key, what := range fates {
+		if what.open != "" {
+			return fmt.Errorf("let go of what work %s placed: %s: %s", work.Name, key, what.open)
+		}
+	}
+	if err := a.reportAbandoned(ctx, work); err != nil || remains(fates) { // what stays does so with its owner
 		return err
 	}
 	uid := ledger.work.UID

@@ -2,6 +2,7 @@ package applier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,10 +28,13 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// restWait is how soon the objects are looked at again that go while others of the same ledger stay.
+// restWait is how soon the objects are looked at again that go while others of the same ledger stay. It grows with the time that they take.
 const restWait = 500 * time.Millisecond
 
-var namespaceKind = schema.GroupKind{Kind: "Namespace"}
+var (
+	namespaceKind  = schema.GroupKind{Kind: "Namespace"}
+	definitionKind = schema.GroupKind{Group: crds.Group, Kind: "CustomResourceDefinition"}
+)
 
 func kindOf(e apply.Entry) schema.GroupKind {
 	return schema.GroupKind{Group: e.Group, Kind: e.Kind}
@@ -44,6 +48,8 @@ type parted struct {
 	apply.Departure
 	at   place
 	live *unstructured.Unstructured
+	// open is why nothing could be decided; empty if something was.
+	open string
 }
 
 // reason is why the object stays.
@@ -68,7 +74,7 @@ func (a *Applier) part(ctx context.Context, at place, in apply.Parting) (parted,
 func (a *Applier) partOnce(ctx context.Context, at place, in apply.Parting) (parted, error) {
 	live, err := a.live(ctx, at)
 	if err != nil {
-		return parted{}, err
+		return parted{}, readError{err}
 	}
 	in.Live = live
 	what, err := a.fate(ctx, at, in)
@@ -88,7 +94,7 @@ func (a *Applier) partOnce(ctx context.Context, at place, in apply.Parting) (par
 		ctrl.LoggerFrom(ctx).Info("Parted from an object", "work", in.Owner.Name, "object", apply.KeyOf(in.Entry.WorkResourceIdentifier).String(),
 			"reason", string(what.Fate))
 	}
-	out := parted{what, at, live}
+	out := parted{Departure: what, at: at, live: live}
 	if what.Fate == apply.LetGo && what.Why != "" {
 		a.Recorder.Event(live, corev1.EventTypeNormal, reasonLetGo, "The fleet no longer places this object, and left it to the cluster instead of deleting it: "+
 			out.reason())
@@ -110,7 +116,10 @@ func (a *Applier) fate(ctx context.Context, at place, in apply.Parting) (apply.D
 			}
 		case apply.Fill:
 			filled, err := a.at(at).Create(ctx, what.Object, metav1.CreateOptions{FieldManager: contract.ManagerMember, DryRun: []string{metav1.DryRunAll}})
-			if err != nil {
+			if err != nil && passing(err) {
+				return what, err
+			}
+			if err != nil { // the API server refuses it, and will again
 				filled = nil
 			}
 			in.Filled = &apply.Filled{Object: filled}
@@ -121,9 +130,10 @@ func (a *Applier) fate(ctx context.Context, at place, in apply.Parting) (apply.D
 }
 
 // depart decides about every object of ledger when work goes, and lets go of those that stay on the cluster without it. Those that go are
-// left to the caller. elsewhere is what other Works want. Namespaces come last, because what was let go may be in them.
+// left to the caller. elsewhere is what other Works want. patient: an object that the agent may not read is waited for; otherwise it stays.
+// Namespaces and definitions come last, because what was let go may be in them. The error is that of a decision cut short.
 func (a *Applier) depart(
-	ctx context.Context, work *v1beta1.Work, ledger *ledger, elsewhere sets.Set[apply.Key],
+	ctx context.Context, work *v1beta1.Work, ledger *ledger, elsewhere sets.Set[apply.Key], patient bool,
 ) (map[apply.Key]parted, error) {
 	manifests := map[apply.Key]*unstructured.Unstructured{}
 	for _, m := range apply.Decode(work.Spec.Workload.Manifests) {
@@ -137,7 +147,7 @@ func (a *Applier) depart(
 	var first, last []apply.Entry
 	entries := ledger.list()
 	for _, e := range entries {
-		if kindOf(e) == namespaceKind {
+		if kind := kindOf(e); kind == namespaceKind || kind == definitionKind {
 			last = append(last, e)
 			continue
 		}
@@ -145,46 +155,108 @@ func (a *Applier) depart(
 	}
 	var mu sync.Mutex
 	out := make(map[apply.Key]parted, len(entries))
+	var in contents
 	for _, entries := range [][]apply.Entry{first, last} {
 		err := loop.Each(ctx, a.Parallel, entries, func(ctx context.Context, e apply.Entry) error {
 			key := apply.KeyOf(e.WorkResourceIdentifier)
-			at, err := a.placeOf(e)
-			if meta.IsNoMatchError(err) {
-				return nil
-			}
-			var what parted
-			if err == nil {
-				what, err = a.part(ctx, at, apply.Parting{
+			what := in.spare(key, func() parted {
+				return a.departOne(ctx, patient, apply.Parting{
 					Entry: e, Owner: ledger.owner(), Strategy: work.Spec.DeleteStrategy, Ends: true, Manifest: manifests[key], Elsewhere: elsewhere.Has(key),
 				})
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %s", key, explain(err, kindOf(e)))
-			}
+			})
 			mu.Lock()
 			defer mu.Unlock()
 			out[key] = what
-			return nil
+			return ctx.Err()
 		})
 		if err != nil {
 			return nil, err
 		}
+		in = contentsOf(entries, out)
 	}
 	return out, nil
 }
 
-// remains says whether any object stays in the ledger of a Work that goes.
+// departOne decides about one object, and lets go of it if it stays without its Work.
+func (a *Applier) departOne(ctx context.Context, patient bool, in apply.Parting) parted {
+	at, err := a.placeOf(in.Entry)
+	if meta.IsNoMatchError(err) {
+		if in.Entry.Held || apply.Abandons(in.Strategy) || in.Manifest != nil && apply.Keeps(in.Manifest.GetAnnotations()) {
+			return parted{Departure: apply.Departure{Fate: apply.Stay, Why: "the member cluster does not serve its kind"}}
+		}
+		return parted{Departure: apply.Departure{Fate: apply.Forget}}
+	}
+	var what parted
+	if err == nil {
+		what, err = a.part(ctx, at, in)
+	}
+	if err == nil {
+		return what
+	}
+	var read readError
+	why := explain(err, kindOf(in.Entry))
+	unreadable := errors.As(err, &read) && apierrors.IsForbidden(err)
+	switch {
+	case unreadable && in.Entry.UID == "": // it was never applied, as far as the ledger knows
+		return parted{Departure: apply.Departure{Fate: apply.Forget}}
+	case unreadable && !patient:
+		return parted{Departure: apply.Departure{Fate: apply.Stay, Why: why}}
+	}
+	return parted{open: why}
+}
+
+// contents are the objects that would go with a namespace or a definition, and must not: those that stay, and those that nothing was
+// decided about.
+type contents struct{ stay, open map[apply.Key][]string }
+
+// holders are the keys of what an object goes with: its namespace, and the definition of its kind.
+func holders(e apply.Entry) []apply.Key {
+	return []apply.Key{
+		{Kind: namespaceKind.Kind, Name: e.Namespace},
+		{Group: definitionKind.Group, Kind: definitionKind.Kind, Name: e.Resource + "." + e.Group},
+	}
+}
+
+func contentsOf(entries []apply.Entry, fates map[apply.Key]parted) contents {
+	out := contents{map[apply.Key][]string{}, map[apply.Key][]string{}}
+	for _, e := range entries {
+		key := apply.KeyOf(e.WorkResourceIdentifier)
+		for _, holder := range holders(e) {
+			switch what := fates[key]; {
+			case what.open != "":
+				out.open[holder] = append(out.open[holder], key.String())
+			case what.Fate == apply.Stay:
+				out.stay[holder] = append(out.stay[holder], key.String())
+			}
+		}
+	}
+	return out
+}
+
+// spare decides about the object of key, unless it waits for what would go with it.
+func (c contents) spare(key apply.Key, decide func() parted) parted {
+	if open := c.open[key]; len(open) > 0 {
+		return parted{open: "waiting for " + report.Few(open)}
+	}
+	what := decide()
+	if stay := c.stay[key]; what.Fate == apply.Delete && len(stay) > 0 {
+		what.Departure = apply.Departure{Fate: apply.Stay, Why: "with it would go what stays", Holds: stay}
+	}
+	return what
+}
+
+// remains says whether any object stays in the ledger of a Work that goes, or is not decided about.
 func remains(fates map[apply.Key]parted) bool {
 	for _, f := range fates {
-		if f.Fate == apply.Stay {
+		if f.Fate == apply.Stay || f.open != "" {
 			return true
 		}
 	}
 	return false
 }
 
-// removeRest removes, object by object, what does not stay in the ledger of a Work that goes. When it is gone, the ledger records what
-// stays, and the Work may go.
+// removeRest removes, object by object, what does not stay in the ledger of a Work that goes. One that cannot be removed holds up no other.
+// When all are gone, the ledger records what stays, and the Work may go.
 func (a *Applier) removeRest(ctx context.Context, work *v1beta1.Work, l *ledger, fates map[apply.Key]parted) (reconcile.Result, error) {
 	var stay []apply.Entry
 	var waiting, lines []string
@@ -194,22 +266,27 @@ func (a *Applier) removeRest(ctx context.Context, work *v1beta1.Work, l *ledger,
 	})
 	for _, e := range rest {
 		key := apply.KeyOf(e.WorkResourceIdentifier)
-		switch what := fates[key]; what.Fate {
-		case apply.Stay:
+		what := fates[key]
+		if what.Fate == apply.Delete {
+			if err := a.delete(ctx, what.at, what.live); err != nil && !apierrors.IsConflict(err) {
+				what.open = explain(err, kindOf(e))
+			}
+		}
+		switch {
+		case what.open != "":
+			ctrl.LoggerFrom(ctx).Info("Cannot remove an object yet", "work", work.Name, "object", key.String(), "reason", what.open)
+			waiting = append(waiting, fmt.Sprintf("%s (%s)", key, what.open))
+		case what.Fate == apply.Going, what.Fate == apply.Delete:
+			waiting = append(waiting, key.String())
+		case what.Fate == apply.Stay:
 			stay = append(stay, e)
 			lines = append(lines, fmt.Sprintf("%s (%s)", key, what.reason()))
-		case apply.Going:
-			waiting = append(waiting, key.String())
-		case apply.Delete:
-			waiting = append(waiting, key.String())
-			if err := a.delete(ctx, what.at, what.live); err != nil && !apierrors.IsConflict(err) {
-				return reconcile.Result{}, fmt.Errorf("remove %s: %s", key, explain(err, kindOf(e)))
-			}
 		}
 	}
 	now := metav1.NewTime(a.Now().Truncate(time.Second))
 	if len(waiting) > 0 {
-		if a.Now().Sub(work.DeletionTimestamp.Time) > a.sayAfter {
+		age := a.Now().Sub(work.DeletionTimestamp.Time)
+		if age > a.sayAfter {
 			next := work.DeepCopy()
 			next.Status = report.Unremoved(work.Status, work.Generation, *work.DeletionTimestamp, waiting, now)
 			if !equality.Semantic.DeepEqual(next.Status, work.Status) {
@@ -218,7 +295,8 @@ func (a *Applier) removeRest(ctx context.Context, work *v1beta1.Work, l *ledger,
 				}
 			}
 		}
-		return reconcile.Result{RequeueAfter: restWait}, nil
+		priority := priorityRecheck
+		return reconcile.Result{RequeueAfter: max(restWait, min(retryMost, age/10)), Priority: &priority}, nil
 	}
 	slices.SortFunc(stay, func(x, y apply.Entry) int { return x.Ordinal - y.Ordinal })
 	next := l.work.DeepCopy()

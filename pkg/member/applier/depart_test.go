@@ -2,15 +2,19 @@ package applier
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
-
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"time"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/report"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // deleteStrategy sets what happens to the objects of a Work when it is deleted.
@@ -187,6 +191,136 @@ func TestObjectsTakenOverAreLetGo(t *testing.T) {
 		w.unowned(ref)
 	}
 	w.value("v1 ConfigMap taken/more", "1", "data", "precious")
+}
+
+// They are let go also when their namespace leaves with them.
+func TestWhatIsLetGoKeepsItsNamespace(t *testing.T) {
+	for name, leave := range map[string]func(w *world, name string){
+		"edited": func(w *world, name string) { w.edit(name) },
+		"deleted": func(w *world, name string) {
+			w.deleteWork(name)
+			w.workGone(name)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			ns := "together-" + name
+			w.onMember(namespaceText(ns))
+			w.onMember(claimText(ns))
+			more := w.onMember(configMap(ns, "more", "a"))
+			w.must(unstructured.SetNestedField(more.Object, "1", "data", "precious"))
+			w.must(w.member.Update(t.Context(), more))
+			shared := w.onMember(configMap(ns, "holder", "a"))
+			w.work(ns, strategy(func(s *v1beta1.ApplyStrategy) { s.AllowCoOwnership = true }), namespaceText(ns), claimText(ns), configMap(ns, "more", "a"),
+				configMap(ns, "shared", "a"), configMap(ns, "goes", "a"))
+			w.settled(ns, yes, yes)
+			w.change("v1 ConfigMap "+ns+"/shared", func(o *unstructured.Unstructured) {
+				o.SetOwnerReferences(append(o.GetOwnerReferences(), metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "holder", UID: shared.GetUID()}))
+			})
+			w.settled(ns, yes, yes)
+			leave(w, ns)
+			w.gone("v1 ConfigMap " + ns + "/goes")
+			w.eventually("the namespace to be let go", func() error {
+				if refs := w.mustObject("v1 Namespace " + ns).GetOwnerReferences(); len(refs) > 0 {
+					return fmt.Errorf("%+v", refs)
+				}
+				return nil
+			})
+			for _, ref := range []string{"v1 Namespace " + ns, "v1 ConfigMap " + ns + "/more", "v1 PersistentVolumeClaim " + ns + "/data"} {
+				w.unowned(ref)
+			}
+			w.value("v1 ConfigMap "+ns+"/more", "1", "data", "precious")
+			w.present("v1 ConfigMap " + ns + "/shared")
+		})
+	}
+}
+
+// A passing error is no answer to the question what the API server fills in: the object goes, a moment later.
+func TestAPassingErrorLetsNothingGo(t *testing.T) {
+	w := newWorld(t)
+	const ns = "filled-in"
+	service := "{apiVersion: v1, kind: Service, metadata: {namespace: filled-in, name: s}, spec: {ports: [{port: 80}]}}"
+	w.onMember(namespaceText(ns))
+	w.onMember(service)
+	w.work(ns, nil, service)
+	w.settled(ns, yes, yes)
+	var asked atomic.Int32
+	w.faultyMember.set(func(r *http.Request) *http.Response {
+		if r.Method == http.MethodPost && r.URL.Query().Get("dryRun") != "" && asked.Add(1) <= 2 {
+			return failWith(503, metav1.StatusReasonServiceUnavailable)
+		}
+		return nil
+	})
+	w.deleteWork(ns)
+	w.workGone(ns)
+	w.gone("v1 Service filled-in/s")
+	if asked.Load() < 3 {
+		t.Errorf("the API server was asked %d times", asked.Load())
+	}
+}
+
+// What was taken over is so for good, also if its annotation is removed.
+func TestTakenOverWithoutItsAnnotation(t *testing.T) {
+	w := newWorld(t)
+	const ns, claim = "unmarked", "v1 PersistentVolumeClaim unmarked/data"
+	w.onMember(namespaceText(ns))
+	w.onMember(claimText(ns))
+	w.work(ns, nil, claimText(ns), configMap(ns, "cm", "a"))
+	w.settled(ns, yes, yes)
+	w.quiet(time.Second)
+	w.change(claim, func(o *unstructured.Unstructured) {
+		annotations := o.GetAnnotations()
+		delete(annotations, contract.AnnotationTakenOver)
+		o.SetAnnotations(annotations)
+	})
+	w.edit(ns, claimText(ns), configMap(ns, "cm", "b"))
+	w.value("v1 ConfigMap unmarked/cm", "b", "data", "key")
+	w.settled(ns, yes, yes)
+	w.quiet(time.Second)
+	w.deleteWork(ns)
+	w.workGone(ns)
+	w.gone("v1 ConfigMap unmarked/cm")
+	w.unowned(claim)
+}
+
+// An object that the agent may not read holds up no other. One that was never applied holds up nothing at all.
+func TestForbiddenObjectsHoldUpNothingElse(t *testing.T) {
+	w := newWorld(t, func(a *Applier) { a.sayAfter, a.DeletionWait = time.Second, 3*time.Second })
+	forbid := func(r *http.Request) *http.Response {
+		if strings.Contains(r.URL.Path, "/secrets") && r.URL.Query().Get("watch") == "" {
+			return failWith(403, metav1.StatusReasonForbidden)
+		}
+		return nil
+	}
+	secret := func(ns string) string {
+		return "{apiVersion: v1, kind: Secret, metadata: {namespace: " + ns + ", name: s}}"
+	}
+	w.faultyMember.set(forbid)
+	w.onMember(namespaceText("never"))
+	for _, work := range []string{"never-edited", "never-deleted"} {
+		w.work(work, nil, secret("never"), configMap("never", work, "a"))
+		w.settled(work, no, "")
+	}
+	w.edit("never-edited", configMap("never", "never-edited", "a"))
+	w.settled("never-edited", yes, yes)
+	w.deleteWork("never-deleted")
+	w.workGone("never-deleted")
+	w.gone("v1 ConfigMap never/never-deleted")
+	w.gone("placement.kubernetes-fleet.io/v1beta1 AppliedWork never-deleted")
+
+	w.faultyMember.set(nil)
+	const ns = "was-allowed"
+	w.work(ns, nil, namespaceText(ns), secret(ns), configMap(ns, "goes", "a"))
+	w.settled(ns, yes, yes)
+	w.quiet(time.Second)
+	w.faultyMember.set(forbid)
+	w.deleteWork(ns)
+	w.gone("v1 ConfigMap was-allowed/goes")
+	w.workGone(ns)
+	w.eventually("the ledger to list what stays, and why", func() error {
+		return says(w.ledger(ns).Status.Conditions, "Secret was-allowed/s", "Namespace was-allowed")
+	})
+	w.present("v1 Secret was-allowed/s")
 }
 
 // What a later Work of the name holds stays when that is deleted.

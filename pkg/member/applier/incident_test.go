@@ -336,3 +336,27 @@ func TestIncidentGroupVanishes(t *testing.T) {
 		t.Error("the object that stays was made anew")
 	}
 }
+
+// What a Work abandons or holds stays also if its kind is not served when the Work goes: the ledger must not go before it was let go.
+func TestAbandonedObjectsOfAGroupThatVanishes(t *testing.T) {
+	const ns = "vanishes-abandoned"
+	mapper := &forgetful{RESTMapper: clusters.Get(t)[1].Client.RESTMapper(), group: "vanish-abandoned.test"}
+	w := newWorld(t, func(a *Applier) { a.Mapper = mapper })
+	w.onMember(strings.ReplaceAll(fmt.Sprintf(widgets, "notion", "Notion"), "example.test", "vanish-abandoned.test"))
+	w.work(ns, nil, namespaceText(ns), configMap(ns, "cm", "a"),
+		"{apiVersion: vanish-abandoned.test/v1, kind: Notion, metadata: {namespace: vanishes-abandoned, name: idea}, spec: {size: 1}}")
+	w.settled(ns, yes, yes)
+	w.deleteStrategy(ns, v1beta1.DeleteStrategy{PropagationPolicy: v1beta1.DeletePropagationPolicyAbandon})
+	w.settled(ns, yes, yes)
+	w.quiet(time.Second)
+	mapper.lost.Store(true)
+	w.deleteWork(ns)
+	w.workGone(ns)
+	w.unowned("v1 ConfigMap vanishes-abandoned/cm")
+	w.eventually("the ledger to list what stays", func() error {
+		return says(w.ledger(ns).Status.Conditions, "Notion vanishes-abandoned/idea", "does not serve its kind")
+	})
+	if refs := w.mustObject("vanish-abandoned.test/v1 Notion vanishes-abandoned/idea").GetOwnerReferences(); len(refs) != 1 || refs[0].UID != w.ledger(ns).UID {
+		t.Errorf("it is owned by %+v", refs)
+	}
+}

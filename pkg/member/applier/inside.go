@@ -44,19 +44,19 @@ func (a *Applier) ofKind(ctx context.Context, live *unstructured.Unstructured) (
 	}
 	gvr := schema.GroupVersionResource{Group: definition.Spec.Group, Version: definition.Spec.Versions[at].Name, Resource: definition.Spec.Names.Plural}
 	kind := schema.GroupKind{Group: gvr.Group, Kind: definition.Spec.Names.Kind}
-	var kept []apply.Content
-	err := a.list(ctx, gvr, kind, "", func(c apply.Content) {
-		if apply.Keeps(c.Annotations) {
-			kept = append(kept, c)
-		}
-	})
+	placed, err := a.placedHere(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var contents []apply.Content
+	err = a.list(ctx, gvr, kind, "", func(c apply.Content) { contents = append(contents, c) })
 	switch {
 	case apierrors.IsForbidden(err):
 		return &apply.Inside{Strangers: []string{unseen(gvr)}}, nil
 	case err != nil && !apierrors.IsNotFound(err): // not served yet, or not any more: then there are none
 		return nil, fmt.Errorf("list %s: %w", gvr.GroupResource(), err)
 	}
-	return &apply.Inside{Kept: apply.Kept(kept)}, nil
+	return apply.InsideOfKind(contents, placed), nil
 }
 
 func unseen(gvr schema.GroupVersionResource) string {
@@ -113,7 +113,9 @@ func (a *Applier) inNamespace(ctx context.Context, namespace string) (*apply.Ins
 		return nil, err
 	}
 	slices.Sort(hidden)
-	return &apply.Inside{Strangers: append(apply.Strangers(contents, placed), hidden...), Kept: apply.Kept(contents)}, nil
+	out := apply.InsideOf(contents, placed)
+	out.Strangers = append(out.Strangers, hidden...)
+	return out, nil
 }
 
 // list goes through the objects of a kind in a namespace, or everywhere if that is empty.
@@ -139,23 +141,30 @@ func (a *Applier) list(
 	}
 }
 
-// placedHere are the UIDs of this member's AppliedWorks and of what they list, but for those that are held: what they own is to stay.
-func (a *Applier) placedHere(ctx context.Context) (sets.Set[types.UID], error) {
+// placedHere is what this member's AppliedWorks list. Of those that are held as a whole, nothing counts as placed: what they own stays.
+func (a *Applier) placedHere(ctx context.Context) (apply.Placed, error) {
+	placed := apply.Placed{All: sets.New[types.UID](), Held: sets.New[types.UID]()}
 	var all v1beta1.AppliedWorkList
 	if err := a.MemberClient.List(ctx, &all); err != nil {
-		return nil, fmt.Errorf("list AppliedWorks: %w", err)
+		return placed, fmt.Errorf("list AppliedWorks: %w", err)
 	}
-	placed := sets.New[types.UID]()
 	who := a.identity("")
 	for i := range all.Items {
 		w := &all.Items[i]
-		if !who.SameMember(w) || meta.IsStatusConditionTrue(w.Status.Conditions, report.ConditionHeld) {
+		if !who.SameMember(w) {
 			continue
 		}
-		placed.Insert(w.UID)
+		held := meta.IsStatusConditionTrue(w.Status.Conditions, report.ConditionHeld)
+		if !held {
+			placed.All.Insert(w.UID)
+		}
 		for _, e := range w.Status.AppliedResources {
-			if e.UID != "" && !e.Held {
-				placed.Insert(e.UID)
+			switch {
+			case e.UID == "":
+			case held || e.Held:
+				placed.Held.Insert(e.UID)
+			default:
+				placed.All.Insert(e.UID)
 			}
 		}
 	}

@@ -154,3 +154,25 @@ func TestKeptObjectKeepsItsDefinition(t *testing.T) {
 	w.letGo("keep.example.test/v1 Keeper kept-kind/one", contract.AnnotationKeep)
 	w.letGo("apiextensions.k8s.io/v1 CustomResourceDefinition keepers.keep.example.test", "Keeper kept-kind/one")
 }
+
+// An annotation that never reached the object keeps it all the same, and with it the definition of its kind and its namespace.
+func TestKeptByAManifestThatWasNotApplied(t *testing.T) {
+	w := newWorld(t)
+	const ns = "kept-late"
+	definition := `{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: latecomers.keep.example.test}, spec: {
+	  group: keep.example.test, scope: Namespaced, names: {plural: latecomers, singular: latecomer, kind: Latecomer, listKind: LatecomerList},
+	  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}`
+	latecomer := "{apiVersion: keep.example.test/v1, kind: Latecomer, metadata: {namespace: kept-late, name: one}}"
+	w.work(ns, nil, namespaceText(ns), definition, latecomer)
+	w.applied(ns)
+	w.halt()
+	w.edit(ns, namespaceText(ns), definition, keeping(latecomer))
+	w.deleteWork(ns)
+	w.start()
+	w.agent.Join()
+	w.workGone(ns)
+	w.letGo("keep.example.test/v1 Latecomer kept-late/one", contract.AnnotationKeep)
+	w.letGo("apiextensions.k8s.io/v1 CustomResourceDefinition latecomers.keep.example.test", "Latecomer kept-late/one")
+	w.letGo("v1 Namespace kept-late", "Latecomer one")
+	w.value("keep.example.test/v1 Latecomer kept-late/one", "true", "metadata", "annotations", contract.AnnotationKeep)
+}

@@ -40,6 +40,9 @@ type recollection struct {
 	// awaited: something happened in a place that holds no object of the Work yet; what failed may succeed now.
 	awaited bool
 
+	// looks are into objects that leave the Work and hold what was not placed.
+	looks map[apply.Key]look
+
 	// fights are about objects that do not stay as they are written.
 	fights map[apply.Key]fight
 

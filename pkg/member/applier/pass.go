@@ -643,7 +643,9 @@ func (p *pass) entries() []apply.Entry {
 		entry, known := p.ledger.entries[key]
 		switch {
 		case it.object != nil && it.object.owned:
-			entry.UID, entry.Held, entry.TakenOver = it.object.uid, false, it.object.taken
+			// Once taken over is always taken over, also if the annotation is removed from the object.
+			entry.TakenOver = it.object.taken || entry.TakenOver && entry.UID == it.object.uid
+			entry.UID, entry.Held = it.object.uid, false
 			entry.Finished = it.object.end.record()
 		case it.object != nil && it.object.end != nil: // over and gone
 			entry.UID, entry.Held, entry.Finished = it.object.end.uid, false, it.object.end.record()

@@ -54,35 +54,11 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 	for _, uid := range applied {
 		kept.Insert(uid)
 	}
-	type removal struct {
-		apply.Entry
-		wave int
-		outcome
-		why string
+	all, err := p.removeWaves(ctx, left, kept)
+	if err != nil {
+		return nil, nil, err
 	}
-	var all []*removal
-	for _, e := range left {
-		all = append(all, &removal{Entry: e, wave: apply.Wave(schema.GroupResource{Group: e.Group, Resource: e.Resource})})
-	}
-	slices.SortStableFunc(all, func(x, y *removal) int { return y.wave - x.wave })
-	for rest := all; len(rest) > 0; {
-		n := 1
-		for n < len(rest) && rest[n].wave == rest[0].wave {
-			n++
-		}
-		err = loop.Each(ctx, p.Parallel, rest[:n], func(ctx context.Context, r *removal) error {
-			var failure error
-			r.outcome, failure = p.removeOne(ctx, r.Entry, kept)
-			if failure != nil {
-				r.why = explain(failure, schema.GroupKind{Group: r.Group, Kind: r.Kind})
-			}
-			return ctx.Err()
-		})
-		if err != nil {
-			return nil, nil, err
-		}
-		rest = rest[n:]
-	}
+	looks := map[apply.Key]look{}
 	for _, r := range all {
 		key := apply.KeyOf(r.WorkResourceIdentifier)
 		if r.gone {
@@ -90,6 +66,7 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 		}
 		if r.occupied != "" {
 			p.occupied[key] = r.occupied
+			looks[key] = r.look
 		}
 		switch {
 		case r.held == nil:
@@ -102,8 +79,80 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 			remaining = append(remaining, fmt.Sprintf("%s (%s)", key, r.why))
 		}
 	}
+	p.memory.looks = looks
 	slices.Sort(remaining)
 	return gone, remaining, nil
+}
+
+// removal is one left-over and what became of it.
+type removal struct {
+	apply.Entry
+	wave int
+	outcome
+	// why it could not be removed; empty if it was, or if it stays for now.
+	why string
+	// look is when the object was looked into, if it was.
+	look look
+}
+
+// look is when, and for which generation of the Work, it was found out what an object holds that was not placed. That costs a list of each
+// kind, so it is believed for a while.
+type look struct {
+	at         time.Time
+	generation int64
+	occupied   string
+}
+
+const lookAgain = 5 * time.Second
+
+// removeWaves removes left-overs, the last wave first. What could not be removed keeps what it would go with.
+func (p *pass) removeWaves(ctx context.Context, left []apply.Entry, kept sets.Set[types.UID]) ([]*removal, error) {
+	all := make([]*removal, len(left))
+	for i, e := range left {
+		all[i] = &removal{Entry: e, wave: apply.Wave(schema.GroupResource{Group: e.Group, Resource: e.Resource})}
+	}
+	slices.SortStableFunc(all, func(x, y *removal) int { return y.wave - x.wave })
+	waits := map[apply.Key][]string{}
+	for rest := all; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].wave == rest[0].wave {
+			n++
+		}
+		err := loop.Each(ctx, p.Parallel, rest[:n], func(ctx context.Context, r *removal) error {
+			p.removeOrWait(ctx, r, waits[apply.KeyOf(r.WorkResourceIdentifier)], kept)
+			return ctx.Err()
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rest[:n] {
+			for _, holder := range holders(r.Entry) {
+				if r.why != "" {
+					waits[holder] = append(waits[holder], apply.KeyOf(r.WorkResourceIdentifier).String())
+				}
+			}
+		}
+		rest = rest[n:]
+	}
+	return all, nil
+}
+
+// removeOrWait removes a left-over unless something that would go with it is there still, or it was looked into a moment ago.
+func (p *pass) removeOrWait(ctx context.Context, r *removal, waits []string, kept sets.Set[types.UID]) {
+	if len(waits) > 0 {
+		r.why = "waiting for " + report.Few(waits)
+		return
+	}
+	r.look = p.memory.looks[apply.KeyOf(r.WorkResourceIdentifier)]
+	if r.look.occupied != "" && r.look.generation == p.work.Generation && p.Now().Sub(r.look.at) < lookAgain {
+		r.occupied = r.look.occupied
+		return
+	}
+	var err error
+	if r.outcome, err = p.removeOne(ctx, r.Entry, kept); err != nil {
+		r.why = explain(err, kindOf(r.Entry))
+	}
+	r.look = look{p.Now(), p.work.Generation, r.occupied}
 }
 
 // outcome is what became of a left-over: it is gone from the ledger's point of view, or held at a place, or stays for now.
@@ -136,7 +185,10 @@ func (p *pass) removeOne(ctx context.Context, e apply.Entry, kept sets.Set[types
 		p.watches.add(p.work.Name, at)
 		what, err = p.part(ctx, at, in)
 	}
+	var read readError
 	switch {
+	case e.UID == "" && errors.As(err, &read) && apierrors.IsForbidden(err): // it was never applied, as far as the ledger knows
+		return outcome{gone: true}, nil
 	case err != nil:
 		return outcome{}, err
 	case what.Fate == apply.Hold:
@@ -188,9 +240,9 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 			return reconcile.Result{}, a.undecided(ctx, work, err)
 		}
 		a.legacy.leave(work, ledger.list(), elsewhere)
-		fates, err := a.depart(ctx, work, ledger, elsewhere)
+		fates, err := a.depart(ctx, work, ledger, elsewhere, a.Now().Sub(work.DeletionTimestamp.Time) < a.DeletionWait)
 		if err != nil {
-			return reconcile.Result{}, a.undecided(ctx, work, err)
+			return reconcile.Result{}, err
 		}
 		if remains(fates) {
 			return a.removeRest(ctx, work, ledger, fates)

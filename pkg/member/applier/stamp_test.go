@@ -108,6 +108,44 @@ func TestWorkOfAnOlderHubHolds(t *testing.T) {
 	})
 }
 
+// What is held stays when its namespace leaves the Work, or goes with it, whatever the delete strategy says.
+func TestHeldObjectsKeepTheirNamespace(t *testing.T) {
+	for name, leave := range map[string]func(w *world, name string){
+		"edited": func(w *world, name string) {
+			w.edit(name, namespaceText("elsewhere-"+name))
+			w.heldIn(w.readWork(name), "Namespace "+name, "ConfigMap late")
+		},
+		"deleted": func(w *world, name string) {
+			w.deleteWork(name)
+			w.workGone(name)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			ns := "holding-" + name
+			w.work(ns, nil, namespaceText(ns))
+			w.settled(ns, yes, yes)
+			w.edit(ns, namespaceText(ns), configMap(ns, "late", "a"))
+			w.settled(ns, yes, yes)
+			w.quiet(time.Second)
+			w.halt()
+			w.replaceWork(ns, namespaceText(ns))
+			w.start()
+			w.agent.Join()
+			w.heldIn(w.readWork(ns), "ConfigMap "+ns+"/late")
+			w.quiet(time.Second)
+			w.deleteStrategy(ns, v1beta1.DeleteStrategy{ForeignContent: v1beta1.ForeignContentPolicyDelete})
+			w.settled(ns, yes, yes)
+			leave(w, ns)
+			for _, ref := range []string{"v1 Namespace " + ns, "v1 ConfigMap " + ns + "/late"} {
+				if obj := w.mustObject(ref); obj.GetDeletionTimestamp() != nil {
+					t.Errorf("%s is being deleted", ref)
+				}
+			}
+		})
+	}
+}
+
 // replaceWork puts another Work of the name in place of the one that is there, without a deletion that an agent could see.
 func (w *world) replaceWork(name string, manifests ...string) {
 	w.Helper()

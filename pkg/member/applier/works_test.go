@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,6 +64,7 @@ func TestWorkload(t *testing.T) {
 	if len(refs) != 1 || refs[0].UID != owner.UID || refs[0].BlockOwnerDeletion == nil || !*refs[0].BlockOwnerDeletion || refs[0].Controller != nil {
 		t.Fatalf("owner references %+v; want the AppliedWork's alone", refs)
 	}
+	w.quiet(time.Second)
 	w.writes.take()
 	w.restart()
 	w.quiet(2 * time.Second)
@@ -81,10 +83,21 @@ func (w *world) ledger(name string) *v1beta1.AppliedWork {
 	return l
 }
 
-// quiet waits until nothing has been written for d.
+// quiet waits until nothing has been written for d, and nothing is about to be: a status that reports progress is held back.
 func (w *world) quiet(d time.Duration) {
 	w.Helper()
-	testworld.AwaitStill(w, d, "the agent", func(context.Context) (int, error) { return w.writes.count(), nil })
+	testworld.AwaitStill(w, d, "the agent", func(context.Context) (int, error) {
+		w.agent.gate.Lock() // no pass is between two writes, such as the report and the ledger
+		defer w.agent.gate.Unlock()
+		w.agent.memory.mu.Lock()
+		defer w.agent.memory.mu.Unlock()
+		for name, r := range w.agent.memory.works {
+			if !r.held.IsZero() {
+				return 0, fmt.Errorf("a status of work %s is held back", name)
+			}
+		}
+		return w.writes.count(), nil
+	})
 }
 
 func TestWriteBudget(t *testing.T) {
@@ -308,6 +321,63 @@ func TestAFailedRemovalStopsNothingElse(t *testing.T) {
 	w.must(w.member.Delete(t.Context(), binding))
 	w.gone("v1 ConfigMap guarded/guarded")
 	w.settled("guarded", yes, yes)
+}
+
+// Nor does it when the Work goes and something else of it stays.
+func TestAFailedRemovalStopsNothingElseOfAWorkThatGoes(t *testing.T) {
+	w := newWorld(t, func(a *Applier) { a.sayAfter = time.Second })
+	const ns = "guarded-rest"
+	w.work(ns, nil, namespaceText(ns), namespaceText(ns+"-other"), configMap(ns, "guarded", "a"), configMap(ns+"-other", "goes", "a"))
+	w.settled(ns, yes, yes)
+	w.onMember(configMap(ns, "local", "a"))
+	w.faultyMember.set(func(r *http.Request) *http.Response {
+		if r.Method == http.MethodDelete && path.Base(r.URL.Path) == "guarded" {
+			return failWith(403, metav1.StatusReasonForbidden)
+		}
+		return nil
+	})
+	w.deleteWork(ns)
+	w.gone("v1 Namespace " + ns + "-other")
+	w.eventually("the Work to say what cannot be removed", func() error {
+		c := meta.FindStatusCondition(w.readWork(ns).Status.Conditions, v1beta1.ConditionApplied)
+		if c == nil || !strings.Contains(c.Message, "ConfigMap guarded-rest/guarded (the incident)") {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+	w.faultyMember.set(nil)
+	w.workGone(ns)
+	w.gone("v1 ConfigMap " + ns + "/guarded")
+	w.present("v1 ConfigMap " + ns + "/local")
+}
+
+// What a namespace holds is found out by listing every kind, so events about other objects of the Work must not cause it each time.
+func TestNamespaceThatStaysIsNotListedAtEachEvent(t *testing.T) {
+	w := newWorld(t)
+	const ns = "occupied"
+	w.work(ns, nil, namespaceText(ns), namespaceText(ns+"-busy"), configMap(ns+"-busy", "cm", "a"))
+	w.settled(ns, yes, yes)
+	w.onMember(configMap(ns, "local", "a"))
+	w.edit(ns, namespaceText(ns+"-busy"), configMap(ns+"-busy", "cm", "a"))
+	w.heldIn(w.readWork(ns), "Namespace occupied", "ConfigMap local")
+	var lists atomic.Int32
+	w.faultyMember.set(func(r *http.Request) *http.Response {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/namespaces/occupied/configmaps") && r.URL.Query().Get("watch") == "" {
+			lists.Add(1)
+		}
+		return nil
+	})
+	began := time.Now()
+	const edits = 20
+	for i := range edits {
+		w.change("v1 ConfigMap occupied-busy/cm", func(o *unstructured.Unstructured) { o.Object["data"] = map[string]any{"key": fmt.Sprint(i)} })
+		w.value("v1 ConfigMap occupied-busy/cm", "a", "data", "key")
+	}
+	if n, most := int(lists.Load()), int(time.Since(began)/lookAgain)+1; n > most {
+		t.Errorf("%d lists in %s; want %d at most", n, time.Since(began), most)
+	}
+	w.must(w.member.Delete(t.Context(), w.mustObject("v1 ConfigMap occupied/local")))
+	w.gone("v1 Namespace occupied")
 }
 
 func TestTakeOver(t *testing.T) {
