@@ -63,6 +63,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/warden"
 	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -153,7 +154,6 @@ func Scheme() *runtime.Scheme {
 
 // newManager makes the manager of the agents: their caches, and their clients.
 func newManager(cfg *rest.Config, o Options, reading lenient.Settings) (ctrl.Manager, error) {
-	readYourWrites := true
 	timeout := agentsShutdown
 	return ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                  Scheme(),
@@ -167,7 +167,7 @@ func newManager(cfg *rest.Config, o Options, reading lenient.Settings) (ctrl.Man
 			// The contents of Works are in the snapshots already.
 			ByObject: map[client.Object]cache.ByObject{&placementv1beta1.Work{}: {Transform: dispatcher.Strip}},
 		},
-		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &readYourWrites}},
+		NewClient: consistent.NewClient,
 	})
 }
 

@@ -8,11 +8,11 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 	"github.com/flagship-fleet/flagship/pkg/member/standin"
 )
 
@@ -93,7 +93,7 @@ func (s *sessions) standInManager(works []placementv1beta1.Work) (ctrl.Manager, 
 		HealthProbeBindAddress:  "0",
 		GracefulShutdownTimeout: &timeout,
 		Cache:                   cache.Options{DefaultNamespaces: map[string]cache.Config{s.options.Hub.Namespace(): {}}},
-		Client:                  client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &yes}},
+		NewClient:               consistent.NewClient,
 		Controller:              config.Controller{SkipNameValidation: &yes},
 	})
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/member/applier"
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
@@ -167,7 +168,7 @@ func (s *sessions) hubManager(barred func(error)) (ctrl.Manager, error) {
 				toolscache.DefaultWatchErrorHandler(ctx, r, err)
 			},
 		},
-		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &yes}},
+		NewClient: consistent.NewClient,
 		// Each session has controllers of the same names.
 		Controller: config.Controller{CacheSyncTimeout: forever, SkipNameValidation: &yes},
 	})
@@ -233,13 +234,12 @@ func (s *sessions) addAgents(ctx context.Context, hub ctrl.Manager, copies *stan
 
 // addApplier sets the applier up, which sees Works through client, for the cluster of cfg.
 func (s *sessions) addApplier(hub ctrl.Manager, works client.Client, cfg *rest.Config) (*applier.Applier, error) {
-	yes := true
 	member, err := cluster.New(cfg, func(o *cluster.Options) {
 		o.Scheme = hub.GetScheme()
 		// The ledger's status is the ledger: without it nothing is known of what was applied.
 		o.NewCache = lenient.Settings{Hold: []client.Object{&placementv1beta1.AppliedWork{}}, Faults: &s.faults, Watches: &s.watches}.NewCache
 		o.Cache.DefaultTransform = cache.TransformStripManagedFields()
-		o.Client = client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &yes}}
+		o.NewClient = consistent.NewClient
 	})
 	if err == nil {
 		err = hub.Add(member) // its caches run as long as the hub's

@@ -12,9 +12,10 @@ import (
 
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 )
 
 // ManagerOptions are those of the agents, without their ports: several managers of one process get along.
@@ -23,7 +24,7 @@ func ManagerOptions() ctrl.Options {
 	return ctrl.Options{
 		Scheme:     Scheme(),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
-		Client:     client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &yes}},
+		NewClient:  consistent.NewClient,
 		Controller: config.Controller{SkipNameValidation: &yes},
 	}
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -56,7 +57,7 @@ type Profiler struct {
 
 // SetupWithManager starts the profiler with mgr.
 func (p *Profiler) SetupWithManager(mgr ctrl.Manager) error {
-	yes, scheme := true, runtime.NewScheme()
+	scheme := runtime.NewScheme()
 	if err := inventoryv1alpha1.AddToScheme(scheme); err != nil {
 		return fmt.Errorf("set up the profiler: %w", err)
 	}
@@ -65,7 +66,7 @@ func (p *Profiler) SetupWithManager(mgr ctrl.Manager) error {
 		o.NewCache = p.NewCache
 		o.Cache.DefaultNamespaces = map[string]cache.Config{contract.NamespaceSystem: {}}
 		o.Cache.DefaultTransform = cache.TransformStripManagedFields()
-		o.Client.Cache = &client.CacheOptions{EnableReadYourWritesConsistency: &yes}
+		o.NewClient = consistent.NewClient
 	})
 	if err != nil {
 		return fmt.Errorf("set up the profiler: %w", err)
