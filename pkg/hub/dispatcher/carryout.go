@@ -59,9 +59,6 @@ func (d *Dispatcher) carryOut(ctx context.Context, seen *seen, plan plan) outcom
 		}
 		ctrl.LoggerFrom(ctx).Info("wrote a work", "work", client.ObjectKeyFromObject(w.work), "verb", w.verb, "snapshot", seen.order.Snapshot)
 		written[w.work.Name] = w.work
-		if w.verb != "delete" {
-			d.hands.wrote(w.work)
-		}
 		return nil
 	}
 	// What a Work to be deleted holds may be in another one now: the member must hear of that one first.
@@ -87,19 +84,38 @@ type write struct {
 func (d *Dispatcher) writes(changes work.Changes, seen []*v1beta1.Work) []write {
 	var out []write
 	for _, w := range changes.Create {
-		out = append(out, write{"create", w, func(ctx context.Context) error { return d.Client.Create(ctx, w) }})
+		out = append(out, write{"create", w, func(ctx context.Context) error { return d.create(ctx, w) }})
 	}
 	for _, w := range changes.Update {
 		out = append(out, write{"update", w, func(ctx context.Context) error { return d.replace(ctx, w) }})
 	}
 	for _, w := range changes.Retune {
 		before := seen[slices.IndexFunc(seen, func(s *v1beta1.Work) bool { return s.Name == w.Name })]
-		out = append(out, write{"retune", w, func(ctx context.Context) error { return d.Client.Patch(ctx, w, client.MergeFrom(before)) }})
+		out = append(out, write{"retune", w, func(ctx context.Context) error { return d.retune(ctx, before, w) }})
 	}
 	for _, w := range changes.Delete {
 		out = append(out, write{"delete", w, func(ctx context.Context) error { return d.discard(ctx, w) }})
 	}
 	return out
+}
+
+func (d *Dispatcher) create(ctx context.Context, w *v1beta1.Work) error {
+	if err := d.Client.Create(ctx, w); err != nil {
+		return err
+	}
+	d.hands.wrote(w)
+	return nil
+}
+
+// retune patches how a Work is applied. Its manifests stay as they are on the API server, where another writer may have changed them.
+func (d *Dispatcher) retune(ctx context.Context, before, w *v1beta1.Work) error {
+	seen := before.Generation
+	respecified := !equality.Semantic.DeepEqual(before.Spec, w.Spec)
+	if err := d.Client.Patch(ctx, w, client.MergeFrom(before)); err != nil {
+		return err
+	}
+	d.hands.retuned(w, seen, respecified)
+	return nil
 }
 
 // replace writes the whole spec and the marks of a Work that exists. A JSON patch, unlike an update, does not lose against the
@@ -113,7 +129,11 @@ func (d *Dispatcher) replace(ctx context.Context, w *v1beta1.Work) error {
 	if err != nil {
 		return err
 	}
-	return d.Client.Patch(ctx, w, client.RawPatch(types.JSONPatchType, patch))
+	if err := d.Client.Patch(ctx, w, client.RawPatch(types.JSONPatchType, patch)); err != nil {
+		return err
+	}
+	d.hands.wrote(w)
+	return nil
 }
 
 // discard deletes a Work of a binding that lives. What the Work placed has left the placement, and goes: Abandon is for what is there when the

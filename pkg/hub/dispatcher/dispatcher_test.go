@@ -309,6 +309,37 @@ func TestAStrategyAloneIsPatchedEvenWithoutTheSnapshot(t *testing.T) {
 	}
 }
 
+// The patch of a strategy leaves an edit of the manifests that came just before it, and must not make it the dispatcher's own.
+func TestAnEditJustBeforeAStrategyIsUndone(t *testing.T) {
+	w := newWorld(t, fleet()...)
+	w.wants(createFirst)
+	want := w.manifest()
+	b := w.binding()
+	b.Spec.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
+	if err := w.client.Update(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	w.refuse = func(string, *v1beta1.Work) error {
+		w.refuse = nil
+		var work v1beta1.Work
+		if err := w.client.Get(t.Context(), types.NamespacedName{Namespace: "fleet-member-east", Name: "web-work"}, &work); err != nil {
+			return err
+		}
+		work.Spec.Workload.Manifests[0].Raw = []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"other"}}`)
+		work.Generation += 2 // the fake client counts neither the edit nor the patch
+		return w.client.Update(t.Context(), &work)
+	}
+	if _, writes, err := w.pass(); err != nil || w.manifest() == want {
+		t.Fatalf("after %q, %v the manifest is %s", writes, err, w.manifest())
+	}
+	w.wants("patch Work web-work")
+	if got := w.manifest(); got != want {
+		t.Fatalf("the edited manifest is %s", got)
+	}
+	w.now = w.now.Add(restoreEvery)
+	w.wants(writeStatus)
+}
+
 // Promise 1: what cannot be read whole is no reason to change anything.
 func TestAbsenceIsNeverIntent(t *testing.T) {
 	two := func(t *testing.T) *world {

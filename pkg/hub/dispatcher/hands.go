@@ -26,12 +26,32 @@ type hand struct {
 	restored   time.Time
 }
 
-// wrote takes what the API server answered to a write of the dispatcher.
+// wrote takes what the API server answered to a write of the dispatcher that set the whole spec.
 func (h *hands) wrote(w *v1beta1.Work) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	was := h.works[w.UID]
 	was.generation = max(was.generation, w.Generation)
+	h.set(w.UID, was)
+}
+
+// retuned takes what the API server answered to a patch that left the manifests alone. seen is the generation in the cache
+// when the patch was made, and respecified is whether the patch changed the spec. A generation that this patch alone cannot
+// have led to contains another writer's change, which remains to be undone.
+func (h *hands) retuned(w *v1beta1.Work, seen int64, respecified bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was, known := h.works[w.UID]
+	if !known {
+		was.generation = seen
+	}
+	reachable := was.generation
+	if respecified {
+		reachable++
+	}
+	if w.Generation <= reachable {
+		was.generation = max(was.generation, w.Generation)
+	}
 	h.set(w.UID, was)
 }
 
