@@ -32,12 +32,41 @@ const (
 	ReasonLedgerOfAnother = "LedgerOfAnother"
 )
 
+// staying is the condition of a Work that does not list everything that stays on the member for it, or nil. With several causes it has
+// the reason of the first, and the messages of all.
+func staying(generation int64, pass Pass) []metav1.Condition {
+	var all []metav1.Condition
+	switch {
+	case pass.Contested != "":
+		all = append(all, contested(generation, pass.Contested))
+	case len(pass.Held) > 0 && pass.Incomplete:
+		all = append(all, lacking(generation, pass.Held))
+	case len(pass.Held) > 0:
+		all = append(all, held(generation, pass.Held))
+	}
+	if len(pass.Occupied) > 0 {
+		all = append(all, occupied(generation, pass.Occupied))
+	}
+	if len(pass.Unserved) > 0 {
+		all = append(all, unserved(generation, pass.Unserved))
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	messages := make([]string, len(all))
+	for i, c := range all {
+		messages[i] = c.Message
+	}
+	all[0].Message = strings.Join(messages, ". ")
+	return all[:1]
+}
+
 func held(generation int64, objects []string) metav1.Condition {
 	objects = slices.Sorted(slices.Values(objects))
 	return yes(generation, ConditionHeld, ReasonWorkWentBack, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
 		"They were placed by a later state of this Work, or by an earlier Work of its name, as after restoring the hub from a backup. "+
 		"Place them again, or release them on the member cluster with the annotation %s=%s, which removes them",
-		few(objects), contract.AnnotationHeld, contract.HeldRelease))
+		brief(few(objects)), contract.AnnotationHeld, contract.HeldRelease))
 }
 
 // lacking says that manifests were taken out of the Work by somebody else than the hub's agent.
@@ -46,7 +75,7 @@ func lacking(generation int64, objects []string) metav1.Condition {
 	return yes(generation, ConditionHeld, ReasonWorkIncomplete, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
 		"The Work has another number of manifests than the hub agent gave it (annotation %s), so somebody else changed it. "+
 		"The next rollout puts it right; to have the objects removed, release them on the member cluster with the annotation %s=%s",
-		few(objects), contract.AnnotationManifests, contract.AnnotationHeld, contract.HeldRelease))
+		brief(few(objects)), contract.AnnotationManifests, contract.AnnotationHeld, contract.HeldRelease))
 }
 
 // unserved says that nobody can look at objects that left the Work.
@@ -54,7 +83,7 @@ func unserved(generation int64, objects []string) metav1.Condition {
 	objects = slices.Sorted(slices.Values(objects))
 	return yes(generation, ConditionHeld, ReasonKindNotServed, fmt.Sprintf("The member cluster does not serve the kinds of objects that this Work "+
 		"does not list any more: %s. They are removed once it does. If a kind is gone for good, so are its objects, and there is nothing to do",
-		few(objects)))
+		brief(few(objects))))
 }
 
 // Vanished says on an AppliedWork that it is kept although its Work is gone from the hub, how to get rid of it, and how not to. count is
@@ -89,7 +118,7 @@ func Kept(old v1beta1.AppliedWorkStatus, entries []v1beta1.AppliedResourceMeta, 
 	status.AppliedResources = entries
 	slices.Sort(objects)
 	wanted := yes(0, ConditionHeld, ReasonObjectsKept, fmt.Sprintf("The Work was deleted, and these objects are kept: %s. To remove them and what they hold, "+
-		"delete this AppliedWork; to keep them and forget where they came from, delete it with --cascade=orphan", Few(objects)))
+		"delete this AppliedWork; to keep them and forget where they came from, delete it with --cascade=orphan", brief(Few(objects))))
 	status.Conditions = merge(old.Conditions, []metav1.Condition{wanted}, now)
 	return status
 }
@@ -105,7 +134,7 @@ func occupied(generation int64, objects []string) metav1.Condition {
 	objects = slices.Sorted(slices.Values(objects))
 	return yes(generation, ConditionHeld, ReasonForeignContent, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
 		"They are removed when that is gone; set deleteStrategy.foreignContent of the placement to Delete to remove them with everything in them",
-		Few(objects)))
+		brief(Few(objects))))
 }
 
 // contested is set on a Work whose AppliedWork was made for another hub or member.

@@ -232,19 +232,7 @@ func summary(generation int64, pass Pass) []metav1.Condition {
 	if out[0].Status == metav1.ConditionTrue {
 		out = append(out, workAvailable(generation, pass.Manifests))
 	}
-	switch {
-	case pass.Contested != "":
-		out = append(out, contested(generation, pass.Contested))
-	case len(pass.Held) > 0 && pass.Incomplete:
-		out = append(out, lacking(generation, pass.Held))
-	case len(pass.Held) > 0:
-		out = append(out, held(generation, pass.Held))
-	case len(pass.Occupied) > 0:
-		out = append(out, occupied(generation, pass.Occupied))
-	case len(pass.Unserved) > 0:
-		out = append(out, unserved(generation, pass.Unserved))
-	}
-	return out
+	return append(out, staying(generation, pass)...)
 }
 
 func workApplied(generation int64, pass Pass) metav1.Condition {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -69,6 +70,51 @@ func TestWorkSummary(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestEverythingThatStaysIsNamed(t *testing.T) {
+	const held, occupied, unserved = "ConfigMap n/held", "Namespace n (it holds what was not placed: ConfigMap n/x)", "Gone n/unserved"
+	for name, tc := range map[string]struct {
+		pass   Pass
+		reason string
+		names  []string
+	}{
+		"nothing":            {},
+		"one held":           {Pass{Held: []string{held}}, ReasonWorkWentBack, []string{held}},
+		"one occupied":       {Pass{Occupied: []string{occupied}}, ReasonForeignContent, []string{occupied}},
+		"one not served":     {Pass{Unserved: []string{unserved}}, ReasonKindNotServed, []string{unserved}},
+		"a namespace too":    {Pass{Held: []string{held}, Occupied: []string{occupied}}, ReasonWorkWentBack, []string{held, occupied}},
+		"a kind too":         {Pass{Held: []string{held}, Unserved: []string{unserved}, Incomplete: true}, ReasonWorkIncomplete, []string{held, unserved}},
+		"a namespace, kinds": {Pass{Unserved: []string{unserved}, Occupied: []string{occupied}}, ReasonForeignContent, []string{occupied, unserved}},
+		"much of each": {
+			Pass{Held: long("h"), Occupied: long("o"), Unserved: long("u")}, ReasonWorkWentBack, []string{"h0", "o0", "u0", "release them", "foreignContent"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, _ := Work(v1beta1.WorkStatus{}, 1, tc.pass, noon)
+			c := meta.FindStatusCondition(status.Conditions, ConditionHeld)
+			if c == nil {
+				c = &metav1.Condition{}
+			}
+			if c.Reason != tc.reason || len(c.Message) > 4*mostSaid {
+				t.Errorf("reason %s and %d bytes; want %s and at most %d", c.Reason, len(c.Message), tc.reason, 4*mostSaid)
+			}
+			for _, text := range tc.names {
+				if !strings.Contains(c.Message, text) {
+					t.Errorf("%q does not name %q", c.Message, text)
+				}
+			}
+		})
+	}
+}
+
+// long are texts of which ten are too long for a message.
+func long(start string) []string {
+	out := make([]string, 20)
+	for i := range out {
+		out[i] = fmt.Sprintf("%s%d-%s", start, i, strings.Repeat("x", 4000))
+	}
+	return out
 }
 
 func TestAReportedFailureIsNoNews(t *testing.T) {
