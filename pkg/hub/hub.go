@@ -102,7 +102,7 @@ const shutdown, agentsShutdown = 8 * time.Second, 5 * time.Second
 func Run(ctx context.Context, options Options) error {
 	log := ctrl.LoggerFrom(ctx)
 	for _, flag := range options.notYet() {
-		log.Info("this release does not do what a flag asks for", "flag", flag)
+		log.Info("Flag has no effect in this release", "flag", flag)
 	}
 	var gates loop.Gates
 	gates.Close(gateLeader, "no replica of the agent is seen to lead yet")

@@ -12,7 +12,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// ConditionHeld is True on what keeps objects on a member that nobody asks for any more: on a Work, or on an AppliedWork without one.
+// ConditionHeld is True on what keeps objects on a member that no Work lists any more: on a Work, or on an AppliedWork without one.
 const ConditionHeld = "Held"
 
 const (
@@ -22,7 +22,7 @@ const (
 	ReasonWorkIncomplete = "WorkIncomplete"
 	// ReasonKindNotServed means that the API server of the member does not serve the kind of the objects now.
 	ReasonKindNotServed = "KindNotServed"
-	// ReasonWorkVanished means that the hub has no such Work any more, and that nobody deleted it.
+	// ReasonWorkVanished means that the hub has no such Work any more, and that the agent has not seen its deletion.
 	ReasonWorkVanished = "WorkVanished"
 	// ReasonObjectsKept means that a Work was deleted, and that some of what is recorded for it must not go with it.
 	ReasonObjectsKept = "ObjectsKept"
@@ -69,16 +69,16 @@ func held(generation int64, objects []string) metav1.Condition {
 		brief(few(objects)), contract.AnnotationHeld, contract.HeldRelease))
 }
 
-// lacking says that manifests were taken out of the Work by somebody else than the hub's agent.
+// lacking says that manifests were taken out of the Work by another client than the hub agent.
 func lacking(generation int64, objects []string) metav1.Condition {
 	objects = slices.Sorted(slices.Values(objects))
 	return yes(generation, ConditionHeld, ReasonWorkIncomplete, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
-		"The Work has another number of manifests than the hub agent gave it (annotation %s), so somebody else changed it. "+
+		"The Work has another number of manifests than the hub agent gave it (annotation %s), so another client changed it. "+
 		"The next rollout puts it right; to have the objects removed, release them on the member cluster with the annotation %s=%s",
 		brief(few(objects)), contract.AnnotationManifests, contract.AnnotationHeld, contract.HeldRelease))
 }
 
-// unserved says that nobody can look at objects that left the Work.
+// unserved names objects that left the Work and that the agent cannot read.
 func unserved(generation int64, objects []string) metav1.Condition {
 	objects = slices.Sorted(slices.Values(objects))
 	return yes(generation, ConditionHeld, ReasonKindNotServed, fmt.Sprintf("The member cluster does not serve the kinds of objects that this Work "+
@@ -94,7 +94,7 @@ func Vanished(old v1beta1.AppliedWorkStatus, work v1beta1.AppliedWorkSpec, names
 	if namespace != work.WorkNamespace {
 		where += fmt.Sprintf(" (these objects were applied when this cluster was the member of namespace %s)", work.WorkNamespace)
 	}
-	wanted := yes(0, ConditionHeld, ReasonWorkVanished, fmt.Sprintf("%s, and nobody deleted it: %d objects are kept as they are. "+
+	wanted := yes(0, ConditionHeld, ReasonWorkVanished, fmt.Sprintf("%s, and this agent has not seen its deletion: %d objects are kept as they are. "+
 		"They are looked after again when a Work of that name is there. To remove them, delete this AppliedWork; "+
 		"to keep them and forget where they came from, delete it with --cascade=orphan", where, len(old.AppliedResources)))
 	status.Conditions = merge(old.Conditions, []metav1.Condition{wanted}, now)

@@ -366,7 +366,7 @@ func trimmed(details []v1beta1.PatchDetail) []v1beta1.PatchDetail {
 // message stays the same while nothing else changes.
 func Unremoved(old v1beta1.WorkStatus, generation int64, since metav1.Time, waiting []string, now metav1.Time) v1beta1.WorkStatus {
 	status := *old.DeepCopy()
-	message := fmt.Sprintf("Since %s the member cluster has not removed: %s. Whoever holds their finalizers can end this",
+	message := fmt.Sprintf("Since %s the member cluster has not removed: %s. The controllers that set their finalizers can end this",
 		since.UTC().Format("2006-01-02T15:04:05Z"), few(waiting))
 	if len(waiting) == 0 {
 		message = fmt.Sprintf("Since %s the member cluster has not removed what was applied, and none of it is left that the agent knows; "+

@@ -57,7 +57,7 @@ func (d *Dispatcher) carryOut(ctx context.Context, seen *seen, plan plan) outcom
 			failed[w.work.Name] = err
 			return fmt.Errorf("%s work %s: %w", w.verb, client.ObjectKeyFromObject(w.work), err)
 		}
-		ctrl.LoggerFrom(ctx).Info("wrote a work", "work", client.ObjectKeyFromObject(w.work), "verb", w.verb, "snapshot", seen.order.Snapshot)
+		ctrl.LoggerFrom(ctx).Info(done[w.verb], "work", client.ObjectKeyFromObject(w.work), "snapshot", seen.order.Snapshot)
 		written[w.work.Name] = w.work
 		return nil
 	}
@@ -80,6 +80,9 @@ type write struct {
 	work *v1beta1.Work
 	do   func(context.Context) error
 }
+
+// done are the log messages of writes, by their verb.
+var done = map[string]string{"create": "Created Work", "update": "Updated Work", "retune": "Updated strategies of Work", "delete": "Deleted Work"}
 
 func (d *Dispatcher) writes(changes work.Changes, seen []*v1beta1.Work) []write {
 	var out []write

@@ -216,12 +216,12 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 	err := d.Client.Get(ctx, types.NamespacedName{Name: order.Cluster}, &cluster, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	switch {
 	case apierrors.IsNotFound(err):
-		log.V(1).Info("the binding waits for its cluster", "cluster", order.Cluster)
+		log.V(1).Info("Waiting for the member cluster", "cluster", order.Cluster)
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("get member cluster %s: %w", order.Cluster, err)
 	case !cluster.DeletionTimestamp.IsZero():
-		log.V(1).Info("the binding's cluster is leaving", "cluster", order.Cluster)
+		log.V(1).Info("Skipped a binding whose cluster is leaving", "cluster", order.Cluster)
 		return nil, nil
 	}
 	placement, err := d.placement(ctx, order.Placement)
@@ -283,7 +283,7 @@ func (d *Dispatcher) tellForeign(ctx context.Context, binding v1beta1.BindingObj
 	if _, told := d.toldForeign.LoadOrStore(w.UID, true); told {
 		return
 	}
-	ctrl.LoggerFrom(ctx).Info("ignoring a work that was not made for the binding it names", "work", client.ObjectKeyFromObject(w))
+	ctrl.LoggerFrom(ctx).Info("Ignored a Work that was not made for the binding it names", "work", client.ObjectKeyFromObject(w))
 	d.tell(binding, []happening{{reason: eventForeign, message: fmt.Sprintf(
 		"Work %s names this binding and was not made for it; it is ignored, and may be deleted", client.ObjectKeyFromObject(w))}})
 }

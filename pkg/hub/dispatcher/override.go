@@ -87,7 +87,7 @@ func inPlace(seen *seen, group work.Group) (out plan, ok bool) {
 func (d *Dispatcher) idle(ctx context.Context, order work.Order, group work.Group) []v1beta1.OverrideSnapshotObject {
 	limited, err := scope.OverridesLimitedTo(ctx, d.Client, order.Placement, scope.Fast()...)
 	if err != nil {
-		ctrl.LoggerFrom(ctx).V(1).Info("overrides that select nothing are not told of", "reason", err.Error())
+		ctrl.LoggerFrom(ctx).V(1).Info("Could not list the overrides that select nothing", "reason", err.Error())
 		return nil
 	}
 	named := (rollout.Lists{Cluster: order.ClusterOverrides, Namespaced: order.Overrides}).Keys()

@@ -90,7 +90,7 @@ func (e *Evictor) attend(ctx context.Context, key types.NamespacedName) error {
 		return fmt.Errorf("write the outcome: %w", err)
 	}
 	observe(seen.eviction, &verdict)
-	ctrl.LoggerFrom(ctx).Info("decided an eviction", "object", key, "cluster", seen.facts.Cluster, "executed", verdict.Executed, "reason", verdict.Message)
+	ctrl.LoggerFrom(ctx).Info("Decided eviction", "object", key, "cluster", seen.facts.Cluster, "executed", verdict.Executed, "reason", verdict.Message)
 	return nil
 }
 

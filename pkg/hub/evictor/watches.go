@@ -58,7 +58,7 @@ func (e *Evictor) served(mgr ctrl.Manager) ([]v1beta1.EvictionObject, error) {
 		_, err = mgr.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version)
 		switch {
 		case meta.IsNoMatchError(err):
-			mgr.GetLogger().Info("evictions are not carried out: install their CustomResourceDefinition and restart the agent", "kind", gvk.Kind)
+			mgr.GetLogger().Info("Evictions disabled: install their CustomResourceDefinition and restart the agent", "kind", gvk.Kind)
 		case err != nil:
 			return nil, fmt.Errorf("look up %s: %w", gvk.Kind, err)
 		default:

@@ -211,7 +211,7 @@ func (o *Overrider) carryOut(ctx context.Context, override v1beta1.OverrideObjec
 		if err := o.Client.Create(ctx, step.Create, owner); err != nil {
 			return fmt.Errorf("create snapshot %s of override %s: %w", step.Create.GetName(), key, err)
 		}
-		log.Info("made a snapshot of an override", "object", key, "snapshot", step.Create.GetName())
+		log.Info("Created override snapshot", "object", key, "snapshot", step.Create.GetName())
 	}
 	for _, mark := range step.Marks {
 		s := scope.OverrideSnapshots.New(key)

@@ -187,7 +187,7 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	case errors.As(err, &mistake):
 		return 0, p.refuse(ctx, s, mistake.Error())
 	case errors.Is(err, selection.ErrNotListed):
-		log.FromContext(ctx).Info("waiting for objects of the hub to be known", "reason", err.Error())
+		log.FromContext(ctx).Info("Waiting for the lists of selected kinds", "reason", err.Error())
 		return 0, p.addFinalizers(ctx, s.placement)
 	case err != nil:
 		return p.carryOn(ctx, s, err)

@@ -238,7 +238,7 @@ func (r *Registrar) release(ctx context.Context, seen *seen) error {
 	}
 	r.known.Delete(seen.Cluster.UID)
 	r.quotaRefused.Delete(seen.Cluster.UID)
-	ctrl.LoggerFrom(ctx).Info("the cluster has left the fleet", "cluster", seen.Cluster.Name)
+	ctrl.LoggerFrom(ctx).Info("Released member cluster", "cluster", seen.Cluster.Name)
 	return nil
 }
 

@@ -129,7 +129,7 @@ func (r *Roller) give(ctx context.Context, b v1beta1.BindingObject, to v1beta1.R
 	if err := r.Client.Update(ctx, b); err != nil {
 		return fmt.Errorf("move binding %s to %s: %w", client.ObjectKeyFromObject(b), to.ResourceSnapshotName, err)
 	}
-	ctrl.LoggerFrom(ctx).V(1).Info("moved", "binding", b.GetName(), "cluster", spec.TargetCluster, "snapshot", to.ResourceSnapshotName)
+	ctrl.LoggerFrom(ctx).V(1).Info("Moved binding", "binding", b.GetName(), "cluster", spec.TargetCluster, "snapshot", to.ResourceSnapshotName)
 	return nil
 }
 
@@ -166,7 +166,7 @@ func (r *Roller) remove(ctx context.Context, b v1beta1.BindingObject) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete binding %s: %w", client.ObjectKeyFromObject(b), err)
 	}
-	ctrl.LoggerFrom(ctx).V(1).Info("removed", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster)
+	ctrl.LoggerFrom(ctx).V(1).Info("Removed binding", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster)
 	return nil
 }
 
@@ -209,7 +209,7 @@ func (r *Roller) remember(ctx context.Context, master v1beta1.ResourceSnapshotOb
 		return fmt.Errorf("remember the rollout of resource snapshot %s: %w", key, err)
 	}
 	if course.Spent != nil {
-		ctrl.LoggerFrom(ctx).Info("a rollout has spent its failure budget", "snapshot", key.Name, "reason", course.Spent.String(key.Name))
+		ctrl.LoggerFrom(ctx).Info("Rollout spent its failure budget", "snapshot", key.Name, "reason", course.Spent.String(key.Name))
 	}
 	return nil
 }

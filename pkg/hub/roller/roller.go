@@ -151,7 +151,7 @@ func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) 
 	})
 	latest, ok = snapshot.Latest(snapshot.Groups(ours))
 	if !ok || !latest.Complete() {
-		ctrl.LoggerFrom(ctx).V(1).Info("the placement's content is not there, or not complete yet")
+		ctrl.LoggerFrom(ctx).V(1).Info("Waiting for the resource snapshots of the placement")
 		return snapshot.Group{}, false, nil
 	}
 	return latest, true, nil
@@ -193,7 +193,7 @@ func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest sn
 		newer := scope.ResourceSnapshots.New(key)
 		err := r.Direct.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: name}, newer)
 		if err == nil {
-			ctrl.LoggerFrom(ctx).Info("a cluster has newer content than the cache knows of", "binding", b.GetName(), "snapshot", name)
+			ctrl.LoggerFrom(ctx).Info("Waiting for the cache: a binding names a newer snapshot", "binding", b.GetName(), "snapshot", name)
 			return true, nil
 		}
 		if !apierrors.IsNotFound(err) {

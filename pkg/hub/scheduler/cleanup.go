@@ -46,7 +46,7 @@ func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObje
 		return fmt.Errorf("remove the scheduler's finalizer from placement %s: %w", key, err)
 	}
 	s.letGo.add(key, placement.GetUID())
-	ctrl.LoggerFrom(ctx).Info("the bindings of the placement are deleted")
+	ctrl.LoggerFrom(ctx).Info("Deleted the bindings of the placement")
 	return nil
 }
 

@@ -82,7 +82,7 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 		return ctrl.Result{}, err
 	}
 	if policy == nil || !controllerutil.ContainsFinalizer(placement, contract.FinalizerScheduler) {
-		ctrl.LoggerFrom(ctx).V(1).Info("the placement waits for its policy snapshot and its finalizer")
+		ctrl.LoggerFrom(ctx).V(1).Info("Waiting for the policy snapshot and the finalizer of the placement")
 		return ctrl.Result{}, s.releaseDeleted(ctx, bindings)
 	}
 	var clusters clusterv1beta1.MemberClusterList

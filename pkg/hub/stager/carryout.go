@@ -168,7 +168,7 @@ func (s *Stager) start(ctx context.Context, run v1beta1.UpdateRunObject, start s
 	if _, err := loop.WriteStatus(ctx, s.Client, before, b); err != nil {
 		return err
 	}
-	ctrl.LoggerFrom(ctx).V(1).Info("started", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster, "snapshot", snapshot)
+	ctrl.LoggerFrom(ctx).V(1).Info("Started update of cluster", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster, "snapshot", snapshot)
 	return nil
 }
 

@@ -83,7 +83,7 @@ func (s *Stager) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	wait, err := s.move(ctx, run)
 	seenAs(run, s.Now())
 	if errors.Is(err, stage.ErrUnsettled) {
-		ctrl.LoggerFrom(ctx).V(1).Info("the run waits for the scheduler", "reason", err.Error())
+		ctrl.LoggerFrom(ctx).V(1).Info("Waiting for the scheduler", "reason", err.Error())
 		return ctrl.Result{}, nil // its end is an event
 	}
 	var coming unoverridden

@@ -65,7 +65,7 @@ func (w *Watcher) take(ctx context.Context, d discovered) (missing bool) {
 	for group, err := range d.failed {
 		if w.rules.SelectableGroup(group) {
 			missing = true
-			log.FromContext(ctx).Info("a group of kinds does not answer; placements that hold objects of it stay as they are", "group", group, "reason", err.Error())
+			log.FromContext(ctx).Info("Could not discover a group of kinds; placements that hold objects of it stay as they are", "group", group, "reason", err.Error())
 		}
 	}
 	return missing

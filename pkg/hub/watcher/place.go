@@ -124,7 +124,7 @@ func (s *store) await(ctx context.Context, namespace string) error {
 }
 
 // errOvertaken is a list that did not come to its end, or was not kept, because of something else that happened meanwhile.
-var errOvertaken = errors.New("the list was overtaken, or failed for somebody else who asked first")
+var errOvertaken = errors.New("the list was overtaken, or failed for an earlier caller")
 
 // fill takes in namespaces while the watch of the whole kind goes on.
 func (s *store) fill(ctx context.Context, namespaces []string, f *filling) {

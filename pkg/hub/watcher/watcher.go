@@ -481,7 +481,7 @@ func (w *Watcher) update(ctx context.Context) {
 		}
 	}
 	w.wakeWaiting()
-	log.FromContext(ctx).V(1).Info("the hub's kinds have changed", "kinds", len(w.catalogue.preferred), "unanswered", len(w.catalogue.unread))
+	log.FromContext(ctx).V(1).Info("Updated the kinds of the hub", "kinds", len(w.catalogue.preferred), "unanswered", len(w.catalogue.unread))
 }
 
 // replaceStores stops watching kinds that are no longer served, and those that are served otherwise than before: the preferred version
