@@ -198,6 +198,18 @@ func both(t *testing.T, h *hub, name string, play func(t *testing.T, s *scene)) 
 	}
 }
 
+// withWork plays with the Work of a binding in both scopes. The placement and the binding go in the end.
+func withWork(t *testing.T, h *hub, name string, play func(t *testing.T, s *scene, work v1beta1.Work)) {
+	both(t, h, name, func(t *testing.T, s *scene) {
+		s.startAgent()
+		s.snapshot(0, 1)
+		s.bind(0)
+		s.awaitWorks(1, 0)
+		play(t, s, s.works()[0])
+		s.deletePlacementAndBinding()
+	})
+}
+
 func TestOnARealHub(t *testing.T) {
 	h := startHub(t)
 
@@ -311,12 +323,7 @@ func TestOnARealHub(t *testing.T) {
 	})
 
 	t.Run("a work that is edited by hand is put right", func(t *testing.T) {
-		both(t, h, "edited", func(t *testing.T, s *scene) {
-			s.startAgent()
-			s.snapshot(0, 1)
-			s.bind(0)
-			s.awaitWorks(1, 0)
-			want := s.works()[0]
+		withWork(t, h, "edited", func(t *testing.T, s *scene, want v1beta1.Work) {
 			for what, edit := range map[string]func(*v1beta1.Work){
 				"a manifest": func(w *v1beta1.Work) {
 					w.Spec.Workload.Manifests[0].Raw = []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","namespace":"shop"},"data":{"index":"7"}}`)
@@ -348,17 +355,11 @@ func TestOnARealHub(t *testing.T) {
 					return nil
 				})
 			}
-			s.deletePlacementAndBinding()
 		})
 	})
 
 	t.Run("a work that is deleted by hand is made again once the member is done", func(t *testing.T) {
-		both(t, h, "byhand", func(t *testing.T, s *scene) {
-			s.startAgent()
-			s.snapshot(0, 1)
-			s.bind(0)
-			s.awaitWorks(1, 0)
-			was := s.works()[0]
+		withWork(t, h, "byhand", func(t *testing.T, s *scene, was v1beta1.Work) {
 			if err := s.Client.Delete(t.Context(), &was); err != nil {
 				t.Fatal(err)
 			}
@@ -369,7 +370,6 @@ func TestOnARealHub(t *testing.T) {
 				}
 				return nil
 			})
-			s.deletePlacementAndBinding()
 		})
 	})
 
