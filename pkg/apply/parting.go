@@ -103,7 +103,7 @@ func Part(p Parting) (Departure, error) {
 		return Departure{Fate: Going}, nil
 	case p.Elsewhere:
 		return p.disown()
-	case p.Ends && Abandons(p.Strategy):
+	case p.Ends && p.Strategy.Abandons():
 		return p.letGo("")
 	case p.held() && p.Ends:
 		return Departure{Fate: Stay, Why: "an earlier Work placed it"}, nil
@@ -300,9 +300,4 @@ func more(placed, live any) bool {
 		return false
 	}
 	return live != nil && placed == nil
-}
-
-// Abandons says whether a Work leaves its objects on the cluster when it is deleted.
-func Abandons(s *v1beta1.DeleteStrategy) bool {
-	return s != nil && s.PropagationPolicy == v1beta1.DeletePropagationPolicyAbandon
 }

@@ -24,3 +24,8 @@ func (s *ApplyStrategy) WithDefaults() ApplyStrategy {
 	}
 	return out
 }
+
+// Abandons says whether placed objects stay on the cluster when their Work is deleted.
+func (s *DeleteStrategy) Abandons() bool {
+	return s != nil && s.PropagationPolicy == DeletePropagationPolicyAbandon
+}

@@ -142,7 +142,7 @@ func (d *Dispatcher) replace(ctx context.Context, w *v1beta1.Work) error {
 // discard deletes a Work of a binding that lives. What the Work placed has left the placement, and goes: Abandon is for what is there when the
 // placement goes, or no longer has the cluster.
 func (d *Dispatcher) discard(ctx context.Context, w *v1beta1.Work) error {
-	if abandons(w.Spec.DeleteStrategy) {
+	if w.Spec.DeleteStrategy.Abandons() {
 		after := w.DeepCopy()
 		after.Spec.DeleteStrategy.PropagationPolicy = v1beta1.DeletePropagationPolicyDelete
 		if err := d.Client.Patch(ctx, after, client.MergeFrom(w)); err != nil {
@@ -150,10 +150,6 @@ func (d *Dispatcher) discard(ctx context.Context, w *v1beta1.Work) error {
 		}
 	}
 	return d.remove(ctx, w)
-}
-
-func abandons(s *v1beta1.DeleteStrategy) bool {
-	return s != nil && s.PropagationPolicy == v1beta1.DeletePropagationPolicyAbandon
 }
 
 // remove deletes this very Work, not one that has taken its name since.
@@ -294,7 +290,7 @@ func (d *Dispatcher) abandoning(ctx context.Context, binding v1beta1.BindingObje
 		return nil, nil
 	}
 	placement, err := d.placement(ctx, key)
-	if err != nil || placement == nil || !abandons(placement.GetSpec().Strategy.DeleteStrategy) {
+	if err != nil || placement == nil || !placement.GetSpec().Strategy.DeleteStrategy.Abandons() {
 		return nil, err
 	}
 	return placement, nil

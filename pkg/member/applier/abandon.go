@@ -17,7 +17,7 @@ import (
 // quit takes our finalizer off a Work when this cluster leaves the fleet. What the Work placed stays with its ledger, for a later Join; if
 // the Work abandons it, it stays by itself.
 func (a *Applier) quit(ctx context.Context, work *v1beta1.Work) error {
-	if apply.Abandons(work.Spec.DeleteStrategy) {
+	if work.Spec.DeleteStrategy.Abandons() {
 		if err := a.abandon(ctx, work); err != nil {
 			return err
 		}

@@ -248,7 +248,7 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 			return a.removeRest(ctx, work, ledger, fates)
 		}
 		uid, how := ledger.work.UID, metav1.DeletePropagationForeground
-		if apply.Abandons(work.Spec.DeleteStrategy) {
+		if work.Spec.DeleteStrategy.Abandons() {
 			how = metav1.DeletePropagationOrphan // what the ledger does not know of stays, too
 			if err := a.reportAbandoned(ctx, work); err != nil {
 				return reconcile.Result{}, err
