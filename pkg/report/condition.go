@@ -65,8 +65,10 @@ func IsTrue(conditions []metav1.Condition, kind string, generation int64) bool {
 }
 
 // few names the first three of names, and how many more there are.
-func few(names []string) string {
-	const most = 3
+func few(names []string) string { return firstFew(names, 3) }
+
+// firstFew names the first of names, and how many more there are.
+func firstFew(names []string, most int) string {
 	if len(names) <= most {
 		return strings.Join(names, ", ")
 	}

@@ -105,12 +105,7 @@ func Vanished(old v1beta1.AppliedWorkStatus, work v1beta1.AppliedWorkSpec, names
 const mostKept = 10
 
 // Few names the first of objects, and how many more there are.
-func Few(objects []string) string {
-	if len(objects) <= mostKept {
-		return strings.Join(objects, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(objects[:mostKept], ", "), len(objects)-mostKept)
-}
+func Few(objects []string) string { return firstFew(objects, mostKept) }
 
 // Kept is the status of an AppliedWork whose Work was deleted and whose entries stay, for the reasons in objects.
 func Kept(old v1beta1.AppliedWorkStatus, entries []v1beta1.AppliedResourceMeta, objects []string, now metav1.Time) v1beta1.AppliedWorkStatus {
