@@ -18,7 +18,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-var crds = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+// CRDs is the resource of CustomResourceDefinitions.
+var CRDs = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
 // AwaitCRDs returns when every named CustomResourceDefinition ("works.placement.kubernetes-fleet.io") is established on the cluster of
 // cfg. It watches, so that it goes on in the moment the last one appears, and keeps the gate "crds" closed with what is missing.
@@ -39,7 +40,7 @@ func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...str
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events := make(chan watch.Event)
-	informer := dynamicinformer.NewFilteredDynamicInformer(client, crds, "", 0, cache.Indexers{}, nil).Informer()
+	informer := dynamicinformer.NewFilteredDynamicInformer(client, CRDs, "", 0, cache.Indexers{}, nil).Informer()
 	if err := informer.SetTransform(onlyEstablished); err != nil {
 		return fmt.Errorf("watch CRDs: %w", err)
 	}

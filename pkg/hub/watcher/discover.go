@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
@@ -91,12 +92,9 @@ func (w *Watcher) sleep(ctx context.Context, after time.Duration) bool {
 	}
 }
 
-var (
-	definitionResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	apiServiceResource = selection.Kind{
-		GroupVersionKind: schema.GroupVersionKind{Group: "apiregistration.k8s.io", Version: "v1", Kind: "APIService"}, Resource: "apiservices",
-	}
-)
+var apiServiceResource = selection.Kind{
+	GroupVersionKind: schema.GroupVersionKind{Group: "apiregistration.k8s.io", Version: "v1", Kind: "APIService"}, Resource: "apiservices",
+}
 
 // automanaged is on the APIServices that the API server itself keeps: those of its own kinds and of CRDs.
 const automanaged = "kube-aggregator.kubernetes.io/automanaged"
@@ -117,7 +115,7 @@ func (w *Watcher) watchServices(ctx context.Context) {
 
 // watchDefinitions keeps the kinds that CRDs define up to date.
 func (w *Watcher) watchDefinitions(ctx context.Context) {
-	resource := w.dynamic.Resource(definitionResource)
+	resource := w.dynamic.Resource(loop.CRDs)
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			list, err := resource.List(ctx, present(options))

@@ -23,6 +23,8 @@ import (
 	"k8s.io/client-go/tools/pager"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/flagship-fleet/flagship/pkg/loop"
 )
 
 // place is where an object of the member cluster is found, whether or not it exists.
@@ -31,14 +33,11 @@ type place struct {
 	types.NamespacedName
 }
 
-var (
-	namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
-	crds       = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-)
+var namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 
 // definitions is the place where any CRD of a group is found.
 func definitions(group string) place {
-	return place{crds, types.NamespacedName{Name: "*." + group}}
+	return place{loop.CRDs, types.NamespacedName{Name: "*." + group}}
 }
 
 // watches keeps metadata watches on the resources that some Work has an interest in, and hands events to the Works interested in their
@@ -366,7 +365,7 @@ func (s *stream) at(o metav1.Object) place {
 
 func (s *stream) pass(o metav1.Object, gone bool) {
 	places := []place{s.at(o)}
-	if s.gvr == crds {
+	if s.gvr == loop.CRDs {
 		if _, group, ok := strings.Cut(o.GetName(), "."); ok {
 			places = append(places, definitions(group))
 		}
