@@ -221,7 +221,7 @@ func mergedValue(path, field string, base, want, live any, known strategicpatch.
 	return want
 }
 
-// rest is what stays of a field that the manifest dropped: what others added to a map or to a list that is merged.
+// mergedRest is what stays of a field that the manifest dropped: what others added to a map or to a list that is merged.
 func mergedRest(path, field string, base, live any, known strategicpatch.LookupPatchMeta) any {
 	switch l := live.(type) {
 	case map[string]any:
@@ -243,7 +243,7 @@ func mergedRest(path, field string, base, live any, known strategicpatch.LookupP
 	return nil
 }
 
-// items are those of want in their order. What others have added stays behind the item that it is behind now.
+// mergedItems are those of want in their order. What others have added stays behind the item that it is behind now.
 func mergedItems(path string, base, want, live []any, how treatment, known strategicpatch.LookupPatchMeta) []any {
 	id := func(item any) string {
 		if how.key == "" {
