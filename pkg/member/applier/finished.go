@@ -3,10 +3,12 @@ package applier
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
@@ -61,7 +63,8 @@ func (p *pass) conclude(ctx context.Context, it *item, at place, in *apply.Input
 	if it.end == nil {
 		return nil
 	}
-	if it.end.run.SpecHash == "" { // something took the annotation off
+	// Something took the annotation off. What the ledger recorded without one stays unknown: the manifest may be a later one.
+	if it.end.run.SpecHash == "" && p.ledger.entries[it.Key()].Finished == nil && p.reportedApplied(it.Key()) {
 		hash, err := apply.SpecHash(in.Manifest)
 		if err != nil {
 			return err
@@ -84,6 +87,13 @@ func (p *pass) carriedBack(key apply.Key) []byte {
 		}
 	}
 	return nil
+}
+
+// reportedApplied says whether the present content of a manifest was reported as applied.
+func (p *pass) reportedApplied(key apply.Key) bool {
+	return !p.blind && slices.ContainsFunc(p.work.Status.ManifestConditions, func(m v1beta1.ManifestCondition) bool {
+		return apply.KeyOf(m.Identifier) == key && meta.IsStatusConditionTrue(m.Conditions, v1beta1.ConditionApplied)
+	})
 }
 
 // recorded is how the object with a UID ended, as far as the ledger or one of its events told.
@@ -114,14 +124,14 @@ func (p *pass) endOfGone(ctx context.Context, it *item, at place) (*ending, erro
 	if uid == "" {
 		return p.takenUp(ctx, it.Key())
 	}
-	if end := p.recorded(it, at, uid); end != nil || p.blind {
+	if end := p.recorded(it, at, uid); end != nil || !p.reportedApplied(it.Key()) {
 		return end, nil
 	}
 	return p.traced(ctx, at, uid)
 }
 
 // traced looks for the end of a Job in the events that its controller left. No agent may have been running when it
-// ended. What ran is the content that was reported last.
+// ended. What ran is the content that was reported as applied last.
 func (p *pass) traced(ctx context.Context, at place, uid types.UID) (*ending, error) {
 	if at.Resource != "jobs" {
 		return nil, nil

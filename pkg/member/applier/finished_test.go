@@ -217,6 +217,31 @@ func TestJobThatEndsUnseen(t *testing.T) {
 	w.finished(ns, "j")
 }
 
+// New content that was refused when the Job of the old content ended unseen runs as soon as it is accepted: the events
+// are those of the old content.
+func TestJobRefusedAfterOneThatEndedUnseen(t *testing.T) {
+	w := newWorld(t)
+	const ns, once = "refused-job", "ttlSecondsAfterFinished: 1,"
+	ref := "batch/v1 Job " + ns + "/j"
+	counted := w.countRuns(ns, jobs)
+	w.work(ns, nil, namespaceText(ns), jobText(ns, "j", "", "suspend: true,"+once))
+	w.settled(ns, yes, yes)
+	w.quiet(time.Second)
+	w.halt()
+	w.change(ref, func(o *unstructured.Unstructured) { setNestedIn(w, o, false, "spec", "suspend") })
+	w.gone(ref)
+	quota := w.onMember(`{apiVersion: v1, kind: ResourceQuota, metadata: {namespace: ` + ns + `, name: none}, spec: {hard: {count/jobs.batch: "0"}}}`)
+	w.edit(ns, namespaceText(ns), jobText(ns, "j", ", annotations: {example.com/run: again}", once))
+	w.start()
+	w.agent.Join()
+	w.settled(ns, no, "")
+	w.must(w.member.Delete(t.Context(), quota))
+	w.ran(counted, "j", 2)
+	w.message(ns, "j", v1beta1.ConditionApplied, "runs again")
+	w.quiet(time.Second)
+	w.ran(counted, "j", 2)
+}
+
 func setNestedIn(w *world, o *unstructured.Unstructured, value any, path ...string) {
 	w.Helper()
 	w.must(unstructured.SetNestedField(o.Object, value, path...))
