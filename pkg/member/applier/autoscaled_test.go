@@ -80,3 +80,19 @@ func TestReplicasIgnoredAfterHPAIsGone(t *testing.T) {
 	w.edit(ns, scaled(ns, 0)...)
 	w.value(ref, "0", "spec", "replicas")
 }
+
+// Replicas that an autoscaler set are no difference while it is there, and one when it is gone.
+func TestReplicasDifferOnceTheAutoscalerIsGone(t *testing.T) {
+	w := newWorld(t)
+	const ns = "hpa-compared"
+	ref := "apps/v1 Deployment " + ns + "/d"
+	for _, text := range scaled(ns, 1) {
+		w.onMember(text)
+	}
+	hpa := w.onMember(fmt.Sprintf(autoscaler, ns))
+	w.value(ref, "3", "spec", "replicas") // the member's own controller
+	w.work(ns, strategy(reportDiff), scaled(ns, 1)...)
+	w.reads(ns, 1, v1beta1.ConditionDiffReported, v1beta1.ReasonManifestNoDiffFound)
+	w.must(w.member.Delete(t.Context(), hpa))
+	w.reads(ns, 1, v1beta1.ConditionDiffReported, v1beta1.ReasonManifestFoundDiff, detail("/spec/replicas", "1", "3"))
+}

@@ -71,7 +71,7 @@ type object struct {
 	quiet bool
 	// stale: something newer than resourceVersion has happened to it.
 	stale bool
-	// verified is the digest of content that item.verified is about.
+	// verified is item.verified.
 	verified uint64
 	// end is how it ended, or how the object of the ledger did that is gone; nil if it has not, or that is unknown.
 	end *ending
@@ -315,6 +315,16 @@ func digestContent(obj *unstructured.Unstructured) uint64 {
 		return 1
 	}
 	return max(2, xxhash.Sum64(data))
+}
+
+// digestJudged covers what a trial's answer depends on beside the manifest: the live object, and whether its replicas are left to an
+// autoscaler.
+func digestJudged(in apply.Input) uint64 {
+	digest := digestContent(in.Live)
+	if in.Autoscaled {
+		return digest ^ 1
+	}
+	return digest
 }
 
 // digestMetadata covers the metadata whose change can be news.

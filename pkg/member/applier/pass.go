@@ -73,7 +73,7 @@ type item struct {
 	end *ending
 	// autoscaler is the one that the object's replicas are left to; nil if there is none.
 	autoscaler *reliance
-	// verified is a digest of the content of which a trial showed that applying the manifest would not change it; 0 if of none.
+	// verified is the digestJudged of which a trial showed that applying the manifest would not change it; 0 if of none.
 	verified uint64
 }
 
@@ -461,11 +461,11 @@ func (p *pass) decide(ctx context.Context, it *item, at place, in *apply.Input) 
 		}
 		if action.Verb != apply.Try {
 			if in.Trial != nil && (action.Verb == apply.Nothing || action.Diffed.Reason == v1beta1.ReasonManifestNoDiffFound) {
-				it.verified = digestContent(in.Live)
+				it.verified = digestJudged(*in)
 			}
 			return action, nil
 		}
-		if it.verified != 0 && it.verified == digestContent(in.Live) {
+		if it.verified != 0 && it.verified == digestJudged(*in) {
 			in.Trial = &apply.Trial{Same: true}
 			continue
 		}
