@@ -36,7 +36,8 @@ func Finished(obj *unstructured.Unstructured, rules *health.Rules) *v1beta1.Fini
 	if out == nil {
 		return nil
 	}
-	out.SpecHash = obj.GetAnnotations()[contract.AnnotationSpecHash]
+	out.SpecHash = first(obj.GetAnnotations()[contract.AnnotationSpecHash], mostHash)
+	out.Cause = first(out.Cause, mostCause)
 	if rule := ruleOf(obj); rule != "" {
 		held := ruled(obj, rule, rules) == available
 		out.RuleHeld = &held
@@ -73,6 +74,17 @@ func finishedPod(obj *unstructured.Unstructured) *v1beta1.FinishedRun {
 	return nil
 }
 
+// mostHash and mostCause are how long the fields of a FinishedRun may be.
+const mostHash, mostCause = 128, 1024
+
+// first is the beginning of a text, at most n bytes. What an object or an event holds may be longer than what an AppliedWork can.
+func first(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[:n], "")
+}
+
 const deadlineExceeded = "DeadlineExceeded"
 
 // Traced returns how a Job ended by the events that its controller left of it; nil if they show no end. Which content
@@ -88,7 +100,7 @@ func Traced(events []unstructured.Unstructured) *v1beta1.FinishedRun {
 			return &v1beta1.FinishedRun{Succeeded: true}
 		case batchv1.JobReasonBackoffLimitExceeded, batchv1.JobReasonDeadlineExceeded, batchv1.JobReasonPodFailurePolicy,
 			batchv1.JobReasonFailedIndexes, batchv1.JobReasonMaxFailedIndexesExceeded:
-			return &v1beta1.FinishedRun{Cause: reason + ", " + text(e, "message")}
+			return &v1beta1.FinishedRun{Cause: first(reason+", "+text(e, "message"), mostCause)}
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,6 +18,7 @@ func TestFinished(t *testing.T) {
 	}
 	const job, ruled = "{apiVersion: batch/v1, kind: Job, metadata: {name: j, annotations: {kubernetes-fleet.io/spec-hash: h}}, ",
 		"{apiVersion: batch/v1, kind: Job, metadata: {name: j, annotations: {kubernetes-fleet.io/spec-hash: h, kubernetes-fleet.io/available-when: object.status.succeeded > 0}}, "
+	marked := "{apiVersion: batch/v1, kind: Job, metadata: {name: j, annotations: {kubernetes-fleet.io/spec-hash: " + strings.Repeat("h", 2000) + "}}, "
 	const pod, always = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {restartPolicy: Never}, ", "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {restartPolicy: Always}, "
 	for name, tc := range map[string]struct {
 		object string
@@ -39,6 +41,7 @@ func TestFinished(t *testing.T) {
 		"a pod that was evicted":         {pod + "status: {phase: Failed, reason: Evicted}}", nil},
 		"a pod that was preempted":       {pod + "status: {phase: Failed, conditions: [{type: DisruptionTarget, status: 'True'}]}}", nil},
 		"a pod that is restarted":        {always + "status: {phase: Failed}}", nil},
+		"a job with a hash of others":    {marked + "status: {conditions: [{type: Complete, status: 'True'}]}}", &v1beta1.FinishedRun{SpecHash: strings.Repeat("h", 128), Succeeded: true}},
 		"a deployment":                   {"{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}}", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -52,17 +55,22 @@ func TestFinished(t *testing.T) {
 }
 
 func TestTraced(t *testing.T) {
-	event := func(component, reason string) unstructured.Unstructured {
-		return *object(t, "{apiVersion: v1, kind: Event, metadata: {name: e}, reason: "+reason+", message: m, source: {component: "+component+"}}")
+	told := func(component, reason, message string) unstructured.Unstructured {
+		return *object(t, "{apiVersion: v1, kind: Event, metadata: {name: e}, reason: "+reason+", message: "+message+", source: {component: "+component+"}}")
 	}
+	event := func(component, reason string) unstructured.Unstructured { return told(component, reason, "m") }
 	for name, tc := range map[string]struct {
 		events []unstructured.Unstructured
 		want   *v1beta1.FinishedRun
 	}{
-		"no events":           {nil, nil},
-		"it began":            {[]unstructured.Unstructured{event("job-controller", "SuccessfulCreate"), event("job-controller", "Suspended")}, nil},
-		"it is complete":      {[]unstructured.Unstructured{event("job-controller", "SuccessfulCreate"), event("job-controller", "Completed")}, &v1beta1.FinishedRun{Succeeded: true}},
-		"it failed":           {[]unstructured.Unstructured{event("job-controller", "DeadlineExceeded")}, &v1beta1.FinishedRun{Cause: "DeadlineExceeded, m"}},
+		"no events":      {nil, nil},
+		"it began":       {[]unstructured.Unstructured{event("job-controller", "SuccessfulCreate"), event("job-controller", "Suspended")}, nil},
+		"it is complete": {[]unstructured.Unstructured{event("job-controller", "SuccessfulCreate"), event("job-controller", "Completed")}, &v1beta1.FinishedRun{Succeeded: true}},
+		"it failed":      {[]unstructured.Unstructured{event("job-controller", "DeadlineExceeded")}, &v1beta1.FinishedRun{Cause: "DeadlineExceeded, m"}},
+		"at length": {[]unstructured.Unstructured{told("job-controller", "DeadlineExceeded", strings.Repeat("é", 1000))},
+			&v1beta1.FinishedRun{Cause: "DeadlineExceeded, " + strings.Repeat("é", 503)}},
+		"half a character": {[]unstructured.Unstructured{told("job-controller", "DeadlineExceeded", "m"+strings.Repeat("é", 1000))},
+			&v1beta1.FinishedRun{Cause: "DeadlineExceeded, m" + strings.Repeat("é", 502)}},
 		"another one told so": {[]unstructured.Unstructured{event("someone", "Completed")}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
