@@ -1,6 +1,9 @@
 package apply
 
 import (
+	"encoding/json"
+	"fmt"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -35,6 +38,28 @@ func Replaceable(in Input, entry Entry) (replace bool, why string) {
 		return false, "its volume claims would be deleted with it (persistentVolumeClaimRetentionPolicy.whenDeleted)"
 	}
 	return true, ""
+}
+
+// Inherit is a merge patch that makes a live object ours which another Work of the placement has left, and changes no
+// content: for one that the API server refuses to change to the manifest. Unowned, it could neither be replaced nor would
+// it go with the placement. It keeps the origin that it was made from. The patch is nil for any other object.
+func Inherit(in Input) ([]byte, error) {
+	if in.Live.GetDeletionTimestamp() != nil || in.Owner.Owns(in.Live) || !in.inherited() {
+		return nil, nil
+	}
+	claim := claimed(in)
+	if claim.refusal.Reason != "" {
+		return nil, nil
+	}
+	patch := map[string]any{
+		"resourceVersion": in.Live.GetResourceVersion(), "ownerReferences": claim.owners,
+		"annotations": map[string]any{contract.AnnotationPlacedWork: in.Stamp.annotations()[contract.AnnotationPlacedWork]},
+	}
+	body, err := json.Marshal(map[string]any{"metadata": patch})
+	if err != nil {
+		return nil, fmt.Errorf("encode patch: %w", err)
+	}
+	return body, nil
 }
 
 // deletesClaims says whether a StatefulSet takes its volume claims along.

@@ -74,3 +74,35 @@ func TestReplaceable(t *testing.T) {
 		})
 	}
 }
+
+func TestInherit(t *testing.T) {
+	const job = "{apiVersion: batch/v1, kind: Job, metadata: {namespace: ns, name: j}}"
+	ours := Stamp{Hub: "h", Placement: "p", Work: "w", Generation: 4, Origin: "b"}
+	note := func(key, value string) func(*unstructured.Unstructured) {
+		return set(value, "metadata", "annotations", key)
+	}
+	left := func(placement string, refs ...string) []func(*unstructured.Unstructured) {
+		return []func(*unstructured.Unstructured){note(contract.AnnotationPlacedHub, "h"), note(contract.AnnotationPlacedBy, placement),
+			note(contract.AnnotationPlacedOrigin, "a"), note(contract.AnnotationPlacedWork, "v:9"), owners(refs...), set("7", "metadata", "resourceVersion")}
+	}
+	for name, tc := range map[string]struct {
+		live []func(*unstructured.Unstructured)
+		want string
+	}{
+		"it is ours":                    {live: left("p", "AppliedWork w u1")},
+		"another Work has it":           {live: left("p", "AppliedWork v u0")},
+		"another placement left it":     {live: left("q")},
+		"another owner may not have it": {live: left("p", "ConfigMap x u9")},
+		"it is being deleted":           {live: append(left("p"), set("2026-01-01T00:00:00Z", "metadata", "deletionTimestamp"))},
+		"another Work left it": {live: left("p"), want: `{"metadata":{"annotations":{"kubernetes-fleet.io/placed-by-work":"w:4"},"ownerReferences":[` +
+			`{"apiVersion":"placement.kubernetes-fleet.io/v1beta1","kind":"AppliedWork","name":"w","uid":"u1","blockOwnerDeletion":true}],"resourceVersion":"7"}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Inherit(Input{Manifest: object(t, job), Live: placed(t, job, v1beta1.ApplyStrategy{}, tc.live...), Owner: owner,
+				Strategy: with(v1beta1.ApplyStrategy{}), Stamp: ours})
+			if err != nil || string(got) != tc.want {
+				t.Errorf("got %s, %v; want %s", got, err, tc.want)
+			}
+		})
+	}
+}

@@ -12,11 +12,20 @@ import (
 // part makes a Work one of n of a revision.
 func (w *world) part(strategy *v1beta1.ApplyStrategy, name, revision, n string, manifests ...string) {
 	w.Helper()
+	w.partOf(strategy, name, revision, n, nil, manifests...)
+}
+
+// partOf is part with the UIDs of the hub's objects.
+func (w *world) partOf(strategy *v1beta1.ApplyStrategy, name, revision, n string, uids []string, manifests ...string) {
+	w.Helper()
 	w.eventually("write work "+name, func() error {
 		work := &v1beta1.Work{}
 		err := w.hub.Get(w.Context(), types.NamespacedName{Namespace: w.namespace, Name: name}, work)
 		work.Labels = map[string]string{contract.LabelPlacement: "p", contract.LabelBinding: "b"}
 		work.Annotations = map[string]string{contract.AnnotationWorkSnapshot: revision, contract.AnnotationWorks: n}
+		if uids != nil {
+			work.Annotations[contract.AnnotationOrigins] = origins(uids)
+		}
 		work.Spec.ApplyStrategy = strategy
 		work.Spec.Workload.Manifests = w.manifests(manifests)
 		if err != nil {
@@ -68,4 +77,39 @@ func TestObjectsMoveBetweenWorks(t *testing.T) {
 	w.deleteWork("moves-other")
 	w.workGone("moves-other")
 	w.gone("v1 ConfigMap moves/a")
+}
+
+// What moves between Works and cannot be changed to what the hub has now is replaced if the hub's object was made anew. If
+// it was not, it is in the way, but the Work that has it now removes it when it goes.
+func TestMovedObjectThatCannotBeChanged(t *testing.T) {
+	for name, s := range map[string]*v1beta1.ApplyStrategy{
+		"client": strategy(), "server": strategy(serverSide), "careful": strategy(ifNotDrifted),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			ns := "moves-" + name
+			from, to, job := ns+"-0", ns+"-1", "batch/v1 Job "+ns+"/migrate"
+			w.onMember(namespaceText(ns))
+			w.partOf(s, from, "r0", "2", []string{"a"}, fixedJob(ns, "m:1"))
+			w.part(s, to, "r0", "2")
+			w.applied(from)
+			first := w.mustObject(job).GetUID()
+			w.part(s, from, "r1", "2")
+			w.partOf(s, to, "r1", "2", []string{"b"}, fixedJob(ns, "m:2"))
+			w.applied(to)
+			now := w.mustObject(job)
+			if now.GetUID() == first || w.readImage(now) != "example.invalid/m:2" {
+				t.Errorf("the Job is %s, with %s; it was %s", now.GetUID(), w.readImage(now), first)
+			}
+			w.part(s, to, "r2", "2")
+			w.partOf(s, from, "r2", "2", []string{"b"}, fixedJob(ns, "m:3"))
+			w.message(from, "migrate", v1beta1.ConditionApplied, "field is immutable")
+			if again := w.mustObject(job); again.GetUID() != now.GetUID() {
+				t.Error("the Job of the same object of the hub was replaced")
+			}
+			w.deleteWork(from)
+			w.workGone(from)
+			w.gone(job)
+		})
+	}
 }

@@ -370,7 +370,7 @@ func (p *pass) attempt(ctx context.Context, it *item) (_ *object, err error) {
 	for race := 0; ; race++ {
 		o, err := p.once(ctx, it, at, apply.Input{Manifest: manifest, Live: live, Owner: p.owner(), Strategy: p.strategy, Stamp: stamp})
 		lost := apierrors.IsConflict(err) && !claimedByAnother(err) || apierrors.IsAlreadyExists(err) || live != nil && apierrors.IsNotFound(err) ||
-			errors.Is(err, errReplaced)
+			errors.Is(err, errReplaced) || errors.Is(err, errInherited)
 		if !lost || race == mostRaces {
 			return o, err
 		}

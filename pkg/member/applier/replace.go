@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -20,6 +21,9 @@ const reasonReplaced = "Replaced"
 
 // errReplaced says that the object was deleted to be created from the manifest as soon as it is gone.
 var errReplaced = errors.New("the object was deleted, because the hub's object was made anew and fields cannot be changed; it is created next")
+
+// errInherited says that the object is ours now, so that it is decided about anew.
+var errInherited = errors.New("the object was left by another Work of the placement and cannot be changed; it is replaced next, if it may be")
 
 // unreplaced is a refusal to change an object that could be replaced, but for a reason.
 type unreplaced struct {
@@ -36,8 +40,15 @@ func (e unreplaced) hint() string {
 
 // replace deletes the live object if the API server refuses to change it to the manifest, for the reason refusal, if
 // the hub's object is another one than it was made from, and if the API server would create it. Otherwise it returns
-// the refusal.
+// the refusal. What another Work of the placement left is made ours first.
 func (p *pass) replace(ctx context.Context, it *item, at place, in apply.Input, refusal error) error {
+	claim, err := apply.Inherit(in)
+	if err != nil {
+		return err
+	}
+	if claim != nil {
+		return p.inheritObject(ctx, at, claim, refusal)
+	}
 	may, why := apply.Replaceable(in, p.ledger.entries[it.Key()])
 	if why != "" {
 		return unreplaced{refusal, why}
@@ -50,7 +61,7 @@ func (p *pass) replace(ctx context.Context, it *item, at place, in apply.Input, 
 		return unreplaced{refusal, "it could not be created again: " + explain(err, kind)}
 	}
 	uid, version := in.Live.GetUID(), in.Live.GetResourceVersion()
-	err := p.at(at).Delete(ctx, at.Name, metav1.DeleteOptions{
+	err = p.at(at).Delete(ctx, at.Name, metav1.DeleteOptions{
 		// What was decided holds for the object as it was read.
 		Preconditions:     &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
 		PropagationPolicy: ptr.To(metav1.DeletePropagationBackground),
@@ -69,6 +80,18 @@ func (p *pass) replace(ctx context.Context, it *item, at place, in apply.Input, 
 			"cannot be changed to it, so it is deleted and created from the manifest: "+explain(refusal, kind)))
 	}
 	return errReplaced
+}
+
+// inheritObject makes a live object ours. If that is refused, too, the refusal of its content says more.
+func (p *pass) inheritObject(ctx context.Context, at place, claim []byte, refusal error) error {
+	_, err := p.patch(ctx, at, types.MergePatchType, claim, false)
+	switch {
+	case err == nil:
+		return errInherited
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return err
+	}
+	return refusal
 }
 
 // creatable is why the API server would not create the manifest if the live object were gone. It looks for an object

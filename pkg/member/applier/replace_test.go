@@ -16,16 +16,21 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
+// origins is the annotation of that name for hub objects with these UIDs.
+func origins(uids []string) string {
+	var out []string
+	for _, uid := range uids {
+		out = append(out, contract.Origin(uid))
+	}
+	return contract.JoinOrigins(out)
+}
+
 // remade gives a Work new content of hub objects with these UIDs, as the dispatcher does.
 func (w *world) remade(name string, uids []string, manifests ...string) {
 	w.Helper()
-	var origins []string
-	for _, uid := range uids {
-		origins = append(origins, contract.Origin(uid))
-	}
 	w.eventually("remake work "+name, func() error {
 		work := w.readWork(name)
-		work.Annotations = map[string]string{contract.AnnotationOrigins: contract.JoinOrigins(origins)}
+		work.Annotations = map[string]string{contract.AnnotationOrigins: origins(uids)}
 		work.Spec.Workload.Manifests = w.manifests(manifests)
 		return w.hub.Update(w.Context(), work)
 	})
