@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -25,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
@@ -94,11 +96,11 @@ var excused = func() map[schema.GroupResource][][]string {
 
 // Watch searches everything in a cluster, until ctx ends. Kinds that come later are searched from the next Refresh.
 func (s *Sweep) Watch(ctx context.Context, name string, config *rest.Config) error {
-	client, err := rest.HTTPClientFor(config)
+	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return fmt.Errorf("search %s: %w", name, err)
 	}
-	kinds, err := discovery.NewDiscoveryClientForConfigAndClient(config, client)
+	kinds, err := discovery.NewDiscoveryClientForConfigAndClient(config, httpClient)
 	if err != nil {
 		return fmt.Errorf("search %s: %w", name, err)
 	}
@@ -106,7 +108,7 @@ func (s *Sweep) Watch(ctx context.Context, name string, config *rest.Config) err
 	if err != nil {
 		return fmt.Errorf("search %s: %w", name, err)
 	}
-	s.clusters = append(s.clusters, sweptCluster{name: name, host: strings.TrimSuffix(host.String(), "/"), client: client, kinds: kinds})
+	s.clusters = append(s.clusters, sweptCluster{name: name, host: strings.TrimSuffix(host.String(), "/"), client: httpClient, kinds: kinds})
 	return s.Refresh(ctx)
 }
 
@@ -130,12 +132,7 @@ func (s *Sweep) List(ctx context.Context) error {
 		if !slices.Contains(verbs, "list") {
 			return nil
 		}
-		body, err := s.get(ctx, c, gvr, "")
-		if err != nil {
-			return err
-		}
-		defer body.Close()
-		text, err := io.ReadAll(body)
+		text, err := s.list(ctx, c, gvr)
 		if err != nil || !s.in(text) {
 			return err
 		}
@@ -174,6 +171,25 @@ func (s *Sweep) eachKind(do func(c sweptCluster, gvr schema.GroupVersionResource
 	return errors.Join(errs...)
 }
 
+// list reads all objects of a kind. A kind that went after it was discovered has none; of one whose storage is being set up they can be read
+// in a moment.
+func (s *Sweep) list(ctx context.Context, c sweptCluster, gvr schema.GroupVersionResource) (text []byte, err error) {
+	late := Until(ctx, Soon, fmt.Sprintf("the list of %s of %s", gvr, c.name), func(ctx context.Context) error {
+		var body io.ReadCloser
+		if body, err = s.get(ctx, c, gvr, ""); err != nil {
+			if apierrors.IsTooManyRequests(err) {
+				return err
+			}
+			err = client.IgnoreNotFound(err)
+			return nil
+		}
+		defer body.Close()
+		text, err = io.ReadAll(body)
+		return nil
+	})
+	return text, errors.Join(late, err)
+}
+
 func (s *Sweep) get(ctx context.Context, c sweptCluster, gvr schema.GroupVersionResource, query string) (io.ReadCloser, error) {
 	at := path.Join("apis", gvr.Group, gvr.Version, gvr.Resource)
 	if gvr.Group == "" {
@@ -190,7 +206,8 @@ func (s *Sweep) get(ctx context.Context, c sweptCluster, gvr schema.GroupVersion
 	}
 	if resp.StatusCode != http.StatusOK {
 		resp.Body.Close()
-		return nil, fmt.Errorf("get %s of %s: %s", gvr, c.name, resp.Status)
+		return nil, fmt.Errorf("get %s of %s: %w", gvr, c.name,
+			apierrors.NewGenericServerResponse(resp.StatusCode, "get", gvr.GroupResource(), "", resp.Status, 0, true))
 	}
 	return resp.Body, nil
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -86,5 +89,39 @@ func TestSweepFindsLeaks(t *testing.T) {
 		if strings.HasPrefix(leak, "works.") || strings.HasPrefix(leak, "resourceenvelopes.") && !strings.Contains(leak, "/copy") || strings.HasPrefix(leak, "secrets") {
 			t.Errorf("where it belongs: %s", leak)
 		}
+	}
+}
+
+// A kind that goes between its discovery and its list has no leaks, and one that is not ready to be listed is listed later.
+func TestSweepOfKindsThatComeAndGo(t *testing.T) {
+	const mark = "planted0a1b2c3d4e5f6"
+	lists := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch r.URL.Path {
+		case "/api":
+			fmt.Fprint(w, `{"kind":"APIVersions","versions":["v1"]}`)
+		case "/apis":
+			fmt.Fprint(w, `{"kind":"APIGroupList","groups":[]}`)
+		case "/api/v1":
+			fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"v1","resources":[`+
+				`{"name":"gone","kind":"Gone","verbs":["list"]},{"name":"new","kind":"New","verbs":["list"]}]}`)
+		case "/api/v1/new":
+			if lists++; lists == 1 {
+				w.WriteHeader(http.StatusTooManyRequests)
+				return
+			}
+			fmt.Fprintf(w, `{"kind":"NewList","items":[{"kind":"New","metadata":{"name":"n"},"data":%q}]}`, mark)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	t.Cleanup(server.Close)
+	sweep := testworld.NewSweep(mark)
+	if err := errors.Join(sweep.Watch(t.Context(), "hub", &rest.Config{Host: server.URL}), sweep.List(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if leaks := sweep.Leaks(); len(leaks) != 1 || !strings.HasPrefix(leaks[0], "new of hub: n shows") {
+		t.Errorf("found %q, want what is in n", leaks)
 	}
 }
