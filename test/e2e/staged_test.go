@@ -288,7 +288,13 @@ func (r *release) waitsAtProd(run v1beta1.UpdateRunObject) {
 
 func (r *release) runIs(run v1beta1.UpdateRunObject, what string, check func(*v1beta1.UpdateRunStatus) error) {
 	r.Helper()
-	testworld.Await(r.T, testworld.Workload, run.GetName()+" "+what, func(ctx context.Context) error {
+	r.runIsWithin(testworld.Workload, run, what, check)
+}
+
+// runIsWithin is runIs for what takes longer than a workload.
+func (r *release) runIsWithin(limit time.Duration, run v1beta1.UpdateRunObject, what string, check func(*v1beta1.UpdateRunStatus) error) {
+	r.Helper()
+	testworld.Await(r.T, limit, run.GetName()+" "+what, func(ctx context.Context) error {
 		if err := theHub.Get(ctx, client.ObjectKeyFromObject(run), run); err != nil {
 			return err
 		}
