@@ -100,14 +100,27 @@ func (f *Fleet) startCluster(ctx context.Context, c *cluster) error {
 		return fmt.Errorf("forget how cluster %s was reached: %w", c.Name, err)
 	}
 	began := time.Now()
-	if c.server, err = launch(f.serverProgram(c), f.onExit(c)); err != nil {
-		return err
-	}
-	if err := f.awaitAnswer(ctx, c); err != nil {
+	if err := f.launchCluster(ctx, c); err != nil {
 		return err
 	}
 	f.report(c, fmt.Sprintf("cluster answers after %.1f s", time.Since(began).Seconds()), false)
 	return nil
+}
+
+// launches is how often a cluster is launched that gives up before it answers, as an API server does on a machine too busy for its limits.
+const launches = 3
+
+func (f *Fleet) launchCluster(ctx context.Context, c *cluster) (err error) {
+	for n := 1; ; n++ {
+		if c.server, err = launch(f.serverProgram(c), f.onExit(c)); err != nil {
+			return err
+		}
+		err := f.awaitAnswer(ctx, c)
+		if gaveUp := err != nil && !c.server.running() && !c.server.asked(); !gaveUp || n == launches || ctx.Err() != nil {
+			return err
+		}
+		f.report(c, "starting the cluster again", false)
+	}
 }
 
 func (f *Fleet) awaitAnswer(ctx context.Context, c *cluster) error {

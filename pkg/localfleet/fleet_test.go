@@ -40,7 +40,7 @@ func oneMember() localfleet.Config {
 
 // A fleet is started, used as tests use it, stopped, and started again from its folder by another command.
 func TestFleet(t *testing.T) {
-	ctx := testworld.Context(t)
+	ctx := t.Context() // each step has its own limit
 	dir := filepath.Join(t.TempDir(), "fleet")
 	options := localfleet.Options{
 		Config: oneMember(), Dir: dir, Patience: testworld.Patience,

@@ -102,10 +102,7 @@ func (p *process) start(cmd *exec.Cmd, onExit func(*process)) error {
 		started <- nil
 		p.result = cmd.Wait()
 		close(p.ended)
-		p.mu.Lock()
-		expected := p.expected
-		p.mu.Unlock()
-		if onExit != nil && !expected {
+		if onExit != nil && !p.asked() {
 			onExit(p)
 		}
 	}()
@@ -196,6 +193,13 @@ func (p *process) expect() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.expected = true
+}
+
+// asked reports whether the process was asked to end.
+func (p *process) asked() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.expected
 }
 
 func (p *process) forget() error {

@@ -45,7 +45,10 @@ func TestAProcessIsFoundAgainByItsPidFile(t *testing.T) {
 	if err := found.stop(testworld.Context(t), time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if proc.running() || recall(p) != nil {
+	if err := proc.wait(testworld.Context(t)); err != nil { // its parent hears of it later
+		t.Fatal(err)
+	}
+	if recall(p) != nil {
 		t.Error("runs after it was stopped")
 	}
 	if _, err := os.Stat(p.record); err == nil {

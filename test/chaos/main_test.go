@@ -101,7 +101,7 @@ func start() (stop func(), err error) {
 			Cluster: localfleet.Cluster{Name: name}, Labels: map[string]string{ringLabel: rings[name]}, Nodes: []localfleet.NodeSet{nodes},
 		})
 	}
-	fleet, err = localfleet.Start(context.Background(), localfleet.Options{Dir: dir, Config: config, Patience: testworld.Patience})
+	fleet, err = localfleet.Start(context.Background(), localfleet.Options{Dir: dir, Config: config, Patience: 3 * testworld.Long})
 	if err != nil {
 		return nil, fmt.Errorf("%w; logs are in %s", err, dir)
 	}

@@ -78,7 +78,7 @@ func startFleet() (stop func(), err error) {
 	}
 	begin := time.Now()
 	local, err = localfleet.Start(context.Background(), localfleet.Options{
-		Dir: dir, Patience: testworld.Patience,
+		Dir: dir, Patience: 3 * testworld.Long,
 		Config: localfleet.Config{
 			Hub: localfleet.Hub{Cluster: localfleet.Cluster{Name: "hub", Agent: localfleet.Agent{Flags: map[string]string{
 				"resource-snapshot-creation-minimum-interval": "0s",
