@@ -20,8 +20,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// patience is for anything that happens in seconds on an idle machine.
-const patience = time.Minute
+// patience is for anything that happens in seconds on an idle machine. It costs time only where a test fails.
+const patience = 5 * time.Minute
 
 // process is one run of the program.
 type process struct {

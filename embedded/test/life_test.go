@@ -77,7 +77,7 @@ func answers(address string) bool {
 	client := http.Client{Transport: &http.Transport{
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // whoever it is
 		DisableKeepAlives: true,
-	}, Timeout: time.Second}
+	}, Timeout: 10 * time.Second}
 	response, err := client.Get("https://" + address + "/livez")
 	if err != nil {
 		return false
