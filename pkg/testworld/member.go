@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -31,7 +33,12 @@ type ModelMember struct {
 
 	hub client.WithWatch
 	t   testing.TB
+	// beats is whether its heartbeat is renewed.
+	beats atomic.Bool
 }
+
+// heartbeat is how often that of a member that is Healthy is renewed, so that a test may last longer than agents wait for one.
+const heartbeat = time.Minute
 
 // NewMemberCluster is a MemberCluster that no agent can speak for.
 func NewMemberCluster(name string) *clusterv1beta1.MemberCluster {
@@ -52,6 +59,7 @@ func StartModelMember(t testing.TB, hub client.WithWatch, mc *clusterv1beta1.Mem
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var answering sync.WaitGroup
 	answering.Go(func() { m.answer(ctx) })
+	answering.Go(func() { wait.UntilWithContext(ctx, m.beat, heartbeat) })
 	t.Cleanup(func() {
 		m.dismiss(ctx)
 		cancel()
@@ -83,6 +91,21 @@ func (m *ModelMember) answer(ctx context.Context) {
 	}
 }
 
+// beat renews the heartbeat of a member that is Healthy and is not leaving. What goes wrong is not an error: there is a next one.
+func (m *ModelMember) beat(ctx context.Context) {
+	imc := m.internal()
+	if !m.beats.Load() || m.hub.Get(ctx, client.ObjectKeyFromObject(imc), imc) != nil {
+		return
+	}
+	if imc.Spec.State != clusterv1beta1.ClusterStateJoin || len(imc.Status.AgentStatus) != 1 {
+		return
+	}
+	imc.Status.AgentStatus[0].LastReceivedHeartbeat = metav1.Now()
+	if m.beats.Load() { // what was said meanwhile counts: the write would conflict with it
+		_ = m.hub.Status().Update(ctx, imc)
+	}
+}
+
 // report says of a Work that all is well, or that nothing of it is left.
 func (m *ModelMember) report(ctx context.Context, work *v1beta1.Work) error {
 	if work.DeletionTimestamp != nil {
@@ -110,6 +133,7 @@ func (m *ModelMember) report(ctx context.Context, work *v1beta1.Work) error {
 func (m *ModelMember) Healthy() {
 	m.t.Helper()
 	m.say(time.Now(), metav1.ConditionTrue, clusterv1beta1.ReasonInternalMemberClusterHealthy)
+	m.beats.Store(true)
 }
 
 // Silent makes a member that has joined, and was not heard of for so long that it counts as lost.
@@ -127,6 +151,7 @@ func (m *ModelMember) Sick() {
 // say writes what an agent would, and waits until the hub has taken note.
 func (m *ModelMember) say(heartbeat time.Time, healthy metav1.ConditionStatus, reason string) {
 	m.t.Helper()
+	m.beats.Store(false)
 	since := metav1.NewTime(heartbeat.Add(-silence))
 	agent := clusterv1beta1.AgentStatus{
 		Type:                  clusterv1beta1.AgentTypeMemberAgent,
