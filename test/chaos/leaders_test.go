@@ -121,10 +121,10 @@ func (p *play) bindings() []v1beta1.ClusterResourceBinding {
 	return list.Items
 }
 
-// atRest returns the versions when none has changed for longer than agents keep reports back.
+// atRest returns the versions when none has changed for much longer than agents keep reports back: a busy machine writes them late.
 func (p *play) atRest() map[string]string {
 	p.Helper()
-	return testworld.AwaitStill(p, 2*report.Patience, "the hub", func(context.Context) (map[string]string, error) {
+	return testworld.AwaitStill(p, 10*report.Patience, "the hub", func(context.Context) (map[string]string, error) {
 		return p.versions(), nil
 	})
 }

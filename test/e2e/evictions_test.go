@@ -99,7 +99,7 @@ func TestEvictedWithoutABudgetComesBack(t *testing.T) {
 		s.expect(p, complete())
 		old := s.bindingTo(c1)
 		s.evict(c1, true, s.free())
-		testworld.Await(t, testworld.Workload, "another binding", func(context.Context) error {
+		testworld.Await(s.T, testworld.Workload, "another binding", func(context.Context) error {
 			if b := s.bindingTo(c1); b == nil || b.GetUID() == old.GetUID() {
 				return fmt.Errorf("the binding to %s is %v", c1.name, b)
 			}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -99,8 +98,7 @@ func aWork(t *testing.T, namespace string) *v1beta1.Work {
 // A member and a tenant write what they like, as far as the schemas let them; what another author places arrives all the same.
 func TestRandomObjectsStopOnlyThemselves(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := testworld.Seed(t)
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0))}
 	who, cluster := letIn(t, "rg-random")
 	namespace := contract.MemberNamespace(cluster.Name)
