@@ -16,6 +16,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -128,13 +129,18 @@ func TestForgedSnapshotOfANamespacedPlacement(t *testing.T) {
 		testworld.OwnedOn(t, h.Client, tenant.placement, s)
 		h.must(h.Client.Create(t.Context(), s))
 		tenant.bind(index + 1)
-		tenant.awaitStatus(v1beta1.ConditionWorkSynchronized, metav1.ConditionFalse)
-		b, err := scope.Bindings.Get(t.Context(), h.Client, tenant.binding)
-		h.must(err)
-		c := meta.FindStatusCondition(*b.GetConditions(), v1beta1.ConditionWorkSynchronized)
-		if !strings.Contains(c.Message, "rg-evil-admin") || !strings.Contains(c.Message, "places objects of namespace shop only") {
-			t.Errorf("%s: it is told %q", object, c.Message)
-		}
+		testworld.Await(t, testworld.Soon, "why "+object+" is refused", func(ctx context.Context) error {
+			b, err := scope.Bindings.Get(ctx, h.Client, tenant.binding)
+			if err != nil {
+				return err
+			}
+			c := report.Current(*b.GetConditions(), v1beta1.ConditionWorkSynchronized, b.GetGeneration())
+			if c == nil || c.Status != metav1.ConditionFalse ||
+				!strings.Contains(c.Message, "rg-evil-admin") || !strings.Contains(c.Message, "places objects of namespace shop only") {
+				return fmt.Errorf("condition %+v", c)
+			}
+			return nil
+		})
 		tenant.awaitWorks(1, 0)
 	}
 	tenant.snapshot(9, 1)
@@ -147,11 +153,13 @@ func TestForgedSnapshotOfANamespacedPlacement(t *testing.T) {
 func TestClusterThatIsNotPickedGetsNoOtherContent(t *testing.T) {
 	h := startHub(t)
 	both(t, h, "unpicked", func(t *testing.T, s *scene) {
-		s.startAgent()
+		a := s.startAgent()
 		s.snapshot(0, 2)
 		s.bind(0)
 		s.awaitWorks(2, 0)
+		a.stop()
 		s.unpick()
+		s.startAgent() // which knows of that from its start
 		s.report(metav1.ConditionTrue, "Done")
 		s.awaitStatus(v1beta1.ConditionAvailable, metav1.ConditionTrue)
 		s.awaitStatus(v1beta1.ConditionWorkSynchronized, metav1.ConditionTrue)

@@ -69,6 +69,12 @@ func scopes(mapper meta.RESTMapper) work.Scopes {
 // startAgent runs a dispatcher the way the hub agent does.
 func (h *hub) startAgent() *agent {
 	h.Helper()
+	return h.startAgentAt(time.Now)
+}
+
+// startAgentAt runs one with a clock.
+func (h *hub) startAgentAt(now func() time.Time) *agent {
+	h.Helper()
 	a := &agent{}
 	options := testworld.ManagerOptions()
 	options.Cache.ByObject = map[client.Object]cache.ByObject{&v1beta1.Work{}: {Transform: Strip}}
@@ -81,7 +87,7 @@ func (h *hub) startAgent() *agent {
 	}
 	d := &Dispatcher{
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Recorder: &testworld.Recorder{}, NamespacedRecorder: &testworld.Recorder{},
-		Workers: 10, Namespaced: true, ClusterScoped: scopes(mgr.GetRESTMapper()), Now: time.Now,
+		Workers: 10, Namespaced: true, ClusterScoped: scopes(mgr.GetRESTMapper()), Now: now,
 	}
 	if err := d.SetupWithManager(mgr); err != nil {
 		h.Fatal(err)

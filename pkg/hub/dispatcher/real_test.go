@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -89,22 +90,28 @@ func (s *scene) ensure(obj client.Object) {
 func (s *scene) snapshot(index, parts int) {
 	s.Helper()
 	for sub := -1; sub < parts-1; sub++ {
-		snapshot := scope.ResourceSnapshots.New(s.placement)
-		snapshot.SetNamespace(s.placement.Namespace)
-		snapshot.SetLabels(map[string]string{contract.LabelPlacement: s.placement.Name, contract.LabelResourceIndex: fmt.Sprint(index)})
-		if sub < 0 {
-			snapshot.SetName(contract.MasterSnapshotName(s.placement.Name, index))
-			snapshot.SetAnnotations(map[string]string{contract.AnnotationSnapshotCount: fmt.Sprint(parts)})
-		} else {
-			snapshot.SetName(contract.SubSnapshotName(s.placement.Name, index, sub))
-			snapshot.SetAnnotations(map[string]string{contract.AnnotationSubindex: fmt.Sprint(sub)})
-		}
-		snapshot.GetSpec().SelectedResources = []v1beta1.ResourceContent{{RawExtension: runtime.RawExtension{
-			Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","namespace":"shop"},"data":{"index":"%d"}}`, index),
-		}}}
-		testworld.OwnedOn(s, s.Client, s.placement, snapshot)
-		s.ensure(snapshot)
+		s.part(index, sub, parts)
 	}
+}
+
+// part makes one part of the group of index, which has so many: -1 is the first, the master.
+func (s *scene) part(index, sub, parts int) {
+	s.Helper()
+	snapshot := scope.ResourceSnapshots.New(s.placement)
+	snapshot.SetNamespace(s.placement.Namespace)
+	snapshot.SetLabels(map[string]string{contract.LabelPlacement: s.placement.Name, contract.LabelResourceIndex: fmt.Sprint(index)})
+	if sub < 0 {
+		snapshot.SetName(contract.MasterSnapshotName(s.placement.Name, index))
+		snapshot.SetAnnotations(map[string]string{contract.AnnotationSnapshotCount: fmt.Sprint(parts)})
+	} else {
+		snapshot.SetName(contract.SubSnapshotName(s.placement.Name, index, sub))
+		snapshot.SetAnnotations(map[string]string{contract.AnnotationSubindex: fmt.Sprint(sub)})
+	}
+	snapshot.GetSpec().SelectedResources = []v1beta1.ResourceContent{{RawExtension: runtime.RawExtension{
+		Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","namespace":"shop"},"data":{"index":"%d"}}`, index),
+	}}}
+	testworld.OwnedOn(s, s.Client, s.placement, snapshot)
+	s.ensure(snapshot)
 }
 
 // bind binds the placement to the group of index.
@@ -215,7 +222,8 @@ func TestOnARealHub(t *testing.T) {
 
 	t.Run("a binding becomes works and a status, within its budget of writes", func(t *testing.T) {
 		both(t, h, "budget", func(t *testing.T, s *scene) {
-			a := s.startAgent()
+			began := time.Now()
+			a := s.startAgentAt(func() time.Time { return began }) // what only tells of progress is held back for good
 			bindings := "clusterresourcebindings"
 			if s.binding.Namespace != "" {
 				bindings = "resourcebindings"
@@ -299,20 +307,12 @@ func TestOnARealHub(t *testing.T) {
 	})
 
 	t.Run("a group that is not complete changes nothing until it is", func(t *testing.T) {
-		both(t, h, "partial", func(t *testing.T, s *scene) {
+		both(t, h, "partial", func(_ *testing.T, s *scene) {
 			s.startAgent()
 			s.snapshot(0, 2)
 			s.bind(0)
 			s.awaitWorks(2, 0)
-			s.snapshot(1, 1) // the first part of what will be called two
-			master := scope.ResourceSnapshots.New(s.placement)
-			if err := s.Client.Get(t.Context(), types.NamespacedName{Namespace: s.placement.Namespace, Name: contract.MasterSnapshotName(s.placement.Name, 1)}, master); err != nil {
-				t.Fatal(err)
-			}
-			master.SetAnnotations(map[string]string{contract.AnnotationSnapshotCount: "2"})
-			if err := s.Client.Update(t.Context(), master); err != nil {
-				t.Fatal(err)
-			}
+			s.part(1, -1, 2)
 			s.bind(1)
 			s.awaitStatus(v1beta1.ConditionOverridden, metav1.ConditionFalse)
 			s.awaitWorks(2, 0)
