@@ -434,33 +434,15 @@ func TestOnARealHub(t *testing.T) {
 
 	run("works of a cluster that is gone lose their finalizer before Kubernetes looks at their namespace", func(t *testing.T, h *hub) {
 		h.startAgent(time.Hour)
-		h.invite("vanished")
-		h.beat("vanished", metav1.ConditionTrue, time.Now())
-		cluster := h.await("vanished", v1beta1.ConditionJoined, metav1.ConditionTrue)
-		h.work("vanished")
-		gone := &v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "vanished"}}
-		h.must(h.Client.Delete(t.Context(), cluster))
-		testworld.Await(t, testworld.Soon, "the cluster to be gone without having left", func(ctx context.Context) error {
-			err := h.Client.Patch(ctx, gone.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
-			if err == nil {
-				err = h.get(gone.DeepCopy(), "", "vanished")
+		// Kubernetes looks after five seconds, for which a busy machine may need longer itself.
+		for n := range 3 {
+			found := vanishes(h, fmt.Sprintf("vanished-%d", n))
+			if len(found) == 0 {
+				return
 			}
-			if apierrors.IsNotFound(err) {
-				return nil
-			}
-			return errors.Join(errors.New("it is there"), err)
-		})
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-vanished"}}
-		h.must(client.IgnoreNotFound(h.Client.Delete(t.Context(), namespace))) // as the garbage collector does for its owner's sake
-		testworld.Await(t, testworld.Workload, "the namespace to go", func(context.Context) error {
-			if err := h.get(namespace, "", namespace.Name); !apierrors.IsNotFound(err) {
-				return errors.Join(fmt.Errorf("conditions %+v", namespace.Status.Conditions), err)
-			}
-			return nil
-		})
-		if stuck(namespace) {
-			t.Errorf("Kubernetes found content: %v", troublesOf(namespace))
+			t.Logf("Kubernetes found content: %v", found)
 		}
+		t.Error("Kubernetes found content in each of three tries")
 	})
 
 	run("a namespace that something else holds is waited for, and the cluster says by what", func(t *testing.T, h *hub) {
@@ -574,13 +556,7 @@ func TestOnARealHub(t *testing.T) {
 		first.stop()
 		second := h.startAgent(time.Hour)
 		testworld.Stable(t, 2*time.Second, "quiet", func(context.Context) error {
-			// The first may have ended before it had told what other tests left to tell of their clusters.
-			for _, write := range second.All() {
-				if strings.Contains(write, "ahead") {
-					return errors.New(write)
-				}
-			}
-			return nil
+			return writesNaming("ahead", second)
 		})
 		h.beat("ahead", metav1.ConditionTrue, time.Now())
 		testworld.Await(t, testworld.Soon, "the clocks to be in step", func(context.Context) error {
@@ -597,15 +573,19 @@ func TestOnARealHub(t *testing.T) {
 		h.invite("boastful")
 		const cost = v1beta1.PropertyName(contract.PropertyCoreCost)
 		agent, internal := h.as("agent-of-boastful"), &v1beta1.InternalMemberCluster{}
-		h.must(agent.Get(t.Context(), types.NamespacedName{Namespace: "fleet-member-boastful", Name: "boastful"}, internal))
-		internal.Status = v1beta1.InternalMemberClusterStatus{
-			Conditions: []metav1.Condition{},
-			Properties: map[v1beta1.PropertyName]v1beta1.PropertyValue{
-				cost:                       {Value: "0.0001", ObservationTime: metav1.Now()},
-				contract.PropertyNodeCount: {Value: "1e12", ObservationTime: metav1.Now()},
-			},
-		}
-		h.must(agent.Status().Update(t.Context(), internal))
+		testworld.Await(t, testworld.Soon, "the agent's report", func(ctx context.Context) error {
+			if err := agent.Get(ctx, types.NamespacedName{Namespace: "fleet-member-boastful", Name: "boastful"}, internal); err != nil {
+				return err
+			}
+			internal.Status = v1beta1.InternalMemberClusterStatus{
+				Conditions: []metav1.Condition{},
+				Properties: map[v1beta1.PropertyName]v1beta1.PropertyValue{
+					cost:                       {Value: "0.0001", ObservationTime: metav1.Now()},
+					contract.PropertyNodeCount: {Value: "1e12", ObservationTime: metav1.Now()},
+				},
+			}
+			return agent.Status().Update(ctx, internal)
+		})
 		cluster := h.await("boastful", v1beta1.ConditionReportAccepted, metav1.ConditionFalse)
 		if _, ok := cluster.Status.Properties[contract.PropertyNodeCount]; ok || cluster.Status.Properties[cost].Value != "0.0001" {
 			t.Fatalf("%+v", cluster.Status.Properties)
@@ -633,10 +613,48 @@ func TestOnARealHub(t *testing.T) {
 		first.stop()
 		second := h.startAgent(time.Hour)
 		testworld.Stable(t, 2*time.Second, "quiet", func(context.Context) error {
-			if writes := second.All(); len(writes) > 0 {
-				return fmt.Errorf("%v", writes)
-			}
-			return nil
+			return writesNaming("again", second)
 		})
 	})
+}
+
+// writesNaming is an error if an agent wrote something of a cluster. What it writes of others does not count: the agent before may have ended
+// before it had told what other tests left to tell of theirs.
+func writesNaming(cluster string, a *agent) error {
+	for _, write := range a.All() {
+		if strings.Contains(write, cluster) {
+			return errors.New(write)
+		}
+	}
+	return nil
+}
+
+// vanishes makes a cluster with a Work go without having left, its namespace with it, and returns what Kubernetes found in that.
+func vanishes(h *hub, name string) []string {
+	h.Helper()
+	h.invite(name)
+	h.beat(name, metav1.ConditionTrue, time.Now())
+	cluster := h.await(name, v1beta1.ConditionJoined, metav1.ConditionTrue)
+	h.work(name)
+	gone := &v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	h.must(h.Client.Delete(h.Context(), cluster))
+	testworld.Await(h, testworld.Soon, "the cluster to be gone without having left", func(ctx context.Context) error {
+		err := h.Client.Patch(ctx, gone.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
+		if err == nil {
+			err = h.get(gone.DeepCopy(), "", name)
+		}
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(errors.New("it is there"), err)
+	})
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.MemberNamespace(name)}}
+	h.must(client.IgnoreNotFound(h.Client.Delete(h.Context(), namespace))) // as the garbage collector does for its owner's sake
+	testworld.Await(h, testworld.Workload, "the namespace to go", func(context.Context) error {
+		if err := h.get(namespace, "", namespace.Name); !apierrors.IsNotFound(err) {
+			return errors.Join(fmt.Errorf("conditions %+v", namespace.Status.Conditions), err)
+		}
+		return nil
+	})
+	return troublesOf(namespace)
 }
