@@ -2,6 +2,7 @@ package testworld
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"runtime/pprof"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -92,6 +94,23 @@ func (r *Running) Wait() error {
 
 // Ended is closed when it has ended, stopped or not.
 func (r *Running) Ended() <-chan struct{} { return r.ended }
+
+// AwaitKnown waits until an agent knows of an object in the version that the test has of it, or a later one. Agents learn of objects of
+// different kinds in any order: await what one must know before you write what it acts on. Knows reads what it knows, as a manager's cache.
+func AwaitKnown(t testing.TB, knows client.Reader, obj client.Object) {
+	t.Helper()
+	is := obj.DeepCopyObject().(client.Object)
+	Await(t, Soon, fmt.Sprintf("the agent to know of %T %s", obj, obj.GetName()), func(ctx context.Context) error {
+		if err := knows.Get(ctx, client.ObjectKeyFromObject(obj), is); err != nil {
+			return err
+		}
+		order, err := resourceversion.CompareResourceVersion(is.GetResourceVersion(), obj.GetResourceVersion())
+		if err == nil && order < 0 {
+			return fmt.Errorf("it knows of version %s, not %s", is.GetResourceVersion(), obj.GetResourceVersion())
+		}
+		return err
+	})
+}
 
 // Writes notes the requests of an agent that are not reads nor dry runs, each as its method and path. The zero value is ready.
 type Writes struct {

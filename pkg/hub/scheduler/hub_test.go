@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
@@ -28,6 +29,8 @@ func startHub(t *testing.T) *hub {
 type agent struct {
 	testworld.Writes
 	stop func()
+	// sees reads what the agent knows.
+	sees client.Reader
 }
 
 func (h *hub) startAgent() *agent {
@@ -44,6 +47,6 @@ func (h *hub) startAgent() *agent {
 	if err := s.SetupWithManager(mgr); err != nil {
 		h.Fatal(err)
 	}
-	a.stop = testworld.Run(h.T, mgr)
+	a.stop, a.sees = testworld.Run(h.T, mgr), mgr.GetCache()
 	return a
 }

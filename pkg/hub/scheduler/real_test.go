@@ -98,7 +98,7 @@ func (h *hub) heartbeat(name string) {
 	cluster.Status.AgentStatus = []clusterv1beta1.AgentStatus{{
 		Type:                  clusterv1beta1.AgentTypeMemberAgent,
 		Conditions:            []metav1.Condition{well(clusterv1beta1.ConditionJoined), well(clusterv1beta1.ConditionHealthy)},
-		LastReceivedHeartbeat: metav1.Now(),
+		LastReceivedHeartbeat: metav1.NewTime(time.Now().Add(time.Hour)), // which is good for the whole test
 	}}
 	h.must(h.Client.Status().Update(h.Context(), &cluster))
 }
@@ -153,6 +153,14 @@ func (s *scene) edit(obj client.Object, change func(client.Object)) {
 	before := obj.DeepCopyObject().(client.Object)
 	change(obj)
 	s.must(s.Client.Patch(s.Context(), obj, client.MergeFrom(before)))
+}
+
+// rebind edits the binding to a cluster, and waits until the agent knows.
+func (s *scene) rebind(cluster string, change func(client.Object)) {
+	s.Helper()
+	b := s.binding(cluster)
+	s.edit(b, change)
+	testworld.AwaitKnown(s, s.agent.sees, b)
 }
 
 func (s *scene) bindings() []v1beta1.BindingObject {
@@ -312,7 +320,7 @@ func returns(s *scene) {
 	s.place(contract.FinalizerScheduler)
 	s.use(pickFixed("m1", "m2"), 0)
 	s.await("m1=Scheduled m2=Scheduled", "m1 m2 "+fulfilledReason)
-	s.edit(s.binding("m1"), func(b client.Object) {
+	s.rebind("m1", func(b client.Object) {
 		b.SetAnnotations(map[string]string{"example.com/mine": "yes"})
 		b.(v1beta1.BindingObject).GetSpec().State = v1beta1.BindingStateBound
 		b.(v1beta1.BindingObject).GetSpec().ResourceSnapshotName = s.key.Name + "-0-snapshot"
@@ -353,9 +361,9 @@ func adopts(s *scene) {
 			return nil
 		})
 	}
-	s.edit(s.binding("m1"), func(b client.Object) { b.SetAnnotations(nil) })
+	s.rebind("m1", func(b client.Object) { b.SetAnnotations(nil) })
 	for _, cluster := range []string{"m2", "m3"} {
-		s.edit(s.binding(cluster), func(b client.Object) {
+		s.rebind(cluster, func(b client.Object) {
 			b.SetAnnotations(map[string]string{contract.AnnotationPlacementUID: "of-an-earlier-placement"})
 			b.(v1beta1.BindingObject).GetSpec().SchedulingPolicySnapshotName = "an-earlier-one"
 		})
@@ -395,7 +403,7 @@ func cleansUp(s *scene) {
 	s.place("example.com/test", contract.FinalizerScheduler)
 	s.use(nil, 0)
 	s.await("m1=Scheduled m2=Scheduled m3=Scheduled", "m1 m2 m3 "+fulfilledReason)
-	s.edit(s.binding("m1"), func(b client.Object) { controllerutil.AddFinalizer(b, contract.FinalizerWork) })
+	s.rebind("m1", func(b client.Object) { controllerutil.AddFinalizer(b, contract.FinalizerWork) })
 	s.agent.Take()
 	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
 	s.must(err)
