@@ -196,11 +196,12 @@ func (s *scene) change(cluster string, change func(v1beta1.BindingObject)) {
 	})
 }
 
-// available does what the dispatcher does when the cluster is well, or not.
+// available does what the dispatcher does when the cluster is well, or not, and waits until the agent, if one runs, knows.
 func (s *scene) available(cluster string, well bool) {
 	s.Helper()
+	var b v1beta1.BindingObject
 	testworld.Await(s, testworld.Soon, "a report", func(ctx context.Context) error {
-		b := s.binding(cluster)
+		b = s.binding(cluster)
 		available := metav1.Condition{
 			Type: v1beta1.ConditionAvailable, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAllWorkAreAvailable,
 			ObservedGeneration: b.GetGeneration(), LastTransitionTime: metav1.Now(),
@@ -219,6 +220,9 @@ func (s *scene) available(cluster string, well bool) {
 		*b.GetConditions() = []metav1.Condition{started, available}
 		return s.Client.Status().Update(ctx, b)
 	})
+	if s.agent != nil {
+		testworld.AwaitKnown(s, s.agent.sees, b)
+	}
 }
 
 // await waits for the bindings to be as described: cluster=state of resource index, with ! for one that is told to wait.
@@ -257,9 +261,17 @@ func (s *scene) describe() string {
 func (s *scene) quiet(what string) {
 	s.Helper()
 	s.agent.Take()
-	testworld.Stable(s, 500*time.Millisecond, what, func(context.Context) error {
-		if writes := s.agent.Take(); len(writes) > 0 {
-			return fmt.Errorf("writes: %s", strings.Join(writes, ", "))
+	s.silent(500*time.Millisecond, what, s.agent)
+}
+
+// silent sees an agent write nothing of this placement for a while. Others are left as they were when their tests ended, and go on.
+func (s *scene) silent(during time.Duration, what string, a *agent) {
+	s.Helper()
+	testworld.Stable(s, during, what, func(context.Context) error {
+		for _, write := range a.All() {
+			if strings.Contains(write, s.key.Name) {
+				return errors.New(write)
+			}
 		}
 		return nil
 	})
@@ -477,12 +489,7 @@ func restarts(s *scene) {
 	s.content(1, 1, 0)
 	s.await("m1=Bound1 m2=Bound0! m3=Bound0!")
 	second := s.startAgent()
-	testworld.Stable(s, time.Second, "silence after a start", func(context.Context) error {
-		if writes := second.Take(); len(writes) > 0 {
-			return fmt.Errorf("writes: %s", strings.Join(writes, ", "))
-		}
-		return nil
-	})
+	s.silent(time.Second, "silence after a start", second)
 	second.stop()
 	if c := meta.FindStatusCondition(*s.binding("m2").GetConditions(), v1beta1.ConditionRolloutStarted); c == nil || c.Message == "" {
 		s.Errorf("a binding that waits says %+v", c)
