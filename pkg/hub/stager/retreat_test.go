@@ -124,6 +124,12 @@ func takesBack(s *scene) {
 	s.healthy("m1")
 	s.on(release, release, before, before)
 	s.is(stage.Active, 1)
+	testworld.Await(s, testworld.Soon, "m2 to be told", func(context.Context) error {
+		if started := s.started(); !slices.Contains(started, "m2") {
+			return fmt.Errorf("started are %q", started)
+		}
+		return nil
+	})
 	stop()
 	testworld.Await(s, testworld.Soon, "the word of m2 to be lost", func(ctx context.Context) error {
 		run, err := scope.UpdateRuns.Get(ctx, s.Client, s.key)
