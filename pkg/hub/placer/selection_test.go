@@ -372,7 +372,6 @@ func TestAnObjectThatCannotFit(t *testing.T) {
 func TestAThousandObjects(t *testing.T) {
 	const many = 998
 	w := newWorld(t)
-	start(t, defaults)
 	w.make(w.namespace(), w.configMap("b-large", strings.Repeat("x", 900<<10)))
 	names := []string{"Namespace " + w.name}
 	for i := range many {
@@ -390,6 +389,7 @@ func TestAThousandObjects(t *testing.T) {
 		})
 	}
 	group.Wait()
+	start(t, defaults) // which reads all of them before it selects any
 	w.make(w.crp())
 	latest := w.awaitSelected(w.key(), 0, names...)
 	if latest.Count() != 2 || len(latest.Master.GetSpec().SelectedResources) != many+1 || len(latest.Parts[0].GetSpec().SelectedResources) != 1 {

@@ -184,7 +184,9 @@ func TestProfiles(t *testing.T) {
 	stop()
 	h.start(3 * time.Second)
 	h.await("the silence to be noticed", "late", healthIs("MemberAgentHeartbeatLost"))
-	h.beat("late", func(*v1beta1.MemberClusterStatus, int64) {})
+	h.beat("late", func(s *v1beta1.MemberClusterStatus, _ int64) {
+		s.AgentStatus[0].LastReceivedHeartbeat = metav1.NewTime(time.Now().Add(time.Hour)) // so that it is not lost again before it is seen
+	})
 	h.await("the agent to be heard again", "late", healthIs("MemberClusterAPIServerHealthy"))
 
 	h.must(h.Client.Delete(t.Context(), early))
