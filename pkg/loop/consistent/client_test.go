@@ -1,7 +1,6 @@
 package consistent
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
@@ -35,21 +35,23 @@ func (s *interrupted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(code)
 		_ = json.NewEncoder(w).Encode(obj)
 	}
-	name := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/default/configmaps"), "/")
+	fail := func(err *apierrors.StatusError) { answer(int(err.Status().Code), statusOf(err)) }
+	_, name, _ := strings.Cut(r.URL.Path, "/configmaps")
+	name = strings.TrimPrefix(name, "/")
 	switch {
 	case r.URL.Query().Get("watch") != "":
 		s.mu.Lock()
 		cut := s.cut
 		s.mu.Unlock()
 		if r.URL.Query().Get("sendInitialEvents") != "" {
-			answer(422, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("ConfigMap").GroupKind(), "", nil).Status())
+			fail(apierrors.NewInvalid(schema.GroupKind{}, "", nil))
 			return
 		}
 		w.WriteHeader(200)
 		w.(http.Flusher).Flush()
 		select {
 		case <-cut:
-			_ = json.NewEncoder(w).Encode(map[string]any{"type": "ERROR", "object": apierrors.NewResourceExpired("cut").Status()})
+			_ = json.NewEncoder(w).Encode(map[string]any{"type": "ERROR", "object": statusOf(apierrors.NewResourceExpired("cut"))})
 		case <-r.Context().Done():
 		}
 	case name == "" && r.Method == http.MethodGet:
@@ -63,8 +65,7 @@ func (s *interrupted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPut:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		m := &corev1.ConfigMap{}
-		_ = json.NewDecoder(r.Body).Decode(m)
+		m := s.maps[name].DeepCopy()
 		s.version++
 		m.ResourceVersion = fmt.Sprint(s.version)
 		s.maps[name] = m
@@ -76,8 +77,14 @@ func (s *interrupted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			answer(200, m)
 			return
 		}
-		answer(404, apierrors.NewNotFound(corev1.Resource("configmaps"), name).Status())
+		fail(apierrors.NewNotFound(corev1.Resource("configmaps"), name))
 	}
+}
+
+func statusOf(err *apierrors.StatusError) metav1.Status {
+	status := err.Status()
+	status.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
+	return status
 }
 
 // What was written and then deleted by another client while the watch was interrupted has no event that the cache could wait for.
@@ -89,7 +96,7 @@ func TestReadAfterAnInterruptedWatch(t *testing.T) {
 	}
 	server := &interrupted{version: 10, maps: map[string]*corev1.ConfigMap{"goes": thing("goes")}, cut: make(chan struct{})}
 	listener := httptest.NewServer(server)
-	defer listener.Close()
+	defer listener.CloseClientConnections() // Close would wait for the watch
 	scheme := runtime.NewScheme()
 	if err := corev1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
@@ -134,11 +141,13 @@ func TestReadAfterAnInterruptedWatch(t *testing.T) {
 	close(server.cut)
 	server.cut = make(chan struct{})
 	server.mu.Unlock()
-	deadline, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for c.List(deadline, list, client.InNamespace("default")) != nil {
-		if deadline.Err() != nil {
-			t.Fatal("the list never comes")
+	for begin := time.Now(); ; {
+		err := c.List(t.Context(), list, client.InNamespace("default"))
+		if err == nil {
+			break
+		}
+		if time.Since(begin) > time.Minute {
+			t.Fatal(err)
 		}
 	}
 	if len(list.Items) > 0 {

@@ -33,7 +33,7 @@ const restWait = 500 * time.Millisecond
 
 var (
 	namespaceKind  = schema.GroupKind{Kind: "Namespace"}
-	definitionKind = schema.GroupKind{Group: crds.Group, Kind: "CustomResourceDefinition"}
+	definitionKind = schema.GroupKind{Group: loop.CRDs.Group, Kind: "CustomResourceDefinition"}
 )
 
 func kindOf(e apply.Entry) schema.GroupKind {
@@ -181,7 +181,7 @@ func (a *Applier) depart(
 func (a *Applier) departOne(ctx context.Context, patient bool, in apply.Parting) parted {
 	at, err := a.placeOf(in.Entry)
 	if meta.IsNoMatchError(err) {
-		if in.Entry.Held || apply.Abandons(in.Strategy) || in.Manifest != nil && apply.Keeps(in.Manifest.GetAnnotations()) {
+		if in.Entry.Held || in.Strategy.Abandons() || in.Manifest != nil && apply.Keeps(in.Manifest.GetAnnotations()) {
 			return parted{Departure: apply.Departure{Fate: apply.Stay, Why: "the member cluster does not serve its kind"}}
 		}
 		return parted{Departure: apply.Departure{Fate: apply.Forget}}
