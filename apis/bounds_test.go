@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/utils/ptr"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -73,6 +74,40 @@ func requireBound(t *testing.T, path string, s *apiextensionsv1.JSONSchemaProps)
 	}
 	for name, field := range s.Properties {
 		requireBound(t, path+"."+name, &field)
+	}
+}
+
+// Managed fields must not follow what users nest: they are some levels deeper than it is, and an API server would store objects that it can
+// never decode again.
+func TestManagedFieldsDoNotFollowWhatUsersNest(t *testing.T) {
+	for _, crd := range crds(t) {
+		for _, version := range crd.Spec.Versions {
+			for name, field := range version.Schema.OpenAPIV3Schema.Properties {
+				if name != "metadata" {
+					requireShallow(t, crd.Spec.Names.Kind+" "+version.Name+": "+name, &field)
+				}
+			}
+		}
+	}
+}
+
+func requireShallow(t *testing.T, path string, s *apiextensionsv1.JSONSchemaProps) {
+	t.Helper()
+	const atomic = "atomic"
+	if ptr.Deref(s.XMapType, "") == atomic || s.Type == "array" && ptr.Deref(s.XListType, atomic) == atomic {
+		return // managed fields end here
+	}
+	if s.XEmbeddedResource || ptr.Deref(s.XPreserveUnknownFields, false) {
+		t.Errorf("%s takes any JSON and is not atomic: managed fields follow each of its levels", path)
+	}
+	if s.Items != nil && s.Items.Schema != nil {
+		requireShallow(t, path+"[]", s.Items.Schema)
+	}
+	if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
+		requireShallow(t, path+"{}", s.AdditionalProperties.Schema)
+	}
+	for name, field := range s.Properties {
+		requireShallow(t, path+"."+name, &field)
 	}
 }
 

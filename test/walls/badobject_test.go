@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -42,20 +43,74 @@ func TestOneBadObjectStopsOnlyItself(t *testing.T) {
 	})
 	t.Run("tenant-deep-json", func(t *testing.T) {
 		who := tenantOf(t, "rg-deep")
-		const most = 9_995
-		for levels := most; levels > most-100; levels-- {
-			nested := strings.Repeat(`{"a":`, levels) + `1` + strings.Repeat(`}`, levels)
-			envelope := fmt.Sprintf(`{"apiVersion":"placement.kubernetes-fleet.io/v1beta1","kind":"ResourceEnvelope","metadata":{"name":"deep"},"data":{"x":%s}}`, nested)
-			override := fmt.Sprintf(`{"apiVersion":"placement.kubernetes-fleet.io/v1beta1","kind":"ResourceOverride","metadata":{"name":"deep"},"spec":{
-				"resourceSelectors":[{"group":"","version":"v1","kind":"ConfigMap","name":"a"}],
-				"policy":{"overrideRules":[{"jsonPatchOverrides":[{"op":"add","path":"/data","value":%s}]}]}}}`, nested)
-			path := "/apis/placement.kubernetes-fleet.io/v1beta1/namespaces/" + who.namespace + "/"
-			// What is let in on the first of these tries is the deepest there can be.
-			_ = testworld.Post(t, who.config, path+"resourceenvelopes", envelope)
-			_ = testworld.Post(t, who.config, path+"resourceoverrides", override)
+		for _, kind := range deepKinds(who) {
+			taken := 0
+			const least, most = 9_985, 10_000
+			for levels := least; levels <= most; levels++ {
+				if kind.takes(t, levels) {
+					taken++
+				}
+			}
+			if taken == 0 || taken > most-least {
+				t.Errorf("%s: the API server took %d depths of %d to %d; the limit must be among them", kind.name, taken, least, most)
+			}
+			kind.list(t)
 		}
 		arrives(t, "rg-deep-after")
 	})
+}
+
+// deepKind is a kind that takes JSON of any shape from its author.
+type deepKind struct {
+	name   string
+	author actor
+	// path is where the kind is written; namespace is empty for a cluster-scoped kind.
+	path, namespace string
+	// around is what is written around the JSON.
+	around string
+}
+
+func deepKinds(who tenant) []deepKind {
+	const group = "/apis/placement.kubernetes-fleet.io/v1beta1/"
+	mine, envelope := group+"namespaces/"+who.namespace+"/", `"data":{"x":%s}`
+	return []deepKind{
+		{name: "ResourceEnvelope", author: who.actor, path: mine + "resourceenvelopes", namespace: who.namespace, around: envelope},
+		{name: "ClusterResourceEnvelope", author: theHub, path: group + "clusterresourceenvelopes", around: envelope},
+		{name: "ResourceOverride", author: who.actor, path: mine + "resourceoverrides", namespace: who.namespace, around: `"spec":{
+			"resourceSelectors":[{"group":"","version":"v1","kind":"ConfigMap","name":"a"}],
+			"policy":{"overrideRules":[{"jsonPatchOverrides":[{"op":"add","path":"/data","value":%s}]}]}}`},
+	}
+}
+
+// takes creates an object whose JSON has these levels and returns whether the API server stored it. The API server must be able to read the
+// kind afterwards: one stored object that it cannot decode keeps the kind from every client, and namespaces from being deleted.
+func (k deepKind) takes(t *testing.T, levels int) bool {
+	t.Helper()
+	obj := &metav1.PartialObjectMetadata{}
+	obj.SetGroupVersionKind(v1beta1.GroupVersion.WithKind(k.name))
+	obj.Namespace, obj.Name = k.namespace, fmt.Sprintf("deep-%d", levels)
+	t.Cleanup(func() { remove(t, obj) })
+	nested := strings.Repeat(`{"a":`, levels) + `1` + strings.Repeat(`}`, levels)
+	posted := testworld.Post(t, k.author.config, k.path, fmt.Sprintf(
+		`{"apiVersion":%q,"kind":%q,"metadata":{"name":%q},%s}`, v1beta1.GroupVersion, k.name, obj.Name, fmt.Sprintf(k.around, nested)))
+	// The API server can store an object and still answer with an error.
+	read := theHub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj)
+	if client.IgnoreNotFound(read) != nil || (posted == nil) != (read == nil) {
+		t.Fatalf("%s of %d levels: create: %v; get: %v", k.name, levels, posted, read)
+	}
+	k.list(t)
+	return read == nil
+}
+
+// list lists the kind without a limit, which the API server answers from its watch cache. The list has metadata only: Go clients cannot decode
+// a whole list of objects that nest as deep as one object may.
+func (k deepKind) list(t *testing.T) {
+	t.Helper()
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(v1beta1.GroupVersion.WithKind(k.name + "List"))
+	if err := theHub.List(t.Context(), list); err != nil {
+		t.Fatalf("list %s: %v", k.name, err)
+	}
 }
 
 // statusRefused tries to write a status as a member.

@@ -28,6 +28,7 @@ type ClusterResourceEnvelope struct {
 	// +required
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=50
+	// +mapType=atomic
 	Data map[string]runtime.RawExtension `json:"data"`
 }
 
@@ -56,6 +57,7 @@ type ResourceEnvelope struct {
 	// +required
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=50
+	// +mapType=atomic
 	Data map[string]runtime.RawExtension `json:"data"`
 }
 
