@@ -6,11 +6,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/rest"
@@ -22,8 +25,8 @@ import (
 var CRDs = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
 // AwaitCRDs returns when every named CustomResourceDefinition ("works.placement.kubernetes-fleet.io") is established on the cluster of
-// cfg. It watches, so that it goes on in the moment the last one appears, and keeps the gate "crds" closed with what is missing.
-// A cluster that cannot be reached yet is waited for in the same way. It fails only when ctx ends.
+// cfg, and discovery has it. It watches, so that it goes on in the moment the last one appears, and keeps the gate "crds" closed with what
+// is missing. A cluster that cannot be reached yet is waited for in the same way. It fails only when ctx ends.
 func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...string) error {
 	missing := sets.New(names...)
 	const gate = "crds"
@@ -71,12 +74,14 @@ func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...str
 	go informer.RunWithContext(ctx)
 
 	log := ctrl.LoggerFrom(ctx)
+	var served []schema.GroupVersionResource
 	for missing.Len() > 0 {
 		select {
 		case event := <-events:
 			crd := event.Object.(*unstructured.Unstructured)
 			if established, _, _ := unstructured.NestedBool(crd.Object, "established"); established && missing.Has(crd.GetName()) {
 				missing.Delete(crd.GetName())
+				served = append(served, servedBy(crd)...)
 				log.V(1).Info("CRD is established", "object", crd.GetName(), "missing", missing.Len())
 			}
 			waiting()
@@ -84,10 +89,50 @@ func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...str
 			return fmt.Errorf("wait for CRDs %s: %w", strings.Join(slices.Sorted(maps.Keys(missing)), ", "), ctx.Err())
 		}
 	}
-	return nil
+	return awaitDiscovery(ctx, cfg, served)
 }
 
-// onlyEstablished shrinks a CRD to its name and whether it is served: schemas are large, and nobody here reads them.
+// awaitDiscovery returns when discovery has the resources. It has them a moment after their definitions are established, without an event.
+func awaitDiscovery(ctx context.Context, cfg *rest.Config, resources []schema.GroupVersionResource) error {
+	client, err := discovery.NewDiscoveryClientForConfig(cfg)
+	if err != nil {
+		return fmt.Errorf("make a discovery client: %w", err)
+	}
+	again := wait.Backoff{Duration: 10 * time.Millisecond, Factor: 2, Steps: 10, Cap: time.Second}
+	return again.DelayFunc().Until(ctx, true, true, func(context.Context) (bool, error) {
+		known := map[schema.GroupVersion]sets.Set[string]{}
+		for _, r := range resources {
+			gv := r.GroupVersion()
+			if known[gv] == nil {
+				list, err := client.ServerResourcesForGroupVersion(gv.String())
+				if err != nil {
+					return false, nil //nolint:nilerr // what cannot be read is not there yet
+				}
+				known[gv] = sets.New[string]()
+				for _, served := range list.APIResources {
+					known[gv].Insert(served.Name)
+				}
+			}
+			if !known[gv].Has(r.Resource) {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// servedBy are the resources that an established CRD, made small, defines.
+func servedBy(crd *unstructured.Unstructured) []schema.GroupVersionResource {
+	resource, group, _ := strings.Cut(crd.GetName(), ".")
+	versions, _, _ := unstructured.NestedStringSlice(crd.Object, "versions")
+	out := make([]schema.GroupVersionResource, len(versions))
+	for i, version := range versions {
+		out[i] = schema.GroupVersionResource{Group: group, Version: version, Resource: resource}
+	}
+	return out
+}
+
+// onlyEstablished shrinks a CRD to its name, whether it is established, and the versions that it serves: schemas are large, and not read.
 func onlyEstablished(obj any) (any, error) {
 	crd, ok := obj.(*unstructured.Unstructured)
 	if !ok {
@@ -103,7 +148,14 @@ func onlyEstablished(obj any) (any, error) {
 			established = condition["status"] == "True"
 		}
 	}
-	small := &unstructured.Unstructured{Object: map[string]any{"established": established}}
+	versions := []any{}
+	all, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+	for _, v := range all {
+		if version, ok := v.(map[string]any); ok && version["served"] == true {
+			versions = append(versions, version["name"])
+		}
+	}
+	small := &unstructured.Unstructured{Object: map[string]any{"established": established, "versions": versions}}
 	small.SetGroupVersionKind(crd.GroupVersionKind())
 	small.SetName(crd.GetName())
 	small.SetUID(crd.GetUID())
