@@ -111,6 +111,24 @@ func requireShallow(t *testing.T, path string, s *apiextensionsv1.JSONSchemaProp
 	}
 }
 
+// Clients that apply one envelope together own a manifest each: with an atomic map, each apply would remove the manifests of the others.
+func TestManifestsOfAnEnvelopeHaveOwnersOfTheirOwn(t *testing.T) {
+	envelopes := 0
+	for _, crd := range crds(t) {
+		for _, version := range crd.Spec.Versions {
+			if data, ok := version.Schema.OpenAPIV3Schema.Properties["data"]; ok {
+				envelopes++
+				if kind := ptr.Deref(data.XMapType, "granular"); kind != "granular" {
+					t.Errorf("%s %s: data is %s, want granular", crd.Spec.Names.Kind, version.Name, kind)
+				}
+			}
+		}
+	}
+	if envelopes == 0 {
+		t.Error("no CRD is an envelope; this test tests nothing")
+	}
+}
+
 // What an API server takes can be decoded; and what agents and users write is taken.
 func TestTimesAndQuantitiesThatAreTakenCanBeDecoded(t *testing.T) {
 	found := crds(t)

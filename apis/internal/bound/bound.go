@@ -41,6 +41,11 @@ func bound(name string, s *apiextensionsv1.JSONSchemaProps) {
 	if s.XEmbeddedResource {
 		return // agents measure what users nest
 	}
+	if s.Type == "object" && ptr.Deref(s.XPreserveUnknownFields, false) {
+		// Managed fields that follow what users nest are deeper than it is, and API servers cannot decode what is deeper than they take.
+		// The map around it stays granular: clients that apply one envelope together own a manifest each.
+		s.XMapType = ptr.To("atomic")
+	}
 	switch {
 	case s.XIntOrString:
 		intOrString(s)

@@ -28,7 +28,6 @@ type ClusterResourceEnvelope struct {
 	// +required
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=50
-	// +mapType=atomic
 	Data map[string]runtime.RawExtension `json:"data"`
 }
 
@@ -57,7 +56,6 @@ type ResourceEnvelope struct {
 	// +required
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=50
-	// +mapType=atomic
 	Data map[string]runtime.RawExtension `json:"data"`
 }
 
