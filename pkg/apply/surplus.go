@@ -10,9 +10,10 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// openMaps are fields of built-in kinds whose keys an API server adds no defaults to. It does to labels and selectors: a
-// Job and a ReplicationController without any get those of their pods.
-var openMaps = []string{"annotations", "data", "binaryData"}
+// openMaps are fields of built-in kinds to which neither API servers nor, as a rule, webhooks add keys. They do to labels,
+// selectors and annotations, in our own writes: a Job without labels gets those of its pods, and a DaemonSet the annotation
+// deprecated.daemonset.template.generation.
+var openMaps = []string{"data", "binaryData"}
 
 // surplus says whether the live object has what we alone own and the manifest has not: an earlier write of ours left
 // it, by a merge that went wrong, and no comparison of two manifests finds it.

@@ -27,6 +27,7 @@ func TestSurplusIsWhatWeAloneWroteAndDoNotWant(t *testing.T) {
 		item      = `{"f:spec":{"f:items":{"k:{\"name\":\"b\"}":{".":{},"f:name":{}}}}}`
 		config    = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {a: b, c: d}}"
 		job       = "{apiVersion: batch/v1, kind: Job, metadata: {name: j, labels: {app: x}}}"
+		daemons   = "{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: d, annotations: {deprecated.daemonset.template.generation: '1'}}}"
 		key       = `{"f:data":{"f:c":{}}}`
 		ours, our = contract.ManagerMember, "Update"
 	)
@@ -44,13 +45,15 @@ func TestSurplusIsWhatWeAloneWroteAndDoNotWant(t *testing.T) {
 		"a field that we applied":     {service, wanted, ours, "Apply", "v1", typ, "", true},
 		"our own annotations": {service, "{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {type: ClusterIP}}", ours, "Apply", "v1",
 			`{"f:metadata":{"f:annotations":{"f:kubernetes-fleet.io/spec-hash":{}},"f:ownerReferences":{"k:{\"uid\":\"u\"}":{}}},"f:spec":{"f:type":{}}}`, "", false},
-		"fields of another version":    {service, wanted, ours, our, "v2", tcp, "", false},
-		"a key":                        {config, "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {a: b}}", ours, our, "v1", key, "", true},
-		"the last key":                 {config, "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}", ours, our, "v1", key, "", true},
-		"labels by default":            {job, "{apiVersion: batch/v1, kind: Job, metadata: {name: j}}", ours, our, "batch/v1", `{"f:metadata":{"f:labels":{".":{},"f:app":{}}}}`, "", false},
-		"an item of a custom list":     {gizmo, "{apiVersion: example.test/v1, kind: Gizmo, metadata: {name: g}, spec: {items: [{name: a}]}}", ours, our, "example.test/v1", item, "", true},
-		"a custom list by its default": {gizmo, "{apiVersion: example.test/v1, kind: Gizmo, metadata: {name: g}, spec: {size: 1}}", ours, our, "example.test/v1", item, "", false},
-		"a null that became a default": {gizmo, "{apiVersion: example.test/v1, kind: Gizmo, metadata: {name: g}, spec: {size: null}}", ours, "Apply", "example.test/v1", `{"f:spec":{"f:size":{}}}`, "", false},
+		"fields of another version":     {service, wanted, ours, our, "v2", tcp, "", false},
+		"a key":                         {config, "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {a: b}}", ours, our, "v1", key, "", true},
+		"the last key":                  {config, "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}", ours, our, "v1", key, "", true},
+		"labels by default":             {job, "{apiVersion: batch/v1, kind: Job, metadata: {name: j}}", ours, our, "batch/v1", `{"f:metadata":{"f:labels":{".":{},"f:app":{}}}}`, "", false},
+		"an annotation by default":      {daemons, "{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: d}}", ours, our, "apps/v1", `{"f:metadata":{"f:annotations":{".":{},"f:deprecated.daemonset.template.generation":{}}}}`, "", false},
+		"an annotation that we applied": {daemons, "{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: d}}", ours, "Apply", "apps/v1", `{"f:metadata":{"f:annotations":{".":{},"f:deprecated.daemonset.template.generation":{}}}}`, "", true},
+		"an item of a custom list":      {gizmo, "{apiVersion: example.test/v1, kind: Gizmo, metadata: {name: g}, spec: {items: [{name: a}]}}", ours, our, "example.test/v1", item, "", true},
+		"a custom list by its default":  {gizmo, "{apiVersion: example.test/v1, kind: Gizmo, metadata: {name: g}, spec: {size: 1}}", ours, our, "example.test/v1", item, "", false},
+		"a null that became a default":  {gizmo, "{apiVersion: example.test/v1, kind: Gizmo, metadata: {name: g}, spec: {size: null}}", ours, "Apply", "example.test/v1", `{"f:spec":{"f:size":{}}}`, "", false},
 	} {
 		live := object(t, c.live)
 		entries := entriesOf(t, c.manager, c.operation, c.version, c.fields)

@@ -32,12 +32,10 @@ var leftovers = map[string]struct {
 		container, _ := at(o, template+"containers.0").(map[string]any)
 		container["env"] = []any{parse("{name: B, value: b}")}
 	}, []string{template + "containers.0.env"}},
-	"an annotation and a key": {configMap("merges", "NAME", "a"), func(o map[string]any) {
-		metadata, _ := o["metadata"].(map[string]any)
-		annotations, _ := metadata["annotations"].(map[string]any)
+	"a key": {configMap("merges", "NAME", "a"), func(o map[string]any) {
 		data, _ := o["data"].(map[string]any)
-		annotations["left"], data["left"] = "x", "x"
-	}, []string{"metadata.annotations.left", "data.left"}},
+		data["left"] = "x"
+	}, []string{"data.left"}},
 	"an item of a custom list": {gadget("items: [{name: a}]"), func(o map[string]any) {
 		with(o, "spec.items", func(l []any) []any { return append(l, parse("{name: b, weight: 1}")) })
 	}, []string{"spec.items.1"}},

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -124,6 +125,24 @@ func TestWriteBudget(t *testing.T) {
 	w.workGone("budget")
 	w.gone("v1 ConfigMap budget/cm")
 	w.expectWrites("delete", map[string]int{"member DELETE appliedworks/budget": 1, "hub PATCH works/budget": 1})
+}
+
+// An annotation that the API server itself adds in our write is no field to take away again.
+func TestDaemonSetIsWrittenOnce(t *testing.T) {
+	for name, s := range map[string]*v1beta1.ApplyStrategy{"client": strategy(), "server": strategy(serverSide)} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			ns := "daemons-" + name
+			w.work(ns, s, namespaceText(ns), `{apiVersion: apps/v1, kind: DaemonSet, metadata: {namespace: `+ns+`, name: each}, spec: {selector: {matchLabels: {app: each}},
+			  template: {metadata: {labels: {app: each}}, spec: {terminationGracePeriodSeconds: 0, containers: [{name: c, image: each:1}]}}}}`)
+			w.settled(ns, yes, yes)
+			w.quiet(time.Second)
+			written := slices.DeleteFunc(w.writes.take(), func(write string) bool { return !strings.Contains(write, "/daemonsets") })
+			if len(written) != 1 {
+				t.Errorf("writes %q; want one", written)
+			}
+		})
+	}
 }
 
 func (w *world) expectWrites(step string, want map[string]int) {
