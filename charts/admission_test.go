@@ -300,6 +300,7 @@ func TestAdmissionPolicies(t *testing.T) {
 	t.Run("whole namespaces", hub.wholeNamespaces)
 	t.Run("sizes", hub.sizes)
 	t.Run("events of members", hub.memberEvents)
+	t.Run("managed fields", hub.managedFields)
 	t.Run("roles", hub.roles)
 }
 
@@ -560,6 +561,39 @@ func (h hubWithPolicies) wholeNamespaces(t *testing.T) {
 }
 
 // The largest objects that the schemas and etcd take do not exhaust what CEL may spend, and the last of many is looked at, too.
+// An entry of managed fields that ends in null is stored one level deeper than it was sent, which the API server may not be able to read.
+func (h hubWithPolicies) managedFields(t *testing.T) {
+	entry := func(levels int, leaf string) string {
+		return `[{"manager":"x","operation":"Update","apiVersion":"placement.kubernetes-fleet.io/v1beta1","fieldsType":"FieldsV1","fieldsV1":` +
+			strings.Repeat(`{"f:a":`, levels) + leaf + strings.Repeat("}", levels) + "}]"
+	}
+	tenant := h.as(t, tenantUser)
+	placement := placementOf("managed", "", "ConfigMap")
+	allowed(t, "a placement", tenant.Create(t.Context(), placement.DeepCopy()))
+	work := testWork("managed")
+	if err := h.as(t, agentUser).Create(t.Context(), work.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		levels int
+		leaf   string
+	}{{30, "{}"}, {9_990, "{}"}, {9_996, "null"}} {
+		for who, change := range map[string]func(patch client.Patch) error{
+			"a tenant": func(patch client.Patch) error { return tenant.Patch(t.Context(), placement.DeepCopy(), patch) },
+			"a member": func(patch client.Patch) error { return h.as(t, memberUser).Patch(t.Context(), work.DeepCopy(), patch) },
+		} {
+			patch := `[{"op":"add","path":"/metadata/managedFields","value":` + entry(tc.levels, tc.leaf) + `}]`
+			what := fmt.Sprintf("%s sends %d levels of managed fields", who, tc.levels)
+			refused(t, what, "managed-fields", change(client.RawPatch(types.JSONPatchType, []byte(patch))))
+		}
+	}
+	allowed(t, "a tenant clears them", tenant.Patch(t.Context(), placement.DeepCopy(),
+		client.RawPatch(types.JSONPatchType, []byte(`[{"op":"add","path":"/metadata/managedFields","value":[{}]}]`))))
+	if err := h.as(t, adminUser).List(t.Context(), &v1beta1.WorkList{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func (h hubWithPolicies) sizes(t *testing.T) {
 	const selectors, manifests = 100, 50
 	many := placementOf("many", "", "ConfigMap")

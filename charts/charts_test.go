@@ -538,13 +538,13 @@ func TestHubRendersThePoliciesOfAVersion(t *testing.T) {
 		}
 		return kinds
 	}
-	const validating = "internals member-events privileged-envelopes privileged-overrides privileged-placements "
+	const validating = "internals managed-fields member-events privileged-envelopes privileged-overrides privileged-placements "
 	for _, c := range []struct{ version, values, want string }{
 		{"v1.30.0", "", validating},
 		{"v1.35.4-gke.100", "", validating},
 		{"v1.36.0", "", "MutatingAdmissionPolicy/hub-agent-mark-authors " + validating},
-		{"v1.36.0", "admissionPolicies: {privileged: false}", "internals member-events "},
-		{"v1.36.0", "admissionPolicies: {internals: false, memberEvents: false, privileged: false}", ""},
+		{"v1.36.0", "admissionPolicies: {privileged: false}", "internals managed-fields member-events "},
+		{"v1.36.0", "admissionPolicies: {internals: false, managedFields: false, memberEvents: false, privileged: false}", ""},
 	} {
 		objects, err := renderFor(c.version, charts.HubAgent, c.values)
 		if got := policies(objects); err != nil || got != c.want {
