@@ -279,9 +279,14 @@ func checkForeign(t *testing.T, planted []client.Object) {
 	}
 }
 
+// mustCreate creates an object. An API server that has just started answers ServiceUnavailable for some seconds where a mutating policy applies.
 func mustCreate(t *testing.T, c client.Client, obj client.Object) {
 	t.Helper()
-	if err := c.Create(t.Context(), obj); err != nil {
-		t.Fatalf("create %T %s: %v", obj, obj.GetName(), err)
-	}
+	testworld.Await(t, testworld.Soon, fmt.Sprintf("the creation of %T %s", obj, obj.GetName()), func(ctx context.Context) error {
+		err := c.Create(ctx, obj)
+		if err != nil && !apierrors.IsServiceUnavailable(err) {
+			t.Fatalf("create %T %s: %v", obj, obj.GetName(), err)
+		}
+		return err
+	})
 }
