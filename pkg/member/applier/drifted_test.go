@@ -117,9 +117,10 @@ func TestDriftIsReported(t *testing.T) {
 			return w.isApplied(c.work)
 		})
 	}
-	// What was reported is left as it was.
+	// What was reported is left as it was, but for the statuses that controllers write: an autoscaler's comes 15 s after it was made.
 	for name, version := range w.versionsOf(cases) {
-		if strings.HasSuffix(name, "careful") && version != began[name] && !strings.Contains(cases[name].obj.GetKind(), "Deployment") {
+		kind := cases[name].obj.GetKind()
+		if strings.HasSuffix(name, "careful") && version != began[name] && kind != "Deployment" && kind != "HorizontalPodAutoscaler" {
 			t.Errorf("%s was written", name)
 		}
 	}

@@ -200,6 +200,7 @@ func TestVanishedWorkHolds(t *testing.T) {
 		w.eventually("the ledger to say that it is held", func() error { return says(ledger().Status.Conditions, words...) })
 		w.present("v1 ConfigMap vanished/cm")
 	}
+	w.quiet(time.Second) // a pass would put the finalizer back
 	w.loseWork("vanished")
 	held("no Work vanished in namespace "+w.namespace, "2 objects", "--cascade=orphan")
 

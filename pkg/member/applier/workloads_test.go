@@ -61,6 +61,7 @@ func TestStatefulsetOndeleteNeverAvailable(t *testing.T) {
 	w.settled("sets", yes, yes)
 	w.edit("sets", namespaceText("sets"), statefulSet("ondel", onDelete, "2"), statefulSet("part", partition, "1"))
 	w.settled("sets", yes, no)
+	w.availability("sets", "ondel", no, "OnDelete") // its controller has seen the edit
 	for _, pod := range w.pods("sets") {
 		if pod.Labels["app"] == "ondel" {
 			w.must(w.member.Delete(w.Context(), &pod))
