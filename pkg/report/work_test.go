@@ -108,7 +108,7 @@ func TestEverythingThatStaysIsNamed(t *testing.T) {
 	}
 }
 
-// long are texts of which ten are too long for a message.
+// long are texts; ten of them are too long for a message.
 func long(start string) []string {
 	out := make([]string, 20)
 	for i := range out {

@@ -73,7 +73,7 @@ type item struct {
 	end *ending
 	// autoscaler is the one that the object's replicas are left to; nil if there is none.
 	autoscaler *reliance
-	// verified is the digestJudged of which a trial showed that applying the manifest would not change it; 0 if of none.
+	// verified is the digestJudged that a trial showed applying the manifest would not change; 0 if there was none.
 	verified uint64
 }
 
