@@ -32,7 +32,7 @@ func cede(obj *unstructured.Unstructured) {
 		}
 	case kind == apiService:
 		cedeBundle(obj, obj.Object, "spec")
-	case kind == definition:
+	case kind == DefinitionKind:
 		cedeBundle(obj, obj.Object, "spec", "conversion", "webhook", "clientConfig")
 	}
 }
@@ -40,7 +40,6 @@ func cede(obj *unstructured.Unstructured) {
 var (
 	aggregated = schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "ClusterRole"}
 	apiService = schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}
-	definition = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
 )
 
 // filledIn are fields in which blank means that the cluster chooses the value. Applied as blank, they would take it

@@ -148,7 +148,7 @@ func (p Parting) spare() (Departure, error) {
 	switch {
 	case taken && precious(kind):
 		return p.letGo("")
-	case kind == namespaceKind || kind == definitionKind:
+	case kind == NamespaceKind || kind == DefinitionKind:
 		return p.spareHolder(taken)
 	case taken:
 		return p.spareMore()
@@ -250,15 +250,16 @@ func (in Input) takesOver(c claim) bool {
 	return TakenOver(in.Live) || c.takeOver && len(c.dropped) == 0 && !in.inherited()
 }
 
+// The kinds whose objects take others along when they are deleted.
 var (
-	namespaceKind  = schema.GroupKind{Kind: "Namespace"}
-	definitionKind = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
+	NamespaceKind  = schema.GroupKind{Kind: "Namespace"}
+	DefinitionKind = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
 )
 
 // precious says whether objects of a kind that were taken over stay, whatever they hold: with them goes data that cannot be placed again.
 func precious(kind schema.GroupKind) bool {
 	switch kind {
-	case definitionKind, schema.GroupKind{Kind: "PersistentVolume"}, schema.GroupKind{Kind: "PersistentVolumeClaim"}:
+	case DefinitionKind, schema.GroupKind{Kind: "PersistentVolume"}, schema.GroupKind{Kind: "PersistentVolumeClaim"}:
 		return true
 	}
 	return false

@@ -31,11 +31,6 @@ import (
 // restWait is how soon the objects are looked at again that go while others of the same ledger stay. It grows with the time that they take.
 const restWait = 500 * time.Millisecond
 
-var (
-	namespaceKind  = schema.GroupKind{Kind: "Namespace"}
-	definitionKind = schema.GroupKind{Group: loop.CRDs.Group, Kind: "CustomResourceDefinition"}
-)
-
 func kindOf(e apply.Entry) schema.GroupKind {
 	return schema.GroupKind{Group: e.Group, Kind: e.Kind}
 }
@@ -147,7 +142,7 @@ func (a *Applier) depart(
 	var first, last []apply.Entry
 	entries := ledger.list()
 	for _, e := range entries {
-		if kind := kindOf(e); kind == namespaceKind || kind == definitionKind {
+		if kind := kindOf(e); kind == apply.NamespaceKind || kind == apply.DefinitionKind {
 			last = append(last, e)
 			continue
 		}
@@ -212,8 +207,8 @@ type contents struct{ stay, open map[apply.Key][]string }
 // holders are the keys of what an object goes with: its namespace, and the definition of its kind.
 func holders(e apply.Entry) []apply.Key {
 	return []apply.Key{
-		{Kind: namespaceKind.Kind, Name: e.Namespace},
-		{Group: definitionKind.Group, Kind: definitionKind.Kind, Name: e.Resource + "." + e.Group},
+		{Kind: apply.NamespaceKind.Kind, Name: e.Namespace},
+		{Group: apply.DefinitionKind.Group, Kind: apply.DefinitionKind.Kind, Name: e.Resource + "." + e.Group},
 	}
 }
 

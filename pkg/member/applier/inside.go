@@ -26,7 +26,7 @@ import (
 // inside finds out what would go with a namespace, or with the definition of a kind. What the agent may not list is among the strangers:
 // what cannot be seen may be there.
 func (a *Applier) inside(ctx context.Context, live *unstructured.Unstructured) (*apply.Inside, error) {
-	if live.GroupVersionKind().GroupKind() == namespaceKind {
+	if live.GroupVersionKind().GroupKind() == apply.NamespaceKind {
 		return a.inNamespace(ctx, live.GetName())
 	}
 	return a.ofKind(ctx, live)
