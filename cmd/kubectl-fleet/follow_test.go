@@ -23,7 +23,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// faulty is a hub whose lists and watches go wrong as a test says; n counts them from 1.
+// faulty is a hub whose lists and watches go wrong as a test says; n counts them from 1. A watch after a list tells what changed since the
+// list, as an API server's does: the fake alone would tell what changes after the watch has begun.
 type faulty struct {
 	list  func(n int32) error
 	watch func(n int32, w watch.Interface) (watch.Interface, error)
@@ -31,6 +32,7 @@ type faulty struct {
 
 func (f faulty) hub(objects ...client.Object) client.WithWatch {
 	var lists, watches atomic.Int32
+	var since atomic.Pointer[watch.Interface] // begun just before the last list
 	named := func(o client.Object) []string { return []string{o.GetName()} }
 	return fake.NewClientBuilder().WithScheme(hub.Scheme()).WithObjects(objects...).
 		WithIndex(&v1beta1.ClusterStagedUpdateRun{}, metav1.ObjectNameField, named).
@@ -41,14 +43,29 @@ func (f faulty) hub(objects ...client.Object) client.WithWatch {
 						return err
 					}
 				}
+				w, err := c.Watch(ctx, list.DeepCopyObject().(client.ObjectList), opts...)
+				if err != nil {
+					return err
+				}
+				if before := since.Swap(&w); before != nil {
+					(*before).Stop()
+				}
 				return c.List(ctx, list, opts...)
 			},
 			Watch: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
-				w, err := c.Watch(ctx, list, opts...)
-				if n := watches.Add(1); err == nil && f.watch != nil {
+				var w watch.Interface
+				if begun := since.Swap(nil); begun != nil {
+					w = *begun
+				} else {
+					var err error
+					if w, err = c.Watch(ctx, list, opts...); err != nil {
+						return nil, err
+					}
+				}
+				if n := watches.Add(1); f.watch != nil {
 					return f.watch(n, w)
 				}
-				return w, err
+				return w, nil
 			},
 		}).Build()
 }
