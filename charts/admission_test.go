@@ -82,6 +82,11 @@ func installHub(t *testing.T) hubWithPolicies {
 	}
 	hub.people(t)
 	hub.awaitPolicies(t)
+	testworld.Await(t, testworld.Soon, "the rights that were granted last", func(ctx context.Context) error {
+		event := memberEvent("probe")
+		event.Namespace, event.InvolvedObject.Namespace = tenantNamespace, tenantNamespace
+		return errors.Join(hub.as(t, adminUser).List(ctx, &corev1.SecretList{}), hub.as(t, tenantUser).Create(ctx, event, client.DryRunAll))
+	})
 	return hub
 }
 

@@ -83,7 +83,7 @@ func apply(ctx context.Context, hub client.Client, object *unstructured.Unstruct
 	var last error
 	err := wait.PollUntilContextCancel(ctx, glance, true, func(ctx context.Context) (bool, error) {
 		last = hub.Apply(ctx, client.ApplyConfigurationFromUnstructured(object.DeepCopy()), client.FieldOwner("kubectl-fleet"), client.ForceOwnership)
-		if meta.IsNoMatchError(last) || apierrors.IsNotFound(last) {
+		if meta.IsNoMatchError(last) || apierrors.IsNotFound(last) || apierrors.IsServiceUnavailable(last) {
 			return false, nil
 		}
 		return true, last

@@ -297,7 +297,9 @@ func TestAnUnreadableObjectTakesNothingAway(t *testing.T) {
 			for _, when := range []string{"while the agents run", "after a restart"} {
 				if !slices.Contains(unwatched, kind.Kind) {
 					testworld.Await(t, testworld.Soon, "the agents to see that it cannot be read "+when, func(context.Context) error {
-						if notes := here.faults.Notes(); !strings.Contains(strings.Join(notes, "\n"), bad.GetName()) {
+						if notes := here.faults.Notes(); !slices.ContainsFunc(notes, func(note string) bool {
+							return strings.HasPrefix(note, kind.Kind+" ") && strings.Contains(note, bad.GetName())
+						}) {
 							return fmt.Errorf("unreadable: %q", notes)
 						}
 						return nil

@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -195,18 +198,37 @@ func listeners(args []string) []string {
 	return names
 }
 
+// Agents take their ports again after a restart: from below those that systems give to connections (from 32768 on) and Kubernetes to Services
+// (from 30000 on).
+const firstPort, portCount = 20000, 10000
+
+// nextPort goes round these ports, so that no two agents are given one before they listen. It begins at random, for the sake of other fleets.
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32N(portCount)) }
+
 // freePorts gives each name a port that was free a moment ago.
 func freePorts(ctx context.Context, names []string) (map[string]int, error) {
 	ports := map[string]int{}
 	for _, name := range names {
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(loopback, "0"))
+		port, err := freePort(ctx)
 		if err != nil {
 			return nil, err
 		}
-		defer listener.Close() // only at the end, so that no port is given twice
-		ports[name] = listener.Addr().(*net.TCPAddr).Port
+		ports[name] = port
 	}
 	return ports, nil
+}
+
+func freePort(ctx context.Context) (port int, err error) {
+	for range 100 {
+		port = firstPort + int(nextPort.Add(1)%portCount)
+		var listener net.Listener
+		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(loopback, strconv.Itoa(port))); err == nil {
+			return port, listener.Close()
+		}
+	}
+	return 0, err
 }
 
 // releaseLeases takes the leader's leases from an agent that was killed before it could give them back. Nobody but us starts agents
@@ -234,8 +256,9 @@ func (c *cluster) releaseLeases(ctx context.Context, args []string) error {
 		if !held || !slices.Contains(leaseNames, lease.Name) {
 			continue
 		}
-		lease.Spec.HolderIdentity = nil
-		if _, err := kube.CoordinationV1().Leases(namespace).Update(ctx, &lease, metav1.UpdateOptions{}); err != nil {
+		// Whatever its version: the last renewal of the agent that was killed may be stored only now.
+		free := []byte(`{"spec":{"holderIdentity":null}}`)
+		if _, err := kube.CoordinationV1().Leases(namespace).Patch(ctx, lease.Name, types.MergePatchType, free, metav1.PatchOptions{}); err != nil {
 			return fmt.Errorf("release lease %s of an earlier agent of cluster %s: %w", lease.Name, c.Name, err)
 		}
 	}

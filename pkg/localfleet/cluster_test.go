@@ -14,7 +14,7 @@ func starting(t *testing.T, script string) (dir string, err error) {
 	t.Helper()
 	dir = t.TempDir()
 	program := filepath.Join(dir, "program")
-	text := "#!/bin/sh\ncd " + dir + "\necho try >>tries\nanswer() { cp kubeconfig \"$5\"; exec sleep 600; }\n" + script
+	text := "#!/bin/sh\ncd " + dir + "\necho try >>tries\nanswer() { cp kubeconfig whole; mv whole \"$5\"; exec sleep 600; }\n" + script
 	kubeconfig := "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: c}}]\n" +
 		"clusters: [{name: c, cluster: {server: \"https://localhost:1\"}}]\nusers: [{name: c, user: {}}]\n"
 	for file, content := range map[string]string{program: text, filepath.Join(dir, "kubeconfig"): kubeconfig} {

@@ -181,7 +181,7 @@ func (p *process) kill() error {
 			return fmt.Errorf("kill %s: %w", p.name, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a process that waits for its disk
 	defer cancel()
 	if err := p.wait(ctx); err != nil {
 		return fmt.Errorf("%s (process %d) does not end: %w", p.name, p.pid, err)

@@ -69,7 +69,9 @@ type Content struct {
 	// LeftOut is why an object that is there is not carried, and Told whether the user hears of that although no selector names it.
 	LeftOut string
 	Told    bool
-	// Version is that of a Ref to the object in the state that was read.
+	// UID and Version are those of a Ref to the object in the state that was read. It may be another object than the one that was
+	// selected: one of the same name that was made since.
+	UID     types.UID
 	Version string
 }
 

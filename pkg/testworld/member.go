@@ -83,8 +83,12 @@ func (m *ModelMember) answer(ctx context.Context) {
 				continue
 			}
 			// What came in between is an event of its own.
-			if err := m.report(ctx, work); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+			switch err := m.report(ctx, work); {
+			case err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) || ctx.Err() != nil:
+			case apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err):
 				m.t.Errorf("answer for member %s: %v", m.Name, err)
+			default: // a hub that is busy: the next watch begins with everything there is
+				works.Stop()
 			}
 		}
 		works.Stop()

@@ -41,9 +41,9 @@ func TestLeadIsTakenOver(t *testing.T) {
 		return nil
 	})
 
-	first := p.leader(agents)
-	life := first.life()
 	before := p.atRest()
+	first := p.leader(agents) // not before: on a slow machine another may lead by then
+	life := first.life()
 	held, err := theLease(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -55,7 +55,14 @@ type spot struct {
 	works []string
 	// back is whether the run has sent the cluster back, and home whether it was well there since.
 	back, home bool
+	// sent is when it was seen to be sent back, and work the version of its Work.
+	sent time.Time
+	work string
 }
+
+// returning is whether the cluster is on its way back. One that does not report within the window that it is well there is not waited for;
+// half of the window leaves room for what is seen late.
+func (p *spot) returning() bool { return p.back && !p.home && time.Since(p.sent) < healthWindow/2 }
 
 // observe begins with the bindings as they are, and ends with the test.
 func observe(t *testing.T, placement string, stages []v1beta1.StageConfig) *observer {
@@ -198,6 +205,7 @@ func (o *observer) carries(w *v1beta1.Work) {
 	if p == nil {
 		return // before there was anything to run
 	}
+	p.work = w.ResourceVersion
 	if n := len(p.works); n > 0 && p.works[n-1] == snapshot {
 		return
 	}
@@ -235,13 +243,13 @@ func (o *observer) moves(cluster string, p *spot, was string) {
 
 // returns judges that a cluster was sent back: those of later stages are home by then.
 func (o *observer) returns(cluster string, p *spot) {
-	o.turned, p.back, p.well = true, true, time.Time{}
+	o.turned, p.back, p.well, p.sent = true, true, time.Time{}, time.Now()
 	for _, stage := range slices.Backward(o.stages) {
 		if stage.Name == rings[cluster] {
 			return
 		}
 		for name, other := range o.at {
-			if rings[name] == stage.Name && other.begun && !other.home {
+			if rings[name] == stage.Name && other.begun && (!other.back || other.returning()) {
 				o.fault("%s was sent back to %s before %s of stage %s was home", cluster, p.snapshot, name, stage.Name)
 			}
 		}
@@ -292,7 +300,7 @@ func (o *observer) count() {
 		var busy []string
 		for name, p := range o.at {
 			// Who is on the way back counts, and, until the run turns, who is on the way.
-			if rings[name] == stage.Name && (p.back && !p.home || !o.turned && p.begun && !p.done) {
+			if rings[name] == stage.Name && (p.returning() || !o.turned && p.begun && !p.done) {
 				busy = append(busy, name)
 			}
 		}
@@ -303,10 +311,14 @@ func (o *observer) count() {
 	}
 }
 
-// caughtUp is nil if the observer has seen the bindings as they are now.
+// caughtUp is nil if the observer has seen the bindings and the Works as they are now.
 func (o *observer) caughtUp(ctx context.Context) error {
 	var list v1beta1.ClusterResourceBindingList
 	if err := theHub.List(ctx, &list, client.MatchingLabels{contract.LabelPlacement: o.placement}); err != nil {
+		return err
+	}
+	var works v1beta1.WorkList
+	if err := theHub.List(ctx, &works, client.MatchingLabels{contract.LabelPlacement: o.placement}); err != nil {
 		return err
 	}
 	o.mu.Lock()
@@ -317,6 +329,11 @@ func (o *observer) caughtUp(ctx context.Context) error {
 	for _, b := range list.Items {
 		if p := o.at[b.Spec.TargetCluster]; p == nil || p.version != b.ResourceVersion {
 			return fmt.Errorf("the last change of binding %s was not seen yet", b.Name)
+		}
+	}
+	for _, w := range works.Items {
+		if p := o.at[strings.TrimPrefix(w.Namespace, contract.MemberNamespace(""))]; p == nil || p.work != w.ResourceVersion {
+			return fmt.Errorf("the last change of Work %s/%s was not seen yet", w.Namespace, w.Name)
 		}
 	}
 	return nil

@@ -33,7 +33,7 @@ type terms struct{ lease, renewDeadline, retryPeriod time.Duration }
 // In brief terms tests see many leaders, also because a busy machine is late to renew. In steady ones a leader loses the lead only when it
 // is halted.
 var (
-	brief  = terms{lease: 3 * time.Second, renewDeadline: 1500 * time.Millisecond, retryPeriod: 300 * time.Millisecond}
+	brief  = terms{lease: 5 * time.Second, renewDeadline: 3 * time.Second, retryPeriod: 300 * time.Millisecond}
 	steady = terms{lease: 15 * time.Second, renewDeadline: 10 * time.Second, retryPeriod: 500 * time.Millisecond}
 )
 

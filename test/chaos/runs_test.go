@@ -269,31 +269,40 @@ func (p *play) retreats() {
 	p.edit(true)
 	run := p.startBy(wary(p.name), "")
 	p.awaitEnd(run)
+	back := metav1.ConditionTrue
+	if p.tookBack(run) {
+		back = metav1.ConditionFalse
+	}
 	for kind, want := range map[string]metav1.ConditionStatus{
 		v1beta1.ConditionSucceeded: metav1.ConditionFalse, v1beta1.ConditionWithinFailureBudget: metav1.ConditionFalse,
-		v1beta1.ConditionRolledBack: metav1.ConditionTrue,
+		v1beta1.ConditionRolledBack: back,
 	} {
 		if !meta.IsStatusConditionPresentAndEqual(run.Status.Conditions, kind, want) {
 			p.Errorf("run %s: %s is not %s: %+v", run.Name, kind, want, run.Status.Conditions)
 		}
 	}
-	p.tookBack(run)
 	p.holds(strconv.Itoa(p.held))
 }
 
-// tookBack asserts that a run says of what it has changed, and of nothing else, that it is back, and that it is.
-func (p *play) tookBack(run *v1beta1.ClusterStagedUpdateRun) {
+// tookBack asserts that a run reports of what it has changed, and of nothing else, that it is back, and that it is. It returns whether a blow
+// kept a cluster from reporting in time that it is well again: such a cluster is not waited for.
+func (p *play) tookBack(run *v1beta1.ClusterStagedUpdateRun) (late bool) {
 	p.Helper()
 	p.observer.mu.Lock()
 	defer p.observer.mu.Unlock()
 	for _, stage := range run.Status.StagesStatus {
 		for _, c := range stage.Clusters {
-			if at := p.at[c.ClusterName]; at.begun != meta.IsStatusConditionTrue(c.Conditions, v1beta1.ConditionRolledBack) || at.begun != at.home {
+			at, back := p.at[c.ClusterName], meta.FindStatusCondition(c.Conditions, v1beta1.ConditionRolledBack)
+			home := back != nil && back.Status == metav1.ConditionTrue
+			tardy := back != nil && at.back && strings.Contains(back.Message, "was without health for "+healthWindow.String())
+			late = late || tardy
+			if at.begun != (home || tardy) || home && !at.home {
 				p.Errorf("run %s: %s was given the release: %v; it is back: %v; the run says %+v",
 					run.Name, c.ClusterName, at.begun, at.home, c.Conditions)
 			}
 		}
 	}
+	return late
 }
 
 // pauses makes a run of a new revision that is stopped now and then.
@@ -405,7 +414,8 @@ func (p *play) ends(run *v1beta1.ClusterStagedUpdateRun, index int) {
 // awaitEnd waits until a run has ended and all that it did was seen.
 func (p *play) awaitEnd(run *v1beta1.ClusterStagedUpdateRun) {
 	p.Helper()
-	testworld.Await(p, testworld.Workload, run.Name+" to end", func(ctx context.Context) error {
+	// Between two blows a busy machine gets little done.
+	testworld.Await(p, 4*testworld.Long, run.Name+" to end", func(ctx context.Context) error {
 		p.get(ctx, run)
 		ended := meta.FindStatusCondition(run.Status.Conditions, v1beta1.ConditionSucceeded) != nil
 		if !ended && !meta.IsStatusConditionFalse(run.Status.Conditions, v1beta1.ConditionInitialized) {

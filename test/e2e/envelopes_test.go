@@ -134,13 +134,10 @@ func TestEnvelopesOfBothKinds(t *testing.T) {
 	p := s.place(func(spec *v1beta1.PlacementSpec) {
 		spec.ResourceSelectors = append(spec.ResourceSelectors, testworld.Named(v1beta1.GroupVersion.Group, "v1beta1", "ClusterResourceEnvelope", wide.Name))
 	})
+	s.selects(p, append(s.all(), s.selectedEnvelope("ResourceEnvelope", s.app, "envelope"), s.selectedEnvelope("ClusterResourceEnvelope", "", wide.Name))...)
 	s.expectWithin(testworld.Workload, p, complete().At("0"))
-	selected := map[string]bool{}
-	for _, r := range p.GetStatus().SelectedResources {
-		selected[r.Kind] = true
-	}
-	if len(selected) != 4 || !selected["Namespace"] || !selected["ConfigMap"] || !selected["ResourceEnvelope"] || !selected["ClusterResourceEnvelope"] {
-		t.Errorf("selected are %v", selected)
+	if got := p.GetStatus().SelectedResources; len(got) != 4 {
+		t.Errorf("selected are %v", got)
 	}
 	inside := []client.Object{s.quota(), s.deployment(), s.clusterRole()}
 	s.there(inside, members()...)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -94,16 +95,23 @@ func (s *scene) holdsEnveloped(value string) {
 	})
 }
 
-// fails asserts that the only failed placement of p's only cluster is object, out of the scenario's envelope, for reason.
+// fails waits until the only failed placement of p's only cluster is object, out of the scenario's envelope, for reason. A cluster that has not
+// reported on all Works has the same conditions, and lists nothing.
 func (s *scene) fails(p v1beta1.PlacementObject, object v1beta1.ResourceIdentifier, reason string) {
 	s.Helper()
 	object.Envelope = &v1beta1.EnvelopeIdentifier{Name: "envelope", Namespace: s.app, Type: "ResourceEnvelope"}
-	failed := p.GetStatus().PerClusterPlacementStatuses[0].FailedPlacements
-	if len(failed) != 1 || failed[0].Condition.Reason != reason || failed[0].Condition.Type != v1beta1.ConditionApplied {
-		s.Fatalf("failed placements are %+v, want one, Applied %s", failed, reason)
-	}
-	if got := failed[0].ResourceIdentifier; got.Envelope == nil || *got.Envelope != *object.Envelope || got.Kind != object.Kind ||
-		got.Group != object.Group || got.Version != object.Version || got.Name != object.Name || got.Namespace != object.Namespace {
-		s.Errorf("failed is %+v in %+v, want %+v", got, got.Envelope, object)
-	}
+	testworld.Await(s.T, testworld.Soon, object.Kind+" "+object.Name+" alone to fail", func(ctx context.Context) error {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		entries := p.GetStatus().PerClusterPlacementStatuses
+		if len(entries) != 1 || len(entries[0].FailedPlacements) != 1 {
+			return fmt.Errorf("clusters are %+v, want one with one failure", entries)
+		}
+		f := entries[0].FailedPlacements[0]
+		if f.Condition.Reason != reason || f.Condition.Type != v1beta1.ConditionApplied || !equality.Semantic.DeepEqual(f.ResourceIdentifier, object) {
+			return fmt.Errorf("failed is %+v in %+v, want %+v, Applied %s", f, f.Envelope, object, reason)
+		}
+		return nil
+	})
 }

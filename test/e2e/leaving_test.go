@@ -27,7 +27,7 @@ func (s *scene) exports(m cluster) {
 	service.SetGroupVersionKind(export)
 	service.SetNamespace(contract.MemberNamespace(m.name))
 	service.SetName(s.name)
-	testworld.Await(s.T, testworld.Long, "services to be exported by "+m.name, func(ctx context.Context) error {
+	testworld.Await(s.T, 3*testworld.Long, "services to be exported by "+m.name, func(ctx context.Context) error {
 		return theHub.Create(ctx, service)
 	})
 }

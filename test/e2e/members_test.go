@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
@@ -42,6 +45,15 @@ func (s *scene) left() string {
 	mc := testworld.NewMemberCluster("left-" + s.name)
 	mc.Finalizers = []string{testworld.Blocker}
 	m := testworld.StartModelMember(s.T, theHub, mc)
+	testworld.Await(s.T, testworld.Soon, "the hub to know "+m.Name, func(ctx context.Context) error {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(mc), mc); err != nil {
+			return err
+		}
+		if !controllerutil.ContainsFinalizer(mc, contract.FinalizerMemberCluster) {
+			return errors.New("the hub has not put its finalizer on it")
+		}
+		return nil
+	})
 	m.Leave()
 	return m.Name
 }

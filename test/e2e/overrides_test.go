@@ -45,6 +45,7 @@ func (s *scene) wide(limit string, rules ...v1beta1.OverrideRule) *v1beta1.Clust
 		o.Spec.Placement = &v1beta1.PlacementRef{Name: limit}
 	}
 	s.create(o)
+	s.overridesStored(o.Name + "-0")
 	return o
 }
 
@@ -58,6 +59,7 @@ func (s *scene) narrow(limit string, rules ...v1beta1.OverrideRule) *v1beta1.Res
 		}
 	}
 	s.create(o)
+	s.overridesStored(s.app + "/" + o.Name + "-0")
 	return o
 }
 
@@ -215,6 +217,7 @@ func TestClusterOverrideThroughItsLife(t *testing.T) {
 	s := begin(t)
 	o := s.wide(s.name, testworld.Patching(everywhere, testworld.Annotating(key, "v")))
 	p := s.place()
+	s.selects(p, s.all()...)
 	s.overridden(p, complete().Overridden().At("0"), []string{o.Name + "-0"}, members()...)
 	s.bothCarry("v", members()...)
 

@@ -42,7 +42,9 @@ func (s *scene) placeOne(object v1beta1.ResourceIdentifier, options ...testworld
 	if s.namespaced {
 		options = append(options, testworld.Selecting(testworld.Named(object.Group, object.Version, object.Kind, object.Name)))
 	}
-	return s.place(append(options, oneAtATime)...)
+	p := s.place(append(options, oneAtATime)...)
+	s.selects(p, object)
+	return p
 }
 
 // identified is an object of the scenario's namespace as a status names it.

@@ -550,16 +550,21 @@ func TestARollingPlacementIsHandedToRuns(t *testing.T) {
 	s := begin(t)
 	r := inStages(s)
 	r.complete("0", "c1", "c2", "c3")
+	n, err := strconv.Atoi(r.placement.GetStatus().ObservedResourceIndex) // 1 if the hub had not seen everything at first
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier := []string{"0"}[:n]
 	r.edit(r.placement, external)
 	r.complete("0", "c1", "c2", "c3")
 	r.edits("new")
 	r.still(map[string]string{c1.name: "test", c2.name: "test", c3.name: "test"})
-	r.cut("0 latest")
+	r.cut(slices.Concat(earlier, []string{fmt.Sprintf("%d latest", n)})...)
 	run := r.run("1", "", v1beta1.UpdateRunRun)
 	r.has(c2, "new")
-	r.cut("0", "1 latest")
+	r.cut(slices.Concat(earlier, []string{strconv.Itoa(n), fmt.Sprintf("%d latest", n+1)})...)
 	r.bothGates(run)
-	r.succeeds(run, "0", "1", [][]string{{"c2"}, prod})
+	r.succeeds(run, "0", strconv.Itoa(n+1), [][]string{{"c2"}, prod})
 	r.complete("1", "c1", "c2", "c3")
 	for _, m := range members() {
 		r.has(m, "new")

@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -80,11 +82,23 @@ func TestTaints(t *testing.T) {
 // taintMember makes these the taints of one of the fleet's members until the end of the scenario.
 func (s *scene) taintMember(m cluster, taints ...clusterv1beta1.Taint) {
 	s.Helper()
-	update(s, theHub, testworld.NewMemberCluster(m.name), func(mc *clusterv1beta1.MemberCluster) { mc.Spec.Taints = taints })
+	mc := testworld.NewMemberCluster(m.name)
+	update(s, theHub, mc, func(mc *clusterv1beta1.MemberCluster) { mc.Spec.Taints = taints })
 	s.Cleanup(func() {
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"taints":null}}`))
 		if err := theHub.Patch(context.WithoutCancel(s.Context()), testworld.NewMemberCluster(m.name), patch); err != nil {
 			s.Errorf("take the taints off %s: %v", m.name, err)
 		}
+	})
+	// The scheduler reads the same cache as the one that writes this.
+	testworld.Await(s.T, testworld.Soon, "the hub to know the taints of "+m.name, func(ctx context.Context) error {
+		var now clusterv1beta1.MemberCluster
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(mc), &now); err != nil {
+			return err
+		}
+		if c := meta.FindStatusCondition(now.Status.Conditions, clusterv1beta1.ConditionReadyToJoin); c == nil || c.ObservedGeneration < mc.Generation {
+			return fmt.Errorf("it has %+v, not of generation %d", c, mc.Generation)
+		}
+		return nil
 	})
 }

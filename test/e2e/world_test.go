@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -254,6 +255,22 @@ func bare(t *testing.T) *scene {
 	return &scene{T: t, app: fmt.Sprintf("app-%d", n), name: fmt.Sprintf("place-%d", n)}
 }
 
+// selects waits until a placement lists these objects as selected: indices are counted from the revision that holds all there is.
+func (s *scene) selects(p v1beta1.PlacementObject, objects ...v1beta1.ResourceIdentifier) {
+	s.Helper()
+	testworld.Await(s.T, testworld.Soon, "what "+p.GetName()+" selects", func(ctx context.Context) error {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		for _, o := range objects {
+			if !slices.Contains(p.GetStatus().SelectedResources, o) {
+				return fmt.Errorf("it selects %v, without %v", p.GetStatus().SelectedResources, o)
+			}
+		}
+		return nil
+	})
+}
+
 // create makes an object on the hub and removes it, whatever holds it of ours, at the end of the scenario.
 func (s *scene) create(obj client.Object) {
 	s.Helper()
@@ -262,9 +279,14 @@ func (s *scene) create(obj client.Object) {
 
 func (s *scene) createOn(c cluster, obj client.Object) {
 	s.Helper()
-	if err := c.Create(s.Context(), obj); err != nil {
-		s.Fatalf("create %T %s on %s: %v", obj, obj.GetName(), c.name, err)
-	}
+	// An API server that has just taken up new kinds answers ServiceUnavailable for some seconds where a mutating policy applies.
+	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("the creation of %T %s on %s", obj, obj.GetName(), c.name), func(ctx context.Context) error {
+		err := c.Create(ctx, obj)
+		if err != nil && !apierrors.IsServiceUnavailable(err) {
+			s.Fatalf("create %T %s on %s: %v", obj, obj.GetName(), c.name, err)
+		}
+		return err
+	})
 	s.Cleanup(func() {
 		s.Helper()
 		remove(s.T, c, obj)

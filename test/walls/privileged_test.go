@@ -96,6 +96,9 @@ func TestPrivilegedObjectsOfANamespaceStay(t *testing.T) {
 	create(t, theHub, secret.DeepCopy())
 	placement := testworld.ClusterPlacement(name, name, testworld.PickFixed(m1.cluster))
 	placement.Finalizers = nil
+	testworld.Await(t, testworld.Soon, "the operator's rights", func(ctx context.Context) error {
+		return operator.List(ctx, &v1beta1.ClusterResourcePlacementList{})
+	})
 	create(t, operator, placement)
 	testworld.Await(t, testworld.Soon, "the rest of the namespace", func(ctx context.Context) error {
 		return m1.Get(ctx, client.ObjectKey{Namespace: name, Name: "cm"}, &corev1.ConfigMap{})

@@ -162,8 +162,13 @@ func newTenant(ctx context.Context, namespace string) (tenant, error) {
 	if err != nil {
 		return who, err
 	}
-	who.actor, err = withToken("tenant of "+namespace, token)
-	return who, err
+	if who.actor, err = withToken("tenant of "+namespace, token); err != nil {
+		return who, err
+	}
+	// The API server's authorizer follows what is stored a moment later.
+	return who, testworld.Until(ctx, testworld.Soon, "the rights of "+who.name, func(ctx context.Context) error {
+		return who.List(ctx, &v1beta1.ResourceEnvelopeList{}, client.InNamespace(namespace))
+	})
 }
 
 // tenantResources are what the tenant may do everything with, in its namespace.
@@ -270,9 +275,14 @@ func apply(t *testing.T, who actor, text string) []*unstructured.Unstructured {
 // create makes an object as who and deletes it at the end of the test, if who acts on the hub.
 func create(t *testing.T, who actor, obj client.Object) {
 	t.Helper()
-	if err := who.Create(t.Context(), obj); err != nil {
-		t.Fatalf("create %T %s as %s: %v", obj, obj.GetName(), who.name, err)
-	}
+	// An API server that has just taken up new kinds answers ServiceUnavailable for some seconds where a mutating policy applies.
+	testworld.Await(t, testworld.Soon, fmt.Sprintf("the creation of %T %s as %s", obj, obj.GetName(), who.name), func(ctx context.Context) error {
+		err := who.Create(ctx, obj)
+		if err != nil && !apierrors.IsServiceUnavailable(err) {
+			t.Fatalf("create %T %s as %s: %v", obj, obj.GetName(), who.name, err)
+		}
+		return err
+	})
 	t.Cleanup(func() {
 		if err := client.IgnoreNotFound(who.Delete(context.WithoutCancel(t.Context()), obj)); err != nil {
 			t.Errorf("delete %T %s as %s: %v", obj, obj.GetName(), who.name, err)

@@ -242,6 +242,14 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 		return nil, err
 	}
 	for _, w := range works {
+		if d.hands.ahead(w) { // the cache has not seen this agent's last write
+			if w, err = d.namesake(ctx, client.ObjectKeyFromObject(w)); err != nil {
+				return nil, err
+			}
+			if w == nil {
+				continue
+			}
+		}
 		if order.Adopts(w) {
 			out.works = append(out.works, w)
 		} else {

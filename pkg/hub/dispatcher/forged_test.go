@@ -202,8 +202,8 @@ func TestWorkNamesOfAnotherPlacement(t *testing.T) {
 		t.Run("the tenant's is "+name, func(t *testing.T) {
 			here := *h
 			here.T = t
-			here.startAgent()
 			first, second := order(newScene(&here, "", "shop."+name, "east"), newScene(&here, "shop", name, "east"))
+			here.startAgent() // it knows of both from its start
 			for _, s := range []*scene{first, second} {
 				s.snapshot(0, 2)
 				s.bind(0)

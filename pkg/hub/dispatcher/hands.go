@@ -69,6 +69,13 @@ func (h *hands) own(w *v1beta1.Work) bool {
 	return w.Generation <= h.works[w.UID].generation
 }
 
+// ahead says whether the dispatcher has written a later state of a Work than this one.
+func (h *hands) ahead(w *v1beta1.Work) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return w.Generation < h.works[w.UID].generation
+}
+
 // changed says whether the spec of a Work is another writer's now and is due to be put right; it takes it that the
 // caller does that. If it is not due yet, wait is for how long.
 func (h *hands) changed(w *v1beta1.Work, now time.Time) (changed bool, wait time.Duration) {

@@ -22,6 +22,8 @@ import (
 type hub struct {
 	*testing.T
 	*testworld.Cluster
+	// knows reads what the agent that was started last knows.
+	knows client.Reader
 }
 
 // startHub starts a hub that ends with the test.
@@ -92,6 +94,6 @@ func (h *hub) startAgentAt(now func() time.Time) *agent {
 	if err := d.SetupWithManager(mgr); err != nil {
 		h.Fatal(err)
 	}
-	a.stop = testworld.Run(h.T, mgr)
+	a.stop, h.knows = testworld.Run(h.T, mgr), mgr.GetCache()
 	return a
 }

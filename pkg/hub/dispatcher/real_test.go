@@ -114,26 +114,24 @@ func (s *scene) part(index, sub, parts int) {
 	s.ensure(snapshot)
 }
 
-// bind binds the placement to the group of index.
+// bind binds the placement to the group of index. The agent may write the binding's status meanwhile.
 func (s *scene) bind(index int) {
 	s.Helper()
-	binding := scope.Bindings.New(s.binding)
-	err := s.Client.Get(s.Context(), s.binding, binding)
-	binding.GetSpec().ResourceSnapshotName = contract.MasterSnapshotName(s.placement.Name, index)
-	if err == nil {
-		err = s.Client.Update(s.Context(), binding)
-	} else {
+	testworld.Await(s, testworld.Soon, fmt.Sprintf("a binding to index %d", index), func(ctx context.Context) error {
+		binding := scope.Bindings.New(s.binding)
+		err := s.Client.Get(ctx, s.binding, binding)
+		binding.GetSpec().ResourceSnapshotName = contract.MasterSnapshotName(s.placement.Name, index)
+		if err == nil {
+			return s.Client.Update(ctx, binding)
+		}
 		binding.SetNamespace(s.binding.Namespace)
 		binding.SetName(s.binding.Name)
 		binding.SetLabels(map[string]string{contract.LabelPlacement: s.placement.Name})
 		binding.SetFinalizers([]string{contract.FinalizerBinding, contract.FinalizerWork})
 		binding.GetSpec().State, binding.GetSpec().TargetCluster = v1beta1.BindingStateBound, s.cluster
 		binding.GetSpec().ClusterDecision = v1beta1.ClusterDecision{ClusterName: s.cluster, Selected: true, Reason: "test"}
-		err = s.Client.Create(s.Context(), binding)
-	}
-	if err != nil {
-		s.Fatal(err)
-	}
+		return s.Client.Create(ctx, binding)
+	})
 }
 
 func (s *scene) works() []v1beta1.Work {
@@ -379,9 +377,11 @@ func TestOnARealHub(t *testing.T) {
 			s.snapshot(0, 1)
 			s.cluster = "new" + s.binding.Namespace
 			s.binding.Name += "-new"
-			s.ensure(&clusterv1beta1.MemberCluster{
+			member := &clusterv1beta1.MemberCluster{
 				ObjectMeta: metav1.ObjectMeta{Name: s.cluster}, Spec: clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: s.cluster}},
-			})
+			}
+			s.ensure(member)
+			testworld.AwaitKnown(s, s.knows, member) // a binding to a cluster that is not known waits for its InternalMemberCluster
 			s.bind(0)
 			s.awaitStatus(v1beta1.ConditionWorkSynchronized, metav1.ConditionFalse) // the scheduler has not said that it picked the cluster
 			s.pick()
@@ -402,12 +402,12 @@ func TestOnARealHub(t *testing.T) {
 		here := *h
 		here.T = t
 		s := newScene(&here, "", "restart", "east")
+		done := newScene(&here, "shop", "restarts", "east")
 		first := s.startAgent()
 		s.snapshot(0, 2)
 		s.bind(0)
 		s.awaitWorks(2, 0)
 		s.awaitStatus(v1beta1.ConditionApplied, metav1.ConditionFalse) // in progress, and for good
-		done := newScene(&here, "shop", "restarts", "east")
 		done.snapshot(0, 1)
 		done.bind(0)
 		done.awaitWorks(1, 0)
@@ -479,6 +479,13 @@ func (s *scene) deletePlacementAndBinding() {
 	if err := s.Client.Get(s.Context(), s.binding, scope.Bindings.New(s.binding)); err != nil {
 		s.Fatalf("the binding did not wait for its works: %v", err)
 	}
+	// The agent takes off the scheduler's finalizer too, if it knows by then that the placement is gone.
+	testworld.Await(s, testworld.Soon, "the agent to know that the placement is gone", func(ctx context.Context) error {
+		if err := s.knows.Get(ctx, s.placement, scope.Placements.New(s.placement)); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("it knows of it: %w", err)
+		}
+		return nil
+	})
 	s.freeWorks()
 	testworld.Await(s, testworld.Soon, "the binding to go", func(ctx context.Context) error {
 		if _, err := scope.Bindings.Get(ctx, s.Client, s.binding); !apierrors.IsNotFound(err) {

@@ -109,7 +109,7 @@ func placements() predicate.Predicate {
 		return [2]any{}
 	}
 	return predicate.Funcs{
-		CreateFunc: func(event.CreateEvent) bool { return false },
+		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // a binding may have been looked at before its placement was known
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			return !equality.Semantic.DeepEqual(setting(e.ObjectOld), setting(e.ObjectNew))

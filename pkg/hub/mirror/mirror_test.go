@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-logr/logr/testr"
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -28,11 +28,13 @@ type hub struct {
 	*testworld.Cluster
 	writes testworld.Writes
 	events *testworld.Recorder
+	// knows reads what the mirror that was started last knows.
+	knows client.Reader
 }
 
 func startHub(t *testing.T) *hub {
 	t.Helper()
-	ctrl.SetLogger(testr.New(t))
+	ctrl.SetLogger(logr.Discard())
 	h := &hub{T: t, events: &testworld.Recorder{}, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{
 		testworld.HubCRDs,
 	}})}
@@ -58,6 +60,7 @@ func (h *hub) start(objects *rest.Config) (stop func()) {
 	h.must(err)
 	m := &Mirror{Client: mgr.GetClient(), Direct: direct, Recorder: h.events, Workers: 2, Namespaced: true}
 	h.must(m.SetupWithManager(mgr))
+	h.knows = mgr.GetCache()
 	return testworld.Run(h.T, mgr)
 }
 
@@ -96,6 +99,7 @@ func (h *hub) bind(name string) *v1beta1.ClusterResourceBinding {
 func (h *hub) report(name string, observed int) {
 	h.Helper()
 	binding := h.bind(name)
+	testworld.AwaitKnown(h, h.knows, binding) // the dispatcher, too, makes a Work only for a binding that it knows
 	h.reportIn("fleet-member-m", name+"-work", name, observed, map[string]string{
 		contract.LabelPlacement: name, contract.LabelBinding: binding.Name,
 	}, map[string]string{contract.AnnotationBindingUID: string(binding.UID)})

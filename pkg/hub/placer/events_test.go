@@ -165,11 +165,11 @@ func TestAnEditDoesNotFlicker(t *testing.T) {
 	w.roll(w.key())
 	before := w.awaitAvailable(w.key(), "0")
 	edit := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"revisionHistoryLimit":5}}`))
+	begin := time.Now()
 	if err := w.Patch(t.Context(), w.crp(), edit); err != nil {
 		t.Fatal(err)
 	}
-	// Longer than progress is held back, and shorter than the scheduler is waited for. A machine that stalls for longer says nothing.
-	begin := time.Now()
+	// Longer than progress is held back, and shorter than the scheduler is waited for. A machine that stalls for longer shows nothing.
 	testworld.Stable(t, 2*time.Second, "what was said", func(context.Context) error {
 		now := w.placement(w.key())
 		if equality.Semantic.DeepEqual(now.GetStatus(), before.GetStatus()) || time.Since(begin) > 4*time.Second {

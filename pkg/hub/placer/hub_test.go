@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/hub/placer"
@@ -40,6 +41,8 @@ func TestMain(m *testing.M) {
 // agent is a running placer and its watcher.
 type agent struct {
 	stop func()
+	// knows reads what the agent knows.
+	knows client.Reader
 }
 
 // defaults are the windows of a hub agent without flags.
@@ -78,7 +81,7 @@ func start(t *testing.T, windows snapshot.Windows, faults ...*faulty) *agent {
 	if err := p.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
-	return &agent{stop: testworld.Run(t, mgr)}
+	return &agent{stop: testworld.Run(t, mgr), knows: mgr.GetCache()}
 }
 
 // faulty are Objects that fail as a real server will not on request.

@@ -48,6 +48,8 @@ type Objects interface {
 	// Select returns what a placement selects, and follows it from now on. A selection.UserError is for the user;
 	// when an error that is a selection.ErrNotListed has passed, the placement is told.
 	Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error)
+	// Look returns the same and leaves Changes, and what the placement waits for, as they are.
+	Look(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error)
 	// Changes are when the first and the last change was seen since the placement was last selected; zero for none.
 	Changes(key types.NamespacedName) (first, last time.Time)
 	// Read reads contents, in the order of refs. It fails if any cannot be read.
@@ -194,7 +196,7 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	}
 	policy, revision, history, err := p.snapshots(ctx, s, func(ctx context.Context) (report.Revision, time.Duration, error) {
 		if first, _ := p.Objects.Changes(s.key); s.fresh() && !first.IsZero() {
-			again, err := p.pick(ctx, s)
+			again, err := p.pick(ctx, s, p.Objects.Select)
 			if err != nil {
 				return report.Revision{}, 0, err
 			}
@@ -284,7 +286,7 @@ func (p *Placer) choose(ctx context.Context, s *seen) (selected *selection.Selec
 	}
 	m.changed = stands
 	m.current, m.generation = false, s.placement.GetGeneration()
-	found, err := p.pick(ctx, s)
+	found, err := p.pick(ctx, s, p.Objects.Select)
 	if err == nil {
 		err = s.holdUnread(found)
 	}
@@ -297,8 +299,8 @@ func restricted(placement v1beta1.PlacementObject) bool {
 }
 
 // pick works out what a placement selects and its author may place.
-func (p *Placer) pick(ctx context.Context, s *seen) (selection.Selection, error) {
-	found, err := p.Objects.Select(ctx, s.key, s.placement.GetSpec().ResourceSelectors)
+func (p *Placer) pick(ctx context.Context, s *seen, from selecting) (selection.Selection, error) {
+	found, err := from(ctx, s.key, s.placement.GetSpec().ResourceSelectors)
 	if err != nil {
 		return selection.Selection{}, err
 	}
@@ -312,6 +314,9 @@ func (p *Placer) pick(ctx context.Context, s *seen) (selection.Selection, error)
 	}
 	return permitted, nil
 }
+
+// selecting is Select or Look of Objects.
+type selecting func(context.Context, types.NamespacedName, []v1beta1.ResourceSelectorTerm) (selection.Selection, error)
 
 // last is what the next revision waits for.
 func (s *seen) last() snapshot.Last {

@@ -21,8 +21,8 @@ func (p *Placer) Release(ctx context.Context, key types.NamespacedName) (index i
 	if err != nil {
 		return 0, err
 	}
-	s.memo = &memo{} // the placement's own belongs to Reconcile
-	found, err := p.pick(ctx, s)
+	s.memo = &memo{} // the placement's own belongs to Reconcile, and so do the changes that are still to be seen
+	found, err := p.pick(ctx, s, p.Objects.Look)
 	if err != nil {
 		return 0, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // thingCRD defines a namespaced kind Thing, which exists in v1 and v2 and is served in some of them.
@@ -161,7 +162,7 @@ func TestFollowsACRDThatComesAndGoes(t *testing.T) {
 // A revision that an update run is to release stays, whatever the history limit, until the run has ended.
 func TestKeepsWhatAnUpdateRunReleases(t *testing.T) {
 	w := newWorld(t)
-	start(t, defaults)
+	a := start(t, defaults)
 	one := int32(1)
 	p := w.crp()
 	p.Spec.RevisionHistoryLimit = &one
@@ -191,6 +192,7 @@ func TestKeepsWhatAnUpdateRunReleases(t *testing.T) {
 	if err := w.Status().Update(t.Context(), run); err != nil {
 		t.Fatal(err)
 	}
+	testworld.AwaitKnown(t, a.knows, run)
 	w.make(w.configMap("c", "one"))
 	w.await("history after the run", kept(3))
 }
@@ -198,7 +200,7 @@ func TestKeepsWhatAnUpdateRunReleases(t *testing.T) {
 // A revision that some cluster last ran healthily stays until it is healthy with another one; so does what an update run would go back to.
 func TestKeepsWhatWasLastHealthy(t *testing.T) {
 	w := newWorld(t)
-	start(t, defaults)
+	a := start(t, defaults)
 	one := int32(1)
 	p := w.crp()
 	p.Spec.RevisionHistoryLimit = &one
@@ -219,6 +221,7 @@ func TestKeepsWhatWasLastHealthy(t *testing.T) {
 			b.Status.Conditions = []metav1.Condition{}
 			return w.Status().Update(t.Context(), b)
 		})
+		testworld.AwaitKnown(t, a.knows, b)
 	}
 	kept := func(want ...int) {
 		t.Helper()
@@ -246,6 +249,7 @@ func TestKeepsWhatWasLastHealthy(t *testing.T) {
 	if err := w.Status().Update(t.Context(), run); err != nil {
 		t.Fatal(err)
 	}
+	testworld.AwaitKnown(t, a.knows, run)
 	w.make(w.configMap("b", "one"))
 	w.awaitSelected(w.key(), 2, "Namespace "+w.name, "ConfigMap a", "ConfigMap b")
 	w.make(w.configMap("c", "one"))

@@ -128,6 +128,9 @@ func (p *Placer) read(ctx context.Context, s *seen, selected selection.Selection
 	for i, content := range contents {
 		at := places[i]
 		items[at].Raw, items[at].version = content.Raw, content.Version
+		if content.UID != "" { // the watch may be behind: the object may have been made anew since
+			items[at].uid, items[at].Origin = content.UID, contract.Origin(string(content.UID))
+		}
 		if ref := missing[i]; content.LeftOut != "" && (content.Told || ref.Named) {
 			kept := ref.Kept(content.LeftOut)
 			items[at].kept = &kept

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	inventoryv1alpha1 "sigs.k8s.io/cluster-inventory-api/apis/v1alpha1"
@@ -95,15 +96,18 @@ func (p *Profiler) follow(ctx context.Context, inventory cluster.Cluster, queue 
 	if err := loop.AwaitCRDs(ctx, inventory.GetConfig(), &unseen, definition); err != nil {
 		return // the context has ended
 	}
-	informer, err := inventory.GetCache().GetInformer(ctx, &inventoryv1alpha1.ClusterProfile{})
-	if err == nil {
-		_, err = informer.AddEventHandler(ofProfile(queue))
-	}
-	if err != nil {
-		if ctx.Err() == nil {
-			log.Error(err, "ClusterProfiles cannot be watched; none are written")
+	again := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 10, Cap: 30 * time.Second}
+	if again.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		informer, err := inventory.GetCache().GetInformer(ctx, &inventoryv1alpha1.ClusterProfile{})
+		if err == nil {
+			_, err = informer.AddEventHandler(ofProfile(queue))
 		}
-		return
+		if err != nil && ctx.Err() == nil {
+			log.Error(err, "ClusterProfiles cannot be watched yet; none are written")
+		}
+		return err == nil, nil
+	}) != nil {
+		return // the context has ended
 	}
 	p.served.Store(true)
 	var clusters v1beta1.MemberClusterList

@@ -28,8 +28,9 @@ func startHub(t *testing.T) *hub {
 // agent runs a registrar, and lists its writes, until it is stopped.
 type agent struct {
 	testworld.Writes
-	stop   func()
-	events testworld.Recorder
+	registrar *Registrar
+	stop      func()
+	events    testworld.Recorder
 }
 
 // startAgent runs a registrar the way the hub agent does.
@@ -58,6 +59,6 @@ func (h *hub) startAgent(forceDeleteWait time.Duration, change ...func(*rest.Con
 	if err := r.SetupWithManager(mgr); err != nil {
 		h.Fatal(err)
 	}
-	a.stop = testworld.Run(h.T, mgr)
+	a.registrar, a.stop = r, testworld.Run(h.T, mgr)
 	return a
 }

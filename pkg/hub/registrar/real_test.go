@@ -143,13 +143,22 @@ func TestOnARealHub(t *testing.T) {
 			"PUT /apis/cluster.kubernetes-fleet.io/v1beta1/memberclusters/east/status",
 			"PUT /apis/cluster.kubernetes-fleet.io/v1beta1/memberclusters/east/status",
 		}
-		if diff := cmp.Diff(want, a.All()); diff != "" {
+		// What the cache has not seen yet is made again, and is there already: that is no further write.
+		writes := func() (out []string) {
+			for _, w := range a.All() {
+				if !strings.HasPrefix(w, "POST ") || !slices.Contains(out, w) {
+					out = append(out, w)
+				}
+			}
+			return out
+		}
+		if diff := cmp.Diff(want, writes()); diff != "" {
 			t.Fatal(diff)
 		}
 		a.events.Await(t, "MemberClusterJoined")
 		h.beat("east", metav1.ConditionTrue, time.Now().Add(time.Minute))
 		testworld.Await(t, testworld.Soon, "the heartbeat", func(context.Context) error {
-			if n := len(a.All()); n != len(want)+1 {
+			if n := len(writes()); n != len(want)+1 {
 				return fmt.Errorf("%d writes", n)
 			}
 			return nil
@@ -509,11 +518,14 @@ func TestOnARealHub(t *testing.T) {
 			}
 			return nil
 		})
-		for _, obj := range append(own, internal) {
-			if err := h.get(obj, namespace, obj.GetName()); !apierrors.IsNotFound(err) {
-				t.Errorf("%T is still there: %v", obj, err)
+		testworld.Await(t, testworld.Workload, "the member's own objects to go", func(context.Context) error {
+			for _, obj := range append(own, internal) {
+				if err := h.get(obj, namespace, obj.GetName()); !apierrors.IsNotFound(err) {
+					return fmt.Errorf("%T is still there: %w", obj, err)
+				}
 			}
-		}
+			return nil
+		})
 		h.must(h.Client.Patch(t.Context(), &cluster, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"kubernetes-fleet.io/force-leave":"true"}}}`))))
 		testworld.Await(t, testworld.Workload, "the cluster to go", func(context.Context) error {
 			if err := h.get(&cluster, "", "anchor"); !apierrors.IsNotFound(err) {
@@ -555,6 +567,12 @@ func TestOnARealHub(t *testing.T) {
 		}
 		first.stop()
 		second := h.startAgent(time.Hour)
+		testworld.Await(t, testworld.Soon, "the second agent to have looked", func(context.Context) error {
+			if _, looked := second.registrar.known.Load(cluster.UID); !looked {
+				return errors.New("it has not")
+			}
+			return nil
+		})
 		testworld.Stable(t, 2*time.Second, "quiet", func(context.Context) error {
 			return writesNaming("ahead", second)
 		})

@@ -1,6 +1,7 @@
 package roller
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +32,11 @@ type agent struct {
 	stop func()
 	// sees reads what the agent knows.
 	sees client.Reader
+	// behind is by how many nanoseconds its clock is behind.
+	behind atomic.Int64
 }
+
+func (a *agent) now() time.Time { return time.Now().Add(-time.Duration(a.behind.Load())) }
 
 func (h *hub) startAgent() *agent {
 	h.Helper()
@@ -43,7 +48,7 @@ func (h *hub) startAgent() *agent {
 	if err := scope.Index(h.Context(), mgr.GetFieldIndexer()); err != nil {
 		h.Fatal(err)
 	}
-	r := &Roller{Client: mgr.GetClient(), Direct: h.Client, Workers: 10, Namespaced: true, Now: time.Now}
+	r := &Roller{Client: mgr.GetClient(), Direct: h.Client, Workers: 10, Namespaced: true, Now: a.now}
 	if err := r.SetupWithManager(mgr); err != nil {
 		h.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -107,6 +108,9 @@ func awaitsOverrides(s *scene) {
 	o := testworld.Override("app", name, testworld.Patching(testworld.Everywhere(), testworld.Annotating("k", "v")))
 	o.Spec.ResourceSelectors[0].Name = object
 	s.must(s.Client.Create(s.Context(), o))
+	s.agent.behind.Store(int64(time.Hour)) // the override stays a new one, however long this takes
+	defer s.agent.behind.Store(0)
+	testworld.AwaitKnown(s, s.agent.sees, o)
 	s.place()
 	s.carrying(0, object)
 	s.schedule("m1", "m2", "m3")

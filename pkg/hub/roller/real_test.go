@@ -139,6 +139,9 @@ func (s *scene) edit(change func(*v1beta1.PlacementSpec)) {
 	s.must(err)
 	change(placement.GetSpec())
 	s.must(s.Client.Update(s.Context(), placement))
+	if s.agent != nil {
+		testworld.AwaitKnown(s, s.agent.sees, placement)
+	}
 }
 
 // content makes the latest group of resource snapshots, with as many of its parts as are given, from the first, which is 0.

@@ -65,6 +65,14 @@ func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (none
 	if err != nil && (!missing || fleet.Placement == nil) {
 		return none, nil, err
 	}
+	if !missing { // a plan is made once, and the cache may lack a binding that the policy's status counts already
+		if fleet, err = s.fleetNow(ctx, run); err == nil {
+			plan, err = stage.NewPlan(fleet, *strategy.GetSpec())
+		}
+		if err != nil {
+			return none, nil, err
+		}
+	}
 	if missing {
 		return none, nil, &stage.Abort{User: true, Message: fmt.Sprintf("update strategy %s is not found: spec.stagedRolloutStrategyName must name one that exists", key.Name)}
 	}

@@ -43,6 +43,8 @@ type scene struct {
 	ahead  atomic.Int64
 	frozen time.Time
 	events *testworld.Recorder
+	// sees reads what the agent that was started last knows; nil before.
+	sees client.Reader
 }
 
 func (s *scene) now() time.Time {
@@ -113,6 +115,7 @@ func (s *scene) start() (writes *testworld.Writes, stop func()) {
 		Release: func(context.Context, types.NamespacedName) (int, error) { return 0, nil },
 	}
 	must(s.T, agent.SetupWithManager(mgr))
+	s.sees = mgr.GetCache()
 	return writes, testworld.Run(s.T, mgr)
 }
 
@@ -172,6 +175,15 @@ func (s *scene) pick(cluster string) {
 		ClusterDecision: v1beta1.ClusterDecision{ClusterName: cluster, Selected: true, Reason: "picked"},
 	}
 	s.create(b)
+	s.known(b) // before the policy seems scheduled
+}
+
+// known waits until the agent, if it was started, knows of an object.
+func (s *scene) known(obj client.Object) {
+	s.Helper()
+	if s.sees != nil {
+		testworld.AwaitKnown(s, s.sees, obj)
+	}
 }
 
 // scheduled says that the policy has picked all that it asks for.
@@ -522,6 +534,7 @@ func (s *scene) override(rules ...v1beta1.OverrideRule) *v1beta1.ClusterResource
 
 // awaitsOverrides starts a run when the snapshot of an override is not made yet.
 func awaitsOverrides(s *scene) {
+	s.frozen = time.Now() // the override stays a new one, however long this takes
 	s.lay(all(4))
 	o := &v1beta1.ClusterResourceOverride{ObjectMeta: metav1.ObjectMeta{Name: s.key.Name + s.key.Namespace + "-o"}}
 	rule := testworld.Patching(testworld.Everywhere(), testworld.Annotating("k", "v"))
@@ -609,14 +622,15 @@ func relabelled(s *scene) {
 // label sets the zone of a member.
 func (s *scene) label(member, zone string) {
 	s.Helper()
+	var cluster clusterv1beta1.MemberCluster
 	testworld.Await(s, testworld.Soon, "a label of "+member, func(ctx context.Context) error {
-		var cluster clusterv1beta1.MemberCluster
 		if err := s.Client.Get(ctx, types.NamespacedName{Name: member}, &cluster); err != nil {
 			return err
 		}
 		cluster.Labels = map[string]string{"zone": zone}
 		return s.Client.Update(ctx, &cluster)
 	})
+	s.known(&cluster)
 }
 
 // bindings are those of the placement, by cluster.

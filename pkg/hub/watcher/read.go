@@ -99,6 +99,7 @@ func (s *store) readList(ctx context.Context, resource dynamic.ResourceInterface
 
 // digest turns an object into what is kept of it.
 func (s *store) digest(content *unstructured.Unstructured, out *selection.Content) error {
+	out.UID = content.GetUID()
 	out.Version = s.version(&metav1.ObjectMeta{
 		ResourceVersion: content.GetResourceVersion(), Generation: content.GetGeneration(), Labels: content.GetLabels(),
 		Annotations: content.GetAnnotations(), Finalizers: content.GetFinalizers(), OwnerReferences: content.GetOwnerReferences(),

@@ -109,18 +109,26 @@ func (w *Watcher) Select(ctx context.Context, key types.NamespacedName, terms []
 	w.mu.Lock()
 	f := w.follow(key, terms)
 	f.first, f.last, f.waits = time.Time{}, time.Time{}, true
-	known := w.catalogue
 	w.mu.Unlock()
-	if known == nil {
-		return selection.Selection{}, fmt.Errorf("%w: the hub's kinds are not known yet", selection.ErrNotListed)
-	}
-	selected, err := w.rules.Select(terms, key.Namespace, world{Watcher: w, ctx: ctx, catalogue: known})
+	selected, err := w.Look(ctx, key, terms)
 	if err == nil {
 		w.mu.Lock()
 		f.waits = false
 		w.mu.Unlock()
 	}
 	return selected, err
+}
+
+// Look returns what Select does, and leaves Changes, and what the placement waits for, to the one who selects.
+func (w *Watcher) Look(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
+	w.mu.Lock()
+	w.follow(key, terms)
+	known := w.catalogue
+	w.mu.Unlock()
+	if known == nil {
+		return selection.Selection{}, fmt.Errorf("%w: the hub's kinds are not known yet", selection.ErrNotListed)
+	}
+	return w.rules.Select(terms, key.Namespace, world{Watcher: w, ctx: ctx, catalogue: known})
 }
 
 // ClusterScoped says whether the hub serves a kind and its objects lie in no namespace. It fails until the hub's kinds are known.

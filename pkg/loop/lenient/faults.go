@@ -45,6 +45,11 @@ func (f *Fault) String() string {
 	return fmt.Sprintf("%s %s cannot be read: %s", f.Kind, types.NamespacedName{Namespace: f.meta.Namespace, Name: f.meta.Name}, f.Why)
 }
 
+// about says whether another fault is about the same object.
+func (f *Fault) about(other *Fault) bool {
+	return f.meta.Namespace == other.meta.Namespace && f.meta.Name == other.meta.Name
+}
+
 // reference is what an event about the object refers to.
 func (f *Fault) reference() corev1.ObjectReference {
 	return corev1.ObjectReference{

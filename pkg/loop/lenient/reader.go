@@ -79,34 +79,58 @@ func (r *reader) Get(ctx context.Context, key client.ObjectKey, obj client.Objec
 	if err != nil || !ours(obj, gvk) {
 		return r.Cache.Get(ctx, key, obj, opts...)
 	}
-	// The object may become unreadable, or leave the cache because it has, while it is read.
-	err = r.Cache.Get(ctx, key, obj, opts...)
-	for _, l := range r.of(gvk) {
-		if fault := l.of(key); fault != nil {
+	for {
+		// It may become unreadable, or leave the cache because it has, while it is read; and what becomes readable meanwhile may not have been
+		// in the cache when that was asked.
+		before := r.fault(gvk, key)
+		err = r.Cache.Get(ctx, key, obj, opts...)
+		if fault := r.fault(gvk, key); fault != nil {
 			return &Unreadable{*fault}
 		}
+		if before == nil {
+			return err
+		}
 	}
-	return err
+}
+
+// fault is why an object cannot be read; nil if it can, or is not there.
+func (r *reader) fault(gvk schema.GroupVersionKind, key client.ObjectKey) *Fault {
+	for _, l := range r.of(gvk) {
+		if fault := l.of(key); fault != nil {
+			return fault
+		}
+	}
+	return nil
 }
 
 // List reads a list. What it cannot show makes it fail, or stands in it, if the kind is one of those.
 func (r *reader) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
-	if err := r.Cache.List(ctx, list, opts...); err != nil {
-		return err
-	}
 	gvk, err := apiutil.GVKForObject(list, r.scheme)
 	if err != nil || !ours(list, gvk) {
-		return nil //nolint:nilerr // a list whose kind is not known cannot have been read
+		return r.Cache.List(ctx, list, opts...)
 	}
 	gvk.Kind = strings.TrimSuffix(gvk.Kind, "List")
+	o := (&client.ListOptions{}).ApplyOptions(opts)
+	missing, err := r.missing(gvk, o)
+	for again := err == nil; again; {
+		before := missing
+		if err := r.Cache.List(ctx, list, opts...); err != nil {
+			return err
+		}
+		missing, err = r.missing(gvk, o)
+		// What has become readable meanwhile may be neither in the list nor missing any more.
+		again = err == nil && slices.ContainsFunc(before, func(f *Fault) bool { return !slices.ContainsFunc(missing, f.about) })
+	}
+	if err != nil {
+		return err
+	}
 	policy := r.policies[gvk]
 	if mode, ok := ctx.Value(modeKey{}).(policyMode); ok {
 		policy.hold, policy.standIn = false, mode == standIns
 	}
-	missing, err := r.missing(gvk, (&client.ListOptions{}).ApplyOptions(opts))
 	switch {
-	case err != nil || len(missing) == 0:
-		return err
+	case len(missing) == 0:
+		return nil
 	case policy.hold:
 		return &Unreadable{*missing[0]}
 	}
