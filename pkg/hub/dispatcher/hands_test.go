@@ -67,3 +67,17 @@ func TestHands(t *testing.T) {
 		t.Error("an edit before the first patch is our own")
 	}
 }
+
+func TestAheadOfTheCache(t *testing.T) {
+	var h hands
+	at := func(generation int64) *v1beta1.Work {
+		return &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{UID: "w", Generation: generation}}
+	}
+	if h.ahead(at(1)) {
+		t.Error("nothing was written")
+	}
+	h.wrote(at(2))
+	if !h.ahead(at(1)) || h.ahead(at(2)) || h.ahead(at(3)) {
+		t.Error("want what is older than the last write, and nothing else")
+	}
+}

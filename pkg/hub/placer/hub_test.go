@@ -94,6 +94,8 @@ type faulty struct {
 	// unheard says that the hub has not told of config maps yet; missed is when that last mattered.
 	unheard func() bool
 	missed  time.Time
+	// former is whether the watch still shows the former objects of today's names.
+	former bool
 }
 
 func (f *faulty) set(unread []schema.GroupKind, unreadable error) {
@@ -108,6 +110,11 @@ func (f *faulty) Select(ctx context.Context, key types.NamespacedName, terms []v
 	selected, err := f.Objects.Select(ctx, key, terms)
 	selected.Unread = append(selected.Unread, f.unread...)
 	selected.Cause = errors.New("forbidden")
+	if f.former {
+		for i := range selected.Refs {
+			selected.Refs[i].UID, selected.Refs[i].Version = "former", "former"
+		}
+	}
 	hidden := f.unread
 	if f.missed = (time.Time{}); f.unheard != nil && f.unheard() {
 		hidden, f.missed = append(slices.Clone(hidden), schema.GroupKind{Kind: "ConfigMap"}), time.Now()

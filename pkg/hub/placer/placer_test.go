@@ -281,6 +281,18 @@ func TestFirstRevisionHoldsWhatCameBefore(t *testing.T) {
 	w.awaitSelected(w.key(), 0, "Namespace "+w.name, "ConfigMap cm")
 }
 
+// An object may have been made anew since the watch last showed it: a revision names the origin of what it carries.
+func TestOriginOfWhatWasRead(t *testing.T) {
+	w := newWorld(t)
+	start(t, defaults, &faulty{former: true})
+	namespace := w.namespace()
+	w.make(namespace, w.crp())
+	latest := w.awaitSelected(w.key(), 0, "Namespace "+w.name)
+	if got, want := latest.Master.GetAnnotations()[contract.AnnotationOrigins], contract.Origin(string(namespace.UID)); got != want {
+		t.Errorf("the origin is %q, want %q", got, want)
+	}
+}
+
 // rests sees no revision after index for as long as counts as quiet.
 func (w *world) rests(index int) {
 	w.Helper()

@@ -45,6 +45,28 @@ type scene struct {
 	events *testworld.Recorder
 	// sees reads what the agent that was started last knows; nil before.
 	sees client.Reader
+	// lacks is the name of a binding that the cache of its agents has not seen yet.
+	lacks atomic.Value
+}
+
+// late is a cache that lacks a binding.
+type late struct {
+	client.Client
+	lacks *atomic.Value
+}
+
+func (l late) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if err := l.Client.List(ctx, list, opts...); err != nil {
+		return err
+	}
+	items, err := meta.ExtractList(list)
+	if err != nil {
+		return err
+	}
+	return meta.SetList(list, slices.DeleteFunc(items, func(o runtime.Object) bool {
+		b, ok := o.(v1beta1.BindingObject)
+		return ok && b.GetName() == l.lacks.Load()
+	}))
 }
 
 func (s *scene) now() time.Time {
@@ -74,6 +96,7 @@ func TestStager(t *testing.T) {
 		{"two agents keep the limit", together},
 		{"a wait ends on time", exact},
 		{"a run that came before its placement was scheduled waits for it", early},
+		{"a run is planned for every cluster that the hub has a binding for", entire},
 		{"a run of a placement that there is not is ended", nowhere},
 		{"a run whose snapshot is gone gives nothing to any cluster", bereft},
 		{"a run whose override is gone goes no further", unchanged},
@@ -110,7 +133,7 @@ func (s *scene) start() (writes *testworld.Writes, stop func()) {
 	must(s.T, err)
 	must(s.T, scope.Index(s.Context(), mgr.GetFieldIndexer()))
 	agent := &Stager{
-		Client: mgr.GetClient(), Direct: s.Client, Recorder: s.events, Workers: 4, Namespaced: true,
+		Client: late{mgr.GetClient(), &s.lacks}, Direct: s.Client, Recorder: s.events, Workers: 4, Namespaced: true,
 		Now:     s.now,
 		Release: func(context.Context, types.NamespacedName) (int, error) { return 0, nil },
 	}
@@ -481,6 +504,26 @@ func early(s *scene) {
 		return err
 	})
 	s.schedule()
+	for _, m := range members {
+		s.available(m)
+	}
+	s.is(stage.Succeeded, 4)
+}
+
+func entire(s *scene) {
+	s.lay(all(4))
+	s.schedule()
+	s.lacks.Store(s.key.Name + "-m4")
+	s.start()
+	s.run()
+	testworld.Await(s, testworld.Soon, "the plan", func(ctx context.Context) error {
+		run, err := scope.UpdateRuns.Get(ctx, s.Client, s.key)
+		if err == nil && len(run.GetStatus().StagesStatus) == 0 {
+			err = fmt.Errorf("there is none: %+v", run.GetStatus())
+		}
+		return err
+	})
+	s.lacks.Store("")
 	for _, m := range members {
 		s.available(m)
 	}

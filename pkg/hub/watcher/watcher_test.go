@@ -397,6 +397,12 @@ func TestChangesAreToldOnceAndTimed(t *testing.T) {
 	w.put(t, configMap, "app", "a", "1", nil)
 	w.put(t, configMap, "app", "b", "1", nil)
 	first, last := w.Changes(key)
+	if _, err := w.Look(t.Context(), key, []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "ConfigMap"}}); err != nil {
+		t.Fatal(err)
+	}
+	if f, l := w.Changes(key); f != first || l != last {
+		t.Errorf("a look took the changes away: %v, %v", f, l)
+	}
 	if first.Before(begin) || !last.After(first) {
 		t.Errorf("changes from %v to %v", first, last)
 	}
