@@ -75,6 +75,20 @@ func TestAccountsOfWhatIsRecorded(t *testing.T) {
 	}
 }
 
+// Only a binding made by hand can be to a cluster that the policy never named.
+func TestAccountOfABindingThatClusterNamesDoesNotName(t *testing.T) {
+	w := newWorld(t, "")
+	w.use(fixed("m1"))
+	w.decide()
+	byHand := w.bindings[0]
+	byHand.Name, byHand.Cluster, byHand.Decision.ClusterName = "by-hand", "m2", "m2"
+	w.bindings = append(w.bindings, byHand)
+	want := "kept although it would not be chosen now (ClusterNames: clusterNames of the policy does not name it): what is chosen stays until the policy changes"
+	if got := notes(w.request()); len(got) != 1 || got["m2"] != want {
+		t.Errorf("got %v; want m2: %s", got, want)
+	}
+}
+
 // Every cluster has its verdict, however many the status may list.
 func TestVerdictsOnEveryCluster(t *testing.T) {
 	for name, policy := range map[string]*v1beta1.PlacementPolicy{

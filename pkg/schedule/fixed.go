@@ -46,8 +46,13 @@ func (r *run) pickFixed(names []string) {
 		picked, selected = append(picked, decision), append(selected, decision)
 	}
 	for i := range r.verdicts {
-		if v := &r.verdicts[i]; !seen[v.Cluster] && v.Outcome != Kept {
-			v.Outcome, v.Objection = Refused, &Objection{FilterNames, unnamed}
+		v := &r.verdicts[i]
+		if seen[v.Cluster] {
+			continue
+		}
+		v.Objection = &Objection{FilterNames, unnamed}
+		if v.Outcome != Kept {
+			v.Outcome = Refused
 		}
 	}
 	if r.decision.Hold {
