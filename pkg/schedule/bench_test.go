@@ -63,14 +63,14 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// BenchmarkNews is what one change of a cluster costs for each placement that the index finds.
-func BenchmarkNews(b *testing.B) {
+// BenchmarkClusterChange is what one change of a cluster costs for each placement that the index finds.
+func BenchmarkClusterChange(b *testing.B) {
 	was, is := large(1)[0], large(1)[0]
 	is.Labels["region"] = "west"
 	watch := Watch{Policy: all(labelled("region=east", "env=prod")), Fulfilled: true}
 	b.ReportAllocs()
 	for b.Loop() {
-		if NewsOf(was, is, noon).Matters(watch) {
+		if ClusterChangeOf(was, is, noon).Matters(watch) {
 			b.Fatal("it matters")
 		}
 	}

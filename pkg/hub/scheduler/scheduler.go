@@ -112,7 +112,7 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 	return s.lookOnceMore(ctx, policy)
 }
 
-// lookOnceMore follows the first report that clusters are missing. Until the cache shows that report, news of clusters is kept from
+// lookOnceMore follows the first report that clusters are missing. Until the cache shows that report, cluster changes are kept from
 // placements that seem to have all they want, so what came in the meantime must be looked at now.
 func (s *Scheduler) lookOnceMore(ctx context.Context, policy v1beta1.PolicySnapshotObject) (ctrl.Result, error) {
 	key := client.ObjectKeyFromObject(policy)

@@ -101,25 +101,25 @@ func (s *Scheduler) clusters() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			if !e.IsInInitialList {
-				s.enqueue(ctx, e.Object.GetName(), schedule.NewsOf(nil, e.Object.(*clusterv1beta1.MemberCluster), s.Now()), q)
+				s.enqueue(ctx, e.Object.GetName(), schedule.ClusterChangeOf(nil, e.Object.(*clusterv1beta1.MemberCluster), s.Now()), q)
 			}
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			was, is := e.ObjectOld.(*clusterv1beta1.MemberCluster), e.ObjectNew.(*clusterv1beta1.MemberCluster)
 			if is.DeletionTimestamp.IsZero() {
-				s.enqueue(ctx, is.Name, schedule.NewsOf(was, is, s.Now()), q)
+				s.enqueue(ctx, is.Name, schedule.ClusterChangeOf(was, is, s.Now()), q)
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			was := e.Object.(*clusterv1beta1.MemberCluster)
-			s.enqueue(ctx, was.Name, schedule.NewsOf(was, nil, s.Now()), q)
+			s.enqueue(ctx, was.Name, schedule.ClusterChangeOf(was, nil, s.Now()), q)
 			s.enqueueBound(ctx, was.Name, q)
 		},
 	}
 }
 
-func (s *Scheduler) enqueue(ctx context.Context, cluster string, news schedule.News, q queue) {
-	for _, topic := range news.Topics() {
+func (s *Scheduler) enqueue(ctx context.Context, cluster string, change schedule.ClusterChange, q queue) {
+	for _, topic := range change.Topics() {
 		policies, err := s.everyPolicy(ctx, client.MatchingFields{indexTopic: topic})
 		if err != nil {
 			// Only a cache that is being stopped fails to answer; the next start looks at every placement.
@@ -127,7 +127,7 @@ func (s *Scheduler) enqueue(ctx context.Context, cluster string, news schedule.N
 			return
 		}
 		for _, policy := range policies {
-			if key, ok := scope.PlacementOf(policy); ok && news.Matters(watchOf(policy)) {
+			if key, ok := scope.PlacementOf(policy); ok && change.Matters(watchOf(policy)) {
 				q.Add(reconcile.Request{NamespacedName: key})
 			}
 		}

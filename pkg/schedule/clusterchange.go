@@ -11,23 +11,23 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/schedule/property"
 )
 
-// News is what has changed about a cluster. Two questions lead from it to the placements that must be decided again: Topics finds,
-// through an index, those whose policy refers to what has changed; Matters asks of each whether its verdict on the cluster is another.
-// Heartbeats and observation times are no news, and what only makes a cluster less fit matters to nobody: nothing is taken away
-// from a cluster while it is there.
-type News struct {
+// ClusterChange is what has changed about a cluster. Two steps lead from it to the placements that must be decided again: Topics finds,
+// through an index, those whose policy refers to what has changed; Matters reports for each of them whether its verdict on the cluster
+// is another. Heartbeats and observation times have no topic, and what only makes a cluster less fit matters to no placement: nothing
+// is taken away from a cluster while it is there.
+type ClusterChange struct {
 	cluster string
 	// was and is are nil for a cluster that was not, or is no longer, there.
 	was, is *clusterv1beta1.MemberCluster
 	now     time.Time
 }
 
-// NewsOf compares a cluster with how it was; was is nil if it has just appeared, is if it is gone.
-func NewsOf(was, is *clusterv1beta1.MemberCluster, now time.Time) News {
-	return News{cluster: cmp.Or(is, was).Name, was: was, is: is, now: now}
+// ClusterChangeOf compares a cluster with how it was; was is nil if it has just appeared, is if it is gone.
+func ClusterChangeOf(was, is *clusterv1beta1.MemberCluster, now time.Time) ClusterChange {
+	return ClusterChange{cluster: cmp.Or(is, was).Name, was: was, is: is, now: now}
 }
 
-// Topics of News and Watch.
+// Topics of ClusterChange and Watch.
 const (
 	// topicFleet is for clusters that come, go, and become eligible.
 	topicFleet  = "fleet"
@@ -40,31 +40,31 @@ const (
 )
 
 // Topics are what has changed, in the words of Watch.Topics.
-func (n News) Topics() []string {
-	if n.was == nil || n.is == nil {
-		return []string{topicFleet, topicName + n.cluster}
+func (c ClusterChange) Topics() []string {
+	if c.was == nil || c.is == nil {
+		return []string{topicFleet, topicName + c.cluster}
 	}
 	var out []string
-	if Ineligible(n.was, n.now) != Ineligible(n.is, n.now) {
-		out = append(out, topicFleet, topicName+n.cluster)
+	if Ineligible(c.was, c.now) != Ineligible(c.is, c.now) {
+		out = append(out, topicFleet, topicName+c.cluster)
 	}
-	if !slices.Equal(n.was.Spec.Taints, n.is.Spec.Taints) {
+	if !slices.Equal(c.was.Spec.Taints, c.is.Spec.Taints) {
 		out = append(out, topicTaints)
 	}
-	for _, key := range differences(n.was.Labels, n.is.Labels, func(a, b string) bool { return a == b }) {
+	for _, key := range differences(c.was.Labels, c.is.Labels, func(a, b string) bool { return a == b }) {
 		out = append(out, topicLabel+key)
 	}
-	for _, name := range property.Changed(n.was, n.is) {
+	for _, name := range property.Changed(c.was, c.is) {
 		out = append(out, topicProperty+name)
 	}
-	return append(out, n.namespaces()...)
+	return append(out, c.namespaces()...)
 }
 
 // namespaces looks at which there are; who placed them does not matter.
-func (n News) namespaces() []string {
-	was, is := n.was.Status.Namespaces, n.is.Status.Namespaces
+func (c ClusterChange) namespaces() []string {
+	was, is := c.was.Status.Namespaces, c.is.Status.Namespaces
 	names := differences(was, is, func(_, _ string) bool { return true })
-	if collectsNamespaces(n.was) != collectsNamespaces(n.is) || (was == nil) != (is == nil) {
+	if collectsNamespaces(c.was) != collectsNamespaces(c.is) || (was == nil) != (is == nil) {
 		names = append(names, "")
 	}
 	for i := range names {
@@ -101,7 +101,7 @@ type Watch struct {
 	Listed []v1beta1.ClusterDecision
 }
 
-// Topics are what the policy refers to: only news of one of them can matter. There are none if the placement waits for nothing.
+// Topics are what the policy refers to: only a change of one of them can matter. There are none if the placement waits for nothing.
 func (w Watch) Topics() []string {
 	policy := w.policy()
 	if w.Fulfilled && (policy.PlacementType == v1beta1.PlacementTypePickFixed || policy.PlacementType == v1beta1.PlacementTypePickN) {
@@ -148,23 +148,23 @@ func (w Watch) spread() []v1beta1.TopologySpreadConstraint {
 	return nil
 }
 
-// Matters says whether a placement, one of those that Topics find, may be decided otherwise for the news, or told otherwise: the cluster
-// passes and did not, something else is wrong with one that is listed, or the domains of a spread are others. Whether the placement has
-// a binding on the cluster is not asked: when the cluster is gone, all that have one must look.
-func (n News) Matters(w Watch) bool {
-	if n.movesDomain(w.spread()) {
+// Matters reports whether a placement, one of those that Topics finds, may be decided or reported otherwise after the change: the cluster
+// passes and did not, something else is wrong with one that is listed, or the domains of a spread are others. Bindings do not count
+// here: when a cluster is gone, every placement that has a binding to it must be decided again.
+func (c ClusterChange) Matters(w Watch) bool {
+	if c.movesDomain(w.spread()) {
 		return true
 	}
 	rules := compile(w.policy(), w.Namespace)
-	was, is := rules.told(n.was, n.now), rules.told(n.is, n.now)
+	was, is := rules.reason(c.was, c.now), rules.reason(c.is, c.now)
 	if was == is {
 		return false
 	}
-	return is == "" || slices.ContainsFunc(w.Listed, func(d v1beta1.ClusterDecision) bool { return d.ClusterName == n.cluster && !d.Selected })
+	return is == "" || slices.ContainsFunc(w.Listed, func(d v1beta1.ClusterDecision) bool { return d.ClusterName == c.cluster && !d.Selected })
 }
 
-// told is what a status would say of the cluster, nothing if it passes.
-func (r *rules) told(cluster *clusterv1beta1.MemberCluster, now time.Time) string {
+// reason is what a status would show for the cluster, empty if it passes.
+func (r *rules) reason(cluster *clusterv1beta1.MemberCluster, now time.Time) string {
 	if cluster == nil {
 		return unknown.Error()
 	}
@@ -174,15 +174,15 @@ func (r *rules) told(cluster *clusterv1beta1.MemberCluster, now time.Time) strin
 	return ""
 }
 
-// movesDomain says whether the cluster is in another domain than it was. One that comes brings at most an empty domain with it, which
+// movesDomain reports whether the cluster is in another domain than it was. One that comes brings at most an empty domain with it, which
 // makes no room; one that goes may take one away that kept others from being chosen.
-func (n News) movesDomain(constraints []v1beta1.TopologySpreadConstraint) bool {
-	return n.was != nil && slices.ContainsFunc(constraints, func(c v1beta1.TopologySpreadConstraint) bool {
-		before, had := n.was.Labels[c.TopologyKey]
-		if n.is == nil {
+func (c ClusterChange) movesDomain(constraints []v1beta1.TopologySpreadConstraint) bool {
+	return c.was != nil && slices.ContainsFunc(constraints, func(s v1beta1.TopologySpreadConstraint) bool {
+		before, had := c.was.Labels[s.TopologyKey]
+		if c.is == nil {
 			return had
 		}
-		after, has := n.is.Labels[c.TopologyKey]
+		after, has := c.is.Labels[s.TopologyKey]
 		return had != has || before != after
 	})
 }

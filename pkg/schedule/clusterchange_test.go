@@ -19,10 +19,10 @@ func noonTime(seconds int) metav1.Time {
 	return metav1.NewTime(noon.Add(time.Duration(seconds) * time.Second))
 }
 
-// wakes says whether news brings a placement up: through the index, and then asked.
-func (n News) wakes(w Watch) bool {
+// wakes reports whether the change has a placement decided again: the index finds it, and the change matters to it.
+func (c ClusterChange) wakes(w Watch) bool {
 	waits := w.Topics()
-	return slices.ContainsFunc(n.Topics(), func(topic string) bool { return slices.Contains(waits, topic) }) && n.Matters(w)
+	return slices.ContainsFunc(c.Topics(), func(topic string) bool { return slices.Contains(waits, topic) }) && c.Matters(w)
 }
 
 func listed(clusters ...string) []v1beta1.ClusterDecision {
@@ -33,7 +33,7 @@ func listed(clusters ...string) []v1beta1.ClusterDecision {
 	return out
 }
 
-func TestNews(t *testing.T) {
+func TestClusterChange(t *testing.T) {
 	type cluster = clusterv1beta1.MemberCluster
 	anyTerm := v1beta1.ClusterSelectorTerm{}
 	wrong := v1beta1.ClusterSelectorTerm{LabelSelector: &metav1.LabelSelector{
@@ -123,7 +123,7 @@ func TestNews(t *testing.T) {
 		"a cluster that is gone":                {gone: true, matters: "all-listed rp-listed fixed-open west-listed nodes-listed spread-open"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			was, is := newsworthy(nodes), newsworthy(nodes)
+			was, is := watchedCluster(nodes), watchedCluster(nodes)
 			if tc.before != nil {
 				tc.before(was)
 			}
@@ -136,13 +136,13 @@ func TestNews(t *testing.T) {
 			if tc.gone {
 				is = nil
 			}
-			news := NewsOf(was, is, noon)
+			change := ClusterChangeOf(was, is, noon)
 			want := map[string]bool{}
 			for _, name := range strings.Fields(tc.matters) {
 				want[name] = true
 			}
 			for name, watch := range placements {
-				if got := news.wakes(watch); got != want[name] {
+				if got := change.wakes(watch); got != want[name] {
 					t.Errorf("wakes %s: %v; want %v", name, got, want[name])
 				}
 			}
@@ -150,7 +150,7 @@ func TestNews(t *testing.T) {
 	}
 }
 
-func newsworthy(nodes clusterv1beta1.PropertyName) *clusterv1beta1.MemberCluster {
+func watchedCluster(nodes clusterv1beta1.PropertyName) *clusterv1beta1.MemberCluster {
 	c := member("m1", "east", "prod")
 	c.Status.Properties = map[clusterv1beta1.PropertyName]clusterv1beta1.PropertyValue{nodes: {Value: "2"}}
 	c.Status.ResourceUsage.Available = corev1.ResourceList{"cpu": resource.MustParse("8")}
@@ -180,7 +180,7 @@ func TestTopics(t *testing.T) {
 }
 
 // No change of a cluster that would lead to another decision may go unnoticed.
-func TestNewsMissNothing(t *testing.T) {
+func TestClusterChangesMissNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, namespace: rapid.SampledFrom([]string{"", "app"}).Draw(rt, "namespace"), clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
 		w.policy, w.number = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number")
@@ -194,7 +194,7 @@ func TestNewsMissNothing(t *testing.T) {
 		w.clusters[is.Name] = is
 		after := Decide(w.request())
 		watch := Watch{Policy: w.policy, Namespace: w.namespace, Fulfilled: before.Fulfilled(), Listed: before.Clusters}
-		if len(after.Create)+len(after.Change) > 0 && !NewsOf(was, is, noon).wakes(watch) {
+		if len(after.Create)+len(after.Change) > 0 && !ClusterChangeOf(was, is, noon).wakes(watch) {
 			rt.Fatalf("nobody would notice %+v, after %+v", after, before)
 		}
 	})
