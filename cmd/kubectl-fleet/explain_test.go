@@ -89,17 +89,17 @@ func TestExplanationOfEveryCluster(t *testing.T) {
 	if !a.Picked || a.Outcome != schedule.Kept || a.Binding != "web-a" || len(a.Notes) != 1 || !strings.Contains(a.Notes[0], "kept although") {
 		t.Errorf("a: %+v", a)
 	}
-	if len(a.Flips) != 1 || a.Flips[0][0].On != "policy" {
-		t.Errorf("a goes with the next policy; told are %+v", a.Flips)
+	if len(a.NearestChanges) != 1 || a.NearestChanges[0][0].On != "policy" {
+		t.Errorf("a goes with the next policy; told are %+v", a.NearestChanges)
 	}
-	if !b.Picked || len(b.Notes) != 0 || len(b.Flips) != 1 || len(b.Flips[0]) != 2 {
+	if !b.Picked || len(b.Notes) != 0 || len(b.NearestChanges) != 1 || len(b.NearestChanges[0]) != 2 {
 		t.Errorf("b: %+v", b)
 	}
 	if c.Picked || c.Filter != schedule.FilterAffinity || !strings.Contains(c.Why, "label region must be east; it is west") {
 		t.Errorf("c: %+v", c)
 	}
-	if want := (schedule.Step{On: "MemberCluster c", Do: "set label region=east (it is west)"}); len(c.Flips) != 1 || c.Flips[0][0] != want {
-		t.Errorf("c: told are %+v; want %+v", c.Flips, want)
+	if want := (schedule.Step{On: "MemberCluster c", Do: "set label region=east (it is west)"}); len(c.NearestChanges) != 1 || c.NearestChanges[0][0] != want {
+		t.Errorf("c: told are %+v; want %+v", c.NearestChanges, want)
 	}
 }
 
@@ -259,8 +259,8 @@ func TestExplainOnAHub(t *testing.T) {
 			t.Errorf("%s: of b told %+v", key, b)
 		}
 		// What it says is true: with one more cluster wanted, a is picked.
-		if want := (schedule.Step{On: "policy", Do: "set numberOfClusters to 2 (it is 1)"}); len(a.Flips) != 1 || a.Flips[0][0] != want {
-			t.Fatalf("%s: of a told %+v; want %+v", key, a.Flips, want)
+		if want := (schedule.Step{On: "policy", Do: "set numberOfClusters to 2 (it is 1)"}); len(a.NearestChanges) != 1 || a.NearestChanges[0][0] != want {
+			t.Fatalf("%s: of a told %+v; want %+v", key, a.NearestChanges, want)
 		}
 		policies, err := scope.PolicySnapshots.List(t.Context(), hub.Client, key.Namespace, client.MatchingLabels{contract.LabelPlacement: key.Name})
 		must(err)

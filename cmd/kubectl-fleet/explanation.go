@@ -73,9 +73,9 @@ type account struct {
 	Binding      string                        `json:"binding,omitempty"`
 	BindingState placementv1beta1.BindingState `json:"bindingState,omitempty"`
 	Notes        []string                      `json:"notes,omitempty"`
-	// Flips are the nearest changes that turn Picked round; each is a list of steps, all of which are needed.
-	Flips []schedule.Flip `json:"nearestChanges,omitempty"`
-	After *after          `json:"afterScheduling,omitempty"`
+	// NearestChanges turn Picked round; each is a list of steps, all of which are needed.
+	NearestChanges []schedule.NearestChange `json:"nearestChanges,omitempty"`
+	After          *after                   `json:"afterScheduling,omitempty"`
 }
 
 // explain decides as the hub agent would, and compares. With a cluster it tells of that one alone.
@@ -113,7 +113,7 @@ func (s *sight) explain(ctx context.Context, cluster string) (*explanation, erro
 		all = append(all, &out.Clusters[i])
 	}
 	return out, loop.Each(ctx, runtime.GOMAXPROCS(0), all, func(_ context.Context, a *account) error {
-		a.Flips = schedule.Flips(request, a.Cluster)
+		a.NearestChanges = schedule.NearestChanges(request, a.Cluster)
 		return nil
 	})
 }
@@ -324,8 +324,8 @@ func (e *explanation) table() *metav1.Table {
 	table := newTable("Cluster", "Picked", "Affinity", "Spread", "Why", "Nearest change")
 	for _, a := range e.Clusters {
 		change := "-"
-		if len(a.Flips) > 0 {
-			change = flipText(a.Flips[0])
+		if len(a.NearestChanges) > 0 {
+			change = changeText(a.NearestChanges[0])
 		}
 		why := strings.Join(append([]string{a.reason()}, a.Notes...), "; ")
 		cells := []any{a.Cluster, yesNo(a.Picked), number(a.Affinity), number(a.Spread), why, change}
@@ -356,9 +356,9 @@ func number(n *int32) string {
 	return fmt.Sprint(*n)
 }
 
-func flipText(flip schedule.Flip) string {
+func changeText(change schedule.NearestChange) string {
 	var steps []string
-	for _, step := range flip {
+	for _, step := range change {
 		steps = append(steps, step.On+": "+step.Do)
 	}
 	return strings.Join(steps, ", and ")
@@ -380,14 +380,14 @@ func (a *account) text() string {
 	for _, note := range a.Notes {
 		line("Note", note)
 	}
-	for i, flip := range a.Flips {
+	for i, change := range a.NearestChanges {
 		what := "Nearest change"
 		if i > 0 {
 			what = "or"
 		}
-		line(what, flipText(flip))
+		line(what, changeText(change))
 	}
-	if len(a.Flips) == 0 {
+	if len(a.NearestChanges) == 0 {
 		line("Nearest change", "none that is near")
 	}
 	if a.After != nil {

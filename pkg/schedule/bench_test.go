@@ -76,13 +76,13 @@ func BenchmarkClusterChange(b *testing.B) {
 	}
 }
 
-// BenchmarkFlips is what "kubectl fleet explain placement" pays for each cluster of a large fleet.
-func BenchmarkFlips(b *testing.B) {
+// BenchmarkNearestChanges is what "kubectl fleet explain placement" pays for each cluster of a large fleet.
+func BenchmarkNearestChanges(b *testing.B) {
 	policy := spreading(number(labelled("env=prod")), "region", 1, hard)
 	r := settled(Request{Policy: policy, Number: 50, Snapshot: "p-1", Clusters: large(1000), Now: noon})
 	b.ReportAllocs()
 	for b.Loop() {
-		if len(Flips(r, "c0001")) == 0 {
+		if len(NearestChanges(r, "c0001")) == 0 {
 			b.Fatal("nothing was found")
 		}
 	}

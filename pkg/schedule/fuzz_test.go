@@ -53,8 +53,8 @@ func FuzzLabelSelector(f *testing.F) {
 		if want := err == nil && parsed.Matches(labels.Set(cluster.Labels)); verdict.Outcome.Selected() != want {
 			t.Fatalf("selected %v with %s; want %v", verdict.Outcome, text, want)
 		}
-		for _, flip := range Flips(r, "m1") {
-			if len(flip) == 0 {
+		for _, change := range NearestChanges(r, "m1") {
+			if len(change) == 0 {
 				t.Fatal("a change without a step")
 			}
 		}

@@ -14,12 +14,12 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// flips shows what is told: steps joined by " + ", alternatives by " | ", each step as on: do.
-func flips(r Request, cluster string) string {
+// nearest shows the nearest changes: steps joined by " + ", alternatives by " | ", each step as on: do.
+func nearest(r Request, cluster string) string {
 	var out []string
-	for _, flip := range Flips(r, cluster) {
+	for _, change := range NearestChanges(r, cluster) {
 		var steps []string
-		for _, s := range flip {
+		for _, s := range change {
 			steps = append(steps, s.On+": "+s.Do)
 		}
 		out = append(out, strings.Join(steps, " + "))
@@ -27,7 +27,7 @@ func flips(r Request, cluster string) string {
 	return strings.Join(out, " | ")
 }
 
-func TestFlips(t *testing.T) {
+func TestNearestChanges(t *testing.T) {
 	anyTerm := v1beta1.ClusterSelectorTerm{}
 	exists := v1beta1.ClusterSelectorTerm{LabelSelector: &metav1.LabelSelector{
 		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "gpu", Operator: metav1.LabelSelectorOpExists}},
@@ -152,34 +152,34 @@ func TestFlips(t *testing.T) {
 				tc.change(w)
 			}
 			w.decide()
-			if got := flips(w.request(), tc.cluster); got != tc.want {
+			if got := nearest(w.request(), tc.cluster); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})
 	}
 }
 
-func TestFlipsOfWhatIsKeptOnly(t *testing.T) {
+func TestNearestChangesOfWhatIsKeptOnly(t *testing.T) {
 	w := newWorld(t, "")
 	w.use(all(labelled("region=east")))
 	w.decide()
 	w.clusters["m1"].Labels["region"] = "west"
-	if got, want := flips(w.request(), "m1"), "policy: edit it in any way: all clusters are chosen anew then"; got != want {
+	if got, want := nearest(w.request(), "m1"), "policy: edit it in any way: all clusters are chosen anew then"; got != want {
 		t.Errorf("got %s; want %s", got, want)
 	}
 }
 
-func TestFlipsOfWhatIsNotCarriedOut(t *testing.T) {
+func TestNearestChangesOfWhatIsNotCarriedOut(t *testing.T) {
 	w := newWorld(t, "")
 	w.use(number())
 	w.number = 2
-	if got, want := flips(w.request(), "m6"), "policy: set numberOfClusters to 1 (it is 2) | MemberCluster m6: add a taint that the policy does not tolerate"; got != want {
+	if got, want := nearest(w.request(), "m6"), "policy: set numberOfClusters to 1 (it is 2) | MemberCluster m6: add a taint that the policy does not tolerate"; got != want {
 		t.Errorf("got %s; want %s", got, want)
 	}
 }
 
 // What is told is never more than one can do, whatever the world: it names the cluster, or the policy, and there is something to do.
-func TestFlipsInAnyWorld(t *testing.T) {
+func TestNearestChangesInAnyWorld(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, namespace: rapid.SampledFrom([]string{"", "app"}).Draw(rt, "namespace"), clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
 		w.policy, w.number = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number")
@@ -191,9 +191,9 @@ func TestFlipsInAnyWorld(t *testing.T) {
 		before := slices.Clone(r.Clusters)
 		policy := r.Policy.DeepCopy()
 		for _, v := range Decide(r).Verdicts {
-			for _, flip := range Flips(r, v.Cluster) {
-				if len(flip) == 0 || len(flip) > 2*mostSteps {
-					rt.Fatalf("%s: %d steps", v.Cluster, len(flip))
+			for _, change := range NearestChanges(r, v.Cluster) {
+				if len(change) == 0 || len(change) > 2*mostSteps {
+					rt.Fatalf("%s: %d steps", v.Cluster, len(change))
 				}
 			}
 		}

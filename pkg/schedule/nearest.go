@@ -22,11 +22,11 @@ import (
 )
 
 const (
-	// mostSteps, mostTries and mostFlips bound the search for changes: how many make up one flip, how many worlds are tried, and how
-	// many flips of the same length are told.
-	mostSteps = 6
-	mostTries = 48
-	mostFlips = 3
+	// mostSteps, mostTries and mostNearest bound the search: how many steps make up one change, how many worlds are tried, and how many
+	// changes of the same length are returned.
+	mostSteps   = 6
+	mostTries   = 48
+	mostNearest = 3
 	// mostTerms is how many of the required terms are tried.
 	mostTerms = 8
 )
@@ -38,13 +38,14 @@ type Step struct {
 	Do string `json:"change"`
 }
 
-// Flip are steps that, all taken, turn the verdict on a cluster round.
-type Flip []Step
+// NearestChange are steps that, all taken, turn the verdict on a cluster round.
+type NearestChange []Step
 
-// Flips finds the nearest changes that would turn the verdict on cluster round: those that would have it chosen, or, if it is, those
-// that would have it given up. Every one was tried: it is told only because the same decision, made about the changed fleet, the
-// changed policy and the bindings as they are, comes out the other way. The result is empty if nothing near was found.
-func Flips(r Request, cluster string) []Flip {
+// NearestChanges finds the changes, of the fewest steps, that would turn the verdict on cluster round: those that would have it chosen,
+// or, if it is, those that would have it given up. Each of them was tried: it is returned only because the same decision, made about
+// the changed fleet, the changed policy and the bindings as they are, comes out the other way. The result is empty if nothing near was
+// found. "kubectl fleet explain" shows it.
+func NearestChanges(r Request, cluster string) []NearestChange {
 	verdict, ok := Decide(r).Of(cluster)
 	if !ok {
 		return nil
@@ -63,24 +64,24 @@ type trial struct {
 	edited  bool
 }
 
-// flipped says whether the cluster's verdict in the world of the trial is the one wanted, and returns it.
-func (t trial) flipped(selected bool) (Verdict, bool) {
+// outcome decides in the world of the trial, and reports whether the cluster is then selected, or not, as wanted.
+func (t trial) outcome(selected bool) (Verdict, bool) {
 	d := Decide(t.Request)
 	v, _ := d.Of(t.cluster)
 	return v, !d.Hold && v.Outcome.Selected() == selected
 }
 
-// gains repairs what the first filter says, decides again, and goes on with what the next one says, the shortest ways first.
-func gains(r Request, verdict Verdict) (found []Flip) {
+// gains repairs what the first filter objects to, decides again, and goes on with what the next one objects to, the shortest ways first.
+func gains(r Request, verdict Verdict) (found []NearestChange) {
 	queue := (trial{Request: r, cluster: verdict.Cluster}).repairs(verdict)
-	for tries := 0; len(queue) > 0 && tries < mostTries && len(found) < mostFlips; tries++ {
+	for tries := 0; len(queue) > 0 && tries < mostTries && len(found) < mostNearest; tries++ {
 		slices.SortStableFunc(queue, func(a, b trial) int { return cmp.Compare(len(a.steps), len(b.steps)) })
 		next := queue[0]
 		queue = queue[1:]
 		if len(found) > 0 && len(next.steps) > len(found[0]) {
 			break
 		}
-		v, ok := next.flipped(true)
+		v, ok := next.outcome(true)
 		if ok {
 			found = append(found, next.steps)
 		} else if len(next.steps) < mostSteps {
@@ -370,9 +371,9 @@ func (t trial) uncrowd(c *crowded) []trial {
 }
 
 // losses are the ways for a chosen cluster to be given up.
-func losses(r Request, v Verdict) (found []Flip) {
+func losses(r Request, v Verdict) (found []NearestChange) {
 	for _, t := range (trial{Request: r, cluster: v.Cluster}).harms(v) {
-		if _, ok := t.flipped(false); ok && (len(found) == 0 || len(t.steps) <= len(found[0])) {
+		if _, ok := t.outcome(false); ok && (len(found) == 0 || len(t.steps) <= len(found[0])) {
 			found = append(found, t.steps)
 		}
 	}
