@@ -7,12 +7,6 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// What PickFixed says of clusters beside what Ineligible says.
-const (
-	unknown = text("there is no MemberCluster of this name")
-	unnamed = text("clusterNames of the policy does not name it")
-)
-
 // pickFixed chooses the clusters named. Only eligibility is asked: affinity and taints do not count. A cluster that has become
 // ineligible since it was chosen stays, and counts, because nothing is taken away from it.
 func (r *run) pickFixed(names []string) {
@@ -44,16 +38,6 @@ func (r *run) pickFixed(names []string) {
 		v.Outcome = Picked
 		decision := named(name)
 		picked, selected = append(picked, decision), append(selected, decision)
-	}
-	for i := range r.verdicts {
-		v := &r.verdicts[i]
-		if seen[v.Cluster] {
-			continue
-		}
-		v.Objection = &Objection{FilterNames, unnamed}
-		if v.Outcome != Kept {
-			v.Outcome = Refused
-		}
 	}
 	if r.decision.Hold {
 		return

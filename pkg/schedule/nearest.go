@@ -2,23 +2,14 @@ package schedule
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
-	"k8s.io/utils/ptr"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/schedule/property"
 )
 
 const (
@@ -27,8 +18,6 @@ const (
 	mostSteps   = 6
 	mostTries   = 48
 	mostNearest = 3
-	// mostTerms is how many of the required terms are tried.
-	mostTerms = 8
 )
 
 // Step is one change that a person can make.
@@ -140,7 +129,8 @@ func (t trial) find() *clusterv1beta1.MemberCluster {
 	return nil
 }
 
-// repairs are the worlds in which what v objects to is put right, one for each way to do it.
+// repairs are the worlds in which what keeps the cluster from being chosen is put right, one for each way to do it. v is the verdict on
+// it in the world of t.
 func (t trial) repairs(v Verdict) []trial {
 	if v.Outcome == Outranked {
 		return t.promote()
@@ -148,36 +138,7 @@ func (t trial) repairs(v Verdict) []trial {
 	if v.Objection == nil {
 		return nil
 	}
-	var (
-		mismatch *unmatched
-		state    *ineligible
-		taint    *untolerated
-		crowd    *crowded
-	)
-	switch cause := v.Objection.cause; {
-	case errors.As(cause, &mismatch):
-		return t.match()
-	case errors.As(cause, &state):
-		return t.revive(state.why)
-	case errors.As(cause, &taint):
-		return t.tolerate(*taint.taint)
-	case errors.As(cause, &crowd):
-		return t.uncrowd(crowd)
-	case v.Objection.Filter == FilterNamespace:
-		return []trial{t.member(fmt.Sprintf("create namespace %s on the cluster", t.Namespace), func(c *clusterv1beta1.MemberCluster) {
-			if c.Status.Namespaces == nil {
-				c.Status.Namespaces = map[string]string{}
-			}
-			c.Status.Namespaces[t.Namespace] = ""
-		})}
-	case errors.Is(cause, unknown):
-		return []trial{t.join()}
-	case errors.Is(cause, unnamed):
-		return []trial{t.policy("add "+t.cluster+" to clusterNames", func(p *v1beta1.PlacementPolicy) {
-			p.ClusterNames = append(p.ClusterNames, t.cluster)
-		})}
-	}
-	return nil
+	return filtersOf(t.Policy, t.Namespace).find(v.Objection.Filter).repairs(t, v.Objection.cause)
 }
 
 // promote raises the number of clusters until the cluster's turn comes.
@@ -193,72 +154,7 @@ func (t trial) promote() []trial {
 	return []trial{t.number(len(run.kept) + at + 1)}
 }
 
-// match makes the cluster match each of the required terms.
-func (t trial) match() (out []trial) {
-	terms := requiredTerms(t.Policy)
-	for _, selector := range terms[:min(len(terms), mostTerms)] {
-		if matched, ok := t.matchTerm(compileTerm(selector)); ok {
-			out = append(out, matched)
-		}
-	}
-	return out
-}
-
-func (t trial) matchTerm(want term) (trial, bool) {
-	if want.wrong != nil {
-		return t, false
-	}
-	for _, requirement := range want.labels {
-		var ok bool
-		if t, ok = t.label(requirement); !ok {
-			return t, false
-		}
-	}
-	for i := range want.properties {
-		requirement := &want.properties[i]
-		cluster := t.find()
-		err := requirement.Check(cluster)
-		if err == nil {
-			continue
-		}
-		value, ok := requirement.Nearest()
-		if !ok {
-			return t, false
-		}
-		settable := true
-		t = t.member(propertyStep(cluster, requirement, value), func(c *clusterv1beta1.MemberCluster) {
-			settable = property.Set(c, requirement.Name(), value)
-		})
-		if !settable {
-			return t, false
-		}
-	}
-	return t, true
-}
-
-// label makes the cluster's labels meet a requirement. The label with the cluster's own name is not for users to change.
-func (t trial) label(want labels.Requirement) (trial, bool) {
-	cluster, key := t.find(), want.Key()
-	if want.Matches(labels.Set(cluster.Labels)) {
-		return t, true
-	}
-	if key == contract.LabelMemberName {
-		return t, false
-	}
-	switch want.Operator() {
-	case selection.NotIn, selection.NotEquals, selection.DoesNotExist:
-		return t.member(fmt.Sprintf("remove label %s=%s", key, cluster.Labels[key]), func(c *clusterv1beta1.MemberCluster) {
-			delete(c.Labels, key)
-		}), true
-	case selection.Exists:
-		return t.member(fmt.Sprintf("set label %s, to anything", key), setLabel(key, "")), true
-	case selection.In, selection.Equals, selection.DoubleEquals:
-		value := slices.Min(want.ValuesUnsorted())
-		return t.member(labelStep(cluster, key, value), setLabel(key, value)), true
-	}
-	return t, false
-}
-
+// setLabel and labelStep are a repair and its text.
 func setLabel(key, value string) func(*clusterv1beta1.MemberCluster) {
 	return func(c *clusterv1beta1.MemberCluster) { metav1.SetMetaDataLabel(&c.ObjectMeta, key, value) }
 }
@@ -268,106 +164,6 @@ func labelStep(cluster *clusterv1beta1.MemberCluster, key, value string) string 
 		return fmt.Sprintf("set label %s=%s (it is %s)", key, value, old)
 	}
 	return fmt.Sprintf("set label %s=%s", key, value)
-}
-
-// propertyStep says what the cluster must report, and how far it is from that.
-func propertyStep(cluster *clusterv1beta1.MemberCluster, want *property.Requirement, value resource.Quantity) string {
-	what := fmt.Sprintf("report property %s of %s", want.Name(), want.Want())
-	is, err := property.Value(cluster, want.Name())
-	if err != nil {
-		return what
-	}
-	missing := value.DeepCopy()
-	missing.Sub(is)
-	if missing.Sign() > 0 {
-		return fmt.Sprintf("%s: %s more than now", what, missing.String())
-	}
-	missing.Neg()
-	return fmt.Sprintf("%s: %s less than now", what, missing.String())
-}
-
-// revive brings the cluster into the state that it lacks.
-func (t trial) revive(why string) []trial {
-	cluster := t.find()
-	agent := memberAgent(cluster)
-	fresh := metav1.NewTime(t.Now)
-	switch why {
-	case offline:
-		return []trial{t.member("have its member agent report: heartbeat, joined, healthy", func(c *clusterv1beta1.MemberCluster) {
-			c.Status.AgentStatus = append(c.Status.AgentStatus, wellAgent(fresh))
-		})}
-	case silent:
-		do := fmt.Sprintf("have its member agent send a fresh heartbeat (the last was %s ago)", ago(t.Now, agent.LastReceivedHeartbeat))
-		return []trial{t.member(do, func(c *clusterv1beta1.MemberCluster) { memberAgent(c).LastReceivedHeartbeat = fresh })}
-	case unjoined:
-		return []trial{t.member("have its member agent join", func(c *clusterv1beta1.MemberCluster) {
-			meta.SetStatusCondition(&memberAgent(c).Conditions, well(clusterv1beta1.ConditionJoined, fresh))
-		})}
-	case unexamined, unhealthy:
-		return []trial{t.member("have its member agent report it healthy", func(c *clusterv1beta1.MemberCluster) {
-			meta.SetStatusCondition(&memberAgent(c).Conditions, well(clusterv1beta1.ConditionHealthy, fresh))
-		})}
-	}
-	return nil // it leaves, and does not come back as what it was
-}
-
-func wellAgent(now metav1.Time) clusterv1beta1.AgentStatus {
-	return clusterv1beta1.AgentStatus{
-		Type:                  clusterv1beta1.AgentTypeMemberAgent,
-		Conditions:            []metav1.Condition{well(clusterv1beta1.ConditionJoined, now), well(clusterv1beta1.ConditionHealthy, now)},
-		LastReceivedHeartbeat: now,
-	}
-}
-
-func well(kind string, now metav1.Time) metav1.Condition {
-	return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, LastTransitionTime: now}
-}
-
-// join adds the cluster to the fleet.
-func (t trial) join() trial {
-	t = t.with("fleet", "join a cluster by the name "+t.cluster)
-	c := &clusterv1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: t.cluster}}
-	c.Status.AgentStatus = []clusterv1beta1.AgentStatus{wellAgent(metav1.NewTime(t.Now))}
-	t.Clusters = append(slices.Clone(t.Clusters), c)
-	return t
-}
-
-func (t trial) tolerate(taint clusterv1beta1.Taint) []trial {
-	return []trial{
-		t.member("remove taint "+taintText(taint), func(c *clusterv1beta1.MemberCluster) {
-			c.Spec.Taints = slices.DeleteFunc(c.Spec.Taints, func(other clusterv1beta1.Taint) bool { return other == taint })
-		}),
-		t.policy("tolerate taint "+taintText(taint), func(p *v1beta1.PlacementPolicy) {
-			p.Tolerations = append(p.Tolerations, v1beta1.Toleration{
-				Key: taint.Key, Operator: corev1.TolerationOpEqual, Value: taint.Value, Effect: taint.Effect,
-			})
-		}),
-	}
-}
-
-// uncrowd moves the cluster to the emptiest other domain, or allows more of a skew.
-func (t trial) uncrowd(c *crowded) []trial {
-	var out []trial
-	other := -1
-	for i := range c.names {
-		if c.names[i] != c.domain && (other < 0 || c.domains.count[i] < c.domains.count[other]) {
-			other = i
-		}
-	}
-	if other >= 0 && c.key != contract.LabelMemberName {
-		out = append(out, t.member(labelStep(t.find(), c.key, c.names[other]), setLabel(c.key, c.names[other])))
-	}
-	allow := fmt.Sprintf("set maxSkew of the spread constraint on %s to ", c.key)
-	// A skew allowed before was not enough: the new one stands for both.
-	t.steps = slices.DeleteFunc(slices.Clone(t.steps), func(s Step) bool { return strings.HasPrefix(s.Do, allow) })
-	return append(out, t.policy(fmt.Sprint(allow, c.skew),
-		func(p *v1beta1.PlacementPolicy) {
-			for i, constraint := range p.TopologySpreadConstraints {
-				if constraint.TopologyKey == c.key && constraint.WhenUnsatisfiable != corev1.ScheduleAnyway {
-					p.TopologySpreadConstraints[i].MaxSkew = ptr.To(int32(c.skew))
-				}
-			}
-		}))
 }
 
 // losses are the ways for a chosen cluster to be given up.

@@ -101,7 +101,7 @@ type candidate struct {
 // they are made one by one, and each keeps the score it was picked with; what is said of the others is from the last round.
 func (r *run) rankAndPick(want int) (picked []v1beta1.ClusterDecision, others []*Verdict) {
 	candidates := r.candidates()
-	spread := newSpread(r.rules.spread, r.clusters, r.kept)
+	spread := newSpread(r.policy.TopologySpreadConstraints, r.clusters, r.kept)
 	if len(spread) == 0 {
 		slices.SortFunc(candidates, better)
 		n := min(want, len(candidates))
@@ -153,7 +153,7 @@ func (r *run) candidates() (out []candidate) {
 		if r.verdicts[i].Outcome != Outranked {
 			continue
 		}
-		c := candidate{at: i, violates: -1, score: score{affinity: r.rules.affinity(r.clusters[i])}}
+		c := candidate{at: i, violates: -1, score: score{affinity: r.preferred.affinity(r.clusters[i])}}
 		if _, ok := r.obsolete[r.clusters[i].Name]; ok {
 			c.score.stays = 1
 		}

@@ -108,7 +108,7 @@ func (w *world) check(t *rapid.T, before Request, d Decision) {
 
 // checkPicks looks at clusters that were not chosen, for this policy, before.
 func (w *world) checkPicks(t *rapid.T, before Request, live map[string]bool) {
-	rules := compile(w.policy, w.namespace)
+	fs := filtersOf(w.policy, w.namespace)
 	for name := range live {
 		if slices.ContainsFunc(before.Bindings, func(b Binding) bool {
 			return b.Cluster == name && !b.Deleting && b.Snapshot == before.Snapshot && b.State != v1beta1.BindingStateUnscheduled
@@ -118,7 +118,7 @@ func (w *world) checkPicks(t *rapid.T, before Request, live map[string]bool) {
 		if unheard(w.clusters[name], noon) && slices.ContainsFunc(before.Bindings, func(b Binding) bool { return b.Cluster == name && b.living() }) {
 			continue // it stays from an older policy
 		}
-		if why := rules.object(w.clusters[name], noon); why != nil {
+		if why := fs.objection(w.clusters[name], noon); why != nil {
 			t.Fatalf("cluster %s was chosen although %s", name, why.Reason())
 		}
 	}

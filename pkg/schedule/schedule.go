@@ -4,6 +4,12 @@
 // A cluster once chosen is kept: what made it eligible is not asked again until the policy changes. A choice is undone only
 // when its cluster is gone or leaving, when a new policy no longer picks it, or when fewer clusters are wanted. A new policy gives up no
 // cluster that the hub does not hear.
+//
+// To add a filter, write filter_<what>.go with its Filter constant and a type that implements filter: what it checks, which changes of
+// clusters have a placement decided again because of it, and what would repair an objection of it (the nearest changes of "kubectl fleet
+// explain"). Put it in its place in allFilters and in the same place in the table of docs/explain.md, and add rows to the tables of
+// TestClusterChange, TestTopics and TestNearestChanges. If it reads a new field of the policy or of MemberClusters, draw that field in
+// anyPolicy or anyCluster, so that the property tests try it.
 package schedule
 
 import (
@@ -71,7 +77,9 @@ type run struct {
 	request  Request
 	policy   *v1beta1.PlacementPolicy
 	clusters []*clusterv1beta1.MemberCluster
-	rules    rules
+	filters  filters
+	// preferred is what PickN ranks by.
+	preferred preferences
 	// at finds clusters, by name, in clusters and verdicts.
 	at       map[string]int
 	verdicts []Verdict
@@ -108,8 +116,8 @@ func newRun(r Request) *run {
 		out.at[cluster.Name] = i
 	}
 	out.decision.Snapshot = r.Snapshot
-	out.rules = compile(out.policy, r.Namespace)
-	out.rules.measure(out.clusters)
+	out.filters = filtersOf(out.policy, r.Namespace)
+	out.preferred = preferencesOf(out.policy, out.clusters)
 	out.sortOut()
 	out.carryOver()
 	out.judge()
@@ -133,12 +141,12 @@ func (r *run) has(cluster string) bool {
 	return ok
 }
 
-// judge asks the filters about every cluster. Who passes is outranked until it is picked.
+// judge checks every cluster with the filters. One that passes is outranked until it is picked.
 func (r *run) judge() {
 	r.verdicts = make([]Verdict, len(r.clusters))
 	for i, cluster := range r.clusters {
 		v := &r.verdicts[i]
-		v.Cluster, v.Outcome, v.Objection = cluster.Name, Outranked, r.rules.object(cluster, r.request.Now)
+		v.Cluster, v.Outcome, v.Objection = cluster.Name, Outranked, r.filters.objection(cluster, r.request.Now)
 		if b, ok := r.kept[cluster.Name]; ok {
 			v.Outcome, v.Score = Kept, b.decision().ClusterScore
 		} else if v.Objection != nil {

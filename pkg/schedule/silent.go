@@ -22,7 +22,8 @@ func unheard(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
 func (r *run) carryOver() {
 	var waiting []Binding
 	for _, b := range sorted(r.obsolete) {
-		if unheard(r.clusters[r.at[b.Cluster]], r.request.Now) && r.allows(b.Cluster) {
+		cluster := r.clusters[r.at[b.Cluster]]
+		if unheard(cluster, r.request.Now) && r.allows(cluster) {
 			waiting = append(waiting, b)
 		}
 	}
@@ -44,6 +45,7 @@ func (r *run) carryOver() {
 }
 
 // allows reports whether the policy may have cluster at all.
-func (r *run) allows(cluster string) bool {
-	return r.policy.PlacementType != v1beta1.PlacementTypePickFixed || slices.Contains(r.policy.ClusterNames, cluster)
+func (r *run) allows(cluster *clusterv1beta1.MemberCluster) bool {
+	names := r.filters.find(FilterNames)
+	return names == nil || names.check(cluster, r.request.Now) == nil
 }

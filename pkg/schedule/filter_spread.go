@@ -1,12 +1,103 @@
 package schedule
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 )
+
+// FilterSpread passes the clusters that violate no DoNotSchedule constraint of PickN.
+const FilterSpread Filter = "TopologySpreadConstraints"
+
+type topologySpread struct {
+	constraints []v1beta1.TopologySpreadConstraint
+}
+
+func (topologySpread) name() Filter { return FilterSpread }
+
+func (topologySpread) of(policy *v1beta1.PlacementPolicy, _ string) filter {
+	if policy.PlacementType != v1beta1.PlacementTypePickN {
+		return nil
+	}
+	return topologySpread{constraints: policy.TopologySpreadConstraints}
+}
+
+// check passes every cluster: whether it violates a constraint depends on the clusters chosen so far. spread.rank checks it for each pick.
+func (topologySpread) check(*clusterv1beta1.MemberCluster, time.Time) error { return nil }
+
+func (f topologySpread) watches() (topics []string) {
+	for _, c := range f.constraints {
+		topics = append(topics, topicLabel+c.TopologyKey)
+	}
+	return topics
+}
+
+func (topologySpread) changes(c ClusterChange) []string { return c.labels() }
+
+// affectsOthers reports whether the cluster is in another domain than it was. One that comes brings at most an empty domain with it, which
+// makes no room; one that goes may take one away that kept others from being chosen.
+func (f topologySpread) affectsOthers(c ClusterChange) bool {
+	return c.was != nil && slices.ContainsFunc(f.constraints, func(s v1beta1.TopologySpreadConstraint) bool {
+		before, had := c.was.Labels[s.TopologyKey]
+		if c.is == nil {
+			return had
+		}
+		after, has := c.is.Labels[s.TopologyKey]
+		return had != has || before != after
+	})
+}
+
+// repairs move the cluster to the emptiest other domain, or allow more of a skew.
+func (topologySpread) repairs(t trial, cause error) (out []trial) {
+	var c *crowded
+	if !errors.As(cause, &c) {
+		return nil
+	}
+	other := -1
+	for i := range c.names {
+		if c.names[i] != c.domain && (other < 0 || c.domains.count[i] < c.domains.count[other]) {
+			other = i
+		}
+	}
+	if other >= 0 && c.key != contract.LabelMemberName {
+		out = append(out, t.member(labelStep(t.find(), c.key, c.names[other]), setLabel(c.key, c.names[other])))
+	}
+	allow := fmt.Sprintf("set maxSkew of the spread constraint on %s to ", c.key)
+	// A skew allowed before was not enough: the new one stands for both.
+	t.steps = slices.DeleteFunc(slices.Clone(t.steps), func(s Step) bool { return strings.HasPrefix(s.Do, allow) })
+	return append(out, t.policy(fmt.Sprint(allow, c.skew),
+		func(p *v1beta1.PlacementPolicy) {
+			for i, constraint := range p.TopologySpreadConstraints {
+				if constraint.TopologyKey == c.key && constraint.WhenUnsatisfiable != corev1.ScheduleAnyway {
+					p.TopologySpreadConstraints[i].MaxSkew = ptr.To(int32(c.skew))
+				}
+			}
+		}))
+}
+
+// crowded objects to one more cluster in a domain.
+type crowded struct {
+	*domains
+	domain      string
+	count, skew int
+}
+
+func (c *crowded) Error() string {
+	return fmt.Sprintf("the topology spread constraint on %s would be violated: more than %d apart", c.key, c.maxSkew)
+}
+
+func (c *crowded) Detail() string {
+	return fmt.Sprintf("%s (%s=%s holds %d chosen, one more makes it %d)", c, c.key, c.domain, c.count, c.skew)
+}
 
 // crowdedPenalty is what a cluster loses for each ScheduleAnyway constraint that picking it would violate.
 const crowdedPenalty = 1000

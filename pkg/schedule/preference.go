@@ -1,0 +1,63 @@
+package schedule
+
+import (
+	"math"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/schedule/property"
+)
+
+// preferences are what a policy prefers of the clusters that pass its filters.
+type preferences []preference
+
+// preference is worth weight to the clusters that match the labels; with a sorter a share of it.
+type preference struct {
+	term
+	weight    int32
+	sorter    *v1beta1.PropertySorter
+	ascending bool
+	values    property.Range
+}
+
+// preferencesOf looks at the whole fleet for the ranges of the properties that preferences sort by.
+func preferencesOf(policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.MemberCluster) (out preferences) {
+	if policy.Affinity == nil || policy.Affinity.ClusterAffinity == nil {
+		return nil
+	}
+	for _, p := range policy.Affinity.ClusterAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
+		one := preference{term: compileTerm(p.Preference), weight: p.Weight, sorter: p.Preference.PropertySorter}
+		if one.sorter != nil {
+			one.ascending = one.sorter.SortOrder == v1beta1.PropertySortOrderAscending
+			one.values = property.RangeOf(clusters, one.sorter.Name)
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// affinity sums what the preferences are worth to cluster.
+func (ps preferences) affinity(cluster *clusterv1beta1.MemberCluster) int32 {
+	var sum int32
+	for i := range ps {
+		sum += ps[i].worth(cluster)
+	}
+	return sum
+}
+
+func (p *preference) worth(cluster *clusterv1beta1.MemberCluster) int32 {
+	if p.check(cluster) != nil {
+		return 0
+	}
+	if p.sorter == nil {
+		return p.weight
+	}
+	share, ok := p.values.Share(cluster)
+	if !ok {
+		return 0
+	}
+	if p.ascending {
+		share = 1 - share
+	}
+	return int32(math.Round(float64(p.weight) * share))
+}
