@@ -1,5 +1,5 @@
 // Package apply decides what a member agent does to its cluster for one Work: which manifests can be understood, in which order they
-// go, what each does to the object it finds (create, patch, nothing, refuse, wait), whether that object is available, and which objects
+// go, what each does to the object it finds (create, patch, nothing, refuse, wait), how its availability is reported, and which objects
 // of the ledger have left the Work. Manifests, live objects and the ledger come in as values; nothing here talks to a server.
 // The member's applier is its only user.
 package apply

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -17,10 +18,13 @@ import (
 
 // Finite says whether objects of a kind can run to an end. Their controllers may remove them then, in the same moment.
 func Finite(kind schema.GroupKind) bool {
-	return kind == job.GroupKind() || kind == pod
+	return kind == job || kind == pod
 }
 
-var pod = schema.GroupKind{Kind: "Pod"}
+var (
+	job = schema.GroupKind{Group: "batch", Kind: "Job"}
+	pod = schema.GroupKind{Kind: "Pod"}
+)
 
 // Finished returns how an object ended that runs once; nil if it has not ended. A Job is over when it is complete or
 // has failed for good; a Pod is when its containers have exited and are not restarted. A Pod that its node or the
@@ -28,7 +32,7 @@ var pod = schema.GroupKind{Kind: "Pod"}
 func Finished(obj *unstructured.Unstructured, rules *health.Rules) *v1beta1.FinishedRun {
 	var out *v1beta1.FinishedRun
 	switch obj.GroupVersionKind().GroupKind() {
-	case job.GroupKind():
+	case job:
 		out = finishedJob(obj)
 	case pod:
 		out = finishedPod(obj)
@@ -38,19 +42,19 @@ func Finished(obj *unstructured.Unstructured, rules *health.Rules) *v1beta1.Fini
 	}
 	out.SpecHash = first(obj.GetAnnotations()[contract.AnnotationSpecHash], mostHash)
 	out.Cause = first(out.Cause, mostCause)
-	if rule := ruleOf(obj); rule != "" {
-		held := ruled(obj, rule, rules) == available
-		out.RuleHeld = &held
+	if health.Rule(obj) != "" {
+		state, _ := health.Of(obj, rules)
+		out.RuleHeld = ptr.To(state == health.Available)
 	}
 	return out
 }
 
 func finishedJob(obj *unstructured.Unstructured) *v1beta1.FinishedRun {
 	switch {
-	case conditionOf(obj, string(batchv1.JobComplete))["status"] == "True":
+	case health.Condition(obj, string(batchv1.JobComplete))["status"] == "True":
 		return &v1beta1.FinishedRun{Succeeded: true}
-	case conditionOf(obj, string(batchv1.JobFailed))["status"] == "True":
-		return &v1beta1.FinishedRun{Cause: strings.TrimPrefix(failure(obj, string(batchv1.JobFailed), "True"), ": ")}
+	case health.Condition(obj, string(batchv1.JobFailed))["status"] == "True":
+		return &v1beta1.FinishedRun{Cause: health.Cause(obj, string(batchv1.JobFailed), "True")}
 	}
 	return nil
 }
@@ -65,7 +69,7 @@ func finishedPod(obj *unstructured.Unstructured) *v1beta1.FinishedRun {
 	case corev1.PodFailed:
 		// The kubelet gives a reason when it stops a Pod itself; one that is over its own deadline has had its run.
 		reason := text(obj, "status", "reason")
-		disrupted := conditionOf(obj, string(corev1.DisruptionTarget))["status"] == "True"
+		disrupted := health.Condition(obj, string(corev1.DisruptionTarget))["status"] == "True"
 		if disrupted || reason != "" && reason != deadlineExceeded {
 			return nil
 		}
@@ -83,6 +87,11 @@ func first(text string, n int) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:n], "")
+}
+
+func text(obj *unstructured.Unstructured, path ...string) string {
+	s, _, _ := unstructured.NestedString(obj.Object, path...)
+	return s
 }
 
 const deadlineExceeded = "DeadlineExceeded"
@@ -126,7 +135,7 @@ func (w *wanted) ran(in Input) (action Action, decided bool) {
 // have then asks whether it succeeded.
 func concluded(run *v1beta1.FinishedRun, manifest *unstructured.Unstructured) Verdict {
 	switch {
-	case ruleOf(manifest) == "":
+	case health.Rule(manifest) == "":
 		return untracked
 	case run.RuleHeld != nil && *run.RuleHeld, run.RuleHeld == nil && run.Succeeded:
 		return available

@@ -1,103 +1,80 @@
-// Package health answers questions about an object that its owner has put: rules in the Common Expression Language, and the convention
-// by which controllers report conditions. Rules and objects come in as values; what comes out is whether the object is well, and why not
-// in words that its owner can act on. pkg/apply asks it on behalf of the member's applier.
+// Package health decides whether an object is available: by the rule that its owner gave it, which is an expression in the Common
+// Expression Language or the convention by which controllers report conditions, and without one by the rule of its kind. An object comes
+// in as a value; its state comes out, with a reason that its owner can act on. pkg/apply and the member's applier use it.
+//
+// To add the rule of a kind, add a row to checks (or to data) in kinds.go, to the table of docs/availability.md and to that of TestStates.
 package health
 
 import (
 	"fmt"
-	"strings"
 
-	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/common/types"
-	"github.com/google/cel-go/ext"
-	"k8s.io/utils/lru"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
+// State is how well an object is.
+type State string
+
+// The states.
 const (
-	// mostRule is how long a rule may be, in bytes: compiling costs time and memory too.
-	mostRule = 4096
-	// mostCost is what one answer may cost, in the units of CEL: about ten milliseconds of one core.
-	mostCost = 100_000
-	// mostRules is how many compiled rules are kept.
-	mostRules = 256
+	Available State = "Available"
+	NotYet    State = "NotYet"
+	// Untracked objects are of kinds without a rule.
+	Untracked State = "Untracked"
 )
 
-// Rules answers rules. It keeps those it has compiled, because one rule is usually asked of many objects, many times.
-type Rules struct {
-	env      *cel.Env
-	compiled *lru.Cache // of compiled, by text
+const notObserved = "Its controller on the member cluster has not seen the latest change yet"
+
+// Tracked reports whether the status of an object decides about its availability.
+func Tracked(obj *unstructured.Unstructured) bool {
+	return checks[obj.GroupVersionKind()] != nil || Rule(obj) != ""
 }
 
-type compiled struct {
-	program cel.Program
-	err     error
+// Rule is what availability means by the object's owner; empty if there is no such rule. Secrets are available when they exist: the
+// answer of a rule could reveal their contents.
+func Rule(obj *unstructured.Unstructured) string {
+	if obj.GroupVersionKind() == secret {
+		return ""
+	}
+	return obj.GetAnnotations()[contract.AnnotationAvailableWhen]
 }
 
-// NewRules returns an empty set of rules.
-func NewRules() (*Rules, error) {
-	env, err := cel.NewEnv(
-		cel.Variable("object", cel.DynType),
-		cel.OptionalTypes(),
-		cel.CrossTypeNumericComparisons(true),
-		cel.DefaultUTCTimeZone(true),
-		ext.Strings(), ext.Sets(), ext.Lists(), ext.Math(),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("set up rules: %w", err)
+// Of returns the state of an object that was applied, and why it is NotYet available. The reason does not change while the object makes
+// progress, so that progress alone changes no status.
+func Of(obj *unstructured.Unstructured, rules *Rules) (State, string) {
+	gvk := obj.GroupVersionKind()
+	if rule := Rule(obj); rule != "" {
+		return ruled(obj, rule, rules)
 	}
-	return &Rules{env: env, compiled: lru.New(mostRules)}, nil
+	if data[gvk] {
+		return Available, ""
+	}
+	if check := checks[gvk]; check != nil {
+		return check(obj)
+	}
+	return Untracked, ""
 }
 
-// Holds says whether a rule is true of an object. The error is the rule's and quotes no more of the object than CEL does.
-func (r *Rules) Holds(rule string, object map[string]any) (bool, error) {
-	program, err := r.program(rule)
-	if err != nil {
-		return false, err
-	}
-	out, _, err := program.Eval(map[string]any{"object": object})
-	if err != nil {
-		return false, fmt.Errorf("cannot be answered: %s", oneLine(err))
-	}
-	yes, ok := out.(types.Bool)
-	if !ok {
-		return false, fmt.Errorf("is %s, and must be true or false", out.Type().TypeName())
-	}
-	return bool(yes), nil
-}
-
-func (r *Rules) program(rule string) (cel.Program, error) {
-	if known, ok := r.compiled.Get(rule); ok {
-		if c, ok := known.(compiled); ok {
-			return c.program, c.err
+// ruled judges by the rule of the object's owner. A status of an earlier generation does not count.
+func ruled(obj *unstructured.Unstructured, rule string, rules *Rules) (State, string) {
+	ok, why := false, notObserved
+	if rule == contract.AvailableByConditions {
+		ok, why = convention(obj)
+	} else if current, _ := observed(obj); current {
+		var err error
+		ok, err = rules.holds(rule, obj.Object)
+		why = fmt.Sprintf("The rule in its annotation %s does not hold yet", contract.AnnotationAvailableWhen)
+		if err != nil {
+			why = fmt.Sprintf("The rule in its annotation %s %v; correct it on the hub, and where a field may be missing, "+
+				"ask has(object.field) first", contract.AnnotationAvailableWhen, err)
 		}
 	}
-	program, err := r.compile(rule)
-	if len(rule) <= mostRule {
-		r.compiled.Add(rule, compiled{program, err})
+	if ok {
+		return Available, ""
 	}
-	return program, err
-}
-
-func (r *Rules) compile(rule string) (cel.Program, error) {
-	if len(rule) > mostRule {
-		return nil, fmt.Errorf("is %d bytes long, and may be %d", len(rule), mostRule)
+	if obj.GroupVersionKind() == job {
+		why += because(Cause(obj, "Failed", "True"))
 	}
-	ast, issues := r.env.Compile(rule)
-	if err := issues.Err(); err != nil {
-		return nil, fmt.Errorf("is not understood: %s", oneLine(err))
-	}
-	if kind := ast.OutputType(); !kind.IsExactType(cel.BoolType) && !kind.IsExactType(cel.DynType) {
-		return nil, fmt.Errorf("is %s, and must be true or false", kind)
-	}
-	program, err := r.env.Program(ast, cel.CostLimit(mostCost), cel.InterruptCheckFrequency(0))
-	if err != nil {
-		return nil, fmt.Errorf("is not understood: %s", oneLine(err))
-	}
-	return program, nil
-}
-
-// oneLine is the first line of an error of CEL, which goes on with a drawing of the place.
-func oneLine(err error) string {
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	return strings.TrimPrefix(text, "ERROR: ")
+	return NotYet, why
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/health"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/secrecy"
@@ -534,7 +535,7 @@ func comparison(live *unstructured.Unstructured, details []v1beta1.PatchDetail) 
 
 func observe(at place, live *unstructured.Unstructured, owner apply.Owner) *object {
 	o := &object{place: at, uid: live.GetUID(), resourceVersion: live.GetResourceVersion(), metadata: digestMetadata(live),
-		owned: owner.Owns(live), taken: apply.TakenOver(live), quiet: !apply.Tracked(live)}
+		owned: owner.Owns(live), taken: apply.TakenOver(live), quiet: !health.Tracked(live)}
 	o.fact.Generation = live.GetGeneration()
 	return o
 }

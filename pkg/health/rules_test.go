@@ -63,7 +63,7 @@ func TestHolds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := rules(t)
 			for range 2 { // compiled, and from the cache
-				got, err := r.Holds(tc.rule, object(t, tc.object).Object)
+				got, err := r.holds(tc.rule, object(t, tc.object).Object)
 				switch {
 				case tc.problem == "" && err != nil:
 					t.Fatal(err)
@@ -91,7 +91,7 @@ func TestRulesAreShared(t *testing.T) {
 	for i := range 4 {
 		all.Go(func() {
 			for n := range 2 * mostRules {
-				if _, err := r.Holds(fmt.Sprintf("object.metadata.generation == %d", n), obj); err != nil {
+				if _, err := r.holds(fmt.Sprintf("object.metadata.generation == %d", n), obj); err != nil {
 					t.Errorf("goroutine %d: %v", i, err)
 				}
 			}
@@ -100,32 +100,5 @@ func TestRulesAreShared(t *testing.T) {
 	all.Wait()
 	if n := r.compiled.Len(); n > mostRules {
 		t.Errorf("%d rules are kept; want at most %d", n, mostRules)
-	}
-}
-
-func TestConditions(t *testing.T) {
-	const head = "apiVersion: example.test/v1, kind: Widget, metadata: {name: w, generation: 2}"
-	for name, tc := range map[string]struct{ object, why string }{
-		"ready, of this generation":              {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: 'True'}]}}", ""},
-		"available, its condition says of which": {"{" + head + ", status: {conditions: [{type: Available, status: 'True', observedGeneration: 2}]}}", ""},
-		"both":                                   {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: 'True'}, {type: Available, status: 'True'}]}}", ""},
-		"a first generation needs no date":       {"{apiVersion: example.test/v1, kind: Widget, metadata: {name: w, generation: 1}, status: {conditions: [{type: Ready, status: 'True'}]}}", ""},
-		"one of both is not":                     {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: 'True'}, {type: Available, status: 'False', reason: Starting}]}}", "Its condition Available is False: Starting"},
-		"unknown":                                {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: Unknown}]}}", "Its condition Ready is Unknown: it gives no reason"},
-		"status of the generation before":        {"{" + head + ", status: {observedGeneration: 1, conditions: [{type: Ready, status: 'True'}]}}", notObserved},
-		"condition of the generation before":     {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: 'True', observedGeneration: 1}]}}", notObserved},
-		"nobody says of which generation":        {"{" + head + ", status: {conditions: [{type: Ready, status: 'True'}]}}", "use an expression instead"},
-		"stalled":                                {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: 'True'}, {type: Stalled, status: 'True', reason: Quota}]}}", "Its condition Stalled is True: Quota"},
-		"reconciling":                            {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: 'True'}, {type: Reconciling, status: 'True'}]}}", "Its condition Reconciling is True"},
-		"no status":                              {"{" + head + "}", "neither a condition Available nor a condition Ready"},
-		"other conditions":                       {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Synced, status: 'True'}]}}", "neither a condition Available nor a condition Ready"},
-		"malformed":                              {"{" + head + ", status: {observedGeneration: two, conditions: [nonsense, {type: 7}]}}", "neither a condition Available nor a condition Ready"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			ok, why := Conditions(object(t, tc.object))
-			if ok != (tc.why == "") || !strings.Contains(why, tc.why) {
-				t.Errorf("%v, %q; want %q", ok, why, tc.why)
-			}
-		})
 	}
 }
