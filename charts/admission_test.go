@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/charts"
@@ -138,7 +139,7 @@ func (h hubWithPolicies) as(t *testing.T, user string) client.Client {
 	t.Helper()
 	config := rest.CopyConfig(h.Config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
-	c, err := client.New(config, client.Options{Scheme: testworld.Scheme(), Mapper: h.Client.RESTMapper()})
+	c, err := client.New(config, client.Options{Scheme: apis.Scheme(), Mapper: h.Client.RESTMapper()})
 	if err != nil {
 		t.Fatal(err)
 	}

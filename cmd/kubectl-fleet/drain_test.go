@@ -18,10 +18,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/hub"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -30,7 +30,7 @@ func TestCordon(t *testing.T) {
 	other := testworld.Taint("other", "x")
 	member := testworld.NewMemberCluster("c1")
 	member.Spec.Taints = []clusterv1beta1.Taint{other}
-	c := fake.NewClientBuilder().WithScheme(hub.Scheme()).WithObjects(member).Build()
+	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(member).Build()
 	for _, step := range []struct {
 		cordon, changed bool
 		want            int
@@ -67,7 +67,7 @@ func TestEvictionName(t *testing.T) {
 // evictor is a hub on which evictions have an outcome at once: that of their placement's name.
 func evictor(t *testing.T, outcome func(c client.Client, e v1beta1.EvictionObject), objects ...client.Object) client.WithWatch {
 	t.Helper()
-	builder := fake.NewClientBuilder().WithScheme(hub.Scheme())
+	builder := fake.NewClientBuilder().WithScheme(apis.Scheme())
 	for _, kind := range scope.Evictions.Both() {
 		builder.WithIndex(kind, metav1.ObjectNameField, func(o client.Object) []string { return []string{o.GetName()} })
 	}

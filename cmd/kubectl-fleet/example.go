@@ -13,12 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/examples/quickstart"
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
@@ -33,7 +31,7 @@ func placeExample(ctx context.Context, fleet *localfleet.Fleet, shown *progress,
 	if len(fleet.Members()) == 0 {
 		return errors.New("there is no member to place the example on; describe some in the fleet's file")
 	}
-	hub, err := hubClient(fleet)
+	hub, err := fleet.HubClient()
 	if err != nil {
 		return err
 	}
@@ -146,21 +144,4 @@ func orNone(names []string) string {
 func isTrue(conditions []metav1.Condition, generation int64, kind string) bool {
 	condition := meta.FindStatusCondition(conditions, kind)
 	return condition != nil && condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == generation
-}
-
-// hubClient reaches the hub as its administrator and knows the kinds of the fleet.
-func hubClient(fleet *localfleet.Fleet) (client.Client, error) {
-	config, err := fleet.RestConfig(fleet.Hub())
-	if err != nil {
-		return nil, err
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clusterv1beta1.AddToScheme(scheme), placementv1beta1.AddToScheme(scheme)); err != nil {
-		return nil, fmt.Errorf("register the kinds of the fleet: %w", err)
-	}
-	hub, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, fmt.Errorf("reach the hub: %w", err)
-	}
-	return hub, nil
 }

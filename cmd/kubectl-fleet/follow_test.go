@@ -18,8 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/hub"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
@@ -34,7 +34,7 @@ func (f faulty) hub(objects ...client.Object) client.WithWatch {
 	var lists, watches atomic.Int32
 	var since atomic.Pointer[watch.Interface] // begun just before the last list
 	named := func(o client.Object) []string { return []string{o.GetName()} }
-	return fake.NewClientBuilder().WithScheme(hub.Scheme()).WithObjects(objects...).
+	return fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(objects...).
 		WithIndex(&v1beta1.ClusterStagedUpdateRun{}, metav1.ObjectNameField, named).
 		WithInterceptorFuncs(interceptor.Funcs{
 			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {

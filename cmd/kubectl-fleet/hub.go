@@ -7,7 +7,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/flagship-fleet/flagship/pkg/hub"
+	"github.com/flagship-fleet/flagship/apis"
 )
 
 // hubFlags are the flags by which a command finds the hub: those of kubectl, but for the namespace, which the commands give a meaning of
@@ -33,7 +33,7 @@ func (h hubFlags) connect() (client.WithWatch, error) {
 	}
 	// The server shares itself out fairly; a limit of our own would make a drain of many placements slow.
 	config.QPS = -1
-	c, err := client.NewWithWatch(config, client.Options{Scheme: hub.Scheme()})
+	c, err := client.NewWithWatch(config, client.Options{Scheme: apis.Scheme()})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the hub: %w", err)
 	}

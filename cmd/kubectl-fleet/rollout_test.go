@@ -19,9 +19,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/hub"
 	decision "github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
@@ -274,7 +274,7 @@ func steered(t *testing.T, objects ...client.Object) (client.WithWatch, *rollout
 	out := &strings.Builder{}
 	placement := testworld.ClusterPlacement("web", "app", func(s *v1beta1.PlacementSpec) { s.Strategy.Type = v1beta1.RolloutStrategyTypeExternal })
 	strategy := &v1beta1.ClusterStagedUpdateStrategy{ObjectMeta: metav1.ObjectMeta{Name: "careful"}}
-	c := fake.NewClientBuilder().WithScheme(hub.Scheme()).WithObjects(append(objects, placement, strategy)...).Build()
+	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(append(objects, placement, strategy)...).Build()
 	return c, &rollout{key: types.NamespacedName{Name: "web"}, streams: genericiooptions.IOStreams{Out: out}}, out
 }
 
@@ -482,7 +482,7 @@ func TestUndoTellsWhatIsLost(t *testing.T) {
 
 // What goes wrong is told in words of the user, not of the code.
 func TestErrorsAreForPeople(t *testing.T) {
-	c := fake.NewClientBuilder().WithScheme(hub.Scheme()).WithInterceptorFuncs(interceptor.Funcs{
+	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithInterceptorFuncs(interceptor.Funcs{
 		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
 			return errors.New("no")
 		},
@@ -525,7 +525,7 @@ func TestUndoRefuses(t *testing.T) {
 
 func TestUndoOfARollingUpdateSaysHow(t *testing.T) {
 	rolling := testworld.ClusterPlacement("web", "app")
-	c := fake.NewClientBuilder().WithScheme(hub.Scheme()).WithObjects(rolling, revisionOf(2, "a=1", "b=1", "c=1"), revisionOf(3, "b=2", "c=1", "d=1")).Build()
+	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(rolling, revisionOf(2, "a=1", "b=1", "c=1"), revisionOf(3, "b=2", "c=1", "d=1")).Build()
 	u := &undo{rollout: rollout{key: types.NamespacedName{Name: "web"}}, to: 2}
 	const want = `ClusterResourcePlacement web has a rolling update: it follows its resources at once, and there is no update run to steer. ` +
 		`So take its objects on the hub back, and it does the rest:
@@ -562,7 +562,7 @@ func judged(t *testing.T) (*v1beta1.ClusterResourcePlacement, *v1beta1.ClusterRe
 
 func TestResumeOfARollingUpdate(t *testing.T) {
 	p, latest := judged(t)
-	c := fake.NewClientBuilder().WithScheme(hub.Scheme()).WithObjects(p, revisionOf(2, "b=1"), latest).Build()
+	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(p, revisionOf(2, "b=1"), latest).Build()
 	out := &strings.Builder{}
 	o := &rollout{key: types.NamespacedName{Name: "web"}, streams: genericiooptions.IOStreams{Out: out}}
 	const want = "revision 3 of ClusterResourcePlacement web is tried again; see \"kubectl fleet rollout status web --watch\"\n"

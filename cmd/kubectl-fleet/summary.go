@@ -17,7 +17,7 @@ import (
 
 // summary prints where every placement is, or, if there is none, the members.
 func (o up) summary(ctx context.Context, fleet *localfleet.Fleet) error {
-	hub, err := hubClient(fleet)
+	hub, err := fleet.HubClient()
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -75,7 +76,7 @@ func (f *fleet) start() {
 	f.faults = &lenient.Faults{}
 	var watches lenient.Watches
 	options := testworld.ManagerOptions()
-	options.Scheme, options.NewCache = Scheme(), reading(f.faults, &watches).NewCache
+	options.Scheme, options.NewCache = apis.Scheme(), reading(f.faults, &watches).NewCache
 	options.Cache = cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject:         map[client.Object]cache.ByObject{&v1beta1.Work{}: {Transform: dispatcher.Strip}},
@@ -235,7 +236,7 @@ func TestAnUnreadableObjectTakesNothingAway(t *testing.T) {
 	ctrl.SetLogger(logr.Discard())
 	f := &fleet{T: t, whole: t, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})}
 	f.start()
-	watching, err := client.NewWithWatch(f.Config, client.Options{Scheme: testworld.Scheme()})
+	watching, err := client.NewWithWatch(f.Config, client.Options{Scheme: apis.Scheme()})
 	f.must(err)
 	for _, name := range []string{"east", "west"} {
 		cluster := testworld.NewMemberCluster(name)

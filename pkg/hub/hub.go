@@ -37,8 +37,6 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -47,6 +45,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -141,22 +140,11 @@ func Run(ctx context.Context, options Options) error {
 	return nil
 }
 
-// Scheme knows every kind the hub agent reads or writes.
-func Scheme() *runtime.Scheme {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, clusterv1beta1.AddToScheme, placementv1beta1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			panic(err) // two kinds of one name: a bug in the types
-		}
-	}
-	return scheme
-}
-
 // newManager makes the manager of the agents: their caches, and their clients.
 func newManager(cfg *rest.Config, o Options, reading lenient.Settings) (ctrl.Manager, error) {
 	timeout := agentsShutdown
 	return ctrl.NewManager(cfg, ctrl.Options{
-		Scheme:                  Scheme(),
+		Scheme:                  apis.Scheme(),
 		NewCache:                reading.NewCache,
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:  "0",

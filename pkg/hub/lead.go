@@ -8,6 +8,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 )
@@ -37,7 +38,7 @@ func newCandidate(cfg *rest.Config, o Options) (*candidate, error) {
 func (c *candidate) manager(lost func(error)) (ctrl.Manager, error) {
 	o, timeout := &c.options, shutdown
 	options := ctrl.Options{
-		Scheme:                        Scheme(),
+		Scheme:                        apis.Scheme(),
 		Metrics:                       loop.Metrics(o.MetricsAddress, o.MetricsSecure, c.cfg),
 		HealthProbeBindAddress:        "0",
 		LeaderElection:                o.LeaderElect,

@@ -14,11 +14,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 )
 
@@ -84,7 +84,7 @@ func (c *cluster) storeToken(ctx context.Context, namespace, name, token string)
 
 // invite creates the member's MemberCluster, or brings the one that kept state has to what the Config says.
 func (f *Fleet) invite(ctx context.Context, c *cluster) error {
-	hub, err := f.fleetClient()
+	hub, err := f.HubClient()
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (f *Fleet) Join(ctx context.Context, name string) error {
 // awaitJoined returns when the hub says that the member has joined. It ends early if an agent that it waits for does.
 func (f *Fleet) awaitJoined(ctx context.Context, c *cluster) error {
 	f.report(c, "joining", false)
-	hub, err := f.fleetClient()
+	hub, err := f.HubClient()
 	if err != nil {
 		return err
 	}
@@ -207,17 +207,13 @@ func unready(ctx context.Context, address string) string {
 	return strings.TrimSpace(string(body))
 }
 
-// fleetClient reaches the hub and knows the kinds of membership.
-func (f *Fleet) fleetClient() (client.Client, error) {
+// HubClient reaches the hub as its administrator.
+func (f *Fleet) HubClient() (client.Client, error) {
 	config, err := f.hub().admin()
 	if err != nil {
 		return nil, err
 	}
-	scheme := runtime.NewScheme()
-	if err := clusterv1beta1.AddToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("register the kinds of membership: %w", err)
-	}
-	hub, err := client.New(config, client.Options{Scheme: scheme})
+	hub, err := client.New(config, client.Options{Scheme: apis.Scheme()})
 	if err != nil {
 		return nil, fmt.Errorf("reach the hub: %w", err)
 	}

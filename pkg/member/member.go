@@ -11,12 +11,9 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
-	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
@@ -88,22 +85,11 @@ func Run(ctx context.Context, options Options) error {
 	return nil
 }
 
-// Scheme knows every kind the member agent reads or writes, but for what it applies.
-func Scheme() *runtime.Scheme {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, clusterv1beta1.AddToScheme, placementv1beta1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			panic(err) // two kinds of one name: a bug in the types
-		}
-	}
-	return scheme
-}
-
 // newManager makes the manager that holds the lease. It caches nothing: sessions do. lost is told when the lease has run out.
 func newManager(c *candidate, lost func(error)) (ctrl.Manager, error) {
 	timeout, o := shutdown, c.options
 	options := ctrl.Options{
-		Scheme:                        Scheme(),
+		Scheme:                        apis.Scheme(),
 		Metrics:                       loop.Metrics(o.MetricsAddress, o.MetricsSecure, c.cfg),
 		HealthProbeBindAddress:        "0",
 		PprofBindAddress:              o.pprof(o.PprofPort),

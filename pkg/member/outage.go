@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/flagship-fleet/flagship/apis"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 	"github.com/flagship-fleet/flagship/pkg/member/standin"
@@ -87,7 +88,7 @@ func (s *sessions) standIn(ctx context.Context, copies *standin.Copy) {
 func (s *sessions) standInManager(works []placementv1beta1.Work) (ctrl.Manager, error) {
 	timeout, yes := sessionShutdown, true
 	hub, err := ctrl.NewManager(standin.Server(works), ctrl.Options{
-		Scheme:                  Scheme(),
+		Scheme:                  apis.Scheme(),
 		MapperProvider:          hubMapper,
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:  "0",

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
@@ -150,7 +151,7 @@ func (s *sessions) hold(ctx context.Context, copies *standin.Copy) error {
 func (s *sessions) hubManager(barred func(error)) (ctrl.Manager, error) {
 	timeout, yes := sessionShutdown, true
 	return ctrl.NewManager(s.candidate.guarded(s.link.Config(s.options.HubQPS, s.options.HubBurst)), ctrl.Options{
-		Scheme:                  Scheme(),
+		Scheme:                  apis.Scheme(),
 		MapperProvider:          hubMapper,
 		NewCache:                s.reading().NewCache,
 		Metrics:                 loop.Metrics(s.options.HubMetricsAddress, s.options.MetricsSecure, s.candidate.cfg),

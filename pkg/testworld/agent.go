@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 )
 
@@ -25,7 +26,7 @@ import (
 func ManagerOptions() ctrl.Options {
 	yes := true
 	return ctrl.Options{
-		Scheme:     Scheme(),
+		Scheme:     apis.Scheme(),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		NewClient:  consistent.NewClient,
 		Controller: config.Controller{SkipNameValidation: &yes},

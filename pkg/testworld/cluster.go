@@ -12,15 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
-	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
-	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/apis"
 )
 
 // The CustomResourceDefinitions of the charts, for ClusterOptions.
@@ -211,7 +208,7 @@ func (c *Cluster) setUp(o ClusterOptions) error {
 		return fmt.Errorf("reach cluster %s: %w", c.name, err)
 	}
 	c.Config.QPS = -1
-	if c.Client, err = client.New(c.Config, client.Options{Scheme: Scheme()}); err != nil {
+	if c.Client, err = client.New(c.Config, client.Options{Scheme: apis.Scheme()}); err != nil {
 		return fmt.Errorf("reach cluster %s: %w", c.name, err)
 	}
 	return c.InstallCRDs(o.CRDs...)
@@ -285,17 +282,6 @@ func (c *Cluster) stop() error {
 		err = fmt.Errorf("stop cluster %s: %w\n%s", c.name, err, c.said())
 	}
 	return errors.Join(err, os.RemoveAll(c.dir))
-}
-
-// Scheme knows our kinds and those of Kubernetes.
-func Scheme() *runtime.Scheme {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, clusterv1beta1.AddToScheme, v1beta1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			panic(err) // two kinds of one name: a bug in the types
-		}
-	}
-	return scheme
 }
 
 // repository is the folder of the module that the test belongs to: tests run in the folder of their package.

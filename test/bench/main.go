@@ -28,9 +28,9 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/hub"
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
 )
 
@@ -210,7 +210,7 @@ func open(ctx context.Context, fleet *localfleet.Fleet) (*bench, error) {
 		if err != nil {
 			return nil, err
 		}
-		return client.NewWithWatch(cfg, client.Options{Scheme: hub.Scheme()})
+		return client.NewWithWatch(cfg, client.Options{Scheme: apis.Scheme()})
 	}
 	var err error
 	if b.hub, err = connect(fleet.Hub()); err != nil {

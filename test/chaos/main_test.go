@@ -18,8 +18,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/hub"
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -140,7 +140,7 @@ func connect(name string) (client.WithWatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.NewWithWatch(cfg, client.Options{Scheme: hub.Scheme()})
+	return client.NewWithWatch(cfg, client.Options{Scheme: apis.Scheme()})
 }
 
 // randomSeed is the one to use; it is printed, so that a run can be repeated.

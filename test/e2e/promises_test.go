@@ -20,10 +20,10 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/hub"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
@@ -349,7 +349,7 @@ func tokenOf(t *testing.T, m cluster) client.Client {
 	cfg := rest.AnonymousClientConfig(theHub.config)
 	cfg.BearerToken = request.Status.Token
 	mapper := theHub.RESTMapper()
-	c, err := client.New(cfg, client.Options{Scheme: hub.Scheme(), Mapper: mapper})
+	c, err := client.New(cfg, client.Options{Scheme: apis.Scheme(), Mapper: mapper})
 	if err != nil {
 		t.Fatal(err)
 	}

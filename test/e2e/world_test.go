@@ -27,9 +27,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/hub"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
@@ -68,7 +68,7 @@ func connect(kubeconfig, hubName string, memberNames []string) error {
 		}
 		cfg.QPS = -1
 		cfg.WarningHandler = rest.NoWarnings{}
-		scheme := hub.Scheme()
+		scheme := apis.Scheme()
 		if err := apiextensionsv1.AddToScheme(scheme); err != nil {
 			return err
 		}

@@ -26,10 +26,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/hub"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
@@ -79,7 +79,7 @@ func newActor(name string, config *rest.Config) (actor, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
 	config.WarningHandler = rest.NoWarnings{}
-	scheme := hub.Scheme()
+	scheme := apis.Scheme()
 	if err := apiextensionsv1.AddToScheme(scheme); err != nil {
 		return actor{}, err
 	}

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/rand"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -661,7 +662,7 @@ func TestSplitsLargeSelections(t *testing.T) {
 func TestProgressIsGathered(t *testing.T) {
 	w := newWorld(t)
 	start(t, defaults)
-	watching, err := client.NewWithWatch(hub.Get(t)[0].Config, client.Options{Scheme: testworld.Scheme()})
+	watching, err := client.NewWithWatch(hub.Get(t)[0].Config, client.Options{Scheme: apis.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -85,7 +86,7 @@ func TestWhatWakesPlacements(t *testing.T) {
 		decided(types.NamespacedName{Namespace: "app", Name: "all"}, true, testworld.PickAll(west)),
 	}
 	var s *Scheduler
-	build := fake.NewClientBuilder().WithScheme(testworld.Scheme()).WithObjects(objects...)
+	build := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(objects...)
 	index := indexer(func(o client.Object, field string, values client.IndexerFunc) {
 		build = build.WithIndex(o, field, values)
 	})

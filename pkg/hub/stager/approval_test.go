@@ -8,9 +8,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
+	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/scope"
-	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // A cache that is behind must not open a gate: the run that the request in it was made for has been deleted, the request with it, and
@@ -27,9 +27,9 @@ func TestOnlyTheServerOpensGates(t *testing.T) {
 		for _, kind := range conditions {
 			*request.GetConditions() = append(*request.GetConditions(), metav1.Condition{Type: kind, Status: metav1.ConditionTrue})
 		}
-		return fake.NewClientBuilder().WithScheme(testworld.Scheme()).WithObjects(request).Build()
+		return fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(request).Build()
 	}
-	none := fake.NewClientBuilder().WithScheme(testworld.Scheme()).Build()
+	none := fake.NewClientBuilder().WithScheme(apis.Scheme()).Build()
 	for _, c := range []struct {
 		name           string
 		cached, direct client.Client
