@@ -17,19 +17,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
 // approve is what the user asked of "kubectl fleet approve".
 type approve struct {
-	hub     hubFlags
+	hub     hubclient.Flags
 	key     types.NamespacedName
 	timeout time.Duration
 	streams genericiooptions.IOStreams
 }
 
 func newApprove(streams genericiooptions.IOStreams) *cobra.Command {
-	o := approve{hub: newHubFlags(), streams: streams}
+	o := approve{hub: hubclient.NewFlags(), streams: streams}
 	cmd := &cobra.Command{
 		Use:   "approve KIND",
 		Short: "Let an update run go on that waits for an approval",
@@ -53,7 +54,7 @@ An approval cannot be taken back once the run has taken it.`,
 	cmd.Flags().StringVar(&o.key.Name, "name", "", "name of the approval request (required)")
 	cmd.Flags().StringVarP(&o.key.Namespace, "namespace", "n", "", "namespace of an ApprovalRequest; a ClusterApprovalRequest has none")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to try")
-	o.hub.addTo(cmd.Flags())
+	o.hub.AddTo(cmd.Flags())
 	return cmd
 }
 
@@ -88,7 +89,7 @@ func (o approve) reason() string {
 func (o approve) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	c, err := o.hub.connect()
+	c, err := o.hub.Connect(scope.ApprovalRequests.New(o.key))
 	if err != nil {
 		return err
 	}
@@ -102,8 +103,6 @@ func (o approve) run(ctx context.Context) error {
 		return err
 	})
 	switch {
-	case meta.IsNoMatchError(err):
-		return errors.New("this cluster is no hub: it does not know approval requests; choose the hub with --context")
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("approval request %s is not found: an update run makes it when it gets there", o.key.Name)
 	case err != nil:

@@ -11,12 +11,12 @@ import (
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
 )
 
 // cordonTaint keeps placements off a cluster that is drained. Scripts and people know it by these words.
@@ -24,7 +24,7 @@ var cordonTaint = clusterv1beta1.Taint{Key: "cordon-key", Value: "cordon-value",
 
 // onCluster is what the user says to a command about one member.
 type onCluster struct {
-	hub     hubFlags
+	hub     hubclient.Flags
 	cluster string
 	timeout time.Duration
 	streams genericiooptions.IOStreams
@@ -33,7 +33,7 @@ type onCluster struct {
 func (o *onCluster) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&o.cluster, "cluster-name", "", "the cluster, instead of the argument")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to try")
-	o.hub.addTo(flags)
+	o.hub.AddTo(flags)
 }
 
 // name takes the cluster from the argument or from --cluster-name.
@@ -50,7 +50,7 @@ func (o *onCluster) name(args []string) error {
 }
 
 func newUncordon(streams genericiooptions.IOStreams) *cobra.Command {
-	o := onCluster{hub: newHubFlags(), streams: streams}
+	o := onCluster{hub: hubclient.NewFlags(), streams: streams}
 	cmd := &cobra.Command{
 		Use:     "uncordon CLUSTER",
 		Aliases: []string{"uncordoncluster"},
@@ -74,7 +74,7 @@ themselves; others when they next need a cluster.`,
 func (o onCluster) uncordon(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	c, err := o.hub.connect()
+	c, err := o.hub.Connect(&clusterv1beta1.MemberCluster{})
 	if err != nil {
 		return err
 	}
@@ -104,8 +104,6 @@ func setCordon(ctx context.Context, c client.Client, cluster string, cordoned bo
 		return c.Patch(ctx, &member, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	})
 	switch {
-	case meta.IsNoMatchError(err):
-		return false, errors.New("this cluster is no hub: it does not know the kind MemberCluster; choose the hub with --context")
 	case apierrors.IsNotFound(err):
 		return false, fmt.Errorf("there is no member cluster %q; \"kubectl get memberclusters\" lists them", cluster)
 	case err != nil:

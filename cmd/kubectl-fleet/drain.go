@@ -20,7 +20,9 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -34,7 +36,7 @@ const (
 )
 
 func newDrain(streams genericiooptions.IOStreams) *cobra.Command {
-	o := onCluster{hub: newHubFlags(), streams: streams}
+	o := onCluster{hub: hubclient.NewFlags(), streams: streams}
 	strict := false
 	cmd := &cobra.Command{
 		Use:     "drain CLUSTER",
@@ -67,7 +69,7 @@ The exit code is 0 if every placement was asked, even where a budget said no; wi
 func (o onCluster) drain(ctx context.Context, strict bool) error {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	c, err := o.hub.connect()
+	c, err := o.hub.Connect(&clusterv1beta1.MemberCluster{})
 	if err != nil {
 		return err
 	}

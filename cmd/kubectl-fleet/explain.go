@@ -10,13 +10,13 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -35,7 +35,7 @@ func newExplain(streams genericiooptions.IOStreams) *cobra.Command {
 
 // explainPlacement is what the user asked of "kubectl fleet explain placement".
 type explainPlacement struct {
-	hub hubFlags
+	hub hubclient.Flags
 	key types.NamespacedName
 	// cluster narrows the answer to one.
 	cluster, output string
@@ -43,7 +43,7 @@ type explainPlacement struct {
 }
 
 func newExplainPlacement(streams genericiooptions.IOStreams) *cobra.Command {
-	o := explainPlacement{hub: newHubFlags(), streams: streams}
+	o := explainPlacement{hub: hubclient.NewFlags(), streams: streams}
 	cmd := &cobra.Command{
 		Use:   "placement NAME",
 		Short: "Tell why a placement is on the clusters it is on, and what would change that",
@@ -74,7 +74,7 @@ placements, policy snapshots, bindings and MemberClusters on the hub is enough.`
 		"namespace of a ResourcePlacement; without it a ClusterResourcePlacement is meant")
 	cmd.Flags().StringVar(&o.cluster, "cluster", "", "explain this cluster alone, with all that is known")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "how to print: "+strings.Join(formats, ", "))
-	o.hub.addTo(cmd.Flags())
+	o.hub.AddTo(cmd.Flags())
 	return cmd
 }
 
@@ -82,7 +82,7 @@ func (o explainPlacement) run(ctx context.Context) error {
 	if !slices.Contains(formats, o.output) {
 		return fmt.Errorf("--output %s is not known: use one of %s", o.output, strings.Join(formats, ", "))
 	}
-	hub, err := o.hub.connect()
+	hub, err := o.hub.Connect(scope.Placements.New(o.key))
 	if err != nil {
 		return err
 	}
@@ -126,8 +126,6 @@ func look(ctx context.Context, hub client.Client, key types.NamespacedName) (*si
 	}
 	kind := kindOf(key)
 	switch {
-	case meta.IsNoMatchError(errPlacement):
-		return nil, fmt.Errorf("this cluster is no hub: it does not know the kind %s; choose the hub with --context", kind)
 	case apierrors.IsNotFound(errPlacement) && key.Namespace == "":
 		return nil, fmt.Errorf("there is no %s %q; a ResourcePlacement needs --namespace", kind, key.Name)
 	case apierrors.IsNotFound(errPlacement):

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -26,7 +27,7 @@ import (
 
 // rollout is what the user says to a command about the rollout of a placement.
 type rollout struct {
-	hub     hubFlags
+	hub     hubclient.Flags
 	key     types.NamespacedName
 	streams genericiooptions.IOStreams
 }
@@ -57,7 +58,7 @@ A PLACEMENT is a ClusterResourcePlacement; with --namespace, a ResourcePlacement
 
 // command completes a command of which the argument is a placement.
 func (o *rollout) command(cmd *cobra.Command, run func(context.Context, client.WithWatch) error) *cobra.Command {
-	o.hub = newHubFlags()
+	o.hub = hubclient.NewFlags()
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
 			return fmt.Errorf("name one placement, not %d; \"kubectl get crp\" and \"kubectl get rp -A\" list them", len(args))
@@ -66,7 +67,7 @@ func (o *rollout) command(cmd *cobra.Command, run func(context.Context, client.W
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.key.Name = args[0]
-		c, err := o.hub.connect()
+		c, err := o.hub.Connect(scope.Placements.New(o.key))
 		if err != nil {
 			return err
 		}
@@ -74,7 +75,7 @@ func (o *rollout) command(cmd *cobra.Command, run func(context.Context, client.W
 	}
 	cmd.Flags().StringVarP(&o.key.Namespace, "namespace", "n", "",
 		"namespace of a ResourcePlacement; without it a ClusterResourcePlacement is meant")
-	o.hub.addTo(cmd.Flags())
+	o.hub.AddTo(cmd.Flags())
 	return cmd
 }
 
@@ -85,8 +86,6 @@ func (o *rollout) subject() string { return kindOf(o.key) + " " + nameOf(o.key) 
 func (o *rollout) placement(ctx context.Context, c client.Client) (v1beta1.PlacementObject, error) {
 	placement, err := scope.Placements.Get(ctx, c, o.key)
 	switch {
-	case meta.IsNoMatchError(err):
-		return nil, fmt.Errorf("this cluster is no hub: it does not know the kind %s; choose the hub with --context", kindOf(o.key))
 	case apierrors.IsNotFound(err) && o.key.Namespace == "":
 		return nil, fmt.Errorf("there is no %s; a ResourcePlacement needs --namespace", o.subject())
 	case apierrors.IsNotFound(err):

@@ -3,21 +3,25 @@ package imports
 
 import (
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
 
 const module = "github.com/flagship-fleet/flagship/"
 
-// layers are the floors of the house, top first: a package may import packages of lower floors, and, where beside allows it,
-// of its own. Packages are named by prefix; the longest match counts.
-var layers = []struct {
+type layer struct {
 	name     string
 	packages []string
 	// beside: packages of this floor may import each other.
 	beside bool
-}{
+}
+
+// layers are the floors of the house, top first: a package may import packages of lower floors, and, where beside allows it,
+// of its own. Packages are named by prefix; the longest match counts.
+var layers = []layer{
 	{"commands and test suites", []string{"cmd/", "test/"}, true},
+	{"what verbs of the plugin share", []string{"pkg/cli/hubclient"}, false},
 	{"fleets for people and tests", []string{"pkg/localfleet", "pkg/testworld", "charts", "examples"}, true},
 	{"wiring", []string{"pkg/hub", "pkg/member"}, false},
 	{"agents", []string{"pkg/hub/", "pkg/member/"}, false},
@@ -30,7 +34,7 @@ var layers = []struct {
 }
 
 // pure are packages that decide: values in, values out.
-var pure = layers[5].packages
+var pure = layers[slices.IndexFunc(layers, func(l layer) bool { return l.name == "decisions" })].packages
 
 // impure are what a deciding package must not touch.
 var impure = []string{"sigs.k8s.io/controller-runtime/pkg/client", "k8s.io/client-go/kubernetes", "k8s.io/client-go/dynamic",
@@ -67,6 +71,19 @@ func TestDecisionsArePure(t *testing.T) {
 					t.Errorf("%s imports %s: a decision takes values and returns values", pkg, imp)
 				}
 			}
+		}
+	}
+}
+
+// The plugin runs on the user's machine: it reads what agents write and shares decisions with them, but holds no agent.
+func TestThePluginHoldsNoAgent(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"cmd/kubectl-fleet").Output()
+	if err != nil {
+		t.Fatalf("list what the plugin is built from: %v", err)
+	}
+	for _, pkg := range strings.Fields(string(out)) {
+		if local, ok := strings.CutPrefix(pkg, module); ok && matches(local, []string{"pkg/hub", "pkg/member"}) {
+			t.Errorf("the plugin is built from %s", local)
 		}
 	}
 }
