@@ -23,6 +23,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
+	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -171,7 +172,7 @@ func (d *drainer) round(ctx context.Context, targets map[placementKey]v1beta1.Bi
 	for i, key := range keys {
 		together.Go(func() error {
 			if err := d.evict(ctx, key, targets[key], asked[key]); err != nil {
-				errs[i] = fmt.Errorf("evict %s %s: %w", kindOf(key), nameOf(key), err)
+				errs[i] = fmt.Errorf("evict %s: %w", naming.Placement(key), err)
 			}
 			return nil
 		})
@@ -179,20 +180,12 @@ func (d *drainer) round(ctx context.Context, targets map[placementKey]v1beta1.Bi
 	return errors.Join(together.Wait(), errors.Join(errs...))
 }
 
-// nameOf is a placement as people write it.
-func nameOf(key placementKey) string {
-	if key.Namespace == "" {
-		return key.Name
-	}
-	return key.String()
-}
-
 // evict takes one placement off the cluster, by an eviction that was asked for before or its own, and waits for the outcome.
 func (d *drainer) evict(ctx context.Context, key placementKey, b v1beta1.BindingObject, eviction v1beta1.EvictionObject) error {
 	if eviction == nil {
 		eviction = d.eviction(key)
 		if err := d.hub.Create(ctx, eviction); meta.IsNoMatchError(err) {
-			d.tell(key, false, "this hub does not know evictions of a "+kindOf(key), nil)
+			d.tell(key, false, "this hub does not know evictions of a "+scope.Placements.Kind(key), nil)
 			return nil
 		} else if err != nil {
 			return err
@@ -281,11 +274,11 @@ func (d *drainer) budget(ctx context.Context, key placementKey) string {
 	spec := budget.GetSpec()
 	switch {
 	case spec.MinAvailable != nil:
-		return fmt.Sprintf("; the budget %s wants minAvailable %s", nameOf(key), spec.MinAvailable)
+		return fmt.Sprintf("; the budget %s wants minAvailable %s", naming.Object(key), spec.MinAvailable)
 	case spec.MaxUnavailable != nil:
-		return fmt.Sprintf("; the budget %s wants maxUnavailable %s", nameOf(key), spec.MaxUnavailable)
+		return fmt.Sprintf("; the budget %s wants maxUnavailable %s", naming.Object(key), spec.MaxUnavailable)
 	}
-	return fmt.Sprintf("; the budget %s has neither minAvailable nor maxUnavailable and allows nothing", nameOf(key))
+	return fmt.Sprintf("; the budget %s has neither minAvailable nor maxUnavailable and allows nothing", naming.Object(key))
 }
 
 // fixed says what to do about a placement that names its clusters.
@@ -309,7 +302,7 @@ func (d *drainer) tell(key placementKey, left bool, why string, there []string) 
 	if left {
 		outcome = "evicted"
 	}
-	fmt.Fprintf(d.out, "%s %s: %s: %s\n", kindOf(key), nameOf(key), outcome, why)
+	fmt.Fprintf(d.out, "%s: %s: %s\n", naming.Placement(key), outcome, why)
 	for _, line := range there {
 		fmt.Fprintf(d.out, "  %s\n", line)
 	}

@@ -124,25 +124,17 @@ func look(ctx context.Context, hub client.Client, key types.NamespacedName) (*si
 	if err := forbidden(errPlacement, errPolicies, errBindings, errClusters); err != nil {
 		return nil, err
 	}
-	kind := kindOf(key)
 	switch {
 	case apierrors.IsNotFound(errPlacement) && key.Namespace == "":
-		return nil, fmt.Errorf("there is no %s %q; a ResourcePlacement needs --namespace", kind, key.Name)
+		return nil, fmt.Errorf("there is no %s %q; a ResourcePlacement needs --namespace", scope.Placements.Kind(key), key.Name)
 	case apierrors.IsNotFound(errPlacement):
 		return nil, fmt.Errorf("there is no %s %q in namespace %q; a ClusterResourcePlacement needs no --namespace",
-			kind, key.Name, key.Namespace)
+			scope.Placements.Kind(key), key.Name, key.Namespace)
 	}
 	if err := errors.Join(errPlacement, errPolicies, errBindings, errClusters); err != nil {
 		return nil, err
 	}
 	return &out, nil
-}
-
-func kindOf(key types.NamespacedName) string {
-	if key.Namespace == "" {
-		return "ClusterResourcePlacement"
-	}
-	return "ResourcePlacement"
 }
 
 // forbidden names what may not be read, and how to look into that.

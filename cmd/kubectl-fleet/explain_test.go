@@ -244,7 +244,7 @@ func TestExplainOnAHub(t *testing.T) {
 			if err != nil {
 				return err // the hub may not know yet that the reader may read
 			}
-			if len(e.Notes) > 0 || e.Found != 1 || e.Recorded == nil || e.Kind != kindOf(key) || len(e.Clusters) != 3 {
+			if len(e.Notes) > 0 || e.Found != 1 || e.Recorded == nil || e.Kind != scope.Placements.Kind(key) || len(e.Clusters) != 3 {
 				return fmt.Errorf("told %+v", e)
 			}
 			return nil

@@ -10,16 +10,19 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
+	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
 // formats are those that an explanation is printed in.
@@ -85,9 +88,9 @@ func (s *sight) explain(ctx context.Context, cluster string) (*explanation, erro
 		return nil, err
 	}
 	decision := schedule.Decide(request)
-	key := client.ObjectKeyFromObject(s.placement)
+	key := s.key()
 	out := &explanation{
-		Kind: kindOf(key), Namespace: key.Namespace, Name: key.Name, Generation: s.placement.GetGeneration(),
+		Kind: scope.Placements.Kind(key), Namespace: key.Namespace, Name: key.Name, Generation: s.placement.GetGeneration(),
 		PolicyType: placementv1beta1.PlacementTypePickAll, Found: decision.Found, Wanted: decision.Wanted,
 		Clusters: []account{},
 	}
@@ -245,7 +248,7 @@ func (s *sight) next(stage, cluster string) string {
 	case placementv1beta1.ConditionRolloutStarted, placementv1beta1.ConditionOverridden, placementv1beta1.ConditionWorkSynchronized:
 		for _, b := range s.bindings {
 			if b.GetSpec().TargetCluster == cluster && b.GetDeletionTimestamp().IsZero() {
-				return s.describe("binding", b.GetName())
+				return s.describe(scope.Bindings.Kind(s.key()), b.GetName())
 			}
 		}
 		return s.describePlacement()
@@ -254,17 +257,18 @@ func (s *sight) next(stage, cluster string) string {
 	if namespace := s.placement.GetNamespace(); namespace != "" {
 		labels += "," + contract.LabelPlacementNamespace + "=" + namespace
 	}
-	return fmt.Sprintf("kubectl describe works -n %s -l %s", contract.MemberNamespace(cluster), labels)
+	return naming.Command(contract.MemberNamespace(cluster), "describe", "works") + " -l " + labels
 }
 
-func (s *sight) describePlacement() string { return s.describe("placement", s.placement.GetName()) }
+func (s *sight) key() types.NamespacedName { return client.ObjectKeyFromObject(s.placement) }
 
-// describe writes a command that shows one of the kinds that come in two scopes.
+func (s *sight) describePlacement() string {
+	return s.describe(scope.Placements.Kind(s.key()), s.placement.GetName())
+}
+
+// describe is a command that shows an object of the placement's scope.
 func (s *sight) describe(kind, name string) string {
-	if namespace := s.placement.GetNamespace(); namespace != "" {
-		return fmt.Sprintf("kubectl describe resource%s %s -n %s", kind, name, namespace)
-	}
-	return fmt.Sprintf("kubectl describe clusterresource%s %s", kind, name)
+	return naming.Command(s.placement.GetNamespace(), "describe", strings.ToLower(kind), name)
 }
 
 func (e *explanation) print(w io.Writer, format string, detailed bool) error {
@@ -295,10 +299,7 @@ func (e *explanation) print(w io.Writer, format string, detailed bool) error {
 
 // heading is what is said of the placement as a whole, a line each.
 func (e *explanation) heading() string {
-	name := e.Name
-	if e.Namespace != "" {
-		name = e.Namespace + "/" + name
-	}
+	name := naming.Object(types.NamespacedName{Namespace: e.Namespace, Name: e.Name})
 	lines := []string{fmt.Sprintf("%s %s: %s, %d of %d clusters picked.", e.Kind, name, e.PolicyType, e.Found, e.Wanted)}
 	if e.PolicyType == placementv1beta1.PlacementTypePickAll {
 		lines[0] = fmt.Sprintf("%s %s: %s, %d clusters picked.", e.Kind, name, e.PolicyType, e.Found)

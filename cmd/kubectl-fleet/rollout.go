@@ -19,6 +19,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
+	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -80,7 +81,7 @@ func (o *rollout) command(cmd *cobra.Command, run func(context.Context, client.W
 }
 
 // subject is the placement as people write it.
-func (o *rollout) subject() string { return kindOf(o.key) + " " + nameOf(o.key) }
+func (o *rollout) subject() string { return naming.Placement(o.key) }
 
 // placement reads the placement.
 func (o *rollout) placement(ctx context.Context, c client.Client) (v1beta1.PlacementObject, error) {
@@ -244,7 +245,7 @@ changed; the answer is the command that does it, and what it does not cover.`,
 
 func (o *undo) run(ctx context.Context, c client.WithWatch) error {
 	if o.to < 0 {
-		return fmt.Errorf("--to is required: a revision from 0; \"kubectl fleet rollout history %s\" lists them", o.key.Name)
+		return fmt.Errorf("--to is required: a revision from 0; %q lists them", naming.Command(o.key.Namespace, "fleet rollout history", o.key.Name))
 	}
 	placement, err := o.placement(ctx, c)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	decision "github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -48,7 +49,7 @@ func (o *rollout) tryAgain(ctx context.Context, c client.Client) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(o.streams.Out, "revision %s of %s is tried again; see \"kubectl fleet rollout status %s%s --watch\"\n",
-		index, o.subject(), o.key.Name, inNamespace(o.key.Namespace))
+	_, err = fmt.Fprintf(o.streams.Out, "revision %s of %s is tried again; see \"%s --watch\"\n",
+		index, o.subject(), naming.Command(o.key.Namespace, "fleet rollout status", o.key.Name))
 	return err
 }

@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -141,10 +143,7 @@ func objectName(id v1beta1.ResourceIdentifier) string {
 	if id.Group != "" {
 		kind += "." + id.Group
 	}
-	if id.Namespace != "" {
-		return kind + " " + id.Namespace + "/" + id.Name
-	}
-	return kind + " " + id.Name
+	return kind + " " + naming.Object(types.NamespacedName{Namespace: id.Namespace, Name: id.Name})
 }
 
 // same compares what is stored, not how it is written.

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
@@ -36,8 +37,8 @@ func (o *rollout) goOn(ctx context.Context, c client.Client, ended v1beta1.Updat
 	if progress.Back.Phase != stage.Pending {
 		fmt.Fprintln(o.streams.Out, "its clusters were taken back, so everything that it had passed has to be approved and waited for again")
 	}
-	_, err := fmt.Fprintf(o.streams.Out, "update run %s goes on from there with revision %s; see \"kubectl fleet rollout status %s%s --watch\"\n",
-		run.GetName(), ended.GetStatus().ResourceSnapshotIndexUsed, o.key.Name, inNamespace(o.key.Namespace))
+	_, err := fmt.Fprintf(o.streams.Out, "update run %s goes on from there with revision %s; see \"%s --watch\"\n",
+		run.GetName(), ended.GetStatus().ResourceSnapshotIndexUsed, naming.Command(o.key.Namespace, "fleet rollout status", o.key.Name))
 	return err
 }
 
@@ -69,9 +70,6 @@ func (o *rollout) followsResources() string {
 
 // resourcesOf is the command that prints what a placement placed at a revision.
 func resourcesOf(key types.NamespacedName, labels string) string {
-	kind, namespace := "clusterresourcesnapshots", ""
-	if key.Namespace != "" {
-		kind, namespace = "resourcesnapshots", " -n "+key.Namespace
-	}
-	return fmt.Sprintf(`kubectl get %s%s -l %s -o jsonpath='{range .items[*].spec.selectedResources[*]}{@}{"\n"}{end}'`, kind, namespace, labels)
+	return naming.Command(key.Namespace, "get", strings.ToLower(scope.ResourceSnapshots.Kind(key))+"s") + " -l " + labels +
+		` -o jsonpath='{range .items[*].spec.selectedResources[*]}{@}{"\n"}{end}'`
 }

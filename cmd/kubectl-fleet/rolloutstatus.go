@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -217,7 +218,7 @@ func viewOfRun(run v1beta1.UpdateRunObject) view {
 func (r course) head() line {
 	status, spec := r.run.GetStatus(), r.run.GetSpec()
 	out := line{kind: "run", name: r.run.GetName(), text: said(r.Phase, r.Message, r.Cause)}
-	resume := "kubectl fleet rollout resume " + spec.PlacementName + inNamespace(r.run.GetNamespace())
+	resume := naming.Command(r.run.GetNamespace(), "fleet rollout resume", spec.PlacementName)
 	c := meta.FindStatusCondition(status.Conditions, v1beta1.ConditionInitialized)
 	switch {
 	case c != nil && c.Status == metav1.ConditionFalse:
@@ -254,13 +255,6 @@ func plainly(message string) string {
 		return mistake
 	}
 	return message
-}
-
-func inNamespace(namespace string) string {
-	if namespace == "" {
-		return ""
-	}
-	return " -n " + namespace
 }
 
 // said puts a phase and what is known about it into words.
@@ -302,7 +296,7 @@ func (r course) stage(s stage.Stage, wait time.Duration) []line {
 		if r.run.GetNamespace() != "" {
 			kind = "areq"
 		}
-		head.todo = fmt.Sprintf("kubectl fleet approve %s --name %s%s", kind, request, inNamespace(r.run.GetNamespace()))
+		head.todo = naming.Command(r.run.GetNamespace(), "fleet approve", kind, "--name", request)
 	}
 	for _, c := range s.Clusters {
 		out = append(out, r.cluster(s, c))

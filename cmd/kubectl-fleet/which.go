@@ -28,6 +28,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/report"
@@ -276,7 +277,7 @@ func printText(out io.Writer, answers []answer, now time.Time) error {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		fmt.Fprintf(w, "%s %s\n", a.Kind, strings.TrimPrefix(a.Namespace+"/"+a.Name, "/"))
+		fmt.Fprintf(w, "%s %s\n", a.Kind, naming.Object(types.NamespacedName{Namespace: a.Namespace, Name: a.Name}))
 		if !a.Placed {
 			fmt.Fprintln(w, "  No fleet placed it here: no AppliedWork owns it.")
 			continue

@@ -79,6 +79,9 @@ func (k Kinds[O]) New(key types.NamespacedName) O {
 	return k.namespaced()
 }
 
+// Kind is the name of the kind key can name.
+func (k Kinds[O]) Kind(key types.NamespacedName) string { return kindOf(k.New(key)) }
+
 // Both returns an empty object of each twin, for watches.
 func (k Kinds[O]) Both() []O { return []O{k.cluster(), k.namespaced()} }
 
