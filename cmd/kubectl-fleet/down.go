@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
 )
 
@@ -26,10 +27,10 @@ unless it is to be kept for the next "up".`,
   kubectl fleet up`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			shown := newProgress(streams.ErrOut)
-			defer shown.close()
-			err := localfleet.Down(cmd.Context(), dir, keep, func(e localfleet.Event) { shown.say(e.Cluster, e.Text, e.Done) })
-			shown.close()
+			shown := terminal.NewProgress(streams.ErrOut)
+			defer shown.Close()
+			err := localfleet.Down(cmd.Context(), dir, keep, func(e localfleet.Event) { shown.Say(e.Cluster, e.Text, e.Done) })
+			shown.Close()
 			said := "The fleet is stopped and its state deleted."
 			switch {
 			case errors.Is(err, localfleet.ErrNoFleet):

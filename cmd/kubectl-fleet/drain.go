@@ -22,6 +22,7 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/follow"
 	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/report"
@@ -191,7 +192,7 @@ func (d *drainer) evict(ctx context.Context, key placementKey, b v1beta1.Binding
 			return err
 		}
 	}
-	err := follow(ctx, d.hub, eviction, func(error) {}, func(now v1beta1.EvictionObject) (bool, error) {
+	err := follow.Object(ctx, d.hub, eviction, func(error) {}, func(now v1beta1.EvictionObject) (bool, error) {
 		eviction = now
 		return report.EvictionEnded(now), nil
 	})

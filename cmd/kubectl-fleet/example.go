@@ -19,6 +19,7 @@ import (
 
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/examples/quickstart"
+	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
 )
 
@@ -27,7 +28,7 @@ const glance = 100 * time.Millisecond
 
 // placeExample applies the quickstart on the hub and returns when it is available on all members. One that is there already is left as
 // it is, because the user may have changed it.
-func placeExample(ctx context.Context, fleet *localfleet.Fleet, shown *progress, timeout time.Duration) error {
+func placeExample(ctx context.Context, fleet *localfleet.Fleet, shown *terminal.Progress, timeout time.Duration) error {
 	if len(fleet.Members()) == 0 {
 		return errors.New("there is no member to place the example on; describe some in the fleet's file")
 	}
@@ -43,7 +44,7 @@ func placeExample(ctx context.Context, fleet *localfleet.Fleet, shown *progress,
 		return fmt.Errorf("look for the example: %w", err)
 	}
 	if err != nil {
-		shown.say("example", "applying", false)
+		shown.Say("example", "applying", false)
 		if err := applyExample(ctx, hub); err != nil {
 			return err
 		}
@@ -92,7 +93,7 @@ func apply(ctx context.Context, hub client.Client, object *unstructured.Unstruct
 	return err
 }
 
-func awaitAvailable(ctx context.Context, hub client.Client, shown *progress) error {
+func awaitAvailable(ctx context.Context, hub client.Client, shown *terminal.Progress) error {
 	placement := &placementv1beta1.ClusterResourcePlacement{}
 	said := "its status is empty"
 	err := wait.PollUntilContextCancel(ctx, glance, true, func(ctx context.Context) (bool, error) {
@@ -104,7 +105,7 @@ func awaitAvailable(ctx context.Context, hub client.Client, shown *progress) err
 		if done {
 			said = fmt.Sprintf("available on %d clusters", len(placement.Status.PerClusterPlacementStatuses))
 		}
-		shown.say("example", said, done)
+		shown.Say("example", said, done)
 		return done, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {

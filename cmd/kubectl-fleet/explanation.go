@@ -11,13 +11,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
+	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
@@ -291,7 +291,7 @@ func (e *explanation) print(w io.Writer, format string, detailed bool) error {
 	if _, err := io.WriteString(w, e.heading()+"\n"); err != nil {
 		return err
 	}
-	if err := printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(e.table(), w); err != nil {
+	if err := e.table().Print(w); err != nil {
 		return fmt.Errorf("write the explanation: %w", err)
 	}
 	return nil
@@ -321,16 +321,15 @@ func (a *after) text() string {
 	return out
 }
 
-func (e *explanation) table() *metav1.Table {
-	table := newTable("Cluster", "Picked", "Affinity", "Spread", "Why", "Nearest change")
+func (e *explanation) table() terminal.Table {
+	table := terminal.Table{Columns: []string{"Cluster", "Picked", "Affinity", "Spread", "Why", "Nearest change"}}
 	for _, a := range e.Clusters {
 		change := "-"
 		if len(a.NearestChanges) > 0 {
 			change = changeText(a.NearestChanges[0])
 		}
 		why := strings.Join(append([]string{a.reason()}, a.Notes...), "; ")
-		cells := []any{a.Cluster, yesNo(a.Picked), number(a.Affinity), number(a.Spread), why, change}
-		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells})
+		table.Rows = append(table.Rows, []any{a.Cluster, yesNo(a.Picked), number(a.Affinity), number(a.Spread), why, change})
 	}
 	return table
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	decision "github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -65,8 +66,8 @@ func atProd() *v1beta1.ClusterStagedUpdateRun {
 func TestStatusOfARun(t *testing.T) {
 	v := viewOfRun(atProd())
 	var got []string
-	for _, l := range v.lines {
-		got = append(got, l.plain())
+	for _, l := range v.Lines {
+		got = append(got, l.Plain())
 	}
 	want := []string{
 		"run web-1: 1/3 revision 4, waiting: prod is not approved",
@@ -74,15 +75,15 @@ func TestStatusOfARun(t *testing.T) {
 		"stage prod: 0/2 waiting: not approved; go on with: kubectl fleet approve careq --name web-1-before-prod",
 		"cluster prod/c1: pending", "cluster prod/c3: pending",
 	}
-	if !slices.Equal(got, want) || v.done || v.failed != "" {
-		t.Errorf("done %t, failed %q, told\n%s\nwant\n%s", v.done, v.failed, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	if !slices.Equal(got, want) || v.Done || v.Failed != "" {
+		t.Errorf("done %t, failed %q, told\n%s\nwant\n%s", v.Done, v.Failed, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	failed := atProd()
 	failed.Status.Conditions = append(failed.Status.Conditions, is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "c3 is gone"))
-	if got := viewOfRun(failed).lines[3].plain(); got != "stage prod: 0/2 waiting: not approved" {
+	if got := viewOfRun(failed).Lines[3].Plain(); got != "stage prod: 0/2 waiting: not approved" {
 		t.Errorf("a run that has failed tells %q", got)
 	}
-	if drawn := v.lines[0].drawn(now, 0); !strings.Contains(drawn[0], strings.Repeat("█", 6)+strings.Repeat("░", 14)+"   1/3 ") {
+	if drawn := v.Lines[0].Rows(now, 0); !strings.Contains(drawn[0], strings.Repeat("█", 6)+strings.Repeat("░", 14)+"   1/3 ") {
 		t.Errorf("drawn %q", drawn)
 	}
 }
@@ -98,14 +99,14 @@ func TestStatusOfARunThatIsNotTheLastWord(t *testing.T) {
 		b.Spec.TargetCluster, b.Spec.ResourceSnapshotName = cluster, snapshot
 		bindings = append(bindings, b)
 	}
-	v := viewOfRun(run).since(run, bindings)
+	v := since(viewOfRun(run), run, bindings)
 	want := []string{"run web-1: 1/3 revision 4, succeeded; changed since by another run: c2", "cluster canary/c2: succeeded, and has revision 5 since"}
 	for _, text := range want {
-		if !slices.ContainsFunc(v.lines, func(l line) bool { return l.plain() == text }) {
-			t.Errorf("%q is missing in %+v", text, v.lines)
+		if !slices.ContainsFunc(v.Lines, func(l terminal.Line) bool { return l.Plain() == text }) {
+			t.Errorf("%q is missing in %+v", text, v.Lines)
 		}
 	}
-	if clusters := len(slices.DeleteFunc(v.lines, func(l line) bool { return !strings.Contains(l.text, "since") })); clusters != len(want) {
+	if clusters := len(slices.DeleteFunc(v.Lines, func(l terminal.Line) bool { return !strings.Contains(l.Text, "since") })); clusters != len(want) {
 		t.Errorf("%d lines tell of a change; want %d", clusters, len(want))
 	}
 }
@@ -130,8 +131,8 @@ func TestStatusOfRunsThatAreOver(t *testing.T) {
 		run.Spec = v1beta1.UpdateRunSpec{PlacementName: "web", State: c.state}
 		run.Status.Conditions = c.conditions
 		v := viewOfRun(run)
-		if got := v.lines[0].plain(); v.done != c.done || v.failed != c.failed || got != "run r: "+c.head {
-			t.Errorf("%s: done %t, failed %q, told %q", name, v.done, v.failed, got)
+		if got := v.Lines[0].Plain(); v.Done != c.done || v.Failed != c.failed || got != "run r: "+c.head {
+			t.Errorf("%s: done %t, failed %q, told %q", name, v.Done, v.Failed, got)
 		}
 	}
 }
@@ -168,52 +169,29 @@ func TestStatusOfClusters(t *testing.T) {
 	}
 	bindings := []v1beta1.BindingObject{at("a", 2), at("b", 1), at("c", 2)}
 	v := viewOfClusters(p, bindings)
-	if got := v.lines[0].plain(); v.done || got != "rollout web: 1/3 revision 2, ClusterResourcePlacementAvailable False (NotYet): one is not" {
-		t.Errorf("done %t, told %q", v.done, got)
+	if got := v.Lines[0].Plain(); v.Done || got != "rollout web: 1/3 revision 2, ClusterResourcePlacementAvailable False (NotYet): one is not" {
+		t.Errorf("done %t, told %q", v.Done, got)
 	}
-	if got := v.lines[3].plain(); got != "cluster c: revision 2, RolloutStarted" {
+	if got := v.Lines[3].Plain(); got != "cluster c: revision 2, RolloutStarted" {
 		t.Errorf("told %q", got)
 	}
 	p.Status.PerClusterPlacementStatuses[1].Conditions[1] = is("RolloutStarted", metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet, "c is not ready")
-	if got := viewOfClusters(p, bindings).lines[2].plain(); got != "cluster b: revision 1, held back: c is not ready" {
+	if got := viewOfClusters(p, bindings).Lines[2].Plain(); got != "cluster b: revision 1, held back: c is not ready" {
 		t.Errorf("told %q", got)
 	}
 	last.Status = metav1.ConditionTrue
 	p.Status.PerClusterPlacementStatuses[1].Conditions = upTo(available...)
 	p.Status.PerClusterPlacementStatuses[2].Conditions = upTo(available...)
-	if viewOfClusters(p, bindings).done {
+	if viewOfClusters(p, bindings).Done {
 		t.Error("it is done although b is at another revision")
 	}
 	bindings[1] = at("b", 2)
-	if !viewOfClusters(p, bindings).done {
+	if !viewOfClusters(p, bindings).Done {
 		t.Error("it is not done")
 	}
 	p.Generation++ // and nobody has looked at that
-	if viewOfClusters(p, bindings).done {
+	if viewOfClusters(p, bindings).Done {
 		t.Error("it is done before its agent has seen it")
-	}
-}
-
-func TestScreen(t *testing.T) {
-	var pipe, terminal strings.Builder
-	toPipe := screen{out: &pipe, said: map[string]string{}}
-	toTerminal := screen{out: &terminal, size: func() (int, int) { return 40, 3 }, now: func() time.Time { return now }}
-	first := []line{
-		{kind: "run", name: "r", total: 2, text: strings.Repeat("x", 50)},
-		{kind: "cluster", name: "s/a", still: true}, {kind: "cluster", name: "s/b"},
-	}
-	second := slices.Clone(first)
-	second[2].text = "failed"
-	for _, lines := range [][]line{first, first, second} {
-		toPipe.show(lines, true)
-		toTerminal.show(lines, true)
-	}
-	if lines := strings.Split(strings.TrimSpace(pipe.String()), "\n"); len(lines) != 4 || lines[3] != "cluster s/b: failed" {
-		t.Errorf("the pipe has %q", lines)
-	}
-	rows := strings.Split(terminal.String(), "\n")
-	if len(rows) != 5 || !strings.HasPrefix(rows[2], "\033[2A\033[J") || !strings.HasSuffix(rows[3], "failed") || len([]rune(rows[0])) >= 40 {
-		t.Errorf("the terminal has %q", rows)
 	}
 }
 
@@ -380,8 +358,8 @@ func retreating() *v1beta1.ClusterStagedUpdateRun {
 func TestStatusOfARetreat(t *testing.T) {
 	v := viewOfRun(retreating())
 	var got []string
-	for _, l := range v.lines {
-		got = append(got, l.plain())
+	for _, l := range v.Lines {
+		got = append(got, l.Plain())
 	}
 	want := []string{
 		"run web-1: 1/4 revision 4, rolling back: waits for c1",
@@ -390,13 +368,13 @@ func TestStatusOfARetreat(t *testing.T) {
 		"cluster prod/c1: rolling back to revision 3, health window ends " + now.Add(time.Minute).UTC().Format(time.RFC3339),
 		"cluster prod/c3: back at revision 3", "cluster prod/c4: left: never healthy", "cluster prod/c5: pending",
 	}
-	if !slices.Equal(got, want) || v.done || v.failed != "" {
-		t.Errorf("done %t, failed %q, told\n%s\nwant\n%s", v.done, v.failed, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	if !slices.Equal(got, want) || v.Done || v.Failed != "" {
+		t.Errorf("done %t, failed %q, told\n%s\nwant\n%s", v.Done, v.Failed, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if got := v.lines[4].drawn(now.Add(10*time.Second), 0); !strings.HasSuffix(got[0], "rolling back to revision 3, 50s of health window left") {
+	if got := v.Lines[4].Rows(now.Add(10*time.Second), 0); !strings.HasSuffix(got[0], "rolling back to revision 3, 50s of health window left") {
 		t.Errorf("drawn %q", got)
 	}
-	if still := v.lines[4].still || v.lines[2].still || !v.lines[7].still; still {
+	if still := v.Lines[4].Still || v.Lines[2].Still || !v.Lines[7].Still; still {
 		t.Error("what is taken back is not in the live view, or what is not is")
 	}
 }
@@ -420,14 +398,14 @@ func TestStatusOfARunWithABudget(t *testing.T) {
 		0: "run web-1: 1/3 revision 4, waiting: prod is not approved; failed within the budget: c1",
 		4: "cluster prod/c1: failed: no health", 5: "cluster prod/c3: updating" + ends,
 	} {
-		if got := v.lines[i].plain(); got != want {
+		if got := v.Lines[i].Plain(); got != want {
 			t.Errorf("told %q, want %q", got, want)
 		}
 	}
 	prod.BeforeStageTaskStatus = nil
 	prod.AfterStageTaskStatus = []v1beta1.StageTaskStatus{{Type: v1beta1.StageTaskTimedWait}}
 	prod.Conditions[0].LastTransitionTime = metav1.NewTime(now)
-	if got := viewOfRun(run).lines[3].drawn(now.Add(time.Minute), 0); !strings.HasSuffix(got[0], "not approved, 59m of wait time left") {
+	if got := viewOfRun(run).Lines[3].Rows(now.Add(time.Minute), 0); !strings.HasSuffix(got[0], "not approved, 59m of wait time left") {
 		t.Errorf("drawn %q", got)
 	}
 }
@@ -611,10 +589,10 @@ func TestStatusOfARollingUpdateThatWentBack(t *testing.T) {
 	bindings := []v1beta1.BindingObject{
 		at("a", 2, metav1.ConditionTrue, "healthy"), at("b", 3, metav1.ConditionUnknown, "its turn comes"), at("c", 2, "", ""),
 	}
-	tell := func() (v view, told []string) {
+	tell := func() (v terminal.View, told []string) {
 		v = viewOfClusters(p, bindings)
-		for _, l := range v.lines {
-			told = append(told, l.plain())
+		for _, l := range v.Lines {
+			told = append(told, l.Plain())
 		}
 		return v, told
 	}
@@ -622,15 +600,15 @@ func TestStatusOfARollingUpdateThatWentBack(t *testing.T) {
 		"rollout web: 0/3 revision 3, failed: rolling back: Back: 1 of 2. Revision 3 has spent it",
 		"cluster a: revision 2, rolled back: healthy", "cluster b: revision 3, rolling back: its turn comes", "cluster c: revision 2, held back: spent",
 	}
-	if v, got := tell(); !slices.Equal(got, want) || v.done {
-		t.Errorf("done %t, told\n%s", v.done, strings.Join(got, "\n"))
+	if v, got := tell(); !slices.Equal(got, want) || v.Done {
+		t.Errorf("done %t, told\n%s", v.Done, strings.Join(got, "\n"))
 	}
 	p.Status.Conditions[2].Status = metav1.ConditionTrue
-	if v, got := tell(); !v.done || v.failed != "rolled back: Back: 1 of 2. Revision 3 has spent it" {
-		t.Errorf("done %t, failed %q, told\n%s", v.done, v.failed, strings.Join(got, "\n"))
+	if v, got := tell(); !v.Done || v.Failed != "rolled back: Back: 1 of 2. Revision 3 has spent it" {
+		t.Errorf("done %t, failed %q, told\n%s", v.Done, v.Failed, strings.Join(got, "\n"))
 	}
 	p.Status.Conditions = p.Status.Conditions[:2]
-	if v, _ := tell(); !v.done || v.failed != "Revision 3 has spent it" {
-		t.Errorf("without Rollback: done %t, failed %q", v.done, v.failed)
+	if v, _ := tell(); !v.Done || v.Failed != "Revision 3 has spent it" {
+		t.Errorf("without Rollback: done %t, failed %q", v.Done, v.Failed)
 	}
 }

@@ -17,7 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/follow"
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
+	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -52,13 +54,13 @@ the rollout.`,
 		if err != nil {
 			return err
 		}
-		s := newScreen(o.streams.Out)
+		s := terminal.NewScreen(o.streams.Out)
 		if watch {
 			return await(ctx, c, s, subject, look)
 		}
 		v, err := look(ctx, subject)
 		if err == nil {
-			s.show(v.lines, false)
+			s.Show(v.Lines, false)
 		}
 		return err
 	})
@@ -67,7 +69,7 @@ the rollout.`,
 }
 
 // looking tells what there is to see of a rollout from its subject as it is now.
-type looking func(ctx context.Context, subject client.Object) (view, error)
+type looking func(ctx context.Context, subject client.Object) (terminal.View, error)
 
 // subjectOf is what the rollout can be seen from, and how: the run which is the newest now, or the placement.
 func (o *rollout) subjectOf(ctx context.Context, c client.Client) (client.Object, looking, error) {
@@ -85,7 +87,7 @@ func (o *rollout) subjectOf(ctx context.Context, c client.Client) (client.Object
 		return scope.Bindings.List(ctx, c, o.key.Namespace, client.MatchingLabels{contract.LabelPlacement: o.key.Name})
 	}
 	if len(runs) > 0 {
-		return runs[0], func(ctx context.Context, subject client.Object) (view, error) {
+		return runs[0], func(ctx context.Context, subject client.Object) (terminal.View, error) {
 			run := subject.(v1beta1.UpdateRunObject)
 			v := viewOfRun(run)
 			if stage.Read(*run.GetStatus()).Phase != stage.Succeeded {
@@ -95,10 +97,10 @@ func (o *rollout) subjectOf(ctx context.Context, c client.Client) (client.Object
 			if err != nil {
 				return v, nil //nolint:nilerr // how the run has ended does not depend on it
 			}
-			return v.since(run, now), nil
+			return since(v, run, now), nil
 		}, nil
 	}
-	return placement, func(ctx context.Context, subject client.Object) (view, error) {
+	return placement, func(ctx context.Context, subject client.Object) (terminal.View, error) {
 		// What a cluster has stands on its binding alone: the status of a rolling update tells of all that they are on the latest revision.
 		now, err := bindings(ctx)
 		return viewOfClusters(subject.(v1beta1.PlacementObject), now), err
@@ -107,18 +109,18 @@ func (o *rollout) subjectOf(ctx context.Context, c client.Client) (client.Object
 
 // since tells which clusters of a run that has succeeded have another revision by now: that of another run, such as one that has been
 // deleted since, or of an older one that was let go on.
-func (v view) since(run v1beta1.UpdateRunObject, bindings []v1beta1.BindingObject) view {
+func since(v terminal.View, run v1beta1.UpdateRunObject, bindings []v1beta1.BindingObject) terminal.View {
 	at := revisions(run.GetSpec().PlacementName, bindings)
 	var changed []string
-	for i, l := range v.lines {
-		_, cluster, _ := strings.Cut(l.name, "/")
-		if now := at[cluster]; l.kind == "cluster" && now != "" && now != run.GetStatus().ResourceSnapshotIndexUsed {
-			v.lines[i].text += ", and has revision " + now + " since"
+	for i, l := range v.Lines {
+		_, cluster, _ := strings.Cut(l.Name, "/")
+		if now := at[cluster]; l.Kind == "cluster" && now != "" && now != run.GetStatus().ResourceSnapshotIndexUsed {
+			v.Lines[i].Text += ", and has revision " + now + " since"
 			changed = append(changed, cluster)
 		}
 	}
 	if len(changed) > 0 {
-		v.lines[0].text += "; changed since by another run: " + strings.Join(changed, ", ")
+		v.Lines[0].Text += "; changed since by another run: " + strings.Join(changed, ", ")
 	}
 	return v
 }
@@ -135,30 +137,26 @@ func revisions(placement string, bindings []v1beta1.BindingObject) map[string]st
 }
 
 // await shows a rollout until it is done.
-func await(ctx context.Context, c client.WithWatch, s *screen, subject client.Object, look looking) error {
-	l := &live{screen: s}
-	if s.size != nil {
-		stop := make(chan struct{})
-		defer close(stop)
-		go l.tick(stop)
-	}
-	err := follow(ctx, c, subject, func(err error) {
-		l.update(func() { l.trouble = err })
-	}, func(now client.Object) (bool, error) {
+func await(ctx context.Context, c client.WithWatch, s *terminal.Screen, subject client.Object, look looking) error {
+	live := terminal.NewLive(s)
+	defer live.Close()
+	var last terminal.View
+	err := follow.Object(ctx, c, subject, live.Heard, func(now client.Object) (bool, error) {
 		v, err := look(ctx, now)
 		if err == nil {
-			l.update(func() { l.view = v })
+			last = v
+			live.Show(v)
 		}
-		return v.done, err
+		return v.Done, err
 	})
 	switch {
 	case ctx.Err() != nil:
-		s.leave()
+		s.Leave()
 		return errors.New("the watching is interrupted; the rollout goes on")
 	case err != nil:
 		return fmt.Errorf("watch the rollout: %w", err)
-	case l.view.failed != "":
-		return fmt.Errorf("the rollout failed: %s", l.view.failed)
+	case last.Failed != "":
+		return fmt.Errorf("the rollout failed: %s", last.Failed)
 	}
 	return nil
 }
@@ -179,22 +177,22 @@ type course struct {
 }
 
 // viewOfRun shows an update run.
-func viewOfRun(run v1beta1.UpdateRunObject) view {
+func viewOfRun(run v1beta1.UpdateRunObject) terminal.View {
 	status := run.GetStatus()
 	r := course{run: run, Progress: stage.Read(*status)}
 	if strategy := status.UpdateStrategySnapshot; strategy != nil && strategy.FailurePolicy != nil {
 		r.window = ptr.Deref(strategy.FailurePolicy.HealthWindow, metav1.Duration{}).Duration
 	}
-	out := view{done: over(run)}
+	out := terminal.View{Done: over(run)}
 	if r.Phase == stage.Failed {
 		r.Cause = plainly(r.Cause)
-		out.failed = r.Cause
+		out.Failed = r.Cause
 	}
 	if c := meta.FindStatusCondition(status.Conditions, v1beta1.ConditionInitialized); c != nil && c.Status == metav1.ConditionFalse {
-		out.failed = plainly(c.Message)
+		out.Failed = plainly(c.Message)
 	}
 	head := r.head()
-	var stages []line
+	var stages []terminal.Line
 	for i, s := range r.Stages {
 		stages = append(stages, r.stage(s, waitOf(status, i))...)
 	}
@@ -203,36 +201,36 @@ func viewOfRun(run v1beta1.UpdateRunObject) view {
 		stages = append(stages, r.stage(r.Deletion, 0)...)
 	}
 	for i, l := range stages {
-		if l.kind == "stage" {
-			head.done, head.total = head.done+l.done, head.total+l.total
+		if l.Kind == "stage" {
+			head.Done, head.Total = head.Done+l.Done, head.Total+l.Total
 		}
-		if out.done { // what a failed run waited for is of no use any more
-			stages[i].todo, stages[i].due = "", time.Time{}
+		if out.Done { // what a failed run waited for is of no use any more
+			stages[i].Todo, stages[i].Due = "", time.Time{}
 		}
 	}
-	out.lines = append([]line{head}, stages...)
+	out.Lines = append([]terminal.Line{head}, stages...)
 	return out
 }
 
 // head is the line of the run itself; the bar is that of its stages.
-func (r course) head() line {
+func (r course) head() terminal.Line {
 	status, spec := r.run.GetStatus(), r.run.GetSpec()
-	out := line{kind: "run", name: r.run.GetName(), text: said(r.Phase, r.Message, r.Cause)}
+	out := terminal.Line{Kind: "run", Name: r.run.GetName(), Text: said(r.Phase, r.Message, r.Cause)}
 	resume := naming.Command(r.run.GetNamespace(), "fleet rollout resume", spec.PlacementName)
 	c := meta.FindStatusCondition(status.Conditions, v1beta1.ConditionInitialized)
 	switch {
 	case c != nil && c.Status == metav1.ConditionFalse:
-		out.text = "cannot be planned: " + plainly(c.Message)
+		out.Text = "cannot be planned: " + plainly(c.Message)
 	case r.Phase == stage.Pending && c != nil && spec.State == v1beta1.UpdateRunInitialize:
-		out.text, out.todo = "planned", resume
+		out.Text, out.Todo = "planned", resume
 	case r.Phase == stage.Stopped, r.Phase == stage.Failed && r.Back.Phase == stage.Pending:
-		out.todo = resume
+		out.Todo = resume
 	}
 	if status.ResourceSnapshotIndexUsed != "" {
-		out.text = "revision " + status.ResourceSnapshotIndexUsed + ", " + out.text
+		out.Text = "revision " + status.ResourceSnapshotIndexUsed + ", " + out.Text
 	}
 	if failed := r.failed(); r.Budget.Phase == stage.Succeeded && len(failed) > 0 {
-		out.text += "; failed within the budget: " + strings.Join(failed, ", ")
+		out.Text += "; failed within the budget: " + strings.Join(failed, ", ")
 	}
 	return out
 }
@@ -269,13 +267,13 @@ func said(phase stage.Phase, message, cause string) string {
 }
 
 // stage are the lines of a stage and its clusters. wait is how long it waits once its clusters are done.
-func (r course) stage(s stage.Stage, wait time.Duration) []line {
-	out := []line{{kind: "stage", name: s.Name, total: len(s.Clusters), text: said(s.Phase, s.Message, s.Cause)}}
+func (r course) stage(s stage.Stage, wait time.Duration) []terminal.Line {
+	out := []terminal.Line{{Kind: "stage", Name: s.Name, Total: len(s.Clusters), Text: said(s.Phase, s.Message, s.Cause)}}
 	head := &out[0]
 	var back, changed int
 	for _, c := range s.Clusters {
 		if c.Phase == stage.Succeeded {
-			head.done++
+			head.Done++
 		}
 		if c.Back.Phase == stage.Succeeded {
 			back++
@@ -285,18 +283,18 @@ func (r course) stage(s stage.Stage, wait time.Duration) []line {
 		}
 	}
 	if r.Back.Phase != stage.Pending { // the bars are those of the way back
-		head.done, head.total = back, changed
+		head.Done, head.Total = back, changed
 	}
 	if s.Phase == stage.Waiting && wait > 0 && slices.ContainsFunc(s.After, func(t stage.Task) bool { return t.Type == v1beta1.StageTaskTimedWait && !t.Done }) &&
 		!slices.ContainsFunc(s.Clusters, func(c stage.Cluster) bool { return c.Phase == stage.Pending }) {
-		head.due, head.dueFor = s.Since.Add(wait), "wait time"
+		head.Due, head.DueFor = s.Since.Add(wait), "wait time"
 	}
 	if request := waitsFor(s); request != "" {
 		kind := "careq"
 		if r.run.GetNamespace() != "" {
 			kind = "areq"
 		}
-		head.todo = naming.Command(r.run.GetNamespace(), "fleet approve", kind, "--name", request)
+		head.Todo = naming.Command(r.run.GetNamespace(), "fleet approve", kind, "--name", request)
 	}
 	for _, c := range s.Clusters {
 		out = append(out, r.cluster(s, c))
@@ -318,13 +316,13 @@ func waitOf(status *v1beta1.UpdateRunStatus, i int) time.Duration {
 }
 
 // cluster is the line of a cluster of a stage.
-func (r course) cluster(s stage.Stage, c stage.Cluster) line {
-	out := line{
-		kind: "cluster", name: s.Name + "/" + c.Name, text: said(c.Phase, "", c.Cause), still: s.Phase == stage.Pending || s.Phase.Done(),
+func (r course) cluster(s stage.Stage, c stage.Cluster) terminal.Line {
+	out := terminal.Line{
+		Kind: "cluster", Name: s.Name + "/" + c.Name, Text: said(c.Phase, "", c.Cause), Still: s.Phase == stage.Pending || s.Phase.Done(),
 	}
 	within := func(since time.Time) {
 		if r.window > 0 {
-			out.due, out.dueFor = since.Add(r.window), "health window"
+			out.Due, out.DueFor = since.Add(r.window), "health window"
 		}
 	}
 	if r.Back.Phase == stage.Pending {
@@ -337,19 +335,19 @@ func (r course) cluster(s stage.Stage, c stage.Cluster) line {
 	if c.LastHealthy != nil {
 		target = "revision " + indexIn(c.LastHealthy.ResourceSnapshotName, r.run.GetSpec().PlacementName)
 	}
-	out.still = c.Back.Phase == stage.Pending && c.LastHealthy == nil
+	out.Still = c.Back.Phase == stage.Pending && c.LastHealthy == nil
 	switch {
 	case c.Back.Phase == stage.Active:
-		out.text = "rolling back to " + target
+		out.Text = "rolling back to " + target
 		within(c.Back.Since)
 	case c.Back.Phase == stage.Succeeded:
-		out.text = "back at " + target
+		out.Text = "back at " + target
 	case c.Back.NeverHealthy:
-		out.text = "left: never healthy"
+		out.Text = "left: never healthy"
 	case c.Back.Phase == stage.Failed:
-		out.text = "not back at " + target + ": " + c.Back.Message
+		out.Text = "not back at " + target + ": " + c.Back.Message
 	case c.LastHealthy != nil && !r.Phase.Done():
-		out.text = "to be rolled back to " + target
+		out.Text = "to be rolled back to " + target
 	}
 	return out
 }
@@ -370,7 +368,7 @@ func waitsFor(s stage.Stage) string {
 }
 
 // viewOfClusters shows which revision the clusters of a placement are at.
-func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject) view {
+func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject) terminal.View {
 	at, back := revisions(p.GetName(), bindings), map[string]*metav1.Condition{}
 	for _, b := range bindings {
 		if b.GetDeletionTimestamp().IsZero() {
@@ -378,8 +376,8 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 		}
 	}
 	status := p.GetStatus()
-	head := line{kind: "rollout", name: p.GetName(), total: len(status.PerClusterPlacementStatuses)}
-	var clusters []line
+	head := terminal.Line{Kind: "rollout", Name: p.GetName(), Total: len(status.PerClusterPlacementStatuses)}
+	var clusters []terminal.Line
 	for _, c := range status.PerClusterPlacementStatuses {
 		progress := report.ProgressOn(p, &c)
 		text, finished := progress.Text(), progress.Done()
@@ -387,37 +385,37 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 			text, finished = wayBack(*c), false
 		}
 		index := at[c.ClusterName]
-		l := line{kind: "cluster", name: cmp.Or(c.ClusterName, "not found yet"), still: finished && index == status.ObservedResourceIndex}
-		l.text = fmt.Sprintf("revision %s, %s", cmp.Or(index, "none"), text)
-		if l.still {
-			head.done++
+		l := terminal.Line{Kind: "cluster", Name: cmp.Or(c.ClusterName, "not found yet"), Still: finished && index == status.ObservedResourceIndex}
+		l.Text = fmt.Sprintf("revision %s, %s", cmp.Or(index, "none"), text)
+		if l.Still {
+			head.Done++
 		}
 		clusters = append(clusters, l)
 	}
 	progress := report.ProgressOf(p, status)
-	head.text = progress.Text()
+	head.Text = progress.Text()
 	if status.ObservedResourceIndex != "" {
-		head.text = "revision " + status.ObservedResourceIndex + ", " + head.text
+		head.Text = "revision " + status.ObservedResourceIndex + ", " + head.Text
 	}
 	// A cluster that is at another revision than the status tells of knows more than that.
-	out := view{done: progress.Done() && head.done == head.total}
+	out := terminal.View{Done: progress.Done() && head.Done == head.Total}
 	if progress.Failed() {
-		out.done, out.failed = true, progress.Scheduled.Message
+		out.Done, out.Failed = true, progress.Scheduled.Message
 	}
 	current := !slices.ContainsFunc(*p.GetConditions(), func(c metav1.Condition) bool { return c.ObservedGeneration != p.GetGeneration() })
 	if spent := meta.FindStatusCondition(status.Conditions, p.ConditionType(v1beta1.ConditionWithinFailureBudget)); spent != nil {
 		text := spent.Message
-		out.done = current
+		out.Done = current
 		if c := meta.FindStatusCondition(status.Conditions, p.ConditionType(v1beta1.ConditionRolledBack)); c != nil {
 			text = wayBack(*c) + ". " + text
-			out.done = current && c.Status != metav1.ConditionUnknown
+			out.Done = current && c.Status != metav1.ConditionUnknown
 		}
-		head.text = "revision " + status.ObservedResourceIndex + ", " + phases[stage.Failed] + ": " + text
-		if out.done {
-			out.failed = text
+		head.Text = "revision " + status.ObservedResourceIndex + ", " + phases[stage.Failed] + ": " + text
+		if out.Done {
+			out.Failed = text
 		}
 	}
-	out.lines = append([]line{head}, clusters...)
+	out.Lines = append([]terminal.Line{head}, clusters...)
 	return out
 }
 

@@ -8,10 +8,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/cli-runtime/pkg/printers"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
 )
 
@@ -31,46 +31,38 @@ func (o up) summary(ctx context.Context, fleet *localfleet.Fleet) error {
 		if err := hub.List(ctx, &members); err != nil && !meta.IsNoMatchError(err) {
 			return fmt.Errorf("list members: %w", err)
 		}
-		table = memberTable(fleet, members.Items)
+		table = memberTable(fleet.Members(), members.Items)
 	}
-	if err := printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, o.streams.Out); err != nil {
+	if err := table.Print(o.streams.Out); err != nil {
 		return fmt.Errorf("print the summary: %w", err)
 	}
 	return nil
 }
 
-func placementTable(placements []placementv1beta1.ClusterResourcePlacement) *metav1.Table {
-	table := newTable("Placement", "Cluster", "Scheduled", "Applied", "Available")
+func placementTable(placements []placementv1beta1.ClusterResourcePlacement) terminal.Table {
+	table := terminal.Table{Columns: []string{"Placement", "Cluster", "Scheduled", "Applied", "Available"}}
 	for _, placement := range placements {
 		for _, cluster := range placement.Status.PerClusterPlacementStatuses {
 			row := []any{placement.Name, cluster.ClusterName}
 			for _, kind := range []string{placementv1beta1.ConditionScheduled, placementv1beta1.ConditionApplied, placementv1beta1.ConditionAvailable} {
 				row = append(row, status(cluster.Conditions, kind))
 			}
-			table.Rows = append(table.Rows, metav1.TableRow{Cells: row})
+			table.Rows = append(table.Rows, row)
 		}
 	}
 	return table
 }
 
-func memberTable(fleet *localfleet.Fleet, members []clusterv1beta1.MemberCluster) *metav1.Table {
-	table := newTable("Member", "Joined", "Labels")
-	for _, name := range fleet.Members() {
+func memberTable(names []string, members []clusterv1beta1.MemberCluster) terminal.Table {
+	table := terminal.Table{Columns: []string{"Member", "Joined", "Labels"}}
+	for _, name := range names {
 		joined, labels := "-", ""
 		at := slices.IndexFunc(members, func(m clusterv1beta1.MemberCluster) bool { return m.Name == name })
 		if at >= 0 {
 			joined = status(members[at].Status.Conditions, clusterv1beta1.ConditionJoined)
 			labels = labelText(members[at].Labels)
 		}
-		table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{name, joined, labels}})
-	}
-	return table
-}
-
-func newTable(columns ...string) *metav1.Table {
-	table := &metav1.Table{}
-	for _, column := range columns {
-		table.ColumnDefinitions = append(table.ColumnDefinitions, metav1.TableColumnDefinition{Name: column, Type: "string"})
+		table.Rows = append(table.Rows, []any{name, joined, labels})
 	}
 	return table
 }

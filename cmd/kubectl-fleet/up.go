@@ -12,6 +12,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/flagship-fleet/flagship/examples/quickstart"
+	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
 )
 
@@ -82,15 +83,15 @@ func (o up) run(ctx context.Context) error {
 			return err
 		}
 	}
-	shown := newProgress(o.streams.ErrOut)
-	defer shown.close()
+	shown := terminal.NewProgress(o.streams.ErrOut)
+	defer shown.Close()
 	fleet, err := localfleet.Start(ctx, localfleet.Options{
 		Config:   config,
 		Dir:      o.dir,
 		ChartDir: o.charts,
 		Detached: true,
 		Patience: o.timeout,
-		Progress: func(e localfleet.Event) { shown.say(e.Cluster, e.Text, e.Done) },
+		Progress: func(e localfleet.Event) { shown.Say(e.Cluster, e.Text, e.Done) },
 	})
 	var running *localfleet.RunningError
 	switch {
@@ -106,7 +107,7 @@ func (o up) run(ctx context.Context) error {
 			return o.failed(ctx, &localfleet.UnfinishedError{Err: err})
 		}
 	}
-	shown.close()
+	shown.Close()
 	if err := o.summary(ctx, fleet); err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/cli-runtime/pkg/printers"
 
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
@@ -54,8 +53,7 @@ func onTwo() placementv1beta1.ClusterResourcePlacement {
 
 func TestTableOfPlacements(t *testing.T) {
 	var out bytes.Buffer
-	table := placementTable([]placementv1beta1.ClusterResourcePlacement{onTwo()})
-	if err := printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, &out); err != nil {
+	if err := placementTable([]placementv1beta1.ClusterResourcePlacement{onTwo()}).Print(&out); err != nil {
 		t.Fatal(err)
 	}
 	want := [][]string{
@@ -91,36 +89,5 @@ func TestStateOfAPlacement(t *testing.T) {
 	none.Status.Conditions = []metav1.Condition{{Type: "ClusterResourcePlacementScheduled", Status: "False", Reason: "R", Message: "m"}}
 	if got := state(&none); got != "ClusterResourcePlacementScheduled is False (R): m" {
 		t.Errorf("%q", got)
-	}
-}
-
-func TestProgressInAPipeIsLines(t *testing.T) {
-	var out bytes.Buffer
-	p := newProgress(&out)
-	p.say("hub", "starting", false)
-	p.say("hub", "starting", false)
-	p.say("hub", "failed:\nlast words", false)
-	p.close()
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 3 || !strings.HasSuffix(lines[0], "hub          starting") || !strings.Contains(lines[2], "last words") {
-		t.Errorf("%q", lines)
-	}
-}
-
-func TestProgressOnATerminalIsOneLine(t *testing.T) {
-	var out bytes.Buffer
-	p := newProgress(&out)
-	p.width = func() int { return 40 }
-	p.say("hub", "starting the cluster", false)
-	p.say("spoke-1", "starting the cluster", false)
-	p.close()
-	drawn := strings.Split(out.String(), "\r\033[K")
-	if strings.Contains(out.String(), "\n") || drawn[len(drawn)-1] != "" {
-		t.Errorf("drew %q", drawn)
-	}
-	for _, line := range drawn {
-		if n := len([]rune(line)); n >= 40 {
-			t.Errorf("line of %d characters: %q", n, line)
-		}
 	}
 }

@@ -21,7 +21,7 @@ type layer struct {
 // of its own. Packages are named by prefix; the longest match counts.
 var layers = []layer{
 	{"commands and test suites", []string{"cmd/", "test/"}, true},
-	{"what verbs of the plugin share", []string{"pkg/cli/hubclient", "pkg/cli/naming"}, false},
+	{"what verbs of the plugin share", []string{"pkg/cli/follow", "pkg/cli/hubclient", "pkg/cli/naming", "pkg/cli/terminal"}, false},
 	{"fleets for people and tests", []string{"pkg/localfleet", "pkg/testworld", "charts", "examples"}, true},
 	{"wiring", []string{"pkg/hub", "pkg/member"}, false},
 	{"agents", []string{"pkg/hub/", "pkg/member/"}, false},

@@ -1,4 +1,5 @@
-package main
+// Package follow waits for what comes of one object on the hub.
+package follow
 
 import (
 	"context"
@@ -18,10 +19,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// follow calls seen with an object as it is, and again whenever it has changed, until seen says that this is enough. It outlives watches
+// Object calls seen with an object as it is, and again whenever it has changed, until seen says that this is enough. It outlives watches
 // that break off, a hub that is away for a while, and versions that are too old to go on from. heard is told how each request to the hub
 // went. What waiting does not mend ends it: the object is deleted, or the user may not read it.
-func follow[O client.Object](ctx context.Context, c client.WithWatch, obj O, heard func(error), seen func(O) (enough bool, err error)) error {
+func Object[O client.Object](ctx context.Context, c client.WithWatch, obj O, heard func(error), seen func(O) (enough bool, err error)) error {
 	list, err := listFor(c, obj)
 	if err != nil {
 		return err

@@ -1,14 +1,11 @@
-package main
+package follow
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +19,10 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
+
+func newRun() *v1beta1.ClusterStagedUpdateRun {
+	return &v1beta1.ClusterStagedUpdateRun{ObjectMeta: metav1.ObjectMeta{Name: "web-1"}}
+}
 
 // faulty is a hub whose lists and watches go wrong as a test says; n counts them from 1. A watch after a list tells what changed since the
 // list, as an API server's does: the fake alone would tell what changes after the watch has begun.
@@ -123,11 +124,11 @@ func TestFollowGoesOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run := atProd()
+			run := newRun()
 			hub := c.hub(run)
 			ctx := testworld.Context(t)
 			told, seen := atomic.Bool{}, 0
-			err := follow(ctx, hub, run, func(err error) {
+			err := Object(ctx, hub, run, func(err error) {
 				if err != nil {
 					told.Store(true)
 				}
@@ -151,16 +152,16 @@ func TestFollowEnds(t *testing.T) {
 		objects []client.Object
 		seen    func(context.Context, client.Client) error
 	}{
-		"web-1 was deleted":  {objects: []client.Object{atProd()}, seen: func(ctx context.Context, c client.Client) error { return c.Delete(ctx, atProd()) }},
-		"is forbidden":       {faulty: faulty{list: func(int32) error { return forbidden }}, objects: []client.Object{atProd()}},
+		"web-1 was deleted":  {objects: []client.Object{newRun()}, seen: func(ctx context.Context, c client.Client) error { return c.Delete(ctx, newRun()) }},
+		"is forbidden":       {faulty: faulty{list: func(int32) error { return forbidden }}, objects: []client.Object{newRun()}},
 		"web-1 was deleted ": {},
-		"seen enough":        {objects: []client.Object{atProd()}, seen: func(context.Context, client.Client) error { return errors.New("seen enough") }},
+		"seen enough":        {objects: []client.Object{newRun()}, seen: func(context.Context, client.Client) error { return errors.New("seen enough") }},
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
 			hub := c.hub(c.objects...)
 			ctx := testworld.Context(t)
-			err := follow(ctx, hub, atProd(), func(error) {}, func(*v1beta1.ClusterStagedUpdateRun) (bool, error) {
+			err := Object(ctx, hub, newRun(), func(error) {}, func(*v1beta1.ClusterStagedUpdateRun) (bool, error) {
 				if c.seen == nil {
 					return false, nil
 				}
@@ -170,92 +171,5 @@ func TestFollowEnds(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
-	}
-}
-
-// terminal is a screen of which everything drawn is kept.
-type terminal struct {
-	mu  sync.Mutex
-	all strings.Builder
-}
-
-func (t *terminal) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.all.Write(p)
-}
-
-func (t *terminal) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.all.String()
-}
-
-func lookAtRun(_ context.Context, subject client.Object) (view, error) {
-	return viewOfRun(subject.(v1beta1.UpdateRunObject)), nil
-}
-
-func TestAwaitOnATerminal(t *testing.T) {
-	run := atProd()
-	hub := faulty{}.hub(run)
-	out := &terminal{}
-	s := &screen{out: out, size: func() (int, int) { return 200, 24 }, now: time.Now, said: map[string]string{}}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	look := func(ctx context.Context, obj client.Object) (view, error) {
-		v, err := lookAtRun(ctx, obj)
-		v.lines[0].due, v.lines[0].dueFor = time.Now().Add(time.Minute), "patience" // it runs
-		return v, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- await(ctx, hub, s, run, look) }()
-	up := "\033[6A\033[J" // over the run, two stages, what to approve, and the two clusters of prod; canary's are still
-	waitFor(t, out, up+"run     web-1")
-	cancel()
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "the rollout goes on") {
-		t.Errorf("error %v", err)
-	}
-	if !strings.HasSuffix(out.String(), "\n\r\033[K") {
-		t.Errorf("it leaves %q", out.String())
-	}
-}
-
-func waitFor(t *testing.T, out *terminal, text string) {
-	t.Helper()
-	testworld.Await(t, testworld.Soon, text, func(context.Context) error {
-		if got := out.String(); !strings.Contains(got, text) {
-			return fmt.Errorf("there is %q", got)
-		}
-		return nil
-	})
-}
-
-func TestAwaitInAPipe(t *testing.T) {
-	run := atProd()
-	away := apierrors.NewServiceUnavailable("away")
-	hub := faulty{watch: func(n int32, w watch.Interface) (watch.Interface, error) {
-		if n == 1 {
-			w.Stop()
-			return nil, away
-		}
-		return w, nil
-	}}.hub(run)
-	out := &terminal{}
-	s := &screen{out: out, now: time.Now, said: map[string]string{}}
-	ended := make(chan error, 1)
-	go func() {
-		ended <- await(t.Context(), hub, s, run, lookAtRun)
-	}()
-	waitFor(t, out, "hub connection: lost, is tried again: away\n")
-	waitFor(t, out, "hub connection: there\n")
-	run.Status.Conditions = append(run.Status.Conditions, is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "c3 is gone"))
-	if err := hub.Update(t.Context(), run); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; err == nil || err.Error() != "the rollout failed: c3 is gone" {
-		t.Errorf("error %v", err)
-	}
-	if strings.Contains(out.String(), "\033") || strings.Count(out.String(), "stage canary: ") != 1 || strings.Count(out.String(), "lost") != 1 {
-		t.Errorf("the pipe has %q", out.String())
 	}
 }

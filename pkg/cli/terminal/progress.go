@@ -1,19 +1,16 @@
-package main
+package terminal
 
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/term"
 )
 
-// progress shows what is going on while the user waits: on a terminal one line that is written again and again, elsewhere one line
+// Progress shows what is going on while the user waits: on a terminal one line that is written again and again, elsewhere one line
 // for each piece of news.
-type progress struct {
+type Progress struct {
 	out   io.Writer
 	began time.Time
 	// width of the terminal, 0 if out is none.
@@ -29,9 +26,10 @@ type progress struct {
 	closed  sync.Once
 }
 
-func newProgress(out io.Writer) *progress {
-	p := &progress{out: out, began: time.Now(), latest: map[string]string{}, settled: map[string]bool{}, stopped: make(chan struct{}), width: func() int { return 0 }}
-	size := terminalSize(out)
+// NewProgress begins to count the seconds that have passed.
+func NewProgress(out io.Writer) *Progress {
+	p := &Progress{out: out, began: time.Now(), latest: map[string]string{}, settled: map[string]bool{}, stopped: make(chan struct{}), width: func() int { return 0 }}
+	size := sizeOf(out)
 	if size == nil {
 		return p
 	}
@@ -43,23 +41,8 @@ func newProgress(out io.Writer) *progress {
 	return p
 }
 
-// terminalSize tells how large a terminal is, whenever it is asked; it is nil if out is none.
-func terminalSize(out io.Writer) func() (width, height int) {
-	file, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
-		return nil
-	}
-	return func() (width, height int) {
-		width, height, err := term.GetSize(int(file.Fd()))
-		if err != nil || width <= 0 || height <= 0 {
-			return 80, 24
-		}
-		return width, height
-	}
-}
-
 // tick keeps the seconds running.
-func (p *progress) tick() {
+func (p *Progress) tick() {
 	ticker := time.NewTicker(250 * time.Millisecond)
 	defer ticker.Stop()
 	for {
@@ -74,8 +57,8 @@ func (p *progress) tick() {
 	}
 }
 
-// say tells news of a subject, usually a cluster; done says that they are its last. News of more than one line stays on the screen.
-func (p *progress) say(subject, text string, done bool) {
+// Say tells news of a subject, usually a cluster; done says that they are its last. News of more than one line stays on the screen.
+func (p *Progress) Say(subject, text string, done bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settled[subject] = done
@@ -98,7 +81,7 @@ func (p *progress) say(subject, text string, done bool) {
 }
 
 // draw writes the line of a terminal again.
-func (p *progress) draw() {
+func (p *Progress) draw() {
 	width := p.width()
 	select {
 	case <-p.stopped:
@@ -116,7 +99,7 @@ func (p *progress) draw() {
 }
 
 // line has first what is still going on, because the end may be cut off.
-func (p *progress) line() string {
+func (p *Progress) line() string {
 	var going, settled []string
 	for _, subject := range p.order {
 		if p.settled[subject] {
@@ -131,14 +114,14 @@ func (p *progress) line() string {
 	return strings.Join(going, " | ")
 }
 
-func (p *progress) clear() {
+func (p *Progress) clear() {
 	if p.width() > 0 {
 		fmt.Fprint(p.out, "\r\033[K")
 	}
 }
 
-// close takes the line of a terminal away. It may be called more than once.
-func (p *progress) close() {
+// Close takes the line of a terminal away. It may be called more than once.
+func (p *Progress) Close() {
 	p.closed.Do(func() {
 		close(p.stopped)
 		p.mu.Lock()

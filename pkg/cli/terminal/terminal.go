@@ -1,0 +1,45 @@
+// Package terminal prints what the commands of kubectl fleet show while the user waits, on a terminal in place and in a pipe by lines, and
+// their tables.
+package terminal
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/term"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/printers"
+)
+
+// sizeOf returns how large a terminal is at a time; it is nil if out is none.
+func sizeOf(out io.Writer) func() (width, height int) {
+	file, ok := out.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return nil
+	}
+	return func() (width, height int) {
+		width, height, err := term.GetSize(int(file.Fd()))
+		if err != nil || width <= 0 || height <= 0 {
+			return 80, 24
+		}
+		return width, height
+	}
+}
+
+// Table is printed as kubectl prints objects.
+type Table struct {
+	Columns []string
+	Rows    [][]any
+}
+
+// Print prints the table.
+func (t Table) Print(out io.Writer) error {
+	table := &metav1.Table{}
+	for _, column := range t.Columns {
+		table.ColumnDefinitions = append(table.ColumnDefinitions, metav1.TableColumnDefinition{Name: column, Type: "string"})
+	}
+	for _, row := range t.Rows {
+		table.Rows = append(table.Rows, metav1.TableRow{Cells: row})
+	}
+	return printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, out)
+}
