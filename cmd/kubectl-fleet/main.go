@@ -16,6 +16,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/flagship-fleet/flagship/pkg/cli/drain"
 	"github.com/flagship-fleet/flagship/pkg/version"
 )
 
@@ -52,7 +53,7 @@ A fleet to learn and test with runs on this machine alone: "kubectl fleet up" st
 	root.SetErr(streams.ErrOut)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newUp(streams), newDown(streams), newWhich(streams), newExplain(streams), newApprove(streams),
-		newDrain(streams), newUncordon(streams), newRollout(streams), newVersion(streams))
+		drain.NewCommand(streams), drain.NewUncordonCommand(streams), newRollout(streams), newVersion(streams))
 	return root
 }
 

@@ -1,4 +1,4 @@
-package main
+package drain
 
 import (
 	"context"
@@ -14,9 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/spf13/cobra"
 
 	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -157,7 +160,7 @@ func TestDrainEndsWhereAPlacementComesBack(t *testing.T) {
 		ends(e, v1beta1.ConditionEvictionExecuted, metav1.ConditionTrue, "allowed")
 	}, b)
 	d, out := newDrainer(c)
-	if err := d.all(t.Context()); err != nil || evictions != drainRounds || d.stayed() != 1 || !strings.Contains(out.String(), "is here again") {
+	if err := d.all(t.Context()); err != nil || evictions != rounds || d.stayed() != 1 || !strings.Contains(out.String(), "is here again") {
 		t.Errorf("%d evictions, outcomes %v, said %q, error %v", evictions, d.left, out, err)
 	}
 }
@@ -207,7 +210,11 @@ func TestDrainNeedsOneCluster(t *testing.T) {
 		"drain": "name the cluster", "uncordon": "name the cluster", "draincluster --hub-cluster-context hub": "name the cluster",
 		"drain a --cluster-name b": "two clusters",
 	} {
-		if _, err := command(t, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
+		streams := genericiooptions.NewTestIOStreamsDiscard()
+		root := &cobra.Command{Use: "fleet", SilenceErrors: true, SilenceUsage: true}
+		root.AddCommand(NewCommand(streams), NewUncordonCommand(streams))
+		root.SetArgs(strings.Fields(args))
+		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", args, err, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package drain
 
 import (
 	"context"
@@ -10,96 +10,28 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/follow"
-	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
 const (
-	// drainRounds is how often a placement is evicted at most. The second time is for one that the scheduler put on the cluster by a view
+	// rounds is how often a placement is evicted at most. The second time is for one that the scheduler put on the cluster by a view
 	// of it from before the taint; one that comes back after that tolerates the taint.
-	drainRounds = 2
-	// drainAtOnce is how many evictions are waited for at once.
-	drainAtOnce = 16
+	rounds = 2
+	// atOnce is how many evictions are waited for at once.
+	atOnce = 16
 )
-
-func newDrain(streams genericiooptions.IOStreams) *cobra.Command {
-	o := onCluster{hub: hubclient.NewFlags(), streams: streams}
-	strict := false
-	cmd := &cobra.Command{
-		Use:     "drain CLUSTER",
-		Aliases: []string{"draincluster"},
-		Short:   "Take all placements off a cluster, and keep others away",
-		Long: `Taint a cluster so that nothing new is placed on it, and evict every ClusterResourcePlacement and ResourcePlacement from it. Disruption
-budgets are kept: a placement whose budget does not allow it stays, and the answer says so.
-
-A drain that was interrupted can be run again: it goes on where it was. "kubectl fleet uncordon" opens the cluster again.
-
-The exit code is 0 if every placement was asked, even where a budget said no; with --strict it is 1 unless all have left.`,
-		Example: `  # Before maintenance on spoke-1
-  kubectl fleet drain spoke-1
-
-  # In a script that must not go on while something is left on it
-  kubectl fleet drain spoke-1 --strict --timeout 15m`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.name(args); err != nil {
-				return err
-			}
-			return o.drain(cmd.Context(), strict)
-		},
-	}
-	o.addTo(cmd.Flags())
-	cmd.Flags().BoolVar(&strict, "strict", false, "fail if a placement stays on the cluster")
-	return cmd
-}
-
-func (o onCluster) drain(ctx context.Context, strict bool) error {
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	c, err := o.hub.Connect(&clusterv1beta1.MemberCluster{})
-	if err != nil {
-		return err
-	}
-	changed, err := setCordon(ctx, c, o.cluster, true)
-	if err != nil {
-		return err
-	}
-	text := "cordoned: nothing new is placed on it"
-	if !changed {
-		text = "was cordoned already"
-	}
-	fmt.Fprintf(o.streams.Out, "cluster %s: %s\n", o.cluster, text)
-	d := &drainer{hub: c, cluster: o.cluster, out: o.streams.Out, left: map[placementKey]bool{}}
-	if err := d.all(ctx); err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) { // by the user, who need not hear it of every placement
-			err = ctx.Err()
-		}
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			err = fmt.Errorf("--timeout %s is over: %w", o.timeout, err)
-		}
-		return fmt.Errorf("the drain is not finished and the cluster stays cordoned; drain it again to go on, or uncordon it: %w", err)
-	}
-	d.sum()
-	if n := d.stayed(); strict && n > 0 {
-		return fmt.Errorf("placements that stay on cluster %s: %d", o.cluster, n)
-	}
-	return nil
-}
 
 type placementKey = types.NamespacedName
 
@@ -135,7 +67,7 @@ func (d *drainer) all(ctx context.Context) error {
 		if len(targets) == 0 {
 			return errors.Join(errs...)
 		}
-		if round == drainRounds {
+		if round == rounds {
 			for key := range targets {
 				d.tell(key, false, "it was evicted and is here again; does it tolerate the taint "+cordonTaint.Key+"?", nil)
 			}
@@ -167,7 +99,7 @@ func (d *drainer) round(ctx context.Context, targets map[placementKey]v1beta1.Bi
 		}
 	}
 	var together errgroup.Group
-	together.SetLimit(drainAtOnce)
+	together.SetLimit(atOnce)
 	errs := make([]error, len(targets))
 	keys := slices.SortedFunc(maps.Keys(targets), func(a, b placementKey) int { return strings.Compare(a.String(), b.String()) })
 	for i, key := range keys {
@@ -329,5 +261,5 @@ func (d *drainer) sum() {
 	default:
 		fmt.Fprintf(d.out, "cluster %s: placements evicted: %d\n", d.cluster, len(d.left))
 	}
-	fmt.Fprintf(d.out, "When the work on it is done: kubectl fleet uncordon %s\n", d.cluster)
+	fmt.Fprintf(d.out, "When the work on it is done: %s\n", naming.Command("", "fleet uncordon", d.cluster))
 }

@@ -1,0 +1,85 @@
+// Package drain is "kubectl fleet drain" and "kubectl fleet uncordon": a member is emptied before maintenance, and opened again.
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/flagship-fleet/flagship/pkg/cli/verb"
+)
+
+// Options are those of "kubectl fleet drain".
+type Options struct {
+	target
+	// strict makes a placement that stays a failure.
+	strict bool
+}
+
+// NewCommand returns "kubectl fleet drain".
+func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	o := &Options{target: newTarget(streams)}
+	cmd := &cobra.Command{
+		Use:     "drain CLUSTER",
+		Aliases: []string{"draincluster"},
+		Short:   "Take all placements off a cluster, and keep others away",
+		Long: `Taint a cluster so that nothing new is placed on it, and evict every ClusterResourcePlacement and ResourcePlacement from it. Disruption
+budgets are kept: a placement whose budget does not allow it stays, and the answer says so.
+
+A drain that was interrupted can be run again: it goes on where it was. "kubectl fleet uncordon" opens the cluster again.
+
+The exit code is 0 if every placement was asked, even where a budget said no; with --strict it is 1 unless all have left.`,
+		Example: `  # Before maintenance on spoke-1
+  kubectl fleet drain spoke-1
+
+  # In a script that must not go on while something is left on it
+  kubectl fleet drain spoke-1 --strict --timeout 15m`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: verb.Run(o),
+	}
+	o.addTo(cmd.Flags())
+	cmd.Flags().BoolVar(&o.strict, "strict", false, "fail if a placement stays on the cluster")
+	return cmd
+}
+
+// Run taints the cluster and evicts every placement from it.
+func (o *Options) Run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	hub, err := o.connect()
+	if err != nil {
+		return err
+	}
+	changed, err := setCordon(ctx, hub, o.cluster, true)
+	if err != nil {
+		return err
+	}
+	text := "cordoned: nothing new is placed on it"
+	if !changed {
+		text = "was cordoned already"
+	}
+	fmt.Fprintf(o.Out, "cluster %s: %s\n", o.cluster, text)
+	d := &drainer{hub: hub, cluster: o.cluster, out: o.Out, left: map[placementKey]bool{}}
+	if err := d.all(ctx); err != nil {
+		return o.unfinished(ctx, err)
+	}
+	d.sum()
+	if n := d.stayed(); o.strict && n > 0 {
+		return fmt.Errorf("placements that stay on cluster %s: %d", o.cluster, n)
+	}
+	return nil
+}
+
+// unfinished adds to an error what the user can do about a drain that ended in the middle.
+func (o *Options) unfinished(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) { // by the user, who need not hear it of every placement
+		err = ctx.Err()
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("--timeout %s is over: %w", o.timeout, err)
+	}
+	return fmt.Errorf("the drain is not finished and the cluster stays cordoned; drain it again to go on, or uncordon it: %w", err)
+}
