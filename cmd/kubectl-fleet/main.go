@@ -16,7 +16,9 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/flagship-fleet/flagship/pkg/cli/approve"
 	"github.com/flagship-fleet/flagship/pkg/cli/drain"
+	"github.com/flagship-fleet/flagship/pkg/cli/which"
 	"github.com/flagship-fleet/flagship/pkg/version"
 )
 
@@ -52,7 +54,7 @@ A fleet to learn and test with runs on this machine alone: "kubectl fleet up" st
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newUp(streams), newDown(streams), newWhich(streams), newExplain(streams), newApprove(streams),
+	root.AddCommand(newUp(streams), newDown(streams), which.NewCommand(streams), newExplain(streams), approve.NewCommand(streams),
 		drain.NewCommand(streams), drain.NewUncordonCommand(streams), newRollout(streams), newVersion(streams))
 	return root
 }

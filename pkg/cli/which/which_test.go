@@ -1,4 +1,4 @@
-package main
+package which
 
 import (
 	"strings"
@@ -101,7 +101,7 @@ func TestWhichOnACluster(t *testing.T) {
 	create(theirs)
 	run := func(args ...string) (string, error) {
 		var out strings.Builder
-		cmd := newCommand(genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &out})
+		cmd := NewCommand(genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &out})
 		cmd.SetArgs(append(args, "--kubeconfig", cluster.Kubeconfig))
 		err := cmd.ExecuteContext(t.Context())
 		return out.String(), err
@@ -110,9 +110,9 @@ func TestWhichOnACluster(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"which", "configmap", "placed"}, []string{"ConfigMap default/placed", "web-3-snapshot", "fleet-member-c1/web-work", "Also set"}},
-		{[]string{"which", "cm/placed", "cm/theirs", "-n", "default"}, []string{"default/placed", "default/theirs", "No fleet placed it"}},
-		{[]string{"which", "cm/placed", "-o", "json"}, []string{`"placement": "web"`}},
+		{[]string{"configmap", "placed"}, []string{"ConfigMap default/placed", "web-3-snapshot", "fleet-member-c1/web-work", "Also set"}},
+		{[]string{"cm/placed", "cm/theirs", "-n", "default"}, []string{"default/placed", "default/theirs", "No fleet placed it"}},
+		{[]string{"cm/placed", "-o", "json"}, []string{`"placement": "web"`}},
 	} {
 		got, err := run(tc.args...)
 		if err != nil {
@@ -125,10 +125,10 @@ func TestWhichOnACluster(t *testing.T) {
 		}
 	}
 	// What is there is explained, what is not is said.
-	if got, err := run("which", "cm/placed", "cm/missing"); err == nil || !strings.Contains(err.Error(), "missing") || !strings.Contains(got, "default/placed") {
+	if got, err := run("cm/placed", "cm/missing"); err == nil || !strings.Contains(err.Error(), "missing") || !strings.Contains(got, "default/placed") {
 		t.Errorf("of a missing object: %v\n%s", err, got)
 	}
-	if _, err := run("which", "cm/placed", "-o", "xml"); err == nil || !strings.Contains(err.Error(), "json or yaml") {
+	if _, err := run("cm/placed", "-o", "xml"); err == nil || !strings.Contains(err.Error(), "json or yaml") {
 		t.Errorf("of an unknown format: %v", err)
 	}
 }

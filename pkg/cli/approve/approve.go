@@ -1,4 +1,5 @@
-package main
+// Package approve is "kubectl fleet approve": an update run goes on that waits for an approval.
+package approve
 
 import (
 	"context"
@@ -18,19 +19,22 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
+	"github.com/flagship-fleet/flagship/pkg/cli/verb"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// approve is what the user asked of "kubectl fleet approve".
-type approve struct {
+// Options are those of "kubectl fleet approve".
+type Options struct {
 	hub     hubclient.Flags
+	kind    string
 	key     types.NamespacedName
 	timeout time.Duration
-	streams genericiooptions.IOStreams
+	genericiooptions.IOStreams
 }
 
-func newApprove(streams genericiooptions.IOStreams) *cobra.Command {
-	o := approve{hub: hubclient.NewFlags(), streams: streams}
+// NewCommand returns "kubectl fleet approve".
+func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	o := &Options{hub: hubclient.NewFlags(), IOStreams: streams}
 	cmd := &cobra.Command{
 		Use:   "approve KIND",
 		Short: "Let an update run go on that waits for an approval",
@@ -44,12 +48,7 @@ An approval cannot be taken back once the run has taken it.`,
   # The same for a run in namespace "shop", on another hub than the current one
   kubectl fleet approve approvalrequest --name web-3-before-prod -n shop --hub-cluster-context hub`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.validate(args[0]); err != nil {
-				return err
-			}
-			return o.run(cmd.Context())
-		},
+		RunE: verb.Run(o),
 	}
 	cmd.Flags().StringVar(&o.key.Name, "name", "", "name of the approval request (required)")
 	cmd.Flags().StringVarP(&o.key.Namespace, "namespace", "n", "", "namespace of an ApprovalRequest; a ClusterApprovalRequest has none")
@@ -58,12 +57,18 @@ An approval cannot be taken back once the run has taken it.`,
 	return cmd
 }
 
-// validate checks what was typed before anything is asked of the hub.
-func (o approve) validate(kind string) error {
+// Complete takes the kind from the argument.
+func (o *Options) Complete(args []string) error {
+	o.kind = args[0]
+	return nil
+}
+
+// Validate checks that the kind is one that there is, and has a namespace or none.
+func (o *Options) Validate() error {
 	if o.key.Name == "" {
 		return errors.New("--name is required: the name of the approval request, as in the status of the update run")
 	}
-	switch strings.ToLower(kind) {
+	switch strings.ToLower(o.kind) {
 	case "clusterapprovalrequest", "clusterapprovalrequests", "careq":
 		if o.key.Namespace != "" {
 			return fmt.Errorf("--namespace %s: a ClusterApprovalRequest has no namespace; leave the flag out, or approve an approvalrequest", o.key.Namespace)
@@ -73,20 +78,21 @@ func (o approve) validate(kind string) error {
 			return errors.New("--namespace is required for an ApprovalRequest; without a namespace, approve a clusterapprovalrequest")
 		}
 	default:
-		return fmt.Errorf("kind %q is not known: use clusterapprovalrequest (careq) or approvalrequest (areq)", kind)
+		return fmt.Errorf("kind %q is not known: use clusterapprovalrequest (careq) or approvalrequest (areq)", o.kind)
 	}
 	return nil
 }
 
 // reason is that of the condition which an approval sets.
-func (o approve) reason() string {
+func (o *Options) reason() string {
 	if o.key.Namespace == "" {
 		return "ClusterApprovalRequestApproved"
 	}
 	return "ApprovalRequestApproved"
 }
 
-func (o approve) run(ctx context.Context) error {
+// Run approves the request.
+func (o *Options) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	c, err := o.hub.Connect(scope.ApprovalRequests.New(o.key))
@@ -112,12 +118,12 @@ func (o approve) run(ctx context.Context) error {
 	if already {
 		text = "was approved already"
 	}
-	_, err = fmt.Fprintf(o.streams.Out, "%s %s\n", o.key.Name, text)
+	_, err = fmt.Fprintf(o.Out, "%s %s\n", o.key.Name, text)
 	return err
 }
 
 // set writes the approval, unless it is there.
-func (o approve) set(ctx context.Context, c client.Client, request v1beta1.ApprovalRequestObject) (already bool, err error) {
+func (o *Options) set(ctx context.Context, c client.Client, request v1beta1.ApprovalRequestObject) (already bool, err error) {
 	changed := meta.SetStatusCondition(request.GetConditions(), metav1.Condition{
 		Type: v1beta1.ConditionApproved, Status: metav1.ConditionTrue, ObservedGeneration: request.GetGeneration(),
 		Reason: o.reason(), Message: "Approved with kubectl fleet approve",

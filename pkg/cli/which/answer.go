@@ -1,65 +1,25 @@
-package main
+package which
 
 import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
 
-	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/duration"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/cli-runtime/pkg/resource"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-	"sigs.k8s.io/yaml"
 
-	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
-
-func newWhich(streams genericiooptions.IOStreams) *cobra.Command {
-	flags := genericclioptions.NewConfigFlags(true)
-	var output string
-	cmd := &cobra.Command{
-		Use:   "which (TYPE NAME | TYPE/NAME ...)",
-		Short: "Say why an object is on a member cluster, and who changed it there",
-		Long: `Say why objects are on a member cluster: the placement, the resource snapshot and the overrides that put them there, the Work that
-carried them, when they were applied, and who has changed them since. Run it against the member cluster.`,
-		Example: `  # Why is this config map here?
-  kubectl fleet which configmap/settings -n shop
-
-  # The same for several objects of a member, for a program to read
-  kubectl fleet which deployments/web services/web -n shop --context member-1 -o json`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if !slices.Contains([]string{"", "json", "yaml"}, output) {
-				return fmt.Errorf("--output is %q; it can be json or yaml, or be left out", output)
-			}
-			answers, err := which(cmd.Context(), flags, args)
-			return errors.Join(printAnswers(streams.Out, output, answers, time.Now()), err)
-		},
-	}
-	cmd.Flags().StringVarP(&output, "output", "o", "", "json or yaml; by default, text for people")
-	flags.AddFlags(cmd.Flags())
-	return cmd
-}
 
 // answer is what there is to say about one object.
 type answer struct {
@@ -90,38 +50,6 @@ type edited struct {
 	// Drift: some of the fields are the manifest's.
 	Drift  bool     `json:"drift"`
 	Fields []string `json:"fields"`
-}
-
-// which asks the member cluster. What could be answered is returned beside the error.
-func which(ctx context.Context, flags *genericclioptions.ConfigFlags, args []string) ([]answer, error) {
-	namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
-	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig: %w", err)
-	}
-	config, err := flags.ToRESTConfig()
-	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig: %w", err)
-	}
-	cluster, err := client.New(config, client.Options{Scheme: apis.Scheme()})
-	if err != nil {
-		return nil, fmt.Errorf("reach the member cluster: %w", err)
-	}
-	var answers []answer
-	err = resource.NewBuilder(flags).Unstructured().NamespaceParam(namespace).DefaultNamespace().
-		ResourceTypeOrNameArgs(false, args...).ContinueOnError().Flatten().Latest().Do().
-		Visit(func(info *resource.Info, err error) error {
-			if err != nil {
-				return err
-			}
-			obj, ok := info.Object.(*unstructured.Unstructured)
-			if !ok {
-				return fmt.Errorf("read %s: got %T", info.Name, info.Object)
-			}
-			ledger, err := ledgerOf(ctx, cluster, obj)
-			answers = append(answers, answerOf(obj, ledger))
-			return err
-		})
-	return answers, err
 }
 
 // ledgerOf reads the AppliedWork that owns an object; nil if none does. Without the right to read it, its name is all there is to say.
@@ -247,80 +175,4 @@ func fits(item any, step fieldpath.PathElement) bool {
 		ok = ok && (!set || fmt.Sprint(value) == fmt.Sprint(key.Value.Unstructured())) // a key that is left out has a default
 	}
 	return ok
-}
-
-func printAnswers(out io.Writer, format string, answers []answer, now time.Time) error {
-	if len(answers) == 0 {
-		return nil
-	}
-	var data []byte
-	var err error
-	switch format {
-	case "json":
-		data, err = json.MarshalIndent(answers, "", "  ")
-		data = append(data, '\n')
-	case "yaml":
-		data, err = yaml.Marshal(answers)
-	default:
-		return printText(out, answers, now)
-	}
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(data)
-	return err
-}
-
-func printText(out io.Writer, answers []answer, now time.Time) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for i, a := range answers {
-		if i > 0 {
-			fmt.Fprintln(w)
-		}
-		fmt.Fprintf(w, "%s %s\n", a.Kind, naming.Object(types.NamespacedName{Namespace: a.Namespace, Name: a.Name}))
-		if !a.Placed {
-			fmt.Fprintln(w, "  No fleet placed it here: no AppliedWork owns it.")
-			continue
-		}
-		line := func(title, text string) {
-			if text != "" {
-				fmt.Fprintf(w, "  %s\t%s\n", title, text)
-			}
-		}
-		line("Placement", cmp.Or(a.Placement, "(not said: applied by an agent that did not yet say so)"))
-		line("Hub", a.Hub)
-		line("Snapshot", a.Snapshot)
-		line("Overrides", cmp.Or(strings.Join(a.Overrides, ", "), "none"))
-		line("Work", a.Work)
-		line("Applied", ago(a.Applied, now))
-		line("Held", a.Held)
-		for _, c := range a.Changes {
-			title := "Also set"
-			if c.Drift {
-				title = "Drifted"
-			}
-			line(title, fmt.Sprintf("by %s, %s: %s", c.By, ago(c.When, now), few(c.Fields)))
-		}
-		if len(a.Changes) == 0 {
-			line("Changes", "none by anybody else")
-		}
-	}
-	return w.Flush()
-}
-
-func ago(t *metav1.Time, now time.Time) string {
-	if t == nil {
-		return "at an unknown time"
-	}
-	return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.RFC3339), duration.HumanDuration(max(0, now.Sub(t.Time))))
-}
-
-// mostFields is how many fields of a change are named.
-const mostFields = 5
-
-func few(fields []string) string {
-	if len(fields) <= mostFields {
-		return strings.Join(fields, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(fields[:mostFields], ", "), len(fields)-mostFields)
 }
