@@ -18,6 +18,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/pkg/cli/approve"
 	"github.com/flagship-fleet/flagship/pkg/cli/drain"
+	"github.com/flagship-fleet/flagship/pkg/cli/explain"
 	"github.com/flagship-fleet/flagship/pkg/cli/which"
 	"github.com/flagship-fleet/flagship/pkg/version"
 )
@@ -54,7 +55,7 @@ A fleet to learn and test with runs on this machine alone: "kubectl fleet up" st
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newUp(streams), newDown(streams), which.NewCommand(streams), newExplain(streams), approve.NewCommand(streams),
+	root.AddCommand(newUp(streams), newDown(streams), which.NewCommand(streams), explain.NewCommand(streams), approve.NewCommand(streams),
 		drain.NewCommand(streams), drain.NewUncordonCommand(streams), newRollout(streams), newVersion(streams))
 	return root
 }

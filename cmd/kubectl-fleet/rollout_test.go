@@ -28,6 +28,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
+var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
 func is(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
 	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
 }

@@ -1,4 +1,4 @@
-package main
+package explain
 
 import (
 	"context"
@@ -17,33 +17,23 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
+	"github.com/flagship-fleet/flagship/pkg/cli/verb"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-func newExplain(streams genericiooptions.IOStreams) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "explain",
-		Short: "Tell why things are as they are",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newExplainPlacement(streams))
-	return cmd
-}
-
-// explainPlacement is what the user asked of "kubectl fleet explain placement".
-type explainPlacement struct {
+// PlacementOptions are those of "kubectl fleet explain placement".
+type PlacementOptions struct {
 	hub hubclient.Flags
 	key types.NamespacedName
 	// cluster narrows the answer to one.
 	cluster, output string
-	streams         genericiooptions.IOStreams
+	genericiooptions.IOStreams
 }
 
-func newExplainPlacement(streams genericiooptions.IOStreams) *cobra.Command {
-	o := explainPlacement{hub: hubclient.NewFlags(), streams: streams}
+func newPlacementCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	o := &PlacementOptions{hub: hubclient.NewFlags(), IOStreams: streams}
 	cmd := &cobra.Command{
 		Use:   "placement NAME",
 		Short: "Tell why a placement is on the clusters it is on, and what would change that",
@@ -65,10 +55,7 @@ placements, policy snapshots, bindings and MemberClusters on the hub is enough.`
   # A ResourcePlacement in namespace "shop", for a script
   kubectl fleet explain placement web -n shop -o json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.key.Name = args[0]
-			return o.run(cmd.Context())
-		},
+		RunE: verb.Run(o),
 	}
 	cmd.Flags().StringVarP(&o.key.Namespace, "namespace", "n", "",
 		"namespace of a ResourcePlacement; without it a ClusterResourcePlacement is meant")
@@ -78,10 +65,22 @@ placements, policy snapshots, bindings and MemberClusters on the hub is enough.`
 	return cmd
 }
 
-func (o explainPlacement) run(ctx context.Context) error {
+// Complete takes the placement's name from the argument.
+func (o *PlacementOptions) Complete(args []string) error {
+	o.key.Name = args[0]
+	return nil
+}
+
+// Validate checks the output format.
+func (o *PlacementOptions) Validate() error {
 	if !slices.Contains(formats, o.output) {
 		return fmt.Errorf("--output %s is not known: use one of %s", o.output, strings.Join(formats, ", "))
 	}
+	return nil
+}
+
+// Run reads what the hub holds about the placement, and explains it as of now.
+func (o *PlacementOptions) Run(ctx context.Context) error {
 	hub, err := o.hub.Connect(scope.Placements.New(o.key))
 	if err != nil {
 		return err
@@ -95,7 +94,7 @@ func (o explainPlacement) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return told.print(o.streams.Out, o.output, o.cluster != "")
+	return told.print(o.Out, o.output, o.cluster != "")
 }
 
 // sight is what the hub holds about a placement.

@@ -1,4 +1,4 @@
-package main
+package explain
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -58,7 +59,7 @@ func twoOfThree() *sight {
 	}}
 	policy.Spec.Policy = placement.Spec.Policy
 	policy.Status.ObservedCRPGeneration = 3
-	policy.Status.Conditions = []metav1.Condition{condition(placementv1beta1.ConditionScheduled, metav1.ConditionTrue)}
+	policy.Status.Conditions = []metav1.Condition{{Type: placementv1beta1.ConditionScheduled, Status: metav1.ConditionTrue, ObservedGeneration: 1}}
 	bound := func(cluster string) placementv1beta1.BindingObject {
 		return &placementv1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{Name: "web-" + cluster}, Spec: placementv1beta1.ResourceBindingSpec{
 			State: placementv1beta1.BindingStateBound, TargetCluster: cluster, SchedulingPolicySnapshotName: "web-0",
@@ -196,14 +197,25 @@ func TestExplanationIsPrinted(t *testing.T) {
 
 func TestExplainAsksForWhatItNeeds(t *testing.T) {
 	for name, args := range map[string][]string{
-		"accepts 1 arg":      {"explain", "placement"},
-		"use one of table":   {"explain", "placement", "web", "-o", "wide"},
-		"no-such-kubeconfig": {"explain", "placement", "web", "--kubeconfig", t.TempDir() + "/no-such-kubeconfig"},
+		"accepts 1 arg":      {"placement"},
+		"use one of table":   {"placement", "web", "-o", "wide"},
+		"no-such-kubeconfig": {"placement", "web", "--kubeconfig", t.TempDir() + "/no-such-kubeconfig"},
 	} {
 		if _, err := command(t, args...); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v: error %v; want one with %q", args, err, name)
 		}
 	}
+}
+
+// command runs "kubectl fleet explain".
+func command(t *testing.T, args ...string) (out string, err error) {
+	t.Helper()
+	streams, _, stdout, _ := genericiooptions.NewTestIOStreams()
+	cmd := NewCommand(streams)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs(args)
+	err = cmd.ExecuteContext(t.Context())
+	return stdout.String(), err
 }
 
 // A hub with the scheduler of the hub agent, and the command as a user runs it.
@@ -229,7 +241,7 @@ func TestExplainOnAHub(t *testing.T) {
 	for _, key := range []types.NamespacedName{{Name: "web"}, {Namespace: "shop", Name: "web"}} {
 		must(schedulable(t.Context(), hub.Client, key))
 		ask := func(more ...string) (e explanation, err error) {
-			args := append([]string{"explain", "placement", key.Name, "--kubeconfig", hub.Kubeconfig, "--as", "reader", "-o", "json"}, more...)
+			args := append([]string{"placement", key.Name, "--kubeconfig", hub.Kubeconfig, "--as", "reader", "-o", "json"}, more...)
 			if key.Namespace != "" {
 				args = append(args, "-n", key.Namespace)
 			}
@@ -276,11 +288,11 @@ func TestExplainOnAHub(t *testing.T) {
 			return nil
 		})
 		for args, want := range map[string]string{
-			"explain placement web --as nobody":                "you may not read",
-			"explain placement web2":                           "there is no ClusterResourcePlacement",
-			"explain placement web2 -n shop":                   "there is no ResourcePlacement",
-			"explain placement web --cluster z":                "no MemberCluster",
-			"explain placement web --hub-cluster-context none": "none",
+			"placement web --as nobody":                "you may not read",
+			"placement web2":                           "there is no ClusterResourcePlacement",
+			"placement web2 -n shop":                   "there is no ResourcePlacement",
+			"placement web --cluster z":                "no MemberCluster",
+			"placement web --hub-cluster-context none": "none",
 		} {
 			_, err := command(t, append(strings.Fields(args), "--kubeconfig", hub.Kubeconfig)...)
 			if err == nil || !strings.Contains(err.Error(), want) {
