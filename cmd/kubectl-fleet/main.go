@@ -19,6 +19,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/cli/approve"
 	"github.com/flagship-fleet/flagship/pkg/cli/drain"
 	"github.com/flagship-fleet/flagship/pkg/cli/explain"
+	"github.com/flagship-fleet/flagship/pkg/cli/rollout"
 	"github.com/flagship-fleet/flagship/pkg/cli/which"
 	"github.com/flagship-fleet/flagship/pkg/version"
 )
@@ -56,7 +57,7 @@ A fleet to learn and test with runs on this machine alone: "kubectl fleet up" st
 	root.SetErr(streams.ErrOut)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newUp(streams), newDown(streams), which.NewCommand(streams), explain.NewCommand(streams), approve.NewCommand(streams),
-		drain.NewCommand(streams), drain.NewUncordonCommand(streams), newRollout(streams), newVersion(streams))
+		drain.NewCommand(streams), drain.NewUncordonCommand(streams), rollout.NewCommand(streams), newVersion(streams))
 	return root
 }
 

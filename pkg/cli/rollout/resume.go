@@ -1,4 +1,4 @@
-package main
+package rollout
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 )
 
 // goOn creates the run that goes on from one that has ended without finishing.
-func (o *rollout) goOn(ctx context.Context, c client.Client, ended v1beta1.UpdateRunObject) error {
+func (o *StateOptions) goOn(ctx context.Context, c client.Client, ended v1beta1.UpdateRunObject) error {
 	progress := stage.Read(*ended.GetStatus())
 	initialized := meta.FindStatusCondition(ended.GetStatus().Conditions, v1beta1.ConditionInitialized)
 	switch {
@@ -33,17 +33,17 @@ func (o *rollout) goOn(ctx context.Context, c client.Client, ended v1beta1.Updat
 	if err := c.Create(ctx, run); err != nil {
 		return fmt.Errorf("create update run %s: %w", run.GetName(), err)
 	}
-	fmt.Fprintf(o.streams.Out, "update run %s had ended: %s\n", ended.GetName(), plainly(progress.Cause))
+	fmt.Fprintf(o.Out, "update run %s had ended: %s\n", ended.GetName(), plainly(progress.Cause))
 	if progress.Back.Phase != stage.Pending {
-		fmt.Fprintln(o.streams.Out, "its clusters were taken back, so everything that it had passed has to be approved and waited for again")
+		fmt.Fprintln(o.Out, "its clusters were taken back, so everything that it had passed has to be approved and waited for again")
 	}
-	_, err := fmt.Fprintf(o.streams.Out, "update run %s goes on from there with revision %s; see \"%s --watch\"\n",
+	_, err := fmt.Fprintf(o.Out, "update run %s goes on from there with revision %s; see \"%s --watch\"\n",
 		run.GetName(), ended.GetStatus().ResourceSnapshotIndexUsed, naming.Command(o.key.Namespace, "fleet rollout status", o.key.Name))
 	return err
 }
 
 // successor is the run that goes on from another one, by the same strategy.
-func (o *rollout) successor(ended v1beta1.UpdateRunObject) v1beta1.UpdateRunObject {
+func (o *StateOptions) successor(ended v1beta1.UpdateRunObject) v1beta1.UpdateRunObject {
 	run := scope.UpdateRuns.New(o.key)
 	run.SetNamespace(o.key.Namespace)
 	run.SetName(runName(resumed.ReplaceAllString(ended.GetName(), ""), "-resume"))
@@ -61,11 +61,6 @@ func runName(stem, what string) string {
 	const longest, random = 63, 5 // of the name of an update run
 	end := what + "-" + utilrand.String(random)
 	return strings.TrimRight(stem[:min(len(stem), longest-len(end))], ".-") + end
-}
-
-// followsResources is why a command cannot steer a placement with a rolling update.
-func (o *rollout) followsResources() string {
-	return o.subject() + " has a rolling update: it follows its resources at once, and there is no update run to steer"
 }
 
 // resourcesOf is the command that prints what a placement placed at a revision.

@@ -1,4 +1,4 @@
-package main
+package rollout
 
 import (
 	"cmp"
@@ -20,39 +20,54 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
+	"github.com/flagship-fleet/flagship/pkg/cli/verb"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-func newRolloutHistory(streams genericiooptions.IOStreams) *cobra.Command {
-	o := &rollout{streams: streams}
-	return o.command(&cobra.Command{
+// HistoryOptions are those of "kubectl fleet rollout history".
+type HistoryOptions struct{ target }
+
+func newHistoryCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	o := &HistoryOptions{newTarget(streams)}
+	cmd := &cobra.Command{
 		Use:   "history PLACEMENT",
 		Short: "List the revisions of a placement, and what each changed",
 		Long: `List the revisions of a placement that are kept: when each was made, which clusters are at it, and which objects were added
 (+), removed (-) or changed (~) by it. Changes are told from the revision that was made before, if that is kept.`,
 		Example: `  kubectl fleet rollout history web`,
-	}, func(ctx context.Context, c client.WithWatch) error {
-		if _, err := o.placement(ctx, c); err != nil {
-			return err
-		}
-		ours := client.MatchingLabels{contract.LabelPlacement: o.key.Name}
-		snapshots, err := scope.ResourceSnapshots.List(ctx, c, o.key.Namespace, ours)
-		if err != nil {
-			return err
-		}
-		bindings, err := scope.Bindings.List(ctx, c, o.key.Namespace, ours)
-		if err != nil {
-			return err
-		}
-		if len(snapshots) == 0 {
-			_, err := fmt.Fprintf(o.streams.Out, "%s has no revision yet; a placement of type External gets one by its first update run\n", o.subject())
-			return err
-		}
-		return printHistory(o.streams.Out, history(snapshots, bindings), time.Now())
-	})
+		Args:    onePlacement,
+		RunE:    verb.Run(o),
+	}
+	o.addTo(cmd.Flags())
+	return cmd
+}
+
+// Run lists the revisions.
+func (o *HistoryOptions) Run(ctx context.Context) error {
+	hub, err := o.connect()
+	if err != nil {
+		return err
+	}
+	if _, err := o.placement(ctx, hub); err != nil {
+		return err
+	}
+	ours := client.MatchingLabels{contract.LabelPlacement: o.key.Name}
+	snapshots, err := scope.ResourceSnapshots.List(ctx, hub, o.key.Namespace, ours)
+	if err != nil {
+		return err
+	}
+	bindings, err := scope.Bindings.List(ctx, hub, o.key.Namespace, ours)
+	if err != nil {
+		return err
+	}
+	if len(snapshots) == 0 {
+		_, err := fmt.Fprintf(o.Out, "%s has no revision yet; a placement of type External gets one by its first update run\n", o.subject())
+		return err
+	}
+	return printHistory(o.Out, history(snapshots, bindings), time.Now())
 }
 
 // revision is one line of the history.

@@ -1,4 +1,4 @@
-package main
+package rollout
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func judges(p v1beta1.PlacementObject) bool {
 }
 
 // tryAgain dismisses the verdict on the latest revision of a placement with a rolling update. The hub agent does the rest.
-func (o *rollout) tryAgain(ctx context.Context, c client.Client) error {
+func (o *StateOptions) tryAgain(ctx context.Context, c client.Client) error {
 	index := ""
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		all, err := scope.ResourceSnapshots.List(ctx, c, o.key.Namespace, client.MatchingLabels{contract.LabelPlacement: o.key.Name})
@@ -49,7 +49,7 @@ func (o *rollout) tryAgain(ctx context.Context, c client.Client) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(o.streams.Out, "revision %s of %s is tried again; see \"%s --watch\"\n",
+	_, err = fmt.Fprintf(o.Out, "revision %s of %s is tried again; see \"%s --watch\"\n",
 		index, o.subject(), naming.Command(o.key.Namespace, "fleet rollout status", o.key.Name))
 	return err
 }

@@ -1,4 +1,4 @@
-package main
+package rollout
 
 import (
 	"context"
@@ -249,13 +249,13 @@ func TestChangesDoNotTellOfVersions(t *testing.T) {
 }
 
 // steered is a hub with the placement web in one stage of its life.
-func steered(t *testing.T, objects ...client.Object) (client.WithWatch, *rollout, *strings.Builder) {
+func steered(t *testing.T, objects ...client.Object) (client.WithWatch, *target, *strings.Builder) {
 	t.Helper()
 	out := &strings.Builder{}
 	placement := testworld.ClusterPlacement("web", "app", func(s *v1beta1.PlacementSpec) { s.Strategy.Type = v1beta1.RolloutStrategyTypeExternal })
 	strategy := &v1beta1.ClusterStagedUpdateStrategy{ObjectMeta: metav1.ObjectMeta{Name: "careful"}}
 	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(append(objects, placement, strategy)...).Build()
-	return c, &rollout{key: types.NamespacedName{Name: "web"}, streams: genericiooptions.IOStreams{Out: out}}, out
+	return c, &target{key: types.NamespacedName{Name: "web"}, IOStreams: genericiooptions.IOStreams{Out: out}}, out
 }
 
 func TestPauseAndResume(t *testing.T) {
@@ -267,7 +267,7 @@ func TestPauseAndResume(t *testing.T) {
 		want string
 	}{{pausing, "told to stop\n"}, {pausing, "told to stop already\n"}, {resuming, "told to run\n"}} {
 		out.Reset()
-		if err := o.steer(t.Context(), c, step.steering); err != nil || out.String() != "update run web-1 is "+step.want {
+		if err := (&StateOptions{*o, step.steering}).run(t.Context(), c); err != nil || out.String() != "update run web-1 is "+step.want {
 			t.Errorf("%s: said %q, error %v", step.use, out, err)
 		}
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(run), run); err != nil || run.Spec.State != step.state {
@@ -278,7 +278,7 @@ func TestPauseAndResume(t *testing.T) {
 	if err := c.Update(t.Context(), run); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.steer(t.Context(), c, pausing); err == nil || !strings.Contains(err.Error(), "web-1, is done") {
+	if err := (&StateOptions{*o, pausing}).run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "web-1, is done") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -288,7 +288,7 @@ func TestResumeGoesOnFromARunThatHasEnded(t *testing.T) {
 	ended.Name = "web-1-resume-ab2cd"
 	ended.Status.Conditions = append(ended.Status.Conditions, is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "new: c4"))
 	c, o, out := steered(t, ended)
-	if err := o.steer(t.Context(), c, resuming); err != nil {
+	if err := (&StateOptions{*o, resuming}).run(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	runs, err := o.runs(t.Context(), c)
@@ -323,7 +323,7 @@ func TestResumeRefuses(t *testing.T) {
 		run := atProd()
 		run.Status = v1beta1.UpdateRunStatus{Conditions: []metav1.Condition{c}}
 		hub, o, _ := steered(t, run)
-		if err := o.steer(t.Context(), hub, resuming); err == nil || !strings.Contains(err.Error(), want) {
+		if err := (&StateOptions{*o, resuming}).run(t.Context(), hub); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 		if runs, err := o.runs(t.Context(), hub); err != nil || len(runs) != 1 {
@@ -416,14 +416,14 @@ func TestARunThatHasNotBegunIsNotPaused(t *testing.T) {
 	run := atProd()
 	run.Spec.State, run.Status = v1beta1.UpdateRunInitialize, v1beta1.UpdateRunStatus{}
 	c, o, _ := steered(t, run)
-	if err := o.steer(t.Context(), c, pausing); err == nil || !strings.Contains(err.Error(), "has not begun") {
+	if err := (&StateOptions{*o, pausing}).run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "has not begun") {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestUndo(t *testing.T) {
 	c, o, _ := steered(t, atProd(), revisionOf(3), revisionOf(4))
-	u := &undo{rollout: *o, to: 3}
+	u := &UndoOptions{target: *o, to: 3}
 	if err := u.run(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +454,7 @@ func TestUndoTellsWhatIsLost(t *testing.T) {
 		5: "by strategy careful\n",
 	} {
 		out.Reset()
-		if err := (&undo{rollout: *o, to: to}).run(t.Context(), c); err != nil || !strings.HasSuffix(out.String(), want) {
+		if err := (&UndoOptions{target: *o, to: to}).run(t.Context(), c); err != nil || !strings.HasSuffix(out.String(), want) {
 			t.Errorf("to %d: said %q, error %v; want %q at the end", to, out, err, want)
 		}
 	}
@@ -467,7 +467,7 @@ func TestErrorsAreForPeople(t *testing.T) {
 			return errors.New("no")
 		},
 	}).Build()
-	o := &rollout{key: types.NamespacedName{Name: "web"}}
+	o := &target{key: types.NamespacedName{Name: "web"}}
 	if _, err := o.placement(t.Context(), c); err == nil || err.Error() != "get ClusterResourcePlacement web: no" {
 		t.Errorf("error %v", err)
 	}
@@ -476,7 +476,7 @@ func TestErrorsAreForPeople(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	for _, args := range [][]string{nil, {"web", "shop"}} {
-		err := newRolloutStatus(genericiooptions.NewTestIOStreamsDiscard()).Args(nil, args)
+		err := newStatusCommand(genericiooptions.NewTestIOStreamsDiscard()).Args(nil, args)
 		if err == nil || !strings.Contains(err.Error(), `name one placement`) || !strings.Contains(err.Error(), "kubectl get crp") {
 			t.Errorf("error %v", err)
 		}
@@ -485,16 +485,20 @@ func TestErrorsAreForPeople(t *testing.T) {
 
 func TestUndoRefuses(t *testing.T) {
 	rolling := testworld.ClusterPlacement("rolling", "app")
-	for want, u := range map[string]*undo{
+	for want, u := range map[string]*UndoOptions{
 		"--to is required": {to: -1}, "has no such revision; it has: 3": {to: 2, strategy: "careful"}, "--strategy is required": {to: 3},
-		"no such update strategy": {to: 3, strategy: "none"}, "rolling has no such revision": {to: 3, rollout: rollout{key: types.NamespacedName{Name: "rolling"}}},
-		"there is no ResourcePlacement": {to: 3, rollout: rollout{key: types.NamespacedName{Namespace: "shop", Name: "web"}}},
+		"no such update strategy": {to: 3, strategy: "none"}, "rolling has no such revision": {to: 3, target: target{key: types.NamespacedName{Name: "rolling"}}},
+		"there is no ResourcePlacement": {to: 3, target: target{key: types.NamespacedName{Namespace: "shop", Name: "web"}}},
 	} {
 		c, o, _ := steered(t, revisionOf(3), rolling)
 		if u.key.Name == "" {
 			u.key = o.key
 		}
-		if err := u.run(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {
+		err := u.Validate()
+		if err == nil {
+			err = u.run(t.Context(), c)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 		if runs, err := o.runs(t.Context(), c); err != nil || len(runs) > 0 {
@@ -506,7 +510,7 @@ func TestUndoRefuses(t *testing.T) {
 func TestUndoOfARollingUpdateSaysHow(t *testing.T) {
 	rolling := testworld.ClusterPlacement("web", "app")
 	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(rolling, revisionOf(2, "a=1", "b=1", "c=1"), revisionOf(3, "b=2", "c=1", "d=1")).Build()
-	u := &undo{rollout: rollout{key: types.NamespacedName{Name: "web"}}, to: 2}
+	u := &UndoOptions{target: target{key: types.NamespacedName{Name: "web"}}, to: 2}
 	const want = `ClusterResourcePlacement web has a rolling update: it follows its resources at once, and there is no update run to steer. ` +
 		`So take its objects on the hub back, and it does the rest:
   kubectl get clusterresourcesnapshots -l kubernetes-fleet.io/parent-CRP=web,kubernetes-fleet.io/resource-index=2 ` +
@@ -544,9 +548,9 @@ func TestResumeOfARollingUpdate(t *testing.T) {
 	p, latest := judged(t)
 	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(p, revisionOf(2, "b=1"), latest).Build()
 	out := &strings.Builder{}
-	o := &rollout{key: types.NamespacedName{Name: "web"}, streams: genericiooptions.IOStreams{Out: out}}
+	o := &target{key: types.NamespacedName{Name: "web"}, IOStreams: genericiooptions.IOStreams{Out: out}}
 	const want = "revision 3 of ClusterResourcePlacement web is tried again; see \"kubectl fleet rollout status web --watch\"\n"
-	if err := o.steer(t.Context(), c, resuming); err != nil || out.String() != want {
+	if err := (&StateOptions{*o, resuming}).run(t.Context(), c); err != nil || out.String() != want {
 		t.Errorf("said %q, error %v", out, err)
 	}
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(latest), latest); err != nil || !decision.CourseOf(latest).Spent.Dismissed {
@@ -556,10 +560,10 @@ func TestResumeOfARollingUpdate(t *testing.T) {
 	if err := c.Update(t.Context(), latest); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.steer(t.Context(), c, resuming); err == nil || !strings.Contains(err.Error(), "nothing to try again") {
+	if err := (&StateOptions{*o, resuming}).run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "nothing to try again") {
 		t.Errorf("error %v", err)
 	}
-	if err := o.steer(t.Context(), c, pausing); err == nil || !strings.Contains(err.Error(), "rolling update") {
+	if err := (&StateOptions{*o, pausing}).run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "rolling update") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -1,0 +1,251 @@
+package rollout
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/naming"
+	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
+	"github.com/flagship-fleet/flagship/pkg/stage"
+)
+
+// phases are the words for the phases of runs and stages.
+var phases = map[stage.Phase]string{
+	stage.Pending: "pending", stage.Active: "updating", stage.Waiting: "waiting", stage.Stuck: "stuck", stage.Stopping: "stopping",
+	stage.Stopped: "stopped", stage.Retreating: "rolling back", stage.Skipped: "skipped, no clusters", stage.Succeeded: "succeeded",
+	stage.Failed: "failed",
+}
+
+// runView is an update run to be shown.
+type runView struct {
+	run v1beta1.UpdateRunObject
+	stage.Progress
+	// window is how long a cluster may be without health; 0 without a failure policy.
+	window time.Duration
+}
+
+// viewOfRun shows an update run.
+func viewOfRun(run v1beta1.UpdateRunObject) terminal.View {
+	status := run.GetStatus()
+	r := runView{run: run, Progress: stage.Read(*status)}
+	if strategy := status.UpdateStrategySnapshot; strategy != nil && strategy.FailurePolicy != nil {
+		r.window = ptr.Deref(strategy.FailurePolicy.HealthWindow, metav1.Duration{}).Duration
+	}
+	out := terminal.View{Done: over(run)}
+	if r.Phase == stage.Failed {
+		r.Cause = plainly(r.Cause)
+		out.Failed = r.Cause
+	}
+	if c := meta.FindStatusCondition(status.Conditions, v1beta1.ConditionInitialized); c != nil && c.Status == metav1.ConditionFalse {
+		out.Failed = plainly(c.Message)
+	}
+	head := r.head()
+	var stages []terminal.Line
+	for i, s := range r.Stages {
+		stages = append(stages, r.stage(s, waitOf(status, i))...)
+	}
+	if len(r.Deletion.Clusters) > 0 {
+		r.Deletion.Name = "removal"
+		stages = append(stages, r.stage(r.Deletion, 0)...)
+	}
+	for i, l := range stages {
+		if l.Kind == "stage" {
+			head.Done, head.Total = head.Done+l.Done, head.Total+l.Total
+		}
+		if out.Done { // what a failed run waited for is of no use any more
+			stages[i].Todo, stages[i].Due = "", time.Time{}
+		}
+	}
+	out.Lines = append([]terminal.Line{head}, stages...)
+	return out
+}
+
+// head is the line of the run itself; the bar is that of its stages.
+func (r runView) head() terminal.Line {
+	status, spec := r.run.GetStatus(), r.run.GetSpec()
+	out := terminal.Line{Kind: "run", Name: r.run.GetName(), Text: said(r.Phase, r.Message, r.Cause)}
+	resume := naming.Command(r.run.GetNamespace(), "fleet rollout resume", spec.PlacementName)
+	c := meta.FindStatusCondition(status.Conditions, v1beta1.ConditionInitialized)
+	switch {
+	case c != nil && c.Status == metav1.ConditionFalse:
+		out.Text = "cannot be planned: " + plainly(c.Message)
+	case r.Phase == stage.Pending && c != nil && spec.State == v1beta1.UpdateRunInitialize:
+		out.Text, out.Todo = "planned", resume
+	case r.Phase == stage.Stopped, r.Phase == stage.Failed && r.Back.Phase == stage.Pending:
+		out.Todo = resume
+	}
+	if status.ResourceSnapshotIndexUsed != "" {
+		out.Text = "revision " + status.ResourceSnapshotIndexUsed + ", " + out.Text
+	}
+	if failed := r.failed(); r.Budget.Phase == stage.Succeeded && len(failed) > 0 {
+		out.Text += "; failed within the budget: " + strings.Join(failed, ", ")
+	}
+	return out
+}
+
+func (r runView) failed() []string {
+	var out []string
+	for _, s := range r.Stages {
+		for _, c := range s.Clusters {
+			if c.Phase == stage.Failed {
+				out = append(out, c.Name)
+			}
+		}
+	}
+	return out
+}
+
+// plainly is the message of a run that has ended from where it says what is wrong.
+func plainly(message string) string {
+	if _, mistake, ok := strings.Cut(message, stage.UserError); ok {
+		return mistake
+	}
+	return message
+}
+
+// said puts a phase and what is known about it into words.
+func said(phase stage.Phase, message, cause string) string {
+	switch {
+	case phase == stage.Failed && cause != "":
+		return phases[phase] + ": " + cause
+	case slices.Contains([]stage.Phase{stage.Waiting, stage.Stuck, stage.Stopping, stage.Stopped, stage.Retreating}, phase) && message != "":
+		return phases[phase] + ": " + message
+	}
+	return phases[phase]
+}
+
+// stage are the lines of a stage and its clusters. wait is how long it waits once its clusters are done.
+func (r runView) stage(s stage.Stage, wait time.Duration) []terminal.Line {
+	out := []terminal.Line{{Kind: "stage", Name: s.Name, Total: len(s.Clusters), Text: said(s.Phase, s.Message, s.Cause)}}
+	head := &out[0]
+	var back, changed int
+	for _, c := range s.Clusters {
+		if c.Phase == stage.Succeeded {
+			head.Done++
+		}
+		if c.Back.Phase == stage.Succeeded {
+			back++
+		}
+		if c.Back.Phase != stage.Pending || c.LastHealthy != nil {
+			changed++
+		}
+	}
+	if r.Back.Phase != stage.Pending { // the bars are those of the way back
+		head.Done, head.Total = back, changed
+	}
+	if s.Phase == stage.Waiting && wait > 0 && slices.ContainsFunc(s.After, func(t stage.Task) bool { return t.Type == v1beta1.StageTaskTimedWait && !t.Done }) &&
+		!slices.ContainsFunc(s.Clusters, func(c stage.Cluster) bool { return c.Phase == stage.Pending }) {
+		head.Due, head.DueFor = s.Since.Add(wait), "wait time"
+	}
+	if request := waitsFor(s); request != "" {
+		kind := "careq"
+		if r.run.GetNamespace() != "" {
+			kind = "areq"
+		}
+		head.Todo = naming.Command(r.run.GetNamespace(), "fleet approve", kind, "--name", request)
+	}
+	for _, c := range s.Clusters {
+		out = append(out, r.cluster(s, c))
+	}
+	return out
+}
+
+// waitOf is how long the i-th stage of a run waits once its clusters are done.
+func waitOf(status *v1beta1.UpdateRunStatus, i int) time.Duration {
+	if status.UpdateStrategySnapshot == nil || i >= len(status.UpdateStrategySnapshot.Stages) {
+		return 0
+	}
+	for _, t := range status.UpdateStrategySnapshot.Stages[i].AfterStageTasks {
+		if t.Type == v1beta1.StageTaskTimedWait {
+			return ptr.Deref(t.WaitTime, metav1.Duration{}).Duration
+		}
+	}
+	return 0
+}
+
+// cluster is the line of a cluster of a stage.
+func (r runView) cluster(s stage.Stage, c stage.Cluster) terminal.Line {
+	out := terminal.Line{
+		Kind: "cluster", Name: s.Name + "/" + c.Name, Text: said(c.Phase, "", c.Cause), Still: s.Phase == stage.Pending || s.Phase.Done(),
+	}
+	within := func(since time.Time) {
+		if r.window > 0 {
+			out.Due, out.DueFor = since.Add(r.window), "health window"
+		}
+	}
+	if r.Back.Phase == stage.Pending {
+		if c.Phase == stage.Active {
+			within(c.Since)
+		}
+		return out
+	}
+	target := "what it had"
+	if c.LastHealthy != nil {
+		target = "revision " + indexIn(c.LastHealthy.ResourceSnapshotName, r.run.GetSpec().PlacementName)
+	}
+	out.Still = c.Back.Phase == stage.Pending && c.LastHealthy == nil
+	switch {
+	case c.Back.Phase == stage.Active:
+		out.Text = "rolling back to " + target
+		within(c.Back.Since)
+	case c.Back.Phase == stage.Succeeded:
+		out.Text = "back at " + target
+	case c.Back.NeverHealthy:
+		out.Text = "left: never healthy"
+	case c.Back.Phase == stage.Failed:
+		out.Text = "not back at " + target + ": " + c.Back.Message
+	case c.LastHealthy != nil && !r.Phase.Done():
+		out.Text = "to be rolled back to " + target
+	}
+	return out
+}
+
+// indexIn is the index in the name of a resource snapshot of a placement.
+func indexIn(snapshot, placement string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(snapshot, placement+"-"), "-snapshot")
+}
+
+// waitsFor is the approval request that a stage waits for; empty if it waits for none.
+func waitsFor(s stage.Stage) string {
+	for _, t := range slices.Concat(s.Before, s.After) {
+		if !s.Phase.Done() && t.Request != "" && t.Asked && !t.Done {
+			return t.Request
+		}
+	}
+	return ""
+}
+
+// since tells which clusters of a run that has succeeded have another revision by now: that of another run, such as one that has been
+// deleted since, or of an older one that was let go on.
+func since(v terminal.View, run v1beta1.UpdateRunObject, bindings []v1beta1.BindingObject) terminal.View {
+	at := revisions(run.GetSpec().PlacementName, bindings)
+	var changed []string
+	for i, l := range v.Lines {
+		_, cluster, _ := strings.Cut(l.Name, "/")
+		if now := at[cluster]; l.Kind == "cluster" && now != "" && now != run.GetStatus().ResourceSnapshotIndexUsed {
+			v.Lines[i].Text += ", and has revision " + now + " since"
+			changed = append(changed, cluster)
+		}
+	}
+	if len(changed) > 0 {
+		v.Lines[0].Text += "; changed since by another run: " + strings.Join(changed, ", ")
+	}
+	return v
+}
+
+// revisions are those that the clusters of a placement are given, by cluster.
+func revisions(placement string, bindings []v1beta1.BindingObject) map[string]string {
+	at := map[string]string{}
+	for _, b := range bindings {
+		if snapshot := b.GetSpec().ResourceSnapshotName; snapshot != "" && b.GetDeletionTimestamp().IsZero() {
+			at[b.GetSpec().TargetCluster] = indexIn(snapshot, placement)
+		}
+	}
+	return at
+}

@@ -1,0 +1,126 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/verb"
+)
+
+// StateOptions are those of "kubectl fleet rollout pause" and "kubectl fleet rollout resume".
+type StateOptions struct {
+	target
+	steering
+}
+
+// steering is pause or resume.
+type steering struct {
+	use, short, long, done, already string
+	state                           v1beta1.UpdateRunState
+}
+
+var (
+	pausing = steering{
+		use: "pause", short: "Stop the update run of a placement",
+		long: `Set the newest update run of a placement to Stop: clusters in progress are finished, and no other is begun. A way back that the run
+is on stops just so. "kubectl fleet rollout resume" lets it go on.`,
+		done: "is told to stop", already: "is told to stop already", state: v1beta1.UpdateRunStop,
+	}
+	resuming = steering{
+		use: "resume", short: "Let the update run of a placement begin, or go on",
+		long: `Set the newest update run of a placement to Run: one that was paused goes on, one that is only initialized begins.
+
+A run that has ended without finishing, because a cluster joined or left, labels or the policy changed, its failure budget was spent or
+another run came between, cannot go on itself. Then another run is created that goes on from it (spec.resumeFrom): it releases the same
+revision by the same strategy, does not ask again for approvals and waits that are behind it, and passes every stage, so that clusters
+that have joined since get their turn.
+
+A placement with a rolling update has no runs. If that has spent the budget of its failurePolicy, the revision is tried again.`,
+		done: "is told to run", already: "is told to run already", state: v1beta1.UpdateRunRun,
+	}
+)
+
+func newStateCommand(streams genericiooptions.IOStreams, s steering) *cobra.Command {
+	o := &StateOptions{newTarget(streams), s}
+	cmd := &cobra.Command{
+		Use:     s.use + " PLACEMENT",
+		Short:   s.short,
+		Long:    s.long,
+		Example: "  kubectl fleet rollout " + s.use + " web",
+		Args:    onePlacement,
+		RunE:    verb.Run(o),
+	}
+	o.addTo(cmd.Flags())
+	return cmd
+}
+
+// Run sets the state of the placement's newest update run, or does what stands for that.
+func (o *StateOptions) Run(ctx context.Context) error {
+	hub, err := o.connect()
+	if err != nil {
+		return err
+	}
+	return o.run(ctx, hub)
+}
+
+func (o *StateOptions) run(ctx context.Context, c client.Client) error {
+	placement, err := o.placement(ctx, c)
+	if err != nil {
+		return err
+	}
+	if o.state == v1beta1.UpdateRunRun && judges(placement) {
+		return o.tryAgain(ctx, c)
+	}
+	runs, err := o.controlled(ctx, c, placement)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(runs) == 0:
+		return fmt.Errorf("%s has no update run", o.subject())
+	case over(runs[0]) && o.state == v1beta1.UpdateRunRun:
+		// An older one that was stopped would take back what this one has released.
+		return o.goOn(ctx, c, runs[0])
+	case over(runs[0]):
+		return fmt.Errorf("the newest update run of %s, %s, is done", o.subject(), runs[0].GetName())
+	}
+	changed, err := setState(ctx, c, runs[0], o.state)
+	if err != nil {
+		return err
+	}
+	text := o.done
+	if !changed {
+		text = o.already
+	}
+	_, err = fmt.Fprintf(o.Out, "update run %s %s\n", runs[0].GetName(), text)
+	return err
+}
+
+// setState tells a run what to do, unless it is told so.
+func setState(ctx context.Context, c client.Client, run v1beta1.UpdateRunObject, state v1beta1.UpdateRunState) (changed bool, err error) {
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if err := c.Get(ctx, client.ObjectKeyFromObject(run), run); err != nil {
+			return err
+		}
+		if changed = run.GetSpec().State != state; !changed {
+			return nil
+		}
+		if state == v1beta1.UpdateRunStop && run.GetSpec().State != v1beta1.UpdateRunRun {
+			return errors.New("it has not begun, and does nothing until it is resumed")
+		}
+		before := run.DeepCopyObject().(client.Object)
+		run.GetSpec().State = state
+		return c.Patch(ctx, run, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	})
+	if err != nil {
+		return false, fmt.Errorf("set update run %s to %s: %w", run.GetName(), state, err)
+	}
+	return changed, nil
+}

@@ -1,0 +1,112 @@
+package rollout
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
+	"github.com/flagship-fleet/flagship/pkg/cli/naming"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/stage"
+)
+
+// target is the placement that a command is about, and the hub that has it.
+type target struct {
+	hub hubclient.Flags
+	key types.NamespacedName
+	genericiooptions.IOStreams
+}
+
+func newTarget(streams genericiooptions.IOStreams) target {
+	return target{hub: hubclient.NewFlags(), IOStreams: streams}
+}
+
+func (t *target) addTo(flags *pflag.FlagSet) {
+	flags.StringVarP(&t.key.Namespace, "namespace", "n", "",
+		"namespace of a ResourcePlacement; without it a ClusterResourcePlacement is meant")
+	t.hub.AddTo(flags)
+}
+
+// onePlacement is what the arguments of a command are.
+func onePlacement(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("name one placement, not %d; \"kubectl get crp\" and \"kubectl get rp -A\" list them", len(args))
+	}
+	return nil
+}
+
+// Complete takes the placement's name from the argument.
+func (t *target) Complete(args []string) error {
+	t.key.Name = args[0]
+	return nil
+}
+
+// Validate finds nothing wrong: any name may be that of a placement.
+func (t *target) Validate() error { return nil }
+
+func (t *target) connect() (client.WithWatch, error) {
+	return t.hub.Connect(scope.Placements.New(t.key))
+}
+
+// subject is the placement as people write it.
+func (t *target) subject() string { return naming.Placement(t.key) }
+
+// placement reads the placement.
+func (t *target) placement(ctx context.Context, c client.Client) (v1beta1.PlacementObject, error) {
+	placement, err := scope.Placements.Get(ctx, c, t.key)
+	switch {
+	case apierrors.IsNotFound(err) && t.key.Namespace == "":
+		return nil, fmt.Errorf("there is no %s; a ResourcePlacement needs --namespace", t.subject())
+	case apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("there is no %s; a ClusterResourcePlacement needs no --namespace", t.subject())
+	}
+	return placement, err
+}
+
+// runs reads the placement's update runs, the newest first.
+func (t *target) runs(ctx context.Context, c client.Client) ([]v1beta1.UpdateRunObject, error) {
+	all, err := scope.UpdateRuns.List(ctx, c, t.key.Namespace)
+	return newestFirst(slices.DeleteFunc(all, func(r v1beta1.UpdateRunObject) bool { return r.GetSpec().PlacementName != t.key.Name })), err
+}
+
+func newestFirst(runs []v1beta1.UpdateRunObject) []v1beta1.UpdateRunObject {
+	slices.SortFunc(runs, func(a, b v1beta1.UpdateRunObject) int {
+		return cmp.Or(b.GetCreationTimestamp().Compare(a.GetCreationTimestamp().Time), cmp.Compare(b.GetName(), a.GetName()))
+	})
+	return runs
+}
+
+// byRuns says whether update runs roll the placement out.
+func byRuns(p v1beta1.PlacementObject) bool {
+	return p.GetSpec().Strategy.Type == v1beta1.RolloutStrategyTypeExternal
+}
+
+// over says whether nothing more comes of a run.
+func over(run v1beta1.UpdateRunObject) bool {
+	return stage.Read(*run.GetStatus()).Phase.Done() || meta.IsStatusConditionFalse(run.GetStatus().Conditions, v1beta1.ConditionInitialized)
+}
+
+// controlled reads the runs of a placement, which must be one that runs roll out.
+func (t *target) controlled(ctx context.Context, c client.Client, placement v1beta1.PlacementObject) ([]v1beta1.UpdateRunObject, error) {
+	if !byRuns(placement) {
+		return nil, fmt.Errorf("%s. To have a say in its rollouts, set spec.strategy.type to External for good, and let update runs do them",
+			t.followsResources())
+	}
+	return t.runs(ctx, c)
+}
+
+// followsResources is why a command cannot steer a placement with a rolling update.
+func (t *target) followsResources() string {
+	return t.subject() + " has a rolling update: it follows its resources at once, and there is no update run to steer"
+}
