@@ -21,7 +21,8 @@ type layer struct {
 // of its own. Packages are named by prefix; the longest match counts.
 var layers = []layer{
 	{"commands and test suites", []string{"cmd/", "test/"}, true},
-	{"verbs of the plugin", []string{"pkg/cli/"}, false},
+	{"the plugin", []string{"pkg/cli"}, false},
+	{"its verbs", []string{"pkg/cli/"}, false},
 	{"what verbs share", []string{"pkg/cli/follow", "pkg/cli/hubclient", "pkg/cli/naming", "pkg/cli/terminal", "pkg/cli/verb"}, false},
 	{"fleets for people and tests", []string{"pkg/localfleet", "pkg/testworld", "charts", "examples"}, true},
 	{"wiring", []string{"pkg/hub", "pkg/member"}, false},

@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 )
 
 // summary prints where every placement is, or, if there is none, the members.
-func (o up) summary(ctx context.Context, fleet *localfleet.Fleet) error {
+func (o *UpOptions) summary(ctx context.Context, fleet *localfleet.Fleet) error {
 	hub, err := fleet.HubClient()
 	if err != nil {
 		return err
@@ -33,7 +33,7 @@ func (o up) summary(ctx context.Context, fleet *localfleet.Fleet) error {
 		}
 		table = memberTable(fleet.Members(), members.Items)
 	}
-	if err := table.Print(o.streams.Out); err != nil {
+	if err := table.Print(o.Out); err != nil {
 		return fmt.Errorf("print the summary: %w", err)
 	}
 	return nil

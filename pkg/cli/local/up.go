@@ -1,4 +1,5 @@
-package main
+// Package local is "kubectl fleet up" and "kubectl fleet down": a fleet on the user's machine.
+package local
 
 import (
 	"context"
@@ -13,19 +14,23 @@ import (
 
 	"github.com/flagship-fleet/flagship/examples/quickstart"
 	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
+	"github.com/flagship-fleet/flagship/pkg/cli/verb"
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
 )
 
-// up is what the user asked of "kubectl fleet up".
-type up struct {
+// UpOptions are those of "kubectl fleet up".
+type UpOptions struct {
 	file, dir, charts string
 	example           bool
 	timeout           time.Duration
-	streams           genericiooptions.IOStreams
+	// config is read from the file.
+	config localfleet.Config
+	genericiooptions.IOStreams
 }
 
-func newUp(streams genericiooptions.IOStreams) *cobra.Command {
-	o := up{streams: streams}
+// NewUpCommand returns "kubectl fleet up".
+func NewUpCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	o := &UpOptions{IOStreams: streams}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start a fleet on this machine",
@@ -65,7 +70,7 @@ the meantime, "up" starts it again and leaves the others alone.`,
   kubectl fleet up --dir /tmp/a
   kubectl fleet up --dir /tmp/b`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+		RunE: verb.Run(o),
 	}
 	cmd.Flags().StringVarP(&o.file, "filename", "f", "", "file that describes the fleet")
 	cmd.Flags().StringVar(&o.dir, "dir", ".fleet", "folder for the fleet's state")
@@ -75,18 +80,25 @@ the meantime, "up" starts it again and leaves the others alone.`,
 	return cmd
 }
 
-func (o up) run(ctx context.Context) error {
-	var config localfleet.Config
-	if o.file != "" {
-		var err error
-		if config, err = localfleet.LoadConfig(o.file); err != nil {
-			return err
-		}
+// Complete reads the file that describes the fleet.
+func (o *UpOptions) Complete([]string) error {
+	if o.file == "" {
+		return nil
 	}
-	shown := terminal.NewProgress(o.streams.ErrOut)
+	var err error
+	o.config, err = localfleet.LoadConfig(o.file)
+	return err
+}
+
+// Validate leaves the description to localfleet, which completes it first.
+func (o *UpOptions) Validate() error { return nil }
+
+// Run starts the fleet, places the example if that is wanted, and shows what there is.
+func (o *UpOptions) Run(ctx context.Context) error {
+	shown := terminal.NewProgress(o.ErrOut)
 	defer shown.Close()
 	fleet, err := localfleet.Start(ctx, localfleet.Options{
-		Config:   config,
+		Config:   o.config,
 		Dir:      o.dir,
 		ChartDir: o.charts,
 		Detached: true,
@@ -98,7 +110,7 @@ func (o up) run(ctx context.Context) error {
 	case errors.As(err, &running) && running.Changed:
 		return fmt.Errorf("%w\nstop it: %s", err, o.command("down"))
 	case errors.As(err, &running):
-		fmt.Fprintf(o.streams.Out, "The fleet in %s runs already. To stop it: %s\n\n", o.dir, o.command("down"))
+		fmt.Fprintf(o.Out, "The fleet in %s runs already. To stop it: %s\n\n", o.dir, o.command("down"))
 	case err != nil:
 		return o.failed(ctx, err)
 	}
@@ -111,11 +123,11 @@ func (o up) run(ctx context.Context) error {
 	if err := o.summary(ctx, fleet); err != nil {
 		return err
 	}
-	return o.next(o.streams.Out, fleet)
+	return o.next(o.Out, fleet)
 }
 
 // failed adds to an error what the user can do about a fleet that has come only half the way.
-func (o up) failed(ctx context.Context, err error) error {
+func (o *UpOptions) failed(ctx context.Context, err error) error {
 	var unfinished *localfleet.UnfinishedError
 	if !errors.As(err, &unfinished) {
 		return err
@@ -128,9 +140,9 @@ func (o up) failed(ctx context.Context, err error) error {
 }
 
 // command is a command of this plugin for the same fleet.
-func (o up) command(verb string) string {
-	command := typed() + " " + verb
-	if verb == "up" && o.file != "" {
+func (o *UpOptions) command(name string) string {
+	command := plugin() + " " + name
+	if name == "up" && o.file != "" {
 		command += " -f " + o.file
 	}
 	if o.dir != ".fleet" {
@@ -140,7 +152,7 @@ func (o up) command(verb string) string {
 }
 
 // next tells what may be typed next.
-func (o up) next(w io.Writer, fleet *localfleet.Fleet) error {
+func (o *UpOptions) next(w io.Writer, fleet *localfleet.Fleet) error {
 	k := kubectl() + " --kubeconfig " + filepath.Join(o.dir, "kubeconfig")
 	commands := []string{"Look at the fleet:", k + " get memberclusters,clusterresourceplacements"}
 	if members := fleet.Members(); o.example && len(members) > 0 {

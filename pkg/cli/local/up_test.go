@@ -1,10 +1,11 @@
-package main
+package local
 
 import (
 	"bytes"
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
@@ -14,7 +15,9 @@ import (
 func command(t *testing.T, args ...string) (out string, err error) {
 	t.Helper()
 	streams, _, stdout, _ := genericiooptions.NewTestIOStreams()
-	cmd := newCommand(streams)
+	cmd := &cobra.Command{Use: "kubectl-fleet", SilenceErrors: true, SilenceUsage: true}
+	cmd.SetOut(stdout)
+	cmd.AddCommand(NewUpCommand(streams), NewDownCommand(streams))
 	cmd.SetArgs(args)
 	err = cmd.ExecuteContext(t.Context())
 	return stdout.String(), err

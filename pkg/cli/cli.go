@@ -1,0 +1,40 @@
+// Package cli is kubectl fleet, the plugin with which users work with a fleet. Each verb, or each group of verbs that share what they do, is a
+// package of its own below; this one makes them one command.
+package cli
+
+import (
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/flagship-fleet/flagship/pkg/cli/approve"
+	"github.com/flagship-fleet/flagship/pkg/cli/drain"
+	"github.com/flagship-fleet/flagship/pkg/cli/explain"
+	"github.com/flagship-fleet/flagship/pkg/cli/local"
+	"github.com/flagship-fleet/flagship/pkg/cli/rollout"
+	"github.com/flagship-fleet/flagship/pkg/cli/verb"
+	"github.com/flagship-fleet/flagship/pkg/cli/version"
+	"github.com/flagship-fleet/flagship/pkg/cli/which"
+)
+
+// NewCommand returns "kubectl fleet" with all its commands.
+func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kubectl-fleet",
+		Short: "Work with fleets of Kubernetes clusters",
+		Long: `kubectl fleet works with a Flagship fleet: one hub cluster that carries objects to many member clusters.
+
+A fleet to learn and test with runs on this machine alone: "kubectl fleet up" starts it in seconds.`,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl fleet"},
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          verb.Help,
+	}
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.ErrOut)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(local.NewUpCommand(streams), local.NewDownCommand(streams), which.NewCommand(streams), explain.NewCommand(streams), approve.NewCommand(streams),
+		drain.NewCommand(streams), drain.NewUncordonCommand(streams), rollout.NewCommand(streams), version.NewCommand(streams))
+	return root
+}
