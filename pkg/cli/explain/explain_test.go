@@ -108,7 +108,7 @@ func TestExplanationOfWhatIsNotRecorded(t *testing.T) {
 	s := twoOfThree()
 	s.bindings = nil
 	e := s.told(t, "b")
-	if len(e.Clusters) != 1 || len(e.Notes) != 1 || !strings.Contains(e.Notes[0], "1 bindings would be written") {
+	if len(e.Clusters) != 1 || len(e.Notes) != 1 || !strings.Contains(e.Notes[0], "the recorded decision is out of date: 1 bindings would be written") {
 		t.Errorf("told %+v", e)
 	}
 	if notes := e.Clusters[0].Notes; len(notes) != 1 || !strings.Contains(notes[0], "has no binding yet") {

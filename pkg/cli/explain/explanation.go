@@ -153,7 +153,7 @@ func (s *sight) compare(out *explanation, d schedule.Decision) {
 			s.placement.GetGeneration(), status.ObservedCRPGeneration)
 	}
 	if n := len(d.Create) + len(d.Change); n > 0 {
-		note("the decision that is recorded is not the one of now: %d bindings would be written", n)
+		note("the recorded decision is out of date: %d bindings would be written", n)
 	}
 }
 

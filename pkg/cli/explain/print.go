@@ -135,7 +135,7 @@ func (a *account) text() string {
 		line(what, changeText(change))
 	}
 	if len(a.NearestChanges) == 0 {
-		line("Nearest change", "none that is near")
+		line("Nearest change", "none found")
 	}
 	if a.After != nil {
 		line("Then", a.After.text())

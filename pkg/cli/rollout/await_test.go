@@ -112,7 +112,7 @@ func TestAwaitInAPipe(t *testing.T) {
 	go func() {
 		ended <- await(t.Context(), hub, s, run, lookAtRun)
 	}()
-	waitFor(t, out, "hub connection: lost, is tried again: away\n")
+	waitFor(t, out, "hub connection: lost, retrying: away\n")
 	waitFor(t, out, "hub connection: there\n")
 	run.Status.Conditions = append(run.Status.Conditions, is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "c3 is gone"))
 	if err := hub.Update(t.Context(), run); err != nil {

@@ -265,7 +265,7 @@ func TestPauseAndResume(t *testing.T) {
 	for _, step := range []struct {
 		steering
 		want string
-	}{{pausing, "told to stop\n"}, {pausing, "told to stop already\n"}, {resuming, "told to run\n"}} {
+	}{{pausing, "stopping\n"}, {pausing, "already stopping\n"}, {resuming, "running\n"}, {resuming, "already running\n"}} {
 		out.Reset()
 		if err := (&StateOptions{*o, step.steering}).run(t.Context(), c); err != nil || out.String() != "update run web-1 is "+step.want {
 			t.Errorf("%s: said %q, error %v", step.use, out, err)
@@ -450,7 +450,7 @@ func TestUndo(t *testing.T) {
 func TestUndoTellsWhatIsLost(t *testing.T) {
 	c, o, out := steered(t, atProd(), revisionOf(2, "z=1"), revisionOf(3, "a=1", "b=1"), revisionOf(4, "a=2", "c=1"), revisionOf(5, "a=2", "c=2", "b=1", "d=1"))
 	for to, want := range map[int]string{
-		3: "revision 3 lacks what has come since; clusters that have it lose it, with all that is in it:\n  ConfigMap shop/c\n  ConfigMap shop/d\n",
+		3: "these objects are not in revision 3 and will be deleted from the clusters:\n  ConfigMap shop/c\n  ConfigMap shop/d\n",
 		5: "by strategy careful\n",
 	} {
 		out.Reset()

@@ -31,7 +31,7 @@ var (
 		use: "pause", short: "Stop the update run of a placement",
 		long: `Set the newest update run of a placement to Stop: clusters in progress are finished, and no other is begun. A way back that the run
 is on stops just so. "kubectl fleet rollout resume" lets it go on.`,
-		done: "is told to stop", already: "is told to stop already", state: v1beta1.UpdateRunStop,
+		done: "is stopping", already: "is already stopping", state: v1beta1.UpdateRunStop,
 	}
 	resuming = steering{
 		use: "resume", short: "Let the update run of a placement begin, or go on",
@@ -43,7 +43,7 @@ revision by the same strategy, does not ask again for approvals and waits that a
 that have joined since get their turn.
 
 A placement with a rolling update has no runs. If that has spent the budget of its failurePolicy, the revision is tried again.`,
-		done: "is told to run", already: "is told to run already", state: v1beta1.UpdateRunRun,
+		done: "is running", already: "is already running", state: v1beta1.UpdateRunRun,
 	}
 )
 
@@ -103,7 +103,7 @@ func (o *StateOptions) run(ctx context.Context, c client.Client) error {
 	return err
 }
 
-// setState tells a run what to do, unless it is told so.
+// setState sets the state of a run, unless it has it.
 func setState(ctx context.Context, c client.Client, run v1beta1.UpdateRunObject, state v1beta1.UpdateRunState) (changed bool, err error) {
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		if err := c.Get(ctx, client.ObjectKeyFromObject(run), run); err != nil {

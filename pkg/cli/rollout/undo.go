@@ -96,7 +96,7 @@ func (o *UndoOptions) run(ctx context.Context, c client.Client) error {
 		if _, err := setState(ctx, c, run, v1beta1.UpdateRunStop); err != nil {
 			return err
 		}
-		fmt.Fprintf(o.Out, "update run %s is told to stop\n", run.GetName())
+		fmt.Fprintf(o.Out, "update run %s is stopping\n", run.GetName())
 	}
 	run := o.back()
 	if err := c.Create(ctx, run); err != nil {
@@ -104,7 +104,7 @@ func (o *UndoOptions) run(ctx context.Context, c client.Client) error {
 	}
 	text := fmt.Sprintf("update run %s takes %s to revision %d by strategy %s\n", run.GetName(), o.subject(), o.to, o.strategy)
 	if gone, err := o.gone(groups); err == nil && len(gone) > 0 {
-		text += fmt.Sprintf("revision %d lacks what has come since; clusters that have it lose it, with all that is in it:\n  %s\n",
+		text += fmt.Sprintf("these objects are not in revision %d and will be deleted from the clusters:\n  %s\n",
 			o.to, strings.Join(gone, "\n  "))
 	}
 	_, err = fmt.Fprint(o.Out, text)

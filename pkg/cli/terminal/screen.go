@@ -189,7 +189,7 @@ func (l *Live) update(change func()) {
 	}
 	hub := Line{Kind: "hub", Name: "connection", Text: "there"}
 	if l.trouble != nil {
-		hub.Text = "lost, is tried again: " + cause(l.trouble)
+		hub.Text = "lost, retrying: " + cause(l.trouble)
 	}
 	if l.trouble != nil || l.screen.Size == nil && l.screen.said[hub.Kind+hub.Name] != "" { // a pipe shows that it is back
 		lines = append(lines[:len(lines):len(lines)], hub)

@@ -55,7 +55,7 @@ func printText(out io.Writer, answers []answer, now time.Time) error {
 				fmt.Fprintf(w, "  %s\t%s\n", title, text)
 			}
 		}
-		line("Placement", cmp.Or(a.Placement, "(not said: applied by an agent that did not yet say so)"))
+		line("Placement", cmp.Or(a.Placement, "unknown (applied by an older agent)"))
 		line("Hub", a.Hub)
 		line("Snapshot", a.Snapshot)
 		line("Overrides", cmp.Or(strings.Join(a.Overrides, ", "), "none"))
@@ -70,7 +70,7 @@ func printText(out io.Writer, answers []answer, now time.Time) error {
 			line(title, fmt.Sprintf("by %s, %s: %s", c.By, ago(c.When, now), few(c.Fields)))
 		}
 		if len(a.Changes) == 0 {
-			line("Changes", "none by anybody else")
+			line("Changes", "no changes by other managers")
 		}
 	}
 	return w.Flush()

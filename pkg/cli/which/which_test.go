@@ -75,6 +75,13 @@ func TestWhichExplains(t *testing.T) {
 			t.Errorf("%s lacks %q:\n%s", format, want, got)
 		}
 	}
+	bare := obj.DeepCopy()
+	bare.SetAnnotations(nil)
+	bare.SetManagedFields(nil)
+	if got := said("", answerOf(bare, ledger)); !strings.Contains(got, "Placement  unknown (applied by an older agent)\n") ||
+		!strings.Contains(got, "Changes    no changes by other managers\n") {
+		t.Errorf("of what an older agent applied: %s", got)
+	}
 	ledger.Status.Conditions = []metav1.Condition{{Type: "Held", Status: metav1.ConditionTrue, Message: "because"}}
 	if got := said("", answerOf(&obj, ledger)); !strings.Contains(got, "Held       because") {
 		t.Errorf("it does not say that it is held:\n%s", got)
