@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
@@ -254,24 +255,9 @@ func refuse(reason, message string) Action {
 func terminating(live *unstructured.Unstructured) string {
 	const was = "An earlier object of this name is being deleted on the member cluster"
 	if held := live.GetFinalizers(); len(held) > 0 {
-		return fmt.Sprintf("%s; its finalizers hold it: %s", was, few(held))
+		return fmt.Sprintf("%s; its finalizers hold it: %s", was, brief.List(held, 3))
 	}
 	return was
-}
-
-// few joins the first three of words.
-func few(words []string) string {
-	out := ""
-	for i, w := range words {
-		if i == 3 {
-			return fmt.Sprintf("%s and %d more", out, len(words)-i)
-		}
-		if i > 0 {
-			out += ", "
-		}
-		out += w
-	}
-	return out
 }
 
 // Owner is the AppliedWork that owns everything applied for one Work.

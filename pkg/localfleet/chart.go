@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/flagship-fleet/flagship/charts"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
@@ -313,18 +314,9 @@ func (f *Fleet) awaitKinds(ctx context.Context, c *cluster) error {
 		if !c.chart.Definitions {
 			remedy = "the chart was told installCRDs: false, so install it before, or drop that value"
 		}
-		return fmt.Errorf("cluster %s does not serve the CustomResourceDefinition %s: %s", c.Name, few(missing), remedy)
+		return fmt.Errorf("cluster %s does not serve the CustomResourceDefinition %s: %s", c.Name, brief.List(missing, 3), remedy)
 	}
 	return err
-}
-
-// few lists the first of names and counts the rest.
-func few(names []string) string {
-	const most = 3
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 func servedBy(client discovery.DiscoveryInterface) (map[string]bool, error) {

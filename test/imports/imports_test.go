@@ -31,7 +31,7 @@ var layers = []layer{
 	{"decisions", []string{"pkg/apply", "pkg/evict", "pkg/health", "pkg/membership", "pkg/override", "pkg/report", "pkg/rollout", "pkg/schedule",
 		"pkg/secrecy", "pkg/selection", "pkg/snapshot", "pkg/stage", "pkg/work"}, true},
 	{"twins", []string{"pkg/scope"}, false},
-	{"the wire", []string{"pkg/contract", "pkg/decode", "pkg/version"}, false},
+	{"the wire", []string{"pkg/brief", "pkg/contract", "pkg/decode", "pkg/version"}, false},
 	{"types", []string{"apis"}, true},
 }
 

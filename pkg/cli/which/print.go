@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/yaml"
 
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 )
 
@@ -67,7 +68,7 @@ func printText(out io.Writer, answers []answer, now time.Time) error {
 			if c.Drift {
 				title = "Drifted"
 			}
-			line(title, fmt.Sprintf("by %s, %s: %s", c.By, ago(c.When, now), few(c.Fields)))
+			line(title, fmt.Sprintf("by %s, %s: %s", c.By, ago(c.When, now), brief.List(c.Fields, mostFields)))
 		}
 		if len(a.Changes) == 0 {
 			line("Changes", "no changes by other managers")
@@ -85,10 +86,3 @@ func ago(t *metav1.Time, now time.Time) string {
 
 // mostFields is how many fields of a change are named.
 const mostFields = 5
-
-func few(fields []string) string {
-	if len(fields) <= mostFields {
-		return strings.Join(fields, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(fields[:mostFields], ", "), len(fields)-mostFields)
-}
