@@ -99,8 +99,12 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return o.approve(ctx, c)
+}
+
+func (o *Options) approve(ctx context.Context, c client.Client) error {
 	already := false
-	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		request, err := scope.ApprovalRequests.Get(ctx, c, o.key)
 		if err != nil {
 			return err
