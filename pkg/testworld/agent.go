@@ -22,14 +22,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 )
 
-// ManagerOptions are those of the agents, without their ports: several managers of one process get along.
+// ManagerOptions are those of the agents, without their ports: several managers of one process get along. Their limits are for a loaded
+// machine; a manager that reaches one ends with an error.
 func ManagerOptions() ctrl.Options {
-	yes := true
+	yes, shutdown := true, Patience/2
 	return ctrl.Options{
-		Scheme:     apis.Scheme(),
-		Metrics:    metricsserver.Options{BindAddress: "0"},
-		NewClient:  consistent.NewClient,
-		Controller: config.Controller{SkipNameValidation: &yes},
+		Scheme:                  apis.Scheme(),
+		Metrics:                 metricsserver.Options{BindAddress: "0"},
+		NewClient:               consistent.NewClient,
+		Controller:              config.Controller{SkipNameValidation: &yes, CacheSyncTimeout: Patience},
+		GracefulShutdownTimeout: &shutdown,
 	}
 }
 
