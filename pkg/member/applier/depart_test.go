@@ -81,7 +81,7 @@ func TestAbandonWhenTheMemberLeaves(t *testing.T) {
 	w.settled("leaves-owned", yes, yes)
 	w.deleteStrategy("leaves", v1beta1.DeleteStrategy{PropagationPolicy: v1beta1.DeletePropagationPolicyAbandon})
 	w.settled("leaves", yes, yes)
-	w.must(w.agent.Leave(t.Context()))
+	w.leave()
 	w.gone("placement.kubernetes-fleet.io/v1beta1 AppliedWork leaves")
 	for _, ref := range []string{"v1 Namespace leaves", "v1 ConfigMap leaves/cm"} {
 		w.unowned(ref)
@@ -93,7 +93,7 @@ func TestAbandonWhenTheMemberLeaves(t *testing.T) {
 	if refs := w.mustObject("v1 Namespace leaves-owned").GetOwnerReferences(); len(refs) != 1 {
 		t.Errorf("what is not abandoned is owned by %v", refs)
 	}
-	w.must(w.agent.Leave(t.Context()))
+	w.leave()
 	// The cluster comes back, and takes up what it has.
 	w.agent.Join()
 	w.settled("leaves", yes, yes)

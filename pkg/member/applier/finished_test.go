@@ -3,11 +3,14 @@ package applier
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -15,9 +18,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // runs counts the objects of a namespace that there ever were, by name.
@@ -39,7 +46,9 @@ func (w *world) countRuns(namespace string, resource schema.GroupVersionResource
 	w.must(err)
 	list, err := api.Resource(resource).Namespace(namespace).List(w.Context(), metav1.ListOptions{})
 	w.must(err)
-	events, err := api.Resource(resource).Namespace(namespace).Watch(w.Context(), metav1.ListOptions{ResourceVersion: list.GetResourceVersion()})
+	events, err := watchtools.NewRetryWatcherWithContext(w.Context(), list.GetResourceVersion(), &cache.ListWatch{
+		WatchFuncWithContext: api.Resource(resource).Namespace(namespace).Watch,
+	})
 	w.must(err)
 	w.Cleanup(events.Stop)
 	out := &runs{uids: map[string]sets.Set[types.UID]{}}
@@ -209,6 +218,7 @@ func TestJobThatEndsUnseen(t *testing.T) {
 	w.halt()
 	w.change(ref, func(o *unstructured.Unstructured) { setNestedIn(w, o, false, "spec", "suspend") })
 	w.gone(ref)
+	w.completed(ns, "j")
 	w.start()
 	w.agent.Join()
 	w.message(ns, "j", v1beta1.ConditionApplied, "runs again")
@@ -230,7 +240,17 @@ func TestJobRefusedAfterOneThatEndedUnseen(t *testing.T) {
 	w.halt()
 	w.change(ref, func(o *unstructured.Unstructured) { setNestedIn(w, o, false, "spec", "suspend") })
 	w.gone(ref)
+	w.completed(ns, "j")
 	quota := w.onMember(`{apiVersion: v1, kind: ResourceQuota, metadata: {namespace: ` + ns + `, name: none}, spec: {hard: {count/jobs.batch: "0"}}}`)
+	w.eventually("the quota to be enforced", func() error { // which it is from when its controller has taken it up
+		probe := &unstructured.Unstructured{}
+		w.must(yaml.Unmarshal([]byte(jobText(ns, "probe", "", "")), &probe.Object))
+		err := w.member.Create(w.Context(), probe, client.DryRunAll)
+		if apierrors.IsForbidden(err) {
+			return nil
+		}
+		return errors.Join(errors.New("a Job is not refused"), err)
+	})
 	w.edit(ns, namespaceText(ns), jobText(ns, "j", ", annotations: {example.com/run: again}", once))
 	w.start()
 	w.agent.Join()
@@ -240,6 +260,14 @@ func TestJobRefusedAfterOneThatEndedUnseen(t *testing.T) {
 	w.message(ns, "j", v1beta1.ConditionApplied, "runs again")
 	w.quiet(time.Second)
 	w.ran(counted, "j", 2)
+}
+
+// completed waits for the event of a Job's end, which its controller writes later than the end.
+func (w *world) completed(namespace, name string) {
+	w.Helper()
+	testworld.AwaitEvents(w, w.member, namespace, "the event of the end of "+name, func(events []corev1.Event) bool {
+		return slices.ContainsFunc(events, func(e corev1.Event) bool { return e.Reason == "Completed" && e.InvolvedObject.Name == name })
+	})
 }
 
 func setNestedIn(w *world, o *unstructured.Unstructured, value any, path ...string) {
@@ -310,6 +338,7 @@ func TestPodRunsOnce(t *testing.T) {
 	w.settled(ns, yes, yes)
 	w.status("v1 Pod "+ns+"/done", map[string]any{"phase": "Succeeded"})
 	w.status("v1 Pod "+ns+"/evicted", map[string]any{"phase": "Failed", "reason": "Evicted"})
+	w.finished(ns, "done")
 	for _, name := range []string{"done", "evicted"} {
 		w.must(w.member.Delete(t.Context(), w.mustObject("v1 Pod "+ns+"/"+name)))
 	}

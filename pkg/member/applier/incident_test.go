@@ -29,6 +29,7 @@ type faults struct {
 	mu     sync.Mutex
 	answer func(*http.Request) *http.Response // nil, or a nil answer, lets a request pass
 	given  int
+	sets   int
 	open   map[*feed]bool
 }
 
@@ -53,7 +54,7 @@ func (f *faults) of(cfg *rest.Config) *rest.Config {
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return transport(func(r *http.Request) (*http.Response, error) {
 			f.mu.Lock()
-			answer := f.answer
+			answer, sets := f.answer, f.sets
 			f.mu.Unlock()
 			if answer != nil {
 				if out := answer(r); out != nil {
@@ -72,8 +73,12 @@ func (f *faults) of(cfg *rest.Config) *rest.Config {
 					f.open = map[*feed]bool{}
 				}
 				f.open[s] = true
+				late := f.sets != sets
 				f.mu.Unlock()
 				out.Body = s
+				if late { // it is one of those that the last set has broken
+					_ = s.Close()
+				}
 			}
 			return out, err
 		})
@@ -85,6 +90,7 @@ func (f *faults) of(cfg *rest.Config) *rest.Config {
 func (f *faults) set(answer func(*http.Request) *http.Response) {
 	f.mu.Lock()
 	f.answer, f.given = answer, 0
+	f.sets++
 	var all []*feed
 	for s := range f.open {
 		all = append(all, s)

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/json"
-	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -73,19 +72,16 @@ func applying(fields string) mutation {
 	}
 }
 
-// sequence does one after the other, each until nothing else writes in between.
+// sequence does one after the other, each until nothing else writes in between: to begin again would do the first ones twice.
 func sequence(all ...mutation) mutation {
 	return func(w *world, obj *unstructured.Unstructured) error {
 		for _, one := range all {
-			err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+			w.eventually("one of several changes of "+obj.GetName(), func() error {
 				if err := w.member.Get(w.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
 					return err
 				}
 				return one(w, obj)
 			})
-			if err != nil {
-				return err
-			}
 		}
 		return nil
 	}

@@ -3,6 +3,7 @@ package applier
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -88,19 +89,23 @@ func twoReadings(raw string) v1beta1.Manifest {
 // refused waits until the Work's manifests are reported: as applied, where want is empty, or as not applied with a message that contains it.
 func (w *world) refused(name string, want ...string) {
 	w.Helper()
-	work := w.settled(name, no, "")
-	if len(work.Status.ManifestConditions) != len(want) {
-		w.Fatalf("%d manifests are reported; want %d", len(work.Status.ManifestConditions), len(want))
-	}
-	for i, m := range work.Status.ManifestConditions {
-		c := report.Current(m.Conditions, v1beta1.ConditionApplied, work.Generation)
-		if c == nil {
-			c = &m.Conditions[0]
+	w.settled(name, no, "")
+	w.eventually("work "+name+" to be refused", func() error {
+		work := w.readWork(name)
+		if len(work.Status.ManifestConditions) != len(want) {
+			return fmt.Errorf("%d manifests are reported; want %d", len(work.Status.ManifestConditions), len(want))
 		}
-		if applied := want[i] == ""; applied != (c.Status == yes) || !strings.Contains(c.Message, want[i]) {
-			w.Errorf("work %s, manifest %d: %s %q; want %q", name, i, c.Status, c.Message, want[i])
+		for i, m := range work.Status.ManifestConditions {
+			c := report.Current(m.Conditions, v1beta1.ConditionApplied, work.Generation)
+			if c == nil {
+				c = &m.Conditions[0]
+			}
+			if applied := want[i] == ""; applied != (c.Status == yes) || !strings.Contains(c.Message, want[i]) {
+				return fmt.Errorf("manifest %d: %s %q; want %q", i, c.Status, c.Message, want[i])
+			}
 		}
-	}
+		return nil
+	})
 }
 
 // diffed is an error until the Work's comparison is reported.

@@ -2,6 +2,7 @@ package applier
 
 import (
 	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 
@@ -18,7 +19,17 @@ import (
 // there, what changes and what is missing, and nothing that nobody asked for; and they end when nobody is interested any more.
 func TestWatchesAreNarrow(t *testing.T) {
 	member := clusters.Get(t)[1]
-	client, err := metadata.NewForConfig(metadata.ConfigFor(member.Config))
+	// While interests are noted, no stream lists: it could not say that what is noted later is missing.
+	var noting sync.RWMutex
+	config := metadata.ConfigFor(member.Config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return transport(func(r *http.Request) (*http.Response, error) {
+			noting.RLock()
+			noting.RUnlock() //nolint:staticcheck // only to wait
+			return next.RoundTrip(r)
+		})
+	})
+	client, err := metadata.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,11 +92,13 @@ func TestWatchesAreNarrow(t *testing.T) {
 		})
 	}
 
+	noting.Lock()
 	for i := range mostNarrow {
 		w.add("a", at(i, "there"))
 		w.add("a", at(i, "late"))
 		w.add("b", at(i, "there"))
 	}
+	noting.Unlock()
 	streams(mostNarrow)
 	for i := range mostNarrow {
 		await("what is there, for both", seen, at(i, "there"), 2)
@@ -94,8 +107,10 @@ func TestWatchesAreNarrow(t *testing.T) {
 	create(0, "late")
 	await("what comes", seen, at(0, "late"), 1)
 
+	noting.Lock()
 	w.add("a", at(mostNarrow, "there"))
 	w.add("a", at(mostNarrow, "late"))
+	noting.Unlock()
 	streams(1)
 	await("what is there, in one watch over all", seen, at(mostNarrow, "there"), 1)
 	await("what is missing, in one watch over all", missing, at(mostNarrow, "late"), 1)

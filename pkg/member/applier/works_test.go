@@ -189,11 +189,11 @@ func TestKindAndObjectInOneWork(t *testing.T) {
 		o.SetOwnerReferences(append(o.GetOwnerReferences(), metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "holder", UID: holder.GetUID()}))
 	})
 	w.settled("onework", no, "")
-	work = w.readWork("onework")
-	work.Spec.ApplyStrategy = &v1beta1.ApplyStrategy{AllowCoOwnership: true}
-	work.Spec.Workload.Manifests = w.manifests([]string{`{apiVersion: example.test/v1, kind: Widget, metadata: {namespace: onework, name: w}, spec: {size: 2}}`,
-		fmt.Sprintf(widgets, "widget", "Widget"), namespaceText("onework")})
-	w.must(w.hub.Update(t.Context(), work))
+	w.alter("onework", func(work *v1beta1.Work) {
+		work.Spec.ApplyStrategy = &v1beta1.ApplyStrategy{AllowCoOwnership: true}
+		work.Spec.Workload.Manifests = w.manifests([]string{`{apiVersion: example.test/v1, kind: Widget, metadata: {namespace: onework, name: w}, spec: {size: 2}}`,
+			fmt.Sprintf(widgets, "widget", "Widget"), namespaceText("onework")})
+	})
 	w.settled("onework", yes, yes)
 	w.value("example.test/v1 Widget onework/w", "2", "spec", "size")
 	if refs := w.mustObject("example.test/v1 Widget onework/w").GetOwnerReferences(); len(refs) != 2 {
@@ -380,6 +380,7 @@ func TestNamespaceThatStaysIsNotListedAtEachEvent(t *testing.T) {
 	w.onMember(configMap(ns, "local", "a"))
 	w.edit(ns, namespaceText(ns+"-busy"), configMap(ns+"-busy", "cm", "a"))
 	w.heldIn(w.readWork(ns), "Namespace occupied", "ConfigMap local")
+	began := time.Now()
 	var lists atomic.Int32
 	w.faultyMember.set(func(r *http.Request) *http.Response {
 		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/namespaces/occupied/configmaps") && r.URL.Query().Get("watch") == "" {
@@ -387,7 +388,6 @@ func TestNamespaceThatStaysIsNotListedAtEachEvent(t *testing.T) {
 		}
 		return nil
 	})
-	began := time.Now()
 	const edits = 4 // more of them would be a fight
 	for i := range edits {
 		w.change("v1 ConfigMap occupied-busy/cm", func(o *unstructured.Unstructured) { o.Object["data"] = map[string]any{"key": fmt.Sprint(i)} })
@@ -578,7 +578,7 @@ func TestJoinAndLeave(t *testing.T) {
 	w := newWorld(t)
 	w.work("leaver", nil, namespaceText("leaver"), configMap("leaver", "cm", "a"))
 	w.settled("leaver", yes, yes)
-	w.must(w.agent.Leave(t.Context()))
+	w.leave()
 	if work := w.readWork("leaver"); len(work.Finalizers) > 0 {
 		t.Errorf("finalizers %v after leaving", work.Finalizers)
 	}
@@ -603,23 +603,21 @@ func TestServerSideApply(t *testing.T) {
 	w.settled("ssa", yes, yes)
 	w.change("v1 ConfigMap ssa/cm", func(o *unstructured.Unstructured) { o.Object["data"] = map[string]any{"key": "edited"} })
 	w.settled("ssa", no, "") // somebody else owns the field now, and force is off
-	work := w.readWork("ssa")
-	work.Spec.ApplyStrategy.ServerSideApplyConfig = &v1beta1.ServerSideApplyConfig{ForceConflicts: true}
-	w.must(w.hub.Update(t.Context(), work))
+	w.alter("ssa", func(work *v1beta1.Work) {
+		work.Spec.ApplyStrategy.ServerSideApplyConfig = &v1beta1.ServerSideApplyConfig{ForceConflicts: true}
+	})
 	w.settled("ssa", yes, yes)
 	w.value("v1 ConfigMap ssa/cm", "b", "data", "key")
 	// To client-side apply and back, a field is dropped on the way.
-	work = w.readWork("ssa")
-	work.Spec.ApplyStrategy = nil
-	w.must(w.hub.Update(t.Context(), work))
+	w.alter("ssa", func(work *v1beta1.Work) { work.Spec.ApplyStrategy = nil })
 	w.settled("ssa", yes, yes)
 	if w.mustObject("v1 ConfigMap ssa/cm").GetAnnotations()[contract.AnnotationLastApplied] == "" {
 		t.Error("no last-applied annotation after client-side apply")
 	}
-	work = w.readWork("ssa")
-	work.Spec.ApplyStrategy = ssa
-	work.Spec.Workload.Manifests = w.manifests([]string{namespaceText("ssa"), "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: ssa, name: cm}, data: {new: c}}"})
-	w.must(w.hub.Update(t.Context(), work))
+	w.alter("ssa", func(work *v1beta1.Work) {
+		work.Spec.ApplyStrategy = ssa
+		work.Spec.Workload.Manifests = w.manifests([]string{namespaceText("ssa"), "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: ssa, name: cm}, data: {new: c}}"})
+	})
 	w.settled("ssa", yes, yes)
 	w.value("v1 ConfigMap ssa/cm", "c", "data", "new")
 	if text := w.mustObject("v1 ConfigMap ssa/cm").GetAnnotations()[contract.AnnotationLastApplied]; text != "" {
@@ -660,11 +658,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 }
 
 func TestStuckDeletionSaysWhy(t *testing.T) {
-	var skew time.Duration
-	w := newWorld(t, func(a *Applier) {
-		a.DeletionWait = time.Second
-		a.Now = func() time.Time { return time.Now().Add(skew) }
-	})
+	w := newWorld(t, func(a *Applier) { a.DeletionWait = time.Second })
 	w.work("stuck", nil, namespaceText("stuck"),
 		"{apiVersion: v1, kind: ConfigMap, metadata: {namespace: stuck, name: cm, finalizers: [example.test/hold]}}")
 	w.settled("stuck", yes, yes)

@@ -132,6 +132,12 @@ func (w *world) restart() {
 	w.agent.Join()
 }
 
+// leave makes the agent leave, which is tried again as in the agent: it reads a cache that must have seen its writes.
+func (w *world) leave() {
+	w.Helper()
+	w.eventually("the agent to leave", func() error { return w.agent.Leave(w.Context()) })
+}
+
 // eventually waits for check to return no error.
 func (w *world) eventually(what string, check func() error) {
 	w.Helper()
@@ -163,9 +169,15 @@ func (w *world) manifests(texts []string) []v1beta1.Manifest {
 // edit changes a Work's manifests.
 func (w *world) edit(name string, manifests ...string) {
 	w.Helper()
+	w.alter(name, func(work *v1beta1.Work) { work.Spec.Workload.Manifests = w.manifests(manifests) })
+}
+
+// alter changes a Work, which the agent writes too.
+func (w *world) alter(name string, change func(*v1beta1.Work)) {
+	w.Helper()
 	w.eventually("edit work "+name, func() error {
 		work := w.readWork(name)
-		work.Spec.Workload.Manifests = w.manifests(manifests)
+		change(work)
 		return w.hub.Update(w.Context(), work)
 	})
 }
