@@ -181,19 +181,44 @@ func TestIncidentMemberAnswersErrors(t *testing.T) {
 	})
 }
 
-func TestIncidentEmptyLists(t *testing.T) {
-	empty := func(r *http.Request) *http.Response {
-		switch query := r.URL.Query(); {
-		case r.Method != http.MethodGet:
-			return nil
-		case query.Get("sendInitialEvents") != "":
-			return failWith(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid) // lists then
-		case query.Get("watch") != "":
-			return answerWith(http.StatusOK, "")
-		}
-		return answerWith(http.StatusOK, &v1beta1.WorkList{TypeMeta: metav1.TypeMeta{Kind: "WorkList", APIVersion: v1beta1.GroupVersion.String()},
-			ListMeta: metav1.ListMeta{ResourceVersion: "1"}})
+// empty answers reads as if there were no objects.
+func empty(r *http.Request) *http.Response {
+	switch query := r.URL.Query(); {
+	case r.Method != http.MethodGet:
+		return nil
+	case query.Get("sendInitialEvents") != "":
+		return failWith(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid) // lists then
+	case query.Get("watch") != "":
+		return answerWith(http.StatusOK, "")
 	}
+	return answerWith(http.StatusOK, &v1beta1.WorkList{TypeMeta: metav1.TypeMeta{Kind: "WorkList", APIVersion: v1beta1.GroupVersion.String()},
+		ListMeta: metav1.ListMeta{ResourceVersion: "1"}})
+}
+
+// A Work that is gone for a while and deleted meanwhile takes its namespace along, with what only its own objects explain.
+func TestIncidentDeletedWhileGone(t *testing.T) {
+	w := newWorld(t)
+	const ns = "deleted-while-gone"
+	w.work(ns, nil, namespaceText(ns), `{apiVersion: apps/v1, kind: StatefulSet, metadata: {namespace: `+ns+`, name: db}, spec: {serviceName: db, replicas: 0,
+	  selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}, spec: {containers: [{name: c, image: i}]}},
+	  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]}}`)
+	w.settled(ns, yes, yes)
+	w.onMember(strings.Replace(claimText(ns), "name: data", "name: data-db-0", 1)) // as of a replica that is no more
+	w.quiet(time.Second)
+	w.faultyHub.set(func(r *http.Request) *http.Response {
+		if !strings.Contains(r.URL.Path, "/works") {
+			return nil
+		}
+		return empty(r)
+	})
+	w.eventually("the ledger to be held", func() error { return says(w.ledger(ns).Status.Conditions, "no Work "+ns) })
+	w.deleteWork(ns)
+	w.faultyHub.set(nil)
+	w.workGone(ns)
+	w.gone("v1 Namespace " + ns)
+}
+
+func TestIncidentEmptyLists(t *testing.T) {
 	t.Run("hub", func(t *testing.T) {
 		incident(t, "hub-empty-lists", func(w *world) {
 			w.during(w.faultyHub, func(r *http.Request) *http.Response {

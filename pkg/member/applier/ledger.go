@@ -195,7 +195,7 @@ func (a *Applier) vanished(ctx context.Context, name string) error {
 	return err
 }
 
-// found takes back what vanished said.
+// found takes back what vanished and contested said.
 func (a *Applier) found(ctx context.Context, l *ledger) error {
 	if l == nil || len(l.work.Status.Conditions) == 0 {
 		return nil

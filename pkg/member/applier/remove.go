@@ -235,6 +235,12 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 		return reconcile.Result{}, a.setFinalizer(ctx, work, false)
 	}
 	if began.IsZero() {
+		// Its condition Held would keep what the ledger lists from going with a namespace. What an earlier attempt kept stays as it is.
+		if !report.IsKept(ledger.work.Status) {
+			if err := a.found(ctx, ledger); err != nil {
+				return reconcile.Result{}, err
+			}
+		}
 		elsewhere, err := a.wantedElsewhere(ctx, work, ledger.keys())
 		if err != nil {
 			return reconcile.Result{}, a.undecided(ctx, work, err)
