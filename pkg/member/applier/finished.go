@@ -151,7 +151,7 @@ func (p *pass) traced(ctx context.Context, at place, uid types.UID) (*ending, er
 	return nil, nil
 }
 
-// legacy holds the ends of objects that have left a Work while another one wants them, until that one takes them up.
+// legacy holds the ends of objects that have left a Work while another one wants them, until the ledger of that one is written.
 type legacy struct {
 	mu   sync.Mutex
 	ends map[bequest]ending
@@ -180,16 +180,32 @@ func (l *legacy) leave(work *v1beta1.Work, entries []apply.Entry, elsewhere sets
 	}
 }
 
-func (l *legacy) take(work *v1beta1.Work, key apply.Key) *ending {
+func (l *legacy) of(work *v1beta1.Work, key apply.Key) *ending {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := bequest{work.Labels[contract.LabelBinding], key}
-	end, ok := l.ends[b]
-	if !ok {
-		return nil
+	if end, ok := l.ends[bequest{work.Labels[contract.LabelBinding], key}]; ok {
+		return &end
 	}
-	delete(l.ends, b)
-	return &end
+	return nil
+}
+
+// recorded drops the ends that a pass over work has taken up. Its ledger shows by now what was made of them.
+func (l *legacy) recorded(work *v1beta1.Work, items []*item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, it := range items {
+		if it.object == nil {
+			continue // nothing was made of it yet
+		}
+		end := it.end
+		if end == nil { // it was taken up by an earlier pass, whose ledger was not written
+			end = it.object.end
+		}
+		b := bequest{work.Labels[contract.LabelBinding], it.Key()}
+		if kept, ok := l.ends[b]; ok && end != nil && kept.uid == end.uid {
+			delete(l.ends, b)
+		}
+	}
 }
 
 // takenUp is the end of an object that came from another Work of the binding.
@@ -202,6 +218,7 @@ func (p *pass) takenUp(ctx context.Context, key apply.Key) (*ending, error) {
 	if err != nil {
 		return nil, err
 	}
+	left := p.legacy.of(p.work, key) // before the ledgers are read: it is dropped only after one of them was written
 	for i := range works {
 		if works[i].Name == p.work.Name || works[i].Labels[contract.LabelBinding] != binding {
 			continue
@@ -217,7 +234,7 @@ func (p *pass) takenUp(ctx context.Context, key apply.Key) (*ending, error) {
 			return &ending{e.UID, *e.Finished}, nil
 		}
 	}
-	return p.legacy.take(p.work, key), nil
+	return left, nil
 }
 
 // endOf is how the object ended that a decision left; nil if it has not.

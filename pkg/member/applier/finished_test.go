@@ -3,9 +3,11 @@ package applier
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -300,6 +302,55 @@ func TestFinishedJobMovesBetweenWorks(t *testing.T) {
 	w.deleteWork("moving-0")
 	w.workGone("moving-0")
 	w.message("moving-1", "j", v1beta1.ConditionApplied, "runs again")
+	w.quiet(time.Second)
+	w.ran(counted, "j", 1)
+}
+
+// Nor does it run again when it moves back before the Work that it had moved to has recorded its end.
+func TestFinishedJobMovesBackAtOnce(t *testing.T) {
+	w := newWorld(t)
+	const ns, from, to = "moves-back", "back-0", "back-1"
+	counted := w.countRuns(ns, jobs)
+	job, other := jobText(ns, "j", "", "ttlSecondsAfterFinished: 0,"), configMap(ns, "cm", "x")
+	w.onMember(namespaceText(ns))
+	w.part(nil, from, "r0", "2", job)
+	w.part(nil, to, "r0", "2", other)
+	w.message(from, "j", v1beta1.ConditionApplied, "runs again")
+	w.finished(from, "j")
+	w.settled(to, yes, yes)
+	w.quiet(time.Second)
+
+	// The ledger that the Job moves to is written twice: before the Job is looked for, and after the report.
+	left, reported := make(chan struct{}), make(chan struct{})
+	var writes atomic.Int32
+	w.faultyMember.set(func(r *http.Request) *http.Response {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/appliedworks/"+to+"/status") {
+			held := left
+			if writes.Add(1) > 1 {
+				held = reported
+			}
+			select {
+			case <-held:
+			case <-r.Context().Done():
+			}
+		}
+		return nil
+	})
+	w.part(nil, to, "r1", "2", other, job)
+	w.part(nil, from, "r1", "2")
+	var ledger *v1beta1.AppliedWork
+	w.eventually("the Job to leave the first ledger", func() error {
+		if ledger = w.ledger(from); len(ledger.Status.AppliedResources) > 0 {
+			return fmt.Errorf("it lists %+v", ledger.Status.AppliedResources)
+		}
+		return nil
+	})
+	testworld.AwaitKnown(w, w.agent.MemberClient, ledger)
+	close(left)
+	w.message(to, "j", v1beta1.ConditionApplied, "runs again")
+	w.part(nil, from, "r2", "2", job)
+	w.message(from, "j", v1beta1.ConditionApplied, "runs again")
+	close(reported)
 	w.quiet(time.Second)
 	w.ran(counted, "j", 1)
 }

@@ -148,6 +148,7 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 		if err := p.settle(ctx, p.ledger, who, p.entries(), p.gone); err != nil {
 			return reconcile.Result{}, err
 		}
+		p.legacy.recorded(work, p.items)
 	}
 	return p.again(wait, len(facts.Remaining) > 0 || len(p.occupied) > 0 || p.awaiting), nil
 }
