@@ -112,7 +112,7 @@ func (w *world) start(configure ...func(*Applier)) {
 	w.must(err)
 	m, err := cluster.New(w.faultyMember.of(w.writes.member.Of(both[1].Config)), func(o *cluster.Options) {
 		like := testworld.ManagerOptions()
-		o.Scheme, o.Client = like.Scheme, like.Client
+		o.Scheme, o.NewClient = like.Scheme, like.NewClient
 	})
 	w.must(err)
 	w.must(hub.Add(m))
