@@ -44,7 +44,7 @@ func (r *runs) of(name string) int {
 // countRuns counts from now on.
 func (w *world) countRuns(namespace string, resource schema.GroupVersionResource) *runs {
 	w.Helper()
-	api, err := dynamic.NewForConfig(clusters.Get(w)[1].Config)
+	api, err := dynamic.NewForConfig(w.here.Config)
 	w.must(err)
 	list, err := api.Resource(resource).Namespace(namespace).List(w.Context(), metav1.ListOptions{})
 	w.must(err)

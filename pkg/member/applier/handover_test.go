@@ -26,7 +26,7 @@ func (w *world) partOf(strategy *v1beta1.ApplyStrategy, name, revision, n string
 		if uids != nil {
 			work.Annotations[contract.AnnotationOrigins] = origins(uids)
 		}
-		work.Spec.ApplyStrategy = strategy
+		work.Spec.ApplyStrategy = strategy.DeepCopy()
 		work.Spec.Workload.Manifests = w.manifests(manifests)
 		if err != nil {
 			work.Namespace, work.Name, work.Finalizers = w.namespace, name, []string{contract.FinalizerWork}

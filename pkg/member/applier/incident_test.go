@@ -338,8 +338,10 @@ func (f *forgetful) RESTMapping(gk schema.GroupKind, versions ...string) (*meta.
 
 func TestIncidentGroupVanishes(t *testing.T) {
 	const ns, crd = "vanishes", "v1 ConfigMap vanishes/cm"
-	mapper := &forgetful{RESTMapper: clusters.Get(t)[1].Client.RESTMapper(), group: "vanish.test"}
-	w := newWorld(t, func(a *Applier) { a.Mapper = mapper })
+	w := prepare(t)
+	mapper := &forgetful{RESTMapper: w.member.RESTMapper(), group: "vanish.test"}
+	w.start(func(a *Applier) { a.Mapper = mapper })
+	w.agent.Join()
 	text := strings.ReplaceAll(fmt.Sprintf(widgets, "whim", "Whim"), "example.test", "vanish.test")
 	w.onMember(text)
 	whim := func(name string) string {
@@ -371,8 +373,10 @@ func TestIncidentGroupVanishes(t *testing.T) {
 // What a Work abandons or holds stays also if its kind is not served when the Work goes: the ledger must not go before it was let go.
 func TestAbandonedObjectsOfAGroupThatVanishes(t *testing.T) {
 	const ns = "vanishes-abandoned"
-	mapper := &forgetful{RESTMapper: clusters.Get(t)[1].Client.RESTMapper(), group: "vanish-abandoned.test"}
-	w := newWorld(t, func(a *Applier) { a.Mapper = mapper })
+	w := prepare(t)
+	mapper := &forgetful{RESTMapper: w.member.RESTMapper(), group: "vanish-abandoned.test"}
+	w.start(func(a *Applier) { a.Mapper = mapper })
+	w.agent.Join()
 	w.onMember(strings.ReplaceAll(fmt.Sprintf(widgets, "notion", "Notion"), "example.test", "vanish-abandoned.test"))
 	w.work(ns, nil, namespaceText(ns), configMap(ns, "cm", "a"),
 		"{apiVersion: vanish-abandoned.test/v1, kind: Notion, metadata: {namespace: vanishes-abandoned, name: idea}, spec: {size: 1}}")

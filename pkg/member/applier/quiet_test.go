@@ -287,7 +287,7 @@ func injectCA(path string) mutation {
 	return func(w *world, obj *unstructured.Unstructured) error {
 		return update(func(o map[string]any) {
 			config, _ := at(o, path).(map[string]any)
-			config["caBundle"] = base64.StdEncoding.EncodeToString(clusters.Get(w)[1].Config.CAData)
+			config["caBundle"] = base64.StdEncoding.EncodeToString(w.here.Config.CAData)
 		})(w, obj)
 	}
 }

@@ -28,14 +28,21 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// clusters are a hub and a member.
+// clusters are a hub and two members. Tests share the hub, where each has a namespace; its member a test has to itself, for an agent looks
+// at all AppliedWorks of a cluster.
 var clusters = testworld.SharedClusters{Options: []testworld.ClusterOptions{
 	{Name: "hub", CRDs: []string{"hub-agent/files/crds/*_works.yaml"}},
-	{Name: "member", Nodes: 1, CRDs: []string{testworld.MemberCRDs}},
+	{Name: "member-0", Nodes: 1, CRDs: []string{testworld.MemberCRDs}},
+	{Name: "member-1", Nodes: 1, CRDs: []string{testworld.MemberCRDs}},
 }}
+
+// free holds the indexes of the members that no test has.
+var free = make(chan int, 2)
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
+	free <- 1
+	free <- 2
 	code := m.Run()
 	clusters.Stop()
 	os.Exit(code)
@@ -46,9 +53,11 @@ type world struct {
 	*testing.T
 	namespace   string // on the hub
 	hub, member client.Client
-	agent       *Applier
-	halt        func()
-	writes      *writes
+	// here is the cluster of member.
+	here   *testworld.Cluster
+	agent  *Applier
+	halt   func()
+	writes *writes
 	// faults lie between the agent and the clusters.
 	faultyHub, faultyMember *faults
 }
@@ -70,18 +79,28 @@ func (w *writes) take() []string {
 	return out
 }
 
+// newWorld starts an agent that has joined, beside other tests.
 func newWorld(t *testing.T, configure ...func(*Applier)) *world {
 	t.Helper()
-	both := clusters.Get(t)
+	w := prepare(t)
+	w.start(configure...)
+	w.agent.Join()
+	return w
+}
+
+// prepare waits for a member that is free. There is no agent yet.
+func prepare(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	all, i := clusters.Get(t), <-free
+	t.Cleanup(func() { free <- i }) // after clear
 	w := &world{
 		T: t, namespace: contract.MemberNamespace(strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))),
-		hub: both[0].Client, member: both[1].Client, writes: &writes{},
+		hub: all[0].Client, member: all[i].Client, here: all[i], writes: &writes{},
 		faultyHub: &faults{}, faultyMember: &faults{},
 	}
 	w.must(w.hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}))
 	t.Cleanup(w.clear)
-	w.start(configure...)
-	w.agent.Join()
 	return w
 }
 
@@ -106,11 +125,11 @@ func (w *world) must(err error) {
 // start runs an agent until halt, or the end of the test.
 func (w *world) start(configure ...func(*Applier)) {
 	w.Helper()
-	both, options := clusters.Get(w.T), testworld.ManagerOptions()
+	options := testworld.ManagerOptions()
 	options.Cache.DefaultNamespaces = map[string]cache.Config{w.namespace: {}}
-	hub, err := ctrl.NewManager(w.faultyHub.of(w.writes.hub.Of(both[0].Config)), options)
+	hub, err := ctrl.NewManager(w.faultyHub.of(w.writes.hub.Of(clusters.Get(w.T)[0].Config)), options)
 	w.must(err)
-	m, err := cluster.New(w.faultyMember.of(w.writes.member.Of(both[1].Config)), func(o *cluster.Options) {
+	m, err := cluster.New(w.faultyMember.of(w.writes.member.Of(w.here.Config)), func(o *cluster.Options) {
 		like := testworld.ManagerOptions()
 		o.Scheme, o.NewClient = like.Scheme, like.NewClient
 	})
@@ -149,7 +168,7 @@ func (w *world) work(name string, strategy *v1beta1.ApplyStrategy, manifests ...
 	w.Helper()
 	work := &v1beta1.Work{}
 	work.Namespace, work.Name, work.Finalizers = w.namespace, name, []string{contract.FinalizerWork}
-	work.Spec.ApplyStrategy = strategy
+	work.Spec.ApplyStrategy = strategy.DeepCopy() // the answer is decoded into it, and tests share some
 	work.Spec.Workload.Manifests = w.manifests(manifests)
 	w.must(w.hub.Create(w.Context(), work))
 	return work
