@@ -13,7 +13,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // Facts are what an eviction is judged by.
@@ -145,15 +145,13 @@ var waiting = map[string]bool{
 
 // failed says whether the binding's content is not up on the cluster, or is only compared there: leaving it then takes nothing away.
 func failed(b v1beta1.BindingObject) bool {
-	conditions, generation := *b.GetConditions(), b.GetGeneration()
-	for _, kind := range []string{
-		v1beta1.ConditionOverridden, v1beta1.ConditionWorkSynchronized, v1beta1.ConditionApplied, v1beta1.ConditionAvailable,
-	} {
-		if c := report.Current(conditions, kind, generation); c != nil && c.Status == metav1.ConditionFalse && !waiting[c.Reason] {
+	status := delivery.StatusOf(b)
+	for _, kind := range delivery.Outcome() {
+		if c := status.Current(kind); c != nil && c.Status == metav1.ConditionFalse && !waiting[c.Reason] {
 			return true
 		}
 	}
-	return report.Current(conditions, v1beta1.ConditionDiffReported, generation) != nil
+	return status.Current(v1beta1.ConditionDiffReported) != nil
 }
 
 // misconfigured says whether the budget is one that PickAll, which wants no number of clusters, cannot have.
@@ -168,7 +166,7 @@ func (f Facts) available(target v1beta1.BindingObject) int {
 	n := 0
 	for _, b := range f.Bindings {
 		going := !b.GetDeletionTimestamp().IsZero() || f.Spent[b.GetUID()] && b.GetUID() != target.GetUID()
-		if !going && report.IsTrue(*b.GetConditions(), v1beta1.ConditionAvailable, b.GetGeneration()) {
+		if !going && delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue) {
 			n++
 		}
 	}

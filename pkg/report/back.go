@@ -11,6 +11,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // Origin is an object on the hub from which one on a member was made.
@@ -51,7 +52,7 @@ func ReturnsStatus(spec *v1beta1.PlacementSpec) (bool, error) {
 // status that cannot be read is left out and is part of the error.
 func Returns(work *v1beta1.Work, selected []v1beta1.ResourceIdentifier) ([]Returned, error) {
 	if !work.DeletionTimestamp.IsZero() || work.Labels[contract.LabelEnvelopeKind] != "" ||
-		!IsTrue(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation) {
+		!delivery.IsTrue(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation) {
 		return nil, nil
 	}
 	known := map[Origin]bool{}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/secrecy"
 )
 
@@ -53,7 +54,7 @@ func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time)
 	status := v1beta1.ResourceBindingStatus{
 		FailedPlacements: told.failed, DriftedPlacements: told.drifted, DiffedPlacements: told.diffed, LastHealthy: old.LastHealthy,
 	}
-	if IsTrue(s.conditions, v1beta1.ConditionAvailable, f.Generation) {
+	if delivery.IsTrue(s.conditions, v1beta1.ConditionAvailable, f.Generation) {
 		status.LastHealthy = f.Content.DeepCopy()
 	}
 	if started := f.rolloutStarted(old.Conditions, now); started != nil {
@@ -62,7 +63,7 @@ func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time)
 	status.Conditions = append(status.Conditions, merge(ofGeneration(old.Conditions, f.Generation), s.conditions, now)...)
 	for _, c := range old.Conditions {
 		past := c.Type == v1beta1.ConditionRolledBack && c.ObservedGeneration < f.Generation
-		if !dispatched[c.Type] && !past && meta.FindStatusCondition(status.Conditions, c.Type) == nil {
+		if !slices.Contains(dispatched, c.Type) && !past && meta.FindStatusCondition(status.Conditions, c.Type) == nil {
 			status.Conditions = append(status.Conditions, c)
 		}
 	}
@@ -70,13 +71,7 @@ func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time)
 }
 
 // dispatched are the conditions that Binding alone decides about.
-var dispatched = map[string]bool{
-	v1beta1.ConditionOverridden:       true,
-	v1beta1.ConditionWorkSynchronized: true,
-	v1beta1.ConditionApplied:          true,
-	v1beta1.ConditionAvailable:        true,
-	v1beta1.ConditionDiffReported:     true,
-}
+var dispatched = delivery.Outcome()
 
 // rolloutStarted is the binding's RolloutStarted. A bound binding has been told what to place, and that is the start of its rollout;
 // only the rollout itself, speaking of the same generation, may say otherwise.
@@ -97,8 +92,8 @@ func RolloutStarted(generation int64) metav1.Condition {
 // regressed says whether something that was reported as reached, of this generation, is not so any more. Readers may be counting
 // on it, so they must know at once.
 func (f BindingFacts) regressed(old, wanted []metav1.Condition) bool {
-	for kind := range dispatched {
-		if IsTrue(old, kind, f.Generation) && !IsTrue(wanted, kind, f.Generation) {
+	for _, kind := range dispatched {
+		if delivery.IsTrue(old, kind, f.Generation) && !delivery.IsTrue(wanted, kind, f.Generation) {
 			return true
 		}
 	}
@@ -280,7 +275,7 @@ func tallyOf(works []*v1beta1.Work, kind string) tally {
 	t := tally{works: len(works)}
 	for _, w := range works {
 		t.namespace = w.Namespace
-		c := Current(w.Status.Conditions, kind, w.Generation)
+		c := delivery.Current(w.Status.Conditions, kind, w.Generation)
 		switch {
 		case c == nil || c.Status == metav1.ConditionUnknown:
 			t.silent = append(t.silent, w.Name)
@@ -315,7 +310,7 @@ func onlyReason(failed []v1beta1.FailedResourcePlacement, reason string) bool {
 func failedOf(works []*v1beta1.Work, kind string) []v1beta1.FailedResourcePlacement {
 	var out []v1beta1.FailedResourcePlacement
 	for _, w := range works {
-		if c := Current(w.Status.Conditions, kind, w.Generation); c == nil || c.Status != metav1.ConditionFalse {
+		if c := delivery.Current(w.Status.Conditions, kind, w.Generation); c == nil || c.Status != metav1.ConditionFalse {
 			continue
 		}
 		for i := range w.Status.ManifestConditions {

@@ -49,21 +49,6 @@ func merge(old, wanted []metav1.Condition, now metav1.Time) []metav1.Condition {
 	return out
 }
 
-// Current returns the condition of kind if it speaks of generation, else nil: an older verdict is no verdict.
-func Current(conditions []metav1.Condition, kind string, generation int64) *metav1.Condition {
-	c := meta.FindStatusCondition(conditions, kind)
-	if c == nil || c.ObservedGeneration != generation {
-		return nil
-	}
-	return c
-}
-
-// IsTrue says whether the condition of kind is True for generation.
-func IsTrue(conditions []metav1.Condition, kind string, generation int64) bool {
-	c := Current(conditions, kind, generation)
-	return c != nil && c.Status == metav1.ConditionTrue
-}
-
 // few names the first three of names, and how many more there are.
 func few(names []string) string { return firstFew(names, 3) }
 

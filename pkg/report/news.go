@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // News is what the owner of an object is to be told once.
@@ -70,11 +71,11 @@ func (n placementNews) reached() *News {
 	generation := n.placement.GetGeneration()
 	var out *News
 	newly := func(kind, event string) (is bool) {
-		c := Current(n.status.Conditions, kind, generation)
+		c := delivery.Current(n.status.Conditions, kind, generation)
 		if c == nil || c.Status != metav1.ConditionTrue {
 			return false
 		}
-		if !IsTrue(n.old.Conditions, kind, generation) && event != "" {
+		if !delivery.IsTrue(n.old.Conditions, kind, generation) && event != "" {
 			out = &News{Reason: event, Message: c.Message}
 		}
 		return true

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
@@ -73,46 +74,50 @@ type milestone struct {
 	is, isNot string
 }
 
-var (
-	stageStarted = milestone{
-		name: v1beta1.ConditionRolloutStarted, pending: v1beta1.ReasonRolloutStartedUnknown,
-		bad: v1beta1.ReasonRolloutNotStartedYet, good: v1beta1.ReasonRolloutStarted, event: "PlacementRolloutStarted",
+// milestones are the words for each condition of delivery.Sequence.
+var milestones = map[string]milestone{
+	v1beta1.ConditionRolloutStarted: {
+		pending: v1beta1.ReasonRolloutStartedUnknown,
+		bad:     v1beta1.ReasonRolloutNotStartedYet, good: v1beta1.ReasonRolloutStarted, event: "PlacementRolloutStarted",
 		is: "Rollout started on", isNot: "Rollout held back on",
-	}
-	stageOverridden = milestone{
-		name: v1beta1.ConditionOverridden, pending: v1beta1.ReasonOverriddenPending,
-		bad: v1beta1.ReasonOverriddenFailed, good: v1beta1.ReasonOverriddenSucceeded, event: "PlacementOverriddenSucceeded",
+	},
+	v1beta1.ConditionOverridden: {
+		pending: v1beta1.ReasonOverriddenPending,
+		bad:     v1beta1.ReasonOverriddenFailed, good: v1beta1.ReasonOverriddenSucceeded, event: "PlacementOverriddenSucceeded",
 		is: "Overrides worked in for", isNot: "Overrides failed for",
-	}
-	stageSynchronized = milestone{
-		name: v1beta1.ConditionWorkSynchronized, pending: v1beta1.ReasonWorkSynchronizedUnknown,
-		bad: v1beta1.ReasonWorkNotSynchronizedYet, good: v1beta1.ReasonWorkSynchronized, event: "PlacementWorkSynchronized",
+	},
+	v1beta1.ConditionWorkSynchronized: {
+		pending: v1beta1.ReasonWorkSynchronizedUnknown,
+		bad:     v1beta1.ReasonWorkNotSynchronizedYet, good: v1beta1.ReasonWorkSynchronized, event: "PlacementWorkSynchronized",
 		is: "Works written for", isNot: "Works not written for",
-	}
-	stageApplied = milestone{
-		name: v1beta1.ConditionApplied, pending: v1beta1.ReasonApplyPending,
-		bad: v1beta1.ReasonApplyFailed, good: v1beta1.ReasonApplySucceeded, event: "PlacementApplied",
+	},
+	v1beta1.ConditionApplied: {
+		pending: v1beta1.ReasonApplyPending,
+		bad:     v1beta1.ReasonApplyFailed, good: v1beta1.ReasonApplySucceeded, event: "PlacementApplied",
 		is: "Applied on", isNot: "Not applied on",
-	}
-	stageAvailable = milestone{
-		name: v1beta1.ConditionAvailable, pending: v1beta1.ReasonResourceAvailableUnknown,
-		bad: v1beta1.ReasonResourceNotAvailableYet, good: v1beta1.ReasonResourceAvailable, event: "PlacementAvailable",
+	},
+	v1beta1.ConditionAvailable: {
+		pending: v1beta1.ReasonResourceAvailableUnknown,
+		bad:     v1beta1.ReasonResourceNotAvailableYet, good: v1beta1.ReasonResourceAvailable, event: "PlacementAvailable",
 		is: "Available on", isNot: "Not available on",
-	}
-	// compared has no event: the contract knows none for it.
-	stageCompared = milestone{
-		name: v1beta1.ConditionDiffReported, pending: v1beta1.ReasonDiffReportingPending,
-		bad: v1beta1.ReasonDiffReportingIncompleteOrFailed, good: v1beta1.ReasonDiffReportingCompleted,
+	},
+	// There is no event: the contract knows none for it.
+	v1beta1.ConditionDiffReported: {
+		pending: v1beta1.ReasonDiffReportingPending,
+		bad:     v1beta1.ReasonDiffReportingIncompleteOrFailed, good: v1beta1.ReasonDiffReportingCompleted,
 		is: "Differences reported by", isNot: "Differences not reported by",
-	}
-)
+	},
+}
 
 // stages are those that a placement with this spec goes through, in order.
 func stages(spec *v1beta1.PlacementSpec) []milestone {
-	if s := spec.Strategy.ApplyStrategy; s != nil && s.Type == v1beta1.ApplyStrategyTypeReportDiff {
-		return []milestone{stageStarted, stageOverridden, stageSynchronized, stageCompared}
+	var out []milestone
+	for _, kind := range delivery.Sequence(spec.Strategy.ApplyStrategy) {
+		m := milestones[kind]
+		m.name = kind
+		out = append(out, m)
 	}
-	return []milestone{stageStarted, stageOverridden, stageSynchronized, stageApplied, stageAvailable}
+	return out
 }
 
 // InvalidPlacement is the status of a placement whose selectors are wrong: everything that was reported before, and why nothing
@@ -272,7 +277,7 @@ func (p *placementReport) conditions(wanted ...metav1.Condition) []metav1.Condit
 func (p *placementReport) scheduled() metav1.Condition {
 	kind := p.Placement.ConditionType(v1beta1.ConditionScheduled)
 	if p.Policy != nil && p.Policy.GetStatus().ObservedCRPGeneration >= p.generation {
-		c := Current(p.Policy.GetStatus().Conditions, v1beta1.ConditionScheduled, p.Policy.GetGeneration())
+		c := delivery.Current(p.Policy.GetStatus().Conditions, v1beta1.ConditionScheduled, p.Policy.GetGeneration())
 		if c != nil && c.Status == metav1.ConditionFalse {
 			return no(p.generation, kind, c.Reason, c.Message+"; for the reasons run: "+p.explain())
 		}
@@ -332,7 +337,7 @@ func (p *placementReport) entry(d v1beta1.ClusterDecision) (entry v1beta1.PerClu
 	entry.ClusterName = d.ClusterName
 	entry.Conditions = []metav1.Condition{yes(p.generation, v1beta1.ConditionScheduled, v1beta1.ReasonScheduled, d.Reason)}
 	if b := p.bindings[d.ClusterName]; b == nil {
-		entry.Conditions = append(entry.Conditions, p.pending(stageStarted, "No binding for the cluster yet"))
+		entry.Conditions = append(entry.Conditions, p.pending(v1beta1.ConditionRolloutStarted, "No binding for the cluster yet"))
 	} else {
 		binding = b.GetName()
 		entry.ObservedResourceIndex = p.indexOf(b)
@@ -364,15 +369,15 @@ func (p *placementReport) indexOf(b v1beta1.BindingObject) string {
 
 // walk goes through the stages of one cluster and stops at the first that is not reached.
 func (p *placementReport) walk(entry *v1beta1.PerClusterPlacementStatus, b v1beta1.BindingObject) {
-	conditions, generation := b.GetStatus().Conditions, b.GetGeneration()
+	status := delivery.StatusOf(b)
 	if wait := p.waiting(b); wait != nil {
 		entry.Conditions = append(entry.Conditions, *wait)
 		return
 	}
 	for _, s := range p.stages {
-		c := Current(conditions, s.name, generation)
+		c := status.Current(s.name)
 		if c == nil || c.Status == metav1.ConditionUnknown {
-			entry.Conditions = append(entry.Conditions, p.pending(s, "No report for what the cluster is to have now"))
+			entry.Conditions = append(entry.Conditions, p.pending(s.name, "No report for what the cluster is to have now"))
 			return
 		}
 		entry.Conditions = append(entry.Conditions, condition(p.generation, s.name, c.Status, c.Reason, c.Message))
@@ -386,7 +391,7 @@ func (p *placementReport) walk(entry *v1beta1.PerClusterPlacementStatus, b v1bet
 // waiting is the RolloutStarted of a cluster that is not on the revision it should be on, nil for any other cluster.
 func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 	spec := b.GetSpec()
-	held := Current(b.GetStatus().Conditions, v1beta1.ConditionRolloutStarted, b.GetGeneration())
+	held := delivery.StatusOf(b).Current(v1beta1.ConditionRolloutStarted)
 	if held != nil && held.Status != metav1.ConditionFalse {
 		held = nil
 	}
@@ -395,21 +400,21 @@ func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 		if spec.State == v1beta1.BindingStateBound && held == nil {
 			return nil
 		}
-		c := p.pending(stageStarted, "The cluster waits for an update run")
+		c := p.pending(v1beta1.ConditionRolloutStarted, "The cluster waits for an update run")
 		return &c
 	}
 	if spec.ResourceSnapshotName == p.Latest.Name && p.Latest.Name != "" {
 		return nil
 	}
-	c := p.pending(stageStarted, "The rollout has not come to the cluster yet")
+	c := p.pending(v1beta1.ConditionRolloutStarted, "The rollout has not come to the cluster yet")
 	if held != nil {
 		c = no(p.generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet, held.Message)
 	}
 	return &c
 }
 
-func (p *placementReport) pending(s milestone, message string) metav1.Condition {
-	return unknown(p.generation, s.name, s.pending, message)
+func (p *placementReport) pending(kind, message string) metav1.Condition {
+	return unknown(p.generation, kind, milestones[kind].pending, message)
 }
 
 // detail copies the lists that belong to a stage.
@@ -434,7 +439,7 @@ func (p *placementReport) detail(entry *v1beta1.PerClusterPlacementStatus, b v1b
 // rollUp sums up the entries of status, which are those of the selected clusters. With strategy External it also sets the revision
 // that the status is about.
 func (p *placementReport) rollUp(status *v1beta1.PlacementStatus) []metav1.Condition {
-	first := stageStarted.pending
+	first := milestones[v1beta1.ConditionRolloutStarted].pending
 	if p.external() {
 		first = v1beta1.ReasonRolloutControlledByExternalController
 		if c := p.oneRevision(status); c != nil {
@@ -572,5 +577,5 @@ func (p *placementReport) newFailure(entry *v1beta1.PerClusterPlacementStatus) b
 // not been yet; what it has been, and is not any more, is news.
 func lost(old, conditions []metav1.Condition, kind string) bool {
 	c := meta.FindStatusCondition(conditions, kind)
-	return c != nil && c.Status == metav1.ConditionFalse && IsTrue(old, kind, c.ObservedGeneration)
+	return c != nil && c.Status == metav1.ConditionFalse && delivery.IsTrue(old, kind, c.ObservedGeneration)
 }

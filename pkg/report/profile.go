@@ -12,6 +12,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // Profile works out the status of a ClusterProfile, which has been old, from what a cluster reports. silence is how long its agent may
@@ -19,7 +20,7 @@ import (
 func Profile(old inventoryv1alpha1.ClusterProfileStatus, cluster *v1beta1.MemberCluster, silence time.Duration, now time.Time) (
 	status inventoryv1alpha1.ClusterProfileStatus, again time.Duration) {
 	status = *old.DeepCopy()
-	if IsTrue(cluster.Status.Conditions, v1beta1.ConditionClusterPropertyCollectionSucceeded, cluster.Generation) {
+	if delivery.IsTrue(cluster.Status.Conditions, v1beta1.ConditionClusterPropertyCollectionSucceeded, cluster.Generation) {
 		status.Version.Kubernetes = cluster.Status.Properties[contract.PropertyVersion].Value
 		status.AccessProviders = []inventoryv1alpha1.AccessProvider{access(cluster.Status.Properties)}
 	}

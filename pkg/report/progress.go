@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // Progress is how far the content of a placement has come, everywhere or on one cluster. Conditions beside the stages, such as ResourcesFit or
@@ -30,7 +31,7 @@ func ProgressOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStat
 	spec := placement.GetSpec()
 	if wantsNone(spec.Policy) {
 		return Progress{
-			Scheduled: Current(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled), placement.GetGeneration()), Reached: true,
+			Scheduled: delivery.Current(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled), placement.GetGeneration()), Reached: true,
 		}
 	}
 	return progressOf(placement, status.Conditions, placement.ConditionType)
@@ -43,12 +44,12 @@ func ProgressOn(placement v1beta1.PlacementObject, entry *v1beta1.PerClusterPlac
 
 func progressOf(placement v1beta1.PlacementObject, conditions []metav1.Condition, kind func(string) string) Progress {
 	generation := placement.GetGeneration()
-	p := Progress{Scheduled: Current(conditions, kind(v1beta1.ConditionScheduled), generation)}
+	p := Progress{Scheduled: delivery.Current(conditions, kind(v1beta1.ConditionScheduled), generation)}
 	if p.Scheduled != nil && p.Scheduled.Status == metav1.ConditionTrue {
 		p.before = p.Scheduled.Reason
 	}
 	for _, s := range stages(placement.GetSpec()) {
-		p.Stage, p.Condition = s.name, Current(conditions, kind(s.name), generation)
+		p.Stage, p.Condition = s.name, delivery.Current(conditions, kind(s.name), generation)
 		if p.Condition == nil || p.Condition.Status != metav1.ConditionTrue {
 			return p
 		}

@@ -72,7 +72,7 @@ func (p *placementReport) rolledBack() metav1.Condition {
 		if !rollout.Affected(facts, p.Latest.Name, p.Course) {
 			continue
 		}
-		switch c := Current(facts.Conditions, v1beta1.ConditionRolledBack, facts.Generation); {
+		switch c := facts.Current(v1beta1.ConditionRolledBack); {
 		case c == nil || c.Status == metav1.ConditionUnknown:
 			busy = append(busy, cluster)
 		case c.Status == metav1.ConditionTrue:

@@ -4,6 +4,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // RolloutHeld says that a binding of generation has to wait for the content it should get, and for what.
@@ -29,9 +30,9 @@ func Arrived(binding v1beta1.BindingObject, snapshot string) bool {
 	if binding.GetSpec().ResourceSnapshotName != snapshot {
 		return false
 	}
-	conditions := binding.GetStatus().Conditions
+	status := delivery.StatusOf(binding)
 	for _, kind := range []string{v1beta1.ConditionApplied, v1beta1.ConditionDiffReported} {
-		c := Current(conditions, kind, binding.GetGeneration())
+		c := status.Current(kind)
 		if c != nil && c.Reason != v1beta1.ReasonApplyInProgress && c.Reason != v1beta1.ReasonDiffReportInProgress {
 			return true
 		}

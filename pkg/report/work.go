@@ -14,6 +14,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // mostWork is how many bytes of JSON a Work may have; beyond it, details leave its status. It stays under etcd's limit on requests.
@@ -83,7 +84,7 @@ func Work(old v1beta1.WorkStatus, generation int64, pass Pass, now metav1.Time) 
 	if pass.DiffOnly {
 		kind = v1beta1.ConditionDiffReported
 	}
-	unreported := Current(old.Conditions, kind, generation) == nil
+	unreported := delivery.Current(old.Conditions, kind, generation) == nil
 	seen := register{}
 	progress, news := false, len(pass.Remaining) > 0
 	for _, m := range pass.Manifests {

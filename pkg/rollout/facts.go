@@ -7,24 +7,23 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // BindingOf reads a binding; what is known of its cluster alone is left to the reader.
 func BindingOf(b v1beta1.BindingObject) Binding {
-	spec, status := b.GetSpec(), b.GetStatus()
+	spec := b.GetSpec()
 	return Binding{
-		Name:          b.GetName(),
-		Cluster:       spec.TargetCluster,
-		State:         spec.State,
-		Deleting:      !b.GetDeletionTimestamp().IsZero(),
-		Snapshot:      spec.ResourceSnapshotName,
-		Overrides:     ListsOf(b),
-		Strategy:      spec.ApplyStrategy,
-		Generation:    b.GetGeneration(),
-		Conditions:    status.Conditions,
-		FailedObjects: len(status.FailedPlacements),
-		LastHealthy:   status.LastHealthy,
-		Mark:          readMark(b),
+		Name:        b.GetName(),
+		Cluster:     spec.TargetCluster,
+		State:       spec.State,
+		Deleting:    !b.GetDeletionTimestamp().IsZero(),
+		Snapshot:    spec.ResourceSnapshotName,
+		Overrides:   ListsOf(b),
+		Strategy:    spec.ApplyStrategy,
+		Status:      delivery.StatusOf(b),
+		LastHealthy: b.GetStatus().LastHealthy,
+		Mark:        readMark(b),
 	}
 }
 

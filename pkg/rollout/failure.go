@@ -172,22 +172,6 @@ func WindowOf(policy *v1beta1.FailurePolicy) time.Duration {
 	return ptr.Deref(policy.HealthWindow, metav1.Duration{Duration: 5 * time.Minute}).Duration
 }
 
-// Well says whether everything is well on the cluster of a binding as it is now.
-func (b Binding) Well() bool {
-	return is(b, v1beta1.ConditionAvailable, metav1.ConditionTrue) || is(b, v1beta1.ConditionDiffReported, metav1.ConditionTrue)
-}
-
-// Wrong is the first thing that a binding as it is now says is not so; nil if it says nothing of the kind.
-func (b Binding) Wrong() *metav1.Condition {
-	for _, kind := range []string{v1beta1.ConditionOverridden, v1beta1.ConditionWorkSynchronized, v1beta1.ConditionApplied,
-		v1beta1.ConditionAvailable, v1beta1.ConditionDiffReported} {
-		if is(b, kind, metav1.ConditionFalse) {
-			return meta.FindStatusCondition(b.Conditions, kind)
-		}
-	}
-	return nil
-}
-
 // complaint puts what is wrong in words that do not change while it is the same.
 func (b Binding) complaint() string {
 	if c := b.Wrong(); c != nil {
@@ -220,7 +204,7 @@ func (p *plan) without(b Binding) time.Time {
 // proven says whether the cluster has been healthy with what it has since it was given it. Of content that is only compared nobody keeps
 // that; it counts as proven, so that its window begins with the first report.
 func (b Binding) proven() bool {
-	if b.Strategy != nil && b.Strategy.Type == v1beta1.ApplyStrategyTypeReportDiff || is(b, v1beta1.ConditionRolledBack, metav1.ConditionTrue) {
+	if b.Strategy != nil && b.Strategy.Type == v1beta1.ApplyStrategyTypeReportDiff || b.Is(v1beta1.ConditionRolledBack, metav1.ConditionTrue) {
 		return true
 	}
 	return b.LastHealthy != nil && SameRevision(*b.LastHealthy, b.Revision()) && !b.back()

@@ -30,18 +30,18 @@ func (p *plan) health(b Binding) (h health, wait time.Duration) {
 	if !b.holdsContent() {
 		return unknown, 0
 	}
-	if is(b, v1beta1.ConditionDiffReported, metav1.ConditionTrue) {
+	if b.Is(v1beta1.ConditionDiffReported, metav1.ConditionTrue) {
 		return ready, 0
 	}
-	if is(b, v1beta1.ConditionAvailable, metav1.ConditionTrue) {
+	if b.Is(v1beta1.ConditionAvailable, metav1.ConditionTrue) {
 		return p.seen(*meta.FindStatusCondition(b.Conditions, v1beta1.ConditionAvailable))
 	}
-	if is(b, v1beta1.ConditionOverridden, metav1.ConditionFalse) || is(b, v1beta1.ConditionWorkSynchronized, metav1.ConditionFalse) {
+	if b.Is(v1beta1.ConditionOverridden, metav1.ConditionFalse) || b.Is(v1beta1.ConditionWorkSynchronized, metav1.ConditionFalse) {
 		return stuck, 0
 	}
 	// Without failed objects the cluster has only not finished yet.
 	if b.FailedObjects > 0 &&
-		(is(b, v1beta1.ConditionApplied, metav1.ConditionFalse) || is(b, v1beta1.ConditionAvailable, metav1.ConditionFalse)) {
+		(b.Is(v1beta1.ConditionApplied, metav1.ConditionFalse) || b.Is(v1beta1.ConditionAvailable, metav1.ConditionFalse)) {
 		return down, 0
 	}
 	return unknown, 0
@@ -58,11 +58,5 @@ func (p *plan) seen(available metav1.Condition) (health, time.Duration) {
 	return ready, 0
 }
 
-// is says whether the condition of kind has status, and speaks of what the binding says now.
-func is(b Binding, kind string, status metav1.ConditionStatus) bool {
-	c := meta.FindStatusCondition(b.Conditions, kind)
-	return c != nil && c.ObservedGeneration == b.Generation && c.Status == status
-}
-
 // held says whether the binding was told to wait, of what it says now.
-func held(b Binding) bool { return is(b, v1beta1.ConditionRolloutStarted, metav1.ConditionFalse) }
+func held(b Binding) bool { return b.Is(v1beta1.ConditionRolloutStarted, metav1.ConditionFalse) }

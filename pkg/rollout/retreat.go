@@ -57,10 +57,7 @@ func Affected(b Binding, snapshot string, course Course) bool {
 func (b Binding) back() bool { return b.marked() && b.Mark.Back }
 
 // told says whether the binding says of itself how it came back.
-func told(b Binding) bool {
-	return slices.ContainsFunc([]metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown},
-		func(status metav1.ConditionStatus) bool { return is(b, v1beta1.ConditionRolledBack, status) })
-}
+func told(b Binding) bool { return b.Current(v1beta1.ConditionRolledBack) != nil }
 
 // retreats says whether a verdict stands.
 func (p *plan) retreats() bool { return p.want.Course.Spent != nil && p.budget.Policy != nil }
@@ -84,7 +81,7 @@ func (p *plan) fate(b Binding) Fate {
 	f := Fate{Binding: b.Name, What: Waiting}
 	before := b.Before()
 	switch {
-	case b.back() && (b.Well() || b.Wrong() == nil && b.stood() || is(b, v1beta1.ConditionRolledBack, metav1.ConditionTrue)):
+	case b.back() && (b.Well() || b.Wrong() == nil && b.stood() || b.Is(v1beta1.ConditionRolledBack, metav1.ConditionTrue)):
 		f.What = Returned
 	case b.back() && p.expired(b):
 		f.What, f.Cause = Astray, fmt.Sprintf("without health for %s: %s", p.budget.Policy.Window, b.complaint())

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // Budget is how much may change at once, in clusters.
@@ -92,10 +92,8 @@ type Binding struct {
 	Overrides Lists
 	Strategy  *v1beta1.ApplyStrategy
 
-	Generation int64
-	Conditions []metav1.Condition
-	// FailedObjects is how many objects the cluster reports as not applied or not available.
-	FailedObjects int
+	// Status is what is reported on the binding.
+	delivery.Status
 
 	// LastHealthy is with what everything was last available on the cluster; nil if it never was.
 	LastHealthy *v1beta1.Revision

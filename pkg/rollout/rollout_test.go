@@ -11,13 +11,14 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // binding is one that is bound to r1 and has not been reported on.
 func binding(name string, with ...func(*Binding)) Binding {
-	b := Binding{Name: name, Cluster: name, State: v1beta1.BindingStateBound, Snapshot: "r1", Strategy: ptr.To((*v1beta1.ApplyStrategy)(nil).WithDefaults()), Generation: 2}
+	b := Binding{Name: name, Cluster: name, State: v1beta1.BindingStateBound, Snapshot: "r1", Strategy: ptr.To((*v1beta1.ApplyStrategy)(nil).WithDefaults()), Status: delivery.Status{Generation: 2}}
 	for _, w := range with {
 		w(&b)
 	}

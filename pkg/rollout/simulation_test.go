@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 var onlySeed = flag.Uint64("seed", 0, "play the rollout simulation of this seed alone")
@@ -200,7 +201,7 @@ func (w *model) join() {
 		}
 	}
 	w.bindings = append(w.bindings, &site{Binding: Binding{
-		Name: fmt.Sprintf("%s-%03d", cluster, w.made), Cluster: cluster, State: v1beta1.BindingStateScheduled, Generation: 1,
+		Name: fmt.Sprintf("%s-%03d", cluster, w.made), Cluster: cluster, State: v1beta1.BindingStateScheduled, Status: delivery.Status{Generation: 1},
 	}})
 }
 

@@ -5,12 +5,12 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // concurrency is how many clusters may be in progress at once.
@@ -124,12 +124,7 @@ func (d *decision) open(s *Stage) {
 
 // started says whether it was said of the binding as it is now that its rollout has begun.
 func started(b v1beta1.BindingObject) bool {
-	return is(b, v1beta1.ConditionRolloutStarted, metav1.ConditionTrue)
-}
-
-func is(b v1beta1.BindingObject, kind string, status metav1.ConditionStatus) bool {
-	c := meta.FindStatusCondition(*b.GetConditions(), kind)
-	return c != nil && c.ObservedGeneration == b.GetGeneration() && c.Status == status
+	return delivery.StatusOf(b).Is(v1beta1.ConditionRolloutStarted, metav1.ConditionTrue)
 }
 
 // passing are the reasons of a False condition that say no more than that it is not True yet.

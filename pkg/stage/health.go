@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 )
 
@@ -19,10 +20,10 @@ func (d *decision) policy() *v1beta1.FailurePolicy { return d.Config.FailurePoli
 func (d *decision) window() time.Duration { return rollout.WindowOf(d.policy()) }
 
 // healthy says whether everything is well on the cluster of a binding as it is now.
-func healthy(b v1beta1.BindingObject) bool { return rollout.BindingOf(b).Well() }
+func healthy(b v1beta1.BindingObject) bool { return delivery.StatusOf(b).Well() }
 
 // wrong is the first thing that a binding as it is now says is not so; nil if it says nothing of the kind.
-func wrong(b v1beta1.BindingObject) *metav1.Condition { return rollout.BindingOf(b).Wrong() }
+func wrong(b v1beta1.BindingObject) *metav1.Condition { return delivery.StatusOf(b).Wrong() }
 
 // complaint puts what is wrong in words.
 func complaint(b v1beta1.BindingObject) string {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
@@ -735,7 +735,7 @@ func (p *play) ended() {
 			p.t.Fatalf("stage %s has succeeded with %d failed clusters of %d that may: %s", s.Name, failed, budget, p.describe())
 		}
 	}
-	back := report.IsTrue(p.status.Conditions, v1beta1.ConditionRolledBack, 1)
+	back := delivery.IsTrue(p.status.Conditions, v1beta1.ConditionRolledBack, 1)
 	for _, s := range progress.Stages {
 		if back && slices.ContainsFunc(s.Clusters, func(c stage.Cluster) bool { return c.Back.Phase == stage.Failed }) {
 			p.t.Fatalf("the run says that it is rolled back: %s", p.describe())

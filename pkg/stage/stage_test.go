@@ -16,6 +16,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/stage"
@@ -172,7 +173,7 @@ func (w *world) serve() {
 // set writes one condition of a cluster's binding as it is now.
 func (w *world) set(cluster, kind string, status metav1.ConditionStatus, reason string) {
 	b := w.binding(cluster)
-	if c := report.Current(b.Status.Conditions, kind, b.Generation); c != nil && c.Status == status && c.Reason == reason {
+	if c := delivery.StatusOf(b).Current(kind); c != nil && c.Status == status && c.Reason == reason {
 		return
 	}
 	b.Status.Conditions = slices.DeleteFunc(b.Status.Conditions, func(c metav1.Condition) bool { return c.Type == kind })
@@ -615,7 +616,7 @@ func TestRunsEnd(t *testing.T) {
 func inProgress(w *world) []string {
 	var out []string
 	for _, b := range w.fleet.Bindings {
-		if b.GetSpec().ResourceSnapshotName != "" && !report.IsTrue(*b.GetConditions(), v1beta1.ConditionAvailable, b.GetGeneration()) {
+		if b.GetSpec().ResourceSnapshotName != "" && !delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue) {
 			out = append(out, b.GetSpec().TargetCluster)
 		}
 	}

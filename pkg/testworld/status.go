@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // Status is what a placement's status must say, as far as the contract fixes it: types, statuses, reasons and generations of
@@ -35,23 +36,33 @@ type verdict struct {
 	since  int64
 }
 
-// complete are the verdicts of a finished rollout: for the placement, and for each cluster.
-var completePlacement = []verdict{
-	yes(v1beta1.ConditionScheduled, v1beta1.ReasonSchedulingPolicyFulfilled),
-	yes(v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutStarted),
-	yes(v1beta1.ConditionOverridden, v1beta1.ReasonNoOverrideSpecified),
-	yes(v1beta1.ConditionWorkSynchronized, v1beta1.ReasonWorkSynchronized),
-	yes(v1beta1.ConditionApplied, v1beta1.ReasonApplySucceeded),
-	yes(v1beta1.ConditionAvailable, v1beta1.ReasonResourceAvailable),
-}
+// completePlacement and completeCluster are the verdicts of a finished rollout: for the placement, and for each cluster.
+var (
+	completePlacement = complete(map[string]string{
+		v1beta1.ConditionScheduled:        v1beta1.ReasonSchedulingPolicyFulfilled,
+		v1beta1.ConditionRolloutStarted:   v1beta1.ReasonRolloutStarted,
+		v1beta1.ConditionOverridden:       v1beta1.ReasonNoOverrideSpecified,
+		v1beta1.ConditionWorkSynchronized: v1beta1.ReasonWorkSynchronized,
+		v1beta1.ConditionApplied:          v1beta1.ReasonApplySucceeded,
+		v1beta1.ConditionAvailable:        v1beta1.ReasonResourceAvailable,
+	})
+	completeCluster = complete(map[string]string{
+		v1beta1.ConditionScheduled:        v1beta1.ReasonScheduled,
+		v1beta1.ConditionRolloutStarted:   v1beta1.ReasonRolloutStarted,
+		v1beta1.ConditionOverridden:       v1beta1.ReasonNoOverrideSpecified,
+		v1beta1.ConditionWorkSynchronized: v1beta1.ReasonAllWorkSynced,
+		v1beta1.ConditionApplied:          v1beta1.ReasonAllWorkHaveBeenApplied,
+		v1beta1.ConditionAvailable:        v1beta1.ReasonAllWorkAreAvailable,
+	})
+)
 
-var completeCluster = []verdict{
-	yes(v1beta1.ConditionScheduled, v1beta1.ReasonScheduled),
-	yes(v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutStarted),
-	yes(v1beta1.ConditionOverridden, v1beta1.ReasonNoOverrideSpecified),
-	yes(v1beta1.ConditionWorkSynchronized, v1beta1.ReasonAllWorkSynced),
-	yes(v1beta1.ConditionApplied, v1beta1.ReasonAllWorkHaveBeenApplied),
-	yes(v1beta1.ConditionAvailable, v1beta1.ReasonAllWorkAreAvailable),
+// complete puts Scheduled before the conditions of a delivery, all True for these reasons.
+func complete(reasons map[string]string) []verdict {
+	out := []verdict{yes(v1beta1.ConditionScheduled, reasons[v1beta1.ConditionScheduled])}
+	for _, kind := range delivery.Sequence(nil) {
+		out = append(out, yes(kind, reasons[kind]))
+	}
+	return out
 }
 
 func yes(kind, reason string) verdict {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -69,7 +69,7 @@ func (r *release) binding(cluster, what string, is func(v1beta1.BindingObject) e
 func (r *release) unwell(cluster string) {
 	r.Helper()
 	r.binding(cluster, "to say that it is not available", func(b v1beta1.BindingObject) error {
-		c := report.Current(*b.GetConditions(), v1beta1.ConditionAvailable, b.GetGeneration())
+		c := delivery.StatusOf(b).Current(v1beta1.ConditionAvailable)
 		if c == nil || c.Status != metav1.ConditionFalse || len(b.GetStatus().FailedPlacements) == 0 {
 			return fmt.Errorf("Available is %+v", c)
 		}

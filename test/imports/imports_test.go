@@ -31,12 +31,17 @@ var layers = []layer{
 	{"decisions", []string{"pkg/apply", "pkg/evict", "pkg/health", "pkg/membership", "pkg/override", "pkg/report", "pkg/rollout", "pkg/schedule",
 		"pkg/secrecy", "pkg/selection", "pkg/snapshot", "pkg/stage", "pkg/work"}, true},
 	{"twins", []string{"pkg/scope"}, false},
+	{"deliveries", []string{"pkg/delivery"}, false},
 	{"the wire", []string{"pkg/brief", "pkg/contract", "pkg/decode", "pkg/version"}, false},
 	{"types", []string{"apis"}, true},
 }
 
 // pure are packages that decide: values in, values out.
-var pure = layers[slices.IndexFunc(layers, func(l layer) bool { return l.name == "decisions" })].packages
+var pure = slices.Concat(packagesOf("decisions"), packagesOf("deliveries"))
+
+func packagesOf(name string) []string {
+	return layers[slices.IndexFunc(layers, func(l layer) bool { return l.name == name })].packages
+}
 
 // impure are what a deciding package must not touch.
 var impure = []string{"sigs.k8s.io/controller-runtime/pkg/client", "k8s.io/client-go/kubernetes", "k8s.io/client-go/dynamic",

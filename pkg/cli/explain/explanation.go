@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -15,6 +16,7 @@ import (
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
@@ -145,7 +147,7 @@ func (s *sight) compare(out *explanation, d schedule.Decision) {
 	}
 	out.PolicySnapshot = s.policy.GetName()
 	status := s.policy.GetStatus()
-	if c := report.Current(status.Conditions, placementv1beta1.ConditionScheduled, s.policy.GetGeneration()); c != nil {
+	if c := delivery.Current(status.Conditions, placementv1beta1.ConditionScheduled, s.policy.GetGeneration()); c != nil {
 		out.Recorded = &recorded{Generation: status.ObservedCRPGeneration, Scheduled: c.Status, Reason: c.Reason, Message: c.Message}
 	}
 	if status.ObservedCRPGeneration < s.placement.GetGeneration() {
@@ -237,8 +239,7 @@ func (s *sight) next(stage, cluster string) string {
 	if cluster == "" {
 		return s.describePlacement()
 	}
-	switch stage {
-	case placementv1beta1.ConditionRolloutStarted, placementv1beta1.ConditionOverridden, placementv1beta1.ConditionWorkSynchronized:
+	if slices.Contains(delivery.OnHub(), stage) {
 		for _, b := range s.bindings {
 			if b.GetSpec().TargetCluster == cluster && b.GetDeletionTimestamp().IsZero() {
 				return s.describe(scope.Bindings.Kind(s.key()), b.GetName())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
@@ -19,7 +20,7 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 	at, back := revisions(p.GetName(), bindings), map[string]*metav1.Condition{}
 	for _, b := range bindings {
 		if b.GetDeletionTimestamp().IsZero() {
-			back[b.GetSpec().TargetCluster] = report.Current(*b.GetConditions(), v1beta1.ConditionRolledBack, b.GetGeneration())
+			back[b.GetSpec().TargetCluster] = delivery.StatusOf(b).Current(v1beta1.ConditionRolledBack)
 		}
 	}
 	status := p.GetStatus()

@@ -16,7 +16,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -134,7 +134,7 @@ func TestForgedSnapshotOfANamespacedPlacement(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			c := report.Current(*b.GetConditions(), v1beta1.ConditionWorkSynchronized, b.GetGeneration())
+			c := delivery.StatusOf(b).Current(v1beta1.ConditionWorkSynchronized)
 			if c == nil || c.Status != metav1.ConditionFalse ||
 				!strings.Contains(c.Message, "rg-evil-admin") || !strings.Contains(c.Message, "places objects of namespace shop only") {
 				return fmt.Errorf("condition %+v", c)

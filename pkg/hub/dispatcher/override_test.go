@@ -11,6 +11,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
@@ -48,7 +49,7 @@ func (w *world) change(change func(*v1beta1.ClusterResourceBinding)) {
 func (w *world) overridden() (reason, message string) {
 	w.Helper()
 	b := w.binding()
-	if c := report.Current(b.Status.Conditions, v1beta1.ConditionOverridden, b.Generation); c != nil {
+	if c := delivery.Current(b.Status.Conditions, v1beta1.ConditionOverridden, b.Generation); c != nil {
 		return c.Reason, c.Message
 	}
 	return "", ""

@@ -29,6 +29,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 	"github.com/flagship-fleet/flagship/pkg/report"
@@ -143,7 +144,7 @@ func (p *Profiler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result
 		return ctrl.Result{}, fmt.Errorf("get member cluster %s: %w", req.Name, err)
 	case !member.DeletionTimestamp.IsZero():
 		return ctrl.Result{}, p.release(ctx, &member)
-	case !p.served.Load() || !report.IsTrue(member.Status.Conditions, v1beta1.ConditionJoined, member.Generation):
+	case !p.served.Load() || !delivery.IsTrue(member.Status.Conditions, v1beta1.ConditionJoined, member.Generation):
 		return ctrl.Result{}, nil
 	}
 	if err := p.hold(ctx, &member); err != nil {

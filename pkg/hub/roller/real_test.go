@@ -21,6 +21,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -252,7 +253,7 @@ func (s *scene) describe() string {
 		if !b.GetDeletionTimestamp().IsZero() {
 			text += "-"
 		}
-		if c := report.Current(*b.GetConditions(), v1beta1.ConditionRolloutStarted, b.GetGeneration()); c != nil && c.Status == metav1.ConditionFalse {
+		if c := delivery.StatusOf(b).Current(v1beta1.ConditionRolloutStarted); c != nil && c.Status == metav1.ConditionFalse {
 			text += "!"
 		}
 		got = append(got, text)

@@ -20,7 +20,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -134,7 +134,7 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, 
 
 // short says whether the scheduler has found fewer clusters than the placement, as it is now, wants.
 func short(placement v1beta1.PlacementObject) bool {
-	c := report.Current(*placement.GetConditions(), placement.ConditionType(v1beta1.ConditionScheduled), placement.GetGeneration())
+	c := delivery.Current(*placement.GetConditions(), placement.ConditionType(v1beta1.ConditionScheduled), placement.GetGeneration())
 	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1beta1.ReasonSchedulingPolicyUnfulfilled
 }
 

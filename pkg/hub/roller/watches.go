@@ -18,6 +18,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -82,12 +83,6 @@ func isMaster(o client.Object) bool {
 	return ok
 }
 
-// telling are the conditions of a binding that say how its cluster does.
-var telling = []string{
-	v1beta1.ConditionOverridden, v1beta1.ConditionWorkSynchronized, v1beta1.ConditionApplied,
-	v1beta1.ConditionAvailable, v1beta1.ConditionDiffReported,
-}
-
 // bindings lets through what can make a next step possible: a binding that appears, goes, asks for something else, or whose cluster
 // does better or worse.
 func bindings() predicate.Predicate {
@@ -106,7 +101,7 @@ func healthChanged(was, is v1beta1.BindingObject) bool {
 	if (len(was.GetStatus().FailedPlacements) > 0) != (len(is.GetStatus().FailedPlacements) > 0) {
 		return true
 	}
-	for _, kind := range telling {
+	for _, kind := range delivery.Outcome() {
 		before, after := meta.FindStatusCondition(*was.GetConditions(), kind), meta.FindStatusCondition(*is.GetConditions(), kind)
 		if (before == nil) != (after == nil) || before != nil && !sameNews(*before, *after) {
 			return true

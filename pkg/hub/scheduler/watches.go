@@ -18,8 +18,8 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
-	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -182,7 +182,7 @@ func watchOf(policy v1beta1.PolicySnapshotObject) schedule.Watch {
 func fulfilled(snapshot v1beta1.PolicySnapshotObject) bool {
 	seen := strconv.FormatInt(snapshot.GetStatus().ObservedCRPGeneration, 10)
 	return seen == snapshot.GetAnnotations()[contract.AnnotationGeneration] &&
-		report.IsTrue(*snapshot.GetConditions(), v1beta1.ConditionScheduled, snapshot.GetGeneration())
+		delivery.IsTrue(*snapshot.GetConditions(), v1beta1.ConditionScheduled, snapshot.GetGeneration())
 }
 
 func (s *Scheduler) everyPolicy(ctx context.Context, opts ...client.ListOption) ([]v1beta1.PolicySnapshotObject, error) {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/report"
@@ -109,7 +110,7 @@ func former(r v1beta1.ApprovalRequestObject, run v1beta1.UpdateRunObject) bool {
 }
 
 func approved(r v1beta1.ApprovalRequestObject) bool {
-	return report.IsTrue(*r.GetConditions(), v1beta1.ConditionApproved, r.GetGeneration())
+	return delivery.IsTrue(*r.GetConditions(), v1beta1.ConditionApproved, r.GetGeneration())
 }
 
 func accepted(r v1beta1.ApprovalRequestObject) bool {

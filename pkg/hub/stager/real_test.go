@@ -27,7 +27,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
@@ -269,7 +269,7 @@ func (s *scene) started() []string {
 	must(s.T, err)
 	var out []string
 	for _, b := range list {
-		if b.GetSpec().State == v1beta1.BindingStateBound && report.IsTrue(*b.GetConditions(), v1beta1.ConditionRolloutStarted, b.GetGeneration()) {
+		if b.GetSpec().State == v1beta1.BindingStateBound && delivery.StatusOf(b).Is(v1beta1.ConditionRolloutStarted, metav1.ConditionTrue) {
 			out = append(out, b.GetSpec().TargetCluster)
 		}
 	}

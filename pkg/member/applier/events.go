@@ -14,7 +14,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -70,8 +70,8 @@ func add(q queue, priority int, key types.NamespacedName) {
 
 // reported says whether the Work's status speaks of its generation.
 func reported(work *v1beta1.Work) bool {
-	return report.Current(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation) != nil ||
-		report.Current(work.Status.Conditions, v1beta1.ConditionDiffReported, work.Generation) != nil
+	return delivery.Current(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation) != nil ||
+		delivery.Current(work.Status.Conditions, v1beta1.ConditionDiffReported, work.Generation) != nil
 }
 
 // ledgerEvents queues the Work of an AppliedWork that begins to be deleted, is gone, or was released, and of each that is there when we start: its Work

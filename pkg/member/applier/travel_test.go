@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
@@ -64,7 +64,7 @@ func (w *world) applied(name string) {
 	w.Helper()
 	w.eventually("work "+name+" to be applied", func() error {
 		work := w.readWork(name)
-		if c := report.Current(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation); c == nil || c.Status != metav1.ConditionTrue {
+		if c := delivery.Current(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation); c == nil || c.Status != metav1.ConditionTrue {
 			var told []string
 			for _, m := range work.Status.ManifestConditions {
 				for _, c := range m.Conditions {

@@ -13,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // A Work of a namespaced placement touches objects of that namespace only, and no Work touches what is the cluster's or the agent's own:
@@ -96,7 +96,7 @@ func (w *world) refused(name string, want ...string) {
 			return fmt.Errorf("%d manifests are reported; want %d", len(work.Status.ManifestConditions), len(want))
 		}
 		for i, m := range work.Status.ManifestConditions {
-			c := report.Current(m.Conditions, v1beta1.ConditionApplied, work.Generation)
+			c := delivery.Current(m.Conditions, v1beta1.ConditionApplied, work.Generation)
 			if c == nil {
 				c = &m.Conditions[0]
 			}
@@ -111,7 +111,7 @@ func (w *world) refused(name string, want ...string) {
 // diffed is an error until the Work's comparison is reported.
 func (w *world) diffed(name string) error {
 	work := w.readWork(name)
-	if report.Current(work.Status.Conditions, v1beta1.ConditionDiffReported, work.Generation) == nil {
+	if delivery.Current(work.Status.Conditions, v1beta1.ConditionDiffReported, work.Generation) == nil {
 		return errors.New("not yet")
 	}
 	return nil

@@ -24,7 +24,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
@@ -216,7 +216,7 @@ func (w *world) settled(name string, applied, available metav1.ConditionStatus) 
 		work = w.readWork(name)
 		for kind, want := range map[string]metav1.ConditionStatus{v1beta1.ConditionApplied: applied, v1beta1.ConditionAvailable: available} {
 			var got metav1.ConditionStatus
-			if c := report.Current(work.Status.Conditions, kind, work.Generation); c != nil {
+			if c := delivery.Current(work.Status.Conditions, kind, work.Generation); c != nil {
 				got = c.Status
 			}
 			if got != want {
