@@ -7,12 +7,12 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // Fingerprint stands for all that the labels of a cluster have to do with what override snapshots do there: which rules match, and the
 // values of the patches in them. It is the same as long as that is. It is empty if the snapshots look at no label, and
-// rollout.Unresolved if they cannot be worked out.
+// delivery.Unresolved if they cannot be worked out.
 func Fingerprint(snapshots []v1beta1.OverrideSnapshotObject, cluster Cluster) string {
 	looks := false
 	digest := xxhash.New()
@@ -21,7 +21,7 @@ func Fingerprint(snapshots []v1beta1.OverrideSnapshotObject, cluster Cluster) st
 			looks = looks || rule.ClusterSelector != nil && len(rule.ClusterSelector.ClusterSelectorTerms) > 0
 			match, err := matches(rule.ClusterSelector, cluster)
 			if err != nil {
-				return rollout.Unresolved
+				return delivery.Unresolved
 			}
 			if !match {
 				continue
@@ -32,7 +32,7 @@ func Fingerprint(snapshots []v1beta1.OverrideSnapshotObject, cluster Cluster) st
 				looks = looks || strings.Contains(text, variableLabelPrefix)
 				value, err := cluster.fill(text)
 				if err != nil {
-					return rollout.Unresolved
+					return delivery.Unresolved
 				}
 				_, _ = fmt.Fprintf(digest, "%q\n", value)
 			}

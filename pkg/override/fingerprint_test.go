@@ -4,12 +4,12 @@ import (
 	"testing"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // The fingerprint is another exactly when a change of labels makes the same overrides do something else.
 func TestFingerprint(t *testing.T) {
-	const plain, unresolved, same, other = "", rollout.Unresolved, "same", "other"
+	const plain, unresolved, same, other = "", delivery.Unresolved, "same", "other"
 	east := map[string]string{"region": "east"}
 	named := v1beta1.ClusterSelectorTerm{LabelSelector: labelled("region", "east").LabelSelector.DeepCopy()}
 	named.LabelSelector.MatchLabels["tier"] = "gold"

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
@@ -91,13 +91,13 @@ func isFor(o limitable, placement types.NamespacedName) bool {
 func (m Matching) None() bool { return len(m.cluster)+len(m.namespaced) == 0 }
 
 // Lists names the snapshots for each cluster that has any.
-func (m Matching) Lists(clusters []Cluster) map[string]rollout.Lists {
-	out := map[string]rollout.Lists{}
+func (m Matching) Lists(clusters []Cluster) map[string]delivery.Overrides {
+	out := map[string]delivery.Overrides{}
 	if m.None() {
 		return out
 	}
 	for _, cluster := range clusters {
-		var lists rollout.Lists
+		var lists delivery.Overrides
 		var named []v1beta1.OverrideSnapshotObject
 		for _, s := range m.cluster {
 			if concerns(s, cluster) {

@@ -17,7 +17,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 var (
@@ -291,10 +291,10 @@ func TestMatch(t *testing.T) {
 	for name, tc := range map[string]struct {
 		snapshots []v1beta1.OverrideSnapshotObject
 		placement types.NamespacedName
-		want      rollout.Lists
+		want      delivery.Overrides
 	}{
-		"of any placement": {snapshots: list(wide("b", nil, patching(everywhere())), wide("a", nil, patching(everywhere()))), want: rollout.Lists{Cluster: []string{"a-0", "b-0"}}},
-		"of this one":      {snapshots: list(wide("a", ref("p", ""), patching(everywhere()))), want: rollout.Lists{Cluster: []string{"a-0"}}},
+		"of any placement": {snapshots: list(wide("b", nil, patching(everywhere())), wide("a", nil, patching(everywhere()))), want: delivery.Overrides{Cluster: []string{"a-0", "b-0"}}},
+		"of this one":      {snapshots: list(wide("a", ref("p", ""), patching(everywhere()))), want: delivery.Overrides{Cluster: []string{"a-0"}}},
 		"of another":       {snapshots: list(wide("a", ref("q", ""), patching(everywhere())))},
 		"a namespaced placement is not the cluster-wide one": {
 			snapshots: list(narrow("a", narrowRef("p", v1beta1.PlacementScopeNamespaced), patching(everywhere()))),
@@ -305,27 +305,27 @@ func TestMatch(t *testing.T) {
 		},
 		"the namespaced placement": {
 			snapshots: list(narrow("a", narrowRef("p", v1beta1.PlacementScopeNamespaced), patching(everywhere()))),
-			placement: types.NamespacedName{Namespace: "app", Name: "p"}, want: rollout.Lists{Namespaced: []v1beta1.NamespacedName{{Namespace: "app", Name: "a-0"}}},
+			placement: types.NamespacedName{Namespace: "app", Name: "p"}, want: delivery.Overrides{Namespaced: []v1beta1.NamespacedName{{Namespace: "app", Name: "a-0"}}},
 		},
 		"nothing selected": {snapshots: list(wide("a", selecting("ConfigMap", "cm"), patching(everywhere())))},
-		"in an envelope":   {snapshots: list(wide("a", selecting("ClusterRole", "r"), patching(everywhere()))), want: rollout.Lists{Cluster: []string{"a-0"}}},
+		"in an envelope":   {snapshots: list(wide("a", selecting("ClusterRole", "r"), patching(everywhere()))), want: delivery.Overrides{Cluster: []string{"a-0"}}},
 		"the namespace of an envelope": {
-			snapshots: list(wide("a", selecting("Namespace", "wrapped"), patching(everywhere()))), want: rollout.Lists{Cluster: []string{"a-0"}},
+			snapshots: list(wide("a", selecting("Namespace", "wrapped"), patching(everywhere()))), want: delivery.Overrides{Cluster: []string{"a-0"}},
 		},
 		"no rule for the cluster": {snapshots: list(wide("a", nil, patching(on(labelled("region", "west"))), patching(nil)))},
 		"a rule that cannot be read must be told of": {
 			snapshots: list(wide("a", nil, patching(on(v1beta1.ClusterSelectorTerm{})))),
-			want:      rollout.Lists{Cluster: []string{"a-0"}, Fingerprint: rollout.Unresolved},
+			want:      delivery.Overrides{Cluster: []string{"a-0"}, Fingerprint: delivery.Unresolved},
 		},
 		"without a policy": {snapshots: list(wide("a", func(s *v1beta1.ClusterResourceOverrideSpec) { s.Policy = nil }))},
 		"the latest of several": {
-			snapshots: list(of(wide("a", nil, patching(everywhere())), 10, false), of(wide("a", nil, patching(everywhere())), 9, true)), want: rollout.Lists{Cluster: []string{"a-9"}},
+			snapshots: list(of(wide("a", nil, patching(everywhere())), 10, false), of(wide("a", nil, patching(everywhere())), 9, true)), want: delivery.Overrides{Cluster: []string{"a-9"}},
 		},
 		"the highest of several that say they are": {
-			snapshots: list(of(wide("a", nil, patching(everywhere())), 10, true), of(wide("a", nil, patching(everywhere())), 9, true)), want: rollout.Lists{Cluster: []string{"a-10"}},
+			snapshots: list(of(wide("a", nil, patching(everywhere())), 10, true), of(wide("a", nil, patching(everywhere())), 9, true)), want: delivery.Overrides{Cluster: []string{"a-10"}},
 		},
 		"the highest where none says so": {
-			snapshots: list(of(wide("a", nil, patching(everywhere())), 1, false), of(wide("a", nil, patching(everywhere())), 2, false)), want: rollout.Lists{Cluster: []string{"a-2"}},
+			snapshots: list(of(wide("a", nil, patching(everywhere())), 1, false), of(wide("a", nil, patching(everywhere())), 2, false)), want: delivery.Overrides{Cluster: []string{"a-2"}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -448,8 +448,8 @@ func drawRules(t *rapid.T) []v1beta1.OverrideRule {
 	}), 1, 4).Draw(t, "rules")
 }
 
-func everything(all []v1beta1.OverrideSnapshotObject) rollout.Lists {
-	var out rollout.Lists
+func everything(all []v1beta1.OverrideSnapshotObject) delivery.Overrides {
+	var out delivery.Overrides
 	for _, s := range InForce(all) {
 		if s.GetNamespace() == "" {
 			out.Cluster = append(out.Cluster, s.GetName())
@@ -460,7 +460,7 @@ func everything(all []v1beta1.OverrideSnapshotObject) rollout.Lists {
 	return out
 }
 
-func lookup(all []v1beta1.OverrideSnapshotObject, lists rollout.Lists) []v1beta1.OverrideSnapshotObject {
+func lookup(all []v1beta1.OverrideSnapshotObject, lists delivery.Overrides) []v1beta1.OverrideSnapshotObject {
 	var out []v1beta1.OverrideSnapshotObject
 	for _, key := range lists.Keys() {
 		for _, s := range all {

@@ -25,7 +25,7 @@ func told(news []News) []string {
 // Each thing is told when it happens, and not again while it lasts.
 func TestPlacementNewsOnce(t *testing.T) {
 	placement := newPlacement(false)
-	facts := PlacementFacts{Placement: placement, Latest: Revision{Name: "web-2-snapshot", Index: "2"}}
+	facts := PlacementFacts{Placement: placement, Latest: Snapshot{Name: "web-2-snapshot", Index: "2"}}
 	failed := func(cluster string) *v1beta1.ClusterResourceBinding {
 		b := bound(cluster, also(synced, "Applied=False NotAllWorkHaveBeenApplied")...)
 		b.Status.FailedPlacements = make([]v1beta1.FailedResourcePlacement, 1)

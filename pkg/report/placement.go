@@ -16,8 +16,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
-// Revision is what a group of resource snapshots says to readers.
-type Revision struct {
+// Snapshot is what the status of a placement shows of a group of resource snapshots.
+type Snapshot struct {
 	// Name is the first snapshot of the group, as bindings name it; Index its index, decimal.
 	Name, Index string
 	Resources   []v1beta1.ResourceIdentifier
@@ -31,10 +31,10 @@ type PlacementFacts struct {
 	Policy v1beta1.PolicySnapshotObject
 	// Bindings are the placement's, in any order.
 	Bindings []v1beta1.BindingObject
-	// Latest is the resource revision in force. It is not used with strategy External.
-	Latest Revision
-	// Revisions are, with strategy External only, those that bindings name and that still exist, by the name of the first snapshot.
-	Revisions map[string]Revision
+	// Latest is that of the resource snapshots in force. It is not used with strategy External.
+	Latest Snapshot
+	// Snapshots are, with strategy External only, those that bindings name and that still exist, by the name of the first snapshot.
+	Snapshots map[string]Snapshot
 	// TooLarge are selected objects that Latest does not hold as they are.
 	TooLarge []TooLarge
 	// Withheld are selected objects that the placement's author may not place.
@@ -358,7 +358,7 @@ func (p *placementReport) indexOf(b v1beta1.BindingObject) string {
 		return p.Latest.Index
 	}
 	name := b.GetSpec().ResourceSnapshotName
-	if r, ok := p.Revisions[name]; ok {
+	if r, ok := p.Snapshots[name]; ok {
 		return r.Index
 	}
 	if index, ok := contract.MasterIndex(p.Placement.GetName(), name); ok {
@@ -481,7 +481,7 @@ func (p *placementReport) oneRevision(status *v1beta1.PlacementStatus) *metav1.C
 		return &c
 	}
 	status.ObservedResourceIndex = index
-	for _, r := range p.Revisions {
+	for _, r := range p.Snapshots {
 		if r.Index == index {
 			status.SelectedResources = r.Resources
 		}

@@ -26,8 +26,8 @@ func newCourse(t *testing.T, clusters ...string) *placementCourse {
 	policy := decided(metav1.ConditionTrue, clusters, nil).(*v1beta1.ClusterSchedulingPolicySnapshot)
 	app := []v1beta1.ResourceIdentifier{{Version: "v1", Kind: "Namespace", Name: "app"}}
 	return &placementCourse{T: t, policy: policy, facts: PlacementFacts{
-		Placement: newPlacement(false), Policy: policy, Latest: Revision{Name: "web-2-snapshot", Index: "2", Resources: app},
-		Revisions: map[string]Revision{
+		Placement: newPlacement(false), Policy: policy, Latest: Snapshot{Name: "web-2-snapshot", Index: "2", Resources: app},
+		Snapshots: map[string]Snapshot{
 			"web-2-snapshot": {Name: "web-2-snapshot", Index: "2", Resources: app}, "web-1-snapshot": {Name: "web-1-snapshot", Index: "1"},
 		},
 	}}
@@ -144,7 +144,7 @@ func TestPlacementFromRollingUpdateToExternal(t *testing.T) {
 		"b@2: " + upToWorks + " AppliedT AvailableT AllWorkAreAvailable; failed 0 drifted 0 diffed 0"}
 	c.want("rolling", c.see(on("a", "web-2-snapshot"), on("b", "web-2-snapshot")), all...)
 	c.change(func(s *v1beta1.PlacementSpec) { s.Strategy.Type = v1beta1.RolloutStrategyTypeExternal })
-	c.facts.Latest = Revision{}
+	c.facts.Latest = Snapshot{}
 	c.want("handed over", c.see(on("a", "web-2-snapshot"), on("b", "web-2-snapshot")), all...)
 	c.want("a run takes one cluster back", c.see(on("a", "web-2-snapshot"), on("b", "web-1-snapshot")), wanted(`""/0`, all[2],
 		strings.Replace(all[3], "b@2", "b@1", 1))...)
@@ -168,7 +168,7 @@ func TestPlacementFromRollingUpdateToExternal(t *testing.T) {
 func TestPlacementWaitsForTheScheduler(t *testing.T) {
 	placement := newPlacement(true)
 	facts := PlacementFacts{
-		Placement: placement, Latest: Revision{Name: "web-2-snapshot", Index: "2"}, Bindings: []v1beta1.BindingObject{bound("a", complete...)},
+		Placement: placement, Latest: Snapshot{Name: "web-2-snapshot", Index: "2"}, Bindings: []v1beta1.BindingObject{bound("a", complete...)},
 	}
 	first := Placement(facts, before)
 	if first.Hold != Patience {
@@ -194,7 +194,7 @@ func TestPlacementTellsOfSlowRemovals(t *testing.T) {
 	placement := newPlacement(false)
 	left := bound("b", complete...)
 	left.DeletionTimestamp = &before
-	facts := PlacementFacts{Placement: placement, Latest: Revision{Name: "web-2-snapshot", Index: "2"},
+	facts := PlacementFacts{Placement: placement, Latest: Snapshot{Name: "web-2-snapshot", Index: "2"},
 		Policy: decided(metav1.ConditionTrue, []string{"a"}, nil), Bindings: []v1beta1.BindingObject{bound("a", complete...), left}}
 	verdict := Placement(facts, metav1.NewTime(before.Add(10*time.Second)))
 	if message := verdict.Status.Conditions[0].Message; verdict.Again != 20*time.Second || message != "" {
@@ -252,8 +252,8 @@ func TestPlacementFollowsFromItsClusters(t *testing.T) {
 		if compare {
 			spec.Strategy.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
 		}
-		facts := PlacementFacts{Placement: placement, Latest: Revision{Name: "web-2-snapshot", Index: "2"},
-			Revisions: map[string]Revision{
+		facts := PlacementFacts{Placement: placement, Latest: Snapshot{Name: "web-2-snapshot", Index: "2"},
+			Snapshots: map[string]Snapshot{
 				"web-2-snapshot": {Name: "web-2-snapshot", Index: "2"}, "web-1-snapshot": {Name: "web-1-snapshot", Index: "1"},
 			}}
 		bindings := rapid.SliceOfNDistinct(rapid.Custom(drawBinding), 0, 5, (*v1beta1.ClusterResourceBinding).GetName)

@@ -82,7 +82,7 @@ func says(t *testing.T, conditions []metav1.Condition) []string {
 }
 
 func TestPlacement(t *testing.T) {
-	latest := Revision{Name: "web-2-snapshot", Index: "2", Resources: []v1beta1.ResourceIdentifier{{Version: "v1", Kind: "Namespace", Name: "app"}}}
+	latest := Snapshot{Name: "web-2-snapshot", Index: "2", Resources: []v1beta1.ResourceIdentifier{{Version: "v1", Kind: "Namespace", Name: "app"}}}
 	fulfilled := "Scheduled=True SchedulingPolicyFulfilled"
 	type cluster struct {
 		name       string
@@ -140,8 +140,8 @@ func TestPlacement(t *testing.T) {
 	}
 	external := func(f *PlacementFacts) {
 		f.Placement.GetSpec().Strategy.Type = v1beta1.RolloutStrategyTypeExternal
-		f.Latest = Revision{}
-		f.Revisions = map[string]Revision{latest.Name: latest, "web-1-snapshot": {Name: "web-1-snapshot", Index: "1"}}
+		f.Latest = Snapshot{}
+		f.Snapshots = map[string]Snapshot{latest.Name: latest, "web-1-snapshot": {Name: "web-1-snapshot", Index: "1"}}
 	}
 	unobserved := decided(metav1.ConditionTrue, []string{"a"}, nil)
 	unobserved.GetStatus().ObservedCRPGeneration = generation - 1
@@ -351,7 +351,7 @@ func TestAFailureIsNewsOnce(t *testing.T) {
 	placement := newPlacement(false)
 	failing := bound("b", also(synced, "Applied=False NotAllWorkHaveBeenApplied")...)
 	failing.Status.FailedPlacements = make([]v1beta1.FailedResourcePlacement, 1)
-	facts := PlacementFacts{Placement: placement, Policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil), Latest: Revision{Name: "web-2-snapshot", Index: "2"},
+	facts := PlacementFacts{Placement: placement, Policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil), Latest: Snapshot{Name: "web-2-snapshot", Index: "2"},
 		Bindings: []v1beta1.BindingObject{bound("a"), failing}}
 	first := Placement(facts, before)
 	if first.Hold > 0 {

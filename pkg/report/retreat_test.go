@@ -73,7 +73,7 @@ func TestRetreatOfAPlacement(t *testing.T) {
 			if p.GetSpec().Strategy.RollingUpdate = new(v1beta1.RollingUpdateConfig); tc.action != "" {
 				p.GetSpec().Strategy.RollingUpdate.FailurePolicy = &v1beta1.FailurePolicy{OnFailure: tc.action}
 			}
-			facts := PlacementFacts{Placement: p, Latest: Revision{Name: bad, Index: "2"}, Course: tc.course}
+			facts := PlacementFacts{Placement: p, Latest: Snapshot{Name: bad, Index: "2"}, Course: tc.course}
 			var picked []string
 			for _, b := range tc.bindings {
 				facts.Bindings, picked = append(facts.Bindings, b), append(picked, b.Spec.TargetCluster)

@@ -90,7 +90,7 @@ func large(clusters, objects int, message string) PlacementFacts {
 		lists.diffed = append(lists.diffed, v1beta1.DiffedResourcePlacement{ResourceIdentifier: id, ObservedDiffs: fields})
 	}
 	lists, _ = lists.fitting(mostDetails)
-	facts := PlacementFacts{Placement: newPlacement(false), Latest: Revision{Name: "web-2-snapshot", Index: "2"}}
+	facts := PlacementFacts{Placement: newPlacement(false), Latest: Snapshot{Name: "web-2-snapshot", Index: "2"}}
 	var names []string
 	for c := range clusters {
 		name := fmt.Sprintf("%s-%04d", strings.Repeat("m", 58), c)

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
@@ -79,9 +78,4 @@ func wanted(seen []Binding) int {
 // wanted says whether the binding is not given up; one that is being deleted counts while it may have content.
 func (b Binding) wanted() bool {
 	return b.State == v1beta1.BindingStateBound || b.State == v1beta1.BindingStateScheduled && !b.Deleting
-}
-
-// SameStrategy says whether has means want, which has all defaults filled in.
-func SameStrategy(has *v1beta1.ApplyStrategy, want v1beta1.ApplyStrategy) bool {
-	return equality.Semantic.DeepEqual(has.WithDefaults(), want)
 }

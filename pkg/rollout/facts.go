@@ -19,19 +19,11 @@ func BindingOf(b v1beta1.BindingObject) Binding {
 		State:       spec.State,
 		Deleting:    !b.GetDeletionTimestamp().IsZero(),
 		Snapshot:    spec.ResourceSnapshotName,
-		Overrides:   ListsOf(b),
+		Overrides:   delivery.OverridesOf(b),
 		Strategy:    spec.ApplyStrategy,
 		Status:      delivery.StatusOf(b),
 		LastHealthy: b.GetStatus().LastHealthy,
 		Mark:        readMark(b),
-	}
-}
-
-// ListsOf are the lists that a binding was given.
-func ListsOf(b v1beta1.BindingObject) Lists {
-	spec := b.GetSpec()
-	return Lists{
-		Cluster: spec.ClusterResourceOverrideSnapshots, Namespaced: spec.ResourceOverrideSnapshots, Fingerprint: spec.OverrideFingerprint,
 	}
 }
 

@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // Policy says when a cluster has failed with a revision, how many may, and what is done when more do. Without one nothing in this file
@@ -82,8 +82,8 @@ type Verdict struct {
 
 // Failure is a cluster that failed, and with which overrides.
 type Failure struct {
-	Cluster   string `json:"cluster"`
-	Overrides Lists  `json:"overrides,omitzero"`
+	Cluster   string             `json:"cluster"`
+	Overrides delivery.Overrides `json:"overrides,omitzero"`
 }
 
 // mostFailures is how many clusters a verdict names at least, if there are so many. An object's annotations may have 256 KiB.
@@ -117,7 +117,7 @@ type Mark struct {
 // MarkOf is the mark for a binding that is given a revision now.
 func MarkOf(b Binding, to v1beta1.Revision, course Course, now time.Time) Mark {
 	before := b.LastHealthy
-	if before != nil && SameRevision(*before, to) && b.marked() {
+	if before != nil && delivery.Same(*before, to) && b.marked() {
 		before = b.Mark.Before // it was taken back from what it gets again
 	}
 	if !now.After(course.Done) {
@@ -128,26 +128,11 @@ func MarkOf(b Binding, to v1beta1.Revision, course Course, now time.Time) Mark {
 
 // Revision is what the binding was given.
 func (b Binding) Revision() v1beta1.Revision {
-	return RevisionOf(b.Snapshot, b.Overrides, b.Strategy)
-}
-
-// RevisionOf puts together what a cluster is given.
-func RevisionOf(snapshot string, overrides Lists, strategy *v1beta1.ApplyStrategy) v1beta1.Revision {
-	return v1beta1.Revision{
-		ResourceSnapshotName: snapshot, ApplyStrategy: strategy.DeepCopy(),
-		ClusterResourceOverrideSnapshots: overrides.Cluster, ResourceOverrideSnapshots: overrides.Namespaced,
-	}
-}
-
-// SameRevision says whether two revisions mean the same.
-func SameRevision(a, b v1beta1.Revision) bool {
-	return a.ResourceSnapshotName == b.ResourceSnapshotName && SameStrategy(a.ApplyStrategy, b.ApplyStrategy.WithDefaults()) &&
-		slices.Equal(a.ClusterResourceOverrideSnapshots, b.ClusterResourceOverrideSnapshots) &&
-		slices.Equal(a.ResourceOverrideSnapshots, b.ResourceOverrideSnapshots)
+	return delivery.NewRevision(b.Snapshot, b.Overrides, b.Strategy)
 }
 
 // marked says whether the binding's mark tells of what it has.
-func (b Binding) marked() bool { return b.Mark != nil && SameRevision(b.Mark.To, b.Revision()) }
+func (b Binding) marked() bool { return b.Mark != nil && delivery.Same(b.Mark.To, b.Revision()) }
 
 // Before is what the cluster had last run healthily when it was given what it has; what it has if that is nothing new to it.
 func (b Binding) Before() *v1beta1.Revision {
@@ -164,7 +149,7 @@ func (b Binding) changedBy(course Course) bool {
 	if before == nil {
 		return course.Done.IsZero()
 	}
-	return !SameRevision(*before, b.Revision()) && (course.Done.IsZero() || !b.marked() || b.Mark.At.After(course.Done))
+	return !delivery.Same(*before, b.Revision()) && (course.Done.IsZero() || !b.marked() || b.Mark.At.After(course.Done))
 }
 
 // WindowOf is the health window of a failure policy: five minutes if it names none.
@@ -207,7 +192,7 @@ func (b Binding) proven() bool {
 	if b.Strategy != nil && b.Strategy.Type == v1beta1.ApplyStrategyTypeReportDiff || b.Is(v1beta1.ConditionRolledBack, metav1.ConditionTrue) {
 		return true
 	}
-	return b.LastHealthy != nil && SameRevision(*b.LastHealthy, b.Revision()) && !b.back()
+	return b.LastHealthy != nil && delivery.Same(*b.LastHealthy, b.Revision()) && !b.back()
 }
 
 // stood says whether the cluster was well with what it has when it was last reported on, before a write that did not concern it.
@@ -322,9 +307,9 @@ func (p *plan) void(v Verdict, seen []Binding) bool {
 	}
 	same := v.Count - len(v.Failed)
 	for _, f := range v.Failed {
-		if !there[f.Cluster] || p.want.Overrides[f.Cluster].keeps(f.Overrides) {
+		if !there[f.Cluster] || p.want.Overrides[f.Cluster].Keeps(f.Overrides) {
 			same++
 		}
 	}
-	return v.Dismissed || same <= limit || !SameStrategy(&v.Strategy, p.want.Strategy)
+	return v.Dismissed || same <= limit || !delivery.SameStrategy(&v.Strategy, &p.want.Strategy)
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 const window = time.Minute
@@ -20,7 +21,7 @@ func cautious(failures int, rollback bool) Budget {
 }
 
 func revision(snapshot string) *v1beta1.Revision {
-	return ptr.To(RevisionOf(snapshot, Lists{}, ptr.To((*v1beta1.ApplyStrategy)(nil).WithDefaults())))
+	return ptr.To(delivery.NewRevision(snapshot, delivery.Overrides{}, ptr.To((*v1beta1.ApplyStrategy)(nil).WithDefaults())))
 }
 
 // given is a binding that was given r2 so long ago, where r1 was healthy.
@@ -206,7 +207,7 @@ func TestFailure(t *testing.T) {
 		},
 		{
 			name: "but not if enough others would get the same", budget: cautious(0, true), course: Course{Spent: verdict(func(v *Verdict) {
-				v.Failed = append(v.Failed, Failure{Cluster: "b", Overrides: Lists{Cluster: []string{"o-0"}}})
+				v.Failed = append(v.Failed, Failure{Cluster: "b", Overrides: delivery.Overrides{Cluster: []string{"o-0"}}})
 				v.Count = 2
 			})},
 			seen: []Binding{binding("a", returned(0), up), binding("b", up), binding("c", up)},

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
@@ -30,47 +28,14 @@ type Budget struct {
 	Policy *Policy
 }
 
-// Lists are the snapshots of overrides that change the content for one cluster, sorted.
-type Lists struct {
-	Cluster    []string                 `json:"cluster,omitempty"`
-	Namespaced []v1beta1.NamespacedName `json:"namespaced,omitempty"`
-	// Fingerprint stands for what they make of the cluster's labels; empty if they look at none, or if it is not known.
-	Fingerprint string `json:"fingerprint,omitempty"`
-}
-
-// IsZero says whether there are none.
-func (l Lists) IsZero() bool { return len(l.Cluster)+len(l.Namespaced) == 0 && l.Fingerprint == "" }
-
-// Unresolved is the fingerprint of overrides that want a label which the cluster lacks.
-const Unresolved = "unresolved"
-
-// keeps says whether a cluster that has been given has may keep its content where it should be given l: it is the same, or cannot be
-// worked out now, which must not take away what could be before.
-func (l Lists) keeps(has Lists) bool {
-	return slices.Equal(has.Cluster, l.Cluster) && slices.Equal(has.Namespaced, l.Namespaced) &&
-		(has.Fingerprint == l.Fingerprint || has.Fingerprint == "" || l.Fingerprint == "" || l.Fingerprint == Unresolved)
-}
-
-// Keys name the snapshots of both lists; those of cluster-wide overrides have no namespace.
-func (l Lists) Keys() []types.NamespacedName {
-	out := make([]types.NamespacedName, 0, len(l.Cluster)+len(l.Namespaced))
-	for _, name := range l.Cluster {
-		out = append(out, types.NamespacedName{Name: name})
-	}
-	for _, s := range l.Namespaced {
-		out = append(out, types.NamespacedName{Namespace: s.Namespace, Name: s.Name})
-	}
-	return out
-}
-
 // Content is what every cluster should have.
 type Content struct {
 	// Snapshot is the master of the latest complete group of resource snapshots; empty if there is none yet.
 	Snapshot string
 	// Strategy says how to apply it, with all defaults filled in.
 	Strategy v1beta1.ApplyStrategy
-	// Overrides are the lists of the clusters that have any.
-	Overrides map[string]Lists
+	// Overrides are those of the clusters that have any.
+	Overrides map[string]delivery.Overrides
 	// Course is what is remembered of its rollout so far.
 	Course Course
 }
@@ -89,7 +54,7 @@ type Binding struct {
 
 	// Snapshot, Overrides and Strategy are what the binding was given; Snapshot is empty if nothing was.
 	Snapshot  string
-	Overrides Lists
+	Overrides delivery.Overrides
 	Strategy  *v1beta1.ApplyStrategy
 
 	// Status is what is reported on the binding.
@@ -258,7 +223,7 @@ func (p *plan) sort(b Binding) {
 	case b.State == v1beta1.BindingStateBound && p.outdated(b):
 		p.updates = append(p.updates, c)
 	case b.State == v1beta1.BindingStateBound:
-		if !p.unreachable(c) && !SameStrategy(b.Strategy, p.want.Strategy) {
+		if !p.unreachable(c) && !delivery.SameStrategy(b.Strategy, &p.want.Strategy) {
 			p.step.Restyle = append(p.step.Restyle, b.Name) // which also makes an end of having been held
 		} else if held(b) || told(b) {
 			p.step.Resume = append(p.step.Resume, b.Name)
@@ -269,8 +234,8 @@ func (p *plan) sort(b Binding) {
 // outdated says whether the binding was given other content than it should have. With a failure policy how it is applied is a part of
 // it, which is rolled out, judged and taken back with the rest.
 func (p *plan) outdated(b Binding) bool {
-	return b.Snapshot != p.want.Snapshot || !p.want.Overrides[b.Cluster].keeps(b.Overrides) ||
-		p.budget.Policy != nil && !SameStrategy(b.Strategy, p.want.Strategy)
+	return b.Snapshot != p.want.Snapshot || !p.want.Overrides[b.Cluster].Keeps(b.Overrides) ||
+		p.budget.Policy != nil && !delivery.SameStrategy(b.Strategy, &p.want.Strategy)
 }
 
 // choose spends the budget: on removals first, then on the way back, then on updates, then on new clusters.
@@ -328,7 +293,7 @@ func (p *plan) unreachable(c candidate) bool {
 
 // restyle changes how content that stays for now is applied, if that is to be otherwise.
 func (p *plan) restyle(c candidate) {
-	if p.budget.Policy == nil && !p.unreachable(c) && !SameStrategy(c.Strategy, p.want.Strategy) {
+	if p.budget.Policy == nil && !p.unreachable(c) && !delivery.SameStrategy(c.Strategy, &p.want.Strategy) {
 		p.step.Restyle = append(p.step.Restyle, c.Name)
 	}
 }

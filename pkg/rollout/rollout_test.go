@@ -260,7 +260,7 @@ func TestNextByOverrides(t *testing.T) {
 	list := func(names ...string) func(*Binding) {
 		return func(b *Binding) { b.Overrides.Cluster = names }
 	}
-	want := Content{Snapshot: "r2", Strategy: (*v1beta1.ApplyStrategy)(nil).WithDefaults(), Overrides: map[string]Lists{
+	want := Content{Snapshot: "r2", Strategy: (*v1beta1.ApplyStrategy)(nil).WithDefaults(), Overrides: map[string]delivery.Overrides{
 		"a": {Cluster: []string{"o-1"}}, "b": {Cluster: []string{"o-1"}}, "c": {Cluster: []string{"o-1"}},
 	}}
 	got := Next(Budget{Target: 4, MaxUnavailable: 4}, []Binding{
@@ -268,25 +268,6 @@ func TestNextByOverrides(t *testing.T) {
 	}, want, noon)
 	if want := (Step{Move: []string{"b", "c", "d"}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v; want %+v", got, want)
-	}
-}
-
-func TestListsKeep(t *testing.T) {
-	of := func(name, fingerprint string) Lists { return Lists{Cluster: []string{name}, Fingerprint: fingerprint} }
-	for name, tc := range map[string]struct {
-		has, want Lists
-		keeps     bool
-	}{
-		"the same":                           {of("o-1", "a"), of("o-1", "a"), true},
-		"another snapshot":                   {of("o-1", "a"), of("o-2", "a"), false},
-		"other labels":                       {of("o-1", "a"), of("o-1", "b"), false},
-		"given by who knew of none":          {of("o-1", ""), of("o-1", "b"), true},
-		"a label that is gone takes nothing": {of("o-1", "a"), of("o-1", Unresolved), true},
-		"a label that has come":              {of("o-1", Unresolved), of("o-1", "a"), false},
-	} {
-		if got := tc.want.keeps(tc.has); got != tc.keeps {
-			t.Errorf("%s: keeps %v; want %v", name, got, tc.keeps)
-		}
 	}
 }
 

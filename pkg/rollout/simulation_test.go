@@ -420,7 +420,7 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		}
 		tookDown = tookDown || s.up
 		bound = bound || !s.holdsContent()
-		w.give(s, RevisionOf(w.snapshot(), Lists{}, ptr.To(w.content().Strategy)), false)
+		w.give(s, delivery.NewRevision(w.snapshot(), delivery.Overrides{}, ptr.To(w.content().Strategy)), false)
 	}
 	for _, back := range step.Back {
 		s := w.site(back.Binding)
@@ -475,7 +475,7 @@ func (w *model) give(s *site, to v1beta1.Revision, back bool) {
 	switch {
 	case back:
 		s.before = &to
-	case s.before == nil || s.LastHealthy == nil || !SameRevision(*s.LastHealthy, to):
+	case s.before == nil || s.LastHealthy == nil || !delivery.Same(*s.LastHealthy, to):
 		s.before = s.LastHealthy
 	}
 	s.since = w.now
@@ -531,7 +531,7 @@ func (w *model) checkVerdict(t *testing.T, seed uint64, step Step) {
 	}
 	for _, back := range step.Back {
 		s := w.site(back.Binding)
-		if s.Snapshot != w.snapshot() || s.before == nil || !SameRevision(back.To, *s.before) {
+		if s.Snapshot != w.snapshot() || s.before == nil || !delivery.Same(back.To, *s.before) {
 			t.Fatalf("seed %d: %s is taken back to %+v; it last ran %+v healthily\n%s", seed, s.Name, back.To, s.before, w.history())
 		}
 	}

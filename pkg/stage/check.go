@@ -9,7 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // Replaced says whether a run was planned for an earlier placement of the name.
@@ -33,7 +33,7 @@ func Check(fleet Fleet, status v1beta1.UpdateRunStatus) error {
 	switch {
 	case Replaced(now.Plan, status):
 		return mistake("the placement was deleted and made again since the run was initialized; make a new run")
-	case status.ApplyStrategy == nil || !rollout.SameStrategy(status.ApplyStrategy, now.Apply):
+	case status.ApplyStrategy == nil || !delivery.SameStrategy(status.ApplyStrategy, &now.Apply):
 		return mistake("the placement's spec.strategy.applyStrategy has changed since the run was initialized" + goOn)
 	case now.PolicyIndex != status.PolicySnapshotIndexUsed:
 		return mistake("the placement's policy has changed since the run was initialized, from policy snapshot %s to %s%s"+goOn,

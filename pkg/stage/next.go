@@ -10,7 +10,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // World is what a step is decided from, beside the run's progress.
@@ -24,7 +24,7 @@ type World struct {
 	// by its labels now counts for those that are yet to get the release.
 	Snapshot  string
 	Apply     v1beta1.ApplyStrategy
-	Overrides map[string]rollout.Lists
+	Overrides map[string]delivery.Overrides
 	// Bindings are all of the placement's.
 	Bindings []v1beta1.BindingObject
 	// Requests are the approval requests there are, by name.
@@ -60,7 +60,7 @@ type Start struct {
 	To      v1beta1.Revision
 	// Content is whether it lacks any of it; if not, only the word that its rollout has started is missing.
 	Content bool
-	// Fingerprint goes with the overrides in To; see rollout.Lists.
+	// Fingerprint goes with the overrides in To; see delivery.Overrides.
 	Fingerprint string
 	// Mark is to be written as contract.AnnotationUpdateRun in the same update; empty if there is nothing to remember.
 	Mark string

@@ -17,7 +17,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // Abort says why a run cannot be planned or go on. It is final. Any other error of this package passes.
@@ -300,7 +300,7 @@ func order(config v1beta1.StageConfig, members []string, labelsOf map[string]map
 }
 
 // Status is the status of a run that starts with this plan.
-func (p Plan) Status(run string, resourceIndex string, strategy v1beta1.UpdateStrategySpec, overrides map[string]rollout.Lists) v1beta1.UpdateRunStatus {
+func (p Plan) Status(run string, resourceIndex string, strategy v1beta1.UpdateStrategySpec, overrides map[string]delivery.Overrides) v1beta1.UpdateRunStatus {
 	status := v1beta1.UpdateRunStatus{
 		PlacementUID: p.Placement, PolicySnapshotIndexUsed: p.PolicyIndex, PolicyObservedClusterCount: p.Count, ResourceSnapshotIndexUsed: resourceIndex,
 		ApplyStrategy: p.Apply.DeepCopy(), UpdateStrategySnapshot: strategy.DeepCopy(),
@@ -316,7 +316,7 @@ func (p Plan) Status(run string, resourceIndex string, strategy v1beta1.UpdateSt
 	return status
 }
 
-func members(clusters []string, overrides map[string]rollout.Lists) []v1beta1.ClusterUpdatingStatus {
+func members(clusters []string, overrides map[string]delivery.Overrides) []v1beta1.ClusterUpdatingStatus {
 	out := make([]v1beta1.ClusterUpdatingStatus, 0, len(clusters))
 	for _, name := range clusters {
 		out = append(out, v1beta1.ClusterUpdatingStatus{

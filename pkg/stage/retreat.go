@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // mark is what contract.AnnotationUpdateRun on a binding says: which run last changed it, and what its cluster had last run healthily
@@ -142,7 +141,7 @@ func (d *decision) lookBack(c *Cluster) {
 	switch {
 	case b == nil:
 		c.Back = d.failure(noBinding)
-	case !has(b, *c.LastHealthy):
+	case !delivery.Has(b, *c.LastHealthy):
 		c.Back = d.failure(notOurs)
 	case healthy(b):
 		c.Back = Verdict{Phase: Succeeded, Since: d.Now, Message: "The cluster is back at " + c.LastHealthy.ResourceSnapshotName + ", and healthy"}
@@ -206,7 +205,7 @@ func (d *decision) leave(c *Cluster) (Verdict, bool) {
 	switch {
 	case b == nil:
 		return d.failure(noBinding), true
-	case markOf(b).Run != d.UID || !d.given(b, c.Name) && (c.LastHealthy == nil || !has(b, *c.LastHealthy)):
+	case markOf(b).Run != d.UID || !d.given(b, c.Name) && (c.LastHealthy == nil || !delivery.Has(b, *c.LastHealthy)):
 		return d.failure(notOurs), true
 	case c.LastHealthy == nil:
 		v := d.failure("Before this run the cluster has never been healthy with the placement, so there is nothing to take it back to")
@@ -227,7 +226,7 @@ func (d *decision) send(c *Cluster) {
 	}
 	c.Back = Verdict{Phase: Active, Since: d.Now, Message: "The cluster is on the way back to " + c.LastHealthy.ResourceSnapshotName}
 	d.again(d.window())
-	if content := !has(b, *c.LastHealthy); content || !started(b) {
+	if content := !delivery.Has(b, *c.LastHealthy); content || !started(b) {
 		d.step.Start = append(d.step.Start, Start{Binding: b, Content: content, To: *c.LastHealthy, Back: true})
 		return
 	}
@@ -290,33 +289,20 @@ func (d *decision) home() {
 	d.p.Fail(mistake("%s. %s. Put the release right and make another run", d.p.Budget.Message, d.p.Back.Message).Error())
 }
 
-// has says whether a binding is bound to a revision.
-func has(b v1beta1.BindingObject, r v1beta1.Revision) bool {
-	spec := b.GetSpec()
-	return spec.State == v1beta1.BindingStateBound && spec.ResourceSnapshotName == r.ResourceSnapshotName &&
-		rollout.SameStrategy(spec.ApplyStrategy, r.ApplyStrategy.WithDefaults()) &&
-		equality.Semantic.DeepEqual(spec.ClusterResourceOverrideSnapshots, r.ClusterResourceOverrideSnapshots) &&
-		equality.Semantic.DeepEqual(spec.ResourceOverrideSnapshots, r.ResourceOverrideSnapshots)
-}
-
 // release is what the run releases to a cluster.
 func (d *decision) release(cluster string) v1beta1.Revision {
-	lists := d.Overrides[cluster]
-	return v1beta1.Revision{
-		ResourceSnapshotName: d.Snapshot, ApplyStrategy: d.Apply.DeepCopy(),
-		ClusterResourceOverrideSnapshots: lists.Cluster, ResourceOverrideSnapshots: lists.Namespaced,
-	}
+	return delivery.NewRevision(d.Snapshot, d.Overrides[cluster], &d.Apply)
 }
 
 // given says whether a binding has what the run releases to its cluster, and holds whether its rollout has also been started as it is now.
 func (d *decision) given(b v1beta1.BindingObject, cluster string) bool {
-	return has(b, d.release(cluster))
+	return delivery.Has(b, d.release(cluster))
 }
 
 // relabelled says whether the overrides of the release come to something else on a cluster than when its binding was given them.
 func (d *decision) relabelled(b v1beta1.BindingObject, cluster string) bool {
 	now := d.Overrides[cluster].Fingerprint
-	return now != "" && now != rollout.Unresolved && now != b.GetSpec().OverrideFingerprint
+	return now != "" && now != delivery.Unresolved && now != b.GetSpec().OverrideFingerprint
 }
 
 func (d *decision) holds(b v1beta1.BindingObject, cluster string) bool {

@@ -18,7 +18,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/report"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
@@ -98,9 +97,9 @@ func (w *world) begin() error {
 }
 
 func (w *world) world() stage.World {
-	overrides := map[string]rollout.Lists{}
+	overrides := map[string]delivery.Overrides{}
 	for cluster, fingerprint := range w.prints {
-		overrides[cluster] = rollout.Lists{Fingerprint: fingerprint}
+		overrides[cluster] = delivery.Overrides{Fingerprint: fingerprint}
 	}
 	return stage.World{
 		Run: "run", UID: "uid", Config: *w.status.UpdateStrategySnapshot, Snapshot: "p-3-snapshot", Apply: w.status.ApplyStrategy.WithDefaults(),
@@ -524,7 +523,7 @@ func TestRefusedClustersKeepTheirTurn(t *testing.T) {
 // release otherwise, and one after it waits for another run.
 func TestLabelsCountAtTheClustersTurn(t *testing.T) {
 	w := fleet(of("all", ""))
-	w.prints = map[string]string{"c1": "east", "c2": "east", "c3": rollout.Unresolved}
+	w.prints = map[string]string{"c1": "east", "c2": "east", "c3": delivery.Unresolved}
 	if err := w.begin(); err != nil {
 		t.Fatal(err)
 	}

@@ -274,7 +274,7 @@ func retuned(seen, like *v1beta1.Work) *v1beta1.Work {
 // whose content cannot be had.
 func Tune(order Order, seen []*v1beta1.Work) Changes {
 	var changes Changes
-	like := &v1beta1.Work{Spec: v1beta1.WorkSpec{ApplyStrategy: order.ApplyStrategy, ReportBackStrategy: order.ReportBack, DeleteStrategy: order.Delete}}
+	like := &v1beta1.Work{Spec: v1beta1.WorkSpec{ApplyStrategy: order.Content.ApplyStrategy, ReportBackStrategy: order.ReportBack, DeleteStrategy: order.Delete}}
 	like.Annotations = map[string]string{contract.AnnotationBindingUID: string(order.UID)}
 	for _, s := range seen {
 		if s.DeletionTimestamp.IsZero() && (!sameManner(s, like) || !sameMark(s, like)) {

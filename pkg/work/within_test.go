@@ -44,7 +44,7 @@ func TestWithin(t *testing.T) {
 			o, wide := order(), order()
 			o.Placement.Namespace, o.Binding.Namespace = "shop", "shop"
 			older := o
-			older.Snapshot = contract.MasterSnapshotName("web", 2)
+			older.Content.ResourceSnapshotName = contract.MasterSnapshotName("web", 2)
 			wanted := wantedOf(t, o, "3", raw(tc.object), raw(configMap("b")))
 			for what, seen := range map[string][]*v1beta1.Work{"create": nil, "update": stored(wantedOf(t, older, "2", nil, nil))} {
 				changes, err := Compare(wanted, seen, nil)

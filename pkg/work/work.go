@@ -15,6 +15,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
@@ -25,17 +26,13 @@ type Order struct {
 	UID       types.UID
 	Placement types.NamespacedName
 	Cluster   string
-	// Snapshot is the first snapshot of the group that holds the content.
-	Snapshot string
-	// Overrides and ClusterOverrides are the override snapshots that change the content for the cluster.
-	Overrides        []v1beta1.NamespacedName
-	ClusterOverrides []string
+	// Content is what the cluster is given.
+	Content v1beta1.Revision
 	// Fingerprint changes when, by the cluster's labels, the same overrides come to something else.
 	Fingerprint string
 	// OverrideContent changes when override snapshots of the same names say something else. It is not on the binding: whoever has
 	// read them fills it in.
 	OverrideContent string
-	ApplyStrategy   *v1beta1.ApplyStrategy
 	ReportBack      *v1beta1.ReportBackStrategy
 	// Delete says what the member does with the objects when the Works are deleted.
 	Delete *v1beta1.DeleteStrategy
@@ -47,21 +44,18 @@ func OrderOf(binding v1beta1.BindingObject, reportBack *v1beta1.ReportBackStrate
 	placement, ok := scope.PlacementOf(binding)
 	spec := binding.GetSpec()
 	return Order{
-		Binding:          types.NamespacedName{Namespace: binding.GetNamespace(), Name: binding.GetName()},
-		UID:              binding.GetUID(),
-		Placement:        placement,
-		Cluster:          spec.TargetCluster,
-		Snapshot:         spec.ResourceSnapshotName,
-		Overrides:        spec.ResourceOverrideSnapshots,
-		ClusterOverrides: spec.ClusterResourceOverrideSnapshots,
-		Fingerprint:      spec.OverrideFingerprint,
-		ApplyStrategy:    spec.ApplyStrategy,
-		ReportBack:       reportBack,
+		Binding:     types.NamespacedName{Namespace: binding.GetNamespace(), Name: binding.GetName()},
+		UID:         binding.GetUID(),
+		Placement:   placement,
+		Cluster:     spec.TargetCluster,
+		Content:     delivery.Of(binding),
+		Fingerprint: spec.OverrideFingerprint,
+		ReportBack:  reportBack,
 	}, ok
 }
 
 // Overridden says whether the order lists any override.
-func (o Order) Overridden() bool { return len(o.Overrides)+len(o.ClusterOverrides) > 0 }
+func (o Order) Overridden() bool { return !delivery.OverridesIn(o.Content).None() }
 
 // Override changes one object, given as JSON, for the cluster of an order. It returns nil for an object that the cluster is not
 // to have. What it is given belongs to a cache and must not be changed in place.
@@ -174,8 +168,8 @@ func marksOf(order Order, index string) (marks, error) {
 
 // overrideNames are for people: the member tells them to whoever asks why an object is what it is.
 func (o Order) overrideNames() []string {
-	names := slices.Clone(o.ClusterOverrides)
-	for _, at := range o.Overrides {
+	names := slices.Clone(o.Content.ClusterResourceOverrideSnapshots)
+	for _, at := range o.Content.ResourceOverrideSnapshots {
 		names = append(names, at.Namespace+"/"+at.Name)
 	}
 	return names
@@ -183,16 +177,16 @@ func (o Order) overrideNames() []string {
 
 // source names the content of order: its snapshot, its two lists of overrides, and what these come to.
 func source(order Order) (map[string]string, error) {
-	overrides, err := contract.Hash(order.Overrides)
+	overrides, err := contract.Hash(order.Content.ResourceOverrideSnapshots)
 	if err != nil {
 		return nil, err
 	}
-	clusterOverrides, err := contract.Hash(order.ClusterOverrides)
+	clusterOverrides, err := contract.Hash(order.Content.ClusterResourceOverrideSnapshots)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]string{
-		contract.AnnotationWorkSnapshot:        order.Snapshot,
+		contract.AnnotationWorkSnapshot:        order.Content.ResourceSnapshotName,
 		contract.AnnotationOverrideHash:        overrides,
 		contract.AnnotationClusterOverrideHash: clusterOverrides,
 	}
@@ -217,7 +211,7 @@ func (m marks) work(order Order, name string, manifests []v1beta1.Manifest) *v1b
 		},
 		Spec: v1beta1.WorkSpec{
 			Workload:           v1beta1.WorkloadTemplate{Manifests: manifests},
-			ApplyStrategy:      order.ApplyStrategy.DeepCopy(),
+			ApplyStrategy:      order.Content.ApplyStrategy.DeepCopy(),
 			ReportBackStrategy: order.ReportBack.DeepCopy(),
 			DeleteStrategy:     order.Delete.DeepCopy(),
 		},

@@ -63,7 +63,7 @@ func order() Order {
 		UID:       "uid-of-web-east-1",
 		Placement: types.NamespacedName{Name: "web"},
 		Cluster:   "east",
-		Snapshot:  contract.MasterSnapshotName("web", 3),
+		Content:   v1beta1.Revision{ResourceSnapshotName: contract.MasterSnapshotName("web", 3)},
 	}
 }
 
@@ -266,14 +266,15 @@ func TestWanted(t *testing.T) {
 func TestWantedMarks(t *testing.T) {
 	o := order()
 	o.Placement.Namespace, o.Binding.Namespace = "shop", "shop"
-	o.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}
-	o.ClusterOverrides, o.Overrides = []string{"o-1"}, []v1beta1.NamespacedName{{Namespace: "shop", Name: "o-2"}}
+	o.Content.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}
+	o.Content.ClusterResourceOverrideSnapshots = []string{"o-1"}
+	o.Content.ResourceOverrideSnapshots = []v1beta1.NamespacedName{{Namespace: "shop", Name: "o-2"}}
 	got, err := Wanted(o, Group{Index: "3", Parts: []Part{{Sub: -1}}}, AsIs)
 	if err != nil {
 		t.Fatal(err)
 	}
 	clusterHash, _ := contract.Hash([]string{"o-1"})
-	hash, _ := contract.Hash(o.Overrides)
+	hash, _ := contract.Hash(o.Content.ResourceOverrideSnapshots)
 	want := &v1beta1.Work{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "fleet-member-east", Name: "shop.web-work",
@@ -294,7 +295,7 @@ func TestWantedMarks(t *testing.T) {
 			},
 			Finalizers: []string{"kubernetes-fleet.io/work-cleanup"},
 		},
-		Spec: v1beta1.WorkSpec{ApplyStrategy: o.ApplyStrategy},
+		Spec: v1beta1.WorkSpec{ApplyStrategy: o.Content.ApplyStrategy},
 	}
 	if diff := cmp.Diff([]*v1beta1.Work{want}, got); diff != "" {
 		t.Fatal(diff)
@@ -304,7 +305,7 @@ func TestWantedMarks(t *testing.T) {
 // A Work without overrides names none, whatever it named before; the hash of no overrides is part of the wire.
 func TestOverridesLeave(t *testing.T) {
 	before, after := order(), order()
-	before.ClusterOverrides, before.Fingerprint = []string{"o-1"}, "f"
+	before.Content.ClusterResourceOverrideSnapshots, before.Fingerprint = []string{"o-1"}, "f"
 	wanted := wantedOf(t, after, "3", nil)
 	changes, err := Compare(wanted, stored(wantedOf(t, before, "3", nil)), nil)
 	if err != nil || len(changes.Update) != 1 {
@@ -325,8 +326,8 @@ func TestOverridesLeave(t *testing.T) {
 // The same overrides may come to something else when a label of the cluster has changed.
 func TestAnotherFingerprintIsOtherContent(t *testing.T) {
 	before, after := order(), order()
-	before.ClusterOverrides, before.Fingerprint = []string{"o-1"}, "f"
-	after.ClusterOverrides, after.Fingerprint = before.ClusterOverrides, "g"
+	before.Content.ClusterResourceOverrideSnapshots, before.Fingerprint = []string{"o-1"}, "f"
+	after.Content.ClusterResourceOverrideSnapshots, after.Fingerprint = before.Content.ClusterResourceOverrideSnapshots, "g"
 	there := stored(wantedOf(t, before, "3", nil))
 	changes, err := Compare(wantedOf(t, after, "3", nil), there, nil)
 	if err != nil || len(changes.Update) != 1 || changes.Update[0].Annotations[contract.AnnotationOverrideFingerprint] != "g" {
@@ -381,10 +382,10 @@ func terminating(w *v1beta1.Work) *v1beta1.Work {
 
 func TestCompare(t *testing.T) {
 	older, reported := order(), order()
-	older.Snapshot = contract.MasterSnapshotName("web", 2)
-	reported.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
+	older.Content.ResourceSnapshotName = contract.MasterSnapshotName("web", 2)
+	reported.Content.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
 	overridden := order()
-	overridden.Overrides = []v1beta1.NamespacedName{{Namespace: "shop", Name: "o-1"}}
+	overridden.Content.ResourceOverrideSnapshots = []v1beta1.NamespacedName{{Namespace: "shop", Name: "o-1"}}
 	twin := order()
 	twin.Binding.Name, twin.UID = "web-east-2", "uid-of-web-east-2"
 	former := order()
@@ -529,9 +530,9 @@ func deepCopies(works []*v1beta1.Work) []*v1beta1.Work {
 
 func TestHolds(t *testing.T) {
 	overridden := order()
-	overridden.ClusterOverrides = []string{"o-1"}
+	overridden.Content.ClusterResourceOverrideSnapshots = []string{"o-1"}
 	older := order()
-	older.Snapshot = contract.MasterSnapshotName("web", 2)
+	older.Content.ResourceSnapshotName = contract.MasterSnapshotName("web", 2)
 	same := stored(wantedOf(t, order(), "3", nil, nil))
 	for name, tc := range map[string]struct {
 		order Order
@@ -556,9 +557,9 @@ func TestHolds(t *testing.T) {
 func TestCompareConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		from, to := order(), order()
-		from.Snapshot = contract.MasterSnapshotName("web", rapid.IntRange(1, 4).Draw(t, "from"))
+		from.Content.ResourceSnapshotName = contract.MasterSnapshotName("web", rapid.IntRange(1, 4).Draw(t, "from"))
 		if rapid.Bool().Draw(t, "override") {
-			to.ClusterOverrides = []string{"o-1"}
+			to.Content.ClusterResourceOverrideSnapshots = []string{"o-1"}
 		}
 		parts := func(label string) [][][]byte { return make([][][]byte, rapid.IntRange(1, 4).Draw(t, label)) }
 		seen := stored(wantedOf(t, from, rapid.SampledFrom([]string{"2", "3"}).Draw(t, "index"), parts("had")...))
@@ -762,7 +763,7 @@ func TestWorksTellOrigins(t *testing.T) {
 		return works
 	}
 	older := order()
-	older.Snapshot = "web-2-snapshot"
+	older.Content.ResourceSnapshotName = "web-2-snapshot"
 	if changes, err := Compare(of(order(), a, "", b, c), stored(of(order())), nil); err != nil || !changes.None() {
 		t.Errorf("Works of an earlier version are written: %+v, %v", changes, err)
 	}

@@ -57,7 +57,7 @@ func (d *Dispatcher) carryOut(ctx context.Context, seen *seen, plan plan) outcom
 			failed[w.work.Name] = err
 			return fmt.Errorf("%s work %s: %w", w.verb, client.ObjectKeyFromObject(w.work), err)
 		}
-		ctrl.LoggerFrom(ctx).Info(done[w.verb], "work", client.ObjectKeyFromObject(w.work), "snapshot", seen.order.Snapshot)
+		ctrl.LoggerFrom(ctx).Info(done[w.verb], "work", client.ObjectKeyFromObject(w.work), "snapshot", seen.order.Content.ResourceSnapshotName)
 		written[w.work.Name] = w.work
 		return nil
 	}

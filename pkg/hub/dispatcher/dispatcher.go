@@ -120,7 +120,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 		Bound:           binding.GetSpec().State == v1beta1.BindingStateBound && !seen.external,
 		Overridden:      seen.order.Overridden(),
 		IdleOverrides:   idleNames(plan.idle),
-		Content:         content(seen.order),
+		Content:         seen.order.Content,
 		ReportDiff:      reportDiff(seen.order),
 		OverrideFailure: plan.override,
 		SyncFailure:     plan.sync,
@@ -166,16 +166,8 @@ func (d *Dispatcher) report(ctx context.Context, binding v1beta1.BindingObject, 
 	return ctrl.Result{}, wrote, nil
 }
 
-// content is what an order asks for.
-func content(order work.Order) v1beta1.Revision {
-	return v1beta1.Revision{
-		ResourceSnapshotName: order.Snapshot, ApplyStrategy: order.ApplyStrategy,
-		ClusterResourceOverrideSnapshots: order.ClusterOverrides, ResourceOverrideSnapshots: order.Overrides,
-	}
-}
-
 func reportDiff(order work.Order) bool {
-	return order.ApplyStrategy != nil && order.ApplyStrategy.Type == v1beta1.ApplyStrategyTypeReportDiff
+	return order.Content.ApplyStrategy != nil && order.Content.ApplyStrategy.Type == v1beta1.ApplyStrategyTypeReportDiff
 }
 
 // claim puts the finalizer on a binding that lacks it before the first Work is made for it. The roller sets it together with the

@@ -17,8 +17,8 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/override"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
@@ -35,7 +35,7 @@ var errNoOverride = errors.New("the override snapshot does not exist")
 // overrides reads the override snapshots that the order names, in its order. The error wraps errNoOverride, or is a failed read.
 func (d *Dispatcher) overrides(ctx context.Context, order work.Order) ([]v1beta1.OverrideSnapshotObject, error) {
 	var out []v1beta1.OverrideSnapshotObject
-	for _, key := range (rollout.Lists{Cluster: order.ClusterOverrides, Namespaced: order.Overrides}).Keys() {
+	for _, key := range delivery.OverridesIn(order.Content).Keys() {
 		s := scope.OverrideSnapshots.New(key)
 		err := d.Client.Get(ctx, key, s, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 		if apierrors.IsNotFound(err) {
@@ -90,7 +90,7 @@ func (d *Dispatcher) idle(ctx context.Context, order work.Order, group work.Grou
 		ctrl.LoggerFrom(ctx).V(1).Info("Could not list the overrides that select nothing", "reason", err.Error())
 		return nil
 	}
-	named := (rollout.Lists{Cluster: order.ClusterOverrides, Namespaced: order.Overrides}).Keys()
+	named := delivery.OverridesIn(order.Content).Keys()
 	limited = slices.DeleteFunc(limited, func(s v1beta1.OverrideSnapshotObject) bool {
 		return slices.Contains(named, client.ObjectKeyFromObject(s))
 	})

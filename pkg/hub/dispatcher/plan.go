@@ -41,7 +41,7 @@ func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
 	if seen.doubt != nil {
 		return kept(seen), nil
 	}
-	group, err := work.GroupOf(seen.order.Snapshot, seen.snapshots)
+	group, err := work.GroupOf(seen.order.Content.ResourceSnapshotName, seen.snapshots)
 	if err != nil {
 		return without(seen, err), nil
 	}

@@ -24,9 +24,9 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/override"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 	"github.com/flagship-fleet/flagship/pkg/stage"
@@ -148,7 +148,7 @@ func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 func (o *Overrider) inUse(ctx context.Context, key types.NamespacedName) (map[string]bool, error) {
 	out := map[string]bool{}
 	add := func(wide []string, narrow []v1beta1.NamespacedName) {
-		for _, s := range (rollout.Lists{Cluster: wide, Namespaced: narrow}).Keys() {
+		for _, s := range (delivery.Overrides{Cluster: wide, Namespaced: narrow}).Keys() {
 			if s.Namespace == key.Namespace {
 				out[s.Name] = true
 			}

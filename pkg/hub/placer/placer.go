@@ -102,8 +102,8 @@ type memo struct {
 	progress progress
 	// held is since when a status that only tells of progress has been held back; zero if none is.
 	held time.Time
-	// revisions are decoded resource snapshots, by the uid of the group's first. They serve placements with an External strategy.
-	revisions map[types.UID]report.Revision
+	// decoded are resource snapshots, by the uid of the group's first. They serve placements with an External strategy.
+	decoded map[types.UID]report.Snapshot
 }
 
 // item is one selected object and its content.
@@ -194,11 +194,11 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	case err != nil:
 		return p.carryOn(ctx, s, err)
 	}
-	policy, revision, history, err := p.snapshots(ctx, s, func(ctx context.Context) (report.Revision, time.Duration, error) {
+	policy, latest, history, err := p.snapshots(ctx, s, func(ctx context.Context) (report.Snapshot, time.Duration, error) {
 		if first, _ := p.Objects.Changes(s.key); s.fresh() && !first.IsZero() {
 			again, err := p.pick(ctx, s, p.Objects.Select)
 			if err != nil {
-				return report.Revision{}, 0, err
+				return report.Snapshot{}, 0, err
 			}
 			selected = &again
 		}
@@ -207,7 +207,7 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	progress, err := p.report(ctx, s, policy, revision)
+	progress, err := p.report(ctx, s, policy, latest)
 	return soonest(wait, history, progress), err
 }
 
@@ -218,24 +218,24 @@ func (p *Placer) carryOn(ctx context.Context, s *seen, cause error) (time.Durati
 	if !ok {
 		return 0, errors.Join(cause, p.addFinalizers(ctx, s.placement))
 	}
-	policy, revision, _, err := p.snapshots(ctx, s, func(context.Context) (report.Revision, time.Duration, error) { return standing, 0, nil })
+	policy, latest, _, err := p.snapshots(ctx, s, func(context.Context) (report.Snapshot, time.Duration, error) { return standing, 0, nil })
 	if err != nil {
 		return 0, errors.Join(cause, err)
 	}
-	_, err = p.report(ctx, s, policy, revision)
+	_, err = p.report(ctx, s, policy, latest)
 	return 0, errors.Join(cause, err)
 }
 
 // standing is the latest revision, if what it holds is remembered.
-func (s *seen) standing() (report.Revision, bool) {
+func (s *seen) standing() (report.Snapshot, bool) {
 	if external(s.placement) {
-		return report.Revision{}, true
+		return report.Snapshot{}, true
 	}
 	latest, ok := snapshot.Latest(s.groups)
 	if !ok || !latest.Complete() || latest.Hash() != s.memo.content.Hash {
-		return report.Revision{}, false
+		return report.Snapshot{}, false
 	}
-	return report.Revision{Name: latest.Master.GetName(), Index: latest.IndexLabel(), Resources: s.memo.content.Identifiers()}, true
+	return report.Snapshot{Name: latest.Master.GetName(), Index: latest.IndexLabel(), Resources: s.memo.content.Identifiers()}, true
 }
 
 // refuse tells the user that the selectors of a placement are wrong. What is placed stays as it is.
@@ -362,17 +362,17 @@ func (s *seen) holdUnread(found selection.Selection) error {
 // snapshots writes finalizers and snapshots, those of resources by the function given, and returns the policy snapshot and the revision
 // in force then, and when to look again. All are written at once, but the first of resources last: the hub may have told of a placement
 // sooner than of objects that were created before it, and while the scheduler decides they arrive.
-func (p *Placer) snapshots(ctx context.Context, s *seen, resources func(context.Context) (report.Revision, time.Duration, error)) (
-	v1beta1.PolicySnapshotObject, report.Revision, time.Duration, error,
+func (p *Placer) snapshots(ctx context.Context, s *seen, resources func(context.Context) (report.Snapshot, time.Duration, error)) (
+	v1beta1.PolicySnapshotObject, report.Snapshot, time.Duration, error,
 ) {
 	policy, err := snapshot.Policy(s.placement, s.policies)
 	if err != nil {
-		return nil, report.Revision{}, 0, err
+		return nil, report.Snapshot{}, 0, err
 	}
-	var revision report.Revision
+	var latest report.Snapshot
 	var again time.Duration
 	write := func(ctx context.Context) (err error) {
-		revision, again, err = resources(ctx)
+		latest, again, err = resources(ctx)
 		return err
 	}
 	// The others read the placement while this one writes it.
@@ -396,11 +396,11 @@ func (p *Placer) snapshots(ctx context.Context, s *seen, resources func(context.
 			inForce = existing
 		}
 	}
-	return inForce, revision, again, err
+	return inForce, latest, again, err
 }
 
 // report writes the status, or says when to look whether it should be, if it only tells of progress.
-func (p *Placer) report(ctx context.Context, s *seen, policy v1beta1.PolicySnapshotObject, latest report.Revision) (time.Duration, error) {
+func (p *Placer) report(ctx context.Context, s *seen, policy v1beta1.PolicySnapshotObject, latest report.Snapshot) (time.Duration, error) {
 	facts := report.PlacementFacts{
 		Placement: s.placement, Policy: policy, Bindings: s.bindings, Latest: latest,
 		TooLarge: s.memo.tooLarge(), Withheld: s.memo.withheld, Kept: s.memo.leftOut(),
@@ -410,7 +410,7 @@ func (p *Placer) report(ctx context.Context, s *seen, policy v1beta1.PolicySnaps
 	}
 	if external(s.placement) {
 		var err error
-		if facts.Revisions, err = s.revisions(); err != nil {
+		if facts.Snapshots, err = s.boundSnapshots(); err != nil {
 			return 0, err
 		}
 	}

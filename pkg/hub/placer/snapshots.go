@@ -32,31 +32,31 @@ func (p *Placer) writePolicies(ctx context.Context, key types.NamespacedName, st
 }
 
 // resources makes a placement's resource snapshots right, and returns the revision in force then.
-func (p *Placer) resources(ctx context.Context, s *seen, selected *selection.Selection) (report.Revision, time.Duration, error) {
+func (p *Placer) resources(ctx context.Context, s *seen, selected *selection.Selection) (report.Snapshot, time.Duration, error) {
 	m := s.memo
 	if external(s.placement) {
 		m.current = true
-		return report.Revision{}, 0, nil
+		return report.Snapshot{}, 0, nil
 	}
 	if selected != nil {
 		if err := p.read(ctx, s, *selected); err != nil {
-			return report.Revision{}, 0, err
+			return report.Snapshot{}, 0, err
 		}
 	}
 	inUse, err := p.inUse(ctx, s)
 	if err != nil {
-		return report.Revision{}, 0, err
+		return report.Snapshot{}, 0, err
 	}
 	step := snapshot.Resources(s.placement, s.groups, m.content, inUse, s.now)
 	if err := p.writeResources(ctx, s.key, step); err != nil {
 		m.current = false
-		return report.Revision{}, 0, err
+		return report.Snapshot{}, 0, err
 	}
 	if step.Master != nil {
 		m.made, m.awaited, m.ofChange = p.now(), true, m.changed
 	}
 	m.current = true
-	return report.Revision{Name: step.Latest, Index: strconv.Itoa(step.Index), Resources: m.content.Identifiers()}, step.Again, nil
+	return report.Snapshot{Name: step.Latest, Index: strconv.Itoa(step.Index), Resources: m.content.Identifiers()}, step.Again, nil
 }
 
 // inUse names the resource snapshots that bindings name, for now or as what was healthy, or that an update run which has not ended is
@@ -235,24 +235,24 @@ func objects[O client.Object](list []O) []client.Object {
 	return out
 }
 
-// revisions are the resource revisions that bindings name and that exist whole, by the name of the first snapshot.
-func (s *seen) revisions() (map[string]report.Revision, error) {
+// boundSnapshots are those of resources that bindings name and that exist whole, by the name of the first snapshot.
+func (s *seen) boundSnapshots() (map[string]report.Snapshot, error) {
 	inUse := s.bound()
-	out, kept := map[string]report.Revision{}, map[types.UID]report.Revision{}
+	out, kept := map[string]report.Snapshot{}, map[types.UID]report.Snapshot{}
 	for _, g := range s.groups {
 		if g.Master == nil || !inUse[g.Master.GetName()] || !g.Complete() {
 			continue
 		}
-		revision, ok := s.memo.revisions[g.Master.GetUID()]
+		shown, ok := s.memo.decoded[g.Master.GetUID()]
 		if !ok {
 			items, err := g.Items()
 			if err != nil {
 				return nil, err
 			}
-			revision = report.Revision{Name: g.Master.GetName(), Index: g.IndexLabel(), Resources: snapshot.Content{Items: items}.Identifiers()}
+			shown = report.Snapshot{Name: g.Master.GetName(), Index: g.IndexLabel(), Resources: snapshot.Content{Items: items}.Identifiers()}
 		}
-		out[revision.Name], kept[g.Master.GetUID()] = revision, revision
+		out[shown.Name], kept[g.Master.GetUID()] = shown, shown
 	}
-	s.memo.revisions = kept
+	s.memo.decoded = kept
 	return out, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
@@ -97,7 +98,7 @@ func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) er
 // move gives a binding its content.
 func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, seen *seen) error {
 	overrides := seen.want.Overrides[b.GetSpec().TargetCluster]
-	to := rollout.RevisionOf(seen.want.Snapshot, overrides, &seen.want.Strategy)
+	to := delivery.NewRevision(seen.want.Snapshot, overrides, &seen.want.Strategy)
 	if seen.budget.Policy == nil {
 		return r.give(ctx, b, to, overrides.Fingerprint, nil)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -75,7 +75,7 @@ func (s *scene) overridden(want string) {
 		var got []string
 		for _, cluster := range []string{"m1", "m2", "m3"} {
 			var names []string
-			for _, key := range rollout.ListsOf(s.binding(cluster)).Keys() {
+			for _, key := range delivery.OverridesOf(s.binding(cluster)).Keys() {
 				names = append(names, strings.TrimPrefix(key.Name, s.key.Name+"-"))
 			}
 			got = append(got, cluster+"="+strings.Join(names, ","))

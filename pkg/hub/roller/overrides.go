@@ -15,6 +15,7 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -81,7 +82,7 @@ func (r *Roller) coming(ctx context.Context, seen *seen, step rollout.Step) (tim
 
 // overrides are the lists of the bindings' clusters.
 func (r *Roller) overrides(ctx context.Context, placement types.NamespacedName, latest snapshot.Group,
-	bindings map[string]v1beta1.BindingObject, clusters map[string]*clusterv1beta1.MemberCluster) (map[string]rollout.Lists, error) {
+	bindings map[string]v1beta1.BindingObject, clusters map[string]*clusterv1beta1.MemberCluster) (map[string]delivery.Overrides, error) {
 	matching, err := r.matching(ctx, placement, latest)
 	if err != nil || matching.None() {
 		return nil, err
@@ -104,7 +105,7 @@ func (r *Roller) behindOverrides(ctx context.Context, bindings map[string]v1beta
 		if !b.GetDeletionTimestamp().IsZero() || len(spec.ClusterResourceOverrideSnapshots)+len(spec.ResourceOverrideSnapshots) == 0 {
 			continue
 		}
-		for _, key := range rollout.ListsOf(b).Keys() {
+		for _, key := range delivery.OverridesOf(b).Keys() {
 			if asked[key] {
 				continue
 			}

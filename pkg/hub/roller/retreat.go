@@ -11,6 +11,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -67,7 +68,7 @@ func (r *Roller) lost(ctx context.Context, namespace string, revision v1beta1.Re
 	if gone, err := ask("resource snapshot", key, scope.ResourceSnapshots.New(key)); gone != "" || err != nil {
 		return gone, err
 	}
-	for _, key := range (rollout.Lists{Cluster: revision.ClusterResourceOverrideSnapshots, Namespaced: revision.ResourceOverrideSnapshots}).Keys() {
+	for _, key := range delivery.OverridesIn(revision).Keys() {
 		if gone, err := ask("override snapshot", key, scope.OverrideSnapshots.New(key)); gone != "" || err != nil {
 			return gone, err
 		}

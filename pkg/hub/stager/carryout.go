@@ -24,7 +24,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/report"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
@@ -39,11 +38,11 @@ func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet s
 	world := stage.World{
 		Run: run.GetName(), UID: run.GetUID(), Config: *status.UpdateStrategySnapshot, Apply: status.ApplyStrategy.WithDefaults(), Bindings: fleet.Bindings,
 		Snapshot: contract.MasterSnapshotName(run.GetSpec().PlacementName, index), Awake: s.awake, Now: s.Now(),
-		Overrides: map[string]rollout.Lists{}, Requests: map[string]stage.Request{},
+		Overrides: map[string]delivery.Overrides{}, Requests: map[string]stage.Request{},
 	}
 	for _, st := range status.StagesStatus {
 		for _, c := range st.Clusters {
-			lists := rollout.Lists{Cluster: c.ClusterResourceOverrideSnapshots, Namespaced: c.ResourceOverrideSnapshots}
+			lists := delivery.Overrides{Cluster: c.ClusterResourceOverrideSnapshots, Namespaced: c.ResourceOverrideSnapshots}
 			if meta.FindStatusCondition(c.Conditions, v1beta1.ConditionStarted) == nil {
 				if lists.Fingerprint, err = s.fingerprint(ctx, lists, override.Cluster{Name: c.ClusterName, Labels: fleet.Labels[c.ClusterName]}); err != nil {
 					return stage.World{}, err
@@ -68,7 +67,7 @@ func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet s
 }
 
 // fingerprint is that of the overrides that a cluster is to get; empty if one of them is not there.
-func (s *Stager) fingerprint(ctx context.Context, lists rollout.Lists, cluster override.Cluster) (string, error) {
+func (s *Stager) fingerprint(ctx context.Context, lists delivery.Overrides, cluster override.Cluster) (string, error) {
 	var found []v1beta1.OverrideSnapshotObject
 	for _, key := range lists.Keys() {
 		snapshot := scope.OverrideSnapshots.New(key)

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
@@ -54,8 +54,7 @@ type needed struct {
 func snapshotsOf(run v1beta1.UpdateRunObject, revision v1beta1.Revision) []needed {
 	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: revision.ResourceSnapshotName}
 	out := []needed{{"resource snapshot " + key.Name, key, scope.ResourceSnapshots.New(key)}}
-	lists := rollout.Lists{Cluster: revision.ClusterResourceOverrideSnapshots, Namespaced: revision.ResourceOverrideSnapshots}
-	for _, key := range lists.Keys() {
+	for _, key := range delivery.OverridesIn(revision).Keys() {
 		out = append(out, needed{"override snapshot " + strings.TrimPrefix(key.String(), "/"), key, scope.OverrideSnapshots.New(key)})
 	}
 	return out

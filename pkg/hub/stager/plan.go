@@ -14,9 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/report"
-	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -114,7 +114,7 @@ type unoverridden struct{ wait time.Duration }
 func (unoverridden) Error() string { return "an override that was just made has no snapshot yet" }
 
 // overrides are the snapshots of overrides, as they are now, that change the release on each cluster of the plan.
-func (s *Stager) overrides(ctx context.Context, placement types.NamespacedName, group snapshot.Group, plan stage.Plan, fleet stage.Fleet) (map[string]rollout.Lists, error) {
+func (s *Stager) overrides(ctx context.Context, placement types.NamespacedName, group snapshot.Group, plan stage.Plan, fleet stage.Fleet) (map[string]delivery.Overrides, error) {
 	contents, now := override.ContentsOf(group.Objects()), s.Now()
 	fresh, err := scope.FreshOverrides(ctx, s.Client, now.Add(-override.Settling), scope.Fast()...)
 	if err != nil {
