@@ -23,18 +23,8 @@ func BindingOf(b v1beta1.BindingObject) Binding {
 		Strategy:    spec.ApplyStrategy,
 		Status:      delivery.StatusOf(b),
 		LastHealthy: b.GetStatus().LastHealthy,
-		Mark:        readMark(b),
+		Mark:        delivery.RolloutMark(b),
 	}
-}
-
-// readMark is the mark of a binding; nil if it has none that can be read.
-func readMark(b v1beta1.BindingObject) *Mark {
-	var m Mark
-	text := b.GetAnnotations()[contract.AnnotationRollout]
-	if text == "" || decode.JSON([]byte(text), &m) != nil {
-		return nil
-	}
-	return &m
 }
 
 // CourseOf is what is remembered of the rollout of the group with this master; empty if nothing is that can be read.

@@ -103,19 +103,8 @@ func (v Verdict) String(index string) string {
 	return fmt.Sprintf("Revision %s has spent its failure budget of %d: %d of %d clusters failed: %s", index, v.Budget, v.Count, v.Of, text)
 }
 
-// Mark is what contract.AnnotationRollout on a binding says, JSON: what the binding was given last and when, and what its cluster had
-// last run healthily before; nil if it had never been healthy. It is written together with what is given. So what to take back is known
-// even if the cluster has become healthy with the new content since.
-type Mark struct {
-	To     v1beta1.Revision  `json:"to"`
-	At     time.Time         `json:"at"`
-	Before *v1beta1.Revision `json:"before"`
-	// Back is whether To was given to take the cluster back.
-	Back bool `json:"back,omitempty"`
-}
-
 // MarkOf is the mark for a binding that is given a revision now.
-func MarkOf(b Binding, to v1beta1.Revision, course Course, now time.Time) Mark {
+func MarkOf(b Binding, to v1beta1.Revision, course Course, now time.Time) delivery.Mark {
 	before := b.LastHealthy
 	if before != nil && delivery.Same(*before, to) && b.marked() {
 		before = b.Mark.Before // it was taken back from what it gets again
@@ -123,7 +112,7 @@ func MarkOf(b Binding, to v1beta1.Revision, course Course, now time.Time) Mark {
 	if !now.After(course.Done) {
 		now = course.Done.Add(1) // by the clock of another replica
 	}
-	return Mark{To: to, At: now, Before: before}
+	return delivery.Mark{To: to, At: now, Before: before}
 }
 
 // Revision is what the binding was given.

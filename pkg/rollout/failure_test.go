@@ -29,7 +29,7 @@ func given(ago time.Duration) func(*Binding) {
 	return func(b *Binding) {
 		b.Snapshot = "r2"
 		b.LastHealthy = revision("r1")
-		b.Mark = &Mark{To: *revision("r2"), At: noon.Add(-ago), Before: revision("r1")}
+		b.Mark = &delivery.Mark{To: *revision("r2"), At: noon.Add(-ago), Before: revision("r1")}
 	}
 }
 
@@ -43,7 +43,7 @@ func stale(b *Binding) { b.Generation++ }
 func returned(ago time.Duration) func(*Binding) {
 	return func(b *Binding) {
 		b.LastHealthy = revision("r1")
-		b.Mark = &Mark{To: *revision("r1"), At: noon.Add(-ago), Before: revision("r1"), Back: true}
+		b.Mark = &delivery.Mark{To: *revision("r1"), At: noon.Add(-ago), Before: revision("r1"), Back: true}
 	}
 }
 
@@ -244,13 +244,13 @@ func TestMarkOf(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		b    Binding
-		want Mark
+		want delivery.Mark
 	}{
-		{"what was last healthy is what was before", binding("a", healthyOnce), Mark{To: *revision("r2"), At: noon, Before: revision("r1")}},
-		{"nothing was", binding("a"), Mark{To: *revision("r2"), At: noon}},
+		{"what was last healthy is what was before", binding("a", healthyOnce), delivery.Mark{To: *revision("r2"), At: noon, Before: revision("r1")}},
+		{"nothing was", binding("a"), delivery.Mark{To: *revision("r2"), At: noon}},
 		{
 			"a cluster that was taken back from what it gets again goes back to where it was taken",
-			binding("a", returned(0), func(b *Binding) { b.LastHealthy = revision("r2") }), Mark{To: *revision("r2"), At: noon, Before: revision("r1")},
+			binding("a", returned(0), func(b *Binding) { b.LastHealthy = revision("r2") }), delivery.Mark{To: *revision("r2"), At: noon, Before: revision("r1")},
 		},
 	} {
 		if got := MarkOf(tc.b, *revision("r2"), Course{}, noon); !reflect.DeepEqual(got, tc.want) {

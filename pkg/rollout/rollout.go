@@ -63,7 +63,7 @@ type Binding struct {
 	// LastHealthy is with what everything was last available on the cluster; nil if it never was.
 	LastHealthy *v1beta1.Revision
 	// Mark is what was noted when the binding was given something last; nil if nothing was.
-	Mark *Mark
+	Mark *delivery.Mark
 	// Lost says what of that which the cluster had before is gone; empty if it is all there. It is looked at only while a verdict stands.
 	Lost string
 }

@@ -470,7 +470,7 @@ func (w *model) give(s *site, to v1beta1.Revision, back bool) {
 	if w.policy == nil {
 		s.Mark = nil
 	} else if s.Mark = ptr.To(MarkOf(s.Binding, to, w.content().Course, w.now)); back {
-		s.Mark = &Mark{To: to, At: w.now, Before: &to, Back: true}
+		s.Mark = &delivery.Mark{To: to, At: w.now, Before: &to, Back: true}
 	}
 	switch {
 	case back:

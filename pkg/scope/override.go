@@ -10,7 +10,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/decode"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // The twins that override. They differ in what they select: cluster-scoped objects, or those of their own namespace.
@@ -183,25 +183,8 @@ func forWhom(s v1beta1.OverrideSnapshotObject) []string {
 // overridesOf are the keys of the overrides that a binding names snapshots of: for its cluster now, or as what was healthy there.
 func overridesOf(b v1beta1.BindingObject) []string {
 	out := overrideKeys(b.GetSpec().ClusterResourceOverrideSnapshots, b.GetSpec().ResourceOverrideSnapshots)
-	for _, r := range HealthyBefore(b) {
+	for _, r := range delivery.HealthyBefore(b) {
 		out = append(out, overrideKeys(r.ClusterResourceOverrideSnapshots, r.ResourceOverrideSnapshots)...)
-	}
-	return out
-}
-
-// HealthyBefore are the revisions to which a binding's cluster may have to go back: what was last healthy there, and what was before a
-// rolling update changed it. An annotation that cannot be read names none.
-func HealthyBefore(b v1beta1.BindingObject) []v1beta1.Revision {
-	var out []v1beta1.Revision
-	if last := b.GetStatus().LastHealthy; last != nil {
-		out = append(out, *last)
-	}
-	var mark struct {
-		Before *v1beta1.Revision `json:"before"`
-	}
-	text := b.GetAnnotations()[contract.AnnotationRollout]
-	if text != "" && decode.JSON([]byte(text), &mark) == nil && mark.Before != nil {
-		out = append(out, *mark.Before)
 	}
 	return out
 }

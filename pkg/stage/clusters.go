@@ -97,10 +97,7 @@ func (d *decision) start(s *Stage, c *Cluster) error {
 	if content || !started(b) {
 		start := Start{Binding: b, Content: content, To: d.release(c.Name), Fingerprint: d.Overrides[c.Name].Fingerprint}
 		if content {
-			var err error
-			if start.Mark, err = d.record(c, b); err != nil {
-				return err
-			}
+			start.Mark = d.record(c, b)
 		}
 		d.step.Start = append(d.step.Start, start)
 		if d.policy() != nil {

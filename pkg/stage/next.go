@@ -62,8 +62,8 @@ type Start struct {
 	Content bool
 	// Fingerprint goes with the overrides in To; see delivery.Overrides.
 	Fingerprint string
-	// Mark is to be written as contract.AnnotationUpdateRun in the same update; empty if there is nothing to remember.
-	Mark string
+	// Mark is written in the same update; nil if there is nothing to remember.
+	Mark *delivery.Mark
 	Back bool
 }
 

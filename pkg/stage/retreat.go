@@ -1,58 +1,36 @@
 package stage
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
-
-// mark is what contract.AnnotationUpdateRun on a binding says: which run last changed it, and what its cluster had last run healthily
-// before; nil if it had never been healthy. It is written together with the change. So what a run has to take back is known even if
-// the run's status could not be written afterwards, and if the cluster has become healthy with the new content since.
-type mark struct {
-	Run    types.UID         `json:"run"`
-	Before *v1beta1.Revision `json:"before"`
-}
-
-// markOf is the mark of a binding; empty if it has none that can be read.
-func markOf(b v1beta1.BindingObject) mark {
-	var m mark
-	if decode.JSON([]byte(b.GetAnnotations()[contract.AnnotationUpdateRun]), &m) != nil {
-		return mark{}
-	}
-	return m
-}
 
 // turnsBack says whether the run would take clusters back, and so has to know what they had.
 func (d *decision) turnsBack() bool {
 	return d.policy() != nil && d.policy().OnFailure == v1beta1.FailureActionRollback
 }
 
-// record notes what a cluster last ran healthily before the run changes it, and returns the mark for its binding. A binding that has
-// this run's mark already was changed by it before; that mark counts.
-func (d *decision) record(c *Cluster, b v1beta1.BindingObject) (string, error) {
+// record notes what a cluster last ran healthily before the run changes it, and returns the mark for its binding, nil if the run would not
+// take it back. A binding that has this run's mark already was changed by it before; that mark counts.
+func (d *decision) record(c *Cluster, b v1beta1.BindingObject) *delivery.Mark {
 	if !d.turnsBack() {
-		return "", nil
+		return nil
 	}
-	m := markOf(b)
-	if m.Run != d.UID {
-		m = mark{Run: d.UID, Before: b.GetStatus().LastHealthy}
+	m := d.mark(b)
+	if m == nil {
+		m = &delivery.Mark{Run: d.UID, Before: b.GetStatus().LastHealthy}
 	}
 	c.LastHealthy = m.Before
-	text, err := json.Marshal(m)
-	if err != nil {
-		return "", fmt.Errorf("mark binding %s: %w", b.GetName(), err)
-	}
-	return string(text), nil
+	return m
 }
+
+// mark is what this run has noted on a binding, nil if it has not changed it.
+func (d *decision) mark(b v1beta1.BindingObject) *delivery.Mark { return delivery.RunMark(b, d.UID) }
 
 // adopt takes up clusters that the run has changed and then could not say so.
 func (d *decision) adopt() {
@@ -64,10 +42,10 @@ func (d *decision) adopt() {
 		for j := range s.Clusters {
 			c := &s.Clusters[j]
 			b := d.bindings[c.Name]
-			if c.Phase != Pending || b == nil || markOf(b).Run != d.UID || !d.given(b, c.Name) || d.Refused[c.Name] != "" {
+			if c.Phase != Pending || b == nil || d.mark(b) == nil || !d.given(b, c.Name) || d.Refused[c.Name] != "" {
 				continue
 			}
-			c.Phase, c.Since, c.LastHealthy = Active, d.Now, markOf(b).Before
+			c.Phase, c.Since, c.LastHealthy = Active, d.Now, d.mark(b).Before
 			if d.p.Retreating() {
 				continue
 			}
@@ -196,7 +174,7 @@ func (d *decision) changed(c *Cluster) bool {
 		return false
 	}
 	b := d.bindings[c.Name]
-	return c.LastHealthy != nil || b != nil && markOf(b).Run == d.UID
+	return c.LastHealthy != nil || b != nil && d.mark(b) != nil
 }
 
 // leave says whether a changed cluster must be left as it is, and why.
@@ -205,7 +183,7 @@ func (d *decision) leave(c *Cluster) (Verdict, bool) {
 	switch {
 	case b == nil:
 		return d.failure(noBinding), true
-	case markOf(b).Run != d.UID || !d.given(b, c.Name) && (c.LastHealthy == nil || !delivery.Has(b, *c.LastHealthy)):
+	case d.mark(b) == nil || !d.given(b, c.Name) && (c.LastHealthy == nil || !delivery.Has(b, *c.LastHealthy)):
 		return d.failure(notOurs), true
 	case c.LastHealthy == nil:
 		v := d.failure("Before this run the cluster has never been healthy with the placement, so there is nothing to take it back to")
@@ -340,7 +318,7 @@ func Recorded(run v1beta1.UpdateRunObject, bindings []v1beta1.BindingObject) []v
 		}
 	}
 	for _, b := range bindings {
-		if m := markOf(b); m.Before != nil && m.Run == run.GetUID() {
+		if m := delivery.RunMark(b, run.GetUID()); m != nil && m.Before != nil {
 			out = append(out, *m.Before)
 		}
 	}

@@ -112,7 +112,7 @@ func TestAFailureWithoutABudgetStopsTheRun(t *testing.T) {
 	if err := w.begin(); err != nil {
 		t.Fatal(err)
 	}
-	if step := w.pass1(0); step.Again != window || step.Start[0].Mark != "" {
+	if step := w.pass1(0); step.Again != window || step.Start[0].Mark != nil {
 		t.Fatalf("step %+v; want the window as the time to look again, and no mark", step)
 	}
 	w.unavailable("c1")

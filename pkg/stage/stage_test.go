@@ -132,8 +132,10 @@ func (w *world) pass(store bool) stage.Step {
 			b.Spec.State, b.Spec.ResourceSnapshotName, b.Spec.ApplyStrategy = v1beta1.BindingStateBound, s.To.ResourceSnapshotName, s.To.ApplyStrategy
 			b.Spec.OverrideFingerprint = s.Fingerprint
 			b.Generation++
-			if s.Mark != "" {
-				b.Annotations = map[string]string{contract.AnnotationUpdateRun: s.Mark}
+			if s.Mark != nil {
+				if err := s.Mark.Put(b); err != nil {
+					panic(err)
+				}
 			}
 		}
 		b.Status.Conditions = report.Rollout(b.Status.Conditions, report.RunStarted(b.Generation, "run", "3"), metav1.NewTime(w.now))

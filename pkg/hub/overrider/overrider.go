@@ -161,7 +161,7 @@ func (o *Overrider) inUse(ctx context.Context, key types.NamespacedName) (map[st
 	}
 	for _, b := range bindings {
 		add(b.GetSpec().ClusterResourceOverrideSnapshots, b.GetSpec().ResourceOverrideSnapshots)
-		for _, r := range scope.HealthyBefore(b) {
+		for _, r := range delivery.HealthyBefore(b) {
 			add(r.ClusterResourceOverrideSnapshots, r.ResourceOverrideSnapshots)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -64,7 +65,7 @@ func (p *Placer) resources(ctx context.Context, s *seen, selected *selection.Sel
 func (p *Placer) inUse(ctx context.Context, s *seen) (map[string]bool, error) {
 	out := s.bound()
 	for _, b := range s.bindings {
-		for _, r := range scope.HealthyBefore(b) {
+		for _, r := range delivery.HealthyBefore(b) {
 			out[r.ResourceSnapshotName] = true
 		}
 	}

@@ -2,7 +2,6 @@ package roller
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -109,14 +108,14 @@ func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, seen *seen) 
 // takeBack gives a binding what its cluster last ran healthily, and says so. What overrides make of the cluster's labels as they were
 // then nobody knows.
 func (r *Roller) takeBack(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, seen *seen) error {
-	if err := r.give(ctx, b, to, "", &rollout.Mark{To: to, At: r.Now(), Before: &to, Back: true}); err != nil {
+	if err := r.give(ctx, b, to, "", &delivery.Mark{To: to, At: r.Now(), Before: &to, Back: true}); err != nil {
 		return err
 	}
 	return r.tellFate(ctx, b, rollout.Fate{Binding: b.GetName(), What: rollout.Returning}, seen)
 }
 
 // give puts content, mark, and everything that goes with them into a binding, in one write.
-func (r *Roller) give(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, fingerprint string, mark *rollout.Mark) error {
+func (r *Roller) give(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, fingerprint string, mark *delivery.Mark) error {
 	spec := b.GetSpec()
 	spec.State = v1beta1.BindingStateBound
 	spec.ResourceSnapshotName = to.ResourceSnapshotName
@@ -124,32 +123,16 @@ func (r *Roller) give(ctx context.Context, b v1beta1.BindingObject, to v1beta1.R
 	spec.OverrideFingerprint = fingerprint
 	spec.ApplyStrategy = to.ApplyStrategy.DeepCopy()
 	controllerutil.AddFinalizer(b, contract.FinalizerWork)
-	if err := setMark(b, mark); err != nil {
-		return err
+	delete(b.GetAnnotations(), contract.AnnotationRollout)
+	if mark != nil {
+		if err := mark.Put(b); err != nil {
+			return err
+		}
 	}
 	if err := r.Client.Update(ctx, b); err != nil {
 		return fmt.Errorf("move binding %s to %s: %w", client.ObjectKeyFromObject(b), to.ResourceSnapshotName, err)
 	}
 	ctrl.LoggerFrom(ctx).V(1).Info("Moved binding", "binding", b.GetName(), "cluster", spec.TargetCluster, "snapshot", to.ResourceSnapshotName)
-	return nil
-}
-
-// setMark puts a mark on a binding, or takes the one off that is there.
-func setMark(b v1beta1.BindingObject, mark *rollout.Mark) error {
-	annotations := b.GetAnnotations()
-	if mark == nil {
-		delete(annotations, contract.AnnotationRollout)
-		return nil
-	}
-	text, err := json.Marshal(mark)
-	if err != nil {
-		return fmt.Errorf("mark binding %s: %w", b.GetName(), err)
-	}
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[contract.AnnotationRollout] = string(text)
-	b.SetAnnotations(annotations)
 	return nil
 }
 

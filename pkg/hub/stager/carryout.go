@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -154,7 +153,9 @@ func (s *Stager) carryOut(ctx context.Context, run v1beta1.UpdateRunObject, step
 func (s *Stager) start(ctx context.Context, run v1beta1.UpdateRunObject, start stage.Start) error {
 	b, snapshot := start.Binding, start.To.ResourceSnapshotName
 	if start.Content {
-		give(b, start)
+		if err := give(b, start); err != nil {
+			return err
+		}
 		if err := s.Client.Update(ctx, b); err != nil {
 			return fmt.Errorf("give binding %s resource snapshot %s: %w", client.ObjectKeyFromObject(b), snapshot, err)
 		}
@@ -173,21 +174,17 @@ func (s *Stager) start(ctx context.Context, run v1beta1.UpdateRunObject, start s
 }
 
 // give puts content and mark into a binding.
-func give(b v1beta1.BindingObject, start stage.Start) {
+func give(b v1beta1.BindingObject, start stage.Start) error {
 	spec, to := b.GetSpec(), start.To.DeepCopy()
 	spec.State = v1beta1.BindingStateBound
 	spec.ResourceSnapshotName, spec.ApplyStrategy = to.ResourceSnapshotName, to.ApplyStrategy
 	spec.ClusterResourceOverrideSnapshots, spec.ResourceOverrideSnapshots = to.ClusterResourceOverrideSnapshots, to.ResourceOverrideSnapshots
 	spec.OverrideFingerprint = start.Fingerprint
 	controllerutil.AddFinalizer(b, contract.FinalizerWork)
-	if start.Mark != "" {
-		marks := maps.Clone(b.GetAnnotations())
-		if marks == nil {
-			marks = map[string]string{}
-		}
-		marks[contract.AnnotationUpdateRun] = start.Mark
-		b.SetAnnotations(marks)
+	if start.Mark != nil {
+		return start.Mark.Put(b)
 	}
+	return nil
 }
 
 // drop deletes a binding that the scheduler has given up.

@@ -1,0 +1,85 @@
+package delivery
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
+)
+
+// Mark is noted on a binding in the same write as what it is given: contract.AnnotationRollout by a rolling update,
+// contract.AnnotationUpdateRun by an update run, JSON. So what to take back is known even if the giver could not store it elsewhere
+// afterwards, and if the cluster has become healthy with the new content since.
+type Mark struct {
+	// Run is the update run that gave it; empty for a rolling update.
+	Run types.UID `json:"run,omitempty"`
+	// To is what a rolling update gave, and At when.
+	To v1beta1.Revision `json:"to,omitzero"`
+	At time.Time        `json:"at,omitzero"`
+	// Before is what the cluster had last run healthily before; nil if it had never been healthy.
+	Before *v1beta1.Revision `json:"before"`
+	// Back is whether To was given to take the cluster back.
+	Back bool `json:"back,omitempty"`
+}
+
+// RolloutMark returns the mark of the rolling update that last changed a binding, nil if there is none that can be read.
+func RolloutMark(b v1beta1.BindingObject) *Mark { return markIn(b, contract.AnnotationRollout) }
+
+// RunMark returns the mark that the update run with this UID has left on a binding, nil if there is none that can be read.
+func RunMark(b v1beta1.BindingObject, run types.UID) *Mark {
+	m := markIn(b, contract.AnnotationUpdateRun)
+	if m == nil || m.Run != run {
+		return nil
+	}
+	return m
+}
+
+func markIn(b v1beta1.BindingObject, annotation string) *Mark {
+	text := b.GetAnnotations()[annotation]
+	if text == "" {
+		return nil
+	}
+	m := new(Mark)
+	if decode.JSON([]byte(text), m) != nil {
+		return nil
+	}
+	return m
+}
+
+// Put writes the mark on a binding, in the place of the last one of its kind.
+func (m Mark) Put(b v1beta1.BindingObject) error {
+	annotation := contract.AnnotationRollout
+	if m.Run != "" {
+		annotation = contract.AnnotationUpdateRun
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("mark binding %s: %w", b.GetName(), err)
+	}
+	annotations := maps.Clone(b.GetAnnotations()) // a cache's may be shared
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[annotation] = string(text)
+	b.SetAnnotations(annotations)
+	return nil
+}
+
+// HealthyBefore returns the revisions to which a rolling update may have to take a binding's cluster back: what was last healthy there,
+// and what was before the last change.
+func HealthyBefore(b v1beta1.BindingObject) []v1beta1.Revision {
+	var out []v1beta1.Revision
+	if last := b.GetStatus().LastHealthy; last != nil {
+		out = append(out, *last)
+	}
+	if m := RolloutMark(b); m != nil && m.Before != nil {
+		out = append(out, *m.Before)
+	}
+	return out
+}
