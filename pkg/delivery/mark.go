@@ -70,16 +70,3 @@ func (m Mark) Put(b v1beta1.BindingObject) error {
 	b.SetAnnotations(annotations)
 	return nil
 }
-
-// HealthyBefore returns the revisions to which a rolling update may have to take a binding's cluster back: what was last healthy there,
-// and what was before the last change.
-func HealthyBefore(b v1beta1.BindingObject) []v1beta1.Revision {
-	var out []v1beta1.Revision
-	if last := b.GetStatus().LastHealthy; last != nil {
-		out = append(out, *last)
-	}
-	if m := RolloutMark(b); m != nil && m.Before != nil {
-		out = append(out, *m.Before)
-	}
-	return out
-}

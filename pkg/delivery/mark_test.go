@@ -57,12 +57,4 @@ func TestMarksThatDoNotCount(t *testing.T) {
 	if RolloutMark(b) != nil || RunMark(b, "uid") != nil {
 		t.Error("a mark counts that cannot be read, or is of another run")
 	}
-	if got := HealthyBefore(b); got != nil {
-		t.Errorf("healthy before %v; want nothing", got)
-	}
-	b.Annotations[contract.AnnotationRollout] = `{"before":{"resourceSnapshotName":"r1"}}`
-	b.Status.LastHealthy = &v1beta1.Revision{ResourceSnapshotName: "r2"}
-	if got := HealthyBefore(b); len(got) != 2 || got[0].ResourceSnapshotName != "r2" || got[1].ResourceSnapshotName != "r1" {
-		t.Errorf("healthy before %v; want r2 and r1", got)
-	}
 }

@@ -180,25 +180,14 @@ func forWhom(s v1beta1.OverrideSnapshotObject) []string {
 	return []string{anyPlacement, anyPlacementFrom(s.GetNamespace())}
 }
 
-// overridesOf are the keys of the overrides that a binding names snapshots of: for its cluster now, or as what was healthy there.
+// overridesOf are the keys of the overrides of which a binding may need snapshots.
 func overridesOf(b v1beta1.BindingObject) []string {
-	out := overrideKeys(b.GetSpec().ClusterResourceOverrideSnapshots, b.GetSpec().ResourceOverrideSnapshots)
-	for _, r := range delivery.HealthyBefore(b) {
-		out = append(out, overrideKeys(r.ClusterResourceOverrideSnapshots, r.ResourceOverrideSnapshots)...)
-	}
-	return out
-}
-
-func overrideKeys(wide []string, narrow []v1beta1.NamespacedName) []string {
 	var out []string
-	for _, name := range wide {
-		if override, ok := contract.OverrideOf(name); ok {
-			out = append(out, Key(types.NamespacedName{Name: override}))
-		}
-	}
-	for _, s := range narrow {
-		if override, ok := contract.OverrideOf(s.Name); ok {
-			out = append(out, Key(types.NamespacedName{Namespace: s.Namespace, Name: override}))
+	for _, r := range delivery.NeededBy(b) {
+		for _, s := range delivery.OverridesIn(r).Keys() {
+			if override, ok := contract.OverrideOf(s.Name); ok {
+				out = append(out, Key(types.NamespacedName{Namespace: s.Namespace, Name: override}))
+			}
 		}
 	}
 	return out

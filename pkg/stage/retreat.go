@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
@@ -301,26 +299,4 @@ func Decisive(before, after Progress) bool {
 		}
 	}
 	return false
-}
-
-// Recorded are the revisions that a run which has not ended may have to take clusters of these bindings back to.
-func Recorded(run v1beta1.UpdateRunObject, bindings []v1beta1.BindingObject) []v1beta1.Revision {
-	status := run.GetStatus()
-	if meta.FindStatusCondition(status.Conditions, v1beta1.ConditionSucceeded) != nil {
-		return nil
-	}
-	var out []v1beta1.Revision
-	for _, s := range status.StagesStatus {
-		for _, c := range s.Clusters {
-			if c.LastHealthy != nil {
-				out = append(out, *c.LastHealthy)
-			}
-		}
-	}
-	for _, b := range bindings {
-		if m := delivery.RunMark(b, run.GetUID()); m != nil && m.Before != nil {
-			out = append(out, *m.Before)
-		}
-	}
-	return out
 }

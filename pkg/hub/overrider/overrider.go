@@ -10,7 +10,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -29,7 +28,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
-	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
 const owner = client.FieldOwner(contract.ManagerOverride)
@@ -143,14 +141,15 @@ func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	return o.examine(ctx, obj, existing, inUse)
 }
 
-// inUse names the snapshots of an override that bindings name, for now or as what was healthy, or that an update run which has not
-// ended is to release, or may have to go back to.
+// inUse names the snapshots of an override that bindings may need, or update runs that have not ended.
 func (o *Overrider) inUse(ctx context.Context, key types.NamespacedName) (map[string]bool, error) {
 	out := map[string]bool{}
-	add := func(wide []string, narrow []v1beta1.NamespacedName) {
-		for _, s := range (delivery.Overrides{Cluster: wide, Namespaced: narrow}).Keys() {
-			if s.Namespace == key.Namespace {
-				out[s.Name] = true
+	add := func(revisions []v1beta1.Revision) {
+		for _, r := range revisions {
+			for _, s := range delivery.OverridesIn(r).Keys() {
+				if s.Namespace == key.Namespace {
+					out[s.Name] = true
+				}
 			}
 		}
 	}
@@ -160,44 +159,35 @@ func (o *Overrider) inUse(ctx context.Context, key types.NamespacedName) (map[st
 		return nil, err
 	}
 	for _, b := range bindings {
-		add(b.GetSpec().ClusterResourceOverrideSnapshots, b.GetSpec().ResourceOverrideSnapshots)
-		for _, r := range delivery.HealthyBefore(b) {
-			add(r.ClusterResourceOverrideSnapshots, r.ResourceOverrideSnapshots)
-		}
+		add(delivery.NeededBy(b))
 	}
 	runs, err := scope.UpdateRuns.AllServed(ctx, o.Client, o.Namespaced, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
 	if err != nil {
 		return nil, err
 	}
 	for _, run := range runs {
-		if meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) != nil {
+		if delivery.Ended(run) {
 			continue
 		}
-		for _, s := range run.GetStatus().StagesStatus {
-			for _, c := range s.Clusters {
-				add(c.ClusterResourceOverrideSnapshots, c.ResourceOverrideSnapshots)
-			}
-		}
-		recorded, err := o.recorded(ctx, run)
+		releases, before, err := o.neededBy(ctx, run)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range recorded {
-			add(r.ClusterResourceOverrideSnapshots, r.ResourceOverrideSnapshots)
-		}
+		add(releases)
+		add(before)
 	}
 	return out, nil
 }
 
-// recorded are the revisions that a run may have to go back to.
-func (o *Overrider) recorded(ctx context.Context, run v1beta1.UpdateRunObject) ([]v1beta1.Revision, error) {
+func (o *Overrider) neededBy(ctx context.Context, run v1beta1.UpdateRunObject) (releases, before []v1beta1.Revision, err error) {
 	placement := types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().PlacementName}
 	bindings, err := scope.Bindings.List(ctx, o.Client, run.GetNamespace(), scope.OfPlacement(placement),
 		client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return stage.Recorded(run, bindings), nil
+	releases, before = delivery.NeededByRun(run, bindings)
+	return releases, before, nil
 }
 
 // carryOut takes the step. The finalizer comes before the first snapshot, and the new snapshot before the old one loses its label: there

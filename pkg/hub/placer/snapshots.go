@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,7 +18,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
-	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
 // writePolicies makes a placement's policy snapshots right.
@@ -60,46 +58,36 @@ func (p *Placer) resources(ctx context.Context, s *seen, selected *selection.Sel
 	return report.Snapshot{Name: step.Latest, Index: strconv.Itoa(step.Index), Resources: m.content.Identifiers()}, step.Again, nil
 }
 
-// inUse names the resource snapshots that bindings name, for now or as what was healthy, or that an update run which has not ended is
-// to release, or may have to go back to.
+// inUse names the resource snapshots that bindings may need, or update runs that have not ended.
 func (p *Placer) inUse(ctx context.Context, s *seen) (map[string]bool, error) {
-	out := s.bound()
-	for _, b := range s.bindings {
-		for _, r := range delivery.HealthyBefore(b) {
+	out := map[string]bool{}
+	add := func(revisions []v1beta1.Revision) {
+		for _, r := range revisions {
 			out[r.ResourceSnapshotName] = true
 		}
+	}
+	for _, b := range s.bindings {
+		add(delivery.NeededBy(b))
 	}
 	if len(s.groups) < snapshot.History(s.placement.GetSpec()) {
 		return out, nil // nothing is about to go
 	}
 	runs, err := scope.UpdateRuns.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key), client.UnsafeDisableDeepCopy,
 		client.DisableReadYourWritesConsistency)
-	for _, run := range runs {
-		index := run.GetStatus().ResourceSnapshotIndexUsed
-		if index == "" {
-			index = run.GetSpec().ResourceSnapshotIndex
-		}
-		number, err := strconv.Atoi(index)
-		ended := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) != nil
-		// A run may be asked for a revision that there never was.
-		there := slices.ContainsFunc(s.groups, func(g snapshot.Group) bool { return g.Index == number && g.Master != nil })
-		if err == nil && !ended && there {
-			out[contract.MasterSnapshotName(s.key.Name, number)] = true
-		}
-		for _, r := range stage.Recorded(run, s.bindings) {
-			out[r.ResourceSnapshotName] = true
-		}
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	for _, run := range runs {
+		releases, before := delivery.NeededByRun(run, s.bindings)
+		add(before)
+		add(slices.DeleteFunc(releases, func(r v1beta1.Revision) bool { return !s.exists(r.ResourceSnapshotName) }))
+	}
+	return out, nil
 }
 
-// bound names the resource snapshots that bindings name.
-func (s *seen) bound() map[string]bool {
-	out := make(map[string]bool, len(s.bindings))
-	for _, b := range s.bindings {
-		out[b.GetSpec().ResourceSnapshotName] = true
-	}
-	return out
+// exists says whether there is a group of resource snapshots with this master.
+func (s *seen) exists(master string) bool {
+	return slices.ContainsFunc(s.groups, func(g snapshot.Group) bool { return g.Master != nil && g.Master.GetName() == master })
 }
 
 // read brings the remembered content up to a selection. Objects that have not changed are not read again, and if none has, nothing is
@@ -238,10 +226,13 @@ func objects[O client.Object](list []O) []client.Object {
 
 // boundSnapshots are those of resources that bindings name and that exist whole, by the name of the first snapshot.
 func (s *seen) boundSnapshots() (map[string]report.Snapshot, error) {
-	inUse := s.bound()
+	bound := map[string]bool{}
+	for _, b := range s.bindings {
+		bound[b.GetSpec().ResourceSnapshotName] = true
+	}
 	out, kept := map[string]report.Snapshot{}, map[types.UID]report.Snapshot{}
 	for _, g := range s.groups {
-		if g.Master == nil || !inUse[g.Master.GetName()] || !g.Complete() {
+		if g.Master == nil || !bound[g.Master.GetName()] || !g.Complete() {
 			continue
 		}
 		shown, ok := s.memo.decoded[g.Master.GetUID()]

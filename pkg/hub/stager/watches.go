@@ -18,6 +18,7 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -91,7 +92,7 @@ func (s *Stager) runsOf(ctx context.Context, key types.NamespacedName) []reconci
 // atWork says whether something beside the run itself can move it.
 func atWork(run v1beta1.UpdateRunObject) bool {
 	initialized := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionInitialized)
-	return meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) == nil &&
+	return !delivery.Ended(run) &&
 		(initialized == nil || meta.IsStatusConditionTrue(*run.GetConditions(), v1beta1.ConditionInitialized) && run.GetSpec().State != v1beta1.UpdateRunInitialize)
 }
 

@@ -1,0 +1,68 @@
+package delivery
+
+import (
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+)
+
+// NeededBy returns the revisions that a binding may still need: what it has, and what a rolling update may have to take its cluster back
+// to, which is what was last healthy there and what was before the last change. Snapshots that they consist of must not be pruned.
+func NeededBy(b v1beta1.BindingObject) []v1beta1.Revision {
+	out := []v1beta1.Revision{Of(b)}
+	if last := b.GetStatus().LastHealthy; last != nil {
+		out = append(out, *last)
+	}
+	if m := RolloutMark(b); m != nil && m.Before != nil {
+		out = append(out, *m.Before)
+	}
+	return out
+}
+
+// Ended returns whether an update run has come to its end, so that it needs nothing any more.
+func Ended(run v1beta1.UpdateRunObject) bool {
+	return meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) != nil
+}
+
+// NeededByRun returns the revisions that an update run may still need; bindings are those of its placement. What it releases may never
+// have existed, because a run can be asked for any number; what it may take clusters back to, before, has.
+func NeededByRun(run v1beta1.UpdateRunObject, bindings []v1beta1.BindingObject) (releases, before []v1beta1.Revision) {
+	if Ended(run) {
+		return nil, nil
+	}
+	status, snapshot := run.GetStatus(), released(run)
+	if snapshot != "" {
+		releases = append(releases, v1beta1.Revision{ResourceSnapshotName: snapshot})
+	}
+	for _, s := range status.StagesStatus {
+		for _, c := range s.Clusters {
+			overrides := Overrides{Cluster: c.ClusterResourceOverrideSnapshots, Namespaced: c.ResourceOverrideSnapshots}
+			releases = append(releases, NewRevision(snapshot, overrides, status.ApplyStrategy))
+			if c.LastHealthy != nil {
+				before = append(before, *c.LastHealthy)
+			}
+		}
+	}
+	for _, b := range bindings {
+		if m := RunMark(b, run.GetUID()); m != nil && m.Before != nil {
+			before = append(before, *m.Before)
+		}
+	}
+	return releases, before
+}
+
+// released names the resource snapshot that a run releases; empty if it has not chosen one yet.
+func released(run v1beta1.UpdateRunObject) string {
+	text := run.GetStatus().ResourceSnapshotIndexUsed
+	if text == "" {
+		text = run.GetSpec().ResourceSnapshotIndex
+	}
+	index, err := strconv.Atoi(text)
+	if err != nil {
+		return ""
+	}
+	return contract.MasterSnapshotName(run.GetSpec().PlacementName, index)
+}
