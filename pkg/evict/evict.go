@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
@@ -80,7 +79,7 @@ func (f Facts) decide(b v1beta1.BindingObject) Verdict {
 	switch {
 	case !b.GetDeletionTimestamp().IsZero():
 		return Leaving()
-	case !hasContent(b):
+	case !delivery.MayHaveContent(b.GetSpec().State, delivery.Previous(b), b.GetSpec().ResourceSnapshotName):
 		return blocked("Eviction is blocked, placement has not propagated resources to target cluster yet")
 	case failed(b):
 		return evict("Eviction is allowed, placement has failed")
@@ -124,17 +123,6 @@ func (f Facts) placementType() v1beta1.PlacementType {
 		return policy.PlacementType
 	}
 	return v1beta1.PlacementTypePickAll
-}
-
-// hasContent says whether there may be content on the cluster because of the binding.
-func hasContent(b v1beta1.BindingObject) bool {
-	switch b.GetSpec().State {
-	case v1beta1.BindingStateBound:
-		return true
-	case v1beta1.BindingStateUnscheduled:
-		return b.GetAnnotations()[contract.AnnotationPreviousState] == string(v1beta1.BindingStateBound)
-	}
-	return false
 }
 
 // waiting are the reasons of a condition that is False because its turn has not come.

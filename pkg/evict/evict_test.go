@@ -50,6 +50,7 @@ func gone(b *v1beta1.ClusterResourceBinding) {
 	b.DeletionTimestamp = ptr.To(metav1.NewTime(time.Unix(1, 0)))
 }
 func scheduled(b *v1beta1.ClusterResourceBinding) { b.Spec.State = v1beta1.BindingStateScheduled }
+func given(b *v1beta1.ClusterResourceBinding)     { b.Spec.ResourceSnapshotName = "r1" }
 func givenUp(was v1beta1.BindingState) func(*v1beta1.ClusterResourceBinding) {
 	return func(b *v1beta1.ClusterResourceBinding) {
 		b.Spec.State = v1beta1.BindingStateUnscheduled
@@ -116,6 +117,10 @@ func TestDecide(t *testing.T) {
 		"given up before it was placed": {
 			Facts{Placement: placement(nil), Bindings: []v1beta1.BindingObject{binding("c1", givenUp(v1beta1.BindingStateScheduled))}},
 			blocked(", placement has not propagated resources to target cluster yet"),
+		},
+		"given up, and nothing is noted about what it was before": {
+			Facts{Placement: placement(nil), Bindings: []v1beta1.BindingObject{binding("c1", givenUp(""), given)}},
+			allowed(", no ClusterResourcePlacementDisruptionBudget specified"),
 		},
 		"given up after it was placed": {
 			Facts{Placement: placement(nil), Bindings: []v1beta1.BindingObject{binding("c1", givenUp(v1beta1.BindingStateBound))}},

@@ -17,6 +17,7 @@ func BindingOf(b v1beta1.BindingObject) Binding {
 		Name:        b.GetName(),
 		Cluster:     spec.TargetCluster,
 		State:       spec.State,
+		Previous:    delivery.Previous(b),
 		Deleting:    !b.GetDeletionTimestamp().IsZero(),
 		Snapshot:    spec.ResourceSnapshotName,
 		Overrides:   delivery.OverridesOf(b),

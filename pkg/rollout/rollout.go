@@ -45,6 +45,8 @@ type Binding struct {
 	Name    string
 	Cluster string
 	State   v1beta1.BindingState
+	// Previous is the state before an Unscheduled one; empty if that is not known.
+	Previous v1beta1.BindingState
 	// Deleting is whether the binding is on its way out; what it placed may still be there.
 	Deleting bool
 	// Gone is whether there is no such cluster any more, or it is leaving: nothing can be placed there.
@@ -200,9 +202,7 @@ func (b Budget) expected(seen []Binding) int {
 }
 
 // holdsContent says whether there may be content on the cluster because of the binding.
-func (b Binding) holdsContent() bool {
-	return b.State == v1beta1.BindingStateBound || b.State == v1beta1.BindingStateUnscheduled && b.Snapshot != ""
-}
+func (b Binding) holdsContent() bool { return delivery.MayHaveContent(b.State, b.Previous, b.Snapshot) }
 
 // sort puts a binding where it belongs: to be removed, updated or bound, or to be left as it is.
 func (p *plan) sort(b Binding) {
