@@ -125,17 +125,11 @@ func (f Facts) placementType() v1beta1.PlacementType {
 	return v1beta1.PlacementTypePickAll
 }
 
-// waiting are the reasons of a condition that is False because its turn has not come.
-var waiting = map[string]bool{
-	v1beta1.ReasonOverriddenPending: true, v1beta1.ReasonWorkNotSynchronizedYet: true,
-	v1beta1.ReasonApplyPending: true, v1beta1.ReasonResourceNotAvailableYet: true,
-}
-
 // failed says whether the binding's content is not up on the cluster, or is only compared there: leaving it then takes nothing away.
 func failed(b v1beta1.BindingObject) bool {
 	status := delivery.StatusOf(b)
 	for _, kind := range delivery.Outcome() {
-		if c := status.Current(kind); c != nil && c.Status == metav1.ConditionFalse && !waiting[c.Reason] {
+		if c := status.Current(kind); c != nil && c.Status == metav1.ConditionFalse && delivery.MeaningOf(*c, status.FailedObjects) != delivery.Pending {
 			return true
 		}
 	}

@@ -531,14 +531,6 @@ func ofClusters(what string, n, all int) string {
 	return fmt.Sprintf("%s %d of %d clusters", what, n, all)
 }
 
-// underWay are reasons of a False condition that time alone may well change.
-var underWay = map[string]bool{
-	v1beta1.ReasonRolloutNotStartedYet:   true,
-	v1beta1.ReasonApplyInProgress:        true,
-	v1beta1.ReasonDiffReportInProgress:   true,
-	v1beta1.ReasonNotAllWorkAreAvailable: true,
-}
-
 // progress says whether time alone may well change what is said of a cluster.
 func (p *placementReport) progress(entry *v1beta1.PerClusterPlacementStatus) bool {
 	last := entry.Conditions[len(entry.Conditions)-1]
@@ -551,8 +543,7 @@ func failing(entry *v1beta1.PerClusterPlacementStatus) bool {
 		return false
 	}
 	last := entry.Conditions[len(entry.Conditions)-1]
-	waiting := underWay[last.Reason] || last.Reason == v1beta1.ReasonNotAllWorkHaveBeenApplied && len(entry.FailedPlacements) == 0
-	return last.Status == metav1.ConditionFalse && !waiting
+	return last.Status == metav1.ConditionFalse && delivery.MeaningOf(last, len(entry.FailedPlacements)) == delivery.Failed
 }
 
 // newFailure says whether a cluster fails in a way that was not reported before.

@@ -33,7 +33,7 @@ func Arrived(binding v1beta1.BindingObject, snapshot string) bool {
 	status := delivery.StatusOf(binding)
 	for _, kind := range []string{v1beta1.ConditionApplied, v1beta1.ConditionDiffReported} {
 		c := status.Current(kind)
-		if c != nil && c.Reason != v1beta1.ReasonApplyInProgress && c.Reason != v1beta1.ReasonDiffReportInProgress {
+		if c != nil && (c.Status != metav1.ConditionFalse || delivery.MeaningOf(*c, status.FailedObjects) > delivery.Unreported) {
 			return true
 		}
 	}

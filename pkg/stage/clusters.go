@@ -2,7 +2,6 @@ package stage
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -124,24 +123,30 @@ func started(b v1beta1.BindingObject) bool {
 	return delivery.StatusOf(b).Is(v1beta1.ConditionRolloutStarted, metav1.ConditionTrue)
 }
 
-// passing are the reasons of a False condition that say no more than that it is not True yet.
-var passing = []string{
-	v1beta1.ReasonOverriddenPending, v1beta1.ReasonWorkNotSynchronizedYet, v1beta1.ReasonApplyPending, v1beta1.ReasonResourceNotAvailableYet,
-	v1beta1.ReasonApplyInProgress, v1beta1.ReasonDiffReportInProgress,
-}
-
 // look judges a cluster in progress by what is reported on its binding as it is now.
 func (d *decision) look(c *Cluster, b v1beta1.BindingObject) {
 	if healthy(b) {
 		c.Phase, c.End = Succeeded, d.Now
 		return
 	}
-	if w := wrong(b); w != nil && !slices.Contains(passing, w.Reason) {
+	if w := wrong(b); w != nil && d.failing(c, b, *w) {
 		d.ill = append(d.ill, fmt.Sprintf("%s (%s)", c.Name, w.Reason))
 	}
 	if d.policy() != nil {
 		d.expire(c, b)
 	}
+}
+
+// failing says whether what is wrong on a cluster in progress does not seem to end by waiting: what only progresses has a time in which
+// to do so.
+func (d *decision) failing(c *Cluster, b v1beta1.BindingObject, wrong metav1.Condition) bool {
+	switch delivery.MeaningOf(wrong, len(b.GetStatus().FailedPlacements)) {
+	case delivery.Failed:
+		return true
+	case delivery.Progressing:
+		return d.Now.Sub(c.Since) >= StuckAfter
+	}
+	return false
 }
 
 // illness says which clusters do not seem to get well by waiting.

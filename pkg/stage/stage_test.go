@@ -491,6 +491,7 @@ func TestStuckIsSaidAndForgotten(t *testing.T) {
 		t.Fatalf("looks again after %s; want %s", step.Again, stage.StuckAfter)
 	}
 	w.set("c1", v1beta1.ConditionApplied, metav1.ConditionFalse, v1beta1.ReasonNotAllWorkHaveBeenApplied)
+	w.binding("c1").Status.FailedPlacements = make([]v1beta1.FailedResourcePlacement, 1)
 	w.pass(true)
 	if got := stage.Read(w.status).Message; !strings.Contains(got, "c1 (NotAllWorkHaveBeenApplied)") {
 		t.Errorf("message %q; want it to name the cluster that is not well", got)
@@ -501,6 +502,42 @@ func TestStuckIsSaidAndForgotten(t *testing.T) {
 	w.available("c1")
 	w.pass(true)
 	w.want(t, "forgotten", "active | active c1+ c2* c3. | pending")
+}
+
+func TestOnlyWhatFailsIsNotWell(t *testing.T) {
+	const applied, available, compared = v1beta1.ConditionApplied, v1beta1.ConditionAvailable, v1beta1.ConditionDiffReported
+	for name, tc := range map[string]struct {
+		kind, reason string
+		failed       int
+		after        time.Duration
+		notWell      bool
+	}{
+		"a Deployment that is rolling out":        {available, v1beta1.ReasonNotAllWorkAreAvailable, 1, 0, false},
+		"a Deployment that has been for too long": {available, v1beta1.ReasonNotAllWorkAreAvailable, 1, stage.StuckAfter, true},
+		"a Work that is not reported on":          {applied, v1beta1.ReasonNotAllWorkHaveBeenApplied, 0, 0, false},
+		"an object that cannot be applied":        {applied, v1beta1.ReasonNotAllWorkHaveBeenApplied, 1, 0, true},
+		"Works that were just written":            {applied, v1beta1.ReasonApplyInProgress, 0, stage.StuckAfter, false},
+		"an override that cannot be worked in":    {v1beta1.ConditionOverridden, v1beta1.ReasonOverriddenFailed, 0, 0, true},
+		"Works that cannot be written":            {v1beta1.ConditionWorkSynchronized, v1beta1.ReasonSyncWorkFailed, 0, 0, true},
+		"differences that are being looked for":   {compared, v1beta1.ReasonDiffReportInProgress, 0, stage.StuckAfter, false},
+		"differences that cannot be found":        {compared, v1beta1.ReasonNotAllWorkHaveDiffReported, 0, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := fleet(of("all", ""))
+			if err := w.begin(); err != nil {
+				t.Fatal(err)
+			}
+			w.pass(true)
+			w.set("c1", tc.kind, metav1.ConditionFalse, tc.reason)
+			w.binding("c1").Status.FailedPlacements = make([]v1beta1.FailedResourcePlacement, tc.failed)
+			w.now = w.now.Add(tc.after)
+			w.pass(true)
+			got := stage.Read(w.status).Message
+			if notWell := strings.Contains(got, "not well: c1 ("+tc.reason+")"); notWell != tc.notWell || !tc.notWell && strings.Contains(got, "not well") {
+				t.Errorf("message %q; want it to name the cluster as not well: %v", got, tc.notWell)
+			}
+		})
+	}
 }
 
 func TestRefusedClustersKeepTheirTurn(t *testing.T) {
