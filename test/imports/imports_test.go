@@ -27,7 +27,7 @@ var layers = []layer{
 	{"fleets for people and tests", []string{"pkg/localfleet", "pkg/testworld", "charts", "examples"}, true},
 	{"wiring", []string{"pkg/hub", "pkg/member"}, false},
 	{"agents", []string{"pkg/hub/", "pkg/member/"}, false},
-	{"what agents share", []string{"pkg/loop"}, false},
+	{"what agents share", []string{"pkg/hub/give", "pkg/loop"}, false},
 	{"decisions", []string{"pkg/apply", "pkg/evict", "pkg/health", "pkg/membership", "pkg/override", "pkg/report", "pkg/rollout", "pkg/schedule",
 		"pkg/secrecy", "pkg/selection", "pkg/snapshot", "pkg/stage", "pkg/work"}, true},
 	{"twins", []string{"pkg/scope"}, false},

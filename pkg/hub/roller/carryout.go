@@ -10,11 +10,11 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/hub/give"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
@@ -97,42 +97,33 @@ func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) er
 // move gives a binding its content.
 func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, seen *seen) error {
 	overrides := seen.want.Overrides[b.GetSpec().TargetCluster]
-	to := delivery.NewRevision(seen.want.Snapshot, overrides, &seen.want.Strategy)
-	if seen.budget.Policy == nil {
-		return r.give(ctx, b, to, overrides.Fingerprint, nil)
+	content := give.Content{
+		Revision: delivery.NewRevision(seen.want.Snapshot, overrides, &seen.want.Strategy), Fingerprint: overrides.Fingerprint,
 	}
-	mark := rollout.MarkOf(rollout.BindingOf(b), to, seen.want.Course, r.Now())
-	return r.give(ctx, b, to, overrides.Fingerprint, &mark)
+	if seen.budget.Policy == nil {
+		delete(b.GetAnnotations(), contract.AnnotationRollout)
+	} else {
+		content.Mark = ptr.To(rollout.MarkOf(rollout.BindingOf(b), content.Revision, seen.want.Course, r.Now()))
+	}
+	return r.give(ctx, b, content)
 }
 
-// takeBack gives a binding what its cluster last ran healthily, and says so. What overrides make of the cluster's labels as they were
-// then nobody knows.
+// takeBack gives a binding what its cluster last ran healthily, and says so. What overrides made of the cluster's labels then is not
+// known any more.
 func (r *Roller) takeBack(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, seen *seen) error {
-	if err := r.give(ctx, b, to, "", &delivery.Mark{To: to, At: r.Now(), Before: &to, Back: true}); err != nil {
+	content := give.Content{Revision: to, Mark: &delivery.Mark{To: to, At: r.Now(), Before: &to, Back: true}}
+	if err := r.give(ctx, b, content); err != nil {
 		return err
 	}
 	return r.tellFate(ctx, b, rollout.Fate{Binding: b.GetName(), What: rollout.Returning}, seen)
 }
 
-// give puts content, mark, and everything that goes with them into a binding, in one write.
-func (r *Roller) give(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, fingerprint string, mark *delivery.Mark) error {
-	spec := b.GetSpec()
-	spec.State = v1beta1.BindingStateBound
-	spec.ResourceSnapshotName = to.ResourceSnapshotName
-	spec.ClusterResourceOverrideSnapshots, spec.ResourceOverrideSnapshots = to.ClusterResourceOverrideSnapshots, to.ResourceOverrideSnapshots
-	spec.OverrideFingerprint = fingerprint
-	spec.ApplyStrategy = to.ApplyStrategy.DeepCopy()
-	controllerutil.AddFinalizer(b, contract.FinalizerWork)
-	delete(b.GetAnnotations(), contract.AnnotationRollout)
-	if mark != nil {
-		if err := mark.Put(b); err != nil {
-			return err
-		}
+func (r *Roller) give(ctx context.Context, b v1beta1.BindingObject, content give.Content) error {
+	if err := give.Give(ctx, r.Client, b, content); err != nil {
+		return err
 	}
-	if err := r.Client.Update(ctx, b); err != nil {
-		return fmt.Errorf("move binding %s to %s: %w", client.ObjectKeyFromObject(b), to.ResourceSnapshotName, err)
-	}
-	ctrl.LoggerFrom(ctx).V(1).Info("Moved binding", "binding", b.GetName(), "cluster", spec.TargetCluster, "snapshot", to.ResourceSnapshotName)
+	ctrl.LoggerFrom(ctx).V(1).Info("Moved binding", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster,
+		"snapshot", content.Revision.ResourceSnapshotName)
 	return nil
 }
 

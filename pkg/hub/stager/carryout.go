@@ -15,11 +15,11 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/hub/give"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/report"
@@ -153,11 +153,8 @@ func (s *Stager) carryOut(ctx context.Context, run v1beta1.UpdateRunObject, step
 func (s *Stager) start(ctx context.Context, run v1beta1.UpdateRunObject, start stage.Start) error {
 	b, snapshot := start.Binding, start.To.ResourceSnapshotName
 	if start.Content {
-		if err := give(b, start); err != nil {
+		if err := give.Give(ctx, s.Client, b, give.Content{Revision: start.To, Fingerprint: start.Fingerprint, Mark: start.Mark}); err != nil {
 			return err
-		}
-		if err := s.Client.Update(ctx, b); err != nil {
-			return fmt.Errorf("give binding %s resource snapshot %s: %w", client.ObjectKeyFromObject(b), snapshot, err)
 		}
 	}
 	before := b.DeepCopyObject().(client.Object)
@@ -170,20 +167,6 @@ func (s *Stager) start(ctx context.Context, run v1beta1.UpdateRunObject, start s
 		return err
 	}
 	ctrl.LoggerFrom(ctx).V(1).Info("Started update of cluster", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster, "snapshot", snapshot)
-	return nil
-}
-
-// give puts content and mark into a binding.
-func give(b v1beta1.BindingObject, start stage.Start) error {
-	spec, to := b.GetSpec(), start.To.DeepCopy()
-	spec.State = v1beta1.BindingStateBound
-	spec.ResourceSnapshotName, spec.ApplyStrategy = to.ResourceSnapshotName, to.ApplyStrategy
-	spec.ClusterResourceOverrideSnapshots, spec.ResourceOverrideSnapshots = to.ClusterResourceOverrideSnapshots, to.ResourceOverrideSnapshots
-	spec.OverrideFingerprint = start.Fingerprint
-	controllerutil.AddFinalizer(b, contract.FinalizerWork)
-	if start.Mark != nil {
-		return start.Mark.Put(b)
-	}
 	return nil
 }
 
