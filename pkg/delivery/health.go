@@ -10,13 +10,13 @@ import (
 type Meaning int
 
 const (
-	// Pending: its turn has not come. For an eviction everything else has failed; the contract fixes that.
+	// Pending means that its turn has not come. An eviction takes everything else for a failure; the contract fixes that.
 	Pending Meaning = iota
-	// Unreported: the content was written, and the cluster has not reported on any of it.
+	// Unreported means that the content was written, and the cluster has not reported on any of it.
 	Unreported
-	// Progressing: the cluster is at work on it, and time alone may well be enough.
+	// Progressing means that the cluster is at work on it, and time alone may well be enough.
 	Progressing
-	// Failed: time alone will not change it.
+	// Failed means that time alone will not change it.
 	Failed
 )
 

@@ -270,7 +270,7 @@ func (d *decision) release(cluster string) v1beta1.Revision {
 	return delivery.NewRevision(d.Snapshot, d.Overrides[cluster], &d.Apply)
 }
 
-// given says whether a binding has what the run releases to its cluster, and holds whether its rollout has also been started as it is now.
+// given says whether a binding has what the run releases to its cluster.
 func (d *decision) given(b v1beta1.BindingObject, cluster string) bool {
 	return delivery.Has(b, d.release(cluster))
 }
@@ -281,6 +281,7 @@ func (d *decision) relabelled(b v1beta1.BindingObject, cluster string) bool {
 	return now != "" && now != delivery.Unresolved && now != b.GetSpec().OverrideFingerprint
 }
 
+// holds says whether a binding has that, and its rollout has been started as it is now.
 func (d *decision) holds(b v1beta1.BindingObject, cluster string) bool {
 	return d.given(b, cluster) && started(b)
 }
