@@ -221,7 +221,7 @@ func command(t *testing.T, args ...string) (out string, err error) {
 // A hub with the scheduler of the hub agent, and the command as a user runs it.
 func TestExplainOnAHub(t *testing.T) {
 	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
-	runScheduler(t, hub)
+	knows := runScheduler(t, hub)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -235,6 +235,7 @@ func TestExplainOnAHub(t *testing.T) {
 		must(hub.Client.Create(t.Context(), &cluster))
 		cluster.Status = status
 		must(hub.Client.Status().Update(t.Context(), &cluster))
+		testworld.AwaitKnown(t, knows, &cluster)
 	}
 	must(hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}))
 	must(allow(t.Context(), hub.Client, "reader", "get", "list"))
@@ -305,7 +306,8 @@ func TestExplainOnAHub(t *testing.T) {
 	}
 }
 
-func runScheduler(t *testing.T, hub *testworld.Cluster) {
+// runScheduler returns what reads what the scheduler knows.
+func runScheduler(t *testing.T, hub *testworld.Cluster) client.Reader {
 	t.Helper()
 	mgr, err := ctrl.NewManager(hub.Config, testworld.ManagerOptions())
 	if err != nil {
@@ -319,6 +321,7 @@ func runScheduler(t *testing.T, hub *testworld.Cluster) {
 		t.Fatal(err)
 	}
 	testworld.Run(t, mgr)
+	return mgr.GetCache()
 }
 
 // schedulable makes a placement on one cluster in the east, with what the placer would make for it.

@@ -129,7 +129,7 @@ func await(ctx context.Context, c client.WithWatch, s *terminal.Screen, subject 
 	})
 	switch {
 	case ctx.Err() != nil:
-		s.Leave()
+		live.Leave()
 		return errors.New("the watching is interrupted; the rollout goes on")
 	case err != nil:
 		return fmt.Errorf("watch the rollout: %w", err)

@@ -176,6 +176,14 @@ func (l *Live) Show(v View) { l.update(func() { l.view = v }) }
 // Heard notes how a request to the hub went: an error is shown until there is none.
 func (l *Live) Heard(err error) { l.update(func() { l.trouble = err }) }
 
+// Leave gives the screen up for what comes after the view, which is drawn no more.
+func (l *Live) Leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.view.Lines = nil
+	l.screen.Leave()
+}
+
 // Close ends the view; what is on the screen stays.
 func (l *Live) Close() { close(l.closed) }
 

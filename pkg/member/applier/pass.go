@@ -426,7 +426,7 @@ func (p *pass) once(ctx context.Context, it *item, at place, in apply.Input) (*o
 		return nil, err
 	}
 	if action.Writes() {
-		if action, f, err = p.settled(ctx, it, at, in, live, action); err != nil {
+		if live, action, f, err = p.settled(ctx, it, at, in, live, action); err != nil {
 			return nil, err
 		}
 	}
@@ -438,20 +438,31 @@ func (p *pass) once(ctx context.Context, it *item, at place, in apply.Input) (*o
 }
 
 // settled decides again about what a write has left, so that no pass reports what the next look would deny: something rewrote it, or a
-// full comparison shows what is there beside the manifest. It returns what to report.
+// full comparison shows what is there beside the manifest. It returns the object as it is now, and what to report.
 func (p *pass) settled(
 	ctx context.Context, it *item, at place, in apply.Input, live *unstructured.Unstructured, action apply.Action,
-) (apply.Action, fight, error) {
+) (*unstructured.Unstructured, apply.Action, fight, error) {
 	now := in
 	now.Live, now.Trial = live, nil
 	after, err := p.decide(ctx, it, at, &now)
 	if err != nil {
-		return action, fight{}, err
+		return nil, action, fight{}, err
+	}
+	if action.Verb == apply.Create && after.Verb == apply.Patch {
+		// What a creation leaves may need a write of another kind, such as an apply that records what is ours. Only what that one leaves
+		// shows whether something rewrites the object.
+		if now.Live, err = p.act(ctx, at, live, after); err != nil {
+			return nil, action, fight{}, err
+		}
+		now.Trial = nil
+		if after, err = p.decide(ctx, it, at, &now); err != nil {
+			return nil, action, fight{}, err
+		}
 	}
 	if !after.Writes() {
 		action = after
 	}
-	return action, p.wrote(it, in, now, after.Writes()), nil
+	return now.Live, action, p.wrote(it, in, now, after.Writes()), nil
 }
 
 // decide asks for a decision, and the API server for what that needs to know.
