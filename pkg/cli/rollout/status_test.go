@@ -99,10 +99,14 @@ func waitFor(t *testing.T, out *kept, text string) {
 func TestAwaitInAPipe(t *testing.T) {
 	run := atProd()
 	away := apierrors.NewServiceUnavailable("away")
+	again := make(chan struct{}) // a fake hub does not repeat to a watch what was before it
 	hub := watched(func(n int32, w watch.Interface) (watch.Interface, error) {
-		if n == 1 {
+		switch n {
+		case 1:
 			w.Stop()
 			return nil, away
+		case 2:
+			close(again)
 		}
 		return w, nil
 	}, run)
@@ -114,6 +118,11 @@ func TestAwaitInAPipe(t *testing.T) {
 	}()
 	waitFor(t, out, "hub connection: lost, retrying: away\n")
 	waitFor(t, out, "hub connection: there\n")
+	select {
+	case <-again:
+	case err := <-ended:
+		t.Fatalf("it ended: %v", err)
+	}
 	run.Status.Conditions = append(run.Status.Conditions, is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "c3 is gone"))
 	if err := hub.Update(t.Context(), run); err != nil {
 		t.Fatal(err)
