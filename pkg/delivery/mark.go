@@ -40,6 +40,18 @@ func RunMark(b v1beta1.BindingObject, run types.UID) *Mark {
 	return m
 }
 
+// beforeIn returns what the mark of a rolling update notes for the way back. It reads that alone: what it names is kept even if the rest of
+// the mark cannot be read.
+func beforeIn(b v1beta1.BindingObject) *v1beta1.Revision {
+	var m struct {
+		Before *v1beta1.Revision `json:"before"`
+	}
+	if decode.JSON([]byte(b.GetAnnotations()[contract.AnnotationRollout]), &m) != nil {
+		return nil
+	}
+	return m.Before
+}
+
 func markIn(b v1beta1.BindingObject, annotation string) *Mark {
 	text := b.GetAnnotations()[annotation]
 	if text == "" {

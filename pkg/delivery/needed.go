@@ -16,8 +16,8 @@ func NeededBy(b v1beta1.BindingObject) []v1beta1.Revision {
 	if last := b.GetStatus().LastHealthy; last != nil {
 		out = append(out, *last)
 	}
-	if m := RolloutMark(b); m != nil && m.Before != nil {
-		out = append(out, *m.Before)
+	if before := beforeIn(b); before != nil {
+		out = append(out, *before)
 	}
 	return out
 }

@@ -38,6 +38,8 @@ func TestNeededBy(t *testing.T) {
 		"what was before the change": {has: "r2", mark: `{"before":{"resourceSnapshotName":"r0","clusterResourceOverrideSnapshots":["o-0"]}}`, want: []string{"o", "o-0", "r0", "r2"}},
 		"a mark of nothing":          {has: "r2", mark: `{"before":null}`, want: []string{"o", "r2"}},
 		"a mark that cannot be read": {has: "r2", mark: `{"before":7}`, want: []string{"o", "r2"}},
+
+		"a mark of which only that can be read": {has: "r2", mark: `{"at":7,"before":{"resourceSnapshotName":"r0"}}`, want: []string{"o", "r0", "r2"}},
 	} {
 		b := &v1beta1.ClusterResourceBinding{Status: tc.status}
 		b.Annotations = map[string]string{contract.AnnotationRollout: tc.mark}

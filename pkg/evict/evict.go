@@ -79,7 +79,7 @@ func (f Facts) decide(b v1beta1.BindingObject) Verdict {
 	switch {
 	case !b.GetDeletionTimestamp().IsZero():
 		return Leaving()
-	case !delivery.MayHaveContent(b.GetSpec().State, delivery.Previous(b), b.GetSpec().ResourceSnapshotName):
+	case !delivery.MayHaveContent(b.GetSpec().State, delivery.Previous(b), ""): // the contract of evictions goes by the note alone
 		return blocked("Eviction is blocked, placement has not propagated resources to target cluster yet")
 	case failed(b):
 		return evict("Eviction is allowed, placement has failed")

@@ -120,7 +120,7 @@ func TestDecide(t *testing.T) {
 		},
 		"given up, and nothing is noted about what it was before": {
 			Facts{Placement: placement(nil), Bindings: []v1beta1.BindingObject{binding("c1", givenUp(""), given)}},
-			allowed(", no ClusterResourcePlacementDisruptionBudget specified"),
+			blocked(", placement has not propagated resources to target cluster yet"),
 		},
 		"given up after it was placed": {
 			Facts{Placement: placement(nil), Bindings: []v1beta1.BindingObject{binding("c1", givenUp(v1beta1.BindingStateBound))}},

@@ -144,7 +144,11 @@ func (d *decision) failing(c *Cluster, b v1beta1.BindingObject, wrong metav1.Con
 	case delivery.Failed:
 		return true
 	case delivery.Progressing:
-		return d.Now.Sub(c.Since) >= StuckAfter
+		left := StuckAfter - d.Now.Sub(c.Since)
+		if left > 0 {
+			d.again(left)
+		}
+		return left <= 0
 	}
 	return false
 }

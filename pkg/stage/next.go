@@ -154,7 +154,7 @@ type decision struct {
 	bindings map[string]v1beta1.BindingObject
 	// doomed are the bindings that the scheduler has given up, by cluster.
 	doomed map[string]v1beta1.BindingObject
-	// ill are the clusters in progress whose binding tells of a failure that nothing seems to mend, and which failure; relapsed those
+	// ill are the clusters in progress whose binding has a failure, or has progressed for too long, and the reason; relapsed those
 	// that were done and are not healthy any more.
 	ill, relapsed []string
 	// adopted are clusters whose rollout is started by this step, although they have the content.

@@ -15,7 +15,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// StuckAfter is how long a cluster may take before the run says that it is stuck. Nothing else comes of it.
+// StuckAfter is how long a cluster may take before the run reports it as stuck, or as not well if it only progresses. Nothing else comes of it.
 const StuckAfter = 5 * time.Minute
 
 // Phase is where a run, a stage or a cluster is. Each is one reason of the condition Progressing; the last three also say how it ended.

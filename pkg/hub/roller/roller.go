@@ -34,7 +34,7 @@ const writersPerPlacement = 16
 type Roller struct {
 	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes.
 	Client client.Client
-	// Direct reads from the API server, where the cache contradicts itself.
+	// Direct reads from the API server: where the cache contradicts itself, before a verdict, and whether snapshots still exist.
 	Direct client.Reader
 	// Workers is how many placements are looked at at once.
 	Workers int
