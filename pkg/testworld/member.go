@@ -89,6 +89,7 @@ func (m *ModelMember) answer(ctx context.Context) {
 				m.t.Errorf("answer for member %s: %v", m.Name, err)
 			default: // a hub that is busy: the next watch begins with everything there is
 				works.Stop()
+				Pause()
 			}
 		}
 		works.Stop()

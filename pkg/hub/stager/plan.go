@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/report"
@@ -66,8 +68,11 @@ func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (none
 		return none, nil, err
 	}
 	if !missing { // a plan is made once, and the cache may lack a binding that the policy's status counts already
-		if fleet, err = s.fleetNow(ctx, run); err == nil {
-			plan, err = stage.NewPlan(fleet, *strategy.GetSpec())
+		behind, err := s.behind(ctx, run, fleet.Bindings)
+		if behind && err == nil {
+			if fleet, err = s.fleetNow(ctx, run); err == nil {
+				plan, err = stage.NewPlan(fleet, *strategy.GetSpec())
+			}
 		}
 		if err != nil {
 			return none, nil, err
@@ -88,6 +93,23 @@ func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (none
 		return none, nil, err
 	}
 	return plan.Status(run.GetName(), strconv.Itoa(group.Index), *strategy.GetSpec(), overrides), earlier, nil
+}
+
+// behind says whether the API server has bindings of a run's placement that known lacks, or has in an older version.
+func (s *Stager) behind(ctx context.Context, run v1beta1.UpdateRunObject, known []v1beta1.BindingObject) (bool, error) {
+	placement := client.MatchingLabels{contract.LabelPlacement: run.GetSpec().PlacementName}
+	there, err := scope.Bindings.ListMetadata(ctx, s.Direct, run.GetNamespace(), placement)
+	if err != nil {
+		return false, err
+	}
+	generations := map[types.UID]int64{}
+	for _, b := range known {
+		generations[b.GetUID()] = b.GetGeneration()
+	}
+	return slices.ContainsFunc(there, func(m metav1.PartialObjectMetadata) bool {
+		generation, found := generations[m.UID]
+		return !found || generation < m.Generation
+	}), nil
 }
 
 // earlier is the run from which another one is to go on, nil if there is none. Only the API server itself knows for sure whether there

@@ -172,9 +172,11 @@ func (l *legacy) leave(work *v1beta1.Work, entries []apply.Entry, elsewhere sets
 	}
 	for _, e := range entries {
 		b := bequest{work.Labels[contract.LabelBinding], apply.KeyOf(e.WorkResourceIdentifier)}
-		if e.Finished != nil && elsewhere.Has(b.Key) {
+		switch {
+		case e.Finished != nil && elsewhere.Has(b.Key):
 			l.ends[b] = ending{e.UID, *e.Finished}
-		} else {
+		case e.UID == "" && elsewhere.Has(b.Key): // it was only intended: what another Work left was not taken up
+		default:
 			delete(l.ends, b)
 		}
 	}

@@ -448,13 +448,15 @@ func (p *pass) settled(
 	if err != nil {
 		return nil, action, fight{}, err
 	}
-	if action.Verb == apply.Create && after.Verb == apply.Patch {
-		// What a creation leaves may need a write of another kind, such as an apply that records what is ours. Only what that one leaves
-		// shows whether something rewrites the object.
-		if now.Live, err = p.act(ctx, at, live, after); err != nil {
+	if action.Verb == apply.Create && after.Verb == apply.Patch && after.Type == types.ApplyPatchType {
+		// What a creation leaves may need an apply that records what is ours. Only what that one leaves shows whether something rewrites
+		// the object.
+		left, err := p.act(ctx, at, live, after)
+		if err != nil {
+			p.wrote(it, in, now, false) // the creation counts all the same
 			return nil, action, fight{}, err
 		}
-		now.Trial = nil
+		now.Live, now.Trial = left, nil
 		if after, err = p.decide(ctx, it, at, &now); err != nil {
 			return nil, action, fight{}, err
 		}
