@@ -142,7 +142,7 @@ func (s sum) details() details {
 func (f BindingFacts) sum() sum {
 	if f.OverrideFailure != "" {
 		return sum{progress: f.Passing, conditions: []metav1.Condition{
-			no(f.Generation, v1beta1.ConditionOverridden, v1beta1.ReasonOverriddenFailed, brief(f.OverrideFailure)),
+			no(f.Generation, v1beta1.ConditionOverridden, v1beta1.ReasonOverriddenFailed, quoted(f.OverrideFailure)),
 		}}
 	}
 	overridden := yes(f.Generation, v1beta1.ConditionOverridden, v1beta1.ReasonNoOverrideSpecified, "No override applies to the cluster")
@@ -155,7 +155,7 @@ func (f BindingFacts) sum() sum {
 	}
 	if f.SyncFailure != "" {
 		return sum{progress: f.Passing, conditions: []metav1.Condition{
-			overridden, no(f.Generation, v1beta1.ConditionWorkSynchronized, v1beta1.ReasonSyncWorkFailed, brief(f.SyncFailure)),
+			overridden, no(f.Generation, v1beta1.ConditionWorkSynchronized, v1beta1.ReasonSyncWorkFailed, quoted(f.SyncFailure)),
 		}}
 	}
 	s := f.applied()
@@ -172,8 +172,8 @@ func (f BindingFacts) sum() sum {
 // manifests names all of them; the first say enough.
 const mostSaid = 2048
 
-// brief cuts text to what a message quotes.
-func brief(text string) string { return cut(text, mostSaid) }
+// quoted cuts text to what a message quotes.
+func quoted(text string) string { return cut(text, mostSaid) }
 
 // diffReported sums up Works whose content is only compared.
 func (f BindingFacts) diffReported() sum {

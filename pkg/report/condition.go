@@ -4,12 +4,12 @@
 package report
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/pkg/brief"
 )
 
 // Patience is how long a status that only says "still in progress" is held back. What is settled by then is written once instead of
@@ -50,12 +50,4 @@ func merge(old, wanted []metav1.Condition, now metav1.Time) []metav1.Condition {
 }
 
 // few names the first three of names, and how many more there are.
-func few(names []string) string { return firstFew(names, 3) }
-
-// firstFew names the first of names, and how many more there are.
-func firstFew(names []string, most int) string {
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-}
+func few(names []string) string { return brief.List(names, 3) }

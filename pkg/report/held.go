@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
@@ -66,7 +67,7 @@ func held(generation int64, objects []string) metav1.Condition {
 	return yes(generation, ConditionHeld, ReasonWorkWentBack, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
 		"They were placed by a later state of this Work, or by an earlier Work of its name, as after restoring the hub from a backup. "+
 		"Place them again, or release them on the member cluster with the annotation %s=%s, which removes them",
-		brief(few(objects)), contract.AnnotationHeld, contract.HeldRelease))
+		quoted(few(objects)), contract.AnnotationHeld, contract.HeldRelease))
 }
 
 // lacking says that manifests were taken out of the Work by another client than the hub agent.
@@ -75,7 +76,7 @@ func lacking(generation int64, objects []string) metav1.Condition {
 	return yes(generation, ConditionHeld, ReasonWorkIncomplete, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
 		"The Work has another number of manifests than the hub agent gave it (annotation %s), so another client changed it. "+
 		"The next rollout puts it right; to have the objects removed, release them on the member cluster with the annotation %s=%s",
-		brief(few(objects)), contract.AnnotationManifests, contract.AnnotationHeld, contract.HeldRelease))
+		quoted(few(objects)), contract.AnnotationManifests, contract.AnnotationHeld, contract.HeldRelease))
 }
 
 // unserved names objects that left the Work and that the agent cannot read.
@@ -83,7 +84,7 @@ func unserved(generation int64, objects []string) metav1.Condition {
 	objects = slices.Sorted(slices.Values(objects))
 	return yes(generation, ConditionHeld, ReasonKindNotServed, fmt.Sprintf("The member cluster does not serve the kinds of objects that this Work "+
 		"does not list any more: %s. They are removed once it does. If a kind is gone for good, so are its objects, and there is nothing to do",
-		brief(few(objects))))
+		quoted(few(objects))))
 }
 
 // Vanished says on an AppliedWork that it is kept although its Work is gone from the hub, how to get rid of it, and how not to. count is
@@ -105,7 +106,7 @@ func Vanished(old v1beta1.AppliedWorkStatus, work v1beta1.AppliedWorkSpec, names
 const mostKept = 10
 
 // Few names the first of objects, and how many more there are.
-func Few(objects []string) string { return firstFew(objects, mostKept) }
+func Few(objects []string) string { return brief.List(objects, mostKept) }
 
 // Kept is the status of an AppliedWork whose Work was deleted and whose entries stay, for the reasons in objects.
 func Kept(old v1beta1.AppliedWorkStatus, entries []v1beta1.AppliedResourceMeta, objects []string, now metav1.Time) v1beta1.AppliedWorkStatus {
@@ -113,7 +114,7 @@ func Kept(old v1beta1.AppliedWorkStatus, entries []v1beta1.AppliedResourceMeta, 
 	status.AppliedResources = entries
 	slices.Sort(objects)
 	wanted := yes(0, ConditionHeld, ReasonObjectsKept, fmt.Sprintf("The Work was deleted, and these objects are kept: %s. To remove them and what they hold, "+
-		"delete this AppliedWork; to keep them and forget where they came from, delete it with --cascade=orphan", brief(Few(objects))))
+		"delete this AppliedWork; to keep them and forget where they came from, delete it with --cascade=orphan", quoted(Few(objects))))
 	status.Conditions = merge(old.Conditions, []metav1.Condition{wanted}, now)
 	return status
 }
@@ -129,7 +130,7 @@ func occupied(generation int64, objects []string) metav1.Condition {
 	objects = slices.Sorted(slices.Values(objects))
 	return yes(generation, ConditionHeld, ReasonForeignContent, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
 		"They are removed when that is gone; set deleteStrategy.foreignContent of the placement to Delete to remove them with everything in them",
-		brief(Few(objects))))
+		quoted(Few(objects))))
 }
 
 // contested is set on a Work whose AppliedWork was made for another hub or member.

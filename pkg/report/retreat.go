@@ -29,9 +29,9 @@ func TakenBack(generation int64, fate rollout.Fate, to string) metav1.Condition 
 		return no(generation, kind, v1beta1.ReasonNeverHealthy,
 			"The cluster has never been healthy with the placement before, so there is nothing to take it back to; it is left as it is")
 	case rollout.Lost:
-		return no(generation, kind, v1beta1.ReasonRollbackFailed, "The cluster is left as it is: "+brief(fate.Cause))
+		return no(generation, kind, v1beta1.ReasonRollbackFailed, "The cluster is left as it is: "+quoted(fate.Cause))
 	}
-	return no(generation, kind, v1beta1.ReasonRollbackFailed, "Back at "+to+", but "+brief(fate.Cause))
+	return no(generation, kind, v1beta1.ReasonRollbackFailed, "Back at "+to+", but "+quoted(fate.Cause))
 }
 
 // retreat says on a placement with a failure policy that its rollout has spent the budget, and what becomes of the clusters that it has

@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
@@ -58,7 +59,7 @@ func checkStages(fleet Fleet, selected []string, status v1beta1.UpdateRunStatus)
 		}
 	}
 	if len(gone) > 0 {
-		return mistake("clusters have left the fleet since the run was initialized: %s"+goOn, few(gone, mostNamed))
+		return mistake("clusters have left the fleet since the run was initialized: %s"+goOn, brief.List(gone, mostNamed))
 	}
 	strategy := withoutApprovalWaits(*status.UpdateStrategySnapshot)
 	now, err := stages(strategy, selected, fleet.Labels)
@@ -85,7 +86,7 @@ func checkStages(fleet Fleet, selected []string, status v1beta1.UpdateRunStatus)
 	}
 	if len(moved) > 0 {
 		return mistake("the labels of MemberClusters have changed since the run was initialized, which moves %s; "+
-			"restore them if that was a mistake"+goOn, few(moved, mostNamed))
+			"restore them if that was a mistake"+goOn, brief.List(moved, mostNamed))
 	}
 	for i, clusters := range now {
 		if err := checkOrder(strategy.Stages[i], status.StagesStatus[i].Clusters, clusters); err != nil {
@@ -107,7 +108,7 @@ func checkOrder(config v1beta1.StageConfig, was []v1beta1.ClusterUpdatingStatus,
 		}
 		return mistake("label %s of MemberClusters has changed since the run was initialized, which changes the order of stage %s: "+
 			"from number %d on it was %s and is %s; restore the label if that was a mistake"+goOn,
-			ptr.Deref(config.SortingLabelKey, ""), config.Name, i+1, few(before, mostNamed), few(now[i:], mostNamed))
+			ptr.Deref(config.SortingLabelKey, ""), config.Name, i+1, brief.List(before, mostNamed), brief.List(now[i:], mostNamed))
 	}
 	return nil
 }
@@ -125,7 +126,7 @@ func checkDeletions(deletions []string, status v1beta1.UpdateRunStatus) error {
 		}
 	}
 	if len(new) > 0 {
-		return mistake("the placement has given up clusters since the run was initialized: %s"+goOn, few(new, mostNamed))
+		return mistake("the placement has given up clusters since the run was initialized: %s"+goOn, brief.List(new, mostNamed))
 	}
 	return nil
 }
@@ -144,10 +145,10 @@ func recordedClusters(status v1beta1.UpdateRunStatus) sets.Set[string] {
 func changes(was sets.Set[string], now []string) string {
 	text := ""
 	if joined := sets.New(now...).Difference(was); len(joined) > 0 {
-		text += "; new: " + few(slices.Sorted(maps.Keys(joined)), mostNamed)
+		text += "; new: " + brief.List(slices.Sorted(maps.Keys(joined)), mostNamed)
 	}
 	if left := was.Difference(sets.New(now...)); len(left) > 0 {
-		text += "; no longer picked: " + few(slices.Sorted(maps.Keys(left)), mostNamed)
+		text += "; no longer picked: " + brief.List(slices.Sorted(maps.Keys(left)), mostNamed)
 	}
 	return text
 }

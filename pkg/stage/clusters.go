@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
@@ -158,7 +159,7 @@ func (d *decision) illness() string {
 	if len(d.ill) == 0 {
 		return ""
 	}
-	return "; not well: " + few(d.ill, 3) + "; see their bindings, or the placement's status"
+	return "; not well: " + brief.List(d.ill, 3) + "; see their bindings, or the placement's status"
 }
 
 // stuck says on the run which clusters have taken too long, if any has, and when the next will have.

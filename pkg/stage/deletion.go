@@ -2,6 +2,8 @@ package stage
 
 import (
 	"fmt"
+
+	"github.com/flagship-fleet/flagship/pkg/brief"
 )
 
 // delete takes the placement off the clusters that are no longer picked, all at once.
@@ -34,7 +36,7 @@ func (d *decision) delete(s *Stage) error {
 		}
 	}
 	if len(left) > 0 {
-		d.run(Active, fmt.Sprintf("All stages are done; waits for the placement to be gone from %s", few(left, 3)))
+		d.run(Active, fmt.Sprintf("All stages are done; waits for the placement to be gone from %s", brief.List(left, 3)))
 		return nil
 	}
 	s.Cause = "The placement is gone from all clusters that are no longer picked"

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 )
@@ -112,7 +113,7 @@ func (d *decision) withinBudget(s *Stage) error {
 		return nil
 	}
 	return &spent{text: fmt.Sprintf("Stage %s has spent its failure budget of %d: %d of %d clusters failed: %s",
-		s.Name, budget, len(failed), len(s.Clusters), few(failed, 10))}
+		s.Name, budget, len(failed), len(s.Clusters), brief.List(failed, 10))}
 }
 
 // budget is how many of the clusters of a stage may fail.
@@ -148,7 +149,7 @@ func (d *decision) count() {
 		}
 	}
 	if len(failed) > 0 {
-		d.p.Budget.Message = "No more clusters have failed than the budgets allow: " + few(failed, 10)
+		d.p.Budget.Message = "No more clusters have failed than the budgets allow: " + brief.List(failed, 10)
 	}
 }
 

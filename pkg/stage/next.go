@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
@@ -138,7 +139,7 @@ func Stop(p Progress, w World) (Progress, Step) {
 		d.run(Stopped, fmt.Sprintf("Stopped at stage %s; set spec.state to Run to go on", at.Name))
 		return d.p, d.step
 	}
-	message := fmt.Sprintf("Told to stop; waits for %s of stage %s", few(left, 3), at.Name)
+	message := fmt.Sprintf("Told to stop; waits for %s of stage %s", brief.List(left, 3), at.Name)
 	if d.stuck(at) {
 		return d.p, d.step
 	}
@@ -261,7 +262,7 @@ func (d *decision) update(s *Stage, config v1beta1.StageConfig) error {
 			failed := failedOf(s.Clusters)
 			text := fmt.Sprintf("Stage %s: %d of %d clusters are done", s.Name, finished-len(failed), len(s.Clusters))
 			if len(failed) > 0 {
-				text += "; within the failure budget have failed: " + few(failed, 3)
+				text += "; within the failure budget have failed: " + brief.List(failed, 3)
 			}
 			d.run(Active, text+d.illness())
 		}

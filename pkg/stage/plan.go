@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
@@ -141,7 +141,7 @@ func picked(fleet Fleet) (picture, error) {
 	case scheduled.Status == metav1.ConditionFalse:
 		out.short = mistake("the placement is not fully scheduled: %s", scheduled.Message)
 	case expected >= 0 && expected != out.Count:
-		out.short = mistake("the placement asks for %d clusters and %d are picked: %s", expected, out.Count, few(out.selected, mostNamed))
+		out.short = mistake("the placement asks for %d clusters and %d are picked: %s", expected, out.Count, brief.List(out.selected, mostNamed))
 	}
 	return out, nil
 }
@@ -242,7 +242,7 @@ func stages(strategy v1beta1.UpdateStrategySpec, selected []string, labelsOf map
 		}
 	}
 	if len(missing) > 0 {
-		return nil, mistake("%d selected clusters are in no stage of the strategy: %s", len(missing), few(missing, mostNamed))
+		return nil, mistake("%d selected clusters are in no stage of the strategy: %s", len(missing), brief.List(missing, mostNamed))
 	}
 	return out, nil
 }
@@ -340,11 +340,3 @@ func tasks(configs []v1beta1.StageTask, request string) []v1beta1.StageTaskStatu
 
 // mostNamed is how many clusters a message names.
 const mostNamed = 10
-
-// few names the first of a list, and how many more there are.
-func few(names []string, most int) string {
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
@@ -231,11 +232,11 @@ func (d *decision) onTheWay(s *Stage, move bool) {
 	case move:
 		text := fmt.Sprintf("Taking clusters back: %d of %d of stage %s are done", back, all, s.Name)
 		if len(names) > 0 {
-			text += "; waits for " + few(names, 3)
+			text += "; waits for " + brief.List(names, 3)
 		}
 		d.run(Retreating, text)
 	case len(names) > 0:
-		d.run(Stopping, fmt.Sprintf("Told to stop while taking clusters back; waits for %s of stage %s", few(names, 3), s.Name))
+		d.run(Stopping, fmt.Sprintf("Told to stop while taking clusters back; waits for %s of stage %s", brief.List(names, 3), s.Name))
 	default:
 		d.run(Stopped, fmt.Sprintf("Stopped while taking clusters of stage %s back; set spec.state to Run to go on", s.Name))
 	}
@@ -260,7 +261,7 @@ func (d *decision) home() {
 	}
 	if len(rest) > 0 {
 		d.p.Back.Phase = Failed
-		d.p.Back.Message += fmt.Sprintf("; not back: %s; see their condition RolledBack", few(rest, 10))
+		d.p.Back.Message += fmt.Sprintf("; not back: %s; see their condition RolledBack", brief.List(rest, 10))
 	}
 	d.p.Fail(mistake("%s. %s. Put the release right and make another run", d.p.Budget.Message, d.p.Back.Message).Error())
 }

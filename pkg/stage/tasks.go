@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
@@ -56,7 +57,7 @@ func (d *decision) end(s *Stage, config v1beta1.StageConfig) error {
 		task.Done = true
 	}
 	if len(d.relapsed) > 0 {
-		waits = append(waits, few(d.relapsed, 3)+" to be healthy again")
+		waits = append(waits, brief.List(d.relapsed, 3)+" to be healthy again")
 	}
 	if len(waits) > 0 {
 		text := strings.Join(waits, " and ")
@@ -66,7 +67,7 @@ func (d *decision) end(s *Stage, config v1beta1.StageConfig) error {
 	}
 	s.Cause = "All clusters and tasks are done"
 	if failed := failedOf(s.Clusters); len(failed) > 0 {
-		s.Cause += "; within the failure budget have failed: " + few(failed, 10)
+		s.Cause += "; within the failure budget have failed: " + brief.List(failed, 10)
 	}
 	s.at(Succeeded, s.Cause, d.Now)
 	d.run(Active, fmt.Sprintf("Stage %s is done", s.Name))
