@@ -127,3 +127,9 @@ func WriteStatus(ctx context.Context, c client.StatusClient, before, obj client.
 	}
 	return true, nil
 }
+
+// Refused says whether an API server has refused a write for what it is or for whose it is, so that trying again changes nothing until one
+// of the two changes. A namespace that is being deleted refuses too, with the cause NamespaceTerminating: callers ask for that first.
+func Refused(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
+}

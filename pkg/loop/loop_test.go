@@ -69,3 +69,24 @@ func TestEachGoesOnAfterAFailure(t *testing.T) {
 		}
 	}
 }
+
+func TestRefused(t *testing.T) {
+	works := schema.GroupResource{Resource: "works"}
+	for name, tc := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"forbidden":         {apierrors.NewForbidden(works, "w", errors.New("no")), true},
+		"invalid, wrapped":  {fmt.Errorf("write: %w", apierrors.NewInvalid(schema.GroupKind{Kind: "Work"}, "w", nil)), true},
+		"a bad request":     {apierrors.NewBadRequest("no"), true},
+		"too large":         {apierrors.NewRequestEntityTooLargeError("no"), true},
+		"a conflict":        {apierrors.NewConflict(works, "w", errors.New("changed")), false},
+		"a busy API server": {apierrors.NewTooManyRequests("later", 1), false},
+		"no API server":     {errors.New("no route to host"), false},
+		"no error":          {nil, false},
+	} {
+		if got := Refused(tc.err); got != tc.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

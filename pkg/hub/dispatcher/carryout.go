@@ -192,7 +192,7 @@ func assess(order work.Order, failed map[string]error, err error) outcome {
 		case apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(cause):
 			// The registrar makes the namespace again, and an InternalMemberCluster in it, whose creation brings us back.
 			return outcome{passing: true, failure: fmt.Sprintf("The cluster's namespace %s is missing or being deleted", contract.MemberNamespace(order.Cluster))}
-		case apierrors.IsInvalid(cause), apierrors.IsBadRequest(cause), apierrors.IsForbidden(cause), apierrors.IsRequestEntityTooLargeError(cause):
+		case loop.Refused(cause):
 			return outcome{rejected: true, failure: fmt.Sprintf("The hub's API server refuses work %s: %s", name, secrecy.WithoutValues(cause.Error()))}
 		case apierrors.ReasonForError(cause) != metav1.StatusReasonUnknown:
 			return outcome{passing: true, failure: fmt.Sprintf("The hub's API server could not store work %s: %s", name, secrecy.WithoutValues(cause.Error())), err: err}

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -59,7 +60,7 @@ func (p *Placer) copyStatus(ctx context.Context, s *seen, namespace string, stat
 		return fmt.Sprintf("Namespace %s is being deleted on the hub", namespace), nil
 	case apierrors.IsNotFound(err) && mirror.UID == "":
 		return fmt.Sprintf("Namespace %s does not exist on the hub; once it is there, the status is copied into it", namespace), nil
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
+	case loop.Refused(err):
 		return fmt.Sprintf("The hub's API server refuses %s: %v", name, err), fmt.Errorf("write %s: %w", name, err)
 	}
 	return "", fmt.Errorf("write %s: %w", name, err)

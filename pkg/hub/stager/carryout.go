@@ -2,7 +2,6 @@ package stager
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -121,8 +120,7 @@ func (s *Stager) carryOut(ctx context.Context, run v1beta1.UpdateRunObject, step
 	var mu sync.Mutex
 	refused := map[string]string{}
 	refuse := func(cluster string, err error) error {
-		var status apierrors.APIStatus
-		if errors.As(err, &status) && (apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) {
+		if loop.Refused(err) {
 			mu.Lock()
 			defer mu.Unlock()
 			refused[cluster] = err.Error()
