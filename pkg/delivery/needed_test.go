@@ -39,7 +39,7 @@ func TestNeededBy(t *testing.T) {
 		"a mark of nothing":          {has: "r2", mark: `{"before":null}`, want: []string{"o", "r2"}},
 		"a mark that cannot be read": {has: "r2", mark: `{"before":7}`, want: []string{"o", "r2"}},
 
-		"a mark of which only that can be read": {has: "r2", mark: `{"at":7,"before":{"resourceSnapshotName":"r0"}}`, want: []string{"o", "r0", "r2"}},
+		"a mark that is readable there alone": {has: "r2", mark: `{"at":7,"before":{"resourceSnapshotName":"r0"}}`, want: []string{"o", "r0", "r2"}},
 	} {
 		b := &v1beta1.ClusterResourceBinding{Status: tc.status}
 		b.Annotations = map[string]string{contract.AnnotationRollout: tc.mark}

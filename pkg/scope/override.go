@@ -180,7 +180,7 @@ func forWhom(s v1beta1.OverrideSnapshotObject) []string {
 	return []string{anyPlacement, anyPlacementFrom(s.GetNamespace())}
 }
 
-// overridesOf are the keys of the overrides of which a binding may need snapshots.
+// overridesOf are the keys of the overrides whose snapshots a binding may need.
 func overridesOf(b v1beta1.BindingObject) []string {
 	var out []string
 	for _, r := range delivery.NeededBy(b) {

@@ -71,7 +71,7 @@ type account struct {
 	Binding      string                        `json:"binding,omitempty"`
 	BindingState placementv1beta1.BindingState `json:"bindingState,omitempty"`
 	Notes        []string                      `json:"notes,omitempty"`
-	// NearestChanges turn Picked round; each is a list of steps, all of which are needed.
+	// NearestChanges turn Picked round; each is a list of steps that are needed together.
 	NearestChanges []schedule.NearestChange `json:"nearestChanges,omitempty"`
 	After          *after                   `json:"afterScheduling,omitempty"`
 }

@@ -27,7 +27,7 @@ func NewDownCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Use:   "down",
 		Short: "Stop the fleet on this machine",
 		Long: `Stop the fleet that "kubectl fleet up" started on this machine: its agents, then its clusters. Its state is deleted with it,
-unless it is to be kept for the next "up".`,
+unless a flag keeps it for the next "up".`,
 		Example: `  # Stop the fleet and forget it
   kubectl fleet down
 

@@ -176,7 +176,7 @@ func TestStatusOfClusters(t *testing.T) {
 	if !viewOfClusters(p, bindings).Done {
 		t.Error("it is not done")
 	}
-	p.Generation++ // and nobody has looked at that
+	p.Generation++ // which no agent has seen
 	if viewOfClusters(p, bindings).Done {
 		t.Error("it is done before its agent has seen it")
 	}
