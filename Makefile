@@ -19,8 +19,8 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: generate
-generate: ## make deepcopy, the other API versions and the CRDs again from apis/
-	go generate ./apis
+generate: ## make deepcopy, the other API versions and the CRDs again from apis/, and docs/metrics.md from the agents
+	go generate ./apis ./docs
 
 .PHONY: verify
 verify: ## fail if generated files, go.mod or formatting are not what the sources say

@@ -7,7 +7,7 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - 2>/dev/null | tar -xf - -C "$copy"
 cd "$copy"
-go generate ./apis
+go generate ./apis ./docs
 go mod tidy
 (cd embedded && go mod tidy)
 gofmt -w $(find . -name '*.go' -not -name 'zz_generated*')

@@ -3,7 +3,6 @@ package evictor
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -13,11 +12,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/evict"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -88,25 +85,6 @@ func add(obj client.Object, q queue) {
 	if eviction := obj.(v1beta1.EvictionObject); !report.EvictionEnded(eviction) {
 		q.Add(reconcile.Request{NamespacedName: scope.EvictedBy(eviction)})
 	}
-}
-
-// complete says since when, in seconds of Unix time, an eviction has been in a state.
-var complete = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-	Name: "fleet_workload_eviction_complete",
-	Help: "Time at which an eviction got its present state: whether it has its outcome, and whether it was valid.",
-}, []string{"name", "isCompleted", "isValid"})
-
-func init() { metrics.Registry.MustRegister(complete) }
-
-// observe records the state of an eviction. Without a verdict something has kept it from one.
-func observe(eviction v1beta1.EvictionObject, verdict *evict.Verdict) {
-	name := nameOf(eviction)
-	complete.DeletePartialMatch(prometheus.Labels{"name": name})
-	if verdict == nil {
-		complete.WithLabelValues(name, "false", "unknown").SetToCurrentTime()
-		return
-	}
-	complete.WithLabelValues(name, "true", strconv.FormatBool(verdict.Valid)).SetToCurrentTime()
 }
 
 func nameOf(obj client.Object) string {

@@ -5,13 +5,12 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/metrics"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -21,33 +20,46 @@ const (
 	controllerNamespaced = "resource-placement-controller"
 )
 
+// controllers are the values of the label controller.
+var controllers = metrics.Label{Name: "controller", Values: "`" + controllerWide + "` or `" + controllerNamespaced + "`"}
+
 var (
-	lastTimestamp = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	lastTimestamp = metrics.Gauge(metrics.Definition{
 		Name: "fleet_workload_placement_status_last_timestamp_seconds",
-		Help: "When a placement was last seen with this condition as the first that is not True, in seconds since 1970.",
-	}, []string{"namespace", "name", "generation", "conditionType", "status", "reason"})
-
-	reconciles = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "fleet_workload_reconcile_total", Help: "Reconciliations, by controller and result.",
-	}, []string{"controller", "result"})
-	reconcileErrors = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "fleet_workload_reconcile_errors_total", Help: "Reconciliations that failed, by controller.",
-	}, []string{"controller"})
-	reconcileTime = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "fleet_workload_reconcile_time_seconds", Help: "How long reconciliations took, by controller.",
+		Help: "When a placement was last seen in a state of its present generation, in seconds since 1970; a series for each state that it has been seen in. " +
+			"The series end with the generation and with the placement.",
+		Labels: []metrics.Label{
+			{Name: "namespace", Values: "of the placement; empty for a ClusterResourcePlacement"}, {Name: "name", Values: "of the placement"},
+			{Name: "generation", Values: "of the placement"},
+			{Name: "conditionType", Values: "the first condition, in order, that is not True; `Completed` if all are"},
+			{Name: "status", Values: "of that condition: `False`, `Unknown`, or `nil` if it is not there for this generation; `True` when completed"},
+			{Name: "reason", Values: "of that condition; `nil` or `Completed` as above"},
+		},
+		Agents: []metrics.Agent{metrics.Hub},
+	})
+	reconciles = metrics.Counter(metrics.Definition{
+		Name: "fleet_workload_reconcile_total", Help: "Placements reconciled by the placer.",
+		Labels: []metrics.Label{controllers, {Name: "result", Values: "`success`, `requeue_after` or `error`"}},
+		Agents: []metrics.Agent{metrics.Hub},
+	})
+	reconcileErrors = metrics.Counter(metrics.Definition{
+		Name: "fleet_workload_reconcile_errors_total", Help: "Placements that the placer failed to reconcile; each is tried again.",
+		Labels: []metrics.Label{controllers}, Agents: []metrics.Agent{metrics.Hub},
+	})
+	reconcileTime = metrics.Histogram(metrics.Definition{
+		Name: "fleet_workload_reconcile_time_seconds", Help: "How long the placer took to reconcile a placement, in seconds.",
+		Labels: []metrics.Label{controllers}, Agents: []metrics.Agent{metrics.Hub},
 		Buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
-	}, []string{"controller"})
-	mostWorkers = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "fleet_workload_max_concurrent_reconciles", Help: "How many reconciliations may run at once, by controller.",
-	}, []string{"controller"})
-	activeWorkers = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "fleet_workload_active_workers", Help: "How many reconciliations are running, by controller.",
-	}, []string{"controller"})
+	})
+	mostWorkers = metrics.Gauge(metrics.Definition{
+		Name: "fleet_workload_max_concurrent_reconciles", Help: "How many placements the placer may reconcile at once.",
+		Labels: []metrics.Label{controllers}, Agents: []metrics.Agent{metrics.Hub},
+	})
+	activeWorkers = metrics.Gauge(metrics.Definition{
+		Name: "fleet_workload_active_workers", Help: "How many placements the placer is reconciling.",
+		Labels: []metrics.Label{controllers}, Agents: []metrics.Agent{metrics.Hub},
+	})
 )
-
-func init() {
-	metrics.Registry.MustRegister(lastTimestamp, reconciles, reconcileErrors, reconcileTime, mostWorkers, activeWorkers)
-}
 
 // progress is what the metrics say of one placement: a series for each state that its present generation has been seen in.
 type progress struct {

@@ -24,6 +24,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/membership"
+	"github.com/flagship-fleet/flagship/pkg/metrics"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -294,9 +295,9 @@ func (r *Registrar) tellTransitions(cluster *v1beta1.MemberCluster, before, afte
 			return
 		}
 		if c.Status == metav1.ConditionTrue {
-			loop.CountJoin()
+			metrics.CountJoin()
 		} else {
-			loop.CountLeave()
+			metrics.CountLeave()
 		}
 		r.Recorder.Event(cluster, corev1.EventTypeNormal, "MemberClusterJoined", c.Message)
 	}

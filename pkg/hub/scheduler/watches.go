@@ -41,7 +41,7 @@ func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(loop.OfPlacement), builder.WithPredicates(bindings()))
 	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, s.clusters())
-	if err := b.Complete(loop.Settle(loop.Unreserved(s))); err != nil {
+	if err := b.Complete(loop.Settle(loop.Unreserved(measured(s, s.Now)))); err != nil {
 		return fmt.Errorf("set up the scheduler: %w", err)
 	}
 	return nil

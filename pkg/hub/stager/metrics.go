@@ -8,30 +8,43 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/metrics"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
 var (
-	lastTimestamp = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	lastTimestamp = metrics.Gauge(metrics.Definition{
 		Name: "fleet_workload_update_run_status_last_timestamp_seconds",
-		Help: "When an update run was last seen with this as the furthest of its conditions, in seconds since 1970.",
-	}, []string{"namespace", "name", "state", "condition", "status", "reason", "failureType"})
-	approvalLatency = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "fleet_workload_update_run_approval_request_latency_seconds", Help: "From asking for an approval to taking it.",
+		Help: "When an update run was last seen in a state, in seconds since 1970. The series end with the run.",
+		Labels: []metrics.Label{
+			{Name: "namespace", Values: "of the run; empty for a ClusterStagedUpdateRun"}, {Name: "name", Values: "of the run"},
+			{Name: "state", Values: "`spec.state` of the run: `Initialize`, `Run` or `Stop`"},
+			{Name: "condition", Values: "the first of `Succeeded`, `Progressing` and `Initialized` that is there for the run's generation"},
+			{Name: "status", Values: "of that condition"}, {Name: "reason", Values: "of that condition"},
+			{Name: "failureType", Values: "`user_error`, `internal_error` (a run that is stuck, too) or `none`"},
+		},
+		Agents: []metrics.Agent{metrics.Hub},
+	})
+	approvalLatency = metrics.Histogram(metrics.Definition{
+		Name: "fleet_workload_update_run_approval_request_latency_seconds",
+		Help: "From the creation of an approval request until the run went on with it, in seconds.",
+		Labels: []metrics.Label{
+			{Name: "namespace", Values: "of the run"}, {Name: "name", Values: "of the run"}, {Name: "taskType", Values: "`beforeStage` or `afterStage`"},
+		},
 		Buckets: []float64{60, 300, 900, 1800, 3600, 7200, 21600, 43200, 86400},
-	}, []string{"namespace", "name", "taskType"})
-	stageDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Agents:  []metrics.Agent{metrics.Hub},
+	})
+	stageDuration = metrics.Histogram(metrics.Definition{
 		Name:    "fleet_workload_update_run_stage_cluster_updating_duration_seconds",
-		Help:    "From the start of a stage until all its clusters are done, without what it waits for before and after.",
+		Help:    "From the start of a stage until all its clusters were updated, in seconds, without its tasks before and after.",
+		Labels:  []metrics.Label{{Name: "namespace", Values: "of the run"}, {Name: "name", Values: "of the run"}},
 		Buckets: []float64{15, 30, 60, 120, 300, 600, 1800, 3600},
-	}, []string{"namespace", "name"})
+		Agents:  []metrics.Agent{metrics.Hub},
+	})
 )
-
-func init() { metrics.Registry.MustRegister(lastTimestamp, approvalLatency, stageDuration) }
 
 // seenAs notes the furthest condition that a run has at its present generation.
 func seenAs(run v1beta1.UpdateRunObject, now time.Time) {

@@ -7,22 +7,25 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/flagship-fleet/flagship/pkg/metrics"
 )
 
-var unreadable = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+var unreadable = metrics.Gauge(metrics.Definition{
 	Name: "fleet_unreadable_objects",
-	Help: "Stored objects that cannot be decoded, by kind; part is status if the object is served without its status, and object if it is not served.",
-}, []string{"kind", "part"})
-
-func init() { metrics.Registry.MustRegister(unreadable) }
+	Help: "Stored objects that the agent cannot decode. `/readyz` and the event `CannotBeRead` name them.",
+	Labels: []metrics.Label{
+		{Name: "kind", Values: "of the objects"},
+		{Name: "part", Values: "`status` if only the status is left out; `object` if the object is"},
+	},
+	Agents: []metrics.Agent{metrics.Hub, metrics.Member},
+})
 
 // Fault is an object that cannot be read, or not wholly.
 type Fault struct {

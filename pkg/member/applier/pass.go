@@ -754,6 +754,7 @@ func (p *pass) report(ctx context.Context, facts report.Pass) (time.Duration, er
 	if err := report.Fit(next, p.work.Status, now); err != nil {
 		return 0, err
 	}
+	count(next.Status)
 	if equality.Semantic.DeepEqual(next.Status, p.work.Status) {
 		p.memory.held = time.Time{}
 		return 0, nil

@@ -7,17 +7,16 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/metrics"
 )
 
 // Names of the gates that a link closes while it waits.
@@ -26,12 +25,13 @@ const (
 	gateAccess = "access to the hub"
 )
 
-// waiting is what an alert on a lost hub, or on credentials that it does not take, looks at.
-var waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-	Name: "fleet_member_agent_waiting", Help: "1 while the member agent waits for the hub to answer, or for access to its namespace there.",
-}, []string{"for"})
-
-func init() { metrics.Registry.MustRegister(waiting) }
+// waiting is for alerts on a lost hub, and on credentials that it refuses.
+var waiting = metrics.Gauge(metrics.Definition{
+	Name: "fleet_member_agent_waiting",
+	Help: "1 while the member agent waits for the hub, 0 when it does not. Alert on it: what is placed stays, and nothing new arrives.",
+	Labels: []metrics.Label{{Name: "for", Values: "`" + gateServer + "`: the hub does not answer; `" + gateAccess + "`: the hub refuses the agent's credentials"}},
+	Agents: []metrics.Agent{metrics.Member},
+})
 
 // How often access is asked for while it is refused: the hub sends no event to those it keeps out.
 const (

@@ -27,6 +27,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/metrics"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -258,8 +259,8 @@ func (j *Joiner) write(ctx context.Context, imc *clusterv1beta1.InternalMemberCl
 func countMembership(c metav1.Condition) {
 	switch c.Reason {
 	case clusterv1beta1.ReasonInternalMemberClusterJoined:
-		loop.CountJoin()
+		metrics.CountJoin()
 	case clusterv1beta1.ReasonInternalMemberClusterLeft:
-		loop.CountLeave()
+		metrics.CountLeave()
 	}
 }
