@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,6 +43,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/health"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
+	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
 // Defaults of the settings.
@@ -49,14 +51,14 @@ const (
 	defaultWorkers      = 20
 	defaultParallel     = 8
 	defaultDeletionWait = 5 * time.Minute
-	defaultSayAfter     = 10 * time.Second
+	defaultReportAfter  = 10 * time.Second
 )
 
 // Applier applies the Works of one member. Set the exported fields before SetupWithManager; what is left zero gets its default there.
 type Applier struct {
 	// Namespace is the member's namespace on the hub.
 	Namespace string
-	// HubAddress is what applied objects say about where they come from; by default the URL at which the hub is reached.
+	// HubAddress is recorded on applied objects as their source; by default the URL of the hub.
 	HubAddress string
 	// Wall is what no Work may touch.
 	Wall apply.Wall
@@ -66,8 +68,8 @@ type Applier struct {
 	DeletionWait time.Duration
 	// Now is the clock.
 	Now func() time.Time
-	// sayAfter is how long a removal may take before the Work says what it waits for.
-	sayAfter time.Duration
+	// reportAfter is how long a removal may take before the Work lists what it waits for.
+	reportAfter time.Duration
 
 	// HubClient reads Works from a cache of Namespace alone and sees its own writes there.
 	HubClient client.Client
@@ -134,8 +136,8 @@ func (a *Applier) complete(hub ctrl.Manager, member cluster.Cluster) error {
 	if a.DeletionWait <= 0 {
 		a.DeletionWait = defaultDeletionWait
 	}
-	if a.sayAfter <= 0 {
-		a.sayAfter = defaultSayAfter
+	if a.reportAfter <= 0 {
+		a.reportAfter = defaultReportAfter
 	}
 	if a.HubAddress == "" {
 		a.HubAddress = hubAddress(hub.GetConfig().Host)
@@ -302,6 +304,9 @@ func (a *Applier) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		}
 		return reconcile.Result{}, fmt.Errorf("get work %s: %w", req, err)
 	}
+	if key, ok := scope.PlacementOf(work); ok {
+		ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", strings.TrimPrefix(key.String(), "/")))
+	}
 	if !work.DeletionTimestamp.IsZero() {
 		return a.remove(ctx, work)
 	}
@@ -348,18 +353,18 @@ func (a *Applier) seen(work string, p place, e occurrence) {
 	}
 }
 
-// listed takes the news that, at resourceVersion, there is nothing in a place.
+// listed records that, at resourceVersion, there is nothing in a place.
 func (a *Applier) listed(work string, p place, resourceVersion string) {
 	a.seen(work, p, occurrence{resourceVersion: resourceVersion, gone: true})
 }
 
-// turned takes the news that the member went back to an older state: what is remembered of its objects may be ahead of them.
+// turned records that the member went back to an older state: what is remembered of its objects may be ahead of them.
 func (a *Applier) turned(work string) {
 	a.memory.doubt(work)
 	a.wake(priorityRecheck, work)
 }
 
-// hubAddress is the host of the hub's URL with its scheme: what else may be in it is nobody's business on a member.
+// hubAddress is the host of the hub's URL with its scheme: the rest of it does not belong on a member.
 func hubAddress(host string) string {
 	u, err := url.Parse(host)
 	if err != nil || u.Host == "" {

@@ -13,17 +13,17 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/apply"
 )
 
-// autoscaled says whether an autoscaler of the member decides how many replicas live has, and watches it for the item's sake. An agent that
-// may not read autoscalers takes it that one does: what was scaled through the subresource is left as it is.
+// autoscaled reports whether an autoscaler of the member decides how many replicas live has, and watches it for the item's sake. For an agent that
+// may not read autoscalers, one does: what was scaled through the subresource is left as it is.
 func (p *pass) autoscaled(ctx context.Context, it *item, live *unstructured.Unstructured) (bool, error) {
-	mapping, err := p.Mapper.RESTMapping(apply.Autoscalers)
+	mapping, err := p.agent.Mapper.RESTMapping(apply.Autoscalers)
 	if meta.IsNoMatchError(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, readError{err}
 	}
-	list, err := p.Dynamic.Resource(mapping.Resource).Namespace(live.GetNamespace()).List(ctx, metav1.ListOptions{})
+	list, err := p.agent.Dynamic.Resource(mapping.Resource).Namespace(live.GetNamespace()).List(ctx, metav1.ListOptions{})
 	if apierrors.IsForbidden(err) {
 		return true, nil
 	}
@@ -35,10 +35,10 @@ func (p *pass) autoscaled(ctx context.Context, it *item, live *unstructured.Unst
 		if !apply.Scales(found, live) {
 			continue
 		}
-		// Watched first and read then: if it goes after that, the watch tells.
+		// Watched first and read then: its later removal is an event.
 		at := place{mapping.Resource, types.NamespacedName{Namespace: found.GetNamespace(), Name: found.GetName()}}
 		p.watch(it, at)
-		if found, err = p.live(ctx, at); err != nil {
+		if found, err = p.agent.live(ctx, at); err != nil {
 			return false, readError{err}
 		}
 		if found != nil && apply.Scales(found, live) {

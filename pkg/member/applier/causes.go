@@ -12,7 +12,7 @@ import (
 )
 
 // longCause is how many bytes of a cause are shown with the value that it quotes. API servers quote whole structs
-// before they say what is wrong with them.
+// before they report what is wrong with them.
 const longCause = 256
 
 // refused is why an API server refused a request: its message, or, where that quotes too much to be read, each field

@@ -86,7 +86,7 @@ func (a *Applier) partOnce(ctx context.Context, at place, in apply.Parting) (par
 	}
 	switch what.Fate {
 	case apply.LetGo, apply.Disown, apply.Delete:
-		ctrl.LoggerFrom(ctx).Info("Parted from an object", "work", in.Owner.Name, "object", apply.KeyOf(in.Entry.WorkResourceIdentifier).String(),
+		ctrl.LoggerFrom(ctx).Info("Released or removed an object", "work", in.Owner.Name, "object", apply.KeyOf(in.Entry.WorkResourceIdentifier).String(),
 			"reason", string(what.Fate))
 	}
 	out := parted{Departure: what, at: at, live: live}
@@ -240,7 +240,7 @@ func (c contents) spare(key apply.Key, decide func() parted) parted {
 	return what
 }
 
-// remains says whether any object stays in the ledger of a Work that goes, or is not decided about.
+// remains reports whether any object stays in the ledger of a Work that goes, or is not decided about.
 func remains(fates map[apply.Key]parted) bool {
 	for _, f := range fates {
 		if f.Fate == apply.Stay || f.open != "" {
@@ -281,7 +281,7 @@ func (a *Applier) removeRest(ctx context.Context, work *v1beta1.Work, l *ledger,
 	now := metav1.NewTime(a.Now().Truncate(time.Second))
 	if len(waiting) > 0 {
 		age := a.Now().Sub(work.DeletionTimestamp.Time)
-		if age > a.sayAfter {
+		if age > a.reportAfter {
 			next := work.DeepCopy()
 			next.Status = report.Unremoved(work.Status, work.Generation, *work.DeletionTimestamp, waiting, now)
 			if !equality.Semantic.DeepEqual(next.Status, work.Status) {
@@ -306,7 +306,7 @@ func (a *Applier) removeRest(ctx context.Context, work *v1beta1.Work, l *ledger,
 			return reconcile.Result{}, err
 		}
 	}
-	ctrl.LoggerFrom(ctx).Info("Kept objects of a deleted Work", "work", work.Name, "object", strings.Join(lines, "; "))
+	ctrl.LoggerFrom(ctx).Info("Kept objects of a deleted Work", "work", work.Name, "objects", strings.Join(lines, "; "))
 	a.forget(work.Name)
 	return reconcile.Result{}, a.setFinalizer(ctx, work, false)
 }

@@ -286,7 +286,7 @@ func TestTakenOverWithoutItsAnnotation(t *testing.T) {
 
 // An object that the agent may not read holds up no other. One that was never applied holds up nothing at all.
 func TestForbiddenObjectsHoldUpNothingElse(t *testing.T) {
-	w := newWorld(t, func(a *Applier) { a.sayAfter, a.DeletionWait = time.Second, 3*time.Second })
+	w := newWorld(t, func(a *Applier) { a.reportAfter, a.DeletionWait = time.Second, 3*time.Second })
 	forbid := func(r *http.Request) *http.Response {
 		if strings.Contains(r.URL.Path, "/secrets") && r.URL.Query().Get("watch") == "" {
 			return failWith(403, metav1.StatusReasonForbidden)

@@ -41,7 +41,7 @@ func (workEvents) Update(_ context.Context, e event.UpdateEvent, q queue) {
 	}
 }
 
-// rewritten says whether another Work took the place of one, or other content came under the same generation, as on a hub that was put
+// rewritten reports whether another Work took the place of one, or other content came under the same generation, as on a hub that was put
 // back to an older state and went another way from there.
 func rewritten(before, after client.Object) bool {
 	if before.GetUID() != after.GetUID() {
@@ -68,7 +68,7 @@ func add(q queue, priority int, key types.NamespacedName) {
 	q.Add(reconcile.Request{NamespacedName: key})
 }
 
-// reported says whether the Work's status speaks of its generation.
+// reported reports whether the Work's status is about its generation.
 func reported(work *v1beta1.Work) bool {
 	return delivery.Current(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation) != nil ||
 		delivery.Current(work.Status.Conditions, v1beta1.ConditionDiffReported, work.Generation) != nil

@@ -23,9 +23,9 @@ type fight struct {
 }
 
 // fightOf is the fight about the object of key, as far as it is about this intent.
-func (m *memory) fightOf(r *recollection, key apply.Key, intent uint64, now time.Time) fight {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (r *recollection) fightOf(key apply.Key, intent uint64, now time.Time) fight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	f, ok := r.fights[key]
 	if !ok || f.intent != intent || f.Over(now) {
 		return fight{intent: intent}
@@ -33,9 +33,9 @@ func (m *memory) fightOf(r *recollection, key apply.Key, intent uint64, now time
 	return f
 }
 
-func (m *memory) setFight(r *recollection, key apply.Key, f fight) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (r *recollection) setFight(key apply.Key, f fight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.fights == nil {
 		r.fights = map[apply.Key]fight{}
 	}
@@ -56,11 +56,11 @@ func (f fight) message() string {
 		"until it stays as written for two minutes; stop the other writer, or leave the field out of the manifest")
 }
 
-// wrote takes a write into account, and says on the object when a fight about it begins. before is what was decided
-// about, after what the API server's answer would be decided about; unsettled says that this would be another write.
+// wrote counts a write, and records an event on the object when a fight about it begins. before is what was decided
+// about, after what the API server's answer would be decided about; unsettled: that decision is another write.
 func (p *pass) wrote(it *item, before, after apply.Input, unsettled bool) fight {
-	now := p.Now()
-	f := p.Applier.memory.fightOf(p.memory, it.Key(), it.intent, now)
+	now := p.agent.Now()
+	f := p.memory.fightOf(it.Key(), it.intent, now)
 	switch {
 	case unsettled:
 		f.why = apply.Undone(after)
@@ -69,14 +69,14 @@ func (p *pass) wrote(it *item, before, after apply.Input, unsettled bool) fight 
 	}
 	was := f.Hot()
 	f.Fight = f.Wrote(now, unsettled)
-	p.Applier.memory.setFight(p.memory, it.Key(), f)
+	p.memory.setFight(it.Key(), f)
 	if f.Hot() && !was {
-		p.tell(after.Live, f.message())
+		p.agent.warn(after.Live, f.message())
 	}
 	return f
 }
 
-func (a *Applier) tell(obj *unstructured.Unstructured, message string) {
+func (a *Applier) warn(obj *unstructured.Unstructured, message string) {
 	if a.Recorder != nil && obj != nil {
 		a.Recorder.Event(obj, corev1.EventTypeWarning, reasonChangedBack, "This object is placed by a fleet: "+message)
 	}

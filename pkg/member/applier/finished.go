@@ -21,7 +21,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// finite says whether objects of a resource run to an end.
+// finite reports whether objects of a resource run to an end.
 func finite(gvr schema.GroupVersionResource) bool {
 	switch gvr.GroupResource() {
 	case schema.GroupResource{Group: "batch", Resource: "jobs"}, schema.GroupResource{Resource: "pods"}:
@@ -89,19 +89,19 @@ func (p *pass) carriedBack(key apply.Key) []byte {
 	return nil
 }
 
-// reportedApplied says whether the present content of a manifest was reported as applied.
+// reportedApplied reports whether the present content of a manifest was reported as applied.
 func (p *pass) reportedApplied(key apply.Key) bool {
 	return !p.blind && slices.ContainsFunc(p.work.Status.ManifestConditions, func(m v1beta1.ManifestCondition) bool {
 		return apply.KeyOf(m.Identifier) == key && meta.IsStatusConditionTrue(m.Conditions, v1beta1.ConditionApplied)
 	})
 }
 
-// recorded is how the object with a UID ended, as far as the ledger or one of its events told.
+// recorded is how the object with a UID ended, as far as the ledger or one of its events shows.
 func (p *pass) recorded(it *item, at place, uid types.UID) *ending {
 	if entry := p.ledger.entries[it.Key()]; entry.UID == uid && entry.Finished != nil {
 		return &ending{uid, *entry.Finished}
 	}
-	return p.Applier.memory.ended(p.memory, at, uid)
+	return p.memory.ended(at, uid)
 }
 
 func (p *pass) endOfLive(it *item, at place, live *unstructured.Unstructured) *ending {
@@ -111,7 +111,7 @@ func (p *pass) endOfLive(it *item, at place, live *unstructured.Unstructured) *e
 	if end := p.recorded(it, at, live.GetUID()); end != nil {
 		return end
 	}
-	return p.ending(live)
+	return p.agent.ending(live)
 }
 
 // endOfGone is how the object ended that is not there: the one in this Work's ledger, or one that another Work of the
@@ -136,7 +136,7 @@ func (p *pass) traced(ctx context.Context, at place, uid types.UID) (*ending, er
 	if at.Resource != "jobs" {
 		return nil, nil
 	}
-	list, err := p.Dynamic.Resource(corev1.SchemeGroupVersion.WithResource("events")).Namespace(at.Namespace).List(ctx, metav1.ListOptions{
+	list, err := p.agent.Dynamic.Resource(corev1.SchemeGroupVersion.WithResource("events")).Namespace(at.Namespace).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("involvedObject.uid", string(uid)).String(),
 	})
 	if apierrors.IsForbidden(err) {
@@ -216,20 +216,20 @@ func (p *pass) takenUp(ctx context.Context, key apply.Key) (*ending, error) {
 	if binding == "" {
 		return nil, nil
 	}
-	works, err := p.works(ctx, p.work)
+	works, err := p.agent.works(ctx, p.work)
 	if err != nil {
 		return nil, err
 	}
-	left := p.legacy.of(p.work, key) // before the ledgers are read: it is dropped only after one of them was written
+	left := p.agent.legacy.of(p.work, key) // before the ledgers are read: it is dropped only after one of them was written
 	for i := range works {
 		if works[i].Name == p.work.Name || works[i].Labels[contract.LabelBinding] != binding {
 			continue
 		}
-		other, err := p.ledgerOf(ctx, works[i].Name)
+		other, err := p.agent.ledgerOf(ctx, works[i].Name)
 		if err != nil {
 			return nil, err
 		}
-		if other == nil || !p.identity("").SameMember(other.work) {
+		if other == nil || !p.agent.identity("").SameMember(other.work) {
 			continue
 		}
 		if e := other.entries[key]; e.Finished != nil {
@@ -247,5 +247,5 @@ func (p *pass) endOf(it *item, live *unstructured.Unstructured) *ending {
 	case p.comparing() || !p.owner().Owns(live):
 		return nil
 	}
-	return p.ending(live)
+	return p.agent.ending(live)
 }

@@ -91,12 +91,12 @@ func (a *Applier) works(ctx context.Context, work *v1beta1.Work) ([]v1beta1.Work
 	return list.Items, nil
 }
 
-// abreast says whether all Works of the binding that work is from are there and hold the same revision. Until they do, what has left
-// this Work may be on its way to another one. A Work that does not say how many there are is from a hub that does not tell.
+// abreast reports whether all Works of work's binding exist and hold the same revision. Until they do, what has left this Work may be on
+// its way to another one. A Work without their number is from a hub that does not count them.
 func (a *Applier) abreast(ctx context.Context, work *v1beta1.Work) (bool, error) {
 	want, err := strconv.Atoi(work.Annotations[contract.AnnotationWorks])
 	if err != nil {
-		return true, nil //nolint:nilerr // it does not tell
+		return true, nil //nolint:nilerr // the hub does not count them
 	}
 	all, err := a.works(ctx, work)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -160,7 +161,7 @@ func (a *Applier) inherit(ctx context.Context, l *ledger, who apply.Identity) er
 	}
 	before := l.work.DeepCopy()
 	who.Record(l.work)
-	ctrl.LoggerFrom(ctx).Info("Took up the ledger of an earlier Work", "work", l.work.Name, "was", string(before.Spec.WorkUID),
+	ctrl.LoggerFrom(ctx).Info("Adopted the ledger of an earlier Work", "work", l.work.Name, "was", string(before.Spec.WorkUID),
 		"from", apply.IdentityOf(before).String())
 	return a.writeLedger(ctx, before, l)
 }
@@ -173,14 +174,14 @@ func (a *Applier) contested(ctx context.Context, l *ledger, message string) erro
 	return err
 }
 
-// contest says whose a ledger is that the present Work may not use, and who can change that.
+// contest describes who owns a ledger that the present Work must not use, and how to change that.
 func contest(l *ledger, who apply.Identity) string {
 	return fmt.Sprintf("AppliedWork %s on the member cluster belongs to %s, and this Work is in %s. Nothing it lists is touched. If the objects "+
 		"are to follow this Work, annotate the AppliedWork %s=%s on the member cluster", l.work.Name, apply.IdentityOf(l.work), who,
 		contract.AnnotationHeld, contract.HeldRelease)
 }
 
-// vanished says on the ledger of a Work that is no longer on the hub that everything stays as it is.
+// vanished reports on the ledger of a Work that is no longer on the hub that its objects stay.
 func (a *Applier) vanished(ctx context.Context, name string) error {
 	l, err := a.ledgerOf(ctx, name)
 	if err != nil || l == nil || !l.work.DeletionTimestamp.IsZero() {
@@ -195,7 +196,7 @@ func (a *Applier) vanished(ctx context.Context, name string) error {
 	return err
 }
 
-// found takes back what vanished and contested said.
+// found removes the conditions that vanished and contested set.
 func (a *Applier) found(ctx context.Context, l *ledger) error {
 	if l == nil || len(l.work.Status.Conditions) == 0 {
 		return nil
@@ -204,4 +205,46 @@ func (a *Applier) found(ctx context.Context, l *ledger) error {
 	l.work.Status = report.Found(l.work.Status)
 	_, err := loop.WriteStatus(ctx, a.MemberClient, before, l.work)
 	return err
+}
+
+// entries is what the ledger holds after the pass: what is ours, what may be, and what has left the Work but not yet the member.
+func (p *pass) entries() []apply.Entry {
+	var out []apply.Entry
+	done := map[apply.Key]bool{}
+	for _, key := range p.left.gone {
+		done[key] = true
+	}
+	for _, it := range p.items {
+		key := it.Key()
+		if it.Problem.Reason != "" || done[key] {
+			continue
+		}
+		done[key] = true
+		entry, known := p.ledger.entries[key]
+		switch {
+		case it.object != nil && it.object.owned:
+			// Once taken over is always taken over, also if the annotation is removed from the object.
+			entry.TakenOver = it.object.taken || entry.TakenOver && entry.UID == it.object.uid
+			entry.UID, entry.Held = it.object.uid, false
+			entry.Finished = it.object.end.record()
+		case it.object != nil && it.object.end != nil: // over and gone
+			entry.UID, entry.Held, entry.Finished = it.object.end.uid, false, it.object.end.record()
+		case it.object != nil || !known:
+			continue // seen, and not ours
+		}
+		entry.WorkResourceIdentifier = it.Identifier
+		out = append(out, entry)
+	}
+	heldNow := sets.New[apply.Key]()
+	for _, key := range p.left.held {
+		heldNow.Insert(key)
+	}
+	for _, key := range p.ledger.order {
+		if !done[key] {
+			entry := p.ledger.entries[key]
+			entry.Held = entry.Held || heldNow.Has(key)
+			out = append(out, entry)
+		}
+	}
+	return out
 }

@@ -84,7 +84,7 @@ func (a *Applier) dryRun(
 	case err != nil && passing(err) && !apierrors.IsInternalError(err):
 		return nil, err
 	case err != nil:
-		return &apply.Trial{Failure: words()}, nil //nolint:nilerr // what the server says is the outcome
+		return &apply.Trial{Failure: words()}, nil //nolint:nilerr // the refusal is the outcome
 	case out.GetUID() != live.GetUID() || out.GetResourceVersion() != live.GetResourceVersion():
 		return nil, apierrors.NewConflict(p.GroupResource(), p.Name, errors.New("it has changed since it was read"))
 	}
@@ -105,7 +105,7 @@ func (a *Applier) delete(ctx context.Context, p place, obj *unstructured.Unstruc
 	return err
 }
 
-// scopeError says that a manifest's namespace does not go with the scope of its kind.
+// scopeError means that a manifest's namespace contradicts the scope of its kind.
 type scopeError struct{ namespaced bool }
 
 func (e scopeError) Error() string {
@@ -115,7 +115,7 @@ func (e scopeError) Error() string {
 	return "the kind is cluster-scoped; the manifest must not have a namespace"
 }
 
-// wallError says why a Work must not touch an object.
+// wallError is why a Work must not touch an object.
 type wallError string
 
 func (e wallError) Error() string { return string(e) }
@@ -134,7 +134,7 @@ func (a *Applier) locate(gvk schema.GroupVersionKind, name types.NamespacedName)
 
 const mostMessage = 1024
 
-// explain says in a status what went wrong with an object of a kind. It is the only way an error about an object gets out of this
+// explain is the text of an error about an object of a kind for a status. It is the only way an error about an object gets out of this
 // package: API servers quote rejected values, which must not be shown for Secrets.
 func explain(err error, kind schema.GroupKind) string {
 	var status apierrors.APIStatus
@@ -167,7 +167,7 @@ func cut(s string) string {
 	return strings.ToValidUTF8(s[:mostMessage], "") + "…"
 }
 
-// passing says whether an error is expected to end by itself: a race, an overload, a restart of the API server, or something that
+// passing reports whether an error is expected to end by itself: a race, an overload, a restart of the API server, or something that
 // another manifest or another Work is about to bring.
 func passing(err error) bool {
 	var status apierrors.APIStatus
@@ -184,7 +184,7 @@ func passing(err error) bool {
 	return !errors.As(err, &status) && !errors.Is(err, errBroken)
 }
 
-// claimedByAnother says whether server-side apply was refused because other managers own fields: that is no race.
+// claimedByAnother reports whether server-side apply was refused because other managers own fields: that is no race.
 func claimedByAnother(err error) bool {
 	return apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict)
 }

@@ -25,17 +25,19 @@ type memory struct {
 	works map[string]*recollection
 }
 
-// recollection is what is remembered of one Work. Its objects are shared with the watches and guarded by memory.mu; the other fields
+// recollection is what is remembered of one Work. Its objects are shared with the watches and guarded by mu; the other fields
 // belong to the one pass that runs for the Work.
 type recollection struct {
+	// mu is that of the memory.
+	mu         *sync.Mutex
 	work       types.UID
 	generation int64
 	ledger     types.UID
 	objects    map[apply.Key]*object
 	at         map[place]*object
-	// news holds the latest event of each place that the Work has an interest in.
-	news map[place]occurrence
-	// ends are how objects ended, as their events told, by place: when a pass reads the object, it may be gone.
+	// latest holds the last event of each place that the Work watches.
+	latest map[place]occurrence
+	// ends are how objects ended according to their events, by place: when a pass reads the object, it may be gone.
 	ends map[place]ending
 	// awaited: something happened in a place that holds no object of the Work yet; what failed may succeed now.
 	awaited bool
@@ -67,7 +69,7 @@ type object struct {
 	owned bool
 	// taken: it was on the cluster before it was placed.
 	taken bool
-	// quiet: nothing but its metadata and spec matters, so changes of its status alone are no news.
+	// quiet: nothing but its metadata and spec matters, so changes of its status alone are ignored.
 	quiet bool
 	// stale: something newer than resourceVersion has happened to it.
 	stale bool
@@ -88,7 +90,7 @@ type reliance struct {
 	resourceVersion string
 }
 
-// lost says whether what a decision relied on is gone with the event.
+// lost reports whether the event removes what a decision relied on.
 func (r *reliance) lost(p place, e occurrence) bool {
 	return r != nil && r.place == p && e.gone && newer(e.resourceVersion, r.resourceVersion)
 }
@@ -116,7 +118,7 @@ func (m *memory) of(work string) *recollection {
 	defer m.mu.Unlock()
 	r := m.works[work]
 	if r == nil {
-		r = &recollection{objects: map[apply.Key]*object{}, at: map[place]*object{}, news: map[place]occurrence{},
+		r = &recollection{mu: &m.mu, objects: map[apply.Key]*object{}, at: map[place]*object{}, latest: map[place]occurrence{},
 			ends: map[place]ending{}}
 		m.works[work] = r
 	}
@@ -143,17 +145,17 @@ func (m *memory) clear() {
 }
 
 // reset forgets the Work's objects.
-func (m *memory) reset(r *recollection) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (r *recollection) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.objects, r.at = map[apply.Key]*object{}, map[place]*object{}
 }
 
 // begin starts a pass over a generation of the Work. Retries start over when there is something new to hope for. A Work that went back
-// to an earlier generation, or began anew, has its objects looked at again: they say whose they are.
-func (m *memory) begin(r *recollection, work types.UID, generation int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// to an earlier generation, or began anew, has its objects read again: they carry their owners.
+func (r *recollection) begin(work types.UID, generation int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.work != work || r.generation > generation {
 		for _, o := range r.objects {
 			o.stale = true
@@ -167,9 +169,9 @@ func (m *memory) begin(r *recollection, work types.UID, generation int64) {
 }
 
 // current returns the object of key if it is known, was made by this intent, and nothing has happened to it since.
-func (m *memory) current(r *recollection, key apply.Key, intent uint64) *object {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (r *recollection) current(key apply.Key, intent uint64) *object {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if o := r.objects[key]; o != nil && o.intent == intent && !o.stale {
 		return o
 	}
@@ -178,26 +180,27 @@ func (m *memory) current(r *recollection, key apply.Key, intent uint64) *object 
 
 // record remembers o, which the pass has just read or written. An event that overtook it makes it stale at once; that event has
 // queued the Work again.
-func (m *memory) record(r *recollection, key apply.Key, o *object) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e, ok := r.news[o.place]; ok {
+func (r *recollection) record(key apply.Key, o *object) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e, ok := r.latest[o.place]; ok {
 		o.stale = matters(o, e)
 	}
 	if o.relies != nil {
-		o.stale = o.stale || o.relies.lost(o.relies.place, r.news[o.relies.place])
+		o.stale = o.stale || o.relies.lost(o.relies.place, r.latest[o.relies.place])
 	}
 	r.objects[key], r.at[o.place] = o, o
 }
 
 // drop forgets the object of key, and returns it: what is done to it next is done without a memory.
-func (m *memory) drop(r *recollection, key apply.Key) *object {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return r.drop(key)
+func (r *recollection) drop(key apply.Key) *object {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dropLocked(key)
 }
 
-func (r *recollection) drop(key apply.Key) *object {
+// dropLocked is drop for callers that hold mu.
+func (r *recollection) dropLocked(key apply.Key) *object {
 	o := r.objects[key]
 	if o != nil {
 		delete(r.at, o.place)
@@ -207,34 +210,34 @@ func (r *recollection) drop(key apply.Key) *object {
 }
 
 // retain forgets everything about the Work but these objects and places.
-func (m *memory) retain(r *recollection, keys map[apply.Key]bool, places map[place]bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (r *recollection) retain(keys map[apply.Key]bool, places map[place]bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for key := range r.objects {
 		if !keys[key] {
-			r.drop(key)
+			r.dropLocked(key)
 		}
 	}
 	maps.DeleteFunc(r.fights, func(key apply.Key, _ fight) bool { return !keys[key] })
-	for p := range r.news {
+	for p := range r.latest {
 		if !places[p] {
-			delete(r.news, p)
+			delete(r.latest, p)
 		}
 	}
 	maps.DeleteFunc(r.ends, func(p place, _ ending) bool { return !places[p] })
 }
 
-// ended returns how an object ended, if one of its events told.
-func (m *memory) ended(r *recollection, p place, uid types.UID) *ending {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// ended returns how an object ended, if one of its events showed it.
+func (r *recollection) ended(p place, uid types.UID) *ending {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if e, ok := r.ends[p]; ok && e.uid == uid {
 		return &e
 	}
 	return nil
 }
 
-// note takes an event in and says whether the Work must be looked at because of it.
+// note records an event and reports whether the Work must be reconciled because of it.
 func (m *memory) note(work string, p place, e occurrence) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -242,7 +245,7 @@ func (m *memory) note(work string, p place, e occurrence) bool {
 	if r == nil {
 		return false
 	}
-	r.news[p] = e
+	r.latest[p] = e
 	if e.end != nil {
 		if _, known := r.ends[p]; !known || r.ends[p].uid != e.end.uid { // later content of an object that is over did not run
 			r.ends[p] = *e.end
@@ -259,7 +262,7 @@ func (m *memory) note(work string, p place, e occurrence) bool {
 		return true
 	}
 	if o == nil && relied {
-		return false // an autoscaler tells how it fares all the time
+		return false // autoscalers update their status all the time
 	}
 	if o == nil {
 		r.awaited = true
@@ -280,15 +283,15 @@ func (m *memory) doubt(work string) {
 	if r == nil {
 		return
 	}
-	clear(r.news)
+	clear(r.latest)
 	clear(r.ends)
 	for _, o := range r.objects {
 		o.stale = true
 	}
 }
 
-// matters says whether an event is news about an object. Statuses of kinds whose availability is not tracked change often and mean
-// nothing to us: where a generation counts changes of the spec, metadata and generation tell.
+// matters reports whether an event can change what is done to an object or reported of it. Statuses of kinds whose availability is not
+// tracked change often and are ignored: where a generation counts changes of the spec, only metadata and generation matter.
 func matters(o *object, e occurrence) bool {
 	if e.gone && o.uid == "" {
 		return false // nor was it there when we looked
@@ -327,7 +330,7 @@ func digestJudged(in apply.Input) uint64 {
 	return digest
 }
 
-// digestMetadata covers the metadata whose change can be news.
+// digestMetadata covers the metadata whose change matters.
 func digestMetadata(obj metav1.Object) uint64 {
 	data, err := json.Marshal([]any{
 		obj.GetUID(), obj.GetGeneration(), obj.GetDeletionTimestamp(), obj.GetLabels(), obj.GetAnnotations(), obj.GetOwnerReferences(),

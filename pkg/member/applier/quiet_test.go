@@ -320,7 +320,7 @@ func (w *world) remembered(work string) (objects []object, news map[place]occurr
 	for _, o := range r.objects {
 		objects = append(objects, *o)
 	}
-	return objects, maps.Clone(r.news)
+	return objects, maps.Clone(r.latest)
 }
 
 // caughtUp waits until the agent has looked at a Work's one object as it is now.

@@ -19,10 +19,10 @@ import (
 // reasonReplaced is the reason of the event on an object that makes way for another one.
 const reasonReplaced = "Replaced"
 
-// errReplaced says that the object was deleted to be created from the manifest as soon as it is gone.
+// errReplaced means that the object was deleted and is created from the manifest as soon as it is gone.
 var errReplaced = errors.New("the object was deleted, because the hub's object was made anew and fields cannot be changed; it is created next")
 
-// errInherited says that the object is ours now, so that it is decided about anew.
+// errInherited means that the object is ours now, so that it is decided about anew.
 var errInherited = errors.New("the object was left by another Work of the placement and cannot be changed; it is replaced next, if it may be")
 
 // unreplaced is a refusal to change an object that could be replaced, but for a reason.
@@ -61,7 +61,7 @@ func (p *pass) replace(ctx context.Context, it *item, at place, in apply.Input, 
 		return unreplaced{refusal, "it could not be created again: " + explain(err, kind)}
 	}
 	uid, version := in.Live.GetUID(), in.Live.GetResourceVersion()
-	err = p.at(at).Delete(ctx, at.Name, metav1.DeleteOptions{
+	err = p.agent.at(at).Delete(ctx, at.Name, metav1.DeleteOptions{
 		// What was decided holds for the object as it was read.
 		Preconditions:     &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
 		PropagationPolicy: ptr.To(metav1.DeletePropagationBackground),
@@ -75,16 +75,16 @@ func (p *pass) replace(ctx context.Context, it *item, at place, in apply.Input, 
 		return unreplaced{refusal, "it cannot be deleted: " + explain(err, kind)}
 	}
 	ctrl.LoggerFrom(ctx).Info("Replaced an object", "work", p.work.Name, "object", it.Key().String(), "reason", explain(refusal, kind))
-	if p.Recorder != nil {
-		p.Recorder.Event(in.Live, corev1.EventTypeNormal, reasonReplaced, cut("This object is placed by a fleet. The hub's object was made anew, and this one "+
+	if p.agent.Recorder != nil {
+		p.agent.Recorder.Event(in.Live, corev1.EventTypeNormal, reasonReplaced, cut("This object is placed by a fleet. The hub's object was made anew, and this one "+
 			"cannot be changed to it, so it is deleted and created from the manifest: "+explain(refusal, kind)))
 	}
 	return errReplaced
 }
 
-// inheritObject makes a live object ours. If that is refused, too, the refusal of its content says more.
+// inheritObject makes a live object ours. If that is refused, too, it returns the refusal of the content, which explains more.
 func (p *pass) inheritObject(ctx context.Context, at place, claim []byte, refusal error) error {
-	_, err := p.patch(ctx, at, types.MergePatchType, claim, false)
+	_, err := p.agent.patch(ctx, at, types.MergePatchType, claim, false)
 	switch {
 	case err == nil:
 		return errInherited
@@ -102,7 +102,7 @@ func (p *pass) creatable(ctx context.Context, at place, in apply.Input) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBroken, err)
 	}
-	_, err = p.at(at).Create(ctx, action.Object, metav1.CreateOptions{FieldManager: contract.ManagerMember, DryRun: []string{metav1.DryRunAll}})
+	_, err = p.agent.at(at).Create(ctx, action.Object, metav1.CreateOptions{FieldManager: contract.ManagerMember, DryRun: []string{metav1.DryRunAll}})
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// leftovers are manifests, and what an earlier agent has left in their objects. gone are the paths of that.
-var leftovers = map[string]struct {
+// surplusCases are manifests, and what an earlier agent has left in their objects. gone are the paths of that.
+var surplusCases = map[string]struct {
 	manifest string
 	left     func(map[string]any)
 	gone     []string
@@ -45,11 +45,11 @@ var leftovers = map[string]struct {
 // wrote stays.
 func TestWhatAnEarlierAgentLeftGoes(t *testing.T) {
 	w := newWorld(t)
-	const ns = "leftovers"
+	const ns = "surplusCases"
 	w.onMember(namespaceText(ns))
 	w.serveGadgets()
 	manifests := map[string]string{}
-	for name, c := range leftovers {
+	for name, c := range surplusCases {
 		manifests[name] = strings.ReplaceAll(c.manifest, "namespace: merges", "namespace: "+ns)
 	}
 	cases := w.lay("l", manifests, map[string]*v1beta1.ApplyStrategy{"client": strategy(), "server": strategy(serverSide), "ifnotdrifted": strategy(ifNotDrifted)})
@@ -59,7 +59,7 @@ func TestWhatAnEarlierAgentLeftGoes(t *testing.T) {
 			if err := w.member.Update(w.Context(), obj, client.FieldOwner("others")); err != nil {
 				return err
 			}
-			leftovers[name].left(obj.Object)
+			surplusCases[name].left(obj.Object)
 			return w.member.Update(w.Context(), obj, client.FieldOwner(contract.ManagerMember))
 		}
 	})
@@ -69,7 +69,7 @@ func TestWhatAnEarlierAgentLeftGoes(t *testing.T) {
 			if err := w.member.Get(t.Context(), client.ObjectKeyFromObject(c.obj), c.obj); err != nil {
 				return err
 			}
-			for _, path := range leftovers[key[:strings.LastIndex(key, ", ")]].gone {
+			for _, path := range surplusCases[key[:strings.LastIndex(key, ", ")]].gone {
 				if got := at(c.obj.Object, path); got != nil {
 					all = errors.Join(all, fmt.Errorf("%s: %s is %v", key, path, got))
 				}

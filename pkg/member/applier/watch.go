@@ -52,10 +52,10 @@ func definitions(group string) place {
 type watches struct {
 	client metadata.Interface
 	whole  dynamic.Interface
-	// finite says whether a resource is watched whole; ended returns how such an object ended, nil if it has not.
+	// finite reports whether a resource is watched whole; ended returns how such an object ended, nil if it has not.
 	finite func(schema.GroupVersionResource) bool
 	ended  func(*unstructured.Unstructured) *ending
-	// seen takes one event; listed takes the state of a resource at resourceVersion, as far as anybody is interested in it; turned says
+	// seen takes one event; listed takes the state of a resource at resourceVersion, as far as a Work watches it; turned means
 	// that the cluster went back to an older state, so that no resourceVersion that is remembered means anything.
 	seen   func(work string, p place, e occurrence)
 	listed func(work string, p place, resourceVersion string)
@@ -89,7 +89,7 @@ func (w *watches) start(ctx context.Context) {
 	w.ctx = ctx
 }
 
-// add notes a Work's interest in a place, and starts to watch its resource there if nobody does yet. Add before reading: what happens
+// add registers a Work's interest in a place, and starts to watch its resource there if no Work does yet. Add before reading: what happens
 // afterwards is then seen.
 func (w *watches) add(work string, p place) {
 	w.mu.Lock()
@@ -311,7 +311,7 @@ func (s *stream) follow(ctx context.Context) error {
 const pageSize = 500
 
 // list passes the state of the resource on, and what of it is awaited and not there. Interests are asked for only when the first page is
-// here: who adds one later, and reads after that, reads something newer than this list.
+// here: a Work that adds one later, and reads after that, reads something newer than this list.
 func (s *stream) list(ctx context.Context) error {
 	version := ""
 	var missing sets.Set[types.NamespacedName]

@@ -104,7 +104,7 @@ func (w *world) quiet(d time.Duration) {
 
 func TestWriteBudget(t *testing.T) {
 	// The garbage collector learns of a new kind, as the ledgers' is here, up to half a minute later; to say so is a write of its own.
-	w := newWorld(t, func(a *Applier) { a.sayAfter = time.Hour })
+	w := newWorld(t, func(a *Applier) { a.reportAfter = time.Hour })
 	const ns = "budget"
 	w.work("budget", nil, namespaceText(ns), configMap(ns, "cm", "a"))
 	w.settled("budget", yes, yes)
@@ -345,7 +345,7 @@ func TestAFailedRemovalStopsNothingElse(t *testing.T) {
 
 // Nor does it when the Work goes and something else of it stays.
 func TestAFailedRemovalStopsNothingElseOfAWorkThatGoes(t *testing.T) {
-	w := newWorld(t, func(a *Applier) { a.sayAfter = time.Second })
+	w := newWorld(t, func(a *Applier) { a.reportAfter = time.Second })
 	const ns = "guarded-rest"
 	w.work(ns, nil, namespaceText(ns), namespaceText(ns+"-other"), configMap(ns, "guarded", "a"), configMap(ns+"-other", "goes", "a"))
 	w.settled(ns, yes, yes)

@@ -1,0 +1,303 @@
+package applier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+)
+
+// leftovers are the objects that have left a Work, as a pass over it found them.
+type leftovers struct {
+	// gone are those that have left the member, too.
+	gone []apply.Key
+	// held are those that were placed by a later state of the Work: the hub may have gone back in time.
+	held map[place]apply.Key
+	// unserved are those whose kind the member does not serve now, with the place where its definition will appear.
+	unserved map[apply.Key]place
+	// occupied are those that stay because they hold what was not placed, and what that is.
+	occupied map[apply.Key]string
+	// remaining names what could not be removed, with the reasons.
+	remaining []string
+	// elsewhere are those that another Work holds.
+	elsewhere sets.Set[apply.Key]
+	// awaiting: nothing is removed before the other Works of the placement are there.
+	awaiting bool
+}
+
+func newLeftovers() leftovers {
+	return leftovers{held: map[place]apply.Key{}, unserved: map[apply.Key]place{}, occupied: map[apply.Key]string{}}
+}
+
+// sort files what became of leftovers. It returns which of them were looked into.
+func (l *leftovers) sort(all []*removal) map[apply.Key]look {
+	looks := map[apply.Key]look{}
+	for _, r := range all {
+		key := apply.KeyOf(r.WorkResourceIdentifier)
+		if r.gone {
+			l.gone = append(l.gone, key)
+		}
+		if r.occupied != "" {
+			l.occupied[key] = r.occupied
+			looks[key] = r.look
+		}
+		switch {
+		case r.held == nil:
+		case r.unserved:
+			l.unserved[key] = *r.held
+		default:
+			l.held[*r.held] = key
+		}
+		if r.why != "" {
+			l.remaining = append(l.remaining, fmt.Sprintf("%s (%s)", key, r.why))
+		}
+	}
+	slices.Sort(l.remaining)
+	return looks
+}
+
+// places adds the places whose events may end a wait.
+func (l *leftovers) places(to map[place]bool) {
+	for _, at := range l.unserved {
+		to[at] = true
+	}
+	for at := range l.held {
+		to[at] = true
+	}
+}
+
+// unfinished: the Work is looked at again although no event may come.
+func (l *leftovers) unfinished() bool {
+	return len(l.remaining) > 0 || len(l.occupied) > 0 || l.awaiting
+}
+
+// describe puts the leftovers into what is reported of the pass.
+func (l *leftovers) describe(facts *report.Pass) {
+	facts.Remaining = l.remaining
+	for _, key := range l.held {
+		facts.Held = append(facts.Held, key.String())
+	}
+	for key, why := range l.occupied {
+		facts.Occupied = append(facts.Occupied, fmt.Sprintf("%s (%s)", key, why))
+	}
+	for key := range l.unserved {
+		facts.Unserved = append(facts.Unserved, key.String())
+	}
+}
+
+// removeLeftovers removes what has left the Work, as far as nothing keeps it.
+func (p *pass) removeLeftovers(ctx context.Context) error {
+	applied := map[apply.Key]types.UID{}
+	for _, it := range p.items {
+		switch {
+		case it.object == nil:
+		case it.object.owned:
+			applied[it.Key()] = it.object.uid
+		case it.object.end != nil:
+			applied[it.Key()] = it.object.end.uid
+		}
+	}
+	manifests := make([]apply.Manifest, len(p.items))
+	for i, it := range p.items {
+		manifests[i] = it.Manifest
+	}
+	entries := p.ledger.list()
+	for _, twin := range apply.Twins(entries, manifests, applied) {
+		if uid, ok := p.twin(ctx, twin, manifests); ok {
+			applied[twin] = uid
+		}
+	}
+	return p.removeAll(ctx, apply.LeftOver(entries, manifests, applied), applied)
+}
+
+// twin looks for an object that is wanted. ok is false if it is not known whether there is one: then it is as if the object that may be the
+// same were still wanted.
+func (p *pass) twin(ctx context.Context, key apply.Key, manifests []apply.Manifest) (uid types.UID, ok bool) {
+	at := slices.IndexFunc(manifests, func(m apply.Manifest) bool { return m.Key() == key })
+	where, err := p.agent.locate(manifests[at].GroupVersionKind(), types.NamespacedName{Namespace: key.Namespace, Name: key.Name})
+	if err != nil {
+		return "", false
+	}
+	live, err := p.agent.live(ctx, where)
+	switch {
+	case err != nil:
+		p.left.awaiting = true
+		return "", false
+	case live == nil:
+		return apply.Absent, true
+	}
+	return live.GetUID(), true
+}
+
+// removeAll removes leftovers from the member, the last wave first, so that an object goes before what it needs. applied are the objects
+// that are wanted.
+func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[apply.Key]types.UID) error {
+	if len(left) == 0 {
+		return nil
+	}
+	abreast, err := p.agent.abreast(ctx, p.work)
+	if err != nil {
+		return err
+	}
+	if !abreast {
+		p.left.awaiting = true // another Work, which is on its way, may hold them now
+		return nil
+	}
+	keys := make([]apply.Key, len(left))
+	for i, e := range left {
+		keys[i] = apply.KeyOf(e.WorkResourceIdentifier)
+	}
+	if p.left.elsewhere, err = p.agent.wantedElsewhere(ctx, p.work, keys); err != nil {
+		return err
+	}
+	p.agent.legacy.leave(p.work, left, p.left.elsewhere)
+	kept := sets.New[types.UID]()
+	for _, uid := range applied {
+		kept.Insert(uid)
+	}
+	all, err := p.removeWaves(ctx, left, kept)
+	if err != nil {
+		return err
+	}
+	p.memory.looks = p.left.sort(all)
+	return nil
+}
+
+// removal is one left-over and what became of it.
+type removal struct {
+	apply.Entry
+	wave int
+	outcome
+	// why it could not be removed; empty if it was, or if it stays for now.
+	why string
+	// look is when the object was looked into, if it was.
+	look look
+}
+
+// look is when, and for which generation of the Work, it was found out what an object holds that was not placed. That costs a list of each
+// kind, so it is believed for a while.
+type look struct {
+	at         time.Time
+	generation int64
+	occupied   string
+}
+
+const lookAgain = 5 * time.Second
+
+// removeWaves removes left-overs, the last wave first. What could not be removed keeps what it would go with.
+func (p *pass) removeWaves(ctx context.Context, left []apply.Entry, kept sets.Set[types.UID]) ([]*removal, error) {
+	all := make([]*removal, len(left))
+	for i, e := range left {
+		all[i] = &removal{Entry: e, wave: apply.Wave(schema.GroupResource{Group: e.Group, Resource: e.Resource})}
+	}
+	slices.SortStableFunc(all, func(x, y *removal) int { return y.wave - x.wave })
+	waits := map[apply.Key][]string{}
+	for rest := all; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].wave == rest[0].wave {
+			n++
+		}
+		err := loop.Each(ctx, p.agent.Parallel, rest[:n], func(ctx context.Context, r *removal) error {
+			p.removeOrWait(ctx, r, waits[apply.KeyOf(r.WorkResourceIdentifier)], kept)
+			return ctx.Err()
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rest[:n] {
+			for _, holder := range holders(r.Entry) {
+				if r.why != "" {
+					waits[holder] = append(waits[holder], apply.KeyOf(r.WorkResourceIdentifier).String())
+				}
+			}
+		}
+		rest = rest[n:]
+	}
+	return all, nil
+}
+
+// removeOrWait removes a left-over unless something that would go with it is there still, or it was looked into a moment ago.
+func (p *pass) removeOrWait(ctx context.Context, r *removal, waits []string, kept sets.Set[types.UID]) {
+	if len(waits) > 0 {
+		r.why = "waiting for " + report.Few(waits)
+		return
+	}
+	r.look = p.memory.looks[apply.KeyOf(r.WorkResourceIdentifier)]
+	if r.look.occupied != "" && r.look.generation == p.work.Generation && p.agent.Now().Sub(r.look.at) < lookAgain {
+		r.occupied = r.look.occupied
+		return
+	}
+	var err error
+	if r.outcome, err = p.removeOne(ctx, r.Entry, kept); err != nil {
+		r.why = explain(err, kindOf(r.Entry))
+	}
+	r.look = look{p.agent.Now(), p.work.Generation, r.occupied}
+}
+
+// outcome is what became of a left-over: it is gone from the ledger's point of view, or held at a place, or stays for now.
+type outcome struct {
+	gone bool
+	held *place
+	// occupied names what the object holds that was not placed; therefore it stays.
+	occupied string
+	// unserved: it is held because the member does not serve its kind; then the place is where definitions of the kind are found.
+	unserved bool
+}
+
+// removeOne removes one left-over. A kind that the member does not serve holds: its objects may come back with it.
+func (p *pass) removeOne(ctx context.Context, e apply.Entry, kept sets.Set[types.UID]) (outcome, error) {
+	at, err := p.agent.placeOf(e)
+	if err != nil {
+		if meta.IsNoMatchError(err) {
+			at = definitions(e.Group)
+			p.agent.watches.add(p.work.Name, at)
+			return outcome{held: &at, unserved: true}, nil
+		}
+		return outcome{}, err
+	}
+	in := apply.Parting{
+		Entry: e, Owner: p.ledger.owner(), Strategy: p.work.Spec.DeleteStrategy, Stamp: p.stamp, Wanted: kept,
+		Elsewhere: p.left.elsewhere.Has(apply.KeyOf(e.WorkResourceIdentifier)),
+	}
+	what, err := p.agent.part(ctx, at, in)
+	if err == nil && what.Fate == apply.Hold { // its release must be an event; add before reading
+		p.agent.watches.add(p.work.Name, at)
+		what, err = p.agent.part(ctx, at, in)
+	}
+	var read readError
+	switch {
+	case e.UID == "" && errors.As(err, &read) && apierrors.IsForbidden(err): // it was never applied, as far as the ledger knows
+		return outcome{gone: true}, nil
+	case err != nil:
+		return outcome{}, err
+	case what.Fate == apply.Hold:
+		return outcome{held: &at}, nil
+	case what.Fate == apply.Stay:
+		return outcome{occupied: what.reason()}, nil
+	}
+	return outcome{gone: true}, nil
+}
+
+// placeOf finds an object of the ledger; the version it was applied in may be gone.
+func (a *Applier) placeOf(e apply.Entry) (place, error) {
+	gk := schema.GroupKind{Group: e.Group, Kind: e.Kind}
+	mapping, err := a.Mapper.RESTMapping(gk, e.Version)
+	if meta.IsNoMatchError(err) {
+		mapping, err = a.Mapper.RESTMapping(gk)
+	}
+	if err != nil {
+		return place{}, err
+	}
+	return place{mapping.Resource, types.NamespacedName{Namespace: e.Namespace, Name: e.Name}}, nil
+}
