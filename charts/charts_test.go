@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/flagship-fleet/flagship/charts"
+	"github.com/flagship-fleet/flagship/pkg/admission/policy"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
@@ -331,11 +332,49 @@ func TestReplicaCountMayBeZero(t *testing.T) {
 	}
 }
 
+func TestAdmissionPolicyManager(t *testing.T) {
+	objects := render(t, charts.HubAgent, `
+enableAdmissionPolicyManager: true
+additionalConfigData: {policy.yaml: "denyPodsAndReplicaSetsOutsideReservedNamespaces: {}"}
+admissionPolicyManagerConfigName: policy.yaml
+`)
+	args := get[appsv1.Deployment](t, objects, "Deployment/"+charts.HubAgent).Spec.Template.Spec.Containers[0].Args
+	for _, want := range []string{
+		"--enable-admission-policy-manager=true", "--admission-policy-manager-config=/etc/flagship/additional-config/policy.yaml",
+	} {
+		if !slices.Contains(args, want) {
+			t.Errorf("the arguments %q lack %q", args, want)
+		}
+	}
+	may := map[string][]string{}
+	for _, rule := range get[rbacv1.ClusterRole](t, objects, "ClusterRole/"+charts.HubAgent+"-role").Rules {
+		if slices.Equal(rule.APIGroups, []string{"admissionregistration.k8s.io"}) {
+			for _, verb := range rule.Verbs {
+				may[verb] = append(may[verb], rule.ResourceNames...)
+			}
+		}
+	}
+	var names []string
+	for _, p := range policy.Generate(policy.Default()) {
+		names = append(names, p.Policy.Name)
+	}
+	for _, p := range policy.Generate(policy.Default()) {
+		names = append(names, p.Binding.Name)
+	}
+	for verb, want := range map[string][]string{"create": nil, "update": names, "delete": names} {
+		got := slices.Sorted(slices.Values(may[verb]))
+		if want = slices.Sorted(slices.Values(want)); !slices.Equal(got, want) {
+			t.Errorf("the agent may %s %v, want %v", verb, got, want)
+		}
+	}
+}
+
 func TestWhatThisReleaseCannotDoIsRefused(t *testing.T) {
 	for _, c := range []struct{ chart, values, says string }{
 		{charts.HubAgent, "enableWebhook: true", "not in this release"},
 		{charts.HubAgent, "enableGuardRail: true", "not in this release"},
-		{charts.HubAgent, "enableAdmissionPolicyManager: true", "not in this release"},
+		{charts.HubAgent, "enableAdmissionPolicyManager: true\nadmissionPolicyManagerConfigName: policy.yaml",
+			`admissionPolicyManagerConfigName "policy.yaml": not a key of additionalConfigData`},
 		{charts.MemberAgent, "", "config.hubURL"},
 		{charts.MemberAgent, "config: {hubURL: https://hub}", "config.memberClusterName"},
 		{charts.MemberAgent, "config: {hubURL: 'http://hub:6443', memberClusterName: spoke}", `config.hubURL "http://hub:6443": must begin with https://`},

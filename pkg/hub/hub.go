@@ -54,6 +54,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/mirror"
 	"github.com/flagship-fleet/flagship/pkg/hub/overrider"
 	"github.com/flagship-fleet/flagship/pkg/hub/placer"
+	"github.com/flagship-fleet/flagship/pkg/hub/policies"
 	"github.com/flagship-fleet/flagship/pkg/hub/profiler"
 	"github.com/flagship-fleet/flagship/pkg/hub/registrar"
 	"github.com/flagship-fleet/flagship/pkg/hub/roller"
@@ -116,6 +117,9 @@ func Run(ctx context.Context, options Options) error {
 	if err := loop.AwaitCRDs(ctx, cfg, &gates, required...); err != nil {
 		return err
 	}
+	if err := writePolicies(ctx, cfg, options); err != nil {
+		return err
+	}
 	c, err := newCandidate(cfg, options)
 	if err != nil {
 		return err
@@ -138,6 +142,22 @@ func Run(ctx context.Context, options Options) error {
 		return fmt.Errorf("run the hub agent: %w", err)
 	}
 	return nil
+}
+
+// writePolicies makes the hub's admission policies those that the flags configure, if they do. Each replica does so before its agents start.
+func writePolicies(ctx context.Context, cfg *rest.Config, o Options) error {
+	if !o.AdmissionPolicies {
+		return nil
+	}
+	config, err := o.policies()
+	if err != nil {
+		return err
+	}
+	hub, err := client.New(cfg, client.Options{Scheme: apis.Scheme()})
+	if err != nil {
+		return fmt.Errorf("make a client for admission policies: %w", err)
+	}
+	return policies.Write(ctx, hub, config)
 }
 
 // newManager makes the manager of the agents: their caches, and their clients.

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"time"
 
+	"github.com/flagship-fleet/flagship/pkg/admission/policy"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/selection"
@@ -47,16 +49,20 @@ type Options struct {
 	Inventory bool
 	Silence   time.Duration
 
+	// AdmissionPolicies is whether admission policies are written at start, and AdmissionPolicyConfig the file that configures them.
+	AdmissionPolicies     bool
+	AdmissionPolicyConfig string
+
 	later later
 }
 
 // later are flags whose capability this release does not have. They are accepted, so that existing manifests start; Run logs
 // the ones whose value asks for something that does not happen.
 type later struct {
-	webhook, guardRail, certManager, admissionPolicies, denyLabels, v1beta1, pdbs bool
-	webhookConnection, webhookService, whitelist, policyConfig                    string
-	pending, baseDelay, maxDelay                                                  time.Duration
-	limiterQPS, limiterBucket                                                     int
+	webhook, guardRail, certManager, denyLabels, v1beta1, pdbs bool
+	webhookConnection, webhookService, whitelist               string
+	pending, baseDelay, maxDelay                               time.Duration
+	limiterQPS, limiterBucket                                  int
 }
 
 // AddFlags declares every flag on fs.
@@ -103,8 +109,10 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&l.denyLabels, "deny-modify-member-cluster-labels", false, "accepted; see --enable-webhook")
 	fs.BoolVar(&l.certManager, "use-cert-manager", false, "accepted; see --enable-webhook")
 	fs.BoolVar(&l.pdbs, "enable-pdbs", true, "accepted; see --enable-webhook")
-	fs.BoolVar(&l.admissionPolicies, "enable-admission-policy-manager", false, "accepted; this release writes no admission policies")
-	fs.StringVar(&l.policyConfig, "admission-policy-manager-config", "", "accepted; see --enable-admission-policy-manager")
+	fs.BoolVar(&o.AdmissionPolicies, "enable-admission-policy-manager", false, "write ValidatingAdmissionPolicies to the hub at start: no pods and "+
+		"replica sets outside reserved namespaces, no writes of service accounts in them; false leaves policies that were written before")
+	fs.StringVar(&o.AdmissionPolicyConfig, "admission-policy-manager-config", "", "YAML or JSON file that selects the policies of "+
+		"--enable-admission-policy-manager and their exceptions; empty: both policies, for the prefixes fleet- and kube-")
 	fs.BoolVar(&l.v1beta1, "enable-v1beta1-apis", true, "obsolete: v1beta1 is always served")
 	fs.BoolVar(&o.Inventory, "enable-cluster-inventory-apis", true, "keep a ClusterProfile of every member in fleet-system, once the hub has that kind")
 	fs.DurationVar(&o.Silence, "cluster-unhealthy-threshold", time.Minute, "how long a member agent may be silent before its ClusterProfile says so, 30s to 1h")
@@ -124,6 +132,22 @@ func (o *Options) rules() (selection.Rules, error) {
 		return rules, fmt.Errorf("what may be placed: %w", err)
 	}
 	return rules, nil
+}
+
+// policies are the admission policies that the flags configure.
+func (o *Options) policies() (policy.Config, error) {
+	if o.AdmissionPolicyConfig == "" {
+		return policy.Default(), nil
+	}
+	data, err := os.ReadFile(o.AdmissionPolicyConfig)
+	if err != nil {
+		return policy.Config{}, fmt.Errorf("--admission-policy-manager-config: %w", err)
+	}
+	config, err := policy.Parse(data)
+	if err != nil {
+		return config, fmt.Errorf("--admission-policy-manager-config=%s: %w", o.AdmissionPolicyConfig, err)
+	}
+	return config, nil
 }
 
 // Validate returns every wrong value at once, each with its flag and the range it must be in.
@@ -146,6 +170,9 @@ func (o *Options) Validate() error {
 	if _, err := o.rules(); err != nil {
 		errs = append(errs, err)
 	}
+	if _, err := o.policies(); err != nil {
+		errs = append(errs, err)
+	}
 	if o.SkippedAPIs != "" && o.AllowedAPIs != "" {
 		errs = append(errs, errors.New("--skipped-propagating-apis and --allowed-propagating-apis exclude each other: set one"))
 	}
@@ -159,10 +186,9 @@ func (o *Options) Validate() error {
 func (o *Options) notYet() []string {
 	var out []string
 	for name, asked := range map[string]bool{
-		"enable-webhook":                  o.later.webhook,
-		"enable-guard-rail":               o.later.guardRail,
-		"use-cert-manager":                o.later.certManager,
-		"enable-admission-policy-manager": o.later.admissionPolicies,
+		"enable-webhook":    o.later.webhook,
+		"enable-guard-rail": o.later.guardRail,
+		"use-cert-manager":  o.later.certManager,
 	} {
 		if asked {
 			out = append(out, fmt.Sprintf("--%s", name))

@@ -51,8 +51,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.enableGuardRail -}}
 {{- fail "enableGuardRail: the guard rail is an admission webhook, and those are not in this release; set enableGuardRail: false and protect fleet-* namespaces with RBAC" -}}
 {{- end -}}
-{{- if .Values.enableAdmissionPolicyManager -}}
-{{- fail "enableAdmissionPolicyManager: the admission policy manager is not in this release; set enableAdmissionPolicyManager: false" -}}
+{{- if and .Values.enableAdmissionPolicyManager .Values.admissionPolicyManagerConfigName (not (hasKey .Values.additionalConfigData .Values.admissionPolicyManagerConfigName)) -}}
+{{- fail (printf "admissionPolicyManagerConfigName %q: not a key of additionalConfigData; add the configuration there, or leave the name empty for the default policies" .Values.admissionPolicyManagerConfigName) -}}
 {{- end -}}
 {{- end -}}
 
@@ -84,6 +84,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   "v" .Values.logVerbosity
   "log_file_max_size" .Values.logFileMaxSize
 -}}
+{{- if .Values.enableAdmissionPolicyManager -}}
+{{- $_ := set $flags "enable-admission-policy-manager" true -}}
+{{- with .Values.admissionPolicyManagerConfigName -}}
+{{- $_ := set $flags "admission-policy-manager-config" (printf "%s/%s" $.Values.additionalConfigDataMountPath .) -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $value := .Values.extraArgs -}}
 {{- $_ := set $flags $name $value -}}
 {{- end -}}

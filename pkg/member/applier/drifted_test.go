@@ -168,13 +168,13 @@ func TestNotTakenOverWithDifferences(t *testing.T) {
 // contract:136
 func TestFullComparisonReportsWhatItLeaves(t *testing.T) {
 	w := newWorld(t)
-	const ns = "leaves"
+	const ns = "compares"
 	w.onMember(namespaceText(ns))
 	w.work(ns, strategy(fully), configMap(ns, "cm", "a"))
 	w.settled(ns, yes, yes)
-	w.change("v1 ConfigMap leaves/cm", edited(map[string]any{"key": "edited", "other": "theirs"}))
+	w.change("v1 ConfigMap compares/cm", edited(map[string]any{"key": "edited", "other": "theirs"}))
 	w.reads(ns, 0, v1beta1.ConditionApplied, v1beta1.ReasonManifestApplied, detail("/data/other", "", "theirs"))
-	w.value("v1 ConfigMap leaves/cm", "a", "data", "key")
+	w.value("v1 ConfigMap compares/cm", "a", "data", "key")
 	w.settled(ns, yes, yes)
 }
 

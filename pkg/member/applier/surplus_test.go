@@ -45,7 +45,7 @@ var surplusCases = map[string]struct {
 // wrote stays.
 func TestWhatAnEarlierAgentLeftGoes(t *testing.T) {
 	w := newWorld(t)
-	const ns = "surplusCases"
+	const ns = "leftovers"
 	w.onMember(namespaceText(ns))
 	w.serveGadgets()
 	manifests := map[string]string{}

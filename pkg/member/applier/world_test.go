@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -163,9 +164,16 @@ func (w *world) eventually(what string, check func() error) {
 	testworld.Await(w, testworld.Workload, what, func(context.Context) error { return check() })
 }
 
+// workNames holds the test that each Work's name belongs to. Tests share members, and name namespaces after their Works.
+var workNames sync.Map
+
 // work creates a Work as the hub would, with its finalizer.
 func (w *world) work(name string, strategy *v1beta1.ApplyStrategy, manifests ...string) *v1beta1.Work {
 	w.Helper()
+	test, _, _ := strings.Cut(w.Name(), "/")
+	if other, taken := workNames.LoadOrStore(name, test); taken && other != test {
+		w.Fatalf("Work %s has the name of a Work of %s; two tests must not share names", name, other)
+	}
 	work := &v1beta1.Work{}
 	work.Namespace, work.Name, work.Finalizers = w.namespace, name, []string{contract.FinalizerWork}
 	work.Spec.ApplyStrategy = strategy.DeepCopy() // the answer is decoded into it, and tests share some
