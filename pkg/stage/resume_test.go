@@ -205,7 +205,7 @@ func TestRunsThatCannotBeResumed(t *testing.T) {
 		{"one that is not planned yet", "old", "", (&world{}).runObject("old"), "has not ended"},
 		{"one without a plan", "old", "", with("", v1beta1.ConditionInitialized, metav1.ConditionFalse, v1beta1.ReasonUpdateRunInitializedFailed), "never initialized"},
 		{"one that succeeded", "old", "", with("3", v1beta1.ConditionSucceeded, metav1.ConditionTrue, v1beta1.ReasonUpdateRunSucceeded), "nothing left to do"},
-		{"one of another index", "old", "4", failed, `spec.resourceSnapshotIndex is "4", and update run old, from which this one is to go on, releases 3`},
+		{"one of another index", "old", "4", failed, `spec.resourceSnapshotIndex is "4", but update run old, from which this one continues, releases 3`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			run := (&world{}).runObject("new")

@@ -30,7 +30,7 @@ func TestRetreatOfAPlacement(t *testing.T) {
 		return b
 	}
 	const old, bad = "web-1-snapshot", "web-2-snapshot"
-	spent := rollout.Course{Spent: &rollout.Verdict{Of: 3, Count: 1, Failed: []rollout.Failure{{Cluster: "b"}}}}
+	spent := rollout.Course{Spent: &rollout.Rejection{Of: 3, Count: 1, Failed: []rollout.Failure{{Cluster: "b"}}}}
 	for _, tc := range []struct {
 		name     string
 		action   v1beta1.FailureAction
@@ -48,7 +48,7 @@ func TestRetreatOfAPlacement(t *testing.T) {
 		},
 		{
 			name: "on the way", action: "Rollback", course: spent,
-			want: []string{"WithinFailureBudget=False FailureBudgetSpent", is("Unknown", "RollbackStarted")}, part: "1 of 3 clusters; on the way: a, c",
+			want: []string{"WithinFailureBudget=False FailureBudgetSpent", is("Unknown", "RollbackStarted")}, part: "1 of 3 clusters; rolling back: a, c",
 			bindings: []*v1beta1.ClusterResourceBinding{
 				at("a", bad, false, complete...), at("b", old, true, held, is("True", "RollbackSucceeded")), at("c", old, true, held, is("Unknown", "RollbackStarted")),
 			}, news: []string{"FailureBudgetSpent"},
@@ -61,7 +61,7 @@ func TestRetreatOfAPlacement(t *testing.T) {
 		},
 		{
 			name: "not back", action: "Rollback", course: spent,
-			want: []string{"WithinFailureBudget=False FailureBudgetSpent", is("False", "RollbackFailed")}, part: "not back: c; left because never healthy: a",
+			want: []string{"WithinFailureBudget=False FailureBudgetSpent", is("False", "RollbackFailed")}, part: "not rolled back: c; never healthy: a",
 			bindings: []*v1beta1.ClusterResourceBinding{
 				at("a", bad, false, also(complete, is("False", "NeverHealthy"))...), at("b", old, true, held, is("True", "RollbackSucceeded")),
 				at("c", old, true, held, is("False", "RollbackFailed")),

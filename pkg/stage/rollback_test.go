@@ -65,7 +65,6 @@ func (w *world) stored(next stage.Progress) {
 				}
 			}
 		}
-		p.Budget.Since, p.Back.Since = time.Time{}, time.Time{}
 		text := fmt.Sprintf("%d %q %+v %+v", p.Phase, p.Message, p.Budget, p.Back)
 		for _, s := range append(slices.Clone(p.Stages), p.Deletion) {
 			text += fmt.Sprintf("\n%d %q", s.Phase, s.Message)
@@ -125,7 +124,7 @@ func TestAFailureWithoutABudgetStopsTheRun(t *testing.T) {
 		"Stage all has spent its failure budget of 0: 1 of 3 clusters failed: c1")
 	condition(t, w.status.Conditions, v1beta1.ConditionSucceeded, metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "spec.resumeFrom: run")
 	condition(t, w.status.StagesStatus[0].Clusters[0].Conditions, v1beta1.ConditionSucceeded, metav1.ConditionFalse, v1beta1.ReasonClusterUpdatingFailed,
-		"without health for 30s: binding p-c1 says that Available is False (NotAllWorkAreAvailable)")
+		"Not healthy for 30s: Available is False (NotAllWorkAreAvailable): ; see binding p-c1")
 	w.wantOn(t, "p-3-snapshot", "p-2-snapshot", "p-2-snapshot")
 }
 
@@ -150,7 +149,7 @@ func TestAFailureWithinTheBudgetFreesItsPlace(t *testing.T) {
 	w.pass1(window)
 	w.pass1(window)
 	w.want(t, "done", "succeeded | succeeded c1! c2+ c3+ | succeeded")
-	condition(t, w.status.StagesStatus[0].Conditions, v1beta1.ConditionSucceeded, metav1.ConditionTrue, v1beta1.ReasonStageUpdatingSucceeded, "have failed: c1")
+	condition(t, w.status.StagesStatus[0].Conditions, v1beta1.ConditionSucceeded, metav1.ConditionTrue, v1beta1.ReasonStageUpdatingSucceeded, "failed within the budget: c1")
 }
 
 // The agent was away for longer than the window, and with it the one that writes down what members report: that is no cluster's fault.
@@ -169,7 +168,7 @@ func TestAnAbsenceOfTheAgentIsHeldAgainstNobody(t *testing.T) {
 	w.pass1(time.Second)
 	w.want(t, "the cluster was well all the time", "active | active c1+ c2* c3. | pending")
 	w.pass1(window)
-	w.want(t, "a cluster that is not well while the agent is there", "retreating | failed c1+ c2! c3. | pending")
+	w.want(t, "a cluster that is not well while the agent is there", "rolling back | failed c1+ c2! c3. | pending")
 }
 
 func TestARelapseKeepsTheStageOpen(t *testing.T) {
@@ -196,7 +195,8 @@ func TestARelapseKeepsTheStageOpen(t *testing.T) {
 	w.want(t, "well again", "succeeded | succeeded c1+ c2+ c3+ | succeeded")
 }
 
-// A write to a binding makes an end of what was said of it before, although it may have changed nothing there.
+// A write to a binding ends the reports about it, although it may have changed nothing on the cluster. The window of a cluster that was
+// healthy begins with a report that it is not.
 func TestABindingWrittenAnewIsNoRelapse(t *testing.T) {
 	w := policed(intstr.FromInt32(0), v1beta1.FailureActionStop, of("all", "", wait(4*window)))
 	if err := w.begin(); err != nil {
@@ -213,9 +213,16 @@ func TestABindingWrittenAnewIsNoRelapse(t *testing.T) {
 	b.Status.Conditions = nil
 	w.set("c2", v1beta1.ConditionRolloutStarted, metav1.ConditionTrue, v1beta1.ReasonRolloutStarted)
 	w.pass1(0)
-	w.want(t, "it is spoken of again, of its health not yet", "waiting | waiting c1+ c2+ c3+ | pending")
-	w.pass1(window + time.Second)
-	w.want(t, "nor for a whole window", "failed | failed c1+ c2! c3+ | pending")
+	w.pass1(3 * window)
+	w.want(t, "no report for longer than the window", "waiting | waiting c1+ c2+ c3+ | pending")
+	if p := stage.Read(w.status); !strings.Contains(p.Message, "waiting for c2 to be healthy again") {
+		t.Errorf("message %q", p.Message)
+	}
+	w.unavailable("c2")
+	w.pass1(window)
+	w.want(t, "unhealthy for less than the window", "waiting | waiting c1+ c2+ c3+ | pending")
+	w.pass1(time.Second)
+	w.want(t, "unhealthy for the window", "failed | failed c1+ c2! c3+ | pending")
 }
 
 func TestARelapseSpendsTheBudgetOnlyWhileTheStageLasts(t *testing.T) {
@@ -253,22 +260,22 @@ func TestRollback(t *testing.T) {
 	w.available("c3")
 	w.want(t, "prod begun", "active | succeeded c2+ | active c1* c3* | pending")
 	step := w.pass1(window)
-	w.want(t, "the budget is spent", "retreating | succeeded c2+ | failed c1! c3+ | pending")
+	w.want(t, "the budget is spent", "rolling back | succeeded c2+ | failed c1! c3+ | pending")
 	if len(step.Start) > 0 || step.Again == 0 {
 		t.Fatalf("step %+v; nothing may be changed before the way back is stored", step)
 	}
 	w.pass1(0)
-	w.want(t, "prod goes back", "retreating | succeeded c2+ | failed c1!< c3+< | pending")
+	w.want(t, "prod goes back", "rolling back | succeeded c2+ | failed c1!< c3+< | pending")
 	w.wantOn(t, "p-2-snapshot", "p-3-snapshot", "p-1-snapshot")
 	condition(t, w.status.StagesStatus[1].Clusters[0].Conditions, v1beta1.ConditionRolledBack, metav1.ConditionUnknown, v1beta1.ReasonRollbackStarted, "p-2-snapshot")
 	w.available("c1", "c3")
 	w.pass1(0)
-	w.want(t, "then canary", "retreating | succeeded c2+< | failed c1!<+ c3+<+ | pending")
+	w.want(t, "then canary", "rolling back | succeeded c2+< | failed c1!<+ c3+<+ | pending")
 	w.available("c2")
 	w.pass1(0)
 	w.want(t, "all are back", "failed | succeeded c2+<+ | failed c1!<+ c3+<+ | pending")
 	w.wantOn(t, "p-2-snapshot", "p-2-snapshot", "p-1-snapshot")
-	condition(t, w.status.Conditions, v1beta1.ConditionRolledBack, metav1.ConditionTrue, v1beta1.ReasonRollbackSucceeded, "Clusters back at what they last ran healthily: 3")
+	condition(t, w.status.Conditions, v1beta1.ConditionRolledBack, metav1.ConditionTrue, v1beta1.ReasonRollbackSucceeded, "Clusters rolled back to their last healthy revision: 3")
 	condition(t, w.status.Conditions, v1beta1.ConditionSucceeded, metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "Stage prod has spent its failure budget")
 }
 
@@ -284,9 +291,9 @@ func TestRollbackGoesOneByOneInReverse(t *testing.T) {
 	w.pass1(0)
 	w.pass1(window)
 	for _, c := range []struct{ sent, want string }{
-		{"c3", "retreating | failed c1+ c2+ c3!< | pending"},
-		{"c2", "retreating | failed c1+ c2+< c3!<+ | pending"},
-		{"c1", "retreating | failed c1+< c2+<+ c3!<+ | pending"},
+		{"c3", "rolling back | failed c1+ c2+ c3!< | pending"},
+		{"c2", "rolling back | failed c1+ c2+< c3!<+ | pending"},
+		{"c1", "rolling back | failed c1+< c2+<+ c3!<+ | pending"},
 	} {
 		w.pass1(0)
 		w.want(t, c.sent+" goes back", c.want)
@@ -304,26 +311,26 @@ func TestWhatCannotGoBackIsLeft(t *testing.T) {
 		on           string
 	}{
 		{name: "never healthy", before: func(w *world) { *w.binding("c1") = *binding("c1", v1beta1.BindingStateScheduled) },
-			want: "failed | failed c1!<! c2. c3. | pending", says: "never been healthy with the placement", on: "p-3-snapshot"},
+			want: "failed | failed c1!<! c2. c3. | pending", says: "No healthy revision is recorded", on: "p-3-snapshot"},
 		{name: "another run took it", then: func(w *world) { w.runs("c1", "p-4-snapshot", true) },
-			want: "failed | failed c1!<! c2. c3. | pending", says: "changed by somebody else", on: "p-4-snapshot"},
+			want: "failed | failed c1!<! c2. c3. | pending", says: "modified by another client", on: "p-4-snapshot"},
 		{name: "given up", then: func(w *world) { w.binding("c1").Spec.State = v1beta1.BindingStateUnscheduled },
-			want: "failed | failed c1!<! c2. c3. | pending", says: "no longer picked", on: "p-3-snapshot"},
+			want: "failed | failed c1!<! c2. c3. | pending", says: "no longer picks the cluster", on: "p-3-snapshot"},
 		{name: "had it already", before: func(w *world) { w.runs("c1", "p-3-snapshot", false); w.binding("c1").Spec.ApplyStrategy = w.applied() },
-			want: "failed | failed c1! c2. c3. | pending", says: "changed nothing", on: "p-3-snapshot"},
+			want: "failed | failed c1! c2. c3. | pending", says: "changed no cluster", on: "p-3-snapshot"},
 		{name: "refused", then: func(w *world) { w.refused["c1"] = "a webhook says no" },
 			want: "failed | failed c1!<! c2. c3. | pending", says: "a webhook says no", on: "p-3-snapshot"},
 		{name: "a cluster joins", then: func(w *world) {
 			w.fleet.Labels["c4"] = map[string]string{}
 			w.fleet.Bindings = append(w.fleet.Bindings, binding("c4", v1beta1.BindingStateScheduled))
-		}, want: "retreating | failed c1!< c2. c3. | pending", says: "p-2-snapshot", on: "p-2-snapshot"},
+		}, want: "rolling back | failed c1!< c2. c3. | pending", says: "p-2-snapshot", on: "p-2-snapshot"},
 		{name: "another policy", then: func(w *world) {
 			w.pass1(0)
 			w.fleet.Policies[0].GetLabels()[contract.LabelPolicyIndex] = "1"
 			w.binding("c1").Generation++
 			w.pass1(0)
 			w.available("c1")
-		}, want: "failed | failed c1!<+ c2. c3. | pending", says: "healthily: 1", on: "p-2-snapshot"},
+		}, want: "failed | failed c1!<+ c2. c3. | pending", says: "last healthy revision: 1", on: "p-2-snapshot"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := policed(intstr.FromInt32(0), v1beta1.FailureActionRollback, of("all", ""))
@@ -358,6 +365,45 @@ func (w *world) applied() *v1beta1.ApplyStrategy {
 	return w.status.ApplyStrategy
 }
 
+// Where content is only compared nothing was changed, and what was last healthy would be applied.
+func TestARunThatOnlyComparesIsNotRolledBack(t *testing.T) {
+	w := policed(intstr.FromInt32(0), v1beta1.FailureActionRollback, of("all", ""))
+	w.fleet.Placement.GetSpec().Strategy.ApplyStrategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	if step := w.pass1(0); step.Start[0].Mark != nil {
+		t.Errorf("the binding gets the mark %+v", step.Start[0].Mark)
+	}
+	w.pass1(window)
+	w.want(t, "the budget is spent", "failed | failed c1! c2. c3. | pending")
+	w.wantOn(t, "p-3-snapshot", "p-2-snapshot", "p-2-snapshot")
+	condition(t, w.status.Conditions, v1beta1.ConditionSucceeded, metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "only compared is not rolled back")
+}
+
+// The agent dies after it has changed c1, and what c1 had is deleted: the run still reports on c1.
+func TestALostRevisionIsReportedAfterALostPass(t *testing.T) {
+	w := policed(intstr.FromInt32(0), v1beta1.FailureActionRollback, of("all", "", most(intstr.FromInt32(2))))
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	w.refused["c1"] = "a webhook denied it"
+	w.pass1(0)
+	delete(w.refused, "c1")
+	w.pass(false)
+	w.wantOn(t, "p-3-snapshot", "p-3-snapshot", "p-2-snapshot")
+	w.now = w.now.Add(window)
+	w.pass1(0)
+	w.want(t, "c2 has failed", "rolling back | failed c1* c2! c3. | pending")
+	w.status.StagesStatus[0].Clusters[0].Conditions = nil
+	w.status.StagesStatus[0].Clusters[0].LastHealthy = nil
+	w.lost = map[string]string{"c1": "resource snapshot p-2-snapshot does not exist any more"}
+	w.pass1(0)
+	w.want(t, "c1 stays", "rolling back | failed c1*<! c2!< c3. | pending")
+	condition(t, w.status.StagesStatus[0].Clusters[0].Conditions, v1beta1.ConditionRolledBack, metav1.ConditionFalse, v1beta1.ReasonRollbackFailed,
+		"Not rolled back: resource snapshot p-2-snapshot does not exist any more")
+}
+
 func TestTheWayBackHasAWindowToo(t *testing.T) {
 	w := policed(intstr.FromInt32(0), v1beta1.FailureActionRollback, of("all", "", most(intstr.FromInt32(2))))
 	if err := w.begin(); err != nil {
@@ -370,14 +416,15 @@ func TestTheWayBackHasAWindowToo(t *testing.T) {
 	w.available("c3")
 	w.pass1(window)
 	w.pass1(0)
-	w.want(t, "two at once", "retreating | failed c1! c2+< c3+< | pending")
+	w.want(t, "two at once", "rolling back | failed c1! c2+< c3+< | pending")
 	w.unavailable("c3")
 	w.pass1(window)
-	w.want(t, "neither gets well", "retreating | failed c1!< c2+<! c3+<! | pending")
-	w.available("c1")
+	w.want(t, "neither gets well", "rolling back | failed c1!< c2+<! c3+<! | pending")
+	w.available("c1", "c3") // c3 late, but while the run is still rolling back
 	w.pass1(0)
+	w.want(t, "c3 is back after all", "failed | failed c1!<+ c2+<! c3+<+ | pending")
 	condition(t, w.status.Conditions, v1beta1.ConditionRolledBack, metav1.ConditionFalse, v1beta1.ReasonRollbackFailed,
-		"Clusters back at what they last ran healthily: 1; not back: c2 (stage all), c3 (stage all)")
+		"Clusters rolled back to their last healthy revision: 2; not rolled back: c2 (stage all); see")
 }
 
 // TestWhatGoesForwardTakesPlacesOnTheWayBack has c1 still busy with the release when c2, which was done, spends the budget.
@@ -400,10 +447,10 @@ func TestWhatGoesForwardTakesPlacesOnTheWayBack(t *testing.T) {
 	w.unavailable("c3")
 	w.pass1(3 * time.Second)
 	w.pass1(0)
-	w.want(t, "one place is c1's", "retreating | failed c1* c2! c3+< | pending")
+	w.want(t, "one place is c1's", "rolling back | failed c1* c2! c3+< | pending")
 	w.available("c3")
 	w.pass1(0)
-	w.want(t, "c2 takes c3's, and c1 its own", "retreating | failed c1*< c2!< c3+<+ | pending")
+	w.want(t, "c2 takes c3's, and c1 its own", "rolling back | failed c1*< c2!< c3+<+ | pending")
 }
 
 // secondFails is a run that takes its clusters back, because of three c1 is healthy and c2 was not within the window.
@@ -427,7 +474,7 @@ func TestStopPausesTheWayBack(t *testing.T) {
 	w.want(t, "before the first", "stopped | failed c1+ c2! c3. | pending")
 	w.state = v1beta1.UpdateRunRun
 	w.pass1(0)
-	w.want(t, "goes on", "retreating | failed c1+ c2!< c3. | pending")
+	w.want(t, "goes on", "rolling back | failed c1+ c2!< c3. | pending")
 	w.state = v1beta1.UpdateRunStop
 	w.pass1(0)
 	w.want(t, "waits for the one on its way", "stopping | failed c1+ c2!< c3. | pending")
@@ -475,9 +522,9 @@ func TestALostWayBackIsOver(t *testing.T) {
 	if step := w.pass1(0); step.Again <= 0 || step.Again > time.Second {
 		t.Fatalf("looks again after %s; want at once, as c1 is to go next", step.Again)
 	}
-	w.want(t, "c2 is back", "retreating | failed c1+ c2!<+ c3. | pending")
+	w.want(t, "c2 is back", "rolling back | failed c1+ c2!<+ c3. | pending")
 	w.pass1(0)
-	w.want(t, "c1 is next", "retreating | failed c1+< c2!<+ c3. | pending")
+	w.want(t, "c1 is next", "rolling back | failed c1+< c2!<+ c3. | pending")
 }
 
 func TestBudgetsThatAreNone(t *testing.T) {
@@ -603,7 +650,7 @@ func (p *play) disturb(calm bool) {
 		}
 	}
 	progress := stage.Read(p.status)
-	if !progress.Retreating() {
+	if !progress.RollingBack() {
 		return
 	}
 	b := rapid.SampledFrom(p.fleet.Bindings).Draw(p.t, "binding").(*v1beta1.ClusterResourceBinding)
@@ -664,8 +711,8 @@ func (p *play) check(was stage.Progress, step stage.Step) {
 		if p.state == v1beta1.UpdateRunStop && s.Content {
 			p.t.Fatalf("%s is changed, and the run was told to stop", c)
 		}
-		if s.Back != was.Retreating() {
-			p.t.Fatalf("%s is changed with back=%t while the run says %t", c, s.Back, was.Retreating())
+		if s.Back != was.RollingBack() {
+			p.t.Fatalf("%s is changed with back=%t while the run says %t", c, s.Back, was.RollingBack())
 		}
 		if s.Back {
 			p.checkBack(c, s)
@@ -737,7 +784,7 @@ func (p *play) ended() {
 	}
 	back := delivery.IsTrue(p.status.Conditions, v1beta1.ConditionRolledBack, 1)
 	for _, s := range progress.Stages {
-		if back && slices.ContainsFunc(s.Clusters, func(c stage.Cluster) bool { return c.Back.Phase == stage.Failed }) {
+		if back && slices.ContainsFunc(s.Clusters, func(c stage.Cluster) bool { return c.Back.State == delivery.Astray || c.Back.State == delivery.NeverHealthy }) {
 			p.t.Fatalf("the run says that it is rolled back: %s", p.describe())
 		}
 	}
@@ -749,16 +796,16 @@ func (p *play) endedAt(progress stage.Progress, c stage.Cluster) {
 		return
 	}
 	on, want := p.on(c.Name), "p-3-snapshot"
-	if progress.Back.Phase != stage.Pending && was != nil {
+	if progress.Back.State != delivery.Waiting && was != nil {
 		want = was.ResourceSnapshotName
 	}
 	if changed && on != want {
 		p.t.Fatalf("%s is on %s, want %s: %s: %s", c.Name, on, want, p.describe(), progress.Cause)
 	}
-	if progress.Back.Phase != stage.Pending && changed && (c.Back.NeverHealthy != (was == nil) || !c.Back.Phase.Done()) {
+	if progress.Back.State != delivery.Waiting && changed && ((c.Back.State == delivery.NeverHealthy) != (was == nil) || c.Back.State == delivery.Waiting || c.Back.State == delivery.Returning) {
 		p.t.Fatalf("%s was last healthy with %+v, and the status says %+v", c.Name, was, c.Back)
 	}
-	if !changed && c.Back.Phase != stage.Pending {
+	if !changed && c.Back.State != delivery.Waiting {
 		p.t.Fatalf("%s was not changed by the run, and the status says %+v", c.Name, c.Back)
 	}
 }

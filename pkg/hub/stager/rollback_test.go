@@ -163,7 +163,7 @@ func takesBack(s *scene) {
 	s.healthy("m2")
 	s.on(before, before, before, before)
 	s.healthy("m1")
-	run = s.says(s.key, v1beta1.ConditionRolledBack, metav1.ConditionTrue, "healthily: 2")
+	run = s.says(s.key, v1beta1.ConditionRolledBack, metav1.ConditionTrue, "last healthy revision: 2")
 	s.says(s.key, v1beta1.ConditionSucceeded, metav1.ConditionFalse, "Stage all has spent its failure budget")
 	for i, c := range run.GetStatus().StagesStatus[0].Clusters {
 		if changed := i < 2; changed != (meta.FindStatusCondition(c.Conditions, v1beta1.ConditionRolledBack) != nil) || changed != (c.LastHealthy != nil) {

@@ -2,8 +2,6 @@ package roller
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// lookAt makes facts of the bindings seen.
+// lookAt computes the facts of the bindings. While a rejection stands it also looks whether what bindings return to still exists.
 func (r *Roller) lookAt(ctx context.Context, s *seen) error {
 	s.facts = s.facts[:0]
 	search := give.Search{Client: r.Client, Direct: r.Direct}
@@ -27,7 +25,7 @@ func (r *Roller) lookAt(ctx context.Context, s *seen) error {
 				return err
 			}
 			if lost != nil {
-				facts.Lost = fmt.Sprintf("%s %s does not exist any more", lost.Kind(), strings.TrimPrefix(lost.Key.String(), "/"))
+				facts.Lost = lost.Gone()
 			}
 		}
 		s.facts = append(s.facts, facts)
@@ -35,7 +33,7 @@ func (r *Roller) lookAt(ctx context.Context, s *seen) error {
 	return nil
 }
 
-// observeNow reads the bindings again, from the API server itself.
+// observeNow reads the bindings again, from the API server.
 func (r *Roller) observeNow(ctx context.Context, key types.NamespacedName, s *seen) error {
 	list, err := scope.Bindings.List(ctx, r.Direct, key.Namespace, client.MatchingLabels{contract.LabelPlacement: key.Name})
 	if err != nil {
