@@ -196,7 +196,7 @@ func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest sn
 		newer := scope.ResourceSnapshots.New(key)
 		err := r.Direct.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: name}, newer)
 		if err == nil {
-			ctrl.LoggerFrom(ctx).Info("Waiting for the cache: a binding names a newer snapshot", "binding", b.GetName(), "snapshot", name)
+			ctrl.LoggerFrom(ctx).V(1).Info("Waiting for the cache: a binding names a newer snapshot", "binding", b.GetName(), "snapshot", name)
 			return true, nil
 		}
 		if !apierrors.IsNotFound(err) {
