@@ -69,7 +69,7 @@ type Change struct {
 	Before *v1beta1.Revision
 	// Sent is whether the content is Before, which the cluster was given to roll it back.
 	Sent bool
-	// Obstacle is why the cluster cannot be given Before, or what it was given is not known any more; empty if there is none.
+	// Obstacle is why the cluster cannot be given Before, or does not have what it was given; empty if there is none.
 	Obstacle string
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// FateState is where a changed cluster is on the way back to its last healthy revision.
+// FateState is the state of the rollback of a changed cluster.
 type FateState string
 
 const (

@@ -147,8 +147,8 @@ func (f Facts) misconfigured() bool {
 func (f Facts) available(target v1beta1.BindingObject) int {
 	n := 0
 	for _, b := range f.Bindings {
-		going := !b.GetDeletionTimestamp().IsZero() || f.Spent[b.GetUID()] && b.GetUID() != target.GetUID()
-		if !going && delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue) {
+		leaves := !b.GetDeletionTimestamp().IsZero() || f.Spent[b.GetUID()] && b.GetUID() != target.GetUID()
+		if !leaves && delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue) {
 			n++
 		}
 	}

@@ -69,7 +69,7 @@ func (b Binding) mark() *delivery.Mark {
 // SentBack returns whether the binding has what it was rolled back to.
 func (b Binding) SentBack() bool { m := b.mark(); return m != nil && m.Back }
 
-// living returns whether the scheduler wants the binding and nobody deletes it.
+// living returns whether the scheduler wants the binding and it is not being deleted.
 func (b Binding) living() bool { return !b.Deleting && b.State != v1beta1.BindingStateUnscheduled }
 
 // changedBy returns whether a rollout gave the binding something new. A cluster that joined after the content proved healthy elsewhere is no

@@ -50,7 +50,7 @@ type Binding struct {
 	Previous v1beta1.BindingState
 	// Deleting is whether the binding is being deleted; what it placed may still be there.
 	Deleting bool
-	// Gone is whether there is no such cluster any more, or it is leaving: nothing can be placed there.
+	// Gone is whether the cluster does not exist or leaves the fleet: nothing can be placed there.
 	Gone bool
 	// Silent is whether the cluster has not reported for long, or is unhealthy: its last report may be out of date.
 	Silent bool
@@ -67,8 +67,8 @@ type Binding struct {
 	LastHealthy *v1beta1.Revision
 	// Mark is the mark of the last rollout that changed the binding; nil if there is none.
 	Mark *delivery.Mark
-	// Lost is which snapshot of the revision to return to does not exist any more; empty if all exist. It matters only while a rejection
-	// stands.
+	// Lost is the message about a snapshot that does not exist any more, and that the revision to return to needs; empty if all exist. It
+	// matters only while a rejection stands.
 	Lost string
 }
 
@@ -76,7 +76,7 @@ type Binding struct {
 type Step struct {
 	// Move are the bindings to give the content.
 	Move []string
-	// Restyle are the bindings whose strategy alone is to be changed.
+	// Restyle are the bindings of which only the apply strategy changes.
 	Restyle []string
 	// Remove are the bindings to delete.
 	Remove []string
@@ -154,7 +154,7 @@ type plan struct {
 
 	// spare is how many ready clusters may be taken away; below zero there are too few of them already.
 	spare int
-	// room is on how many more clusters there may be content.
+	// room is how many more clusters may have content.
 	room int
 	// crowds is how many bindings there are for a cluster.
 	crowds map[string]int

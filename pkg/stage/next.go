@@ -29,7 +29,7 @@ type World struct {
 	Requests map[string]Request
 	// Refused are the clusters whose binding the API server refused to change in this step, and its answer. They do not count as started.
 	Refused map[string]string
-	// Lost are the clusters of which a snapshot of the revision to return to does not exist any more, and which.
+	// Lost are the clusters whose revision to return to lacks a snapshot, with the message about it.
 	Lost map[string]string
 	// Awake is when the agent started; no health window begins earlier.
 	Awake, Now time.Time

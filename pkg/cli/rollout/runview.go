@@ -27,7 +27,7 @@ var phases = map[stage.Phase]string{
 type runView struct {
 	run v1beta1.UpdateRunObject
 	stage.Progress
-	// window is how long a cluster may be without health; 0 without a failure policy.
+	// window is how long a cluster may be unhealthy; 0 without a failure policy.
 	window time.Duration
 }
 
@@ -36,7 +36,7 @@ func viewOfRun(run v1beta1.UpdateRunObject) terminal.View {
 	status := run.GetStatus()
 	r := runView{run: run, Progress: stage.Read(*status)}
 	if strategy := status.UpdateStrategySnapshot; strategy != nil && strategy.FailurePolicy != nil {
-		r.window = ptr.Deref(strategy.FailurePolicy.HealthWindow, metav1.Duration{}).Duration
+		r.window = delivery.FailurePolicyOf(strategy.FailurePolicy, status.ApplyStrategy).Window
 	}
 	out := terminal.View{Done: over(run)}
 	if r.Phase == stage.Failed {

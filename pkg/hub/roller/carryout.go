@@ -40,7 +40,7 @@ func (s *seen) rejectionMessage() string {
 }
 
 // carryOut carries out the step. Every write names the resourceVersion that it was decided from, so that a decision from an older one
-// fails and is made anew.
+// conflicts, and is made again.
 func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) error {
 	if step.Course != nil {
 		if err := r.storeCourse(ctx, seen, *step.Course); err != nil {

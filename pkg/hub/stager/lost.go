@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
-// lost finds the clusters to which a step would give a revision of which a snapshot does not exist any more, with a message about that.
+// lost finds the clusters to which a step would give a revision that lacks a snapshot, with the message about it.
 func (s *Stager) lost(ctx context.Context, run v1beta1.UpdateRunObject, step stage.Step) (map[string]string, error) {
 	out, search := map[string]string{}, give.Search{Client: s.Client, Direct: s.Direct}
 	for _, start := range step.Start {

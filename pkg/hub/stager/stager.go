@@ -210,8 +210,8 @@ func (s *Stager) observe(ctx context.Context, run v1beta1.UpdateRunObject, progr
 	return s.world(ctx, run, fleet)
 }
 
-// settle decides on a step that can be carried out. A decisive one is decided from the API server's answers, as in settled. If a snapshot of
-// what a cluster would get does not exist any more, that cluster is not rolled back; a run that does not roll back ends.
+// settle decides on a step that can be carried out. A decisive one is decided from the API server's answers, as in settled. If the
+// revision for a cluster lacks a snapshot, that cluster is not rolled back; a run that does not roll back ends.
 func (s *Stager) settle(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress, world *stage.World, next decide) (stage.Progress, stage.Step, error) {
 	moved, step := next(progress, *world)
 	if stage.Decisive(progress, moved) {
