@@ -40,9 +40,10 @@ func (r rollback) decide(send func(s *Stage, busy int), report func(*Stage)) {
 func (r rollback) judge(s *Stage) (busy int) {
 	for i := range s.Clusters {
 		c := &s.Clusters[i]
-		if c.Back.State == delivery.Returning {
+		switch c.Back.State {
+		case delivery.Returning:
 			r.judgeSent(c)
-		} else if c.Back.State == delivery.Astray {
+		case delivery.Astray:
 			r.judgeLate(c)
 		}
 		if c.Back.State == delivery.Returning || r.goesForward(*c) {

@@ -784,7 +784,9 @@ func (p *play) ended() {
 	}
 	back := delivery.IsTrue(p.status.Conditions, v1beta1.ConditionRolledBack, 1)
 	for _, s := range progress.Stages {
-		if back && slices.ContainsFunc(s.Clusters, func(c stage.Cluster) bool { return c.Back.State == delivery.Astray || c.Back.State == delivery.NeverHealthy }) {
+		if back && slices.ContainsFunc(s.Clusters, func(c stage.Cluster) bool {
+			return c.Back.State == delivery.Astray || c.Back.State == delivery.NeverHealthy
+		}) {
 			p.t.Fatalf("the run says that it is rolled back: %s", p.describe())
 		}
 	}
