@@ -2,12 +2,9 @@
 package property
 
 import (
-	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +13,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // Value returns the property of cluster that name asks for. Names that begin with contract.PropertyResourcePrefix read the
@@ -29,7 +27,7 @@ func Value(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quantit
 	if !ok {
 		return resource.Quantity{}, &missing{property: name}
 	}
-	value, ok := Quantity(reported.Value)
+	value, ok := decode.Quantity(reported.Value)
 	if !ok {
 		return resource.Quantity{}, &unreadable{property: name, value: reported.Value}
 	}
@@ -50,39 +48,10 @@ func usageOf(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quant
 	if !ok {
 		return resource.Quantity{}, &missing{property: contract.PropertyResourcePrefix + name}
 	}
-	if !Countable(value) {
+	if !decode.Countable(value) {
 		return resource.Quantity{}, &unreadable{property: contract.PropertyResourcePrefix + name, value: "beyond all measure"}
 	}
 	return value, nil
-}
-
-// The arithmetic of quantities is exact and writes exponents out: to compare 1e10000000 with 1 takes seconds, and members report what
-// they like. Nothing that is counted comes near these bounds.
-const (
-	mostCharacters = 64
-	mostExponent   = 30
-	mostMagnitude  = 1e36
-)
-
-// Quantity reads a quantity that can be compared.
-func Quantity(text string) (value resource.Quantity, ok bool) {
-	if len(text) > mostCharacters {
-		return value, false
-	}
-	// E alone, Ei and the like are suffixes.
-	if at := strings.IndexAny(text, "eE"); at >= 0 && at+1 < len(text) {
-		exponent, err := strconv.Atoi(text[at+1:])
-		if err == nil && (exponent > mostExponent || exponent < -mostExponent) || errors.Is(err, strconv.ErrRange) {
-			return value, false
-		}
-	}
-	value, err := resource.ParseQuantity(text)
-	return value, err == nil && Countable(value)
-}
-
-// Countable reports whether value can be compared in reasonable time.
-func Countable(value resource.Quantity) bool {
-	return math.Abs(value.AsApproximateFloat64()) <= mostMagnitude
 }
 
 // figures are what a name may say of a resource.
@@ -192,7 +161,7 @@ func Parse(r v1beta1.PropertySelectorRequirement) Requirement {
 		out.wrong = fmt.Errorf("the policy compares property %s with the unknown operator %q: use Eq, Ne, Gt, Ge, Lt or Le", r.Name, r.Operator)
 		return out
 	}
-	value, ok := Quantity(r.Values[0])
+	value, ok := decode.Quantity(r.Values[0])
 	if !ok {
 		out.wrong = fmt.Errorf("the policy compares property %s with %q, which is not a quantity", r.Name, r.Values[0])
 	}
