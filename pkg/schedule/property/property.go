@@ -2,6 +2,7 @@
 package property
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,14 +15,15 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Value returns the property of cluster that name asks for. Names that begin with contract.PropertyResourcePrefix read the
 // resource usage, all others the reported properties. The error says, for a user, why there is no value to compare: a property
 // that is absent, or one that is not a quantity.
 func Value(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quantity, error) {
-	if usage, ok := strings.CutPrefix(name, contract.PropertyResourcePrefix); ok {
-		return usageOf(cluster, usage)
+	if strings.HasPrefix(name, contract.PropertyResourcePrefix) {
+		return usageOf(cluster, name)
 	}
 	reported, ok := cluster.Status.Properties[clusterv1beta1.PropertyName(name)]
 	if !ok {
@@ -34,39 +36,31 @@ func Value(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quantit
 	return value, nil
 }
 
-// usageOf reads <total|allocatable|available>-<resource>. Resources have dashes of their own (ephemeral-storage): the first one cuts.
+// usageOf reads a figure of the resource usage.
 func usageOf(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quantity, error) {
-	figure, of, ok := strings.Cut(name, "-")
-	if !ok {
-		return resource.Quantity{}, fmt.Errorf("%s%s names no resource", contract.PropertyResourcePrefix, name)
+	figure, of, err := validate.UsageProperty(name)
+	if err != nil {
+		return resource.Quantity{}, err
 	}
 	list := usageList(cluster, figure)
-	if list == nil {
-		return resource.Quantity{}, fmt.Errorf("%s%s is none of total-, allocatable- and available-", contract.PropertyResourcePrefix, name)
-	}
 	value, ok := (*list)[corev1.ResourceName(of)]
 	if !ok {
-		return resource.Quantity{}, &missing{property: contract.PropertyResourcePrefix + name}
+		return resource.Quantity{}, &missing{property: name}
 	}
 	if !decode.Countable(value) {
-		return resource.Quantity{}, &unreadable{property: contract.PropertyResourcePrefix + name, value: "beyond all measure"}
+		return resource.Quantity{}, &unreadable{property: name, value: "beyond all measure"}
 	}
 	return value, nil
 }
 
-// figures are what a name may say of a resource.
-var figures = []string{"total", "allocatable", "available"}
-
-func usageList(cluster *clusterv1beta1.MemberCluster, figure string) *corev1.ResourceList {
+func usageList(cluster *clusterv1beta1.MemberCluster, figure validate.Figure) *corev1.ResourceList {
 	switch figure {
-	case "total":
+	case validate.FigureTotal:
 		return &cluster.Status.ResourceUsage.Capacity
-	case "allocatable":
+	case validate.FigureAllocatable:
 		return &cluster.Status.ResourceUsage.Allocatable
-	case "available":
-		return &cluster.Status.ResourceUsage.Available
 	default:
-		return nil
+		return &cluster.Status.ResourceUsage.Available
 	}
 }
 
@@ -122,9 +116,9 @@ func Changed(was, is *clusterv1beta1.MemberCluster) []string {
 		for name := range c.Status.Properties {
 			names[string(name)] = true
 		}
-		for _, figure := range figures {
+		for _, figure := range validate.Figures {
 			for of := range *usageList(c, figure) {
-				names[contract.PropertyResourcePrefix+figure+"-"+string(of)] = true
+				names[contract.PropertyResourcePrefix+string(figure)+"-"+string(of)] = true
 			}
 		}
 	}
@@ -153,19 +147,11 @@ type Requirement struct {
 // Parse reads one expression. A wrong one is kept, so that it can say so for every cluster it is asked about.
 func Parse(r v1beta1.PropertySelectorRequirement) Requirement {
 	out := Requirement{name: r.Name, operator: r.Operator}
-	if len(r.Values) != 1 {
-		out.wrong = fmt.Errorf("the policy compares property %s with %d values instead of one", r.Name, len(r.Values))
+	if wrong := validate.PropertyRequirement(r, nil); len(wrong) > 0 {
+		out.wrong = errors.New(wrong[0].Detail)
 		return out
 	}
-	if _, ok := words[r.Operator]; !ok {
-		out.wrong = fmt.Errorf("the policy compares property %s with the unknown operator %q: use Eq, Ne, Gt, Ge, Lt or Le", r.Name, r.Operator)
-		return out
-	}
-	value, ok := decode.Quantity(r.Values[0])
-	if !ok {
-		out.wrong = fmt.Errorf("the policy compares property %s with %q, which is not a quantity", r.Name, r.Values[0])
-	}
-	out.value = value
+	out.value, _ = decode.Quantity(r.Values[0])
 	return out
 }
 
@@ -193,19 +179,18 @@ func (r *Requirement) Nearest() (value resource.Quantity, ok bool) {
 
 // Set gives cluster a property. It returns false for a name that no cluster can have.
 func Set(cluster *clusterv1beta1.MemberCluster, name string, value resource.Quantity) bool {
-	usage, ok := strings.CutPrefix(name, contract.PropertyResourcePrefix)
-	if !ok {
+	if !strings.HasPrefix(name, contract.PropertyResourcePrefix) {
 		if cluster.Status.Properties == nil {
 			cluster.Status.Properties = map[clusterv1beta1.PropertyName]clusterv1beta1.PropertyValue{}
 		}
 		cluster.Status.Properties[clusterv1beta1.PropertyName(name)] = clusterv1beta1.PropertyValue{Value: value.String()}
 		return true
 	}
-	figure, of, _ := strings.Cut(usage, "-")
-	list := usageList(cluster, figure)
-	if list == nil || of == "" {
+	figure, of, err := validate.UsageProperty(name)
+	if err != nil || of == "" {
 		return false
 	}
+	list := usageList(cluster, figure)
 	if *list == nil {
 		*list = corev1.ResourceList{}
 	}
