@@ -6,8 +6,10 @@
 // narrower functions those are made of, because they must go on serving objects that were stored before admission existed or past it:
 // what only admission refuses, they carry out as far as it goes. Neither may hold a rule of its own about a spec.
 //
-// What the schemas refuse is not repeated here, except what agents must find in stored objects and what a schema cannot see: a schema
-// compares a policy with the old one only where there are both.
+// What the schemas refuse is not repeated here, except what agents must find in stored objects and what a schema cannot see: it compares a
+// policy with the old one only where there are both. The schemas alone refuse selectors with both name and labelSelector, fields that do not
+// belong to a placement type (but preferences), numbers, shares and times out of range, unknown types, actions and sort orders, values of
+// tolerations with Exists and empty keys without, and changes of what an update run, eviction or override names.
 //
 //	rule                                                          refused by
 //	names that labels cannot hold: placement, override            admission, agents
@@ -15,22 +17,23 @@
 //	operators and values of property requirements                 admission, agents
 //	scope of a selected kind; kinds that the hub does not serve   admission, agents
 //	names of properties, contradictions, sorters, tolerations     admission
-//	fields that do not belong to the placement type               admission
+//	names of PickFixed, preferences of PickAll                    admission
 //	rollingUpdate with External, serverSideApplyConfig            admission
 //	limits that cannot be read                                    admission, agents
 //	changes of placement type and tolerations                     admission
 //	selectors of overrides, their number, their overlap           admission
 //	override rules: cluster selectors, paths, variables, depth    admission, agents
 //	override rules: patches and type, value of remove             admission
-//	namespace of a copied status, status from many clusters       agents
 //	stages and tasks of update strategies                         admission, agents
 //	snapshot index and resumeFrom of update runs                  admission, agents
 //	placements that cannot be evicted from                        admission, agents
 //	disruption budgets that do not fit the placement type         admission, agents
-//	MemberClusters                                                admission
+//	MemberClusters, Pods and the like on the hub                  admission
 //	entries and names of envelopes                                admission, agents
+//	namespace of a copied status (StatusNamespace)                agents
+//	status from many clusters (ReportBack)                        agents
 //
-// The two that only agents refuse depend on status, or on what the contract lets users store.
+// The contract lets users store what only agents refuse; the status of the object, or an event, says what is wrong.
 package validate
 
 import (
