@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// The arithmetic of quantities is exact and writes exponents out: to compare 1e10000000 with 1 takes seconds, and members report what
-// they like. Nothing that is counted comes near these bounds.
+// The arithmetic of quantities is exact and writes exponents out: to compare 1e10000000 with 1 takes seconds, and
+// members report what they like. Nothing that is counted comes near these bounds.
 const (
 	mostCharacters = 64
 	mostExponent   = 30

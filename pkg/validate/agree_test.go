@@ -23,8 +23,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
-// agree checks with drawn specs that what is accepted can be read, and that enough of them are accepted, and refused, to tell. check returns
-// what is wrong with one and why it cannot be read.
+// agree checks with drawn specs that what is accepted can be read, and that enough of them are accepted, and refused,
+// to tell. check returns what is wrong with one and why it cannot be read.
 func agree(t *testing.T, check func(*rapid.T) (field.ErrorList, error)) {
 	t.Helper()
 	accepted, refused := 0, 0
@@ -116,7 +116,8 @@ func TestAcceptedStrategiesHaveBudgets(t *testing.T) {
 	})
 }
 
-// A placement that only has clusters to give up has a plan whatever the labels of clusters, if its strategy can be read.
+// A placement that only has clusters to give up has a plan whatever the labels of clusters, if its strategy can be
+// read.
 func TestAcceptedUpdateStrategiesHavePlans(t *testing.T) {
 	placement := &v1beta1.ClusterResourcePlacement{}
 	placement.Spec.Strategy.Type = v1beta1.RolloutStrategyTypeExternal
@@ -160,7 +161,8 @@ func TestAcceptedEnvelopesBecomeWorks(t *testing.T) {
 	})
 }
 
-// FuzzAnything reads any JSON as an object of each kind: validation says the same each time, says it in words, and comes to an end.
+// FuzzAnything reads any JSON as an object of each kind: validation says the same each time, says it in words, and
+// comes to an end.
 func FuzzAnything(f *testing.F) {
 	for kind, seed := range []string{
 		`{"metadata":{"name":"p"},"spec":{"resourceSelectors":[{"version":"v1","kind":"Namespace","labelSelector":{"matchLabels":{"a b":"c d","e":"f g"}}}],"policy":{"placementType":"PickN","numberOfClusters":-1,"affinity":{"clusterAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"clusterSelectorTerms":[{"propertySelector":{"matchExpressions":[{"name":"a","operator":"Eq","values":["1e99999999"]},{"name":"a","operator":"Gt","values":["1"]}]}}]}}}},"strategy":{"type":"External","rollingUpdate":{"maxSurge":"x"}}}}`,

@@ -19,7 +19,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// Envelope says what is wrong in an envelope. Errors about an entry do not quote it: it may be a Secret.
+// Envelope returns what is wrong in an envelope. Errors about an entry do not quote it: it may be a Secret.
 func Envelope(e v1beta1.EnvelopeObject) field.ErrorList {
 	wrong := EnvelopeName(e.GetName())
 	kind := v1beta1.EnvelopeTypeClusterResourceEnvelope
@@ -40,8 +40,8 @@ func EnvelopeName(name string) field.ErrorList {
 	return tooLong(name, fmt.Sprintf("the name is longer than %d characters: give the envelope a shorter one", contract.MostOfName))
 }
 
-// EnvelopeEntry says why an entry, JSON, may not be in an envelope of this kind and namespace; nothing if it may. Whether the kind of the
-// entry exists, and its scope, is the member's to say.
+// EnvelopeEntry returns why an entry, JSON, may not be in an envelope of this kind and namespace; nothing if it may.
+// Whether the kind of the entry exists, and its scope, is the member's to say.
 func EnvelopeEntry(kind v1beta1.EnvelopeType, namespace string, raw []byte) string {
 	h, err := decode.HeaderOf(raw)
 	if err != nil {
@@ -63,11 +63,11 @@ func EnvelopeEntry(kind v1beta1.EnvelopeType, namespace string, raw []byte) stri
 
 const notAnObject = "is not a Kubernetes object: "
 
-// segment says what is wrong with a name that is part of a path, the least that all kinds ask of one.
+// segment returns what is wrong with a name that is part of a path, the least that all kinds ask of one.
 func segment(name string, _ bool) []string { return content.IsPathSegmentName(name) }
 
-// refused says why the API server would not take a Work with this object in it: found only by writing it, other Works of the same
-// revision would have been written by then. What has no name passes; it is the member that says so.
+// refused returns why the API server would not take a Work with this object in it: found only by writing it, other
+// Works of the same revision would have been written by then. What has no name passes; the member reports it.
 func refused(apiVersion, kind string, raw []byte) string {
 	if _, err := schema.ParseGroupVersion(apiVersion); err != nil {
 		return fmt.Sprintf("apiVersion %q is not of the form group/version", apiVersion)

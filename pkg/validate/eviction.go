@@ -8,8 +8,9 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Eviction says why a placement cannot be taken off any cluster, in the words of the contract; placement is the one that the eviction
-// names. One that does not exist (nil) is no mistake when the eviction is created: it may be made after it.
+// Eviction returns why a placement cannot be taken off any cluster, in the words of the contract; placement is the one
+// that the eviction names. One that does not exist (nil) is no mistake when the eviction is created: it may be made
+// after it.
 func Eviction(placement v1beta1.PlacementObject) field.ErrorList {
 	path := specPath.Child("placementName")
 	switch {
@@ -24,8 +25,8 @@ func Eviction(placement v1beta1.PlacementObject) field.ErrorList {
 	return nil
 }
 
-// DisruptionBudget says what of a disruption budget the placement that it guards, nil for none, cannot have: one of type PickAll wants no
-// number of clusters, which shares could be of.
+// DisruptionBudget returns what of a disruption budget the placement that it guards, nil for none, cannot have: one of
+// type PickAll wants no number of clusters, which shares could be of.
 func DisruptionBudget(budget *v1beta1.PlacementDisruptionBudgetSpec, placement v1beta1.PlacementObject) (wrong field.ErrorList) {
 	if placement == nil || placementType(placement.GetSpec().Policy) != v1beta1.PlacementTypePickAll {
 		return nil
@@ -41,7 +42,8 @@ func DisruptionBudget(budget *v1beta1.PlacementDisruptionBudgetSpec, placement v
 	return wrong
 }
 
-// DisruptionBudgetUpdate says why a budget must not be changed from old to budget. Metadata alone may be: agents write annotations.
+// DisruptionBudgetUpdate returns why a budget must not be changed from old to budget. Metadata alone may be: agents
+// write annotations.
 func DisruptionBudgetUpdate(old, budget v1beta1.DisruptionBudgetObject, placement v1beta1.PlacementObject) field.ErrorList {
 	if leaving(budget) || equality.Semantic.DeepEqual(old.GetSpec(), budget.GetSpec()) {
 		return nil

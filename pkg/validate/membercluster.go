@@ -12,7 +12,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// MemberCluster says what is wrong in a MemberCluster that is created.
+// MemberCluster returns what is wrong in a MemberCluster that is created.
 func MemberCluster(c *clusterv1beta1.MemberCluster) (wrong field.ErrorList) {
 	for _, problem := range validation.IsDNS1123Label(contract.MemberNamespace(c.Name)) {
 		wrong = append(wrong, field.Invalid(namePath, c.Name, fmt.Sprintf("the hub keeps a namespace %s for the cluster, whose name is not valid: %s",
@@ -21,8 +21,8 @@ func MemberCluster(c *clusterv1beta1.MemberCluster) (wrong field.ErrorList) {
 	return append(wrong, taints(c.Spec.Taints, specPath.Child("taints"))...)
 }
 
-// MemberClusterUpdate says why a MemberCluster must not be changed from old to c. What is being deleted may be changed, and so may taints
-// that stay as they are stand.
+// MemberClusterUpdate returns why a MemberCluster must not be changed from old to c. One that is being deleted is not
+// checked, nor are taints that the update leaves as they are.
 func MemberClusterUpdate(old, c *clusterv1beta1.MemberCluster) field.ErrorList {
 	if leaving(c) || equality.Semantic.DeepEqual(old.Spec.Taints, c.Spec.Taints) {
 		return nil
@@ -30,8 +30,8 @@ func MemberClusterUpdate(old, c *clusterv1beta1.MemberCluster) field.ErrorList {
 	return taints(c.Spec.Taints, specPath.Child("taints"))
 }
 
-// MemberClusterDeletion says why a MemberCluster must not be deleted; exports are the names of the services that it exports to the fleet
-// and that are not being deleted.
+// MemberClusterDeletion returns why a MemberCluster must not be deleted; exports are the names of the services that it
+// exports to the fleet and that are not being deleted.
 func MemberClusterDeletion(c *clusterv1beta1.MemberCluster, exports []string) field.ErrorList {
 	if o := c.Spec.DeleteOptions; len(exports) == 0 || o != nil && o.ValidationMode == clusterv1beta1.DeleteValidationModeSkip {
 		return nil
@@ -59,7 +59,8 @@ func taints(list []clusterv1beta1.Taint, path *field.Path) (wrong field.ErrorLis
 	return wrong
 }
 
-// HubObject says why an object that would run or guard workloads on the hub must not be created in a namespace of users.
+// HubObject returns why an object that would run or guard workloads on the hub must not be created in a namespace of
+// users.
 func HubObject(kind, namespace string) field.ErrorList {
 	if contract.ReservedNamespace(namespace) {
 		return nil

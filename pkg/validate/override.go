@@ -18,7 +18,8 @@ import (
 // mostOverrides is how many ClusterResourceOverrides there may be, and how many ResourceOverrides in a namespace.
 const mostOverrides = 100
 
-// Override says what is wrong in an override that is created. others are those of its kind, and of its namespace, as they are now.
+// Override returns what is wrong in an override that is created. others are those of its kind, and of its namespace,
+// as they are now.
 func Override(o v1beta1.OverrideObject, others []v1beta1.OverrideObject) field.ErrorList {
 	wrong := override(o, others)
 	if len(others) >= mostOverrides {
@@ -31,8 +32,8 @@ func Override(o v1beta1.OverrideObject, others []v1beta1.OverrideObject) field.E
 	return wrong
 }
 
-// OverrideUpdate says why an override must not be changed from old to o. What is being deleted may be changed, and so may metadata alone.
-// others may hold the override itself.
+// OverrideUpdate returns why an override must not be changed from old to o. What is being deleted may be changed, and
+// so may metadata alone. others may hold the override itself.
 func OverrideUpdate(old, o v1beta1.OverrideObject, others []v1beta1.OverrideObject) field.ErrorList {
 	if leaving(o) || equality.Semantic.DeepEqual(selectorsOf(old), selectorsOf(o)) && equality.Semantic.DeepEqual(old.GetPolicy(), o.GetPolicy()) {
 		return nil
@@ -46,8 +47,8 @@ func override(o v1beta1.OverrideObject, others []v1beta1.OverrideObject) field.E
 	return append(wrong, overridePolicy(o.GetPolicy(), specPath.Child("policy", "overrideRules"))...)
 }
 
-// OverrideSnapshot says why no snapshot can be made of an override: of its name, with type field.ErrorTypeTooLong, or of the depth of a
-// value, whose copies could not be read again.
+// OverrideSnapshot returns why no snapshot can be made of an override: of its name, with type field.ErrorTypeTooLong,
+// or of the depth of a value, whose copies could not be read again.
 func OverrideSnapshot(o v1beta1.OverrideObject) field.ErrorList {
 	wrong := overrideName(o.GetName())
 	path := specPath.Child("policy", "overrideRules")
@@ -171,7 +172,7 @@ func overridePolicy(p *v1beta1.OverridePolicy, path *field.Path) (wrong field.Er
 	return wrong
 }
 
-// OverrideTerm says why clusters cannot be selected by a term of an override rule.
+// OverrideTerm returns why clusters cannot be selected by a term of an override rule.
 func OverrideTerm(term v1beta1.ClusterSelectorTerm, path *field.Path) field.ErrorList {
 	if term.LabelSelector == nil || term.PropertySelector != nil || term.PropertySorter != nil {
 		return field.ErrorList{field.Forbidden(path, "only labelSelector is supported in an override's clusterSelectorTerms, and it must be set")}
@@ -205,8 +206,8 @@ func depth(raw []byte, path *field.Path) field.ErrorList {
 	return field.ErrorList{field.Invalid(path, field.OmitValueType{}, fmt.Sprintf("is nested deeper than %d levels; make it flatter", decode.MaxDepth))}
 }
 
-// PatchPath says why a patch must not have this path: with it an override would make another object, in another place than it may, of
-// the one it selects.
+// PatchPath returns why a patch must not have this path: with it an override would make another object, in another
+// place than it may, of the one it selects.
 func PatchPath(path string) error {
 	if path == "" {
 		return errors.New("path cannot be empty")
@@ -244,8 +245,8 @@ const someCluster = "c"
 // Piece is text, and the key of the label whose value follows it; an empty key if nothing does.
 type Piece struct{ Text, Label string }
 
-// SplitVariables cuts the value of a patch, with the name of the cluster filled in, at the variables for labels. The error does not quote
-// the value.
+// SplitVariables cuts the value of a patch, with the name of the cluster filled in, at the variables for labels. The
+// error does not quote the value.
 func SplitVariables(value, cluster string) (pieces []Piece, err error) {
 	value = strings.ReplaceAll(value, variableName, cluster)
 	for {

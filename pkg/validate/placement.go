@@ -11,10 +11,12 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Kinds looks up whether the hub serves a kind in namespaces. The error says why it does not serve it, or why that is not known.
+// Kinds looks up whether the hub serves a kind in namespaces. The error returns why it does not serve it, or why that
+// is not known.
 type Kinds func(schema.GroupVersionKind) (namespaced bool, err error)
 
-// Placement says what is wrong in a placement that is created. Without kinds (nil) selected kinds are not looked up.
+// Placement returns what is wrong in a placement that is created. Without kinds (nil) selected kinds are not looked
+// up.
 func Placement(p v1beta1.PlacementObject, kinds Kinds) field.ErrorList {
 	spec := p.GetSpec()
 	wrong := PlacementName(p.GetName())
@@ -23,8 +25,9 @@ func Placement(p v1beta1.PlacementObject, kinds Kinds) field.ErrorList {
 	return append(wrong, strategy(spec.Strategy, specPath.Child("strategy"))...)
 }
 
-// PlacementUpdate says why a placement must not be changed from old to p. What is being deleted may be changed, so that finalizers can go,
-// and so may metadata alone, which agents write; and a wrong spec may be changed to a right one.
+// PlacementUpdate returns why a placement must not be changed from old to p. What is being deleted may be changed, so
+// that finalizers can go, and so may metadata alone, which agents write; and a wrong spec may be changed to a right
+// one.
 func PlacementUpdate(old, p v1beta1.PlacementObject, kinds Kinds) field.ErrorList {
 	if leaving(p) || equality.Semantic.DeepEqual(old.GetSpec(), p.GetSpec()) {
 		return nil
@@ -70,7 +73,7 @@ const (
 	ReachNamespace
 )
 
-// KindScope says why a placement of this reach must not select a kind of this scope; nothing if it may.
+// KindScope returns why a placement of this reach must not select a kind of this scope; nothing if it may.
 func KindScope(reach Reach, namespaced bool) string {
 	switch {
 	case reach == ReachNamespace && !namespaced:
@@ -106,12 +109,13 @@ func reachOf(terms []v1beta1.ResourceSelectorTerm, namespaced bool) Reach {
 	return ReachCluster
 }
 
-// IsNamespaces says whether a selector selects namespaces.
+// IsNamespaces reports whether a selector selects namespaces.
 func IsNamespaces(term v1beta1.ResourceSelectorTerm) bool {
 	return term.Group == "" && term.Kind == "Namespace"
 }
 
-// Narrows says whether a selector of a ClusterResourcePlacement names the namespace in which the other selectors look.
+// Narrows reports whether a selector of a ClusterResourcePlacement names the namespace in which the other selectors
+// look.
 func Narrows(term v1beta1.ResourceSelectorTerm) bool {
 	return IsNamespaces(term) && term.SelectionScope == v1beta1.SelectionScopeNamespaceWithResourceSelectors
 }
@@ -133,9 +137,9 @@ func selectedKind(term v1beta1.ResourceSelectorTerm, reach Reach, kinds Kinds, p
 	return field.ErrorList{field.Invalid(path, kind.String(), why)}
 }
 
-// StatusNamespace says why the status of a placement with statusReportingScope NamespaceAccessible cannot be copied; placed is the
-// namespace that it has placed so far, empty for none. wanted is the namespace that the selectors name. Users may store such a spec: the
-// placement's status says what is wrong.
+// StatusNamespace returns why the status of a placement with statusReportingScope NamespaceAccessible cannot be
+// copied; placed is the namespace that it has placed so far, empty for none. wanted is the namespace that the
+// selectors name. Users may store such a spec: the placement's status returns what is wrong.
 func StatusNamespace(spec *v1beta1.PlacementSpec, placed string) (wanted string, wrong field.ErrorList) {
 	path := specPath.Child("resourceSelectors")
 	for i, term := range spec.ResourceSelectors {

@@ -25,8 +25,8 @@ func policy(p *v1beta1.PlacementPolicy, path *field.Path) field.ErrorList {
 	return append(wrong, tolerations(p.Tolerations, path.Child("tolerations"))...)
 }
 
-// clusterNames checks those of PickFixed. Each is the name of a MemberCluster, which becomes the value of a label. None is no mistake: a
-// placement may be created before its clusters are known.
+// clusterNames checks those of PickFixed. Each is the name of a MemberCluster, which becomes the value of a label.
+// None is no mistake: a placement may be created before its clusters are known.
 func clusterNames(names []string, path *field.Path) (wrong field.ErrorList) {
 	for i, name := range names {
 		for _, problem := range validation.IsDNS1123Subdomain(name) {

@@ -20,8 +20,8 @@ var operators = []v1beta1.PropertySelectorOperator{
 	v1beta1.PropertySelectorOperatorGe, v1beta1.PropertySelectorOperatorLt, v1beta1.PropertySelectorOperatorLe,
 }
 
-// PropertyRequirement says why no cluster can be compared with a requirement: its operator or its value. The name of the property is not
-// looked at, since a name that admission refuses is one that no cluster reports.
+// PropertyRequirement returns why no cluster can be compared with a requirement: its operator or its value. The name
+// of the property is not looked at, since a name that admission refuses is one that no cluster reports.
 func PropertyRequirement(r v1beta1.PropertySelectorRequirement, path *field.Path) field.ErrorList {
 	switch {
 	case len(r.Values) != 1:
@@ -38,8 +38,9 @@ func PropertyRequirement(r v1beta1.PropertySelectorRequirement, path *field.Path
 	return nil
 }
 
-// UsageProperty splits the name of a property that is read from the resource usage, resources.kubernetes-fleet.io/<figure>-<resource>.
-// Resources have dashes of their own (ephemeral-storage): the first one cuts.
+// UsageProperty splits the name of a property that is read from the resource usage,
+// resources.kubernetes-fleet.io/<figure>-<resource>. Resources have dashes of their own (ephemeral-storage): the first
+// one cuts.
 func UsageProperty(name string) (figure Figure, of string, err error) {
 	text, of, ok := strings.Cut(strings.TrimPrefix(name, contract.PropertyResourcePrefix), "-")
 	switch figure = Figure(text); {

@@ -24,7 +24,7 @@ func strategy(s v1beta1.RolloutStrategy, path *field.Path) field.ErrorList {
 	return wrong
 }
 
-// RollingUpdate says which limits of a rolling update cannot be read; nil has none. Their ranges are the schema's.
+// RollingUpdate returns which limits of a rolling update cannot be read; nil has none. Their ranges are the schema's.
 func RollingUpdate(config *v1beta1.RollingUpdateConfig, path *field.Path) (wrong field.ErrorList) {
 	if config == nil {
 		return nil
@@ -44,7 +44,7 @@ func RollingUpdate(config *v1beta1.RollingUpdateConfig, path *field.Path) (wrong
 	return wrong
 }
 
-// isNumber says whether text is a number, however great.
+// isNumber reports whether text is a number, however great.
 func isNumber(text string) bool {
 	_, err := strconv.ParseInt(text, 10, 32)
 	return err == nil || errors.Is(err, strconv.ErrRange)
@@ -62,8 +62,8 @@ func share(value *intstr.IntOrString, path *field.Path, prefix string) field.Err
 	return nil
 }
 
-// ReportBack says why the status of the objects of a placement that asks for it cannot be carried back to the objects of the hub: they may
-// be on several clusters. Users may store such a spec; nothing is carried back.
+// ReportBack returns why the status of the objects of a placement that asks for it cannot be carried back to the
+// objects of the hub: they may be on several clusters. Users may store such a spec; nothing is carried back.
 func ReportBack(spec *v1beta1.PlacementSpec) field.ErrorList {
 	if p := spec.Policy; p != nil {
 		fixed := p.PlacementType == v1beta1.PlacementTypePickFixed && len(p.ClusterNames) == 1

@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// UpdateRun says what is wrong in an update run by itself.
+// UpdateRun returns what is wrong in an update run by itself.
 func UpdateRun(run v1beta1.UpdateRunObject) field.ErrorList {
 	return append(SnapshotIndex(run.GetSpec().ResourceSnapshotIndex), ResumeFrom(run)...)
 }
@@ -33,7 +33,7 @@ func ResumeFrom(run v1beta1.UpdateRunObject) field.ErrorList {
 		"that is the run itself; name an earlier run of the placement that has ended without finishing")}
 }
 
-// UpdateStrategy says what is wrong in an update strategy.
+// UpdateStrategy returns what is wrong in an update strategy.
 func UpdateStrategy(spec *v1beta1.UpdateStrategySpec) field.ErrorList {
 	wrong := stageNames(spec.Stages)
 	for i, stage := range spec.Stages {
@@ -56,7 +56,7 @@ func stageNames(stages []v1beta1.StageConfig) (wrong field.ErrorList) {
 	return wrong
 }
 
-// Stage says what is wrong in a stage. Each detail names the stage.
+// Stage returns what is wrong in a stage. Each detail names the stage.
 func Stage(s v1beta1.StageConfig, path *field.Path) field.ErrorList {
 	wrong := append(beforeTasks(s, path.Child("beforeStageTasks")), afterTasks(s, path.Child("afterStageTasks"))...)
 	wrong = append(wrong, selectorIn(path, s.LabelSelector, fmt.Sprintf("labelSelector of stage %s: ", s.Name))...)

@@ -1,15 +1,18 @@
-// Package validate decides what is wrong in what users write: placements, overrides, update strategies and runs, evictions, disruption
-// budgets, MemberClusters, envelopes. An object and, where a rule needs them, facts about other objects come in as values; a
-// field.ErrorList goes out, with the path, the value and what to write instead. An empty list accepts the object.
+// Package validate decides what is wrong in what users write: placements, overrides, update strategies and runs,
+// evictions, disruption budgets, MemberClusters, envelopes. An object and, where a rule needs them, facts about other
+// objects come in as values; a field.ErrorList goes out, with the path, the value and what to write instead. An empty
+// list accepts the object.
 //
-// It has two readers. Admission calls the function named after the kind, and the one with Update for an update. Agents call the
-// narrower functions those are made of, because they must go on serving objects that were stored before admission existed or past it:
-// what only admission refuses, they carry out as far as it goes. Neither may hold a rule of its own about a spec.
+// It has two readers. Admission calls the function named after the kind, and the one with Update for an update. Agents
+// call the narrower functions those are made of, because they must go on serving objects that were stored before
+// admission existed or past it: what only admission refuses, they carry out as far as it goes. Neither may hold a rule
+// of its own about a spec.
 //
-// What the schemas refuse is not repeated here, except what agents must find in stored objects and what a schema cannot see: it compares a
-// policy with the old one only where there are both. The schemas alone refuse selectors with both name and labelSelector, fields that do not
-// belong to a placement type (but preferences), numbers, shares and times out of range, unknown types, actions and sort orders, values of
-// tolerations with Exists and empty keys without, and changes of what an update run, eviction or override names.
+// What the schemas refuse is not repeated here, except what agents must find in stored objects and what a schema
+// cannot see: it compares a policy with the old one only where there are both. The schemas alone refuse selectors with
+// both name and labelSelector, fields that do not belong to a placement type (but preferences), numbers, shares and
+// times out of range, unknown types, actions and sort orders, values of tolerations with Exists and empty keys
+// without, and changes of what an update run, eviction or override names.
 //
 //	rule                                                          refused by
 //	names that labels cannot hold: placement, override            admission, agents
@@ -33,7 +36,7 @@
 //	namespace of a copied status (StatusNamespace)                agents
 //	status from many clusters (ReportBack)                        agents
 //
-// The contract lets users store what only agents refuse; the status of the object, or an event, says what is wrong.
+// The contract lets users store what only agents refuse; the status of the object, or an event, shows what is wrong.
 package validate
 
 import (
@@ -52,8 +55,8 @@ var (
 	namePath = field.NewPath("metadata", "name")
 )
 
-// LabelSelector says what is wrong in a label selector, nil included; it refuses exactly what metav1.LabelSelectorAsSelector does. The
-// order of the list does not depend on that of maps.
+// LabelSelector returns what is wrong in a label selector, nil included; it refuses exactly what
+// metav1.LabelSelectorAsSelector does. The order of the list does not depend on that of maps.
 func LabelSelector(s *metav1.LabelSelector, path *field.Path) field.ErrorList {
 	wrong := metav1validation.ValidateLabelSelector(s, metav1validation.LabelSelectorValidationOptions{}, path)
 	slices.SortStableFunc(wrong, func(a, b *field.Error) int {
@@ -62,7 +65,8 @@ func LabelSelector(s *metav1.LabelSelector, path *field.Path) field.ErrorList {
 	return wrong
 }
 
-// selectorIn says what is wrong in the label selector of the object at path. Every detail begins with prefix and names part and value.
+// selectorIn returns what is wrong in the label selector of the object at path. Every detail begins with prefix and
+// names part and value.
 func selectorIn(path *field.Path, s *metav1.LabelSelector, prefix string) (wrong field.ErrorList) {
 	for _, mistake := range LabelSelector(s, nil) {
 		wrong = append(wrong, field.Invalid(path.Child("labelSelector"), field.OmitValueType{}, prefix+mistake.Error()))
@@ -78,7 +82,8 @@ func tooLong(name, detail string) field.ErrorList {
 	return field.ErrorList{{Type: field.ErrorTypeTooLong, Field: namePath.String(), BadValue: name, Detail: detail}}
 }
 
-// leaving says whether an object is being deleted: then nothing wrong in it keeps its finalizers from being removed.
+// leaving reports whether an object is being deleted: then nothing wrong in it keeps its finalizers from being
+// removed.
 func leaving(o metav1.Object) bool { return !o.GetDeletionTimestamp().IsZero() }
 
 // duplicates calls found with the index of each item whose key an earlier item has.

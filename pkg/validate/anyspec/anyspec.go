@@ -1,5 +1,6 @@
-// Package anyspec draws what users may write, right or wrong, for property tests of packages that act on it: whatever package validate
-// accepts, they must be able to read. Values have the types of the schemas and keep those rules of them that validate does not repeat.
+// Package anyspec draws what users may write, right or wrong, for property tests of packages that act on it: whatever
+// package validate accepts, they must be able to read. Values have the types of the schemas and keep those rules of
+// them that validate does not repeat.
 package anyspec
 
 import (
