@@ -9,6 +9,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Resumable returns an Abort if a run with this plan cannot continue from the run that its spec.resumeFrom names. earlier is nil if there is
@@ -16,9 +17,10 @@ import (
 func Resumable(run, earlier v1beta1.UpdateRunObject, plan Plan) error {
 	spec := run.GetSpec()
 	refuse := func(why string) error { return mistake("spec.resumeFrom %q: %s", spec.ResumeFrom, why) }
+	if wrong := validate.ResumeFrom(run); len(wrong) > 0 {
+		return refuse(wrong[0].Detail)
+	}
 	switch {
-	case spec.ResumeFrom == run.GetName():
-		return refuse("that is the run itself; name an earlier run of the placement that ended without success")
 	case earlier == nil:
 		return refuse("there is no such update run of the same kind and namespace; name one that exists, or create a run without resumeFrom")
 	case earlier.GetSpec().PlacementName != spec.PlacementName:
