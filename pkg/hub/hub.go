@@ -244,7 +244,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 	placing := &placer.Placer{
 		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: objects,
 		Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
-		Workers: workers, Namespaced: o.ResourcePlacement,
+		Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
 	}
 	agents := []interface{ SetupWithManager(ctrl.Manager) error }{
 		&registrar.Registrar{

@@ -104,6 +104,11 @@ func Each[T any](ctx context.Context, workers int, items []T, do func(context.Co
 	return errors.Join(errs...)
 }
 
+// All runs jobs as Each does.
+func All(ctx context.Context, workers int, jobs ...func(context.Context) error) error {
+	return Each(ctx, workers, jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
+}
+
 // Recovered makes a panic an error when it is deferred, as controller-runtime does in the goroutine of a reconciler, so that one bad object does not
 // end the process. The log has the stack.
 func Recovered(ctx context.Context, err *error) {

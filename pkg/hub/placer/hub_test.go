@@ -76,7 +76,7 @@ func start(t *testing.T, windows snapshot.Windows, faults ...*faulty) *agent {
 	}
 	p := &placer.Placer{
 		Client: mgr.GetClient(), Direct: cluster.Client, Recorder: mgr.GetEventRecorderFor("placement-controller"), //nolint:staticcheck // core/v1 events are the contract
-		Objects: known, Windows: windows, Workers: 10, Namespaced: true,
+		Objects: known, Windows: windows, Workers: 10, Namespaced: true, Now: time.Now,
 	}
 	if err := p.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)

@@ -21,23 +21,25 @@ func (p *Placer) Release(ctx context.Context, key types.NamespacedName) (index i
 	if err != nil {
 		return 0, err
 	}
-	s.memo = &memo{} // the placement's own belongs to Reconcile, and so do the changes that are still to be seen
-	found, err := p.pick(ctx, s, p.Objects.Look)
+	// What is remembered of the placement belongs to Reconcile, and so do the changes that it has not seen yet.
+	found, _, err := pick(ctx, placement, p.Objects.Look)
 	if err != nil {
 		return 0, err
 	}
 	if err := s.holdUnread(found); err != nil {
 		return 0, err
 	}
-	if err := p.read(ctx, s, found); err != nil {
+	latest, _ := snapshot.Latest(s.groups)
+	read, err := p.read(ctx, found, content{}, latest)
+	if err != nil {
 		return 0, err
 	}
 	inUse, err := p.inUse(ctx, s)
 	if err != nil {
 		return 0, err
 	}
-	step := snapshot.Resources(placement, s.groups, s.memo.content, inUse, s.now)
-	if err := p.writeResources(ctx, key, step); err != nil {
+	step := snapshot.Resources(placement, s.groups, read.Content, inUse, s.now)
+	if err := p.carryOutRevision(ctx, key, step); err != nil {
 		return 0, err
 	}
 	return step.Index, nil

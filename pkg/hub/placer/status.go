@@ -1,0 +1,104 @@
+package placer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/rollout"
+	"github.com/flagship-fleet/flagship/pkg/selection"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+// reported is what reportStatus keeps of a placement.
+type reported struct {
+	// progress is what the metrics hold.
+	progress progress
+	// held is since when a status that only reports progress has been held back; zero if none is.
+	held time.Time
+}
+
+// reportStatus writes the status of a placement, or returns when to look again if that only reports progress and is held back.
+func (p *Placer) reportStatus(ctx context.Context, s *seen) (time.Duration, error) {
+	facts := report.PlacementFacts{
+		Placement: s.placement, Policy: s.policy, Bindings: s.bindings, Latest: s.latest, Snapshots: s.bound,
+		TooLarge: s.memory.tooLarge(), Withheld: s.memory.selection.withheld, Kept: s.memory.leftOut(),
+	}
+	if latest, ok := snapshot.Latest(s.groups); ok && latest.Master != nil && latest.Master.GetName() == facts.Latest.Name {
+		facts.Course = rollout.CourseOf(latest.Master)
+	}
+	verdict := report.Placement(facts, s.stamp())
+	status, rest := s.due(verdict)
+	return soonest(rest, verdict.Again), p.writeStatus(ctx, s, status)
+}
+
+// due is the status that a placement should have now: the one it has if the new one only reports progress and may be held back for
+// a while longer, which is rest.
+func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementStatus, rest time.Duration) {
+	m, old := &s.memory.status, s.placement.GetStatus()
+	if verdict.Hold == 0 || equality.Semantic.DeepEqual(*old, verdict.Status) {
+		m.held = time.Time{}
+		return verdict.Status, 0
+	}
+	if m.held.IsZero() {
+		m.held = s.now
+	}
+	if rest := verdict.Hold - s.now.Sub(m.held); rest > 0 {
+		status = *old
+		status.Conditions = slices.Clone(old.Conditions)
+		return status, rest
+	}
+	m.held = time.Time{}
+	return verdict.Status, 0
+}
+
+// writeStatus makes status that of the placement, of its copy and of the metrics, and records events about what is new in it.
+func (p *Placer) writeStatus(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
+	mirrored := p.mirror(ctx, s, &status)
+	s.memory.status.progress.set(s.placement, &status, s.now)
+	if equality.Semantic.DeepEqual(*s.placement.GetStatus(), status) {
+		return mirrored
+	}
+	news := report.PlacementNews(s.placement, &status)
+	after := s.placement.DeepCopyObject().(v1beta1.PlacementObject)
+	// What the API server answers is read into it, and parts of status are the cache's.
+	*after.GetStatus() = *status.DeepCopy()
+	if _, err := loop.WriteStatus(ctx, p.Client, s.placement, after); err != nil {
+		return errors.Join(mirrored, err)
+	}
+	for _, n := range news {
+		kind := corev1.EventTypeNormal
+		if n.Warning {
+			kind = corev1.EventTypeWarning
+		}
+		p.Recorder.Event(s.placement, kind, n.Reason, n.Message)
+	}
+	return mirrored
+}
+
+// leftOut are the reported objects that stay on the hub.
+func (m *memory) leftOut() []selection.Kept {
+	out := slices.Clone(m.selection.kept)
+	for _, i := range m.revision.content.items {
+		if i.kept != nil {
+			out = append(out, *i.kept)
+		}
+	}
+	return out
+}
+
+// tooLarge are the reported objects that are not placed as they are.
+func (m *memory) tooLarge() []report.TooLarge {
+	var out []report.TooLarge
+	for _, o := range m.revision.content.large {
+		out = append(out, report.TooLarge{ID: o.ID, Bytes: o.Bytes, Limit: snapshot.ItemLimit, Deep: o.Deep, Kept: o.Kept})
+	}
+	return out
+}
