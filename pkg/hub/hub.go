@@ -5,7 +5,9 @@
 //	placement.finalizers (added), placement.status         placer
 //	ClusterResourcePlacementStatus                         placer
 //	placement.finalizers scheduler-cleanup (removed)       scheduler
-//	policy and resource snapshots                          placer
+//	policy snapshots                                       placer
+//	resource snapshots                                     placer; stager, for a run that releases what is selected:
+//	                                                       both through package revise, in turns
 //	policy snapshot status                                 scheduler
 //	binding: created, state Scheduled and Unscheduled      scheduler
 //	binding: state Bound, snapshot, overrides, strategy    roller
@@ -57,6 +59,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/policies"
 	"github.com/flagship-fleet/flagship/pkg/hub/profiler"
 	"github.com/flagship-fleet/flagship/pkg/hub/registrar"
+	"github.com/flagship-fleet/flagship/pkg/hub/revise"
 	"github.com/flagship-fleet/flagship/pkg/hub/roller"
 	"github.com/flagship-fleet/flagship/pkg/hub/scheduler"
 	"github.com/flagship-fleet/flagship/pkg/hub/stager"
@@ -241,18 +244,18 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 		return fmt.Errorf("add the watcher: %w", err)
 	}
 	workers := o.workers()
-	placing := &placer.Placer{
-		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: objects,
-		Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
-		Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
-	}
+	reviser := &revise.Reviser{Client: mgr.GetClient(), Objects: objects, Now: time.Now}
 	agents := []interface{ SetupWithManager(ctrl.Manager) error }{
 		&registrar.Registrar{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, registrar.RecorderName), HubUID: hubUID,
 			Workers: max(1, o.FleetSize/25), Networking: o.NetworkingAgents, ForceDeleteWait: o.ForceDeleteWait, Now: time.Now,
 			NewCache: lenient.Settings{Faults: faults, Watches: watches}.NewCache,
 		},
-		placing,
+		&placer.Placer{
+			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: objects, Reviser: reviser,
+			Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
+			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
+		},
 		&scheduler.Scheduler{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
 		&overrider.Overrider{
 			Client: mgr.GetClient(), Workers: overrideWorkers, Namespaced: o.ResourcePlacement,
@@ -272,7 +275,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 	}
 	if o.StagedRuns {
 		agents = append(agents, &stager.Stager{
-			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, stager.RecorderName), Release: placing.Release,
+			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, stager.RecorderName), Revisions: reviser,
 			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
 		})
 	}

@@ -2,14 +2,10 @@ package placer
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/hub/revise"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -39,22 +35,22 @@ func (p *Placer) choose(ctx context.Context, s *seen) (time.Duration, error) {
 		if first.IsZero() {
 			return 0, nil
 		}
-		if wait := snapshot.Wait(p.Windows, snapshot.Changes{First: first, Last: latest}, s.last(), s.now); wait > 0 {
+		if wait := snapshot.Wait(p.Windows, snapshot.Changes{First: first, Last: latest}, s.last(), s.Now); wait > 0 {
 			return wait, nil
 		}
 	}
 	m := &s.memory.selection
 	m.attempt++
-	m.generation, m.ofChange = s.placement.GetGeneration(), stands
-	found, withheld, err := pick(ctx, s.placement, p.Objects.Select)
+	m.generation, m.ofChange = s.Placement.GetGeneration(), stands
+	found, err := revise.Pick(ctx, s.Placement, p.Objects.Select)
 	if err != nil {
 		return 0, err
 	}
-	m.restricted, m.withheld, m.kept = restricted(s.placement), withheld, found.Kept
-	if err := s.holdUnread(found); err != nil {
+	m.restricted, m.withheld, m.kept = found.Restricted, found.Withheld, found.Kept
+	if err := s.HoldUnread(found.Selection); err != nil {
 		return 0, err
 	}
-	s.found = &found
+	s.found = &found.Selection
 	return 0, nil
 }
 
@@ -62,36 +58,12 @@ func (p *Placer) choose(ctx context.Context, s *seen) (time.Duration, error) {
 func (s *seen) selectionStands() bool {
 	m := s.memory.selection
 	return m.attempt > 0 && m.attempt == s.memory.revision.attempt &&
-		m.generation == s.placement.GetGeneration() && m.restricted == restricted(s.placement)
-}
-
-// restricted is whether the author of a placement may not place privileged objects.
-func restricted(placement v1beta1.PlacementObject) bool {
-	return placement.GetAnnotations()[contract.AnnotationAuthor] == contract.AuthorRestricted
-}
-
-// selecting is Select or Look of Objects.
-type selecting func(context.Context, types.NamespacedName, []v1beta1.ResourceSelectorTerm) (selection.Selection, error)
-
-// pick works out what a placement selects and its author may place; withheld is what the author may not.
-func pick(ctx context.Context, placement v1beta1.PlacementObject, from selecting) (
-	found selection.Selection, withheld []v1beta1.ResourceIdentifier, err error,
-) {
-	key := types.NamespacedName{Namespace: placement.GetNamespace(), Name: placement.GetName()}
-	found, err = from(ctx, key, placement.GetSpec().ResourceSelectors)
-	if err != nil || !restricted(placement) {
-		return found, nil, err
-	}
-	permitted, refs := found.Permitted()
-	for _, ref := range refs {
-		withheld = append(withheld, ref.Identifier())
-	}
-	return permitted, withheld, nil
+		m.generation == s.Placement.GetGeneration() && m.restricted == revise.Restricted(s.Placement)
 }
 
 // last is the revision that the next one waits for.
 func (s *seen) last() snapshot.Last {
-	latest, ok := snapshot.Latest(s.groups)
+	latest, ok := snapshot.Latest(s.Groups)
 	if !ok {
 		return snapshot.Last{}
 	}
@@ -106,33 +78,11 @@ func (s *seen) last() snapshot.Last {
 
 // arrived is whether every bound cluster has reported on a revision.
 func (s *seen) arrived(group snapshot.Group) bool {
-	for _, binding := range s.bindings {
+	for _, binding := range s.Bindings {
 		if binding.GetSpec().State == v1beta1.BindingStateBound && binding.GetDeletionTimestamp().IsZero() &&
 			!report.Arrived(binding, group.Master.GetName()) {
 			return false
 		}
 	}
 	return true
-}
-
-// holdUnread is an error if objects may be missing from a selection only because they could not be read, although the latest revision
-// holds objects of such a kind: leaving them out would remove them from the members.
-func (s *seen) holdUnread(found selection.Selection) error {
-	if len(found.Unread) == 0 {
-		return nil
-	}
-	latest, ok := snapshot.Latest(s.groups)
-	if !ok {
-		return nil
-	}
-	items, err := latest.Items()
-	if err != nil {
-		return err
-	}
-	for _, item := range items {
-		if kind := (schema.GroupKind{Group: item.ID.Group, Kind: item.ID.Kind}); found.Unreads(kind) {
-			return fmt.Errorf("%s, which is placed, cannot be read on the hub: %w", kind.String(), found.Cause)
-		}
-	}
-	return nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/hub/placer"
+	"github.com/flagship-fleet/flagship/pkg/hub/revise"
 	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
@@ -76,7 +77,7 @@ func start(t *testing.T, windows snapshot.Windows, faults ...*faulty) *agent {
 	}
 	p := &placer.Placer{
 		Client: mgr.GetClient(), Direct: cluster.Client, Recorder: mgr.GetEventRecorderFor("placement-controller"), //nolint:staticcheck // core/v1 events are the contract
-		Objects: known, Windows: windows, Workers: 10, Namespaced: true, Now: time.Now,
+		Objects: known, Reviser: &revise.Reviser{Client: mgr.GetClient(), Objects: known, Now: time.Now}, Windows: windows, Workers: 10, Namespaced: true, Now: time.Now,
 	}
 	if err := p.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)

@@ -27,8 +27,8 @@ const indexMirror = "flagship.mirror"
 // written first, so that whoever reads that it is up to date finds it so. What the API server refuses is in the status; the error is
 // for what only another try can mend.
 func (p *Placer) mirror(ctx context.Context, s *seen, status *v1beta1.PlacementStatus) error {
-	to := report.MirrorOf(s.placement, status)
-	if to.Namespace == "" || !report.Mirrorable(s.placement, status) {
+	to := report.MirrorOf(s.Placement, status)
+	if to.Namespace == "" || !report.Mirrorable(s.Placement, status) {
 		return nil
 	}
 	failure := fmt.Sprintf("Namespace %s does not exist on the hub; once it is there, the status is copied into it", to.Namespace)
@@ -40,14 +40,14 @@ func (p *Placer) mirror(ctx context.Context, s *seen, status *v1beta1.PlacementS
 		return err
 	}
 	if to.Mistake == "" {
-		report.StatusSynced(s.placement, status, to.Namespace, failure, s.stamp())
+		report.StatusSynced(s.Placement, status, to.Namespace, failure, s.stamp())
 	}
 	return err
 }
 
 // copyStatus makes the copy right, and says why the API server refuses it. There is no error if an event will tell of the end of that.
 func (p *Placer) copyStatus(ctx context.Context, s *seen, namespace string, status *v1beta1.PlacementStatus) (failure string, err error) {
-	mirror, err := p.onlyMirror(ctx, s.placement, namespace)
+	mirror, err := p.onlyMirror(ctx, s.Placement, namespace)
 	if err != nil {
 		return "", err
 	}
@@ -95,11 +95,11 @@ func (p *Placer) writeMirror(
 	ctx context.Context, s *seen, mirror *v1beta1.ClusterResourcePlacementStatus, status *v1beta1.PlacementStatus,
 ) error {
 	wanted := mirror.DeepCopy()
-	wanted.SourceStatus = report.Mirror(s.placement, status)
-	if owner := metav1.GetControllerOf(wanted); owner != nil && owner.UID != s.placement.GetUID() {
+	wanted.SourceStatus = report.Mirror(s.Placement, status)
+	if owner := metav1.GetControllerOf(wanted); owner != nil && owner.UID != s.Placement.GetUID() {
 		wanted.OwnerReferences = nil // an earlier placement of this name, or somebody who thinks the copy is theirs
 	}
-	if err := controllerutil.SetControllerReference(s.placement, wanted, p.Client.Scheme()); err != nil {
+	if err := controllerutil.SetControllerReference(s.Placement, wanted, p.Client.Scheme()); err != nil {
 		return err
 	}
 	if mirror.UID == "" {

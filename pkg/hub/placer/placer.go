@@ -27,6 +27,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/hub/revise"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
@@ -36,22 +37,16 @@ import (
 // RecorderName is the name under which the placer records events.
 const RecorderName = "placement-controller"
 
-// writers is how many objects of one placement are written at once.
-const writers = 8
-
 // Objects knows the objects of the hub that placements select.
 type Objects interface {
+	revise.Objects
 	// Subscribe sets the function that is called with each placement that must be reconciled because objects have changed.
 	Subscribe(notify func(types.NamespacedName))
 	// Select returns what a placement selects, and follows it from now on. A selection.UserError is for the user;
 	// the placement is notified when an error that is a selection.ErrNotListed has passed.
 	Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error)
-	// Look returns the same and leaves Changes, and what the placement waits for, as they are.
-	Look(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error)
 	// Changes are when the first and the last change was seen since the placement was last selected; zero for none.
 	Changes(key types.NamespacedName) (first, last time.Time)
-	// Read reads contents, in the order of refs. It fails if any cannot be read.
-	Read(ctx context.Context, refs []selection.Ref) ([]selection.Content, error)
 	// Forget ends following a placement.
 	Forget(key types.NamespacedName)
 }
@@ -62,6 +57,8 @@ type Placer struct {
 	Client, Direct client.Client
 	Recorder       record.EventRecorder
 	Objects        Objects
+	// Reviser makes the resource snapshots, of the same Objects.
+	Reviser *revise.Reviser
 	// Windows bound how long changes are gathered before they become a revision.
 	Windows snapshot.Windows
 	// Workers is how many placements are reconciled at once.
@@ -85,13 +82,10 @@ type memory struct {
 
 // seen is a placement with all that belongs to it, as it was observed, and then what the steps leave for those after them.
 type seen struct {
-	key       types.NamespacedName
-	placement v1beta1.PlacementObject
-	policies  []v1beta1.PolicySnapshotObject
-	groups    []snapshot.Group
-	bindings  []v1beta1.BindingObject
-	memory    *memory
-	now       time.Time
+	key types.NamespacedName
+	revise.State
+	policies []v1beta1.PolicySnapshotObject
+	memory   *memory
 	// fresh is whether nothing has been made for the placement yet.
 	fresh bool
 
@@ -106,6 +100,11 @@ type seen struct {
 
 // Reconcile brings one placement up to date.
 func (p *Placer) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	end, err := p.Reviser.Turn(ctx, req.NamespacedName)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	defer end()
 	placement, err := scope.Placements.Get(ctx, p.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
 		p.forget(req.NamespacedName)
@@ -131,32 +130,24 @@ func (p *Placer) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 
 // observe reads what belongs to a placement.
 func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject) (*seen, error) {
-	s := &seen{key: client.ObjectKeyFromObject(placement), placement: placement, now: p.Now()}
+	s := &seen{key: client.ObjectKeyFromObject(placement)}
 	var err error
 	// What is listed is not changed below, so that it need not be copied.
 	if s.policies, err = scope.PolicySnapshots.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key),
 		client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
-	resources, err := scope.ResourceSnapshots.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key), client.UnsafeDisableDeepCopy)
-	if err != nil {
+	if s.State, err = p.Reviser.Observe(ctx, placement); err != nil {
 		return nil, err
 	}
-	s.groups = snapshot.Groups(resources)
-	// Other agents write bindings, so there are no writes of ours to wait for; their updates requeue the placement.
-	if s.bindings, err = scope.Bindings.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key), client.UnsafeDisableDeepCopy,
-		client.DisableReadYourWritesConsistency); err != nil {
-		return nil, err
-	}
-	s.bindings = scope.OnlyOf(placement, s.bindings)
-	s.fresh = len(s.groups) == 0 && !controllerutil.ContainsFinalizer(placement, contract.FinalizerPlacement)
+	s.fresh = len(s.Groups) == 0 && !controllerutil.ContainsFinalizer(placement, contract.FinalizerPlacement)
 	s.memory = p.remembered(s.key)
 	return s, nil
 }
 
 // place takes the four steps, and returns when to look again although nothing happens (zero: never), as each step does.
 func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
-	if mistake := report.MirrorOf(s.placement, s.placement.GetStatus()).Mistake; mistake != "" {
+	if mistake := report.MirrorOf(s.Placement, s.Placement.GetStatus()).Mistake; mistake != "" {
 		return 0, p.refuse(ctx, s, mistake)
 	}
 	if len(s.key.Name) > contract.MostOfName {
@@ -194,11 +185,11 @@ func (p *Placer) placeUnchosen(ctx context.Context, s *seen, cause error) error 
 		return p.refuse(ctx, s, mistake.Error())
 	case errors.Is(cause, selection.ErrNotListed):
 		log.FromContext(ctx).Info("Waiting for the lists of selected kinds", "reason", cause.Error())
-		return p.addFinalizers(ctx, s.placement)
+		return p.addFinalizers(ctx, s.Placement)
 	}
 	ok, err := s.keepRevision()
 	if err != nil || !ok {
-		return errors.Join(cause, err, p.addFinalizers(ctx, s.placement))
+		return errors.Join(cause, err, p.addFinalizers(ctx, s.Placement))
 	}
 	if _, err := p.writePolicy(ctx, s); err != nil {
 		return errors.Join(cause, err)
@@ -209,10 +200,10 @@ func (p *Placer) placeUnchosen(ctx context.Context, s *seen, cause error) error 
 
 // refuse reports a mistake in the placement's spec. What is placed stays as it is.
 func (p *Placer) refuse(ctx context.Context, s *seen, mistake string) error {
-	if err := p.addFinalizers(ctx, s.placement); err != nil {
+	if err := p.addFinalizers(ctx, s.Placement); err != nil {
 		return err
 	}
-	return p.writeStatus(ctx, s, report.InvalidPlacement(s.placement, mistake, s.stamp()))
+	return p.writeStatus(ctx, s, report.InvalidPlacement(s.Placement, mistake, s.stamp()))
 }
 
 // soonest is the least of the durations that are not zero.
@@ -232,7 +223,7 @@ func external(placement v1beta1.PlacementObject) bool {
 }
 
 // stamp is the time for what is written; the API server keeps no more of it.
-func (s *seen) stamp() metav1.Time { return metav1.NewTime(s.now).Rfc3339Copy() }
+func (s *seen) stamp() metav1.Time { return metav1.NewTime(s.Now).Rfc3339Copy() }
 
 func (p *Placer) remembered(key types.NamespacedName) *memory {
 	p.mu.Lock()

@@ -13,7 +13,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
-	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
@@ -28,10 +27,11 @@ type reported struct {
 // reportStatus writes the status of a placement, or returns when to look again if that only reports progress and is held back.
 func (p *Placer) reportStatus(ctx context.Context, s *seen) (time.Duration, error) {
 	facts := report.PlacementFacts{
-		Placement: s.placement, Policy: s.policy, Bindings: s.bindings, Latest: s.latest, Snapshots: s.bound,
-		TooLarge: s.memory.tooLarge(), Withheld: s.memory.selection.withheld, Kept: s.memory.leftOut(),
+		Placement: s.Placement, Policy: s.policy, Bindings: s.Bindings, Latest: s.latest, Snapshots: s.bound,
+		TooLarge: s.memory.revision.content.TooLarge(), Withheld: s.memory.selection.withheld,
+		Kept: slices.Concat(s.memory.selection.kept, s.memory.revision.content.Kept()),
 	}
-	if latest, ok := snapshot.Latest(s.groups); ok && latest.Master != nil && latest.Master.GetName() == facts.Latest.Name {
+	if latest, ok := snapshot.Latest(s.Groups); ok && latest.Master != nil && latest.Master.GetName() == facts.Latest.Name {
 		facts.Course = rollout.CourseOf(latest.Master)
 	}
 	verdict := report.Placement(facts, s.stamp())
@@ -42,15 +42,15 @@ func (p *Placer) reportStatus(ctx context.Context, s *seen) (time.Duration, erro
 // due is the status that a placement should have now: the one it has if the new one only reports progress and may be held back for
 // a while longer, which is rest.
 func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementStatus, rest time.Duration) {
-	m, old := &s.memory.status, s.placement.GetStatus()
+	m, old := &s.memory.status, s.Placement.GetStatus()
 	if verdict.Hold == 0 || equality.Semantic.DeepEqual(*old, verdict.Status) {
 		m.held = time.Time{}
 		return verdict.Status, 0
 	}
 	if m.held.IsZero() {
-		m.held = s.now
+		m.held = s.Now
 	}
-	if rest := verdict.Hold - s.now.Sub(m.held); rest > 0 {
+	if rest := verdict.Hold - s.Now.Sub(m.held); rest > 0 {
 		status = *old
 		status.Conditions = slices.Clone(old.Conditions)
 		return status, rest
@@ -62,15 +62,15 @@ func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementSta
 // writeStatus makes status that of the placement, of its copy and of the metrics, and records events about what is new in it.
 func (p *Placer) writeStatus(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
 	mirrored := p.mirror(ctx, s, &status)
-	s.memory.status.progress.set(s.placement, &status, s.now)
-	if equality.Semantic.DeepEqual(*s.placement.GetStatus(), status) {
+	s.memory.status.progress.set(s.Placement, &status, s.Now)
+	if equality.Semantic.DeepEqual(*s.Placement.GetStatus(), status) {
 		return mirrored
 	}
-	news := report.PlacementNews(s.placement, &status)
-	after := s.placement.DeepCopyObject().(v1beta1.PlacementObject)
+	news := report.PlacementNews(s.Placement, &status)
+	after := s.Placement.DeepCopyObject().(v1beta1.PlacementObject)
 	// What the API server answers is read into it, and parts of status are the cache's.
 	*after.GetStatus() = *status.DeepCopy()
-	if _, err := loop.WriteStatus(ctx, p.Client, s.placement, after); err != nil {
+	if _, err := loop.WriteStatus(ctx, p.Client, s.Placement, after); err != nil {
 		return errors.Join(mirrored, err)
 	}
 	for _, n := range news {
@@ -78,27 +78,7 @@ func (p *Placer) writeStatus(ctx context.Context, s *seen, status v1beta1.Placem
 		if n.Warning {
 			kind = corev1.EventTypeWarning
 		}
-		p.Recorder.Event(s.placement, kind, n.Reason, n.Message)
+		p.Recorder.Event(s.Placement, kind, n.Reason, n.Message)
 	}
 	return mirrored
-}
-
-// leftOut are the reported objects that stay on the hub.
-func (m *memory) leftOut() []selection.Kept {
-	out := slices.Clone(m.selection.kept)
-	for _, i := range m.revision.content.items {
-		if i.kept != nil {
-			out = append(out, *i.kept)
-		}
-	}
-	return out
-}
-
-// tooLarge are the reported objects that are not placed as they are.
-func (m *memory) tooLarge() []report.TooLarge {
-	var out []report.TooLarge
-	for _, o := range m.revision.content.large {
-		out = append(out, report.TooLarge{ID: o.ID, Bytes: o.Bytes, Limit: snapshot.ItemLimit, Deep: o.Deep, Kept: o.Kept})
-	}
-	return out
 }

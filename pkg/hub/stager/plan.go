@@ -190,7 +190,7 @@ func (s *Stager) revision(ctx context.Context, run, earlier v1beta1.UpdateRunObj
 	index, err := strconv.Atoi(text)
 	switch {
 	case text == "":
-		if index, err = s.Release(ctx, key); err != nil {
+		if index, err = s.Revisions.Release(ctx, key); err != nil {
 			return snapshot.Group{}, err
 		}
 	case err != nil || index < 0:
