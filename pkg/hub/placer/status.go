@@ -20,8 +20,8 @@ import (
 type reported struct {
 	// progress is what the metrics hold.
 	progress progress
-	// held is since when a status that only reports progress has been held back; zero if none is.
-	held time.Time
+	// held is for a status that only reports progress.
+	held loop.HoldBack
 }
 
 // reportStatus writes the status of a placement, or returns when to look again if that only reports progress and is held back.
@@ -36,27 +36,28 @@ func (p *Placer) reportStatus(ctx context.Context, s *seen) (time.Duration, erro
 	}
 	verdict := report.Placement(facts, s.stamp())
 	status, rest := s.due(verdict)
-	return soonest(rest, verdict.Again), p.writeStatus(ctx, s, status)
+	if err := p.writeStatus(ctx, s, status); err != nil {
+		return 0, err
+	}
+	if rest == 0 {
+		s.memory.status.held.End()
+	}
+	return soonest(rest, verdict.Again), nil
 }
 
 // due is the status that a placement should have now: the one it has if the new one only reports progress and may be held back for
 // a while longer, which is rest.
 func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementStatus, rest time.Duration) {
-	m, old := &s.memory.status, s.Placement.GetStatus()
-	if verdict.Hold == 0 || equality.Semantic.DeepEqual(*old, verdict.Status) {
-		m.held = time.Time{}
+	old := s.Placement.GetStatus()
+	if equality.Semantic.DeepEqual(*old, verdict.Status) {
 		return verdict.Status, 0
 	}
-	if m.held.IsZero() {
-		m.held = s.Now
+	if rest = s.memory.status.held.Wait(verdict.Hold, s.Now); rest == 0 {
+		return verdict.Status, 0
 	}
-	if rest := verdict.Hold - s.Now.Sub(m.held); rest > 0 {
-		status = *old
-		status.Conditions = slices.Clone(old.Conditions)
-		return status, rest
-	}
-	m.held = time.Time{}
-	return verdict.Status, 0
+	status = *old
+	status.Conditions = slices.Clone(old.Conditions)
+	return status, rest
 }
 
 // writeStatus makes status that of the placement, of its copy and of the metrics, and records events about what is new in it.
