@@ -65,9 +65,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/stager"
 	"github.com/flagship-fleet/flagship/pkg/hub/warden"
 	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
+	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
@@ -107,9 +107,9 @@ func Run(ctx context.Context, options Options) error {
 	for _, flag := range options.notYet() {
 		log.Info("Flag has no effect in this release", "flag", flag)
 	}
-	var gates loop.Gates
+	var gates process.Gates
 	gates.Close(gateLeader, "no replica of the agent is seen to lead yet")
-	if err := loop.ServeProbes(ctx, options.ProbeAddress, &gates); err != nil {
+	if err := process.ServeProbes(ctx, options.ProbeAddress, &gates); err != nil {
 		return err
 	}
 	cfg, err := ctrl.GetConfig()
@@ -117,7 +117,7 @@ func Run(ctx context.Context, options Options) error {
 		return fmt.Errorf("find the hub: %w; set --kubeconfig or KUBECONFIG, or run inside the hub", err)
 	}
 	cfg.QPS, cfg.Burst = float32(options.QPS), options.Burst
-	if err := loop.AwaitCRDs(ctx, cfg, &gates, required...); err != nil {
+	if err := process.AwaitCRDs(ctx, cfg, &gates, required...); err != nil {
 		return err
 	}
 	if err := writePolicies(ctx, cfg, options); err != nil {
@@ -138,7 +138,7 @@ func Run(ctx context.Context, options Options) error {
 	}
 	go c.standBy(ctx, &gates)
 	err = mgr.Start(ctx)
-	if cause := context.Cause(ctx); errors.Is(cause, loop.ErrLeadLost) {
+	if cause := context.Cause(ctx); errors.Is(cause, process.ErrLeadLost) {
 		err = cause
 	}
 	if err != nil {

@@ -28,7 +28,7 @@ var layers = []layer{
 	{"wiring", []string{"pkg/hub", "pkg/member"}, false},
 	{"agents", []string{"pkg/hub/", "pkg/member/"}, false},
 	{"what two agents share", []string{"pkg/hub/give", "pkg/hub/policies", "pkg/hub/revise"}, false},
-	{"what agents share", []string{"pkg/loop"}, false},
+	{"what agents share", []string{"pkg/loop", "pkg/process"}, false},
 	{"decisions", []string{"pkg/admission", "pkg/apply", "pkg/evict", "pkg/health", "pkg/membership", "pkg/override", "pkg/report", "pkg/rollout", "pkg/schedule",
 		"pkg/secrecy", "pkg/selection", "pkg/snapshot", "pkg/stage", "pkg/work"}, true},
 	{"twins", []string{"pkg/scope"}, false},

@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
@@ -115,7 +115,7 @@ func (w *Watcher) watchServices(ctx context.Context) {
 
 // watchDefinitions keeps the kinds that CRDs define up to date.
 func (w *Watcher) watchDefinitions(ctx context.Context) {
-	resource := w.dynamic.Resource(loop.CRDs)
+	resource := w.dynamic.Resource(process.CRDs)
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			list, err := resource.List(ctx, present(options))

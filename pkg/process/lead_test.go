@@ -1,4 +1,4 @@
-package loop
+package process
 
 import (
 	"context"
