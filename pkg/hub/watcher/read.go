@@ -53,7 +53,7 @@ func (w *Watcher) Read(ctx context.Context, refs []selection.Ref) ([]selection.C
 			jobs = append(jobs, func(ctx context.Context) error { return s.readOne(ctx, resource, refs[i], &out[i]) })
 		}
 	}
-	err := loop.Each(ctx, readers, jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
+	err := loop.All(ctx, readers, jobs...)
 	return out, err
 }
 
