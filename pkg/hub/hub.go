@@ -54,6 +54,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/dispatcher"
 	"github.com/flagship-fleet/flagship/pkg/hub/evictor"
 	"github.com/flagship-fleet/flagship/pkg/hub/mirror"
+	"github.com/flagship-fleet/flagship/pkg/hub/objects"
 	"github.com/flagship-fleet/flagship/pkg/hub/overrider"
 	"github.com/flagship-fleet/flagship/pkg/hub/placer"
 	"github.com/flagship-fleet/flagship/pkg/hub/policies"
@@ -64,7 +65,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/scheduler"
 	"github.com/flagship-fleet/flagship/pkg/hub/stager"
 	"github.com/flagship-fleet/flagship/pkg/hub/warden"
-	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/process"
@@ -236,15 +236,15 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 	if err != nil {
 		return err
 	}
-	objects, err := watcher.New(mgr.GetConfig(), mgr.GetHTTPClient(), rules)
+	source, err := objects.New(mgr.GetConfig(), mgr.GetHTTPClient(), rules)
 	if err != nil {
 		return err
 	}
-	if err := mgr.Add(objects); err != nil {
-		return fmt.Errorf("add the watcher: %w", err)
+	if err := mgr.Add(source); err != nil {
+		return fmt.Errorf("add the source of objects: %w", err)
 	}
 	workers := o.workers()
-	reviser := &revise.Reviser{Client: mgr.GetClient(), Objects: objects, Now: time.Now}
+	reviser := &revise.Reviser{Client: mgr.GetClient(), Objects: source, Now: time.Now}
 	agents := []interface{ SetupWithManager(ctrl.Manager) error }{
 		&registrar.Registrar{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, registrar.RecorderName), HubUID: hubUID,
@@ -252,7 +252,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 			NewCache: lenient.Settings{Faults: faults, Watches: watches}.NewCache,
 		},
 		&placer.Placer{
-			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: objects, Reviser: reviser,
+			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: source, Reviser: reviser,
 			Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
 			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
 		},
@@ -265,7 +265,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 		&dispatcher.Dispatcher{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, dispatcher.RecorderName),
 			NamespacedRecorder: recorder(mgr, dispatcher.NamespacedRecorderName),
-			Workers:            2 * workers, Namespaced: o.ResourcePlacement, ClusterScoped: objects.ClusterScoped, Now: time.Now,
+			Workers:            2 * workers, Namespaced: o.ResourcePlacement, ClusterScoped: source.ClusterScoped, Now: time.Now,
 		},
 	}
 	if o.Evictions {

@@ -27,7 +27,7 @@ var layers = []layer{
 	{"fleets for people and tests", []string{"pkg/localfleet", "pkg/testworld", "charts", "examples"}, true},
 	{"wiring", []string{"pkg/hub", "pkg/member"}, false},
 	{"agents", []string{"pkg/hub/", "pkg/member/"}, false},
-	{"what two agents share", []string{"pkg/hub/give", "pkg/hub/policies", "pkg/hub/revise"}, false},
+	{"what some agents share", []string{"pkg/hub/give", "pkg/hub/objects", "pkg/hub/policies", "pkg/hub/revise"}, false},
 	{"what agents share", []string{"pkg/loop", "pkg/process"}, false},
 	{"decisions", []string{"pkg/admission", "pkg/apply", "pkg/evict", "pkg/health", "pkg/membership", "pkg/override", "pkg/report", "pkg/rollout", "pkg/schedule",
 		"pkg/secrecy", "pkg/selection", "pkg/snapshot", "pkg/stage", "pkg/work"}, true},

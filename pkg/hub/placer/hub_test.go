@@ -16,9 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/hub/objects"
 	"github.com/flagship-fleet/flagship/pkg/hub/placer"
 	"github.com/flagship-fleet/flagship/pkg/hub/revise"
-	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// agent is a running placer and its watcher.
+// agent is a running placer and its source of objects.
 type agent struct {
 	stop func()
 	// knows reads what the agent knows.
@@ -64,14 +64,14 @@ func start(t *testing.T, windows snapshot.Windows, faults ...*faulty) *agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := watcher.New(cluster.Config, mgr.GetHTTPClient(), rules)
+	source, err := objects.New(cluster.Config, mgr.GetHTTPClient(), rules)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := mgr.Add(objects); err != nil {
+	if err := mgr.Add(source); err != nil {
 		t.Fatal(err)
 	}
-	var known placer.Objects = objects
+	var known placer.Objects = source
 	for _, f := range faults {
 		f.Objects, known = known, f
 	}

@@ -1,4 +1,4 @@
-package watcher
+package objects
 
 import (
 	"context"
@@ -165,10 +165,10 @@ metadata: {name: things.x, uid: `+uid+`}
 spec: {group: x, scope: Namespaced, names: {plural: things, kind: Thing}, versions: [{name: v1, served: true}]}
 status: {conditions: [{type: Established, status: "`+established+`"}]}`)
 	}
-	w, told := newWatcher(t)
+	w, told := newSource(t)
 	thing := schema.GroupKind{Group: "x", Kind: "Thing"}
 	set := func(def *definition) {
-		(&definitionStore{ctx: t.Context(), watcher: w}).set(func(all map[string]*definition) { put(all, def) })
+		(&definitionStore{ctx: t.Context(), source: w}).set(func(all map[string]*definition) { put(all, def) })
 	}
 	set(crd("one", "True"))
 	s := newStore(w.catalogue.preferred[thing], "one", w.rules.Never)
@@ -285,8 +285,8 @@ var (
 	role      = kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", false)
 )
 
-// newWatcher is a Watcher that knows three kinds and watches none by itself.
-func newWatcher(t *testing.T) (*Watcher, *told) {
+// newSource is a Source that knows three kinds and watches none by itself.
+func newSource(t *testing.T) (*Source, *told) {
 	t.Helper()
 	w, err := New(&rest.Config{Host: "http://127.0.0.1:1"}, nil, rules(t))
 	if err != nil {
@@ -311,7 +311,7 @@ func newWatcher(t *testing.T) (*Watcher, *told) {
 	return w, n
 }
 
-func (w *Watcher) put(t *testing.T, k selection.Kind, namespace, name, version string, labels map[string]string) {
+func (w *Source) put(t *testing.T, k selection.Kind, namespace, name, version string, labels map[string]string) {
 	t.Helper()
 	err := w.stores[k.GroupKind()].Update(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Namespace: namespace, Name: name, UID: types.UID(namespace + name), ResourceVersion: version, Labels: labels,
@@ -322,7 +322,7 @@ func (w *Watcher) put(t *testing.T, k selection.Kind, namespace, name, version s
 }
 
 func TestAChangeIsToldToThoseItMattersTo(t *testing.T) {
-	w, told := newWatcher(t)
+	w, told := newSource(t)
 	web := map[string]string{"app": "web"}
 	w.put(t, namespace, "", "app", "1", web)
 	w.put(t, namespace, "", "other", "1", nil)
@@ -385,7 +385,7 @@ func TestAChangeIsToldToThoseItMattersTo(t *testing.T) {
 }
 
 func TestChangesAreToldOnceAndTimed(t *testing.T) {
-	w, told := newWatcher(t)
+	w, told := newSource(t)
 	key := types.NamespacedName{Namespace: "app", Name: "p"}
 	if _, err := w.Select(t.Context(), key, []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "ConfigMap"}}); err != nil {
 		t.Fatal(err)

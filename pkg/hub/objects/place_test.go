@@ -1,4 +1,4 @@
-package watcher
+package objects
 
 import (
 	"context"
@@ -248,7 +248,7 @@ func wanted(api *server, namespace string) string {
 // A placement of one namespace holds nothing of the others, once there are many objects; and namespaces that no placement needs any more
 // are let go.
 func TestUnplacedObjectsAreNotHeld(t *testing.T) {
-	w, _ := newWatcher(t)
+	w, _ := newSource(t)
 	api := &server{objects: map[types.NamespacedName]metav1.PartialObjectMetadata{}, during: func() {}}
 	s := w.stores[configMap.GroupKind()]
 	s.client = api

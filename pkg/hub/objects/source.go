@@ -1,4 +1,4 @@
-// Package watcher knows the objects on the hub that placements select. It watches the kinds that some placement can select, and no
+// Package objects knows the objects on the hub that placements select. It watches the kinds that some placement can select, and no
 // others, and of a kind with many objects it keeps the metadata of the namespaces in which placements select, and of no others. It
 // tells a placement when something that can matter to it changes; it answers what a placement selects, and reads the content of that
 // from the hub when it is asked to.
@@ -7,7 +7,7 @@
 // answer, or an object that cannot be read, is an error, and nothing is decided on it.
 //
 // The placer uses it, and the dispatcher asks it for the scope of kinds. It runs on the leader only.
-package watcher
+package objects
 
 import (
 	"context"
@@ -35,8 +35,8 @@ import (
 // linger is how long a kind is kept watched after the last placement that could select it is gone.
 const linger = 10 * time.Minute
 
-// Watcher is made by New and started by the manager.
-type Watcher struct {
+// Source is made by New and started by the manager.
+type Source struct {
 	rules     selection.Rules
 	metadata  metadata.Interface
 	dynamic   dynamic.Interface
@@ -71,8 +71,8 @@ type follower struct {
 	first, last time.Time
 }
 
-// New makes a Watcher that reads the hub of cfg. httpClient may be shared.
-func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules) (*Watcher, error) {
+// New makes a Source that reads the hub of cfg. httpClient may be shared.
+func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules) (*Source, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.WarningHandler = rest.NoWarnings{} // watching a deprecated kind is not ours to avoid
 	meta, err := metadata.NewForConfigAndClient(cfg, httpClient)
@@ -87,7 +87,7 @@ func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules) (*Wat
 	if err != nil {
 		return nil, fmt.Errorf("make a discovery client: %w", err)
 	}
-	return &Watcher{
+	return &Source{
 		rules: rules, metadata: meta, dynamic: contents, discovery: disc,
 		wake: make(chan struct{}, 1), notify: func(types.NamespacedName) {},
 		stores: map[schema.GroupKind]*store{}, idle: map[schema.GroupKind]time.Time{},
@@ -97,7 +97,7 @@ func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules) (*Wat
 
 // Subscribe sets who is told that a placement should be looked at: something that can matter to it has changed, or what it waited for
 // is there. It must be called before any Select, and notify must not call back.
-func (w *Watcher) Subscribe(notify func(types.NamespacedName)) {
+func (w *Source) Subscribe(notify func(types.NamespacedName)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.notify = notify
@@ -105,7 +105,7 @@ func (w *Watcher) Subscribe(notify func(types.NamespacedName)) {
 
 // Select returns what a placement with these terms selects, and follows it from now on. The errors are those of Rules.Select;
 // when one that is an ErrNotListed has passed, the placement is told.
-func (w *Watcher) Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
+func (w *Source) Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
 	w.mu.Lock()
 	f := w.follow(key, terms)
 	f.first, f.last, f.waits = time.Time{}, time.Time{}, true
@@ -120,7 +120,7 @@ func (w *Watcher) Select(ctx context.Context, key types.NamespacedName, terms []
 }
 
 // Look returns what Select does, and leaves Changes, and what the placement waits for, to the one who selects.
-func (w *Watcher) Look(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
+func (w *Source) Look(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
 	w.mu.Lock()
 	w.follow(key, terms)
 	known := w.catalogue
@@ -128,11 +128,11 @@ func (w *Watcher) Look(ctx context.Context, key types.NamespacedName, terms []v1
 	if known == nil {
 		return selection.Selection{}, fmt.Errorf("%w: the hub's kinds are not known yet", selection.ErrNotListed)
 	}
-	return w.rules.Select(terms, key.Namespace, world{Watcher: w, ctx: ctx, catalogue: known})
+	return w.rules.Select(terms, key.Namespace, world{Source: w, ctx: ctx, catalogue: known})
 }
 
 // ClusterScoped says whether the hub serves a kind and its objects lie in no namespace. It fails until the hub's kinds are known.
-func (w *Watcher) ClusterScoped(kind schema.GroupKind) (bool, error) {
+func (w *Source) ClusterScoped(kind schema.GroupKind) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.catalogue == nil {
@@ -143,7 +143,7 @@ func (w *Watcher) ClusterScoped(kind schema.GroupKind) (bool, error) {
 }
 
 // Changes are when the first and the last change was seen since the placement was last selected; zero for none.
-func (w *Watcher) Changes(key types.NamespacedName) (first, last time.Time) {
+func (w *Source) Changes(key types.NamespacedName) (first, last time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if f := w.followers[key]; f != nil {
@@ -153,7 +153,7 @@ func (w *Watcher) Changes(key types.NamespacedName) (first, last time.Time) {
 }
 
 // Forget ends following a placement.
-func (w *Watcher) Forget(key types.NamespacedName) {
+func (w *Source) Forget(key types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, ok := w.followers[key]; !ok {
@@ -164,7 +164,7 @@ func (w *Watcher) Forget(key types.NamespacedName) {
 }
 
 // follow makes key a follower with these terms. w.mu is held.
-func (w *Watcher) follow(key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) *follower {
+func (w *Source) follow(key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) *follower {
 	f := w.followers[key]
 	if f != nil && equality.Semantic.DeepEqual(f.terms, terms) {
 		return f
@@ -187,14 +187,14 @@ func (w *Watcher) follow(key types.NamespacedName, terms []v1beta1.ResourceSelec
 
 // reindex files all followers anew. It happens only when a placement's selectors change, a placement goes, or the hub's kinds change.
 // w.mu is held.
-func (w *Watcher) reindex() {
+func (w *Source) reindex() {
 	w.index = newIndex()
 	for _, f := range w.followers {
 		w.file(f)
 	}
 }
 
-func (w *Watcher) file(f *follower) {
+func (w *Source) file(f *follower) {
 	for _, interest := range f.interests {
 		kind, known := selection.Kind{Namespaced: true}, false
 		if w.catalogue != nil {
@@ -205,7 +205,7 @@ func (w *Watcher) file(f *follower) {
 }
 
 // needs are the kinds whose objects can matter to a follower. w.mu is held, and the catalogue known.
-func (w *Watcher) needs(f *follower) []selection.Kind {
+func (w *Source) needs(f *follower) []selection.Kind {
 	var out []selection.Kind
 	for _, interest := range f.interests {
 		if kind, ok := w.catalogue.preferred[interest.Kind]; ok {
@@ -219,7 +219,7 @@ func (w *Watcher) needs(f *follower) []selection.Kind {
 }
 
 // watchNeeded starts watching the kinds that f needs. w.mu is held.
-func (w *Watcher) watchNeeded(f *follower) {
+func (w *Source) watchNeeded(f *follower) {
 	if w.catalogue == nil || w.running == nil {
 		return
 	}
@@ -232,7 +232,7 @@ func (w *Watcher) watchNeeded(f *follower) {
 }
 
 // start runs a store. w.mu is held.
-func (w *Watcher) start(s *store) {
+func (w *Source) start(s *store) {
 	ctx, cancel := context.WithCancel(w.running)
 	s.changed, s.told, s.gone, s.stop, s.client = w.changed, w.told, w.rediscover, cancel, w.metadata
 	w.stores[s.kind.GroupKind()] = s
@@ -240,7 +240,7 @@ func (w *Watcher) start(s *store) {
 }
 
 // dropIdle stops watching kinds that no placement has needed for a while, and leaves namespaces that none needs.
-func (w *Watcher) dropIdle(now time.Time) {
+func (w *Source) dropIdle(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.catalogue == nil {
@@ -269,7 +269,7 @@ func (w *Watcher) dropIdle(now time.Time) {
 }
 
 // leaveIdle leaves the namespaces in which no placement selects. Who begins to select follows before it asks. w.mu is held.
-func (w *Watcher) leaveIdle() {
+func (w *Source) leaveIdle() {
 	type place struct {
 		kind      schema.GroupKind
 		namespace string
@@ -290,7 +290,7 @@ func (w *Watcher) leaveIdle() {
 }
 
 // changed notes a change of an object with everyone to whom it can matter. old or new is nil if the object was made or is gone.
-func (w *Watcher) changed(kind schema.GroupKind, old, new *entry) {
+func (w *Source) changed(kind schema.GroupKind, old, new *entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	object := new
@@ -313,7 +313,7 @@ func (w *Watcher) changed(kind schema.GroupKind, old, new *entry) {
 var namespaces = schema.GroupKind{Kind: "Namespace"}
 
 // namespace is what is known of a namespace. w.mu is held.
-func (w *Watcher) namespace(name string) *entry {
+func (w *Source) namespace(name string) *entry {
 	if s := w.stores[namespaces]; s != nil {
 		return s.get("", name)
 	}
@@ -321,7 +321,7 @@ func (w *Watcher) namespace(name string) *entry {
 }
 
 // mark notes that something has changed for f. Who has been told once looks at all changes since. w.mu is held.
-func (w *Watcher) mark(f *follower, now time.Time) {
+func (w *Source) mark(f *follower, now time.Time) {
 	f.last = now
 	if f.first.IsZero() {
 		f.first = now
@@ -330,14 +330,14 @@ func (w *Watcher) mark(f *follower, now time.Time) {
 }
 
 // told wakes those who waited for a kind.
-func (w *Watcher) told(schema.GroupKind) {
+func (w *Source) told(schema.GroupKind) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wakeWaiting()
 }
 
 // wakeWaiting tells everyone whose last selection could not be made. w.mu is held.
-func (w *Watcher) wakeWaiting() {
+func (w *Source) wakeWaiting() {
 	for _, f := range w.followers {
 		if f.waits {
 			w.notify(f.key)
@@ -345,9 +345,9 @@ func (w *Watcher) wakeWaiting() {
 	}
 }
 
-// world is what the Watcher knows, as selecting sees it.
+// world is what the Source knows, as selecting sees it.
 type world struct {
-	*Watcher
+	*Source
 	ctx       context.Context
 	catalogue *catalogue
 }
@@ -360,7 +360,7 @@ func (w world) Kind(gvk schema.GroupVersionKind) (selection.Kind, error) {
 }
 
 // confirmUnknown asks the hub itself about a kind that is not in the catalogue.
-func (w *Watcher) confirmUnknown(ctx context.Context, gvk schema.GroupVersionKind) error {
+func (w *Source) confirmUnknown(ctx context.Context, gvk schema.GroupVersionKind) error {
 	w.mu.Lock()
 	known := w.catalogue
 	number := known.number
@@ -430,7 +430,7 @@ func (w world) List(kind selection.Kind, namespace string) ([]*selection.Object,
 }
 
 // store returns the store of a kind.
-func (w *Watcher) store(kind selection.Kind) (*store, error) {
+func (w *Source) store(kind selection.Kind) (*store, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.stores[kind.GroupKind()]
@@ -441,10 +441,10 @@ func (w *Watcher) store(kind selection.Kind) (*store, error) {
 }
 
 // NeedLeaderElection is for the manager: only who places needs to watch.
-func (w *Watcher) NeedLeaderElection() bool { return true }
+func (w *Source) NeedLeaderElection() bool { return true }
 
 // Start watches until ctx ends. The manager calls it.
-func (w *Watcher) Start(ctx context.Context) error {
+func (w *Source) Start(ctx context.Context) error {
 	w.mu.Lock()
 	w.running = ctx
 	w.mu.Unlock()
@@ -465,7 +465,7 @@ func (w *Watcher) Start(ctx context.Context) error {
 }
 
 // update makes a new catalogue once discovery and CRDs are known, and follows what has changed. w.mu is held.
-func (w *Watcher) update(ctx context.Context) {
+func (w *Source) update(ctx context.Context) {
 	if w.discovered.resources == nil || w.definitions == nil {
 		return
 	}
@@ -494,7 +494,7 @@ func (w *Watcher) update(ctx context.Context) {
 
 // replaceStores stops watching kinds that are no longer served, and those that are served otherwise than before: the preferred version
 // has changed, or another CRD of the same name has taken the place of the old one. It returns them. w.mu is held.
-func (w *Watcher) replaceStores() map[schema.GroupKind]bool {
+func (w *Source) replaceStores() map[schema.GroupKind]bool {
 	replaced := map[schema.GroupKind]bool{}
 	for key, s := range w.stores {
 		kind, served := w.catalogue.preferred[key]
@@ -511,7 +511,7 @@ func (w *Watcher) replaceStores() map[schema.GroupKind]bool {
 // affected says whether f selects from a kind that is no longer watched as it was, names one that is served otherwise than before, or
 // follows contents and it is known of other kinds than before that they are part of that. More kinds are no news by themselves: their
 // objects are. w.mu is held.
-func (w *Watcher) affected(f *follower, old *catalogue, replaced map[schema.GroupKind]bool) bool {
+func (w *Source) affected(f *follower, old *catalogue, replaced map[schema.GroupKind]bool) bool {
 	if old == nil {
 		return false // it waits
 	}

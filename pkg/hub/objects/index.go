@@ -1,4 +1,4 @@
-package watcher
+package objects
 
 import (
 	"k8s.io/apimachinery/pkg/labels"

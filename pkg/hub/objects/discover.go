@@ -1,4 +1,4 @@
-package watcher
+package objects
 
 import (
 	"context"
@@ -26,7 +26,7 @@ const (
 )
 
 // rediscover asks for the discovery API to be asked again.
-func (w *Watcher) rediscover() {
+func (w *Source) rediscover() {
 	select {
 	case w.wake <- struct{}{}:
 	default: // it will be
@@ -34,7 +34,7 @@ func (w *Watcher) rediscover() {
 }
 
 // discover asks the discovery API once, and whenever there is a reason to, until ctx ends. CRDs are no reason: they are watched.
-func (w *Watcher) discover(ctx context.Context) {
+func (w *Source) discover(ctx context.Context) {
 	for {
 		groups, lists, err := w.discovery.ServerGroupsAndResourcesWithContext(ctx)
 		failed, partial := discovery.GroupDiscoveryFailedErrorGroups(err)
@@ -57,7 +57,7 @@ func (w *Watcher) discover(ctx context.Context) {
 }
 
 // take makes an answer of the discovery API current, and says whether groups are missing from it that matter.
-func (w *Watcher) take(ctx context.Context, d discovered) (missing bool) {
+func (w *Source) take(ctx context.Context, d discovered) (missing bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	d.keepFailed(w.discovered)
@@ -73,7 +73,7 @@ func (w *Watcher) take(ctx context.Context, d discovered) (missing bool) {
 }
 
 // sleep waits until there is a reason to ask again; after a while if that is not zero. It is false when ctx has ended.
-func (w *Watcher) sleep(ctx context.Context, after time.Duration) bool {
+func (w *Source) sleep(ctx context.Context, after time.Duration) bool {
 	var timer <-chan time.Time
 	if after > 0 {
 		timer = time.After(after)
@@ -100,7 +100,7 @@ var apiServiceResource = selection.Kind{
 const automanaged = "kube-aggregator.kubernetes.io/automanaged"
 
 // watchServices asks the discovery API again whenever another server begins or ceases to serve kinds of the hub.
-func (w *Watcher) watchServices(ctx context.Context) {
+func (w *Source) watchServices(ctx context.Context) {
 	s := newStore(apiServiceResource, "", func(schema.GroupKind, *selection.Object) bool { return false })
 	s.changed = func(_ schema.GroupKind, old, new *entry) {
 		for _, state := range []*entry{old, new} {
@@ -114,7 +114,7 @@ func (w *Watcher) watchServices(ctx context.Context) {
 }
 
 // watchDefinitions keeps the kinds that CRDs define up to date.
-func (w *Watcher) watchDefinitions(ctx context.Context) {
+func (w *Source) watchDefinitions(ctx context.Context) {
 	resource := w.dynamic.Resource(process.CRDs)
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
@@ -132,7 +132,7 @@ func (w *Watcher) watchDefinitions(ctx context.Context) {
 		},
 	}
 	backoff := retry
-	cache.NewReflectorWithOptions(unstreamed{lw}, &unstructured.Unstructured{}, &definitionStore{ctx: ctx, watcher: w}, cache.ReflectorOptions{
+	cache.NewReflectorWithOptions(unstreamed{lw}, &unstructured.Unstructured{}, &definitionStore{ctx: ctx, source: w}, cache.ReflectorOptions{
 		Name: "definitions", TypeDescription: "CustomResourceDefinition", Backoff: &backoff,
 	}).RunWithContext(ctx)
 }
@@ -150,8 +150,8 @@ func dropSchemas(crd *unstructured.Unstructured) {
 
 // definitionStore is what the reflector of CRDs fills.
 type definitionStore struct {
-	ctx     context.Context
-	watcher *Watcher
+	ctx    context.Context
+	source *Source
 }
 
 func define(obj any) *definition {
@@ -202,7 +202,7 @@ func put(all map[string]*definition, def *definition) {
 
 // set changes the definitions and, if that means something, the catalogue.
 func (d *definitionStore) set(change func(map[string]*definition)) {
-	w := d.watcher
+	w := d.source
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	before := w.definitions

@@ -1,4 +1,4 @@
-package watcher
+package objects
 
 import (
 	"context"
@@ -26,7 +26,7 @@ const (
 )
 
 // Read reads the contents of refs from the hub, in their order. It fails if any of them cannot be read.
-func (w *Watcher) Read(ctx context.Context, refs []selection.Ref) ([]selection.Content, error) {
+func (w *Source) Read(ctx context.Context, refs []selection.Ref) ([]selection.Content, error) {
 	type place struct {
 		resource  schema.GroupVersionResource
 		namespace string
