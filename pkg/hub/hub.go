@@ -236,7 +236,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 	if err != nil {
 		return err
 	}
-	source, err := objects.New(mgr.GetConfig(), mgr.GetHTTPClient(), rules)
+	source, err := objects.New(mgr.GetConfig(), mgr.GetHTTPClient(), rules, time.Now)
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func (d discovered) add(list *metav1.APIResourceList) {
 	}
 }
 
-// listable says whether objects of a resource can be watched and read. Subresources have only a few of the verbs.
+// listable is whether objects of a resource can be watched and read. Subresources have only a few of the verbs.
 func listable(r *metav1.APIResource) bool {
 	for _, verb := range needed {
 		if !slices.Contains(r.Verbs, verb) {
@@ -150,13 +150,13 @@ func newDefinition(crd *unstructured.Unstructured) *definition {
 	return d
 }
 
-// equal says whether two states of a CRD mean the same here.
+// equal is whether two states of a CRD mean the same here.
 func (d *definition) equal(other *definition) bool {
 	return other != nil && d.uid == other.uid && d.key == other.key && d.established == other.established &&
 		slices.Equal(d.resource, other.resource)
 }
 
-// newCatalogue puts together what discovery says and what CRDs say. CRDs have the last word on their kinds: they are watched, while
+// newCatalogue joins discovery and CRDs. CRDs take precedence for their kinds: they are watched, while
 // discovery, which lists their kinds too, is asked only now and then.
 func newCatalogue(d discovered, definitions map[string]*definition, rules selection.Rules, number int) *catalogue {
 	c := &catalogue{

@@ -21,11 +21,11 @@ import (
 const (
 	// discoverGap is the least time between two questions to the discovery API.
 	discoverGap = time.Second
-	// discoverAgain is when groups that did not answer are asked again, if no event says that they are back.
+	// discoverAgain is after how long groups that did not answer are read again, if there is no event before.
 	discoverAgain = time.Minute
 )
 
-// rediscover asks for the discovery API to be asked again.
+// rediscover requests that the discovery API is read again.
 func (w *Source) rediscover() {
 	select {
 	case w.wake <- struct{}{}:
@@ -33,7 +33,7 @@ func (w *Source) rediscover() {
 	}
 }
 
-// discover asks the discovery API once, and whenever there is a reason to, until ctx ends. CRDs are no reason: they are watched.
+// discover reads the discovery API once, and again on request, until ctx ends. CRDs are no reason: they are watched.
 func (w *Source) discover(ctx context.Context) {
 	for {
 		groups, lists, err := w.discovery.ServerGroupsAndResourcesWithContext(ctx)
@@ -56,7 +56,7 @@ func (w *Source) discover(ctx context.Context) {
 	}
 }
 
-// take makes an answer of the discovery API current, and says whether groups are missing from it that matter.
+// take makes an answer of the discovery API current, and returns whether groups are missing from it that matter.
 func (w *Source) take(ctx context.Context, d discovered) (missing bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -99,9 +99,9 @@ var apiServiceResource = selection.Kind{
 // automanaged is on the APIServices that the API server itself keeps: those of its own kinds and of CRDs.
 const automanaged = "kube-aggregator.kubernetes.io/automanaged"
 
-// watchServices asks the discovery API again whenever another server begins or ceases to serve kinds of the hub.
+// watchServices requests that the discovery API is read again when another server begins or ceases to serve kinds of the hub.
 func (w *Source) watchServices(ctx context.Context) {
-	s := newStore(apiServiceResource, "", func(schema.GroupKind, *selection.Object) bool { return false })
+	s := newStore(apiServiceResource, "", func(schema.GroupKind, *selection.Object) bool { return false }, w.now)
 	s.changed = func(_ schema.GroupKind, old, new *entry) {
 		for _, state := range []*entry{old, new} {
 			if state != nil && !state.Labels.Has(automanaged) {
@@ -197,7 +197,7 @@ func put(all map[string]*definition, def *definition) {
 	if was := all[def.name]; was != nil && was.uid == def.uid {
 		def.established = def.established || was.established
 	}
-	all[def.name] = def // just made from an event, and nobody else's
+	all[def.name] = def // made from an event, and not shared
 }
 
 // set changes the definitions and, if that means something, the catalogue.

@@ -18,7 +18,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 )
 
-// place is a namespace that somebody has asked for.
+// place is a namespace that a placement has asked for.
 type place struct {
 	// since is the resource version of the list by which the namespace was taken in while the watch went on. What the watch tells
 	// of before is old. It is empty if the watch itself begins where the list was.
@@ -38,7 +38,7 @@ type filling struct {
 	events map[types.NamespacedName]event
 }
 
-// takes says whether an event is to be filed now. Those that come while the namespace is listed are kept for later.
+// takes is whether an event is filed now. Those that come while the namespace is listed are kept for later.
 func (p *place) takes(key types.NamespacedName, e event) bool {
 	switch {
 	case p == nil:
@@ -50,14 +50,14 @@ func (p *place) takes(key types.NamespacedName, e event) bool {
 	return e.after(p.since)
 }
 
-// after says whether an event is not yet in a list of the given resource version. An API server whose versions cannot be compared
-// may tell an old state once more: the next event puts that right.
+// after is whether an event is not yet in a list of the given resource version. An API server whose versions cannot be compared
+// may send an old state once more: the next event corrects it.
 func (e event) after(version string) bool {
 	order, err := resourceversion.CompareResourceVersion(e.version, version)
 	return err != nil || order > 0
 }
 
-// ask returns once the objects of namespaces are known. The error is that of unready if they are not, and will be told of.
+// ask returns once the objects of namespaces are known. The error is that of unready if they are not; told is called when they are.
 func (s *store) ask(ctx context.Context, namespaces ...string) error {
 	missing, f, err := s.register(namespaces)
 	if err != nil {
@@ -222,14 +222,14 @@ func (s *store) listPlace(ctx context.Context, namespace string, wanted []string
 	})
 }
 
-// wouldFill says whether asking for namespaces means listing some of them.
+// wouldFill is whether asking for namespaces means listing some of them.
 func (s *store) wouldFill(namespaces []string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.part && slices.ContainsFunc(namespaces, func(namespace string) bool { return s.asked[namespace] == nil })
 }
 
-// places are the namespaces that are kept because somebody asked for them.
+// places are the namespaces that are kept because placements asked for them.
 func (s *store) places() []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -242,7 +242,7 @@ func (s *store) places() []string {
 	return out
 }
 
-// leave says that nobody asks for a namespace any more.
+// leave drops a namespace that no placement asks for any more.
 func (s *store) leave(namespace string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -132,7 +132,7 @@ func TestAskedNamespacesAreKnown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		namespaces, names := []string{"a", "b", "c"}, []string{"v", "w", "x", "y", "z"}
 		api := &server{objects: map[types.NamespacedName]metav1.PartialObjectMetadata{}, version: 90}
-		s := newStore(configMap, "", func(_ schema.GroupKind, o *selection.Object) bool { return o.Name == "z" })
+		s := newStore(configMap, "", func(_ schema.GroupKind, o *selection.Object) bool { return o.Name == "z" }, time.Now)
 		s.few, s.crowd, s.client = 4, 1, api
 		answers, told := map[string]string{}, map[string]bool{}
 		s.changed = func(_ schema.GroupKind, old, new *entry) {
@@ -285,7 +285,7 @@ func TestUnplacedObjectsAreNotHeld(t *testing.T) {
 func TestLateEventsAreOld(t *testing.T) {
 	at := types.NamespacedName{Namespace: "app", Name: "x"}
 	api := &server{objects: map[types.NamespacedName]metav1.PartialObjectMetadata{}, version: 90, during: func() {}}
-	s := newStore(configMap, "", func(schema.GroupKind, *selection.Object) bool { return false })
+	s := newStore(configMap, "", func(schema.GroupKind, *selection.Object) bool { return false }, time.Now)
 	s.few, s.client = 0, api
 	s.changed, s.told = func(schema.GroupKind, *entry, *entry) {}, func(schema.GroupKind) {}
 	api.touch(types.NamespacedName{Namespace: "other", Name: "x"}, false)

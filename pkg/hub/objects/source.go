@@ -1,12 +1,12 @@
-// Package objects knows the objects on the hub that placements select. It watches the kinds that some placement can select, and no
+// Package objects is the source of the hub's objects that placements select. It watches the kinds that some placement can select, and no
 // others, and of a kind with many objects it keeps the metadata of the namespaces in which placements select, and of no others. It
-// tells a placement when something that can matter to it changes; it answers what a placement selects, and reads the content of that
-// from the hub when it is asked to.
+// notifies its subscriber when an object changes that can matter to a placement, returns what a placement selects, and reads contents of
+// objects from the hub.
 //
-// What it does not know it does not call absent: a kind whose objects are not listed yet, or cannot be, a group of kinds that does not
+// An object that it does not know is not absent: a kind whose objects are not listed yet, or cannot be, a group of kinds that does not
 // answer, or an object that cannot be read, is an error, and nothing is decided on it.
 //
-// The placer uses it, and the dispatcher asks it for the scope of kinds. It runs on the leader only.
+// The placer uses it, and the dispatcher for the scope of kinds. It runs on the leader only.
 package objects
 
 import (
@@ -37,13 +37,15 @@ const linger = 10 * time.Minute
 
 // Source is made by New and started by the manager.
 type Source struct {
+	// now is the clock: when changes were seen, and since when lists fail.
+	now       func() time.Time
 	rules     selection.Rules
 	metadata  metadata.Interface
 	dynamic   dynamic.Interface
 	discovery *discovery.DiscoveryClient
-	// wake carries requests to ask the discovery API again.
+	// wake carries requests to read the discovery API again.
 	wake chan struct{}
-	// notify tells somebody that a placement should be looked at.
+	// notify is called with each placement that should be reconciled.
 	notify func(types.NamespacedName)
 
 	mu sync.Mutex
@@ -56,7 +58,7 @@ type Source struct {
 	definitions map[string]*definition // nil until listed
 	followers   map[types.NamespacedName]*follower
 	index       index
-	// unknown are kinds that the hub was asked for and did not serve, with the number of the catalogue at that time.
+	// unknown are kinds that the hub did not serve when they were looked up, with the number of the catalogue at that time.
 	unknown map[schema.GroupVersionKind]int
 	active  sync.WaitGroup
 }
@@ -71,8 +73,8 @@ type follower struct {
 	first, last time.Time
 }
 
-// New makes a Source that reads the hub of cfg. httpClient may be shared.
-func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules) (*Source, error) {
+// New makes a Source that reads the hub of cfg. httpClient may be shared; now is the clock by which it dates changes.
+func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules, now func() time.Time) (*Source, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.WarningHandler = rest.NoWarnings{} // watching a deprecated kind is not ours to avoid
 	meta, err := metadata.NewForConfigAndClient(cfg, httpClient)
@@ -88,15 +90,15 @@ func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules) (*Sou
 		return nil, fmt.Errorf("make a discovery client: %w", err)
 	}
 	return &Source{
-		rules: rules, metadata: meta, dynamic: contents, discovery: disc,
+		now: now, rules: rules, metadata: meta, dynamic: contents, discovery: disc,
 		wake: make(chan struct{}, 1), notify: func(types.NamespacedName) {},
 		stores: map[schema.GroupKind]*store{}, idle: map[schema.GroupKind]time.Time{},
 		followers: map[types.NamespacedName]*follower{}, index: newIndex(), unknown: map[schema.GroupVersionKind]int{},
 	}, nil
 }
 
-// Subscribe sets who is told that a placement should be looked at: something that can matter to it has changed, or what it waited for
-// is there. It must be called before any Select, and notify must not call back.
+// Subscribe sets the function that is called with each placement that should be reconciled: an object that can matter to it has changed,
+// or what it waited for is there. It must be called before any Select, and notify must not call back.
 func (w *Source) Subscribe(notify func(types.NamespacedName)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -104,7 +106,7 @@ func (w *Source) Subscribe(notify func(types.NamespacedName)) {
 }
 
 // Select returns what a placement with these terms selects, and follows it from now on. The errors are those of Rules.Select;
-// when one that is an ErrNotListed has passed, the placement is told.
+// the placement is notified when one that is an ErrNotListed has passed.
 func (w *Source) Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
 	w.mu.Lock()
 	f := w.follow(key, terms)
@@ -119,7 +121,7 @@ func (w *Source) Select(ctx context.Context, key types.NamespacedName, terms []v
 	return selected, err
 }
 
-// Look returns what Select does, and leaves Changes, and what the placement waits for, to the one who selects.
+// Look returns what Select does, and leaves Changes, and what the placement waits for, as they are.
 func (w *Source) Look(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
 	w.mu.Lock()
 	w.follow(key, terms)
@@ -131,7 +133,7 @@ func (w *Source) Look(ctx context.Context, key types.NamespacedName, terms []v1b
 	return w.rules.Select(terms, key.Namespace, world{Source: w, ctx: ctx, catalogue: known})
 }
 
-// ClusterScoped says whether the hub serves a kind and its objects lie in no namespace. It fails until the hub's kinds are known.
+// ClusterScoped is whether the hub serves a kind and its objects lie in no namespace. It fails until the hub's kinds are known.
 func (w *Source) ClusterScoped(kind schema.GroupKind) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -185,7 +187,7 @@ func (w *Source) follow(key types.NamespacedName, terms []v1beta1.ResourceSelect
 	return f
 }
 
-// reindex files all followers anew. It happens only when a placement's selectors change, a placement goes, or the hub's kinds change.
+// reindex files all followers again. It happens only when a placement's selectors change, a placement goes, or the hub's kinds change.
 // w.mu is held.
 func (w *Source) reindex() {
 	w.index = newIndex()
@@ -226,7 +228,7 @@ func (w *Source) watchNeeded(f *follower) {
 	for _, kind := range w.needs(f) {
 		delete(w.idle, kind.GroupKind())
 		if w.stores[kind.GroupKind()] == nil {
-			w.start(newStore(kind, w.catalogue.custom[kind.GroupKind()], w.rules.Never))
+			w.start(newStore(kind, w.catalogue.custom[kind.GroupKind()], w.rules.Never, w.now))
 		}
 	}
 }
@@ -268,7 +270,8 @@ func (w *Source) dropIdle(now time.Time) {
 	}
 }
 
-// leaveIdle leaves the namespaces in which no placement selects. Who begins to select follows before it asks. w.mu is held.
+// leaveIdle leaves the namespaces in which no placement selects. A placement that begins to select is a follower before it asks for a
+// namespace. w.mu is held.
 func (w *Source) leaveIdle() {
 	type place struct {
 		kind      schema.GroupKind
@@ -289,7 +292,7 @@ func (w *Source) leaveIdle() {
 	}
 }
 
-// changed notes a change of an object with everyone to whom it can matter. old or new is nil if the object was made or is gone.
+// changed marks the placements to which a change of an object can matter. old or new is nil if the object was created or is gone.
 func (w *Source) changed(kind schema.GroupKind, old, new *entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -297,7 +300,7 @@ func (w *Source) changed(kind schema.GroupKind, old, new *entry) {
 	if object == nil {
 		object = old
 	}
-	now := time.Now()
+	now := w.now()
 	if x := w.index.kinds[kind]; x != nil {
 		x.find(object.Namespace, object.Name, func(f *follower) { w.mark(f, now) }, old, new)
 	}
@@ -320,7 +323,7 @@ func (w *Source) namespace(name string) *entry {
 	return nil
 }
 
-// mark notes that something has changed for f. Who has been told once looks at all changes since. w.mu is held.
+// mark notes that something has changed for f. A placement is notified once: when it selects, it sees all changes since. w.mu is held.
 func (w *Source) mark(f *follower, now time.Time) {
 	f.last = now
 	if f.first.IsZero() {
@@ -329,14 +332,14 @@ func (w *Source) mark(f *follower, now time.Time) {
 	}
 }
 
-// told wakes those who waited for a kind.
+// told notifies the placements that wait for a kind.
 func (w *Source) told(schema.GroupKind) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wakeWaiting()
 }
 
-// wakeWaiting tells everyone whose last selection could not be made. w.mu is held.
+// wakeWaiting notifies every placement whose last selection could not be made. w.mu is held.
 func (w *Source) wakeWaiting() {
 	for _, f := range w.followers {
 		if f.waits {
@@ -345,7 +348,7 @@ func (w *Source) wakeWaiting() {
 	}
 }
 
-// world is what the Source knows, as selecting sees it.
+// world is what the Source knows, for one selection.
 type world struct {
 	*Source
 	ctx       context.Context
@@ -387,7 +390,7 @@ func (w *Source) confirmUnknown(ctx context.Context, gvk schema.GroupVersionKind
 	return known.unknown(gvk)
 }
 
-// Contents asks for what has to be listed all at once. What List says afterwards counts.
+// Contents lists what has to be listed all at once. Only what List returns afterwards counts.
 func (w world) Contents(namespaces []string) ([]selection.Kind, []schema.GroupKind, error) {
 	var unlisted []*store
 	for _, kind := range w.catalogue.contents {
@@ -440,7 +443,7 @@ func (w *Source) store(kind selection.Kind) (*store, error) {
 	return s, nil
 }
 
-// NeedLeaderElection is for the manager: only who places needs to watch.
+// NeedLeaderElection is for the manager: only the replica that places has to watch.
 func (w *Source) NeedLeaderElection() bool { return true }
 
 // Start watches until ctx ends. The manager calls it.
@@ -455,8 +458,8 @@ func (w *Source) Start(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		select {
-		case now := <-tick.C:
-			w.dropIdle(now)
+		case <-tick.C:
+			w.dropIdle(w.now())
 		case <-ctx.Done():
 			w.active.Wait()
 			return nil
@@ -484,8 +487,8 @@ func (w *Source) update(ctx context.Context) {
 	for _, f := range w.followers {
 		w.watchNeeded(f)
 		if w.affected(f, old, replaced) {
-			f.first = time.Time{} // tell it even if it has been told of something else
-			w.mark(f, time.Now())
+			f.first = time.Time{} // notify it even if it has been notified of another change
+			w.mark(f, w.now())
 		}
 	}
 	w.wakeWaiting()

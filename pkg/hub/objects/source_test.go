@@ -171,7 +171,7 @@ status: {conditions: [{type: Established, status: "`+established+`"}]}`)
 		(&definitionStore{ctx: t.Context(), source: w}).set(func(all map[string]*definition) { put(all, def) })
 	}
 	set(crd("one", "True"))
-	s := newStore(w.catalogue.preferred[thing], "one", w.rules.Never)
+	s := newStore(w.catalogue.preferred[thing], "one", w.rules.Never, w.now)
 	s.changed, s.told, s.stop = w.changed, w.told, func() {}
 	w.stores[thing] = s
 	if err := s.Replace(nil, "1"); err != nil {
@@ -239,13 +239,13 @@ func TestVersion(t *testing.T) {
 	} {
 		changed := *base.DeepCopy()
 		tc.change(&changed)
-		s := newStore(kind("apps", "v1", "Deployment", "deployments", true), "", nil)
+		s := newStore(kind("apps", "v1", "Deployment", "deployments", true), "", nil, nil)
 		if same := s.version(&base) == s.version(&changed); same != tc.same {
 			t.Errorf("%s: same %v", name, same)
 		}
 	}
 	// Kinds without a generation, or whose generation cannot be relied on, go by resource version.
-	s := newStore(kind("", "v1", "ConfigMap", "configmaps", true), "", nil)
+	s := newStore(kind("", "v1", "ConfigMap", "configmaps", true), "", nil, nil)
 	if s.version(&base) != "1" {
 		t.Errorf("version %s", s.version(&base))
 	}
@@ -285,10 +285,13 @@ var (
 	role      = kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", false)
 )
 
+// noon is the time of tests in which time does not matter, or is set.
+var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+
 // newSource is a Source that knows three kinds and watches none by itself.
 func newSource(t *testing.T) (*Source, *told) {
 	t.Helper()
-	w, err := New(&rest.Config{Host: "http://127.0.0.1:1"}, nil, rules(t))
+	w, err := New(&rest.Config{Host: "http://127.0.0.1:1"}, nil, rules(t), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +301,7 @@ func newSource(t *testing.T) (*Source, *told) {
 	w.discovered = discovered{resources: map[schema.GroupResource]resource{}}
 	for _, k := range []selection.Kind{configMap, namespace, role} {
 		w.discovered.resources[schema.GroupResource{Group: k.Group, Resource: k.Resource}] = resource{k}
-		s := newStore(k, "", w.rules.Never)
+		s := newStore(k, "", w.rules.Never, w.now)
 		s.changed, s.told, s.gone, s.stop = w.changed, w.told, func() {}, func() {}
 		w.stores[k.GroupKind()] = s
 	}
@@ -393,7 +396,8 @@ func TestChangesAreToldOnceAndTimed(t *testing.T) {
 	if first, _ := w.Changes(key); !first.IsZero() {
 		t.Errorf("changes before any: %v", first)
 	}
-	begin := time.Now()
+	now := noon
+	w.now = func() time.Time { now = now.Add(time.Second); return now }
 	w.put(t, configMap, "app", "a", "1", nil)
 	w.put(t, configMap, "app", "b", "1", nil)
 	first, last := w.Changes(key)
@@ -403,8 +407,8 @@ func TestChangesAreToldOnceAndTimed(t *testing.T) {
 	if f, l := w.Changes(key); f != first || l != last {
 		t.Errorf("a look took the changes away: %v, %v", f, l)
 	}
-	if first.Before(begin) || !last.After(first) {
-		t.Errorf("changes from %v to %v", first, last)
+	if want := noon.Add(time.Second); first != want || last != want.Add(time.Second) {
+		t.Errorf("changes from %v to %v; want them from %v, one second apart", first, last, want)
 	}
 	if got := told.take(); len(got) != 1 {
 		t.Errorf("told %d times", len(got))
@@ -421,12 +425,12 @@ func TestAKindThatCannotBeListed(t *testing.T) {
 		return failure != nil, nil, failure
 	})
 	told := make(chan struct{}, 10)
-	s := newStore(configMap, "", rules(t).Never)
+	s := newStore(configMap, "", rules(t).Never, func() time.Time { return noon })
 	s.changed, s.told, s.gone = func(schema.GroupKind, *entry, *entry) {}, func(schema.GroupKind) { told <- struct{}{} }, func() {}
 	if err := s.ask(t.Context(), "app"); !errors.Is(err, selection.ErrNotListed) {
 		t.Errorf("before the first list: %v", err)
 	}
-	s.listing = &listing{since: time.Now().Add(-2 * forbearance)}
+	s.listing = &listing{since: noon.Add(-2 * forbearance)}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	s.client = client

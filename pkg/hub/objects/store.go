@@ -34,27 +34,28 @@ func (e *entry) same(other *entry) bool {
 }
 
 const (
-	// few is up to how many objects of a kind are all kept. They cost little, and are there when somebody asks for them.
+	// few is up to how many objects of a kind are all kept. They cost little, and need not be listed when a placement selects them.
 	few = 1000
 	// crowd is from how many namespaces on one list of all objects costs less than a list of each namespace.
 	crowd = 20
 )
 
 // store holds the metadata of the objects of one kind that can be selected, and keeps it up to date: of all of them if they are few, and
-// otherwise of those in the namespaces that somebody has asked for. One watch serves it in either case.
+// otherwise of those in the namespaces that placements have asked for. One watch serves it in either case.
 type store struct {
 	kind       selection.Kind
 	definition types.UID
-	// never says of an object that no placement selects it.
+	// never is whether no placement can select an object.
 	never      func(schema.GroupKind, *selection.Object) bool
+	now        func() time.Time
 	few, crowd int
 	// generations says that the kind's generation changes with everything but metadata and status.
 	generations bool
-	// changed is told of every change, and told when a list is in that somebody waits for, or when it seems not to come. Both are called
-	// without locks held.
+	// changed is called for every change; told when a list is complete that a placement waits for, or when it seems not to come. Both are
+	// called without locks held.
 	changed func(kind schema.GroupKind, old, new *entry)
 	told    func(kind schema.GroupKind)
-	// gone is called when the server says that it does not know the resource.
+	// gone is called when the server does not know the resource.
 	gone   func()
 	stop   context.CancelFunc
 	client metadata.Interface
@@ -75,17 +76,19 @@ type store struct {
 // listing is a list of all objects, on its way page by page.
 type listing struct {
 	since time.Time
-	// seen is how many objects have come, and dropping whether those of namespaces nobody has asked for are left out.
+	// seen is how many objects have come, and dropping whether those of namespaces that no placement has asked for are left out.
 	seen     int
 	dropping bool
-	// refused is whether somebody has asked for a namespace too late for this list.
+	// refused is whether a namespace was asked for too late for this list.
 	refused bool
 }
 
 // newStore makes a store of a kind; definition is the uid of the CRD that defines it, empty if none does.
-func newStore(kind selection.Kind, definition types.UID, never func(schema.GroupKind, *selection.Object) bool) *store {
+func newStore(
+	kind selection.Kind, definition types.UID, never func(schema.GroupKind, *selection.Object) bool, now func() time.Time,
+) *store {
 	s := &store{
-		kind: kind, definition: definition, never: never, few: few, crowd: crowd,
+		kind: kind, definition: definition, never: never, now: now, few: few, crowd: crowd,
 		generations: definition != "" || kind.Group == "apps" || kind.Group == "batch",
 		asked:       map[string]*place{}, byNamespace: map[string]map[string]*entry{},
 	}
@@ -95,8 +98,8 @@ func newStore(kind selection.Kind, definition types.UID, never func(schema.Group
 	return s
 }
 
-// retry is how a store comes back after a failure. The first tries are close together, because a CRD is said to be established
-// a moment before its objects can be listed.
+// retry is the back-off of a store after a failure. The first tries are close together, because a CRD is established a moment before
+// its objects can be listed.
 var retry = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.3, Steps: 12, Cap: 30 * time.Second}
 
 // run keeps the store up to date until ctx ends.
@@ -134,7 +137,7 @@ func (s *store) begin(options metav1.ListOptions) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := &listing{since: time.Now(), dropping: s.part}
+	next := &listing{since: s.now(), dropping: s.part}
 	if last := s.listing; last != nil {
 		next.since, next.refused = last.since, last.refused
 	}
@@ -155,8 +158,8 @@ func (s *store) thin(page *metav1.PartialObjectMetadataList) {
 	}
 }
 
-// present makes a list one of what is there now. By default the first list may be of any time before, and whatever has been made since
-// would seem to be absent.
+// present makes a list one of what is there now. By default the first list may be of any time before, and objects created since would
+// seem to be absent.
 func present(options metav1.ListOptions) metav1.ListOptions {
 	if options.ResourceVersion == "0" {
 		options.ResourceVersion = ""
@@ -164,17 +167,17 @@ func present(options metav1.ListOptions) metav1.ListOptions {
 	return options
 }
 
-// unstreamed makes the reflector list before it watches. With a streamed list, the server takes a second to say that it is complete,
-// and a new placement would wait for it.
+// unstreamed makes the reflector list before it watches. With a streamed list, the server takes a second to mark it as complete, and a
+// new placement would wait for it.
 type unstreamed struct{ *cache.ListWatch }
 
-// IsWatchListSemanticsUnSupported is how the reflector asks.
+// IsWatchListSemanticsUnSupported is for the reflector.
 func (unstreamed) IsWatchListSemanticsUnSupported() bool { return true }
 
-// forbearance is how long a kind may fail to be listed before those who wait for it go on without, if they can.
+// forbearance is how long a kind may fail to be listed before placements that wait for it go on without it, if they can.
 const forbearance = 10 * time.Second
 
-// failed notes why the objects could not be listed; nil for that they could.
+// failed notes why the objects could not be listed; nil if they could.
 func (s *store) failed(err error) {
 	if err == nil {
 		return
@@ -183,7 +186,7 @@ func (s *store) failed(err error) {
 		s.gone()
 	}
 	s.mu.Lock()
-	lasting := s.failure == nil && time.Since(s.listing.since) > forbearance
+	lasting := s.failure == nil && s.now().Sub(s.listing.since) > forbearance
 	if lasting {
 		s.failure = err
 	}
@@ -193,7 +196,7 @@ func (s *store) failed(err error) {
 	}
 }
 
-// unserved says that err is not about an object: the server does not know the resource at all.
+// unserved is whether err is not about an object: the server does not know the resource at all.
 func unserved(err error) bool {
 	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
@@ -238,8 +241,8 @@ func (s *store) entry(obj any) (*entry, string, error) {
 	return nil, "", fmt.Errorf("watch %s: got a %T", s.kind, obj)
 }
 
-// version stands for all of an object that is carried. Where generations can be relied on, news that are only in the status, as a
-// running workload has them all the time, do not change it.
+// version stands for all of an object that is carried. Where generations can be relied on, changes of the status alone, as a running
+// workload has them all the time, do not change it.
 func (s *store) version(m *metav1.ObjectMeta) string {
 	if !s.generations || m.Generation == 0 {
 		return m.ResourceVersion
@@ -297,7 +300,7 @@ func (s *store) Delete(obj any) error {
 	return err
 }
 
-// event is what the watch says of one object.
+// event is an event of the watch about one object.
 type event struct {
 	// version is the resource version at which it was so.
 	version string
@@ -305,7 +308,7 @@ type event struct {
 	state *entry
 }
 
-// note takes in an event.
+// note applies an event.
 func (s *store) note(namespace, name string, e event) {
 	if e.state != nil && s.never(s.kind.GroupKind(), &e.state.Object) {
 		e.state = nil
@@ -387,7 +390,7 @@ func (s *store) Replace(list []any, _ string) error {
 	return nil
 }
 
-// replace files a complete list. It returns what was there before, and whether somebody waits for the list.
+// replace files a complete list. It returns what was there before, and whether a placement waits for the list.
 func (s *store) replace(entries []*entry) (before map[string]map[string]*entry, waited bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -64,7 +64,7 @@ func start(t *testing.T, windows snapshot.Windows, faults ...*faulty) *agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := objects.New(cluster.Config, mgr.GetHTTPClient(), rules)
+	source, err := objects.New(cluster.Config, mgr.GetHTTPClient(), rules, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
