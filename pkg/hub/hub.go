@@ -28,7 +28,7 @@
 //	Work status and finalizer                              the member agent
 //	MemberCluster status, member namespace and its access  registrar
 //	ClusterProfiles, and the finalizer that belongs to them profiler
-//	status of users' objects, if their placement asks for it  mirror
+//	status of users' objects, if their placement asks for it  returner
 //	status and finalizers of all of the above in reserved
 //	namespaces, which the others ignore                     warden
 package hub
@@ -53,13 +53,13 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/hub/dispatcher"
 	"github.com/flagship-fleet/flagship/pkg/hub/evictor"
-	"github.com/flagship-fleet/flagship/pkg/hub/mirror"
 	"github.com/flagship-fleet/flagship/pkg/hub/objects"
 	"github.com/flagship-fleet/flagship/pkg/hub/overrider"
 	"github.com/flagship-fleet/flagship/pkg/hub/placer"
 	"github.com/flagship-fleet/flagship/pkg/hub/policies"
 	"github.com/flagship-fleet/flagship/pkg/hub/profiler"
 	"github.com/flagship-fleet/flagship/pkg/hub/registrar"
+	"github.com/flagship-fleet/flagship/pkg/hub/returner"
 	"github.com/flagship-fleet/flagship/pkg/hub/revise"
 	"github.com/flagship-fleet/flagship/pkg/hub/roller"
 	"github.com/flagship-fleet/flagship/pkg/hub/scheduler"
@@ -279,8 +279,8 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
 		})
 	}
-	agents = append(agents, &mirror.Mirror{
-		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, mirror.RecorderName), Workers: workers, Namespaced: o.ResourcePlacement,
+	agents = append(agents, &returner.Returner{
+		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, returner.RecorderName), Workers: workers, Namespaced: o.ResourcePlacement,
 	})
 	agents = append(agents, &warden.Warden{
 		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, warden.RecorderName),

@@ -1,4 +1,4 @@
-package mirror
+package returner
 
 import (
 	"context"
@@ -22,13 +22,13 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// hub is a real API server on which a mirror runs, and for which the test plays everybody else.
+// hub is a real API server on which a returner runs; the test plays all other agents.
 type hub struct {
 	*testing.T
 	*testworld.Cluster
 	writes testworld.Writes
 	events *testworld.Recorder
-	// knows reads what the mirror that was started last knows.
+	// knows reads the cache of the returner that was started last.
 	knows client.Reader
 }
 
@@ -50,7 +50,7 @@ func (h *hub) must(err error) {
 	}
 }
 
-// start runs a mirror until it is stopped. objects is how it reaches users' objects.
+// start runs a returner until it is stopped. objects is how it reaches users' objects.
 func (h *hub) start(objects *rest.Config) (stop func()) {
 	h.Helper()
 	mgr, err := ctrl.NewManager(h.writes.Of(h.Config), testworld.ManagerOptions())
@@ -58,7 +58,7 @@ func (h *hub) start(objects *rest.Config) (stop func()) {
 	h.must(scope.Index(h.Context(), mgr.GetFieldIndexer()))
 	direct, err := client.New(h.writes.Of(objects), client.Options{Scheme: mgr.GetScheme()})
 	h.must(err)
-	m := &Mirror{Client: mgr.GetClient(), Direct: direct, Recorder: h.events, Workers: 2, Namespaced: true}
+	m := &Returner{Client: mgr.GetClient(), Direct: direct, Recorder: h.events, Workers: 2, Namespaced: true}
 	h.must(m.SetupWithManager(mgr))
 	h.knows = mgr.GetCache()
 	return testworld.Run(h.T, mgr)
@@ -157,7 +157,7 @@ func (h *hub) statuses() int {
 
 // Cases mirror-placement and mirror-forged-work: another member than the one that the placement goes to makes a Work in its own namespace
 // that looks like the placement's, and reports another address.
-func TestMirrorForgedWork(t *testing.T) {
+func TestForgedWork(t *testing.T) {
 	h := startHub(t)
 	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-rogue"}}))
 	h.start(h.Config)
