@@ -147,7 +147,7 @@ func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject)
 
 // place takes the four steps, and returns when to look again although nothing happens (zero: never), as each step does.
 func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
-	if mistake := report.MirrorOf(s.Placement, s.Placement.GetStatus()).Mistake; mistake != "" {
+	if mistake := report.StatusCopyOf(s.Placement, s.Placement.GetStatus()).Mistake; mistake != "" {
 		return 0, p.refuse(ctx, s, mistake)
 	}
 	if len(s.key.Name) > contract.MostOfName {

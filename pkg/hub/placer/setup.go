@@ -35,11 +35,11 @@ func (p *Placer) SetupWithManager(mgr ctrl.Manager) error {
 		b.Watches(scope.ResourceSnapshots.New(key), handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(notCreated))
 		b.Watches(scope.Bindings.New(key), handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement))
 	}
-	mirror := &v1beta1.ClusterResourcePlacementStatus{}
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), mirror, indexMirror, mirrorName); err != nil {
+	copies := &v1beta1.ClusterResourcePlacementStatus{}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), copies, indexCopy, copyName); err != nil {
 		return fmt.Errorf("index the copies of statuses: %w", err)
 	}
-	b.Watches(mirror, handler.EnqueueRequestsFromMapFunc(placementOfMirror), builder.WithPredicates(meddled))
+	b.Watches(copies, handler.EnqueueRequestsFromMapFunc(placementOfCopy), builder.WithPredicates(edited))
 	b.WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		p.Objects.Subscribe(func(key types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: key}) })
 		return nil

@@ -62,17 +62,17 @@ func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementSta
 
 // writeStatus makes status that of the placement, of its copy and of the metrics, and records events about what is new in it.
 func (p *Placer) writeStatus(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
-	mirrored := p.mirror(ctx, s, &status)
+	copied := p.syncCopy(ctx, s, &status)
 	s.memory.status.progress.set(s.Placement, &status, s.Now)
 	if equality.Semantic.DeepEqual(*s.Placement.GetStatus(), status) {
-		return mirrored
+		return copied
 	}
 	news := report.PlacementNews(s.Placement, &status)
 	after := s.Placement.DeepCopyObject().(v1beta1.PlacementObject)
 	// What the API server answers is read into it, and parts of status are the cache's.
 	*after.GetStatus() = *status.DeepCopy()
 	if _, err := loop.WriteStatus(ctx, p.Client, s.Placement, after); err != nil {
-		return errors.Join(mirrored, err)
+		return errors.Join(copied, err)
 	}
 	for _, n := range news {
 		kind := corev1.EventTypeNormal
@@ -81,5 +81,5 @@ func (p *Placer) writeStatus(ctx context.Context, s *seen, status v1beta1.Placem
 		}
 		p.Recorder.Event(s.Placement, kind, n.Reason, n.Message)
 	}
-	return mirrored
+	return copied
 }

@@ -10,22 +10,22 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Mirrored says where the status of a placement is to be copied to.
-type Mirrored struct {
-	// Namespace is where the copy belongs; empty if the placement asks for none, or if there is no telling.
+// StatusCopy is where the status of a placement is copied to.
+type StatusCopy struct {
+	// Namespace is where the copy belongs; empty if the placement asks for none, or if its selectors do not name the namespace.
 	Namespace string
 	// Absent is whether the placement has not found that namespace on the hub.
 	Absent bool
-	// Mistake, for the user, says why the selectors do not allow for a copy. The namespace is then the one that is placed so far.
+	// Mistake is why the selectors do not allow a copy, for the user. Namespace is then the one that is placed so far.
 	Mistake string
 }
 
-// MirrorOf says where the status of a placement, which is to be status, is copied to. The selectors decide, and the namespace that
-// the placement has placed so far holds them to it: people there would be left with a copy that nobody keeps up to date.
-func MirrorOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) Mirrored {
+// StatusCopyOf is where status, which a placement is about to have, is copied to. The selectors decide. They must not leave the namespace
+// that is placed so far: its users would keep a copy that is no longer updated.
+func StatusCopyOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) StatusCopy {
 	spec := placement.GetSpec()
 	if placement.GetNamespace() != "" || spec.StatusReportingScope != v1beta1.StatusReportingScopeNamespaceAccessible {
-		return Mirrored{}
+		return StatusCopy{}
 	}
 	wanted, placed := "", ""
 	for _, term := range spec.ResourceSelectors {
@@ -41,32 +41,32 @@ func MirrorOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus
 	}
 	switch {
 	case wanted == "":
-		return Mirrored{Namespace: placed, Mistake: "statusReportingScope NamespaceAccessible copies the status into the selected namespace; " +
+		return StatusCopy{Namespace: placed, Mistake: "statusReportingScope NamespaceAccessible copies the status into the selected namespace; " +
 			"its selector of kind Namespace must give the namespace's name"}
 	case placed != "" && placed != wanted:
-		return Mirrored{Namespace: placed, Mistake: fmt.Sprintf("statusReportingScope NamespaceAccessible binds the placement to namespace %s, "+
+		return StatusCopy{Namespace: placed, Mistake: fmt.Sprintf("statusReportingScope NamespaceAccessible binds the placement to namespace %s, "+
 			"which it has placed; it cannot select namespace %s instead: restore the name, or make another placement for that namespace",
 			placed, wanted)}
 	}
 	external := spec.Strategy.Type == v1beta1.RolloutStrategyTypeExternal
-	return Mirrored{Namespace: wanted, Absent: placed == "" && !external}
+	return StatusCopy{Namespace: wanted, Absent: placed == "" && !external}
 }
 
-// Mirror is what the copy of a status holds.
-func Mirror(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) v1beta1.PlacementStatus {
+// CopiedStatus is the content of the copy of a status.
+func CopiedStatus(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) v1beta1.PlacementStatus {
 	out := *status.DeepCopy()
 	kind := placement.ConditionType(v1beta1.ConditionStatusSynced)
 	out.Conditions = slices.DeleteFunc(out.Conditions, func(c metav1.Condition) bool { return c.Type == kind })
 	return out
 }
 
-// Mirrorable says whether a status says anything that could be copied yet.
-func Mirrorable(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) bool {
+// Copyable is whether a status has conditions yet that can be copied.
+func Copyable(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) bool {
 	return meta.FindStatusCondition(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled)) != nil
 }
 
-// StatusSynced puts into a status whether its copy in namespace is up to date. failure, for the user, says why it is not. It speaks
-// of the generation that the status speaks of.
+// StatusSynced sets in a status whether its copy in namespace is up to date. failure is why it is not, for the user; empty if it is. The
+// condition is of the generation that the status is about.
 func StatusSynced(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus, namespace, failure string, now metav1.Time) {
 	kind := placement.ConditionType(v1beta1.ConditionStatusSynced)
 	scheduled := meta.FindStatusCondition(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled))
@@ -74,7 +74,7 @@ func StatusSynced(placement v1beta1.PlacementObject, status *v1beta1.PlacementSt
 		return
 	}
 	synced := yes(scheduled.ObservedGeneration, kind, v1beta1.ReasonStatusSyncSucceeded,
-		"The ClusterResourcePlacementStatus of this name in namespace "+namespace+" says the same")
+		fmt.Sprintf("Status copied to ClusterResourcePlacementStatus %s/%s", namespace, placement.GetName()))
 	if failure != "" {
 		synced = no(scheduled.ObservedGeneration, kind, v1beta1.ReasonStatusSyncFailed, failure)
 	}

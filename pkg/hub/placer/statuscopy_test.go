@@ -24,27 +24,27 @@ import (
 
 const statusSynced = "ClusterResourcePlacementStatusSynced"
 
-// mirrored is a placement of the test's namespace that asks for a copy of its status there.
-func (w *world) mirrored() *v1beta1.ClusterResourcePlacement {
+// copying is a placement of the test's namespace that asks for a copy of its status there.
+func (w *world) copying() *v1beta1.ClusterResourcePlacement {
 	p := w.crp()
 	p.Spec.StatusReportingScope = v1beta1.StatusReportingScopeNamespaceAccessible
 	return p
 }
 
-func (w *world) mirror() (*v1beta1.ClusterResourcePlacementStatus, error) {
-	var mirror v1beta1.ClusterResourcePlacementStatus
-	err := w.Get(w.Context(), types.NamespacedName{Namespace: w.name, Name: w.name}, &mirror)
-	return &mirror, err
+func (w *world) statusCopy() (*v1beta1.ClusterResourcePlacementStatus, error) {
+	var copied v1beta1.ClusterResourcePlacementStatus
+	err := w.Get(w.Context(), types.NamespacedName{Namespace: w.name, Name: w.name}, &copied)
+	return &copied, err
 }
 
-// awaitMirrored waits until the placement says that its status, which is about index and available everywhere, is copied, and returns
+// awaitCopied waits until the placement reports that its status, which is about index and available everywhere, is copied, and returns
 // the copy.
-func (w *world) awaitMirrored(index string) *v1beta1.ClusterResourcePlacementStatus {
+func (w *world) awaitCopied(index string) *v1beta1.ClusterResourcePlacementStatus {
 	w.Helper()
-	var mirror *v1beta1.ClusterResourcePlacementStatus
-	w.await("mirrored", func() (err error) {
+	var copied *v1beta1.ClusterResourcePlacementStatus
+	w.await("copied", func() (err error) {
 		p := w.placement(w.key())
-		if mirror, err = w.mirror(); err != nil {
+		if copied, err = w.statusCopy(); err != nil {
 			return err
 		}
 		status := p.GetStatus()
@@ -54,26 +54,26 @@ func (w *world) awaitMirrored(index string) *v1beta1.ClusterResourcePlacementSta
 			available == nil || available.Status != metav1.ConditionTrue || status.ObservedResourceIndex != index {
 			return fmt.Errorf("status %+v", status)
 		}
-		if want := report.Mirror(p, status); !equality.Semantic.DeepEqual(mirror.SourceStatus, want) {
-			return fmt.Errorf("the copy says\n%+v\nwant\n%+v", mirror.SourceStatus, want)
+		if want := report.CopiedStatus(p, status); !equality.Semantic.DeepEqual(copied.SourceStatus, want) {
+			return fmt.Errorf("the copy is\n%+v\nwant\n%+v", copied.SourceStatus, want)
 		}
-		if !metav1.IsControlledBy(mirror, p) || len(mirror.OwnerReferences) != 1 || !*mirror.OwnerReferences[0].BlockOwnerDeletion {
-			return fmt.Errorf("owners %+v", mirror.OwnerReferences)
+		if !metav1.IsControlledBy(copied, p) || len(copied.OwnerReferences) != 1 || !*copied.OwnerReferences[0].BlockOwnerDeletion {
+			return fmt.Errorf("owners %+v", copied.OwnerReferences)
 		}
 		return nil
 	})
-	return mirror
+	return copied
 }
 
-func TestMirror(t *testing.T) {
+func TestStatusCopy(t *testing.T) {
 	w := newWorld(t)
 	agent := start(t, snapshot.Windows{})
-	p := w.mirrored()
+	p := w.copying()
 	w.make(w.namespace(), p)
 	w.schedule(w.key(), "a", "b")
 	w.awaitSelected(w.key(), 0, "Namespace "+w.name)
 	w.roll(w.key())
-	first := w.awaitMirrored("0")
+	first := w.awaitCopied("0")
 	if first.LastUpdatedTime.IsZero() {
 		t.Error("the copy has no time")
 	}
@@ -84,31 +84,31 @@ func TestMirror(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.await("another copy", func() error {
-		mirror, err := w.mirror()
-		if err == nil && mirror.UID == first.UID {
+		copied, err := w.statusCopy()
+		if err == nil && copied.UID == first.UID {
 			return fmt.Errorf("still the deleted one")
 		}
 		return err
 	})
-	w.awaitMirrored("0")
+	w.awaitCopied("0")
 	if after := w.placement(w.key()).GetResourceVersion(); after != version {
 		t.Errorf("the placement was written: %s, before %s", after, version)
 	}
 
 	// It is put right when somebody edits it.
-	mirror, err := w.mirror()
+	copied, err := w.statusCopy()
 	if err != nil {
 		t.Fatal(err)
 	}
-	mirror.SourceStatus.ObservedResourceIndex = "99"
-	mirror.OwnerReferences = nil
-	if err := w.Update(t.Context(), mirror); err != nil {
+	copied.SourceStatus.ObservedResourceIndex = "99"
+	copied.OwnerReferences = nil
+	if err := w.Update(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
-	w.awaitMirrored("0")
+	w.awaitCopied("0")
 
 	// A restart writes nothing.
-	before := w.awaitMirrored("0")
+	before := w.awaitCopied("0")
 	agent.stop()
 	start(t, snapshot.Windows{})
 	// Something that goes the same way, and is done, shows that everything before has been looked at.
@@ -117,7 +117,7 @@ func TestMirror(t *testing.T) {
 	w.make(other)
 	w.awaitSelected(client.ObjectKeyFromObject(other), 0, "Namespace "+w.name)
 	testworld.Stable(t, time.Second, "silence", func(context.Context) error {
-		if after := w.awaitMirrored("0"); after.ResourceVersion != before.ResourceVersion {
+		if after := w.awaitCopied("0"); after.ResourceVersion != before.ResourceVersion {
 			return fmt.Errorf("the copy was written:\n%+v\nbefore\n%+v", after, before)
 		}
 		return nil
@@ -127,7 +127,7 @@ func TestMirror(t *testing.T) {
 	w.make(w.configMap("cm", "one"))
 	w.awaitSelected(w.key(), 1, "Namespace "+w.name, "ConfigMap cm")
 	w.roll(w.key())
-	w.awaitMirrored("1")
+	w.awaitCopied("1")
 
 	// It goes with the placement, for good.
 	if err := w.Delete(t.Context(), p); err != nil {
@@ -141,7 +141,7 @@ func TestMirror(t *testing.T) {
 	})
 	w.release(p)
 	gone := func() error {
-		if _, err := w.mirror(); !apierrors.IsNotFound(err) {
+		if _, err := w.statusCopy(); !apierrors.IsNotFound(err) {
 			return errors.Join(errors.New("the copy is still there"), err)
 		}
 		return nil
@@ -151,13 +151,13 @@ func TestMirror(t *testing.T) {
 }
 
 // The namespace of the copy goes and comes back with what is placed (contract:220).
-func TestMirrorWithoutItsNamespace(t *testing.T) {
+func TestStatusCopyWithoutItsNamespace(t *testing.T) {
 	w := newWorld(t)
 	start(t, snapshot.Windows{})
-	w.make(w.mirrored())
+	w.make(w.copying())
 	failed := func(index string) {
 		t.Helper()
-		w.await("not mirrored", func() error {
+		w.await("not copied", func() error {
 			status := w.placement(w.key()).GetStatus()
 			c := meta.FindStatusCondition(status.Conditions, statusSynced)
 			if c == nil || c.Status != metav1.ConditionFalse || c.Reason != v1beta1.ReasonStatusSyncFailed ||
@@ -176,7 +176,7 @@ func TestMirrorWithoutItsNamespace(t *testing.T) {
 	w.make(namespace)
 	w.awaitSelected(w.key(), 1, "Namespace "+w.name)
 	w.roll(w.key())
-	w.awaitMirrored("1")
+	w.awaitCopied("1")
 
 	if err := w.Delete(t.Context(), namespace); err != nil {
 		t.Fatal(err)
@@ -198,18 +198,18 @@ func TestMirrorWithoutItsNamespace(t *testing.T) {
 	w.make(w.namespace())
 	w.awaitSelected(w.key(), 3, "Namespace "+w.name)
 	w.roll(w.key())
-	w.awaitMirrored("3")
+	w.awaitCopied("3")
 }
 
 // A placement whose status people in a namespace read stays with that namespace (contract:221).
-func TestMirrorStaysInItsNamespace(t *testing.T) {
+func TestStatusCopyStaysInItsNamespace(t *testing.T) {
 	w := newWorld(t)
 	start(t, snapshot.Windows{})
-	w.make(w.namespace(), w.mirrored())
+	w.make(w.namespace(), w.copying())
 	w.schedule(w.key(), "a")
 	w.awaitSelected(w.key(), 0, "Namespace "+w.name)
 	w.roll(w.key())
-	w.awaitMirrored("0")
+	w.awaitCopied("0")
 	before := w.placement(w.key())
 
 	choose := func(namespace string) {
@@ -236,22 +236,22 @@ func TestMirrorStaysInItsNamespace(t *testing.T) {
 		t.Errorf("status\n%+v\nwant\n%+v", refused.GetStatus(), want)
 	}
 	w.await("told in the namespace", func() error {
-		mirror, err := w.mirror()
-		if err == nil && !slices.Contains(mirror.SourceStatus.Conditions, want.Conditions[0]) {
-			err = fmt.Errorf("the copy says %+v", mirror.SourceStatus.Conditions)
+		copied, err := w.statusCopy()
+		if err == nil && !slices.Contains(copied.SourceStatus.Conditions, want.Conditions[0]) {
+			err = fmt.Errorf("the copy is %+v", copied.SourceStatus.Conditions)
 		}
 		return err
 	})
 
 	choose(w.name)
 	w.schedule(w.key(), "a")
-	w.awaitMirrored("0")
+	w.awaitCopied("0")
 }
 
-func TestMirrorNeedsANamedNamespace(t *testing.T) {
+func TestStatusCopyNeedsANamedNamespace(t *testing.T) {
 	w := newWorld(t)
 	start(t, snapshot.Windows{})
-	p := w.mirrored()
+	p := w.copying()
 	p.Spec.ResourceSelectors[0].Name = ""
 	p.Spec.ResourceSelectors[0].LabelSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": w.name}}
 	w.make(w.namespace(), p)

@@ -9,7 +9,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-func TestMirrorOf(t *testing.T) {
+func TestStatusCopyOf(t *testing.T) {
 	namespace := func(name string) v1beta1.ResourceSelectorTerm {
 		return v1beta1.ResourceSelectorTerm{Version: "v1", Kind: "Namespace", Name: name}
 	}
@@ -18,21 +18,21 @@ func TestMirrorOf(t *testing.T) {
 		namespaced, external, unasked bool
 		selectors                     []v1beta1.ResourceSelectorTerm
 		placed                        string
-		want                          Mirrored
+		want                          StatusCopy
 		mistake                       string
 	}{
 		"nobody asks": {unasked: true, selectors: []v1beta1.ResourceSelectorTerm{namespace("app")}, placed: "app"},
 		"a ResourcePlacement is in its namespace": {namespaced: true, selectors: []v1beta1.ResourceSelectorTerm{namespace("app")}},
 		"into the selected namespace": {
-			selectors: []v1beta1.ResourceSelectorTerm{role, namespace("app")}, placed: "app", want: Mirrored{Namespace: "app"},
+			selectors: []v1beta1.ResourceSelectorTerm{role, namespace("app")}, placed: "app", want: StatusCopy{Namespace: "app"},
 		},
 		"which is not there yet": {
-			selectors: []v1beta1.ResourceSelectorTerm{namespace("app")}, want: Mirrored{Namespace: "app", Absent: true},
+			selectors: []v1beta1.ResourceSelectorTerm{namespace("app")}, want: StatusCopy{Namespace: "app", Absent: true},
 		},
 		"or may be there: an update run has to say": {
-			external: true, selectors: []v1beta1.ResourceSelectorTerm{namespace("app")}, want: Mirrored{Namespace: "app"},
+			external: true, selectors: []v1beta1.ResourceSelectorTerm{namespace("app")}, want: StatusCopy{Namespace: "app"},
 		},
-		"it cannot move": {selectors: []v1beta1.ResourceSelectorTerm{namespace("other")}, placed: "app", want: Mirrored{Namespace: "app"},
+		"it cannot move": {selectors: []v1beta1.ResourceSelectorTerm{namespace("other")}, placed: "app", want: StatusCopy{Namespace: "app"},
 			mistake: "binds the placement to namespace app"},
 		"labels name no namespace": {
 			selectors: []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", LabelSelector: &metav1.LabelSelector{}}},
@@ -58,7 +58,7 @@ func TestMirrorOf(t *testing.T) {
 					{Group: "scheduling.k8s.io", Version: "v1", Kind: "PriorityClass", Name: "high"}, {Version: "v1", Kind: "Namespace", Name: tc.placed},
 				}
 			}
-			got := MirrorOf(placement, status)
+			got := StatusCopyOf(placement, status)
 			if !strings.Contains(got.Mistake, tc.mistake) || (got.Mistake == "") != (tc.mistake == "") {
 				t.Errorf("mistake %q; want %q in it", got.Mistake, tc.mistake)
 			}
@@ -69,33 +69,33 @@ func TestMirrorOf(t *testing.T) {
 	}
 }
 
-// What is said of the copy speaks of the generation that the status speaks of, keeps its time, and is not in the copy.
+// The condition about the copy is of the generation that the status is about, keeps its time, and is not in the copy.
 func TestStatusSynced(t *testing.T) {
 	placement := newPlacement(false)
 	status := &v1beta1.PlacementStatus{}
-	if StatusSynced(placement, status, "app", "", before); len(status.Conditions) > 0 || Mirrorable(placement, status) {
-		t.Fatalf("of a status that says nothing: %+v", status)
+	if StatusSynced(placement, status, "app", "", before); len(status.Conditions) > 0 || Copyable(placement, status) {
+		t.Fatalf("of a status without conditions: %+v", status)
 	}
 	status.Conditions = []metav1.Condition{yes(generation-1, "ClusterResourcePlacementScheduled", "R", "")}
-	say := func(failure string, now metav1.Time) metav1.Condition {
+	sync := func(failure string, now metav1.Time) metav1.Condition {
 		StatusSynced(placement, status, "app", failure, now)
-		if copied := Mirror(placement, status); len(status.Conditions) != 2 || len(copied.Conditions) != 1 {
+		if copied := CopiedStatus(placement, status); len(status.Conditions) != 2 || len(copied.Conditions) != 1 {
 			t.Fatalf("conditions %+v, in the copy %+v", status.Conditions, copied.Conditions)
 		}
 		return status.Conditions[1]
 	}
 	failed := no(generation-1, "ClusterResourcePlacementStatusSynced", "StatusSyncFailed", "no such namespace")
 	failed.LastTransitionTime = before
-	if got := say("no such namespace", before); got != failed {
+	if got := sync("no such namespace", before); got != failed {
 		t.Errorf("got %+v; want %+v", got, failed)
 	}
-	if got := say("no such namespace", after); got != failed {
-		t.Errorf("said again: %+v", got)
+	if got := sync("no such namespace", after); got != failed {
+		t.Errorf("set again: %+v", got)
 	}
 	synced := yes(generation-1, failed.Type, "StatusSyncSucceeded",
-		"The ClusterResourcePlacementStatus of this name in namespace app says the same")
+		"Status copied to ClusterResourcePlacementStatus app/"+placement.GetName())
 	synced.LastTransitionTime = after
-	if got := say("", after); got != synced {
+	if got := sync("", after); got != synced {
 		t.Errorf("got %+v; want %+v", got, synced)
 	}
 }

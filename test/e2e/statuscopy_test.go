@@ -20,17 +20,17 @@ import (
 
 var accessible = testworld.Reporting(v1beta1.StatusReportingScopeNamespaceAccessible)
 
-// mirror is the object that the status of the scenario's placement is copied into.
-func (s *scene) mirror() *v1beta1.ClusterResourcePlacementStatus {
+// statusCopy is the object that the status of the scenario's placement is copied into.
+func (s *scene) statusCopy() *v1beta1.ClusterResourcePlacementStatus {
 	return &v1beta1.ClusterResourcePlacementStatus{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: s.name}}
 }
 
-// mirrors waits until there is a copy of p's status, which goes with p.
-func (s *scene) mirrors(p v1beta1.PlacementObject) types.UID {
+// awaitCopy waits until there is a copy of p's status, which goes with p.
+func (s *scene) awaitCopy(p v1beta1.PlacementObject) types.UID {
 	s.Helper()
-	mirror := s.mirror()
+	copied := s.statusCopy()
 	testworld.Await(s.T, testworld.Soon, "the copy of the status of "+p.GetName(), func(ctx context.Context) error {
-		if err := theHub.Get(ctx, client.ObjectKeyFromObject(mirror), mirror); err != nil {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(copied), copied); err != nil {
 			return err
 		}
 		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
@@ -38,49 +38,49 @@ func (s *scene) mirrors(p v1beta1.PlacementObject) types.UID {
 		}
 		want := p.GetStatus().DeepCopy()
 		meta.RemoveStatusCondition(&want.Conditions, p.ConditionType(v1beta1.ConditionStatusSynced))
-		if d := cmp.Diff(*want, mirror.SourceStatus); d != "" {
+		if d := cmp.Diff(*want, copied.SourceStatus); d != "" {
 			return fmt.Errorf("it differs (-placement +copy):\n%s", d)
 		}
-		owner := metav1.GetControllerOf(mirror)
+		owner := metav1.GetControllerOf(copied)
 		if owner == nil || owner.UID != p.GetUID() || owner.BlockOwnerDeletion == nil || !*owner.BlockOwnerDeletion {
-			return fmt.Errorf("its owners are %+v", mirror.OwnerReferences)
+			return fmt.Errorf("its owners are %+v", copied.OwnerReferences)
 		}
 		return nil
 	})
-	return mirror.UID
+	return copied.UID
 }
 
 // contract:219
-func TestStatusIsMirrored(t *testing.T) {
+func TestStatusIsCopied(t *testing.T) {
 	s := begin(t)
 	p := s.place(testworld.PickN(2), accessible)
-	s.expectWithin(2*testworld.Soon, p, testworld.Complete(c2.name, c3.name).Selecting(s.all()...).Mirrored(true))
-	s.mirrors(p)
+	s.expectWithin(2*testworld.Soon, p, testworld.Complete(c2.name, c3.name).Selecting(s.all()...).Copied(true))
+	s.awaitCopy(p)
 	s.edit(p, testworld.PickN(3))
-	all := onAll().Selecting(s.all()...).Mirrored(true)
+	all := onAll().Selecting(s.all()...).Copied(true)
 	s.expect(p, all)
-	first := s.mirrors(p)
+	first := s.awaitCopy(p)
 
-	if err := theHub.Delete(t.Context(), s.mirror()); err != nil {
+	if err := theHub.Delete(t.Context(), s.statusCopy()); err != nil {
 		t.Fatal(err)
 	}
 	testworld.Await(t, testworld.Soon, "another copy", func(ctx context.Context) error {
-		mirror := s.mirror()
-		if err := theHub.Get(ctx, client.ObjectKeyFromObject(mirror), mirror); err != nil {
+		copied := s.statusCopy()
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(copied), copied); err != nil {
 			return err
 		}
-		if mirror.UID == first {
+		if copied.UID == first {
 			return errors.New("it is the first")
 		}
 		return nil
 	})
-	s.mirrors(p)
+	s.awaitCopy(p)
 	s.stays(p, all)
 
 	remove(t, theHub, p)
-	s.gone(theHub, s.mirror())
+	s.gone(theHub, s.statusCopy())
 	testworld.Stable(t, calm, "the absence of a copy", func(ctx context.Context) error {
-		err := theHub.Get(ctx, client.ObjectKeyFromObject(s.mirror()), s.mirror())
+		err := theHub.Get(ctx, client.ObjectKeyFromObject(s.statusCopy()), s.statusCopy())
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -89,33 +89,33 @@ func TestStatusIsMirrored(t *testing.T) {
 }
 
 // contract:220
-func TestMirrorOutlivesItsNamespace(t *testing.T) {
+func TestStatusCopyOutlivesItsNamespace(t *testing.T) {
 	s := begin(t)
 	p := s.place(accessible)
-	s.expect(p, onAll().At("0").Selecting(s.all()...).Mirrored(true))
-	s.mirrors(p)
+	s.expect(p, onAll().At("0").Selecting(s.all()...).Copied(true))
+	s.awaitCopy(p)
 
 	if err := theHub.Delete(t.Context(), testworld.Namespace(s.app)); err != nil {
 		t.Fatal(err)
 	}
 	s.gone(theHub, testworld.Namespace(s.app))
-	s.settles(p, onAll().At("1").Selecting().Mirrored(false))
+	s.settles(p, onAll().At("1").Selecting().Copied(false))
 	if err := theHub.Get(t.Context(), client.ObjectKey{Name: s.app}, &corev1.Namespace{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the namespace is there again: %v", err)
 	}
 
 	s.create(testworld.Namespace(s.app))
-	s.expect(p, onAll().At("2").Selecting(s.selectedNamespace()).Mirrored(true))
-	s.mirrors(p)
+	s.expect(p, onAll().At("2").Selecting(s.selectedNamespace()).Copied(true))
+	s.awaitCopy(p)
 }
 
 // contract:221
-func TestMirrorOfAnotherNamespaceIsRefused(t *testing.T) {
+func TestStatusCopyOfAnotherNamespaceIsRefused(t *testing.T) {
 	s := begin(t)
 	p := s.place(accessible)
-	before := onAll().At("0").Selecting(s.all()...).Mirrored(true)
+	before := onAll().At("0").Selecting(s.all()...).Copied(true)
 	s.expect(p, before)
-	s.mirrors(p)
+	s.awaitCopy(p)
 	generation := p.GetGeneration()
 	s.edit(p, testworld.Selecting(testworld.Named("", "v1", "Namespace", "missing-"+s.app)))
 	s.settles(p, before.RefusedSince(generation))
