@@ -25,8 +25,8 @@ import (
 var CRDs = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
 // AwaitCRDs returns when every named CustomResourceDefinition ("works.placement.kubernetes-fleet.io") is established on the cluster of
-// cfg, and discovery has it. It watches, so that it goes on in the moment the last one appears, and keeps the gate "crds" closed with what
-// is missing. A cluster that cannot be reached yet is waited for in the same way. It fails only when ctx ends.
+// cfg, and discovery has it. It watches, so that it goes on as soon as the last one appears, and keeps the gate "crds" closed with what is
+// missing. It waits in the same way for a cluster that cannot be reached yet. It fails only when ctx ends.
 func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...string) error {
 	missing := sets.New(names...)
 	const gate = "crds"

@@ -10,7 +10,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// ErrLeadLost is why a process ends that led, and whose lease has run out before it was renewed.
+// ErrLeadLost is why a process ends that led and whose lease ran out before it was renewed.
 var ErrLeadLost = errors.New("the lease has run out before it was renewed, and another replica may lead by now")
 
 var errNoLead = errors.New("this replica does not lead, and must not write")
@@ -18,10 +18,10 @@ var errNoLead = errors.New("this replica does not lead, and must not write")
 // ShortestLease is the shortest there can be: a leader holds a lease for a second less than it lasts, see NewLead.
 const ShortestLease = 2 * time.Second
 
-// Lead is the lock of an elector that also sees to what electors leave open: that who does not lead does not write. An elector that finds
-// the lease taken goes on trying for the whole renew deadline, and its process goes on working meanwhile; so does one that was halted, or
-// whose machine was suspended, until it finds out. A Lead knows until when the lease is this process's, whatever happens: from then on its
-// Guard lets nothing be written, and the process never leads again, for what it has in its caches may be older than what others wrote.
+// Lead is the lock of an elector that also ensures what electors do not: a process that does not lead does not write. An elector that finds
+// the lease taken goes on trying for the whole renew deadline, and its process goes on working meanwhile; so does a process that was halted,
+// or whose machine was suspended, until its elector notices. A Lead knows until when the lease is this process's in any case: from then on
+// its Guard refuses writes, and the process never leads again, because its caches may be older than what other processes wrote.
 type Lead struct {
 	resourcelock.Interface
 	duration time.Duration
@@ -34,7 +34,7 @@ type Lead struct {
 	over  bool
 }
 
-// NewLead makes an elector's lock of a view on a lease that lasts for duration. lost is called, once, when the lease has run out.
+// NewLead makes an elector's lock of a lease that lasts for duration. lost is called, once, when the lease has run out.
 func NewLead(lock resourcelock.Interface, duration time.Duration, lost func(error)) *Lead {
 	// Others go by what their electors see of the lease, and that is in whole seconds: how long it lasts, and when it was renewed. A renewal
 	// within the second of the last one is none to them, so they may take the lease a second early.
@@ -67,7 +67,7 @@ func (l *Lead) take(ctx context.Context, record resourcelock.LeaderElectionRecor
 	}
 	if record.HolderIdentity == "" {
 		l.mu.Lock()
-		l.over = true // as soon as this is written another may lead, and that may be before we are told
+		l.over = true // as soon as this is written another may lead, and that may be before this call returns
 		l.mu.Unlock()
 		return write(ctx, record)
 	}
@@ -104,7 +104,7 @@ func (l *Lead) leads() error {
 	return ErrLeadLost
 }
 
-// Guard lets reads pass, and writes while this process leads.
+// Guard passes reads, and writes while this process leads.
 func (l *Lead) Guard(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		if r.Method == http.MethodGet {
@@ -117,7 +117,7 @@ func (l *Lead) Guard(next http.RoundTripper) http.RoundTripper {
 			return next.RoundTrip(r)
 		}
 		if r.Body != nil {
-			_ = r.Body.Close() // which is what a RoundTripper owes
+			_ = r.Body.Close() // as a RoundTripper must
 		}
 		return nil, err
 	})

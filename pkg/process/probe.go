@@ -24,14 +24,14 @@ type Gates struct {
 	notes  []func() []string
 }
 
-// Check adds what is asked at each probe: while check names anything, the agent is not ready.
+// Check adds a function that is called at each probe: while it names anything, the agent is not ready.
 func (g *Gates) Check(check func() []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.checks = append(g.checks, check)
 }
 
-// Note adds what each answer of the readiness probe names besides, ready or not.
+// Note adds a function whose lines each answer of the readiness probe has besides, ready or not.
 func (g *Gates) Note(note func() []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -48,14 +48,14 @@ func (g *Gates) Close(name, why string) {
 	g.closed[name] = why
 }
 
-// Open says that name is no longer waited for.
+// Open ends the wait for name.
 func (g *Gates) Open(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.closed, name)
 }
 
-// Waiting returns nil when nothing is waited for, else an error that names every closed gate and what checks name.
+// Waiting returns nil when no gate is closed and no check fails, else an error that names every closed gate and what checks name.
 func (g *Gates) Waiting() error {
 	g.mu.Lock()
 	var parts []string
@@ -74,7 +74,7 @@ func (g *Gates) Waiting() error {
 	return errors.New(strings.Join(problems, "; "))
 }
 
-// Notes returns what Note has added.
+// Notes returns the lines of the functions that Note has added.
 func (g *Gates) Notes() []string {
 	g.mu.Lock()
 	notes := slices.Clone(g.notes)
@@ -82,7 +82,7 @@ func (g *Gates) Notes() []string {
 	return gather(notes)
 }
 
-// gather asks without holding a lock: what is asked has locks of its own.
+// gather calls functions without holding a lock: they have locks of their own.
 func gather(ask []func() []string) (out []string) {
 	for _, f := range ask {
 		out = append(out, f()...)

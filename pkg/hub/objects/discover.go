@@ -43,7 +43,7 @@ func (w *Source) discover(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil && !partial:
-			log.FromContext(ctx).Error(err, "the hub does not say which kinds it serves")
+			log.FromContext(ctx).Error(err, "API discovery failed")
 			again = 5 * discoverGap
 		default:
 			if w.take(ctx, newDiscovered(groups, lists, failed)) {

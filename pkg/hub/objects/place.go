@@ -20,8 +20,8 @@ import (
 
 // place is a namespace that a placement has asked for.
 type place struct {
-	// since is the resource version of the list by which the namespace was taken in while the watch went on. What the watch tells
-	// of before is old. It is empty if the watch itself begins where the list was.
+	// since is the resource version of the list by which the namespace was taken in while the watch went on. Events
+	// of before are old. It is empty if the watch itself begins where the list was.
 	since string
 	// filling is that list while it is on its way; nil once it is in.
 	filling *filling

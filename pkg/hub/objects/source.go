@@ -362,7 +362,7 @@ func (w world) Kind(gvk schema.GroupVersionKind) (selection.Kind, error) {
 	return selection.Kind{}, w.confirmUnknown(w.ctx, gvk)
 }
 
-// confirmUnknown asks the hub itself about a kind that is not in the catalogue.
+// confirmUnknown reads from the hub itself whether it serves a kind that is not in the catalogue.
 func (w *Source) confirmUnknown(ctx context.Context, gvk schema.GroupVersionKind) error {
 	w.mu.Lock()
 	known := w.catalogue
@@ -511,8 +511,8 @@ func (w *Source) replaceStores() map[schema.GroupKind]bool {
 	return replaced
 }
 
-// affected says whether f selects from a kind that is no longer watched as it was, names one that is served otherwise than before, or
-// follows contents and it is known of other kinds than before that they are part of that. More kinds are no news by themselves: their
+// affected is whether f selects from a kind that is no longer watched as it was, names one that is served otherwise than before, or
+// follows contents, and other kinds than before are known to be part of those. More kinds alone do not count: their
 // objects are. w.mu is held.
 func (w *Source) affected(f *follower, old *catalogue, replaced map[schema.GroupKind]bool) bool {
 	if old == nil {

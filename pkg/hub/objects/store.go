@@ -28,7 +28,7 @@ import (
 // entry is one object as it is kept: what selecting needs, and nothing else.
 type entry struct{ selection.Object }
 
-// same says whether two states of an object are the same for every placement.
+// same is whether two states of an object are the same for every placement.
 func (e *entry) same(other *entry) bool {
 	return other != nil && e.UID == other.UID && e.Version == other.Version && e.Deleting == other.Deleting
 }
@@ -49,7 +49,7 @@ type store struct {
 	never      func(schema.GroupKind, *selection.Object) bool
 	now        func() time.Time
 	few, crowd int
-	// generations says that the kind's generation changes with everything but metadata and status.
+	// generations is whether the kind's generation changes with everything but metadata and status.
 	generations bool
 	// changed is called for every change; told when a list is complete that a placement waits for, or when it seems not to come. Both are
 	// called without locks held.
