@@ -28,10 +28,10 @@ func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 	r.awake = r.Now()
 	b := ctrl.NewControllerManagedBy(mgr).Named("roller").WithOptions(loop.Options(r.Workers))
 	for _, kind := range scope.ResourceSnapshots.Served(r.Namespaced) {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(loop.OfPlacement), builder.WithPredicates(snapshots()))
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(snapshots()))
 	}
 	for _, kind := range scope.Bindings.Served(r.Namespaced) {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(loop.OfPlacement), builder.WithPredicates(bindings()))
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(bindings()))
 	}
 	for _, kind := range scope.Placements.Served(r.Namespaced) {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(placements()))
@@ -57,7 +57,7 @@ func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconci
 	}
 	var out []reconcile.Request
 	for _, b := range found {
-		out = append(out, loop.OfPlacement(ctx, b)...)
+		out = append(out, scope.RequestPlacement(ctx, b)...)
 	}
 	return out
 }

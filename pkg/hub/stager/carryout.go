@@ -143,7 +143,7 @@ func (s *Stager) carryOut(ctx context.Context, run v1beta1.UpdateRunObject, step
 	for _, name := range step.Accept {
 		jobs = append(jobs, func(ctx context.Context) error { return s.accept(ctx, run.GetNamespace(), name) })
 	}
-	err := loop.Each(ctx, writers, jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
+	err := loop.All(ctx, writers, jobs...)
 	return refused, err
 }
 

@@ -193,7 +193,7 @@ func (s *Stager) revision(ctx context.Context, run, earlier v1beta1.UpdateRunObj
 	}
 	index, err := strconv.Atoi(text)
 	if text == "" {
-		index, err = s.Release(ctx, key)
+		index, err = s.Revisions.Release(ctx, key)
 	}
 	if err != nil {
 		return snapshot.Group{}, err

@@ -42,14 +42,20 @@ const RecorderName = "cluster-staged-update-run-controller"
 // writers is how many objects of one run are written at once.
 const writers = 16
 
+// Revisions is what the stager needs of revise.Reviser.
+type Revisions interface {
+	// Release makes the resource snapshots of what a placement selects now, unless the latest revision holds that already, and returns
+	// the index of the revision. A selection.UserError is for the user.
+	Release(ctx context.Context, placement types.NamespacedName) (index int, err error)
+}
+
 // Stager reconciles update runs of both scopes.
 type Stager struct {
 	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes. Direct does neither.
 	Client, Direct client.Client
 	Recorder       record.EventRecorder
-	// Release creates the resource snapshots of what a placement selects now, unless the latest are that already, and returns their index.
-	// A selection.UserError is for the user.
-	Release func(ctx context.Context, placement types.NamespacedName) (index int, err error)
+	// Revisions makes the revision of a run that releases what its placement selects.
+	Revisions Revisions
 	// Workers is how many runs are reconciled at once.
 	Workers int
 	// Namespaced is whether StagedUpdateRuns are served.
