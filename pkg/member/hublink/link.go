@@ -28,7 +28,7 @@ const (
 // waiting is for alerts on a lost hub, and on credentials that it refuses.
 var waiting = metrics.Gauge(metrics.Definition{
 	Name: "fleet_member_agent_waiting",
-	Help: "1 while the member agent waits for the hub, 0 when it does not. Alert on it: what is placed stays, and nothing new arrives.",
+	Help: "1 while the member agent waits for the hub, otherwise 0. Alert on it: placed objects stay, but changes do not reach the member.",
 	Labels: []metrics.Label{{Name: "for", Values: "`" + gateServer + "`: the hub does not answer; `" + gateAccess + "`: the hub refuses the agent's credentials"}},
 	Agents: []metrics.Agent{metrics.Member},
 })
