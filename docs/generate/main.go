@@ -21,10 +21,10 @@ Both agents serve ` + "`/metrics`" + ` over HTTPS, to [users who may read it](se
 this page, they serve the metrics of controller-runtime (` + "`controller_runtime_*`, `workqueue_*`" + `, one series for each
 controller), of client-go (` + "`rest_client_*`" + `) and of the Go runtime.
 
-Metrics that KubeFleet has keep KubeFleet's names and labels, so existing dashboards work. Two of KubeFleet's metrics do
-not exist here: ` + "`work_apply_time_seconds`" + `, which KubeFleet registers but never updates, and the series of the
-controller ` + "`resource-change-controller`" + `, a queue that Flagship does not have: a change of a selected object requeues its
-placements directly.
+Metrics that KubeFleet has keep KubeFleet's names and labels, so existing dashboards work. Two of KubeFleet's metrics
+do not exist here: ` + "`work_apply_time_seconds`" + `, which KubeFleet registers but never updates, and the series of the
+controller ` + "`resource-change-controller`" + `, a queue that Flagship does not have: a change of a selected object requeues
+its placements directly.
 `
 
 func main() {
