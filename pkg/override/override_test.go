@@ -156,7 +156,7 @@ func TestApply(t *testing.T) {
 		},
 		"a label that is not there": {
 			cluster: west, object: cm, snapshots: list(narrow("ro", nil, patching(everywhere(), add("/data/a", `"${MEMBER-CLUSTER-LABEL-KEY-env}"`)))),
-			wrong: `ResourceOverride app/ro (snapshot ro-0), rule 1, add /data/a: cluster c3 has no label "env": give it to the MemberCluster, or exclude the cluster from the rule`,
+			wrong: `ResourceOverride app/ro (snapshot ro-0), rule 1, add /data/a: cluster c3 has no label "env": add it to the MemberCluster, or exclude the cluster from the rule`,
 		},
 		"a variable that does not end": {
 			cluster: west, object: cm, snapshots: list(narrow("ro", nil, patching(everywhere(), add("/data/a", `"${MEMBER-CLUSTER-LABEL-KEY-env"`)))),
@@ -165,7 +165,7 @@ func TestApply(t *testing.T) {
 		"a variable that ends in another value, which is not quoted": {
 			cluster: west, object: cm, snapshots: list(narrow("ro", nil, patching(everywhere(),
 				add("/data", `{"a":"${MEMBER-CLUSTER-LABEL-KEY-env","b":"hunter2"}`)))),
-			wrong: "rule 1, add /data: the variable that starts with ${MEMBER-CLUSTER-LABEL-KEY- has no closing }, or what is before it cannot be the key of a label",
+			wrong: "rule 1, add /data: the variable that starts with ${MEMBER-CLUSTER-LABEL-KEY- has no closing }, or the text before it is not a valid label key",
 		},
 		"nothing to remove": {
 			cluster: west, object: cm, snapshots: list(wide("cro", nil, patching(everywhere(), add("/data/b", `"2"`)), patching(everywhere(), remove("/data/secret")))),

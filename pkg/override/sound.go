@@ -7,8 +7,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// Unsound says why no snapshot can be made of an override, empty if nothing speaks against it: a value that nests so deep that its copies
-// could not be read again.
+// Unsound returns why no snapshot of an override can be created, or an empty string: a value is nested so deep that
+// its copies could not be read again.
 func Unsound(o v1beta1.OverrideObject) string {
 	policy := o.GetPolicy()
 	if policy == nil {
@@ -17,7 +17,7 @@ func Unsound(o v1beta1.OverrideObject) string {
 	for i, rule := range policy.OverrideRules {
 		for j, patch := range rule.JSONPatchOverrides {
 			if decode.Deep(patch.Value.Raw) {
-				return fmt.Sprintf("spec.policy.overrideRules[%d].jsonPatchOverrides[%d].value is nested deeper than %d levels; make it flatter",
+				return fmt.Sprintf("spec.policy.overrideRules[%d].jsonPatchOverrides[%d].value is nested deeper than %d levels; reduce the nesting",
 					i, j, decode.MaxDepth)
 			}
 		}
