@@ -54,9 +54,9 @@ func carryOut(all []v1beta1.ResourceSnapshotObject, step Step, now time.Time) []
 	}
 	var out []v1beta1.ResourceSnapshotObject
 	for _, s := range all {
-		for _, mark := range step.Marks {
-			if mark.Name == s.GetName() {
-				s = apply(s, mark)
+		for _, relabel := range step.Relabels {
+			if relabel.Name == s.GetName() {
+				s = apply(s, relabel)
 			}
 		}
 		if !gone[s.GetName()] {
@@ -67,13 +67,13 @@ func carryOut(all []v1beta1.ResourceSnapshotObject, step Step, now time.Time) []
 }
 
 // apply applies a merge patch the way a server does.
-func apply[O v1beta1.Object](o O, mark Mark) O {
+func apply[O v1beta1.Object](o O, relabel Relabel) O {
 	var patch struct {
 		Metadata struct {
 			Labels, Annotations map[string]*string
 		}
 	}
-	if err := json.Unmarshal(mark.Patch(), &patch); err != nil {
+	if err := json.Unmarshal(relabel.Patch(), &patch); err != nil {
 		panic(err)
 	}
 	out := o.DeepCopyObject().(O)
@@ -229,12 +229,12 @@ func decide(p v1beta1.PlacementObject, all []v1beta1.ResourceSnapshotObject, con
 func torn(t *rapid.T, step Step) Step {
 	switch rapid.IntRange(0, 3).Draw(t, "at") {
 	case 0:
-		step.Parts, step.Master, step.Marks, step.Prune = nil, nil, nil, nil
+		step.Parts, step.Master, step.Relabels, step.Prune = nil, nil, nil, nil
 	case 1:
 		step.Parts = step.Parts[:rapid.IntRange(0, len(step.Parts)).Draw(t, "parts")]
-		step.Master, step.Marks, step.Prune = nil, nil, nil
+		step.Master, step.Relabels, step.Prune = nil, nil, nil
 	case 2:
-		step.Marks, step.Prune = nil, nil
+		step.Relabels, step.Prune = nil, nil
 	case 3:
 		step.Prune = nil
 	}
@@ -242,7 +242,7 @@ func torn(t *rapid.T, step Step) Step {
 }
 
 func still(step Step) bool {
-	return len(step.Remove)+len(step.Parts)+len(step.Marks)+len(step.Prune) == 0 && step.Master == nil
+	return len(step.Remove)+len(step.Parts)+len(step.Relabels)+len(step.Prune) == 0 && step.Master == nil
 }
 
 func check(t *rapid.T, all []v1beta1.ResourceSnapshotObject, items []Item, index int, inUse map[string]bool) {

@@ -27,7 +27,7 @@ func (p *Placer) writePolicies(ctx context.Context, key types.NamespacedName, st
 			return err
 		}
 	}
-	return p.tidy(ctx, step.Marks, func(name string) client.Object { return named(scope.PolicySnapshots.New(key), key, name) }, objects(step.Prune))
+	return p.tidy(ctx, step.Relabels, func(name string) client.Object { return named(scope.PolicySnapshots.New(key), key, name) }, objects(step.Prune))
 }
 
 // resources makes a placement's resource snapshots right, and returns the revision in force then.
@@ -176,7 +176,7 @@ func (p *Placer) writeResources(ctx context.Context, key types.NamespacedName, s
 			return err
 		}
 	}
-	return p.tidy(ctx, step.Marks, func(name string) client.Object { return named(scope.ResourceSnapshots.New(key), key, name) }, objects(step.Prune))
+	return p.tidy(ctx, step.Relabels, func(name string) client.Object { return named(scope.ResourceSnapshots.New(key), key, name) }, objects(step.Prune))
 }
 
 func (p *Placer) create(ctx context.Context, obj client.Object) error {
@@ -187,7 +187,7 @@ func (p *Placer) create(ctx context.Context, obj client.Object) error {
 }
 
 // tidy changes marks and deletes snapshots. Those that are gone are fine.
-func (p *Placer) tidy(ctx context.Context, marks []snapshot.Mark, object func(name string) client.Object, old []client.Object) error {
+func (p *Placer) tidy(ctx context.Context, marks []snapshot.Relabel, object func(name string) client.Object, old []client.Object) error {
 	var jobs []func() error
 	for _, mark := range marks {
 		jobs = append(jobs, func() error {
