@@ -161,10 +161,10 @@ func TestKept(t *testing.T) {
 		root   = Kept{"ConfigMap app/kube-root-ca.crt", "every cluster has its own"}
 		claim  = Kept{"PersistentVolumeClaim app/data", ownClaims.why}
 		nodes  = Kept{"v1 Node", "every cluster has its own objects of this kind"}
-		secret = Kept{"v1 Secret s", "the hub agent is told to skip it (--skipped-propagating-apis)"}
-		view   = Kept{"ClusterRole view", "every API server makes its own"}
-		child  = Kept{"Deployment app/child", "its owner is selected, and makes it on every cluster"}
-		job    = Kept{"Job app/x", "it does not exist, or its CronJob makes it on every cluster"}
+		secret = Kept{"v1 Secret s", "the hub agent skips it (--skipped-propagating-apis)"}
+		view   = Kept{"ClusterRole view", "every API server creates its own"}
+		child  = Kept{"Deployment app/child", "its owner is selected, and creates it on every cluster"}
+		job    = Kept{"Job app/x", "it does not exist, or its CronJob creates it on every cluster"}
 	)
 	for name, tc := range map[string]struct {
 		namespace string

@@ -301,9 +301,9 @@ func TestMistakesSayWhatToDo(t *testing.T) {
 		terms []v1beta1.ResourceSelectorTerm
 		want  string
 	}{
-		"fleet-system": {[]v1beta1.ResourceSelectorTerm{namespaced("fleet-system")}, "v1 Namespace fleet-system: namespace fleet-system is never placed: names that begin with kube- or fleet- are for the clusters' own use; select another"},
-		"default":      {[]v1beta1.ResourceSelectorTerm{namespaced("default")}, "v1 Namespace default: namespace default is never placed: every cluster has its own; move what is to be placed to another"},
-		"skipped":      {[]v1beta1.ResourceSelectorTerm{namespaced("other")}, "v1 Namespace other: namespace other is never placed: the hub agent is told to skip it (--skipped-propagating-namespaces)"},
+		"fleet-system": {[]v1beta1.ResourceSelectorTerm{namespaced("fleet-system")}, "v1 Namespace fleet-system: namespace fleet-system is never placed: names that begin with kube- or fleet- are reserved; select another namespace"},
+		"default":      {[]v1beta1.ResourceSelectorTerm{namespaced("default")}, "v1 Namespace default: namespace default is never placed: every cluster has its own; move the objects to another namespace"},
+		"skipped":      {[]v1beta1.ResourceSelectorTerm{namespaced("other")}, "v1 Namespace other: namespace other is never placed: the hub agent skips it (--skipped-propagating-namespaces)"},
 		"missing kind": {[]v1beta1.ResourceSelectorTerm{term("example.com", "v9", "Thing", "")}, "example.com/v9 Thing: the hub does not serve this kind and version, or cannot list and watch it"},
 		"labels":       {[]v1beta1.ResourceSelectorTerm{byLabel(namespaced(""), "a/b/c", "x")}, "v1 Namespace with labels: the label selector is not valid: key: Invalid value: \"a/b/c\": "},
 	} {

@@ -120,7 +120,7 @@ func (p *Placer) read(ctx context.Context, s *seen, selected selection.Selection
 		if content.UID != "" { // the watch may be behind: the object may have been made anew since
 			items[at].uid, items[at].Origin = content.UID, contract.Origin(string(content.UID))
 		}
-		if ref := missing[i]; content.LeftOut != "" && (content.Told || ref.Named) {
+		if ref := missing[i]; content.LeftOut != "" && (content.Listed || ref.Named) {
 			kept := ref.Kept(content.LeftOut)
 			items[at].kept = &kept
 		}
