@@ -27,31 +27,31 @@ func TestAccountsOfWhatIsRecorded(t *testing.T) {
 		"nothing": {change: func(*world) {}},
 		"a pick that does not match any more": {
 			change: func(w *world) { w.clusters["m7"].Labels["region"] = "central" },
-			want:   map[string]string{"m7": "kept although it would not be chosen now (ClusterAffinity: "},
+			want:   map[string]string{"m7": "kept although it would not be picked now (ClusterAffinity: "},
 		},
 		"a pick that has vanished": {
 			change: func(w *world) { delete(w.clusters, "m7") },
 			want: map[string]string{
-				"m7": "binding b003-m7 would be given up now; recorded is the opposite",
-				"m2": "it would be chosen now and has no binding yet; recorded is the opposite",
+				"m7": "binding b003-m7 would be removed now; the recorded decision is the opposite",
+				"m2": "it would be picked now, but has no binding yet; the recorded decision is the opposite",
 			},
 		},
 		"another policy": {
 			change: func(w *world) { w.use(number(labelled("region=central|west"))) },
 			want: map[string]string{
-				"m3": "binding b001-m3 would be given up now",
-				"m5": "it would be chosen now and has no binding yet",
-				"m6": "binding b002-m6 is for policy p-1 and would be taken over now",
-				"m7": "binding b003-m7 is for policy p-1 and would be taken over now",
+				"m3": "binding b001-m3 would be removed now",
+				"m5": "it would be picked now, but has no binding yet",
+				"m6": "binding b002-m6 is for policy p-1 and would be adopted now",
+				"m7": "binding b003-m7 is for policy p-1 and would be adopted now",
 			},
 		},
 		"fewer, carried out": {
 			change: func(w *world) { w.number = 2; w.decide() },
-			want:   map[string]string{"m3": "binding b001-m3, from when it was chosen, is on its way out"},
+			want:   map[string]string{"m3": "binding b001-m3, from an earlier pick, is being deleted"},
 		},
 		"another reason": {
 			change: func(w *world) { w.clusters["m4"].Labels["region"] = "east"; w.taint("m4") },
-			want:   map[string]string{"m4": "recorded is another reason: cannot be chosen: it does not match the required affinity term"},
+			want:   map[string]string{"m4": "the recorded decision has another reason: cannot be chosen: it does not match the required affinity term"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestAccountOfABindingThatClusterNamesDoesNotName(t *testing.T) {
 	byHand := w.bindings[0]
 	byHand.Name, byHand.Cluster, byHand.Decision.ClusterName = "by-hand", "m2", "m2"
 	w.bindings = append(w.bindings, byHand)
-	want := "kept although it would not be chosen now (ClusterNames: clusterNames of the policy does not name it): what is chosen stays until the policy changes"
+	want := "kept although it would not be picked now (ClusterNames: clusterNames of the policy does not name it): picked clusters stay until the policy changes"
 	if got := notes(w.request()); len(got) != 1 || got["m2"] != want {
 		t.Errorf("got %v; want m2: %s", got, want)
 	}

@@ -47,7 +47,7 @@ func TestNearestChanges(t *testing.T) {
 			want: "MemberCluster m1: set label env=canary (it is prod) + MemberCluster m1: set label region=south (it is east)",
 		},
 		"a label that must not be": {policy: all(labelled("env!=prod")), cluster: "m1", want: "MemberCluster m1: remove label env=prod"},
-		"a label that must be":     {policy: all(exists), cluster: "m1", want: "MemberCluster m1: set label gpu, to anything"},
+		"a label that must be":     {policy: all(exists), cluster: "m1", want: "MemberCluster m1: set label gpu to any value"},
 		"the shorter of two terms": {
 			policy: all(labelled("region=west", "env=canary"), labelled("region=central")), cluster: "m1",
 			want: "MemberCluster m1: set label region=central (it is east)",
@@ -164,7 +164,7 @@ func TestNearestChangesOfWhatIsKeptOnly(t *testing.T) {
 	w.use(all(labelled("region=east")))
 	w.decide()
 	w.clusters["m1"].Labels["region"] = "west"
-	if got, want := nearest(w.request(), "m1"), "policy: edit it in any way: all clusters are chosen anew then"; got != want {
+	if got, want := nearest(w.request(), "m1"), "policy: edit it in any way: the scheduler then picks all clusters anew"; got != want {
 		t.Errorf("got %s; want %s", got, want)
 	}
 }
