@@ -20,7 +20,8 @@ func notes(r Request) map[string]string {
 
 func TestAccountsOfWhatIsRecorded(t *testing.T) {
 	for name, tc := range map[string]struct {
-		// change is made after the first decision, to pick three of those in the east and west, was carried out.
+		// change is made after the first decision, to pick three of the clusters in the east and west, was carried
+		// out.
 		change func(*world)
 		want   map[string]string
 	}{
@@ -75,7 +76,7 @@ func TestAccountsOfWhatIsRecorded(t *testing.T) {
 	}
 }
 
-// Only a binding made by hand can be to a cluster that the policy never named.
+// Only a binding created by another client can be to a cluster that the policy never named.
 func TestAccountOfABindingThatClusterNamesDoesNotName(t *testing.T) {
 	w := newWorld(t, "")
 	w.use(fixed("m1"))
@@ -89,7 +90,7 @@ func TestAccountOfABindingThatClusterNamesDoesNotName(t *testing.T) {
 	}
 }
 
-// Every cluster has its verdict, however many the status may list.
+// Every cluster has a verdict, however many decisions the status may list.
 func TestVerdictsOnEveryCluster(t *testing.T) {
 	for name, policy := range map[string]*v1beta1.PlacementPolicy{
 		"PickAll": all(labelled("env=prod")), "PickN": spreading(number(labelled("env=prod")), "region", 1, hard), "PickFixed": fixed("m1", "m9", "ghost"),

@@ -77,7 +77,7 @@ func served(group, version, kind, resource string, namespaced bool) Kind {
 	return Kind{GroupVersionKind: schema.GroupVersionKind{Group: group, Version: version, Kind: kind}, Resource: resource, Namespaced: namespaced}
 }
 
-// newHub is a hub with the namespaces app, other, default and kube-system, and things in them.
+// newHub is a hub with the namespaces app, other, default and kube-system, and objects in them.
 func newHub() *hub {
 	h := &hub{objects: map[schema.GroupKind][]*Object{}, unlisted: map[schema.GroupKind]error{}, kinds: []Kind{
 		served("", "v1", "Namespace", "namespaces", false),
@@ -273,7 +273,8 @@ func controlled(kind, name string) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{APIVersion: "example.com/v1", Kind: kind, Name: name, UID: types.UID(kind + "/app/" + name), Controller: &yes}}
 }
 
-// What a controller makes of a selected object is made on the members, too: carried as well, it would be fought over.
+// Objects that a controller creates for a selected object are created on the members, too: if they were propagated,
+// both would conflict.
 func TestChildrenComeWithTheirParents(t *testing.T) {
 	thing, deployment := schema.GroupKind{Group: "example.com", Kind: "Thing"}, schema.GroupKind{Group: "apps", Kind: "Deployment"}
 	h := newHub()
@@ -349,7 +350,7 @@ func TestOrder(t *testing.T) {
 		{Kind: served("", "v1", "Namespace", "", false), Name: "b"},
 		{Kind: served("", "v1", "Secret", "", true), Namespace: "a", Name: "z"},
 		{Kind: served("", "v1", "Secret", "", true), Namespace: "b", Name: "a"},
-		// A custom kind with a name of the list: group/version decides, and "serving…" comes before "v1".
+		// A custom kind with a name in the list: group/version decides, and "serving…" comes before "v1".
 		{Kind: served("serving.example.com", "v1", "Service", "", true), Namespace: "a", Name: "web"},
 		{Kind: served("", "v1", "Service", "", true), Namespace: "a", Name: "web"},
 		{Kind: served("apps", "v1", "Deployment", "", true), Namespace: "a", Name: "web"},

@@ -12,14 +12,14 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// overrideSaying is an override that differs by value.
+// overrideSaying is an override whose content is a value.
 func overrideSaying(value int) *v1beta1.ResourceOverride {
 	o := &v1beta1.ResourceOverride{ObjectMeta: metav1.ObjectMeta{Namespace: "app", Name: "o", UID: "u"}}
 	o.Spec.ResourceSelectors = []v1beta1.ResourceSelector{{Version: "v1", Kind: "ConfigMap", Name: strconv.Itoa(value)}}
 	return o
 }
 
-// kept are snapshots of overrides that say their index; those of negative index are the latest.
+// kept are snapshots of overrides whose content is their index; those of negative index are the latest.
 func kept(t *testing.T, indexes ...int) []v1beta1.OverrideSnapshotObject {
 	t.Helper()
 	var out []v1beta1.OverrideSnapshotObject
@@ -47,7 +47,7 @@ func TestOverrides(t *testing.T) {
 		"another spec":                             {says: 9, have: []int{2, -3}, want: "create o-4, relabel o-3 false"},
 		"an old spec again is new":                 {says: 2, have: []int{2, -3}, want: "create o-4, relabel o-3 false"},
 		"a label was lost between two writes":      {says: 3, have: []int{2, 3}, want: "relabel o-3 true"},
-		"two say they are the latest":              {says: 3, have: []int{-2, -3}, want: "relabel o-2 false"},
+		"two have the label":                       {says: 3, have: []int{-2, -3}, want: "relabel o-2 false"},
 		"ten are kept":                             {says: 11, have: []int{2, 3, 4, 5, 6, 7, 8, 9, 10, -11}, want: ""},
 		"the oldest goes for the eleventh":         {says: 99, have: []int{2, 3, 4, 5, 6, 7, 8, 9, 10, -11}, want: "create o-12, relabel o-11 false, prune o-2"},
 		"one that is in use stays":                 {says: 99, have: []int{2, 3, 4, 5, 6, 7, 8, 9, 10, -11}, inUse: []string{"o-2"}, want: "create o-12, relabel o-11 false, prune o-3"},
@@ -89,7 +89,7 @@ func textOf(step OverrideStep) string {
 	return out
 }
 
-// What a snapshot is on the wire.
+// The wire form of a snapshot.
 func TestOverrideSnapshot(t *testing.T) {
 	o := &v1beta1.ClusterResourceOverride{ObjectMeta: metav1.ObjectMeta{Name: "o", UID: "u"}}
 	hash, err := contract.Hash(o.Spec)

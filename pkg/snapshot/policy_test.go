@@ -7,7 +7,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// settle is what the placer does with a step: it returns the snapshots there are then.
+// settle carries a step out as the placer does, and returns the snapshots that exist then.
 func settle(t *testing.T, placement v1beta1.PlacementObject, all []v1beta1.PolicySnapshotObject) ([]v1beta1.PolicySnapshotObject, PolicyStep) {
 	t.Helper()
 	step, err := Policy(placement, all)
@@ -59,7 +59,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("snapshot %+v", first)
 		}
 
-		// Another count, or any other change of the spec, is written onto the same snapshot, all in one write.
+		// Another number, or any other change of the spec, is written to the same snapshot, in one write.
 		placement.GetSpec().Policy = pickN(3)
 		placement.SetGeneration(4)
 		all, step = settle(t, placement, all)
@@ -67,7 +67,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("snapshots %+v", all)
 		}
 
-		// Another policy makes another snapshot; going back to the first makes a third.
+		// Another policy creates another snapshot; returning to the first creates a third.
 		placement.GetSpec().Policy.Tolerations = []v1beta1.Toleration{{Key: "a"}}
 		all, _ = settle(t, placement, all)
 		placement.GetSpec().Policy = pickN(3)
