@@ -43,7 +43,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- default .Values.namespace .Values.leaderElectionNamespace -}}
 {{- end -}}
 
-{{/* Fails for values that enable features which are not in this release. */}}
+{{/* Fails for values that enable features which are not in this release, and for a missing configuration. */}}
 {{- define "hub-agent.refuse" -}}
 {{- if .Values.enableWebhook -}}
 {{- fail "enableWebhook: admission webhooks are not in this release; set enableWebhook: false (the CustomResourceDefinitions validate as much as possible)" -}}
