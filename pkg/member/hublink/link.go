@@ -27,8 +27,8 @@ const (
 
 // waiting is for alerts on a lost hub, and on credentials that it refuses.
 var waiting = metrics.Gauge(metrics.Definition{
-	Name: "fleet_member_agent_waiting",
-	Help: "1 while the member agent waits for the hub, otherwise 0. Alert on it: placed objects stay, but changes do not reach the member.",
+	Name:   "fleet_member_agent_waiting",
+	Help:   "1 while the member agent waits for the hub, otherwise 0. Alert on it: placed objects stay, but changes do not reach the member.",
 	Labels: []metrics.Label{{Name: "for", Values: "`" + gateServer + "`: the hub does not answer; `" + gateAccess + "`: the hub refuses the agent's credentials"}},
 	Agents: []metrics.Agent{metrics.Member},
 })
