@@ -1,6 +1,7 @@
-// Package apis holds the API groups of Flagship, one directory for each and in it one for each version. The packages
-// named v1beta1 are written by hand. "go generate ./apis" makes the rest from them: the other served versions, deep
-// copies, and the CRDs in the charts. Members of the fleet know AppliedWork and nothing else, the hub all but AppliedWork.
+// Package apis contains the API groups of Flagship, one directory for each group, with one directory for each version.
+// The packages named v1beta1 are written by hand. "go generate ./apis" derives the rest from them: the other served
+// versions, deep copies, and the CRDs in the charts. Members of the fleet have only the CRD of AppliedWork; the hub
+// has all others.
 package apis
 
 //go:generate go run ./internal/derive .

@@ -8,8 +8,8 @@ import (
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Scheme knows the kinds of Kubernetes and those of the fleet in the version that agents, commands and tests use. Each call returns another
-// one, which the caller may add kinds to.
+// Scheme returns a new scheme with the kinds of Kubernetes and the kinds of the fleet in the version that agents,
+// commands and tests use. The caller may add kinds to it.
 func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, clusterv1beta1.AddToScheme, placementv1beta1.AddToScheme} {

@@ -1,5 +1,5 @@
-// Package charts holds the Helm charts of the two agents, so that programs that install them need no checkout.
-// What comes out are loaded charts; pkg/localfleet installs them, and the tests here render them.
+// Package charts contains the Helm charts of the two agents, so that programs that install them need no checkout.
+// It returns loaded charts; pkg/localfleet installs them, and the tests here render them.
 package charts
 
 import (
@@ -25,7 +25,7 @@ const (
 //go:embed all:hub-agent all:member-agent
 var files embed.FS
 
-// Load returns the chart called name as it was when this program was built.
+// Load returns the chart that was embedded in this program when it was built.
 func Load(name string) (*chart.Chart, error) {
 	var found []*archive.BufferedFile
 	err := fs.WalkDir(files, name, func(file string, entry fs.DirEntry, err error) error {
@@ -49,8 +49,8 @@ func Load(name string) (*chart.Chart, error) {
 	return loaded, nil
 }
 
-// CRDs names the CustomResourceDefinitions that the chart called name installs: its own, and of others those that it needs. Their files
-// are named <group>_<plural>.yaml.
+// CRDs returns the names of the CustomResourceDefinitions that a chart installs: the fleet's own, and those of other
+// projects that it needs. Their files are named <group>_<plural>.yaml.
 func CRDs(name string) ([]string, error) {
 	var names []string
 	for _, folder := range []string{"crds", "inventory"} {

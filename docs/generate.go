@@ -1,4 +1,4 @@
-// Package docs holds what is written about Flagship. Parts of it are written from the sources.
+// Package docs contains the documentation. Some pages are generated from the sources.
 package docs
 
 //go:generate go run ./generate

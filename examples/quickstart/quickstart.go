@@ -1,4 +1,4 @@
-// Package quickstart holds the objects of this folder, for programs that apply them without a checkout.
+// Package quickstart contains the manifests of this directory, for programs that apply them without a checkout.
 package quickstart
 
 import (
@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Placement is the ClusterResourcePlacement, and Namespace what it carries to the members.
+// Placement is the name of the ClusterResourcePlacement, and Namespace the name of the namespace that it places.
 const (
 	Placement = "bookstore"
 	Namespace = "bookstore"
@@ -15,7 +15,7 @@ const (
 //go:embed *.yaml
 var files embed.FS
 
-// YAML returns the files of the example in the order they are to be applied in; each may hold several documents.
+// YAML returns the files of the example in the order in which to apply them. Each may contain several documents.
 func YAML() ([][]byte, error) {
 	entries, err := files.ReadDir(".")
 	if err != nil {

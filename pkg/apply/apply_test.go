@@ -402,7 +402,7 @@ func TestDecodeRefusesTwoReadings(t *testing.T) {
 	for raw, want := range map[string]string{
 		`{"apiVersion":"v1","kind":"ConfigMap","Kind":"Secret","metadata":{"name":"a","namespace":"b"}}`:                                 `"Kind" is spelled like kind`,
 		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"kube-system","nameſpace":"b"}}`:                       `is spelled like namespace`,
-		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"metadata":{"namespace":"b"}}`:                                    `"metadata" is there twice`,
+		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"metadata":{"namespace":"b"}}`:                                    `"metadata" appears twice`,
 		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`: "deeper than 100",
 	} {
 		m := Decode([]v1beta1.Manifest{{RawExtension: runtime.RawExtension{Raw: []byte(raw)}}})[0]

@@ -1,4 +1,4 @@
-// Package brief cuts lists short for messages, which conditions and people have little room for.
+// Package brief shortens lists for messages in conditions and output, which have limited space.
 package brief
 
 import (
@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// List is the first of words, up to most of them, and how many more there are. Words that come in another order each time have to be sorted
-// before, or the message changes with them.
+// List returns the first most words, and the number of the others. The caller must sort words that have no stable
+// order; otherwise the message changes with it.
 func List(words []string, most int) string {
 	if len(words) <= most {
 		return strings.Join(words, ", ")

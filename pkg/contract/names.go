@@ -23,23 +23,24 @@ func MemberOf(namespace string) (member string, ok bool) {
 // RoleName is the member's Role in its namespace on the hub.
 func RoleName(member string) string { return "fleet-role-" + member }
 
-// RoleBindingName is the RoleBinding beside it.
+// RoleBindingName is the RoleBinding of that Role.
 func RoleBindingName(member string) string { return "fleet-rolebinding-" + member }
 
-// QuotaName is the ResourceQuota beside them. It is ours, not KubeFleet's.
+// QuotaName is the ResourceQuota in the same namespace. KubeFleet has none.
 func QuotaName(member string) string { return "fleet-quota-" + member }
 
-// PolicySnapshotName is the name of a placement's policy snapshot index.
+// PolicySnapshotName is the name of a placement's policy snapshot with the given index.
 func PolicySnapshotName(placement string, index int) string {
 	return placement + "-" + strconv.Itoa(index)
 }
 
-// MasterSnapshotName is the name of the first snapshot of a placement's resource group index.
+// MasterSnapshotName is the name of the first snapshot in a placement's resource snapshot group with the given index.
 func MasterSnapshotName(placement string, index int) string {
 	return fmt.Sprintf("%s-%d-snapshot", placement, index)
 }
 
-// MasterIndex reads the index from the name of a group's first snapshot; ok is false for a name that MasterSnapshotName does not make.
+// MasterIndex parses the index in the name of a group's first snapshot; ok is false for a name that MasterSnapshotName
+// does not produce.
 func MasterIndex(placement, master string) (index int, ok bool) {
 	digits, ok := strings.CutPrefix(master, placement+"-")
 	if !ok {
@@ -56,12 +57,12 @@ func BeforeStageApproval(run, stage string) string { return run + "-before-" + s
 // AfterStageApproval is the name of the approval request that an update run waits for before it ends a stage.
 func AfterStageApproval(run, stage string) string { return run + "-after-" + stage }
 
-// SubSnapshotName is the name of a further snapshot of the group; sub counts from 0.
+// SubSnapshotName is the name of another snapshot of the group; sub counts from 0.
 func SubSnapshotName(placement string, index, sub int) string {
 	return fmt.Sprintf("%s-%d-%d", placement, index, sub)
 }
 
-// OverrideSnapshotName is the name of snapshot index of an override.
+// OverrideSnapshotName is the name of an override's snapshot with the given index.
 func OverrideSnapshotName(override string, index int) string {
 	return override + "-" + strconv.Itoa(index)
 }
@@ -76,20 +77,22 @@ func OverrideOf(snapshot string) (override string, ok bool) {
 	return snapshot[:at], err == nil
 }
 
-// The longest pieces of placement and cluster name that a binding's name keeps, so that the whole is a DNS-1123 label of at most 63.
+// Maximum lengths of the placement and cluster names within a binding's name, so that the whole is a DNS-1123 label of
+// at most 63 characters.
 const (
 	bindingPlacementLength = 26
 	bindingClusterLength   = 27
 )
 
-// BindingName is <placement>-<cluster>-<8 characters>, each name cut to what fits. The last part is derived from seed, so that
-// deciding the same thing twice makes the same name and the second create fails instead of making a twin.
+// BindingName is <placement>-<cluster>-<8 characters>, with shortened names. The last part is derived from seed:
+// making the same decision twice produces the same name, so the second create fails instead of creating a second
+// binding.
 func BindingName(placement, cluster, seed string) string {
 	sum := sha256.Sum256([]byte(seed))
 	return cut(placement, bindingPlacementLength) + "-" + cut(cluster, bindingClusterLength) + "-" + hex.EncodeToString(sum[:4])
 }
 
-// cut shortens s and keeps it usable inside a DNS label: dots become dashes, and it does not end in a dash.
+// cut shortens s and makes it valid within a DNS label: dots become dashes, and it does not end in a dash.
 func cut(s string, n int) string {
 	s = strings.ReplaceAll(s, ".", "-")
 	if len(s) > n {
@@ -98,7 +101,7 @@ func cut(s string, n int) string {
 	return strings.TrimRight(s, "-")
 }
 
-// WorkBase is what the names of a placement's Works begin with: the name, or <namespace>.<name>.
+// WorkBase is the prefix of the names of a placement's Works: <name>, or <namespace>.<name>.
 func WorkBase(namespace, placement string) string {
 	if namespace == "" {
 		return placement
@@ -106,8 +109,9 @@ func WorkBase(namespace, placement string) string {
 	return namespace + "." + placement
 }
 
-// OtherWorkName is what a Work of a placement is called if its usual name is taken by that of another placement: cluster-wide a.b and b in
-// namespace a have the same WorkBase. It ends as no usual name does, and names the scope, so that no two placements have one in common.
+// OtherWorkName is the name of a placement's Work if another placement's Work has the usual name: cluster-wide a.b and
+// b in namespace a have the same WorkBase. It has a suffix that no usual name has, and contains the scope, so the
+// names of two placements never collide.
 func OtherWorkName(usual, namespace string) string {
 	if namespace == "" {
 		return usual + "-cluster-scoped"
@@ -115,7 +119,7 @@ func OtherWorkName(usual, namespace string) string {
 	return usual + "-namespaced"
 }
 
-// WorkName is the Work of a group's master snapshot (sub < 0) or of its further snapshot sub.
+// WorkName is the name of the Work for a group's master snapshot (sub < 0) or for its other snapshot sub.
 func WorkName(base string, sub int) string {
 	if sub < 0 {
 		return base + "-work"
@@ -123,23 +127,24 @@ func WorkName(base string, sub int) string {
 	return base + "-" + strconv.Itoa(sub)
 }
 
-// EnvelopeWorkName is the Work of one envelope; work is the name of the Work of the snapshot that holds the envelope.
+// EnvelopeWorkName is the name of the Work for one envelope; work is the name of the Work for the snapshot that
+// contains the envelope.
 func EnvelopeWorkName(work, kind, namespace, name string) string {
 	sum := sha256.Sum256([]byte(kind + "/" + namespace + "/" + name))
 	return work + "-envelope-" + hex.EncodeToString(sum[:8])
 }
 
-// MostOfName is how many characters the name of a placement, an override or an envelope may have: what is made for it carries the name in a
-// label, and those hold no more.
+// MostOfName is the maximum length of the name of a placement, an override or an envelope: derived objects have the
+// name in a label value, which may not be longer.
 const MostOfName = validation.LabelValueMaxLength
 
-// ReservedNamespace says whether a namespace is never propagated and never a user's: fleet-* and kube-*.
+// ReservedNamespace reports whether a namespace is reserved (fleet-* or kube-*): it is never placed and not for users.
 func ReservedNamespace(name string) bool {
 	return strings.HasPrefix(name, "fleet-") || strings.HasPrefix(name, "kube-")
 }
 
-// Hash is the lower-case hex SHA-256 of v's JSON, the form of every hash on the wire. A nil v hashes as null.
-// It fails only for values that JSON cannot hold.
+// Hash is the lower-case hex SHA-256 of v's JSON, the form of every hash on the wire. A nil v hashes as null. It
+// returns an error only for values that JSON cannot represent.
 func Hash(v any) (string, error) {
 	data, err := json.Marshal(v)
 	if err != nil {

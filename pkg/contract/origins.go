@@ -6,21 +6,22 @@ import (
 	"strings"
 )
 
-// originLength is how many characters an origin has, mostOrigins how many bytes the annotation of a list of them: half
-// of what all annotations of an object may take together. A snapshot or a Work of more objects than fit has none.
+// originLength is the length of an origin in characters. mostOrigins is the maximum size in bytes of the annotation
+// with a list of origins: half of the space for all annotations of an object. A snapshot or a Work with too many
+// objects has no such annotation.
 const (
 	originLength = 8
 	mostOrigins  = 128 << 10
 )
 
-// Origin tells an object of the hub from others that had or will have its name: a short digest of its UID.
+// Origin distinguishes an object of the hub from earlier and later objects with its name: a short digest of its UID.
 func Origin(uid string) string {
 	sum := sha256.Sum256([]byte(uid))
 	return hex.EncodeToString(sum[:])[:originLength]
 }
 
-// JoinOrigins is a list of origins as AnnotationOrigins holds it; an origin that is not known is empty. The list is
-// empty if none is known, or if it would be too long.
+// JoinOrigins formats a list of origins for AnnotationOrigins; an unknown origin is empty. The result is empty if no
+// origin is known, or if it would be too long.
 func JoinOrigins(origins []string) string {
 	text := strings.Join(origins, ",")
 	if len(text) > mostOrigins || strings.Trim(text, ",") == "" {
@@ -29,7 +30,7 @@ func JoinOrigins(origins []string) string {
 	return text
 }
 
-// SplitOrigins reads a list of n origins. It is nil for a text that JoinOrigins does not make of so many.
+// SplitOrigins parses a list of n origins. It returns nil for a text that JoinOrigins does not produce for n origins.
 func SplitOrigins(text string, n int) []string {
 	if n == 0 || text == "" || len(text) > mostOrigins {
 		return nil

@@ -1,10 +1,10 @@
 // Package decode reads JSON and quantities that others wrote: users' objects in snapshots, envelopes, overrides and Works, statuses that
 // members report, annotations. Bytes come in; values, or an error that quotes no value, go out.
 //
-// Go's encoding/json takes a field by any spelling that folds to its name, so that one reader finds the namespace of an object where
-// an API server finds none. Here the names of fields are exact, as they are to an API server. No object has a field twice, and none is
-// deeper or larger than what every part of the fleet can store and read again. Every package that reads foreign JSON uses this one;
-// the linter holds that.
+// Go's encoding/json matches field names case-insensitively, so it may find an object's namespace where an API server
+// finds none. This package matches field names exactly, as API servers do. It refuses objects with duplicate fields,
+// and objects that are nested deeper or larger than every part of the fleet can store and read again. Every package
+// that decodes JSON from other clients must use this package; the linter enforces it.
 package decode
 
 import (
@@ -20,35 +20,36 @@ import (
 )
 
 const (
-	// MaxDepth is how many objects and lists of JSON may lie within each other, the outermost counted. Go stops at 10,000, but an
-	// object is copied into others, where it lies deeper: what was just read could not be read again.
+	// MaxDepth is the maximum nesting of objects and lists in JSON, including the outermost. Go's limit is 10,000, but
+	// objects are copied into other objects, where they are nested deeper, and an object that was just decoded could
+	// not be read again.
 	MaxDepth = 100
-	// MaxBytes is how long a text may be: what an API server takes in one request.
+	// MaxBytes is the maximum size of a text: the request limit of an API server.
 	MaxBytes = 3 << 20
 )
 
 // Errors about a text as a whole.
 var (
-	ErrDeep   = fmt.Errorf("it is nested deeper than %d levels; make it flatter", MaxDepth)
-	ErrLarge  = fmt.Errorf("it has more than %d bytes; make it smaller", MaxBytes)
+	ErrDeep   = fmt.Errorf("it is nested deeper than %d levels; reduce the nesting", MaxDepth)
+	ErrLarge  = fmt.Errorf("it has more than %d bytes; reduce its size", MaxBytes)
 	ErrSyntax = errors.New("it is not valid JSON")
 )
 
-// DuplicateError is a field that an object has twice. Readers differ in which of the two counts.
+// DuplicateError is a field that appears twice in an object. Decoders differ in which of the two they use.
 type DuplicateError struct{ Field string }
 
 func (e *DuplicateError) Error() string {
-	return fmt.Sprintf("the field %s is there twice; remove one of the two", ascii(e.Field))
+	return fmt.Sprintf("the field %s appears twice; remove one of them", ascii(e.Field))
 }
 
-// LookalikeError is a field that some readers take for another one and API servers drop.
+// LookalikeError is a field that some decoders mistake for another field and API servers drop.
 type LookalikeError struct{ Field, Of string }
 
 func (e *LookalikeError) Error() string {
-	return fmt.Sprintf("the field %s is spelled like %s and is not the same; remove or rename it", ascii(e.Field), e.Of)
+	return fmt.Sprintf("the field %s is spelled like %s, but is a different field; remove or rename it", ascii(e.Field), e.Of)
 }
 
-// TypeError is a field that holds a value of another type than it must.
+// TypeError is a field whose value has the wrong type.
 type TypeError struct{ Field, Is string }
 
 func (e *TypeError) Error() string {
@@ -58,7 +59,7 @@ func (e *TypeError) Error() string {
 	return fmt.Sprintf("its %s must not be a %s", e.Field, e.Is)
 }
 
-// ascii quotes the name of a field so that letters that only look alike can be told apart.
+// ascii quotes the name of a field in ASCII, so that similar letters can be distinguished.
 func ascii(field string) string {
 	const most = 128
 	if len(field) > most {
@@ -67,7 +68,7 @@ func ascii(field string) string {
 	return strconv.QuoteToASCII(field)
 }
 
-// Header is as much of an object as tells which one it is.
+// Header contains the fields that identify an object.
 type Header struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -78,7 +79,7 @@ type Header struct {
 	} `json:"metadata"`
 }
 
-// JSON reads raw into a value, as encoding/json does but for the strictness of this package.
+// JSON decodes raw into a value like encoding/json, but with the strictness of this package.
 func JSON(raw []byte, into any) error {
 	if _, err := survey(raw); err != nil {
 		return err
@@ -86,7 +87,7 @@ func JSON(raw []byte, into any) error {
 	return read(raw, into)
 }
 
-// Object reads a Kubernetes object. One with a field that looks like one of those that every object has is refused.
+// Object decodes a Kubernetes object. It refuses a field whose name resembles one of the fields that every object has.
 func Object(raw []byte) (*unstructured.Unstructured, error) {
 	lookalike, err := survey(raw)
 	if err == nil && lookalike != nil {
@@ -105,8 +106,8 @@ func Object(raw []byte) (*unstructured.Unstructured, error) {
 	return out, nil
 }
 
-// HeaderOf reads the header of what Object reads. Beside an error it returns the header as far as it can be read, by which a message
-// may name the object.
+// HeaderOf decodes the header of an object, with the checks of Object. If it returns an error, the header contains the
+// fields that could be decoded, so that a message can name the object.
 func HeaderOf(raw []byte) (Header, error) {
 	var out Header
 	lookalike, err := survey(raw)
@@ -119,16 +120,16 @@ func HeaderOf(raw []byte) (Header, error) {
 	return out, err
 }
 
-// Deep says whether raw, which need not be valid, is nested deeper than MaxDepth.
+// Deep reports whether raw, which need not be valid, is nested deeper than MaxDepth.
 func Deep(raw []byte) bool { return depth(raw) > MaxDepth }
 
-// Check says whether raw can be read at all.
+// Check reports why raw cannot be decoded, or nil.
 func Check(raw []byte) error {
 	_, err := survey(raw)
 	return err
 }
 
-// Named says what is wrong with an object, by the name that it bears as far as that can be read.
+// Named adds the name of the object to err, as far as the name can be decoded.
 func Named(raw []byte, err error) error {
 	h, _ := HeaderOf(raw)
 	if h.Kind == "" {
@@ -141,7 +142,7 @@ func Named(raw []byte, err error) error {
 	return fmt.Errorf("%s %s: %w", h.Kind, name, err)
 }
 
-// read decodes what survey has found sound. The errors of the decoder may quote values, so they do not get out.
+// read decodes what survey has accepted. It hides the errors of the decoder, which may quote values.
 func read(raw []byte, into any) error {
 	err := kjson.UnmarshalCaseSensitivePreserveInts(raw, into)
 	var mistyped *json.UnmarshalTypeError
@@ -158,15 +159,15 @@ func read(raw []byte, into any) error {
 	return ErrSyntax
 }
 
-// common are the fields that every object has, and those of its metadata.
+// common are the fields that every object has, and the fields of its metadata.
 var common = [...][]string{
 	{"apiVersion", "kind", "metadata"},
 	{"name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
 		"deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers", "managedFields"},
 }
 
-// survey goes over all of raw, whatever of it is read afterwards. Beside what makes it unreadable it returns the first field of the
-// object, or of its metadata, that looks like one of theirs.
+// survey checks all of raw, whatever the caller decodes afterwards. It returns an error if raw must be refused, and
+// also the first field of the object, or of its metadata, that resembles a common field.
 func survey(raw []byte) (*LookalikeError, error) {
 	switch {
 	case len(raw) > MaxBytes:
@@ -201,7 +202,7 @@ func survey(raw []byte) (*LookalikeError, error) {
 	return s.lookalike, nil
 }
 
-// surveyor is where a survey is.
+// surveyor is the state of a survey.
 type surveyor struct {
 	open      []level
 	lookalike *LookalikeError
@@ -210,9 +211,9 @@ type surveyor struct {
 // level is an object or list that is not closed yet.
 type level struct {
 	object bool
-	// key: the next text, in an object, is the name of a field.
+	// key: in an object, the next text is the name of a field.
 	key bool
-	// field is the last one, seen all of the object.
+	// field is the last field, seen are all fields of the object.
 	field string
 	seen  map[string]struct{}
 }
@@ -238,7 +239,7 @@ func (s *surveyor) text(quoted []byte) error {
 	return nil
 }
 
-// compare looks whether a field is spelled like another one that is known where it is.
+// compare checks whether a field resembles a common field at its place.
 func (s *surveyor) compare(field string) {
 	at := len(s.open) - 1
 	if s.lookalike != nil || at >= len(common) || at == 1 && s.open[0].field != "metadata" {
@@ -252,7 +253,7 @@ func (s *surveyor) compare(field string) {
 	}
 }
 
-// path names the field that the survey is at.
+// path is the path of the current field.
 func (s *surveyor) path() string {
 	var fields []string
 	for _, l := range s.open {
@@ -263,7 +264,7 @@ func (s *surveyor) path() string {
 	return strings.Join(fields, ".")
 }
 
-// unquoted is the text of a valid JSON string, as a decoder reads it.
+// unquoted returns the text of a valid JSON string, as a decoder reads it.
 func unquoted(quoted []byte) string {
 	if !bytes.ContainsRune(quoted, '\\') {
 		return strings.ToValidUTF8(string(quoted[1:len(quoted)-1]), "\ufffd")
@@ -275,7 +276,7 @@ func unquoted(quoted []byte) string {
 	return out
 }
 
-// depth is how deep raw is, which need not be valid.
+// depth returns the maximum nesting of raw, which need not be valid.
 func depth(raw []byte) int {
 	now, most, quoted := 0, 0, false
 	for i := 0; i < len(raw); i++ {

@@ -8,8 +8,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// FuzzReadingsAgree: what is not refused means the same to every reader: to ours of the header, to that of the whole object, and to Go's
-// own, which folds the names of fields.
+// FuzzReadingsAgree checks that accepted input means the same to every decoder: to the one of the header, to the one
+// of the whole object, and to Go's own, which matches field names case-insensitively.
 func FuzzReadingsAgree(f *testing.F) {
 	for _, text := range []string{
 		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"b"}}`,

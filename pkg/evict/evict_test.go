@@ -27,7 +27,7 @@ func picking(kind v1beta1.PlacementType) *v1beta1.PlacementPolicy {
 	return &v1beta1.PlacementPolicy{PlacementType: kind}
 }
 
-// binding is a bound one that is available.
+// binding is a Bound and available binding.
 func binding(cluster string, with ...func(*v1beta1.ClusterResourceBinding)) v1beta1.BindingObject {
 	b := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{Name: "b-" + cluster, UID: types.UID(cluster), Generation: 3}}
 	b.Spec.TargetCluster, b.Spec.State = cluster, v1beta1.BindingStateBound
@@ -187,8 +187,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// world is a placement of PickN on a fleet whose clusters are tainted as soon as they are evicted from, so that nothing comes back; two evictors
-// serve it, each with the view it took a while ago.
+// world is a PickN placement on a fleet whose clusters are tainted as soon as they are evicted from, so that nothing
+// returns; two evictors serve it, each with a view from some time ago.
 type world struct {
 	desired  int
 	bindings []v1beta1.BindingObject
@@ -198,7 +198,7 @@ type world struct {
 	version  int
 }
 
-// view is what one evictor has seen, in the order in which it reads.
+// view is the state that one evictor has read, in the order in which it reads.
 type view struct {
 	version  int
 	spending string
@@ -208,7 +208,7 @@ type view struct {
 	spent    bool
 }
 
-// However two evictors interleave their steps, the budget holds at every moment.
+// However two evictors interleave their steps, the budget is respected at every moment.
 func TestTheBudgetHolds(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	rapid.Check(t, func(t *rapid.T) {
@@ -286,7 +286,7 @@ func (w *world) step(t *rapid.T, v *view, now time.Time) {
 	}
 }
 
-// finish removes a binding that is on its way out.
+// finish removes a binding that is being deleted.
 func (w *world) finish() {
 	for i, b := range w.bindings {
 		if !b.GetDeletionTimestamp().IsZero() {
@@ -300,7 +300,7 @@ func (w *world) available() int {
 	return Facts{Bindings: w.bindings}.available(binding("none"))
 }
 
-// least is how many clusters must stay available.
+// least is the number of clusters that must stay available.
 func (w *world) least() int {
 	scaled := func(v *intstr.IntOrString) int {
 		n, err := intstr.GetScaledValueFromIntOrPercent(v, w.desired, true)
@@ -329,7 +329,7 @@ func TestSpending(t *testing.T) {
 	if len(got) != 2 || got[0].Binding != "going" || got[1].Binding != "again" || !got[1].Since.Equal(now) {
 		t.Errorf("got %+v", got)
 	}
-	// What was spent a second earlier has had its minute.
+	// An entry that was added a second earlier has expired.
 	if current := got.Current(now.Add(59 * time.Second)); !current["again"] || current["going"] {
 		t.Errorf("current are %v", current)
 	}

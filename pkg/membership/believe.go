@@ -19,7 +19,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// Bounds of what a member reports. A MemberCluster is read with every other one, so no member may make its own large.
+// Limits of a member's report. The hub reads all MemberClusters together, so no member may make its own large.
 const (
 	mostProperties    = 300
 	mostName          = validation.DNS1123SubdomainMaxLength + validation.LabelValueMaxLength + 1
@@ -33,22 +33,23 @@ const (
 	mostMessage       = 1024
 )
 
-// mostAmount is more than any cluster has of a resource, in cores, bytes or pieces; mostCount more than any cluster has nodes, and more
-// than an hour of a core costs.
+// mostAmount is more than any cluster has of a resource, in cores, bytes or pieces; mostCount is more than the nodes
+// of any cluster, and more than the hourly cost of a core.
 var mostAmount, mostCount = resource.MustParse("1E"), resource.MustParse("1M")
 
-// Believed is what the hub believes of a report.
+// Believed is the part of a report that the hub accepts.
 type Believed struct {
 	Status v1beta1.InternalMemberClusterStatus
-	// Doubts name the values that are out of range, sorted; what is in range counts all the same.
+	// Doubts name the values that are out of range, sorted; the values in range are accepted.
 	Doubts []string
-	// Mistakes name the items of the annotation AnnotationBelieved that cannot be read, in their order.
+	// Mistakes name the invalid items of the annotation AnnotationBelieved, in their order.
 	Mistakes []string
 	Skew     Skew
 }
 
-// Believe bounds what the agents of cluster report, and what its admin says of its properties. What is out of range is left out, or cut to
-// the bound where that is a number of an order: available, allocatable, total. live is as in Heartbeat.
+// Believe checks the reports of the cluster's agents, and applies the limits that the hub's administrator sets for its
+// properties. It omits values that are out of range; it reduces available to allocatable, and allocatable to the
+// total. live is as in Heartbeat.
 func Believe(cluster *v1beta1.MemberCluster, reported *v1beta1.InternalMemberClusterStatus, live bool, now time.Time) Believed {
 	b := &believing{before: &cluster.Status, now: now.Truncate(time.Second)}
 	is := reported.DeepCopy()
@@ -65,7 +66,8 @@ func Believe(cluster *v1beta1.MemberCluster, reported *v1beta1.InternalMemberClu
 	return out
 }
 
-// collected are the conditions that an agent reports of its cluster; the others of a MemberCluster are the hub's, and other programs'.
+// collected are the conditions that an agent reports about its cluster; the other conditions of a MemberCluster belong
+// to the hub and to other programs.
 var collected = []string{
 	v1beta1.ConditionClusterPropertyProviderStarted,
 	v1beta1.ConditionClusterPropertyCollectionSucceeded,
@@ -73,7 +75,7 @@ var collected = []string{
 	v1beta1.ConditionAKSClusterCostPropertiesCollectionSucceeded,
 }
 
-// believing is one report being looked at.
+// believing is the state while one report is checked.
 type believing struct {
 	before *v1beta1.MemberClusterStatus
 	now    time.Time
@@ -84,7 +86,7 @@ func (b *believing) doubt(format string, args ...any) {
 	b.doubts = append(b.doubts, fmt.Sprintf(format, args...))
 }
 
-// named cuts a name that may be of any length and content.
+// named quotes and shortens a name, which may have any length and content.
 func named(name string) string {
 	const most = 100
 	if len(name) > most {
@@ -93,32 +95,33 @@ func named(name string) string {
 	return fmt.Sprintf("%q", name)
 }
 
-// names are of properties. Some have two slashes, so they are no qualified names.
+// names matches names of properties. Some have two slashes, so they are not qualified names.
 var names = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$`)
 
 var reasons = regexp.MustCompile(`^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`)
 
-// conditions are those of the given types, or of any if types is nil, with at most one of each. before holds them as they were copied last:
-// a transition in the future is put at the time when the hub learned of it.
+// conditions returns the conditions of the given types, or of any type if types is nil, with at most one of each.
+// before contains the conditions that were copied last: a transition time in the future is replaced by the time at
+// which the hub saw the transition.
 func (b *believing) conditions(is, before []metav1.Condition, types []string) []metav1.Condition {
 	out := []metav1.Condition{}
 	for _, c := range is {
 		switch {
 		case types != nil && !slices.Contains(types, c.Type), len(validation.IsQualifiedName(c.Type)) > 0,
 			meta.FindStatusCondition(out, c.Type) != nil, len(out) == mostConditions:
-			b.doubt("condition %s is not one that an agent reports, or one too many", named(c.Type))
+			b.doubt("condition %s is unknown, duplicated, or exceeds the maximum number", named(c.Type))
 			continue
 		case c.Status != metav1.ConditionTrue && c.Status != metav1.ConditionFalse && c.Status != metav1.ConditionUnknown:
-			b.doubt("condition %s has status %s", named(c.Type), named(string(c.Status)))
+			b.doubt("condition %s has invalid status %s", named(c.Type), named(string(c.Status)))
 			c.Status = metav1.ConditionUnknown
 		}
 		if !reasons.MatchString(c.Reason) || len(c.Reason) > mostMessage {
-			b.doubt("condition %s has reason %s", named(c.Type), named(c.Reason))
+			b.doubt("condition %s has invalid reason %s", named(c.Type), named(c.Reason))
 			c.Reason = "Unknown"
 		}
 		c.Message = strings.ToValidUTF8(c.Message[:min(len(c.Message), mostMessage)], "")
 		if c.LastTransitionTime.After(b.now) {
-			b.doubt("condition %s changes in the future", named(c.Type))
+			b.doubt("condition %s has a transition time in the future", named(c.Type))
 			c.LastTransitionTime = metav1.NewTime(b.now)
 			if was := meta.FindStatusCondition(before, c.Type); was != nil && was.Status == c.Status {
 				c.LastTransitionTime = was.LastTransitionTime
@@ -136,7 +139,8 @@ func (b *believing) properties(is map[v1beta1.PropertyName]v1beta1.PropertyValue
 		value := is[name]
 		switch {
 		case len(name) > mostName || !names.MatchString(string(name)):
-			b.doubt("property %s has a name of other characters than letters, digits, dots, dashes, underscores and slashes, or a long one", named(string(name)))
+			b.doubt("property %s has an invalid name: it may have at most %d letters, digits, dots, dashes, underscores and slashes",
+				named(string(name)), mostName)
 			continue
 		case len(out) == mostProperties:
 			b.doubt("there are more than %d properties", mostProperties)
@@ -145,7 +149,7 @@ func (b *believing) properties(is map[v1beta1.PropertyName]v1beta1.PropertyValue
 			b.doubt("property %s is longer than %d bytes", name, mostValue)
 			continue
 		case size+len(value.Value) > mostValues:
-			b.doubt("the properties are longer than %d bytes in all", mostValues)
+			b.doubt("the properties are longer than %d bytes in total", mostValues)
 			continue
 		case counted(string(name)) && !inRange(value.Value):
 			b.doubt("property %s is %s; it must be a quantity from 0 to %s", name, named(value.Value), mostCount.String())
@@ -160,7 +164,7 @@ func (b *believing) properties(is map[v1beta1.PropertyName]v1beta1.PropertyValue
 	return out
 }
 
-// counted reports whether the property of that name is known to be a number.
+// counted reports whether the property must be a number.
 func counted(name string) bool {
 	return name == contract.PropertyNodeCount || name == contract.PropertyCoreCost || name == contract.PropertyMemoryCost ||
 		strings.HasPrefix(name, contract.PropertySizePrefix) && strings.HasSuffix(name, contract.PropertySizeSuffix)
@@ -173,7 +177,7 @@ func inRange(text string) bool {
 
 func (b *believing) usage(is v1beta1.ResourceUsage) v1beta1.ResourceUsage {
 	if is.ObservationTime.After(b.now) {
-		b.doubt("resourceUsage was observed in the future")
+		b.doubt("resourceUsage has an observation time in the future")
 		is.ObservationTime = b.before.ResourceUsage.ObservationTime
 	}
 	is.Capacity = b.amounts("capacity", is.Capacity, nil, "")
@@ -182,7 +186,7 @@ func (b *believing) usage(is v1beta1.ResourceUsage) v1beta1.ResourceUsage {
 	return is
 }
 
-// amounts are the amounts of one figure, none larger than that of the figure that bounds it.
+// amounts returns the resource amounts of one field, limited by those of the field that bounds it.
 func (b *believing) amounts(figure string, is, bounds corev1.ResourceList, bound string) corev1.ResourceList {
 	var out corev1.ResourceList
 	for _, name := range slices.Sorted(maps.Keys(is)) {
@@ -214,7 +218,7 @@ func (b *believing) namespaces(is map[string]string) map[string]string {
 	var out map[string]string
 	for _, name := range slices.Sorted(maps.Keys(is)) {
 		if len(name) > mostNamespaceName || len(is[name]) > mostOwnerName || len(out) == mostNamespaces {
-			b.doubt("namespaces are more than %d, or have names that are too long", mostNamespaces)
+			b.doubt("there are more than %d namespaces, or their names are too long", mostNamespaces)
 			continue
 		}
 		if out == nil {
@@ -229,7 +233,7 @@ func (b *believing) agents(is []v1beta1.AgentStatus, live bool) (out []v1beta1.A
 	for _, agent := range is {
 		same := func(a v1beta1.AgentStatus) bool { return a.Type == agent.Type }
 		if !slices.Contains(Agents(true), agent.Type) || slices.ContainsFunc(out, same) {
-			b.doubt("agentStatus has type %s, which is unknown or there already", named(string(agent.Type)))
+			b.doubt("agentStatus has type %s, which is unknown or duplicated", named(string(agent.Type)))
 			continue
 		}
 		var before *v1beta1.AgentStatus
@@ -251,8 +255,9 @@ func (b *believing) agents(is []v1beta1.AgentStatus, live bool) (out []v1beta1.A
 	return out, skew
 }
 
-// pin applies what the hub's admin says of the properties of a cluster, and returns the items that cannot be read. The property that such
-// an item names is left out: what its admin meant to bound is not believed unbounded. since is the time of a property that is not reported.
+// pin applies the limits of the hub's administrator to the properties of a cluster, and returns the invalid items. It
+// omits the property in an invalid item, because the administrator wanted to limit it. since is the observation time
+// of a property that the cluster does not report.
 func pin(status *v1beta1.InternalMemberClusterStatus, text string, since metav1.Time) (mistakes []string) {
 	for _, item := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) }) {
 		at := strings.IndexAny(item, "<>=")
@@ -332,7 +337,7 @@ func pinUsage(usage *v1beta1.ResourceUsage, name, operator, value string) bool {
 	return true
 }
 
-// beyond reports whether amount is not what operator asks for.
+// beyond reports whether amount violates the limit with operator.
 func beyond(operator string, amount, bound resource.Quantity) bool {
 	if operator == "<=" {
 		return amount.Cmp(bound) > 0

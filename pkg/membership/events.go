@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// eventNames is how many names a member has for its events on the hub, and so how many of them there are at most. An agent records a
-	// handful in the hour for which an API server keeps events; with the sizes that the policy bounds, a member that records all of them
-	// fills less than 2 MiB of the hub's etcd.
+	// eventNames is the number of names that a member uses for its events on the hub, and thus the maximum number of
+	// its events. An agent records only a few in the hour for which an API server keeps events. With the sizes that
+	// the policy allows, a member that records all of them uses less than 2 MiB of the hub's etcd.
 	eventNames = 256
-	// maxEventMessage is in bytes, as many as events.k8s.io allows characters in a note.
+	// maxEventMessage is a limit in bytes; events.k8s.io allows as many characters in a note.
 	maxEventMessage = 1024
 )
 
-// EventFor is event as a member may record it on the hub: its name is one of a few, so that a member fills the hub with no events, and made
-// of what the event is about, so that the same event has the same name. The hub chart's policy member-events holds members to it, because
-// quotas do not count events.
+// EventFor returns event as a member may record it on the hub: its name is one of a fixed number, so that a member
+// cannot fill the hub, and is derived from the event's object, type, reason and message, so that the same event has
+// the same name. The hub chart's policy member-events enforces this, because quotas do not count events.
 func EventFor(member string, event *corev1.Event) *corev1.Event {
 	out := event.DeepCopy()
 	about := fnv.New32a()

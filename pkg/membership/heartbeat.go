@@ -9,30 +9,31 @@ import (
 )
 
 const (
-	// inStep is how late a report may be received and still count at the time that its agent wrote: it is under way for so long.
+	// inStep is the maximum delay of a report that still counts at its agent's time: reports take that long to arrive.
 	inStep = 10 * time.Second
-	// apart is how far clocks may be apart without a remark.
+	// apart is the difference between clocks from which the hub agent reports it.
 	apart = 2 * time.Minute
-	// tolerated is how far a clock may be behind the hub's. A report that is older than that counts as old.
+	// tolerated is the maximum delay of a clock behind the hub's. An older report counts as old.
 	tolerated = 15 * time.Minute
 )
 
-// Skew is how an agent's clock is to the hub's.
+// Skew is the difference between an agent's clock and the hub's.
 type Skew string
 
-// Skews.
+// Values of Skew.
 const (
-	SkewUnknown Skew = "" // there is no report by which it could be told now
+	SkewUnknown Skew = "" // no current report shows it
 	SkewNone    Skew = "in step"
 	SkewAhead   Skew = "more than 2 minutes ahead of the hub's"
 	SkewBehind  Skew = "more than 2 minutes behind the hub's"
-	SkewFar     Skew = "more than 15 minutes behind the hub's, so that its heartbeats count as old"
+	SkewFar     Skew = "more than 15 minutes behind the hub's, so its heartbeats count as old"
 )
 
-// Heartbeat works out when the hub received the report of an agent. before is the agent's entry on the MemberCluster, nil if there is
-// none; is the one on the InternalMemberCluster, whose time is the agent's own. live is whether this process saw an earlier report of the
-// agent, or that there was none: then one that is new came just now. After a restart one that is new may have come at any time since; it
-// counts by how far the clocks were apart before. The result is before's time, to the byte, as long as nothing new is reported.
+// Heartbeat computes when the hub received the report of an agent. before is the agent's entry on the MemberCluster,
+// nil if there is none; is is the entry on the InternalMemberCluster, with the agent's own time. live is true if this
+// process has seen an earlier report of the agent, or that there was none: then a new report has arrived just now.
+// After a restart, a new report may have arrived at any time since; the function estimates the time from the previous
+// difference between the clocks. The result equals before's time, to the byte, if there is no new report.
 func Heartbeat(before *v1beta1.AgentStatus, is v1beta1.AgentStatus, live bool, now time.Time) (received metav1.Time, reported *metav1.Time, skew Skew) {
 	claimed, now := is.LastReceivedHeartbeat, now.Truncate(time.Second)
 	if claimed.IsZero() {
@@ -56,12 +57,12 @@ func Heartbeat(before *v1beta1.AgentStatus, is v1beta1.AgentStatus, live bool, n
 		reported = &claimed
 	}
 	if !live && late > 0 {
-		return received, reported, SkewUnknown // it may have come when the hub agent was not there
+		return received, reported, SkewUnknown // it may have arrived while the hub agent was not running
 	}
 	return received, reported, skewOf(late)
 }
 
-// known is the agent's own time of the report that an entry on the MemberCluster is from.
+// known returns the agent's own time of the report in an entry on the MemberCluster.
 func known(before *v1beta1.AgentStatus) *metav1.Time {
 	if before.ReportedHeartbeat != nil {
 		return before.ReportedHeartbeat
@@ -69,7 +70,8 @@ func known(before *v1beta1.AgentStatus) *metav1.Time {
 	return &before.LastReceivedHeartbeat
 }
 
-// estimate is when a report was received that an agent wrote at claimed, if its clock has gone on evenly; now, if it has not.
+// estimate returns when the hub received a report that an agent wrote at claimed, if its clock has advanced evenly;
+// otherwise now.
 func estimate(before *v1beta1.AgentStatus, claimed, now time.Time) time.Time {
 	if before == nil || before.LastReceivedHeartbeat.IsZero() {
 		if claimed.After(now) {

@@ -9,20 +9,20 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// The marker of a member cluster is this ConfigMap.
+// The ConfigMap that records the membership of a member cluster.
 const (
 	MarkerNamespace = metav1.NamespaceSystem
 	MarkerName      = "fleet-membership"
 )
 
-// Keys of the marker's data.
+// Keys of the ConfigMap's data.
 const (
 	markerHub       = "hubUID"
 	markerNamespace = "memberNamespace"
 	markerSince     = "since"
 )
 
-// Marker is what a cluster records about its membership: at most one hub, and one member of that hub, may place objects on it.
+// Marker records the membership of a cluster: at most one hub, and one member of that hub, may place objects on it.
 type Marker struct {
 	// Hub is the UID of the hub's namespace kube-system; empty if the hub does not report it.
 	Hub types.UID
@@ -32,12 +32,12 @@ type Marker struct {
 	Since string
 }
 
-// MarkerOf reads a marker.
+// MarkerOf reads a Marker from its ConfigMap.
 func MarkerOf(cm *corev1.ConfigMap) Marker {
 	return Marker{Hub: types.UID(cm.Data[markerHub]), Namespace: cm.Data[markerNamespace], Since: cm.Data[markerSince]}
 }
 
-// ConfigMap writes a marker.
+// ConfigMap returns the ConfigMap of a Marker.
 func (m Marker) ConfigMap() *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: MarkerNamespace, Name: MarkerName},
@@ -45,15 +45,15 @@ func (m Marker) ConfigMap() *corev1.ConfigMap {
 	}
 }
 
-// Admits says whether an agent that acts for a hub and a member may use the cluster. An unknown hub agrees with every other; a marker that
-// names no member, because it was spoiled by hand, admits none.
+// Admits reports whether an agent of a hub and a member may use the cluster. An unknown hub matches every hub. A
+// Marker without a member, which another client has damaged, admits no agent.
 func (m Marker) Admits(hub types.UID, namespace string) bool {
 	return m.Namespace == namespace && (m.Hub == "" || hub == "" || m.Hub == hub)
 }
 
-// Refusal is the message for an agent that the marker does not admit.
+// Refusal returns the message for an agent that the Marker does not admit.
 func (m Marker) Refusal() string {
 	return fmt.Sprintf("This cluster is already the member of namespace %q of the hub with UID %s, since %s. The agent applies and removes nothing. "+
-		"Take the cluster off that hub, or delete ConfigMap %s in namespace %s of the cluster if that hub is gone",
+		"Remove the cluster from that hub, or, if that hub is gone, delete ConfigMap %s in namespace %s of the cluster",
 		m.Namespace, cmp.Or(string(m.Hub), "unknown"), cmp.Or(m.Since, "an unknown time"), MarkerName, MarkerNamespace)
 }

@@ -1,5 +1,5 @@
-// Package membership decides how a cluster joins the fleet and how it leaves. In come the MemberCluster, what the hub holds for it and
-// what its agents report; out comes the next step. The registrar uses it.
+// Package membership decides how a cluster joins the fleet and how it leaves. It takes the MemberCluster, its objects
+// on the hub and the reports of its agents, and returns the next step. The registrar uses it.
 package membership
 
 import (
@@ -19,24 +19,24 @@ type Namespace int
 
 // States of a namespace.
 const (
-	// NamespaceGone is a namespace that does not exist.
+	// NamespaceGone: the namespace does not exist.
 	NamespaceGone Namespace = iota
 	NamespaceActive
-	// NamespaceTerminating is a namespace that is deleted and still has content.
+	// NamespaceTerminating: the namespace is being deleted and still has content.
 	NamespaceTerminating
-	// NamespaceForeign is a namespace that was not made for the cluster.
+	// NamespaceForeign: the namespace was not created for the cluster.
 	NamespaceForeign
 )
 
-// Seen is all that the next step depends on.
+// Seen is the observed state that the next step depends on.
 type Seen struct {
 	Cluster   *v1beta1.MemberCluster
 	Namespace Namespace
 	// Internal is the cluster's InternalMemberCluster, nil if there is none.
 	Internal *v1beta1.InternalMemberCluster
-	// Agents are those that must have joined, or left.
+	// Agents are the agents that must have joined, or left.
 	Agents []v1beta1.AgentType
-	// ForceDeleteWait is how long the agents of a deleted cluster have to answer.
+	// ForceDeleteWait is how long the hub waits for the agents of a deleted cluster.
 	ForceDeleteWait time.Duration
 }
 
@@ -45,34 +45,39 @@ type Action int
 
 // Actions.
 const (
-	// Nothing is for a cluster that is deleted and not, or no longer, in our care.
+	// Nothing: the cluster is deleted and has no finalizer of the hub agent, or none any more.
 	Nothing Action = iota
-	// Admit makes or repairs everything the hub holds for a member.
+	// Admit creates or repairs all objects of a member on the hub.
 	Admit
-	// Dismiss asks the agents to leave, and waits for them.
+	// Dismiss requests the agents to leave, and waits for them.
 	Dismiss
-	// CleanUp frees what the agents write of its finalizers and deletes the namespace: no agent is left to act on them, and what they placed
-	// stays on the member.
+	// CleanUp removes the finalizers from the agents' objects and deletes the namespace: no agent is left to remove
+	// them, and placed objects stay on the member.
 	CleanUp
-	// AwaitNamespace waits for the end of a namespace that is deleted. What the agents write and left in it is freed of its finalizers: the
-	// member's access went with the namespace, so it cannot. A cluster that was not deleted itself is then admitted anew.
+	// AwaitNamespace waits until a namespace is deleted. It removes the finalizers from the agents' remaining objects,
+	// because the member lost its access with the namespace. If the cluster itself is not deleted, it is admitted
+	// again afterwards.
 	AwaitNamespace
-	// Refuse leaves a namespace alone that was not made for the cluster, and says how the cluster can have one.
+	// Refuse does not use a namespace that was not created for the cluster, and reports how to assign it to the
+	// cluster.
 	Refuse
-	// Release lets the MemberCluster go.
+	// Release removes the finalizer of the MemberCluster.
 	Release
 )
 
-// Step is what to do now. If Again is not zero, time alone will make another step due then.
+// Step is the next action. If Again is not zero, the registrar must decide again after that time, even without an
+// event.
 type Step struct {
 	Action Action
 	Again  time.Duration
 }
 
-// look is how often the registrar looks at what sends it no event: a namespace that does not bear its label, or one whose end it forces.
+// look is the interval at which the registrar checks objects that cause no events for it: a namespace without its
+// label, or one whose deletion it forces.
 const look = 10 * time.Second
 
-// LeaveForced reports whether the hub's admin lets a cluster that is being deleted go whatever is left in its namespace.
+// LeaveForced reports whether the hub's administrator has forced a deleted cluster to leave, whatever is left in its
+// namespace.
 func LeaveForced(cluster *v1beta1.MemberCluster) bool {
 	return !cluster.DeletionTimestamp.IsZero() && cluster.Annotations[contract.AnnotationForceLeave] == "true"
 }
@@ -108,20 +113,20 @@ func Next(seen Seen, now time.Time) Step {
 	return Step{Action: Dismiss, Again: wait}
 }
 
-// NeverJoined reports whether no agent has reported for a cluster yet. An agent does before it applies anything.
+// NeverJoined reports whether no agent of a cluster has reported yet. An agent reports before it applies anything.
 func NeverJoined(internal *v1beta1.InternalMemberCluster) bool {
 	return len(internal.Status.AgentStatus) == 0
 }
 
-// Standing is whether a cluster is part of the fleet: True if all its agents have joined, False if all have left.
+// Standing shows whether a cluster is part of the fleet: True if all its agents have joined, False if all have left.
 type Standing struct {
 	Joined metav1.ConditionStatus
-	// Unclear are the agents that keep Joined Unknown, sorted.
+	// Unclear are the agents because of which Joined is Unknown, sorted.
 	Unclear []string
 }
 
-// StandingOf sums up what the agents of a cluster report; internal may be nil. An agent reports False only when it was asked to leave,
-// so its report needs no generation to be believed.
+// StandingOf summarizes the reports of a cluster's agents; internal may be nil. An agent reports False only after it
+// was requested to leave, so the report is valid without a matching generation.
 func StandingOf(internal *v1beta1.InternalMemberCluster, agents []v1beta1.AgentType) Standing {
 	var joined, left, unclear []string
 	for _, agent := range agents {
@@ -146,7 +151,7 @@ func StandingOf(internal *v1beta1.InternalMemberCluster, agents []v1beta1.AgentT
 	return Standing{Joined: metav1.ConditionUnknown, Unclear: unclear}
 }
 
-// report is an agent's own Joined, Unknown if it has not reported.
+// report returns an agent's own Joined, Unknown if it has not reported.
 func report(internal *v1beta1.InternalMemberCluster, agent v1beta1.AgentType) metav1.ConditionStatus {
 	if internal == nil {
 		return metav1.ConditionUnknown
@@ -161,7 +166,7 @@ func report(internal *v1beta1.InternalMemberCluster, agent v1beta1.AgentType) me
 	return metav1.ConditionUnknown
 }
 
-// Agents are the agents that every member must have, with those of fleet networking if it is in use.
+// Agents returns the agents that every member must run, including those of fleet networking if it is used.
 func Agents(networking bool) []v1beta1.AgentType {
 	agents := []v1beta1.AgentType{v1beta1.AgentTypeMemberAgent}
 	if networking {

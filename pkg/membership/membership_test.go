@@ -81,7 +81,7 @@ func TestNext(t *testing.T) {
 		"a namespace that is going is waited for, however long": {
 			seen: Seen{Cluster: cluster(true, ours), Namespace: NamespaceTerminating}, age: 10 * patience, want: Step{Action: AwaitNamespace},
 		},
-		"without an internal member cluster there is nobody to ask": {
+		"without an internal member cluster there is no agent to wait for": {
 			seen: Seen{Cluster: cluster(true, ours), Namespace: NamespaceActive}, want: Step{Action: CleanUp},
 		},
 		"agents are asked to leave": {
@@ -128,7 +128,7 @@ func TestStandingOf(t *testing.T) {
 		networking bool
 		want       Standing
 	}{
-		"nobody has reported":                    {nil, false, Standing{unknown, []string{"MemberAgent"}}},
+		"no agent has reported":                  {nil, false, Standing{unknown, []string{"MemberAgent"}}},
 		"an agent without the condition":         {internal(v1beta1.ClusterStateJoin, ""), false, Standing{unknown, []string{"MemberAgent"}}},
 		"the one agent has joined":               {internal(v1beta1.ClusterStateJoin, yes), false, Standing{Joined: yes}},
 		"the one agent has left":                 {internal(v1beta1.ClusterStateLeave, no), false, Standing{Joined: no}},
@@ -145,7 +145,7 @@ func TestStandingOf(t *testing.T) {
 	}
 }
 
-// Played against agents that answer, fail or are gone, every deletion ends: at the latest when the wait is over.
+// With agents that answer, fail or are gone, every deletion ends: at the latest when the wait is over.
 func TestLeavingEnds(t *testing.T) {
 	for name, answers := range map[string]func(age time.Duration) metav1.ConditionStatus{
 		"the agent leaves at once": func(time.Duration) metav1.ConditionStatus { return metav1.ConditionFalse },
@@ -216,7 +216,7 @@ func TestRoleBindingFor(t *testing.T) {
 	}
 }
 
-// A rule that is missing here was added without a reason, or with one that belongs into RoleFor's comment.
+// A rule that is missing here was added without a reason, or with one that belongs in RoleFor's comment.
 func TestRoleForGrantsNoMoreThanTheAgentsDo(t *testing.T) {
 	const clusters, placement, networking = "cluster.kubernetes-fleet.io", "placement.kubernetes-fleet.io", "networking.fleet.azure.com"
 	rules := func(role *rbacv1.Role) (out []string) {
@@ -251,7 +251,7 @@ func TestRoleForGrantsNoMoreThanTheAgentsDo(t *testing.T) {
 	}
 }
 
-// What the Role lets a member create, the quota bounds; of events, EventFor's test.
+// The quota limits everything that the Role lets a member create, except events; see the test of EventFor.
 func TestQuotaBoundsWhatTheRoleLetsCreate(t *testing.T) {
 	quota := QuotaFor(cluster(false))
 	if quota.Namespace != "fleet-member-east" || quota.Name != "fleet-quota-east" {

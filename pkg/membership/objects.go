@@ -16,13 +16,13 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// defaultHeartbeatSeconds is the period of a MemberCluster that names none.
+// defaultHeartbeatSeconds is the period of a MemberCluster without one.
 const defaultHeartbeatSeconds = 60
 
-// NetworkingGroup is the API group of fleet networking, whose agents are another project's.
+// NetworkingGroup is the API group of fleet networking, another project with its own agents.
 const NetworkingGroup = "networking.fleet.azure.com"
 
-// OwnedBy makes a cluster the controller of what the hub holds for it, so that nothing outlives it.
+// OwnedBy makes a cluster the controller of its objects on the hub, so that they are deleted with it.
 func OwnedBy(cluster *v1beta1.MemberCluster) metav1.OwnerReference {
 	return metav1.OwnerReference{
 		APIVersion: v1beta1.GroupVersion.String(),
@@ -33,7 +33,8 @@ func OwnedBy(cluster *v1beta1.MemberCluster) metav1.OwnerReference {
 	}
 }
 
-// objectMeta is the metadata of an object the hub holds for cluster. The label lets the hub watch only these among all of their kind.
+// objectMeta is the metadata of a cluster's object on the hub. The label allows the hub agent to watch only these
+// objects of their kinds.
 func objectMeta(cluster *v1beta1.MemberCluster, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace:       contract.MemberNamespace(cluster.Name),
@@ -43,17 +44,19 @@ func objectMeta(cluster *v1beta1.MemberCluster, name string) metav1.ObjectMeta {
 	}
 }
 
-// NamespaceFor is the namespace that the hub and cluster share.
+// NamespaceFor returns the namespace for the objects that the hub and cluster share.
 func NamespaceFor(cluster *v1beta1.MemberCluster) *corev1.Namespace {
 	namespace := &corev1.Namespace{ObjectMeta: objectMeta(cluster, contract.MemberNamespace(cluster.Name))}
 	namespace.Namespace = ""
 	return namespace
 }
 
-// networkingResources are what the agents of fleet networking keep in the member's namespace, in group networking.fleet.azure.com.
+// networkingResources are the resources of fleet networking in a member's namespace, in group
+// networking.fleet.azure.com.
 var networkingResources = []string{"endpointsliceexports", "endpointsliceimports", "internalserviceexports", "internalserviceimports"}
 
-// NetworkingResources are the resources of fleet networking in member namespaces, in whatever version the hub serves them.
+// NetworkingResources returns the resources of fleet networking in member namespaces, in any version that the hub
+// serves.
 func NetworkingResources() (out []schema.GroupVersionResource) {
 	for _, resource := range networkingResources {
 		out = append(out, schema.GroupVersionResource{Group: NetworkingGroup, Resource: resource})
@@ -61,9 +64,10 @@ func NetworkingResources() (out []schema.GroupVersionResource) {
 	return out
 }
 
-// Owns reports whether namespace, of the name that the cluster's has, was made for cluster: the cluster owns it, or a MemberCluster of that
-// name does that is gone, as after the hub was restored. An admin lets a cluster have any other namespace by an annotation with the
-// cluster's UID, which cannot be known before the MemberCluster exists.
+// Owns reports whether namespace, which has the name of the cluster's namespace, was created for cluster: the cluster
+// owns it, or an earlier MemberCluster of that name does, as after a restore of the hub. An administrator assigns any
+// other namespace to a cluster with an annotation that contains the cluster's UID, which is unknown before the
+// MemberCluster exists.
 func Owns(cluster *v1beta1.MemberCluster, namespace *corev1.Namespace) bool {
 	if uid := namespace.Annotations[contract.AnnotationAdoptFor]; uid != "" && uid == string(cluster.UID) {
 		return true
@@ -80,9 +84,10 @@ func Owns(cluster *v1beta1.MemberCluster, namespace *corev1.Namespace) bool {
 	return false
 }
 
-// RoleFor is all that the cluster's identity may do on the hub: it is bound in the cluster's namespace alone. The agent reads its
-// InternalMemberCluster and its Works, reports on both, puts its finalizer on Works, and records events; it creates and deletes nothing
-// else. RBAC has no verb for finalizers alone: patching a Work includes its spec, so the member could change what it is given itself.
+// RoleFor returns all permissions of the cluster's identity on the hub; they apply only to the cluster's namespace.
+// The agent reads its InternalMemberCluster and its Works, reports the status of both, adds its finalizer to Works,
+// and records events; it creates and deletes nothing else. RBAC has no verb for finalizers alone: permission to patch
+// a Work includes its spec, so the member could change its own content.
 func RoleFor(cluster *v1beta1.MemberCluster, networking bool) *rbacv1.Role {
 	read, write := []string{"get", "list", "watch"}, []string{"update", "patch"}
 	role := &rbacv1.Role{
@@ -108,7 +113,7 @@ func RoleFor(cluster *v1beta1.MemberCluster, networking bool) *rbacv1.Role {
 	return role
 }
 
-// RoleBindingFor binds the cluster's identity to its role.
+// RoleBindingFor returns the binding of the cluster's identity to its role.
 func RoleBindingFor(cluster *v1beta1.MemberCluster) *rbacv1.RoleBinding {
 	identity := cluster.Spec.Identity
 	if identity.APIGroup == "" && (identity.Kind == rbacv1.UserKind || identity.Kind == rbacv1.GroupKind) {
@@ -121,14 +126,15 @@ func RoleBindingFor(cluster *v1beta1.MemberCluster) *rbacv1.RoleBinding {
 	}
 }
 
-// mostNetworking is how many objects of each kind of fleet networking a member's namespace holds: there is at least one for each Service that
-// the member exports or imports, and 5,000 Services in a namespace are what Kubernetes is tested with.
+// mostNetworking is the maximum number of objects of each kind of fleet networking in a member's namespace: there is
+// at least one for each Service that the member exports or imports, and Kubernetes is tested with 5,000 Services in a
+// namespace.
 const mostNetworking = 5000
 
-// QuotaFor bounds the counts of what the cluster's identity may create in its namespace. Today these are the kinds of fleet networking alone;
-// the quota does not depend on whether the Role grants them, so that it is counted before it does. Kubernetes never counts events for quotas
-// (they are among the resources that its quota admission ignores): the hub chart's policy
-// member-events bounds those.
+// QuotaFor limits the number of objects that the cluster's identity may create in its namespace. Currently these are
+// only the kinds of fleet networking; the quota does not depend on whether the Role grants them, so that the quota is
+// active before the Role. Kubernetes never counts events for quotas (its quota admission ignores them): the hub
+// chart's policy member-events limits those.
 func QuotaFor(cluster *v1beta1.MemberCluster) *corev1.ResourceQuota {
 	hard := corev1.ResourceList{}
 	for _, r := range NetworkingResources() {
@@ -140,7 +146,8 @@ func QuotaFor(cluster *v1beta1.MemberCluster) *corev1.ResourceQuota {
 	}
 }
 
-// InternalFor tells the cluster's agents to be in state, and by its annotation which hub they are connected to.
+// InternalFor returns the InternalMemberCluster that requests the cluster's agents to be in state, and whose
+// annotation contains the UID of the hub.
 func InternalFor(cluster *v1beta1.MemberCluster, state v1beta1.ClusterState, hub types.UID) *v1beta1.InternalMemberCluster {
 	period := cluster.Spec.HeartbeatPeriodSeconds
 	if period == 0 {

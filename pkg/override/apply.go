@@ -14,24 +14,24 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// Overrides are what changes objects for one cluster.
+// Overrides change objects for one cluster.
 type Overrides struct {
 	cluster Cluster
-	// wide and namespaced hold, for what is selected, the changes in the order in which they are made.
+	// wide and namespaced contain the changes for each selected object, in the order in which they are applied.
 	wide, namespaced map[id][]change
 }
 
-// change is one patch of a rule, or the order to leave the object out, or what is wrong with a rule.
+// change is one patch of a rule, the removal of the object, or an error in a rule.
 type change struct {
 	leaveOut bool
 	patch    jsonpatch.Patch
 	err      error
-	// where is what an error is about, without its cause.
+	// where describes the place of an error, without its cause.
 	where Error
 }
 
-// New prepares the overrides of a binding to cluster: snapshots are those it names, in its order, cluster-wide ones first. Mistakes in
-// them show when an object is to be changed.
+// New prepares the overrides of a binding for cluster: snapshots are the override snapshots in the binding, in its
+// order, cluster-wide ones first. Apply returns errors in them when it changes an object.
 func New(cluster Cluster, snapshots []v1beta1.OverrideSnapshotObject) *Overrides {
 	o := &Overrides{cluster: cluster, wide: map[id][]change{}, namespaced: map[id][]change{}}
 	for _, s := range snapshots {
@@ -50,7 +50,7 @@ func New(cluster Cluster, snapshots []v1beta1.OverrideSnapshotObject) *Overrides
 	return o
 }
 
-// changes are what the rules of an override that match the cluster do.
+// changes returns the changes of an override's rules that match the cluster.
 func (o *Overrides) changes(s v1beta1.OverrideSnapshotObject) []change {
 	var out []change
 	for i, rule := range rulesOf(s) {
@@ -85,7 +85,7 @@ func (o *Overrides) patch(p v1beta1.JSONPatchOverride, where Error) change {
 	}
 	raw, err := json.Marshal([]any{operation})
 	if err != nil {
-		return change{err: fmt.Errorf("the value, once its variables are filled in: %w", decode.ErrSyntax), where: where}
+		return change{err: fmt.Errorf("the value with its variables replaced: %w", decode.ErrSyntax), where: where}
 	}
 	patch, err := jsonpatch.DecodePatch(raw)
 	if err != nil {
@@ -94,7 +94,7 @@ func (o *Overrides) patch(p v1beta1.JSONPatchOverride, where Error) change {
 	return change{patch: patch, err: err, where: where}
 }
 
-// value fills in the variables of a patch's value. A value that was left out is null.
+// value replaces the variables in a patch's value. A missing value is null.
 func (o *Overrides) value(raw []byte) (json.RawMessage, error) {
 	if len(raw) == 0 {
 		return json.RawMessage("null"), nil
@@ -125,15 +125,15 @@ func (c Cluster) fill(text string) (string, error) {
 	return out.String(), nil
 }
 
-// Apply changes one object, given as JSON, which stays as it is. It returns nil if the cluster is not to have the object. The error is
-// an *Error.
+// Apply changes one object, given as JSON, and returns the result; it does not modify the argument. It returns nil if
+// the cluster must not get the object. The error is an *Error.
 func (o *Overrides) Apply(object []byte) ([]byte, error) {
 	if len(o.wide)+len(o.namespaced) == 0 {
 		return object, nil
 	}
 	h, err := decode.HeaderOf(object)
 	if err != nil {
-		return object, nil //nolint:nilerr // no override can select it; the member says what is wrong with it
+		return object, nil //nolint:nilerr // no override can select it; the member agent reports the error
 	}
 	name := idOf(h)
 	wide := name
@@ -148,7 +148,8 @@ func (o *Overrides) Apply(object []byte) ([]byte, error) {
 	return object, nil
 }
 
-// apply makes changes in their order, up to the one that leaves the object out. After each the object is the one that was selected.
+// apply applies changes in order, up to one that removes the object. After each change it checks that the result is
+// still the selected object.
 func apply(object []byte, as decode.Header, changes []change) ([]byte, error) {
 	for _, c := range changes {
 		if c.leaveOut {
@@ -159,7 +160,7 @@ func apply(object []byte, as decode.Header, changes []change) ([]byte, error) {
 			object, err = c.patch.Apply(object)
 		}
 		if err == nil {
-			err = still(object, as)
+			err = sameObject(object, as)
 		}
 		if err != nil {
 			where := c.where
@@ -170,12 +171,12 @@ func apply(object []byte, as decode.Header, changes []change) ([]byte, error) {
 	return object, nil
 }
 
-// still says why an object that was changed is not the one it was any more, or cannot be placed, whatever way the patch has found to that.
-func still(object []byte, as decode.Header) error {
+// sameObject returns an error if a changed object has another identity, or is invalid, whatever patch caused it.
+func sameObject(object []byte, as decode.Header) error {
 	is, err := decode.HeaderOf(object)
 	switch {
 	case err != nil:
-		return fmt.Errorf("the object cannot be placed any more: %w", err)
+		return fmt.Errorf("the patched object is invalid: %w", err)
 	case is != as:
 		return errIdentity
 	}
@@ -183,6 +184,6 @@ func still(object []byte, as decode.Header) error {
 }
 
 var (
-	errNotAPatch = errors.New("the operation is not one of a JSON patch")
+	errNotAPatch = errors.New("the operation is not a valid JSON patch operation")
 	errIdentity  = errors.New("an override must not change apiVersion, kind, namespace or name")
 )

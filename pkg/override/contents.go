@@ -11,13 +11,13 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// id names an object the way selectors do.
+// id identifies an object as selectors do.
 type id struct {
 	schema.GroupVersionKind
 	namespace, name string
 }
 
-// namespaceNamed is the Namespace of this name, by which a cluster-wide override selects everything in it.
+// namespaceNamed is the id of a Namespace, by which a cluster-wide override selects everything in it.
 func namespaceNamed(name string) id {
 	return id{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, name: name}
 }
@@ -29,13 +29,15 @@ func idOf(h decode.Header) id {
 	}
 }
 
-// Contents are the objects of a placement that overrides can select, what is in envelopes included. The zero value holds nothing.
+// Contents are the objects of a placement that overrides can select, including those in envelopes. The zero value is
+// empty.
 type Contents struct {
 	ids        map[id]bool
 	namespaces map[string]bool
 }
 
-// ContentsOf lists objects, given as JSON. What cannot be read cannot be selected; those who use it say what is wrong with it.
+// ContentsOf lists objects, given as JSON. It skips objects that cannot be decoded, because no override can select
+// them; other packages report them.
 func ContentsOf(objects [][]byte) Contents {
 	c := Contents{ids: map[id]bool{}, namespaces: map[string]bool{}}
 	for _, raw := range objects {
@@ -77,17 +79,17 @@ func (c Contents) add(object id) {
 	}
 }
 
-// Namespaces are those that the objects are in, sorted.
+// Namespaces returns the namespaces of the objects, sorted.
 func (c Contents) Namespaces() []string { return slices.Sorted(maps.Keys(c.namespaces)) }
 
-// selected says whether a snapshot of an override selects something.
-func (c Contents) selected(s v1beta1.OverrideSnapshotObject) bool { return c.holdsAny(targets(s)) }
+// selected reports whether a snapshot of an override selects at least one object.
+func (c Contents) selected(s v1beta1.OverrideSnapshotObject) bool { return c.containsAny(targets(s)) }
 
-func (c Contents) holdsAny(objects []id) bool {
+func (c Contents) containsAny(objects []id) bool {
 	return slices.ContainsFunc(objects, func(object id) bool { return c.ids[object] })
 }
 
-// targets are what an override, or a snapshot of one, selects.
+// targets returns the objects that an override, or a snapshot of one, selects.
 func targets(o any) []id {
 	switch o := o.(type) {
 	case *v1beta1.ClusterResourceOverride:

@@ -11,9 +11,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// Fingerprint stands for all that the labels of a cluster have to do with what override snapshots do there: which rules match, and the
-// values of the patches in them. It is the same as long as that is. It is empty if the snapshots look at no label, and
-// delivery.Unresolved if they cannot be worked out.
+// Fingerprint identifies the effect of a cluster's labels on override snapshots: the rules that match, and the values
+// of their patches. It changes if and only if they change. It is empty if the snapshots depend on no label, and
+// delivery.Unresolved if a rule cannot be evaluated.
 func Fingerprint(snapshots []v1beta1.OverrideSnapshotObject, cluster Cluster) string {
 	looks := false
 	digest := xxhash.New()

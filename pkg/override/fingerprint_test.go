@@ -7,7 +7,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// The fingerprint is another exactly when a change of labels makes the same overrides do something else.
+// The fingerprint changes exactly when a change of labels changes the effect of the same overrides.
 func TestFingerprint(t *testing.T) {
 	const plain, unresolved, same, other = "", delivery.Unresolved, "same", "other"
 	east := map[string]string{"region": "east"}

@@ -1,6 +1,7 @@
-// Package override decides how the content of a placement differs from cluster to cluster. Match says which override snapshots concern a
-// placement, and for which of its clusters; the rollout writes their names into bindings. New makes of the snapshots a binding
-// names what changes one object after the other for the binding's cluster. The roller and the dispatcher use it.
+// Package override decides how the content of a placement differs between clusters. Match finds the override snapshots
+// that apply to a placement, and to which of its clusters; the rollout writes their names to bindings. New prepares
+// the snapshots in a binding to change the objects for the binding's cluster, one after the other. The roller, the
+// stager and the dispatcher use it.
 package override
 
 import (
@@ -20,22 +21,22 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// Cluster is a member cluster as far as overrides look at it.
+// Cluster is the part of a member cluster that overrides use.
 type Cluster struct {
 	Name string
-	// Labels are those of its MemberCluster.
+	// Labels are the labels of its MemberCluster.
 	Labels map[string]string
 }
 
-// Matching are the override snapshots that concern a placement, in the order in which they change an object: cluster-wide ones by
-// name, then namespaced ones by namespace and name.
+// Matching are the override snapshots that apply to a placement, in the order in which they change an object:
+// cluster-wide ones by name, then namespaced ones by namespace and name.
 type Matching struct {
 	cluster    []v1beta1.OverrideSnapshotObject
 	namespaced []v1beta1.OverrideSnapshotObject
 }
 
-// Match picks from override snapshots, which may be in any order, those that are in force, are for the placement, and select something
-// of contents.
+// Match returns the override snapshots that are the latest of their override, apply to the placement, and select at
+// least one of contents. snapshots may be in any order.
 func Match(placement types.NamespacedName, snapshots []v1beta1.OverrideSnapshotObject, contents Contents) Matching {
 	var out Matching
 	for _, s := range InForce(snapshots) {
@@ -50,7 +51,7 @@ func Match(placement types.NamespacedName, snapshots []v1beta1.OverrideSnapshotO
 	return out
 }
 
-// InForce leaves one snapshot of each override, the latest, sorted by namespace and name.
+// InForce returns the latest snapshot of each override, sorted by namespace and name.
 func InForce(snapshots []v1beta1.OverrideSnapshotObject) []v1beta1.OverrideSnapshotObject {
 	byOverride := map[types.NamespacedName][]v1beta1.OverrideSnapshotObject{}
 	for _, s := range snapshots {
@@ -70,7 +71,7 @@ func InForce(snapshots []v1beta1.OverrideSnapshotObject) []v1beta1.OverrideSnaps
 	return out
 }
 
-// Idle picks from snapshots of overrides those that are in force and select nothing of contents.
+// Idle returns the latest snapshots that select nothing in contents.
 func Idle(snapshots []v1beta1.OverrideSnapshotObject, contents Contents) []v1beta1.OverrideSnapshotObject {
 	return slices.DeleteFunc(InForce(snapshots), contents.selected)
 }
@@ -81,16 +82,16 @@ type limitable interface {
 	GetPlacement() *v1beta1.PlacementRef
 }
 
-// isFor says whether an override may change the content of a placement.
+// isFor reports whether an override may change the content of a placement.
 func isFor(o limitable, placement types.NamespacedName) bool {
 	limit, limited := scope.LimitOf(o)
 	return !limited || limit == placement
 }
 
-// None says whether no override concerns the placement.
+// None reports whether no override applies to the placement.
 func (m Matching) None() bool { return len(m.cluster)+len(m.namespaced) == 0 }
 
-// Lists names the snapshots for each cluster that has any.
+// Lists returns the snapshots for each cluster that has any.
 func (m Matching) Lists(clusters []Cluster) map[string]delivery.Overrides {
 	out := map[string]delivery.Overrides{}
 	if m.None() {
@@ -118,8 +119,8 @@ func (m Matching) Lists(clusters []Cluster) map[string]delivery.Overrides {
 	return out
 }
 
-// concerns says whether some rule of an override matches a cluster. One that cannot be read counts: then the cluster says what is
-// wrong, where otherwise nobody would.
+// concerns reports whether at least one rule of an override matches a cluster. A rule that cannot be evaluated counts,
+// so that the error is reported for the cluster.
 func concerns(s v1beta1.OverrideSnapshotObject, cluster Cluster) bool {
 	for _, rule := range rulesOf(s) {
 		if yes, err := matches(rule.ClusterSelector, cluster); yes || err != nil {
@@ -136,7 +137,8 @@ func rulesOf(s v1beta1.OverrideSnapshotObject) []v1beta1.OverrideRule {
 	return s.GetPolicy().OverrideRules
 }
 
-// matches says whether a rule's selector picks a cluster: none picks no cluster, one without terms every cluster.
+// matches reports whether a rule's selector matches a cluster: a missing selector matches no cluster, one without
+// terms matches every cluster.
 func matches(selector *v1beta1.ClusterSelector, cluster Cluster) (bool, error) {
 	if selector == nil {
 		return false, nil
@@ -156,13 +158,13 @@ func matches(selector *v1beta1.ClusterSelector, cluster Cluster) (bool, error) {
 	return len(selector.ClusterSelectorTerms) == 0, nil
 }
 
-// Error says which part of which override cannot be worked into an object, and why. It is for the user: he has to change the override, or
-// the labels of the cluster.
+// Error is an error in one part of an override, for its user, who must change the override or the labels of the
+// cluster.
 type Error struct {
-	// Kind, Namespace and Name are the override's; Snapshot is the name of the snapshot that was used.
+	// Kind, Namespace and Name identify the override; Snapshot is the name of the snapshot.
 	Kind, Namespace, Name string
 	Snapshot              string
-	// Rule counts from 1. Patch is "operation path", and empty if the whole rule is wrong.
+	// Rule counts from 1. Patch is "operation path"; empty if the error concerns the whole rule.
 	Rule  int
 	Patch string
 	Err   error
@@ -183,7 +185,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// KindOf is the kind of the override that a snapshot is of.
+// KindOf returns the kind of a snapshot's override.
 func KindOf(s v1beta1.OverrideSnapshotObject) string {
 	if s.GetNamespace() == "" {
 		return "ClusterResourceOverride"

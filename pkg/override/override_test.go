@@ -58,7 +58,7 @@ func marked(o v1beta1.OverrideSnapshotObject, override string, index int) {
 	o.SetLabels(map[string]string{contract.LabelOverride: override, contract.LabelOverrideIndex: fmt.Sprint(index), contract.LabelLatest: "true"})
 }
 
-// wide is snapshot 0 of a cluster-wide override of namespace app, or of what change says.
+// wide is snapshot 0 of a cluster-wide override of namespace app, or of the objects that change sets.
 func wide(name string, change func(*v1beta1.ClusterResourceOverrideSpec), rules ...v1beta1.OverrideRule) v1beta1.OverrideSnapshotObject {
 	s := &v1beta1.ClusterResourceOverrideSnapshot{Spec: v1beta1.ClusterResourceOverrideSnapshotSpec{OverrideSpec: v1beta1.ClusterResourceOverrideSpec{
 		ClusterResourceSelectors: []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: "app"}},
@@ -96,7 +96,7 @@ func TestApply(t *testing.T) {
 		snapshots []v1beta1.OverrideSnapshotObject
 		cluster   Cluster
 		object    string
-		want      string // "": the object is left out
+		want      string // "": the object is removed
 		wrong     string
 	}{
 		"without overrides nothing changes": {cluster: east, object: cm, want: cm},
@@ -156,7 +156,7 @@ func TestApply(t *testing.T) {
 		},
 		"a label that is not there": {
 			cluster: west, object: cm, snapshots: list(narrow("ro", nil, patching(everywhere(), add("/data/a", `"${MEMBER-CLUSTER-LABEL-KEY-env}"`)))),
-			wrong: `ResourceOverride app/ro (snapshot ro-0), rule 1, add /data/a: cluster c3 has no label "env": give it to the MemberCluster, or exclude the cluster from the rule`,
+			wrong: `ResourceOverride app/ro (snapshot ro-0), rule 1, add /data/a: cluster c3 has no label "env": add it to the MemberCluster, or exclude the cluster from the rule`,
 		},
 		"a variable that does not end": {
 			cluster: west, object: cm, snapshots: list(narrow("ro", nil, patching(everywhere(), add("/data/a", `"${MEMBER-CLUSTER-LABEL-KEY-env"`)))),
@@ -165,7 +165,7 @@ func TestApply(t *testing.T) {
 		"a variable that ends in another value, which is not quoted": {
 			cluster: west, object: cm, snapshots: list(narrow("ro", nil, patching(everywhere(),
 				add("/data", `{"a":"${MEMBER-CLUSTER-LABEL-KEY-env","b":"hunter2"}`)))),
-			wrong: "rule 1, add /data: the variable that starts with ${MEMBER-CLUSTER-LABEL-KEY- has no closing }, or what is before it cannot be the key of a label",
+			wrong: "rule 1, add /data: the variable that starts with ${MEMBER-CLUSTER-LABEL-KEY- has no closing }, or the text before it is not a valid label key",
 		},
 		"nothing to remove": {
 			cluster: west, object: cm, snapshots: list(wide("cro", nil, patching(everywhere(), add("/data/b", `"2"`)), patching(everywhere(), remove("/data/secret")))),
@@ -233,7 +233,7 @@ func sameJSON(a, b string) bool {
 	return json.Unmarshal([]byte(a), &x) == nil && json.Unmarshal([]byte(b), &y) == nil && reflect.DeepEqual(x, y)
 }
 
-// The contents of Secrets must not come up in errors, which go into statuses.
+// Errors go into statuses, so they must not contain the contents of Secrets.
 func TestErrorsDoNotQuoteContents(t *testing.T) {
 	secret := `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"cm","namespace":"app"},"data":{"password":"hunter2","list":["hunter2"]}}`
 	for _, p := range []v1beta1.JSONPatchOverride{
@@ -247,8 +247,8 @@ func TestErrorsDoNotQuoteContents(t *testing.T) {
 	}
 }
 
-// An object stays the one that was selected, whichever way a patch has to its identity. Those that the paths of rules may not have are
-// given to the patch itself, as if the check of paths had missed them.
+// An object keeps its identity, whichever way a patch changes it. The test passes paths that rules may not have
+// directly to the patch, as if the check of paths had missed them.
 func TestOverridesKeepIdentity(t *testing.T) {
 	h, err := decode.HeaderOf([]byte(cm))
 	if err != nil {
@@ -324,7 +324,7 @@ func TestMatch(t *testing.T) {
 		"the highest of several that say they are": {
 			snapshots: list(of(wide("a", nil, patching(everywhere())), 10, true), of(wide("a", nil, patching(everywhere())), 9, true)), want: delivery.Overrides{Cluster: []string{"a-10"}},
 		},
-		"the highest where none says so": {
+		"the highest if none has the label": {
 			snapshots: list(of(wide("a", nil, patching(everywhere())), 1, false), of(wide("a", nil, patching(everywhere())), 2, false)), want: delivery.Overrides{Cluster: []string{"a-2"}},
 		},
 	} {
@@ -404,7 +404,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What is left out of the lists has nothing to say.
+		// Snapshots that are omitted from the lists have no effect.
 		if of, err := New(cluster, lookup(all, everything(all))).Apply([]byte(cm)); err != nil || string(of) != string(once) {
 			t.Fatalf("with all: %s, %v; with the listed: %s", of, err, once)
 		}
@@ -459,7 +459,7 @@ func lookup(all []v1beta1.OverrideSnapshotObject, lists delivery.Overrides) []v1
 	return out
 }
 
-// FuzzApply gives objects and patches of all sorts: whatever comes out is JSON or an error that says where, and nothing panics.
+// FuzzApply uses arbitrary objects and patches: the result is JSON or an error with a place, and nothing panics.
 func FuzzApply(f *testing.F) {
 	for _, seed := range []struct{ op, path, value, object string }{
 		{"add", "/data/b", `"2"`, cm}, {"remove", "/data/a", ``, cm}, {"replace", "/data", `{"${MEMBER-CLUSTER-NAME}":"x"}`, cm},

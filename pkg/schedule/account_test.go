@@ -20,38 +20,39 @@ func notes(r Request) map[string]string {
 
 func TestAccountsOfWhatIsRecorded(t *testing.T) {
 	for name, tc := range map[string]struct {
-		// change is made after the first decision, to pick three of those in the east and west, was carried out.
+		// change is made after the first decision, to pick three of the clusters in the east and west, was carried
+		// out.
 		change func(*world)
 		want   map[string]string
 	}{
 		"nothing": {change: func(*world) {}},
 		"a pick that does not match any more": {
 			change: func(w *world) { w.clusters["m7"].Labels["region"] = "central" },
-			want:   map[string]string{"m7": "kept although it would not be chosen now (ClusterAffinity: "},
+			want:   map[string]string{"m7": "kept although it would not be picked now (ClusterAffinity: "},
 		},
 		"a pick that has vanished": {
 			change: func(w *world) { delete(w.clusters, "m7") },
 			want: map[string]string{
-				"m7": "binding b003-m7 would be given up now; recorded is the opposite",
-				"m2": "it would be chosen now and has no binding yet; recorded is the opposite",
+				"m7": "binding b003-m7 would be removed now; the recorded decision is the opposite",
+				"m2": "it would be picked now, but has no binding yet; the recorded decision is the opposite",
 			},
 		},
 		"another policy": {
 			change: func(w *world) { w.use(number(labelled("region=central|west"))) },
 			want: map[string]string{
-				"m3": "binding b001-m3 would be given up now",
-				"m5": "it would be chosen now and has no binding yet",
-				"m6": "binding b002-m6 is for policy p-1 and would be taken over now",
-				"m7": "binding b003-m7 is for policy p-1 and would be taken over now",
+				"m3": "binding b001-m3 would be removed now",
+				"m5": "it would be picked now, but has no binding yet",
+				"m6": "binding b002-m6 is for policy p-1 and would be adopted now",
+				"m7": "binding b003-m7 is for policy p-1 and would be adopted now",
 			},
 		},
 		"fewer, carried out": {
 			change: func(w *world) { w.number = 2; w.decide() },
-			want:   map[string]string{"m3": "binding b001-m3, from when it was chosen, is on its way out"},
+			want:   map[string]string{"m3": "binding b001-m3, from an earlier pick, is being deleted"},
 		},
 		"another reason": {
 			change: func(w *world) { w.clusters["m4"].Labels["region"] = "east"; w.taint("m4") },
-			want:   map[string]string{"m4": "recorded is another reason: cannot be chosen: it does not match the required affinity term"},
+			want:   map[string]string{"m4": "the recorded decision has another reason: cannot be chosen: it does not match the required affinity term"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -75,7 +76,7 @@ func TestAccountsOfWhatIsRecorded(t *testing.T) {
 	}
 }
 
-// Only a binding made by hand can be to a cluster that the policy never named.
+// Only a binding created by another client can be to a cluster that the policy never named.
 func TestAccountOfABindingThatClusterNamesDoesNotName(t *testing.T) {
 	w := newWorld(t, "")
 	w.use(fixed("m1"))
@@ -83,13 +84,13 @@ func TestAccountOfABindingThatClusterNamesDoesNotName(t *testing.T) {
 	byHand := w.bindings[0]
 	byHand.Name, byHand.Cluster, byHand.Decision.ClusterName = "by-hand", "m2", "m2"
 	w.bindings = append(w.bindings, byHand)
-	want := "kept although it would not be chosen now (ClusterNames: clusterNames of the policy does not name it): what is chosen stays until the policy changes"
+	want := "kept although it would not be picked now (ClusterNames: clusterNames of the policy does not name it): picked clusters stay until the policy changes"
 	if got := notes(w.request()); len(got) != 1 || got["m2"] != want {
 		t.Errorf("got %v; want m2: %s", got, want)
 	}
 }
 
-// Every cluster has its verdict, however many the status may list.
+// Every cluster has a verdict, however many decisions the status may list.
 func TestVerdictsOnEveryCluster(t *testing.T) {
 	for name, policy := range map[string]*v1beta1.PlacementPolicy{
 		"PickAll": all(labelled("env=prod")), "PickN": spreading(number(labelled("env=prod")), "region", 1, hard), "PickFixed": fixed("m1", "m9", "ghost"),

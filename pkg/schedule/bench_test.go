@@ -11,7 +11,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// large is a fleet of so many clusters in 3 regions, 10 zones and 2 environments, with properties and usage.
+// large is a fleet of the given number of clusters in 3 regions, 10 zones and 2 environments, with properties and
+// usage.
 func large(clusters int) []*clusterv1beta1.MemberCluster {
 	var out []*clusterv1beta1.MemberCluster
 	for i := range clusters {
@@ -27,7 +28,7 @@ func large(clusters int) []*clusterv1beta1.MemberCluster {
 	return out
 }
 
-// settled is the request after everything that r asks for was done.
+// settled is the request after the decision about r was carried out.
 func settled(r Request) Request {
 	w := &world{snapshot: 1}
 	d := Decide(r)
@@ -63,7 +64,7 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// BenchmarkClusterChange is what one change of a cluster costs for each placement that the index finds.
+// BenchmarkClusterChange measures one change of a cluster for each placement that the index finds.
 func BenchmarkClusterChange(b *testing.B) {
 	was, is := large(1)[0], large(1)[0]
 	is.Labels["region"] = "west"
@@ -76,7 +77,7 @@ func BenchmarkClusterChange(b *testing.B) {
 	}
 }
 
-// BenchmarkNearestChanges is what "kubectl fleet explain placement" pays for each cluster of a large fleet.
+// BenchmarkNearestChanges measures "kubectl fleet explain placement" for each cluster of a large fleet.
 func BenchmarkNearestChanges(b *testing.B) {
 	policy := spreading(number(labelled("env=prod")), "region", 1, hard)
 	r := settled(Request{Policy: policy, Number: 50, Snapshot: "p-1", Clusters: large(1000), Now: noon})

@@ -9,32 +9,32 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// ClusterChange is what has changed about a cluster. Two steps lead from it to the placements that must be decided again: Topics finds,
-// through an index, those whose policy refers to what has changed; Matters reports for each of them whether its verdict on the cluster
-// is another. Heartbeats and observation times have no topic, and what only makes a cluster less fit matters to no placement: nothing
-// is taken away from a cluster while it is there.
+// ClusterChange is a change of a cluster. Two steps lead from it to the placements that must be decided again: Topics
+// finds, through an index, the placements whose policy refers to the change; Matters reports for each of them whether
+// its verdict on the cluster differs. Heartbeats and observation times have no topic, and a change that only makes a
+// cluster less suitable does not matter to any placement, because nothing is removed from an existing cluster.
 type ClusterChange struct {
 	cluster string
-	// was and is are nil for a cluster that was not, or is no longer, there.
+	// was is nil for a cluster that did not exist before, is for one that no longer exists.
 	was, is *clusterv1beta1.MemberCluster
 	now     time.Time
 }
 
-// ClusterChangeOf compares a cluster with how it was; was is nil if it has just appeared, is if it is gone.
+// ClusterChangeOf compares a cluster with its previous state; was is nil for a new cluster, is for a deleted one.
 func ClusterChangeOf(was, is *clusterv1beta1.MemberCluster, now time.Time) ClusterChange {
 	return ClusterChange{cluster: cmp.Or(is, was).Name, was: was, is: is, now: now}
 }
 
 // Topics of ClusterChange and Watch that more than one filter uses.
 const (
-	// topicFleet is for clusters that come, go, and become eligible.
+	// topicFleet is the topic of clusters that are added, are deleted, or become eligible.
 	topicFleet = "fleet"
-	// The rest are followed by a name.
+	// The other topics are followed by a name.
 	topicName  = "name/"
 	topicLabel = "label/"
 )
 
-// Topics are what has changed, in the words of Watch.Topics.
+// Topics returns the topics of the change, in the terms of Watch.Topics.
 func (c ClusterChange) Topics() []string {
 	if c.was == nil || c.is == nil {
 		return []string{topicFleet, topicName + c.cluster}
@@ -42,7 +42,7 @@ func (c ClusterChange) Topics() []string {
 	return allFilters.topics(func(f filter) []string { return f.changes(c) })
 }
 
-// labels are the topics of the labels that have changed.
+// labels returns the topics of the changed labels.
 func (c ClusterChange) labels() []string {
 	return differences(topicLabel, c.was.Labels, c.is.Labels, func(a, b string) bool { return a == b })
 }
@@ -55,7 +55,7 @@ func nameTopics(names []string) []string {
 	return out
 }
 
-// differences are topics: the keys that only one of two maps has or that have different values.
+// differences returns topics for the keys that only one of two maps has or that have different values.
 func differences[V any](topic string, a, b map[string]V, same func(V, V) bool) []string {
 	var out []string
 	for key, value := range a {
@@ -71,18 +71,19 @@ func differences[V any](topic string, a, b map[string]V, same func(V, V) bool) [
 	return out
 }
 
-// Watch is what one placement waits for.
+// Watch describes the changes that affect one placement.
 type Watch struct {
 	// Policy and Namespace are as in Request.
 	Policy    *v1beta1.PlacementPolicy
 	Namespace string
-	// Fulfilled says whether the placement has all the clusters that it wants.
+	// Fulfilled is true if the placement has the desired number of clusters.
 	Fulfilled bool
-	// Listed are the decisions that are shown now.
+	// Listed are the currently reported decisions.
 	Listed []v1beta1.ClusterDecision
 }
 
-// Topics are what the policy refers to: only a change of one of them can matter. There are none if the placement waits for nothing.
+// Topics returns the topics that the policy refers to: only changes with one of them can matter. There are none if no
+// change can matter.
 func (w Watch) Topics() []string {
 	if w.Fulfilled && w.Policy != nil &&
 		(w.Policy.PlacementType == v1beta1.PlacementTypePickFixed || w.Policy.PlacementType == v1beta1.PlacementTypePickN) {
@@ -91,9 +92,9 @@ func (w Watch) Topics() []string {
 	return filtersOf(w.Policy, w.Namespace).topics(filter.watches)
 }
 
-// Matters reports whether a placement, one of those that Topics finds, may be decided or reported otherwise after the change: the cluster
-// passes and did not, something else is wrong with one that is listed, or other clusters may pass. Bindings do not count here: when a
-// cluster is gone, every placement that has a binding to it must be decided again.
+// Matters reports whether the change may lead to another decision or another report for a placement that Topics finds:
+// the cluster passes and did not before, a listed cluster has another objection, or other clusters may pass. Bindings
+// do not matter here: when a cluster is deleted, every placement with a binding to it must be decided again.
 func (c ClusterChange) Matters(w Watch) bool {
 	fs := filtersOf(w.Policy, w.Namespace)
 	if slices.ContainsFunc(fs, func(f filter) bool { return f.affectsOthers(c) }) {
@@ -106,7 +107,7 @@ func (c ClusterChange) Matters(w Watch) bool {
 	return is == "" || slices.ContainsFunc(w.Listed, func(d v1beta1.ClusterDecision) bool { return d.ClusterName == c.cluster && !d.Selected })
 }
 
-// reason is what a status would show for the cluster, empty if it passes.
+// reason returns the reason that a status reports for the cluster; empty if it passes.
 func (fs filters) reason(cluster *clusterv1beta1.MemberCluster, now time.Time) string {
 	if cluster == nil {
 		return unknown.Error()

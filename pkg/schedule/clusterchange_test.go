@@ -19,7 +19,8 @@ func noonTime(seconds int) metav1.Time {
 	return metav1.NewTime(noon.Add(time.Duration(seconds) * time.Second))
 }
 
-// wakes reports whether the change has a placement decided again: the index finds it, and the change matters to it.
+// wakes reports whether the change causes another decision about the placement: the index finds it, and the change
+// matters to it.
 func (c ClusterChange) wakes(w Watch) bool {
 	waits := w.Topics()
 	return slices.ContainsFunc(c.Topics(), func(topic string) bool { return slices.Contains(waits, topic) }) && c.Matters(w)
@@ -63,7 +64,7 @@ func TestClusterChange(t *testing.T) {
 		"wrong-term":    {Policy: all(wrong), Fulfilled: true},
 		"picked-before": {Fulfilled: true, Listed: []v1beta1.ClusterDecision{{ClusterName: "m1", Selected: true}}},
 	}
-	// Whom a cluster matters to that could not be chosen and now can be: everyone whose policy it fits and who wants more.
+	// A cluster that becomes eligible matters to every placement whose policy matches it and that needs more clusters.
 	const newcomer = "all all-listed rp rp-listed all-east fixed-open number-open spread-open prefers-open tolerant-all picked-before"
 	nodes := clusterv1beta1.PropertyName(propertyNames["nodes"])
 	for name, tc := range map[string]struct {
@@ -159,7 +160,7 @@ func watchedCluster(nodes clusterv1beta1.PropertyName) *clusterv1beta1.MemberClu
 	return c
 }
 
-// Who waits for nothing is in no index, and who waits for one cluster only under its name.
+// A placement that waits for nothing is in no index, and one that waits for one cluster only under its name.
 func TestTopics(t *testing.T) {
 	for name, tc := range map[string]struct {
 		watch Watch
@@ -179,7 +180,7 @@ func TestTopics(t *testing.T) {
 	}
 }
 
-// No change of a cluster that would lead to another decision may go unnoticed.
+// Every change of a cluster that would lead to another decision must matter.
 func TestClusterChangesMissNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, namespace: rapid.SampledFrom([]string{"", "app"}).Draw(rt, "namespace"), clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
@@ -189,13 +190,13 @@ func TestClusterChangesMissNothing(t *testing.T) {
 		is := anyCluster(rt)
 		was := w.clusters[is.Name]
 		if is.DeletionTimestamp != nil {
-			return // the agent does not look at a cluster that leaves until it is gone; see below
+			return // the agent ignores a leaving cluster until it is gone; see below
 		}
 		w.clusters[is.Name] = is
 		after := Decide(w.request())
 		watch := Watch{Policy: w.policy, Namespace: w.namespace, Fulfilled: before.Fulfilled(), Listed: before.Clusters}
 		if len(after.Create)+len(after.Change) > 0 && !ClusterChangeOf(was, is, noon).wakes(watch) {
-			rt.Fatalf("nobody would notice %+v, after %+v", after, before)
+			rt.Fatalf("change %+v matters to no placement, after %+v", after, before)
 		}
 	})
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Filter names what a cluster has to pass. The names are those that users of this API know.
+// Filter is the name of a filter, as users of this API know it.
 type Filter string
 
-// allFilters are in the order in which they check a cluster: the first that refuses it is the one that is reported. docs/explain.md
-// lists them in the same order.
+// allFilters are in the order in which they check a cluster: the first objection is reported. docs/explain.md lists
+// them in the same order.
 var allFilters = filters{
 	clusterNames{},
 	clusterAffinity{},
@@ -23,39 +23,42 @@ var allFilters = filters{
 	topologySpread{},
 }
 
-// filter is everything that this package knows about one filter, so that no part of it can be forgotten. allFilters has the zero values,
-// for what depends on no policy: name, of and changes.
+// filter contains everything about one filter in this package, so that no part of it can be forgotten. allFilters
+// contains zero values, for the methods that depend on no policy: name, of and changes.
 type filter interface {
 	name() Filter
-	// of returns the filter for one policy of a placement in namespace, nil if the filter has no part in such a policy.
+	// of returns the filter for one policy of a placement in namespace; nil if the filter does not apply to the
+	// policy.
 	of(policy *v1beta1.PlacementPolicy, namespace string) filter
 
-	// check returns why cluster cannot be chosen now, and nil if it passes. A filter that depends on the clusters chosen so far passes
-	// every cluster here and is checked for each pick, as topologySpread is.
+	// check returns why cluster cannot be picked now, and nil if it passes. A filter that depends on the clusters
+	// picked so far passes every cluster here and is checked for each pick, like topologySpread.
 	check(cluster *clusterv1beta1.MemberCluster, now time.Time) error
 
-	// watches are the topics of the changes that can make the filter pass a cluster, or object to it for another reason. A placement whose
-	// filters do not watch a topic of a change is not decided again.
+	// watches returns the topics of the changes that can make the filter pass a cluster, or change its objection. A
+	// placement whose filters do not watch a topic of a change is not decided again.
 	watches() []string
-	// changes are the topics of c that watches may return. The cluster was there before and still is: one that comes or goes has topics
-	// of its own, see ClusterChange.Topics.
+	// changes returns the topics of c that watches may return. The cluster existed before and still exists: added and
+	// deleted clusters have their own topics, see ClusterChange.Topics.
 	changes(c ClusterChange) []string
-	// affectsOthers reports whether c may make the filter pass other clusters than the one that has changed.
+	// affectsOthers reports whether c may make the filter pass clusters other than the changed one.
 	affectsOthers(c ClusterChange) bool
 
-	// repairs are the worlds in which the filter passes the cluster of t, one for each way to get there. cause is its objection.
+	// repairs returns the trials in which the filter passes the cluster of t, one for each way to do it. cause is its
+	// objection.
 	repairs(t trial, cause error) []trial
 }
 
-// alone is part of filters that look at each cluster by itself.
+// alone is embedded in filters that check each cluster independently.
 type alone struct{}
 
 func (alone) affectsOthers(ClusterChange) bool { return false }
 
-// filters are those of one policy, in their order.
+// filters are the filters of one policy, in their order.
 type filters []filter
 
-// filtersOf returns the filters of a policy; nil picks all clusters. namespace is that of a ResourcePlacement.
+// filtersOf returns the filters of a policy; nil picks all clusters. namespace is the namespace of a
+// ResourcePlacement.
 func filtersOf(policy *v1beta1.PlacementPolicy, namespace string) filters {
 	if policy == nil {
 		policy = &v1beta1.PlacementPolicy{}
@@ -69,7 +72,7 @@ func filtersOf(policy *v1beta1.PlacementPolicy, namespace string) filters {
 	return out
 }
 
-// objection returns why cluster cannot be chosen now, and nil if it can. What other clusters are chosen does not count.
+// objection returns why cluster cannot be picked now, and nil if it can. Other picked clusters do not matter.
 func (fs filters) objection(cluster *clusterv1beta1.MemberCluster, now time.Time) *Objection {
 	for _, f := range fs {
 		if err := f.check(cluster, now); err != nil {
@@ -79,7 +82,7 @@ func (fs filters) objection(cluster *clusterv1beta1.MemberCluster, now time.Time
 	return nil
 }
 
-// find returns the filter of that name, nil if the policy has none.
+// find returns the filter with that name, nil if the policy has none.
 func (fs filters) find(name Filter) filter {
 	for _, f := range fs {
 		if f.name() == name {
@@ -89,7 +92,7 @@ func (fs filters) find(name Filter) filter {
 	return nil
 }
 
-// topics are those that of returns for each filter, sorted, each once.
+// topics returns the topics that of returns for each filter, sorted, without duplicates.
 func (fs filters) topics(of func(filter) []string) []string {
 	topics := map[string]bool{}
 	for _, f := range fs {

@@ -24,12 +24,12 @@ const FilterAffinity Filter = "ClusterAffinity"
 // topicProperty is followed by the name of a property.
 const topicProperty = "property/"
 
-// mostTerms is how many of the required terms repairs tries.
+// mostTerms is the number of required terms that repairs tries.
 const mostTerms = 8
 
 type clusterAffinity struct {
 	alone
-	// required are alternatives; with none of them every cluster passes.
+	// required are alternatives; if there are none, every cluster passes.
 	required []term
 }
 
@@ -93,7 +93,7 @@ func (f clusterAffinity) repairs(t trial, _ error) (out []trial) {
 	return out
 }
 
-// term is what a cluster must match in full.
+// term is a term that a cluster must match completely.
 type term struct {
 	labels     labels.Requirements
 	wrong      error
@@ -130,7 +130,7 @@ func compileTerm(t v1beta1.ClusterSelectorTerm) term {
 	return out
 }
 
-// check returns nil if cluster matches the term, and otherwise the first thing that does not.
+// check returns nil if cluster matches the term, and otherwise the first part that does not match.
 func (t *term) check(cluster *clusterv1beta1.MemberCluster) error {
 	if t.wrong != nil {
 		return t.wrong
@@ -148,7 +148,7 @@ func (t *term) check(cluster *clusterv1beta1.MemberCluster) error {
 	return nil
 }
 
-// unlabelled objects to labels: the first requirement of a selector that they do not meet.
+// unlabelled is the objection to labels: the first requirement of a selector that they do not meet.
 type unlabelled struct {
 	want labels.Requirement
 	has  labels.Set
@@ -175,15 +175,15 @@ func wantedLabel(want labels.Requirement) string {
 	case selection.NotIn, selection.NotEquals:
 		return fmt.Sprintf("label %s must not be %s", key, values)
 	case selection.Exists:
-		return fmt.Sprintf("label %s must be there", key)
+		return fmt.Sprintf("label %s must exist", key)
 	case selection.DoesNotExist:
-		return fmt.Sprintf("label %s must not be there", key)
+		return fmt.Sprintf("label %s must not exist", key)
 	default:
 		return fmt.Sprintf("label %s must be %s %s", key, want.Operator(), values)
 	}
 }
 
-// unmatched objects to all required terms.
+// unmatched is the objection of all required terms.
 type unmatched struct {
 	first error
 	terms int
@@ -197,10 +197,10 @@ func (u *unmatched) text(first string) string {
 	if u.terms == 1 {
 		return "it does not match the required affinity term: " + first
 	}
-	return fmt.Sprintf("it matches none of the %d required affinity terms; the first: %s", u.terms, first)
+	return fmt.Sprintf("it matches none of the %d required affinity terms; the first term: %s", u.terms, first)
 }
 
-// match makes the cluster match a term; ok is false if no change of the cluster would.
+// match makes the cluster match a term; ok is false if no change of the cluster can.
 func (t trial) match(want term) (matched trial, ok bool) {
 	if want.wrong != nil {
 		return t, false
@@ -232,7 +232,7 @@ func (t trial) match(want term) (matched trial, ok bool) {
 	return t, true
 }
 
-// label makes the cluster's labels meet a requirement. The label with the cluster's own name is not for users to change.
+// label makes the cluster's labels meet a requirement. Users cannot change the label with the cluster's own name.
 func (t trial) label(want labels.Requirement) (trial, bool) {
 	cluster, key := t.find(), want.Key()
 	if want.Matches(labels.Set(cluster.Labels)) {
@@ -247,7 +247,7 @@ func (t trial) label(want labels.Requirement) (trial, bool) {
 			delete(c.Labels, key)
 		}), true
 	case selection.Exists:
-		return t.member(fmt.Sprintf("set label %s, to anything", key), setLabel(key, "")), true
+		return t.member(fmt.Sprintf("set label %s to any value", key), setLabel(key, "")), true
 	case selection.In, selection.Equals, selection.DoubleEquals:
 		value := slices.Min(want.ValuesUnsorted())
 		return t.member(labelStep(cluster, key, value), setLabel(key, value)), true
@@ -255,7 +255,7 @@ func (t trial) label(want labels.Requirement) (trial, bool) {
 	return t, false
 }
 
-// propertyStep is what the cluster must report, and how far it is from that.
+// propertyStep describes the value that the cluster must report, and the difference to the current value.
 func propertyStep(cluster *clusterv1beta1.MemberCluster, want *property.Requirement, value resource.Quantity) string {
 	what := fmt.Sprintf("report property %s of %s", want.Name(), want.Want())
 	is, err := property.Value(cluster, want.Name())

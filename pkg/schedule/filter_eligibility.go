@@ -14,10 +14,11 @@ import (
 // FilterEligibility passes the clusters that are connected, joined and healthy.
 const FilterEligibility Filter = "ClusterEligibility"
 
-// patience is how old a heartbeat may be, and for how long a cluster may be unhealthy, before it is no longer chosen.
+// patience is the maximum age of a heartbeat, and the maximum time for which a cluster may be unhealthy, before it is
+// no longer picked.
 const patience = 5 * time.Minute
 
-// What Ineligible returns. The texts hold no times: they go into statuses, which change only when something happens.
+// Results of Ineligible. The texts contain no times: statuses contain them, and change only when something happens.
 const (
 	left       = "the cluster has left the fleet"
 	offline    = "not connected: its member agent is not online yet"
@@ -27,7 +28,7 @@ const (
 	unhealthy  = "it is unhealthy"
 )
 
-// Ineligible returns why nothing new can be placed on cluster at all, empty if it can be.
+// Ineligible returns why nothing new can be placed on cluster, or an empty string.
 func Ineligible(cluster *clusterv1beta1.MemberCluster, now time.Time) string {
 	if !cluster.DeletionTimestamp.IsZero() {
 		return left
@@ -67,7 +68,7 @@ func healthOf(agent *clusterv1beta1.AgentStatus) *metav1.Condition {
 
 type clusterEligibility struct {
 	alone
-	// fixed is for PickFixed, which waits for the clusters of these names alone.
+	// fixed is true for PickFixed, which waits only for the clusters with these names.
 	fixed bool
 	names []string
 }
@@ -102,7 +103,7 @@ func (clusterEligibility) changes(c ClusterChange) []string {
 	return []string{topicFleet, topicName + c.cluster}
 }
 
-// repairs bring the cluster into the state that it lacks.
+// repairs give the cluster the state that it lacks.
 func (clusterEligibility) repairs(t trial, _ error) []trial {
 	cluster := t.find()
 	agent := memberAgent(cluster)
@@ -124,7 +125,7 @@ func (clusterEligibility) repairs(t trial, _ error) []trial {
 			meta.SetStatusCondition(&memberAgent(c).Conditions, well(clusterv1beta1.ConditionHealthy, fresh))
 		})}
 	}
-	return nil // it leaves, and does not come back as what it was
+	return nil // a leaving cluster does not return in the same state
 }
 
 func wellAgent(now metav1.Time) clusterv1beta1.AgentStatus {
@@ -139,12 +140,12 @@ func well(kind string, now metav1.Time) metav1.Condition {
 	return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, LastTransitionTime: now}
 }
 
-// ineligible objects to the state of a cluster; its words come from Ineligible.
+// ineligible is the objection to the state of a cluster; its text comes from Ineligible.
 type ineligible struct {
 	why     string
 	cluster *clusterv1beta1.MemberCluster
 	now     time.Time
-	// fixed is for a policy that names the cluster, and waits for it.
+	// fixed is true for a policy that names the cluster, and waits for it.
 	fixed bool
 }
 

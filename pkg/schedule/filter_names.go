@@ -41,7 +41,7 @@ func (f clusterNames) check(cluster *clusterv1beta1.MemberCluster, _ time.Time) 
 
 func (f clusterNames) watches() []string { return nameTopics(f.names) }
 
-// changes has none: a name stays, and every cluster that comes or goes has its name for a topic.
+// changes returns none: names do not change, and every added or deleted cluster has its name as a topic.
 func (clusterNames) changes(ClusterChange) []string { return nil }
 
 func (clusterNames) repairs(t trial, _ error) []trial {

@@ -13,7 +13,8 @@ import (
 // FilterNamespace passes the clusters that have the namespace of a ResourcePlacement.
 const FilterNamespace Filter = "NamespaceAffinity"
 
-// topicNamespace is followed by the name of a namespace, or by nothing: whether it is known at all which namespaces there are.
+// topicNamespace is followed by the name of a namespace, or by nothing for a change of whether the namespaces are
+// known at all.
 const topicNamespace = "namespace/"
 
 type namespaceAffinity struct {
@@ -30,7 +31,7 @@ func (namespaceAffinity) of(policy *v1beta1.PlacementPolicy, namespace string) f
 	return namespaceAffinity{namespace: namespace}
 }
 
-// check passes a cluster whose agent does not collect namespaces: it may have this one.
+// check passes a cluster whose agent does not collect namespaces, because the namespace may exist.
 func (f namespaceAffinity) check(cluster *clusterv1beta1.MemberCluster, _ time.Time) error {
 	if !collectsNamespaces(cluster) {
 		return nil
@@ -52,7 +53,7 @@ func (f namespaceAffinity) watches() []string {
 	return []string{topicNamespace, topicNamespace + f.namespace}
 }
 
-// changes looks at which namespaces there are; who placed them does not matter.
+// changes uses only the names of the namespaces, not which Work placed them.
 func (namespaceAffinity) changes(c ClusterChange) []string {
 	was, is := c.was.Status.Namespaces, c.is.Status.Namespaces
 	topics := differences(topicNamespace, was, is, func(_, _ string) bool { return true })
@@ -71,7 +72,7 @@ func (f namespaceAffinity) repairs(t trial, _ error) []trial {
 	})}
 }
 
-// homeless objects to a cluster without the placement's namespace.
+// homeless is the objection to a cluster without the placement's namespace.
 type homeless struct{ namespace string }
 
 func (h *homeless) Error() string {

@@ -31,7 +31,8 @@ func (topologySpread) of(policy *v1beta1.PlacementPolicy, _ string) filter {
 	return topologySpread{constraints: policy.TopologySpreadConstraints}
 }
 
-// check passes every cluster: whether it violates a constraint depends on the clusters chosen so far. spread.rank checks it for each pick.
+// check passes every cluster: a violation of a constraint depends on the clusters picked so far. spread.rank checks it
+// for each pick.
 func (topologySpread) check(*clusterv1beta1.MemberCluster, time.Time) error { return nil }
 
 func (f topologySpread) watches() (topics []string) {
@@ -43,8 +44,8 @@ func (f topologySpread) watches() (topics []string) {
 
 func (topologySpread) changes(c ClusterChange) []string { return c.labels() }
 
-// affectsOthers reports whether the cluster is in another domain than it was. One that comes brings at most an empty domain with it, which
-// makes no room; one that goes may take one away that kept others from being chosen.
+// affectsOthers reports whether the cluster has moved to another domain. An added cluster adds at most an empty
+// domain, which allows no further picks; a deleted one may remove a domain that prevented picks.
 func (f topologySpread) affectsOthers(c ClusterChange) bool {
 	return c.was != nil && slices.ContainsFunc(f.constraints, func(s v1beta1.TopologySpreadConstraint) bool {
 		before, had := c.was.Labels[s.TopologyKey]
@@ -56,7 +57,7 @@ func (f topologySpread) affectsOthers(c ClusterChange) bool {
 	})
 }
 
-// repairs move the cluster to the emptiest other domain, or allow more of a skew.
+// repairs move the cluster to the emptiest other domain, or increase maxSkew.
 func (topologySpread) repairs(t trial, cause error) (out []trial) {
 	var c *crowded
 	if !errors.As(cause, &c) {
@@ -72,7 +73,7 @@ func (topologySpread) repairs(t trial, cause error) (out []trial) {
 		out = append(out, t.member(labelStep(t.find(), c.key, c.names[other]), setLabel(c.key, c.names[other])))
 	}
 	allow := fmt.Sprintf("set maxSkew of the spread constraint on %s to ", c.key)
-	// A skew allowed before was not enough: the new one stands for both.
+	// An earlier step increased maxSkew, but not enough: the new step replaces it.
 	t.steps = slices.DeleteFunc(slices.Clone(t.steps), func(s Step) bool { return strings.HasPrefix(s.Do, allow) })
 	return append(out, t.policy(fmt.Sprint(allow, c.skew),
 		func(p *v1beta1.PlacementPolicy) {
@@ -84,7 +85,7 @@ func (topologySpread) repairs(t trial, cause error) (out []trial) {
 		}))
 }
 
-// crowded objects to one more cluster in a domain.
+// crowded is the objection to one more cluster in a domain.
 type crowded struct {
 	*domains
 	domain      string
@@ -92,33 +93,34 @@ type crowded struct {
 }
 
 func (c *crowded) Error() string {
-	return fmt.Sprintf("the topology spread constraint on %s would be violated: more than %d apart", c.key, c.maxSkew)
+	return fmt.Sprintf("the topology spread constraint on %s would be violated: the skew would exceed maxSkew %d", c.key, c.maxSkew)
 }
 
 func (c *crowded) Detail() string {
-	return fmt.Sprintf("%s (%s=%s holds %d chosen, one more makes it %d)", c, c.key, c.domain, c.count, c.skew)
+	return fmt.Sprintf("%s (%s=%s has %d picked clusters; one more makes the skew %d)", c, c.key, c.domain, c.count, c.skew)
 }
 
-// crowdedPenalty is what a cluster loses for each ScheduleAnyway constraint that picking it would violate.
+// crowdedPenalty is subtracted from the score of a cluster for each ScheduleAnyway constraint that picking it would
+// violate.
 const crowdedPenalty = 1000
 
-// spread are the topology spread constraints with the choices made so far.
+// spread contains the topology spread constraints with the picks so far.
 type spread []*domains
 
-// domains counts chosen clusters by the value of one label. Every cluster that carries the label makes a domain, even one that
-// cannot be chosen. Clusters and domains are numbers: one decision asks for them often.
+// domains counts picked clusters by the value of one label. Every cluster with the label defines a domain, even one
+// that cannot be picked. Clusters and domains are represented by numbers, because one decision looks them up often.
 type domains struct {
 	key     string
 	maxSkew int
 	hard    bool
 	names   []string
-	// of is the domain of each cluster of the run, -1 for a cluster without the label.
+	// of contains the domain of each cluster of the run, -1 for a cluster without the label.
 	of    []int
 	count []int
 	levels
 }
 
-// levels are the lowest count of the domains, the next one up (which may equal it), and the highest.
+// levels are the lowest count of the domains, the next one (which may be equal), and the highest.
 type levels struct{ low, next, high int }
 
 func newSpread(constraints []v1beta1.TopologySpreadConstraint, clusters []*clusterv1beta1.MemberCluster, kept map[string]Binding) spread {
@@ -153,7 +155,7 @@ func newSpread(constraints []v1beta1.TopologySpreadConstraint, clusters []*clust
 	return out
 }
 
-// add notes that a cluster is chosen.
+// add records a picked cluster.
 func (s spread) add(cluster int) {
 	for _, d := range s {
 		if n := d.of[cluster]; n >= 0 {
@@ -163,7 +165,7 @@ func (s spread) add(cluster int) {
 	}
 }
 
-// level looks at the counts anew.
+// level computes the levels again.
 func (d *domains) level() {
 	if len(d.count) == 0 {
 		return
@@ -181,7 +183,7 @@ func (d *domains) level() {
 	d.levels = l
 }
 
-// rank scores the candidates and returns which is the best of those that no DoNotSchedule constraint forbids, or -1.
+// rank scores the candidates and returns the best one that no DoNotSchedule constraint forbids, or -1.
 func (s spread) rank(candidates []candidate) (best int) {
 	best = -1
 	for i := range candidates {
@@ -210,8 +212,8 @@ func (s spread) score(c *candidate) {
 	}
 }
 
-// weigh says by how much choosing a cluster would change the skew, and whether the skew would then be too large. A cluster without
-// the label changes nothing.
+// weigh returns by how much picking a cluster would change the skew, and whether the skew would then be too large. A
+// cluster without the label changes nothing.
 func (d *domains) weigh(cluster int) (change int, violated bool) {
 	n := d.of[cluster]
 	if n < 0 {
@@ -227,7 +229,7 @@ func (d *domains) weigh(cluster int) (change int, violated bool) {
 	return change, d.high-d.low+change > d.maxSkew
 }
 
-// crowd is the objection to choosing a cluster that would violate the constraint.
+// crowd returns the objection to picking a cluster that would violate the constraint.
 func (d *domains) crowd(cluster int) error {
 	change, _ := d.weigh(cluster)
 	n := d.of[cluster]

@@ -85,7 +85,7 @@ func (taintToleration) repairs(t trial, cause error) []trial {
 	}
 }
 
-// untolerated objects to a taint.
+// untolerated is the objection to a taint.
 type untolerated struct{ taint *clusterv1beta1.Taint }
 
 func (u *untolerated) Error() string {

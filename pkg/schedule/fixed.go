@@ -7,8 +7,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// pickFixed chooses the clusters named. Only eligibility is asked: affinity and taints do not count. A cluster that has become
-// ineligible since it was chosen stays, and counts, because nothing is taken away from it.
+// pickFixed picks the named clusters. It checks only eligibility; affinity and taints do not apply. A cluster that has
+// become ineligible since it was picked stays, and counts, because nothing is removed from it.
 func (r *run) pickFixed(names []string) {
 	if len(names) == 0 {
 		r.decision.Hold = true

@@ -18,7 +18,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// noon is when all tests decide.
+// noon is the time of the decision in all tests.
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // member is a healthy cluster of region and env, or one without labels.
@@ -68,7 +68,7 @@ type failer interface {
 	Fatalf(format string, args ...any)
 }
 
-// world is a fleet with the bindings of one placement. It does what decisions say, as the scheduler would.
+// world is a fleet with the bindings of one placement. It carries decisions out as the scheduler does.
 type world struct {
 	t         failer
 	namespace string
@@ -126,8 +126,8 @@ func (w *world) request() Request {
 	return r
 }
 
-// decide decides, carries it out, and checks what holds always: the order of what is seen does not matter, and deciding again
-// changes nothing.
+// decide decides, carries the decision out, and checks invariants: the order of the input does not matter, and
+// deciding again changes nothing.
 func (w *world) decide() Decision {
 	w.t.Helper()
 	d := Decide(w.request())
@@ -216,7 +216,7 @@ func verdicts(decisions []v1beta1.ClusterDecision, selected bool) string {
 	return strings.Join(out, " ")
 }
 
-// expect compares bindings, verdicts on chosen and on other clusters, and whether the policy has what it wants.
+// expect compares bindings, verdicts on picked and on other clusters, and whether the policy is fulfilled.
 func (w *world) expect(bound, selected, others string, fulfilled bool) {
 	w.t.Helper()
 	d := w.decide()
@@ -277,7 +277,7 @@ func spreading(p *v1beta1.PlacementPolicy, key string, skew int32, otherwise cor
 	return p
 }
 
-// tolerating lets p choose clusters with the taint that tainted gives to one of region and env.
+// tolerating makes p tolerate the taint that tainted adds to a cluster of region and env.
 func tolerating(p *v1beta1.PlacementPolicy, region, env string) *v1beta1.PlacementPolicy {
 	p.Tolerations = append(p.Tolerations, v1beta1.Toleration{Key: region, Operator: corev1.TolerationOpEqual, Value: env, Effect: corev1.TaintEffectNoSchedule})
 	return p

@@ -12,8 +12,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// FuzzLabelSelector decides with any label selector about any labels: a wrong selector matches nobody and says why, a right one matches
-// as Kubernetes does, and the change that is told as the nearest makes it match.
+// FuzzLabelSelector decides with any label selector about any labels: an invalid selector matches nothing and returns
+// an error, a valid one matches as in Kubernetes, and the nearest change makes it match.
 func FuzzLabelSelector(f *testing.F) {
 	for _, seed := range []struct{ selector, labels string }{
 		{`{}`, ``},

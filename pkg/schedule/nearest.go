@@ -13,27 +13,27 @@ import (
 )
 
 const (
-	// mostSteps, mostTries and mostNearest bound the search: how many steps make up one change, how many worlds are tried, and how many
-	// changes of the same length are returned.
+	// mostSteps, mostTries and mostNearest limit the search: the number of steps of one change, the number of trials,
+	// and the number of returned changes of the same length.
 	mostSteps   = 6
 	mostTries   = 48
 	mostNearest = 3
 )
 
-// Step is one change that a person can make.
+// Step is one change that a user can make.
 type Step struct {
-	// On is what to change, like "policy" or "MemberCluster east-1".
+	// On is the object to change, like "policy" or "MemberCluster east-1".
 	On string `json:"object"`
 	Do string `json:"change"`
 }
 
-// NearestChange are steps that, all taken, turn the verdict on a cluster round.
+// NearestChange are steps that together reverse the verdict on a cluster.
 type NearestChange []Step
 
-// NearestChanges finds the changes, of the fewest steps, that would turn the verdict on cluster round: those that would have it chosen,
-// or, if it is, those that would have it given up. Each of them was tried: it is returned only because the same decision, made about
-// the changed fleet, the changed policy and the bindings as they are, comes out the other way. The result is empty if nothing near was
-// found. "kubectl fleet explain" shows it.
+// NearestChanges finds the changes with the fewest steps that reverse the verdict on cluster: that make it picked, or,
+// if it is picked, that remove it. It tries each change, and returns it only if the same decision, with the changed
+// fleet, the changed policy and the current bindings, has the opposite result. The result is empty if it finds no
+// change within its limits. "kubectl fleet explain" shows it.
 func NearestChanges(r Request, cluster string) []NearestChange {
 	verdict, ok := Decide(r).Of(cluster)
 	if !ok {
@@ -45,7 +45,7 @@ func NearestChanges(r Request, cluster string) []NearestChange {
 	return gains(r, verdict)
 }
 
-// trial is a world with some things changed.
+// trial is a request with some changes.
 type trial struct {
 	Request
 	cluster string
@@ -53,14 +53,15 @@ type trial struct {
 	edited  bool
 }
 
-// outcome decides in the world of the trial, and reports whether the cluster is then selected, or not, as wanted.
+// outcome decides with the changes of the trial, and reports whether the cluster is then selected, or not, as wanted.
 func (t trial) outcome(selected bool) (Verdict, bool) {
 	d := Decide(t.Request)
 	v, _ := d.Of(t.cluster)
 	return v, !d.Hold && v.Outcome.Selected() == selected
 }
 
-// gains repairs what the first filter objects to, decides again, and goes on with what the next one objects to, the shortest ways first.
+// gains repairs the first objection to the cluster, decides again, and continues with the next objection, the shortest
+// changes first.
 func gains(r Request, verdict Verdict) (found []NearestChange) {
 	queue := (trial{Request: r, cluster: verdict.Cluster}).repairs(verdict)
 	for tries := 0; len(queue) > 0 && tries < mostTries && len(found) < mostNearest; tries++ {
@@ -80,13 +81,13 @@ func gains(r Request, verdict Verdict) (found []NearestChange) {
 	return found
 }
 
-// with is t with one step more.
+// with returns t with one more step.
 func (t trial) with(on, do string) trial {
 	t.steps = append(slices.Clone(t.steps), Step{On: on, Do: do})
 	return t
 }
 
-// member is t with a step that changes the cluster.
+// member returns t with a step that changes the cluster.
 func (t trial) member(do string, change func(*clusterv1beta1.MemberCluster)) trial {
 	t = t.with("MemberCluster "+t.cluster, do)
 	t.Clusters = slices.Clone(t.Clusters)
@@ -99,7 +100,8 @@ func (t trial) member(do string, change func(*clusterv1beta1.MemberCluster)) tri
 	return t
 }
 
-// policy is t with a step that edits the policy, which makes a snapshot of it for which every cluster is chosen anew.
+// policy returns t with a step that edits the policy, which creates another snapshot for which all clusters are picked
+// anew.
 func (t trial) policy(do string, change func(*v1beta1.PlacementPolicy)) trial {
 	t = t.with("policy", do)
 	t.Policy = t.Policy.DeepCopy()
@@ -113,7 +115,7 @@ func (t trial) policy(do string, change func(*v1beta1.PlacementPolicy)) trial {
 	return t
 }
 
-// number is t with another number of clusters wanted, which makes no new snapshot.
+// number returns t with another desired number of clusters, which does not create another snapshot.
 func (t trial) number(n int) trial {
 	t = t.with("policy", fmt.Sprintf("set numberOfClusters to %d (it is %d)", n, t.Number))
 	t.Number = n
@@ -129,8 +131,8 @@ func (t trial) find() *clusterv1beta1.MemberCluster {
 	return nil
 }
 
-// repairs are the worlds in which what keeps the cluster from being chosen is put right, one for each way to do it. v is the verdict on
-// it in the world of t.
+// repairs returns the trials in which the objection to the cluster is resolved, one for each way to do it. v is the
+// verdict on it in t.
 func (t trial) repairs(v Verdict) []trial {
 	if v.Outcome == Outranked {
 		return t.promote()
@@ -141,7 +143,7 @@ func (t trial) repairs(v Verdict) []trial {
 	return filtersOf(t.Policy, t.Namespace).find(v.Objection.Filter).repairs(t, v.Objection.cause)
 }
 
-// promote raises the number of clusters until the cluster's turn comes.
+// promote increases the number of clusters until the cluster is picked.
 func (t trial) promote() []trial {
 	r := t.Request
 	r.Number = len(r.Clusters)
@@ -154,7 +156,7 @@ func (t trial) promote() []trial {
 	return []trial{t.number(len(run.kept) + at + 1)}
 }
 
-// setLabel and labelStep are a repair and its text.
+// setLabel and labelStep are a repair and its description.
 func setLabel(key, value string) func(*clusterv1beta1.MemberCluster) {
 	return func(c *clusterv1beta1.MemberCluster) { metav1.SetMetaDataLabel(&c.ObjectMeta, key, value) }
 }
@@ -166,7 +168,7 @@ func labelStep(cluster *clusterv1beta1.MemberCluster, key, value string) string 
 	return fmt.Sprintf("set label %s=%s", key, value)
 }
 
-// losses are the ways for a chosen cluster to be given up.
+// losses returns the changes that remove a picked cluster.
 func losses(r Request, v Verdict) (found []NearestChange) {
 	for _, t := range (trial{Request: r, cluster: v.Cluster}).harms(v) {
 		if _, ok := t.outcome(false); ok && (len(found) == 0 || len(t.steps) <= len(found[0])) {
@@ -176,14 +178,14 @@ func losses(r Request, v Verdict) (found []NearestChange) {
 	return found
 }
 
-// harms are worlds in which the cluster may well not be chosen, the smallest changes first.
+// harms returns trials in which the cluster may not be picked, the smallest changes first.
 func (t trial) harms(v Verdict) (out []trial) {
 	kind := v1beta1.PlacementTypePickAll
 	if t.Policy != nil {
 		kind = t.Policy.PlacementType
 	}
 	if v.Outcome == Kept && v.Objection != nil {
-		out = append(out, t.policy("edit it in any way: all clusters are chosen anew then", func(*v1beta1.PlacementPolicy) {}))
+		out = append(out, t.policy("edit it in any way: the scheduler then picks all clusters anew", func(*v1beta1.PlacementPolicy) {}))
 	}
 	switch kind {
 	case v1beta1.PlacementTypePickFixed:
@@ -198,7 +200,7 @@ func (t trial) harms(v Verdict) (out []trial) {
 	return append(out, t.evict(v))
 }
 
-// rank is how many clusters come before the cluster when fewer are wanted, -1 if that cannot be told.
+// rank returns the number of clusters that rank before the cluster when fewer are desired; -1 if unknown.
 func (t trial) rank(v Verdict) int {
 	run := newRun(t.Request)
 	kept := run.worstFirst()
@@ -213,7 +215,7 @@ func (t trial) rank(v Verdict) int {
 	return len(kept) + at
 }
 
-// evict keeps the cluster from being chosen again and takes its binding away.
+// evict prevents the cluster from being picked again and deletes its binding.
 func (t trial) evict(v Verdict) trial {
 	taint := clusterv1beta1.Taint{Key: "example.com/keep-off", Value: "true", Effect: corev1.TaintEffectNoSchedule}
 	t = t.member("add a taint that the policy does not tolerate", func(c *clusterv1beta1.MemberCluster) {

@@ -38,7 +38,7 @@ func TestNearestChanges(t *testing.T) {
 		number    int
 		namespace string
 		change    func(*world)
-		// cluster is the one asked about; it is asked after the first decision was carried out.
+		// cluster is the cluster to explain, after the first decision was carried out.
 		cluster, want string
 	}{
 		"a label": {policy: all(labelled("region=west")), cluster: "m1", want: "MemberCluster m1: set label region=west (it is east)"},
@@ -47,7 +47,7 @@ func TestNearestChanges(t *testing.T) {
 			want: "MemberCluster m1: set label env=canary (it is prod) + MemberCluster m1: set label region=south (it is east)",
 		},
 		"a label that must not be": {policy: all(labelled("env!=prod")), cluster: "m1", want: "MemberCluster m1: remove label env=prod"},
-		"a label that must be":     {policy: all(exists), cluster: "m1", want: "MemberCluster m1: set label gpu, to anything"},
+		"a label that must be":     {policy: all(exists), cluster: "m1", want: "MemberCluster m1: set label gpu to any value"},
 		"the shorter of two terms": {
 			policy: all(labelled("region=west", "env=canary"), labelled("region=central")), cluster: "m1",
 			want: "MemberCluster m1: set label region=central (it is east)",
@@ -56,9 +56,9 @@ func TestNearestChanges(t *testing.T) {
 			policy: all(labelled("region=west"), labelled("region=central")), cluster: "m1",
 			want: "MemberCluster m1: set label region=west (it is east) | MemberCluster m1: set label region=central (it is east)",
 		},
-		"the name of a cluster is nobody's to change": {policy: all(own), cluster: "m1"},
-		"nothing meets this":                          {policy: all(having(anyTerm, "nodes Gt 4", "nodes Lt 4")), cluster: "m1"},
-		"a policy that makes no sense":                {policy: all(having(anyTerm, "nodes Ge many")), cluster: "m1"},
+		"the name of a cluster cannot be changed": {policy: all(own), cluster: "m1"},
+		"nothing meets this":                      {policy: all(having(anyTerm, "nodes Gt 4", "nodes Lt 4")), cluster: "m1"},
+		"a policy that makes no sense":            {policy: all(having(anyTerm, "nodes Ge many")), cluster: "m1"},
 		"two more CPUs": {
 			policy: all(having(anyTerm, "available-cpu Ge 4")), cluster: "m1",
 			want: "MemberCluster m1: report property resources.kubernetes-fleet.io/available-cpu of at least 4: 2 more than now",
@@ -106,7 +106,7 @@ func TestNearestChanges(t *testing.T) {
 		"three more clusters": {policy: number(), number: 2, cluster: "m3", want: "policy: set numberOfClusters to 5 (it is 2)"},
 		"a taint and then one more cluster": {
 			policy: number(), number: 6, change: func(w *world) { w.taint("m1") }, cluster: "m1",
-			// With one taint tolerated everyone is chosen anew, and the larger names come first.
+			// With one tolerated taint all clusters are picked anew, and the larger names come first.
 			want: "MemberCluster m1: remove taint east=prod:NoSchedule + policy: set numberOfClusters to 7 (it is 6) | " +
 				"policy: tolerate taint east=prod:NoSchedule + policy: set numberOfClusters to 7 (it is 6)",
 		},
@@ -126,12 +126,12 @@ func TestNearestChanges(t *testing.T) {
 		},
 		"a name":               {policy: fixed("m1"), cluster: "m2", want: "policy: add m2 to clusterNames"},
 		"a cluster to be made": {policy: fixed("m1", "new"), cluster: "new", want: "fleet: join a cluster by the name new"},
-		"nobody":               {cluster: "ghost"},
+		"no such cluster":      {cluster: "ghost"},
 
 		"chosen, by number": {policy: number(), number: 3, cluster: "m6", want: "policy: set numberOfClusters to 1 (it is 3)"},
 		"chosen, by name":   {policy: fixed("m1", "m2"), cluster: "m1", want: "policy: remove m1 from clusterNames"},
 		"chosen, the only name": {
-			policy: fixed("m1"), cluster: "m1", // a policy that names nobody decides nothing
+			policy: fixed("m1"), cluster: "m1", // a policy that names no cluster decides nothing
 		},
 		"chosen with all": {
 			cluster: "m1", want: "MemberCluster m1: add a taint that the policy does not tolerate + binding b001-m1: evict it with a ClusterResourcePlacementEviction",
@@ -164,7 +164,7 @@ func TestNearestChangesOfWhatIsKeptOnly(t *testing.T) {
 	w.use(all(labelled("region=east")))
 	w.decide()
 	w.clusters["m1"].Labels["region"] = "west"
-	if got, want := nearest(w.request(), "m1"), "policy: edit it in any way: all clusters are chosen anew then"; got != want {
+	if got, want := nearest(w.request(), "m1"), "policy: edit it in any way: the scheduler then picks all clusters anew"; got != want {
 		t.Errorf("got %s; want %s", got, want)
 	}
 }
@@ -178,7 +178,7 @@ func TestNearestChangesOfWhatIsNotCarriedOut(t *testing.T) {
 	}
 }
 
-// What is told is never more than one can do, whatever the world: it names the cluster, or the policy, and there is something to do.
+// A user can make every returned change, whatever the world: it names the cluster, or the policy, and has a step.
 func TestNearestChangesInAnyWorld(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, namespace: rapid.SampledFrom([]string{"", "app"}).Draw(rt, "namespace"), clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}

@@ -9,7 +9,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// pickN chooses the best clusters until number of them are chosen.
+// pickN picks the best clusters until there are number of them.
 func (r *run) pickN(number int) {
 	r.decision.Wanted = number
 	have := len(r.kept)
@@ -34,8 +34,8 @@ func (r *run) pickN(number int) {
 	r.rankAndPick(0)
 }
 
-// drop gives up so many of the kept bindings: those of clusters that are not heard first, then those that placed nothing yet, then the
-// lowest scores.
+// drop removes the given number of kept bindings: first those of clusters without heartbeats, then those without
+// content, then those with the lowest scores.
 func (r *run) drop(surplus int) {
 	for _, b := range r.worstFirst()[:surplus] {
 		delete(r.kept, b.Cluster)
@@ -49,7 +49,7 @@ func (r *run) drop(surplus int) {
 	slices.SortFunc(r.lost, byName)
 }
 
-// worstFirst are the kept bindings in the order in which they are given up.
+// worstFirst returns the kept bindings in the order in which they are removed.
 func (r *run) worstFirst() []Binding {
 	heard := func(b Binding) bool { return !unheard(r.clusters[r.at[b.Cluster]], r.request.Now) }
 	bindings := sorted(r.kept)
@@ -57,7 +57,7 @@ func (r *run) worstFirst() []Binding {
 	return bindings
 }
 
-// worse orders bindings whose clusters are equally well known.
+// worse orders bindings whose clusters both have or both lack heartbeats.
 func worse(a, b Binding) int {
 	return cmp.Or(
 		compareBool(a.State == v1beta1.BindingStateBound, b.State == v1beta1.BindingStateBound),
@@ -66,7 +66,7 @@ func worse(a, b Binding) int {
 	)
 }
 
-// compareShown orders stored scores, lowest first. No score at all is lower than any.
+// compareShown orders stored scores, lowest first. A missing score is the lowest.
 func compareShown(a, b *v1beta1.ClusterScore) int {
 	if a == nil || b == nil {
 		return compareBool(a != nil, b != nil)
@@ -88,17 +88,18 @@ func compareBool(a, b bool) int {
 	}
 }
 
-// candidate is a cluster that passed everything but the spread, with its score.
+// candidate is a cluster that passes every filter except the spread, with its score.
 type candidate struct {
-	// at finds the cluster among those of the run, which are in the order of their names.
+	// at is the index of the cluster in the run, ordered by name.
 	at    int
 	score score
-	// violates is the DoNotSchedule constraint that forbids it for now, -1 for none.
+	// violates is the index of the DoNotSchedule constraint that currently forbids it, -1 for none.
 	violates int
 }
 
-// rankAndPick picks up to want clusters, and ranks the others. With spread constraints every pick changes what the next is worth, so
-// they are made one by one, and each keeps the score it was picked with; what is said of the others is from the last round.
+// rankAndPick picks up to want clusters, and ranks the others. With spread constraints every pick changes the scores
+// of the others, so it picks one by one. Each pick keeps the score with which it was picked; the scores of the others
+// are from the last round.
 func (r *run) rankAndPick(want int) (picked []v1beta1.ClusterDecision, others []*Verdict) {
 	candidates := r.candidates()
 	spread := newSpread(r.policy.TopologySpreadConstraints, r.clusters, r.kept)
@@ -126,7 +127,8 @@ func (r *run) rankAndPick(want int) (picked []v1beta1.ClusterDecision, others []
 	return picked, r.rest(candidates, spread)
 }
 
-// rest notes what became of the candidates that are left, and lists who is not chosen: the best first, then those refused by name.
+// rest records the verdicts on the remaining candidates, and lists the clusters that were not picked: the best first,
+// then the refused ones by name.
 func (r *run) rest(left []candidate, spread spread) []*Verdict {
 	slices.SortFunc(left, better)
 	var others, refused []*Verdict
@@ -147,7 +149,7 @@ func (r *run) rest(left []candidate, spread spread) []*Verdict {
 	return append(others, refused...)
 }
 
-// candidates are the clusters that are not chosen yet and pass the rules, with their affinity.
+// candidates returns the clusters that are not picked yet and pass the filters, with their affinity.
 func (r *run) candidates() (out []candidate) {
 	for i := range r.verdicts {
 		if r.verdicts[i].Outcome != Outranked {
@@ -162,7 +164,8 @@ func (r *run) candidates() (out []candidate) {
 	return out
 }
 
-// better orders candidates, best first. Between equals the larger name wins, as it always did: users' clusters must not move.
+// better orders candidates, best first. Of equals the larger name wins, as in earlier versions: users' placements must
+// not move.
 func better(a, b candidate) int {
 	return cmp.Or(
 		-cmp.Compare(a.score.spread, b.score.spread),

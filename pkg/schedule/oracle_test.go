@@ -14,9 +14,10 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// The oracle decides PickAll and PickN once more, by brute force and in the words of the contract, with none of the code that it
-// checks: it counts domains by walking the fleet, measures a skew before and after a pick, and looks for the best by comparing
-// everyone with everyone. Policies are from oraclePolicy, so that labels and numbers are all it has to understand.
+// The oracle decides PickAll and PickN again, by brute force and according to the contract, with none of the tested
+// code: it counts domains by iterating over the fleet, measures a skew before and after a pick, and finds the best
+// cluster by comparing all with all. Policies are from oraclePolicy, so the oracle needs to understand only labels and
+// numbers.
 type oracle struct {
 	policy   oraclePolicy
 	clusters map[string]*clusterv1beta1.MemberCluster
@@ -24,14 +25,14 @@ type oracle struct {
 	chosen, old map[string]bool
 }
 
-// oraclePolicy is a policy in its simplest words.
+// oraclePolicy is a simplified policy.
 type oraclePolicy struct {
 	pickN bool
 	n     int
-	// region and env, if not empty, are required; nodes is the least that is required, 0 for none.
+	// region and env, if not empty, are required; nodes is the required minimum, 0 for none.
 	region, env string
 	nodes       int
-	// prod is what env=prod is worth, fewest what the fewest nodes are.
+	// prod is the weight of env=prod, fewest the weight of the fewest nodes.
 	prod, fewest int
 	spread       []oracleSpread
 	tolerates    bool
@@ -77,7 +78,7 @@ func (p oraclePolicy) real() *v1beta1.PlacementPolicy {
 	return out
 }
 
-// nodes is what the cluster reports, -1 if that is nothing or no number.
+// nodes is the reported number of nodes, -1 if there is none or it is not a number.
 func (o *oracle) nodes(c *clusterv1beta1.MemberCluster) int {
 	n := -1
 	if value, ok := c.Status.Properties[clusterv1beta1.PropertyName("kubernetes-fleet.io/node-count")]; ok {
@@ -148,7 +149,7 @@ func (o *oracle) spread(c *clusterv1beta1.MemberCluster) (score int, ok bool) {
 		before, domains := o.skew(s.key, "")
 		after, _ := o.skew(s.key, c.Name)
 		if domains == 1 {
-			after = before + 1 // the contract counts a level field, even of one domain, as one that gets less even
+			after = before + 1 // in the contract, balanced domains, even a single one, become less balanced
 		}
 		switch {
 		case after > s.skew && s.hard:
@@ -201,13 +202,13 @@ func (o *oracle) picks() map[string]string {
 	return out
 }
 
-// silent reports whether the hub does not hear a cluster that is not leaving.
+// silent reports whether the hub gets no heartbeats of a cluster that is not leaving.
 func (o *oracle) silent(name string) bool {
 	c := o.clusters[name]
 	return c.DeletionTimestamp == nil && noon.Sub(c.Status.AgentStatus[0].LastReceivedHeartbeat.Time).Minutes() > 5
 }
 
-// stay makes silent clusters of an older policy chosen, but for those that are too many.
+// stay keeps silent clusters of an older policy picked, except those that exceed the number.
 func (o *oracle) stay(bindings []Binding) map[string]bool {
 	silent := map[string]bool{}
 	for name := range o.old {
@@ -231,7 +232,8 @@ func (o *oracle) stay(bindings []Binding) map[string]bool {
 	return silent
 }
 
-// drops are the clusters to give up because fewer are wanted: none that can be kept, silent ones first, and of one class the lowest first.
+// drops are the clusters to remove because fewer are desired: silent ones first, and within each class the lowest
+// first.
 func (o *oracle) drops(bindings []Binding) map[string]bool {
 	lower := func(a, b Binding) bool {
 		if o.silent(a.Cluster) != o.silent(b.Cluster) {
@@ -297,7 +299,7 @@ func anyOraclePolicy(t *rapid.T) oraclePolicy {
 	return p
 }
 
-// TestDecisionsAreTheOracles plays small fleets through changes and compares every decision with the oracle's.
+// TestDecisionsAreTheOracles applies changes to small fleets and compares every decision with the oracle's.
 func TestDecisionsAreTheOracles(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}

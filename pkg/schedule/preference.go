@@ -8,10 +8,10 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/schedule/property"
 )
 
-// preferences are what a policy prefers of the clusters that pass its filters.
+// preferences are the preferences of the policy for clusters that pass its filters.
 type preferences []preference
 
-// preference is worth weight to the clusters that match the labels; with a sorter a share of it.
+// preference adds weight to the score of clusters that match the labels; with a sorter, a fraction of it.
 type preference struct {
 	term
 	weight    int32
@@ -20,7 +20,7 @@ type preference struct {
 	values    property.Range
 }
 
-// preferencesOf looks at the whole fleet for the ranges of the properties that preferences sort by.
+// preferencesOf reads the ranges of the properties that preferences sort by from the whole fleet.
 func preferencesOf(policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.MemberCluster) (out preferences) {
 	if policy.Affinity == nil || policy.Affinity.ClusterAffinity == nil {
 		return nil
@@ -36,7 +36,7 @@ func preferencesOf(policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.M
 	return out
 }
 
-// affinity sums what the preferences are worth to cluster.
+// affinity returns the sum of the weights that cluster gets.
 func (ps preferences) affinity(cluster *clusterv1beta1.MemberCluster) int32 {
 	var sum int32
 	for i := range ps {

@@ -12,8 +12,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// TestDecisionsHoldTheirPromises plays a placement through random changes of the fleet, of its policy and of its bindings, and
-// checks every decision on the way.
+// TestDecisionsHoldTheirPromises applies random changes to the fleet, the policy and the bindings of a placement, and
+// checks every decision.
 func TestDecisionsHoldTheirPromises(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, namespace: rapid.SampledFrom([]string{"", "app"}).Draw(rt, "namespace"), clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
@@ -106,7 +106,7 @@ func (w *world) check(t *rapid.T, before Request, d Decision) {
 	}
 }
 
-// checkPicks looks at clusters that were not chosen, for this policy, before.
+// checkPicks checks clusters that were not picked, for this policy, before.
 func (w *world) checkPicks(t *rapid.T, before Request, live map[string]bool) {
 	fs := filtersOf(w.policy, w.namespace)
 	for name := range live {

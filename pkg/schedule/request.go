@@ -10,40 +10,41 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Request is everything that a decision depends on. Nothing in it is changed.
+// Request is the input of a decision. Decide does not change it.
 type Request struct {
-	// Policy is that of the latest policy snapshot; nil picks all clusters.
+	// Policy is the policy in the latest policy snapshot; nil picks all clusters.
 	Policy *v1beta1.PlacementPolicy
-	// Snapshot is the name of that snapshot. Bindings that name another are chosen anew.
+	// Snapshot is the name of that snapshot. Clusters of bindings that name another one are picked anew.
 	Snapshot string
-	// Number is how many clusters a PickN policy wants.
+	// Number is the desired number of clusters of a PickN policy.
 	Number int
-	// Namespace is that of a ResourcePlacement, which only clusters that have the namespace can take. It is empty for a
-	// ClusterResourcePlacement.
+	// Namespace is the namespace of a ResourcePlacement, which only clusters with that namespace can get. It is empty
+	// for a ClusterResourcePlacement.
 	Namespace string
 	Clusters  []*clusterv1beta1.MemberCluster
 	Bindings  []Binding
-	// Listed are the decisions that the snapshot's status holds now.
+	// Listed are the decisions in the snapshot's status.
 	Listed []v1beta1.ClusterDecision
 	Now    time.Time
 }
 
-// Binding is what a decision needs to know of one.
+// Binding is the part of a binding that a decision uses.
 type Binding struct {
 	Name    string
 	Cluster string
 	State   v1beta1.BindingState
-	// Previous is the state that an Unscheduled binding had before; empty if that is not known.
+	// Previous is the state of an Unscheduled binding before it was unscheduled; empty if unknown.
 	Previous v1beta1.BindingState
-	// Snapshot is the policy snapshot for which the cluster was chosen.
+	// Snapshot is the policy snapshot for which the cluster was picked.
 	Snapshot string
-	// Placed says whether the binding was ever given content.
+	// Placed is true if the binding ever got content.
 	Placed   bool
 	Deleting bool
 	Decision v1beta1.ClusterDecision
 }
 
-// RequestOf reads what is to be decided from a placement's latest policy snapshot, its bindings and the fleet. They are not changed.
+// RequestOf reads the input of a decision from a placement's latest policy snapshot, its bindings and the fleet. It
+// does not change them.
 func RequestOf(policy v1beta1.PolicySnapshotObject, bindings []v1beta1.BindingObject, clusters []clusterv1beta1.MemberCluster,
 	now time.Time) (Request, error) {
 	r := Request{
@@ -59,7 +60,7 @@ func RequestOf(policy v1beta1.PolicySnapshotObject, bindings []v1beta1.BindingOb
 		text := policy.GetAnnotations()[contract.AnnotationNumberOfClusters]
 		number, err := strconv.Atoi(text)
 		if err != nil || number < 0 {
-			return Request{}, fmt.Errorf("policy snapshot %s does not say how many clusters are wanted: annotation %s is %q",
+			return Request{}, fmt.Errorf("policy snapshot %s has no valid number of clusters: annotation %s is %q",
 				policy.GetName(), contract.AnnotationNumberOfClusters, text)
 		}
 		r.Number = number

@@ -17,7 +17,7 @@ const (
 	soft    = corev1.ScheduleAnyway
 )
 
-// both plays a scenario for a ClusterResourcePlacement and for a ResourcePlacement.
+// both runs a scenario for a ClusterResourcePlacement and for a ResourcePlacement.
 func both(t *testing.T, play func(*testing.T, *world)) {
 	for _, namespace := range []string{"", "app"} {
 		t.Run("namespace "+namespace, func(t *testing.T) { play(t, newWorld(t, namespace)) })
@@ -145,7 +145,7 @@ func TestPickFixed(t *testing.T) {
 			w.expect("f1 m1", "f1 m1", "", true)
 			sick(w.clusters["f1"])
 			w.expect("f1 m1", "f1 m1", "", true)
-			w.clusters["f1"].DeletionTimestamp = &metav1.Time{Time: noon} // it leaves; whatever made us decide just then, it stays until it is gone
+			w.clusters["f1"].DeletionTimestamp = &metav1.Time{Time: noon} // it is leaving; whatever causes a decision now, it stays until it is gone
 			w.expect("f1 m1", "f1 m1", "", true)
 			delete(w.clusters, "f1")
 			w.expect("f1=Unscheduled m1", "m1", "f1", false)
@@ -311,7 +311,7 @@ func TestPickNOnThree(t *testing.T) {
 		w.expect("c2=Unscheduled c3=Unscheduled", "", "", true)
 	})
 	// contract:37 contract:42
-	t.Run("nobody of those named", func(t *testing.T) {
+	t.Run("none of the named clusters", func(t *testing.T) {
 		w := three(t, "")
 		w.use(fixed("unhealthy", "left", "ghost"))
 		w.expect("", "", "ghost left unhealthy", false)
@@ -367,7 +367,7 @@ func TestProperties(t *testing.T) {
 		w.expect("m1=Unscheduled/1 m2=Bound/2 m3/2 m4=Unscheduled/1 m5/2 m6=Unscheduled/1 m7/2", scored("m2 m3 m5 m7"), "m1 m4 m6 m8 m9", true)
 	})
 	// contract:333
-	scenario("a property that nobody has", func(_ *testing.T, w *world) {
+	scenario("a property that no cluster has", func(_ *testing.T, w *world) {
 		w.use(all(having(any, "absent Le 0")))
 		chosen(w, "")
 	})
@@ -421,7 +421,7 @@ func TestProperties(t *testing.T) {
 		w.use(all(having(any, "nodes Ge 4")))
 		chosen(w, "m2 m5 m7")
 	})
-	scenario("a wrong policy value matches nobody", func(_ *testing.T, w *world) {
+	scenario("an invalid policy value matches no cluster", func(_ *testing.T, w *world) {
 		w.use(all(having(any, "nodes Ge many"), having(any, "nodes Ge"), having(any, "nodes Like 4")))
 		chosen(w, "")
 	})

@@ -1,15 +1,16 @@
-// Package schedule decides which clusters a placement goes to. A policy, the clusters of the fleet and the bindings there are go in;
-// the bindings to create and to change, and the verdict on each cluster, come out. hub/scheduler carries it out.
+// Package schedule decides which clusters a placement picks. It takes a policy, the clusters of the fleet and the
+// existing bindings, and returns the bindings to create and to change, and the verdict on each cluster. hub/scheduler
+// carries it out.
 //
-// A cluster once chosen is kept: what made it eligible is not asked again until the policy changes. A choice is undone only
-// when its cluster is gone or leaving, when a new policy no longer picks it, or when fewer clusters are wanted. A new policy gives up no
-// cluster that the hub does not hear.
+// A picked cluster stays picked: the filters do not apply to it again until the policy changes. It is removed only if
+// it has left or is leaving, if a new policy no longer picks it, or if fewer clusters are desired. A new policy
+// removes no cluster without heartbeats.
 //
-// To add a filter, write filter_<what>.go with its Filter constant and a type that implements filter: what it checks, which changes of
-// clusters have a placement decided again because of it, and what would repair an objection of it (the nearest changes of "kubectl fleet
-// explain"). Put it in its place in allFilters and in the same place in the table of docs/explain.md, and add rows to the tables of
-// TestClusterChange, TestTopics and TestNearestChanges. If it reads a new field of the policy or of MemberClusters, draw that field in
-// anyPolicy or anyCluster, so that the property tests try it.
+// To add a filter, write filter_<what>.go with its Filter constant and a type that implements filter: what it checks,
+// which changes of clusters cause another decision, and how to repair its objections (the nearest changes of "kubectl
+// fleet explain"). Add it at its place in allFilters and at the same place in the table of docs/explain.md, and add
+// rows to the tables of TestClusterChange, TestTopics and TestNearestChanges. If it reads a new field of the policy or
+// of MemberClusters, draw that field in anyPolicy or anyCluster, so that the property tests cover it.
 package schedule
 
 import (
@@ -21,30 +22,30 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Decision is what to do, and what to say.
+// Decision is what to write, and what to report.
 type Decision struct {
-	// Snapshot is the policy snapshot that new bindings name.
+	// Snapshot is the policy snapshot for new bindings.
 	Snapshot string
-	// Create are the choices that need a new binding, in the order of their clusters' names.
+	// Create are the picked clusters that need a new binding, by cluster name.
 	Create []v1beta1.ClusterDecision
-	// Change are the bindings to write, those of chosen clusters first.
+	// Change are the bindings to write, those of picked clusters first.
 	Change []Change
-	// Release names the bindings that are being deleted: the scheduler has seen it.
+	// Release names the bindings that are being deleted and whose finalizer the scheduler can remove.
 	Release []string
 
-	// Hold says that there is no decision at all: nothing is to be done, and nothing to be said.
+	// Hold is true if there is no decision at all: the scheduler writes and reports nothing.
 	Hold bool
-	// Clusters are the verdicts to show: chosen clusters first, then some of the others.
+	// Clusters are the decisions to report: picked clusters first, then some of the others.
 	Clusters []v1beta1.ClusterDecision
-	// Found is how many clusters are chosen, Wanted how many the policy asks for; for PickAll they are the same.
+	// Found is the number of picked clusters, Wanted the desired number; for PickAll they are equal.
 	Found, Wanted int
 
-	// Verdicts are on every cluster of the fleet and on every name that a PickFixed policy adds to it, by name. Of clusters that nobody
-	// had to rank, because the policy has enough, they say what a ranking would.
+	// Verdicts are on every cluster of the fleet and on every other name in a PickFixed policy, by name. For clusters
+	// that were not ranked, because the policy has enough, they contain the result of a ranking.
 	Verdicts []Verdict
 }
 
-// Of returns the verdict on a cluster; ok is false if there is neither such a cluster nor a policy that names it.
+// Of returns the verdict on a cluster; ok is false if the cluster does not exist and the policy does not name it.
 func (d Decision) Of(cluster string) (verdict Verdict, ok bool) {
 	i, ok := slices.BinarySearchFunc(d.Verdicts, cluster, func(v Verdict, name string) int { return cmp.Compare(v.Cluster, name) })
 	if !ok {
@@ -53,10 +54,10 @@ func (d Decision) Of(cluster string) (verdict Verdict, ok bool) {
 	return d.Verdicts[i], true
 }
 
-// Fulfilled says whether the policy has all the clusters that it asks for.
+// Fulfilled reports whether the policy has the desired number of clusters.
 func (d Decision) Fulfilled() bool { return d.Found == d.Wanted }
 
-// Change is what one binding is to look like. Whatever is not named here stays as it is.
+// Change is the new state of one binding. Fields that it does not contain stay as they are.
 type Change struct {
 	Binding  string
 	State    v1beta1.BindingState
@@ -64,33 +65,33 @@ type Change struct {
 	Decision v1beta1.ClusterDecision
 }
 
-// Decide says what becomes of a placement. The order of clusters and bindings in r does not matter, and deciding once more, when
-// everything was done, changes nothing.
+// Decide decides about a placement. The order of clusters and bindings in r does not matter. If the decision has been
+// carried out, deciding again changes nothing.
 func Decide(r Request) Decision {
 	run := newRun(r)
 	run.decide()
 	return run.decision
 }
 
-// run is one decision in the making.
+// run is the state of one decision.
 type run struct {
 	request  Request
 	policy   *v1beta1.PlacementPolicy
 	clusters []*clusterv1beta1.MemberCluster
 	filters  filters
-	// preferred is what PickN ranks by.
+	// preferred are the preferences by which PickN ranks.
 	preferred preferences
-	// at finds clusters, by name, in clusters and verdicts.
+	// at contains the index of each cluster in clusters and verdicts, by name.
 	at       map[string]int
 	verdicts []Verdict
 
-	// The living bindings, at most one of each kind for a cluster, by cluster.
+	// The existing bindings that are not being deleted, at most one of each kind for a cluster, by cluster.
 	kept        map[string]Binding
 	obsolete    map[string]Binding
 	unscheduled map[string]Binding
-	// lost are bindings that have no place left whatever is picked: their cluster is gone, or has another binding.
+	// lost are bindings that must go whatever is picked: their cluster is gone, or has another binding.
 	lost []Binding
-	// carried are those of kept that an older policy chose.
+	// carried are the bindings in kept that an older policy created.
 	carried []Binding
 	// order are the picks of PickN, the best first.
 	order []v1beta1.ClusterDecision
@@ -141,7 +142,7 @@ func (r *run) has(cluster string) bool {
 	return ok
 }
 
-// judge checks every cluster with the filters. One that passes is outranked until it is picked.
+// judge checks every cluster with the filters. A cluster that passes is outranked until it is picked.
 func (r *run) judge() {
 	r.verdicts = make([]Verdict, len(r.clusters))
 	for i, cluster := range r.clusters {
@@ -155,9 +156,9 @@ func (r *run) judge() {
 	}
 }
 
-// sortOut puts every binding into its class. Of several for one cluster the best stays: one that placed something before one that
-// did not, then the smaller name. One to a cluster that is leaving stays until the cluster is gone, whatever else makes us decide in the
-// meantime: were it given up earlier, the member could still take away what it is to keep after it has left.
+// sortOut classifies every binding. Of several for one cluster, the best stays: one with content before one without,
+// then the smaller name. A binding to a leaving cluster stays until the cluster is gone, whatever else causes a
+// decision in the meantime: otherwise the member could still remove objects that it must keep after it has left.
 func (r *run) sortOut() {
 	bindings := slices.Clone(r.request.Bindings)
 	slices.SortFunc(bindings, func(a, b Binding) int {
@@ -197,7 +198,7 @@ func rank(b Binding) int {
 	}
 }
 
-// pickAll chooses every cluster that passes.
+// pickAll picks every cluster that passes.
 func (r *run) pickAll() {
 	var picked []v1beta1.ClusterDecision
 	var others []*Verdict
@@ -215,15 +216,15 @@ func (r *run) pickAll() {
 	r.decision.Wanted = r.decision.Found
 }
 
-// pick makes the verdict on a cluster that passes one that chooses it.
+// pick changes the verdict on a cluster that passes to picked.
 func (v *Verdict) pick(s score) v1beta1.ClusterDecision {
 	decision := chosen(v.Cluster, s)
 	v.Outcome, v.Score = Picked, decision.ClusterScore
 	return decision
 }
 
-// settle turns picks into bindings: one of an older policy is taken over with its state, one that was given up is taken back, and
-// only for the rest a new one is made. What an older policy chose and this one does not is given up.
+// settle converts picks to bindings. It adopts a binding of an older policy with its state, restores a removed one,
+// and creates new ones only for the rest. It removes bindings that only an older policy picked.
 func (r *run) settle(picked []v1beta1.ClusterDecision) {
 	chosen := map[string]bool{}
 	for _, decision := range picked {
@@ -257,7 +258,8 @@ func (r *run) change(b Binding, state v1beta1.BindingState, snapshot string, dec
 
 func (r *run) giveUp(b Binding) { r.change(b, v1beta1.BindingStateUnscheduled, b.Snapshot, b.Decision) }
 
-// before is the state to return to when the cluster is picked again. If it was not noted, having content tells.
+// before is the state to which a binding returns if its cluster is picked again. If it was not recorded, having
+// content determines it.
 func (b Binding) before() v1beta1.BindingState {
 	switch {
 	case b.Previous == v1beta1.BindingStateScheduled || b.Previous == v1beta1.BindingStateBound:
@@ -269,7 +271,8 @@ func (b Binding) before() v1beta1.BindingState {
 	}
 }
 
-// keptDecisions are the verdicts stored with the bindings that stay, from when their clusters were chosen.
+// keptDecisions returns the decisions stored with the bindings that stay, from the time when their clusters were
+// picked.
 func (r *run) keptDecisions() []v1beta1.ClusterDecision {
 	out := make([]v1beta1.ClusterDecision, 0, len(r.kept))
 	for _, b := range sorted(r.kept) {
@@ -278,7 +281,7 @@ func (r *run) keptDecisions() []v1beta1.ClusterDecision {
 	return out
 }
 
-// decision is the verdict stored with the binding. Bindings that were made by hand may lack it.
+// decision returns the decision stored with the binding. Bindings created by other clients may lack it.
 func (b Binding) decision() v1beta1.ClusterDecision {
 	d := b.Decision
 	if d.ClusterName != b.Cluster || !d.Selected {

@@ -89,7 +89,7 @@ func TestClassesOfBindings(t *testing.T) {
 		states[c.Binding] = c.State
 	}
 	want := map[string]v1beta1.BindingState{
-		"a-twin":    v1beta1.BindingStateUnscheduled, // the one that placed something stays
+		"a-twin":    v1beta1.BindingStateUnscheduled, // the one with content stays
 		"b-nowhere": v1beta1.BindingStateUnscheduled,
 		"b-m3":      v1beta1.BindingStateBound, // it has content, so that was its state
 	}
@@ -133,7 +133,8 @@ func TestOrderOfOthers(t *testing.T) {
 	for _, c := range d.Clusters[2:] {
 		others = append(others, c.ClusterName)
 	}
-	// m7 and m3 are chosen; in the last round four more could have been: larger names first, then those refused, by name.
+	// m7 and m3 are picked; in the last round four more were candidates: larger names first, then those refused, by
+	// name.
 	if got, want := strings.Join(others, " "), "m5 m4 m2 m1 m6 m8 m9"; got != want {
 		t.Errorf("others %s; want %s", got, want)
 	}

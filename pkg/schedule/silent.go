@@ -9,16 +9,17 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// unheard reports whether the hub does not hear cluster: its agent reports nothing, or has not for longer than patience. A cluster that is
-// leaving is not awaited.
+// unheard reports whether the hub gets no heartbeats of cluster: its agent reports nothing, or has not reported for
+// longer than patience. A leaving cluster does not count.
 func unheard(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
 	why := Ineligible(cluster, now)
 	return why == offline || why == silent
 }
 
-// carryOver takes bindings of an older policy over for clusters that the hub does not hear, whatever the new policy asks of them. Nothing is
-// known of such a cluster, and its agent would delete everything when it returns. PickFixed names its clusters, so it gives up one that
-// it does not name; and where a PickN policy wants fewer clusters than have bindings, the surplus is taken from those not heard.
+// carryOver adopts bindings of an older policy for clusters without heartbeats, whatever the new policy requires. The
+// state of such a cluster is unknown, and its agent would delete everything when it returns. A PickFixed policy
+// removes a cluster that it does not name. If a PickN policy requires fewer clusters than have bindings, clusters
+// without heartbeats are removed first.
 func (r *run) carryOver() {
 	var waiting []Binding
 	for _, b := range sorted(r.obsolete) {
@@ -35,7 +36,7 @@ func (r *run) carryOver() {
 	for _, b := range waiting {
 		b.Decision = v1beta1.ClusterDecision{
 			ClusterName: b.Cluster, Selected: true, ClusterScore: b.Decision.ClusterScore,
-			Reason: fmt.Sprintf("cluster %q stays chosen from an earlier policy: %s, and a change of the policy gives up no cluster that is not heard",
+			Reason: fmt.Sprintf("cluster %q stays picked from an earlier policy: %s, and a policy change does not remove a cluster without heartbeats",
 				b.Cluster, Ineligible(r.clusters[r.at[b.Cluster]], r.request.Now)),
 		}
 		delete(r.obsolete, b.Cluster)
@@ -44,7 +45,7 @@ func (r *run) carryOver() {
 	}
 }
 
-// allows reports whether the policy may have cluster at all.
+// allows reports whether the policy can pick cluster at all.
 func (r *run) allows(cluster *clusterv1beta1.MemberCluster) bool {
 	names := r.filters.find(FilterNames)
 	return names == nil || names.check(cluster, r.request.Now) == nil

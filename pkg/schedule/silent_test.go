@@ -11,7 +11,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// living are the clusters with a binding that is not given up.
+// living are the clusters with a binding that is not removed.
 func (w *world) living() (out []string) {
 	for _, b := range w.bindings {
 		if b.living() {
@@ -94,8 +94,8 @@ func TestAClusterThatIsKeptUnheardShowsWhy(t *testing.T) {
 	}
 }
 
-// Whatever is edited, a cluster that is not heard keeps its binding for as long as it is in the fleet, is not leaving, its name is not left
-// out by PickFixed, and no fewer clusters are wanted than have bindings.
+// Whatever is edited, a cluster without heartbeats keeps its binding while it is in the fleet, is not leaving,
+// PickFixed still names it, and no fewer clusters are desired than have bindings.
 func TestNoEditGivesUpAClusterThatIsNotHeard(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}

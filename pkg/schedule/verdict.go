@@ -11,46 +11,48 @@ import (
 )
 
 const (
-	// mostDecisions and mostUnselected bound the list in a policy snapshot's status.
+	// mostDecisions and mostUnselected limit the list in a policy snapshot's status.
 	mostDecisions  = 1000
 	mostUnselected = 20
 )
 
-// reasonKept stands in for the reason of a choice that was not recorded with its binding.
+// reasonKept is the reason for a pick that was not recorded with its binding.
 const reasonKept = "picked by scheduling policy"
 
-// Outcome is what a decision makes of one cluster.
+// Outcome is the result of a decision for one cluster.
 type Outcome string
 
 // Outcomes.
 const (
-	// Picked clusters are chosen by this decision.
+	// Picked clusters are picked by this decision.
 	Picked Outcome = "Picked"
-	// Kept clusters were chosen before, for the same policy, and stay.
+	// Kept clusters were picked before, for the same policy, and stay.
 	Kept Outcome = "Kept"
-	// Outranked clusters pass every filter, but others are better or enough are chosen already.
+	// Outranked clusters pass every filter, but others rank higher or enough are already picked.
 	Outranked Outcome = "Outranked"
 	// Refused clusters do not pass a filter.
 	Refused Outcome = "Refused"
 )
 
-// Selected says whether the cluster belongs to the placement.
+// Selected reports whether the cluster belongs to the placement.
 func (o Outcome) Selected() bool { return o == Picked || o == Kept }
 
-// Verdict is what a decision has to say of one cluster.
+// Verdict is the result of a decision for one cluster, with the reason.
 type Verdict struct {
 	Cluster string
 	Outcome Outcome
-	// Objection is what the first filter that does not pass says. Kept clusters may have one too: it does not count.
+	// Objection is the objection of the first filter that refuses the cluster. Kept clusters may have one too, which
+	// has no effect.
 	Objection *Objection
-	// Score is what the cluster is ranked by, of a kept one what it was picked with; nil where nothing is ranked.
+	// Score is the score of the cluster, for a kept one the score with which it was picked; nil if clusters are not
+	// ranked.
 	Score *v1beta1.ClusterScore
 }
 
-// score is what PickN ranks clusters by. The higher, the better.
+// score is the score by which PickN ranks clusters. Higher is better.
 type score struct {
 	affinity, spread int32
-	// stays is 1 for a cluster that the last policy had chosen: between equals it is not moved. It is not shown.
+	// stays is 1 for a cluster that the last policy had picked: of equals it stays. It is not reported.
 	stays int32
 }
 
@@ -58,7 +60,7 @@ func (s score) shown() *v1beta1.ClusterScore {
 	return &v1beta1.ClusterScore{AffinityScore: ptr.To(s.affinity), TopologySpreadScore: ptr.To(s.spread)}
 }
 
-// chosen is the decision on a cluster that was picked by score.
+// chosen returns the decision for a cluster that was picked by score.
 func chosen(cluster string, s score) v1beta1.ClusterDecision {
 	return v1beta1.ClusterDecision{
 		ClusterName:  cluster,
@@ -69,7 +71,7 @@ func chosen(cluster string, s score) v1beta1.ClusterDecision {
 	}
 }
 
-// named is the decision on a cluster that the policy names.
+// named returns the decision for a cluster that the policy names.
 func named(cluster string) v1beta1.ClusterDecision {
 	return v1beta1.ClusterDecision{
 		ClusterName: cluster,
@@ -78,7 +80,7 @@ func named(cluster string) v1beta1.ClusterDecision {
 	}
 }
 
-// unselected is how a verdict on a cluster that is not chosen is told in a status.
+// unselected returns the decision for a cluster that is not picked, as a status reports it.
 func (v *Verdict) unselected() v1beta1.ClusterDecision {
 	d := v1beta1.ClusterDecision{ClusterName: v.Cluster}
 	if v.Outcome == Outranked {
@@ -93,19 +95,19 @@ func (v *Verdict) unselected() v1beta1.ClusterDecision {
 
 func byCluster(a, b v1beta1.ClusterDecision) int { return cmp.Compare(a.ClusterName, b.ClusterName) }
 
-// report lists what a status shows: all chosen clusters by name, then the others as they come.
+// report sets the decisions to report: all picked clusters by name, then the others in their order.
 func (r *run) report(selected []v1beta1.ClusterDecision, others []*Verdict) {
 	r.list(slices.SortedFunc(slices.Values(selected), byCluster), others)
 }
 
-// list cuts what a status shows to what it may hold.
+// list sets the decisions to report, limited to the size of a status.
 func (r *run) list(selected []v1beta1.ClusterDecision, others []*Verdict) {
 	others = others[:min(len(others), mostUnselected)]
-	told := make([]v1beta1.ClusterDecision, 0, len(others))
+	decisions := make([]v1beta1.ClusterDecision, 0, len(others))
 	for _, v := range others {
-		told = append(told, v.unselected())
+		decisions = append(decisions, v.unselected())
 	}
-	r.show(selected, told)
+	r.show(selected, decisions)
 }
 
 func (r *run) show(selected, others []v1beta1.ClusterDecision) {
@@ -115,8 +117,8 @@ func (r *run) show(selected, others []v1beta1.ClusterDecision) {
 	r.decision.Clusters = slices.Concat(selected, others)
 }
 
-// listedOthers is what the status has on clusters that are not chosen. When the number of clusters is complete nobody is ranked
-// again, and what was said of the others still stands.
+// listedOthers returns the reported decisions for clusters that are not picked. When the number of clusters is
+// complete, they are not ranked again, and these decisions stay valid.
 func (r *run) listedOthers() []v1beta1.ClusterDecision {
 	var out []v1beta1.ClusterDecision
 	for _, d := range r.request.Listed {

@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// The twins that evict, and those that limit evictions.
+// The eviction kinds, and the disruption budget kinds.
 var (
 	Evictions = Kinds[v1beta1.EvictionObject]{
 		cluster:        func() v1beta1.EvictionObject { return &v1beta1.ClusterResourcePlacementEviction{} },
@@ -26,13 +26,13 @@ var (
 	}
 )
 
-// EvictedBy returns the key of the placement that an eviction is about.
+// EvictedBy returns the key of an eviction's placement.
 func EvictedBy(e v1beta1.EvictionObject) types.NamespacedName {
 	return types.NamespacedName{Namespace: e.GetNamespace(), Name: e.GetSpec().PlacementName}
 }
 
-// IndexEvictions registers the index that finds evictions by placement, for OfPlacement. The kinds may not be served, so it is not part
-// of Index.
+// IndexEvictions registers the index that finds evictions by placement, for OfPlacement. It is not part of Index,
+// because the kinds may not be served.
 func IndexEvictions(ctx context.Context, indexer client.FieldIndexer, kinds ...v1beta1.EvictionObject) error {
 	for _, kind := range kinds {
 		if err := indexer.IndexField(ctx, kind, IndexPlacement, outside(func(o client.Object) []string {

@@ -12,23 +12,23 @@ import (
 
 // Field indexes of the hub's cache, to be used with client.MatchingFields. Values are keys as Key writes them.
 const (
-	// IndexPlacement finds snapshots, bindings, Works and update runs by the placement they belong to.
+	// IndexPlacement finds snapshots, bindings, Works and update runs by their placement.
 	IndexPlacement = "flagship.placement"
-	// IndexCluster finds bindings by the cluster they target (its bare name).
+	// IndexCluster finds bindings by their target cluster (only its name).
 	IndexCluster = "flagship.cluster"
-	// IndexBinding finds Works by the binding they were made for.
+	// IndexBinding finds Works by their binding.
 	IndexBinding = "flagship.binding"
 )
 
-// Key writes a key as the indexes hold it: namespace/name, and /name for a cluster-wide object.
+// Key formats a key for the indexes: namespace/name, and /name for a cluster-wide object.
 func Key(key types.NamespacedName) string { return key.Namespace + "/" + key.Name }
 
-// OfPlacement selects what belongs to the placement key.
+// OfPlacement selects the objects of the placement key.
 func OfPlacement(key types.NamespacedName) client.MatchingFields {
 	return client.MatchingFields{IndexPlacement: Key(key)}
 }
 
-// OfBinding selects the Works made for the binding key.
+// OfBinding selects the Works of the binding key.
 func OfBinding(key types.NamespacedName) client.MatchingFields {
 	return client.MatchingFields{IndexBinding: Key(key)}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// The twins that override. They differ in what they select: cluster-scoped objects, or those of their own namespace.
+// The override kinds. They differ in what they select: cluster-scoped objects, or objects of their own namespace.
 var (
 	Overrides = Kinds[v1beta1.OverrideObject]{
 		cluster:        func() v1beta1.OverrideObject { return &v1beta1.ClusterResourceOverride{} },
@@ -32,12 +32,12 @@ var (
 const (
 	// IndexOverride finds the snapshots of an override, and the bindings that name one of them.
 	IndexOverride = "flagship.override"
-	// indexFor finds override snapshots by the placement they are limited to, those without a limit by anyPlacement, and of
-	// these the namespaced ones also by anyPlacement and their namespace.
+	// indexFor finds override snapshots by the placement that they are limited to. Snapshots without a limit have the
+	// key anyPlacement, and namespaced ones also anyPlacement with their namespace.
 	indexFor = "flagship.for"
 )
 
-// anyPlacement stands for all placements in indexFor. No key looks like it.
+// anyPlacement stands for all placements in indexFor. It is not a valid key.
 const anyPlacement = "*"
 
 // OfOverride selects the snapshots of the override key, or the bindings that name one of them.
@@ -45,13 +45,14 @@ func OfOverride(key types.NamespacedName) client.MatchingFields {
 	return client.MatchingFields{IndexOverride: Key(key)}
 }
 
-// OverrideOf returns the key of the override that a snapshot is of; ok is false for one that does not say.
+// OverrideOf returns the key of a snapshot's override; ok is false if the snapshot does not name one.
 func OverrideOf(s v1beta1.OverrideSnapshotObject) (key types.NamespacedName, ok bool) {
 	name := s.GetLabels()[contract.LabelOverride]
 	return types.NamespacedName{Namespace: s.GetNamespace(), Name: name}, name != ""
 }
 
-// LimitOf returns the placement that an override, or a snapshot of one, is limited to; limited is false for one that serves any.
+// LimitOf returns the placement that an override, or a snapshot of one, is limited to; limited is false if it applies
+// to any placement.
 func LimitOf(o interface {
 	GetNamespace() string
 	GetPlacement() *v1beta1.PlacementRef
@@ -63,15 +64,16 @@ func LimitOf(o interface {
 	case ref.Scope != v1beta1.PlacementScopeNamespaced:
 		return types.NamespacedName{Name: ref.Name}, true
 	case o.GetNamespace() == "":
-		// The API refuses it: a cluster-wide override is in no namespace. No placement is there either.
+		// The API refuses this combination, because a cluster-wide override has no namespace. No placement has this
+		// key either.
 		return types.NamespacedName{Namespace: anyPlacement, Name: ref.Name}, true
 	}
 	return types.NamespacedName{Namespace: o.GetNamespace(), Name: ref.Name}, true
 }
 
-// OverridesFor reads the snapshots of the overrides that may change what a placement places: cluster-wide ones that are limited to it or
-// for any placement, and such of the namespaces of its content. namespaces is asked for them only if there is need. A snapshot in
-// another namespace that cannot be read does not matter.
+// OverridesFor reads the snapshots of the overrides that may change the content of a placement: cluster-wide ones that
+// are limited to it or to no placement, and namespaced ones in the namespaces of its content. It calls namespaces only
+// if necessary. An undecodable snapshot in another namespace does not matter.
 func OverridesFor(ctx context.Context, r client.Reader, placement types.NamespacedName, namespaces func() []string,
 	opts ...client.ListOption) ([]v1beta1.OverrideSnapshotObject, error) {
 	k := OverrideSnapshots
@@ -102,7 +104,7 @@ func OverridesFor(ctx context.Context, r client.Reader, placement types.Namespac
 	return out, nil
 }
 
-// none says whether there is certainly no namespaced snapshot of an override that serves so.
+// none reports whether no namespaced override snapshot with this key exists for certain.
 func none(ctx context.Context, r client.Reader, serving string, opts []client.ListOption) bool {
 	some, err := OverrideSnapshots.list(ctx, r, OverrideSnapshots.namespacedList(), append(servingBy(serving, opts), client.Limit(1)))
 	return err == nil && len(some) == 0
@@ -131,7 +133,7 @@ func FreshOverrides(ctx context.Context, r client.Reader, since time.Time, opts 
 	return out, nil
 }
 
-// OverridesLimitedTo reads the snapshots of the overrides that are for one placement alone.
+// OverridesLimitedTo reads the snapshots of the overrides that are limited to one placement.
 func OverridesLimitedTo(ctx context.Context, r client.Reader, placement types.NamespacedName,
 	opts ...client.ListOption) ([]v1beta1.OverrideSnapshotObject, error) {
 	return OverrideSnapshots.All(ctx, r, servingBy(Key(placement), opts)...)
@@ -141,10 +143,10 @@ func servingBy(value string, opts []client.ListOption) []client.ListOption {
 	return append([]client.ListOption{client.MatchingFields{indexFor: value}}, opts...)
 }
 
-// anyPlacementFrom stands in indexFor for all placements that place something in a namespace.
+// anyPlacementFrom is the key in indexFor for all placements that select objects in a namespace.
 func anyPlacementFrom(namespace string) string { return anyPlacement + "/" + namespace }
 
-// indexOverrides registers the indexes that have to do with overrides.
+// indexOverrides registers the indexes for overrides.
 func indexOverrides(ctx context.Context, indexer client.FieldIndexer) error {
 	add := func(obj client.Object, field string, values client.IndexerFunc) error {
 		if err := indexer.IndexField(ctx, obj, field, outside(values)); err != nil {
@@ -180,7 +182,7 @@ func forWhom(s v1beta1.OverrideSnapshotObject) []string {
 	return []string{anyPlacement, anyPlacementFrom(s.GetNamespace())}
 }
 
-// overridesOf are the keys of the overrides whose snapshots a binding may need.
+// overridesOf returns the keys of the overrides whose snapshots a binding may need.
 func overridesOf(b v1beta1.BindingObject) []string {
 	var out []string
 	for _, r := range delivery.NeededBy(b) {

@@ -10,24 +10,26 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// OwnedBy says whether a snapshot was made for this very placement, rather than for an earlier one of its name, or by another hand than the
-// placer's.
+// OwnedBy reports whether the placement owns a snapshot. Snapshots of an earlier placement with its name, and
+// snapshots that another client created, have another owner or none.
 func OwnedBy(snapshot client.Object, placement v1beta1.PlacementObject) bool {
 	owner := metav1.GetControllerOf(snapshot)
 	return owner != nil && owner.UID == placement.GetUID() && owner.Name == placement.GetName() && owner.Kind == placement.ConditionType("")
 }
 
-// Marked says whether a binding names the placement for which it was made. Earlier versions did not write that; the scheduler adds it.
+// Marked reports whether a binding records its placement's UID. Earlier versions did not write it; the scheduler adds
+// it.
 func Marked(b v1beta1.BindingObject) bool {
 	return b.GetAnnotations()[contract.AnnotationPlacementUID] != ""
 }
 
-// Of says whether a binding that bears the name of placement was made for this very one. One that is not marked is taken to be.
+// Of reports whether a binding with the name of placement belongs to it and not to an earlier placement with the same
+// name. A binding without a recorded UID counts as belonging to it.
 func Of(b v1beta1.BindingObject, placement v1beta1.PlacementObject) bool {
 	return !Marked(b) || b.GetAnnotations()[contract.AnnotationPlacementUID] == string(placement.GetUID())
 }
 
-// OnlyOf leaves out the bindings that were made for an earlier placement of the same name.
+// OnlyOf omits the bindings of an earlier placement with the same name.
 func OnlyOf(placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject) []v1beta1.BindingObject {
 	return slices.DeleteFunc(bindings, func(b v1beta1.BindingObject) bool { return !Of(b, placement) })
 }

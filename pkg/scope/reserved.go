@@ -9,17 +9,19 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Reserved says whether key names one of the namespaced twins in a namespace that is the fleet's own or Kubernetes' own. Members have
-// credentials for theirs, and what placements, bindings, snapshots and overrides there ask for is not carried out: lists and indexes leave
-// them out, and reconcilers that are wrapped by loop.Unreserved do not hear of them. Only the warden looks at them.
+// Reserved reports whether key is for a namespaced kind in a namespace that is reserved for the fleet or Kubernetes.
+// Members have credentials for their namespaces, so the agents must not carry out placements, bindings, snapshots and
+// overrides there: lists and indexes omit them, and reconcilers wrapped by loop.Unreserved do not get their requests.
+// Only the warden processes them.
 func Reserved(key types.NamespacedName) bool { return contract.ReservedNamespace(key.Namespace) }
 
-// unreserved leaves out the objects in reserved namespaces.
+// unreserved omits the objects in reserved namespaces.
 func unreserved[O client.Object](objects []O) []O {
 	return slices.DeleteFunc(objects, func(o O) bool { return contract.ReservedNamespace(o.GetNamespace()) })
 }
 
-// outside makes an index function find nothing in reserved namespaces. It must not be used for Works, which lie in those of members.
+// outside makes an index function return nothing for objects in reserved namespaces. Do not use it for Works, which
+// are in the namespaces of members.
 func outside(values client.IndexerFunc) client.IndexerFunc {
 	return func(o client.Object) []string {
 		if contract.ReservedNamespace(o.GetNamespace()) {

@@ -1,6 +1,6 @@
-// Package scope is the only place that knows that most kinds come in two: a cluster-wide one and a namespaced twin with the same
-// spec and status. Everything else treats a pair by one interface and tells the twins apart by the key: a key without a namespace
-// names the cluster-wide object.
+// Package scope is the only package that knows that most kinds exist twice: cluster-wide, and namespaced with the same
+// spec and status. All other packages use one interface for both, and distinguish them by the key: a key without a
+// namespace is for the cluster-wide kind.
 package scope
 
 import (
@@ -25,7 +25,7 @@ type Kinds[O client.Object] struct {
 	clusterList, namespacedList func() client.ObjectList
 }
 
-// The twins.
+// The pairs of kinds.
 var (
 	Placements = Kinds[v1beta1.PlacementObject]{
 		cluster:        func() v1beta1.PlacementObject { return &v1beta1.ClusterResourcePlacement{} },
@@ -71,7 +71,7 @@ var (
 	}
 )
 
-// New returns an empty object of the kind key can name: no namespace means cluster-wide.
+// New returns an empty object of the kind for key: no namespace means cluster-wide.
 func (k Kinds[O]) New(key types.NamespacedName) O {
 	if key.Namespace == "" {
 		return k.cluster()
@@ -79,13 +79,13 @@ func (k Kinds[O]) New(key types.NamespacedName) O {
 	return k.namespaced()
 }
 
-// Kind is the name of the kind key can name.
+// Kind returns the name of the kind for key.
 func (k Kinds[O]) Kind(key types.NamespacedName) string { return kindOf(k.New(key)) }
 
-// Both returns an empty object of each twin, for watches.
+// Both returns an empty object of each of the two kinds, for watches.
 func (k Kinds[O]) Both() []O { return []O{k.cluster(), k.namespaced()} }
 
-// Served returns an empty object of each twin that is served, for watches: namespaced ones may not be.
+// Served returns an empty object of each served kind, for watches: namespaced kinds may not be served.
 func (k Kinds[O]) Served(namespaced bool) []O {
 	if namespaced {
 		return k.Both()
@@ -93,7 +93,7 @@ func (k Kinds[O]) Served(namespaced bool) []O {
 	return k.Both()[:1]
 }
 
-// Get reads the object key names. A missing one is an error that apierrors.IsNotFound knows.
+// Get reads the object with the given key. For a missing object, apierrors.IsNotFound is true for the error.
 func (k Kinds[O]) Get(ctx context.Context, r client.Reader, key types.NamespacedName) (O, error) {
 	obj := k.New(key)
 	if err := r.Get(ctx, key, obj); err != nil {
@@ -102,9 +102,9 @@ func (k Kinds[O]) Get(ctx context.Context, r client.Reader, key types.Namespaced
 	return obj, nil
 }
 
-// List reads the objects of one scope: those of namespace, or the cluster-wide ones if it is empty.
-// Of namespaced twins, no list holds those of reserved namespaces: see Reserved.
-// From a cache they are the caller's to change only after a copy when the list was made with client.UnsafeDisableDeepCopy.
+// List reads the objects of one scope: those in namespace, or the cluster-wide ones if it is empty. Lists of
+// namespaced kinds omit objects in reserved namespaces: see Reserved. Callers that list from a cache with
+// client.UnsafeDisableDeepCopy must copy objects before they change them.
 func (k Kinds[O]) List(ctx context.Context, r client.Reader, namespace string, opts ...client.ListOption) ([]O, error) {
 	list := k.clusterList()
 	if namespace != "" {
@@ -114,8 +114,8 @@ func (k Kinds[O]) List(ctx context.Context, r client.Reader, namespace string, o
 	return k.list(ctx, r, list, opts)
 }
 
-// ListMetadata reads of objects of one scope what every object has, in reserved namespaces too. It is for those who delete them or ask whether
-// there are any: the rest of an object, which may be what cannot be decoded, does not matter to that.
+// ListMetadata reads the metadata of objects of one scope, including those in reserved namespaces. Use it to delete
+// objects or to check whether any exist: it works even if the rest of an object cannot be decoded.
 func (k Kinds[O]) ListMetadata(ctx context.Context, r client.Reader, namespace string, opts ...client.ListOption) ([]metav1.PartialObjectMetadata, error) {
 	kind := kindOf(k.clusterList())
 	if namespace != "" {
@@ -130,8 +130,8 @@ func (k Kinds[O]) ListMetadata(ctx context.Context, r client.Reader, namespace s
 	return list.Items, nil
 }
 
-// Current reads the objects of one scope from a cache that sees its own writes, each as new as what was last written to it through r,
-// without waiting for writes to objects that are not listed.
+// Current reads the objects of one scope from a cache that reads its own writes. Each object is at least as new as its
+// last write through r. It does not wait for writes to objects that are not in the list.
 func (k Kinds[O]) Current(ctx context.Context, r client.Reader, namespace string, opts ...client.ListOption) ([]O, error) {
 	listed, err := k.List(ctx, r, namespace, append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)...)
 	if err != nil {
@@ -164,7 +164,7 @@ func (k Kinds[O]) All(ctx context.Context, r client.Reader, opts ...client.ListO
 	return append(wide, narrow...), nil
 }
 
-// AllServed reads the objects of every scope that is served.
+// AllServed reads the objects of every served scope.
 func (k Kinds[O]) AllServed(ctx context.Context, r client.Reader, namespaced bool, opts ...client.ListOption) ([]O, error) {
 	if namespaced {
 		return k.All(ctx, r, opts...)
@@ -179,17 +179,17 @@ func (k Kinds[O]) list(ctx context.Context, r client.Reader, list client.ObjectL
 	return unreserved(list.(interface{ Objects() []O }).Objects()), nil
 }
 
-// kindOf is the kind of an object or a list for a message: users get to read these, too.
+// kindOf returns the kind of an object or a list for messages, which users read too.
 func kindOf(obj any) string { return reflect.TypeOf(obj).Elem().Name() }
 
-// Fast adds that a list is of the cache as it is: nothing in it may be changed, and nobody's writes are waited for, our own included. It
-// serves where a stale answer leads to nothing worse than a lost race.
+// Fast makes a list return the current cache: the caller must not change it, and it waits for no writes, not even our
+// own. Use it where a stale result at worst causes a conflict.
 func Fast(opts ...client.ListOption) []client.ListOption {
 	return append(opts, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 }
 
-// PlacementOf returns the key of the placement that a snapshot, binding or Work belongs to. ok is false for an object without the
-// label: it is not ours to touch.
+// PlacementOf returns the key of the placement of a snapshot, binding or Work. ok is false for an object without the
+// label: the agents must not touch it.
 func PlacementOf(obj client.Object) (key types.NamespacedName, ok bool) {
 	name, ok := obj.GetLabels()[contract.LabelPlacement]
 	if !ok || name == "" {
@@ -201,12 +201,12 @@ func PlacementOf(obj client.Object) (key types.NamespacedName, ok bool) {
 	return types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}, true
 }
 
-// IsLatest says whether a snapshot is labelled as the one in force. For a moment more than one may be.
+// IsLatest reports whether a snapshot has the label of the latest one. More than one may have it for a moment.
 func IsLatest(snapshot client.Object) bool {
 	return snapshot.GetLabels()[contract.LabelLatest] == strconv.FormatBool(true)
 }
 
-// BindingOf returns the key of the binding a Work was made for; ok is false for a Work that carries no binding's name.
+// BindingOf returns the key of a Work's binding; ok is false for a Work that does not name one.
 func BindingOf(work *v1beta1.Work) (key types.NamespacedName, ok bool) {
 	name, ok := work.Labels[contract.LabelBinding]
 	return types.NamespacedName{Namespace: work.Labels[contract.LabelPlacementNamespace], Name: name}, ok && name != ""

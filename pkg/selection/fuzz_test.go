@@ -13,8 +13,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Whatever an operator writes into the two lists: it is refused, or every item of it means what it says. What is skipped is not
-// placed, what is allowed is, and nothing that is not on the list changes.
+// Whatever an operator writes into the two lists: it is refused, or every item has its meaning. A skipped API is not
+// placed, an allowed one is, and nothing that is not in the list changes.
 func FuzzAPILists(f *testing.F) {
 	for _, list := range []string{
 		"", "apps", "v1", "v1/Secret,ConfigMap", "apps/v1", "apps/v1/Deployment,StatefulSet", "v1beta1/X", "v1/", "/", "//",
@@ -51,7 +51,7 @@ func FuzzAPILists(f *testing.F) {
 				t.Errorf("%q: %s selectable %v; want %v", list, text, !want, want)
 			}
 			if listed && !mentions(list, text) {
-				t.Errorf("%q: %s is on it, and nobody wrote that", list, text)
+				t.Errorf("%q: %s is in it, but not in the text", list, text)
 			}
 			if listed && !allow.SelectableGroup(kind.Group) {
 				t.Errorf("%q: %s may be placed, and its group may not", list, text)
@@ -60,7 +60,7 @@ func FuzzAPILists(f *testing.F) {
 	})
 }
 
-// mentions says whether a list holds an item for a kind, in any of the ways to write it.
+// mentions reports whether a list contains an item for a kind, in any notation.
 func mentions(list, text string) bool {
 	kind := gvk(text)
 	for item := range strings.SplitSeq(list, ";") {
@@ -83,8 +83,8 @@ func mentions(list, text string) bool {
 	return false
 }
 
-// Whatever selectors a user writes: there is a mistake to tell, or a selection in order, without duplicates, of objects that may be
-// placed; and each selected object is one that can matter to the placement.
+// Whatever selectors a user writes: there is an error for the user, or an ordered selection without duplicates of
+// objects that may be placed; and each selected object is in the placement's interests.
 func FuzzSelect(f *testing.F) {
 	for _, terms := range []string{
 		`[{"group":"","version":"v1","kind":"Namespace","name":"app"}]`,
@@ -133,13 +133,13 @@ func FuzzSelect(f *testing.F) {
 				t.Errorf("%v is selected", ref)
 			}
 			if !slices.ContainsFunc(interests, func(i Interest) bool { return matters(i, ref) }) {
-				t.Errorf("%v is selected, and its changes are nobody's interest: %+v", ref, interests)
+				t.Errorf("%v is selected, but is in no interest: %+v", ref, interests)
 			}
 		}
 	})
 }
 
-// matters says whether a selected object is among those of an interest.
+// matters reports whether a selected object is in an interest.
 func matters(i Interest, ref Ref) bool {
 	h := newHub()
 	if i.Contents && ref.Namespace != "" {
@@ -152,7 +152,7 @@ func matters(i Interest, ref Ref) bool {
 		(i.Name == ref.Name || i.Name == "" && i.Matches.Matches(object.Labels))
 }
 
-// A label selector selects exactly what the same selector written as text does, or is a mistake.
+// A label selector selects exactly the same as its text form, or is an error.
 func FuzzLabelSelector(f *testing.F) {
 	f.Add("app", "web", "tier", "In", "front,back", "front")
 	f.Add("app", "web", "app", "NotIn", "db", "")

@@ -7,20 +7,20 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Interest is a set of objects that can matter to a placement.
+// Interest is a set of objects whose changes may affect a placement.
 type Interest struct {
 	Kind schema.GroupKind
-	// Namespace is where the objects are; empty for a cluster-scoped kind.
+	// Namespace is the namespace of the objects; empty for a cluster-scoped kind.
 	Namespace string
-	// Name is the one object that matters. If it is empty, those that Matches accepts do.
+	// Name is the name of the object. If it is empty, the objects that Matches accepts are in the set.
 	Name    string
 	Matches labels.Selector
-	// Contents means that, Kind being Namespace, everything in the namespaces matters too.
+	// Contents is true if, for Kind Namespace, everything in the namespaces is in the set, too.
 	Contents bool
 }
 
-// Interests are the objects that can matter to a placement in namespace (none: a cluster-wide one) with these terms. A term that
-// Select will refuse has none: nothing but an edit of the placement can help.
+// Interests returns the objects whose changes may affect a placement in namespace (empty for a cluster-wide placement)
+// with these terms. A term that Select refuses has none, because only an edit of the placement can help.
 func (r Rules) Interests(terms []v1beta1.ResourceSelectorTerm, namespace string) []Interest {
 	within := namespace
 	var out []Interest

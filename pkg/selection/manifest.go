@@ -7,8 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// Manifest is what of an object is carried, as JSON: the object without what belongs to this cluster alone. It strips content in
-// place. The same object always gives the same bytes.
+// Manifest returns the propagated form of an object, as JSON: the object without fields that belong only to this
+// cluster. It modifies content. The same object always gives the same bytes.
 func Manifest(content *unstructured.Unstructured) ([]byte, error) {
 	strip(content)
 	raw, err := json.Marshal(content.Object)

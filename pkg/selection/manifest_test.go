@@ -17,7 +17,7 @@ func object(t *testing.T, text string) *unstructured.Unstructured {
 	return &o
 }
 
-// manifests are objects of the hub, and what of them is carried.
+// manifests are objects of the hub, with their propagated form.
 var manifests = map[string]struct{ in, want string }{
 	"what the server put in goes": {`
 apiVersion: v1
@@ -298,7 +298,7 @@ func TestManifest(t *testing.T) {
 	}
 }
 
-// The bytes are hashed, and the hash is the wire's.
+// The bytes are hashed, and the hash is part of the wire format.
 func TestManifestBytes(t *testing.T) {
 	raw, err := Manifest(object(t, `{metadata: {name: cm, annotations: {mine: "<&>"}}, kind: ConfigMap, data: {b: "2", a: "1"}, apiVersion: v1}`))
 	want := `{"apiVersion":"v1","data":{"a":"1","b":"2"},"kind":"ConfigMap","metadata":{"annotations":{"mine":"\u003c\u0026\u003e"},"name":"cm"}}`
@@ -307,7 +307,7 @@ func TestManifestBytes(t *testing.T) {
 	}
 }
 
-// Each row of the table does something to one of the objects above.
+// Each row of the table changes at least one of the objects above.
 func TestEveryRowIsTried(t *testing.T) {
 	for _, row := range stripped {
 		tried := false

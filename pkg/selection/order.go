@@ -4,8 +4,8 @@ import (
 	"cmp"
 )
 
-// rank puts kinds others depend on first. The order is part of the contract, as it decides the hash of what is stored.
-// By kind alone: a custom kind with a name of the list is ranked like its namesake.
+// rank puts kinds first that others depend on. The order is part of the contract, because it determines the hash of
+// the stored content. It uses only the kind: a custom kind has the rank of the built-in kind with the same name.
 var rank = ranked(
 	"PriorityClass", "Namespace", "NetworkPolicy", "ResourceQuota", "LimitRange", "PodDisruptionBudget", "ServiceAccount", "Secret",
 	"ConfigMap", "StorageClass", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition", "ClusterRole",
@@ -22,7 +22,8 @@ func ranked(kinds ...string) map[string]int {
 	return out
 }
 
-// compare orders refs for storing: by rank; then by group/version, or by the whole kind where there is no rank; then by name.
+// compare orders refs for storing: by rank; then by group/version, or by the whole kind if it has no rank; then by
+// name.
 func compare(a, b Ref) int {
 	rankA, known := rank[a.Kind.Kind]
 	if !known {

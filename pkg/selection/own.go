@@ -11,22 +11,26 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// own is a row of the table of objects that stay on the hub although their kinds travel: each cluster has, or makes, its own.
+// own is a row of the table of objects that stay on the hub although their kinds are propagated, because each cluster
+// has or creates its own.
 type own struct {
-	// objects are named so in docs/selection.md, and why in messages, too.
+	// objects is the description of the objects in docs/selection.md; why is the reason there and in messages.
 	objects, why string
-	// kinds are those with such objects; none for every kind.
+	// kinds are the kinds with such objects; empty for every kind.
 	kinds []schema.GroupKind
-	// is recognises such an object by its metadata, or, if that does not suffice, by its content.
+	// is recognizes such an object by its metadata; content recognizes it by its content if the metadata is not
+	// sufficient.
 	is      func(*Object) bool
 	content func(*unstructured.Unstructured) bool
-	// made says that controllers make many, so that the watcher does not even keep them; byName that their name shows it.
+	// made is true if controllers create so many of these objects that the watcher does not cache them; byName is true
+	// if their name identifies them.
 	made, byName bool
-	// told says that users make such objects, too: they are told of each. Of the others they are told of those that they name.
-	told bool
+	// listed is true if users create such objects, too: the placement lists each of them as left out. It lists others
+	// only if a selector names them.
+	listed bool
 }
 
-// Kinds some of whose objects are made by controllers or by the API server, on every cluster anew.
+// Kinds with objects that controllers or the API server create on every cluster.
 var (
 	configMaps         = schema.GroupKind{Kind: "ConfigMap"}
 	serviceAccounts    = schema.GroupKind{Kind: "ServiceAccount"}
@@ -57,44 +61,44 @@ const (
 	annotationLeader     = "control-plane.alpha.kubernetes.io/leader"
 )
 
-// owns is the table. The first row that knows an object decides. claims of a hub with workloads are in Rules.own.
+// owns is the table. The first matching row decides. The row for claims of a hub with workloads is in Rules.own.
 var owns = []own{
 	{objects: "ConfigMap `kube-root-ca.crt`", why: "every cluster has its own", kinds: []schema.GroupKind{configMaps}, made: true,
 		byName: true, is: func(o *Object) bool { return o.Name == "kube-root-ca.crt" }},
 	{objects: "ServiceAccount `default`", why: "every namespace has its own on every cluster", kinds: []schema.GroupKind{serviceAccounts},
 		made: true, byName: true, is: func(o *Object) bool { return o.Name == "default" }},
-	{objects: "ReplicaSets and ControllerRevisions with an owner", why: "its owner's controller makes it on every cluster",
+	{objects: "ReplicaSets and ControllerRevisions with an owner", why: "its owner's controller creates it on every cluster",
 		kinds: []schema.GroupKind{replicaSets, controllerRevision}, made: true, is: func(o *Object) bool { return len(o.Owners) > 0 }},
-	{objects: "Jobs of a CronJob", why: "its CronJob makes it on every cluster", kinds: []schema.GroupKind{jobs}, made: true,
+	{objects: "Jobs of a CronJob", why: "its CronJob creates it on every cluster", kinds: []schema.GroupKind{jobs}, made: true,
 		is: func(o *Object) bool { return ownedBy(o, cronJobs) }},
 	{objects: "what a Pod or a Node controls", why: "it belongs to a pod or a node of the hub", is: ofPodOrNode},
 	{objects: "EndpointSlices managed by `endpointslice-controller.k8s.io` or `endpointslicemirroring-controller.k8s.io`",
-		why: "a controller makes it on every cluster", kinds: []schema.GroupKind{endpointSlices}, made: true,
+		why: "a controller creates it on every cluster", kinds: []schema.GroupKind{endpointSlices}, made: true,
 		is: func(o *Object) bool {
 			by := o.Labels[labelSliceOf]
 			return by == "endpointslice-controller.k8s.io" || by == "endpointslicemirroring-controller.k8s.io"
 		}},
-	{objects: "Endpoints of a Service with a selector", why: "a controller makes it on every cluster", kinds: []schema.GroupKind{endpoints},
+	{objects: "Endpoints of a Service with a selector", why: "a controller creates it on every cluster", kinds: []schema.GroupKind{endpoints},
 		made: true, is: func(o *Object) bool { return o.Labels[labelEndpointsOf] == "endpoint-controller" }},
-	{objects: "Endpoints without an address, or with one of a pod", why: "a controller makes it on every cluster",
+	{objects: "Endpoints without an address, or with one of a pod", why: "a controller creates it on every cluster",
 		kinds: []schema.GroupKind{endpoints}, content: madeEndpoints},
-	{objects: "ConfigMaps and Endpoints that are locks of leader election", why: "it is a lock of controllers of the hub",
+	{objects: "ConfigMaps and Endpoints that are locks of leader election", why: "it is a leader election lock of the hub",
 		kinds: []schema.GroupKind{configMaps, endpoints}, content: annotated(annotationLeader, "")},
-	{objects: "Secrets of type `kubernetes.io/service-account-token`", why: "the token is good for the hub alone",
-		kinds: []schema.GroupKind{secrets}, told: true, content: isToken},
+	{objects: "Secrets of type `kubernetes.io/service-account-token`", why: "the token is valid only on the hub",
+		kinds: []schema.GroupKind{secrets}, listed: true, content: isToken},
 	{objects: "PersistentVolumes that were provisioned for a claim of the hub",
-		why: "it was provisioned for a claim of the hub, and members provision their own", kinds: []schema.GroupKind{volumes}, told: true,
+		why: "it was provisioned for a claim of the hub, and members provision their own", kinds: []schema.GroupKind{volumes}, listed: true,
 		content: isProvisioned},
 	{objects: "RBAC objects labelled `kubernetes.io/bootstrapping`, ClusterRoles and ClusterRoleBindings `system:*`",
-		why: "every API server makes its own", is: isBootstrapRBAC, kinds: rbac("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")},
-	{objects: "PriorityClasses `system-*`", why: "every API server makes its own", kinds: []schema.GroupKind{priorityClasses},
+		why: "every API server creates its own", is: isBootstrapRBAC, kinds: rbac("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")},
+	{objects: "PriorityClasses `system-*`", why: "every API server creates its own", kinds: []schema.GroupKind{priorityClasses},
 		is: func(o *Object) bool { return strings.HasPrefix(o.Name, "system-") }},
-	{objects: "FlowSchemas and PriorityLevelConfigurations that the API server keeps up to date", why: "every API server makes its own",
+	{objects: "FlowSchemas and PriorityLevelConfigurations that the API server keeps up to date", why: "every API server creates its own",
 		kinds:   []schema.GroupKind{{Group: apfGroup, Kind: "FlowSchema"}, {Group: apfGroup, Kind: "PriorityLevelConfiguration"}},
 		content: annotated(annotationAutoUpdate, "true")},
-	{objects: "APIServices labelled `kube-aggregator.kubernetes.io/automanaged`", why: "every API server makes its own",
+	{objects: "APIServices labelled `kube-aggregator.kubernetes.io/automanaged`", why: "every API server creates its own",
 		kinds: []schema.GroupKind{apiServices}, is: func(o *Object) bool { return o.Labels.Has(labelAutomanaged) }},
-	{objects: "ServiceCIDR `kubernetes`", why: "every API server makes its own", kinds: []schema.GroupKind{serviceCIDRs},
+	{objects: "ServiceCIDR `kubernetes`", why: "every API server creates its own", kinds: []schema.GroupKind{serviceCIDRs},
 		is: func(o *Object) bool { return o.Name == "kubernetes" }},
 	{objects: "the fleet's own CustomResourceDefinitions", why: "the fleet's charts install them where they are needed",
 		kinds: []schema.GroupKind{definitions}, is: isFleetDefinition},
@@ -104,15 +108,15 @@ var owns = []own{
 
 // ownClaims is the row for the claims of a hub that runs workloads.
 var ownClaims = own{
-	objects: "PersistentVolumeClaims, with `--enable-workload`", why: "the hub runs workloads, and claims are theirs (--enable-workload)",
-	kinds: []schema.GroupKind{claims}, told: true, is: func(*Object) bool { return true },
+	objects: "PersistentVolumeClaims, with `--enable-workload`", why: "the hub runs workloads that use its claims (--enable-workload)",
+	kinds: []schema.GroupKind{claims}, listed: true, is: func(*Object) bool { return true },
 }
 
 func (row *own) about(kind schema.GroupKind) bool {
 	return len(row.kinds) == 0 || slices.Contains(row.kinds, kind)
 }
 
-// own is the row that keeps an object on the hub, as far as its metadata shows; nil if it may travel.
+// own returns the row that keeps an object on the hub according to its metadata; nil if it may be propagated.
 func (r Rules) own(kind schema.GroupKind, o *Object) *own {
 	if r.workloads && kind == claims {
 		return &ownClaims
@@ -125,33 +129,34 @@ func (r Rules) own(kind schema.GroupKind, o *Object) *own {
 	return nil
 }
 
-// Never says whether an object is one of those that controllers make in numbers and that are never selected.
+// Never reports whether an object is one of those that controllers create in large numbers and that are never
+// selected.
 func (r Rules) Never(kind schema.GroupKind, o *Object) bool {
 	row := r.own(kind, o)
 	return row != nil && row.made
 }
 
-// LeftOut says why an object that was selected by its metadata is not carried, now that its content is known, and whether the user is
-// told of that although no selector names it. why is empty if it is carried.
-func LeftOut(content *unstructured.Unstructured) (why string, told bool) {
+// LeftOut returns why an object that was selected by its metadata is not propagated because of its content, and
+// whether the placement lists it even if no selector names it. why is empty if it is propagated.
+func LeftOut(content *unstructured.Unstructured) (why string, listed bool) {
 	kind := content.GroupVersionKind().GroupKind()
 	for i := range owns {
 		if row := &owns[i]; row.content != nil && row.about(kind) && row.content(content) {
-			return row.why, row.told
+			return row.why, row.listed
 		}
 	}
 	return "", false
 }
 
-// Kept is an object that stays on the hub although a selector leads to it, or a selector that leads to nothing.
+// Kept is an object that stays on the hub although a selector matches it, or a selector that can select nothing.
 type Kept struct{ What, Why string }
 
-// named is what a message calls an object.
+// named returns the name of an object for messages.
 func named(kind, namespace, name string) string {
 	return kind + " " + strings.TrimPrefix(namespace+"/"+name, "/")
 }
 
-// Kept says that the object, which was selected by its metadata, stays on the hub because of its content.
+// Kept returns the entry for an object that was selected by its metadata and stays on the hub because of its content.
 func (r Ref) Kept(why string) Kept { return Kept{named(r.Kind.Kind, r.Namespace, r.Name), why} }
 
 func ownedBy(o *Object, owner schema.GroupKind) bool {
@@ -163,7 +168,8 @@ func ownedBy(o *Object, owner schema.GroupKind) bool {
 	return false
 }
 
-// ofPodOrNode says whether the object is there for an object that no placement takes along, like the claims of a pod's ephemeral volumes.
+// ofPodOrNode reports whether the object belongs to an object that is never placed, like the claims of a pod's
+// ephemeral volumes.
 func ofPodOrNode(o *Object) bool {
 	return slices.ContainsFunc(o.Owners, func(ref metav1.OwnerReference) bool {
 		return ref.Controller != nil && *ref.Controller && ref.APIVersion == "v1" && (ref.Kind == "Pod" || ref.Kind == "Node")
@@ -182,7 +188,8 @@ func isBootstrapRBAC(o *Object) bool {
 	return o.Labels.Has(labelBootstrapping) || o.Namespace == "" && strings.HasPrefix(o.Name, "system:")
 }
 
-// isFleetDefinition knows the two groups of the fleet's API exactly: other groups of that domain are their owners'.
+// isFleetDefinition matches only the two groups of the fleet's API: other groups of that domain belong to other
+// projects.
 func isFleetDefinition(o *Object) bool {
 	_, group, _ := strings.Cut(o.Name, ".")
 	return group == v1beta1.GroupVersion.Group || group == "cluster.kubernetes-fleet.io"
@@ -195,8 +202,8 @@ func annotated(name, value string) func(*unstructured.Unstructured) bool {
 	}
 }
 
-// madeEndpoints recognises what the endpoints controller writes, also before Kubernetes 1.33, which labels it: no address at all, or
-// addresses that refer to pods.
+// madeEndpoints recognizes objects that the endpoints controller writes, also before Kubernetes 1.33, which labels
+// them: they have no address, or addresses that refer to pods.
 func madeEndpoints(content *unstructured.Unstructured) bool {
 	subsets, _, _ := unstructured.NestedSlice(content.Object, "subsets")
 	some := false
@@ -221,8 +228,8 @@ func isToken(content *unstructured.Unstructured) bool {
 	return kind == "kubernetes.io/service-account-token"
 }
 
-// isProvisioned recognises a volume that a provisioner made: it bears the uid of its claim in its name. The annotation alone does not
-// tell, because users write it to have their volumes deleted by a driver.
+// isProvisioned recognizes a volume that a provisioner created: its name contains the UID of its claim. The annotation
+// alone is not sufficient, because users set it to have a driver delete their volumes.
 func isProvisioned(content *unstructured.Unstructured) bool {
 	uid, _, _ := unstructured.NestedString(content.Object, "spec", "claimRef", "uid")
 	return uid != "" && content.GetAnnotations()[annotationProvisionedBy] != "" && strings.HasSuffix(content.GetName(), uid)

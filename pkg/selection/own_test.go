@@ -18,7 +18,7 @@ func contains(kinds []schema.GroupKind, o *unstructured.Unstructured) bool {
 	return slices.Contains(kinds, o.GroupVersionKind().GroupKind())
 }
 
-// Of what each cluster has of its own, the objects that stay, each with a neighbour that travels.
+// Objects that stay on the hub because each cluster has its own, each with a similar object that is propagated.
 func TestOwn(t *testing.T) {
 	for _, tc := range []struct {
 		row, stays, travels string
@@ -104,7 +104,7 @@ func TestOwn(t *testing.T) {
 	}
 }
 
-// stays says why an object is not carried, by its metadata or by its content.
+// stays returns why an object is not propagated, by its metadata or by its content.
 func stays(t *testing.T, text string) string {
 	t.Helper()
 	content := object(t, text)
@@ -154,17 +154,17 @@ func kindsOf(kinds []schema.GroupKind) string {
 	return strings.Join(out, ", ")
 }
 
-// What stays on the hub is told if a selector names it, or if users make such objects, too.
+// A placement lists what stays on the hub if a selector names it, or if users create such objects, too.
 func TestKept(t *testing.T) {
 	yes := true
 	var (
 		root   = Kept{"ConfigMap app/kube-root-ca.crt", "every cluster has its own"}
 		claim  = Kept{"PersistentVolumeClaim app/data", ownClaims.why}
 		nodes  = Kept{"v1 Node", "every cluster has its own objects of this kind"}
-		secret = Kept{"v1 Secret s", "the hub agent is told to skip it (--skipped-propagating-apis)"}
-		view   = Kept{"ClusterRole view", "every API server makes its own"}
-		child  = Kept{"Deployment app/child", "its owner is selected, and makes it on every cluster"}
-		job    = Kept{"Job app/x", "it does not exist, or its CronJob makes it on every cluster"}
+		secret = Kept{"v1 Secret s", "the hub agent skips it (--skipped-propagating-apis)"}
+		view   = Kept{"ClusterRole view", "every API server creates its own"}
+		child  = Kept{"Deployment app/child", "its owner is selected, and creates it on every cluster"}
+		job    = Kept{"Job app/x", "it does not exist, or its CronJob creates it on every cluster"}
 	)
 	for name, tc := range map[string]struct {
 		namespace string

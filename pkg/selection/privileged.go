@@ -6,8 +6,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// privilegedGroups are those whose kinds decide what users may do on a cluster, or what its API server does with their requests. The
-// admission policies of the hub's chart name the same.
+// privilegedGroups are the groups whose kinds determine what users may do on a cluster, or how its API server handles
+// their requests. The admission policies of the hub's chart have the same list.
 var privilegedGroups = []string{
 	"rbac.authorization.k8s.io",
 	"authorization.openshift.io", // serves the same Roles and bindings
@@ -15,21 +15,21 @@ var privilegedGroups = []string{
 	"apiregistration.k8s.io",
 }
 
-// Privileged says whether only authors who hold the verb place-privileged may place objects of a kind.
+// Privileged reports whether only authors with the verb place-privileged may place objects of a kind.
 func Privileged(kind schema.GroupKind) bool {
 	return kind == secrets || slices.Contains(privilegedGroups, kind.Group)
 }
 
-// Permitted is the selection without privileged objects, and those that were left out.
+// Permitted returns the selection without privileged objects, and the omitted objects.
 func (s Selection) Permitted() (Selection, []Ref) {
-	var kept, held []Ref
+	var kept, withheld []Ref
 	for _, ref := range s.Refs {
 		if Privileged(ref.Kind.GroupKind()) {
-			held = append(held, ref)
+			withheld = append(withheld, ref)
 		} else {
 			kept = append(kept, ref)
 		}
 	}
 	s.Refs = kept
-	return s, held
+	return s, withheld
 }

@@ -14,18 +14,19 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Config is what the operator says about what may be placed.
+// Config is the operator's configuration of what may be placed.
 type Config struct {
-	// SkippedAPIs are never placed, beside the built-in ones. AllowedAPIs, if set, are the only ones placed, and replace both.
-	// Items are separated by ';': group, group/version, group/version/Kind,Kind; the core group is v1 or v1/Kind,Kind.
+	// SkippedAPIs are never placed, in addition to the built-in list. AllowedAPIs, if set, are the only APIs that may
+	// be placed, and replace both lists. Items are separated by ';': group, group/version, group/version/Kind,Kind;
+	// the core group is v1 or v1/Kind,Kind.
 	SkippedAPIs, AllowedAPIs string
-	// SkippedNamespaces are never placed, beside the built-in ones. They are separated by ';' or ','.
+	// SkippedNamespaces are never placed, in addition to the built-in list. They are separated by ';' or ','.
 	SkippedNamespaces string
-	// Workloads says that the hub runs workloads of its own: their claims are the hub's, and stay.
+	// Workloads is true if the hub runs its own workloads: their claims are never placed.
 	Workloads bool
 }
 
-// Rules say what is never selected. The zero value is not useful: use NewRules.
+// Rules define what is never selected. The zero value is not useful: use NewRules.
 type Rules struct {
 	// apis is a deny-list, or an allow-list if only is set.
 	apis       apis
@@ -34,7 +35,7 @@ type Rules struct {
 	workloads  bool
 }
 
-// NewRules checks a Config and turns it into Rules.
+// NewRules validates a Config and converts it to Rules.
 func NewRules(c Config) (Rules, error) {
 	if c.SkippedAPIs != "" && c.AllowedAPIs != "" {
 		return Rules{}, errors.New("skipped and allowed APIs exclude each other: set one")
@@ -48,7 +49,7 @@ func NewRules(c Config) (Rules, error) {
 		return Rules{}, fmt.Errorf("%s APIs: %w", list, err)
 	}
 	if r.only && r.apis.empty() {
-		return Rules{}, fmt.Errorf("allowed APIs %q name none, so that nothing could be placed: name some, or leave the list empty", text)
+		return Rules{}, fmt.Errorf("allowed APIs %q: the list contains no API, so nothing could be placed: add some, or leave the list empty", text)
 	}
 	for item := range strings.FieldsFuncSeq(c.SkippedNamespaces, func(c rune) bool { return c == ';' || c == ',' }) {
 		name := strings.TrimSpace(item)
@@ -68,7 +69,7 @@ type apis struct {
 	groups   map[string]bool
 	versions map[schema.GroupVersion]bool
 	kinds    map[schema.GroupVersionKind]bool
-	// anyVersion holds kinds that are meant whatever their version.
+	// anyVersion contains kinds in any version.
 	anyVersion map[schema.GroupKind]bool
 }
 
@@ -78,7 +79,7 @@ func (a *apis) has(gvk schema.GroupVersionKind) bool {
 	return a.groups[gvk.Group] || a.versions[gvk.GroupVersion()] || a.kinds[gvk] || a.anyVersion[gvk.GroupKind()]
 }
 
-// builtIn are the APIs that make no sense on another cluster: the fleet's own, and records of what happens on this one.
+// builtIn returns the APIs that are useless on another cluster: the fleet's own, and records about one cluster.
 func builtIn() apis {
 	a := apis{anyVersion: map[schema.GroupKind]bool{}, groups: map[string]bool{
 		"cluster.kubernetes-fleet.io": true,
@@ -94,7 +95,7 @@ func builtIn() apis {
 		"certificates.k8s.io":        {"CertificateSigningRequest", "PodCertificateRequest"},
 		"internal.apiserver.k8s.io":  {"StorageVersion"},
 		"networking.fleet.azure.com": {"ServiceImport", "TrafficManagerProfile", "TrafficManagerBackend"},
-		// All kinds of this group but the two envelopes, which exist to be placed.
+		// All kinds of this group except the two envelopes, which exist to be placed.
 		v1beta1.GroupVersion.Group: {
 			"ClusterResourcePlacement", "ResourcePlacement", "ClusterResourcePlacementStatus",
 			"ClusterResourceBinding", "ResourceBinding", "Work", "AppliedWork",
@@ -113,10 +114,10 @@ func builtIn() apis {
 	return a
 }
 
-// grammar tells who has written an item wrong how items are written.
+// grammar is the part of an error that explains the format of an item.
 const grammar = "items are separated by ';' and are group, group/version, group/version/Kind,Kind, or for the core group v1 or v1/Kind,Kind"
 
-// core is how the core group is written where other groups have their name.
+// core is the name of the core group in items.
 const core = "v1"
 
 // parse adds the items of text.
@@ -176,24 +177,24 @@ func (a *apis) addKinds(version schema.GroupVersion, list string) error {
 	return nil
 }
 
-// disabled says whether a kind is never selected. A selector that names it selects nothing, and that is no mistake.
+// disabled reports whether a kind is never selected. A selector of such a kind is valid and selects nothing.
 func (r Rules) disabled(gvk schema.GroupVersionKind) bool { return r.apis.has(gvk) != r.only }
 
-// why says why a kind is disabled.
+// why returns why a kind is disabled.
 func (r Rules) why(gvk schema.GroupVersionKind) string {
 	switch always := builtIn(); {
 	case r.only:
-		return "the hub agent is told what it may place, and that is not among it (--allowed-propagating-apis)"
+		return "--allowed-propagating-apis of the hub agent does not list it"
 	case always.has(gvk):
 		return "every cluster has its own objects of this kind"
 	}
-	return "the hub agent is told to skip it (--skipped-propagating-apis)"
+	return "the hub agent skips it (--skipped-propagating-apis)"
 }
 
-// Selectable says whether objects of a kind may be selected at all.
+// Selectable reports whether objects of a kind may be selected at all.
 func (r Rules) Selectable(gvk schema.GroupVersionKind) bool { return !r.disabled(gvk) }
 
-// SelectableGroup says whether objects of any kind of a group may be selected.
+// SelectableGroup reports whether objects of any kind of a group may be selected.
 func (r Rules) SelectableGroup(group string) bool {
 	if !r.only {
 		return !r.apis.groups[group]
@@ -211,24 +212,25 @@ func (r Rules) SelectableGroup(group string) bool {
 	return r.apis.groups[group]
 }
 
-// ReservedNamespace says whether a namespace is never placed.
+// ReservedNamespace reports whether a namespace is never placed.
 func (r Rules) ReservedNamespace(name string) bool { return r.reserved(name) != "" }
 
-// reserved says why a namespace is never placed; nothing if it may be.
+// reserved returns why a namespace is never placed, or an empty string if it may be placed.
 func (r Rules) reserved(name string) string {
 	switch {
 	case contract.ReservedNamespace(name):
-		return fmt.Sprintf("namespace %s is never placed: names that begin with kube- or fleet- are for the clusters' own use; "+
-			"select another", name)
+		return fmt.Sprintf("namespace %s is never placed: names that begin with kube- or fleet- are reserved; "+
+			"select another namespace", name)
 	case name == metav1.NamespaceDefault:
-		return fmt.Sprintf("namespace %s is never placed: every cluster has its own; move what is to be placed to another", name)
+		return fmt.Sprintf("namespace %s is never placed: every cluster has its own; move the objects to another namespace", name)
 	case r.namespaces[name]:
-		return fmt.Sprintf("namespace %s is never placed: the hub agent is told to skip it (--skipped-propagating-namespaces)", name)
+		return fmt.Sprintf("namespace %s is never placed: the hub agent skips it (--skipped-propagating-namespaces)", name)
 	}
 	return ""
 }
 
-// Unreads says whether an object of a kind may be missing from the selection only because its kind could not be read.
+// Unreads reports whether an object of a kind may be missing from the selection only because its kind could not be
+// read.
 func (s Selection) Unreads(kind schema.GroupKind) bool {
 	return slices.Contains(s.Unread, kind) || slices.Contains(s.Unread, schema.GroupKind{Group: kind.Group})
 }

@@ -1,9 +1,11 @@
-// Package selection decides which objects of the hub a placement carries: its selectors, and what is known of the hub's kinds and
-// objects, come in; an ordered list of objects without duplicates goes out, or an error that tells the user which selector is
-// wrong. It also says which objects can matter to a placement at all (Interests), and what of an object is carried (Manifest).
+// Package selection decides which objects of the hub a placement propagates. It takes selectors and the known kinds
+// and objects of the hub, and returns an ordered list of objects without duplicates, or an error for the user that
+// names the invalid selector. It also returns the objects whose changes may affect a placement (Interests), and the
+// propagated form of an object (Manifest).
 //
-// Only metadata is looked at. The content of what was selected is read afterwards, and LeftOut has the last word on it. Two tables,
-// which docs/selection.md shows, hold what describes one cluster: owns has the objects that stay, stripped the fields that do.
+// Select uses only metadata. The content of selected objects is read afterwards, and LeftOut decides by the content.
+// Two tables, which docs/selection.md shows, contain what belongs to one cluster: owns lists the objects that stay on
+// the hub, stripped the fields.
 package selection
 
 import (
@@ -24,26 +26,26 @@ import (
 // Kind is a kind as the hub serves it.
 type Kind struct {
 	schema.GroupVersionKind
-	// Resource is the plural under which it is served.
+	// Resource is the plural name of the served resource.
 	Resource   string
 	Namespaced bool
 }
 
-// GVR is where the kind is served.
+// GVR returns the group, version and resource of the kind.
 func (k Kind) GVR() schema.GroupVersionResource { return k.GroupVersion().WithResource(k.Resource) }
 
-// Object is what selecting needs to know of one object.
+// Object is the metadata of an object that selection needs.
 type Object struct {
 	Namespace, Name string
 	UID             types.UID
-	// Version changes whenever something that is carried may have changed.
+	// Version changes whenever a propagated part of the object may have changed.
 	Version  string
 	Labels   labels.Set
 	Owners   []metav1.OwnerReference
 	Deleting bool
 }
 
-// controller is the uid of the object that controls this one; empty if none does.
+// controller returns the UID of the object that controls this one; empty if there is none.
 func (o *Object) controller() types.UID {
 	for i := range o.Owners {
 		if controls := o.Owners[i].Controller; controls != nil && *controls {
@@ -53,69 +55,73 @@ func (o *Object) controller() types.UID {
 	return ""
 }
 
-// Ref is a selected object, and the version of it that was seen.
+// Ref is a selected object, with the observed version.
 type Ref struct {
 	Kind            Kind
 	Namespace, Name string
 	UID             types.UID
 	Version         string
-	// Named says that a selector names the object.
+	// Named is true if a selector names the object.
 	Named bool
 }
 
-// Content is the content of a selected object, when it was read.
+// Content is the content of a selected object at the time of reading.
 type Content struct {
-	// Raw is what is carried of it; nil if the object is not there any more, or is not carried after all.
+	// Raw is the propagated form; nil if the object no longer exists, or is not propagated because of its content.
 	Raw []byte
-	// LeftOut is why an object that is there is not carried, and Told whether the user hears of that although no selector names it.
+	// LeftOut is why an existing object is not propagated, and Listed whether the placement lists it even if no
+	// selector names it.
 	LeftOut string
-	Told    bool
-	// UID and Version are those of a Ref to the object in the state that was read. It may be another object than the one that was
-	// selected: one of the same name that was made since.
+	Listed  bool
+	// UID and Version correspond to a Ref to the object as read. It may be another object than the selected one,
+	// created since with the same name.
 	UID     types.UID
 	Version string
 }
 
-// Identifier is how a placement's status names the object.
+// Identifier returns the identifier of the object in a placement's status.
 func (r Ref) Identifier() v1beta1.ResourceIdentifier {
 	return v1beta1.ResourceIdentifier{Group: r.Kind.Group, Version: r.Kind.Version, Kind: r.Kind.Kind, Name: r.Name, Namespace: r.Namespace}
 }
 
-// Selection is what a placement carries.
+// Selection is the result of selecting objects for a placement.
 type Selection struct {
 	// Refs are in the order in which they are stored.
 	Refs []Ref
-	// Kept are the objects that stay on the hub, of those that the user is to hear of, and selectors for which there can be nothing.
+	// Kept are the objects that stay on the hub and that the placement lists, and selectors that can select nothing.
 	// They are in no order.
 	Kept []Kept
-	// Unread are kinds whose objects could not be listed, although some in the selected namespaces may belong to the selection.
-	// A kind without a name stands for all kinds of its group. The selection must not be taken as a reason to drop objects of these.
+	// Unread are kinds whose objects could not be listed, although some of them in the selected namespaces may belong
+	// to the selection. A kind without a name stands for all kinds of its group. Callers must not remove placed
+	// objects of these kinds because of the selection.
 	Unread []schema.GroupKind
-	// Cause says why the Unread are so.
+	// Cause is the error because of which kinds are Unread.
 	Cause error
 }
 
-// World is what is known of the hub.
+// World is the known state of the hub.
 type World interface {
-	// Kind looks up a kind. The error is ErrUnknownKind only if the hub certainly does not serve it; what it wraps is for the user.
+	// Kind finds a kind. The error is ErrUnknownKind only if the hub definitely does not serve it; the error it wraps
+	// is for the user.
 	Kind(schema.GroupVersionKind) (Kind, error)
-	// Contents are the kinds whose objects make up the contents of namespaces, in any order, and those of which it is not known.
-	// It is asked with the namespaces in which each of these kinds is listed next.
+	// Contents returns the kinds with objects in namespaces, in any order, and the kinds for which this is unknown.
+	// The caller lists each returned kind in these namespaces afterwards.
 	Contents(namespaces []string) (kinds []Kind, unread []schema.GroupKind, cause error)
-	// Get finds one object. An error means that it is not known whether it exists.
+	// Get finds one object. An error means that it is unknown whether it exists.
 	Get(kind Kind, namespace, name string) (*Object, error)
-	// List returns the objects of a kind, in any order: those in namespace, or all of a cluster-scoped kind.
-	// An error that is an UnreadableError may last; any other is about to pass.
+	// List returns the objects of a kind, in any order: those in namespace, or all of a cluster-scoped kind. An
+	// UnreadableError may be permanent; any other error is temporary.
 	List(kind Kind, namespace string) ([]*Object, error)
 }
 
-// ErrNotListed is a kind whose objects are about to be known: who waits for it is told.
+// ErrNotListed is the error for a kind whose objects will be known soon; the World notifies placements that wait for
+// it.
 var ErrNotListed = errors.New("the objects are not listed yet")
 
 // ErrUnknownKind is a kind that the hub does not serve.
 var ErrUnknownKind = errors.New("the hub does not serve this kind and version, or cannot list and watch it")
 
-// UnreadableError is a kind that the hub serves, or should, but whose objects it does not list.
+// UnreadableError is the error for a kind that the hub serves, or should serve, but whose objects it does not list.
 type UnreadableError struct {
 	Kind  schema.GroupKind
 	Cause error
@@ -124,7 +130,8 @@ type UnreadableError struct {
 func (e *UnreadableError) Error() string { return fmt.Sprintf("list %s: %v", e.Kind, e.Cause) }
 func (e *UnreadableError) Unwrap() error { return e.Cause }
 
-// UserError is a mistake in the selectors: nothing but an edit of the placement, or of what it selects, can help.
+// UserError is an error in the selectors, which only an edit of the placement, or of the selected objects, can
+// resolve.
 type UserError struct{ text string }
 
 func (e *UserError) Error() string { return e.text }
@@ -133,7 +140,7 @@ func mistake(format string, args ...any) error { return &UserError{text: fmt.Spr
 
 var namespaceKind = schema.GroupKind{Kind: "Namespace"}
 
-// selector is a term of a placement, parsed.
+// selector is a parsed term of a placement.
 type selector struct {
 	v1beta1.ResourceSelectorTerm
 	matches labels.Selector
@@ -162,12 +169,12 @@ func (s selector) gvk() schema.GroupVersionKind {
 
 func (s selector) ofNamespaces() bool { return validate.IsNamespaces(s.ResourceSelectorTerm) }
 
-// withContents says whether a selector of namespaces stands for what is in them, too.
+// withContents reports whether a selector of namespaces also selects their contents.
 func (s selector) withContents() bool {
 	return s.SelectionScope == "" || s.SelectionScope == v1beta1.SelectionScopeNamespaceWithResources
 }
 
-// narrows says whether the selector names the namespace in which the other selectors look.
+// narrows reports whether the selector names the namespace to which the other selectors apply.
 func (s selector) narrows() bool { return validate.Narrows(s.ResourceSelectorTerm) }
 
 func (s selector) String() string {
@@ -181,10 +188,10 @@ func (s selector) String() string {
 	return what
 }
 
-// Select returns what terms select for a placement in namespace, or for a cluster-wide one if that is empty.
-// A UserError is for the user; any other error means that the answer is not known.
+// Select returns the objects that terms select for a placement in namespace, or for a cluster-wide placement if
+// namespace is empty. A UserError is for the user; any other error means that the result is unknown.
 func (r Rules) Select(terms []v1beta1.ResourceSelectorTerm, namespace string, w World) (Selection, error) {
-	p := picker{rules: r, world: w, namespace: namespace, seen: map[seenKey]selector{}}
+	p := picker{rules: r, world: w, namespace: namespace, selected: map[objectKey]selector{}}
 	selectors := make([]selector, len(terms))
 	for i, term := range terms {
 		s, err := parse(term)
@@ -208,8 +215,8 @@ func (r Rules) Select(terms []v1beta1.ResourceSelectorTerm, namespace string, w 
 	return p.out, nil
 }
 
-// seenKey is an object, whatever the version in which it is selected.
-type seenKey struct {
+// objectKey identifies an object, regardless of the selected version.
+type objectKey struct {
 	kind schema.GroupKind
 	name types.NamespacedName
 }
@@ -217,17 +224,18 @@ type seenKey struct {
 type picker struct {
 	rules Rules
 	world World
-	// namespace is where namespaced kinds are looked for: the placement's own, or the one a selector narrowed the search to.
+	// namespace is the namespace for namespaced kinds: the placement's own, or the one to which a selector narrows the
+	// search.
 	namespace string
 	narrowed  bool
-	// seen are the objects selected so far, each with its selector.
-	seen map[seenKey]selector
-	// controllers are, for each of out.Refs, the uid of the object that controls it, if any does.
+	// selected are the objects selected so far, each with its selector.
+	selected map[objectKey]selector
+	// controllers are the UIDs of the objects that control each of out.Refs, if any.
 	controllers []types.UID
 	out         Selection
 }
 
-// narrow looks for a selector of scope NamespaceWithResourceSelectors, which must lead to exactly one namespace.
+// narrow finds a selector of scope NamespaceWithResourceSelectors, which must match exactly one namespace.
 func (p *picker) narrow(selectors []selector) error {
 	for _, s := range selectors {
 		if !s.narrows() || p.rules.disabled(s.gvk()) {
@@ -317,7 +325,7 @@ func (p *picker) pickNamespaces(kind Kind, s selector) error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(found, func(a, b *Object) int { return strings.Compare(a.Name, b.Name) }) // of several mistakes always the same is told
+	slices.SortFunc(found, func(a, b *Object) int { return strings.Compare(a.Name, b.Name) }) // always report the same one of several errors
 	var names []string
 	for _, namespace := range found {
 		if reserved := p.rules.reserved(namespace.Name); reserved != "" {
@@ -334,7 +342,7 @@ func (p *picker) pickNamespaces(kind Kind, s selector) error {
 	return nil
 }
 
-// pickContents takes everything that may be carried out of namespaces.
+// pickContents selects everything in namespaces that may be propagated.
 func (p *picker) pickContents(namespaces []string, s selector) error {
 	if len(namespaces) == 0 {
 		return nil
@@ -372,7 +380,7 @@ func (p *picker) pickContentsOf(namespace string, kinds []Kind, s selector) erro
 	return nil
 }
 
-// miss notes kinds that could not be read. The first cause stands for all.
+// miss records kinds that could not be read, and the first cause.
 func (p *picker) miss(cause error, kinds ...schema.GroupKind) {
 	for _, kind := range kinds {
 		if !slices.Contains(p.out.Unread, kind) {
@@ -409,8 +417,8 @@ func (p *picker) matching(kind Kind, namespace string, s selector) ([]*Object, e
 	return out, nil
 }
 
-// absent notes why an object that a selector names is not known to the World, if that can be because it is one of those that it does
-// not keep.
+// absent records why the World does not know an object that a selector names, if the World may omit the object because
+// controllers create it.
 func (p *picker) absent(kind Kind, namespace string, s selector) {
 	what := named(kind.Kind, namespace, s.Name)
 	if row := p.rules.own(kind.GroupKind(), &Object{Namespace: namespace, Name: s.Name}); row != nil {
@@ -425,32 +433,32 @@ func (p *picker) absent(kind Kind, namespace string, s selector) {
 	}
 }
 
-// take adds an object to the selection unless it is one of those that are never carried.
+// take adds an object to the selection unless it is never propagated.
 func (p *picker) take(kind Kind, o *Object, s selector) error {
 	if o.Deleting {
 		return nil
 	}
 	isNamed := s.Name != "" && s.Kind == kind.Kind && s.Group == kind.Group
 	if row := p.rules.own(kind.GroupKind(), o); row != nil {
-		if row.told || isNamed {
+		if row.listed || isNamed {
 			p.out.Kept = append(p.out.Kept, Kept{named(kind.Kind, o.Namespace, o.Name), row.why})
 		}
 		return nil
 	}
-	key := seenKey{kind: kind.GroupKind(), name: types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}
-	if before, ok := p.seen[key]; ok {
+	key := objectKey{kind: kind.GroupKind(), name: types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}
+	if before, ok := p.selected[key]; ok {
 		name := strings.TrimPrefix(o.Namespace+"/"+o.Name, "/")
-		return mistake("%s %s is selected more than once, by %q and by %q: change the selectors so that one is left", kind.Kind, name, before, s)
+		return mistake("%s %s is selected more than once, by %q and by %q: change the selectors so that only one selects it", kind.Kind, name, before, s)
 	}
-	p.seen[key] = s
+	p.selected[key] = s
 	p.controllers = append(p.controllers, o.controller())
 	p.out.Refs = append(p.out.Refs, Ref{Kind: kind, Namespace: o.Namespace, Name: o.Name, UID: o.UID, Version: o.Version,
 		Named: isNamed})
 	return nil
 }
 
-// dropControlled leaves out what a controller makes of another selected object: the same controller makes it on the members, too, and
-// the two would fight over it.
+// dropControlled omits objects that a controller creates for another selected object: the same controller creates them
+// on the members, too, and would conflict with the fleet.
 func (p *picker) dropControlled() {
 	selected := make(map[types.UID]bool, len(p.out.Refs))
 	for _, ref := range p.out.Refs {
@@ -462,7 +470,7 @@ func (p *picker) dropControlled() {
 		case controller == "" || !selected[controller]:
 			kept = append(kept, ref)
 		case ref.Named:
-			p.out.Kept = append(p.out.Kept, ref.Kept("its owner is selected, and makes it on every cluster"))
+			p.out.Kept = append(p.out.Kept, ref.Kept("its owner is selected, and creates it on every cluster"))
 		}
 	}
 	p.out.Refs = kept

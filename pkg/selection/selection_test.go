@@ -77,7 +77,7 @@ func served(group, version, kind, resource string, namespaced bool) Kind {
 	return Kind{GroupVersionKind: schema.GroupVersionKind{Group: group, Version: version, Kind: kind}, Resource: resource, Namespaced: namespaced}
 }
 
-// newHub is a hub with the namespaces app, other, default and kube-system, and things in them.
+// newHub is a hub with the namespaces app, other, default and kube-system, and objects in them.
 func newHub() *hub {
 	h := &hub{objects: map[schema.GroupKind][]*Object{}, unlisted: map[schema.GroupKind]error{}, kinds: []Kind{
 		served("", "v1", "Namespace", "namespaces", false),
@@ -273,7 +273,8 @@ func controlled(kind, name string) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{APIVersion: "example.com/v1", Kind: kind, Name: name, UID: types.UID(kind + "/app/" + name), Controller: &yes}}
 }
 
-// What a controller makes of a selected object is made on the members, too: carried as well, it would be fought over.
+// Objects that a controller creates for a selected object are created on the members, too: if they were propagated,
+// both would conflict.
 func TestChildrenComeWithTheirParents(t *testing.T) {
 	thing, deployment := schema.GroupKind{Group: "example.com", Kind: "Thing"}, schema.GroupKind{Group: "apps", Kind: "Deployment"}
 	h := newHub()
@@ -301,9 +302,9 @@ func TestMistakesSayWhatToDo(t *testing.T) {
 		terms []v1beta1.ResourceSelectorTerm
 		want  string
 	}{
-		"fleet-system": {[]v1beta1.ResourceSelectorTerm{namespaced("fleet-system")}, "v1 Namespace fleet-system: namespace fleet-system is never placed: names that begin with kube- or fleet- are for the clusters' own use; select another"},
-		"default":      {[]v1beta1.ResourceSelectorTerm{namespaced("default")}, "v1 Namespace default: namespace default is never placed: every cluster has its own; move what is to be placed to another"},
-		"skipped":      {[]v1beta1.ResourceSelectorTerm{namespaced("other")}, "v1 Namespace other: namespace other is never placed: the hub agent is told to skip it (--skipped-propagating-namespaces)"},
+		"fleet-system": {[]v1beta1.ResourceSelectorTerm{namespaced("fleet-system")}, "v1 Namespace fleet-system: namespace fleet-system is never placed: names that begin with kube- or fleet- are reserved; select another namespace"},
+		"default":      {[]v1beta1.ResourceSelectorTerm{namespaced("default")}, "v1 Namespace default: namespace default is never placed: every cluster has its own; move the objects to another namespace"},
+		"skipped":      {[]v1beta1.ResourceSelectorTerm{namespaced("other")}, "v1 Namespace other: namespace other is never placed: the hub agent skips it (--skipped-propagating-namespaces)"},
 		"missing kind": {[]v1beta1.ResourceSelectorTerm{term("example.com", "v9", "Thing", "")}, "example.com/v9 Thing: the hub does not serve this kind and version, or cannot list and watch it"},
 		"labels":       {[]v1beta1.ResourceSelectorTerm{byLabel(namespaced(""), "a/b/c", "x")}, "v1 Namespace with labels: the label selector is not valid: matchLabels: Invalid value: \"a/b/c\": "},
 	} {
@@ -349,7 +350,7 @@ func TestOrder(t *testing.T) {
 		{Kind: served("", "v1", "Namespace", "", false), Name: "b"},
 		{Kind: served("", "v1", "Secret", "", true), Namespace: "a", Name: "z"},
 		{Kind: served("", "v1", "Secret", "", true), Namespace: "b", Name: "a"},
-		// A custom kind with a name of the list: group/version decides, and "serving…" comes before "v1".
+		// A custom kind with a name in the list: group/version decides, and "serving…" comes before "v1".
 		{Kind: served("serving.example.com", "v1", "Service", "", true), Namespace: "a", Name: "web"},
 		{Kind: served("", "v1", "Service", "", true), Namespace: "a", Name: "web"},
 		{Kind: served("apps", "v1", "Deployment", "", true), Namespace: "a", Name: "web"},

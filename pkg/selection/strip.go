@@ -10,11 +10,11 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// stripping is a row of the table of what of an object describes the hub, and not what the user wants.
+// stripping is a row of the table of fields that describe an object on the hub, and not the user's intent.
 type stripping struct {
-	// kinds are those that have the fields; none for every kind.
+	// kinds are the kinds with the fields; empty for every kind.
 	kinds []schema.GroupKind
-	// fields and writer are for docs/selection.md.
+	// fields and writer are the texts in docs/selection.md.
 	fields, writer string
 	strip          func(*unstructured.Unstructured)
 }
@@ -32,7 +32,8 @@ var (
 	definitions       = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
 )
 
-// stripped is the table. Of a field that users may write as well, a row must know who wrote it: what the user wrote travels.
+// stripped is the table. For a field that users may write as well, a row must determine who wrote it: values that the
+// user wrote are propagated.
 var stripped = []stripping{
 	{fields: "`status`; of `metadata`: `uid`, `resourceVersion`, `generation`, times, `managedFields`, `ownerReferences`, `selfLink`",
 		writer: "the API server", strip: stripServerFields},
@@ -75,10 +76,10 @@ var stripped = []stripping{
 		writer: "the injector", strip: stripBundles},
 }
 
-// strip removes what the API server or a controller of this cluster has put in.
+// strip removes the fields that the API server or a controller of this cluster has set.
 func strip(content *unstructured.Unstructured) {
 	kind := content.GroupVersionKind().GroupKind()
-	// The row of what the API server writes comes first in the table and last here: others look at what it removes.
+	// The row for the API server is first in the table and runs last: other rows read fields that it removes.
 	for _, row := range slices.Backward(stripped) {
 		if len(row.kinds) == 0 || slices.Contains(row.kinds, kind) {
 			row.strip(content)
@@ -107,13 +108,13 @@ func stripServerFields(content *unstructured.Unstructured) {
 	}
 }
 
-// stripFinalizers removes all of them. A controller that ends what it has begun lives where the object is deleted: on the member no
-// controller would ever remove the finalizer. One that the member's copy should have is written into an envelope.
+// stripFinalizers removes all finalizers. The controllers that would remove them run on the hub, so on the member the
+// object could never be deleted. To propagate a finalizer, put the object into an envelope.
 func stripFinalizers(content *unstructured.Unstructured) {
 	unstructured.RemoveNestedField(content.Object, "metadata", "finalizers")
 }
 
-// stripNamespace leaves the one finalizer that every namespace has on every cluster.
+// stripNamespace keeps only the finalizer that every namespace has on every cluster.
 func stripNamespace(content *unstructured.Unstructured) {
 	spec := specOf(content)
 	list, _ := spec["finalizers"].([]any)
@@ -125,7 +126,7 @@ func stripNamespace(content *unstructured.Unstructured) {
 	}
 }
 
-// stripService removes addresses and ports that this cluster has handed out.
+// stripService removes addresses and ports that this cluster has assigned.
 func stripService(content *unstructured.Unstructured) {
 	spec := specOf(content)
 	if spec["clusterIP"] != "None" {
@@ -141,8 +142,9 @@ func stripService(content *unstructured.Unstructured) {
 	}
 }
 
-// stripFamilies removes the IP families of this cluster. The API server fills them in after it has noted which manager wrote what, so
-// that only families that a user chose have an owner. Where no field has one, the object does not show who wrote what.
+// stripFamilies removes the IP families of this cluster. The API server sets them after it has recorded the field
+// managers, so only families that a user chose have an owner. If no field has an owner, the object does not show who
+// set them.
 func stripFamilies(content *unstructured.Unstructured) {
 	if len(content.GetManagedFields()) == 0 {
 		return
@@ -154,10 +156,10 @@ func stripFamilies(content *unstructured.Unstructured) {
 	}
 }
 
-// owned says whether a manager owns a field of spec.
+// owned reports whether a manager owns a field of spec.
 func owned(content *unstructured.Unstructured, field string) bool {
 	for _, entry := range content.GetManagedFields() {
-		// The field's name stands in its path alone or before a value: its own mark suffices to find it.
+		// The field name is a key of its own, or precedes a value: its quoted form is sufficient to find it.
 		if entry.Subresource == "" && entry.FieldsV1 != nil && strings.Contains(entry.FieldsV1.GetRawString(), `"f:`+field+`"`) {
 			return true
 		}
@@ -165,8 +167,8 @@ func owned(content *unstructured.Unstructured, field string) bool {
 	return false
 }
 
-// stripJob removes the selector that the API server makes from the Job's uid, and the labels it puts on the pods for it. A Job without
-// labels of its own shows those of its pods.
+// stripJob removes the selector that the API server derives from the Job's UID, and the labels that it adds to the
+// pods for it. A Job without its own labels has those of its pods.
 func stripJob(content *unstructured.Unstructured) {
 	spec := specOf(content)
 	if spec["manualSelector"] == true {
@@ -189,8 +191,8 @@ const (
 	annotationProvisionedBy     = "pv.kubernetes.io/provisioned-by"
 )
 
-// stripClaim leaves the volume that the user chose. Its annotations of the two prefixes are all the machinery's; the user's, like
-// volume.beta.kubernetes.io/storage-class, have others.
+// stripClaim keeps a volume that the user chose. Kubernetes sets all annotations with the two prefixes; the user's,
+// like volume.beta.kubernetes.io/storage-class, have others.
 func stripClaim(content *unstructured.Unstructured) {
 	all := content.GetAnnotations()
 	if all[annotationBoundByController] != "" {
@@ -204,7 +206,8 @@ func stripClaim(content *unstructured.Unstructured) {
 	}
 }
 
-// stripVolume leaves the claim that the user reserved the volume for, without the identity that the hub's claim of that name has.
+// stripVolume keeps the claim for which the user reserved the volume, without the identity of the hub's claim with
+// that name.
 func stripVolume(content *unstructured.Unstructured) {
 	spec := specOf(content)
 	if content.GetAnnotations()[annotationBoundByController] != "" {
@@ -216,7 +219,7 @@ func stripVolume(content *unstructured.Unstructured) {
 	annotations(annotationBoundByController, "pv.kubernetes.io/migrated-to")(content)
 }
 
-// stripTokens removes references to Secrets that are left out.
+// stripTokens removes references to Secrets that are not propagated.
 func stripTokens(content *unstructured.Unstructured) {
 	list, ok := content.Object["secrets"].([]any)
 	if !ok {
@@ -240,7 +243,8 @@ func stripAggregated(content *unstructured.Unstructured) {
 	}
 }
 
-// stripBundles removes the certificates of this cluster's authority. On the member the same annotation brings the member's.
+// stripBundles removes the certificates of this cluster's authority. On the member, the same annotation inserts the
+// member's.
 func stripBundles(content *unstructured.Unstructured) {
 	ordered := false
 	for name := range content.GetAnnotations() {
@@ -259,7 +263,7 @@ func stripBundles(content *unstructured.Unstructured) {
 	}
 }
 
-// specOf is an object's spec; what has none has an empty one.
+// specOf returns an object's spec; an empty one if there is none.
 func specOf(content *unstructured.Unstructured) map[string]any {
 	spec, _ := content.Object["spec"].(map[string]any)
 	return spec

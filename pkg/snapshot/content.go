@@ -1,6 +1,7 @@
-// Package snapshot decides which snapshots of a placement's policy and of its selected objects are to exist: a placement or selected
-// objects, and the snapshots there are, come in; the writes that make them right go out. It also says how long a stream of
-// changes is gathered before it becomes a revision (Wait). The placer carries it out; whoever reads snapshots uses Groups and Latest.
+// Package snapshot decides which snapshots of a placement's policy, of its selected objects, and of an override should
+// exist. It takes the placement or override, the selected objects and the existing snapshots, and returns the
+// necessary writes. It also decides how long changes are collected before they become a revision (Wait). The placer
+// and the overrider carry the decisions out; readers of snapshots use Groups and Latest.
 package snapshot
 
 import (
@@ -14,32 +15,33 @@ import (
 )
 
 const (
-	// PartLimit is how many bytes of JSON one part of a group holds; it decides where groups are cut and is part of the contract.
+	// PartLimit is the maximum size of one part of a group, in bytes of JSON. It determines where groups are split and
+	// is part of the contract.
 	PartLimit = 819_200
-	// ItemLimit is how many bytes of JSON one object may have to be placed at all. It leaves room for the part's metadata below the
-	// 1.5 MiB that etcd takes by default.
+	// ItemLimit is the maximum size of an object that can be placed, in bytes of JSON. It leaves room for the part's
+	// metadata below etcd's default limit of 1.5 MiB.
 	ItemLimit = 1_468_006
 )
 
-// Item is one selected object as it is stored.
+// Item is one selected object in its stored form.
 type Item struct {
 	ID v1beta1.ResourceIdentifier
-	// Raw is compact JSON as encoding/json writes it.
+	// Raw is compact JSON as encoding/json formats it.
 	Raw []byte
-	// Origin is the contract.Origin of the object; empty if it is not known.
+	// Origin is the contract.Origin of the object; empty if unknown.
 	Origin string
 }
 
 // Content is a whole selection, in order.
 type Content struct {
 	Items []Item
-	// Hash is over the spec of a snapshot that would hold all of it.
+	// Hash is the hash of the spec of one snapshot with all items.
 	Hash string
 }
 
-// NewContent hashes items, which it keeps.
+// NewContent computes the hash of items, and keeps a reference to them.
 func NewContent(items []Item) Content {
-	// The same as contract.Hash of the spec, without another copy of all the content.
+	// This equals contract.Hash of the spec, without another copy of the content.
 	sum := sha256.New()
 	sum.Write([]byte(`{"selectedResources":[`))
 	for i, item := range items {
@@ -52,7 +54,7 @@ func NewContent(items []Item) Content {
 	return Content{Items: items, Hash: hex.EncodeToString(sum.Sum(nil))}
 }
 
-// Identifiers names what the content holds, in order.
+// Identifiers returns the identifiers of the items, in order.
 func (c Content) Identifiers() []v1beta1.ResourceIdentifier {
 	out := make([]v1beta1.ResourceIdentifier, len(c.Items))
 	for i := range c.Items {
@@ -61,7 +63,7 @@ func (c Content) Identifiers() []v1beta1.ResourceIdentifier {
 	return out
 }
 
-// envelopes counts the envelopes in the content.
+// envelopes returns the number of envelopes in the content.
 func (c Content) envelopes() int {
 	n := 0
 	for i := range c.Items {
@@ -73,8 +75,8 @@ func (c Content) envelopes() int {
 	return n
 }
 
-// Cut splits items, keeping their order, into parts of at most limit bytes. An item larger than that has a part of its own.
-// There is always a first part, even if it is empty.
+// Cut splits items, keeping their order, into parts of at most limit bytes. An item larger than that gets its own
+// part. There is always a first part, even if it is empty.
 func Cut(items []Item, limit int) [][]Item {
 	var parts [][]Item
 	start, size := 0, 0
@@ -92,14 +94,15 @@ func Cut(items []Item, limit int) [][]Item {
 type Large struct {
 	ID    v1beta1.ResourceIdentifier
 	Bytes int
-	// Deep is whether it is nested deeper than decode.MaxDepth.
+	// Deep is true if it is nested deeper than decode.MaxDepth.
 	Deep bool
-	// Kept is whether a state of it that was placed before stays placed.
+	// Kept is true if an earlier state of the object stays placed.
 	Kept bool
 }
 
-// Fit replaces items that are too large for any API object, or that nest so deep that a copy could not be read again, by what latest holds
-// of them, so that what was placed stays as it was, and leaves out those that latest does not hold. The second result names them all, in order.
+// Fit replaces items that are too large for an API object, or nested so deep that a copy could not be read again, with
+// the items of the same objects in latest, so that placed objects stay as they are. It omits those that latest does
+// not contain. The second result lists them all, in order.
 func Fit(items []Item, latest Group) ([]Item, []Large, error) {
 	return fit(items, latest, ItemLimit)
 }
@@ -114,7 +117,7 @@ func fit(items []Item, latest Group, limit int) ([]Item, []Large, error) {
 	}
 	before := make(map[v1beta1.ResourceIdentifier]Item, len(placed))
 	for _, item := range placed {
-		if !decode.Deep(item.Raw) { // an earlier version took it
+		if !decode.Deep(item.Raw) { // an earlier version accepted it
 			before[item.ID] = item
 		}
 	}
@@ -136,10 +139,10 @@ func fit(items []Item, latest Group, limit int) ([]Item, []Large, error) {
 
 func (i Item) unfit(limit int) bool { return len(i.Raw) > limit || decode.Deep(i.Raw) }
 
-// identify reads an object's identifier from its JSON.
+// identify decodes an object's identifier from its JSON.
 func identify(raw []byte) (v1beta1.ResourceIdentifier, error) {
 	object, err := decode.HeaderOf(raw)
-	if err != nil && object.Kind == "" { // what was stored before such objects were refused has a name all the same
+	if err != nil && object.Kind == "" { // a stored object that would be refused today still has a name
 		return v1beta1.ResourceIdentifier{}, fmt.Errorf("decode a stored object: %w", err)
 	}
 	group, version := splitAPIVersion(object.APIVersion)

@@ -11,17 +11,17 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Group is the resource snapshots of one index.
+// Group contains the resource snapshots of one index.
 type Group struct {
 	Index int
-	// Master is the first snapshot of the group; nil if it does not exist, and then the group does not count.
+	// Master is the first snapshot of the group; nil if it does not exist, and then the group is ignored.
 	Master v1beta1.ResourceSnapshotObject
-	// Parts are the others there are, by their number.
+	// Parts are the other existing snapshots, by their number.
 	Parts map[int]v1beta1.ResourceSnapshotObject
 }
 
-// Groups sorts a placement's resource snapshots into groups, in the order of their index. Objects without a readable index or number
-// are left out: they are nobody's, and are left alone.
+// Groups sorts a placement's resource snapshots into groups, in the order of their index. It omits objects without a
+// valid index or number: they belong to no group, and the hub agent does not change them.
 func Groups(all []v1beta1.ResourceSnapshotObject) []Group {
 	byIndex := map[int]*Group{}
 	for _, s := range all {
@@ -50,8 +50,9 @@ func Groups(all []v1beta1.ResourceSnapshotObject) []Group {
 	return out
 }
 
-// Latest is the group in force: the highest of those labelled so, or the highest of all if none is, as after a crash between two
-// writes. Reading the label alone is not enough: for a moment a new group and the one before it may both carry it.
+// Latest returns the latest group: the highest one with the label, or the highest of all if none has it, as after a
+// crash between two writes. The label alone is not sufficient: for a moment, a new group and the one before it may
+// both have it.
 func Latest(groups []Group) (Group, bool) {
 	var latest Group
 	for _, g := range groups {
@@ -62,7 +63,7 @@ func Latest(groups []Group) (Group, bool) {
 	return latest, latest.Master != nil
 }
 
-// Count is how many snapshots the group consists of, the master included; 0 if it does not say.
+// Count returns the number of snapshots of the group, including the master snapshot; 0 if it is not recorded.
 func (g Group) Count() int {
 	if g.Master == nil {
 		return 0
@@ -74,7 +75,7 @@ func (g Group) Count() int {
 	return count
 }
 
-// Complete says whether every snapshot of the group exists.
+// Complete reports whether every snapshot of the group exists.
 func (g Group) Complete() bool {
 	count := g.Count()
 	for part := range count - 1 {
@@ -93,10 +94,10 @@ func (g Group) Hash() string {
 	return g.Master.GetAnnotations()[contract.AnnotationResourceHash]
 }
 
-// IndexLabel is the index as labels and statuses write it.
+// IndexLabel returns the index as in labels and statuses.
 func (g Group) IndexLabel() string { return strconv.Itoa(g.Index) }
 
-// all returns the group's snapshots, the master first.
+// all returns the group's snapshots, the master snapshot first.
 func (g Group) all() []v1beta1.ResourceSnapshotObject {
 	var out []v1beta1.ResourceSnapshotObject
 	if g.Master != nil {
@@ -113,7 +114,7 @@ func (g Group) all() []v1beta1.ResourceSnapshotObject {
 	return out
 }
 
-// Objects are the selected objects of a complete group as JSON, in no particular order of its parts.
+// Objects returns the selected objects of a complete group as JSON. The order of its parts is undefined.
 func (g Group) Objects() [][]byte {
 	var out [][]byte
 	for _, part := range g.all() {
@@ -124,7 +125,7 @@ func (g Group) Objects() [][]byte {
 	return out
 }
 
-// Items decodes what the group holds, in order. A group that is not complete is an error: what is missing must not be taken for
+// Items decodes the items of the group, in order. An incomplete group is an error: missing objects must not count as
 // no longer selected.
 func (g Group) Items() ([]Item, error) {
 	if g.Master == nil {

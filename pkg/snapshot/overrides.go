@@ -14,20 +14,21 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// overrideHistory is how many snapshots of an override are kept.
+// overrideHistory is the number of snapshots kept for an override.
 const overrideHistory = 10
 
-// OverrideStep is what to write so that an override's snapshots are right. Nothing in it is shared with what was read.
+// OverrideStep contains the writes that an override's snapshots need. It shares nothing with the arguments.
 type OverrideStep struct {
-	// Create is the snapshot to make, nil if there is none to make. It goes before Marks, so that there is always one in force.
-	Create v1beta1.OverrideSnapshotObject
-	Marks  []Mark
+	// Create is the snapshot to create, or nil. Create it before you apply Relabels, so that there is always a latest
+	// snapshot.
+	Create   v1beta1.OverrideSnapshotObject
+	Relabels []Relabel
 	// Prune are snapshots beyond the history limit.
 	Prune []v1beta1.OverrideSnapshotObject
 }
 
-// LatestOverride is the snapshot of an override that is in force: the highest of those labelled so, or the highest of all if none is, as
-// after a crash between two writes. It is nil if there is none.
+// LatestOverride returns the latest snapshot of an override: the highest one with the label, or the highest of all if
+// none has it, as after a crash between two writes. It returns nil if there is none.
 func LatestOverride(all []v1beta1.OverrideSnapshotObject) v1beta1.OverrideSnapshotObject {
 	var latest v1beta1.OverrideSnapshotObject
 	for _, s := range all {
@@ -50,8 +51,8 @@ func overrideIndex(s v1beta1.OverrideSnapshotObject) int {
 	return index
 }
 
-// Overrides decides about the snapshots of an override, which are existing. inUse are the names of those that bindings name: they are kept,
-// whatever the limit.
+// Overrides decides about the snapshots of an override. existing are its snapshots; inUse are the names of the
+// snapshots that bindings name, which are kept regardless of the limit.
 func Overrides(override v1beta1.OverrideObject, existing []v1beta1.OverrideSnapshotObject, inUse map[string]bool) (OverrideStep, error) {
 	existing = slices.DeleteFunc(slices.Clone(existing), func(s v1beta1.OverrideSnapshotObject) bool { return overrideIndex(s) < 0 })
 	slices.SortFunc(existing, func(a, b v1beta1.OverrideSnapshotObject) int { return cmp.Compare(overrideIndex(a), overrideIndex(b)) })
@@ -59,7 +60,7 @@ func Overrides(override v1beta1.OverrideObject, existing []v1beta1.OverrideSnaps
 	if len(existing) > 0 {
 		next = overrideIndex(existing[len(existing)-1]) + 1
 	}
-	// An override may have been deleted and made again: a name that is still in use elsewhere must not come to mean something else.
+	// An override may have been deleted and recreated: a name that is still in use must not get another content.
 	for name := range inUse {
 		if digits, ours := strings.CutPrefix(name, override.GetName()+"-"); ours {
 			if index, ok := number(digits); ok {
@@ -82,19 +83,19 @@ func Overrides(override v1beta1.OverrideObject, existing []v1beta1.OverrideSnaps
 		isTheLatest := s.GetName() == latest.GetName()
 		switch {
 		case isTheLatest && !isLatest(s):
-			step.Marks = append(step.Marks, latestMark(s.GetName(), true))
+			step.Relabels = append(step.Relabels, relabelLatest(s.GetName(), true))
 		case isTheLatest:
 		case kept > overrideHistory && !inUse[s.GetName()]:
 			step.Prune = append(step.Prune, s)
 			kept--
 		case isLatest(s):
-			step.Marks = append(step.Marks, latestMark(s.GetName(), false))
+			step.Relabels = append(step.Relabels, relabelLatest(s.GetName(), false))
 		}
 	}
 	return step, nil
 }
 
-// newOverride is the snapshot index of an override as it is now.
+// newOverride returns the snapshot with the given index for the current override.
 func newOverride(override v1beta1.OverrideObject, index int) (v1beta1.OverrideSnapshotObject, error) {
 	var out v1beta1.OverrideSnapshotObject
 	var kind string

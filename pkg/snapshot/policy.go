@@ -14,19 +14,20 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// PolicyStep is what to write so that a placement's policy snapshots are right. Nothing in it is shared with what was read.
+// PolicyStep contains the writes that a placement's policy snapshots need. It shares nothing with the arguments.
 type PolicyStep struct {
-	// Create is the snapshot to make, nil if there is none to make.
+	// Create is the snapshot to create, or nil.
 	Create v1beta1.PolicySnapshotObject
-	// Marks go after Create.
-	Marks []Mark
+	// Apply Relabels after Create.
+	Relabels []Relabel
 	// Prune are snapshots beyond the history limit.
 	Prune []v1beta1.PolicySnapshotObject
-	// Latest is the name of the snapshot in force afterwards.
+	// Latest is the name of the latest snapshot after these writes.
 	Latest string
 }
 
-// LatestPolicy is the policy snapshot in force: the highest of those labelled so, or the highest of all if none is.
+// LatestPolicy returns the latest policy snapshot: the highest one with the label, or the highest of all if none has
+// it.
 func LatestPolicy(all []v1beta1.PolicySnapshotObject) v1beta1.PolicySnapshotObject {
 	var latest v1beta1.PolicySnapshotObject
 	for _, s := range byPolicyIndex(all) {
@@ -37,7 +38,7 @@ func LatestPolicy(all []v1beta1.PolicySnapshotObject) v1beta1.PolicySnapshotObje
 	return latest
 }
 
-// byPolicyIndex orders snapshots by index and leaves out those without a readable one.
+// byPolicyIndex sorts snapshots by index and omits those without a valid one.
 func byPolicyIndex(all []v1beta1.PolicySnapshotObject) []v1beta1.PolicySnapshotObject {
 	out := slices.DeleteFunc(slices.Clone(all), func(s v1beta1.PolicySnapshotObject) bool { return policyIndex(s) < 0 })
 	slices.SortFunc(out, func(a, b v1beta1.PolicySnapshotObject) int { return cmp.Compare(policyIndex(a), policyIndex(b)) })
@@ -52,8 +53,8 @@ func policyIndex(s v1beta1.PolicySnapshotObject) int {
 	return index
 }
 
-// Policy decides about the policy snapshots of placement, which are existing. How many clusters are wanted is not part of what a
-// snapshot holds: it changes in an annotation, and with it the decisions about the clusters there are stay as they are.
+// Policy decides about the policy snapshots of placement. existing are its snapshots. The desired number of clusters
+// is not part of a snapshot's policy: it changes in an annotation, so existing scheduling decisions stay valid.
 func Policy(placement v1beta1.PlacementObject, existing []v1beta1.PolicySnapshotObject) (PolicyStep, error) {
 	spec := placement.GetSpec()
 	policy := spec.Policy.DeepCopy()
@@ -84,13 +85,13 @@ func Policy(placement v1beta1.PlacementObject, existing []v1beta1.PolicySnapshot
 		s := existing[i]
 		switch kept++; {
 		case s.GetName() == step.Latest:
-			if mark, ok := refresh(s, annotations); ok {
-				step.Marks = append(step.Marks, mark)
+			if relabel, ok := refresh(s, annotations); ok {
+				step.Relabels = append(step.Relabels, relabel)
 			}
 		case kept > History(spec):
 			step.Prune = append(step.Prune, s)
 		case isLatest(s):
-			step.Marks = append(step.Marks, latestMark(s.GetName(), false))
+			step.Relabels = append(step.Relabels, relabelLatest(s.GetName(), false))
 		}
 	}
 	return step, nil
@@ -113,11 +114,11 @@ func newPolicy(placement v1beta1.PlacementObject, existing []v1beta1.PolicySnaps
 	return s
 }
 
-// refresh makes the latest snapshot say so, and have annotations. ok is false if it does.
-func refresh(s v1beta1.PolicySnapshotObject, annotations map[string]string) (mark Mark, ok bool) {
-	mark = Mark{Name: s.GetName()}
+// refresh returns the change that gives the latest snapshot its label and annotations. ok is false if it has them.
+func refresh(s v1beta1.PolicySnapshotObject, annotations map[string]string) (relabel Relabel, ok bool) {
+	relabel = Relabel{Name: s.GetName()}
 	if !isLatest(s) {
-		mark.Labels = latestMark("", true).Labels
+		relabel.Labels = relabelLatest("", true).Labels
 	}
 	for _, key := range []string{contract.AnnotationGeneration, contract.AnnotationNumberOfClusters} {
 		is, has := s.GetAnnotations()[key]
@@ -125,13 +126,13 @@ func refresh(s v1beta1.PolicySnapshotObject, annotations map[string]string) (mar
 		if has == wanted && is == should {
 			continue
 		}
-		if mark.Annotations == nil {
-			mark.Annotations = map[string]*string{}
+		if relabel.Annotations == nil {
+			relabel.Annotations = map[string]*string{}
 		}
-		mark.Annotations[key] = nil
+		relabel.Annotations[key] = nil
 		if wanted {
-			mark.Annotations[key] = &should
+			relabel.Annotations[key] = &should
 		}
 	}
-	return mark, mark.Labels != nil || mark.Annotations != nil
+	return relabel, relabel.Labels != nil || relabel.Annotations != nil
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// settle is what the placer does with a step: it returns the snapshots there are then.
+// settle carries a step out as the placer does, and returns the snapshots that exist then.
 func settle(t *testing.T, placement v1beta1.PlacementObject, all []v1beta1.PolicySnapshotObject) ([]v1beta1.PolicySnapshotObject, PolicyStep) {
 	t.Helper()
 	step, err := Policy(placement, all)
@@ -19,9 +19,9 @@ func settle(t *testing.T, placement v1beta1.PlacementObject, all []v1beta1.Polic
 	}
 	var out []v1beta1.PolicySnapshotObject
 	for _, s := range all {
-		for _, mark := range step.Marks {
-			if mark.Name == s.GetName() {
-				s = apply(s, mark)
+		for _, relabel := range step.Relabels {
+			if relabel.Name == s.GetName() {
+				s = apply(s, relabel)
 			}
 		}
 		gone := false
@@ -32,7 +32,7 @@ func settle(t *testing.T, placement v1beta1.PlacementObject, all []v1beta1.Polic
 			out = append(out, s)
 		}
 	}
-	if again, err := Policy(placement, out); err != nil || again.Create != nil || len(again.Marks)+len(again.Prune) > 0 {
+	if again, err := Policy(placement, out); err != nil || again.Create != nil || len(again.Relabels)+len(again.Prune) > 0 {
 		t.Fatalf("not settled: %+v, %v", again, err)
 	}
 	if LatestPolicy(out).GetName() != step.Latest {
@@ -59,15 +59,15 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("snapshot %+v", first)
 		}
 
-		// Another count, or any other change of the spec, is written onto the same snapshot, all in one write.
+		// Another number, or any other change of the spec, is written to the same snapshot, in one write.
 		placement.GetSpec().Policy = pickN(3)
 		placement.SetGeneration(4)
 		all, step = settle(t, placement, all)
-		if len(all) != 1 || len(step.Marks) != 1 || all[0].GetAnnotations()[contract.AnnotationNumberOfClusters] != "3" || all[0].GetAnnotations()[contract.AnnotationGeneration] != "4" {
+		if len(all) != 1 || len(step.Relabels) != 1 || all[0].GetAnnotations()[contract.AnnotationNumberOfClusters] != "3" || all[0].GetAnnotations()[contract.AnnotationGeneration] != "4" {
 			t.Errorf("snapshots %+v", all)
 		}
 
-		// Another policy makes another snapshot; going back to the first makes a third.
+		// Another policy creates another snapshot; returning to the first creates a third.
 		placement.GetSpec().Policy.Tolerations = []v1beta1.Toleration{{Key: "a"}}
 		all, _ = settle(t, placement, all)
 		placement.GetSpec().Policy = pickN(3)
@@ -92,19 +92,19 @@ func TestPolicyHeals(t *testing.T) {
 		t.Errorf("hash %s; want that of null", all[0].GetSpec().PolicyHash)
 	}
 	t.Run("a lost label is put back", func(t *testing.T) {
-		lost := apply(all[0], latestMark("", false))
+		lost := apply(all[0], relabelLatest("", false))
 		settle(t, placement, []v1beta1.PolicySnapshotObject{lost})
 	})
 	t.Run("of two that are labelled the higher counts", func(t *testing.T) {
 		placement.GetSpec().Policy = pickN(1)
 		two, _ := settle(t, placement, all)
-		both := []v1beta1.PolicySnapshotObject{two[1], apply(two[0], latestMark("", true))}
+		both := []v1beta1.PolicySnapshotObject{two[1], apply(two[0], relabelLatest("", true))}
 		if _, step := settle(t, placement, both); step.Latest != "web-1" {
 			t.Errorf("latest %s", step.Latest)
 		}
 	})
 	t.Run("the count goes with the kind of policy", func(t *testing.T) {
-		counted := apply(all[0], Mark{Annotations: map[string]*string{contract.AnnotationNumberOfClusters: new(string)}})
+		counted := apply(all[0], Relabel{Annotations: map[string]*string{contract.AnnotationNumberOfClusters: new(string)}})
 		placement.GetSpec().Policy = nil
 		if out, _ := settle(t, placement, []v1beta1.PolicySnapshotObject{counted}); out[0].GetAnnotations()[contract.AnnotationNumberOfClusters] != "" {
 			t.Errorf("annotations %v", out[0].GetAnnotations())

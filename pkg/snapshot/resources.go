@@ -13,16 +13,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// settling is how long the group before the latest is kept even if the history limit is exceeded: a rollout may be
-// naming it in a binding at this moment, and that binding is seen only a little later. It does not apply once a
-// binding names the latest: then the rollout knows that one, and the history is as long as it should be when the
-// placement's status shows that the latest has arrived.
+// settling is how long the group before the latest is kept even if the history limit is exceeded, because a rollout
+// may be writing its name to a binding that the cache does not contain yet. It does not apply once a binding names the
+// latest group: then the rollout uses that one, and the history has its limit when the placement's status shows that
+// the latest group has arrived.
 const settling = 2 * time.Second
 
-// defaultHistory is how many snapshots are kept if a placement does not say.
+// defaultHistory is the number of snapshots kept if a placement sets no limit.
 const defaultHistory = 10
 
-// History is how many policy snapshots, and groups of resource snapshots, a placement keeps.
+// History returns the number of policy snapshots, and of groups of resource snapshots, that a placement keeps.
 func History(spec *v1beta1.PlacementSpec) int {
 	if spec.RevisionHistoryLimit == nil {
 		return defaultHistory
@@ -30,26 +30,28 @@ func History(spec *v1beta1.PlacementSpec) int {
 	return int(*spec.RevisionHistoryLimit)
 }
 
-// Step is what to write so that a placement's resource snapshots are right. Nothing in it is shared with what was read.
+// Step contains the writes that a placement's resource snapshots need. It shares nothing with the arguments.
 type Step struct {
-	// Remove goes first: pieces of groups that were never finished, whose names are needed. Deleting one that is gone is fine.
+	// Remove these first: parts of incomplete groups whose names are needed. Deleting a missing one is not an error.
 	Remove []v1beta1.ResourceSnapshotObject
-	// Parts, in any order, come before Master, so that whoever sees a master sees a whole group. Master is nil if the group exists.
+	// Create Parts, in any order, before Master, so that a client that reads a master snapshot finds a complete group.
+	// Master is nil if the group exists.
 	Parts  []v1beta1.ResourceSnapshotObject
 	Master v1beta1.ResourceSnapshotObject
-	// Marks go after Master.
-	Marks []Mark
+	// Apply Relabels after Master.
+	Relabels []Relabel
 	// Prune are snapshots beyond the history limit.
 	Prune []v1beta1.ResourceSnapshotObject
-	// Latest is the name of the master of the group in force afterwards, and Index its index.
+	// Latest is the name of the master snapshot of the latest group after these writes, and Index its index.
 	Latest string
 	Index  int
-	// Again is when to decide once more although nothing happens; zero for never.
+	// Again is when to decide again without an event; zero for never.
 	Again time.Duration
 }
 
-// Resources decides about the resource snapshots of placement, which are in groups, given what it selects now. inUse are the names of
-// masters that bindings name, as what they have or last ran healthily: their groups are kept, whatever the limit.
+// Resources decides about the resource snapshots of placement. groups are its groups; content is its current
+// selection. inUse are the names of the master snapshots that bindings have, or had when they were last healthy: their
+// groups are kept, regardless of the limit.
 func Resources(placement v1beta1.PlacementObject, groups []Group, content Content, inUse map[string]bool, now time.Time) Step {
 	latest, ok := Latest(groups)
 	parts := Cut(content.Items, PartLimit)
@@ -66,7 +68,7 @@ func Resources(placement v1beta1.PlacementObject, groups []Group, content Conten
 	return step
 }
 
-// create makes a new group.
+// create creates a new group.
 func create(placement v1beta1.PlacementObject, groups []Group, content Content, parts [][]Item, inUse map[string]bool, now time.Time) Step {
 	index := 0
 	for _, g := range groups {
@@ -74,7 +76,7 @@ func create(placement v1beta1.PlacementObject, groups []Group, content Content, 
 			index = max(index, g.Index+1)
 		}
 	}
-	// Snapshots may have been lost: a name that a binding still has must not come to mean something else.
+	// Snapshots may have been lost: a name that a binding still has must not get another content.
 	for name := range inUse {
 		if lost, ok := contract.MasterIndex(placement.GetName(), name); ok {
 			index = max(index, lost+1)
@@ -101,18 +103,18 @@ func create(placement v1beta1.PlacementObject, groups []Group, content Content, 
 	return step
 }
 
-// finish adds labels and history: latest is the index of the group in force, which exists since created.
+// finish adds labels and pruning: latest is the index of the latest group, which exists since created.
 func (s *Step) finish(placement v1beta1.PlacementObject, groups []Group, latest int, created time.Time, inUse map[string]bool, now time.Time) {
 	for _, g := range groups {
 		if g.Master != nil && isLatest(g.Master) != (g.Index == latest) {
-			s.Marks = append(s.Marks, latestMark(g.Master.GetName(), g.Index == latest))
+			s.Relabels = append(s.Relabels, relabelLatest(g.Master.GetName(), g.Index == latest))
 		}
 	}
 	s.prune(groups, latest, created, inUse, now, History(placement.GetSpec()))
 }
 
-// prune lets the oldest groups go until limit are left, the latest included. What is left of groups without a master goes anyway:
-// nobody can use it.
+// prune removes the oldest groups until limit are left, including the latest. It also removes the parts of groups
+// without a master snapshot, which no agent can use.
 func (s *Step) prune(groups []Group, latest int, created time.Time, inUse map[string]bool, now time.Time, limit int) {
 	var old []Group
 	for _, g := range groups {
@@ -141,14 +143,14 @@ func (s *Step) prune(groups []Group, latest int, created time.Time, inUse map[st
 	}
 }
 
-// part is a snapshot that is not the first of its group.
+// part returns a snapshot that is not the first of its group.
 func part(placement v1beta1.PlacementObject, index, number int, items []Item) v1beta1.ResourceSnapshotObject {
 	s := scoped(placement, contract.SubSnapshotName(placement.GetName(), index, number), index, items)
 	annotate(s, items, map[string]string{contract.AnnotationSubindex: strconv.Itoa(number)})
 	return s
 }
 
-// annotate sets the annotations of a snapshot that holds items.
+// annotate sets the annotations of a snapshot that contains items.
 func annotate(s v1beta1.ResourceSnapshotObject, items []Item, annotations map[string]string) {
 	origins := make([]string, len(items))
 	for i, item := range items {
@@ -160,7 +162,7 @@ func annotate(s v1beta1.ResourceSnapshotObject, items []Item, annotations map[st
 	s.SetAnnotations(annotations)
 }
 
-// scoped is a snapshot of the placement's scope.
+// scoped returns a snapshot of the placement's scope.
 func scoped(placement v1beta1.PlacementObject, name string, index int, items []Item) v1beta1.ResourceSnapshotObject {
 	key := types.NamespacedName{Namespace: placement.GetNamespace(), Name: name}
 	s := scope.ResourceSnapshots.New(key)
@@ -174,12 +176,12 @@ func scoped(placement v1beta1.PlacementObject, name string, index int, items []I
 	return s
 }
 
-// adopt names an object and makes it the placement's.
+// adopt sets the name of an object and makes the placement its owner.
 func adopt(o v1beta1.Object, placement v1beta1.PlacementObject, name string) {
 	o.SetNamespace(placement.GetNamespace())
 	o.SetName(name)
 	o.SetLabels(map[string]string{contract.LabelPlacement: placement.GetName()})
-	// What comes before the name of a condition is the kind. The object's own type meta is empty when it was read by a typed client.
+	// The prefix of a condition type is the kind. The type meta of an object read by a typed client is empty.
 	owner := v1beta1.GroupVersion.WithKind(placement.ConditionType(""))
 	o.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(placement, owner)})
 }

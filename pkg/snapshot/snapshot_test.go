@@ -36,7 +36,7 @@ func itemOf(name string, size int) Item {
 	return Item{ID: v1beta1.ResourceIdentifier{Version: "v1", Kind: "ConfigMap", Name: name, Namespace: "app"}, Raw: raw}
 }
 
-// carryOut is what the placer does with a step: it returns the snapshots there are then.
+// carryOut carries a step out as the placer does, and returns the snapshots that exist then.
 func carryOut(all []v1beta1.ResourceSnapshotObject, step Step, now time.Time) []v1beta1.ResourceSnapshotObject {
 	gone := map[string]bool{}
 	for _, s := range step.Remove {
@@ -54,9 +54,9 @@ func carryOut(all []v1beta1.ResourceSnapshotObject, step Step, now time.Time) []
 	}
 	var out []v1beta1.ResourceSnapshotObject
 	for _, s := range all {
-		for _, mark := range step.Marks {
-			if mark.Name == s.GetName() {
-				s = apply(s, mark)
+		for _, relabel := range step.Relabels {
+			if relabel.Name == s.GetName() {
+				s = apply(s, relabel)
 			}
 		}
 		if !gone[s.GetName()] {
@@ -66,14 +66,14 @@ func carryOut(all []v1beta1.ResourceSnapshotObject, step Step, now time.Time) []
 	return out
 }
 
-// apply applies a merge patch the way a server does.
-func apply[O v1beta1.Object](o O, mark Mark) O {
+// apply applies a merge patch as a server does.
+func apply[O v1beta1.Object](o O, relabel Relabel) O {
 	var patch struct {
 		Metadata struct {
 			Labels, Annotations map[string]*string
 		}
 	}
-	if err := json.Unmarshal(mark.Patch(), &patch); err != nil {
+	if err := json.Unmarshal(relabel.Patch(), &patch); err != nil {
 		panic(err)
 	}
 	out := o.DeepCopyObject().(O)
@@ -115,7 +115,7 @@ func TestCutLosesNothingAndKeepsOrder(t *testing.T) {
 			if len(part) == 0 && len(items) > 0 {
 				t.Fatalf("part %d of %d is empty", n, len(parts))
 			}
-			// No greedier cut: the first item of a part did not fit into the one before.
+			// Parts are as large as possible: the first item of a part did not fit into the one before.
 			if n > 0 && sum(parts[n-1])+len(part[0].Raw) <= limit {
 				t.Fatalf("part %d has room for what comes next", n-1)
 			}
@@ -157,9 +157,9 @@ func TestHashIsThatOfTheWire(t *testing.T) {
 	}
 }
 
-// Whatever happens to a placement's selection, and however often the placer is stopped between two writes: in the end the latest
-// revision holds the whole selection, exactly one is labelled so, each change of the content has raised the index by one, and no
-// group that is in use was lost.
+// Whatever happens to a placement's selection, and however often the placer stops between two writes: in the end the
+// latest revision contains the whole selection, exactly one has the label, each change of the content has increased
+// the index by one, and no group in use was lost.
 func TestResourcesConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		placement := placementOf(rapid.Bool().Draw(t, "namespaced"))
@@ -200,7 +200,7 @@ func TestResourcesConverge(t *testing.T) {
 				inUse = map[string]bool{latest.Master.GetName(): true}
 			}
 		}
-		// With time, history is cut to the limit, and what is in use stays.
+		// With time, the history has its limit, and groups in use stay.
 		now = now.Add(settling)
 		latest, _ := Latest(Groups(all))
 		items, _ := latest.Items()
@@ -213,7 +213,7 @@ func TestResourcesConverge(t *testing.T) {
 			}
 		}
 		if kept > max(0, int(limit)-1) {
-			t.Fatalf("%d old groups that nobody uses are kept with a history of %d", kept, limit)
+			t.Fatalf("%d unused old groups are kept with a history of %d", kept, limit)
 		}
 		check(t, all, items, index, inUse)
 	})
@@ -225,16 +225,16 @@ func decide(p v1beta1.PlacementObject, all []v1beta1.ResourceSnapshotObject, con
 	return Resources(p, Groups(shuffled), content, inUse, now)
 }
 
-// torn is a step that was broken off somewhere.
+// torn is a step that was interrupted at some point.
 func torn(t *rapid.T, step Step) Step {
 	switch rapid.IntRange(0, 3).Draw(t, "at") {
 	case 0:
-		step.Parts, step.Master, step.Marks, step.Prune = nil, nil, nil, nil
+		step.Parts, step.Master, step.Relabels, step.Prune = nil, nil, nil, nil
 	case 1:
 		step.Parts = step.Parts[:rapid.IntRange(0, len(step.Parts)).Draw(t, "parts")]
-		step.Master, step.Marks, step.Prune = nil, nil, nil
+		step.Master, step.Relabels, step.Prune = nil, nil, nil
 	case 2:
-		step.Marks, step.Prune = nil, nil
+		step.Relabels, step.Prune = nil, nil
 	case 3:
 		step.Prune = nil
 	}
@@ -242,7 +242,7 @@ func torn(t *rapid.T, step Step) Step {
 }
 
 func still(step Step) bool {
-	return len(step.Remove)+len(step.Parts)+len(step.Marks)+len(step.Prune) == 0 && step.Master == nil
+	return len(step.Remove)+len(step.Parts)+len(step.Relabels)+len(step.Prune) == 0 && step.Master == nil
 }
 
 func check(t *rapid.T, all []v1beta1.ResourceSnapshotObject, items []Item, index int, inUse map[string]bool) {
@@ -302,7 +302,7 @@ func TestNamesAndLabels(t *testing.T) {
 	})
 }
 
-// A name that a binding has comes to mean nothing else when the snapshot behind it is lost.
+// A name in a binding does not get another content when the snapshot with that name is lost.
 func TestNamesThatAreInUseAreNotGivenAgain(t *testing.T) {
 	for name, want := range map[string]int{
 		"web-4-snapshot": 5, "web-0-snapshot": 1, "web-x-snapshot": 0, "web--1-snapshot": 0, "web-99999999999999999999-snapshot": 0,
@@ -344,7 +344,8 @@ func TestFit(t *testing.T) {
 	}
 }
 
-// What nests so deep that its copy could not be read again is not placed, and what an earlier version placed of that kind does not stay.
+// An object that nests so deep that its copy could not be read again is not placed, and one that an earlier version
+// placed does not stay.
 func TestFitRefusesDeepObjects(t *testing.T) {
 	deep := func(name string, levels int) Item {
 		item := itemOf(name, 1)
@@ -368,7 +369,8 @@ func TestFitRefusesDeepObjects(t *testing.T) {
 	}
 }
 
-// One kubectl apply of many objects is one or two revisions: what came first, at once, and the rest, however fast the fleet follows.
+// One kubectl apply of many objects is one or two revisions: the first change immediately, and the rest, however fast
+// the fleet follows.
 func TestOneApplyIsOneOrTwoRevisions(t *testing.T) {
 	const tick = 5 * time.Millisecond
 	windows := Windows{Interval: 30 * time.Second, Collection: 15 * time.Second}
@@ -447,8 +449,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// A history of one is one revision as soon as bindings have gone from the old one to the new one, and not a moment
-// later.
+// A history of one is one revision as soon as bindings have changed from the old one to the new one, and not earlier.
 func TestTheOldRevisionGoesWhenTheNewOneIsBound(t *testing.T) {
 	bothScopes(t, func(t *testing.T, placement v1beta1.PlacementObject) {
 		one := int32(1)
@@ -474,7 +475,7 @@ func TestTheOldRevisionGoesWhenTheNewOneIsBound(t *testing.T) {
 	})
 }
 
-// The UIDs of selected objects are recorded beside the content and are no part of it.
+// The UIDs of selected objects are recorded beside the content and are not part of it.
 func TestOriginsAreRecordedAndNoContent(t *testing.T) {
 	from := func(name, uid string, size int) Item {
 		item := itemOf(name, size)

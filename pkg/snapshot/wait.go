@@ -3,39 +3,41 @@ package snapshot
 import "time"
 
 const (
-	// leastQuiet is how long a stream of changes must pause, at least, to be taken for over.
+	// leastQuiet is the minimum pause after which a stream of changes counts as finished.
 	leastQuiet = 150 * time.Millisecond
-	// leastPatience is how long, at least, a stream that does not pause is gathered, and a revision on its way holds the next back.
+	// leastPatience is the minimum time for which a stream without a pause is collected, and for which a revision in
+	// progress delays the next.
 	leastPatience = 2 * time.Second
-	// calm is how long after a revision that came of changes, at least, the next change is taken for one more of them.
+	// calm is the minimum time after a revision caused by changes in which the next change counts as part of the same
+	// stream.
 	calm = time.Second
 )
 
-// Windows are the operator's upper bounds on gathering changes.
+// Windows are the operator's upper limits for collecting changes.
 type Windows struct {
-	// Interval is between two revisions, Collection from the first change to the revision.
+	// Interval is the time between two revisions, Collection the time from the first change to the revision.
 	Interval, Collection time.Duration
 }
 
-// Changes are those that no revision holds yet.
+// Changes are the changes that no revision contains yet.
 type Changes struct {
-	// First and Last are when the first and the last of them were seen. First is zero if there are none.
+	// First and Last are the times of the first and the last change. First is zero if there are none.
 	First, Last time.Time
 }
 
-// Last is the revision in force.
+// Last is the latest revision.
 type Last struct {
-	// Made is when it was made; zero if there is none.
+	// Made is its creation time; zero if there is none.
 	Made time.Time
-	// Arrived is whether every cluster that is to have it has said what became of it.
+	// Arrived is true if every cluster that should have it has reported its result.
 	Arrived bool
 	// Took is how long a revision took to arrive, as far as it is known.
 	Took time.Duration
-	// OfChange is whether it was made because objects have changed, and not because of an edit of the placement.
+	// OfChange is true if changed objects caused it, and not an edit of the placement.
 	OfChange bool
 }
 
-// quietFrom is when changes after the revision begin to be others than those it came of.
+// quietFrom returns the time from which changes after the revision no longer belong to the stream that caused it.
 func (l Last) quietFrom() time.Time {
 	if l.OfChange {
 		return l.Made.Add(max(calm, 2*l.Took))
@@ -43,13 +45,14 @@ func (l Last) quietFrom() time.Time {
 	return l.Made.Add(2 * l.Took)
 }
 
-// Wait is how long to gather changes before the next revision is made; zero or less for none.
+// Wait returns how long to collect changes before the next revision is created; zero or less for no wait.
 //
-// A change that finds the last revision arrived quickly, or long ago, and none beside it, goes at once, unless that revision came of
-// changes, too, a moment ago: one kubectl apply of many objects is not to be a revision for each, however fast the clusters are. Changes
-// that come while a revision is still on its way to the clusters are one stream: they are gathered until it pauses and the revision has
-// arrived, but not for ever, and never for longer than the operator's windows ask for. What counts as a pause, and how long is for
-// ever, grows with the time that revisions take: a fleet, or a hub, that is slow to follow gets fewer of them, not a queue.
+// A single change becomes a revision immediately if the last revision arrived quickly, or long ago, unless changes
+// caused that revision a moment ago: one kubectl apply of many objects should not create a revision for each, however
+// fast the clusters are. Changes that arrive while a revision is still in progress form one stream: they are collected
+// until it pauses and the revision has arrived, but only for a limited time, and never for longer than the operator's
+// windows allow. The length of a pause, and the time limit, grow with the time that revisions take: a slow fleet, or a
+// slow hub, gets fewer revisions instead of a queue of them.
 func Wait(w Windows, c Changes, last Last, now time.Time) time.Duration {
 	if last.Made.IsZero() || c.First.IsZero() {
 		return 0

@@ -1,5 +1,5 @@
-// Package version says which Flagship this is.
+// Package version contains the version of this build.
 package version
 
-// Version is set by the linker: a tag, a commit, or dev for a build by hand.
+// Version is set by the linker: a tag or a commit; dev for other builds.
 var Version = "dev"

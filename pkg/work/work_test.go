@@ -222,7 +222,7 @@ func TestWanted(t *testing.T) {
 		},
 		"a second namespace": {
 			order: order(), group: enveloping(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"shop","name\u0073pace":"kube-system"}}`),
-			wrong: `metadata.namespace" is there twice`,
+			wrong: `metadata.namespace" appears twice`,
 		},
 		"what is too deep": {
 			order: order(), group: enveloping(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"shop"},"data":` +

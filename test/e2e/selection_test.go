@@ -522,7 +522,7 @@ func TestBootstrapObjectsStay(t *testing.T) {
 	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "process", "none"), testworld.Named(rbacv1.GroupName, "v1", "ClusterRole", "view"),
 		testworld.Named("scheduling.k8s.io", "v1", "PriorityClass", ""), testworld.Named(rbacv1.GroupName, "v1", "ClusterRole", mine.Name)))
 	s.expect(p, onAll().At("0").Selecting(v1beta1.ResourceIdentifier{Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Name: mine.Name}))
-	if c := (*p.GetConditions())[0]; !strings.Contains(c.Message, "ClusterRole view (every API server makes its own)") {
+	if c := (*p.GetConditions())[0]; !strings.Contains(c.Message, "ClusterRole view (every API server creates its own)") {
 		t.Errorf("its first condition is %+v", c)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// InternalMemberCluster is where the hub and the agents of one member cluster talk about membership: it lies, under the
-// cluster's name, in the cluster's namespace on the hub. The hub agent writes what it wants in spec, the cluster's
-// agents write what they found in status.
+// InternalMemberCluster connects the hub agent and the agents of one member cluster. It has the cluster's name, and is
+// in the cluster's namespace on the hub. The hub agent writes the desired state to spec; the cluster's agents report
+// in status.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,shortName=imc,categories={fleet,fleet-cluster}
 // +kubebuilder:subresource:status
@@ -21,7 +21,7 @@ type InternalMemberCluster struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec is what the hub wants of the cluster. The hub agent writes it.
+	// Spec is the desired state of the cluster's membership. The hub agent writes it.
 	// +required
 	Spec InternalMemberClusterSpec `json:"spec"`
 
@@ -39,9 +39,9 @@ type InternalMemberClusterList struct {
 	Items []InternalMemberCluster `json:"items"`
 }
 
-// InternalMemberClusterSpec is what the hub wants of a cluster.
+// InternalMemberClusterSpec is the desired state of a cluster's membership.
 type InternalMemberClusterSpec struct {
-	// State is Join or Leave: whether the cluster is to be part of the fleet.
+	// State is Join if the cluster should be part of the fleet, and Leave if it should not.
 	// +required
 	State ClusterState `json:"state"`
 
@@ -54,19 +54,20 @@ type InternalMemberClusterSpec struct {
 	HeartbeatPeriodSeconds int32 `json:"heartbeatPeriodSeconds,omitempty"`
 }
 
-// ClusterState is whether a cluster is to be part of the fleet.
+// ClusterState defines whether a cluster should be part of the fleet.
 type ClusterState string
 
 const (
-	// ClusterStateJoin asks the agents to join.
+	// ClusterStateJoin requests the agents to join.
 	ClusterStateJoin ClusterState = "Join"
-	// ClusterStateLeave asks the agents to stop and to leave.
+	// ClusterStateLeave requests the agents to stop and to leave.
 	ClusterStateLeave ClusterState = "Leave"
 )
 
 // InternalMemberClusterStatus is what a cluster reports.
 type InternalMemberClusterStatus struct {
-	// Conditions say whether the cluster's properties and namespaces could be collected. The member agent writes them.
+	// Conditions show whether the member agent could collect the cluster's properties and namespaces. The member agent
+	// writes them.
 	// +optional
 	Conditions []metav1.Condition `json:"conditions"`
 
@@ -74,11 +75,12 @@ type InternalMemberClusterStatus struct {
 	// +optional
 	Properties map[PropertyName]PropertyValue `json:"properties,omitempty"`
 
-	// ResourceUsage is how much the cluster's nodes hold and have left. The member agent writes it.
+	// ResourceUsage contains the total, allocatable and available resources of the cluster's nodes. The member agent
+	// writes it.
 	// +optional
 	ResourceUsage ResourceUsage `json:"resourceUsage,omitempty"`
 
-	// AgentStatus is what each of the cluster's agents reports of itself. Each agent writes its own entry.
+	// AgentStatus contains the reports of the cluster's agents. Each agent writes its own entry.
 	// +optional
 	AgentStatus []AgentStatus `json:"agentStatus,omitempty"`
 }
@@ -92,33 +94,33 @@ type PropertyValue struct {
 	// +required
 	Value string `json:"value"`
 
-	// ObservationTime is when the value was found.
+	// ObservationTime is when the value was observed.
 	// +required
 	ObservationTime metav1.Time `json:"observationTime"`
 }
 
-// ResourceUsage is how much the nodes of a cluster hold and have left.
+// ResourceUsage contains the total, allocatable and available resources of a cluster's nodes.
 type ResourceUsage struct {
-	// Capacity is the sum of what the nodes have, by resource.
+	// Capacity is the sum of the capacities of the nodes, by resource.
 	// +optional
 	Capacity corev1.ResourceList `json:"capacity,omitempty"`
 
-	// Allocatable is the sum of what the nodes offer to pods, by resource.
+	// Allocatable is the sum of the resources that the nodes offer to pods, by resource.
 	// +optional
 	Allocatable corev1.ResourceList `json:"allocatable,omitempty"`
 
-	// Available is what is allocatable and not requested by pods, by resource.
+	// Available is the part of the allocatable resources that pods do not request, by resource.
 	// +optional
 	Available corev1.ResourceList `json:"available,omitempty"`
 
-	// ObservationTime is when the figures were taken.
+	// ObservationTime is when the values were observed.
 	// +optional
 	ObservationTime metav1.Time `json:"observationTime,omitempty"`
 }
 
-// AgentStatus is what an agent in a member cluster reports of itself.
+// AgentStatus is the report of an agent in a member cluster.
 type AgentStatus struct {
-	// Type says which agent this is.
+	// Type is the type of the agent.
 	// +required
 	Type AgentType `json:"type"`
 
@@ -128,13 +130,13 @@ type AgentStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// LastReceivedHeartbeat is when the agent last reported: on the InternalMemberCluster by the clock of the agent, on the
-	// MemberCluster by that of the hub.
+	// LastReceivedHeartbeat is the time of the agent's last report: by the agent's clock on the InternalMemberCluster,
+	// by the hub's clock on the MemberCluster.
 	// +optional
 	LastReceivedHeartbeat metav1.Time `json:"lastReceivedHeartbeat,omitempty"`
 
-	// ReportedHeartbeat is the lastReceivedHeartbeat that the agent wrote, if that is not when the hub agent received it.
-	// The hub agent writes it, on the MemberCluster only.
+	// ReportedHeartbeat is the lastReceivedHeartbeat that the agent wrote, if it differs from the time at which the
+	// hub agent received it. The hub agent writes it, on the MemberCluster only.
 	// +optional
 	ReportedHeartbeat *metav1.Time `json:"reportedHeartbeat,omitempty"`
 }
@@ -143,7 +145,7 @@ type AgentStatus struct {
 type AgentType string
 
 const (
-	// AgentTypeMemberAgent is Flagship's own agent, without which a cluster is not a member.
+	// AgentTypeMemberAgent is Flagship's member agent. Every member cluster must run it.
 	AgentTypeMemberAgent AgentType = "MemberAgent"
 	// AgentTypeMultiClusterServiceAgent is an agent of fleet networking, for services that span clusters.
 	AgentTypeMultiClusterServiceAgent AgentType = "MultiClusterServiceAgent"
@@ -151,8 +153,8 @@ const (
 	AgentTypeServiceExportImportAgent AgentType = "ServiceExportImportAgent"
 )
 
-// MemberCluster is a cluster of the fleet. Creating it invites the cluster: the hub agent makes the namespace
-// fleet-member-<name> and lets the member's identity in. Deleting it makes the cluster leave.
+// MemberCluster is a cluster of the fleet. When you create it, the hub agent creates the namespace fleet-member-<name>
+// and grants the member's identity access to it, so that the cluster can join. When you delete it, the cluster leaves.
 // The name may have at most 63 characters.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=cluster,categories={fleet,fleet-cluster}
@@ -168,16 +170,17 @@ const (
 // +kubebuilder:printcolumn:JSONPath=`.status.resourceUsage.allocatable.memory`,name="Allocatable-Memory",priority=1,type=string
 type MemberCluster struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. Placements choose clusters by its labels; the hub agent adds the label
-	// kubernetes-fleet.io/member-name, and a finalizer so that a cluster can leave in order.
+	// Standard object metadata. Placements pick clusters by its labels. The hub agent adds the label
+	// kubernetes-fleet.io/member-name, and a finalizer so that the cluster can leave before it is deleted.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says who the cluster is and how it is treated. The user, or a tool that joins clusters, writes it.
+	// Spec defines the cluster's identity and settings. The user, or a tool that joins clusters, writes it.
 	// +required
 	Spec MemberClusterSpec `json:"spec"`
 
-	// Status is what is known of the cluster. The hub agent writes it, mostly from what the cluster's agents report.
+	// Status is the observed state of the cluster. The hub agent writes it, mostly from the reports of the cluster's
+	// agents.
 	// +optional
 	Status MemberClusterStatus `json:"status,omitempty"`
 }
@@ -191,11 +194,11 @@ type MemberClusterList struct {
 	Items []MemberCluster `json:"items"`
 }
 
-// MemberClusterSpec says who a cluster is and how it is treated.
+// MemberClusterSpec defines a cluster's identity and settings.
 type MemberClusterSpec struct {
-	// Identity is the user, group or service account as which the cluster's agents act on the hub. It is granted access
-	// to the cluster's namespace there, and to nothing else. For a User or Group without an apiGroup,
-	// rbac.authorization.k8s.io is taken.
+	// Identity is the user, group or service account that the cluster's agents use on the hub. It is granted access
+	// only to the cluster's namespace there. For a User or Group without an apiGroup, the default is
+	// rbac.authorization.k8s.io.
 	// +required
 	Identity rbacv1.Subject `json:"identity"`
 
@@ -206,14 +209,14 @@ type MemberClusterSpec struct {
 	// +kubebuilder:validation:Maximum=600
 	HeartbeatPeriodSeconds int32 `json:"heartbeatPeriodSeconds,omitempty"`
 
-	// Taints keep placements that do not tolerate them from choosing the cluster, at most 100. A placement that is on the
-	// cluster already stays there.
+	// Taints prevent placements that do not tolerate them from picking the cluster, at most 100. Placements that have
+	// already picked the cluster stay there.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Taints []Taint `json:"taints,omitempty"`
 }
 
-// Taint keeps placements that do not tolerate it from choosing a cluster.
+// Taint prevents placements that do not tolerate it from picking a cluster.
 type Taint struct {
 	// Key of the taint, a qualified name.
 	// +required
@@ -223,13 +226,13 @@ type Taint struct {
 	// +optional
 	Value string `json:"value,omitempty"`
 
-	// Effect of the taint. NoSchedule is the only one there is.
+	// Effect of the taint. NoSchedule is the only effect.
 	// +required
 	// +kubebuilder:validation:Enum=NoSchedule
 	Effect corev1.TaintEffect `json:"effect"`
 }
 
-// MemberClusterStatus is what is known of a cluster.
+// MemberClusterStatus is the observed state of a cluster.
 type MemberClusterStatus struct {
 	// Conditions are ReadyToJoin and Joined, and those that the cluster reports about its properties.
 	// +optional
@@ -237,16 +240,17 @@ type MemberClusterStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions"`
 
-	// Properties are facts about the cluster by name, copied from the InternalMemberCluster. Placements can choose
+	// Properties are facts about the cluster by name, copied from the InternalMemberCluster. Placements can pick
 	// clusters by them.
 	// +optional
 	Properties map[PropertyName]PropertyValue `json:"properties,omitempty"`
 
-	// ResourceUsage is how much the cluster's nodes hold and have left, copied from the InternalMemberCluster.
+	// ResourceUsage contains the total, allocatable and available resources of the cluster's nodes, copied from the
+	// InternalMemberCluster.
 	// +optional
 	ResourceUsage ResourceUsage `json:"resourceUsage,omitempty"`
 
-	// AgentStatus is what the cluster's agents report of themselves, copied from the InternalMemberCluster.
+	// AgentStatus contains the reports of the cluster's agents, copied from the InternalMemberCluster.
 	// +optional
 	AgentStatus []AgentStatus `json:"agentStatus,omitempty"`
 }

@@ -1,45 +1,46 @@
 package v1beta1
 
-// Condition types of a MemberCluster. Healthy is declared and not written there. Joined and Healthy are also the types
+// Condition types of a MemberCluster. Healthy is declared but not written there. Joined and Healthy are also the types
 // of an agent's entry in agentStatus.
 const (
-	// ConditionReadyToJoin says whether the hub has everything set up for the cluster.
+	// ConditionReadyToJoin is True if the hub has set up everything for the cluster.
 	ConditionReadyToJoin = "ReadyToJoin"
-	// ConditionJoined says whether the cluster, or the agent, is part of the fleet.
+	// ConditionJoined is True if the cluster, or the agent, is part of the fleet.
 	ConditionJoined = "Joined"
-	// ConditionHealthy says whether the agent finds the API server of its cluster well.
+	// ConditionHealthy is True if the API server of the agent's cluster is healthy.
 	ConditionHealthy = "Healthy"
 )
 
 // Condition types that the member agent writes on the InternalMemberCluster and the hub agent copies to the
 // MemberCluster, there with the MemberCluster's generation.
 const (
-	// ConditionClusterPropertyProviderStarted says whether the property provider has started.
+	// ConditionClusterPropertyProviderStarted is True if the property provider has started.
 	ConditionClusterPropertyProviderStarted = "ClusterPropertyProviderStarted"
-	// ConditionClusterPropertyCollectionSucceeded says whether properties were collected the last time.
+	// ConditionClusterPropertyCollectionSucceeded is True if the last collection of properties succeeded.
 	ConditionClusterPropertyCollectionSucceeded = "ClusterPropertyCollectionSucceeded"
-	// ConditionNamespaceCollectionSucceeded says whether all namespaces were listed the last time.
+	// ConditionNamespaceCollectionSucceeded is True if the last collection listed all namespaces.
 	ConditionNamespaceCollectionSucceeded = "NamespaceCollectionSucceeded"
-	// ConditionAKSClusterCostPropertiesCollectionSucceeded says whether costs were worked out; the Azure property provider
-	// alone writes it.
+	// ConditionAKSClusterCostPropertiesCollectionSucceeded is True if the costs were calculated; only the Azure
+	// property provider writes it.
 	ConditionAKSClusterCostPropertiesCollectionSucceeded = "AKSClusterCostPropertiesCollectionSucceeded"
 )
 
-// Condition types that the hub agent writes on a MemberCluster when something is wrong with what the cluster reports; otherwise
-// they are absent.
+// Condition types that the hub agent writes on a MemberCluster if there is a problem with the cluster's reports;
+// otherwise they are absent.
 const (
-	// ConditionClocksInStep is False while the clock of the member agent is apart from the hub's by more than two minutes.
+	// ConditionClocksInStep is False while the clocks of the member agent and the hub differ by more than two minutes.
 	ConditionClocksInStep = "ClocksInStep"
-	// ConditionReportAccepted is False while the cluster reports values out of range, which are not copied as they are.
+	// ConditionReportAccepted is False while the cluster reports values that are out of range, which the hub agent
+	// does not copy unchanged.
 	ConditionReportAccepted = "ReportAccepted"
-	// ConditionBelievedPropertiesAccepted is False while the annotation kubernetes-fleet.io/believed-properties holds items
-	// that cannot be read.
+	// ConditionBelievedPropertiesAccepted is False while the annotation kubernetes-fleet.io/believed-properties
+	// contains items that cannot be parsed.
 	ConditionBelievedPropertiesAccepted = "BelievedPropertiesAccepted"
 )
 
 // Reasons of those conditions, all with status False.
 const (
-	// ReasonClocksApart (ClocksInStep False): the message names the direction.
+	// ReasonClocksApart (ClocksInStep False): the message contains the direction.
 	ReasonClocksApart = "ClocksApart"
 	// ReasonReportOutOfRange (ReportAccepted False): the message names the values.
 	ReasonReportOutOfRange = "ReportOutOfRange"
@@ -49,15 +50,15 @@ const (
 
 // Reasons of a MemberCluster's conditions.
 const (
-	// ReasonMemberClusterReadyToJoin (ReadyToJoin True): namespace, role and InternalMemberCluster are there.
+	// ReasonMemberClusterReadyToJoin (ReadyToJoin True): namespace, role and InternalMemberCluster exist.
 	ReasonMemberClusterReadyToJoin = "MemberClusterReadyToJoin"
 	// ReasonMemberClusterNotReadyToJoin (ReadyToJoin False): the cluster has left.
 	ReasonMemberClusterNotReadyToJoin = "MemberClusterNotReadyToJoin"
-	// ReasonMemberClusterJoined (Joined True): every agent that must has joined.
+	// ReasonMemberClusterJoined (Joined True): every required agent has joined.
 	ReasonMemberClusterJoined = "MemberClusterJoined"
 	// ReasonMemberClusterLeft (Joined False): every agent has left.
 	ReasonMemberClusterLeft = "MemberClusterLeft"
-	// ReasonMemberClusterJoinStateUnknown (Joined Unknown): neither of the two; some agent has not reported.
+	// ReasonMemberClusterJoinStateUnknown (Joined Unknown): neither of the two; at least one agent has not reported.
 	ReasonMemberClusterJoinStateUnknown = "MemberClusterJoinStateUnknown"
 )
 
@@ -67,16 +68,17 @@ const (
 	ReasonInternalMemberClusterJoined = "InternalMemberClusterJoined"
 	// ReasonInternalMemberClusterLeft (Joined False): the agent has stopped applying Works.
 	ReasonInternalMemberClusterLeft = "InternalMemberClusterLeft"
-	// ReasonInternalMemberClusterFailedToJoin (Joined Unknown): starting to apply Works failed.
+	// ReasonInternalMemberClusterFailedToJoin (Joined Unknown): the agent could not start to apply Works.
 	ReasonInternalMemberClusterFailedToJoin = "InternalMemberClusterFailedToJoin"
-	// ReasonInternalMemberClusterFailedToLeave (Joined Unknown): ceasing to apply Works failed.
+	// ReasonInternalMemberClusterFailedToLeave (Joined Unknown): the agent could not stop applying Works.
 	ReasonInternalMemberClusterFailedToLeave = "InternalMemberClusterFailedToLeave"
 	// ReasonInternalMemberClusterRefused (Joined Unknown): the cluster belongs to another hub or to another member; the agent
 	// applies and removes nothing.
 	ReasonInternalMemberClusterRefused = "InternalMemberClusterRefused"
-	// ReasonInternalMemberClusterHealthy (Healthy True): the cluster's API server says that it is ready.
+	// ReasonInternalMemberClusterHealthy (Healthy True): the cluster's API server reports that it is ready.
 	ReasonInternalMemberClusterHealthy = "InternalMemberClusterHealthy"
-	// ReasonInternalMemberClusterUnhealthy (Healthy False): it does not, or does not answer.
+	// ReasonInternalMemberClusterUnhealthy (Healthy False): the cluster's API server is not ready, or does not
+	// respond.
 	ReasonInternalMemberClusterUnhealthy = "InternalMemberClusterUnhealthy"
 )
 
@@ -84,20 +86,22 @@ const (
 const (
 	// ReasonPropertyProviderStarted (ClusterPropertyProviderStarted True): the property provider runs.
 	ReasonPropertyProviderStarted = "Started"
-	// ReasonPropertyProviderFailedToStart (ClusterPropertyProviderStarted False): the property provider erred.
+	// ReasonPropertyProviderFailedToStart (ClusterPropertyProviderStarted False): the property provider returned an
+	// error.
 	ReasonPropertyProviderFailedToStart = "FailedToStart"
 	// ReasonTimedOut (ClusterPropertyProviderStarted False, ClusterPropertyCollectionSucceeded False): the property
-	// provider did not answer in time.
+	// provider did not respond in time.
 	ReasonTimedOut = "TimedOut"
 
 	// ReasonPropertiesCollected (ClusterPropertyCollectionSucceeded True): the properties are up to date.
 	ReasonPropertiesCollected = "PropertiesCollected"
-	// ReasonTooManyCalls (ClusterPropertyCollectionSucceeded False): too many earlier collections have not ended yet.
+	// ReasonTooManyCalls (ClusterPropertyCollectionSucceeded False): too many earlier collections are still running.
 	ReasonTooManyCalls = "TooManyCalls"
 
 	// ReasonNamespacesCollected (NamespaceCollectionSucceeded True): every namespace is listed.
 	ReasonNamespacesCollected = "Succeeded"
-	// ReasonNamespaceCollectionDegraded (NamespaceCollectionSucceeded False): there are more namespaces than are listed.
+	// ReasonNamespaceCollectionDegraded (NamespaceCollectionSucceeded False): the list omits namespaces, because there
+	// are too many.
 	ReasonNamespaceCollectionDegraded = "Degraded"
 
 	// ReasonCostsCalculated (AKSClusterCostPropertiesCollectionSucceeded True): costs are known for every node.

@@ -10,9 +10,9 @@ func init() {
 	register(&InternalMemberCluster{}, &InternalMemberClusterList{})
 }
 
-// InternalMemberCluster is where the hub and the agents of one member cluster talk about membership: it lies, under the
-// cluster's name, in the cluster's namespace on the hub. The hub agent writes what it wants in spec, the cluster's
-// agents write what they found in status.
+// InternalMemberCluster connects the hub agent and the agents of one member cluster. It has the cluster's name, and is
+// in the cluster's namespace on the hub. The hub agent writes the desired state to spec; the cluster's agents report
+// in status.
 // +flagship:versions=v1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -25,7 +25,7 @@ type InternalMemberCluster struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec is what the hub wants of the cluster. The hub agent writes it.
+	// Spec is the desired state of the cluster's membership. The hub agent writes it.
 	// +required
 	Spec InternalMemberClusterSpec `json:"spec"`
 
@@ -43,9 +43,9 @@ type InternalMemberClusterList struct {
 	Items []InternalMemberCluster `json:"items"`
 }
 
-// InternalMemberClusterSpec is what the hub wants of a cluster.
+// InternalMemberClusterSpec is the desired state of a cluster's membership.
 type InternalMemberClusterSpec struct {
-	// State is Join or Leave: whether the cluster is to be part of the fleet.
+	// State is Join if the cluster should be part of the fleet, and Leave if it should not.
 	// +required
 	State ClusterState `json:"state"`
 
@@ -58,19 +58,20 @@ type InternalMemberClusterSpec struct {
 	HeartbeatPeriodSeconds int32 `json:"heartbeatPeriodSeconds,omitempty"`
 }
 
-// ClusterState is whether a cluster is to be part of the fleet.
+// ClusterState defines whether a cluster should be part of the fleet.
 type ClusterState string
 
 const (
-	// ClusterStateJoin asks the agents to join.
+	// ClusterStateJoin requests the agents to join.
 	ClusterStateJoin ClusterState = "Join"
-	// ClusterStateLeave asks the agents to stop and to leave.
+	// ClusterStateLeave requests the agents to stop and to leave.
 	ClusterStateLeave ClusterState = "Leave"
 )
 
 // InternalMemberClusterStatus is what a cluster reports.
 type InternalMemberClusterStatus struct {
-	// Conditions say whether the cluster's properties and namespaces could be collected. The member agent writes them.
+	// Conditions show whether the member agent could collect the cluster's properties and namespaces. The member agent
+	// writes them.
 	// +optional
 	Conditions []metav1.Condition `json:"conditions"`
 
@@ -78,24 +79,25 @@ type InternalMemberClusterStatus struct {
 	// +optional
 	Properties map[PropertyName]PropertyValue `json:"properties,omitempty"`
 
-	// ResourceUsage is how much the cluster's nodes hold and have left. The member agent writes it.
+	// ResourceUsage contains the total, allocatable and available resources of the cluster's nodes. The member agent
+	// writes it.
 	// +optional
 	ResourceUsage ResourceUsage `json:"resourceUsage,omitempty"`
 
 	// Namespaces are the namespaces of the cluster, at most 200, each with the name of the Work that placed it, or an
-	// empty text if none did. The member agent writes them if it was started to; ResourcePlacements then choose only
-	// clusters that have their namespace.
+	// empty string if no Work did. The member agent writes them if namespace collection is enabled; a
+	// ResourcePlacement then picks only clusters that have its namespace.
 	// +optional
 	// +flagship:not-in=v1
 	Namespaces map[string]string `json:"namespaces,omitempty"`
 
-	// ClusterUID identifies the cluster that reports: the UID of its namespace kube-system. The agent of another cluster that
-	// uses this member's name is refused while this one reports.
+	// ClusterUID identifies the reporting cluster: it is the UID of its namespace kube-system. The hub refuses an
+	// agent of another cluster that uses this member's name while this cluster reports.
 	// +optional
 	// +flagship:not-in=v1
 	ClusterUID types.UID `json:"clusterUID,omitempty"`
 
-	// AgentStatus is what each of the cluster's agents reports of itself. Each agent writes its own entry.
+	// AgentStatus contains the reports of the cluster's agents. Each agent writes its own entry.
 	// +optional
 	AgentStatus []AgentStatus `json:"agentStatus,omitempty"`
 }
@@ -109,33 +111,33 @@ type PropertyValue struct {
 	// +required
 	Value string `json:"value"`
 
-	// ObservationTime is when the value was found.
+	// ObservationTime is when the value was observed.
 	// +required
 	ObservationTime metav1.Time `json:"observationTime"`
 }
 
-// ResourceUsage is how much the nodes of a cluster hold and have left.
+// ResourceUsage contains the total, allocatable and available resources of a cluster's nodes.
 type ResourceUsage struct {
-	// Capacity is the sum of what the nodes have, by resource.
+	// Capacity is the sum of the capacities of the nodes, by resource.
 	// +optional
 	Capacity corev1.ResourceList `json:"capacity,omitempty"`
 
-	// Allocatable is the sum of what the nodes offer to pods, by resource.
+	// Allocatable is the sum of the resources that the nodes offer to pods, by resource.
 	// +optional
 	Allocatable corev1.ResourceList `json:"allocatable,omitempty"`
 
-	// Available is what is allocatable and not requested by pods, by resource.
+	// Available is the part of the allocatable resources that pods do not request, by resource.
 	// +optional
 	Available corev1.ResourceList `json:"available,omitempty"`
 
-	// ObservationTime is when the figures were taken.
+	// ObservationTime is when the values were observed.
 	// +optional
 	ObservationTime metav1.Time `json:"observationTime,omitempty"`
 }
 
-// AgentStatus is what an agent in a member cluster reports of itself.
+// AgentStatus is the report of an agent in a member cluster.
 type AgentStatus struct {
-	// Type says which agent this is.
+	// Type is the type of the agent.
 	// +required
 	Type AgentType `json:"type"`
 
@@ -145,13 +147,13 @@ type AgentStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// LastReceivedHeartbeat is when the agent last reported: on the InternalMemberCluster by the clock of the agent, on the
-	// MemberCluster by that of the hub.
+	// LastReceivedHeartbeat is the time of the agent's last report: by the agent's clock on the InternalMemberCluster,
+	// by the hub's clock on the MemberCluster.
 	// +optional
 	LastReceivedHeartbeat metav1.Time `json:"lastReceivedHeartbeat,omitempty"`
 
-	// ReportedHeartbeat is the lastReceivedHeartbeat that the agent wrote, if that is not when the hub agent received it.
-	// The hub agent writes it, on the MemberCluster only.
+	// ReportedHeartbeat is the lastReceivedHeartbeat that the agent wrote, if it differs from the time at which the
+	// hub agent received it. The hub agent writes it, on the MemberCluster only.
 	// +optional
 	ReportedHeartbeat *metav1.Time `json:"reportedHeartbeat,omitempty"`
 }
@@ -160,7 +162,7 @@ type AgentStatus struct {
 type AgentType string
 
 const (
-	// AgentTypeMemberAgent is Flagship's own agent, without which a cluster is not a member.
+	// AgentTypeMemberAgent is Flagship's member agent. Every member cluster must run it.
 	AgentTypeMemberAgent AgentType = "MemberAgent"
 	// AgentTypeMultiClusterServiceAgent is an agent of fleet networking, for services that span clusters.
 	AgentTypeMultiClusterServiceAgent AgentType = "MultiClusterServiceAgent"

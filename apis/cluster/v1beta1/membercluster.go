@@ -10,8 +10,8 @@ func init() {
 	register(&MemberCluster{}, &MemberClusterList{})
 }
 
-// MemberCluster is a cluster of the fleet. Creating it invites the cluster: the hub agent makes the namespace
-// fleet-member-<name> and lets the member's identity in. Deleting it makes the cluster leave.
+// MemberCluster is a cluster of the fleet. When you create it, the hub agent creates the namespace fleet-member-<name>
+// and grants the member's identity access to it, so that the cluster can join. When you delete it, the cluster leaves.
 // The name may have at most 63 characters.
 // +flagship:versions=v1
 // +kubebuilder:object:root=true
@@ -29,16 +29,17 @@ func init() {
 // +kubebuilder:printcolumn:JSONPath=`.status.resourceUsage.allocatable.memory`,name="Allocatable-Memory",priority=1,type=string
 type MemberCluster struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. Placements choose clusters by its labels; the hub agent adds the label
-	// kubernetes-fleet.io/member-name, and a finalizer so that a cluster can leave in order.
+	// Standard object metadata. Placements pick clusters by its labels. The hub agent adds the label
+	// kubernetes-fleet.io/member-name, and a finalizer so that the cluster can leave before it is deleted.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says who the cluster is and how it is treated. The user, or a tool that joins clusters, writes it.
+	// Spec defines the cluster's identity and settings. The user, or a tool that joins clusters, writes it.
 	// +required
 	Spec MemberClusterSpec `json:"spec"`
 
-	// Status is what is known of the cluster. The hub agent writes it, mostly from what the cluster's agents report.
+	// Status is the observed state of the cluster. The hub agent writes it, mostly from the reports of the cluster's
+	// agents.
 	// +optional
 	Status MemberClusterStatus `json:"status,omitempty"`
 }
@@ -52,11 +53,11 @@ type MemberClusterList struct {
 	Items []MemberCluster `json:"items"`
 }
 
-// MemberClusterSpec says who a cluster is and how it is treated.
+// MemberClusterSpec defines a cluster's identity and settings.
 type MemberClusterSpec struct {
-	// Identity is the user, group or service account as which the cluster's agents act on the hub. It is granted access
-	// to the cluster's namespace there, and to nothing else. For a User or Group without an apiGroup,
-	// rbac.authorization.k8s.io is taken.
+	// Identity is the user, group or service account that the cluster's agents use on the hub. It is granted access
+	// only to the cluster's namespace there. For a User or Group without an apiGroup, the default is
+	// rbac.authorization.k8s.io.
 	// +required
 	Identity rbacv1.Subject `json:"identity"`
 
@@ -67,19 +68,19 @@ type MemberClusterSpec struct {
 	// +kubebuilder:validation:Maximum=600
 	HeartbeatPeriodSeconds int32 `json:"heartbeatPeriodSeconds,omitempty"`
 
-	// Taints keep placements that do not tolerate them from choosing the cluster, at most 100. A placement that is on the
-	// cluster already stays there.
+	// Taints prevent placements that do not tolerate them from picking the cluster, at most 100. Placements that have
+	// already picked the cluster stay there.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Taints []Taint `json:"taints,omitempty"`
 
-	// DeleteOptions say what is checked before the MemberCluster may be deleted.
+	// DeleteOptions define which checks must pass before the MemberCluster can be deleted.
 	// +optional
 	// +flagship:not-in=v1
 	DeleteOptions *DeleteOptions `json:"deleteOptions,omitempty"`
 }
 
-// Taint keeps placements that do not tolerate it from choosing a cluster.
+// Taint prevents placements that do not tolerate it from picking a cluster.
 type Taint struct {
 	// Key of the taint, a qualified name.
 	// +required
@@ -89,33 +90,33 @@ type Taint struct {
 	// +optional
 	Value string `json:"value,omitempty"`
 
-	// Effect of the taint. NoSchedule is the only one there is.
+	// Effect of the taint. NoSchedule is the only effect.
 	// +required
 	// +kubebuilder:validation:Enum=NoSchedule
 	Effect corev1.TaintEffect `json:"effect"`
 }
 
-// DeleteOptions say what is checked before a MemberCluster may be deleted.
+// DeleteOptions define which checks must pass before a MemberCluster can be deleted.
 type DeleteOptions struct {
-	// ValidationMode is Strict, the default, which refuses the deletion while the cluster exports services to the fleet;
-	// or Skip, which does not look.
+	// ValidationMode is Strict, the default, which refuses the deletion while the cluster exports services to the
+	// fleet; or Skip, which does not check.
 	// +optional
 	// +kubebuilder:default=Strict
 	ValidationMode DeleteValidationMode `json:"validationMode,omitempty"`
 }
 
-// DeleteValidationMode says whether the deletion of a MemberCluster is checked.
+// DeleteValidationMode defines whether the deletion of a MemberCluster is checked.
 // +kubebuilder:validation:Enum=Skip;Strict
 type DeleteValidationMode string
 
 const (
-	// DeleteValidationModeSkip deletes without looking.
+	// DeleteValidationModeSkip deletes without a check.
 	DeleteValidationModeSkip DeleteValidationMode = "Skip"
 	// DeleteValidationModeStrict refuses the deletion while the cluster exports services.
 	DeleteValidationModeStrict DeleteValidationMode = "Strict"
 )
 
-// MemberClusterStatus is what is known of a cluster.
+// MemberClusterStatus is the observed state of a cluster.
 type MemberClusterStatus struct {
 	// Conditions are ReadyToJoin and Joined, and those that the cluster reports about its properties.
 	// +optional
@@ -123,22 +124,23 @@ type MemberClusterStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions"`
 
-	// Properties are facts about the cluster by name, copied from the InternalMemberCluster. Placements can choose
+	// Properties are facts about the cluster by name, copied from the InternalMemberCluster. Placements can pick
 	// clusters by them.
 	// +optional
 	Properties map[PropertyName]PropertyValue `json:"properties,omitempty"`
 
-	// ResourceUsage is how much the cluster's nodes hold and have left, copied from the InternalMemberCluster.
+	// ResourceUsage contains the total, allocatable and available resources of the cluster's nodes, copied from the
+	// InternalMemberCluster.
 	// +optional
 	ResourceUsage ResourceUsage `json:"resourceUsage,omitempty"`
 
 	// Namespaces are the namespaces of the cluster, at most 200, each with the name of the Work that placed it, or an
-	// empty text if none did. It is copied from the InternalMemberCluster.
+	// empty string if no Work did. The hub agent copies it from the InternalMemberCluster.
 	// +optional
 	// +flagship:not-in=v1
 	Namespaces map[string]string `json:"namespaces,omitempty"`
 
-	// AgentStatus is what the cluster's agents report of themselves, copied from the InternalMemberCluster.
+	// AgentStatus contains the reports of the cluster's agents, copied from the InternalMemberCluster.
 	// +optional
 	AgentStatus []AgentStatus `json:"agentStatus,omitempty"`
 }

@@ -9,24 +9,26 @@ import (
 )
 
 const (
-	// timePattern is what metav1.Time can parse. Format date-time also takes a small t and z and any character before the fraction. The
-	// first and the last year are left out: in UTC they may be written with a sign or five digits, which nothing can parse.
+	// timePattern matches what metav1.Time can parse. Format date-time also allows a small t and z and any character
+	// before the fraction. The first and the last year are excluded: in UTC they may have a sign or five digits, which
+	// cannot be parsed.
 	timePattern = `^(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])-[0-9]{2}-[0-9]{2}` +
 		`T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,30})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
-	// quantityPattern is narrower than the published one, which takes exponents that have a point, and exponents of a size with which
-	// calculations do not end.
+	// quantityPattern is narrower than the published one, which allows exponents with a point, and exponents so large
+	// that calculations do not end.
 	quantityPattern = `^[+-]?([0-9]{1,64}(\.[0-9]{0,64})?|\.[0-9]{1,64})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$`
 	// mostOfNumber is the longest text where a number may be text.
 	mostOfNumber = 64
 
-	// The greatest sizes where nothing smaller is known. An object has at most 1.5 MiB or so in etcd, and statuses name what was selected
-	// and where it was placed: these leave room for all that fits.
+	// The maximum sizes if no smaller one is known. An object may have about 1.5 MiB in etcd, and statuses name the
+	// selected objects and their clusters: these limits leave room for every object that fits.
 	mostText  = 1 << 20
 	mostItems = 1 << 16
-	// mostName is for names of objects, kinds, groups and the like, which have less than half of it everywhere in Kubernetes.
+	// mostName is the limit for names of objects, kinds, groups and similar, which everywhere in Kubernetes have less
+	// than half of it.
 	mostName = 1024
-	// greatestWhole is the greatest number up to which JSON numbers are exact. API servers refuse every value of a field whose schema has a
-	// greater limit.
+	// greatestWhole is the largest whole number that JSON numbers represent exactly. API servers refuse every value of
+	// a field whose schema has a larger limit.
 	greatestWhole = 1<<53 - 1
 )
 
@@ -36,14 +38,15 @@ var names = map[string]bool{
 	"type": true, "state": true, "reason": true,
 }
 
-// bound adds to the schema of a field, and of everything in it, the bounds that it lacks.
+// bound adds the missing bounds to the schema of a field, and of everything in it.
 func bound(name string, s *apiextensionsv1.JSONSchemaProps) {
 	if s.XEmbeddedResource {
 		return // agents measure what users nest
 	}
 	if s.Type == "object" && ptr.Deref(s.XPreserveUnknownFields, false) {
-		// Managed fields that follow what users nest are deeper than it is, and API servers cannot decode what is deeper than they take.
-		// The map around it stays granular: clients that apply one envelope together own a manifest each.
+		// Managed fields that follow nested data of users are nested deeper than the data, and API servers cannot
+		// decode objects beyond their limit. The map around it stays granular: clients that apply one envelope
+		// together own a manifest each.
 		s.XMapType = ptr.To("atomic")
 	}
 	switch {

@@ -1,5 +1,6 @@
-// Command bound gives every field of the CRDs in the named folders a bound: what an API server stores must be decodable by the Go types, and
-// one field must not fill an object. controller-gen cannot do that for fields of types that are not ours (times, quantities, conditions).
+// Command bound adds bounds to every field of the CRDs in the given directories: the Go types must be able to decode
+// everything that an API server stores, and one field must not fill an object. controller-gen cannot add bounds to
+// fields of types from other packages (times, quantities, conditions).
 package main
 
 import (

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// edit turns the lines of one declaration into those of a version. It works on lines, not on the syntax tree: comments in
-// a tree hang on positions and get lost or misplaced when what is around them goes.
+// edit converts the lines of one declaration to those of a version. It works on lines, not on the syntax tree, because
+// comments in a tree depend on positions and get lost or misplaced when nodes around them are removed.
 type edit struct {
 	*derivation
 	file    *file
@@ -30,7 +30,7 @@ func (e edit) text(first, last int) string {
 	return strings.Join(kept, "\n")
 }
 
-// comment obeys the markers about lines in a comment, and drops all markers.
+// comment applies the markers about lines in a comment, and removes all markers.
 func (e edit) comment(group *ast.CommentGroup) {
 	if group == nil {
 		return
@@ -75,7 +75,7 @@ func (e edit) fields(expr ast.Expr) {
 	})
 }
 
-// changeType puts another type in the line of a field.
+// changeType replaces the type in the line of a field.
 func (e edit) changeType(field *ast.Field, to string) {
 	n := e.line(field.Type.Pos())
 	line := e.file.lines[n-1]
@@ -83,7 +83,7 @@ func (e edit) changeType(field *ast.Field, to string) {
 	e.replace[n] = line[:from] + to + line[end:]
 }
 
-// constants drops the constants that are not of an emitted type; it says whether any is left.
+// constants removes the constants that are not of an emitted type, and reports whether any is left.
 func (e edit) constants(gen *ast.GenDecl) bool {
 	left := false
 	for _, spec := range gen.Specs {

@@ -1,19 +1,19 @@
 // Command derive writes the other served versions of an API group from its v1beta1 package.
 //
-// Its argument is the folder that holds the groups: it takes every <group>/v1beta1 there and writes, beside it, one
-// package for each version that a kind of v1beta1 is marked with. A derived package holds the kinds marked with its
-// version, their lists, every type they reach, the constants of those types, and their registration in a scheme. Comments
-// and markers come along; methods and untyped constants do not, as the agents work with v1beta1 alone.
+// Its argument is the directory of the groups: for every <group>/v1beta1 in it, it writes next to it one package for each
+// version that a kind of v1beta1 is marked with. A derived package contains the kinds marked with its version, their
+// lists, every type that they use, the constants of those types, and their registration in a scheme. It keeps comments
+// and markers, but not methods and untyped constants, because the agents use only v1beta1.
 //
-// Differences are said by markers in the comments of v1beta1. VERSIONS is a comma-separated list.
+// Markers in the comments of v1beta1 describe the differences. VERSIONS is a comma-separated list.
 //
 //	+flagship:versions=VERSIONS          on a kind: it is also served in these; without it, in v1beta1 only
 //	+flagship:not-in=VERSIONS            on a field or constant: it does not exist in these
 //	+flagship:type-in=VERSIONS TYPE      on a field: its Go type is TYPE in these
-//	+flagship:previous-not-in=VERSIONS   the comment line above is left out in these
+//	+flagship:previous-not-in=VERSIONS   the comment line above is omitted in these
 //	+flagship:only-in=VERSIONS TEXT      TEXT is a comment line in these
 //
-// The marker +kubebuilder:storageversion is left out everywhere, as v1beta1 is what is stored.
+// The marker +kubebuilder:storageversion is omitted everywhere, because the API server stores v1beta1.
 package main
 
 import (

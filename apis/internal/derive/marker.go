@@ -19,7 +19,7 @@ const (
 	storageMarker = "// +kubebuilder:storageversion"
 )
 
-// marker is a comment line that says how versions differ.
+// marker is a comment line that describes how versions differ.
 type marker struct {
 	pos      token.Pos
 	name     string
@@ -27,10 +27,10 @@ type marker struct {
 	text     string // what follows the versions, for those markers that have it
 }
 
-// in says whether the marker is about version.
+// in reports whether the marker applies to version.
 func (m marker) in(version string) bool { return slices.Contains(m.versions, version) }
 
-// check says what is wrong with the marker; served are the versions that exist.
+// check returns an error if the marker is invalid; served are the existing versions.
 func (m marker) check(served []string) error {
 	switch m.name {
 	case markVersions, markNotIn, markPreviousNotIn:
@@ -82,7 +82,7 @@ func markersOf(group *ast.CommentGroup) []marker {
 	return found
 }
 
-// find returns the marker of that name in a comment that is about version.
+// find returns the marker with that name in a comment that applies to version.
 func find(group *ast.CommentGroup, name, version string) (marker, bool) {
 	for _, m := range markersOf(group) {
 		if m.name == name && m.in(version) {

@@ -120,7 +120,7 @@ func (s *source) addTypes(f *file, decl ast.Decl) error {
 	return nil
 }
 
-// checkMarkers finds markers that would silently do nothing: unknown names, and versions no kind is served in.
+// checkMarkers finds markers that would have no effect: unknown names, and versions in which no kind is served.
 func (s *source) checkMarkers() error {
 	var errs []error
 	for _, f := range s.files {

@@ -26,7 +26,7 @@ type AppliedWork struct {
 	// +required
 	Spec AppliedWorkSpec `json:"spec"`
 
-	// Status lists what was applied. The member agent writes it.
+	// Status lists the applied objects. The member agent writes it.
 	// +optional
 	Status AppliedWorkStatus `json:"status,omitempty"`
 }
@@ -61,14 +61,14 @@ type AppliedWorkSpec struct {
 	WorkUID types.UID `json:"workUID,omitempty"`
 }
 
-// AppliedWorkStatus lists what was applied for a Work.
+// AppliedWorkStatus lists the objects that were applied for a Work.
 type AppliedWorkStatus struct {
 	// AppliedResources are the objects on this cluster that the AppliedWork owns. It is the ledger by which objects that
 	// left the Work are found and removed.
 	// +optional
 	AppliedResources []AppliedResourceMeta `json:"appliedResources,omitempty"`
 
-	// Conditions say why objects are kept although no Work of this cluster asks for them: Held.
+	// Conditions contain Held, which shows why objects are kept although no Work of this cluster lists them.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -83,18 +83,18 @@ type AppliedResourceMeta struct {
 	// +optional
 	UID types.UID `json:"uid,omitempty"`
 
-	// TakenOver is true for an object that was on the cluster before it was placed: when its Work is deleted, it stays if it
-	// is a CustomResourceDefinition or a volume, or if it holds more than was placed.
+	// TakenOver is true for an object that existed on the cluster before it was placed. When its Work is deleted, the
+	// object stays if it is a CustomResourceDefinition or a volume, or if it contains more than was placed.
 	// +optional
 	TakenOver bool `json:"takenOver,omitempty"`
 
-	// Held is true for an object that an earlier Work placed and that the present one does not list: only the owner of this
-	// cluster decides about its removal.
+	// Held is true for an object that an earlier Work placed and that the current Work does not list: only the owner
+	// of this cluster can have it removed.
 	// +optional
 	Held bool `json:"held,omitempty"`
 
-	// Finished is set for an object that runs once, a Job or a Pod that is not restarted, and has come to its end. With the
-	// same content it is not created again when it is removed.
+	// Finished is set for an object that runs once (a Job, or a Pod that is not restarted) and has finished. If the
+	// object is removed, it is not created again with the same content.
 	// +optional
 	Finished *FinishedRun `json:"finished,omitempty"`
 }
@@ -115,14 +115,15 @@ type FinishedRun struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Cause string `json:"cause,omitempty"`
 
-	// RuleHeld is the answer of the rule in the annotation kubernetes-fleet.io/available-when at the end; absent if the
-	// object had no rule.
+	// RuleHeld is the last result of the rule in the annotation kubernetes-fleet.io/available-when before the object
+	// finished; absent if the object had no rule.
 	// +optional
 	RuleHeld *bool `json:"ruleHeld,omitempty"`
 }
 
-// ClusterResourceBinding binds a ClusterResourcePlacement to one member cluster: the scheduler makes it, a rollout or an
-// update run says which content the cluster gets, and its status says what became of it there.
+// ClusterResourceBinding binds a ClusterResourcePlacement to one member cluster. The scheduler creates it, a rollout
+// or an update run sets the content that the cluster gets, and its status shows the state of the content on the
+// cluster.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=crb,categories={fleet,fleet-placement}
 // +kubebuilder:subresource:status
@@ -132,16 +133,16 @@ type FinishedRun struct {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ClusterResourceBinding struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. A label holds the placement. Finalizers keep a deleted binding until everything placed
-	// through it is gone from the cluster.
+	// Standard object metadata. A label names the placement. Finalizers keep a deleted binding until everything that
+	// was placed through it is removed from the cluster.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which content goes to which cluster. The hub agent writes it.
+	// Spec defines which content the cluster gets. The hub agent writes it.
 	// +required
 	Spec ResourceBindingSpec `json:"spec"`
 
-	// Status says what became of the content. The hub agent writes it.
+	// Status shows the state of the content on the cluster. The hub agent writes it.
 	// +optional
 	Status ResourceBindingStatus `json:"status,omitempty"`
 }
@@ -155,11 +156,11 @@ type ClusterResourceBindingList struct {
 	Items []ClusterResourceBinding `json:"items"`
 }
 
-// ResourceBindingSpec says which content goes to which cluster.
+// ResourceBindingSpec defines which content a cluster gets.
 type ResourceBindingSpec struct {
-	// State is Scheduled while the cluster is chosen and nothing is placed there yet, Bound while the content is to be
-	// there, and Unscheduled from when the cluster is no longer chosen until the binding is deleted. The scheduler writes
-	// it; a rollout or an update run moves it from Scheduled to Bound.
+	// State is Scheduled while the cluster is picked and nothing is placed there yet, Bound while the content should
+	// be there, and Unscheduled after the cluster is no longer picked, until the binding is deleted. The scheduler
+	// writes it; a rollout or an update run changes it from Scheduled to Bound.
 	// +required
 	State BindingState `json:"state"`
 
@@ -178,13 +179,13 @@ type ResourceBindingSpec struct {
 	// +optional
 	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
 
-	// OverrideFingerprint stands for what the override snapshots make of the cluster's labels: which of their rules match,
-	// and the values of the variables in these. A rollout or an update run writes it, and so notices when a label has changed what the
-	// cluster should have. It is empty if no label counts.
+	// OverrideFingerprint identifies the result of the override snapshots for the cluster's labels: the rules that
+	// match, and the values of the variables in them. A rollout or an update run writes it, to detect when a changed
+	// label changes the cluster's content. It is empty if the content depends on no label.
 	// +optional
 	OverrideFingerprint string `json:"overrideFingerprint,omitempty"`
 
-	// SchedulingPolicySnapshotName is the policy snapshot for which the cluster was chosen, or last confirmed. The
+	// SchedulingPolicySnapshotName is the policy snapshot for which the cluster was picked, or last confirmed. The
 	// scheduler writes it.
 	// +required
 	SchedulingPolicySnapshotName string `json:"schedulingPolicySnapshotName"`
@@ -193,7 +194,7 @@ type ResourceBindingSpec struct {
 	// +required
 	TargetCluster string `json:"targetCluster"`
 
-	// ClusterDecision says why the cluster was chosen. The scheduler writes it.
+	// ClusterDecision shows why the cluster was picked. The scheduler writes it.
 	// +required
 	ClusterDecision ClusterDecision `json:"clusterDecision"`
 
@@ -202,19 +203,19 @@ type ResourceBindingSpec struct {
 	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
 }
 
-// BindingState says how far a binding is in its life.
+// BindingState is the phase of a binding.
 type BindingState string
 
 const (
-	// BindingStateScheduled is a cluster that is chosen and has nothing placed on it yet.
+	// BindingStateScheduled: the cluster is picked, and has no content yet.
 	BindingStateScheduled BindingState = "Scheduled"
-	// BindingStateBound is a cluster that is to have the content.
+	// BindingStateBound: the cluster should have the content.
 	BindingStateBound BindingState = "Bound"
-	// BindingStateUnscheduled is a cluster that is no longer chosen; it keeps its content until the binding is deleted.
+	// BindingStateUnscheduled: the cluster is no longer picked; it keeps its content until the binding is deleted.
 	BindingStateUnscheduled BindingState = "Unscheduled"
 )
 
-// ResourceBindingStatus says what became of the content on the cluster.
+// ResourceBindingStatus shows the state of the content on the cluster.
 type ResourceBindingStatus struct {
 	// FailedPlacements are objects that were not applied or are not available, at most 100.
 	// +optional
@@ -232,8 +233,9 @@ type ResourceBindingStatus struct {
 	// +kubebuilder:validation:MaxItems=100
 	DiffedPlacements []DiffedResourcePlacement `json:"diffedPlacements,omitempty"`
 
-	// LastHealthy is what the cluster was given when everything in it was last available there: what the spec says while it
-	// is healthy, and what it said before while it is not. It is absent if the cluster has never been healthy.
+	// LastHealthy is the revision that the cluster had when everything in it was last available there: the revision in
+	// the spec while the cluster is healthy, an earlier one otherwise. It is absent if the cluster has never been
+	// healthy.
 	// +optional
 	LastHealthy *Revision `json:"lastHealthy,omitempty"`
 
@@ -245,8 +247,8 @@ type ResourceBindingStatus struct {
 	Conditions []metav1.Condition `json:"conditions"`
 }
 
-// ClusterResourceOverride changes cluster-scoped objects on their way to chosen member clusters. The objects on the
-// hub stay as they are; only what a member receives is changed. Selecting a Namespace also covers the objects in it.
+// ClusterResourceOverride changes cluster-scoped objects for selected member clusters. The objects on the hub stay as
+// they are; only the objects on the members change. If it selects a Namespace, it also changes the objects in it.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,categories={fleet,fleet-placement}
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.placement) || self.spec.placement.scope != 'Namespaced'",message="clusterResourceOverride placement reference cannot be Namespaced scope"
@@ -256,7 +258,7 @@ type ClusterResourceOverride struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which objects are changed, where and how. The user writes it.
+	// Spec defines which objects are changed, where and how. The user writes it.
 	// +required
 	Spec ClusterResourceOverrideSpec `json:"spec"`
 }
@@ -270,8 +272,8 @@ type ClusterResourceOverrideList struct {
 	Items []ClusterResourceOverride `json:"items"`
 }
 
-// ResourceOverride changes objects of its own namespace on their way to chosen member clusters. The objects on the
-// hub stay as they are; only what a member receives is changed.
+// ResourceOverride changes objects of its own namespace for selected member clusters. The objects on the hub stay as
+// they are; only the objects on the members change.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,categories={fleet,fleet-placement}
 type ResourceOverride struct {
@@ -280,7 +282,7 @@ type ResourceOverride struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which objects are changed, where and how. The user writes it.
+	// Spec defines which objects are changed, where and how. The user writes it.
 	// +required
 	Spec ResourceOverrideSpec `json:"spec"`
 }
@@ -294,36 +296,37 @@ type ResourceOverrideList struct {
 	Items []ResourceOverride `json:"items"`
 }
 
-// ClusterResourceOverrideSpec is what a ClusterResourceOverride asks for.
-// The order of its fields is part of the wire: the override hash is taken over its JSON form.
+// ClusterResourceOverrideSpec is the spec of a ClusterResourceOverride.
+//
+// The order of its fields is part of the wire format: the override hash is computed over its JSON form.
 // +kubebuilder:validation:XValidation:rule="(has(oldSelf.placement) && has(self.placement) && oldSelf.placement == self.placement) || (!has(oldSelf.placement) && !has(self.placement))",message="The placement field is immutable"
 type ClusterResourceOverrideSpec struct {
-	// Placement limits the override to one ClusterResourcePlacement. Without it the override holds for every placement
-	// that carries a selected object.
-	// It can be neither changed, added nor removed later.
+	// Placement limits the override to one ClusterResourcePlacement. Without it, the override applies to every
+	// placement that selects one of its objects. It cannot be changed, added or removed later.
 	// +optional
 	Placement *PlacementRef `json:"placement,omitempty"`
 
-	// ClusterResourceSelectors name the objects to change, 1 to 20 of them, each by name: label selectors are refused at
-	// admission. A Namespace stands for itself and for every object in it. No two ClusterResourceOverrides may select
-	// the same object.
+	// ClusterResourceSelectors name the 1 to 20 objects to change, each by name: label selectors are refused at
+	// admission. A Namespace also stands for every object in it. No two ClusterResourceOverrides may select the same
+	// object.
 	// +required
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=20
 	ClusterResourceSelectors []ResourceSelectorTerm `json:"clusterResourceSelectors"`
 
-	// Policy says on which clusters the objects change and how.
+	// Policy defines on which clusters the objects change and how.
 	// +required
 	Policy *OverridePolicy `json:"policy"`
 }
 
-// ResourceOverrideSpec is what a ResourceOverride asks for.
-// The order of its fields is part of the wire: the override hash is taken over its JSON form.
+// ResourceOverrideSpec is the spec of a ResourceOverride.
+//
+// The order of its fields is part of the wire format: the override hash is computed over its JSON form.
 // +kubebuilder:validation:XValidation:rule="(has(oldSelf.placement) && has(self.placement) && oldSelf.placement == self.placement) || (!has(oldSelf.placement) && !has(self.placement))",message="The placement field is immutable"
 type ResourceOverrideSpec struct {
 	// Placement limits the override to one placement: a ResourcePlacement of the override's namespace, or a
-	// ClusterResourcePlacement. Without it the override holds for every placement that carries a selected object.
-	// It can be neither changed, added nor removed later.
+	// ClusterResourcePlacement. Without it, the override applies to every placement that selects one of its objects.
+	// It cannot be changed, added or removed later.
 	// +optional
 	Placement *PlacementRef `json:"placement,omitempty"`
 
@@ -334,7 +337,7 @@ type ResourceOverrideSpec struct {
 	// +kubebuilder:validation:MaxItems=20
 	ResourceSelectors []ResourceSelector `json:"resourceSelectors"`
 
-	// Policy says on which clusters the objects change and how.
+	// Policy defines on which clusters the objects change and how.
 	// +required
 	Policy *OverridePolicy `json:"policy"`
 }
@@ -345,15 +348,14 @@ type PlacementRef struct {
 	// +required
 	Name string `json:"name"`
 
-	// Scope says which kind of placement is meant: Cluster for a ClusterResourcePlacement, Namespaced for a
-	// ResourcePlacement in the namespace of the override. Defaults to Cluster. A ClusterResourceOverride accepts Cluster
-	// only.
+	// Scope is the kind of the placement: Cluster for a ClusterResourcePlacement, Namespaced for a ResourcePlacement
+	// in the namespace of the override. Defaults to Cluster. A ClusterResourceOverride accepts only Cluster.
 	// +optional
 	// +kubebuilder:default=Cluster
 	Scope PlacementScope `json:"scope,omitempty"`
 }
 
-// PlacementScope tells a cluster-wide placement from a namespaced one.
+// PlacementScope distinguishes cluster-wide and namespaced placements.
 // +kubebuilder:validation:Enum=Cluster;Namespaced
 type PlacementScope string
 
@@ -364,7 +366,7 @@ const (
 	PlacementScopeNamespaced PlacementScope = "Namespaced"
 )
 
-// ResourceSelector names one object in the namespace of the object that holds the selector.
+// ResourceSelector names one object in the namespace of the object that contains the selector.
 type ResourceSelector struct {
 	// Group is the API group of the object; empty for the core group.
 	// +required
@@ -383,7 +385,7 @@ type ResourceSelector struct {
 	Name string `json:"name"`
 }
 
-// OverridePolicy says how the selected objects differ from cluster to cluster.
+// OverridePolicy defines how the selected objects differ between clusters.
 type OverridePolicy struct {
 	// OverrideRules are tried in order, 1 to 20 of them. Every rule that matches a cluster is applied to the result of the
 	// rules before it.
@@ -400,7 +402,7 @@ type OverrideRule struct {
 	// +optional
 	ClusterSelector *ClusterSelector `json:"clusterSelector,omitempty"`
 
-	// OverrideType says what happens to the objects: JSONPatch edits them, Delete keeps them off the cluster.
+	// OverrideType defines what happens to the objects: JSONPatch edits them, Delete keeps them off the cluster.
 	// Defaults to JSONPatch.
 	// +optional
 	// +kubebuilder:default=JSONPatch
@@ -414,20 +416,20 @@ type OverrideRule struct {
 	JSONPatchOverrides []JSONPatchOverride `json:"jsonPatchOverrides,omitempty"`
 }
 
-// OverrideType is what an override rule does to an object.
+// OverrideType defines what an override rule does to an object.
 // +kubebuilder:validation:Enum=JSONPatch;Delete
 type OverrideType string
 
 const (
 	// OverrideTypeJSONPatch edits the object with JSON patch operations.
 	OverrideTypeJSONPatch OverrideType = "JSONPatch"
-	// OverrideTypeDelete leaves the object out of what the cluster receives.
+	// OverrideTypeDelete keeps the object off the cluster.
 	OverrideTypeDelete OverrideType = "Delete"
 )
 
 // JSONPatchOverride is one operation of a JSON patch (RFC 6902).
 type JSONPatchOverride struct {
-	// Operator is what to do at the path: add, remove or replace.
+	// Operator is the operation at the path: add, remove or replace.
 	// +required
 	Operator JSONPatchOperator `json:"op"`
 
@@ -448,17 +450,17 @@ type JSONPatchOverride struct {
 type JSONPatchOperator string
 
 const (
-	// JSONPatchAdd adds a value, or replaces the one that is there.
+	// JSONPatchAdd adds a value, or replaces the existing one.
 	JSONPatchAdd JSONPatchOperator = "add"
-	// JSONPatchRemove removes a value, which must be there.
+	// JSONPatchRemove removes a value, which must exist.
 	JSONPatchRemove JSONPatchOperator = "remove"
-	// JSONPatchReplace replaces a value, which must be there.
+	// JSONPatchReplace replaces a value, which must exist.
 	JSONPatchReplace JSONPatchOperator = "replace"
 )
 
-// ClusterResourceOverrideSnapshot is a ClusterResourceOverride as it was at one time. The hub agent makes one whenever
-// the spec of the override changes, keeps the newest ten, and labels the newest as the latest; rollouts name the
-// snapshots they use.
+// ClusterResourceOverrideSnapshot is a copy of a ClusterResourceOverride at one time. The hub agent creates one
+// whenever the spec of the override changes, keeps the newest ten, and labels the newest as the latest. Rollouts name
+// the snapshots that they use.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,categories={fleet,fleet-placement}
 type ClusterResourceOverrideSnapshot struct {
@@ -481,8 +483,9 @@ type ClusterResourceOverrideSnapshotList struct {
 	Items []ClusterResourceOverrideSnapshot `json:"items"`
 }
 
-// ResourceOverrideSnapshot is a ResourceOverride as it was at one time. The hub agent makes one whenever the spec of the
-// override changes, keeps the newest ten, and labels the newest as the latest; rollouts name the snapshots they use.
+// ResourceOverrideSnapshot is a copy of a ResourceOverride at one time. The hub agent creates one whenever the spec of
+// the override changes, keeps the newest ten, and labels the newest as the latest. Rollouts name the snapshots that
+// they use.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,categories={fleet,fleet-placement}
 type ResourceOverrideSnapshot struct {
@@ -505,9 +508,9 @@ type ResourceOverrideSnapshotList struct {
 	Items []ResourceOverrideSnapshot `json:"items"`
 }
 
-// ClusterResourceOverrideSnapshotSpec holds a frozen ClusterResourceOverride.
+// ClusterResourceOverrideSnapshotSpec contains a copy of the spec of a ClusterResourceOverride.
 type ClusterResourceOverrideSnapshotSpec struct {
-	// OverrideSpec is the spec of the override when the snapshot was made.
+	// OverrideSpec is the spec of the override at the time of the snapshot.
 	// +required
 	OverrideSpec ClusterResourceOverrideSpec `json:"overrideSpec"`
 
@@ -516,9 +519,9 @@ type ClusterResourceOverrideSnapshotSpec struct {
 	OverrideHash []byte `json:"overrideHash"`
 }
 
-// ResourceOverrideSnapshotSpec holds a frozen ResourceOverride.
+// ResourceOverrideSnapshotSpec contains a copy of the spec of a ResourceOverride.
 type ResourceOverrideSnapshotSpec struct {
-	// OverrideSpec is the spec of the override when the snapshot was made.
+	// OverrideSpec is the spec of the override at the time of the snapshot.
 	// +required
 	OverrideSpec ResourceOverrideSpec `json:"overrideSpec"`
 
@@ -527,9 +530,9 @@ type ResourceOverrideSnapshotSpec struct {
 	OverrideHash []byte `json:"overrideHash"`
 }
 
-// ClusterResourcePlacement carries cluster-scoped objects of the hub, and namespaces with what is in them, to member
-// clusters. Its spec says what to place, where, and how changes roll out; its status says how far that has come.
-// The name may have at most 63 characters, because it becomes a label value.
+// ClusterResourcePlacement places cluster-scoped objects of the hub, and namespaces with the objects in them, on
+// member clusters. Its spec defines what to place, where, and how changes roll out; its status shows the progress. The
+// name may have at most 63 characters, because it becomes a label value.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=crp,categories={fleet,fleet-placement}
 // +kubebuilder:subresource:status
@@ -544,17 +547,18 @@ type ResourceOverrideSnapshotSpec struct {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ClusterResourcePlacement struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. The hub agent adds finalizers, so that deleting a placement first removes what it placed.
+	// Standard object metadata. The hub agent adds finalizers, so that deleting a placement first removes the objects
+	// that it placed.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what to place, where and how. The user writes it.
+	// Spec defines what to place, where and how. The user writes it.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!(self.statusReportingScope == 'NamespaceAccessible' && size(self.resourceSelectors.filter(x, x.kind == 'Namespace')) != 1)",message="when statusReportingScope is NamespaceAccessible, exactly one resourceSelector with kind 'Namespace' is required"
 	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.statusReportingScope) || self.statusReportingScope == oldSelf.statusReportingScope",message="statusReportingScope is immutable"
 	Spec PlacementSpec `json:"spec"`
 
-	// Status says how far the placement has come. The hub agent writes it.
+	// Status shows the progress of the placement. The hub agent writes it.
 	// +optional
 	Status PlacementStatus `json:"status,omitempty"`
 }
@@ -568,9 +572,9 @@ type ClusterResourcePlacementList struct {
 	Items []ClusterResourcePlacement `json:"items"`
 }
 
-// ResourcePlacement carries objects of its own namespace to member clusters. The namespace itself must be on the member
-// clusters already, for example through a ClusterResourcePlacement that places the namespace alone.
-// The name may have at most 63 characters, because it becomes a label value.
+// ResourcePlacement places objects of its own namespace on member clusters. The namespace itself must exist on the
+// member clusters, for example through a ClusterResourcePlacement that places only the namespace. The name may have at
+// most 63 characters, because it becomes a label value.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,shortName=rp,categories={fleet,fleet-placement}
 // +kubebuilder:subresource:status
@@ -585,15 +589,16 @@ type ClusterResourcePlacementList struct {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ResourcePlacement struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. The hub agent adds finalizers, so that deleting a placement first removes what it placed.
+	// Standard object metadata. The hub agent adds finalizers, so that deleting a placement first removes the objects
+	// that it placed.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what to place, where and how. The user writes it.
+	// Spec defines what to place, where and how. The user writes it.
 	// +required
 	Spec PlacementSpec `json:"spec"`
 
-	// Status says how far the placement has come. The hub agent writes it.
+	// Status shows the progress of the placement. The hub agent writes it.
 	// +optional
 	Status PlacementStatus `json:"status,omitempty"`
 }
@@ -607,22 +612,23 @@ type ResourcePlacementList struct {
 	Items []ResourcePlacement `json:"items"`
 }
 
-// PlacementSpec says what to place, where, and how changes reach the member clusters.
+// PlacementSpec defines what to place, where, and how changes reach the member clusters.
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.policy) && !has(self.policy))",message="policy cannot be removed once set"
 // +kubebuilder:validation:XValidation:rule="size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors')) <= 1",message="only one namespace selector with NamespaceWithResourceSelectors mode is allowed"
 // +kubebuilder:validation:XValidation:rule="size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors')) == 0 || (size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors' && has(x.name) && size(x.name) > 0 && !has(x.labelSelector))) == 1)",message="namespace selector with NamespaceWithResourceSelectors mode must select by name (not by label)"
 // +kubebuilder:validation:XValidation:rule="size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors')) == 0 || size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1')) == 1",message="when using NamespaceWithResourceSelectors mode, only one namespace selector is allowed (cannot mix with other namespace selectors)"
 type PlacementSpec struct {
-	// ResourceSelectors say what to place: every object that at least one of them matches, 1 to 100 of them. Two selectors
-	// may not match the same object; that stops the placement with the reason InvalidResourceSelectors.
+	// ResourceSelectors select the objects to place: all objects that at least one of the 1 to 100 selectors matches.
+	// Two selectors must not match the same object; otherwise the placement stops with reason
+	// InvalidResourceSelectors.
 	// +required
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:XValidation:rule="self.all(x, !(has(x.name) && size(x.name) > 0 && has(x.labelSelector)))",message="name and labelSelector are mutually exclusive in a resource selector"
 	ResourceSelectors []ResourceSelectorTerm `json:"resourceSelectors"`
 
-	// Policy says which member clusters are chosen. Without it all of them are. Once set it can be changed, save for its
-	// placement type, but not removed.
+	// Policy defines which member clusters are picked. Without it, all clusters are picked. You can change a policy,
+	// except for its placement type, but not remove it.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!(self.placementType != oldSelf.placementType)",message="placement type is immutable"
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickFixed' || (!has(self.affinity) && !has(self.numberOfClusters) && !has(self.topologySpreadConstraints) && !has(self.tolerations))",message="affinity, numberOfClusters, topologySpreadConstraints, and tolerations cannot be set when placementType is PickFixed"
@@ -630,7 +636,7 @@ type PlacementSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickN' || (!has(self.clusterNames) && has(self.numberOfClusters))",message="clusterNames cannot be set and numberOfClusters must be set when placementType is PickN"
 	Policy *PlacementPolicy `json:"policy,omitempty"`
 
-	// Strategy says how a change moves over the chosen clusters and how objects are applied there.
+	// Strategy defines how a change rolls out to the picked clusters and how objects are applied there.
 	// +optional
 	Strategy RolloutStrategy `json:"strategy,omitempty"`
 
@@ -642,16 +648,17 @@ type PlacementSpec struct {
 	// +kubebuilder:validation:Maximum=1000
 	RevisionHistoryLimit *int32 `json:"revisionHistoryLimit,omitempty"`
 
-	// StatusReportingScope says where the status can be read. ClusterScopeOnly, the default, leaves it on the placement.
-	// NamespaceAccessible also copies it into a ClusterResourcePlacementStatus in the selected namespace, for people who
-	// may read only that namespace; the placement then has exactly one selector of kind Namespace. It cannot be changed
-	// later. A ResourcePlacement ignores it: its own namespace already holds its status.
+	// StatusReportingScope defines where the status can be read. ClusterScopeOnly, the default, keeps it on the
+	// placement only. NamespaceAccessible also copies it into a ClusterResourcePlacementStatus in the selected
+	// namespace, for users who may read only that namespace; the placement must then have exactly one selector of kind
+	// Namespace. The field cannot be changed later. A ResourcePlacement ignores it, because its status is already in
+	// its namespace.
 	// +optional
 	// +kubebuilder:default=ClusterScopeOnly
 	StatusReportingScope StatusReportingScope `json:"statusReportingScope,omitempty"`
 }
 
-// StatusReportingScope says where the status of a placement can be read.
+// StatusReportingScope defines where the status of a placement can be read.
 // +kubebuilder:validation:Enum=ClusterScopeOnly;NamespaceAccessible
 type StatusReportingScope string
 
@@ -686,29 +693,30 @@ type ResourceSelectorTerm struct {
 	// +optional
 	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
 
-	// SelectionScope says how much of a namespace is matched. It has a meaning only where a ClusterResourcePlacement
-	// selects the core kind Namespace. NamespaceWithResources, the default, takes the namespace and everything in it;
-	// NamespaceOnly takes the namespace object alone; NamespaceWithResourceSelectors takes the namespace, named by name,
-	// and of what is in it the kinds that the placement's other selectors name.
+	// SelectionScope defines how much of a namespace the selector matches. It applies only if a
+	// ClusterResourcePlacement selects the core kind Namespace. NamespaceWithResources, the default, selects the
+	// namespace and everything in it; NamespaceOnly selects only the namespace object; NamespaceWithResourceSelectors
+	// selects one namespace, by name, and those objects in it that the placement's other selectors match.
 	// +optional
 	// +kubebuilder:default=NamespaceWithResources
 	SelectionScope SelectionScope `json:"selectionScope,omitempty"`
 }
 
-// SelectionScope says how much of a selected namespace is placed.
+// SelectionScope defines how much of a selected namespace is placed.
 // +kubebuilder:validation:Enum=NamespaceOnly;NamespaceWithResources;NamespaceWithResourceSelectors
 type SelectionScope string
 
 const (
-	// SelectionScopeNamespaceOnly takes the namespace object without what is in it.
+	// SelectionScopeNamespaceOnly selects the namespace object without its contents.
 	SelectionScopeNamespaceOnly SelectionScope = "NamespaceOnly"
 	// SelectionScopeNamespaceWithResources takes the namespace and everything in it that can be placed.
 	SelectionScopeNamespaceWithResources SelectionScope = "NamespaceWithResources"
-	// SelectionScopeNamespaceWithResourceSelectors takes the namespace and what the placement's other selectors match in it.
+	// SelectionScopeNamespaceWithResourceSelectors selects the namespace and the objects in it that the placement's
+	// other selectors match.
 	SelectionScopeNamespaceWithResourceSelectors SelectionScope = "NamespaceWithResourceSelectors"
 )
 
-// RolloutStrategy says how a change moves over the chosen clusters and how objects are applied there.
+// RolloutStrategy defines how a change rolls out to the picked clusters and how objects are applied there.
 type RolloutStrategy struct {
 	// Type is RollingUpdate, the default, where the hub agent moves clusters to new content within the limits of
 	// rollingUpdate; or External, where nothing moves until an update run moves it. External cannot be left again.
@@ -717,31 +725,32 @@ type RolloutStrategy struct {
 	// +kubebuilder:validation:XValidation:rule="!(self != 'External' && oldSelf == 'External')",message="cannot change rollout strategy type from 'External' to other types"
 	Type RolloutStrategyType `json:"type,omitempty"`
 
-	// RollingUpdate holds the limits for type RollingUpdate. With External it must be absent.
+	// RollingUpdate contains the limits for type RollingUpdate. With External it must be absent.
 	// +optional
 	RollingUpdate *RollingUpdateConfig `json:"rollingUpdate,omitempty"`
 
-	// ApplyStrategy says how objects are applied on the member clusters.
+	// ApplyStrategy defines how objects are applied on the member clusters.
 	// +optional
 	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
 }
 
-// RolloutStrategyType says who moves clusters to new content.
+// RolloutStrategyType defines which controller rolls out new content.
 // +kubebuilder:validation:Enum=RollingUpdate;External
 type RolloutStrategyType string
 
 const (
-	// RolloutStrategyTypeRollingUpdate lets the hub agent move clusters, within the limits of the placement.
+	// RolloutStrategyTypeRollingUpdate: the hub agent rolls out changes, within the limits of the placement.
 	RolloutStrategyTypeRollingUpdate RolloutStrategyType = "RollingUpdate"
 	// RolloutStrategyTypeExternal leaves moving clusters to update runs.
 	RolloutStrategyTypeExternal RolloutStrategyType = "External"
 )
 
-// RollingUpdateConfig limits how many clusters change at once. Shares are of the number of clusters the placement wants:
-// numberOfClusters for PickN, the length of clusterNames for PickFixed, the clusters chosen at present for PickAll.
+// RollingUpdateConfig limits how many clusters change at the same time. Percentages refer to the desired number of
+// clusters of the placement: numberOfClusters for PickN, the length of clusterNames for PickFixed, the currently
+// picked clusters for PickAll.
 type RollingUpdateConfig struct {
-	// MaxUnavailable is how many of the wanted clusters may lack available objects because of a change: a number from 0,
-	// or a share from 0% to 100%, rounded up. The default is 25%.
+	// MaxUnavailable is the number of desired clusters that may be unavailable because of a change: a number from 0,
+	// or a percentage from 0% to 100%, rounded up. The default is 25%.
 	// +optional
 	// +kubebuilder:default="25%"
 	// +kubebuilder:validation:XIntOrString
@@ -749,8 +758,8 @@ type RollingUpdateConfig struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || (self >= 0 && self <= 2147483647)",message="maxUnavailable must be from 0 to 2147483647, or a share such as 25%"
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 
-	// MaxSurge is on how many clusters beyond the wanted number objects may be placed while clusters are exchanged: a
-	// number from 0, or a share from 0% to 100%, rounded up. The default is 25%.
+	// MaxSurge is the number of clusters beyond the desired number on which objects may be placed while clusters are
+	// replaced: a number from 0, or a percentage from 0% to 100%, rounded up. The default is 25%.
 	// +optional
 	// +kubebuilder:default="25%"
 	// +kubebuilder:validation:XIntOrString
@@ -758,42 +767,43 @@ type RollingUpdateConfig struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || (self >= 0 && self <= 2147483647)",message="maxSurge must be from 0 to 2147483647, or a share such as 25%"
 	MaxSurge *intstr.IntOrString `json:"maxSurge,omitempty"`
 
-	// UnavailablePeriodSeconds is how long, in seconds from 0, an applied object whose availability cannot be observed is
-	// waited for before it counts as available. The default is 60.
+	// UnavailablePeriodSeconds is how long, in seconds from 0, the rollout waits for an applied object whose
+	// availability is not tracked, before the object counts as available. The default is 60.
 	// +optional
 	// +kubebuilder:default=60
 	// +kubebuilder:validation:Minimum=0
 	UnavailablePeriodSeconds *int `json:"unavailablePeriodSeconds,omitempty"`
 
-	// FailurePolicy says when clusters have failed with a revision, how many of them may, and what is done when more do. A
-	// share is of the clusters the placement wants. Without it the rollout waits for every cluster for as long as it takes.
+	// FailurePolicy defines when a cluster has failed with a revision, how many clusters may fail, and what happens
+	// when more fail. A percentage refers to the desired number of clusters of the placement. Without it the rollout
+	// waits for every cluster without a time limit.
 	// +optional
 	FailurePolicy *FailurePolicy `json:"failurePolicy,omitempty"`
 }
 
-// ApplyStrategy says how objects are applied on a member cluster and what happens to objects found there.
+// ApplyStrategy defines how objects are applied on a member cluster and what happens to existing objects.
 type ApplyStrategy struct {
-	// ComparisonOption says which fields a drift or a difference is looked for in: PartialComparison, the default, in
-	// those that the hub's manifest sets; FullComparison in all.
+	// ComparisonOption defines which fields are compared: PartialComparison, the default, compares the fields that the
+	// hub's manifest sets; FullComparison compares all fields.
 	// +optional
 	// +kubebuilder:default=PartialComparison
 	ComparisonOption ComparisonOption `json:"comparisonOption,omitempty"`
 
 	// WhenToApply is Always, the default, which overwrites changes made on the member cluster; or IfNotDrifted, which
-	// leaves an object that was changed there alone and reports it.
+	// does not overwrite an object that was changed on the member cluster, but reports it.
 	// +optional
 	// +kubebuilder:default=Always
 	WhenToApply WhenToApply `json:"whenToApply,omitempty"`
 
-	// Type is ClientSideApply, the default: a three-way merge with what was applied last; ServerSideApply: the member's
-	// API server merges by field ownership; or ReportDiff: nothing is changed on the member and the differences are
-	// reported.
+	// Type is ClientSideApply, the default: a three-way merge with the last applied manifest; ServerSideApply: the
+	// member's API server merges by field ownership; or ReportDiff: the agent changes nothing on the member and
+	// reports the differences.
 	// +optional
 	// +kubebuilder:default=ClientSideApply
 	Type ApplyStrategyType `json:"type,omitempty"`
 
-	// AllowCoOwnership lets the placement apply objects that have other owner references too. By default it is false,
-	// and such an object is not taken over.
+	// AllowCoOwnership allows the placement to apply objects that have other owner references too. The default is
+	// false: such objects are not taken over.
 	// +optional
 	AllowCoOwnership bool `json:"allowCoOwnership,omitempty"`
 
@@ -801,26 +811,26 @@ type ApplyStrategy struct {
 	// +optional
 	ServerSideApplyConfig *ServerSideApplyConfig `json:"serverSideApplyConfig,omitempty"`
 
-	// WhenToTakeOver says what happens to an object that was on the member cluster before: Always, the default, takes it
-	// over; IfNoDiff takes it over only if it equals the manifest (see comparisonOption); Never leaves it and reports a
-	// failure.
+	// WhenToTakeOver defines what happens to an object that already exists on the member cluster: Always, the default,
+	// takes it over; IfNoDiff takes it over only if it equals the manifest (see comparisonOption); Never does not
+	// change it and reports a failure.
 	// +optional
 	// +kubebuilder:default=Always
 	WhenToTakeOver WhenToTakeOver `json:"whenToTakeOver,omitempty"`
 }
 
-// ComparisonOption says in which fields drifts and differences are looked for.
+// ComparisonOption defines which fields are compared to detect drifts and differences.
 // +kubebuilder:validation:Enum=PartialComparison;FullComparison
 type ComparisonOption string
 
 const (
-	// ComparisonOptionPartialComparison looks at the fields that the hub's manifest sets.
+	// ComparisonOptionPartialComparison compares the fields that the hub's manifest sets.
 	ComparisonOptionPartialComparison ComparisonOption = "PartialComparison"
-	// ComparisonOptionFullComparison looks at every field.
+	// ComparisonOptionFullComparison compares all fields.
 	ComparisonOptionFullComparison ComparisonOption = "FullComparison"
 )
 
-// WhenToApply says whether objects that were changed on the member cluster are overwritten.
+// WhenToApply defines whether objects that were changed on the member cluster are overwritten.
 // +kubebuilder:validation:Enum=Always;IfNotDrifted
 type WhenToApply string
 
@@ -836,39 +846,41 @@ const (
 type ApplyStrategyType string
 
 const (
-	// ApplyStrategyTypeClientSideApply merges the manifest, what was applied last and the object, in the agent.
+	// ApplyStrategyTypeClientSideApply merges the manifest, the last applied manifest and the object in the agent.
 	ApplyStrategyTypeClientSideApply ApplyStrategyType = "ClientSideApply"
-	// ApplyStrategyTypeServerSideApply lets the member's API server merge by field ownership.
+	// ApplyStrategyTypeServerSideApply makes the member's API server merge by field ownership.
 	ApplyStrategyTypeServerSideApply ApplyStrategyType = "ServerSideApply"
 	// ApplyStrategyTypeReportDiff changes nothing and reports differences.
 	ApplyStrategyTypeReportDiff ApplyStrategyType = "ReportDiff"
 )
 
-// WhenToTakeOver says what happens to objects that were on the member cluster before the placement came.
+// WhenToTakeOver defines what happens to objects that existed on the member cluster before they were placed.
 // +kubebuilder:validation:Enum=Always;IfNoDiff;Never
 type WhenToTakeOver string
 
 const (
 	// WhenToTakeOverAlways takes them over.
 	WhenToTakeOverAlways WhenToTakeOver = "Always"
-	// WhenToTakeOverIfNoDiff takes over those that equal their manifest.
+	// WhenToTakeOverIfNoDiff takes over objects that equal their manifest.
 	WhenToTakeOverIfNoDiff WhenToTakeOver = "IfNoDiff"
 	// WhenToTakeOverNever takes over none.
 	WhenToTakeOverNever WhenToTakeOver = "Never"
 )
 
-// ServerSideApplyConfig holds the choices for server-side apply.
+// ServerSideApplyConfig contains the options for server-side apply.
 type ServerSideApplyConfig struct {
 	// ForceConflicts takes fields over from other field managers instead of failing on a conflict. By default it is false.
 	// +optional
 	ForceConflicts bool `json:"force"`
 }
 
-// PlacementPolicy says which member clusters are chosen.
-// The order of its fields, and of those below it, is part of the wire: the policy hash is taken over its JSON form.
+// PlacementPolicy defines which member clusters are picked.
+//
+// The order of its fields, and of those below it, is part of the wire format: the policy hash is computed over its
+// JSON form.
 type PlacementPolicy struct {
-	// PlacementType is PickAll, the default: every eligible cluster; PickN: the numberOfClusters best ones; or PickFixed:
-	// those that clusterNames lists. It cannot be changed later.
+	// PlacementType is PickAll, the default, which picks every eligible cluster; PickN, which picks the best
+	// numberOfClusters clusters; or PickFixed, which picks the clusters in clusterNames. It cannot be changed later.
 	// +optional
 	// +kubebuilder:default=PickAll
 	PlacementType PlacementType `json:"placementType,omitempty"`
@@ -878,22 +890,24 @@ type PlacementPolicy struct {
 	// +kubebuilder:validation:MaxItems=100
 	ClusterNames []string `json:"clusterNames,omitempty"`
 
-	// NumberOfClusters is how many clusters type PickN wants, from 0. It is for that type only, which requires it.
+	// NumberOfClusters is the number of clusters that type PickN picks, from 0. It is for that type only, which
+	// requires it.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	NumberOfClusters *int32 `json:"numberOfClusters,omitempty"`
 
-	// Affinity limits the clusters to choose from and says which are preferred. PickAll knows the required part only,
-	// PickN both, PickFixed neither.
+	// Affinity restricts the clusters to pick from and defines which are preferred. PickAll uses the required part
+	// only, PickN both, PickFixed neither.
 	// +optional
 	Affinity *Affinity `json:"affinity,omitempty"`
 
-	// TopologySpreadConstraints spread the chosen clusters over the values of a cluster label. It is for type PickN only.
+	// TopologySpreadConstraints spread the picked clusters over the values of a cluster label. They are for type PickN
+	// only.
 	// +optional
 	TopologySpreadConstraints []TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 
-	// Tolerations let clusters with matching taints be chosen, at most 100. It is for PickAll and PickN. Tolerations can be
-	// added later, but neither changed nor removed.
+	// Tolerations allow clusters with matching taints to be picked, at most 100. They apply to PickAll and PickN. You
+	// can add tolerations later, but neither change nor remove them.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:XValidation:rule="self.all(x, x.operator != 'Exists' || !has(x.value) || size(x.value) == 0)",message="value must be empty when operator is Exists"
@@ -901,30 +915,30 @@ type PlacementPolicy struct {
 	Tolerations []Toleration `json:"tolerations,omitempty"`
 }
 
-// PlacementType is the way clusters are chosen.
+// PlacementType defines how clusters are picked.
 // +kubebuilder:validation:Enum=PickAll;PickN;PickFixed
 type PlacementType string
 
 const (
-	// PlacementTypePickAll chooses every eligible cluster.
+	// PlacementTypePickAll picks every eligible cluster.
 	PlacementTypePickAll PlacementType = "PickAll"
-	// PlacementTypePickN chooses the given number of clusters, the best first.
+	// PlacementTypePickN picks the given number of clusters, the best first.
 	PlacementTypePickN PlacementType = "PickN"
-	// PlacementTypePickFixed chooses the clusters named.
+	// PlacementTypePickFixed picks the named clusters.
 	PlacementTypePickFixed PlacementType = "PickFixed"
 )
 
-// Affinity says by which of their traits clusters are chosen.
+// Affinity defines which clusters are picked by their labels and properties.
 type Affinity struct {
-	// ClusterAffinity looks at the labels and properties of MemberClusters.
+	// ClusterAffinity selects clusters by the labels and properties of their MemberClusters.
 	// +optional
 	ClusterAffinity *ClusterAffinity `json:"clusterAffinity,omitempty"`
 }
 
-// ClusterAffinity looks at labels and properties of MemberClusters. It is about choosing: a cluster that was chosen
-// stays chosen when it ceases to match, until the policy is changed.
+// ClusterAffinity selects clusters by the labels and properties of their MemberClusters. It applies only when clusters
+// are picked: a picked cluster that no longer matches stays picked until the policy changes.
 type ClusterAffinity struct {
-	// RequiredDuringSchedulingIgnoredDuringExecution is what a cluster must match to be chosen.
+	// RequiredDuringSchedulingIgnoredDuringExecution must match for a cluster to be picked.
 	// +optional
 	RequiredDuringSchedulingIgnoredDuringExecution *ClusterSelector `json:"requiredDuringSchedulingIgnoredDuringExecution,omitempty"`
 
@@ -941,31 +955,32 @@ type ClusterSelector struct {
 	ClusterSelectorTerms []ClusterSelectorTerm `json:"clusterSelectorTerms"`
 }
 
-// ClusterSelectorTerm matches a cluster if everything that is set in it does. An empty term matches every cluster.
+// ClusterSelectorTerm matches a cluster if all its fields match. An empty term matches every cluster.
 type ClusterSelectorTerm struct {
-	// LabelSelector looks at the labels of the MemberCluster.
+	// LabelSelector matches the labels of the MemberCluster.
 	// +optional
 	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
 
-	// PropertySelector looks at the properties the cluster reports. It is for required terms only.
+	// PropertySelector matches the properties that the cluster reports. It is for required terms only.
 	// +optional
 	PropertySelector *PropertySelector `json:"propertySelector,omitempty"`
 
-	// PropertySorter gives a cluster a share of the weight, by the value of a property. It is for preferred terms only.
+	// PropertySorter gives a cluster a fraction of the weight, by the value of a property. It is for preferred terms
+	// only.
 	// +optional
 	PropertySorter *PropertySorter `json:"propertySorter,omitempty"`
 }
 
 // PreferredClusterSelector adds to the score of the clusters that match it.
 type PreferredClusterSelector struct {
-	// Weight is what a matching cluster's affinity score gains, from -100 to 100. With a property sorter a cluster gains
-	// a share of it.
+	// Weight is added to the affinity score of a matching cluster, from -100 to 100. With a property sorter, a
+	// fraction of it is added.
 	// +required
 	// +kubebuilder:validation:Minimum=-100
 	// +kubebuilder:validation:Maximum=100
 	Weight int32 `json:"weight"`
 
-	// Preference is what to match.
+	// Preference is the term to match.
 	// +required
 	Preference ClusterSelectorTerm `json:"preference"`
 }
@@ -980,7 +995,7 @@ type PropertySelector struct {
 // PropertySelectorRequirement compares one property of a cluster with a value.
 type PropertySelectorRequirement struct {
 	// Name of the property, for example kubernetes-fleet.io/node-count, or
-	// resources.kubernetes-fleet.io/allocatable-cpu (or total-, or available-) for a figure of the cluster's resource
+	// resources.kubernetes-fleet.io/allocatable-cpu (or total-, or available-) for a value of the cluster's resource
 	// usage. A cluster without the property does not match, whatever the operator.
 	// +required
 	Name string `json:"name"`
@@ -989,13 +1004,13 @@ type PropertySelectorRequirement struct {
 	// +required
 	Operator PropertySelectorOperator `json:"operator"`
 
-	// Values holds the one value to compare with, a resource quantity such as 4, 500m or 16Gi.
+	// Values contains the one value to compare with, a resource quantity such as 4, 500m or 16Gi.
 	// +required
 	// +kubebuilder:validation:MaxItems=1
 	Values []string `json:"values"`
 }
 
-// PropertySelectorOperator is how a property must compare with a value.
+// PropertySelectorOperator defines how a property must compare with a value.
 type PropertySelectorOperator string
 
 const (
@@ -1013,34 +1028,35 @@ const (
 	PropertySelectorOperatorLe PropertySelectorOperator = "Le"
 )
 
-// PropertySorter gives clusters a share of a weight by where their value of a property lies between the lowest and the
-// highest one.
+// PropertySorter gives clusters a fraction of a weight, by the position of their value of a property between the
+// lowest and the highest one.
 type PropertySorter struct {
-	// Name of the property, as in a property selector. A cluster without it gains nothing; nor does any if all values
-	// are the same.
+	// Name of the property, as in a property selector. A cluster without it gains nothing. If all values are equal, no
+	// cluster gains anything.
 	// +required
 	Name string `json:"name"`
 
-	// SortOrder says which end gains the full weight, the other end gaining nothing: with Descending the highest value
-	// does, with Ascending the lowest.
+	// SortOrder defines which value gains the full weight: the highest with Descending, the lowest with Ascending. The
+	// opposite value gains nothing.
 	// +required
 	SortOrder PropertySortOrder `json:"sortOrder"`
 }
 
-// PropertySortOrder says which end of an order comes first.
+// PropertySortOrder defines which value ranks first.
 // +kubebuilder:validation:Enum=Ascending;Descending
 type PropertySortOrder string
 
 const (
-	// PropertySortOrderAscending puts the lowest value first.
+	// PropertySortOrderAscending ranks the lowest value first.
 	PropertySortOrderAscending PropertySortOrder = "Ascending"
-	// PropertySortOrderDescending puts the highest value first.
+	// PropertySortOrderDescending ranks the highest value first.
 	PropertySortOrderDescending PropertySortOrder = "Descending"
 )
 
-// TopologySpreadConstraint spreads the chosen clusters over the values of a label.
+// TopologySpreadConstraint spreads the picked clusters over the values of a label.
 type TopologySpreadConstraint struct {
-	// MaxSkew is by how many chosen clusters two values of the label may differ, from 1, which is the default.
+	// MaxSkew is the maximum difference in the number of picked clusters between two values of the label, from 1,
+	// which is the default.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
@@ -1050,7 +1066,7 @@ type TopologySpreadConstraint struct {
 	// +required
 	TopologyKey string `json:"topologyKey"`
 
-	// WhenUnsatisfiable is DoNotSchedule, the default, which leaves out a cluster that would exceed maxSkew; or
+	// WhenUnsatisfiable is DoNotSchedule, the default, which rejects a cluster that would exceed maxSkew; or
 	// ScheduleAnyway, which only lowers its score.
 	// +optional
 	// +kubebuilder:default=DoNotSchedule
@@ -1058,13 +1074,13 @@ type TopologySpreadConstraint struct {
 	WhenUnsatisfiable corev1.UnsatisfiableConstraintAction `json:"whenUnsatisfiable,omitempty"`
 }
 
-// Toleration lets clusters with matching taints be chosen.
+// Toleration allows clusters with matching taints to be picked.
 type Toleration struct {
-	// Key of the taint. Empty, with operator Exists, it matches every taint.
+	// Key of the taint. An empty key with operator Exists matches every taint.
 	// +optional
 	Key string `json:"key,omitempty"`
 
-	// Operator is Equal, the default, which compares key and value; or Exists, which compares the key alone.
+	// Operator is Equal, the default, which compares key and value; or Exists, which compares only the key.
 	// +optional
 	// +kubebuilder:default=Equal
 	// +kubebuilder:validation:Enum=Equal;Exists
@@ -1074,14 +1090,14 @@ type Toleration struct {
 	// +optional
 	Value string `json:"value,omitempty"`
 
-	// Effect of the taint. Empty, it matches every effect; NoSchedule is the only one there is.
+	// Effect of the taint. An empty effect matches every effect; NoSchedule is the only effect.
 	// +optional
 	// +kubebuilder:validation:Enum=NoSchedule
 	Effect corev1.TaintEffect `json:"effect,omitempty"`
 }
 
-// ClusterSchedulingPolicySnapshot is the policy of a ClusterResourcePlacement as it stood at one time, with what the
-// scheduler decided from it. The hub agent makes one, named <placement>-<index>, whenever the policy changes.
+// ClusterSchedulingPolicySnapshot is a copy of the policy of a ClusterResourcePlacement at one time, with the
+// scheduler's decisions. The hub agent creates one, named <placement>-<index>, whenever the policy changes.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=csps,categories={fleet,fleet-placement}
 // +kubebuilder:subresource:status
@@ -1089,8 +1105,8 @@ type Toleration struct {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ClusterSchedulingPolicySnapshot struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. Labels hold the placement, the index, and whether this is the latest snapshot;
-	// annotations hold the placement's generation and, for PickN, the number of clusters wanted.
+	// Standard object metadata. Labels contain the placement, the index, and whether this is the latest snapshot;
+	// annotations contain the placement's generation and, for PickN, the desired number of clusters.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -1098,7 +1114,7 @@ type ClusterSchedulingPolicySnapshot struct {
 	// +required
 	Spec SchedulingPolicySnapshotSpec `json:"spec"`
 
-	// Status is what the scheduler decided. The hub agent writes it.
+	// Status contains the scheduler's decisions. The hub agent writes it.
 	// +optional
 	Status SchedulingPolicySnapshotStatus `json:"status,omitempty"`
 }
@@ -1114,8 +1130,8 @@ type ClusterSchedulingPolicySnapshotList struct {
 
 // SchedulingPolicySnapshotSpec is a policy as it stood at one time.
 type SchedulingPolicySnapshotSpec struct {
-	// Policy is the placement's policy without numberOfClusters, which is kept in an annotation because changing it
-	// does not make another snapshot. It is absent if the placement has no policy.
+	// Policy is the placement's policy without numberOfClusters, which is in an annotation, because changing it does
+	// not create another snapshot. It is absent if the placement has no policy.
 	// +optional
 	Policy *PlacementPolicy `json:"policy,omitempty"`
 
@@ -1124,58 +1140,58 @@ type SchedulingPolicySnapshotSpec struct {
 	PolicyHash []byte `json:"policyHash"`
 }
 
-// SchedulingPolicySnapshotStatus is what the scheduler decided from a policy.
+// SchedulingPolicySnapshotStatus contains the scheduler's decisions for a policy.
 type SchedulingPolicySnapshotStatus struct {
 	// ObservedCRPGeneration is the generation of the placement, of either kind, that was scheduled last.
 	// +required
 	ObservedCRPGeneration int64 `json:"observedCRPGeneration"`
 
-	// Conditions hold Scheduled, which says whether as many clusters were found as were wanted.
+	// Conditions contain Scheduled, which is True if the scheduler found the desired number of clusters.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions"`
 
-	// ClusterDecisions are what was decided for each cluster and why: the chosen clusters first, then at most 20 of the
-	// others; 1000 together at most.
+	// ClusterDecisions are the decisions for each cluster, with reasons: the picked clusters first, then at most 20 of
+	// the others; at most 1000 in total.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1000
 	ClusterDecisions []ClusterDecision `json:"targetClusters,omitempty"`
 }
 
-// ClusterDecision is what the scheduler decided for one cluster.
+// ClusterDecision is the scheduler's decision for one cluster.
 type ClusterDecision struct {
 	// ClusterName is the name of the MemberCluster. It is empty in a decision about a place that no cluster could fill.
 	// +required
 	ClusterName string `json:"clusterName"`
 
-	// Selected says whether the cluster was chosen.
+	// Selected is true if the cluster was picked.
 	// +required
 	Selected bool `json:"selected"`
 
-	// ClusterScore is what the cluster was ranked by. It is null where clusters were not ranked.
+	// ClusterScore is the score by which the cluster was ranked. It is null if clusters were not ranked.
 	// +optional
 	ClusterScore *ClusterScore `json:"clusterScore"`
 
-	// Reason says in words why the cluster was chosen or not.
+	// Reason explains in words why the cluster was picked or not.
 	// +required
 	Reason string `json:"reason"`
 }
 
-// ClusterScore is what a cluster was ranked by: first by affinity, then by spread. The higher, the better.
+// ClusterScore is the score of a cluster: first by affinity, then by spread. Higher is better.
 type ClusterScore struct {
 	// AffinityScore is the sum of the weights of the preferences that the cluster matches.
 	// +optional
 	AffinityScore *int32 `json:"affinityScore,omitempty"`
 
-	// TopologySpreadScore says how well the choice of the cluster would serve the topology spread constraints.
+	// TopologySpreadScore shows how well picking the cluster would satisfy the topology spread constraints.
 	// +optional
 	TopologySpreadScore *int32 `json:"priorityScore,omitempty"`
 }
 
-// ClusterResourceSnapshot holds the objects that a ClusterResourcePlacement selected at one time, or a part of them: a
-// selection too large for one API object is split into a group of snapshots with one index. The first of the group is
-// named <placement>-<index>-snapshot, the others <placement>-<index>-<part>. It is never changed.
+// ClusterResourceSnapshot contains the objects that a ClusterResourcePlacement selected at one time, or a part of
+// them: a selection too large for one API object is split into a group of snapshots with one index. The first of the
+// group is named <placement>-<index>-snapshot, the others <placement>-<index>-<part>. It never changes.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=crs,categories={fleet,fleet-placement}
 // +kubebuilder:subresource:status
@@ -1183,12 +1199,13 @@ type ClusterScore struct {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ClusterResourceSnapshot struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. Labels hold the placement, the index, and whether this is the latest group; annotations
-	// hold the hash of the whole selection and the number of parts (on the first) or the number of this part (on the others).
+	// Standard object metadata. Labels contain the placement, the index, and whether this is the latest group;
+	// annotations contain the hash of the whole selection and the number of parts (on the first) or the number of this
+	// part (on the others).
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec holds the objects. The hub agent writes it once.
+	// Spec contains the objects. The hub agent writes it once.
 	// +required
 	Spec ResourceSnapshotSpec `json:"spec"`
 
@@ -1206,10 +1223,10 @@ type ClusterResourceSnapshotList struct {
 	Items []ClusterResourceSnapshot `json:"items"`
 }
 
-// ResourceSnapshotSpec holds selected objects. The resource hash is taken over its JSON form.
+// ResourceSnapshotSpec contains selected objects. The resource hash is computed over its JSON form.
 type ResourceSnapshotSpec struct {
-	// SelectedResources are the objects, without what belongs to the hub alone (status, uid, resource version, owners
-	// and the like), in the order in which kinds depend on each other.
+	// SelectedResources are the objects, without fields that apply only to the hub (status, uid, resource version,
+	// owners and similar fields), in the order in which kinds depend on each other.
 	// +required
 	SelectedResources []ResourceContent `json:"selectedResources"`
 }
@@ -1250,11 +1267,11 @@ type ClusterStagedUpdateRun struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what to release and how. The user writes it.
+	// Spec defines what to release and how. The user writes it.
 	// +required
 	Spec UpdateRunSpec `json:"spec"`
 
-	// Status is the plan and how far it has come. The hub agent writes it.
+	// Status contains the plan and its progress. The hub agent writes it.
 	// +optional
 	Status UpdateRunStatus `json:"status,omitempty"`
 }
@@ -1268,7 +1285,7 @@ type ClusterStagedUpdateRunList struct {
 	Items []ClusterStagedUpdateRun `json:"items"`
 }
 
-// StagedUpdateRun releases one version of the resources of a ResourcePlacement of its own namespace, stage by stage. The
+// StagedUpdateRun releases one version of the resources of a ResourcePlacement of its namespace, stage by stage. The
 // placement must have a rollout strategy of type External.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,shortName=sur,categories={fleet,fleet-placement}
@@ -1288,11 +1305,11 @@ type StagedUpdateRun struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what to release and how. The user writes it.
+	// Spec defines what to release and how. The user writes it.
 	// +required
 	Spec UpdateRunSpec `json:"spec"`
 
-	// Status is the plan and how far it has come. The hub agent writes it.
+	// Status contains the plan and its progress. The hub agent writes it.
 	// +optional
 	Status UpdateRunStatus `json:"status,omitempty"`
 }
@@ -1306,7 +1323,7 @@ type StagedUpdateRunList struct {
 	Items []StagedUpdateRun `json:"items"`
 }
 
-// UpdateRunSpec says what to release and how.
+// UpdateRunSpec defines what to release and how.
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.state) && oldSelf.state == 'Initialize' && self.state == 'Stop')",message="invalid state transition: cannot transition from Initialize to Stop"
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.state) && oldSelf.state == 'Run' && self.state == 'Initialize')",message="invalid state transition: cannot transition from Run to Initialize"
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.state) && oldSelf.state == 'Stop' && self.state == 'Initialize')",message="invalid state transition: cannot transition from Stop to Initialize"
@@ -1332,40 +1349,41 @@ type UpdateRunSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="stagedRolloutStrategyName is immutable"
 	StagedUpdateStrategyName string `json:"stagedRolloutStrategyName"`
 
-	// State is what the run is to do. Initialize works the plan out and waits; Run carries it out; Stop lets the clusters
-	// in progress finish and starts no more. Run and Stop may alternate; there is no way back to Initialize, and none
-	// from Initialize to Stop. Defaults to Initialize.
+	// State is the desired state of the run. Initialize computes the plan and waits; Run executes it; Stop finishes
+	// the clusters in progress and starts no others. You can alternate between Run and Stop; you can neither return to
+	// Initialize, nor change from Initialize to Stop. Defaults to Initialize.
 	// +optional
 	// +kubebuilder:default=Initialize
 	State UpdateRunState `json:"state,omitempty"`
 
-	// ResumeFrom is the name of an earlier run of the same placement, in the same namespace, that has ended without
-	// finishing: this run goes on where that one was. It releases the same resource snapshot, so resourceSnapshotIndex must
-	// be empty or the same, and does not ask again for what that run has passed: gates before a stage that had begun, and
-	// gates and waits after a stage that had ended. A run that took its clusters back has passed nothing. Every stage is
-	// gone through, so clusters that have joined since get their turn. It cannot be changed.
+	// ResumeFrom is the name of an earlier run of the same placement, in the same namespace, that ended without
+	// success: this run continues where that one ended. It releases the same resource snapshot, so
+	// resourceSnapshotIndex must be empty or the same. It does not repeat tasks that the earlier run passed: approvals
+	// before a stage that had started, and approvals and waits after a stage that had ended. If the earlier run rolled
+	// its clusters back, none of its tasks count as passed. The run goes through every stage, so clusters that have
+	// joined since are updated too. The field cannot be changed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	ResumeFrom string `json:"resumeFrom,omitempty"`
 }
 
-// UpdateRunState is what an update run is to do.
+// UpdateRunState is the desired state of an update run.
 // +kubebuilder:validation:Enum=Initialize;Run;Stop
 type UpdateRunState string
 
 const (
-	// UpdateRunInitialize works out stages, clusters and overrides, records them in the status, and waits.
+	// UpdateRunInitialize computes stages, clusters and overrides, records them in the status, and waits.
 	UpdateRunInitialize UpdateRunState = "Initialize"
-	// UpdateRunRun carries the plan out.
+	// UpdateRunRun executes the plan.
 	UpdateRunRun UpdateRunState = "Run"
-	// UpdateRunStop lets clusters in progress finish and starts no more; the run can be set to Run again.
+	// UpdateRunStop finishes the clusters in progress and starts no others; the run can be set to Run again.
 	UpdateRunStop UpdateRunState = "Stop"
 )
 
-// UpdateRunStatus is the plan of a run, fixed when it is initialised, and how far the run has come.
+// UpdateRunStatus contains the plan of a run, which does not change after initialization, and its progress.
 type UpdateRunStatus struct {
-	// PlacementUID is the metadata.uid of the placement that the run was planned for. A run fails when that was deleted and
-	// another one of its name was made.
+	// PlacementUID is the metadata.uid of the placement for which the run was planned. The run fails if that placement
+	// is deleted and another one with its name is created.
 	// +optional
 	PlacementUID types.UID `json:"placementUID,omitempty"`
 
@@ -1395,13 +1413,13 @@ type UpdateRunStatus struct {
 	// +optional
 	StagesStatus []StageUpdatingStatus `json:"stagesStatus,omitempty"`
 
-	// DeletionStageStatus is the progress of the last stage, which removes the placement from clusters that are no longer
-	// picked. It is there even when there are none.
+	// DeletionStageStatus is the progress of the last stage, which removes the placement from clusters that are no
+	// longer picked. It is present even if there are no such clusters.
 	// +optional
 	DeletionStageStatus *StageUpdatingStatus `json:"deletionStageStatus,omitempty"`
 
-	// Conditions are Initialized, Progressing and Succeeded; with a failurePolicy also WithinFailureBudget, and RolledBack
-	// once clusters are taken back.
+	// Conditions are Initialized, Progressing and Succeeded; with a failurePolicy also WithinFailureBudget, and
+	// RolledBack if the run rolls clusters back.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -1418,7 +1436,7 @@ type ClusterStagedUpdateStrategy struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec lists the stages. The user writes it; a run that has been initialised goes on with its own copy.
+	// Spec lists the stages. The user writes it; an initialized run uses its own copy.
 	// +required
 	Spec UpdateStrategySpec `json:"spec"`
 }
@@ -1441,7 +1459,7 @@ type StagedUpdateStrategy struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec lists the stages. The user writes it; a run that has been initialised goes on with its own copy.
+	// Spec lists the stages. The user writes it; an initialized run uses its own copy.
 	// +required
 	Spec UpdateStrategySpec `json:"spec"`
 }
@@ -1462,19 +1480,19 @@ type UpdateStrategySpec struct {
 	// +kubebuilder:validation:MaxItems=31
 	Stages []StageConfig `json:"stages"`
 
-	// FailurePolicy says when clusters have failed, how many of them may, and what is done when more do. Without it a run
-	// waits for every cluster for as long as it takes.
+	// FailurePolicy defines when a cluster has failed, how many clusters may fail, and what happens when more fail.
+	// Without it, a run waits for every cluster without a time limit.
 	// +optional
 	FailurePolicy *FailurePolicy `json:"failurePolicy,omitempty"`
 }
 
-// FailurePolicy says when a cluster of an update run or of a rolling update has failed, how many may, and what is done when
-// more do.
+// FailurePolicy defines when a cluster of an update run or of a rolling update has failed, how many clusters may fail,
+// and what happens when more fail.
 type FailurePolicy struct {
-	// HealthWindow is how long a cluster may be without health: from the moment it was given the release until everything
-	// in it is available, and, for as long as its stage lasts, or the rolling update, from the moment it ceases to be. A
-	// cluster that is not healthy again by then has failed. Numbers with the units h, m and s, as in 1m30s, more than zero.
-	// Defaults to 5m.
+	// HealthWindow is how long a cluster may be unhealthy before it has failed. It starts when the cluster gets the
+	// release, and ends when everything in it is available. While the cluster's stage or the rolling update lasts, it
+	// starts again if the cluster becomes unhealthy. Use numbers with the units h, m and s, as in 1m30s; it must be
+	// more than zero. Defaults to 5m.
 	// +optional
 	// +kubebuilder:default="5m"
 	// +kubebuilder:validation:Type=string
@@ -1482,10 +1500,11 @@ type FailurePolicy struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="healthWindow must be more than 0"
 	HealthWindow *metav1.Duration `json:"healthWindow,omitempty"`
 
-	// FailureBudget is how many clusters of each stage of an update run, or of a rolling update, may fail: a number from 0,
-	// or a share from 0% to 100% of the clusters of the stage, or of those the placement wants, rounded down. The rollout
-	// goes on past so many; with the next one the budget is spent. A stage may have a budget of its own. Defaults to 0: the
-	// first failure ends the rollout.
+	// FailureBudget is the number of clusters of each stage of an update run, or of a rolling update, that may fail: a
+	// number from 0, or a percentage from 0% to 100% of the clusters of the stage, or of the desired number of
+	// clusters of the placement, rounded down. The rollout continues while no more clusters than that have failed;
+	// with the next one, the budget is spent. A stage may have its own budget. Defaults to 0: the first failure ends
+	// the rollout.
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:XIntOrString
@@ -1494,28 +1513,29 @@ type FailurePolicy struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="failureBudget must be at most 2147483647"
 	FailureBudget *intstr.IntOrString `json:"failureBudget,omitempty"`
 
-	// OnFailure is what is done when the budget is spent. Stop ends the update run, or holds the rolling update of this
-	// revision, and leaves every cluster as it is. Rollback takes the clusters that were changed back to what each of them
-	// last ran healthily: those of a run the last changed first, within the maxConcurrency of their stages, those of a
-	// rolling update the failed first, within its maxUnavailable. A cluster that never was healthy is left as it is.
-	// Defaults to Stop.
+	// OnFailure defines what happens when the budget is spent. Stop ends the update run, or stops the rolling update
+	// of this revision, and does not change the clusters. Rollback returns each changed cluster to the revision that
+	// was last healthy there: a run starts with the cluster that it changed last, within the maxConcurrency of its
+	// stages; a rolling update starts with the failed clusters, within its maxUnavailable. A cluster that has never
+	// been healthy is not rolled back. Defaults to Stop.
 	// +optional
 	// +kubebuilder:default=Stop
 	OnFailure FailureAction `json:"onFailure,omitempty"`
 }
 
-// FailureAction is what is done when a failure budget is spent.
+// FailureAction defines what happens when a failure budget is spent.
 // +kubebuilder:validation:Enum=Stop;Rollback
 type FailureAction string
 
 const (
 	// FailureActionStop ends the rollout and leaves every cluster as it is.
 	FailureActionStop FailureAction = "Stop"
-	// FailureActionRollback takes the clusters that were changed back to what they last ran healthily.
+	// FailureActionRollback returns the changed clusters to the revision that was last healthy there.
 	FailureActionRollback FailureAction = "Rollback"
 )
 
-// Revision is everything that decides what a cluster gets of a placement: which resources, changed how, applied how.
+// Revision is everything that determines the content of a placement on a cluster: the resources, the overrides, and
+// the apply strategy.
 type Revision struct {
 	// ResourceSnapshotName is the name of the resource snapshot; of the first, if there are several of one index.
 	// +required
@@ -1534,7 +1554,7 @@ type Revision struct {
 	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
 }
 
-// StageConfig is one stage: its clusters, their order, and what must happen before it begins and before it ends.
+// StageConfig is one stage: its clusters, their order, and the tasks before and after it.
 type StageConfig struct {
 	// Name of the stage, at most 63 lower-case letters and digits. No two stages of a strategy should share one.
 	// +required
@@ -1542,8 +1562,8 @@ type StageConfig struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]+$`
 	Name string `json:"name"`
 
-	// LabelSelector picks the clusters of the stage, among those the placement has picked, by the labels of their
-	// MemberCluster. Without it the stage has no clusters; when it is empty it has all of them.
+	// LabelSelector selects the clusters of the stage by the labels of their MemberCluster, among the clusters that
+	// the placement has picked. Without it, the stage has no clusters; an empty selector selects all of them.
 	// +optional
 	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
 
@@ -1552,8 +1572,8 @@ type StageConfig struct {
 	// +optional
 	SortingLabelKey *string `json:"sortingLabelKey,omitempty"`
 
-	// MaxConcurrency is how many clusters of the stage may be in progress at once: a number from 1, or a share from 1% to
-	// 100% of the clusters of the stage, rounded down but never below 1. Defaults to 1.
+	// MaxConcurrency is the number of clusters of the stage that may be in progress at the same time: a number from 1,
+	// or a percentage from 1% to 100% of the clusters of the stage, rounded down but at least 1. Defaults to 1.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:XIntOrString
@@ -1562,8 +1582,8 @@ type StageConfig struct {
 	// +kubebuilder:validation:XValidation:rule="self == null || type(self) != int || self <= 2147483647",message="maxConcurrency must be at most 2147483647"
 	MaxConcurrency *intstr.IntOrString `json:"maxConcurrency,omitempty"`
 
-	// FailureBudget is how many clusters of the stage may fail, as in the failurePolicy, whose budget it replaces for this
-	// stage. It counts only if there is a failurePolicy.
+	// FailureBudget is the number of clusters of the stage that may fail. It replaces the budget in the failurePolicy
+	// for this stage, and has no effect without a failurePolicy.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:Pattern=`^(100|[1-9]?[0-9])%$`
@@ -1589,7 +1609,7 @@ type StageConfig struct {
 
 // StageTask is something to wait for before a stage begins or ends.
 type StageTask struct {
-	// Type is TimedWait, to let some time pass, or Approval, to wait for somebody's consent.
+	// Type is TimedWait, which waits for a period, or Approval, which waits for a user's approval.
 	// +required
 	Type StageTaskType `json:"type"`
 
@@ -1602,12 +1622,12 @@ type StageTask struct {
 	WaitTime *metav1.Duration `json:"waitTime,omitempty"`
 }
 
-// StageTaskType is what a stage task waits for.
+// StageTaskType defines what a stage task waits for.
 // +kubebuilder:validation:Enum=TimedWait;Approval
 type StageTaskType string
 
 const (
-	// StageTaskTimedWait lets some time pass.
+	// StageTaskTimedWait waits for a period.
 	StageTaskTimedWait StageTaskType = "TimedWait"
 	// StageTaskApproval waits until an approval request is approved.
 	StageTaskApproval StageTaskType = "Approval"
@@ -1664,13 +1684,14 @@ type ClusterUpdatingStatus struct {
 	// +optional
 	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
 
-	// LastHealthy is what the cluster last ran healthily before this run changed it, and what it is taken back to should the
-	// failure budget be spent. It is recorded when the cluster is started, for runs whose failurePolicy asks for Rollback;
-	// it is absent if nothing was changed there or if the cluster has never been healthy.
+	// LastHealthy is the revision that was last healthy on the cluster before this run changed it, and to which the
+	// run rolls the cluster back if the failure budget is spent. A run whose failurePolicy requires Rollback records
+	// it when it starts the cluster. It is absent if the run did not change the cluster, or if the cluster has never
+	// been healthy.
 	// +optional
 	LastHealthy *Revision `json:"lastHealthy,omitempty"`
 
-	// Conditions are Started and Succeeded, and RolledBack if the cluster is taken back.
+	// Conditions are Started and Succeeded, and RolledBack if the cluster is rolled back.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -1695,8 +1716,8 @@ type StageTaskStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// ClusterApprovalRequest asks for consent that a ClusterStagedUpdateRun begin or end a stage. The hub agent makes it; the
-// user approves by setting the condition Approved, and cannot take that back once it is accepted.
+// ClusterApprovalRequest requests approval for a ClusterStagedUpdateRun to begin or end a stage. The hub agent creates
+// it. The user approves it by setting the condition Approved, and cannot revoke the approval once it is accepted.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=careq,categories={fleet,fleet-placement}
 // +kubebuilder:subresource:status
@@ -1710,11 +1731,11 @@ type ClusterApprovalRequest struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which run waits at which stage. The hub agent writes it, and it never changes.
+	// Spec names the run and the stage that wait. The hub agent writes it, and it never changes.
 	// +required
 	Spec ApprovalRequestSpec `json:"spec"`
 
-	// Status holds the approval, which the user writes, and its acceptance, which the hub agent writes.
+	// Status contains the approval, which the user writes, and its acceptance, which the hub agent writes.
 	// +optional
 	Status ApprovalRequestStatus `json:"status,omitempty"`
 }
@@ -1728,8 +1749,9 @@ type ClusterApprovalRequestList struct {
 	Items []ClusterApprovalRequest `json:"items"`
 }
 
-// ApprovalRequest asks for consent that a StagedUpdateRun of its namespace begin or end a stage. The hub agent makes it;
-// the user approves by setting the condition Approved, and cannot take that back once it is accepted.
+// ApprovalRequest requests approval for a StagedUpdateRun of its namespace to begin or end a stage. The hub agent
+// creates it. The user approves it by setting the condition Approved, and cannot revoke the approval once it is
+// accepted.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,shortName=areq,categories={fleet,fleet-placement}
 // +kubebuilder:subresource:status
@@ -1743,11 +1765,11 @@ type ApprovalRequest struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which run waits at which stage. The hub agent writes it, and it never changes.
+	// Spec names the run and the stage that wait. The hub agent writes it, and it never changes.
 	// +required
 	Spec ApprovalRequestSpec `json:"spec"`
 
-	// Status holds the approval, which the user writes, and its acceptance, which the hub agent writes.
+	// Status contains the approval, which the user writes, and its acceptance, which the hub agent writes.
 	// +optional
 	Status ApprovalRequestStatus `json:"status,omitempty"`
 }
@@ -1761,7 +1783,7 @@ type ApprovalRequestList struct {
 	Items []ApprovalRequest `json:"items"`
 }
 
-// ApprovalRequestSpec says which run waits at which stage.
+// ApprovalRequestSpec names the run and the stage that wait.
 // +kubebuilder:validation:XValidation:rule="self == oldSelf",message="The spec field is immutable"
 type ApprovalRequestSpec struct {
 	// UpdateRunName is the name of the update run that waits.
@@ -1773,7 +1795,7 @@ type ApprovalRequestSpec struct {
 	TargetStage string `json:"targetStage"`
 }
 
-// ApprovalRequestStatus holds the approval and its acceptance.
+// ApprovalRequestStatus contains the approval and its acceptance.
 type ApprovalRequestStatus struct {
 	// Conditions are Approved, which the user sets to True with any reason and with observedGeneration equal to the
 	// generation of the request, and ApprovalAccepted, which the hub agent sets to True when the approval has taken effect.
@@ -1783,9 +1805,9 @@ type ApprovalRequestStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// ClusterResourcePlacementStatus is a copy of a ClusterResourcePlacement's status in the namespace it places, under the
-// placement's name, for people who may read only that namespace. It exists while the placement's
-// statusReportingScope is NamespaceAccessible. The hub agent writes all of it.
+// ClusterResourcePlacementStatus is a copy of a ClusterResourcePlacement's status in the namespace that it places,
+// with the placement's name, for users who may read only that namespace. It exists while the placement's
+// statusReportingScope is NamespaceAccessible. The hub agent writes all fields.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,shortName=crps,categories={fleet,fleet-placement}
 // +kubebuilder:printcolumn:JSONPath=`.sourceStatus.observedResourceIndex`,name="Resource-Index",type=string
@@ -1801,7 +1823,7 @@ type ClusterResourcePlacementStatus struct {
 	// +required
 	SourceStatus PlacementStatus `json:"sourceStatus,omitempty"`
 
-	// LastUpdatedTime is when the copy was made.
+	// LastUpdatedTime is when the hub agent wrote the copy.
 	// +required
 	LastUpdatedTime metav1.Time `json:"lastUpdatedTime,omitempty"`
 }
@@ -1815,38 +1837,38 @@ type ClusterResourcePlacementStatusList struct {
 	Items []ClusterResourcePlacementStatus `json:"items"`
 }
 
-// PlacementStatus says how far a placement has come.
+// PlacementStatus shows the progress of a placement.
 type PlacementStatus struct {
-	// SelectedResources are the objects of the latest resource snapshot, or of the one in use if an update run chose it.
-	// An envelope is listed as the envelope.
+	// SelectedResources are the objects of the latest resource snapshot, or of the snapshot that an update run
+	// released. An envelope is listed as the envelope.
 	// +optional
 	SelectedResources []ResourceIdentifier `json:"selectedResources,omitempty"`
 
-	// ObservedResourceIndex is the index of the resource snapshot that the status is about, a decimal number.
+	// ObservedResourceIndex is the index of the resource snapshot that the status describes, a decimal number.
 	// +optional
 	ObservedResourceIndex string `json:"observedResourceIndex,omitempty"`
 
-	// PerClusterPlacementStatuses say how far each chosen cluster has come. For each cluster that is wanted and could not
-	// be found there is an entry without a name.
+	// PerClusterPlacementStatuses show the progress on each picked cluster. For each desired cluster that the
+	// scheduler could not find, there is an entry without a name.
 	// +optional
 	PerClusterPlacementStatuses []PerClusterPlacementStatus `json:"placementStatuses,omitempty"`
 
-	// Conditions sum up the clusters. Their types are the placement's kind followed by Scheduled, RolloutStarted,
-	// Overridden, WorkSynchronized, and then Applied and Available or, with ReportDiff, DiffReported. A type appears once
-	// those before it are True. StatusSynced is there with statusReportingScope NamespaceAccessible.
+	// Conditions summarize all clusters. Their types are the placement's kind followed by Scheduled, RolloutStarted,
+	// Overridden, WorkSynchronized, and then Applied and Available or, with ReportDiff, DiffReported. A type is
+	// present only if all before it are True. StatusSynced is present with statusReportingScope NamespaceAccessible.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// PerClusterPlacementStatus says how far a placement has come on one cluster.
+// PerClusterPlacementStatus shows the progress of a placement on one cluster.
 type PerClusterPlacementStatus struct {
 	// ClusterName is the name of the MemberCluster. It is empty for a place that no cluster could fill.
 	// +optional
 	ClusterName string `json:"clusterName,omitempty"`
 
-	// ObservedResourceIndex is the index of the resource snapshot that the cluster is to have, a decimal number.
+	// ObservedResourceIndex is the index of the resource snapshot that the cluster should have, a decimal number.
 	// +optional
 	ObservedResourceIndex string `json:"observedResourceIndex,omitempty"`
 
@@ -1876,7 +1898,7 @@ type PerClusterPlacementStatus struct {
 	DiffedPlacements []DiffedResourcePlacement `json:"diffedPlacements,omitempty"`
 
 	// Conditions are Scheduled, RolloutStarted, Overridden, WorkSynchronized, and then Applied and Available or, with
-	// ReportDiff, DiffReported. A type appears once those before it are True.
+	// ReportDiff, DiffReported. A type is present only if all before it are True.
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
@@ -1915,7 +1937,7 @@ type ResourceIdentifier struct {
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
 
-	// Envelope is the envelope that the object came in, if it did.
+	// Envelope is the envelope that contained the object, if any.
 	// +optional
 	Envelope *EnvelopeIdentifier `json:"envelope,omitempty"`
 }
@@ -1940,7 +1962,7 @@ type EnvelopeIdentifier struct {
 type EnvelopeType string
 
 const (
-	// EnvelopeTypeConfigMap is a kind of envelope that is no longer made; it is accepted in stored objects.
+	// EnvelopeTypeConfigMap is a kind of envelope that is no longer created; it is accepted in stored objects.
 	EnvelopeTypeConfigMap EnvelopeType = "ConfigMap"
 	// EnvelopeTypeClusterResourceEnvelope is a ClusterResourceEnvelope.
 	EnvelopeTypeClusterResourceEnvelope EnvelopeType = "ClusterResourceEnvelope"
@@ -1986,8 +2008,8 @@ type DiffedResourcePlacement struct {
 	// +required
 	ObservationTime metav1.Time `json:"observationTime"`
 
-	// TargetClusterObservedGeneration is the generation of the object on the member cluster then; null if the cluster has
-	// no such object.
+	// TargetClusterObservedGeneration is the generation of the object on the member cluster at that time; null if the
+	// cluster has no such object.
 	// +optional
 	TargetClusterObservedGeneration *int64 `json:"targetClusterObservedGeneration"`
 
@@ -2015,23 +2037,23 @@ type PatchDetail struct {
 	ValueInHub string `json:"valueInHub,omitempty"`
 }
 
-// Work carries manifests to one member cluster: it lies in that cluster's namespace on the hub, fleet-member-<cluster>;
-// the hub agent writes what to apply and the member agent writes what became of it.
+// Work contains manifests for one member cluster. It is in the cluster's namespace on the hub, fleet-member-<cluster>.
+// The hub agent writes what to apply, and the member agent reports the result.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,categories={fleet,fleet-placement}
 // +kubebuilder:subresource:status
 type Work struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. Labels name the placement, the binding and the resource index the content is from. A
-	// finalizer keeps a deleted Work until the member agent has removed what it applied.
+	// Standard object metadata. Labels name the placement, the binding and the resource index of the content. A
+	// finalizer keeps a deleted Work until the member agent has removed the objects that it applied.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what to apply and how. The hub agent writes it.
+	// Spec defines what to apply and how. The hub agent writes it.
 	// +optional
 	Spec WorkSpec `json:"spec,omitempty"`
 
-	// Status says what became of the manifests. The member agent writes it.
+	// Status shows the result for the manifests. The member agent writes it.
 	// +optional
 	Status WorkStatus `json:"status,omitempty"`
 }
@@ -2045,18 +2067,18 @@ type WorkList struct {
 	Items []Work `json:"items"`
 }
 
-// WorkSpec says what to apply on the member cluster and how.
+// WorkSpec defines what to apply on the member cluster and how.
 type WorkSpec struct {
-	// Workload holds the manifests.
+	// Workload contains the manifests.
 	// +optional
 	Workload WorkloadTemplate `json:"workload,omitempty"`
 
-	// ApplyStrategy says how to apply them.
+	// ApplyStrategy defines how to apply them.
 	// +optional
 	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
 }
 
-// WorkloadTemplate holds the manifests of a Work.
+// WorkloadTemplate contains the manifests of a Work.
 type WorkloadTemplate struct {
 	// Manifests are the objects to apply. An object that leaves the list is removed from the member cluster.
 	// +optional
@@ -2070,21 +2092,21 @@ type Manifest struct {
 	runtime.RawExtension `json:",inline"`
 }
 
-// WorkStatus says what became of the manifests of a Work.
+// WorkStatus shows the result for the manifests of a Work.
 type WorkStatus struct {
 	// Conditions sum up the manifests: Applied, Available and, with ReportDiff, DiffReported instead of both;
 	// StatusTrimmed, if details were left out to keep the Work small enough for the API server.
 	// +required
 	Conditions []metav1.Condition `json:"conditions"`
 
-	// ManifestConditions say what became of each manifest, in their order.
+	// ManifestConditions show the result for each manifest, in the order of the manifests.
 	// +optional
 	ManifestConditions []ManifestCondition `json:"manifestConditions,omitempty"`
 }
 
-// ManifestCondition says what became of one manifest.
+// ManifestCondition shows the result for one manifest.
 type ManifestCondition struct {
-	// Identifier says which manifest this is about.
+	// Identifier identifies the manifest.
 	// +required
 	Identifier WorkResourceIdentifier `json:"identifier,omitempty"`
 
@@ -2093,11 +2115,11 @@ type ManifestCondition struct {
 	// +required
 	Conditions []metav1.Condition `json:"conditions"`
 
-	// DriftDetails say how the object was changed on the member cluster, if it was.
+	// DriftDetails show how the object was changed on the member cluster, if it was.
 	// +optional
 	DriftDetails *DriftDetails `json:"driftDetails,omitempty"`
 
-	// DiffDetails say how the object, which was not taken over or is only compared, differs from its manifest.
+	// DiffDetails show how the object, if it was not taken over or is only compared, differs from its manifest.
 	// +optional
 	DiffDetails *DiffDetails `json:"diffDetails,omitempty"`
 }
@@ -2133,7 +2155,7 @@ type WorkResourceIdentifier struct {
 	Name string `json:"name,omitempty"`
 }
 
-// DriftDetails say how an object was changed on the member cluster.
+// DriftDetails show how an object was changed on the member cluster.
 type DriftDetails struct {
 	// ObservationTime is when the object was last compared.
 	// +required
@@ -2152,13 +2174,14 @@ type DriftDetails struct {
 	ObservedDrifts []PatchDetail `json:"observedDrifts,omitempty"`
 }
 
-// DiffDetails say how an object on the member cluster differs from its manifest.
+// DiffDetails show how an object on the member cluster differs from its manifest.
 type DiffDetails struct {
 	// ObservationTime is when the object was last compared.
 	// +required
 	ObservationTime metav1.Time `json:"observationTime"`
 
-	// ObservedInMemberClusterGeneration is the generation of the object then; null if the member cluster has no such object.
+	// ObservedInMemberClusterGeneration is the generation of the object at that time; null if the member cluster has
+	// no such object.
 	// +optional
 	ObservedInMemberClusterGeneration *int64 `json:"observedInMemberClusterGeneration"`
 

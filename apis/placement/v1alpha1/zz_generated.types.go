@@ -8,9 +8,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// ClusterResourcePlacementEviction asks, once, that a placement be taken off one cluster. The hub agent checks it,
-// removes the placement from the cluster if the disruption budget allows, and records the outcome; it never tries again,
-// so another attempt needs another object. Without a taint or a changed policy the scheduler may pick the cluster again.
+// ClusterResourcePlacementEviction requests, once, that a placement is removed from one cluster. The hub agent checks
+// it, removes the placement from the cluster if the disruption budget allows it, and records the outcome. It never
+// retries; create another eviction for another attempt. Without a taint or a changed policy, the scheduler may pick
+// the cluster again.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=crpe,categories={fleet,fleet-placement}
 // +kubebuilder:subresource:status
@@ -38,7 +39,7 @@ type ClusterResourcePlacementEvictionList struct {
 	Items []ClusterResourcePlacementEviction `json:"items"`
 }
 
-// PlacementEvictionSpec says what to evict and from where.
+// PlacementEvictionSpec names the placement to evict and the cluster.
 type PlacementEvictionSpec struct {
 	// PlacementName is the name of the placement, at most 255 characters: a ClusterResourcePlacement, or for a
 	// ResourcePlacementEviction a ResourcePlacement of its namespace. It must not be of type PickFixed.
@@ -56,15 +57,15 @@ type PlacementEvictionSpec struct {
 
 // PlacementEvictionStatus is the outcome of an eviction.
 type PlacementEvictionStatus struct {
-	// Conditions are Valid, which says whether the eviction could be considered at all, and Executed, which says whether
-	// it was carried out. Valid False and any Executed are final.
+	// Conditions are Valid, which is False if the eviction is invalid, and Executed, which shows whether it was
+	// carried out. Valid False and any Executed are final.
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// ClusterResourcePlacementDisruptionBudget limits what evictions may do to the ClusterResourcePlacement of the same name.
-// It limits evictions only: rollouts, scheduling and outages are not held back by it. At most one of its two fields is
-// set; with neither it allows no eviction but from clusters where the placement has failed.
+// ClusterResourcePlacementDisruptionBudget limits evictions of the ClusterResourcePlacement of the same name. It
+// limits only evictions, not rollouts, scheduling and outages. Set at most one of its two fields. With neither, it
+// allows no eviction, except from clusters where the placement has failed.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=crpdb,categories={fleet,fleet-placement}
 type ClusterResourcePlacementDisruptionBudget struct {
@@ -90,18 +91,18 @@ type ClusterResourcePlacementDisruptionBudgetList struct {
 // PlacementDisruptionBudgetSpec is the limit a disruption budget sets.
 // +kubebuilder:validation:XValidation:rule="!(has(self.maxUnavailable) && has(self.minAvailable))",message="Both MaxUnavailable and MinAvailable cannot be specified"
 type PlacementDisruptionBudgetSpec struct {
-	// MaxUnavailable is how many of the placement's clusters may be without it after an eviction: a number from 0, or a
-	// share from 0% to 100% of the clusters wanted, rounded up. It is refused at admission for a placement of type
-	// PickAll, whose number of clusters is not fixed.
+	// MaxUnavailable is the number of the placement's clusters that may be unavailable after an eviction: a number
+	// from 0, or a percentage from 0% to 100% of the desired number of clusters, rounded up. It is refused at
+	// admission for a placement of type PickAll, whose number of clusters is not fixed.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^(100|[0-9]{1,2})%$') : self >= 0",message="If supplied value is String should match regex '^(100|[0-9]{1,2})%$' or If supplied value is Integer must be greater than or equal to 0"
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="maxUnavailable must be at most 2147483647"
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 
-	// MinAvailable is how many of the placement's clusters must still have it available after an eviction: a number from
-	// 0, or a share from 0% to 100% of the clusters wanted, rounded up. For a placement of type PickAll it must be a
-	// number.
+	// MinAvailable is the number of the placement's clusters that must be available after an eviction: a number from
+	// 0, or a percentage from 0% to 100% of the desired number of clusters, rounded up. For a placement of type
+	// PickAll it must be a number.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^(100|[0-9]{1,2})%$') : self >= 0",message="If supplied value is String should match regex '^(100|[0-9]{1,2})%$' or If supplied value is Integer must be greater than or equal to 0"
@@ -109,8 +110,8 @@ type PlacementDisruptionBudgetSpec struct {
 	MinAvailable *intstr.IntOrString `json:"minAvailable,omitempty"`
 }
 
-// ClusterResourceOverride changes cluster-scoped objects on their way to chosen member clusters. The objects on the
-// hub stay as they are; only what a member receives is changed. Selecting a Namespace also covers the objects in it.
+// ClusterResourceOverride changes cluster-scoped objects for selected member clusters. The objects on the hub stay as
+// they are; only the objects on the members change. If it selects a Namespace, it also changes the objects in it.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,categories={fleet,fleet-placement}
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.placement) || self.spec.placement.scope != 'Namespaced'",message="clusterResourceOverride placement reference cannot be Namespaced scope"
@@ -120,7 +121,7 @@ type ClusterResourceOverride struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which objects are changed, where and how. The user writes it.
+	// Spec defines which objects are changed, where and how. The user writes it.
 	// +required
 	Spec ClusterResourceOverrideSpec `json:"spec"`
 }
@@ -134,8 +135,8 @@ type ClusterResourceOverrideList struct {
 	Items []ClusterResourceOverride `json:"items"`
 }
 
-// ResourceOverride changes objects of its own namespace on their way to chosen member clusters. The objects on the
-// hub stay as they are; only what a member receives is changed.
+// ResourceOverride changes objects of its own namespace for selected member clusters. The objects on the hub stay as
+// they are; only the objects on the members change.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,categories={fleet,fleet-placement}
 type ResourceOverride struct {
@@ -144,7 +145,7 @@ type ResourceOverride struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which objects are changed, where and how. The user writes it.
+	// Spec defines which objects are changed, where and how. The user writes it.
 	// +required
 	Spec ResourceOverrideSpec `json:"spec"`
 }
@@ -158,32 +159,33 @@ type ResourceOverrideList struct {
 	Items []ResourceOverride `json:"items"`
 }
 
-// ClusterResourceOverrideSpec is what a ClusterResourceOverride asks for.
-// The order of its fields is part of the wire: the override hash is taken over its JSON form.
+// ClusterResourceOverrideSpec is the spec of a ClusterResourceOverride.
+//
+// The order of its fields is part of the wire format: the override hash is computed over its JSON form.
 type ClusterResourceOverrideSpec struct {
-	// Placement limits the override to one ClusterResourcePlacement. Without it the override holds for every placement
-	// that carries a selected object.
+	// Placement limits the override to one ClusterResourcePlacement. Without it, the override applies to every
 	// +optional
 	Placement *PlacementRef `json:"placement,omitempty"`
 
-	// ClusterResourceSelectors name the objects to change, 1 to 20 of them, each by name: label selectors are refused at
-	// admission. A Namespace stands for itself and for every object in it. No two ClusterResourceOverrides may select
-	// the same object.
+	// ClusterResourceSelectors name the 1 to 20 objects to change, each by name: label selectors are refused at
+	// admission. A Namespace also stands for every object in it. No two ClusterResourceOverrides may select the same
+	// object.
 	// +required
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=20
 	ClusterResourceSelectors []ResourceSelectorTerm `json:"clusterResourceSelectors"`
 
-	// Policy says on which clusters the objects change and how.
+	// Policy defines on which clusters the objects change and how.
 	// +required
 	Policy *OverridePolicy `json:"policy"`
 }
 
-// ResourceOverrideSpec is what a ResourceOverride asks for.
-// The order of its fields is part of the wire: the override hash is taken over its JSON form.
+// ResourceOverrideSpec is the spec of a ResourceOverride.
+//
+// The order of its fields is part of the wire format: the override hash is computed over its JSON form.
 type ResourceOverrideSpec struct {
 	// Placement limits the override to one placement: a ResourcePlacement of the override's namespace, or a
-	// ClusterResourcePlacement. Without it the override holds for every placement that carries a selected object.
+	// ClusterResourcePlacement. Without it, the override applies to every placement that selects one of its objects.
 	// +optional
 	Placement *PlacementRef `json:"placement,omitempty"`
 
@@ -194,7 +196,7 @@ type ResourceOverrideSpec struct {
 	// +kubebuilder:validation:MaxItems=20
 	ResourceSelectors []ResourceSelector `json:"resourceSelectors"`
 
-	// Policy says on which clusters the objects change and how.
+	// Policy defines on which clusters the objects change and how.
 	// +required
 	Policy *OverridePolicy `json:"policy"`
 }
@@ -205,15 +207,14 @@ type PlacementRef struct {
 	// +required
 	Name string `json:"name"`
 
-	// Scope says which kind of placement is meant: Cluster for a ClusterResourcePlacement, Namespaced for a
-	// ResourcePlacement in the namespace of the override. Defaults to Cluster. A ClusterResourceOverride accepts Cluster
-	// only.
+	// Scope is the kind of the placement: Cluster for a ClusterResourcePlacement, Namespaced for a ResourcePlacement
+	// in the namespace of the override. Defaults to Cluster. A ClusterResourceOverride accepts only Cluster.
 	// +optional
 	// +kubebuilder:default=Cluster
 	Scope PlacementScope `json:"scope,omitempty"`
 }
 
-// PlacementScope tells a cluster-wide placement from a namespaced one.
+// PlacementScope distinguishes cluster-wide and namespaced placements.
 // +kubebuilder:validation:Enum=Cluster;Namespaced
 type PlacementScope string
 
@@ -224,7 +225,7 @@ const (
 	PlacementScopeNamespaced PlacementScope = "Namespaced"
 )
 
-// ResourceSelector names one object in the namespace of the object that holds the selector.
+// ResourceSelector names one object in the namespace of the object that contains the selector.
 type ResourceSelector struct {
 	// Group is the API group of the object; empty for the core group.
 	// +required
@@ -243,7 +244,7 @@ type ResourceSelector struct {
 	Name string `json:"name"`
 }
 
-// OverridePolicy says how the selected objects differ from cluster to cluster.
+// OverridePolicy defines how the selected objects differ between clusters.
 type OverridePolicy struct {
 	// OverrideRules are tried in order, 1 to 20 of them. Every rule that matches a cluster is applied to the result of the
 	// rules before it.
@@ -260,7 +261,7 @@ type OverrideRule struct {
 	// +optional
 	ClusterSelector *ClusterSelector `json:"clusterSelector,omitempty"`
 
-	// OverrideType says what happens to the objects: JSONPatch edits them, Delete keeps them off the cluster.
+	// OverrideType defines what happens to the objects: JSONPatch edits them, Delete keeps them off the cluster.
 	// Defaults to JSONPatch.
 	// +optional
 	// +kubebuilder:default=JSONPatch
@@ -274,20 +275,20 @@ type OverrideRule struct {
 	JSONPatchOverrides []JSONPatchOverride `json:"jsonPatchOverrides,omitempty"`
 }
 
-// OverrideType is what an override rule does to an object.
+// OverrideType defines what an override rule does to an object.
 // +kubebuilder:validation:Enum=JSONPatch;Delete
 type OverrideType string
 
 const (
 	// OverrideTypeJSONPatch edits the object with JSON patch operations.
 	OverrideTypeJSONPatch OverrideType = "JSONPatch"
-	// OverrideTypeDelete leaves the object out of what the cluster receives.
+	// OverrideTypeDelete keeps the object off the cluster.
 	OverrideTypeDelete OverrideType = "Delete"
 )
 
 // JSONPatchOverride is one operation of a JSON patch (RFC 6902).
 type JSONPatchOverride struct {
-	// Operator is what to do at the path: add, remove or replace.
+	// Operator is the operation at the path: add, remove or replace.
 	// +required
 	Operator JSONPatchOperator `json:"op"`
 
@@ -308,17 +309,17 @@ type JSONPatchOverride struct {
 type JSONPatchOperator string
 
 const (
-	// JSONPatchAdd adds a value, or replaces the one that is there.
+	// JSONPatchAdd adds a value, or replaces the existing one.
 	JSONPatchAdd JSONPatchOperator = "add"
-	// JSONPatchRemove removes a value, which must be there.
+	// JSONPatchRemove removes a value, which must exist.
 	JSONPatchRemove JSONPatchOperator = "remove"
-	// JSONPatchReplace replaces a value, which must be there.
+	// JSONPatchReplace replaces a value, which must exist.
 	JSONPatchReplace JSONPatchOperator = "replace"
 )
 
-// ClusterResourceOverrideSnapshot is a ClusterResourceOverride as it was at one time. The hub agent makes one whenever
-// the spec of the override changes, keeps the newest ten, and labels the newest as the latest; rollouts name the
-// snapshots they use.
+// ClusterResourceOverrideSnapshot is a copy of a ClusterResourceOverride at one time. The hub agent creates one
+// whenever the spec of the override changes, keeps the newest ten, and labels the newest as the latest. Rollouts name
+// the snapshots that they use.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,categories={fleet,fleet-placement}
 type ClusterResourceOverrideSnapshot struct {
@@ -341,8 +342,9 @@ type ClusterResourceOverrideSnapshotList struct {
 	Items []ClusterResourceOverrideSnapshot `json:"items"`
 }
 
-// ResourceOverrideSnapshot is a ResourceOverride as it was at one time. The hub agent makes one whenever the spec of the
-// override changes, keeps the newest ten, and labels the newest as the latest; rollouts name the snapshots they use.
+// ResourceOverrideSnapshot is a copy of a ResourceOverride at one time. The hub agent creates one whenever the spec of
+// the override changes, keeps the newest ten, and labels the newest as the latest. Rollouts name the snapshots that
+// they use.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,categories={fleet,fleet-placement}
 type ResourceOverrideSnapshot struct {
@@ -365,9 +367,9 @@ type ResourceOverrideSnapshotList struct {
 	Items []ResourceOverrideSnapshot `json:"items"`
 }
 
-// ClusterResourceOverrideSnapshotSpec holds a frozen ClusterResourceOverride.
+// ClusterResourceOverrideSnapshotSpec contains a copy of the spec of a ClusterResourceOverride.
 type ClusterResourceOverrideSnapshotSpec struct {
-	// OverrideSpec is the spec of the override when the snapshot was made.
+	// OverrideSpec is the spec of the override at the time of the snapshot.
 	// +required
 	OverrideSpec ClusterResourceOverrideSpec `json:"overrideSpec"`
 
@@ -376,9 +378,9 @@ type ClusterResourceOverrideSnapshotSpec struct {
 	OverrideHash []byte `json:"overrideHash"`
 }
 
-// ResourceOverrideSnapshotSpec holds a frozen ResourceOverride.
+// ResourceOverrideSnapshotSpec contains a copy of the spec of a ResourceOverride.
 type ResourceOverrideSnapshotSpec struct {
-	// OverrideSpec is the spec of the override when the snapshot was made.
+	// OverrideSpec is the spec of the override at the time of the snapshot.
 	// +required
 	OverrideSpec ResourceOverrideSpec `json:"overrideSpec"`
 
@@ -411,51 +413,52 @@ type ResourceSelectorTerm struct {
 	// +optional
 	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
 
-	// SelectionScope says how much of a namespace is matched. It has a meaning only where a ClusterResourcePlacement
-	// selects the core kind Namespace. NamespaceWithResources, the default, takes the namespace and everything in it;
-	// NamespaceOnly takes the namespace object alone; NamespaceWithResourceSelectors takes the namespace, named by name,
-	// and of what is in it the kinds that the placement's other selectors name.
+	// SelectionScope defines how much of a namespace the selector matches. It applies only if a
+	// ClusterResourcePlacement selects the core kind Namespace. NamespaceWithResources, the default, selects the
+	// namespace and everything in it; NamespaceOnly selects only the namespace object; NamespaceWithResourceSelectors
+	// selects one namespace, by name, and those objects in it that the placement's other selectors match.
 	// +optional
 	// +kubebuilder:default=NamespaceWithResources
 	SelectionScope SelectionScope `json:"selectionScope,omitempty"`
 }
 
-// SelectionScope says how much of a selected namespace is placed.
+// SelectionScope defines how much of a selected namespace is placed.
 // +kubebuilder:validation:Enum=NamespaceOnly;NamespaceWithResources;NamespaceWithResourceSelectors
 type SelectionScope string
 
 const (
-	// SelectionScopeNamespaceOnly takes the namespace object without what is in it.
+	// SelectionScopeNamespaceOnly selects the namespace object without its contents.
 	SelectionScopeNamespaceOnly SelectionScope = "NamespaceOnly"
 	// SelectionScopeNamespaceWithResources takes the namespace and everything in it that can be placed.
 	SelectionScopeNamespaceWithResources SelectionScope = "NamespaceWithResources"
-	// SelectionScopeNamespaceWithResourceSelectors takes the namespace and what the placement's other selectors match in it.
+	// SelectionScopeNamespaceWithResourceSelectors selects the namespace and the objects in it that the placement's
+	// other selectors match.
 	SelectionScopeNamespaceWithResourceSelectors SelectionScope = "NamespaceWithResourceSelectors"
 )
 
-// ApplyStrategy says how objects are applied on a member cluster and what happens to objects found there.
+// ApplyStrategy defines how objects are applied on a member cluster and what happens to existing objects.
 type ApplyStrategy struct {
-	// ComparisonOption says which fields a drift or a difference is looked for in: PartialComparison, the default, in
-	// those that the hub's manifest sets; FullComparison in all.
+	// ComparisonOption defines which fields are compared: PartialComparison, the default, compares the fields that the
+	// hub's manifest sets; FullComparison compares all fields.
 	// +optional
 	// +kubebuilder:default=PartialComparison
 	ComparisonOption ComparisonOption `json:"comparisonOption,omitempty"`
 
 	// WhenToApply is Always, the default, which overwrites changes made on the member cluster; or IfNotDrifted, which
-	// leaves an object that was changed there alone and reports it.
+	// does not overwrite an object that was changed on the member cluster, but reports it.
 	// +optional
 	// +kubebuilder:default=Always
 	WhenToApply WhenToApply `json:"whenToApply,omitempty"`
 
-	// Type is ClientSideApply, the default: a three-way merge with what was applied last; ServerSideApply: the member's
-	// API server merges by field ownership; or ReportDiff: nothing is changed on the member and the differences are
-	// reported.
+	// Type is ClientSideApply, the default: a three-way merge with the last applied manifest; ServerSideApply: the
+	// member's API server merges by field ownership; or ReportDiff: the agent changes nothing on the member and
+	// reports the differences.
 	// +optional
 	// +kubebuilder:default=ClientSideApply
 	Type ApplyStrategyType `json:"type,omitempty"`
 
-	// AllowCoOwnership lets the placement apply objects that have other owner references too. By default it is false,
-	// and such an object is not taken over.
+	// AllowCoOwnership allows the placement to apply objects that have other owner references too. The default is
+	// false: such objects are not taken over.
 	// +optional
 	AllowCoOwnership bool `json:"allowCoOwnership,omitempty"`
 
@@ -463,26 +466,26 @@ type ApplyStrategy struct {
 	// +optional
 	ServerSideApplyConfig *ServerSideApplyConfig `json:"serverSideApplyConfig,omitempty"`
 
-	// WhenToTakeOver says what happens to an object that was on the member cluster before: Always, the default, takes it
-	// over; IfNoDiff takes it over only if it equals the manifest (see comparisonOption); Never leaves it and reports a
-	// failure.
+	// WhenToTakeOver defines what happens to an object that already exists on the member cluster: Always, the default,
+	// takes it over; IfNoDiff takes it over only if it equals the manifest (see comparisonOption); Never does not
+	// change it and reports a failure.
 	// +optional
 	// +kubebuilder:default=Always
 	WhenToTakeOver WhenToTakeOver `json:"whenToTakeOver,omitempty"`
 }
 
-// ComparisonOption says in which fields drifts and differences are looked for.
+// ComparisonOption defines which fields are compared to detect drifts and differences.
 // +kubebuilder:validation:Enum=PartialComparison;FullComparison
 type ComparisonOption string
 
 const (
-	// ComparisonOptionPartialComparison looks at the fields that the hub's manifest sets.
+	// ComparisonOptionPartialComparison compares the fields that the hub's manifest sets.
 	ComparisonOptionPartialComparison ComparisonOption = "PartialComparison"
-	// ComparisonOptionFullComparison looks at every field.
+	// ComparisonOptionFullComparison compares all fields.
 	ComparisonOptionFullComparison ComparisonOption = "FullComparison"
 )
 
-// WhenToApply says whether objects that were changed on the member cluster are overwritten.
+// WhenToApply defines whether objects that were changed on the member cluster are overwritten.
 // +kubebuilder:validation:Enum=Always;IfNotDrifted
 type WhenToApply string
 
@@ -498,28 +501,28 @@ const (
 type ApplyStrategyType string
 
 const (
-	// ApplyStrategyTypeClientSideApply merges the manifest, what was applied last and the object, in the agent.
+	// ApplyStrategyTypeClientSideApply merges the manifest, the last applied manifest and the object in the agent.
 	ApplyStrategyTypeClientSideApply ApplyStrategyType = "ClientSideApply"
-	// ApplyStrategyTypeServerSideApply lets the member's API server merge by field ownership.
+	// ApplyStrategyTypeServerSideApply makes the member's API server merge by field ownership.
 	ApplyStrategyTypeServerSideApply ApplyStrategyType = "ServerSideApply"
 	// ApplyStrategyTypeReportDiff changes nothing and reports differences.
 	ApplyStrategyTypeReportDiff ApplyStrategyType = "ReportDiff"
 )
 
-// WhenToTakeOver says what happens to objects that were on the member cluster before the placement came.
+// WhenToTakeOver defines what happens to objects that existed on the member cluster before they were placed.
 // +kubebuilder:validation:Enum=Always;IfNoDiff;Never
 type WhenToTakeOver string
 
 const (
 	// WhenToTakeOverAlways takes them over.
 	WhenToTakeOverAlways WhenToTakeOver = "Always"
-	// WhenToTakeOverIfNoDiff takes over those that equal their manifest.
+	// WhenToTakeOverIfNoDiff takes over objects that equal their manifest.
 	WhenToTakeOverIfNoDiff WhenToTakeOver = "IfNoDiff"
 	// WhenToTakeOverNever takes over none.
 	WhenToTakeOverNever WhenToTakeOver = "Never"
 )
 
-// ServerSideApplyConfig holds the choices for server-side apply.
+// ServerSideApplyConfig contains the options for server-side apply.
 type ServerSideApplyConfig struct {
 	// ForceConflicts takes fields over from other field managers instead of failing on a conflict. By default it is false.
 	// +optional
@@ -534,17 +537,18 @@ type ClusterSelector struct {
 	ClusterSelectorTerms []ClusterSelectorTerm `json:"clusterSelectorTerms"`
 }
 
-// ClusterSelectorTerm matches a cluster if everything that is set in it does. An empty term matches every cluster.
+// ClusterSelectorTerm matches a cluster if all its fields match. An empty term matches every cluster.
 type ClusterSelectorTerm struct {
-	// LabelSelector looks at the labels of the MemberCluster.
+	// LabelSelector matches the labels of the MemberCluster.
 	// +optional
 	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
 
-	// PropertySelector looks at the properties the cluster reports. It is for required terms only.
+	// PropertySelector matches the properties that the cluster reports. It is for required terms only.
 	// +optional
 	PropertySelector *PropertySelector `json:"propertySelector,omitempty"`
 
-	// PropertySorter gives a cluster a share of the weight, by the value of a property. It is for preferred terms only.
+	// PropertySorter gives a cluster a fraction of the weight, by the value of a property. It is for preferred terms
+	// only.
 	// +optional
 	PropertySorter *PropertySorter `json:"propertySorter,omitempty"`
 }
@@ -559,7 +563,7 @@ type PropertySelector struct {
 // PropertySelectorRequirement compares one property of a cluster with a value.
 type PropertySelectorRequirement struct {
 	// Name of the property, for example kubernetes-fleet.io/node-count, or
-	// resources.kubernetes-fleet.io/allocatable-cpu (or total-, or available-) for a figure of the cluster's resource
+	// resources.kubernetes-fleet.io/allocatable-cpu (or total-, or available-) for a value of the cluster's resource
 	// usage. A cluster without the property does not match, whatever the operator.
 	// +required
 	Name string `json:"name"`
@@ -568,13 +572,13 @@ type PropertySelectorRequirement struct {
 	// +required
 	Operator PropertySelectorOperator `json:"operator"`
 
-	// Values holds the one value to compare with, a resource quantity such as 4, 500m or 16Gi.
+	// Values contains the one value to compare with, a resource quantity such as 4, 500m or 16Gi.
 	// +required
 	// +kubebuilder:validation:MaxItems=1
 	Values []string `json:"values"`
 }
 
-// PropertySelectorOperator is how a property must compare with a value.
+// PropertySelectorOperator defines how a property must compare with a value.
 type PropertySelectorOperator string
 
 const (
@@ -592,28 +596,28 @@ const (
 	PropertySelectorOperatorLe PropertySelectorOperator = "Le"
 )
 
-// PropertySorter gives clusters a share of a weight by where their value of a property lies between the lowest and the
-// highest one.
+// PropertySorter gives clusters a fraction of a weight, by the position of their value of a property between the
+// lowest and the highest one.
 type PropertySorter struct {
-	// Name of the property, as in a property selector. A cluster without it gains nothing; nor does any if all values
-	// are the same.
+	// Name of the property, as in a property selector. A cluster without it gains nothing. If all values are equal, no
+	// cluster gains anything.
 	// +required
 	Name string `json:"name"`
 
-	// SortOrder says which end gains the full weight, the other end gaining nothing: with Descending the highest value
-	// does, with Ascending the lowest.
+	// SortOrder defines which value gains the full weight: the highest with Descending, the lowest with Ascending. The
+	// opposite value gains nothing.
 	// +required
 	SortOrder PropertySortOrder `json:"sortOrder"`
 }
 
-// PropertySortOrder says which end of an order comes first.
+// PropertySortOrder defines which value ranks first.
 // +kubebuilder:validation:Enum=Ascending;Descending
 type PropertySortOrder string
 
 const (
-	// PropertySortOrderAscending puts the lowest value first.
+	// PropertySortOrderAscending ranks the lowest value first.
 	PropertySortOrderAscending PropertySortOrder = "Ascending"
-	// PropertySortOrderDescending puts the highest value first.
+	// PropertySortOrderDescending ranks the highest value first.
 	PropertySortOrderDescending PropertySortOrder = "Descending"
 )
 
@@ -636,11 +640,11 @@ type ClusterStagedUpdateRun struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what to release and how. The user writes it.
+	// Spec defines what to release and how. The user writes it.
 	// +required
 	Spec UpdateRunSpec `json:"spec"`
 
-	// Status is the plan and how far it has come. The hub agent writes it.
+	// Status contains the plan and its progress. The hub agent writes it.
 	// +optional
 	Status UpdateRunStatus `json:"status,omitempty"`
 }
@@ -654,7 +658,7 @@ type ClusterStagedUpdateRunList struct {
 	Items []ClusterStagedUpdateRun `json:"items"`
 }
 
-// UpdateRunSpec says what to release and how.
+// UpdateRunSpec defines what to release and how.
 // +kubebuilder:validation:XValidation:rule="self == oldSelf",message="The spec field is immutable"
 type UpdateRunSpec struct {
 	// PlacementName is the placement to release, at most 255 characters: a ClusterResourcePlacement for a cluster-scoped
@@ -675,7 +679,7 @@ type UpdateRunSpec struct {
 	StagedUpdateStrategyName string `json:"stagedRolloutStrategyName"`
 }
 
-// UpdateRunStatus is the plan of a run, fixed when it is initialised, and how far the run has come.
+// UpdateRunStatus contains the plan of a run, which does not change after initialization, and its progress.
 type UpdateRunStatus struct {
 	// PolicySnapshotIndexUsed is the index of the scheduling policy snapshot that the run was planned from. A run fails when
 	// the placement moves on to another one.
@@ -699,13 +703,13 @@ type UpdateRunStatus struct {
 	// +optional
 	StagesStatus []StageUpdatingStatus `json:"stagesStatus,omitempty"`
 
-	// DeletionStageStatus is the progress of the last stage, which removes the placement from clusters that are no longer
-	// picked. It is there even when there are none.
+	// DeletionStageStatus is the progress of the last stage, which removes the placement from clusters that are no
+	// longer picked. It is present even if there are no such clusters.
 	// +optional
 	DeletionStageStatus *StageUpdatingStatus `json:"deletionStageStatus,omitempty"`
 
-	// Conditions are Initialized, Progressing and Succeeded; with a failurePolicy also WithinFailureBudget, and RolledBack
-	// once clusters are taken back.
+	// Conditions are Initialized, Progressing and Succeeded; with a failurePolicy also WithinFailureBudget, and
+	// RolledBack if the run rolls clusters back.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -722,7 +726,7 @@ type ClusterStagedUpdateStrategy struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec lists the stages. The user writes it; a run that has been initialised goes on with its own copy.
+	// Spec lists the stages. The user writes it; an initialized run uses its own copy.
 	// +required
 	Spec UpdateStrategySpec `json:"spec"`
 }
@@ -744,7 +748,7 @@ type UpdateStrategySpec struct {
 	Stages []StageConfig `json:"stages"`
 }
 
-// StageConfig is one stage: its clusters, their order, and what must happen before it begins and before it ends.
+// StageConfig is one stage: its clusters, their order, and the tasks before and after it.
 type StageConfig struct {
 	// Name of the stage, at most 63 lower-case letters and digits. No two stages of a strategy should share one.
 	// +required
@@ -752,8 +756,8 @@ type StageConfig struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]+$`
 	Name string `json:"name"`
 
-	// LabelSelector picks the clusters of the stage, among those the placement has picked, by the labels of their
-	// MemberCluster. Without it the stage has no clusters; when it is empty it has all of them.
+	// LabelSelector selects the clusters of the stage by the labels of their MemberCluster, among the clusters that
+	// the placement has picked. Without it, the stage has no clusters; an empty selector selects all of them.
 	// +optional
 	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
 
@@ -771,7 +775,7 @@ type StageConfig struct {
 
 // StageTask is something to wait for before a stage begins or ends.
 type StageTask struct {
-	// Type is TimedWait, to let some time pass, or Approval, to wait for somebody's consent.
+	// Type is TimedWait, which waits for a period, or Approval, which waits for a user's approval.
 	// +required
 	Type StageTaskType `json:"type"`
 
@@ -784,12 +788,12 @@ type StageTask struct {
 	WaitTime metav1.Duration `json:"waitTime,omitempty"`
 }
 
-// StageTaskType is what a stage task waits for.
+// StageTaskType defines what a stage task waits for.
 // +kubebuilder:validation:Enum=TimedWait;Approval
 type StageTaskType string
 
 const (
-	// StageTaskTimedWait lets some time pass.
+	// StageTaskTimedWait waits for a period.
 	StageTaskTimedWait StageTaskType = "TimedWait"
 	// StageTaskApproval waits until an approval request is approved.
 	StageTaskApproval StageTaskType = "Approval"
@@ -841,7 +845,7 @@ type ClusterUpdatingStatus struct {
 	// +optional
 	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
 
-	// Conditions are Started and Succeeded, and RolledBack if the cluster is taken back.
+	// Conditions are Started and Succeeded, and RolledBack if the cluster is rolled back.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -866,8 +870,8 @@ type StageTaskStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// ClusterApprovalRequest asks for consent that a ClusterStagedUpdateRun begin or end a stage. The hub agent makes it; the
-// user approves by setting the condition Approved, and cannot take that back once it is accepted.
+// ClusterApprovalRequest requests approval for a ClusterStagedUpdateRun to begin or end a stage. The hub agent creates
+// it. The user approves it by setting the condition Approved, and cannot revoke the approval once it is accepted.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=careq,categories={fleet,fleet-placement}
 // +kubebuilder:subresource:status
@@ -881,11 +885,11 @@ type ClusterApprovalRequest struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which run waits at which stage. The hub agent writes it, and it never changes.
+	// Spec names the run and the stage that wait. The hub agent writes it, and it never changes.
 	// +required
 	Spec ApprovalRequestSpec `json:"spec"`
 
-	// Status holds the approval, which the user writes, and its acceptance, which the hub agent writes.
+	// Status contains the approval, which the user writes, and its acceptance, which the hub agent writes.
 	// +optional
 	Status ApprovalRequestStatus `json:"status,omitempty"`
 }
@@ -899,7 +903,7 @@ type ClusterApprovalRequestList struct {
 	Items []ClusterApprovalRequest `json:"items"`
 }
 
-// ApprovalRequestSpec says which run waits at which stage.
+// ApprovalRequestSpec names the run and the stage that wait.
 // +kubebuilder:validation:XValidation:rule="self == oldSelf",message="The spec field is immutable"
 type ApprovalRequestSpec struct {
 	// UpdateRunName is the name of the update run that waits.
@@ -911,7 +915,7 @@ type ApprovalRequestSpec struct {
 	TargetStage string `json:"targetStage"`
 }
 
-// ApprovalRequestStatus holds the approval and its acceptance.
+// ApprovalRequestStatus contains the approval and its acceptance.
 type ApprovalRequestStatus struct {
 	// Conditions are Approved, which the user sets to True with any reason and with observedGeneration equal to the
 	// generation of the request, and ApprovalAccepted, which the hub agent sets to True when the approval has taken effect.

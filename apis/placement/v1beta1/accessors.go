@@ -5,29 +5,28 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// Object is what every kind here is, and what Kubernetes clients ask for.
+// Object is implemented by every kind of this package, as Kubernetes clients require.
 // +kubebuilder:object:generate=false
 type Object interface {
 	metav1.Object
 	runtime.Object
 }
 
-// ObjectList is what the list of every kind here is, and what Kubernetes clients ask for.
+// ObjectList is implemented by the list of every kind of this package, as Kubernetes clients require.
 // +kubebuilder:object:generate=false
 type ObjectList interface {
 	metav1.ListInterface
 	runtime.Object
 }
 
-// PlacementObject is a ClusterResourcePlacement or a ResourcePlacement.
-// What its accessors return points into the object.
+// PlacementObject is a ClusterResourcePlacement or a ResourcePlacement. Its accessors return pointers into the object.
 // +kubebuilder:object:generate=false
 type PlacementObject interface {
 	Object
 	GetSpec() *PlacementSpec
 	GetStatus() *PlacementStatus
 	GetConditions() *[]metav1.Condition
-	// ConditionType is the type that the condition of the given name, such as ConditionScheduled, has on this kind.
+	// ConditionType returns the condition type on this kind for a name such as ConditionScheduled.
 	ConditionType(name string) string
 }
 
@@ -39,8 +38,8 @@ type PlacementObjectList interface {
 	Objects() []PlacementObject
 }
 
-// PolicySnapshotObject is a ClusterSchedulingPolicySnapshot or a SchedulingPolicySnapshot.
-// What its accessors return points into the object.
+// PolicySnapshotObject is a ClusterSchedulingPolicySnapshot or a SchedulingPolicySnapshot. Its accessors return
+// pointers into the object.
 // +kubebuilder:object:generate=false
 type PolicySnapshotObject interface {
 	Object
@@ -57,8 +56,8 @@ type PolicySnapshotObjectList interface {
 	Objects() []PolicySnapshotObject
 }
 
-// ResourceSnapshotObject is a ClusterResourceSnapshot or a ResourceSnapshot.
-// What its accessors return points into the object.
+// ResourceSnapshotObject is a ClusterResourceSnapshot or a ResourceSnapshot. Its accessors return pointers into the
+// object.
 // +kubebuilder:object:generate=false
 type ResourceSnapshotObject interface {
 	Object
@@ -75,8 +74,7 @@ type ResourceSnapshotObjectList interface {
 	Objects() []ResourceSnapshotObject
 }
 
-// BindingObject is a ClusterResourceBinding or a ResourceBinding.
-// What its accessors return points into the object.
+// BindingObject is a ClusterResourceBinding or a ResourceBinding. Its accessors return pointers into the object.
 // +kubebuilder:object:generate=false
 type BindingObject interface {
 	Object
@@ -274,7 +272,7 @@ func (l *ResourceEnvelopeList) Objects() []EnvelopeObject {
 	return pointers(l.Items, func(o *ResourceEnvelope) EnvelopeObject { return o })
 }
 
-// pointers returns a pointer to each item, in the type that as gives it.
+// pointers converts a pointer to each item with as.
 func pointers[T, I any](items []T, as func(*T) I) []I {
 	objects := make([]I, len(items))
 	for i := range items {

@@ -26,7 +26,7 @@ type AppliedWork struct {
 	// +required
 	Spec AppliedWorkSpec `json:"spec"`
 
-	// Status lists what was applied. The member agent writes it.
+	// Status lists the applied objects. The member agent writes it.
 	// +optional
 	Status AppliedWorkStatus `json:"status,omitempty"`
 }
@@ -61,14 +61,14 @@ type AppliedWorkSpec struct {
 	WorkUID types.UID `json:"workUID,omitempty"`
 }
 
-// AppliedWorkStatus lists what was applied for a Work.
+// AppliedWorkStatus lists the objects that were applied for a Work.
 type AppliedWorkStatus struct {
 	// AppliedResources are the objects on this cluster that the AppliedWork owns. It is the ledger by which objects that
 	// left the Work are found and removed.
 	// +optional
 	AppliedResources []AppliedResourceMeta `json:"appliedResources,omitempty"`
 
-	// Conditions say why objects are kept although no Work of this cluster asks for them: Held.
+	// Conditions contain Held, which shows why objects are kept although no Work of this cluster lists them.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -83,18 +83,18 @@ type AppliedResourceMeta struct {
 	// +optional
 	UID types.UID `json:"uid,omitempty"`
 
-	// TakenOver is true for an object that was on the cluster before it was placed: when its Work is deleted, it stays if it
-	// is a CustomResourceDefinition or a volume, or if it holds more than was placed.
+	// TakenOver is true for an object that existed on the cluster before it was placed. When its Work is deleted, the
+	// object stays if it is a CustomResourceDefinition or a volume, or if it contains more than was placed.
 	// +optional
 	TakenOver bool `json:"takenOver,omitempty"`
 
-	// Held is true for an object that an earlier Work placed and that the present one does not list: only the owner of this
-	// cluster decides about its removal.
+	// Held is true for an object that an earlier Work placed and that the current Work does not list: only the owner
+	// of this cluster can have it removed.
 	// +optional
 	Held bool `json:"held,omitempty"`
 
-	// Finished is set for an object that runs once, a Job or a Pod that is not restarted, and has come to its end. With the
-	// same content it is not created again when it is removed.
+	// Finished is set for an object that runs once (a Job, or a Pod that is not restarted) and has finished. If the
+	// object is removed, it is not created again with the same content.
 	// +optional
 	Finished *FinishedRun `json:"finished,omitempty"`
 }
@@ -115,8 +115,8 @@ type FinishedRun struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Cause string `json:"cause,omitempty"`
 
-	// RuleHeld is the answer of the rule in the annotation kubernetes-fleet.io/available-when at the end; absent if the
-	// object had no rule.
+	// RuleHeld is the last result of the rule in the annotation kubernetes-fleet.io/available-when before the object
+	// finished; absent if the object had no rule.
 	// +optional
 	RuleHeld *bool `json:"ruleHeld,omitempty"`
 }

@@ -11,8 +11,9 @@ func init() {
 	)
 }
 
-// ClusterResourceBinding binds a ClusterResourcePlacement to one member cluster: the scheduler makes it, a rollout or an
-// update run says which content the cluster gets, and its status says what became of it there.
+// ClusterResourceBinding binds a ClusterResourcePlacement to one member cluster. The scheduler creates it, a rollout
+// or an update run sets the content that the cluster gets, and its status shows the state of the content on the
+// cluster.
 // +flagship:versions=v1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -24,16 +25,16 @@ func init() {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ClusterResourceBinding struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. A label holds the placement. Finalizers keep a deleted binding until everything placed
-	// through it is gone from the cluster.
+	// Standard object metadata. A label names the placement. Finalizers keep a deleted binding until everything that
+	// was placed through it is removed from the cluster.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which content goes to which cluster. The hub agent writes it.
+	// Spec defines which content the cluster gets. The hub agent writes it.
 	// +required
 	Spec ResourceBindingSpec `json:"spec"`
 
-	// Status says what became of the content. The hub agent writes it.
+	// Status shows the state of the content on the cluster. The hub agent writes it.
 	// +optional
 	Status ResourceBindingStatus `json:"status,omitempty"`
 }
@@ -47,8 +48,9 @@ type ClusterResourceBindingList struct {
 	Items []ClusterResourceBinding `json:"items"`
 }
 
-// ResourceBinding binds a ResourcePlacement of its namespace to one member cluster: the scheduler makes it, a rollout or
-// an update run says which content the cluster gets, and its status says what became of it there.
+// ResourceBinding binds a ResourcePlacement of its namespace to one member cluster. The scheduler creates it, a
+// rollout or an update run sets the content that the cluster gets, and its status shows the state of the content on
+// the cluster.
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
 // +kubebuilder:resource:scope=Namespaced,shortName=rb,categories={fleet,fleet-placement}
@@ -59,16 +61,16 @@ type ClusterResourceBindingList struct {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ResourceBinding struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. A label holds the placement. Finalizers keep a deleted binding until everything placed
-	// through it is gone from the cluster.
+	// Standard object metadata. A label names the placement. Finalizers keep a deleted binding until everything that
+	// was placed through it is removed from the cluster.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which content goes to which cluster. The hub agent writes it.
+	// Spec defines which content the cluster gets. The hub agent writes it.
 	// +required
 	Spec ResourceBindingSpec `json:"spec"`
 
-	// Status says what became of the content. The hub agent writes it.
+	// Status shows the state of the content on the cluster. The hub agent writes it.
 	// +optional
 	Status ResourceBindingStatus `json:"status,omitempty"`
 }
@@ -82,11 +84,11 @@ type ResourceBindingList struct {
 	Items []ResourceBinding `json:"items"`
 }
 
-// ResourceBindingSpec says which content goes to which cluster.
+// ResourceBindingSpec defines which content a cluster gets.
 type ResourceBindingSpec struct {
-	// State is Scheduled while the cluster is chosen and nothing is placed there yet, Bound while the content is to be
-	// there, and Unscheduled from when the cluster is no longer chosen until the binding is deleted. The scheduler writes
-	// it; a rollout or an update run moves it from Scheduled to Bound.
+	// State is Scheduled while the cluster is picked and nothing is placed there yet, Bound while the content should
+	// be there, and Unscheduled after the cluster is no longer picked, until the binding is deleted. The scheduler
+	// writes it; a rollout or an update run changes it from Scheduled to Bound.
 	// +required
 	State BindingState `json:"state"`
 
@@ -105,13 +107,13 @@ type ResourceBindingSpec struct {
 	// +optional
 	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
 
-	// OverrideFingerprint stands for what the override snapshots make of the cluster's labels: which of their rules match,
-	// and the values of the variables in these. A rollout or an update run writes it, and so notices when a label has changed what the
-	// cluster should have. It is empty if no label counts.
+	// OverrideFingerprint identifies the result of the override snapshots for the cluster's labels: the rules that
+	// match, and the values of the variables in them. A rollout or an update run writes it, to detect when a changed
+	// label changes the cluster's content. It is empty if the content depends on no label.
 	// +optional
 	OverrideFingerprint string `json:"overrideFingerprint,omitempty"`
 
-	// SchedulingPolicySnapshotName is the policy snapshot for which the cluster was chosen, or last confirmed. The
+	// SchedulingPolicySnapshotName is the policy snapshot for which the cluster was picked, or last confirmed. The
 	// scheduler writes it.
 	// +required
 	SchedulingPolicySnapshotName string `json:"schedulingPolicySnapshotName"`
@@ -120,7 +122,7 @@ type ResourceBindingSpec struct {
 	// +required
 	TargetCluster string `json:"targetCluster"`
 
-	// ClusterDecision says why the cluster was chosen. The scheduler writes it.
+	// ClusterDecision shows why the cluster was picked. The scheduler writes it.
 	// +required
 	ClusterDecision ClusterDecision `json:"clusterDecision"`
 
@@ -129,19 +131,19 @@ type ResourceBindingSpec struct {
 	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
 }
 
-// BindingState says how far a binding is in its life.
+// BindingState is the phase of a binding.
 type BindingState string
 
 const (
-	// BindingStateScheduled is a cluster that is chosen and has nothing placed on it yet.
+	// BindingStateScheduled: the cluster is picked, and has no content yet.
 	BindingStateScheduled BindingState = "Scheduled"
-	// BindingStateBound is a cluster that is to have the content.
+	// BindingStateBound: the cluster should have the content.
 	BindingStateBound BindingState = "Bound"
-	// BindingStateUnscheduled is a cluster that is no longer chosen; it keeps its content until the binding is deleted.
+	// BindingStateUnscheduled: the cluster is no longer picked; it keeps its content until the binding is deleted.
 	BindingStateUnscheduled BindingState = "Unscheduled"
 )
 
-// ResourceBindingStatus says what became of the content on the cluster.
+// ResourceBindingStatus shows the state of the content on the cluster.
 type ResourceBindingStatus struct {
 	// FailedPlacements are objects that were not applied or are not available, at most 100.
 	// +optional
@@ -159,8 +161,9 @@ type ResourceBindingStatus struct {
 	// +kubebuilder:validation:MaxItems=100
 	DiffedPlacements []DiffedResourcePlacement `json:"diffedPlacements,omitempty"`
 
-	// LastHealthy is what the cluster was given when everything in it was last available there: what the spec says while it
-	// is healthy, and what it said before while it is not. It is absent if the cluster has never been healthy.
+	// LastHealthy is the revision that the cluster had when everything in it was last available there: the revision in
+	// the spec while the cluster is healthy, an earlier one otherwise. It is absent if the cluster has never been
+	// healthy.
 	// +optional
 	LastHealthy *Revision `json:"lastHealthy,omitempty"`
 

@@ -1,38 +1,38 @@
 package v1beta1
 
 // Condition names. A binding, a Work, a manifest of a Work, a policy snapshot and an entry of a placement's
-// placementStatuses use them as condition types as they are; a placement puts its kind before them (see
-// PlacementObject.ConditionType). Unless said otherwise observedGeneration is the generation of the object with the
-// condition; a condition with an older one counts as Unknown.
+// placementStatuses use them as condition types without change; a placement adds its kind as a prefix (see
+// PlacementObject.ConditionType). Unless a comment defines it otherwise, observedGeneration is the generation of the
+// object with the condition; a condition with an older one counts as Unknown.
 const (
-	// ConditionScheduled says whether the clusters wanted were found.
+	// ConditionScheduled is True if the scheduler found the desired clusters.
 	ConditionScheduled = "Scheduled"
-	// ConditionRolloutStarted says whether the cluster may have the latest content.
+	// ConditionRolloutStarted is True if the rollout of the latest content to the cluster has started.
 	ConditionRolloutStarted = "RolloutStarted"
-	// ConditionOverridden says whether the overrides for the cluster could be worked into the content.
+	// ConditionOverridden is True if the overrides for the cluster were applied to the content.
 	ConditionOverridden = "Overridden"
-	// ConditionWorkSynchronized says whether the Works in the cluster's namespace on the hub hold the content.
+	// ConditionWorkSynchronized is True if the Works in the cluster's namespace on the hub contain the content.
 	ConditionWorkSynchronized = "WorkSynchronized"
-	// ConditionApplied says whether the content was applied on the member cluster. It is not used with ReportDiff.
+	// ConditionApplied is True if the content was applied on the member cluster. It is not used with ReportDiff.
 	ConditionApplied = "Applied"
-	// ConditionAvailable says whether what was applied has become available. It is not used with ReportDiff.
+	// ConditionAvailable is True if the applied objects are available. It is not used with ReportDiff.
 	ConditionAvailable = "Available"
-	// ConditionDiffReported says whether the differences were reported. It is used with ReportDiff only.
+	// ConditionDiffReported is True if the differences were reported. It is used only with ReportDiff.
 	ConditionDiffReported = "DiffReported"
-	// ConditionStatusSynced, on a ClusterResourcePlacement with statusReportingScope NamespaceAccessible, says whether the
-	// status was copied into the namespace.
+	// ConditionStatusSynced, on a ClusterResourcePlacement with statusReportingScope NamespaceAccessible, is True if
+	// the status was copied to the namespace.
 	ConditionStatusSynced = "StatusSynced"
-	// ConditionResourcesFit, on a placement, is False if selected objects are too large to be placed, and absent otherwise.
-	// Everything else that is selected is placed, and the other conditions are about that.
+	// ConditionResourcesFit, on a placement, is False if selected objects are too large to be placed, and absent
+	// otherwise. All other selected objects are placed, and the other conditions describe those.
 	ConditionResourcesFit = "ResourcesFit"
-	// ConditionResourcesPermitted, on a placement, is False if selected objects are not placed because the placement's author may not
-	// place privileged objects, and absent otherwise. Everything else that is selected is placed.
+	// ConditionResourcesPermitted, on a placement, is False if selected objects are not placed because the placement's
+	// author may not place privileged objects, and absent otherwise. All other selected objects are placed.
 	ConditionResourcesPermitted = "ResourcesPermitted"
-	// ConditionStatusTrimmed, on a Work, is True if details were left out of its status, and absent otherwise.
+	// ConditionStatusTrimmed, on a Work, is True if its status omits details, and absent otherwise.
 	ConditionStatusTrimmed = "StatusTrimmed"
 )
 
-// What a placement puts before a condition name.
+// Prefixes of the condition types of placements.
 const (
 	ClusterResourcePlacementConditionPrefix = "ClusterResourcePlacement"
 	ResourcePlacementConditionPrefix        = "ResourcePlacement"
@@ -40,22 +40,24 @@ const (
 
 // Reasons of a placement's Scheduled; the first two are also those of a policy snapshot.
 const (
-	// ReasonSchedulingPolicyFulfilled (True): as many clusters were found as are wanted.
+	// ReasonSchedulingPolicyFulfilled (True): the scheduler found the desired number of clusters.
 	ReasonSchedulingPolicyFulfilled = "SchedulingPolicyFulfilled"
-	// ReasonSchedulingPolicyUnfulfilled (False): fewer clusters were found than are wanted.
+	// ReasonSchedulingPolicyUnfulfilled (False): the scheduler found fewer clusters than desired.
 	ReasonSchedulingPolicyUnfulfilled = "SchedulingPolicyUnfulfilled"
-	// ReasonSchedulePending (Unknown): the scheduler has not seen the latest policy or generation yet.
+	// ReasonSchedulePending (Unknown): the scheduler has not processed the latest policy or generation yet.
 	ReasonSchedulePending = "SchedulePending"
-	// ReasonInvalidResourceSelectors (False): the selectors are wrong (one object matched twice, an unknown kind, a wrong
-	// scope, a namespace that is never placed), or the namespace for NamespaceAccessible is missing or another one.
+	// ReasonInvalidResourceSelectors (False): the selectors are invalid (two match the same object, an unknown kind, a
+	// wrong scope, a namespace that is never placed), or the namespace for NamespaceAccessible is missing or has
+	// changed.
 	ReasonInvalidResourceSelectors = "InvalidResourceSelectors"
 )
 
-// ReasonReservedNamespace (False) is a reason of a placement's Scheduled, a binding's WorkSynchronized and an update run's Initialized: the
-// object is in a namespace fleet-* or kube-*, where it is ignored.
+// ReasonReservedNamespace (False) is a reason of a placement's Scheduled, a binding's WorkSynchronized and an update
+// run's Initialized: the object is in a namespace fleet-* or kube-*, where the hub agent ignores it.
 const ReasonReservedNamespace = "ReservedNamespace"
 
-// ReasonPrivilegedResources (False) is the reason of a placement's ResourcesPermitted: the message names the objects and the verb.
+// ReasonPrivilegedResources (False) is the reason of a placement's ResourcesPermitted. The message names the objects
+// and the verb.
 const ReasonPrivilegedResources = "PrivilegedResourcesWithheld"
 
 // Reasons of a placement's ResourcesFit.
@@ -66,43 +68,43 @@ const (
 
 // Reasons of Scheduled in placementStatuses.
 const (
-	// ReasonScheduled (True): the cluster was chosen.
+	// ReasonScheduled (True): the cluster was picked.
 	ReasonScheduled = "Scheduled"
-	// ReasonScheduleFailed (False): no cluster could be found for this place; the message says why.
+	// ReasonScheduleFailed (False): the scheduler found no cluster for this entry; the message has the reason.
 	ReasonScheduleFailed = "ScheduleFailed"
 )
 
 // Reasons of RolloutStarted, on bindings, in placementStatuses and on placements.
 const (
-	// ReasonRolloutStarted (True): the cluster, or every cluster, may have the latest content.
+	// ReasonRolloutStarted (True): the rollout to the cluster, or to every cluster, has started.
 	ReasonRolloutStarted = "RolloutStarted"
-	// ReasonRolloutNotStartedYet (False): held back by the limits of the rolling update.
+	// ReasonRolloutNotStartedYet (False): the limits of the rolling update do not allow it yet.
 	ReasonRolloutNotStartedYet = "RolloutNotStartedYet"
 	// ReasonRolloutStartedUnknown (Unknown): there is no up-to-date report. Not on bindings.
 	ReasonRolloutStartedUnknown = "RolloutStartedUnknown"
-	// ReasonRolloutControlledByExternalController (Unknown): it waits for an update run, or clusters are at different
-	// resource indices because of one. Not on bindings.
+	// ReasonRolloutControlledByExternalController (Unknown): the placement waits for an update run, or an update run
+	// left clusters at different resource indices. Not on bindings.
 	ReasonRolloutControlledByExternalController = "RolloutControlledByExternalController"
 )
 
 // Reasons of Overridden, on bindings, in placementStatuses and on placements.
 const (
-	// ReasonOverriddenSucceeded (True): the overrides were worked in.
+	// ReasonOverriddenSucceeded (True): the overrides were applied to the content.
 	ReasonOverriddenSucceeded = "OverriddenSucceeded"
-	// ReasonNoOverrideSpecified (True): there is no override for the content.
+	// ReasonNoOverrideSpecified (True): no override applies to the content.
 	ReasonNoOverrideSpecified = "NoOverrideSpecified"
-	// ReasonOverriddenFailed (False): an override could not be evaluated.
+	// ReasonOverriddenFailed (False): an override could not be applied.
 	ReasonOverriddenFailed = "OverriddenFailed"
 	// ReasonOverriddenPending (Unknown): there is no up-to-date report. Not on bindings.
 	ReasonOverriddenPending = "OverriddenPending"
 )
 
-// Reasons of WorkSynchronized on bindings and in placementStatuses; of them the last is for placementStatuses only and
-// is also one of a placement's.
+// Reasons of WorkSynchronized on bindings and in placementStatuses. The last one is only for placementStatuses, and
+// also for placements.
 const (
-	// ReasonAllWorkSynced (True): every Work holds the content.
+	// ReasonAllWorkSynced (True): every Work contains the content.
 	ReasonAllWorkSynced = "AllWorkSynced"
-	// ReasonSyncWorkFailed (False): a Work could not be written, or the content is wrong.
+	// ReasonSyncWorkFailed (False): a Work could not be written, or the content is invalid.
 	ReasonSyncWorkFailed = "SyncWorkFailed"
 	// ReasonWorkSynchronizedUnknown (Unknown): there is no up-to-date report.
 	ReasonWorkSynchronizedUnknown = "WorkSynchronizedUnknown"
@@ -110,18 +112,18 @@ const (
 
 // Reasons of a placement's WorkSynchronized, besides ReasonWorkSynchronizedUnknown.
 const (
-	// ReasonWorkSynchronized (True): so it is for every cluster.
+	// ReasonWorkSynchronized (True): WorkSynchronized is True for every cluster.
 	ReasonWorkSynchronized = "WorkSynchronized"
-	// ReasonWorkNotSynchronizedYet (False): it is not so for some cluster.
+	// ReasonWorkNotSynchronizedYet (False): WorkSynchronized is not True for at least one cluster.
 	ReasonWorkNotSynchronizedYet = "WorkNotSynchronizedYet"
 )
 
-// Reasons of Applied on bindings and in placementStatuses; of them the last is for placementStatuses only and is also
-// one of a placement's.
+// Reasons of Applied on bindings and in placementStatuses. The last one is only for placementStatuses, and also for
+// placements.
 const (
 	// ReasonAllWorkHaveBeenApplied (True): every Work is applied.
 	ReasonAllWorkHaveBeenApplied = "AllWorkHaveBeenApplied"
-	// ReasonNotAllWorkHaveBeenApplied (False): some Work is not applied, or not yet.
+	// ReasonNotAllWorkHaveBeenApplied (False): at least one Work is not applied, or not yet.
 	ReasonNotAllWorkHaveBeenApplied = "NotAllWorkHaveBeenApplied"
 	// ReasonApplyInProgress (False): a Work was written just now.
 	ReasonApplyInProgress = "ApplyInProgress"
@@ -133,19 +135,19 @@ const (
 const (
 	// ReasonApplySucceeded (True): applied on every cluster.
 	ReasonApplySucceeded = "ApplySucceeded"
-	// ReasonApplyFailed (False): not applied on some cluster.
+	// ReasonApplyFailed (False): not applied on at least one cluster.
 	ReasonApplyFailed = "ApplyFailed"
 )
 
-// Reasons of Available on bindings and in placementStatuses; of them the last is for placementStatuses only and is also
-// one of a placement's.
+// Reasons of Available on bindings and in placementStatuses. The last one is only for placementStatuses, and also for
+// placements.
 const (
 	// ReasonAllWorkAreAvailable (True): every Work is available.
 	ReasonAllWorkAreAvailable = "AllWorkAreAvailable"
-	// ReasonNotAllWorkAreAvailabilityTrackable (True): every Work is available as far as one can see; of some objects one
-	// cannot.
+	// ReasonNotAllWorkAreAvailabilityTrackable (True): every Work is available, but the availability of some objects
+	// is not tracked.
 	ReasonNotAllWorkAreAvailabilityTrackable = "NotAllWorkAreAvailabilityTrackable"
-	// ReasonNotAllWorkAreAvailable (False): some Work is not available.
+	// ReasonNotAllWorkAreAvailable (False): at least one Work is not available.
 	ReasonNotAllWorkAreAvailable = "NotAllWorkAreAvailable"
 	// ReasonResourceAvailableUnknown (Unknown): there is no up-to-date report.
 	ReasonResourceAvailableUnknown = "ResourceAvailableUnknown"
@@ -155,16 +157,16 @@ const (
 const (
 	// ReasonResourceAvailable (True): available on every cluster.
 	ReasonResourceAvailable = "ResourceAvailable"
-	// ReasonResourceNotAvailableYet (False): not available on some cluster.
+	// ReasonResourceNotAvailableYet (False): not available on at least one cluster.
 	ReasonResourceNotAvailableYet = "ResourceNotAvailableYet"
 )
 
-// Reasons of DiffReported on bindings and in placementStatuses; of them the last is for placementStatuses only and is
-// also one of a placement's.
+// Reasons of DiffReported on bindings and in placementStatuses. The last one is only for placementStatuses, and also
+// for placements.
 const (
 	// ReasonAllWorkHaveDiffReported (True): every Work has reported.
 	ReasonAllWorkHaveDiffReported = "AllWorkHaveDiffReported"
-	// ReasonNotAllWorkHaveDiffReported (False): some Work has not reported.
+	// ReasonNotAllWorkHaveDiffReported (False): at least one Work has not reported.
 	ReasonNotAllWorkHaveDiffReported = "NotAllWorkHaveDiffReported"
 	// ReasonDiffReportInProgress (False): a Work was written just now.
 	ReasonDiffReportInProgress = "DiffReportInProgress"
@@ -176,7 +178,7 @@ const (
 const (
 	// ReasonDiffReportingCompleted (True): every cluster has reported.
 	ReasonDiffReportingCompleted = "DiffReportingCompleted"
-	// ReasonDiffReportingIncompleteOrFailed (False): some cluster has not reported.
+	// ReasonDiffReportingIncompleteOrFailed (False): at least one cluster has not reported.
 	ReasonDiffReportingIncompleteOrFailed = "DiffReportingIncompleteOrFailed"
 )
 
@@ -192,54 +194,56 @@ const (
 const (
 	// ReasonAllManifestsApplied (Applied True): every manifest is applied.
 	ReasonAllManifestsApplied = "AllManifestsApplied"
-	// ReasonSomeManifestsAreNotApplied (Applied False): some manifest is not applied.
+	// ReasonSomeManifestsAreNotApplied (Applied False): at least one manifest is not applied.
 	ReasonSomeManifestsAreNotApplied = "SomeManifestsAreNotApplied"
 
 	// ReasonAllManifestsAvailable (Available True): every object is available.
 	ReasonAllManifestsAvailable = "AllManifestsAvailable"
-	// ReasonWorkNotTrackable (Available True): every object is available as far as one can see; of some one cannot.
+	// ReasonWorkNotTrackable (Available True): every object is available, but the availability of some objects is not
+	// tracked.
 	ReasonWorkNotTrackable = "WorkNotTrackable"
-	// ReasonSomeManifestsAreNotAvailabilityTrackable means what ReasonWorkNotTrackable does. It is not written, but readers
-	// must take it for that.
+	// ReasonSomeManifestsAreNotAvailabilityTrackable is equivalent to ReasonWorkNotTrackable. The agents do not write
+	// it, but readers must accept it.
 	ReasonSomeManifestsAreNotAvailabilityTrackable = "SomeManifestsAreNotAvailabilityTrackable"
-	// ReasonSomeManifestsAreNotAvailable (Available False): some object is not available.
+	// ReasonSomeManifestsAreNotAvailable (Available False): at least one object is not available.
 	ReasonSomeManifestsAreNotAvailable = "SomeManifestsAreNotAvailable"
 
 	// ReasonAllManifestsDiffReported (DiffReported True): every manifest was compared.
 	ReasonAllManifestsDiffReported = "AllManifestsDiffReported"
-	// ReasonSomeManifestsHaveNotReportedDiff (DiffReported False): some manifest could not be compared, or only in degraded
-	// mode.
+	// ReasonSomeManifestsHaveNotReportedDiff (DiffReported False): at least one manifest could not be compared, or
+	// only in degraded mode.
 	ReasonSomeManifestsHaveNotReportedDiff = "SomeManifestsHaveNotReportedDiff"
 
-	// ReasonOversized (StatusTrimmed True): with all details the Work would be too large for the API server.
+	// ReasonOversized (StatusTrimmed True): with all details, the Work would be too large for the API server.
 	ReasonOversized = "Oversized"
 )
 
 // Reasons of a manifest's Applied.
 const (
-	// ReasonManifestApplied (True): the object is as the manifest says.
+	// ReasonManifestApplied (True): the object matches the manifest.
 	ReasonManifestApplied = "Applied"
-	// ReasonManifestAppliedWithFailedDriftDetection (True): applied, but looking for drifts afterwards failed.
+	// ReasonManifestAppliedWithFailedDriftDetection (True): applied, but drift detection failed afterwards.
 	ReasonManifestAppliedWithFailedDriftDetection = "AppliedWithFailedDriftDetection"
-	// ReasonManifestPreparingToProcess (False): recorded before the object is applied for the first time, so that what was
-	// applied can be found again whatever happens. Its observedGeneration is that of the Work.
+	// ReasonManifestPreparingToProcess (False): recorded before the object is applied for the first time, so that the
+	// agent can find the applied object again after any failure. Its observedGeneration is that of the Work.
 	ReasonManifestPreparingToProcess = "PreparingToProcess"
-	// ReasonManifestDecodingErred (False): the manifest is not an object of a kind the member cluster knows.
+	// ReasonManifestDecodingErred (False): the manifest is not an object of a kind that the member cluster serves.
 	ReasonManifestDecodingErred = "DecodingErred"
 	// ReasonManifestFoundGenerateName (False): the manifest has a generateName and no name.
 	ReasonManifestFoundGenerateName = "FoundGenerateName"
-	// ReasonManifestDuplicated (False): the Work lists the same object before.
+	// ReasonManifestDuplicated (False): an earlier manifest of the Work is for the same object.
 	ReasonManifestDuplicated = "Duplicated"
-	// ReasonManifestFailedToFindObjInMemberCluster (False): looking for the object on the member cluster failed.
+	// ReasonManifestFailedToFindObjInMemberCluster (False): reading the object on the member cluster failed.
 	ReasonManifestFailedToFindObjInMemberCluster = "FailedToFindObjInMemberCluster"
-	// ReasonManifestFailedToTakeOver (False): claiming an object that was there before failed, for instance because it has
-	// other owners.
+	// ReasonManifestFailedToTakeOver (False): taking over an existing object failed, for example because it has other
+	// owners.
 	ReasonManifestFailedToTakeOver = "FailedToTakeOver"
-	// ReasonManifestNotTakenOver (False): the object was there before and the apply strategy does not allow to claim it.
+	// ReasonManifestNotTakenOver (False): the object already existed, and the apply strategy does not allow taking it
+	// over.
 	ReasonManifestNotTakenOver = "NotTakenOver"
-	// ReasonManifestFailedToRunDriftDetection (False): looking for drifts failed, and the apply strategy requires it.
+	// ReasonManifestFailedToRunDriftDetection (False): drift detection failed, and the apply strategy requires it.
 	ReasonManifestFailedToRunDriftDetection = "FailedToRunDriftDetection"
-	// ReasonManifestFoundDrifts (False): the object was changed on the member cluster and is left alone.
+	// ReasonManifestFoundDrifts (False): the object was changed on the member cluster and is not overwritten.
 	ReasonManifestFoundDrifts = "FoundDrifts"
 	// ReasonManifestFoundDriftsInDegradedMode (False): the same, found by comparing fields directly.
 	ReasonManifestFoundDriftsInDegradedMode = "FoundDriftsInDegradedMode"
@@ -249,11 +253,11 @@ const (
 
 // Reasons of a manifest's Available.
 const (
-	// ReasonManifestAvailable (True): the object is available by the rule for its kind.
+	// ReasonManifestAvailable (True): the object is available according to the rule for its kind.
 	ReasonManifestAvailable = "Available"
 	// ReasonManifestNotTrackable (True): there is no rule for the kind of the object.
 	ReasonManifestNotTrackable = "NotTrackable"
-	// ReasonManifestFailed (False): finding out failed.
+	// ReasonManifestFailed (False): checking the availability failed.
 	ReasonManifestFailed = "Failed"
 	// ReasonManifestNotAvailableYet (False): the object is not available.
 	ReasonManifestNotAvailableYet = "ManifestNotAvailableYet"
@@ -263,7 +267,7 @@ const (
 const (
 	// ReasonManifestNoDiffFound (True): the object equals its manifest.
 	ReasonManifestNoDiffFound = "NoDiffFound"
-	// ReasonManifestFoundDiff (True): the object differs, or is not there; details are beside the condition.
+	// ReasonManifestFoundDiff (True): the object differs, or does not exist; the details are next to the condition.
 	ReasonManifestFoundDiff = "FoundDiff"
 	// ReasonManifestFoundDiffInDegradedMode (True): the same, found by comparing fields directly. The Work counts it as
 	// not reported.

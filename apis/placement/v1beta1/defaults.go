@@ -1,7 +1,7 @@
 package v1beta1
 
-// WithDefaults is a copy of the strategy with the defaults of the API filled in; nil is all defaults. The schema fills in the same, but
-// only where a strategy is there at all, and what older agents stored may lack them.
+// WithDefaults returns a copy of the strategy with the defaults of the API; all defaults if it is nil. The schema sets
+// the same defaults, but only if a strategy is present, and objects stored by older agents may lack them.
 func (s *ApplyStrategy) WithDefaults() ApplyStrategy {
 	out := ApplyStrategy{}
 	if s != nil {
@@ -25,7 +25,7 @@ func (s *ApplyStrategy) WithDefaults() ApplyStrategy {
 	return out
 }
 
-// Abandons says whether placed objects stay on the cluster when their Work is deleted.
+// Abandons reports whether placed objects stay on the cluster when their Work is deleted.
 func (s *DeleteStrategy) Abandons() bool {
 	return s != nil && s.PropagationPolicy == DeletePropagationPolicyAbandon
 }

@@ -13,7 +13,8 @@ func init() {
 }
 
 // ClusterResourceEnvelope wraps cluster-scoped objects that should not take effect on the hub, such as webhook
-// configurations. A placement that selects the envelope applies what is in it, not the envelope, on member clusters.
+// configurations. A placement that selects the envelope applies the objects in it on member clusters, and not the
+// envelope itself.
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
 // +kubebuilder:resource:scope=Cluster,categories={fleet,fleet-placement}
@@ -23,7 +24,7 @@ type ClusterResourceEnvelope struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Data holds 1 to 50 manifests of cluster-scoped objects. The keys are free text and have no meaning. The user
+	// Data contains 1 to 50 manifests of cluster-scoped objects. The keys are free text and have no meaning. The user
 	// writes it.
 	// +required
 	// +kubebuilder:validation:MinProperties=1
@@ -41,7 +42,7 @@ type ClusterResourceEnvelopeList struct {
 }
 
 // ResourceEnvelope wraps objects of its namespace that should not take effect on the hub, such as resource quotas. A
-// placement that selects the envelope applies what is in it, not the envelope, on member clusters.
+// placement that selects the envelope applies the objects in it on member clusters, and not the envelope itself.
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
 // +kubebuilder:resource:scope=Namespaced,categories={fleet,fleet-placement}
@@ -51,7 +52,7 @@ type ResourceEnvelope struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Data holds 1 to 50 manifests of objects in the envelope's own namespace. The keys are free text and have no
+	// Data contains 1 to 50 manifests of objects in the envelope's namespace. The keys are free text and have no
 	// meaning. The user writes it.
 	// +required
 	// +kubebuilder:validation:MinProperties=1

@@ -14,9 +14,10 @@ func init() {
 	)
 }
 
-// ClusterResourcePlacementEviction asks, once, that a placement be taken off one cluster. The hub agent checks it,
-// removes the placement from the cluster if the disruption budget allows, and records the outcome; it never tries again,
-// so another attempt needs another object. Without a taint or a changed policy the scheduler may pick the cluster again.
+// ClusterResourcePlacementEviction requests, once, that a placement is removed from one cluster. The hub agent checks
+// it, removes the placement from the cluster if the disruption budget allows it, and records the outcome. It never
+// retries; create another eviction for another attempt. Without a taint or a changed policy, the scheduler may pick
+// the cluster again.
 // +flagship:versions=v1alpha1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -50,8 +51,8 @@ type ClusterResourcePlacementEvictionList struct {
 	Items []ClusterResourcePlacementEviction `json:"items"`
 }
 
-// ResourcePlacementEviction asks, once, that a ResourcePlacement of its namespace be taken off one cluster. It is what a
-// ClusterResourcePlacementEviction is for cluster-wide placements.
+// ResourcePlacementEviction requests, once, that a ResourcePlacement of its namespace is removed from one cluster. It
+// corresponds to ClusterResourcePlacementEviction for cluster-wide placements.
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
 // +kubebuilder:resource:scope=Namespaced,shortName=rpe,categories={fleet,fleet-placement}
@@ -82,7 +83,7 @@ type ResourcePlacementEvictionList struct {
 	Items []ResourcePlacementEviction `json:"items"`
 }
 
-// PlacementEvictionSpec says what to evict and from where.
+// PlacementEvictionSpec names the placement to evict and the cluster.
 type PlacementEvictionSpec struct {
 	// PlacementName is the name of the placement, at most 255 characters: a ClusterResourcePlacement, or for a
 	// ResourcePlacementEviction a ResourcePlacement of its namespace. It must not be of type PickFixed.
@@ -100,21 +101,22 @@ type PlacementEvictionSpec struct {
 
 // PlacementEvictionStatus is the outcome of an eviction.
 type PlacementEvictionStatus struct {
-	// Conditions are Valid, which says whether the eviction could be considered at all, and Executed, which says whether
-	// it was carried out. Valid False and any Executed are final.
+	// Conditions are Valid, which is False if the eviction is invalid, and Executed, which shows whether it was
+	// carried out. Valid False and any Executed are final.
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // Condition types of evictions.
 const (
-	// ConditionEvictionValid says whether the eviction names a placement and a cluster that can be evicted from each other.
+	// ConditionEvictionValid is True if the placement can be evicted from the cluster at all.
 	ConditionEvictionValid = "Valid"
-	// ConditionEvictionExecuted says whether the eviction was carried out.
+	// ConditionEvictionExecuted is True if the eviction was carried out.
 	ConditionEvictionExecuted = "Executed"
 )
 
-// Reasons of the conditions of ClusterResourcePlacementEvictions. On a ResourcePlacementEviction they begin with its own kind.
+// Reasons of the conditions of ClusterResourcePlacementEvictions. On a ResourcePlacementEviction they begin with that
+// kind.
 const (
 	// ReasonEvictionValid (Valid True): the eviction is considered.
 	ReasonEvictionValid = "ClusterResourcePlacementEvictionValid"
@@ -127,9 +129,9 @@ const (
 	ReasonEvictionNotExecuted = "ClusterResourcePlacementEvictionNotExecuted"
 )
 
-// ClusterResourcePlacementDisruptionBudget limits what evictions may do to the ClusterResourcePlacement of the same name.
-// It limits evictions only: rollouts, scheduling and outages are not held back by it. At most one of its two fields is
-// set; with neither it allows no eviction but from clusters where the placement has failed.
+// ClusterResourcePlacementDisruptionBudget limits evictions of the ClusterResourcePlacement of the same name. It
+// limits only evictions, not rollouts, scheduling and outages. Set at most one of its two fields. With neither, it
+// allows no eviction, except from clusters where the placement has failed.
 // +flagship:versions=v1alpha1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -154,8 +156,8 @@ type ClusterResourcePlacementDisruptionBudgetList struct {
 	Items []ClusterResourcePlacementDisruptionBudget `json:"items"`
 }
 
-// ResourcePlacementDisruptionBudget limits what evictions may do to the ResourcePlacement of the same name in its namespace,
-// as a ClusterResourcePlacementDisruptionBudget does for a cluster-wide placement.
+// ResourcePlacementDisruptionBudget limits evictions of the ResourcePlacement of the same name in its namespace. It
+// corresponds to ClusterResourcePlacementDisruptionBudget for cluster-wide placements.
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
 // +kubebuilder:resource:scope=Namespaced,shortName=rpdb,categories={fleet,fleet-placement}
@@ -182,18 +184,18 @@ type ResourcePlacementDisruptionBudgetList struct {
 // PlacementDisruptionBudgetSpec is the limit a disruption budget sets.
 // +kubebuilder:validation:XValidation:rule="!(has(self.maxUnavailable) && has(self.minAvailable))",message="Both MaxUnavailable and MinAvailable cannot be specified"
 type PlacementDisruptionBudgetSpec struct {
-	// MaxUnavailable is how many of the placement's clusters may be without it after an eviction: a number from 0, or a
-	// share from 0% to 100% of the clusters wanted, rounded up. It is refused at admission for a placement of type
-	// PickAll, whose number of clusters is not fixed.
+	// MaxUnavailable is the number of the placement's clusters that may be unavailable after an eviction: a number
+	// from 0, or a percentage from 0% to 100% of the desired number of clusters, rounded up. It is refused at
+	// admission for a placement of type PickAll, whose number of clusters is not fixed.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^(100|[0-9]{1,2})%$') : self >= 0",message="If supplied value is String should match regex '^(100|[0-9]{1,2})%$' or If supplied value is Integer must be greater than or equal to 0"
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="maxUnavailable must be at most 2147483647"
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 
-	// MinAvailable is how many of the placement's clusters must still have it available after an eviction: a number from
-	// 0, or a share from 0% to 100% of the clusters wanted, rounded up. For a placement of type PickAll it must be a
-	// number.
+	// MinAvailable is the number of the placement's clusters that must be available after an eviction: a number from
+	// 0, or a percentage from 0% to 100% of the desired number of clusters, rounded up. For a placement of type
+	// PickAll it must be a number.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^(100|[0-9]{1,2})%$') : self >= 0",message="If supplied value is String should match regex '^(100|[0-9]{1,2})%$' or If supplied value is Integer must be greater than or equal to 0"

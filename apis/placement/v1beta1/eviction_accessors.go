@@ -6,15 +6,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// EvictionObject is a ClusterResourcePlacementEviction or a ResourcePlacementEviction.
-// What its accessors return points into the object.
+// EvictionObject is a ClusterResourcePlacementEviction or a ResourcePlacementEviction. Its accessors return pointers
+// into the object.
 // +kubebuilder:object:generate=false
 type EvictionObject interface {
 	Object
 	GetSpec() *PlacementEvictionSpec
 	GetStatus() *PlacementEvictionStatus
 	GetConditions() *[]metav1.Condition
-	// Reason is what a reason such as ReasonEvictionValid is called on this kind.
+	// Reason returns the reason on this kind for a reason such as ReasonEvictionValid.
 	Reason(reason string) string
 }
 
@@ -26,8 +26,8 @@ type EvictionObjectList interface {
 	Objects() []EvictionObject
 }
 
-// DisruptionBudgetObject is a ClusterResourcePlacementDisruptionBudget or a ResourcePlacementDisruptionBudget.
-// What its accessors return points into the object.
+// DisruptionBudgetObject is a ClusterResourcePlacementDisruptionBudget or a ResourcePlacementDisruptionBudget. Its
+// accessors return pointers into the object.
 // +kubebuilder:object:generate=false
 type DisruptionBudgetObject interface {
 	Object
@@ -64,7 +64,7 @@ func (o *ClusterResourcePlacementEviction) GetConditions() *[]metav1.Condition {
 	return &o.Status.Conditions
 }
 
-// Reason is what a reason is called on this kind.
+// Reason returns the reason on this kind.
 func (o *ClusterResourcePlacementEviction) Reason(reason string) string { return reason }
 
 // Objects returns pointers to the items.
@@ -81,7 +81,7 @@ func (o *ResourcePlacementEviction) GetStatus() *PlacementEvictionStatus { retur
 // GetConditions returns the list of conditions in the object's status.
 func (o *ResourcePlacementEviction) GetConditions() *[]metav1.Condition { return &o.Status.Conditions }
 
-// Reason is what a reason is called on this kind.
+// Reason returns the reason on this kind.
 func (o *ResourcePlacementEviction) Reason(reason string) string {
 	return strings.TrimPrefix(reason, "Cluster")
 }

@@ -14,8 +14,8 @@ func init() {
 	)
 }
 
-// ClusterResourceOverride changes cluster-scoped objects on their way to chosen member clusters. The objects on the
-// hub stay as they are; only what a member receives is changed. Selecting a Namespace also covers the objects in it.
+// ClusterResourceOverride changes cluster-scoped objects for selected member clusters. The objects on the hub stay as
+// they are; only the objects on the members change. If it selects a Namespace, it also changes the objects in it.
 // +flagship:versions=v1,v1alpha1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -27,7 +27,7 @@ type ClusterResourceOverride struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which objects are changed, where and how. The user writes it.
+	// Spec defines which objects are changed, where and how. The user writes it.
 	// +required
 	Spec ClusterResourceOverrideSpec `json:"spec"`
 }
@@ -41,8 +41,8 @@ type ClusterResourceOverrideList struct {
 	Items []ClusterResourceOverride `json:"items"`
 }
 
-// ResourceOverride changes objects of its own namespace on their way to chosen member clusters. The objects on the
-// hub stay as they are; only what a member receives is changed.
+// ResourceOverride changes objects of its own namespace for selected member clusters. The objects on the hub stay as
+// they are; only the objects on the members change.
 // +flagship:versions=v1,v1alpha1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -53,7 +53,7 @@ type ResourceOverride struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which objects are changed, where and how. The user writes it.
+	// Spec defines which objects are changed, where and how. The user writes it.
 	// +required
 	Spec ResourceOverrideSpec `json:"spec"`
 }
@@ -67,39 +67,40 @@ type ResourceOverrideList struct {
 	Items []ResourceOverride `json:"items"`
 }
 
-// ClusterResourceOverrideSpec is what a ClusterResourceOverride asks for.
-// The order of its fields is part of the wire: the override hash is taken over its JSON form.
+// ClusterResourceOverrideSpec is the spec of a ClusterResourceOverride.
+//
+// The order of its fields is part of the wire format: the override hash is computed over its JSON form.
 // +kubebuilder:validation:XValidation:rule="(has(oldSelf.placement) && has(self.placement) && oldSelf.placement == self.placement) || (!has(oldSelf.placement) && !has(self.placement))",message="The placement field is immutable"
 // +flagship:previous-not-in=v1alpha1
 type ClusterResourceOverrideSpec struct {
-	// Placement limits the override to one ClusterResourcePlacement. Without it the override holds for every placement
-	// that carries a selected object.
-	// It can be neither changed, added nor removed later.
+	// Placement limits the override to one ClusterResourcePlacement. Without it, the override applies to every
+	// placement that selects one of its objects. It cannot be changed, added or removed later.
 	// +flagship:previous-not-in=v1alpha1
 	// +optional
 	Placement *PlacementRef `json:"placement,omitempty"`
 
-	// ClusterResourceSelectors name the objects to change, 1 to 20 of them, each by name: label selectors are refused at
-	// admission. A Namespace stands for itself and for every object in it. No two ClusterResourceOverrides may select
-	// the same object.
+	// ClusterResourceSelectors name the 1 to 20 objects to change, each by name: label selectors are refused at
+	// admission. A Namespace also stands for every object in it. No two ClusterResourceOverrides may select the same
+	// object.
 	// +required
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=20
 	ClusterResourceSelectors []ResourceSelectorTerm `json:"clusterResourceSelectors"`
 
-	// Policy says on which clusters the objects change and how.
+	// Policy defines on which clusters the objects change and how.
 	// +required
 	Policy *OverridePolicy `json:"policy"`
 }
 
-// ResourceOverrideSpec is what a ResourceOverride asks for.
-// The order of its fields is part of the wire: the override hash is taken over its JSON form.
+// ResourceOverrideSpec is the spec of a ResourceOverride.
+//
+// The order of its fields is part of the wire format: the override hash is computed over its JSON form.
 // +kubebuilder:validation:XValidation:rule="(has(oldSelf.placement) && has(self.placement) && oldSelf.placement == self.placement) || (!has(oldSelf.placement) && !has(self.placement))",message="The placement field is immutable"
 // +flagship:previous-not-in=v1alpha1
 type ResourceOverrideSpec struct {
 	// Placement limits the override to one placement: a ResourcePlacement of the override's namespace, or a
-	// ClusterResourcePlacement. Without it the override holds for every placement that carries a selected object.
-	// It can be neither changed, added nor removed later.
+	// ClusterResourcePlacement. Without it, the override applies to every placement that selects one of its objects.
+	// It cannot be changed, added or removed later.
 	// +flagship:previous-not-in=v1alpha1
 	// +optional
 	Placement *PlacementRef `json:"placement,omitempty"`
@@ -111,7 +112,7 @@ type ResourceOverrideSpec struct {
 	// +kubebuilder:validation:MaxItems=20
 	ResourceSelectors []ResourceSelector `json:"resourceSelectors"`
 
-	// Policy says on which clusters the objects change and how.
+	// Policy defines on which clusters the objects change and how.
 	// +required
 	Policy *OverridePolicy `json:"policy"`
 }
@@ -122,15 +123,14 @@ type PlacementRef struct {
 	// +required
 	Name string `json:"name"`
 
-	// Scope says which kind of placement is meant: Cluster for a ClusterResourcePlacement, Namespaced for a
-	// ResourcePlacement in the namespace of the override. Defaults to Cluster. A ClusterResourceOverride accepts Cluster
-	// only.
+	// Scope is the kind of the placement: Cluster for a ClusterResourcePlacement, Namespaced for a ResourcePlacement
+	// in the namespace of the override. Defaults to Cluster. A ClusterResourceOverride accepts only Cluster.
 	// +optional
 	// +kubebuilder:default=Cluster
 	Scope PlacementScope `json:"scope,omitempty"`
 }
 
-// PlacementScope tells a cluster-wide placement from a namespaced one.
+// PlacementScope distinguishes cluster-wide and namespaced placements.
 // +kubebuilder:validation:Enum=Cluster;Namespaced
 type PlacementScope string
 
@@ -141,7 +141,7 @@ const (
 	PlacementScopeNamespaced PlacementScope = "Namespaced"
 )
 
-// ResourceSelector names one object in the namespace of the object that holds the selector.
+// ResourceSelector names one object in the namespace of the object that contains the selector.
 type ResourceSelector struct {
 	// Group is the API group of the object; empty for the core group.
 	// +required
@@ -160,7 +160,7 @@ type ResourceSelector struct {
 	Name string `json:"name"`
 }
 
-// OverridePolicy says how the selected objects differ from cluster to cluster.
+// OverridePolicy defines how the selected objects differ between clusters.
 type OverridePolicy struct {
 	// OverrideRules are tried in order, 1 to 20 of them. Every rule that matches a cluster is applied to the result of the
 	// rules before it.
@@ -177,7 +177,7 @@ type OverrideRule struct {
 	// +optional
 	ClusterSelector *ClusterSelector `json:"clusterSelector,omitempty"`
 
-	// OverrideType says what happens to the objects: JSONPatch edits them, Delete keeps them off the cluster.
+	// OverrideType defines what happens to the objects: JSONPatch edits them, Delete keeps them off the cluster.
 	// Defaults to JSONPatch.
 	// +optional
 	// +kubebuilder:default=JSONPatch
@@ -191,20 +191,20 @@ type OverrideRule struct {
 	JSONPatchOverrides []JSONPatchOverride `json:"jsonPatchOverrides,omitempty"`
 }
 
-// OverrideType is what an override rule does to an object.
+// OverrideType defines what an override rule does to an object.
 // +kubebuilder:validation:Enum=JSONPatch;Delete
 type OverrideType string
 
 const (
 	// OverrideTypeJSONPatch edits the object with JSON patch operations.
 	OverrideTypeJSONPatch OverrideType = "JSONPatch"
-	// OverrideTypeDelete leaves the object out of what the cluster receives.
+	// OverrideTypeDelete keeps the object off the cluster.
 	OverrideTypeDelete OverrideType = "Delete"
 )
 
 // JSONPatchOverride is one operation of a JSON patch (RFC 6902).
 type JSONPatchOverride struct {
-	// Operator is what to do at the path: add, remove or replace.
+	// Operator is the operation at the path: add, remove or replace.
 	// +required
 	Operator JSONPatchOperator `json:"op"`
 
@@ -225,17 +225,17 @@ type JSONPatchOverride struct {
 type JSONPatchOperator string
 
 const (
-	// JSONPatchAdd adds a value, or replaces the one that is there.
+	// JSONPatchAdd adds a value, or replaces the existing one.
 	JSONPatchAdd JSONPatchOperator = "add"
-	// JSONPatchRemove removes a value, which must be there.
+	// JSONPatchRemove removes a value, which must exist.
 	JSONPatchRemove JSONPatchOperator = "remove"
-	// JSONPatchReplace replaces a value, which must be there.
+	// JSONPatchReplace replaces a value, which must exist.
 	JSONPatchReplace JSONPatchOperator = "replace"
 )
 
-// ClusterResourceOverrideSnapshot is a ClusterResourceOverride as it was at one time. The hub agent makes one whenever
-// the spec of the override changes, keeps the newest ten, and labels the newest as the latest; rollouts name the
-// snapshots they use.
+// ClusterResourceOverrideSnapshot is a copy of a ClusterResourceOverride at one time. The hub agent creates one
+// whenever the spec of the override changes, keeps the newest ten, and labels the newest as the latest. Rollouts name
+// the snapshots that they use.
 // +flagship:versions=v1,v1alpha1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -260,8 +260,9 @@ type ClusterResourceOverrideSnapshotList struct {
 	Items []ClusterResourceOverrideSnapshot `json:"items"`
 }
 
-// ResourceOverrideSnapshot is a ResourceOverride as it was at one time. The hub agent makes one whenever the spec of the
-// override changes, keeps the newest ten, and labels the newest as the latest; rollouts name the snapshots they use.
+// ResourceOverrideSnapshot is a copy of a ResourceOverride at one time. The hub agent creates one whenever the spec of
+// the override changes, keeps the newest ten, and labels the newest as the latest. Rollouts name the snapshots that
+// they use.
 // +flagship:versions=v1,v1alpha1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -286,9 +287,9 @@ type ResourceOverrideSnapshotList struct {
 	Items []ResourceOverrideSnapshot `json:"items"`
 }
 
-// ClusterResourceOverrideSnapshotSpec holds a frozen ClusterResourceOverride.
+// ClusterResourceOverrideSnapshotSpec contains a copy of the spec of a ClusterResourceOverride.
 type ClusterResourceOverrideSnapshotSpec struct {
-	// OverrideSpec is the spec of the override when the snapshot was made.
+	// OverrideSpec is the spec of the override at the time of the snapshot.
 	// +required
 	OverrideSpec ClusterResourceOverrideSpec `json:"overrideSpec"`
 
@@ -297,9 +298,9 @@ type ClusterResourceOverrideSnapshotSpec struct {
 	OverrideHash []byte `json:"overrideHash"`
 }
 
-// ResourceOverrideSnapshotSpec holds a frozen ResourceOverride.
+// ResourceOverrideSnapshotSpec contains a copy of the spec of a ResourceOverride.
 type ResourceOverrideSnapshotSpec struct {
-	// OverrideSpec is the spec of the override when the snapshot was made.
+	// OverrideSpec is the spec of the override at the time of the snapshot.
 	// +required
 	OverrideSpec ResourceOverrideSpec `json:"overrideSpec"`
 

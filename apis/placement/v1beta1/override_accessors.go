@@ -1,7 +1,6 @@
 package v1beta1
 
-// OverrideObject is a ClusterResourceOverride or a ResourceOverride.
-// What its accessors return points into the object.
+// OverrideObject is a ClusterResourceOverride or a ResourceOverride. Its accessors return pointers into the object.
 // +kubebuilder:object:generate=false
 type OverrideObject interface {
 	Object
@@ -17,8 +16,8 @@ type OverrideObjectList interface {
 	Objects() []OverrideObject
 }
 
-// OverrideSnapshotObject is a ClusterResourceOverrideSnapshot or a ResourceOverrideSnapshot.
-// What its accessors return points into the object.
+// OverrideSnapshotObject is a ClusterResourceOverrideSnapshot or a ResourceOverrideSnapshot. Its accessors return
+// pointers into the object.
 // +kubebuilder:object:generate=false
 type OverrideSnapshotObject interface {
 	Object
@@ -49,7 +48,7 @@ var (
 // GetPlacement returns the placement the override is limited to; nil means any.
 func (o *ClusterResourceOverride) GetPlacement() *PlacementRef { return o.Spec.Placement }
 
-// GetPolicy returns what the override does.
+// GetPolicy returns the override's policy.
 func (o *ClusterResourceOverride) GetPolicy() *OverridePolicy { return o.Spec.Policy }
 
 // Objects returns pointers to the items.
@@ -60,7 +59,7 @@ func (l *ClusterResourceOverrideList) Objects() []OverrideObject {
 // GetPlacement returns the placement the override is limited to; nil means any.
 func (o *ResourceOverride) GetPlacement() *PlacementRef { return o.Spec.Placement }
 
-// GetPolicy returns what the override does.
+// GetPolicy returns the override's policy.
 func (o *ResourceOverride) GetPolicy() *OverridePolicy { return o.Spec.Policy }
 
 // Objects returns pointers to the items.
@@ -73,7 +72,7 @@ func (o *ClusterResourceOverrideSnapshot) GetPlacement() *PlacementRef {
 	return o.Spec.OverrideSpec.Placement
 }
 
-// GetPolicy returns what the override does.
+// GetPolicy returns the override's policy.
 func (o *ClusterResourceOverrideSnapshot) GetPolicy() *OverridePolicy {
 	return o.Spec.OverrideSpec.Policy
 }
@@ -89,7 +88,7 @@ func (l *ClusterResourceOverrideSnapshotList) Objects() []OverrideSnapshotObject
 // GetPlacement returns the placement the override is limited to; nil means any.
 func (o *ResourceOverrideSnapshot) GetPlacement() *PlacementRef { return o.Spec.OverrideSpec.Placement }
 
-// GetPolicy returns what the override does.
+// GetPolicy returns the override's policy.
 func (o *ResourceOverrideSnapshot) GetPolicy() *OverridePolicy { return o.Spec.OverrideSpec.Policy }
 
 // GetHash returns the hash of the override.

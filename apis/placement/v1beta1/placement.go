@@ -12,9 +12,9 @@ func init() {
 	)
 }
 
-// ClusterResourcePlacement carries cluster-scoped objects of the hub, and namespaces with what is in them, to member
-// clusters. Its spec says what to place, where, and how changes roll out; its status says how far that has come.
-// The name may have at most 63 characters, because it becomes a label value.
+// ClusterResourcePlacement places cluster-scoped objects of the hub, and namespaces with the objects in them, on
+// member clusters. Its spec defines what to place, where, and how changes roll out; its status shows the progress. The
+// name may have at most 63 characters, because it becomes a label value.
 // +flagship:versions=v1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -31,17 +31,18 @@ func init() {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ClusterResourcePlacement struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. The hub agent adds finalizers, so that deleting a placement first removes what it placed.
+	// Standard object metadata. The hub agent adds finalizers, so that deleting a placement first removes the objects
+	// that it placed.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what to place, where and how. The user writes it.
+	// Spec defines what to place, where and how. The user writes it.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!(self.statusReportingScope == 'NamespaceAccessible' && size(self.resourceSelectors.filter(x, x.kind == 'Namespace')) != 1)",message="when statusReportingScope is NamespaceAccessible, exactly one resourceSelector with kind 'Namespace' is required"
 	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.statusReportingScope) || self.statusReportingScope == oldSelf.statusReportingScope",message="statusReportingScope is immutable"
 	Spec PlacementSpec `json:"spec"`
 
-	// Status says how far the placement has come. The hub agent writes it.
+	// Status shows the progress of the placement. The hub agent writes it.
 	// +optional
 	Status PlacementStatus `json:"status,omitempty"`
 }
@@ -55,9 +56,9 @@ type ClusterResourcePlacementList struct {
 	Items []ClusterResourcePlacement `json:"items"`
 }
 
-// ResourcePlacement carries objects of its own namespace to member clusters. The namespace itself must be on the member
-// clusters already, for example through a ClusterResourcePlacement that places the namespace alone.
-// The name may have at most 63 characters, because it becomes a label value.
+// ResourcePlacement places objects of its own namespace on member clusters. The namespace itself must exist on the
+// member clusters, for example through a ClusterResourcePlacement that places only the namespace. The name may have at
+// most 63 characters, because it becomes a label value.
 // +flagship:versions=v1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -74,15 +75,16 @@ type ClusterResourcePlacementList struct {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ResourcePlacement struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. The hub agent adds finalizers, so that deleting a placement first removes what it placed.
+	// Standard object metadata. The hub agent adds finalizers, so that deleting a placement first removes the objects
+	// that it placed.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what to place, where and how. The user writes it.
+	// Spec defines what to place, where and how. The user writes it.
 	// +required
 	Spec PlacementSpec `json:"spec"`
 
-	// Status says how far the placement has come. The hub agent writes it.
+	// Status shows the progress of the placement. The hub agent writes it.
 	// +optional
 	Status PlacementStatus `json:"status,omitempty"`
 }
@@ -96,22 +98,23 @@ type ResourcePlacementList struct {
 	Items []ResourcePlacement `json:"items"`
 }
 
-// PlacementSpec says what to place, where, and how changes reach the member clusters.
+// PlacementSpec defines what to place, where, and how changes reach the member clusters.
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.policy) && !has(self.policy))",message="policy cannot be removed once set"
 // +kubebuilder:validation:XValidation:rule="size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors')) <= 1",message="only one namespace selector with NamespaceWithResourceSelectors mode is allowed"
 // +kubebuilder:validation:XValidation:rule="size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors')) == 0 || (size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors' && has(x.name) && size(x.name) > 0 && !has(x.labelSelector))) == 1)",message="namespace selector with NamespaceWithResourceSelectors mode must select by name (not by label)"
 // +kubebuilder:validation:XValidation:rule="size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors')) == 0 || size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1')) == 1",message="when using NamespaceWithResourceSelectors mode, only one namespace selector is allowed (cannot mix with other namespace selectors)"
 type PlacementSpec struct {
-	// ResourceSelectors say what to place: every object that at least one of them matches, 1 to 100 of them. Two selectors
-	// may not match the same object; that stops the placement with the reason InvalidResourceSelectors.
+	// ResourceSelectors select the objects to place: all objects that at least one of the 1 to 100 selectors matches.
+	// Two selectors must not match the same object; otherwise the placement stops with reason
+	// InvalidResourceSelectors.
 	// +required
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:XValidation:rule="self.all(x, !(has(x.name) && size(x.name) > 0 && has(x.labelSelector)))",message="name and labelSelector are mutually exclusive in a resource selector"
 	ResourceSelectors []ResourceSelectorTerm `json:"resourceSelectors"`
 
-	// Policy says which member clusters are chosen. Without it all of them are. Once set it can be changed, save for its
-	// placement type, but not removed.
+	// Policy defines which member clusters are picked. Without it, all clusters are picked. You can change a policy,
+	// except for its placement type, but not remove it.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!(self.placementType != oldSelf.placementType)",message="placement type is immutable"
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickFixed' || (!has(self.affinity) && !has(self.numberOfClusters) && !has(self.topologySpreadConstraints) && !has(self.tolerations))",message="affinity, numberOfClusters, topologySpreadConstraints, and tolerations cannot be set when placementType is PickFixed"
@@ -119,7 +122,7 @@ type PlacementSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickN' || (!has(self.clusterNames) && has(self.numberOfClusters))",message="clusterNames cannot be set and numberOfClusters must be set when placementType is PickN"
 	Policy *PlacementPolicy `json:"policy,omitempty"`
 
-	// Strategy says how a change moves over the chosen clusters and how objects are applied there.
+	// Strategy defines how a change rolls out to the picked clusters and how objects are applied there.
 	// +optional
 	Strategy RolloutStrategy `json:"strategy,omitempty"`
 
@@ -131,16 +134,17 @@ type PlacementSpec struct {
 	// +kubebuilder:validation:Maximum=1000
 	RevisionHistoryLimit *int32 `json:"revisionHistoryLimit,omitempty"`
 
-	// StatusReportingScope says where the status can be read. ClusterScopeOnly, the default, leaves it on the placement.
-	// NamespaceAccessible also copies it into a ClusterResourcePlacementStatus in the selected namespace, for people who
-	// may read only that namespace; the placement then has exactly one selector of kind Namespace. It cannot be changed
-	// later. A ResourcePlacement ignores it: its own namespace already holds its status.
+	// StatusReportingScope defines where the status can be read. ClusterScopeOnly, the default, keeps it on the
+	// placement only. NamespaceAccessible also copies it into a ClusterResourcePlacementStatus in the selected
+	// namespace, for users who may read only that namespace; the placement must then have exactly one selector of kind
+	// Namespace. The field cannot be changed later. A ResourcePlacement ignores it, because its status is already in
+	// its namespace.
 	// +optional
 	// +kubebuilder:default=ClusterScopeOnly
 	StatusReportingScope StatusReportingScope `json:"statusReportingScope,omitempty"`
 }
 
-// StatusReportingScope says where the status of a placement can be read.
+// StatusReportingScope defines where the status of a placement can be read.
 // +kubebuilder:validation:Enum=ClusterScopeOnly;NamespaceAccessible
 type StatusReportingScope string
 
@@ -175,29 +179,30 @@ type ResourceSelectorTerm struct {
 	// +optional
 	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
 
-	// SelectionScope says how much of a namespace is matched. It has a meaning only where a ClusterResourcePlacement
-	// selects the core kind Namespace. NamespaceWithResources, the default, takes the namespace and everything in it;
-	// NamespaceOnly takes the namespace object alone; NamespaceWithResourceSelectors takes the namespace, named by name,
-	// and of what is in it the kinds that the placement's other selectors name.
+	// SelectionScope defines how much of a namespace the selector matches. It applies only if a
+	// ClusterResourcePlacement selects the core kind Namespace. NamespaceWithResources, the default, selects the
+	// namespace and everything in it; NamespaceOnly selects only the namespace object; NamespaceWithResourceSelectors
+	// selects one namespace, by name, and those objects in it that the placement's other selectors match.
 	// +optional
 	// +kubebuilder:default=NamespaceWithResources
 	SelectionScope SelectionScope `json:"selectionScope,omitempty"`
 }
 
-// SelectionScope says how much of a selected namespace is placed.
+// SelectionScope defines how much of a selected namespace is placed.
 // +kubebuilder:validation:Enum=NamespaceOnly;NamespaceWithResources;NamespaceWithResourceSelectors
 type SelectionScope string
 
 const (
-	// SelectionScopeNamespaceOnly takes the namespace object without what is in it.
+	// SelectionScopeNamespaceOnly selects the namespace object without its contents.
 	SelectionScopeNamespaceOnly SelectionScope = "NamespaceOnly"
 	// SelectionScopeNamespaceWithResources takes the namespace and everything in it that can be placed.
 	SelectionScopeNamespaceWithResources SelectionScope = "NamespaceWithResources"
-	// SelectionScopeNamespaceWithResourceSelectors takes the namespace and what the placement's other selectors match in it.
+	// SelectionScopeNamespaceWithResourceSelectors selects the namespace and the objects in it that the placement's
+	// other selectors match.
 	SelectionScopeNamespaceWithResourceSelectors SelectionScope = "NamespaceWithResourceSelectors"
 )
 
-// RolloutStrategy says how a change moves over the chosen clusters and how objects are applied there.
+// RolloutStrategy defines how a change rolls out to the picked clusters and how objects are applied there.
 type RolloutStrategy struct {
 	// Type is RollingUpdate, the default, where the hub agent moves clusters to new content within the limits of
 	// rollingUpdate; or External, where nothing moves until an update run moves it. External cannot be left again.
@@ -206,42 +211,44 @@ type RolloutStrategy struct {
 	// +kubebuilder:validation:XValidation:rule="!(self != 'External' && oldSelf == 'External')",message="cannot change rollout strategy type from 'External' to other types"
 	Type RolloutStrategyType `json:"type,omitempty"`
 
-	// RollingUpdate holds the limits for type RollingUpdate. With External it must be absent.
+	// RollingUpdate contains the limits for type RollingUpdate. With External it must be absent.
 	// +optional
 	RollingUpdate *RollingUpdateConfig `json:"rollingUpdate,omitempty"`
 
-	// ApplyStrategy says how objects are applied on the member clusters.
+	// ApplyStrategy defines how objects are applied on the member clusters.
 	// +optional
 	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
 
-	// DeleteStrategy says what happens to placed objects when the placement is deleted, or no longer picks their cluster.
+	// DeleteStrategy defines what happens to placed objects when the placement is deleted, or no longer picks their
+	// cluster.
 	// +optional
 	// +flagship:not-in=v1
 	DeleteStrategy *DeleteStrategy `json:"deleteStrategy,omitempty"`
 
-	// ReportBackStrategy says whether the status of placed objects is carried back to the hub.
+	// ReportBackStrategy defines whether the status of placed objects is copied back to the hub.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="(self == null) || (self.type == 'Mirror' ? size(self.destination) != 0 : true)",message="when reportBackStrategy.type is 'Mirror', a destination must be specified"
 	// +flagship:not-in=v1
 	ReportBackStrategy *ReportBackStrategy `json:"reportBackStrategy,omitempty"`
 }
 
-// RolloutStrategyType says who moves clusters to new content.
+// RolloutStrategyType defines which controller rolls out new content.
 // +kubebuilder:validation:Enum=RollingUpdate;External
 type RolloutStrategyType string
 
 const (
-	// RolloutStrategyTypeRollingUpdate lets the hub agent move clusters, within the limits of the placement.
+	// RolloutStrategyTypeRollingUpdate: the hub agent rolls out changes, within the limits of the placement.
 	RolloutStrategyTypeRollingUpdate RolloutStrategyType = "RollingUpdate"
 	// RolloutStrategyTypeExternal leaves moving clusters to update runs.
 	RolloutStrategyTypeExternal RolloutStrategyType = "External"
 )
 
-// RollingUpdateConfig limits how many clusters change at once. Shares are of the number of clusters the placement wants:
-// numberOfClusters for PickN, the length of clusterNames for PickFixed, the clusters chosen at present for PickAll.
+// RollingUpdateConfig limits how many clusters change at the same time. Percentages refer to the desired number of
+// clusters of the placement: numberOfClusters for PickN, the length of clusterNames for PickFixed, the currently
+// picked clusters for PickAll.
 type RollingUpdateConfig struct {
-	// MaxUnavailable is how many of the wanted clusters may lack available objects because of a change: a number from 0,
-	// or a share from 0% to 100%, rounded up. The default is 25%.
+	// MaxUnavailable is the number of desired clusters that may be unavailable because of a change: a number from 0,
+	// or a percentage from 0% to 100%, rounded up. The default is 25%.
 	// +optional
 	// +kubebuilder:default="25%"
 	// +kubebuilder:validation:XIntOrString
@@ -249,8 +256,8 @@ type RollingUpdateConfig struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || (self >= 0 && self <= 2147483647)",message="maxUnavailable must be from 0 to 2147483647, or a share such as 25%"
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 
-	// MaxSurge is on how many clusters beyond the wanted number objects may be placed while clusters are exchanged: a
-	// number from 0, or a share from 0% to 100%, rounded up. The default is 25%.
+	// MaxSurge is the number of clusters beyond the desired number on which objects may be placed while clusters are
+	// replaced: a number from 0, or a percentage from 0% to 100%, rounded up. The default is 25%.
 	// +optional
 	// +kubebuilder:default="25%"
 	// +kubebuilder:validation:XIntOrString
@@ -258,42 +265,43 @@ type RollingUpdateConfig struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || (self >= 0 && self <= 2147483647)",message="maxSurge must be from 0 to 2147483647, or a share such as 25%"
 	MaxSurge *intstr.IntOrString `json:"maxSurge,omitempty"`
 
-	// UnavailablePeriodSeconds is how long, in seconds from 0, an applied object whose availability cannot be observed is
-	// waited for before it counts as available. The default is 60.
+	// UnavailablePeriodSeconds is how long, in seconds from 0, the rollout waits for an applied object whose
+	// availability is not tracked, before the object counts as available. The default is 60.
 	// +optional
 	// +kubebuilder:default=60
 	// +kubebuilder:validation:Minimum=0
 	UnavailablePeriodSeconds *int `json:"unavailablePeriodSeconds,omitempty"`
 
-	// FailurePolicy says when clusters have failed with a revision, how many of them may, and what is done when more do. A
-	// share is of the clusters the placement wants. Without it the rollout waits for every cluster for as long as it takes.
+	// FailurePolicy defines when a cluster has failed with a revision, how many clusters may fail, and what happens
+	// when more fail. A percentage refers to the desired number of clusters of the placement. Without it the rollout
+	// waits for every cluster without a time limit.
 	// +optional
 	FailurePolicy *FailurePolicy `json:"failurePolicy,omitempty"`
 }
 
-// ApplyStrategy says how objects are applied on a member cluster and what happens to objects found there.
+// ApplyStrategy defines how objects are applied on a member cluster and what happens to existing objects.
 type ApplyStrategy struct {
-	// ComparisonOption says which fields a drift or a difference is looked for in: PartialComparison, the default, in
-	// those that the hub's manifest sets; FullComparison in all.
+	// ComparisonOption defines which fields are compared: PartialComparison, the default, compares the fields that the
+	// hub's manifest sets; FullComparison compares all fields.
 	// +optional
 	// +kubebuilder:default=PartialComparison
 	ComparisonOption ComparisonOption `json:"comparisonOption,omitempty"`
 
 	// WhenToApply is Always, the default, which overwrites changes made on the member cluster; or IfNotDrifted, which
-	// leaves an object that was changed there alone and reports it.
+	// does not overwrite an object that was changed on the member cluster, but reports it.
 	// +optional
 	// +kubebuilder:default=Always
 	WhenToApply WhenToApply `json:"whenToApply,omitempty"`
 
-	// Type is ClientSideApply, the default: a three-way merge with what was applied last; ServerSideApply: the member's
-	// API server merges by field ownership; or ReportDiff: nothing is changed on the member and the differences are
-	// reported.
+	// Type is ClientSideApply, the default: a three-way merge with the last applied manifest; ServerSideApply: the
+	// member's API server merges by field ownership; or ReportDiff: the agent changes nothing on the member and
+	// reports the differences.
 	// +optional
 	// +kubebuilder:default=ClientSideApply
 	Type ApplyStrategyType `json:"type,omitempty"`
 
-	// AllowCoOwnership lets the placement apply objects that have other owner references too. By default it is false,
-	// and such an object is not taken over.
+	// AllowCoOwnership allows the placement to apply objects that have other owner references too. The default is
+	// false: such objects are not taken over.
 	// +optional
 	AllowCoOwnership bool `json:"allowCoOwnership,omitempty"`
 
@@ -301,26 +309,26 @@ type ApplyStrategy struct {
 	// +optional
 	ServerSideApplyConfig *ServerSideApplyConfig `json:"serverSideApplyConfig,omitempty"`
 
-	// WhenToTakeOver says what happens to an object that was on the member cluster before: Always, the default, takes it
-	// over; IfNoDiff takes it over only if it equals the manifest (see comparisonOption); Never leaves it and reports a
-	// failure.
+	// WhenToTakeOver defines what happens to an object that already exists on the member cluster: Always, the default,
+	// takes it over; IfNoDiff takes it over only if it equals the manifest (see comparisonOption); Never does not
+	// change it and reports a failure.
 	// +optional
 	// +kubebuilder:default=Always
 	WhenToTakeOver WhenToTakeOver `json:"whenToTakeOver,omitempty"`
 }
 
-// ComparisonOption says in which fields drifts and differences are looked for.
+// ComparisonOption defines which fields are compared to detect drifts and differences.
 // +kubebuilder:validation:Enum=PartialComparison;FullComparison
 type ComparisonOption string
 
 const (
-	// ComparisonOptionPartialComparison looks at the fields that the hub's manifest sets.
+	// ComparisonOptionPartialComparison compares the fields that the hub's manifest sets.
 	ComparisonOptionPartialComparison ComparisonOption = "PartialComparison"
-	// ComparisonOptionFullComparison looks at every field.
+	// ComparisonOptionFullComparison compares all fields.
 	ComparisonOptionFullComparison ComparisonOption = "FullComparison"
 )
 
-// WhenToApply says whether objects that were changed on the member cluster are overwritten.
+// WhenToApply defines whether objects that were changed on the member cluster are overwritten.
 // +kubebuilder:validation:Enum=Always;IfNotDrifted
 type WhenToApply string
 
@@ -336,35 +344,35 @@ const (
 type ApplyStrategyType string
 
 const (
-	// ApplyStrategyTypeClientSideApply merges the manifest, what was applied last and the object, in the agent.
+	// ApplyStrategyTypeClientSideApply merges the manifest, the last applied manifest and the object in the agent.
 	ApplyStrategyTypeClientSideApply ApplyStrategyType = "ClientSideApply"
-	// ApplyStrategyTypeServerSideApply lets the member's API server merge by field ownership.
+	// ApplyStrategyTypeServerSideApply makes the member's API server merge by field ownership.
 	ApplyStrategyTypeServerSideApply ApplyStrategyType = "ServerSideApply"
 	// ApplyStrategyTypeReportDiff changes nothing and reports differences.
 	ApplyStrategyTypeReportDiff ApplyStrategyType = "ReportDiff"
 )
 
-// WhenToTakeOver says what happens to objects that were on the member cluster before the placement came.
+// WhenToTakeOver defines what happens to objects that existed on the member cluster before they were placed.
 // +kubebuilder:validation:Enum=Always;IfNoDiff;Never
 type WhenToTakeOver string
 
 const (
 	// WhenToTakeOverAlways takes them over.
 	WhenToTakeOverAlways WhenToTakeOver = "Always"
-	// WhenToTakeOverIfNoDiff takes over those that equal their manifest.
+	// WhenToTakeOverIfNoDiff takes over objects that equal their manifest.
 	WhenToTakeOverIfNoDiff WhenToTakeOver = "IfNoDiff"
 	// WhenToTakeOverNever takes over none.
 	WhenToTakeOverNever WhenToTakeOver = "Never"
 )
 
-// ServerSideApplyConfig holds the choices for server-side apply.
+// ServerSideApplyConfig contains the options for server-side apply.
 type ServerSideApplyConfig struct {
 	// ForceConflicts takes fields over from other field managers instead of failing on a conflict. By default it is false.
 	// +optional
 	ForceConflicts bool `json:"force"`
 }
 
-// DeleteStrategy says what happens to placed objects when their placement is deleted.
+// DeleteStrategy defines what happens to placed objects when their placement is deleted.
 type DeleteStrategy struct {
 	// PropagationPolicy is Delete, the default, which removes placed objects, or Abandon, which leaves them on the member
 	// clusters without an owner.
@@ -372,24 +380,24 @@ type DeleteStrategy struct {
 	// +kubebuilder:default=Delete
 	PropagationPolicy DeletePropagationPolicy `json:"propagationPolicy,omitempty"`
 
-	// ForeignContent says what happens to a Namespace that the placement created and that holds objects of others: Keep,
-	// the default, keeps it on the member cluster; Delete deletes it with everything in it.
+	// ForeignContent defines what happens to a Namespace that the placement created and that contains objects that the
+	// fleet did not place: Keep, the default, keeps it on the member cluster; Delete deletes it with everything in it.
 	// +optional
 	ForeignContent ForeignContentPolicy `json:"foreignContent,omitempty"`
 }
 
-// ForeignContentPolicy says whether Namespaces are deleted together with objects that were not placed.
+// ForeignContentPolicy defines whether Namespaces are deleted together with objects that were not placed.
 // +kubebuilder:validation:Enum=Keep;Delete
 type ForeignContentPolicy string
 
 const (
 	// ForeignContentPolicyKeep keeps a Namespace in which others have objects.
 	ForeignContentPolicyKeep ForeignContentPolicy = "Keep"
-	// ForeignContentPolicyDelete deletes it with what is in it.
+	// ForeignContentPolicyDelete deletes it with everything in it.
 	ForeignContentPolicyDelete ForeignContentPolicy = "Delete"
 )
 
-// DeletePropagationPolicy says whether placed objects go with their placement.
+// DeletePropagationPolicy defines whether placed objects are deleted with their placement.
 // +kubebuilder:validation:Enum=Abandon;Delete
 type DeletePropagationPolicy string
 
@@ -400,37 +408,37 @@ const (
 	DeletePropagationPolicyDelete DeletePropagationPolicy = "Delete"
 )
 
-// ReportBackStrategy says whether, and to where, the status of placed objects is carried back.
+// ReportBackStrategy defines whether, and to where, the status of placed objects is copied back.
 type ReportBackStrategy struct {
-	// Type is Disabled, the default: no status is carried back; or Mirror: it is copied to the destination.
+	// Type is Disabled, the default, which copies no status back; or Mirror, which copies it to the destination.
 	// +required
 	// +kubebuilder:default=Disabled
 	Type ReportBackType `json:"type"`
 
-	// Destination is where status goes with type Mirror, which requires it: OriginalResource, the object on the hub,
+	// Destination is where type Mirror, which requires it, copies the status: OriginalResource, the object on the hub,
 	// for placements of type PickFixed with one name or PickN with one cluster; or WorkAPI, the status of the Work.
 	// +optional
 	Destination *ReportBackDestination `json:"destination,omitempty"`
 }
 
-// ReportBackType says whether the status of placed objects is carried back.
+// ReportBackType defines whether the status of placed objects is copied back.
 // +kubebuilder:validation:Enum=Disabled;Mirror
 type ReportBackType string
 
 const (
-	// ReportBackTypeDisabled carries no status back.
+	// ReportBackTypeDisabled copies no status back.
 	ReportBackTypeDisabled ReportBackType = "Disabled"
 	// ReportBackTypeMirror copies status to the destination.
 	ReportBackTypeMirror ReportBackType = "Mirror"
 )
 
-// ReportBackDestination says where mirrored status goes.
+// ReportBackDestination defines where status is copied to.
 // +kubebuilder:validation:Enum=OriginalResource;WorkAPI
 type ReportBackDestination string
 
 const (
 	// ReportBackDestinationOriginalResource is the object on the hub.
 	ReportBackDestinationOriginalResource ReportBackDestination = "OriginalResource"
-	// ReportBackDestinationWorkAPI is the status of the Work that carries the object.
+	// ReportBackDestinationWorkAPI is the status of the Work that contains the object.
 	ReportBackDestinationWorkAPI ReportBackDestination = "WorkAPI"
 )

@@ -5,11 +5,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// PlacementPolicy says which member clusters are chosen.
-// The order of its fields, and of those below it, is part of the wire: the policy hash is taken over its JSON form.
+// PlacementPolicy defines which member clusters are picked.
+//
+// The order of its fields, and of those below it, is part of the wire format: the policy hash is computed over its
+// JSON form.
 type PlacementPolicy struct {
-	// PlacementType is PickAll, the default: every eligible cluster; PickN: the numberOfClusters best ones; or PickFixed:
-	// those that clusterNames lists. It cannot be changed later.
+	// PlacementType is PickAll, the default, which picks every eligible cluster; PickN, which picks the best
+	// numberOfClusters clusters; or PickFixed, which picks the clusters in clusterNames. It cannot be changed later.
 	// +optional
 	// +kubebuilder:default=PickAll
 	PlacementType PlacementType `json:"placementType,omitempty"`
@@ -19,22 +21,24 @@ type PlacementPolicy struct {
 	// +kubebuilder:validation:MaxItems=100
 	ClusterNames []string `json:"clusterNames,omitempty"`
 
-	// NumberOfClusters is how many clusters type PickN wants, from 0. It is for that type only, which requires it.
+	// NumberOfClusters is the number of clusters that type PickN picks, from 0. It is for that type only, which
+	// requires it.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	NumberOfClusters *int32 `json:"numberOfClusters,omitempty"`
 
-	// Affinity limits the clusters to choose from and says which are preferred. PickAll knows the required part only,
-	// PickN both, PickFixed neither.
+	// Affinity restricts the clusters to pick from and defines which are preferred. PickAll uses the required part
+	// only, PickN both, PickFixed neither.
 	// +optional
 	Affinity *Affinity `json:"affinity,omitempty"`
 
-	// TopologySpreadConstraints spread the chosen clusters over the values of a cluster label. It is for type PickN only.
+	// TopologySpreadConstraints spread the picked clusters over the values of a cluster label. They are for type PickN
+	// only.
 	// +optional
 	TopologySpreadConstraints []TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 
-	// Tolerations let clusters with matching taints be chosen, at most 100. It is for PickAll and PickN. Tolerations can be
-	// added later, but neither changed nor removed.
+	// Tolerations allow clusters with matching taints to be picked, at most 100. They apply to PickAll and PickN. You
+	// can add tolerations later, but neither change nor remove them.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:XValidation:rule="self.all(x, x.operator != 'Exists' || !has(x.value) || size(x.value) == 0)",message="value must be empty when operator is Exists"
@@ -42,30 +46,30 @@ type PlacementPolicy struct {
 	Tolerations []Toleration `json:"tolerations,omitempty"`
 }
 
-// PlacementType is the way clusters are chosen.
+// PlacementType defines how clusters are picked.
 // +kubebuilder:validation:Enum=PickAll;PickN;PickFixed
 type PlacementType string
 
 const (
-	// PlacementTypePickAll chooses every eligible cluster.
+	// PlacementTypePickAll picks every eligible cluster.
 	PlacementTypePickAll PlacementType = "PickAll"
-	// PlacementTypePickN chooses the given number of clusters, the best first.
+	// PlacementTypePickN picks the given number of clusters, the best first.
 	PlacementTypePickN PlacementType = "PickN"
-	// PlacementTypePickFixed chooses the clusters named.
+	// PlacementTypePickFixed picks the named clusters.
 	PlacementTypePickFixed PlacementType = "PickFixed"
 )
 
-// Affinity says by which of their traits clusters are chosen.
+// Affinity defines which clusters are picked by their labels and properties.
 type Affinity struct {
-	// ClusterAffinity looks at the labels and properties of MemberClusters.
+	// ClusterAffinity selects clusters by the labels and properties of their MemberClusters.
 	// +optional
 	ClusterAffinity *ClusterAffinity `json:"clusterAffinity,omitempty"`
 }
 
-// ClusterAffinity looks at labels and properties of MemberClusters. It is about choosing: a cluster that was chosen
-// stays chosen when it ceases to match, until the policy is changed.
+// ClusterAffinity selects clusters by the labels and properties of their MemberClusters. It applies only when clusters
+// are picked: a picked cluster that no longer matches stays picked until the policy changes.
 type ClusterAffinity struct {
-	// RequiredDuringSchedulingIgnoredDuringExecution is what a cluster must match to be chosen.
+	// RequiredDuringSchedulingIgnoredDuringExecution must match for a cluster to be picked.
 	// +optional
 	RequiredDuringSchedulingIgnoredDuringExecution *ClusterSelector `json:"requiredDuringSchedulingIgnoredDuringExecution,omitempty"`
 
@@ -82,31 +86,32 @@ type ClusterSelector struct {
 	ClusterSelectorTerms []ClusterSelectorTerm `json:"clusterSelectorTerms"`
 }
 
-// ClusterSelectorTerm matches a cluster if everything that is set in it does. An empty term matches every cluster.
+// ClusterSelectorTerm matches a cluster if all its fields match. An empty term matches every cluster.
 type ClusterSelectorTerm struct {
-	// LabelSelector looks at the labels of the MemberCluster.
+	// LabelSelector matches the labels of the MemberCluster.
 	// +optional
 	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
 
-	// PropertySelector looks at the properties the cluster reports. It is for required terms only.
+	// PropertySelector matches the properties that the cluster reports. It is for required terms only.
 	// +optional
 	PropertySelector *PropertySelector `json:"propertySelector,omitempty"`
 
-	// PropertySorter gives a cluster a share of the weight, by the value of a property. It is for preferred terms only.
+	// PropertySorter gives a cluster a fraction of the weight, by the value of a property. It is for preferred terms
+	// only.
 	// +optional
 	PropertySorter *PropertySorter `json:"propertySorter,omitempty"`
 }
 
 // PreferredClusterSelector adds to the score of the clusters that match it.
 type PreferredClusterSelector struct {
-	// Weight is what a matching cluster's affinity score gains, from -100 to 100. With a property sorter a cluster gains
-	// a share of it.
+	// Weight is added to the affinity score of a matching cluster, from -100 to 100. With a property sorter, a
+	// fraction of it is added.
 	// +required
 	// +kubebuilder:validation:Minimum=-100
 	// +kubebuilder:validation:Maximum=100
 	Weight int32 `json:"weight"`
 
-	// Preference is what to match.
+	// Preference is the term to match.
 	// +required
 	Preference ClusterSelectorTerm `json:"preference"`
 }
@@ -121,7 +126,7 @@ type PropertySelector struct {
 // PropertySelectorRequirement compares one property of a cluster with a value.
 type PropertySelectorRequirement struct {
 	// Name of the property, for example kubernetes-fleet.io/node-count, or
-	// resources.kubernetes-fleet.io/allocatable-cpu (or total-, or available-) for a figure of the cluster's resource
+	// resources.kubernetes-fleet.io/allocatable-cpu (or total-, or available-) for a value of the cluster's resource
 	// usage. A cluster without the property does not match, whatever the operator.
 	// +required
 	Name string `json:"name"`
@@ -130,13 +135,13 @@ type PropertySelectorRequirement struct {
 	// +required
 	Operator PropertySelectorOperator `json:"operator"`
 
-	// Values holds the one value to compare with, a resource quantity such as 4, 500m or 16Gi.
+	// Values contains the one value to compare with, a resource quantity such as 4, 500m or 16Gi.
 	// +required
 	// +kubebuilder:validation:MaxItems=1
 	Values []string `json:"values"`
 }
 
-// PropertySelectorOperator is how a property must compare with a value.
+// PropertySelectorOperator defines how a property must compare with a value.
 type PropertySelectorOperator string
 
 const (
@@ -154,34 +159,35 @@ const (
 	PropertySelectorOperatorLe PropertySelectorOperator = "Le"
 )
 
-// PropertySorter gives clusters a share of a weight by where their value of a property lies between the lowest and the
-// highest one.
+// PropertySorter gives clusters a fraction of a weight, by the position of their value of a property between the
+// lowest and the highest one.
 type PropertySorter struct {
-	// Name of the property, as in a property selector. A cluster without it gains nothing; nor does any if all values
-	// are the same.
+	// Name of the property, as in a property selector. A cluster without it gains nothing. If all values are equal, no
+	// cluster gains anything.
 	// +required
 	Name string `json:"name"`
 
-	// SortOrder says which end gains the full weight, the other end gaining nothing: with Descending the highest value
-	// does, with Ascending the lowest.
+	// SortOrder defines which value gains the full weight: the highest with Descending, the lowest with Ascending. The
+	// opposite value gains nothing.
 	// +required
 	SortOrder PropertySortOrder `json:"sortOrder"`
 }
 
-// PropertySortOrder says which end of an order comes first.
+// PropertySortOrder defines which value ranks first.
 // +kubebuilder:validation:Enum=Ascending;Descending
 type PropertySortOrder string
 
 const (
-	// PropertySortOrderAscending puts the lowest value first.
+	// PropertySortOrderAscending ranks the lowest value first.
 	PropertySortOrderAscending PropertySortOrder = "Ascending"
-	// PropertySortOrderDescending puts the highest value first.
+	// PropertySortOrderDescending ranks the highest value first.
 	PropertySortOrderDescending PropertySortOrder = "Descending"
 )
 
-// TopologySpreadConstraint spreads the chosen clusters over the values of a label.
+// TopologySpreadConstraint spreads the picked clusters over the values of a label.
 type TopologySpreadConstraint struct {
-	// MaxSkew is by how many chosen clusters two values of the label may differ, from 1, which is the default.
+	// MaxSkew is the maximum difference in the number of picked clusters between two values of the label, from 1,
+	// which is the default.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
@@ -191,7 +197,7 @@ type TopologySpreadConstraint struct {
 	// +required
 	TopologyKey string `json:"topologyKey"`
 
-	// WhenUnsatisfiable is DoNotSchedule, the default, which leaves out a cluster that would exceed maxSkew; or
+	// WhenUnsatisfiable is DoNotSchedule, the default, which rejects a cluster that would exceed maxSkew; or
 	// ScheduleAnyway, which only lowers its score.
 	// +optional
 	// +kubebuilder:default=DoNotSchedule
@@ -199,13 +205,13 @@ type TopologySpreadConstraint struct {
 	WhenUnsatisfiable corev1.UnsatisfiableConstraintAction `json:"whenUnsatisfiable,omitempty"`
 }
 
-// Toleration lets clusters with matching taints be chosen.
+// Toleration allows clusters with matching taints to be picked.
 type Toleration struct {
-	// Key of the taint. Empty, with operator Exists, it matches every taint.
+	// Key of the taint. An empty key with operator Exists matches every taint.
 	// +optional
 	Key string `json:"key,omitempty"`
 
-	// Operator is Equal, the default, which compares key and value; or Exists, which compares the key alone.
+	// Operator is Equal, the default, which compares key and value; or Exists, which compares only the key.
 	// +optional
 	// +kubebuilder:default=Equal
 	// +kubebuilder:validation:Enum=Equal;Exists
@@ -215,7 +221,7 @@ type Toleration struct {
 	// +optional
 	Value string `json:"value,omitempty"`
 
-	// Effect of the taint. Empty, it matches every effect; NoSchedule is the only one there is.
+	// Effect of the taint. An empty effect matches every effect; NoSchedule is the only effect.
 	// +optional
 	// +kubebuilder:validation:Enum=NoSchedule
 	Effect corev1.TaintEffect `json:"effect,omitempty"`

@@ -13,7 +13,7 @@ var (
 	// SchemeBuilder collects the kinds of this package.
 	SchemeBuilder runtime.SchemeBuilder
 
-	// AddToScheme makes a scheme know the kinds of this package.
+	// AddToScheme adds the kinds of this package to a scheme.
 	AddToScheme = SchemeBuilder.AddToScheme
 )
 

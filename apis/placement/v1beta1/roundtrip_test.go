@@ -11,7 +11,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Clients of other makes read and write these objects, and hashes are taken over some. So what an empty value looks like
+// Other clients read and write these objects, and hashes are computed over some. So the form of an empty value
 // in JSON is part of the API: some optional fields are always written, and the order of fields is fixed.
 func TestJSONIsWhatOtherClientsWrite(t *testing.T) {
 	number, weight := int32(3), int32(7)

@@ -14,8 +14,8 @@ func init() {
 	)
 }
 
-// ClusterSchedulingPolicySnapshot is the policy of a ClusterResourcePlacement as it stood at one time, with what the
-// scheduler decided from it. The hub agent makes one, named <placement>-<index>, whenever the policy changes.
+// ClusterSchedulingPolicySnapshot is a copy of the policy of a ClusterResourcePlacement at one time, with the
+// scheduler's decisions. The hub agent creates one, named <placement>-<index>, whenever the policy changes.
 // +flagship:versions=v1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -25,8 +25,8 @@ func init() {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ClusterSchedulingPolicySnapshot struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. Labels hold the placement, the index, and whether this is the latest snapshot;
-	// annotations hold the placement's generation and, for PickN, the number of clusters wanted.
+	// Standard object metadata. Labels contain the placement, the index, and whether this is the latest snapshot;
+	// annotations contain the placement's generation and, for PickN, the desired number of clusters.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -34,7 +34,7 @@ type ClusterSchedulingPolicySnapshot struct {
 	// +required
 	Spec SchedulingPolicySnapshotSpec `json:"spec"`
 
-	// Status is what the scheduler decided. The hub agent writes it.
+	// Status contains the scheduler's decisions. The hub agent writes it.
 	// +optional
 	Status SchedulingPolicySnapshotStatus `json:"status,omitempty"`
 }
@@ -48,8 +48,8 @@ type ClusterSchedulingPolicySnapshotList struct {
 	Items []ClusterSchedulingPolicySnapshot `json:"items"`
 }
 
-// SchedulingPolicySnapshot is the policy of a ResourcePlacement of its namespace as it stood at one time, with what the
-// scheduler decided from it. The hub agent makes one, named <placement>-<index>, whenever the policy changes.
+// SchedulingPolicySnapshot is a copy of the policy of a ResourcePlacement of its namespace at one time, with the
+// scheduler's decisions. The hub agent creates one, named <placement>-<index>, whenever the policy changes.
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
 // +kubebuilder:resource:scope=Namespaced,shortName=sps,categories={fleet,fleet-placement}
@@ -58,8 +58,8 @@ type ClusterSchedulingPolicySnapshotList struct {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type SchedulingPolicySnapshot struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. Labels hold the placement, the index, and whether this is the latest snapshot;
-	// annotations hold the placement's generation and, for PickN, the number of clusters wanted.
+	// Standard object metadata. Labels contain the placement, the index, and whether this is the latest snapshot;
+	// annotations contain the placement's generation and, for PickN, the desired number of clusters.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -67,7 +67,7 @@ type SchedulingPolicySnapshot struct {
 	// +required
 	Spec SchedulingPolicySnapshotSpec `json:"spec"`
 
-	// Status is what the scheduler decided. The hub agent writes it.
+	// Status contains the scheduler's decisions. The hub agent writes it.
 	// +optional
 	Status SchedulingPolicySnapshotStatus `json:"status,omitempty"`
 }
@@ -83,8 +83,8 @@ type SchedulingPolicySnapshotList struct {
 
 // SchedulingPolicySnapshotSpec is a policy as it stood at one time.
 type SchedulingPolicySnapshotSpec struct {
-	// Policy is the placement's policy without numberOfClusters, which is kept in an annotation because changing it
-	// does not make another snapshot. It is absent if the placement has no policy.
+	// Policy is the placement's policy without numberOfClusters, which is in an annotation, because changing it does
+	// not create another snapshot. It is absent if the placement has no policy.
 	// +optional
 	Policy *PlacementPolicy `json:"policy,omitempty"`
 
@@ -93,58 +93,58 @@ type SchedulingPolicySnapshotSpec struct {
 	PolicyHash []byte `json:"policyHash"`
 }
 
-// SchedulingPolicySnapshotStatus is what the scheduler decided from a policy.
+// SchedulingPolicySnapshotStatus contains the scheduler's decisions for a policy.
 type SchedulingPolicySnapshotStatus struct {
 	// ObservedCRPGeneration is the generation of the placement, of either kind, that was scheduled last.
 	// +required
 	ObservedCRPGeneration int64 `json:"observedCRPGeneration"`
 
-	// Conditions hold Scheduled, which says whether as many clusters were found as were wanted.
+	// Conditions contain Scheduled, which is True if the scheduler found the desired number of clusters.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions"`
 
-	// ClusterDecisions are what was decided for each cluster and why: the chosen clusters first, then at most 20 of the
-	// others; 1000 together at most.
+	// ClusterDecisions are the decisions for each cluster, with reasons: the picked clusters first, then at most 20 of
+	// the others; at most 1000 in total.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1000
 	ClusterDecisions []ClusterDecision `json:"targetClusters,omitempty"`
 }
 
-// ClusterDecision is what the scheduler decided for one cluster.
+// ClusterDecision is the scheduler's decision for one cluster.
 type ClusterDecision struct {
 	// ClusterName is the name of the MemberCluster. It is empty in a decision about a place that no cluster could fill.
 	// +required
 	ClusterName string `json:"clusterName"`
 
-	// Selected says whether the cluster was chosen.
+	// Selected is true if the cluster was picked.
 	// +required
 	Selected bool `json:"selected"`
 
-	// ClusterScore is what the cluster was ranked by. It is null where clusters were not ranked.
+	// ClusterScore is the score by which the cluster was ranked. It is null if clusters were not ranked.
 	// +optional
 	ClusterScore *ClusterScore `json:"clusterScore"`
 
-	// Reason says in words why the cluster was chosen or not.
+	// Reason explains in words why the cluster was picked or not.
 	// +required
 	Reason string `json:"reason"`
 }
 
-// ClusterScore is what a cluster was ranked by: first by affinity, then by spread. The higher, the better.
+// ClusterScore is the score of a cluster: first by affinity, then by spread. Higher is better.
 type ClusterScore struct {
 	// AffinityScore is the sum of the weights of the preferences that the cluster matches.
 	// +optional
 	AffinityScore *int32 `json:"affinityScore,omitempty"`
 
-	// TopologySpreadScore says how well the choice of the cluster would serve the topology spread constraints.
+	// TopologySpreadScore shows how well picking the cluster would satisfy the topology spread constraints.
 	// +optional
 	TopologySpreadScore *int32 `json:"priorityScore,omitempty"`
 }
 
-// ClusterResourceSnapshot holds the objects that a ClusterResourcePlacement selected at one time, or a part of them: a
-// selection too large for one API object is split into a group of snapshots with one index. The first of the group is
-// named <placement>-<index>-snapshot, the others <placement>-<index>-<part>. It is never changed.
+// ClusterResourceSnapshot contains the objects that a ClusterResourcePlacement selected at one time, or a part of
+// them: a selection too large for one API object is split into a group of snapshots with one index. The first of the
+// group is named <placement>-<index>-snapshot, the others <placement>-<index>-<part>. It never changes.
 // +flagship:versions=v1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -154,12 +154,13 @@ type ClusterScore struct {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ClusterResourceSnapshot struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. Labels hold the placement, the index, and whether this is the latest group; annotations
-	// hold the hash of the whole selection and the number of parts (on the first) or the number of this part (on the others).
+	// Standard object metadata. Labels contain the placement, the index, and whether this is the latest group;
+	// annotations contain the hash of the whole selection and the number of parts (on the first) or the number of this
+	// part (on the others).
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec holds the objects. The hub agent writes it once.
+	// Spec contains the objects. The hub agent writes it once.
 	// +required
 	Spec ResourceSnapshotSpec `json:"spec"`
 
@@ -177,9 +178,9 @@ type ClusterResourceSnapshotList struct {
 	Items []ClusterResourceSnapshot `json:"items"`
 }
 
-// ResourceSnapshot holds the objects that a ResourcePlacement of its namespace selected at one time, or a part of them:
-// a selection too large for one API object is split into a group of snapshots with one index. The first of the group is
-// named <placement>-<index>-snapshot, the others <placement>-<index>-<part>. It is never changed.
+// ResourceSnapshot contains the objects that a ResourcePlacement of its namespace selected at one time, or a part of
+// them: a selection too large for one API object is split into a group of snapshots with one index. The first of the
+// group is named <placement>-<index>-snapshot, the others <placement>-<index>-<part>. It never changes.
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
 // +kubebuilder:resource:scope=Namespaced,shortName=rs,categories={fleet,fleet-placement}
@@ -188,12 +189,13 @@ type ClusterResourceSnapshotList struct {
 // +kubebuilder:printcolumn:JSONPath=`.metadata.creationTimestamp`,name="Age",type=date
 type ResourceSnapshot struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. Labels hold the placement, the index, and whether this is the latest group; annotations
-	// hold the hash of the whole selection and the number of parts (on the first) or the number of this part (on the others).
+	// Standard object metadata. Labels contain the placement, the index, and whether this is the latest group;
+	// annotations contain the hash of the whole selection and the number of parts (on the first) or the number of this
+	// part (on the others).
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec holds the objects. The hub agent writes it once.
+	// Spec contains the objects. The hub agent writes it once.
 	// +required
 	Spec ResourceSnapshotSpec `json:"spec"`
 
@@ -211,10 +213,10 @@ type ResourceSnapshotList struct {
 	Items []ResourceSnapshot `json:"items"`
 }
 
-// ResourceSnapshotSpec holds selected objects. The resource hash is taken over its JSON form.
+// ResourceSnapshotSpec contains selected objects. The resource hash is computed over its JSON form.
 type ResourceSnapshotSpec struct {
-	// SelectedResources are the objects, without what belongs to the hub alone (status, uid, resource version, owners
-	// and the like), in the order in which kinds depend on each other.
+	// SelectedResources are the objects, without fields that apply only to the hub (status, uid, resource version,
+	// owners and similar fields), in the order in which kinds depend on each other.
 	// +required
 	SelectedResources []ResourceContent `json:"selectedResources"`
 }

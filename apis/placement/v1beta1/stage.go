@@ -44,11 +44,11 @@ type ClusterStagedUpdateRun struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what to release and how. The user writes it.
+	// Spec defines what to release and how. The user writes it.
 	// +required
 	Spec UpdateRunSpec `json:"spec"`
 
-	// Status is the plan and how far it has come. The hub agent writes it.
+	// Status contains the plan and its progress. The hub agent writes it.
 	// +optional
 	Status UpdateRunStatus `json:"status,omitempty"`
 }
@@ -62,7 +62,7 @@ type ClusterStagedUpdateRunList struct {
 	Items []ClusterStagedUpdateRun `json:"items"`
 }
 
-// StagedUpdateRun releases one version of the resources of a ResourcePlacement of its own namespace, stage by stage. The
+// StagedUpdateRun releases one version of the resources of a ResourcePlacement of its namespace, stage by stage. The
 // placement must have a rollout strategy of type External.
 // +flagship:versions=v1
 // +kubebuilder:object:root=true
@@ -84,11 +84,11 @@ type StagedUpdateRun struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what to release and how. The user writes it.
+	// Spec defines what to release and how. The user writes it.
 	// +required
 	Spec UpdateRunSpec `json:"spec"`
 
-	// Status is the plan and how far it has come. The hub agent writes it.
+	// Status contains the plan and its progress. The hub agent writes it.
 	// +optional
 	Status UpdateRunStatus `json:"status,omitempty"`
 }
@@ -102,7 +102,7 @@ type StagedUpdateRunList struct {
 	Items []StagedUpdateRun `json:"items"`
 }
 
-// UpdateRunSpec says what to release and how.
+// UpdateRunSpec defines what to release and how.
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.state) && oldSelf.state == 'Initialize' && self.state == 'Stop')",message="invalid state transition: cannot transition from Initialize to Stop"
 // +flagship:previous-not-in=v1alpha1
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.state) && oldSelf.state == 'Run' && self.state == 'Initialize')",message="invalid state transition: cannot transition from Run to Initialize"
@@ -138,42 +138,43 @@ type UpdateRunSpec struct {
 	// +flagship:previous-not-in=v1alpha1
 	StagedUpdateStrategyName string `json:"stagedRolloutStrategyName"`
 
-	// State is what the run is to do. Initialize works the plan out and waits; Run carries it out; Stop lets the clusters
-	// in progress finish and starts no more. Run and Stop may alternate; there is no way back to Initialize, and none
-	// from Initialize to Stop. Defaults to Initialize.
+	// State is the desired state of the run. Initialize computes the plan and waits; Run executes it; Stop finishes
+	// the clusters in progress and starts no others. You can alternate between Run and Stop; you can neither return to
+	// Initialize, nor change from Initialize to Stop. Defaults to Initialize.
 	// +optional
 	// +kubebuilder:default=Initialize
 	// +flagship:not-in=v1alpha1
 	State UpdateRunState `json:"state,omitempty"`
 
-	// ResumeFrom is the name of an earlier run of the same placement, in the same namespace, that has ended without
-	// finishing: this run goes on where that one was. It releases the same resource snapshot, so resourceSnapshotIndex must
-	// be empty or the same, and does not ask again for what that run has passed: gates before a stage that had begun, and
-	// gates and waits after a stage that had ended. A run that took its clusters back has passed nothing. Every stage is
-	// gone through, so clusters that have joined since get their turn. It cannot be changed.
+	// ResumeFrom is the name of an earlier run of the same placement, in the same namespace, that ended without
+	// success: this run continues where that one ended. It releases the same resource snapshot, so
+	// resourceSnapshotIndex must be empty or the same. It does not repeat tasks that the earlier run passed: approvals
+	// before a stage that had started, and approvals and waits after a stage that had ended. If the earlier run rolled
+	// its clusters back, none of its tasks count as passed. The run goes through every stage, so clusters that have
+	// joined since are updated too. The field cannot be changed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +flagship:not-in=v1alpha1
 	ResumeFrom string `json:"resumeFrom,omitempty"`
 }
 
-// UpdateRunState is what an update run is to do.
+// UpdateRunState is the desired state of an update run.
 // +kubebuilder:validation:Enum=Initialize;Run;Stop
 type UpdateRunState string
 
 const (
-	// UpdateRunInitialize works out stages, clusters and overrides, records them in the status, and waits.
+	// UpdateRunInitialize computes stages, clusters and overrides, records them in the status, and waits.
 	UpdateRunInitialize UpdateRunState = "Initialize"
-	// UpdateRunRun carries the plan out.
+	// UpdateRunRun executes the plan.
 	UpdateRunRun UpdateRunState = "Run"
-	// UpdateRunStop lets clusters in progress finish and starts no more; the run can be set to Run again.
+	// UpdateRunStop finishes the clusters in progress and starts no others; the run can be set to Run again.
 	UpdateRunStop UpdateRunState = "Stop"
 )
 
-// UpdateRunStatus is the plan of a run, fixed when it is initialised, and how far the run has come.
+// UpdateRunStatus contains the plan of a run, which does not change after initialization, and its progress.
 type UpdateRunStatus struct {
-	// PlacementUID is the metadata.uid of the placement that the run was planned for. A run fails when that was deleted and
-	// another one of its name was made.
+	// PlacementUID is the metadata.uid of the placement for which the run was planned. The run fails if that placement
+	// is deleted and another one with its name is created.
 	// +optional
 	// +flagship:not-in=v1alpha1
 	PlacementUID types.UID `json:"placementUID,omitempty"`
@@ -205,13 +206,13 @@ type UpdateRunStatus struct {
 	// +optional
 	StagesStatus []StageUpdatingStatus `json:"stagesStatus,omitempty"`
 
-	// DeletionStageStatus is the progress of the last stage, which removes the placement from clusters that are no longer
-	// picked. It is there even when there are none.
+	// DeletionStageStatus is the progress of the last stage, which removes the placement from clusters that are no
+	// longer picked. It is present even if there are no such clusters.
 	// +optional
 	DeletionStageStatus *StageUpdatingStatus `json:"deletionStageStatus,omitempty"`
 
-	// Conditions are Initialized, Progressing and Succeeded; with a failurePolicy also WithinFailureBudget, and RolledBack
-	// once clusters are taken back.
+	// Conditions are Initialized, Progressing and Succeeded; with a failurePolicy also WithinFailureBudget, and
+	// RolledBack if the run rolls clusters back.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -230,7 +231,7 @@ type ClusterStagedUpdateStrategy struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec lists the stages. The user writes it; a run that has been initialised goes on with its own copy.
+	// Spec lists the stages. The user writes it; an initialized run uses its own copy.
 	// +required
 	Spec UpdateStrategySpec `json:"spec"`
 }
@@ -255,7 +256,7 @@ type StagedUpdateStrategy struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec lists the stages. The user writes it; a run that has been initialised goes on with its own copy.
+	// Spec lists the stages. The user writes it; an initialized run uses its own copy.
 	// +required
 	Spec UpdateStrategySpec `json:"spec"`
 }
@@ -276,20 +277,20 @@ type UpdateStrategySpec struct {
 	// +kubebuilder:validation:MaxItems=31
 	Stages []StageConfig `json:"stages"`
 
-	// FailurePolicy says when clusters have failed, how many of them may, and what is done when more do. Without it a run
-	// waits for every cluster for as long as it takes.
+	// FailurePolicy defines when a cluster has failed, how many clusters may fail, and what happens when more fail.
+	// Without it, a run waits for every cluster without a time limit.
 	// +optional
 	// +flagship:not-in=v1alpha1
 	FailurePolicy *FailurePolicy `json:"failurePolicy,omitempty"`
 }
 
-// FailurePolicy says when a cluster of an update run or of a rolling update has failed, how many may, and what is done when
-// more do.
+// FailurePolicy defines when a cluster of an update run or of a rolling update has failed, how many clusters may fail,
+// and what happens when more fail.
 type FailurePolicy struct {
-	// HealthWindow is how long a cluster may be without health: from the moment it was given the release until everything
-	// in it is available, and, for as long as its stage lasts, or the rolling update, from the moment it ceases to be. A
-	// cluster that is not healthy again by then has failed. Numbers with the units h, m and s, as in 1m30s, more than zero.
-	// Defaults to 5m.
+	// HealthWindow is how long a cluster may be unhealthy before it has failed. It starts when the cluster gets the
+	// release, and ends when everything in it is available. While the cluster's stage or the rolling update lasts, it
+	// starts again if the cluster becomes unhealthy. Use numbers with the units h, m and s, as in 1m30s; it must be
+	// more than zero. Defaults to 5m.
 	// +optional
 	// +kubebuilder:default="5m"
 	// +kubebuilder:validation:Type=string
@@ -297,10 +298,11 @@ type FailurePolicy struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="healthWindow must be more than 0"
 	HealthWindow *metav1.Duration `json:"healthWindow,omitempty"`
 
-	// FailureBudget is how many clusters of each stage of an update run, or of a rolling update, may fail: a number from 0,
-	// or a share from 0% to 100% of the clusters of the stage, or of those the placement wants, rounded down. The rollout
-	// goes on past so many; with the next one the budget is spent. A stage may have a budget of its own. Defaults to 0: the
-	// first failure ends the rollout.
+	// FailureBudget is the number of clusters of each stage of an update run, or of a rolling update, that may fail: a
+	// number from 0, or a percentage from 0% to 100% of the clusters of the stage, or of the desired number of
+	// clusters of the placement, rounded down. The rollout continues while no more clusters than that have failed;
+	// with the next one, the budget is spent. A stage may have its own budget. Defaults to 0: the first failure ends
+	// the rollout.
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:XIntOrString
@@ -309,28 +311,29 @@ type FailurePolicy struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || self <= 2147483647",message="failureBudget must be at most 2147483647"
 	FailureBudget *intstr.IntOrString `json:"failureBudget,omitempty"`
 
-	// OnFailure is what is done when the budget is spent. Stop ends the update run, or holds the rolling update of this
-	// revision, and leaves every cluster as it is. Rollback takes the clusters that were changed back to what each of them
-	// last ran healthily: those of a run the last changed first, within the maxConcurrency of their stages, those of a
-	// rolling update the failed first, within its maxUnavailable. A cluster that never was healthy is left as it is.
-	// Defaults to Stop.
+	// OnFailure defines what happens when the budget is spent. Stop ends the update run, or stops the rolling update
+	// of this revision, and does not change the clusters. Rollback returns each changed cluster to the revision that
+	// was last healthy there: a run starts with the cluster that it changed last, within the maxConcurrency of its
+	// stages; a rolling update starts with the failed clusters, within its maxUnavailable. A cluster that has never
+	// been healthy is not rolled back. Defaults to Stop.
 	// +optional
 	// +kubebuilder:default=Stop
 	OnFailure FailureAction `json:"onFailure,omitempty"`
 }
 
-// FailureAction is what is done when a failure budget is spent.
+// FailureAction defines what happens when a failure budget is spent.
 // +kubebuilder:validation:Enum=Stop;Rollback
 type FailureAction string
 
 const (
 	// FailureActionStop ends the rollout and leaves every cluster as it is.
 	FailureActionStop FailureAction = "Stop"
-	// FailureActionRollback takes the clusters that were changed back to what they last ran healthily.
+	// FailureActionRollback returns the changed clusters to the revision that was last healthy there.
 	FailureActionRollback FailureAction = "Rollback"
 )
 
-// Revision is everything that decides what a cluster gets of a placement: which resources, changed how, applied how.
+// Revision is everything that determines the content of a placement on a cluster: the resources, the overrides, and
+// the apply strategy.
 type Revision struct {
 	// ResourceSnapshotName is the name of the resource snapshot; of the first, if there are several of one index.
 	// +required
@@ -349,7 +352,7 @@ type Revision struct {
 	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
 }
 
-// StageConfig is one stage: its clusters, their order, and what must happen before it begins and before it ends.
+// StageConfig is one stage: its clusters, their order, and the tasks before and after it.
 type StageConfig struct {
 	// Name of the stage, at most 63 lower-case letters and digits. No two stages of a strategy should share one.
 	// +required
@@ -357,8 +360,8 @@ type StageConfig struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]+$`
 	Name string `json:"name"`
 
-	// LabelSelector picks the clusters of the stage, among those the placement has picked, by the labels of their
-	// MemberCluster. Without it the stage has no clusters; when it is empty it has all of them.
+	// LabelSelector selects the clusters of the stage by the labels of their MemberCluster, among the clusters that
+	// the placement has picked. Without it, the stage has no clusters; an empty selector selects all of them.
 	// +optional
 	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
 
@@ -367,8 +370,8 @@ type StageConfig struct {
 	// +optional
 	SortingLabelKey *string `json:"sortingLabelKey,omitempty"`
 
-	// MaxConcurrency is how many clusters of the stage may be in progress at once: a number from 1, or a share from 1% to
-	// 100% of the clusters of the stage, rounded down but never below 1. Defaults to 1.
+	// MaxConcurrency is the number of clusters of the stage that may be in progress at the same time: a number from 1,
+	// or a percentage from 1% to 100% of the clusters of the stage, rounded down but at least 1. Defaults to 1.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:XIntOrString
@@ -378,8 +381,8 @@ type StageConfig struct {
 	// +flagship:not-in=v1alpha1
 	MaxConcurrency *intstr.IntOrString `json:"maxConcurrency,omitempty"`
 
-	// FailureBudget is how many clusters of the stage may fail, as in the failurePolicy, whose budget it replaces for this
-	// stage. It counts only if there is a failurePolicy.
+	// FailureBudget is the number of clusters of the stage that may fail. It replaces the budget in the failurePolicy
+	// for this stage, and has no effect without a failurePolicy.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:Pattern=`^(100|[1-9]?[0-9])%$`
@@ -409,7 +412,7 @@ type StageConfig struct {
 
 // StageTask is something to wait for before a stage begins or ends.
 type StageTask struct {
-	// Type is TimedWait, to let some time pass, or Approval, to wait for somebody's consent.
+	// Type is TimedWait, which waits for a period, or Approval, which waits for a user's approval.
 	// +required
 	Type StageTaskType `json:"type"`
 
@@ -425,12 +428,12 @@ type StageTask struct {
 	WaitTime *metav1.Duration `json:"waitTime,omitempty"`
 }
 
-// StageTaskType is what a stage task waits for.
+// StageTaskType defines what a stage task waits for.
 // +kubebuilder:validation:Enum=TimedWait;Approval
 type StageTaskType string
 
 const (
-	// StageTaskTimedWait lets some time pass.
+	// StageTaskTimedWait waits for a period.
 	StageTaskTimedWait StageTaskType = "TimedWait"
 	// StageTaskApproval waits until an approval request is approved.
 	StageTaskApproval StageTaskType = "Approval"
@@ -488,14 +491,15 @@ type ClusterUpdatingStatus struct {
 	// +optional
 	ClusterResourceOverrideSnapshots []string `json:"clusterResourceOverrideSnapshots,omitempty"`
 
-	// LastHealthy is what the cluster last ran healthily before this run changed it, and what it is taken back to should the
-	// failure budget be spent. It is recorded when the cluster is started, for runs whose failurePolicy asks for Rollback;
-	// it is absent if nothing was changed there or if the cluster has never been healthy.
+	// LastHealthy is the revision that was last healthy on the cluster before this run changed it, and to which the
+	// run rolls the cluster back if the failure budget is spent. A run whose failurePolicy requires Rollback records
+	// it when it starts the cluster. It is absent if the run did not change the cluster, or if the cluster has never
+	// been healthy.
 	// +optional
 	// +flagship:not-in=v1alpha1
 	LastHealthy *Revision `json:"lastHealthy,omitempty"`
 
-	// Conditions are Started and Succeeded, and RolledBack if the cluster is taken back.
+	// Conditions are Started and Succeeded, and RolledBack if the cluster is rolled back.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -520,8 +524,8 @@ type StageTaskStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// ClusterApprovalRequest asks for consent that a ClusterStagedUpdateRun begin or end a stage. The hub agent makes it; the
-// user approves by setting the condition Approved, and cannot take that back once it is accepted.
+// ClusterApprovalRequest requests approval for a ClusterStagedUpdateRun to begin or end a stage. The hub agent creates
+// it. The user approves it by setting the condition Approved, and cannot revoke the approval once it is accepted.
 // +flagship:versions=v1,v1alpha1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -537,11 +541,11 @@ type ClusterApprovalRequest struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which run waits at which stage. The hub agent writes it, and it never changes.
+	// Spec names the run and the stage that wait. The hub agent writes it, and it never changes.
 	// +required
 	Spec ApprovalRequestSpec `json:"spec"`
 
-	// Status holds the approval, which the user writes, and its acceptance, which the hub agent writes.
+	// Status contains the approval, which the user writes, and its acceptance, which the hub agent writes.
 	// +optional
 	Status ApprovalRequestStatus `json:"status,omitempty"`
 }
@@ -555,8 +559,9 @@ type ClusterApprovalRequestList struct {
 	Items []ClusterApprovalRequest `json:"items"`
 }
 
-// ApprovalRequest asks for consent that a StagedUpdateRun of its namespace begin or end a stage. The hub agent makes it;
-// the user approves by setting the condition Approved, and cannot take that back once it is accepted.
+// ApprovalRequest requests approval for a StagedUpdateRun of its namespace to begin or end a stage. The hub agent
+// creates it. The user approves it by setting the condition Approved, and cannot revoke the approval once it is
+// accepted.
 // +flagship:versions=v1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -572,11 +577,11 @@ type ApprovalRequest struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which run waits at which stage. The hub agent writes it, and it never changes.
+	// Spec names the run and the stage that wait. The hub agent writes it, and it never changes.
 	// +required
 	Spec ApprovalRequestSpec `json:"spec"`
 
-	// Status holds the approval, which the user writes, and its acceptance, which the hub agent writes.
+	// Status contains the approval, which the user writes, and its acceptance, which the hub agent writes.
 	// +optional
 	Status ApprovalRequestStatus `json:"status,omitempty"`
 }
@@ -590,7 +595,7 @@ type ApprovalRequestList struct {
 	Items []ApprovalRequest `json:"items"`
 }
 
-// ApprovalRequestSpec says which run waits at which stage.
+// ApprovalRequestSpec names the run and the stage that wait.
 // +kubebuilder:validation:XValidation:rule="self == oldSelf",message="The spec field is immutable"
 type ApprovalRequestSpec struct {
 	// UpdateRunName is the name of the update run that waits.
@@ -602,7 +607,7 @@ type ApprovalRequestSpec struct {
 	TargetStage string `json:"targetStage"`
 }
 
-// ApprovalRequestStatus holds the approval and its acceptance.
+// ApprovalRequestStatus contains the approval and its acceptance.
 type ApprovalRequestStatus struct {
 	// Conditions are Approved, which the user sets to True with any reason and with observedGeneration equal to the
 	// generation of the request, and ApprovalAccepted, which the hub agent sets to True when the approval has taken effect.

@@ -2,8 +2,7 @@ package v1beta1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// UpdateRunObject is a ClusterStagedUpdateRun or a StagedUpdateRun.
-// What its accessors return points into the object.
+// UpdateRunObject is a ClusterStagedUpdateRun or a StagedUpdateRun. Its accessors return pointers into the object.
 // +kubebuilder:object:generate=false
 type UpdateRunObject interface {
 	Object
@@ -20,8 +19,8 @@ type UpdateRunObjectList interface {
 	Objects() []UpdateRunObject
 }
 
-// UpdateStrategyObject is a ClusterStagedUpdateStrategy or a StagedUpdateStrategy.
-// What its accessors return points into the object.
+// UpdateStrategyObject is a ClusterStagedUpdateStrategy or a StagedUpdateStrategy. Its accessors return pointers into
+// the object.
 // +kubebuilder:object:generate=false
 type UpdateStrategyObject interface {
 	Object
@@ -36,8 +35,8 @@ type UpdateStrategyObjectList interface {
 	Objects() []UpdateStrategyObject
 }
 
-// ApprovalRequestObject is a ClusterApprovalRequest or an ApprovalRequest.
-// What its accessors return points into the object.
+// ApprovalRequestObject is a ClusterApprovalRequest or an ApprovalRequest. Its accessors return pointers into the
+// object.
 // +kubebuilder:object:generate=false
 type ApprovalRequestObject interface {
 	Object

@@ -1,37 +1,38 @@
 package v1beta1
 
-// Condition types of update runs, their stages, the clusters in a stage and the tasks of a stage. The observedGeneration
-// of each is the generation of the run.
+// Condition types of update runs, their stages, the clusters in a stage and the tasks of a stage. The
+// observedGeneration of each is the generation of the run.
 const (
-	// ConditionInitialized says, of a run, whether stages, clusters and overrides have been worked out.
+	// ConditionInitialized, on a run, is True if its stages, clusters and overrides have been computed.
 	ConditionInitialized = "Initialized"
-	// ConditionProgressing says, of a run or a stage, whether it is at work, and if not, why not.
+	// ConditionProgressing, on a run or a stage, is True if it is in progress; otherwise its reason explains why not.
 	ConditionProgressing = "Progressing"
-	// ConditionSucceeded says, of a run, a stage or a cluster, how it ended; it is absent before.
+	// ConditionSucceeded, on a run, a stage or a cluster, shows how it ended; it is absent before.
 	ConditionSucceeded = "Succeeded"
-	// ConditionStarted says, of a cluster, that the release has been sent to it; it is absent before.
+	// ConditionStarted, on a cluster, is True if the run has started to update the cluster; it is absent before.
 	ConditionStarted = "Started"
-	// ConditionWithinFailureBudget says, of a run with a failurePolicy, whether no stage has more failed clusters than its
-	// budget allows; which have failed stands in the message. On a placement, with its prefix, it is False if the rolling update
-	// has spent the budget of its failurePolicy, and absent otherwise.
+	// ConditionWithinFailureBudget, on a run with a failurePolicy, is True if no stage has more failed clusters than
+	// its budget allows; the message names the failed clusters. On a placement, with its prefix, it is False if the
+	// rolling update has spent the budget of its failurePolicy, and absent otherwise.
 	ConditionWithinFailureBudget = "WithinFailureBudget"
-	// ConditionRolledBack says, of a run, a cluster, a binding, or, with its prefix, a placement, whether it is back at what last
-	// was healthy; it is absent unless a failure budget was spent and the failurePolicy asks for Rollback.
+	// ConditionRolledBack, on a run, a cluster, a binding, or, with its prefix, a placement, shows whether it has
+	// returned to the revision that was last healthy; it is absent unless a failure budget is spent and the
+	// failurePolicy requires Rollback.
 	ConditionRolledBack = "RolledBack"
-	// ConditionApprovalRequestCreated says, of a task of type Approval, that its approval request exists.
+	// ConditionApprovalRequestCreated, on a task of type Approval, is True if its approval request exists.
 	ConditionApprovalRequestCreated = "ApprovalRequestCreated"
-	// ConditionApprovalRequestApproved says, of a task of type Approval, that it is done.
+	// ConditionApprovalRequestApproved, on a task of type Approval, is True if the task is done.
 	ConditionApprovalRequestApproved = "ApprovalRequestApproved"
-	// ConditionWaitTimeElapsed says, of a task of type TimedWait, that it is done. It is never False: it is absent while
-	// the time runs.
+	// ConditionWaitTimeElapsed, on a task of type TimedWait, is True if the task is done. It is never False: it is
+	// absent during the wait.
 	ConditionWaitTimeElapsed = "WaitTimeElapsed"
 )
 
 // Condition types of approval requests.
 const (
-	// ConditionApproved is the user's consent. Its reason is free.
+	// ConditionApproved is the user's approval. Its reason is free text.
 	ConditionApproved = "Approved"
-	// ConditionApprovalAccepted says that the run has taken the approval; it cannot be withdrawn from then on.
+	// ConditionApprovalAccepted is True if the run has accepted the approval, which cannot be revoked from then on.
 	ConditionApprovalAccepted = "ApprovalAccepted"
 )
 
@@ -41,7 +42,7 @@ const (
 	ReasonUpdateRunInitializedSuccessfully = "UpdateRunInitializedSuccessfully"
 	// ReasonUpdateRunInitializedFailed (Initialized False): the run cannot be planned; final for this generation.
 	ReasonUpdateRunInitializedFailed = "UpdateRunInitializedFailed"
-	// ReasonUpdateRunProgressing (Progressing True): the run is at work.
+	// ReasonUpdateRunProgressing (Progressing True): the run is updating clusters.
 	ReasonUpdateRunProgressing = "UpdateRunProgressing"
 	// ReasonUpdateRunWaiting (Progressing False): a task of a stage is not done yet.
 	ReasonUpdateRunWaiting = "UpdateRunWaiting"
@@ -51,11 +52,11 @@ const (
 	ReasonUpdateRunStopping = "UpdateRunStopping"
 	// ReasonUpdateRunStopped (Progressing False): the run was stopped and nothing is in progress.
 	ReasonUpdateRunStopped = "UpdateRunStopped"
-	// ReasonUpdateRunRollingBack (Progressing True): a failure budget is spent, and clusters are taken back.
+	// ReasonUpdateRunRollingBack (Progressing True): a failure budget is spent, and the run rolls clusters back.
 	ReasonUpdateRunRollingBack = "UpdateRunRollingBack"
 	// ReasonUpdateRunSucceeded (Progressing False, Succeeded True): every stage has ended.
 	ReasonUpdateRunSucceeded = "UpdateRunSucceeded"
-	// ReasonUpdateRunFailed (Progressing False, Succeeded False): the run cannot go on; final.
+	// ReasonUpdateRunFailed (Progressing False, Succeeded False): the run cannot continue; final.
 	ReasonUpdateRunFailed = "UpdateRunFailed"
 )
 
@@ -66,14 +67,14 @@ const (
 	// ReasonFailureBudgetSpent (WithinFailureBudget False): more clusters of a stage, or of a rolling update, have failed than the
 	// budget allows.
 	ReasonFailureBudgetSpent = "FailureBudgetSpent"
-	// ReasonRollbackStarted (RolledBack Unknown): on the way back.
+	// ReasonRollbackStarted (RolledBack Unknown): the rollback is in progress.
 	ReasonRollbackStarted = "RollbackStarted"
-	// ReasonRollbackSucceeded (RolledBack True): back, and healthy.
+	// ReasonRollbackSucceeded (RolledBack True): rolled back, and healthy.
 	ReasonRollbackSucceeded = "RollbackSucceeded"
-	// ReasonRollbackFailed (RolledBack False): not healthy there within the health window, or changed by somebody else; of a
-	// run or a placement: of some cluster.
+	// ReasonRollbackFailed (RolledBack False): not healthy within the health window after the rollback, or changed by
+	// another client. On a run or a placement: this applies to at least one cluster.
 	ReasonRollbackFailed = "RollbackFailed"
-	// ReasonNeverHealthy (RolledBack False): the cluster has never been healthy, so there is nothing to go back to.
+	// ReasonNeverHealthy (RolledBack False): the cluster has never been healthy, so there is no revision to return to.
 	ReasonNeverHealthy = "NeverHealthy"
 )
 
@@ -81,8 +82,8 @@ const (
 const (
 	// ReasonStageUpdatingStarted (Progressing True): clusters are being updated.
 	ReasonStageUpdatingStarted = "StageUpdatingStarted"
-	// ReasonStageUpdatingWaiting (Progressing False): a task at the beginning or the end of the stage is not done yet, or, with a
-	// failurePolicy, a cluster that was done is not healthy any more.
+	// ReasonStageUpdatingWaiting (Progressing False): a task before or after the stage is not done yet, or, with a
+	// failurePolicy, a cluster that was done is no longer healthy.
 	ReasonStageUpdatingWaiting = "StageUpdatingWaiting"
 	// ReasonStageUpdatingStopping (Progressing Unknown): the run was stopped and clusters are still in progress.
 	ReasonStageUpdatingStopping = "StageUpdatingStopping"
@@ -99,13 +100,13 @@ const (
 
 // Reasons of the conditions of the clusters in a stage.
 const (
-	// ReasonClusterUpdatingStarted (Started True): the release has been sent to the cluster.
+	// ReasonClusterUpdatingStarted (Started True): the run has started to update the cluster.
 	ReasonClusterUpdatingStarted = "ClusterUpdatingStarted"
-	// ReasonClusterUpdatingSucceeded (Succeeded True): everything is available there, or its differences are reported, or
-	// the placement is gone from it.
+	// ReasonClusterUpdatingSucceeded (Succeeded True): everything is available on the cluster, or its differences are
+	// reported, or the placement is removed from it.
 	ReasonClusterUpdatingSucceeded = "ClusterUpdatingSucceeded"
-	// ReasonClusterUpdatingFailed (Succeeded False): something else, such as another run, changed what the cluster gets, or
-	// the cluster was without health for longer than the health window.
+	// ReasonClusterUpdatingFailed (Succeeded False): another client, such as another run, changed the binding of the
+	// cluster, or the cluster was unhealthy for longer than the health window.
 	ReasonClusterUpdatingFailed = "ClusterUpdatingFailed"
 )
 
@@ -117,13 +118,13 @@ const (
 	ReasonStageTaskApprovalRequestApproved = "StageTaskApprovalRequestApproved"
 	// ReasonAfterStageTaskWaitTimeElapsed (WaitTimeElapsed True): the time has passed.
 	ReasonAfterStageTaskWaitTimeElapsed = "AfterStageTaskWaitTimeElapsed"
-	// ReasonStageTaskPassedEarlier (ApprovalRequestApproved True, WaitTimeElapsed True): the run from which this one goes on had done
-	// the task, so nobody was asked again.
+	// ReasonStageTaskPassedEarlier (ApprovalRequestApproved True, WaitTimeElapsed True): the run that this run resumes
+	// had done the task, so it was not repeated.
 	ReasonStageTaskPassedEarlier = "StageTaskPassedEarlier"
 )
 
 // Reasons of the conditions of approval requests.
 const (
-	// ReasonApprovalRequestApprovalAccepted (ApprovalAccepted True): the run has taken the approval.
+	// ReasonApprovalRequestApprovalAccepted (ApprovalAccepted True): the run has accepted the approval.
 	ReasonApprovalRequestApprovalAccepted = "ApprovalRequestApprovalAccepted"
 )

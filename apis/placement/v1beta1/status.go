@@ -8,9 +8,9 @@ func init() {
 	register(&ClusterResourcePlacementStatus{}, &ClusterResourcePlacementStatusList{})
 }
 
-// ClusterResourcePlacementStatus is a copy of a ClusterResourcePlacement's status in the namespace it places, under the
-// placement's name, for people who may read only that namespace. It exists while the placement's
-// statusReportingScope is NamespaceAccessible. The hub agent writes all of it.
+// ClusterResourcePlacementStatus is a copy of a ClusterResourcePlacement's status in the namespace that it places,
+// with the placement's name, for users who may read only that namespace. It exists while the placement's
+// statusReportingScope is NamespaceAccessible. The hub agent writes all fields.
 // +flagship:versions=v1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -28,7 +28,7 @@ type ClusterResourcePlacementStatus struct {
 	// +required
 	SourceStatus PlacementStatus `json:"sourceStatus,omitempty"`
 
-	// LastUpdatedTime is when the copy was made.
+	// LastUpdatedTime is when the hub agent wrote the copy.
 	// +required
 	LastUpdatedTime metav1.Time `json:"lastUpdatedTime,omitempty"`
 }
@@ -42,38 +42,38 @@ type ClusterResourcePlacementStatusList struct {
 	Items []ClusterResourcePlacementStatus `json:"items"`
 }
 
-// PlacementStatus says how far a placement has come.
+// PlacementStatus shows the progress of a placement.
 type PlacementStatus struct {
-	// SelectedResources are the objects of the latest resource snapshot, or of the one in use if an update run chose it.
-	// An envelope is listed as the envelope.
+	// SelectedResources are the objects of the latest resource snapshot, or of the snapshot that an update run
+	// released. An envelope is listed as the envelope.
 	// +optional
 	SelectedResources []ResourceIdentifier `json:"selectedResources,omitempty"`
 
-	// ObservedResourceIndex is the index of the resource snapshot that the status is about, a decimal number.
+	// ObservedResourceIndex is the index of the resource snapshot that the status describes, a decimal number.
 	// +optional
 	ObservedResourceIndex string `json:"observedResourceIndex,omitempty"`
 
-	// PerClusterPlacementStatuses say how far each chosen cluster has come. For each cluster that is wanted and could not
-	// be found there is an entry without a name.
+	// PerClusterPlacementStatuses show the progress on each picked cluster. For each desired cluster that the
+	// scheduler could not find, there is an entry without a name.
 	// +optional
 	PerClusterPlacementStatuses []PerClusterPlacementStatus `json:"placementStatuses,omitempty"`
 
-	// Conditions sum up the clusters. Their types are the placement's kind followed by Scheduled, RolloutStarted,
-	// Overridden, WorkSynchronized, and then Applied and Available or, with ReportDiff, DiffReported. A type appears once
-	// those before it are True. StatusSynced is there with statusReportingScope NamespaceAccessible.
+	// Conditions summarize all clusters. Their types are the placement's kind followed by Scheduled, RolloutStarted,
+	// Overridden, WorkSynchronized, and then Applied and Available or, with ReportDiff, DiffReported. A type is
+	// present only if all before it are True. StatusSynced is present with statusReportingScope NamespaceAccessible.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// PerClusterPlacementStatus says how far a placement has come on one cluster.
+// PerClusterPlacementStatus shows the progress of a placement on one cluster.
 type PerClusterPlacementStatus struct {
 	// ClusterName is the name of the MemberCluster. It is empty for a place that no cluster could fill.
 	// +optional
 	ClusterName string `json:"clusterName,omitempty"`
 
-	// ObservedResourceIndex is the index of the resource snapshot that the cluster is to have, a decimal number.
+	// ObservedResourceIndex is the index of the resource snapshot that the cluster should have, a decimal number.
 	// +optional
 	ObservedResourceIndex string `json:"observedResourceIndex,omitempty"`
 
@@ -103,7 +103,7 @@ type PerClusterPlacementStatus struct {
 	DiffedPlacements []DiffedResourcePlacement `json:"diffedPlacements,omitempty"`
 
 	// Conditions are Scheduled, RolloutStarted, Overridden, WorkSynchronized, and then Applied and Available or, with
-	// ReportDiff, DiffReported. A type appears once those before it are True.
+	// ReportDiff, DiffReported. A type is present only if all before it are True.
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
@@ -142,7 +142,7 @@ type ResourceIdentifier struct {
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
 
-	// Envelope is the envelope that the object came in, if it did.
+	// Envelope is the envelope that contained the object, if any.
 	// +optional
 	Envelope *EnvelopeIdentifier `json:"envelope,omitempty"`
 }
@@ -171,7 +171,7 @@ type EnvelopeIdentifier struct {
 type EnvelopeType string
 
 const (
-	// EnvelopeTypeConfigMap is a kind of envelope that is no longer made; it is accepted in stored objects.
+	// EnvelopeTypeConfigMap is a kind of envelope that is no longer created; it is accepted in stored objects.
 	EnvelopeTypeConfigMap EnvelopeType = "ConfigMap"
 	// EnvelopeTypeClusterResourceEnvelope is a ClusterResourceEnvelope.
 	EnvelopeTypeClusterResourceEnvelope EnvelopeType = "ClusterResourceEnvelope"
@@ -217,8 +217,8 @@ type DiffedResourcePlacement struct {
 	// +required
 	ObservationTime metav1.Time `json:"observationTime"`
 
-	// TargetClusterObservedGeneration is the generation of the object on the member cluster then; null if the cluster has
-	// no such object.
+	// TargetClusterObservedGeneration is the generation of the object on the member cluster at that time; null if the
+	// cluster has no such object.
 	// +optional
 	TargetClusterObservedGeneration *int64 `json:"targetClusterObservedGeneration"`
 

@@ -11,8 +11,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Hashes are taken over this JSON and other clients read it, so the order of fields, and which of them are written when
-// empty, must not change.
+// Hashes are computed over this JSON, and other clients read it. So the order of fields must not change, and neither
+// must the set of empty fields that are written.
 func TestWireForm(t *testing.T) {
 	tests := map[string]struct {
 		value any

@@ -9,8 +9,8 @@ func init() {
 	register(&Work{}, &WorkList{})
 }
 
-// Work carries manifests to one member cluster: it lies in that cluster's namespace on the hub, fleet-member-<cluster>;
-// the hub agent writes what to apply and the member agent writes what became of it.
+// Work contains manifests for one member cluster. It is in the cluster's namespace on the hub, fleet-member-<cluster>.
+// The hub agent writes what to apply, and the member agent reports the result.
 // +flagship:versions=v1
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
@@ -18,16 +18,16 @@ func init() {
 // +kubebuilder:subresource:status
 type Work struct {
 	metav1.TypeMeta `json:",inline"`
-	// Standard object metadata. Labels name the placement, the binding and the resource index the content is from. A
-	// finalizer keeps a deleted Work until the member agent has removed what it applied.
+	// Standard object metadata. Labels name the placement, the binding and the resource index of the content. A
+	// finalizer keeps a deleted Work until the member agent has removed the objects that it applied.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what to apply and how. The hub agent writes it.
+	// Spec defines what to apply and how. The hub agent writes it.
 	// +optional
 	Spec WorkSpec `json:"spec,omitempty"`
 
-	// Status says what became of the manifests. The member agent writes it.
+	// Status shows the result for the manifests. The member agent writes it.
 	// +optional
 	Status WorkStatus `json:"status,omitempty"`
 }
@@ -41,28 +41,28 @@ type WorkList struct {
 	Items []Work `json:"items"`
 }
 
-// WorkSpec says what to apply on the member cluster and how.
+// WorkSpec defines what to apply on the member cluster and how.
 type WorkSpec struct {
-	// Workload holds the manifests.
+	// Workload contains the manifests.
 	// +optional
 	Workload WorkloadTemplate `json:"workload,omitempty"`
 
-	// ApplyStrategy says how to apply them.
+	// ApplyStrategy defines how to apply them.
 	// +optional
 	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
 
-	// ReportBackStrategy says whether the status of applied objects is carried back to the hub.
+	// ReportBackStrategy defines whether the status of applied objects is copied back to the hub.
 	// +optional
 	// +flagship:not-in=v1
 	ReportBackStrategy *ReportBackStrategy `json:"reportBackStrategy,omitempty"`
 
-	// DeleteStrategy says what happens to the applied objects when the Work is deleted.
+	// DeleteStrategy defines what happens to the applied objects when the Work is deleted.
 	// +optional
 	// +flagship:not-in=v1
 	DeleteStrategy *DeleteStrategy `json:"deleteStrategy,omitempty"`
 }
 
-// WorkloadTemplate holds the manifests of a Work.
+// WorkloadTemplate contains the manifests of a Work.
 type WorkloadTemplate struct {
 	// Manifests are the objects to apply. An object that leaves the list is removed from the member cluster.
 	// +optional
@@ -76,21 +76,21 @@ type Manifest struct {
 	runtime.RawExtension `json:",inline"`
 }
 
-// WorkStatus says what became of the manifests of a Work.
+// WorkStatus shows the result for the manifests of a Work.
 type WorkStatus struct {
 	// Conditions sum up the manifests: Applied, Available and, with ReportDiff, DiffReported instead of both;
 	// StatusTrimmed, if details were left out to keep the Work small enough for the API server.
 	// +required
 	Conditions []metav1.Condition `json:"conditions"`
 
-	// ManifestConditions say what became of each manifest, in their order.
+	// ManifestConditions show the result for each manifest, in the order of the manifests.
 	// +optional
 	ManifestConditions []ManifestCondition `json:"manifestConditions,omitempty"`
 }
 
-// ManifestCondition says what became of one manifest.
+// ManifestCondition shows the result for one manifest.
 type ManifestCondition struct {
-	// Identifier says which manifest this is about.
+	// Identifier identifies the manifest.
 	// +required
 	Identifier WorkResourceIdentifier `json:"identifier,omitempty"`
 
@@ -99,15 +99,15 @@ type ManifestCondition struct {
 	// +required
 	Conditions []metav1.Condition `json:"conditions"`
 
-	// DriftDetails say how the object was changed on the member cluster, if it was.
+	// DriftDetails show how the object was changed on the member cluster, if it was.
 	// +optional
 	DriftDetails *DriftDetails `json:"driftDetails,omitempty"`
 
-	// DiffDetails say how the object, which was not taken over or is only compared, differs from its manifest.
+	// DiffDetails show how the object, if it was not taken over or is only compared, differs from its manifest.
 	// +optional
 	DiffDetails *DiffDetails `json:"diffDetails,omitempty"`
 
-	// BackReportedStatus is the status of the object, if it is carried back to the hub.
+	// BackReportedStatus is the status of the object, if it is copied back to the hub.
 	// +optional
 	// +flagship:not-in=v1
 	BackReportedStatus *BackReportedStatus `json:"backReportedStatus,omitempty"`
@@ -144,7 +144,7 @@ type WorkResourceIdentifier struct {
 	Name string `json:"name,omitempty"`
 }
 
-// DriftDetails say how an object was changed on the member cluster.
+// DriftDetails show how an object was changed on the member cluster.
 type DriftDetails struct {
 	// ObservationTime is when the object was last compared.
 	// +required
@@ -163,13 +163,14 @@ type DriftDetails struct {
 	ObservedDrifts []PatchDetail `json:"observedDrifts,omitempty"`
 }
 
-// DiffDetails say how an object on the member cluster differs from its manifest.
+// DiffDetails show how an object on the member cluster differs from its manifest.
 type DiffDetails struct {
 	// ObservationTime is when the object was last compared.
 	// +required
 	ObservationTime metav1.Time `json:"observationTime"`
 
-	// ObservedInMemberClusterGeneration is the generation of the object then; null if the member cluster has no such object.
+	// ObservedInMemberClusterGeneration is the generation of the object at that time; null if the member cluster has
+	// no such object.
 	// +optional
 	ObservedInMemberClusterGeneration *int64 `json:"observedInMemberClusterGeneration"`
 

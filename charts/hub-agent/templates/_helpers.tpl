@@ -43,20 +43,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- default .Values.namespace .Values.leaderElectionNamespace -}}
 {{- end -}}
 
-{{/* What was asked for and this release cannot do. */}}
+{{/* Fails for values that enable features which are not in this release, and for a missing configuration. */}}
 {{- define "hub-agent.refuse" -}}
 {{- if .Values.enableWebhook -}}
-{{- fail "enableWebhook: admission webhooks are not in this release; set enableWebhook: false (the CustomResourceDefinitions validate what they can)" -}}
+{{- fail "enableWebhook: admission webhooks are not in this release; set enableWebhook: false (the CustomResourceDefinitions validate as much as possible)" -}}
 {{- end -}}
 {{- if .Values.enableGuardRail -}}
-{{- fail "enableGuardRail: the guard rail is an admission webhook, and those are not in this release; set enableGuardRail: false and protect fleet-* namespaces with RBAC" -}}
+{{- fail "enableGuardRail: the guard rail is an admission webhook, and admission webhooks are not in this release; set enableGuardRail: false and protect fleet-* namespaces with RBAC" -}}
 {{- end -}}
 {{- if and .Values.enableAdmissionPolicyManager .Values.admissionPolicyManagerConfigName (not (hasKey .Values.additionalConfigData .Values.admissionPolicyManagerConfigName)) -}}
 {{- fail (printf "admissionPolicyManagerConfigName %q: not a key of additionalConfigData; add the configuration there, or leave the name empty for the default policies" .Values.admissionPolicyManagerConfigName) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The agent's flags as a JSON map, for what reads them and for extraArgs to win over. */}}
+{{/* The agent's flags as a JSON map, for other templates to read. extraArgs override them. */}}
 {{- define "hub-agent.flags" -}}
 {{- $flags := dict
   "leader-elect" true
@@ -96,7 +96,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toJson $flags -}}
 {{- end -}}
 
-{{/* The flags as arguments in the order of their names. A value that is unset or empty leaves the flag out. */}}
+{{/* The flags as arguments in the order of their names. Unset and empty values are omitted. */}}
 {{- define "hub-agent.args" -}}
 {{- range $name, $value := include "hub-agent.flags" . | fromJson }}
 {{- if and (kindIs "float64" $value) (eq (floor $value) $value) }}
@@ -108,7 +108,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end -}}
 
-{{/* The users by whose hands the internals of the fleet change: the agent, and the controllers of Kubernetes that collect garbage. */}}
+{{/* The users that may write the internal objects of the fleet: the agent, and the controllers of Kubernetes that delete or migrate objects. */}}
 {{- define "hub-agent.writers" -}}
 {{- $writers := list
   (printf "system:serviceaccount:%s:%s-sa" .Values.namespace (include "hub-agent.fullname" .))
@@ -121,10 +121,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{/*
-  Whether an author holds a verb that no built-in role has. A role that grants every verb on a kind, or on all kinds of the fleet, does not
-  count: such roles were written before there was the verb, for tenants. So the verb must be granted by its name, or everything must be
-  (what cluster-admins have). An authorizer check costs 350,000 of the 1,000,000 that an expression may, hence one variable for each pair.
-  It takes: resource, a CEL expression of the resource on which the verb is granted; verbs, a map of the names of variables to verbs.
+  Variables that are true if an author has a verb that no built-in role grants. A role that grants every verb on a kind, or on all kinds of
+  the fleet, does not count, because such roles were written for tenants before the verb existed. The author needs a role that grants the
+  verb by name, or everything (as cluster-admins have). An authorizer check costs 350,000 of the 1,000,000 that an expression may cost, so
+  each pair of checks has its own variable.
+  Arguments: resource, a CEL expression for the resource of the verb; verbs, a map from variable names to verbs.
 */}}
 {{- define "hub-agent.verbs" -}}
 - name: within
@@ -140,7 +141,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end -}}
 
-{{/* Groups whose kinds decide what others may do on a cluster, as a CEL list; pkg/selection names the same. */}}
+{{/* Groups whose kinds determine what users may do on a cluster, as a CEL list; pkg/selection has the same list. */}}
 {{- define "hub-agent.privilegedGroups" -}}
 ['rbac.authorization.k8s.io', 'authorization.openshift.io', 'admissionregistration.k8s.io', 'apiregistration.k8s.io']
 {{- end -}}
@@ -149,7 +150,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 variables.within == '' ? 'clusterresourceplacements' : 'resourceplacements'
 {{- end -}}
 
-{{/* Whether a list of selectors in CEL, named by the argument, has one that takes whole namespaces. */}}
+{{/* A CEL expression that is true if the list of selectors in the argument contains one that selects whole namespaces. */}}
 {{- define "hub-agent.wide" -}}
 {{ . }}.exists(s, dyn(s).?group.orValue('') == '' && dyn(s).?kind.orValue('') == 'Namespace' &&
 dyn(s).?selectionScope.orValue('NamespaceWithResources') in ['', 'NamespaceWithResources'])

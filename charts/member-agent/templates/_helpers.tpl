@@ -39,13 +39,13 @@ app.kubernetes.io/part-of: flagship
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
-{{/* What cannot work, said before the agent says it in a crash loop. */}}
+{{/* Fails for values with which the agent would only crash loop. */}}
 {{- define "member-agent.refuse" -}}
 {{- if and .Values.config.hubURL (not (hasPrefix "https://" .Values.config.hubURL)) -}}
-{{- fail (printf "config.hubURL %q: must begin with https://; over plain http the hub's token could be read, and the one who answers would decide what runs on this cluster" .Values.config.hubURL) -}}
+{{- fail (printf "config.hubURL %q: must begin with https://; over plain http an attacker could read the agent's token, or impersonate the hub and decide what runs on this cluster" .Values.config.hubURL) -}}
 {{- end -}}
 {{- if not (has .Values.config.provider (list "secret" "file")) -}}
-{{- fail (printf "config.provider %q: this release knows \"secret\" and \"file\"" .Values.config.provider) -}}
+{{- fail (printf "config.provider %q: must be \"secret\" or \"file\"" .Values.config.provider) -}}
 {{- end -}}
 {{- if and (eq .Values.config.provider "file") (not .Values.useCAAuth) -}}
 {{- $_ := required "config.tokenPath: the path of the token's file is required with config.provider: file" .Values.config.tokenPath -}}
@@ -56,12 +56,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{/* Whether the agent reads its token from a Secret. */}}
+{{/* "true" if the agent reads its token from a Secret, otherwise empty. */}}
 {{- define "member-agent.readsSecret" -}}
 {{- if and (eq .Values.config.provider "secret") (not .Values.useCAAuth) }}true{{ end -}}
 {{- end -}}
 
-{{/* The agent's flags as a JSON map, for what reads them and for extraArgs to win over. */}}
+{{/* The agent's flags as a JSON map, for other templates to read. extraArgs override them. */}}
 {{- define "member-agent.flags" -}}
 {{- $flags := dict
   "leader-elect" true
@@ -107,7 +107,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toJson $flags -}}
 {{- end -}}
 
-{{/* The flags as arguments in the order of their names. A value that is unset or empty leaves the flag out. */}}
+{{/* The flags as arguments in the order of their names. Unset and empty values are omitted. */}}
 {{- define "member-agent.args" -}}
 {{- range $name, $value := include "member-agent.flags" . | fromJson }}
 {{- if and (kindIs "float64" $value) (eq (floor $value) $value) }}
@@ -119,7 +119,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end -}}
 
-{{/* The agent's environment. The agent refuses to start with two certificate authorities, or with an empty one. */}}
+{{/* The agent's environment. The agent does not start with two certificate authorities, or with an empty one. */}}
 {{- define "member-agent.env" -}}
 - name: HUB_SERVER_URL
   value: {{ required "config.hubURL: the URL of the hub's API server is required" .Values.config.hubURL | quote }}

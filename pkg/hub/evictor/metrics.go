@@ -12,11 +12,11 @@ import (
 
 var complete = metrics.Gauge(metrics.Definition{
 	Name: "fleet_workload_eviction_complete",
-	Help: "When an eviction got its present state, in seconds since 1970. The series ends with the eviction.",
+	Help: "Time at which an eviction got its current state, in seconds since 1970. The series ends when the eviction is deleted.",
 	Labels: []metrics.Label{
-		{Name: "name", Values: "of the eviction, `namespace/name` for a namespaced one"},
-		{Name: "isCompleted", Values: "`true` when it has its outcome; `false` while an error keeps it from one"},
-		{Name: "isValid", Values: "whether it could be judged: `true`, `false`, or `unknown` while it has no outcome"},
+		{Name: "name", Values: "name of the eviction, `namespace/name` for a namespaced one"},
+		{Name: "isCompleted", Values: "`true` if the eviction has an outcome; `false` while an error prevents it"},
+		{Name: "isValid", Values: "`true` if the eviction is valid, `false` if it is not, `unknown` while it has no outcome"},
 	},
 	Agents: []metrics.Agent{metrics.Hub},
 })

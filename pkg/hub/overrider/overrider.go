@@ -207,7 +207,7 @@ func (o *Overrider) carryOut(ctx context.Context, override v1beta1.OverrideObjec
 		}
 		log.Info("Created override snapshot", "object", key, "snapshot", step.Create.GetName())
 	}
-	for _, mark := range step.Marks {
+	for _, mark := range step.Relabels {
 		s := scope.OverrideSnapshots.New(key)
 		s.SetNamespace(key.Namespace)
 		s.SetName(mark.Name)

@@ -26,37 +26,38 @@ var controllers = metrics.Label{Name: "controller", Values: "`" + controllerWide
 var (
 	lastTimestamp = metrics.Gauge(metrics.Definition{
 		Name: "fleet_workload_placement_status_last_timestamp_seconds",
-		Help: "When a placement was last seen in a state of its present generation, in seconds since 1970; a series for each state that it has been seen in. " +
-			"The series end with the generation and with the placement.",
+		Help: "Last time at which a placement was in a state, in seconds since 1970; one series for each state of the current generation. " +
+			"The series end when the generation changes or the placement is deleted.",
 		Labels: []metrics.Label{
-			{Name: "namespace", Values: "of the placement; empty for a ClusterResourcePlacement"}, {Name: "name", Values: "of the placement"},
-			{Name: "generation", Values: "of the placement"},
-			{Name: "conditionType", Values: "the first condition, in order, that is not True; `Completed` if all are"},
-			{Name: "status", Values: "of that condition: `False`, `Unknown`, or `nil` if it is not there for this generation; `True` when completed"},
-			{Name: "reason", Values: "of that condition; `nil` or `Completed` as above"},
+			{Name: "namespace", Values: "namespace of the placement; empty for a ClusterResourcePlacement"},
+			{Name: "name", Values: "name of the placement"},
+			{Name: "generation", Values: "generation of the placement"},
+			{Name: "conditionType", Values: "the first condition, in order, that is not True; `Completed` if all are True"},
+			{Name: "status", Values: "status of that condition: `False`, `Unknown`, or `nil` if it is absent for this generation; `True` if completed"},
+			{Name: "reason", Values: "reason of that condition; `nil` or `Completed` as above"},
 		},
 		Agents: []metrics.Agent{metrics.Hub},
 	})
 	reconciles = metrics.Counter(metrics.Definition{
-		Name: "fleet_workload_reconcile_total", Help: "Placements reconciled by the placer.",
+		Name: "fleet_workload_reconcile_total", Help: "Reconciliations of placements by the placer.",
 		Labels: []metrics.Label{controllers, {Name: "result", Values: "`success`, `requeue_after` or `error`"}},
 		Agents: []metrics.Agent{metrics.Hub},
 	})
 	reconcileErrors = metrics.Counter(metrics.Definition{
-		Name: "fleet_workload_reconcile_errors_total", Help: "Placements that the placer failed to reconcile; each is tried again.",
+		Name: "fleet_workload_reconcile_errors_total", Help: "Reconciliations of placements that failed; the placer retries each.",
 		Labels: []metrics.Label{controllers}, Agents: []metrics.Agent{metrics.Hub},
 	})
 	reconcileTime = metrics.Histogram(metrics.Definition{
-		Name: "fleet_workload_reconcile_time_seconds", Help: "How long the placer took to reconcile a placement, in seconds.",
+		Name: "fleet_workload_reconcile_time_seconds", Help: "Duration of a reconciliation of a placement by the placer, in seconds.",
 		Labels: []metrics.Label{controllers}, Agents: []metrics.Agent{metrics.Hub},
 		Buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
 	})
 	mostWorkers = metrics.Gauge(metrics.Definition{
-		Name: "fleet_workload_max_concurrent_reconciles", Help: "How many placements the placer may reconcile at once.",
+		Name: "fleet_workload_max_concurrent_reconciles", Help: "Maximum number of placements that the placer reconciles at the same time.",
 		Labels: []metrics.Label{controllers}, Agents: []metrics.Agent{metrics.Hub},
 	})
 	activeWorkers = metrics.Gauge(metrics.Definition{
-		Name: "fleet_workload_active_workers", Help: "How many placements the placer is reconciling.",
+		Name: "fleet_workload_active_workers", Help: "Number of placements that the placer is reconciling.",
 		Labels: []metrics.Label{controllers}, Agents: []metrics.Agent{metrics.Hub},
 	})
 )

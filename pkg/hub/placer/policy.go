@@ -38,5 +38,5 @@ func (p *Placer) carryOutPolicy(ctx context.Context, s *seen, step snapshot.Poli
 		}
 		log.FromContext(ctx).Info("Created policy snapshot", "snapshot", step.Create.GetName())
 	}
-	return revise.Tidy(ctx, p.Client, scope.PolicySnapshots, s.key, step.Marks, step.Prune)
+	return revise.Tidy(ctx, p.Client, scope.PolicySnapshots, s.key, step.Relabels, step.Prune)
 }

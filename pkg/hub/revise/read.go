@@ -58,7 +58,7 @@ func (r *Reviser) Read(ctx context.Context, s State, selected selection.Selectio
 		if c.UID != "" { // the watch may be behind: the object may have been recreated since
 			items[at].uid, items[at].Origin = c.UID, contract.Origin(string(c.UID))
 		}
-		if ref := missing[i]; c.LeftOut != "" && (c.Told || ref.Named) {
+		if ref := missing[i]; c.LeftOut != "" && (c.Listed || ref.Named) {
 			kept := ref.Kept(c.LeftOut)
 			items[at].kept = &kept
 		}

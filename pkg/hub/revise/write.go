@@ -80,7 +80,7 @@ func (r *Reviser) carryOut(ctx context.Context, placement types.NamespacedName, 
 		}
 		log.FromContext(ctx).Info("Created revision", "snapshot", step.Master.GetName(), "parts", len(step.Parts)+1)
 	}
-	return Tidy(ctx, r.Client, scope.ResourceSnapshots, placement, step.Marks, step.Prune)
+	return Tidy(ctx, r.Client, scope.ResourceSnapshots, placement, step.Relabels, step.Prune)
 }
 
 // Create creates a snapshot.
@@ -93,7 +93,7 @@ func Create(ctx context.Context, c client.Client, snapshot client.Object) error 
 
 // Tidy changes marks of snapshots, which belong to placement, and deletes old ones. A snapshot that is gone is no error.
 func Tidy[S v1beta1.Object](
-	ctx context.Context, c client.Client, kinds scope.Kinds[S], placement types.NamespacedName, marks []snapshot.Mark, old []S,
+	ctx context.Context, c client.Client, kinds scope.Kinds[S], placement types.NamespacedName, marks []snapshot.Relabel, old []S,
 ) error {
 	var jobs []func(context.Context) error
 	for _, mark := range marks {

@@ -13,16 +13,16 @@ import (
 
 var (
 	cycleTime = metrics.Histogram(metrics.Definition{
-		Name: "scheduling_cycle_duration_milliseconds", Help: "How long the scheduler took for a placement, with its writes, in milliseconds.",
+		Name: "scheduling_cycle_duration_milliseconds", Help: "Duration of a scheduling cycle of a placement, including writes, in milliseconds.",
 		Labels: []metrics.Label{
-			{Name: "is_failed", Values: "`true` if it failed; it is tried again"},
-			{Name: "needs_requeue", Values: "`true` if the placement is looked at again without an event"},
+			{Name: "is_failed", Values: "`true` if the cycle failed; the scheduler retries it"},
+			{Name: "needs_requeue", Values: "`true` if the scheduler processes the placement again without an event"},
 		},
 		Buckets: []float64{10, 50, 100, 500, 1000, 5000, 10000, 50000},
 		Agents:  []metrics.Agent{metrics.Hub},
 	})
 	activeWorkers = metrics.Gauge(metrics.Definition{
-		Name: "scheduling_active_workers", Help: "How many placements the scheduler is deciding about.", Agents: []metrics.Agent{metrics.Hub},
+		Name: "scheduling_active_workers", Help: "Number of placements that the scheduler is processing.", Agents: []metrics.Agent{metrics.Hub},
 	})
 )
 

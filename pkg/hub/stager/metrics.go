@@ -18,29 +18,30 @@ import (
 var (
 	lastTimestamp = metrics.Gauge(metrics.Definition{
 		Name: "fleet_workload_update_run_status_last_timestamp_seconds",
-		Help: "When an update run was last seen in a state, in seconds since 1970. The series end with the run.",
+		Help: "Last time at which an update run was in a state, in seconds since 1970. The series end when the run is deleted.",
 		Labels: []metrics.Label{
-			{Name: "namespace", Values: "of the run; empty for a ClusterStagedUpdateRun"}, {Name: "name", Values: "of the run"},
+			{Name: "namespace", Values: "namespace of the run; empty for a ClusterStagedUpdateRun"}, {Name: "name", Values: "name of the run"},
 			{Name: "state", Values: "`spec.state` of the run: `Initialize`, `Run` or `Stop`"},
-			{Name: "condition", Values: "the first of `Succeeded`, `Progressing` and `Initialized` that is there for the run's generation"},
-			{Name: "status", Values: "of that condition"}, {Name: "reason", Values: "of that condition"},
-			{Name: "failureType", Values: "`user_error`, `internal_error` (a run that is stuck, too) or `none`"},
+			{Name: "condition", Values: "the first of `Succeeded`, `Progressing` and `Initialized` that exists for the run's generation"},
+			{Name: "status", Values: "status of that condition"}, {Name: "reason", Values: "reason of that condition"},
+			{Name: "failureType", Values: "`user_error`, `internal_error` (also for a stuck run) or `none`"},
 		},
 		Agents: []metrics.Agent{metrics.Hub},
 	})
 	approvalLatency = metrics.Histogram(metrics.Definition{
 		Name: "fleet_workload_update_run_approval_request_latency_seconds",
-		Help: "From the creation of an approval request until the run went on with it, in seconds.",
+		Help: "Time from the creation of an approval request until the run continued, in seconds.",
 		Labels: []metrics.Label{
-			{Name: "namespace", Values: "of the run"}, {Name: "name", Values: "of the run"}, {Name: "taskType", Values: "`beforeStage` or `afterStage`"},
+			{Name: "namespace", Values: "namespace of the run"}, {Name: "name", Values: "name of the run"},
+			{Name: "taskType", Values: "`beforeStage` or `afterStage`"},
 		},
 		Buckets: []float64{60, 300, 900, 1800, 3600, 7200, 21600, 43200, 86400},
 		Agents:  []metrics.Agent{metrics.Hub},
 	})
 	stageDuration = metrics.Histogram(metrics.Definition{
 		Name:    "fleet_workload_update_run_stage_cluster_updating_duration_seconds",
-		Help:    "From the start of a stage until all its clusters were updated, in seconds, without its tasks before and after.",
-		Labels:  []metrics.Label{{Name: "namespace", Values: "of the run"}, {Name: "name", Values: "of the run"}},
+		Help:    "Time from the start of a stage until all its clusters were updated, in seconds, without its before and after tasks.",
+		Labels:  []metrics.Label{{Name: "namespace", Values: "namespace of the run"}, {Name: "name", Values: "name of the run"}},
 		Buckets: []float64{15, 30, 60, 120, 300, 600, 1800, 3600},
 		Agents:  []metrics.Agent{metrics.Hub},
 	})

@@ -21,8 +21,8 @@ var unreadable = metrics.Gauge(metrics.Definition{
 	Name: "fleet_unreadable_objects",
 	Help: "Stored objects that the agent cannot decode. `/readyz` and the event `CannotBeRead` name them.",
 	Labels: []metrics.Label{
-		{Name: "kind", Values: "of the objects"},
-		{Name: "part", Values: "`status` if only the status is left out; `object` if the object is"},
+		{Name: "kind", Values: "kind of the objects"},
+		{Name: "part", Values: "`status` if the agent ignores only the status; `object` if it ignores the object"},
 	},
 	Agents: []metrics.Agent{metrics.Hub, metrics.Member},
 })

@@ -28,14 +28,14 @@ func outcomes(of string) []metrics.Label {
 
 var (
 	workPasses = metrics.Counter(metrics.Definition{
-		Name: "fleet_work_processing_requests_total", Help: "Passes over Works: an event on the hub or on the member leads to one, a failure to more.",
+		Name: "fleet_work_processing_requests_total", Help: "Passes over Works. An event on the hub or on the member causes one pass, a failure causes more.",
 		Labels: outcomes("Work"), Agents: []metrics.Agent{metrics.Member},
 	})
 	manifestPasses = metrics.Counter(metrics.Definition{
-		Name: "fleet_manifest_processing_requests_total", Help: "Manifests in passes over Works.",
+		Name: "fleet_manifest_processing_requests_total", Help: "Manifests processed in passes over Works.",
 		Labels: append(outcomes("manifest"),
-			metrics.Label{Name: "drift_detection_status", Values: "`" + found + "` or `" + notFound + "`: whether drift is reported"},
-			metrics.Label{Name: "diff_detection_status", Values: "`" + found + "` or `" + notFound + "`: whether differences are reported"}),
+			metrics.Label{Name: "drift_detection_status", Values: "`" + found + "` if the pass reports drift; otherwise `" + notFound + "`"},
+			metrics.Label{Name: "diff_detection_status", Values: "`" + found + "` if the pass reports differences; otherwise `" + notFound + "`"}),
 		Agents: []metrics.Agent{metrics.Member},
 	})
 )

@@ -7,8 +7,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// FuzzRequirement compares any value with any other: whatever a member reports and a policy asks for, there is an answer, wrong input
-// meets nothing and says why, the operators agree with each other, and the nearest value meets the requirement.
+// FuzzRequirement compares any value with any other: whatever a member reports and a policy requires, there is a
+// result, invalid input meets nothing and returns an error, the operators agree with each other, and the nearest value
+// meets the requirement.
 func FuzzRequirement(f *testing.F) {
 	for _, seed := range []struct{ name, value, wanted string }{
 		{"kubernetes-fleet.io/node-count", "3", "3000m"},

@@ -1,4 +1,4 @@
-// Package property reads and compares the properties that member clusters report about themselves. schedule uses it.
+// Package property reads and compares the properties that member clusters report. schedule uses it.
 package property
 
 import (
@@ -18,9 +18,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// Value returns the property of cluster that name asks for. Names that begin with contract.PropertyResourcePrefix read the
-// resource usage, all others the reported properties. The error says, for a user, why there is no value to compare: a property
-// that is absent, or one that is not a quantity.
+// Value returns the property of cluster with the given name. Names that begin with contract.PropertyResourcePrefix
+// read the resource usage, all others the reported properties. The error is for a user: the property is absent, or is
+// not a quantity.
 func Value(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quantity, error) {
 	if strings.HasPrefix(name, contract.PropertyResourcePrefix) {
 		return usageOf(cluster, name)
@@ -76,7 +76,7 @@ func (u *unreadable) Error() string {
 	return fmt.Sprintf("its property %s is not a quantity", u.property)
 }
 
-// Detail adds the value, which is a stranger's and may be long.
+// Detail adds the value, which the member reported and may be long.
 func (u *unreadable) Detail() string {
 	const most = 40
 	value := u.value
@@ -86,7 +86,7 @@ func (u *unreadable) Detail() string {
 	return fmt.Sprintf("%s: %q", u, value)
 }
 
-// unmet is the error for a cluster whose property has another value than is required.
+// unmet is the error for a cluster whose property does not have the required value.
 type unmet struct {
 	*Requirement
 	value resource.Quantity
@@ -108,8 +108,8 @@ var words = map[v1beta1.PropertySelectorOperator]string{
 	v1beta1.PropertySelectorOperatorLe: "at most",
 }
 
-// Changed lists the properties, sorted, whose values differ between two states of a cluster. When they were observed does not matter,
-// nor how a quantity is written.
+// Changed returns the sorted names of the properties whose values differ between two states of a cluster. Observation
+// times and the notation of quantities do not matter.
 func Changed(was, is *clusterv1beta1.MemberCluster) []string {
 	names := map[string]bool{}
 	for _, c := range []*clusterv1beta1.MemberCluster{was, is} {
@@ -140,11 +140,12 @@ type Requirement struct {
 	name     string
 	operator v1beta1.PropertySelectorOperator
 	value    resource.Quantity
-	// wrong is set if the expression itself makes no sense; then no cluster meets it.
+	// wrong is set if the expression itself is invalid; then no cluster meets it.
 	wrong error
 }
 
-// Parse reads one expression. A wrong one is kept, so that it can say so for every cluster it is asked about.
+// Parse parses one expression. It keeps the error of an invalid one, so that Check can return the error for every
+// cluster.
 func Parse(r v1beta1.PropertySelectorRequirement) Requirement {
 	out := Requirement{name: r.Name, operator: r.Operator}
 	if wrong := validate.PropertyRequirement(r, nil); len(wrong) > 0 {
@@ -155,13 +156,14 @@ func Parse(r v1beta1.PropertySelectorRequirement) Requirement {
 	return out
 }
 
-// Name is the property that is compared.
+// Name returns the property that is compared.
 func (r *Requirement) Name() string { return r.name }
 
 // Want describes the values that meet the requirement, like "at least 4".
 func (r *Requirement) Want() string { return words[r.operator] + " " + r.value.String() }
 
-// Nearest returns a value that meets the requirement, close to the one it compares with; ok is false if no value does.
+// Nearest returns a value that meets the requirement, close to the value in the requirement; ok is false if there is
+// none.
 func (r *Requirement) Nearest() (value resource.Quantity, ok bool) {
 	if r.wrong != nil {
 		return resource.Quantity{}, false
@@ -177,7 +179,7 @@ func (r *Requirement) Nearest() (value resource.Quantity, ok bool) {
 	return value, true
 }
 
-// Set gives cluster a property. It returns false for a name that no cluster can have.
+// Set sets a property of cluster. It returns false for a name that no cluster can have.
 func Set(cluster *clusterv1beta1.MemberCluster, name string, value resource.Quantity) bool {
 	if !strings.HasPrefix(name, contract.PropertyResourcePrefix) {
 		if cluster.Status.Properties == nil {
@@ -198,8 +200,8 @@ func Set(cluster *clusterv1beta1.MemberCluster, name string, value resource.Quan
 	return true
 }
 
-// Check returns nil if cluster meets the requirement, and otherwise why it does not. A cluster without the property meets none,
-// Ne included.
+// Check returns nil if cluster meets the requirement, and otherwise the reason. A cluster without the property meets
+// no requirement, including Ne.
 func (r *Requirement) Check(cluster *clusterv1beta1.MemberCluster) error {
 	if r.wrong != nil {
 		return r.wrong
@@ -240,7 +242,7 @@ type Range struct {
 	low, high float64
 }
 
-// RangeOf looks at every cluster that has the property, whether it could be chosen or not.
+// RangeOf uses every cluster with the property, even those that cannot be picked.
 func RangeOf(clusters []*clusterv1beta1.MemberCluster, name string) Range {
 	r, found := Range{name: name}, false
 	for _, cluster := range clusters {
@@ -257,8 +259,8 @@ func RangeOf(clusters []*clusterv1beta1.MemberCluster, name string) Range {
 	return r
 }
 
-// Share returns where in the range cluster stands, from 0 for the lowest value to 1 for the highest. ok is false for a cluster
-// without the property, and for all if every value is the same.
+// Share returns the position of cluster's value in the range, from 0 for the lowest value to 1 for the highest. ok is
+// false for a cluster without the property, and for all clusters if every value is the same.
 func (r Range) Share(cluster *clusterv1beta1.MemberCluster) (share float64, ok bool) {
 	quantity, err := Value(cluster, r.name)
 	if err != nil || r.low == r.high {

@@ -44,7 +44,7 @@ func TestValue(t *testing.T) {
 	}
 }
 
-// What a member reports must not keep the hub busy: to write these out takes from seconds to forever.
+// A member's report must not keep the hub busy: expanding these values takes from seconds to forever.
 func TestValuesBeyondAllMeasure(t *testing.T) {
 	for _, value := range []string{"1e10000000", "1E+99999999", "-1e99999999", "1e-10000000", "1e99999999999999999999", strings.Repeat("9", 65)} {
 		c := cluster(map[string]string{"a": value}, nil)
