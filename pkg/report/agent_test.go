@@ -103,7 +103,7 @@ func TestAgentLeft(t *testing.T) {
 		reason string
 	}{
 		"left":             {true, metav1.ConditionFalse, v1beta1.ReasonInternalMemberClusterLeft},
-		"could not let go": {false, metav1.ConditionUnknown, v1beta1.ReasonInternalMemberClusterFailedToLeave},
+		"could not release": {false, metav1.ConditionUnknown, v1beta1.ReasonInternalMemberClusterFailedToLeave},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status := AgentLeft(old, 3, tc.left, agentNow)

@@ -44,7 +44,7 @@ func TestPlacementNewsOnce(t *testing.T) {
 		{what: "nothing yet"},
 		{what: "too few clusters", policy: decided(metav1.ConditionFalse, []string{"a"}, []string{"x"}),
 			want:    []string{"!SchedulingPolicyUnfulfilled"},
-			message: "for the reasons run: kubectl fleet explain placement web"},
+			message: "to see why, run: kubectl fleet explain placement web"},
 		{what: "still too few", policy: decided(metav1.ConditionFalse, nil, []string{"y"})},
 		{what: "enough", policy: both, bindings: []v1beta1.BindingObject{bound("a"), bound("b")}, want: []string{"PlacementScheduled"}},
 		{what: "both have begun", policy: both, bindings: []v1beta1.BindingObject{bound("a", synced[:2]...), bound("b", synced[0])},

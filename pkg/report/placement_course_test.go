@@ -201,7 +201,7 @@ func TestPlacementTellsOfSlowRemovals(t *testing.T) {
 		t.Errorf("after 10 s: again in %s, message %q", verdict.Again, message)
 	}
 	verdict = Placement(facts, metav1.NewTime(before.Add(30*time.Second)))
-	want := "; content is still to be removed from b: see the Works of this placement in namespace fleet-member-b"
+	want := "; objects are not removed yet from b: see the Works of this placement in namespace fleet-member-b"
 	if message := verdict.Status.Conditions[0].Message; verdict.Again != 0 || message != want {
 		t.Errorf("after 30 s: again in %s, message %q; want %q", verdict.Again, message, want)
 	}

@@ -209,7 +209,7 @@ func TestPlacement(t *testing.T) {
 			event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil),
 			bindings: []v1beta1.BindingObject{bound("a", also(synced, "Applied=True AllWorkHaveBeenApplied", "Available=False NotAllWorkAreAvailable")...),
 				onOld("RolloutStarted=False RolloutNotStartedYet")},
-			message: "Rollout held back on 1 of 2 clusters: b",
+			message: "Rollout not started on 1 of 2 clusters: b",
 			want:    []string{fulfilled, "RolloutStarted=False RolloutNotStartedYet"},
 			clusters: []cluster{{name: "a", index: "2", conditions: also([]string{scheduled}, also(synced, "Applied=True AllWorkHaveBeenApplied", "Available=False NotAllWorkAreAvailable")...)},
 				{name: "b", index: "2", conditions: []string{scheduled, "RolloutStarted=False RolloutNotStartedYet"}}},

@@ -52,7 +52,7 @@ func TestProgress(t *testing.T) {
 		"scheduled": {conditions: []metav1.Condition{scheduled}, want: told{Stage: "RolloutStarted", Text: "SchedulingPolicyFulfilled"}},
 		"held back": {
 			conditions: []metav1.Condition{scheduled, condition("RolloutStarted", "False", "RolloutNotStartedYet", generation)},
-			want:       told{Stage: "RolloutStarted", Text: "held back: m"},
+			want:       told{Stage: "RolloutStarted", Text: "waiting: m"},
 		},
 		"applied, availability not reported": {conditions: upTo(applied), want: told{Stage: "Available", Text: "ApplySucceeded"}},
 		"not available": {
@@ -77,9 +77,9 @@ func TestProgress(t *testing.T) {
 			conditions: upTo(condition("DiffReported", "True", "DiffReportingCompleted", generation)),
 			want:       told{Stage: "DiffReported", Text: "differences reported", Done: true},
 		},
-		"no cluster is wanted": {
+		"no cluster requested": {
 			spec:       v1beta1.PlacementSpec{Policy: &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, NumberOfClusters: &none}},
-			conditions: []metav1.Condition{scheduled}, want: told{Text: "no cluster is wanted", Done: true},
+			conditions: []metav1.Condition{scheduled}, want: told{Text: "no cluster requested", Done: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -76,7 +76,7 @@ func TestSizeIsNoLessThanWhatIsStored(t *testing.T) {
 	})
 }
 
-const notApplied = "Not everything was applied from Work"
+const notApplied = "Some objects are not applied from Work"
 
 // large is a placement over clusters, on each of which many objects have failed, drifted and differ; the bindings hold what they may.
 func large(clusters, objects int, message string) PlacementFacts {
@@ -198,9 +198,9 @@ func TestBindingCanBeStored(t *testing.T) {
 	if len(d) != 1 || d[0].Path != "/data/a and 1 more path(s)" || d[0].ValueInHub != "(omitted)" {
 		t.Errorf("drifts %+v", d)
 	}
-	want := "Not everything was applied from Work web-work in namespace fleet-member-a; see failedPlacements; " +
-		"failedPlacements holds 100 of 150 objects, the Works all; driftedPlacements holds 100 of 150 objects, the Works all; " +
-		"diffedPlacements holds 100 of 150 objects, the Works all; the lists leave out details that the Works hold"
+	want := "Some objects are not applied from Work web-work in namespace fleet-member-a; see failedPlacements; " +
+		"failedPlacements lists 100 of 150 objects, see the Works for all; driftedPlacements lists 100 of 150 objects, see the Works for all; " +
+		"diffedPlacements lists 100 of 150 objects, see the Works for all; the lists are shortened, see the Works for all details"
 	if got := status.Conditions[len(status.Conditions)-1].Message; got != want {
 		t.Errorf("message %q\nwant %q", got, want)
 	}

@@ -96,8 +96,8 @@ func TestEverythingThatStaysIsNamed(t *testing.T) {
 			if c == nil {
 				c = &metav1.Condition{}
 			}
-			if c.Reason != tc.reason || len(c.Message) > 4*mostSaid {
-				t.Errorf("reason %s and %d bytes; want %s and at most %d", c.Reason, len(c.Message), tc.reason, 4*mostSaid)
+			if c.Reason != tc.reason || len(c.Message) > 4*maxCause {
+				t.Errorf("reason %s and %d bytes; want %s and at most %d", c.Reason, len(c.Message), tc.reason, 4*maxCause)
 			}
 			for _, text := range tc.names {
 				if !strings.Contains(c.Message, text) {
