@@ -82,7 +82,7 @@ func (w *world) anyOrder(t *testing.T) {
 		says  string // while only this is missing
 		after string // step that must come before
 	}{
-		{"hub", func(g *guest) { g.must(g.way.up()) }, "cannot be reached", ""},
+		{"hub", func(g *guest) { g.must(g.way.up()) }, "is unreachable", ""},
 		{"token", (*guest).giveToken, "Secret default/", ""},
 		{"namespace", (*guest).createNamespace, "", ""},
 		{"access", (*guest).letIn, "is there a MemberCluster", "namespace"},
@@ -313,7 +313,7 @@ func (w *world) outage(t *testing.T) {
 	g, a := w.at(t, "outage", 1)
 	for range 2 {
 		g.way.down()
-		g.until("the agent says that the hub is away", func() error { return a.saysOf("cannot be reached") })
+		g.until("the agent says that the hub is away", func() error { return a.saysOf("is unreachable") })
 		g.must(g.way.up())
 		g.beatsAgain()
 		g.until("ready", a.ready)
@@ -399,7 +399,7 @@ func (w *world) standIn(t *testing.T) {
 	g.must(g.hub.Delete(t.Context(), works["removed"]))
 	g.work("added", "first")
 	a = g.start(keeps)
-	g.until("the agent says what it goes by", func() error { return a.saysOf("4 Works are kept up") })
+	g.until("the agent says what it goes by", func() error { return a.saysOf("keeping the last known state of 4 Works applied") })
 	g.until("the restarted agent repairs it", func() error { return g.says("kept", "first") })
 	g.until("and makes again what is gone", func() error { return g.says("changed", "first") })
 	for name, text := range map[string]string{"removed": "first", "added": ""} {
@@ -433,7 +433,7 @@ func (w *world) standIn(t *testing.T) {
 	g.way.down()
 	g.vandalise("kept")
 	a = g.start(keeps)
-	g.until("the agent waits", func() error { return a.saysOf("cannot be reached") })
+	g.until("the agent waits", func() error { return a.saysOf("is unreachable") })
 	testworld.Stable(t, 4*time.Second, "holding", func(context.Context) error { return g.says("kept", "vandal") })
 	g.must(g.way.up())
 	g.letIn()
@@ -444,11 +444,11 @@ func (w *world) leave(t *testing.T) {
 	g, a := w.at(t, "leave", 1)
 	g.ask(clusterv1beta1.ClusterStateLeave)
 	g.until("left", func() error { return g.joined(metav1.ConditionFalse) })
-	g.until("the agent says that it has left", func() error { return a.saysOf("asked this cluster to leave") })
+	g.until("the agent says that it has left", func() error { return a.saysOf("is leaving the fleet") })
 	left := g.imc().ResourceVersion
 	a.Stop()
 	a = g.start()
-	g.until("the agent says that it has left", func() error { return a.saysOf("asked this cluster to leave") })
+	g.until("the agent says that it has left", func() error { return a.saysOf("is leaving the fleet") })
 	if now := g.imc().ResourceVersion; now != left {
 		t.Errorf("after leaving, the InternalMemberCluster moved from resourceVersion %s to %s", left, now)
 	}

@@ -228,7 +228,7 @@ func TestTheStandInTakesNoWritesAndKnowsNoAbsence(t *testing.T) {
 	transport := cfg.WrapTransport(roundTripper(func(*http.Request) (*http.Response, error) { t.Error("it was sent"); return nil, nil }))
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodDelete, "http://member", strings.NewReader(""))
 	must(t, err)
-	if _, err := transport.RoundTrip(request); err == nil || !strings.Contains(err.Error(), "held until the hub is back") { //nolint:bodyclose // there is none
+	if _, err := transport.RoundTrip(request); err == nil || !strings.Contains(err.Error(), "refused until the hub is reachable") { //nolint:bodyclose // there is none
 		t.Errorf("a deletion is answered %v", err)
 	}
 }
