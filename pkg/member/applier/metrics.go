@@ -8,7 +8,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/metrics"
 )
 
-// Values of labels where a condition, or details of a comparison, are there or not.
+// Values of labels for an absent condition, and for the presence of the details of a comparison.
 const (
 	skipped  = "Skipped"
 	found    = "Found"
@@ -28,11 +28,11 @@ func outcomes(of string) []metrics.Label {
 
 var (
 	workPasses = metrics.Counter(metrics.Definition{
-		Name: "fleet_work_processing_requests_total", Help: "Passes over Works: an event on the hub or on the member leads to one, a failure to more.",
+		Name: "fleet_work_processing_requests_total", Help: "Reconciliations of Works: an event on the hub or on the member causes one, a failure more.",
 		Labels: outcomes("Work"), Agents: []metrics.Agent{metrics.Member},
 	})
 	manifestPasses = metrics.Counter(metrics.Definition{
-		Name: "fleet_manifest_processing_requests_total", Help: "Manifests in passes over Works.",
+		Name: "fleet_manifest_processing_requests_total", Help: "Manifests in reconciliations of Works.",
 		Labels: append(outcomes("manifest"),
 			metrics.Label{Name: "drift_detection_status", Values: "`" + found + "` or `" + notFound + "`: whether drift is reported"},
 			metrics.Label{Name: "diff_detection_status", Values: "`" + found + "` or `" + notFound + "`: whether differences are reported"}),
@@ -40,7 +40,7 @@ var (
 	})
 )
 
-// count counts a pass by the status that it leads to.
+// count counts a pass by the resulting status.
 func count(status v1beta1.WorkStatus) {
 	workPasses.WithLabelValues(reasons(status.Conditions)...).Inc()
 	for _, m := range status.ManifestConditions {

@@ -94,7 +94,7 @@ func (w *world) quiet(d time.Duration) {
 		w.agent.memory.mu.Lock()
 		defer w.agent.memory.mu.Unlock()
 		for name, r := range w.agent.memory.works {
-			if !r.held.IsZero() {
+			if !r.delayed.IsZero() {
 				return 0, fmt.Errorf("a status of work %s is held back", name)
 			}
 		}
