@@ -101,15 +101,15 @@ func TestFailuresAreTold(t *testing.T) {
 		},
 		"a job that failed": {
 			job + "[{type: Failed, status: 'True', reason: BackoffLimitExceeded, message: it failed}]}}",
-			"The rule in its annotation kubernetes-fleet.io/available-when does not hold yet: BackoffLimitExceeded, it failed",
+			"The rule in its annotation kubernetes-fleet.io/available-when is not fulfilled yet: BackoffLimitExceeded, it failed",
 		},
 		"a budget that its controller cannot judge": {
 			budget + "[{type: DisruptionAllowed, status: 'False', reason: SyncFailed, message: no controllers, observedGeneration: 1}]}}",
-			"Its controller cannot tell what it covers: SyncFailed, no controllers",
+			"Its controller cannot determine its pods: SyncFailed, no controllers",
 		},
 		"a long message": {
 			job + "[{type: Failed, status: 'True', reason: R, message: " + strings.Repeat("x", 2000) + "}]}}",
-			"The rule in its annotation kubernetes-fleet.io/available-when does not hold yet: R, " + strings.Repeat("x", 509) + "...",
+			"The rule in its annotation kubernetes-fleet.io/available-when is not fulfilled yet: R, " + strings.Repeat("x", 509) + "...",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// EnvelopeError says what is wrong with the content of an envelope. The user has to change it.
+// EnvelopeError is a mistake in the content of an envelope. The user has to correct it.
 type EnvelopeError struct {
 	Kind            v1beta1.EnvelopeType
 	Namespace, Name string
@@ -32,15 +32,15 @@ func (e *EnvelopeError) Error() string {
 	return fmt.Sprintf("%s %s: data %q: %s", e.Kind, joined(e.Namespace, e.Name), e.Key, e.Problem)
 }
 
-// envelope is a decoded envelope. Its manifests are in the order in which its Work holds them.
+// envelope is a decoded envelope. Its manifests are in the order of its Work.
 type envelope struct {
 	kind            v1beta1.EnvelopeType
 	namespace, name string
 	manifests       [][]byte
 }
 
-// envelopeIn returns the envelope that object is, or nil. Most objects are none, and that is seen without decoding them. What cannot be
-// decoded is none either: the member reports it, as its own problem and that of no other object.
+// envelopeIn returns object as an envelope, or nil. Most objects are none, which is found without decoding them. An
+// undecodable object is none either: the member reports it, without an effect on other objects.
 func envelopeIn(object []byte) (*envelope, error) {
 	if !bytes.Contains(object, []byte(v1beta1.GroupVersion.Group)) {
 		return nil, nil
@@ -61,14 +61,14 @@ func envelopeIn(object []byte) (*envelope, error) {
 		return nil, fmt.Errorf("decode %s %s: %w", kind, joined(h.Metadata.Namespace, h.Metadata.Name), err)
 	}
 	e := &envelope{kind: kind, namespace: h.Metadata.Namespace, name: h.Metadata.Name}
-	if most := contract.MostOfName; len(e.name) > most { // it is a label of its Work
+	if most := contract.MostOfName; len(e.name) > most { // the name is a label of the Work
 		name := joined(e.namespace, e.name)
 		return nil, fmt.Errorf("%s %s: the name is longer than %d characters: give the envelope a shorter one", kind, name, most)
 	}
 	return e, e.fill(wrapped.Data)
 }
 
-// fill checks the entries, in the order of their keys so that the same mistake gives the same message, and takes them over
+// fill checks the entries, in the order of their keys so that the same mistake gives the same message, and adds them
 // sorted by text, descending: the wire's order.
 func (e *envelope) fill(data map[string]json.RawMessage) error {
 	keys := make([]string, 0, len(data))
@@ -86,7 +86,8 @@ func (e *envelope) fill(data map[string]json.RawMessage) error {
 	return nil
 }
 
-// problem says why an entry may not be in the envelope. Whether a kind exists, and its scope, is the member's to say.
+// problem is why an entry may not be in the envelope; "" if it may. The member reports whether the kind exists, and
+// mistakes in its scope.
 func (e *envelope) problem(raw []byte) string {
 	h, err := decode.HeaderOf(raw)
 	if err != nil {
@@ -107,11 +108,12 @@ func (e *envelope) problem(raw []byte) string {
 
 const notAnObject = "is not a Kubernetes object: "
 
-// segment says what is wrong with a name that is part of a path, the least that all kinds ask of one.
+// segment validates a name as a path segment, which every kind requires.
 func segment(name string, _ bool) []string { return content.IsPathSegmentName(name) }
 
-// refused says why the API server would not take a Work with this object in it: found only by writing it, other Works of the same
-// revision would have been written by then. What has no name passes; it is the member that says so.
+// refused is why the API server would refuse a Work with this object; "" if it would not. Without this check, other
+// Works of the same revision would already be written when the API server refuses. An object without a name passes;
+// the member reports it.
 func refused(apiVersion, kind string, raw []byte) string {
 	if _, err := schema.ParseGroupVersion(apiVersion); err != nil {
 		return fmt.Sprintf("apiVersion %q is not of the form group/version", apiVersion)

@@ -437,7 +437,7 @@ func TestCompare(t *testing.T) {
 		},
 		"a work of another binding is not touched": {
 			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, twin, "3", nil)),
-			wrong: "work fleet-member-east/web-work is there already and belongs to binding web-east-2",
+			wrong: "work fleet-member-east/web-work already exists and belongs to binding web-east-2",
 		},
 		"a work whose binding is gone is taken over": {
 			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, twin, "3", nil)), orphans: map[string]bool{"web-work": true},
@@ -457,7 +457,7 @@ func TestCompare(t *testing.T) {
 		},
 		"a work of no placement is in the way": {
 			wanted: wantedOf(t, order(), "3", nil), seen: []*v1beta1.Work{{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-east", Name: "web-work"}}},
-			wrong: "work fleet-member-east/web-work is there already and belongs to no binding",
+			wrong: "work fleet-member-east/web-work already exists and belongs to no binding",
 		},
 		"a work of an earlier binding of the same name is not touched": {
 			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, former, "3", nil, nil)),

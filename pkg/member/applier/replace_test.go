@@ -142,7 +142,7 @@ func TestReplacedOnlyByWhatCanBeCreated(t *testing.T) {
 	w.reads(ns, 2, v1beta1.ConditionApplied, v1beta1.ReasonManifestApplyFailed)
 	w.message(ns, "binding", v1beta1.ConditionApplied, "could not be created again")
 	w.reads(ns, 3, v1beta1.ConditionApplied, v1beta1.ReasonManifestApplyFailed)
-	w.message(ns, "claim", v1beta1.ConditionApplied, "data goes with a PersistentVolumeClaim. Delete it on the member cluster")
+	w.message(ns, "claim", v1beta1.ConditionApplied, "deleting a PersistentVolumeClaim loses data. To create it from the manifest, delete it on the member cluster")
 	if now := w.mustObject(role); now.GetUID() != firstBinding.GetUID() {
 		t.Error("a binding that cannot be created again was replaced")
 	}

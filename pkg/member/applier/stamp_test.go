@@ -275,8 +275,8 @@ func TestAvailabilityByRule(t *testing.T) {
 	w.work("gadgets", nil, namespaceText("gadgets"), gadgets, gadget("convention", contract.AvailableByConditions),
 		gadget("rule", "object.status.phase == 'Running'"), gadget("bad", "object.status."), configMap("gadgets", "cm", "a"))
 	w.settled("gadgets", yes, no)
-	w.availability("gadgets", "bad", no, contract.AnnotationAvailableWhen+" is not understood")
-	w.availability("gadgets", "rule", no, "cannot be answered: no such key: status")
+	w.availability("gadgets", "bad", no, contract.AnnotationAvailableWhen+" does not compile")
+	w.availability("gadgets", "rule", no, "cannot be evaluated: no such key: status")
 	w.availability("gadgets", "convention", no, "neither a condition Available nor a condition Ready")
 	w.availability("gadgets", "cm", yes, "")
 
@@ -285,7 +285,7 @@ func TestAvailabilityByRule(t *testing.T) {
 		"conditions": []any{map[string]any{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "Up", "message": ""}}})
 	w.availability("gadgets", "rule", yes, "")
 	w.availability("gadgets", "convention", yes, "")
-	w.availability("gadgets", "bad", no, "is not understood")
+	w.availability("gadgets", "bad", no, "does not compile")
 
 	w.status("health.test/v1 Gadget gadgets/rule", map[string]any{"phase": "Broken"})
 	w.availability("gadgets", "rule", no, "does not hold")

@@ -40,7 +40,7 @@ func TestWallOnTheMember(t *testing.T) {
 		configMap("walled-agent", "planted", "a"), `{apiVersion: v1, kind: Secret, metadata: {namespace: walled, name: token}, stringData: {token: x}}`,
 		`{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: walled-role}}`,
 		`{apiVersion: placement.kubernetes-fleet.io/v1beta1, kind: AppliedWork, metadata: {name: tenants}, spec: {workName: x, workNamespace: y}}`)
-	w.refused("wide", "", "rbac.openNamespaces", "rbac.openNamespaces", "rbac.openNamespaces", "credentials", "the access of the member agent", "ledger")
+	w.refused("wide", "", "rbac.openNamespaces", "rbac.openNamespaces", "rbac.openNamespaces", "credentials", "access to its cluster", "ledger")
 
 	w.present("v1 ConfigMap walled/mine")
 	w.present("v1 ConfigMap walled/wide")
