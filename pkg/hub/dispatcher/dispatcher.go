@@ -1,5 +1,5 @@
-// Package dispatcher carries out bindings: it writes the Works that a bound binding asks for into its cluster's namespace, reports
-// what the cluster made of them in the binding's status, and lets a deleted binding go once its Works are really gone.
+// Package dispatcher carries out bindings: it writes the Works of a bound binding into its cluster's namespace,
+// reports their outcome in the binding's status, and finishes the deletion of a binding once its Works are gone.
 //
 // It reads bindings, resource, policy and override snapshots, Works, placements, MemberClusters and InternalMemberClusters from the cache.
 package dispatcher
@@ -37,8 +37,8 @@ const (
 	NamespacedRecorderName = "resource binding work generator"
 )
 
-// rejectedWait is how long until a Work that the API server refused is tried again although nothing that we can see has changed:
-// a quota or a webhook may be what changes.
+// rejectedWait is how long until a Work that the API server refused is retried without an event: a quota or a webhook
+// may have changed.
 const rejectedWait = time.Minute
 
 // Dispatcher reconciles bindings of both scopes.
@@ -49,39 +49,40 @@ type Dispatcher struct {
 	Direct client.Reader
 	// Recorder and NamespacedRecorder take the events of ClusterResourceBindings and of ResourceBindings.
 	Recorder, NamespacedRecorder record.EventRecorder
-	// Workers is how many bindings are looked at at once.
+	// Workers is the number of bindings reconciled in parallel.
 	Workers int
 	// Namespaced is whether ResourceBindings are served.
 	Namespaced bool
-	// ClusterScoped knows the kinds that the hub serves.
+	// ClusterScoped reports the scope of the kinds that the hub serves.
 	ClusterScoped work.Scopes
 	// Now is the clock.
 	Now func() time.Time
 
-	held  held
-	hands hands
-	// toldIdle are the UIDs of override snapshots of which it was said that they select nothing.
-	toldIdle sync.Map
-	// toldForeign are the UIDs of Works that only claim to belong to a binding, once an event was recorded about them.
-	toldForeign sync.Map
+	delays delays
+	hands  hands
+	// idleReported are the UIDs of override snapshots for which the event was recorded that they select nothing.
+	idleReported sync.Map
+	// foreignReported are the UIDs of Works that only claim to belong to a binding and for which an event was
+	// recorded.
+	foreignReported sync.Map
 }
 
-// Reconcile looks at one binding.
+// Reconcile carries out one binding.
 func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	binding, err := scope.Bindings.Get(ctx, d.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
-		d.held.forget(req.NamespacedName)
+		d.delays.forget(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if !binding.GetDeletionTimestamp().IsZero() {
-		d.held.forget(req.NamespacedName)
+		d.delays.forget(req.NamespacedName)
 		return ctrl.Result{}, d.release(ctx, binding)
 	}
 	if scope.Reserved(req.NamespacedName) {
-		return ctrl.Result{}, nil // its author may be a member; only its deletion, with the Works of an older version, is carried out
+		return ctrl.Result{}, nil // its author may be a member; only its deletion is carried out, with the Works of an older version
 	}
 	if state := binding.GetSpec().State; state != v1beta1.BindingStateBound && state != v1beta1.BindingStateUnscheduled {
 		return ctrl.Result{}, nil
@@ -89,7 +90,7 @@ func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return d.dispatch(ctx, binding)
 }
 
-// dispatch brings the Works of a living binding in line with it and reports.
+// dispatch updates the Works of a binding that is not being deleted and reports on them.
 func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject) (ctrl.Result, error) {
 	seen, err := d.observe(ctx, binding)
 	if err != nil || seen == nil {
@@ -110,7 +111,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	}
 	outcome := d.carryOut(ctx, seen, plan)
 	if outcome.err != nil && outcome.failure == "" {
-		return ctrl.Result{}, outcome.err // nothing that the user could act on
+		return ctrl.Result{}, outcome.err // the user cannot act on it
 	}
 	if plan.sync == "" {
 		plan.sync, plan.passing = outcome.failure, plan.passing || outcome.passing
@@ -131,7 +132,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 		return ctrl.Result{}, errors.Join(err, outcome.err)
 	}
 	if wrote {
-		d.tell(binding, append(plan.events, d.idleEvents(seen.order, plan.idle)...))
+		d.recordEvents(binding, append(plan.events, d.idleEvents(seen.order, plan.idle)...))
 	}
 	if outcome.rejected && result.RequeueAfter == 0 {
 		result.RequeueAfter = rejectedWait
@@ -142,18 +143,18 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	return result, nil
 }
 
-// report writes the binding's status if it says something new that is worth a write now, and otherwise says when to look again.
+// report writes the binding's status if it differs and is worth a write now; otherwise it returns when to check again.
 func (d *Dispatcher) report(ctx context.Context, binding v1beta1.BindingObject, facts report.BindingFacts) (result ctrl.Result, wrote bool, err error) {
 	key := client.ObjectKeyFromObject(binding)
 	before := binding.DeepCopyObject().(client.Object)
 	now := d.Now()
 	verdict := report.Binding(*binding.GetStatus(), facts, metav1.NewTime(now))
 	if equality.Semantic.DeepEqual(*binding.GetStatus(), verdict.Status) {
-		d.held.forget(key)
+		d.delays.forget(key)
 		return ctrl.Result{}, false, nil
 	}
 	if !verdict.Settled {
-		if wait := d.held.wait(key, now); wait > 0 {
+		if wait := d.delays.wait(key, now); wait > 0 {
 			return ctrl.Result{RequeueAfter: wait}, false, nil
 		}
 	}
@@ -162,7 +163,7 @@ func (d *Dispatcher) report(ctx context.Context, binding v1beta1.BindingObject, 
 	if err != nil {
 		return ctrl.Result{}, false, err
 	}
-	d.held.forget(key)
+	d.delays.forget(key)
 	return ctrl.Result{}, wrote, nil
 }
 
@@ -170,8 +171,8 @@ func reportDiff(order work.Order) bool {
 	return order.Content.ApplyStrategy != nil && order.Content.ApplyStrategy.Type == v1beta1.ApplyStrategyTypeReportDiff
 }
 
-// claim puts the finalizer on a binding that lacks it before the first Work is made for it. The roller sets it together with the
-// content; other programs that bind may not.
+// claim adds the finalizer to a binding that lacks it before its first Work is created. The roller sets it together
+// with the content; other clients that bind may not.
 func (d *Dispatcher) claim(ctx context.Context, binding v1beta1.BindingObject, changes work.Changes) error {
 	if len(changes.Create) == 0 || controllerutil.ContainsFinalizer(binding, contract.FinalizerWork) {
 		return nil
@@ -184,20 +185,20 @@ func (d *Dispatcher) claim(ctx context.Context, binding v1beta1.BindingObject, c
 	return nil
 }
 
-// seen is what the dispatcher looks at for one binding. Nothing in it may be changed: it is the cache's.
+// seen is the observed state of one binding. It belongs to the cache and must not be modified.
 type seen struct {
 	order   work.Order
 	cluster override.Cluster
-	// external is whether update runs say when a rollout starts.
+	// external is whether update runs start its rollouts.
 	external bool
-	// doubt is why the binding is not carried out, if it is not.
+	// doubt is why the binding is not carried out; nil if it is.
 	doubt     *work.Doubt
 	snapshots []v1beta1.ResourceSnapshotObject
 	works     []*v1beta1.Work
 }
 
-// observe reads everything about a binding. It returns nil for a binding that has to wait: its cluster is not there, or is leaving,
-// and then its Works must stay as they are. The InternalMemberCluster's creation brings it back.
+// observe reads the state of a binding. It returns nil for a binding that has to wait: its cluster does not exist, or
+// is leaving, and then its Works must stay unchanged. The creation of the InternalMemberCluster requeues it.
 func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject) (*seen, error) {
 	order, ok := work.OrderOf(binding, nil)
 	if !ok {
@@ -213,7 +214,7 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 	case err != nil:
 		return nil, fmt.Errorf("get member cluster %s: %w", order.Cluster, err)
 	case !cluster.DeletionTimestamp.IsZero():
-		log.V(1).Info("Skipped a binding whose cluster is leaving", "cluster", order.Cluster)
+		log.V(1).Info("Skipped binding of a leaving cluster", "cluster", order.Cluster)
 		return nil, nil
 	}
 	placement, err := d.placement(ctx, order.Placement)
@@ -245,13 +246,13 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 		if order.Adopts(w) {
 			out.works = append(out.works, w)
 		} else {
-			d.tellForeign(ctx, binding, w)
+			d.reportForeign(ctx, binding, w)
 		}
 	}
 	return out, d.believe(ctx, binding, placement, out)
 }
 
-// believe fills in what speaks against carrying out the binding, and leaves the placement's own snapshots.
+// believe sets the reason against carrying out the binding, and keeps only the placement's own snapshots.
 func (d *Dispatcher) believe(ctx context.Context, binding v1beta1.BindingObject, placement v1beta1.PlacementObject, out *seen) error {
 	key := out.order.Placement
 	policies, err := scope.PolicySnapshots.List(ctx, d.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
@@ -278,17 +279,18 @@ func (d *Dispatcher) placement(ctx context.Context, key types.NamespacedName) (v
 	return placement, nil
 }
 
-// tellForeign names, once, a Work that names a binding as its own and was not made for it. It is not believed, and it is let be.
-func (d *Dispatcher) tellForeign(ctx context.Context, binding v1beta1.BindingObject, w *v1beta1.Work) {
-	if _, told := d.toldForeign.LoadOrStore(w.UID, true); told {
+// reportForeign reports, once, a Work that names a binding but was not made for it. Its reports are not used, and it
+// is left unchanged.
+func (d *Dispatcher) reportForeign(ctx context.Context, binding v1beta1.BindingObject, w *v1beta1.Work) {
+	if _, known := d.foreignReported.LoadOrStore(w.UID, true); known {
 		return
 	}
-	ctrl.LoggerFrom(ctx).Info("Ignored a Work that was not made for the binding it names", "work", client.ObjectKeyFromObject(w))
-	d.tell(binding, []happening{{reason: eventForeign, message: fmt.Sprintf(
-		"Work %s names this binding and was not made for it; it is ignored, and may be deleted", client.ObjectKeyFromObject(w))}})
+	ctrl.LoggerFrom(ctx).Info("Ignored Work that was not created for the binding it names", "work", client.ObjectKeyFromObject(w))
+	d.recordEvents(binding, []happening{{reason: eventForeign, message: fmt.Sprintf(
+		"Work %s names this binding but was not created for it; the hub agent ignores it, and you can delete it", client.ObjectKeyFromObject(w))}})
 }
 
-// worksOf lists the Works that name a binding, in its cluster's namespace, terminating ones too.
+// worksOf lists the Works that name a binding, in its cluster's namespace, including terminating ones.
 func (d *Dispatcher) worksOf(ctx context.Context, binding types.NamespacedName, cluster string, opts ...client.ListOption) ([]*v1beta1.Work, error) {
 	var list v1beta1.WorkList
 	opts = append([]client.ListOption{client.InNamespace(contract.MemberNamespace(cluster)), scope.OfBinding(binding)}, opts...)
@@ -302,14 +304,14 @@ func (d *Dispatcher) worksOf(ctx context.Context, binding types.NamespacedName, 
 	return out, nil
 }
 
-// held remembers since when a binding's status has differed from what is stored without being worth a write.
-type held struct {
+// delays are the times since which the write of a binding's changed status has been delayed.
+type delays struct {
 	mu    sync.Mutex
 	since map[types.NamespacedName]time.Time
 }
 
-// wait says how much longer the status of key may be held back; the first call starts the time.
-func (h *held) wait(key types.NamespacedName, now time.Time) time.Duration {
+// wait returns the remaining delay for the status of key; the first call starts the delay.
+func (h *delays) wait(key types.NamespacedName, now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.since == nil {
@@ -322,7 +324,7 @@ func (h *held) wait(key types.NamespacedName, now time.Time) time.Duration {
 	return report.Patience - now.Sub(since)
 }
 
-func (h *held) forget(key types.NamespacedName) {
+func (h *delays) forget(key types.NamespacedName) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.since, key)

@@ -12,11 +12,11 @@ import (
 
 var complete = metrics.Gauge(metrics.Definition{
 	Name: "fleet_workload_eviction_complete",
-	Help: "When an eviction got its present state, in seconds since 1970. The series ends with the eviction.",
+	Help: "When an eviction reached its present state, in seconds since 1970. The series ends with the eviction.",
 	Labels: []metrics.Label{
 		{Name: "name", Values: "of the eviction, `namespace/name` for a namespaced one"},
 		{Name: "isCompleted", Values: "`true` when it has its outcome; `false` while an error keeps it from one"},
-		{Name: "isValid", Values: "whether it could be judged: `true`, `false`, or `unknown` while it has no outcome"},
+		{Name: "isValid", Values: "whether it is valid: `true`, `false`, or `unknown` while it has no outcome"},
 	},
 	Agents: []metrics.Agent{metrics.Hub},
 })

@@ -13,20 +13,20 @@ import (
 
 var (
 	cycleTime = metrics.Histogram(metrics.Definition{
-		Name: "scheduling_cycle_duration_milliseconds", Help: "How long the scheduler took for a placement, with its writes, in milliseconds.",
+		Name: "scheduling_cycle_duration_milliseconds", Help: "How long a scheduling cycle of a placement took, including its writes, in milliseconds.",
 		Labels: []metrics.Label{
-			{Name: "is_failed", Values: "`true` if it failed; it is tried again"},
-			{Name: "needs_requeue", Values: "`true` if the placement is looked at again without an event"},
+			{Name: "is_failed", Values: "`true` if it failed; it is retried"},
+			{Name: "needs_requeue", Values: "`true` if the placement is scheduled again without an event"},
 		},
 		Buckets: []float64{10, 50, 100, 500, 1000, 5000, 10000, 50000},
 		Agents:  []metrics.Agent{metrics.Hub},
 	})
 	activeWorkers = metrics.Gauge(metrics.Definition{
-		Name: "scheduling_active_workers", Help: "How many placements the scheduler is deciding about.", Agents: []metrics.Agent{metrics.Hub},
+		Name: "scheduling_active_workers", Help: "How many placements are being scheduled.", Agents: []metrics.Agent{metrics.Hub},
 	})
 )
 
-// measured measures what a reconciler does.
+// measured measures the passes of a reconciler.
 func measured(r reconcile.Reconciler, now func() time.Time) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 		activeWorkers.WithLabelValues().Inc()
