@@ -96,7 +96,7 @@ func TestWrongDescriptions(t *testing.T) {
 		"two of one name":    {"members: [{name: a}, {name: a}]", []string{`members[1].name "a"`, "members[0]", "its own"}},
 		"member named hub":   {"members: [{name: hub}]", []string{`members[0].name "hub"`, "its own"}},
 		"bad name":           {"hub: {name: Hub_1}", []string{`hub.name "Hub_1"`, "lower"}},
-		"name of a file":     {"hub: {name: kubeconfig}", []string{"hub.name", "choose another"}},
+		"name of a file":     {"hub: {name: kubeconfig}", []string{"hub.name", "use another name"}},
 		"no name":            {"members: [{}]", []string{`members[0].name ""`}},
 		"long name":          {"members: [{name: " + strings.Repeat("a", 51) + "}]", []string{"at most 50"}},
 		"port out of range":  {"hub: {port: 70000}", []string{"hub.port 70000", "65535"}},
