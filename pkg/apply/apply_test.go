@@ -326,8 +326,8 @@ func TestLargeManifestsGoServerSide(t *testing.T) {
 	}
 }
 
-// What the server rewrote costs nothing, and about what somebody else changed the server is asked, although both look different from
-// the manifest.
+// What the server rewrote costs nothing, and about what somebody else changed the server is asked, although both look
+// different from the manifest.
 func TestHeld(t *testing.T) {
 	const manifest = `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: ns, name: d}, spec: {replicas: 1, selector: {matchLabels: {a: b}},
 	  template: {spec: {containers: [{name: c, resources: {requests: {cpu: 1000m}}, ports: [{containerPort: 80}]}], tolerations: [{key: k}]}}}}`
@@ -397,7 +397,8 @@ func TestSpecHash(t *testing.T) {
 	}
 }
 
-// A manifest whose header would be one object's and whose content another's means none, and nothing is removed for its sake.
+// A manifest whose header would be one object's and whose content another's means none, and nothing is removed for its
+// sake.
 func TestDecodeRefusesTwoReadings(t *testing.T) {
 	for raw, want := range map[string]string{
 		`{"apiVersion":"v1","kind":"ConfigMap","Kind":"Secret","metadata":{"name":"a","namespace":"b"}}`:                                 `"Kind" is spelled like kind`,

@@ -20,7 +20,8 @@ import (
 type Stamp struct {
 	// Hub is the hub's address.
 	Hub string
-	// Placement is <namespace>/<name>, or a name alone. Revision is the resource snapshot, Overrides those of overrides.
+	// Placement is <namespace>/<name>, or a name alone. Revision is the resource snapshot, Overrides those of
+	// overrides.
 	Placement, Revision, Overrides string
 	// Origin is the contract.Origin of the hub's object; empty if unknown.
 	Origin string

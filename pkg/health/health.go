@@ -3,7 +3,8 @@
 // its kind. An object comes in as a value; its state comes out, with a reason that its owner can act on. pkg/apply and
 // the member's applier use it.
 //
-// To add the rule of a kind, add a row to checks (or to data) in kinds.go, to the table of docs/availability.md and to that of TestStates.
+// To add the rule of a kind, add a row to checks (or to data) in kinds.go, to the table of docs/availability.md and to
+// that of TestStates.
 package health
 
 import (

@@ -267,8 +267,8 @@ func birth(pid int) (born string, ok bool) {
 	if err != nil {
 		return birthByPS(pid)
 	}
-	// The second field is the command's name in parentheses and may hold anything; after it come the state and, as field 22
-	// of the line, the start time in ticks since boot.
+	// The second field is the command's name in parentheses and may hold anything; after it come the state and, as
+	// field 22 of the line, the start time in ticks since boot.
 	_, rest, found := strings.Cut(string(data[bytes.LastIndexByte(data, ')')+1:]), " ")
 	fields := strings.Fields(rest)
 	const startTime = 22 - 3

@@ -72,8 +72,8 @@ func (w *world) crdLast(t *testing.T) {
 	g.until("ready", a.ready)
 }
 
-// anyOrder starts an agent before everything it needs, lets those things appear in random orders, and wants it to say what it waits for
-// and to join as soon as the last is there.
+// anyOrder starts an agent before everything it needs, lets those things appear in random orders, and wants it to say
+// what it waits for and to join as soon as the last is there.
 func (w *world) anyOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(testworld.Seed(t), 0))
 	steps := []struct {
@@ -172,7 +172,8 @@ func joins(events []corev1.Event) int {
 	return n
 }
 
-// wholeReport waits until the agent has found out all that it reports: the first report may be without what took too long.
+// wholeReport waits until the agent has found out all that it reports: the first report may be without what took too
+// long.
 func (g *guest) wholeReport() *clusterv1beta1.InternalMemberCluster {
 	g.t.Helper()
 	var nodes corev1.NodeList
@@ -193,8 +194,8 @@ func (g *guest) wholeReport() *clusterv1beta1.InternalMemberCluster {
 	return imc
 }
 
-// unmoved fails the test if the agent has reported since a whole report, unless it has found its cluster unhealthy meanwhile, as it does on
-// a machine too busy to answer within the limit for a report.
+// unmoved fails the test if the agent has reported since a whole report, unless it has found its cluster unhealthy
+// meanwhile, as it does on a machine too busy to answer within the limit for a report.
 func (g *guest) unmoved(before *clusterv1beta1.InternalMemberCluster) {
 	g.t.Helper()
 	after := g.imc()
@@ -235,7 +236,8 @@ func (w *world) rotation(t *testing.T) {
 	a.running()
 }
 
-// certificateRotation starts with no certificate, gives the agent an expired one, a good one, and then one of somebody else, who takes over the access.
+// certificateRotation starts with no certificate, gives the agent an expired one, a good one, and then one of somebody
+// else, who takes over the access.
 func (w *world) certificateRotation(t *testing.T) {
 	g := w.guest(t, "certificate", 1)
 	dir := t.TempDir()
@@ -293,7 +295,8 @@ func (w *world) outcast(t *testing.T) {
 	a.running()
 }
 
-// broken runs an agent whose side of the hub cannot work: it ends, and says why, so that whoever runs it starts it again.
+// broken runs an agent whose side of the hub cannot work: it ends, and says why, so that whoever runs it starts it
+// again.
 func (w *world) broken(t *testing.T) {
 	g := w.guest(t, "broken", 600)
 	g.giveToken()
@@ -552,8 +555,8 @@ func (w *world) namespaces(t *testing.T) {
 		return nil
 	})
 
-	// A restart with nothing changed writes nothing; one that no longer collects takes back what was reported, with the next heartbeat at
-	// the latest.
+	// A restart with nothing changed writes nothing; one that no longer collects takes back what was reported, with
+	// the next heartbeat at the latest.
 	last := g.wholeReport()
 	a.Stop()
 	a = g.start(collect)

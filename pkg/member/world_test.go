@@ -339,7 +339,8 @@ func (a *agent) ready() error {
 	return nil
 }
 
-// certificate signs a client certificate for user, good for as long as age says, and writes it and its key to files in dir.
+// certificate signs a client certificate for user, good for as long as age says, and writes it and its key to files in
+// dir.
 func (g *guest) certificate(dir, user string, age time.Duration) {
 	g.t.Helper()
 	found, err := filepath.Glob(filepath.Join(g.hubFiles, "data", "*", "ca.key"))

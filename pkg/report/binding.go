@@ -376,8 +376,8 @@ func diffedOf(works []*v1beta1.Work) []v1beta1.DiffedResourcePlacement {
 	return out
 }
 
-// anyUnread reports whether a manifest could not be read, or is of a kind that the member does not have: users expect an empty list of
-// differences beside it.
+// anyUnread reports whether a manifest could not be read, or is of a kind that the member does not have: users expect
+// an empty list of differences beside it.
 func anyUnread(works []*v1beta1.Work) bool {
 	for _, w := range works {
 		for i := range w.Status.ManifestConditions {

@@ -36,8 +36,8 @@ func unknown(generation int64, kind, reason, message string) metav1.Condition {
 	return condition(generation, kind, metav1.ConditionUnknown, reason, message)
 }
 
-// merge returns wanted, in its order, with the transition times of old for every condition whose status did not change,
-// and now for the others.
+// merge returns wanted, in its order, with the transition times of old for every condition whose status did not
+// change, and now for the others.
 func merge(old, wanted []metav1.Condition, now metav1.Time) []metav1.Condition {
 	out := make([]metav1.Condition, 0, len(wanted))
 	for _, c := range wanted {

@@ -18,7 +18,8 @@ import (
 const ConditionHeld = "Held"
 
 const (
-	// ReasonWorkWentBack means that the objects were placed by a later state of the Work, or by an earlier Work of its name.
+	// ReasonWorkWentBack means that the objects were placed by a later state of the Work, or by an earlier Work of its
+	// name.
 	ReasonWorkWentBack = "WorkWentBack"
 	// ReasonWorkIncomplete means that the number of manifests in the Work differs from the number that the hub agent
 	// wrote.

@@ -47,7 +47,8 @@ func ordered(conditions []metav1.Condition) []metav1.Condition {
 	return out
 }
 
-// into puts the inventory, if there is one, into the status of the InternalMemberCluster whose generation was acted on.
+// into puts the inventory, if there is one, into the status of the InternalMemberCluster whose generation was acted
+// on.
 func (i *Inventory) into(status *v1beta1.InternalMemberClusterStatus, generation int64, now metav1.Time) {
 	if i == nil {
 		return

@@ -10,7 +10,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// ResourcesPermitted is the condition of a placement whose author may not place some of the selected objects; nil if there are none.
+// ResourcesPermitted is the condition of a placement whose author may not place some of the selected objects; nil if
+// there are none.
 func ResourcesPermitted(placement v1beta1.PlacementObject, withheld []v1beta1.ResourceIdentifier) *metav1.Condition {
 	if len(withheld) == 0 {
 		return nil

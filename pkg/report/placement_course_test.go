@@ -237,8 +237,8 @@ func drawBinding(t *rapid.T) *v1beta1.ClusterResourceBinding {
 	return b
 }
 
-// Whatever bindings say, in whatever order they come: the same facts give the same bytes, are news once, and what is said of the
-// placement follows from what is said of its clusters.
+// Whatever bindings say, in whatever order they come: the same facts give the same bytes, are news once, and what is
+// said of the placement follows from what is said of its clusters.
 func TestPlacementFollowsFromItsClusters(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		placement := newPlacement(rapid.Bool().Draw(t, "namespaced"))

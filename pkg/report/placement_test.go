@@ -20,7 +20,8 @@ var (
 
 const generation = 7
 
-// newPlacement is a placement of generation 7, whose policy snapshot web-0 and resource snapshot web-2-snapshot are in force.
+// newPlacement is a placement of generation 7, whose policy snapshot web-0 and resource snapshot web-2-snapshot are in
+// force.
 func newPlacement(namespaced bool) v1beta1.PlacementObject {
 	meta := metav1.ObjectMeta{Name: "web", Generation: generation}
 	if namespaced {
@@ -48,7 +49,8 @@ func decided(status metav1.ConditionStatus, picked, others []string) v1beta1.Pol
 	return s
 }
 
-// bound is a binding of generation 4 on the revision in force, that has reported conditions written as "Type=Status Reason".
+// bound is a binding of generation 4 on the revision in force, that has reported conditions written as "Type=Status
+// Reason".
 func bound(cluster string, reported ...string) *v1beta1.ClusterResourceBinding {
 	b := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{Name: "web-" + cluster, Generation: 4}}
 	b.Spec = v1beta1.ResourceBindingSpec{State: v1beta1.BindingStateBound, TargetCluster: cluster, SchedulingPolicySnapshotName: "web-0", ResourceSnapshotName: "web-2-snapshot"}

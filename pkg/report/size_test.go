@@ -78,7 +78,8 @@ func TestSizeIsNoLessThanWhatIsStored(t *testing.T) {
 
 const notApplied = "Some objects are not applied from Work"
 
-// large is a placement over clusters, on each of which many objects have failed, drifted and differ; the bindings hold what they may.
+// large is a placement over clusters, on each of which many objects have failed, drifted and differ; the bindings hold
+// what they may.
 func large(clusters, objects int, message string) PlacementFacts {
 	var lists details
 	for o := range objects {
@@ -117,8 +118,8 @@ func TestPlacementCanBeStored(t *testing.T) {
 	for name, tc := range map[string]struct {
 		clusters, objects, selected int
 		message                     string
-		// whole is whether nothing is left out; listed is how many selected objects must be listed at least, and failed how many failures of
-		// each cluster.
+		// whole is whether nothing is left out; listed is how many selected objects must be listed at least, and
+		// failed how many failures of each cluster.
 		whole          bool
 		listed, failed int
 	}{
@@ -164,7 +165,8 @@ func TestPlacementCanBeStored(t *testing.T) {
 					t.Fatalf("entry %d lists %d failures and says %+v", i, len(entry.FailedPlacements), entry.Conditions)
 				}
 			}
-			// The same facts, in another order and on top of this status, say the same; and nothing of the cache's was changed.
+			// The same facts, in another order and on top of this status, say the same; and nothing of the cache's was
+			// changed.
 			slices.Reverse(facts.Bindings)
 			*facts.Placement.GetStatus() = status
 			if again := Placement(facts, after).Status; bytesOf(again) != size {

@@ -553,7 +553,8 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-// Whatever is there, carrying out the changes gives exactly the wanted Works, and then there is nothing more to change.
+// Whatever is there, carrying out the changes gives exactly the wanted Works, and then there is nothing more to
+// change.
 func TestCompareConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		from, to := order(), order()
@@ -625,7 +626,8 @@ func TestMade(t *testing.T) {
 	}
 }
 
-// No two placements have a Work in common, in whatever order they come and go; none waits for another, and none's Works move.
+// No two placements have a Work in common, in whatever order they come and go; none waits for another, and none's
+// Works move.
 func TestWorkNamesAreTheirPlacementsOwn(t *testing.T) {
 	label := rapid.SampledFrom([]string{"a", "b", "a-0", "a-work", "work", "0", "a-0-snapshot", "a-work-namespaced", "a-work-envelope-0123456789abcdef"})
 	placement := rapid.Custom(func(t *rapid.T) types.NamespacedName {

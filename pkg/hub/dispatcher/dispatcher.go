@@ -1,7 +1,8 @@
 // Package dispatcher carries out bindings: it writes the Works of a bound binding into its cluster's namespace,
 // reports their outcome in the binding's status, and finishes the deletion of a binding once its Works are gone.
 //
-// It reads bindings, resource, policy and override snapshots, Works, placements, MemberClusters and InternalMemberClusters from the cache.
+// It reads bindings, resource, policy and override snapshots, Works, placements, MemberClusters and
+// InternalMemberClusters from the cache.
 package dispatcher
 
 import (

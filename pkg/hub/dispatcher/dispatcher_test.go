@@ -309,7 +309,8 @@ func TestAStrategyAloneIsPatchedEvenWithoutTheSnapshot(t *testing.T) {
 	}
 }
 
-// The patch of a strategy leaves an edit of the manifests that came just before it, and must not make it the dispatcher's own.
+// The patch of a strategy leaves an edit of the manifests that came just before it, and must not make it the
+// dispatcher's own.
 func TestAnEditJustBeforeAStrategyIsUndone(t *testing.T) {
 	w := newWorld(t, fleet()...)
 	w.wants(createFirst)
@@ -580,7 +581,8 @@ func TestContentThatIsDroppedIsNotAbandoned(t *testing.T) {
 	w.wants()
 }
 
-// A cluster that the placement no longer has keeps what was placed; an event on the placement tells, whether or not that goes as well.
+// A cluster that the placement no longer has keeps what was placed; an event on the placement tells, whether or not
+// that goes as well.
 func TestAnEventTellsWhatIsAbandoned(t *testing.T) {
 	for name, doomed := range map[string]bool{"the cluster is no longer picked": false, "the placement is deleted": true} {
 		t.Run(name, func(t *testing.T) {

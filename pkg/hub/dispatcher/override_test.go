@@ -102,8 +102,9 @@ func TestOverridesAreWorkedIn(t *testing.T) {
 	}
 }
 
-// An override that is deleted and made again has a snapshot of the same name. The binding need not have lost the name in between, and if it
-// had, another override may have kept the Works as they were: they are written again because the snapshot says something else.
+// An override that is deleted and made again has a snapshot of the same name. The binding need not have lost the name
+// in between, and if it had, another override may have kept the Works as they were: they are written again because the
+// snapshot says something else.
 func TestAnOverrideMadeAgain(t *testing.T) {
 	first, second := overriding(0, testworld.Annotating("k", "old")), overriding(0, testworld.Annotating("k", "new"))
 	first.Spec.OverrideHash, second.Spec.OverrideHash = []byte("a"), []byte("b")
@@ -128,8 +129,8 @@ func TestAnOverrideMadeAgain(t *testing.T) {
 	}
 }
 
-// An override that fails stops the binding before anything is written, says where it fails, and is tried again when the label that it lacks is
-// there. What was written then stays when the label goes.
+// An override that fails stops the binding before anything is written, says where it fails, and is tried again when
+// the label that it lacks is there. What was written then stays when the label goes.
 func TestAnOverrideThatFails(t *testing.T) {
 	w := newWorld(t, append(fleet(), overriding(0, testworld.Annotating("k", "${MEMBER-CLUSTER-LABEL-KEY-zone}")))...)
 	w.name(0)
@@ -166,7 +167,8 @@ func TestAnOverrideThatFails(t *testing.T) {
 	}
 }
 
-// A binding that waits for its turn names the snapshot of an override that has been deleted meanwhile: what it has stays.
+// A binding that waits for its turn names the snapshot of an override that has been deleted meanwhile: what it has
+// stays.
 func TestAnOverrideThatIsGone(t *testing.T) {
 	gone := overriding(0, testworld.Annotating("k", "v"))
 	w := newWorld(t, append(fleet(), gone)...)
@@ -225,8 +227,8 @@ func TestAnOverrideThatSelectsNothing(t *testing.T) {
 	}
 }
 
-// A label that has changed since a binding was given its overrides changes what is on the cluster when the binding is given them again, and
-// not by itself: not even if it makes a rule take an object away.
+// A label that has changed since a binding was given its overrides changes what is on the cluster when the binding is
+// given them again, and not by itself: not even if it makes a rule take an object away.
 func TestALabelWaitsForItsTurn(t *testing.T) {
 	o := overriding(0, testworld.Annotating("k", "v"))
 	o.Spec.OverrideSpec.Policy.OverrideRules = append(o.Spec.OverrideSpec.Policy.OverrideRules,

@@ -425,7 +425,8 @@ func TestOnARealHub(t *testing.T) {
 	})
 }
 
-// lastHealthy compares what the binding says was last healthy; "" is nothing. It is written together with the conditions.
+// lastHealthy compares what the binding says was last healthy; "" is nothing. It is written together with the
+// conditions.
 func (s *scene) lastHealthy(want string) {
 	s.Helper()
 	binding, err := scope.Bindings.Get(s.Context(), s.Client, s.binding)

@@ -240,7 +240,8 @@ func (r *Registrar) request(ctx context.Context, seen *seen, state v1beta1.Clust
 		return nil
 	}
 	seen.Internal.Spec = wanted.Spec
-	// The agents write only the status, so nothing of theirs is overwritten, and a race with their heartbeat is not lost.
+	// The agents write only the status, so nothing of theirs is overwritten, and a race with their heartbeat is not
+	// lost.
 	if err := r.Client.Patch(ctx, seen.Internal, client.MergeFrom(before)); err != nil {
 		return fmt.Errorf("update internal member cluster %s: %w", wanted.Name, err)
 	}

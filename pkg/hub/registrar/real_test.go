@@ -476,8 +476,8 @@ func TestOnARealHub(t *testing.T) {
 		h.awaitGone("held")
 	})
 
-	// Case member-holds-its-removal, and its neighbours: what a member's agent may write has its finalizers removed in any case, what else is
-	// the fleet's if the hub's admin says so, and what is not is left behind then.
+	// Case member-holds-its-removal, and its neighbours: what a member's agent may write has its finalizers removed in
+	// any case, what else is the fleet's if the hub's admin says so, and what is not is left behind then.
 	run("member-holds-its-removal", func(t *testing.T, h *hub) {
 		h.startAgent(time.Second)
 		h.invite("anchor")
@@ -637,8 +637,8 @@ func TestOnARealHub(t *testing.T) {
 	})
 }
 
-// writesNaming is an error if an agent wrote something of a cluster. What it writes of others does not count: the agent before may have ended
-// before it had told what other tests left to tell of theirs.
+// writesNaming is an error if an agent wrote something of a cluster. What it writes of others does not count: the
+// agent before may have ended before it had told what other tests left to tell of theirs.
 func writesNaming(cluster string, a *agent) error {
 	for _, write := range a.All() {
 		if strings.Contains(write, cluster) {
@@ -648,7 +648,8 @@ func writesNaming(cluster string, a *agent) error {
 	return nil
 }
 
-// vanishes makes a cluster with a Work go without having left, its namespace with it, and returns what Kubernetes found in that.
+// vanishes makes a cluster with a Work go without having left, its namespace with it, and returns what Kubernetes
+// found in that.
 func vanishes(h *hub, name string) []string {
 	h.Helper()
 	h.invite(name)

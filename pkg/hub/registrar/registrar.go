@@ -34,8 +34,8 @@ const RecorderName = "mcv1beta1"
 
 // Registrar reconciles MemberClusters.
 type Registrar struct {
-	// Client reads MemberClusters, InternalMemberClusters and Works from the cache and sees its own writes. Direct reads and
-	// writes namespaces, ResourceQuotas, Roles and RoleBindings without one.
+	// Client reads MemberClusters, InternalMemberClusters and Works from the cache and sees its own writes. Direct
+	// reads and writes namespaces, ResourceQuotas, Roles and RoleBindings without one.
 	Client, Direct client.Client
 	Recorder       record.EventRecorder
 	// HubUID is the hub's identity, as the function HubUID reads it.

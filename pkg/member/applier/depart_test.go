@@ -105,7 +105,8 @@ func TestAbandonWhenTheMemberLeaves(t *testing.T) {
 	})
 }
 
-// Case namespace-with-foreign-content-deleted: a namespace that was there before goes back to its owners with what they have in it.
+// Case namespace-with-foreign-content-deleted: a namespace that was there before goes back to its owners with what
+// they have in it.
 func TestNamespaceWithForeignContent(t *testing.T) {
 	w := newWorld(t)
 	const ns = "shared"
@@ -135,7 +136,8 @@ func TestNamespaceWithForeignContent(t *testing.T) {
 	w.gone("v1 Namespace emptied-before")
 }
 
-// A namespace that the fleet made and that others have filled stays with its ledger, which lists what is in it; the rest goes.
+// A namespace that the fleet made and that others have filled stays with its ledger, which lists what is in it; the
+// rest goes.
 func TestNamespaceThatOthersFilled(t *testing.T) {
 	w := newWorld(t)
 	const ns, ref = "filled", "v1 Namespace filled"

@@ -125,8 +125,8 @@ func failWith(code int, reason metav1.StatusReason) *http.Response {
 		Message: "the incident"})
 }
 
-// incident applies a Work of a namespace and a ConfigMap, lets something happen, and wants both untouched afterwards, and the agent at
-// work.
+// incident applies a Work of a namespace and a ConfigMap, lets something happen, and wants both untouched afterwards,
+// and the agent at work.
 func incident(t *testing.T, name string, happen func(w *world)) {
 	w := newWorld(t)
 	w.work(name, nil, namespaceText(name), configMap(name, "cm", "a"))
@@ -195,7 +195,8 @@ func empty(r *http.Request) *http.Response {
 		ListMeta: metav1.ListMeta{ResourceVersion: "1"}})
 }
 
-// A Work that is gone for a while and deleted meanwhile takes its namespace along, with what only its own objects explain.
+// A Work that is gone for a while and deleted meanwhile takes its namespace along, with what only its own objects
+// explain.
 func TestIncidentDeletedWhileGone(t *testing.T) {
 	w := newWorld(t)
 	const ns = "deleted-while-gone"
@@ -370,7 +371,8 @@ func TestIncidentGroupVanishes(t *testing.T) {
 	}
 }
 
-// What a Work abandons or holds stays also if its kind is not served when the Work goes: the ledger must not go before it was let go.
+// What a Work abandons or holds stays also if its kind is not served when the Work goes: the ledger must not go before
+// it was let go.
 func TestAbandonedObjectsOfAGroupThatVanishes(t *testing.T) {
 	const ns = "vanishes-abandoned"
 	w := prepare(t)

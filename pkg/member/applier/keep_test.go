@@ -54,7 +54,8 @@ func (w *world) letGo(ref, why string) {
 	})
 }
 
-// What leaves a Work is let go if its annotation says so, set on the hub or on the member, under either strategy; the rest is removed.
+// What leaves a Work is let go if its annotation says so, set on the hub or on the member, under either strategy; the
+// rest is removed.
 func TestKeptObjectsThatLeaveTheirWork(t *testing.T) {
 	for name, s := range map[string]*v1beta1.ApplyStrategy{
 		"client": strategy(),
@@ -90,7 +91,8 @@ func TestKeptObjectsThatLeaveTheirWork(t *testing.T) {
 	}
 }
 
-// What goes with its Work likewise, and neither it nor its namespace holds the Work up. An object that the fleet never placed counts, too.
+// What goes with its Work likewise, and neither it nor its namespace holds the Work up. An object that the fleet never
+// placed counts, too.
 func TestKeptObjectsOutliveTheWork(t *testing.T) {
 	w := newWorld(t)
 	const ns, bare = "kept", "kept-bare"
@@ -155,7 +157,8 @@ func TestKeptObjectKeepsItsDefinition(t *testing.T) {
 	w.letGo("apiextensions.k8s.io/v1 CustomResourceDefinition keepers.keep.example.test", "Keeper kept-kind/one")
 }
 
-// An annotation that never reached the object keeps it all the same, and with it the definition of its kind and its namespace.
+// An annotation that never reached the object keeps it all the same, and with it the definition of its kind and its
+// namespace.
 func TestKeptByAManifestThatWasNotApplied(t *testing.T) {
 	w := newWorld(t)
 	const ns = "kept-late"

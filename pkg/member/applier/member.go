@@ -29,7 +29,8 @@ func (a *Applier) at(p place) dynamic.ResourceInterface {
 	return a.Dynamic.Resource(p.GroupVersionResource).Namespace(p.Namespace)
 }
 
-// live reads an object; nil means that there is none. Its errors, like those of the calls below, are the API server's own.
+// live reads an object; nil means that there is none. Its errors, like those of the calls below, are the API server's
+// own.
 func (a *Applier) live(ctx context.Context, p place) (*unstructured.Unstructured, error) {
 	obj, err := a.at(p).Get(ctx, p.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

@@ -15,9 +15,10 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// A tool that creates objects anew restores a member: AppliedWorks have other UIDs than before, or are not there, and the owner references of
-// objects are to the old ones. Kubernetes' garbage collector takes those objects before any agent runs; those that are restored without the
-// references stay as they are, as docs/deletion.md has it, and the agent takes them up and makes the others again.
+// A tool that creates objects anew restores a member: AppliedWorks have other UIDs than before, or are not there, and
+// the owner references of objects are to the old ones. Kubernetes' garbage collector takes those objects before any
+// agent runs; those that are restored without the references stay as they are, as docs/deletion.md has it, and the
+// agent takes them up and makes the others again.
 func TestRestoredWithDeadOwners(t *testing.T) {
 	for name, restoreLedger := range map[string]bool{"anew": true, "never": false} {
 		t.Run(name, func(t *testing.T) {

@@ -66,7 +66,8 @@ func TestObjectsSayWhyTheyAreThere(t *testing.T) {
 	w.settled("why", yes, yes)
 }
 
-// Promise 1: objects that an older state of the hub does not know are kept, the Work says so, and somebody on the member can end it.
+// Promise 1: objects that an older state of the hub does not know are kept, the Work says so, and somebody on the
+// member can end it.
 func TestWorkOfAnOlderHubHolds(t *testing.T) {
 	w := newWorld(t)
 	const ns, kept = "older", "v1 ConfigMap older/late"
@@ -146,7 +147,8 @@ func TestHeldObjectsKeepTheirNamespace(t *testing.T) {
 	}
 }
 
-// replaceWork puts another Work of the name in place of the one that is there, without a deletion that an agent could see.
+// replaceWork puts another Work of the name in place of the one that is there, without a deletion that an agent could
+// see.
 func (w *world) replaceWork(name string, manifests ...string) {
 	w.Helper()
 	w.loseWork(name)
@@ -183,7 +185,8 @@ func says(conditions []metav1.Condition, words ...string) error {
 	return nil
 }
 
-// Promise 1: a Work that vanishes takes nothing with it; its ledger says so until it is back, also after a restart and in another name.
+// Promise 1: a Work that vanishes takes nothing with it; its ledger says so until it is back, also after a restart and
+// in another name.
 func TestVanishedWorkHolds(t *testing.T) {
 	w := newWorld(t)
 	const ns = "vanished"
@@ -227,9 +230,9 @@ func TestVanishedWorkHolds(t *testing.T) {
 	w.gone("v1 ConfigMap vanished/cm")
 }
 
-// Promise 1: an agent that is told that its cluster is another member than before keeps what it applied, says as which member it did, and
-// a Work of the same name in its new place takes nothing up before the cluster's owner agrees, nor then decides about objects that it
-// never placed.
+// Promise 1: an agent that is told that its cluster is another member than before keeps what it applied, says as which
+// member it did, and a Work of the same name in its new place takes nothing up before the cluster's owner agrees, nor
+// then decides about objects that it never placed.
 func TestRenamedMemberHolds(t *testing.T) {
 	w := newWorld(t)
 	const ns = "renamed"
@@ -264,8 +267,8 @@ const gadgets = `{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefin
   versions: [{name: v1, served: true, storage: true, subresources: {status: {}},
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}`
 
-// Availability of custom resources, by the rule that their owner gave them, the moment their status changes; and a bad rule stops only
-// the object that has it.
+// Availability of custom resources, by the rule that their owner gave them, the moment their status changes; and a bad
+// rule stops only the object that has it.
 func TestAvailabilityByRule(t *testing.T) {
 	w := newWorld(t)
 	gadget := func(name, rule string) string {

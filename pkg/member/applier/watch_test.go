@@ -15,8 +15,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// Watches cover the namespaces that matter, one by one while they are few and all at once when they get many; they pass on what is
-// there, what changes and what is missing, and nothing that nobody asked for; and they end when nobody is interested any more.
+// Watches cover the namespaces that matter, one by one while they are few and all at once when they get many; they
+// pass on what is there, what changes and what is missing, and nothing that nobody asked for; and they end when nobody
+// is interested any more.
 func TestWatchesAreNarrow(t *testing.T) {
 	member := clusters.Get(t)[1]
 	// While interests are noted, no stream lists: it could not say that what is noted later is missing.

@@ -85,7 +85,8 @@ func (w *world) ledger(name string) *v1beta1.AppliedWork {
 	return l
 }
 
-// quiet waits until nothing has been written for d, and nothing is about to be: a status that reports progress is held back.
+// quiet waits until nothing has been written for d, and nothing is about to be: a status that reports progress is held
+// back.
 func (w *world) quiet(d time.Duration) {
 	w.Helper()
 	testworld.AwaitStill(w, d, "the agent", func(context.Context) (int, error) {
@@ -103,7 +104,8 @@ func (w *world) quiet(d time.Duration) {
 }
 
 func TestWriteBudget(t *testing.T) {
-	// The garbage collector learns of a new kind, as the ledgers' is here, up to half a minute later; to say so is a write of its own.
+	// The garbage collector learns of a new kind, as the ledgers' is here, up to half a minute later; to say so is a
+	// write of its own.
 	w := newWorld(t, func(a *Applier) { a.reportAfter = time.Hour })
 	const ns = "budget"
 	w.work("budget", nil, namespaceText(ns), configMap(ns, "cm", "a"))
@@ -183,7 +185,8 @@ func TestKindAndObjectInOneWork(t *testing.T) {
 	if c := meta.FindStatusCondition(work.Status.Conditions, v1beta1.ConditionAvailable); c.Reason != v1beta1.ReasonWorkNotTrackable {
 		t.Errorf("reason %s; want %s", c.Reason, v1beta1.ReasonWorkNotTrackable)
 	}
-	// A co-owner on a custom resource survives our patch. It is in the same namespace: any other is no owner, and collected as such.
+	// A co-owner on a custom resource survives our patch. It is in the same namespace: any other is no owner, and
+	// collected as such.
 	holder := w.onMember(configMap("onework", "holder", "x"))
 	w.change("example.test/v1 Widget onework/w", func(o *unstructured.Unstructured) {
 		o.SetOwnerReferences(append(o.GetOwnerReferences(), metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "holder", UID: holder.GetUID()}))
@@ -371,7 +374,8 @@ func TestAFailedRemovalStopsNothingElseOfAWorkThatGoes(t *testing.T) {
 	w.present("v1 ConfigMap " + ns + "/local")
 }
 
-// What a namespace holds is found out by listing every kind, so events about other objects of the Work must not cause it each time.
+// What a namespace holds is found out by listing every kind, so events about other objects of the Work must not cause
+// it each time.
 func TestNamespaceThatStaysIsNotListedAtEachEvent(t *testing.T) {
 	w := newWorld(t)
 	const ns = "occupied"

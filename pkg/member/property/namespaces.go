@@ -14,7 +14,8 @@ import (
 // ledgerKind is the kind of the objects that own applied objects.
 const ledgerKind = "AppliedWork"
 
-// mostNamespaces is how many namespaces of a cluster are reported: the list is part of an object that every heartbeat writes.
+// mostNamespaces is how many namespaces of a cluster are reported: the list is part of an object that every heartbeat
+// writes.
 const mostNamespaces = 200
 
 // space holds the needed fields of a Namespace.
