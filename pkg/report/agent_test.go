@@ -102,7 +102,7 @@ func TestAgentLeft(t *testing.T) {
 		status metav1.ConditionStatus
 		reason string
 	}{
-		"left":             {true, metav1.ConditionFalse, v1beta1.ReasonInternalMemberClusterLeft},
+		"left":              {true, metav1.ConditionFalse, v1beta1.ReasonInternalMemberClusterLeft},
 		"could not release": {false, metav1.ConditionUnknown, v1beta1.ReasonInternalMemberClusterFailedToLeave},
 	} {
 		t.Run(name, func(t *testing.T) {

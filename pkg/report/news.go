@@ -17,7 +17,7 @@ type News struct {
 	Reason, Message string
 }
 
-// Reasons of events on placements. milestones have those in between; a warning has the reason of its condition.
+// Reasons of events on placements. milestoneTexts have those in between; a warning has the reason of its condition.
 const (
 	eventScheduled = "PlacementScheduled"
 	eventCompleted = "PlacementRolloutCompleted"
@@ -47,7 +47,7 @@ func PlacementNews(placement v1beta1.PlacementObject, status *v1beta1.PlacementS
 			out = append(out, *bad)
 		}
 	}
-	for _, s := range stages(placement.GetSpec()) {
+	for _, s := range milestones(placement.GetSpec()) {
 		if bad := n.failed(s); bad != nil {
 			out = append(out, *bad)
 		}
@@ -81,7 +81,7 @@ func (n placementNews) reached() *News {
 		return true
 	}
 	scheduled := newly(n.placement.ConditionType(v1beta1.ConditionScheduled), eventScheduled)
-	all := stages(n.placement.GetSpec())
+	all := milestones(n.placement.GetSpec())
 	for i, s := range all {
 		event := s.event
 		if scheduled && i == len(all)-1 {

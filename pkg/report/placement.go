@@ -77,8 +77,8 @@ type milestone struct {
 	is, isNot string
 }
 
-// milestones are the texts for each condition of delivery.Sequence.
-var milestones = map[string]milestone{
+// milestoneTexts are the texts for each condition of delivery.Sequence.
+var milestoneTexts = map[string]milestone{
 	v1beta1.ConditionRolloutStarted: {
 		pending: v1beta1.ReasonRolloutStartedUnknown,
 		bad:     v1beta1.ReasonRolloutNotStartedYet, good: v1beta1.ReasonRolloutStarted, event: "PlacementRolloutStarted",
@@ -112,11 +112,11 @@ var milestones = map[string]milestone{
 	},
 }
 
-// stages returns the milestones of a placement with this spec, in order.
-func stages(spec *v1beta1.PlacementSpec) []milestone {
+// milestones returns those of a placement with this spec, in order.
+func milestones(spec *v1beta1.PlacementSpec) []milestone {
 	var out []milestone
 	for _, kind := range delivery.Sequence(spec.Strategy.ApplyStrategy) {
-		m := milestones[kind]
+		m := milestoneTexts[kind]
 		m.name = kind
 		out = append(out, m)
 	}
@@ -143,7 +143,7 @@ func InvalidPlacement(placement v1beta1.PlacementObject, cause string, now metav
 func Placement(f PlacementFacts, now metav1.Time) PlacementVerdict {
 	p := placementReport{
 		PlacementFacts: f, spec: f.Placement.GetSpec(), old: f.Placement.GetStatus(), generation: f.Placement.GetGeneration(), now: now,
-		stages: stages(f.Placement.GetSpec()),
+		milestones: milestones(f.Placement.GetSpec()),
 	}
 	p.index()
 	return p.verdict()
@@ -155,7 +155,7 @@ type placementReport struct {
 	old        *v1beta1.PlacementStatus
 	generation int64
 	now        metav1.Time
-	stages     []milestone
+	milestones []milestone
 
 	// bindings are the active ones by cluster, was the previous entries by cluster, and unfilled those without a
 	// cluster.
@@ -379,7 +379,7 @@ func (p *placementReport) walk(entry *v1beta1.PerClusterPlacementStatus, b v1bet
 		entry.Conditions = append(entry.Conditions, *wait)
 		return
 	}
-	for _, s := range p.stages {
+	for _, s := range p.milestones {
 		c := status.Current(s.name)
 		if c == nil || c.Status == metav1.ConditionUnknown {
 			entry.Conditions = append(entry.Conditions, p.pending(s.name, "The cluster has not reported on the current content yet"))
@@ -419,7 +419,7 @@ func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 }
 
 func (p *placementReport) pending(kind, message string) metav1.Condition {
-	return unknown(p.generation, kind, milestones[kind].pending, message)
+	return unknown(p.generation, kind, milestoneTexts[kind].pending, message)
 }
 
 // detail copies the lists that belong to a milestone.
@@ -444,7 +444,7 @@ func (p *placementReport) detail(entry *v1beta1.PerClusterPlacementStatus, b v1b
 // rollUp sums up the entries of status, which are those of the selected clusters. With strategy External it also sets
 // the revision that the status reports.
 func (p *placementReport) rollUp(status *v1beta1.PlacementStatus) []metav1.Condition {
-	first := milestones[v1beta1.ConditionRolloutStarted].pending
+	first := milestoneTexts[v1beta1.ConditionRolloutStarted].pending
 	if p.external() {
 		first = v1beta1.ReasonRolloutControlledByExternalController
 		if c := p.oneRevision(status); c != nil {
@@ -452,7 +452,7 @@ func (p *placementReport) rollUp(status *v1beta1.PlacementStatus) []metav1.Condi
 		}
 	}
 	var out []metav1.Condition
-	for i, s := range p.stages {
+	for i, s := range p.milestones {
 		if i == 0 {
 			s.pending = first
 		}
@@ -540,7 +540,7 @@ func ofClusters(what string, n, all int) string {
 // progress reports whether the entry of a cluster may change as time passes.
 func (p *placementReport) progress(entry *v1beta1.PerClusterPlacementStatus) bool {
 	last := entry.Conditions[len(entry.Conditions)-1]
-	return !failing(entry) && (last.Status != metav1.ConditionTrue || last.Type != p.stages[len(p.stages)-1].name)
+	return !failing(entry) && (last.Status != metav1.ConditionTrue || last.Type != p.milestones[len(p.milestones)-1].name)
 }
 
 // failing reports whether a cluster has failed in a way that does not pass by itself.

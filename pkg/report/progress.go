@@ -14,10 +14,10 @@ import (
 type Progress struct {
 	// Scheduled is the condition of that name for the present generation; nil if there is none yet.
 	Scheduled *metav1.Condition
-	// Stage is the type, without prefix, of the first condition after Scheduled that is not reached, or the last one
+	// Milestone is the type, without prefix, of the first condition after Scheduled that is not reached, or the last one
 	// if all are. It is empty if no cluster is wanted.
-	Stage string
-	// Condition is that of the stage for the present generation; nil if there is none yet.
+	Milestone string
+	// Condition is that of the milestone for the present generation; nil if there is none yet.
 	Condition *metav1.Condition
 	// Reached is whether all milestones after Scheduled are reached.
 	Reached bool
@@ -48,8 +48,8 @@ func progressOf(placement v1beta1.PlacementObject, conditions []metav1.Condition
 	if p.Scheduled != nil && p.Scheduled.Status == metav1.ConditionTrue {
 		p.before = p.Scheduled.Reason
 	}
-	for _, s := range stages(placement.GetSpec()) {
-		p.Stage, p.Condition = s.name, delivery.Current(conditions, kind(s.name), generation)
+	for _, s := range milestones(placement.GetSpec()) {
+		p.Milestone, p.Condition = s.name, delivery.Current(conditions, kind(s.name), generation)
 		if p.Condition == nil || p.Condition.Status != metav1.ConditionTrue {
 			return p
 		}
@@ -74,9 +74,9 @@ func (p Progress) Text() string {
 	switch c := p.Condition; {
 	case p.Scheduled != nil && p.Scheduled.Status != metav1.ConditionTrue:
 		return conditionText(p.Scheduled)
-	case p.Done() && p.Stage == v1beta1.ConditionDiffReported:
+	case p.Done() && p.Milestone == v1beta1.ConditionDiffReported:
 		return "differences reported"
-	case p.Done() && p.Stage == "":
+	case p.Done() && p.Milestone == "":
 		return "no cluster requested"
 	case p.Done():
 		return "available"

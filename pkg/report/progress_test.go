@@ -86,7 +86,7 @@ func TestProgress(t *testing.T) {
 			placement := newPlacement(false)
 			*placement.GetSpec() = tc.spec
 			p := ProgressOf(placement, &v1beta1.PlacementStatus{Conditions: tc.conditions})
-			if diff := cmp.Diff(tc.want, told{Stage: p.Stage, Text: p.Text(), Done: p.Done(), Failed: p.Failed()}); diff != "" {
+			if diff := cmp.Diff(tc.want, told{Stage: p.Milestone, Text: p.Text(), Done: p.Done(), Failed: p.Failed()}); diff != "" {
 				t.Errorf("progress (-want +got):\n%s", diff)
 			}
 		})
@@ -97,7 +97,7 @@ func TestProgressOnACluster(t *testing.T) {
 	placement := newPlacement(true)
 	entry := &v1beta1.PerClusterPlacementStatus{ClusterName: "a"}
 	for _, kind := range []string{"Scheduled", "RolloutStarted", "Overridden", "WorkSynchronized", "Applied", "Available"} {
-		if p := ProgressOn(placement, entry); p.Done() || p.Stage != kind && kind != "Scheduled" {
+		if p := ProgressOn(placement, entry); p.Done() || p.Milestone != kind && kind != "Scheduled" {
 			t.Errorf("before %s: %+v", kind, p)
 		}
 		entry.Conditions = append(entry.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, ObservedGeneration: generation})
