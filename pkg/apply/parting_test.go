@@ -218,7 +218,7 @@ func TestPatchesOfParting(t *testing.T) {
 	}
 }
 
-// The annotation keep is on what was let go for its sake, also if it had not reached the cluster.
+// An object released because of the annotation keep has it, even if it had not reached the cluster.
 func TestKeepStaysWithTheObject(t *testing.T) {
 	manifest := object(t, cm)
 	manifest.SetAnnotations(map[string]string{contract.AnnotationKeep: "yes"})

@@ -120,7 +120,7 @@ func TestFailuresAreTold(t *testing.T) {
 	}
 }
 
-// What is wrong with a rule is said where the user looks: what, where, and what to do.
+// A mistake in a rule is reported where the user looks: what, where, and how to correct it.
 func TestRuleProblemIsExplained(t *testing.T) {
 	all := rules(t)
 	obj := object(t, "{apiVersion: example.test/v1, kind: Widget, metadata: {name: w, annotations: {kubernetes-fleet.io/available-when: object.status.phase == 'x'}}}")

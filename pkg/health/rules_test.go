@@ -84,7 +84,7 @@ const dear = "[1,2,3,4,5,6,7,8,9,10].all(a, [1,2,3,4,5,6,7,8,9,10].all(b, [1,2,3
 	"[1,2,3,4,5,6,7,8,9,10].all(e, [1,2,3,4,5,6,7,8,9,10].all(f, [1,2,3,4,5,6,7,8,9,10].all(g, [1,2,3,4,5,6,7,8,9,10].all(h, " +
 	"[1,2,3,4,5,6,7,8,9,10].all(i, a + b + c + d + e + f + g + h + i > 0)))))))))"
 
-// Rules are asked by many passes at once, and those that are compiled do not pile up.
+// Many passes evaluate rules at once, and compiled rules do not pile up.
 func TestRulesAreShared(t *testing.T) {
 	r, obj := rules(t), object(t, "{apiVersion: example.test/v1, kind: Widget, metadata: {generation: 3}}").Object
 	var all sync.WaitGroup

@@ -59,7 +59,7 @@ members:
 	}
 }
 
-// An empty list says none, which is not what leaving it out says; also after the description was written down.
+// An empty list means none, and a missing one the default; also after the description was saved.
 func TestNoneIsNotTheDefault(t *testing.T) {
 	dir := t.TempDir()
 	for _, text := range []string{"members: []", "members: [{name: a, nodes: []}]"} {

@@ -45,7 +45,7 @@ func TestAProcessIsFoundAgainByItsPidFile(t *testing.T) {
 	if err := found.stop(testworld.Context(t), time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if err := proc.wait(testworld.Context(t)); err != nil { // its parent hears of it later
+	if err := proc.wait(testworld.Context(t)); err != nil { // its parent is notified later
 		t.Fatal(err)
 	}
 	if recall(p) != nil {

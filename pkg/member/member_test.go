@@ -72,8 +72,8 @@ func (w *world) crdLast(t *testing.T) {
 	g.until("ready", a.ready)
 }
 
-// anyOrder starts an agent before everything it needs, lets those things appear in random orders, and wants it to say
-// what it waits for and to join as soon as the last is there.
+// anyOrder starts an agent before everything it needs, creates those things in random orders, and expects it to report
+// what it waits for and to join as soon as the last one exists.
 func (w *world) anyOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(testworld.Seed(t), 0))
 	steps := []struct {
@@ -115,7 +115,7 @@ func (w *world) anyOrder(t *testing.T) {
 	}
 }
 
-// possible says whether every step comes after the one it needs.
+// possible reports whether every step comes after the one it needs.
 func possible(order []int, name, after func(int) string) bool {
 	done := map[string]bool{"": true}
 	for _, s := range order {
@@ -161,7 +161,7 @@ func (w *world) restart(t *testing.T) {
 	}
 }
 
-// joins is how often events tell of a join.
+// joins is how many events report a join.
 func joins(events []corev1.Event) int {
 	n := 0
 	for _, e := range events {
@@ -236,8 +236,8 @@ func (w *world) rotation(t *testing.T) {
 	a.running()
 }
 
-// certificateRotation starts with no certificate, gives the agent an expired one, a good one, and then one of somebody
-// else, who takes over the access.
+// certificateRotation starts without a certificate, then gives the agent an expired one, a valid one, and one of
+// another user that takes over the access.
 func (w *world) certificateRotation(t *testing.T) {
 	g := w.guest(t, "certificate", 1)
 	dir := t.TempDir()
@@ -295,8 +295,7 @@ func (w *world) outcast(t *testing.T) {
 	a.running()
 }
 
-// broken runs an agent whose side of the hub cannot work: it ends, and says why, so that whoever runs it starts it
-// again.
+// broken runs an agent whose connection to the hub cannot work: it exits with the cause, so that it is restarted.
 func (w *world) broken(t *testing.T) {
 	g := w.guest(t, "broken", 600)
 	g.giveToken()
@@ -324,7 +323,7 @@ func (w *world) outage(t *testing.T) {
 	a.running()
 }
 
-// work gives the member a ConfigMap that says text.
+// work creates a Work with a ConfigMap that contains text.
 func (g *guest) work(name, text string) *placementv1beta1.Work {
 	g.t.Helper()
 	manifest := fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"default","name":%q},"data":{"says":%q}}`, g.name+"-"+name, text)
@@ -338,7 +337,7 @@ func (g *guest) work(name, text string) *placementv1beta1.Work {
 	return work
 }
 
-// says is nil if the ConfigMap of a Work says text; "": if there is none.
+// says returns nil if the ConfigMap of a Work contains text; "" if there is none.
 func (g *guest) says(name, text string) error {
 	found := &corev1.ConfigMap{}
 	err := g.member.Get(g.t.Context(), types.NamespacedName{Namespace: "default", Name: g.name + "-" + name}, found)
@@ -351,7 +350,7 @@ func (g *guest) says(name, text string) error {
 	return nil
 }
 
-// vandalise changes what the ConfigMap of a Work says, behind the agent's back.
+// vandalise changes the ConfigMap of a Work on the member.
 func (g *guest) vandalise(name string) {
 	g.t.Helper()
 	found := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: g.name + "-" + name}}
@@ -429,7 +428,7 @@ func (w *world) standIn(t *testing.T) {
 		t.Errorf("its Work moved from %s to %s", was, works["ending"].ResourceVersion)
 	}
 
-	// A hub that says no while it is there takes the copy's word away: nothing is repaired, and nothing is deleted.
+	// A reachable hub that denies access invalidates the copy: nothing is repaired, and nothing is deleted.
 	g.shutOut()
 	g.until("the agent says that it has no access", func() error { return a.saysOf("is there a MemberCluster") })
 	a.Stop()

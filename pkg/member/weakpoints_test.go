@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// weakPoints are the rows of section 9 of the member agent's contract (member.md), what each asks for, and the tests
-// that hold us to it. Where a test has subtests, the one that matters is named in the remark.
+// weakPoints are the rows of section 9 of the member agent's contract (member.md), the requirement of each, and the
+// tests that verify it. Where a test has subtests, the remark names the relevant one.
 var weakPoints = []struct {
 	row   int
 	asks  string

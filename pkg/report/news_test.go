@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// told are the reasons of news, warnings with a mark.
+// told are the reasons of events, warnings with a mark.
 func told(news []News) []string {
 	var out []string
 	for _, n := range news {
@@ -22,7 +22,7 @@ func told(news []News) []string {
 	return out
 }
 
-// Each thing is told when it happens, and not again while it lasts.
+// Each event is recorded when it happens, and not again while it lasts.
 func TestPlacementNewsOnce(t *testing.T) {
 	placement := newPlacement(false)
 	facts := PlacementFacts{Placement: placement, Latest: Snapshot{Name: "web-2-snapshot", Index: "2"}}

@@ -33,7 +33,8 @@ func newCourse(t *testing.T, clusters ...string) *placementCourse {
 	}}
 }
 
-// see takes the next status and says it: index, conditions, and for each cluster index, last condition and lists.
+// see computes the next status and formats it: index, conditions, and for each cluster index, last condition and
+// lists.
 func (c *placementCourse) see(bindings ...v1beta1.BindingObject) string {
 	c.Helper()
 	c.facts.Bindings = bindings
@@ -189,7 +190,7 @@ func TestPlacementWaitsForTheScheduler(t *testing.T) {
 	}
 }
 
-// That a cluster takes long to remove what it was given is said, and nothing before that; it changes nothing else.
+// A slow removal from a cluster is reported, and nothing before that; it changes nothing else.
 func TestPlacementTellsOfSlowRemovals(t *testing.T) {
 	placement := newPlacement(false)
 	left := bound("b", complete...)
@@ -237,8 +238,8 @@ func drawBinding(t *rapid.T) *v1beta1.ClusterResourceBinding {
 	return b
 }
 
-// Whatever bindings say, in whatever order they come: the same facts give the same bytes, are news once, and what is
-// said of the placement follows from what is said of its clusters.
+// Whatever bindings report, in whatever order they come: the same facts give the same bytes, cause one event, and the
+// placement's conditions follow from those of its clusters.
 func TestPlacementFollowsFromItsClusters(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		placement := newPlacement(rapid.Bool().Draw(t, "namespaced"))

@@ -69,7 +69,7 @@ var (
 
 func also(reported []string, more ...string) []string { return append(slices.Clone(reported), more...) }
 
-// says writes conditions the way bound reads them, without the kind of the placement.
+// says formats conditions in the form that bound reads, without the kind of the placement.
 func says(t *testing.T, conditions []metav1.Condition) []string {
 	t.Helper()
 	var out []string
@@ -326,7 +326,7 @@ func TestPlacement(t *testing.T) {
 					t.Errorf("index %q, resources %v; want index %q", got.Status.ObservedResourceIndex, got.Status.SelectedResources, index)
 				}
 
-				// The same facts, seen again later, say the same, and are no news.
+				// The same facts, at a later time, give the same status and no events.
 				*facts.Placement.GetStatus() = got.Status
 				again := Placement(facts, after)
 				if news := PlacementNews(facts.Placement, &again.Status); !equality.Semantic.DeepEqual(again.Status, got.Status) || len(news) > 0 {

@@ -78,8 +78,8 @@ func TestSizeIsNoLessThanWhatIsStored(t *testing.T) {
 
 const notApplied = "Some objects are not applied from Work"
 
-// large is a placement over clusters, on each of which many objects have failed, drifted and differ; the bindings hold
-// what they may.
+// large is a placement over clusters, on each of which many objects have failed, drifted and differ; the bindings have
+// the maximal size.
 func large(clusters, objects int, message string) PlacementFacts {
 	var lists details
 	for o := range objects {
@@ -165,8 +165,8 @@ func TestPlacementCanBeStored(t *testing.T) {
 					t.Fatalf("entry %d lists %d failures and says %+v", i, len(entry.FailedPlacements), entry.Conditions)
 				}
 			}
-			// The same facts, in another order and on top of this status, say the same; and nothing of the cache's was
-			// changed.
+			// The same facts, in another order and on top of this status, give the same; and nothing of the cache was
+			// modified.
 			slices.Reverse(facts.Bindings)
 			*facts.Placement.GetStatus() = status
 			if again := Placement(facts, after).Status; bytesOf(again) != size {

@@ -100,7 +100,7 @@ func TestWithoutObject(t *testing.T) {
 	}
 }
 
-// Another text changes nothing for those who ask what the error is.
+// Another text does not change which errors are found.
 func TestDiscreet(t *testing.T) {
 	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "Work"}, "w", field.ErrorList{field.Invalid(field.NewPath("spec"), hunter, "no good")})
 	err := Discreet(errors.Join(errors.New("first"), fmt.Errorf("write work w: %w", invalid)))

@@ -48,8 +48,8 @@ func forged(key types.NamespacedName, cluster string, index int) v1beta1.Binding
 	return b
 }
 
-// Case member-forges-binding, with its neighbours: what only looks like a binding of the scheduler places nothing, and
-// is told why.
+// Case member-forges-binding and similar ones: an object that only looks like a binding of the scheduler places
+// nothing, and its status reports why.
 func TestMemberForgesBinding(t *testing.T) {
 	h := startHub(t)
 	victim := newScene(h, "", "victim", "east")

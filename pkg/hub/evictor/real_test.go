@@ -51,7 +51,7 @@ func (s *scene) must(err error) {
 	}
 }
 
-// place makes a placement of PickN with bindings to n clusters, on all of which it is available.
+// place creates a placement of PickN with bindings to n clusters, on all of which it is available.
 func (s *scene) place(n int) {
 	s.Helper()
 	placement := scope.Placements.New(s.key)
@@ -154,8 +154,8 @@ func TestHundredEvictions(t *testing.T) {
 		s.must(loop.Each(s.Context(), 20, names, func(_ context.Context, cluster string) error { return s.evict(cluster) }))
 		allowed := 0
 		for _, message := range s.outcomes(clusters) {
-			// The evictor that records it need not be the one that deleted: then the message says that the cluster is
-			// being left.
+			// The evictor that records it need not be the one that deleted: then the message reports that the cluster
+			// is being left.
 			if strings.HasPrefix(message, "Eviction is allowed") {
 				allowed++
 			}
@@ -272,8 +272,8 @@ func TestNamesThatNoPlacementHas(t *testing.T) {
 	})
 }
 
-// An eviction that was carried out by a process that did not live to say so is not carried out again on the binding
-// that has come since.
+// An eviction whose process ended before it recorded the outcome is not carried out again on the binding that was
+// created since.
 func TestCarriedOutOnce(t *testing.T) {
 	inBothScopes(t, "once", func(s *scene) {
 		s.place(1)

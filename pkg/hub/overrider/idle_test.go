@@ -19,7 +19,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// An override that does nothing says so, once it has had time to be of use.
+// An override without an effect is reported after Patience.
 func TestUselessOverrideSaysSo(t *testing.T) {
 	hub := hubs.Get(t)[0]
 	create := func(obj client.Object) {

@@ -431,8 +431,8 @@ func cleansUp(s *scene) {
 		}
 		return nil
 	})
-	// Three deletions, the placement's finalizer, and the finalizers of two bindings that nobody else holds.
-	// One is repeated where the cache had not shown yet that it had succeeded.
+	// Three deletions, the placement's finalizer, and the finalizers of two bindings without other ones. One is
+	// repeated where the cache had not shown yet that it had succeeded.
 	writes := s.writes()
 	slices.Sort(writes)
 	if writes = slices.Compact(writes); len(writes) != 6 {

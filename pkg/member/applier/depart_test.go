@@ -168,7 +168,7 @@ func TestNamespaceThatOthersFilled(t *testing.T) {
 	w.gone(ref)
 }
 
-// What was taken over is let go if it is a volume or a definition, or holds more than was placed.
+// An object that was taken over is released if it is a volume or a definition, or has further content.
 func TestObjectsTakenOverAreLetGo(t *testing.T) {
 	w := newWorld(t)
 	const ns = "taken"
@@ -196,7 +196,7 @@ func TestObjectsTakenOverAreLetGo(t *testing.T) {
 	w.value("v1 ConfigMap taken/more", "1", "data", "precious")
 }
 
-// They are let go also when their namespace leaves with them.
+// They are also released when their namespace leaves with them.
 func TestWhatIsLetGoKeepsItsNamespace(t *testing.T) {
 	for name, leave := range map[string]func(w *world, name string){
 		"edited": func(w *world, name string) { w.edit(name) },

@@ -141,7 +141,7 @@ func incident(t *testing.T, name string, happen func(w *world)) {
 		}
 	}
 	for ref, version := range w.versions() {
-		if version != before[ref] && !strings.HasPrefix(ref, "AppliedWork") { // which says what is held
+		if version != before[ref] && !strings.HasPrefix(ref, "AppliedWork") { // which has the condition on held objects
 			t.Errorf("%s is at %s; was at %s", ref, version, before[ref])
 		}
 	}
@@ -257,7 +257,7 @@ func TestIncidentTruncatedWatch(t *testing.T) {
 	})
 }
 
-// held waits for the condition that says what is kept, and why.
+// held waits for the condition that names the kept objects, and why.
 func (w *world) held(name, reason string, words ...string) {
 	w.Helper()
 	w.eventually("work "+name+" to say what it holds", func() error {
@@ -299,7 +299,7 @@ func TestIncidentEmptiedWork(t *testing.T) {
 			t.Errorf("%s is being deleted", ref)
 		}
 	}
-	// Somebody on the member may let go of one.
+	// The member's owner may release one.
 	w.change("v1 ConfigMap emptied/released", func(o *unstructured.Unstructured) {
 		set := o.GetAnnotations()
 		set[contract.AnnotationHeld] = contract.HeldRelease
@@ -371,8 +371,8 @@ func TestIncidentGroupVanishes(t *testing.T) {
 	}
 }
 
-// What a Work abandons or holds stays also if its kind is not served when the Work goes: the ledger must not go before
-// it was let go.
+// An object that a Work abandons or holds also stays if its kind is not served when the Work is deleted: the ledger
+// must not be deleted before the object was released.
 func TestAbandonedObjectsOfAGroupThatVanishes(t *testing.T) {
 	const ns = "vanishes-abandoned"
 	w := prepare(t)

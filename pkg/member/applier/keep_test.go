@@ -54,8 +54,8 @@ func (w *world) letGo(ref, why string) {
 	})
 }
 
-// What leaves a Work is let go if its annotation says so, set on the hub or on the member, under either strategy; the
-// rest is removed.
+// An object that leaves a Work is released if its annotation requests that, set on the hub or on the member, with
+// either strategy; the others are removed.
 func TestKeptObjectsThatLeaveTheirWork(t *testing.T) {
 	for name, s := range map[string]*v1beta1.ApplyStrategy{
 		"client": strategy(),
@@ -82,7 +82,7 @@ func TestKeptObjectsThatLeaveTheirWork(t *testing.T) {
 				}
 				return nil
 			})
-			// The namespace that holds them is let go, too, whatever else the delete strategy says.
+			// The namespace that contains them is released, too, whatever the rest of the delete strategy.
 			w.deleteStrategy(ns, v1beta1.DeleteStrategy{ForeignContent: v1beta1.ForeignContentPolicyDelete})
 			w.edit(ns)
 			w.letGo("v1 Namespace "+ns, "ConfigMap hub, ConfigMap member")
@@ -157,7 +157,7 @@ func TestKeptObjectKeepsItsDefinition(t *testing.T) {
 	w.letGo("apiextensions.k8s.io/v1 CustomResourceDefinition keepers.keep.example.test", "Keeper kept-kind/one")
 }
 
-// An annotation that never reached the object keeps it all the same, and with it the definition of its kind and its
+// An annotation that never reached the object still keeps it, and with it the definition of its kind and its
 // namespace.
 func TestKeptByAManifestThatWasNotApplied(t *testing.T) {
 	w := newWorld(t)

@@ -216,7 +216,7 @@ func TestWhatWasWrittenIsThere(t *testing.T) {
 	}
 }
 
-// hasMerged says what of a case is not as it must be.
+// hasMerged returns the differences between a case and its expected outcome.
 func (w *world) hasMerged(name string, c placedCase) error {
 	work := w.readWork(c.work)
 	if applied := meta.FindStatusCondition(work.Status.Conditions, v1beta1.ConditionApplied); applied == nil || applied.ObservedGeneration != work.Generation || applied.Status != yes {

@@ -162,7 +162,7 @@ func pods(kind, name, spec string) string {
 	  spec: {terminationGracePeriodSeconds: 0, %[3]s}}}}`, kind, name, spec)
 }
 
-// deployment is paused: nobody waits for its pods.
+// deployment is paused, so that its pods need not exist.
 func deployment(spec string) string {
 	return strings.Replace(pods("Deployment", "NAME", spec), "spec: {", "spec: {paused: true, ", 1)
 }

@@ -31,7 +31,7 @@ func (w *world) revise(name, revision string, manifests ...string) {
 	})
 }
 
-// Applied objects say why they are there, and a revision that does not change them does not touch them.
+// Applied objects record why they exist, and a revision that does not change them does not write them.
 func TestObjectsSayWhyTheyAreThere(t *testing.T) {
 	w := newWorld(t)
 	const ns = "why"
@@ -66,8 +66,8 @@ func TestObjectsSayWhyTheyAreThere(t *testing.T) {
 	w.settled("why", yes, yes)
 }
 
-// Promise 1: objects that an older state of the hub does not know are kept, the Work says so, and somebody on the
-// member can end it.
+// Promise 1: objects that an older state of the hub does not have are kept, the Work reports it, and the member's
+// owner can end it.
 func TestWorkOfAnOlderHubHolds(t *testing.T) {
 	w := newWorld(t)
 	const ns, kept = "older", "v1 ConfigMap older/late"
@@ -109,7 +109,7 @@ func TestWorkOfAnOlderHubHolds(t *testing.T) {
 	})
 }
 
-// What is held stays when its namespace leaves the Work, or goes with it, whatever the delete strategy says.
+// A held object stays when its namespace leaves the Work, or is deleted with it, whatever the delete strategy.
 func TestHeldObjectsKeepTheirNamespace(t *testing.T) {
 	for name, leave := range map[string]func(w *world, name string){
 		"edited": func(w *world, name string) {
@@ -185,8 +185,8 @@ func says(conditions []metav1.Condition, words ...string) error {
 	return nil
 }
 
-// Promise 1: a Work that vanishes takes nothing with it; its ledger says so until it is back, also after a restart and
-// in another name.
+// Promise 1: a Work that vanishes removes nothing; its ledger reports that until the Work is back, also after a
+// restart and with another name.
 func TestVanishedWorkHolds(t *testing.T) {
 	w := newWorld(t)
 	const ns = "vanished"
@@ -230,9 +230,9 @@ func TestVanishedWorkHolds(t *testing.T) {
 	w.gone("v1 ConfigMap vanished/cm")
 }
 
-// Promise 1: an agent that is told that its cluster is another member than before keeps what it applied, says as which
-// member it did, and a Work of the same name in its new place takes nothing up before the cluster's owner agrees, nor
-// then decides about objects that it never placed.
+// Promise 1: an agent whose cluster becomes another member keeps the applied objects, reports as which member it
+// applied them, and a Work of the same name for the new member takes over nothing before the cluster's owner agrees,
+// and then decides nothing about objects that it never placed.
 func TestRenamedMemberHolds(t *testing.T) {
 	w := newWorld(t)
 	const ns = "renamed"

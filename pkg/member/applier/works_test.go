@@ -104,8 +104,8 @@ func (w *world) quiet(d time.Duration) {
 }
 
 func TestWriteBudget(t *testing.T) {
-	// The garbage collector learns of a new kind, as the ledgers' is here, up to half a minute later; to say so is a
-	// write of its own.
+	// The garbage collector discovers a new kind, as the ledgers' is here, up to half a minute later; a report of that
+	// would be a further write.
 	w := newWorld(t, func(a *Applier) { a.reportAfter = time.Hour })
 	const ns = "budget"
 	w.work("budget", nil, namespaceText(ns), configMap(ns, "cm", "a"))
@@ -283,7 +283,7 @@ func TestManifestRemoved(t *testing.T) {
 		return nil
 	})
 	w.present("v1 ConfigMap removed/stays")
-	// The ledger is settled after the report, because nobody waits for it.
+	// The ledger is settled after the report, because nothing waits for it.
 	w.eventually("the ledger to hold the two that stay and no intents", func() error {
 		l := w.ledger("removed")
 		if len(l.Status.AppliedResources) != 2 || l.Annotations[contract.AnnotationIntended] != "" {
@@ -303,7 +303,7 @@ func TestUnreadableManifestHolds(t *testing.T) {
 	const ns = "holds"
 	w.work("holds", nil, namespaceText(ns), configMap(ns, "a", "one"), configMap(ns, "b", "one"))
 	w.settled("holds", yes, yes)
-	// Nobody can tell which object the last one means.
+	// The object of the last one is unknown.
 	w.edit("holds", namespaceText(ns), configMap(ns, "a", "two"), "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: holds}}")
 	work := w.settled("holds", no, "")
 	if c := work.Status.ManifestConditions[2].Conditions[0]; c.Reason != v1beta1.ReasonManifestDecodingErred {
@@ -606,7 +606,7 @@ func TestServerSideApply(t *testing.T) {
 	w.value("v1 ConfigMap ssa/cm", "b", "data", "key")
 	w.settled("ssa", yes, yes)
 	w.change("v1 ConfigMap ssa/cm", func(o *unstructured.Unstructured) { o.Object["data"] = map[string]any{"key": "edited"} })
-	w.settled("ssa", no, "") // somebody else owns the field now, and force is off
+	w.settled("ssa", no, "") // another manager owns the field now, and force is off
 	w.alter("ssa", func(work *v1beta1.Work) {
 		work.Spec.ApplyStrategy.ServerSideApplyConfig = &v1beta1.ServerSideApplyConfig{ForceConflicts: true}
 	})

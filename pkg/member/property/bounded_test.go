@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// stub is a Provider that answers when it is told to.
+// stub is a Provider that answers on request.
 type stub struct {
 	answer chan *report.Inventory
 }

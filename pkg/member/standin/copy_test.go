@@ -154,7 +154,7 @@ func TestAFullDiskEndsTheCopy(t *testing.T) {
 	if got := names(t, dir, Epoch{}); got != nil {
 		t.Errorf("%v", got)
 	}
-	must(t, c.keepWork(work("a", "3", 3)), c.keepState(false), c.dropWork("a")) // it stays ended, and is in nobody's way
+	must(t, c.keepWork(work("a", "3", 3)), c.keepState(false), c.dropWork("a")) // it stays dropped, and prevents nothing
 }
 
 func TestWorksThatDoNotFitAreLeftOut(t *testing.T) {
