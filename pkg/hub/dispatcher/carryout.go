@@ -226,6 +226,9 @@ func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject)
 	if err := loop.Each(ctx, writers, live, d.remove); err != nil {
 		return fmt.Errorf("delete works of %s: %w", key, err)
 	}
+	if len(live) > 0 {
+		ctrl.LoggerFrom(ctx).Info("Deleted the Works of the deleted binding", "binding", key.Name, "works", len(live))
+	}
 	if len(works) > 0 {
 		absent, err := d.absent(ctx, cluster, works)
 		if err != nil || !absent {
@@ -282,6 +285,7 @@ func (d *Dispatcher) drop(ctx context.Context, binding v1beta1.BindingObject) er
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove finalizers of binding %s: %w", client.ObjectKeyFromObject(binding), err)
 	}
+	ctrl.LoggerFrom(ctx).Info("Released binding", "binding", binding.GetName())
 	if abandoning != nil {
 		d.recorder(binding).Event(abandoning, corev1.EventTypeNormal, report.ReasonObjectsAbandoned, report.AbandonedOn(binding.GetSpec().TargetCluster))
 	}

@@ -78,6 +78,9 @@ func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if key, ok := scope.PlacementOf(binding); ok {
+		ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", nameOf(key), "cluster", binding.GetSpec().TargetCluster))
+	}
 	if !binding.GetDeletionTimestamp().IsZero() {
 		d.delays.forget(req.NamespacedName)
 		return ctrl.Result{}, d.release(ctx, binding)
@@ -210,12 +213,12 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 	err := d.Client.Get(ctx, types.NamespacedName{Name: order.Cluster}, &cluster, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	switch {
 	case apierrors.IsNotFound(err):
-		log.V(1).Info("Waiting for the member cluster", "cluster", order.Cluster)
+		log.V(1).Info("Waiting for the member cluster")
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("get member cluster %s: %w", order.Cluster, err)
 	case !cluster.DeletionTimestamp.IsZero():
-		log.V(1).Info("Skipped binding of a leaving cluster", "cluster", order.Cluster)
+		log.V(1).Info("Skipped binding of a leaving cluster")
 		return nil, nil
 	}
 	placement, err := d.placement(ctx, order.Placement)

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,6 +46,7 @@ type Evictor struct {
 
 // Reconcile carries out the evictions of one placement that have no outcome yet, the oldest first.
 func (e *Evictor) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", strings.TrimPrefix(req.String(), "/")))
 	all, err := scope.Evictions.List(ctx, e.Client, req.Namespace, scope.OfPlacement(req.NamespacedName), client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return ctrl.Result{}, err

@@ -263,7 +263,9 @@ func (o *Overrider) remove(ctx context.Context, snapshots []v1beta1.OverrideSnap
 		uid := s.GetUID()
 		if err := o.Client.Delete(ctx, s, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
 			errs = append(errs, fmt.Errorf("delete override snapshot %s: %w", client.ObjectKeyFromObject(s), err))
+			continue
 		}
+		ctrl.LoggerFrom(ctx).Info("Deleted override snapshot", "snapshot", s.GetName())
 	}
 	return errors.Join(errs...)
 }

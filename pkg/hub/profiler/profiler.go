@@ -200,10 +200,12 @@ func (p *Profiler) keep(ctx context.Context, member *v1beta1.MemberCluster) (aga
 		if err := p.profiles.Create(ctx, profile); err != nil {
 			return 0, fmt.Errorf("create cluster profile %s: %w", key, err)
 		}
+		ctrl.LoggerFrom(ctx).Info("Created ClusterProfile", "cluster", member.Name)
 	case !equality.Semantic.DeepEqual(before, profile):
 		if err := p.profiles.Patch(ctx, profile, client.MergeFrom(before)); err != nil {
 			return 0, fmt.Errorf("repair cluster profile %s: %w", key, err)
 		}
+		ctrl.LoggerFrom(ctx).Info("Repaired ClusterProfile", "cluster", member.Name)
 	}
 	before = profile.DeepCopy()
 	profile.Status, again = report.Profile(profile.Status, member, p.Silence, p.Now())
@@ -240,6 +242,7 @@ func (p *Profiler) drop(ctx context.Context, name string) error {
 	if err := client.IgnoreNotFound(p.profiles.Delete(ctx, profile, client.Preconditions{UID: &profile.UID})); err != nil {
 		return fmt.Errorf("delete cluster profile %s: %w", key, err)
 	}
+	ctrl.LoggerFrom(ctx).Info("Deleted ClusterProfile", "cluster", name)
 	return nil
 }
 

@@ -30,7 +30,7 @@ func (r *Registrar) ensureNamespace(ctx context.Context, seen *seen) error {
 	if err := r.Direct.Create(ctx, wanted); err != nil {
 		return fmt.Errorf("create namespace %s: %w", wanted.Name, err)
 	}
-	r.recordEvent(seen.Cluster, "NamespaceCreated", "Created namespace "+wanted.Name)
+	r.recordEvent(ctx, seen.Cluster, "NamespaceCreated", "Created namespace "+wanted.Name)
 	return nil
 }
 
@@ -43,7 +43,7 @@ func (r *Registrar) label(ctx context.Context, cluster *v1beta1.MemberCluster, n
 	if err := r.Direct.Patch(ctx, namespace, client.MergeFrom(before)); err != nil {
 		return fmt.Errorf("label namespace %s: %w", namespace.Name, err)
 	}
-	r.recordEvent(cluster, "NamespacePatched", "Set the cluster's labels and owner on namespace "+namespace.Name)
+	r.recordEvent(ctx, cluster, "NamespacePatched", "Set the cluster's labels and owner on namespace "+namespace.Name)
 	return nil
 }
 
@@ -93,7 +93,7 @@ func (r *Registrar) ensureRole(ctx context.Context, cluster *v1beta1.MemberClust
 		return err
 	}
 	if made {
-		r.recordEvent(cluster, "RoleCreated", "Created role "+wanted.Name)
+		r.recordEvent(ctx, cluster, "RoleCreated", "Created role "+wanted.Name)
 		return nil
 	}
 	if marked := mark(found, wanted); !marked && equality.Semantic.DeepEqual(found.Rules, wanted.Rules) {
@@ -103,7 +103,7 @@ func (r *Registrar) ensureRole(ctx context.Context, cluster *v1beta1.MemberClust
 	if err := r.Direct.Update(ctx, found); err != nil {
 		return fmt.Errorf("update role %s: %w", client.ObjectKeyFromObject(found), err)
 	}
-	r.recordEvent(cluster, "RoleUpdated", "Updated role "+wanted.Name)
+	r.recordEvent(ctx, cluster, "RoleUpdated", "Updated role "+wanted.Name)
 	return nil
 }
 
@@ -137,7 +137,7 @@ func (r *Registrar) writeQuota(ctx context.Context, cluster *v1beta1.MemberClust
 		return err
 	}
 	if made {
-		r.recordEvent(cluster, "ResourceQuotaCreated", "Created resource quota "+wanted.Name)
+		r.recordEvent(ctx, cluster, "ResourceQuotaCreated", "Created resource quota "+wanted.Name)
 		return nil
 	}
 	if marked := mark(found, wanted); !marked && equality.Semantic.DeepEqual(found.Spec, wanted.Spec) {
@@ -153,7 +153,7 @@ func (r *Registrar) writeQuota(ctx context.Context, cluster *v1beta1.MemberClust
 	if err != nil {
 		return fmt.Errorf("update resource quota %s: %w", client.ObjectKeyFromObject(wanted), err)
 	}
-	r.recordEvent(cluster, "ResourceQuotaUpdated", "Updated resource quota "+wanted.Name)
+	r.recordEvent(ctx, cluster, "ResourceQuotaUpdated", "Updated resource quota "+wanted.Name)
 	return nil
 }
 
@@ -164,7 +164,7 @@ func (r *Registrar) ensureRoleBinding(ctx context.Context, cluster *v1beta1.Memb
 		return err
 	}
 	if made {
-		r.recordEvent(cluster, "RoleBindingCreated", "Created role binding "+wanted.Name)
+		r.recordEvent(ctx, cluster, "RoleBindingCreated", "Created role binding "+wanted.Name)
 		return nil
 	}
 	marked := mark(found, wanted)
@@ -182,7 +182,7 @@ func (r *Registrar) ensureRoleBinding(ctx context.Context, cluster *v1beta1.Memb
 			return fmt.Errorf("update role binding %s: %w", client.ObjectKeyFromObject(found), err)
 		}
 	}
-	r.recordEvent(cluster, "RoleBindingUpdated", "Updated role binding "+wanted.Name)
+	r.recordEvent(ctx, cluster, "RoleBindingUpdated", "Updated role binding "+wanted.Name)
 	return nil
 }
 
@@ -227,7 +227,7 @@ func (r *Registrar) request(ctx context.Context, seen *seen, state v1beta1.Clust
 		if err := r.Client.Create(ctx, wanted); err != nil {
 			return fmt.Errorf("create internal member cluster %s: %w", wanted.Name, err)
 		}
-		r.recordEvent(seen.Cluster, "InternalMemberClusterCreated", "Created internal member cluster "+wanted.Name)
+		r.recordEvent(ctx, seen.Cluster, "InternalMemberClusterCreated", "Created internal member cluster "+wanted.Name)
 		seen.Internal = wanted
 		return nil
 	}
@@ -245,7 +245,7 @@ func (r *Registrar) request(ctx context.Context, seen *seen, state v1beta1.Clust
 	if err := r.Client.Patch(ctx, seen.Internal, client.MergeFrom(before)); err != nil {
 		return fmt.Errorf("update internal member cluster %s: %w", wanted.Name, err)
 	}
-	r.recordEvent(seen.Cluster, "InternalMemberClusterSpecUpdated", fmt.Sprintf("Set the state of internal member cluster %s to %s", wanted.Name, state))
+	r.recordEvent(ctx, seen.Cluster, "InternalMemberClusterSpecUpdated", fmt.Sprintf("Set the state of internal member cluster %s to %s", wanted.Name, state))
 	return nil
 }
 
@@ -263,7 +263,8 @@ func (r *Registrar) letGo(ctx context.Context, internal *v1beta1.InternalMemberC
 	return nil
 }
 
-func (r *Registrar) recordEvent(cluster *v1beta1.MemberCluster, reason, message string) {
+func (r *Registrar) recordEvent(ctx context.Context, cluster *v1beta1.MemberCluster, reason, message string) {
+	ctrl.LoggerFrom(ctx).Info("Changed the hub's objects for the member", "cluster", cluster.Name, "reason", reason)
 	r.Recorder.Event(cluster, corev1.EventTypeNormal, reason, message)
 }
 

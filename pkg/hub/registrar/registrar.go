@@ -269,19 +269,20 @@ func (r *Registrar) report(ctx context.Context, seen *seen, waiting string) erro
 	}
 	r.known.Store(seen.Cluster.UID, true)
 	if wrote {
-		r.recordTransitions(seen.Cluster, before.Status.Conditions, seen.Cluster.Status.Conditions)
+		r.recordTransitions(ctx, seen.Cluster, before.Status.Conditions, seen.Cluster.Status.Conditions)
 	}
 	return nil
 }
 
-// recordTransitions records events for changes of a cluster's membership. A new cluster that has not reported yet is
-// none.
-func (r *Registrar) recordTransitions(cluster *v1beta1.MemberCluster, before, after []metav1.Condition) {
+// recordTransitions records events and logs for changes of a cluster's membership. A new cluster that has not reported
+// yet is none.
+func (r *Registrar) recordTransitions(ctx context.Context, cluster *v1beta1.MemberCluster, before, after []metav1.Condition) {
 	changed := func(kind string) *metav1.Condition {
 		was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
 		if is == nil || was != nil && was.Status == is.Status || was == nil && is.Status == metav1.ConditionUnknown {
 			return nil
 		}
+		ctrl.LoggerFrom(ctx).Info("Membership changed", "cluster", cluster.Name, "condition", kind, "status", is.Status, "reason", is.Reason)
 		return is
 	}
 	if c := changed(v1beta1.ConditionReadyToJoin); c != nil && c.Status == metav1.ConditionTrue {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -47,6 +48,7 @@ func (s *Scheduler) adopt(ctx context.Context, placement v1beta1.PlacementObject
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("adopt binding %s: %w", client.ObjectKeyFromObject(seen), err)
 	}
+	ctrl.LoggerFrom(ctx).Info("Adopted binding", "binding", binding.GetName(), "cluster", binding.GetSpec().TargetCluster)
 	return nil
 }
 

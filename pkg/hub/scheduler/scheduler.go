@@ -54,6 +54,7 @@ type Scheduler struct {
 
 // Reconcile schedules one placement.
 func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", strings.TrimPrefix(req.String(), "/")))
 	if err := s.catchUp(ctx, req.NamespacedName); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -196,6 +197,7 @@ func (s *Scheduler) create(ctx context.Context, placement v1beta1.PlacementObjec
 		return fmt.Errorf("create binding %s to cluster %s: %w", client.ObjectKeyFromObject(binding), d.ClusterName, err)
 	}
 	s.created.add(key, client.ObjectKeyFromObject(binding))
+	ctrl.LoggerFrom(ctx).Info("Created binding", "binding", binding.GetName(), "cluster", d.ClusterName)
 	return nil
 }
 
@@ -226,6 +228,9 @@ func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObjec
 	spec.State, spec.SchedulingPolicySnapshotName, spec.ClusterDecision = c.State, c.Snapshot, c.Decision
 	if err := s.Client.Update(ctx, binding); err != nil {
 		return fmt.Errorf("set the state of binding %s to %s: %w", client.ObjectKeyFromObject(binding), c.State, err)
+	}
+	if c.State != seen.GetSpec().State {
+		ctrl.LoggerFrom(ctx).Info("Changed binding", "binding", binding.GetName(), "cluster", spec.TargetCluster, "state", c.State)
 	}
 	return nil
 }

@@ -124,7 +124,10 @@ func (w *Warden) report(ctx context.Context, obj client.Object) error {
 		}
 		return nil
 	}
-	_, err := loop.WriteStatus(ctx, w.Client, before, obj)
+	wrote, err := loop.WriteStatus(ctx, w.Client, before, obj)
+	if wrote {
+		ctrl.LoggerFrom(ctx).Info("Reported that the object is ignored", "object", client.ObjectKeyFromObject(obj), "kind", fmt.Sprintf("%T", obj))
+	}
 	return err
 }
 
@@ -158,6 +161,7 @@ func (w *Warden) release(ctx context.Context, obj client.Object) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove finalizers of %T %s: %w", obj, key, err)
 	}
+	ctrl.LoggerFrom(ctx).Info("Released ignored object", "object", key, "kind", fmt.Sprintf("%T", obj))
 	return nil
 }
 
