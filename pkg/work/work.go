@@ -79,7 +79,7 @@ func (e *OverrideError) Unwrap() error { return e.Err }
 // it, in the order of the content. They lack only the fields that the API server sets. The error is an *OverrideError,
 // an *EnvelopeError, or one about the group.
 func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error) {
-	marks, err := marksOf(order, group.Index)
+	from, err := provenanceOf(order, group.Index)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 				if err != nil {
 					return nil, err
 				}
-				envelopes = append(envelopes, marks.envelope(order, name, envelope, inner))
+				envelopes = append(envelopes, from.envelope(order, name, envelope, inner))
 				continue
 			}
 			manifest, err := overridden([][]byte{object}, override)
@@ -112,7 +112,7 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 				origins = append(origins, part.Origins[i])
 			}
 		}
-		main := marks.work(order, name, manifests)
+		main := from.work(order, name, manifests)
 		if text := contract.JoinOrigins(origins); text != "" {
 			main.Annotations[contract.AnnotationOrigins] = text
 		}
@@ -140,15 +140,15 @@ func overridden(objects [][]byte, override Override) ([]v1beta1.Manifest, error)
 	return manifests, nil
 }
 
-// marks are the labels and annotations that record the source of a Work's content.
-type marks struct {
+// provenance are the labels and annotations that record the source of a Work's content.
+type provenance struct {
 	labels, annotations map[string]string
 }
 
-func marksOf(order Order, index string) (marks, error) {
+func provenanceOf(order Order, index string) (provenance, error) {
 	annotations, err := source(order)
 	if err != nil {
-		return marks{}, err
+		return provenance{}, err
 	}
 	if names := order.overrideNames(); len(names) > 0 {
 		annotations[contract.AnnotationOverrides] = strings.Join(names, ",")
@@ -165,7 +165,7 @@ func marksOf(order Order, index string) (marks, error) {
 	if order.Placement.Namespace != "" {
 		labels[contract.LabelPlacementNamespace] = order.Placement.Namespace
 	}
-	return marks{labels: labels, annotations: annotations}, nil
+	return provenance{labels: labels, annotations: annotations}, nil
 }
 
 // overrideNames are for users: the member shows them to explain an object.
@@ -200,14 +200,14 @@ func source(order Order) (map[string]string, error) {
 
 // work returns the Work name. It is created with its finalizer: the member need not write it, and a Work that the
 // member has seen cannot vanish without it.
-func (m marks) work(order Order, name string, manifests []v1beta1.Manifest) *v1beta1.Work {
-	annotations := copied(m.annotations)
+func (p provenance) work(order Order, name string, manifests []v1beta1.Manifest) *v1beta1.Work {
+	annotations := copied(p.annotations)
 	annotations[contract.AnnotationManifests] = strconv.Itoa(len(manifests))
 	return &v1beta1.Work{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:   contract.MemberNamespace(order.Cluster),
 			Name:        name,
-			Labels:      copied(m.labels),
+			Labels:      copied(p.labels),
 			Annotations: annotations,
 			Finalizers:  []string{contract.FinalizerWork},
 		},
@@ -221,8 +221,8 @@ func (m marks) work(order Order, name string, manifests []v1beta1.Manifest) *v1b
 }
 
 // envelope returns the Work of an envelope in the snapshot whose Work is named parent.
-func (m marks) envelope(order Order, parent string, e *envelope, manifests []v1beta1.Manifest) *v1beta1.Work {
-	work := m.work(order, contract.EnvelopeWorkName(parent, string(e.kind), e.namespace, e.name), manifests)
+func (p provenance) envelope(order Order, parent string, e *envelope, manifests []v1beta1.Manifest) *v1beta1.Work {
+	work := p.work(order, contract.EnvelopeWorkName(parent, string(e.kind), e.namespace, e.name), manifests)
 	work.Labels[contract.LabelEnvelopeKind] = string(e.kind)
 	work.Labels[contract.LabelEnvelopeName] = e.name
 	if e.namespace != "" {
