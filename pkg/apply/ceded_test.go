@@ -12,7 +12,7 @@ import (
 )
 
 // What a controller of the member writes by design is none of the manifest's: it is not changed, and not missed.
-func TestWhatControllersOwnIsCeded(t *testing.T) {
+func TestFieldsOfControllersAreCeded(t *testing.T) {
 	set := func(value any, path ...string) func(*unstructured.Unstructured) {
 		return func(o *unstructured.Unstructured) { setNested(o.Object, value, path...) }
 	}

@@ -82,7 +82,7 @@ func TestStates(t *testing.T) {
 }
 
 // What its controller gives as the cause is passed on.
-func TestFailuresAreTold(t *testing.T) {
+func TestFailuresAreReported(t *testing.T) {
 	all := rules(t)
 	const deployment = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, generation: 2}, status: {observedGeneration: 2, updatedReplicas: 1, conditions: "
 	const job = "{apiVersion: batch/v1, kind: Job, metadata: {name: j, annotations: {kubernetes-fleet.io/available-when: object.status.succeeded > 0}}, status: {succeeded: 0, conditions: "

@@ -29,7 +29,7 @@ func TestKeptNote(t *testing.T) {
 }
 
 // The owner of a placement gets one event for left out objects, and another if they change.
-func TestKeptNews(t *testing.T) {
+func TestLeftOutObjectsAreRecordedOnce(t *testing.T) {
 	status := func(message string) *v1beta1.PlacementStatus {
 		return &v1beta1.PlacementStatus{Conditions: []metav1.Condition{{
 			Type: "ClusterResourcePlacementScheduled", Status: metav1.ConditionTrue, Message: message,

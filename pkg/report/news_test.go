@@ -23,7 +23,7 @@ func told(news []News) []string {
 }
 
 // Each event is recorded when it happens, and not again while it lasts.
-func TestPlacementNewsOnce(t *testing.T) {
+func TestPlacementEventsAreRecordedOnce(t *testing.T) {
 	placement := newPlacement(false)
 	facts := PlacementFacts{Placement: placement, Latest: Snapshot{Name: "web-2-snapshot", Index: "2"}}
 	failed := func(cluster string) *v1beta1.ClusterResourceBinding {

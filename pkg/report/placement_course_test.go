@@ -191,7 +191,7 @@ func TestPlacementWaitsForTheScheduler(t *testing.T) {
 }
 
 // A slow removal from a cluster is reported, and nothing before that; it changes nothing else.
-func TestPlacementTellsOfSlowRemovals(t *testing.T) {
+func TestPlacementReportsSlowRemovals(t *testing.T) {
 	placement := newPlacement(false)
 	left := bound("b", complete...)
 	left.DeletionTimestamp = &before

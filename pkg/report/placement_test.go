@@ -337,7 +337,7 @@ func TestPlacement(t *testing.T) {
 	}
 }
 
-func TestPlacementKeepsWhatOthersReport(t *testing.T) {
+func TestPlacementKeepsConditionsOfOtherAgents(t *testing.T) {
 	placement := newPlacement(false)
 	placement.GetStatus().Conditions = []metav1.Condition{
 		{Type: "ClusterResourcePlacementStatusSynced", Status: metav1.ConditionTrue, ObservedGeneration: generation},
@@ -349,7 +349,7 @@ func TestPlacementKeepsWhatOthersReport(t *testing.T) {
 	}
 }
 
-func TestAFailureIsNewsOnce(t *testing.T) {
+func TestFailureIsRecordedOnce(t *testing.T) {
 	placement := newPlacement(false)
 	failing := bound("b", also(synced, "Applied=False NotAllWorkHaveBeenApplied")...)
 	failing.Status.FailedPlacements = make([]v1beta1.FailedResourcePlacement, 1)

@@ -67,7 +67,7 @@ func drawEntry(t *rapid.T) v1beta1.PerClusterPlacementStatus {
 	}
 }
 
-func TestSizeIsNoLessThanWhatIsStored(t *testing.T) {
+func TestSizeIsAnUpperBound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		entry := drawEntry(t)
 		if estimate, size := clusterSize(&entry), bytesOf(entry); estimate < size || estimate > 2*size {

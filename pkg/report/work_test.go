@@ -117,7 +117,7 @@ func long(start string) []string {
 	return out
 }
 
-func TestAReportedFailureIsNoNews(t *testing.T) {
+func TestReportedFailureIsNotUrgent(t *testing.T) {
 	failed := made("f", v1beta1.ReasonManifestApplyFailed)
 	starting := made("s", v1beta1.ReasonManifestApplied, v1beta1.ReasonManifestNotAvailableYet)
 	status, _ := Work(v1beta1.WorkStatus{}, 1, Pass{Manifests: []Manifest{failed, starting}}, noon)
@@ -207,7 +207,7 @@ func TestFit(t *testing.T) {
 	}
 }
 
-func TestUnremovedIsSaidOnce(t *testing.T) {
+func TestUnremovedIsReportedOnce(t *testing.T) {
 	old, _ := Work(v1beta1.WorkStatus{}, 1, Pass{}, noon)
 	status := Unremoved(old, 2, noon, []string{"ConfigMap n/c (finalizers a/b)"}, noon)
 	if c := meta.FindStatusCondition(status.Conditions, ConditionRemoved); c == nil || !strings.Contains(c.Message, "a/b") || len(status.Conditions) != 3 {

@@ -724,7 +724,7 @@ func TestSnapshotNamesAreTheirPlacementsOwn(t *testing.T) {
 
 // A Work records for each manifest from which object of the hub it is. That alone, or its absence in an earlier
 // version, is no reason to write a Work.
-func TestWorksTellOrigins(t *testing.T) {
+func TestWorksRecordOrigins(t *testing.T) {
 	a, b, c := contract.Origin("a"), contract.Origin("b"), contract.Origin("c")
 	group := Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(configMap("a"), resourceEnvelope("shop", "e", configMap("x")), configMap("b"), configMap("c"))}}}
 	without := func(object []byte) ([]byte, error) {

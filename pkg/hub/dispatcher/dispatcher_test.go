@@ -584,7 +584,7 @@ func TestContentThatIsDroppedIsNotAbandoned(t *testing.T) {
 
 // A cluster that the placement no longer has keeps the placed objects; an event on the placement reports it, whether
 // or not the placement is deleted as well.
-func TestAnEventTellsWhatIsAbandoned(t *testing.T) {
+func TestAbandonedObjectsAreRecordedInAnEvent(t *testing.T) {
 	for name, doomed := range map[string]bool{"the cluster is no longer picked": false, "the placement is deleted": true} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, append(group(0, 1), member(), abandoning(), bound(0))...)

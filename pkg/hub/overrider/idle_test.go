@@ -20,7 +20,7 @@ import (
 )
 
 // An override without an effect is reported after Patience.
-func TestUselessOverrideSaysSo(t *testing.T) {
+func TestUselessOverrideIsReported(t *testing.T) {
 	hub := hubs.Get(t)[0]
 	create := func(obj client.Object) {
 		t.Helper()

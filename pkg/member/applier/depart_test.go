@@ -169,7 +169,7 @@ func TestNamespaceThatOthersFilled(t *testing.T) {
 }
 
 // An object that was taken over is released if it is a volume or a definition, or has further content.
-func TestObjectsTakenOverAreLetGo(t *testing.T) {
+func TestObjectsTakenOverAreReleased(t *testing.T) {
 	w := newWorld(t)
 	const ns = "taken"
 	w.onMember(namespaceText(ns))
@@ -197,7 +197,7 @@ func TestObjectsTakenOverAreLetGo(t *testing.T) {
 }
 
 // They are also released when their namespace leaves with them.
-func TestWhatIsLetGoKeepsItsNamespace(t *testing.T) {
+func TestReleasedObjectsKeepTheirNamespace(t *testing.T) {
 	for name, leave := range map[string]func(w *world, name string){
 		"edited": func(w *world, name string) { w.edit(name) },
 		"deleted": func(w *world, name string) {

@@ -167,7 +167,7 @@ func TestNotTakenOverWithDifferences(t *testing.T) {
 }
 
 // contract:136
-func TestFullComparisonReportsWhatItLeaves(t *testing.T) {
+func TestFullComparisonReportsRemainingDifferences(t *testing.T) {
 	w := newWorld(t)
 	const ns = "compares"
 	w.onMember(namespaceText(ns))

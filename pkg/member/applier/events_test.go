@@ -53,7 +53,7 @@ func TestWorksAreRanked(t *testing.T) {
 }
 
 // Other content queues a Work whatever its generation, and so does another Work of the same name; a status does not.
-func TestWorksOfAnotherPastAreNews(t *testing.T) {
+func TestReplacedWorksAreQueued(t *testing.T) {
 	before := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "w", UID: "1", Generation: 2}}
 	for name, tc := range map[string]struct {
 		change func(*v1beta1.Work)

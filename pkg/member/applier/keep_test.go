@@ -122,7 +122,7 @@ func TestKeptObjectsOutliveTheWork(t *testing.T) {
 }
 
 // A kept object does not hold the rest of its ledger, though something in it stays for another reason.
-func TestKeptBesideWhatStays(t *testing.T) {
+func TestKeptBesideHeldObjects(t *testing.T) {
 	w := newWorld(t)
 	w.work("beside", nil, namespaceText("beside"), namespaceText("beside-kept"), keeping(configMap("beside-kept", "cm", "a")), configMap("beside", "plain", "a"))
 	w.settled("beside", yes, yes)

@@ -184,7 +184,7 @@ var mergers = map[string]struct {
 	"a set": {before: gadget("tags: [a, b]"), after: gadget("tags: [a, c]"), mutate: appended("spec.tags", "theirs"), gone: map[string]string{"spec.tags.3": ""}},
 }
 
-func TestWhatWasWrittenIsThere(t *testing.T) {
+func TestWrittenFieldsAreOnTheObject(t *testing.T) {
 	w := newWorld(t)
 	w.onMember(namespaceText("merges"))
 	w.serveGadgets()

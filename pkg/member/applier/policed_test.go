@@ -51,7 +51,7 @@ spec:
 
 // What a policy or a webhook of the member adds to the agent's own requests is the member's: it stays, it is no drift,
 // and the agent does not write because of it, also after a restart. What the hub changes beside it arrives.
-func TestWhatAPolicyAddsStays(t *testing.T) {
+func TestFieldsOfAnAdmissionPolicyStay(t *testing.T) {
 	w := newWorld(t)
 	const ns = "policed"
 	w.onMember(namespaceText(ns))

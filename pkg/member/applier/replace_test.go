@@ -107,7 +107,7 @@ func (w *world) readImage(job *unstructured.Unstructured) string {
 
 // What holds an object on the member holds up its replacement, and its end is an event. What could not be created
 // stays, and so does what holds data.
-func TestReplacedOnlyByWhatCanBeCreated(t *testing.T) {
+func TestReplacedOnlyByCreatableObjects(t *testing.T) {
 	w := newWorld(t)
 	const ns = "replaced-only"
 	const held, role = "v1 ConfigMap replaced-only/held", "rbac.authorization.k8s.io/v1 RoleBinding replaced-only/binding"

@@ -32,7 +32,7 @@ func (w *world) revise(name, revision string, manifests ...string) {
 }
 
 // Applied objects record why they exist, and a revision that does not change them does not write them.
-func TestObjectsSayWhyTheyAreThere(t *testing.T) {
+func TestObjectsRecordTheirPlacement(t *testing.T) {
 	w := newWorld(t)
 	const ns = "why"
 	const changed, unchanged = "v1 ConfigMap why/changed", "v1 ConfigMap why/unchanged"

@@ -43,7 +43,7 @@ var surplusCases = map[string]struct {
 
 // What an earlier agent wrote and the manifest does not have goes, though the last manifest on record did not have it
 // either; what others wrote stays.
-func TestWhatAnEarlierAgentLeftGoes(t *testing.T) {
+func TestFieldsOfAnEarlierAgentAreRemoved(t *testing.T) {
 	w := newWorld(t)
 	const ns = "leftovers"
 	w.onMember(namespaceText(ns))

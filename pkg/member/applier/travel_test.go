@@ -173,7 +173,7 @@ var travellers = []struct {
 
 // What describes the hub does not travel; and what does is applied on a cluster whose own controllers fill in the
 // rest.
-func TestWhatDescribesOneClusterStays(t *testing.T) {
+func TestFieldsOfOneClusterStay(t *testing.T) {
 	w := newWorld(t)
 	w.onHub(`{apiVersion: v1, kind: Namespace, metadata: {name: travel}}`)
 	manifests := []string{`{apiVersion: v1, kind: Namespace, metadata: {name: travel}}`}

@@ -458,7 +458,7 @@ func TestNotTakenOverUntilFree(t *testing.T) {
 }
 
 // An object that is on its way out is neither patched nor reported as applied; the Work makes its own once it is gone.
-func TestWhatIsBeingDeletedIsWaitedFor(t *testing.T) {
+func TestTerminatingObjectsAreAwaited(t *testing.T) {
 	w := newWorld(t)
 	w.onMember(namespaceText("waits"))
 	going := w.onMember("{apiVersion: v1, kind: ConfigMap, metadata: {namespace: waits, name: cm, finalizers: [example.test/hold]}, data: {key: theirs}}")
@@ -661,7 +661,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 }
 
-func TestStuckDeletionSaysWhy(t *testing.T) {
+func TestStuckDeletionReportsTheCause(t *testing.T) {
 	w := newWorld(t, func(a *Applier) { a.DeletionWait = time.Second })
 	w.work("stuck", nil, namespaceText("stuck"),
 		"{apiVersion: v1, kind: ConfigMap, metadata: {namespace: stuck, name: cm, finalizers: [example.test/hold]}}")

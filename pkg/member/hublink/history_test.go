@@ -7,7 +7,7 @@ import (
 
 // After an outage of the hub a watch does not continue from its last version: everything is listed anew, without a
 // version that the hub may not have.
-func TestNoWatchGoesOnAfterTheHubWasAway(t *testing.T) {
+func TestNoWatchResumesAfterAnOutage(t *testing.T) {
 	const works, others = "http://hub/works", "http://hub/others"
 	var h history
 	var asked []string

@@ -21,7 +21,7 @@ func (s *stub) Collect(context.Context) (*report.Inventory, error) {
 	return <-s.answer, nil
 }
 
-func TestAProviderThatHangsHoldsNobodyUp(t *testing.T) {
+func TestHangingProviderDelaysNothing(t *testing.T) {
 	s := &stub{answer: make(chan *report.Inventory)}
 	p := bound(s)
 	collect := func(patience time.Duration) (*report.Inventory, error) {

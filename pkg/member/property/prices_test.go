@@ -102,7 +102,7 @@ func TestPriceFileIsReadAgain(t *testing.T) {
 	step("", "2.600", "CostsCalculationDegraded")
 }
 
-func TestTheExampleIsGoodAndSaysWhatItIs(t *testing.T) {
+func TestExamplePricesAreValidAndMarked(t *testing.T) {
 	source, err := pricesOf("")
 	if err != nil {
 		t.Fatal(err)

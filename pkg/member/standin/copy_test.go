@@ -57,7 +57,7 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-func TestWhatACopyIsGoodFor(t *testing.T) {
+func TestCopyIsUsedOnlyIfCurrent(t *testing.T) {
 	first := Epoch{Leader: 3, Boot: "b"}
 	next := Epoch{Leader: 4, Boot: "b"}
 	for name, tc := range map[string]struct {
