@@ -291,7 +291,7 @@ func TestAvailabilityByRule(t *testing.T) {
 	w.availability("gadgets", "bad", no, "does not compile")
 
 	w.status("health.test/v1 Gadget gadgets/rule", map[string]any{"phase": "Broken"})
-	w.availability("gadgets", "rule", no, "does not hold")
+	w.availability("gadgets", "rule", no, "is not fulfilled")
 }
 
 func (w *world) availability(work, object string, want metav1.ConditionStatus, message string) {
