@@ -1,5 +1,5 @@
-// Command hubagent runs beside the hub's API server: it turns placements into snapshots, bindings and Works, and what members report
-// back into one status.
+// Command hubagent is the agent of the hub: it turns placements into snapshots, bindings and Works, and the reports of
+// members into one status.
 package main
 
 import (
@@ -41,7 +41,7 @@ func main() {
 		os.Exit(1)
 	}
 	if err := hub.Run(ctrl.SetupSignalHandler(), options); err != nil {
-		klog.ErrorS(err, "the hub agent ends")
+		klog.ErrorS(err, "Hub agent failed")
 		klog.FlushAndExit(klog.ExitFlushTimeout, 1)
 	}
 }
@@ -49,8 +49,8 @@ func main() {
 func usage() {
 	fmt.Fprint(flag.CommandLine.Output(), `hubagent turns the placements of a hub cluster into Works for its members.
 
-It reaches the hub through --kubeconfig, $KUBECONFIG, or its own ServiceAccount inside the hub, in this order, and waits for the
-Flagship CRDs if they are not installed yet. curl the probe address under /readyz to see what it waits for.
+It connects to the hub with --kubeconfig, $KUBECONFIG, or its own ServiceAccount inside the hub, in this order, and waits for the
+Flagship CRDs if they are not installed yet. /readyz at the probe address lists what it waits for.
 
 Flags:
 `)

@@ -1,5 +1,5 @@
-// Command kubectl-fleet is the plugin behind "kubectl fleet": it starts and stops fleets of embedded clusters on the user's machine, and
-// shows and steers what a fleet does.
+// Command kubectl-fleet is the plugin for "kubectl fleet": it starts and stops fleets of embedded clusters on the
+// user's machine, and shows and controls rollouts and members of a fleet.
 package main
 
 import (
@@ -25,7 +25,7 @@ func main() {
 }
 
 func run(streams genericiooptions.IOStreams) error {
-	ctrl.SetLogger(logr.Discard()) // or else the library prints a stack trace after half a minute
+	ctrl.SetLogger(logr.Discard()) // without a logger the library prints a stack trace after half a minute
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return cli.NewCommand(streams).ExecuteContext(ctx)

@@ -1,5 +1,5 @@
-// Command memberagent runs in each member cluster: it joins the fleet, applies the Works that the hub has for the cluster, and reports
-// back what became of them.
+// Command memberagent runs in each member cluster: it joins the fleet, applies the cluster's Works from the hub, and
+// reports the outcome.
 package main
 
 import (
@@ -17,9 +17,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/version"
 )
 
-// garbage is how much of it, in percent of what is in use, may gather before it is collected. The agent is a guest: its heap is small and
-// mostly at rest, so that collecting twice as often as Go does by default costs next to nothing, and a restart, which lists everything at
-// once, peaks lower.
+// garbage is how much of it, in percent of the heap in use, may accumulate before a collection. The agent is a guest:
+// its heap is small and mostly idle, so that collecting twice as often as Go's default costs almost nothing, and a
+// restart, which lists everything at once, has a lower peak.
 const garbage = 50
 
 func main() {
@@ -51,7 +51,7 @@ func main() {
 		os.Exit(1)
 	}
 	if err := member.Run(ctrl.SetupSignalHandler(), options); err != nil {
-		klog.ErrorS(err, "the member agent ends")
+		klog.ErrorS(err, "Member agent failed")
 		klog.FlushAndExit(klog.ExitFlushTimeout, 1)
 	}
 }
@@ -59,21 +59,21 @@ func main() {
 func usage() {
 	fmt.Fprint(flag.CommandLine.Output(), `memberagent makes a cluster a member of the fleet of a hub.
 
-It reaches its own cluster through --kubeconfig, $KUBECONFIG, or its own ServiceAccount inside the cluster, in this order. How it
-reaches the hub is said in the environment:
+It connects to its own cluster with --kubeconfig, $KUBECONFIG, or its own ServiceAccount inside the cluster, in this order. The
+connection to the hub is configured in the environment:
 
   HUB_SERVER_URL             URL of the hub's API server
   MEMBER_CLUSTER_NAME        name of this cluster's MemberCluster on the hub
   HUB_TOKEN_SECRET           <namespace>/<name> of a Secret in this cluster whose key "token" holds a token for the hub, or
   CONFIG_PATH                a file that holds it; or, with --use-ca-auth,
   IDENTITY_CERT, IDENTITY_KEY  PEM files with a client certificate and its key
-  HUB_CERTIFICATE_AUTHORITY  what the hub's certificate is checked against: PEM, encoded as base64, or
+  HUB_CERTIFICATE_AUTHORITY  certificate authority of the hub: PEM, encoded as base64, or
   CA_BUNDLE                  a PEM file; with neither, the system's certificates
   HUB_KUBE_HEADER            further headers of every request to the hub, lines like "Name: value"
-  GOGC, GOMEMLIMIT           Go's own settings of memory; GOGC is 50 by default here
+  GOGC, GOMEMLIMIT           Go's own memory settings; the agent's default for GOGC is 50
 
-It may be started before the hub, its access there, or its own CRD exist, and waits for them. curl a probe address under /readyz to see
-what it waits for.
+It can be started before the hub, its access there, or its own CRD exist, and waits for them. /readyz at a probe address lists what it
+waits for.
 
 Flags:
 `)

@@ -12,10 +12,10 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// adopt moves to our entry in managedFields, before a server-side apply, what the apply is to remove but other entries
-// hold: a field that the manifest has dropped and kubectl applied too, before the object was taken over; a field that
-// excludes one of the manifest. Without it, such a field would stay for ever, or the outcome be invalid. What no
-// manifest of ours had stays with its manager.
+// adopt moves fields that a server-side apply has to remove from other entries in managedFields to ours: a field that
+// the manifest has dropped and that kubectl applied before the object was taken over, and a field that excludes one of
+// the manifest. Otherwise such a field would stay, or the outcome be invalid. Fields that no manifest of ours had stay
+// with their manager.
 func adopt(entries []metav1.ManagedFieldsEntry, base, want, live *unstructured.Unstructured) ([]metav1.ManagedFieldsEntry, error) {
 	had := map[string]any(nil)
 	if base != nil {
@@ -76,8 +76,8 @@ func adopt(entries []metav1.ManagedFieldsEntry, base, want, live *unstructured.U
 	}), nil
 }
 
-// kubectls says whether an entry is of kubectl, or of a time before API servers tracked owners, when only kubectl
-// applied.
+// kubectls reports whether an entry is kubectl's, or from a time before API servers tracked managers, when only
+// kubectl applied.
 func kubectls(e metav1.ManagedFieldsEntry) bool {
 	return strings.HasPrefix(e.Manager, "kubectl") || e.Manager == legacyManager
 }
@@ -101,7 +101,7 @@ func encodeFields(fields map[string]any) (*metav1.FieldsV1, error) {
 // whole stands, in a tree of managed fields, for all of a field.
 type whole struct{}
 
-// rivalsIn are the fields of live that exclude one that want sets. fields has the names of the items of lists.
+// rivalsIn are the fields of live that exclude one that want sets. fields has the names of list items.
 func rivalsIn(fields map[string]any, want, live any, path string) map[string]any {
 	out := map[string]any{}
 	descend := func(name, key string) {
@@ -130,7 +130,7 @@ func rivalsIn(fields map[string]any, want, live any, path string) map[string]any
 	return out
 }
 
-// planted is a tree of fields with all that live has in place of whole.
+// planted is tree with the fields of live in place of whole.
 func planted(tree map[string]any, live any) map[string]any {
 	out := map[string]any{}
 	for name, what := range tree {
@@ -144,7 +144,7 @@ func planted(tree map[string]any, live any) map[string]any {
 	return out
 }
 
-// fieldsIn are the fields of a value. Its lists stand for themselves.
+// fieldsIn are the fields of a value. A list is one field.
 func fieldsIn(value any) map[string]any {
 	out := map[string]any{}
 	if m, ok := value.(map[string]any); ok {
@@ -155,7 +155,7 @@ func fieldsIn(value any) map[string]any {
 	return out
 }
 
-// droppedIn are those of fields that we hold, or the last manifest had, and want has not.
+// droppedIn are those of fields that are ours, or that the last manifest had, and that want does not have.
 func droppedIn(fields, held map[string]any, had, want any) map[string]any {
 	out := map[string]any{}
 	for name := range fields {
@@ -177,7 +177,7 @@ func droppedIn(fields, held map[string]any, had, want any) map[string]any {
 	return out
 }
 
-// member is the field or item of a value that a name in managedFields stands for. A manifest may leave out keys that
+// member is the field or item of a value that a name in managedFields identifies. A manifest may leave out keys that
 // have defaults.
 func member(value any, name string) (any, bool) {
 	switch v := value.(type) {
@@ -195,7 +195,7 @@ func member(value any, name string) (any, bool) {
 	return nil, false
 }
 
-// strip takes what which has out of fields and returns it.
+// strip removes the fields in which from fields and returns them.
 func strip(fields, which map[string]any) map[string]any {
 	out := map[string]any{}
 	for name, what := range which {

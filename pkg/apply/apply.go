@@ -1,7 +1,7 @@
-// Package apply decides what a member agent does to its cluster for one Work: which manifests can be understood, in which order they
-// go, what each does to the object it finds (create, patch, nothing, refuse, wait), how its availability is reported, and which objects
-// of the ledger have left the Work. Manifests, live objects and the ledger come in as values; nothing here talks to a server.
-// The member's applier is its only user.
+// Package apply decides what a member agent does on its cluster for one Work: which manifests are valid, in which
+// order they are applied, what happens to each live object (create, patch, nothing, refuse, wait), how its
+// availability is reported, and which objects of the ledger have left the Work. Manifests, live objects and the ledger
+// come in as values; the package sends no requests. Its only user is the member's applier.
 package apply
 
 import (
@@ -22,22 +22,22 @@ type Verb string
 
 // The verbs.
 const (
-	// Create: the object is not there.
+	// Create: the object does not exist.
 	Create Verb = "Create"
-	// Patch: the object differs from the manifest, or is to be taken over.
+	// Patch: the object differs from the manifest, or has to be taken over.
 	Patch Verb = "Patch"
-	// Nothing: the object is ours and carries all the manifest says.
+	// Nothing: the object is ours and has every field of the manifest.
 	Nothing Verb = "Nothing"
-	// Refuse: the strategy, or somebody else's claim, forbids touching the object. It is left as it is.
+	// Refuse: the strategy, or another owner, forbids changing the object. It is left unchanged.
 	Refuse Verb = "Refuse"
-	// Wait: the object cannot be touched now, and its next event will tell when it can.
+	// Wait: the object cannot be changed now; its next event starts another decision.
 	Wait Verb = "Wait"
-	// Try: ask the API server what applying Object would make of the live object, without doing it, and decide again with its answer.
-	// If it refuses, for another reason than that the outcome is invalid, ask about the patch.
+	// Try: make a dry run of applying Object to the live object, and decide again with the answer. If the API server
+	// refuses for another reason than an invalid outcome, make a dry run of the patch.
 	Try Verb = "Try"
-	// Ran: the object ran to its end with the content of the manifest and was removed. It is not created again.
+	// Ran: the object ran to completion with the content of the manifest and was deleted. It is not created again.
 	Ran Verb = "Ran"
-	// Compared: the strategy only compares, and has been.
+	// Compared: the strategy is ReportDiff, and the object is compared.
 	Compared Verb = "Compared"
 )
 
@@ -46,44 +46,45 @@ type Verdict struct {
 	Reason, Message string
 }
 
-// Action says what to do with one manifest and how to report it.
+// Action is what to do with one manifest and how to report it.
 type Action struct {
 	Verb Verb
-	// Object is what to create or to try.
+	// Object is the object to create or to try.
 	Object *unstructured.Unstructured
 	// Type and Body are the patch. Force is for server-side apply only.
 	Type  types.PatchType
 	Body  []byte
 	Force bool
-	// Migrate, if set, is a JSON patch to send first: it turns fields we own through client-side writes into fields we own through
-	// server-side apply, without which the apply would conflict with ourselves.
+	// Migrate, if set, is a JSON patch to send first: it changes the ownership of our fields from client-side writes
+	// to server-side apply; otherwise the apply would conflict with ourselves.
 	Migrate []byte
-	// Applied is how to report the manifest once the action is done; Diffed is, if the strategy only compares.
+	// Applied is the report once the action is done; with ReportDiff, Diffed is.
 	Applied, Diffed Verdict
-	// Available is set with Ran: there is no object to ask.
+	// Available is set with Ran, as there is no live object.
 	Available Verdict
-	// Drifts are what was changed on the member in an object of ours, Diffs what differs in one that is not or is only compared.
+	// Drifts are changes made on the member to an object of ours, Diffs the differences of an object that is not ours
+	// or is only compared.
 	Drifts, Diffs []v1beta1.PatchDetail
 }
 
-// Writes says whether the action changes the member cluster.
+// Writes reports whether the action changes the member cluster.
 func (a Action) Writes() bool { return a.Verb == Create || a.Verb == Patch }
 
 // Trial is an API server's answer to Try.
 type Trial struct {
-	// Object is what applying would make of the live object.
+	// Object is the live object after applying.
 	Object *unstructured.Unstructured
-	// Merged: server-side apply was refused, and Object is what the patch makes of the live object. Its managed fields do
-	// not show what of it the manifest set.
+	// Merged: server-side apply was refused, and Object is the live object after the patch. Its managed fields do not
+	// show which fields the manifest set.
 	Merged bool
-	// Same, without an Object: an earlier trial on an object of the same content showed that nothing would change.
+	// Same, without an Object: an earlier dry run on an object of the same content showed no change.
 	Same bool
-	// Invalid: the server finds the outcome invalid. Failure says, in its words, why there is no outcome.
+	// Invalid: the outcome is invalid for the server. Failure is the server's message if there is no outcome.
 	Invalid bool
 	Failure string
 }
 
-// Input is what a decision about one manifest needs.
+// Input is the input of a decision about one manifest.
 type Input struct {
 	// Manifest is the object as the Work holds it.
 	Manifest *unstructured.Unstructured
@@ -93,15 +94,15 @@ type Input struct {
 	Owner Owner
 	// Strategy must have its defaults.
 	Strategy v1beta1.ApplyStrategy
-	// Stamp is what the object is to say about why it is there.
+	// Stamp describes, on the object, why it exists.
 	Stamp Stamp
-	// Abandoned holds the names of AppliedWorks that have no Work any more: they are no obstacle to taking an object over.
+	// Abandoned holds the names of AppliedWorks without a Work: their objects may be taken over.
 	Abandoned sets.Set[string]
-	// Finished is how Live ended, or the object that was there before; nil if it has not ended, as far as is known.
+	// Finished is how the run of Live, or of the earlier object, ended; nil if it has not, or that is unknown.
 	Finished *v1beta1.FinishedRun
-	// Autoscaled says that an autoscaler of the member decides how many replicas Live has.
+	// Autoscaled is whether an autoscaler of the member controls the replicas of Live.
 	Autoscaled bool
-	// Trial is the answer to an earlier decision to Try; nil if there was none.
+	// Trial is the answer to an earlier Try; nil if there was none.
 	Trial *Trial
 }
 
@@ -109,7 +110,7 @@ func (in Input) full() bool {
 	return in.Strategy.ComparisonOption == v1beta1.ComparisonOptionFullComparison
 }
 
-// Decide says what to do with one manifest. It fails only when the merge cannot be computed; the error may quote values.
+// Decide decides about one manifest. It fails only if the merge cannot be computed; the error may quote values.
 func Decide(in Input) (Action, error) {
 	want, err := prepare(in.Manifest, in.Stamp)
 	if err != nil {
@@ -158,9 +159,9 @@ func Decide(in Input) (Action, error) {
 	return action, err
 }
 
-// spared says whether an object that may be ours must not be changed, or not yet: because it differs where the strategy wants no
-// difference overwritten, or because it only looks different. Otherwise change may be carried out; what the server would make of it
-// without a trace is taken out of it.
+// spared decides whether an object that may be ours must not be changed, or not yet: because it differs and the
+// strategy forbids overwriting differences, or because it only looks different. Otherwise change may be carried out;
+// the parts that the server would drop are removed from it.
 func (w *wanted) spared(in Input, change *change) (Action, bool) {
 	takeOver := change.claim.takeOver
 	same := in.Live.GetAnnotations()[contract.AnnotationSpecHash] == w.hash
@@ -170,7 +171,7 @@ func (w *wanted) spared(in Input, change *change) (Action, bool) {
 	case takeOver || !same && !w.unmarked():
 		return Action{}, false
 	case same && change.surplus && !in.full() && held(w.yielding(in), in.Live):
-		return Action{}, false // what the agent left itself is no drift
+		return Action{}, false // fields that the agent itself left are no drift
 	case same && in.Strategy.WhenToApply == v1beta1.WhenToApplyIfNotDrifted:
 		return w.drifted(in, change)
 	case change.content && in.Trial == nil:
@@ -189,7 +190,7 @@ func (w *wanted) untaken(in Input) (Action, bool) {
 	case found.ask:
 		return w.try(in), true
 	case found.failure != "":
-		return refuse(v1beta1.ReasonManifestFailedToTakeOver, why+"it cannot be compared, and whenToTakeOver is IfNoDiff: "+found.failure), true
+		return refuse(v1beta1.ReasonManifestFailedToTakeOver, why+"the comparison failed, and whenToTakeOver is IfNoDiff: "+found.failure), true
 	case len(found.details) > 0:
 		action := refuse(v1beta1.ReasonManifestFailedToTakeOver,
 			why+"the object on the member cluster differs from the manifest, and whenToTakeOver is IfNoDiff")
@@ -199,7 +200,7 @@ func (w *wanted) untaken(in Input) (Action, bool) {
 	return Action{}, false
 }
 
-// drifted refuses to overwrite what was changed on the member since this very manifest was applied.
+// drifted refuses to overwrite changes made on the member since this same manifest was applied.
 func (w *wanted) drifted(in Input, change *change) (Action, bool) {
 	if !in.full() && !change.content {
 		return Action{}, false
@@ -211,7 +212,7 @@ func (w *wanted) drifted(in Input, change *change) (Action, bool) {
 		return w.try(in), true
 	case found.failure != "":
 		return refuse(v1beta1.ReasonManifestFailedToRunDriftDetection,
-			why+"it cannot be compared, and whenToApply is IfNotDrifted: "+found.failure), true
+			why+"the comparison failed, and whenToApply is IfNotDrifted: "+found.failure), true
 	case len(found.details) > 0:
 		action := refuse(v1beta1.ReasonManifestFoundDrifts, why+"the object was changed on the member cluster, and whenToApply is IfNotDrifted")
 		if found.degraded {
@@ -225,11 +226,11 @@ func (w *wanted) drifted(in Input, change *change) (Action, bool) {
 	return Action{}, false
 }
 
-// compared reports how an object differs and leaves it alone, whoever owns it.
+// compared reports how an object differs and leaves it unchanged, whoever its owner is.
 func (w *wanted) compared(in Input) Action {
 	if in.Live == nil {
 		return Action{Verb: Compared, Diffs: []v1beta1.PatchDetail{{Path: "/", ValueInHub: contract.TextWholeObject}},
-			Diffed: Verdict{v1beta1.ReasonManifestFoundDiff, "The object is not on the member cluster"}}
+			Diffed: Verdict{v1beta1.ReasonManifestFoundDiff, "The object does not exist on the member cluster"}}
 	}
 	found := w.differences(in)
 	switch {
@@ -239,13 +240,13 @@ func (w *wanted) compared(in Input) Action {
 		return Action{Verb: Compared, Diffed: Verdict{v1beta1.ReasonManifestFailedToReportDiff, "Not compared: " + found.failure}}
 	case found.degraded && len(found.details) > 0:
 		return Action{Verb: Compared, Diffs: found.details, Diffed: Verdict{v1beta1.ReasonManifestFoundDiffInDegradedMode,
-			"The API server of the member cluster would not accept the manifest, so every field is compared"}}
+			"The API server of the member cluster does not accept the manifest, so all fields are compared"}}
 	case len(found.details) > 0:
 		return Action{Verb: Compared, Diffs: found.details,
 			Diffed: Verdict{v1beta1.ReasonManifestFoundDiff, "The object on the member cluster differs from the manifest"}}
 	}
 	return Action{Verb: Compared,
-		Diffed: Verdict{v1beta1.ReasonManifestNoDiffFound, "The object on the member cluster is as the manifest says"}}
+		Diffed: Verdict{v1beta1.ReasonManifestNoDiffFound, "The object on the member cluster matches the manifest"}}
 }
 
 func refuse(reason, message string) Action {
@@ -255,7 +256,7 @@ func refuse(reason, message string) Action {
 func terminating(live *unstructured.Unstructured) string {
 	const was = "An earlier object of this name is being deleted on the member cluster"
 	if held := live.GetFinalizers(); len(held) > 0 {
-		return fmt.Sprintf("%s; its finalizers hold it: %s", was, brief.List(held, 3))
+		return fmt.Sprintf("%s; it waits for its finalizers: %s", was, brief.List(held, 3))
 	}
 	return was
 }
@@ -276,7 +277,7 @@ func (o Owner) Reference() metav1.OwnerReference {
 	}
 }
 
-// Owns says whether obj carries exactly our owner reference.
+// Owns reports whether obj has exactly our owner reference.
 func (o Owner) Owns(obj metav1.Object) bool {
 	for _, ref := range obj.GetOwnerReferences() {
 		if o.is(ref) {

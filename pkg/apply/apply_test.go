@@ -326,8 +326,8 @@ func TestLargeManifestsGoServerSide(t *testing.T) {
 	}
 }
 
-// What the server rewrote costs nothing, and about what somebody else changed the server is asked, although both look different from
-// the manifest.
+// A value that the server normalized costs nothing, and for a value that another client changed the server makes a dry
+// run, although both look different from the manifest.
 func TestHeld(t *testing.T) {
 	const manifest = `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: ns, name: d}, spec: {replicas: 1, selector: {matchLabels: {a: b}},
 	  template: {spec: {containers: [{name: c, resources: {requests: {cpu: 1000m}}, ports: [{containerPort: 80}]}], tolerations: [{key: k}]}}}}`
@@ -339,7 +339,7 @@ func TestHeld(t *testing.T) {
 			"ports":     []any{map[string]any{"containerPort": int64(80), "protocol": "TCP"}}}}, "spec", "template", "spec", "containers")
 		_ = unstructured.SetNestedSlice(o.Object, []any{map[string]any{"key": "k", "operator": "Equal"}}, "spec", "template", "spec", "tolerations")
 	}
-	// Our fields without one of them: somebody else has it.
+	// Our fields without one of them, which another manager owns.
 	lost := func(field string) string { return strings.Replace(ours, field, "", 1) }
 	for name, tc := range map[string]struct {
 		fields string
@@ -397,7 +397,8 @@ func TestSpecHash(t *testing.T) {
 	}
 }
 
-// A manifest whose header would be one object's and whose content another's means none, and nothing is removed for its sake.
+// A manifest whose header names one object and whose content names another has no object, and nothing is removed
+// because of it.
 func TestDecodeRefusesTwoReadings(t *testing.T) {
 	for raw, want := range map[string]string{
 		`{"apiVersion":"v1","kind":"ConfigMap","Kind":"Secret","metadata":{"name":"a","namespace":"b"}}`:                                 `"Kind" is spelled like kind`,

@@ -12,7 +12,7 @@ var (
 	untracked = Verdict{v1beta1.ReasonManifestNotTrackable, "Applied; availability of this kind is not tracked"}
 )
 
-// Available is how to report the availability of an applied object.
+// Available is the reported availability of an applied object.
 func Available(obj *unstructured.Unstructured, rules *health.Rules) Verdict {
 	switch state, why := health.Of(obj, rules); state {
 	case health.Available:

@@ -12,9 +12,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// cede takes out of a manifest what a controller of the member writes by design, whatever the manifest has there: the
-// rules of an aggregated ClusterRole, certificates that an injector writes, and fields that the manifest leaves blank
-// to have them filled in.
+// cede removes from a manifest the fields that a controller of the member writes by design, whatever their value in
+// the manifest: the rules of an aggregated ClusterRole, certificates that an injector writes, and fields that the
+// manifest leaves blank for the cluster to set.
 func cede(obj *unstructured.Unstructured) {
 	kind := obj.GroupVersionKind().GroupKind()
 	for _, path := range filledIn[kind] {
@@ -42,8 +42,8 @@ var (
 	apiService = schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}
 )
 
-// filledIn are fields in which blank means that the cluster chooses the value. Applied as blank, they would take it
-// away again.
+// filledIn are fields in which blank means that the cluster chooses the value. Applying the blank would remove it
+// again.
 var filledIn = map[schema.GroupKind][][]string{
 	{Kind: "PersistentVolumeClaim"}: {{"spec", "volumeName"}},
 	{Kind: "PersistentVolume"}:      {{"spec", "claimRef", "uid"}, {"spec", "claimRef", "resourceVersion"}},
@@ -52,7 +52,7 @@ var filledIn = map[schema.GroupKind][][]string{
 		{"spec", "loadBalancerIP"}},
 }
 
-// dropBlank drops a field if it is blank; "*" after a list's name means the field in each of its items.
+// dropBlank removes a field if it is blank; "*" after a list's name stands for each of its items.
 func dropBlank(in map[string]any, path ...string) {
 	if len(path) == 1 {
 		switch v := in[path[0]].(type) {
@@ -79,8 +79,8 @@ func dropBlank(in map[string]any, path ...string) {
 	}
 }
 
-// cedeBundle drops the certificates at a path if an annotation of obj orders them from an injector, or if they are
-// blank: then they only hold the place of those that an injector writes.
+// cedeBundle removes the certificates at a path if an annotation of obj requests them from an injector, or if they are
+// blank placeholders for those that an injector writes.
 func cedeBundle(obj *unstructured.Unstructured, in map[string]any, path ...string) {
 	config, found, err := unstructured.NestedFieldNoCopy(in, path...)
 	fields, ok := config.(map[string]any)
@@ -107,9 +107,9 @@ func bundleOrdered(obj *unstructured.Unstructured) bool {
 	return false
 }
 
-// yielding is the manifest with what it leaves to a controller that acts on the live object: replicas that an
-// autoscaler has set, whether a queue lets a Job run, gates of a Pod that were opened, and further pull secrets of a
-// ServiceAccount. They are right whatever they are.
+// yielding is the manifest with the live values of fields that it leaves to a controller: replicas that an autoscaler
+// has set, the suspension of a Job by a queue, scheduling gates of a Pod that were removed, and further pull secrets
+// of a ServiceAccount. Any value of them is accepted.
 func (w *wanted) yielding(in Input) *unstructured.Unstructured {
 	want := w.object
 	out := want.DeepCopy()
@@ -120,10 +120,10 @@ func (w *wanted) yielding(in Input) *unstructured.Unstructured {
 		yield(out, in.Live, "spec", "suspend")
 	}
 	if want.GroupVersionKind().GroupKind() == pod {
-		yield(out, in.Live, "spec", "schedulingGates") // the API server accepts no others than are left
+		yield(out, in.Live, "spec", "schedulingGates") // the API server accepts none but the remaining ones
 	}
-	// Distributions add one of their own to each. To server-side apply the list is a single value, so other content
-	// replaces it once.
+	// Some distributions add a pull secret to each. Server-side apply treats the list as a single value, so a change
+	// of the manifest replaces it once.
 	if want.GroupVersionKind().GroupKind() == serviceAccount && in.Live.GetAnnotations()[contract.AnnotationSpecHash] == w.hash &&
 		allIn(want.Object["imagePullSecrets"], in.Live.Object["imagePullSecrets"]) {
 		yield(out, in.Live, "imagePullSecrets")
@@ -133,7 +133,7 @@ func (w *wanted) yielding(in Input) *unstructured.Unstructured {
 
 var serviceAccount = schema.GroupKind{Kind: "ServiceAccount"}
 
-// allIn says whether a list has all items of another one.
+// allIn reports whether a list has all items of another one.
 func allIn(want, have any) bool {
 	items, _ := want.([]any)
 	list, _ := have.([]any)
@@ -145,7 +145,7 @@ func allIn(want, have any) bool {
 // queueLabel is on Jobs that Kueue admits: it suspends and resumes them.
 const queueLabel = "kueue.x-k8s.io/queue-name"
 
-// yield gives a field that want sets the value that it has in live.
+// yield sets a field of want to its value in live.
 func yield(want, live *unstructured.Unstructured, path ...string) {
 	if _, set, err := unstructured.NestedFieldNoCopy(want.Object, path...); err != nil || !set {
 		return

@@ -12,7 +12,7 @@ import (
 )
 
 // What a controller of the member writes by design is none of the manifest's: it is not changed, and not missed.
-func TestWhatControllersOwnIsCeded(t *testing.T) {
+func TestFieldsOfControllersAreCeded(t *testing.T) {
 	set := func(value any, path ...string) func(*unstructured.Unstructured) {
 		return func(o *unstructured.Unstructured) { setNested(o.Object, value, path...) }
 	}
@@ -78,7 +78,8 @@ func TestCedingRemovesNothing(t *testing.T) {
 	}
 }
 
-// A manifest is what an author made of it: fields of a wrong type are the API server's to refuse, whatever table of ours they are in.
+// A manifest is what an author made of it: fields of a wrong type are the API server's to refuse, whatever table of
+// ours they are in.
 func TestManifestsOfAnyShape(t *testing.T) {
 	kinds := []string{
 		"v1 PersistentVolumeClaim", "v1 PersistentVolume", "v1 Pod", "v1 Service", "v1 ServiceAccount", "v1 Secret", "v1 Namespace", "batch/v1 Job", "apps/v1 Deployment",

@@ -23,21 +23,21 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// legacyManager is the name under which API servers keep fields that were set before they tracked owners.
+// legacyManager is the name to which API servers assign fields that were set before they tracked managers.
 const legacyManager = "before-first-apply"
 
-// change is the difference between a manifest and the live object, and how it is to be written.
+// change is the difference between a manifest and the live object, and how to write it.
 type change struct {
-	// content: fields of the manifest itself differ. records: our annotations do. claim: owner references do.
+	// content: fields of the manifest differ. records: our annotations differ. claim: owner references differ.
 	content, records bool
 	claim            claim
-	// apply, if set, is the object for server-side apply; else patch and its type are a merge of our own.
+	// apply, if set, is the object for server-side apply; otherwise patch and kind are a merge computed here.
 	apply *unstructured.Unstructured
-	// surplus: of what we own, the live object has more than the manifest. A trial does not show that.
+	// surplus: the live object has fields of ours that the manifest does not have. A dry run does not show that.
 	surplus bool
-	// refusal, if not empty, is why the API server would refuse the change, had it been asked to apply it.
+	// refusal, if not empty, is why the API server would refuse the change if it were sent as server-side apply.
 	refusal string
-	// force lets the server-side apply overrule other managers, whatever the strategy says of that.
+	// force lets the server-side apply overrule other managers, whatever the strategy.
 	force bool
 	patch map[string]any
 	kind  types.PatchType
@@ -45,7 +45,7 @@ type change struct {
 
 func (c *change) empty() bool { return !c.content && !c.records && !c.claim.changed() }
 
-// quiet drops what the server would make nothing of.
+// quiet removes the content that the server would normalize away.
 func (c *change) quiet() { c.content = c.surplus }
 
 func (c *change) action(in Input) (Action, error) {
@@ -56,7 +56,7 @@ func (c *change) action(in Input) (Action, error) {
 		}
 		return c.serverSide(in)
 	}
-	if careful { // no drift was seen in what was read; nothing may be overwritten that came since
+	if careful { // the object as read has no drift; later changes must not be overwritten
 		setNested(c.patch, in.Live.GetResourceVersion(), "metadata", "resourceVersion")
 	}
 	body, err := json.Marshal(c.patch)
@@ -88,7 +88,8 @@ func (w *wanted) changes(in Input, c claim) (*change, error) {
 	if out.empty() {
 		return out, nil
 	}
-	// Ours go along with every patch, so that what is on the object always describes the manifest that made it so.
+	// Our annotations are part of every patch, so that those on the object always describe the manifest that was
+	// applied last.
 	w.patchRecords(out.patch, in.Live)
 	return out, out.setOwners(in.Live)
 }
@@ -100,13 +101,13 @@ func (w *wanted) serverSideChange(in Input, c claim) *change {
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	maps.Copy(annotations, w.records) // with the last manifest, if that fits: from here on, merges have a base
+	maps.Copy(annotations, w.records) // with the last manifest, if it fits: later merges then have a base
 	have, record := in.Live.GetAnnotations(), w.records[contract.AnnotationLastApplied]
 	if record == "" {
 		delete(annotations, contract.AnnotationLastApplied)
 	}
-	// Annotations that an apply may not drop are emptied. The last manifest, left from client-side apply, would be the
-	// base of a wrong merge if the strategy ever goes back.
+	// Annotations that an apply may not remove are emptied. A last manifest left by client-side apply would be the
+	// base of a wrong merge if the strategy were changed back.
 	for _, key := range []string{contract.AnnotationLastApplied, contract.AnnotationHeld} {
 		if have[key] != "" && annotations[key] == "" && !w.full {
 			annotations[key] = ""
@@ -120,8 +121,8 @@ func (w *wanted) serverSideChange(in Input, c claim) *change {
 	return out
 }
 
-// serverSide makes the calls of a server-side apply. Dropping an owner reference is not ours to apply, because another manager set
-// it; it rides along as a JSON patch beforehand.
+// serverSide builds the calls of a server-side apply. It cannot remove an owner reference that another manager set, so
+// a JSON patch sent before does.
 func (c *change) serverSide(in Input) (Action, error) {
 	body, err := json.Marshal(c.apply.Object)
 	if err != nil {
@@ -153,8 +154,8 @@ func (c *change) serverSide(in Input) (Action, error) {
 	return out, nil
 }
 
-// entries are the managedFields to have before the apply; nil if they are as they must be. What we created, or merged, must be ours by
-// server-side apply: or a field that the manifest drops would stay for ever.
+// entries are the managedFields needed before the apply; nil if they are right already. Fields that we created or
+// merged must be ours by server-side apply; otherwise a field that the manifest drops would stay.
 func (c *change) entries(in Input, force bool) ([]metav1.ManagedFieldsEntry, error) {
 	live := in.Live.DeepCopy()
 	if entryOfOurs(live, metav1.ManagedFieldsOperationUpdate) {
@@ -175,8 +176,8 @@ func (c *change) entries(in Input, force bool) ([]metav1.ManagedFieldsEntry, err
 	return out, nil
 }
 
-// forced says whether server-side apply may overrule other managers: if the user said so, or if there are none.
-// Writers of subresources do not count: a manifest carries no status.
+// forced reports whether server-side apply may overrule other managers: if the strategy permits it, or if there are
+// none. Writers of subresources do not count: a manifest has no status.
 func forced(in Input) bool {
 	cfg := in.Strategy.ServerSideApplyConfig
 	if cfg != nil && cfg.ForceConflicts && in.Strategy.Type == v1beta1.ApplyStrategyTypeServerSideApply {
@@ -190,7 +191,7 @@ func forced(in Input) bool {
 	return true
 }
 
-// entryOfOurs says whether fields of live are ours by this kind of write.
+// entryOfOurs reports whether live has fields of ours from this kind of write.
 func entryOfOurs(live *unstructured.Unstructured, by metav1.ManagedFieldsOperationType) bool {
 	for _, entry := range live.GetManagedFields() {
 		if entry.Subresource == "" && entry.Manager == contract.ManagerMember && entry.Operation == by {
@@ -200,8 +201,8 @@ func entryOfOurs(live *unstructured.Unstructured, by metav1.ManagedFieldsOperati
 	return false
 }
 
-// setOwners adds the owner references to a merge patch of our own. A strategic merge addresses one reference; a JSON merge replaces
-// the list, so it holds only for the object as it was read: a co-owner that came in the meantime must not be lost.
+// setOwners adds the owner references to a merge patch. A strategic merge addresses single references; a JSON merge
+// replaces the list, so it is bound to the version that was read: a co-owner added since must not be lost.
 func (c *change) setOwners(live *unstructured.Unstructured) error {
 	if !c.claim.changed() {
 		return nil
@@ -234,8 +235,8 @@ func (c *change) setOwners(live *unstructured.Unstructured) error {
 	return nil
 }
 
-// lastApplied is the manifest that made live what it is, as far as its annotation tells; nil if it does not. An agent of another make
-// may have left owner references in it.
+// lastApplied is the manifest that was applied last, according to live's annotation; nil if there is none. An agent of
+// another implementation may have left owner references in it.
 func lastApplied(live *unstructured.Unstructured) *unstructured.Unstructured {
 	text := live.GetAnnotations()[contract.AnnotationLastApplied]
 	if text == "" {
@@ -243,18 +244,18 @@ func lastApplied(live *unstructured.Unstructured) *unstructured.Unstructured {
 	}
 	out, err := decode.Object([]byte(text))
 	if err != nil {
-		return nil // spoiled by hand: without a base nothing is deleted, which is the safe side
+		return nil // edited by hand: without a base nothing is deleted, which is safe
 	}
 	out = Sanitise(out)
 	foldStringData(out)
-	cede(out) // an agent that did not cede it may have applied it, and its removal is no change of the manifest
+	cede(out) // an earlier release may have applied these fields; their removal is no change of the manifest
 	return out
 }
 
 // errMerge hides the cause, whose text quotes values.
 var errMerge = errors.New("the manifest and the object on the member cluster cannot be merged")
 
-// soundMerge is the merge, if it can be computed and does what it must.
+// soundMerge is the merge; sound is whether it can be computed and its outcome is right.
 func soundMerge(base, want, live *unstructured.Unstructured) (patch map[string]any, sound bool) {
 	patch, _, err := merge(base, want, live)
 	if err != nil {
@@ -273,8 +274,9 @@ func mergeKind(obj *unstructured.Unstructured) types.PatchType {
 	return types.StrategicMergePatchType
 }
 
-// merge is the three-way merge as a patch: what want sets differently from live, and what base had that want has not. Types that
-// client-go knows merge lists by their keys. Owner references and our annotations stay out.
+// merge is the three-way merge as a patch: fields that want sets differently from live, and removals of fields that
+// base has and want has not. For types that client-go knows, lists are merged by their keys. Owner references and our
+// annotations are left out.
 func merge(base, want, live *unstructured.Unstructured) (map[string]any, types.PatchType, error) {
 	original := []byte("{}")
 	if base != nil {
@@ -314,8 +316,8 @@ func merge(base, want, live *unstructured.Unstructured) (map[string]any, types.P
 	return patch, kind, nil
 }
 
-// unpanicked is what do returns, or errMerge if it panics: strategic merges do on lists in which an item is null, or not of the type of the
-// others.
+// unpanicked returns the result of do, or errMerge if it panics: strategic merges panic on lists with an item that is
+// null, or of another type than the rest.
 func unpanicked[T any](do func() (T, error)) (out T, err error) {
 	defer func() {
 		if recover() != nil {
@@ -325,8 +327,8 @@ func unpanicked[T any](do func() (T, error)) (out T, err error) {
 	return do()
 }
 
-// mergeInput is obj as JSON without nulls: in a manifest they mean the same as leaving the field out, in a patch they delete.
-// A pointed apiVersion of live and manifest is the same, as live was read in the manifest's version.
+// mergeInput is obj as JSON without nulls: in a manifest they mean the same as an absent field, in a patch they
+// delete. The apiVersion of live and manifest is the same, as live was read in the manifest's version.
 func mergeInput(obj *unstructured.Unstructured) ([]byte, error) {
 	data, err := json.Marshal(withoutNulls(obj.Object))
 	if err != nil {
@@ -355,8 +357,9 @@ func withoutNulls(value any) any {
 	return value
 }
 
-// spellOut names the labels and annotations that a patch removes by removing all of them, which is what a merge makes of the last ones
-// that a manifest had: what else the object carries, and what is set beside, would undo or spoil that.
+// spellOut replaces the removal of all labels, or all annotations, by the removal of each that base had. A merge
+// removes the whole map when a manifest drops the last of them; the object may have others, and the patch may add
+// some.
 func spellOut(patch map[string]any, base *unstructured.Unstructured) {
 	metadata, _ := patch["metadata"].(map[string]any)
 	for field, had := range map[string]func() map[string]string{"labels": base.GetLabels, "annotations": base.GetAnnotations} {
@@ -383,8 +386,8 @@ func setNested(in map[string]any, value any, path ...string) {
 	in[path[len(path)-1]] = value
 }
 
-// dropsMetadata says whether labels, annotations or finalizers that we applied server-side are no longer wanted.
-// The hash does not tell: it leaves the machinery's labels out.
+// dropsMetadata reports whether labels, annotations or finalizers that we applied server-side are no longer in the
+// manifest. The hash does not show that: it leaves out labels of the machinery.
 func dropsMetadata(want, live *unstructured.Unstructured) bool {
 	metadata, _ := ownedBy(live, applied)["f:metadata"].(map[string]any)
 	for field, have := range map[string]map[string]string{"f:labels": want.GetLabels(), "f:annotations": want.GetAnnotations()} {

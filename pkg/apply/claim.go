@@ -11,16 +11,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// claim is who owns a live object now and who will.
+// claim is the present and the future ownership of a live object.
 type claim struct {
-	// takeOver: the object was there before us and becomes ours.
+	// takeOver: the object existed before and becomes ours.
 	takeOver bool
-	// owners is the list of owner references to have; dropped are the ones to take off.
+	// owners is the wanted list of owner references; dropped are those to remove.
 	owners, dropped []metav1.OwnerReference
 	refusal         Verdict
 }
 
-// changed says whether the owner references must be written.
+// changed reports whether the owner references must be written.
 func (c claim) changed() bool { return c.takeOver || len(c.dropped) > 0 }
 
 // OtherAppliedWorks are the names of AppliedWorks beside ours that own obj.
@@ -39,12 +39,13 @@ func isAppliedWork(ref metav1.OwnerReference) bool {
 	return err == nil && gv.Group == v1beta1.GroupVersion.Group && ref.Kind == ownerKind
 }
 
-// claimed applies the rules of ownership: an object has one AppliedWork, and other owners only where the strategy allows them.
+// claimed applies the ownership rules: an object has one AppliedWork, and other owners only if the strategy permits
+// them.
 func claimed(in Input) claim {
 	c := claim{takeOver: !in.Owner.Owns(in.Live)}
 	if c.takeOver && in.Strategy.WhenToTakeOver == v1beta1.WhenToTakeOverNever && !in.inherited() {
 		c.refusal = Verdict{v1beta1.ReasonManifestNotTakenOver,
-			"The object was on the member cluster before, and whenToTakeOver is Never"}
+			"The object already existed on the member cluster, and whenToTakeOver is Never"}
 		return c
 	}
 	reason := v1beta1.ReasonManifestApplyFailed
@@ -55,7 +56,7 @@ func claimed(in Input) claim {
 		switch {
 		case in.Owner.is(ref):
 			c.owners = append(c.owners, ref)
-		// A namesake of our AppliedWork with another UID is gone: names are unique, and ours is the one that exists.
+		// A reference to an AppliedWork of our name with another UID is stale: names are unique, and ours exists.
 		case isAppliedWork(ref) && (ref.Name == in.Owner.Name || in.Abandoned.Has(ref.Name)):
 			c.dropped = append(c.dropped, ref)
 		case isAppliedWork(ref):
@@ -76,7 +77,8 @@ func claimed(in Input) claim {
 	return c
 }
 
-// inherited says whether the live object is what another Work of this placement has left to ours: it was not on the cluster before us.
+// inherited reports whether another Work of this placement has left the live object to ours: then it was not on the
+// cluster before the placement.
 func (in Input) inherited() bool {
 	have := in.Live.GetAnnotations()
 	return in.Stamp.Placement != "" && have[contract.AnnotationPlacedBy] == in.Stamp.Placement && have[contract.AnnotationPlacedHub] == in.Stamp.Hub &&

@@ -12,16 +12,17 @@ import (
 
 // finding is the outcome of comparing a manifest with the live object.
 type finding struct {
-	// ask: the API server must be asked first.
+	// ask: the API server has to make a dry run first.
 	ask bool
-	// degraded: it would not have the manifest, so every field was compared.
+	// degraded: it refused the manifest, so all fields were compared.
 	degraded bool
 	failure  string
 	details  []v1beta1.PatchDetail
 }
 
-// differences compares as the strategy says: in full, everything either side has; else what applying would change, which only the
-// API server knows, because it fills in defaults, rewrites values and drops what its schema does not have.
+// differences compares as the strategy requests: in full, all fields of either side; otherwise the changes that
+// applying would make, which only the API server knows, because it sets defaults, normalizes values and drops unknown
+// fields.
 func (w *wanted) differences(in Input) finding {
 	switch {
 	case in.full():
@@ -43,8 +44,8 @@ func (w *wanted) details(live *unstructured.Unstructured) []v1beta1.PatchDetail 
 	return details(w.object, live)
 }
 
-// try asks what the manifest would make of the live object. Where the server will not apply it (it has fields that the schema has not,
-// or an element twice), a merge of our own is tried, which is laxer.
+// try requests a dry run of applying the manifest to the live object. If the server refuses to apply it (it has
+// unknown fields, or a list item twice), a dry run of the merge follows, which is less strict.
 func (w *wanted) try(in Input) Action {
 	live := in.Live
 	want := w.yielding(in)
@@ -62,8 +63,8 @@ func (w *wanted) try(in Input) Action {
 	return action
 }
 
-// moves says whether the trial showed that applying would change anything of the live object, the machinery's labels and finalizers
-// included, which are never shown as differences.
+// moves reports whether the dry run showed that applying would change anything of the live object, including labels
+// and finalizers of the machinery, which are never shown as differences.
 func (w *wanted) moves(in Input) bool {
 	switch {
 	case in.Trial.Same:
@@ -74,12 +75,12 @@ func (w *wanted) moves(in Input) bool {
 	return !reflect.DeepEqual(Sanitise(outcome(in)).Object, Sanitise(in.Live).Object)
 }
 
-// outcome is the live object with the manifest's fields as the trial has them. What else the trial changed is none of the manifest's
-// doing: a webhook that stamps every request, a list that was put in another order.
+// outcome is the live object with the manifest's fields as in the dry run. Other changes in the dry run are not the
+// manifest's: a webhook that changes every request, a reordered list.
 func outcome(in Input) *unstructured.Unstructured {
 	now, before := ownedBy(in.Trial.Object, applied), ownedBy(in.Live, applied)
 	if in.Trial.Merged || len(now) == 0 {
-		return in.Trial.Object // a server that does not say which fields are whose
+		return in.Trial.Object // the server does not report managed fields
 	}
 	merged, ok := overlay(in.Live.Object, in.Trial.Object.Object, now, before).(map[string]any)
 	if !ok {

@@ -30,8 +30,8 @@ var bookkeeping = []string{
 	contract.AnnotationTakenOver,
 }
 
-// Sanitise returns a copy of a manifest without what only makes sense on the cluster it came from. Finalizers, labels and other
-// annotations stay.
+// Sanitise returns a copy of a manifest without the fields that are specific to its cluster. Finalizers, labels and
+// other annotations stay.
 func Sanitise(manifest *unstructured.Unstructured) *unstructured.Unstructured {
 	out := manifest.DeepCopy()
 	delete(out.Object, "status")
@@ -43,25 +43,25 @@ func Sanitise(manifest *unstructured.Unstructured) *unstructured.Unstructured {
 			unstructured.RemoveNestedField(out.Object, "metadata", "annotations", key)
 		}
 	}
-	if len(out.GetAnnotations()) == 0 { // an object that has only ours, and a manifest that has none, are alike
+	if len(out.GetAnnotations()) == 0 { // an object with only ours equals a manifest with none
 		unstructured.RemoveNestedField(out.Object, "metadata", "annotations")
 	}
 	return out
 }
 
-// SpecHash is the hash of what a manifest says, as the annotation of that name holds it. Its input is fixed by the contract, down to
-// the empty lists that stand for what was taken out of metadata.
+// SpecHash is the hash of a manifest's content, the value of the annotation of that name. The contract fixes its
+// input, including the empty lists in place of removed metadata.
 func SpecHash(manifest *unstructured.Unstructured) (string, error) {
-	said := content(manifest)
-	metadata, _ := said["metadata"].(map[string]any)
+	hashed := content(manifest)
+	metadata, _ := hashed["metadata"].(map[string]any)
 	for _, field := range []string{"finalizers", "managedFields", "ownerReferences"} {
 		metadata[field] = []any{}
 	}
-	return contract.Hash(said)
+	return contract.Hash(hashed)
 }
 
-// content is a copy of what an object says, without what makes it this object on this cluster: the part that is hashed and compared.
-// Labels and annotations are maps, if only empty ones.
+// content is a copy of an object without its identity and the fields that are specific to its cluster: the part that
+// is hashed and compared. Labels and annotations are present, possibly empty.
 func content(obj *unstructured.Unstructured) map[string]any {
 	out := obj.DeepCopy().Object
 	delete(out, "status")
@@ -90,23 +90,23 @@ func content(obj *unstructured.Unstructured) map[string]any {
 	return out
 }
 
-// reserved says whether a label or annotation belongs to the machinery of some cluster.
+// reserved reports whether a label or annotation belongs to the machinery of a cluster.
 func reserved(key string) bool {
 	return strings.Contains(key, "kubernetes.io/") || strings.Contains(key, "k8s.io/") || strings.Contains(key, contract.Prefix)
 }
 
-// wanted is a manifest made ready for a member: sanitised, hashed, and as the text that will be the base of the next merge.
+// wanted is a manifest prepared for a member: sanitised, hashed, and as text for the base of the next merge.
 type wanted struct {
 	object *unstructured.Unstructured
 	hash   string
 	// record is the manifest as text.
 	record string
 	stamp  Stamp
-	// records are the annotations of ours for which the object has room; tooLarge: client-side apply needs record, and
-	// it does not fit.
+	// records are those of our annotations that fit on the object; tooLarge: client-side apply needs record, and it
+	// does not fit.
 	records  map[string]string
 	tooLarge bool
-	// full: there is no room even for an annotation that is emptied.
+	// full: not even an emptied annotation fits.
 	full bool
 }
 
@@ -119,7 +119,7 @@ func prepare(manifest *unstructured.Unstructured, stamp Stamp) (*wanted, error) 
 	foldStringData(object)
 	cede(object)
 	if all := object.GetFinalizers(); len(once(all)) < len(all) {
-		object.SetFinalizers(once(all)) // API servers store an item of this set twice, and refuse to apply it so
+		object.SetFinalizers(once(all)) // API servers store duplicates in this set, and refuse to apply them
 	}
 	text, err := json.Marshal(object.Object)
 	if err != nil {
@@ -128,7 +128,7 @@ func prepare(manifest *unstructured.Unstructured, stamp Stamp) (*wanted, error) 
 	return &wanted{object: object, hash: hash, record: string(text), stamp: stamp}, nil
 }
 
-// once is a list without what was in it before.
+// once is a list without duplicates.
 func once(list []string) []string {
 	var out []string
 	for _, item := range list {
@@ -139,8 +139,8 @@ func once(list []string) []string {
 	return out
 }
 
-// foldStringData moves a Secret's stringData to data, as the API server does on writing: it never shows up on a live object, and a
-// merge must not find it missing for ever.
+// foldStringData moves a Secret's stringData to data, as the API server does on writing: a live object never has it,
+// so a merge would always find it missing.
 func foldStringData(obj *unstructured.Unstructured) {
 	if obj.GetKind() != "Secret" || obj.GetAPIVersion() != "v1" {
 		return
@@ -151,7 +151,7 @@ func foldStringData(obj *unstructured.Unstructured) {
 	}
 	data, _, err := unstructured.NestedMap(obj.Object, "data")
 	if err != nil {
-		return // the API server will say what is wrong with it
+		return // the API server reports the mistake
 	}
 	if data == nil {
 		data = make(map[string]any, len(plain))
@@ -163,8 +163,9 @@ func foldStringData(obj *unstructured.Unstructured) {
 	delete(obj.Object, "stringData")
 }
 
-// serverSide says whether the object is updated by server-side apply: because the strategy says so, because the base of a merge of
-// our own would not fit, or because it was until now. Then there is no base, and only the server knows what the manifest has dropped.
+// serverSide reports whether the object is updated by server-side apply: because the strategy requests it, because the
+// base of a merge would not fit, or because it was until now. Then there is no base, and only the server knows the
+// fields that the manifest has dropped.
 func (w *wanted) serverSide(in Input) bool {
 	until := in.Live.GetAnnotations()[contract.AnnotationLastApplied] == "" && entryOfOurs(in.Live, metav1.ManagedFieldsOperationApply)
 	return w.tooLarge || in.Strategy.Type == v1beta1.ApplyStrategyTypeServerSideApply || until

@@ -15,12 +15,12 @@ import (
 const (
 	// mostDetails is how many differences of one object are reported.
 	mostDetails = 100
-	// mostValue is how many bytes of a value are shown, context how many of them lie before the first that differs.
+	// mostValue is how many bytes of a value are shown, lead how many of them precede the first difference.
 	mostValue, lead = 1024, 64
 )
 
-// details lists how an object differs on the member from what the hub wants, in the order of their paths. Whether it is a Secret, either
-// side may tell: what the server calls an object that it was asked for counts, whatever the manifest calls itself.
+// details lists the differences between the member's object and the manifest, ordered by path. Values are redacted if
+// either side is a Secret: the kind that the server returns counts, whatever kind the manifest has.
 func details(hub, member *unstructured.Unstructured) []v1beta1.PatchDetail {
 	d := &differ{}
 	d.compare("", comparable(hub), comparable(member))
@@ -34,14 +34,14 @@ func isSecret(obj *unstructured.Unstructured) bool {
 	return secrecy.Covers(obj.GroupVersionKind().GroupKind())
 }
 
-// comparable is what is compared of an object. Null and absent are the same.
+// comparable is the compared part of an object. Null and absent are the same.
 func comparable(obj *unstructured.Unstructured) any { return withoutNulls(content(obj)) }
 
 type differ struct {
 	found []v1beta1.PatchDetail
 }
 
-// compare walks both sides. Nil stands for a side that lacks the value.
+// compare walks both sides. Nil stands for an absent value.
 func (d *differ) compare(path string, hub, member any) {
 	if len(d.found) == mostDetails {
 		return
@@ -65,8 +65,8 @@ func (d *differ) compare(path string, hub, member any) {
 	}
 }
 
-// compareLists goes by index. As in a JSON patch, what only the member has is appended at its end, and what only the hub has is
-// removed where the member's list ends.
+// compareLists compares by index. As in a JSON patch, items that only the member has are added at its end, and items
+// that only the hub has are removed where the member's list ends.
 func (d *differ) compareLists(path string, hub, member []any) {
 	both := min(len(hub), len(member))
 	for i := range both {
@@ -97,7 +97,7 @@ func printed(value any) string {
 	return fmt.Sprint(value)
 }
 
-// window cuts long values to where they begin to differ.
+// window cuts long values to the part around the first difference.
 func window(a, b string) (string, string) {
 	if len(a) <= mostValue && len(b) <= mostValue {
 		return a, b

@@ -67,7 +67,7 @@ func TestSecretsAreRedacted(t *testing.T) {
 }
 
 // What a manifest calls itself does not matter, and tools keep copies of contents in annotations.
-func TestSecretsAreRedactedWhateverTheManifestSays(t *testing.T) {
+func TestSecretsAreRedactedWhateverTheManifest(t *testing.T) {
 	hub := "{apiVersion: v1, kind: ConfigMap, metadata: {annotations: {applied: hunter2}}}"
 	member := "{apiVersion: v1, kind: Secret, metadata: {annotations: {applied: swordfish}}, data: {a: c3dvcmQ=}}"
 	for _, pair := range [][2]string{{hub, member}, {member, hub}} {

@@ -12,13 +12,12 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Fight is how often the same manifest was written, because its object did not stay as it was written. What undoes a
-// write may be a person, who is overruled at once; a controller would be overruled for ever, as fast as both can
-// write.
+// Fight counts how often the same manifest was written, because another writer changed its object back. A person's
+// change is overwritten at once; against a controller, this would go on without end and as fast as both can write.
 type Fight struct {
 	// writes are the times of the last writes, at most mostWrites of them.
 	writes []time.Time
-	// pauses is how many writes had to wait; 0 as long as none has to.
+	// pauses is how many writes had to wait; 0 before the first.
 	pauses int
 }
 
@@ -27,15 +26,15 @@ const (
 	mostWrites, busy = 6, time.Minute
 	// The pause before a write in a fight doubles from firstPause to longestPause.
 	firstPause, longestPause = 10 * time.Second, time.Minute
-	// calm is how long an object must stay as it was written to end a fight.
+	// calm is how long an object must stay as written to end a fight.
 	calm = 2 * longestPause
 )
 
-// Hot says whether the fight is on: writes have to wait, and the object counts as not applied even where it is right
-// for the moment.
+// Hot reports whether there is a fight: writes have to wait, and the object counts as not applied even if it matches
+// at present.
 func (f Fight) Hot() bool { return f.pauses > 0 }
 
-// Wrote is the fight after a write. unsettled: the API server's answer already differed from what was written.
+// Wrote is the fight after a write. unsettled: the API server's answer already differed from the written object.
 func (f Fight) Wrote(now time.Time, unsettled bool) Fight {
 	if f.Over(now) {
 		f = Fight{}
@@ -50,7 +49,7 @@ func (f Fight) Wrote(now time.Time, unsettled bool) Fight {
 	return f
 }
 
-// Over says whether the object has stayed as it was written for long enough.
+// Over reports whether the object has stayed as written for long enough.
 func (f Fight) Over(now time.Time) bool {
 	return len(f.writes) == 0 || now.Sub(f.writes[len(f.writes)-1]) >= calm
 }
@@ -63,8 +62,7 @@ func (f Fight) Wait(now time.Time) time.Duration {
 	return max(0, f.writes[len(f.writes)-1].Add(min(longestPause, firstPause<<min(f.pauses-1, 10))).Sub(now))
 }
 
-// Look is when to look at the object again although nothing happens: when the fight will be over if the object stays
-// as it is.
+// Look is when to check the object again without an event: when the fight is over if the object stays as it is.
 func (f Fight) Look(now time.Time) time.Duration {
 	if len(f.writes) == 0 {
 		return 0
@@ -72,7 +70,7 @@ func (f Fight) Look(now time.Time) time.Duration {
 	return max(0, f.writes[len(f.writes)-1].Add(calm).Sub(now))
 }
 
-// Undone says which field of an object that was written is not as it was written, and who made it so, for a message.
+// Undone names, for a message, the field that was changed after a write, and the writer.
 func Undone(in Input) string {
 	if in.Live == nil {
 		return "another client of the member cluster deleted the object"
@@ -100,8 +98,8 @@ func Undone(in Input) string {
 	return fmt.Sprintf("manager %q changed %s back", who, path)
 }
 
-// changer is the manager of the field at path, or of what is nearest to it, as far as managedFields tell. Of several
-// it is the latest.
+// changer is the manager of the field at path, or of the nearest field, according to managedFields. Of several it is
+// the latest.
 func changer(live *unstructured.Unstructured, path string) string {
 	name, deepest := "", -1
 	var latest metav1.Time
@@ -123,7 +121,7 @@ func changer(live *unstructured.Unstructured, path string) string {
 	return name
 }
 
-// depthOf is how much of a path is among fields.
+// depthOf is the number of segments of a path that are in fields.
 func depthOf(fields map[string]any, value any, path []string) int {
 	if len(path) == 0 || len(fields) == 0 {
 		return 0

@@ -10,7 +10,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// However often an object is changed back, it is written a handful of times in a minute, and at once when it was left alone for a while.
+// However often an object is changed back, it is written a handful of times in a minute, and at once when it was left
+// alone for a while.
 func TestAFightCoolsDown(t *testing.T) {
 	for name, every := range map[string]time.Duration{"at once": 0, "every second": time.Second, "twice a minute": 30 * time.Second} {
 		var f Fight

@@ -16,7 +16,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/health"
 )
 
-// Finite says whether objects of a kind can run to an end. Their controllers may remove them then, in the same moment.
+// Finite reports whether objects of a kind can run to completion. A controller may delete them as soon as they do.
 func Finite(kind schema.GroupKind) bool {
 	return kind == job || kind == pod
 }
@@ -26,9 +26,9 @@ var (
 	pod = schema.GroupKind{Kind: "Pod"}
 )
 
-// Finished returns how an object ended that runs once; nil if it has not ended. A Job is over when it is complete or
-// has failed for good; a Pod is when its containers have exited and are not restarted. A Pod that its node or the
-// scheduler stopped has not run to its end.
+// Finished returns how the run of an object ended; nil if it has not ended. A Job has ended when it is complete or has
+// failed for good; a Pod, when its containers have exited and are not restarted. A Pod that its node or the scheduler
+// stopped has not completed its run.
 func Finished(obj *unstructured.Unstructured, rules *health.Rules) *v1beta1.FinishedRun {
 	var out *v1beta1.FinishedRun
 	switch obj.GroupVersionKind().GroupKind() {
@@ -67,7 +67,8 @@ func finishedPod(obj *unstructured.Unstructured) *v1beta1.FinishedRun {
 	case corev1.PodSucceeded:
 		return &v1beta1.FinishedRun{Succeeded: true}
 	case corev1.PodFailed:
-		// The kubelet gives a reason when it stops a Pod itself; one that is over its own deadline has had its run.
+		// The kubelet sets a reason when it stops a Pod itself; a Pod that exceeded its own deadline has completed its
+		// run.
 		reason := text(obj, "status", "reason")
 		disrupted := health.Condition(obj, string(corev1.DisruptionTarget))["status"] == "True"
 		if disrupted || reason != "" && reason != deadlineExceeded {
@@ -78,10 +79,11 @@ func finishedPod(obj *unstructured.Unstructured) *v1beta1.FinishedRun {
 	return nil
 }
 
-// mostHash and mostCause are how long the fields of a FinishedRun may be.
+// mostHash and mostCause are the maximal lengths of the fields of a FinishedRun.
 const mostHash, mostCause = 128, 1024
 
-// first is the beginning of a text, at most n bytes. What an object or an event holds may be longer than what an AppliedWork can.
+// first is the beginning of a text, at most n bytes. Texts in objects and events may be longer than an AppliedWork
+// permits.
 func first(text string, n int) string {
 	if len(text) <= n {
 		return text
@@ -96,8 +98,8 @@ func text(obj *unstructured.Unstructured, path ...string) string {
 
 const deadlineExceeded = "DeadlineExceeded"
 
-// Traced returns how a Job ended by the events that its controller left of it; nil if they show no end. Which content
-// ran they do not show.
+// Traced returns how a Job ended according to the events of its controller; nil if they show no end. They do not show
+// which content ran.
 func Traced(events []unstructured.Unstructured) *v1beta1.FinishedRun {
 	for i := range events {
 		e := &events[i]
@@ -115,24 +117,24 @@ func Traced(events []unstructured.Unstructured) *v1beta1.FinishedRun {
 	return nil
 }
 
-// ran is the decision about an object that ran to its end with the content of the manifest, and has been removed or is
-// about to be: it is not run again. decided is false if the manifest must be applied.
+// ran is the decision about an object that ran to completion with the content of the manifest, and has been or is
+// being deleted: it is not run again. decided is false if the manifest must be applied.
 func (w *wanted) ran(in Input) (action Action, decided bool) {
 	if in.Finished == nil || in.Finished.SpecHash != w.hash {
 		return Action{}, false
 	}
-	how := "It ran to its end"
+	how := "It completed"
 	if !in.Finished.Succeeded {
 		how = fmt.Sprintf("It failed (%s)", in.Finished.Cause)
 	}
 	return Action{
 		Verb: Ran, Available: concluded(in.Finished, w.object),
-		Applied: Verdict{v1beta1.ReasonManifestApplied, how + " and was removed from the member cluster; it runs again when its content changes"},
+		Applied: Verdict{v1beta1.ReasonManifestApplied, how + " and was deleted from the member cluster; it runs again when its content changes"},
 	}, true
 }
 
-// concluded says whether an object is available that is over and gone: if it was when it ended. A rule that it did not
-// have then asks whether it succeeded.
+// concluded reports whether a finished object that is gone counts as available: if it did when it ended. A rule that
+// it did not have then is evaluated by whether it succeeded.
 func concluded(run *v1beta1.FinishedRun, manifest *unstructured.Unstructured) Verdict {
 	switch {
 	case health.Rule(manifest) == "":
@@ -140,8 +142,8 @@ func concluded(run *v1beta1.FinishedRun, manifest *unstructured.Unstructured) Ve
 	case run.RuleHeld != nil && *run.RuleHeld, run.RuleHeld == nil && run.Succeeded:
 		return available
 	case !run.Succeeded:
-		return Verdict{v1beta1.ReasonManifestNotAvailableYet, "It failed and was removed: " + run.Cause}
+		return Verdict{v1beta1.ReasonManifestNotAvailableYet, "It failed and was deleted: " + run.Cause}
 	}
-	return Verdict{v1beta1.ReasonManifestNotAvailableYet, fmt.Sprintf("The rule in its annotation %s did not hold when it ended, and it was removed "+
+	return Verdict{v1beta1.ReasonManifestNotAvailableYet, fmt.Sprintf("The rule in its annotation %s was not fulfilled when it ended, and it was deleted "+
 		"since; change its content to run it again", contract.AnnotationAvailableWhen)}
 }

@@ -81,7 +81,7 @@ func TestTraced(t *testing.T) {
 	}
 }
 
-func TestWhatRanIsNotCreatedAgain(t *testing.T) {
+func TestFinishedObjectsAreNotCreatedAgain(t *testing.T) {
 	const plain = "{apiVersion: batch/v1, kind: Job, metadata: {namespace: n, name: j}, spec: {parallelism: 1}}"
 	const ruled = "{apiVersion: batch/v1, kind: Job, metadata: {namespace: n, name: j, annotations: {kubernetes-fleet.io/available-when: x}}, spec: {parallelism: 1}}"
 	hash, err := SpecHash(object(t, plain))

@@ -11,10 +11,10 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// held says whether everything the manifest sets is on the live object as we last wrote it. A value that merely looks different was
-// rewritten by the server (a default inside a list, "1000m" as "1") if it is recorded as ours: an edit by anybody else would have
-// taken it from us. Writing it again would change nothing, for ever.
-// It speaks of the manifest that was written last, so ask it only when that is this one.
+// held reports whether the live object has all fields of the manifest as last written. A value that only looks
+// different, but is still recorded as ours, was normalized by the server (a default inside a list, "1000m" as "1"): an
+// edit by another client would have changed the record. Writing it again would have no effect, without end. It is
+// valid only for the manifest that was written last.
 func held(want, live *unstructured.Unstructured) bool {
 	all := fields{ours: ownedBy(live, ours), theirs: ownedBy(live, theirs), nulls: typed(live) == nil}
 	for key, value := range want.Object {
@@ -33,7 +33,7 @@ func held(want, live *unstructured.Unstructured) bool {
 	return true
 }
 
-// metadataHeld compares exactly: servers rewrite nothing there.
+// metadataHeld compares exactly: servers normalize nothing there.
 func metadataHeld(want, live *unstructured.Unstructured) bool {
 	return contains(live.GetLabels(), want.GetLabels()) && contains(live.GetAnnotations(), want.GetAnnotations()) &&
 		containsAll(live.GetFinalizers(), want.GetFinalizers())
@@ -61,10 +61,10 @@ func containsAll(have, want []string) bool {
 	return true
 }
 
-// fields are what we own below some value and what others own, in the form of managedFields.
+// fields are the fields below a value that we own and that others own, in the form of managedFields.
 type fields struct {
 	ours, theirs map[string]any
-	// nulls: null is a value of its own, as in custom resources, and not the same as nothing.
+	// nulls: null is a value of its own, as in custom resources, and differs from an absent field.
 	nulls bool
 }
 
@@ -83,7 +83,7 @@ func (f fields) below(name string) (fields, bool) {
 
 func (f fields) holdField(key string, want any, in map[string]any) bool {
 	have, there := in[key]
-	if want == nil { // a server may drop a null or put a default in its place, so what else is there is in doubt
+	if want == nil { // a server may drop a null or replace it by a default, so any other value is accepted
 		return !f.nulls || there && have == nil
 	}
 	if f.same(want, have) {
@@ -125,8 +125,9 @@ func (f fields) hold(want, have any) bool {
 	return false
 }
 
-// whole says whether a value is ours as a whole: a scalar, a map or list that is written in one piece. Of a map that is written key by
-// key the same is recorded when we have lost every key; then others own some, or some are missing.
+// whole reports whether a value is ours as a whole: a scalar, or a map or list that is written in one piece. A map
+// that is written key by key has the same record once we have lost all of its keys; then others own some, or some are
+// missing.
 func (f fields) whole(want, have any) bool {
 	if len(f.theirs) > 0 {
 		return false
@@ -146,7 +147,7 @@ func (f fields) whole(want, have any) bool {
 	return true
 }
 
-// holdItem looks an element of a list up: by its keys (k:{…}) or, in a set, by its value (v:…).
+// holdItem looks up a list item: by its keys (k:{…}) or, in a set, by its value (v:…).
 func (f fields) holdItem(want any, have []any) bool {
 	for name := range f.ours {
 		if value, ok := strings.CutPrefix(name, "v:"); ok {
@@ -174,7 +175,7 @@ func (f fields) holdItem(want any, have []any) bool {
 	return false
 }
 
-// keyed says whether a list element has the keys. A manifest may leave out keys that have defaults.
+// keyed reports whether a list item has the keys. A manifest may leave out keys that have defaults.
 func keyed(item any, keys map[string]any, lenient bool) bool {
 	m, ok := item.(map[string]any)
 	if !ok {
@@ -196,7 +197,7 @@ func sameText(a, b any) bool {
 	return errX == nil && errY == nil && string(x) == string(y)
 }
 
-// ownedBy unites the fields of the entries in managedFields that which picks.
+// ownedBy unites the fields of the entries in managedFields that which selects.
 func ownedBy(live *unstructured.Unstructured, which func(metav1.ManagedFieldsEntry) bool) map[string]any {
 	out := map[string]any{}
 	for _, entry := range live.GetManagedFields() {

@@ -13,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Content is one object in a namespace, or of a kind, as far as its metadata tell. Namespace is empty where that goes without saying.
+// Content is the metadata of one object in a namespace, or of a kind. Namespace is empty where it is the same for all.
 type Content struct {
 	Kind        schema.GroupKind
 	Namespace   string
@@ -28,10 +28,11 @@ func (c Content) String() string {
 	return Key{Kind: c.Kind.Kind, Namespace: c.Namespace, Name: c.Name}.String()
 }
 
-// Placed are the UIDs of AppliedWorks and of what they list. Held are those of them that stay until the member's owner releases them.
+// Placed are the UIDs of AppliedWorks and of the objects they list. Held are the objects that stay until the member's
+// owner releases them.
 type Placed struct{ All, Held sets.Set[types.UID] }
 
-// held says whether an object stays until it is released. Its annotation is written before the ledger is.
+// held reports whether an object stays until it is released. Its annotation is written before the ledger.
 func (p Placed) held(c Content) bool {
 	switch c.Annotations[contract.AnnotationHeld] {
 	case contract.HeldRelease:
@@ -42,8 +43,9 @@ func (p Placed) held(c Content) bool {
 	return p.Held.Has(c.UID)
 }
 
-// InsideOf sorts the contents of a namespace. Strangers were not placed: they are neither owned, at whatever remove, by what is in placed,
-// nor made by the cluster for every namespace or for a placed object. What is listed and has no owner any more was let go.
+// InsideOf sorts the contents of a namespace. Strangers are objects that the fleet did not place: they are neither
+// owned, directly or indirectly, by an object in placed, nor created by the cluster in every namespace or for a placed
+// object. A listed object without an owner was released.
 func InsideOf(contents []Content, placed Placed) *Inside {
 	out := InsideOfKind(contents, placed)
 	known := placed.All.Clone()
@@ -57,12 +59,13 @@ func InsideOf(contents []Content, placed Placed) *Inside {
 	return out
 }
 
-// InsideOfKind sorts the objects of a kind. Those that were not placed are no strangers: they go with its definition.
+// InsideOfKind sorts the objects of a kind. Objects that the fleet did not place are no strangers: they are deleted
+// with the definition.
 func InsideOfKind(contents []Content, placed Placed) *Inside {
 	return &Inside{Kept: namesOf(contents, func(c Content) bool { return Keeps(c.Annotations) }), Held: namesOf(contents, placed.held)}
 }
 
-// namesOf are the names of those of contents that which chooses and that are not on their way out, sorted.
+// namesOf are the sorted names of those contents that which selects and that are not being deleted.
 func namesOf(contents []Content, which func(Content) bool) []string {
 	var out []string
 	for _, c := range contents {
@@ -74,7 +77,8 @@ func namesOf(contents []Content, which func(Content) bool) []string {
 	return slices.Compact(out)
 }
 
-// strangers are those of contents that no object in known owns, and that the cluster did not make by itself. It adds to known.
+// strangers are the contents that no object in known owns, and that the cluster did not create by itself. It adds to
+// known.
 func strangers(contents []Content, known sets.Set[types.UID]) []string {
 	for grew := true; grew; {
 		grew = false
@@ -102,7 +106,8 @@ func strangers(contents []Content, known sets.Set[types.UID]) []string {
 	})
 }
 
-// ofTheCluster says whether the cluster makes such an object in every namespace, or whether it is only a trace of what runs there.
+// ofTheCluster reports whether the cluster creates such an object in every namespace, or whether it only records
+// activity there.
 func ofTheCluster(c Content) bool {
 	switch c.Kind {
 	case schema.GroupKind{Kind: "ConfigMap"}:
@@ -120,7 +125,8 @@ func ofTheCluster(c Content) bool {
 
 var numbered = regexp.MustCompile(`^(.+)-[0-9]+$`)
 
-// claimOf says whether a volume claim was made from the template of one of these StatefulSets: such claims have no owner, by default.
+// claimOf reports whether a volume claim was created from the template of one of these StatefulSets: by default such
+// claims have no owner.
 func claimOf(c Content, statefulSets map[string]bool) bool {
 	if c.Kind != (schema.GroupKind{Kind: "PersistentVolumeClaim"}) {
 		return false

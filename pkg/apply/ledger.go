@@ -16,21 +16,23 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// mostIntended is how many bytes of identifiers the annotation may hold: half of what an object's annotations may take together.
+// mostIntended is how many bytes of identifiers the annotation may have: half of the limit for an object's
+// annotations.
 const mostIntended = mostAnnotations / 2
 
-// Entry is one object of the ledger. Without a UID it was only intended: the agent may or may not have got round to it.
+// Entry is one object of the ledger. Without a UID it was only intended: the agent may or may not have applied it.
 type Entry = v1beta1.AppliedResourceMeta
 
-// Intended is the annotation that records, in the same write that creates a ledger, what is about to be applied. ok is false if it
-// would be too large; then the intent must be written to the status before anything is applied.
+// Intended is the annotation that records, in the same write that creates a ledger, the objects about to be applied.
+// ok is false if it would be too large; then the intent must be written to the status before anything is applied.
 func Intended(ids []v1beta1.WorkResourceIdentifier) (text string, ok bool) {
 	data, err := json.Marshal(ids)
 	return string(data), err == nil && len(data) <= mostIntended
 }
 
-// Ledger lists what the agent applied or may have applied for a Work: the status, and what the annotation adds to it. If somebody has
-// spoiled the annotation, objects may be missing from the list; they stay on the member until the AppliedWork that owns them goes.
+// Ledger lists the objects that the agent applied or may have applied for a Work: the status and the annotation. If a
+// client has damaged the annotation, objects may be missing; they stay on the member until the AppliedWork that owns
+// them is deleted.
 func Ledger(w *v1beta1.AppliedWork) []Entry {
 	entries := slices.Clone(w.Status.AppliedResources)
 	var ids []v1beta1.WorkResourceIdentifier
@@ -50,11 +52,12 @@ func Ledger(w *v1beta1.AppliedWork) []Entry {
 	return entries
 }
 
-// Absent stands for the UID of an object that was looked for and is not there.
+// Absent stands for the UID of an object that was looked up and does not exist.
 const Absent types.UID = "absent"
 
-// Twins are the objects to look for before LeftOver can tell what has left the Work: one object may be served under two groups, so one that
-// is wanted and was not applied may be an entry of the ledger that has another group and the same name.
+// Twins are the objects to look up before LeftOver can determine what has left the Work: one object may be served
+// under two groups, so a listed object that was not applied may be an entry of the ledger with another group and the
+// same name.
 func Twins(ledger []Entry, manifests []Manifest, applied map[Key]types.UID) []Key {
 	wanted, twins := wants(manifests)
 	out := sets.New[Key]()
@@ -72,10 +75,11 @@ func Twins(ledger []Entry, manifests []Manifest, applied map[Key]types.UID) []Ke
 	return out.UnsortedList()
 }
 
-// LeftOver returns the entries of the ledger that have left the Work. A manifest that cannot be read may be any of them, so then there are
-// none. A manifest that is readable but of a kind the member does not know is wanted all the same. found holds the UIDs of what is applied
-// now, and of the twins that were looked for: an entry waits while it may be one of those under another group. Only Kubernetes itself serves
-// objects so; an unknown twin, in a group of others, is another object.
+// LeftOver returns the entries of the ledger that have left the Work. An undecodable manifest may be any of them, so
+// then there are none. A decodable manifest of a kind that the member does not serve still counts as listed. found
+// holds the UIDs of the applied objects, and of the twins that were looked up: an entry waits while it may be one of
+// those under another group. Only Kubernetes itself serves objects in that way; an unknown twin in other groups is
+// another object.
 func LeftOver(ledger []Entry, manifests []Manifest, found map[Key]types.UID) []Entry {
 	if slices.ContainsFunc(manifests, Manifest.Opaque) {
 		return nil
@@ -97,12 +101,12 @@ func LeftOver(ledger []Entry, manifests []Manifest, found map[Key]types.UID) []E
 	return out
 }
 
-// wants are the objects that manifests mean, also by what is theirs beside the group.
+// wants are the keys of the objects in manifests, and the same by their key without the group.
 func wants(manifests []Manifest) (wanted sets.Set[Key], twins map[Key][]Key) {
 	wanted, twins = sets.New[Key](), map[Key][]Key{}
 	for _, m := range manifests {
 		if m.Opaque() || m.Problem.Reason == v1beta1.ReasonManifestFoundGenerateName {
-			continue // it means no object by name
+			continue // it names no object
 		}
 		wanted.Insert(m.Key())
 		twins[twin(m.Key())] = append(twins[twin(m.Key())], m.Key())
@@ -113,12 +117,12 @@ func wants(manifests []Manifest) (wanted sets.Set[Key], twins map[Key][]Key) {
 // twin is a key without the group.
 func twin(k Key) Key { return Key{Kind: k.Kind, Namespace: k.Namespace, Name: k.Name} }
 
-// ofKubernetes says whether a group is one of those that are Kubernetes' own.
+// ofKubernetes reports whether a group is one of Kubernetes' own.
 func ofKubernetes(group string) bool {
 	return !strings.Contains(group, ".") || strings.HasSuffix(group, ".k8s.io")
 }
 
-// without are the owner references of live beside ours.
+// without are the owner references of live except ours.
 func without(live *unstructured.Unstructured, owner Owner) []metav1.OwnerReference {
 	others := []metav1.OwnerReference{}
 	for _, ref := range live.GetOwnerReferences() {
@@ -129,8 +133,8 @@ func without(live *unstructured.Unstructured, owner Owner) []metav1.OwnerReferen
 	return others
 }
 
-// Unblock is a JSON patch that lets an object that has further owners no longer hold up the deletion of our AppliedWork; nil if there
-// is nothing to do.
+// Unblock is a JSON patch with which an object that has further owners no longer blocks the deletion of our
+// AppliedWork; nil if none is needed.
 func Unblock(live *unstructured.Unstructured, owner Owner) ([]byte, error) {
 	refs := live.GetOwnerReferences()
 	if len(refs) < 2 || !owner.Owns(live) {
@@ -154,7 +158,8 @@ func Unblock(live *unstructured.Unstructured, owner Owner) ([]byte, error) {
 	return body, nil
 }
 
-// ownerPatch is a JSON patch that replaces the owner references of the object as it was read: if it has changed since, the patch fails.
+// ownerPatch is a JSON patch that replaces the owner references of the object as read: if it has changed since, the
+// patch fails.
 func ownerPatch(live *unstructured.Unstructured, refs []metav1.OwnerReference) []map[string]any {
 	return []map[string]any{
 		{"op": "replace", "path": "/metadata/resourceVersion", "value": live.GetResourceVersion()},

@@ -126,7 +126,8 @@ func TestLedgerUnitesStatusAndIntents(t *testing.T) {
 	}
 }
 
-// Only a reference to the very AppliedWork is ours: neither one of another kind in its group, nor of its kind in another group.
+// Only a reference to the very AppliedWork is ours: neither one of another kind in its group, nor of its kind in
+// another group.
 func TestReferencesThatLookLikeOurs(t *testing.T) {
 	live := placed(t, cm, v1beta1.ApplyStrategy{})
 	ours := live.GetOwnerReferences()

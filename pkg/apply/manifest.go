@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// Key names an object regardless of the version it is read or written in: the same object under two versions is one object.
+// Key identifies an object without its version: the same object under two versions is one object.
 type Key struct {
 	Group, Kind, Namespace, Name string
 }
@@ -22,18 +22,18 @@ func (k Key) String() string {
 	return k.Kind + " " + k.Namespace + "/" + k.Name
 }
 
-// KeyOf is the key of the object an identifier names.
+// KeyOf is the key of the object of an identifier.
 func KeyOf(id v1beta1.WorkResourceIdentifier) Key {
 	return Key{Group: id.Group, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name}
 }
 
-// Manifest is one entry of a Work, as far as it can be understood without asking the member cluster.
+// Manifest is one entry of a Work, decoded as far as possible without the member cluster.
 type Manifest struct {
-	// Identifier holds the ordinal, and the rest if it could be read. The plural resource is not known here.
+	// Identifier holds the ordinal, and the rest if it could be decoded. The plural resource is unknown here.
 	Identifier v1beta1.WorkResourceIdentifier
 	// Raw is the manifest as the Work holds it.
 	Raw []byte
-	// Problem, if its reason is set, says why the manifest cannot be applied on any cluster.
+	// Problem, if its reason is set, is why the manifest cannot be applied on any cluster.
 	Problem Verdict
 }
 
@@ -45,8 +45,8 @@ func (m Manifest) GroupVersionKind() schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: m.Identifier.Group, Version: m.Identifier.Version, Kind: m.Identifier.Kind}
 }
 
-// Opaque says that nobody can tell which object the manifest means. It may be any object of the ledger, so nothing is left over
-// while such a manifest is in the Work.
+// Opaque reports whether the object of the manifest is unknown. It may be any object of the ledger, so nothing is left
+// over while such a manifest is in the Work.
 func (m Manifest) Opaque() bool { return m.Problem.Reason == v1beta1.ReasonManifestDecodingErred }
 
 // Object decodes the manifest in full. Its errors quote nothing of the content.
@@ -58,7 +58,7 @@ func (m Manifest) Object() (*unstructured.Unstructured, error) {
 	return obj, nil
 }
 
-// Decode reads what each manifest says it is. A manifest that cannot be read is a problem of its own and of no other.
+// Decode decodes the identity of each manifest. An undecodable manifest does not affect the others.
 func Decode(list []v1beta1.Manifest) []Manifest {
 	out := make([]Manifest, len(list))
 	first := make(map[Key]int, len(list))
@@ -67,7 +67,7 @@ func Decode(list []v1beta1.Manifest) []Manifest {
 		if m.Problem.Reason == "" {
 			if at, seen := first[m.Key()]; seen {
 				m.Problem = Verdict{v1beta1.ReasonManifestDuplicated,
-					fmt.Sprintf("Manifest %d of this Work is the same object; remove one of the two", at)}
+					fmt.Sprintf("Manifest %d of this Work is the same object; remove one of them", at)}
 			} else {
 				first[m.Key()] = i
 			}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// overlay returns live with the fields in now, and without those only in before, as trial has them. now and before are in the form of
-// managedFields. Order in lists that have keys or are sets is live's.
+// overlay returns live with the fields in now as in trial, and without those only in before. now and before are in the
+// form of managedFields. Lists that have keys or are sets keep live's order.
 func overlay(live, trial any, now, before map[string]any) any {
 	if len(now) == 0 && len(before) == 0 {
 		return trial
@@ -50,7 +50,7 @@ func overlayList(live, trial []any, now, before map[string]any) []any {
 	for _, name := range names(now, before) {
 		is, ok := element(name)
 		if !ok {
-			return trial // addressed by place: such a list is written as a whole
+			return trial // addressed by index: such a list is written as a whole
 		}
 		at, from := slices.IndexFunc(live, is), slices.IndexFunc(trial, is)
 		switch {
@@ -74,10 +74,10 @@ func overlayList(live, trial []any, now, before map[string]any) []any {
 	return out
 }
 
-// element recognises the element of a list that a name in managedFields stands for.
+// element returns a matcher for the list item that a name in managedFields identifies.
 func element(name string) (is func(any) bool, ok bool) { return elementLike(name, false) }
 
-// elementLike is element; lenient, it takes an element that leaves a key out for one that has its value.
+// elementLike is element; if lenient, the item may leave out keys.
 func elementLike(name string, lenient bool) (is func(any) bool, ok bool) {
 	if text, isKey := strings.CutPrefix(name, "k:"); isKey {
 		var keys map[string]any
@@ -101,7 +101,7 @@ func below(fields map[string]any, name string) map[string]any {
 	return child
 }
 
-// names are the keys of both, in order.
+// names are the sorted keys of both.
 func names(a, b map[string]any) []string {
 	out := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
 	slices.Sort(out)

@@ -16,47 +16,48 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Fate is what happens to an object that its Work no longer wants, or that is there when its Work goes.
+// Fate is the decision about an object that has left its Work, or whose Work is deleted.
 type Fate string
 
 // The fates.
 const (
-	// Forget: the object is not there, not ours, or wanted under another name. There is nothing to do.
+	// Forget: the object does not exist, is not ours, or is listed under another name. Nothing needs to be done.
 	Forget Fate = "Forget"
-	// Going: it is ours and on its way out already.
+	// Going: it is ours and being deleted already.
 	Going Fate = "Going"
-	// Delete it, under the condition that it is as it was read, with what it owns.
+	// Delete it, if it has not changed since the read, with its dependents.
 	Delete Fate = "Delete"
-	// LetGo leaves it to the cluster: the patch takes off our owner reference and the annotations that describe how it was placed.
+	// LetGo releases it to the cluster: the patch removes our owner reference and the annotations that describe how it
+	// was placed.
 	LetGo Fate = "LetGo"
-	// Disown leaves it to its other owners or to another Work: the patch takes off our owner reference.
+	// Disown leaves it to its other owners or to another Work: the patch removes our owner reference.
 	Disown Fate = "Disown"
-	// Hold leaves it as it is, in the ledger, until the member's owner releases it. The patch, if there is one, marks it.
+	// Hold keeps it, and its ledger entry, until the member's owner releases it. The patch, if any, marks it.
 	Hold Fate = "Hold"
-	// Stay leaves it as it is, in the ledger, for the reason in Why.
+	// Stay keeps it, and its ledger entry, for the reason in Why.
 	Stay Fate = "Stay"
-	// Look: find out what goes with the object, and decide again.
+	// Look: list what would be deleted with the object, and decide again.
 	Look Fate = "Look"
-	// Fill: ask the API server what creating Object would make of it, without doing it, and decide again with its answer.
+	// Fill: make a dry run of creating Object, and decide again with the answer.
 	Fill Fate = "Fill"
 )
 
 // Departure is the decision about one object.
 type Departure struct {
 	Fate Fate
-	// Why and Holds are the reason of Stay, and of a LetGo that only the annotation keep asks for, and what in the object is the cause.
+	// Why is the reason of Stay, and of a LetGo because of the annotation keep; Holds are the objects that cause it.
 	Why   string
 	Holds []string
-	// Type and Body are the patch of LetGo, Disown and Hold. It holds for the object as it was read.
+	// Type and Body are the patch of LetGo, Disown and Hold. It is bound to the version that was read.
 	Type types.PatchType
 	Body []byte
-	// Object is what to fill in.
+	// Object is the object for Fill.
 	Object *unstructured.Unstructured
 }
 
-// Parting is all that decides about an object which its Work no longer wants, or which is there when its Work goes.
+// Parting is the input of the decision about an object that has left its Work, or whose Work is deleted.
 type Parting struct {
-	// Entry is what the ledger has of the object.
+	// Entry is the object's entry in the ledger.
 	Entry Entry
 	// Live is the object on the member; nil if there is none.
 	Live *unstructured.Unstructured
@@ -64,36 +65,36 @@ type Parting struct {
 	Owner Owner
 	// Strategy is the Work's.
 	Strategy *v1beta1.DeleteStrategy
-	// Ends: the Work goes, with all that it placed. Manifest is what it has of the object, if that can be read.
+	// Ends: the Work is deleted. Manifest is the Work's manifest of the object, if it can be decoded.
 	Ends     bool
 	Manifest *unstructured.Unstructured
-	// Stamp is that of the Work that stays. If the object was placed by a later state of the Work, or by another Work of its name, then
-	// the hub went back in time, and what the Work lacks means nothing. Nor does what a Work lacks that another client took manifests
-	// out of.
+	// Stamp is the Work's. If a later state of the Work, or another Work of its name, placed the object, then the hub
+	// went back in time, and the absence of the object from the Work is no reason to remove it. The same holds if
+	// another client removed manifests from the Work.
 	Stamp Stamp
-	// Wanted are the UIDs of objects that are still wanted, under whatever name. Elsewhere: another Work wants this one.
+	// Wanted are the UIDs of objects that are still listed, under any name. Elsewhere: another Work lists this one.
 	Wanted    sets.Set[types.UID]
 	Elsewhere bool
-	// Inside is the answer to Look, Filled that to Fill; nil if there was none yet.
+	// Inside is the answer to Look, Filled the answer to Fill; nil if there was none yet.
 	Inside *Inside
 	Filled *Filled
 }
 
-// Inside is what goes with an object when that is deleted.
+// Inside are the objects that would be deleted with an object.
 type Inside struct {
-	// Strangers were not placed. What cannot be seen is among them.
+	// Strangers are objects that the fleet did not place, and kinds that the agent may not list.
 	Strangers []string
-	// Kept bear the annotation that forbids the agent to delete them.
+	// Kept have the annotation that forbids the agent to delete them.
 	Kept []string
 	// Held stay until the member's owner releases them.
 	Held []string
 }
 
-// Filled is what an API server made of a manifest; without an Object, it refused.
+// Filled is the result of a dry run of a creation; without an Object, the API server refused.
 type Filled struct{ Object *unstructured.Unstructured }
 
-// Part decides about one object that leaves its Work, or whose Work goes. Only what this AppliedWork owns is touched. What is held
-// stays so until the member's owner releases it, however far the hub has come since.
+// Part decides about one object that has left its Work, or whose Work is deleted. It changes only objects that this
+// AppliedWork owns. A held object stays held until the member's owner releases it, whatever the hub's state.
 func Part(p Parting) (Departure, error) {
 	live := p.Live
 	switch {
@@ -117,7 +118,7 @@ func Part(p Parting) (Departure, error) {
 	return p.spare()
 }
 
-// held says whether the object must stay until the member's owner releases it.
+// held reports whether the object must stay until the member's owner releases it.
 func (p Parting) held() bool {
 	switch p.Live.GetAnnotations()[contract.AnnotationHeld] {
 	case contract.HeldRelease:
@@ -128,20 +129,21 @@ func (p Parting) held() bool {
 	return p.Entry.Held || !p.Ends && (p.Stamp.Incomplete || p.Stamp.older(p.Live))
 }
 
-// kept says whether the object's annotation forbids to delete it, there or in the manifest.
+// kept reports whether an annotation forbids deleting the object, on the object or in the manifest.
 func (p Parting) kept() bool {
 	return Keeps(p.Live.GetAnnotations()) || p.Manifest != nil && Keeps(p.Manifest.GetAnnotations())
 }
 
-// Keeps says whether annotations forbid the agent to delete the object that bears them. Every value but false does: a mistyped one must not
-// cost what it was meant to protect.
+// Keeps reports whether annotations forbid the agent to delete their object. Every value except false does: a typing
+// mistake must not cost the object.
 func Keeps(annotations map[string]string) bool {
 	value, there := annotations[contract.AnnotationKeep]
 	keeps, err := strconv.ParseBool(value)
 	return there && (keeps || err != nil)
 }
 
-// spare decides about an object that is ours alone: it is deleted, but not with it what was not placed.
+// spare decides about an object that is ours alone: it is deleted, unless objects would be deleted with it that the
+// fleet did not place.
 func (p Parting) spare() (Departure, error) {
 	kind := p.Live.GroupVersionKind().GroupKind()
 	taken := TakenOver(p.Live) || p.Entry.TakenOver
@@ -156,7 +158,7 @@ func (p Parting) spare() (Departure, error) {
 	return Departure{Fate: Delete}, nil
 }
 
-// spareHolder decides about a namespace or a definition, with which all that is in it, or of its kind, would go.
+// spareHolder decides about a namespace or a definition, with which all of its objects would be deleted.
 func (p Parting) spareHolder(taken bool) (Departure, error) {
 	if p.Inside == nil {
 		return Departure{Fate: Look}, nil
@@ -164,19 +166,19 @@ func (p Parting) spareHolder(taken bool) (Departure, error) {
 	all := !taken && p.Strategy != nil && p.Strategy.ForeignContent == v1beta1.ForeignContentPolicyDelete
 	switch {
 	case len(p.Inside.Kept) > 0:
-		return p.letGo("with it would go what annotation "+contract.AnnotationKeep+" is set on", p.Inside.Kept...)
+		return p.letGo("it contains objects with annotation "+contract.AnnotationKeep, p.Inside.Kept...)
 	case len(p.Inside.Held) == 0 && (len(p.Inside.Strangers) == 0 || all):
 		return Departure{Fate: Delete}, nil
 	case taken:
 		return p.letGo("")
 	case len(p.Inside.Held) > 0:
-		return Departure{Fate: Stay, Why: "with it would go what an earlier Work placed", Holds: p.Inside.Held}, nil
+		return Departure{Fate: Stay, Why: "it contains objects that an earlier Work placed", Holds: p.Inside.Held}, nil
 	}
-	return Departure{Fate: Stay, Why: "it holds what was not placed", Holds: p.Inside.Strangers}, nil
+	return Departure{Fate: Stay, Why: "it contains objects that the fleet did not place", Holds: p.Inside.Strangers}, nil
 }
 
-// spareMore decides about an object that was taken over: it is let go if it has content that was not placed. What the API server fills
-// in is asked of it; if that cannot be found out, the object has.
+// spareMore decides about an object that was taken over: it is released if it has content that the fleet did not
+// place. A dry run shows the API server's defaults; if there is none, the object counts as having such content.
 func (p Parting) spareMore() (Departure, error) {
 	placed := lastApplied(p.Live)
 	if p.Manifest != nil {
@@ -198,8 +200,8 @@ func (p Parting) spareMore() (Departure, error) {
 	return Departure{Fate: Delete}, nil
 }
 
-// letGo takes off our owner reference and the annotations that describe how the object was placed. If only the manifest says that the object
-// is kept, the object says so from now on: it may be in a namespace, or of a kind, that is decided about next.
+// letGo removes our owner reference and the annotations that describe how the object was placed. If only the manifest
+// has the annotation keep, the object gets it: the decision about its namespace or definition comes next and needs it.
 func (p Parting) letGo(why string, holds ...string) (Departure, error) {
 	patch := ownerPatch(p.Live, without(p.Live, p.Owner))
 	ours := slices.Concat(stamps, []string{contract.AnnotationSpecHash, contract.AnnotationLastApplied, contract.AnnotationTakenOver})
@@ -240,23 +242,24 @@ func jsonPatch(fate Fate, patch []map[string]any) (Departure, error) {
 // pointer escapes a key for a path of JSON Patch.
 var pointer = strings.NewReplacer("~", "~0", "/", "~1")
 
-// TakenOver says whether a live object was on the cluster before it was placed.
+// TakenOver reports whether a live object was on the cluster before the fleet placed it.
 func TakenOver(live *unstructured.Unstructured) bool {
 	return live.GetAnnotations()[contract.AnnotationTakenOver] != ""
 }
 
-// takesOver says whether the object is, or becomes, one that was not placed by the fleet in the first place.
+// takesOver reports whether the object was, or now becomes, one that existed before the fleet placed it.
 func (in Input) takesOver(c claim) bool {
 	return TakenOver(in.Live) || c.takeOver && len(c.dropped) == 0 && !in.inherited()
 }
 
-// The kinds whose objects take others along when they are deleted.
+// The kinds whose objects contain others, which are deleted with them.
 var (
 	NamespaceKind  = schema.GroupKind{Kind: "Namespace"}
 	DefinitionKind = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
 )
 
-// precious says whether objects of a kind that were taken over stay, whatever they hold: with them goes data that cannot be placed again.
+// precious reports whether objects of a kind that were taken over always stay: their deletion would lose data that
+// cannot be placed again.
 func precious(kind schema.GroupKind) bool {
 	switch kind {
 	case DefinitionKind, schema.GroupKind{Kind: "PersistentVolume"}, schema.GroupKind{Kind: "PersistentVolumeClaim"}:
@@ -265,7 +268,7 @@ func precious(kind schema.GroupKind) bool {
 	return false
 }
 
-// extra says whether a live object holds content, beside metadata and status, that placed does not have.
+// extra reports whether a live object has content, beside metadata and status, that placed does not have.
 func extra(placed, live *unstructured.Unstructured) bool {
 	for key, value := range live.Object {
 		if key == "apiVersion" || key == "kind" || key == "metadata" || key == "status" {

@@ -85,7 +85,8 @@ func TestInsideOfANamespace(t *testing.T) {
 	}
 }
 
-// part is what Part decides about an object of a Work, with the parts of the patch that do not depend on what was decided.
+// part is what Part decides about an object of a Work, with the parts of the patch that do not depend on what was
+// decided.
 func part(t *testing.T, p Parting) Departure {
 	t.Helper()
 	p.Owner = owner
@@ -96,8 +97,8 @@ func part(t *testing.T, p Parting) Departure {
 	return got
 }
 
-// The rows of docs/deletion.md, and what comes before them. The order of the questions is a rule, too: each row has only what it needs, and
-// what a later row would decide otherwise.
+// The rows of docs/deletion.md, and what comes before them. The order of the questions is a rule, too: each row has
+// only what it needs, and what a later row would decide otherwise.
 func TestPart(t *testing.T) {
 	const (
 		us, them   = "AppliedWork w u1", "ConfigMap x u9"
@@ -217,7 +218,7 @@ func TestPatchesOfParting(t *testing.T) {
 	}
 }
 
-// The annotation keep is on what was let go for its sake, also if it had not reached the cluster.
+// An object released because of the annotation keep has it, even if it had not reached the cluster.
 func TestKeepStaysWithTheObject(t *testing.T) {
 	manifest := object(t, cm)
 	manifest.SetAnnotations(map[string]string{contract.AnnotationKeep: "yes"})

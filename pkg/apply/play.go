@@ -12,17 +12,17 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// played is a merge as the API server will carry it out: the live object before and after, the manifest, and the one
-// before it. Merges find the items of a list by one key, which some lists need two of; they replace what they do not
-// know; and a patch that removes a field cannot set it to null. So no merge of our own is sent before it was played
-// and its outcome looked at.
+// played is a merge with its simulated outcome: the live object before and after, the manifest, and the previous one.
+// Merges find list items by one key, although some lists need two; they replace parts that they do not know; and a
+// patch that removes a field cannot set it to null. So no merge computed here is sent before its outcome was simulated
+// and checked.
 type played struct {
 	base, want, live, outcome map[string]any
 	// known is how a strategic merge treats the type; nil if it is unknown, and merged as JSON.
 	known strategicpatch.LookupPatchMeta
 }
 
-// play carries a patch out in memory.
+// play applies a patch in memory.
 func play(patch map[string]any, base, want, live *unstructured.Unstructured) (*played, error) {
 	out := &played{want: want.Object, live: live.Object, known: typed(live)}
 	if base != nil {
@@ -53,7 +53,7 @@ func typed(obj *unstructured.Unstructured) strategicpatch.LookupPatchMeta {
 	return known
 }
 
-// mergedJSON is what a JSON merge patch makes of an object.
+// mergedJSON applies a JSON merge patch to an object.
 func mergedJSON(into, patch map[string]any) map[string]any {
 	for key, value := range patch {
 		more, isMap := value.(map[string]any)
@@ -72,9 +72,8 @@ func mergedJSON(into, patch map[string]any) map[string]any {
 	return into
 }
 
-// fault is the path of the first field that a merge does not leave as it must be: the manifest sets it and the outcome
-// has another value, or the live object has it, the outcome has not, and no manifest had. It is empty if there is
-// none.
+// fault is the path of the first field with a wrong outcome: the manifest sets it and the outcome has another value,
+// or the live object has it, the outcome does not, and no manifest had it. It is empty if there is none.
 func (p *played) fault() string {
 	for _, field := range names(p.want, nil) {
 		switch field {
@@ -101,15 +100,15 @@ func fieldPath(path, field string) string { return path + "/" + escape.Replace(f
 
 // treatment is how a strategic merge treats a field.
 type treatment struct {
-	// merged: the items of a list are merged. key is how they are found.
+	// merged: the items of a list are merged. key identifies them.
 	merged bool
 	key    string
-	// retaining: the fields of a struct that a manifest does not set go, because they may not be beside those that it
+	// retaining: the fields of a struct that a manifest does not set are removed, because they exclude those that it
 	// sets.
 	retaining bool
 }
 
-// belowField is how a strategic merge treats a field, and what is in it or in its items.
+// belowField is how a strategic merge treats a field, and the contents of it or of its items.
 func belowField(known strategicpatch.LookupPatchMeta, field string, list bool) (strategicpatch.LookupPatchMeta, treatment) {
 	if known == nil {
 		return nil, treatment{}
@@ -128,12 +127,12 @@ func belowField(known strategicpatch.LookupPatchMeta, field string, list bool) (
 	}
 }
 
-// setField returns the path of what the manifest sets in a field and the outcome has not.
+// setField returns the path of a value that the manifest sets in a field and the outcome does not have.
 func (p *played) setField(path, field string, want, outcome map[string]any, known strategicpatch.LookupPatchMeta) string {
 	at := fieldPath(path, field)
 	value, got := want[field], outcome[field]
 	if value == nil {
-		// In a type that the server knows, null is the same as nothing. In others it is a value of its own.
+		// In a type that the server knows, null is the same as absent. In others it is a value of its own.
 		if _, there := outcome[field]; p.known == nil && (!there || got != nil) {
 			return at
 		}
@@ -179,7 +178,7 @@ func (p *played) setMap(path string, want, outcome map[string]any, known strateg
 	return ""
 }
 
-// setItems compares lists that are merged. Two items of one key cannot be told apart.
+// setItems compares lists that are merged. Two items with the same key are ambiguous.
 func (p *played) setItems(path string, want, outcome []any, key string, known strategicpatch.LookupPatchMeta) string {
 	if key == "" {
 		for _, item := range want {
@@ -202,7 +201,7 @@ func (p *played) setItems(path string, want, outcome []any, key string, known st
 	return ""
 }
 
-// same compares as the server does: null is nothing in a type that it knows.
+// same compares as the server does: null is absent in a type that it knows.
 func (p *played) same(a, b any) bool {
 	if p.known == nil {
 		return sameText(a, b)
@@ -210,7 +209,7 @@ func (p *played) same(a, b any) bool {
 	return sameText(withoutNulls(a), withoutNulls(b))
 }
 
-// byKey indexes the items of a list; unique is false if two share a key, or an item is none that could have one.
+// byKey indexes the items of a list; unique is false if two share a key, or an item cannot have one.
 func byKey(list []any, key string) (items map[any]map[string]any, unique bool) {
 	items, unique = make(map[any]map[string]any, len(list)), true
 	for _, item := range list {
@@ -224,7 +223,7 @@ func byKey(list []any, key string) (items map[any]map[string]any, unique bool) {
 	return items, unique
 }
 
-// keptField returns the path of what is gone from a field although no manifest had it.
+// keptField returns the path of a value that is gone from a field although no manifest had it.
 func (p *played) keptField(path, field string, live, outcome, base map[string]any, known strategicpatch.LookupPatchMeta) string {
 	at := fieldPath(path, field)
 	value := live[field]
@@ -239,7 +238,7 @@ func (p *played) keptField(path, field string, live, outcome, base map[string]an
 		g, ok := got.(map[string]any)
 		w, _ := was.(map[string]any)
 		if !ok && had && (there || !open(sub)) {
-			return "" // another value, or a struct that goes with all its fields
+			return "" // another value, or a struct that is removed with all its fields
 		}
 		if gone := p.keptMap(at, v, g, w, how.retaining, sub); gone != "" {
 			return gone
@@ -275,7 +274,7 @@ func (p *played) keptMap(path string, live, outcome, base map[string]any, retain
 	return ""
 }
 
-// open says whether a map has any fields, so that each is by itself: labels, data, and all of a type that is unknown.
+// open reports whether a map has arbitrary keys, each a field by itself: labels, data, and all of an unknown type.
 func open(known strategicpatch.LookupPatchMeta) bool {
 	s, ok := known.(strategicpatch.PatchMetaFromStruct)
 	if !ok {
@@ -297,7 +296,7 @@ func (p *played) keptItems(path string, live, outcome, base []any, how treatment
 	switch {
 	case p.known != nil && !how.merged:
 		return "" // one value
-	case how.key == "": // each item by itself may be another manager's
+	case how.key == "": // each item may belong to another manager
 		for _, item := range live {
 			if !in(outcome)(item) && !in(base)(item) {
 				return path
@@ -326,8 +325,8 @@ func (p *played) keptItems(path string, live, outcome, base []any, how treatment
 	return ""
 }
 
-// exclusive are fields that exclude each other: an object may have one at most, by the name of the struct, or of the list, that they
-// are in.
+// exclusive are fields that exclude each other, by the name of their struct or list: an object may have at most one of
+// them.
 var exclusive = map[string][]string{
 	"livenessProbe": handlers, "readinessProbe": handlers, "startupProbe": handlers, "postStart": handlers, "preStop": handlers,
 	"env": {"value", "valueFrom"}, "valueFrom": {"fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"},
@@ -336,7 +335,7 @@ var exclusive = map[string][]string{
 
 var handlers = []string{"exec", "httpGet", "tcpSocket", "grpc", "sleep"}
 
-// rivalsOf are the fields of have that may not be beside those of want. Both are at path.
+// rivalsOf are the fields of have that may not coexist with those of want. Both are at path.
 func rivalsOf(path string, want, have map[string]any) []string {
 	fields := strings.Split(path, "/")
 	last := fields[len(fields)-1]
@@ -345,7 +344,7 @@ func rivalsOf(path string, want, have map[string]any) []string {
 	}
 	group := exclusive[last]
 	switch kind := want["type"]; {
-	case last == "volumes": // all but the name are sources
+	case last == "volumes": // all except the name are sources
 		group = slices.DeleteFunc(names(want, have), func(field string) bool { return field == "name" })
 	case (last == "strategy" || last == "updateStrategy") && kind != nil && kind != "RollingUpdate":
 		group = []string{"type", "rollingUpdate"}

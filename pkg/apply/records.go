@@ -13,21 +13,21 @@ import (
 const (
 	// mostAnnotations is how many bytes of annotation keys and values the API server accepts on one object.
 	mostAnnotations = 256 * 1024
-	// spareAnnotations is how many of them we leave to controllers of the member, which annotate objects too: the
+	// spareAnnotations is how many of them are left to controllers of the member, which also annotate objects: the
 	// revision of a Deployment, the binding of a claim.
 	spareAnnotations = 512
 )
 
-// ranked are our annotations on objects, in the order of their importance: what does not fit beside the annotations
-// of the manifest is left out from the end. Which manifest was applied comes first, because drift is told from a new
-// manifest by it.
+// ranked are our annotations on objects, in the order of their importance: those that do not fit beside the
+// annotations of the manifest are left out from the end. The hash comes first, because it distinguishes drift from a
+// new manifest.
 var ranked = []string{
 	contract.AnnotationSpecHash, contract.AnnotationTakenOver, contract.AnnotationPlacedWork, contract.AnnotationPlacedBy,
 	contract.AnnotationPlacedOrigin, contract.AnnotationPlacedHub, contract.AnnotationPlacedRevision, contract.AnnotationPlacedOverrides,
 	contract.AnnotationLastApplied,
 }
 
-// annotate decides which annotations of ours the object is to carry.
+// annotate decides which of our annotations the object gets.
 func (w *wanted) annotate(in Input, c claim) {
 	all := w.stamp.annotations()
 	all[contract.AnnotationSpecHash] = w.hash
@@ -47,11 +47,11 @@ func (w *wanted) annotate(in Input, c claim) {
 	w.tooLarge = clientSide && w.records[contract.AnnotationLastApplied] == ""
 }
 
-// unmarked says whether there is no room for the hash of the manifest, so that the live object does not show whether
-// it was the last one.
+// unmarked reports whether the hash of the manifest does not fit, so that the live object does not show whether it was
+// the last one.
 func (w *wanted) unmarked() bool { return w.records[contract.AnnotationSpecHash] == "" }
 
-// holds says whether the live object has all that the manifest sets. Only for the last manifest may a value look
+// holds reports whether the live object has all fields of the manifest. Only for the last manifest may a value look
 // different.
 func (w *wanted) holds(want, live *unstructured.Unstructured) bool {
 	if w.unmarked() {
@@ -60,8 +60,8 @@ func (w *wanted) holds(want, live *unstructured.Unstructured) bool {
 	return held(want, live)
 }
 
-// fitting are those of our annotations that fit into room, in bytes. The last manifest has an empty annotation in
-// its place, if at least that fits. What an object has already takes nothing from what is left to others.
+// fitting are those of our annotations that fit into room bytes. If the last manifest does not fit, its annotation is
+// emptied, if that fits. An annotation that the object has already does not reduce the spare room.
 func fitting(all, live map[string]string, room int) map[string]string {
 	out := map[string]string{}
 	for _, key := range ranked {
@@ -88,7 +88,7 @@ func fitting(all, live map[string]string, room int) map[string]string {
 	return out
 }
 
-// room is how many bytes the annotations of the manifest, and those of others on the live object, leave.
+// room is how many bytes remain beside the annotations of the manifest, and those of others on the live object.
 func room(want, live *unstructured.Unstructured) int {
 	out := mostAnnotations - sizeOf(want.GetAnnotations())
 	if live == nil {
@@ -101,8 +101,8 @@ func room(want, live *unstructured.Unstructured) int {
 		switch {
 		case wanted:
 		case key == contract.AnnotationHeld, key == contract.AnnotationLastApplied:
-			out -= len(key) // it may be left, emptied
-		case slices.Contains(ranked, key), mine["f:"+key] != nil && others["f:"+key] == nil: // written anew, or removed
+			out -= len(key) // it may stay, emptied
+		case slices.Contains(ranked, key), mine["f:"+key] != nil && others["f:"+key] == nil: // rewritten, or removed
 		default:
 			out -= len(key) + len(value)
 		}
@@ -110,7 +110,7 @@ func room(want, live *unstructured.Unstructured) int {
 	return out
 }
 
-// annotationsBy are the annotations that the writers that which picks own, in the form of managedFields.
+// annotationsBy are the annotations owned by the writers that which selects, in the form of managedFields.
 func annotationsBy(live *unstructured.Unstructured, which func(metav1.ManagedFieldsEntry) bool) map[string]any {
 	return below(below(ownedBy(live, which), "f:metadata"), "f:annotations")
 }
@@ -123,7 +123,7 @@ func sizeOf(annotations map[string]string) int {
 	return n
 }
 
-// patchRecords writes our annotations into a merge patch, and clears what live has of those that we do not write.
+// patchRecords writes our annotations into a merge patch, and clears those on live that are not written.
 func (w *wanted) patchRecords(patch map[string]any, live *unstructured.Unstructured) {
 	for _, key := range append(slices.Clone(ranked), contract.AnnotationHeld) {
 		if value, ok := w.records[key]; ok {

@@ -74,7 +74,7 @@ func TestFitting(t *testing.T) {
 	}
 }
 
-// An object that had the last manifest on record, and is to have as many annotations as it may, keeps no empty
+// An object that had the last manifest in an annotation, and now needs all of its annotations' room, keeps no empty
 // annotation either.
 func TestRecordsGiveWay(t *testing.T) {
 	for left, want := range map[int]bool{0: false, 10: false, 200: true} {

@@ -11,9 +11,9 @@ import (
 )
 
 // Replaceable decides about a live object that the API server refuses to change to the manifest, because fields of it
-// cannot be changed. If the hub's object is another one than that which was last applied, the live one may be deleted,
-// and the manifest created in its place: on the hub the same has happened. why, if set, is why the live object stays
-// all the same. entry is the ledger's.
+// are immutable. If the hub's object is another one than that which was last applied, the live one may be deleted and
+// created from the manifest: the same has happened on the hub. why, if set, is why the live object nevertheless stays.
+// entry is the ledger's.
 func Replaceable(in Input, entry Entry) (replace bool, why string) {
 	live := in.Live
 	was, is := live.GetAnnotations()[contract.AnnotationPlacedOrigin], in.Stamp.Origin
@@ -27,22 +27,23 @@ func Replaceable(in Input, entry Entry) (replace bool, why string) {
 	case len(without(live, in.Owner)) > 0:
 		return false, "it has other owners on the member cluster"
 	case in.Stamp.Incomplete:
-		return false, "the Work has not the manifests that the hub agent gave it"
+		return false, "the number of manifests in the Work differs from the number that the hub agent wrote"
 	case entry.Held || live.GetAnnotations()[contract.AnnotationHeld] != "" || in.Stamp.older(live):
 		return false, "another Work, or a later state of this one, placed it"
 	case Keeps(live.GetAnnotations()) || Keeps(in.Manifest.GetAnnotations()):
 		return false, "annotation " + contract.AnnotationKeep + " is set"
 	case kind == schema.GroupKind{Kind: "Namespace"} || precious(kind):
-		return false, "data goes with a " + kind.Kind
+		return false, "deleting a " + kind.Kind + " loses data"
 	case deletesClaims(live):
 		return false, "its volume claims would be deleted with it (persistentVolumeClaimRetentionPolicy.whenDeleted)"
 	}
 	return true, ""
 }
 
-// Inherit is a merge patch that makes a live object ours which another Work of the placement has left, and changes no
-// content: for one that the API server refuses to change to the manifest. Unowned, it could neither be replaced nor would
-// it go with the placement. It keeps the origin that it was made from. The patch is nil for any other object.
+// Inherit is a merge patch that makes an object ours that another Work of the placement has left, without changing its
+// content; it is for an object that the API server refuses to change to the manifest. Without an owner it could
+// neither be replaced nor be deleted with the placement. It keeps the origin from which it was made. The patch is nil
+// for any other object.
 func Inherit(in Input) ([]byte, error) {
 	if in.Live.GetDeletionTimestamp() != nil || in.Owner.Owns(in.Live) || !in.inherited() {
 		return nil, nil
@@ -62,7 +63,7 @@ func Inherit(in Input) ([]byte, error) {
 	return body, nil
 }
 
-// deletesClaims says whether a StatefulSet takes its volume claims along.
+// deletesClaims reports whether the volume claims of a StatefulSet are deleted with it.
 func deletesClaims(live *unstructured.Unstructured) bool {
 	if live.GroupVersionKind().GroupKind() != (schema.GroupKind{Group: "apps", Kind: "StatefulSet"}) {
 		return false

@@ -45,7 +45,7 @@ func TestReplaceable(t *testing.T) {
 		"it was there before":                  {text: job, edits: edits{was, note(contract.AnnotationTakenOver, "true")}, is: b, why: "before it was placed"},
 		"it was there before, says the ledger": {text: job, edits: edits{was}, is: b, entry: Entry{TakenOver: true}, why: "before it was placed"},
 		"others own it, too":                   {text: job, edits: edits{was, owners("AppliedWork w u1", "ConfigMap x u9")}, is: b, why: "other owners"},
-		"manifests were taken out of the Work": {text: job, edits: edits{was}, is: b, stamp: Stamp{Incomplete: true}, why: "hub agent gave it"},
+		"manifests were taken out of the Work": {text: job, edits: edits{was}, is: b, stamp: Stamp{Incomplete: true}, why: "hub agent wrote"},
 		"a later state of the Work placed it":  {text: job, edits: edits{was, note(contract.AnnotationPlacedWork, "w:5")}, is: b, stamp: Stamp{Work: "w", Generation: 4}, why: "later state"},
 		"an earlier state of the Work did":     {text: job, edits: edits{was, note(contract.AnnotationPlacedWork, "w:3")}, is: b, stamp: Stamp{Work: "w", Generation: 4}, want: true},
 		"another Work placed it":               {text: job, edits: edits{was, note(contract.AnnotationPlacedWork, "v:3")}, is: b, stamp: Stamp{Work: "w", Generation: 4}, why: "another Work"},

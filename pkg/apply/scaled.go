@@ -6,11 +6,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Autoscalers is the kind whose objects decide how many replicas others have.
+// Autoscalers is the kind whose objects control the replicas of others.
 var Autoscalers = schema.GroupKind{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}
 
-// Scaled says whether the replicas that the manifest sets were set to something else on the member through the subresource scale. It is
-// then to be found out whether an autoscaler did that: the field manager does not tell, as it is named after the binary of the controllers.
+// Scaled reports whether the replicas in the manifest were changed on the member through the subresource scale. The
+// caller then has to find out whether an autoscaler did that: the field manager does not show it, as it is named after
+// the binary of the controllers.
 func Scaled(manifest, live *unstructured.Unstructured) bool {
 	wanted, set, err := unstructured.NestedFieldNoCopy(manifest.Object, "spec", "replicas")
 	if err != nil || !set {
@@ -20,14 +21,14 @@ func Scaled(manifest, live *unstructured.Unstructured) bool {
 	return err == nil && found && !sameText(wanted, replicas) && scaled(live)
 }
 
-// scaled says whether the replicas were set last through the subresource scale.
+// scaled reports whether the replicas were set last through the subresource scale.
 func scaled(live *unstructured.Unstructured) bool {
 	spec, _ := ownedBy(live, func(e metav1.ManagedFieldsEntry) bool { return e.Subresource == "scale" })["f:spec"].(map[string]any)
 	_, owns := spec["f:replicas"]
 	return owns
 }
 
-// Scales says whether an autoscaler, in any version of its kind, decides how many replicas live has.
+// Scales reports whether an autoscaler, in any version of its kind, controls the replicas of live.
 func Scales(autoscaler, live *unstructured.Unstructured) bool {
 	target, _, err := unstructured.NestedMap(autoscaler.Object, "spec", "scaleTargetRef")
 	if err != nil || autoscaler.GetNamespace() != live.GetNamespace() || autoscaler.GetDeletionTimestamp() != nil {

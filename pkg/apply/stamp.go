@@ -15,23 +15,25 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Stamp says on an applied object why it is there. It goes along with the writes that change the object and causes none of its own:
-// it names the revision that last changed the object, not the latest one.
+// Stamp records on an applied object why it exists. It is part of the writes that change the object and causes none of
+// its own: it names the revision that last changed the object, not the latest one.
 type Stamp struct {
 	// Hub is the hub's address.
 	Hub string
-	// Placement is <namespace>/<name>, or a name alone. Revision is the resource snapshot, Overrides those of overrides.
+	// Placement is <namespace>/<name>, or a name alone. Revision is the resource snapshot, Overrides those of
+	// overrides.
 	Placement, Revision, Overrides string
-	// Origin is the contract.Origin of the hub's object; empty if it is not known.
+	// Origin is the contract.Origin of the hub's object; empty if unknown.
 	Origin string
-	// Work and Generation are of the Work.
+	// Work and Generation are the Work's.
 	Work       types.UID
 	Generation int64
-	// Incomplete: the Work has not as many manifests as the hub gave it, so somebody else took some out.
+	// Incomplete: the number of manifests differs from the number that the hub agent wrote, so another client removed
+	// some.
 	Incomplete bool
 }
 
-// StampOf is the stamp of objects that work places, as the Work itself tells.
+// StampOf is the stamp for objects of work.
 func StampOf(hub string, work *v1beta1.Work) Stamp {
 	placement := work.Labels[contract.LabelPlacement]
 	if namespace := work.Labels[contract.LabelPlacementNamespace]; namespace != "" {
@@ -43,13 +45,14 @@ func StampOf(hub string, work *v1beta1.Work) Stamp {
 	}
 }
 
-// incomplete says whether the hub's agent wrote another number of manifests than the Work has. Agents that write no number are trusted.
+// incomplete reports whether the number of manifests differs from the one that the hub agent wrote. Without a written
+// number the Work counts as complete.
 func incomplete(work *v1beta1.Work) bool {
 	given, ok := work.Annotations[contract.AnnotationManifests]
 	return ok && given != strconv.Itoa(len(work.Spec.Workload.Manifests))
 }
 
-// stamps are the annotations of a stamp, and what goes with it: an object that is wanted is not held.
+// stamps are the annotations of a stamp, and the mark of a held object, which a listed object loses.
 var stamps = []string{
 	contract.AnnotationPlacedHub, contract.AnnotationPlacedBy, contract.AnnotationPlacedRevision, contract.AnnotationPlacedOverrides,
 	contract.AnnotationPlacedWork, contract.AnnotationPlacedOrigin, contract.AnnotationHeld,
@@ -71,13 +74,13 @@ func (s Stamp) annotations() map[string]string {
 	return out
 }
 
-// unrecorded says whether our annotations must be written although nothing else changes: the object has those of another
-// manifest, or was applied by an agent that did not stamp it, by a Work of another life, or by a later generation of
-// this one.
+// unrecorded reports whether our annotations must be written although nothing else changes: the object has those of
+// another manifest, or was applied by an agent that did not stamp it, by another Work of the name, or by a later
+// generation of this one.
 func (w *wanted) unrecorded(live *unstructured.Unstructured) bool {
 	have := live.GetAnnotations()
 	if w.unmarked() && entryOfOurs(live, metav1.ManagedFieldsOperationUpdate) && !hasTwins(w.object) {
-		return true // what we apply shows what the manifest drops later; what we create does not
+		return true // the fields of an apply show what the manifest drops later; those of a creation do not
 	}
 	if have[contract.AnnotationSpecHash] != w.records[contract.AnnotationSpecHash] {
 		return true
@@ -91,22 +94,23 @@ func stamped(live *unstructured.Unstructured) bool {
 	return ok
 }
 
-// older says whether live was last changed by another Work than ours, or by a later generation of it than the present one.
+// older reports whether live was last changed by another Work, or by a later generation of ours.
 func (s Stamp) older(live *unstructured.Unstructured) bool {
 	uid, text, ok := strings.Cut(live.GetAnnotations()[contract.AnnotationPlacedWork], ":")
 	generation, err := strconv.ParseInt(text, 10, 64)
 	if !ok || err != nil {
-		return false // from an agent that wrote none, or spoiled by hand: it tells nothing
+		return false // missing or invalid: unknown
 	}
 	return types.UID(uid) != s.Work || generation > s.Generation
 }
 
-// bookkept says whether an annotation is ours on every object.
+// bookkept reports whether an annotation is one of ours on every object.
 func bookkept(annotation string) bool {
 	return annotation == contract.AnnotationTakenOver || slices.Contains(stamps, annotation)
 }
 
-// hold is the patch that marks an object as held, nil if it is. Others of our annotations make room for the mark.
+// hold is the patch that marks an object as held; nil if it is marked. Others of our annotations are removed if the
+// mark needs their room.
 func hold(live *unstructured.Unstructured) ([]byte, error) {
 	have := live.GetAnnotations()
 	if have[contract.AnnotationHeld] == contract.HeldYes {
@@ -121,7 +125,7 @@ func hold(live *unstructured.Unstructured) ([]byte, error) {
 		}
 	}
 	if over > 0 {
-		return nil, nil // the ledger has it, too
+		return nil, nil // the ledger records it, too
 	}
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"annotations": annotations, "resourceVersion": live.GetResourceVersion(),

@@ -89,7 +89,8 @@ func TestStampsCostNothing(t *testing.T) {
 	}
 }
 
-// Promise 1: a Work that went back in time, or began anew, does not decide that what a later state placed must go.
+// Promise 1: a Work that went back in time, or was created again, does not decide that objects of a later state must
+// be removed.
 func TestHeldWhenTheHubWentBack(t *testing.T) {
 	now := Stamp{Work: "w1", Generation: 5}
 	for name, tc := range map[string]struct {

@@ -9,7 +9,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Identity is what a ledger belongs to: a Work, in a member's namespace, of a hub.
+// Identity is the owner of a ledger: a Work, in a member's namespace, of a hub.
 type Identity struct {
 	// Hub is the UID of the hub's namespace kube-system; empty if the hub does not report it.
 	Hub types.UID
@@ -19,26 +19,27 @@ type Identity struct {
 	Work types.UID
 }
 
-// Standing is how an agent that acts for an identity stands to a ledger.
+// Standing is the relation of an agent that acts for an identity to a ledger.
 type Standing string
 
 const (
 	// Own means that the ledger is that of this Work.
 	Own Standing = "Own"
-	// Inherited means that an earlier Work of the name, of the same hub and member, made the ledger; or the cluster's owner released it. The present
-	// Work takes up the objects it lists and removes no others.
+	// Inherited means that an earlier Work of the name, of the same hub and member, made the ledger, or that the
+	// cluster's owner released it. The present Work takes over the objects it lists and removes no others.
 	Inherited Standing = "Inherited"
-	// Foreign means that another hub, or the agent of another member, made the ledger. Nothing it lists may be touched.
+	// Foreign means that another hub, or the agent of another member, made the ledger. The objects it lists must not
+	// be changed.
 	Foreign Standing = "Foreign"
 )
 
-// IdentityOf is what a ledger belongs to.
+// IdentityOf is the owner of a ledger.
 func IdentityOf(ledger *v1beta1.AppliedWork) Identity {
 	return Identity{Hub: ledger.Spec.HubUID, Namespace: ledger.Spec.WorkNamespace, Work: ledger.Spec.WorkUID}
 }
 
-// StandingTo says how who stands to a ledger. What the ledger does not record, because an older agent made it, or what is not known of
-// the present hub, agrees with everything.
+// StandingTo is the relation of who to a ledger. A part that the ledger does not record, because an older agent made
+// it, or that is unknown of the present hub, matches everything.
 func (who Identity) StandingTo(ledger *v1beta1.AppliedWork) Standing {
 	made := IdentityOf(ledger)
 	switch {
@@ -50,7 +51,8 @@ func (who Identity) StandingTo(ledger *v1beta1.AppliedWork) Standing {
 	return Own
 }
 
-// SameMember says whether the ledger was made for the same member of the same hub, or was released by the cluster's owner.
+// SameMember reports whether the ledger was made for the same member of the same hub, or was released by the cluster's
+// owner.
 func (who Identity) SameMember(ledger *v1beta1.AppliedWork) bool {
 	return who.StandingTo(ledger) != Foreign
 }
@@ -61,13 +63,13 @@ func (who Identity) sameMember(made Identity) bool {
 
 func agree[T ~string](a, b T) bool { return a == "" || b == "" || a == b }
 
-// Recorded says whether the ledger records all that is known of who.
+// Recorded reports whether the ledger records all known parts of who.
 func (who Identity) Recorded(ledger *v1beta1.AppliedWork) bool {
 	made := IdentityOf(ledger)
 	return (who.Hub == "" || made.Hub == who.Hub) && made.Namespace == who.Namespace && made.Work == who.Work
 }
 
-// Record makes the ledger that of who.
+// Record makes who the owner of the ledger.
 func (who Identity) Record(ledger *v1beta1.AppliedWork) {
 	if who.Hub != "" {
 		ledger.Spec.HubUID = who.Hub

@@ -10,18 +10,18 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// openMaps are fields of built-in kinds to which neither API servers nor, as a rule, webhooks add keys. They do to labels,
-// selectors and annotations, in our own writes: a Job without labels gets those of its pods, and a DaemonSet the annotation
-// deprecated.daemonset.template.generation.
+// openMaps are fields of built-in kinds to which neither API servers nor, as a rule, webhooks add keys. To labels,
+// selectors and annotations they do, within our own writes: a Job without labels gets those of its pods, and a
+// DaemonSet the annotation deprecated.daemonset.template.generation.
 var openMaps = []string{"data", "binaryData"}
 
-// surplus says whether the live object has what we alone own and the manifest has not: an earlier write of ours left
-// it, by a merge that went wrong, and no comparison of two manifests finds it.
+// surplus reports whether the live object has fields that we alone own and the manifest does not have: an earlier
+// write left them after a wrong merge, and no comparison of two manifests finds them.
 func surplus(want, live *unstructured.Unstructured) bool {
 	others := ownedBy(live, theirs)
 	for _, entry := range live.GetManagedFields() {
 		if !ours(entry) || entry.FieldsV1 == nil || entry.APIVersion != live.GetAPIVersion() {
-			continue // other versions call fields by other names
+			continue // other versions use other field names
 		}
 		fields, err := fieldsOf(entry)
 		if err != nil {
@@ -35,12 +35,12 @@ func surplus(want, live *unstructured.Unstructured) bool {
 	return false
 }
 
-// excess looks for fields that are there and are not wanted.
+// excess looks for fields that exist and are not in the manifest.
 type excess struct {
-	// exact: the fields are those that we applied. Else defaults that the API server set in our writes may be among
-	// them, and only items of lists, and keys of maps that have no defaults, are certain.
+	// exact: the fields are those of an apply. Otherwise they may include defaults that the API server set in our
+	// writes, and only list items, and keys of maps without defaults, are certain.
 	exact bool
-	// known: the kind is built in, so that no list has items by default.
+	// known: the kind is built in, so that no list has default items.
 	known bool
 }
 
@@ -73,14 +73,14 @@ func (e excess) within(parent string, fields, others map[string]any, want, live 
 	return false
 }
 
-// mentions says whether a manifest sets a field, if only to null.
+// mentions reports whether a manifest sets a field, including to null.
 func mentions(want any, name string) bool {
 	fields, _ := want.(map[string]any)
 	_, there := fields[strings.TrimPrefix(name, "f:")]
 	return there
 }
 
-// unmanaged says whether a field is none of a manifest, or belongs to the machinery.
+// unmanaged reports whether a field is outside of every manifest, or belongs to the machinery.
 func unmanaged(parent, name string) bool {
 	field, isField := strings.CutPrefix(name, "f:")
 	switch {

@@ -15,7 +15,7 @@ func entriesOf(t *testing.T, manager, operation, version, fields string) []metav
 		FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields)}}
 }
 
-func TestSurplusIsWhatWeAloneWroteAndDoNotWant(t *testing.T) {
+func TestSurplusIsOursAloneAndNotInTheManifest(t *testing.T) {
 	const (
 		service   = "{apiVersion: v1, kind: Service, metadata: {name: s, labels: {kubernetes.io/metadata.name: x}, annotations: {kubernetes-fleet.io/spec-hash: h}, ownerReferences: [{uid: u}]}, spec: {type: ClusterIP, ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]}}"
 		wanted    = "{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {ports: [{port: 53, protocol: UDP}]}}"

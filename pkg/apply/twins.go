@@ -16,16 +16,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// Built-in kinds accept lists in which two items have the key by which merges find them: an environment name twice,
-// where the later one counts and may refer to the earlier. A strategic merge mangles such a list, and server-side
-// apply refuses it. So these objects are merged here, and what comes out is written over what was read.
+// Built-in kinds accept lists in which two items have the same merge key: an environment name twice, where the later
+// one counts and may refer to the earlier. A strategic merge corrupts such a list, and server-side apply refuses it.
+// So these objects are merged here, and the result replaces the version that was read.
 
 // furtherKey is, by the key of a strategic merge, the second field that identifies an item, and its default.
 var furtherKey = map[string][2]string{
 	"containerPort": {"protocol", "TCP"}, "port": {"protocol", "TCP"}, "topologyKey": {"whenUnsatisfiable", ""},
 }
 
-// identity is what server-side apply finds an item of a list by; "" if the item has none.
+// identity is the key by which server-side apply finds a list item; "" if the item has none.
 func identity(item any, key string) string {
 	m, ok := item.(map[string]any)
 	if !ok || m[key] == nil {
@@ -42,7 +42,7 @@ func identity(item any, key string) string {
 	return fmt.Sprint(m[key], "/", second)
 }
 
-// hasTwins says whether a manifest has two items of one identity in a list that merges find items in.
+// hasTwins reports whether a manifest has two items of one identity in a list that merges by key.
 func hasTwins(obj *unstructured.Unstructured) bool {
 	known := typed(obj)
 	return known != nil && twinsIn(obj.Object, known)
@@ -80,8 +80,8 @@ func twinsAmong(items []any, how treatment, known strategicpatch.LookupPatchMeta
 	return false
 }
 
-// twinChange is the change to an object whose manifest has twins. What came in since the object was read would be
-// lost in it, so it holds only for that.
+// twinChange is the change to an object whose manifest has twins. It would overwrite changes made since the read, so
+// it is bound to the version that was read.
 func (w *wanted) twinChange(in Input, c claim) (*change, error) {
 	want, have := w.yielding(in), in.Live.GetAnnotations()
 	out := &change{claim: c, patch: map[string]any{}, kind: types.MergePatchType, surplus: surplus(w.object, in.Live)}
@@ -105,15 +105,15 @@ func (w *wanted) twinChange(in Input, c claim) (*change, error) {
 	return out, out.setOwners(in.Live)
 }
 
-// rewrite is a JSON merge patch that makes the live object what the manifest, and others on the member, want it to
-// be.
+// rewrite is a JSON merge patch that changes the live object to the manifest combined with the changes of others on
+// the member.
 func rewrite(want, live *unstructured.Unstructured) (map[string]any, error) {
 	base := lastApplied(live)
 	if base == nil || surplus(want, live) {
 		base = Sanitise(&unstructured.Unstructured{Object: owned(ownedBy(live, ours), live.Object)})
 	}
-	said, _ := withoutNulls(want.Object).(map[string]any)
-	outcome := rewritten("", base.Object, said, live.Object, typed(live), false)
+	fields, _ := withoutNulls(want.Object).(map[string]any)
+	outcome := rewritten("", base.Object, fields, live.Object, typed(live), false)
 	before, err := json.Marshal(live.Object)
 	if err != nil {
 		return nil, errMerge
@@ -133,7 +133,7 @@ func rewrite(want, live *unstructured.Unstructured) (map[string]any, error) {
 	return patch, nil
 }
 
-// owned is what of live is in fields, in the form of managedFields.
+// owned is the part of live that is in fields, which are in the form of managedFields.
 func owned(fields map[string]any, live any) map[string]any {
 	out := map[string]any{}
 	for name := range fields {
@@ -176,9 +176,9 @@ func ownedItems(fields map[string]any, live []any) []any {
 	return out
 }
 
-// rewritten is live with what want sets, and without what base had and want has not, as by a strategic merge; but
-// items are found as server-side apply finds them, and twins are written as they are wanted. retaining: nothing else
-// may be beside what want sets.
+// rewritten is live with the fields of want, and without those that base has and want has not, as by a strategic
+// merge; but items are found as server-side apply finds them, and twins are written as in want. retaining: only the
+// fields of want remain.
 func rewritten(path string, base, want, live map[string]any, known strategicpatch.LookupPatchMeta, retaining bool) map[string]any {
 	out := map[string]any{}
 	for _, field := range names(want, live) {
@@ -221,7 +221,7 @@ func mergedValue(path, field string, base, want, live any, known strategicpatch.
 	return want
 }
 
-// mergedRest is what stays of a field that the manifest dropped: what others added to a map or to a list that is merged.
+// mergedRest is the rest of a field that the manifest dropped: what others added to a map or to a merged list.
 func mergedRest(path, field string, base, live any, known strategicpatch.LookupPatchMeta) any {
 	switch l := live.(type) {
 	case map[string]any:
@@ -243,7 +243,7 @@ func mergedRest(path, field string, base, live any, known strategicpatch.LookupP
 	return nil
 }
 
-// mergedItems are those of want in their order. What others have added stays behind the item that it is behind now.
+// mergedItems are the items of want in their order. An item that others added stays behind its present predecessor.
 func mergedItems(path string, base, want, live []any, how treatment, known strategicpatch.LookupPatchMeta) []any {
 	id := func(item any) string {
 		if how.key == "" {
@@ -290,8 +290,8 @@ func byIdentity(list []any, id func(any) string) map[string][]any {
 	return out
 }
 
-// contested names a field that the manifest sets, that has another value, and that another writer owns: a
-// server-side apply without force fails on it. It is empty if there is none.
+// contested names a field that the manifest sets, that has another value, and that another writer owns: a server-side
+// apply without force would fail on it. It is empty if there is none.
 func contested(want, live *unstructured.Unstructured) string {
 	for _, entry := range live.GetManagedFields() {
 		if ours(entry) || entry.Subresource != "" || entry.FieldsV1 == nil {

@@ -29,8 +29,8 @@ func TestTwinsAreFound(t *testing.T) {
 	}
 }
 
-// An object whose manifest has twins is merged by us: what the manifest sets is there, what it dropped is gone, and what others added stays
-// where it is.
+// An object whose manifest has twins is merged by us: what the manifest sets is there, what it dropped is gone, and
+// what others added stays where it is.
 func TestTwinsAreWrittenAsTheyAreWanted(t *testing.T) {
 	const pod = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {"
 	for name, c := range map[string]struct{ base, want, live, outcome string }{
@@ -76,7 +76,8 @@ func TestTwinsAreWrittenAsTheyAreWanted(t *testing.T) {
 	}
 }
 
-// Without a record of the last manifest, as after server-side apply, what the manifest dropped is known from the managed fields.
+// Without a record of the last manifest, as after server-side apply, what the manifest dropped is known from the
+// managed fields.
 func TestTwinsAfterServerSideApply(t *testing.T) {
 	live := object(t, "{apiVersion: v1, kind: ServiceAccount, metadata: {name: s, labels: {ours: a, theirs: b}}, secrets: [{name: a}, {name: b}, {name: theirs}]}")
 	live.SetManagedFields(entriesOf(t, contract.ManagerMember, "Apply", "v1", `{"f:metadata":{"f:labels":{"f:ours":{}}},"f:secrets":{"k:{\"name\":\"a\"}":{},"k:{\"name\":\"b\"}":{}}}`))

@@ -12,27 +12,27 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Wall is what Works must not touch on their member, whatever the hub has let through.
+// Wall defines the objects that Works must not change on their member, whatever the hub permits.
 type Wall struct {
-	// Agent is the agent's ServiceAccount; empty if it runs as something else.
+	// Agent is the agent's ServiceAccount; empty if it runs as another kind of user.
 	Agent types.NamespacedName
 	// Token is the Secret that holds the agent's token for the hub, if there is one.
 	Token types.NamespacedName
-	// Open are protected namespaces that the member's owner lets Works into.
+	// Open are protected namespaces that the member's owner opens to Works.
 	Open []string
 }
 
-// Spot is where an object is on the member: the resource is the one that its kind is mapped to, and the namespace the one that is
-// really written.
+// Spot is the location of an object on the member: the resource that serves its kind, and the namespace that is
+// actually written.
 type Spot struct {
 	schema.GroupResource
 	types.NamespacedName
 }
 
-// marker says on a member to which hub it belongs.
+// marker is the ConfigMap on a member that identifies its hub.
 var marker = types.NamespacedName{Namespace: "kube-system", Name: "fleet-membership"}
 
-// Resources that the wall knows.
+// Resources with rules in the wall.
 var (
 	namespacesOf = schema.GroupResource{Resource: "namespaces"}
 	secretsOf    = schema.GroupResource{Resource: "secrets"}
@@ -41,8 +41,8 @@ var (
 	ledgersOf    = schema.GroupResource{Group: v1beta1.GroupVersion.Group, Resource: "appliedworks"}
 )
 
-// Refuses says why a Work must not touch an object; "" if it may. tenant is the namespace of the placement that the Work is from, empty
-// if that is cluster-wide.
+// Refuses returns why a Work must not change an object; "" if it may. tenant is the namespace of the Work's placement;
+// empty for a cluster-wide one.
 func (w Wall) Refuses(at Spot, tenant string) string {
 	switch {
 	case tenant != "" && at.Namespace == "":
@@ -56,9 +56,9 @@ func (w Wall) Refuses(at Spot, tenant string) string {
 	case at.GroupResource == secretsOf && w.Token.Name != "" && at.NamespacedName == w.Token:
 		return "it holds the credentials of the member agent"
 	case at.GroupResource == configMapsOf && at.NamespacedName == marker:
-		return "it says which hub the member cluster belongs to"
+		return "it identifies the hub of the member cluster"
 	case at.Namespace == "" && at.Group == "rbac.authorization.k8s.io" && w.own(at.Name):
-		return "it is the access of the member agent to its cluster"
+		return "it grants the member agent access to its cluster"
 	}
 	namespace := at.Namespace
 	if at.GroupResource == namespacesOf {
@@ -77,7 +77,8 @@ func (w Wall) protects(namespace string) bool {
 	return reserved && !slices.Contains(w.Open, namespace)
 }
 
-// own says whether a ClusterRole or ClusterRoleBinding of this name is the agent's: its chart begins the names of all its objects alike.
+// own reports whether a ClusterRole or ClusterRoleBinding of this name is the agent's: in its chart, the names of all
+// of its objects have the same prefix.
 func (w Wall) own(name string) bool {
 	if w.Agent.Name == "" {
 		return false

@@ -2,8 +2,8 @@ package apply
 
 import "k8s.io/apimachinery/pkg/runtime/schema"
 
-// waves of resources: what others need goes first. Within a wave the order does not matter. The numbers are part of the contract only
-// in their order.
+// waves of resources: dependencies come first. Within a wave the order does not matter. Of the numbers, only the order
+// is part of the contract.
 var waves = [][]string{
 	{"namespaces", "priorityclasses"},
 	{"networkpolicies", "resourcequotas", "limitranges", "podsecuritypolicies", "poddisruptionbudgets", "serviceaccounts", "secrets",
@@ -15,7 +15,7 @@ var waves = [][]string{
 	{"apiservices", "validatingwebhookconfigurations", "mutatingwebhookconfigurations"},
 }
 
-// LastWave is the wave of every resource that the table does not name: custom resources, which may need anything else.
+// LastWave is the wave of every resource outside of the table: custom resources, which may depend on any other.
 var LastWave = len(waves)
 
 var knownGroups = map[string]bool{
@@ -34,7 +34,8 @@ var waveOf = func() map[string]int {
 	return out
 }()
 
-// Wave is the place of a resource (its plural name) in the order of applying, from 0 to LastWave. Removing goes the other way.
+// Wave is the position of a resource (its plural name) in the order of applying, from 0 to LastWave. Removal has the
+// reverse order.
 func Wave(r schema.GroupResource) int {
 	if wave, ok := waveOf[r.Resource]; ok && knownGroups[r.Group] {
 		return wave

@@ -7,22 +7,24 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// The conditions of the convention. A controller reports at least one of the good ones; the bad ones overrule them while True.
+// The conditions of the convention. A controller reports at least one of the good ones; a bad one that is True
+// overrules them.
 var (
 	good = []string{"Available", "Ready"}
 	bad  = []string{"Stalled", "Reconciling"}
 )
 
-// observed reports whether the status of an object is of the object's generation, as far as it has one: dated is whether it has.
+// observed reports whether the status of an object is about the object's generation; true if it has none. dated is
+// whether it has one.
 func observed(obj *unstructured.Unstructured) (current, dated bool) {
 	seen, dated := generation(obj.Object, "status", "observedGeneration")
 	return !dated || seen == obj.GetGeneration(), dated
 }
 
-// convention judges an object by the convention that most controllers of custom resources follow: a condition Available or Ready (all of
-// them that there are) must be True, none of Stalled and Reconciling may be, and the object's status or its condition must have observed
-// the current generation, for else it may be of the one before. why is for people, and does not change while the object makes progress
-// within one condition.
+// convention judges an object by the convention that most controllers of custom resources follow: its conditions
+// Available and Ready (those that exist, at least one) must be True, and Stalled and Reconciling must not be; the
+// object's status or the condition must have observed the current generation, otherwise it may be about the previous
+// one. why is for users, and does not change while the object makes progress within one condition.
 func convention(obj *unstructured.Unstructured) (ok bool, why string) {
 	current, statusDated := observed(obj)
 	if !current {
@@ -48,8 +50,8 @@ func convention(obj *unstructured.Unstructured) (ok bool, why string) {
 		case c["status"] != "True":
 			return false, fmt.Sprintf("Its condition %s is %v: %s", kind, c["status"], reason(c))
 		case !dated && !statusDated && obj.GetGeneration() > 1:
-			return false, fmt.Sprintf("Its condition %s is True, but nothing in its status says of which generation; "+
-				"if its controller never says, use an expression instead of the convention", kind)
+			return false, fmt.Sprintf("Its condition %s is True, but its status does not show for which generation; "+
+				"if its controller never reports one, use an expression instead of the convention", kind)
 		}
 	}
 	if !found {
@@ -63,11 +65,11 @@ func generation(in map[string]any, path ...string) (n int64, found bool) {
 	return n, found && err == nil
 }
 
-// Condition is one of the conditions in the status of an object, nil if it is not there.
+// Condition is one of the conditions in the status of an object; nil if it does not exist.
 func Condition(obj *unstructured.Unstructured, kind string) map[string]any { return byType(obj)[kind] }
 
-// Cause is what a controller gives as the cause of a condition that has this status, which it has only for a failure; empty if it has
-// another. Such messages do not change while nothing else does.
+// Cause is a controller's cause for a condition with this status, which the condition has only on a failure; empty if
+// it has another status. Such messages do not change while everything else stays.
 func Cause(obj *unstructured.Unstructured, kind, status string) string {
 	const most = 512
 	c := Condition(obj, kind)
@@ -84,7 +86,7 @@ func Cause(obj *unstructured.Unstructured, kind, status string) string {
 	return words
 }
 
-// because is a cause behind the sentence that it explains.
+// because is the suffix of a message that adds its cause.
 func because(cause string) string {
 	if cause == "" {
 		return ""
@@ -105,10 +107,10 @@ func byType(obj *unstructured.Unstructured) map[string]map[string]any {
 	return out
 }
 
-// reason is what a condition gives as its reason. Its message may count progress, so it stays on the object.
+// reason is the reason of a condition. Its message may count progress, so it is not used.
 func reason(c map[string]any) string {
 	if text, ok := c["reason"].(string); ok && text != "" {
 		return text
 	}
-	return "it gives no reason"
+	return "no reason given"
 }

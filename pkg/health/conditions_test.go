@@ -13,7 +13,7 @@ func TestConvention(t *testing.T) {
 		"both":                               {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: 'True'}, {type: Available, status: 'True'}]}}", ""},
 		"a first generation needs no date":   {"{apiVersion: example.test/v1, kind: Widget, metadata: {name: w, generation: 1}, status: {conditions: [{type: Ready, status: 'True'}]}}", ""},
 		"one of both is not":                 {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: 'True'}, {type: Available, status: 'False', reason: Starting}]}}", "Its condition Available is False: Starting"},
-		"unknown":                            {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: Unknown}]}}", "Its condition Ready is Unknown: it gives no reason"},
+		"unknown":                            {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: Unknown}]}}", "Its condition Ready is Unknown: no reason given"},
 		"status of the generation before":    {"{" + head + ", status: {observedGeneration: 1, conditions: [{type: Ready, status: 'True'}]}}", notObserved},
 		"condition of the generation before": {"{" + head + ", status: {observedGeneration: 2, conditions: [{type: Ready, status: 'True', observedGeneration: 1}]}}", notObserved},
 		"no generation is named anywhere":    {"{" + head + ", status: {conditions: [{type: Ready, status: 'True'}]}}", "use an expression instead"},

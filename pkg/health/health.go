@@ -1,8 +1,10 @@
-// Package health decides whether an object is available: by the rule that its owner gave it, which is an expression in the Common
-// Expression Language or the convention by which controllers report conditions, and without one by the rule of its kind. An object comes
-// in as a value; its state comes out, with a reason that its owner can act on. pkg/apply and the member's applier use it.
+// Package health decides whether an object is available: by the rule in its annotation, which is an expression in the
+// Common Expression Language or the convention by which controllers report conditions, and without one by the rule of
+// its kind. An object comes in as a value; its state comes out, with a reason that its owner can act on. pkg/apply and
+// the member's applier use it.
 //
-// To add the rule of a kind, add a row to checks (or to data) in kinds.go, to the table of docs/availability.md and to that of TestStates.
+// To add the rule of a kind, add a row to checks (or to data) in kinds.go, to the table of docs/availability.md and to
+// that of TestStates.
 package health
 
 import (
@@ -13,7 +15,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// State is how well an object is.
+// State is the availability of an object.
 type State string
 
 // The states.
@@ -26,13 +28,13 @@ const (
 
 const notObserved = "Its controller on the member cluster has not seen the latest change yet"
 
-// Tracked reports whether the status of an object decides about its availability.
+// Tracked reports whether the availability of an object depends on its status.
 func Tracked(obj *unstructured.Unstructured) bool {
 	return checks[obj.GroupVersionKind()] != nil || Rule(obj) != ""
 }
 
-// Rule is what availability means by the object's owner; empty if there is no such rule. Secrets are available when they exist: the
-// answer of a rule could reveal their contents.
+// Rule is the availability rule of the object's owner; empty if there is none. Secrets are available when they exist:
+// the result of a rule could reveal their contents.
 func Rule(obj *unstructured.Unstructured) string {
 	if obj.GroupVersionKind() == secret {
 		return ""
@@ -40,8 +42,8 @@ func Rule(obj *unstructured.Unstructured) string {
 	return obj.GetAnnotations()[contract.AnnotationAvailableWhen]
 }
 
-// Of returns the state of an object that was applied, and why it is NotYet available. The reason does not change while the object makes
-// progress, so that progress alone changes no status.
+// Of returns the state of an applied object, and why it is NotYet available. The reason does not change while the
+// object makes progress, so that progress alone changes no status.
 func Of(obj *unstructured.Unstructured, rules *Rules) (State, string) {
 	gvk := obj.GroupVersionKind()
 	if rule := Rule(obj); rule != "" {
@@ -64,10 +66,10 @@ func ruled(obj *unstructured.Unstructured, rule string, rules *Rules) (State, st
 	} else if current, _ := observed(obj); current {
 		var err error
 		ok, err = rules.holds(rule, obj.Object)
-		why = fmt.Sprintf("The rule in its annotation %s does not hold yet", contract.AnnotationAvailableWhen)
+		why = fmt.Sprintf("The rule in its annotation %s is not fulfilled yet", contract.AnnotationAvailableWhen)
 		if err != nil {
 			why = fmt.Sprintf("The rule in its annotation %s %v; correct it on the hub, and where a field may be missing, "+
-				"ask has(object.field) first", contract.AnnotationAvailableWhen, err)
+				"test has(object.field) first", contract.AnnotationAvailableWhen, err)
 		}
 	}
 	if ok {

@@ -10,10 +10,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// check judges an object of one kind. Its text does not change while the object makes progress, so that progress alone changes no status.
+// check judges an object of one kind. Its message does not change while the object makes progress, so that progress
+// alone changes no status.
 type check func(obj *unstructured.Unstructured) (State, string)
 
-// checks are the kinds whose status decides. docs/availability.md lists them.
+// checks are the kinds whose availability depends on their status. docs/availability.md lists them.
 var checks = map[schema.GroupVersionKind]check{
 	{Group: "apps", Version: "v1", Kind: "Deployment"}:                               deploymentReady,
 	{Group: "apps", Version: "v1", Kind: "StatefulSet"}:                              statefulSetReady,
@@ -87,13 +88,14 @@ func deploymentReady(obj *unstructured.Unstructured) (State, string) {
 	return Available, ""
 }
 
-// stuck adds the cause for which the controller of a Deployment does not get on.
+// stuck adds the cause if the controller of a Deployment makes no progress.
 func stuck(obj *unstructured.Unstructured) string {
 	return because(cmp.Or(Cause(obj, "ReplicaFailure", "True"), Cause(obj, "Progressing", "False")))
 }
 
-// statefulSetReady wants all pods of the latest revision that the update strategy moves. The controller makes that revision the current
-// one only when a rolling update without a partition ends, so the others are judged by their pods alone.
+// statefulSetReady requires all pods that the update strategy updates to be of the latest revision. The controller
+// makes that revision the current one only when a rolling update without a partition ends, so the other pods only have
+// to be available.
 func statefulSetReady(obj *unstructured.Unstructured) (State, string) {
 	wanted := number(obj, 1, "spec", "replicas")
 	partition := number(obj, 0, "spec", "updateStrategy", "rollingUpdate", "partition")
@@ -136,7 +138,7 @@ func crdReady(obj *unstructured.Unstructured) (State, string) {
 	return NotYet, "The API server of the member cluster does not serve it yet"
 }
 
-// budgetReady wants the controller to have judged the budget, whatever the verdict.
+// budgetReady requires that the controller has evaluated the budget, whatever the result.
 func budgetReady(obj *unstructured.Unstructured) (State, string) {
 	wantStatus, wantReason := "False", policyv1.InsufficientPodsReason
 	if status(obj, "disruptionsAllowed") > 0 {
@@ -150,15 +152,16 @@ func budgetReady(obj *unstructured.Unstructured) (State, string) {
 	case c["status"] == wantStatus && c["reason"] == wantReason:
 		return Available, ""
 	case c["reason"] == policyv1.SyncFailedReason:
-		return NotYet, "Its controller cannot tell what it covers" + because(Cause(obj, policyv1.DisruptionAllowedCondition, "False"))
+		return NotYet, "Its controller cannot determine its pods" + because(Cause(obj, policyv1.DisruptionAllowedCondition, "False"))
 	}
 	return NotYet, notObserved
 }
 
-// claimReady finds only a claim whose volume is gone unavailable: whether and when one is bound depends on its class, and on its pods.
+// claimReady counts only a claim that lost its volume as not available: whether and when a claim is bound depends on
+// its class, and on its pods.
 func claimReady(obj *unstructured.Unstructured) (State, string) {
 	if text(obj, "status", "phase") == string(corev1.ClaimLost) {
-		return NotYet, "It is Lost: the volume that it was bound to is not there any more"
+		return NotYet, "It is Lost: the volume that it was bound to no longer exists"
 	}
 	return Untracked, ""
 }

@@ -82,7 +82,7 @@ func TestStates(t *testing.T) {
 }
 
 // What its controller gives as the cause is passed on.
-func TestFailuresAreTold(t *testing.T) {
+func TestFailuresAreReported(t *testing.T) {
 	all := rules(t)
 	const deployment = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, generation: 2}, status: {observedGeneration: 2, updatedReplicas: 1, conditions: "
 	const job = "{apiVersion: batch/v1, kind: Job, metadata: {name: j, annotations: {kubernetes-fleet.io/available-when: object.status.succeeded > 0}}, status: {succeeded: 0, conditions: "
@@ -101,15 +101,15 @@ func TestFailuresAreTold(t *testing.T) {
 		},
 		"a job that failed": {
 			job + "[{type: Failed, status: 'True', reason: BackoffLimitExceeded, message: it failed}]}}",
-			"The rule in its annotation kubernetes-fleet.io/available-when does not hold yet: BackoffLimitExceeded, it failed",
+			"The rule in its annotation kubernetes-fleet.io/available-when is not fulfilled yet: BackoffLimitExceeded, it failed",
 		},
 		"a budget that its controller cannot judge": {
 			budget + "[{type: DisruptionAllowed, status: 'False', reason: SyncFailed, message: no controllers, observedGeneration: 1}]}}",
-			"Its controller cannot tell what it covers: SyncFailed, no controllers",
+			"Its controller cannot determine its pods: SyncFailed, no controllers",
 		},
 		"a long message": {
 			job + "[{type: Failed, status: 'True', reason: R, message: " + strings.Repeat("x", 2000) + "}]}}",
-			"The rule in its annotation kubernetes-fleet.io/available-when does not hold yet: R, " + strings.Repeat("x", 509) + "...",
+			"The rule in its annotation kubernetes-fleet.io/available-when is not fulfilled yet: R, " + strings.Repeat("x", 509) + "...",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestFailuresAreTold(t *testing.T) {
 	}
 }
 
-// What is wrong with a rule is said where the user looks: what, where, and what to do.
+// A mistake in a rule is reported where the user looks: what, where, and how to correct it.
 func TestRuleProblemIsExplained(t *testing.T) {
 	all := rules(t)
 	obj := object(t, "{apiVersion: example.test/v1, kind: Widget, metadata: {name: w, annotations: {kubernetes-fleet.io/available-when: object.status.phase == 'x'}}}")

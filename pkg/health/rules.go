@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// mostRule is how long a rule may be, in bytes: compiling costs time and memory too.
+	// mostRule is the maximal length of a rule in bytes: compiling takes time and memory.
 	mostRule = 4096
-	// mostCost is what one answer may cost, in the units of CEL: about ten milliseconds of one core.
+	// mostCost is the maximal cost of one evaluation, in the units of CEL: about ten milliseconds of one core.
 	mostCost = 100_000
-	// mostRules is how many compiled rules are kept.
+	// mostRules is the number of compiled rules in the cache.
 	mostRules = 256
 )
 
-// Rules evaluates rules. It keeps those it has compiled, because one rule usually judges many objects, many times.
+// Rules evaluates rules. It caches compiled ones, because one rule is usually evaluated for many objects, many times.
 type Rules struct {
 	env      *cel.Env
 	compiled *lru.Cache // of compiled, by text
@@ -45,7 +45,8 @@ func NewRules() (*Rules, error) {
 	return &Rules{env: env, compiled: lru.New(mostRules)}, nil
 }
 
-// holds reports whether a rule is true of an object. The error is the rule's and quotes no more of the object than CEL does.
+// holds reports whether a rule is true for an object. The error is about the rule and quotes no more of the object
+// than CEL does.
 func (r *Rules) holds(rule string, object map[string]any) (bool, error) {
 	program, err := r.program(rule)
 	if err != nil {
@@ -53,7 +54,7 @@ func (r *Rules) holds(rule string, object map[string]any) (bool, error) {
 	}
 	out, _, err := program.Eval(map[string]any{"object": object})
 	if err != nil {
-		return false, fmt.Errorf("cannot be answered: %s", oneLine(err))
+		return false, fmt.Errorf("cannot be evaluated: %s", oneLine(err))
 	}
 	yes, ok := out.(types.Bool)
 	if !ok {
@@ -81,19 +82,19 @@ func (r *Rules) compile(rule string) (cel.Program, error) {
 	}
 	ast, issues := r.env.Compile(rule)
 	if err := issues.Err(); err != nil {
-		return nil, fmt.Errorf("is not understood: %s", oneLine(err))
+		return nil, fmt.Errorf("does not compile: %s", oneLine(err))
 	}
 	if kind := ast.OutputType(); !kind.IsExactType(cel.BoolType) && !kind.IsExactType(cel.DynType) {
 		return nil, fmt.Errorf("is %s, and must be true or false", kind)
 	}
 	program, err := r.env.Program(ast, cel.CostLimit(mostCost), cel.InterruptCheckFrequency(0))
 	if err != nil {
-		return nil, fmt.Errorf("is not understood: %s", oneLine(err))
+		return nil, fmt.Errorf("does not compile: %s", oneLine(err))
 	}
 	return program, nil
 }
 
-// oneLine is the first line of an error of CEL, which goes on with a drawing of the place.
+// oneLine is the first line of an error of CEL; the following lines show the position.
 func oneLine(err error) string {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	return strings.TrimPrefix(text, "ERROR: ")

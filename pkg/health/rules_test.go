@@ -49,13 +49,13 @@ func TestHolds(t *testing.T) {
 		"numbers of different types":  {rule: "object.status.ratio < 1", object: running, want: true},
 		"optional fields":             {rule: "object.?status.phase.orValue('') == 'Running'", object: bare},
 		"a guarded field":             {rule: "has(object.status) && object.status.ready", object: bare},
-		"a field that is missing":     {rule: "object.status.phase == 'Running'", object: bare, problem: "cannot be answered: no such key: status"},
-		"a syntax error":              {rule: "object.status.phase ==", object: running, problem: "is not understood: <input>:1:23: Syntax error"},
+		"a field that is missing":     {rule: "object.status.phase == 'Running'", object: bare, problem: "cannot be evaluated: no such key: status"},
+		"a syntax error":              {rule: "object.status.phase ==", object: running, problem: "does not compile: <input>:1:23: Syntax error"},
 		"an unknown name":             {rule: "self.status.ready", object: running, problem: "undeclared reference to 'self'"},
 		"an unknown function":         {rule: "object.status.phase.shout()", object: running, problem: "undeclared reference to 'shout'"},
 		"not a boolean, as written":   {rule: "'yes'", object: running, problem: "is string, and must be true or false"},
 		"not a boolean, as it is":     {rule: "object.status.phase", object: running, problem: "is string, and must be true or false"},
-		"empty":                       {rule: "", object: running, problem: "is not understood"},
+		"empty":                       {rule: "", object: running, problem: "does not compile"},
 		"longer than allowed":         {rule: strings.Repeat("true && ", 600) + "true", object: running, problem: "bytes long, and may be 4096"},
 		"dearer than allowed":         {rule: dear, object: running, problem: "cost limit exceeded"},
 		"division by zero is no harm": {rule: "1 / (object.spec.size - 2) == 1", object: running, problem: "division by zero"},
@@ -84,7 +84,7 @@ const dear = "[1,2,3,4,5,6,7,8,9,10].all(a, [1,2,3,4,5,6,7,8,9,10].all(b, [1,2,3
 	"[1,2,3,4,5,6,7,8,9,10].all(e, [1,2,3,4,5,6,7,8,9,10].all(f, [1,2,3,4,5,6,7,8,9,10].all(g, [1,2,3,4,5,6,7,8,9,10].all(h, " +
 	"[1,2,3,4,5,6,7,8,9,10].all(i, a + b + c + d + e + f + g + h + i > 0)))))))))"
 
-// Rules are asked by many passes at once, and those that are compiled do not pile up.
+// Many passes evaluate rules at once, and compiled rules do not pile up.
 func TestRulesAreShared(t *testing.T) {
 	r, obj := rules(t), object(t, "{apiVersion: example.test/v1, kind: Widget, metadata: {generation: 3}}").Object
 	var all sync.WaitGroup

@@ -1,4 +1,4 @@
-// Package hub puts the hub agent together: one manager, one cache, and the agents that hand a change on to each other.
+// Package hub sets up the hub agent: one manager, one cache, and the agents that pass a change on to each other.
 //
 // Every field on the hub has one writer:
 //
@@ -11,13 +11,13 @@
 //	policy snapshot status                                 scheduler
 //	binding: created, state Scheduled and Unscheduled      scheduler
 //	binding: state Bound, snapshot, overrides, strategy    roller
-//	binding.status RolloutStarted held back, or repaired,
+//	binding.status RolloutStarted False, or repaired,
 //	and RolledBack; annotations about a rolling update
 //	on the binding and on the master resource snapshot     roller
 //	binding.status everything else, and RolloutStarted
 //	together with the first report on a new generation     dispatcher
 //	binding.finalizers work-cleanup (removed)              dispatcher
-//	binding.finalizers scheduler-crb-cleanup (removed)     scheduler; dispatcher when the placement goes too
+//	binding.finalizers scheduler-crb-cleanup (removed)     scheduler; dispatcher if the placement is deleted too
 //	update run status and finalizer, approval requests     stager
 //	binding: the same fields and RolloutStarted, where the
 //	placement's strategy is External                       stager
@@ -28,9 +28,9 @@
 //	Work status and finalizer                              the member agent
 //	MemberCluster status, member namespace and its access  registrar
 //	ClusterProfiles, and the finalizer that belongs to them profiler
-//	status of users' objects, if their placement asks for it  returner
+//	status of users' objects, if their placement requests it  returner
 //	status and finalizers of all of the above in reserved
-//	namespaces, which the others ignore                     warden
+//	namespaces, which the other agents ignore               warden
 package hub
 
 import (
@@ -72,7 +72,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// required are the CRDs the agent cannot start without.
+// required are the CRDs without which the agent cannot start.
 var required = []string{
 	"memberclusters.cluster.kubernetes-fleet.io",
 	"internalmemberclusters.cluster.kubernetes-fleet.io",
@@ -94,21 +94,21 @@ var required = []string{
 	"stagedupdateruns.placement.kubernetes-fleet.io",
 }
 
-// gateLeader is closed until the replica leads and has filled its caches, or has seen that another one leads: standing by is all it has
-// to do then.
+// gateLeader is closed until the replica leads and has filled its caches, or has seen another one lead: a standby has
+// nothing more to do.
 const gateLeader = "leadership"
 
-// How long the agents have to end what they are doing; they end before the lease is given up.
+// How long the agents have to finish their current work; they end before the lease is released.
 const shutdown, agentsShutdown = 8 * time.Second, 5 * time.Second
 
-// Run runs the hub agent until ctx ends, or until it cannot go on, and says why.
+// Run runs the hub agent until ctx ends, or returns why it cannot continue.
 func Run(ctx context.Context, options Options) error {
 	log := ctrl.LoggerFrom(ctx)
 	for _, flag := range options.notYet() {
 		log.Info("Flag has no effect in this release", "flag", flag)
 	}
 	var gates process.Gates
-	gates.Close(gateLeader, "no replica of the agent is seen to lead yet")
+	gates.Close(gateLeader, "no replica of the agent leads yet")
 	if err := process.ServeProbes(ctx, options.ProbeAddress, &gates); err != nil {
 		return err
 	}
@@ -147,7 +147,8 @@ func Run(ctx context.Context, options Options) error {
 	return nil
 }
 
-// writePolicies makes the hub's admission policies those that the flags configure, if they do. Each replica does so before its agents start.
+// writePolicies writes the hub's admission policies, if the flags enable them. Each replica does so before its agents
+// start.
 func writePolicies(ctx context.Context, cfg *rest.Config, o Options) error {
 	if !o.AdmissionPolicies {
 		return nil
@@ -163,7 +164,7 @@ func writePolicies(ctx context.Context, cfg *rest.Config, o Options) error {
 	return policies.Write(ctx, hub, config)
 }
 
-// newManager makes the manager of the agents: their caches, and their clients.
+// newManager returns the manager of the agents, with their caches and clients.
 func newManager(cfg *rest.Config, o Options, reading lenient.Settings) (ctrl.Manager, error) {
 	timeout := agentsShutdown
 	return ctrl.NewManager(cfg, ctrl.Options{
@@ -175,17 +176,17 @@ func newManager(cfg *rest.Config, o Options, reading lenient.Settings) (ctrl.Man
 		Cache: cache.Options{
 			SyncPeriod:       &o.Resync,
 			DefaultTransform: cache.TransformStripManagedFields(),
-			// The contents of Works are in the snapshots already.
+			// The contents of Works are also in the snapshots.
 			ByObject: map[client.Object]cache.ByObject{&placementv1beta1.Work{}: {Transform: dispatcher.Strip}},
 		},
 		NewClient: consistent.NewClient,
 	})
 }
 
-// reading says how the agents read what they cannot decode. Of what belongs to a placement the agents conclude that something is missing,
-// and make it, or that nothing is left: that placement waits. A MemberCluster is asked for by name before anything is concluded from its
-// absence, and in lists its stand-in keeps the bindings to it. Everything else is left out of lists: evictions and runs that cannot be read
-// do nothing.
+// reading is how the agents treat objects that they cannot decode. For objects that belong to a placement, an agent
+// would conclude that one is missing, and create it, or that none is left: so that placement waits. A MemberCluster is
+// read by name before its absence has an effect, and in lists a stand-in keeps the bindings to it. All other objects
+// are left out of lists: undecodable evictions and runs have no effect.
 func reading(faults *lenient.Faults, watches *lenient.Watches) lenient.Settings {
 	var hold, reports []client.Object
 	add := func(to *[]client.Object, kinds ...client.Object) { *to = append(*to, kinds...) }
@@ -213,13 +214,13 @@ func reading(faults *lenient.Faults, watches *lenient.Watches) lenient.Settings 
 	}
 }
 
-// workers sizes the agents from what the operator expects, as the flags' help says.
+// workers is the number of workers for the expected load, which a flag sets.
 func (o *Options) workers() int { return max(4, (o.Placements+9)/10) }
 
-// overrideWorkers is how many overrides are looked at at once: there are few, and they change seldom.
+// overrideWorkers is how many overrides are reconciled in parallel: there are few, and they change rarely.
 const overrideWorkers = 4
 
-// addAgents sets every agent up with mgr, in the order in which a change passes them.
+// addAgents adds every agent to mgr, in the order in which a change passes them.
 func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient.Faults, watches *lenient.Watches) error {
 	if err := scope.Index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
@@ -289,7 +290,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 	if o.Inventory {
 		agents = append(agents, &profiler.Profiler{
 			Client: mgr.GetClient(), Workers: max(1, o.FleetSize/25), Silence: o.Silence, Now: time.Now,
-			// The agent is ready without profiles, whose kind the hub may not have any more: their watch is none that readiness is about.
+			// The agent is ready without profiles, whose kind the hub may lack: their watch does not affect readiness.
 			NewCache: lenient.Settings{Namespace: contract.NamespaceSystem, Faults: faults}.NewCache,
 		})
 	}
@@ -301,7 +302,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 	return nil
 }
 
-// recorder records core/v1 events, which is what tools for this API look for.
+// recorder records core/v1 events, which tools for this API expect.
 func recorder(mgr ctrl.Manager, name string) record.EventRecorder {
 	return mgr.GetEventRecorderFor(name) //nolint:staticcheck // the newer API records events.k8s.io with other fields
 }

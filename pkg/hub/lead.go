@@ -13,11 +13,12 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
-// leaseName is the lock of the hub agent's leader; it is the same in every release that may run side by side during an upgrade.
+// leaseName is the name of the hub agent's lease; it is the same in every release that may run side by side during an
+// upgrade.
 const leaseName = "136224848560.hub.fleet.azure.com"
 
-// candidate is this process among those that may lead. What it knows of the hub begins with its lead: caches that were filled before could
-// be older than what the last leader has written, and an older binding would take the members back to what it says.
+// candidate is this process as a candidate for leadership. It fills its caches only once it leads: older caches could
+// miss the last leader's writes, and an outdated binding would return the members to an older state.
 type candidate struct {
 	cfg      *rest.Config
 	options  Options
@@ -34,7 +35,8 @@ func newCandidate(cfg *rest.Config, o Options) (*candidate, error) {
 	return &candidate{cfg: cfg, options: o, identity: identity}, nil
 }
 
-// manager makes the manager that holds the lease and serves metrics and profiles. It caches nothing. lost is told when the lease has run out.
+// manager returns the manager that holds the lease and serves metrics and profiles. It caches nothing. lost is called
+// when the lease has run out.
 func (c *candidate) manager(lost func(error)) (ctrl.Manager, error) {
 	o, timeout := &c.options, shutdown
 	options := ctrl.Options{
@@ -63,7 +65,7 @@ func (c *candidate) manager(lost func(error)) (ctrl.Manager, error) {
 	return ctrl.NewManager(c.cfg, options)
 }
 
-// lease is a view on the hub agent's lock, with a client of its own, so that a busy agent does not lose it.
+// lease returns a lock on the hub agent's lease. It has its own client, so that a busy agent does not lose the lease.
 func (c *candidate) lease() (resourcelock.Interface, error) {
 	cfg := rest.CopyConfig(c.cfg)
 	cfg.QPS, cfg.Burst = float32(c.options.LeaderQPS), c.options.LeaderBurst
@@ -73,14 +75,14 @@ func (c *candidate) lease() (resourcelock.Interface, error) {
 	return process.Lease(cfg, c.options.LeaderNamespace, leaseName, c.identity, c.options.RenewDeadline)
 }
 
-// standBy opens the gate when another replica is seen to lead.
+// standBy opens the gate when another replica leads.
 func (c *candidate) standBy(ctx context.Context, gates *process.Gates) {
 	if !c.options.LeaderElect {
 		return
 	}
-	lock, err := c.lease() // locks are not for two goroutines
+	lock, err := c.lease() // locks must not be shared between goroutines
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "a replica that only stands by will not be ready")
+		ctrl.LoggerFrom(ctx).Error(err, "Cannot watch the leader lease; this standby replica stays unready")
 		return
 	}
 	if process.AnotherLeads(ctx, lock, c.options.RetryWait) {

@@ -13,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
-// Options are the hub agent's flags. Names, defaults and ranges are part of the contract with the charts people already have.
+// Options are the hub agent's flags. Names, defaults and ranges are part of the contract with existing charts.
 type Options struct {
 	ProbeAddress, MetricsAddress string
 	MetricsSecure                bool
@@ -45,7 +45,8 @@ type Options struct {
 	StagedRuns          bool
 	Evictions           bool
 
-	// Inventory is whether ClusterProfiles are written, and Silence how long an agent may be silent before they say that it is lost.
+	// Inventory is whether ClusterProfiles are written, and Silence the age of a heartbeat from which they report its
+	// agent as lost.
 	Inventory bool
 	Silence   time.Duration
 
@@ -56,8 +57,8 @@ type Options struct {
 	later later
 }
 
-// later are flags whose capability this release does not have. They are accepted, so that existing manifests start; Run logs
-// the ones whose value asks for something that does not happen.
+// later are flags without an effect in this release. They are accepted, so that existing manifests start; Run logs
+// those whose value requests a capability that is missing.
 type later struct {
 	webhook, guardRail, certManager, denyLabels, v1beta1, pdbs bool
 	webhookConnection, webhookService, whitelist               string
@@ -67,69 +68,69 @@ type later struct {
 
 // AddFlags declares every flag on fs.
 func (o *Options) AddFlags(fs *flag.FlagSet) {
-	fs.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns them off")
-	fs.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of /metrics; 0 turns it off")
+	fs.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 disables them")
+	fs.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of /metrics; 0 disables it")
 	fs.BoolVar(&o.MetricsSecure, "metrics-secure", true, process.MetricsSecureUsage)
 	fs.BoolVar(&o.Pprof, "enable-pprof", false, "serve Go profiles on localhost")
-	fs.IntVar(&o.PprofPort, "pprof-port", 6065, "port of the profiles")
+	fs.IntVar(&o.PprofPort, "pprof-port", 6065, "port of the Go profiles")
 
-	fs.Float64Var(&o.QPS, "hub-api-qps", 250, "requests a second to the hub, 10 to 10000; negative: no limit")
-	fs.IntVar(&o.Burst, "hub-api-burst", 1000, "requests to the hub at once, 10 to 20000, not less than the requests a second")
-	fs.DurationVar(&o.Resync, "resync-period", 6*time.Hour, "how often caches hand out everything again, 1h to 12h; nothing depends on it")
+	fs.Float64Var(&o.QPS, "hub-api-qps", 250, "requests per second to the hub, 10 to 10000; negative: no limit")
+	fs.IntVar(&o.Burst, "hub-api-burst", 1000, "burst of requests to the hub, 10 to 20000, not less than --hub-api-qps")
+	fs.DurationVar(&o.Resync, "resync-period", 6*time.Hour, "resync period of caches, 1h to 12h; no feature depends on it")
 
-	fs.BoolVar(&o.LeaderElect, "leader-elect", false, "let only one of several replicas work")
-	fs.DurationVar(&o.LeaseDuration, "leader-lease-duration", 60*time.Second, "how long a lost leader is waited for; a leader that stops in order releases its lease at once")
-	fs.DurationVar(&o.RenewDeadline, "leader-renew-deadline", 45*time.Second, "how long a leader tries to renew before it gives up")
-	fs.DurationVar(&o.RetryWait, "leader-retry-period", 5*time.Second, "time between tries to get or renew the lease")
+	fs.BoolVar(&o.LeaderElect, "leader-elect", false, "elect a leader, so that only one of several replicas is active")
+	fs.DurationVar(&o.LeaseDuration, "leader-lease-duration", 60*time.Second, "lease duration; a standby takes over after this time if the leader crashes (a clean shutdown releases the lease)")
+	fs.DurationVar(&o.RenewDeadline, "leader-renew-deadline", 45*time.Second, "how long a leader retries to renew its lease before it stops leading")
+	fs.DurationVar(&o.RetryWait, "leader-retry-period", 5*time.Second, "time between attempts to acquire or renew the lease")
 	fs.StringVar(&o.LeaderNamespace, "leader-election-namespace", contract.NamespaceSystem, "namespace of the lease")
-	fs.Float64Var(&o.LeaderQPS, "leader-election-qps", 250, "requests a second for the lease alone, 10 to 1000; zero or negative: no limit")
-	fs.IntVar(&o.LeaderBurst, "leader-election-burst", 1000, "requests at once for the lease alone, 10 to 2000")
+	fs.Float64Var(&o.LeaderQPS, "leader-election-qps", 250, "requests per second for the lease, 10 to 1000; zero or negative: no limit")
+	fs.IntVar(&o.LeaderBurst, "leader-election-burst", 1000, "burst of requests for the lease, 10 to 2000")
 
-	fs.DurationVar(&o.ForceDeleteWait, "force-delete-wait-time", 15*time.Minute, "how long a deleted MemberCluster waits for its agent before it is cleaned up without it, 30s to 1h")
+	fs.DurationVar(&o.ForceDeleteWait, "force-delete-wait-time", 15*time.Minute, "how long a deleted MemberCluster waits for its agent before the hub agent cleans up without it, 30s to 1h")
 	fs.BoolVar(&o.ResourcePlacement, "enable-resource-placement", true, "serve namespaced ResourcePlacements")
-	fs.StringVar(&o.SkippedAPIs, "skipped-propagating-apis", "", "APIs never placed, beside the built-in ones; separated by ';': group, group/version, group/version/Kind,Kind, v1/Kind; not with --allowed-propagating-apis")
-	fs.StringVar(&o.AllowedAPIs, "allowed-propagating-apis", "", "the only APIs placed, in the same form; replaces the built-in list of skipped ones")
-	fs.StringVar(&o.SkippedNamespaces, "skipped-propagating-namespaces", "", "namespaces never placed, beside default, fleet-* and kube-*; separated by ';' or ','")
-	fs.BoolVar(&o.Workload, "enable-workload", false, "the hub runs workloads of its own: claims made on it are not placed")
-	fs.IntVar(&o.ResourceChangeSyncs, "concurrent-resource-change-syncs", 20, "changed objects looked at at once, 1 to 100")
+	fs.StringVar(&o.SkippedAPIs, "skipped-propagating-apis", "", "APIs that are never placed, in addition to the built-in list; separated by ';': group, group/version, group/version/Kind,Kind, v1/Kind; not with --allowed-propagating-apis")
+	fs.StringVar(&o.AllowedAPIs, "allowed-propagating-apis", "", "the only APIs that are placed, in the same form; replaces the built-in list of skipped APIs")
+	fs.StringVar(&o.SkippedNamespaces, "skipped-propagating-namespaces", "", "namespaces that are never placed, in addition to default, fleet-* and kube-*; separated by ';' or ','")
+	fs.BoolVar(&o.Workload, "enable-workload", false, "the hub runs its own workloads: volume claims on it are not placed")
+	fs.IntVar(&o.ResourceChangeSyncs, "concurrent-resource-change-syncs", 20, "workers for changed objects, 1 to 100")
 	fs.IntVar(&o.FleetSize, "max-fleet-size", 100, "expected number of members, 30 to 200; sizes worker pools only")
-	fs.IntVar(&o.Placements, "max-concurrent-cluster-placement", 100, "expected number of placements changing at once, 10 to 200; sizes worker pools only")
-	fs.DurationVar(&o.SnapshotInterval, "resource-snapshot-creation-minimum-interval", 30*time.Second, "upper bound of the time between two snapshots of one placement, 0 to 5m; the first change after quiet never waits")
-	fs.DurationVar(&o.SnapshotCollection, "resource-changes-collection-duration", 15*time.Second, "upper bound of the time for which a stream of changes is gathered into one snapshot, 0 to 1m; the first change after quiet never waits")
-	fs.BoolVar(&o.NetworkingAgents, "networking-agents-enabled", false, "expect the two networking agents on every member, beside the member agent")
+	fs.IntVar(&o.Placements, "max-concurrent-cluster-placement", 100, "expected number of placements that change at the same time, 10 to 200; sizes worker pools only")
+	fs.DurationVar(&o.SnapshotInterval, "resource-snapshot-creation-minimum-interval", 30*time.Second, "upper bound of the time between two snapshots of one placement, 0 to 5m; the first change after a quiet period is not delayed")
+	fs.DurationVar(&o.SnapshotCollection, "resource-changes-collection-duration", 15*time.Second, "upper bound of the time for which changes are collected into one snapshot, 0 to 1m; the first change after a quiet period is not delayed")
+	fs.BoolVar(&o.NetworkingAgents, "networking-agents-enabled", false, "expect the two networking agents on every member, in addition to the member agent")
 	fs.BoolVar(&o.Evictions, "enable-eviction-apis", true, "carry out evictions, within disruption budgets")
 	fs.BoolVar(&o.StagedRuns, "enable-staged-update-run-apis", true, "carry out staged update runs")
 
 	l := &o.later
-	fs.BoolVar(&l.webhook, "enable-webhook", false, "accepted; this release serves no admission webhooks")
-	fs.StringVar(&l.webhookConnection, "webhook-client-connection-type", "url", "accepted; see --enable-webhook")
-	fs.StringVar(&l.webhookService, "webhook-service-name", "fleetwebhook", "accepted; see --enable-webhook")
-	fs.BoolVar(&l.guardRail, "enable-guard-rail", false, "accepted; see --enable-webhook")
-	fs.StringVar(&l.whitelist, "whitelisted-users", "", "accepted; see --enable-webhook")
-	fs.BoolVar(&l.denyLabels, "deny-modify-member-cluster-labels", false, "accepted; see --enable-webhook")
-	fs.BoolVar(&l.certManager, "use-cert-manager", false, "accepted; see --enable-webhook")
-	fs.BoolVar(&l.pdbs, "enable-pdbs", true, "accepted; see --enable-webhook")
+	fs.BoolVar(&l.webhook, "enable-webhook", false, "no effect: this release serves no admission webhooks")
+	fs.StringVar(&l.webhookConnection, "webhook-client-connection-type", "url", "no effect; see --enable-webhook")
+	fs.StringVar(&l.webhookService, "webhook-service-name", "fleetwebhook", "no effect; see --enable-webhook")
+	fs.BoolVar(&l.guardRail, "enable-guard-rail", false, "no effect; see --enable-webhook")
+	fs.StringVar(&l.whitelist, "whitelisted-users", "", "no effect; see --enable-webhook")
+	fs.BoolVar(&l.denyLabels, "deny-modify-member-cluster-labels", false, "no effect; see --enable-webhook")
+	fs.BoolVar(&l.certManager, "use-cert-manager", false, "no effect; see --enable-webhook")
+	fs.BoolVar(&l.pdbs, "enable-pdbs", true, "no effect; see --enable-webhook")
 	fs.BoolVar(&o.AdmissionPolicies, "enable-admission-policy-manager", false, "write ValidatingAdmissionPolicies to the hub at start: no pods and "+
 		"replica sets outside reserved namespaces, no writes of service accounts in them; false leaves policies that were written before")
 	fs.StringVar(&o.AdmissionPolicyConfig, "admission-policy-manager-config", "", "YAML or JSON file that selects the policies of "+
 		"--enable-admission-policy-manager and their exceptions; empty: both policies, for the prefixes fleet- and kube-")
-	fs.BoolVar(&l.v1beta1, "enable-v1beta1-apis", true, "obsolete: v1beta1 is always served")
-	fs.BoolVar(&o.Inventory, "enable-cluster-inventory-apis", true, "keep a ClusterProfile of every member in fleet-system, once the hub has that kind")
-	fs.DurationVar(&o.Silence, "cluster-unhealthy-threshold", time.Minute, "how long a member agent may be silent before its ClusterProfile says so, 30s to 1h")
-	fs.DurationVar(&l.pending, "work-pending-grace-period", 15*time.Second, "obsolete: has no effect")
-	fs.DurationVar(&l.baseDelay, "rate-limiter-base-delay", 5*time.Millisecond, "obsolete: every queue has a limiter of its own")
-	fs.DurationVar(&l.maxDelay, "rate-limiter-max-delay", time.Minute, "obsolete: every queue has a limiter of its own")
-	fs.IntVar(&l.limiterQPS, "rate-limiter-qps", 10, "obsolete: no bucket is shared between objects")
-	fs.IntVar(&l.limiterBucket, "rate-limiter-bucket-size", 100, "obsolete: no bucket is shared between objects")
+	fs.BoolVar(&l.v1beta1, "enable-v1beta1-apis", true, "no effect: v1beta1 is always served")
+	fs.BoolVar(&o.Inventory, "enable-cluster-inventory-apis", true, "write a ClusterProfile for every member to fleet-system, once the hub serves that kind")
+	fs.DurationVar(&o.Silence, "cluster-unhealthy-threshold", time.Minute, "age of a member agent's heartbeat from which its ClusterProfile reports the agent as lost, 30s to 1h")
+	fs.DurationVar(&l.pending, "work-pending-grace-period", 15*time.Second, "no effect")
+	fs.DurationVar(&l.baseDelay, "rate-limiter-base-delay", 5*time.Millisecond, "no effect: every queue has its own limiter")
+	fs.DurationVar(&l.maxDelay, "rate-limiter-max-delay", time.Minute, "no effect: every queue has its own limiter")
+	fs.IntVar(&l.limiterQPS, "rate-limiter-qps", 10, "no effect: objects share no bucket")
+	fs.IntVar(&l.limiterBucket, "rate-limiter-bucket-size", 100, "no effect: objects share no bucket")
 }
 
-// rules are what may be placed, as the flags say.
+// rules are the rules of the flags for placeable objects.
 func (o *Options) rules() (selection.Rules, error) {
 	rules, err := selection.NewRules(selection.Config{
 		SkippedAPIs: o.SkippedAPIs, AllowedAPIs: o.AllowedAPIs, SkippedNamespaces: o.SkippedNamespaces, Workloads: o.Workload,
 	})
 	if err != nil {
-		return rules, fmt.Errorf("what may be placed: %w", err)
+		return rules, fmt.Errorf("rules for placeable objects: %w", err)
 	}
 	return rules, nil
 }
@@ -150,7 +151,7 @@ func (o *Options) policies() (policy.Config, error) {
 	return config, nil
 }
 
-// Validate returns every wrong value at once, each with its flag and the range it must be in.
+// Validate returns all invalid values at once, each with its flag and range.
 func (o *Options) Validate() error {
 	errs := []error{
 		process.Throttle("hub-api-qps", o.QPS, 10_000, "hub-api-burst", o.Burst, 20_000),
@@ -182,7 +183,7 @@ func (o *Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-// notYet names the settings that ask for what this release does not do.
+// notYet names the flags that request a capability this release does not have.
 func (o *Options) notYet() []string {
 	var out []string
 	for name, asked := range map[string]bool{

@@ -24,13 +24,13 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// tokenLife outlasts any local fleet, so that nothing has to renew tokens.
+// tokenLife is longer than any local fleet exists, so that tokens need no renewal.
 const tokenLife = 365 * 24 * time.Hour
 
-// leaseNames are those of the agents' leader elections; the charts grant them by name.
+// leaseNames are the leases of the agents' leader elections; the charts grant access to them by name.
 var leaseNames = []string{"136224848560.hub.fleet.azure.com", "136224848560.member.fleet.azure.com"}
 
-// The environment by which a member agent is told where its token for the hub is.
+// Environment variables that locate a member agent's token for the hub.
 const (
 	envTokenSecret = "HUB_TOKEN_SECRET"
 	envTokenFile   = "CONFIG_PATH"
@@ -49,8 +49,8 @@ func (f *Fleet) agentProgram(c *cluster) program {
 	}
 }
 
-// startAgent runs the agent as its Deployment says. It does not wait for it to be ready; see awaitJoined. One that runs already, or is
-// to stay stopped, is left alone.
+// startAgent runs the agent as its Deployment specifies. It does not wait until the agent is ready; see awaitJoined.
+// An agent that is running or configured as stopped is left alone.
 func (f *Fleet) startAgent(ctx context.Context, c *cluster) error {
 	if c.Agent.Stopped || c.agent != nil && c.agent.running() {
 		return nil
@@ -92,7 +92,7 @@ func (f *Fleet) runAgent(ctx context.Context, c *cluster) error {
 	return nil
 }
 
-// podSpec is what the installed Deployment would run.
+// podSpec is the pod template of the installed Deployment.
 func (c *cluster) podSpec(ctx context.Context) (*corev1.PodSpec, error) {
 	if c.chart == nil {
 		return nil, fmt.Errorf("cluster %s has no chart installed", c.Name)
@@ -103,17 +103,17 @@ func (c *cluster) podSpec(ctx context.Context) (*corev1.PodSpec, error) {
 	}
 	deployment, err := client.AppsV1().Deployments(c.chart.Namespace).Get(ctx, c.chart.Deployment, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("read how the agent of cluster %s is to be run: %w", c.Name, err)
+		return nil, fmt.Errorf("read the Deployment of the agent of cluster %s: %w", c.Name, err)
 	}
 	pod := &deployment.Spec.Template.Spec
 	if len(pod.Containers) != 1 {
-		return nil, fmt.Errorf("deployment %s of cluster %s has %d containers; want the agent alone", deployment.Name, c.Name, len(pod.Containers))
+		return nil, fmt.Errorf("deployment %s of cluster %s has %d containers; it must have the agent alone", deployment.Name, c.Name, len(pod.Containers))
 	}
 	return pod, nil
 }
 
-// writeAgentConfig makes the kubeconfig by which the agent reaches its own cluster: with a token of the chart's ServiceAccount, and so
-// with what the chart grants.
+// writeAgentConfig writes the kubeconfig with which the agent reaches its own cluster: with a token of the chart's
+// ServiceAccount, and so with the permissions that the chart grants.
 func (f *Fleet) writeAgentConfig(ctx context.Context, c *cluster, serviceAccount string) error {
 	config, err := c.admin()
 	if err != nil {
@@ -125,7 +125,7 @@ func (f *Fleet) writeAgentConfig(ctx context.Context, c *cluster, serviceAccount
 	}
 	token, err := mint(ctx, kube, c.chart.Namespace, serviceAccount)
 	if err != nil {
-		return fmt.Errorf("let the agent of cluster %s in: %w", c.Name, err)
+		return fmt.Errorf("create a token for the agent of cluster %s: %w", c.Name, err)
 	}
 	if err := clientcmd.WriteToFile(*kubeconfigOf(config, token), c.path(agentConfig)); err != nil {
 		return fmt.Errorf("write the kubeconfig of the agent of cluster %s: %w", c.Name, err)
@@ -133,7 +133,8 @@ func (f *Fleet) writeAgentConfig(ctx context.Context, c *cluster, serviceAccount
 	return nil
 }
 
-// kubeconfigOf reaches the cluster of config, with token or, if that is empty, as config does.
+// kubeconfigOf returns a kubeconfig for the cluster of config, with token or, if that is empty, with the credentials
+// of config.
 func kubeconfigOf(config *rest.Config, token string) *clientcmdapi.Config {
 	const name = "default"
 	file := clientcmdapi.NewConfig()
@@ -148,9 +149,9 @@ func kubeconfigOf(config *rest.Config, token string) *clientcmdapi.Config {
 	return file
 }
 
-// leadLong gives the agent more time to renew its lease, unless its owner says how much. A cluster starts an agent again that gives up
-// its lead; here, where a busy machine can be late by more than the usual time, there is nothing to do that. A long lease costs nothing
-// because of releaseLeases.
+// leadLong gives the agent more time to renew its lease, unless a flag sets it. In a cluster, an agent that loses its
+// lead is restarted; here, where a busy machine may be late by more than the usual time, nothing restarts it. A long
+// lease has no cost because of releaseLeases.
 func leadLong(args []string) []string {
 	for _, arg := range args {
 		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
@@ -161,7 +162,8 @@ func leadLong(args []string) []string {
 	return append(slices.Clone(args), "--leader-lease-duration=10m", "--leader-renew-deadline=8m")
 }
 
-// listenLocally replaces what the agent listens on, which is the same for all agents, by free ports of the loopback interface.
+// listenLocally replaces the agent's listen addresses, which are the same for all agents, by free ports of the
+// loopback interface.
 func (c *cluster) listenLocally(ctx context.Context, args []string) ([]string, error) {
 	if c.ports == nil {
 		ports, err := freePorts(ctx, listeners(args))
@@ -185,7 +187,7 @@ func (c *cluster) listenLocally(ctx context.Context, args []string) ([]string, e
 	return replaced, nil
 }
 
-// listeners are the flags among args that name something to listen on. 0 turns a listener off.
+// listeners are the flags among args that set a listen address. 0 disables a listener.
 func listeners(args []string) []string {
 	var names []string
 	for _, arg := range args {
@@ -198,16 +200,17 @@ func listeners(args []string) []string {
 	return names
 }
 
-// Agents take their ports again after a restart: from below those that systems give to connections (from 32768 on) and Kubernetes to Services
-// (from 30000 on).
+// Agents keep their ports over restarts. The ports are below those that systems use for connections (from 32768 on)
+// and Kubernetes for Services (from 30000 on).
 const firstPort, portCount = 20000, 10000
 
-// nextPort goes round these ports, so that no two agents are given one before they listen. It begins at random, for the sake of other fleets.
+// nextPort cycles through these ports, so that no two agents get the same one before they listen. It starts at random
+// because of other fleets.
 var nextPort atomic.Uint32
 
 func init() { nextPort.Store(rand.Uint32N(portCount)) }
 
-// freePorts gives each name a port that was free a moment ago.
+// freePorts assigns each name a port that was free a moment ago.
 func freePorts(ctx context.Context, names []string) (map[string]int, error) {
 	ports := map[string]int{}
 	for _, name := range names {
@@ -231,8 +234,8 @@ func freePort(ctx context.Context) (port int, err error) {
 	return 0, err
 }
 
-// releaseLeases takes the leader's leases from an agent that was killed before it could give them back. Nobody but us starts agents
-// here, so none that runs holds one, and the next need not wait until they run out.
+// releaseLeases releases the leases of an agent that was killed before it could do so. Only this package starts agents
+// here, so no running agent holds one, and the next need not wait until they expire.
 func (c *cluster) releaseLeases(ctx context.Context, args []string) error {
 	namespace := ""
 	for _, arg := range args {
@@ -249,14 +252,14 @@ func (c *cluster) releaseLeases(ctx context.Context, args []string) error {
 	}
 	leases, err := kube.CoordinationV1().Leases(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return fmt.Errorf("look for leases of an earlier agent of cluster %s: %w", c.Name, err)
+		return fmt.Errorf("list the leases of an earlier agent of cluster %s: %w", c.Name, err)
 	}
 	for _, lease := range leases.Items {
 		held := lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != ""
 		if !held || !slices.Contains(leaseNames, lease.Name) {
 			continue
 		}
-		// Whatever its version: the last renewal of the agent that was killed may be stored only now.
+		// Without a precondition on the version: the last renewal of the killed agent may be stored only now.
 		free := []byte(`{"spec":{"holderIdentity":null}}`)
 		if _, err := kube.CoordinationV1().Leases(namespace).Patch(ctx, lease.Name, types.MergePatchType, free, metav1.PatchOptions{}); err != nil {
 			return fmt.Errorf("release lease %s of an earlier agent of cluster %s: %w", lease.Name, c.Name, err)
@@ -265,7 +268,7 @@ func (c *cluster) releaseLeases(ctx context.Context, args []string) error {
 	return nil
 }
 
-// environment is the container's, as a process gets it.
+// environment is the container's environment for a local process.
 func (c *cluster) environment(vars []corev1.EnvVar, mounts []mounted) ([]string, error) {
 	env := []string{"KUBECONFIG=" + c.path(agentConfig)}
 	for _, v := range vars {
@@ -277,7 +280,7 @@ func (c *cluster) environment(vars []corev1.EnvVar, mounts []mounted) ([]string,
 		case from.FieldRef != nil && from.FieldRef.FieldPath == "metadata.namespace":
 			value = c.chart.Namespace
 		default:
-			return nil, fmt.Errorf("the chart of cluster %s takes environment variable %s from where a process cannot", c.Name, v.Name)
+			return nil, fmt.Errorf("the chart of cluster %s sets environment variable %s from a source that a local process does not have", c.Name, v.Name)
 		}
 		env = append(env, v.Name+"="+value)
 	}
@@ -291,27 +294,27 @@ func (c *cluster) stopAgent(ctx context.Context) error {
 	return c.agent.stop(ctx, agentGrace)
 }
 
-// onExit tells of processes that end unasked.
+// onExit reports processes that end without a request.
 func (f *Fleet) onExit(c *cluster) func(*process) {
 	return func(p *process) {
 		f.report(c, p.failure().Error(), false)
 	}
 }
 
-// StartAgent runs the agent of cluster name, also if its Config says stopped, as its chart says now. It returns when the process runs,
-// which is before it is ready.
+// StartAgent runs the agent of cluster name as its chart specifies, even if its Config has stopped set. It returns
+// when the process runs, before it is ready.
 func (f *Fleet) StartAgent(ctx context.Context, name string) error {
 	c, err := f.cluster(name)
 	if err != nil {
 		return err
 	}
 	if c.agent != nil && c.agent.running() {
-		return fmt.Errorf("the agent of cluster %s runs already", name)
+		return fmt.Errorf("the agent of cluster %s is already running", name)
 	}
 	return f.runAgent(ctx, c)
 }
 
-// StopAgent ends the agent of cluster name in good order.
+// StopAgent stops the agent of cluster name with a regular shutdown.
 func (f *Fleet) StopAgent(ctx context.Context, name string) error {
 	c, err := f.cluster(name)
 	if err != nil {
@@ -320,7 +323,7 @@ func (f *Fleet) StopAgent(ctx context.Context, name string) error {
 	return c.stopAgent(ctx)
 }
 
-// KillAgent ends the agent of cluster name at once, as a crash would.
+// KillAgent kills the agent of cluster name at once, like a crash.
 func (f *Fleet) KillAgent(name string) error {
 	c, err := f.cluster(name)
 	if err != nil || c.agent == nil {
@@ -329,8 +332,8 @@ func (f *Fleet) KillAgent(name string) error {
 	return c.agent.kill()
 }
 
-// ConfigureAgent installs the chart of cluster name again, with other flags and values. The agent sees them when it is started next, but
-// files that it mounts at once.
+// ConfigureAgent upgrades the chart of cluster name with other flags and values. The agent gets them at its next
+// start, but files that it mounts at once.
 func (f *Fleet) ConfigureAgent(ctx context.Context, name string, agent Agent) error {
 	c, err := f.cluster(name)
 	if err != nil {
@@ -348,13 +351,13 @@ func (f *Fleet) ConfigureAgent(ctx context.Context, name string, agent Agent) er
 	return err
 }
 
-// AgentRunning says whether the agent of cluster name runs.
+// AgentRunning reports whether the agent of cluster name is running.
 func (f *Fleet) AgentRunning(name string) bool {
 	c, err := f.cluster(name)
 	return err == nil && c.agent != nil && c.agent.running()
 }
 
-// AgentPID is the process of the agent of cluster name, 0 if none was started.
+// AgentPID is the process ID of the agent of cluster name; 0 if none was started.
 func (f *Fleet) AgentPID(name string) int {
 	c, err := f.cluster(name)
 	if err != nil || c.agent == nil {
@@ -363,8 +366,8 @@ func (f *Fleet) AgentPID(name string) int {
 	return c.agent.pid
 }
 
-// AgentMetricsURL is where the agent of cluster name, started by this Fleet, serves its metrics; empty if it does not.
-// Unless the agent's flag metrics-secure is false, they are for tokens that may read them; see Metrics.
+// AgentMetricsURL is the URL of the metrics of the agent of cluster name, if this Fleet started it; empty if it serves
+// none. Unless the agent's flag metrics-secure is false, they require a token with access; see Metrics.
 func (f *Fleet) AgentMetricsURL(name string) string {
 	found := f.agentURL(name, "metrics-bind-address", "/metrics")
 	if c, err := f.cluster(name); err == nil && !c.plainMetrics {
@@ -373,13 +376,13 @@ func (f *Fleet) AgentMetricsURL(name string) string {
 	return found
 }
 
-// AgentProfilesURL is where that agent serves Go's profiles, if its chart's value enablePprof is true.
+// AgentProfilesURL is the URL of that agent's Go profiles, if its chart's value enablePprof is true.
 func (f *Fleet) AgentProfilesURL(name string) string {
 	return f.agentURL(name, "pprof-port", "/debug/pprof/")
 }
 
-// AgentReadyURLs are where that agent says whether it is ready, and what it waits for: one for a hub's agent, two for a member's, of
-// which the first is the side of the hub.
+// AgentReadyURLs are the URLs at which that agent reports whether it is ready, and what it waits for: one for a hub's
+// agent, two for a member's, the first for the side of the hub.
 func (f *Fleet) AgentReadyURLs(name string) []string {
 	var urls []string
 	for _, flag := range []string{"hub-health-probe-bind-address", "health-probe-bind-address"} {
@@ -398,7 +401,7 @@ func (f *Fleet) agentURL(name, flag, path string) string {
 	return (&url.URL{Scheme: "http", Host: net.JoinHostPort(loopback, strconv.Itoa(c.ports[flag])), Path: path}).String()
 }
 
-// MintToken returns a token of a ServiceAccount in cluster name, good for a year.
+// MintToken returns a token of a ServiceAccount in cluster name, valid for a year.
 func (f *Fleet) MintToken(ctx context.Context, name, namespace, serviceAccount string) (string, error) {
 	c, err := f.cluster(name)
 	if err != nil {
@@ -419,7 +422,7 @@ func mint(ctx context.Context, kube *kubernetes.Clientset, namespace, serviceAcc
 		return "", fmt.Errorf("request a token of service account %s/%s: %w", namespace, serviceAccount, err)
 	}
 	if answer.Status.Token == "" {
-		return "", errors.New("the API server gave an empty token")
+		return "", errors.New("the API server returned an empty token")
 	}
 	return answer.Status.Token, nil
 }

@@ -10,14 +10,14 @@ import (
 
 // Binaries are the paths of the programs that a fleet runs.
 type Binaries struct {
-	// EmbeddedCluster is the program that is a cluster.
+	// EmbeddedCluster is the program that runs a cluster.
 	EmbeddedCluster string
 	// HubAgent and MemberAgent are the agents.
 	HubAgent, MemberAgent string
 }
 
-// find fills in what is empty: the program beside this executable, else in the folder bin of the working directory or of one above
-// it (where tests run), else on PATH.
+// find sets empty paths: to the program beside this executable, else in the folder bin of the working directory or of
+// a parent of it (where tests run), else on PATH.
 func (b Binaries) find() (Binaries, error) {
 	var errs []error
 	for _, program := range []struct {
@@ -40,7 +40,7 @@ func findBinary(given, name string) (string, error) {
 	if given != "" {
 		path, err := filepath.Abs(given)
 		if err == nil && !isProgram(path) {
-			err = errors.New("there is no program at that path")
+			err = errors.New("no program exists at that path")
 		}
 		if err != nil {
 			return "", fmt.Errorf("program %s: %w", given, err)
@@ -65,7 +65,7 @@ func findBinary(given, name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return filepath.Abs(path)
 	}
-	return "", fmt.Errorf("program %s is neither beside this program nor in a folder bin nor on PATH: build it with \"make build\"", name)
+	return "", fmt.Errorf("program %s is neither beside this program, nor in a folder bin, nor on PATH: build it with \"make build\"", name)
 }
 
 func isProgram(path string) bool {

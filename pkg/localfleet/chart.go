@@ -41,13 +41,13 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// installed is what is remembered of an installed chart.
+// installed is the saved state of an installed chart.
 type installed struct {
 	// Namespace is the agent's.
 	Namespace string `json:"namespace"`
 	// Deployment is the agent's name, in that namespace.
 	Deployment string `json:"deployment"`
-	// Definitions says whether the chart was to install the CustomResourceDefinitions.
+	// Definitions is whether the chart installed the CustomResourceDefinitions.
 	Definitions bool `json:"definitions"`
 	// Sum changes with the chart and its values.
 	Sum string `json:"sum"`
@@ -60,7 +60,8 @@ func (c *cluster) chartName() string {
 	return charts.MemberAgent
 }
 
-// installChart installs the cluster's chart as its administrator, or upgrades the one that kept state has if it has changed.
+// installChart installs the cluster's chart as its administrator, or upgrades an earlier installation if it has
+// changed.
 func (f *Fleet) installChart(ctx context.Context, c *cluster) error {
 	loaded, err := f.loadChart(c.chartName())
 	if err != nil {
@@ -105,7 +106,7 @@ func (f *Fleet) installChart(ctx context.Context, c *cluster) error {
 	return c.rememberChart()
 }
 
-// sumOf is a digest of all that decides what a chart installs.
+// sumOf is a digest of all inputs of an installation.
 func sumOf(c *chart.Chart, values map[string]any) (string, error) {
 	sum := sha256.New()
 	for _, file := range c.Raw {
@@ -116,7 +117,8 @@ func sumOf(c *chart.Chart, values map[string]any) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
-// hasInstalled says whether kept state has this very chart. It is upgraded in doubt: that costs only time.
+// hasInstalled reports whether the saved state is of this same chart. In doubt the chart is upgraded, which only costs
+// time.
 func (c *cluster) hasInstalled(ctx context.Context, sum string) bool {
 	data, err := os.ReadFile(c.path(chartState))
 	if err != nil {
@@ -137,7 +139,7 @@ func (c *cluster) rememberChart() error {
 		err = os.WriteFile(c.path(chartState), data, filePermission)
 	}
 	if err != nil {
-		return fmt.Errorf("remember the chart of cluster %s: %w", c.Name, err)
+		return fmt.Errorf("save the chart state of cluster %s: %w", c.Name, err)
 	}
 	return nil
 }
@@ -154,8 +156,8 @@ func (f *Fleet) loadChart(name string) (*chart.Chart, error) {
 	return loaded, nil
 }
 
-// values are those of the user on top of what a fleet on one machine needs. There are no replicas, because the agent is a process here
-// and the simulated nodes of a member would claim to run it.
+// values are the user's values on top of those for a fleet on one machine. There are no replicas, because the agent is
+// a local process and the simulated nodes of a member would report that they run it.
 func (f *Fleet) values(c *cluster) (map[string]any, error) {
 	values := map[string]any{"replicaCount": 0}
 	if c.member != nil {
@@ -168,7 +170,7 @@ func (f *Fleet) values(c *cluster) (map[string]any, error) {
 			"hubCA":             base64.StdEncoding.EncodeToString(hub.CAData),
 			"memberClusterName": c.Name,
 		}
-		values["extraArgs"] = map[string]any{"hub-copy-dir": c.path("hub-copy")} // there is no pod to hold it
+		values["extraArgs"] = map[string]any{"hub-copy-dir": c.path("hub-copy")} // there is no pod whose memory could hold it
 	}
 	values = merge(values, c.Agent.Values)
 	if len(c.Agent.Flags) > 0 {
@@ -181,7 +183,7 @@ func (f *Fleet) values(c *cluster) (map[string]any, error) {
 	return values, nil
 }
 
-// merge lays over on top of under, map by map.
+// merge merges over into under, map by map.
 func merge(under, over map[string]any) map[string]any {
 	merged := maps.Clone(under)
 	for key, value := range over {
@@ -218,7 +220,7 @@ func (f *Fleet) release(ctx context.Context, config *rest.Config, name, namespac
 		upgrade := action.NewUpgrade(helm)
 		upgrade.Namespace = namespace
 		upgrade.WaitStrategy = kube.HookOnlyStrategy
-		upgrade.DisableOpenAPIValidation = true // the API server validates what it is sent
+		upgrade.DisableOpenAPIValidation = true // the API server validates requests
 		upgrade.ResetValues = true
 		upgrade.MaxHistory = 2
 		upgrade.Timeout = f.options.Patience
@@ -242,8 +244,8 @@ func (f *Fleet) release(ctx context.Context, config *rest.Config, name, namespac
 	return typed, nil
 }
 
-// releaseExists says whether there is something to upgrade. A release that was never finished, because the command that made it was
-// interrupted, is forgotten: Helm would refuse to go on from it, and nobody else works on it while the folder is locked.
+// releaseExists reports whether there is a release to upgrade. A release that never finished, because its command was
+// interrupted, is deleted: Helm would refuse to continue from it, and the locked folder excludes other commands.
 func releaseExists(helm *action.Configuration, name string) (bool, error) {
 	for {
 		last, err := helm.Releases.Last(name)
@@ -278,17 +280,17 @@ func deploymentIn(manifest string) (types.NamespacedName, error) {
 		}
 		return types.NamespacedName{Namespace: deployment.Namespace, Name: deployment.Name}, nil
 	}
-	return types.NamespacedName{}, errors.New("renders no Deployment to take the agent's arguments from")
+	return types.NamespacedName{}, errors.New("renders no Deployment for the agent")
 }
 
-// awaitKinds returns when the cluster serves all kinds that its chart defines.
+// awaitKinds returns when the cluster serves all kinds of its chart.
 func (f *Fleet) awaitKinds(ctx context.Context, c *cluster) error {
 	wanted, err := charts.CRDs(c.chartName())
 	if err != nil {
 		return err
 	}
 	if len(wanted) == 0 {
-		return fmt.Errorf("chart %s holds no CustomResourceDefinitions; generate them with \"make generate\" and build again", c.chartName())
+		return fmt.Errorf("chart %s contains no CustomResourceDefinitions; generate them with \"make generate\" and build again", c.chartName())
 	}
 	config, err := c.admin()
 	if err != nil {
@@ -310,9 +312,9 @@ func (f *Fleet) awaitKinds(ctx context.Context, c *cluster) error {
 		return err == nil && len(missing) == 0, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		remedy := "look at its conditions with kubectl describe"
+		remedy := "check its conditions with kubectl describe"
 		if !c.chart.Definitions {
-			remedy = "the chart was told installCRDs: false, so install it before, or drop that value"
+			remedy = "the chart's value installCRDs is false, so install the definition yourself, or remove that value"
 		}
 		return fmt.Errorf("cluster %s does not serve the CustomResourceDefinition %s: %s", c.Name, brief.List(missing, 3), remedy)
 	}
@@ -334,7 +336,8 @@ func servedBy(client discovery.DiscoveryInterface) (map[string]bool, error) {
 	return served, nil
 }
 
-// getter gives Helm its clients from a rest.Config, without the discovery cache on disk, which knows clusters only by host and port.
+// getter provides Helm with clients from a rest.Config, without the discovery cache on disk, which identifies clusters
+// only by host and port.
 type getter struct {
 	config    *rest.Config
 	namespace string

@@ -23,13 +23,13 @@ type cluster struct {
 	member *Member
 	nodes  []NodeSet
 	dir    string
-	// server and agent are what runs, or ran last.
+	// server and agent are the present or the last processes.
 	server, agent *process
-	// chart is where the agent's Deployment is, once installed.
+	// chart locates the agent's Deployment, once installed.
 	chart *installed
-	// ports the agent listens on, by flag. They stay the same over its restarts.
+	// ports are the agent's, by flag. They stay the same over its restarts.
 	ports map[string]int
-	// plainMetrics says that the agent serves its metrics over plain HTTP.
+	// plainMetrics is whether the agent serves its metrics over plain HTTP.
 	plainMetrics bool
 }
 
@@ -50,7 +50,7 @@ const (
 	filePermission = 0o600
 )
 
-// description is the file that an embedded cluster reads; embedded/README.md documents it.
+// description is the configuration file of an embedded cluster; embedded/README.md documents it.
 type description struct {
 	Name         string          `json:"name"`
 	Port         int             `json:"port,omitempty"`
@@ -78,10 +78,10 @@ func (f *Fleet) serverProgram(c *cluster) program {
 	}
 }
 
-// startCluster returns when the cluster answers. One that runs already is only waited for.
+// startCluster returns when the cluster answers. For a running one it only waits.
 func (f *Fleet) startCluster(ctx context.Context, c *cluster) error {
 	if c.server != nil && c.server.running() {
-		f.report(c, "cluster runs already", false)
+		f.report(c, "cluster is already running", false)
 		return f.awaitAnswer(ctx, c)
 	}
 	f.report(c, "starting the cluster", false)
@@ -95,19 +95,20 @@ func (f *Fleet) startCluster(ctx context.Context, c *cluster) error {
 	if err := os.WriteFile(c.path(describedAs), data, filePermission); err != nil {
 		return fmt.Errorf("describe cluster %s: %w", c.Name, err)
 	}
-	// The file appears again when the cluster answers.
+	// The file reappears when the cluster answers.
 	if err := os.Remove(c.path(adminConfig)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("forget how cluster %s was reached: %w", c.Name, err)
+		return fmt.Errorf("remove the previous kubeconfig of cluster %s: %w", c.Name, err)
 	}
 	began := time.Now()
 	if err := f.launchCluster(ctx, c); err != nil {
 		return err
 	}
-	f.report(c, fmt.Sprintf("cluster answers after %.1f s", time.Since(began).Seconds()), false)
+	f.report(c, fmt.Sprintf("cluster ready after %.1f s", time.Since(began).Seconds()), false)
 	return nil
 }
 
-// launches is how often a cluster is launched that gives up before it answers, as an API server does on a machine too busy for its limits.
+// launches is how often a cluster is launched if it exits before it answers, as an API server does on a machine that
+// is too busy for its limits.
 const launches = 3
 
 func (f *Fleet) launchCluster(ctx context.Context, c *cluster) (err error) {
@@ -119,7 +120,7 @@ func (f *Fleet) launchCluster(ctx context.Context, c *cluster) (err error) {
 		if gaveUp := err != nil && !c.server.running() && !c.server.asked(); !gaveUp || n == launches || ctx.Err() != nil {
 			return err
 		}
-		f.report(c, "starting the cluster again", false)
+		f.report(c, "restarting the cluster", false)
 	}
 }
 
@@ -160,7 +161,7 @@ func (c *cluster) stopCluster(ctx context.Context) error {
 	return c.server.stop(ctx, clusterGrace)
 }
 
-// admin reaches the cluster as its administrator.
+// admin is the configuration of the cluster's administrator.
 func (c *cluster) admin() (*rest.Config, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", c.path(adminConfig))
 	if err != nil {
@@ -170,7 +171,8 @@ func (c *cluster) admin() (*rest.Config, error) {
 	return config, nil
 }
 
-// StartCluster starts cluster name again after StopCluster or KillCluster, with the state it had, and returns when it answers.
+// StartCluster restarts cluster name after StopCluster or KillCluster, with its previous state, and returns when it
+// answers.
 func (f *Fleet) StartCluster(ctx context.Context, name string) error {
 	c, err := f.cluster(name)
 	if err != nil {
@@ -179,7 +181,7 @@ func (f *Fleet) StartCluster(ctx context.Context, name string) error {
 	return f.startCluster(ctx, c)
 }
 
-// StopCluster ends cluster name in good order. Its agent, if it runs, stays and finds nobody to talk to.
+// StopCluster stops cluster name with a regular shutdown. Its agent, if running, keeps running without a server.
 func (f *Fleet) StopCluster(ctx context.Context, name string) error {
 	c, err := f.cluster(name)
 	if err != nil {
@@ -188,7 +190,7 @@ func (f *Fleet) StopCluster(ctx context.Context, name string) error {
 	return c.stopCluster(ctx)
 }
 
-// KillCluster ends cluster name at once, as a power failure would.
+// KillCluster kills cluster name at once, like a power failure.
 func (f *Fleet) KillCluster(name string) error {
 	c, err := f.cluster(name)
 	if err != nil || c.server == nil {
@@ -197,7 +199,8 @@ func (f *Fleet) KillCluster(name string) error {
 	return c.server.kill()
 }
 
-// writeKubeconfig merges the administrators' files of all clusters that have answered into one. The hub is its current context.
+// writeKubeconfig merges the administrators' kubeconfigs of all clusters that have answered. The hub is its current
+// context.
 func (f *Fleet) writeKubeconfig() error {
 	f.kubeconfig.Lock()
 	defer f.kubeconfig.Unlock()
@@ -219,7 +222,7 @@ func (f *Fleet) writeKubeconfig() error {
 		merged.Contexts[c.Name] = &clientcmdapi.Context{Cluster: c.Name, AuthInfo: c.Name}
 	}
 	merged.CurrentContext = f.Hub()
-	// WriteToFile does not replace the file at once; a reader must never find half of it.
+	// WriteToFile does not replace the file atomically, and a reader must never get a part of it.
 	unfinished := f.Kubeconfig() + ".new"
 	if err := clientcmd.WriteToFile(*merged, unfinished); err != nil {
 		return fmt.Errorf("write the fleet's kubeconfig: %w", err)
@@ -230,7 +233,7 @@ func (f *Fleet) writeKubeconfig() error {
 	return nil
 }
 
-// inherited is what of our environment the programs get: nothing that could lead them to other clusters.
+// inherited is the part of the environment that the programs get: nothing that could direct them to other clusters.
 func inherited() []string {
 	var env []string
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GODEBUG", "GOTRACEBACK", "GORACE", "GOCOVERDIR", "GOMAXPROCS"} {

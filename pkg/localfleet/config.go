@@ -18,18 +18,18 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Config is a local fleet as its user describes it. The zero value is the default fleet: hub and spoke-1 to spoke-3.
+// Config is the user's description of a local fleet. The zero value is the default fleet: hub and spoke-1 to spoke-3.
 type Config struct {
-	// Hub is the cluster that holds the placements; by default one called hub.
+	// Hub is the cluster with the placements; its default name is hub.
 	Hub Hub `json:"hub,omitempty"`
-	// Members are the clusters that placements go to. Left out: three, spoke-1 to spoke-3, with labels region and env.
-	// An empty list: none.
+	// Members are the clusters that placements go to. By default there are three, spoke-1 to spoke-3, with labels
+	// region and env. An empty list: none.
 	Members []Member `json:"members"`
 }
 
-// Cluster is what hub and members have in common.
+// Cluster are the settings common to hub and members.
 type Cluster struct {
-	// Name of the cluster: of its context in the kubeconfig, its folder and, for a member, its MemberCluster.
+	// Name of the cluster, of its context in the kubeconfig, of its folder and, for a member, of its MemberCluster.
 	// Lower-case letters, digits and dashes.
 	Name string `json:"name,omitempty"`
 	// Port of the API server on 127.0.0.1; 0, the default, picks a free one.
@@ -38,24 +38,24 @@ type Cluster struct {
 	FeatureGates map[string]bool `json:"featureGates,omitempty"`
 	// Verbosity of Kubernetes' own log (klog's -v); 0, the default, writes warnings and errors only.
 	Verbosity int `json:"verbosity,omitempty"`
-	// Agent is how the cluster's agent is run.
+	// Agent configures the cluster's agent.
 	Agent Agent `json:"agent,omitempty"`
 }
 
-// Agent is what is changed about an agent, beside what a fleet on one machine needs.
+// Agent are changes to an agent, on top of the settings for a fleet on one machine.
 type Agent struct {
 	// Flags of the agent, by name without dashes. They are passed through the chart's value extraArgs.
 	Flags map[string]string `json:"flags,omitempty"`
 	// Values of the agent's chart.
 	Values map[string]any `json:"values,omitempty"`
-	// Stopped leaves the agent installed and not running.
+	// Stopped installs the agent without running it.
 	Stopped bool `json:"stopped,omitempty"`
 }
 
-// Hub is the cluster that holds the placements.
+// Hub is the cluster with the placements.
 type Hub struct {
 	Cluster `json:",inline"`
-	// Nodes are simulated, with a scheduler that fills them: for a hub that runs workloads of its own (the chart's value
+	// Nodes are simulated, with a scheduler that uses them: for a hub that runs its own workloads (the chart's value
 	// enableWorkload). By default there are none.
 	Nodes []NodeSet `json:"nodes,omitempty"`
 }
@@ -63,27 +63,27 @@ type Hub struct {
 // Member is a cluster that placements go to.
 type Member struct {
 	Cluster `json:",inline"`
-	// Labels of the MemberCluster, by which placements choose.
+	// Labels of the MemberCluster, which placements can select.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Taints of the MemberCluster.
 	Taints []clusterv1beta1.Taint `json:"taints,omitempty"`
 	// Nodes are simulated; by default there is one. An empty list: none.
 	Nodes []NodeSet `json:"nodes"`
-	// Identity is who the agent is on the hub: a ServiceAccount, by default fleet-member-agent-<name> in fleet-system.
-	// It is made if it does not exist.
+	// Identity is the agent's identity on the hub: a ServiceAccount, by default fleet-member-agent-<name> in
+	// fleet-system. It is created if it does not exist.
 	Identity Identity `json:"identity,omitempty"`
 	// HeartbeatPeriodSeconds is how often the agent reports, 1 to 600; by default 15.
 	HeartbeatPeriodSeconds int32 `json:"heartbeatPeriodSeconds,omitempty"`
-	// Join false leaves out the MemberCluster: the agent runs and waits to be let in.
+	// Join false creates no MemberCluster: the agent runs and waits for access.
 	Join *bool `json:"join,omitempty"`
 }
 
-// NodeSet is a number of equal simulated nodes.
+// NodeSet is a number of identical simulated nodes.
 type NodeSet struct {
 	// Count of nodes.
 	Count int `json:"count"`
-	// NamePrefix of the nodes, which are called <namePrefix>-0 and so on; by default <cluster>-node. Two sets of one cluster
-	// need different ones.
+	// NamePrefix of the nodes, whose names are <namePrefix>-0 and so on; by default <cluster>-node. Two sets of one
+	// cluster need different prefixes.
 	NamePrefix string `json:"namePrefix,omitempty"`
 	// Labels of the nodes.
 	Labels map[string]string `json:"labels,omitempty"`
@@ -97,7 +97,7 @@ type NodeSet struct {
 	Capacity map[string]string `json:"capacity,omitempty"`
 }
 
-// Identity is who a member is on the hub.
+// Identity is a member's identity on the hub.
 type Identity struct {
 	// Kind must be ServiceAccount, which is the default.
 	Kind string `json:"kind,omitempty"`
@@ -108,7 +108,7 @@ type Identity struct {
 }
 
 const (
-	// defaultHeartbeat is shorter than the API's default of 60 s, so that a stopped agent is noticed while one looks.
+	// defaultHeartbeat is shorter than the API's default of 60 s, so that a stopped agent is noticed soon.
 	defaultHeartbeat = 15
 	// longestMember keeps fleet-member-<name> within the 63 characters of a namespace.
 	longestMember = 50
@@ -117,7 +117,7 @@ const (
 // kubeconfigName is the file with the contexts of all clusters; clusters have folders beside it.
 const kubeconfigName = "kubeconfig"
 
-// LoadConfig reads, completes and checks the file at path.
+// LoadConfig reads, completes and validates the file at path.
 func LoadConfig(path string) (Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -130,29 +130,29 @@ func LoadConfig(path string) (Config, error) {
 	return config, nil
 }
 
-// ParseConfig decodes, completes and checks YAML. Fields that do not exist are errors.
+// ParseConfig decodes, completes and validates YAML. Unknown fields are errors.
 func ParseConfig(data []byte) (Config, error) {
 	var config Config
 	asJSON, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
 		return Config{}, err
 	}
-	// This decoder, unlike sigs.k8s.io/yaml's own, names the whole path of an unknown field.
+	// This decoder, unlike sigs.k8s.io/yaml's own, reports the whole path of an unknown field.
 	strict, err := json.UnmarshalStrict(asJSON, &config) //nolint:forbidigo // the user's own file, not the fleet's
 	if err := errors.Join(append(strict, err)...); err != nil {
-		return Config{}, fmt.Errorf("%w; \"kubectl fleet up --help\" shows what there is", err)
+		return Config{}, fmt.Errorf("%w; \"kubectl fleet up --help\" lists the fields", err)
 	}
 	config = config.complete()
 	return config, config.check()
 }
 
-// DefaultConfig is the fleet one gets without a description.
+// DefaultConfig is the fleet without a description.
 func DefaultConfig() Config { return Config{}.complete() }
 
-// Joins says whether the member is to be let in at once.
+// Joins reports whether the member joins at the start.
 func (m Member) Joins() bool { return m.Join == nil || *m.Join }
 
-// Subject is the identity as a MemberCluster names it.
+// Subject is the identity in the form of a MemberCluster's spec.
 func (i Identity) Subject() rbacv1.Subject {
 	return rbacv1.Subject{Kind: i.Kind, Namespace: i.Namespace, Name: i.Name}
 }
@@ -199,7 +199,7 @@ func (m *Member) complete() {
 	}
 }
 
-// check says everything that is wrong: the field, its value, and what would be right.
+// check returns all mistakes, each with the field, its value, and what is valid.
 func (c Config) check() error {
 	errs := prefixed("hub", append(c.Hub.check(), checkNodes(c.Hub.Nodes)...))
 	seen := map[string]string{c.Hub.Name: "hub"}
@@ -211,11 +211,11 @@ func (c Config) check() error {
 		where := fmt.Sprintf("members[%d]", i)
 		errs = append(errs, prefixed(where, member.check())...)
 		if other, twice := seen[member.Name]; twice && member.Name != "" {
-			errs = append(errs, fmt.Errorf("%s.name %q: is the name of %s already; give every cluster its own", where, member.Name, other))
+			errs = append(errs, fmt.Errorf("%s.name %q: is already the name of %s; use another name", where, member.Name, other))
 		}
 		seen[member.Name] = where
 		if other, twice := ports[member.Port]; twice {
-			errs = append(errs, fmt.Errorf("%s.port %d: is the port of %s already; choose another, or 0 for a free one", where, member.Port, other))
+			errs = append(errs, fmt.Errorf("%s.port %d: is already the port of %s; use another one, or 0 for a free one", where, member.Port, other))
 		}
 		if member.Port != 0 {
 			ports[member.Port] = member.Name
@@ -237,7 +237,7 @@ func (c Cluster) check() []error {
 		errs = append(errs, fmt.Errorf("name %q: %s", c.Name, strings.Join(problems, "; ")))
 	}
 	if c.Name == kubeconfigName {
-		errs = append(errs, fmt.Errorf("name %q: is taken by a file of the fleet; choose another", c.Name))
+		errs = append(errs, fmt.Errorf("name %q: is reserved for a file of the fleet; use another name", c.Name))
 	}
 	if c.Port < 0 || c.Port > 65535 {
 		errs = append(errs, fmt.Errorf("port %d: must be 1 to 65535, or 0 for a free one", c.Port))
@@ -247,7 +247,7 @@ func (c Cluster) check() []error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Agent.Flags)) {
 		if name == "" || strings.HasPrefix(name, "-") || strings.ContainsAny(name, "= ") {
-			errs = append(errs, fmt.Errorf("agent.flags %q: must be the flag's name alone, without dashes; its value goes after the colon", name))
+			errs = append(errs, fmt.Errorf("agent.flags %q: must be the flag's name without dashes; put its value after the colon", name))
 		}
 	}
 	return errs
@@ -256,7 +256,7 @@ func (c Cluster) check() []error {
 func (m Member) check() []error {
 	errs := m.Cluster.check()
 	if len(m.Name) > longestMember {
-		errs = append(errs, fmt.Errorf("name %q: must have at most %d characters, because the hub names a namespace after it", m.Name, longestMember))
+		errs = append(errs, fmt.Errorf("name %q: must have at most %d characters, because it is part of a namespace's name on the hub", m.Name, longestMember))
 	}
 	if m.Identity.Kind != rbacv1.ServiceAccountKind {
 		errs = append(errs, fmt.Errorf("identity.kind %q: must be %s in a local fleet", m.Identity.Kind, rbacv1.ServiceAccountKind))
@@ -286,7 +286,7 @@ func checkNodes(sets []NodeSet) []error {
 			errs = append(errs, fmt.Errorf("nodes[%d].count %d: must not be negative", i, nodes.Count))
 		}
 		if prefixes[nodes.NamePrefix] {
-			errs = append(errs, fmt.Errorf("nodes[%d].namePrefix %q: is another set's already; give each set its own", i, nodes.NamePrefix))
+			errs = append(errs, fmt.Errorf("nodes[%d].namePrefix %q: is already the prefix of another set; use another one", i, nodes.NamePrefix))
 		}
 		prefixes[nodes.NamePrefix] = true
 	}

@@ -59,7 +59,7 @@ members:
 	}
 }
 
-// An empty list says none, which is not what leaving it out says; also after the description was written down.
+// An empty list means none, and a missing one the default; also after the description was saved.
 func TestNoneIsNotTheDefault(t *testing.T) {
 	dir := t.TempDir()
 	for _, text := range []string{"members: []", "members: [{name: a, nodes: []}]"} {
@@ -93,14 +93,14 @@ func TestWrongDescriptions(t *testing.T) {
 		says []string
 	}{
 		"unknown field":      {"members: [{name: a, lables: {}}]", []string{`members[0].lables`}},
-		"two of one name":    {"members: [{name: a}, {name: a}]", []string{`members[1].name "a"`, "members[0]", "its own"}},
-		"member named hub":   {"members: [{name: hub}]", []string{`members[0].name "hub"`, "its own"}},
+		"two of one name":    {"members: [{name: a}, {name: a}]", []string{`members[1].name "a"`, "members[0]", "use another name"}},
+		"member named hub":   {"members: [{name: hub}]", []string{`members[0].name "hub"`, "use another name"}},
 		"bad name":           {"hub: {name: Hub_1}", []string{`hub.name "Hub_1"`, "lower"}},
-		"name of a file":     {"hub: {name: kubeconfig}", []string{"hub.name", "choose another"}},
+		"name of a file":     {"hub: {name: kubeconfig}", []string{"hub.name", "use another name"}},
 		"no name":            {"members: [{}]", []string{`members[0].name ""`}},
 		"long name":          {"members: [{name: " + strings.Repeat("a", 51) + "}]", []string{"at most 50"}},
 		"port out of range":  {"hub: {port: 70000}", []string{"hub.port 70000", "65535"}},
-		"port twice":         {"hub: {port: 7000}\nmembers: [{name: a, port: 7000}]", []string{"members[0].port 7000", "hub already"}},
+		"port twice":         {"hub: {port: 7000}\nmembers: [{name: a, port: 7000}]", []string{"members[0].port 7000", "already the port of hub"}},
 		"flag with dashes":   {"hub: {agent: {flags: {--v: \"4\"}}}", []string{`hub.agent.flags "--v"`, "without dashes"}},
 		"user as identity":   {"members: [{name: a, identity: {kind: User, name: u}}]", []string{`identity.kind "User"`, "ServiceAccount"}},
 		"heartbeat too slow": {"members: [{name: a, heartbeatPeriodSeconds: 601}]", []string{"heartbeatPeriodSeconds 601", "1 to 600"}},

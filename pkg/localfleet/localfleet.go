@@ -1,14 +1,17 @@
-// Package localfleet runs a fleet on this machine: embedded clusters, both charts installed in them by Helm, and the agents as local
-// processes. In comes a Config; out comes a Fleet whose clusters answer, whose agents run and whose members have joined.
-// "kubectl fleet up" uses it with detached processes, tests and benchmarks with processes that end with them.
+// Package localfleet runs a fleet on this machine: embedded clusters, both charts installed in them by Helm, and the
+// agents as local processes. The input is a Config; the result is a Fleet whose clusters answer, whose agents run and
+// whose members have joined. "kubectl fleet up" uses it with detached processes; tests and benchmarks use it with
+// processes that end with their own.
 //
-// An agent gets the arguments and the environment of the Deployment that its chart made, and a token of the ServiceAccount that the
-// Deployment names. So what the charts grant is what the agents have; only the ports are other ones, since all share one machine.
+// An agent gets the arguments and the environment of the Deployment that its chart created, and a token of the
+// Deployment's ServiceAccount. So agents have exactly the permissions that the charts grant; only the ports differ,
+// since all share one machine.
 //
-// All state is in one folder: the kubeconfig, and a folder for each cluster with its data, pid files and logs. Start finds what
-// of an earlier fleet still runs there, keeps it, and starts the rest.
+// All state is in one folder: the kubeconfig, and a folder for each cluster with its data, pid files and logs. Start
+// keeps the processes of an earlier fleet that still run, and starts the others.
 //
-// There is no supervisor: an agent or a cluster that ends stays ended until Start is called again, so that a crash is seen.
+// There is no supervisor: an agent or a cluster that ends is not restarted until the next Start, so that a crash is
+// noticed.
 package localfleet
 
 import (
@@ -27,36 +30,38 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Options say where and how a fleet runs.
+// Options set where and how a fleet runs.
 type Options struct {
-	// Config of the fleet; the zero value is what the folder's fleet was before or, in a new folder, the default fleet.
+	// Config of the fleet; the zero value is the previous configuration of the folder or, in a new folder, the default
+	// fleet.
 	Config Config
-	// Dir holds the fleet's state; it is made if it does not exist.
+	// Dir holds the fleet's state; it is created if it does not exist.
 	Dir string
-	// Binaries to run; what is left empty is looked for.
+	// Binaries to run; empty paths are searched for.
 	Binaries Binaries
-	// ChartDir is a folder with charts to install instead of those this program was built with.
+	// ChartDir is a folder with charts to install instead of the built-in ones.
 	ChartDir string
-	// Detached processes survive this one. Others end with it, however it ends.
+	// Detached processes outlive this one. Others end with it, however it ends.
 	Detached bool
-	// Progress is told what has been done. It is called from several goroutines, one call at a time. May be nil.
+	// Progress receives the steps. It is called from several goroutines, one call at a time. May be nil.
 	Progress func(Event)
-	// Patience is how long a single step may take, such as one cluster's start or one member's joining; by default two minutes.
+	// Patience is the time limit for a single step, such as the start of one cluster or the joining of one member; by
+	// default two minutes.
 	Patience time.Duration
 }
 
-// Event is one piece of progress.
+// Event is one step of progress.
 type Event struct {
-	// Cluster it is about.
+	// Cluster is the cluster of the step.
 	Cluster string
-	// Text says what is going on, or has been done.
+	// Text is a step that has started or is done.
 	Text string
-	// Done is the last of a cluster's events in a Start: nothing is left to do for it.
+	// Done marks the last of a cluster's events in a Start.
 	Done bool
 }
 
-// Fleet is a running fleet. Its methods may be called from several goroutines, but not two of them for the same cluster at once if
-// they start or stop something.
+// Fleet is a running fleet. Its methods may be called from several goroutines, but for the same cluster only one at a
+// time that starts or stops a process.
 type Fleet struct {
 	options  Options
 	clusters []*cluster // the hub first
@@ -65,47 +70,47 @@ type Fleet struct {
 	kubeconfig sync.Mutex
 }
 
-// startsAtOnce is how many clusters start at a time: each keeps a core busy until it is ready.
+// startsAtOnce is how many clusters start in parallel: each keeps a core busy until it is ready.
 const startsAtOnce = 2
 
 const defaultPatience = 2 * time.Minute
 
-// How long processes may take to end before they are killed.
+// Time limits for processes to end before they are killed.
 const (
 	agentGrace   = 30 * time.Second
 	clusterGrace = time.Minute
 )
 
-// RunningError says that the folder's fleet runs.
+// RunningError means that the folder's fleet is running.
 type RunningError struct {
 	// Dir is the fleet's folder.
 	Dir string
-	// Changed is true if what runs was described otherwise; else all of it runs as it should.
+	// Changed is whether the running fleet has another configuration; otherwise all of it runs.
 	Changed bool
 }
 
 func (e *RunningError) Error() string {
 	if e.Changed {
-		return fmt.Sprintf("the fleet in %s runs already, and was described otherwise; stop it first, then start the new one", e.Dir)
+		return fmt.Sprintf("the fleet in %s is already running with another configuration; stop it first, then start the new one", e.Dir)
 	}
-	return fmt.Sprintf("the fleet in %s runs already", e.Dir)
+	return fmt.Sprintf("the fleet in %s is already running", e.Dir)
 }
 
-// UnfinishedError says that a detached fleet could not be brought up whole. What was started goes on running.
+// UnfinishedError means that a detached fleet was started only in part. The started processes keep running.
 type UnfinishedError struct{ Err error }
 
 func (e *UnfinishedError) Error() string { return e.Err.Error() }
 
-// Unwrap returns what went wrong.
+// Unwrap returns the cause.
 func (e *UnfinishedError) Unwrap() error { return e.Err }
 
-// Start brings up the fleet and returns when every member that is to join has joined. If all of it runs already, it returns the
-// fleet together with a *RunningError; another fleet is not started over one that runs. If it fails, an attached fleet is stopped; a detached one is left as far as it came, for the
-// next Start to go on from.
+// Start starts the fleet and returns when every member with Join has joined. If all of it is running, it returns the
+// fleet together with a *RunningError; it does not replace a running fleet by another one. If it fails, an attached
+// fleet is stopped; a detached one is left as it is, and the next Start continues.
 func Start(ctx context.Context, options Options) (*Fleet, error) {
 	dir, err := filepath.Abs(options.Dir)
 	if err != nil || options.Dir == "" {
-		return nil, fmt.Errorf("a local fleet needs a folder for its state, and %q is none", options.Dir)
+		return nil, fmt.Errorf("a local fleet needs a folder for its state; %q is not valid", options.Dir)
 	}
 	options.Dir = dir
 	if options.Binaries, err = options.Binaries.find(); err != nil {
@@ -170,7 +175,7 @@ func newFleet(options Options) (*Fleet, error) {
 	return f, nil
 }
 
-// prepareDir remembers the description and makes the clusters' folders.
+// prepareDir saves the configuration and creates the clusters' folders.
 func (f *Fleet) prepareDir() error {
 	if err := (state{Config: f.options.Config}).save(f.options.Dir); err != nil {
 		return err
@@ -183,7 +188,8 @@ func (f *Fleet) prepareDir() error {
 	return nil
 }
 
-// up starts the hub and the members side by side. A member needs the hub's address for its agent, and the hub's kinds to be let in.
+// up starts the hub and the members in parallel. A member needs the hub's address for its agent, and the hub's kinds
+// for its MemberCluster.
 func (f *Fleet) up(ctx context.Context) error {
 	starts := semaphore.NewWeighted(startsAtOnce)
 	hubAnswers, hubServes := make(chan struct{}), make(chan struct{})
@@ -276,7 +282,7 @@ func (f *Fleet) installMember(ctx context.Context, member *cluster, hubServes <-
 	return nil
 }
 
-// Stop ends the agents, then the clusters. The state stays in the folder.
+// Stop stops the agents, then the clusters. The state stays in the folder.
 func (f *Fleet) Stop(ctx context.Context) error {
 	return errors.Join(
 		f.each(func(c *cluster) error { return c.stopAgent(ctx) }),
@@ -305,16 +311,16 @@ func (f *Fleet) Members() []string {
 	return names
 }
 
-// Config is the fleet's description, with defaults filled in.
+// Config is the fleet's configuration, with defaults.
 func (f *Fleet) Config() Config { return f.options.Config }
 
-// Dir is the fleet's folder, absolute.
+// Dir is the absolute path of the fleet's folder.
 func (f *Fleet) Dir() string { return f.options.Dir }
 
-// Kubeconfig is the path of a file whose contexts are the names of the clusters, with the rights of an administrator.
+// Kubeconfig is the path of a file whose contexts are the names of the clusters, with administrators' credentials.
 func (f *Fleet) Kubeconfig() string { return filepath.Join(f.options.Dir, kubeconfigName) }
 
-// RestConfig reaches the cluster called name as its administrator, without client-side throttling.
+// RestConfig is the configuration of the administrator of cluster name, without client-side throttling.
 func (f *Fleet) RestConfig(name string) (*rest.Config, error) {
 	c, err := f.cluster(name)
 	if err != nil {
@@ -323,7 +329,8 @@ func (f *Fleet) RestConfig(name string) (*rest.Config, error) {
 	return c.admin()
 }
 
-// AgentKubeconfig is the path of the file by which the agent of cluster name reaches its own cluster, with what its chart grants.
+// AgentKubeconfig is the path of the kubeconfig of the agent of cluster name for its own cluster, with the permissions
+// that its chart grants.
 func (f *Fleet) AgentKubeconfig(name string) string {
 	return filepath.Join(f.options.Dir, name, agentConfig)
 }
@@ -345,7 +352,7 @@ func (f *Fleet) cluster(name string) (*cluster, error) {
 	return nil, fmt.Errorf("the fleet has no cluster %q; it has %s and %s", name, f.Hub(), strings.Join(f.Members(), ", "))
 }
 
-// each calls do for all clusters side by side.
+// each calls do for all clusters in parallel.
 func (f *Fleet) each(do func(*cluster) error) error {
 	errs := make([]error, len(f.clusters))
 	var group sync.WaitGroup
@@ -365,7 +372,7 @@ func (f *Fleet) report(c *cluster, text string, done bool) {
 	f.options.Progress(Event{Cluster: c.Name, Text: text, Done: done})
 }
 
-// patient bounds one step.
+// patient limits one step to Patience.
 func (f *Fleet) patient(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, f.options.Patience)
 }

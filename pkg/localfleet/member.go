@@ -22,7 +22,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 )
 
-// letIn makes the member's identity on the hub and gives the member a token of it, where its chart says it looks for one.
+// letIn creates the member's identity on the hub and stores a token of it where the member's chart expects it.
 func (f *Fleet) letIn(ctx context.Context, c *cluster) error {
 	hub, err := f.hub().clientset()
 	if err != nil {
@@ -30,14 +30,14 @@ func (f *Fleet) letIn(ctx context.Context, c *cluster) error {
 	}
 	identity := c.member.Identity
 	if err := ensureNamespace(ctx, hub, identity.Namespace); err != nil {
-		return fmt.Errorf("make the identity of member %s on the hub: %w", c.Name, err)
+		return fmt.Errorf("create the identity of member %s on the hub: %w", c.Name, err)
 	}
 	if err := ensureServiceAccount(ctx, hub, identity); err != nil {
-		return fmt.Errorf("make the identity of member %s on the hub: %w", c.Name, err)
+		return fmt.Errorf("create the identity of member %s on the hub: %w", c.Name, err)
 	}
 	token, err := mint(ctx, hub, identity.Namespace, identity.Name)
 	if err != nil {
-		return fmt.Errorf("let member %s in on the hub: %w", c.Name, err)
+		return fmt.Errorf("create a token for member %s on the hub: %w", c.Name, err)
 	}
 	pod, err := c.podSpec(ctx)
 	if err != nil {
@@ -52,7 +52,7 @@ func (f *Fleet) letIn(ctx context.Context, c *cluster) error {
 			err = writeSecretFile(c.path(hubToken), token)
 		}
 		if err != nil {
-			return fmt.Errorf("give member %s its token for the hub: %w", c.Name, err)
+			return fmt.Errorf("store the hub token of member %s: %w", c.Name, err)
 		}
 	}
 	return nil
@@ -82,7 +82,7 @@ func (c *cluster) storeToken(ctx context.Context, namespace, name, token string)
 	return err
 }
 
-// invite creates the member's MemberCluster, or brings the one that kept state has to what the Config says.
+// invite creates the member's MemberCluster, or updates an existing one to the Config.
 func (f *Fleet) invite(ctx context.Context, c *cluster) error {
 	hub, err := f.HubClient()
 	if err != nil {
@@ -104,11 +104,11 @@ func (f *Fleet) invite(ctx context.Context, c *cluster) error {
 	if err != nil {
 		return fmt.Errorf("create MemberCluster %s: %w", c.Name, err)
 	}
-	f.report(c, "invited by the hub", false)
+	f.report(c, "MemberCluster created", false)
 	return nil
 }
 
-// Join lets in a member that the Config left out, and returns when it has joined.
+// Join joins a member whose Config has Join false, and returns when it has joined.
 func (f *Fleet) Join(ctx context.Context, name string) error {
 	c, err := f.cluster(name)
 	if err != nil {
@@ -126,17 +126,17 @@ func (f *Fleet) Join(ctx context.Context, name string) error {
 	return f.awaitJoined(ctx, c)
 }
 
-// awaitJoined returns when the hub says that the member has joined. It ends early if an agent that it waits for does.
+// awaitJoined returns when the hub reports that the member has joined. It fails early if one of the two agents exits.
 func (f *Fleet) awaitJoined(ctx context.Context, c *cluster) error {
 	f.report(c, "joining", false)
 	hub, err := f.HubClient()
 	if err != nil {
 		return err
 	}
-	asking := ctx
+	outer := ctx
 	ctx, cancel := f.patient(ctx)
 	defer cancel()
-	said := "the hub has said nothing about it yet"
+	status := "the hub has reported no status yet"
 	err = until(ctx, func() (bool, error) {
 		for _, agent := range []*process{f.hub().agent, c.agent} {
 			if agent != nil && !agent.running() {
@@ -146,23 +146,24 @@ func (f *Fleet) awaitJoined(ctx context.Context, c *cluster) error {
 		var member clusterv1beta1.MemberCluster
 		err := hub.Get(ctx, client.ObjectKey{Name: c.Name}, &member)
 		if err != nil {
-			said = err.Error() // a hub that is busy now answers later
+			status = err.Error() // a busy hub answers later
 		}
 		joined := meta.FindStatusCondition(member.Status.Conditions, clusterv1beta1.ConditionJoined)
 		if err != nil || joined == nil {
 			return false, nil //nolint:nilerr // see above
 		}
-		said = fmt.Sprintf("Joined is %s, %s: %s", joined.Status, joined.Reason, joined.Message)
-		return joined.Status == metav1.ConditionTrue && c.heardFrom(&member), nil
+		status = fmt.Sprintf("Joined is %s, %s: %s", joined.Status, joined.Reason, joined.Message)
+		return joined.Status == metav1.ConditionTrue && c.reported(&member), nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("member %s has not joined after %s: %s%s", c.Name, f.options.Patience, said, f.waitsFor(asking, c))
+		return fmt.Errorf("member %s has not joined after %s: %s%s", c.Name, f.options.Patience, status, f.waitsFor(outer, c))
 	}
 	return err
 }
 
-// heardFrom says whether the member's agent has reported since it was started: a MemberCluster that was kept says Joined from before.
-func (c *cluster) heardFrom(member *clusterv1beta1.MemberCluster) bool {
+// reported reports whether the member's agent has reported since its start: an existing MemberCluster has Joined from
+// before.
+func (c *cluster) reported(member *clusterv1beta1.MemberCluster) bool {
 	if c.agent == nil {
 		return true
 	}
@@ -172,7 +173,7 @@ func (c *cluster) heardFrom(member *clusterv1beta1.MemberCluster) bool {
 	})
 }
 
-// waitsFor is what the agents between the hub and c say they wait for.
+// waitsFor describes what the agents of the hub and of c wait for.
 func (f *Fleet) waitsFor(ctx context.Context, c *cluster) string {
 	var text strings.Builder
 	for _, name := range []string{f.Hub(), c.Name} {
@@ -186,7 +187,7 @@ func (f *Fleet) waitsFor(ctx context.Context, c *cluster) string {
 	return text.String()
 }
 
-// unready is what a readiness endpoint answers unless that is yes.
+// unready is the answer of a readiness endpoint that is not ready; "" if it is.
 func unready(ctx context.Context, address string) string {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"?verbose", nil)
 	if err != nil {
@@ -207,7 +208,7 @@ func unready(ctx context.Context, address string) string {
 	return strings.TrimSpace(string(body))
 }
 
-// HubClient reaches the hub as its administrator.
+// HubClient is a client of the hub's administrator.
 func (f *Fleet) HubClient() (client.Client, error) {
 	config, err := f.hub().admin()
 	if err != nil {

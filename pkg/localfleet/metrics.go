@@ -12,10 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// metricsReader is a ServiceAccount in the namespace of each agent that may read the agent's metrics.
+// metricsReader is a ServiceAccount in the namespace of each agent with read access to the agent's metrics.
 const metricsReader = "fleet-metrics-reader"
 
-// Metrics reads the metrics of the agent of cluster name with a token that may, as a scraper does.
+// Metrics reads the metrics of the agent of cluster name with a token that has access, as a scraper does.
 func (f *Fleet) Metrics(ctx context.Context, name string) (string, error) {
 	c, err := f.cluster(name)
 	if err != nil {
@@ -28,8 +28,8 @@ func (f *Fleet) Metrics(ctx context.Context, name string) (string, error) {
 	return f.MetricsAs(ctx, name, token)
 }
 
-// MetricsAs reads the metrics of the agent of cluster name with a token, or with none. The agent makes its certificate itself, so it is
-// not checked.
+// MetricsAs reads the metrics of the agent of cluster name with a token, or without one if it is empty. The agent's
+// certificate is self-signed and not verified.
 func (f *Fleet) MetricsAs(ctx context.Context, name, token string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.AgentMetricsURL(name), nil)
 	if err != nil {
@@ -47,7 +47,7 @@ func (f *Fleet) MetricsAs(ctx context.Context, name, token string) (string, erro
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("it answers %s", response.Status)
+		err = fmt.Errorf("unexpected status %s", response.Status)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read metrics of the agent of %s: %w", name, err)
@@ -55,7 +55,7 @@ func (f *Fleet) MetricsAs(ctx context.Context, name, token string) (string, erro
 	return string(body), nil
 }
 
-// metricsToken is empty for an agent that asks for none.
+// metricsToken is empty for an agent that requires none.
 func (f *Fleet) metricsToken(ctx context.Context, c *cluster) (string, error) {
 	if c.plainMetrics {
 		return "", nil
@@ -74,7 +74,7 @@ func (f *Fleet) metricsToken(ctx context.Context, c *cluster) (string, error) {
 	}
 	_, err = kube.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return "", fmt.Errorf("let %s read metrics: %w", metricsReader, err)
+		return "", fmt.Errorf("grant %s access to metrics: %w", metricsReader, err)
 	}
 	return mint(ctx, kube, c.chart.Namespace, metricsReader)
 }

@@ -13,11 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// mounted is where the cluster's folder holds what a pod has at a path.
+// mounted is the local folder for a mount path of a pod.
 type mounted struct{ path, local string }
 
-// mountFiles writes what the pod mounts of ConfigMaps and Secrets to the cluster's folder, as the kubelet does for a
-// container, and makes a folder for each empty volume. Volumes of other kinds have no counterpart here.
+// mountFiles writes the ConfigMaps and Secrets that the pod mounts to the cluster's folder, as the kubelet does for a
+// container, and creates a folder for each empty volume. Volumes of other kinds are skipped.
 func (c *cluster) mountFiles(ctx context.Context, pod *corev1.PodSpec) ([]mounted, error) {
 	var out []mounted
 	for _, mount := range pod.Containers[0].VolumeMounts {
@@ -38,7 +38,7 @@ func (c *cluster) mountFiles(ctx context.Context, pod *corev1.PodSpec) ([]mounte
 	return out, nil
 }
 
-// writeVolume says whether a volume is of a kind that can be written to dir.
+// writeVolume writes a volume to dir; it returns false for volumes of other kinds.
 func (c *cluster) writeVolume(ctx context.Context, volume corev1.Volume, dir string) (bool, error) {
 	kube, err := c.clientset()
 	if err != nil {
@@ -81,20 +81,20 @@ func (c *cluster) writeVolume(ctx context.Context, volume corev1.Volume, dir str
 	return true, writeFiles(dir, files)
 }
 
-// picked are the files that a volume names, by the paths that it gives them.
+// picked are the files that a volume selects, by their paths in it.
 func picked(files map[string][]byte, items []corev1.KeyToPath) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	for _, item := range items {
 		data, ok := files[item.Key]
 		if !ok {
-			return nil, fmt.Errorf("it has no key %q", item.Key)
+			return nil, fmt.Errorf("the object has no key %q", item.Key)
 		}
 		out[item.Path] = data
 	}
 	return out, nil
 }
 
-// writeFiles replaces each file at once, because an agent that runs may read it.
+// writeFiles replaces each file atomically, because a running agent may read it.
 func writeFiles(dir string, files map[string][]byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -117,7 +117,7 @@ func writeFiles(dir string, files map[string][]byte) error {
 	return nil
 }
 
-// localPaths are the arguments of a container with the paths of its mounts replaced by where they are here.
+// localPaths are the arguments of a container with its mount paths replaced by the local folders.
 func localPaths(args []string, mounts []mounted) []string {
 	out := make([]string, len(args))
 	for i, arg := range args {

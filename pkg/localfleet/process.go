@@ -19,9 +19,9 @@ import (
 	"time"
 )
 
-// program is what to run and where its traces go.
+// program is a program to run, with the paths of its log and pid file.
 type program struct {
-	// name says in errors what it is: "cluster hub".
+	// name identifies it in errors: "cluster hub".
 	name string
 	path string
 	args []string
@@ -33,17 +33,17 @@ type program struct {
 	detached bool
 }
 
-// process is a program that runs or ran: a child of this process, or one that an earlier command left behind.
+// process is a program that runs or ran: a child of this process, or one that an earlier command started.
 type process struct {
 	program
 	pid int
-	// born tells the process from a later one with the same pid.
+	// born distinguishes the process from a later one with the same pid.
 	born string
 	// launched is when this process started it; zero if an earlier one did.
 	launched time.Time
-	// logStart is how long the log was before.
+	// logStart is the size of the log before the start.
 	logStart int64
-	// ended is closed when a child has ended; nil for processes that are no children of ours.
+	// ended is closed when a child has ended; nil for processes that are no children of this one.
 	ended chan struct{}
 	// result of a child, once it has ended.
 	result error
@@ -55,14 +55,14 @@ type process struct {
 // record is the content of a pid file.
 type record struct {
 	PID int `json:"pid"`
-	// Born is the time the process was started, as the system counts it.
+	// Born is the start time of the process, in the system's format.
 	Born string `json:"born"`
 }
 
-// poll is how often is looked at what sends no event: processes that are no children, files, ports.
+// poll is the interval of checks on what sends no event: processes that are no children, files, ports.
 const poll = 25 * time.Millisecond
 
-// launch starts p. onExit, if not nil, is called once if the process ends without having been told to.
+// launch starts p. onExit, if not nil, is called once if the process ends without a request.
 func launch(p program, onExit func(*process)) (*process, error) {
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -73,7 +73,7 @@ func launch(p program, onExit func(*process)) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the log of %s: %w", p.name, err)
 	}
-	// No context: what is detached outlives every one, and what is not is stopped in order.
+	// No context: a detached process outlives each, and others are stopped in order.
 	cmd := exec.CommandContext(context.Background(), p.path, p.args...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = p.env, p.dir, log, log
 	cmd.SysProcAttr = attributes(p.detached)
@@ -88,7 +88,8 @@ func launch(p program, onExit func(*process)) (*process, error) {
 	return proc, nil
 }
 
-// start runs cmd from a thread that lives as long as the child: a parent-death signal is bound to the thread, not the process.
+// start runs cmd from a thread that lives as long as the child: a parent-death signal is bound to the thread, not to
+// the process.
 func (p *process) start(cmd *exec.Cmd, onExit func(*process)) error {
 	started := make(chan error)
 	go func() {
@@ -112,7 +113,7 @@ func (p *process) start(cmd *exec.Cmd, onExit func(*process)) error {
 func (p *process) remember() error {
 	born, ok := birth(p.pid)
 	if !ok {
-		return nil // it ended at once; whoever waits for it will find out
+		return nil // it ended at once, which its caller finds when it waits
 	}
 	p.born = born
 	data, err := json.Marshal(record{PID: p.pid, Born: born})
@@ -125,7 +126,7 @@ func (p *process) remember() error {
 	return nil
 }
 
-// recall returns the process that p's pid file names, if it still runs.
+// recall returns the process in p's pid file, if it still runs.
 func recall(p program) *process {
 	data, err := os.ReadFile(p.record)
 	if err != nil {
@@ -155,7 +156,7 @@ func (p *process) running() bool {
 	return ok && born == p.born
 }
 
-// stop asks the process to end, and kills it if it has not after grace.
+// stop requests that the process end, and kills it if it has not after grace.
 func (p *process) stop(ctx context.Context, grace time.Duration) error {
 	p.expect()
 	if !p.running() {
@@ -172,10 +173,11 @@ func (p *process) stop(ctx context.Context, grace time.Duration) error {
 	return p.kill()
 }
 
-// kill ends the process, and what it started, at once.
+// kill kills the process and its children at once.
 func (p *process) kill() error {
 	p.expect()
-	// The program leads its own process group, so nothing of ours is hit. A pid that is not ours any more is not touched.
+	// The program leads its own process group, so no other process is hit. A pid that has been reused is not
+	// signalled.
 	if p.running() {
 		if err := syscall.Kill(-p.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("kill %s: %w", p.name, err)
@@ -195,7 +197,7 @@ func (p *process) expect() {
 	p.expected = true
 }
 
-// asked reports whether the process was asked to end.
+// asked reports whether the end of the process was requested.
 func (p *process) asked() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -209,7 +211,7 @@ func (p *process) forget() error {
 	return nil
 }
 
-// wait returns when the process has ended or ctx has.
+// wait returns when the process or ctx has ended.
 func (p *process) wait(ctx context.Context) error {
 	if p.ended != nil {
 		select {
@@ -222,20 +224,20 @@ func (p *process) wait(ctx context.Context) error {
 	return until(ctx, func() (bool, error) { return !p.running(), nil })
 }
 
-// failure describes the end of a process nobody asked to end, with what it said.
+// failure describes an unrequested end of a process, with the end of its log.
 func (p *process) failure() error {
 	how := "ended"
 	if p.ended != nil && p.result != nil {
 		how = "failed: " + p.result.Error()
 	}
-	said := p.lastWords()
-	if said == "" {
+	words := p.lastWords()
+	if words == "" {
 		return fmt.Errorf("%s %s, and wrote nothing to %s", p.name, how, p.log)
 	}
-	return fmt.Errorf("%s %s; from %s:\n%s", p.name, how, p.log, said)
+	return fmt.Errorf("%s %s; from %s:\n%s", p.name, how, p.log, words)
 }
 
-// How many lines of a log are quoted: a program may say what is wrong before it explains at length how it is used.
+// How many lines of a log are quoted: a program may report the fault first and then print its whole usage.
 const (
 	quotedFirst = 3
 	quotedLast  = 9
@@ -255,7 +257,8 @@ func (p *process) lastWords() string {
 	return string(bytes.Join(lines, []byte("\n")))
 }
 
-// birth returns when process pid was started, as a text to compare; ok is false if there is none, or only its remains.
+// birth returns the start time of process pid, as a text to compare; ok is false if there is no such process, or only
+// a zombie.
 func birth(pid int) (born string, ok bool) {
 	if pid <= 0 {
 		return "", false
@@ -264,8 +267,8 @@ func birth(pid int) (born string, ok bool) {
 	if err != nil {
 		return birthByPS(pid)
 	}
-	// The second field is the command's name in parentheses and may hold anything; after it come the state and, as field 22
-	// of the line, the start time in ticks since boot.
+	// The second field is the command's name in parentheses and may hold anything; after it come the state and, as
+	// field 22 of the line, the start time in ticks since boot.
 	_, rest, found := strings.Cut(string(data[bytes.LastIndexByte(data, ')')+1:]), " ")
 	fields := strings.Fields(rest)
 	const startTime = 22 - 3
@@ -275,7 +278,7 @@ func birth(pid int) (born string, ok bool) {
 	return fields[startTime], true
 }
 
-// birthByPS serves systems without /proc.
+// birthByPS is birth for systems without /proc.
 func birthByPS(pid int) (string, bool) {
 	if runtime.GOOS == "linux" {
 		return "", false
@@ -288,7 +291,7 @@ func birthByPS(pid int) (string, bool) {
 	return strings.TrimSpace(started), true
 }
 
-// until asks again and again until the answer is yes, an error, or ctx is over.
+// until calls done repeatedly until it returns true or an error, or ctx ends.
 func until(ctx context.Context, done func() (bool, error)) error {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()

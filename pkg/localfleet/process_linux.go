@@ -2,8 +2,8 @@ package localfleet
 
 import "syscall"
 
-// attributes put a program into a process group of its own, so that a Ctrl-C meant for us does not reach it. A detached one gets
-// its own session; any other is asked to end when we die, however we die.
+// attributes put a program into its own process group, so that a Ctrl-C for this process does not reach it. A detached
+// one gets its own session; any other gets SIGTERM when this process dies, however it dies.
 func attributes(detached bool) *syscall.SysProcAttr {
 	if detached {
 		return &syscall.SysProcAttr{Setsid: true}

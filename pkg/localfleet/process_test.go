@@ -45,7 +45,7 @@ func TestAProcessIsFoundAgainByItsPidFile(t *testing.T) {
 	if err := found.stop(testworld.Context(t), time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if err := proc.wait(testworld.Context(t)); err != nil { // its parent hears of it later
+	if err := proc.wait(testworld.Context(t)); err != nil { // its parent is notified later
 		t.Fatal(err)
 	}
 	if recall(p) != nil {
@@ -92,7 +92,7 @@ func TestARecycledPidIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotListenIsKilled(t *testing.T) {
+func TestProcessIsKilledAfterGrace(t *testing.T) {
 	p := shell(t, "trap '' TERM; echo deaf; while :; do sleep 0.05; done")
 	proc := start(t, p, func(*process) { t.Error("the end was asked for") })
 	ctx := testworld.Context(t)
@@ -107,7 +107,7 @@ func TestWhatDoesNotListenIsKilled(t *testing.T) {
 	}
 }
 
-func TestAFailureSaysWhatTheProgramSaid(t *testing.T) {
+func TestFailureQuotesTheLog(t *testing.T) {
 	p := shell(t, "echo first; echo the port is taken >&2; exit 3")
 	if err := os.WriteFile(p.log, []byte("of an earlier run\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestAFailureSaysWhatTheProgramSaid(t *testing.T) {
 	}
 }
 
-func TestLongSpeechIsCutInTheMiddle(t *testing.T) {
+func TestLongLogIsCutInTheMiddle(t *testing.T) {
 	p := shell(t, "echo wrong flag; seq 100")
 	proc := start(t, p, nil)
 	if err := proc.wait(testworld.Context(t)); err != nil {

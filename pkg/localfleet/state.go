@@ -13,20 +13,20 @@ import (
 	"syscall"
 )
 
-// stateName is the file that makes a folder a fleet's: the description of what was started last.
+// stateName is the file that marks a folder as a fleet's: it has the last configuration.
 const stateName = "fleet.json"
 
-// lockName is held while a command starts or stops the fleet.
+// lockName is the file that is locked while a command starts or stops the fleet.
 const lockName = ".lock"
 
-// state is what the file holds.
+// state is the content of the file.
 type state struct {
 	Config Config `json:"config"`
-	// Finished says that the fleet came up whole: no command was interrupted before its members had joined.
+	// Finished is whether the start finished: no command was interrupted before its members had joined.
 	Finished bool `json:"finished"`
 }
 
-// loadState returns nil if dir holds no fleet.
+// loadState returns nil if dir has no fleet.
 func loadState(dir string) (*state, error) {
 	data, err := os.ReadFile(filepath.Join(dir, stateName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -37,7 +37,7 @@ func loadState(dir string) (*state, error) {
 		err = json.Unmarshal(data, &known) //nolint:forbidigo // our own file
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read what the fleet in %s was described as: %w", dir, err)
+		return nil, fmt.Errorf("read the configuration of the fleet in %s: %w", dir, err)
 	}
 	return &known, nil
 }
@@ -48,7 +48,7 @@ func (s state) save(dir string) error {
 		return fmt.Errorf("describe the fleet: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, stateName), data, filePermission); err != nil {
-		return fmt.Errorf("remember the fleet's description: %w", err)
+		return fmt.Errorf("save the fleet's configuration: %w", err)
 	}
 	return nil
 }
@@ -59,7 +59,8 @@ func sameConfig(a, b Config) bool {
 	return errLeft == nil && errRight == nil && bytes.Equal(left, right)
 }
 
-// lock keeps a second command out of the folder until unlock. The system drops it with the process, so it cannot be left behind.
+// lock excludes other commands from the folder until unlock. The system releases it with the process, so it cannot be
+// left behind.
 func lock(dir string) (unlock func(), err error) {
 	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, filePermission)
 	if err != nil {
@@ -67,7 +68,7 @@ func lock(dir string) (unlock func(), err error) {
 	}
 	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = errors.New("another command starts or stops this fleet right now; wait for it to end")
+		err = errors.New("another command is starting or stopping this fleet; wait until it ends")
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock folder %s: %w", dir, err), file.Close())
@@ -75,7 +76,7 @@ func lock(dir string) (unlock func(), err error) {
 	return func() { file.Close() }, nil
 }
 
-// processes are the programs that the fleet consists of.
+// processes are the programs of the fleet.
 func (f *Fleet) processes() []program {
 	var programs []program
 	for _, c := range f.clusters {
@@ -87,7 +88,7 @@ func (f *Fleet) processes() []program {
 	return programs
 }
 
-// recall finds what an earlier command left running.
+// recall finds the running processes of an earlier command.
 func (f *Fleet) recall() {
 	for _, c := range f.clusters {
 		c.server = recall(f.serverProgram(c))
@@ -95,7 +96,7 @@ func (f *Fleet) recall() {
 	}
 }
 
-// running counts those of them that run.
+// running counts the running ones.
 func (f *Fleet) running() int {
 	n := 0
 	for _, c := range f.clusters {
@@ -109,11 +110,11 @@ func (f *Fleet) running() int {
 	return n
 }
 
-// ErrNoFleet says that a folder holds no fleet.
+// ErrNoFleet means that a folder has no fleet.
 var ErrNoFleet = errors.New("no fleet here")
 
-// Down stops the fleet in dir that an earlier command left running, and deletes its state unless keep is set. It returns ErrNoFleet
-// if there is none.
+// Down stops the fleet in dir that an earlier command started, and deletes its state unless keep is set. It returns
+// ErrNoFleet if there is none.
 func Down(ctx context.Context, dir string, keep bool, progress func(Event)) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -127,7 +128,7 @@ func Down(ctx context.Context, dir string, keep bool, progress func(Event)) erro
 		return fmt.Errorf("%s: %w", dir, ErrNoFleet)
 	}
 	f := &Fleet{options: Options{Config: was.Config, Dir: dir, Detached: true, Progress: progress}}
-	// Also clusters of an earlier description, which a later one without them does not name.
+	// This includes clusters of an earlier configuration that the last one does not name.
 	names, err := clusterFolders(dir, was.Config)
 	if err != nil {
 		return err
@@ -147,7 +148,7 @@ func Down(ctx context.Context, dir string, keep bool, progress func(Event)) erro
 	return remove(dir, names)
 }
 
-// clusterFolders are the folders in dir that this package made.
+// clusterFolders are the folders in dir that this package created.
 func clusterFolders(dir string, config Config) ([]string, error) {
 	names := []string{config.Hub.Name}
 	for _, member := range config.Members {
@@ -166,7 +167,7 @@ func clusterFolders(dir string, config Config) ([]string, error) {
 	return names, nil
 }
 
-// remove deletes what this package made in dir, and dir itself if nothing else is in it.
+// remove deletes the files that this package created in dir, and dir itself if nothing else is in it.
 func remove(dir string, clusters []string) error {
 	var errs []error
 	for _, name := range append(clusters, kubeconfigName, stateName, lockName) {

@@ -15,8 +15,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/membership"
 )
 
-// recorder writes events on the hub until ctx ends. They are of the core group: the member's Role on the hub has no others. What the hub
-// refuses is logged once and dropped.
+// recorder writes events on the hub until ctx ends. They are of the core group, the only one that the member's Role on
+// the hub permits. Events that the hub refuses are logged once and dropped.
 func (s *sessions) recorder(ctx context.Context, hub ctrl.Manager) (record.EventRecorder, error) {
 	clients, err := corev1client.NewForConfigAndClient(hub.GetConfig(), hub.GetHTTPClient())
 	if err != nil {
@@ -27,12 +27,12 @@ func (s *sessions) recorder(ctx context.Context, hub ctrl.Manager) (record.Event
 	return broadcaster.NewRecorder(hub.GetScheme(), corev1.EventSource{Component: joiner.RecorderName}), nil
 }
 
-// eventFor is event as the hub lets this member record it.
+// eventFor returns event under the name that the hub permits this member to use.
 func (s *sessions) eventFor(event *corev1.Event) *corev1.Event {
 	return membership.EventFor(s.options.Hub.Member, event)
 }
 
-// sink writes events under the names that as gives them. An event that has the name of another takes its place.
+// sink writes events under the names that as returns. An event replaces an existing one of the same name.
 type sink struct {
 	record.EventSink
 	as func(*corev1.Event) *corev1.Event
@@ -42,7 +42,7 @@ func (s sink) Create(event *corev1.Event) (*corev1.Event, error) {
 	event = s.as(event)
 	made, err := s.EventSink.Create(event)
 	if !apierrors.IsAlreadyExists(err) {
-		return made, err //nolint:wrapcheck // the recorder looks at its type
+		return made, err //nolint:wrapcheck // the recorder checks its type
 	}
 	content, err := json.Marshal(event)
 	if err != nil {

@@ -9,10 +9,11 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
-// leaseName is the lock of the member agent's leader; it is the same in every release that may run side by side during an upgrade.
+// leaseName is the name of the member agent's lease; it is the same in every release that may run side by side during
+// an upgrade.
 const leaseName = "136224848560.member.fleet.azure.com"
 
-// candidate is this process among those that may lead.
+// candidate is this process as a candidate for leadership.
 type candidate struct {
 	cfg      *rest.Config
 	options  *Options
@@ -29,12 +30,12 @@ func newCandidate(cfg *rest.Config, o *Options) (*candidate, error) {
 	return &candidate{cfg: cfg, options: o, identity: identity}, nil
 }
 
-// lock makes a view on the lease.
+// lock returns a new lock on the lease.
 func (c *candidate) lock() (resourcelock.Interface, error) {
 	return process.Lease(c.cfg, c.options.LeaderNamespace, leaseName, c.identity, c.options.RenewDeadline)
 }
 
-// guarded is cfg for what only a leader does: with it, who does not lead writes nothing.
+// guarded is cfg for clients of the leader: while another replica leads, they write nothing.
 func (c *candidate) guarded(cfg *rest.Config) *rest.Config {
 	cfg = rest.CopyConfig(cfg)
 	if c.lead != nil {
@@ -43,9 +44,9 @@ func (c *candidate) guarded(cfg *rest.Config) *rest.Config {
 	return cfg
 }
 
-// awaitLeader returns true in the moment another process is seen to lead, and false when this one leads, or when ctx ends.
+// awaitLeader returns true as soon as another process leads, and false when this one leads, or when ctx ends.
 func (c *candidate) awaitLeader(ctx context.Context) (bool, error) {
-	lock, err := c.lock() // locks are not for two goroutines
+	lock, err := c.lock() // locks must not be shared between goroutines
 	if err != nil {
 		return false, err
 	}

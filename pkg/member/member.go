@@ -1,8 +1,9 @@
-// Package member puts the member agent together: it waits for the hub, for its access there and for the CRD it needs here, and then
-// runs the agents that join the fleet and apply Works.
+// Package member sets up the member agent: it waits for the hub, for access to it and for its CRD on the member, and
+// then runs the agents that join the fleet and apply Works.
 //
-// Two clusters take part. On the member lie the agent's lease, its ledger and everything it applies. On the hub it sees one namespace;
-// what it writes there is the status of InternalMemberCluster and Works, and the finalizer of Works.
+// Two clusters take part. The agent's lease, its ledger and all applied objects are on the member. On the hub the
+// agent has access to one namespace, where it writes the status of InternalMemberCluster and Works, and the finalizer
+// of Works.
 package member
 
 import (
@@ -22,18 +23,18 @@ import (
 const (
 	// ledgerCRD is the CRD the agent needs on the member.
 	ledgerCRD = "appliedworks.placement.kubernetes-fleet.io"
-	// shutdown is how long the agents have to end what they are doing; a session with the hub ends first.
+	// shutdown is how long the agents have to finish their current work; a session with the hub ends first.
 	shutdown, sessionShutdown = 8 * time.Second, 5 * time.Second
 )
 
-// Run runs the member agent until ctx ends, or until it cannot go on, and says why.
+// Run runs the member agent until ctx ends, or returns why it cannot continue.
 func Run(ctx context.Context, options Options) error {
 	log := ctrl.LoggerFrom(ctx)
 	if options.Insecure {
-		log.Info("the hub's certificate is not checked, and whoever answers at its address gets our token", "flag", "--tls-insecure")
+		log.Info("TLS verification of the hub is disabled; the token may be sent to an impostor", "flag", "--tls-insecure")
 	}
 	var gates process.Gates
-	gates.Close(gateLeader, "no replica of the agent is seen to lead yet")
+	gates.Close(gateLeader, "no replica of the agent leads yet")
 	for _, address := range probeAddresses(options) {
 		if err := process.ServeProbes(ctx, address, &gates); err != nil {
 			return err
@@ -47,11 +48,11 @@ func Run(ctx context.Context, options Options) error {
 
 	link, err := hublink.Open(ctx, options.Hub, member, &gates)
 	if err != nil {
-		return fmt.Errorf("set up the way to the hub: %w", err)
+		return fmt.Errorf("set up the connection to the hub: %w", err)
 	}
 	provider, err := property.New(member, options.Properties)
 	if err != nil {
-		return fmt.Errorf("set up the report on this cluster: %w", err)
+		return fmt.Errorf("set up the property provider: %w", err)
 	}
 	candidate, err := newCandidate(member, &options)
 	if err != nil {
@@ -85,7 +86,8 @@ func Run(ctx context.Context, options Options) error {
 	return nil
 }
 
-// newManager makes the manager that holds the lease. It caches nothing: sessions do. lost is told when the lease has run out.
+// newManager returns the manager that holds the lease. It caches nothing: sessions do. lost is called when the lease
+// has run out.
 func newManager(c *candidate, lost func(error)) (ctrl.Manager, error) {
 	timeout, o := shutdown, c.options
 	options := ctrl.Options{
@@ -118,7 +120,7 @@ func (o *Options) pprof(port int) string {
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
-// probeAddresses are those of both sides, once if they are the same.
+// probeAddresses are those for both clusters, without duplicates.
 func probeAddresses(o Options) []string {
 	if o.HubProbeAddress == o.ProbeAddress {
 		return []string{o.ProbeAddress}
@@ -126,7 +128,7 @@ func probeAddresses(o Options) []string {
 	return []string{o.HubProbeAddress, o.ProbeAddress}
 }
 
-// where says which replicas run a part.
+// where is whether a part runs in the leader only or in every replica.
 type where bool
 
 const (

@@ -72,8 +72,8 @@ func (w *world) crdLast(t *testing.T) {
 	g.until("ready", a.ready)
 }
 
-// anyOrder starts an agent before everything it needs, lets those things appear in random orders, and wants it to say what it waits for
-// and to join as soon as the last is there.
+// anyOrder starts an agent before everything it needs, creates those things in random orders, and expects it to report
+// what it waits for and to join as soon as the last one exists.
 func (w *world) anyOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(testworld.Seed(t), 0))
 	steps := []struct {
@@ -82,7 +82,7 @@ func (w *world) anyOrder(t *testing.T) {
 		says  string // while only this is missing
 		after string // step that must come before
 	}{
-		{"hub", func(g *guest) { g.must(g.way.up()) }, "cannot be reached", ""},
+		{"hub", func(g *guest) { g.must(g.way.up()) }, "is unreachable", ""},
 		{"token", (*guest).giveToken, "Secret default/", ""},
 		{"namespace", (*guest).createNamespace, "", ""},
 		{"access", (*guest).letIn, "is there a MemberCluster", "namespace"},
@@ -115,7 +115,7 @@ func (w *world) anyOrder(t *testing.T) {
 	}
 }
 
-// possible says whether every step comes after the one it needs.
+// possible reports whether every step comes after the one it needs.
 func possible(order []int, name, after func(int) string) bool {
 	done := map[string]bool{"": true}
 	for _, s := range order {
@@ -161,7 +161,7 @@ func (w *world) restart(t *testing.T) {
 	}
 }
 
-// joins is how often events tell of a join.
+// joins is how many events report a join.
 func joins(events []corev1.Event) int {
 	n := 0
 	for _, e := range events {
@@ -172,7 +172,8 @@ func joins(events []corev1.Event) int {
 	return n
 }
 
-// wholeReport waits until the agent has found out all that it reports: the first report may be without what took too long.
+// wholeReport waits until the agent has found out all that it reports: the first report may be without what took too
+// long.
 func (g *guest) wholeReport() *clusterv1beta1.InternalMemberCluster {
 	g.t.Helper()
 	var nodes corev1.NodeList
@@ -193,8 +194,8 @@ func (g *guest) wholeReport() *clusterv1beta1.InternalMemberCluster {
 	return imc
 }
 
-// unmoved fails the test if the agent has reported since a whole report, unless it has found its cluster unhealthy meanwhile, as it does on
-// a machine too busy to answer within the limit for a report.
+// unmoved fails the test if the agent has reported since a whole report, unless it has found its cluster unhealthy
+// meanwhile, as it does on a machine too busy to answer within the limit for a report.
 func (g *guest) unmoved(before *clusterv1beta1.InternalMemberCluster) {
 	g.t.Helper()
 	after := g.imc()
@@ -235,7 +236,8 @@ func (w *world) rotation(t *testing.T) {
 	a.running()
 }
 
-// certificateRotation starts with no certificate, gives the agent an expired one, a good one, and then one of somebody else, who takes over the access.
+// certificateRotation starts without a certificate, then gives the agent an expired one, a valid one, and one of
+// another user that takes over the access.
 func (w *world) certificateRotation(t *testing.T) {
 	g := w.guest(t, "certificate", 1)
 	dir := t.TempDir()
@@ -293,7 +295,7 @@ func (w *world) outcast(t *testing.T) {
 	a.running()
 }
 
-// broken runs an agent whose side of the hub cannot work: it ends, and says why, so that whoever runs it starts it again.
+// broken runs an agent whose connection to the hub cannot work: it exits with the cause, so that it is restarted.
 func (w *world) broken(t *testing.T) {
 	g := w.guest(t, "broken", 600)
 	g.giveToken()
@@ -313,7 +315,7 @@ func (w *world) outage(t *testing.T) {
 	g, a := w.at(t, "outage", 1)
 	for range 2 {
 		g.way.down()
-		g.until("the agent says that the hub is away", func() error { return a.saysOf("cannot be reached") })
+		g.until("the agent says that the hub is away", func() error { return a.saysOf("is unreachable") })
 		g.must(g.way.up())
 		g.beatsAgain()
 		g.until("ready", a.ready)
@@ -321,7 +323,7 @@ func (w *world) outage(t *testing.T) {
 	a.running()
 }
 
-// work gives the member a ConfigMap that says text.
+// work creates a Work with a ConfigMap that contains text.
 func (g *guest) work(name, text string) *placementv1beta1.Work {
 	g.t.Helper()
 	manifest := fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"default","name":%q},"data":{"says":%q}}`, g.name+"-"+name, text)
@@ -335,7 +337,7 @@ func (g *guest) work(name, text string) *placementv1beta1.Work {
 	return work
 }
 
-// says is nil if the ConfigMap of a Work says text; "": if there is none.
+// says returns nil if the ConfigMap of a Work contains text; "" if there is none.
 func (g *guest) says(name, text string) error {
 	found := &corev1.ConfigMap{}
 	err := g.member.Get(g.t.Context(), types.NamespacedName{Namespace: "default", Name: g.name + "-" + name}, found)
@@ -348,7 +350,7 @@ func (g *guest) says(name, text string) error {
 	return nil
 }
 
-// vandalise changes what the ConfigMap of a Work says, behind the agent's back.
+// vandalise changes the ConfigMap of a Work on the member.
 func (g *guest) vandalise(name string) {
 	g.t.Helper()
 	found := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: g.name + "-" + name}}
@@ -399,7 +401,7 @@ func (w *world) standIn(t *testing.T) {
 	g.must(g.hub.Delete(t.Context(), works["removed"]))
 	g.work("added", "first")
 	a = g.start(keeps)
-	g.until("the agent says what it goes by", func() error { return a.saysOf("4 Works are kept up") })
+	g.until("the agent says what it goes by", func() error { return a.saysOf("keeping the last known state of 4 Works applied") })
 	g.until("the restarted agent repairs it", func() error { return g.says("kept", "first") })
 	g.until("and makes again what is gone", func() error { return g.says("changed", "first") })
 	for name, text := range map[string]string{"removed": "first", "added": ""} {
@@ -426,14 +428,14 @@ func (w *world) standIn(t *testing.T) {
 		t.Errorf("its Work moved from %s to %s", was, works["ending"].ResourceVersion)
 	}
 
-	// A hub that says no while it is there takes the copy's word away: nothing is repaired, and nothing is deleted.
+	// A reachable hub that denies access invalidates the copy: nothing is repaired, and nothing is deleted.
 	g.shutOut()
 	g.until("the agent says that it has no access", func() error { return a.saysOf("is there a MemberCluster") })
 	a.Stop()
 	g.way.down()
 	g.vandalise("kept")
 	a = g.start(keeps)
-	g.until("the agent waits", func() error { return a.saysOf("cannot be reached") })
+	g.until("the agent waits", func() error { return a.saysOf("is unreachable") })
 	testworld.Stable(t, 4*time.Second, "holding", func(context.Context) error { return g.says("kept", "vandal") })
 	g.must(g.way.up())
 	g.letIn()
@@ -444,11 +446,11 @@ func (w *world) leave(t *testing.T) {
 	g, a := w.at(t, "leave", 1)
 	g.ask(clusterv1beta1.ClusterStateLeave)
 	g.until("left", func() error { return g.joined(metav1.ConditionFalse) })
-	g.until("the agent says that it has left", func() error { return a.saysOf("asked this cluster to leave") })
+	g.until("the agent says that it has left", func() error { return a.saysOf("is leaving the fleet") })
 	left := g.imc().ResourceVersion
 	a.Stop()
 	a = g.start()
-	g.until("the agent says that it has left", func() error { return a.saysOf("asked this cluster to leave") })
+	g.until("the agent says that it has left", func() error { return a.saysOf("is leaving the fleet") })
 	if now := g.imc().ResourceVersion; now != left {
 		t.Errorf("after leaving, the InternalMemberCluster moved from resourceVersion %s to %s", left, now)
 	}
@@ -552,8 +554,8 @@ func (w *world) namespaces(t *testing.T) {
 		return nil
 	})
 
-	// A restart with nothing changed writes nothing; one that no longer collects takes back what was reported, with the next heartbeat at
-	// the latest.
+	// A restart with nothing changed writes nothing; one that no longer collects takes back what was reported, with
+	// the next heartbeat at the latest.
 	last := g.wholeReport()
 	a.Stop()
 	a = g.start(collect)

@@ -12,8 +12,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
-// Options are the member agent's flags and environment. Names, defaults and ranges are part of the contract with the charts people
-// already have.
+// Options are the member agent's flags and environment. Names, defaults and ranges are part of the contract with
+// existing charts.
 type Options struct {
 	// Hub comes from the environment; see ReadEnvironment.
 	Hub hublink.Settings
@@ -40,19 +40,19 @@ type Options struct {
 
 	// DeletionWait is in minutes.
 	DeletionWait int
-	// OpenNamespaces are protected namespaces that Works may write to all the same, with commas between them.
+	// OpenNamespaces are protected namespaces that Works may nevertheless write to, separated by commas.
 	OpenNamespaces string
-	// CopyDir is where a copy of the hub's Works is kept, "" nowhere.
+	// CopyDir is the folder for a copy of the hub's Works; "" for none.
 	CopyDir    string
 	Properties property.Options
 
 	limiter limiter
-	// cloudConfig is accepted and not read.
+	// cloudConfig is accepted and has no effect.
 	cloudConfig string
 }
 
-// limiter are flags for an agent that polls what it applied. Ours watches it, so there is nothing to set; wrong values are still refused,
-// so that a chart is wrong here if it is wrong anywhere.
+// limiter holds flags for an agent that polls applied objects. This agent watches them, so the flags have no effect;
+// invalid values are still refused, so that a chart that is invalid elsewhere is invalid here.
 type limiter struct {
 	priorityQueue          bool
 	priorityA, priorityB   int
@@ -66,40 +66,40 @@ type limiter struct {
 
 // AddFlags declares every flag on fs.
 func (o *Options) AddFlags(fs *flag.FlagSet) {
-	fs.BoolVar(&o.UseCertificate, "use-ca-auth", false, "show the hub a client certificate (IDENTITY_CERT, IDENTITY_KEY) instead of a token")
-	fs.BoolVar(&o.Insecure, "tls-insecure", false, "do not check the hub's certificate; for tests only")
+	fs.BoolVar(&o.UseCertificate, "use-ca-auth", false, "authenticate to the hub with a client certificate (IDENTITY_CERT, IDENTITY_KEY) instead of a token")
+	fs.BoolVar(&o.Insecure, "tls-insecure", false, "do not verify the hub's certificate; for tests only")
 
-	fs.StringVar(&o.HubProbeAddress, "hub-health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns them off; the same answers as at --health-probe-bind-address")
-	fs.StringVar(&o.HubMetricsAddress, "hub-metrics-bind-address", ":8080", "address of /metrics while the hub is connected; 0 turns it off; the same figures as at --metrics-bind-address")
-	fs.IntVar(&o.HubPprofPort, "hub-pprof-port", 6066, "port of the profiles while the hub is connected")
-	fs.Float64Var(&o.HubQPS, "hub-api-qps", 50, "requests a second to the hub, 10 to 1000; negative: no limit")
-	fs.IntVar(&o.HubBurst, "hub-api-burst", 500, "requests to the hub at once, 10 to 2000, not less than the requests a second")
+	fs.StringVar(&o.HubProbeAddress, "hub-health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 disables them; serves the same as --health-probe-bind-address")
+	fs.StringVar(&o.HubMetricsAddress, "hub-metrics-bind-address", ":8080", "address of /metrics while the hub is connected; 0 disables it; serves the same as --metrics-bind-address")
+	fs.IntVar(&o.HubPprofPort, "hub-pprof-port", 6066, "port of the Go profiles while the hub is connected")
+	fs.Float64Var(&o.HubQPS, "hub-api-qps", 50, "requests per second to the hub, 10 to 1000; negative: no limit")
+	fs.IntVar(&o.HubBurst, "hub-api-burst", 500, "burst of requests to the hub, 10 to 2000, not less than --hub-api-qps")
 
-	fs.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8091", "address of /healthz and /readyz; 0 turns them off")
-	fs.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8090", "address of /metrics; 0 turns it off")
+	fs.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8091", "address of /healthz and /readyz; 0 disables them")
+	fs.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8090", "address of /metrics; 0 disables it")
 	fs.BoolVar(&o.MetricsSecure, "metrics-secure", true, process.MetricsSecureUsage)
-	fs.IntVar(&o.PprofPort, "pprof-port", 6065, "port of the profiles")
-	fs.Float64Var(&o.MemberQPS, "member-api-qps", 250, "requests a second to this cluster, 10 to 10000; negative: no limit")
-	fs.IntVar(&o.MemberBurst, "member-api-burst", 1000, "requests to this cluster at once, 10 to 20000, not less than the requests a second")
+	fs.IntVar(&o.PprofPort, "pprof-port", 6065, "port of the Go profiles")
+	fs.Float64Var(&o.MemberQPS, "member-api-qps", 250, "requests per second to this cluster, 10 to 10000; negative: no limit")
+	fs.IntVar(&o.MemberBurst, "member-api-burst", 1000, "burst of requests to this cluster, 10 to 20000, not less than --member-api-qps")
 	fs.BoolVar(&o.Pprof, "enable-pprof", false, "serve Go profiles on localhost")
 
-	fs.BoolVar(&o.LeaderElect, "leader-elect", false, "let only one of several replicas work")
-	fs.DurationVar(&o.LeaseDuration, "leader-lease-duration", 15*time.Second, "how long a lost leader is waited for; a leader that stops in order releases its lease at once")
-	fs.DurationVar(&o.RenewDeadline, "leader-renew-deadline", 10*time.Second, "how long a leader tries to renew before it gives up")
-	fs.DurationVar(&o.RetryWait, "leader-retry-period", 2*time.Second, "time between tries to get or renew the lease")
+	fs.BoolVar(&o.LeaderElect, "leader-elect", false, "elect a leader, so that only one of several replicas is active")
+	fs.DurationVar(&o.LeaseDuration, "leader-lease-duration", 15*time.Second, "lease duration; a standby takes over after this time if the leader crashes (a clean shutdown releases the lease)")
+	fs.DurationVar(&o.RenewDeadline, "leader-renew-deadline", 10*time.Second, "how long a leader retries to renew its lease before it stops leading")
+	fs.DurationVar(&o.RetryWait, "leader-retry-period", 2*time.Second, "time between attempts to acquire or renew the lease")
 	fs.StringVar(&o.LeaderNamespace, "leader-election-namespace", "kube-system", "namespace of the lease, on this cluster")
 
-	fs.IntVar(&o.DeletionWait, "deletion-wait-time", 5, "minutes, 1 to 60, after which co-owned objects no longer hold up the removal of a Work")
+	fs.IntVar(&o.DeletionWait, "deletion-wait-time", 5, "minutes, 1 to 60, after which co-owned objects no longer block the deletion of a Work")
 
-	fs.StringVar(&o.OpenNamespaces, "open-namespaces", "", "protected namespaces of this cluster (kube-*, fleet-system, the agent's own) that may be placed into "+
-		"all the same, with commas between them")
+	fs.StringVar(&o.OpenNamespaces, "open-namespaces", "", "comma-separated protected namespaces of this cluster (kube-*, fleet-system, the agent's own) "+
+		"that Works may nevertheless write to")
 
 	l := &o.limiter
-	const watched = "obsolete: what was applied is watched and nothing is looked at again on a timer; "
+	const watched = "no effect: applied objects are watched instead of polled; accepted range: "
 	const prefix = "work-applier-requeue-rate-limiter-"
-	fs.BoolVar(&l.priorityQueue, "enable-work-applier-priority-queue", false, "obsolete: new intent always goes before what is looked at again")
-	fs.IntVar(&l.priorityA, "work-applier-priority-linear-equation-coeff-a", -3, "obsolete, -100 to -1; see --enable-work-applier-priority-queue")
-	fs.IntVar(&l.priorityB, "work-applier-priority-linear-equation-coeff-b", 100, "obsolete, 1 to 1000; see --enable-work-applier-priority-queue")
+	fs.BoolVar(&l.priorityQueue, "enable-work-applier-priority-queue", false, "no effect: changed Works always go before periodic checks")
+	fs.IntVar(&l.priorityA, "work-applier-priority-linear-equation-coeff-a", -3, "no effect, see --enable-work-applier-priority-queue; accepted range: -100 to -1")
+	fs.IntVar(&l.priorityB, "work-applier-priority-linear-equation-coeff-b", 100, "no effect, see --enable-work-applier-priority-queue; accepted range: 1 to 1000")
 	fs.IntVar(&l.attempts, prefix+"attempts-with-fixed-delay", 1, watched+"1 to 40")
 	fs.IntVar(&l.fixed, prefix+"fixed-delay-seconds", 5, watched+"2 to 300")
 	fs.Float64Var(&l.slowBase, prefix+"exponential-base-for-slow-backoff", 1.2, watched+"1.05 to 2")
@@ -107,33 +107,33 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.IntVar(&l.slowMost, prefix+"max-slow-backoff-delay-seconds", 15, watched+"not less than the initial delay")
 	fs.Float64Var(&l.fastBase, prefix+"exponential-base-for-fast-backoff", 1.5, watched+"above 1 to 2, not less than the slow one")
 	fs.IntVar(&l.fastMost, prefix+"max-fast-backoff-delay-seconds", 900, watched+"1 to 3600, not less than the slow one")
-	fs.BoolVar(&l.skipToFast, prefix+"skip-to-fast-backoff-for-available-or-diff-reported-work-objs", true, watched+"no effect")
-	fs.BoolVar(&l.v1beta1API, "enable-v1beta1-apis", true, "obsolete: v1beta1 is always used")
+	fs.BoolVar(&l.skipToFast, prefix+"skip-to-fast-backoff-for-available-or-diff-reported-work-objs", true, "no effect: applied objects are watched instead of polled")
+	fs.BoolVar(&l.v1beta1API, "enable-v1beta1-apis", true, "no effect: v1beta1 is always used")
 
 	fs.StringVar(&o.CopyDir, "hub-copy-dir", "",
-		"folder for a copy of the Works, with which an agent that is started while the hub is away goes on; empty: it waits for the hub")
+		"folder for a copy of the Works, which the agent keeps applied if it starts while the hub is unreachable; empty: it waits for the hub")
 
 	p := &o.Properties
 	fs.StringVar(&p.Provider, "property-provider", "none",
-		"azure: report node types, costs, the Kubernetes version and the certificate authority too; any other: nodes, cpu and memory")
-	fs.StringVar(&p.Region, "region", "", "where the nodes are, for their prices; found out from a node's label if it is empty")
-	fs.StringVar(&p.PriceFile, "price-file", "", "file with the price of an hour of each type of node, read again when it changes; without it an example is used")
-	fs.StringVar(&o.cloudConfig, "cloud-config", "/etc/kubernetes/provider/config.json", "accepted, not read")
-	fs.BoolVar(&p.Costs, "use-cost-properties-in-azure-provider", true, "report what a core and a GB cost; azure only")
+		"azure: also report node types, costs, the Kubernetes version and the certificate authority; other values: nodes, cpu and memory")
+	fs.StringVar(&p.Region, "region", "", "region of the nodes, which decides their prices; empty: taken from a node's label")
+	fs.StringVar(&p.PriceFile, "price-file", "", "file with the hourly price of each node type, reloaded when it changes; empty: built-in example prices")
+	fs.StringVar(&o.cloudConfig, "cloud-config", "/etc/kubernetes/provider/config.json", "no effect")
+	fs.BoolVar(&p.Costs, "use-cost-properties-in-azure-provider", true, "report the cost of a core and of a GB; azure only")
 	fs.BoolVar(&p.Available, "use-available-res-properties-in-azure-provider", true,
-		"watch pods to report what is left on the nodes; the built-in report always does")
+		"watch pods to report available resources; azure only, other providers always do")
 	fs.BoolVar(&p.Namespaces, "enable-namespace-collection-in-property-provider", false,
-		"report the cluster's namespaces, so that ResourcePlacements go only where their namespace is; with any provider")
+		"report the cluster's namespaces, so that ResourcePlacements are scheduled only to clusters with their namespace; with any provider")
 }
 
-// ReadEnvironment fills in how the hub is reached. Call it after the flags are parsed.
+// ReadEnvironment reads the hub's address and credentials. Call it after the flags are parsed.
 func (o *Options) ReadEnvironment(env hublink.Environment) error {
 	var err error
 	o.Hub, err = hublink.FromEnvironment(env, o.UseCertificate, o.Insecure)
 	return err
 }
 
-// Validate returns every wrong flag at once, each with the range it must be in.
+// Validate returns all invalid flags at once, each with its range.
 func (o *Options) Validate() error {
 	errs := []error{
 		process.Throttle("hub-api-qps", o.HubQPS, 1000, "hub-api-burst", o.HubBurst, 2000),
@@ -147,7 +147,7 @@ func (o *Options) Validate() error {
 
 func (l *limiter) validate() error {
 	const prefix = "work-applier-requeue-rate-limiter-"
-	const most = 1 << 30 // seconds; the flag has no upper bound of its own
+	const most = 1 << 30 // seconds; the flag has no upper bound
 	errs := []error{
 		process.Between("work-applier-priority-linear-equation-coeff-a", l.priorityA, -100, -1),
 		process.Between("work-applier-priority-linear-equation-coeff-b", l.priorityB, 1, 1000),
@@ -173,7 +173,6 @@ func (l *limiter) validate() error {
 	return errors.Join(errs...)
 }
 
-// openNamespaces are those of the flag.
 func (o *Options) openNamespaces() []string {
 	return strings.FieldsFunc(o.OpenNamespaces, func(r rune) bool { return r == ',' || r == ' ' })
 }

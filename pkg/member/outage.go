@@ -17,13 +17,14 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/member/standin"
 )
 
-// gateStandIn is closed while the copy stands in for the hub: the member is kept as it was told to be, and hears of nothing new.
+// gateStandIn is closed while the copy stands in for the hub: the agent keeps the last known Works applied and
+// receives no changes.
 const gateStandIn = "the hub's return"
 
-// standInAfter is how long a hub may be silent before the copy stands in for it.
+// standInAfter is how long a hub may be unreachable before the copy stands in for it.
 const standInAfter = 2 * time.Second
 
-// copies is where this leader keeps what the hub says.
+// copies returns the store in which this leader keeps the hub's Works.
 func (s *sessions) copies(ctx context.Context) (*standin.Copy, error) {
 	epoch := standin.Epoch{Boot: standin.Boot()}
 	if s.options.LeaderElect {
@@ -40,7 +41,8 @@ func (s *sessions) copies(ctx context.Context) (*standin.Copy, error) {
 	return standin.In(s.options.CopyDir, s.options.Hub.Server, s.options.Hub.Member, epoch), nil
 }
 
-// await returns when the hub lets the agent in; it fails only when ctx ends. While the hub does not answer, what it said last is kept up.
+// await returns when the hub grants the agent access; it fails only when ctx ends. While the hub does not answer, the
+// last known Works are kept applied.
 func (s *sessions) await(ctx context.Context, copies *standin.Copy) error {
 	standing, end := context.WithCancel(ctx)
 	defer end()
@@ -53,7 +55,7 @@ func (s *sessions) await(ctx context.Context, copies *standin.Copy) error {
 		}
 	})
 	err := s.link.Await(ctx, func() {
-		end() // it answers, and says no: what it said before is not good any more
+		end() // the hub answers and denies access: the copy is no longer valid
 		copies.Drop()
 	})
 	end()
@@ -61,27 +63,27 @@ func (s *sessions) await(ctx context.Context, copies *standin.Copy) error {
 	return err
 }
 
-// standIn keeps the member as the copy says until ctx ends.
+// standIn keeps the Works of the copy applied until ctx ends.
 func (s *sessions) standIn(ctx context.Context, copies *standin.Copy) {
 	log := ctrl.LoggerFrom(ctx)
 	works, err := copies.Adopt()
 	if err != nil || len(works) == 0 {
 		if err != nil {
-			log.Error(err, "there is nothing to go by until the hub is back; nothing is changed")
+			log.Error(err, "No usable copy of the Works; making no changes until the hub is reachable")
 		}
 		return
 	}
 	hub, err := s.standInManager(works)
 	if err != nil {
-		log.Error(err, "the copy of what the hub said cannot stand in for it; nothing is changed until it is back")
+		log.Error(err, "Cannot serve Works from the local copy; making no changes until the hub is reachable")
 		return
 	}
 	s.gates.Open(gateLeader)
-	s.gates.Close(gateStandIn, fmt.Sprintf("%d Works are kept up as the hub gave them last; nothing is deleted meanwhile", len(works)))
+	s.gates.Close(gateStandIn, fmt.Sprintf("hub unreachable; keeping the last known state of %d Works applied and deleting nothing", len(works)))
 	defer s.gates.Open(gateStandIn)
-	log.Info("the hub is away; what it said last is kept up", "works", len(works))
+	log.Info("Hub unreachable; keeping the last known Works applied", "works", len(works))
 	if err := hub.Start(ctx); err != nil && ctx.Err() == nil {
-		log.Error(err, "what the hub said last is no longer kept up")
+		log.Error(err, "Stopped keeping the last known Works applied")
 	}
 }
 

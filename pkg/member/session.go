@@ -35,17 +35,18 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
-// gateLeader is closed until the replica leads, or has seen that another one does: standing by is all it has to do then.
+// gateLeader is closed until the replica leads, or has seen another one lead: a standby has nothing more to do.
 const gateLeader = "leadership"
 
-// forever is how long caches may take to fill: a hub that goes away meanwhile is waited for, like at any other time.
+// forever is the time limit for caches to fill. The agent waits for a hub that becomes unreachable meanwhile, as it
+// does at any other time.
 const forever = 365 * 24 * time.Hour
 
-// errBarred ends a session: the hub no longer lets the agent into its namespace.
-var errBarred = errors.New("the hub takes the access to its namespace away")
+// errBarred ends a session: the hub no longer grants the agent access to its namespace.
+var errBarred = errors.New("the hub denies access to the member's namespace")
 
-// sessions are the times for which the hub lets the agent in, one after the other. Each has caches, joiner and applier of its own;
-// nothing is carried from one to the next, and what was applied stays when one ends.
+// sessions run one after the other, each for a time during which the hub grants the agent access. Each has its own
+// caches, joiner and applier; no state passes from one to the next, and applied objects are kept when one ends.
 type sessions struct {
 	options   Options
 	member    *rest.Config
@@ -53,16 +54,16 @@ type sessions struct {
 	link      *hublink.Link
 	provider  property.Provider
 	gates     *process.Gates
-	// ready is closed when this cluster has what a session needs.
+	// ready is closed when this cluster has everything a session needs.
 	ready chan struct{}
-	// agent is the agent's ServiceAccount here, set before ready; empty if it runs as something else.
+	// agent is the agent's ServiceAccount on this cluster, set before ready; empty if it runs as another kind of user.
 	agent types.NamespacedName
 	// faults and watches are those of the session's caches.
 	faults  lenient.Faults
 	watches lenient.Watches
 }
 
-// prepare waits for all that a session needs, in every replica: one that stands by must have shown that it could take over.
+// prepare waits for everything a session needs, in every replica: a standby must have shown that it could take over.
 func (s *sessions) prepare(ctx context.Context) error {
 	var (
 		both     sync.WaitGroup
@@ -72,7 +73,7 @@ func (s *sessions) prepare(ctx context.Context) error {
 		if crd = process.AwaitCRDs(ctx, s.member, s.gates, ledgerCRD); crd != nil {
 			return
 		}
-		// The question is a POST and writes nothing, so a replica that stands by may ask it too.
+		// The request is a POST and writes nothing, so a standby may send it too.
 		if s.agent, crd = whoami(ctx, s.candidate.cfg); crd == nil {
 			close(s.ready)
 		}
@@ -88,7 +89,7 @@ func (s *sessions) prepare(ctx context.Context) error {
 		return err
 	}
 	if !s.options.LeaderElect {
-		return nil // the first session is about to open the gate
+		return nil // the first session opens the gate
 	}
 	standingBy, err := s.candidate.awaitLeader(ctx)
 	if standingBy {
@@ -97,7 +98,7 @@ func (s *sessions) prepare(ctx context.Context) error {
 	return err
 }
 
-// run holds one session after the other until ctx ends. An error is nothing that waiting would mend.
+// run runs one session after the other until ctx ends. It returns an error only if retrying cannot help.
 func (s *sessions) run(ctx context.Context) error {
 	select {
 	case <-s.ready:
@@ -108,7 +109,7 @@ func (s *sessions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for s.await(ctx, copies) == nil { // a replica may have stood by for long
+	for s.await(ctx, copies) == nil { // a replica may have been standby for long
 		err := s.hold(ctx, copies)
 		if ctx.Err() != nil {
 			break
@@ -117,12 +118,12 @@ func (s *sessions) run(ctx context.Context) error {
 			return err
 		}
 		copies.Drop()
-		ctrl.LoggerFrom(ctx).Info("the session with the hub ends; what was applied stays", "reason", err)
+		ctrl.LoggerFrom(ctx).Info("Hub access revoked; applied objects are kept", "reason", err)
 	}
-	return nil //nolint:nilerr // ctx has ended, as it was asked to
+	return nil //nolint:nilerr // ctx has ended: a regular stop
 }
 
-// hold runs one session until ctx ends or access is lost; the error is errBarred then.
+// hold runs one session until ctx ends or the hub revokes access; the error is errBarred then.
 func (s *sessions) hold(ctx context.Context, copies *standin.Copy) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -135,7 +136,7 @@ func (s *sessions) hold(ctx context.Context, copies *standin.Copy) error {
 		return fmt.Errorf("set up the session with the hub: %w", err)
 	}
 	if err := copies.Begin(); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "a restart while the hub is away will wait for the hub")
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to start a local copy of the Works; after a restart the agent waits until the hub is reachable")
 	}
 	if err := s.addAgents(ctx, hub, copies, barred); err != nil {
 		return err
@@ -143,7 +144,7 @@ func (s *sessions) hold(ctx context.Context, copies *standin.Copy) error {
 	s.gates.Open(gateLeader)
 	err = hub.Start(ctx)
 	if ctx.Err() != nil {
-		return context.Cause(ctx) // what else went wrong did so because of that
+		return context.Cause(ctx) // other errors are consequences of it
 	}
 	return fmt.Errorf("run the session with the hub: %w", err)
 }
@@ -175,8 +176,8 @@ func (s *sessions) hubManager(barred func(error)) (ctrl.Manager, error) {
 	})
 }
 
-// reading says how the agents read what they cannot decode on the hub: a Work without its status is applied and reported again, one whose
-// content cannot be decoded is left as it is.
+// reading is how the agents treat objects of the hub that they cannot decode: a Work without its status is applied and
+// reported again, a Work whose content cannot be decoded is left unchanged.
 func (s *sessions) reading() lenient.Settings {
 	return lenient.Settings{
 		Hold:      []client.Object{&placementv1beta1.Work{}},
@@ -186,7 +187,7 @@ func (s *sessions) reading() lenient.Settings {
 	}
 }
 
-// hubMapper knows the kinds the agent uses on the hub, so that it need not ask for them.
+// hubMapper maps the kinds that the agent uses on the hub, so that it needs no discovery.
 func hubMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	for _, kind := range []schema.GroupVersionKind{
@@ -233,11 +234,11 @@ func (s *sessions) addAgents(ctx context.Context, hub ctrl.Manager, copies *stan
 	}).SetupWithManager(hub)
 }
 
-// addApplier sets the applier up, which sees Works through client, for the cluster of cfg.
+// addApplier sets up the applier for the cluster of cfg; it reads Works through works.
 func (s *sessions) addApplier(hub ctrl.Manager, works client.Client, cfg *rest.Config) (*applier.Applier, error) {
 	member, err := cluster.New(cfg, func(o *cluster.Options) {
 		o.Scheme = hub.GetScheme()
-		// The ledger's status is the ledger: without it nothing is known of what was applied.
+		// The ledger's status is the ledger: without it the agent does not know what it has applied.
 		o.NewCache = lenient.Settings{Hold: []client.Object{&placementv1beta1.AppliedWork{}}, Faults: &s.faults, Watches: &s.watches}.NewCache
 		o.Cache.DefaultTransform = cache.TransformStripManagedFields()
 		o.NewClient = consistent.NewClient
@@ -257,7 +258,7 @@ func (s *sessions) addApplier(hub ctrl.Manager, works client.Client, cfg *rest.C
 	return a, a.SetupWithManager(hub, member)
 }
 
-// health asks the member's API server whether it is ready.
+// health returns a function that reports whether the member's API server is ready.
 func (s *sessions) health() (func(context.Context) error, error) {
 	clients, err := kubernetes.NewForConfig(s.member)
 	if err != nil {

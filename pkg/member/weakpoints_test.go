@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// weakPoints are the rows of section 9 of the member agent's contract (member.md), what each asks for, and the tests that hold us to it.
-// Where a test has subtests, the one that matters is named in the remark.
+// weakPoints are the rows of section 9 of the member agent's contract (member.md), the requirement of each, and the
+// tests that verify it. Where a test has subtests, the remark names the relevant one.
 var weakPoints = []struct {
 	row   int
 	asks  string
@@ -26,10 +26,10 @@ var weakPoints = []struct {
 	{8, "co-owners survive a JSON merge", []string{"apply.TestDecide", "applier.TestCoOwnedObjectSurvives"}},
 	{9, "no stale base of a merge after server-side apply", []string{"applier.TestServerSideApply", "apply.TestDecide"}},
 	{10, "one field manager", []string{"applier.TestTakeOver"}},
-	{11, "what is being deleted is waited for", []string{"applier.TestWhatIsBeingDeletedIsWaitedFor", "apply.TestDecide"}},
+	{11, "what is being deleted is waited for", []string{"applier.TestTerminatingObjectsAreAwaited", "apply.TestDecide"}},
 	{12, "only references to our AppliedWork are ours", []string{"apply.TestReferencesThatLookLikeOurs", "apply.TestPart"}},
 	{13, "heartbeats do not depend on health or properties", []string{"joiner.TestHeartbeatDoesNotDependOnFacts"}},
-	{14, "a call that hangs gives its place back", []string{"property.TestAProviderThatHangsHoldsNobodyUp"}},
+	{14, "a call that hangs gives its place back", []string{"property.TestHangingProviderDelaysNothing"}},
 	{15, "what the provider could not read is read later", []string{"property.TestPriceFileIsReadAgain"}},
 	{16, "without its side of the hub the agent ends", []string{"member.TestMemberAgent"}}, // EndsWhenItCannotGoOn
 	{17, "a namespace that was left out comes in", []string{"property.TestNamespacesAreLimited"}},

@@ -16,12 +16,12 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// whoami asks this cluster's API server which ServiceAccount the agent is, until it answers or ctx ends. What is no ServiceAccount, or may
-// not ask, has none to protect.
+// whoami requests the agent's own ServiceAccount from this cluster's API server, until it answers or ctx ends. A user
+// that is no ServiceAccount, or lacks the permission, has none to protect.
 func whoami(ctx context.Context, cfg *rest.Config) (types.NamespacedName, error) {
 	clients, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
-		return types.NamespacedName{}, fmt.Errorf("make a client to ask for the agent's own ServiceAccount: %w", err)
+		return types.NamespacedName{}, fmt.Errorf("make a client to get the agent's own ServiceAccount: %w", err)
 	}
 	var user string
 	err = wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
@@ -31,16 +31,16 @@ func whoami(ctx context.Context, cfg *rest.Config) (types.NamespacedName, error)
 			return true, nil
 		}
 		final := apierrors.IsForbidden(err) || apierrors.IsNotFound(err)
-		ctrl.LoggerFrom(ctx).Error(err, "Failed to ask for the agent's own ServiceAccount", "final", final)
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to get the agent's own ServiceAccount", "final", final)
 		return final, nil
 	})
 	if err != nil {
-		return types.NamespacedName{}, fmt.Errorf("ask for the agent's own ServiceAccount: %w", err)
+		return types.NamespacedName{}, fmt.Errorf("get the agent's own ServiceAccount: %w", err)
 	}
 	return serviceAccount(user), nil
 }
 
-// serviceAccount is the one that has a user name; empty if none does.
+// serviceAccount is the ServiceAccount with this user name; empty for users of other kinds.
 func serviceAccount(user string) types.NamespacedName {
 	name, ok := strings.CutPrefix(user, "system:serviceaccount:")
 	if !ok {

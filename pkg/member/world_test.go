@@ -300,7 +300,7 @@ func (g *guest) start(change ...func(*member.Options)) *agent {
 	return &agent{guest: g, Running: testworld.Go(g.t, "the agent", run), probes: "http://" + address}
 }
 
-// says is what the agent's readiness probe answers; "ok" if it is ready.
+// says is the answer of the agent's readiness probe; "ok" if it is ready.
 func (a *agent) says() string {
 	response, err := http.Get(a.probes + "/readyz")
 	if err != nil {
@@ -339,7 +339,7 @@ func (a *agent) ready() error {
 	return nil
 }
 
-// certificate signs a client certificate for user, good for as long as age says, and writes it and its key to files in dir.
+// certificate signs a client certificate for user, valid for age, and writes it and its key to files in dir.
 func (g *guest) certificate(dir, user string, age time.Duration) {
 	g.t.Helper()
 	found, err := filepath.Glob(filepath.Join(g.hubFiles, "data", "*", "ca.key"))
@@ -362,7 +362,7 @@ func (g *guest) certificate(dir, user string, age time.Duration) {
 	g.must(os.WriteFile(filepath.Join(dir, "tls.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: made}), 0o600))
 }
 
-// letInUser binds the guest's role to a user of that name, and to nobody else.
+// letInUser binds the guest's role to a user of that name only.
 func (g *guest) letInUser(user string) {
 	g.t.Helper()
 	role, binding := g.access()

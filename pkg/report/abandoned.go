@@ -11,23 +11,26 @@ import (
 )
 
 const (
-	// ConditionAbandoned is True on a Work that goes, and on a placement that is being deleted, if the placed objects stay on the members.
+	// ConditionAbandoned is True on a Work that is being deleted, and on a placement that is being deleted, if the
+	// placed objects stay on the members.
 	ConditionAbandoned = "Abandoned"
-	// ReasonObjectsAbandoned means that deleteStrategy.propagationPolicy is Abandon. It is the reason of an event on the placement, too.
+	// ReasonObjectsAbandoned means that deleteStrategy.propagationPolicy is Abandon. It is also the reason of an event
+	// on the placement.
 	ReasonObjectsAbandoned = "ObjectsAbandoned"
 )
 
-const abandoned = "without owner reference and annotations of the fleet, because deleteStrategy.propagationPolicy is Abandon"
+const abandoned = "without the fleet's owner references and annotations, because deleteStrategy.propagationPolicy is Abandon"
 
-// WorkAbandoned is the status of a Work that goes, and whose objects the member agent has let go.
+// WorkAbandoned returns the status of a Work that is being deleted after the member agent has released its objects.
 func WorkAbandoned(old v1beta1.WorkStatus, generation int64, now metav1.Time) v1beta1.WorkStatus {
 	status := *old.DeepCopy()
-	wanted := yes(generation, ConditionAbandoned, ReasonObjectsAbandoned, "What this Work placed stays on the member cluster, "+abandoned)
+	wanted := yes(generation, ConditionAbandoned, ReasonObjectsAbandoned, "The objects of this Work stay on the member cluster, "+abandoned)
 	status.Conditions = with(old.Conditions, wanted, now)
 	return status
 }
 
-// PlacementAbandoned is the status of a placement that is being deleted and leaves on the clusters what it placed.
+// PlacementAbandoned returns the status of a placement that is being deleted and leaves the placed objects on the
+// clusters.
 func PlacementAbandoned(placement v1beta1.PlacementObject, now metav1.Time) v1beta1.PlacementStatus {
 	status := *placement.GetStatus().DeepCopy()
 	var clusters []string
@@ -42,17 +45,17 @@ func PlacementAbandoned(placement v1beta1.PlacementObject, now metav1.Time) v1be
 		where = few(clusters)
 	}
 	wanted := yes(placement.GetGeneration(), placement.ConditionType(ConditionAbandoned), ReasonObjectsAbandoned,
-		fmt.Sprintf("What was placed stays on %s, %s", where, abandoned))
+		fmt.Sprintf("The placed objects stay on %s, %s", where, abandoned))
 	status.Conditions = with(status.Conditions, wanted, now)
 	return status
 }
 
-// AbandonedOn is the message of the event on a placement that no longer has a cluster and leaves there what it placed.
+// AbandonedOn is the message of the event on a placement that loses a cluster and leaves the placed objects there.
 func AbandonedOn(cluster string) string {
-	return fmt.Sprintf("What was placed on cluster %s stays there, because deleteStrategy.propagationPolicy is Abandon", cluster)
+	return fmt.Sprintf("The objects placed on cluster %s stay there, because deleteStrategy.propagationPolicy is Abandon", cluster)
 }
 
-// with are conditions with one more, or with that in place of the one of its type.
+// with returns old with wanted added, or with wanted in place of the condition of the same type.
 func with(old []metav1.Condition, wanted metav1.Condition, now metav1.Time) []metav1.Condition {
 	out := slices.Clone(old)
 	wanted.LastTransitionTime = now

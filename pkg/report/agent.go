@@ -11,24 +11,24 @@ import (
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 )
 
-// AgentFacts are what a member agent knows when it reports.
+// AgentFacts are the input of an agent's report.
 type AgentFacts struct {
-	// Generation of the InternalMemberCluster that was acted on.
+	// Generation is that of the InternalMemberCluster that the agent acted on.
 	Generation int64
-	// Healthy is whether the member's API server says that it is ready.
+	// Healthy is whether the member's API server reports that it is ready.
 	Healthy bool
 	// Cluster identifies the cluster that reports.
 	Cluster types.UID
-	// Inventory takes the place of what was reported before; nil keeps that.
+	// Inventory replaces the reported inventory; nil keeps it.
 	Inventory *Inventory
 }
 
-// AgentJoined is the status of an InternalMemberCluster, which has been old, after its agent has joined: a heartbeat.
+// AgentJoined returns the status of an InternalMemberCluster whose agent has joined. It counts as a heartbeat.
 func AgentJoined(old v1beta1.InternalMemberClusterStatus, f AgentFacts, now metav1.Time) v1beta1.InternalMemberClusterStatus {
 	health := yes(f.Generation, v1beta1.ConditionHealthy, v1beta1.ReasonInternalMemberClusterHealthy, "The cluster's API server is ready")
 	if !f.Healthy {
 		health = no(f.Generation, v1beta1.ConditionHealthy, v1beta1.ReasonInternalMemberClusterUnhealthy,
-			"The cluster's API server does not answer /readyz with 200; the member agent's log says what it answers")
+			"The cluster's API server does not answer /readyz with 200; see the log of the member agent for its answer")
 	}
 	status := beat(old, now, health,
 		yes(f.Generation, v1beta1.ConditionJoined, v1beta1.ReasonInternalMemberClusterJoined, "The member agent applies Works"))
@@ -37,22 +37,23 @@ func AgentJoined(old v1beta1.InternalMemberClusterStatus, f AgentFacts, now meta
 	return status
 }
 
-// AgentRefused is the status of an agent whose cluster belongs to another hub or member.
+// AgentRefused returns the status for an agent whose cluster belongs to another hub or member.
 func AgentRefused(old v1beta1.InternalMemberClusterStatus, generation int64, message string, now metav1.Time) v1beta1.InternalMemberClusterStatus {
 	return beat(old, now, unknown(generation, v1beta1.ConditionJoined, v1beta1.ReasonInternalMemberClusterRefused, message))
 }
 
-// AgentLeft is the status after the agent was asked to leave. left is false if it could not yet.
+// AgentLeft returns the status after the hub requested that the agent leave. left is false if the agent has not
+// managed to yet.
 func AgentLeft(old v1beta1.InternalMemberClusterStatus, generation int64, left bool, now metav1.Time) v1beta1.InternalMemberClusterStatus {
 	if !left {
 		return beat(old, now, unknown(generation, v1beta1.ConditionJoined, v1beta1.ReasonInternalMemberClusterFailedToLeave,
-			"The member agent could not let go of all its Works and tries again; its log says why"))
+			"The member agent could not release all of its Works and retries; see its log for the cause"))
 	}
 	return beat(old, now, no(generation, v1beta1.ConditionJoined, v1beta1.ReasonInternalMemberClusterLeft,
-		"The member agent has stopped applying Works; what it applied stays"))
+		"The member agent has stopped applying Works; applied objects are kept"))
 }
 
-// Agent returns what the agent of a kind has reported, nil if it has not.
+// Agent returns the reported status of the agent of a kind; nil if it has not reported.
 func Agent(status *v1beta1.InternalMemberClusterStatus, kind v1beta1.AgentType) *v1beta1.AgentStatus {
 	i := slices.IndexFunc(status.AgentStatus, func(a v1beta1.AgentStatus) bool { return a.Type == kind })
 	if i < 0 {
@@ -61,8 +62,8 @@ func Agent(status *v1beta1.InternalMemberClusterStatus, kind v1beta1.AgentType) 
 	return &status.AgentStatus[i]
 }
 
-// beat is old with the member agent's heartbeat at now and conditions of its own, beside those it has of other types. The entries of
-// other agents are theirs.
+// beat returns old with the member agent's heartbeat set to now and with the given conditions. Its conditions of other
+// types and the entries of other agents are kept.
 func beat(old v1beta1.InternalMemberClusterStatus, now metav1.Time, conditions ...metav1.Condition) v1beta1.InternalMemberClusterStatus {
 	status := *old.DeepCopy()
 	if status.Conditions == nil {

@@ -102,8 +102,8 @@ func TestAgentLeft(t *testing.T) {
 		status metav1.ConditionStatus
 		reason string
 	}{
-		"left":             {true, metav1.ConditionFalse, v1beta1.ReasonInternalMemberClusterLeft},
-		"could not let go": {false, metav1.ConditionUnknown, v1beta1.ReasonInternalMemberClusterFailedToLeave},
+		"left":              {true, metav1.ConditionFalse, v1beta1.ReasonInternalMemberClusterLeft},
+		"could not release": {false, metav1.ConditionUnknown, v1beta1.ReasonInternalMemberClusterFailedToLeave},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status := AgentLeft(old, 3, tc.left, agentNow)

@@ -15,44 +15,44 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/secrecy"
 )
 
-// BindingFacts are what is known of a binding's content on its way to the cluster.
+// BindingFacts describe the delivery of a binding's content to the cluster.
 type BindingFacts struct {
 	Generation int64
-	// Bound is whether the binding is bound, and that is the start of its rollout. Any other keeps its RolloutStarted as it is: update
-	// runs write it for placements of strategy External.
+	// Bound is whether the binding is in state Bound, which starts its rollout. In other states RolloutStarted is left
+	// unchanged: update runs write it for placements of strategy External.
 	Bound bool
 	// Overridden is whether the binding lists any override.
 	Overridden bool
-	// IdleOverrides are overrides made for this placement alone that select nothing it places.
+	// IdleOverrides are overrides made for this placement alone that select none of its objects.
 	IdleOverrides []string
-	// Content is what the binding asks for.
+	// Content is the revision that the binding requests.
 	Content v1beta1.Revision
 	// ReportDiff is whether the content is only compared on the cluster.
 	ReportDiff bool
-	// OverrideFailure, if any, says why the content could not be worked out for the cluster, and SyncFailure why its Works could
-	// not be written. They are for the user: nothing in them changes while the cause stays the same.
+	// OverrideFailure, if not empty, is why the content could not be resolved for the cluster, and SyncFailure why its
+	// Works could not be written. Users read them, so the texts stay the same while the cause does.
 	OverrideFailure, SyncFailure string
-	// Passing says that the failure is likely to pass without anybody's doing.
+	// Passing is whether a retry is likely to end the failure without a user's action.
 	Passing bool
-	// Works are the Works the binding wants, as they are. They count only if there is no failure.
+	// Works are the current Works of the binding. They count only if there is no failure.
 	Works []*v1beta1.Work
 }
 
-// BindingVerdict is a binding's new status. One that is not Settled only reports progress; see Hold.
+// BindingVerdict is a binding's new status. If not Settled, it only reports progress; see Hold.
 type BindingVerdict struct {
 	Status  v1beta1.ResourceBindingStatus
 	Settled bool
 }
 
-// Binding works out the status of a binding whose status has been old. The times of conditions that stay as they are, and speak of
-// the same generation, are kept. Those of a new generation start anew, although the status may be the same: rollouts count from
-// there how long new content has been up.
+// Binding returns the new status of a binding whose status has been old. Transition times are kept for conditions that
+// have the same status and the same generation. Conditions of a new generation get a new time even if the status is
+// the same: rollouts count from it how long the new content has been available.
 func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time) BindingVerdict {
 	f.Works = slices.SortedFunc(slices.Values(f.Works), func(a, b *v1beta1.Work) int { return cmp.Compare(a.Name, b.Name) })
 	s := f.sum()
-	told := s.details()
+	lists := s.details()
 	status := v1beta1.ResourceBindingStatus{
-		FailedPlacements: told.failed, DriftedPlacements: told.drifted, DiffedPlacements: told.diffed, LastHealthy: old.LastHealthy,
+		FailedPlacements: lists.failed, DriftedPlacements: lists.drifted, DiffedPlacements: lists.diffed, LastHealthy: old.LastHealthy,
 	}
 	if delivery.IsTrue(s.conditions, v1beta1.ConditionAvailable, f.Generation) {
 		status.LastHealthy = f.Content.DeepCopy()
@@ -70,11 +70,11 @@ func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time)
 	return BindingVerdict{Status: status, Settled: !s.progress || f.regressed(old.Conditions, s.conditions)}
 }
 
-// dispatched are the conditions that Binding alone decides about.
+// dispatched are the condition types that only Binding writes.
 var dispatched = delivery.Outcome()
 
-// rolloutStarted is the binding's RolloutStarted. A bound binding has been told what to place, and that is the start of its rollout;
-// only the rollout itself, speaking of the same generation, may say otherwise.
+// rolloutStarted returns the binding's RolloutStarted. For a bound binding the rollout has started, unless the rollout
+// itself has written a condition of the same generation.
 func (f BindingFacts) rolloutStarted(old []metav1.Condition, now metav1.Time) *metav1.Condition {
 	was := meta.FindStatusCondition(old, v1beta1.ConditionRolloutStarted)
 	if !f.Bound || was != nil && was.ObservedGeneration >= f.Generation {
@@ -83,14 +83,14 @@ func (f BindingFacts) rolloutStarted(old []metav1.Condition, now metav1.Time) *m
 	return &merge(old, []metav1.Condition{RolloutStarted(f.Generation)}, now)[0]
 }
 
-// RolloutStarted says that a binding of generation may have the content it names.
+// RolloutStarted is the condition of a binding of generation whose content may go to the cluster.
 func RolloutStarted(generation int64) metav1.Condition {
 	return yes(generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutStarted,
-		"The cluster may have the content that the binding names")
+		"Rollout to the cluster has started")
 }
 
-// regressed says whether something that was reported as reached, of this generation, is not so any more. Readers may be counting
-// on it, so they must know at once.
+// regressed reports whether a condition that was True for this generation no longer is. Readers may rely on it, so the
+// change is written at once.
 func (f BindingFacts) regressed(old, wanted []metav1.Condition) bool {
 	for _, kind := range dispatched {
 		if delivery.IsTrue(old, kind, f.Generation) && !delivery.IsTrue(wanted, kind, f.Generation) {
@@ -100,25 +100,25 @@ func (f BindingFacts) regressed(old, wanted []metav1.Condition) bool {
 	return false
 }
 
-// ofGeneration leaves out the conditions that speak of another generation.
+// ofGeneration leaves out the conditions of other generations.
 func ofGeneration(conditions []metav1.Condition, generation int64) []metav1.Condition {
 	return slices.DeleteFunc(slices.Clone(conditions), func(c metav1.Condition) bool { return c.ObservedGeneration != generation })
 }
 
-// sum is what the facts come to.
+// sum is the outcome that follows from the facts.
 type sum struct {
 	conditions []metav1.Condition
-	// progress is whether time alone may well change the outcome.
+	// progress is whether the outcome may change as time passes.
 	progress bool
 	failed   []v1beta1.FailedResourcePlacement
 	drifted  []v1beta1.DriftedResourcePlacement
 	diffed   []v1beta1.DiffedResourcePlacement
 }
 
-// details are the lists as the status holds them. What is left out is said in the last condition, whose message names the Works that
-// hold all of it.
+// details returns the lists as the status holds them. If they are shortened, the last condition's message reports it;
+// the message names the Works that hold the full lists.
 func (s sum) details() details {
-	told, shortened := details{
+	listed, shortened := details{
 		failed: first(s.failed, compareFailed), drifted: first(s.drifted, compareDrifted), diffed: first(s.diffed, compareDiffed),
 	}.fitting(mostDetails)
 	last := &s.conditions[len(s.conditions)-1].Message
@@ -126,17 +126,17 @@ func (s sum) details() details {
 		name        string
 		listed, all int
 	}{
-		{"failedPlacements", len(told.failed), len(s.failed)}, {"driftedPlacements", len(told.drifted), len(s.drifted)},
-		{"diffedPlacements", len(told.diffed), len(s.diffed)},
+		{"failedPlacements", len(listed.failed), len(s.failed)}, {"driftedPlacements", len(listed.drifted), len(s.drifted)},
+		{"diffedPlacements", len(listed.diffed), len(s.diffed)},
 	} {
 		if list.listed < list.all {
-			*last += fmt.Sprintf("; %s holds %d of %d objects, the Works all", list.name, list.listed, list.all)
+			*last += fmt.Sprintf("; %s lists %d of %d objects, see the Works for all", list.name, list.listed, list.all)
 		}
 	}
 	if shortened {
-		*last += "; the lists leave out details that the Works hold"
+		*last += "; the lists are shortened, see the Works for all details"
 	}
-	return told
+	return listed
 }
 
 func (f BindingFacts) sum() sum {
@@ -148,10 +148,10 @@ func (f BindingFacts) sum() sum {
 	overridden := yes(f.Generation, v1beta1.ConditionOverridden, v1beta1.ReasonNoOverrideSpecified, "No override applies to the cluster")
 	if f.Overridden {
 		overridden = yes(f.Generation, v1beta1.ConditionOverridden, v1beta1.ReasonOverriddenSucceeded,
-			"The overrides are worked into the content")
+			"The overrides are applied to the content")
 	}
 	if len(f.IdleOverrides) > 0 {
-		overridden.Message += "; made for this placement, but selecting nothing it places: " + few(f.IdleOverrides)
+		overridden.Message += "; overrides made for this placement that select none of its objects: " + few(f.IdleOverrides)
 	}
 	if f.SyncFailure != "" {
 		return sum{progress: f.Passing, conditions: []metav1.Condition{
@@ -168,14 +168,14 @@ func (f BindingFacts) sum() sum {
 	return s
 }
 
-// mostSaid is how many bytes of a cause a message quotes. A condition's message may have 32 KiB, and an API server that refuses many
-// manifests names all of them; the first say enough.
-const mostSaid = 2048
+// maxCause is how many bytes of a cause a message quotes. A condition's message may have 32 KiB, and an API server
+// that refuses many manifests names all of them; the first are enough.
+const maxCause = 2048
 
-// quoted cuts text to what a message quotes.
-func quoted(text string) string { return cut(text, mostSaid) }
+// quoted cuts text to maxCause.
+func quoted(text string) string { return cut(text, maxCause) }
 
-// diffReported sums up Works whose content is only compared.
+// diffReported sums up Works of strategy ReportDiff.
 func (f BindingFacts) diffReported() sum {
 	kind := v1beta1.ConditionDiffReported
 	t := tallyOf(f.Works, kind)
@@ -191,10 +191,10 @@ func (f BindingFacts) diffReported() sum {
 	case len(t.bad) > 0:
 		s := sum{conditions: []metav1.Condition{
 			no(f.Generation, kind, v1beta1.ReasonNotAllWorkHaveDiffReported,
-				"Differences could not be found for "+t.names(t.bad)+"; see the manifest conditions there"),
+				"Comparison failed for "+t.names(t.bad)+"; see the manifest conditions there"),
 		}}
 		if !anyUnread(f.Works) {
-			s.diffed = diffedOf(f.Works) // what one object hides must not hide what is known of the others
+			s.diffed = diffedOf(f.Works) // a failure of one object must not hide the differences of the others
 		}
 		return s
 	}
@@ -223,13 +223,13 @@ func (f BindingFacts) applied() sum {
 			failed:   failed, drifted: driftedOf(f.Works), diffed: diffedOf(f.Works),
 			conditions: []metav1.Condition{
 				no(f.Generation, kind, v1beta1.ReasonNotAllWorkHaveBeenApplied,
-					"Not everything was applied from "+t.names(t.bad)+"; see failedPlacements"),
+					"Some objects are not applied from "+t.names(t.bad)+"; see failedPlacements"),
 			},
 		}
 	}
 	s := f.available()
 	s.drifted = driftedOf(f.Works)
-	everything := yes(f.Generation, kind, v1beta1.ReasonAllWorkHaveBeenApplied, "Everything is applied")
+	everything := yes(f.Generation, kind, v1beta1.ReasonAllWorkHaveBeenApplied, "All objects are applied")
 	s.conditions = append([]metav1.Condition{everything}, s.conditions...)
 	return s
 }
@@ -250,19 +250,19 @@ func (f BindingFacts) available() sum {
 			failed:   failed,
 			conditions: []metav1.Condition{
 				no(f.Generation, kind, v1beta1.ReasonNotAllWorkAreAvailable,
-					"Not everything is available from "+t.names(t.bad)+"; see failedPlacements"),
+					"Some objects are not available from "+t.names(t.bad)+"; see failedPlacements"),
 			},
 		}
 	case t.untrackable:
 		return sum{conditions: []metav1.Condition{
 			yes(f.Generation, kind, v1beta1.ReasonNotAllWorkAreAvailabilityTrackable,
-				"Everything is available as far as can be seen; of some kinds it cannot"),
+				"All objects are applied; availability is not tracked for some kinds"),
 		}}
 	}
-	return sum{conditions: []metav1.Condition{yes(f.Generation, kind, v1beta1.ReasonAllWorkAreAvailable, "Everything is available")}}
+	return sum{conditions: []metav1.Condition{yes(f.Generation, kind, v1beta1.ReasonAllWorkAreAvailable, "All objects are available")}}
 }
 
-// tally says what Works report about one kind of condition. A report on an older generation of a Work is none.
+// tally counts what Works report for one condition type. Reports on an older generation of a Work do not count.
 type tally struct {
 	works       int
 	silent, bad []string
@@ -288,7 +288,7 @@ func tallyOf(works []*v1beta1.Work, kind string) tally {
 	return t
 }
 
-// names says which Works, and where they are.
+// names lists Works with their namespace.
 func (t tally) names(works []string) string {
 	kind := "Works"
 	if len(works) == 1 {
@@ -297,10 +297,10 @@ func (t tally) names(works []string) string {
 	return fmt.Sprintf("%s %s in namespace %s", kind, few(works), t.namespace)
 }
 
-// none says whether no Work has reported.
+// none reports whether no Work has reported.
 func (t tally) none() bool { return t.works > 0 && len(t.silent) == t.works }
 
-// onlyReason says whether every failure has the reason of one that usually passes.
+// onlyReason reports whether every failure has this reason, which is one that usually passes.
 func onlyReason(failed []v1beta1.FailedResourcePlacement, reason string) bool {
 	other := func(f v1beta1.FailedResourcePlacement) bool { return f.Condition.Reason != reason }
 	return len(failed) > 0 && !slices.ContainsFunc(failed, other)
@@ -327,7 +327,7 @@ func failedOf(works []*v1beta1.Work, kind string) []v1beta1.FailedResourcePlacem
 	return out
 }
 
-// failureOf is the first of a manifest's conditions that is False.
+// failureOf returns the first condition of a manifest that is False; nil if there is none.
 func failureOf(m *v1beta1.ManifestCondition) *metav1.Condition {
 	for _, kind := range []string{v1beta1.ConditionApplied, v1beta1.ConditionAvailable} {
 		if c := meta.FindStatusCondition(m.Conditions, kind); c != nil && c.Status == metav1.ConditionFalse {
@@ -375,8 +375,8 @@ func diffedOf(works []*v1beta1.Work) []v1beta1.DiffedResourcePlacement {
 	return out
 }
 
-// anyUnread reports whether a manifest could not be read, or is of a kind that the member does not have: users expect an empty list of
-// differences beside it.
+// anyUnread reports whether a manifest could not be read, or is of a kind that the member does not have: users expect
+// an empty list of differences beside it.
 func anyUnread(works []*v1beta1.Work) bool {
 	for _, w := range works {
 		for i := range w.Status.ManifestConditions {
@@ -388,12 +388,13 @@ func anyUnread(works []*v1beta1.Work) bool {
 	return false
 }
 
-// isSecret reports whether an object is a Secret: then its contents are left out of what a member's agent reports, whatever agent that is.
+// isSecret reports whether an object is a Secret. Its values are removed from a member's report, whichever version of
+// the agent wrote it.
 func isSecret(id v1beta1.WorkResourceIdentifier) bool {
 	return secrecy.Covers(schema.GroupKind{Group: id.Group, Kind: id.Kind})
 }
 
-// shown is what a placement shows of an object's differences.
+// shown returns an object's differences as the placement shows them.
 func shown(id v1beta1.WorkResourceIdentifier, details []v1beta1.PatchDetail) []v1beta1.PatchDetail {
 	if isSecret(id) {
 		return secrecy.Redact(details)
@@ -401,7 +402,7 @@ func shown(id v1beta1.WorkResourceIdentifier, details []v1beta1.PatchDetail) []v
 	return slices.Clone(details)
 }
 
-// identifierOf names an object of a Work, with the envelope it came in.
+// identifierOf identifies an object of a Work, with its envelope.
 func identifierOf(w *v1beta1.Work, m *v1beta1.ManifestCondition) v1beta1.ResourceIdentifier {
 	id := v1beta1.ResourceIdentifier{
 		Group: m.Identifier.Group, Version: m.Identifier.Version, Kind: m.Identifier.Kind,
@@ -415,7 +416,7 @@ func identifierOf(w *v1beta1.Work, m *v1beta1.ManifestCondition) v1beta1.Resourc
 	return id
 }
 
-// first sorts list and cuts it to what a status may hold.
+// first sorts list and cuts it to MostListed.
 func first[T any](list []T, compare func(a, b T) int) []T {
 	slices.SortStableFunc(list, compare)
 	return list[:min(len(list), MostListed)]

@@ -87,7 +87,7 @@ func conditionTexts(conditions []metav1.Condition) []string {
 	return out
 }
 
-func TestWhatWasLastHealthy(t *testing.T) {
+func TestLastHealthy(t *testing.T) {
 	one, two := v1beta1.Revision{ResourceSnapshotName: "p-1-snapshot"}, v1beta1.Revision{
 		ResourceSnapshotName: "p-2-snapshot", ClusterResourceOverrideSnapshots: []string{"o-3"}, ApplyStrategy: &v1beta1.ApplyStrategy{AllowCoOwnership: true},
 	}

@@ -1,6 +1,7 @@
-// Package report turns facts into conditions and lists: what a member did to manifests into a Work's status, Works into a binding's,
-// bindings into a placement's. It is the only place where conditions are built. Facts come in as values, a new status comes out:
-// the same facts give the same bytes, so lists are sorted before they are cut and messages hold neither times nor passing errors.
+// Package report turns facts into conditions and lists: the outcome of manifests on a member into a Work's status,
+// Works into a binding's, bindings into a placement's. It is the only place where conditions are built. Facts come in
+// as values, a new status comes out: the same facts give the same bytes, so lists are sorted before they are cut, and
+// messages hold neither times nor transient errors.
 package report
 
 import (
@@ -12,8 +13,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/brief"
 )
 
-// Patience is how long a status that only reports progress is held back. A status that is settled by then is written once instead of
-// twice; nothing but the report waits for it.
+// Patience is how long the write of a status that only reports progress is delayed. If the outcome settles meanwhile,
+// there is one write instead of two; nothing but the report waits for it.
 const Patience = time.Second
 
 // Hold is how long a status may be held back: Patience, or zero for one that is settled.
@@ -24,7 +25,7 @@ func Hold(settled bool) time.Duration {
 	return Patience
 }
 
-// MostListed is how many failed, drifted or diffed objects one cluster's lists hold at most.
+// MostListed is the maximal number of failed, drifted or diffed objects in the lists of one cluster.
 const MostListed = 100
 
 func condition(generation int64, kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
@@ -43,8 +44,8 @@ func unknown(generation int64, kind, reason, message string) metav1.Condition {
 	return condition(generation, kind, metav1.ConditionUnknown, reason, message)
 }
 
-// merge returns wanted, in its order, with the transition times of old for every condition whose status did not change,
-// and now for the others.
+// merge returns wanted, in its order, with the transition times of old for every condition whose status did not
+// change, and now for the others.
 func merge(old, wanted []metav1.Condition, now metav1.Time) []metav1.Condition {
 	out := make([]metav1.Condition, 0, len(wanted))
 	for _, c := range wanted {
@@ -57,5 +58,5 @@ func merge(old, wanted []metav1.Condition, now metav1.Time) []metav1.Condition {
 	return out
 }
 
-// few names the first three of names, and how many more there are.
+// few lists the first three names and the number of further ones.
 func few(names []string) string { return brief.List(names, 3) }

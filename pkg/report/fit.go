@@ -10,17 +10,18 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// TooLarge is a selected object that no snapshot can hold.
+// TooLarge is a selected object that does not fit in any snapshot.
 type TooLarge struct {
 	ID           v1beta1.ResourceIdentifier
 	Bytes, Limit int
 	// Deep is whether it is nested deeper than decode.MaxDepth.
 	Deep bool
-	// Kept is whether a state of it that was placed before stays placed.
+	// Kept is whether a state of it that was placed earlier stays placed.
 	Kept bool
 }
 
-// ResourcesFit is the condition of a placement of which some selected objects are not placed as they are; nil if there are none.
+// ResourcesFit is the condition of a placement if some selected objects are not placed in their current state; nil if
+// there are none.
 func ResourcesFit(placement v1beta1.PlacementObject, large []TooLarge) *metav1.Condition {
 	if len(large) == 0 {
 		return nil
@@ -29,7 +30,7 @@ func ResourcesFit(placement v1beta1.PlacementObject, large []TooLarge) *metav1.C
 	for _, o := range large {
 		fate := "is not placed"
 		if o.Kept {
-			fate = "stays as it was placed last"
+			fate = "stays in its last placed state"
 		}
 		trouble := fmt.Sprintf("has %d bytes", o.Bytes)
 		if o.Deep {
@@ -38,7 +39,7 @@ func ResourcesFit(placement v1beta1.PlacementObject, large []TooLarge) *metav1.C
 		names = append(names, fmt.Sprintf("%s %s %s and %s", o.ID.Kind, strings.TrimPrefix(o.ID.Namespace+"/"+o.ID.Name, "/"), trouble, fate))
 	}
 	c := no(placement.GetGeneration(), placement.ConditionType(v1beta1.ConditionResourcesFit), v1beta1.ReasonResourceTooLarge,
-		fmt.Sprintf("An object may have %d bytes of JSON, nested %d levels deep, to be placed: %s; make it smaller, split it, or do not select it. "+
-			"Everything else is placed", large[0].Limit, decode.MaxDepth, few(names)))
+		fmt.Sprintf("Objects larger than %d bytes of JSON or nested deeper than %d levels are not placed: %s; make them smaller, split them, or do not select them. "+
+			"All other objects are placed", large[0].Limit, decode.MaxDepth, few(names)))
 	return &c
 }

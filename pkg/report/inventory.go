@@ -11,7 +11,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 )
 
-// Inventory is what a member cluster consists of.
+// Inventory describes a member cluster.
 type Inventory struct {
 	// Properties by name.
 	Properties map[v1beta1.PropertyName]string
@@ -19,9 +19,9 @@ type Inventory struct {
 	Usage *v1beta1.ResourceUsage
 	// Namespaces with the names of the AppliedWorks that own them; nil if they are not collected.
 	Namespaces map[string]string
-	// Conditions say how the collecting went, in any order and without times and generations.
+	// Conditions report how the collection went, in any order and without times and generations.
 	Conditions []metav1.Condition
-	// Partial is whether something is not known now: what is missing here then stays as it was reported.
+	// Partial is whether some values are unknown at present: those keep what was reported last.
 	Partial bool
 }
 
@@ -33,8 +33,8 @@ var collected = []string{
 	v1beta1.ConditionNamespaceCollectionSucceeded,
 }
 
-// ordered puts the conditions of an Inventory into the order in which they are reported, whatever order a member has them in, and others
-// behind them.
+// ordered puts the conditions of an Inventory into the order in which they are reported, whatever order a member
+// reports them in, and all others behind them.
 func ordered(conditions []metav1.Condition) []metav1.Condition {
 	rank := func(c metav1.Condition) int {
 		if at := slices.Index(collected, c.Type); at >= 0 {
@@ -47,7 +47,8 @@ func ordered(conditions []metav1.Condition) []metav1.Condition {
 	return out
 }
 
-// into puts the inventory, if there is one, into the status of the InternalMemberCluster whose generation was acted on.
+// into puts the inventory, if there is one, into the status of the InternalMemberCluster whose generation was acted
+// on.
 func (i *Inventory) into(status *v1beta1.InternalMemberClusterStatus, generation int64, now metav1.Time) {
 	if i == nil {
 		return
@@ -83,56 +84,57 @@ func (i *Inventory) into(status *v1beta1.InternalMemberClusterStatus, generation
 	status.Conditions = merge(old, wanted, now)
 }
 
-// ProviderStarted says that the property provider runs.
+// ProviderStarted is the condition of a property provider that runs.
 func ProviderStarted() metav1.Condition {
-	return yes(0, v1beta1.ConditionClusterPropertyProviderStarted, v1beta1.ReasonPropertyProviderStarted, "The property provider runs")
+	return yes(0, v1beta1.ConditionClusterPropertyProviderStarted, v1beta1.ReasonPropertyProviderStarted, "The property provider is running")
 }
 
-// ProviderLate says that the property provider has not started in time, and what it waits for.
+// ProviderLate is the condition of a property provider that has not started in time, with what it waits for.
 func ProviderLate(why string) metav1.Condition {
-	return no(0, v1beta1.ConditionClusterPropertyProviderStarted, v1beta1.ReasonTimedOut, "The property provider goes on trying: "+why)
+	return no(0, v1beta1.ConditionClusterPropertyProviderStarted, v1beta1.ReasonTimedOut, "The property provider has not started and retries:  "+why)
 }
 
-// ProviderRefused says that the property provider may not do its work, and what would let it.
+// ProviderRefused is the condition of a property provider that lacks permissions, with what grants them.
 func ProviderRefused(why string) metav1.Condition {
-	return no(0, v1beta1.ConditionClusterPropertyProviderStarted, v1beta1.ReasonPropertyProviderFailedToStart, "The property provider goes on trying: "+why)
+	return no(0, v1beta1.ConditionClusterPropertyProviderStarted, v1beta1.ReasonPropertyProviderFailedToStart, "The property provider lacks permissions and retries:  "+why)
 }
 
-// PropertiesCollected says that all properties are known.
+// PropertiesCollected is the condition if all properties are known.
 func PropertiesCollected() metav1.Condition {
-	return yes(0, v1beta1.ConditionClusterPropertyCollectionSucceeded, v1beta1.ReasonPropertiesCollected, "The cluster's properties are collected")
+	return yes(0, v1beta1.ConditionClusterPropertyCollectionSucceeded, v1beta1.ReasonPropertiesCollected, "All properties of the cluster are collected")
 }
 
-// CollectionLate says that not all properties were known in time.
+// CollectionLate is the condition if some properties were not collected in time.
 func CollectionLate(why string) metav1.Condition {
 	return no(0, v1beta1.ConditionClusterPropertyCollectionSucceeded, v1beta1.ReasonTimedOut,
-		"Not all properties are known; the others are those of the last time: "+why)
+		"Some properties could not be collected; their last known values are kept: "+why)
 }
 
-// CollectionBusy says that earlier calls of the property provider have not come back.
+// CollectionBusy is the condition while earlier calls of the property provider have not returned.
 func CollectionBusy(calls int) metav1.Condition {
 	return no(0, v1beta1.ConditionClusterPropertyCollectionSucceeded, v1beta1.ReasonTooManyCalls,
-		fmt.Sprintf("%d earlier calls of the property provider have not come back; what it said last is kept", calls))
+		fmt.Sprintf("%d earlier calls of the property provider have not returned; the last known values are kept", calls))
 }
 
-// NamespacesCollected says whether all namespaces are listed, of which there are at most so many, or some are left out.
+// NamespacesCollected is the condition that reports whether all namespaces are listed. most is the limit of the list,
+// left the number of namespaces beyond it.
 func NamespacesCollected(most, left int) metav1.Condition {
 	if left == 0 {
-		return yes(0, v1beta1.ConditionNamespaceCollectionSucceeded, v1beta1.ReasonNamespacesCollected, "Every namespace is listed")
+		return yes(0, v1beta1.ConditionNamespaceCollectionSucceeded, v1beta1.ReasonNamespacesCollected, "All namespaces are listed")
 	}
 	return no(0, v1beta1.ConditionNamespaceCollectionSucceeded, v1beta1.ReasonNamespaceCollectionDegraded,
-		fmt.Sprintf("The %d oldest namespaces are listed and %d are left out; ResourcePlacements do not come to namespaces that are not listed", most, left))
+		fmt.Sprintf("The %d oldest namespaces are listed and %d are left out; ResourcePlacements are not scheduled for namespaces that are not listed", most, left))
 }
 
-// CostsCalculated says that costs are known. but is what speaks against them, "" if nothing does.
+// CostsCalculated is the condition if costs are known. but is why they may be wrong; "" if they are complete.
 func CostsCalculated(but string) metav1.Condition {
 	if but == "" {
-		return yes(0, v1beta1.ConditionAKSClusterCostPropertiesCollectionSucceeded, v1beta1.ReasonCostsCalculated, "Costs are those of all nodes")
+		return yes(0, v1beta1.ConditionAKSClusterCostPropertiesCollectionSucceeded, v1beta1.ReasonCostsCalculated, "Costs are calculated from all nodes")
 	}
 	return yes(0, v1beta1.ConditionAKSClusterCostPropertiesCollectionSucceeded, v1beta1.ReasonCostsCalculationDegraded, "Costs may be wrong: "+but)
 }
 
-// CostsFailed says why costs are not known.
+// CostsFailed is the condition if costs are not known.
 func CostsFailed(why string) metav1.Condition {
 	return no(0, v1beta1.ConditionAKSClusterCostPropertiesCollectionSucceeded, v1beta1.ReasonCostsCalculationFailed, "Costs are not known: "+why)
 }

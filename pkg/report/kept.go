@@ -10,14 +10,15 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
-// eventLeftOut is the reason of the event for objects that stay on the hub although selectors lead to them.
+// eventLeftOut is the reason of the event for selected objects that stay on the hub.
 const eventLeftOut = "ResourcesLeftOut"
 
-// leftOut begins, in the message of a placement's first condition, the list of what stays on the hub. It is no condition of its own:
-// those who know this API take every condition that is not True for a failure, and what each cluster has of its own is none.
+// leftOut begins, in the message of a placement's first condition, the list of objects that stay on the hub. It is no
+// condition of its own: users of this API treat every condition that is not True as a failure, and an object that each
+// cluster creates itself is none.
 const leftOut = "; left out: "
 
-// keptNote is what to add to the message of the first condition; empty if nothing is left out.
+// keptNote is the suffix of the first condition's message; empty if no object is left out.
 func keptNote(kept []selection.Kept) string {
 	if len(kept) == 0 {
 		return ""
@@ -30,7 +31,7 @@ func keptNote(kept []selection.Kept) string {
 	return leftOut + few(slices.Compact(names))
 }
 
-// kept tells of what is newly left out.
+// kept returns the event for objects that are newly left out; nil if there are none.
 func (n placementNews) kept() *News {
 	now := leftOutOf(n.placement, n.status)
 	if now == "" || now == leftOutOf(n.placement, n.old) {
@@ -39,7 +40,7 @@ func (n placementNews) kept() *News {
 	return &News{Warning: true, Reason: eventLeftOut, Message: "Selected and not placed: " + now}
 }
 
-// leftOutOf is what a status lists as left out.
+// leftOutOf returns the list of left out objects in a status.
 func leftOutOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) string {
 	c := meta.FindStatusCondition(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled))
 	if c == nil {

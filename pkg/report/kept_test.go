@@ -28,8 +28,8 @@ func TestKeptNote(t *testing.T) {
 	}
 }
 
-// The owner of a placement hears once of what is left out, and again if it is something else.
-func TestKeptNews(t *testing.T) {
+// The owner of a placement gets one event for left out objects, and another if they change.
+func TestLeftOutObjectsAreRecordedOnce(t *testing.T) {
 	status := func(message string) *v1beta1.PlacementStatus {
 		return &v1beta1.PlacementStatus{Conditions: []metav1.Condition{{
 			Type: "ClusterResourcePlacementScheduled", Status: metav1.ConditionTrue, Message: message,
@@ -38,7 +38,7 @@ func TestKeptNews(t *testing.T) {
 	for name, tc := range map[string]struct{ old, new, event string }{
 		"nothing":             {old: "Found 1 cluster", new: "Found 2 clusters"},
 		"new":                 {old: "Found 1 cluster", new: "Found 1 cluster; left out: a (why)", event: "Selected and not placed: a (why)"},
-		"known":               {old: "x; left out: a (why)", new: "y; left out: a (why); content is still to be removed from m1"},
+		"known":               {old: "x; left out: a (why)", new: "y; left out: a (why); objects are not removed yet from m1"},
 		"more":                {old: "x; left out: a (why)", new: "x; left out: a (why), b (why)", event: "Selected and not placed: a (why), b (why)"},
 		"nothing is left out": {old: "x; left out: a (why)", new: "x"},
 	} {

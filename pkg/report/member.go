@@ -11,27 +11,29 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// MemberFacts are what is known of a cluster's membership.
+// MemberFacts describe a cluster's membership.
 type MemberFacts struct {
 	Generation int64
-	// Internal is what the cluster's agents report; nil keeps what they reported last.
+	// Internal is the report of the cluster's agents; nil keeps their last report.
 	Internal *v1beta1.InternalMemberClusterStatus
 	// Joined is whether the cluster is part of the fleet, and Unclear names the agents that keep it Unknown.
 	Joined  metav1.ConditionStatus
 	Unclear []string
-	// Waiting says what keeps the hub from having everything ready for the cluster, if anything does.
+	// Waiting is what the hub still has to create for the cluster; empty if all is ready.
 	Waiting string
-	// Doubts name what of the report is out of range, Mistakes the items of the admin's annotation that cannot be read.
+	// Doubts name what of the report is out of range, Mistakes the items of the admin's annotation that cannot be
+	// parsed.
 	Doubts, Mistakes []string
-	// ClockKnown is whether the agent's clock can be told by this report, Clock how it is apart from the hub's; empty if it is not.
+	// ClockKnown is whether this report allows a comparison with the agent's clock. Clock is how far it is from the
+	// hub's; empty if it agrees.
 	ClockKnown bool
 	Clock      string
 }
 
-// doubted are the types of the conditions that a MemberCluster has only if something is wrong.
+// doubted are the types of the conditions that a MemberCluster has only if there is a problem.
 var doubted = []string{v1beta1.ConditionClocksInStep, v1beta1.ConditionReportAccepted, v1beta1.ConditionBelievedPropertiesAccepted}
 
-// Member works out the status of a MemberCluster whose status has been old.
+// Member returns the status of a MemberCluster whose status has been old.
 func Member(old v1beta1.MemberClusterStatus, f MemberFacts, now metav1.Time) v1beta1.MemberClusterStatus {
 	status := *old.DeepCopy()
 	status.Conditions = merge(old.Conditions, []metav1.Condition{f.readyToJoin(), f.joined()}, now)
@@ -51,7 +53,8 @@ func Member(old v1beta1.MemberClusterStatus, f MemberFacts, now metav1.Time) v1b
 	return withRest(status, old.Conditions, slices.Concat(collected, doubted))
 }
 
-// wrong are the conditions about what is wrong with a report. An agent's clock that this report does not tell is as it was.
+// wrong are the conditions for problems in a report. ClocksInStep is kept if this report does not show the agent's
+// clock.
 func (f MemberFacts) wrong(old []metav1.Condition) (out []metav1.Condition) {
 	was := meta.FindStatusCondition(old, v1beta1.ConditionClocksInStep)
 	switch {
@@ -63,11 +66,11 @@ func (f MemberFacts) wrong(old []metav1.Condition) (out []metav1.Condition) {
 	}
 	if len(f.Doubts) > 0 {
 		out = append(out, no(f.Generation, v1beta1.ConditionReportAccepted, v1beta1.ReasonReportOutOfRange,
-			"Not copied as the cluster reports it: "+few(f.Doubts)+"; look at the cluster's member agent"))
+			"Reported values out of range: "+few(f.Doubts)+"; check the member agent of the cluster"))
 	}
 	if len(f.Mistakes) > 0 {
 		out = append(out, no(f.Generation, v1beta1.ConditionBelievedPropertiesAccepted, v1beta1.ReasonBelievedPropertiesInvalid,
-			"Annotation "+contract.AnnotationBelieved+" has items that cannot be read: "+few(f.Mistakes)+
+			"Annotation "+contract.AnnotationBelieved+" has items that cannot be parsed:  "+few(f.Mistakes)+
 				"; write NAME=VALUE, NAME<=QUANTITY or NAME>=QUANTITY"))
 	}
 	return out
@@ -80,7 +83,7 @@ func (f MemberFacts) readyToJoin() metav1.Condition {
 	case f.Joined == metav1.ConditionFalse:
 		return no(f.Generation, v1beta1.ConditionReadyToJoin, v1beta1.ReasonMemberClusterNotReadyToJoin, "The cluster has left the fleet")
 	}
-	return yes(f.Generation, v1beta1.ConditionReadyToJoin, v1beta1.ReasonMemberClusterReadyToJoin, "The cluster's namespace, access rights and InternalMemberCluster are there")
+	return yes(f.Generation, v1beta1.ConditionReadyToJoin, v1beta1.ReasonMemberClusterReadyToJoin, "The cluster's namespace, access rights and InternalMemberCluster exist")
 }
 
 func (f MemberFacts) joined() metav1.Condition {
@@ -94,7 +97,7 @@ func (f MemberFacts) joined() metav1.Condition {
 		"No clear report from: "+strings.Join(f.Unclear, ", "))
 }
 
-// withGeneration makes conditions speak of generation. Their transition times are the reporter's and stay.
+// withGeneration sets the observed generation of conditions. Their transition times are the reporter's and stay.
 func withGeneration(conditions []metav1.Condition, generation int64) []metav1.Condition {
 	for i := range conditions {
 		conditions[i].ObservedGeneration = generation
@@ -102,7 +105,7 @@ func withGeneration(conditions []metav1.Condition, generation int64) []metav1.Co
 	return conditions
 }
 
-// withRest adds the conditions of old that status lacks, but for those of the types in dropped.
+// withRest adds the conditions of old that status lacks, except those of the types in dropped.
 func withRest(status v1beta1.MemberClusterStatus, old []metav1.Condition, dropped []string) v1beta1.MemberClusterStatus {
 	for _, c := range old {
 		if !slices.Contains(dropped, c.Type) && meta.FindStatusCondition(status.Conditions, c.Type) == nil {

@@ -11,24 +11,24 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// News is what the owner of an object is to be told once.
+// News is an event for the owner of an object, recorded once.
 type News struct {
 	Warning         bool
 	Reason, Message string
 }
 
-// Reasons of events on placements. Those of the stages in between are with the stages; a warning has the reason of its condition.
+// Reasons of events on placements. milestoneTexts have those in between; a warning has the reason of its condition.
 const (
 	eventScheduled = "PlacementScheduled"
 	eventCompleted = "PlacementRolloutCompleted"
 )
 
-// mostNews is how many bytes the message of an event may have.
-const mostNews = 1000
+// maxEvent is how many bytes the message of an event may have.
+const maxEvent = 1000
 
-// PlacementNews is what is new in status for the owner of a placement, which has the status before. Of what went well it is one thing,
-// the furthest that was reached: it implies the others, and each event is a write. Of what failed it is everything that did not fail
-// before in the same way.
+// PlacementNews returns the events for the owner of a placement whose status changes to status. For success it is one
+// event, the furthest milestone reached: it implies the others, and each event is a write. For failures it is every
+// one that did not fail before in the same way.
 func PlacementNews(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) []News {
 	n := placementNews{placement: placement, old: placement.GetStatus(), status: status}
 	var out []News
@@ -47,7 +47,7 @@ func PlacementNews(placement v1beta1.PlacementObject, status *v1beta1.PlacementS
 			out = append(out, *bad)
 		}
 	}
-	for _, s := range stages(placement.GetSpec()) {
+	for _, s := range milestones(placement.GetSpec()) {
 		if bad := n.failed(s); bad != nil {
 			out = append(out, *bad)
 		}
@@ -56,7 +56,7 @@ func PlacementNews(placement v1beta1.PlacementObject, status *v1beta1.PlacementS
 		out = append(out, *bad)
 	}
 	for i := range out {
-		out[i].Message = cut(out[i].Message, mostNews)
+		out[i].Message = cut(out[i].Message, maxEvent)
 	}
 	return out
 }
@@ -66,7 +66,7 @@ type placementNews struct {
 	old, status *v1beta1.PlacementStatus
 }
 
-// reached is the furthest stage that is newly reached.
+// reached returns the event for the furthest milestone that is newly reached.
 func (n placementNews) reached() *News {
 	generation := n.placement.GetGeneration()
 	var out *News
@@ -81,7 +81,7 @@ func (n placementNews) reached() *News {
 		return true
 	}
 	scheduled := newly(n.placement.ConditionType(v1beta1.ConditionScheduled), eventScheduled)
-	all := stages(n.placement.GetSpec())
+	all := milestones(n.placement.GetSpec())
 	for i, s := range all {
 		event := s.event
 		if scheduled && i == len(all)-1 {
@@ -94,7 +94,7 @@ func (n placementNews) reached() *News {
 	return out
 }
 
-// back tells that every cluster is back at what was healthy.
+// back returns the event for the end of a rollback: every cluster is on a healthy revision again.
 func (n placementNews) back() *News {
 	kind := n.placement.ConditionType(v1beta1.ConditionRolledBack)
 	c := meta.FindStatusCondition(n.status.Conditions, kind)
@@ -104,7 +104,7 @@ func (n placementNews) back() *News {
 	return &News{Reason: c.Reason, Message: c.Message}
 }
 
-// turned tells of a condition that was not False for this reason before.
+// turned returns the event for a condition that newly is False, or False for another reason.
 func (n placementNews) turned(kind string) *News {
 	c, was := meta.FindStatusCondition(n.status.Conditions, kind), meta.FindStatusCondition(n.old.Conditions, kind)
 	if c == nil || c.Status != metav1.ConditionFalse || was != nil && was.Status == c.Status && was.Reason == c.Reason {
@@ -113,7 +113,7 @@ func (n placementNews) turned(kind string) *News {
 	return &News{Warning: true, Reason: c.Reason, Message: c.Message}
 }
 
-// unavailable tells that the content was available everywhere and is not any more.
+// unavailable returns the event for content that was available everywhere and no longer is.
 func (n placementNews) unavailable() *News {
 	kind := n.placement.ConditionType(v1beta1.ConditionAvailable)
 	if n.old.ObservedResourceIndex != n.status.ObservedResourceIndex || !lost(n.old.Conditions, n.status.Conditions, kind) {
@@ -123,7 +123,7 @@ func (n placementNews) unavailable() *News {
 	return &News{Warning: true, Reason: c.Reason, Message: c.Message}
 }
 
-// failed tells of a stage at which no cluster failed before, and some do now.
+// failed returns the event for a milestone at which some cluster fails and none failed before.
 func (n placementNews) failed(s milestone) *News {
 	at := func(entry v1beta1.PerClusterPlacementStatus) bool {
 		return failing(&entry) && entry.Conditions[len(entry.Conditions)-1].Type == s.name && entry.ClusterName != ""

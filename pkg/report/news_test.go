@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// told are the reasons of news, warnings with a mark.
+// told are the reasons of events, warnings with a mark.
 func told(news []News) []string {
 	var out []string
 	for _, n := range news {
@@ -22,8 +22,8 @@ func told(news []News) []string {
 	return out
 }
 
-// Each thing is told when it happens, and not again while it lasts.
-func TestPlacementNewsOnce(t *testing.T) {
+// Each event is recorded when it happens, and not again while it lasts.
+func TestPlacementEventsAreRecordedOnce(t *testing.T) {
 	placement := newPlacement(false)
 	facts := PlacementFacts{Placement: placement, Latest: Snapshot{Name: "web-2-snapshot", Index: "2"}}
 	failed := func(cluster string) *v1beta1.ClusterResourceBinding {
@@ -44,7 +44,7 @@ func TestPlacementNewsOnce(t *testing.T) {
 		{what: "nothing yet"},
 		{what: "too few clusters", policy: decided(metav1.ConditionFalse, []string{"a"}, []string{"x"}),
 			want:    []string{"!SchedulingPolicyUnfulfilled"},
-			message: "for the reasons run: kubectl fleet explain placement web"},
+			message: "to see why, run: kubectl fleet explain placement web"},
 		{what: "still too few", policy: decided(metav1.ConditionFalse, nil, []string{"y"})},
 		{what: "enough", policy: both, bindings: []v1beta1.BindingObject{bound("a"), bound("b")}, want: []string{"PlacementScheduled"}},
 		{what: "both have begun", policy: both, bindings: []v1beta1.BindingObject{bound("a", synced[:2]...), bound("b", synced[0])},

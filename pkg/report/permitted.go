@@ -10,7 +10,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// ResourcesPermitted is the condition of a placement whose author may not place some of the selected objects; nil if there are none.
+// ResourcesPermitted is the condition of a placement whose author may not place some of the selected objects; nil if
+// there are none.
 func ResourcesPermitted(placement v1beta1.PlacementObject, withheld []v1beta1.ResourceIdentifier) *metav1.Condition {
 	if len(withheld) == 0 {
 		return nil
@@ -21,11 +22,11 @@ func ResourcesPermitted(placement v1beta1.PlacementObject, withheld []v1beta1.Re
 	}
 	c := no(placement.GetGeneration(), placement.ConditionType(v1beta1.ConditionResourcesPermitted), v1beta1.ReasonPrivilegedResources,
 		fmt.Sprintf("Not placed, because the author of the spec lacks the verb place-privileged on %s: %s. To place them, a user who has "+
-			"the verb removes the annotation %s. Everything else is placed", placementsResource(placement), few(names), contract.AnnotationAuthor))
+			"the verb removes the annotation %s. All other objects are placed", placementsResource(placement), few(names), contract.AnnotationAuthor))
 	return &c
 }
 
-// placementsResource is the resource on which the authors of placements in this scope hold the verb.
+// placementsResource is the resource on which authors of placements in this scope need the verb.
 func placementsResource(placement v1beta1.PlacementObject) string {
 	if placement.GetNamespace() == "" {
 		return "clusterresourceplacements"

@@ -21,7 +21,7 @@ func TestResourcesPermitted(t *testing.T) {
 		Type: "ClusterResourcePlacementResourcesPermitted", Status: metav1.ConditionFalse, Reason: "PrivilegedResourcesWithheld", ObservedGeneration: 3,
 		Message: "Not placed, because the author of the spec lacks the verb place-privileged on clusterresourceplacements: Secret shop/a, " +
 			"Secret shop/b, Secret shop/c and 2 more. To place them, a user who has the verb removes the annotation kubernetes-fleet.io/author. " +
-			"Everything else is placed",
+			"All other objects are placed",
 	}
 	if c := ResourcesPermitted(placement, withheld); c == nil || *c != want {
 		t.Errorf("%+v", c)

@@ -16,75 +16,78 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
-// Snapshot is what the status of a placement shows of a group of resource snapshots.
+// Snapshot describes a group of resource snapshots in the status of a placement.
 type Snapshot struct {
 	// Name is the first snapshot of the group, as bindings name it; Index its index, decimal.
 	Name, Index string
 	Resources   []v1beta1.ResourceIdentifier
 }
 
-// PlacementFacts are what is known of a placement on its way to its clusters.
+// PlacementFacts describe the delivery of a placement to its clusters.
 type PlacementFacts struct {
-	// Placement is the placement as it is, with the status written last.
+	// Placement has the status written last.
 	Placement v1beta1.PlacementObject
-	// Policy is the policy snapshot in force, nil if there is none yet.
+	// Policy is the current policy snapshot; nil if there is none yet.
 	Policy v1beta1.PolicySnapshotObject
 	// Bindings are the placement's, in any order.
 	Bindings []v1beta1.BindingObject
-	// Latest is that of the resource snapshots in force. It is not used with strategy External.
+	// Latest is the current group of resource snapshots. It is not used with strategy External.
 	Latest Snapshot
-	// Snapshots are, with strategy External only, those that bindings name and that still exist, by the name of the first snapshot.
+	// Snapshots are, with strategy External only, the existing groups that bindings name, by the name of the first
+	// snapshot.
 	Snapshots map[string]Snapshot
-	// TooLarge are selected objects that Latest does not hold as they are.
+	// TooLarge are selected objects that Latest does not hold in their current state.
 	TooLarge []TooLarge
 	// Withheld are selected objects that the placement's author may not place.
 	Withheld []v1beta1.ResourceIdentifier
-	// Kept are objects that selectors lead to and that stay on the hub, in any order.
+	// Kept are selected objects that stay on the hub, in any order.
 	Kept []selection.Kept
-	// Course is what is remembered of the rollout of Latest. It counts only for a placement with a failure policy.
+	// Course is the recorded state of the rollout of Latest. It counts only for a placement with a failure policy.
 	Course rollout.Course
 }
 
 // PlacementVerdict is a placement's new status.
 type PlacementVerdict struct {
 	Status v1beta1.PlacementStatus
-	// Hold is how long the status may be held back, because it only tells of progress. It is zero for one that is worth writing at once.
+	// Hold is how long the write may be delayed because the status only reports progress; zero for a status to write
+	// at once.
 	Hold time.Duration
-	// Again is when time alone will have changed what is to be said; zero for never.
+	// Again is when the status changes without an event; zero for never.
 	Again time.Duration
 }
 
-// removalPatience is how long a cluster may take to remove what it was given before the placement's owner hears of it.
+// removalPatience is how long a cluster may take to remove objects before the placement's status reports it.
 const removalPatience = 30 * time.Second
 
-// schedulePatience is how long a status is held back that only says that the scheduler has not looked yet, of a placement that it has
-// looked at before: until then all conditions say of which generation they speak, and writing more would make them come and go.
+// schedulePatience is how long the write of a status is delayed if it only reports that the scheduler has not decided
+// yet, for a placement on which it decided before: until then every condition carries its generation, and a write
+// would only make conditions disappear and reappear.
 const schedulePatience = 5 * time.Second
 
-// milestone is one of the conditions a placement goes through, in the words of both levels.
+// milestone is a condition type that a placement passes through, with its texts for the placement and for a cluster.
 type milestone struct {
 	name string
-	// pending is the reason while some cluster has not reported, of a cluster's entry as well as of the placement.
+	// pending is the reason while a cluster has not reported, both in the cluster's entry and for the placement.
 	pending string
 	// bad and good are reasons of the placement; entries of clusters copy their bindings'.
 	bad, good string
-	// event is what to tell the placement's owner when the stage is reached; empty for nothing.
+	// event is the reason of the event when the milestone is reached; empty for none.
 	event string
 	// is and isNot start messages: "<is> 3 of 3 clusters".
 	is, isNot string
 }
 
-// milestones are the words for each condition of delivery.Sequence.
-var milestones = map[string]milestone{
+// milestoneTexts are the texts for each condition of delivery.Sequence.
+var milestoneTexts = map[string]milestone{
 	v1beta1.ConditionRolloutStarted: {
 		pending: v1beta1.ReasonRolloutStartedUnknown,
 		bad:     v1beta1.ReasonRolloutNotStartedYet, good: v1beta1.ReasonRolloutStarted, event: "PlacementRolloutStarted",
-		is: "Rollout started on", isNot: "Rollout held back on",
+		is: "Rollout started on", isNot: "Rollout not started on",
 	},
 	v1beta1.ConditionOverridden: {
 		pending: v1beta1.ReasonOverriddenPending,
 		bad:     v1beta1.ReasonOverriddenFailed, good: v1beta1.ReasonOverriddenSucceeded, event: "PlacementOverriddenSucceeded",
-		is: "Overrides worked in for", isNot: "Overrides failed for",
+		is: "Overrides applied for", isNot: "Overrides failed for",
 	},
 	v1beta1.ConditionWorkSynchronized: {
 		pending: v1beta1.ReasonWorkSynchronizedUnknown,
@@ -101,7 +104,7 @@ var milestones = map[string]milestone{
 		bad:     v1beta1.ReasonResourceNotAvailableYet, good: v1beta1.ReasonResourceAvailable, event: "PlacementAvailable",
 		is: "Available on", isNot: "Not available on",
 	},
-	// There is no event: the contract knows none for it.
+	// There is no event: the contract defines none.
 	v1beta1.ConditionDiffReported: {
 		pending: v1beta1.ReasonDiffReportingPending,
 		bad:     v1beta1.ReasonDiffReportingIncompleteOrFailed, good: v1beta1.ReasonDiffReportingCompleted,
@@ -109,19 +112,19 @@ var milestones = map[string]milestone{
 	},
 }
 
-// stages are those that a placement with this spec goes through, in order.
-func stages(spec *v1beta1.PlacementSpec) []milestone {
+// milestones returns those of a placement with this spec, in order.
+func milestones(spec *v1beta1.PlacementSpec) []milestone {
 	var out []milestone
 	for _, kind := range delivery.Sequence(spec.Strategy.ApplyStrategy) {
-		m := milestones[kind]
+		m := milestoneTexts[kind]
 		m.name = kind
 		out = append(out, m)
 	}
 	return out
 }
 
-// InvalidPlacement is the status of a placement whose selectors are wrong: everything that was reported before, and why nothing
-// moves any more.
+// InvalidPlacement returns the status of a placement with invalid selectors: the conditions reported before, and why
+// the placement makes no progress.
 func InvalidPlacement(placement v1beta1.PlacementObject, cause string, now metav1.Time) v1beta1.PlacementStatus {
 	status := *placement.GetStatus().DeepCopy()
 	scheduled := no(placement.GetGeneration(), placement.ConditionType(v1beta1.ConditionScheduled), v1beta1.ReasonInvalidResourceSelectors,
@@ -136,11 +139,11 @@ func InvalidPlacement(placement v1beta1.PlacementObject, cause string, now metav
 	return status
 }
 
-// Placement works out the status of a placement.
+// Placement returns the new status of a placement.
 func Placement(f PlacementFacts, now metav1.Time) PlacementVerdict {
 	p := placementReport{
 		PlacementFacts: f, spec: f.Placement.GetSpec(), old: f.Placement.GetStatus(), generation: f.Placement.GetGeneration(), now: now,
-		stages: stages(f.Placement.GetSpec()),
+		milestones: milestones(f.Placement.GetSpec()),
 	}
 	p.index()
 	return p.verdict()
@@ -152,16 +155,17 @@ type placementReport struct {
 	old        *v1beta1.PlacementStatus
 	generation int64
 	now        metav1.Time
-	stages     []milestone
+	milestones []milestone
 
-	// bindings are those that count, by cluster; was the entries so far, by cluster, and unfilled those without one.
+	// bindings are the active ones by cluster, was the previous entries by cluster, and unfilled those without a
+	// cluster.
 	bindings map[string]v1beta1.BindingObject
 	was      map[string]*v1beta1.PerClusterPlacementStatus
 	unfilled []*v1beta1.PerClusterPlacementStatus
 }
 
-// index finds the bindings that count: of the policy in force, and here to stay. Should there be two for a cluster, the first by name
-// does.
+// index finds the active bindings: those of the current policy that are not being deleted. If a cluster has two, the
+// first by name is used.
 func (p *placementReport) index() {
 	p.bindings = make(map[string]v1beta1.BindingObject, len(p.Bindings))
 	for _, b := range p.Bindings {
@@ -196,12 +200,12 @@ func (p *placementReport) verdict() PlacementVerdict {
 		return PlacementVerdict{Status: status, Hold: p.patience()}
 	}
 	selected, failed := p.decisions()
-	settled, news := true, false
+	settled, failsNewly := true, false
 	var bindings []string
 	for _, d := range selected {
 		entry, binding := p.entry(d)
 		settled = settled && !p.progress(&entry)
-		news = news || p.newFailure(&entry)
+		failsNewly = failsNewly || p.newFailure(&entry)
 		status.PerClusterPlacementStatuses, bindings = append(status.PerClusterPlacementStatuses, entry), append(bindings, binding)
 	}
 	note, again := p.removals()
@@ -216,13 +220,13 @@ func (p *placementReport) verdict() PlacementVerdict {
 	status.Conditions = p.conditions(wanted...)
 	fit(&status, bindings)
 	verdict := PlacementVerdict{Status: status, Hold: Patience, Again: again}
-	if settled || news || p.rejectionChanged(status.Conditions) {
+	if settled || failsNewly || p.rejectionChanged(status.Conditions) {
 		verdict.Hold = 0
 	}
 	return verdict
 }
 
-// removals says from which clusters content has been on its way out for long, and when there may be more to say.
+// removals returns a note on clusters whose objects have been awaiting removal for long, and when the note may change.
 func (p *placementReport) removals() (note string, again time.Duration) {
 	var slow []string
 	for _, b := range p.Bindings {
@@ -240,11 +244,11 @@ func (p *placementReport) removals() (note string, again time.Duration) {
 		return "", again
 	}
 	slices.Sort(slow)
-	return fmt.Sprintf("; content is still to be removed from %s: see the Works of this placement in namespace %s",
+	return fmt.Sprintf("; objects are not removed yet from %s: see the Works of this placement in namespace %s",
 		few(slices.Compact(slow)), contract.MemberNamespace(slow[0])), again
 }
 
-// patience is how long to wait for the scheduler before saying so.
+// patience is how long the report that the scheduler has not decided is delayed.
 func (p *placementReport) patience() time.Duration {
 	before := meta.FindStatusCondition(p.old.Conditions, p.Placement.ConditionType(v1beta1.ConditionScheduled))
 	if before != nil && before.Status != metav1.ConditionUnknown {
@@ -257,7 +261,7 @@ func (p *placementReport) external() bool {
 	return p.spec.Strategy.Type == v1beta1.RolloutStrategyTypeExternal
 }
 
-// conditions completes those of this report by what others report on the placement.
+// conditions adds the conditions that other agents report on the placement.
 func (p *placementReport) conditions(wanted ...metav1.Condition) []metav1.Condition {
 	if fit := ResourcesFit(p.Placement, p.TooLarge); fit != nil {
 		wanted = append(wanted, *fit)
@@ -273,13 +277,13 @@ func (p *placementReport) conditions(wanted ...metav1.Condition) []metav1.Condit
 	return out
 }
 
-// scheduled is what the scheduler says, if it has seen the placement as it is now.
+// scheduled is the scheduler's decision, if it is about the current generation of the placement.
 func (p *placementReport) scheduled() metav1.Condition {
 	kind := p.Placement.ConditionType(v1beta1.ConditionScheduled)
 	if p.Policy != nil && p.Policy.GetStatus().ObservedCRPGeneration >= p.generation {
 		c := delivery.Current(p.Policy.GetStatus().Conditions, v1beta1.ConditionScheduled, p.Policy.GetGeneration())
 		if c != nil && c.Status == metav1.ConditionFalse {
-			return no(p.generation, kind, c.Reason, c.Message+"; for the reasons run: "+p.explain())
+			return no(p.generation, kind, c.Reason, c.Message+"; to see why, run: "+p.explain())
 		}
 		if c != nil && c.Status == metav1.ConditionTrue {
 			return yes(p.generation, kind, c.Reason, c.Message)
@@ -289,7 +293,7 @@ func (p *placementReport) scheduled() metav1.Condition {
 		"The scheduler has not decided about this generation of the placement yet")
 }
 
-// explain is the command that says why clusters were picked or not.
+// explain is the command that shows why clusters were picked or not.
 func (p *placementReport) explain() string {
 	command := "kubectl fleet explain placement " + p.Placement.GetName()
 	if namespace := p.Placement.GetNamespace(); namespace != "" {
@@ -298,7 +302,8 @@ func (p *placementReport) explain() string {
 	return command
 }
 
-// decisions are the clusters that were selected, and, for each cluster that is wanted and was not found, why some other was not.
+// decisions returns the selected clusters and, for each place that no cluster fills, the decision on a cluster that
+// was not selected.
 func (p *placementReport) decisions() (selected, failed []v1beta1.ClusterDecision) {
 	for _, d := range p.Policy.GetStatus().ClusterDecisions {
 		if d.Selected {
@@ -321,7 +326,7 @@ func (p *placementReport) decisions() (selected, failed []v1beta1.ClusterDecisio
 	return selected, failed[:min(len(failed), max(0, missing))]
 }
 
-// unfilledEntry is the i-th entry of a place that no cluster could fill.
+// unfilledEntry is the i-th entry for a place that no cluster fills.
 func (p *placementReport) unfilledEntry(i int, d v1beta1.ClusterDecision) v1beta1.PerClusterPlacementStatus {
 	var old []metav1.Condition
 	if i < len(p.unfilled) {
@@ -332,12 +337,12 @@ func (p *placementReport) unfilledEntry(i int, d v1beta1.ClusterDecision) v1beta
 	}, p.now)}
 }
 
-// entry is what is said of one selected cluster, and the name of its binding, empty if there is none.
+// entry returns the entry of a selected cluster, and the name of its binding; empty if there is none.
 func (p *placementReport) entry(d v1beta1.ClusterDecision) (entry v1beta1.PerClusterPlacementStatus, binding string) {
 	entry.ClusterName = d.ClusterName
 	entry.Conditions = []metav1.Condition{yes(p.generation, v1beta1.ConditionScheduled, v1beta1.ReasonScheduled, d.Reason)}
 	if b := p.bindings[d.ClusterName]; b == nil {
-		entry.Conditions = append(entry.Conditions, p.pending(v1beta1.ConditionRolloutStarted, "No binding for the cluster yet"))
+		entry.Conditions = append(entry.Conditions, p.pending(v1beta1.ConditionRolloutStarted, "The cluster has no binding yet"))
 	} else {
 		binding = b.GetName()
 		entry.ObservedResourceIndex = p.indexOf(b)
@@ -351,8 +356,8 @@ func (p *placementReport) entry(d v1beta1.ClusterDecision) (entry v1beta1.PerClu
 	return entry, binding
 }
 
-// indexOf is the revision that a cluster is said to have. With a rolling update it is the latest even while the cluster still waits
-// for it: that is what readers of this API expect.
+// indexOf is the reported revision of a cluster. With a rolling update it is the latest even while the cluster waits
+// for it: users of this API expect that.
 func (p *placementReport) indexOf(b v1beta1.BindingObject) string {
 	if !p.external() {
 		return p.Latest.Index
@@ -362,22 +367,22 @@ func (p *placementReport) indexOf(b v1beta1.BindingObject) string {
 		return r.Index
 	}
 	if index, ok := contract.MasterIndex(p.Placement.GetName(), name); ok {
-		return strconv.Itoa(index) // its snapshot is lost; the cluster has it all the same
+		return strconv.Itoa(index) // its snapshot is lost; the content is still on the cluster
 	}
 	return ""
 }
 
-// walk goes through the stages of one cluster and stops at the first that is not reached.
+// walk adds the conditions of one cluster up to the first milestone that is not reached.
 func (p *placementReport) walk(entry *v1beta1.PerClusterPlacementStatus, b v1beta1.BindingObject) {
 	status := delivery.StatusOf(b)
 	if wait := p.waiting(b); wait != nil {
 		entry.Conditions = append(entry.Conditions, *wait)
 		return
 	}
-	for _, s := range p.stages {
+	for _, s := range p.milestones {
 		c := status.Current(s.name)
 		if c == nil || c.Status == metav1.ConditionUnknown {
-			entry.Conditions = append(entry.Conditions, p.pending(s.name, "No report for what the cluster is to have now"))
+			entry.Conditions = append(entry.Conditions, p.pending(s.name, "The cluster has not reported on the current content yet"))
 			return
 		}
 		entry.Conditions = append(entry.Conditions, condition(p.generation, s.name, c.Status, c.Reason, c.Message))
@@ -388,7 +393,7 @@ func (p *placementReport) walk(entry *v1beta1.PerClusterPlacementStatus, b v1bet
 	}
 }
 
-// waiting is the RolloutStarted of a cluster that is not on the revision it should be on, nil for any other cluster.
+// waiting returns the RolloutStarted of a cluster that is not on its target revision; nil for any other cluster.
 func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 	spec := b.GetSpec()
 	held := delivery.StatusOf(b).Current(v1beta1.ConditionRolloutStarted)
@@ -396,7 +401,7 @@ func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 		held = nil
 	}
 	if p.external() {
-		// What a rolling update held back before the placement was handed over does not wait for that any more.
+		// What a rolling update made wait before the strategy became External no longer waits for it.
 		if spec.State == v1beta1.BindingStateBound && held == nil {
 			return nil
 		}
@@ -406,7 +411,7 @@ func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 	if spec.ResourceSnapshotName == p.Latest.Name && p.Latest.Name != "" {
 		return nil
 	}
-	c := p.pending(v1beta1.ConditionRolloutStarted, "The rollout has not come to the cluster yet")
+	c := p.pending(v1beta1.ConditionRolloutStarted, "The rollout has not reached the cluster yet")
 	if held != nil {
 		c = no(p.generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet, held.Message)
 	}
@@ -414,10 +419,10 @@ func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 }
 
 func (p *placementReport) pending(kind, message string) metav1.Condition {
-	return unknown(p.generation, kind, milestones[kind].pending, message)
+	return unknown(p.generation, kind, milestoneTexts[kind].pending, message)
 }
 
-// detail copies the lists that belong to a stage.
+// detail copies the lists that belong to a milestone.
 func (p *placementReport) detail(entry *v1beta1.PerClusterPlacementStatus, b v1beta1.BindingObject, s milestone, reached bool) {
 	status := b.GetStatus()
 	switch s.name {
@@ -436,10 +441,10 @@ func (p *placementReport) detail(entry *v1beta1.PerClusterPlacementStatus, b v1b
 	}
 }
 
-// rollUp sums up the entries of status, which are those of the selected clusters. With strategy External it also sets the revision
-// that the status is about.
+// rollUp sums up the entries of status, which are those of the selected clusters. With strategy External it also sets
+// the revision that the status reports.
 func (p *placementReport) rollUp(status *v1beta1.PlacementStatus) []metav1.Condition {
-	first := milestones[v1beta1.ConditionRolloutStarted].pending
+	first := milestoneTexts[v1beta1.ConditionRolloutStarted].pending
 	if p.external() {
 		first = v1beta1.ReasonRolloutControlledByExternalController
 		if c := p.oneRevision(status); c != nil {
@@ -447,7 +452,7 @@ func (p *placementReport) rollUp(status *v1beta1.PlacementStatus) []metav1.Condi
 		}
 	}
 	var out []metav1.Condition
-	for i, s := range p.stages {
+	for i, s := range p.milestones {
 		if i == 0 {
 			s.pending = first
 		}
@@ -460,7 +465,8 @@ func (p *placementReport) rollUp(status *v1beta1.PlacementStatus) []metav1.Condi
 	return out
 }
 
-// oneRevision sets the revision of status to the one that all clusters are on. It returns a condition that says so if there is none.
+// oneRevision sets the revision of status if all clusters are on the same one. Otherwise it returns the condition that
+// reports it.
 func (p *placementReport) oneRevision(status *v1beta1.PlacementStatus) *metav1.Condition {
 	status.ObservedResourceIndex, status.SelectedResources = "", nil
 	index := status.PerClusterPlacementStatuses[0].ObservedResourceIndex
@@ -472,7 +478,7 @@ func (p *placementReport) oneRevision(status *v1beta1.PlacementStatus) *metav1.C
 	kind := p.Placement.ConditionType(v1beta1.ConditionRolloutStarted)
 	if !some {
 		c := unknown(p.generation, kind, v1beta1.ReasonRolloutControlledByExternalController,
-			fmt.Sprintf("No cluster has any content yet: an update run has to bring it; see the %s objects for this placement", p.updateRunKind()))
+			fmt.Sprintf("No cluster has any content yet: start an update run; see the %s objects for this placement", p.updateRunKind()))
 		return &c
 	}
 	if !same {
@@ -496,7 +502,7 @@ func (p *placementReport) updateRunKind() string {
 	return "StagedUpdateRun"
 }
 
-// sum is the placement's condition of one stage. No entry has stopped before this stage.
+// sum is the placement's condition for one milestone. No entry has stopped before it.
 func (p *placementReport) sum(s milestone, entries []v1beta1.PerClusterPlacementStatus) metav1.Condition {
 	var pending, bad []string
 	overrides := false
@@ -531,13 +537,13 @@ func ofClusters(what string, n, all int) string {
 	return fmt.Sprintf("%s %d of %d clusters", what, n, all)
 }
 
-// progress says whether time alone may well change what is said of a cluster.
+// progress reports whether the entry of a cluster may change as time passes.
 func (p *placementReport) progress(entry *v1beta1.PerClusterPlacementStatus) bool {
 	last := entry.Conditions[len(entry.Conditions)-1]
-	return !failing(entry) && (last.Status != metav1.ConditionTrue || last.Type != p.stages[len(p.stages)-1].name)
+	return !failing(entry) && (last.Status != metav1.ConditionTrue || last.Type != p.milestones[len(p.milestones)-1].name)
 }
 
-// failing says whether a cluster has failed in a way that time alone will not change.
+// failing reports whether a cluster has failed in a way that does not pass by itself.
 func failing(entry *v1beta1.PerClusterPlacementStatus) bool {
 	if len(entry.Conditions) == 0 {
 		return false
@@ -546,7 +552,7 @@ func failing(entry *v1beta1.PerClusterPlacementStatus) bool {
 	return last.Status == metav1.ConditionFalse && delivery.MeaningOf(last, len(entry.FailedPlacements)) == delivery.Failed
 }
 
-// newFailure says whether a cluster fails in a way that was not reported before.
+// newFailure reports whether a cluster fails in a way that was not reported before.
 func (p *placementReport) newFailure(entry *v1beta1.PerClusterPlacementStatus) bool {
 	was := p.was[entry.ClusterName]
 	same := was != nil && was.ObservedResourceIndex == entry.ObservedResourceIndex
@@ -564,8 +570,8 @@ func (p *placementReport) newFailure(entry *v1beta1.PerClusterPlacementStatus) b
 	return old == nil || old.Status != last.Status || old.Reason != last.Reason
 }
 
-// lost says whether a condition was True of the generation of which it is False now. Content may take its time to become what it has
-// not been yet; what it has been, and is not any more, is news.
+// lost reports whether a condition is False that was True for the same generation. Content may take time to become
+// available, but content that no longer is available is reported at once.
 func lost(old, conditions []metav1.Condition, kind string) bool {
 	c := meta.FindStatusCondition(conditions, kind)
 	return c != nil && c.Status == metav1.ConditionFalse && delivery.IsTrue(old, kind, c.ObservedGeneration)

@@ -33,7 +33,8 @@ func newCourse(t *testing.T, clusters ...string) *placementCourse {
 	}}
 }
 
-// see takes the next status and says it: index, conditions, and for each cluster index, last condition and lists.
+// see computes the next status and formats it: index, conditions, and for each cluster index, last condition and
+// lists.
 func (c *placementCourse) see(bindings ...v1beta1.BindingObject) string {
 	c.Helper()
 	c.facts.Bindings = bindings
@@ -189,8 +190,8 @@ func TestPlacementWaitsForTheScheduler(t *testing.T) {
 	}
 }
 
-// That a cluster takes long to remove what it was given is said, and nothing before that; it changes nothing else.
-func TestPlacementTellsOfSlowRemovals(t *testing.T) {
+// A slow removal from a cluster is reported, and nothing before that; it changes nothing else.
+func TestPlacementReportsSlowRemovals(t *testing.T) {
 	placement := newPlacement(false)
 	left := bound("b", complete...)
 	left.DeletionTimestamp = &before
@@ -201,7 +202,7 @@ func TestPlacementTellsOfSlowRemovals(t *testing.T) {
 		t.Errorf("after 10 s: again in %s, message %q", verdict.Again, message)
 	}
 	verdict = Placement(facts, metav1.NewTime(before.Add(30*time.Second)))
-	want := "; content is still to be removed from b: see the Works of this placement in namespace fleet-member-b"
+	want := "; objects are not removed yet from b: see the Works of this placement in namespace fleet-member-b"
 	if message := verdict.Status.Conditions[0].Message; verdict.Again != 0 || message != want {
 		t.Errorf("after 30 s: again in %s, message %q; want %q", verdict.Again, message, want)
 	}
@@ -237,8 +238,8 @@ func drawBinding(t *rapid.T) *v1beta1.ClusterResourceBinding {
 	return b
 }
 
-// Whatever bindings say, in whatever order they come: the same facts give the same bytes, are news once, and what is said of the
-// placement follows from what is said of its clusters.
+// Whatever bindings report, in whatever order they come: the same facts give the same bytes, cause one event, and the
+// placement's conditions follow from those of its clusters.
 func TestPlacementFollowsFromItsClusters(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		placement := newPlacement(rapid.Bool().Draw(t, "namespaced"))

@@ -20,7 +20,8 @@ var (
 
 const generation = 7
 
-// newPlacement is a placement of generation 7, whose policy snapshot web-0 and resource snapshot web-2-snapshot are in force.
+// newPlacement is a placement of generation 7, whose policy snapshot web-0 and resource snapshot web-2-snapshot are in
+// force.
 func newPlacement(namespaced bool) v1beta1.PlacementObject {
 	meta := metav1.ObjectMeta{Name: "web", Generation: generation}
 	if namespaced {
@@ -48,7 +49,8 @@ func decided(status metav1.ConditionStatus, picked, others []string) v1beta1.Pol
 	return s
 }
 
-// bound is a binding of generation 4 on the revision in force, that has reported conditions written as "Type=Status Reason".
+// bound is a binding of generation 4 on the revision in force, that has reported conditions written as "Type=Status
+// Reason".
 func bound(cluster string, reported ...string) *v1beta1.ClusterResourceBinding {
 	b := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{Name: "web-" + cluster, Generation: 4}}
 	b.Spec = v1beta1.ResourceBindingSpec{State: v1beta1.BindingStateBound, TargetCluster: cluster, SchedulingPolicySnapshotName: "web-0", ResourceSnapshotName: "web-2-snapshot"}
@@ -67,7 +69,7 @@ var (
 
 func also(reported []string, more ...string) []string { return append(slices.Clone(reported), more...) }
 
-// says writes conditions the way bound reads them, without the kind of the placement.
+// says formats conditions in the form that bound reads, without the kind of the placement.
 func says(t *testing.T, conditions []metav1.Condition) []string {
 	t.Helper()
 	var out []string
@@ -209,7 +211,7 @@ func TestPlacement(t *testing.T) {
 			event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil),
 			bindings: []v1beta1.BindingObject{bound("a", also(synced, "Applied=True AllWorkHaveBeenApplied", "Available=False NotAllWorkAreAvailable")...),
 				onOld("RolloutStarted=False RolloutNotStartedYet")},
-			message: "Rollout held back on 1 of 2 clusters: b",
+			message: "Rollout not started on 1 of 2 clusters: b",
 			want:    []string{fulfilled, "RolloutStarted=False RolloutNotStartedYet"},
 			clusters: []cluster{{name: "a", index: "2", conditions: also([]string{scheduled}, also(synced, "Applied=True AllWorkHaveBeenApplied", "Available=False NotAllWorkAreAvailable")...)},
 				{name: "b", index: "2", conditions: []string{scheduled, "RolloutStarted=False RolloutNotStartedYet"}}},
@@ -324,7 +326,7 @@ func TestPlacement(t *testing.T) {
 					t.Errorf("index %q, resources %v; want index %q", got.Status.ObservedResourceIndex, got.Status.SelectedResources, index)
 				}
 
-				// The same facts, seen again later, say the same, and are no news.
+				// The same facts, at a later time, give the same status and no events.
 				*facts.Placement.GetStatus() = got.Status
 				again := Placement(facts, after)
 				if news := PlacementNews(facts.Placement, &again.Status); !equality.Semantic.DeepEqual(again.Status, got.Status) || len(news) > 0 {
@@ -335,7 +337,7 @@ func TestPlacement(t *testing.T) {
 	}
 }
 
-func TestPlacementKeepsWhatOthersReport(t *testing.T) {
+func TestPlacementKeepsConditionsOfOtherAgents(t *testing.T) {
 	placement := newPlacement(false)
 	placement.GetStatus().Conditions = []metav1.Condition{
 		{Type: "ClusterResourcePlacementStatusSynced", Status: metav1.ConditionTrue, ObservedGeneration: generation},
@@ -347,7 +349,7 @@ func TestPlacementKeepsWhatOthersReport(t *testing.T) {
 	}
 }
 
-func TestAFailureIsNewsOnce(t *testing.T) {
+func TestFailureIsRecordedOnce(t *testing.T) {
 	placement := newPlacement(false)
 	failing := bound("b", also(synced, "Applied=False NotAllWorkHaveBeenApplied")...)
 	failing.Status.FailedPlacements = make([]v1beta1.FailedResourcePlacement, 1)

@@ -12,13 +12,13 @@ import (
 type PolicyFacts struct {
 	// Generation is the policy snapshot's, Placement that of the placement it reflects.
 	Generation, Placement int64
-	// Decisions are in the order to show.
+	// Decisions are in the order in which the status shows them.
 	Decisions []v1beta1.ClusterDecision
 	// Found is how many clusters are chosen, Wanted how many the policy asks for.
 	Found, Wanted int
 }
 
-// Policy is the status of a policy snapshot whose status has been old.
+// Policy returns the status of a policy snapshot whose status has been old.
 func Policy(old v1beta1.SchedulingPolicySnapshotStatus, f PolicyFacts, now metav1.Time) v1beta1.SchedulingPolicySnapshotStatus {
 	return v1beta1.SchedulingPolicySnapshotStatus{
 		ObservedCRPGeneration: f.Placement,
@@ -30,8 +30,8 @@ func Policy(old v1beta1.SchedulingPolicySnapshotStatus, f PolicyFacts, now metav
 func scheduled(f PolicyFacts) metav1.Condition {
 	if f.Found != f.Wanted {
 		return no(f.Generation, v1beta1.ConditionScheduled, v1beta1.ReasonSchedulingPolicyUnfulfilled,
-			fmt.Sprintf("Found %d of the %d clusters that the policy wants", f.Found, f.Wanted))
+			fmt.Sprintf("Found %d of the %d clusters that the policy requests", f.Found, f.Wanted))
 	}
 	return yes(f.Generation, v1beta1.ConditionScheduled, v1beta1.ReasonSchedulingPolicyFulfilled,
-		fmt.Sprintf("Found all %d clusters that the policy wants", f.Found))
+		fmt.Sprintf("Found all %d clusters that the policy requests", f.Found))
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// Profile works out the status of a ClusterProfile, which has been old, from what a cluster reports. silence is how long its agent may
-// be silent. If again is not zero, time alone will make another verdict due then.
+// Profile returns the status of a ClusterProfile, which has been old, from the report of a cluster. silence is the
+// maximal age of the agent's last heartbeat. If again is not zero, the status changes then without an event.
 func Profile(old inventoryv1alpha1.ClusterProfileStatus, cluster *v1beta1.MemberCluster, silence time.Duration, now time.Time) (
 	status inventoryv1alpha1.ClusterProfileStatus, again time.Duration) {
 	status = *old.DeepCopy()
@@ -30,8 +30,8 @@ func Profile(old inventoryv1alpha1.ClusterProfileStatus, cluster *v1beta1.Member
 	return status, again
 }
 
-// access is how a cluster can be reached, as far as it is known. The property holds PEM text, and so does the field, which the wire
-// encodes; what is not PEM is left out.
+// access is how a cluster can be reached, as far as reported. The property holds PEM text, and so does the field,
+// which the wire encodes; text that is not PEM is left out.
 func access(properties map[v1beta1.PropertyName]v1beta1.PropertyValue) inventoryv1alpha1.AccessProvider {
 	out := inventoryv1alpha1.AccessProvider{Name: contract.ClusterManager, Cluster: clientcmdv1.Cluster{Server: properties[contract.PropertyEntrypoint].Value}}
 	authority := []byte(properties[contract.PropertyAuthority].Value)
@@ -41,7 +41,7 @@ func access(properties map[v1beta1.PropertyName]v1beta1.PropertyValue) inventory
 	return out
 }
 
-// controlPlane says how the API server of a cluster is.
+// controlPlane is the condition on the API server of a cluster.
 func controlPlane(cluster *v1beta1.MemberCluster, silence time.Duration, now time.Time) (c metav1.Condition, again time.Duration) {
 	const kind = inventoryv1alpha1.ClusterConditionControlPlaneHealthy
 	i := slices.IndexFunc(cluster.Status.AgentStatus, func(a v1beta1.AgentStatus) bool { return a.Type == v1beta1.AgentTypeMemberAgent })
@@ -56,7 +56,7 @@ func controlPlane(cluster *v1beta1.MemberCluster, silence time.Duration, now tim
 	left := agent.LastReceivedHeartbeat.Add(silence).Sub(now)
 	switch {
 	case left < 0:
-		return no(cluster.Generation, kind, "MemberAgentHeartbeatLost", "The member agent has not been heard of for longer than it may be silent"), 0
+		return no(cluster.Generation, kind, "MemberAgentHeartbeatLost", "The member agent's last heartbeat is older than cluster-unhealthy-threshold"), 0
 	case health.Status == metav1.ConditionUnknown:
 		c = unknown(cluster.Generation, kind, "MemberAgentReportedNoHealthInfo", "The member agent does not know the cluster's health")
 	case health.Status == metav1.ConditionFalse:

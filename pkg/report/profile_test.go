@@ -55,7 +55,7 @@ func TestControlPlaneHealthy(t *testing.T) {
 	}
 }
 
-func TestProfileSaysHowToReachTheCluster(t *testing.T) {
+func TestProfileHasTheAccessToTheCluster(t *testing.T) {
 	authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}))
 	cluster := &v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
 	cluster.Status.Properties = map[v1beta1.PropertyName]v1beta1.PropertyValue{

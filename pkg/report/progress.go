@@ -9,24 +9,24 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// Progress is how far the content of a placement has come, everywhere or on one cluster. Conditions beside the stages, such as ResourcesFit or
-// StatusSynced, have no part in it: they do not change while a rollout goes on.
+// Progress is how far the content of a placement has come, everywhere or on one cluster. Conditions that are no
+// milestones, such as ResourcesFit or StatusSynced, do not count: they do not change during a rollout.
 type Progress struct {
 	// Scheduled is the condition of that name for the present generation; nil if there is none yet.
 	Scheduled *metav1.Condition
-	// Stage names the first stage behind scheduling that is not reached, or the last one if all are; it has no prefix. It is empty if no
-	// cluster is wanted.
-	Stage string
-	// Condition is that of the stage for the present generation; nil if there is none yet.
+	// Milestone is the type, without prefix, of the first condition after Scheduled that is not reached, or the last one
+	// if all are. It is empty if no cluster is wanted.
+	Milestone string
+	// Condition is that of the milestone for the present generation; nil if there is none yet.
 	Condition *metav1.Condition
-	// Reached is whether all stages behind scheduling are.
+	// Reached is whether all milestones after Scheduled are reached.
 	Reached bool
 
 	// before is the reason of the last condition that is True; empty if none is.
 	before string
 }
 
-// ProgressOf is how far a placement has come by status.
+// ProgressOf returns how far a placement with this status has come.
 func ProgressOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) Progress {
 	spec := placement.GetSpec()
 	if wantsNone(spec.Policy) {
@@ -37,7 +37,7 @@ func ProgressOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStat
 	return progressOf(placement, status.Conditions, placement.ConditionType)
 }
 
-// ProgressOn is how far a placement has come on the cluster of an entry in its status.
+// ProgressOn returns how far a placement has come on the cluster of an entry in its status.
 func ProgressOn(placement v1beta1.PlacementObject, entry *v1beta1.PerClusterPlacementStatus) Progress {
 	return progressOf(placement, entry.Conditions, func(name string) string { return name })
 }
@@ -48,8 +48,8 @@ func progressOf(placement v1beta1.PlacementObject, conditions []metav1.Condition
 	if p.Scheduled != nil && p.Scheduled.Status == metav1.ConditionTrue {
 		p.before = p.Scheduled.Reason
 	}
-	for _, s := range stages(placement.GetSpec()) {
-		p.Stage, p.Condition = s.name, delivery.Current(conditions, kind(s.name), generation)
+	for _, s := range milestones(placement.GetSpec()) {
+		p.Milestone, p.Condition = s.name, delivery.Current(conditions, kind(s.name), generation)
 		if p.Condition == nil || p.Condition.Status != metav1.ConditionTrue {
 			return p
 		}
@@ -59,25 +59,25 @@ func progressOf(placement v1beta1.PlacementObject, conditions []metav1.Condition
 	return p
 }
 
-// Done is whether everything that is wanted is reached.
+// Done reports whether the placement has reached everything its spec requests.
 func (p Progress) Done() bool {
 	return p.Reached && p.Scheduled != nil && p.Scheduled.Status == metav1.ConditionTrue
 }
 
-// Failed is whether nothing goes on until the placement is corrected.
+// Failed reports whether a user must correct the placement before it continues.
 func (p Progress) Failed() bool {
 	return p.Scheduled != nil && p.Scheduled.Status == metav1.ConditionFalse && p.Scheduled.Reason == v1beta1.ReasonInvalidResourceSelectors
 }
 
-// Text is what holds the placement up, or what is reached.
+// Text is what the placement waits for, or what is reached.
 func (p Progress) Text() string {
 	switch c := p.Condition; {
 	case p.Scheduled != nil && p.Scheduled.Status != metav1.ConditionTrue:
 		return conditionText(p.Scheduled)
-	case p.Done() && p.Stage == v1beta1.ConditionDiffReported:
+	case p.Done() && p.Milestone == v1beta1.ConditionDiffReported:
 		return "differences reported"
-	case p.Done() && p.Stage == "":
-		return "no cluster is wanted"
+	case p.Done() && p.Milestone == "":
+		return "no cluster requested"
 	case p.Done():
 		return "available"
 	case c == nil && p.before != "":
@@ -85,7 +85,7 @@ func (p Progress) Text() string {
 	case c == nil:
 		return "pending"
 	case c.Status == metav1.ConditionFalse && c.Reason == v1beta1.ReasonRolloutNotStartedYet:
-		return "held back: " + c.Message
+		return "waiting: " + c.Message
 	default:
 		return conditionText(c)
 	}
@@ -95,7 +95,7 @@ func conditionText(c *metav1.Condition) string {
 	return fmt.Sprintf("%s %s (%s): %s", c.Type, c.Status, c.Reason, c.Message)
 }
 
-// wantsNone says whether a policy asks for no cluster at all, so that having none is what is wanted.
+// wantsNone reports whether a policy requests no cluster, so that no cluster fulfills it.
 func wantsNone(policy *v1beta1.PlacementPolicy) bool {
 	if policy == nil {
 		return false

@@ -52,7 +52,7 @@ func TestProgress(t *testing.T) {
 		"scheduled": {conditions: []metav1.Condition{scheduled}, want: told{Stage: "RolloutStarted", Text: "SchedulingPolicyFulfilled"}},
 		"held back": {
 			conditions: []metav1.Condition{scheduled, condition("RolloutStarted", "False", "RolloutNotStartedYet", generation)},
-			want:       told{Stage: "RolloutStarted", Text: "held back: m"},
+			want:       told{Stage: "RolloutStarted", Text: "waiting: m"},
 		},
 		"applied, availability not reported": {conditions: upTo(applied), want: told{Stage: "Available", Text: "ApplySucceeded"}},
 		"not available": {
@@ -77,16 +77,16 @@ func TestProgress(t *testing.T) {
 			conditions: upTo(condition("DiffReported", "True", "DiffReportingCompleted", generation)),
 			want:       told{Stage: "DiffReported", Text: "differences reported", Done: true},
 		},
-		"no cluster is wanted": {
+		"no cluster requested": {
 			spec:       v1beta1.PlacementSpec{Policy: &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, NumberOfClusters: &none}},
-			conditions: []metav1.Condition{scheduled}, want: told{Text: "no cluster is wanted", Done: true},
+			conditions: []metav1.Condition{scheduled}, want: told{Text: "no cluster requested", Done: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			placement := newPlacement(false)
 			*placement.GetSpec() = tc.spec
 			p := ProgressOf(placement, &v1beta1.PlacementStatus{Conditions: tc.conditions})
-			if diff := cmp.Diff(tc.want, told{Stage: p.Stage, Text: p.Text(), Done: p.Done(), Failed: p.Failed()}); diff != "" {
+			if diff := cmp.Diff(tc.want, told{Stage: p.Milestone, Text: p.Text(), Done: p.Done(), Failed: p.Failed()}); diff != "" {
 				t.Errorf("progress (-want +got):\n%s", diff)
 			}
 		})
@@ -97,7 +97,7 @@ func TestProgressOnACluster(t *testing.T) {
 	placement := newPlacement(true)
 	entry := &v1beta1.PerClusterPlacementStatus{ClusterName: "a"}
 	for _, kind := range []string{"Scheduled", "RolloutStarted", "Overridden", "WorkSynchronized", "Applied", "Available"} {
-		if p := ProgressOn(placement, entry); p.Done() || p.Stage != kind && kind != "Scheduled" {
+		if p := ProgressOn(placement, entry); p.Done() || p.Milestone != kind && kind != "Scheduled" {
 			t.Errorf("before %s: %+v", kind, p)
 		}
 		entry.Conditions = append(entry.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, ObservedGeneration: generation})

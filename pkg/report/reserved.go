@@ -9,15 +9,16 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// InReserved tells why the fleet ignores an object of a reserved namespace, and what its owner can do.
+// InReserved is the message for an object in a reserved namespace: why the fleet ignores it, and what its owner can
+// do.
 func InReserved(namespace string) string {
 	return fmt.Sprintf("Ignored: namespace %s is reserved for the fleet and Kubernetes (fleet-*, kube-*); "+
-		"delete this object, and create it in another namespace if it is wanted", namespace)
+		"delete this object, and create it in another namespace if you need it", namespace)
 }
 
-// Reserved puts InReserved into the condition that an object of a reserved namespace has for it. The other conditions stay. told is false
-// for kinds without such a condition.
-func Reserved(obj metav1.Object, now metav1.Time) (told bool) {
+// Reserved sets the condition with InReserved on an object of a reserved namespace. The other conditions stay. set is
+// false for kinds without such a condition.
+func Reserved(obj metav1.Object, now metav1.Time) (set bool) {
 	var conditions *[]metav1.Condition
 	var kind string
 	switch o := obj.(type) {

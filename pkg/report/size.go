@@ -13,22 +13,22 @@ import (
 
 // Limits on bytes of JSON. An API server stores objects of up to 1.5 MiB, of which annotations may take 256 KiB.
 const (
-	// mostStatus is what a placement's status may have.
+	// mostStatus is the limit for a placement's status.
 	mostStatus = 1200 << 10
-	// mostDetails is what the lists of one binding may have.
+	// mostDetails is the limit for the lists of one binding.
 	mostDetails = 256 << 10
-	// mostFailure is what is quoted of one object's failure once that limit is reached.
+	// mostFailure is the limit for the quoted failure of one object once mostDetails is reached.
 	mostFailure = 512
 )
 
-// details are what is told of single objects on one cluster.
+// details are the lists of single objects on one cluster.
 type details struct {
 	failed  []v1beta1.FailedResourcePlacement
 	drifted []v1beta1.DriftedResourcePlacement
 	diffed  []v1beta1.DiffedResourcePlacement
 }
 
-// shortenings make details smaller, each on top of those before it. What tells most in the least space goes last.
+// shortenings make details smaller, each on top of those before it. The most useful details per byte go last.
 var shortenings = []func(details) details{
 	details.namePaths, details.quoteLess,
 	func(d details) details { return d.first(30) },
@@ -38,7 +38,7 @@ var shortenings = []func(details) details{
 	func(d details) details { return d.first(0) },
 }
 
-// fitting shortens details until they have at most limit bytes, and says whether it had to.
+// fitting shortens details until they have at most limit bytes, and reports whether that was necessary.
 func (d details) fitting(limit int) (details, bool) {
 	shortened := false
 	for _, shorten := range shortenings {
@@ -55,7 +55,7 @@ func (d details) first(n int) details {
 	return details{d.failed[:min(n, len(d.failed))], d.drifted[:min(n, len(d.drifted))], d.diffed[:min(n, len(d.diffed))]}
 }
 
-// equal says whether details, one of which was made from the other by shortening, still hold the same.
+// equal reports whether two details, one of which was shortened from the other, hold the same.
 func (d details) equal(o details) bool {
 	failed := func(a, b v1beta1.FailedResourcePlacement) bool { return a.Condition.Message == b.Condition.Message }
 	drifted := func(a, b v1beta1.DriftedResourcePlacement) bool {
@@ -66,7 +66,7 @@ func (d details) equal(o details) bool {
 		slices.EqualFunc(d.diffed, o.diffed, diffed)
 }
 
-// namePaths leaves of all changed fields of an object one path, and no values.
+// namePaths leaves one path and no values of all changed fields of an object.
 func (d details) namePaths() details {
 	out := details{failed: d.failed, drifted: slices.Clone(d.drifted), diffed: slices.Clone(d.diffed)}
 	for i := range out.drifted {
@@ -87,7 +87,7 @@ func (d details) quoteLess() details {
 	return out
 }
 
-// cut shortens text to n bytes and says that it did.
+// cut shortens text to n bytes and marks the cut with an ellipsis.
 func cut(text string, n int) string {
 	if len(text) <= n {
 		return text
@@ -95,7 +95,7 @@ func cut(text string, n int) string {
 	return strings.ToValidUTF8(text[:n], "") + "…"
 }
 
-// What JSON takes beside texts, rounded up.
+// Sizes of JSON without its texts, rounded up.
 const (
 	sizeCondition = 122
 	sizeObject    = 64
@@ -166,7 +166,7 @@ func clusterSize(entry *v1beta1.PerClusterPlacementStatus) int {
 	return n
 }
 
-// textSize is how many bytes texts take in JSON, at most.
+// textSize is an upper bound of the bytes that texts take in JSON.
 func textSize(texts ...string) int {
 	n := 0
 	for _, text := range texts {
@@ -191,9 +191,10 @@ func detailsOf(entry *v1beta1.PerClusterPlacementStatus) details {
 	return details{entry.FailedPlacements, entry.DriftedPlacements, entry.DiffedPlacements}
 }
 
-// fit makes a placement's status small enough to be stored, in the same way for every cluster: what says that all is well goes first,
-// then details, then long messages; the clusters themselves stay. What is left out is said where it was, and where all of it is.
-// bindings names the binding behind each entry, if there is one.
+// fit makes a placement's status small enough to be stored, in the same way for every cluster: first it clears the
+// messages of True conditions, then it shortens details, then long messages; the clusters themselves stay. A note
+// marks where something is left out and names where to find it. bindings names the binding of each entry; empty for
+// none.
 func fit(status *v1beta1.PlacementStatus, bindings []string) {
 	entries, selected := status.PerClusterPlacementStatuses, len(status.SelectedResources)
 	most := mostStatus - conditionsSize(status.Conditions) - sizeNote
@@ -209,15 +210,15 @@ func fit(status *v1beta1.PlacementStatus, bindings []string) {
 	}
 	listFirst(status, most-entriesSize(entries, most))
 	if listed := len(status.SelectedResources); listed < selected {
-		status.Conditions[0].Message += fmt.Sprintf("; selectedResources lists the first %d of %d objects, the resource snapshots hold all",
+		status.Conditions[0].Message += fmt.Sprintf("; selectedResources lists the first %d of %d objects, see the resource snapshots for all",
 			listed, selected)
 	}
 }
 
-// sizeNote is room for what fit adds to a message.
+// sizeNote is room for the note that fit adds to a message.
 const sizeNote = 200
 
-// mostQuoted is what the messages of one cluster may have when nothing else can be left out any more.
+// mostQuoted is the limit for each message of one cluster when nothing else can be left out.
 const mostQuoted = 80
 
 // reductions make an entry smaller, each on top of those before it.
@@ -240,9 +241,9 @@ var reductions = func() []func(*v1beta1.PerClusterPlacementStatus, string) {
 	return append(out, quote)
 }()
 
-const shortened = "; the lists are shortened here and are whole in the binding "
+const shortened = "; the lists are shortened here, see all of them in the binding "
 
-// silence leaves out what goes without saying.
+// silence clears the messages of conditions that are True.
 func silence(entry *v1beta1.PerClusterPlacementStatus, _ string) {
 	for i := range entry.Conditions {
 		if c := &entry.Conditions[i]; c.Status == metav1.ConditionTrue {
@@ -251,7 +252,7 @@ func silence(entry *v1beta1.PerClusterPlacementStatus, _ string) {
 	}
 }
 
-// quote cuts messages, but for what says where to look.
+// quote cuts messages, except for the note on where to find the lists.
 func quote(entry *v1beta1.PerClusterPlacementStatus, binding string) {
 	for i := range entry.Conditions {
 		c := &entry.Conditions[i]
@@ -273,7 +274,7 @@ func listFirst(status *v1beta1.PlacementStatus, limit int) {
 	}
 }
 
-// entriesSize stops counting when there is more than enough.
+// entriesSize stops counting once the sum exceeds enough.
 func entriesSize(entries []v1beta1.PerClusterPlacementStatus, enough int) int {
 	n := 0
 	for i := 0; i < len(entries) && n <= enough; i++ {

@@ -67,7 +67,7 @@ func drawEntry(t *rapid.T) v1beta1.PerClusterPlacementStatus {
 	}
 }
 
-func TestSizeIsNoLessThanWhatIsStored(t *testing.T) {
+func TestSizeIsAnUpperBound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		entry := drawEntry(t)
 		if estimate, size := clusterSize(&entry), bytesOf(entry); estimate < size || estimate > 2*size {
@@ -76,9 +76,10 @@ func TestSizeIsNoLessThanWhatIsStored(t *testing.T) {
 	})
 }
 
-const notApplied = "Not everything was applied from Work"
+const notApplied = "Some objects are not applied from Work"
 
-// large is a placement over clusters, on each of which many objects have failed, drifted and differ; the bindings hold what they may.
+// large is a placement over clusters, on each of which many objects have failed, drifted and differ; the bindings have
+// the maximal size.
 func large(clusters, objects int, message string) PlacementFacts {
 	var lists details
 	for o := range objects {
@@ -117,8 +118,8 @@ func TestPlacementCanBeStored(t *testing.T) {
 	for name, tc := range map[string]struct {
 		clusters, objects, selected int
 		message                     string
-		// whole is whether nothing is left out; listed is how many selected objects must be listed at least, and failed how many failures of
-		// each cluster.
+		// whole is whether nothing is left out; listed is how many selected objects must be listed at least, and
+		// failed how many failures of each cluster.
 		whole          bool
 		listed, failed int
 	}{
@@ -164,7 +165,8 @@ func TestPlacementCanBeStored(t *testing.T) {
 					t.Fatalf("entry %d lists %d failures and says %+v", i, len(entry.FailedPlacements), entry.Conditions)
 				}
 			}
-			// The same facts, in another order and on top of this status, say the same; and nothing of the cache's was changed.
+			// The same facts, in another order and on top of this status, give the same; and nothing of the cache was
+			// modified.
 			slices.Reverse(facts.Bindings)
 			*facts.Placement.GetStatus() = status
 			if again := Placement(facts, after).Status; bytesOf(again) != size {
@@ -198,9 +200,9 @@ func TestBindingCanBeStored(t *testing.T) {
 	if len(d) != 1 || d[0].Path != "/data/a and 1 more path(s)" || d[0].ValueInHub != "(omitted)" {
 		t.Errorf("drifts %+v", d)
 	}
-	want := "Not everything was applied from Work web-work in namespace fleet-member-a; see failedPlacements; " +
-		"failedPlacements holds 100 of 150 objects, the Works all; driftedPlacements holds 100 of 150 objects, the Works all; " +
-		"diffedPlacements holds 100 of 150 objects, the Works all; the lists leave out details that the Works hold"
+	want := "Some objects are not applied from Work web-work in namespace fleet-member-a; see failedPlacements; " +
+		"failedPlacements lists 100 of 150 objects, see the Works for all; driftedPlacements lists 100 of 150 objects, see the Works for all; " +
+		"diffedPlacements lists 100 of 150 objects, see the Works for all; the lists are shortened, see the Works for all details"
 	if got := status.Conditions[len(status.Conditions)-1].Message; got != want {
 		t.Errorf("message %q\nwant %q", got, want)
 	}

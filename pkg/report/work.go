@@ -17,67 +17,70 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// mostWork is how many bytes of JSON a Work may have; beyond it, details leave its status. It stays under etcd's limit on requests.
+// mostWork is how many bytes of JSON a Work may have; beyond it, details are removed from its status. It is below
+// etcd's limit on requests.
 const mostWork = 1415578
 
 const (
-	// ConditionRemoved is on Works whose deletion takes long: False says what on the member it waits for.
+	// ConditionRemoved is on Works whose deletion takes long: False with the objects on the member that it waits for.
 	ConditionRemoved = "Removed"
-	// ReasonObjectsRemain means that objects which the Work applied are still on the member.
+	// ReasonObjectsRemain means that objects of the Work are still on the member.
 	ReasonObjectsRemain = "ObjectsRemain"
 )
 
-// Verdict is the reason and message of a condition; the reason decides the status. An empty one means that there is no such condition.
+// Verdict is the reason and message of a condition; the reason decides the status. An empty one means that the
+// condition is absent.
 type Verdict struct {
 	Reason, Message string
 }
 
-// Manifest is what became of one manifest on the member.
+// Manifest is the outcome of one manifest on the member.
 type Manifest struct {
 	Identifier v1beta1.WorkResourceIdentifier
 	// Generation is that of the object on the member; 0 if there is none.
 	Generation int64
 	// Applied, Available and Diffed are the verdicts of this pass.
 	Applied, Available, Diffed Verdict
-	// Passing says that the verdict on Applied, or on Diffed, is expected to pass by itself, such as the wait for a kind to be served.
+	// Passing is whether Applied, or Diffed, is expected to change by itself, such as the wait for a kind to be
+	// served.
 	Passing bool
-	// Drifts and Diffs, if set, are what a comparison found.
+	// Drifts and Diffs are the findings of a comparison; nil for none.
 	Drifts, Diffs *Comparison
-	// Mirror is the object's status to carry back, as an object of apiVersion, kind and status; nil if there is none.
+	// Mirror is the object's status to report back, as an object of apiVersion, kind and status; nil if there is none.
 	Mirror []byte
 }
 
 // Comparison is the outcome of comparing an object with its manifest.
 type Comparison struct {
-	// Absent: the member has no such object. Else Generation is the object's.
+	// Absent is whether the member has no such object. Otherwise Generation is the object's.
 	Absent     bool
 	Generation int64
 	Details    []v1beta1.PatchDetail
 }
 
-// Pass is what one look at a Work brought.
+// Pass is the outcome of one pass over a Work.
 type Pass struct {
 	// Manifests are in the order of the Work.
 	Manifests []Manifest
-	// Remaining says, for each object that left the Work and could not be removed, which and why.
+	// Remaining names each object that left the Work and could not be removed, with the cause.
 	Remaining []string
-	// Held are the objects that left the Work and stay nevertheless, because they were placed by a later state of it.
+	// Held are objects that left the Work and are kept, because a later state of it placed them.
 	Held []string
-	// Occupied are namespaces that left the Work and hold what was not placed, with what that is.
+	// Occupied are namespaces that left the Work and hold objects that the fleet did not place, with those objects.
 	Occupied []string
-	// Contested, if not empty, says why nothing was applied: the AppliedWork was made for another hub or member.
+	// Contested, if not empty, is why nothing was applied: the AppliedWork belongs to another hub or member.
 	Contested string
-	// Unserved are those that stay because the member does not serve their kind now.
+	// Unserved are objects that stay because the member does not serve their kind.
 	Unserved []string
-	// Incomplete: the Work has another number of manifests than it was given.
+	// Incomplete is whether the number of manifests differs from the number that the hub agent wrote.
 	Incomplete bool
-	// DiffOnly: the strategy only compares.
+	// DiffOnly is whether the strategy is ReportDiff.
 	DiffOnly bool
 }
 
-// Work turns a pass over the Work's generation into its new status. old is the status so far: times of what did not change are kept.
-// settled says that the status should be written at once: nothing is in progress any more, or a failure is not reported yet.
-// Otherwise it only says that things are in progress.
+// Work turns a pass over the Work's generation into its new status. old is the previous status: times of unchanged
+// conditions are kept. settled is whether to write the status at once: nothing is in progress, or a failure is not
+// reported yet. Otherwise the status only reports progress.
 func Work(old v1beta1.WorkStatus, generation int64, pass Pass, now metav1.Time) (status v1beta1.WorkStatus, settled bool) {
 	previous := byIdentity(old.ManifestConditions)
 	kind := v1beta1.ConditionApplied
@@ -86,7 +89,7 @@ func Work(old v1beta1.WorkStatus, generation int64, pass Pass, now metav1.Time) 
 	}
 	unreported := delivery.Current(old.Conditions, kind, generation) == nil
 	seen := register{}
-	progress, news := false, len(pass.Remaining) > 0
+	progress, unreportedFailure := false, len(pass.Remaining) > 0
 	for _, m := range pass.Manifests {
 		was := previous[seen.next(m.Identifier)]
 		status.ManifestConditions = append(status.ManifestConditions, manifest(was, m, pass.DiffOnly, now))
@@ -96,10 +99,10 @@ func Work(old v1beta1.WorkStatus, generation int64, pass Pass, now metav1.Time) 
 			verdict = m.Diffed
 		}
 		failed := !m.Passing && verdict.Reason != "" && manifestStatus(verdict.Reason) != metav1.ConditionTrue
-		news = news || failed && (unreported || was == nil || !reportedAs(was, kind, verdict.Reason))
+		unreportedFailure = unreportedFailure || failed && (unreported || was == nil || !reportedAs(was, kind, verdict.Reason))
 	}
 	status.Conditions = merge(old.Conditions, summary(generation, pass), now)
-	return status, news || !progress
+	return status, unreportedFailure || !progress
 }
 
 func reportedAs(was *v1beta1.ManifestCondition, kind, reason string) bool {
@@ -107,14 +110,14 @@ func reportedAs(was *v1beta1.ManifestCondition, kind, reason string) bool {
 	return c != nil && c.Reason == reason
 }
 
-// known is what a manifest's conditions are carried over by: the object it names and, among manifests that name the same one, which of
-// them it is; or its place in the list, if it names none. The version does not matter: it is the same object.
+// known identifies a manifest across passes: by the object it names and, among manifests that name the same one, by
+// its rank; or by its position in the list, if it names none. The version does not count: it is the same object.
 type known struct {
 	group, kind, namespace, name string
 	nth                          int
 }
 
-// register hands out identities in the order of a list.
+// register assigns identities in the order of a list.
 type register map[known]int
 
 func (r register) next(id v1beta1.WorkResourceIdentifier) known {
@@ -162,7 +165,7 @@ func manifest(old *v1beta1.ManifestCondition, m Manifest, diffOnly bool, now met
 	}
 }
 
-// manifestStatus is the status that goes with a manifest's reason; a reason it does not know is a failure.
+// manifestStatus is the status that belongs to a manifest's reason; an unknown reason is a failure.
 func manifestStatus(reason string) metav1.ConditionStatus {
 	switch reason {
 	case v1beta1.ReasonManifestApplied, v1beta1.ReasonManifestAppliedWithFailedDriftDetection,
@@ -173,7 +176,7 @@ func manifestStatus(reason string) metav1.ConditionStatus {
 	return metav1.ConditionFalse
 }
 
-// drifts keeps the times while nothing new was found: times alone are no news.
+// drifts keeps the observation times while the findings are the same: a new time alone must not cause a write.
 func drifts(old *v1beta1.DriftDetails, found *Comparison, now metav1.Time) *v1beta1.DriftDetails {
 	if found == nil {
 		return nil
@@ -272,7 +275,7 @@ func workAvailable(generation int64, manifests []Manifest) metav1.Condition {
 			fmt.Sprintf("%d of %d manifests are available; not available: %s", total-len(missing), total, named(missing)))
 	case len(untracked) > 0:
 		return yes(generation, v1beta1.ConditionAvailable, v1beta1.ReasonWorkNotTrackable,
-			"Everything that can be tracked is available; not tracked: "+named(untracked))
+			"All manifests whose availability is tracked are available; not tracked: "+named(untracked))
 	}
 	return yes(generation, v1beta1.ConditionAvailable, v1beta1.ReasonAllManifestsAvailable, "All manifests are available")
 }
@@ -311,7 +314,8 @@ func objectName(id v1beta1.WorkResourceIdentifier) string {
 	return id.Kind + " " + id.Namespace + "/" + id.Name
 }
 
-// Fit leaves details out of work's status, all or none, if the Work would be too large to be stored. old is the status so far.
+// Fit removes details from work's status, all or none, if the Work would be too large to be stored. old is the
+// previous status.
 func Fit(work *v1beta1.Work, old v1beta1.WorkStatus, now metav1.Time) error {
 	detailed := false
 	for _, m := range work.Status.ManifestConditions {
@@ -347,7 +351,7 @@ func Fit(work *v1beta1.Work, old v1beta1.WorkStatus, now metav1.Time) error {
 		m.BackReportedStatus = nil
 	}
 	note := yes(work.Generation, v1beta1.ConditionStatusTrimmed, v1beta1.ReasonOversized,
-		"Details of drifts and differences, and back-reported statuses, are left out: the Work would be too large")
+		"Details of drifts and differences, and back-reported statuses, are left out, because the Work would be too large")
 	work.Status.Conditions = append(work.Status.Conditions, merge(old.Conditions, []metav1.Condition{note}, now)...)
 	return nil
 }
@@ -363,14 +367,14 @@ func trimmed(details []v1beta1.PatchDetail) []v1beta1.PatchDetail {
 	return []v1beta1.PatchDetail{{Path: path, ValueInMember: contract.TextOmitted, ValueInHub: contract.TextOmitted}}
 }
 
-// Unremoved says, on a Work that is being deleted, what on the member its deletion waits for. since is when the removal began, so the
-// message stays the same while nothing else changes.
+// Unremoved returns the status of a Work that is being deleted, with the objects on the member that its deletion waits
+// for. since is when the removal began, so the message stays the same while nothing else changes.
 func Unremoved(old v1beta1.WorkStatus, generation int64, since metav1.Time, waiting []string, now metav1.Time) v1beta1.WorkStatus {
 	status := *old.DeepCopy()
-	message := fmt.Sprintf("Since %s the member cluster has not removed: %s. The controllers that set their finalizers can end this",
+	message := fmt.Sprintf("Since %s these objects are waiting for removal from the member cluster: %s. The controllers that set their finalizers have to remove them",
 		since.UTC().Format("2006-01-02T15:04:05Z"), few(waiting))
 	if len(waiting) == 0 {
-		message = fmt.Sprintf("Since %s the member cluster has not removed what was applied, and none of it is left that the agent knows; "+
+		message = fmt.Sprintf("Since %s the member cluster has not finished the removal, although the agent finds none of the applied objects; "+
 			"see the AppliedWork of the same name there", since.UTC().Format("2006-01-02T15:04:05Z"))
 	}
 	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return c.Type == ConditionRemoved })

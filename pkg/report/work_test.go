@@ -96,8 +96,8 @@ func TestEverythingThatStaysIsNamed(t *testing.T) {
 			if c == nil {
 				c = &metav1.Condition{}
 			}
-			if c.Reason != tc.reason || len(c.Message) > 4*mostSaid {
-				t.Errorf("reason %s and %d bytes; want %s and at most %d", c.Reason, len(c.Message), tc.reason, 4*mostSaid)
+			if c.Reason != tc.reason || len(c.Message) > 4*maxCause {
+				t.Errorf("reason %s and %d bytes; want %s and at most %d", c.Reason, len(c.Message), tc.reason, 4*maxCause)
 			}
 			for _, text := range tc.names {
 				if !strings.Contains(c.Message, text) {
@@ -117,7 +117,7 @@ func long(start string) []string {
 	return out
 }
 
-func TestAReportedFailureIsNoNews(t *testing.T) {
+func TestReportedFailureIsNotUrgent(t *testing.T) {
 	failed := made("f", v1beta1.ReasonManifestApplyFailed)
 	starting := made("s", v1beta1.ReasonManifestApplied, v1beta1.ReasonManifestNotAvailableYet)
 	status, _ := Work(v1beta1.WorkStatus{}, 1, Pass{Manifests: []Manifest{failed, starting}}, noon)
@@ -207,7 +207,7 @@ func TestFit(t *testing.T) {
 	}
 }
 
-func TestUnremovedIsSaidOnce(t *testing.T) {
+func TestUnremovedIsReportedOnce(t *testing.T) {
 	old, _ := Work(v1beta1.WorkStatus{}, 1, Pass{}, noon)
 	status := Unremoved(old, 2, noon, []string{"ConfigMap n/c (finalizers a/b)"}, noon)
 	if c := meta.FindStatusCondition(status.Conditions, ConditionRemoved); c == nil || !strings.Contains(c.Message, "a/b") || len(status.Conditions) != 3 {

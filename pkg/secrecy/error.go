@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Reword returns err with another text; callers find the same errors in it.
+// Reword returns err with another text; errors.Is and errors.As still find the causes of err.
 func Reword(err error, text string) error { return &reworded{text, err} }
 
 type reworded struct {
@@ -32,8 +32,8 @@ func Discreet(err error) error {
 	return err
 }
 
-// Refused words what an API server answers about a Secret: it names the fields that the server rejects and quotes nothing else, because
-// servers and webhooks quote values wherever they like.
+// Refused is a message for an API server's answer about a Secret: it names the rejected fields and quotes nothing
+// else, because servers and webhooks quote values anywhere.
 func Refused(s metav1.Status) string {
 	out := fmt.Sprintf("the API server answered %s (details of Secrets are not shown)", s.Reason)
 	if s.Details == nil {
@@ -42,7 +42,7 @@ func Refused(s metav1.Status) string {
 	var fields []string
 	for _, cause := range s.Details.Causes {
 		field := cause.Field
-		if cause.Type == metav1.CauseTypeFieldManagerConflict { // its message is who, not what
+		if cause.Type == metav1.CauseTypeFieldManagerConflict { // its message names the manager, no value
 			field = fmt.Sprintf("%s (%s)", field, cause.Message)
 		}
 		if cause.Field != "" && !slices.Contains(fields, field) {
@@ -56,14 +56,14 @@ func Refused(s metav1.Status) string {
 	return out + ": " + strings.Join(fields, ", ")
 }
 
-// quoting is what an API server writes before a value that it rejects: the types of errors about fields, as
+// quoting matches the text before a rejected value in an API server's message: the types of field errors, as
 // k8s.io/apimachinery/pkg/util/validation/field prints them.
 var quoting = regexp.MustCompile(`(Invalid value|Unsupported value|Duplicate value|Not found|Too many|Too few): `)
 
-// patch is what it writes before the whole object that a patch leads to, if it cannot read that.
+// patch is the text before a whole object that results from a patch and that the API server cannot decode.
 const patch = "patch: Invalid value: "
 
-// WithoutObject returns an API server's message without the object that it quotes whole.
+// WithoutObject returns an API server's message without an object that it quotes whole.
 func WithoutObject(message string) string {
 	before, rest, found := strings.Cut(message, patch)
 	if !found {
@@ -72,11 +72,12 @@ func WithoutObject(message string) string {
 	if why, ok := afterValue(rest); ok && why != "" {
 		return strings.TrimPrefix(why, ": ")
 	}
-	return before + "the patch leads to an object that cannot be read"
+	return before + "the patch results in an object that cannot be decoded"
 }
 
-// WithoutValues returns an API server's message without the values that it quotes: the object that it is about, such as a Work, may hold
-// Secrets. What follows a value that cannot be told from it is left out as well.
+// WithoutValues returns an API server's message without the values that it quotes: the object of the message, such as
+// a Work, may contain Secrets. If the end of a value cannot be determined, the rest of the message is left out as
+// well.
 func WithoutValues(message string) string {
 	message = WithoutObject(message)
 	var out strings.Builder
@@ -94,11 +95,11 @@ func WithoutValues(message string) string {
 	}
 }
 
-// scalar is a number or word of JSON and the end of a value.
+// scalar matches a number or word of JSON and the end of a value.
 var scalar = regexp.MustCompile(`^(-?[0-9][0-9.eE+-]*|true|false|null)(:|,|\]|\s|$)`)
 
-// afterValue is the rest of a text after the value that it begins with: a quoted string or a value in JSON. ok is false if it begins with
-// neither.
+// afterValue is the rest of a text after the value at its beginning: a quoted string or a value in JSON. ok is false
+// if it begins with neither.
 func afterValue(text string) (rest string, ok bool) {
 	if quoted, err := strconv.QuotedPrefix(text); err == nil {
 		return text[len(quoted):], true

@@ -1,6 +1,6 @@
-// Package secrecy decides what may be shown of a Secret, and of an error about an object that may hold one: differences and errors come
-// in, the same without what is secret goes out. Statuses, events and logs show no others. The member's applier uses it before it reports,
-// and the hub again before it believes.
+// Package secrecy decides which parts of a Secret may be shown, and of an error about an object that may contain one:
+// differences and errors come in, and come out without secret values. Statuses, events and logs show no others. The
+// member's applier uses it before it reports, and the hub again before it copies a report.
 package secrecy
 
 import (
@@ -15,7 +15,7 @@ import (
 // Covers reports whether the contents of objects of a kind are secret.
 func Covers(kind schema.GroupKind) bool { return kind == schema.GroupKind{Kind: "Secret"} }
 
-// Redact returns differences of a Secret without its contents. What is redacted already stays as it is.
+// Redact returns differences of a Secret without its contents. Redacted values stay.
 func Redact(details []v1beta1.PatchDetail) []v1beta1.PatchDetail {
 	if details == nil {
 		return nil
@@ -30,7 +30,8 @@ func Redact(details []v1beta1.PatchDetail) []v1beta1.PatchDetail {
 	return out
 }
 
-// confidential reports whether a path of a Secret may lead to its contents. Tools keep copies of what they applied in annotations.
+// confidential reports whether a path of a Secret may lead to its contents. Annotations count: tools store copies of
+// applied objects there.
 func confidential(path string) bool {
 	fields := strings.SplitN(strings.TrimPrefix(path, "/"), "/", 3)
 	switch fields[0] {

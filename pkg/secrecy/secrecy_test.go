@@ -92,7 +92,7 @@ func TestWithoutObject(t *testing.T) {
 	for message, want := range map[string]string{
 		` "" is invalid: ` + err.Error():                      why,
 		"no such thing":                                       "no such thing",
-		`w is invalid: patch: Invalid value: "cut off in the`: "w is invalid: the patch leads to an object that cannot be read",
+		`w is invalid: patch: Invalid value: "cut off in the`: "w is invalid: the patch results in an object that cannot be decoded",
 	} {
 		if got := WithoutObject(message); got != want {
 			t.Errorf("got %s; want %s", got, want)
@@ -100,7 +100,7 @@ func TestWithoutObject(t *testing.T) {
 	}
 }
 
-// Another text changes nothing for those who ask what the error is.
+// Another text does not change which errors are found.
 func TestDiscreet(t *testing.T) {
 	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "Work"}, "w", field.ErrorList{field.Invalid(field.NewPath("spec"), hunter, "no good")})
 	err := Discreet(errors.Join(errors.New("first"), fmt.Errorf("write work w: %w", invalid)))

@@ -11,7 +11,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// A binding is carried out if its placement is there, made it, and picked its cluster, and what it names is that placement's.
+// A binding is carried out if its placement is there, made it, and picked its cluster, and what it names is that
+// placement's.
 func TestBelieve(t *testing.T) {
 	for _, namespace := range []string{"", "shop"} {
 		place := func(uid types.UID) v1beta1.PlacementObject {

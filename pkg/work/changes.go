@@ -11,25 +11,27 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Changes lead from the Works that are there to the wanted ones. Each list is in a fixed order; the lists may be written in any.
+// Changes lead from the existing Works to the wanted ones. Each list is in a fixed order; the lists may be written in
+// any.
 type Changes struct {
 	Create []*v1beta1.Work
-	// Update replaces content: spec, labels and annotations. Each is a changed copy with the resourceVersion that was read.
+	// Update replaces content: spec, labels and annotations. Each is a modified copy with the resourceVersion that was
+	// read.
 	Update []*v1beta1.Work
-	// Retune changes only how a Work is applied. Each is a changed copy; its manifests may be missing if the reader dropped them,
-	// so it must be written as a patch of its difference.
+	// Retune changes only the strategies of a Work. Each is a modified copy; its manifests may be missing if the
+	// reader dropped them, so it must be written as a patch of its difference.
 	Retune []*v1beta1.Work
 	Delete []*v1beta1.Work
-	// Await are Works that must be gone before they can be made anew.
+	// Await are Works that must be gone before they can be created again.
 	Await []string
 }
 
-// None says whether everything is as wanted.
+// None reports whether there is nothing to change.
 func (c Changes) None() bool {
 	return len(c.Create)+len(c.Update)+len(c.Retune)+len(c.Delete)+len(c.Await) == 0
 }
 
-// DuplicateError says that several Works were made for one envelope of a binding; it is not known which one counts.
+// DuplicateError means that several Works were made for one envelope of a binding; it is unknown which one counts.
 type DuplicateError struct {
 	Envelope string
 	Works    []string
@@ -39,22 +41,23 @@ func (e *DuplicateError) Error() string {
 	return fmt.Sprintf("several works hold the envelope %s: %s; delete all but one", e.Envelope, strings.Join(e.Works, ", "))
 }
 
-// ForeignError says that a Work of a wanted name belongs to another binding of the placement, or to none.
+// ForeignError means that an existing Work of a wanted name belongs to another binding of the placement, or to none.
 type ForeignError struct{ Work, Owner string }
 
 func (e *ForeignError) Error() string {
 	if e.Owner == "" {
-		return fmt.Sprintf("work %s is there already and belongs to no binding: delete it", e.Work)
+		return fmt.Sprintf("work %s already exists and belongs to no binding: delete it", e.Work)
 	}
-	return fmt.Sprintf("work %s is there already and belongs to binding %s: delete the binding if the placement did not make it", e.Work, e.Owner)
+	return fmt.Sprintf("work %s already exists and belongs to binding %s: delete the binding if the placement did not create it", e.Work, e.Owner)
 }
 
-// Compare returns what to change. seen are the binding's Works and any other that has a name which a wanted one may have; none is changed.
-// wanted, which Compare may rename, must be complete: what of the binding's it lacks is deleted. orphans names those of seen
-// whose binding is gone: of the same placement they are taken over, because nobody else ever will look after them.
+// Compare returns the changes. seen are the binding's Works and any others with a name that a wanted one may get; they
+// are not modified. wanted, which Compare may rename, must be complete: Works of the binding that it lacks are
+// deleted. orphans names those of seen whose binding is gone: those of the same placement are taken over, because no
+// other binding ever will.
 func Compare(wanted, seen []*v1beta1.Work, orphans map[string]bool) (Changes, error) {
 	if len(wanted) == 0 {
-		return Changes{}, fmt.Errorf("no works are wanted at all: a binding has at least one")
+		return Changes{}, fmt.Errorf("no works are wanted: a binding has at least one")
 	}
 	if err := settleNames(wanted, seen); err != nil {
 		return Changes{}, err
@@ -80,7 +83,7 @@ func Compare(wanted, seen []*v1beta1.Work, orphans map[string]bool) (Changes, er
 	return changes, nil
 }
 
-// add compares one wanted Work with the one that is there, if any.
+// add compares one wanted Work with the existing one, if any.
 func (c *Changes) add(wanted, seen *v1beta1.Work, orphan bool) error {
 	switch {
 	case seen == nil:
@@ -89,7 +92,7 @@ func (c *Changes) add(wanted, seen *v1beta1.Work, orphan bool) error {
 		c.Await = append(c.Await, seen.Name)
 	case !samePlacement(wanted, seen) || (!sameOwner(wanted, seen) && !orphan):
 		return &ForeignError{Work: seen.Namespace + "/" + seen.Name, Owner: seen.Labels[contract.LabelBinding]}
-	case !sameOwner(wanted, seen) || !says(seen.Labels, wanted.Labels) || !holds(seen, wanted):
+	case !sameOwner(wanted, seen) || !includes(seen.Labels, wanted.Labels) || !holds(seen, wanted):
 		c.Update = append(c.Update, replaced(seen, wanted))
 	case !sameManner(seen, wanted) || !sameMark(seen, wanted):
 		c.Retune = append(c.Retune, retuned(seen, wanted))
@@ -97,8 +100,8 @@ func (c *Changes) add(wanted, seen *v1beta1.Work, orphan bool) error {
 	return nil
 }
 
-// Restore writes the content of those wanted Works anew that are there and were changed by another writer, which their
-// annotations do not tell: edited holds their names. wanted and seen are as Compare took them.
+// Restore rewrites the content of existing Works that another client modified without changing their annotations:
+// edited holds their names. wanted and seen are those of Compare.
 func (c *Changes) Restore(wanted, seen []*v1beta1.Work, edited map[string]bool) {
 	named := func(list []*v1beta1.Work, name string) bool {
 		return slices.ContainsFunc(list, func(w *v1beta1.Work) bool { return w.Name == name })
@@ -113,8 +116,9 @@ func (c *Changes) Restore(wanted, seen []*v1beta1.Work, edited map[string]bool) 
 	}
 }
 
-// Leave makes Compare leave the content of Works alone that were made for the order of wanted, although it comes to something else now:
-// only the labels of the cluster have changed since, and others decide when that reaches it.
+// Leave makes Compare keep the content of Works that were made for the order of wanted, although its result is
+// different now: only the labels of the cluster have changed since, and other agents decide when the cluster gets the
+// new result.
 func Leave(wanted, seen []*v1beta1.Work) {
 	if settleNames(wanted, seen) != nil {
 		return // Compare returns the same error
@@ -122,7 +126,7 @@ func Leave(wanted, seen []*v1beta1.Work) {
 	for _, w := range wanted {
 		count := w.Annotations[contract.AnnotationManifests]
 		for _, s := range seen {
-			if s.Name != w.Name || !says(s.Labels, w.Labels) {
+			if s.Name != w.Name || !includes(s.Labels, w.Labels) {
 				continue
 			}
 			w.Annotations[contract.AnnotationManifests] = s.Annotations[contract.AnnotationManifests]
@@ -133,7 +137,7 @@ func Leave(wanted, seen []*v1beta1.Work) {
 	}
 }
 
-// settleNames gives wanted Works the names under which they are written. Once it has, it changes nothing more.
+// settleNames sets the names under which wanted Works are written. A second call changes nothing.
 func settleNames(wanted, seen []*v1beta1.Work) error {
 	if len(wanted) == 0 {
 		return nil
@@ -148,8 +152,9 @@ func settleNames(wanted, seen []*v1beta1.Work) error {
 	return keepNames(wanted, seen)
 }
 
-// keepNames gives a wanted Work of an envelope the name of the one that already holds that envelope. The name depends on the
-// snapshot that the envelope lies in, and must not change with it: deleting the old Work would delete its objects on the member.
+// keepNames gives the wanted Work of an envelope the name of the existing one for the same envelope. The name depends
+// on the snapshot that contains the envelope, and must not change with it: deleting the old Work would delete its
+// objects on the member.
 func keepNames(wanted, seen []*v1beta1.Work) error {
 	holders := map[string][]string{}
 	for _, s := range seen {
@@ -172,13 +177,14 @@ func keepNames(wanted, seen []*v1beta1.Work) error {
 	return nil
 }
 
-// NamesOf are the names that a wanted Work may come to have.
+// NamesOf are the names that a wanted Work may get.
 func NamesOf(wanted *v1beta1.Work) []string {
 	return []string{wanted.Name, contract.OtherWorkName(wanted.Name, wanted.Labels[contract.LabelPlacementNamespace])}
 }
 
-// giveWay gives a wanted Work its other name if its usual one is taken by a Work of another placement, or if that is where its placement's Work
-// is: whichever came first, neither waits for the other, and no Work moves.
+// giveWay gives a wanted Work its other name if its usual one is taken by a Work of another placement, or if its
+// placement's Work already has the other name: whichever Work came first, neither waits for the other, and no Work
+// changes its name.
 func giveWay(wanted *v1beta1.Work, seen map[string]*v1beta1.Work) {
 	other := NamesOf(wanted)[1]
 	usual, moved := seen[wanted.Name], seen[other]
@@ -188,7 +194,7 @@ func giveWay(wanted *v1beta1.Work, seen map[string]*v1beta1.Work) {
 	}
 }
 
-// envelopeKey names the envelope a Work was made from, or is empty.
+// envelopeKey identifies the envelope of a Work; empty if there is none.
 func envelopeKey(w *v1beta1.Work) string {
 	kind := w.Labels[contract.LabelEnvelopeKind]
 	if kind == "" {
@@ -197,7 +203,7 @@ func envelopeKey(w *v1beta1.Work) string {
 	return kind + " " + joined(w.Labels[contract.LabelEnvelopeNamespace], w.Labels[contract.LabelEnvelopeName])
 }
 
-// sameOwner says whether seen was made for the binding of wanted, or by a version that did not mark Works.
+// sameOwner reports whether seen was made for the binding of wanted, or by a version that did not mark Works.
 func sameOwner(wanted, seen *v1beta1.Work) bool {
 	return samePlacement(wanted, seen) && wanted.Labels[contract.LabelBinding] == seen.Labels[contract.LabelBinding] &&
 		(sameMark(wanted, seen) || unmarked(seen))
@@ -208,17 +214,18 @@ func samePlacement(a, b *v1beta1.Work) bool {
 		a.Labels[contract.LabelPlacementNamespace] == b.Labels[contract.LabelPlacementNamespace]
 }
 
-// holds says whether seen, by its annotations, holds the content of wanted. That it is not marked is no difference in content: a mark alone
-// is patched, so that an upgrade rewrites nothing. Nor is where the content is from: that is as old as the content.
+// holds reports whether seen has the content of wanted, according to its annotations. A missing mark is no difference
+// in content: a mark alone is patched, so that an upgrade rewrites nothing. Nor are origins, which are as old as the
+// content.
 func holds(seen, wanted *v1beta1.Work) bool {
 	want := copied(wanted.Annotations)
 	delete(want, contract.AnnotationBindingUID)
 	delete(want, contract.AnnotationOrigins)
-	return says(seen.Annotations, want)
+	return includes(seen.Annotations, want)
 }
 
-// says is whether have holds all of want.
-func says(have, want map[string]string) bool {
+// includes reports whether have has all entries of want.
+func includes(have, want map[string]string) bool {
 	for k, v := range want {
 		if got, ok := have[k]; !ok || got != v {
 			return false
@@ -233,7 +240,7 @@ func sameManner(a, b *v1beta1.Work) bool {
 		equality.Semantic.DeepEqual(a.Spec.DeleteStrategy, b.Spec.DeleteStrategy)
 }
 
-// replaced is seen with the content of wanted. Foreign labels and annotations stay.
+// replaced is seen with the content of wanted. Other labels and annotations stay.
 func replaced(seen, wanted *v1beta1.Work) *v1beta1.Work {
 	out := seen.DeepCopy()
 	out.Spec = wanted.Spec
@@ -258,7 +265,7 @@ func merged(have, want map[string]string) map[string]string {
 	return out
 }
 
-// retuned is seen with everything of like but the manifests: its manner, and its mark.
+// retuned is seen with everything of like except the manifests: its strategies, and its mark.
 func retuned(seen, like *v1beta1.Work) *v1beta1.Work {
 	out := seen.DeepCopy()
 	out.Spec.ApplyStrategy = like.Spec.ApplyStrategy.DeepCopy()
@@ -270,8 +277,8 @@ func retuned(seen, like *v1beta1.Work) *v1beta1.Work {
 	return out
 }
 
-// Tune returns the changes that make seen be applied as order says, without touching content. It is what can be done for an order
-// whose content cannot be had.
+// Tune returns the changes that give seen the strategies of order, without changing content. It serves an order whose
+// content cannot be resolved.
 func Tune(order Order, seen []*v1beta1.Work) Changes {
 	var changes Changes
 	like := &v1beta1.Work{Spec: v1beta1.WorkSpec{ApplyStrategy: order.Content.ApplyStrategy, ReportBackStrategy: order.ReportBack, DeleteStrategy: order.Delete}}
@@ -285,7 +292,8 @@ func Tune(order Order, seen []*v1beta1.Work) Changes {
 	return changes
 }
 
-// Holds says whether the binding's Works already hold the content of order. It serves an order whose snapshot has been pruned.
+// Holds reports whether the binding's Works already have the content of order. It serves an order whose snapshot has
+// been pruned.
 func Holds(order Order, seen []*v1beta1.Work) bool {
 	want, err := source(order)
 	if err != nil {
@@ -296,7 +304,7 @@ func Holds(order Order, seen []*v1beta1.Work) bool {
 		if !s.DeletionTimestamp.IsZero() {
 			continue
 		}
-		if live++; !says(s.Annotations, want) {
+		if live++; !includes(s.Annotations, want) {
 			return false
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// EnvelopeError says what is wrong with the content of an envelope. The user has to change it.
+// EnvelopeError is a mistake in the content of an envelope. The user has to correct it.
 type EnvelopeError struct {
 	Kind            v1beta1.EnvelopeType
 	Namespace, Name string
@@ -25,15 +25,15 @@ func (e *EnvelopeError) Error() string {
 	return fmt.Sprintf("%s %s: data %q: %s", e.Kind, joined(e.Namespace, e.Name), e.Key, e.Problem)
 }
 
-// envelope is a decoded envelope. Its manifests are in the order in which its Work holds them.
+// envelope is a decoded envelope. Its manifests are in the order of its Work.
 type envelope struct {
 	kind            v1beta1.EnvelopeType
 	namespace, name string
 	manifests       [][]byte
 }
 
-// envelopeIn returns the envelope that object is, or nil. Most objects are none, and that is seen without decoding them. What cannot be
-// decoded is none either: the member reports it, as its own problem and that of no other object.
+// envelopeIn returns object as an envelope, or nil. Most objects are none, which is found without decoding them. An
+// undecodable object is none either: the member reports it, without an effect on other objects.
 func envelopeIn(object []byte) (*envelope, error) {
 	if !bytes.Contains(object, []byte(v1beta1.GroupVersion.Group)) {
 		return nil, nil
@@ -60,7 +60,7 @@ func envelopeIn(object []byte) (*envelope, error) {
 	return e, e.fill(wrapped.Data)
 }
 
-// fill checks the entries, in the order of their keys so that the same mistake gives the same message, and takes them over
+// fill checks the entries, in the order of their keys so that the same mistake gives the same message, and adds them
 // sorted by text, descending: the wire's order.
 func (e *envelope) fill(data map[string]json.RawMessage) error {
 	keys := make([]string, 0, len(data))

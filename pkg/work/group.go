@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Group is the content of one resource index: the first snapshot, and the others in the order of their number.
+// Group is the content of one resource index: the first snapshot, and the others in the order of their numbers.
 type Group struct {
 	// Index is the resource index, decimal.
 	Index string
@@ -23,19 +23,19 @@ type Part struct {
 	Sub int
 	// Objects are the selected objects as JSON, in their order.
 	Objects [][]byte
-	// Origins are those of the objects, in the same order; nil if they are not known.
+	// Origins are those of the objects, in the same order; nil if they are unknown.
 	Origins []string
 }
 
-// ErrNoSnapshot is a group whose first snapshot does not exist (any more).
+// ErrNoSnapshot means that the first snapshot of a group does not exist (any more).
 var ErrNoSnapshot = errors.New("the resource snapshot does not exist")
 
-// ErrIncomplete is a group of which a part is missing. The rest must not be taken for the whole: what is missing would be
-// removed from the member.
+// ErrIncomplete means that parts of a group are missing. The existing ones must not be used alone: the objects of the
+// missing ones would be removed from the member.
 var ErrIncomplete = errors.New("the resource snapshots are not complete")
 
-// GroupOf picks the group whose first snapshot is master out of a placement's resource snapshots, which may be in any order and
-// are not changed. The error wraps ErrNoSnapshot or ErrIncomplete.
+// GroupOf selects the group whose first snapshot is master from a placement's resource snapshots, which may be in any
+// order and are not modified. The error wraps ErrNoSnapshot or ErrIncomplete.
 func GroupOf(master string, snapshots []v1beta1.ResourceSnapshotObject) (Group, error) {
 	at := slices.IndexFunc(snapshots, func(s v1beta1.ResourceSnapshotObject) bool { return s.GetName() == master })
 	if at < 0 {
@@ -54,7 +54,7 @@ func GroupOf(master string, snapshots []v1beta1.ResourceSnapshotObject) (Group, 
 		}
 	}
 	if len(group.Parts) != count {
-		return Group{}, fmt.Errorf("%s: %d of %d parts are there: %w", master, len(group.Parts), count, ErrIncomplete)
+		return Group{}, fmt.Errorf("%s: %d of %d parts exist: %w", master, len(group.Parts), count, ErrIncomplete)
 	}
 	slices.SortFunc(group.Parts, func(a, b Part) int { return a.Sub - b.Sub })
 	for i, part := range group.Parts {

@@ -8,11 +8,11 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// Scopes says whether the hub serves a kind as a cluster-scoped one. A kind that the hub does not serve is none. The error means that the hub's
-// kinds are not known.
+// Scopes reports whether the hub serves a kind as a cluster-scoped one; false for a kind that the hub does not serve.
+// The error means that the hub's kinds are unknown.
 type Scopes func(schema.GroupKind) (clusterScoped bool, err error)
 
-// StrayError says that a namespaced placement was to place an object that is not of its namespace.
+// StrayError means that the content of a namespaced placement has an object outside of its namespace.
 type StrayError struct {
 	Object    string
 	Placement string
@@ -21,15 +21,15 @@ type StrayError struct {
 }
 
 func (e *StrayError) Error() string {
-	return fmt.Sprintf("%s %s, and ResourcePlacement %s places objects of namespace %s only: take it out of the resource snapshot or the "+
-		"envelope that holds it, or use a ClusterResourcePlacement", e.Object, e.Problem, e.Placement, e.Namespace)
+	return fmt.Sprintf("%s %s, and ResourcePlacement %s places objects of namespace %s only: remove it from the resource snapshot or the "+
+		"envelope that contains it, or use a ClusterResourcePlacement", e.Object, e.Problem, e.Placement, e.Namespace)
 }
 
-// Within says whether all content that c would write stays in the namespace of the placement of order, whatever made the snapshots that it is
-// from; content is looked at as it would be written, after overrides and out of its envelopes. The error is a *StrayError, or that of
-// scopes. Content of cluster-wide placements goes everywhere.
+// Within reports whether all content that c would write is in the namespace of the placement of order, whatever
+// created its snapshots; it checks the content as it would be written, after overrides and unwrapped from envelopes.
+// The error is a *StrayError, or that of scopes. Content of cluster-wide placements is not restricted.
 //
-// The member looks at the same, by its own kinds: one that only the member has is for the member to judge.
+// The member makes the same check with its own kinds; a kind that only the member serves is checked there alone.
 func (c Changes) Within(order Order, scopes Scopes) error {
 	if order.Placement.Namespace == "" {
 		return nil
@@ -48,11 +48,11 @@ func (c Changes) Within(order Order, scopes Scopes) error {
 	return nil
 }
 
-// outside says why an object is not one of namespace; "" if it is.
+// outside is why an object is not in namespace; "" if it is.
 func outside(raw []byte, namespace string, scopes Scopes) (problem string, err error) {
 	h, err := decode.HeaderOf(raw)
 	if err != nil {
-		return "cannot be read: " + err.Error(), nil //nolint:nilerr // that is what is wrong with it
+		return "cannot be read: " + err.Error(), nil //nolint:nilerr // the error is the problem
 	}
 	clusterScoped, err := scopes(schema.FromAPIVersionAndKind(h.APIVersion, h.Kind).GroupKind())
 	switch {

@@ -1,6 +1,7 @@
-// Package work decides which Works a binding needs in its cluster's namespace. In come the binding's Order, the group of resource
-// snapshots it names and the Works that are there; out come the wanted Works and the changes that lead to them. Everything is
-// checked before anything is to be written: an error means that no Work changes. The dispatcher uses it.
+// Package work decides which Works a binding needs in its cluster's namespace. The input is the binding's Order, the
+// group of resource snapshots it names and the existing Works; the output are the wanted Works and the changes that
+// lead to them. Everything is checked before anything is written: an error means that no Work changes. The dispatcher
+// uses it.
 package work
 
 import (
@@ -19,27 +20,27 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// Order is what a binding asks for: which content goes to which cluster, and how it is applied there.
+// Order is the request of a binding: the content for its cluster, and how to apply it there.
 type Order struct {
 	Binding types.NamespacedName
 	// UID is the binding's.
 	UID       types.UID
 	Placement types.NamespacedName
 	Cluster   string
-	// Content is what the cluster is given.
+	// Content is the content for the cluster.
 	Content v1beta1.Revision
-	// Fingerprint changes when, by the cluster's labels, the same overrides come to something else.
+	// Fingerprint changes when the same overrides have another result because of the cluster's labels.
 	Fingerprint string
-	// OverrideContent changes when override snapshots of the same names say something else. It is not on the binding: whoever has
-	// read them fills it in.
+	// OverrideContent changes when override snapshots of the same names have another content. The binding does not
+	// have it: the caller that reads the snapshots sets it.
 	OverrideContent string
 	ReportBack      *v1beta1.ReportBackStrategy
-	// Delete says what the member does with the objects when the Works are deleted.
+	// Delete is how the member treats the objects when the Works are deleted.
 	Delete *v1beta1.DeleteStrategy
 }
 
-// OrderOf reads the order off binding; reportBack is its placement's. ok is false for a binding that names no placement:
-// it is not ours to carry out.
+// OrderOf reads the order from binding; reportBack is its placement's. ok is false for a binding that names no
+// placement, which must not be carried out.
 func OrderOf(binding v1beta1.BindingObject, reportBack *v1beta1.ReportBackStrategy) (order Order, ok bool) {
 	placement, ok := scope.PlacementOf(binding)
 	spec := binding.GetSpec()
@@ -54,17 +55,18 @@ func OrderOf(binding v1beta1.BindingObject, reportBack *v1beta1.ReportBackStrate
 	}, ok
 }
 
-// Overridden says whether the order lists any override.
+// Overridden reports whether the order lists any override.
 func (o Order) Overridden() bool { return !delivery.OverridesIn(o.Content).None() }
 
-// Override changes one object, given as JSON, for the cluster of an order. It returns nil for an object that the cluster is not
-// to have. What it is given belongs to a cache and must not be changed in place.
+// Override changes one object, given as JSON, for the cluster of an order. It returns nil to leave the object out for
+// the cluster. The input belongs to a cache and must not be modified.
 type Override func(object []byte) ([]byte, error)
 
-// AsIs is the Override that changes nothing.
+// AsIs is the Override without a change.
 func AsIs(object []byte) ([]byte, error) { return object, nil }
 
-// OverrideError says that an override could not be worked into an object: a mistake in the override, or in the cluster's labels.
+// OverrideError means that an override could not be applied to an object: a mistake in the override, or in the
+// cluster's labels.
 type OverrideError struct {
 	Object string
 	Err    error
@@ -73,11 +75,11 @@ type OverrideError struct {
 func (e *OverrideError) Error() string { return fmt.Sprintf("override %s: %v", e.Object, e.Err) }
 func (e *OverrideError) Unwrap() error { return e.Err }
 
-// Wanted returns the Works of order: one for each snapshot of group, however empty, and one for each envelope in it, in the order
-// of the content. They are complete but for what the API server adds. The error is an *OverrideError, an *EnvelopeError,
-// or says what is wrong with the group.
+// Wanted returns the Works of order: one for each snapshot of group, even an empty one, and one for each envelope in
+// it, in the order of the content. They lack only the fields that the API server sets. The error is an *OverrideError,
+// an *EnvelopeError, or one about the group.
 func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error) {
-	marks, err := marksOf(order, group.Index)
+	from, err := provenanceOf(order, group.Index)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +100,7 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 				if err != nil {
 					return nil, err
 				}
-				envelopes = append(envelopes, marks.envelope(order, name, envelope, inner))
+				envelopes = append(envelopes, from.envelope(order, name, envelope, inner))
 				continue
 			}
 			manifest, err := overridden([][]byte{object}, override)
@@ -110,7 +112,7 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 				origins = append(origins, part.Origins[i])
 			}
 		}
-		main := marks.work(order, name, manifests)
+		main := from.work(order, name, manifests)
 		if text := contract.JoinOrigins(origins); text != "" {
 			main.Annotations[contract.AnnotationOrigins] = text
 		}
@@ -123,7 +125,7 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 	return works, nil
 }
 
-// overridden applies override to each of objects and drops those it leaves out.
+// overridden applies override to each of objects and drops those that it leaves out.
 func overridden(objects [][]byte, override Override) ([]v1beta1.Manifest, error) {
 	var manifests []v1beta1.Manifest
 	for _, object := range objects {
@@ -138,15 +140,15 @@ func overridden(objects [][]byte, override Override) ([]v1beta1.Manifest, error)
 	return manifests, nil
 }
 
-// marks are the labels and annotations that say where a Work's content is from.
-type marks struct {
+// provenance are the labels and annotations that record the source of a Work's content.
+type provenance struct {
 	labels, annotations map[string]string
 }
 
-func marksOf(order Order, index string) (marks, error) {
+func provenanceOf(order Order, index string) (provenance, error) {
 	annotations, err := source(order)
 	if err != nil {
-		return marks{}, err
+		return provenance{}, err
 	}
 	if names := order.overrideNames(); len(names) > 0 {
 		annotations[contract.AnnotationOverrides] = strings.Join(names, ",")
@@ -163,10 +165,10 @@ func marksOf(order Order, index string) (marks, error) {
 	if order.Placement.Namespace != "" {
 		labels[contract.LabelPlacementNamespace] = order.Placement.Namespace
 	}
-	return marks{labels: labels, annotations: annotations}, nil
+	return provenance{labels: labels, annotations: annotations}, nil
 }
 
-// overrideNames are for people: the member tells them to whoever asks why an object is what it is.
+// overrideNames are for users: the member shows them to explain an object.
 func (o Order) overrideNames() []string {
 	names := slices.Clone(o.Content.ClusterResourceOverrideSnapshots)
 	for _, at := range o.Content.ResourceOverrideSnapshots {
@@ -175,7 +177,7 @@ func (o Order) overrideNames() []string {
 	return names
 }
 
-// source names the content of order: its snapshot, its two lists of overrides, and what these come to.
+// source identifies the content of order: its snapshot, its two lists of overrides, and the result of these.
 func source(order Order) (map[string]string, error) {
 	overrides, err := contract.Hash(order.Content.ResourceOverrideSnapshots)
 	if err != nil {
@@ -196,16 +198,16 @@ func source(order Order) (map[string]string, error) {
 	return out, nil
 }
 
-// work makes the Work name. Its finalizer is there from the start: the member need not write it, and a Work that the member has
-// seen cannot vanish without it.
-func (m marks) work(order Order, name string, manifests []v1beta1.Manifest) *v1beta1.Work {
-	annotations := copied(m.annotations)
+// work returns the Work name. It is created with its finalizer: the member need not write it, and a Work that the
+// member has seen cannot vanish without it.
+func (p provenance) work(order Order, name string, manifests []v1beta1.Manifest) *v1beta1.Work {
+	annotations := copied(p.annotations)
 	annotations[contract.AnnotationManifests] = strconv.Itoa(len(manifests))
 	return &v1beta1.Work{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:   contract.MemberNamespace(order.Cluster),
 			Name:        name,
-			Labels:      copied(m.labels),
+			Labels:      copied(p.labels),
 			Annotations: annotations,
 			Finalizers:  []string{contract.FinalizerWork},
 		},
@@ -218,9 +220,9 @@ func (m marks) work(order Order, name string, manifests []v1beta1.Manifest) *v1b
 	}
 }
 
-// envelope makes the Work of an envelope that lies in the snapshot whose Work is called parent.
-func (m marks) envelope(order Order, parent string, e *envelope, manifests []v1beta1.Manifest) *v1beta1.Work {
-	work := m.work(order, contract.EnvelopeWorkName(parent, string(e.kind), e.namespace, e.name), manifests)
+// envelope returns the Work of an envelope in the snapshot whose Work is named parent.
+func (p provenance) envelope(order Order, parent string, e *envelope, manifests []v1beta1.Manifest) *v1beta1.Work {
+	work := p.work(order, contract.EnvelopeWorkName(parent, string(e.kind), e.namespace, e.name), manifests)
 	work.Labels[contract.LabelEnvelopeKind] = string(e.kind)
 	work.Labels[contract.LabelEnvelopeName] = e.name
 	if e.namespace != "" {

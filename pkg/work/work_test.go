@@ -437,7 +437,7 @@ func TestCompare(t *testing.T) {
 		},
 		"a work of another binding is not touched": {
 			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, twin, "3", nil)),
-			wrong: "work fleet-member-east/web-work is there already and belongs to binding web-east-2",
+			wrong: "work fleet-member-east/web-work already exists and belongs to binding web-east-2",
 		},
 		"a work whose binding is gone is taken over": {
 			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, twin, "3", nil)), orphans: map[string]bool{"web-work": true},
@@ -457,7 +457,7 @@ func TestCompare(t *testing.T) {
 		},
 		"a work of no placement is in the way": {
 			wanted: wantedOf(t, order(), "3", nil), seen: []*v1beta1.Work{{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-east", Name: "web-work"}}},
-			wrong: "work fleet-member-east/web-work is there already and belongs to no binding",
+			wrong: "work fleet-member-east/web-work already exists and belongs to no binding",
 		},
 		"a work of an earlier binding of the same name is not touched": {
 			wanted: wantedOf(t, order(), "3", nil), seen: stored(wantedOf(t, former, "3", nil, nil)),
@@ -553,7 +553,8 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-// Whatever is there, carrying out the changes gives exactly the wanted Works, and then there is nothing more to change.
+// Whatever is there, carrying out the changes gives exactly the wanted Works, and then there is nothing more to
+// change.
 func TestCompareConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		from, to := order(), order()
@@ -625,7 +626,8 @@ func TestMade(t *testing.T) {
 	}
 }
 
-// No two placements have a Work in common, in whatever order they come and go; none waits for another, and none's Works move.
+// No two placements have a Work in common, in whatever order they come and go; none waits for another, and none's
+// Works move.
 func TestWorkNamesAreTheirPlacementsOwn(t *testing.T) {
 	label := rapid.SampledFrom([]string{"a", "b", "a-0", "a-work", "work", "0", "a-0-snapshot", "a-work-namespaced", "a-work-envelope-0123456789abcdef"})
 	placement := rapid.Custom(func(t *rapid.T) types.NamespacedName {
@@ -720,9 +722,9 @@ func TestSnapshotNamesAreTheirPlacementsOwn(t *testing.T) {
 	})
 }
 
-// A Work tells of each manifest from which object of the hub it is. That alone is no reason to write a Work, nor that
-// an earlier version did not.
-func TestWorksTellOrigins(t *testing.T) {
+// A Work records for each manifest from which object of the hub it is. That alone, or its absence in an earlier
+// version, is no reason to write a Work.
+func TestWorksRecordOrigins(t *testing.T) {
 	a, b, c := contract.Origin("a"), contract.Origin("b"), contract.Origin("c")
 	group := Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(configMap("a"), resourceEnvelope("shop", "e", configMap("x")), configMap("b"), configMap("c"))}}}
 	without := func(object []byte) ([]byte, error) {

@@ -152,12 +152,12 @@ func TestExplanationPointsBehindScheduling(t *testing.T) {
 	for _, kind := range []string{scheduled, started} {
 		c := metav1.Condition{Type: "ClusterResourcePlacement" + kind, Status: metav1.ConditionTrue, ObservedGeneration: 3}
 		if kind == started {
-			c.Status, c.Message = metav1.ConditionFalse, "Rollout held back on 1 of 2 clusters"
+			c.Status, c.Message = metav1.ConditionFalse, "Rollout not started on 1 of 2 clusters"
 		}
 		status.Conditions = append(status.Conditions, c)
 	}
 	e := s.told(t, "")
-	if want := (after{started, "Rollout held back on 1 of 2 clusters", "kubectl describe clusterresourcebinding web-b"}); e.After == nil || *e.After != want {
+	if want := (after{started, "Rollout not started on 1 of 2 clusters", "kubectl describe clusterresourcebinding web-b"}); e.After == nil || *e.After != want {
 		t.Errorf("told %+v; want %+v", e.After, want)
 	}
 	if got, want := *e.Clusters[0].After, (after{available, "reached", ""}); got != want {

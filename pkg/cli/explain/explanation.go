@@ -202,12 +202,12 @@ func (s *sight) after(cluster string) *after {
 	case len(status.PerClusterPlacementStatuses) == 0 && cluster == "":
 		return nil
 	case progress.Reached:
-		return &after{Stage: progress.Stage, Message: "reached"}
+		return &after{Stage: progress.Milestone, Message: "reached"}
 	case c != nil:
-		return &after{Stage: progress.Stage, Message: c.Message, Next: s.next(progress.Stage, s.stuck(progress.Stage, cluster))}
+		return &after{Stage: progress.Milestone, Message: c.Message, Next: s.next(progress.Milestone, s.stuck(progress.Milestone, cluster))}
 	}
 	return &after{
-		Stage: progress.Stage, Message: "not reported for this generation yet", Next: s.next(progress.Stage, s.stuck(progress.Stage, cluster)),
+		Stage: progress.Milestone, Message: "not reported for this generation yet", Next: s.next(progress.Milestone, s.stuck(progress.Milestone, cluster)),
 	}
 }
 

@@ -110,7 +110,7 @@ func (o *UpOptions) Run(ctx context.Context) error {
 	case errors.As(err, &running) && running.Changed:
 		return fmt.Errorf("%w\nstop it: %s", err, o.command("down"))
 	case errors.As(err, &running):
-		fmt.Fprintf(o.Out, "The fleet in %s runs already. To stop it: %s\n\n", o.dir, o.command("down"))
+		fmt.Fprintf(o.Out, "The fleet in %s is already running. To stop it: %s\n\n", o.dir, o.command("down"))
 	case err != nil:
 		return o.failed(ctx, err)
 	}

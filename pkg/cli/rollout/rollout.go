@@ -16,7 +16,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Long: `See and steer how a placement's changes reach the clusters. spec.strategy.type of the placement says who brings them:
 
   RollingUpdate  The hub does, as soon as the resources change, to as many clusters at once as maxUnavailable and maxSurge allow.
-                 "status" tells which clusters are held back and why, "history" what changed, "undo" how to take it back. One that
+                 "status" shows which clusters wait and why, "history" what changed, "undo" how to take it back. One that
                  has spent the budget of its failurePolicy is tried again by "resume".
   External       An update run does: it releases one revision stage by stage, with the approvals and waits of an update strategy.
                  "pause" and "resume" steer the newest run, and "undo" makes one that goes back.

@@ -163,7 +163,7 @@ func TestStatusOfClusters(t *testing.T) {
 		t.Errorf("told %q", got)
 	}
 	p.Status.PerClusterPlacementStatuses[1].Conditions[1] = is("RolloutStarted", metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet, "c is not ready")
-	if got := viewOfClusters(p, bindings).Lines[2].Plain(); got != "cluster b: revision 1, held back: c is not ready" {
+	if got := viewOfClusters(p, bindings).Lines[2].Plain(); got != "cluster b: revision 1, waiting: c is not ready" {
 		t.Errorf("told %q", got)
 	}
 	last.Status = metav1.ConditionTrue
@@ -298,7 +298,7 @@ func TestStatusOfARollingUpdateThatWentBack(t *testing.T) {
 	}
 	want := []string{
 		"rollout web: 0/3 revision 3, failed: rolling back: Back: 1 of 2. Revision 3 has spent it",
-		"cluster a: revision 2, rolled back: healthy", "cluster b: revision 3, rolling back: its turn comes", "cluster c: revision 2, held back: spent",
+		"cluster a: revision 2, rolled back: healthy", "cluster b: revision 3, rolling back: its turn comes", "cluster c: revision 2, waiting: spent",
 	}
 	if v, got := tell(); !slices.Equal(got, want) || v.Done {
 		t.Errorf("done %t, told\n%s", v.Done, strings.Join(got, "\n"))

@@ -28,23 +28,23 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
-// writers is how many Works of one binding are written at once.
+// writers is how many Works of one binding are written in parallel.
 const writers = 8
 
-// outcome is what came of a plan.
+// outcome is the result of carrying out a plan.
 type outcome struct {
-	// works are the wanted Works as the API server has them now.
+	// works are the wanted Works as the API server has them.
 	works []*v1beta1.Work
-	// failure tells the user why a Work could not be written. passing is whether that may end by itself; then, unless an event
-	// tells us of the end, err is there too.
+	// failure, for the user, is why a Work could not be written. passing is whether that may end by itself; then err
+	// is set too, unless its end is an event.
 	failure  string
 	passing  bool
 	rejected bool
 	err      error
 }
 
-// carryOut writes the changes. It goes on after a failure, so that one Work that the API server refuses stops only itself; which
-// Works may be written at all was decided before the first.
+// carryOut writes the changes. It continues after a failure, so that a Work that the API server refuses does not stop
+// the others; the plan has already decided which Works may be written.
 func (d *Dispatcher) carryOut(ctx context.Context, seen *seen, plan plan) outcome {
 	var mu sync.Mutex
 	written := map[string]*v1beta1.Work{}
@@ -61,7 +61,7 @@ func (d *Dispatcher) carryOut(ctx context.Context, seen *seen, plan plan) outcom
 		written[w.work.Name] = w.work
 		return nil
 	}
-	// What a Work to be deleted holds may be in another one now: the member must hear of that one first.
+	// The content of a Work to delete may be in another one now: the member must get that one first.
 	last := work.Changes{Delete: plan.changes.Delete}
 	plan.changes.Delete = nil
 	err := loop.Each(ctx, writers, d.writes(plan.changes, seen.works), do)
@@ -74,7 +74,7 @@ func (d *Dispatcher) carryOut(ctx context.Context, seen *seen, plan plan) outcom
 	return outcome{works: current(plan.wanted, seen.works, written)}
 }
 
-// write is one change to one Work; after it, work is as the API server answered.
+// write is one change to one Work; afterwards, work is the API server's answer.
 type write struct {
 	verb string
 	work *v1beta1.Work
@@ -110,7 +110,8 @@ func (d *Dispatcher) create(ctx context.Context, w *v1beta1.Work) error {
 	return nil
 }
 
-// retune patches how a Work is applied. Its manifests stay as they are on the API server, where another writer may have changed them.
+// retune patches the strategies of a Work. Its manifests stay as they are on the API server, where another client may
+// have changed them.
 func (d *Dispatcher) retune(ctx context.Context, before, w *v1beta1.Work) error {
 	seen := before.Generation
 	respecified := !equality.Semantic.DeepEqual(before.Spec, w.Spec)
@@ -121,8 +122,8 @@ func (d *Dispatcher) retune(ctx context.Context, before, w *v1beta1.Work) error 
 	return nil
 }
 
-// replace writes the whole spec and the marks of a Work that exists. A JSON patch, unlike an update, does not lose against the
-// member's reports on the same Work, which may come at any moment.
+// replace writes the whole spec and the marks of a Work that exists. A JSON patch, unlike an update, does not conflict
+// with the member's status writes on the same Work, which may come at any moment.
 func (d *Dispatcher) replace(ctx context.Context, w *v1beta1.Work) error {
 	patch, err := json.Marshal([]map[string]any{
 		{"op": "add", "path": "/metadata/labels", "value": w.Labels},
@@ -139,8 +140,8 @@ func (d *Dispatcher) replace(ctx context.Context, w *v1beta1.Work) error {
 	return nil
 }
 
-// discard deletes a Work of a binding that lives. What the Work placed has left the placement, and goes: Abandon is for what is there when the
-// placement goes, or no longer has the cluster.
+// discard deletes a Work of a binding that continues. Its objects have left the placement, and are removed: Abandon is
+// for the objects that are left when the placement is deleted, or no longer picks the cluster.
 func (d *Dispatcher) discard(ctx context.Context, w *v1beta1.Work) error {
 	if w.Spec.DeleteStrategy.Abandons() {
 		after := w.DeepCopy()
@@ -152,13 +153,14 @@ func (d *Dispatcher) discard(ctx context.Context, w *v1beta1.Work) error {
 	return d.remove(ctx, w)
 }
 
-// remove deletes this very Work, not one that has taken its name since.
+// remove deletes this very Work, not a later one of its name.
 func (d *Dispatcher) remove(ctx context.Context, w *v1beta1.Work) error {
 	gone := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: w.Name, UID: w.UID}}
 	return client.IgnoreNotFound(d.Client.Delete(ctx, gone, client.Preconditions{UID: &w.UID}))
 }
 
-// current returns the wanted Works, as written or else as seen. Without a list of wanted ones it is those seen that live.
+// current returns the wanted Works, as written or else as seen. Without a list of wanted ones it returns those seen
+// that are not being deleted.
 func current(wanted []string, seen []*v1beta1.Work, written map[string]*v1beta1.Work) []*v1beta1.Work {
 	var out []*v1beta1.Work
 	for _, w := range seen {
@@ -178,7 +180,8 @@ func current(wanted []string, seen []*v1beta1.Work, written map[string]*v1beta1.
 	return out
 }
 
-// assess says what failed writes mean to the user and to us. Lost races mean nothing: we look again.
+// assess sorts failed writes by their consequence for the user and for the retry. Conflicts have none: the next pass
+// reads again.
 func assess(order work.Order, failed map[string]error, err error) outcome {
 	names := make([]string, 0, len(failed))
 	for name := range failed {
@@ -190,7 +193,8 @@ func assess(order work.Order, failed map[string]error, err error) outcome {
 		switch {
 		case apierrors.IsConflict(cause) || apierrors.IsAlreadyExists(cause):
 		case apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(cause):
-			// The registrar makes the namespace again, and an InternalMemberCluster in it, whose creation brings us back.
+			// The registrar recreates the namespace, and an InternalMemberCluster in it, whose creation requeues the
+			// binding.
 			return outcome{passing: true, failure: fmt.Sprintf("The cluster's namespace %s is missing or being deleted", contract.MemberNamespace(order.Cluster))}
 		case loop.Refused(cause):
 			return outcome{rejected: true, failure: fmt.Sprintf("The hub's API server refuses work %s: %s", name, secrecy.WithoutValues(cause.Error()))}
@@ -201,15 +205,16 @@ func assess(order work.Order, failed map[string]error, err error) outcome {
 	return outcome{err: err}
 }
 
-// release lets a deleted binding go: its Works are deleted first, and the finalizer goes when they do not exist any more, which is
-// when the member has removed what they placed. Without a member that could do that, the Works' finalizers go at once.
+// release finishes the deletion of a binding: its Works are deleted first, and the finalizer is removed once they no
+// longer exist, when the member has removed their objects. Without a member that could do that, the Works' finalizers
+// are removed at once.
 func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject) error {
 	if !slices.Contains(binding.GetFinalizers(), contract.FinalizerWork) {
 		return nil
 	}
 	key, cluster := client.ObjectKeyFromObject(binding), binding.GetSpec().TargetCluster
-	// This list waits for every write of ours: a Work made just before the deletion must not be overlooked. To delete a Work, it need not be
-	// readable.
+	// This list waits for all writes of this agent: a Work created just before the deletion must not be missed. A Work
+	// need not be decodable to be deleted.
 	works, err := d.worksOf(lenient.StandIns(ctx), key, cluster, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return err
@@ -220,6 +225,9 @@ func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject)
 	}
 	if err := loop.Each(ctx, writers, live, d.remove); err != nil {
 		return fmt.Errorf("delete works of %s: %w", key, err)
+	}
+	if len(live) > 0 {
+		ctrl.LoggerFrom(ctx).Info("Deleted the Works of the deleted binding", "binding", key.Name, "works", len(live))
 	}
 	if len(works) > 0 {
 		absent, err := d.absent(ctx, cluster, works)
@@ -233,8 +241,8 @@ func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject)
 	return d.drop(ctx, binding)
 }
 
-// instruct gives Works that are about to be deleted the delete strategy of their placement, if it was changed just before: they must not
-// go by an older one.
+// instruct sets the delete strategy of the placement on Works that are about to be deleted, in case it changed just
+// before: they must not use an older one.
 func (d *Dispatcher) instruct(ctx context.Context, binding v1beta1.BindingObject, works []*v1beta1.Work) error {
 	key, ok := scope.PlacementOf(binding)
 	if !ok || len(works) == 0 {
@@ -258,8 +266,8 @@ func (d *Dispatcher) instruct(ctx context.Context, binding v1beta1.BindingObject
 	})
 }
 
-// drop removes the binding's finalizer for Works, and the scheduler's with it when the binding's placement is going as well: then
-// there is nothing left for the scheduler to see.
+// drop removes the binding's finalizer for Works, and the scheduler's with it if the binding's placement is being
+// deleted as well: then the scheduler has nothing left to do.
 func (d *Dispatcher) drop(ctx context.Context, binding v1beta1.BindingObject) error {
 	doomed, err := d.isDoomed(ctx, binding)
 	if err != nil {
@@ -277,13 +285,14 @@ func (d *Dispatcher) drop(ctx context.Context, binding v1beta1.BindingObject) er
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove finalizers of binding %s: %w", client.ObjectKeyFromObject(binding), err)
 	}
+	ctrl.LoggerFrom(ctx).Info("Released binding", "binding", binding.GetName())
 	if abandoning != nil {
 		d.recorder(binding).Event(abandoning, corev1.EventTypeNormal, report.ReasonObjectsAbandoned, report.AbandonedOn(binding.GetSpec().TargetCluster))
 	}
 	return nil
 }
 
-// abandoning is the placement of a binding, if it leaves on the cluster what the binding has placed there; else nil.
+// abandoning is the placement of a binding, if it leaves the binding's objects on the cluster; else nil.
 func (d *Dispatcher) abandoning(ctx context.Context, binding v1beta1.BindingObject) (v1beta1.PlacementObject, error) {
 	key, ok := scope.PlacementOf(binding)
 	if !ok || meta.FindStatusCondition(binding.GetStatus().Conditions, v1beta1.ConditionApplied) == nil {
@@ -296,7 +305,7 @@ func (d *Dispatcher) abandoning(ctx context.Context, binding v1beta1.BindingObje
 	return placement, nil
 }
 
-// isDoomed says whether the placement of a binding is deleted or gone, or is none that a scheduler looks at.
+// isDoomed reports whether the placement of a binding is being deleted or gone, or is one that the scheduler ignores.
 func (d *Dispatcher) isDoomed(ctx context.Context, binding v1beta1.BindingObject) (bool, error) {
 	key, ok := scope.PlacementOf(binding)
 	if !ok || scope.Reserved(key) {
@@ -306,9 +315,9 @@ func (d *Dispatcher) isDoomed(ctx context.Context, binding v1beta1.BindingObject
 	return err == nil && (placement == nil || !placement.GetDeletionTimestamp().IsZero()), err
 }
 
-// absent says whether no member can remove what Works placed, if they placed anything: there is no such MemberCluster,
-// or no agent has ever reported for it, nor on the Works. The API server itself is asked: to take a member for absent
-// that a cache does not show would leave on it what the Works placed.
+// absent reports whether no member can remove the objects of Works, if there are any: there is no such MemberCluster,
+// or no agent has ever reported for it, nor on the Works. It reads from the API server: a member that is only missing
+// in a cache would keep the objects of the Works.
 func (d *Dispatcher) absent(ctx context.Context, cluster string, works []*v1beta1.Work) (bool, error) {
 	key := types.NamespacedName{Name: cluster}
 	err := d.Direct.Get(ctx, key, &clusterv1beta1.MemberCluster{})
@@ -333,14 +342,14 @@ func (d *Dispatcher) absent(ctx context.Context, cluster string, works []*v1beta
 	return membership.NeverJoined(&internal), nil
 }
 
-// free takes the member's finalizer off a Work. It is written as metadata: the rest may not be readable.
+// free removes the member's finalizer from a Work. It patches metadata alone: the rest may be undecodable.
 func (d *Dispatcher) free(ctx context.Context, w *v1beta1.Work) error {
 	at := slices.Index(w.Finalizers, contract.FinalizerWork)
 	if at < 0 {
 		return nil
 	}
 	path := fmt.Sprintf("/metadata/finalizers/%d", at)
-	patch, err := json.Marshal([]map[string]any{ // if it has other finalizers by now, the patch fails
+	patch, err := json.Marshal([]map[string]any{ // if the finalizers have changed, the patch fails
 		{"op": "test", "path": path, "value": contract.FinalizerWork},
 		{"op": "remove", "path": path},
 	})

@@ -1,7 +1,8 @@
-// Package dispatcher carries out bindings: it writes the Works that a bound binding asks for into its cluster's namespace, reports
-// what the cluster made of them in the binding's status, and lets a deleted binding go once its Works are really gone.
+// Package dispatcher carries out bindings: it writes the Works of a bound binding into its cluster's namespace,
+// reports their outcome in the binding's status, and finishes the deletion of a binding once its Works are gone.
 //
-// It reads bindings, resource, policy and override snapshots, Works, placements, MemberClusters and InternalMemberClusters from the cache.
+// It reads bindings, resource, policy and override snapshots, Works, placements, MemberClusters and
+// InternalMemberClusters from the cache.
 package dispatcher
 
 import (
@@ -37,8 +38,8 @@ const (
 	NamespacedRecorderName = "resource binding work generator"
 )
 
-// rejectedWait is how long until a Work that the API server refused is tried again although nothing that we can see has changed:
-// a quota or a webhook may be what changes.
+// rejectedWait is how long until a Work that the API server refused is retried without an event: a quota or a webhook
+// may have changed.
 const rejectedWait = time.Minute
 
 // Dispatcher reconciles bindings of both scopes.
@@ -49,24 +50,25 @@ type Dispatcher struct {
 	Direct client.Reader
 	// Recorder and NamespacedRecorder take the events of ClusterResourceBindings and of ResourceBindings.
 	Recorder, NamespacedRecorder record.EventRecorder
-	// Workers is how many bindings are looked at at once.
+	// Workers is the number of bindings reconciled in parallel.
 	Workers int
 	// Namespaced is whether ResourceBindings are served.
 	Namespaced bool
-	// ClusterScoped knows the kinds that the hub serves.
+	// ClusterScoped reports the scope of the kinds that the hub serves.
 	ClusterScoped work.Scopes
 	// Now is the clock.
 	Now func() time.Time
 
 	held  loop.HoldBacks
 	hands hands
-	// toldIdle are the UIDs of override snapshots of which it was said that they select nothing.
-	toldIdle sync.Map
-	// toldForeign are the UIDs of Works that only claim to belong to a binding, once an event was recorded about them.
-	toldForeign sync.Map
+	// idleReported are the UIDs of override snapshots for which the event was recorded that they select nothing.
+	idleReported sync.Map
+	// foreignReported are the UIDs of Works that only claim to belong to a binding and for which an event was
+	// recorded.
+	foreignReported sync.Map
 }
 
-// Reconcile looks at one binding.
+// Reconcile carries out one binding.
 func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	binding, err := scope.Bindings.Get(ctx, d.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
@@ -76,12 +78,15 @@ func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if key, ok := scope.PlacementOf(binding); ok {
+		ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", nameOf(key), "cluster", binding.GetSpec().TargetCluster))
+	}
 	if !binding.GetDeletionTimestamp().IsZero() {
 		d.held.End(req.NamespacedName)
 		return ctrl.Result{}, d.release(ctx, binding)
 	}
 	if scope.Reserved(req.NamespacedName) {
-		return ctrl.Result{}, nil // its author may be a member; only its deletion, with the Works of an older version, is carried out
+		return ctrl.Result{}, nil // its author may be a member; only its deletion is carried out, with the Works of an older version
 	}
 	if state := binding.GetSpec().State; state != v1beta1.BindingStateBound && state != v1beta1.BindingStateUnscheduled {
 		return ctrl.Result{}, nil
@@ -89,7 +94,7 @@ func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return d.dispatch(ctx, binding)
 }
 
-// dispatch brings the Works of a living binding in line with it and reports.
+// dispatch updates the Works of a binding that is not being deleted and reports on them.
 func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject) (ctrl.Result, error) {
 	seen, err := d.observe(ctx, binding)
 	if err != nil || seen == nil {
@@ -110,7 +115,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	}
 	outcome := d.carryOut(ctx, seen, plan)
 	if outcome.err != nil && outcome.failure == "" {
-		return ctrl.Result{}, outcome.err // nothing that the user could act on
+		return ctrl.Result{}, outcome.err // the user cannot act on it
 	}
 	if plan.sync == "" {
 		plan.sync, plan.passing = outcome.failure, plan.passing || outcome.passing
@@ -131,7 +136,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 		return ctrl.Result{}, errors.Join(err, outcome.err)
 	}
 	if wrote {
-		d.tell(binding, append(plan.events, d.idleEvents(seen.order, plan.idle)...))
+		d.recordEvents(binding, append(plan.events, d.idleEvents(seen.order, plan.idle)...))
 	}
 	if outcome.rejected && result.RequeueAfter == 0 {
 		result.RequeueAfter = rejectedWait
@@ -142,7 +147,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	return result, nil
 }
 
-// report writes the binding's status if it says something new that is worth a write now, and otherwise says when to look again.
+// report writes the binding's status if it differs and is worth a write now; otherwise it returns when to check again.
 func (d *Dispatcher) report(ctx context.Context, binding v1beta1.BindingObject, facts report.BindingFacts) (result ctrl.Result, wrote bool, err error) {
 	key := client.ObjectKeyFromObject(binding)
 	before := binding.DeepCopyObject().(client.Object)
@@ -168,8 +173,8 @@ func reportDiff(order work.Order) bool {
 	return order.Content.ApplyStrategy != nil && order.Content.ApplyStrategy.Type == v1beta1.ApplyStrategyTypeReportDiff
 }
 
-// claim puts the finalizer on a binding that lacks it before the first Work is made for it. The roller sets it together with the
-// content; other programs that bind may not.
+// claim adds the finalizer to a binding that lacks it before its first Work is created. The roller sets it together
+// with the content; other clients that bind may not.
 func (d *Dispatcher) claim(ctx context.Context, binding v1beta1.BindingObject, changes work.Changes) error {
 	if len(changes.Create) == 0 || controllerutil.ContainsFinalizer(binding, contract.FinalizerWork) {
 		return nil
@@ -182,20 +187,20 @@ func (d *Dispatcher) claim(ctx context.Context, binding v1beta1.BindingObject, c
 	return nil
 }
 
-// seen is what the dispatcher looks at for one binding. Nothing in it may be changed: it is the cache's.
+// seen is the observed state of one binding. It belongs to the cache and must not be modified.
 type seen struct {
 	order   work.Order
 	cluster override.Cluster
-	// external is whether update runs say when a rollout starts.
+	// external is whether update runs start its rollouts.
 	external bool
-	// doubt is why the binding is not carried out, if it is not.
+	// doubt is why the binding is not carried out; nil if it is.
 	doubt     *work.Doubt
 	snapshots []v1beta1.ResourceSnapshotObject
 	works     []*v1beta1.Work
 }
 
-// observe reads everything about a binding. It returns nil for a binding that has to wait: its cluster is not there, or is leaving,
-// and then its Works must stay as they are. The InternalMemberCluster's creation brings it back.
+// observe reads the state of a binding. It returns nil for a binding that has to wait: its cluster does not exist, or
+// is leaving, and then its Works must stay unchanged. The creation of the InternalMemberCluster requeues it.
 func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject) (*seen, error) {
 	order, ok := work.OrderOf(binding, nil)
 	if !ok {
@@ -206,12 +211,12 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 	err := d.Client.Get(ctx, types.NamespacedName{Name: order.Cluster}, &cluster, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	switch {
 	case apierrors.IsNotFound(err):
-		log.V(1).Info("Waiting for the member cluster", "cluster", order.Cluster)
+		log.V(1).Info("Waiting for the member cluster")
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("get member cluster %s: %w", order.Cluster, err)
 	case !cluster.DeletionTimestamp.IsZero():
-		log.V(1).Info("Skipped a binding whose cluster is leaving", "cluster", order.Cluster)
+		log.V(1).Info("Skipped binding of a leaving cluster")
 		return nil, nil
 	}
 	placement, err := d.placement(ctx, order.Placement)
@@ -243,13 +248,13 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 		if order.Adopts(w) {
 			out.works = append(out.works, w)
 		} else {
-			d.tellForeign(ctx, binding, w)
+			d.reportForeign(ctx, binding, w)
 		}
 	}
 	return out, d.believe(ctx, binding, placement, out)
 }
 
-// believe fills in what speaks against carrying out the binding, and leaves the placement's own snapshots.
+// believe sets the reason against carrying out the binding, and keeps only the placement's own snapshots.
 func (d *Dispatcher) believe(ctx context.Context, binding v1beta1.BindingObject, placement v1beta1.PlacementObject, out *seen) error {
 	key := out.order.Placement
 	policies, err := scope.PolicySnapshots.List(ctx, d.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
@@ -276,17 +281,18 @@ func (d *Dispatcher) placement(ctx context.Context, key types.NamespacedName) (v
 	return placement, nil
 }
 
-// tellForeign names, once, a Work that names a binding as its own and was not made for it. It is not believed, and it is let be.
-func (d *Dispatcher) tellForeign(ctx context.Context, binding v1beta1.BindingObject, w *v1beta1.Work) {
-	if _, told := d.toldForeign.LoadOrStore(w.UID, true); told {
+// reportForeign reports, once, a Work that names a binding but was not made for it. Its reports are not used, and it
+// is left unchanged.
+func (d *Dispatcher) reportForeign(ctx context.Context, binding v1beta1.BindingObject, w *v1beta1.Work) {
+	if _, known := d.foreignReported.LoadOrStore(w.UID, true); known {
 		return
 	}
-	ctrl.LoggerFrom(ctx).Info("Ignored a Work that was not made for the binding it names", "work", client.ObjectKeyFromObject(w))
-	d.tell(binding, []happening{{reason: eventForeign, message: fmt.Sprintf(
-		"Work %s names this binding and was not made for it; it is ignored, and may be deleted", client.ObjectKeyFromObject(w))}})
+	ctrl.LoggerFrom(ctx).Info("Ignored Work that was not created for the binding it names", "work", client.ObjectKeyFromObject(w))
+	d.recordEvents(binding, []happening{{reason: eventForeign, message: fmt.Sprintf(
+		"Work %s names this binding but was not created for it; the hub agent ignores it, and you can delete it", client.ObjectKeyFromObject(w))}})
 }
 
-// worksOf lists the Works that name a binding, in its cluster's namespace, terminating ones too.
+// worksOf lists the Works that name a binding, in its cluster's namespace, including terminating ones.
 func (d *Dispatcher) worksOf(ctx context.Context, binding types.NamespacedName, cluster string, opts ...client.ListOption) ([]*v1beta1.Work, error) {
 	var list v1beta1.WorkList
 	opts = append([]client.ListOption{client.InNamespace(contract.MemberNamespace(cluster)), scope.OfBinding(binding)}, opts...)

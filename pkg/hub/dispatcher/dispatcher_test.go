@@ -30,7 +30,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// world is a hub in memory that can be told to fail, and counts what is written to it.
+// world is a hub in memory that can be made to fail, and counts writes.
 type world struct {
 	*testing.T
 	client     client.Client
@@ -195,7 +195,8 @@ func bound(index int) *v1beta1.ClusterResourceBinding {
 	}
 }
 
-// group is the first snapshot of index, which says that it is one of count, and further ones with the given numbers.
+// group is the first snapshot of index, whose annotation claims that it is one of count, and further ones with the
+// given numbers.
 func group(index, count int, subs ...int) []client.Object {
 	snapshot := func(name string, annotations map[string]string) *v1beta1.ClusterResourceSnapshot {
 		s := &v1beta1.ClusterResourceSnapshot{
@@ -309,7 +310,8 @@ func TestAStrategyAloneIsPatchedEvenWithoutTheSnapshot(t *testing.T) {
 	}
 }
 
-// The patch of a strategy leaves an edit of the manifests that came just before it, and must not make it the dispatcher's own.
+// The patch of a strategy leaves an edit of the manifests that came just before it, and must not make it the
+// dispatcher's own.
 func TestAnEditJustBeforeAStrategyIsUndone(t *testing.T) {
 	w := newWorld(t, fleet()...)
 	w.wants(createFirst)
@@ -580,8 +582,9 @@ func TestContentThatIsDroppedIsNotAbandoned(t *testing.T) {
 	w.wants()
 }
 
-// A cluster that the placement no longer has keeps what was placed; an event on the placement tells, whether or not that goes as well.
-func TestAnEventTellsWhatIsAbandoned(t *testing.T) {
+// A cluster that the placement no longer has keeps the placed objects; an event on the placement reports it, whether
+// or not the placement is deleted as well.
+func TestAbandonedObjectsAreRecordedInAnEvent(t *testing.T) {
 	for name, doomed := range map[string]bool{"the cluster is no longer picked": false, "the placement is deleted": true} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, append(group(0, 1), member(), abandoning(), bound(0))...)

@@ -48,7 +48,8 @@ func forged(key types.NamespacedName, cluster string, index int) v1beta1.Binding
 	return b
 }
 
-// Case member-forges-binding, with its neighbours: what only looks like a binding of the scheduler places nothing, and is told why.
+// Case member-forges-binding and similar ones: an object that only looks like a binding of the scheduler places
+// nothing, and its status reports why.
 func TestMemberForgesBinding(t *testing.T) {
 	h := startHub(t)
 	victim := newScene(h, "", "victim", "east")
@@ -109,7 +110,8 @@ func TestMemberForgesBinding(t *testing.T) {
 	}
 }
 
-// A tenant who may write the snapshots of a placement of its own, and its bindings, gets nothing out of the namespace with them.
+// A tenant who may write the snapshots of a placement of its own, and its bindings, gets nothing out of the namespace
+// with them.
 func TestForgedSnapshotOfANamespacedPlacement(t *testing.T) {
 	h := startHub(t)
 	tenant := newScene(h, "shop", "web", "east")
@@ -148,8 +150,8 @@ func TestForgedSnapshotOfANamespacedPlacement(t *testing.T) {
 	tenant.awaitWorks(1, 9)
 }
 
-// A binding to a cluster that is not picked any more keeps its Works, and their reports, and brings no other content there: not by another
-// snapshot, and not by a Work that only looks like the dispatcher's.
+// A binding to a cluster that is not picked any more keeps its Works, and their reports, and brings no other content
+// there: not by another snapshot, and not by a Work that only looks like the dispatcher's.
 func TestClusterThatIsNotPickedGetsNoOtherContent(t *testing.T) {
 	h := startHub(t)
 	both(t, h, "unpicked", func(t *testing.T, s *scene) {
@@ -191,8 +193,9 @@ func (s *scene) unpick() {
 	s.must(s.Client.Status().Update(s.Context(), policy))
 }
 
-// No tenant takes the Work name of another's placement, or keeps it from one: cluster-wide shop.web and web in namespace shop have Works of the
-// same usual name. The first has it, the second has another one, and neither minds the other, also when one of them goes.
+// No tenant takes the Work name of another's placement, or keeps it from one: cluster-wide shop.web and web in
+// namespace shop have Works of the same usual name. The first has it, the second has another one, and neither minds
+// the other, also when one of them goes.
 func TestWorkNamesOfAnotherPlacement(t *testing.T) {
 	h := startHub(t)
 	for name, order := range map[string]func(wide, narrow *scene) (first, second *scene){

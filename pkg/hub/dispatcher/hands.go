@@ -9,11 +9,11 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// restoreEvery is how often a Work is put right, at most, that another writer keeps changing.
+// restoreEvery is the minimal time between two restorations of a Work that another client keeps changing.
 const restoreEvery = time.Second
 
-// hands tells whose hand was last on the specs of Works. Their manifests are not in the cache, so that a change by
-// others shows in their generation only. It can be lost: the generation that is seen first is taken for the
+// hands record the dispatcher's last write to the spec of each Work. The cache does not hold manifests, so a change by
+// another client shows only in the generation. The record can be lost: the first generation seen then counts as the
 // dispatcher's own.
 type hands struct {
 	mu    sync.Mutex
@@ -21,12 +21,12 @@ type hands struct {
 }
 
 type hand struct {
-	// generation is the one that the dispatcher's last write has left, and restored when it last undid a change.
+	// generation is the result of the dispatcher's last write, and restored is when it last undid a change.
 	generation int64
 	restored   time.Time
 }
 
-// wrote takes what the API server answered to a write of the dispatcher that set the whole spec.
+// wrote records the API server's answer to a write of the dispatcher that set the whole spec.
 func (h *hands) wrote(w *v1beta1.Work) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -35,9 +35,9 @@ func (h *hands) wrote(w *v1beta1.Work) {
 	h.set(w.UID, was)
 }
 
-// retuned takes what the API server answered to a patch that left the manifests alone. seen is the generation in the cache
-// when the patch was made, and respecified is whether the patch changed the spec. A generation that this patch alone cannot
-// have led to contains another writer's change, which remains to be undone.
+// retuned records the API server's answer to a patch that left the manifests unchanged. seen is the generation in the
+// cache before the patch, and respecified is whether the patch changed the spec. A generation beyond the result of
+// this patch includes another client's change, which still has to be undone.
 func (h *hands) retuned(w *v1beta1.Work, seen int64, respecified bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -62,22 +62,22 @@ func (h *hands) set(uid types.UID, to hand) {
 	h.works[uid] = to
 }
 
-// own says whether the dispatcher is known to have made this state of a Work.
+// own reports whether the dispatcher is known to have written this state of a Work.
 func (h *hands) own(w *v1beta1.Work) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return w.Generation <= h.works[w.UID].generation
 }
 
-// ahead says whether the dispatcher has written a later state of a Work than this one.
+// ahead reports whether the dispatcher has written a later state of a Work than this one.
 func (h *hands) ahead(w *v1beta1.Work) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return w.Generation < h.works[w.UID].generation
 }
 
-// changed says whether the spec of a Work is another writer's now and is due to be put right; it takes it that the
-// caller does that. If it is not due yet, wait is for how long.
+// changed reports whether another client has changed the spec of a Work and its restoration is due; then it assumes
+// that the caller restores it. If it is not due yet, wait is the remaining time.
 func (h *hands) changed(w *v1beta1.Work, now time.Time) (changed bool, wait time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -39,7 +39,7 @@ type agent struct {
 	stop func()
 }
 
-// counts says how often the agent sent each verb to each resource.
+// counts is how often the agent sent each verb to each resource.
 func (a *agent) counts() map[string]int {
 	counts := map[string]int{}
 	for _, write := range a.All() {
@@ -57,7 +57,7 @@ func (a *agent) counts() map[string]int {
 	return counts
 }
 
-// scopes asks the hub for the scope of every kind.
+// scopes gets the scope of every kind from the hub.
 func scopes(mapper meta.RESTMapper) work.Scopes {
 	return func(kind schema.GroupKind) (bool, error) {
 		mapping, err := mapper.RESTMapping(kind)

@@ -23,16 +23,17 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
-// Reasons of the events about overrides that do not do what they are for.
+// Reasons of events about overrides that fail or have no effect.
 const (
 	eventFailed = "OverriddenFailed"
 	eventIdle   = "OverrideSelectsNothing"
 )
 
-// errNoOverride is a binding that names an override snapshot which does not exist (any more).
+// errNoOverride means that a binding names an override snapshot which does not exist (any more).
 var errNoOverride = errors.New("the override snapshot does not exist")
 
-// overrides reads the override snapshots that the order names, in its order. The error wraps errNoOverride, or is a failed read.
+// overrides reads the override snapshots of the order, in its order. The error wraps errNoOverride, or is a failed
+// read.
 func (d *Dispatcher) overrides(ctx context.Context, order work.Order) ([]v1beta1.OverrideSnapshotObject, error) {
 	var out []v1beta1.OverrideSnapshotObject
 	for _, key := range delivery.OverridesIn(order.Content).Keys() {
@@ -49,7 +50,7 @@ func (d *Dispatcher) overrides(ctx context.Context, order work.Order) ([]v1beta1
 	return out, nil
 }
 
-// contentOf stands for what override snapshots say. It is empty if there are none.
+// contentOf identifies the content of override snapshots. It is empty if there are none.
 func contentOf(snapshots []v1beta1.OverrideSnapshotObject) (string, error) {
 	if len(snapshots) == 0 {
 		return "", nil
@@ -68,8 +69,9 @@ func nameOf(key types.NamespacedName) string {
 	return key.String()
 }
 
-// inPlace is the plan for content whose overrides fail now, and which was written when they did not: a label that a variable names has
-// been taken off the cluster since. What is there stays, and is what the binding asks for. ok is false if it is not there.
+// inPlace is the plan for content whose overrides fail now, but did not when it was written: a label that a variable
+// names has been removed from the cluster since. The existing Works stay, and are what the binding requests. ok is
+// false if they do not exist.
 func inPlace(seen *seen, group work.Group) (out plan, ok bool) {
 	wanted, err := work.Wanted(seen.order, group, work.AsIs)
 	if err != nil {
@@ -82,12 +84,12 @@ func inPlace(seen *seen, group work.Group) (out plan, ok bool) {
 	return plan{changes: changes, wanted: names(wanted)}, true
 }
 
-// idle returns the overrides that are limited to the order's placement and select nothing of its content. It is only told of them, so
-// one that cannot be read, wherever it is, holds up nothing.
+// idle returns the overrides that are limited to the order's placement and select none of its objects. They are only
+// reported, so an undecodable one, of any placement, delays nothing.
 func (d *Dispatcher) idle(ctx context.Context, order work.Order, group work.Group) []v1beta1.OverrideSnapshotObject {
 	limited, err := scope.OverridesLimitedTo(ctx, d.Client, order.Placement, scope.Fast()...)
 	if err != nil {
-		ctrl.LoggerFrom(ctx).V(1).Info("Could not list the overrides that select nothing", "reason", err.Error())
+		ctrl.LoggerFrom(ctx).V(1).Info("Failed to list overrides limited to the placement", "reason", err.Error())
 		return nil
 	}
 	named := delivery.OverridesIn(order.Content).Keys()
@@ -104,13 +106,13 @@ func (d *Dispatcher) idle(ctx context.Context, order work.Order, group work.Grou
 	return override.Idle(limited, override.ContentsOf(objects))
 }
 
-// happening is an event worth recording when a binding's status says something for the first time.
+// happening is an event to record when a binding's status reports its cause for the first time.
 type happening struct {
 	about           runtime.Object
 	reason, message string
 }
 
-// failing is the event on an override that cannot be worked in, found among snapshots.
+// failing is the event on the override, among snapshots, that cannot be applied.
 func failing(order work.Order, snapshots []v1beta1.OverrideSnapshotObject, err error) []happening {
 	bad := new(override.Error)
 	if !errors.As(err, &bad) {
@@ -118,14 +120,14 @@ func failing(order work.Order, snapshots []v1beta1.OverrideSnapshotObject, err e
 	}
 	for _, s := range snapshots {
 		if s.GetName() == bad.Snapshot && s.GetNamespace() == bad.Namespace {
-			message := fmt.Sprintf("Cluster %s does not get the content of %s: %v", order.Cluster, nameOf(order.Placement), err)
+			message := fmt.Sprintf("Cluster %s does not get the content of placement %s: %v", order.Cluster, nameOf(order.Placement), err)
 			return []happening{{about: overrideOf(s), reason: eventFailed, message: message}}
 		}
 	}
 	return nil
 }
 
-// overrideOf refers to the override that a snapshot is of.
+// overrideOf refers to the override of a snapshot.
 func overrideOf(s v1beta1.OverrideSnapshotObject) *corev1.ObjectReference {
 	ref := &corev1.ObjectReference{
 		APIVersion: v1beta1.GroupVersion.String(), Kind: override.KindOf(s), Namespace: s.GetNamespace(),
@@ -139,20 +141,20 @@ func overrideOf(s v1beta1.OverrideSnapshotObject) *corev1.ObjectReference {
 	return ref
 }
 
-// idleEvents are events on overrides that select nothing, each once.
+// idleEvents are the events on overrides that select nothing, each once.
 func (d *Dispatcher) idleEvents(order work.Order, idle []v1beta1.OverrideSnapshotObject) []happening {
 	var out []happening
 	for _, s := range idle {
-		if _, told := d.toldIdle.LoadOrStore(s.GetUID(), true); !told {
-			message := fmt.Sprintf("Selects nothing that %s places", nameOf(order.Placement))
+		if _, known := d.idleReported.LoadOrStore(s.GetUID(), true); !known {
+			message := fmt.Sprintf("Selects no object of placement %s", nameOf(order.Placement))
 			out = append(out, happening{about: overrideOf(s), reason: eventIdle, message: message})
 		}
 	}
 	return out
 }
 
-// forOverride leads from an override snapshot to the bindings that name it, and, if it is limited to a placement, to all of that one: they
-// say so if it selects nothing.
+// forOverride maps an override snapshot to the bindings that name it, and, if it is limited to a placement, to all
+// bindings of that one, which report it if it selects nothing.
 func (d *Dispatcher) forOverride(ctx context.Context, o client.Object) []reconcile.Request {
 	s, ok := o.(v1beta1.OverrideSnapshotObject)
 	if !ok {
@@ -172,7 +174,8 @@ func (d *Dispatcher) forOverride(ctx context.Context, o client.Object) []reconci
 	return matching(ctx, list, err, func(v1beta1.BindingObject) bool { return true })
 }
 
-// forRelabelled leads from a cluster to the bindings to it that name overrides: what failed for want of a label may succeed now.
+// forRelabelled maps a cluster to the bindings to it that name overrides: one that failed because of a missing label
+// may succeed now.
 func (d *Dispatcher) forRelabelled(ctx context.Context, o client.Object) []reconcile.Request {
 	list, err := scope.Bindings.AllServed(ctx, d.Client, d.Namespaced, scope.Fast(scope.OnCluster(o.GetName()))...)
 	return matching(ctx, list, err, func(b v1beta1.BindingObject) bool {
@@ -180,7 +183,7 @@ func (d *Dispatcher) forRelabelled(ctx context.Context, o client.Object) []recon
 	})
 }
 
-// idleNames names overrides for a message.
+// idleNames lists overrides for a message.
 func idleNames(idle []v1beta1.OverrideSnapshotObject) []string {
 	var out []string
 	for _, s := range idle {

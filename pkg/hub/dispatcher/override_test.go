@@ -45,7 +45,7 @@ func (w *world) change(change func(*v1beta1.ClusterResourceBinding)) {
 	}
 }
 
-// overridden is what the binding says about its overrides.
+// overridden is the binding's condition on its overrides.
 func (w *world) overridden() (reason, message string) {
 	w.Helper()
 	b := w.binding()
@@ -68,7 +68,7 @@ func (w *world) manifest() string {
 	return string(work.Spec.Workload.Manifests[0].Raw)
 }
 
-// settle lets the member report that all is well, and the binding say so.
+// settle makes the member report that all objects are available, and the binding report it.
 func (w *world) settle() {
 	w.Helper()
 	w.reports(applied, available)
@@ -102,8 +102,9 @@ func TestOverridesAreWorkedIn(t *testing.T) {
 	}
 }
 
-// An override that is deleted and made again has a snapshot of the same name. The binding need not have lost the name in between, and if it
-// had, another override may have kept the Works as they were: they are written again because the snapshot says something else.
+// An override that is deleted and created again has a snapshot of the same name. The binding need not have lost the
+// name in between, and if it had, another override may have kept the Works as they were: they are written again
+// because the snapshot has other content.
 func TestAnOverrideMadeAgain(t *testing.T) {
 	first, second := overriding(0, testworld.Annotating("k", "old")), overriding(0, testworld.Annotating("k", "new"))
 	first.Spec.OverrideHash, second.Spec.OverrideHash = []byte("a"), []byte("b")
@@ -116,7 +117,7 @@ func TestAnOverrideMadeAgain(t *testing.T) {
 	if err := w.client.Delete(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
-	w.wants() // what its snapshot said is in the Work
+	w.wants() // the content of its snapshot is in the Work
 	if err := w.client.Create(t.Context(), second); err != nil {
 		t.Fatal(err)
 	}
@@ -128,8 +129,8 @@ func TestAnOverrideMadeAgain(t *testing.T) {
 	}
 }
 
-// An override that fails stops the binding before anything is written, says where it fails, and is tried again when the label that it lacks is
-// there. What was written then stays when the label goes.
+// An override that fails stops the binding before anything is written, reports where it fails, and is retried when the
+// label that it needs exists. Works written then stay when the label is removed.
 func TestAnOverrideThatFails(t *testing.T) {
 	w := newWorld(t, append(fleet(), overriding(0, testworld.Annotating("k", "${MEMBER-CLUSTER-LABEL-KEY-zone}")))...)
 	w.name(0)
@@ -166,7 +167,8 @@ func TestAnOverrideThatFails(t *testing.T) {
 	}
 }
 
-// A binding that waits for its turn names the snapshot of an override that has been deleted meanwhile: what it has stays.
+// A binding that waits for its turn names the snapshot of an override that has been deleted meanwhile: what it has
+// stays.
 func TestAnOverrideThatIsGone(t *testing.T) {
 	gone := overriding(0, testworld.Annotating("k", "v"))
 	w := newWorld(t, append(fleet(), gone)...)
@@ -206,7 +208,7 @@ func TestAnOverrideThatIsGone(t *testing.T) {
 	}
 }
 
-// An override for this placement alone that selects nothing is named in the status, and told of once.
+// An override for this placement alone that selects nothing is named in the status, and reported by one event.
 func TestAnOverrideThatSelectsNothing(t *testing.T) {
 	idle := overriding(0, testworld.Annotating("k", "v"))
 	idle.UID = "idle"
@@ -225,8 +227,8 @@ func TestAnOverrideThatSelectsNothing(t *testing.T) {
 	}
 }
 
-// A label that has changed since a binding was given its overrides changes what is on the cluster when the binding is given them again, and
-// not by itself: not even if it makes a rule take an object away.
+// A label that has changed since a binding was given its overrides changes what is on the cluster when the binding is
+// given them again, and not by itself: not even if it makes a rule take an object away.
 func TestALabelWaitsForItsTurn(t *testing.T) {
 	o := overriding(0, testworld.Annotating("k", "v"))
 	o.Spec.OverrideSpec.Policy.OverrideRules = append(o.Spec.OverrideSpec.Policy.OverrideRules,

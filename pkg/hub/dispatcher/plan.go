@@ -19,24 +19,25 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
-// plan is what to write for a binding, or why its content cannot be written; then changes only adjust how Works are applied.
+// plan is what to write for a binding, or why its content cannot be written; then changes adjust the strategies of
+// Works only.
 type plan struct {
 	changes work.Changes
-	// wanted names the Works whose reports make the binding's status; nil if they are those that are there.
+	// wanted names the Works whose reports form the binding's status; nil for the existing ones.
 	wanted []string
-	// override and sync say what keeps the content from being worked out, or from being written.
+	// override and sync are why the content cannot be resolved, or cannot be written.
 	override, sync string
-	// passing is whether that ends without anybody's doing.
+	// passing is whether that may end without a user's action.
 	passing bool
-	// idle are the overrides made for this placement that select nothing of its content.
+	// idle are the overrides made for this placement that select none of its objects.
 	idle []v1beta1.OverrideSnapshotObject
-	// again is when to look again although nothing happens; zero for never.
+	// again is when to check again without an event; zero for never.
 	again time.Duration
-	// events are recorded when the status says what they are about for the first time.
+	// events are recorded when the status first reports their cause.
 	events []happening
 }
 
-// plan asks the deciding package. Its error is a failed read, after which nothing may be written.
+// plan decides with package work. Its error is a failed read, after which nothing may be written.
 func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
 	if seen.doubt != nil {
 		return kept(seen), nil
@@ -76,7 +77,7 @@ func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
 		return unsound(seen, overrides, err), nil
 	}
 	var again time.Duration
-	if !left { // or the Works would get what others decide when they get it
+	if !left { // otherwise the Works would get changes before the agents that decide about them permit it
 		var edited map[string]bool
 		edited, again = d.edited(seen.works)
 		changes.Restore(wanted, works, edited)
@@ -91,13 +92,13 @@ func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
 	seen.works = works
 	out := plan{changes: changes, wanted: names(wanted), again: again, idle: d.idle(ctx, seen.order, group)}
 	if len(changes.Await) > 0 {
-		out.sync, out.passing = fmt.Sprintf("Waiting for the cluster to clean up after the deleted work %s", changes.Await[0]), true
+		out.sync, out.passing = fmt.Sprintf("Waiting for the cluster to remove the objects of the deleted work %s", changes.Await[0]), true
 	}
 	return out, nil
 }
 
-// edited names the Works whose specs another writer has changed, and says when to look again if one of them is not due
-// yet.
+// edited names the Works whose specs another client has changed, and returns when to check again if the restoration of
+// one is not due yet.
 func (d *Dispatcher) edited(works []*v1beta1.Work) (map[string]bool, time.Duration) {
 	out := map[string]bool{}
 	var again time.Duration
@@ -111,7 +112,7 @@ func (d *Dispatcher) edited(works []*v1beta1.Work) (map[string]bool, time.Durati
 	return out, again
 }
 
-// kept is the plan for a binding that is in doubt, whose Works are kept.
+// kept is the plan for a binding in doubt whose Works are kept.
 func kept(seen *seen) plan {
 	out := plan{changes: work.Tune(seen.order, seen.works)}
 	if !work.Holds(seen.order, seen.works) {
@@ -120,19 +121,19 @@ func kept(seen *seen) plan {
 	return out
 }
 
-// without is the plan for content that cannot be had, which err says.
+// without is the plan for content that cannot be resolved because of err.
 func without(seen *seen, err error) plan {
 	out := plan{changes: work.Tune(seen.order, seen.works)}
 	gone := errors.Is(err, work.ErrNoSnapshot) || errors.Is(err, errNoOverride)
 	if gone && work.Holds(seen.order, seen.works) {
-		return out // it has been pruned or deleted, and the Works hold it
+		return out // the snapshot was pruned or deleted, and the Works have its content
 	}
-	// It may be on its way to the cache; its arrival brings us back.
-	out.override, out.passing = "The content cannot be had: "+err.Error(), true
+	// The snapshot may not have reached the cache yet; its arrival requeues the binding.
+	out.override, out.passing = "Cannot resolve the content: "+err.Error(), true
 	return out
 }
 
-// unsound is the plan for content, or for Works, that somebody has to put right, as err says.
+// unsound is the plan for content, or for Works, that a user has to correct because of err.
 func unsound(seen *seen, overrides []v1beta1.OverrideSnapshotObject, err error) plan {
 	out := plan{changes: work.Tune(seen.order, seen.works)}
 	if bad := new(work.OverrideError); errors.As(err, &bad) {
@@ -154,8 +155,8 @@ func names(works []*v1beta1.Work) []string {
 	return out
 }
 
-// namesakes returns the binding's Works and, for wanted ones not among them, whatever else has a name that they may get. orphans are those
-// of another binding that does not exist.
+// namesakes returns the binding's Works and, for wanted ones not among them, other Works with a name that they may
+// get. orphans are Works of another binding that does not exist.
 func (d *Dispatcher) namesakes(ctx context.Context, seen *seen, wanted []*v1beta1.Work) (works []*v1beta1.Work, orphans map[string]bool, err error) {
 	works, orphans = slices.Clone(seen.works), map[string]bool{}
 	known := map[string]bool{}
@@ -184,8 +185,8 @@ func (d *Dispatcher) namesakes(ctx context.Context, seen *seen, wanted []*v1beta
 	return works, orphans, nil
 }
 
-// namesake reads a Work by its name; nil if there is none. It waits for our own last write of that Work, so what we made a moment ago is not
-// made again.
+// namesake reads a Work by its name; nil if there is none. The read waits for this agent's last write of that Work, so
+// that a Work created a moment ago is not created again.
 func (d *Dispatcher) namesake(ctx context.Context, key types.NamespacedName) (*v1beta1.Work, error) {
 	var found v1beta1.Work
 	err := d.Client.Get(ctx, key, &found, client.UnsafeDisableDeepCopy)
@@ -198,7 +199,8 @@ func (d *Dispatcher) namesake(ctx context.Context, key types.NamespacedName) (*v
 	return &found, nil
 }
 
-// isOrphan says whether a Work was made for a binding that does not exist (any more): the order's own may have its name now.
+// isOrphan reports whether a Work was made for a binding that does not exist (any more): the order's own may have its
+// name now.
 func (d *Dispatcher) isOrphan(ctx context.Context, order work.Order, found *v1beta1.Work) (bool, error) {
 	owner, ok := scope.BindingOf(found)
 	if !ok {
@@ -214,14 +216,14 @@ func (d *Dispatcher) isOrphan(ctx context.Context, order work.Order, found *v1be
 	return false, err
 }
 
-// eventDuplicates is the reason of the event on a binding of which several Works hold the same envelope.
+// eventDuplicates is the reason of the event on a binding with several Works for the same envelope.
 const eventDuplicates = "DuplicateEnvelopeWorks"
 
-// eventForeign is the reason of the event on a binding that a Work names which was not made for it.
+// eventForeign is the reason of the event on a binding that is named by a Work which was not made for it.
 const eventForeign = "ForeignWork"
 
-// tell records events. One that names no object is about the binding.
-func (d *Dispatcher) tell(binding v1beta1.BindingObject, events []happening) {
+// recordEvents records events. One without an object is about the binding.
+func (d *Dispatcher) recordEvents(binding v1beta1.BindingObject, events []happening) {
 	recorder := d.recorder(binding)
 	for _, e := range events {
 		if e.about == nil {
@@ -231,7 +233,7 @@ func (d *Dispatcher) tell(binding v1beta1.BindingObject, events []happening) {
 	}
 }
 
-// recorder takes the events of a binding's scope.
+// recorder is the recorder for a binding's scope.
 func (d *Dispatcher) recorder(binding v1beta1.BindingObject) record.EventRecorder {
 	if binding.GetNamespace() != "" {
 		return d.NamespacedRecorder

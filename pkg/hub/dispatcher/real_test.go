@@ -221,7 +221,7 @@ func TestOnARealHub(t *testing.T) {
 	t.Run("a binding becomes works and a status, within its budget of writes", func(t *testing.T) {
 		both(t, h, "budget", func(t *testing.T, s *scene) {
 			began := time.Now()
-			a := s.startAgentAt(func() time.Time { return began }) // what only tells of progress is held back for good
+			a := s.startAgentAt(func() time.Time { return began }) // a status that only reports progress is delayed for ever
 			bindings := "clusterresourcebindings"
 			if s.binding.Namespace != "" {
 				bindings = "resourcebindings"
@@ -383,7 +383,7 @@ func TestOnARealHub(t *testing.T) {
 			s.ensure(member)
 			testworld.AwaitKnown(s, s.knows, member) // a binding to a cluster that is not known waits for its InternalMemberCluster
 			s.bind(0)
-			s.awaitStatus(v1beta1.ConditionWorkSynchronized, metav1.ConditionFalse) // the scheduler has not said that it picked the cluster
+			s.awaitStatus(v1beta1.ConditionWorkSynchronized, metav1.ConditionFalse) // the scheduler has not reported that it picked the cluster
 			s.pick()
 			s.awaitStatus(v1beta1.ConditionWorkSynchronized, metav1.ConditionFalse)
 			s.ensure(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.MemberNamespace(s.cluster)}})
@@ -425,7 +425,8 @@ func TestOnARealHub(t *testing.T) {
 	})
 }
 
-// lastHealthy compares what the binding says was last healthy; "" is nothing. It is written together with the conditions.
+// lastHealthy compares the last healthy revision in the binding; "" is none. It is written together with the
+// conditions.
 func (s *scene) lastHealthy(want string) {
 	s.Helper()
 	binding, err := scope.Bindings.Get(s.Context(), s.Client, s.binding)

@@ -53,7 +53,8 @@ func (d *Dispatcher) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// bindings lets through what changes what a binding asks for. Its status is our own work, or the roller's, and says nothing new.
+// bindings passes changes of a binding's request. Its status is written by this agent or the roller and needs no
+// reaction.
 func bindings() predicate.Predicate {
 	waits := func(o client.Object) bool {
 		binding, ok := o.(v1beta1.BindingObject)
@@ -72,11 +73,11 @@ func bindings() predicate.Predicate {
 	}
 }
 
-// works lets through what a Work's member reports, and marks and specs that another client changed. What we write
-// ourselves we know, and a deletion that only begins changes nothing yet.
+// works passes reports of a Work's member, and changes of marks and specs by other clients. The agent's own writes,
+// and the start of a deletion, need no reaction.
 func (d *Dispatcher) works() predicate.Predicate {
 	return predicate.Funcs{
-		// A Work that is new to the cache and has a report already comes from a watch that was interrupted.
+		// A Work that is new to the cache and already has a report comes from an interrupted watch.
 		CreateFunc: func(e event.CreateEvent) bool {
 			w, ok := e.Object.(*v1beta1.Work)
 			return ok && len(w.Status.Conditions) > 0
@@ -99,7 +100,7 @@ func (d *Dispatcher) works() predicate.Predicate {
 	}
 }
 
-// placements lets through a change of the settings that bindings do not carry.
+// placements passes changes of the settings that bindings do not carry.
 func placements() predicate.Predicate {
 	setting := func(o client.Object) [2]any {
 		if placement, ok := o.(v1beta1.PlacementObject); ok {
@@ -109,7 +110,7 @@ func placements() predicate.Predicate {
 		return [2]any{}
 	}
 	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // a binding may have been looked at before its placement was known
+		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // a binding may have been reconciled before its placement was in the cache
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			return !equality.Semantic.DeepEqual(setting(e.ObjectOld), setting(e.ObjectNew))
@@ -117,13 +118,13 @@ func placements() predicate.Predicate {
 	}
 }
 
-// What only lets through.
+// Values for only.
 const (
 	creations = true
 	deletions = false
 )
 
-// only lets through the creations, or else the deletions, of objects.
+// only passes the creations, or else the deletions, of objects.
 func only(created bool) predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(event.CreateEvent) bool { return created },
@@ -132,8 +133,8 @@ func only(created bool) predicate.Predicate {
 	}
 }
 
-// overrides lets through override snapshots that appear, or go: bindings may wait for them, or tell of them. Those there are at a
-// start are read with the bindings.
+// overrides passes override snapshots that appear or disappear: bindings may wait for them, or report them. Those that
+// exist at the start are read with the bindings.
 func overrides() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
@@ -141,7 +142,7 @@ func overrides() predicate.Predicate {
 	}
 }
 
-// forWork leads from a Work to its binding.
+// forWork maps a Work to its binding.
 func (d *Dispatcher) forWork(_ context.Context, o client.Object) []reconcile.Request {
 	if w, ok := o.(*v1beta1.Work); ok {
 		if key, ok := scope.BindingOf(w); ok {
@@ -151,8 +152,8 @@ func (d *Dispatcher) forWork(_ context.Context, o client.Object) []reconcile.Req
 	return nil
 }
 
-// forGoneWork leads from a Work that has gone to its binding, and to any other binding of the same placement and cluster, which may have
-// waited to make a Work of the same name.
+// forGoneWork maps a deleted Work to its binding, and to any other binding of the same placement and cluster, which
+// may have waited to create a Work of the same name.
 func (d *Dispatcher) forGoneWork(ctx context.Context, o client.Object) []reconcile.Request {
 	out := d.forWork(ctx, o)
 	d.hands.forget(o.GetUID())
@@ -161,12 +162,12 @@ func (d *Dispatcher) forGoneWork(ctx context.Context, o client.Object) []reconci
 	if !ok || !isMember {
 		return out
 	}
-	d.toldForeign.Delete(o.GetUID())
+	d.foreignReported.Delete(o.GetUID())
 	there := func(b v1beta1.BindingObject) bool { return b.GetSpec().TargetCluster == cluster }
 	return append(out, d.requests(ctx, placement, there)...)
 }
 
-// forSnapshot leads from a resource snapshot to the bindings that place the group it belongs to.
+// forSnapshot maps a resource snapshot to the bindings that place its group.
 func (d *Dispatcher) forSnapshot(ctx context.Context, o client.Object) []reconcile.Request {
 	placement, ok := scope.PlacementOf(o)
 	index, err := strconv.Atoi(o.GetLabels()[contract.LabelResourceIndex])
@@ -177,7 +178,7 @@ func (d *Dispatcher) forSnapshot(ctx context.Context, o client.Object) []reconci
 	return d.requests(ctx, placement, func(b v1beta1.BindingObject) bool { return b.GetSpec().ResourceSnapshotName == master })
 }
 
-// picked brings up the bindings to clusters that a policy snapshot has just been written to have picked: they may have waited for that.
+// picked enqueues the bindings to clusters that a policy snapshot has just picked: they may have waited for that.
 func (d *Dispatcher) picked(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 	was, ok1 := e.ObjectOld.(v1beta1.PolicySnapshotObject)
 	is, ok2 := e.ObjectNew.(v1beta1.PolicySnapshotObject)
@@ -185,32 +186,32 @@ func (d *Dispatcher) picked(ctx context.Context, e event.UpdateEvent, q workqueu
 	if !ok1 || !ok2 || !ok3 {
 		return
 	}
-	news := map[string]bool{}
+	newly := map[string]bool{}
 	for _, decision := range is.GetStatus().ClusterDecisions {
-		news[decision.ClusterName] = decision.Selected
+		newly[decision.ClusterName] = decision.Selected
 	}
 	for _, decision := range was.GetStatus().ClusterDecisions {
-		news[decision.ClusterName] = news[decision.ClusterName] && !decision.Selected
+		newly[decision.ClusterName] = newly[decision.ClusterName] && !decision.Selected
 	}
 	for _, request := range d.requests(ctx, placement, func(b v1beta1.BindingObject) bool {
-		return news[b.GetSpec().TargetCluster] && b.GetSpec().State != v1beta1.BindingStateScheduled
+		return newly[b.GetSpec().TargetCluster] && b.GetSpec().State != v1beta1.BindingStateScheduled
 	}) {
 		q.Add(request)
 	}
 }
 
-// forPlacement leads from a placement to its bindings.
+// forPlacement maps a placement to its bindings.
 func (d *Dispatcher) forPlacement(ctx context.Context, o client.Object) []reconcile.Request {
 	return d.requests(ctx, client.ObjectKeyFromObject(o), func(v1beta1.BindingObject) bool { return true })
 }
 
-// requests leads to the bindings of a placement that match.
+// requests maps a placement to its bindings that match.
 func (d *Dispatcher) requests(ctx context.Context, placement types.NamespacedName, match func(v1beta1.BindingObject) bool) []reconcile.Request {
 	list, err := scope.Bindings.List(ctx, d.Client, placement.Namespace, scope.Fast(scope.OfPlacement(placement))...)
 	return matching(ctx, list, err, match)
 }
 
-// forCluster leads from a cluster to the bindings that target it.
+// forCluster maps a cluster to the bindings that target it.
 func (d *Dispatcher) forCluster(ctx context.Context, o client.Object) []reconcile.Request {
 	list, err := scope.Bindings.AllServed(ctx, d.Client, d.Namespaced, scope.Fast(scope.OnCluster(o.GetName()))...)
 	return matching(ctx, list, err, func(v1beta1.BindingObject) bool { return true })
@@ -218,8 +219,8 @@ func (d *Dispatcher) forCluster(ctx context.Context, o client.Object) []reconcil
 
 func matching(ctx context.Context, list []v1beta1.BindingObject, err error, match func(v1beta1.BindingObject) bool) []reconcile.Request {
 	if err != nil {
-		// The cache answers from memory; it fails only while the process ends, and then there is nothing to come back to.
-		ctrl.LoggerFrom(ctx).Error(err, "cannot find the bindings that an event is about")
+		// A read from the cache fails only while the process stops; the next start enqueues all bindings.
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the bindings for an event")
 		return nil
 	}
 	var out []reconcile.Request
@@ -231,8 +232,8 @@ func matching(ctx context.Context, list []v1beta1.BindingObject, err error, matc
 	return out
 }
 
-// Strip is a transform for the cache of Works: it drops their manifests, which the dispatcher writes and never reads, and which
-// would hold all content once more for every cluster.
+// Strip is a transform for the cache of Works: it drops their manifests, which the dispatcher writes and never reads;
+// they would hold all content once more for every cluster.
 func Strip(object any) (any, error) {
 	if w, ok := object.(*v1beta1.Work); ok {
 		w.Spec.Workload.Manifests = nil

@@ -1,8 +1,10 @@
-// Package evictor carries out evictions: it takes a placement off a cluster by deleting the binding, if package evict allows it, and
-// records the outcome in the eviction. It reads evictions from the cache and everything it decides by from the API server.
+// Package evictor carries out evictions: it removes a placement from a cluster by deleting the binding, if package
+// evict permits it, and records the outcome in the eviction. It reads evictions from the cache and all inputs of the
+// decision from the API server.
 //
-// Evictions of one placement are carried out one after the other. Two evictors, as there may be for an instant when the leader
-// changes, keep the budget too: each spends from it by a write on the budget that names the version that was read.
+// Evictions of one placement are carried out one after the other. The budget also holds with two evictors, as there
+// may be for a moment when the leader changes: each spends from it by a write on the budget that names the version
+// that was read.
 package evictor
 
 import (
@@ -11,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,7 +36,7 @@ type Evictor struct {
 	Client client.Client
 	// Direct reads from the API server, and writes what is not cached.
 	Direct client.Client
-	// Workers is how many placements are looked at at once.
+	// Workers is the number of placements reconciled in parallel.
 	Workers int
 	// Namespaced is whether ResourcePlacementEvictions are served.
 	Namespaced bool
@@ -43,6 +46,7 @@ type Evictor struct {
 
 // Reconcile carries out the evictions of one placement that have no outcome yet, the oldest first.
 func (e *Evictor) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", strings.TrimPrefix(req.String(), "/")))
 	all, err := scope.Evictions.List(ctx, e.Client, req.Namespace, scope.OfPlacement(req.NamespacedName), client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -65,7 +69,7 @@ func (e *Evictor) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 type seen struct {
 	eviction v1beta1.EvictionObject
 	facts    evict.Facts
-	// budget is the object that facts.Budget is from; nil if there is none.
+	// budget is the object of facts.Budget; nil if there is none.
 	budget   v1beta1.DisruptionBudgetObject
 	spending evict.Spending
 }
@@ -107,7 +111,7 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 	of := scope.EvictedBy(eviction)
 	out := &seen{eviction: eviction, facts: evict.Facts{Cluster: eviction.GetSpec().ClusterName, Namespaced: of.Namespace != ""}}
 	if len(validation.IsDNS1123Subdomain(of.Name)) > 0 {
-		return out, nil // no placement can have this name, and the client may refuse to ask for it
+		return out, nil // no placement can have this name, and the client may refuse the request
 	}
 	placement, err := scope.Placements.Get(ctx, e.Direct, of)
 	if apierrors.IsNotFound(err) {
@@ -129,7 +133,7 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 		out.facts.Spent = out.spending.Current(e.Now())
 	}
 	if len(of.Name) > contract.MostOfName {
-		return out, nil // it has no bindings: they would carry its name in a label
+		return out, nil // it has no bindings: they need its name as a label
 	}
 	bindings, err := scope.Bindings.List(ctx, e.Direct, of.Namespace, client.MatchingLabels{contract.LabelPlacement: of.Name})
 	out.facts.Bindings = scope.OnlyOf(placement, bindings)

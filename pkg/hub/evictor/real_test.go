@@ -51,7 +51,7 @@ func (s *scene) must(err error) {
 	}
 }
 
-// place makes a placement of PickN with bindings to n clusters, on all of which it is available.
+// place creates a placement of PickN with bindings to n clusters, on all of which it is available.
 func (s *scene) place(n int) {
 	s.Helper()
 	placement := scope.Placements.New(s.key)
@@ -110,7 +110,8 @@ func (s *scene) bindings() []v1beta1.BindingObject {
 	return list
 }
 
-// outcomes waits until n evictions of the placement have their outcome, and returns the messages of their last conditions, by cluster.
+// outcomes waits until n evictions of the placement have their outcome, and returns the messages of their last
+// conditions, by cluster.
 func (s *scene) outcomes(n int) map[string]string {
 	s.Helper()
 	out := map[string]string{}
@@ -134,8 +135,8 @@ func (s *scene) outcomes(n int) map[string]string {
 	return out
 }
 
-// A hundred evictions at once, and two evictors that know nothing of each other: the budget holds at every moment, and everything that it
-// allows is done. Evicted clusters vanish in between, as they do when their member has cleaned up.
+// A hundred evictions at once, and two evictors that know nothing of each other: the budget holds at every moment, and
+// everything that it allows is done. Evicted clusters vanish in between, as they do when their member has cleaned up.
 func TestHundredEvictions(t *testing.T) {
 	inBothScopes(t, "hundred", func(s *scene) {
 		clusters, most := 100, 10
@@ -153,7 +154,8 @@ func TestHundredEvictions(t *testing.T) {
 		s.must(loop.Each(s.Context(), 20, names, func(_ context.Context, cluster string) error { return s.evict(cluster) }))
 		allowed := 0
 		for _, message := range s.outcomes(clusters) {
-			// The evictor that records it need not be the one that deleted: then the message says that the cluster is being left.
+			// The evictor that records it need not be the one that deleted: then the message reports that the cluster
+			// is being left.
 			if strings.HasPrefix(message, "Eviction is allowed") {
 				allowed++
 			}
@@ -169,7 +171,8 @@ func TestHundredEvictions(t *testing.T) {
 	})
 }
 
-// cleanUp does what members and dispatcher do for deleted bindings, and sees to it that there are never fewer than least others.
+// cleanUp does what members and dispatcher do for deleted bindings, and sees to it that there are never fewer than
+// least others.
 func (s *scene) cleanUp(least int) (stop func()) {
 	return testworld.Go(s, "the clean-up", func(ctx context.Context) error {
 		for ; ctx.Err() == nil; testworld.Pause() {
@@ -226,7 +229,8 @@ func TestWithoutABudget(t *testing.T) {
 	})
 }
 
-// An eviction of what cannot be there has its outcome like one of what is not there: who waits for it must not wait for ever.
+// An eviction of what cannot be there has its outcome like one of what is not there: who waits for it must not wait
+// for ever.
 func TestNamesThatNoPlacementHas(t *testing.T) {
 	inBothScopes(t, "unheard", func(s *scene) {
 		for i, placement := range []string{"", "..", "a/b", "A B", strings.Repeat("x", 254)} {
@@ -268,7 +272,8 @@ func TestNamesThatNoPlacementHas(t *testing.T) {
 	})
 }
 
-// An eviction that was carried out by a process that did not live to say so is not carried out again on the binding that has come since.
+// An eviction whose process ended before it recorded the outcome is not carried out again on the binding that was
+// created since.
 func TestCarriedOutOnce(t *testing.T) {
 	inBothScopes(t, "once", func(s *scene) {
 		s.place(1)

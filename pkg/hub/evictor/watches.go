@@ -20,7 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// SetupWithManager starts the evictor with mgr. After a start every eviction without an outcome is attended.
+// SetupWithManager adds the evictor to mgr. After a start it carries out every eviction without an outcome.
 func (e *Evictor) SetupWithManager(mgr ctrl.Manager) error {
 	kinds, err := e.served(mgr)
 	if err != nil || len(kinds) == 0 {
@@ -39,8 +39,8 @@ func (e *Evictor) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// served are the kinds of evictions that the hub has definitions of. A hub that was set up for another agent may lack the namespaced one;
-// that must not keep everything else from starting.
+// served are the kinds of evictions that the hub serves. A hub that was set up for another agent may lack the
+// namespaced one; that must not prevent the start.
 func (e *Evictor) served(mgr ctrl.Manager) ([]v1beta1.EvictionObject, error) {
 	all := scope.Evictions.Both()
 	if !e.Namespaced {
@@ -69,7 +69,7 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 func created(_ context.Context, event event.CreateEvent, q queue) { add(event.Object, q) }
 
-// updated brings up evictions whose outcome somebody took away. What we write ourselves ends them.
+// updated enqueues evictions whose outcome another client removed. The evictor's own writes end them.
 func updated(_ context.Context, event event.UpdateEvent, q queue) {
 	if report.EvictionEnded(event.ObjectOld.(v1beta1.EvictionObject)) {
 		add(event.ObjectNew, q)
@@ -80,7 +80,7 @@ func deleted(_ context.Context, event event.DeleteEvent, _ queue) {
 	complete.DeletePartialMatch(prometheus.Labels{"name": nameOf(event.Object)})
 }
 
-// add brings up the placement of an eviction that has no outcome yet.
+// add enqueues the placement of an eviction that has no outcome yet.
 func add(obj client.Object, q queue) {
 	if eviction := obj.(v1beta1.EvictionObject); !report.EvictionEnded(eviction) {
 		q.Add(reconcile.Request{NamespacedName: scope.EvictedBy(eviction)})

@@ -23,22 +23,22 @@ import (
 // RecorderName is the name of the recorder for Overrider.Recorder.
 const RecorderName = "overrider"
 
-// Patience is how long an override that is new, or was edited, may reach no cluster before it says so: the placement that it is for may
-// be made after it.
+// Patience is how long a new or edited override may match no cluster before an event reports it: its placement may be
+// created after it.
 const Patience = 30 * time.Second
 
-// Reasons of the events on an override that does nothing.
+// Reasons of the events on an override without an effect.
 const (
 	eventIdle      = "OverrideSelectsNothing"
 	eventNoCluster = "OverrideMatchesNoCluster"
-	// eventNameTooLong is told at once: time does not help.
+	// eventNameTooLong is recorded at once, as waiting does not help.
 	eventNameTooLong = "OverrideNameTooLong"
-	// eventTooDeep is told at once, too.
+	// eventTooDeep is recorded at once, too.
 	eventTooDeep = "OverrideTooDeep"
 )
 
-// young remembers the snapshots that were made a moment ago, of which it is not known yet whether they are of any use. What a process
-// that ends has not told nobody tells: a start writes nothing.
+// young holds the snapshots that were created a moment ago and whose effect is not known yet. It is lost with the
+// process: a start records no events.
 type young struct {
 	mu   sync.Mutex
 	born map[types.NamespacedName]birth
@@ -71,8 +71,8 @@ func (y *young) forget(override types.NamespacedName) {
 	delete(y.born, override)
 }
 
-// examine tells of a young override, once its time has come, that it changes nothing anywhere. Nothing says when that is, so it is a
-// look at a time.
+// examine reports, after Patience, a young override that changes nothing anywhere. No event shows that, so it uses a
+// timer.
 func (o *Overrider) examine(ctx context.Context, obj v1beta1.OverrideObject, existing []v1beta1.OverrideSnapshotObject,
 	inUse map[string]bool) (ctrl.Result, error) {
 	key := client.ObjectKeyFromObject(obj)
@@ -97,15 +97,15 @@ func (o *Overrider) examine(ctx context.Context, obj v1beta1.OverrideObject, exi
 	return ctrl.Result{}, nil
 }
 
-// uselessness says why an override does nothing; reason is empty if it does something, or if others tell. An override that selects nothing
-// of the one placement it is for is told of with that placement.
+// uselessness is why an override has no effect; reason is empty if it has one, or if another agent reports it. An
+// override that selects no object of the one placement it is made for is reported with that placement.
 func (o *Overrider) uselessness(ctx context.Context, s v1beta1.OverrideSnapshotObject) (reason, message string, err error) {
 	placements, limited, err := o.placements(ctx, s)
 	if err != nil {
 		return "", "", err
 	}
 	if limited && len(placements) == 0 {
-		return eventIdle, "There is no such placement as it is made for: see spec.placement", nil
+		return eventIdle, "The placement in spec.placement does not exist", nil
 	}
 	var fleet clusterv1beta1.MemberClusterList
 	if err := o.Client.List(ctx, &fleet, scope.Fast()...); err != nil {
@@ -128,14 +128,15 @@ func (o *Overrider) uselessness(ctx context.Context, s v1beta1.OverrideSnapshotO
 	}
 	switch {
 	case selects:
-		return eventNoCluster, "None of its rules matches a cluster: compare their clusterSelectors with the labels of the MemberClusters", nil
+		return eventNoCluster, "None of its rules matches a cluster; compare their clusterSelectors with the labels of the MemberClusters", nil
 	case limited:
 		return "", "", nil
 	}
-	return eventIdle, "Selects nothing that any placement places: compare its selectors with status.selectedResources of the placement", nil
+	return eventIdle, "Selects no object of any placement; compare its selectors with status.selectedResources of the placement", nil
 }
 
-// placements are those that an override can be for; limited is whether it can be for one alone, which may not be there.
+// placements are those that an override may apply to; limited is whether it is made for a single one, which may not
+// exist.
 func (o *Overrider) placements(ctx context.Context, s v1beta1.OverrideSnapshotObject) (keys []types.NamespacedName, limited bool, err error) {
 	if limit, limited := scope.LimitOf(s); limited {
 		if limit.Namespace != "" && !o.Namespaced {
@@ -156,7 +157,7 @@ func (o *Overrider) placements(ctx context.Context, s v1beta1.OverrideSnapshotOb
 	return keys, false, err
 }
 
-// contents are what a placement places now.
+// contents are the objects that a placement places at present.
 func (o *Overrider) contents(ctx context.Context, placement types.NamespacedName) (override.Contents, error) {
 	all, err := scope.ResourceSnapshots.List(ctx, o.Client, placement.Namespace, scope.Fast(scope.OfPlacement(placement))...)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// An override that does nothing says so, once it has had time to be of use.
-func TestUselessOverrideSaysSo(t *testing.T) {
+// An override without an effect is reported after Patience.
+func TestUselessOverrideIsReported(t *testing.T) {
 	hub := hubs.Get(t)[0]
 	create := func(obj client.Object) {
 		t.Helper()

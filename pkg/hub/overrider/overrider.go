@@ -1,5 +1,6 @@
-// Package overrider keeps the snapshots of overrides: one for each spec an override has had, of which rollouts use the latest. It reads
-// overrides, their snapshots and the bindings that name these, from the cache, and asks package snapshot what to keep.
+// Package overrider maintains the snapshots of overrides: one for each spec of an override; rollouts use the latest.
+// It reads overrides, their snapshots and the bindings that name these from the cache, and decides with package
+// snapshot which to keep.
 package overrider
 
 import (
@@ -37,13 +38,13 @@ const owner = client.FieldOwner(contract.ManagerOverride)
 type Overrider struct {
 	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes.
 	Client client.Client
-	// Workers is how many overrides are looked at at once.
+	// Workers is the number of overrides reconciled in parallel.
 	Workers int
 	// Namespaced is whether ResourceBindings are served, which may name snapshots.
 	Namespaced bool
-	// Recorder takes the events of overrides.
+	// Recorder records the events of overrides.
 	Recorder record.EventRecorder
-	// Patience is how long an override may do nothing before it says so.
+	// Patience is how long an override may have no effect before an event reports it.
 	Patience time.Duration
 	// Now is the clock.
 	Now func() time.Time
@@ -51,7 +52,7 @@ type Overrider struct {
 	young young
 }
 
-// SetupWithManager starts the overrider with mgr. After a start every override is looked at once.
+// SetupWithManager adds the overrider to mgr. A start reconciles every override once.
 func (o *Overrider) SetupWithManager(mgr ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("overrider").WithOptions(loop.Options(o.Workers))
 	for _, kind := range scope.Overrides.Both() {
@@ -66,7 +67,7 @@ func (o *Overrider) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// overrides lets through what changes what an override says, or that it is to go.
+// overrides passes changes of an override's spec, and the start of its deletion.
 func overrides() predicate.Predicate {
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
@@ -78,7 +79,7 @@ func overrides() predicate.Predicate {
 	}
 }
 
-// damage lets through what somebody else does to a snapshot: its content and what it is called are nobody's to change.
+// damage passes changes of a snapshot by other clients, which must change neither its content nor its labels.
 func damage() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(event.CreateEvent) bool { return false },
@@ -97,7 +98,7 @@ func ofOverride(_ context.Context, obj client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: key}}
 }
 
-// Reconcile looks at one override.
+// Reconcile maintains the snapshots of one override.
 func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	obj, err := scope.Overrides.Get(ctx, o.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
@@ -194,8 +195,8 @@ func (o *Overrider) neededBy(ctx context.Context, run v1beta1.UpdateRunObject) (
 	return releases, before, nil
 }
 
-// carryOut takes the step. The finalizer comes before the first snapshot, and the new snapshot before the old one loses its label: there
-// is no moment without one in force, in which rollouts would take the override back.
+// carryOut writes the step. The finalizer comes before the first snapshot, and the new snapshot before the old one
+// loses its label: at no moment is there no latest one, which rollouts would take for a removed override.
 func (o *Overrider) carryOut(ctx context.Context, override v1beta1.OverrideObject, step snapshot.OverrideStep) error {
 	if err := o.claim(ctx, override); err != nil {
 		return err
@@ -226,7 +227,8 @@ func (o *Overrider) claim(ctx context.Context, override v1beta1.OverrideObject) 
 	return o.patchFinalizers(ctx, override, before)
 }
 
-// release lets a deleted override go after its snapshots. The one in force goes last: an older one must not take its place.
+// release finishes the deletion of an override after its snapshots. The latest goes last: an older one must not
+// replace it.
 func (o *Overrider) release(ctx context.Context, override v1beta1.OverrideObject, existing []v1beta1.OverrideSnapshotObject) error {
 	before := override.DeepCopyObject().(client.Object)
 	if !controllerutil.RemoveFinalizer(override, contract.FinalizerOverride) {
@@ -258,14 +260,16 @@ func (o *Overrider) patchFinalizers(ctx context.Context, override v1beta1.Overri
 	return nil
 }
 
-// remove deletes snapshots as they were seen.
+// remove deletes exactly the given snapshots.
 func (o *Overrider) remove(ctx context.Context, snapshots []v1beta1.OverrideSnapshotObject) error {
 	var errs []error
 	for _, s := range snapshots {
 		uid := s.GetUID()
 		if err := o.Client.Delete(ctx, s, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
 			errs = append(errs, fmt.Errorf("delete override snapshot %s: %w", client.ObjectKeyFromObject(s), err))
+			continue
 		}
+		ctrl.LoggerFrom(ctx).Info("Deleted override snapshot", "snapshot", s.GetName())
 	}
 	return errors.Join(errs...)
 }

@@ -91,8 +91,8 @@ func TestOverrider(t *testing.T) {
 			for i := 4; i < 13; i++ {
 				s.edit(strconv.Itoa(i))
 			}
-			// Ten are kept, with the one that a binding names, the one with which its cluster was healthy before, and the one that a run would
-			// take it back to.
+			// Ten are kept, with the one that a binding names, the one with which its cluster was healthy before, and
+			// the one that a run would take it back to.
 			s.await("1f 2f 3f 6f 7f 8f 9f 10f 11f 12")
 			s.repairs()
 			s.quiet()
@@ -136,7 +136,8 @@ func (s *scene) edit(value string) {
 	})
 }
 
-// snapshots shows the indexes of the override's snapshots, with an f if they are not the latest. Each must hold what it is named for.
+// snapshots shows the indexes of the override's snapshots, with an f if they are not the latest. Each must hold what
+// it is named for.
 func (s *scene) snapshots() string {
 	s.Helper()
 	list, err := scope.OverrideSnapshots.List(s.Context(), s.hub.Client, s.key.Namespace, client.MatchingLabels{contract.LabelOverride: s.key.Name})
@@ -183,7 +184,8 @@ func (s *scene) lists(index string) (wide []string, narrow []v1beta1.NamespacedN
 	return nil, []v1beta1.NamespacedName{{Namespace: s.key.Namespace, Name: name}}
 }
 
-// bindTo makes a binding that names a snapshot of the override, and another one as that with which its cluster was last healthy.
+// bindTo makes a binding that names a snapshot of the override, and another one as that with which its cluster was
+// last healthy.
 func (s *scene) bindTo(index, healthy string) {
 	s.Helper()
 	b := scope.Bindings.New(s.key)

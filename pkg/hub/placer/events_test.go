@@ -59,7 +59,7 @@ func (w *world) fail(key types.NamespacedName, cluster string) {
 		}
 		status := binding.GetStatus()
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{Type: v1beta1.ConditionApplied, Status: metav1.ConditionFalse,
-			Reason: v1beta1.ReasonNotAllWorkHaveBeenApplied, ObservedGeneration: binding.GetGeneration(), Message: "Not everything was applied"})
+			Reason: v1beta1.ReasonNotAllWorkHaveBeenApplied, ObservedGeneration: binding.GetGeneration(), Message: "Some objects are not applied"})
 		status.FailedPlacements = []v1beta1.FailedResourcePlacement{{
 			ResourceIdentifier: v1beta1.ResourceIdentifier{Version: "v1", Kind: "ConfigMap", Name: "cm"},
 			Condition: metav1.Condition{

@@ -89,7 +89,7 @@ func furthest(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus
 	}
 	kind, c := v1beta1.ConditionScheduled, p.Scheduled
 	if c != nil && c.Status == metav1.ConditionTrue {
-		kind, c = p.Stage, p.Condition
+		kind, c = p.Milestone, p.Condition
 	}
 	if c == nil {
 		return placement.ConditionType(kind), "nil", "nil"

@@ -363,7 +363,7 @@ func TestAnObjectThatCannotFit(t *testing.T) {
 	})
 	set(snapshot.ItemLimit)
 	w.await("condition", func() error {
-		if c := w.fit(); c == nil || !strings.Contains(c.Message, "bytes and stays as it was placed last") {
+		if c := w.fit(); c == nil || !strings.Contains(c.Message, "bytes and stays in its last placed state") {
 			return fmt.Errorf("%+v", c)
 		}
 		return nil

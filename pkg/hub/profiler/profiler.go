@@ -1,6 +1,6 @@
-// Package profiler keeps a ClusterProfile of the cluster inventory API for every member that has joined, so that other tools find the
-// fleet's clusters. MemberClusters come in; what their agents report goes out to the profiles in fleet-system. A hub on which the
-// inventory's CRD is not installed has no profiles until it is.
+// Package profiler maintains a ClusterProfile of the cluster inventory API for every member that has joined, so that
+// other tools find the fleet's clusters. Its input are MemberClusters; it writes the reports of their agents to the
+// profiles in fleet-system. A hub without the inventory's CRD has no profiles until it is installed.
 package profiler
 
 import (
@@ -36,23 +36,24 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// definition is the CRD without which there are no profiles.
+// definition is the CRD that profiles need.
 const definition = "clusterprofiles.multicluster.x-k8s.io"
 
 // Profiler reconciles MemberClusters with ClusterProfiles of their names.
 type Profiler struct {
 	// Client reads MemberClusters from the cache and sees its own writes.
 	Client client.Client
-	// Workers is how many clusters are looked at at once.
+	// Workers is the number of clusters reconciled in parallel.
 	Workers int
-	// Silence is how long an agent may be silent before its cluster counts as lost.
+	// Silence is the age of the last heartbeat from which a cluster counts as lost.
 	Silence time.Duration
-	// NewCache makes the cache of ClusterProfiles; nil is the usual one.
+	// NewCache creates the cache of ClusterProfiles; nil for the default.
 	NewCache cache.NewCacheFunc
 	// Now is the clock.
 	Now func() time.Time
 
-	// profiles reads them from a cache of fleet-system, direct from the API server; served is whether the hub has the kind.
+	// profiles reads profiles from a cache of fleet-system, direct from the API server; served is whether the hub
+	// serves the kind.
 	profiles client.Client
 	direct   client.Reader
 	served   atomic.Bool
@@ -91,7 +92,8 @@ func (p *Profiler) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// follow waits until the hub has the kind, which it need not have ever, and then watches the profiles and looks at every cluster.
+// follow waits until the hub serves the kind, if it ever does, and then watches the profiles and enqueues every
+// cluster.
 func (p *Profiler) follow(ctx context.Context, inventory cluster.Cluster, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 	log := ctrl.LoggerFrom(ctx)
 	var unseen process.Gates // the hub agent is ready without profiles
@@ -105,7 +107,7 @@ func (p *Profiler) follow(ctx context.Context, inventory cluster.Cluster, queue 
 			_, err = informer.AddEventHandler(ofProfile(queue))
 		}
 		if err != nil && ctx.Err() == nil {
-			log.Error(err, "ClusterProfiles cannot be watched yet; none are written")
+			log.Error(err, "Cannot watch ClusterProfiles; writing none until it succeeds")
 		}
 		return err == nil, nil
 	}) != nil {
@@ -114,14 +116,14 @@ func (p *Profiler) follow(ctx context.Context, inventory cluster.Cluster, queue 
 	p.served.Store(true)
 	var clusters v1beta1.MemberClusterList
 	if err := p.Client.List(ctx, &clusters); err != nil {
-		log.Error(err, "MemberClusters cannot be listed; their ClusterProfiles follow with their next reports")
+		log.Error(err, "Failed to list MemberClusters; writing each ClusterProfile at the cluster's next report")
 	}
 	for i := range clusters.Items {
 		queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&clusters.Items[i])})
 	}
 }
 
-// ofProfile looks at the cluster of a profile that somebody changed or deleted.
+// ofProfile enqueues the cluster of a profile that another client changed or deleted.
 func ofProfile(queue workqueue.TypedRateLimitingInterface[reconcile.Request]) toolscache.ResourceEventHandler {
 	wake := func(obj any) {
 		if missed, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
@@ -134,7 +136,7 @@ func ofProfile(queue workqueue.TypedRateLimitingInterface[reconcile.Request]) to
 	return toolscache.ResourceEventHandlerFuncs{AddFunc: wake, UpdateFunc: func(_, obj any) { wake(obj) }, DeleteFunc: wake}
 }
 
-// Reconcile looks at the profile of one cluster.
+// Reconcile maintains the profile of one cluster.
 func (p *Profiler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var member v1beta1.MemberCluster
 	err := p.Client.Get(ctx, req.NamespacedName, &member)
@@ -155,19 +157,19 @@ func (p *Profiler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result
 	return ctrl.Result{RequeueAfter: again}, err
 }
 
-// hold puts our finalizer on a cluster, so that its profile goes with it.
+// hold adds our finalizer to a cluster, so that its profile is deleted with it.
 func (p *Profiler) hold(ctx context.Context, member *v1beta1.MemberCluster) error {
 	before := member.DeepCopy()
 	if !controllerutil.AddFinalizer(member, contract.FinalizerClusterProfile) {
 		return nil
 	}
 	if err := p.Client.Patch(ctx, member, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return fmt.Errorf("hold member cluster %s for its profile: %w", member.Name, err)
+		return fmt.Errorf("add the profile's finalizer to member cluster %s: %w", member.Name, err)
 	}
 	return nil
 }
 
-// release deletes the profile of a cluster and lets that go.
+// release deletes the profile of a cluster and removes the finalizer.
 func (p *Profiler) release(ctx context.Context, member *v1beta1.MemberCluster) error {
 	if !controllerutil.ContainsFinalizer(member, contract.FinalizerClusterProfile) {
 		return nil
@@ -179,12 +181,12 @@ func (p *Profiler) release(ctx context.Context, member *v1beta1.MemberCluster) e
 	controllerutil.RemoveFinalizer(member, contract.FinalizerClusterProfile)
 	err := p.Client.Patch(ctx, member, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("let member cluster %s go: %w", member.Name, err)
+		return fmt.Errorf("remove the profile's finalizer from member cluster %s: %w", member.Name, err)
 	}
 	return nil
 }
 
-// keep makes or repairs the profile of a cluster.
+// keep creates or repairs the profile of a cluster.
 func (p *Profiler) keep(ctx context.Context, member *v1beta1.MemberCluster) (again time.Duration, err error) {
 	profile := &inventoryv1alpha1.ClusterProfile{}
 	key := profileOf(member.Name)
@@ -199,10 +201,12 @@ func (p *Profiler) keep(ctx context.Context, member *v1beta1.MemberCluster) (aga
 		if err := p.profiles.Create(ctx, profile); err != nil {
 			return 0, fmt.Errorf("create cluster profile %s: %w", key, err)
 		}
+		ctrl.LoggerFrom(ctx).Info("Created ClusterProfile", "cluster", member.Name)
 	case !equality.Semantic.DeepEqual(before, profile):
 		if err := p.profiles.Patch(ctx, profile, client.MergeFrom(before)); err != nil {
 			return 0, fmt.Errorf("repair cluster profile %s: %w", key, err)
 		}
+		ctrl.LoggerFrom(ctx).Info("Repaired ClusterProfile", "cluster", member.Name)
 	}
 	before = profile.DeepCopy()
 	profile.Status, again = report.Profile(profile.Status, member, p.Silence, p.Now())
@@ -210,7 +214,7 @@ func (p *Profiler) keep(ctx context.Context, member *v1beta1.MemberCluster) (aga
 	return again, err
 }
 
-// shape gives a profile what it says of a cluster but for its status.
+// shape sets all fields of a profile except its status.
 func shape(profile *inventoryv1alpha1.ClusterProfile, name string) {
 	key := profileOf(name)
 	profile.Namespace, profile.Name = key.Namespace, key.Name
@@ -221,8 +225,8 @@ func shape(profile *inventoryv1alpha1.ClusterProfile, name string) {
 	profile.Spec = inventoryv1alpha1.ClusterProfileSpec{DisplayName: name, ClusterManager: inventoryv1alpha1.ClusterManager{Name: contract.ClusterManager}}
 }
 
-// drop deletes the profile that has the name of a cluster, if it is ours. It asks the API server itself, so that a hub that no longer has
-// the kind does not hold clusters back.
+// drop deletes the profile with the name of a cluster, if it is ours. It reads from the API server, so that a hub that
+// no longer serves the kind does not delay the deletion of clusters.
 func (p *Profiler) drop(ctx context.Context, name string) error {
 	key := profileOf(name)
 	profile := &inventoryv1alpha1.ClusterProfile{}
@@ -239,10 +243,11 @@ func (p *Profiler) drop(ctx context.Context, name string) error {
 	if err := client.IgnoreNotFound(p.profiles.Delete(ctx, profile, client.Preconditions{UID: &profile.UID})); err != nil {
 		return fmt.Errorf("delete cluster profile %s: %w", key, err)
 	}
+	ctrl.LoggerFrom(ctx).Info("Deleted ClusterProfile", "cluster", name)
 	return nil
 }
 
-// profileOf is where the profile of a cluster is.
+// profileOf is the name of the profile of a cluster.
 func profileOf(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: contract.NamespaceSystem, Name: name}
 }

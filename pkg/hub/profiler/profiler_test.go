@@ -79,7 +79,7 @@ func (h *hub) join(name string) *v1beta1.MemberCluster {
 	return cluster
 }
 
-// beat reports that a cluster is well, and whatever change says.
+// beat reports that a cluster is healthy, with the changes of change.
 func (h *hub) beat(name string, change func(*v1beta1.MemberClusterStatus, int64)) {
 	h.Helper()
 	testworld.Await(h, testworld.Soon, "a report to be written", func(ctx context.Context) error {
@@ -151,12 +151,12 @@ func TestProfiles(t *testing.T) {
 		return nil
 	})
 
-	// A restart, and a heartbeat that says nothing new, write nothing.
+	// A restart, and a heartbeat without changes, write nothing.
 	stop()
 	h.writes.Take()
 	stop = h.start(time.Hour)
 	h.beat("early", func(*v1beta1.MemberClusterStatus, int64) {})
-	// What somebody does to a profile is undone: this is an event that comes after the others.
+	// A change of a profile by another client is undone: this is an event that comes after the others.
 	var profile inventoryv1alpha1.ClusterProfile
 	h.must(h.profiles.Get(t.Context(), profileOf("late"), &profile))
 	before := profile.DeepCopy()

@@ -20,8 +20,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/membership"
 )
 
-// ensureNamespace makes the cluster's namespace, or restores our marks on the one that was made for it. One that appears meanwhile is an
-// error, so that it is looked at first.
+// ensureNamespace creates the cluster's namespace, or restores our marks on the one that was created for it. If one
+// appears meanwhile, it returns an error, so that the next pass checks it first.
 func (r *Registrar) ensureNamespace(ctx context.Context, seen *seen) error {
 	if seen.namespace != nil {
 		return r.label(ctx, seen.Cluster, seen.namespace)
@@ -30,11 +30,11 @@ func (r *Registrar) ensureNamespace(ctx context.Context, seen *seen) error {
 	if err := r.Direct.Create(ctx, wanted); err != nil {
 		return fmt.Errorf("create namespace %s: %w", wanted.Name, err)
 	}
-	r.tell(seen.Cluster, "NamespaceCreated", "Created namespace "+wanted.Name)
+	r.recordEvent(ctx, seen.Cluster, "NamespaceCreated", "Created namespace "+wanted.Name)
 	return nil
 }
 
-// label puts our marks on a namespace that lacks them.
+// label adds our marks to a namespace that lacks them.
 func (r *Registrar) label(ctx context.Context, cluster *v1beta1.MemberCluster, namespace *corev1.Namespace) error {
 	before := namespace.DeepCopy()
 	if !mark(namespace, membership.NamespaceFor(cluster)) {
@@ -43,11 +43,11 @@ func (r *Registrar) label(ctx context.Context, cluster *v1beta1.MemberCluster, n
 	if err := r.Direct.Patch(ctx, namespace, client.MergeFrom(before)); err != nil {
 		return fmt.Errorf("label namespace %s: %w", namespace.Name, err)
 	}
-	r.tell(cluster, "NamespacePatched", "Marked namespace "+namespace.Name+" as the cluster's")
+	r.recordEvent(ctx, cluster, "NamespacePatched", "Set the cluster's labels and owner on namespace "+namespace.Name)
 	return nil
 }
 
-// mark gives obj the labels, the annotations and the owner of wanted, and reports whether it lacked any.
+// mark sets the labels, the annotations and the owner of wanted on obj, and reports whether any was missing.
 func mark(obj, wanted client.Object) bool {
 	labels, labelled := withAll(obj.GetLabels(), wanted.GetLabels())
 	obj.SetLabels(labels)
@@ -63,14 +63,14 @@ func mark(obj, wanted client.Object) bool {
 	case i < 0:
 		owners, changed = append(owners, owner), true
 	case owners[i].UID != owner.UID:
-		// A MemberCluster of that name that is gone: the garbage collector would take the object with it.
+		// The owner is a deleted MemberCluster of that name: the garbage collector would delete the object.
 		owners[i], changed = owner, true
 	}
 	obj.SetOwnerReferences(owners)
 	return changed
 }
 
-// withAll puts every entry of wanted into have, and reports whether have lacked any.
+// withAll adds every entry of wanted to have, and reports whether any was missing.
 func withAll(have, wanted map[string]string) (map[string]string, bool) {
 	changed := false
 	for k, v := range wanted {
@@ -84,8 +84,8 @@ func withAll(have, wanted map[string]string) (map[string]string, bool) {
 	return have, changed
 }
 
-// ensureRole makes the cluster's Role, or restores it. The namespace is ours, so whatever Role has that name in it is overwritten: what
-// counts are the rules. The same goes for the RoleBinding and the InternalMemberCluster.
+// ensureRole creates the cluster's Role, or restores it. The namespace is ours, so any Role with that name in it is
+// overwritten: its rules matter. The same holds for the RoleBinding and the InternalMemberCluster.
 func (r *Registrar) ensureRole(ctx context.Context, cluster *v1beta1.MemberCluster) error {
 	wanted, found := membership.RoleFor(cluster, r.Networking), &rbacv1.Role{}
 	made, err := r.findOrCreate(ctx, wanted, found)
@@ -93,7 +93,7 @@ func (r *Registrar) ensureRole(ctx context.Context, cluster *v1beta1.MemberClust
 		return err
 	}
 	if made {
-		r.tell(cluster, "RoleCreated", "Created role "+wanted.Name)
+		r.recordEvent(ctx, cluster, "RoleCreated", "Created role "+wanted.Name)
 		return nil
 	}
 	if marked := mark(found, wanted); !marked && equality.Semantic.DeepEqual(found.Rules, wanted.Rules) {
@@ -103,15 +103,16 @@ func (r *Registrar) ensureRole(ctx context.Context, cluster *v1beta1.MemberClust
 	if err := r.Direct.Update(ctx, found); err != nil {
 		return fmt.Errorf("update role %s: %w", client.ObjectKeyFromObject(found), err)
 	}
-	r.tell(cluster, "RoleUpdated", "Updated role "+wanted.Name)
+	r.recordEvent(ctx, cluster, "RoleUpdated", "Updated role "+wanted.Name)
 	return nil
 }
 
-// quotaRetry is how long until the hub agent tries again to write a quota that it may not write. A granted right sends no event.
+// quotaRetry is how long until the hub agent retries to write a quota that it lacks the permission for. A granted
+// permission sends no event.
 const quotaRetry = 10 * time.Minute
 
-// ensureQuota makes the cluster's ResourceQuota, or restores it. A hub agent whose access rights are of an older chart may not write quotas:
-// the cluster joins all the same.
+// ensureQuota creates the cluster's ResourceQuota, or restores it. A hub agent with the permissions of an older chart
+// may not write quotas: the cluster joins without one.
 func (r *Registrar) ensureQuota(ctx context.Context, cluster *v1beta1.MemberCluster) error {
 	if since, ok := r.quotaRefused.Load(cluster.UID); ok && r.Now().Sub(since.(time.Time)) < quotaRetry { //nolint:forcetypeassert // stored below
 		return nil
@@ -122,9 +123,9 @@ func (r *Registrar) ensureQuota(ctx context.Context, cluster *v1beta1.MemberClus
 		return err
 	}
 	if _, known := r.quotaRefused.Swap(cluster.UID, r.Now()); !known {
-		ctrl.LoggerFrom(ctx).Info("Could not write the quota of a member's namespace", "cluster", cluster.Name, "reason", err.Error())
+		ctrl.LoggerFrom(ctx).Info("Failed to write the quota of the member's namespace", "cluster", cluster.Name, "reason", err.Error())
 		r.Recorder.Event(cluster, corev1.EventTypeWarning, "ResourceQuotaRefused",
-			"The hub agent may not write the ResourceQuota of the cluster's namespace; install the present hub-agent chart, which grants it: "+err.Error())
+			"The hub agent may not write the ResourceQuota of the cluster's namespace; upgrade the hub-agent chart, which grants the permission: "+err.Error())
 	}
 	return nil
 }
@@ -136,14 +137,14 @@ func (r *Registrar) writeQuota(ctx context.Context, cluster *v1beta1.MemberClust
 		return err
 	}
 	if made {
-		r.tell(cluster, "ResourceQuotaCreated", "Created resource quota "+wanted.Name)
+		r.recordEvent(ctx, cluster, "ResourceQuotaCreated", "Created resource quota "+wanted.Name)
 		return nil
 	}
 	if marked := mark(found, wanted); !marked && equality.Semantic.DeepEqual(found.Spec, wanted.Spec) {
 		return nil
 	}
 	if len(found.Spec.Scopes) > 0 || found.Spec.ScopeSelector != nil {
-		// What a quota is about cannot be changed.
+		// The scopes of a quota are immutable.
 		err = r.replace(ctx, found, wanted)
 	} else {
 		found.Spec = wanted.Spec
@@ -152,7 +153,7 @@ func (r *Registrar) writeQuota(ctx context.Context, cluster *v1beta1.MemberClust
 	if err != nil {
 		return fmt.Errorf("update resource quota %s: %w", client.ObjectKeyFromObject(wanted), err)
 	}
-	r.tell(cluster, "ResourceQuotaUpdated", "Updated resource quota "+wanted.Name)
+	r.recordEvent(ctx, cluster, "ResourceQuotaUpdated", "Updated resource quota "+wanted.Name)
 	return nil
 }
 
@@ -163,13 +164,13 @@ func (r *Registrar) ensureRoleBinding(ctx context.Context, cluster *v1beta1.Memb
 		return err
 	}
 	if made {
-		r.tell(cluster, "RoleBindingCreated", "Created role binding "+wanted.Name)
+		r.recordEvent(ctx, cluster, "RoleBindingCreated", "Created role binding "+wanted.Name)
 		return nil
 	}
 	marked := mark(found, wanted)
 	switch {
 	case found.RoleRef != wanted.RoleRef:
-		// What a binding refers to cannot be changed.
+		// The roleRef of a binding is immutable.
 		if err := r.replace(ctx, found, wanted); err != nil {
 			return fmt.Errorf("update role binding %s: %w", client.ObjectKeyFromObject(wanted), err)
 		}
@@ -181,7 +182,7 @@ func (r *Registrar) ensureRoleBinding(ctx context.Context, cluster *v1beta1.Memb
 			return fmt.Errorf("update role binding %s: %w", client.ObjectKeyFromObject(found), err)
 		}
 	}
-	r.tell(cluster, "RoleBindingUpdated", "Updated role binding "+wanted.Name)
+	r.recordEvent(ctx, cluster, "RoleBindingUpdated", "Updated role binding "+wanted.Name)
 	return nil
 }
 
@@ -196,10 +197,10 @@ func (r *Registrar) replace(ctx context.Context, found, wanted client.Object) er
 	return nil
 }
 
-// findOrCreate reads the object that has the name of wanted into found, or else creates wanted and says so.
+// findOrCreate reads the object with the name of wanted into found, or else creates wanted and returns true.
 func (r *Registrar) findOrCreate(ctx context.Context, wanted, found client.Object) (made bool, err error) {
 	key := client.ObjectKeyFromObject(wanted)
-	if err = r.held.Get(ctx, key, found); err == nil {
+	if err = r.members.Get(ctx, key, found); err == nil {
 		return false, nil
 	}
 	if !apierrors.IsNotFound(err) {
@@ -212,26 +213,26 @@ func (r *Registrar) findOrCreate(ctx context.Context, wanted, found client.Objec
 	if !apierrors.IsAlreadyExists(err) {
 		return false, fmt.Errorf("create %T %s: %w", wanted, key, err)
 	}
-	// It lacks the label by which the cache would know it, or the cache is behind.
+	// It lacks the label that selects it for the cache, or the cache is behind.
 	if err := r.Direct.Get(ctx, key, found); err != nil {
 		return false, fmt.Errorf("get %T %s: %w", wanted, key, err)
 	}
 	return false, nil
 }
 
-// tellAgents puts state, and the heartbeat period, into the InternalMemberCluster, and makes that if there is none.
-func (r *Registrar) tellAgents(ctx context.Context, seen *seen, state v1beta1.ClusterState) error {
+// request sets state, and the heartbeat period, in the InternalMemberCluster, and creates a missing one.
+func (r *Registrar) request(ctx context.Context, seen *seen, state v1beta1.ClusterState) error {
 	wanted := membership.InternalFor(seen.Cluster, state, r.HubUID)
 	if seen.Internal == nil {
 		if err := r.Client.Create(ctx, wanted); err != nil {
 			return fmt.Errorf("create internal member cluster %s: %w", wanted.Name, err)
 		}
-		r.tell(seen.Cluster, "InternalMemberClusterCreated", "Created internal member cluster "+wanted.Name)
+		r.recordEvent(ctx, seen.Cluster, "InternalMemberClusterCreated", "Created internal member cluster "+wanted.Name)
 		seen.Internal = wanted
 		return nil
 	}
 	if !seen.Internal.DeletionTimestamp.IsZero() {
-		// Its agents cannot be told anything by one that is going, and no program has reason to hold it.
+		// A deleted one carries no request to the agents, and no client has a reason to keep it.
 		return r.letGo(ctx, seen.Internal)
 	}
 	before := seen.Internal.DeepCopy()
@@ -239,15 +240,17 @@ func (r *Registrar) tellAgents(ctx context.Context, seen *seen, state v1beta1.Cl
 		return nil
 	}
 	seen.Internal.Spec = wanted.Spec
-	// The agents write only the status, so nothing of theirs is overwritten, and a race with their heartbeat is not lost.
+	// The agents write only the status, so nothing of theirs is overwritten, and a race with their heartbeat is not
+	// lost.
 	if err := r.Client.Patch(ctx, seen.Internal, client.MergeFrom(before)); err != nil {
 		return fmt.Errorf("update internal member cluster %s: %w", wanted.Name, err)
 	}
-	r.tell(seen.Cluster, "InternalMemberClusterSpecUpdated", fmt.Sprintf("Internal member cluster %s is to %s", wanted.Name, state))
+	r.recordEvent(ctx, seen.Cluster, "InternalMemberClusterSpecUpdated", fmt.Sprintf("Set the state of internal member cluster %s to %s", wanted.Name, state))
 	return nil
 }
 
-// letGo removes the finalizers from an InternalMemberCluster that is being deleted; its end makes another one.
+// letGo removes the finalizers from an InternalMemberCluster that is being deleted; a new one is created once it is
+// gone.
 func (r *Registrar) letGo(ctx context.Context, internal *v1beta1.InternalMemberCluster) error {
 	if len(internal.Finalizers) == 0 {
 		return nil
@@ -260,11 +263,12 @@ func (r *Registrar) letGo(ctx context.Context, internal *v1beta1.InternalMemberC
 	return nil
 }
 
-func (r *Registrar) tell(cluster *v1beta1.MemberCluster, reason, message string) {
+func (r *Registrar) recordEvent(ctx context.Context, cluster *v1beta1.MemberCluster, reason, message string) {
+	ctrl.LoggerFrom(ctx).Info("Changed the hub's objects for the member", "cluster", cluster.Name, "reason", reason)
 	r.Recorder.Event(cluster, corev1.EventTypeNormal, reason, message)
 }
 
-// owner is the cluster that an object in a member's namespace, or that namespace, is held for.
+// owner is the cluster of an object in a member's namespace, or of that namespace.
 func owner(obj client.Object) (string, bool) {
 	if obj.GetNamespace() == "" {
 		return contract.MemberOf(obj.GetName())

@@ -129,7 +129,8 @@ func quotaBoundsWhatAMemberCreates(t *testing.T, h *hub) {
 	testworld.Await(t, testworld.Long, "Kubernetes to count", func(ctx context.Context) error {
 		for len(names) > 0 {
 			if err := h.Client.Create(ctx, export(namespace, names[0])); err != nil {
-				// Kubernetes learns of a new kind within half a minute, and counts it for a quota whose bounds change, or five minutes later.
+				// Kubernetes learns of a new kind within half a minute, and counts it for a quota whose bounds change,
+				// or five minutes later.
 				tries++
 				other := fmt.Appendf(nil, `{"spec":{"hard":{"count/endpointsliceimports.%s":"%d"}}}`, membership.NetworkingGroup, tries)
 				return errors.Join(err, h.Client.Patch(ctx, quota, client.RawPatch(types.MergePatchType, other)))

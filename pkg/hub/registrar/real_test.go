@@ -476,8 +476,8 @@ func TestOnARealHub(t *testing.T) {
 		h.awaitGone("held")
 	})
 
-	// Case member-holds-its-removal, and its neighbours: what a member's agent may write has its finalizers removed in any case, what else is
-	// the fleet's if the hub's admin says so, and what is not is left behind then.
+	// Case member-holds-its-removal and similar ones: objects that a member's agent may write always lose their
+	// finalizers, other objects of the fleet do if the hub's admin requests it, and the rest is left behind then.
 	run("member-holds-its-removal", func(t *testing.T, h *hub) {
 		h.startAgent(time.Second)
 		h.invite("anchor")
@@ -637,8 +637,8 @@ func TestOnARealHub(t *testing.T) {
 	})
 }
 
-// writesNaming is an error if an agent wrote something of a cluster. What it writes of others does not count: the agent before may have ended
-// before it had told what other tests left to tell of theirs.
+// writesNaming is an error if an agent wrote about a cluster. Its writes about others do not count: the previous agent
+// may have ended before it reported on what other tests left.
 func writesNaming(cluster string, a *agent) error {
 	for _, write := range a.All() {
 		if strings.Contains(write, cluster) {
@@ -648,7 +648,8 @@ func writesNaming(cluster string, a *agent) error {
 	return nil
 }
 
-// vanishes makes a cluster with a Work go without having left, its namespace with it, and returns what Kubernetes found in that.
+// vanishes makes a cluster with a Work go without having left, its namespace with it, and returns what Kubernetes
+// found in that.
 func vanishes(h *hub, name string) []string {
 	h.Helper()
 	h.invite(name)
@@ -668,7 +669,7 @@ func vanishes(h *hub, name string) []string {
 		return errors.Join(errors.New("it is there"), err)
 	})
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.MemberNamespace(name)}}
-	h.must(client.IgnoreNotFound(h.Client.Delete(h.Context(), namespace))) // as the garbage collector does for its owner's sake
+	h.must(client.IgnoreNotFound(h.Client.Delete(h.Context(), namespace))) // as the garbage collector does because of its owner
 	testworld.Await(h, testworld.Workload, "the namespace to go", func(context.Context) error {
 		if err := h.get(namespace, "", namespace.Name); !apierrors.IsNotFound(err) {
 			return errors.Join(fmt.Errorf("conditions %+v", namespace.Status.Conditions), err)

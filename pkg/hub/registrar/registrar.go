@@ -1,6 +1,7 @@
-// Package registrar admits clusters to the fleet and lets them go. For every MemberCluster it keeps a namespace on the hub, the
-// access rights of the cluster's identity to that namespace and to nothing else, and an InternalMemberCluster through which
-// the hub and the cluster's agents talk; what the agents report it copies to the MemberCluster's status.
+// Package registrar admits clusters to the fleet and releases them. For every MemberCluster it maintains a namespace
+// on the hub, access rights of the cluster's identity to that namespace and to nothing else, and an
+// InternalMemberCluster for the exchange between the hub and the cluster's agents; it copies the agents' reports to
+// the MemberCluster's status.
 package registrar
 
 import (
@@ -33,33 +34,34 @@ const RecorderName = "mcv1beta1"
 
 // Registrar reconciles MemberClusters.
 type Registrar struct {
-	// Client reads MemberClusters, InternalMemberClusters and Works from the cache and sees its own writes. Direct reads and
-	// writes namespaces, ResourceQuotas, Roles and RoleBindings without one.
+	// Client reads MemberClusters, InternalMemberClusters and Works from the cache and sees its own writes. Direct
+	// reads and writes namespaces, ResourceQuotas, Roles and RoleBindings without one.
 	Client, Direct client.Client
 	Recorder       record.EventRecorder
-	// HubUID is the hub's identity, as HubUID reads it.
+	// HubUID is the hub's identity, as the function HubUID reads it.
 	HubUID types.UID
-	// Workers is how many clusters are looked at at once.
+	// Workers is the number of clusters reconciled in parallel.
 	Workers int
-	// Networking is whether members must run the two agents of fleet networking too.
+	// Networking is whether members must also run the two agents of fleet networking.
 	Networking bool
-	// ForceDeleteWait is how long the agents of a deleted cluster have to leave.
+	// ForceDeleteWait is the time limit for the agents of a deleted cluster to leave.
 	ForceDeleteWait time.Duration
-	// NewCache makes the cache of what is held for members; nil is the usual one.
+	// NewCache creates the cache of the objects for members; nil for the default.
 	NewCache cache.NewCacheFunc
 	// Now is the clock.
 	Now func() time.Time
 
-	// known are the UIDs of the clusters whose report this process has copied: what they report anew came since then.
+	// known are the UIDs of the clusters whose report this process has copied: later reports are newer than its start.
 	known sync.Map
-	// quotaRefused are the times at which the API server refused to let this process write a cluster's quota, by the cluster's UID.
+	// quotaRefused are the times at which the API server denied this process a write of a cluster's quota, by the
+	// cluster's UID.
 	quotaRefused sync.Map
-	// held reads what is held for members from a cache of those objects alone; SetupWithManager makes it.
-	held client.Reader
+	// members reads the objects for members from a cache of those objects alone; SetupWithManager creates it.
+	members client.Reader
 }
 
-// HubUID is the identity of the hub: the UID of its namespace kube-system, which no API server lets anyone choose or change. A hub that
-// is restored into a new cluster has another one.
+// HubUID is the identity of the hub: the UID of its namespace kube-system, which clients can neither choose nor
+// change. A hub that is restored into a new cluster has another one.
 func HubUID(ctx context.Context, hub client.Reader) (types.UID, error) {
 	var system corev1.Namespace
 	if err := hub.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, &system); err != nil {
@@ -68,7 +70,7 @@ func HubUID(ctx context.Context, hub client.Reader) (types.UID, error) {
 	return system.UID, nil
 }
 
-// Reconcile looks at one MemberCluster.
+// Reconcile maintains the membership of one MemberCluster.
 func (r *Registrar) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var cluster v1beta1.MemberCluster
 	if err := r.Client.Get(ctx, req.NamespacedName, &cluster); apierrors.IsNotFound(err) {
@@ -87,10 +89,10 @@ func (r *Registrar) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	return ctrl.Result{RequeueAfter: step.Again}, nil
 }
 
-// seen is what the registrar looks at for one cluster.
+// seen is the observed state of one cluster.
 type seen struct {
 	membership.Seen
-	// namespace is the cluster's, nil if there is none.
+	// namespace is the cluster's; nil if there is none.
 	namespace *corev1.Namespace
 }
 
@@ -110,7 +112,7 @@ func (r *Registrar) observe(ctx context.Context, cluster *v1beta1.MemberCluster)
 		out.Namespace = membership.NamespaceGone
 	case !membership.Owns(cluster, namespace):
 		out.Namespace = membership.NamespaceForeign
-		return out, nil // what is in it is not about this cluster
+		return out, nil // its contents do not belong to this cluster
 	case !namespace.DeletionTimestamp.IsZero():
 		out.Namespace = membership.NamespaceTerminating
 	default:
@@ -130,11 +132,11 @@ func (r *Registrar) observe(ctx context.Context, cluster *v1beta1.MemberCluster)
 	return out, nil
 }
 
-// namespaceOf returns the namespace that has the name of the cluster's, nil if there is none. The cache knows namespaces by their label
-// only, so the API server has the last word.
+// namespaceOf returns the namespace with the name of the cluster's; nil if there is none. The cache selects namespaces
+// by their label, so a miss is checked with the API server.
 func (r *Registrar) namespaceOf(ctx context.Context, cluster *v1beta1.MemberCluster) (*corev1.Namespace, error) {
 	key := types.NamespacedName{Name: contract.MemberNamespace(cluster.Name)}
-	for _, reader := range []client.Reader{r.held, r.Direct} {
+	for _, reader := range []client.Reader{r.members, r.Direct} {
 		var namespace corev1.Namespace
 		err := reader.Get(ctx, key, &namespace)
 		if err == nil {
@@ -152,11 +154,11 @@ func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen
 	case membership.Admit:
 		return r.admit(ctx, seen)
 	case membership.Dismiss:
-		if err := r.tellAgents(ctx, seen, v1beta1.ClusterStateLeave); err != nil {
+		if err := r.request(ctx, seen, v1beta1.ClusterStateLeave); err != nil {
 			return err
 		}
-		return r.report(ctx, seen, fmt.Sprintf("The cluster has been deleted and its agents are asked to leave; one that has not answered %s after the "+
-			"deletion is not waited for. Start the member agent to have it leave sooner", r.ForceDeleteWait))
+		return r.report(ctx, seen, fmt.Sprintf("The cluster is being deleted and its agents must leave; the hub agent stops waiting for an agent %s after the "+
+			"deletion. If the member agent is stopped, start it so that it leaves sooner", r.ForceDeleteWait))
 	case membership.CleanUp:
 		if _, _, err := r.free(ctx, seen.Cluster, false); err != nil {
 			return err
@@ -164,13 +166,13 @@ func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen
 		if err := r.deleteNamespace(ctx, seen); err != nil {
 			return err
 		}
-		return r.report(ctx, seen, "The cluster has been deleted; its namespace on the hub is next")
+		return r.report(ctx, seen, "The cluster is being deleted; its namespace on the hub is deleted next")
 	case membership.AwaitNamespace:
 		return r.awaitNamespace(ctx, seen)
 	case membership.Refuse:
 		name := seen.namespace.Name
-		return r.report(ctx, seen, fmt.Sprintf("Namespace %s exists and was not made for this MemberCluster, so the hub agent does not use it; "+
-			"delete it, or let the cluster have it with all that is in it: kubectl annotate namespace %s %s=%s",
+		return r.report(ctx, seen, fmt.Sprintf("Namespace %s exists and was not created for this MemberCluster, so the hub agent does not use it; "+
+			"delete it, or hand it over to the cluster with all its contents: kubectl annotate namespace %s %s=%s",
 			name, name, contract.AnnotationAdoptFor, seen.Cluster.UID))
 	case membership.Release:
 		return r.release(ctx, seen)
@@ -178,13 +180,13 @@ func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen
 	return nil
 }
 
-// admit makes or repairs everything, in the order in which it is needed.
+// admit creates or repairs all objects, in the order of their dependencies.
 func (r *Registrar) admit(ctx context.Context, seen *seen) error {
 	if err := r.claim(ctx, seen.Cluster); err != nil {
 		return err
 	}
 	if err := r.ensureNamespace(ctx, seen); apierrors.IsInvalid(err) {
-		// A MemberCluster may have a name that, with what is put before it, no namespace can have. Only its owner can help.
+		// With its prefix, the name of a MemberCluster may not be a valid namespace. Its owner has to correct that.
 		return r.report(ctx, seen, err.Error())
 	} else if err != nil {
 		return err
@@ -198,13 +200,13 @@ func (r *Registrar) admit(ctx context.Context, seen *seen) error {
 	if err := r.ensureRoleBinding(ctx, seen.Cluster); err != nil {
 		return err
 	}
-	if err := r.tellAgents(ctx, seen, v1beta1.ClusterStateJoin); err != nil {
+	if err := r.request(ctx, seen, v1beta1.ClusterStateJoin); err != nil {
 		return err
 	}
 	return r.report(ctx, seen, "")
 }
 
-// claim puts our finalizer and the cluster's own name, as a label to select it by, on the MemberCluster in one write.
+// claim adds our finalizer and the cluster's name, as a label for selectors, to the MemberCluster in one write.
 func (r *Registrar) claim(ctx context.Context, cluster *v1beta1.MemberCluster) error {
 	before := cluster.DeepCopy()
 	added := controllerutil.AddFinalizer(cluster, contract.FinalizerMemberCluster)
@@ -229,7 +231,7 @@ func (r *Registrar) deleteNamespace(ctx context.Context, seen *seen) error {
 	return nil
 }
 
-// release lets the MemberCluster go.
+// release removes the finalizer of the MemberCluster.
 func (r *Registrar) release(ctx context.Context, seen *seen) error {
 	before := seen.Cluster.DeepCopy()
 	controllerutil.RemoveFinalizer(seen.Cluster, contract.FinalizerMemberCluster)
@@ -243,7 +245,7 @@ func (r *Registrar) release(ctx context.Context, seen *seen) error {
 	return nil
 }
 
-// report writes the MemberCluster's status if it says something new. waiting is what the cluster waits for, if it does.
+// report writes the MemberCluster's status if it differs. waiting is what the cluster waits for; empty for nothing.
 func (r *Registrar) report(ctx context.Context, seen *seen, waiting string) error {
 	before := seen.Cluster.DeepCopy()
 	facts := report.MemberFacts{Generation: seen.Cluster.Generation, Waiting: waiting}
@@ -258,7 +260,7 @@ func (r *Registrar) report(ctx context.Context, seen *seen, waiting string) erro
 			facts.Clock = string(believed.Skew)
 		}
 	} else if was := meta.FindStatusCondition(before.Status.Conditions, v1beta1.ConditionJoined); was != nil && was.Status == metav1.ConditionFalse {
-		facts.Joined = metav1.ConditionFalse // what it said went with its namespace; it has left all the same
+		facts.Joined = metav1.ConditionFalse // the report was deleted with its namespace; the cluster has left
 	}
 	seen.Cluster.Status = report.Member(before.Status, facts, metav1.NewTime(r.Now()))
 	wrote, err := loop.WriteStatus(ctx, r.Client, before, seen.Cluster)
@@ -267,18 +269,20 @@ func (r *Registrar) report(ctx context.Context, seen *seen, waiting string) erro
 	}
 	r.known.Store(seen.Cluster.UID, true)
 	if wrote {
-		r.tellTransitions(seen.Cluster, before.Status.Conditions, seen.Cluster.Status.Conditions)
+		r.recordTransitions(ctx, seen.Cluster, before.Status.Conditions, seen.Cluster.Status.Conditions)
 	}
 	return nil
 }
 
-// tellTransitions records events for what has become of a cluster's membership. That a new cluster has not reported yet is no news.
-func (r *Registrar) tellTransitions(cluster *v1beta1.MemberCluster, before, after []metav1.Condition) {
+// recordTransitions records events and logs for changes of a cluster's membership. A new cluster that has not reported
+// yet is none.
+func (r *Registrar) recordTransitions(ctx context.Context, cluster *v1beta1.MemberCluster, before, after []metav1.Condition) {
 	changed := func(kind string) *metav1.Condition {
 		was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
 		if is == nil || was != nil && was.Status == is.Status || was == nil && is.Status == metav1.ConditionUnknown {
 			return nil
 		}
+		ctrl.LoggerFrom(ctx).Info("Membership changed", "cluster", cluster.Name, "condition", kind, "status", is.Status, "reason", is.Reason)
 		return is
 	}
 	if c := changed(v1beta1.ConditionReadyToJoin); c != nil && c.Status == metav1.ConditionTrue {

@@ -25,9 +25,9 @@ import (
 )
 
 const (
-	// freers is how many objects of one cluster are freed of their finalizers at once.
+	// freers is how many objects of one cluster are freed of their finalizers in parallel.
 	freers = 10
-	// page is how many objects are listed at once.
+	// page is the number of objects in a page of a list.
 	page = 500
 )
 
@@ -42,10 +42,10 @@ func (r remain) String() string {
 	return fmt.Sprintf("%s %s (%s)", r.kind.Kind, r.key.Name, strings.Join(r.finalizers, ", "))
 }
 
-// free removes the finalizers from what the cluster's agents write in its namespace, and from every object of the fleet's own kinds if all
-// is true. It returns how many objects it freed, and those of the fleet's kinds that still have finalizers. Nothing is removed from the
-// member by that: its agents have left, or no longer have access.
-func (r *Registrar) free(ctx context.Context, cluster *v1beta1.MemberCluster, all bool) (freed int, held []remain, err error) {
+// free removes the finalizers from the objects that the cluster's agents write in its namespace, and from every object
+// of the fleet's own kinds if all is true. It returns how many objects it freed, and those of the fleet's kinds that
+// still have finalizers. This removes nothing from the member: its agents have left, or no longer have access.
+func (r *Registrar) free(ctx context.Context, cluster *v1beta1.MemberCluster, all bool) (freed int, blocked []remain, err error) {
 	kinds, err := r.kinds()
 	if err != nil {
 		return 0, nil, err
@@ -59,7 +59,7 @@ func (r *Registrar) free(ctx context.Context, cluster *v1beta1.MemberCluster, al
 		if all || r.agentsWrite(kind) {
 			ours = append(ours, remains...)
 		} else {
-			held = append(held, remains...)
+			blocked = append(blocked, remains...)
 		}
 	}
 	var mu sync.Mutex
@@ -71,7 +71,7 @@ func (r *Registrar) free(ctx context.Context, cluster *v1beta1.MemberCluster, al
 		defer mu.Unlock()
 		switch {
 		case apierrors.IsForbidden(err):
-			held = append(held, o) // access rights of an older chart: the hub's admin removes the finalizer
+			blocked = append(blocked, o) // permissions of an older chart: the hub's admin has to remove the finalizer
 		case client.IgnoreNotFound(err) != nil:
 			return fmt.Errorf("free %s %s of its finalizers: %w", o.kind.Kind, o.key, err)
 		default:
@@ -79,13 +79,13 @@ func (r *Registrar) free(ctx context.Context, cluster *v1beta1.MemberCluster, al
 		}
 		return nil
 	})
-	slices.SortFunc(held, func(a, b remain) int { return cmp.Compare(a.String(), b.String()) })
-	return freed, held, err
+	slices.SortFunc(blocked, func(a, b remain) int { return cmp.Compare(a.String(), b.String()) })
+	return freed, blocked, err
 }
 
-// freeFormer frees what the agents wrote in a namespace that is being deleted and was made for a MemberCluster which
-// is gone, such as one whose finalizer was removed by hand. It comes before Kubernetes looks at the namespace for the
-// first time; what has finalizers then, it looks at again only several seconds later.
+// freeFormer frees the agents' objects in a terminating namespace of a MemberCluster that is gone, for example because
+// its finalizer was removed by hand. It does so before Kubernetes checks the namespace for the first time; otherwise
+// Kubernetes checks it again only several seconds later.
 func (r *Registrar) freeFormer(ctx context.Context, name string) error {
 	former := &v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	namespace, err := r.namespaceOf(ctx, former)
@@ -93,14 +93,14 @@ func (r *Registrar) freeFormer(ctx context.Context, name string) error {
 		return err
 	}
 	if err := r.Direct.Get(ctx, types.NamespacedName{Name: name}, &v1beta1.MemberCluster{}); !apierrors.IsNotFound(err) {
-		return err // nil: it is another one, and its creation is an event
+		return err // nil: there is another one, and its creation is an event
 	}
 	_, _, err = r.free(ctx, former, false)
 	return err
 }
 
-// kinds are the namespaced kinds of the fleet that the hub serves, and events. They are read from the API server, as metadata: an object
-// that a cache cannot decode holds a namespace as well as any other.
+// kinds are the namespaced kinds of the fleet that the hub serves, and events. They are read from the API server, as
+// metadata: an object that a cache cannot decode also keeps a namespace from ending.
 func (r *Registrar) kinds() (out []schema.GroupVersionKind, err error) {
 	mapper := r.Direct.RESTMapper()
 	wanted := []schema.GroupVersionKind{corev1.SchemeGroupVersion.WithKind("Event")}
@@ -138,7 +138,7 @@ func (r *Registrar) kinds() (out []schema.GroupVersionKind, err error) {
 	return out, nil
 }
 
-// agentsWrite reports whether the Role of members lets their agents write objects of kind.
+// agentsWrite reports whether the Role of members permits their agents to write objects of kind.
 func (r *Registrar) agentsWrite(kind schema.GroupVersionKind) bool {
 	switch kind.GroupKind() {
 	case schema.GroupKind{Group: placementv1beta1.GroupVersion.Group, Kind: "Work"},
@@ -168,11 +168,12 @@ func (r *Registrar) remains(ctx context.Context, namespace string, kind schema.G
 	}
 }
 
-// awaitNamespace frees what is left in a namespace that is being deleted, and reports what it waits for. A hub admin who forces the leave
-// has everything freed that the hub agent can free. Then the MemberCluster does not wait for the rest.
+// awaitNamespace frees the remaining objects of a terminating namespace, and reports what it waits for. If a hub admin
+// forces the leave, it frees all objects that the hub agent can free; then the MemberCluster does not wait for the
+// rest.
 func (r *Registrar) awaitNamespace(ctx context.Context, seen *seen) error {
 	forced := membership.LeaveForced(seen.Cluster)
-	freed, held, err := r.free(ctx, seen.Cluster, forced)
+	freed, blocked, err := r.free(ctx, seen.Cluster, forced)
 	if err != nil {
 		return err
 	}
@@ -185,11 +186,11 @@ func (r *Registrar) awaitNamespace(ctx context.Context, seen *seen) error {
 			return r.release(ctx, seen)
 		}
 	}
-	return r.report(ctx, seen, waitingFor(seen.Cluster, seen.namespace, held))
+	return r.report(ctx, seen, waitingFor(seen.Cluster, seen.namespace, blocked))
 }
 
-// accessGone reports whether the cluster's identity has lost its access to the namespace. Before that a cluster is not let go: its agents
-// could still act in a namespace that belongs to no MemberCluster.
+// accessGone reports whether the cluster's identity has lost its access to the namespace. A cluster is not released
+// before that: its agents could still act in a namespace that belongs to no MemberCluster.
 func (r *Registrar) accessGone(ctx context.Context, cluster *v1beta1.MemberCluster) (bool, error) {
 	key := types.NamespacedName{Namespace: contract.MemberNamespace(cluster.Name), Name: contract.RoleBindingName(cluster.Name)}
 	err := r.Direct.Get(ctx, key, &rbacv1.RoleBinding{})
@@ -202,7 +203,7 @@ func (r *Registrar) accessGone(ctx context.Context, cluster *v1beta1.MemberClust
 	return false, nil
 }
 
-// troubles are the conditions by which the namespace controller says why a namespace cannot end.
+// troubles are the conditions in which the namespace controller reports why a namespace cannot end.
 var troubles = []corev1.NamespaceConditionType{
 	corev1.NamespaceDeletionDiscoveryFailure, corev1.NamespaceDeletionContentFailure, corev1.NamespaceContentRemaining, corev1.NamespaceFinalizersRemaining,
 }
@@ -225,24 +226,24 @@ func stuck(namespace *corev1.Namespace) bool { return len(troublesOf(namespace))
 // mostNamed is how many objects a message names.
 const mostNamed = 5
 
-// waitingFor describes what a terminating namespace waits for, and who can end it.
-func waitingFor(cluster *v1beta1.MemberCluster, namespace *corev1.Namespace, held []remain) string {
-	parts := []string{"Waiting for the end of namespace " + namespace.Name}
-	if len(held) > 0 {
+// waitingFor describes what a terminating namespace waits for, and how to end that.
+func waitingFor(cluster *v1beta1.MemberCluster, namespace *corev1.Namespace, blocked []remain) string {
+	parts := []string{"Waiting until namespace " + namespace.Name + " is deleted"}
+	if len(blocked) > 0 {
 		var names []string
-		for _, o := range held[:min(len(held), mostNamed)] {
+		for _, o := range blocked[:min(len(blocked), mostNamed)] {
 			names = append(names, o.String())
 		}
-		text := "finalizers hold " + strings.Join(names, ", ")
-		if more := len(held) - mostNamed; more > 0 {
+		text := "these objects have finalizers: " + strings.Join(names, ", ")
+		if more := len(blocked) - mostNamed; more > 0 {
 			text += fmt.Sprintf(" and %d more", more)
 		}
 		parts = append(parts, text)
 	}
 	parts = append(parts, troublesOf(namespace)...)
-	text := strings.Join(parts, "; ") + ". Finalizers that remain are for those who set them to remove"
+	text := strings.Join(parts, "; ") + ". The controllers that set the remaining finalizers have to remove them"
 	if cluster.DeletionTimestamp.IsZero() || membership.LeaveForced(cluster) {
 		return text
 	}
-	return fmt.Sprintf("%s; to let the cluster go without them, run: kubectl annotate membercluster %s %s=true", text, cluster.Name, contract.AnnotationForceLeave)
+	return fmt.Sprintf("%s; to release the cluster without waiting, run: kubectl annotate membercluster %s %s=true", text, cluster.Name, contract.AnnotationForceLeave)
 }

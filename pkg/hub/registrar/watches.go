@@ -26,13 +26,13 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 )
 
-// SetupWithManager starts the registrar with mgr.
+// SetupWithManager adds the registrar to mgr.
 func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
-	held, err := r.heldCache(mgr)
+	members, err := r.memberCache(mgr)
 	if err != nil {
 		return err
 	}
-	r.held = held
+	r.members = members
 	forOwner := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		cluster, ok := owner(o)
 		if !ok {
@@ -44,23 +44,23 @@ func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1beta1.MemberCluster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(clusters())).
 		Watches(&v1beta1.InternalMemberCluster{}, forOwner, builder.WithPredicates(internals()))
 	for _, kind := range []client.Object{&corev1.Namespace{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}} {
-		b = b.WatchesRawSource(source.Kind(held, kind, forOwner))
+		b = b.WatchesRawSource(source.Kind(members, kind, forOwner))
 	}
-	b = b.WatchesRawSource(source.Kind[client.Object](held, &corev1.ResourceQuota{}, forOwner, quotas()))
+	b = b.WatchesRawSource(source.Kind[client.Object](members, &corev1.ResourceQuota{}, forOwner, quotas()))
 	if err := b.Complete(loop.Settle(r)); err != nil {
 		return fmt.Errorf("set up the registrar: %w", err)
 	}
 	return nil
 }
 
-// heldCache is a cache of the namespaces, ResourceQuotas, Roles and RoleBindings that are held for members, and of no others. It is apart from
-// the manager's, which must know other namespaces too.
-func (r *Registrar) heldCache(mgr ctrl.Manager) (cache.Cache, error) {
+// memberCache is a cache of the namespaces, ResourceQuotas, Roles and RoleBindings for members, and of no others. It
+// is separate from the manager's, which must include other namespaces too.
+func (r *Registrar) memberCache(mgr ctrl.Manager) (cache.Cache, error) {
 	newCache := r.NewCache
 	if newCache == nil {
 		newCache = cache.New
 	}
-	held, err := newCache(mgr.GetConfig(), cache.Options{
+	members, err := newCache(mgr.GetConfig(), cache.Options{
 		HTTPClient:           mgr.GetHTTPClient(),
 		Scheme:               mgr.GetScheme(),
 		Mapper:               mgr.GetRESTMapper(),
@@ -70,13 +70,13 @@ func (r *Registrar) heldCache(mgr ctrl.Manager) (cache.Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the registrar's cache: %w", err)
 	}
-	if err := mgr.Add(held); err != nil {
+	if err := mgr.Add(members); err != nil {
 		return nil, fmt.Errorf("add the registrar's cache: %w", err)
 	}
-	return held, nil
+	return members, nil
 }
 
-// clusters lets through what the user, or another program, changes of a MemberCluster; its status is our own work.
+// clusters passes changes of a MemberCluster by users and other clients; this agent writes its status.
 func clusters() predicate.Predicate {
 	return predicate.Funcs{
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
@@ -90,7 +90,7 @@ func clusters() predicate.Predicate {
 	}
 }
 
-// quotas leaves out what Kubernetes counts for a quota.
+// quotas skips changes of the usage that Kubernetes counts for a quota.
 func quotas() predicate.Predicate {
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
@@ -102,7 +102,7 @@ func quotas() predicate.Predicate {
 	}
 }
 
-// internals lets through what agents report, and damage to what we wrote.
+// internals passes reports of agents, and changes of our fields by other clients.
 func internals() predicate.Predicate {
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -13,9 +14,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// ours are the bindings to decide about: those of the placement, and those of earlier ones of its name to clusters that it has no binding to
-// itself. After a restore that gives placements new UIDs they are what holds the placed objects, and are adopted where the placement still
-// picks their cluster.
+// ours are the bindings to decide about: those of the placement, and those of earlier placements of its name to
+// clusters to which it has no binding itself. After a restore that gives placements new UIDs, these bindings keep the
+// placed objects, and are adopted if the placement still picks their cluster.
 func ours(placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject) []v1beta1.BindingObject {
 	own := map[string]bool{}
 	for _, b := range bindings {
@@ -28,8 +29,9 @@ func ours(placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject) [
 	})
 }
 
-// adoptable says whether a binding should bear the placement's mark and does not: an earlier version made it, or it is an earlier
-// placement's, to a cluster that is picked. Others of those are held: the dispatcher's condition on them tells the way out.
+// adoptable reports whether a binding needs the placement's mark: an earlier version created it without one, or it is
+// an earlier placement's, to a cluster that is picked. Other bindings of earlier placements are kept: the dispatcher's
+// condition on them describes what to do.
 func adoptable(placement v1beta1.PlacementObject, b v1beta1.BindingObject, decision schedule.Decision) bool {
 	if !b.GetDeletionTimestamp().IsZero() || scope.Marked(b) && scope.Of(b, placement) {
 		return false
@@ -46,6 +48,7 @@ func (s *Scheduler) adopt(ctx context.Context, placement v1beta1.PlacementObject
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("adopt binding %s: %w", client.ObjectKeyFromObject(seen), err)
 	}
+	ctrl.LoggerFrom(ctx).Info("Adopted binding", "binding", binding.GetName(), "cluster", binding.GetSpec().TargetCluster)
 	return nil
 }
 

@@ -19,8 +19,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// cleanUp deletes every binding of a placement that is being deleted, once, and then lets the placement go. The bindings linger until
-// what they placed is gone; the dispatcher sees to that.
+// cleanUp deletes every binding of a placement that is being deleted, once, and then removes the scheduler's finalizer
+// from the placement. The bindings remain until their objects are removed, which the dispatcher handles.
 func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject) error {
 	if err := s.releaseUnplaced(ctx, bindings); err != nil {
 		return err
@@ -32,8 +32,8 @@ func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObje
 	if err := deleteAll(ctx, s.Client, bindings); err != nil {
 		return err
 	}
-	// The cache of a leader that has just taken over may not have what the last one created, and nobody looks for the bindings of
-	// a placement that is gone.
+	// The cache of a new leader may lack bindings that the last one created, and no agent looks for the bindings of a
+	// placement that is gone.
 	live, err := s.undeleted(ctx, placement)
 	if err != nil {
 		return err
@@ -53,11 +53,11 @@ func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObje
 
 func (s *Scheduler) undeleted(ctx context.Context, placement client.Object) ([]*metav1.PartialObjectMetadata, error) {
 	if len(placement.GetName()) > contract.MostOfName {
-		return nil, nil // it never had any: they would carry its name in a label
+		return nil, nil // it never had any: they need its name as a label
 	}
 	bindings, err := scope.Bindings.ListMetadata(ctx, s.Direct, placement.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: placement.GetName()})
 	if err != nil {
-		return nil, fmt.Errorf("look for bindings left of placement %s: %w", client.ObjectKeyFromObject(placement), err)
+		return nil, fmt.Errorf("list the remaining bindings of placement %s: %w", client.ObjectKeyFromObject(placement), err)
 	}
 	out := make([]*metav1.PartialObjectMetadata, len(bindings))
 	for i := range bindings {
@@ -74,7 +74,7 @@ func deleteAll[B metav1.Object](ctx context.Context, c client.Client, bindings [
 			continue
 		}
 		deletes = append(deletes, func(ctx context.Context) error {
-			// The client writes what the server answers into what it is given, and b may be the cache's.
+			// The client writes the server's answer into its argument, and b may be the cache's.
 			key := types.NamespacedName{Namespace: b.GetNamespace(), Name: b.GetName()}
 			doomed := scope.Bindings.New(key)
 			doomed.SetNamespace(b.GetNamespace())
@@ -89,8 +89,9 @@ func deleteAll[B metav1.Object](ctx context.Context, c client.Client, bindings [
 	return loop.All(ctx, writersPerPlacement, deletes...)
 }
 
-// releaseUnplaced lets go the deleted bindings of a placement that is gone or going, as far as nothing was placed through them. For the
-// others the dispatcher does it, in the same write with which it says that everything is removed.
+// releaseUnplaced releases the deleted bindings of a placement that is gone or being deleted, if nothing was placed
+// through them. The dispatcher releases the others, in the same write in which it reports that all objects are
+// removed.
 func (s *Scheduler) releaseUnplaced(ctx context.Context, bindings []v1beta1.BindingObject) error {
 	var errs []error
 	for _, b := range bindings {
@@ -101,7 +102,8 @@ func (s *Scheduler) releaseUnplaced(ctx context.Context, bindings []v1beta1.Bind
 	return errors.Join(errs...)
 }
 
-// releaseDeleted lets go the deleted bindings of a living placement about which nothing else can be decided yet.
+// releaseDeleted releases the deleted bindings of a placement that is not being deleted and for which no decision is
+// possible yet.
 func (s *Scheduler) releaseDeleted(ctx context.Context, bindings []v1beta1.BindingObject) error {
 	var errs []error
 	for _, b := range bindings {
@@ -112,7 +114,7 @@ func (s *Scheduler) releaseDeleted(ctx context.Context, bindings []v1beta1.Bindi
 	return errors.Join(errs...)
 }
 
-// release takes the scheduler's finalizer off a binding that is being deleted.
+// release removes the scheduler's finalizer from a binding that is being deleted.
 func (s *Scheduler) release(ctx context.Context, seen v1beta1.BindingObject) error {
 	if !controllerutil.ContainsFinalizer(seen, contract.FinalizerBinding) {
 		return nil
@@ -125,8 +127,8 @@ func (s *Scheduler) release(ctx context.Context, seen v1beta1.BindingObject) err
 	return nil
 }
 
-// letGo remembers the placements whose finalizer was removed until the cache knows that they are gone. The answer to the write that
-// removes the last finalizer does not say when that is.
+// letGo remembers the placements whose finalizer was removed until the cache shows that they are gone. The answer to
+// the write that removes the last finalizer does not tell when that is.
 type letGo struct {
 	mu   sync.Mutex
 	uids map[types.NamespacedName]types.UID

@@ -26,7 +26,7 @@ var (
 	})
 )
 
-// measured measures what a reconciler does.
+// measured measures the passes of a reconciler.
 func measured(r reconcile.Reconciler, now func() time.Time) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 		activeWorkers.WithLabelValues().Inc()

@@ -182,7 +182,8 @@ func (s *scene) binding(cluster string) v1beta1.BindingObject {
 	return list[i]
 }
 
-// await waits for living bindings, as cluster=state, and for what the policy snapshot reports: chosen clusters, reason.
+// await waits for living bindings, as cluster=state, and for what the policy snapshot reports: chosen clusters,
+// reason.
 func (s *scene) await(bound, reported string) {
 	s.Helper()
 	testworld.Await(s, testworld.Soon, "bindings", func(context.Context) error {
@@ -217,7 +218,8 @@ func (s *scene) await(bound, reported string) {
 	})
 }
 
-// writes are those of the agent since the last call, without late ones for the placements of other scenes; creations name no object.
+// writes are those of the agent since the last call, without late ones for the placements of other scenes; creations
+// name no object.
 func (s *scene) writes() []string {
 	return slices.DeleteFunc(s.agent.Take(), func(w string) bool {
 		return !strings.HasPrefix(w, "POST") && !strings.Contains(w, s.key.Name)
@@ -352,8 +354,8 @@ func returns(s *scene) {
 	}
 }
 
-// adopts plays an upgrade, and a placement that was made again: bindings of a version that did not mark them, and of an earlier placement, get
-// the mark where their cluster is picked; others of an earlier placement are let be.
+// adopts plays an upgrade, and a placement that was made again: bindings of a version that did not mark them, and of
+// an earlier placement, get the mark where their cluster is picked; others of an earlier placement are let be.
 func adopts(s *scene) {
 	s.place(contract.FinalizerScheduler)
 	s.use(pickFixed("m1", "m2", "m3"), 0)
@@ -429,8 +431,8 @@ func cleansUp(s *scene) {
 		}
 		return nil
 	})
-	// Three deletions, the placement's finalizer, and the finalizers of two bindings that nobody else holds.
-	// One is repeated where the cache had not shown yet that it had succeeded.
+	// Three deletions, the placement's finalizer, and the finalizers of two bindings without other ones. One is
+	// repeated where the cache had not shown yet that it had succeeded.
 	writes := s.writes()
 	slices.Sort(writes)
 	if writes = slices.Compact(writes); len(writes) != 6 {

@@ -1,7 +1,8 @@
-// Package scheduler chooses clusters for placements: it reads a placement's latest policy snapshot, its bindings and the
-// MemberClusters, asks package schedule, and writes bindings and the policy snapshot's status.
+// Package scheduler chooses clusters for placements: it reads a placement's latest policy snapshot, its bindings and
+// the MemberClusters, decides with package schedule, and writes bindings and the policy snapshot's status.
 //
-// It is also the one that deletes the bindings of a deleted placement, and that lets a deleted binding go as soon as it has seen it.
+// It also deletes the bindings of a deleted placement, and removes its finalizer from a deleted binding once it has
+// seen the deletion.
 package scheduler
 
 import (
@@ -31,16 +32,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// writersPerPlacement is how many bindings of one placement are written at once.
+// writersPerPlacement is how many bindings of one placement are written in parallel.
 const writersPerPlacement = 16
 
 // Scheduler reconciles placements of both scopes.
 type Scheduler struct {
 	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes.
 	Client client.Client
-	// Direct reads from the API server. It is asked once for each deleted placement.
+	// Direct reads from the API server, once for each deleted placement.
 	Direct client.Reader
-	// Workers is how many placements are looked at at once.
+	// Workers is the number of placements reconciled in parallel.
 	Workers int
 	// Namespaced is whether ResourcePlacements are served.
 	Namespaced bool
@@ -51,8 +52,9 @@ type Scheduler struct {
 	letGo   letGo
 }
 
-// Reconcile looks at one placement.
+// Reconcile schedules one placement.
 func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", strings.TrimPrefix(req.String(), "/")))
 	if err := s.catchUp(ctx, req.NamespacedName); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -74,8 +76,8 @@ func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	return s.schedule(ctx, placement, bindings)
 }
 
-// schedule decides for a living placement. Bindings are created only once the placement holds the finalizer that makes sure that
-// they are deleted with it; the placer puts it on, and that event brings us back.
+// schedule decides for a placement that is not being deleted. Bindings are created only once the placement has the
+// finalizer that ensures that they are deleted with it; the placer adds it, and that event requeues the placement.
 func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject) (ctrl.Result, error) {
 	policy, err := s.latest(ctx, placement)
 	if err != nil {
@@ -99,7 +101,8 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 		return ctrl.Result{}, err
 	}
 	if gone, err := s.anyGone(ctx, decision.Create); err != nil || gone {
-		// The cluster went while its binding was on the way, so that its deletion could not find the binding.
+		// The cluster was deleted while its binding was being created, so its deletion event could not find the
+		// binding.
 		return ctrl.Result{RequeueAfter: time.Millisecond}, err
 	}
 	if decision.Hold {
@@ -112,8 +115,9 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 	return s.lookOnceMore(ctx, policy)
 }
 
-// lookOnceMore follows the first report that clusters are missing. Until the cache shows that report, cluster changes are kept from
-// placements that seem to have all they want, so what came in the meantime must be looked at now.
+// lookOnceMore follows the first report of missing clusters. Until the cache shows that report, events of clusters are
+// not passed to placements that seem to have all clusters they request, so events that came meanwhile must be
+// considered now.
 func (s *Scheduler) lookOnceMore(ctx context.Context, policy v1beta1.PolicySnapshotObject) (ctrl.Result, error) {
 	key := client.ObjectKeyFromObject(policy)
 	if _, err := scope.PolicySnapshots.Get(ctx, s.Client, key); client.IgnoreNotFound(err) != nil {
@@ -122,8 +126,8 @@ func (s *Scheduler) lookOnceMore(ctx context.Context, policy v1beta1.PolicySnaps
 	return ctrl.Result{RequeueAfter: time.Millisecond}, nil
 }
 
-// latest returns the placement's latest policy snapshot, or nil if there is none yet. A snapshot of an earlier placement of the same
-// name may still be in the cache; it is not ours.
+// latest returns the placement's latest policy snapshot; nil if there is none yet. A snapshot of an earlier placement
+// of the same name may still be in the cache; it does not count.
 func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObject) (v1beta1.PolicySnapshotObject, error) {
 	key := client.ObjectKeyFromObject(placement)
 	all, err := scope.PolicySnapshots.List(ctx, s.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
@@ -136,8 +140,8 @@ func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObjec
 	return snapshot.LatestPolicy(ours), nil
 }
 
-// carryOut makes the bindings what was decided. New and confirmed clusters come before those that are given up, so that a failure in
-// between leaves too many clusters rather than too few.
+// carryOut writes the decision to the bindings. New and confirmed clusters come before unscheduled ones, so that a
+// failure in between leaves too many clusters rather than too few.
 func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision) error {
 	byName := make(map[string]v1beta1.BindingObject, len(bindings))
 	for _, b := range bindings {
@@ -152,7 +156,7 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 		write := func(ctx context.Context) error { return s.change(ctx, placement, byName[c.Binding], c) }
 		changed[c.Binding] = true
 		if c.State == v1beta1.BindingStateUnscheduled && !scope.Of(byName[c.Binding], placement) {
-			continue // no decision removes what an earlier placement placed there
+			continue // no decision removes the objects of an earlier placement
 		}
 		if c.State == v1beta1.BindingStateUnscheduled {
 			rest = append(rest, write)
@@ -189,11 +193,12 @@ func (s *Scheduler) create(ctx context.Context, placement v1beta1.PlacementObjec
 		return fmt.Errorf("create binding %s to cluster %s: %w", client.ObjectKeyFromObject(binding), d.ClusterName, err)
 	}
 	s.created.add(key, client.ObjectKeyFromObject(binding))
+	ctrl.LoggerFrom(ctx).Info("Created binding", "binding", binding.GetName(), "cluster", d.ClusterName)
 	return nil
 }
 
-// seed is what a new binding's name is made from. It is the same each time the same thing is decided, so that whoever decides from a
-// stale view finds the name taken; and another one while former bindings to the cluster are still being deleted.
+// seed is the input for a new binding's name. It is the same for the same decision, so that a decision from an
+// outdated cache finds the name taken; and another one while former bindings to the cluster are still being deleted.
 func seed(placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, cluster string) string {
 	parts := []string{string(placement.GetUID()), cluster}
 	var former []string
@@ -206,7 +211,7 @@ func seed(placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, c
 	return strings.Join(append(parts, former...), "/")
 }
 
-// change writes one binding. Its other annotations stay: they belong to whoever put them there.
+// change writes one binding. Its other annotations stay, as they belong to other clients.
 func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObject, seen v1beta1.BindingObject, c schedule.Change) error {
 	binding := seen.DeepCopyObject().(v1beta1.BindingObject)
 	mark(placement, binding)
@@ -218,12 +223,15 @@ func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObjec
 	binding.SetAnnotations(annotations)
 	spec.State, spec.SchedulingPolicySnapshotName, spec.ClusterDecision = c.State, c.Snapshot, c.Decision
 	if err := s.Client.Update(ctx, binding); err != nil {
-		return fmt.Errorf("make binding %s %s: %w", client.ObjectKeyFromObject(binding), c.State, err)
+		return fmt.Errorf("set the state of binding %s to %s: %w", client.ObjectKeyFromObject(binding), c.State, err)
+	}
+	if c.State != seen.GetSpec().State {
+		ctrl.LoggerFrom(ctx).Info("Changed binding", "binding", binding.GetName(), "cluster", spec.TargetCluster, "state", c.State)
 	}
 	return nil
 }
 
-// anyGone says whether a cluster that has just been given a binding is not there any more.
+// anyGone reports whether a cluster that has just got a binding no longer exists.
 func (s *Scheduler) anyGone(ctx context.Context, picked []v1beta1.ClusterDecision) (bool, error) {
 	for _, d := range picked {
 		var cluster clusterv1beta1.MemberCluster
@@ -238,7 +246,7 @@ func (s *Scheduler) anyGone(ctx context.Context, picked []v1beta1.ClusterDecisio
 	return false, nil
 }
 
-// report writes the decision into the policy snapshot's status, if it says anything new.
+// report writes the decision into the policy snapshot's status, if it differs.
 func (s *Scheduler) report(ctx context.Context, before v1beta1.PolicySnapshotObject, decision schedule.Decision) (wrote bool, err error) {
 	generation, err := strconv.ParseInt(before.GetAnnotations()[contract.AnnotationGeneration], 10, 64)
 	if err != nil {
@@ -255,8 +263,8 @@ func (s *Scheduler) report(ctx context.Context, before v1beta1.PolicySnapshotObj
 	return loop.WriteStatus(ctx, s.Client, before, after)
 }
 
-// created remembers the bindings made for a placement until the cache has them. Deciding without them could choose more clusters
-// than are wanted.
+// created remembers the bindings created for a placement until the cache has them. A decision without them could
+// choose more clusters than requested.
 type created struct {
 	mu    sync.Mutex
 	names map[types.NamespacedName][]types.NamespacedName
@@ -283,7 +291,7 @@ func (c *created) forget(placement types.NamespacedName) {
 	delete(c.names, placement)
 }
 
-// catchUp waits until the cache holds the bindings that were created last for the placement.
+// catchUp waits until the cache has the bindings that were created last for the placement.
 func (s *Scheduler) catchUp(ctx context.Context, placement types.NamespacedName) error {
 	for _, key := range s.created.of(placement) {
 		binding := scope.Bindings.New(key)

@@ -24,9 +24,10 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// SetupWithManager starts the scheduler with mgr. After a start every placement is looked at once, when its policy snapshot appears.
+// SetupWithManager adds the scheduler to mgr. A start reconciles every placement once, when its policy snapshot
+// appears.
 func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
-	// The indexes live as long as the cache, which is not started yet.
+	// The indexes exist as long as the cache, which is not started yet.
 	if err := s.indexTopics(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
@@ -47,8 +48,8 @@ func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// snapshots lets through a policy to decide on: a new one, one that is the latest again, one that wants another number of clusters
-// or reflects another generation of its placement.
+// snapshots passes policies that need a decision: a new one, one that is the latest again, one that requests another
+// number of clusters or reflects another generation of its placement.
 func snapshots() predicate.Predicate {
 	differs := func(e event.UpdateEvent, annotation string) bool {
 		return e.ObjectOld.GetAnnotations()[annotation] != e.ObjectNew.GetAnnotations()[annotation]
@@ -64,8 +65,9 @@ func snapshots() predicate.Predicate {
 	}
 }
 
-// placements lets through what the scheduler waits for: that its finalizer is there, and then that the placement is deleted, and
-// gone. A placement may come with the finalizer, and after its policy snapshot: the two are watched apart.
+// placements passes what the scheduler waits for: its finalizer on the placement, and then the deletion and the end of
+// the placement. A placement may come with the finalizer, and after its policy snapshot: the two are watched
+// separately.
 func placements() predicate.Predicate {
 	ours := func(o client.Object) bool { return controllerutil.ContainsFinalizer(o, contract.FinalizerScheduler) }
 	doomed := func(o client.Object) bool { return ours(o) && !o.GetDeletionTimestamp().IsZero() }
@@ -76,8 +78,8 @@ func placements() predicate.Predicate {
 	}
 }
 
-// bindings lets through those that are being deleted while the scheduler holds them: they must be let go, and their placement needs
-// another cluster. The same goes for one that vanished without asking.
+// bindings passes those that are being deleted and have the scheduler's finalizer: they must be released, and their
+// placement needs another cluster. The same holds for one that vanished without its finalizer being removed.
 func bindings() predicate.Predicate {
 	doomed := func(o client.Object) bool {
 		return !o.GetDeletionTimestamp().IsZero() && controllerutil.ContainsFinalizer(o, contract.FinalizerBinding)
@@ -95,8 +97,8 @@ func bindings() predicate.Predicate {
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// clusters brings up the placements for which a change to a cluster can matter. A cluster that becomes less fit changes nothing, nor
-// does one that begins to leave: what was chosen stays until the cluster is gone.
+// clusters enqueues the placements for which a change of a cluster can matter. A cluster that becomes less suitable
+// has no effect, nor does one that starts to leave: existing choices stay until the cluster is gone.
 func (s *Scheduler) clusters() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
@@ -122,8 +124,8 @@ func (s *Scheduler) enqueue(ctx context.Context, cluster string, change schedule
 	for _, topic := range change.Topics() {
 		policies, err := s.everyPolicy(ctx, client.MatchingFields{indexTopic: topic})
 		if err != nil {
-			// Only a cache that is being stopped fails to answer; the next start looks at every placement.
-			ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the placements", "cluster", cluster)
+			// Only a stopping cache fails to answer; the next start reconciles every placement.
+			ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue placements after a MemberCluster change", "cluster", cluster)
 			return
 		}
 		for _, policy := range policies {
@@ -134,11 +136,11 @@ func (s *Scheduler) enqueue(ctx context.Context, cluster string, change schedule
 	}
 }
 
-// enqueueBound brings up every placement that has a binding to a cluster that is gone.
+// enqueueBound enqueues every placement that has a binding to a cluster that is gone.
 func (s *Scheduler) enqueueBound(ctx context.Context, cluster string, q queue) {
 	bindings, err := s.everyBinding(ctx, scope.OnCluster(cluster))
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "the end of a cluster did not reach the placements", "cluster", cluster)
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue placements after a MemberCluster deletion", "cluster", cluster)
 	}
 	for _, b := range bindings {
 		if key, ok := scope.PlacementOf(b); ok {
@@ -147,11 +149,11 @@ func (s *Scheduler) enqueueBound(ctx context.Context, cluster string, q queue) {
 	}
 }
 
-// indexTopic finds the latest policy snapshots that wait for something by what they wait for.
+// indexTopic is the index of the latest policy snapshots by the topics that they wait for.
 const indexTopic = "flagship.topic"
 
-// indexTopics registers the index. Snapshots that wait for nothing are not in it, so that a change in a large fleet costs only what
-// looks at it.
+// indexTopics registers the index. Snapshots that wait for nothing are not in it, so that in a large fleet a change is
+// processed only for the placements that wait for it.
 func (s *Scheduler) indexTopics(ctx context.Context, indexer client.FieldIndexer) error {
 	for _, kind := range scope.PolicySnapshots.Served(s.Namespaced) {
 		if err := indexer.IndexField(ctx, kind, indexTopic, topicsOf); err != nil {
@@ -178,7 +180,7 @@ func watchOf(policy v1beta1.PolicySnapshotObject) schedule.Watch {
 	}
 }
 
-// fulfilled says whether the policy, as its placement has it now, was found to have all clusters it wants.
+// fulfilled reports whether the policy, for the current generation of its placement, has all clusters it requests.
 func fulfilled(snapshot v1beta1.PolicySnapshotObject) bool {
 	seen := strconv.FormatInt(snapshot.GetStatus().ObservedCRPGeneration, 10)
 	return seen == snapshot.GetAnnotations()[contract.AnnotationGeneration] &&

@@ -1,6 +1,6 @@
-// Package warden tells the owners of placements, bindings, overrides and their like in reserved namespaces that the other agents ignore
-// them, and lets such objects go when they are deleted. An older version served them, so there may be finalizers and bindings of theirs;
-// or a member made them, which has credentials for its own namespace on the hub.
+// Package warden reports on placements, bindings, overrides and similar objects in reserved namespaces that the other
+// agents ignore them, and finishes their deletion. An older version served them, so they may have its finalizers and
+// bindings; or a member created them, which has credentials for its own namespace on the hub.
 package warden
 
 import (
@@ -48,11 +48,11 @@ type Warden struct {
 	// Now is the clock.
 	Now func() time.Time
 
-	// told are the UIDs of objects about which an event was recorded.
-	told sync.Map
+	// reported are the UIDs of objects for which an event was recorded.
+	reported sync.Map
 }
 
-// SetupWithManager starts the warden with mgr. Of kinds that no other agent watches, it watches the metadata.
+// SetupWithManager adds the warden to mgr. Of kinds that no other agent watches, it watches the metadata.
 func (w *Warden) SetupWithManager(mgr ctrl.Manager) error {
 	kinds := map[string]func() client.Object{
 		"ResourceOverride": func() client.Object { return &v1beta1.ResourceOverride{} },
@@ -82,7 +82,8 @@ func (w *Warden) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// metadataOf makes objects of a kind without a condition: the warden needs no more of them than every object has.
+// metadataOf returns a constructor for objects of a kind without a condition, of which the warden needs only the
+// metadata.
 func metadataOf(kind string) func() client.Object {
 	return func() client.Object {
 		o := &metav1.PartialObjectMetadata{}
@@ -91,7 +92,7 @@ func metadataOf(kind string) func() client.Object {
 	}
 }
 
-// reserved lets through what is in a reserved namespace.
+// reserved passes objects in a reserved namespace.
 func reserved() predicate.Predicate {
 	in := predicate.NewPredicateFuncs(func(o client.Object) bool { return scope.Reserved(client.ObjectKeyFromObject(o)) })
 	return predicate.And(in, predicate.Funcs{DeleteFunc: func(event.DeleteEvent) bool { return false }})
@@ -110,31 +111,35 @@ func (w *Warden) reconciler(kind func() client.Object) reconcile.Reconciler {
 		if !obj.GetDeletionTimestamp().IsZero() {
 			return reconcile.Result{}, w.release(ctx, obj)
 		}
-		return reconcile.Result{}, w.tell(ctx, obj)
+		return reconcile.Result{}, w.report(ctx, obj)
 	})
 }
 
-// tell writes the condition, or records an event on an object that has none.
-func (w *Warden) tell(ctx context.Context, obj client.Object) error {
+// report writes the condition, or records an event on an object of a kind without one.
+func (w *Warden) report(ctx context.Context, obj client.Object) error {
 	before := obj.DeepCopyObject().(client.Object)
 	if !report.Reserved(obj, metav1.NewTime(w.Now())) {
-		if _, told := w.told.LoadOrStore(obj.GetUID(), true); !told {
+		if _, known := w.reported.LoadOrStore(obj.GetUID(), true); !known {
 			w.Recorder.Event(obj, corev1.EventTypeWarning, eventIgnored, report.InReserved(obj.GetNamespace()))
 		}
 		return nil
 	}
-	_, err := loop.WriteStatus(ctx, w.Client, before, obj)
+	wrote, err := loop.WriteStatus(ctx, w.Client, before, obj)
+	if wrote {
+		ctrl.LoggerFrom(ctx).Info("Reported that the object is ignored", "object", client.ObjectKeyFromObject(obj), "kind", fmt.Sprintf("%T", obj))
+	}
 	return err
 }
 
-// release ends the deletion of an object: what an older version made for it is deleted, and the fleet's finalizers go.
+// release finishes the deletion of an object: objects that an older version created for it are deleted, and the
+// fleet's finalizers are removed.
 func (w *Warden) release(ctx context.Context, obj client.Object) error {
-	w.told.Delete(obj.GetUID())
+	w.reported.Delete(obj.GetUID())
 	key := client.ObjectKeyFromObject(obj)
 	switch obj.(type) {
 	case v1beta1.BindingObject:
 		if slices.Contains(obj.GetFinalizers(), contract.FinalizerWork) {
-			return nil // the dispatcher deletes its Works, and lets it go when they are gone
+			return nil // the dispatcher deletes its Works, and removes the finalizer when they are gone
 		}
 	case v1beta1.PlacementObject:
 		if err := w.deleteBindings(ctx, key); err != nil {
@@ -156,13 +161,15 @@ func (w *Warden) release(ctx context.Context, obj client.Object) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove finalizers of %T %s: %w", obj, key, err)
 	}
+	ctrl.LoggerFrom(ctx).Info("Released ignored object", "object", key, "kind", fmt.Sprintf("%T", obj))
 	return nil
 }
 
-// deleteBindings deletes what an older version's scheduler made for a placement. Nothing else looks for the bindings of one that is gone.
+// deleteBindings deletes the bindings that an older version's scheduler created for a placement. No other agent looks
+// for the bindings of a deleted one.
 func (w *Warden) deleteBindings(ctx context.Context, placement types.NamespacedName) error {
 	if len(placement.Name) > contract.MostOfName {
-		return nil // it never had any: they would carry its name in a label
+		return nil // it never had any: they need its name as a label
 	}
 	bindings, err := scope.Bindings.ListMetadata(ctx, w.Direct, placement.Namespace, client.MatchingLabels{contract.LabelPlacement: placement.Name})
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// quit takes our finalizer off a Work when this cluster leaves the fleet. What the Work placed stays with its ledger, for a later Join; if
-// the Work abandons it, it stays by itself.
+// quit removes our finalizer from a Work when this cluster leaves the fleet. The Work's objects stay with its ledger,
+// for a later Join; with propagationPolicy Abandon they are released.
 func (a *Applier) quit(ctx context.Context, work *v1beta1.Work) error {
 	if work.Spec.DeleteStrategy.Abandons() {
 		if err := a.abandon(ctx, work); err != nil {
@@ -29,7 +29,7 @@ func (a *Applier) quit(ctx context.Context, work *v1beta1.Work) error {
 	return a.setFinalizer(ctx, work, false)
 }
 
-// abandon lets go of all that a Work placed, and forgets it.
+// abandon releases all objects of a Work, and deletes its ledger.
 func (a *Applier) abandon(ctx context.Context, work *v1beta1.Work) error {
 	ledger, err := a.ledgerOf(ctx, work.Name)
 	if err != nil || ledger == nil || !ledger.work.DeletionTimestamp.IsZero() {
@@ -38,17 +38,17 @@ func (a *Applier) abandon(ctx context.Context, work *v1beta1.Work) error {
 	if a.identity(work.UID).StandingTo(ledger.work) != apply.Own {
 		return nil
 	}
-	// No other Work takes up anything now, so what others want is let go all the same.
+	// The agent is leaving, so no other Work takes over an object; objects that others list are released too.
 	fates, err := a.depart(ctx, work, ledger, nil, false)
 	if err != nil {
-		return fmt.Errorf("let go of what work %s placed: %w", work.Name, err)
+		return fmt.Errorf("release the objects of work %s: %w", work.Name, err)
 	}
 	for key, what := range fates {
 		if what.open != "" {
-			return fmt.Errorf("let go of what work %s placed: %s: %s", work.Name, key, what.open)
+			return fmt.Errorf("release the objects of work %s: %s: %s", work.Name, key, what.open)
 		}
 	}
-	if err := a.reportAbandoned(ctx, work); err != nil || remains(fates) { // what stays does so with its owner
+	if err := a.reportAbandoned(ctx, work); err != nil || remains(fates) { // objects that stay keep their owner
 		return err
 	}
 	uid := ledger.work.UID

@@ -60,7 +60,8 @@ func TestAnnotationsUpToTheirLimit(t *testing.T) {
 		if hash := w.mustObject(o.ref).GetAnnotations()[contract.AnnotationSpecHash]; (hash != "") != (o.left == 1000) {
 			t.Errorf("%s has the hash %q", o.work, hash)
 		}
-		// Where the last manifest has no room, client-side apply goes server-side without force, and does not overrule others.
+		// Where the last manifest has no room, client-side apply goes server-side without force, and does not overrule
+		// others.
 		if strings.HasPrefix(o.work, "server") {
 			w.change(o.ref, edited(map[string]any{"key": "drifted"}))
 		}

@@ -1,11 +1,12 @@
-// Package applier is the agent that applies Works on a member cluster and reports what became of them.
+// Package applier is the agent that applies Works on a member cluster and reports the outcome.
 //
-// Works in the member's namespace on the hub come in; objects on the member, an AppliedWork for each Work, and the Works' statuses go
-// out. The AppliedWork is the ledger: it records what was applied before and after it is, it owns every applied object, and deleting
-// it removes them. What the agent remembers besides (which version of an object it saw last) only saves work; it can be lost.
+// Its input are the Works in the member's namespace on the hub; its output are objects on the member, an AppliedWork
+// for each Work, and the Works' statuses. The AppliedWork is the ledger: it records objects before and after they are
+// applied, it owns every applied object, and its deletion removes them. The other state of the agent (which version of
+// an object it saw last) only saves requests and can be lost.
 //
-// Nothing is polled. An object that was applied, or that stands in the way of applying, is watched for as long as its Work is here;
-// so are namespaces and kinds that are waited for. Only what failed is tried again after a growing pause.
+// Nothing is polled. The agent watches applied objects, and objects that prevent applying, for as long as the Work
+// exists; it also watches namespaces and kinds that it waits for. Only failures are retried, after a growing delay.
 package applier
 
 import (
@@ -54,7 +55,8 @@ const (
 	defaultReportAfter  = 10 * time.Second
 )
 
-// Applier applies the Works of one member. Set the exported fields before SetupWithManager; what is left zero gets its default there.
+// Applier applies the Works of one member. Set the exported fields before SetupWithManager, which sets defaults for
+// zero ones.
 type Applier struct {
 	// Namespace is the member's namespace on the hub.
 	Namespace string
@@ -62,18 +64,19 @@ type Applier struct {
 	HubAddress string
 	// Wall is what no Work may touch.
 	Wall apply.Wall
-	// Workers is how many Works are looked at at once, Parallel how many manifests of one Work.
+	// Workers is the number of Works reconciled in parallel, Parallel the number of manifests of one Work.
 	Workers, Parallel int
 	// DeletionWait is how long the removal of a Work's objects may take before co-owned objects stop blocking it.
 	DeletionWait time.Duration
 	// Now is the clock.
 	Now func() time.Time
-	// reportAfter is how long a removal may take before the Work lists what it waits for.
+	// reportAfter is how long a removal may take before the Work's status lists the objects it waits for.
 	reportAfter time.Duration
 
 	// HubClient reads Works from a cache of Namespace alone and sees its own writes there.
 	HubClient client.Client
-	// MemberClient reads AppliedWorks from a cache and sees its own writes there; MemberReader asks the API server.
+	// MemberClient reads AppliedWorks from a cache and sees its own writes there; MemberReader reads from the API
+	// server.
 	MemberClient client.Client
 	MemberReader client.Reader
 	// Dynamic, Metadata and Mapper are for the applied objects, of any kind.
@@ -86,12 +89,13 @@ type Applier struct {
 	// Recorder writes events about applied objects on the member.
 	Recorder record.EventRecorder
 
-	// gate is held for reading by every pass and for writing while joining or leaving, so that no pass outlives a leave.
+	// gate is held for reading by every pass and for writing by Join, Pause and Leave, so that no pass outlives a
+	// leave.
 	gate   sync.RWMutex
 	joined bool
 	// hub identifies the hub, if it is known; guarded by parkedLock, like parked.
 	hub types.UID
-	// parked are Works that came while not joined.
+	// parked are Works whose events arrived while not joined.
 	parkedLock sync.Mutex
 	parked     sets.Set[string]
 
@@ -100,12 +104,12 @@ type Applier struct {
 	wishes  wishes
 	watches *watches
 	legacy  legacy
-	// rules answers those that users put on their objects.
+	// rules evaluates the health rules that users put on their objects.
 	rules *health.Rules
 }
 
-// SetupWithManager registers the agent with the manager of the hub. member is a manager of the member cluster, or a cluster in the
-// sense of controller-runtime; whoever runs it must run it beside the hub's.
+// SetupWithManager registers the agent with the manager of the hub. member is a manager of the member cluster, or a
+// controller-runtime Cluster; the caller must run it beside the hub's.
 func (a *Applier) SetupWithManager(hub ctrl.Manager, member cluster.Cluster) error {
 	if a.Namespace == "" {
 		return errors.New("set up work applier: no namespace on the hub")
@@ -187,7 +191,7 @@ func (a *Applier) complete(hub ctrl.Manager, member cluster.Cluster) error {
 	return nil
 }
 
-// start is called when the controller starts; from then on there is a queue, and a context for the watches.
+// start is called when the controller starts. It sets the queue, and starts the watches with ctx.
 func (a *Applier) start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	q, ok := queue.(priorityqueue.PriorityQueue[reconcile.Request])
 	if !ok {
@@ -200,14 +204,14 @@ func (a *Applier) start(ctx context.Context, queue workqueue.TypedRateLimitingIn
 	return nil
 }
 
-// Priorities. What was decided just now goes before what is only looked at again.
+// Priorities. A changed Work goes before one that is only checked again.
 const (
 	priorityIntent  = 0
 	priorityRecheck = -10
 	priorityRestart = handler.LowPriority
 )
 
-// wake queues Works by name.
+// wake enqueues Works by name.
 func (a *Applier) wake(priority int, names ...string) {
 	if a.queue == nil {
 		return
@@ -218,21 +222,22 @@ func (a *Applier) wake(priority int, names ...string) {
 	}
 }
 
-// Identify sets the identity of the hub whose Works are applied. Call it before Join; an empty one is not known, and agrees with all.
+// Identify sets the identity of the hub whose Works are applied. Call it before Join; an empty one is unknown and
+// matches every hub.
 func (a *Applier) Identify(hub types.UID) {
 	a.parkedLock.Lock()
 	defer a.parkedLock.Unlock()
 	a.hub = hub
 }
 
-// identity is what the ledger of a Work belongs to.
+// identity is the owner of a Work's ledger.
 func (a *Applier) identity(work types.UID) apply.Identity {
 	a.parkedLock.Lock()
 	defer a.parkedLock.Unlock()
 	return apply.Identity{Hub: a.hub, Namespace: a.Namespace, Work: work}
 }
 
-// Join lets the agent touch Works, and wakes those that came before. Calling it again does nothing.
+// Join makes the agent process Works, and wakes those that arrived before. A second call has no effect.
 func (a *Applier) Join() {
 	a.gate.Lock()
 	defer a.gate.Unlock()
@@ -246,7 +251,7 @@ func (a *Applier) Join() {
 	a.parked = sets.New[string]()
 }
 
-// Pause stops the agent from touching Works. It lets go of none: what it holds stays as it is until a later Join or Leave.
+// Pause makes the agent stop processing Works. It releases none: applied objects stay until a later Join or Leave.
 func (a *Applier) Pause() {
 	a.gate.Lock()
 	defer a.gate.Unlock()
@@ -258,8 +263,9 @@ func (a *Applier) Pause() {
 	a.watches.stopAll()
 }
 
-// Leave stops the agent from touching Works and lets go of them: when it returns nil, no Work carries our finalizer and none is being
-// worked on. What was applied stays on the member, with its ledger, and is taken up again by a later Join; what its Work abandons is let go.
+// Leave makes the agent stop processing Works and releases them: when it returns nil, no Work has our finalizer and
+// none is being processed. Applied objects stay on the member with their ledger, which a later Join takes up again;
+// objects whose Work has propagationPolicy Abandon are released.
 func (a *Applier) Leave(ctx context.Context) error {
 	a.Pause()
 	var works v1beta1.WorkList
@@ -287,7 +293,7 @@ func (a *Applier) park(name string) {
 	a.parked.Insert(name)
 }
 
-// Reconcile looks at one Work.
+// Reconcile makes one pass over a Work.
 func (a *Applier) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	a.gate.RLock()
 	defer a.gate.RUnlock()
@@ -298,7 +304,7 @@ func (a *Applier) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	work := &v1beta1.Work{}
 	if err := a.HubClient.Get(ctx, req.NamespacedName, work); err != nil {
 		if apierrors.IsNotFound(err) {
-			// Without an order to remove them, the objects stay: a Work can vanish because a hub was restored.
+			// Without a deletion timestamp seen, the objects stay: a Work can vanish because a hub was restored.
 			a.forget(req.Name)
 			return reconcile.Result{}, a.vanished(ctx, req.Name)
 		}
@@ -323,7 +329,7 @@ func (a *Applier) forget(work string) {
 	a.memory.forget(work)
 }
 
-// setFinalizer adds or removes our finalizer in one patch that fails if the Work has changed since it was read.
+// setFinalizer adds or removes our finalizer in one patch that fails if the Work has changed since the read.
 func (a *Applier) setFinalizer(ctx context.Context, work *v1beta1.Work, present bool) error {
 	after := work.DeepCopy()
 	if present {
@@ -346,25 +352,25 @@ func (a *Applier) setFinalizer(ctx context.Context, work *v1beta1.Work, present 
 	return nil
 }
 
-// seen takes an event on the member for a Work that is interested in the place.
+// seen handles an event on the member for a Work that watches the place.
 func (a *Applier) seen(work string, p place, e occurrence) {
 	if a.memory.note(work, p, e) {
 		a.wake(priorityRecheck, work)
 	}
 }
 
-// listed records that, at resourceVersion, there is nothing in a place.
+// listed records that a place is empty at resourceVersion.
 func (a *Applier) listed(work string, p place, resourceVersion string) {
 	a.seen(work, p, occurrence{resourceVersion: resourceVersion, gone: true})
 }
 
-// turned records that the member went back to an older state: what is remembered of its objects may be ahead of them.
+// turned records that the member may have gone back to an older state: the memory of its objects may be ahead of them.
 func (a *Applier) turned(work string) {
 	a.memory.doubt(work)
 	a.wake(priorityRecheck, work)
 }
 
-// hubAddress is the host of the hub's URL with its scheme: the rest of it does not belong on a member.
+// hubAddress is the scheme and host of the hub's URL: the rest of it must not be copied to a member.
 func hubAddress(host string) string {
 	u, err := url.Parse(host)
 	if err != nil || u.Host == "" {

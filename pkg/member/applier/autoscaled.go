@@ -13,8 +13,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/apply"
 )
 
-// autoscaled reports whether an autoscaler of the member decides how many replicas live has, and watches it for the item's sake. For an agent that
-// may not read autoscalers, one does: what was scaled through the subresource is left as it is.
+// autoscaled reports whether an autoscaler of the member controls the replicas of live, and watches it for the item.
+// If the agent may not read autoscalers, it assumes one: replicas set through the scale subresource stay.
 func (p *pass) autoscaled(ctx context.Context, it *item, live *unstructured.Unstructured) (bool, error) {
 	mapping, err := p.agent.Mapper.RESTMapping(apply.Autoscalers)
 	if meta.IsNoMatchError(err) {
@@ -35,7 +35,7 @@ func (p *pass) autoscaled(ctx context.Context, it *item, live *unstructured.Unst
 		if !apply.Scales(found, live) {
 			continue
 		}
-		// Watched first and read then: its later removal is an event.
+		// Watch first, then read: a later removal is an event.
 		at := place{mapping.Resource, types.NamespacedName{Namespace: found.GetNamespace(), Name: found.GetName()}}
 		p.watch(it, at)
 		if found, err = p.agent.live(ctx, at); err != nil {

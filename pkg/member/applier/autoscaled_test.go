@@ -31,7 +31,8 @@ func (w *world) scale(namespace string, replicas int32, manager string) {
 		client.WithSubResourceBody(&autoscalingv1.Scale{ObjectMeta: d.ObjectMeta, Spec: autoscalingv1.ScaleSpec{Replicas: replicas}})))
 }
 
-// Replicas that the member's autoscaler sets are left to it, whatever the binary of its controllers is called, until it is gone.
+// Replicas that the member's autoscaler sets are left to it, whatever the binary of its controllers is called, until
+// it is gone.
 //
 // It is the case hpa-on-the-member-fights.
 func TestHPAOnTheMemberFights(t *testing.T) {

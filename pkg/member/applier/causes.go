@@ -11,12 +11,11 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/secrecy"
 )
 
-// longCause is how many bytes of a cause are shown with the value that it quotes. API servers quote whole structs
-// before they report what is wrong with them.
+// longCause is the size in bytes up to which a cause is shown with the value that it quotes. API servers quote whole
+// structs before they report the fault.
 const longCause = 256
 
-// refused is why an API server refused a request: its message, or, where that quotes too much to be read, each field
-// and its fault.
+// refused is why an API server refused a request: its message or, if that quotes too much, each field with its fault.
 func refused(s metav1.Status) string {
 	if s.Details == nil || !slices.ContainsFunc(s.Details.Causes, func(c metav1.StatusCause) bool { return len(c.Message) > longCause }) {
 		return cut(secrecy.WithoutObject(s.Message))

@@ -59,7 +59,7 @@ var counted = map[string]map[string]string{
 	"Gadget":     {"spec.items": "{name: other-N, weight: 1}", "spec.tags": "other-N", "metadata.finalizers": "other.test/f-N"},
 }
 
-// manifest makes the object anew.
+// manifest returns the object, newly built.
 func (c *course) manifest() map[string]any {
 	object := map[string]any{"kind": c.kind, "metadata": map[string]any{"namespace": "courses", "name": c.name,
 		"labels": map[string]any{"l": "v" + c.number()}, "finalizers": c.some("hub.test/a", "hub.test/b")}}

@@ -28,7 +28,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// restWait is how soon the objects are looked at again that go while others of the same ledger stay. It grows with the time that they take.
+// restWait is the first delay before objects that are being removed are checked again, while others of the same ledger
+// stay. It grows with the duration of the removal.
 const restWait = 500 * time.Millisecond
 
 func kindOf(e apply.Entry) schema.GroupKind {
@@ -38,12 +39,12 @@ func kindOf(e apply.Entry) schema.GroupKind {
 // reasonLetGo is the reason of the event on an object that stays because of the annotation keep.
 const reasonLetGo = "LetGo"
 
-// parted is what was decided about an object, and the object that it was decided about.
+// parted is the decision about an object, with the object.
 type parted struct {
 	apply.Departure
 	at   place
 	live *unstructured.Unstructured
-	// open is why nothing could be decided; empty if something was.
+	// open is why there is no decision yet; empty if there is one.
 	open string
 }
 
@@ -55,8 +56,8 @@ func (p parted) reason() string {
 	return p.Why + ": " + report.Few(p.Holds)
 }
 
-// part decides about one object and carries the decision out; only to delete what goes with its Work is left to the caller. An object that
-// changes meanwhile is decided about anew.
+// part decides about one object and carries out the decision, except for the deletion of an object that goes with its
+// Work, which is the caller's. If the object changes meanwhile, it decides anew.
 func (a *Applier) part(ctx context.Context, at place, in apply.Parting) (parted, error) {
 	for race := 0; ; race++ {
 		what, err := a.partOnce(ctx, at, in)
@@ -86,18 +87,18 @@ func (a *Applier) partOnce(ctx context.Context, at place, in apply.Parting) (par
 	}
 	switch what.Fate {
 	case apply.LetGo, apply.Disown, apply.Delete:
-		ctrl.LoggerFrom(ctx).Info("Released or removed an object", "work", in.Owner.Name, "object", apply.KeyOf(in.Entry.WorkResourceIdentifier).String(),
+		ctrl.LoggerFrom(ctx).Info("Released or removed object", "work", in.Owner.Name, "object", apply.KeyOf(in.Entry.WorkResourceIdentifier).String(),
 			"reason", string(what.Fate))
 	}
 	out := parted{Departure: what, at: at, live: live}
 	if what.Fate == apply.LetGo && what.Why != "" {
-		a.Recorder.Event(live, corev1.EventTypeNormal, reasonLetGo, "The fleet no longer places this object, and left it to the cluster instead of deleting it: "+
+		a.Recorder.Event(live, corev1.EventTypeNormal, reasonLetGo, "The fleet no longer places this object, and released it instead of deleting it: "+
 			out.reason())
 	}
 	return out, nil
 }
 
-// fate asks for a decision, and the API server for what that needs to know.
+// fate calls apply.Part, and reads from the API server what the decision needs.
 func (a *Applier) fate(ctx context.Context, at place, in apply.Parting) (apply.Departure, error) {
 	for {
 		what, err := apply.Part(in)
@@ -114,7 +115,7 @@ func (a *Applier) fate(ctx context.Context, at place, in apply.Parting) (apply.D
 			if err != nil && passing(err) {
 				return what, err
 			}
-			if err != nil { // the API server refuses it, and will again
+			if err != nil { // the API server refuses it, and retrying cannot help
 				filled = nil
 			}
 			in.Filled = &apply.Filled{Object: filled}
@@ -124,9 +125,10 @@ func (a *Applier) fate(ctx context.Context, at place, in apply.Parting) (apply.D
 	}
 }
 
-// depart decides about every object of ledger when work goes, and lets go of those that stay on the cluster without it. Those that go are
-// left to the caller. elsewhere is what other Works want. patient: an object that the agent may not read is waited for; otherwise it stays.
-// Namespaces and definitions come last, because what was let go may be in them. The error is that of a decision cut short.
+// depart decides about every object of ledger when work is deleted, and releases those that stay on the cluster
+// without it. Deletion is left to the caller. elsewhere are the objects that other Works list. If patient, an object
+// that the agent may not read is waited for; otherwise it stays. Namespaces and definitions come last, because they
+// may contain released objects. It returns an error only if it was cut short.
 func (a *Applier) depart(
 	ctx context.Context, work *v1beta1.Work, ledger *ledger, elsewhere sets.Set[apply.Key], patient bool,
 ) (map[apply.Key]parted, error) {
@@ -172,7 +174,7 @@ func (a *Applier) depart(
 	return out, nil
 }
 
-// departOne decides about one object, and lets go of it if it stays without its Work.
+// departOne decides about one object, and releases it if it stays without its Work.
 func (a *Applier) departOne(ctx context.Context, patient bool, in apply.Parting) parted {
 	at, err := a.placeOf(in.Entry)
 	if meta.IsNoMatchError(err) {
@@ -192,7 +194,7 @@ func (a *Applier) departOne(ctx context.Context, patient bool, in apply.Parting)
 	why := explain(err, kindOf(in.Entry))
 	unreadable := errors.As(err, &read) && apierrors.IsForbidden(err)
 	switch {
-	case unreadable && in.Entry.UID == "": // it was never applied, as far as the ledger knows
+	case unreadable && in.Entry.UID == "": // according to the ledger it was never applied
 		return parted{Departure: apply.Departure{Fate: apply.Forget}}
 	case unreadable && !patient:
 		return parted{Departure: apply.Departure{Fate: apply.Stay, Why: why}}
@@ -200,11 +202,11 @@ func (a *Applier) departOne(ctx context.Context, patient bool, in apply.Parting)
 	return parted{open: why}
 }
 
-// contents are the objects that would go with a namespace or a definition, and must not: those that stay, and those that nothing was
-// decided about.
+// contents are the objects that would be deleted with a namespace or a definition, and must not be: those that stay,
+// and those without a decision.
 type contents struct{ stay, open map[apply.Key][]string }
 
-// holders are the keys of what an object goes with: its namespace, and the definition of its kind.
+// holders are the keys of the objects with which an object is deleted: its namespace, and the definition of its kind.
 func holders(e apply.Entry) []apply.Key {
 	return []apply.Key{
 		{Kind: apply.NamespaceKind.Kind, Name: e.Namespace},
@@ -228,19 +230,19 @@ func contentsOf(entries []apply.Entry, fates map[apply.Key]parted) contents {
 	return out
 }
 
-// spare decides about the object of key, unless it waits for what would go with it.
+// spare decides about the object of key, unless it has to wait for its contents.
 func (c contents) spare(key apply.Key, decide func() parted) parted {
 	if open := c.open[key]; len(open) > 0 {
 		return parted{open: "waiting for " + report.Few(open)}
 	}
 	what := decide()
 	if stay := c.stay[key]; what.Fate == apply.Delete && len(stay) > 0 {
-		what.Departure = apply.Departure{Fate: apply.Stay, Why: "with it would go what stays", Holds: stay}
+		what.Departure = apply.Departure{Fate: apply.Stay, Why: "it contains objects that stay", Holds: stay}
 	}
 	return what
 }
 
-// remains reports whether any object stays in the ledger of a Work that goes, or is not decided about.
+// remains reports whether any object stays in the ledger of a deleted Work, or has no decision yet.
 func remains(fates map[apply.Key]parted) bool {
 	for _, f := range fates {
 		if f.Fate == apply.Stay || f.open != "" {
@@ -250,8 +252,8 @@ func remains(fates map[apply.Key]parted) bool {
 	return false
 }
 
-// removeRest removes, object by object, what does not stay in the ledger of a Work that goes. One that cannot be removed holds up no other.
-// When all are gone, the ledger records what stays, and the Work may go.
+// removeRest removes, one by one, the objects that do not stay in the ledger of a deleted Work. A failure does not
+// delay the others. When all are gone, the ledger records the objects that stay, and the finalizer is removed.
 func (a *Applier) removeRest(ctx context.Context, work *v1beta1.Work, l *ledger, fates map[apply.Key]parted) (reconcile.Result, error) {
 	var stay []apply.Entry
 	var waiting, lines []string
@@ -269,7 +271,7 @@ func (a *Applier) removeRest(ctx context.Context, work *v1beta1.Work, l *ledger,
 		}
 		switch {
 		case what.open != "":
-			ctrl.LoggerFrom(ctx).Info("Cannot remove an object yet", "work", work.Name, "object", key.String(), "reason", what.open)
+			ctrl.LoggerFrom(ctx).Info("Waiting to remove object", "work", work.Name, "object", key.String(), "reason", what.open)
 			waiting = append(waiting, fmt.Sprintf("%s (%s)", key, what.open))
 		case what.Fate == apply.Going, what.Fate == apply.Delete:
 			waiting = append(waiting, key.String())
@@ -306,7 +308,7 @@ func (a *Applier) removeRest(ctx context.Context, work *v1beta1.Work, l *ledger,
 			return reconcile.Result{}, err
 		}
 	}
-	ctrl.LoggerFrom(ctx).Info("Kept objects of a deleted Work", "work", work.Name, "objects", strings.Join(lines, "; "))
+	ctrl.LoggerFrom(ctx).Info("Kept objects of deleted Work", "work", work.Name, "objects", strings.Join(lines, "; "))
 	a.forget(work.Name)
 	return reconcile.Result{}, a.setFinalizer(ctx, work, false)
 }

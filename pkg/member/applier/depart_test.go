@@ -105,7 +105,8 @@ func TestAbandonWhenTheMemberLeaves(t *testing.T) {
 	})
 }
 
-// Case namespace-with-foreign-content-deleted: a namespace that was there before goes back to its owners with what they have in it.
+// Case namespace-with-foreign-content-deleted: a namespace that was there before goes back to its owners with what
+// they have in it.
 func TestNamespaceWithForeignContent(t *testing.T) {
 	w := newWorld(t)
 	const ns = "shared"
@@ -135,7 +136,8 @@ func TestNamespaceWithForeignContent(t *testing.T) {
 	w.gone("v1 Namespace emptied-before")
 }
 
-// A namespace that the fleet made and that others have filled stays with its ledger, which lists what is in it; the rest goes.
+// A namespace that the fleet made and that others have filled stays with its ledger, which lists what is in it; the
+// rest goes.
 func TestNamespaceThatOthersFilled(t *testing.T) {
 	w := newWorld(t)
 	const ns, ref = "filled", "v1 Namespace filled"
@@ -166,8 +168,8 @@ func TestNamespaceThatOthersFilled(t *testing.T) {
 	w.gone(ref)
 }
 
-// What was taken over is let go if it is a volume or a definition, or holds more than was placed.
-func TestObjectsTakenOverAreLetGo(t *testing.T) {
+// An object that was taken over is released if it is a volume or a definition, or has further content.
+func TestObjectsTakenOverAreReleased(t *testing.T) {
 	w := newWorld(t)
 	const ns = "taken"
 	w.onMember(namespaceText(ns))
@@ -194,8 +196,8 @@ func TestObjectsTakenOverAreLetGo(t *testing.T) {
 	w.value("v1 ConfigMap taken/more", "1", "data", "precious")
 }
 
-// They are let go also when their namespace leaves with them.
-func TestWhatIsLetGoKeepsItsNamespace(t *testing.T) {
+// They are also released when their namespace leaves with them.
+func TestReleasedObjectsKeepTheirNamespace(t *testing.T) {
 	for name, leave := range map[string]func(w *world, name string){
 		"edited": func(w *world, name string) { w.edit(name) },
 		"deleted": func(w *world, name string) {

@@ -117,7 +117,8 @@ func TestDriftIsReported(t *testing.T) {
 			return w.isApplied(c.work)
 		})
 	}
-	// What was reported is left as it was, but for the statuses that controllers write: an autoscaler's comes 15 s after it was made.
+	// What was reported is left as it was, but for the statuses that controllers write: an autoscaler's comes 15 s
+	// after it was made.
 	for name, version := range w.versionsOf(cases) {
 		kind := cases[name].obj.GetKind()
 		if strings.HasSuffix(name, "careful") && version != began[name] && kind != "Deployment" && kind != "HorizontalPodAutoscaler" {
@@ -166,7 +167,7 @@ func TestNotTakenOverWithDifferences(t *testing.T) {
 }
 
 // contract:136
-func TestFullComparisonReportsWhatItLeaves(t *testing.T) {
+func TestFullComparisonReportsRemainingDifferences(t *testing.T) {
 	w := newWorld(t)
 	const ns = "compares"
 	w.onMember(namespaceText(ns))
@@ -178,8 +179,8 @@ func TestFullComparisonReportsWhatItLeaves(t *testing.T) {
 	w.settled(ns, yes, yes)
 }
 
-// An annotation of the machinery is no part of what is compared: a manifest that changes, adds or drops only such a one is applied also
-// where nothing may be overwritten that was changed on the member.
+// An annotation of the machinery is no part of what is compared: a manifest that changes, adds or drops only such a
+// one is applied also where nothing may be overwritten that was changed on the member.
 func TestMachineryMetadataIsNoDrift(t *testing.T) {
 	const ns, key = "machinery", "kubernetes-fleet.io/note"
 	w := newWorld(t)

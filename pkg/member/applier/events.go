@@ -19,14 +19,14 @@ import (
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// workEvents queues Works whose intent changed. Their statuses are our own writing.
+// workEvents enqueues Works whose spec changed. Only this agent writes their statuses.
 type workEvents struct{}
 
 var _ handler.EventHandler = workEvents{}
 
 func (workEvents) Create(_ context.Context, e event.CreateEvent, q queue) {
 	priority := priorityIntent
-	// After a restart every Work looks new; those that were reported already can wait for those that were not.
+	// After a restart every Work is new; those without a report go first.
 	if work, ok := e.Object.(*v1beta1.Work); ok && work.DeletionTimestamp.IsZero() && reported(work) {
 		priority = priorityRestart
 	}
@@ -41,8 +41,8 @@ func (workEvents) Update(_ context.Context, e event.UpdateEvent, q queue) {
 	}
 }
 
-// rewritten reports whether another Work took the place of one, or other content came under the same generation, as on a hub that was put
-// back to an older state and went another way from there.
+// rewritten reports whether a Work was replaced by another one, or has other content under the same generation, as on
+// a hub that was restored to an older state and changed differently from there.
 func rewritten(before, after client.Object) bool {
 	if before.GetUID() != after.GetUID() {
 		return true
@@ -74,8 +74,8 @@ func reported(work *v1beta1.Work) bool {
 		delivery.Current(work.Status.Conditions, v1beta1.ConditionDiffReported, work.Generation) != nil
 }
 
-// ledgerEvents queues the Work of an AppliedWork that begins to be deleted, is gone, or was released, and of each that is there when we start: its Work
-// may be gone. The rest is our own writing.
+// ledgerEvents enqueues the Work of an AppliedWork whose deletion begins or ends, or that was released, and of each
+// existing one at start: its Work may be gone. Other changes are the agent's own.
 func ledgerEvents(namespace string) handler.EventHandler {
 	key := func(obj client.Object) types.NamespacedName {
 		return types.NamespacedName{Namespace: namespace, Name: obj.GetName()}

@@ -13,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// After a restart all Works come at once: those that nobody has reported yet, and those to be removed, go first.
+// After a restart all Works come at once: those without a report, and those to be removed, go first.
 func TestWorksAreRanked(t *testing.T) {
 	q := priorityqueue.New[reconcile.Request]("ranked")
 	defer q.ShutDown()
@@ -52,8 +52,8 @@ func TestWorksAreRanked(t *testing.T) {
 	}
 }
 
-// Other content is news whatever its generation, and so is another Work of the same name; a status is none.
-func TestWorksOfAnotherPastAreNews(t *testing.T) {
+// Other content queues a Work whatever its generation, and so does another Work of the same name; a status does not.
+func TestReplacedWorksAreQueued(t *testing.T) {
 	before := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "w", UID: "1", Generation: 2}}
 	for name, tc := range map[string]struct {
 		change func(*v1beta1.Work)

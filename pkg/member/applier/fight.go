@@ -11,18 +11,18 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// reasonChangedBack is the reason of the event on an object that another writer keeps changing back.
+// reasonChangedBack is the reason of the event on an object that another writer repeatedly changes back.
 const reasonChangedBack = "ChangedBack"
 
-// fight is how the writes of one manifest fared. It holds for one intent, and can be lost.
+// fight is the history of the writes of one manifest. It holds for one intent, and can be lost.
 type fight struct {
 	apply.Fight
 	intent uint64
-	// why is what undid the last write, if anything did.
+	// why is what undid the last write; empty if nothing did.
 	why string
 }
 
-// fightOf is the fight about the object of key, as far as it is about this intent.
+// fightOf is the fight about the object of key, if it is about this intent.
 func (r *recollection) fightOf(key apply.Key, intent uint64, now time.Time) fight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -42,8 +42,8 @@ func (r *recollection) setFight(key apply.Key, f fight) {
 	r.fights[key] = f
 }
 
-// held is the outcome for an object in a fight whose next look is due after wait: not applied, even where it is right
-// for the moment.
+// held is the outcome for an object in a fight that is checked again after wait: not applied, even if it matches at
+// present.
 func (f fight) held(o *object, wait time.Duration) *object {
 	o.wait = max(wait, time.Millisecond)
 	o.fact.Available = report.Verdict{}
@@ -52,12 +52,13 @@ func (f fight) held(o *object, wait time.Duration) *object {
 }
 
 func (f fight) message() string {
-	return cut("after it was written, " + f.why + ", again and again. The member agent now writes the object once a minute at most, " +
+	return cut("after each write, " + f.why + ". The member agent now writes the object at most once a minute, " +
 		"until it stays as written for two minutes; stop the other writer, or leave the field out of the manifest")
 }
 
-// wrote counts a write, and records an event on the object when a fight about it begins. before is what was decided
-// about, after what the API server's answer would be decided about; unsettled: that decision is another write.
+// wrote counts a write, and records an event on the object when a fight about it begins. before is the input of the
+// decision, after the input with the API server's answer; unsettled is whether the decision about that is another
+// write.
 func (p *pass) wrote(it *item, before, after apply.Input, unsettled bool) fight {
 	now := p.agent.Now()
 	f := p.memory.fightOf(it.Key(), it.intent, now)
@@ -78,6 +79,6 @@ func (p *pass) wrote(it *item, before, after apply.Input, unsettled bool) fight 
 
 func (a *Applier) warn(obj *unstructured.Unstructured, message string) {
 	if a.Recorder != nil && obj != nil {
-		a.Recorder.Event(obj, corev1.EventTypeWarning, reasonChangedBack, "This object is placed by a fleet: "+message)
+		a.Recorder.Event(obj, corev1.EventTypeWarning, reasonChangedBack, "A fleet places this object: "+message)
 	}
 }

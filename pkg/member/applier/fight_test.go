@@ -45,7 +45,7 @@ func TestFightWithoutBackoffOrReport(t *testing.T) {
 		insisted <- n
 	}()
 	w.reads(ns, 1, v1beta1.ConditionApplied, v1beta1.ReasonManifestApplyFailed)
-	for _, words := range []string{`manager "registry-operator"`, "/automountServiceAccountToken", "again and again"} {
+	for _, words := range []string{`manager "registry-operator"`, "/automountServiceAccountToken", "at most once a minute"} {
 		w.message(ns, "builder", v1beta1.ConditionApplied, words)
 	}
 	testworld.AwaitEvents(t, w.member, ns, "an event", func(events []corev1.Event) bool {

@@ -21,7 +21,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// finite reports whether objects of a resource run to an end.
+// finite reports whether objects of a resource run to completion.
 func finite(gvr schema.GroupVersionResource) bool {
 	switch gvr.GroupResource() {
 	case schema.GroupResource{Group: "batch", Resource: "jobs"}, schema.GroupResource{Resource: "pods"}:
@@ -30,7 +30,7 @@ func finite(gvr schema.GroupVersionResource) bool {
 	return false
 }
 
-// ending returns how an object ended that runs once; nil if it has not.
+// ending returns how the run of an object ended; nil if it has not.
 func (a *Applier) ending(obj *unstructured.Unstructured) *ending {
 	if run := apply.Finished(obj, a.rules); run != nil {
 		return &ending{uid: obj.GetUID(), run: *run}
@@ -38,7 +38,7 @@ func (a *Applier) ending(obj *unstructured.Unstructured) *ending {
 	return nil
 }
 
-// record is the ending as the ledger holds it.
+// record is the ending as the ledger stores it.
 func (e *ending) record() *v1beta1.FinishedRun {
 	if e == nil {
 		return nil
@@ -46,7 +46,7 @@ func (e *ending) record() *v1beta1.FinishedRun {
 	return e.run.DeepCopy()
 }
 
-// conclude finds out how the object under decision ended: the live one, or that of the ledger if it is
+// conclude determines how the run of the object under decision ended: of the live one, or of the ledger's if it is
 // gone.
 func (p *pass) conclude(ctx context.Context, it *item, at place, in *apply.Input) error {
 	if it.end = nil; p.comparing() || !apply.Finite(it.GroupVersionKind().GroupKind()) {
@@ -63,7 +63,8 @@ func (p *pass) conclude(ctx context.Context, it *item, at place, in *apply.Input
 	if it.end == nil {
 		return nil
 	}
-	// Something took the annotation off. What the ledger recorded without one stays unknown: the manifest may be a later one.
+	// A client removed the annotation. An end that the ledger recorded without a hash stays without one: the manifest
+	// may be a later one.
 	if it.end.run.SpecHash == "" && p.ledger.entries[it.Key()].Finished == nil && p.reportedApplied(it.Key()) {
 		hash, err := apply.SpecHash(in.Manifest)
 		if err != nil {
@@ -75,7 +76,7 @@ func (p *pass) conclude(ctx context.Context, it *item, at place, in *apply.Input
 	return nil
 }
 
-// carriedBack is the status of an object that was carried back last: that of one that is over and gone stays.
+// carriedBack is the status of an object that was reported back last: that of a finished object that is gone stays.
 func (p *pass) carriedBack(key apply.Key) []byte {
 	if !p.mirrors() {
 		return nil
@@ -89,14 +90,14 @@ func (p *pass) carriedBack(key apply.Key) []byte {
 	return nil
 }
 
-// reportedApplied reports whether the present content of a manifest was reported as applied.
+// reportedApplied reports whether the current content of a manifest was reported as applied.
 func (p *pass) reportedApplied(key apply.Key) bool {
 	return !p.blind && slices.ContainsFunc(p.work.Status.ManifestConditions, func(m v1beta1.ManifestCondition) bool {
 		return apply.KeyOf(m.Identifier) == key && meta.IsStatusConditionTrue(m.Conditions, v1beta1.ConditionApplied)
 	})
 }
 
-// recorded is how the object with a UID ended, as far as the ledger or one of its events shows.
+// recorded is how the run of the object with a UID ended, according to the ledger or one of its events.
 func (p *pass) recorded(it *item, at place, uid types.UID) *ending {
 	if entry := p.ledger.entries[it.Key()]; entry.UID == uid && entry.Finished != nil {
 		return &ending{uid, *entry.Finished}
@@ -114,8 +115,8 @@ func (p *pass) endOfLive(it *item, at place, live *unstructured.Unstructured) *e
 	return p.agent.ending(live)
 }
 
-// endOfGone is how the object ended that is not there: the one in this Work's ledger, or one that another Work of the
-// placement had.
+// endOfGone is how the run of an absent object ended: of the one in this Work's ledger, or of one that another Work of
+// the placement had.
 func (p *pass) endOfGone(ctx context.Context, it *item, at place) (*ending, error) {
 	uid := p.ledger.entries[it.Key()].UID
 	if uid == "" {
@@ -130,8 +131,8 @@ func (p *pass) endOfGone(ctx context.Context, it *item, at place) (*ending, erro
 	return p.traced(ctx, at, uid)
 }
 
-// traced looks for the end of a Job in the events that its controller left. No agent may have been running when it
-// ended. What ran is the content that was reported as applied last.
+// traced looks for the end of a Job in the events of its controller: the agent may not have been running when the Job
+// ended. The content that ran is the one last reported as applied.
 func (p *pass) traced(ctx context.Context, at place, uid types.UID) (*ending, error) {
 	if at.Resource != "jobs" {
 		return nil, nil
@@ -143,7 +144,7 @@ func (p *pass) traced(ctx context.Context, at place, uid types.UID) (*ending, er
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list events of a Job that is gone: %w", err)
+		return nil, fmt.Errorf("list events of a deleted Job: %w", err)
 	}
 	if run := apply.Traced(list.Items); run != nil {
 		return &ending{uid, *run}, nil
@@ -151,7 +152,7 @@ func (p *pass) traced(ctx context.Context, at place, uid types.UID) (*ending, er
 	return nil, nil
 }
 
-// legacy holds the ends of objects that have left a Work while another one wants them, until the ledger of that one is written.
+// legacy holds the ends of objects that moved from one Work to another, until the other Work's ledger is written.
 type legacy struct {
 	mu   sync.Mutex
 	ends map[bequest]ending
@@ -162,8 +163,8 @@ type bequest struct {
 	apply.Key
 }
 
-// leave keeps the ends of entries that work's ledger is about to forget, of those that other Works want. The others
-// leave the placement; placed anew, they run anew.
+// leave keeps the ends of entries that work's ledger is about to drop, for objects that other Works list. All others
+// leave the placement; if they are placed again, they run again.
 func (l *legacy) leave(work *v1beta1.Work, entries []apply.Entry, elsewhere sets.Set[apply.Key]) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -175,7 +176,7 @@ func (l *legacy) leave(work *v1beta1.Work, entries []apply.Entry, elsewhere sets
 		switch {
 		case e.Finished != nil && elsewhere.Has(b.Key):
 			l.ends[b] = ending{e.UID, *e.Finished}
-		case e.UID == "" && elsewhere.Has(b.Key): // it was only intended: what another Work left was not taken up
+		case e.UID == "" && elsewhere.Has(b.Key): // it was only intended: the end that another Work left is still needed
 		default:
 			delete(l.ends, b)
 		}
@@ -191,16 +192,16 @@ func (l *legacy) of(work *v1beta1.Work, key apply.Key) *ending {
 	return nil
 }
 
-// recorded drops the ends that a pass over work has taken up. Its ledger shows by now what was made of them.
+// recorded drops the ends that a pass over work has taken over: its ledger contains them by now.
 func (l *legacy) recorded(work *v1beta1.Work, items []*item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, it := range items {
 		if it.object == nil {
-			continue // nothing was made of it yet
+			continue // it was not applied yet
 		}
 		end := it.end
-		if end == nil { // it was taken up by an earlier pass, whose ledger was not written
+		if end == nil { // an earlier pass took it over, but did not write the ledger
 			end = it.object.end
 		}
 		b := bequest{work.Labels[contract.LabelBinding], it.Key()}
@@ -220,7 +221,7 @@ func (p *pass) takenUp(ctx context.Context, key apply.Key) (*ending, error) {
 	if err != nil {
 		return nil, err
 	}
-	left := p.agent.legacy.of(p.work, key) // before the ledgers are read: it is dropped only after one of them was written
+	left := p.agent.legacy.of(p.work, key) // read before the ledgers: it is dropped only after one of them was written
 	for i := range works {
 		if works[i].Name == p.work.Name || works[i].Labels[contract.LabelBinding] != binding {
 			continue
@@ -239,7 +240,7 @@ func (p *pass) takenUp(ctx context.Context, key apply.Key) (*ending, error) {
 	return left, nil
 }
 
-// endOf is how the object ended that a decision left; nil if it has not.
+// endOf is how the run of the object ended that a decision resulted in; nil if it has not.
 func (p *pass) endOf(it *item, live *unstructured.Unstructured) *ending {
 	switch {
 	case live == nil || it.end != nil && it.end.uid == live.GetUID():

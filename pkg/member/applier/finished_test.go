@@ -129,8 +129,8 @@ func jobText(namespace, name, metadata, spec string) string {
 
 var jobs = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
 
-// A Job runs once, whether its ttl removes it the moment it is complete or later, whatever becomes of the agent, until
-// its content changes.
+// A Job runs once, whether its ttl removes it as soon as it is complete or later, and whatever happens to the agent,
+// until its content changes.
 //
 // It is the case job-ttl-runs-again.
 func TestJobTTLRunsAgain(t *testing.T) {
@@ -355,7 +355,8 @@ func TestFinishedJobMovesBackAtOnce(t *testing.T) {
 	w.ran(counted, "j", 1)
 }
 
-// A Job that failed and was removed is as available as it was: not, if its rule asks for success, and with the cause.
+// A Job that failed and was removed keeps its availability: not available, with the cause, if its rule requires
+// success.
 func TestFailedJobStaysFailed(t *testing.T) {
 	w := newWorld(t)
 	const ns = "failed-job"

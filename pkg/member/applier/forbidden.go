@@ -9,8 +9,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// allowing names what the member's owner can add to permit what err refuses; "" if err is of another kind. Quotas and admission plugins
-// answer Forbidden too; only the text of the answer distinguishes them from a lack of access.
+// allowing names the permission that the member's owner can add to allow what err refuses; "" if err is of another
+// kind. Quotas and admission plugins answer Forbidden too; only the text of the answer distinguishes them from a lack
+// of permissions.
 func allowing(err error) string {
 	var status apierrors.APIStatus
 	if !apierrors.IsForbidden(err) || !errors.As(err, &status) || status.Status().Details == nil {

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-func TestWhatIsForbiddenIsReportedWithItsRule(t *testing.T) {
+func TestForbiddenKindsAreReportedWithTheirRule(t *testing.T) {
 	deployments := schema.GroupResource{Group: "apps", Resource: "deployments"}
 	lacks := apierrors.NewForbidden(deployments, "web", errors.New(`User "a" cannot patch resource "deployments" in API group "apps" in the namespace "app"`))
 	for name, tc := range map[string]struct {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Two kinds of one name in two groups are two objects: that one of them cannot be applied holds up the removal of the other neither when its
-// kind is not served nor when its object is refused.
+// Two kinds of one name in two groups are two objects: that one of them cannot be applied holds up the removal of the
+// other neither when its kind is not served nor when its object is refused.
 func TestKindsOfOneNameInTwoGroups(t *testing.T) {
 	w := newWorld(t)
 	const ns = "groups"

@@ -16,7 +16,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 )
 
-// wishes remembers which objects each Work holds, worked out only when something is about to be removed.
+// wishes caches which objects each Work lists, computed only when an object is about to be removed.
 type wishes struct {
 	mu    sync.Mutex
 	works map[types.UID]wish
@@ -27,14 +27,14 @@ type wish struct {
 	objects    sets.Set[apply.Key]
 }
 
-// of returns the objects that a Work holds.
+// of returns the objects that a Work lists.
 func (w *wishes) of(work *v1beta1.Work) sets.Set[apply.Key] {
 	if known, ok := w.works[work.UID]; ok && known.generation == work.Generation {
 		return known.objects
 	}
 	objects := sets.New[apply.Key]()
 	if how := work.Spec.ApplyStrategy; how != nil && how.Type == v1beta1.ApplyStrategyTypeReportDiff {
-		return objects // it only looks at them
+		return objects // it only compares them
 	}
 	for _, m := range apply.Decode(work.Spec.Workload.Manifests) {
 		if m.Problem.Reason == "" {
@@ -44,7 +44,7 @@ func (w *wishes) of(work *v1beta1.Work) sets.Set[apply.Key] {
 	return objects
 }
 
-// wantedElsewhere returns those of keys that another Work than work, one that lives, holds: they are no longer work's to remove.
+// wantedElsewhere returns those of keys that another Work lists that is not being deleted: work must not remove them.
 func (a *Applier) wantedElsewhere(ctx context.Context, work *v1beta1.Work, keys []apply.Key) (sets.Set[apply.Key], error) {
 	out := sets.New[apply.Key]()
 	if len(keys) == 0 {
@@ -74,8 +74,9 @@ func (a *Applier) wantedElsewhere(ctx context.Context, work *v1beta1.Work, keys 
 	return out, nil
 }
 
-// works are those in the cache that can be read; they must not be changed. It fails if one of work's own binding cannot: that one may want
-// what has left this Work. What a Work of another binding has applied, its owner reference keeps.
+// works are the decodable Works in the cache; they must not be modified. It fails if one of work's own binding cannot
+// be decoded: that one may list objects that have left this Work. Objects of another binding's Work are protected by
+// their owner reference.
 func (a *Applier) works(ctx context.Context, work *v1beta1.Work) ([]v1beta1.Work, error) {
 	var list v1beta1.WorkList
 	if binding := work.Labels[contract.LabelBinding]; binding != "" {
@@ -91,8 +92,9 @@ func (a *Applier) works(ctx context.Context, work *v1beta1.Work) ([]v1beta1.Work
 	return list.Items, nil
 }
 
-// abreast reports whether all Works of work's binding exist and hold the same revision. Until they do, what has left this Work may be on
-// its way to another one. A Work without their number is from a hub that does not count them.
+// abreast reports whether all Works of work's binding exist and hold the same revision. Until then, an object that has
+// left this Work may be about to appear in another one. A Work without their number is from a hub that does not count
+// them.
 func (a *Applier) abreast(ctx context.Context, work *v1beta1.Work) (bool, error) {
 	want, err := strconv.Atoi(work.Annotations[contract.AnnotationWorks])
 	if err != nil {

@@ -36,7 +36,8 @@ func (w *world) partOf(strategy *v1beta1.ApplyStrategy, name, revision, n string
 	})
 }
 
-// What moves from one Work to another, because a large selection is cut elsewhere or an envelope came or went, stays the same object.
+// What moves from one Work to another, because a large selection is cut elsewhere or an envelope came or went, stays
+// the same object.
 func TestObjectsMoveBetweenWorks(t *testing.T) {
 	w := newWorld(t)
 	const ns = "moves"
@@ -79,8 +80,8 @@ func TestObjectsMoveBetweenWorks(t *testing.T) {
 	w.gone("v1 ConfigMap moves/a")
 }
 
-// What moves between Works and cannot be changed to what the hub has now is replaced if the hub's object was made anew. If
-// it was not, it is in the way, but the Work that has it now removes it when it goes.
+// An object that moves between Works and cannot be changed to the hub's object is replaced if the hub's object was
+// recreated. If it was not, the object stays, but the Work that has it now removes it when it is deleted.
 func TestMovedObjectThatCannotBeChanged(t *testing.T) {
 	for name, s := range map[string]*v1beta1.ApplyStrategy{
 		"client": strategy(), "server": strategy(serverSide), "careful": strategy(ifNotDrifted),

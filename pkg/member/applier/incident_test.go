@@ -125,8 +125,8 @@ func failWith(code int, reason metav1.StatusReason) *http.Response {
 		Message: "the incident"})
 }
 
-// incident applies a Work of a namespace and a ConfigMap, lets something happen, and wants both untouched afterwards, and the agent at
-// work.
+// incident applies a Work of a namespace and a ConfigMap, lets something happen, and wants both untouched afterwards,
+// and the agent at work.
 func incident(t *testing.T, name string, happen func(w *world)) {
 	w := newWorld(t)
 	w.work(name, nil, namespaceText(name), configMap(name, "cm", "a"))
@@ -141,7 +141,7 @@ func incident(t *testing.T, name string, happen func(w *world)) {
 		}
 	}
 	for ref, version := range w.versions() {
-		if version != before[ref] && !strings.HasPrefix(ref, "AppliedWork") { // which says what is held
+		if version != before[ref] && !strings.HasPrefix(ref, "AppliedWork") { // which has the condition on held objects
 			t.Errorf("%s is at %s; was at %s", ref, version, before[ref])
 		}
 	}
@@ -195,7 +195,8 @@ func empty(r *http.Request) *http.Response {
 		ListMeta: metav1.ListMeta{ResourceVersion: "1"}})
 }
 
-// A Work that is gone for a while and deleted meanwhile takes its namespace along, with what only its own objects explain.
+// A Work that is gone for a while and deleted meanwhile takes its namespace along, with what only its own objects
+// explain.
 func TestIncidentDeletedWhileGone(t *testing.T) {
 	w := newWorld(t)
 	const ns = "deleted-while-gone"
@@ -256,7 +257,7 @@ func TestIncidentTruncatedWatch(t *testing.T) {
 	})
 }
 
-// held waits for the condition that says what is kept, and why.
+// held waits for the condition that names the kept objects, and why.
 func (w *world) held(name, reason string, words ...string) {
 	w.Helper()
 	w.eventually("work "+name+" to say what it holds", func() error {
@@ -298,7 +299,7 @@ func TestIncidentEmptiedWork(t *testing.T) {
 			t.Errorf("%s is being deleted", ref)
 		}
 	}
-	// Somebody on the member may let go of one.
+	// The member's owner may release one.
 	w.change("v1 ConfigMap emptied/released", func(o *unstructured.Unstructured) {
 		set := o.GetAnnotations()
 		set[contract.AnnotationHeld] = contract.HeldRelease
@@ -370,7 +371,8 @@ func TestIncidentGroupVanishes(t *testing.T) {
 	}
 }
 
-// What a Work abandons or holds stays also if its kind is not served when the Work goes: the ledger must not go before it was let go.
+// An object that a Work abandons or holds also stays if its kind is not served when the Work is deleted: the ledger
+// must not be deleted before the object was released.
 func TestAbandonedObjectsOfAGroupThatVanishes(t *testing.T) {
 	const ns = "vanishes-abandoned"
 	w := prepare(t)

@@ -23,8 +23,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// inside finds out what would go with a namespace, or with the definition of a kind. What the agent may not list is among the strangers:
-// what cannot be seen may be there.
+// inside determines what would be deleted with a namespace, or with the definition of a kind. A kind that the agent
+// may not list counts among the strangers, as such objects may exist.
 func (a *Applier) inside(ctx context.Context, live *unstructured.Unstructured) (*apply.Inside, error) {
 	if live.GroupVersionKind().GroupKind() == apply.NamespaceKind {
 		return a.inNamespace(ctx, live.GetName())
@@ -32,7 +32,8 @@ func (a *Applier) inside(ctx context.Context, live *unstructured.Unstructured) (
 	return a.ofKind(ctx, live)
 }
 
-// ofKind finds out which objects of a kind must not go with its definition. Those that were not placed do go with it.
+// ofKind determines which objects of a kind must not be deleted with its definition. Objects that the fleet did not
+// place are deleted with it.
 func (a *Applier) ofKind(ctx context.Context, live *unstructured.Unstructured) (*apply.Inside, error) {
 	definition := &apiextensionsv1.CustomResourceDefinition{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, definition); err != nil {
@@ -53,7 +54,7 @@ func (a *Applier) ofKind(ctx context.Context, live *unstructured.Unstructured) (
 	switch {
 	case apierrors.IsForbidden(err):
 		return &apply.Inside{Strangers: []string{unseen(gvr)}}, nil
-	case err != nil && !apierrors.IsNotFound(err): // not served yet, or not any more: then there are none
+	case err != nil && !apierrors.IsNotFound(err): // not served (yet or any more): then there are none
 		return nil, fmt.Errorf("list %s: %w", gvr.GroupResource(), err)
 	}
 	return apply.InsideOfKind(contents, placed), nil
@@ -63,7 +64,7 @@ func unseen(gvr schema.GroupVersionResource) string {
 	return fmt.Sprintf("%s (the agent may not list them)", gvr.GroupResource())
 }
 
-// inNamespace finds out what a namespace holds.
+// inNamespace determines the contents of a namespace.
 func (a *Applier) inNamespace(ctx context.Context, namespace string) (*apply.Inside, error) {
 	placed, err := a.placedHere(ctx)
 	if err != nil {
@@ -71,7 +72,7 @@ func (a *Applier) inNamespace(ctx context.Context, namespace string) (*apply.Ins
 	}
 	lists, err := a.Discovery.ServerPreferredNamespacedResources()
 	if err != nil {
-		return nil, fmt.Errorf("find out what can be in namespace %s: %w", namespace, err)
+		return nil, fmt.Errorf("discover the kinds that namespace %s may contain: %w", namespace, err)
 	}
 	var kinds []schema.GroupVersionResource
 	names := map[schema.GroupVersionResource]schema.GroupKind{}
@@ -82,7 +83,7 @@ func (a *Applier) inNamespace(ctx context.Context, namespace string) (*apply.Ins
 		}
 		for _, r := range list.APIResources {
 			if !slices.Contains(r.Verbs, "list") || !slices.Contains(r.Verbs, "delete") || r.Kind == "Event" || strings.Contains(r.Name, "/") {
-				continue // what cannot be deleted is not stored
+				continue // objects of a kind without delete are not stored
 			}
 			gvr := gv.WithResource(r.Name)
 			kinds, names[gvr] = append(kinds, gvr), schema.GroupKind{Group: gv.Group, Kind: r.Kind}
@@ -118,7 +119,7 @@ func (a *Applier) inNamespace(ctx context.Context, namespace string) (*apply.Ins
 	return out, nil
 }
 
-// list goes through the objects of a kind in a namespace, or everywhere if that is empty.
+// list calls do for the objects of a kind in a namespace, or in all if that is empty.
 func (a *Applier) list(
 	ctx context.Context, gvr schema.GroupVersionResource, kind schema.GroupKind, namespace string, do func(apply.Content),
 ) error {
@@ -141,7 +142,8 @@ func (a *Applier) list(
 	}
 }
 
-// placedHere is what this member's AppliedWorks list. Of those that are held as a whole, nothing counts as placed: what they own stays.
+// placedHere are the objects in this member's AppliedWorks. Objects of an AppliedWork that is held as a whole do not
+// count as placed: they stay.
 func (a *Applier) placedHere(ctx context.Context) (apply.Placed, error) {
 	placed := apply.Placed{All: sets.New[types.UID](), Held: sets.New[types.UID]()}
 	var all v1beta1.AppliedWorkList

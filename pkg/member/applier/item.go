@@ -25,19 +25,19 @@ type item struct {
 	origin string
 	intent uint64
 	wave   int
-	// object is what came of it, now or in an earlier pass; nil if it was not applied.
+	// object is the outcome, of this pass or an earlier one; nil if it was not applied.
 	object *object
-	// fact is what to report. again: it must be tried again even without an event on the member.
+	// fact is what to report. again is whether to retry even without an event on the member.
 	fact  report.Manifest
 	again bool
-	// places are what to watch for its sake.
+	// places are what to watch for this manifest.
 	places []place
-	// uid is that of the object as it was last seen, end how it ended, as far as is known.
+	// uid is that of the object when last seen, end how its run ended, if known.
 	uid types.UID
 	end *ending
-	// autoscaler is the one that the object's replicas are left to; nil if there is none.
+	// autoscaler is the autoscaler that controls the object's replicas; nil if there is none.
 	autoscaler *reliance
-	// verified is the digestJudged that a trial showed applying the manifest would not change; 0 if there was none.
+	// verified is the digestJudged for which a dry run showed that applying changes nothing; 0 if there was none.
 	verified uint64
 }
 
@@ -45,7 +45,7 @@ func (it *item) name() types.NamespacedName {
 	return types.NamespacedName{Namespace: it.Identifier.Namespace, Name: it.Identifier.Name}
 }
 
-// take adopts an outcome, of this pass or of an earlier one in which the manifest may have had another place.
+// take adopts an outcome, of this pass or of an earlier one in which the manifest may have had another position.
 func (it *item) take(o *object) {
 	it.object = o
 	ordinal := it.Identifier.Ordinal
@@ -58,7 +58,7 @@ func (it *item) take(o *object) {
 	}
 }
 
-// apply carries one manifest through: find, decide, write. What goes wrong becomes the item's fact.
+// apply processes one manifest: read, decide, write. A failure becomes the item's fact.
 func (p *pass) apply(ctx context.Context, it *item) error {
 	if o := p.memory.drop(it.Key()); o != nil {
 		it.uid = o.uid
@@ -115,14 +115,14 @@ func (p *pass) watch(it *item, at place) {
 	p.agent.watches.add(p.work.Name, at)
 }
 
-// readError marks failures to read the object.
+// readError marks a failure to read the object.
 type readError struct{ error }
 
 func (e readError) Unwrap() error { return e.error }
 
 const notApplied = "Not applied: "
 
-// mostRaces is how often a manifest is decided anew within a pass because the object changed under our hands.
+// mostRaces is how often a pass decides anew about a manifest because the object changed meanwhile.
 const mostRaces = 3
 
 func (p *pass) attempt(ctx context.Context, it *item) (_ *object, err error) {

@@ -54,7 +54,8 @@ func (w *world) letGo(ref, why string) {
 	})
 }
 
-// What leaves a Work is let go if its annotation says so, set on the hub or on the member, under either strategy; the rest is removed.
+// An object that leaves a Work is released if its annotation requests that, set on the hub or on the member, with
+// either strategy; the others are removed.
 func TestKeptObjectsThatLeaveTheirWork(t *testing.T) {
 	for name, s := range map[string]*v1beta1.ApplyStrategy{
 		"client": strategy(),
@@ -81,7 +82,7 @@ func TestKeptObjectsThatLeaveTheirWork(t *testing.T) {
 				}
 				return nil
 			})
-			// The namespace that holds them is let go, too, whatever else the delete strategy says.
+			// The namespace that contains them is released, too, whatever the rest of the delete strategy.
 			w.deleteStrategy(ns, v1beta1.DeleteStrategy{ForeignContent: v1beta1.ForeignContentPolicyDelete})
 			w.edit(ns)
 			w.letGo("v1 Namespace "+ns, "ConfigMap hub, ConfigMap member")
@@ -90,7 +91,8 @@ func TestKeptObjectsThatLeaveTheirWork(t *testing.T) {
 	}
 }
 
-// What goes with its Work likewise, and neither it nor its namespace holds the Work up. An object that the fleet never placed counts, too.
+// What goes with its Work likewise, and neither it nor its namespace holds the Work up. An object that the fleet never
+// placed counts, too.
 func TestKeptObjectsOutliveTheWork(t *testing.T) {
 	w := newWorld(t)
 	const ns, bare = "kept", "kept-bare"
@@ -120,7 +122,7 @@ func TestKeptObjectsOutliveTheWork(t *testing.T) {
 }
 
 // A kept object does not hold the rest of its ledger, though something in it stays for another reason.
-func TestKeptBesideWhatStays(t *testing.T) {
+func TestKeptBesideHeldObjects(t *testing.T) {
 	w := newWorld(t)
 	w.work("beside", nil, namespaceText("beside"), namespaceText("beside-kept"), keeping(configMap("beside-kept", "cm", "a")), configMap("beside", "plain", "a"))
 	w.settled("beside", yes, yes)
@@ -155,7 +157,8 @@ func TestKeptObjectKeepsItsDefinition(t *testing.T) {
 	w.letGo("apiextensions.k8s.io/v1 CustomResourceDefinition keepers.keep.example.test", "Keeper kept-kind/one")
 }
 
-// An annotation that never reached the object keeps it all the same, and with it the definition of its kind and its namespace.
+// An annotation that never reached the object still keeps it, and with it the definition of its kind and its
+// namespace.
 func TestKeptByAManifestThatWasNotApplied(t *testing.T) {
 	w := newWorld(t)
 	const ns = "kept-late"

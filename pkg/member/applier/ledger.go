@@ -21,11 +21,11 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// ledger is the AppliedWork of a Work and what it lists.
+// ledger is the AppliedWork of a Work with its entries.
 type ledger struct {
 	work    *v1beta1.AppliedWork
 	entries map[apply.Key]apply.Entry
-	// order is that of the list.
+	// order is the order of the list.
 	order []apply.Key
 }
 
@@ -75,8 +75,8 @@ func (a *Applier) ledgerOf(ctx context.Context, name string) (*ledger, error) {
 	return open(work), nil
 }
 
-// intend records what is about to be applied before any of it is, so that nothing that was applied can be forgotten. A new ledger
-// carries the record from birth, which saves a write.
+// intend records objects before any of them is applied, so that no applied object can be forgotten. A new ledger is
+// created with the record, which saves a write.
 func (a *Applier) intend(ctx context.Context, l *ledger, work *v1beta1.Work, ids []v1beta1.WorkResourceIdentifier) (*ledger, error) {
 	if l == nil {
 		created := &v1beta1.AppliedWork{Spec: v1beta1.AppliedWorkSpec{WorkName: work.Name}}
@@ -104,9 +104,9 @@ func (a *Applier) intend(ctx context.Context, l *ledger, work *v1beta1.Work, ids
 	return l, err
 }
 
-// settle writes the entries the ledger is to have. What it was created to hold is dropped from its annotation once some of that has
-// left the Work; until then the annotation repeats the status and does no harm.
-// A ledger of an agent that recorded no identities gets them along with the first write.
+// settle writes the new entries of the ledger. It drops the annotation with the intents once some of them have left
+// the Work; until then the annotation repeats the status and does no harm. A ledger of an agent that recorded no
+// identities gets them with the first write.
 func (a *Applier) settle(ctx context.Context, l *ledger, who apply.Identity, entries []apply.Entry, removed []apply.Key) error {
 	wrote, err := a.enter(ctx, l, entries)
 	if err != nil {
@@ -139,7 +139,7 @@ func (a *Applier) enter(ctx context.Context, l *ledger, entries []apply.Entry) (
 	return true, nil
 }
 
-// writeLedger writes all of a ledger but its status, if it is as it was read.
+// writeLedger writes all of a ledger except its status, if it has not changed since the read.
 func (a *Applier) writeLedger(ctx context.Context, before *v1beta1.AppliedWork, l *ledger) error {
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := a.MemberClient.Patch(ctx, l.work, patch, client.FieldOwner(contract.ManagerMember)); err != nil {
@@ -148,8 +148,8 @@ func (a *Applier) writeLedger(ctx context.Context, before *v1beta1.AppliedWork, 
 	return nil
 }
 
-// inherit takes up the ledger that an earlier Work of the name left. Before it is that of the present Work, everything in it is marked as
-// held: what the present Work lists loses the mark when it is applied.
+// inherit adopts the ledger of an earlier Work of the name. Before it belongs to the present Work, all of its entries
+// are marked as held: an object that the present Work lists loses the mark when it is applied.
 func (a *Applier) inherit(ctx context.Context, l *ledger, who apply.Identity) error {
 	entries := l.list()
 	for i := range entries {
@@ -166,7 +166,7 @@ func (a *Applier) inherit(ctx context.Context, l *ledger, who apply.Identity) er
 	return a.writeLedger(ctx, before, l)
 }
 
-// contested sets the condition of a ledger that another hub or another member made.
+// contested sets the condition of a ledger that belongs to another hub or another member.
 func (a *Applier) contested(ctx context.Context, l *ledger, message string) error {
 	next := l.work.DeepCopy()
 	next.Status = report.Contested(l.work.Status, message, metav1.NewTime(a.Now().Truncate(time.Second)))
@@ -174,21 +174,21 @@ func (a *Applier) contested(ctx context.Context, l *ledger, message string) erro
 	return err
 }
 
-// contest describes who owns a ledger that the present Work must not use, and how to change that.
+// contest describes the owner of a ledger that the present Work must not use, and how to change the owner.
 func contest(l *ledger, who apply.Identity) string {
-	return fmt.Sprintf("AppliedWork %s on the member cluster belongs to %s, and this Work is in %s. Nothing it lists is touched. If the objects "+
-		"are to follow this Work, annotate the AppliedWork %s=%s on the member cluster", l.work.Name, apply.IdentityOf(l.work), who,
+	return fmt.Sprintf("AppliedWork %s on the member cluster belongs to %s, and this Work is in %s. The objects it lists are not changed. To hand them over "+
+		"to this Work, annotate the AppliedWork with %s=%s on the member cluster", l.work.Name, apply.IdentityOf(l.work), who,
 		contract.AnnotationHeld, contract.HeldRelease)
 }
 
-// vanished reports on the ledger of a Work that is no longer on the hub that its objects stay.
+// vanished sets the condition of a ledger whose Work is no longer on the hub: its objects stay.
 func (a *Applier) vanished(ctx context.Context, name string) error {
 	l, err := a.ledgerOf(ctx, name)
 	if err != nil || l == nil || !l.work.DeletionTimestamp.IsZero() {
 		return err
 	}
 	if report.IsKept(l.work.Status) {
-		return nil // its Work was deleted, and why it stays is recorded
+		return nil // its Work was deleted, and the reason why it stays is recorded
 	}
 	next := l.work.DeepCopy()
 	next.Status = report.Vanished(l.work.Status, l.work.Spec, a.Namespace, metav1.NewTime(a.Now().Truncate(time.Second)))
@@ -207,7 +207,8 @@ func (a *Applier) found(ctx context.Context, l *ledger) error {
 	return err
 }
 
-// entries is what the ledger holds after the pass: what is ours, what may be, and what has left the Work but not yet the member.
+// entries are the ledger's after the pass: objects that are ours, objects that may be, and objects that have left the
+// Work but not yet the member.
 func (p *pass) entries() []apply.Entry {
 	var out []apply.Entry
 	done := map[apply.Key]bool{}
@@ -227,7 +228,7 @@ func (p *pass) entries() []apply.Entry {
 			entry.TakenOver = it.object.taken || entry.TakenOver && entry.UID == it.object.uid
 			entry.UID, entry.Held = it.object.uid, false
 			entry.Finished = it.object.end.record()
-		case it.object != nil && it.object.end != nil: // over and gone
+		case it.object != nil && it.object.end != nil: // finished and gone
 			entry.UID, entry.Held, entry.Finished = it.object.end.uid, false, it.object.end.record()
 		case it.object != nil || !known:
 			continue // seen, and not ours

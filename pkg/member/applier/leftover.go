@@ -18,21 +18,21 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// leftovers are the objects that have left a Work, as a pass over it found them.
+// leftovers are the objects that have left a Work, as a pass found them.
 type leftovers struct {
-	// gone are those that have left the member, too.
+	// gone are those that no longer exist on the member either.
 	gone []apply.Key
-	// held are those that were placed by a later state of the Work: the hub may have gone back in time.
+	// held are those that a later state of the Work placed: the hub may have gone back in time.
 	held map[place]apply.Key
-	// unserved are those whose kind the member does not serve now, with the place where its definition will appear.
+	// unserved are those whose kind the member does not serve, with the place where its definition will appear.
 	unserved map[apply.Key]place
-	// occupied are those that stay because they hold what was not placed, and what that is.
+	// occupied are those that stay because they contain objects that the fleet did not place, with those objects.
 	occupied map[apply.Key]string
-	// remaining names what could not be removed, with the reasons.
+	// remaining names the objects that could not be removed, with the reasons.
 	remaining []string
-	// elsewhere are those that another Work holds.
+	// elsewhere are those that another Work lists.
 	elsewhere sets.Set[apply.Key]
-	// awaiting: nothing is removed before the other Works of the placement are there.
+	// awaiting is whether the removal waits until the other Works of the placement exist.
 	awaiting bool
 }
 
@@ -40,7 +40,7 @@ func newLeftovers() leftovers {
 	return leftovers{held: map[place]apply.Key{}, unserved: map[apply.Key]place{}, occupied: map[apply.Key]string{}}
 }
 
-// sort files what became of leftovers. It returns which of them were looked into.
+// sort files the outcomes of removals. It returns those whose contents were inspected.
 func (l *leftovers) sort(all []*removal) map[apply.Key]look {
 	looks := map[apply.Key]look{}
 	for _, r := range all {
@@ -67,7 +67,7 @@ func (l *leftovers) sort(all []*removal) map[apply.Key]look {
 	return looks
 }
 
-// places adds the places whose events may end a wait.
+// places adds the places whose events may end a wait to to.
 func (l *leftovers) places(to map[place]bool) {
 	for _, at := range l.unserved {
 		to[at] = true
@@ -77,12 +77,12 @@ func (l *leftovers) places(to map[place]bool) {
 	}
 }
 
-// unfinished: the Work is looked at again although no event may come.
+// unfinished reports whether the Work must be reconciled again although no event may come.
 func (l *leftovers) unfinished() bool {
 	return len(l.remaining) > 0 || len(l.occupied) > 0 || l.awaiting
 }
 
-// describe puts the leftovers into what is reported of the pass.
+// describe adds the leftovers to the report of the pass.
 func (l *leftovers) describe(facts *report.Pass) {
 	facts.Remaining = l.remaining
 	for _, key := range l.held {
@@ -96,7 +96,7 @@ func (l *leftovers) describe(facts *report.Pass) {
 	}
 }
 
-// removeLeftovers removes what has left the Work, as far as nothing keeps it.
+// removeLeftovers removes the objects that have left the Work, unless something keeps them.
 func (p *pass) removeLeftovers(ctx context.Context) error {
 	applied := map[apply.Key]types.UID{}
 	for _, it := range p.items {
@@ -121,8 +121,8 @@ func (p *pass) removeLeftovers(ctx context.Context) error {
 	return p.removeAll(ctx, apply.LeftOver(entries, manifests, applied), applied)
 }
 
-// twin looks for an object that is wanted. ok is false if it is not known whether there is one: then it is as if the object that may be the
-// same were still wanted.
+// twin looks up an object that is listed. ok is false if it is unknown whether it exists: then an object that may be
+// the same one is treated as still listed.
 func (p *pass) twin(ctx context.Context, key apply.Key, manifests []apply.Manifest) (uid types.UID, ok bool) {
 	at := slices.IndexFunc(manifests, func(m apply.Manifest) bool { return m.Key() == key })
 	where, err := p.agent.locate(manifests[at].GroupVersionKind(), types.NamespacedName{Namespace: key.Namespace, Name: key.Name})
@@ -140,8 +140,8 @@ func (p *pass) twin(ctx context.Context, key apply.Key, manifests []apply.Manife
 	return live.GetUID(), true
 }
 
-// removeAll removes leftovers from the member, the last wave first, so that an object goes before what it needs. applied are the objects
-// that are wanted.
+// removeAll removes leftovers from the member, the last wave first, so that an object goes before the objects it
+// depends on. applied are the objects that are listed.
 func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[apply.Key]types.UID) error {
 	if len(left) == 0 {
 		return nil
@@ -151,7 +151,7 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 		return err
 	}
 	if !abreast {
-		p.left.awaiting = true // another Work, which is on its way, may hold them now
+		p.left.awaiting = true // another Work, which does not exist yet, may list them now
 		return nil
 	}
 	keys := make([]apply.Key, len(left))
@@ -174,19 +174,19 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 	return nil
 }
 
-// removal is one left-over and what became of it.
+// removal is one leftover and its outcome.
 type removal struct {
 	apply.Entry
 	wave int
 	outcome
 	// why it could not be removed; empty if it was, or if it stays for now.
 	why string
-	// look is when the object was looked into, if it was.
+	// look is when the object's contents were inspected, if they were.
 	look look
 }
 
-// look is when, and for which generation of the Work, it was found out what an object holds that was not placed. That costs a list of each
-// kind, so it is believed for a while.
+// look is when, and for which generation of the Work, the contents of an object were listed. That costs a list of each
+// kind, so the result is reused for lookAgain.
 type look struct {
 	at         time.Time
 	generation int64
@@ -195,7 +195,8 @@ type look struct {
 
 const lookAgain = 5 * time.Second
 
-// removeWaves removes left-overs, the last wave first. What could not be removed keeps what it would go with.
+// removeWaves removes leftovers, the last wave first. An object that could not be removed keeps the namespace or
+// definition that it would go with.
 func (p *pass) removeWaves(ctx context.Context, left []apply.Entry, kept sets.Set[types.UID]) ([]*removal, error) {
 	all := make([]*removal, len(left))
 	for i, e := range left {
@@ -227,7 +228,8 @@ func (p *pass) removeWaves(ctx context.Context, left []apply.Entry, kept sets.Se
 	return all, nil
 }
 
-// removeOrWait removes a left-over unless something that would go with it is there still, or it was looked into a moment ago.
+// removeOrWait removes a leftover unless it contains objects that are still waiting, or its contents were inspected a
+// moment ago.
 func (p *pass) removeOrWait(ctx context.Context, r *removal, waits []string, kept sets.Set[types.UID]) {
 	if len(waits) > 0 {
 		r.why = "waiting for " + report.Few(waits)
@@ -245,17 +247,19 @@ func (p *pass) removeOrWait(ctx context.Context, r *removal, waits []string, kep
 	r.look = look{p.agent.Now(), p.work.Generation, r.occupied}
 }
 
-// outcome is what became of a left-over: it is gone from the ledger's point of view, or held at a place, or stays for now.
+// outcome is the result for a leftover: it needs no ledger entry any more, or is held at a place, or stays for now.
 type outcome struct {
 	gone bool
 	held *place
-	// occupied names what the object holds that was not placed; therefore it stays.
+	// occupied names the contents that the fleet did not place, because of which it stays.
 	occupied string
-	// unserved: it is held because the member does not serve its kind; then the place is where definitions of the kind are found.
+	// unserved: it is held because the member does not serve its kind; then the place is where definitions of the kind
+	// appear.
 	unserved bool
 }
 
-// removeOne removes one left-over. A kind that the member does not serve holds: its objects may come back with it.
+// removeOne removes one leftover. An object whose kind the member does not serve is held: it may come back with its
+// kind.
 func (p *pass) removeOne(ctx context.Context, e apply.Entry, kept sets.Set[types.UID]) (outcome, error) {
 	at, err := p.agent.placeOf(e)
 	if err != nil {
@@ -289,7 +293,7 @@ func (p *pass) removeOne(ctx context.Context, e apply.Entry, kept sets.Set[types
 	return outcome{gone: true}, nil
 }
 
-// placeOf finds an object of the ledger; the version it was applied in may be gone.
+// placeOf locates an object of the ledger; the version in which it was applied may no longer be served.
 func (a *Applier) placeOf(e apply.Entry) (place, error) {
 	gk := schema.GroupKind{Group: e.Group, Kind: e.Kind}
 	mapping, err := a.Mapper.RESTMapping(gk, e.Version)

@@ -29,7 +29,8 @@ func (a *Applier) at(p place) dynamic.ResourceInterface {
 	return a.Dynamic.Resource(p.GroupVersionResource).Namespace(p.Namespace)
 }
 
-// live reads an object; nil means that there is none. Its errors, like those of the calls below, are the API server's own.
+// live reads an object; nil means that there is none. Its errors, like those of the calls below, are the API server's
+// own.
 func (a *Applier) live(ctx context.Context, p place) (*unstructured.Unstructured, error) {
 	obj, err := a.at(p).Get(ctx, p.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -50,7 +51,8 @@ func (a *Applier) patch(ctx context.Context, p place, kind types.PatchType, body
 	return a.at(p).Patch(ctx, p.Name, kind, body, options)
 }
 
-// try asks the API server what action would make of live, which was read before. An object that has changed since is a conflict.
+// try returns the result of a dry run of action on live, which was read before. If the object has changed since, it is
+// a conflict.
 func (a *Applier) try(ctx context.Context, p place, action apply.Action, live *unstructured.Unstructured) (*apply.Trial, error) {
 	body, err := json.Marshal(action.Object.Object)
 	if err != nil {
@@ -91,8 +93,8 @@ func (a *Applier) dryRun(
 	return &apply.Trial{Object: out}, nil
 }
 
-// delete removes the very object that was read, if it is as it was then, and has the garbage collector remove what it owns: without being
-// told, the API server would orphan the pods of Jobs and ReplicationControllers.
+// delete deletes exactly the object that was read, if it has not changed, and makes the garbage collector delete its
+// dependents: without a propagation policy the API server would orphan the pods of Jobs and ReplicationControllers.
 func (a *Applier) delete(ctx context.Context, p place, obj *unstructured.Unstructured) error {
 	how := metav1.DeleteOptions{
 		Preconditions:     &metav1.Preconditions{UID: ptr.To(obj.GetUID()), ResourceVersion: ptr.To(obj.GetResourceVersion())},
@@ -120,7 +122,7 @@ type wallError string
 
 func (e wallError) Error() string { return string(e) }
 
-// locate finds where the member keeps an object.
+// locate returns the resource and name of an object on the member.
 func (a *Applier) locate(gvk schema.GroupVersionKind, name types.NamespacedName) (place, error) {
 	mapping, err := a.Mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if err != nil {
@@ -134,8 +136,8 @@ func (a *Applier) locate(gvk schema.GroupVersionKind, name types.NamespacedName)
 
 const mostMessage = 1024
 
-// explain is the text of an error about an object of a kind for a status. It is the only way an error about an object gets out of this
-// package: API servers quote rejected values, which must not be shown for Secrets.
+// explain is the text of an error about an object of a kind for a status. Errors about objects leave this package only
+// through it: API servers quote rejected values, which must not be shown for Secrets.
 func explain(err error, kind schema.GroupKind) string {
 	var status apierrors.APIStatus
 	var scope scopeError
@@ -167,8 +169,8 @@ func cut(s string) string {
 	return strings.ToValidUTF8(s[:mostMessage], "") + "…"
 }
 
-// passing reports whether an error is expected to end by itself: a race, an overload, a restart of the API server, or something that
-// another manifest or another Work is about to bring.
+// passing reports whether an error is expected to end by itself: a race, an overload, a restart of the API server, or
+// a dependency that another manifest or another Work creates.
 func passing(err error) bool {
 	var status apierrors.APIStatus
 	var scope scopeError
@@ -184,15 +186,15 @@ func passing(err error) bool {
 	return !errors.As(err, &status) && !errors.Is(err, errBroken)
 }
 
-// claimedByAnother reports whether server-side apply was refused because other managers own fields: that is no race.
+// claimedByAnother reports whether server-side apply was refused because other managers own fields; that is no race.
 func claimedByAnother(err error) bool {
 	return apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict)
 }
 
-// errBroken marks errors that lie in the manifest.
+// errBroken marks errors caused by the manifest.
 var errBroken = errors.New("the manifest cannot be applied")
 
-// awaited is the place whose change may end err, beside the object's own.
+// awaited is the place, beside the object's own, whose change may end err.
 func awaited(err error, m apply.Manifest) (place, bool) {
 	namespace := place{namespaces, types.NamespacedName{Name: m.Identifier.Namespace}}
 	switch {

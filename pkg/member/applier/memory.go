@@ -19,14 +19,14 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// memory is what the agent remembers between passes, so that an unchanged object costs neither a write nor a read. All of it can be
-// lost: the next pass reads each object once.
+// memory is the state between passes, which avoids reads and writes for unchanged objects. All of it can be lost: the
+// next pass reads each object once.
 type memory struct {
 	mu    sync.Mutex
 	works map[string]*recollection
 }
 
-// recollection is what is remembered of one Work. Its objects are shared with the watches and guarded by mu; the other fields
+// recollection is the memory of one Work. Its objects are shared with the watches and guarded by mu; the other fields
 // belong to the one pass that runs for the Work.
 type recollection struct {
 	// mu is that of the memory.
@@ -38,31 +38,31 @@ type recollection struct {
 	at         map[place]*object
 	// latest holds the last event of each place that the Work watches.
 	latest map[place]occurrence
-	// ends are how objects ended according to their events, by place: when a pass reads the object, it may be gone.
+	// ends are how objects finished according to their events, by place: when a pass reads the object, it may be gone.
 	ends map[place]ending
-	// awaited: something happened in a place that holds no object of the Work yet; what failed may succeed now.
+	// awaited: an event came for a place that holds no object of the Work yet; what failed may succeed now.
 	awaited bool
 
-	// looks are into objects that leave the Work and hold what was not placed.
+	// looks are the inspected contents of objects that leave the Work.
 	looks map[apply.Key]look
 
-	// fights are about objects that do not stay as they are written.
+	// fights are about objects that other writers change back.
 	fights map[apply.Key]fight
 
 	// held is for a status that only reports progress.
 	held loop.HoldBack
 	// attempts counts passes since the last one without a failure.
 	attempts int
-	// hope is when there was last something new to hope for.
+	// hope is when an awaited event came last.
 	hope time.Time
 }
 
-// object is one object of a Work as it was last seen.
+// object is an object of a Work as last seen.
 type object struct {
 	// intent is a digest of manifest and strategy; the rest holds only for them.
 	intent uint64
 	place  place
-	// uid, resourceVersion and metadata are of the live object: what it was when it was read or written.
+	// uid, resourceVersion and metadata are of the live object when it was read or written.
 	uid             types.UID
 	resourceVersion string
 	metadata        uint64
@@ -70,22 +70,23 @@ type object struct {
 	owned bool
 	// taken: it was on the cluster before it was placed.
 	taken bool
-	// quiet: nothing but its metadata and spec matters, so changes of its status alone are ignored.
+	// quiet: only its metadata and spec matter, so changes of its status alone are ignored.
 	quiet bool
-	// stale: something newer than resourceVersion has happened to it.
+	// stale: an event newer than resourceVersion has arrived for it.
 	stale bool
 	// verified is item.verified.
 	verified uint64
-	// end is how it ended, or how the object of the ledger did that is gone; nil if it has not, or that is unknown.
+	// end is how its run ended, or that of the ledger's object that is gone; nil if it has not ended, or that is
+	// unknown.
 	end *ending
-	// wait, if not 0, is when to look again although nothing happens: there is a fight about the object.
+	// wait, if not 0, is when to check again without an event: there is a fight about the object.
 	wait time.Duration
-	// relies is another object on which it depended what was done; nil if on none.
+	// relies is another object on which the decision depended; nil if there is none.
 	relies *reliance
 	fact   report.Manifest
 }
 
-// reliance is an object of the member that must stay for a decision to stand.
+// reliance is an object of the member that must exist for a decision to stand.
 type reliance struct {
 	place           place
 	resourceVersion string
@@ -96,7 +97,7 @@ func (r *reliance) lost(p place, e occurrence) bool {
 	return r != nil && r.place == p && e.gone && newer(e.resourceVersion, r.resourceVersion)
 }
 
-// ending is how an object ended that runs once.
+// ending is how the run of an object ended, such as a Job.
 type ending struct {
 	uid types.UID
 	run v1beta1.FinishedRun
@@ -108,7 +109,7 @@ type occurrence struct {
 	metadata        uint64
 	generation      int64
 	gone            bool
-	// end is how the object ended; nil if it has not.
+	// end is how the object's run ended; nil if it has not.
 	end *ending
 }
 
@@ -132,7 +133,7 @@ func (m *memory) forget(work string) {
 	delete(m.works, work)
 }
 
-// names are those of the Works that anything is remembered of.
+// names are the Works with a memory.
 func (m *memory) names() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -152,8 +153,8 @@ func (r *recollection) reset() {
 	r.objects, r.at = map[apply.Key]*object{}, map[place]*object{}
 }
 
-// begin starts a pass over a generation of the Work. Retries start over when there is something new to hope for. A Work that went back
-// to an earlier generation, or began anew, has its objects read again: they carry their owners.
+// begin starts a pass over a generation of the Work. The retry delay starts over after an awaited event. If a Work
+// went back to an earlier generation, or was created anew, its objects are read again: they carry their owners.
 func (r *recollection) begin(work types.UID, generation int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -169,7 +170,7 @@ func (r *recollection) begin(work types.UID, generation int64) {
 	r.generation, r.awaited = generation, false
 }
 
-// current returns the object of key if it is known, was made by this intent, and nothing has happened to it since.
+// current returns the object of key if it was made with this intent and no event has arrived for it since.
 func (r *recollection) current(key apply.Key, intent uint64) *object {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -179,8 +180,8 @@ func (r *recollection) current(key apply.Key, intent uint64) *object {
 	return nil
 }
 
-// record remembers o, which the pass has just read or written. An event that overtook it makes it stale at once; that event has
-// queued the Work again.
+// record remembers o, which the pass has just read or written. If an event overtook it, it is stale at once; that
+// event has queued the Work again.
 func (r *recollection) record(key apply.Key, o *object) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -193,7 +194,7 @@ func (r *recollection) record(key apply.Key, o *object) {
 	r.objects[key], r.at[o.place] = o, o
 }
 
-// drop forgets the object of key, and returns it: what is done to it next is done without a memory.
+// drop forgets the object of key and returns it: the next write to it starts without a memory.
 func (r *recollection) drop(key apply.Key) *object {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -210,7 +211,7 @@ func (r *recollection) dropLocked(key apply.Key) *object {
 	return o
 }
 
-// retain forgets everything about the Work but these objects and places.
+// retain forgets everything about the Work except these objects and places.
 func (r *recollection) retain(keys map[apply.Key]bool, places map[place]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -228,7 +229,7 @@ func (r *recollection) retain(keys map[apply.Key]bool, places map[place]bool) {
 	maps.DeleteFunc(r.ends, func(p place, _ ending) bool { return !places[p] })
 }
 
-// ended returns how an object ended, if one of its events showed it.
+// ended returns how an object's run ended, if one of its events showed it.
 func (r *recollection) ended(p place, uid types.UID) *ending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -248,7 +249,7 @@ func (m *memory) note(work string, p place, e occurrence) bool {
 	}
 	r.latest[p] = e
 	if e.end != nil {
-		if _, known := r.ends[p]; !known || r.ends[p].uid != e.end.uid { // later content of an object that is over did not run
+		if _, known := r.ends[p]; !known || r.ends[p].uid != e.end.uid { // later content of a finished object did not run
 			r.ends[p] = *e.end
 		}
 	}
@@ -276,7 +277,7 @@ func (m *memory) note(work string, p place, e occurrence) bool {
 	return true
 }
 
-// doubt makes everything that is remembered of a Work's objects count for nothing.
+// doubt invalidates the memory of a Work's objects.
 func (m *memory) doubt(work string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -291,11 +292,12 @@ func (m *memory) doubt(work string) {
 	}
 }
 
-// matters reports whether an event can change what is done to an object or reported of it. Statuses of kinds whose availability is not
-// tracked change often and are ignored: where a generation counts changes of the spec, only metadata and generation matter.
+// matters reports whether an event can change the treatment or the report of an object. Statuses of kinds whose
+// availability is not tracked change often and are ignored: where a generation counts changes of the spec, only
+// metadata and generation matter.
 func matters(o *object, e occurrence) bool {
 	if e.gone && o.uid == "" {
-		return false // nor was it there when we looked
+		return false // it did not exist when the pass read it either
 	}
 	if !newer(e.resourceVersion, o.resourceVersion) {
 		return false
@@ -303,7 +305,7 @@ func matters(o *object, e occurrence) bool {
 	return e.gone || e.end != nil && o.end == nil || !o.quiet || e.generation == 0 || e.metadata != o.metadata
 }
 
-// newer compares resourceVersions; those of API servers that do not count are newer whenever they differ.
+// newer compares resourceVersions; if they are not ordered, any other one is newer.
 func newer(a, b string) bool {
 	order, err := resourceversion.CompareResourceVersion(a, b)
 	if err != nil {
@@ -312,7 +314,7 @@ func newer(a, b string) bool {
 	return order > 0
 }
 
-// digestContent covers everything of an object but its status and the server's bookkeeping. It is never 0.
+// digestContent covers an object without its status and the server's metadata. It is never 0.
 func digestContent(obj *unstructured.Unstructured) uint64 {
 	data, err := json.Marshal(apply.Sanitise(obj).Object)
 	if err != nil {
@@ -321,8 +323,8 @@ func digestContent(obj *unstructured.Unstructured) uint64 {
 	return max(2, xxhash.Sum64(data))
 }
 
-// digestJudged covers what a trial's answer depends on beside the manifest: the live object, and whether its replicas are left to an
-// autoscaler.
+// digestJudged covers what the answer of a dry run depends on beside the manifest: the live object, and whether an
+// autoscaler controls its replicas.
 func digestJudged(in apply.Input) uint64 {
 	digest := digestContent(in.Live)
 	if in.Autoscaled {

@@ -184,7 +184,7 @@ var mergers = map[string]struct {
 	"a set": {before: gadget("tags: [a, b]"), after: gadget("tags: [a, c]"), mutate: appended("spec.tags", "theirs"), gone: map[string]string{"spec.tags.3": ""}},
 }
 
-func TestWhatWasWrittenIsThere(t *testing.T) {
+func TestWrittenFieldsAreOnTheObject(t *testing.T) {
 	w := newWorld(t)
 	w.onMember(namespaceText("merges"))
 	w.serveGadgets()
@@ -216,7 +216,7 @@ func TestWhatWasWrittenIsThere(t *testing.T) {
 	}
 }
 
-// hasMerged says what of a case is not as it must be.
+// hasMerged returns the differences between a case and its expected outcome.
 func (w *world) hasMerged(name string, c placedCase) error {
 	work := w.readWork(c.work)
 	if applied := meta.FindStatusCondition(work.Status.Conditions, v1beta1.ConditionApplied); applied == nil || applied.ObservedGeneration != work.Generation || applied.Status != yes {

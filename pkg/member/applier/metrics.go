@@ -8,7 +8,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/metrics"
 )
 
-// Values of labels where a condition, or details of a comparison, are there or not.
+// Values of labels for an absent condition, and for the presence of the details of a comparison.
 const (
 	skipped  = "Skipped"
 	found    = "Found"
@@ -40,7 +40,7 @@ var (
 	})
 )
 
-// count counts a pass by the status that it leads to.
+// count counts a pass by the resulting status.
 func count(status v1beta1.WorkStatus) {
 	workPasses.WithLabelValues(reasons(status.Conditions)...).Inc()
 	for _, m := range status.ManifestConditions {

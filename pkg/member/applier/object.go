@@ -18,7 +18,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/secrecy"
 )
 
-// once decides about a live object and carries the decision out.
+// once decides about a live object and carries out the decision.
 func (p *pass) once(ctx context.Context, it *item, at place, in apply.Input) (*object, error) {
 	if in.Live != nil && !p.comparing() {
 		var err error
@@ -63,8 +63,9 @@ func (p *pass) once(ctx context.Context, it *item, at place, in apply.Input) (*o
 	return o, nil
 }
 
-// settled decides again about what a write has left, so that no pass reports what the next look would deny: something rewrote it, or a
-// full comparison shows what is there beside the manifest. It returns the object as it is now, and what to report.
+// settled decides again about the object that a write returned, so that the report already includes what the next pass
+// would find: a webhook or controller changed it, or a full comparison shows further fields. It returns the present
+// object, and what to report.
 func (p *pass) settled(
 	ctx context.Context, it *item, at place, in apply.Input, live *unstructured.Unstructured, action apply.Action,
 ) (*unstructured.Unstructured, apply.Action, fight, error) {
@@ -75,11 +76,11 @@ func (p *pass) settled(
 		return nil, action, fight{}, err
 	}
 	if action.Verb == apply.Create && after.Verb == apply.Patch && after.Type == types.ApplyPatchType {
-		// What a creation leaves may need an apply that records what is ours. Only what that one leaves shows whether something rewrites
-		// the object.
+		// A created object may need an apply that records field ownership. Only the result of that apply shows whether
+		// something rewrites the object.
 		left, err := p.act(ctx, at, live, after)
 		if err != nil {
-			p.wrote(it, in, now, false) // the creation counts all the same
+			p.wrote(it, in, now, false) // the creation still counts
 			return nil, action, fight{}, err
 		}
 		now.Live, now.Trial = left, nil
@@ -93,7 +94,7 @@ func (p *pass) settled(
 	return now.Live, action, p.wrote(it, in, now, after.Writes()), nil
 }
 
-// decide asks for a decision, and the API server for what that needs to know.
+// decide calls apply.Decide, and makes the API server's dry run if the decision needs one.
 func (p *pass) decide(ctx context.Context, it *item, at place, in *apply.Input) (apply.Action, error) {
 	for {
 		action, err := apply.Decide(*in)
@@ -116,7 +117,7 @@ func (p *pass) decide(ctx context.Context, it *item, at place, in *apply.Input) 
 	}
 }
 
-// act carries a decision out and returns the object it leaves.
+// act carries out a decision and returns the resulting object.
 func (p *pass) act(
 	ctx context.Context, at place, live *unstructured.Unstructured, action apply.Action,
 ) (*unstructured.Unstructured, error) {
@@ -192,7 +193,7 @@ func observe(at place, live *unstructured.Unstructured, owner apply.Owner) *obje
 
 func (p *pass) comparing() bool { return p.strategy.Type == v1beta1.ApplyStrategyTypeReportDiff }
 
-// owner is the AppliedWork of the Work; the zero value if there is none, which happens only to comparisons.
+// owner is the AppliedWork of the Work; the zero value if there is none, which only happens while comparing.
 func (p *pass) owner() apply.Owner {
 	if p.ledger == nil {
 		return apply.Owner{}
@@ -205,7 +206,7 @@ func (p *pass) mirrors() bool {
 	return s != nil && s.Type == v1beta1.ReportBackTypeMirror
 }
 
-// statusOf is the object's status in the form in which it is carried back; nil if it has none or cannot be encoded.
+// statusOf is the object's status in the form in which it is reported back; nil if it has none or cannot be encoded.
 func statusOf(live *unstructured.Unstructured) []byte {
 	status, ok := live.Object["status"]
 	if !ok || secrecy.Covers(live.GroupVersionKind().GroupKind()) {
@@ -218,8 +219,8 @@ func statusOf(live *unstructured.Unstructured) []byte {
 	return data
 }
 
-// abandoned returns those of the other AppliedWorks that own live whose Works are gone from the hub. What another hub or another member
-// made is not ours to judge.
+// abandoned returns the other AppliedWorks that own live and whose Works do not exist on the hub. AppliedWorks of
+// another hub or another member are left out.
 func (p *pass) abandoned(ctx context.Context, live *unstructured.Unstructured) (sets.Set[string], error) {
 	out := sets.New[string]()
 	for _, name := range apply.OtherAppliedWorks(live, p.ledger.owner()) {

@@ -30,8 +30,8 @@ func (w *world) beside(configure ...func(*Applier)) *world {
 	return &other
 }
 
-// Case two-agents-one-cluster, where nothing but the ledger stands between the two: neither takes the other's objects over, under the same
-// Work name or another, nor removes them.
+// Case two-agents-one-cluster, where nothing but the ledger stands between the two: neither takes the other's objects
+// over, under the same Work name or another, nor removes them.
 func TestTwoAgentsOneCluster(t *testing.T) {
 	w := newWorld(t)
 	const ns = "two-agents"

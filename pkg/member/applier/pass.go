@@ -21,15 +21,15 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// pass is one look at a Work: what it wants, what is remembered, and what came out.
+// pass is one reconciliation of a Work: its manifests, what is remembered of them, and the outcome.
 type pass struct {
 	agent    *Applier
 	work     *v1beta1.Work
 	strategy v1beta1.ApplyStrategy
 	memory   *recollection
 	ledger   *ledger
-	// blind: nothing of this generation was reported yet, so what the ledger does not hold is taken to be absent until a create fails.
-	// That saves a read for each new object.
+	// blind is whether nothing of this generation was reported yet; then objects that the ledger does not list are
+	// assumed absent until a create fails. That saves a read for each new object.
 	blind bool
 	items []*item
 	stamp apply.Stamp
@@ -38,7 +38,7 @@ type pass struct {
 	created, changed atomic.Int32
 }
 
-// sync makes the member what the Work specifies and reports the outcome.
+// sync applies the Work to the member and reports the outcome.
 func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Result, error) {
 	ledger, err := a.ledgerOf(ctx, work.Name)
 	if err != nil {
@@ -75,7 +75,7 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 	}
 	p.prune()
 	if err := ctx.Err(); err != nil {
-		return reconcile.Result{}, err // half a pass is not reported
+		return reconcile.Result{}, err // an incomplete pass is not reported
 	}
 	for _, it := range p.items {
 		facts.Manifests = append(facts.Manifests, it.fact)
@@ -85,7 +85,7 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if carried { // last, because nothing waits for it: the ledger has what it is about to hold as intents already
+	if carried { // last, because nothing waits for it: the ledger already lists its new entries as intents
 		if err := p.agent.settle(ctx, p.ledger, who, p.entries(), p.left.gone); err != nil {
 			return reconcile.Result{}, err
 		}
@@ -103,7 +103,7 @@ func (a *Applier) newPass(work *v1beta1.Work, ledger *ledger) *pass {
 		uid = ledger.work.UID
 	}
 	if p.memory.ledger != uid {
-		p.memory.reset() // what is remembered was owned by another AppliedWork
+		p.memory.reset() // the remembered objects were owned by another AppliedWork
 		p.memory.ledger = uid
 	}
 	strategy, err := json.Marshal(p.strategy)
@@ -127,7 +127,7 @@ func (a *Applier) newPass(work *v1beta1.Work, ledger *ledger) *pass {
 	return p
 }
 
-// carryOut makes the member what the Work wants: first what it has, then what has left it.
+// carryOut applies the Work's manifests, and then removes objects that have left the Work.
 func (p *pass) carryOut(ctx context.Context, who apply.Identity, standing apply.Standing) error {
 	if standing == apply.Inherited {
 		if err := p.agent.inherit(ctx, p.ledger, who); err != nil {
@@ -144,7 +144,7 @@ func (p *pass) carryOut(ctx context.Context, who apply.Identity, standing apply.
 	return p.removeLeftovers(ctx)
 }
 
-// applyAll brings every manifest to the member that is not known to be there as it should be, wave by wave.
+// applyAll applies, wave by wave, every manifest whose object is not known to be up to date.
 func (p *pass) applyAll(ctx context.Context) error {
 	todo := p.unknown()
 	if len(todo) == 0 && p.ledger != nil {
@@ -162,7 +162,7 @@ func (p *pass) applyAll(ctx context.Context) error {
 		for n < len(todo) && todo[n].wave == todo[0].wave {
 			n++
 		}
-		// Failures are the items' own; the error is that of a pass cut short.
+		// Each item records its own failure; an error here means that the pass was cut short.
 		if err := loop.Each(ctx, p.agent.Parallel, todo[:n], p.apply); err != nil {
 			return err
 		}
@@ -171,7 +171,7 @@ func (p *pass) applyAll(ctx context.Context) error {
 	return nil
 }
 
-// unknown takes over what is known of each manifest from earlier passes and returns the manifests of which nothing is.
+// unknown takes over the outcomes of earlier passes and returns the manifests without one.
 func (p *pass) unknown() []*item {
 	var todo []*item
 	for _, it := range p.items {
@@ -187,7 +187,8 @@ func (p *pass) unknown() []*item {
 	return todo
 }
 
-// order finds the wave of an item. What the member does not serve yet is tried last, when an earlier wave may have brought it.
+// order sets the wave of an item. A kind that the member does not serve yet goes last, when an earlier wave may have
+// created it.
 func (p *pass) order(it *item) {
 	it.wave = apply.LastWave
 	at, err := p.agent.locate(it.GroupVersionKind(), it.name())
@@ -198,7 +199,7 @@ func (p *pass) order(it *item) {
 	it.Identifier.Resource = at.Resource
 }
 
-// intend makes sure that the ledger knows of everything that is about to be applied.
+// intend makes sure that the ledger lists every object before it is applied.
 func (p *pass) intend(ctx context.Context, todo []*item) error {
 	var ids []v1beta1.WorkResourceIdentifier
 	for _, it := range todo {
@@ -218,8 +219,8 @@ func (p *pass) intend(ctx context.Context, todo []*item) error {
 	return nil
 }
 
-// compareAll reports how the member's objects differ from the manifests, and touches none of them, nor the ledger: what was applied
-// before stays ours, and what leaves the Work meanwhile is removed when the Work applies again.
+// compareAll reports how the member's objects differ from the manifests. It changes neither them nor the ledger:
+// objects applied earlier stay ours, and those that leave the Work meanwhile are removed when the Work applies again.
 func (p *pass) compareAll(ctx context.Context) error {
 	if err := loop.Each(ctx, p.agent.Parallel, p.unknown(), p.apply); err != nil {
 		return err
@@ -229,7 +230,7 @@ func (p *pass) compareAll(ctx context.Context) error {
 		if it.Problem.Reason != "" {
 			why = report.Verdict(it.Problem)
 		}
-		if why.Reason != "" { // it did not come to a comparison
+		if why.Reason != "" { // the comparison failed
 			it.fact.Diffed = report.Verdict{Reason: v1beta1.ReasonManifestFailedToReportDiff,
 				Message: fmt.Sprintf("Not compared (%s): %s", why.Reason, strings.TrimPrefix(why.Message, notApplied))}
 		}
@@ -238,7 +239,8 @@ func (p *pass) compareAll(ctx context.Context) error {
 	return nil
 }
 
-// awaitLedger reports that the objects of an earlier Work of this name are still being removed; its end is an event.
+// awaitLedger reports that the objects of an earlier Work of this name are still being removed; the end of the removal
+// is an event.
 func (p *pass) awaitLedger() {
 	for _, it := range p.items {
 		if it.Problem.Reason != "" {
@@ -246,11 +248,11 @@ func (p *pass) awaitLedger() {
 		}
 		it.fact.Passing = true
 		it.fact.Applied = report.Verdict{Reason: v1beta1.ReasonManifestApplyFailed,
-			Message: "Not applied: what an earlier Work of this name applied is still being removed from the member cluster; see AppliedWork " + p.work.Name}
+			Message: "Not applied: objects of an earlier Work of this name are still being removed from the member cluster; see AppliedWork " + p.work.Name}
 	}
 }
 
-// refuse reports that nothing was applied, and why.
+// refuse reports on every manifest that nothing was applied, and why.
 func (p *pass) refuse(why string) {
 	for _, it := range p.items {
 		if it.Problem.Reason == "" {
@@ -259,7 +261,7 @@ func (p *pass) refuse(why string) {
 	}
 }
 
-// prune forgets, and stops watching, what no manifest and no leftover needs any more.
+// prune forgets, and stops watching, everything that no manifest and no leftover needs.
 func (p *pass) prune() {
 	keys, places := map[apply.Key]bool{}, map[place]bool{}
 	for _, it := range p.items {
@@ -276,12 +278,13 @@ func (p *pass) prune() {
 const (
 	retryFirst = 20 * time.Millisecond
 	retryMost  = time.Minute
-	// For a while after something came that was waited for, its effects are looked for more often: a kind is served some time after
-	// its definition is there, without an event.
+	// For a while after an awaited event, retries are more frequent: a kind is served some time after its definition
+	// exists, without an event.
 	hopeful, retryHopeful = 10 * time.Second, 320 * time.Millisecond
 )
 
-// again returns when the Work is reconciled next even without an event: when a status is held back, or something failed.
+// again returns when the Work is reconciled next even without an event: when a status write is delayed, or something
+// failed.
 func (p *pass) again(wait time.Duration, failed bool) reconcile.Result {
 	passing := false
 	for _, it := range p.items {

@@ -15,7 +15,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// policies are what a member's owner adds to every object in the namespace "policed", in the requests of the agent too.
+// policies are what a member's owner adds to every object in the namespace "policed", in the requests of the agent
+// too.
 var policies = []string{`
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicy
@@ -48,9 +49,9 @@ spec:
         }}}}
 `}
 
-// What a policy or a webhook of the member adds to the agent's own requests is the member's: it stays, it is no drift, and the agent does not
-// write because of it, also after a restart. What the hub changes beside it arrives.
-func TestWhatAPolicyAddsStays(t *testing.T) {
+// What a policy or a webhook of the member adds to the agent's own requests is the member's: it stays, it is no drift,
+// and the agent does not write because of it, also after a restart. What the hub changes beside it arrives.
+func TestFieldsOfAnAdmissionPolicyStay(t *testing.T) {
 	w := newWorld(t)
 	const ns = "policed"
 	w.onMember(namespaceText(ns))

@@ -72,7 +72,8 @@ func applying(fields string) mutation {
 	}
 }
 
-// sequence does one after the other, each until nothing else writes in between: to begin again would do the first ones twice.
+// sequence does one after the other, each until nothing else writes in between: to begin again would do the first ones
+// twice.
 func sequence(all ...mutation) mutation {
 	return func(w *world, obj *unstructured.Unstructured) error {
 		for _, one := range all {
@@ -161,7 +162,7 @@ func pods(kind, name, spec string) string {
 	  spec: {terminationGracePeriodSeconds: 0, %[3]s}}}}`, kind, name, spec)
 }
 
-// deployment is paused: nobody waits for its pods.
+// deployment is paused, so that its pods need not exist.
 func deployment(spec string) string {
 	return strings.Replace(pods("Deployment", "NAME", spec), "spec: {", "spec: {paused: true, ", 1)
 }
@@ -171,8 +172,8 @@ const (
 	template   = "spec.template.spec."
 )
 
-// quiets are manifests, and what is done to their objects, that are no drift and cost no write. NAME stands for a name of the case's
-// own, and so does CASE inside a name.
+// quiets are manifests, and what is done to their objects, that are no drift and cost no write. NAME stands for a name
+// of the case's own, and so does CASE inside a name.
 var quiets = map[string]struct {
 	manifest string
 	mutate   mutation
@@ -296,7 +297,8 @@ func gear(spec string) string {
 	return "{apiVersion: quiet.test/v2, kind: Gear, metadata: {namespace: quiet, name: NAME}, spec: {" + spec + "}}"
 }
 
-// spared halves the work: every case is tried under "careful", which shows any difference, and takes turns under the others.
+// spared halves the work: every case is tried under "careful", which shows any difference, and takes turns under the
+// others.
 func spared(i int, variant string) bool {
 	return variant == "always" && i%2 == 0 || variant == "server" && i%2 == 1
 }

@@ -27,8 +27,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// remove takes a Work's objects off the member: the AppliedWork is deleted in the foreground, so that it is gone only when what it
-// owns is, and the finalizer goes with it.
+// remove removes a Work's objects from the member: the AppliedWork is deleted in the foreground, so that it exists
+// until all of its objects are gone, and then the finalizer is removed.
 func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Result, error) {
 	if !controllerutil.ContainsFinalizer(work, contract.FinalizerWork) {
 		a.forget(work.Name)
@@ -44,13 +44,14 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 	}
 	began, standing := ledger.work.DeletionTimestamp, a.identity(work.UID).StandingTo(ledger.work)
 	if standing == apply.Foreign || standing == apply.Inherited && began.IsZero() {
-		// This Work placed nothing that the ledger lists: nothing goes with it.
+		// This Work placed none of the objects in the ledger, so none is removed with it.
 		ctrl.LoggerFrom(ctx).Info("Kept objects that another Work placed", "work", work.Name, "reason", string(standing))
 		a.forget(work.Name)
 		return reconcile.Result{}, a.setFinalizer(ctx, work, false)
 	}
 	if began.IsZero() {
-		// Its condition Held would keep what the ledger lists from going with a namespace. What an earlier attempt kept stays as it is.
+		// Its condition Held would keep the ledger's objects from being removed with a namespace. The condition of an
+		// earlier attempt to delete the Work stays.
 		if !report.IsKept(ledger.work.Status) {
 			if err := a.found(ctx, ledger); err != nil {
 				return reconcile.Result{}, err
@@ -70,7 +71,7 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 		}
 		uid, how := ledger.work.UID, metav1.DeletePropagationForeground
 		if work.Spec.DeleteStrategy.Abandons() {
-			how = metav1.DeletePropagationOrphan // what the ledger does not know of stays, too
+			how = metav1.DeletePropagationOrphan // objects that the ledger does not list stay, too
 			if err := a.reportAbandoned(ctx, work); err != nil {
 				return reconcile.Result{}, err
 			}
@@ -79,12 +80,12 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 		if err := client.IgnoreNotFound(err); err != nil {
 			return reconcile.Result{}, fmt.Errorf("delete AppliedWork %s: %w", work.Name, err)
 		}
-		return reconcile.Result{RequeueAfter: min(a.reportAfter, a.DeletionWait)}, nil // its end is an event and comes before
+		return reconcile.Result{RequeueAfter: min(a.reportAfter, a.DeletionWait)}, nil // the end of the deletion is an event and usually comes earlier
 	}
 	return a.await(ctx, work, ledger, *began)
 }
 
-// release drops the finalizer once the API server itself has no AppliedWork.
+// release removes the finalizer once the API server itself has no AppliedWork.
 func (a *Applier) release(ctx context.Context, work *v1beta1.Work) error {
 	err := a.MemberReader.Get(ctx, types.NamespacedName{Name: work.Name}, &v1beta1.AppliedWork{})
 	switch {
@@ -98,8 +99,8 @@ func (a *Applier) release(ctx context.Context, work *v1beta1.Work) error {
 	return a.setFinalizer(ctx, work, false)
 }
 
-// await reconciles a removal in progress: after reportAfter the Work lists what it waits for, and after DeletionWait objects with other
-// owners no longer block it.
+// await reconciles a removal in progress: after reportAfter the Work lists the objects it waits for, and after
+// DeletionWait objects with other owners no longer block it.
 func (a *Applier) await(ctx context.Context, work *v1beta1.Work, ledger *ledger, began metav1.Time) (reconcile.Result, error) {
 	taken := a.Now().Sub(began.Time)
 	if left := min(a.reportAfter, a.DeletionWait) - taken; left > 0 {
@@ -125,7 +126,7 @@ func (a *Applier) await(ctx context.Context, work *v1beta1.Work, ledger *ledger,
 	return reconcile.Result{RequeueAfter: later, Priority: &priority}, nil
 }
 
-// remaining lists the objects of the ledger that are still there and ours.
+// remaining lists the objects of the ledger that still exist and are ours.
 func (a *Applier) remaining(ctx context.Context, ledger *ledger, unblock bool) ([]string, error) {
 	entries := ledger.list()
 	lines := make([]string, len(entries))

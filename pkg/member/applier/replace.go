@@ -16,16 +16,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// reasonReplaced is the reason of the event on an object that makes way for another one.
+// reasonReplaced is the reason of the event on an object that is replaced.
 const reasonReplaced = "Replaced"
 
-// errReplaced means that the object was deleted and is created from the manifest as soon as it is gone.
-var errReplaced = errors.New("the object was deleted, because the hub's object was made anew and fields cannot be changed; it is created next")
+// errReplaced means that the object was deleted, and is created from the manifest once it is gone.
+var errReplaced = errors.New("the object was deleted, because the hub's object was recreated and fields are immutable; it is created next")
 
-// errInherited means that the object is ours now, so that it is decided about anew.
-var errInherited = errors.New("the object was left by another Work of the placement and cannot be changed; it is replaced next, if it may be")
+// errInherited means that the object is ours now, so that the next decision may differ.
+var errInherited = errors.New("the object belonged to another Work of the placement and cannot be changed; it is replaced next if that is permitted")
 
-// unreplaced is a refusal to change an object that could be replaced, but for a reason.
+// unreplaced is a refusal to change an object that is not replaced either, with the reason.
 type unreplaced struct {
 	error
 	why string
@@ -34,13 +34,13 @@ type unreplaced struct {
 func (e unreplaced) Unwrap() error { return e.error }
 
 func (e unreplaced) hint() string {
-	return "; the hub's object was made anew, but the one on the member cluster is not replaced: " + e.why +
-		". Delete it on the member cluster to have it created from the manifest"
+	return "; the hub's object was recreated, but the object on the member cluster is not replaced: " + e.why +
+		". To create it from the manifest, delete it on the member cluster"
 }
 
-// replace deletes the live object if the API server refuses to change it to the manifest, for the reason refusal, if
-// the hub's object is another one than it was made from, and if the API server would create it. Otherwise it returns
-// the refusal. What another Work of the placement left is made ours first.
+// replace deletes the live object if the API server refuses, with refusal, to change it to the manifest, if it was
+// made from another object of the hub, and if the API server would create it. Otherwise it returns the refusal. An
+// object of another Work of the placement is made ours first.
 func (p *pass) replace(ctx context.Context, it *item, at place, in apply.Input, refusal error) error {
 	claim, err := apply.Inherit(in)
 	if err != nil {
@@ -62,7 +62,7 @@ func (p *pass) replace(ctx context.Context, it *item, at place, in apply.Input, 
 	}
 	uid, version := in.Live.GetUID(), in.Live.GetResourceVersion()
 	err = p.agent.at(at).Delete(ctx, at.Name, metav1.DeleteOptions{
-		// What was decided holds for the object as it was read.
+		// The decision holds for the object as it was read.
 		Preconditions:     &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
 		PropagationPolicy: ptr.To(metav1.DeletePropagationBackground),
 	})
@@ -74,15 +74,16 @@ func (p *pass) replace(ctx context.Context, it *item, at place, in apply.Input, 
 	case err != nil:
 		return unreplaced{refusal, "it cannot be deleted: " + explain(err, kind)}
 	}
-	ctrl.LoggerFrom(ctx).Info("Replaced an object", "work", p.work.Name, "object", it.Key().String(), "reason", explain(refusal, kind))
+	ctrl.LoggerFrom(ctx).Info("Replaced object", "work", p.work.Name, "object", it.Key().String(), "reason", explain(refusal, kind))
 	if p.agent.Recorder != nil {
-		p.agent.Recorder.Event(in.Live, corev1.EventTypeNormal, reasonReplaced, cut("This object is placed by a fleet. The hub's object was made anew, and this one "+
-			"cannot be changed to it, so it is deleted and created from the manifest: "+explain(refusal, kind)))
+		p.agent.Recorder.Event(in.Live, corev1.EventTypeNormal, reasonReplaced, cut("A fleet places this object. The hub's object was recreated, and this one "+
+			"cannot be changed to match it, so it is deleted and created from the manifest: "+explain(refusal, kind)))
 	}
 	return errReplaced
 }
 
-// inheritObject makes a live object ours. If that is refused, too, it returns the refusal of the content, which explains more.
+// inheritObject makes a live object ours. If the API server refuses that too, it returns the refusal of the content,
+// which explains more.
 func (p *pass) inheritObject(ctx context.Context, at place, claim []byte, refusal error) error {
 	_, err := p.agent.patch(ctx, at, types.MergePatchType, claim, false)
 	switch {
@@ -94,8 +95,8 @@ func (p *pass) inheritObject(ctx context.Context, at place, claim []byte, refusa
 	return refusal
 }
 
-// creatable is why the API server would not create the manifest if the live object were gone. It looks for an object
-// of the name last.
+// creatable is why the API server would not create the manifest if the live object were gone. An existing object of
+// the name is checked last by the API server, so that error means it would be created.
 func (p *pass) creatable(ctx context.Context, at place, in apply.Input) error {
 	in.Live, in.Trial = nil, nil
 	action, err := apply.Decide(in)

@@ -107,7 +107,7 @@ func (w *world) readImage(job *unstructured.Unstructured) string {
 
 // What holds an object on the member holds up its replacement, and its end is an event. What could not be created
 // stays, and so does what holds data.
-func TestReplacedOnlyByWhatCanBeCreated(t *testing.T) {
+func TestReplacedOnlyByCreatableObjects(t *testing.T) {
 	w := newWorld(t)
 	const ns = "replaced-only"
 	const held, role = "v1 ConfigMap replaced-only/held", "rbac.authorization.k8s.io/v1 RoleBinding replaced-only/binding"
@@ -142,7 +142,7 @@ func TestReplacedOnlyByWhatCanBeCreated(t *testing.T) {
 	w.reads(ns, 2, v1beta1.ConditionApplied, v1beta1.ReasonManifestApplyFailed)
 	w.message(ns, "binding", v1beta1.ConditionApplied, "could not be created again")
 	w.reads(ns, 3, v1beta1.ConditionApplied, v1beta1.ReasonManifestApplyFailed)
-	w.message(ns, "claim", v1beta1.ConditionApplied, "data goes with a PersistentVolumeClaim. Delete it on the member cluster")
+	w.message(ns, "claim", v1beta1.ConditionApplied, "deleting a PersistentVolumeClaim loses data. To create it from the manifest, delete it on the member cluster")
 	if now := w.mustObject(role); now.GetUID() != firstBinding.GetUID() {
 		t.Error("a binding that cannot be created again was replaced")
 	}

@@ -15,9 +15,10 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// A tool that creates objects anew restores a member: AppliedWorks have other UIDs than before, or are not there, and the owner references of
-// objects are to the old ones. Kubernetes' garbage collector takes those objects before any agent runs; those that are restored without the
-// references stay as they are, as docs/deletion.md has it, and the agent takes them up and makes the others again.
+// A tool that recreates objects restores a member: AppliedWorks have other UIDs than before, or do not exist, and the
+// owner references of objects are to the old ones. Kubernetes' garbage collector deletes those objects before any
+// agent runs; those that are restored without the references stay, as docs/deletion.md describes, and the agent takes
+// them over and creates the others again.
 func TestRestoredWithDeadOwners(t *testing.T) {
 	for name, restoreLedger := range map[string]bool{"anew": true, "never": false} {
 		t.Run(name, func(t *testing.T) {
@@ -108,7 +109,7 @@ func (w *world) restoreLedger(was *v1beta1.AppliedWork) {
 	w.must(w.member.Status().Update(w.Context(), is))
 }
 
-// anew is an object as it is restored from a backup.
+// anew is an object as a restore from a backup creates it.
 func anew(was *unstructured.Unstructured) *unstructured.Unstructured {
 	is := was.DeepCopy()
 	for _, field := range []string{"uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"} {

@@ -31,8 +31,8 @@ func (w *world) revise(name, revision string, manifests ...string) {
 	})
 }
 
-// Applied objects say why they are there, and a revision that does not change them does not touch them.
-func TestObjectsSayWhyTheyAreThere(t *testing.T) {
+// Applied objects record why they exist, and a revision that does not change them does not write them.
+func TestObjectsRecordTheirPlacement(t *testing.T) {
 	w := newWorld(t)
 	const ns = "why"
 	const changed, unchanged = "v1 ConfigMap why/changed", "v1 ConfigMap why/unchanged"
@@ -66,7 +66,8 @@ func TestObjectsSayWhyTheyAreThere(t *testing.T) {
 	w.settled("why", yes, yes)
 }
 
-// Promise 1: objects that an older state of the hub does not know are kept, the Work says so, and somebody on the member can end it.
+// Promise 1: objects that an older state of the hub does not have are kept, the Work reports it, and the member's
+// owner can end it.
 func TestWorkOfAnOlderHubHolds(t *testing.T) {
 	w := newWorld(t)
 	const ns, kept = "older", "v1 ConfigMap older/late"
@@ -108,7 +109,7 @@ func TestWorkOfAnOlderHubHolds(t *testing.T) {
 	})
 }
 
-// What is held stays when its namespace leaves the Work, or goes with it, whatever the delete strategy says.
+// A held object stays when its namespace leaves the Work, or is deleted with it, whatever the delete strategy.
 func TestHeldObjectsKeepTheirNamespace(t *testing.T) {
 	for name, leave := range map[string]func(w *world, name string){
 		"edited": func(w *world, name string) {
@@ -146,7 +147,8 @@ func TestHeldObjectsKeepTheirNamespace(t *testing.T) {
 	}
 }
 
-// replaceWork puts another Work of the name in place of the one that is there, without a deletion that an agent could see.
+// replaceWork puts another Work of the name in place of the one that is there, without a deletion that an agent could
+// see.
 func (w *world) replaceWork(name string, manifests ...string) {
 	w.Helper()
 	w.loseWork(name)
@@ -183,7 +185,8 @@ func says(conditions []metav1.Condition, words ...string) error {
 	return nil
 }
 
-// Promise 1: a Work that vanishes takes nothing with it; its ledger says so until it is back, also after a restart and in another name.
+// Promise 1: a Work that vanishes removes nothing; its ledger reports that until the Work is back, also after a
+// restart and with another name.
 func TestVanishedWorkHolds(t *testing.T) {
 	w := newWorld(t)
 	const ns = "vanished"
@@ -227,9 +230,9 @@ func TestVanishedWorkHolds(t *testing.T) {
 	w.gone("v1 ConfigMap vanished/cm")
 }
 
-// Promise 1: an agent that is told that its cluster is another member than before keeps what it applied, says as which member it did, and
-// a Work of the same name in its new place takes nothing up before the cluster's owner agrees, nor then decides about objects that it
-// never placed.
+// Promise 1: an agent whose cluster becomes another member keeps the applied objects, reports as which member it
+// applied them, and a Work of the same name for the new member takes over nothing before the cluster's owner agrees,
+// and then decides nothing about objects that it never placed.
 func TestRenamedMemberHolds(t *testing.T) {
 	w := newWorld(t)
 	const ns = "renamed"
@@ -264,8 +267,8 @@ const gadgets = `{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefin
   versions: [{name: v1, served: true, storage: true, subresources: {status: {}},
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}`
 
-// Availability of custom resources, by the rule that their owner gave them, the moment their status changes; and a bad rule stops only
-// the object that has it.
+// Availability of custom resources, by the rule that their owner gave them, the moment their status changes; and a bad
+// rule stops only the object that has it.
 func TestAvailabilityByRule(t *testing.T) {
 	w := newWorld(t)
 	gadget := func(name, rule string) string {
@@ -275,8 +278,8 @@ func TestAvailabilityByRule(t *testing.T) {
 	w.work("gadgets", nil, namespaceText("gadgets"), gadgets, gadget("convention", contract.AvailableByConditions),
 		gadget("rule", "object.status.phase == 'Running'"), gadget("bad", "object.status."), configMap("gadgets", "cm", "a"))
 	w.settled("gadgets", yes, no)
-	w.availability("gadgets", "bad", no, contract.AnnotationAvailableWhen+" is not understood")
-	w.availability("gadgets", "rule", no, "cannot be answered: no such key: status")
+	w.availability("gadgets", "bad", no, contract.AnnotationAvailableWhen+" does not compile")
+	w.availability("gadgets", "rule", no, "cannot be evaluated: no such key: status")
 	w.availability("gadgets", "convention", no, "neither a condition Available nor a condition Ready")
 	w.availability("gadgets", "cm", yes, "")
 
@@ -285,10 +288,10 @@ func TestAvailabilityByRule(t *testing.T) {
 		"conditions": []any{map[string]any{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "Up", "message": ""}}})
 	w.availability("gadgets", "rule", yes, "")
 	w.availability("gadgets", "convention", yes, "")
-	w.availability("gadgets", "bad", no, "is not understood")
+	w.availability("gadgets", "bad", no, "does not compile")
 
 	w.status("health.test/v1 Gadget gadgets/rule", map[string]any{"phase": "Broken"})
-	w.availability("gadgets", "rule", no, "does not hold")
+	w.availability("gadgets", "rule", no, "is not fulfilled")
 }
 
 func (w *world) availability(work, object string, want metav1.ConditionStatus, message string) {

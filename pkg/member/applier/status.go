@@ -16,8 +16,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// report writes the Work's status if it differs. One that only reports progress is held back for a moment; the wait is
-// returned.
+// report writes the Work's status if it differs. The write of one that only reports progress is delayed; report
+// returns the remaining delay.
 func (p *pass) report(ctx context.Context, facts report.Pass) (time.Duration, error) {
 	now := metav1.NewTime(p.agent.Now().Truncate(time.Second))
 	next := p.work.DeepCopy()
@@ -55,13 +55,14 @@ func (a *Applier) writeStatus(ctx context.Context, work *v1beta1.Work) error {
 	if err = client.IgnoreNotFound(err); err != nil {
 		return fmt.Errorf("write status of work %s: %w", work.Name, err)
 	}
-	ctrl.LoggerFrom(ctx).V(1).Info("Wrote the status of the Work", "work", work.Name)
+	ctrl.LoggerFrom(ctx).V(1).Info("Wrote Work status", "work", work.Name)
 	return nil
 }
 
-// undecided sets the Work's status when it is not known, for a while already, what its deletion may remove. It returns the cause.
+// undecided reports on the Work that for some time the agent could not determine what its deletion may remove. It
+// returns the cause.
 func (a *Applier) undecided(ctx context.Context, work *v1beta1.Work, cause error) error {
-	cause = fmt.Errorf("decide what stays of work %s: %w", work.Name, cause)
+	cause = fmt.Errorf("decide which objects of work %s stay: %w", work.Name, cause)
 	if a.Now().Sub(work.DeletionTimestamp.Time) < a.reportAfter {
 		return cause
 	}

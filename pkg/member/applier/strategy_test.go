@@ -39,8 +39,8 @@ func detail(path, hub, member string) v1beta1.PatchDetail {
 	return v1beta1.PatchDetail{Path: path, ValueInHub: hub, ValueInMember: member}
 }
 
-// reads waits until the manifest of a Work at index has a condition of this kind and reason, and these details, drifts and
-// differences together.
+// reads waits until the manifest of a Work at index has a condition of this kind and reason, and these details, drifts
+// and differences together.
 func (w *world) reads(name string, index int, kind, reason string, want ...v1beta1.PatchDetail) v1beta1.ManifestCondition {
 	w.Helper()
 	var m v1beta1.ManifestCondition

@@ -41,9 +41,9 @@ var surplusCases = map[string]struct {
 	}, []string{"spec.items.1"}},
 }
 
-// What an earlier agent wrote and the manifest does not have goes, though the last manifest on record did not have it either; what others
-// wrote stays.
-func TestWhatAnEarlierAgentLeftGoes(t *testing.T) {
+// What an earlier agent wrote and the manifest does not have goes, though the last manifest on record did not have it
+// either; what others wrote stays.
+func TestFieldsOfAnEarlierAgentAreRemoved(t *testing.T) {
 	w := newWorld(t)
 	const ns = "leftovers"
 	w.onMember(namespaceText(ns))
@@ -90,7 +90,8 @@ func TestWhatAnEarlierAgentLeftGoes(t *testing.T) {
 	}
 }
 
-// An object that was there before is taken over with a name twice in its environment; what its manager alone has set stays.
+// An object that was there before is taken over with a name twice in its environment; what its manager alone has set
+// stays.
 func TestTwinsAreTakenOver(t *testing.T) {
 	w := newWorld(t)
 	const ns = "twins"

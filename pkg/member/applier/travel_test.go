@@ -77,7 +77,8 @@ func (w *world) applied(name string) {
 	})
 }
 
-// A claim and its volume, bound on the hub, bind on the member, and the volume, whose data would be deleted, stays the one it is.
+// A claim and its volume, bound on the hub, bind on the member, and the volume, whose data would be deleted, stays the
+// one it is.
 //
 // It is the case bound-pvc-and-pv.
 func TestBoundPVCAndPV(t *testing.T) {
@@ -140,8 +141,8 @@ func TestReservedVolumeTravels(t *testing.T) {
 	w.settled("reserved", metav1.ConditionTrue, metav1.ConditionTrue)
 }
 
-// travellers are objects of the hub, each with a field that the hub's API server or its controllers write, and that stays there. The
-// controllers are the real ones.
+// travellers are objects of the hub, each with a field that the hub's API server or its controllers write, and that
+// stays there. The controllers are the real ones.
 var travellers = []struct {
 	text  string
 	wrote []string
@@ -170,8 +171,9 @@ var travellers = []struct {
 		[]string{"metadata", "finalizers"}},
 }
 
-// What describes the hub does not travel; and what does is applied on a cluster whose own controllers fill in the rest.
-func TestWhatDescribesOneClusterStays(t *testing.T) {
+// What describes the hub does not travel; and what does is applied on a cluster whose own controllers fill in the
+// rest.
+func TestFieldsOfOneClusterStay(t *testing.T) {
 	w := newWorld(t)
 	w.onHub(`{apiVersion: v1, kind: Namespace, metadata: {name: travel}}`)
 	manifests := []string{`{apiVersion: v1, kind: Namespace, metadata: {name: travel}}`}

@@ -16,8 +16,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// A Work of a namespaced placement touches objects of that namespace only, and no Work touches what is the cluster's or the agent's own:
-// the second wall, behind what the hub lets through.
+// A Work of a namespaced placement touches objects of that namespace only, and no Work touches what is the cluster's
+// or the agent's own: the second wall, behind what the hub lets through.
 func TestWallOnTheMember(t *testing.T) {
 	w := newWorld(t, func(a *Applier) {
 		a.Wall = apply.Wall{Agent: types.NamespacedName{Namespace: "walled-agent", Name: "walled-sa"}, Token: types.NamespacedName{Namespace: "walled", Name: "token"}}
@@ -40,7 +40,7 @@ func TestWallOnTheMember(t *testing.T) {
 		configMap("walled-agent", "planted", "a"), `{apiVersion: v1, kind: Secret, metadata: {namespace: walled, name: token}, stringData: {token: x}}`,
 		`{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: walled-role}}`,
 		`{apiVersion: placement.kubernetes-fleet.io/v1beta1, kind: AppliedWork, metadata: {name: tenants}, spec: {workName: x, workNamespace: y}}`)
-	w.refused("wide", "", "rbac.openNamespaces", "rbac.openNamespaces", "rbac.openNamespaces", "credentials", "the access of the member agent", "ledger")
+	w.refused("wide", "", "rbac.openNamespaces", "rbac.openNamespaces", "rbac.openNamespaces", "credentials", "access to its cluster", "ledger")
 
 	w.present("v1 ConfigMap walled/mine")
 	w.present("v1 ConfigMap walled/wide")
@@ -86,7 +86,8 @@ func twoReadings(raw string) v1beta1.Manifest {
 	return v1beta1.Manifest{RawExtension: runtime.RawExtension{Raw: []byte(raw)}}
 }
 
-// refused waits until the Work's manifests are reported: as applied, where want is empty, or as not applied with a message that contains it.
+// refused waits until the Work's manifests are reported: as applied, where want is empty, or as not applied with a
+// message that contains it.
 func (w *world) refused(name string, want ...string) {
 	w.Helper()
 	w.settled(name, no, "")

@@ -27,7 +27,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
-// place is where an object of the member cluster is found, whether or not it exists.
+// place is the location of an object of the member cluster, whether or not it exists.
 type place struct {
 	schema.GroupVersionResource
 	types.NamespacedName
@@ -35,28 +35,28 @@ type place struct {
 
 var namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 
-// definitions is the place where any CRD of a group is found.
+// definitions is the place that stands for every CRD of a group.
 func definitions(group string) place {
 	return place{process.CRDs, types.NamespacedName{Name: "*." + group}}
 }
 
-// watches keeps metadata watches on the resources that some Work has an interest in, and hands events to the Works interested in their
-// place. Nothing is stored but the interests, and lists are read page by page, so a cluster's other objects cost no memory: an informer
-// would hold all Secrets of a cluster for the sake of one.
+// watches keeps metadata watches on the resources in which Works are interested, and passes events to the Works
+// interested in their place. Only the interests are stored, and lists are read page by page, so the other objects of a
+// cluster cost no memory: an informer would hold all Secrets of a cluster because of one.
 //
-// A resource is watched in the namespaces that matter, each by a watch of its own; when they get many, one watch over all of them is
-// cheaper for everybody.
+// A resource is watched in the relevant namespaces, each by its own watch; if they get many, one watch over all of
+// them is cheaper.
 //
-// Of kinds that run to an end, such as Jobs, objects are watched whole: the event that removes one may be the only one that shows how it
-// ended.
+// Objects of kinds that run to completion, such as Jobs, are watched whole: the event that deletes one may be the only
+// one that shows how it ended.
 type watches struct {
 	client metadata.Interface
 	whole  dynamic.Interface
 	// finite reports whether a resource is watched whole; ended returns how such an object ended, nil if it has not.
 	finite func(schema.GroupVersionResource) bool
 	ended  func(*unstructured.Unstructured) *ending
-	// seen takes one event; listed takes the state of a resource at resourceVersion, as far as a Work watches it; turned means
-	// that the cluster went back to an older state, so that no resourceVersion that is remembered means anything.
+	// seen handles one event; listed handles the state of a resource at resourceVersion for the watched places; turned
+	// means that the cluster went back to an older state, so that no remembered resourceVersion is valid.
 	seen   func(work string, p place, e occurrence)
 	listed func(work string, p place, resourceVersion string)
 	turned func(work string)
@@ -70,7 +70,7 @@ type watches struct {
 // mostNarrow is how many namespaces of a resource are watched one by one.
 const mostNarrow = 8
 
-// watched is one resource. works are by place, places counts those of each namespace.
+// watched is one resource. works are by place; places counts the places of each namespace.
 type watched struct {
 	works  map[types.NamespacedName]map[string]bool
 	places map[string]int
@@ -89,8 +89,8 @@ func (w *watches) start(ctx context.Context) {
 	w.ctx = ctx
 }
 
-// add registers a Work's interest in a place, and starts to watch its resource there if no Work does yet. Add before reading: what happens
-// afterwards is then seen.
+// add registers a Work's interest in a place, and starts to watch its resource there unless a watch exists. Add before
+// reading: later changes are then events.
 func (w *watches) add(work string, p place) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -114,7 +114,7 @@ func (w *watches) add(work string, p place) {
 	w.cover(r, p)
 }
 
-// cover makes sure that a watch sees p. It is called after the interest was noted: a new watch reads what is there first.
+// cover makes sure that a watch includes p. It is called after the interest was stored: a new watch lists first.
 func (w *watches) cover(r *watched, p place) {
 	if r.streams[metav1.NamespaceAll] != nil || r.streams[p.Namespace] != nil {
 		return
@@ -130,7 +130,7 @@ func (w *watches) cover(r *watched, p place) {
 	go s.run(ctx)
 }
 
-// reader reads what is watched.
+// reader lists and watches a resource.
 type reader interface {
 	list(ctx context.Context, options metav1.ListOptions) (page, error)
 	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
@@ -215,7 +215,7 @@ func (w *watches) stopAll() {
 	w.interests = map[string]map[place]bool{}
 }
 
-// interested returns the Works that want to know about p.
+// interested returns the Works that are interested in p.
 func (w *watches) interested(p place) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -226,7 +226,7 @@ func (w *watches) interested(p place) []string {
 	return slices.Collect(maps.Keys(r.works[p.NamespacedName]))
 }
 
-// awaited returns the places of a resource in a namespace, or in all, in which somebody is interested.
+// awaited returns the places of a resource in a namespace, or in all, in which some Work is interested.
 func (w *watches) awaited(gvr schema.GroupVersionResource, namespace string) sets.Set[types.NamespacedName] {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -243,42 +243,43 @@ func (w *watches) awaited(gvr schema.GroupVersionResource, namespace string) set
 	return out
 }
 
-// stream watches one resource in a namespace, or in all, and passes on what concerns somebody.
+// stream watches one resource in a namespace, or in all, and passes on the events of watched places.
 type stream struct {
 	*watches
 	gvr       schema.GroupVersionResource
 	namespace string
 	api       reader
-	// version is up to where everything was passed on; empty if it must be listed anew. latest is the same and never empty again.
+	// version is the one up to which all events were passed on; empty if a new list is needed. latest is the same, but
+	// is kept while a new list is needed.
 	version, latest string
 }
 
-// retries of a watch that cannot be had, such as a forbidden one.
+// retries is the backoff of a watch that cannot be opened, such as a forbidden one.
 var retries = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 30 * time.Second}
 
-// calm is how long a watch must have lasted for its next failure to be the first one again.
+// calm is how long a watch must have lasted for the backoff to start over.
 const calm = 2 * time.Minute
 
-// run goes on until ctx ends. A watch that ends in good order is taken up where it ended. After an error everything is listed anew:
-// a server that was away may have come back with another state.
+// run continues until ctx ends. A watch that ends regularly resumes at its last version. After an error the resource
+// is listed anew: a server that was unreachable may have come back with another state.
 func (s *stream) run(ctx context.Context) {
-	said := ""
+	logged := ""
 	_ = retries.DelayWithReset(clock.RealClock{}, calm).Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		err := s.follow(ctx)
 		if err == nil || ctx.Err() != nil {
-			said = ""
-			return false, nil //nolint:nilerr // ctx has ended, as it was asked to
+			logged = ""
+			return false, nil //nolint:nilerr // ctx has ended: a regular stop
 		}
 		s.version = ""
-		if why := err.Error(); why != said && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
-			said = why
-			ctrl.LoggerFrom(ctx).Error(err, "Cannot watch what was applied; trying again", "resource", s.gvr.String(), "namespace", s.namespace)
+		if why := err.Error(); why != logged && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+			logged = why
+			ctrl.LoggerFrom(ctx).Error(err, "Cannot watch applied objects; retrying", "resource", s.gvr.String(), "namespace", s.namespace)
 		}
 		return false, nil
 	})
 }
 
-// follow lists if it must, and then watches until the watch ends.
+// follow lists if there is no version, and then watches until the watch ends.
 func (s *stream) follow(ctx context.Context) error {
 	if s.version == "" {
 		if err := s.list(ctx); err != nil {
@@ -307,11 +308,11 @@ func (s *stream) follow(ctx context.Context) error {
 	return nil
 }
 
-// pageSize is how many objects of a list are in memory at a time, twice.
+// pageSize is how many objects of a list are in memory at a time; the pager holds two pages.
 const pageSize = 500
 
-// list passes the state of the resource on, and what of it is awaited and not there. Interests are asked for only when the first page is
-// here: a Work that adds one later, and reads after that, reads something newer than this list.
+// list passes on the state of the resource, and the watched places that are empty. Interests are read only with the
+// first page: a Work that adds one later, and reads after that, gets a state newer than this list.
 func (s *stream) list(ctx context.Context) error {
 	version := ""
 	var missing sets.Set[types.NamespacedName]
@@ -347,7 +348,7 @@ func (s *stream) list(ctx context.Context) error {
 	return nil
 }
 
-// turn notices a cluster that was put back to an older state.
+// turn detects a cluster that was restored to an older state.
 func (s *stream) turn(awaited sets.Set[types.NamespacedName], version string) {
 	if s.latest == "" || !newer(s.latest, version) {
 		return

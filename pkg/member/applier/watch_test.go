@@ -15,11 +15,12 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// Watches cover the namespaces that matter, one by one while they are few and all at once when they get many; they pass on what is
-// there, what changes and what is missing, and nothing that nobody asked for; and they end when nobody is interested any more.
+// Watches cover the relevant namespaces, one by one while they are few and all at once when they get many; they pass
+// on what exists, what changes and what is missing in places with an interest, and nothing else; and they end with the
+// last interest.
 func TestWatchesAreNarrow(t *testing.T) {
 	member := clusters.Get(t)[1]
-	// While interests are noted, no stream lists: it could not say that what is noted later is missing.
+	// While interests are added, no stream lists: it could not report places added later as missing.
 	var noting sync.RWMutex
 	config := metadata.ConfigFor(member.Config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {

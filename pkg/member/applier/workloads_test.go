@@ -25,7 +25,8 @@ func (w *world) awaitPods(namespace string, want int) {
 	})
 }
 
-// A Job and a ReplicationController that leave a placement leave no pods behind. The pods fit no node: those that run end at once.
+// A Job and a ReplicationController that leave a placement leave no pods behind. The pods fit no node: those that run
+// end at once.
 //
 // It is the case job-pods-orphaned.
 func TestJobPodsOrphaned(t *testing.T) {

@@ -86,7 +86,8 @@ func (w *world) ledger(name string) *v1beta1.AppliedWork {
 	return l
 }
 
-// quiet waits until nothing has been written for d, and nothing is about to be: a status that reports progress is held back.
+// quiet waits until nothing has been written for d, and nothing is about to be: a status that reports progress is held
+// back.
 func (w *world) quiet(d time.Duration) {
 	w.Helper()
 	testworld.AwaitStill(w, d, "the agent", func(context.Context) (int, error) {
@@ -104,7 +105,8 @@ func (w *world) quiet(d time.Duration) {
 }
 
 func TestWriteBudget(t *testing.T) {
-	// The garbage collector learns of a new kind, as the ledgers' is here, up to half a minute later; to say so is a write of its own.
+	// The garbage collector discovers a new kind, as the ledgers' is here, up to half a minute later; a report of that
+	// would be a further write.
 	w := newWorld(t, func(a *Applier) { a.reportAfter = time.Hour })
 	const ns = "budget"
 	w.work("budget", nil, namespaceText(ns), configMap(ns, "cm", "a"))
@@ -184,7 +186,8 @@ func TestKindAndObjectInOneWork(t *testing.T) {
 	if c := meta.FindStatusCondition(work.Status.Conditions, v1beta1.ConditionAvailable); c.Reason != v1beta1.ReasonWorkNotTrackable {
 		t.Errorf("reason %s; want %s", c.Reason, v1beta1.ReasonWorkNotTrackable)
 	}
-	// A co-owner on a custom resource survives our patch. It is in the same namespace: any other is no owner, and collected as such.
+	// A co-owner on a custom resource survives our patch. It is in the same namespace: any other is no owner, and
+	// collected as such.
 	holder := w.onMember(configMap("onework", "holder", "x"))
 	w.change("example.test/v1 Widget onework/w", func(o *unstructured.Unstructured) {
 		o.SetOwnerReferences(append(o.GetOwnerReferences(), metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "holder", UID: holder.GetUID()}))
@@ -281,7 +284,7 @@ func TestManifestRemoved(t *testing.T) {
 		return nil
 	})
 	w.present("v1 ConfigMap removed/stays")
-	// The ledger is settled after the report, because nobody waits for it.
+	// The ledger is settled after the report, because nothing waits for it.
 	w.eventually("the ledger to hold the two that stay and no intents", func() error {
 		l := w.ledger("removed")
 		if len(l.Status.AppliedResources) != 2 || l.Annotations[contract.AnnotationIntended] != "" {
@@ -301,7 +304,7 @@ func TestUnreadableManifestHolds(t *testing.T) {
 	const ns = "holds"
 	w.work("holds", nil, namespaceText(ns), configMap(ns, "a", "one"), configMap(ns, "b", "one"))
 	w.settled("holds", yes, yes)
-	// Nobody can tell which object the last one means.
+	// The object of the last one is unknown.
 	w.edit("holds", namespaceText(ns), configMap(ns, "a", "two"), "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: holds}}")
 	work := w.settled("holds", no, "")
 	if c := work.Status.ManifestConditions[2].Conditions[0]; c.Reason != v1beta1.ReasonManifestDecodingErred {
@@ -372,7 +375,8 @@ func TestAFailedRemovalStopsNothingElseOfAWorkThatGoes(t *testing.T) {
 	w.present("v1 ConfigMap " + ns + "/local")
 }
 
-// What a namespace holds is found out by listing every kind, so events about other objects of the Work must not cause it each time.
+// What a namespace holds is found out by listing every kind, so events about other objects of the Work must not cause
+// it each time.
 func TestNamespaceThatStaysIsNotListedAtEachEvent(t *testing.T) {
 	w := newWorld(t)
 	const ns = "occupied"
@@ -455,7 +459,7 @@ func TestNotTakenOverUntilFree(t *testing.T) {
 }
 
 // An object that is on its way out is neither patched nor reported as applied; the Work makes its own once it is gone.
-func TestWhatIsBeingDeletedIsWaitedFor(t *testing.T) {
+func TestTerminatingObjectsAreAwaited(t *testing.T) {
 	w := newWorld(t)
 	w.onMember(namespaceText("waits"))
 	going := w.onMember("{apiVersion: v1, kind: ConfigMap, metadata: {namespace: waits, name: cm, finalizers: [example.test/hold]}, data: {key: theirs}}")
@@ -603,7 +607,7 @@ func TestServerSideApply(t *testing.T) {
 	w.value("v1 ConfigMap ssa/cm", "b", "data", "key")
 	w.settled("ssa", yes, yes)
 	w.change("v1 ConfigMap ssa/cm", func(o *unstructured.Unstructured) { o.Object["data"] = map[string]any{"key": "edited"} })
-	w.settled("ssa", no, "") // somebody else owns the field now, and force is off
+	w.settled("ssa", no, "") // another manager owns the field now, and force is off
 	w.alter("ssa", func(work *v1beta1.Work) {
 		work.Spec.ApplyStrategy.ServerSideApplyConfig = &v1beta1.ServerSideApplyConfig{ForceConflicts: true}
 	})
@@ -658,7 +662,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 }
 
-func TestStuckDeletionSaysWhy(t *testing.T) {
+func TestStuckDeletionReportsTheCause(t *testing.T) {
 	w := newWorld(t, func(a *Applier) { a.DeletionWait = time.Second })
 	w.work("stuck", nil, namespaceText("stuck"),
 		"{apiVersion: v1, kind: ConfigMap, metadata: {namespace: stuck, name: cm, finalizers: [example.test/hold]}}")

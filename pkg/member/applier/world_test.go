@@ -29,8 +29,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// clusters are a hub and two members. Tests share the hub, where each has a namespace; its member a test has to itself, for an agent looks
-// at all AppliedWorks of a cluster.
+// clusters are a hub and two members. Tests share the hub, where each has a namespace; its member a test has to
+// itself, for an agent looks at all AppliedWorks of a cluster.
 var clusters = testworld.SharedClusters{Options: []testworld.ClusterOptions{
 	{Name: "hub", CRDs: []string{"hub-agent/files/crds/*_works.yaml"}},
 	{Name: "member-0", Nodes: 1, CRDs: []string{testworld.MemberCRDs}},
@@ -105,8 +105,8 @@ func prepare(t *testing.T) *world {
 	return w
 }
 
-// clear removes all ledgers when the agent has ended, whatever member wrote them: to the agents of other tests they are those of Works
-// that vanished.
+// clear removes all ledgers when the agent has ended, whatever member wrote them: to the agents of other tests they
+// are those of Works that vanished.
 func (w *world) clear() {
 	ctx := context.WithoutCancel(w.Context())
 	var ledgers v1beta1.AppliedWorkList
@@ -216,7 +216,8 @@ func (w *world) readWork(name string) *v1beta1.Work {
 	return work
 }
 
-// settled waits until the Work's current generation is reported with this status of Applied and Available ("" is absent).
+// settled waits until the Work's current generation is reported with this status of Applied and Available ("" is
+// absent).
 func (w *world) settled(name string, applied, available metav1.ConditionStatus) *v1beta1.Work {
 	w.Helper()
 	var work *v1beta1.Work

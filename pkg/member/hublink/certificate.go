@@ -14,11 +14,11 @@ import (
 	"k8s.io/client-go/util/connrotation"
 )
 
-// errNoCertificate says that there is no certificate to show. Nothing was sent.
+// errNoCertificate means that there is no certificate to send. Nothing was sent.
 var errNoCertificate = errors.New("no client certificate for the hub")
 
-// certificate is a client certificate in two files. A rotation needs no restart: when the files are written or replaced, connections that
-// were made with the old certificate are closed, and new ones show the new one.
+// certificate is a client certificate in two files. A rotation needs no restart: when the files are written or
+// replaced, connections made with the old certificate are closed, and new ones use the new one.
 type certificate struct {
 	certFile, keyFile string
 	connections       *connrotation.Dialer
@@ -28,13 +28,13 @@ type certificate struct {
 	state [2]fileState
 }
 
-// fileState is what changes when a file is written or replaced.
+// fileState changes when a file is written or replaced.
 type fileState struct {
 	written time.Time
 	size    int64
 }
 
-// withCertificate gives cfg a transport of its own that shows the certificate in the files of settings.
+// withCertificate sets a transport in cfg that uses the certificate in the files of settings.
 func withCertificate(cfg *rest.Config, s *Settings) error {
 	trust, err := rest.TLSConfigFor(cfg)
 	if err != nil {
@@ -56,7 +56,7 @@ func withCertificate(cfg *rest.Config, s *Settings) error {
 	return nil
 }
 
-// wrap looks at the files before each request.
+// wrap checks the files before each request.
 func (c *certificate) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		if _, err := c.current(); err != nil {
@@ -66,7 +66,7 @@ func (c *certificate) wrap(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// current is the newest certificate. Files that are being replaced, and do not belong together yet, leave the last one in use.
+// current is the newest certificate. While the files are being replaced and do not match, the last one stays in use.
 func (c *certificate) current() (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// unreachable says why a request got no answer, and what to do if that will not mend itself.
+// unreachable is why a request got no answer, and what the user has to change if retrying cannot help.
 func (s *Settings) unreachable(err error) string {
 	var (
 		unknown x509.UnknownAuthorityError
@@ -23,14 +23,14 @@ func (s *Settings) unreachable(err error) string {
 	case errors.As(err, &unknown):
 		return fmt.Sprintf("%s is not trusted: %v; set %s (base64 of PEM) or %s (file) to the hub's certificate authority", s.Server, unknown, caInline, caFile)
 	case errors.As(err, &name), errors.As(err, &invalid):
-		return fmt.Sprintf("%s is not trusted: %v; %s must be a URL that the hub's certificate is made for", s.Server, err, serverURL)
+		return fmt.Sprintf("%s is not trusted: %v; %s must be a URL whose host is in the hub's certificate", s.Server, err, serverURL)
 	case errors.As(err, &plain):
 		return fmt.Sprintf("%s does not speak TLS: %v; check %s", s.Server, plain, serverURL)
 	}
-	return fmt.Sprintf("%s cannot be reached: %v", s.Server, err)
+	return fmt.Sprintf("%s is unreachable: %v", s.Server, err)
 }
 
-// barred says why the hub does not let the agent read its namespace, and who can change that.
+// barred is why the hub denies the agent access to its namespace, and what to check.
 func (s *Settings) barred(err error) string {
 	switch {
 	case apierrors.IsForbidden(err):

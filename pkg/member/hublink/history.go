@@ -11,16 +11,17 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// history keeps a hub that was away from being taken for what it was before. It may come back from a backup, with older versions than
-// were seen: a watch that went on from there would wait for them to be reached again, and never hear of what is different. So after the
-// hub was away no watch goes on; it is told that its version has expired, and what is there is read anew.
+// history detects that the hub may have gone back in time. After an outage it may have been restored from a backup,
+// with older versions than the agent has seen: a watch that continued from a newer version would wait until the hub
+// reaches it again and miss all changes until then. So after an outage no watch continues; it gets the answer that its
+// version has expired, and the objects are listed anew.
 type history struct {
 	mu sync.Mutex
-	// breaks is how often the hub was found to be away.
+	// breaks is how often the hub was found unreachable.
 	breaks int
 }
 
-// broke notes that the hub is away.
+// broke records that the hub is unreachable.
 func (h *history) broke() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -36,7 +37,7 @@ func (h *history) now() int {
 // reader returns a wrapper for the requests of one reader: one set of caches.
 func (h *history) reader() func(http.RoundTripper) http.RoundTripper {
 	var mu sync.Mutex
-	listed := map[string]int{} // by path: the breaks before it was last read as a whole
+	listed := map[string]int{} // by path: the breaks before it was last listed
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			query := r.URL.Query()
@@ -60,7 +61,7 @@ func (h *history) reader() func(http.RoundTripper) http.RoundTripper {
 				return expired(r)
 			}
 			response, err := next.RoundTrip(r)
-			if err == nil && h.now() != before { // it was away while this request waited
+			if err == nil && h.now() != before { // the hub was unreachable while this request waited
 				_ = response.Body.Close()
 				return expired(r)
 			}
@@ -69,7 +70,7 @@ func (h *history) reader() func(http.RoundTripper) http.RoundTripper {
 	}
 }
 
-// newest is r without a version that the answer must have reached: the hub may be behind it.
+// newest is r without a minimal version for the answer: the hub may be behind it.
 func newest(r *http.Request, query url.Values) *http.Request {
 	if version := query.Get("resourceVersion"); version == "" || version == "0" {
 		return r
@@ -83,9 +84,9 @@ func newest(r *http.Request, query url.Values) *http.Request {
 	return r
 }
 
-// expired is the answer to a watch that must not go on.
+// expired is the answer to a watch that must not continue.
 func expired(r *http.Request) (*http.Response, error) {
-	status := apierrors.NewResourceExpired("the hub was away, and may have come back with an older state").ErrStatus
+	status := apierrors.NewResourceExpired("the hub was unreachable, and may have been restored to an older state").ErrStatus
 	status.Kind, status.APIVersion = "Status", "v1"
 	text, err := json.Marshal(status)
 	if err != nil {

@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// After the hub was away, a watch does not go on from what was seen before: all is read anew, and in no version that the hub may not have.
-func TestNoWatchGoesOnAfterTheHubWasAway(t *testing.T) {
+// After an outage of the hub a watch does not continue from its last version: everything is listed anew, without a
+// version that the hub may not have.
+func TestNoWatchResumesAfterAnOutage(t *testing.T) {
 	const works, others = "http://hub/works", "http://hub/others"
 	var h history
 	var asked []string

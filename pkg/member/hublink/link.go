@@ -28,27 +28,27 @@ const (
 // waiting is for alerts on a lost hub, and on credentials that it refuses.
 var waiting = metrics.Gauge(metrics.Definition{
 	Name:   "fleet_member_agent_waiting",
-	Help:   "1 while the member agent waits for the hub, 0 when it does not. Alert on it: what is placed stays, and nothing new arrives.",
-	Labels: []metrics.Label{{Name: "for", Values: "`" + gateServer + "`: the hub does not answer; `" + gateAccess + "`: the hub refuses the agent's credentials"}},
+	Help:   "1 while the member agent waits for the hub, 0 otherwise. Alert on it: placed objects stay, and no changes arrive.",
+	Labels: []metrics.Label{{Name: "for", Values: "`" + gateServer + "`: the hub is unreachable; `" + gateAccess + "`: the hub refuses the agent's credentials"}},
 	Agents: []metrics.Agent{metrics.Member},
 })
 
-// How often access is asked for while it is refused: the hub sends no event to those it keeps out.
+// How often the agent checks access while the hub denies it: the hub sends no event when access is granted.
 const (
-	askFirst = 200 * time.Millisecond
-	askMost  = time.Second
+	accessFirst = 200 * time.Millisecond
+	accessMost  = time.Second
 )
 
-// dialLimit is how long a connection may take to come up; packets into the void would be waited for much longer.
+// dialLimit is how long a connection may take to come up; without it a lost packet delays much longer.
 const dialLimit = 5 * time.Second
 
-// kinds are what the agent reads in its namespace.
+// kinds are those that the agent reads in its namespace.
 var kinds = []schema.GroupVersionResource{
 	clusterv1beta1.GroupVersion.WithResource("internalmemberclusters"),
 	placementv1beta1.GroupVersion.WithResource("works"),
 }
 
-// Link is the way to the hub.
+// Link is the connection to the hub.
 type Link struct {
 	settings Settings
 	cfg      *rest.Config
@@ -56,14 +56,15 @@ type Link struct {
 	dynamic  dynamic.Interface
 	history  history
 
-	mu   sync.Mutex
-	told map[string]string
+	mu      sync.Mutex
+	reasons map[string]string // by gate; "" for an open one
 }
 
-// Open sets up the way to the hub. It asks nothing of the hub yet, but starts to follow the token, on the cluster of member, until ctx
-// ends. The gates are closed until Await has returned, and again whenever the hub cannot be reached.
+// Open sets up the connection to the hub. It sends no request to the hub yet, but starts to watch the token, on the
+// cluster of member, until ctx ends. The gates are closed until Await has returned, and again whenever the hub is
+// unreachable.
 func Open(ctx context.Context, settings Settings, member *rest.Config, gates *process.Gates) (*Link, error) {
-	l := &Link{settings: settings, gates: gates, told: map[string]string{}}
+	l := &Link{settings: settings, gates: gates, reasons: map[string]string{}}
 	l.cfg = &rest.Config{
 		Host: settings.Server,
 		TLSClientConfig: rest.TLSClientConfig{
@@ -79,7 +80,7 @@ func Open(ctx context.Context, settings Settings, member *rest.Config, gates *pr
 			if why != "" {
 				l.history.broke()
 			}
-			l.say(ctx, gateServer, why)
+			l.setGate(ctx, gateServer, why)
 		},
 		explain: settings.unreachable,
 	}
@@ -99,8 +100,8 @@ func Open(ctx context.Context, settings Settings, member *rest.Config, gates *pr
 		l.cfg.Wrap(withHeaders(settings.Headers))
 	}
 	l.cfg.Wrap(waits.wrap)
-	l.say(ctx, gateServer, settings.Server+" has not answered yet")
-	l.say(ctx, gateAccess, "not asked for yet")
+	l.setGate(ctx, gateServer, settings.Server+" has not answered yet")
+	l.setGate(ctx, gateAccess, "not checked yet")
 	return l, nil
 }
 
@@ -111,9 +112,9 @@ func (s *Settings) tokens(ctx context.Context, member *rest.Config) (tokens, err
 	return watchSecret(ctx, member, s.TokenSecret)
 }
 
-// Config returns how to talk to the hub, for a client that may send qps requests a second and burst at once. What it GETs, lists and
-// watches waits for the hub while that is away, and for a token that the hub takes; then all is read anew, as the hub may have come back
-// from a backup.
+// Config returns a configuration for clients of the hub that may send qps requests per second with this burst. Its
+// GETs, lists and watches wait while the hub is unreachable or does not accept the token; afterwards everything is
+// read anew, as the hub may have been restored from a backup.
 func (l *Link) Config(qps float64, burst int) *rest.Config {
 	cfg := rest.CopyConfig(l.cfg)
 	cfg.QPS, cfg.Burst = float32(qps), burst
@@ -121,16 +122,16 @@ func (l *Link) Config(qps float64, burst int) *rest.Config {
 	return cfg
 }
 
-// Await returns when the hub answers and lets the agent read the member's namespace. It fails only when ctx ends. refused, if it is not
-// nil, is called each time that the hub answers that it does not.
+// Await returns when the hub answers and grants read access to the member's namespace. It fails only when ctx ends.
+// refused, if not nil, is called each time that the hub denies access.
 func (l *Link) Await(ctx context.Context, refused func()) error {
-	wait := askFirst
+	wait := accessFirst
 	for {
-		why := l.ask(ctx)
+		why := l.access(ctx)
 		if ctx.Err() != nil {
 			return fmt.Errorf("wait for the hub: %w", ctx.Err())
 		}
-		l.say(ctx, gateAccess, why)
+		l.setGate(ctx, gateAccess, why)
 		if why == "" {
 			return nil
 		}
@@ -138,11 +139,11 @@ func (l *Link) Await(ctx context.Context, refused func()) error {
 			refused()
 		}
 		pause(ctx, wait, nil)
-		wait = min(2*wait, askMost)
+		wait = min(2*wait, accessMost)
 	}
 }
 
-// client is made once it can be.
+// client creates the client once its settings are valid.
 func (l *Link) client() (dynamic.Interface, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -156,10 +157,10 @@ func (l *Link) client() (dynamic.Interface, error) {
 	return l.dynamic, nil
 }
 
-// ask returns "" if the agent may read everything it has to, else why it may not.
-func (l *Link) ask(ctx context.Context) string {
+// access returns "" if the agent has all the read access it needs, else why not.
+func (l *Link) access(ctx context.Context) string {
 	hub, err := l.client()
-	if err != nil { // a file that is named in the settings is not there yet
+	if err != nil { // a file named in the settings does not exist yet
 		return fmt.Sprintf("no client for %s: %v; %s must name a PEM file", l.settings.Server, err, caFile)
 	}
 	for _, kind := range kinds {
@@ -170,23 +171,23 @@ func (l *Link) ask(ctx context.Context) string {
 	return ""
 }
 
-// say closes gate because of why, or opens it if there is none. The log hears of it when it is something new.
-func (l *Link) say(ctx context.Context, gate, why string) {
+// setGate closes gate with the reason why, or opens it if why is empty. It logs changes only.
+func (l *Link) setGate(ctx context.Context, gate, why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	was, known := l.told[gate]
+	was, known := l.reasons[gate]
 	if known && was == why {
 		return
 	}
-	l.told[gate] = why
+	l.reasons[gate] = why
 	log := ctrl.LoggerFrom(ctx)
 	if why == "" {
 		waiting.WithLabelValues(gate).Set(0)
 		l.gates.Open(gate)
-		log.Info("no longer waiting", "for", gate, "server", l.settings.Server)
+		log.Info("Stopped waiting for the hub", "gate", gate, "server", l.settings.Server)
 		return
 	}
 	waiting.WithLabelValues(gate).Set(1)
 	l.gates.Close(gate, why)
-	log.Info("waiting", "for", gate, "reason", why)
+	log.Info("Waiting for the hub", "gate", gate, "reason", why)
 }

@@ -1,6 +1,6 @@
-// Package hublink is how a member agent reaches its hub: which server, with which credentials, and what it says when it does not get
-// through. Settings come from the environment; out comes a client configuration whose reads wait for the hub instead of failing, and
-// Await, which returns in the moment the agent may read its namespace there.
+// Package hublink connects a member agent to its hub: the address, the credentials, and the messages for a connection
+// that fails. Settings come from the environment; the result is a client configuration whose reads wait for the hub
+// instead of failing, and Await, which returns once the agent may read its namespace there.
 package hublink
 
 import (
@@ -33,7 +33,8 @@ const (
 	headerLines = "HUB_KUBE_HEADER"
 )
 
-// Settings say where the hub is and how to prove who we are. Exactly one of TokenFile, TokenSecret, and the pair CertFile and KeyFile is set.
+// Settings are the hub's address and the agent's credentials. Exactly one of TokenFile, TokenSecret, and the pair
+// CertFile and KeyFile is set.
 type Settings struct {
 	// Server is the URL of the hub's API server.
 	Server string
@@ -47,10 +48,11 @@ type Settings struct {
 	// CertFile and KeyFile are a client certificate.
 	CertFile, KeyFile string
 
-	// CAFile or CA hold the PEM certificates that the hub's own certificate is checked against; with neither the system's are used.
+	// CAFile or CA hold the PEM certificates against which the hub's certificate is verified; with neither the
+	// system's are used.
 	CAFile string
 	CA     []byte
-	// Insecure turns that check off.
+	// Insecure disables that verification.
 	Insecure bool
 	// Headers are added to every request.
 	Headers http.Header
@@ -59,8 +61,8 @@ type Settings struct {
 // Environment is os.LookupEnv, or a test's.
 type Environment func(string) (string, bool)
 
-// FromEnvironment reads the settings. useCertificate and insecure are the flags --use-ca-auth and --tls-insecure. The error names every
-// variable that is wrong and says what to do about it.
+// FromEnvironment reads the settings. useCertificate and insecure are the flags --use-ca-auth and --tls-insecure. The
+// error names every invalid variable and how to correct it.
 func FromEnvironment(env Environment, useCertificate, insecure bool) (Settings, error) {
 	s := Settings{Insecure: insecure}
 	errs := []error{s.readHub(env), s.readTrust(env), s.readHeaders(env)}
@@ -81,7 +83,8 @@ func (s *Settings) readHub(env Environment) error {
 	if u, err := url.Parse(s.Server); s.Server == "" {
 		errs = append(errs, fmt.Errorf("%s is not set: set it to the URL of the hub's API server, https://host:port", serverURL))
 	} else if err != nil || u.Host == "" || u.Scheme != "https" {
-		// Over plain text the token goes to who listens, and who answers decides what runs on this cluster.
+		// With plain text, any listener reads the token, and any server that answers decides what runs on this
+		// cluster.
 		errs = append(errs, fmt.Errorf("%s is %q: it must be a URL like https://host:port; plain http is refused, on loopback too", serverURL, s.Server))
 	}
 	s.Member, _ = env(memberName)
@@ -98,7 +101,7 @@ func (s *Settings) readToken(env Environment) error {
 	secret, hasSecret := env(tokenSecret)
 	switch {
 	case hasFile && hasSecret:
-		return fmt.Errorf("%s and %s are both set: set the one that says where the hub token is", tokenFile, tokenSecret)
+		return fmt.Errorf("%s and %s are both set: set only the one that locates the hub token", tokenFile, tokenSecret)
 	case hasSecret:
 		namespace, name, ok := strings.Cut(secret, "/")
 		if !ok || validation.IsDNS1123Label(namespace) != nil || validation.IsDNS1123Subdomain(name) != nil {
@@ -119,7 +122,7 @@ func (s *Settings) readCertificate(env Environment) error {
 	var errs []error
 	for name, into := range map[string]*string{clientCert: &s.CertFile, clientKey: &s.KeyFile} {
 		if *into, _ = env(name); *into == "" {
-			errs = append(errs, fmt.Errorf("%s is not set: --use-ca-auth needs the path of a PEM file in it", name))
+			errs = append(errs, fmt.Errorf("%s is not set: with --use-ca-auth, set it to the path of a PEM file", name))
 		}
 	}
 	return errors.Join(errs...)
@@ -156,7 +159,7 @@ func (s *Settings) readHeaders(env Environment) error {
 	text := strings.TrimRight(lines, "\r\n") + "\r\n\r\n"
 	header, err := textproto.NewReader(bufio.NewReader(strings.NewReader(text))).ReadMIMEHeader()
 	if err != nil {
-		return fmt.Errorf("%s cannot be read: %w; it must hold lines like Name: value", headerLines, err)
+		return fmt.Errorf("%s cannot be read: %w; set it to lines of the form Name: value", headerLines, err)
 	}
 	s.Headers = http.Header(header)
 	return nil

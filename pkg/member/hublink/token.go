@@ -21,19 +21,19 @@ import (
 // tokenKey is where a token Secret holds the token, as Kubernetes' own ServiceAccount token Secrets do.
 const tokenKey = "token"
 
-// errNoToken says that there is no token to send. Nothing was sent.
+// errNoToken means that there is no token to send. Nothing was sent.
 var errNoToken = errors.New("no token for the hub")
 
-// tokens hands out the newest token. A rotation needs no restart: every request asks again.
+// tokens returns the newest token. A rotation needs no restart: every request reads the token again.
 type tokens interface {
-	// Token returns the token, or an error that is errNoToken and says what is missing.
+	// Token returns the token, or an error that is errNoToken and names what is missing.
 	Token() (string, error)
-	// Changed is closed when Token may have something new to say; nil if that cannot be told.
+	// Changed is closed when the result of Token may have changed; nil if the source sends no event.
 	Changed() <-chan struct{}
 }
 
-// fileTokens reads a file again whenever it was written or replaced. While it cannot be read, or is being rewritten and empty, the last
-// token stays good.
+// fileTokens reads a file again whenever it was written or replaced. While it cannot be read, or is empty because it
+// is being rewritten, the last token stays in use.
 type fileTokens struct {
 	path string
 
@@ -73,8 +73,8 @@ func (f *fileTokens) read() error {
 	return nil
 }
 
-// secretTokens follows one Secret of the member cluster. A deleted Secret, or one without a token, leaves the last token in use: it is
-// good for as long as the hub takes it.
+// secretTokens watches one Secret of the member cluster. If the Secret is deleted or has no token, the last token
+// stays in use for as long as the hub accepts it.
 type secretTokens struct {
 	name types.NamespacedName
 
@@ -84,7 +84,7 @@ type secretTokens struct {
 	changed chan struct{}
 }
 
-// watchSecret starts to follow the Secret name of the cluster of cfg, until ctx ends.
+// watchSecret starts to watch the Secret name on the cluster of cfg, until ctx ends.
 func watchSecret(ctx context.Context, cfg *rest.Config, name types.NamespacedName) (*secretTokens, error) {
 	s := &secretTokens{name: name, problem: "not read yet", changed: make(chan struct{})}
 	cfg = rest.CopyConfig(cfg)
@@ -135,14 +135,14 @@ func (s *secretTokens) seen(obj any) {
 	}
 }
 
-// trouble is told why the Secret cannot be read, or "" when it can be again.
+// trouble records why the Secret cannot be read; "" once it can be.
 func (s *secretTokens) trouble(why string) {
 	if why != "" {
 		s.set("", "cannot be read: "+why)
 	}
 }
 
-// set takes over a token, or the reason why there is none; the token that is in use stays in the second case.
+// set stores a token, or the reason why there is none; in the second case the previous token stays in use.
 func (s *secretTokens) set(token, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// patienceWait is how long a read that found no server waits before it tries again. Everything that reads the hub is a cache that would
-// wait up to a minute instead, and would come back that much later than the hub.
+// patienceWait is how long a read that found no server waits before it retries. The readers of the hub are caches,
+// which by themselves would back off for up to a minute and come back that much later than the hub.
 const patienceWait = time.Second
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -35,14 +35,15 @@ func bearer(source tokens) func(http.RoundTripper) http.RoundTripper {
 	}
 }
 
-// withHeaders adds headers that a gateway before the hub asks for. It never replaces one: a request with two meanings must not leave.
+// withHeaders adds headers that a gateway before the hub requires. It never replaces one: an ambiguous request must
+// not be sent.
 func withHeaders(headers http.Header) func(http.RoundTripper) http.RoundTripper {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			r = r.Clone(r.Context())
 			for name, values := range headers {
 				if _, taken := r.Header[name]; taken {
-					return nil, fmt.Errorf("%s sets header %s, which the request has already: remove it there", headerLines, name)
+					return nil, fmt.Errorf("%s sets header %s, which the request already has: remove it from the variable", headerLines, name)
 				}
 				r.Header[name] = values
 			}
@@ -51,17 +52,17 @@ func withHeaders(headers http.Header) func(http.RoundTripper) http.RoundTripper 
 	}
 }
 
-// patience makes reads wait for their server. A GET that cannot reach it, or is turned away for now, is sent again once a second, or as
-// soon as woken says that something changed, until it gets an answer or its context ends. Writes are never repeated: who writes must
-// look again first.
+// patience makes reads wait for their server. A GET that cannot reach it, or is temporarily refused, is sent again
+// once a second, or as soon as woken is closed, until it gets an answer or its context ends. Writes are never
+// repeated: their caller must read again first.
 type patience struct {
-	// trouble is told what reads wait for, and "" when they get through again. It is called for every answer.
+	// trouble receives what reads wait for, and "" when they succeed again. It is called for every answer.
 	trouble func(why string)
-	// explain turns an error into words for the user; nil: its text.
+	// explain turns an error into a message for the user; nil: the error's text.
 	explain func(error) string
 	// woken ends a wait early; nil: nothing does.
 	woken func() <-chan struct{}
-	// forbiddenToo waits for access as well, not only for the server.
+	// forbiddenToo makes reads wait for access as well, not only for the server.
 	forbiddenToo bool
 }
 
@@ -91,7 +92,7 @@ func (p patience) wrap(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// waitFor is "" for an answer to hand on, else what is wrong.
+// waitFor is "" for an answer to pass on, else what is wrong.
 func (p patience) waitFor(response *http.Response, err error) string {
 	if err != nil {
 		if p.explain != nil {
@@ -103,7 +104,7 @@ func (p patience) waitFor(response *http.Response, err error) string {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return "answers " + response.Status
 	case http.StatusUnauthorized:
-		return "does not accept the credentials (" + response.Status + "): they are expired, or of another cluster"
+		return "does not accept the credentials (" + response.Status + "): they have expired, or are for another cluster"
 	case http.StatusForbidden:
 		if p.forbiddenToo {
 			return message(response)
@@ -112,7 +113,7 @@ func (p patience) waitFor(response *http.Response, err error) string {
 	return ""
 }
 
-// message is what an API server says beside its status code.
+// message is the API server's message in a response; its status if there is none.
 func message(response *http.Response) string {
 	const most = 1 << 16
 	text, err := io.ReadAll(io.LimitReader(response.Body, most))
@@ -123,7 +124,7 @@ func message(response *http.Response) string {
 	return status.Message
 }
 
-// pause waits for d or until woken, and says whether ctx goes on.
+// pause waits for d or until woken is closed, and reports whether ctx is still active.
 func pause(ctx context.Context, d time.Duration, woken <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

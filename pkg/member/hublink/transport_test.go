@@ -70,12 +70,12 @@ func TestPatience(t *testing.T) {
 	}{
 		"a read waits for the server":             {http.MethodGet, []int{0, 0, 200}, false, 200, 3, "connection refused | "},
 		"a read waits while it is overloaded":     {http.MethodGet, []int{503, 200}, false, 200, 2, "answers Service Unavailable | "},
-		"a read waits for better credentials":     {http.MethodGet, []int{401, 200}, false, 200, 2, "does not accept the credentials (Unauthorized): they are expired, or of another cluster | "},
+		"a read waits for better credentials":     {http.MethodGet, []int{401, 200}, false, 200, 2, "does not accept the credentials (Unauthorized): they have expired, or are for another cluster | "},
 		"a read that is refused is told so":       {http.MethodGet, []int{403, 200}, false, 403, 1, ""},
 		"unless it is to wait for access":         {http.MethodGet, []int{403, 200}, true, 200, 2, "you may not | "},
 		"an error of the server itself is passed": {http.MethodGet, []int{500, 200}, false, 500, 1, ""},
 		"a write is not repeated":                 {http.MethodPut, []int{0, 200}, false, 0, 1, "connection refused"},
-		"nor with bad credentials":                {http.MethodPut, []int{401, 200}, false, 401, 1, "does not accept the credentials (Unauthorized): they are expired, or of another cluster"},
+		"nor with bad credentials":                {http.MethodPut, []int{401, 200}, false, 401, 1, "does not accept the credentials (Unauthorized): they have expired, or are for another cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var told heard
@@ -237,7 +237,7 @@ func TestUnreachable(t *testing.T) {
 		want []string
 	}{
 		"an unknown authority":  {x509.UnknownAuthorityError{}, []string{"https://hub is not trusted", "HUB_CERTIFICATE_AUTHORITY", "CA_BUNDLE"}},
-		"nothing there":         {errors.New("connection refused"), []string{"https://hub cannot be reached: connection refused"}},
+		"nothing there":         {errors.New("connection refused"), []string{"https://hub is unreachable: connection refused"}},
 		"no token":              {errNoToken, []string{"no token"}},
 		"another server's name": {x509.HostnameError{Certificate: &x509.Certificate{}, Host: "hub"}, []string{"HUB_SERVER_URL"}},
 	} {

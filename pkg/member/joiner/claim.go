@@ -19,18 +19,19 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// silence is how long the cluster that last reported as this member must have been silent before another one may take its name, and
-// silentPeriods the same in heartbeats.
+// silence is how long the cluster that last reported as this member must have been silent before another one may take
+// its name; silentPeriods is the same in heartbeats.
 const silence, silentPeriods = 5 * time.Minute, 5
 
-// refusal is why the agent may not join. own is whether it may report that in the InternalMemberCluster: not if that is another cluster's.
+// refusal is why the agent may not join. own is whether it may report that in the InternalMemberCluster: not if the
+// object is another cluster's.
 type refusal struct {
 	message string
 	own     bool
 }
 
-// claim makes this cluster the member that imc is about, or returns why it cannot be. Two agents that claim at once cannot both succeed:
-// the marker is created once.
+// claim makes this cluster the member of imc, or returns why it cannot be. If two agents claim at once, only one
+// succeeds: the marker is created once.
 func (j *Joiner) claim(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster) (*refusal, error) {
 	other, err := j.rival(ctx, imc)
 	if err != nil {
@@ -38,7 +39,7 @@ func (j *Joiner) claim(ctx context.Context, imc *clusterv1beta1.InternalMemberCl
 	}
 	if other != "" {
 		return &refusal{message: fmt.Sprintf("The cluster whose namespace %s has the UID %s reports as member %s; this cluster has the UID %s. "+
-			"The agent applies and removes nothing. Give this cluster a MemberCluster of its own; it takes the name over when the other has been silent for %s",
+			"The agent applies and removes nothing. Create another MemberCluster for this cluster; it takes over the name when the other cluster has not reported for %s",
 			metav1.NamespaceSystem, other, j.Member, j.clusterUID, patienceWith(imc))}, nil
 	}
 	marker, err := j.mark(ctx, imc)
@@ -52,7 +53,7 @@ func hubOf(imc *clusterv1beta1.InternalMemberCluster) types.UID {
 	return types.UID(imc.Annotations[contract.AnnotationHubUID])
 }
 
-// rival is the UID of another cluster that reports as this member, empty if there is none.
+// rival is the UID of another cluster that reports as this member; empty if there is none.
 func (j *Joiner) rival(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster) (types.UID, error) {
 	if j.clusterUID == "" {
 		var system corev1.Namespace
@@ -73,7 +74,8 @@ func patienceWith(imc *clusterv1beta1.InternalMemberCluster) time.Duration {
 	return max(silence, silentPeriods*time.Duration(imc.Spec.HeartbeatPeriodSeconds)*time.Second)
 }
 
-// mark returns the cluster's marker, which it creates if there is none, and completes if it was written before the hub was known.
+// mark returns the cluster's marker. It creates a missing one, and completes one that was written before the hub's
+// identity was known.
 func (j *Joiner) mark(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster) (membership.Marker, error) {
 	wanted := membership.Marker{Hub: hubOf(imc), Namespace: imc.Namespace, Since: j.Now().UTC().Format(time.RFC3339)}
 	found := &corev1.ConfigMap{}
@@ -98,7 +100,7 @@ func (j *Joiner) mark(ctx context.Context, imc *clusterv1beta1.InternalMemberClu
 	return marker, nil
 }
 
-// unmark removes the marker when this cluster has left, if it is that of this membership.
+// unmark removes the marker of this membership after the cluster has left.
 func (j *Joiner) unmark(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster) error {
 	found := &corev1.ConfigMap{}
 	err := j.Cluster.Get(ctx, types.NamespacedName{Namespace: membership.MarkerNamespace, Name: membership.MarkerName}, found)
@@ -114,7 +116,7 @@ func (j *Joiner) unmark(ctx context.Context, imc *clusterv1beta1.InternalMemberC
 	return nil
 }
 
-// refuse stops the agent, which may not act for this member, and reports why. It looks again from time to time.
+// refuse stops the agent, which may not act for this member, and reports why. It checks again periodically.
 func (j *Joiner) refuse(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster, why refusal) (reconcile.Result, error) {
 	if j.applying {
 		j.Applier.Pause()

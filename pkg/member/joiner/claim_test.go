@@ -68,7 +68,8 @@ func TestJoiningMarksTheCluster(t *testing.T) {
 	}
 }
 
-// Case two-agents-one-cluster: the second agent is refused, says by which hub and member, touches nothing, and joins when the marker is gone.
+// Case two-agents-one-cluster: the second agent is refused with the hub and member in the message, changes nothing,
+// and joins when the marker is gone.
 func TestSecondAgentIsRefused(t *testing.T) {
 	for name, marker := range map[string]membership.Marker{
 		"another member": {Hub: "hub-1", Namespace: "fleet-member-other", Since: "2026-01-01T00:00:00Z"},
@@ -124,7 +125,8 @@ func TestAgentThatLosesItsClusterStops(t *testing.T) {
 	}
 }
 
-// Two clusters with the credentials of one member: the second is refused while the first reports, and does not speak for it.
+// Two clusters with the credentials of one member: the second is refused while the first reports, and does not report
+// for it.
 func TestSecondClusterOfOneNameIsRefused(t *testing.T) {
 	s := newStage(t, clusterv1beta1.ClusterStateJoin)
 	s.mustReconcile()

@@ -1,8 +1,9 @@
-// Package joiner is the agent that makes a member part of the fleet. The member's InternalMemberCluster on the hub comes in; what goes
-// out is its status (joined or left, heartbeat, health, properties and resource usage) and the word to the applier to start or to stop.
+// Package joiner is the agent that makes a member part of the fleet. Its input is the member's InternalMemberCluster
+// on the hub; its output is the status of that object (joined or left, heartbeat, health, properties and resource
+// usage), and it starts and stops the applier.
 //
-// A quiet member writes one status for each heartbeat. The heartbeat does not depend on anything it reports: a cluster whose health or
-// nodes cannot be found out still beats.
+// A quiet member writes one status per heartbeat. The heartbeat does not depend on the report: a cluster whose health
+// or nodes are unknown still sends it.
 package joiner
 
 import (
@@ -38,21 +39,21 @@ const RecorderName = "v1beta1InternalMemberClusterController"
 const (
 	// gate is closed while the cluster is not a member.
 	gate = "membership"
-	// factsLimit is how long a report waits for what it reports on.
+	// factsLimit is how long a report waits for the data it reports.
 	factsLimit = 3 * time.Second
-	// retryMost bounds the wait after a report that the hub did not take.
+	// retryMost bounds the wait after a report that the hub did not accept.
 	retryFirst, retryMost = 50 * time.Millisecond, 5 * time.Second
 )
 
-// Applier is what the joiner starts and stops.
+// Applier is started and stopped by the joiner.
 type Applier interface {
-	// Identify sets the identity of the hub, which may be empty. It comes before Join, and again.
+	// Identify sets the identity of the hub, which may be empty. The joiner calls it before Join, and again later.
 	Identify(hub types.UID)
-	// Join lets Works be applied.
+	// Join makes the applier apply Works.
 	Join()
-	// Pause stops that and lets go of nothing.
+	// Pause makes it stop and releases no object.
 	Pause()
-	// Leave stops that; when it returns nil, no Work is held any more.
+	// Leave makes it stop; when it returns nil, every Work is released.
 	Leave(context.Context) error
 }
 
@@ -66,20 +67,20 @@ type Joiner struct {
 	Cluster  client.Client
 	Applier  Applier
 	Recorder record.EventRecorder
-	// Health returns nil while the member's API server says that it is ready.
+	// Health returns nil while the member's API server reports that it is ready.
 	Health func(context.Context) error
-	// Inventory is asked for what the cluster consists of. Nil with an error: not known now.
+	// Inventory describes the cluster. Nil with an error: not known at present.
 	Inventory func(context.Context) (*report.Inventory, error)
-	// Changes announces that the nodes are not what they were.
+	// Changes receives when the nodes change.
 	Changes <-chan struct{}
 	// Barred is called when the hub refuses a report: the agent has lost its access.
 	Barred func(error)
-	// Refused is called when the cluster belongs to another hub or member: what the hub gave it before counts for nothing.
+	// Refused is called when the cluster belongs to another hub or member: nothing that the hub sent before is valid.
 	Refused func()
 	Gates   *process.Gates
 	Now     func() time.Time
 
-	// applying remembers that the applier was told to join: telling it again would make it pause.
+	// applying is whether the applier has joined: another Join would make it pause.
 	applying bool
 	// clusterUID identifies the cluster; refused is the last reason why it could not join.
 	clusterUID types.UID
@@ -107,7 +108,8 @@ func (j *Joiner) SetupWithManager(hub ctrl.Manager) error {
 	return nil
 }
 
-// start looks for the InternalMemberCluster once even if there is none, to say so, and then whenever the nodes change.
+// start enqueues the InternalMemberCluster once even if it does not exist, so that the agent reports that, and again
+// whenever the nodes change.
 func (j *Joiner) start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	queue.Add(reconcile.Request{NamespacedName: j.key()})
 	go func() {
@@ -127,11 +129,11 @@ func (j *Joiner) key() types.NamespacedName {
 	return types.NamespacedName{Namespace: contract.MemberNamespace(j.Member), Name: j.Member}
 }
 
-// Reconcile does what the InternalMemberCluster asks for.
+// Reconcile joins or leaves as the InternalMemberCluster requests.
 func (j *Joiner) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	imc := &clusterv1beta1.InternalMemberCluster{}
 	if err := j.Hub.Get(ctx, req.NamespacedName, imc); apierrors.IsNotFound(err) {
-		// Nobody asked us to leave: a hub that lost its objects is no reason to let go of anything.
+		// A missing object is no request to leave: a hub that lost its objects is no reason to release any.
 		j.Gates.Close(gate, fmt.Sprintf("InternalMemberCluster %s does not exist on the hub; is there a MemberCluster %s?", req, j.Member))
 		return reconcile.Result{}, nil
 	} else if err != nil {
@@ -143,7 +145,7 @@ func (j *Joiner) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 	case clusterv1beta1.ClusterStateLeave:
 		return reconcile.Result{}, j.leave(ctx, imc)
 	}
-	ctrl.LoggerFrom(ctx).Info("the hub asks for a state that this release does not know", "cluster", j.Member, "state", imc.Spec.State)
+	ctrl.LoggerFrom(ctx).Info("Ignored an unknown state of the InternalMemberCluster", "cluster", j.Member, "state", imc.Spec.State)
 	return reconcile.Result{}, nil
 }
 
@@ -154,12 +156,12 @@ func (j *Joiner) join(ctx context.Context, imc *clusterv1beta1.InternalMemberClu
 	case err != nil && !j.applying:
 		j.Gates.Close(gate, err.Error())
 		return reconcile.Result{}, err
-	case err != nil: // whose the cluster is was known, and nothing says that it changed
-		ctrl.LoggerFrom(ctx).Info("Could not look at the marker of this cluster's membership", "cluster", j.Member, "reason", err.Error())
+	case err != nil: // the owner of the cluster is known from an earlier pass, and there is no sign that it changed
+		ctrl.LoggerFrom(ctx).Info("Failed to read the marker of this cluster's membership", "cluster", j.Member, "reason", err.Error())
 	}
 	j.refused = ""
 	j.Applier.Identify(hubOf(imc))
-	// Nothing is applied before the hub has heard of the agent: it does not wait for an agent that never reported.
+	// Nothing is applied before the agent's first report: the hub does not wait for an agent that never reported.
 	if report.Agent(&imc.Status, clusterv1beta1.AgentTypeMemberAgent) != nil {
 		j.apply()
 	}
@@ -180,7 +182,7 @@ func (j *Joiner) join(ctx context.Context, imc *clusterv1beta1.InternalMemberClu
 	return reconcile.Result{RequeueAfter: step.again}, nil
 }
 
-// apply lets the applier touch Works.
+// apply starts the applier.
 func (j *Joiner) apply() {
 	if !j.applying {
 		j.Applier.Join()
@@ -188,7 +190,7 @@ func (j *Joiner) apply() {
 	}
 }
 
-// look finds out what to report, within factsLimit. What cannot be found out does not keep the report from being made.
+// look collects the data of a report within factsLimit. Data that is missing does not prevent the report.
 func (j *Joiner) look(ctx context.Context) report.AgentFacts {
 	ctx, cancel := context.WithTimeout(ctx, factsLimit)
 	defer cancel()
@@ -199,14 +201,14 @@ func (j *Joiner) look(ctx context.Context) report.AgentFacts {
 		err := j.Health(ctx)
 		facts.Healthy = err == nil
 		if err != nil {
-			log.Info("the member's API server is not well", "cluster", j.Member, "reason", err.Error())
+			log.Info("The API server of the member is not ready", "cluster", j.Member, "reason", err.Error())
 		}
 	})
 	both.Go(func() {
 		inventory, err := j.Inventory(ctx)
 		facts.Inventory = inventory
 		if err != nil {
-			log.Info("not everything is known about the member", "cluster", j.Member, "reason", err.Error())
+			log.Info("Cluster properties are incomplete", "cluster", j.Member, "reason", err.Error())
 		}
 	})
 	both.Wait()
@@ -215,9 +217,9 @@ func (j *Joiner) look(ctx context.Context) report.AgentFacts {
 
 func (j *Joiner) leave(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster) error {
 	j.applying = false
-	j.Gates.Close(gate, fmt.Sprintf("the hub asked this cluster to leave: MemberCluster %s is being deleted", j.Member))
+	j.Gates.Close(gate, fmt.Sprintf("the cluster is leaving the fleet: MemberCluster %s is being deleted", j.Member))
 	if other, err := j.rival(ctx, imc); err != nil || other != "" {
-		return err // the cluster that reports is the one that was asked
+		return err // the request is for the cluster that reports
 	}
 	left := j.Applier.Leave(ctx)
 	if left == nil {
@@ -234,7 +236,7 @@ func (j *Joiner) leave(ctx context.Context, imc *clusterv1beta1.InternalMemberCl
 	return left
 }
 
-// write updates the status on the hub, and tells in an event what has changed.
+// write updates the status on the hub, and records an event for each changed condition.
 func (j *Joiner) write(ctx context.Context, imc *clusterv1beta1.InternalMemberCluster, status clusterv1beta1.InternalMemberClusterStatus) error {
 	before := imc.DeepCopy()
 	imc.Status = status
@@ -244,19 +246,19 @@ func (j *Joiner) write(ctx context.Context, imc *clusterv1beta1.InternalMemberCl
 		}
 		return err
 	}
-	for _, c := range news(&before.Status, &status) {
+	for _, c := range changed(&before.Status, &status) {
 		kind := corev1.EventTypeNormal
 		if c.Reason == clusterv1beta1.ReasonInternalMemberClusterUnhealthy {
 			kind = corev1.EventTypeWarning
 		}
 		j.Recorder.Event(imc, kind, c.Reason, c.Message)
 		countMembership(c)
-		ctrl.LoggerFrom(ctx).Info("reported a change", "cluster", j.Member, "condition", c.Type, "status", c.Status, "reason", c.Reason)
+		ctrl.LoggerFrom(ctx).Info("Reported a change", "cluster", j.Member, "condition", c.Type, "status", c.Status, "reason", c.Reason)
 	}
 	return nil
 }
 
-// countMembership counts a change that is one of membership.
+// countMembership counts a condition that reports a change of membership.
 func countMembership(c metav1.Condition) {
 	switch c.Reason {
 	case clusterv1beta1.ReasonInternalMemberClusterJoined:

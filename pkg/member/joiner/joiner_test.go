@@ -139,7 +139,7 @@ func (s *stage) told() []string {
 	return out
 }
 
-func TestJoinWritesOnceAndTellsOnce(t *testing.T) {
+func TestJoinIsWrittenAndReportedOnce(t *testing.T) {
 	s := newStage(t, clusterv1beta1.ClusterStateJoin)
 	for range 3 {
 		if result := s.mustReconcile(); result.RequeueAfter <= 0 || result.RequeueAfter > lookAround {
@@ -262,7 +262,7 @@ func TestLeave(t *testing.T) {
 	}
 }
 
-func TestWithoutInternalMemberClusterNothingIsLetGo(t *testing.T) {
+func TestWithoutInternalMemberClusterNothingIsReleased(t *testing.T) {
 	s := newStage(t, clusterv1beta1.ClusterStateJoin)
 	s.mustReconcile()
 	if err := s.hub.Delete(t.Context(), s.imc()); err != nil {

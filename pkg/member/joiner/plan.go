@@ -18,21 +18,22 @@ import (
 const (
 	// spacing is the least time between two reports on a cluster that keeps changing.
 	spacing = 5 * time.Second
-	// lookAround is how often the cluster's health is looked at between heartbeats. It sends no event.
+	// lookAround is how often the cluster's health is checked between heartbeats. Health sends no event.
 	lookAround = 10 * time.Second
-	// jitter is by how much of the period a heartbeat may be early or late, so that the members of a fleet do not beat as one.
+	// jitter is the fraction of the period by which a heartbeat may be early or late, so that the members of a fleet
+	// do not all report at once.
 	jitter = 0.05
 )
 
-// step is what to do with a report: whether to write it, and when to look again if nothing happens before.
+// step is whether to write a report, and when to check again without an event.
 type step struct {
 	write bool
 	again time.Duration
 }
 
-// next says whether wanted is to be written now over was, the status on the hub. The first report and one that says something else about
-// membership are due at once, a change of health, nodes, properties or namespaces after spacing, everything else with the heartbeat. member names
-// the cluster.
+// next decides whether to write wanted now over was, the status on the hub. The first report and a change of
+// membership are due at once, a change of health, nodes, properties or namespaces after spacing, all others with the
+// heartbeat. member names the cluster.
 func next(member string, was, wanted *clusterv1beta1.InternalMemberClusterStatus, period time.Duration, now time.Time) step {
 	before := report.Agent(was, clusterv1beta1.AgentTypeMemberAgent)
 	after := report.Agent(wanted, clusterv1beta1.AgentTypeMemberAgent)
@@ -51,8 +52,8 @@ func next(member string, was, wanted *clusterv1beta1.InternalMemberClusterStatus
 	return step{again: min(due.Sub(now), lookAround)}
 }
 
-// dueAfter is when the heartbeat after that of last is due. The jitter follows from its arguments: whoever asks again, after a restart
-// too, gets the same answer.
+// dueAfter is when the heartbeat after last is due. The jitter follows from the arguments, so that it is the same
+// after a restart.
 func dueAfter(member string, last time.Time, period time.Duration) time.Time {
 	h := fnv.New32a()
 	fmt.Fprintf(h, "%s/%d", member, last.Unix())
@@ -67,7 +68,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// sameVerdict compares what two reports say in the condition of kind, but for its times and words.
+// sameVerdict reports whether two reports have the same condition of kind, except for its times and message.
 func sameVerdict(a, b *clusterv1beta1.AgentStatus, kind string) bool {
 	x, y := meta.FindStatusCondition(a.Conditions, kind), meta.FindStatusCondition(b.Conditions, kind)
 	if x == nil || y == nil {
@@ -76,8 +77,8 @@ func sameVerdict(a, b *clusterv1beta1.AgentStatus, kind string) bool {
 	return x.Status == y.Status && x.Reason == y.Reason && x.ObservedGeneration == y.ObservedGeneration
 }
 
-// sameFacts says whether two reports agree about what decides over scheduling. What is available on the nodes changes with every pod and
-// does not count, nor does when something was observed.
+// sameFacts reports whether two reports agree in everything that scheduling depends on. Available resources change
+// with every pod and do not count, nor do observation times.
 func sameFacts(a, b *clusterv1beta1.InternalMemberClusterStatus) bool {
 	value := func(x, y clusterv1beta1.PropertyValue) bool { return x.Value == y.Value }
 	return maps.EqualFunc(a.Properties, b.Properties, value) &&
@@ -89,8 +90,8 @@ func sameFacts(a, b *clusterv1beta1.InternalMemberClusterStatus) bool {
 		})
 }
 
-// news are the conditions of the member agent whose status is not what it was.
-func news(was, is *clusterv1beta1.InternalMemberClusterStatus) []metav1.Condition {
+// changed returns the conditions of the member agent whose status or reason changed.
+func changed(was, is *clusterv1beta1.InternalMemberClusterStatus) []metav1.Condition {
 	after := report.Agent(is, clusterv1beta1.AgentTypeMemberAgent)
 	if after == nil {
 		return nil

@@ -67,7 +67,8 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// What decides over scheduling is reported when it changes; what was observed again, or is taken from the nodes, is not.
+// What decides over scheduling is reported when it changes; what was observed again, or is taken from the nodes, is
+// not.
 func TestSameFacts(t *testing.T) {
 	was := func() clusterv1beta1.InternalMemberClusterStatus {
 		return clusterv1beta1.InternalMemberClusterStatus{

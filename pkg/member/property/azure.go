@@ -22,14 +22,14 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// versionAge is how long the Kubernetes version is believed; a cluster is upgraded rarely and says so to nobody.
+// versionAge is how long the Kubernetes version is cached; upgrades are rare and send no event.
 const versionAge = 15 * time.Minute
 
-// azure is the Provider that adds to what a watcher knows: how many nodes there are of each type, what they cost, the Kubernetes version
-// and the certificate authority.
+// azure is the Provider that adds to those of a watcher: the number of nodes of each type, their costs, the Kubernetes
+// version and the certificate authority.
 type azure struct {
 	*watcher
-	// prices is nil if costs are not wanted.
+	// prices is nil if costs are disabled.
 	prices priceSource
 	region string
 	api    rest.Interface
@@ -39,7 +39,7 @@ type azure struct {
 
 	mu      sync.Mutex
 	version string
-	asked   time.Time
+	read    time.Time
 }
 
 func newAzure(cfg *rest.Config, w *watcher, prices priceSource, region string) (*azure, error) {
@@ -54,7 +54,7 @@ func newAzure(cfg *rest.Config, w *watcher, prices priceSource, region string) (
 	return &azure{watcher: w, prices: prices, region: region, api: clients.Discovery().RESTClient(), ca: ca, now: time.Now}, nil
 }
 
-// authorityOf is what a cluster's certificate is checked against, "" if that is what the system trusts.
+// authorityOf is the certificate authority of a cluster; "" if the system's are used.
 func authorityOf(cfg *rest.Config) (string, error) {
 	data := cfg.CAData
 	if cfg.CAFile != "" {
@@ -69,7 +69,7 @@ func authorityOf(cfg *rest.Config) (string, error) {
 	return string(data), nil
 }
 
-// Collect reports what is known.
+// Collect reports the known facts.
 func (a *azure) Collect(ctx context.Context) (*report.Inventory, error) {
 	inventory, sums, err := a.collect(ctx)
 	if errors.As(err, new(*refusedError)) {
@@ -102,7 +102,8 @@ func sizeProperty(size string) clusterv1beta1.PropertyName {
 	return clusterv1beta1.PropertyName(contract.PropertySizePrefix + size + contract.PropertySizeSuffix)
 }
 
-// addCosts adds what a core and a GB cost to properties, if that can be worked out, and returns the condition that says how it went.
+// addCosts adds the costs of a core and a GB to properties, if they can be calculated, and returns the condition that
+// reports the result.
 func (a *azure) addCosts(properties map[clusterv1beta1.PropertyName]string, sums total) metav1.Condition {
 	list, problem := a.prices.list()
 	if list == nil {
@@ -117,7 +118,7 @@ func (a *azure) addCosts(properties map[clusterv1beta1.PropertyName]string, sums
 	return report.CostsCalculated(joined(list.stale(a.now()), textOf(problem)))
 }
 
-// regionOf is where the nodes are: as the flag says, or else where most of them say they are.
+// regionOf is the region of the nodes: that of the flag, or else the most frequent label.
 func (a *azure) regionOf(sums total) string {
 	if a.region != "" {
 		return a.region
@@ -131,11 +132,11 @@ func (a *azure) regionOf(sums total) string {
 	return most
 }
 
-// kubernetes is the version of the API server, the last known one beside an error.
+// kubernetes is the version of the API server; beside an error the last known one.
 func (a *azure) kubernetes(ctx context.Context) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.asked.IsZero() && a.now().Sub(a.asked) < versionAge {
+	if !a.read.IsZero() && a.now().Sub(a.read) < versionAge {
 		return a.version, nil
 	}
 	body, err := a.api.Get().AbsPath("/version").Do(ctx).Raw()
@@ -144,9 +145,9 @@ func (a *azure) kubernetes(ctx context.Context) (string, error) {
 		err = decode.JSON(body, &info)
 	}
 	if err != nil {
-		return a.version, fmt.Errorf("ask for the Kubernetes version: %w", err)
+		return a.version, fmt.Errorf("get the Kubernetes version: %w", err)
 	}
-	a.version, a.asked = info.GitVersion, a.now()
+	a.version, a.read = info.GitVersion, a.now()
 	return a.version, nil
 }
 
@@ -157,7 +158,7 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-// joined joins what is not empty.
+// joined joins the texts that are not empty.
 func joined(texts ...string) string {
 	var some []string
 	for _, text := range texts {

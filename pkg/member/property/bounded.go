@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// mostCalls is how many calls of a provider may be under way.
+	// mostCalls is how many calls of a provider may run at the same time.
 	mostCalls = 3
-	// lateBy is how much longer than it was given a provider may take to say what it knows so far.
+	// lateBy is how long after its deadline a provider may still return an incomplete inventory.
 	lateBy = time.Second
 )
 
 var (
 	errLate = errors.New("the property provider does not answer")
-	errBusy = errors.New("earlier calls of the property provider have not come back")
+	errBusy = errors.New("earlier calls of the property provider have not returned")
 )
 
-// bounded is a Provider that whoever collects never waits for longer than it wants to, whatever the one behind it does.
+// bounded is a Provider that returns in time, even if the wrapped one does not.
 type bounded struct {
 	Provider
 	calls chan struct{}
@@ -30,7 +30,7 @@ type bounded struct {
 
 func bound(p Provider) Provider { return &bounded{Provider: p, calls: make(chan struct{}, mostCalls)} }
 
-// Collect asks the provider. What a call that is given up finds out is lost; the next one asks again.
+// Collect calls the wrapped provider. The result of a call that times out is lost; the next call collects again.
 func (b *bounded) Collect(ctx context.Context) (*report.Inventory, error) {
 	select {
 	case b.calls <- struct{}{}:
@@ -60,7 +60,7 @@ func (b *bounded) Collect(ctx context.Context) (*report.Inventory, error) {
 	}
 }
 
-// unknown is what is reported when nothing is known.
+// unknown is the report if nothing is known.
 func unknown(why metav1.Condition) *report.Inventory {
 	return &report.Inventory{Partial: true, Conditions: []metav1.Condition{why}}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// stub is a Provider that answers when it is told to.
+// stub is a Provider that answers on request.
 type stub struct {
 	answer chan *report.Inventory
 }
@@ -21,7 +21,7 @@ func (s *stub) Collect(context.Context) (*report.Inventory, error) {
 	return <-s.answer, nil
 }
 
-func TestAProviderThatHangsHoldsNobodyUp(t *testing.T) {
+func TestHangingProviderDelaysNothing(t *testing.T) {
 	s := &stub{answer: make(chan *report.Inventory)}
 	p := bound(s)
 	collect := func(patience time.Duration) (*report.Inventory, error) {

@@ -13,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// amount is what is reported of any resources: cpu in thousandths, memory in bytes.
+// amount is the reported part of resources: cpu in thousandths of a core, memory in bytes.
 type amount struct{ cpu, memory int64 }
 
 func amountOf(list corev1.ResourceList) amount {
@@ -30,26 +30,26 @@ func (a amount) list() corev1.ResourceList {
 	}
 }
 
-// node is all that is kept of a Node.
+// node holds the needed fields of a Node.
 type node struct {
 	metav1.ObjectMeta
 	load
-	// region is where the node is, "" if it does not say.
+	// region is the node's region; "" if it has no label for it.
 	region string
 }
 
-// load is what of a node goes into the sums, and is worth a report when it changes.
+// load is a node's part of the sums; a change of it is worth a report.
 type load struct {
-	// size is its type of machine.
+	// size is its machine type.
 	size                  string
 	capacity, allocatable amount
 }
 
-// sizeUnknown stands for the type of a machine that does not say what it is.
+// sizeUnknown is the machine type of a node without a label for it.
 const sizeUnknown = "undefined"
 
 func nodeOf(n *corev1.Node) *node {
-	size := n.Labels[corev1.LabelInstanceType] // the older label is the one that the contract names
+	size := n.Labels[corev1.LabelInstanceType] // the contract names the older label
 	if size == "" {
 		size = n.Labels[corev1.LabelInstanceTypeStable]
 	}
@@ -63,14 +63,14 @@ func nodeOf(n *corev1.Node) *node {
 	}
 }
 
-// pod is all that is kept of a Pod: what it takes from the nodes.
+// pod holds the needed fields of a Pod: its resource requests.
 type pod struct {
 	metav1.ObjectMeta
 	takes amount
 }
 
-// podOf counts as the scheduler does: init containers, sidecars, overhead, requests of the pod as a whole, and resizes that are under
-// way. A pod without a node, or one that has finished, takes nothing.
+// podOf counts as the scheduler does: init containers, sidecars, overhead, requests of the whole pod, and resizes in
+// progress. A pod without a node, or a finished one, takes nothing.
 func podOf(p *corev1.Pod) *pod {
 	small := &pod{ObjectMeta: identity(&p.ObjectMeta)}
 	if p.Spec.NodeName != "" && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
@@ -82,16 +82,16 @@ func podOf(p *corev1.Pod) *pod {
 	return small
 }
 
-// identity is what an informer needs to know of an object.
+// identity holds the fields that an informer needs of an object.
 func identity(o *metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion}
 }
 
-// total is the sum over a cluster. It is kept up to date object by object; nothing is ever counted anew.
+// total is the sum over a cluster. It is updated with each object and never recounted.
 type total struct {
 	nodes                        int
 	capacity, allocatable, taken amount
-	// sizes and regions count the nodes by each; a node without a region is in none.
+	// sizes and regions count the nodes by each; a node without a region is not counted.
 	sizes, regions map[string]int
 }
 
@@ -103,7 +103,7 @@ func (t *total) clone() total {
 	return out
 }
 
-// moveNode takes the place of was by is; nil is a node that is not there.
+// moveNode replaces was by is; nil is an absent node.
 func (t *total) moveNode(was, is *node) {
 	if was != nil {
 		t.nodes--
@@ -119,7 +119,7 @@ func (t *total) moveNode(was, is *node) {
 	}
 }
 
-// count adds n to what has name, and forgets what there is none of.
+// count adds n to the count of name, and deletes a count of zero.
 func count(counts map[string]int, name string, n int) {
 	if name == "" {
 		return
@@ -129,7 +129,7 @@ func count(counts map[string]int, name string, n int) {
 	}
 }
 
-// movePod takes the place of was by is; nil is a pod that is not there.
+// movePod replaces was by is; nil is an absent pod.
 func (t *total) movePod(was, is *pod) {
 	if was != nil {
 		t.taken = t.taken.minus(was.takes)
@@ -139,12 +139,12 @@ func (t *total) movePod(was, is *pod) {
 	}
 }
 
-// properties are those that every cluster has.
+// properties are those of every cluster.
 func (t *total) properties() map[clusterv1beta1.PropertyName]string {
 	return map[clusterv1beta1.PropertyName]string{contract.PropertyNodeCount: strconv.Itoa(t.nodes)}
 }
 
-// usage is what the nodes hold. Without the pods it is not known what is available, and that is left out.
+// usage is the capacity of the nodes. Without the pods the available resources are unknown and left out.
 func (t *total) usage(pods bool) *clusterv1beta1.ResourceUsage {
 	usage := &clusterv1beta1.ResourceUsage{Capacity: t.capacity.list(), Allocatable: t.allocatable.list()}
 	if pods {

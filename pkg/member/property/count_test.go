@@ -62,7 +62,7 @@ func TestPodTakes(t *testing.T) {
 }
 
 // Whatever happens to nodes and pods, in whatever order, the sums are those of what is there.
-func TestSumsAreThoseOfWhatIsThere(t *testing.T) {
+func TestSumsFollowTheObjects(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		kept := newTotal()
 		nodes, pods := map[string]*node{}, map[string]*pod{}

@@ -11,16 +11,17 @@ import (
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// ledgerKind is the kind of the objects that own what was placed.
+// ledgerKind is the kind of the objects that own applied objects.
 const ledgerKind = "AppliedWork"
 
-// mostNamespaces is how many namespaces of a cluster are reported: the list is part of an object that every heartbeat writes.
+// mostNamespaces is how many namespaces of a cluster are reported: the list is part of an object that every heartbeat
+// writes.
 const mostNamespaces = 200
 
-// space is all that is kept of a Namespace.
+// space holds the needed fields of a Namespace.
 type space struct {
 	metav1.ObjectMeta
-	// owner is the name of the AppliedWork that placed it, "" if none did.
+	// owner is the name of the AppliedWork that placed it; "" for none.
 	owner string
 	// going is whether it is being deleted.
 	going bool
@@ -42,7 +43,7 @@ func spaceOf(n *metav1.PartialObjectMetadata) *space {
 // spaces are the namespaces of a cluster by name, without those that are being deleted.
 type spaces map[string]*space
 
-// move takes the place of was by is, and says whether that makes a difference; nil is a namespace that is not there.
+// move replaces was by is, and reports whether the result differs; nil is an absent namespace.
 func (s spaces) move(was, is *space) bool {
 	if is == nil || is.going {
 		gone := is
@@ -58,8 +59,8 @@ func (s spaces) move(was, is *space) bool {
 	return before == nil || before.owner != is.owner
 }
 
-// names are the namespaces to report, at most so many, with their owners, and how many are left out: the youngest, so that what has been
-// reported stays when others are added, and so that a restarted agent reports the same.
+// names are the namespaces to report, at most most, with their owners, and the number of those left out: the youngest,
+// so that reported namespaces stay when others are added, and so that a restarted agent reports the same.
 func (s spaces) names(most int) (names map[string]string, left int) {
 	sorted := make([]*space, 0, len(s))
 	for _, n := range s {

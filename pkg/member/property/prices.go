@@ -15,22 +15,22 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// example is the price list that is used without a file.
+// example is the price list for agents without a file.
 //
 //go:embed prices.yaml
 var example []byte
 
-// priceList says what an hour of a node costs. docs/membership.md describes the file.
+// priceList holds the hourly prices of nodes. docs/membership.md describes the file.
 type priceList struct {
-	// AsOf is when the prices were right. Without it they are the owner's own and do not age.
+	// AsOf is the date of the prices. Without it they are the owner's own and do not become outdated.
 	AsOf *metav1.Time `json:"asOf,omitempty"`
-	// Prices by the type of machine, for every region that is not in Regions, and for types that a region does not name.
+	// Prices by machine type, for every region that is not in Regions, and for types that a region does not list.
 	Prices map[string]float64 `json:"prices,omitempty"`
 	// Regions hold prices that differ from Prices.
 	Regions map[string]map[string]float64 `json:"regions,omitempty"`
 }
 
-// parsePrices reads a list. The error names every price that is wrong.
+// parsePrices parses a list. The error names every invalid price.
 func parsePrices(text []byte) (*priceList, error) {
 	list := &priceList{}
 	if err := yaml.UnmarshalStrict(text, list); err != nil {
@@ -41,7 +41,7 @@ func parsePrices(text []byte) (*priceList, error) {
 		errs = append(errs, wrongPrices("regions."+region, prices)...)
 	}
 	if len(errs) == 0 && len(list.Prices) == 0 && len(list.Regions) == 0 {
-		errs = append(errs, errors.New("it names no price: it must have prices: {<type of machine>: <price of an hour>}"))
+		errs = append(errs, errors.New("it has no price: set prices: {<machine type>: <price per hour>}"))
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return list, errors.Join(errs...)
@@ -51,13 +51,13 @@ func wrongPrices(where string, prices map[string]float64) []error {
 	var errs []error
 	for size, price := range prices {
 		if price < 0 || math.IsInf(price, 0) || math.IsNaN(price) {
-			errs = append(errs, fmt.Errorf("%s.%s is %v: it must be the price of an hour, 0 or more", where, size, price))
+			errs = append(errs, fmt.Errorf("%s.%s is %v: it must be a price per hour, 0 or more", where, size, price))
 		}
 	}
 	return errs
 }
 
-// of is the price of an hour of a machine of a size in a region.
+// of is the hourly price of a machine of a size in a region.
 func (l *priceList) of(region, size string) (float64, bool) {
 	if price, ok := l.Regions[region][size]; ok {
 		return price, true
@@ -66,21 +66,21 @@ func (l *priceList) of(region, size string) (float64, bool) {
 	return price, ok
 }
 
-// pricesAge is how old prices may be before a report says so.
+// pricesAge is the age from which prices are reported as outdated.
 const pricesAge = 24 * time.Hour
 
-// stale says how old the prices are if they are too old.
+// stale is the date of the prices in words if they are outdated, else "".
 func (l *priceList) stale(now time.Time) string {
 	if l.AsOf == nil || now.Sub(l.AsOf.Time) <= pricesAge {
 		return ""
 	}
-	return "the prices are of " + l.AsOf.UTC().Format(time.DateOnly)
+	return "the prices are outdated, they are from " + l.AsOf.UTC().Format(time.DateOnly)
 }
 
 // least is the smallest amount that costs can be spread over: a thousandth of a core, a byte.
 var least = amount{cpu: 1, memory: 1}
 
-// costs are what an hour of one core, and of one GiB, of a cluster costs.
+// costs are the hourly costs of one core, and of one GiB, of a cluster.
 func (l *priceList) costs(t total, region string) (core, gib float64, err error) {
 	if t.nodes == 0 {
 		return 0, 0, nil
@@ -106,13 +106,13 @@ func (l *priceList) costs(t total, region string) (core, gib float64, err error)
 	return sum / (float64(t.capacity.cpu) / 1000), sum / (float64(t.capacity.memory) / (1 << 30)), nil
 }
 
-// priceSource is where prices come from.
+// priceSource provides prices.
 type priceSource interface {
-	// list returns the newest prices, nil if there are none, and what is wrong with their source.
+	// list returns the newest valid prices, nil if there are none, and what is wrong with their source.
 	list() (*priceList, error)
 }
 
-// pricesOf is the source behind a file; without one, the example, which says of itself that it is one.
+// pricesOf is the source for a file; without one, the example, which is marked as such.
 func pricesOf(file string) (priceSource, error) {
 	if file != "" {
 		return &priceFile{path: file}, nil
@@ -125,7 +125,8 @@ type builtIn struct{ prices *priceList }
 
 func (b builtIn) list() (*priceList, error) { return b.prices, nil }
 
-// priceFile reads a file again whenever it was written or replaced. A file that cannot be read, or is wrong, leaves the last good prices in use.
+// priceFile reads a file again whenever it was written or replaced. If the file is unreadable or invalid, the last
+// valid prices stay in use.
 type priceFile struct {
 	path string
 

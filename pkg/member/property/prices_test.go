@@ -52,7 +52,7 @@ func TestCosts(t *testing.T) {
 		"a node that does not say what it is":   {someprices, nodes("", ""), "", time.Hour, "", "", "CostsCalculationFailed", "undefined"},
 		"a wrong list is said to be":            {"prices: {small: -1}", nodes("", "small"), "", 0, "", "", "CostsCalculationFailed", "prices.small is -1"},
 		"a list with a word of its own as well": {"price: {small: 1}", nodes("", "small"), "", 0, "", "", "CostsCalculationFailed", "unknown field"},
-		"an empty one too":                      {"{}", nodes("", "small"), "", 0, "", "", "CostsCalculationFailed", "names no price"},
+		"an empty one too":                      {"{}", nodes("", "small"), "", 0, "", "", "CostsCalculationFailed", "has no price"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "prices.yaml")
@@ -102,7 +102,7 @@ func TestPriceFileIsReadAgain(t *testing.T) {
 	step("", "2.600", "CostsCalculationDegraded")
 }
 
-func TestTheExampleIsGoodAndSaysWhatItIs(t *testing.T) {
+func TestExamplePricesAreValidAndMarked(t *testing.T) {
 	source, err := pricesOf("")
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,6 @@
-// Package property finds out what a member cluster consists of: its properties, how much its nodes hold and have left, and which
-// namespaces it has. A Provider does it, by watching Nodes, Pods and the metadata of Namespaces, of which little is kept. The joiner
-// reports what comes out to the hub.
+// Package property collects the facts about a member cluster: its properties, the capacity and the available resources
+// of its nodes, and its namespaces. A Provider does so by watching Nodes, Pods and the metadata of Namespaces, of
+// which it keeps little. The joiner reports the result to the hub.
 package property
 
 import (
@@ -12,37 +12,38 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// Provider finds out about one cluster.
+// Provider collects the facts about one cluster.
 type Provider interface {
-	// Start begins to collect and goes on until ctx ends. It fails only if it can never succeed.
+	// Start collects until ctx ends. It fails only if retrying cannot help.
 	Start(ctx context.Context) error
-	// Collect returns what is known, waiting for what is not known yet until ctx ends. An error beside an inventory says what is
-	// missing in it.
+	// Collect returns the facts, and waits until ctx ends for those that are not known yet. An error beside an
+	// inventory names what is missing in it.
 	Collect(ctx context.Context) (*report.Inventory, error)
-	// Changes sends when what decides over scheduling is not what it was: nodes, capacity, allocatable, namespaces. Several changes
-	// may be announced as one.
+	// Changes sends when the facts that scheduling depends on change: nodes, capacity, allocatable, namespaces. One
+	// value may stand for several changes.
 	Changes() <-chan struct{}
 }
 
-// ProviderAzure is the name of the provider that reports node sizes, costs, the Kubernetes version and the certificate authority too.
+// ProviderAzure is the name of the provider that also reports node sizes, costs, the Kubernetes version and the
+// certificate authority.
 const ProviderAzure = "azure"
 
-// Options choose a provider and what it reports.
+// Options select a provider and its report.
 type Options struct {
 	// Provider is ProviderAzure; any other name is the built-in report: the number of nodes, cpu and memory.
 	Provider string
 	// Namespaces adds the cluster's namespaces to either report.
 	Namespaces bool
 
-	// Available is whether the azure provider watches pods, to tell what is left on the nodes.
+	// Available is whether the azure provider watches pods, to report the available resources of the nodes.
 	Available bool
-	// Costs is whether it works out what a core and a GB cost. Prices come from PriceFile, or the example that is built in; Region is
-	// where the nodes are, found out from a node's label if it is empty.
+	// Costs is whether it reports the cost of a core and of a GB. Prices come from PriceFile, or from the built-in
+	// example; Region is the region of the nodes, read from a node's label if it is empty.
 	Costs             bool
 	PriceFile, Region string
 }
 
-// New makes the provider that options ask for, for the cluster of cfg.
+// New returns the provider that options select, for the cluster of cfg.
 func New(cfg *rest.Config, options Options) (Provider, error) {
 	if options.Provider != ProviderAzure {
 		options.Available = true

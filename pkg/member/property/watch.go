@@ -19,9 +19,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// watcher is the Provider that works on every cluster: the number of nodes, cpu and memory, and the namespaces if they are wanted.
+// watcher is the Provider for every cluster: the number of nodes, cpu and memory, and optionally the namespaces.
 type watcher struct {
-	// nodes, pods and namespaces; the last two only if they are wanted.
+	// nodes, pods and namespaces; the last two are nil unless the options select them.
 	nodes, pods, namespaces *followed
 	changes                 chan struct{}
 
@@ -30,7 +30,7 @@ type watcher struct {
 	spaces spaces
 }
 
-// watch sets a watcher up for the cluster of cfg.
+// watch sets up a watcher for the cluster of cfg.
 func watch(cfg *rest.Config, options Options) (*watcher, error) {
 	clients, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
@@ -43,7 +43,7 @@ func watch(cfg *rest.Config, options Options) (*watcher, error) {
 		return nil, err
 	}
 	if options.Available {
-		// The selector spares the pods that wait for a node, and those that have finished: a cluster keeps thousands of them.
+		// The selector excludes pods that wait for a node, and finished ones: a cluster may keep thousands of them.
 		pods := cache.NewListWatchFromClient(api, "pods", metav1.NamespaceAll, fields.AndSelectors(
 			fields.OneTermNotEqualSelector("spec.nodeName", ""),
 			fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
@@ -68,19 +68,19 @@ func watch(cfg *rest.Config, options Options) (*watcher, error) {
 	return w, nil
 }
 
-// followed is a kind of object that is watched. listed is closed once all that were there have been counted.
+// followed is a watched kind of object. listed is closed once all objects of the first list are counted.
 type followed struct {
 	kind     string
 	informer cache.SharedInformer
 	listed   <-chan struct{}
 
 	mu sync.Mutex
-	// refused is the answer to the last list or watch if that was that the agent may not.
+	// refused is the last answer to a list or watch, if it was Forbidden.
 	refused error
 }
 
-// follow stores what shrink leaves of each object, and passes each change to move, with what was there before and what is there now;
-// nil is nothing.
+// follow stores the result of shrink for each object, and calls move for each change, with the previous and the
+// present object; nil is an absent one.
 func follow(kind string, informer cache.SharedInformer, shrink cache.TransformFunc, move func(was, is any)) (*followed, error) {
 	f := &followed{kind: kind, informer: informer}
 	handler, err := f.prepare(shrink, move)
@@ -122,7 +122,7 @@ func (f *followed) refuse(err error) {
 	}
 }
 
-// wait returns nil once everything was counted, or why it was not before ctx ended.
+// wait returns nil once all objects are counted, or why they were not before ctx ended.
 func (f *followed) wait(ctx context.Context) error {
 	select {
 	case <-f.listed:
@@ -142,7 +142,7 @@ func (f *followed) wait(ctx context.Context) error {
 	return fmt.Errorf("%s are not listed yet", f.kind)
 }
 
-// refusedError says that the agent may not look at a kind of object.
+// refusedError means that the agent lacks the permission to list a kind of object.
 type refusedError struct {
 	kind string
 	err  error
@@ -157,7 +157,7 @@ func shrinkNode(obj any) (any, error) {
 	if n, ok := obj.(*corev1.Node); ok {
 		return nodeOf(n), nil
 	}
-	return obj, nil // shrunk already
+	return obj, nil // already shrunk
 }
 
 func shrinkPod(obj any) (any, error) {
@@ -207,7 +207,7 @@ func (w *watcher) namespace(was, is any) {
 func (w *watcher) announce() {
 	select {
 	case w.changes <- struct{}{}:
-	default: // one is on its way
+	default: // an unread announcement exists
 	}
 }
 
@@ -221,7 +221,7 @@ func (w *watcher) Start(ctx context.Context) error {
 	return nil
 }
 
-// all are the kinds that are followed.
+// all are the watched kinds.
 func (w *watcher) all() []*followed {
 	var out []*followed
 	for _, f := range []*followed{w.nodes, w.pods, w.namespaces} {
@@ -232,16 +232,16 @@ func (w *watcher) all() []*followed {
 	return out
 }
 
-// Changes announces changes of the nodes and namespaces.
+// Changes receives when nodes or namespaces change.
 func (w *watcher) Changes() <-chan struct{} { return w.changes }
 
-// Collect reports the sums of now.
+// Collect reports the present sums.
 func (w *watcher) Collect(ctx context.Context) (*report.Inventory, error) {
 	inventory, _, err := w.collect(ctx)
 	return inventory, err
 }
 
-// collect is Collect, with the sums over the nodes that it is made of.
+// collect is Collect, and returns the sums over the nodes too.
 func (w *watcher) collect(ctx context.Context) (*report.Inventory, total, error) {
 	known := map[*followed]bool{}
 	var errs []error

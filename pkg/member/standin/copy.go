@@ -1,6 +1,7 @@
-// Package standin lets a member agent that is started while its hub is away go on with what it was given. While the hub answers, each
-// Work that the agent acts on is put on disk first; when it does not, the copy stands in for it. Nothing is ever deleted on its word, it
-// is never older than what the member was given last, and it is thrown away in doubt: then the agent waits for the hub, and changes nothing.
+// Package standin lets a member agent that starts while its hub is unreachable keep the last known Works applied.
+// While the hub answers, each Work is written to disk before the agent acts on it; when it does not, the copy stands
+// in for it. The copy never causes a deletion, it is never older than the last state that the member received, and it
+// is dropped in doubt: then the agent waits for the hub and changes nothing.
 package standin
 
 import (
@@ -26,19 +27,19 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// mostBytes bounds the copy. Works that do not fit are not in it, and wait for the hub.
+// mostBytes bounds the copy. Works that do not fit are left out and wait for the hub.
 const mostBytes = 64 << 20
 
-// Epoch says when a copy was made. One that was made before somebody else led, or before the machine was started again, may be older than
-// what the member was given last.
+// Epoch is when a copy was made. A copy from before another leader, or before the machine was restarted, may be older
+// than the last state that the member received.
 type Epoch struct {
-	// Leader is the number of the leader that made it, 0 if nobody is elected.
+	// Leader is the number of the leader that made it; 0 without leader election.
 	Leader int
 	// Boot is the start of the machine.
 	Boot string
 }
 
-// Boot names the start of this machine, "" where it has no name.
+// Boot identifies the start of this machine; "" if unknown.
 func Boot() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -47,29 +48,29 @@ func Boot() string {
 	return strings.TrimSpace(string(id))
 }
 
-// follows says whether nobody was between an epoch and the next one of the same machine.
+// follows reports whether no other leader was between an epoch and the next one of the same machine.
 func (e Epoch) follows(before Epoch) bool {
 	return e.Boot == before.Boot && (e.Leader == 0 && before.Leader == 0 || e.Leader == before.Leader+1)
 }
 
-// label is what the copy says of itself.
+// label describes the copy.
 type label struct {
 	Server, Member string
 	Epoch          Epoch
-	// Joined is whether the member was asked to be part of the fleet.
+	// Joined is whether the hub requested that the member join.
 	Joined bool
 }
 
-// Copy is what the hub gave this member, in a folder. The zero value, and one whose disk fails, holds nothing.
+// Copy holds the hub's Works for this member, in a folder. The zero value, and one whose disk fails, is empty.
 type Copy struct {
 	dir   string
 	label label
 
 	mu sync.Mutex
-	// kept is what is known of each Work's file, and total their size.
+	// kept describes each Work's file, and total is their size.
 	kept  map[string]kept
 	total int
-	// mine is whether the folder is of this process: begun or adopted by it.
+	// mine is whether this process has begun or adopted the folder.
 	mine bool
 }
 
@@ -81,7 +82,7 @@ type kept struct {
 	size       int
 }
 
-// In is the copy for a member of the hub at server, in a folder of its own below dir. An empty dir is no copy.
+// In is the copy for a member of the hub at server, in its own folder below dir. With an empty dir nothing is stored.
 func In(dir, server, member string, epoch Epoch) *Copy {
 	c := &Copy{label: label{Server: server, Member: member, Epoch: epoch}}
 	if dir != "" {
@@ -96,12 +97,12 @@ const (
 	workSuffix = ".work.json"
 )
 
-// fileOf is where a Work is. A name of an object is too long for some file systems, hence the sum.
+// fileOf is the file of a Work. Object names are too long for some file systems, so the file has a hash of it.
 func (c *Copy) fileOf(work string) string {
 	return filepath.Join(c.dir, fmt.Sprintf("%016x%s", xxhash.Sum64String(work), workSuffix))
 }
 
-// Begin starts an empty copy: the hub answers, and says anew what there is.
+// Begin starts an empty copy: the hub answers and lists its Works anew.
 func (c *Copy) Begin() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,23 +111,23 @@ func (c *Copy) Begin() error {
 		return nil
 	}
 	if err := os.RemoveAll(c.dir); err != nil {
-		return fmt.Errorf("empty the copy of what the hub says: %w", err)
+		return fmt.Errorf("empty the copy of the hub's Works: %w", err)
 	}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		return fmt.Errorf("make a folder for the copy of what the hub says: %w", err)
+		return fmt.Errorf("make a folder for the copy of the hub's Works: %w", err)
 	}
 	c.mine = true
 	return nil
 }
 
-// Drop throws the copy away: the hub does not let the agent in any more.
+// Drop deletes the copy: the hub no longer grants the agent access.
 func (c *Copy) Drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop()
 }
 
-// drop removes the label first, without which the rest is worth nothing.
+// drop removes the label first; without it the rest is never used.
 func (c *Copy) drop() {
 	if c.dir != "" {
 		_ = os.Remove(filepath.Join(c.dir, labelFile))
@@ -135,8 +136,8 @@ func (c *Copy) drop() {
 	c.mine = false
 }
 
-// Adopt returns the Works of a copy that this process may go on with; none if there is no such copy, or the member is to leave. Works
-// that are being removed, or were never begun, are left out: their time comes when the hub is back.
+// Adopt returns the Works of a copy that this process may use; none if there is no such copy, or the member has to
+// leave. Works that are being deleted, or that the agent never began to apply, are left out: they wait for the hub.
 func (c *Copy) Adopt() ([]placementv1beta1.Work, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,7 +153,7 @@ func (c *Copy) Adopt() ([]placementv1beta1.Work, error) {
 		err = json.Unmarshal(text, &found) //nolint:forbidigo // this agent wrote it
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the copy of what the hub says: %w", err)
+		return nil, fmt.Errorf("read the copy of the hub's Works: %w", err)
 	}
 	current := found.Epoch == c.label.Epoch && c.mine || c.label.Epoch.follows(found.Epoch)
 	if found.Server != c.label.Server || found.Member != c.label.Member || !found.Joined || !current {
@@ -163,23 +164,23 @@ func (c *Copy) Adopt() ([]placementv1beta1.Work, error) {
 		return nil, err
 	}
 	c.mine, c.label.Joined = true, true
-	return works, c.writeLabel() // whoever comes next follows this process
+	return works, c.writeLabel() // the next leader follows this process
 }
 
 func (c *Copy) read() ([]placementv1beta1.Work, error) {
 	files, err := filepath.Glob(filepath.Join(c.dir, "*"+workSuffix))
 	if err != nil {
-		return nil, fmt.Errorf("read the copy of what the hub says: %w", err)
+		return nil, fmt.Errorf("read the copy of the hub's Works: %w", err)
 	}
 	var works []placementv1beta1.Work
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("read the copy of what the hub says: %w", err)
+			return nil, fmt.Errorf("read the copy of the hub's Works: %w", err)
 		}
 		var work placementv1beta1.Work
-		if err := json.Unmarshal(text, &work); err != nil { //nolint:forbidigo // this agent wrote it, and what is in it is read again
-			return nil, fmt.Errorf("read the copy of what the hub says: %s: %w", filepath.Base(file), err)
+		if err := json.Unmarshal(text, &work); err != nil { //nolint:forbidigo // this agent wrote it, and the manifests in it are decoded again
+			return nil, fmt.Errorf("read the copy of the hub's Works: %s: %w", filepath.Base(file), err)
 		}
 		if work.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(&work, contract.FinalizerWork) {
 			works = append(works, work)
@@ -196,7 +197,7 @@ func (c *Copy) writeLabel() error {
 	return replace(filepath.Join(c.dir, labelFile), text)
 }
 
-// replace writes a file whole or not at all.
+// replace writes a file atomically.
 func replace(file string, text []byte) error {
 	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
 		return err
@@ -204,12 +205,12 @@ func replace(file string, text []byte) error {
 	return os.Rename(file+".new", file)
 }
 
-// keepWork puts a Work into the copy. An error means that the copy is no more.
+// keepWork puts a Work into the copy. After an error the copy no longer exists.
 func (c *Copy) keepWork(work *placementv1beta1.Work) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	was := c.kept[work.Name]
-	// Whoever read it some time ago must not put an older order in the place of a newer one.
+	// A goroutine that read the Work earlier must not replace a newer state with an older one.
 	if !c.mine || was.version == work.ResourceVersion || was.uid == work.UID && was.generation > work.Generation {
 		return nil
 	}
@@ -228,7 +229,7 @@ func (c *Copy) keepWork(work *placementv1beta1.Work) error {
 	return nil
 }
 
-// dropWork takes a Work out of the copy.
+// dropWork removes a Work from the copy.
 func (c *Copy) dropWork(name string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -247,7 +248,7 @@ func (c *Copy) forget(name string) error {
 	return nil
 }
 
-// keepState remembers whether the member is to be part of the fleet.
+// keepState records whether the member is part of the fleet.
 func (c *Copy) keepState(joined bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -261,13 +262,13 @@ func (c *Copy) keepState(joined bool) error {
 	return nil
 }
 
-// fail gives the copy up: a disk that does not take everything would keep what is old.
+// fail drops the copy: a disk that refuses a write would keep an outdated state.
 func (c *Copy) fail(err error) error {
 	c.drop()
-	return fmt.Errorf("keep a copy of what the hub says: %w", err)
+	return fmt.Errorf("keep a copy of the hub's Works: %w", err)
 }
 
-// Recording is a client of the hub whose reads go into the copy before anybody acts on them.
+// Recording is a client of the hub whose reads are written to the copy before the caller gets them.
 func Recording(hub client.Client, copies *Copy) client.Client { return recording{hub, copies} }
 
 type recording struct {
@@ -275,7 +276,7 @@ type recording struct {
 	copies *Copy
 }
 
-// Get reads an object, and keeps it. A copy that fails stops nobody: it is gone then, and the log says so.
+// Get reads an object, and keeps it in the copy. If the copy fails, it is dropped and logged, and the read succeeds.
 func (r recording) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 	err := r.Client.Get(ctx, key, obj, opts...)
 	var failure error
@@ -292,7 +293,7 @@ func (r recording) Get(ctx context.Context, key client.ObjectKey, obj client.Obj
 		}
 	}
 	if failure != nil {
-		ctrl.LoggerFrom(ctx).Error(failure, "a restart while the hub is away will wait for the hub")
+		ctrl.LoggerFrom(ctx).Error(failure, "Dropped the local copy of the Works; after a restart the agent waits until the hub is reachable")
 	}
 	return err
 }

@@ -57,7 +57,7 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-func TestWhatACopyIsGoodFor(t *testing.T) {
+func TestCopyIsUsedOnlyIfCurrent(t *testing.T) {
 	first := Epoch{Leader: 3, Boot: "b"}
 	next := Epoch{Leader: 4, Boot: "b"}
 	for name, tc := range map[string]struct {
@@ -154,7 +154,7 @@ func TestAFullDiskEndsTheCopy(t *testing.T) {
 	if got := names(t, dir, Epoch{}); got != nil {
 		t.Errorf("%v", got)
 	}
-	must(t, c.keepWork(work("a", "3", 3)), c.keepState(false), c.dropWork("a")) // it stays ended, and is in nobody's way
+	must(t, c.keepWork(work("a", "3", 3)), c.keepState(false), c.dropWork("a")) // it stays dropped, and prevents nothing
 }
 
 func TestWorksThatDoNotFitAreLeftOut(t *testing.T) {
@@ -228,7 +228,7 @@ func TestTheStandInTakesNoWritesAndKnowsNoAbsence(t *testing.T) {
 	transport := cfg.WrapTransport(roundTripper(func(*http.Request) (*http.Response, error) { t.Error("it was sent"); return nil, nil }))
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodDelete, "http://member", strings.NewReader(""))
 	must(t, err)
-	if _, err := transport.RoundTrip(request); err == nil || !strings.Contains(err.Error(), "held until the hub is back") { //nolint:bodyclose // there is none
+	if _, err := transport.RoundTrip(request); err == nil || !strings.Contains(err.Error(), "refused until the hub is reachable") { //nolint:bodyclose // there is none
 		t.Errorf("a deletion is answered %v", err)
 	}
 }

@@ -18,15 +18,16 @@ import (
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// ErrHeld is the answer to what is not done while the hub is away.
-var ErrHeld = errors.New("held until the hub is back")
+// ErrHeld is the answer to requests that are refused while the hub is unreachable.
+var ErrHeld = errors.New("refused until the hub is reachable")
 
-// Server is how to talk to what stands in for the hub: it has these Works, they do not change, and it takes no writes.
+// Server is the configuration for clients of the stand-in of the hub: it serves these Works, which do not change, and
+// accepts no writes.
 func Server(works []placementv1beta1.Work) *rest.Config {
 	return &rest.Config{Host: "http://standin.invalid", QPS: -1, Transport: server(works)}
 }
 
-// server answers requests in the place of an API server.
+// server answers requests in place of an API server.
 type server []placementv1beta1.Work
 
 func (s server) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -51,7 +52,7 @@ func answer(r *http.Request, code int, body any) (*http.Response, error) {
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
-		return nil, fmt.Errorf("answer in the place of the hub: %w", err)
+		return nil, fmt.Errorf("answer in place of the hub: %w", err)
 	}
 	return response(r, code, bytes.NewReader(text)), nil
 }
@@ -61,7 +62,7 @@ func response(r *http.Request, code int, body io.Reader) *http.Response {
 		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(body), Request: r, ContentLength: -1}
 }
 
-// silence is the answer to a watch on what does not change.
+// silence is the answer to a watch on objects that do not change.
 type silence struct{ ctx context.Context }
 
 func (s silence) Read([]byte) (int, error) {
@@ -69,8 +70,8 @@ func (s silence) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// Holding is a client of what stands in for the hub. What that does not have may well exist on the hub, so it is not known instead of
-// not found.
+// Holding is a client of the stand-in of the hub. An object that it lacks may exist on the hub, so the answer is
+// unavailable instead of not found.
 func Holding(hub client.Client) client.Client { return holding{hub} }
 
 type holding struct{ client.Client }
@@ -78,12 +79,12 @@ type holding struct{ client.Client }
 func (h holding) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 	err := h.Client.Get(ctx, key, obj, opts...)
 	if apierrors.IsNotFound(err) {
-		return apierrors.NewServiceUnavailable(fmt.Sprintf("whether %s exists is not known: %v", key, ErrHeld))
+		return apierrors.NewServiceUnavailable(fmt.Sprintf("cannot determine whether %s exists: %v", key, ErrHeld))
 	}
 	return err
 }
 
-// Undeleting returns a copy of the configuration of a member with which nothing can be deleted there.
+// Undeleting returns a copy of a member's configuration whose clients cannot delete anything.
 func Undeleting(member *rest.Config) *rest.Config {
 	member = rest.CopyConfig(member)
 	member.Wrap(func(next http.RoundTripper) http.RoundTripper {
