@@ -117,7 +117,7 @@ func (c Cluster) fill(text string) (string, error) {
 		}
 		value, ok := c.Labels[piece.Label]
 		if !ok {
-			return "", fmt.Errorf("cluster %s has no label %q: give it to the MemberCluster, or exclude the cluster from the rule",
+			return "", fmt.Errorf("cluster %s has no label %q: add it to the MemberCluster, or exclude the cluster from the rule",
 				c.Name, piece.Label)
 		}
 		out.WriteString(value)

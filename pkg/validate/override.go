@@ -259,7 +259,7 @@ func SplitVariables(value, cluster string) (pieces []Piece, err error) {
 			return nil, fmt.Errorf("the variable that starts with %s has no closing }", VariableLabelPrefix)
 		}
 		if len(validation.IsQualifiedName(key)) > 0 { // more of the value than was meant, which must not be quoted
-			return nil, fmt.Errorf("the variable that starts with %s has no closing }, or what is before it cannot be the key of a label",
+			return nil, fmt.Errorf("the variable that starts with %s has no closing }, or the text before it is not a valid label key",
 				VariableLabelPrefix)
 		}
 		pieces, value = append(pieces, Piece{Text: text, Label: key}), after

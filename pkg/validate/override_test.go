@@ -147,7 +147,7 @@ func TestOverrideRules(t *testing.T) {
 		"the name of the cluster in a key":     {add(`"${MEMBER-CLUSTER-LABEL-KEY-of-${MEMBER-CLUSTER-NAME}}"`), nil},
 		"a value too deep":                     {add(deep), []string{rulePath + ".jsonPatchOverrides[0].value: Invalid value: is nested deeper than 100 levels; make it flatter"}},
 		"a variable without end, not quoted":   {add(`"secret ${MEMBER-CLUSTER-LABEL-KEY-a"`), []string{rulePath + ".jsonPatchOverrides[0].value: Invalid value: " + unclosed}},
-		"a variable that ends in another text": {add(`{"a":"${MEMBER-CLUSTER-LABEL-KEY-a"}`), []string{rulePath + ".jsonPatchOverrides[0].value: Invalid value: " + unclosed + ", or what is before it cannot be the key of a label"}},
+		"a variable that ends in another text": {add(`{"a":"${MEMBER-CLUSTER-LABEL-KEY-a"}`), []string{rulePath + ".jsonPatchOverrides[0].value: Invalid value: " + unclosed + ", or the text before it is not a valid label key"}},
 	} {
 		t.Run(name, func(t *testing.T) { check(t, Override(ruled(tc.rule), nil), tc.want...) })
 	}
