@@ -47,7 +47,7 @@ func TestCyclesAreMeasured(t *testing.T) {
 		b.WriteString("scheduling_cycle_duration_milliseconds_count{" + labels + "} 1\n")
 		return b.String()
 	}
-	want := "# HELP scheduling_cycle_duration_milliseconds How long a scheduling cycle of a placement took, including its writes, in milliseconds.\n" +
+	want := "# HELP scheduling_cycle_duration_milliseconds Duration of a scheduling cycle of a placement, including writes, in milliseconds.\n" +
 		"# TYPE scheduling_cycle_duration_milliseconds histogram\n" +
 		series(`is_failed="false",needs_requeue="false"`, "20", 1) + series(`is_failed="false",needs_requeue="true"`, "400", 3) +
 		series(`is_failed="true",needs_requeue="true"`, "1000", 4)

@@ -35,7 +35,7 @@ fleet_work_processing_requests_total{apply_status="Skipped",availability_status=
 		t.Error(err)
 	}
 	if err := testutil.CollectAndCompare(manifestPasses, strings.NewReader(
-		"# HELP fleet_manifest_processing_requests_total Manifests in reconciliations of Works.\n# TYPE fleet_manifest_processing_requests_total counter\n"+
+		"# HELP fleet_manifest_processing_requests_total Manifests processed in passes over Works.\n# TYPE fleet_manifest_processing_requests_total counter\n"+
 			`fleet_manifest_processing_requests_total{apply_status="Done",availability_status="Yes",diff_detection_status="NotFound",diff_reporting_status="Skipped",drift_detection_status="NotFound"} 2
 fleet_manifest_processing_requests_total{apply_status="Drifted",availability_status="Skipped",diff_detection_status="NotFound",diff_reporting_status="Skipped",drift_detection_status="Found"} 1
 fleet_manifest_processing_requests_total{apply_status="Skipped",availability_status="Skipped",diff_detection_status="Found",diff_reporting_status="Differs",drift_detection_status="NotFound"} 1
