@@ -33,8 +33,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// Those who try the policies. Except for the agent and the garbage collector, RBAC gives them more than they should have, so that a policy
-// decides.
+// Those who try the policies. Except for the agent and the garbage collector, RBAC gives them more than they should
+// have, so that a policy decides.
 const (
 	agentUser     = "system:serviceaccount:fleet-system:hub-agent-sa"
 	collectorUser = "system:serviceaccount:kube-system:generic-garbage-collector"
@@ -44,7 +44,8 @@ const (
 	rogueUser = "rogue"
 	// memberUser has that in a member's namespace.
 	memberUser = "member"
-	// tenantUser has the chart's role in its namespace, trustedUser also the role to place privileged objects, keeperUser the one for Secrets.
+	// tenantUser has the chart's role in its namespace, trustedUser also the role to place privileged objects,
+	// keeperUser the one for Secrets.
 	tenantUser, trustedUser, keeperUser = "tenant", "trusted", "keeper"
 	// operatorUser has the chart's role, repairerUser also the verb to write what the agent writes.
 	operatorUser, repairerUser = "operator", "repairer"
@@ -310,7 +311,8 @@ func TestAdmissionPolicies(t *testing.T) {
 	t.Run("roles", hub.roles)
 }
 
-// Each kind that the agent writes is written by it, by cluster-admins and by holders of the verb, and deleted by the garbage collector.
+// Each kind that the agent writes is written by it, by cluster-admins and by holders of the verb, and deleted by the
+// garbage collector.
 func (h hubWithPolicies) internals(t *testing.T) {
 	binding := v1beta1.ResourceBindingSpec{State: v1beta1.BindingStateScheduled, TargetCluster: "m1",
 		ClusterDecision: v1beta1.ClusterDecision{ClusterName: "m1", Selected: true, Reason: "picked"}}
@@ -566,8 +568,9 @@ func (h hubWithPolicies) wholeNamespaces(t *testing.T) {
 	allowed(t, "and without", merge(t, h.as(t, agentUser), wide("grows"), fields{"metadata": fields{"finalizers": []string{}}}))
 }
 
-// The largest objects that the schemas and etcd take do not exhaust what CEL may spend, and the last of many is looked at, too.
-// An entry of managed fields that ends in null is stored one level deeper than it was sent, which the API server may not be able to read.
+// The largest objects that the schemas and etcd take do not exhaust what CEL may spend, and the last of many is looked
+// at, too. An entry of managed fields that ends in null is stored one level deeper than it was sent, which the API
+// server may not be able to read.
 func (h hubWithPolicies) managedFields(t *testing.T) {
 	entry := func(levels int, leaf string) string {
 		return `[{"manager":"x","operation":"Update","apiVersion":"placement.kubernetes-fleet.io/v1beta1","fieldsType":"FieldsV1","fieldsV1":` +

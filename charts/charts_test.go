@@ -615,7 +615,8 @@ func TestHubsPoliciesNameThePrivilegedGroupsOfTheAgent(t *testing.T) {
 	}
 }
 
-// Writing and placing are for people who are given a role; reading how placements fare is for all who may read a namespace.
+// Writing and placing are for people who are given a role; reading how placements fare is for all who may read a
+// namespace.
 func TestHubAggregatesOnlyWhatIsAskedFor(t *testing.T) {
 	labels := func(values, role string) string {
 		var found []string
@@ -635,7 +636,8 @@ func TestHubAggregatesOnlyWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-// Uninstalling a chart must not delete the definitions: with them would go every placement, and on members everything placed.
+// Uninstalling a chart must not delete the definitions: with them would go every placement, and on members everything
+// placed.
 func TestDefinitionsOutliveTheChart(t *testing.T) {
 	for chart, values := range map[string]string{charts.HubAgent: "", charts.MemberAgent: member} {
 		names, err := charts.CRDs(chart)

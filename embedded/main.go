@@ -1,5 +1,5 @@
-// Command embedded-cluster is a whole Kubernetes cluster in one process: etcd, API server, controller manager, scheduler and
-// simulated nodes. It is for trying, testing and CI; nothing runs in its pods.
+// Command embedded-cluster is a whole Kubernetes cluster in one process: etcd, API server, controller manager,
+// scheduler and simulated nodes. It is for trying, testing and CI; nothing runs in its pods.
 package main
 
 import (

@@ -193,7 +193,8 @@ func (c cluster) namespace(t *testing.T) string {
 	return name
 }
 
-// workers is the cluster that the tests of workloads share, each in its own namespace. It is started by the first of them.
+// workers is the cluster that the tests of workloads share, each in its own namespace. It is started by the first of
+// them.
 var workers shared
 
 type shared struct {

@@ -45,7 +45,8 @@ func TestHubHasNoNodesAndRunsNoPods(t *testing.T) {
 	}
 }
 
-// checkQuiet: on a healthy start only the program itself speaks. A start on a machine so busy that things took too long is not judged.
+// checkQuiet: on a healthy start only the program itself speaks. A start on a machine so busy that things took too
+// long is not judged.
 func checkQuiet(t *testing.T, log string) {
 	t.Helper()
 	if strings.Contains(log, "took too long") {

@@ -35,7 +35,8 @@ func TestStopLeavesNothing(t *testing.T) {
 	}
 }
 
-// A start has moments at which Kubernetes' parts react badly to being told to end; each is waited for, then the signal is sent.
+// A start has moments at which Kubernetes' parts react badly to being told to end; each is waited for, then the signal
+// is sent.
 func TestStopDuringStartLeavesNothing(t *testing.T) {
 	t.Parallel()
 	begun := regexp.MustCompile(`at https://(\S+)`)

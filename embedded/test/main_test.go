@@ -1,5 +1,5 @@
-// Package test runs the built embedded-cluster as its users do, and looks at it from outside. Nothing here imports the program:
-// linking Kubernetes into the test would take longer than the tests.
+// Package test runs the built embedded-cluster as its users do, and looks at it from outside. Nothing here imports the
+// program: linking Kubernetes into the test would take longer than the tests.
 package test
 
 import (
@@ -40,8 +40,8 @@ func testAll(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
-// findProgram takes the program that EMBEDDED_CLUSTER names, else the built one if it is newer than the sources, else it builds one
-// in dir.
+// findProgram takes the program that EMBEDDED_CLUSTER names, else the built one if it is newer than the sources, else
+// it builds one in dir.
 func findProgram(dir string) (string, error) {
 	if named := os.Getenv("EMBEDDED_CLUSTER"); named != "" {
 		return filepath.Abs(named)

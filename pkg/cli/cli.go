@@ -1,5 +1,5 @@
-// Package cli is kubectl fleet, the plugin with which users work with a fleet. Each verb, or each group of verbs that share what they do, is a
-// package of its own below; this one makes them one command.
+// Package cli is kubectl fleet, the plugin with which users work with a fleet. Each verb, or each group of verbs that
+// share what they do, is a package of its own below; this one makes them one command.
 package cli
 
 import (

@@ -12,7 +12,8 @@ const (
 	LabelPlacement = Prefix + "parent-CRP"
 	// LabelPlacementNamespace is only on Works of a ResourcePlacement: the placement's namespace.
 	LabelPlacementNamespace = Prefix + "parent-placement-namespace"
-	// LabelLatest is "true" on exactly one policy snapshot and one resource snapshot group of a placement, "false" on older ones.
+	// LabelLatest is "true" on exactly one policy snapshot and one resource snapshot group of a placement, "false" on
+	// older ones.
 	LabelLatest = Prefix + "is-latest-snapshot"
 	// LabelPolicyIndex and LabelResourceIndex contain a snapshot's decimal index, from 0.
 	LabelPolicyIndex   = Prefix + "policy-index"
@@ -90,7 +91,8 @@ const (
 	AnnotationBindingUID = Prefix + "binding-uid"
 	// AnnotationWorkSnapshot is on Works: the resource snapshot of their content, as named in the binding.
 	AnnotationWorkSnapshot = Prefix + "parent-resource-snapshot-name"
-	// AnnotationOverrideHash and AnnotationClusterOverrideHash are on Works: hashes of the binding's two override lists.
+	// AnnotationOverrideHash and AnnotationClusterOverrideHash are on Works: hashes of the binding's two override
+	// lists.
 	AnnotationOverrideHash        = Prefix + "parent-resource-override-snapshot-hash"
 	AnnotationClusterOverrideHash = Prefix + "parent-cluster-resource-override-snapshot-hash"
 	// AnnotationSpecHash is on applied objects: SHA-256 of the manifest that was applied, hex.
@@ -150,7 +152,8 @@ const (
 	// AnnotationForceLeave is on MemberClusters that are being deleted: with "true", the hub agent removes the
 	// finalizers that block the cluster's namespace, and releases the MemberCluster even if other finalizers remain.
 	AnnotationForceLeave = Prefix + "force-leave"
-	// AnnotationAdoptFor is on namespaces: the UID of the MemberCluster for which the hub agent may take the namespace over.
+	// AnnotationAdoptFor is on namespaces: the UID of the MemberCluster for which the hub agent may take the namespace
+	// over.
 	AnnotationAdoptFor = Prefix + "adopt-for"
 )
 

@@ -9,7 +9,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Current returns the condition of kind if it is about generation, else nil: what was reported on an older one counts no more.
+// Current returns the condition of kind if it is about generation, else nil: what was reported on an older one counts
+// no more.
 func Current(conditions []metav1.Condition, kind string, generation int64) *metav1.Condition {
 	c := meta.FindStatusCondition(conditions, kind)
 	if c == nil || c.ObservedGeneration != generation {
@@ -24,7 +25,8 @@ func IsTrue(conditions []metav1.Condition, kind string, generation int64) bool {
 	return c != nil && c.Status == metav1.ConditionTrue
 }
 
-// sequence is the way of content to a cluster. What is compared instead of applied goes from WorkSynchronized to DiffReported.
+// sequence is the way of content to a cluster. What is compared instead of applied goes from WorkSynchronized to
+// DiffReported.
 var sequence = []string{
 	v1beta1.ConditionRolloutStarted,
 	v1beta1.ConditionOverridden,

@@ -12,8 +12,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// FailurePolicy is a failure policy of a placement or an update strategy, with defaults filled in. How many clusters may fail is not part
-// of it; see FailureBudget.
+// FailurePolicy is a failure policy of a placement or an update strategy, with defaults filled in. How many clusters
+// may fail is not part of it; see FailureBudget.
 type FailurePolicy struct {
 	// Window is how long a cluster may be unhealthy before it counts as failed.
 	Window time.Duration
@@ -26,8 +26,9 @@ type FailurePolicy struct {
 // defaultWindow is the health window of a policy that sets none.
 const defaultWindow = 5 * time.Minute
 
-// FailurePolicyOf reads a failure policy for content that is applied with a strategy. It returns nil for nil. Content that is only compared
-// (ReportDiff) is never rolled back: it changed nothing on the cluster, and what was last healthy there would be applied.
+// FailurePolicyOf reads a failure policy for content that is applied with a strategy. It returns nil for nil. Content
+// that is only compared (ReportDiff) is never rolled back: it changed nothing on the cluster, and what was last
+// healthy there would be applied.
 func FailurePolicyOf(policy *v1beta1.FailurePolicy, apply *v1beta1.ApplyStrategy) *FailurePolicy {
 	if policy == nil {
 		return nil
@@ -38,7 +39,8 @@ func FailurePolicyOf(policy *v1beta1.FailurePolicy, apply *v1beta1.ApplyStrategy
 	}
 }
 
-// FailureBudget returns how many of a number of clusters may fail. The budget is a number or a percentage, which is rounded down; nil is 0.
+// FailureBudget returns how many of a number of clusters may fail. The budget is a number or a percentage, which is
+// rounded down; nil is 0.
 func FailureBudget(budget *intstr.IntOrString, clusters int) (int, error) {
 	return intstr.GetScaledValueFromIntOrPercent(ptr.To(ptr.Deref(budget, intstr.FromInt32(0))), clusters, false)
 }
@@ -46,9 +48,8 @@ func FailureBudget(budget *intstr.IntOrString, clusters int) (int, error) {
 // mostFailed is how many failed clusters a message names.
 const mostFailed = 10
 
-// BudgetSpent is the message for a spent failure budget. subject is a revision or a stage; failed of its clusters have failed, and names are
-// all of them, or at least the first
-// ten.
+// BudgetSpent is the message for a spent failure budget. subject is a revision or a stage; failed of its clusters have
+// failed, and names are all of them, or at least the first ten.
 func BudgetSpent(subject string, budget, clusters, failed int, names []string) string {
 	list := strings.Join(names[:min(len(names), mostFailed)], ", ")
 	if failed > mostFailed {
@@ -60,8 +61,8 @@ func BudgetSpent(subject string, budget, clusters, failed int, names []string) s
 // Change is content that a cluster was given under a failure policy, and the report about it.
 type Change struct {
 	Status
-	// Given is when the cluster was given the content, or when it was last known to be healthy with it. Zero if it is not known: then only a
-	// condition that is False starts the window.
+	// Given is when the cluster was given the content, or when it was last known to be healthy with it. Zero if it is
+	// not known: then only a condition that is False starts the window.
 	Given time.Time
 	// WasHealthy is whether the cluster has been healthy with the content since it was given it.
 	WasHealthy bool
@@ -75,8 +76,9 @@ type Change struct {
 
 // unhealthySince returns the start of the health window; unhealthy is false while no window runs.
 //
-// A binding that is written is not reported on until the dispatcher has read it, although its cluster may be as healthy as before. So the
-// window of a cluster that was healthy begins with a condition that is False, not with silence.
+// A binding that is written is not reported on until the dispatcher has read it, although its cluster may be as
+// healthy as before. So the window of a cluster that was healthy begins with a condition that is False, not with
+// silence.
 func (p FailurePolicy) unhealthySince(c Change) (since time.Time, unhealthy bool) {
 	if c.Well() {
 		return time.Time{}, false
@@ -100,7 +102,8 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// Failed returns whether a cluster has been unhealthy for the whole window. left is how much of its window is left, zero if none runs.
+// Failed returns whether a cluster has been unhealthy for the whole window. left is how much of its window is left,
+// zero if none runs.
 func (p FailurePolicy) Failed(c Change, now time.Time) (failed bool, left time.Duration) {
 	since, unhealthy := p.unhealthySince(c)
 	if !unhealthy {
@@ -112,7 +115,8 @@ func (p FailurePolicy) Failed(c Change, now time.Time) (failed bool, left time.D
 	return true, 0
 }
 
-// Complaint is what keeps a cluster from being healthy. It is the same as long as the conditions keep their statuses and reasons.
+// Complaint is what keeps a cluster from being healthy. It is the same as long as the conditions keep their statuses
+// and reasons.
 func (s Status) Complaint() string {
 	if c := s.Wrong(); c != nil {
 		return fmt.Sprintf("%s is False (%s)", c.Type, c.Reason)

@@ -33,8 +33,8 @@ type Fate struct {
 	Message string
 }
 
-// FateOf reads a condition RolledBack. ok is false if there is none. A cluster that waits for its turn is read as Returning: its
-// condition is the same.
+// FateOf reads a condition RolledBack. ok is false if there is none. A cluster that waits for its turn is read as
+// Returning: its condition is the same.
 func FateOf(conditions []metav1.Condition) (f Fate, since time.Time, ok bool) {
 	c := meta.FindStatusCondition(conditions, v1beta1.ConditionRolledBack)
 	if c == nil {
@@ -54,7 +54,8 @@ func FateOf(conditions []metav1.Condition) (f Fate, since time.Time, ok bool) {
 	return f, c.LastTransitionTime.Time, true
 }
 
-// Fate returns how the rollback of a changed cluster goes. left is how much of the health window is left, zero if none runs.
+// Fate returns how the rollback of a changed cluster goes. left is how much of the health window is left, zero if none
+// runs.
 func (p FailurePolicy) Fate(c Change, now time.Time) (f Fate, left time.Duration) {
 	switch {
 	case c.Obstacle != "":
@@ -89,9 +90,9 @@ func NotRolledBack(why string) Fate {
 	return Fate{State: Astray, Message: "Not rolled back: " + why}
 }
 
-// ReturnTo returns the revision to which a cluster can be rolled back once it is given the revision to; nil if it has never been healthy.
-// That is what it was last healthy with. A cluster that was healthy with to itself, and was rolled back from it, returns to where it was
-// rolled back; has is the mark of what it has, nil if there is none.
+// ReturnTo returns the revision to which a cluster can be rolled back once it is given the revision to; nil if it has
+// never been healthy. That is what it was last healthy with. A cluster that was healthy with to itself, and was rolled
+// back from it, returns to where it was rolled back; has is the mark of what it has, nil if there is none.
 func ReturnTo(lastHealthy *v1beta1.Revision, to v1beta1.Revision, has *Mark) *v1beta1.Revision {
 	if lastHealthy != nil && has != nil && Same(*lastHealthy, to) {
 		return has.Before

@@ -6,11 +6,13 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Meaning is what it means for the content on a cluster that a condition of its binding is False, from the least to the worst.
+// Meaning is what it means for the content on a cluster that a condition of its binding is False, from the least to
+// the worst.
 type Meaning int
 
 const (
-	// Pending means that its turn has not come. An eviction takes everything else for a failure; the contract fixes that.
+	// Pending means that its turn has not come. An eviction takes everything else for a failure; the contract fixes
+	// that.
 	Pending Meaning = iota
 	// Unreported means that the content was written, and the cluster has not reported on any of it.
 	Unreported
@@ -20,8 +22,8 @@ const (
 	Failed
 )
 
-// meanings are those of the reasons that do not mean Failed. The contract names the first four; bindings never have these, but other
-// clients may write them.
+// meanings are those of the reasons that do not mean Failed. The contract names the first four; bindings never have
+// these, but other clients may write them.
 var meanings = map[string]Meaning{
 	v1beta1.ReasonOverriddenPending:       Pending,
 	v1beta1.ReasonWorkNotSynchronizedYet:  Pending,
@@ -34,8 +36,9 @@ var meanings = map[string]Meaning{
 	v1beta1.ReasonNotAllWorkAreAvailable: Progressing,
 }
 
-// MeaningOf returns what a condition that is False means, of a binding or of an entry in a placement's status, where the cluster reports this
-// many failed objects. Without any of them a cluster that has not applied everything has only not finished.
+// MeaningOf returns what a condition that is False means, of a binding or of an entry in a placement's status, where
+// the cluster reports this many failed objects. Without any of them a cluster that has not applied everything has only
+// not finished.
 func MeaningOf(c metav1.Condition, failedObjects int) Meaning {
 	if c.Reason == v1beta1.ReasonNotAllWorkHaveBeenApplied && failedObjects == 0 {
 		return Progressing

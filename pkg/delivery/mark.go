@@ -14,8 +14,8 @@ import (
 )
 
 // Mark is written on a binding together with what it is given: contract.AnnotationRollout by a rolling update,
-// contract.AnnotationUpdateRun by an update run, JSON. With it a rollback is possible even if the agent ended before it stored anything else,
-// or if the cluster has become healthy with the new content since.
+// contract.AnnotationUpdateRun by an update run, JSON. With it a rollback is possible even if the agent ended before
+// it stored anything else, or if the cluster has become healthy with the new content since.
 type Mark struct {
 	// Run is the update run that gave it; empty for a rolling update.
 	Run types.UID `json:"run,omitempty"`
@@ -28,10 +28,12 @@ type Mark struct {
 	Back bool `json:"back,omitempty"`
 }
 
-// RolloutMark returns the mark of the rolling update that last changed a binding, nil if there is none that can be read.
+// RolloutMark returns the mark of the rolling update that last changed a binding, nil if there is none that can be
+// read.
 func RolloutMark(b v1beta1.BindingObject) *Mark { return markIn(b, contract.AnnotationRollout) }
 
-// RunMark returns the mark that the update run with this UID has left on a binding, nil if there is none that can be read.
+// RunMark returns the mark that the update run with this UID has left on a binding, nil if there is none that can be
+// read.
 func RunMark(b v1beta1.BindingObject, run types.UID) *Mark {
 	m := markIn(b, contract.AnnotationUpdateRun)
 	if m == nil || m.Run != run {
@@ -40,8 +42,8 @@ func RunMark(b v1beta1.BindingObject, run types.UID) *Mark {
 	return m
 }
 
-// beforeIn returns the revision to return to in the mark of a rolling update. It reads only that, so that its snapshots are kept even if the
-// rest of the mark cannot be read.
+// beforeIn returns the revision to return to in the mark of a rolling update. It reads only that, so that its
+// snapshots are kept even if the rest of the mark cannot be read.
 func beforeIn(b v1beta1.BindingObject) *v1beta1.Revision {
 	var m struct {
 		Before *v1beta1.Revision `json:"before"`

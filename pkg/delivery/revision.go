@@ -69,8 +69,8 @@ func (o Overrides) None() bool { return len(o.Cluster)+len(o.Namespaced) == 0 }
 // IsZero returns whether there is nothing to store of them.
 func (o Overrides) IsZero() bool { return o.None() && o.Fingerprint == "" }
 
-// Keeps returns whether a cluster that was given the overrides in has may keep its content where it should get o: they are the same, or their
-// result cannot be computed now, which must not remove what was computed before.
+// Keeps returns whether a cluster that was given the overrides in has may keep its content where it should get o: they
+// are the same, or their result cannot be computed now, which must not remove what was computed before.
 func (o Overrides) Keeps(has Overrides) bool {
 	return slices.Equal(has.Cluster, o.Cluster) && slices.Equal(has.Namespaced, o.Namespaced) &&
 		(has.Fingerprint == o.Fingerprint || has.Fingerprint == "" || o.Fingerprint == "" || o.Fingerprint == Unresolved)

@@ -1,5 +1,5 @@
-// Package evict decides on evictions: requests to remove a placement from a cluster. The placement, its bindings, its disruption budget and
-// the cluster go in; an outcome comes out. hub/evictor carries it out.
+// Package evict decides on evictions: requests to remove a placement from a cluster. The placement, its bindings, its
+// disruption budget and the cluster go in; an outcome comes out. hub/evictor carries it out.
 package evict
 
 import (
@@ -116,7 +116,8 @@ func (f Facts) kind() string {
 	return "ClusterResourcePlacement"
 }
 
-// failed returns whether the binding's content failed on the cluster, or is only compared there: then an eviction makes nothing unavailable.
+// failed returns whether the binding's content failed on the cluster, or is only compared there: then an eviction
+// makes nothing unavailable.
 func failed(b v1beta1.BindingObject) bool {
 	status := delivery.StatusOf(b)
 	for _, kind := range delivery.Outcome() {
@@ -127,8 +128,8 @@ func failed(b v1beta1.BindingObject) bool {
 	return status.Current(v1beta1.ConditionDiffReported) != nil
 }
 
-// available counts the clusters on which the placement is available, without those that other evictions are about to remove. The target
-// counts as it is.
+// available counts the clusters on which the placement is available, without those that other evictions are about to
+// remove. The target counts as it is.
 func (f Facts) available(target v1beta1.BindingObject) int {
 	n := 0
 	for _, b := range f.Bindings {
@@ -140,9 +141,10 @@ func (f Facts) available(target v1beta1.BindingObject) int {
 	return n
 }
 
-// allows returns whether the budget allows one more eviction with this many available clusters. A cluster that is wanted and has no binding
-// counts as unavailable: else the budget would be full again as soon as evicted bindings are deleted. The contract counts only existing
-// bindings; in the cases for which it fixes an outcome all wanted clusters have one, and both counts are the same.
+// allows returns whether the budget allows one more eviction with this many available clusters. A cluster that is
+// wanted and has no binding counts as unavailable: else the budget would be full again as soon as evicted bindings are
+// deleted. The contract counts only existing bindings; in the cases for which it fixes an outcome all wanted clusters
+// have one, and both counts are the same.
 func (f Facts) allows(available int) bool {
 	desired := 0
 	if policy := f.Placement.GetSpec().Policy; policy != nil {

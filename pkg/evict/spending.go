@@ -10,8 +10,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// Spending is what evictions are taking from a budget now: JSON in an annotation on the budget. It is written with the budget's
-// resourceVersion, so that the evictions of one placement take turns across processes.
+// Spending is what evictions are taking from a budget now: JSON in an annotation on the budget. It is written with the
+// budget's resourceVersion, so that the evictions of one placement take turns across processes.
 type Spending []Spent
 
 // Spent is one binding that is about to be deleted.
@@ -21,11 +21,12 @@ type Spent struct {
 	Since   time.Time `json:"since"`
 }
 
-// reservation is how long a binding counts as about to be deleted: much longer than a deletion takes. It ends, so that an eviction that was
-// not carried out does not block others forever.
+// reservation is how long a binding counts as about to be deleted: much longer than a deletion takes. It ends, so that
+// an eviction that was not carried out does not block others forever.
 const reservation = time.Minute
 
-// ReadSpending reads the annotation. It is empty if the annotation cannot be decoded, because another client changed it.
+// ReadSpending reads the annotation. It is empty if the annotation cannot be decoded, because another client changed
+// it.
 func ReadSpending(annotation string) Spending {
 	var out Spending
 	if annotation != "" && decode.JSON([]byte(annotation), &out) != nil {

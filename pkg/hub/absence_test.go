@@ -94,7 +94,8 @@ func (f *fleet) must(err error) {
 	}
 }
 
-// things are the objects of the stored kinds, but for those of the placement "control", as what must not change of them.
+// things are the objects of the stored kinds, but for those of the placement "control", as what must not change of
+// them.
 func (f *fleet) things(ctx context.Context) (map[string]string, error) {
 	out := map[string]string{}
 	for _, kind := range stored {
@@ -144,8 +145,8 @@ func (f *fleet) put(o *unstructured.Unstructured, spec any) {
 	f.must(f.Client.Patch(f.Context(), o.DeepCopy(), client.RawPatch(types.JSONPatchType, fmt.Appendf(nil, `[{"op":"replace","path":"/spec","value":%s}]`, text))))
 }
 
-// edit changes what is placed, and waits until that of the placement "control" has arrived at member west: agents have then looked at the
-// rest for as long.
+// edit changes what is placed, and waits until that of the placement "control" has arrived at member west: agents have
+// then looked at the rest for as long.
 func (f *fleet) edit() {
 	f.Helper()
 	f.edits++
@@ -230,8 +231,9 @@ func (f *fleet) waits(ctx context.Context) error {
 // unwatched are the kinds that the agents read only when they need them: with an eviction, and with a new run.
 var unwatched = []string{"ClusterResourcePlacementDisruptionBudget", "ClusterStagedUpdateStrategy"}
 
-// Promise 1 for all agents of the hub: an object that they cannot decode, of whatever kind, is no reason to delete, to take from a member or to
-// evict anything, neither when it turns bad nor after a restart; and all that has nothing to do with it goes on (promise 6).
+// Promise 1 for all agents of the hub: an object that they cannot decode, of whatever kind, is no reason to delete, to
+// take from a member or to evict anything, neither when it turns bad nor after a restart; and all that has nothing to
+// do with it goes on (promise 6).
 func TestAnUnreadableObjectTakesNothingAway(t *testing.T) {
 	ctrl.SetLogger(logr.Discard())
 	f := &fleet{T: t, whole: t, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})}

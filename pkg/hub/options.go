@@ -50,7 +50,8 @@ type Options struct {
 	Inventory bool
 	Silence   time.Duration
 
-	// AdmissionPolicies is whether admission policies are written at start, and AdmissionPolicyConfig the file that configures them.
+	// AdmissionPolicies is whether admission policies are written at start, and AdmissionPolicyConfig the file that
+	// configures them.
 	AdmissionPolicies     bool
 	AdmissionPolicyConfig string
 

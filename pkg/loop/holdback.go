@@ -7,15 +7,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// HoldBack is the time for which the status of one object is held back because it only reports progress: a status that is settled by the
-// end of that time is written once and not twice. The zero value holds nothing back yet.
+// HoldBack is the time for which the status of one object is held back because it only reports progress: a status that
+// is settled by the end of that time is written once and not twice. The zero value holds nothing back yet.
 type HoldBack struct {
 	// since is when a status was first held back that has not been written since; zero for none.
 	since time.Time
 }
 
-// Wait returns for how much longer a status that differs from the stored one may be held back; zero to write it now. most is for how
-// long it may be, from the first call on; zero for a status that is not held back.
+// Wait returns for how much longer a status that differs from the stored one may be held back; zero to write it now.
+// most is for how long it may be, from the first call on; zero for a status that is not held back.
 func (h *HoldBack) Wait(most time.Duration, now time.Time) time.Duration {
 	if most > 0 && h.since.IsZero() {
 		h.since = now

@@ -1,6 +1,6 @@
-// Package loop is what reconcilers share: controller settings, one way to requeue a conflict, status writes that happen only when
-// something changed and that may be held back, and parallel work that does not stop at the first failure. It decides nothing about the
-// fleet.
+// Package loop is what reconcilers share: controller settings, one way to requeue a conflict, status writes that
+// happen only when something changed and that may be held back, and parallel work that does not stop at the first
+// failure. It decides nothing about the fleet.
 package loop
 
 import (
@@ -29,12 +29,13 @@ const (
 	// shared, so one failing placement never slows another.
 	retryFirst = 5 * time.Millisecond
 	retryMost  = time.Minute
-	// conflictWait lets the cache see the write that won. The event of that write usually comes first and ends the wait.
+	// conflictWait lets the cache see the write that won. The event of that write usually comes first and ends the
+	// wait.
 	conflictWait = 10 * time.Millisecond
 )
 
-// Options are the settings of every controller: workers at once, a retry limiter of its own, panics recovered and counted,
-// and controller-runtime's priority queue, which puts new events before the initial list.
+// Options are the settings of every controller: workers at once, a retry limiter of its own, panics recovered and
+// counted, and controller-runtime's priority queue, which puts new events before the initial list.
 func Options(workers int) controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: workers,
@@ -42,9 +43,9 @@ func Options(workers int) controller.Options {
 	}
 }
 
-// Settle wraps a reconciler so that losing a race (a conflict, or an object that already exists) is not an error: the object is
-// requeued for when the cache can have caught up, without back-off and without a line in the log. Other errors are logged without the
-// values that API servers quote in them: what was written may hold Secrets.
+// Settle wraps a reconciler so that losing a race (a conflict, or an object that already exists) is not an error: the
+// object is requeued for when the cache can have caught up, without back-off and without a line in the log. Other
+// errors are logged without the values that API servers quote in them: what was written may hold Secrets.
 func Settle(r reconcile.Reconciler) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 		result, err := r.Reconcile(ctx, req)
@@ -55,8 +56,8 @@ func Settle(r reconcile.Reconciler) reconcile.Reconciler {
 	})
 }
 
-// Unreserved wraps a reconciler so that it gets no requests in the namespaces that are the fleet's own or Kubernetes' own: see
-// scope.Reserved. It is for reconcilers whose requests name placements or what belongs to them.
+// Unreserved wraps a reconciler so that it gets no requests in the namespaces that are the fleet's own or Kubernetes'
+// own: see scope.Reserved. It is for reconcilers whose requests name placements or what belongs to them.
 func Unreserved(r reconcile.Reconciler) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 		if scope.Reserved(req.NamespacedName) {
@@ -82,8 +83,8 @@ func lostRace(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)
 }
 
-// Each calls do for every item, at most workers at once, and returns all errors joined. It goes on after a failure, because one
-// bad object must not stop the rest, and stops early only when ctx ends.
+// Each calls do for every item, at most workers at once, and returns all errors joined. It goes on after a failure,
+// because one bad object must not stop the rest, and stops early only when ctx ends.
 func Each[T any](ctx context.Context, workers int, items []T, do func(context.Context, T) error) error {
 	errs := make([]error, len(items))
 	slots := make(chan struct{}, max(1, workers))
@@ -110,8 +111,8 @@ func All(ctx context.Context, workers int, jobs ...func(context.Context) error) 
 	return Each(ctx, workers, jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
 }
 
-// Recovered makes a panic an error when it is deferred, as controller-runtime does in the goroutine of a reconciler, so that one bad object does not
-// end the process. The log has the stack.
+// Recovered makes a panic an error when it is deferred, as controller-runtime does in the goroutine of a reconciler,
+// so that one bad object does not end the process. The log has the stack.
 func Recovered(ctx context.Context, err *error) {
 	r := recover()
 	if r == nil {
@@ -122,8 +123,9 @@ func Recovered(ctx context.Context, err *error) {
 	*err = fmt.Errorf("the agent has a fault, see its log: panic (%T)", r)
 }
 
-// WriteStatus updates obj's status if it differs from that of before, an unchanged copy of the object as it was read, and returns
-// whether it wrote. The write carries the resourceVersion that was read: a conflict means that another client's write must be read first.
+// WriteStatus updates obj's status if it differs from that of before, an unchanged copy of the object as it was read,
+// and returns whether it wrote. The write carries the resourceVersion that was read: a conflict means that another
+// client's write must be read first.
 func WriteStatus(ctx context.Context, c client.StatusClient, before, obj client.Object) (bool, error) {
 	if equality.Semantic.DeepEqual(before, obj) {
 		return false, nil
@@ -134,8 +136,9 @@ func WriteStatus(ctx context.Context, c client.StatusClient, before, obj client.
 	return true, nil
 }
 
-// Refused is whether an API server has refused a write for what it is or for whose it is, so that trying again changes nothing until one
-// of the two changes. A namespace that is being deleted refuses too, with the cause NamespaceTerminating: callers ask for that first.
+// Refused is whether an API server has refused a write for what it is or for whose it is, so that trying again changes
+// nothing until one of the two changes. A namespace that is being deleted refuses too, with the cause
+// NamespaceTerminating: callers ask for that first.
 func Refused(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
 }

@@ -1,5 +1,5 @@
-// Package metrics registers what the agents measure, and is the list of it: each metric is defined by the package that owns the fact, with
-// what docs/metrics.md has to say about it.
+// Package metrics registers what the agents measure, and is the list of it: each metric is defined by the package that
+// owns the fact, with what docs/metrics.md has to say about it.
 package metrics
 
 import (
@@ -21,8 +21,8 @@ const (
 
 // Definition is one metric.
 type Definition struct {
-	// Name is what it is scraped by. Names that dashboards know from KubeFleet stay; new ones begin with fleet_ and end with their unit,
-	// and a counter with _total.
+	// Name is what it is scraped by. Names that dashboards know from KubeFleet stay; new ones begin with fleet_ and
+	// end with their unit, and a counter with _total.
 	Name string
 	// Help is one sentence: what is counted or measured, in which unit.
 	Help string
@@ -48,7 +48,8 @@ func (d Definition) Kind() string { return d.kind }
 
 var all []Definition
 
-// Gauge registers a gauge. It panics if there is a metric of its name, as do Counter and Histogram: they are called when a process starts.
+// Gauge registers a gauge. It panics if there is a metric of its name, as do Counter and Histogram: they are called
+// when a process starts.
 func Gauge(d Definition) *prometheus.GaugeVec {
 	return register(d, "gauge", prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, d.names()))
 }

@@ -380,8 +380,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// In whatever order snapshots are found, they change an object in the same way; and doing it twice, with patches that set values, is doing
-// it once.
+// In whatever order snapshots are found, they change an object in the same way; and doing it twice, with patches that
+// set values, is doing it once.
 func TestOrderDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var all []v1beta1.OverrideSnapshotObject

@@ -24,9 +24,10 @@ import (
 // CRDs is the resource of CustomResourceDefinitions.
 var CRDs = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
-// AwaitCRDs returns when every named CustomResourceDefinition ("works.placement.kubernetes-fleet.io") is established on the cluster of
-// cfg, and discovery has it. It watches, so that it goes on as soon as the last one appears, and keeps the gate "crds" closed with what is
-// missing. It waits in the same way for a cluster that cannot be reached yet. It fails only when ctx ends.
+// AwaitCRDs returns when every named CustomResourceDefinition ("works.placement.kubernetes-fleet.io") is established
+// on the cluster of cfg, and discovery has it. It watches, so that it goes on as soon as the last one appears, and
+// keeps the gate "crds" closed with what is missing. It waits in the same way for a cluster that cannot be reached
+// yet. It fails only when ctx ends.
 func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...string) error {
 	missing := sets.New(names...)
 	const gate = "crds"
@@ -92,7 +93,8 @@ func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...str
 	return awaitDiscovery(ctx, cfg, served)
 }
 
-// awaitDiscovery returns when discovery has the resources. It has them a moment after their definitions are established, without an event.
+// awaitDiscovery returns when discovery has the resources. It has them a moment after their definitions are
+// established, without an event.
 func awaitDiscovery(ctx context.Context, cfg *rest.Config, resources []schema.GroupVersionResource) error {
 	client, err := discovery.NewDiscoveryClientForConfig(cfg)
 	if err != nil {
@@ -132,7 +134,8 @@ func servedBy(crd *unstructured.Unstructured) []schema.GroupVersionResource {
 	return out
 }
 
-// onlyEstablished shrinks a CRD to its name, whether it is established, and the versions that it serves: schemas are large, and not read.
+// onlyEstablished shrinks a CRD to its name, whether it is established, and the versions that it serves: schemas are
+// large, and not read.
 func onlyEstablished(obj any) (any, error) {
 	crd, ok := obj.(*unstructured.Unstructured)
 	if !ok {

@@ -14,7 +14,8 @@ func Between[T cmp.Ordered](flag string, value, low, high T) error {
 	return nil
 }
 
-// Throttle checks a pair of client limits: a negative qps means none, else qps and burst must be in their ranges and burst ≥ qps.
+// Throttle checks a pair of client limits: a negative qps means none, else qps and burst must be in their ranges and
+// burst ≥ qps.
 func Throttle(qpsFlag string, qps, most float64, burstFlag string, burst, mostBurst int) error {
 	if qps < 0 {
 		return nil

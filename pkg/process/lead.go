@@ -18,10 +18,11 @@ var errNoLead = errors.New("this replica does not lead, and must not write")
 // ShortestLease is the shortest there can be: a leader holds a lease for a second less than it lasts, see NewLead.
 const ShortestLease = 2 * time.Second
 
-// Lead is the lock of an elector that also ensures what electors do not: a process that does not lead does not write. An elector that finds
-// the lease taken goes on trying for the whole renew deadline, and its process goes on working meanwhile; so does a process that was halted,
-// or whose machine was suspended, until its elector notices. A Lead knows until when the lease is this process's in any case: from then on
-// its Guard refuses writes, and the process never leads again, because its caches may be older than what other processes wrote.
+// Lead is the lock of an elector that also ensures what electors do not: a process that does not lead does not write.
+// An elector that finds the lease taken goes on trying for the whole renew deadline, and its process goes on working
+// meanwhile; so does a process that was halted, or whose machine was suspended, until its elector notices. A Lead
+// knows until when the lease is this process's in any case: from then on its Guard refuses writes, and the process
+// never leads again, because its caches may be older than what other processes wrote.
 type Lead struct {
 	resourcelock.Interface
 	duration time.Duration
@@ -34,10 +35,12 @@ type Lead struct {
 	over  bool
 }
 
-// NewLead makes an elector's lock of a lease that lasts for duration. lost is called, once, when the lease has run out.
+// NewLead makes an elector's lock of a lease that lasts for duration. lost is called, once, when the lease has run
+// out.
 func NewLead(lock resourcelock.Interface, duration time.Duration, lost func(error)) *Lead {
-	// Others go by what their electors see of the lease, and that is in whole seconds: how long it lasts, and when it was renewed. A renewal
-	// within the second of the last one is none to them, so they may take the lease a second early.
+	// Others go by what their electors see of the lease, and that is in whole seconds: how long it lasts, and when it
+	// was renewed. A renewal within the second of the last one is none to them, so they may take the lease a second
+	// early.
 	return &Lead{Interface: lock, duration: duration.Truncate(time.Second) - time.Second, lost: lost, now: time.Now}
 }
 
@@ -95,7 +98,8 @@ func (l *Lead) leads() error {
 	switch now := l.now(); {
 	case l.over || l.until.IsZero():
 		return errNoLead
-	// By either clock: the monotonic one may stand still while the machine is suspended, and the other may be set back.
+	// By either clock: the monotonic one may stand still while the machine is suspended, and the other may be set
+	// back.
 	case now.Before(l.until) && now.Round(0).Before(l.until.Round(0)):
 		return nil
 	}

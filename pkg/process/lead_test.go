@@ -32,7 +32,8 @@ func TestWhoDoesNotLeadDoesNotWrite(t *testing.T) {
 	)
 	for name, play := range map[string]struct {
 		do func(*Lead, *lease, func(time.Duration))
-		// writes is whether a write passes in the end, looks whether the lease can be asked for, lost how often the end was told.
+		// writes is whether a write passes in the end, looks whether the lease can be asked for, lost how often the
+		// end was told.
 		writes, looks bool
 		lost          int
 	}{

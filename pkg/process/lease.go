@@ -20,8 +20,8 @@ func Identity() (string, error) {
 	return host + "_" + string(uuid.NewUUID()), nil
 }
 
-// Lease makes the lock by which one of several processes leads. It has no recorder: that would write an event at each start, and a
-// restart must write nothing but the lease itself.
+// Lease makes the lock by which one of several processes leads. It has no recorder: that would write an event at each
+// start, and a restart must write nothing but the lease itself.
 func Lease(cfg *rest.Config, namespace, name, identity string, renewDeadline time.Duration) (resourcelock.Interface, error) {
 	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, name,
 		resourcelock.ResourceLockConfig{Identity: identity}, cfg, renewDeadline)
@@ -31,8 +31,8 @@ func Lease(cfg *rest.Config, namespace, name, identity string, renewDeadline tim
 	return lock, nil
 }
 
-// AnotherLeads returns true as soon as another process is seen to lead: its name on the lease is not enough, it must renew it. It
-// returns false when the process of lock leads, or when ctx ends.
+// AnotherLeads returns true as soon as another process is seen to lead: its name on the lease is not enough, it must
+// renew it. It returns false when the process of lock leads, or when ctx ends.
 func AnotherLeads(ctx context.Context, lock resourcelock.Interface, every time.Duration) bool {
 	var seen *resourcelock.LeaderElectionRecord
 	for {

@@ -13,9 +13,10 @@ import (
 const MetricsSecureUsage = "serve /metrics over TLS, to clients whose bearer token may get the path /metrics on the agent's own cluster; " +
 	"false: over plain HTTP, to every client"
 
-// Metrics serves /metrics at address. Secure, it does so over TLS, with a certificate made at start, and only for clients whose token own,
-// the cluster that the agent runs in, knows and lets get the path /metrics: the names of what is placed are in there. own is given because
-// the manager that serves them may be one of another cluster, where the agent has no right to ask who a client is.
+// Metrics serves /metrics at address. Secure, it does so over TLS, with a certificate made at start, and only for
+// clients whose token own, the cluster that the agent runs in, knows and lets get the path /metrics: the names of what
+// is placed are in there. own is given because the manager that serves them may be one of another cluster, where the
+// agent has no right to ask who a client is.
 func Metrics(address string, secure bool, own *rest.Config) metricsserver.Options {
 	if !secure {
 		return metricsserver.Options{BindAddress: address}

@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
-// Gates are what an agent still waits for before it can do its work. Its readiness probe fails while any is closed and says why, so
-// that "kubectl describe pod" or curl answers what is missing. The zero value has no closed gate.
+// Gates are what an agent still waits for before it can do its work. Its readiness probe fails while any is closed and
+// says why, so that "kubectl describe pod" or curl answers what is missing. The zero value has no closed gate.
 type Gates struct {
 	mu     sync.Mutex
 	closed map[string]string
@@ -38,7 +38,8 @@ func (g *Gates) Note(note func() []string) {
 	g.notes = append(g.notes, note)
 }
 
-// Close makes the agent unready until Open is called for the same name. why is a phrase for the user: "CRD works.… is not installed".
+// Close makes the agent unready until Open is called for the same name. why is a phrase for the user: "CRD works.… is
+// not installed".
 func (g *Gates) Close(name, why string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -55,7 +56,8 @@ func (g *Gates) Open(name string) {
 	delete(g.closed, name)
 }
 
-// Waiting returns nil when no gate is closed and no check fails, else an error that names every closed gate and what checks name.
+// Waiting returns nil when no gate is closed and no check fails, else an error that names every closed gate and what
+// checks name.
 func (g *Gates) Waiting() error {
 	g.mu.Lock()
 	var parts []string
@@ -90,9 +92,10 @@ func gather(ask []func() []string) (out []string) {
 	return out
 }
 
-// ServeProbes answers /healthz always and /readyz while no gate is closed and no check fails, on addr ("" or "0": not at all), until ctx ends.
-// It listens before it returns, so that an address in use is an error at start. It serves from the first moment of the process,
-// unlike a manager's probes, which come up only after everything the agent may have to wait for.
+// ServeProbes answers /healthz always and /readyz while no gate is closed and no check fails, on addr ("" or "0": not
+// at all), until ctx ends. It listens before it returns, so that an address in use is an error at start. It serves
+// from the first moment of the process, unlike a manager's probes, which come up only after everything the agent may
+// have to wait for.
 func ServeProbes(ctx context.Context, addr string, gates *Gates) error {
 	if addr == "" || addr == "0" {
 		return nil

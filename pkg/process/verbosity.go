@@ -7,10 +7,12 @@ import (
 	"strings"
 )
 
-// mostVerbose is the highest verbosity of an agent's log. Above it, client-go prints the bodies of requests and answers, Secrets among them.
+// mostVerbose is the highest verbosity of an agent's log. Above it, client-go prints the bodies of requests and
+// answers, Secrets among them.
 const mostVerbose = 7
 
-// CapVerbosity lowers klog's flags v and vmodule among flags, once they are parsed, to what shows no Secret. It returns whether it had to.
+// CapVerbosity lowers klog's flags v and vmodule among flags, once they are parsed, to what shows no Secret. It
+// returns whether it had to.
 func CapVerbosity(flags *flag.FlagSet) (capped bool, err error) {
 	for name, lower := range map[string]func(string) string{"v": lowered, "vmodule": loweredModules} {
 		f := flags.Lookup(name)

@@ -28,8 +28,8 @@ type Returned struct {
 	Status json.RawMessage
 }
 
-// ReturnsStatus says whether a placement wants the status of its objects on the objects of the hub. mistake, for the user, says why that
-// cannot be; the status then stays where it is.
+// ReturnsStatus says whether a placement wants the status of its objects on the objects of the hub. mistake, for the
+// user, says why that cannot be; the status then stays where it is.
 func ReturnsStatus(spec *v1beta1.PlacementSpec) (wanted bool, mistake string) {
 	s := spec.Strategy.ReportBackStrategy
 	if s == nil || s.Type != v1beta1.ReportBackTypeMirror || s.Destination == nil || *s.Destination != v1beta1.ReportBackDestinationOriginalResource {
@@ -41,8 +41,8 @@ func ReturnsStatus(spec *v1beta1.PlacementSpec) (wanted bool, mistake string) {
 	return true, ""
 }
 
-// Returns lists what a Work reports of objects that its placement has selected; those from envelopes have no object on the hub. A
-// status that cannot be read is left out and is part of the error.
+// Returns lists what a Work reports of objects that its placement has selected; those from envelopes have no object on
+// the hub. A status that cannot be read is left out and is part of the error.
 func Returns(work *v1beta1.Work, selected []v1beta1.ResourceIdentifier) ([]Returned, error) {
 	if !work.DeletionTimestamp.IsZero() || work.Labels[contract.LabelEnvelopeKind] != "" ||
 		!delivery.IsTrue(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation) {

@@ -11,7 +11,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 )
 
-// RolledBack is the condition about a rollback: on a binding that a rolling update changed, on a cluster of an update run, or on a run.
+// RolledBack is the condition about a rollback: on a binding that a rolling update changed, on a cluster of an update
+// run, or on a run.
 func RolledBack(generation int64, fate delivery.Fate) metav1.Condition {
 	kind, message := v1beta1.ConditionRolledBack, quoted(fate.Message)
 	switch fate.State {
@@ -25,7 +26,8 @@ func RolledBack(generation int64, fate delivery.Fate) metav1.Condition {
 	return no(generation, kind, v1beta1.ReasonRollbackFailed, message)
 }
 
-// rejection is the conditions of a placement whose rolling update has spent its failure budget; none if there is no failure policy.
+// rejection is the conditions of a placement whose rolling update has spent its failure budget; none if there is no
+// failure policy.
 func (p *placementReport) rejection() []metav1.Condition {
 	rolling := p.spec.Strategy.RollingUpdate
 	if p.Course.Spent == nil || p.external() || rolling == nil {
@@ -98,7 +100,8 @@ func (p *placementReport) rolledBack() metav1.Condition {
 	return yes(p.generation, kind, v1beta1.ReasonRollbackSucceeded, text)
 }
 
-// rejectionChanged returns whether the conditions about a spent failure budget change their status or reason, come or go.
+// rejectionChanged returns whether the conditions about a spent failure budget change their status or reason, come or
+// go.
 func (p *placementReport) rejectionChanged(conditions []metav1.Condition) bool {
 	for _, name := range []string{v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack} {
 		kind := p.Placement.ConditionType(name)

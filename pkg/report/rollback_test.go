@@ -12,7 +12,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 )
 
-// A placement says what became of a rolling update that failed, as long as it has a policy, and its owner is told each of it once.
+// A placement says what became of a rolling update that failed, as long as it has a policy, and its owner is told each
+// of it once.
 func TestRetreatOfAPlacement(t *testing.T) {
 	const held = "RolloutStarted=False RolloutNotStartedYet"
 	is := func(status metav1.ConditionStatus, reason string) string {

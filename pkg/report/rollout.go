@@ -12,7 +12,8 @@ func RolloutBlocked(generation int64, message string) metav1.Condition {
 	return no(generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet, message)
 }
 
-// Rollout sets one of a binding's conditions that the rollout owns: RolloutStarted or RolledBack. It is first; the others stay as they are.
+// Rollout sets one of a binding's conditions that the rollout owns: RolloutStarted or RolledBack. It is first; the
+// others stay as they are.
 func Rollout(old []metav1.Condition, condition metav1.Condition, now metav1.Time) []metav1.Condition {
 	condition = merge(old, []metav1.Condition{condition}, now)[0]
 	out := make([]metav1.Condition, 0, len(old)+1)

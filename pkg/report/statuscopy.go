@@ -13,7 +13,8 @@ import (
 
 // StatusCopy is where the status of a placement is copied to.
 type StatusCopy struct {
-	// Namespace is where the copy belongs; empty if the placement asks for none, or if its selectors do not name the namespace.
+	// Namespace is where the copy belongs; empty if the placement asks for none, or if its selectors do not name the
+	// namespace.
 	Namespace string
 	// Absent is whether the placement has not found that namespace on the hub.
 	Absent bool
@@ -21,8 +22,8 @@ type StatusCopy struct {
 	Mistake string
 }
 
-// StatusCopyOf is where status, which a placement is about to have, is copied to. The selectors decide. They must not leave the namespace
-// that is placed so far: its users would keep a copy that is no longer updated.
+// StatusCopyOf is where status, which a placement is about to have, is copied to. The selectors decide. They must not
+// leave the namespace that is placed so far: its users would keep a copy that is no longer updated.
 func StatusCopyOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) StatusCopy {
 	spec := placement.GetSpec()
 	if placement.GetNamespace() != "" || spec.StatusReportingScope != v1beta1.StatusReportingScopeNamespaceAccessible {
@@ -56,8 +57,8 @@ func Copyable(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus
 	return meta.FindStatusCondition(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled)) != nil
 }
 
-// StatusSynced sets in a status whether its copy in namespace is up to date. failure is why it is not, for the user; empty if it is. The
-// condition is of the generation that the status is about.
+// StatusSynced sets in a status whether its copy in namespace is up to date. failure is why it is not, for the user;
+// empty if it is. The condition is of the generation that the status is about.
 func StatusSynced(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus, namespace, failure string, now metav1.Time) {
 	kind := placement.ConditionType(v1beta1.ConditionStatusSynced)
 	scheduled := meta.FindStatusCondition(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled))

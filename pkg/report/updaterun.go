@@ -32,8 +32,8 @@ func UnplannedRun(old v1beta1.UpdateRunStatus, cause string, generation int64, n
 	return old
 }
 
-// ResumedRun is the status of an update run that has just been planned and continues from the run earlier: it has passed the tasks that
-// earlier has.
+// ResumedRun is the status of an update run that has just been planned and continues from the run earlier: it has
+// passed the tasks that earlier has.
 func ResumedRun(planned v1beta1.UpdateRunStatus, earlier v1beta1.UpdateRunObject, generation int64, now metav1.Time) v1beta1.UpdateRunStatus {
 	return UpdateRun(planned, runs.Read(planned).Resume(earlier.GetName(), *earlier.GetStatus()), generation, now)
 }

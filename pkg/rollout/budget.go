@@ -21,8 +21,8 @@ const (
 	defaultPeriod = 60 * time.Second
 )
 
-// BudgetOf reads the limits of a placement that wants target clusters. Percentages are of target and are rounded up, but for the failure
-// budget, which is rounded down. It returns an error for a value that the API does not accept.
+// BudgetOf reads the limits of a placement that wants target clusters. Percentages are of target and are rounded up,
+// but for the failure budget, which is rounded down. It returns an error for a value that the API does not accept.
 func BudgetOf(strategy v1beta1.RolloutStrategy, target int) (Budget, error) {
 	config := strategy.RollingUpdate
 	if wrong := validate.RollingUpdate(config, field.NewPath("spec", "strategy", "rollingUpdate")); len(wrong) > 0 {
@@ -57,8 +57,8 @@ func clusters(value *intstr.IntOrString, target int) (int, error) {
 	return intstr.GetScaledValueFromIntOrPercent(&share, target, true)
 }
 
-// Target is how many clusters a placement with policy wants. For PickAll that is how many the scheduler picks now: the bindings
-// that are not given up, counting one that is being deleted while it may have content.
+// Target is how many clusters a placement with policy wants. For PickAll that is how many the scheduler picks now: the
+// bindings that are not given up, counting one that is being deleted while it may have content.
 func Target(policy *v1beta1.PlacementPolicy, bindings []Binding) int {
 	if policy != nil && policy.PlacementType == v1beta1.PlacementTypePickFixed {
 		return len(policy.ClusterNames)

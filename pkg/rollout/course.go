@@ -11,16 +11,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// Course is the state of the rollout of a revision under a failure policy: contract.AnnotationRolloutCourse on the revision's master
-// snapshot, JSON.
+// Course is the state of the rollout of a revision under a failure policy: contract.AnnotationRolloutCourse on the
+// revision's master snapshot, JSON.
 type Course struct {
-	// Done is when the rollout ended: every cluster had been given its content, and was healthy with it or had failed within the budget.
-	// Clusters are not judged by what they were given until then.
+	// Done is when the rollout ended: every cluster had been given its content, and was healthy with it or had failed
+	// within the budget. Clusters are not judged by what they were given until then.
 	Done time.Time `json:"done,omitzero"`
 	// Again is when the rollout was resumed after a rejection. Health windows begin anew there.
 	Again time.Time `json:"again,omitzero"`
-	// Spent is the rejection of a revision that failed on more clusters than the budget allows. It stands even if these clusters are healthy
-	// again with what they had before: without it the rollout would begin again.
+	// Spent is the rejection of a revision that failed on more clusters than the budget allows. It stands even if
+	// these clusters are healthy again with what they had before: without it the rollout would begin again.
 	Spent *Rejection `json:"spent,omitempty"`
 }
 
@@ -46,7 +46,8 @@ type Failure struct {
 	Overrides delivery.Overrides `json:"overrides,omitzero"`
 }
 
-// mostFailures is how many clusters a rejection lists if the budget does not need more of them. An object's annotations may have 256 KiB.
+// mostFailures is how many clusters a rejection lists if the budget does not need more of them. An object's
+// annotations may have 256 KiB.
 const mostFailures = 100
 
 // Message describes the rejection of the revision with this index.
@@ -68,7 +69,8 @@ func CourseOf(master v1beta1.ResourceSnapshotObject) Course {
 	return c
 }
 
-// Patch is the merge patch that stores the course on the master of a group. It conflicts if the master was written since it was read.
+// Patch is the merge patch that stores the course on the master of a group. It conflicts if the master was written
+// since it was read.
 func (c Course) Patch(master v1beta1.ResourceSnapshotObject) ([]byte, error) {
 	text, err := json.Marshal(c)
 	if err != nil {

@@ -33,8 +33,8 @@ func (b Binding) Revision() v1beta1.Revision {
 	return delivery.NewRevision(b.Snapshot, b.Overrides, b.Strategy)
 }
 
-// Before is what the cluster was last healthy with when it was given what it has; nil if it never was healthy. Of a binding that a rollout
-// without a failure policy changed it is what was last healthy there.
+// Before is what the cluster was last healthy with when it was given what it has; nil if it never was healthy. Of a
+// binding that a rollout without a failure policy changed it is what was last healthy there.
 func (b Binding) Before() *v1beta1.Revision {
 	if m := b.mark(); m != nil {
 		return m.Before
@@ -50,7 +50,8 @@ func NewMark(b Binding, to v1beta1.Revision, course Course, now time.Time) deliv
 	return delivery.Mark{To: to, At: now, Before: delivery.ReturnTo(b.LastHealthy, to, b.mark())}
 }
 
-// Affected returns whether a rollout of snapshot that has spent its failure budget changed the binding, rolled back or not.
+// Affected returns whether a rollout of snapshot that has spent its failure budget changed the binding, rolled back or
+// not.
 func Affected(b Binding, snapshot string, course Course) bool {
 	if b.Gone || !b.living() || b.State != v1beta1.BindingStateBound {
 		return false
@@ -72,8 +73,8 @@ func (b Binding) SentBack() bool { m := b.mark(); return m != nil && m.Back }
 // living returns whether the scheduler wants the binding and it is not being deleted.
 func (b Binding) living() bool { return !b.Deleting && b.State != v1beta1.BindingStateUnscheduled }
 
-// changedBy returns whether a rollout gave the binding something new. A cluster that joined after the content proved healthy elsewhere is no
-// evidence about the content.
+// changedBy returns whether a rollout gave the binding something new. A cluster that joined after the content proved
+// healthy elsewhere is no evidence about the content.
 func (b Binding) changedBy(course Course) bool {
 	before, mark := b.Before(), b.mark()
 	if before == nil {

@@ -45,7 +45,8 @@ type judgement struct {
 	again time.Duration
 }
 
-// judge finds the failed clusters, and decides whether the revision is rejected, whether a rejection ends, and whether the rollout is done.
+// judge finds the failed clusters, and decides whether the revision is rejected, whether a rejection ends, and whether
+// the rollout is done.
 func (p *plan) judge(bindings []Binding) judgement {
 	course := p.want.Course
 	switch {
@@ -66,7 +67,8 @@ func (p *plan) judgeRollout(bindings []Binding) judgement {
 	course := p.want.Course
 	out := judgement{failed: map[string]bool{}}
 	var failed []Binding
-	// A rollout is done only if some cluster has the content; after the first time, only if it gave a cluster something new.
+	// A rollout is done only if some cluster has the content; after the first time, only if it gave a cluster
+	// something new.
 	done, changed, any := true, course.Done.IsZero(), false
 	last := p.now
 	for _, b := range bindings {
@@ -131,9 +133,9 @@ func (p *plan) reject(failed []Binding) *Rejection {
 	return r
 }
 
-// void returns whether a rejection ends: a user dismissed it, the apply strategy is another one, or so many of the failed clusters would get
-// something else now that the others are within the budget. A user who changes the budget can extend it; a budget that grows with the
-// placement does not count.
+// void returns whether a rejection ends: a user dismissed it, the apply strategy is another one, or so many of the
+// failed clusters would get something else now that the others are within the budget. A user who changes the budget
+// can extend it; a budget that grows with the placement does not count.
 func (p *plan) void(r Rejection, bindings []Binding) bool {
 	limit := r.Budget
 	if r.Setting != p.budget.Policy.Setting {

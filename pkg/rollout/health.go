@@ -17,7 +17,8 @@ const (
 	unknown health = iota
 	// ready: it is available, or compared if the apply strategy is ReportDiff.
 	ready
-	// untracked: it is applied, its availability is not tracked, and it has not been there long enough to count as ready.
+	// untracked: it is applied, its availability is not tracked, and it has not been there long enough to count as
+	// ready.
 	untracked
 	// down: the cluster reports objects that are not applied or not available.
 	down
@@ -25,7 +26,8 @@ const (
 	stuck
 )
 
-// health goes by reports on the binding's current generation alone. wait is how long untracked content still does not count as ready.
+// health goes by reports on the binding's current generation alone. wait is how long untracked content still does not
+// count as ready.
 func (p *plan) health(b Binding) (h health, wait time.Duration) {
 	if !b.mayHaveContent() {
 		return unknown, 0
@@ -47,7 +49,8 @@ func (p *plan) health(b Binding) (h health, wait time.Duration) {
 	return unknown, 0
 }
 
-// availability returns whether available content counts as ready, which content that is not fully tracked does only after a time.
+// availability returns whether available content counts as ready, which content that is not fully tracked does only
+// after a time.
 func (p *plan) availability(available metav1.Condition) (health, time.Duration) {
 	switch available.Reason {
 	case v1beta1.ReasonNotAllWorkAreAvailabilityTrackable, v1beta1.ReasonWorkNotTrackable:

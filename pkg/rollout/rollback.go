@@ -32,8 +32,8 @@ func reportsRollback(b Binding) bool { return b.Current(v1beta1.ConditionRolledB
 // rejected returns whether a rejection stands.
 func (p *plan) rejected() bool { return p.want.Course.Spent != nil && p.budget.Policy != nil }
 
-// judgeRollback judges the bindings that a rejected rollout changed. That comes before anything is taken from the budget: nothing waits for
-// clusters that have failed, whatever they have.
+// judgeRollback judges the bindings that a rejected rollout changed. That comes before anything is taken from the
+// budget: nothing waits for clusters that have failed, whatever they have.
 func (p *plan) judgeRollback(bindings []Binding) {
 	for _, b := range bindings {
 		if !Affected(b, p.want.Snapshot, p.want.Course) || !b.SentBack() && !p.budget.Policy.Rollback {
@@ -51,7 +51,8 @@ func (p *plan) judgeRollback(bindings []Binding) {
 	}
 }
 
-// isFailed returns whether the cluster has been unhealthy for its whole window; if its window runs, the plan asks to look again at its end.
+// isFailed returns whether the cluster has been unhealthy for its whole window; if its window runs, the plan asks to
+// look again at its end.
 func (p *plan) isFailed(b Binding) bool {
 	failed, left := p.policy().Failed(b.change(), p.now)
 	p.window = sooner(p.window, left)

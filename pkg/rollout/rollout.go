@@ -1,5 +1,6 @@
-// Package rollout decides which clusters of a placement change next. The bindings, the content they should have and the limits of
-// the placement go in; one step comes out. hub/roller carries it out and calls again when an event arrives.
+// Package rollout decides which clusters of a placement change next. The bindings, the content they should have and
+// the limits of the placement go in; one step comes out. hub/roller carries it out and calls again when an event
+// arrives.
 package rollout
 
 import (
@@ -16,8 +17,8 @@ import (
 type Budget struct {
 	// Target is how many clusters the placement wants.
 	Target int
-	// Short is whether the scheduler cannot find so many. No change makes those unavailable, so they must not block a change
-	// of the others.
+	// Short is whether the scheduler cannot find so many. No change makes those unavailable, so they must not block a
+	// change of the others.
 	Short bool
 	// MaxUnavailable is how many of them may be without ready content because of a change.
 	MaxUnavailable int
@@ -67,12 +68,13 @@ type Binding struct {
 	LastHealthy *v1beta1.Revision
 	// Mark is the mark of the last rollout that changed the binding; nil if there is none.
 	Mark *delivery.Mark
-	// Lost is the message about a snapshot that does not exist any more, and that the revision to return to needs; empty if all exist. It
-	// matters only while a rejection stands.
+	// Lost is the message about a snapshot that does not exist any more, and that the revision to return to needs;
+	// empty if all exist. It matters only while a rejection stands.
 	Lost string
 }
 
-// Step is what to do now. All lists are in the order of the bindings' names, which is also the order in which clusters take turns.
+// Step is what to do now. All lists are in the order of the bindings' names, which is also the order in which clusters
+// take turns.
 type Step struct {
 	// Move are the bindings to give the content.
 	Move []string
@@ -80,14 +82,16 @@ type Step struct {
 	Restyle []string
 	// Remove are the bindings to delete.
 	Remove []string
-	// Blocked are the bindings that need the content and cannot get it yet, and why. Some of them may be in Restyle too.
+	// Blocked are the bindings that need the content and cannot get it yet, and why. Some of them may be in Restyle
+	// too.
 	Blocked []Blocked
 	// Resume are the bindings that were blocked and have the content, because the placement went back to it.
 	Resume []string
 	// Again is when to call again without an event; zero means that there is no need.
 	Again time.Duration
 
-	// Course is the new state of the rollout; nil if the stored one is right. It has to be written before anything else is done.
+	// Course is the new state of the rollout; nil if the stored one is right. It has to be written before anything
+	// else is done.
 	Course *Course
 	// Back are the bindings to roll back, and Fates the others that a rejected rollout changed.
 	Back  []Return
@@ -108,8 +112,8 @@ const (
 	ByBudget Block = "budget"
 	// ByCluster means that another binding still has content on the cluster.
 	ByCluster Block = "cluster"
-	// ByAgent means that the cluster's agent does not report. If the cluster were changed, it would count as unavailable until the agent
-	// reports again, and the others could not use that part of the budget.
+	// ByAgent means that the cluster's agent does not report. If the cluster were changed, it would count as
+	// unavailable until the agent reports again, and the others could not use that part of the budget.
 	ByAgent Block = "agent"
 	// ByRejection means that the revision has spent its failure budget.
 	ByRejection Block = "rejection"
@@ -117,8 +121,9 @@ const (
 
 // Next decides what can be done now within the budget. The order of bindings does not matter.
 //
-// The budget goes by reports: a cluster counts as ready only if it was reported ready for what the binding asks for now. One
-// without a report may be up or down; it is changed only if the others that are reported ready are enough without it.
+// The budget goes by reports: a cluster counts as ready only if it was reported ready for what the binding asks for
+// now. One without a report may be up or down; it is changed only if the others that are reported ready are enough
+// without it.
 func Next(budget Budget, bindings []Binding, want Content, now time.Time) Step {
 	if want.Snapshot == "" {
 		return Step{}
@@ -158,11 +163,11 @@ type plan struct {
 	room int
 	// crowds is how many bindings there are for a cluster.
 	crowds map[string]int
-	// untracked is the shortest time until content whose availability is not tracked counts as ready, and window that until a cluster has
-	// failed; zero if there is none.
+	// untracked is the shortest time until content whose availability is not tracked counts as ready, and window that
+	// until a cluster has failed; zero if there is none.
 	untracked, window time.Duration
-	// failed are the bindings whose clusters have failed, for which nothing waits; fates are those of the bindings that a rejected rollout
-	// changed.
+	// failed are the bindings whose clusters have failed, for which nothing waits; fates are those of the bindings
+	// that a rejected rollout changed.
 	failed map[string]bool
 	fates  map[string]delivery.Fate
 
@@ -200,8 +205,8 @@ func (p *plan) count(bindings []Binding) {
 	p.room = p.budget.Target + p.budget.MaxSurge - placed
 }
 
-// expected is how many of the bindings' clusters would be up if nothing ever changed: all that are wanted, but for those that the scheduler
-// cannot find, or that leave the fleet.
+// expected is how many of the bindings' clusters would be up if nothing ever changed: all that are wanted, but for
+// those that the scheduler cannot find, or that leave the fleet.
 func (b Budget) expected(bindings []Binding) int {
 	if b.Short || slices.ContainsFunc(bindings, func(s Binding) bool { return s.Gone && s.wanted() }) {
 		return min(b.Target, wanted(bindings))
@@ -241,8 +246,8 @@ func (p *plan) sort(b Binding) {
 	}
 }
 
-// outdated returns whether the binding was given other content than it should have. With a failure policy the apply strategy is part of
-// the content: it is rolled out, judged and rolled back with the rest.
+// outdated returns whether the binding was given other content than it should have. With a failure policy the apply
+// strategy is part of the content: it is rolled out, judged and rolled back with the rest.
 func (p *plan) outdated(b Binding) bool {
 	return b.Snapshot != p.want.Snapshot || !p.want.Overrides[b.Cluster].Keeps(b.Overrides) ||
 		p.budget.Policy != nil && !delivery.SameStrategy(b.Strategy, &p.want.Strategy)
@@ -293,8 +298,9 @@ func (p *plan) choose() {
 	p.step.Again = sooner(p.step.Again, p.window)
 }
 
-// unreachable returns whether a change would make the cluster count as unavailable until its agent reports again, because it was ready when
-// the agent last reported. A cluster that is not ready anyway has nothing to lose; but with a failure policy it would count as failed.
+// unreachable returns whether a change would make the cluster count as unavailable until its agent reports again,
+// because it was ready when the agent last reported. A cluster that is not ready anyway has nothing to lose; but with
+// a failure policy it would count as failed.
 func (p *plan) unreachable(c candidate) bool {
 	return c.Silent && (c.health == ready || p.budget.Policy != nil)
 }
@@ -310,8 +316,8 @@ func (p *plan) block(c candidate, by Block) {
 	p.step.Blocked = append(p.step.Blocked, Blocked{Binding: c.Name, By: by})
 }
 
-// removable returns whether a binding that the scheduler gave up may be deleted now, and takes what that costs from the budget. One without
-// ready content costs nothing: its loss makes nothing unavailable.
+// removable returns whether a binding that the scheduler gave up may be deleted now, and takes what that costs from
+// the budget. One without ready content costs nothing: its loss makes nothing unavailable.
 func (p *plan) removable(c candidate) bool {
 	switch {
 	case c.Gone || c.Snapshot == "" || c.health == down:
@@ -323,8 +329,8 @@ func (p *plan) removable(c candidate) bool {
 	}
 }
 
-// movable returns whether a binding may get other content now, and takes what that costs from the budget. One that failed costs
-// nothing, so that a correction reaches it at once.
+// movable returns whether a binding may get other content now, and takes what that costs from the budget. One that
+// failed costs nothing, so that a correction reaches it at once.
 func (p *plan) movable(c candidate) bool {
 	switch c.health {
 	case ready:

@@ -19,10 +19,10 @@ import (
 
 var onlySeed = flag.Uint64("seed", 0, "play the rollout simulation of this seed alone")
 
-// TestBudgetIsNeverExceeded plays rollouts over clusters that fail, recover, fall silent, join and leave at random, with content that may be
-// bad or hard to see, while somebody edits the content, the policy and all settings. It checks after every step that the step itself left
-// enough clusters up and not too many with content. At the end everything is well again but for silent clusters, and then the rollout
-// must come to its end.
+// TestBudgetIsNeverExceeded plays rollouts over clusters that fail, recover, fall silent, join and leave at random,
+// with content that may be bad or hard to see, while somebody edits the content, the policy and all settings. It
+// checks after every step that the step itself left enough clusters up and not too many with content. At the end
+// everything is well again but for silent clusters, and then the rollout must come to its end.
 func TestBudgetIsNeverExceeded(t *testing.T) {
 	seeds := uint64(2000)
 	if testing.Short() {
@@ -104,7 +104,8 @@ type model struct {
 	percent int
 	surge   int
 	period  time.Duration
-	// number is how many clusters are wanted, below zero all; short is whether the scheduler has said that it finds fewer.
+	// number is how many clusters are wanted, below zero all; short is whether the scheduler has said that it finds
+	// fewer.
 	number   int
 	short    bool
 	revision int
@@ -360,7 +361,8 @@ func (s *site) condition(kind string, status metav1.ConditionStatus, reason stri
 	return metav1.Condition{Type: kind, Status: status, Reason: reason, ObservedGeneration: s.Generation, LastTransitionTime: metav1.NewTime(at)}
 }
 
-// report writes what is there into the binding's status, as the dispatcher does: times start anew with a new generation.
+// report writes what is there into the binding's status, as the dispatcher does: times start anew with a new
+// generation.
 func (w *model) report(s *site) {
 	status, reason := metav1.ConditionTrue, v1beta1.ReasonAllWorkAreAvailable
 	s.FailedObjects = 0
@@ -524,8 +526,8 @@ func (w *model) dismiss() {
 	}
 }
 
-// checkVerdict looks for clusters that are given a revision on which there is a verdict, for verdicts without so many that could have
-// failed, and for what no policy asks for.
+// checkVerdict looks for clusters that are given a revision on which there is a verdict, for verdicts without so many
+// that could have failed, and for what no policy asks for.
 func (w *model) checkVerdict(t *testing.T, seed uint64, step Step) {
 	course := w.content().Course
 	switch {
@@ -581,8 +583,8 @@ func (w *model) site(name string) *site {
 	return w.bindings[slices.IndexFunc(w.bindings, func(s *site) bool { return s.Name == name })]
 }
 
-// heal ends all troubles: good content, clusters that work, and nothing that comes or goes any more. Clusters that were ready when they
-// fell silent stay so: the others must not wait for them.
+// heal ends all troubles: good content, clusters that work, and nothing that comes or goes any more. Clusters that
+// were ready when they fell silent stay so: the others must not wait for them.
 func (w *model) heal() {
 	w.healed = true
 	w.percent = max(1, w.percent)

@@ -21,7 +21,8 @@ import (
 type oracle struct {
 	policy   oraclePolicy
 	clusters map[string]*clusterv1beta1.MemberCluster
-	// chosen are the clusters with scheduled or bound bindings of this policy, old those with bindings of an older one.
+	// chosen are the clusters with scheduled or bound bindings of this policy, old those with bindings of an older
+	// one.
 	chosen, old map[string]bool
 }
 
@@ -120,7 +121,8 @@ func (o *oracle) affinity(c *clusterv1beta1.MemberCluster) int {
 	return sum
 }
 
-// skew is the difference between the fullest and the emptiest domain of key, with one more chosen cluster if extra is not empty.
+// skew is the difference between the fullest and the emptiest domain of key, with one more chosen cluster if extra is
+// not empty.
 func (o *oracle) skew(key, extra string) (skew, domains int) {
 	counts := map[string]int{}
 	for name, c := range o.clusters {

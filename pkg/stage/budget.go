@@ -74,8 +74,9 @@ func (f *forward) abort(at *Stage, err error) {
 	f.p.Fail(err.Error())
 }
 
-// beginRollback sets the run and its stage to rolling back. The step changes no binding before that is stored: a run that does not know that
-// it is rolling back would take a binding that it rolled back for one that another client modified.
+// beginRollback sets the run and its stage to rolling back. The step changes no binding before that is stored: a run
+// that does not know that it is rolling back would take a binding that it rolled back for one that another client
+// modified.
 func (f *forward) beginRollback(at *Stage, cause string) {
 	at.fail(cause, f.Now)
 	f.p.Back = delivery.Fate{State: delivery.Returning, Message: "Rolling clusters back to their last healthy revision"}

@@ -21,7 +21,8 @@ func Replaced(now Plan, status v1beta1.UpdateRunStatus) bool {
 // goOn is what the user can do about a plan that is not valid any more.
 const goOn = "; to continue from here, create a run that names this one in spec.resumeFrom"
 
-// Check returns an Abort if the plan in a run's status is not valid any more, with what has changed. Any other error is temporary.
+// Check returns an Abort if the plan in a run's status is not valid any more, with what has changed. Any other error
+// is temporary.
 func Check(fleet Fleet, status v1beta1.UpdateRunStatus) error {
 	if status.UpdateStrategySnapshot == nil || status.DeletionStageStatus == nil || len(status.StagesStatus) != len(status.UpdateStrategySnapshot.Stages) {
 		return defect("the plan is missing from the run's status; create a new run")
@@ -113,7 +114,8 @@ func checkOrder(config v1beta1.StageConfig, was []v1beta1.ClusterUpdatingStatus,
 	return nil
 }
 
-// checkDeletions returns an Abort if the placement gave up other clusters since the run was initialized. Fewer are fine: the run deletes them.
+// checkDeletions returns an Abort if the placement gave up other clusters since the run was initialized. Fewer are
+// fine: the run deletes them.
 func checkDeletions(deletions []string, status v1beta1.UpdateRunStatus) error {
 	planned := sets.New[string]()
 	for _, c := range status.DeletionStageStatus.Clusters {

@@ -22,8 +22,8 @@ func concurrency(most *intstr.IntOrString, clusters int) (int, error) {
 	return max(1, n), nil
 }
 
-// clusters judges the clusters in progress and starts others while there is room, in their order. finished counts those that are done or have
-// failed within the budget.
+// clusters judges the clusters in progress and starts others while there is room, in their order. finished counts
+// those that are done or have failed within the budget.
 func (f *forward) clusters(s *Stage, most int) (finished int, err error) {
 	// Those in progress come first, so that this step uses the places that they free.
 	busy, err := f.judge(s)
@@ -47,7 +47,8 @@ func (f *forward) clusters(s *Stage, most int) (finished int, err error) {
 	return finished, nil
 }
 
-// judge judges the clusters in progress, and with a failure policy those that were. busy is how many still are in progress.
+// judge judges the clusters in progress, and with a failure policy those that were. busy is how many still are in
+// progress.
 func (f *forward) judge(s *Stage) (busy int, err error) {
 	for i := range s.Clusters {
 		c := &s.Clusters[i]
@@ -125,7 +126,8 @@ func (f *forward) look(c *Cluster, b v1beta1.BindingObject) {
 	}
 }
 
-// isFailing returns whether time alone does not seem to make a cluster in progress healthy. One that only progresses has StuckAfter.
+// isFailing returns whether time alone does not seem to make a cluster in progress healthy. One that only progresses
+// has StuckAfter.
 func (f *forward) isFailing(c *Cluster, status delivery.Status, wrong metav1.Condition) bool {
 	switch delivery.MeaningOf(wrong, status.FailedObjects) {
 	case delivery.Failed:
@@ -176,8 +178,8 @@ func (f *forward) failures() string {
 	return "; failing: " + brief.List(f.failing, 3) + "; see their bindings, or the placement's status"
 }
 
-// stuck sets the run's phase if clusters have taken too long, and returns whether any has. With a failure policy none does: the health window
-// ends first.
+// stuck sets the run's phase if clusters have taken too long, and returns whether any has. With a failure policy none
+// does: the health window ends first.
 func (f *forward) stuck(s *Stage) bool {
 	if f.policy != nil {
 		return false

@@ -11,8 +11,8 @@ import (
 // forward decides the next step of a run that is not rolling back.
 type forward struct {
 	*decision
-	// failing are the clusters in progress whose binding has a failure, or has progressed for too long, with the reason; relapsed those
-	// that were done and are not healthy any more.
+	// failing are the clusters in progress whose binding has a failure, or has progressed for too long, with the
+	// reason; relapsed those that were done and are not healthy any more.
 	failing, relapsed []string
 	// adopted are clusters that have the release already, and whose rollout this step starts.
 	adopted map[string]bool

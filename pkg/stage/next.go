@@ -18,8 +18,9 @@ type World struct {
 	UID types.UID
 	// Config is the strategy that the run was planned with.
 	Config v1beta1.UpdateStrategySpec
-	// Snapshot is the name of the resource snapshot to release, Apply how to apply it, Overrides the lists of each cluster. Clusters that do
-	// not have the release yet also have the fingerprint of their overrides with their current labels.
+	// Snapshot is the name of the resource snapshot to release, Apply how to apply it, Overrides the lists of each
+	// cluster. Clusters that do not have the release yet also have the fingerprint of their overrides with their
+	// current labels.
 	Snapshot  string
 	Apply     v1beta1.ApplyStrategy
 	Overrides map[string]delivery.Overrides
@@ -27,7 +28,8 @@ type World struct {
 	Bindings []v1beta1.BindingObject
 	// Requests are the existing approval requests, by name.
 	Requests map[string]Request
-	// Refused are the clusters whose binding the API server refused to change in this step, and its answer. They do not count as started.
+	// Refused are the clusters whose binding the API server refused to change in this step, and its answer. They do
+	// not count as started.
 	Refused map[string]string
 	// Lost are the clusters whose revision to return to lacks a snapshot, with the message about it.
 	Lost map[string]string
@@ -71,7 +73,8 @@ type Start struct {
 // Ask is an approval request to create.
 type Ask struct{ Name, Stage, Task string }
 
-// Next moves on a run whose spec.state is Run. The caller carries out the step, and stores the progress only afterwards.
+// Next moves on a run whose spec.state is Run. The caller carries out the step, and stores the progress only
+// afterwards.
 func Next(p Progress, w World) (Progress, Step) {
 	d := newDecision(p, w)
 	if d.p.RollingBack() {
@@ -99,7 +102,8 @@ type decision struct {
 	release release
 	// policy is the run's failure policy; nil if it has none.
 	policy *delivery.FailurePolicy
-	// picked are the bindings of the clusters that the placement picks, given those that the scheduler gave up; by cluster.
+	// picked are the bindings of the clusters that the placement picks, given those that the scheduler gave up; by
+	// cluster.
 	picked, dropped map[string]v1beta1.BindingObject
 
 	p    Progress
@@ -161,7 +165,8 @@ func (d *decision) again(after time.Duration) {
 	}
 }
 
-// failed returns whether a changed cluster has been unhealthy for its whole window; if its window runs, it asks to be called at its end.
+// failed returns whether a changed cluster has been unhealthy for its whole window; if its window runs, it asks to be
+// called at its end.
 func (d *decision) failed(c delivery.Change) bool {
 	failed, left := d.policy.Failed(c, d.Now)
 	if left > 0 {
@@ -170,7 +175,8 @@ func (d *decision) failed(c delivery.Change) bool {
 	return failed
 }
 
-// rollsBack returns whether the run rolls clusters back if its budget is spent, and so records their last healthy revisions.
+// rollsBack returns whether the run rolls clusters back if its budget is spent, and so records their last healthy
+// revisions.
 func (d *decision) rollsBack() bool { return d.policy != nil && d.policy.Rollback }
 
 // adopt takes up clusters that the run has changed without storing it in its status.
@@ -194,8 +200,8 @@ func (d *decision) adopt(take func(*Stage, *Cluster, v1beta1.BindingObject)) {
 	}
 }
 
-// Decisive returns whether a step leads to something that is not undone, so that it must be decided from up-to-date facts: the run
-// ends or begins a rollback, or a cluster is not rolled back.
+// Decisive returns whether a step leads to something that is not undone, so that it must be decided from up-to-date
+// facts: the run ends or begins a rollback, or a cluster is not rolled back.
 func Decisive(before, after Progress) bool {
 	if after.Phase == Failed || after.RollingBack() && !before.RollingBack() {
 		return true

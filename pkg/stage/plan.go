@@ -69,7 +69,8 @@ type Fleet struct {
 type Plan struct {
 	// Placement is the UID of the placement.
 	Placement types.UID
-	// PolicyIndex is the index of the placement's latest policy snapshot, Count how many clusters the scheduler has picked for it.
+	// PolicyIndex is the index of the placement's latest policy snapshot, Count how many clusters the scheduler has
+	// picked for it.
 	PolicyIndex string
 	Count       int
 	Apply       v1beta1.ApplyStrategy
@@ -146,8 +147,8 @@ func picked(fleet Fleet) (picks, error) {
 	return out, nil
 }
 
-// behind returns whether the scheduler has not read a policy since the placement was changed: another number of clusters does not change the
-// generation of the policy snapshot.
+// behind returns whether the scheduler has not read a policy since the placement was changed: another number of
+// clusters does not change the generation of the policy snapshot.
 func behind(policy v1beta1.PolicySnapshotObject) bool {
 	placement, err := strconv.ParseInt(policy.GetAnnotations()[contract.AnnotationGeneration], 10, 64)
 	return err == nil && policy.GetStatus().ObservedCRPGeneration < placement

@@ -1,8 +1,10 @@
-// Package stage decides the next step of a staged update run: which clusters belong to which stage, whether the plan is still valid, and
-// what to do now. Values go in and come out; hub/stager reads them, carries out the step and stores the progress.
+// Package stage decides the next step of a staged update run: which clusters belong to which stage, whether the plan
+// is still valid, and what to do now. Values go in and come out; hub/stager reads them, carries out the step and
+// stores the progress.
 //
-// The whole state of a run is in its status. Read turns that into a Progress, Next moves it on, and report.UpdateRun writes it back.
-// Next recognizes a step that was carried out and not stored, so a run may be interrupted at any instruction.
+// The whole state of a run is in its status. Read turns that into a Progress, Next moves it on, and report.UpdateRun
+// writes it back. Next recognizes a step that was carried out and not stored, so a run may be interrupted at any
+// instruction.
 package stage
 
 import (
@@ -16,11 +18,12 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// StuckAfter is how long a cluster may take before the run reports it as stuck, or as failing if it only progresses. The run still waits
-// for it.
+// StuckAfter is how long a cluster may take before the run reports it as stuck, or as failing if it only progresses.
+// The run still waits for it.
 const StuckAfter = 5 * time.Minute
 
-// Phase is where a run, a stage or a cluster is. Each is one reason of the condition Progressing; the last three are final.
+// Phase is where a run, a stage or a cluster is. Each is one reason of the condition Progressing; the last three are
+// final.
 type Phase int
 
 // The phases. They have no order: a stopped run may continue, a waiting one may stop.
@@ -75,7 +78,8 @@ type Progress struct {
 	Deletion Stage
 }
 
-// Budget is the state of a run's failure budgets. Its phase is Pending without a failure policy, Succeeded while they last, or Failed.
+// Budget is the state of a run's failure budgets. Its phase is Pending without a failure policy, Succeeded while they
+// last, or Failed.
 type Budget struct {
 	Phase   Phase
 	Message string
@@ -86,7 +90,8 @@ type Stage struct {
 	Name           string
 	Phase          Phase
 	Message, Cause string
-	// Since is when the condition Progressing got its status, rounded up to a second if it was read; zero while pending.
+	// Since is when the condition Progressing got its status, rounded up to a second if it was read; zero while
+	// pending.
 	Since time.Time
 	// Start is when its first cluster was started, End when it ended; zero before.
 	Start, End    time.Time
@@ -94,15 +99,16 @@ type Stage struct {
 	Before, After []Task
 }
 
-// Cluster is how far one cluster of a stage has come. Its Phase is Pending, Active, Succeeded or Failed; with a failure policy the last two
-// may follow each other until its stage ends.
+// Cluster is how far one cluster of a stage has come. Its Phase is Pending, Active, Succeeded or Failed; with a
+// failure policy the last two may follow each other until its stage ends.
 type Cluster struct {
 	Name  string
 	Phase Phase
 	// Since is when it was started, End when it was done or failed; zero before.
 	Since, End time.Time
 	Cause      string
-	// LastHealthy is what it was last healthy with before the run changed it; nil if it never was, or the run would not roll it back.
+	// LastHealthy is what it was last healthy with before the run changed it; nil if it never was, or the run would
+	// not roll it back.
 	LastHealthy *v1beta1.Revision
 	Back        Back
 }
@@ -121,13 +127,14 @@ type Task struct {
 	Request string
 	// Asked is whether the request exists, Done whether the task is done.
 	Asked, Done bool
-	// Inherited is whether an earlier run, from which this one continues, has done it. Message is that of the condition that it is done;
-	// empty for the usual one.
+	// Inherited is whether an earlier run, from which this one continues, has done it. Message is that of the
+	// condition that it is done; empty for the usual one.
 	Inherited bool
 	Message   string
 }
 
-// set moves a stage to a phase. The time of a phase starts again only when the status of its condition Progressing changes.
+// set moves a stage to a phase. The time of a phase starts again only when the status of its condition Progressing
+// changes.
 func (s *Stage) set(phase Phase, message string, now time.Time) {
 	if s.Phase == Pending || s.Phase.status() != phase.status() {
 		s.Since = now
@@ -144,8 +151,8 @@ func (s *Stage) fail(cause string, now time.Time) {
 	s.set(Failed, "The stage failed; see the condition Succeeded", now)
 }
 
-// Stored rounds a time from which a wait counts up to a full second, as a status holds it. The API would cut it off, and the wait would end
-// too early.
+// Stored rounds a time from which a wait counts up to a full second, as a status holds it. The API would cut it off,
+// and the wait would end too early.
 func Stored(t time.Time) time.Time {
 	if whole := t.Truncate(time.Second); whole.Before(t) {
 		return whole.Add(time.Second)
@@ -153,8 +160,8 @@ func Stored(t time.Time) time.Time {
 	return t
 }
 
-// Clocks are the times from which the stages count their waits, with the fractions of seconds that a status does not hold. With them the
-// caller ends waits on time, and not up to a second late.
+// Clocks are the times from which the stages count their waits, with the fractions of seconds that a status does not
+// hold. With them the caller ends waits on time, and not up to a second late.
 func (p *Progress) Clocks() []time.Time {
 	out := make([]time.Time, len(p.Stages))
 	for i, s := range p.Stages {
@@ -186,8 +193,8 @@ var (
 	}
 )
 
-// Read reads the progress from a run's status. Its conditions count whatever their generation: only spec.state can change in a run, which
-// does not undo anything.
+// Read reads the progress from a run's status. Its conditions count whatever their generation: only spec.state can
+// change in a run, which does not undo anything.
 func Read(status v1beta1.UpdateRunStatus) Progress {
 	p := Progress{}
 	p.Phase, p.Message, p.Cause, _ = read(status.Conditions, phasesOfRuns)

@@ -26,8 +26,8 @@ func (r release) on(b v1beta1.BindingObject) bool {
 	return delivery.Has(b, r.to(b.GetSpec().TargetCluster))
 }
 
-// relabelled returns whether the labels of the binding's cluster give the overrides of the release another result than when the binding
-// was given them.
+// relabelled returns whether the labels of the binding's cluster give the overrides of the release another result than
+// when the binding was given them.
 func (r release) relabelled(b v1beta1.BindingObject) bool {
 	now := r.overrides[b.GetSpec().TargetCluster].Fingerprint
 	return now != "" && now != delivery.Unresolved && now != b.GetSpec().OverrideFingerprint
@@ -36,7 +36,8 @@ func (r release) relabelled(b v1beta1.BindingObject) bool {
 // mark returns the run's mark on a binding; nil if the run has not changed the binding, or would not roll it back.
 func (r release) mark(b v1beta1.BindingObject) *delivery.Mark { return delivery.RunMark(b, r.run) }
 
-// newMark returns the mark for a binding that gets the release. A binding with a mark of this run was changed by it before, and keeps it.
+// newMark returns the mark for a binding that gets the release. A binding with a mark of this run was changed by it
+// before, and keeps it.
 func (r release) newMark(b v1beta1.BindingObject) *delivery.Mark {
 	if m := r.mark(b); m != nil {
 		return m

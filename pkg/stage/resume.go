@@ -12,8 +12,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// Resumable returns an Abort if a run with this plan cannot continue from the run that its spec.resumeFrom names. earlier is nil if there is
-// no run of that name.
+// Resumable returns an Abort if a run with this plan cannot continue from the run that its spec.resumeFrom names.
+// earlier is nil if there is no run of that name.
 func Resumable(run, earlier v1beta1.UpdateRunObject, plan Plan) error {
 	spec := run.GetSpec()
 	refuse := func(why string) error { return mistake("spec.resumeFrom %q: %s", spec.ResumeFrom, why) }
@@ -53,8 +53,9 @@ func sameNumber(a, b string) bool {
 	return errX == nil && errY == nil && x == y
 }
 
-// Resume is the progress of a run that has just been planned and continues from an ended one: the tasks that this has passed count as done.
-// Stages are matched by name. A run that rolled its clusters back has passed nothing: what was approved is not there any more.
+// Resume is the progress of a run that has just been planned and continues from an ended one: the tasks that this has
+// passed count as done. Stages are matched by name. A run that rolled its clusters back has passed nothing: what was
+// approved is not there any more.
 func (p Progress) Resume(name string, earlier v1beta1.UpdateRunStatus) Progress {
 	p = p.clone()
 	old := Read(earlier)
@@ -68,13 +69,15 @@ func (p Progress) Resume(name string, earlier v1beta1.UpdateRunStatus) Progress 
 	for i := range p.Stages {
 		s, before := &p.Stages[i], was[p.Stages[i].Name]
 		inherit(name, s.Before, before.Before, true)
-		// An approval after a stage is for its clusters as they were at its end. If it had not ended, they may be others.
+		// An approval after a stage is for its clusters as they were at its end. If it had not ended, they may be
+		// others.
 		inherit(name, s.After, before.After, before.Phase == Succeeded)
 	}
 	return p
 }
 
-// inherit takes over the tasks that the earlier run has inherited itself and, if own, those that it has done. name is its name.
+// inherit takes over the tasks that the earlier run has inherited itself and, if own, those that it has done. name is
+// its name.
 func inherit(name string, tasks, earlier []Task, own bool) {
 	for i := range tasks {
 		j := slices.IndexFunc(earlier, func(t Task) bool { return t.Type == tasks[i].Type && t.Done && (t.Inherited || own) })

@@ -9,8 +9,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// rollback decides the next step of a run that rolls back the clusters that it changed, the last changed first: stage by stage, and of a
-// stage no more at once than went forward.
+// rollback decides the next step of a run that rolls back the clusters that it changed, the last changed first: stage
+// by stage, and of a stage no more at once than went forward.
 type rollback struct{ *decision }
 
 // run judges the clusters that were sent back, and sends others while there is room.
@@ -36,7 +36,8 @@ func (r rollback) decide(send func(s *Stage, busy int), report func(*Stage)) {
 	r.finish()
 }
 
-// judge judges the clusters of a stage that were sent back. busy is how many of the stage are in progress, forward or back.
+// judge judges the clusters of a stage that were sent back. busy is how many of the stage are in progress, forward or
+// back.
 func (r rollback) judge(s *Stage) (busy int) {
 	for i := range s.Clusters {
 		c := &s.Clusters[i]
@@ -68,7 +69,8 @@ func (r rollback) judgeSent(c *Cluster) {
 	}
 }
 
-// judgeLate judges a cluster that is not back: one that was sent and becomes healthy later, while the run is still rolling back, is.
+// judgeLate judges a cluster that is not back: one that was sent and becomes healthy later, while the run is still
+// rolling back, is.
 func (r rollback) judgeLate(c *Cluster) {
 	if c.LastHealthy == nil {
 		return

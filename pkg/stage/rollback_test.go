@@ -152,7 +152,8 @@ func TestAFailureWithinTheBudgetFreesItsPlace(t *testing.T) {
 	condition(t, w.status.StagesStatus[0].Conditions, v1beta1.ConditionSucceeded, metav1.ConditionTrue, v1beta1.ReasonStageUpdatingSucceeded, "failed within the budget: c1")
 }
 
-// The agent was away for longer than the window, and with it the one that writes down what members report: that is no cluster's fault.
+// The agent was away for longer than the window, and with it the one that writes down what members report: that is no
+// cluster's fault.
 func TestAnAbsenceOfTheAgentIsHeldAgainstNobody(t *testing.T) {
 	w := policed(intstr.FromInt32(0), v1beta1.FailureActionRollback, of("all", ""))
 	if err := w.begin(); err != nil {
@@ -195,8 +196,8 @@ func TestARelapseKeepsTheStageOpen(t *testing.T) {
 	w.want(t, "well again", "succeeded | succeeded c1+ c2+ c3+ | succeeded")
 }
 
-// A write to a binding ends the reports about it, although it may have changed nothing on the cluster. The window of a cluster that was
-// healthy begins with a report that it is not.
+// A write to a binding ends the reports about it, although it may have changed nothing on the cluster. The window of a
+// cluster that was healthy begins with a report that it is not.
 func TestABindingWrittenAnewIsNoRelapse(t *testing.T) {
 	w := policed(intstr.FromInt32(0), v1beta1.FailureActionStop, of("all", "", wait(4*window)))
 	if err := w.begin(); err != nil {
@@ -427,7 +428,8 @@ func TestTheWayBackHasAWindowToo(t *testing.T) {
 		"Clusters rolled back to their last healthy revision: 2; not rolled back: c2 (stage all); see")
 }
 
-// TestWhatGoesForwardTakesPlacesOnTheWayBack has c1 still busy with the release when c2, which was done, spends the budget.
+// TestWhatGoesForwardTakesPlacesOnTheWayBack has c1 still busy with the release when c2, which was done, spends the
+// budget.
 func TestWhatGoesForwardTakesPlacesOnTheWayBack(t *testing.T) {
 	w := policed(intstr.FromInt32(0), v1beta1.FailureActionRollback, of("all", "", most(intstr.FromInt32(2))))
 	if err := w.begin(); err != nil {
@@ -488,8 +490,8 @@ func TestStopPausesTheWayBack(t *testing.T) {
 	w.want(t, "done", "failed | failed c1+<+ c2!<+ c3. | pending")
 }
 
-// TestALostPassIsTakenUp kills the agent after it changed a binding and before it stored that, and lets the cluster get well meanwhile: then
-// its binding tells of the new content as the last healthy one.
+// TestALostPassIsTakenUp kills the agent after it changed a binding and before it stored that, and lets the cluster
+// get well meanwhile: then its binding tells of the new content as the last healthy one.
 func TestALostPassIsTakenUp(t *testing.T) {
 	w := policed(intstr.FromInt32(1), v1beta1.FailureActionRollback, of("all", "", most(intstr.FromInt32(3))))
 	if err := w.begin(); err != nil {
@@ -513,7 +515,8 @@ func TestALostPassIsTakenUp(t *testing.T) {
 	}
 }
 
-// TestALostWayBackIsOver has the cluster healthy at home before anybody could say that it was sent there: no event will tell of that.
+// TestALostWayBackIsOver has the cluster healthy at home before anybody could say that it was sent there: no event
+// will tell of that.
 func TestALostWayBackIsOver(t *testing.T) {
 	w := secondFails(t)
 	w.pass(false)
@@ -544,8 +547,9 @@ func TestBudgetsThatAreNone(t *testing.T) {
 	}
 }
 
-// TestRunsThatRetreatEnd plays runs with failure policies on fleets in which clusters get well, relapse or never get well, with deaths of the
-// agent between changing bindings and storing it, stops, other runs that take clusters, and, on the way back, clusters that come and go.
+// TestRunsThatRetreatEnd plays runs with failure policies on fleets in which clusters get well, relapse or never get
+// well, with deaths of the agent between changing bindings and storing it, stops, other runs that take clusters, and,
+// on the way back, clusters that come and go.
 func TestRunsThatRetreatEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := newPlay(t)

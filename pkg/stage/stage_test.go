@@ -202,8 +202,8 @@ func (w *world) approve(request string) {
 	w.requests[request] = r
 }
 
-// describe is the run in a line: its phase, then each stage with its phase and its clusters: . is pending, * in progress, + done, ! failed;
-// after < the same of the way back.
+// describe is the run in a line: its phase, then each stage with its phase and its clusters: . is pending, * in
+// progress, + done, ! failed; after < the same of the way back.
 func (w *world) describe() string {
 	p := stage.Read(w.status)
 	names := map[stage.Phase]string{
@@ -559,8 +559,8 @@ func TestRefusedClustersKeepTheirTurn(t *testing.T) {
 	w.want(t, "allowed", "active | active c1* c2* c3. | pending")
 }
 
-// What overrides come to by a cluster's labels is settled when its turn comes: a change before it counts, also for a cluster that has the
-// release otherwise, and one after it waits for another run.
+// What overrides come to by a cluster's labels is settled when its turn comes: a change before it counts, also for a
+// cluster that has the release otherwise, and one after it waits for another run.
 func TestLabelsCountAtTheClustersTurn(t *testing.T) {
 	w := fleet(of("all", ""))
 	w.prints = map[string]string{"c1": "east", "c2": "east", "c3": delivery.Unresolved}
@@ -588,8 +588,8 @@ func TestLabelsCountAtTheClustersTurn(t *testing.T) {
 	}
 }
 
-// TestRunsEnd plays runs to their end with clusters that report in any order, stops, deaths of the agent before it could store what it
-// did, and approvals at any time; after every pass the limits must hold.
+// TestRunsEnd plays runs to their end with clusters that report in any order, stops, deaths of the agent before it
+// could store what it did, and approvals at any time; after every pass the limits must hold.
 func TestRunsEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var clusters []cluster

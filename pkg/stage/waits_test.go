@@ -103,8 +103,9 @@ func TestHealthWindowsAreNeverCutShort(t *testing.T) {
 	}
 }
 
-// TestWaitsEndOnTime plays waits with agents that die, or cannot store what they did, and users who stop runs and let them go on. A gate opens
-// with the first look after its full time, and with none before; only if the agent that began it has died it may be up to a second late.
+// TestWaitsEndOnTime plays waits with agents that die, or cannot store what they did, and users who stop runs and let
+// them go on. A gate opens with the first look after its full time, and with none before; only if the agent that began
+// it has died it may be up to a second late.
 func TestWaitsEndOnTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		whole := time.Duration(rapid.IntRange(1, 4000).Draw(t, "wait")) * time.Millisecond
@@ -164,7 +165,8 @@ func TestWaitsEndOnTime(t *testing.T) {
 	})
 }
 
-// ahead is how much time goes by until an agent that wants to look again after some time looks, for that or another reason.
+// ahead is how much time goes by until an agent that wants to look again after some time looks, for that or another
+// reason.
 func ahead(t *rapid.T, again time.Duration) time.Duration {
 	d := time.Duration(rapid.IntRange(0, 2500).Draw(t, "time")) * time.Millisecond
 	if again > 0 {

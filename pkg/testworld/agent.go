@@ -22,8 +22,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 )
 
-// ManagerOptions are those of the agents, without their ports: several managers of one process get along. Their limits are for a loaded
-// machine; a manager that reaches one ends with an error.
+// ManagerOptions are those of the agents, without their ports: several managers of one process get along. Their limits
+// are for a loaded machine; a manager that reaches one ends with an error.
 func ManagerOptions() ctrl.Options {
 	yes, shutdown := true, Patience/2
 	return ctrl.Options{
@@ -35,8 +35,8 @@ func ManagerOptions() ctrl.Options {
 	}
 }
 
-// Run runs a manager until it is stopped, or the test ends. Stop returns when the manager has ended, and may be called again. What the
-// manager has not written by then, it never will: await its last writes, events among them, before.
+// Run runs a manager until it is stopped, or the test ends. Stop returns when the manager has ended, and may be called
+// again. What the manager has not written by then, it never will: await its last writes, events among them, before.
 func Run(t testing.TB, mgr ctrl.Manager) (stop func()) {
 	t.Helper()
 	return Go(t, "the agent", mgr.Start).Stop
@@ -51,8 +51,8 @@ type Running struct {
 	err   error
 }
 
-// Go runs an agent or a game beside the test, until Stop or the end of the test. The one that ends then has not outlived the test: it
-// may use t up to its end, but must not end the test (t.Fatal).
+// Go runs an agent or a game beside the test, until Stop or the end of the test. The one that ends then has not
+// outlived the test: it may use t up to its end, but must not end the test (t.Fatal).
 func Go(t testing.TB, what string, run func(context.Context) error) *Running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -99,8 +99,9 @@ func (r *Running) Wait() error {
 // Ended is closed when it has ended, stopped or not.
 func (r *Running) Ended() <-chan struct{} { return r.ended }
 
-// AwaitKnown waits until an agent knows of an object in the version that the test has of it, or a later one. Agents learn of objects of
-// different kinds in any order: await what one must know before you write what it acts on. Knows reads what it knows, as a manager's cache.
+// AwaitKnown waits until an agent knows of an object in the version that the test has of it, or a later one. Agents
+// learn of objects of different kinds in any order: await what one must know before you write what it acts on. Knows
+// reads what it knows, as a manager's cache.
 func AwaitKnown(t testing.TB, knows client.Reader, obj client.Object) {
 	t.Helper()
 	is := obj.DeepCopyObject().(client.Object)
@@ -116,7 +117,8 @@ func AwaitKnown(t testing.TB, knows client.Reader, obj client.Object) {
 	})
 }
 
-// Writes notes the requests of an agent that are not reads nor dry runs, each as its method and path. The zero value is ready.
+// Writes notes the requests of an agent that are not reads nor dry runs, each as its method and path. The zero value
+// is ready.
 type Writes struct {
 	mu   sync.Mutex
 	list []string

@@ -16,8 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// How long a behaviour takes by the contract, on a machine that has nothing else to do. No test asserts it: the bench measures speed.
-// A test names it to show what kind of wait this is, and waits for up to Patience more before it fails.
+// How long a behaviour takes by the contract, on a machine that has nothing else to do. No test asserts it: the bench
+// measures speed. A test names it to show what kind of wait this is, and waits for up to Patience more before it
+// fails.
 const (
 	// Soon is for everything that needs no workload to start.
 	Soon = 10 * time.Second
@@ -33,14 +34,15 @@ const Patience = 4 * time.Minute
 const (
 	// The first looks come quickly, for what is a function call away; the later ones spare the API server.
 	firstLook, look = 5 * time.Millisecond, 50 * time.Millisecond
-	// farewell is left of the time that "go test -timeout" allows, so that the test fails with what it saw and not with all goroutines.
+	// farewell is left of the time that "go test -timeout" allows, so that the test fails with what it saw and not
+	// with all goroutines.
 	farewell = 10 * time.Second
 	// sightsKept is how many different answers a failure shows.
 	sightsKept = 5
 )
 
-// Await waits until check returns nil, and fails the test with what check returned if that takes much longer than limit. It works
-// in clean-up functions too. Only the goroutine of the test may call it; others call Until.
+// Await waits until check returns nil, and fails the test with what check returned if that takes much longer than
+// limit. It works in clean-up functions too. Only the goroutine of the test may call it; others call Until.
 func Await(t testing.TB, limit time.Duration, what string, check func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := untilDeadline(t)
@@ -108,7 +110,8 @@ func (s *sights) String() string {
 
 func short(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }
 
-// untilDeadline is a context for the whole life of a test, its clean-up included, that ends shortly before go test gives up.
+// untilDeadline is a context for the whole life of a test, its clean-up included, that ends shortly before go test
+// gives up.
 func untilDeadline(t testing.TB) (context.Context, context.CancelFunc) {
 	ctx := context.WithoutCancel(t.Context())
 	if limited, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
@@ -119,7 +122,8 @@ func untilDeadline(t testing.TB) (context.Context, context.CancelFunc) {
 	return context.WithCancel(ctx)
 }
 
-// Stable asserts that check holds now and keeps holding for a while. What it checks must have settled: await that first.
+// Stable asserts that check holds now and keeps holding for a while. What it checks must have settled: await that
+// first.
 func Stable(t testing.TB, during time.Duration, what string, check func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := untilDeadline(t)
@@ -157,7 +161,8 @@ func AwaitStill[T any](t testing.TB, during time.Duration, what string, look fun
 	return last
 }
 
-// Context ends when a test has waited as long as Await would for what takes Long: for calls that have no limit of their own.
+// Context ends when a test has waited as long as Await would for what takes Long: for calls that have no limit of
+// their own.
 func Context(t testing.TB) context.Context {
 	ctx, cancel := untilDeadline(t)
 	t.Cleanup(cancel)
@@ -186,8 +191,8 @@ func AwaitGone(t testing.TB, c client.Client, obj client.Object, nudge func(clie
 	}
 }
 
-// Seed is for what a test does at random: that of the environment, FLEET_SEED, or another each time. It is printed at once, as a test that
-// is ended by go test shows no log.
+// Seed is for what a test does at random: that of the environment, FLEET_SEED, or another each time. It is printed at
+// once, as a test that is ended by go test shows no log.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())

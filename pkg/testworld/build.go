@@ -1,5 +1,5 @@
-// Package testworld is what scenarios are written in: builders for the objects users write, the status contract, and waiting for
-// conditions. It is for tests only.
+// Package testworld is what scenarios are written in: builders for the objects users write, the status contract, and
+// waiting for conditions. It is for tests only.
 package testworld
 
 import (
@@ -32,7 +32,8 @@ func ConfigMap(namespace, value string) *corev1.ConfigMap {
 // Option changes a placement's spec.
 type Option func(*v1beta1.PlacementSpec)
 
-// ClusterPlacement is a ClusterResourcePlacement of the namespace and its contents, everywhere, unless options say otherwise.
+// ClusterPlacement is a ClusterResourcePlacement of the namespace and its contents, everywhere, unless options say
+// otherwise.
 func ClusterPlacement(name, namespace string, options ...Option) *v1beta1.ClusterResourcePlacement {
 	p := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{Blocker}}}
 	p.Spec = spec(v1beta1.ResourceSelectorTerm{Group: "", Version: "v1", Kind: "Namespace", Name: namespace}, options)
@@ -83,7 +84,8 @@ func NamespaceOnly(s *v1beta1.PlacementSpec) {
 	scope(s, v1beta1.SelectionScopeNamespaceOnly)
 }
 
-// NamespaceWithSelectors makes namespace terms select the object, and the other terms what they say within that namespace.
+// NamespaceWithSelectors makes namespace terms select the object, and the other terms what they say within that
+// namespace.
 func NamespaceWithSelectors(s *v1beta1.PlacementSpec) {
 	scope(s, v1beta1.SelectionScopeNamespaceWithResourceSelectors)
 }

@@ -37,7 +37,8 @@ type ClusterOptions struct {
 
 // Cluster is a real API server without agents.
 type Cluster struct {
-	// Kubeconfig is the file of the administrator, who Config and Client are too. Client knows our kinds and those of Kubernetes.
+	// Kubeconfig is the file of the administrator, who Config and Client are too. Client knows our kinds and those of
+	// Kubernetes.
 	Kubeconfig string
 	Config     *rest.Config
 	Client     client.Client
@@ -144,8 +145,8 @@ func stopAll(clusters []*Cluster) error {
 	return errors.Join(errs...)
 }
 
-// start launches a cluster and sets it up. One that gives up before it is ready, as it does on a machine too busy for limits of its own, is
-// launched again.
+// start launches a cluster and sets it up. One that gives up before it is ready, as it does on a machine too busy for
+// limits of its own, is launched again.
 func start(program string, o ClusterOptions) (*Cluster, error) {
 	var errs []error
 	for range 3 {

@@ -23,11 +23,13 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// silence is for how long the heartbeat of a member that is Silent has been missing: longer than any agent waits for one.
+// silence is for how long the heartbeat of a member that is Silent has been missing: longer than any agent waits for
+// one.
 const silence = 20 * time.Minute
 
-// ModelMember is a member of which there is nothing but the MemberCluster on the hub. It answers for the agent that it does not have:
-// it says what the test makes it say about its health, and about every Work that it is given that all of it is applied and available.
+// ModelMember is a member of which there is nothing but the MemberCluster on the hub. It answers for the agent that it
+// does not have: it says what the test makes it say about its health, and about every Work that it is given that all
+// of it is applied and available.
 type ModelMember struct {
 	Name string
 
@@ -37,7 +39,8 @@ type ModelMember struct {
 	beats atomic.Bool
 }
 
-// heartbeat is how often that of a member that is Healthy is renewed, so that a test may last longer than agents wait for one.
+// heartbeat is how often that of a member that is Healthy is renewed, so that a test may last longer than agents wait
+// for one.
 const heartbeat = time.Minute
 
 // NewMemberCluster is a MemberCluster that no agent can speak for.
@@ -48,8 +51,8 @@ func NewMemberCluster(name string) *clusterv1beta1.MemberCluster {
 	}
 }
 
-// StartModelMember creates a MemberCluster, which is a member once Healthy or Silent was called, and answers for it until the end of the
-// test, when it leaves.
+// StartModelMember creates a MemberCluster, which is a member once Healthy or Silent was called, and answers for it
+// until the end of the test, when it leaves.
 func StartModelMember(t testing.TB, hub client.WithWatch, mc *clusterv1beta1.MemberCluster) *ModelMember {
 	t.Helper()
 	m := &ModelMember{Name: mc.Name, hub: hub, t: t}
@@ -96,7 +99,8 @@ func (m *ModelMember) answer(ctx context.Context) {
 	}
 }
 
-// beat renews the heartbeat of a member that is Healthy and is not leaving. What goes wrong is not an error: there is a next one.
+// beat renews the heartbeat of a member that is Healthy and is not leaving. What goes wrong is not an error: there is
+// a next one.
 func (m *ModelMember) beat(ctx context.Context) {
 	imc := m.internal()
 	if !m.beats.Load() || m.hub.Get(ctx, client.ObjectKeyFromObject(imc), imc) != nil {
@@ -218,8 +222,8 @@ func (m *ModelMember) Left() {
 	})
 }
 
-// dismiss makes the member leave at the end of a test. It does not wait until the MemberCluster is gone: that waits for its namespace,
-// which takes seconds.
+// dismiss makes the member leave at the end of a test. It does not wait until the MemberCluster is gone: that waits
+// for its namespace, which takes seconds.
 func (m *ModelMember) dismiss(ctx context.Context) {
 	m.t.Helper()
 	m.Leave()
@@ -243,7 +247,8 @@ func (m *ModelMember) release(ctx context.Context) error {
 	return client.IgnoreNotFound(m.hub.Update(ctx, mc))
 }
 
-// goodbye answers that the member has left, which spares waiting until it is forced out. It is an error if it was not asked to.
+// goodbye answers that the member has left, which spares waiting until it is forced out. It is an error if it was not
+// asked to.
 func (m *ModelMember) goodbye(ctx context.Context) error {
 	imc := m.internal()
 	if err := m.hub.Get(ctx, client.ObjectKeyFromObject(imc), imc); err != nil {

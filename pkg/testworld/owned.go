@@ -28,7 +28,8 @@ func OwnedOn(t testing.TB, hub client.Reader, key types.NamespacedName, snapshot
 	Owned(snapshot, placement)
 }
 
-// Picked is the latest policy snapshot of a placement that the scheduler has picked clusters for. Its status is written apart.
+// Picked is the latest policy snapshot of a placement that the scheduler has picked clusters for. Its status is
+// written apart.
 func Picked(placement v1beta1.PlacementObject, clusters ...string) v1beta1.PolicySnapshotObject {
 	key := client.ObjectKeyFromObject(placement)
 	policy := kinds.PolicySnapshots.New(key)

@@ -13,8 +13,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Recorder keeps the events that an agent records, for a test to wait for: an agent records an event after the write that it is about, so
-// that the write can be seen earlier. Unlike the fake recorder of client-go it never holds up the agent. The zero value is ready.
+// Recorder keeps the events that an agent records, for a test to wait for: an agent records an event after the write
+// that it is about, so that the write can be seen earlier. Unlike the fake recorder of client-go it never holds up the
+// agent. The zero value is ready.
 type Recorder struct {
 	mu   sync.Mutex
 	list []Event
@@ -59,7 +60,8 @@ func (r *Recorder) All() []Event {
 	return slices.Clone(r.list)
 }
 
-// Take returns All, and forgets them. It is for agents that are called by the test itself, whose events are there when the call returns.
+// Take returns All, and forgets them. It is for agents that are called by the test itself, whose events are there when
+// the call returns.
 func (r *Recorder) Take() []Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -68,7 +70,8 @@ func (r *Recorder) Take() []Event {
 	return out
 }
 
-// Await waits for an event with all of these words in its type, reason and message. It counts once: who awaits two, waits for two.
+// Await waits for an event with all of these words in its type, reason and message. It counts once: who awaits two,
+// waits for two.
 func (r *Recorder) Await(t testing.TB, words ...string) Event {
 	t.Helper()
 	var found Event
@@ -88,8 +91,9 @@ func (r *Recorder) Await(t testing.TB, words ...string) Event {
 	return found
 }
 
-// AwaitEvents waits until the events in a namespace of an API server are as enough wants them, and returns them. Agents write them after
-// what they are about, and one that is stopped earlier never does: await them before a restart.
+// AwaitEvents waits until the events in a namespace of an API server are as enough wants them, and returns them.
+// Agents write them after what they are about, and one that is stopped earlier never does: await them before a
+// restart.
 func AwaitEvents(t testing.TB, c client.Client, namespace, what string, enough func([]corev1.Event) bool) []corev1.Event {
 	t.Helper()
 	var list corev1.EventList

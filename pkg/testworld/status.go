@@ -14,8 +14,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// Status is what a placement's status must say, as far as the contract fixes it: types, statuses, reasons and generations of
-// conditions, at both levels. Messages and times are free.
+// Status is what a placement's status must say, as far as the contract fixes it: types, statuses, reasons and
+// generations of conditions, at both levels. Messages and times are free.
 type Status struct {
 	name string
 	// placement and clusters are condition sequences; unnamed are the entries of slots that found no cluster.
@@ -36,7 +36,8 @@ type verdict struct {
 	since  int64
 }
 
-// completePlacement and completeCluster are the verdicts of a finished rollout: for the placement, and for each cluster.
+// completePlacement and completeCluster are the verdicts of a finished rollout: for the placement, and for each
+// cluster.
 var (
 	completePlacement = complete(map[string]string{
 		v1beta1.ConditionScheduled:        v1beta1.ReasonSchedulingPolicyFulfilled,
@@ -121,9 +122,9 @@ func ApplyFailed(bad string, clusters ...string) Status {
 	return s
 }
 
-// At adds that the placement and its clusters must be on this resource index. A hub that had not yet heard of everything when the
-// placement appeared makes one revision more at the beginning: an index counts from the one that the placement had when its status was
-// first as expected, if that is 0 or 1.
+// At adds that the placement and its clusters must be on this resource index. A hub that had not yet heard of
+// everything when the placement appeared makes one revision more at the beginning: an index counts from the one that
+// the placement had when its status was first as expected, if that is 0 or 1.
 func (s Status) At(index string) Status {
 	s.index = index
 	return s
@@ -175,8 +176,8 @@ func (s Status) RefusedSince(generation int64) Status {
 	return s
 }
 
-// Check compares a placement's status with s and says what differs; nil when it is as it must be. Unless s says otherwise, every
-// condition must speak of the placement's current generation.
+// Check compares a placement's status with s and says what differs; nil when it is as it must be. Unless s says
+// otherwise, every condition must speak of the placement's current generation.
 func (s Status) Check(p v1beta1.PlacementObject) error {
 	got := p.GetStatus()
 	first, index := firstIndex(p, s.index)

@@ -31,9 +31,10 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Sweep searches what is readable beside Secrets for a mark that tests put into Secrets: each state of each object of each kind, as long as
-// it watches a cluster, so that what was there only for a moment is found too, and any text, such as a log, that it is given. It knows the
-// mark plain, in base64 at any offset, in base64 of base64, in hexadecimal, and as Go prints bytes.
+// Sweep searches what is readable beside Secrets for a mark that tests put into Secrets: each state of each object of
+// each kind, as long as it watches a cluster, so that what was there only for a moment is found too, and any text,
+// such as a log, that it is given. It knows the mark plain, in base64 at any offset, in base64 of base64, in
+// hexadecimal, and as Go prints bytes.
 type Sweep struct {
 	needles [][]byte
 
@@ -77,7 +78,8 @@ func encodings(text []byte) [][]byte {
 	return out
 }
 
-// excused are the fields in which users' manifests travel, Secrets among them, and those into which users write values of Secrets.
+// excused are the fields in which users' manifests travel, Secrets among them, and those into which users write values
+// of Secrets.
 var excused = func() map[schema.GroupResource][][]string {
 	out := map[schema.GroupResource][][]string{}
 	add := func(fields []string, resources ...string) {
@@ -171,8 +173,8 @@ func (s *Sweep) eachKind(do func(c sweptCluster, gvr schema.GroupVersionResource
 	return errors.Join(errs...)
 }
 
-// list reads all objects of a kind. A kind that went after it was discovered has none; of one whose storage is being set up they can be read
-// in a moment.
+// list reads all objects of a kind. A kind that went after it was discovered has none; of one whose storage is being
+// set up they can be read in a moment.
 func (s *Sweep) list(ctx context.Context, c sweptCluster, gvr schema.GroupVersionResource) (text []byte, err error) {
 	late := Until(ctx, Soon, fmt.Sprintf("the list of %s of %s", gvr, c.name), func(ctx context.Context) error {
 		var body io.ReadCloser

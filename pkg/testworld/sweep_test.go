@@ -92,7 +92,8 @@ func TestSweepFindsLeaks(t *testing.T) {
 	}
 }
 
-// A kind that goes between its discovery and its list has no leaks, and one that is not ready to be listed is listed later.
+// A kind that goes between its discovery and its list has no leaks, and one that is not ready to be listed is listed
+// later.
 func TestSweepOfKindsThatComeAndGo(t *testing.T) {
 	const mark = "planted0a1b2c3d4e5f6"
 	lists := 0

@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Unbound makes CRDs take everything, as those of an older release may have, and waits until the API server does. What is stored then can be
-// what no agent decodes.
+// Unbound makes CRDs take everything, as those of an older release may have, and waits until the API server does. What
+// is stored then can be what no agent decodes.
 func Unbound(t testing.TB, c client.Client, names ...string) {
 	t.Helper()
 	for _, name := range names {

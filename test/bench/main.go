@@ -1,9 +1,9 @@
 // Command bench measures a fleet of embedded clusters, one hub and three members, and prints a table and JSON.
 //
-// Every duration stands beside its floor: the same objects written by one client straight to all members in parallel, in the same run.
-// API writes are counted at the agents' own clients (rest_client_requests_total), everything included; heartbeats and lease renewals,
-// which go on whatever happens, are told apart by watching the objects that they change. CPU seconds and peak memory are the agents'
-// processes', as the kernel counts them.
+// Every duration stands beside its floor: the same objects written by one client straight to all members in parallel,
+// in the same run. API writes are counted at the agents' own clients (rest_client_requests_total), everything
+// included; heartbeats and lease renewals, which go on whatever happens, are told apart by watching the objects that
+// they change. CPU seconds and peak memory are the agents' processes', as the kernel counts them.
 //
 // Measurements are in sections, each with clusters of its own; -only runs some of them.
 package main
@@ -44,7 +44,8 @@ type settings struct {
 	runs                runsSettings
 }
 
-// section is a part of the measurements that can be run alone: it starts what it needs, stops it, and leaves its figures in results.
+// section is a part of the measurements that can be run alone: it starts what it needs, stops it, and leaves its
+// figures in results.
 type section struct {
 	name string
 	run  func(ctx context.Context, s settings, r *results) error
@@ -172,7 +173,8 @@ func onFleet(ctx context.Context, config localfleet.Config, do func(context.Cont
 	return do(ctx, b)
 }
 
-// plainMetrics has the agents serve their metrics without asking who reads them: to ask is a write, and writes are counted.
+// plainMetrics has the agents serve their metrics without asking who reads them: to ask is a write, and writes are
+// counted.
 func plainMetrics(config localfleet.Config) localfleet.Config {
 	if config.Members == nil {
 		config.Members = localfleet.DefaultConfig().Members

@@ -39,8 +39,8 @@ func (s *memberSettings) addFlags() {
 // memberFigures are what the section has measured.
 type memberFigures struct {
 	Objects int `json:"objects"`
-	// ApplySeconds is from making the Works until the hub knows that all objects are on the member, FloorSeconds the same objects by server-side apply from
-	// one client in parallel.
+	// ApplySeconds is from making the Works until the hub knows that all objects are on the member, FloorSeconds the
+	// same objects by server-side apply from one client in parallel.
 	ApplySeconds float64 `json:"applySeconds"`
 	FloorSeconds float64 `json:"floorSeconds"`
 	// IdleCPU is CPU seconds for each second with all of them applied and nothing to do.
@@ -72,7 +72,8 @@ func (f *memberFigures) print(w io.Writer) {
 	}
 }
 
-// field is the section while it runs: Works are written as the hub agent writes them, so that the member agent alone is measured.
+// field is the section while it runs: Works are written as the hub agent writes them, so that the member agent alone
+// is measured.
 type field struct {
 	*bench
 	sizes   memberSettings
@@ -192,7 +193,8 @@ func (f *field) drift(ctx context.Context) error {
 	return nil
 }
 
-// crowd puts Secrets of somebody else on the member, places objects among them, and looks at what the agent needs for that.
+// crowd puts Secrets of somebody else on the member, places objects among them, and looks at what the agent needs for
+// that.
 func (f *field) crowd(ctx context.Context) error {
 	for _, prefix := range []string{"field", "drift"} {
 		if err := f.removeWorks(ctx, prefix); err != nil {

@@ -31,16 +31,18 @@ import (
 	memberagent "github.com/flagship-fleet/flagship/pkg/member"
 )
 
-// modelMember is the member agent as it is, with an identity, a token and rights on the hub of its own, which applies to a real
-// API server and reports from there. Only the cluster is not its own: a hundred of them do not fit on one machine, so all share one.
+// modelMember is the member agent as it is, with an identity, a token and rights on the hub of its own, which applies
+// to a real API server and reports from there. Only the cluster is not its own: a hundred of them do not fit on one
+// machine, so all share one.
 //
-// On a cluster of its own each member would have the same objects, and the same ledger of them. So that they do not meet on one, what the
-// section places has a word in its names, and a relay between the hub and the agent puts another one of the same length in its place for
-// each member: what is staged-where-any on the hub is staged-where-017 on the cluster. The relay passes everything else on as it is.
+// On a cluster of its own each member would have the same objects, and the same ledger of them. So that they do not
+// meet on one, what the section places has a word in its names, and a relay between the hub and the agent puts another
+// one of the same length in its place for each member: what is staged-where-any on the hub is staged-where-017 on the
+// cluster. The relay passes everything else on as it is.
 //
-// That costs the relay, and that each agent sees the others' namespaces and ledgers come with the first release of a placement: that of a
-// hundred placements at once takes the agents of 90 members three times the CPU of later ones. What is noted of a member is the moment at
-// which its report reaches the relay on its way to the hub.
+// That costs the relay, and that each agent sees the others' namespaces and ledgers come with the first release of a
+// placement: that of a hundred placements at once takes the agents of 90 members three times the CPU of later ones.
+// What is noted of a member is the moment at which its report reaches the relay on its way to the hub.
 type modelMember struct {
 	name string
 	// place is what stands for anywhere in the names on the member.
@@ -54,7 +56,8 @@ const (
 	anywhere      = "where-any"
 	// mostModels keeps their names of one length.
 	mostModels = 1000
-	// modelMiB is what an agent takes; 6.5 were measured at the end of the section. beyondModelsMiB is for two clusters and the rest.
+	// modelMiB is what an agent takes; 6.5 were measured at the end of the section. beyondModelsMiB is for two
+	// clusters and the rest.
 	modelMiB, beyondModelsMiB = 10, 1600
 	// modelsStartAtOnce is how many agents join at a time.
 	modelsStartAtOnce = 8
@@ -87,7 +90,8 @@ func checkModels(models int) error {
 	return nil
 }
 
-// withModels starts the agents, waits until all have joined, and stops them when do has returned. One that ends before that ends do.
+// withModels starts the agents, waits until all have joined, and stops them when do has returned. One that ends before
+// that ends do.
 func (f *releases) withModels(ctx context.Context, do func(context.Context) error) (err error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -254,8 +258,8 @@ func (f *releases) noteReport(m modelMember, r *http.Response, at time.Time) err
 	return nil
 }
 
-// renamed is a body in which a word is replaced by one of the same length, so that lengths that were announced stay true. It goes line by
-// line, as events of a watch end with one.
+// renamed is a body in which a word is replaced by one of the same length, so that lengths that were announced stay
+// true. It goes line by line, as events of a watch end with one.
 type renamed struct {
 	io.Closer
 	lines    *bufio.Reader

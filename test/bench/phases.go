@@ -107,7 +107,8 @@ func (s *sample) add(to *figure, d time.Duration) {
 	*to = append(*to, d)
 }
 
-// create makes a placement for every name and measures until its maps are on every member, and until it says it is available.
+// create makes a placement for every name and measures until its maps are on every member, and until it says it is
+// available.
 func (b *bench) create(ctx context.Context, s *sample, names []string, atOnce, maps int) error {
 	begin := time.Now()
 	starts := map[string]time.Time{}
@@ -212,8 +213,8 @@ func (b *bench) everywhere(ctx context.Context, name string, maps int, is func(e
 	return last, nil
 }
 
-// rest waits until the members have removed every namespace of what came before: the removal of a namespace keeps a cluster's own
-// controllers busy long after its contents are gone, and what is measured next would pay for it.
+// rest waits until the members have removed every namespace of what came before: the removal of a namespace keeps a
+// cluster's own controllers busy long after its contents are gone, and what is measured next would pay for it.
 func (b *bench) rest(ctx context.Context) error {
 	for _, m := range b.members {
 		for {

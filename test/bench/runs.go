@@ -48,11 +48,12 @@ type runsFigures struct {
 // runFigure is one run, or several at once.
 type runFigure struct {
 	What string `json:"what"`
-	// Seconds are from sending the runs until the last has succeeded, WaitSeconds what the strategy says that one of them waits.
+	// Seconds are from sending the runs until the last has succeeded, WaitSeconds what the strategy says that one of
+	// them waits.
 	Seconds     float64 `json:"seconds"`
 	WaitSeconds float64 `json:"waitSeconds"`
-	// StageHandOver is from the report that the last cluster of a stage is healthy until the first of the next has been given the release,
-	// beyond the wait in between.
+	// StageHandOver is from the report that the last cluster of a stage is healthy until the first of the next has
+	// been given the release, beyond the wait in between.
 	StageHandOver spread `json:"stageHandOver"`
 	// SlotHandOver is the same from one cluster to the next within a stage, where one may be in progress.
 	SlotHandOver *spread `json:"slotHandOver,omitempty"`
@@ -64,7 +65,8 @@ type runFigure struct {
 	usage
 	// MembersCPUSeconds is what the agents of all members took on this machine, and the measuring itself.
 	MembersCPUSeconds float64 `json:"membersCPUSeconds"`
-	// MachineBusy is the part of the machine's processors' time that was spent meanwhile, by whomever; near 1 they are what is measured.
+	// MachineBusy is the part of the machine's processors' time that was spent meanwhile, by whomever; near 1 they are
+	// what is measured.
 	MachineBusy float64 `json:"machineBusy"`
 }
 
@@ -122,14 +124,16 @@ type releases struct {
 	runs     *log
 
 	mu sync.Mutex
-	// given is when a binding was first seen with a snapshot, healthy when the member first sent the report that it is well with it.
+	// given is when a binding was first seen with a snapshot, healthy when the member first sent the report that it is
+	// well with it.
 	given, healthy map[handed]time.Time
 }
 
 // handed is one release for one cluster.
 type handed struct{ snapshot, cluster string }
 
-// runAtScale measures update runs on model members: real agents, which share the cluster of the one member of the fleet.
+// runAtScale measures update runs on model members: real agents, which share the cluster of the one member of the
+// fleet.
 func runAtScale(ctx context.Context, s settings, r *results) error {
 	if err := checkModels(stagesOfRuns * s.runs.members); err != nil {
 		return err
@@ -323,7 +327,8 @@ func (f *releases) many(ctx context.Context) error {
 	return nil
 }
 
-// measure edits the placements, makes a run for each, and waits until all have succeeded; so often, one after the other.
+// measure edits the placements, makes a run for each, and waits until all have succeeded; so often, one after the
+// other.
 func (f *releases) measure(ctx context.Context, what string, of []*released, repeats int, wait time.Duration, bySlot bool) error {
 	say("runs: " + what)
 	stop, err := f.profile(ctx, "profile?seconds=15", fmt.Sprintf("cpu-%d-%d.pprof", len(f.figures.Runs), len(of)))

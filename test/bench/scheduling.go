@@ -95,8 +95,8 @@ const (
 	rareEvery                         = 100
 )
 
-// scheduleAtScale measures scheduling alone: decisions, and what one label change leads to. The one member has no part in it; that it
-// has joined shows that the hub works.
+// scheduleAtScale measures scheduling alone: decisions, and what one label change leads to. The one member has no part
+// in it; that it has joined shows that the hub works.
 func scheduleAtScale(ctx context.Context, s settings, r *results) error {
 	config := localfleet.Config{Members: []localfleet.Member{{Cluster: localfleet.Cluster{Name: "spoke-1"}}}}
 	return onFleet(ctx, config, func(ctx context.Context, b *bench) error {
@@ -277,7 +277,8 @@ func (f *fleetOnPaper) placeAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A list, where other sections watch: the API server ends a watch that cannot follow so many changes on a busy machine.
+	// A list, where other sections watch: the API server ends a watch that cannot follow so many changes on a busy
+	// machine.
 	if _, err := awaitCount(ctx, 2*time.Second, "placements that lack a cluster", len(all), func() (int, error) {
 		var list v1beta1.ClusterResourcePlacementList
 		err := f.hub.List(ctx, &list)

@@ -73,8 +73,8 @@ type scale struct {
 	works   *log
 }
 
-// selectAtScale measures selection on a hub that holds much more than is placed: the agent's memory, and the time from an edit to the
-// Work. One member is enough for that.
+// selectAtScale measures selection on a hub that holds much more than is placed: the agent's memory, and the time from
+// an edit to the Work. One member is enough for that.
 func selectAtScale(ctx context.Context, s settings, r *results) error {
 	config := localfleet.Config{Members: []localfleet.Member{{Cluster: localfleet.Cluster{Name: "spoke-1"}}}}
 	config.Hub.Agent.Values = map[string]any{"enablePprof": true}

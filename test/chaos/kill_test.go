@@ -56,8 +56,8 @@ func (g *game) history() string {
 	return "the game, up to its end:\n" + strings.Join(g.past[max(0, len(g.past)-remembered):], "\n")
 }
 
-// The agent is killed at random moments while Works come, change and go. In the end the member holds exactly what the hub says, nothing
-// that is not the agent's was touched, and nothing of the agent's is left over.
+// The agent is killed at random moments while Works come, change and go. In the end the member holds exactly what the
+// hub says, nothing that is not the agent's was touched, and nothing of the agent's is left over.
 func TestKilledAtAnyMoment(t *testing.T) {
 	s := randomSeed(t)
 	ctx := t.Context()
@@ -179,7 +179,8 @@ func (w wish) manifests() []v1beta1.Manifest {
 	return out
 }
 
-// check compares the member with the wishes: every object with its value, and none beside them; a ledger for each Work, and none beside.
+// check compares the member with the wishes: every object with its value, and none beside them; a ledger for each
+// Work, and none beside.
 func (g *game) check(ctx context.Context) error {
 	want, ledgers := wish{}, map[string]bool{}
 	for name, w := range g.wishes {
@@ -279,7 +280,8 @@ func checkForeign(t *testing.T, planted []client.Object) {
 	}
 }
 
-// mustCreate creates an object. An API server that has just started answers ServiceUnavailable for some seconds where a mutating policy applies.
+// mustCreate creates an object. An API server that has just started answers ServiceUnavailable for some seconds where
+// a mutating policy applies.
 func mustCreate(t *testing.T, c client.Client, obj client.Object) {
 	t.Helper()
 	testworld.Await(t, testworld.Soon, fmt.Sprintf("the creation of %T %s", obj, obj.GetName()), func(ctx context.Context) error {

@@ -18,9 +18,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// The leading hub agent is halted while an update run waits. Another leads when the lease has run out, and not before; it writes nothing,
-// for there is nothing new, and nor does the first, which ends itself when it goes on. The run goes on from where it was, and no cluster is
-// given its release twice.
+// The leading hub agent is halted while an update run waits. Another leads when the lease has run out, and not before;
+// it writes nothing, for there is nothing new, and nor does the first, which ends itself when it goes on. The run goes
+// on from where it was, and no cluster is given its release twice.
 func TestLeadIsTakenOver(t *testing.T) {
 	agents := startReplicas(t, 2, steady)
 	p := begin(t, "lead", randomSeed(t))
@@ -121,7 +121,8 @@ func (p *play) bindings() []v1beta1.ClusterResourceBinding {
 	return list.Items
 }
 
-// atRest returns the versions when none has changed for much longer than agents keep reports back: a busy machine writes them late.
+// atRest returns the versions when none has changed for much longer than agents keep reports back: a busy machine
+// writes them late.
 func (p *play) atRest() map[string]string {
 	p.Helper()
 	return testworld.AwaitStill(p, 10*report.Patience, "the hub", func(context.Context) (map[string]string, error) {

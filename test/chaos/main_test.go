@@ -1,5 +1,6 @@
-// Package chaos holds what happens to fleets rather than what users do with them: agents killed at any moment, several that each believe
-// to lead, hubs that come back from a backup. Each test ends by comparing members with what the hub says, object by object.
+// Package chaos holds what happens to fleets rather than what users do with them: agents killed at any moment, several
+// that each believe to lead, hubs that come back from a backup. Each test ends by comparing members with what the hub
+// says, object by object.
 package chaos
 
 import (
@@ -30,8 +31,8 @@ var (
 	seed  = flag.Uint64("seed", 0, "of everything that is random; 0 takes FLEET_SEED of the environment, or else the time")
 )
 
-// The fleet under test: a hub and members, of which most tests need only the first. Their label ring says when it is their turn in an
-// update run.
+// The fleet under test: a hub and members, of which most tests need only the first. Their label ring says when it is
+// their turn in an update run.
 const (
 	hubName    = "hub"
 	memberName = "c1"

@@ -21,8 +21,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// observer watches the bindings of one placement and the Works made of them, every change of each in order, and holds it against what the
-// run at work may do.
+// observer watches the bindings of one placement and the Works made of them, every change of each in order, and holds
+// it against what the run at work may do.
 type observer struct {
 	placement string
 	stages    []v1beta1.StageConfig
@@ -47,7 +47,8 @@ type spot struct {
 	// before is what it had when the run at work began.
 	before string
 	uid    types.UID
-	// begun is whether the run at work has given the cluster its release, done whether the cluster was well with it since.
+	// begun is whether the run at work has given the cluster its release, done whether the cluster was well with it
+	// since.
 	begun, done bool
 	// well is since when it is, as its binding says; ended when it first was with what the run at work releases.
 	well, ended time.Time
@@ -60,8 +61,8 @@ type spot struct {
 	work string
 }
 
-// returning is whether the cluster is on its way back. One that does not report within the window that it is well there is not waited for;
-// half of the window leaves room for what is seen late.
+// returning is whether the cluster is on its way back. One that does not report within the window that it is well
+// there is not waited for; half of the window leaves room for what is seen late.
 func (p *spot) returning() bool { return p.back && !p.home && time.Since(p.sent) < healthWindow/2 }
 
 // observe begins with the bindings as they are, and ends with the test.
@@ -113,8 +114,8 @@ func follow(t *testing.T, list client.ObjectList, see func(watch.EventType, clie
 	t.Cleanup(func() { cancel(); following.Wait() })
 }
 
-// begin says what is released from now on, and whether that run may take it back. What the observer has not been told of yet must belong to
-// what was before: see caughtUp.
+// begin says what is released from now on, and whether that run may take it back. What the observer has not been told
+// of yet must belong to what was before: see caughtUp.
 func (o *observer) begin(run, snapshot string, retreats bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -195,8 +196,8 @@ func (o *observer) see(kind watch.EventType, b *v1beta1.ClusterResourceBinding) 
 	o.count()
 }
 
-// carries is called for each change of a Work, in the order in which they were written; those of bindings come apart from them. A Work
-// that had what a run releases never goes back.
+// carries is called for each change of a Work, in the order in which they were written; those of bindings come apart
+// from them. A Work that had what a run releases never goes back.
 func (o *observer) carries(w *v1beta1.Work) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -284,8 +285,8 @@ func (o *observer) ended(cluster string, stage v1beta1.StageConfig) {
 				o.fault("%s was given %s before %s was approved", cluster, o.release, request)
 			}
 		case v1beta1.StageTaskTimedWait:
-			// Conditions tell the second in which a cluster was well, and this one has heard of the next later than it was: so no wait that
-			// was kept looks too short.
+			// Conditions tell the second in which a cluster was well, and this one has heard of the next later than it
+			// was: so no wait that was kept looks too short.
 			if passed := time.Since(last); passed < task.WaitTime.Duration {
 				o.fault("%s was given %s %s after the last cluster of stage %s was well; the wait is %s",
 					cluster, o.release, passed, stage.Name, task.WaitTime.Duration)

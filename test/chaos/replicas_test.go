@@ -30,14 +30,15 @@ const leaseName = "136224848560.hub.fleet.azure.com"
 // terms are those of leading.
 type terms struct{ lease, renewDeadline, retryPeriod time.Duration }
 
-// In brief terms tests see many leaders, also because a busy machine is late to renew. In steady ones a leader loses the lead only when it
-// is halted.
+// In brief terms tests see many leaders, also because a busy machine is late to renew. In steady ones a leader loses
+// the lead only when it is halted.
 var (
 	brief  = terms{lease: 5 * time.Second, renewDeadline: 3 * time.Second, retryPeriod: 300 * time.Millisecond}
 	steady = terms{lease: 15 * time.Second, renewDeadline: 10 * time.Second, retryPeriod: 500 * time.Millisecond}
 )
 
-// replicas are hub agents that share the hub: all of them run, one leads. One that ends is started again, as a Deployment would.
+// replicas are hub agents that share the hub: all of them run, one leads. One that ends is started again, as a
+// Deployment would.
 type replicas struct {
 	terms   terms
 	each    []*replica

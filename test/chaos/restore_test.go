@@ -19,8 +19,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// Promise 1: the hub is put back to an older state, as by restoring a backup of etcd. What it no longer knows of is kept on the member,
-// what is kept is said where its owners look, and each of both has a way to end it.
+// Promise 1: the hub is put back to an older state, as by restoring a backup of etcd. What it no longer knows of is
+// kept on the member, what is kept is said where its owners look, and each of both has a way to end it.
 func TestHubRestoredFromAnOlderBackup(t *testing.T) {
 	ctx := t.Context()
 	place(t, "early", "a")
@@ -82,7 +82,8 @@ func TestHubRestoredFromAnOlderBackup(t *testing.T) {
 	}
 }
 
-// withHubDown does something to the data of the hub while its agent and its API server are stopped. The member agent goes on.
+// withHubDown does something to the data of the hub while its agent and its API server are stopped. The member agent
+// goes on.
 func withHubDown(t *testing.T, do func(data string) error) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())

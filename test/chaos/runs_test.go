@@ -67,16 +67,18 @@ type play struct {
 	undisturbed []string
 
 	mu sync.Mutex
-	// asked are the approval requests that have been made, and how often; shut those that are not approved until opened.
+	// asked are the approval requests that have been made, and how often; shut those that are not approved until
+	// opened.
 	asked map[string][]types.UID
 	shut  map[string]chan struct{}
 	// approvers are at work on them.
 	approvers sync.WaitGroup
 }
 
-// Both hub agents, of which one leads, and the members' are killed, halted for longer than the lease lasts, and stopped, at random
-// moments, while update runs release, are stopped and told to go on, roll back, and take back what makes a member ill. No budget is
-// exceeded and no gate passed meanwhile, and in the end each run looks as one that nothing has come between.
+// Both hub agents, of which one leads, and the members' are killed, halted for longer than the lease lasts, and
+// stopped, at random moments, while update runs release, are stopped and told to go on, roll back, and take back what
+// makes a member ill. No budget is exceeded and no gate passed meanwhile, and in the end each run looks as one that
+// nothing has come between.
 func TestRunsUnderBlows(t *testing.T) {
 	s := randomSeed(t)
 	agents := startReplicas(t, 2, brief)
@@ -166,7 +168,8 @@ func deployment(namespace, revision string) *appsv1.Deployment {
 	}
 }
 
-// tidy removes the placement and its runs, so that agents that come after those of the test have nothing to do with them.
+// tidy removes the placement and its runs, so that agents that come after those of the test have nothing to do with
+// them.
 func (p *play) tidy() {
 	ctx := context.WithoutCancel(p.Context())
 	for _, all := range []client.Object{&v1beta1.ClusterStagedUpdateRun{}, &v1beta1.ClusterStagedUpdateStrategy{}} {
@@ -262,8 +265,8 @@ func (p *play) sound() int {
 	}
 }
 
-// retreats makes a run of a revision that makes one member ill. All that it has changed, and nothing else, is taken back. What exactly that
-// is depends on the blows: who cannot say in time that it is well counts as ill.
+// retreats makes a run of a revision that makes one member ill. All that it has changed, and nothing else, is taken
+// back. What exactly that is depends on the blows: who cannot say in time that it is well counts as ill.
 func (p *play) retreats() {
 	p.Helper()
 	p.edit(true)
@@ -284,8 +287,8 @@ func (p *play) retreats() {
 	p.holds(strconv.Itoa(p.held))
 }
 
-// tookBack asserts that a run reports the clusters that it changed, and no others, as rolled back, and that they are. It returns whether a blow
-// kept a cluster from reporting in time that it is healthy again.
+// tookBack asserts that a run reports the clusters that it changed, and no others, as rolled back, and that they are.
+// It returns whether a blow kept a cluster from reporting in time that it is healthy again.
 func (p *play) tookBack(run *v1beta1.ClusterStagedUpdateRun) (late bool) {
 	p.Helper()
 	p.observer.mu.Lock()
@@ -400,8 +403,8 @@ func reason(conditions []metav1.Condition, kind string) string {
 	return ""
 }
 
-// ends waits until a run has ended, and compares: with how a run ends that nothing has come between, what is on the members with the
-// revision at the index, and the requests with the gates.
+// ends waits until a run has ended, and compares: with how a run ends that nothing has come between, what is on the
+// members with the revision at the index, and the requests with the gates.
 func (p *play) ends(run *v1beta1.ClusterStagedUpdateRun, index int) {
 	p.Helper()
 	p.awaitEnd(run)
@@ -446,8 +449,9 @@ func (p *play) compare(run *v1beta1.ClusterStagedUpdateRun, index int) {
 	}
 }
 
-// bare is a run's status, line by line, without what differs from one run to the next: its name, its index, and times. It tells where there
-// are times, and what speaks of another generation than the run's end does: a run may be told something after that.
+// bare is a run's status, line by line, without what differs from one run to the next: its name, its index, and times.
+// It tells where there are times, and what speaks of another generation than the run's end does: a run may be told
+// something after that.
 func bare(run *v1beta1.ClusterStagedUpdateRun) []string {
 	status := run.Status.DeepCopy()
 	generation := int64(0)

@@ -92,7 +92,8 @@ func (s *storm) blow(ctx context.Context, t *testing.T) {
 	}
 }
 
-// lull mostly waits until an agent leads again: a machine on which that takes longer than from one blow to the next would get nowhere.
+// lull mostly waits until an agent leads again: a machine on which that takes longer than from one blow to the next
+// would get nowhere.
 func (s *storm) lull(ctx context.Context) {
 	if s.rng.IntN(4) == 0 {
 		return

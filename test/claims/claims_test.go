@@ -1,4 +1,5 @@
-// Package claims holds pages that promise something to the tests that they name, and the inputs of attacks to tests that use them.
+// Package claims holds pages that promise something to the tests that they name, and the inputs of attacks to tests
+// that use them.
 package claims
 
 import (

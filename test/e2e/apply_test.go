@@ -21,7 +21,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// subject is the object that scenarios about apply strategies find on c1: the namespace, or cm for a ResourcePlacement.
+// subject is the object that scenarios about apply strategies find on c1: the namespace, or cm for a
+// ResourcePlacement.
 func (s *scene) subject() client.Object {
 	if s.namespaced {
 		return testworld.ConfigMap(s.app, "test")
@@ -250,7 +251,8 @@ func TestFromReportingToApplying(t *testing.T) {
 	})
 }
 
-// An object that can be compared in part only, because what is immutable differs, hides no difference of its own or of others.
+// An object that can be compared in part only, because what is immutable differs, hides no difference of its own or of
+// others.
 //
 // It is the case reportdiff-one-immutable-hides-all.
 func TestReportDiffOneImmutableHidesAll(t *testing.T) {

@@ -22,8 +22,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// findings are what the entries of clusters list, in the words of failing, drifted, different and missing. A cluster that is left out
-// lists nothing.
+// findings are what the entries of clusters list, in the words of failing, drifted, different and missing. A cluster
+// that is left out lists nothing.
 type findings map[string][]string
 
 func failing(object, reason string) string { return object + " fails: " + reason }
@@ -188,8 +188,8 @@ func (s *scene) absent(m cluster, obj client.Object) {
 	})
 }
 
-// Scenarios about differences are about two objects: cm, whose data is changed on c1, and another that has a label more there. That is
-// the namespace, and for a ResourcePlacement a second config map.
+// Scenarios about differences are about two objects: cm, whose data is changed on c1, and another that has a label
+// more there. That is the namespace, and for a ResourcePlacement a second config map.
 
 const second = "second"
 

@@ -217,7 +217,8 @@ func TestGeneratedNameInAnEnvelope(t *testing.T) {
 	}
 }
 
-// What an envelope may not hold stops the binding before anything is written, and names the entry; a correction ends it.
+// What an envelope may not hold stops the binding before anything is written, and names the entry; a correction ends
+// it.
 func TestEnvelopeWithAnEntryOfAnotherNamespace(t *testing.T) {
 	s := begin(t)
 	stray := &corev1.ConfigMap{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: metav1.ObjectMeta{Namespace: "elsewhere", Name: "stray"}}

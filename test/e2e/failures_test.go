@@ -95,8 +95,8 @@ func (s *scene) holdsEnveloped(value string) {
 	})
 }
 
-// fails waits until the only failed placement of p's only cluster is object, out of the scenario's envelope, for reason. A cluster that has not
-// reported on all Works has the same conditions, and lists nothing.
+// fails waits until the only failed placement of p's only cluster is object, out of the scenario's envelope, for
+// reason. A cluster that has not reported on all Works has the same conditions, and lists nothing.
 func (s *scene) fails(p v1beta1.PlacementObject, object v1beta1.ResourceIdentifier, reason string) {
 	s.Helper()
 	object.Envelope = &v1beta1.EnvelopeIdentifier{Name: "envelope", Namespace: s.app, Type: "ResourceEnvelope"}

@@ -151,8 +151,8 @@ func TestPickNReachesAMemberThatRecovers(t *testing.T) {
 	s.settles(p, testworld.Complete(f1.Name))
 }
 
-// regions gives the fleet's members their regions again, under a key of the scenario's own: domains are counted over all clusters that have
-// the key, so that members of other scenarios must not.
+// regions gives the fleet's members their regions again, under a key of the scenario's own: domains are counted over
+// all clusters that have the key, so that members of other scenarios must not.
 func (s *scene) regions() (key string) {
 	s.Helper()
 	key = "region-" + s.name

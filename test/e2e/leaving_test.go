@@ -19,8 +19,8 @@ import (
 // export is what fleet networking keeps on the hub of a service that a member exports.
 var export = schema.GroupVersionKind{Group: "networking.fleet.azure.com", Version: "v1alpha1", Kind: "InternalServiceExport"}
 
-// exports puts a service of a member on the hub. Kubernetes refuses a kind that is younger than the member's quota until it counts it
-// there: at the latest when it syncs all quotas again, every five minutes.
+// exports puts a service of a member on the hub. Kubernetes refuses a kind that is younger than the member's quota
+// until it counts it there: at the latest when it syncs all quotas again, every five minutes.
 func (s *scene) exports(m cluster) {
 	s.Helper()
 	service := &unstructured.Unstructured{}

@@ -16,7 +16,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// local is the fleet that this suite started itself; nil on a fleet given by the environment, where agents are not ours to stop.
+// local is the fleet that this suite started itself; nil on a fleet given by the environment, where agents are not
+// ours to stop.
 var local *localfleet.Fleet
 
 func TestMain(m *testing.M) {

@@ -14,8 +14,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// Scenarios about members that come and go have members of their own, which exist on the hub alone. So that placements of other
-// scenarios, which run beside, do not pick them, they have a taint that only the placements of their own scenario tolerate.
+// Scenarios about members that come and go have members of their own, which exist on the hub alone. So that placements
+// of other scenarios, which run beside, do not pick them, they have a taint that only the placements of their own
+// scenario tolerate.
 
 // member is a MemberCluster of the scenario's own with the labels; nothing is known about it until the test says it.
 func (s *scene) member(name string, labels map[string]string) *testworld.ModelMember {

@@ -17,8 +17,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// contract:224 in so far as a namespace that is held needs no kinds of fleet networking: a config map with a finalizer holds it.
-// Not beside other scenarios: all members leave.
+// contract:224 in so far as a namespace that is held needs no kinds of fleet networking: a config map with a finalizer
+// holds it. Not beside other scenarios: all members leave.
 func TestMembersLeaveAndComeBack(t *testing.T) {
 	s := bare(t)
 	s.open()

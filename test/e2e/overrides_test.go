@@ -49,7 +49,8 @@ func (s *scene) wide(limit string, rules ...v1beta1.OverrideRule) *v1beta1.Clust
 	return o
 }
 
-// narrow is a ResourceOverride of the scenario's config map; limit says of which of the scenario's placements, "" of any.
+// narrow is a ResourceOverride of the scenario's config map; limit says of which of the scenario's placements, "" of
+// any.
 func (s *scene) narrow(limit string, rules ...v1beta1.OverrideRule) *v1beta1.ResourceOverride {
 	o := testworld.Override(s.app, s.name+"-ro", rules...)
 	if limit != "" {
@@ -69,8 +70,8 @@ func rules[O v1beta1.OverrideObject](s *scene, o O, change func([]v1beta1.Overri
 	update(s, theHub, o, func(o O) { o.GetPolicy().OverrideRules = change(o.GetPolicy().OverrideRules) })
 }
 
-// overridden waits until the status is as it must be and names these override snapshots for the clusters, namespaced ones with their
-// namespace, and none for others.
+// overridden waits until the status is as it must be and names these override snapshots for the clusters, namespaced
+// ones with their namespace, and none for others.
 func (s *scene) overridden(p v1beta1.PlacementObject, want testworld.Status, names []string, on ...cluster) {
 	s.Helper()
 	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("%s to be %v with overrides %v", p.GetName(), want, names), func(ctx context.Context) error {
@@ -147,7 +148,8 @@ func (s *scene) has(m cluster, data map[string]string) {
 	})
 }
 
-// blocked waits until the placement says no more than that its rollout has not started everywhere, with one cluster that failed.
+// blocked waits until the placement says no more than that its rollout has not started everywhere, with one cluster
+// that failed.
 func (s *scene) blocked(p v1beta1.PlacementObject) {
 	s.Helper()
 	testworld.Await(s.T, testworld.Soon, p.GetName()+" to be blocked", func(ctx context.Context) error {

@@ -51,7 +51,8 @@ func rule(group string, resources ...any) map[string]any {
 	return map[string]any{"apiGroups": []any{group}, "resources": resources}
 }
 
-// restricted runs a member's agent with a chart that lets nothing but what these rules say be placed, until the end of the scenario.
+// restricted runs a member's agent with a chart that lets nothing but what these rules say be placed, until the end of
+// the scenario.
 func (s *scene) restricted(m cluster, rules ...any) {
 	s.Helper()
 	ctx := context.WithoutCancel(s.Context())

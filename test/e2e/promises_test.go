@@ -29,7 +29,8 @@ import (
 
 // The promises of the design, each by its name.
 
-// Promise 1: a manifest that cannot be read might be anything, so nothing that its Work placed is removed while it is there.
+// Promise 1: a manifest that cannot be read might be anything, so nothing that its Work placed is removed while it is
+// there.
 func TestPromise1UndecodableManifestHolds(t *testing.T) {
 	s := begin(t)
 	if err := c1.Create(s.Context(), testworld.Namespace(s.app)); err != nil {
@@ -89,7 +90,8 @@ func TestPromise1UndecodableManifestHolds(t *testing.T) {
 	}
 }
 
-// Promise 1: an object that somebody else made is not removed, whatever happens to the placement that wanted the same name.
+// Promise 1: an object that somebody else made is not removed, whatever happens to the placement that wanted the same
+// name.
 func TestPromise1ForeignObjectSurvives(t *testing.T) {
 	s := begin(t)
 	if err := c1.Create(s.Context(), testworld.Namespace(s.app)); err != nil {
@@ -145,7 +147,8 @@ func TestPromise2RestartWritesNothing(t *testing.T) {
 	}
 }
 
-// settled waits until nothing changes any more, what earlier scenarios left has gone too, and returns the versions of everything.
+// settled waits until nothing changes any more, what earlier scenarios left has gone too, and returns the versions of
+// everything.
 func settled(t *testing.T) map[string]string {
 	t.Helper()
 	for _, c := range append(members(), theHub) {
@@ -165,8 +168,8 @@ func settled(t *testing.T) map[string]string {
 	return testworld.AwaitStill(t, 2*calm, "everything", everything)
 }
 
-// unwritten fails if what is done writes something. One late write of anything on any cluster looks the same, so it counts only if none of
-// three tries goes without.
+// unwritten fails if what is done writes something. One late write of anything on any cluster looks the same, so it
+// counts only if none of three tries goes without.
 func unwritten(t *testing.T, what string, do func()) {
 	t.Helper()
 	for range 3 {

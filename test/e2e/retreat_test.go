@@ -28,12 +28,12 @@ const (
 	brokenImage = "registry.k8s.io/broken-pause:3.10"
 )
 
-// healthWindow is how long the clusters of these scenarios have to get well: those that do need a second or two on an idle machine, and a
-// loaded one must not make them fail.
+// healthWindow is how long the clusters of these scenarios have to get well: those that do need a second or two on an
+// idle machine, and a loaded one must not make them fail.
 const healthWindow = time.Minute
 
-// workload is a release of the Deployment web that has arrived everywhere with the first image; what the placement does next is up to runs
-// with the strategy named after it, which has a failure policy.
+// workload is a release of the Deployment web that has arrived everywhere with the first image; what the placement
+// does next is up to runs with the strategy named after it, which has a failure policy.
 func workload(s *scene, policy v1beta1.FailurePolicy, stages ...v1beta1.StageConfig) *release {
 	s.Helper()
 	web := s.deployment()

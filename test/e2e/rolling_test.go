@@ -36,7 +36,8 @@ func period(seconds int) testworld.Option {
 	return func(s *v1beta1.PlacementSpec) { s.Strategy.RollingUpdate.UnavailablePeriodSeconds = &seconds }
 }
 
-// placeOne places the scenario's namespace with everything in it, or, if its placement is namespaced, this object alone.
+// placeOne places the scenario's namespace with everything in it, or, if its placement is namespaced, this object
+// alone.
 func (s *scene) placeOne(object v1beta1.ResourceIdentifier, options ...testworld.Option) v1beta1.PlacementObject {
 	s.Helper()
 	if s.namespaced {
@@ -58,7 +59,8 @@ func (s *scene) envelopedAs(object v1beta1.ResourceIdentifier) v1beta1.ResourceI
 	return object
 }
 
-// stalls waits until the rollout has stopped at its first cluster, because of this object alone, and asserts that it goes no further.
+// stalls waits until the rollout has stopped at its first cluster, because of this object alone, and asserts that it
+// goes no further.
 func (s *scene) stalls(p v1beta1.PlacementObject, index string, object v1beta1.ResourceIdentifier, generation int64) {
 	s.Helper()
 	want := testworld.Blocked([]string{c1.name}, c2.name, c3.name).At(index)
@@ -265,7 +267,8 @@ func TestUntrackableContentWaitsForItsPeriod(t *testing.T) {
 		s.expectWithin(2*wait, p, testworld.Complete(c1.name).Untrackable().At("0"))
 		since := s.availableSince(p)
 		update(s, theHub, widget, func(w *unstructured.Unstructured) { w.Object["spec"] = map[string]any{"size": "large"} })
-		// The time in the condition is of whole seconds, and the change is told to the member as soon as the period is over.
+		// The time in the condition is of whole seconds, and the change is told to the member as soon as the period is
+		// over.
 		testworld.Stable(s.T, time.Until(since.Add(wait-2*time.Second)), "the old widget on "+c1.name, func(ctx context.Context) error {
 			if s.widget(ctx, kind) == "small" || time.Since(since) > wait-time.Second {
 				return nil
@@ -376,12 +379,12 @@ func TestLabelOfAMemberIsRolledOut(t *testing.T) {
 	})
 }
 
-// contract:163 contract:164 contract:165 contract:166
-// With intervals of D the contract's hub leaves a placement alone for D after a change. This one lets the first change after quiet go at
-// once: the intervals bound how long a stream of changes is gathered, not how long one change waits. So what is asserted is what comes of
-// the change, in time: the status, everything placed, and exactly two snapshots; but not that nothing happens before D is over, and not
-// that the snapshots were made D apart. 164 and 166 change the label as soon as the first snapshot is there.
-// Not beside other scenarios: the hub's agent gets other flags.
+// contract:163 contract:164 contract:165 contract:166 With intervals of D the contract's hub leaves a placement alone
+// for D after a change. This one lets the first change after quiet go at once: the intervals bound how long a stream
+// of changes is gathered, not how long one change waits. So what is asserted is what comes of the change, in time: the
+// status, everything placed, and exactly two snapshots; but not that nothing happens before D is over, and not that
+// the snapshots were made D apart. 164 and 166 change the label as soon as the first snapshot is there. Not beside
+// other scenarios: the hub's agent gets other flags.
 func TestSnapshotIntervals(t *testing.T) {
 	if local == nil {
 		t.Skip("needs a fleet whose hub agent can be given other flags")

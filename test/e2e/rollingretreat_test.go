@@ -20,15 +20,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// judged gives a rolling update a failure policy that allows no failure. A window of hours never passes by itself: so the scenario decides
-// when a cluster has failed, and not how busy the machine is.
+// judged gives a rolling update a failure policy that allows no failure. A window of hours never passes by itself: so
+// the scenario decides when a cluster has failed, and not how busy the machine is.
 func judged(action v1beta1.FailureAction, window time.Duration) testworld.Option {
 	return func(s *v1beta1.PlacementSpec) {
 		s.Strategy.RollingUpdate.FailurePolicy = &v1beta1.FailurePolicy{HealthWindow: &metav1.Duration{Duration: window}, OnFailure: action}
 	}
 }
 
-// rolling is a release of the Deployment web that has arrived everywhere with the first image, by a rolling update with a failure policy.
+// rolling is a release of the Deployment web that has arrived everywhere with the first image, by a rolling update
+// with a failure policy.
 func rolling(s *scene, action v1beta1.FailureAction) *release {
 	s.Helper()
 	web := s.deployment()

@@ -36,8 +36,8 @@ func (s *scene) placeSecrets(options ...testworld.Option) v1beta1.PlacementObjec
 	return s.place(options...)
 }
 
-// reportsOfSecrets waits until what a status lists about Secrets of clusters, in the words of told and with the messages of what failed, has these
-// texts.
+// reportsOfSecrets waits until what a status lists about Secrets of clusters, in the words of told and with the
+// messages of what failed, has these texts.
 func (s *scene) reportsOfSecrets(p v1beta1.PlacementObject, texts ...string) {
 	s.Helper()
 	testworld.Await(s.T, testworld.Workload, p.GetName()+" to report about Secrets", func(ctx context.Context) error {

@@ -244,7 +244,8 @@ func (s *scene) largeSecrets() []v1beta1.ResourceIdentifier {
 	return out
 }
 
-// inTwoSnapshots waits until the resources of a placement, as its status last was, are in two snapshots: the latest master, and one more.
+// inTwoSnapshots waits until the resources of a placement, as its status last was, are in two snapshots: the latest
+// master, and one more.
 func (s *scene) inTwoSnapshots(p v1beta1.PlacementObject) {
 	s.Helper()
 	testworld.Await(s.T, testworld.Soon, "two snapshots of "+p.GetName(), func(ctx context.Context) error {
@@ -301,8 +302,8 @@ func TestSelectMoreThanOneSnapshotHolds(t *testing.T) {
 	})
 }
 
-// assorted creates a Secret, a claim and a Role beside cm, and returns how a status names what of it is placed, in its order. Claims are
-// not: the hub runs workloads of its own.
+// assorted creates a Secret, a claim and a Role beside cm, and returns how a status names what of it is placed, in its
+// order. Claims are not: the hub runs workloads of its own.
 func (s *scene) assorted() []v1beta1.ResourceIdentifier {
 	s.Helper()
 	meta := metav1.ObjectMeta{Namespace: s.app, Name: "assorted"}
@@ -438,7 +439,8 @@ func TestNamespaceWithSelectorsOfNoNamespace(t *testing.T) {
 	s.deletes(p)
 }
 
-// What users made themselves travels, and what stays on the hub is told: its owner hears of a claim, and of what a selector names.
+// What users made themselves travels, and what stays on the hub is told: its owner hears of a claim, and of what a
+// selector names.
 //
 // It is the case manual-endpoints-not-carried.
 func TestManualEndpointsNotCarried(t *testing.T) {

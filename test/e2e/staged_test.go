@@ -32,8 +32,8 @@ type release struct {
 	placement v1beta1.PlacementObject
 }
 
-// inStages is a placement that update runs change, with the catalogue's strategy: canary is c2, and ends with an approval and a wait;
-// prod is c1 and c3, and begins with an approval.
+// inStages is a placement that update runs change, with the catalogue's strategy: canary is c2, and ends with an
+// approval and a wait; prod is c1 and c3, and begins with an approval.
 func inStages(s *scene, options ...testworld.Option) *release {
 	s.Helper()
 	return staged(s, []v1beta1.StageConfig{
@@ -141,7 +141,8 @@ func (r *release) cut(want ...string) {
 	})
 }
 
-// pending waits until the placement tells that runs control it. The clusters are at these indices; who is at none has nothing yet.
+// pending waits until the placement tells that runs control it. The clusters are at these indices; who is at none has
+// nothing yet.
 func (r *release) pending(at map[string]string) {
 	r.Helper()
 	r.statusIs("rollout controlled by runs", func() error {
@@ -308,8 +309,8 @@ func (r *release) runIsWithin(limit time.Duration, run v1beta1.UpdateRunObject, 
 	})
 }
 
-// succeeds waits until a run is done, and compares all that it tells: the index it released, and the clusters of each stage and of the
-// deletion.
+// succeeds waits until a run is done, and compares all that it tells: the index it released, and the clusters of each
+// stage and of the deletion.
 func (r *release) succeeds(run v1beta1.UpdateRunObject, policy, index string, stages [][]string, deleted ...string) {
 	r.Helper()
 	r.runIs(run, "to succeed", func(status *v1beta1.UpdateRunStatus) error {
@@ -586,8 +587,8 @@ func TestRunsInOneStage(t *testing.T) {
 	}
 }
 
-// The snapshots of what was released are lost, and what they came from changes. The next run releases what there is now, and it takes no
-// cluster for done because of a name.
+// The snapshots of what was released are lost, and what they came from changes. The next run releases what there is
+// now, and it takes no cluster for done because of a name.
 //
 // It is the case update-run-over-a-reused-snapshot-name.
 func TestUpdateRunOverAReusedSnapshotName(t *testing.T) {

@@ -13,7 +13,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// mark is in each value of each Secret of the scenarios: nothing of the fleet may show it, at any time, on any cluster.
+// mark is in each value of each Secret of the scenarios: nothing of the fleet may show it, at any time, on any
+// cluster.
 var (
 	mark   = "marked" + strings.ToLower(rand.Text())
 	search = testworld.NewSweep(mark)
@@ -40,7 +41,8 @@ var widely struct {
 	until context.Context
 }
 
-// sweep fails a scenario at whose end a Secret is known to have been shown. What was shown in its last moment fails the next one.
+// sweep fails a scenario at whose end a Secret is known to have been shown. What was shown in its last moment fails
+// the next one.
 func sweep(t *testing.T) {
 	t.Helper()
 	widely.Lock()

@@ -15,8 +15,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// Scenarios of tainted members. Not beside others: what they need keeps the placements of all others off. So they are one, which plays
-// through the taints once for all of them.
+// Scenarios of tainted members. Not beside others: what they need keeps the placements of all others off. So they are
+// one, which plays through the taints once for all of them.
 //
 // contract:201 contract:202 contract:203 contract:204 contract:205 contract:206 contract:207
 func TestTaints(t *testing.T) {

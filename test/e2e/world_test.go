@@ -1,10 +1,12 @@
-// Package e2e holds the acceptance scenarios: what a user of a fleet can see, on real API servers with real agents. It knows its
-// clusters only as contexts of a kubeconfig, so that it runs on an embedded fleet (the default, started here) and on any other:
+// Package e2e holds the acceptance scenarios: what a user of a fleet can see, on real API servers with real agents. It
+// knows its clusters only as contexts of a kubeconfig, so that it runs on an embedded fleet (the default, started
+// here) and on any other:
 //
 //	FLEET_KUBECONFIG=~/.kube/config FLEET_HUB=kind-hub FLEET_MEMBERS=kind-c1,kind-c2,kind-c3 go test ./test/e2e/...
 //
-// The three members must be registered under their context names with the labels that startFleet gives them here, in this order, have as many
-// nodes, and report their namespaces; the hub's agent must run with enable-workload and without delays for snapshots.
+// The three members must be registered under their context names with the labels that startFleet gives them here, in
+// this order, have as many nodes, and report their namespaces; the hub's agent must run with enable-workload and
+// without delays for snapshots.
 package e2e
 
 import (
@@ -100,7 +102,8 @@ type scene struct {
 	*testing.T
 	// app is the namespace that is placed, and name the placement.
 	app, name string
-	// namespaced: the placement is a ResourcePlacement of cm, not a ClusterResourcePlacement of app with what is in it.
+	// namespaced: the placement is a ResourcePlacement of cm, not a ClusterResourcePlacement of app with what is in
+	// it.
 	namespaced bool
 }
 
@@ -136,8 +139,8 @@ func (s *scene) carryEverywhere() {
 	s.carried(s.carrier(testworld.PickAll(), s.reachOwnMembers()), c1.name, c2.name, c3.name)
 }
 
-// carry makes a scenario one about a ResourcePlacement: a ClusterResourcePlacement brings the namespace alone to these members, which have
-// reported it when carry returns.
+// carry makes a scenario one about a ResourcePlacement: a ClusterResourcePlacement brings the namespace alone to these
+// members, which have reported it when carry returns.
 func (s *scene) carry(to ...string) *v1beta1.ClusterResourcePlacement {
 	s.Helper()
 	carrier := s.carrier(testworld.PickFixed(to...))
@@ -162,7 +165,8 @@ func (s *scene) carried(carrier v1beta1.PlacementObject, to ...string) {
 	}
 }
 
-// reports waits until a member has told the hub that it has the scenario's namespace, if it tells of namespaces at all.
+// reports waits until a member has told the hub that it has the scenario's namespace, if it tells of namespaces at
+// all.
 func (s *scene) reports(member string) {
 	s.Helper()
 	testworld.Await(s.T, testworld.Soon, member+" to report namespace "+s.app, func(ctx context.Context) error {
@@ -226,8 +230,8 @@ func (s *scene) selectedNamespace() v1beta1.ResourceIdentifier {
 	return v1beta1.ResourceIdentifier{Version: "v1", Kind: "Namespace", Name: s.app}
 }
 
-// together begins scenarios that need the same change of the whole fleet, and so are played at once but not beside others: each begins for
-// a ResourcePlacement or for a ClusterResourcePlacement.
+// together begins scenarios that need the same change of the whole fleet, and so are played at once but not beside
+// others: each begins for a ResourcePlacement or for a ClusterResourcePlacement.
 func together(t *testing.T, namespaced ...bool) []*scene {
 	t.Helper()
 	var scenes []*scene
@@ -255,7 +259,8 @@ func bare(t *testing.T) *scene {
 	return &scene{T: t, app: fmt.Sprintf("app-%d", n), name: fmt.Sprintf("place-%d", n)}
 }
 
-// selects waits until a placement lists these objects as selected: indices are counted from the revision that holds all there is.
+// selects waits until a placement lists these objects as selected: indices are counted from the revision that holds
+// all there is.
 func (s *scene) selects(p v1beta1.PlacementObject, objects ...v1beta1.ResourceIdentifier) {
 	s.Helper()
 	testworld.Await(s.T, testworld.Soon, "what "+p.GetName()+" selects", func(ctx context.Context) error {
@@ -279,7 +284,8 @@ func (s *scene) create(obj client.Object) {
 
 func (s *scene) createOn(c cluster, obj client.Object) {
 	s.Helper()
-	// An API server that has just taken up new kinds answers ServiceUnavailable for some seconds where a mutating policy applies.
+	// An API server that has just taken up new kinds answers ServiceUnavailable for some seconds where a mutating
+	// policy applies.
 	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("the creation of %T %s on %s", obj, obj.GetName(), c.name), func(ctx context.Context) error {
 		err := c.Create(ctx, obj)
 		if err != nil && !apierrors.IsServiceUnavailable(err) {
@@ -293,8 +299,8 @@ func (s *scene) createOn(c cluster, obj client.Object) {
 	})
 }
 
-// remove deletes obj if it is still there, lets go of the scenario's own blocker, and waits until it is gone. Only namespaces are not
-// waited for: Kubernetes takes five seconds to begin with one, and no other scenario uses the name.
+// remove deletes obj if it is still there, lets go of the scenario's own blocker, and waits until it is gone. Only
+// namespaces are not waited for: Kubernetes takes five seconds to begin with one, and no other scenario uses the name.
 func remove(t *testing.T, c cluster, obj client.Object) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -447,7 +453,8 @@ func (s *scene) finalized(p v1beta1.PlacementObject) {
 	})
 }
 
-// leaving waits until the scenario's namespace is not on a member, or on its way out: Kubernetes takes seconds to begin with that.
+// leaving waits until the scenario's namespace is not on a member, or on its way out: Kubernetes takes seconds to
+// begin with that.
 func (s *scene) leaving(m cluster) {
 	s.Helper()
 	testworld.Await(s.T, testworld.Workload, "namespace "+s.app+" to leave "+m.name, func(ctx context.Context) error {

@@ -17,8 +17,8 @@ type layer struct {
 	beside bool
 }
 
-// layers are the floors of the house, top first: a package may import packages of lower floors, and, where beside allows it,
-// of its own. Packages are named by prefix; the longest match counts.
+// layers are the floors of the house, top first: a package may import packages of lower floors, and, where beside
+// allows it, of its own. Packages are named by prefix; the longest match counts.
 var layers = []layer{
 	{"commands and test suites", []string{"cmd/", "docs", "test/"}, true},
 	{"the plugin", []string{"pkg/cli"}, false},
@@ -84,7 +84,8 @@ func TestDecisionsArePure(t *testing.T) {
 	}
 }
 
-// The plugin runs on the user's machine: it reads what agents write and shares decisions with them, but holds no agent.
+// The plugin runs on the user's machine: it reads what agents write and shares decisions with them, but holds no
+// agent.
 func TestThePluginHoldsNoAgent(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"cmd/kubectl-fleet").Output()
 	if err != nil {

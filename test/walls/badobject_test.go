@@ -25,7 +25,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// One bad object stops only itself: what a member and a tenant write that no Go type decodes is refused, or read around.
+// One bad object stops only itself: what a member and a tenant write that no Go type decodes is refused, or read
+// around.
 func TestOneBadObjectStopsOnlyItself(t *testing.T) {
 	t.Parallel()
 	t.Run("member-bad-times-and-quantities", func(t *testing.T) {
@@ -82,8 +83,9 @@ func deepKinds(who tenant) []deepKind {
 	}
 }
 
-// takes creates an object whose JSON has these levels and returns whether the API server stored it. The API server must be able to read the
-// kind afterwards: one stored object that it cannot decode keeps the kind from every client, and namespaces from being deleted.
+// takes creates an object whose JSON has these levels and returns whether the API server stored it. The API server
+// must be able to read the kind afterwards: one stored object that it cannot decode keeps the kind from every client,
+// and namespaces from being deleted.
 func (k deepKind) takes(t *testing.T, levels int) bool {
 	t.Helper()
 	obj := &metav1.PartialObjectMetadata{}
@@ -102,8 +104,8 @@ func (k deepKind) takes(t *testing.T, levels int) bool {
 	return read == nil
 }
 
-// list lists the kind without a limit, which the API server answers from its watch cache. The list has metadata only: Go clients cannot decode
-// a whole list of objects that nest as deep as one object may.
+// list lists the kind without a limit, which the API server answers from its watch cache. The list has metadata only:
+// Go clients cannot decode a whole list of objects that nest as deep as one object may.
 func (k deepKind) list(t *testing.T) {
 	t.Helper()
 	list := &metav1.PartialObjectMetadataList{}
@@ -150,7 +152,8 @@ func aWork(t *testing.T, namespace string) *v1beta1.Work {
 	return work
 }
 
-// A member and a tenant write what they like, as far as the schemas let them; what another author places arrives all the same.
+// A member and a tenant write what they like, as far as the schemas let them; what another author places arrives all
+// the same.
 func TestRandomObjectsStopOnlyThemselves(t *testing.T) {
 	t.Parallel()
 	seed := testworld.Seed(t)

@@ -27,8 +27,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// two-agents-one-cluster: the agent of another MemberCluster runs against the victim's cluster. It is refused, and its end takes nothing of
-// what the victim was given.
+// two-agents-one-cluster: the agent of another MemberCluster runs against the victim's cluster. It is refused, and its
+// end takes nothing of what the victim was given.
 func TestTwoAgentsOneCluster(t *testing.T) {
 	t.Parallel()
 	const name = "rg-two"
@@ -77,7 +77,8 @@ func TestTwoAgentsOneCluster(t *testing.T) {
 	}
 }
 
-// runAgent runs a member agent for the MemberCluster called name against the cluster of m, beside the agent that is there. end stops it.
+// runAgent runs a member agent for the MemberCluster called name against the cluster of m, beside the agent that is
+// there. end stops it.
 func runAgent(t *testing.T, onHub actor, name string, m member) (end func()) {
 	t.Helper()
 	token := filepath.Join(t.TempDir(), "token")

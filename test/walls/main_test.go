@@ -38,7 +38,8 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// startFleet starts a hub and two members as the charts make them: no value of theirs is changed that grants or refuses anything.
+// startFleet starts a hub and two members as the charts make them: no value of theirs is changed that grants or
+// refuses anything.
 func startFleet(ctx context.Context) (stop func(), err error) {
 	dir, err := os.MkdirTemp("", "flagship-walls-")
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// member-forges-binding: a binding in the member's own namespace, for another cluster. The member may not make it; and one that is there, by
-// whatever way, is not carried out.
+// member-forges-binding: a binding in the member's own namespace, for another cluster. The member may not make it; and
+// one that is there, by whatever way, is not carried out.
 func TestMemberForgesBinding(t *testing.T) {
 	t.Parallel()
 	text := input(t, "member-forges-binding")
@@ -33,8 +33,8 @@ func TestMemberForgesBinding(t *testing.T) {
 	absent(t, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "rg-evil-admin"}}, m1.actor, m2.actor)
 }
 
-// mirror-forged-work: a Work in the namespace of a member that the placement does not go to, which reports another load balancer for the
-// Service of the placement. The member may not make it; and one that is there is not believed.
+// mirror-forged-work: a Work in the namespace of a member that the placement does not go to, which reports another
+// load balancer for the Service of the placement. The member may not make it; and one that is there is not believed.
 func TestMirrorForgedWork(t *testing.T) {
 	t.Parallel()
 	service := &corev1.Service{
@@ -108,8 +108,8 @@ func setLoadBalancer(t *testing.T, m member, service *corev1.Service, address st
 	})
 }
 
-// member-holds-its-removal: an object with a finalizer of the member's own in its namespace. The member may not make it; and where one is, by
-// whatever way, the hub's administrator learns what holds the removal up, and can end it.
+// member-holds-its-removal: an object with a finalizer of the member's own in its namespace. The member may not make
+// it; and where one is, by whatever way, the hub's administrator learns what holds the removal up, and can end it.
 func TestMemberHoldsItsRemoval(t *testing.T) {
 	t.Parallel()
 	text := input(t, "member-holds-its-removal")
@@ -144,8 +144,8 @@ func TestMemberHoldsItsRemoval(t *testing.T) {
 	})
 }
 
-// A member changes of its Works the status, its finalizer and labels that mean nothing to the fleet: not what it is given, and not which
-// placement's they are.
+// A member changes of its Works the status, its finalizer and labels that mean nothing to the fleet: not what it is
+// given, and not which placement's they are.
 func TestMemberRewritesItsWork(t *testing.T) {
 	t.Parallel()
 	arrives(t, "rg-rewritten")
@@ -176,8 +176,8 @@ func TestMemberRewritesItsWork(t *testing.T) {
 	}
 }
 
-// member-bad-times-and-quantities: values in the status that an API server takes for a time or a quantity, and that Go does not. They harm the
-// member alone: others' placements go on, also after the hub agent was started again.
+// member-bad-times-and-quantities: values in the status that an API server takes for a time or a quantity, and that Go
+// does not. They harm the member alone: others' placements go on, also after the hub agent was started again.
 func TestMemberBadTimesAndQuantities(t *testing.T) {
 	rogue, cluster := letIn(t, "rg-bad-values")
 	internal := &clusterv1beta1.InternalMemberCluster{ObjectMeta: metav1.ObjectMeta{Namespace: contract.MemberNamespace(cluster.Name), Name: cluster.Name}}
@@ -201,8 +201,8 @@ func TestMemberBadTimesAndQuantities(t *testing.T) {
 	arrives(t, "rg-restarted-after-bad-values")
 }
 
-// A member records as many events as it can, as large as it can: the hub keeps a bounded number of them, the member's agent reports as before,
-// and others do not notice.
+// A member records as many events as it can, as large as it can: the hub keeps a bounded number of them, the member's
+// agent reports as before, and others do not notice.
 func TestMemberFloodsItsNamespace(t *testing.T) {
 	t.Parallel()
 	arrives(t, "rg-before-flood")

@@ -9,7 +9,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// Metrics name what is placed: they are for those who may read them on the agent's own cluster, not for all who reach its port.
+// Metrics name what is placed: they are for those who may read them on the agent's own cluster, not for all who reach
+// its port.
 func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
 	t.Parallel()
 	for _, name := range append(local.Members(), local.Hub()) {

@@ -33,8 +33,8 @@ func mergePatch(t *testing.T, who actor, obj client.Object, format string, args 
 	return who.Patch(t.Context(), obj.DeepCopyObject().(client.Object), client.RawPatch(types.MergePatchType, fmt.Appendf(nil, format, args...)))
 }
 
-// The neighbour of tenant-override-raises-role: the Role is placed, by the administrator. The tenant neither overrides it nor
-// makes the administrator's placement its own by an edit.
+// The neighbour of tenant-override-raises-role: the Role is placed, by the administrator. The tenant neither overrides
+// it nor makes the administrator's placement its own by an edit.
 func TestTenantOverridesAPlacedRole(t *testing.T) {
 	t.Parallel()
 	placed := &rbacv1.Role{
@@ -69,7 +69,8 @@ func TestTenantOverridesAPlacedRole(t *testing.T) {
 	}
 }
 
-// Who may place whole namespaces, and no privileged objects, places the rest of them. The placement names what is left out.
+// Who may place whole namespaces, and no privileged objects, places the rest of them. The placement names what is left
+// out.
 func TestPrivilegedObjectsOfANamespaceStay(t *testing.T) {
 	t.Parallel()
 	const name = "rg-operated"

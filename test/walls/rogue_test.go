@@ -28,7 +28,8 @@ const (
 	placementGroup = "placement.kubernetes-fleet.io"
 )
 
-// row is what the two rogues may do with a resource in the one namespace that is theirs. They may do nothing with it anywhere else.
+// row is what the two rogues may do with a resource in the one namespace that is theirs. They may do nothing with it
+// anywhere else.
 type row struct{ member, tenant []string }
 
 var (
@@ -37,7 +38,8 @@ var (
 	changes = []string{"update", "patch"}
 )
 
-// rows has every resource of the fleet that the hub serves, by its group: a kind that is added needs a row here, and a decision.
+// rows has every resource of the fleet that the hub serves, by its group: a kind that is added needs a row here, and a
+// decision.
 var rows = map[string]map[string]row{
 	clusterGroup: {
 		"internalmemberclusters":        {member: reads},
@@ -120,7 +122,8 @@ var verbs = []string{
 	"impersonate", "bind", "escalate", "use", "approve", "sign", "attest", "place-privileged", "place-secrets", "manage-internals",
 }
 
-// elsewhere are namespaces of others, one of each kind, and one that does not exist: what is allowed there is allowed in the whole cluster.
+// elsewhere are namespaces of others, one of each kind, and one that does not exist: what is allowed there is allowed
+// in the whole cluster.
 func elsewhere() []string {
 	return []string{m2.namespace, "kube-system", "kube-public", "fleet-system", "default", "rg-no-such-namespace"}
 }
@@ -129,7 +132,8 @@ func rule(group string, verbs []string, resources ...string) authorizationv1.Res
 	return authorizationv1.ResourceRule{APIGroups: []string{group}, Resources: resources, Verbs: verbs}
 }
 
-// A rogue may do what the table has, and nothing else, with all that the hub serves: no CRD and no rule is added without a row.
+// A rogue may do what the table has, and nothing else, with all that the hub serves: no CRD and no rule is added
+// without a row.
 func TestRogueIsGrantedWhatTheTableHas(t *testing.T) {
 	t.Parallel()
 	served := resources(t)

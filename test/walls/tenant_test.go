@@ -21,8 +21,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// tenant-envelope-leaves-namespace: an envelope whose manifests name the tenant's namespace in a field that only some readers take for the
-// namespace. It is tried by the tenant and, past all that refuses a tenant, by the hub's administrator.
+// tenant-envelope-leaves-namespace: an envelope whose manifests name the tenant's namespace in a field that only some
+// readers take for the namespace. It is tried by the tenant and, past all that refuses a tenant, by the hub's
+// administrator.
 func TestTenantEnvelopeLeavesNamespace(t *testing.T) {
 	t.Parallel()
 	text := input(t, "tenant-envelope-leaves-namespace")
@@ -42,8 +43,8 @@ func TestTenantEnvelopeLeavesNamespace(t *testing.T) {
 	absent(t, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "rg-tenant-admin"}}, m1.actor, m2.actor)
 }
 
-// tenant-reads-secrets-by-diff: manifests that call themselves a ConfigMap to one reader and a Secret to another, compared with what the
-// members have.
+// tenant-reads-secrets-by-diff: manifests that call themselves a ConfigMap to one reader and a Secret to another,
+// compared with what the members have.
 func TestTenantReadsSecretsByDiff(t *testing.T) {
 	t.Parallel()
 	const marker = "rg-marked-content-of-a-secret"
@@ -62,7 +63,8 @@ func TestTenantReadsSecretsByDiff(t *testing.T) {
 	nowhereOnHub(t, marker)
 }
 
-// nowhereOnHub fails the test if a text, plain or as a Secret has it, is in any object of the fleet's kinds or any event of the hub.
+// nowhereOnHub fails the test if a text, plain or as a Secret has it, is in any object of the fleet's kinds or any
+// event of the hub.
 func nowhereOnHub(t *testing.T, marker string) {
 	t.Helper()
 	encoded := base64.StdEncoding.EncodeToString([]byte(marker))
@@ -88,7 +90,8 @@ func nowhereOnHub(t *testing.T, marker string) {
 	}
 }
 
-// tenant-override-raises-role: the tenant may see a Role, not write one, and overrides its rules on the way to the members.
+// tenant-override-raises-role: the tenant may see a Role, not write one, and overrides its rules on the way to the
+// members.
 func TestTenantOverrideRaisesRole(t *testing.T) {
 	t.Parallel()
 	create(t, theHub, &rbacv1.Role{
@@ -112,8 +115,8 @@ func TestTenantOverrideRaisesRole(t *testing.T) {
 	}
 }
 
-// tenant-deep-json: values so deep that Go cannot read the list that holds them. They harm the tenant alone: others' placements and
-// envelopes go on, also after the hub agent was started again.
+// tenant-deep-json: values so deep that Go cannot read the list that holds them. They harm the tenant alone: others'
+// placements and envelopes go on, also after the hub agent was started again.
 func TestTenantDeepJSON(t *testing.T) {
 	kube, err := kubernetes.NewForConfig(theTenant.config)
 	if err != nil {

@@ -1,8 +1,9 @@
-// Package walls attacks a fleet with the credentials that its parts really have: the token of a member, and that of a tenant of one
-// namespace of the hub. The fleet is the charts' own, on real API servers, with the agents of this tree.
+// Package walls attacks a fleet with the credentials that its parts really have: the token of a member, and that of a
+// tenant of one namespace of the hub. The fleet is the charts' own, on real API servers, with the agents of this tree.
 //
-// A test plays one attack and asserts what must not happen; where that is an absence, it first waits until the agents have seen the attack,
-// or until a harmless object that was made after it has arrived. The input of an attack is a file of testdata, and the test bears its name.
+// A test plays one attack and asserts what must not happen; where that is an absence, it first waits until the agents
+// have seen the attack, or until a harmless object that was made after it has arrived. The input of an attack is a
+// file of testdata, and the test bears its name.
 package walls
 
 import (
@@ -53,7 +54,8 @@ type member struct {
 	cluster, namespace string
 }
 
-// tenant is a ServiceAccount of the hub that may do all with placements, envelopes and overrides of its own namespace, and may see roles.
+// tenant is a ServiceAccount of the hub that may do all with placements, envelopes and overrides of its own namespace,
+// and may see roles.
 type tenant struct {
 	actor
 	namespace string
@@ -193,8 +195,8 @@ func tenantOf(t *testing.T, namespace string) tenant {
 	return who
 }
 
-// letIn lets a member in that has no cluster and no agent: there is only its token, with which the test plays whatever it likes. It returns
-// when the member has its namespace, and reaches it.
+// letIn lets a member in that has no cluster and no agent: there is only its token, with which the test plays whatever
+// it likes. It returns when the member has its namespace, and reaches it.
 func letIn(t *testing.T, name string) (actor, *clusterv1beta1.MemberCluster) {
 	t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: contract.NamespaceSystem, Name: name}}
@@ -245,8 +247,9 @@ func objects(t *testing.T, text string) []*unstructured.Unstructured {
 	return all
 }
 
-// attempt creates the objects of a YAML text as who, one after the other, and goes on where one is refused. It returns the objects, and a
-// joined error of the refusals. An attack that is refused has failed; one that is let in must be stopped by the walls behind.
+// attempt creates the objects of a YAML text as who, one after the other, and goes on where one is refused. It returns
+// the objects, and a joined error of the refusals. An attack that is refused has failed; one that is let in must be
+// stopped by the walls behind.
 func attempt(t *testing.T, who actor, text string) ([]*unstructured.Unstructured, error) {
 	t.Helper()
 	var errs []error
@@ -275,7 +278,8 @@ func apply(t *testing.T, who actor, text string) []*unstructured.Unstructured {
 // create makes an object as who and deletes it at the end of the test, if who acts on the hub.
 func create(t *testing.T, who actor, obj client.Object) {
 	t.Helper()
-	// An API server that has just taken up new kinds answers ServiceUnavailable for some seconds where a mutating policy applies.
+	// An API server that has just taken up new kinds answers ServiceUnavailable for some seconds where a mutating
+	// policy applies.
 	testworld.Await(t, testworld.Soon, fmt.Sprintf("the creation of %T %s as %s", obj, obj.GetName(), who.name), func(ctx context.Context) error {
 		err := who.Create(ctx, obj)
 		if err != nil && !apierrors.IsServiceUnavailable(err) {
@@ -312,8 +316,8 @@ func absent(t *testing.T, obj client.Object, from ...actor) {
 	}
 }
 
-// arrives makes a harmless placement after an attack and waits until it is on all members: whatever the attack set in motion before it has
-// had its time, also on a slow machine. name must be the test's own.
+// arrives makes a harmless placement after an attack and waits until it is on all members: whatever the attack set in
+// motion before it has had its time, also on a slow machine. name must be the test's own.
 func arrives(t *testing.T, name string) {
 	t.Helper()
 	create(t, theHub, testworld.Namespace(name))

@@ -1,10 +1,12 @@
-// Command vuln says which known vulnerabilities the code of Go modules reaches, and fails if there is one that is not excused.
+// Command vuln says which known vulnerabilities the code of Go modules reaches, and fails if there is one that is not
+// excused.
 //
 //	vuln -excuses FILE MODULE-DIR...
 //
-// It asks golang.org/x/vuln's govulncheck, which follows calls from the sources, about each module in turn. The database is made from the
-// reports that the module golang.org/x/vulndb holds, so that an answer depends on this module's go.mod and on nothing else: to learn of newer
-// vulnerabilities, run "go get golang.org/x/vulndb@master" here.
+// It asks golang.org/x/vuln's govulncheck, which follows calls from the sources, about each module in turn. The
+// database is made from the reports that the module golang.org/x/vulndb holds, so that an answer depends on this
+// module's go.mod and on nothing else: to learn of newer vulnerabilities, run "go get golang.org/x/vulndb@master"
+// here.
 package main
 
 import (
@@ -80,7 +82,8 @@ func makeDatabase(ctx context.Context) (string, error) {
 	return folder, nil
 }
 
-// reports is the folder that holds them. Nothing that is built here needs their module, so it may not be on this machine yet.
+// reports is the folder that holds them. Nothing that is built here needs their module, so it may not be on this
+// machine yet.
 func reports(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "mod", "download", "-json", "golang.org/x/vulndb").Output()
 	var module struct{ Dir, Error string }
@@ -158,8 +161,8 @@ func reachedIn(answer io.Reader) (map[string]finding, error) {
 	}
 }
 
-// parseExcuses reads lines of <id> <last day> <reason>; empty ones and those that begin with # are for people. It is an error if a last day
-// is past.
+// parseExcuses reads lines of <id> <last day> <reason>; empty ones and those that begin with # are for people. It is
+// an error if a last day is past.
 func parseExcuses(text string, now time.Time) (map[string]bool, error) {
 	excused := map[string]bool{}
 	lines := bufio.NewScanner(strings.NewReader(text))

@@ -3,8 +3,9 @@
 // their schemas, and needs no supervision of children.
 //
 // The components were written to be alone in a process. What they share here: the feature gates (parsed once, set
-// once), the log (never configured by them), the metrics registry (they register the same metrics without conflict) and
-// the signal handler (their cobra commands install one each, so the commands are not used, only what is under them).
+// once), the log (never configured by them), the metrics registry (they register the same metrics without conflict)
+// and the signal handler (their cobra commands install one each, so the commands are not used, only what is under
+// them).
 package controlplane
 
 import (
@@ -40,7 +41,8 @@ type Settings struct {
 	Log    *logs.Log
 }
 
-// ControlPlane is made by New, then started in three steps: StartEtcd, Serve, and, when the API server is ready, Control.
+// ControlPlane is made by New, then started in three steps: StartEtcd, Serve, and, when the API server is ready,
+// Control.
 type ControlPlane struct {
 	settings    Settings
 	etcd        *embed.Etcd
@@ -104,8 +106,8 @@ func (p *ControlPlane) Control(ctx context.Context, group *errgroup.Group) {
 // Stop closes etcd, last of all.
 func (p *ControlPlane) Stop() { p.etcd.Close() }
 
-// part makes every end that ctx did not ask for an error with the part's name. An end that was asked for is none: each part
-// calls that an error in words of its own.
+// part makes every end that ctx did not ask for an error with the part's name. An end that was asked for is none: each
+// part calls that an error in words of its own.
 func part(ctx context.Context, name string, run func() error) func() error {
 	return func() error {
 		err := run()

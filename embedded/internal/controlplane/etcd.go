@@ -11,7 +11,8 @@ import (
 
 // etcdSocket is relative to the state folder, which is the working directory: the paths of Unix sockets may have only
 // about a hundred characters. A socket, unlike a port, cannot be taken by others and is guarded by the folder's mode,
-// so that etcd needs no certificates. etcd wants a port in every address it advertises; here it is part of the file's name.
+// so that etcd needs no certificates. etcd wants a port in every address it advertises; here it is part of the file's
+// name.
 const etcdSocket = "unix://etcd:1"
 
 // startEtcd returns when etcd serves.
@@ -30,8 +31,8 @@ func startEtcd(ctx context.Context, settings Settings) (*embed.Etcd, error) {
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	// A member that is alone is elected after up to ElectionMs; the ratio is the least that etcd allows.
 	cfg.TickMs, cfg.ElectionMs = 50, 250
-	// What is written survives this process, however it ends, but not a crash of the machine: these clusters are for trying
-	// and testing, and waiting for the disk makes every write of a busy cluster slow.
+	// What is written survives this process, however it ends, but not a crash of the machine: these clusters are for
+	// trying and testing, and waiting for the disk makes every write of a busy cluster slow.
 	cfg.UnsafeNoFsync = true
 	// With no follower to catch up there is no reason to hold thousands of past entries in memory.
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = 2000, 100

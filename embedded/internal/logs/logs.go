@@ -1,5 +1,5 @@
-// Package logs brings what the parts of the cluster log, through klog, slog and etcd's zap, into one stream, and keeps out of it
-// what would only frighten a reader. It also catches a part's wish to end the whole process.
+// Package logs brings what the parts of the cluster log, through klog, slog and etcd's zap, into one stream, and keeps
+// out of it what would only frighten a reader. It also catches a part's wish to end the whole process.
 package logs
 
 import (

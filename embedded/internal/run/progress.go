@@ -20,7 +20,8 @@ func (p progress) say(text string) {
 	p.log.Printf("%s: %s (%.1f s)", p.cluster, text, time.Since(p.begin).Seconds())
 }
 
-// during runs a step of the start, and says what is waited for when that takes long: first after patience, then ever more rarely.
+// during runs a step of the start, and says what is waited for when that takes long: first after patience, then ever
+// more rarely.
 func (p progress) during(step string, run func() error) error {
 	done := make(chan struct{})
 	defer close(done)

@@ -1,5 +1,5 @@
-// Package run is the life of one embedded cluster in this process: it starts the parts in order, says when the cluster can be used,
-// and leaves nothing behind when it ends.
+// Package run is the life of one embedded cluster in this process: it starts the parts in order, says when the cluster
+// can be used, and leaves nothing behind when it ends.
 package run
 
 import (
@@ -55,8 +55,8 @@ type cluster struct {
 	pki      pki.Files
 }
 
-// Cluster runs a cluster until ctx ends or a part fails. The process must end afterwards: a part that failed, or that was
-// interrupted while it started, may still be running.
+// Cluster runs a cluster until ctx ends or a part fails. The process must end afterwards: a part that failed, or that
+// was interrupted while it started, may still be running.
 func Cluster(ctx context.Context, o Options) (err error) {
 	begin := time.Now()
 	out, err := filepath.Abs(o.Kubeconfig)
@@ -227,7 +227,8 @@ func (c cluster) await(parts *errgroup.Group) {
 	}
 }
 
-// waitUsable returns when what every user of a cluster relies on is there: the default namespace with its service account.
+// waitUsable returns when what every user of a cluster relies on is there: the default namespace with its service
+// account.
 func waitUsable(ctx context.Context, client kubernetes.Interface, controllers bool) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

@@ -1,5 +1,5 @@
-// Package simulation plays what a cluster without machines lacks: nodes, the kubelets that run pods on them, and a storage
-// provisioner. Pods become ready, fail to pull or complete by the stages in stages/*.yaml, which kwok plays.
+// Package simulation plays what a cluster without machines lacks: nodes, the kubelets that run pods on them, and a
+// storage provisioner. Pods become ready, fail to pull or complete by the stages in stages/*.yaml, which kwok plays.
 package simulation
 
 import (
@@ -22,8 +22,8 @@ import (
 //go:embed stages/*.yaml
 var stageFiles embed.FS
 
-// Start registers the nodes, makes the storage class, and starts to play kubelets and provisioner until ctx ends. It returns when
-// every node is registered.
+// Start registers the nodes, makes the storage class, and starts to play kubelets and provisioner until ctx ends. It
+// returns when every node is registered.
 func Start(ctx context.Context, cfg *rest.Config, nodes []config.NodeSet) error {
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {

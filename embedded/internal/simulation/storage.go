@@ -22,8 +22,8 @@ const (
 	annotationProvisionedBy = "pv.kubernetes.io/provisioned-by"
 )
 
-// startProvisioner makes the default storage class and from then on a volume for every claim of it, until ctx ends. A volume whose
-// claim is gone is removed.
+// startProvisioner makes the default storage class and from then on a volume for every claim of it, until ctx ends. A
+// volume whose claim is gone is removed.
 func startProvisioner(ctx context.Context, client kubernetes.Interface) error {
 	now := storagev1.VolumeBindingImmediate
 	class := &storagev1.StorageClass{
@@ -63,8 +63,8 @@ func onChange[T any](do func(T)) cache.ResourceEventHandlerFuncs {
 	return cache.ResourceEventHandlerFuncs{AddFunc: handle, UpdateFunc: func(_, obj any) { handle(obj) }}
 }
 
-// provision makes the volume of a pending claim; the volume binder of the controller manager does the rest. The volume's name comes
-// from the claim's, so that doing it twice is harmless.
+// provision makes the volume of a pending claim; the volume binder of the controller manager does the rest. The
+// volume's name comes from the claim's, so that doing it twice is harmless.
 func provision(ctx context.Context, client kubernetes.Interface, claim *corev1.PersistentVolumeClaim) error {
 	if claim.Spec.VolumeName != "" || claim.DeletionTimestamp != nil || claim.Spec.StorageClassName == nil || *claim.Spec.StorageClassName != storageClass {
 		return nil

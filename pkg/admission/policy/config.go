@@ -1,5 +1,6 @@
-// Package policy generates the ValidatingAdmissionPolicies of the admission policy manager: workloads stay off the hub, and service accounts of
-// reserved namespaces are left to the cluster's own components. The hub's API server enforces them, also while no agent runs.
+// Package policy generates the ValidatingAdmissionPolicies of the admission policy manager: workloads stay off the
+// hub, and service accounts of reserved namespaces are left to the cluster's own components. The hub's API server
+// enforces them, also while no agent runs.
 package policy
 
 import (
@@ -29,11 +30,13 @@ type WorkloadConfig struct {
 type ServiceAccountConfig struct {
 	// ReservedNamespacePrefixes are prefixes of names of namespaces. Default: fleet- and kube-.
 	ReservedNamespacePrefixes []string
-	// WhitelistedUsernames and WhitelistedUserGroups are exempt beside Kubernetes' own components and cluster administrators.
+	// WhitelistedUsernames and WhitelistedUserGroups are exempt beside Kubernetes' own components and cluster
+	// administrators.
 	WhitelistedUsernames, WhitelistedUserGroups []string
 }
 
-// mostEntries bounds each list, and mostBytes each of their entries, so that the expression stays within the budget of CEL.
+// mostEntries bounds each list, and mostBytes each of their entries, so that the expression stays within the budget of
+// CEL.
 const (
 	mostEntries = 100
 	mostBytes   = 253
@@ -46,7 +49,8 @@ func Default() Config {
 	return c
 }
 
-// Parse reads a configuration in YAML or JSON. Names of fields are matched without regard to case. The error names each wrong field.
+// Parse reads a configuration in YAML or JSON. Names of fields are matched without regard to case. The error names
+// each wrong field.
 func Parse(data []byte) (Config, error) {
 	var c Config
 	if err := yaml.UnmarshalStrict(data, &c); err != nil {

@@ -30,7 +30,8 @@ type Policy struct {
 	Binding *admissionv1.ValidatingAdmissionPolicyBinding
 }
 
-// Generate returns the policies of a configuration, in the form in which the API server stores them: defaults are filled in.
+// Generate returns the policies of a configuration, in the form in which the API server stores them: defaults are
+// filled in.
 func Generate(c Config) []Policy {
 	var out []Policy
 	if w := c.Workloads; w != nil {

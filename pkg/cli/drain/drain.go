@@ -1,4 +1,5 @@
-// Package drain is "kubectl fleet drain" and "kubectl fleet uncordon": a member is emptied before maintenance, and opened again.
+// Package drain is "kubectl fleet drain" and "kubectl fleet uncordon": a member is emptied before maintenance, and
+// opened again.
 package drain
 
 import (

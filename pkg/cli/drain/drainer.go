@@ -26,8 +26,8 @@ import (
 )
 
 const (
-	// rounds is how often a placement is evicted at most. The second time is for one that the scheduler put on the cluster by a view
-	// of it from before the taint; one that comes back after that tolerates the taint.
+	// rounds is how often a placement is evicted at most. The second time is for one that the scheduler put on the
+	// cluster by a view of it from before the taint; one that comes back after that tolerates the taint.
 	rounds = 2
 	// atOnce is how many evictions are waited for at once.
 	atOnce = 16
@@ -113,7 +113,8 @@ func (d *drainer) round(ctx context.Context, targets map[placementKey]v1beta1.Bi
 	return errors.Join(together.Wait(), errors.Join(errs...))
 }
 
-// evict takes one placement off the cluster, by an eviction that was asked for before or its own, and waits for the outcome.
+// evict takes one placement off the cluster, by an eviction that was asked for before or its own, and waits for the
+// outcome.
 func (d *drainer) evict(ctx context.Context, key placementKey, b v1beta1.BindingObject, eviction v1beta1.EvictionObject) error {
 	if eviction == nil {
 		eviction = d.eviction(key)
@@ -176,7 +177,8 @@ func (d *drainer) judge(ctx context.Context, key placementKey, b v1beta1.Binding
 	return nil
 }
 
-// carried names what the placement had on the cluster: for one of clusters, without what is in the namespaces it carries whole.
+// carried names what the placement had on the cluster: for one of clusters, without what is in the namespaces it
+// carries whole.
 func (d *drainer) carried(ctx context.Context, key placementKey) []string {
 	placement, err := scope.Placements.Get(ctx, d.hub, key)
 	if err != nil {

@@ -30,7 +30,8 @@ type explanation struct {
 	Name       string                         `json:"name"`
 	Generation int64                          `json:"generation"`
 	PolicyType placementv1beta1.PlacementType `json:"policyType"`
-	// PolicySnapshot is the one that was decided on; empty if the placement's own policy was, because there is none yet.
+	// PolicySnapshot is the one that was decided on; empty if the placement's own policy was, because there is none
+	// yet.
 	PolicySnapshot string `json:"policySnapshot,omitempty"`
 	// Found is how many clusters are picked, Wanted how many the policy asks for.
 	Found  int `json:"found"`
@@ -116,7 +117,8 @@ func (s *sight) explain(ctx context.Context, cluster string) (*explanation, erro
 	})
 }
 
-// request is what the hub agent would decide on. If it has not made a policy snapshot yet, the placement's policy stands in.
+// request is what the hub agent would decide on. If it has not made a policy snapshot yet, the placement's policy
+// stands in.
 func (s *sight) request() (schedule.Request, error) {
 	if s.policy != nil {
 		return schedule.RequestOf(s.policy, s.bindings, s.clusters, s.now)

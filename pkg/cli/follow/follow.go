@@ -19,9 +19,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// Object calls seen with an object as it is, and again whenever it has changed, until seen says that this is enough. It outlives watches
-// that break off, a hub that is away for a while, and versions that are too old to go on from. heard is told how each request to the hub
-// went. What waiting does not mend ends it: the object is deleted, or the user may not read it.
+// Object calls seen with an object as it is, and again whenever it has changed, until seen says that this is enough.
+// It outlives watches that break off, a hub that is away for a while, and versions that are too old to go on from.
+// heard is told how each request to the hub went. What waiting does not mend ends it: the object is deleted, or the
+// user may not read it.
 func Object[O client.Object](ctx context.Context, c client.WithWatch, obj O, heard func(error), seen func(O) (enough bool, err error)) error {
 	list, err := listFor(c, obj)
 	if err != nil {
@@ -98,7 +99,8 @@ func final(err error) bool {
 		meta.IsNoMatchError(err)
 }
 
-// listThenWatch is read by a list and a watch from there on: for one object a stream that begins with a list saves nothing.
+// listThenWatch is read by a list and a watch from there on: for one object a stream that begins with a list saves
+// nothing.
 type listThenWatch struct{ *cache.ListWatch }
 
 // IsWatchListSemanticsUnSupported is what the library asks.

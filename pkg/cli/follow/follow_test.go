@@ -24,8 +24,9 @@ func newRun() *v1beta1.ClusterStagedUpdateRun {
 	return &v1beta1.ClusterStagedUpdateRun{ObjectMeta: metav1.ObjectMeta{Name: "web-1"}}
 }
 
-// faulty is a hub whose lists and watches go wrong as a test says; n counts them from 1. A watch after a list tells what changed since the
-// list, as an API server's does: the fake alone would tell what changes after the watch has begun.
+// faulty is a hub whose lists and watches go wrong as a test says; n counts them from 1. A watch after a list tells
+// what changed since the list, as an API server's does: the fake alone would tell what changes after the watch has
+// begun.
 type faulty struct {
 	list  func(n int32) error
 	watch func(n int32, w watch.Interface) (watch.Interface, error)
@@ -71,7 +72,8 @@ func (f faulty) hub(objects ...client.Object) client.WithWatch {
 		}).Build()
 }
 
-// renew writes a run's status with another message each time, until the context ends: whatever watch there is has something to tell.
+// renew writes a run's status with another message each time, until the context ends: whatever watch there is has
+// something to tell.
 func renew(ctx context.Context, c client.Client, run *v1beta1.ClusterStagedUpdateRun) error {
 	run = run.DeepCopy()
 	for n := 0; ctx.Err() == nil; n++ {

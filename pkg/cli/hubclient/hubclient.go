@@ -1,4 +1,5 @@
-// Package hubclient is how the commands of kubectl fleet reach the hub: the flags that name it, and the one connection.
+// Package hubclient is how the commands of kubectl fleet reach the hub: the flags that name it, and the one
+// connection.
 package hubclient
 
 import (
@@ -12,8 +13,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis"
 )
 
-// Flags name the hub: those of kubectl, but for the namespace, which the commands give a meaning of their own, and --hub-cluster-context,
-// which scripts for this plugin use.
+// Flags name the hub: those of kubectl, but for the namespace, which the commands give a meaning of their own, and
+// --hub-cluster-context, which scripts for this plugin use.
 type Flags struct {
 	config *genericclioptions.ConfigFlags
 }
@@ -31,7 +32,8 @@ func (f Flags) AddTo(flags *pflag.FlagSet) {
 	f.config.AddFlags(flags)
 }
 
-// Connect opens the hub as the user. kind is one that the command works with: a cluster that does not serve it is no hub.
+// Connect opens the hub as the user. kind is one that the command works with: a cluster that does not serve it is no
+// hub.
 func (f Flags) Connect(kind client.Object) (client.WithWatch, error) {
 	config, err := f.config.ToRESTConfig()
 	if err != nil {
@@ -47,8 +49,8 @@ func (f Flags) Connect(kind client.Object) (client.WithWatch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the hub: %w", err)
 	}
-	// The client looks the kind up for its first request anyway, and keeps the answer. Any other error than this is left to that request, whose
-	// error names the object that it was about.
+	// The client looks the kind up for its first request anyway, and keeps the answer. Any other error than this is
+	// left to that request, whose error names the object that it was about.
 	if _, err := hub.RESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); meta.IsNoMatchError(err) {
 		return nil, fmt.Errorf("this cluster is no hub: it does not know the kind %s; choose the hub with --context", gvk.Kind)
 	}

@@ -26,8 +26,8 @@ import (
 // glance is how often an object is looked at while the user waits for it.
 const glance = 100 * time.Millisecond
 
-// placeExample applies the quickstart on the hub and returns when it is available on all members. One that is there already is left as
-// it is, because the user may have changed it.
+// placeExample applies the quickstart on the hub and returns when it is available on all members. One that is there
+// already is left as it is, because the user may have changed it.
 func placeExample(ctx context.Context, fleet *localfleet.Fleet, shown *terminal.Progress, timeout time.Duration) error {
 	if len(fleet.Members()) == 0 {
 		return errors.New("there is no member to place the example on; describe some in the fleet's file")
@@ -114,7 +114,8 @@ func awaitAvailable(ctx context.Context, hub client.Client, shown *terminal.Prog
 	return err
 }
 
-// state tells in a line how far a placement has come: the first condition that holds it up, and on which clusters it is done.
+// state tells in a line how far a placement has come: the first condition that holds it up, and on which clusters it
+// is done.
 func state(placement *placementv1beta1.ClusterResourcePlacement) string {
 	var available, waiting []string
 	for _, cluster := range placement.Status.PerClusterPlacementStatuses {

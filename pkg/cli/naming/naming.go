@@ -1,4 +1,5 @@
-// Package naming is how the commands of kubectl fleet write what they are about: objects, and commands for the reader to type.
+// Package naming is how the commands of kubectl fleet write what they are about: objects, and commands for the reader
+// to type.
 package naming
 
 import (
@@ -17,8 +18,8 @@ func Placement(key types.NamespacedName) string {
 // Object is an object without its kind: <namespace>/<name>, or the name alone where there is no namespace.
 func Object(key types.NamespacedName) string { return strings.TrimPrefix(key.String(), "/") }
 
-// Command is a command of kubectl, or with "fleet" as its first word of this plugin, about an object in a namespace; an object without one
-// needs no flag.
+// Command is a command of kubectl, or with "fleet" as its first word of this plugin, about an object in a namespace;
+// an object without one needs no flag.
 func Command(namespace string, words ...string) string {
 	out := "kubectl " + strings.Join(words, " ")
 	if namespace != "" {

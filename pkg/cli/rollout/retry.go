@@ -22,7 +22,8 @@ func judges(p v1beta1.PlacementObject) bool {
 	return !byRuns(p) && config != nil && config.FailurePolicy != nil
 }
 
-// tryAgain dismisses the verdict on the latest revision of a placement with a rolling update. The hub agent does the rest.
+// tryAgain dismisses the verdict on the latest revision of a placement with a rolling update. The hub agent does the
+// rest.
 func (o *StateOptions) tryAgain(ctx context.Context, c client.Client) error {
 	index := ""
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {

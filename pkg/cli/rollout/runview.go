@@ -222,8 +222,8 @@ func waitsFor(s stage.Stage) string {
 	return ""
 }
 
-// since tells which clusters of a run that has succeeded have another revision by now: that of another run, such as one that has been
-// deleted since, or of an older one that was let go on.
+// since tells which clusters of a run that has succeeded have another revision by now: that of another run, such as
+// one that has been deleted since, or of an older one that was let go on.
 func since(v terminal.View, run v1beta1.UpdateRunObject, bindings []v1beta1.BindingObject) terminal.View {
 	at := revisions(run.GetSpec().PlacementName, bindings)
 	var changed []string

@@ -108,7 +108,8 @@ func (o *StatusOptions) subjectOf(ctx context.Context, c client.Client) (client.
 		}, nil
 	}
 	return placement, func(ctx context.Context, subject client.Object) (terminal.View, error) {
-		// What a cluster has stands on its binding alone: the status of a rolling update tells of all that they are on the latest revision.
+		// What a cluster has stands on its binding alone: the status of a rolling update tells of all that they are on
+		// the latest revision.
 		now, err := bindings(ctx)
 		return viewOfClusters(subject.(v1beta1.PlacementObject), now), err
 	}, nil

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Progress shows what is going on while the user waits: on a terminal one line that is written again and again, elsewhere one line
-// for each piece of news.
+// Progress shows what is going on while the user waits: on a terminal one line that is written again and again,
+// elsewhere one line for each piece of news.
 type Progress struct {
 	out   io.Writer
 	began time.Time
@@ -57,7 +57,8 @@ func (p *Progress) tick() {
 	}
 }
 
-// Say tells news of a subject, usually a cluster; done says that they are its last. News of more than one line stays on the screen.
+// Say tells news of a subject, usually a cluster; done says that they are its last. News of more than one line stays
+// on the screen.
 func (p *Progress) Say(subject, text string, done bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package terminal prints what the commands of kubectl fleet show while the user waits, on a terminal in place and in a pipe by lines, and
-// their tables.
+// Package terminal prints what the commands of kubectl fleet show while the user waits, on a terminal in place and in
+// a pipe by lines, and their tables.
 package terminal
 
 import (

@@ -1,4 +1,5 @@
-// Package verb is the shape of the commands of kubectl fleet: each is an options type that is completed, validated and run.
+// Package verb is the shape of the commands of kubectl fleet: each is an options type that is completed, validated and
+// run.
 package verb
 
 import (

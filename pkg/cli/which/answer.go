@@ -52,7 +52,8 @@ type edited struct {
 	Fields []string `json:"fields"`
 }
 
-// ledgerOf reads the AppliedWork that owns an object; nil if none does. Without the right to read it, its name is all there is to say.
+// ledgerOf reads the AppliedWork that owns an object; nil if none does. Without the right to read it, its name is all
+// there is to say.
 func ledgerOf(ctx context.Context, cluster client.Client, obj *unstructured.Unstructured) (*v1beta1.AppliedWork, error) {
 	for _, ref := range obj.GetOwnerReferences() {
 		if ref.Kind != "AppliedWork" || !strings.HasPrefix(ref.APIVersion, v1beta1.GroupVersion.Group+"/") {
@@ -100,7 +101,8 @@ func answerOf(obj *unstructured.Unstructured, ledger *v1beta1.AppliedWork) answe
 	return a
 }
 
-// changesOf lists what others have written into an object, latest first. What its controllers say in its status is not meant.
+// changesOf lists what others have written into an object, latest first. What its controllers say in its status is not
+// meant.
 func changesOf(obj *unstructured.Unstructured) []edited {
 	var manifest map[string]any
 	if text := obj.GetAnnotations()[contract.AnnotationLastApplied]; text != "" {

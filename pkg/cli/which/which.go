@@ -69,7 +69,8 @@ func (o *Options) Run(ctx context.Context) error {
 	return errors.Join(printAnswers(o.Out, o.output, answers, time.Now()), err)
 }
 
-// ask reads the objects, and what owns them, from the member cluster. What could be answered is returned beside the error.
+// ask reads the objects, and what owns them, from the member cluster. What could be answered is returned beside the
+// error.
 func (o *Options) ask(ctx context.Context) ([]answer, error) {
 	namespace, _, err := o.member.ToRawKubeConfigLoader().Namespace()
 	if err != nil {

@@ -98,8 +98,8 @@ func (e *Evictor) attend(ctx context.Context, key types.NamespacedName) error {
 	return nil
 }
 
-// observe reads everything about an eviction from the API server: neither a cache that is behind nor another evictor may cause that it is carried out
-// twice. It returns nil for one that does not exist or has its outcome.
+// observe reads everything about an eviction from the API server: neither a cache that is behind nor another evictor
+// may cause that it is carried out twice. It returns nil for one that does not exist or has its outcome.
 func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen, error) {
 	eviction, err := scope.Evictions.Get(ctx, e.Direct, key)
 	if apierrors.IsNotFound(err) {
@@ -121,8 +121,8 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 		return nil, err
 	}
 	out.facts.Placement = placement
-	// The budget is read before the bindings: spending from it after this makes our write conflict, and spending before it
-	// shows in the bindings or in the budget.
+	// The budget is read before the bindings: spending from it after this makes our write conflict, and spending
+	// before it shows in the bindings or in the budget.
 	budget, err := scope.DisruptionBudgets.Get(ctx, e.Direct, of)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, err
@@ -140,8 +140,9 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 	return out, err
 }
 
-// carriedOut returns whether a process began the eviction and ended before it recorded that, and the binding is deleted or being deleted. A binding
-// that the scheduler has created for the cluster since is not the one that was evicted.
+// carriedOut returns whether a process began the eviction and ended before it recorded that, and the binding is
+// deleted or being deleted. A binding that the scheduler has created for the cluster since is not the one that was
+// evicted.
 func (s *seen) carriedOut() bool {
 	begun := types.UID(s.eviction.GetAnnotations()[contract.AnnotationEvicting])
 	if begun == "" {

@@ -1,5 +1,5 @@
-// Package give gives revisions to bindings, and looks whether a revision still exists. The roller and the stager use it, and decide which
-// binding gets which revision when.
+// Package give gives revisions to bindings, and looks whether a revision still exists. The roller and the stager use
+// it, and decide which binding gets which revision when.
 package give
 
 import (
@@ -23,7 +23,8 @@ type Content struct {
 	Mark *delivery.Mark
 }
 
-// Give binds b to content in one update: a binding must never have the mark without the content, or the content without the mark.
+// Give binds b to content in one update: a binding must never have the mark without the content, or the content
+// without the mark.
 func Give(ctx context.Context, c client.Client, b v1beta1.BindingObject, content Content) error {
 	spec, to := b.GetSpec(), content.Revision.DeepCopy()
 	spec.State = v1beta1.BindingStateBound

@@ -52,8 +52,9 @@ type Search struct {
 	exists map[Snapshot]bool
 }
 
-// Lost returns a snapshot of a revision that does not exist, nil if all exist. Bindings must not name one that does not exist:
-// if it were created later, all of them would get it at once, whatever gates there are. namespace is the placement's.
+// Lost returns a snapshot of a revision that does not exist, nil if all exist. Bindings must not name one that does
+// not exist: if it were created later, all of them would get it at once, whatever gates there are. namespace is the
+// placement's.
 func (s *Search) Lost(ctx context.Context, namespace string, r v1beta1.Revision) (*Snapshot, error) {
 	all := []Snapshot{{Key: types.NamespacedName{Namespace: namespace, Name: r.ResourceSnapshotName}}}
 	for _, key := range delivery.OverridesIn(r).Keys() {

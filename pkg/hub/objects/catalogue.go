@@ -23,8 +23,8 @@ type catalogue struct {
 	preferred map[schema.GroupKind]selection.Kind
 	// contents are the kinds that make up the contents of a namespace.
 	contents []selection.Kind
-	// unread are kinds of which it is not known what there is: groups that exist but did not answer, without a kind's name,
-	// and kinds whose CRD serves no version, so that their objects exist but cannot be read. cause is why.
+	// unread are kinds of which it is not known what there is: groups that exist but did not answer, without a kind's
+	// name, and kinds whose CRD serves no version, so that their objects exist but cannot be read. cause is why.
 	unread []schema.GroupKind
 	cause  error
 	// custom are the kinds that CRDs define, each with its CRD's uid.

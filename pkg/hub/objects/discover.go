@@ -99,7 +99,8 @@ var apiServiceResource = selection.Kind{
 // automanaged is on the APIServices that the API server itself keeps: those of its own kinds and of CRDs.
 const automanaged = "kube-aggregator.kubernetes.io/automanaged"
 
-// watchServices requests that the discovery API is read again when another server begins or ceases to serve kinds of the hub.
+// watchServices requests that the discovery API is read again when another server begins or ceases to serve kinds of
+// the hub.
 func (w *Source) watchServices(ctx context.Context) {
 	s := newStore(apiServiceResource, "", func(schema.GroupKind, *selection.Object) bool { return false }, w.now)
 	s.changed = func(_ schema.GroupKind, old, new *entry) {
@@ -192,7 +193,8 @@ func (d *definitionStore) Replace(list []any, _ string) error {
 	return nil
 }
 
-// put files a definition. What was established once stays so until the CRD is gone; another one of the same name is another one.
+// put files a definition. What was established once stays so until the CRD is gone; another one of the same name is
+// another one.
 func put(all map[string]*definition, def *definition) {
 	if was := all[def.name]; was != nil && was.uid == def.uid {
 		def.established = def.established || was.established

@@ -11,9 +11,11 @@ import (
 // index leads from an object to the placements to which it can matter, without looking at the others.
 type index struct {
 	kinds map[schema.GroupKind]*kindIndex
-	// contents are the placements to which everything in some namespaces matters, by a namespace's name and by labels of namespaces.
+	// contents are the placements to which everything in some namespaces matters, by a namespace's name and by labels
+	// of namespaces.
 	contents kindIndex
-	// resolved remembers, for a namespace, whose contents it is. It holds as long as the namespace and the followers stay as they are.
+	// resolved remembers, for a namespace, whose contents it is. It holds as long as the namespace and the followers
+	// stay as they are.
 	resolved map[string][]*follower
 }
 
@@ -64,7 +66,8 @@ func (k *kindIndex) add(f *follower, interest selection.Interest) {
 	k.byLabels[interest.Namespace] = append(k.byLabels[interest.Namespace], labelled{interest.Matches, f})
 }
 
-// find calls found for the followers of an object that has the labels of any of states. One may be found more than once.
+// find calls found for the followers of an object that has the labels of any of states. One may be found more than
+// once.
 func (k *kindIndex) find(namespace, name string, found func(*follower), states ...*entry) {
 	for _, f := range k.byName[types.NamespacedName{Namespace: namespace, Name: name}] {
 		found(f)

@@ -50,14 +50,15 @@ func (p *place) takes(key types.NamespacedName, e event) bool {
 	return e.after(p.since)
 }
 
-// after is whether an event is not yet in a list of the given resource version. An API server whose versions cannot be compared
-// may send an old state once more: the next event corrects it.
+// after is whether an event is not yet in a list of the given resource version. An API server whose versions cannot be
+// compared may send an old state once more: the next event corrects it.
 func (e event) after(version string) bool {
 	order, err := resourceversion.CompareResourceVersion(e.version, version)
 	return err != nil || order > 0
 }
 
-// ask returns once the objects of namespaces are known. The error is that of unready if they are not; told is called when they are.
+// ask returns once the objects of namespaces are known. The error is that of unready if they are not; told is called
+// when they are.
 func (s *store) ask(ctx context.Context, namespaces ...string) error {
 	missing, f, err := s.register(namespaces)
 	if err != nil {
@@ -76,7 +77,8 @@ func (s *store) ask(ctx context.Context, namespaces ...string) error {
 	return nil
 }
 
-// register notes that namespaces are asked for. Those that have to be listed first are missing, and f is for their list.
+// register notes that namespaces are asked for. Those that have to be listed first are missing, and f is for their
+// list.
 func (s *store) register(namespaces []string) (missing []string, f *filling, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +125,8 @@ func (s *store) await(ctx context.Context, namespace string) error {
 	}
 }
 
-// errOvertaken is a list that did not come to its end, or was not kept, because of something else that happened meanwhile.
+// errOvertaken is a list that did not come to its end, or was not kept, because of something else that happened
+// meanwhile.
 var errOvertaken = errors.New("the list was overtaken, or failed for an earlier caller")
 
 // fill takes in namespaces while the watch of the whole kind goes on.

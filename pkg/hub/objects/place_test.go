@@ -21,8 +21,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
-// server is what a store sees of an API server: the objects of one kind as they are, and everything that has happened to them, of which
-// the watch has delivered a part.
+// server is what a store sees of an API server: the objects of one kind as they are, and everything that has happened
+// to them, of which the watch has delivered a part.
 type server struct {
 	metadata.Interface
 	version int
@@ -126,8 +126,9 @@ func (s *server) relist(t interface{ Fatal(...any) }, to *store, between func())
 	s.sent = sent
 }
 
-// Whatever happens, and however far the watch lags behind: who has asked for a namespace sees it as it is in the end, and is told if
-// that is not what was there when the answer came. Namespaces that nobody asks for are not held once there are many objects.
+// Whatever happens, and however far the watch lags behind: who has asked for a namespace sees it as it is in the end,
+// and is told if that is not what was there when the answer came. Namespaces that nobody asks for are not held once
+// there are many objects.
 func TestAskedNamespacesAreKnown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		namespaces, names := []string{"a", "b", "c"}, []string{"v", "w", "x", "y", "z"}
@@ -152,7 +153,8 @@ func TestAskedNamespacesAreKnown(t *testing.T) {
 		lag := func() { api.deliver(t, s, rapid.SampledFrom([]int{0, 1, 3, 100}).Draw(t, "events")) }
 		listing := false
 		ask := func() {
-			// What happens before and after the list is made; the list is made by another goroutine, which cannot draw.
+			// What happens before and after the list is made; the list is made by another goroutine, which cannot
+			// draw.
 			var meanwhile []func()
 			for range 2 {
 				do, events := draw(), rapid.SampledFrom([]int{0, 1, 3, 100}).Draw(t, "meanwhile")
@@ -245,8 +247,8 @@ func wanted(api *server, namespace string) string {
 	return fmt.Sprint(out)
 }
 
-// A placement of one namespace holds nothing of the others, once there are many objects; and namespaces that no placement needs any more
-// are let go.
+// A placement of one namespace holds nothing of the others, once there are many objects; and namespaces that no
+// placement needs any more are let go.
 func TestUnplacedObjectsAreNotHeld(t *testing.T) {
 	w, _ := newSource(t)
 	api := &server{objects: map[types.NamespacedName]metav1.PartialObjectMetadata{}, during: func() {}}

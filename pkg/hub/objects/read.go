@@ -17,8 +17,8 @@ import (
 const (
 	// readers is how many objects of one placement are read at once.
 	readers = 16
-	// listFrom is from how many objects of one kind and namespace on a list may be cheaper than reading each, and listShare what part of
-	// all objects there they must be: a list returns the others too.
+	// listFrom is from how many objects of one kind and namespace on a list may be cheaper than reading each, and
+	// listShare what part of all objects there they must be: a list returns the others too.
 	listFrom  = 10
 	listShare = 4
 	// page is how many objects are listed at once.

@@ -1,10 +1,10 @@
-// Package objects is the source of the hub's objects that placements select. It watches the kinds that some placement can select, and no
-// others, and of a kind with many objects it keeps the metadata of the namespaces in which placements select, and of no others. It
-// notifies its subscriber when an object changes that can matter to a placement, returns what a placement selects, and reads contents of
-// objects from the hub.
+// Package objects is the source of the hub's objects that placements select. It watches the kinds that some placement
+// can select, and no others, and of a kind with many objects it keeps the metadata of the namespaces in which
+// placements select, and of no others. It notifies its subscriber when an object changes that can matter to a
+// placement, returns what a placement selects, and reads contents of objects from the hub.
 //
-// An object that it does not know is not absent: a kind whose objects are not listed yet, or cannot be, a group of kinds that does not
-// answer, or an object that cannot be read, is an error, and nothing is decided on it.
+// An object that it does not know is not absent: a kind whose objects are not listed yet, or cannot be, a group of
+// kinds that does not answer, or an object that cannot be read, is an error, and nothing is decided on it.
 //
 // The placer uses it, and the dispatcher for the scope of kinds. It runs on the leader only.
 package objects
@@ -58,7 +58,8 @@ type Source struct {
 	definitions map[string]*definition // nil until listed
 	followers   map[types.NamespacedName]*follower
 	index       index
-	// unknown are kinds that the hub did not serve when they were looked up, with the number of the catalogue at that time.
+	// unknown are kinds that the hub did not serve when they were looked up, with the number of the catalogue at that
+	// time.
 	unknown map[schema.GroupVersionKind]int
 	active  sync.WaitGroup
 }
@@ -97,16 +98,17 @@ func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules, now f
 	}, nil
 }
 
-// Subscribe sets the function that is called with each placement that should be reconciled: an object that can matter to it has changed,
-// or what it waited for is there. It must be called before any Select, and notify must not call back.
+// Subscribe sets the function that is called with each placement that should be reconciled: an object that can matter
+// to it has changed, or what it waited for is there. It must be called before any Select, and notify must not call
+// back.
 func (w *Source) Subscribe(notify func(types.NamespacedName)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.notify = notify
 }
 
-// Select returns what a placement with these terms selects, and follows it from now on. The errors are those of Rules.Select;
-// the placement is notified when one that is an ErrNotListed has passed.
+// Select returns what a placement with these terms selects, and follows it from now on. The errors are those of
+// Rules.Select; the placement is notified when one that is an ErrNotListed has passed.
 func (w *Source) Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
 	w.mu.Lock()
 	f := w.follow(key, terms)
@@ -133,7 +135,8 @@ func (w *Source) Look(ctx context.Context, key types.NamespacedName, terms []v1b
 	return w.rules.Select(terms, key.Namespace, world{Source: w, ctx: ctx, catalogue: known})
 }
 
-// ClusterScoped is whether the hub serves a kind and its objects lie in no namespace. It fails until the hub's kinds are known.
+// ClusterScoped is whether the hub serves a kind and its objects lie in no namespace. It fails until the hub's kinds
+// are known.
 func (w *Source) ClusterScoped(kind schema.GroupKind) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -187,8 +190,8 @@ func (w *Source) follow(key types.NamespacedName, terms []v1beta1.ResourceSelect
 	return f
 }
 
-// reindex files all followers again. It happens only when a placement's selectors change, a placement goes, or the hub's kinds change.
-// w.mu is held.
+// reindex files all followers again. It happens only when a placement's selectors change, a placement goes, or the
+// hub's kinds change. w.mu is held.
 func (w *Source) reindex() {
 	w.index = newIndex()
 	for _, f := range w.followers {
@@ -270,8 +273,8 @@ func (w *Source) dropIdle(now time.Time) {
 	}
 }
 
-// leaveIdle leaves the namespaces in which no placement selects. A placement that begins to select is a follower before it asks for a
-// namespace. w.mu is held.
+// leaveIdle leaves the namespaces in which no placement selects. A placement that begins to select is a follower
+// before it asks for a namespace. w.mu is held.
 func (w *Source) leaveIdle() {
 	type place struct {
 		kind      schema.GroupKind
@@ -292,7 +295,8 @@ func (w *Source) leaveIdle() {
 	}
 }
 
-// changed marks the placements to which a change of an object can matter. old or new is nil if the object was created or is gone.
+// changed marks the placements to which a change of an object can matter. old or new is nil if the object was created
+// or is gone.
 func (w *Source) changed(kind schema.GroupKind, old, new *entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -323,7 +327,8 @@ func (w *Source) namespace(name string) *entry {
 	return nil
 }
 
-// mark notes that something has changed for f. A placement is notified once: when it selects, it sees all changes since. w.mu is held.
+// mark notes that something has changed for f. A placement is notified once: when it selects, it sees all changes
+// since. w.mu is held.
 func (w *Source) mark(f *follower, now time.Time) {
 	f.last = now
 	if f.first.IsZero() {
@@ -495,8 +500,9 @@ func (w *Source) update(ctx context.Context) {
 	log.FromContext(ctx).V(1).Info("Updated the kinds of the hub", "kinds", len(w.catalogue.preferred), "unanswered", len(w.catalogue.unread))
 }
 
-// replaceStores stops watching kinds that are no longer served, and those that are served otherwise than before: the preferred version
-// has changed, or another CRD of the same name has taken the place of the old one. It returns them. w.mu is held.
+// replaceStores stops watching kinds that are no longer served, and those that are served otherwise than before: the
+// preferred version has changed, or another CRD of the same name has taken the place of the old one. It returns them.
+// w.mu is held.
 func (w *Source) replaceStores() map[schema.GroupKind]bool {
 	replaced := map[schema.GroupKind]bool{}
 	for key, s := range w.stores {
@@ -511,9 +517,9 @@ func (w *Source) replaceStores() map[schema.GroupKind]bool {
 	return replaced
 }
 
-// affected is whether f selects from a kind that is no longer watched as it was, names one that is served otherwise than before, or
-// follows contents, and other kinds than before are known to be part of those. More kinds alone do not count: their
-// objects are. w.mu is held.
+// affected is whether f selects from a kind that is no longer watched as it was, names one that is served otherwise
+// than before, or follows contents, and other kinds than before are known to be part of those. More kinds alone do not
+// count: their objects are. w.mu is held.
 func (w *Source) affected(f *follower, old *catalogue, replaced map[schema.GroupKind]bool) bool {
 	if old == nil {
 		return false // it waits

@@ -156,8 +156,8 @@ status: {conditions: [{type: Established, status: "True"}]}`)
 	}
 }
 
-// A CRD that was deleted and made anew while nobody looked is another one: it has to be established anew, and nothing that was known
-// of the old one's objects counts.
+// A CRD that was deleted and made anew while nobody looked is another one: it has to be established anew, and nothing
+// that was known of the old one's objects counts.
 func TestAnotherCRDOfTheSameName(t *testing.T) {
 	crd := func(uid, established string) *definition {
 		return definitionOf(t, `

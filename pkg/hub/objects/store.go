@@ -34,14 +34,16 @@ func (e *entry) same(other *entry) bool {
 }
 
 const (
-	// few is up to how many objects of a kind are all kept. They cost little, and need not be listed when a placement selects them.
+	// few is up to how many objects of a kind are all kept. They cost little, and need not be listed when a placement
+	// selects them.
 	few = 1000
 	// crowd is from how many namespaces on one list of all objects costs less than a list of each namespace.
 	crowd = 20
 )
 
-// store holds the metadata of the objects of one kind that can be selected, and keeps it up to date: of all of them if they are few, and
-// otherwise of those in the namespaces that placements have asked for. One watch serves it in either case.
+// store holds the metadata of the objects of one kind that can be selected, and keeps it up to date: of all of them if
+// they are few, and otherwise of those in the namespaces that placements have asked for. One watch serves it in either
+// case.
 type store struct {
 	kind       selection.Kind
 	definition types.UID
@@ -51,8 +53,8 @@ type store struct {
 	few, crowd int
 	// generations is whether the kind's generation changes with everything but metadata and status.
 	generations bool
-	// changed is called for every change; told when a list is complete that a placement waits for, or when it seems not to come. Both are
-	// called without locks held.
+	// changed is called for every change; told when a list is complete that a placement waits for, or when it seems
+	// not to come. Both are called without locks held.
 	changed func(kind schema.GroupKind, old, new *entry)
 	told    func(kind schema.GroupKind)
 	// gone is called when the server does not know the resource.
@@ -66,7 +68,8 @@ type store struct {
 	failure error
 	// listing is the list of all that is being made; nil while the watch goes on.
 	listing *listing
-	// part is whether only asked namespaces are kept, and asked which they are. A cluster-scoped kind's only "namespace" is empty, and asked.
+	// part is whether only asked namespaces are kept, and asked which they are. A cluster-scoped kind's only
+	// "namespace" is empty, and asked.
 	part        bool
 	asked       map[string]*place
 	size        int
@@ -76,7 +79,8 @@ type store struct {
 // listing is a list of all objects, on its way page by page.
 type listing struct {
 	since time.Time
-	// seen is how many objects have come, and dropping whether those of namespaces that no placement has asked for are left out.
+	// seen is how many objects have come, and dropping whether those of namespaces that no placement has asked for are
+	// left out.
 	seen     int
 	dropping bool
 	// refused is whether a namespace was asked for too late for this list.
@@ -98,8 +102,8 @@ func newStore(
 	return s
 }
 
-// retry is the back-off of a store after a failure. The first tries are close together, because a CRD is established a moment before
-// its objects can be listed.
+// retry is the back-off of a store after a failure. The first tries are close together, because a CRD is established a
+// moment before its objects can be listed.
 var retry = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.3, Steps: 12, Cap: 30 * time.Second}
 
 // run keeps the store up to date until ctx ends.
@@ -158,8 +162,8 @@ func (s *store) thin(page *metav1.PartialObjectMetadataList) {
 	}
 }
 
-// present makes a list one of what is there now. By default the first list may be of any time before, and objects created since would
-// seem to be absent.
+// present makes a list one of what is there now. By default the first list may be of any time before, and objects
+// created since would seem to be absent.
 func present(options metav1.ListOptions) metav1.ListOptions {
 	if options.ResourceVersion == "0" {
 		options.ResourceVersion = ""
@@ -167,14 +171,15 @@ func present(options metav1.ListOptions) metav1.ListOptions {
 	return options
 }
 
-// unstreamed makes the reflector list before it watches. With a streamed list, the server takes a second to mark it as complete, and a
-// new placement would wait for it.
+// unstreamed makes the reflector list before it watches. With a streamed list, the server takes a second to mark it as
+// complete, and a new placement would wait for it.
 type unstreamed struct{ *cache.ListWatch }
 
 // IsWatchListSemanticsUnSupported is for the reflector.
 func (unstreamed) IsWatchListSemanticsUnSupported() bool { return true }
 
-// forbearance is how long a kind may fail to be listed before placements that wait for it go on without it, if they can.
+// forbearance is how long a kind may fail to be listed before placements that wait for it go on without it, if they
+// can.
 const forbearance = 10 * time.Second
 
 // failed notes why the objects could not be listed; nil if they could.
@@ -241,8 +246,8 @@ func (s *store) entry(obj any) (*entry, string, error) {
 	return nil, "", fmt.Errorf("watch %s: got a %T", s.kind, obj)
 }
 
-// version stands for all of an object that is carried. Where generations can be relied on, changes of the status alone, as a running
-// workload has them all the time, do not change it.
+// version stands for all of an object that is carried. Where generations can be relied on, changes of the status
+// alone, as a running workload has them all the time, do not change it.
 func (s *store) version(m *metav1.ObjectMeta) string {
 	if !s.generations || m.Generation == 0 {
 		return m.ResourceVersion

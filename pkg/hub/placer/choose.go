@@ -17,17 +17,19 @@ type selected struct {
 	attempt int
 	// generation is that of the placement when the selection was made.
 	generation int64
-	// restricted is whether the selection was made for an author who may not place privileged objects, and withheld are those.
+	// restricted is whether the selection was made for an author who may not place privileged objects, and withheld
+	// are those.
 	restricted bool
 	withheld   []v1beta1.ResourceIdentifier
-	// kept are selected objects that stay on the hub, as far as the selection shows, and that are reported to the user.
+	// kept are selected objects that stay on the hub, as far as the selection shows, and that are reported to the
+	// user.
 	kept []selection.Kept
 	// ofChange is whether the selection was made because objects have changed.
 	ofChange bool
 }
 
-// choose selects the objects of a placement, unless the last selection stands, or changes are still being gathered: then it returns for
-// how long. A selection.UserError is for the user.
+// choose selects the objects of a placement, unless the last selection stands, or changes are still being gathered:
+// then it returns for how long. A selection.UserError is for the user.
 func (p *Placer) choose(ctx context.Context, s *seen) (time.Duration, error) {
 	stands := s.selectionStands()
 	if stands {

@@ -71,7 +71,8 @@ func (w *world) fail(key types.NamespacedName, cluster string) {
 	})
 }
 
-// The owner of a placement, of either kind, is told what happens, once; not again after a restart; and what failed as a warning.
+// The owner of a placement, of either kind, is told what happens, once; not again after a restart; and what failed as
+// a warning.
 func TestEvents(t *testing.T) {
 	for _, scoped := range []string{"cluster", "namespaced"} {
 		t.Run(scoped, func(t *testing.T) {
@@ -155,7 +156,8 @@ func TestReportsWhileItCannotRead(t *testing.T) {
 	})
 }
 
-// An edit that changes nothing for the clusters leaves what is said of them as it is, however long the scheduler takes to look at it.
+// An edit that changes nothing for the clusters leaves what is said of them as it is, however long the scheduler takes
+// to look at it.
 func TestAnEditDoesNotFlicker(t *testing.T) {
 	w := newWorld(t)
 	start(t, defaults)
@@ -169,7 +171,8 @@ func TestAnEditDoesNotFlicker(t *testing.T) {
 	if err := w.Patch(t.Context(), w.crp(), edit); err != nil {
 		t.Fatal(err)
 	}
-	// Longer than progress is held back, and shorter than the scheduler is waited for. A machine that stalls for longer shows nothing.
+	// Longer than progress is held back, and shorter than the scheduler is waited for. A machine that stalls for
+	// longer shows nothing.
 	testworld.Stable(t, 2*time.Second, "what was said", func(context.Context) error {
 		now := w.placement(w.key())
 		if equality.Semantic.DeepEqual(now.GetStatus(), before.GetStatus()) || time.Since(begin) > 4*time.Second {

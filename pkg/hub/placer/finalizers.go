@@ -72,8 +72,8 @@ func (p *Placer) finish(ctx context.Context, placement v1beta1.PlacementObject) 
 	return nil
 }
 
-// abandon sets the condition of a placement that is being deleted and leaves what it placed on the clusters. It returns the placement as it is
-// then; nil if it is gone.
+// abandon sets the condition of a placement that is being deleted and leaves what it placed on the clusters. It
+// returns the placement as it is then; nil if it is gone.
 func (p *Placer) abandon(ctx context.Context, placement v1beta1.PlacementObject) (v1beta1.PlacementObject, error) {
 	how := placement.GetSpec().Strategy.DeleteStrategy
 	if how == nil || how.PropagationPolicy != v1beta1.DeletePropagationPolicyAbandon {

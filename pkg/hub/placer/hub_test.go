@@ -49,7 +49,8 @@ type agent struct {
 // defaults are the windows of a hub agent without flags.
 var defaults = snapshot.Windows{Interval: 30 * time.Second, Collection: 15 * time.Second}
 
-// start runs an agent until the test ends, or until it is stopped. faults, if any, come between the placer and its objects.
+// start runs an agent until the test ends, or until it is stopped. faults, if any, come between the placer and its
+// objects.
 func start(t *testing.T, windows snapshot.Windows, faults ...*faulty) *agent {
 	t.Helper()
 	cluster := hub.Get(t)[0]
@@ -89,7 +90,8 @@ func start(t *testing.T, windows snapshot.Windows, faults ...*faulty) *agent {
 type faulty struct {
 	placer.Objects
 	mu sync.Mutex
-	// unread are kinds that cannot be listed: objects of theirs seem to be gone. unreadable is why nothing can be read.
+	// unread are kinds that cannot be listed: objects of theirs seem to be gone. unreadable is why nothing can be
+	// read.
 	unread     []schema.GroupKind
 	unreadable error
 	// unheard says that the hub has not told of config maps yet; missed is when that last mattered.

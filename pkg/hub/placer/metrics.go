@@ -62,7 +62,8 @@ var (
 	})
 )
 
-// progress is what the metrics say of one placement: a series for each state that its present generation has been seen in.
+// progress is what the metrics say of one placement: a series for each state that its present generation has been seen
+// in.
 type progress struct {
 	generation int64
 	series     map[[6]string]bool
@@ -80,8 +81,8 @@ func (g *progress) set(placement v1beta1.PlacementObject, status *v1beta1.Placem
 	lastTimestamp.WithLabelValues(labels[:]...).Set(float64(now.UnixMilli()) / 1000)
 }
 
-// furthest is the first condition of a placement, in order, that is not True for what is wanted now. One that is not there has status and
-// reason "nil". When all are True, it is Completed.
+// furthest is the first condition of a placement, in order, that is not True for what is wanted now. One that is not
+// there has status and reason "nil". When all are True, it is Completed.
 func furthest(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) (kind, state, reason string) {
 	p := report.ProgressOf(placement, status)
 	if p.Done() {

@@ -18,7 +18,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// gathered are the series of a metric among whose labels one has this value, each as its labels in order of their names, and its value.
+// gathered are the series of a metric among whose labels one has this value, each as its labels in order of their
+// names, and its value.
 func gathered(t *testing.T, metric, value string) []string {
 	t.Helper()
 	families, err := metrics.Registry.Gather()

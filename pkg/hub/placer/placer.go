@@ -1,11 +1,11 @@
-// Package placer turns placements into snapshots of their policy and of what they select, keeps both up to date, and reports on the
-// placement how far its clusters have come. It serves both kinds of placement with one controller.
+// Package placer turns placements into snapshots of their policy and of what they select, keeps both up to date, and
+// reports on the placement how far its clusters have come. It serves both kinds of placement with one controller.
 //
-// It reads placements, the objects that they select (through Objects), decisions of the scheduler and reports of bindings. It writes
-// snapshots, except their status; the finalizers of placements; and the status of placements.
+// It reads placements, the objects that they select (through Objects), decisions of the scheduler and reports of
+// bindings. It writes snapshots, except their status; the finalizers of placements; and the status of placements.
 //
-// One pass observes a placement and takes four steps, each in a file of its own: choose what is selected, write the policy snapshot,
-// write the revision, write the status.
+// One pass observes a placement and takes four steps, each in a file of its own: choose what is selected, write the
+// policy snapshot, write the revision, write the status.
 package placer
 
 import (
@@ -40,7 +40,8 @@ const RecorderName = "placement-controller"
 // Objects knows the objects of the hub that placements select.
 type Objects interface {
 	revise.Objects
-	// Subscribe sets the function that is called with each placement that must be reconciled because objects have changed.
+	// Subscribe sets the function that is called with each placement that must be reconciled because objects have
+	// changed.
 	Subscribe(notify func(types.NamespacedName))
 	// Select returns what a placement selects, and follows it from now on. A selection.UserError is for the user;
 	// the placement is notified when an error that is a selection.ErrNotListed has passed.
@@ -72,15 +73,16 @@ type Placer struct {
 	memories map[types.NamespacedName]*memory
 }
 
-// memory is what is kept of a placement between passes, so that it need not be worked out again: for each step what that step alone
-// writes. Losing it costs time, and nothing else.
+// memory is what is kept of a placement between passes, so that it need not be worked out again: for each step what
+// that step alone writes. Losing it costs time, and nothing else.
 type memory struct {
 	selection selected
 	revision  revision
 	status    reported
 }
 
-// seen is a placement with all that belongs to it, as it was observed, and then what the steps leave for those after them.
+// seen is a placement with all that belongs to it, as it was observed, and then what the steps leave for those after
+// them.
 type seen struct {
 	key types.NamespacedName
 	revise.State
@@ -93,7 +95,8 @@ type seen struct {
 	found *selection.Selection
 	// policy is the policy snapshot in force.
 	policy v1beta1.PolicySnapshotObject
-	// latest is the revision in force; bound are, with strategy External instead, those that bindings name, by name of the master.
+	// latest is the revision in force; bound are, with strategy External instead, those that bindings name, by name of
+	// the master.
 	latest report.Snapshot
 	bound  map[string]report.Snapshot
 }
@@ -145,7 +148,8 @@ func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject)
 	return s, nil
 }
 
-// place takes the four steps, and returns when to look again although nothing happens (zero: never), as each step does.
+// place takes the four steps, and returns when to look again although nothing happens (zero: never), as each step
+// does.
 func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	if mistake := report.StatusCopyOf(s.Placement, s.Placement.GetStatus()).Mistake; mistake != "" {
 		return 0, p.refuse(ctx, s, mistake)
@@ -160,8 +164,8 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	if _, err := p.writePolicy(ctx, s); err != nil {
 		return 0, err
 	}
-	// The watch of a placement may be ahead of those of objects that were created before it. They catch up while the policy snapshot of
-	// a new placement is written, and while the scheduler decides.
+	// The watch of a placement may be ahead of those of objects that were created before it. They catch up while the
+	// policy snapshot of a new placement is written, and while the scheduler decides.
 	if first, _ := p.Objects.Changes(s.key); s.fresh && !first.IsZero() {
 		if gathering, err = p.choose(ctx, s); err != nil {
 			return 0, err
@@ -175,8 +179,8 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	return soonest(gathering, pruning, progressing), err
 }
 
-// placeUnchosen does for a placement whose selection is not known, because of cause, what can be done without it: the revision in force
-// stays, and its status is kept up.
+// placeUnchosen does for a placement whose selection is not known, because of cause, what can be done without it: the
+// revision in force stays, and its status is kept up.
 func (p *Placer) placeUnchosen(ctx context.Context, s *seen, cause error) error {
 	var mistake *selection.UserError
 	switch {

@@ -108,7 +108,8 @@ func (w *world) placement(key types.NamespacedName) v1beta1.PlacementObject {
 	return p
 }
 
-// awaitSelected waits until the latest revision is index (any if that is negative), whole, the only one labelled latest, and holds names in order.
+// awaitSelected waits until the latest revision is index (any if that is negative), whole, the only one labelled
+// latest, and holds names in order.
 func (w *world) awaitSelected(key types.NamespacedName, index int, names ...string) snapshot.Group {
 	w.Helper()
 	var latest snapshot.Group
@@ -658,7 +659,8 @@ func TestSplitsLargeSelections(t *testing.T) {
 	})
 }
 
-// From creation to the end a placement's status is written once, or twice when it takes long; progress in between is not told.
+// From creation to the end a placement's status is written once, or twice when it takes long; progress in between is
+// not told.
 func TestProgressIsGathered(t *testing.T) {
 	w := newWorld(t)
 	start(t, defaults)

@@ -18,19 +18,21 @@ type revision struct {
 	attempt int
 	// content is what was read of that selection.
 	content revise.Content
-	// made is when this process made the revision; took is how long it took to arrive, or the one before if it has not.
+	// made is when this process made the revision; took is how long it took to arrive, or the one before if it has
+	// not.
 	made time.Time
 	took time.Duration
 	// awaited is whether it has not arrived yet.
 	awaited bool
 	// ofChange is whether it was made because objects have changed.
 	ofChange bool
-	// decoded are the snapshots that bindings name, by the UID of the master. They serve placements with an External strategy.
+	// decoded are the snapshots that bindings name, by the UID of the master. They serve placements with an External
+	// strategy.
 	decoded map[types.UID]report.Snapshot
 }
 
-// revise makes the resource snapshots of a placement hold what it selects, and prunes the oldest. With an External strategy update runs
-// do that, and the placement has no latest revision of its own.
+// revise makes the resource snapshots of a placement hold what it selects, and prunes the oldest. With an External
+// strategy update runs do that, and the placement has no latest revision of its own.
 func (p *Placer) revise(ctx context.Context, s *seen) (time.Duration, error) {
 	m := &s.memory.revision
 	s.noteArrival()
@@ -57,7 +59,8 @@ func (p *Placer) revise(ctx context.Context, s *seen) (time.Duration, error) {
 	return step.Again, nil
 }
 
-// keepRevision leaves the latest revision in force, without a selection. It returns false if what that holds is not remembered.
+// keepRevision leaves the latest revision in force, without a selection. It returns false if what that holds is not
+// remembered.
 func (s *seen) keepRevision() (bool, error) {
 	s.noteArrival()
 	if external(s.Placement) {

@@ -94,8 +94,8 @@ func (w *world) awaitInvalid(key types.NamespacedName, cause string) {
 	})
 }
 
-// Which versions of a kind are served may change at any time. Placements follow at once, whatever version they name; and an object that
-// cannot be seen because no version of its kind is served is not gone.
+// Which versions of a kind are served may change at any time. Placements follow at once, whatever version they name;
+// and an object that cannot be seen because no version of its kind is served is not gone.
 func TestFollowsVersionsOfCustomKinds(t *testing.T) {
 	w := newWorld(t)
 	start(t, defaults)
@@ -197,7 +197,8 @@ func TestKeepsWhatAnUpdateRunReleases(t *testing.T) {
 	w.await("history after the run", kept(3))
 }
 
-// A revision that some cluster last ran healthily stays until it is healthy with another one; so does what an update run would go back to.
+// A revision that some cluster last ran healthily stays until it is healthy with another one; so does what an update
+// run would go back to.
 func TestKeepsWhatWasLastHealthy(t *testing.T) {
 	w := newWorld(t)
 	a := start(t, defaults)
@@ -285,8 +286,8 @@ func (w *world) fit() *metav1.Condition {
 	return meta.FindStatusCondition(p.GetStatus().Conditions, p.ConditionType(v1beta1.ConditionResourcesFit))
 }
 
-// A placement of a whole namespace whose author may not place privileged objects places the others, and names those. The mark counts as soon
-// as it comes or goes.
+// A placement of a whole namespace whose author may not place privileged objects places the others, and names those.
+// The mark counts as soon as it comes or goes.
 func TestAnAuthorWhoMayNotPlacePrivilegedObjects(t *testing.T) {
 	w := newWorld(t)
 	start(t, defaults)
@@ -328,8 +329,8 @@ func TestAnAuthorWhoMayNotPlacePrivilegedObjects(t *testing.T) {
 	w.awaitCarried(w.key(), "the mark is back", "v1 Namespace "+w.name, "v1 ConfigMap cm")
 }
 
-// One object is too large to be placed: the placement names it and its size, and places the others, and the state of it that it placed
-// before, until it fits.
+// One object is too large to be placed: the placement names it and its size, and places the others, and the state of
+// it that it placed before, until it fits.
 func TestAnObjectThatCannotFit(t *testing.T) {
 	w := newWorld(t)
 	start(t, defaults)

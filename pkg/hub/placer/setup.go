@@ -50,12 +50,14 @@ func (p *Placer) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// wanted passes changes of what a placement asks for. No other client writes its status, and the finalizers of others do not matter here.
+// wanted passes changes of what a placement asks for. No other client writes its status, and the finalizers of others
+// do not matter here.
 var wanted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 		e.ObjectOld.GetAnnotations()[contract.AnnotationAuthor] != e.ObjectNew.GetAnnotations()[contract.AnnotationAuthor] ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 }}
 
-// notCreated leaves out the creation of snapshots: the placer creates them itself. It reacts when other clients change or delete them.
+// notCreated leaves out the creation of snapshots: the placer creates them itself. It reacts when other clients change
+// or delete them.
 var notCreated = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}

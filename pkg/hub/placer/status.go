@@ -24,7 +24,8 @@ type reported struct {
 	held loop.HoldBack
 }
 
-// reportStatus writes the status of a placement, or returns when to look again if that only reports progress and is held back.
+// reportStatus writes the status of a placement, or returns when to look again if that only reports progress and is
+// held back.
 func (p *Placer) reportStatus(ctx context.Context, s *seen) (time.Duration, error) {
 	facts := report.PlacementFacts{
 		Placement: s.Placement, Policy: s.policy, Bindings: s.Bindings, Latest: s.latest, Snapshots: s.bound,
@@ -45,8 +46,8 @@ func (p *Placer) reportStatus(ctx context.Context, s *seen) (time.Duration, erro
 	return soonest(rest, verdict.Again), nil
 }
 
-// due is the status that a placement should have now: the one it has if the new one only reports progress and may be held back for
-// a while longer, which is rest.
+// due is the status that a placement should have now: the one it has if the new one only reports progress and may be
+// held back for a while longer, which is rest.
 func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementStatus, rest time.Duration) {
 	old := s.Placement.GetStatus()
 	if equality.Semantic.DeepEqual(*old, verdict.Status) {
@@ -60,7 +61,8 @@ func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementSta
 	return status, rest
 }
 
-// writeStatus makes status that of the placement, of its copy and of the metrics, and records events about what is new in it.
+// writeStatus makes status that of the placement, of its copy and of the metrics, and records events about what is new
+// in it.
 func (p *Placer) writeStatus(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
 	copied := p.syncCopy(ctx, s, &status)
 	s.memory.status.progress.set(s.Placement, &status, s.Now)

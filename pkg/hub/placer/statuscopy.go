@@ -24,9 +24,9 @@ import (
 // indexCopy finds the copies of a placement's status by their name, which is the placement's.
 const indexCopy = "flagship.statuscopy"
 
-// syncCopy copies the status that a placement is about to have, if the placement asks for that, and sets in it whether that worked. The
-// copy is written first, so that it is up to date when the status is read. A refusal of the API server is in the status; the error is
-// for what another try may repair.
+// syncCopy copies the status that a placement is about to have, if the placement asks for that, and sets in it whether
+// that worked. The copy is written first, so that it is up to date when the status is read. A refusal of the API
+// server is in the status; the error is for what another try may repair.
 func (p *Placer) syncCopy(ctx context.Context, s *seen, status *v1beta1.PlacementStatus) error {
 	to := report.StatusCopyOf(s.Placement, status)
 	if to.Namespace == "" || !report.Copyable(s.Placement, status) {
@@ -46,8 +46,8 @@ func (p *Placer) syncCopy(ctx context.Context, s *seen, status *v1beta1.Placemen
 	return err
 }
 
-// copyStatus brings the copy up to date. failure is why the API server refuses it, for the user. There is no error if an event follows
-// when the cause of the failure has passed.
+// copyStatus brings the copy up to date. failure is why the API server refuses it, for the user. There is no error if
+// an event follows when the cause of the failure has passed.
 func (p *Placer) copyStatus(ctx context.Context, s *seen, namespace string, status *v1beta1.PlacementStatus) (failure string, err error) {
 	existing, err := p.onlyCopy(ctx, s.Placement, namespace)
 	if err != nil {
@@ -68,7 +68,8 @@ func (p *Placer) copyStatus(ctx context.Context, s *seen, namespace string, stat
 	return "", fmt.Errorf("write %s: %w", name, err)
 }
 
-// onlyCopy is the copy in namespace as it is, or a new one, and deletes copies that a placement has in other namespaces.
+// onlyCopy is the copy in namespace as it is, or a new one, and deletes copies that a placement has in other
+// namespaces.
 func (p *Placer) onlyCopy(ctx context.Context, placement v1beta1.PlacementObject, namespace string) (
 	*v1beta1.ClusterResourcePlacementStatus, error,
 ) {
@@ -130,7 +131,8 @@ func placementOfCopy(_ context.Context, obj client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: obj.GetName()}}}
 }
 
-// edited passes that a copy was deleted or has other content. The placer's own writes pass, too, and find nothing to do.
+// edited passes that a copy was deleted or has other content. The placer's own writes pass, too, and find nothing to
+// do.
 var edited = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {

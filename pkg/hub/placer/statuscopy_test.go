@@ -37,8 +37,8 @@ func (w *world) statusCopy() (*v1beta1.ClusterResourcePlacementStatus, error) {
 	return &copied, err
 }
 
-// awaitCopied waits until the placement reports that its status, which is about index and available everywhere, is copied, and returns
-// the copy.
+// awaitCopied waits until the placement reports that its status, which is about index and available everywhere, is
+// copied, and returns the copy.
 func (w *world) awaitCopied(index string) *v1beta1.ClusterResourcePlacementStatus {
 	w.Helper()
 	var copied *v1beta1.ClusterResourcePlacementStatus

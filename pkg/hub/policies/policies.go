@@ -1,4 +1,5 @@
-// Package policies writes the ValidatingAdmissionPolicies of the admission policy manager to the hub, when an agent starts.
+// Package policies writes the ValidatingAdmissionPolicies of the admission policy manager to the hub, when an agent
+// starts.
 package policies
 
 import (
@@ -22,9 +23,9 @@ import (
 // tries are the attempts at a request to the API server.
 var tries = wait.Backoff{Steps: 4, Duration: time.Second, Factor: 2}
 
-// Write makes the policies on the hub those of config: it creates and updates what config wants, each policy before its binding, and then
-// deletes what an earlier configuration left. It writes nothing that is there already. hub reads from the API server. Failed requests are
-// repeated three times.
+// Write makes the policies on the hub those of config: it creates and updates what config wants, each policy before
+// its binding, and then deletes what an earlier configuration left. It writes nothing that is there already. hub reads
+// from the API server. Failed requests are repeated three times.
 func Write(ctx context.Context, hub client.Client, config policy.Config) error {
 	wanted := sets.New[string]()
 	for _, p := range policy.Generate(config) {

@@ -1,6 +1,6 @@
-// Package returner is the agent that writes the status of placed objects to the objects of the hub that they were made from, for
-// placements that ask for it and go to one cluster. It reads placements, bindings and Works, which hold what the member reports, and
-// writes the status of users' objects.
+// Package returner is the agent that writes the status of placed objects to the objects of the hub that they were made
+// from, for placements that ask for it and go to one cluster. It reads placements, bindings and Works, which hold what
+// the member reports, and writes the status of users' objects.
 package returner
 
 import (
@@ -56,7 +56,8 @@ type Returner struct {
 	mu sync.Mutex
 	// failures is the last failure of a placement for which an event was recorded, so that it is recorded once.
 	failures map[types.NamespacedName]string
-	// done is a digest of the status that an object was last seen to have. It saves a read, and is dropped when the placement changes.
+	// done is a digest of the status that an object was last seen to have. It saves a read, and is dropped when the
+	// placement changes.
 	done map[types.NamespacedName]map[report.Origin]uint64
 }
 
@@ -166,8 +167,8 @@ func (r *Returner) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result
 	return ctrl.Result{}, errors.Join(errs...)
 }
 
-// worksOf are the Works that were made for the placement's bindings, each in the namespace of its binding's cluster. Any member could
-// create one in its own namespace that names the placement; what it reports there is not believed.
+// worksOf are the Works that were made for the placement's bindings, each in the namespace of its binding's cluster.
+// Any member could create one in its own namespace that names the placement; what it reports there is not believed.
 func (r *Returner) worksOf(ctx context.Context, placement v1beta1.PlacementObject) ([]v1beta1.Work, error) {
 	key := client.ObjectKeyFromObject(placement)
 	bindings, err := scope.Bindings.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
@@ -192,7 +193,8 @@ func (r *Returner) worksOf(ctx context.Context, placement v1beta1.PlacementObjec
 // writers is how many objects of one placement are written at once.
 const writers = 4
 
-// carry writes one status if the object does not have it. A failure that only the user can repair is recorded as an event, and no error.
+// carry writes one status if the object does not have it. A failure that only the user can repair is recorded as an
+// event, and no error.
 func (r *Returner) carry(ctx context.Context, placement v1beta1.PlacementObject, back report.Returned) error {
 	key, digest := client.ObjectKeyFromObject(placement), xxhash.Sum64(back.Status)
 	if r.known(key, back.Origin, digest) {

@@ -155,8 +155,8 @@ func (h *hub) statuses() int {
 	return n
 }
 
-// Cases mirror-placement and mirror-forged-work: another member than the one that the placement goes to makes a Work in its own namespace
-// that looks like the placement's, and reports another address.
+// Cases mirror-placement and mirror-forged-work: another member than the one that the placement goes to makes a Work
+// in its own namespace that looks like the placement's, and reports another address.
 func TestForgedWork(t *testing.T) {
 	h := startHub(t)
 	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-rogue"}}))

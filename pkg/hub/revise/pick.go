@@ -17,7 +17,8 @@ import (
 // Selected is what a placement selects and its author may place.
 type Selected struct {
 	selection.Selection
-	// Restricted is whether the author may not place privileged objects, and Withheld are those that the placement selects all the same.
+	// Restricted is whether the author may not place privileged objects, and Withheld are those that the placement
+	// selects all the same.
 	Restricted bool
 	Withheld   []v1beta1.ResourceIdentifier
 }
@@ -46,8 +47,8 @@ func Restricted(placement v1beta1.PlacementObject) bool {
 	return placement.GetAnnotations()[contract.AnnotationAuthor] == contract.AuthorRestricted
 }
 
-// HoldUnread is an error if objects may be missing from a selection only because they could not be read, although the latest revision
-// holds objects of such a kind: leaving them out would remove them from the members.
+// HoldUnread is an error if objects may be missing from a selection only because they could not be read, although the
+// latest revision holds objects of such a kind: leaving them out would remove them from the members.
 func (s State) HoldUnread(found selection.Selection) error {
 	if len(found.Unread) == 0 {
 		return nil

@@ -1,6 +1,7 @@
-// Package revise makes revisions of placements: it reads what a placement selects, asks package snapshot which resource snapshots have
-// to be written, and writes them. The placer uses it when selected objects have changed, the stager when an update run releases what is
-// selected at that time. Both share one Reviser, and take turns at each placement.
+// Package revise makes revisions of placements: it reads what a placement selects, asks package snapshot which
+// resource snapshots have to be written, and writes them. The placer uses it when selected objects have changed, the
+// stager when an update run releases what is selected at that time. Both share one Reviser, and take turns at each
+// placement.
 package revise
 
 import (
@@ -45,8 +46,9 @@ type State struct {
 	Now time.Time
 }
 
-// Turn waits until no other caller has the turn at a placement, and takes it. What is observed of resource snapshots, decided about them
-// and written in one turn is not changed by another caller in between. It fails only if ctx ends first.
+// Turn waits until no other caller has the turn at a placement, and takes it. What is observed of resource snapshots,
+// decided about them and written in one turn is not changed by another caller in between. It fails only if ctx ends
+// first.
 func (r *Reviser) Turn(ctx context.Context, placement types.NamespacedName) (end func(), err error) {
 	return r.turns.take(ctx, placement)
 }
@@ -67,8 +69,9 @@ func (r *Reviser) Observe(ctx context.Context, placement v1beta1.PlacementObject
 	return State{Placement: placement, Groups: snapshot.Groups(resources), Bindings: scope.OnlyOf(placement, bindings), Now: now}, nil
 }
 
-// Release makes the resource snapshots of what a placement selects now, unless the latest revision holds that already, and returns the
-// index of the revision. The windows in which changes are gathered do not count. A selection.UserError is for the user.
+// Release makes the resource snapshots of what a placement selects now, unless the latest revision holds that already,
+// and returns the index of the revision. The windows in which changes are gathered do not count. A selection.UserError
+// is for the user.
 func (r *Reviser) Release(ctx context.Context, key types.NamespacedName) (index int, err error) {
 	end, err := r.Turn(ctx, key)
 	if err != nil {

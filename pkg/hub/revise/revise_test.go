@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// editions are three large objects that all change each time they are selected: every look is of another edition. A revision of them has
-// three parts.
+// editions are three large objects that all change each time they are selected: every look is of another edition. A
+// revision of them has three parts.
 type editions struct{ looks atomic.Int32 }
 
 func (e *editions) Look(context.Context, types.NamespacedName, []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
@@ -61,8 +61,8 @@ func (e *editions) Read(_ context.Context, refs []selection.Ref) ([]selection.Co
 	return out, nil
 }
 
-// Two update runs, or a run and the placer, may make revisions of one placement at the same time. Each revision is complete and holds one
-// state of the selected objects, and each caller gets the revision with what it selected.
+// Two update runs, or a run and the placer, may make revisions of one placement at the same time. Each revision is
+// complete and holds one state of the selected objects, and each caller gets the revision with what it selected.
 func TestRevisionsMadeAtTheSameTimeDoNotMix(t *testing.T) {
 	const callers = 4
 	cluster := hub.Get(t)[0]

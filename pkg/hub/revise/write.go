@@ -19,8 +19,9 @@ import (
 // writers is how many snapshots of one placement are written at once.
 const writers = 8
 
-// Write makes the resource snapshots of a placement hold content, and prunes those that are beyond the history limit and that neither
-// bindings nor update runs may need. The caller has had the turn since it observed s. It returns the step that was taken.
+// Write makes the resource snapshots of a placement hold content, and prunes those that are beyond the history limit
+// and that neither bindings nor update runs may need. The caller has had the turn since it observed s. It returns the
+// step that was taken.
 func (r *Reviser) Write(ctx context.Context, s State, content Content) (snapshot.Step, error) {
 	inUse, err := r.inUse(ctx, s)
 	if err != nil {
@@ -91,7 +92,8 @@ func Create(ctx context.Context, c client.Client, snapshot client.Object) error 
 	return nil
 }
 
-// Tidy changes marks of snapshots, which belong to placement, and deletes old ones. A snapshot that is gone is no error.
+// Tidy changes marks of snapshots, which belong to placement, and deletes old ones. A snapshot that is gone is no
+// error.
 func Tidy[S v1beta1.Object](
 	ctx context.Context, c client.Client, kinds scope.Kinds[S], placement types.NamespacedName, marks []snapshot.Relabel, old []S,
 ) error {

@@ -39,8 +39,8 @@ func (s *seen) rejectionMessage() string {
 	return s.want.Course.Spent.Message(s.latest.IndexLabel()) + ". No other cluster gets it; change the resources, or try again with \"" + command + "\""
 }
 
-// carryOut carries out the step. Every write names the resourceVersion that it was decided from, so that a decision from an older one
-// conflicts, and is made again.
+// carryOut carries out the step. Every write names the resourceVersion that it was decided from, so that a decision
+// from an older one conflicts, and is made again.
 func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) error {
 	if step.Course != nil {
 		if err := r.storeCourse(ctx, seen, *step.Course); err != nil {
@@ -114,8 +114,8 @@ func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, seen *seen) 
 	return nil
 }
 
-// rollBack gives a binding what its cluster was last healthy with. Its overrides have no fingerprint: the labels they were resolved with then
-// are not recorded.
+// rollBack gives a binding what its cluster was last healthy with. Its overrides have no fingerprint: the labels they
+// were resolved with then are not recorded.
 func (r *Roller) rollBack(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, seen *seen) error {
 	content := give.Content{Revision: to, Mark: &delivery.Mark{To: to, At: r.Now(), Before: &to, Back: true}}
 	if err := give.Give(ctx, r.Client, b, content); err != nil {
@@ -161,8 +161,8 @@ func (r *Roller) reportRollout(ctx context.Context, b v1beta1.BindingObject, sta
 	return err
 }
 
-// reportFate writes the condition RolledBack of a binding that a rejected rollout changed, if it is not there already. A binding that was
-// rolled back lacks the latest revision, so it is blocked, too.
+// reportFate writes the condition RolledBack of a binding that a rejected rollout changed, if it is not there already.
+// A binding that was rolled back lacks the latest revision, so it is blocked, too.
 func (r *Roller) reportFate(ctx context.Context, b v1beta1.BindingObject, fate delivery.Fate, seen *seen) error {
 	before := b.DeepCopyObject().(v1beta1.BindingObject)
 	now := metav1.NewTime(r.Now())

@@ -13,7 +13,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// lookAt computes the facts of the bindings. While a rejection stands it also looks whether what bindings return to still exists.
+// lookAt computes the facts of the bindings. While a rejection stands it also looks whether what bindings return to
+// still exists.
 func (r *Roller) lookAt(ctx context.Context, s *seen) error {
 	s.facts = s.facts[:0]
 	search := give.Search{Client: r.Client, Direct: r.Direct}

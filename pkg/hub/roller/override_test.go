@@ -33,7 +33,8 @@ func (s *scene) carrying(index int, name string) {
 	s.must(s.Client.Create(s.Context(), snapshot))
 }
 
-// override makes a snapshot of a ResourceOverride of that config map, for the clusters that match, as the overrider does.
+// override makes a snapshot of a ResourceOverride of that config map, for the clusters that match, as the overrider
+// does.
 func (s *scene) override(name, object string, index int, limit *v1beta1.PlacementRef, where ...v1beta1.ClusterSelectorTerm) *v1beta1.ResourceOverrideSnapshot {
 	s.Helper()
 	if where == nil {
@@ -101,8 +102,8 @@ func (s *scene) ready(changes ...func(*v1beta1.PlacementSpec)) (object string) {
 	return object
 }
 
-// awaitsOverrides makes an override whose snapshot comes after the placement has been scheduled. Without waiting, the clusters would have
-// content that it does not change, and it would reach them one after the other.
+// awaitsOverrides makes an override whose snapshot comes after the placement has been scheduled. Without waiting, the
+// clusters would have content that it does not change, and it would reach them one after the other.
 func awaitsOverrides(s *scene) {
 	object, name := s.key.Name+"-cm"+s.key.Namespace, s.key.Name+"-o"+s.key.Namespace
 	o := testworld.Override("app", name, testworld.Patching(testworld.Everywhere(), testworld.Annotating("k", "v")))
@@ -235,7 +236,8 @@ func behindHandOverrides(s *scene) {
 	suffix := strings.TrimPrefix(name, s.key.Name+"-")
 	s.override(name, object, 0, s.limit())
 	s.overridden("m1=" + suffix + "-0 m2= m3=")
-	// Another leader has bound to a newer one, of which nothing is known here yet: there is no such snapshot in the cache.
+	// Another leader has bound to a newer one, of which nothing is known here yet: there is no such snapshot in the
+	// cache.
 	hidden := &hiding{Client: s.Client, name: contract.OverrideSnapshotName(name, 1)}
 	r := &Roller{Client: hidden, Direct: s.Client}
 	s.override(name, object, 1, s.limit())

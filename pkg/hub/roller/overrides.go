@@ -22,8 +22,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// contents caches what overrides can select of each placement's latest content. It is computed only for placements that an override may
-// select.
+// contents caches what overrides can select of each placement's latest content. It is computed only for placements
+// that an override may select.
 type contents struct {
 	mu   sync.Mutex
 	last map[types.NamespacedName]content
@@ -66,8 +66,8 @@ func (r *Roller) matching(ctx context.Context, placement types.NamespacedName, l
 	return override.Match(placement, found, of()), nil
 }
 
-// coming returns for how long a step waits because it would give a cluster its first content while an override that was created at the same
-// time has no snapshot yet. The snapshot is an event.
+// coming returns for how long a step waits because it would give a cluster its first content while an override that
+// was created at the same time has no snapshot yet. The snapshot is an event.
 func (r *Roller) coming(ctx context.Context, seen *seen, step rollout.Step) (time.Duration, error) {
 	if !slices.ContainsFunc(step.Move, func(name string) bool { return seen.bindings[name].GetSpec().ResourceSnapshotName == "" }) {
 		return 0, nil
@@ -96,8 +96,8 @@ func (r *Roller) overrides(ctx context.Context, placement types.NamespacedName, 
 	return matching.Lists(targets), nil
 }
 
-// behindOverrides returns whether some binding names an override snapshot that exists and is not in the cache yet, because another leader
-// wrote it. If the snapshot does not exist, its override was deleted.
+// behindOverrides returns whether some binding names an override snapshot that exists and is not in the cache yet,
+// because another leader wrote it. If the snapshot does not exist, its override was deleted.
 func (r *Roller) behindOverrides(ctx context.Context, bindings map[string]v1beta1.BindingObject) (bool, error) {
 	asked := map[types.NamespacedName]bool{}
 	for _, b := range bindings {
@@ -132,7 +132,8 @@ func (r *Roller) unseen(ctx context.Context, key types.NamespacedName) (bool, er
 	return false, nil
 }
 
-// onOverride brings up the placements that an override snapshot concerns, or whose bindings name another snapshot of its override.
+// onOverride brings up the placements that an override snapshot concerns, or whose bindings name another snapshot of
+// its override.
 func (r *Roller) onOverride(ctx context.Context, obj client.Object) []reconcile.Request {
 	out, err := r.concerned(ctx, obj.(v1beta1.OverrideSnapshotObject))
 	return r.requests(ctx, out, err)
@@ -170,7 +171,8 @@ func (r *Roller) concerned(ctx context.Context, s v1beta1.OverrideSnapshotObject
 	return out, nil
 }
 
-// everyPlacement lists the placements whose content an override of a namespace may select; the namespace of a cluster-wide one is empty.
+// everyPlacement lists the placements whose content an override of a namespace may select; the namespace of a
+// cluster-wide one is empty.
 func (r *Roller) everyPlacement(ctx context.Context, namespace string) ([]v1beta1.PlacementObject, error) {
 	switch {
 	case !r.Namespaced:

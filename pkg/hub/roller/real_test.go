@@ -145,7 +145,8 @@ func (s *scene) edit(change func(*v1beta1.PlacementSpec)) {
 	}
 }
 
-// content makes the latest group of resource snapshots, with as many of its parts as are given, from the first, which is 0.
+// content makes the latest group of resource snapshots, with as many of its parts as are given, from the first, which
+// is 0.
 func (s *scene) content(index, count int, parts ...int) {
 	s.Helper()
 	for _, part := range parts {
@@ -200,7 +201,8 @@ func (s *scene) change(cluster string, change func(v1beta1.BindingObject)) {
 	})
 }
 
-// available does what the dispatcher does when the cluster is well, or not, and waits until the agent, if one runs, knows.
+// available does what the dispatcher does when the cluster is well, or not, and waits until the agent, if one runs,
+// knows.
 func (s *scene) available(cluster string, well bool) {
 	s.Helper()
 	var b v1beta1.BindingObject
@@ -229,7 +231,8 @@ func (s *scene) available(cluster string, well bool) {
 	}
 }
 
-// await waits for the bindings to be as described: cluster=state of resource index, with ! for one that is told to wait.
+// await waits for the bindings to be as described: cluster=state of resource index, with ! for one that is told to
+// wait.
 func (s *scene) await(want string) {
 	s.Helper()
 	testworld.Await(s, testworld.Soon, "bindings", func(context.Context) error {
@@ -268,7 +271,8 @@ func (s *scene) quiet(what string) {
 	s.silent(500*time.Millisecond, what, s.agent)
 }
 
-// silent sees an agent write nothing of this placement for a while. Others are left as they were when their tests ended, and go on.
+// silent sees an agent write nothing of this placement for a while. Others are left as they were when their tests
+// ended, and go on.
 func (s *scene) silent(during time.Duration, what string, a *agent) {
 	s.Helper()
 	testworld.Stable(s, during, what, func(context.Context) error {
@@ -474,7 +478,8 @@ func behindHand(s *scene) {
 	s.await("m1=Bound1 m2=Bound0! m3=Bound0!")
 	s.available("m1", true)
 	s.await("m1=Bound1 m2=Bound1 m3=Bound0!")
-	// Another leader has put newer content there, which exists but is not ours to see yet: it lacks the placement's label.
+	// Another leader has put newer content there, which exists but is not ours to see yet: it lacks the placement's
+	// label.
 	newer := scope.ResourceSnapshots.New(s.key)
 	newer.SetNamespace(s.key.Namespace)
 	newer.SetName(contract.MasterSnapshotName(s.key.Name, 2))

@@ -18,8 +18,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// judged gives a placement a failure policy that allows none. Whether a window passes is not left to chance: it is an hour until the test
-// says that it is over.
+// judged gives a placement a failure policy that allows none. Whether a window passes is not left to chance: it is an
+// hour until the test says that it is over.
 func judged(action v1beta1.FailureAction, window time.Duration) func(*v1beta1.PlacementSpec) {
 	return func(spec *v1beta1.PlacementSpec) {
 		spec.Strategy.RollingUpdate.FailurePolicy = &v1beta1.FailurePolicy{HealthWindow: &metav1.Duration{Duration: window}, OnFailure: action}
@@ -138,7 +138,8 @@ func takesBack(s *scene) {
 	s.quiet("it does not begin again")
 }
 
-// goesBackAfterARestart spends the budget by one agent, and has the next one take back what became healthy with the bad revision meanwhile.
+// goesBackAfterARestart spends the budget by one agent, and has the next one take back what became healthy with the
+// bad revision meanwhile.
 func goesBackAfterARestart(s *scene) {
 	s.agent = s.startAgent()
 	s.settled(judged(stop, time.Hour))

@@ -1,6 +1,7 @@
-// Package roller gives the latest content of a placement to its clusters, within the limits of its strategy: it binds the clusters that the
-// scheduler picked, updates bound ones, and deletes the bindings that the scheduler gave up. It reads the placement, its resource snapshots
-// and bindings, the override snapshots that select its content, and the MemberClusters. Package rollout decides the next step.
+// Package roller gives the latest content of a placement to its clusters, within the limits of its strategy: it binds
+// the clusters that the scheduler picked, updates bound ones, and deletes the bindings that the scheduler gave up. It
+// reads the placement, its resource snapshots and bindings, the override snapshots that select its content, and the
+// MemberClusters. Package rollout decides the next step.
 //
 // It serves placements of strategy RollingUpdate. For External ones update runs do this.
 package roller
@@ -35,7 +36,8 @@ const writersPerPlacement = 16
 type Roller struct {
 	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes.
 	Client client.Client
-	// Direct reads from the API server: where the cache contradicts itself, before a rejection, and whether snapshots still exist.
+	// Direct reads from the API server: where the cache contradicts itself, before a rejection, and whether snapshots
+	// still exist.
 	Direct client.Reader
 	// Workers is how many placements are reconciled at once.
 	Workers int
@@ -73,7 +75,8 @@ func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	return ctrl.Result{RequeueAfter: step.Again}, nil
 }
 
-// seen is the observed state that a step is decided from. The bindings are those of the cache: they are copied before they are changed.
+// seen is the observed state that a step is decided from. The bindings are those of the cache: they are copied before
+// they are changed.
 type seen struct {
 	placement types.NamespacedName
 	of        v1beta1.PlacementObject
@@ -85,8 +88,9 @@ type seen struct {
 	budget    rollout.Budget
 }
 
-// observe reads everything about a placement. It returns nil if there is nothing to roll out now: the placement does not exist or is being
-// deleted, update runs roll it out, some of its snapshots do not exist yet, or the cache is behind.
+// observe reads everything about a placement. It returns nil if there is nothing to roll out now: the placement does
+// not exist or is being deleted, update runs roll it out, some of its snapshots do not exist yet, or the cache is
+// behind.
 func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, error) {
 	placement := scope.Placements.New(key)
 	err := r.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
@@ -140,8 +144,9 @@ func short(placement v1beta1.PlacementObject) bool {
 	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1beta1.ReasonSchedulingPolicyUnfulfilled
 }
 
-// latest returns the placement's latest group of resource snapshots; ok is false if there is none, or some of the group do not exist yet.
-// The cache may still hold snapshots of an earlier placement of the name; latest leaves them out.
+// latest returns the placement's latest group of resource snapshots; ok is false if there is none, or some of the
+// group do not exist yet. The cache may still hold snapshots of an earlier placement of the name; latest leaves them
+// out.
 func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) (latest snapshot.Group, ok bool, err error) {
 	key := client.ObjectKeyFromObject(placement)
 	all, err := scope.ResourceSnapshots.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
@@ -159,8 +164,8 @@ func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) 
 	return latest, true, nil
 }
 
-// bindings reads the placement's bindings, each no older than the last write of this process to it: a step that is carried out must not
-// be decided again.
+// bindings reads the placement's bindings, each no older than the last write of this process to it: a step that is
+// carried out must not be decided again.
 func (r *Roller) bindings(ctx context.Context, placement v1beta1.PlacementObject) (map[string]v1beta1.BindingObject, error) {
 	key := client.ObjectKeyFromObject(placement)
 	list, err := scope.Bindings.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
@@ -184,9 +189,9 @@ func (r *Roller) bindings(ctx context.Context, placement v1beta1.PlacementObject
 	return out, nil
 }
 
-// behind returns whether some binding has newer content, or a newer override, than the latest in the cache, because another leader wrote
-// it. A step from such a cache would give clusters older content. If that snapshot does not exist at all, the binding is wrong, and the
-// roller corrects it.
+// behind returns whether some binding has newer content, or a newer override, than the latest in the cache, because
+// another leader wrote it. A step from such a cache would give clusters older content. If that snapshot does not exist
+// at all, the binding is wrong, and the roller corrects it.
 func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest snapshot.Group, bindings map[string]v1beta1.BindingObject) (bool, error) {
 	for _, b := range bindings {
 		name := b.GetSpec().ResourceSnapshotName
@@ -227,8 +232,8 @@ func factsOf(b v1beta1.BindingObject, cluster *clusterv1beta1.MemberCluster, now
 	return out
 }
 
-// silent returns whether the hub does not hear from a cluster, so that the scheduler would not pick it. A cluster with a long heartbeat period
-// has two of its periods.
+// silent returns whether the hub does not hear from a cluster, so that the scheduler would not pick it. A cluster with
+// a long heartbeat period has two of its periods.
 func silent(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
 	const usual = 5 * time.Minute
 	periods := 2 * time.Duration(cluster.Spec.HeartbeatPeriodSeconds) * time.Second

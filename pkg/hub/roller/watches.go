@@ -62,7 +62,8 @@ func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconci
 	return out
 }
 
-// snapshots passes snapshots that may make a group the latest or complete, and changes of the rollout course of the latest.
+// snapshots passes snapshots that may make a group the latest or complete, and changes of the rollout course of the
+// latest.
 func snapshots() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return scope.IsLatest(e.Object) || !isMaster(e.Object) },
@@ -83,7 +84,8 @@ func isMaster(o client.Object) bool {
 	return ok
 }
 
-// bindings passes what can make a next step possible: a binding is created or deleted, its spec changes, or its health.
+// bindings passes what can make a next step possible: a binding is created or deleted, its spec changes, or its
+// health.
 func bindings() predicate.Predicate {
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
@@ -114,8 +116,8 @@ func sameReport(a, b metav1.Condition) bool {
 	return a.Status == b.Status && a.Reason == b.Reason && a.ObservedGeneration == b.ObservedGeneration && a.LastTransitionTime.Equal(&b.LastTransitionTime)
 }
 
-// placements passes changes of the strategy and of the policy, and of whether the scheduler finds too few clusters; and a new placement, which
-// may appear in the cache after its snapshots and bindings.
+// placements passes changes of the strategy and of the policy, and of whether the scheduler finds too few clusters;
+// and a new placement, which may appear in the cache after its snapshots and bindings.
 func placements() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
@@ -130,8 +132,8 @@ func placements() predicate.Predicate {
 	}
 }
 
-// clusters passes clusters that are created, begin to leave, or are deleted, and those whose agent reports again: their bindings may have been
-// blocked. A cluster that falls silent makes no step possible.
+// clusters passes clusters that are created, begin to leave, or are deleted, and those whose agent reports again:
+// their bindings may have been blocked. A cluster that falls silent makes no step possible.
 func (r *Roller) clusters() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
@@ -144,8 +146,8 @@ func (r *Roller) clusters() predicate.Predicate {
 	}
 }
 
-// overrides passes override snapshots that become the latest, are replaced, or are deleted. It drops those of the initial list: after a start
-// every placement is reconciled.
+// overrides passes override snapshots that become the latest, are replaced, or are deleted. It drops those of the
+// initial list: after a start every placement is reconciled.
 func overrides() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },

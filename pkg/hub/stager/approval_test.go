@@ -13,8 +13,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// A cache that is behind must not open a gate: the run that the request in it was made for has been deleted, the request with it, and
-// another run made with the same name.
+// A cache that is behind must not open a gate: the run that the request in it was made for has been deleted, the
+// request with it, and another run made with the same name.
 func TestOnlyTheServerOpensGates(t *testing.T) {
 	key := types.NamespacedName{Namespace: "app", Name: "run-before-prod"}
 	run := scope.UpdateRuns.New(key)

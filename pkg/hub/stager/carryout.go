@@ -81,8 +81,8 @@ func (s *Stager) fingerprint(ctx context.Context, lists delivery.Overrides, clus
 	return override.Fingerprint(found, cluster), nil
 }
 
-// request reads an approval request of a run; nil if there is none. An approval is read from the API server: a cache may still hold a request
-// whose approval was withdrawn, or that was deleted together with an earlier run of the name.
+// request reads an approval request of a run; nil if there is none. An approval is read from the API server: a cache
+// may still hold a request whose approval was withdrawn, or that was deleted together with an earlier run of the name.
 func (s *Stager) request(ctx context.Context, run v1beta1.UpdateRunObject, name string) (*stage.Request, error) {
 	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: name}
 	request, err := scope.ApprovalRequests.Get(ctx, s.Client, key)
@@ -100,7 +100,8 @@ func (s *Stager) request(ctx context.Context, run v1beta1.UpdateRunObject, name 
 	}, nil
 }
 
-// former returns whether a request was created for an earlier run of the name. Its approval does not count for this run.
+// former returns whether a request was created for an earlier run of the name. Its approval does not count for this
+// run.
 func former(r v1beta1.ApprovalRequestObject, run v1beta1.UpdateRunObject) bool {
 	uid := r.GetAnnotations()[contract.AnnotationApprovalRun]
 	return uid != "" && uid != string(run.GetUID())
@@ -114,8 +115,9 @@ func accepted(r v1beta1.ApprovalRequestObject) bool {
 	return meta.IsStatusConditionTrue(*r.GetConditions(), v1beta1.ConditionApprovalAccepted)
 }
 
-// carryOut carries out a step. All of it may have been done already: then doing it again changes nothing. It returns the clusters whose
-// binding the API server refuses to change, and its answers. On any other error, such as a conflict, the step is decided anew.
+// carryOut carries out a step. All of it may have been done already: then doing it again changes nothing. It returns
+// the clusters whose binding the API server refuses to change, and its answers. On any other error, such as a
+// conflict, the step is decided anew.
 func (s *Stager) carryOut(ctx context.Context, run v1beta1.UpdateRunObject, step stage.Step, world stage.World) (map[string]string, error) {
 	var mu sync.Mutex
 	refused := map[string]string{}

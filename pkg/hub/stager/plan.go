@@ -54,7 +54,8 @@ func (s *Stager) initialize(ctx context.Context, run v1beta1.UpdateRunObject) er
 	return nil
 }
 
-// planned computes the status of a run with its plan. earlier is the run from which it continues, nil if there is none.
+// planned computes the status of a run with its plan. earlier is the run from which it continues, nil if there is
+// none.
 func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (none v1beta1.UpdateRunStatus, earlier v1beta1.UpdateRunObject, err error) {
 	strategy, err := s.strategy(ctx, run)
 	if err != nil {
@@ -78,8 +79,8 @@ func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (none
 	return plan.Status(run.GetName(), strconv.Itoa(group.Index), strategy, overrides), earlier, nil
 }
 
-// strategy reads the strategy of a run. It returns an Abort if it does not exist; if the placement does not exist either, the Abort is about
-// the placement.
+// strategy reads the strategy of a run. It returns an Abort if it does not exist; if the placement does not exist
+// either, the Abort is about the placement.
 func (s *Stager) strategy(ctx context.Context, run v1beta1.UpdateRunObject) (v1beta1.UpdateStrategySpec, error) {
 	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().StagedUpdateStrategyName}
 	strategy, err := scope.UpdateStrategies.Get(ctx, s.Client, key)
@@ -136,8 +137,8 @@ func (s *Stager) behind(ctx context.Context, run v1beta1.UpdateRunObject, known 
 	}), nil
 }
 
-// earlier is the run from which another one continues, nil if there is none. It is read from the API server, because a cache may not have
-// its end yet.
+// earlier is the run from which another one continues, nil if there is none. It is read from the API server, because a
+// cache may not have its end yet.
 func (s *Stager) earlier(ctx context.Context, run v1beta1.UpdateRunObject, plan stage.Plan) (v1beta1.UpdateRunObject, error) {
 	name := run.GetSpec().ResumeFrom
 	if name == "" {
@@ -153,8 +154,8 @@ func (s *Stager) earlier(ctx context.Context, run v1beta1.UpdateRunObject, plan 
 	return found, stage.Resumable(run, found, plan)
 }
 
-// unoverridden is why there is no plan yet: an override that was created just before the run has no snapshot. Its snapshot is an event, and
-// after wait the run is planned without it.
+// unoverridden is why there is no plan yet: an override that was created just before the run has no snapshot. Its
+// snapshot is an event, and after wait the run is planned without it.
 type unoverridden struct{ wait time.Duration }
 
 func (unoverridden) Error() string { return "an override that was just created has no snapshot yet" }

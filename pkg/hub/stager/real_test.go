@@ -33,13 +33,14 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// scene is one placement on a real hub, on members m1 to m4. The test does what placer, scheduler and dispatcher would.
+// scene is one placement on a real hub, on members m1 to m4. The test does what placer, scheduler and dispatcher
+// would.
 type scene struct {
 	*testing.T
 	*testworld.Cluster
 	key types.NamespacedName
-	// ahead is how many nanoseconds the clocks of its agents are ahead of the time, or, if that is not zero, of frozen; events are what they
-	// record.
+	// ahead is how many nanoseconds the clocks of its agents are ahead of the time, or, if that is not zero, of
+	// frozen; events are what they record.
 	ahead  atomic.Int64
 	frozen time.Time
 	events *testworld.Recorder
@@ -358,8 +359,8 @@ func (s *scene) measured() []string {
 	return out
 }
 
-// quiet asserts that an agent writes nothing of the placement, and that another one that starts now does not either. Other placements are
-// left as they were when their tests ended, and go on.
+// quiet asserts that an agent writes nothing of the placement, and that another one that starts now does not either.
+// Other placements are left as they were when their tests ended, and go on.
 func quiet(s *scene, writes *testworld.Writes) {
 	s.Helper()
 	again, _ := s.start()

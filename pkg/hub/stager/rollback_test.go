@@ -109,8 +109,8 @@ func (s *scene) healthy(member string) {
 	})
 }
 
-// takesBack has m1 healthy with the release and m2 never, and loses the agent just after it has changed m2: the run's status has no word of
-// that, as the test takes it away again.
+// takesBack has m1 healthy with the release and m2 never, and loses the agent just after it has changed m2: the run's
+// status has no word of that, as the test takes it away again.
 func takesBack(s *scene) {
 	release, before := contract.MasterSnapshotName(s.key.Name, 0), contract.MasterSnapshotName(s.key.Name, 7)
 	s.lay(all(1))
@@ -179,7 +179,8 @@ func takesBack(s *scene) {
 	quiet(s, writes)
 }
 
-// firstFails has m1 given the release, and not healthy with it within the window; all were healthy with a snapshot that there is not any more.
+// firstFails has m1 given the release, and not healthy with it within the window; all were healthy with a snapshot
+// that there is not any more.
 func (s *scene) firstFails(action v1beta1.FailureAction) (release, before string) {
 	s.Helper()
 	release, before = contract.MasterSnapshotName(s.key.Name, 0), contract.MasterSnapshotName(s.key.Name, 7)

@@ -1,9 +1,9 @@
-// Package stager carries out staged update runs: it plans them, gives the release to clusters stage by stage, asks for approvals, and reports
-// the progress in the run's status. Package stage decides.
+// Package stager carries out staged update runs: it plans them, gives the release to clusters stage by stage, asks for
+// approvals, and reports the progress in the run's status. Package stage decides.
 //
-// It reads runs, update strategies, approval requests, the placement with its snapshots and bindings, and MemberClusters. It writes
-// runs' status and finalizers, approval requests, and the bindings of placements whose rollout strategy is External: their revision, and
-// the condition RolloutStarted.
+// It reads runs, update strategies, approval requests, the placement with its snapshots and bindings, and
+// MemberClusters. It writes runs' status and finalizers, approval requests, and the bindings of placements whose
+// rollout strategy is External: their revision, and the condition RolloutStarted.
 package stager
 
 import (
@@ -44,14 +44,15 @@ const writers = 16
 
 // Revisions is what the stager needs of revise.Reviser.
 type Revisions interface {
-	// Release makes the resource snapshots of what a placement selects now, unless the latest revision holds that already, and returns
-	// the index of the revision. A selection.UserError is for the user.
+	// Release makes the resource snapshots of what a placement selects now, unless the latest revision holds that
+	// already, and returns the index of the revision. A selection.UserError is for the user.
 	Release(ctx context.Context, placement types.NamespacedName) (index int, err error)
 }
 
 // Stager reconciles update runs of both scopes.
 type Stager struct {
-	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes. Direct does neither.
+	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes. Direct
+	// does neither.
 	Client, Direct client.Client
 	Recorder       record.EventRecorder
 	// Revisions makes the revision of a run that releases what its placement selects.
@@ -65,9 +66,9 @@ type Stager struct {
 
 	// awake is when the stager started; no health window begins earlier.
 	awake time.Time
-	// clocks are the exact times of the stages of each run that this process moves, by types.NamespacedName; a restart loses only the
-	// fractions of seconds. A status was stored by this process or before it led, and times are put here before they are stored: so
-	// one that matches the status is never early.
+	// clocks are the exact times of the stages of each run that this process moves, by types.NamespacedName; a restart
+	// loses only the fractions of seconds. A status was stored by this process or before it led, and times are put
+	// here before they are stored: so one that matches the status is never early.
 	clocks sync.Map
 }
 
@@ -114,7 +115,8 @@ func (s *Stager) claim(ctx context.Context, run v1beta1.UpdateRunObject) error {
 	return nil
 }
 
-// finish deletes the approval requests of a run that is being deleted, and removes its finalizer. Clusters keep what they have.
+// finish deletes the approval requests of a run that is being deleted, and removes its finalizer. Clusters keep what
+// they have.
 func (s *Stager) finish(ctx context.Context, run v1beta1.UpdateRunObject) error {
 	key := client.ObjectKeyFromObject(run)
 	if !controllerutil.ContainsFinalizer(run, contract.FinalizerUpdateRun) {
@@ -216,8 +218,9 @@ func (s *Stager) observe(ctx context.Context, run v1beta1.UpdateRunObject, progr
 	return s.world(ctx, run, fleet)
 }
 
-// settle decides on a step that can be carried out. A decisive one is decided from the API server's answers, as in settled. If the
-// revision for a cluster lacks a snapshot, that cluster is not rolled back; a run that does not roll back ends.
+// settle decides on a step that can be carried out. A decisive one is decided from the API server's answers, as in
+// settled. If the revision for a cluster lacks a snapshot, that cluster is not rolled back; a run that does not roll
+// back ends.
 func (s *Stager) settle(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress, world *stage.World, next decide) (stage.Progress, stage.Step, error) {
 	moved, step := next(progress, *world)
 	if stage.Decisive(progress, moved) {
@@ -240,7 +243,8 @@ func (s *Stager) settle(ctx context.Context, run v1beta1.UpdateRunObject, progre
 	return moved, step, nil
 }
 
-// refusedWait is how long until a binding that the API server refused to change is tried again: a webhook or a quota may have changed.
+// refusedWait is how long until a binding that the API server refused to change is tried again: a webhook or a quota
+// may have changed.
 const refusedWait = 15 * time.Second
 
 // store writes a run's progress if it has changed.
@@ -354,8 +358,8 @@ func fleet(ctx context.Context, from client.Reader, ours client.ListOption, run 
 	return out, nil
 }
 
-// settled reads the fleet for decide, and returns it with the error of decide. An Abort is final, and a cache may be behind: so it counts only
-// if the API server's answers lead to it, too.
+// settled reads the fleet for decide, and returns it with the error of decide. An Abort is final, and a cache may be
+// behind: so it counts only if the API server's answers lead to it, too.
 func (s *Stager) settled(ctx context.Context, run v1beta1.UpdateRunObject, decide func(stage.Fleet) error) (stage.Fleet, error) {
 	seen, err := fleet(ctx, s.Client, scope.OfPlacement(placementOf(run)), run)
 	if err != nil {

@@ -17,11 +17,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// NewClient makes a client that reads from the cache of options and sees its own writes there. It is a client.NewClientFunc.
+// NewClient makes a client that reads from the cache of options and sees its own writes there. It is a
+// client.NewClientFunc.
 //
-// controller-runtime's client waits for an event that is not older than the write. There is none if the object was written, and deleted by
-// another client, while the watch was interrupted: then it waits until another object of the kind changes, which may be never. So a read that
-// has waited for some seconds is answered by the API server.
+// controller-runtime's client waits for an event that is not older than the write. There is none if the object was
+// written, and deleted by another client, while the watch was interrupted: then it waits until another object of the
+// kind changes, which may be never. So a read that has waited for some seconds is answered by the API server.
 func NewClient(config *rest.Config, options client.Options) (client.Client, error) {
 	yes := true
 	settings := client.CacheOptions{}
@@ -63,7 +64,8 @@ func (c *reader) List(ctx context.Context, list client.ObjectList, opts ...clien
 	if !late {
 		return err
 	}
-	// The API server does not know the indexes of the cache, so what it holds only shows whether the cache can be believed.
+	// The API server does not know the indexes of the cache, so what it holds only shows whether the cache can be
+	// believed.
 	if err := c.compare(ctx, list, opts); err != nil {
 		return fmt.Errorf("wait until the cache has seen a write: %w", err)
 	}

@@ -90,7 +90,8 @@ func statusOf(err *apierrors.StatusError) metav1.Status {
 	return status
 }
 
-// What was written and then deleted by another client while the watch was interrupted has no event that the cache could wait for.
+// What was written and then deleted by another client while the watch was interrupted has no event that the cache
+// could wait for.
 func TestReadAfterAnInterruptedWatch(t *testing.T) {
 	thing := func(name string) *corev1.ConfigMap {
 		return &corev1.ConfigMap{TypeMeta: metav1.TypeMeta{Kind: "ConfigMap", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{

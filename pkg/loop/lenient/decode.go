@@ -18,8 +18,8 @@ type kind struct {
 	report bool
 }
 
-// decode returns the object, or else why it cannot be read. Both are there if the object is served without its status. An error concerns
-// more than this object.
+// decode returns the object, or else why it cannot be read. Both are there if the object is served without its status.
+// An error concerns more than this object.
 func (k kind) decode(raw []byte) (client.Object, *Fault, error) {
 	obj, err := k.into(raw)
 	if err == nil {

@@ -1,10 +1,12 @@
-// Package lenient makes caches that one bad object cannot stop. An object that the API server holds and our Go types cannot decode (a time
-// such as 2026-01-01t00:00:00z, JSON nested too deep) fails the whole list or watch of a usual informer. Here each object is decoded by
-// itself: what cannot be decoded is skipped and named in the log, an event, a metric and the readiness probe, and the rest goes on.
+// Package lenient makes caches that one bad object cannot stop. An object that the API server holds and our Go types
+// cannot decode (a time such as 2026-01-01t00:00:00z, JSON nested too deep) fails the whole list or watch of a usual
+// informer. Here each object is decoded by itself: what cannot be decoded is skipped and named in the log, an event, a
+// metric and the readiness probe, and the rest goes on.
 //
-// What is skipped must not look deleted. A Get of it is an *Unreadable error and never NotFound; lists that decisions about deletion are
-// made from fail, or hold a stand-in, as Settings say. Agents return such an error like any other, so that only what depends on the bad
-// object waits. Both agents use this one mechanism; nothing here knows what the objects mean.
+// What is skipped must not look deleted. A Get of it is an *Unreadable error and never NotFound; lists that decisions
+// about deletion are made from fail, or hold a stand-in, as Settings say. Agents return such an error like any other,
+// so that only what depends on the bad object waits. Both agents use this one mechanism; nothing here knows what the
+// objects mean.
 package lenient
 
 import (
@@ -31,8 +33,8 @@ type Settings struct {
 	Hold []client.Object
 	// StandIn are kinds whose lists show an unreadable object by its metadata alone.
 	StandIn []client.Object
-	// Reports are kinds whose status is a report that its writer writes again. If only the status cannot be decoded, the object is served
-	// without it.
+	// Reports are kinds whose status is a report that its writer writes again. If only the status cannot be decoded,
+	// the object is served without it.
 	Reports []client.Object
 	// Namespace is the one that namespaced kinds are read in; all if it is empty.
 	Namespace string
@@ -83,8 +85,8 @@ func (s Settings) NewCache(cfg *rest.Config, o cache.Options) (cache.Cache, erro
 	return r, nil
 }
 
-// ours tells whether objects of a kind are decoded one by one: typed ones of CRDs. An API server validates its own kinds with the very types
-// that we decode them into, and metadata and unstructured objects decode whatever they hold.
+// ours tells whether objects of a kind are decoded one by one: typed ones of CRDs. An API server validates its own
+// kinds with the very types that we decode them into, and metadata and unstructured objects decode whatever they hold.
 func ours(obj runtime.Object, gvk schema.GroupVersionKind) bool {
 	switch obj.(type) {
 	case runtime.Unstructured, *metav1.PartialObjectMetadata:

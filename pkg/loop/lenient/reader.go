@@ -37,13 +37,14 @@ const (
 	skip
 )
 
-// StandIns makes lists show unreadable objects by their metadata, whatever their kind: for callers that need no more, such as those that take
-// finalizers off.
+// StandIns makes lists show unreadable objects by their metadata, whatever their kind: for callers that need no more,
+// such as those that take finalizers off.
 func StandIns(ctx context.Context) context.Context {
 	return context.WithValue(ctx, modeKey{}, standIns)
 }
 
-// Skip makes lists leave unreadable objects out, whatever their kind: for callers that conclude nothing from what is missing.
+// Skip makes lists leave unreadable objects out, whatever their kind: for callers that conclude nothing from what is
+// missing.
 func Skip(ctx context.Context) context.Context { return context.WithValue(ctx, modeKey{}, skip) }
 
 type index struct {
@@ -80,8 +81,8 @@ func (r *reader) Get(ctx context.Context, key client.ObjectKey, obj client.Objec
 		return r.Cache.Get(ctx, key, obj, opts...)
 	}
 	for {
-		// It may become unreadable, or leave the cache because it has, while it is read; and what becomes readable meanwhile may not have been
-		// in the cache when that was asked.
+		// It may become unreadable, or leave the cache because it has, while it is read; and what becomes readable
+		// meanwhile may not have been in the cache when that was asked.
 		before := r.fault(gvk, key)
 		err = r.Cache.Get(ctx, key, obj, opts...)
 		if fault := r.fault(gvk, key); fault != nil {
@@ -156,8 +157,8 @@ func (r *reader) missing(gvk schema.GroupVersionKind, o *client.ListOptions) ([]
 	return out, nil
 }
 
-// indexed tells whether an index could find an unreadable object. It can be excluded by what the index makes of its metadata; an index
-// that makes nothing of metadata alone may find it.
+// indexed tells whether an index could find an unreadable object. It can be excluded by what the index makes of its
+// metadata; an index that makes nothing of metadata alone may find it.
 func (r *reader) indexed(gvk schema.GroupVersionKind, o *client.ListOptions, fault *Fault) (bool, error) {
 	if o.FieldSelector == nil {
 		return true, nil
@@ -181,7 +182,8 @@ func (r *reader) indexed(gvk schema.GroupVersionKind, o *client.ListOptions, fau
 	return true, nil
 }
 
-// fill takes versions that were read before an object became unreadable out of a list, and puts stand-ins in if they are wanted.
+// fill takes versions that were read before an object became unreadable out of a list, and puts stand-ins in if they
+// are wanted.
 func (r *reader) fill(gvk schema.GroupVersionKind, list client.ObjectList, missing []*Fault, standIns bool) error {
 	items, err := meta.ExtractList(list)
 	if err != nil {

@@ -65,8 +65,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A running agent that loses the access to one kind, of ours or of Kubernetes, is not ready when its watch has failed for a minute, says which
-// one, and is ready again when it has the access back.
+// A running agent that loses the access to one kind, of ours or of Kubernetes, is not ready when its watch has failed
+// for a minute, says which one, and is ready again when it has the access back.
 func TestReadinessOfWatchesThatAreRefused(t *testing.T) {
 	s := newScene(t)
 	for name, tc := range map[string]struct {

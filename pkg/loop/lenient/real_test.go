@@ -136,7 +136,8 @@ func (v *view) awaitNotes(s *scene, parts ...string) {
 	})
 }
 
-// The file-less case member-bad-times-and-quantities: a member writes times that the API server takes and Go does not, before and after the hub agent starts.
+// The file-less case member-bad-times-and-quantities: a member writes times that the API server takes and Go does not,
+// before and after the hub agent starts.
 func TestMemberBadTimesAndQuantities(t *testing.T) {
 	s := newScene(t)
 	s.put(work("bad", "1"))
@@ -244,7 +245,8 @@ func TestStandInsOfMemberClusters(t *testing.T) {
 	})
 }
 
-// What is nested as deep as an API server stores makes a list deeper than Go decodes: the file-less case tenant-deep-json.
+// What is nested as deep as an API server stores makes a list deeper than Go decodes: the file-less case
+// tenant-deep-json.
 func TestTenantDeepJSON(t *testing.T) {
 	s := newScene(t)
 	post := func(name string, levels int) error {

@@ -7,8 +7,9 @@ import (
 	"io"
 )
 
-// The JSON of lists and of watch events is cut by counting brackets, without recursion: Go's decoders refuse what is nested more than 10,000
-// deep, and an object that just fits would not fit any more inside a list. Whether a part is valid is for its decoder to find out.
+// The JSON of lists and of watch events is cut by counting brackets, without recursion: Go's decoders refuse what is
+// nested more than 10,000 deep, and an object that just fits would not fit any more inside a list. Whether a part is
+// valid is for its decoder to find out.
 
 var errCut = errors.New("the JSON ends too early")
 
@@ -58,8 +59,8 @@ func afterString(raw []byte, at int) (int, error) {
 	return 0, errCut
 }
 
-// elements calls each with the parts of an object or array, in order. Of an object the key is given, still in quotes; else it is nil. What
-// it gives are slices of raw.
+// elements calls each with the parts of an object or array, in order. Of an object the key is given, still in quotes;
+// else it is nil. What it gives are slices of raw.
 func elements(raw []byte, each func(key, value []byte)) error {
 	i := space(raw, 0)
 	if i == len(raw) || raw[i] != '{' && raw[i] != '[' {
@@ -133,7 +134,8 @@ func space(raw []byte, i int) int {
 	return i
 }
 
-// next reads one object from a stream of them. At the end between two it returns io.EOF, within one io.ErrUnexpectedEOF.
+// next reads one object from a stream of them. At the end between two it returns io.EOF, within one
+// io.ErrUnexpectedEOF.
 func next(r *bufio.Reader) ([]byte, error) {
 	var out []byte
 	depth, text := 0, false

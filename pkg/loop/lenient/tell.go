@@ -65,8 +65,8 @@ func logFault(f Fault) {
 		"statusOnly", f.StatusOnly, "reason", f.Why)
 }
 
-// event has a name made from what it is about: a restart that finds the same objects unreadable writes nothing, and an object that is made
-// unreadable again and again has one event.
+// event has a name made from what it is about: a restart that finds the same objects unreadable writes nothing, and an
+// object that is made unreadable again and again has one event.
 func (s Settings) event(f Fault) *corev1.Event {
 	namespace := f.meta.Namespace
 	if namespace == "" {

@@ -164,7 +164,8 @@ func (w *world) eventually(what string, check func() error) {
 	testworld.Await(w, testworld.Workload, what, func(context.Context) error { return check() })
 }
 
-// workNames holds the test that each Work's name belongs to. Tests share members, and name namespaces after their Works.
+// workNames holds the test that each Work's name belongs to. Tests share members, and name namespaces after their
+// Works.
 var workNames sync.Map
 
 // work creates a Work as the hub would, with its finalizer.
