@@ -9,15 +9,15 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// The arithmetic of quantities is exact and writes exponents out: to compare 1e10000000 with 1 takes seconds, and
-// members report what they like. Nothing that is counted comes near these bounds.
+// The arithmetic of quantities is exact and expands exponents: comparing 1e10000000 with 1 takes seconds, and members
+// can report any value. No real quantity is near these limits.
 const (
 	mostCharacters = 64
 	mostExponent   = 30
 	mostMagnitude  = 1e36
 )
 
-// Quantity reads a quantity that can be compared; ok is false for any other text.
+// Quantity parses a quantity that can be compared; ok is false for any other text.
 func Quantity(text string) (value resource.Quantity, ok bool) {
 	if len(text) > mostCharacters {
 		return value, false

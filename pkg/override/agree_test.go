@@ -12,7 +12,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate/anyspec"
 )
 
-// An override that admission accepts can be prepared for a cluster that has the labels that it asks for.
+// An override that admission accepts can be prepared for a cluster that has the labels that it uses.
 func TestAcceptedOverridesCanBePrepared(t *testing.T) {
 	cluster := Cluster{Name: "m1", Labels: map[string]string{}}
 	for _, key := range anyspec.Labels {

@@ -103,7 +103,7 @@ func (o *Overrides) value(raw []byte) (json.RawMessage, error) {
 	return json.RawMessage(text), err
 }
 
-// fill replaces the variables in text once: what comes from a label is not looked at again.
+// fill replaces the variables in text once: it does not replace variables in the value of a label.
 func (c Cluster) fill(text string) (string, error) {
 	pieces, err := validate.SplitVariables(text, c.Name)
 	if err != nil {

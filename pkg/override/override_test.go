@@ -380,8 +380,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// In whatever order snapshots are found, they change an object in the same way; and doing it twice, with patches that
-// set values, is doing it once.
+// The order in which snapshots are found does not matter, and applying patches that set values twice is the same as
+// once.
 func TestOrderDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var all []v1beta1.OverrideSnapshotObject

@@ -112,7 +112,7 @@ func compileTerm(t v1beta1.ClusterSelectorTerm) term {
 	var out term
 	if t.LabelSelector != nil {
 		if wrong := validate.LabelSelector(t.LabelSelector, nil); len(wrong) > 0 {
-			out.wrong = fmt.Errorf("the policy has a wrong label selector: %w", wrong.ToAggregate())
+			out.wrong = fmt.Errorf("the policy has an invalid label selector: %w", wrong.ToAggregate())
 			return out
 		}
 		selector, err := metav1.LabelSelectorAsSelector(t.LabelSelector)

@@ -152,7 +152,7 @@ func parse(term v1beta1.ResourceSelectorTerm) (selector, error) {
 		return s, nil
 	}
 	if wrong := validate.LabelSelector(term.LabelSelector, nil); len(wrong) > 0 {
-		s.LabelSelector = nil // it cannot even be written as text
+		s.LabelSelector = nil // it cannot even be formatted
 		return s, mistake("%s with labels: the label selector is not valid: %v", s, wrong.ToAggregate())
 	}
 	parsed, err := metav1.LabelSelectorAsSelector(term.LabelSelector)

@@ -203,7 +203,7 @@ func depth(raw []byte, path *field.Path) field.ErrorList {
 	if !decode.Deep(raw) {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(path, field.OmitValueType{}, fmt.Sprintf("is nested deeper than %d levels; make it flatter", decode.MaxDepth))}
+	return field.ErrorList{field.Invalid(path, field.OmitValueType{}, fmt.Sprintf("is nested deeper than %d levels; reduce the nesting", decode.MaxDepth))}
 }
 
 // PatchPath returns why a patch must not have this path: with it an override would make another object, in another

@@ -145,7 +145,7 @@ func TestOverrideRules(t *testing.T) {
 		"a value":                              {add(`{"a":"${MEMBER-CLUSTER-NAME} ${MEMBER-CLUSTER-LABEL-KEY-region}"}`), nil},
 		"no value, which is null":              {add(""), nil},
 		"the name of the cluster in a key":     {add(`"${MEMBER-CLUSTER-LABEL-KEY-of-${MEMBER-CLUSTER-NAME}}"`), nil},
-		"a value too deep":                     {add(deep), []string{rulePath + ".jsonPatchOverrides[0].value: Invalid value: is nested deeper than 100 levels; make it flatter"}},
+		"a value too deep":                     {add(deep), []string{rulePath + ".jsonPatchOverrides[0].value: Invalid value: is nested deeper than 100 levels; reduce the nesting"}},
 		"a variable without end, not quoted":   {add(`"secret ${MEMBER-CLUSTER-LABEL-KEY-a"`), []string{rulePath + ".jsonPatchOverrides[0].value: Invalid value: " + unclosed}},
 		"a variable that ends in another text": {add(`{"a":"${MEMBER-CLUSTER-LABEL-KEY-a"}`), []string{rulePath + ".jsonPatchOverrides[0].value: Invalid value: " + unclosed + ", or the text before it is not a valid label key"}},
 	} {
@@ -187,7 +187,7 @@ func TestOverrideSnapshot(t *testing.T) {
 		"without a policy":                  {narrowOverride("o"), nil},
 		"wrong in a way that clusters show": {ruled(v1beta1.OverrideRule{}, patching("add", "/kind", `"x"`)), nil},
 		"a long name":                       {named, []string{"metadata.name: Too long: its name is longer than the 63 characters that its snapshots can carry in a label; recreate it with a shorter name"}},
-		"a deep value":                      {ruled(on(), patching("add", "/a", deep)), []string{"spec.policy.overrideRules[1].jsonPatchOverrides[0].value: Invalid value: is nested deeper than 100 levels; make it flatter"}},
+		"a deep value":                      {ruled(on(), patching("add", "/a", deep)), []string{"spec.policy.overrideRules[1].jsonPatchOverrides[0].value: Invalid value: is nested deeper than 100 levels; reduce the nesting"}},
 	} {
 		t.Run(name, func(t *testing.T) { check(t, OverrideSnapshot(tc.override), tc.want...) })
 	}

@@ -36,7 +36,7 @@ func Value(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quantit
 	return value, nil
 }
 
-// usageOf reads a figure of the resource usage.
+// usageOf reads a property of the resource usage. The error is for a user.
 func usageOf(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quantity, error) {
 	figure, of, err := validate.UsageProperty(name)
 	if err != nil {
@@ -48,7 +48,7 @@ func usageOf(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quant
 		return resource.Quantity{}, &missing{property: name}
 	}
 	if !decode.Countable(value) {
-		return resource.Quantity{}, &unreadable{property: name, value: "beyond all measure"}
+		return resource.Quantity{}, &unreadable{property: name, value: "out of range"}
 	}
 	return value, nil
 }
