@@ -207,11 +207,11 @@ type ResourceBindingSpec struct {
 type BindingState string
 
 const (
-	// BindingStateScheduled: the cluster is picked, and has no content yet.
+	// BindingStateScheduled means that the cluster is picked, and has no content yet.
 	BindingStateScheduled BindingState = "Scheduled"
-	// BindingStateBound: the cluster should have the content.
+	// BindingStateBound means that the cluster should have the content.
 	BindingStateBound BindingState = "Bound"
-	// BindingStateUnscheduled: the cluster is no longer picked; it keeps its content until the binding is deleted.
+	// BindingStateUnscheduled means that the cluster is no longer picked; it keeps its content until the binding is deleted.
 	BindingStateUnscheduled BindingState = "Unscheduled"
 )
 
@@ -739,7 +739,7 @@ type RolloutStrategy struct {
 type RolloutStrategyType string
 
 const (
-	// RolloutStrategyTypeRollingUpdate: the hub agent rolls out changes, within the limits of the placement.
+	// RolloutStrategyTypeRollingUpdate means that the hub agent rolls out changes, within the limits of the placement.
 	RolloutStrategyTypeRollingUpdate RolloutStrategyType = "RollingUpdate"
 	// RolloutStrategyTypeExternal leaves moving clusters to update runs.
 	RolloutStrategyTypeExternal RolloutStrategyType = "External"

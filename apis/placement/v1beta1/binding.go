@@ -135,11 +135,11 @@ type ResourceBindingSpec struct {
 type BindingState string
 
 const (
-	// BindingStateScheduled: the cluster is picked, and has no content yet.
+	// BindingStateScheduled means that the cluster is picked, and has no content yet.
 	BindingStateScheduled BindingState = "Scheduled"
-	// BindingStateBound: the cluster should have the content.
+	// BindingStateBound means that the cluster should have the content.
 	BindingStateBound BindingState = "Bound"
-	// BindingStateUnscheduled: the cluster is no longer picked; it keeps its content until the binding is deleted.
+	// BindingStateUnscheduled means that the cluster is no longer picked; it keeps its content until the binding is deleted.
 	BindingStateUnscheduled BindingState = "Unscheduled"
 )
 

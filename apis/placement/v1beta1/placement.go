@@ -237,7 +237,7 @@ type RolloutStrategy struct {
 type RolloutStrategyType string
 
 const (
-	// RolloutStrategyTypeRollingUpdate: the hub agent rolls out changes, within the limits of the placement.
+	// RolloutStrategyTypeRollingUpdate means that the hub agent rolls out changes, within the limits of the placement.
 	RolloutStrategyTypeRollingUpdate RolloutStrategyType = "RollingUpdate"
 	// RolloutStrategyTypeExternal leaves moving clusters to update runs.
 	RolloutStrategyTypeExternal RolloutStrategyType = "External"
