@@ -121,5 +121,5 @@ func (s Status) Complaint() string {
 	if c := s.Wrong(); c != nil {
 		return fmt.Sprintf("%s is False (%s)", c.Type, c.Reason)
 	}
-	return "no condition is reported; check that the member agent is running"
+	return "no condition is reported yet; check that the hub agent and the member agent are running"
 }

@@ -41,7 +41,7 @@ func TestFate(t *testing.T) {
 		},
 		"sent, and no report in time": {
 			change: Change{Status: statusWith(), Before: before, Sent: true, Given: noon}, at: noon.Add(minute),
-			want: Fate{Astray, "Rolled back to r1, but not healthy for 1m0s: no condition is reported; check that the member agent is running"},
+			want: Fate{Astray, "Rolled back to r1, but not healthy for 1m0s: no condition is reported yet; check that the hub agent and the member agent are running"},
 		},
 	} {
 		got, left := FailurePolicy{Window: minute}.Fate(tc.change, tc.at)

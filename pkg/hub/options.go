@@ -112,7 +112,7 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&l.certManager, "use-cert-manager", false, "no effect; see --enable-webhook")
 	fs.BoolVar(&l.pdbs, "enable-pdbs", true, "no effect; see --enable-webhook")
 	fs.BoolVar(&o.AdmissionPolicies, "enable-admission-policy-manager", false, "write ValidatingAdmissionPolicies to the hub at start: no pods and "+
-		"replica sets outside reserved namespaces, no writes of service accounts in them; false leaves policies that were written before")
+		"replica sets outside reserved namespaces, no writes of service accounts in them by users; false leaves policies that were written before")
 	fs.StringVar(&o.AdmissionPolicyConfig, "admission-policy-manager-config", "", "YAML or JSON file that selects the policies of "+
 		"--enable-admission-policy-manager and their exceptions; empty: both policies, for the prefixes fleet- and kube-")
 	fs.BoolVar(&l.v1beta1, "enable-v1beta1-apis", true, "no effect: v1beta1 is always served")

@@ -3,6 +3,7 @@ package scope
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +23,9 @@ const (
 
 // Key formats a key for the indexes: namespace/name, and /name for a cluster-wide object.
 func Key(key types.NamespacedName) string { return key.Namespace + "/" + key.Name }
+
+// Name formats a key for messages and logs: namespace/name, or the name alone for a cluster-wide object.
+func Name(key types.NamespacedName) string { return strings.TrimPrefix(key.String(), "/") }
 
 // OfPlacement selects the objects of the placement key.
 func OfPlacement(key types.NamespacedName) client.MatchingFields {

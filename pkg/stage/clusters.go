@@ -178,8 +178,8 @@ func (f *forward) failures() string {
 	return "; failing: " + brief.List(f.failing, 3) + "; see their bindings, or the placement's status"
 }
 
-// stuck sets the run's phase if clusters have taken too long, and returns whether any has. With a failure policy none
-// does: the health window ends first.
+// stuck sets the run's phase if clusters have taken too long, and returns whether any has. With a failure policy the
+// health window decides; a cluster without a report has none, and the run's message names it.
 func (f *forward) stuck(s *Stage) bool {
 	if f.policy != nil {
 		return false

@@ -189,7 +189,11 @@ func (d *decision) adopt(take func(*Stage, *Cluster, v1beta1.BindingObject)) {
 		for j := range s.Clusters {
 			c := &s.Clusters[j]
 			b := d.picked[c.Name]
-			if c.Phase != Pending || b == nil || !d.release.on(b) || d.Refused[c.Name] != "" {
+			if c.Phase != Pending || b == nil || !d.release.on(b) {
+				continue
+			}
+			// On the way forward a refused change changed nothing. On the way back it is the return that was refused.
+			if d.Refused[c.Name] != "" && !d.p.RollingBack() {
 				continue
 			}
 			if mark := d.release.mark(b); mark != nil {

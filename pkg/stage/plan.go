@@ -212,12 +212,9 @@ func stages(strategy v1beta1.UpdateStrategySpec, selected []string, labelsOf map
 	in := map[string]string{}
 	out := make([][]string, 0, len(strategy.Stages))
 	for _, config := range strategy.Stages {
-		if wrong := validate.Stage(config, nil); len(wrong) > 0 {
-			return nil, mistake("%s", wrong[0].Detail)
-		}
 		selector, err := metav1.LabelSelectorAsSelector(config.LabelSelector)
 		if err != nil {
-			return nil, fmt.Errorf("labelSelector of stage %s: %w", config.Name, err)
+			return nil, mistake("labelSelector of stage %s: %v", config.Name, err)
 		}
 		members := []string{}
 		for _, cluster := range selected {

@@ -1517,7 +1517,7 @@ type FailurePolicy struct {
 	// of this revision, and does not change the clusters. Rollback returns each changed cluster to the revision that
 	// was last healthy there: a run starts with the cluster that it changed last, within the maxConcurrency of its
 	// stages; a rolling update starts with the failed clusters, within its maxUnavailable. A cluster that has never
-	// been healthy is not rolled back. Defaults to Stop.
+	// been healthy is not rolled back, nor is content that is only compared (ReportDiff). Defaults to Stop.
 	// +optional
 	// +kubebuilder:default=Stop
 	OnFailure FailureAction `json:"onFailure,omitempty"`

@@ -6,6 +6,7 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 )
 
@@ -14,6 +15,15 @@ const (
 	WorkloadsName       = "deny-pods-and-replicasets-outside-reserved-namespaces"
 	ServiceAccountsName = "deny-serviceaccounts-and-tokenrequests-in-reserved-namespaces"
 )
+
+// Names are those of all objects that Generate can return.
+func Names() sets.Set[string] {
+	out := sets.New[string]()
+	for _, p := range Generate(Default()) {
+		out.Insert(p.Policy.Name, p.Binding.Name)
+	}
+	return out
+}
 
 // Labels mark every object that the manager writes. It deletes only objects that carry all of them.
 func Labels() map[string]string {

@@ -79,7 +79,7 @@ func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	if key, ok := scope.PlacementOf(binding); ok {
-		ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", nameOf(key), "cluster", binding.GetSpec().TargetCluster))
+		ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", scope.Name(key), "cluster", binding.GetSpec().TargetCluster))
 	}
 	if !binding.GetDeletionTimestamp().IsZero() {
 		d.held.End(req.NamespacedName)

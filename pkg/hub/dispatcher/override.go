@@ -40,10 +40,10 @@ func (d *Dispatcher) overrides(ctx context.Context, order work.Order) ([]v1beta1
 		s := scope.OverrideSnapshots.New(key)
 		err := d.Client.Get(ctx, key, s, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 		if apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("%s: %w", nameOf(key), errNoOverride)
+			return nil, fmt.Errorf("%s: %w", scope.Name(key), errNoOverride)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("get override snapshot %s: %w", nameOf(key), err)
+			return nil, fmt.Errorf("get override snapshot %s: %w", scope.Name(key), err)
 		}
 		out = append(out, s)
 	}
@@ -60,13 +60,6 @@ func contentOf(snapshots []v1beta1.OverrideSnapshotObject) (string, error) {
 		hashes = append(hashes, s.GetHash())
 	}
 	return contract.Hash(hashes)
-}
-
-func nameOf(key types.NamespacedName) string {
-	if key.Namespace == "" {
-		return key.Name
-	}
-	return key.String()
 }
 
 // inPlace is the plan for content whose overrides fail now, but did not when it was written: a label that a variable
@@ -120,7 +113,7 @@ func failing(order work.Order, snapshots []v1beta1.OverrideSnapshotObject, err e
 	}
 	for _, s := range snapshots {
 		if s.GetName() == bad.Snapshot && s.GetNamespace() == bad.Namespace {
-			message := fmt.Sprintf("Cluster %s does not get the content of placement %s: %v", order.Cluster, nameOf(order.Placement), err)
+			message := fmt.Sprintf("Cluster %s does not get the content of placement %s: %v", order.Cluster, scope.Name(order.Placement), err)
 			return []happening{{about: overrideOf(s), reason: eventFailed, message: message}}
 		}
 	}
@@ -146,7 +139,7 @@ func (d *Dispatcher) idleEvents(order work.Order, idle []v1beta1.OverrideSnapsho
 	var out []happening
 	for _, s := range idle {
 		if _, known := d.idleReported.LoadOrStore(s.GetUID(), true); !known {
-			message := fmt.Sprintf("Selects no object of placement %s", nameOf(order.Placement))
+			message := fmt.Sprintf("Selects no object of placement %s", scope.Name(order.Placement))
 			out = append(out, happening{about: overrideOf(s), reason: eventIdle, message: message})
 		}
 	}
@@ -188,7 +181,7 @@ func idleNames(idle []v1beta1.OverrideSnapshotObject) []string {
 	var out []string
 	for _, s := range idle {
 		ref := overrideOf(s)
-		out = append(out, ref.Kind+" "+nameOf(types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}))
+		out = append(out, ref.Kind+" "+scope.Name(types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}))
 	}
 	return out
 }

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,7 +45,7 @@ type Evictor struct {
 
 // Reconcile carries out the evictions of one placement that have no outcome yet, the oldest first.
 func (e *Evictor) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", strings.TrimPrefix(req.String(), "/")))
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", scope.Name(req.NamespacedName)))
 	all, err := scope.Evictions.List(ctx, e.Client, req.Namespace, scope.OfPlacement(req.NamespacedName), client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return ctrl.Result{}, err

@@ -4,10 +4,12 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/evict"
 	"github.com/flagship-fleet/flagship/pkg/metrics"
+	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
 var complete = metrics.Gauge(metrics.Definition{
@@ -21,9 +23,9 @@ var complete = metrics.Gauge(metrics.Definition{
 	Agents: []metrics.Agent{metrics.Hub},
 })
 
-// observe records the state of an eviction. Without a outcome something has kept it from one.
+// observe records the state of an eviction. Without an outcome something has kept it from one.
 func observe(eviction v1beta1.EvictionObject, outcome *evict.Outcome) {
-	name := nameOf(eviction)
+	name := scope.Name(client.ObjectKeyFromObject(eviction))
 	complete.DeletePartialMatch(prometheus.Labels{"name": name})
 	if outcome == nil {
 		complete.WithLabelValues(name, "false", "unknown").SetToCurrentTime()

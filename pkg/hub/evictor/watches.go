@@ -77,7 +77,7 @@ func updated(_ context.Context, event event.UpdateEvent, q queue) {
 }
 
 func deleted(_ context.Context, event event.DeleteEvent, _ queue) {
-	complete.DeletePartialMatch(prometheus.Labels{"name": nameOf(event.Object)})
+	complete.DeletePartialMatch(prometheus.Labels{"name": scope.Name(client.ObjectKeyFromObject(event.Object))})
 }
 
 // add enqueues the placement of an eviction that has no outcome yet.
@@ -85,11 +85,4 @@ func add(obj client.Object, q queue) {
 	if eviction := obj.(v1beta1.EvictionObject); !report.EvictionEnded(eviction) {
 		q.Add(reconcile.Request{NamespacedName: scope.EvictedBy(eviction)})
 	}
-}
-
-func nameOf(obj client.Object) string {
-	if obj.GetNamespace() == "" {
-		return obj.GetName()
-	}
-	return obj.GetNamespace() + "/" + obj.GetName()
 }

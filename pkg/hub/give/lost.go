@@ -3,7 +3,6 @@ package give
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,10 +22,7 @@ type Snapshot struct {
 }
 
 // Gone is the message for a snapshot that does not exist any more.
-func (s Snapshot) Gone() string { return s.kind() + " " + Name(s.Key) + " does not exist any more" }
-
-// Name is how messages and logs name an object: namespace/name, or the name alone if it is cluster-wide.
-func Name(key types.NamespacedName) string { return strings.TrimPrefix(key.String(), "/") }
+func (s Snapshot) Gone() string { return s.kind() + " " + scope.Name(s.Key) + " does not exist any more" }
 
 func (s Snapshot) kind() string {
 	if s.Override {
@@ -65,7 +61,7 @@ func (s *Search) Lost(ctx context.Context, namespace string, r v1beta1.Revision)
 		if !known {
 			var err error
 			if exists, err = s.look(ctx, snapshot); err != nil {
-				return nil, fmt.Errorf("look for %s %s: %w", snapshot.kind(), Name(snapshot.Key), err)
+				return nil, fmt.Errorf("look for %s %s: %w", snapshot.kind(), scope.Name(snapshot.Key), err)
 			}
 			if s.exists == nil {
 				s.exists = map[Snapshot]bool{}

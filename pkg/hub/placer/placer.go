@@ -99,6 +99,8 @@ type seen struct {
 	// the master.
 	latest report.Snapshot
 	bound  map[string]report.Snapshot
+	// heldBack is whether a status that only reports progress is held back.
+	heldBack bool
 }
 
 // Reconcile brings one placement up to date.
@@ -116,7 +118,7 @@ func (p *Placer) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithValues("placement", req.NamespacedName))
+	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithValues("placement", scope.Name(req.NamespacedName)))
 	if !placement.GetDeletionTimestamp().IsZero() {
 		return ctrl.Result{}, p.finish(ctx, placement)
 	}
@@ -157,6 +159,7 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	if wrong := validate.PlacementName(s.key.Name); len(wrong) > 0 {
 		return 0, p.refuse(ctx, s, wrong[0].Detail)
 	}
+	s.noteArrival()
 	gathering, err := p.choose(ctx, s)
 	if err != nil {
 		return 0, p.placeUnchosen(ctx, s, err)

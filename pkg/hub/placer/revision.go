@@ -35,7 +35,6 @@ type revision struct {
 // strategy update runs do that, and the placement has no latest revision of its own.
 func (p *Placer) revise(ctx context.Context, s *seen) (time.Duration, error) {
 	m := &s.memory.revision
-	s.noteArrival()
 	if external(s.Placement) {
 		m.attempt = s.memory.selection.attempt
 		return 0, s.decodeBound()
@@ -62,7 +61,6 @@ func (p *Placer) revise(ctx context.Context, s *seen) (time.Duration, error) {
 // keepRevision leaves the latest revision in force, without a selection. It returns false if what that holds is not
 // remembered.
 func (s *seen) keepRevision() (bool, error) {
-	s.noteArrival()
 	if external(s.Placement) {
 		return true, s.decodeBound()
 	}
@@ -75,7 +73,7 @@ func (s *seen) keepRevision() (bool, error) {
 	return true, nil
 }
 
-// noteArrival notes how long the latest revision took to arrive.
+// noteArrival notes how long the latest revision took to arrive: the wait for the next one depends on it.
 func (s *seen) noteArrival() {
 	m := &s.memory.revision
 	if latest, ok := snapshot.Latest(s.Groups); ok && m.awaited && s.arrived(latest) {

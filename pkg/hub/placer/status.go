@@ -37,11 +37,9 @@ func (p *Placer) reportStatus(ctx context.Context, s *seen) (time.Duration, erro
 	}
 	verdict := report.Placement(facts, s.stamp())
 	status, rest := s.due(verdict)
+	s.heldBack = rest > 0
 	if err := p.writeStatus(ctx, s, status); err != nil {
 		return 0, err
-	}
-	if rest == 0 {
-		s.memory.status.held.End()
 	}
 	return soonest(rest, verdict.Again), nil
 }
@@ -66,15 +64,23 @@ func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementSta
 func (p *Placer) writeStatus(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
 	copied := p.syncCopy(ctx, s, &status)
 	s.memory.status.progress.set(s.Placement, &status, s.Now)
+	own := p.writeOwnStatus(ctx, s, status)
+	if own == nil && !s.heldBack { // whatever became of the copy
+		s.memory.status.held.End()
+	}
+	return errors.Join(copied, own)
+}
+
+func (p *Placer) writeOwnStatus(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
 	if equality.Semantic.DeepEqual(*s.Placement.GetStatus(), status) {
-		return copied
+		return nil
 	}
 	news := report.PlacementNews(s.Placement, &status)
 	after := s.Placement.DeepCopyObject().(v1beta1.PlacementObject)
 	// What the API server answers is read into it, and parts of status are the cache's.
 	*after.GetStatus() = *status.DeepCopy()
 	if _, err := loop.WriteStatus(ctx, p.Client, s.Placement, after); err != nil {
-		return errors.Join(copied, err)
+		return err
 	}
 	for _, n := range news {
 		kind := corev1.EventTypeNormal
@@ -83,5 +89,5 @@ func (p *Placer) writeStatus(ctx context.Context, s *seen, status v1beta1.Placem
 		}
 		p.Recorder.Event(s.Placement, kind, n.Reason, n.Message)
 	}
-	return copied
+	return nil
 }

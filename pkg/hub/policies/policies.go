@@ -41,6 +41,7 @@ func Write(ctx context.Context, hub client.Client, config policy.Config) error {
 			return err
 		}
 	}
+	// Only what the manager itself can have written is deleted: a copy that an administrator made keeps its labels.
 	// A binding goes before its policy: without the policy it would be an error on each request that it matches.
 	for _, kind := range []client.ObjectList{&admissionv1.ValidatingAdmissionPolicyBindingList{}, &admissionv1.ValidatingAdmissionPolicyList{}} {
 		if err := prune(ctx, hub, kind, wanted); err != nil {
@@ -95,7 +96,7 @@ func prune(ctx context.Context, hub client.Client, kind client.ObjectList, wante
 		}
 	}
 	for _, obj := range left {
-		if wanted.Has(obj.GetName()) {
+		if wanted.Has(obj.GetName()) || !policy.Names().Has(obj.GetName()) {
 			continue
 		}
 		if err := try(ctx, func() error { return client.IgnoreNotFound(hub.Delete(ctx, obj)) }); err != nil {

@@ -247,7 +247,7 @@ func (r *Returner) write(ctx context.Context, placement v1beta1.PlacementObject,
 	case err != nil:
 		return fmt.Errorf("write the status of %s %s: %w", back.Kind, back.NamespacedName, err)
 	default:
-		ctrl.LoggerFrom(ctx).Info("Returned status", "placement", client.ObjectKeyFromObject(placement), "kind", back.Kind, "object", back.NamespacedName)
+		ctrl.LoggerFrom(ctx).Info("Returned status", "placement", scope.Name(client.ObjectKeyFromObject(placement)), "kind", back.Kind, "object", back.NamespacedName)
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (r *Reviser) Release(ctx context.Context, key types.NamespacedName) (index 
 		return 0, err
 	}
 	defer end()
-	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithValues("placement", key))
+	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithValues("placement", scope.Name(key)))
 	placement, err := scope.Placements.Get(ctx, r.Client, key)
 	if err != nil {
 		return 0, err

@@ -121,7 +121,7 @@ func (r *Roller) rollBack(ctx context.Context, b v1beta1.BindingObject, to v1bet
 	if err := give.Give(ctx, r.Client, b, content); err != nil {
 		return err
 	}
-	log(ctx, b, "Rolled back cluster", "snapshot", to.ResourceSnapshotName)
+	log(ctx, b, "Rolling back cluster", "snapshot", to.ResourceSnapshotName)
 	return r.reportFate(ctx, b, delivery.Sent(to), seen)
 }
 

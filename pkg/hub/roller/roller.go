@@ -22,7 +22,6 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
-	"github.com/flagship-fleet/flagship/pkg/hub/give"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -53,7 +52,7 @@ type Roller struct {
 
 // Reconcile takes the next step of one placement.
 func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", give.Name(req.NamespacedName)))
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", scope.Name(req.NamespacedName)))
 	seen, err := r.observe(ctx, req.NamespacedName)
 	if err != nil || seen == nil {
 		return ctrl.Result{}, err

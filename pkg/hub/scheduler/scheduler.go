@@ -54,7 +54,7 @@ type Scheduler struct {
 
 // Reconcile schedules one placement.
 func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", strings.TrimPrefix(req.String(), "/")))
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", scope.Name(req.NamespacedName)))
 	if err := s.catchUp(ctx, req.NamespacedName); err != nil {
 		return ctrl.Result{}, err
 	}

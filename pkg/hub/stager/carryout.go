@@ -166,9 +166,12 @@ func (s *Stager) start(ctx context.Context, run v1beta1.UpdateRunObject, start s
 	if _, err := loop.WriteStatus(ctx, s.Client, before, b); err != nil {
 		return err
 	}
+	if !start.Content {
+		return nil
+	}
 	message := "Bound cluster"
 	if start.Back {
-		message = "Rolled back cluster"
+		message = "Rolling back cluster"
 	}
 	ctrl.LoggerFrom(ctx).Info(message, "cluster", b.GetSpec().TargetCluster, "binding", b.GetName(), "snapshot", snapshot)
 	return nil

@@ -29,7 +29,6 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
-	"github.com/flagship-fleet/flagship/pkg/hub/give"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -83,7 +82,7 @@ func (s *Stager) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", give.Name(placementOf(run))))
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", scope.Name(placementOf(run))))
 	if !run.GetDeletionTimestamp().IsZero() {
 		return ctrl.Result{}, s.finish(ctx, run)
 	}

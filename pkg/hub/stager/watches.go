@@ -19,7 +19,6 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
-	"github.com/flagship-fleet/flagship/pkg/hub/give"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -78,7 +77,7 @@ func (s *Stager) runsOf(ctx context.Context, key types.NamespacedName) []reconci
 	runs, err := scope.UpdateRuns.List(ctx, s.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
 	if err != nil {
 		// Only a cache that is being stopped fails; the next start reconciles every run.
-		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue update runs of a placement", "placement", give.Name(key))
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue update runs of a placement", "placement", scope.Name(key))
 		return nil
 	}
 	var out []reconcile.Request

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -311,7 +310,7 @@ func (a *Applier) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		return reconcile.Result{}, fmt.Errorf("get work %s: %w", req, err)
 	}
 	if key, ok := scope.PlacementOf(work); ok {
-		ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", strings.TrimPrefix(key.String(), "/")))
+		ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", scope.Name(key)))
 	}
 	if !work.DeletionTimestamp.IsZero() {
 		return a.remove(ctx, work)

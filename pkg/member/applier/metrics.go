@@ -28,7 +28,7 @@ func outcomes(of string) []metrics.Label {
 
 var (
 	workPasses = metrics.Counter(metrics.Definition{
-		Name: "fleet_work_processing_requests_total", Help: "Passes over Works. An event on the hub or on the member causes one pass, a failure causes more.",
+		Name: "fleet_work_processing_requests_total", Help: "Passes over Works that led to a status. An event on the hub or on the member causes one pass, a failure causes more.",
 		Labels: outcomes("Work"), Agents: []metrics.Agent{metrics.Member},
 	})
 	manifestPasses = metrics.Counter(metrics.Definition{

@@ -27,7 +27,7 @@ func TestPassesAreCountedByTheirOutcome(t *testing.T) {
 		ManifestConditions: []v1beta1.ManifestCondition{{Conditions: []metav1.Condition{condition("DiffReported", "Differs")}, DiffDetails: &v1beta1.DiffDetails{}}},
 	})
 	if err := testutil.CollectAndCompare(workPasses, strings.NewReader(
-		"# HELP fleet_work_processing_requests_total Passes over Works. An event on the hub or on the member causes one pass, a failure causes more.\n"+
+		"# HELP fleet_work_processing_requests_total Passes over Works that led to a status. An event on the hub or on the member causes one pass, a failure causes more.\n"+
 			"# TYPE fleet_work_processing_requests_total counter\n"+
 			`fleet_work_processing_requests_total{apply_status="AppliedAll",availability_status="SomeAreNot",diff_reporting_status="Skipped"} 1
 fleet_work_processing_requests_total{apply_status="Skipped",availability_status="Skipped",diff_reporting_status="Compared"} 1
