@@ -19,12 +19,12 @@ type Namespace int
 
 // States of a namespace.
 const (
-	// NamespaceGone: the namespace does not exist.
+	// NamespaceGone means that the namespace does not exist.
 	NamespaceGone Namespace = iota
 	NamespaceActive
-	// NamespaceTerminating: the namespace is being deleted and still has content.
+	// NamespaceTerminating means that the namespace is being deleted and still has content.
 	NamespaceTerminating
-	// NamespaceForeign: the namespace was not created for the cluster.
+	// NamespaceForeign means that the namespace was not created for the cluster.
 	NamespaceForeign
 )
 
@@ -45,7 +45,7 @@ type Action int
 
 // Actions.
 const (
-	// Nothing: the cluster is deleted and has no finalizer of the hub agent, or none any more.
+	// Nothing means that the cluster is deleted and has no finalizer of the hub agent, or none any more.
 	Nothing Action = iota
 	// Admit creates or repairs all objects of a member on the hub.
 	Admit
