@@ -11,48 +11,48 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// News is an event for the owner of an object, recorded once.
-type News struct {
+// Event is an event on an object, recorded once.
+type Event struct {
 	Warning         bool
 	Reason, Message string
 }
 
-// Reasons of events on placements. milestoneTexts have those in between; a warning has the reason of its condition.
+// Reasons of events on placements; milestoneTexts has the others. A warning has the reason of its condition.
 const (
 	eventScheduled = "PlacementScheduled"
 	eventCompleted = "PlacementRolloutCompleted"
 )
 
-// maxEvent is how many bytes the message of an event may have.
+// maxEvent is the most bytes in the message of an event.
 const maxEvent = 1000
 
-// PlacementNews returns the events for the owner of a placement whose status changes to status. For success it is one
-// event, the furthest milestone reached: it implies the others, and each event is a write. For failures it is every
-// one that did not fail before in the same way.
-func PlacementNews(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) []News {
-	n := placementNews{placement: placement, old: placement.GetStatus(), status: status}
-	var out []News
-	if good := n.reached(); good != nil {
+// PlacementEvents returns the events on a placement whose status changes to status. For success it is one event, for the
+// furthest milestone reached: it implies the others, and each event is a write. For failures there is one event for each
+// condition that has not failed before in the same way.
+func PlacementEvents(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) []Event {
+	change := placementChange{placement: placement, old: placement.GetStatus(), status: status}
+	var out []Event
+	if good := change.reached(); good != nil {
 		out = append(out, *good)
 	}
-	if back := n.back(); back != nil {
+	if back := change.back(); back != nil {
 		out = append(out, *back)
 	}
-	if kept := n.kept(); kept != nil {
+	if kept := change.kept(); kept != nil {
 		out = append(out, *kept)
 	}
 	for _, kind := range []string{v1beta1.ConditionScheduled, v1beta1.ConditionResourcesFit, v1beta1.ConditionResourcesPermitted,
 		v1beta1.ConditionStatusSynced, v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack} {
-		if bad := n.turned(placement.ConditionType(kind)); bad != nil {
+		if bad := change.turned(placement.ConditionType(kind)); bad != nil {
 			out = append(out, *bad)
 		}
 	}
 	for _, s := range milestones(placement.GetSpec()) {
-		if bad := n.failed(s); bad != nil {
+		if bad := change.failed(s); bad != nil {
 			out = append(out, *bad)
 		}
 	}
-	if bad := n.unavailable(); bad != nil {
+	if bad := change.unavailable(); bad != nil {
 		out = append(out, *bad)
 	}
 	for i := range out {
@@ -61,33 +61,34 @@ func PlacementNews(placement v1beta1.PlacementObject, status *v1beta1.PlacementS
 	return out
 }
 
-type placementNews struct {
+// placementChange is a change of a placement's status.
+type placementChange struct {
 	placement   v1beta1.PlacementObject
 	old, status *v1beta1.PlacementStatus
 }
 
 // reached returns the event for the furthest milestone that is newly reached.
-func (n placementNews) reached() *News {
-	generation := n.placement.GetGeneration()
-	var out *News
+func (change placementChange) reached() *Event {
+	generation := change.placement.GetGeneration()
+	var out *Event
 	newly := func(kind, event string) (is bool) {
-		c := delivery.Current(n.status.Conditions, kind, generation)
+		c := delivery.Current(change.status.Conditions, kind, generation)
 		if c == nil || c.Status != metav1.ConditionTrue {
 			return false
 		}
-		if !delivery.IsTrue(n.old.Conditions, kind, generation) && event != "" {
-			out = &News{Reason: event, Message: c.Message}
+		if !delivery.IsTrue(change.old.Conditions, kind, generation) && event != "" {
+			out = &Event{Reason: event, Message: c.Message}
 		}
 		return true
 	}
-	scheduled := newly(n.placement.ConditionType(v1beta1.ConditionScheduled), eventScheduled)
-	all := milestones(n.placement.GetSpec())
+	scheduled := newly(change.placement.ConditionType(v1beta1.ConditionScheduled), eventScheduled)
+	all := milestones(change.placement.GetSpec())
 	for i, s := range all {
 		event := s.event
 		if scheduled && i == len(all)-1 {
 			event = eventCompleted
 		}
-		if !newly(n.placement.ConditionType(s.name), event) {
+		if !newly(change.placement.ConditionType(s.name), event) {
 			break
 		}
 	}
@@ -95,45 +96,45 @@ func (n placementNews) reached() *News {
 }
 
 // back returns the event for the end of a rollback: every cluster is on a healthy revision again.
-func (n placementNews) back() *News {
-	kind := n.placement.ConditionType(v1beta1.ConditionRolledBack)
-	c := meta.FindStatusCondition(n.status.Conditions, kind)
-	if c == nil || c.Status != metav1.ConditionTrue || meta.IsStatusConditionTrue(n.old.Conditions, kind) {
+func (change placementChange) back() *Event {
+	kind := change.placement.ConditionType(v1beta1.ConditionRolledBack)
+	c := meta.FindStatusCondition(change.status.Conditions, kind)
+	if c == nil || c.Status != metav1.ConditionTrue || meta.IsStatusConditionTrue(change.old.Conditions, kind) {
 		return nil
 	}
-	return &News{Reason: c.Reason, Message: c.Message}
+	return &Event{Reason: c.Reason, Message: c.Message}
 }
 
 // turned returns the event for a condition that newly is False, or False for another reason.
-func (n placementNews) turned(kind string) *News {
-	c, was := meta.FindStatusCondition(n.status.Conditions, kind), meta.FindStatusCondition(n.old.Conditions, kind)
+func (change placementChange) turned(kind string) *Event {
+	c, was := meta.FindStatusCondition(change.status.Conditions, kind), meta.FindStatusCondition(change.old.Conditions, kind)
 	if c == nil || c.Status != metav1.ConditionFalse || was != nil && was.Status == c.Status && was.Reason == c.Reason {
 		return nil
 	}
-	return &News{Warning: true, Reason: c.Reason, Message: c.Message}
+	return &Event{Warning: true, Reason: c.Reason, Message: c.Message}
 }
 
 // unavailable returns the event for content that was available everywhere and no longer is.
-func (n placementNews) unavailable() *News {
-	kind := n.placement.ConditionType(v1beta1.ConditionAvailable)
-	if n.old.ObservedResourceIndex != n.status.ObservedResourceIndex || !lost(n.old.Conditions, n.status.Conditions, kind) {
+func (change placementChange) unavailable() *Event {
+	kind := change.placement.ConditionType(v1beta1.ConditionAvailable)
+	if change.old.ObservedResourceIndex != change.status.ObservedResourceIndex || !lost(change.old.Conditions, change.status.Conditions, kind) {
 		return nil
 	}
-	c := meta.FindStatusCondition(n.status.Conditions, kind)
-	return &News{Warning: true, Reason: c.Reason, Message: c.Message}
+	c := meta.FindStatusCondition(change.status.Conditions, kind)
+	return &Event{Warning: true, Reason: c.Reason, Message: c.Message}
 }
 
 // failed returns the event for a milestone at which some cluster fails and none failed before.
-func (n placementNews) failed(s milestone) *News {
+func (change placementChange) failed(s milestone) *Event {
 	at := func(entry v1beta1.PerClusterPlacementStatus) bool {
 		return failing(&entry) && entry.Conditions[len(entry.Conditions)-1].Type == s.name && entry.ClusterName != ""
 	}
-	if slices.ContainsFunc(n.old.PerClusterPlacementStatuses, at) {
+	if slices.ContainsFunc(change.old.PerClusterPlacementStatuses, at) {
 		return nil
 	}
 	var clusters []string
 	cause, all := "", 0
-	for _, entry := range n.status.PerClusterPlacementStatuses {
+	for _, entry := range change.status.PerClusterPlacementStatuses {
 		if entry.ClusterName != "" {
 			all++
 		}
@@ -147,5 +148,5 @@ func (n placementNews) failed(s milestone) *News {
 		return nil
 	}
 	message := fmt.Sprintf("%s: %s; on %s: %s", ofClusters(s.isNot, len(clusters), all), few(clusters), clusters[0], cause)
-	return &News{Warning: true, Reason: s.bad, Message: message}
+	return &Event{Warning: true, Reason: s.bad, Message: message}
 }
