@@ -251,7 +251,7 @@ func secret(namespace, name string) *corev1.Secret {
 	}
 }
 
-// heapAlloc is in what Go's heap profile says beside the profile.
+// heapAlloc is the heap size in the text format of Go's heap profile.
 var heapAlloc = regexp.MustCompile(`# HeapAlloc = (\d+)`)
 
 // measure notes what the hub agent occupies now.
