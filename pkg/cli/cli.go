@@ -21,9 +21,9 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-fleet",
 		Short: "Work with fleets of Kubernetes clusters",
-		Long: `kubectl fleet works with a Flagship fleet: one hub cluster that carries objects to many member clusters.
+		Long: `kubectl fleet works with a Flagship fleet: one hub cluster that places objects on many member clusters.
 
-A fleet to learn and test with runs on this machine alone: "kubectl fleet up" starts it in seconds.`,
+To learn and test, run "kubectl fleet up": it starts a fleet on this machine in seconds.`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl fleet"},
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -188,28 +188,28 @@ func newManager(cfg *rest.Config, o Options, reading lenient.Settings) (ctrl.Man
 // read by name before its absence has an effect, and in lists a stand-in keeps the bindings to it. All other objects
 // are left out of lists: undecodable evictions and runs have no effect.
 func reading(faults *lenient.Faults, watches *lenient.Watches) lenient.Settings {
-	var hold, reports []client.Object
+	var failList, reports []client.Object
 	add := func(to *[]client.Object, kinds ...client.Object) { *to = append(*to, kinds...) }
 	for _, kind := range scope.PolicySnapshots.Both() {
-		add(&hold, kind)
+		add(&failList, kind)
 	}
 	for _, kind := range scope.ResourceSnapshots.Both() {
-		add(&hold, kind)
+		add(&failList, kind)
 	}
 	for _, kind := range scope.OverrideSnapshots.Both() {
-		add(&hold, kind)
+		add(&failList, kind)
 	}
 	for _, kind := range scope.Bindings.Both() {
-		add(&hold, kind)
+		add(&failList, kind)
 		add(&reports, kind)
 	}
 	for _, kind := range scope.Placements.Both() {
 		add(&reports, kind)
 	}
-	add(&hold, &placementv1beta1.Work{})
+	add(&failList, &placementv1beta1.Work{})
 	add(&reports, &placementv1beta1.Work{}, &clusterv1beta1.InternalMemberCluster{})
 	return lenient.Settings{
-		Hold: hold, StandIn: []client.Object{&clusterv1beta1.MemberCluster{}}, Reports: reports,
+		FailList: failList, StandIn: []client.Object{&clusterv1beta1.MemberCluster{}}, Reports: reports,
 		Component: "fleet hub agent", Faults: faults, Watches: watches,
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// HoldBack is the time for which the status of one object is held back because it only reports progress: a status that
-// is settled by the end of that time is written once and not twice. The zero value holds nothing back yet.
+// HoldBack limits for how long the status of one object is held back because it only reports progress: a status that
+// settles within that time is written once and not twice. The zero value holds nothing back yet.
 type HoldBack struct {
 	// since is when a status was first held back that has not been written since; zero for none.
 	since time.Time
@@ -23,10 +23,10 @@ func (h *HoldBack) Wait(most time.Duration, now time.Time) time.Duration {
 	return left(h.since, most, now)
 }
 
-// End ends the time: the status has been written, or no longer differs from the stored one.
+// End ends the hold-back: the status has been written, or no longer differs from the stored one.
 func (h *HoldBack) End() { h.since = time.Time{} }
 
-// left is what is left at now of the time most that began at since.
+// left returns what is left at now of a time of length most that began at since.
 func left(since time.Time, most time.Duration, now time.Time) time.Duration {
 	return max(0, most-now.Sub(since))
 }
@@ -50,7 +50,7 @@ func (h *HoldBacks) Wait(key types.NamespacedName, most time.Duration, now time.
 	return wait
 }
 
-// End is HoldBack.End for the object of key, which may be gone.
+// End is HoldBack.End for the object of key, which may be deleted.
 func (h *HoldBacks) End(key types.NamespacedName) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package loop is what reconcilers share: controller settings, one way to requeue a conflict, status writes that
-// happen only when something changed and that may be held back, and parallel work that does not stop at the first
-// failure. It decides nothing about the fleet.
+// Package loop is shared by all reconcilers: controller settings, requeueing after a conflict, status writes that happen
+// only when something changed and that may be held back, and parallel work that does not stop at the first failure. It
+// decides nothing about the fleet.
 package loop
 
 import (
@@ -25,12 +25,12 @@ import (
 )
 
 const (
-	// retryFirst and retryMost bound the wait before a failed object is tried again. They are per object: no bucket is
-	// shared, so one failing placement never slows another.
+	// retryFirst and retryMost bound the wait before a failed object is retried. The wait is per object and there is no
+	// shared bucket, so one failing placement never slows another.
 	retryFirst = 5 * time.Millisecond
 	retryMost  = time.Minute
-	// conflictWait lets the cache see the write that won. The event of that write usually comes first and ends the
-	// wait.
+	// conflictWait gives the cache time to receive the write that won. The event of that write usually arrives first and
+	// ends the wait.
 	conflictWait = 10 * time.Millisecond
 )
 
@@ -44,8 +44,8 @@ func Options(workers int) controller.Options {
 }
 
 // Settle wraps a reconciler so that losing a race (a conflict, or an object that already exists) is not an error: the
-// object is requeued for when the cache can have caught up, without back-off and without a line in the log. Other
-// errors are logged without the values that API servers quote in them: what was written may hold Secrets.
+// object is requeued after a time in which the cache usually catches up, without back-off and without a log line. Other
+// errors are logged without the values that API servers quote in them, because they may contain Secrets.
 func Settle(r reconcile.Reconciler) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 		result, err := r.Reconcile(ctx, req)
@@ -56,8 +56,8 @@ func Settle(r reconcile.Reconciler) reconcile.Reconciler {
 	})
 }
 
-// Unreserved wraps a reconciler so that it gets no requests in the namespaces that are the fleet's own or Kubernetes'
-// own: see scope.Reserved. It is for reconcilers whose requests name placements or what belongs to them.
+// Unreserved wraps a reconciler so that it gets no requests in reserved namespaces: see scope.Reserved. It is for
+// reconcilers whose requests name placements or objects that belong to placements.
 func Unreserved(r reconcile.Reconciler) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 		if scope.Reserved(req.NamespacedName) {
@@ -67,7 +67,7 @@ func Unreserved(r reconcile.Reconciler) reconcile.Reconciler {
 	})
 }
 
-// lostRace is whether err consists of nothing but lost races. Anything else among joined errors must be seen.
+// lostRace reports whether err consists only of lost races. Any other error among joined errors must be returned.
 func lostRace(err error) bool {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range many.Unwrap() {
@@ -83,7 +83,7 @@ func lostRace(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)
 }
 
-// Each calls do for every item, at most workers at once, and returns all errors joined. It goes on after a failure,
+// Each calls do for every item, at most workers at once, and returns all errors joined. It continues after a failure,
 // because one bad object must not stop the rest, and stops early only when ctx ends.
 func Each[T any](ctx context.Context, workers int, items []T, do func(context.Context, T) error) error {
 	errs := make([]error, len(items))
@@ -111,16 +111,16 @@ func All(ctx context.Context, workers int, jobs ...func(context.Context) error) 
 	return Each(ctx, workers, jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
 }
 
-// Recovered makes a panic an error when it is deferred, as controller-runtime does in the goroutine of a reconciler,
-// so that one bad object does not end the process. The log has the stack.
+// Recovered, when deferred, turns a panic into an error, as controller-runtime does in the goroutine of a reconciler, so
+// that one bad object does not end the process. The log has the stack.
 func Recovered(ctx context.Context, err *error) {
 	r := recover()
 	if r == nil {
 		return
 	}
-	cause, _ := r.(goruntime.Error) // others may quote what they met
+	cause, _ := r.(goruntime.Error) // other values may quote objects
 	ctrl.LoggerFrom(ctx).Error(cause, "Recovered from a panic", "type", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
-	*err = fmt.Errorf("the agent has a fault, see its log: panic (%T)", r)
+	*err = fmt.Errorf("bug in the agent, see its log: panic (%T)", r)
 }
 
 // WriteStatus updates obj's status if it differs from that of before, an unchanged copy of the object as it was read,
@@ -136,9 +136,9 @@ func WriteStatus(ctx context.Context, c client.StatusClient, before, obj client.
 	return true, nil
 }
 
-// Refused is whether an API server has refused a write for what it is or for whose it is, so that trying again changes
-// nothing until one of the two changes. A namespace that is being deleted refuses too, with the cause
-// NamespaceTerminating: callers ask for that first.
+// Refused reports whether an API server has refused a write because of its content or of its user, so that retrying
+// cannot help until one of the two changes. Writes into a namespace that is being deleted are refused too, with the
+// cause NamespaceTerminating: callers check for that first.
 func Refused(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
 }

@@ -180,7 +180,7 @@ func (s *sessions) hubManager(barred func(error)) (ctrl.Manager, error) {
 // reported again, a Work whose content cannot be decoded is left unchanged.
 func (s *sessions) reading() lenient.Settings {
 	return lenient.Settings{
-		Hold:      []client.Object{&placementv1beta1.Work{}},
+		FailList:  []client.Object{&placementv1beta1.Work{}},
 		Reports:   []client.Object{&placementv1beta1.Work{}, &clusterv1beta1.InternalMemberCluster{}},
 		Namespace: s.options.Hub.Namespace(),
 		Component: joiner.RecorderName, EventAs: s.eventFor, Faults: &s.faults, Watches: &s.watches,
@@ -239,7 +239,7 @@ func (s *sessions) addApplier(hub ctrl.Manager, works client.Client, cfg *rest.C
 	member, err := cluster.New(cfg, func(o *cluster.Options) {
 		o.Scheme = hub.GetScheme()
 		// The ledger's status is the ledger: without it the agent does not know what it has applied.
-		o.NewCache = lenient.Settings{Hold: []client.Object{&placementv1beta1.AppliedWork{}}, Faults: &s.faults, Watches: &s.watches}.NewCache
+		o.NewCache = lenient.Settings{FailList: []client.Object{&placementv1beta1.AppliedWork{}}, Faults: &s.faults, Watches: &s.watches}.NewCache
 		o.Cache.DefaultTransform = cache.TransformStripManagedFields()
 		o.NewClient = consistent.NewClient
 	})

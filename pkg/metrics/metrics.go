@@ -1,5 +1,5 @@
-// Package metrics registers what the agents measure, and is the list of it: each metric is defined by the package that
-// owns the fact, with what docs/metrics.md has to say about it.
+// Package metrics registers the metrics of the agents and lists them. Each metric is defined by the package that
+// measures it, with the documentation for docs/metrics.md.
 package metrics
 
 import (
@@ -13,7 +13,7 @@ import (
 // Agent is a process that serves metrics.
 type Agent string
 
-// Agents, as they are called in the docs.
+// The agents, with their names in the docs.
 const (
 	Hub    Agent = "hub agent"
 	Member Agent = "member agent"
@@ -21,16 +21,16 @@ const (
 
 // Definition is one metric.
 type Definition struct {
-	// Name is what it is scraped by. Names that dashboards know from KubeFleet stay; new ones begin with fleet_ and
-	// end with their unit, and a counter with _total.
+	// Name is the name in Prometheus. Names that KubeFleet dashboards use are kept; new names start with fleet_ and end
+	// with their unit, and those of counters with _total.
 	Name string
-	// Help is one sentence: what is counted or measured, in which unit.
+	// Help describes what is counted or measured, and in which unit, in one sentence.
 	Help string
 	// Labels are in the order in which values are given.
 	Labels []Label
-	// Buckets are the upper bounds of a histogram; of other metrics empty.
+	// Buckets are the upper bounds of a histogram; empty for other metrics.
 	Buckets []float64
-	// Agents are those that serve it.
+	// Agents are the agents that serve the metric.
 	Agents []Agent
 
 	kind string
@@ -39,7 +39,7 @@ type Definition struct {
 // Label is a dimension of a metric.
 type Label struct {
 	Name string
-	// Values says which there are.
+	// Values describes the possible values, in Markdown.
 	Values string
 }
 
@@ -48,7 +48,7 @@ func (d Definition) Kind() string { return d.kind }
 
 var all []Definition
 
-// Gauge registers a gauge. It panics if there is a metric of its name, as do Counter and Histogram: they are called
+// Gauge registers a gauge. It panics if the name is already registered, as do Counter and Histogram: packages call them
 // when a process starts.
 func Gauge(d Definition) *prometheus.GaugeVec {
 	return register(d, "gauge", prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, d.names()))
@@ -65,7 +65,7 @@ func Histogram(d Definition) *prometheus.HistogramVec {
 	return register(d, "histogram", prometheus.NewHistogramVec(opts, d.names()))
 }
 
-// All returns the metrics that the packages of this process define, by name.
+// All returns the metrics that the packages of this process define, sorted by name.
 func All() []Definition {
 	return slices.SortedFunc(slices.Values(all), func(a, b Definition) int { return strings.Compare(a.Name, b.Name) })
 }

@@ -25,9 +25,9 @@ import (
 var CRDs = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
 // AwaitCRDs returns when every named CustomResourceDefinition ("works.placement.kubernetes-fleet.io") is established
-// on the cluster of cfg, and discovery has it. It watches, so that it goes on as soon as the last one appears, and
-// keeps the gate "crds" closed with what is missing. It waits in the same way for a cluster that cannot be reached
-// yet. It fails only when ctx ends.
+// on the cluster of cfg, and discovery has it. It watches CRDs, so that it returns as soon as the last one is
+// established, and keeps the gate "crds" closed with the names of the missing ones. If the cluster cannot be reached, it
+// retries. It fails only when ctx ends.
 func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...string) error {
 	missing := sets.New(names...)
 	const gate = "crds"
@@ -83,7 +83,7 @@ func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...str
 			if established, _, _ := unstructured.NestedBool(crd.Object, "established"); established && missing.Has(crd.GetName()) {
 				missing.Delete(crd.GetName())
 				served = append(served, servedBy(crd)...)
-				log.V(1).Info("CRD is established", "object", crd.GetName(), "missing", missing.Len())
+				log.V(1).Info("Found established CRD", "object", crd.GetName(), "missing", missing.Len())
 			}
 			waiting()
 		case <-ctx.Done():
@@ -93,8 +93,8 @@ func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...str
 	return awaitDiscovery(ctx, cfg, served)
 }
 
-// awaitDiscovery returns when discovery has the resources. It has them a moment after their definitions are
-// established, without an event.
+// awaitDiscovery returns when discovery has the resources. That is a moment after their CRDs are established, and there
+// is no event for it.
 func awaitDiscovery(ctx context.Context, cfg *rest.Config, resources []schema.GroupVersionResource) error {
 	client, err := discovery.NewDiscoveryClientForConfig(cfg)
 	if err != nil {
@@ -108,7 +108,7 @@ func awaitDiscovery(ctx context.Context, cfg *rest.Config, resources []schema.Gr
 			if known[gv] == nil {
 				list, err := client.ServerResourcesForGroupVersion(gv.String())
 				if err != nil {
-					return false, nil //nolint:nilerr // what cannot be read is not there yet
+					return false, nil //nolint:nilerr // the group is not served yet
 				}
 				known[gv] = sets.New[string]()
 				for _, served := range list.APIResources {
@@ -123,7 +123,7 @@ func awaitDiscovery(ctx context.Context, cfg *rest.Config, resources []schema.Gr
 	})
 }
 
-// servedBy are the resources that an established CRD, made small, defines.
+// servedBy returns the resources that an established CRD defines. crd is a result of onlyEstablished.
 func servedBy(crd *unstructured.Unstructured) []schema.GroupVersionResource {
 	resource, group, _ := strings.Cut(crd.GetName(), ".")
 	versions, _, _ := unstructured.NestedStringSlice(crd.Object, "versions")
@@ -134,15 +134,15 @@ func servedBy(crd *unstructured.Unstructured) []schema.GroupVersionResource {
 	return out
 }
 
-// onlyEstablished shrinks a CRD to its name, whether it is established, and the versions that it serves: schemas are
-// large, and not read.
+// onlyEstablished shrinks a CRD to its name, whether it is established, and its served versions: schemas are large and
+// not needed.
 func onlyEstablished(obj any) (any, error) {
 	crd, ok := obj.(*unstructured.Unstructured)
 	if !ok {
 		return obj, nil
 	}
 	if _, done := crd.Object["established"]; done {
-		return obj, nil // informers may hand the same object in twice
+		return obj, nil // informers may transform the same object twice
 	}
 	established := false
 	conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Between is an error that names the flag, its value and the range unless low ≤ value ≤ high.
+// Between returns an error with the flag, its value and the range unless low ≤ value ≤ high.
 func Between[T cmp.Ordered](flag string, value, low, high T) error {
 	if value < low || value > high {
 		return fmt.Errorf("--%s is %v; it must be between %v and %v", flag, value, low, high)
@@ -14,8 +14,8 @@ func Between[T cmp.Ordered](flag string, value, low, high T) error {
 	return nil
 }
 
-// Throttle checks a pair of client limits: a negative qps means none, else qps and burst must be in their ranges and
-// burst ≥ qps.
+// Throttle validates a pair of client limits: a negative qps disables them; otherwise qps and burst must be in their
+// ranges and burst ≥ qps.
 func Throttle(qpsFlag string, qps, most float64, burstFlag string, burst, mostBurst int) error {
 	if qps < 0 {
 		return nil

@@ -10,19 +10,19 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// ErrLeadLost is why a process ends that led and whose lease ran out before it was renewed.
-var ErrLeadLost = errors.New("the lease has run out before it was renewed, and another replica may lead by now")
+// ErrLeadLost is why a leader exits whose lease expired before it was renewed.
+var ErrLeadLost = errors.New("the lease expired before it was renewed; another replica may be the leader now")
 
-var errNoLead = errors.New("this replica does not lead, and must not write")
+var errNoLead = errors.New("this replica is not the leader and must not write")
 
-// ShortestLease is the shortest there can be: a leader holds a lease for a second less than it lasts, see NewLead.
+// ShortestLease is the shortest lease duration: a leader writes for a second less than the lease lasts, see NewLead.
 const ShortestLease = 2 * time.Second
 
-// Lead is the lock of an elector that also ensures what electors do not: a process that does not lead does not write.
-// An elector that finds the lease taken goes on trying for the whole renew deadline, and its process goes on working
-// meanwhile; so does a process that was halted, or whose machine was suspended, until its elector notices. A Lead
-// knows until when the lease is this process's in any case: from then on its Guard refuses writes, and the process
-// never leads again, because its caches may be older than what other processes wrote.
+// Lead is the lock of an elector. In addition it ensures that only the leader writes, which electors do not: an elector
+// that finds the lease taken keeps retrying for the whole renew deadline while its process keeps working, and so does a
+// process that was stopped, or whose machine was suspended, until its elector notices. A Lead knows until when this
+// process certainly has the lease. After that its Guard refuses writes, and the process never becomes leader again,
+// because its caches may be older than the writes of other processes.
 type Lead struct {
 	resourcelock.Interface
 	duration time.Duration
@@ -30,17 +30,15 @@ type Lead struct {
 	now      func() time.Time
 
 	mu sync.Mutex
-	// until is when the lease runs out if it is not renewed; zero before this process has led for the first time.
+	// until is when the lease expires if it is not renewed; zero before this process is leader for the first time.
 	until time.Time
 	over  bool
 }
 
-// NewLead makes an elector's lock of a lease that lasts for duration. lost is called, once, when the lease has run
-// out.
+// NewLead makes an elector's lock of a lease that lasts for duration. lost is called once, when the lease has expired.
 func NewLead(lock resourcelock.Interface, duration time.Duration, lost func(error)) *Lead {
-	// Others go by what their electors see of the lease, and that is in whole seconds: how long it lasts, and when it
-	// was renewed. A renewal within the second of the last one is none to them, so they may take the lease a second
-	// early.
+	// The duration and the renew time of a lease are in whole seconds. Other electors do not notice a renewal within the
+	// same second as the last one, so they may take the lease a second early.
 	return &Lead{Interface: lock, duration: duration.Truncate(time.Second) - time.Second, lost: lost, now: time.Now}
 }
 
@@ -52,25 +50,25 @@ func (l *Lead) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []b
 	return l.Interface.Get(ctx)
 }
 
-// Create takes a lease that there was not.
+// Create creates the lease and so takes it.
 func (l *Lead) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	return l.take(ctx, record, l.Interface.Create)
 }
 
-// Update takes, renews or gives up the lease.
+// Update takes, renews or releases the lease.
 func (l *Lead) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	return l.take(ctx, record, l.Interface.Update)
 }
 
 func (l *Lead) take(ctx context.Context, record resourcelock.LeaderElectionRecord, write func(context.Context, resourcelock.LeaderElectionRecord) error) error {
-	// Others count from when they see the lease renewed, which is not before it was.
+	// Other electors count from when they observe the renewal, which is never before this time.
 	began := l.now()
 	if err := l.eligible(); err != nil {
 		return err
 	}
 	if record.HolderIdentity == "" {
 		l.mu.Lock()
-		l.over = true // as soon as this is written another may lead, and that may be before this call returns
+		l.over = true // another replica may become leader before this call returns
 		l.mu.Unlock()
 		return write(ctx, record)
 	}
@@ -83,7 +81,7 @@ func (l *Lead) take(ctx context.Context, record resourcelock.LeaderElectionRecor
 	return nil
 }
 
-// eligible is nil while this process leads, and before it has for the first time.
+// eligible returns nil while this process is leader, and before it is leader for the first time.
 func (l *Lead) eligible() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,13 +91,12 @@ func (l *Lead) eligible() error {
 	return l.leads()
 }
 
-// leads is nil while this process leads for sure.
+// leads returns nil while this process is certainly the leader.
 func (l *Lead) leads() error {
 	switch now := l.now(); {
 	case l.over || l.until.IsZero():
 		return errNoLead
-	// By either clock: the monotonic one may stand still while the machine is suspended, and the other may be set
-	// back.
+	// By both clocks: the monotonic clock may stop while the machine is suspended, and the wall clock may be set back.
 	case now.Before(l.until) && now.Round(0).Before(l.until.Round(0)):
 		return nil
 	}
@@ -108,7 +105,7 @@ func (l *Lead) leads() error {
 	return ErrLeadLost
 }
 
-// Guard passes reads, and writes while this process leads.
+// Guard passes reads, and passes writes only while this process is leader.
 func (l *Lead) Guard(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		if r.Method == http.MethodGet {

@@ -11,17 +11,16 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// Identity is a name for this process among those that may lead: the host's, and something no other process has.
+// Identity returns a unique name for this process in leader election: the host name and a UUID.
 func Identity() (string, error) {
 	host, err := os.Hostname()
 	if err != nil {
-		return "", fmt.Errorf("make a name for the lease's holder: %w", err)
+		return "", fmt.Errorf("make a holder identity for the lease: %w", err)
 	}
 	return host + "_" + string(uuid.NewUUID()), nil
 }
 
-// Lease makes the lock by which one of several processes leads. It has no recorder: that would write an event at each
-// start, and a restart must write nothing but the lease itself.
+// Lease makes the lock for leader election. It has no event recorder: a restart must write only the lease itself.
 func Lease(cfg *rest.Config, namespace, name, identity string, renewDeadline time.Duration) (resourcelock.Interface, error) {
 	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, name,
 		resourcelock.ResourceLockConfig{Identity: identity}, cfg, renewDeadline)
@@ -31,14 +30,14 @@ func Lease(cfg *rest.Config, namespace, name, identity string, renewDeadline tim
 	return lock, nil
 }
 
-// AnotherLeads returns true as soon as another process is seen to lead: its name on the lease is not enough, it must
-// renew it. It returns false when the process of lock leads, or when ctx ends.
+// AnotherLeads returns true as soon as another process is observed to be leader: it must hold the lease and renew it. It
+// returns false when the process of lock is leader, or when ctx ends.
 func AnotherLeads(ctx context.Context, lock resourcelock.Interface, every time.Duration) bool {
 	var seen *resourcelock.LeaderElectionRecord
 	for {
 		record, _, err := lock.Get(ctx)
 		switch {
-		case err != nil: // no lease yet, or no answer
+		case err != nil: // no lease yet, or no response
 		case record.HolderIdentity == lock.Identity():
 			return false
 		case seen != nil && record.HolderIdentity == seen.HolderIdentity && !record.RenewTime.Equal(&seen.RenewTime):

@@ -13,10 +13,10 @@ import (
 const MetricsSecureUsage = "serve /metrics over TLS, to clients whose bearer token may get the path /metrics on the agent's own cluster; " +
 	"false: over plain HTTP, to every client"
 
-// Metrics serves /metrics at address. Secure, it does so over TLS, with a certificate made at start, and only for
-// clients whose token own, the cluster that the agent runs in, knows and lets get the path /metrics: the names of what
-// is placed are in there. own is given because the manager that serves them may be one of another cluster, where the
-// agent has no right to ask who a client is.
+// Metrics returns the options to serve /metrics at address. If secure, it is served over TLS with a self-signed
+// certificate, and only to clients whose token own, the cluster that the agent runs in, authenticates and authorizes to
+// get the path /metrics, because metrics contain names of placements. own is a parameter because the manager that serves
+// them may belong to another cluster, where the agent must not create TokenReviews.
 func Metrics(address string, secure bool, own *rest.Config) metricsserver.Options {
 	if !secure {
 		return metricsserver.Options{BindAddress: address}
@@ -27,7 +27,7 @@ func Metrics(address string, secure bool, own *rest.Config) metricsserver.Option
 		FilterProvider: func(*rest.Config, *http.Client) (metricsserver.Filter, error) {
 			client, err := rest.HTTPClientFor(own)
 			if err != nil {
-				return nil, fmt.Errorf("ask who reads metrics: %w", err)
+				return nil, fmt.Errorf("make a client to authenticate readers of metrics: %w", err)
 			}
 			return filters.WithAuthenticationAndAuthorization(own, client)
 		},

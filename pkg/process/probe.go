@@ -15,8 +15,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
-// Gates are what an agent still waits for before it can do its work. Its readiness probe fails while any is closed and
-// says why, so that "kubectl describe pod" or curl answers what is missing. The zero value has no closed gate.
+// Gates are the conditions that an agent waits for before it is ready. Its readiness probe fails while any gate is
+// closed, with the reason, so that "kubectl describe pod" or curl shows what is missing. The zero value has no closed
+// gate.
 type Gates struct {
 	mu     sync.Mutex
 	closed map[string]string
@@ -24,14 +25,14 @@ type Gates struct {
 	notes  []func() []string
 }
 
-// Check adds a function that is called at each probe: while it names anything, the agent is not ready.
+// Check adds a function that is called at each probe: while it returns any problem, the agent is not ready.
 func (g *Gates) Check(check func() []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.checks = append(g.checks, check)
 }
 
-// Note adds a function whose lines each answer of the readiness probe has besides, ready or not.
+// Note adds a function whose lines are added to every response of the readiness probe, ready or not.
 func (g *Gates) Note(note func() []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -49,15 +50,15 @@ func (g *Gates) Close(name, why string) {
 	g.closed[name] = why
 }
 
-// Open ends the wait for name.
+// Open opens the gate name.
 func (g *Gates) Open(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.closed, name)
 }
 
-// Waiting returns nil when no gate is closed and no check fails, else an error that names every closed gate and what
-// checks name.
+// Waiting returns nil when no gate is closed and no check fails, else an error with every closed gate and the problems
+// of all checks.
 func (g *Gates) Waiting() error {
 	g.mu.Lock()
 	var parts []string
@@ -84,18 +85,17 @@ func (g *Gates) Notes() []string {
 	return gather(notes)
 }
 
-// gather calls functions without holding a lock: they have locks of their own.
-func gather(ask []func() []string) (out []string) {
-	for _, f := range ask {
+// gather calls functions. The caller must hold no lock: the functions take locks of their own.
+func gather(functions []func() []string) (out []string) {
+	for _, f := range functions {
 		out = append(out, f()...)
 	}
 	return out
 }
 
-// ServeProbes answers /healthz always and /readyz while no gate is closed and no check fails, on addr ("" or "0": not
-// at all), until ctx ends. It listens before it returns, so that an address in use is an error at start. It serves
-// from the first moment of the process, unlike a manager's probes, which come up only after everything the agent may
-// have to wait for.
+// ServeProbes serves /healthz, and /readyz, which succeeds while no gate is closed and no check fails, on addr ("" or
+// "0": disabled) until ctx ends. It listens before it returns, so that an address in use is an error at start. Agents
+// call it when they start, because a manager's probes start only after everything that the agent waits for.
 func ServeProbes(ctx context.Context, addr string, gates *Gates) error {
 	if addr == "" || addr == "0" {
 		return nil

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// mostVerbose is the highest verbosity of an agent's log. Above it, client-go prints the bodies of requests and
-// answers, Secrets among them.
+// mostVerbose is the highest verbosity of an agent's log. Above it, client-go logs the bodies of requests and responses,
+// which may contain Secrets.
 const mostVerbose = 7
 
-// CapVerbosity lowers klog's flags v and vmodule among flags, once they are parsed, to what shows no Secret. It
-// returns whether it had to.
+// CapVerbosity lowers klog's parsed flags v and vmodule to a verbosity that logs no Secrets. capped reports whether it
+// had to.
 func CapVerbosity(flags *flag.FlagSet) (capped bool, err error) {
 	for name, lower := range map[string]func(string) string{"v": lowered, "vmodule": loweredModules} {
 		f := flags.Lookup(name)

@@ -37,8 +37,8 @@ const (
 	ReasonLedgerOfAnother = "LedgerOfAnother"
 )
 
-// staying returns the condition of a Work for which objects stay on the member that it does not list; nil if there are
-// none. With several causes it has the reason of the first, and the messages of all.
+// staying returns the condition of a Work if objects that it does not list stay on the member; nil otherwise. With
+// several causes it has the reason of the first, and the messages of all.
 func staying(generation int64, pass Pass) []metav1.Condition {
 	var all []metav1.Condition
 	switch {
@@ -92,8 +92,8 @@ func unserved(generation int64, objects []string) metav1.Condition {
 }
 
 // Vanished returns the status of an AppliedWork that is kept although its Work does not exist on the hub. The message
-// tells how to remove it and how to keep the objects. The condition counts the objects it lists; namespace is where on
-// the hub the agent looks for Works.
+// explains how to remove it and how to keep the objects, and has the number of objects. namespace is where on the hub the
+// agent reads Works.
 func Vanished(old v1beta1.AppliedWorkStatus, work v1beta1.AppliedWorkSpec, namespace string, now metav1.Time) v1beta1.AppliedWorkStatus {
 	status := *old.DeepCopy()
 	where := fmt.Sprintf("The hub has no Work %s in namespace %s", work.WorkName, namespace)
@@ -107,7 +107,7 @@ func Vanished(old v1beta1.AppliedWorkStatus, work v1beta1.AppliedWorkSpec, names
 	return status
 }
 
-// maxKept is how many objects the message of a kept AppliedWork names.
+// maxKept is the most objects that the message of a kept AppliedWork names.
 const maxKept = 10
 
 // Few lists the first objects and the number of further ones.
@@ -131,7 +131,7 @@ func IsKept(status v1beta1.AppliedWorkStatus) bool {
 	return c != nil && c.Reason == ReasonObjectsKept
 }
 
-// occupied is the condition of a Work that namespaces have left in which other clients have objects.
+// occupied is the condition of a Work if namespaces have left it that contain objects of other clients.
 func occupied(generation int64, objects []string) metav1.Condition {
 	objects = slices.Sorted(slices.Values(objects))
 	return yes(generation, ConditionHeld, ReasonForeignContent, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+

@@ -13,9 +13,9 @@ import (
 // eventLeftOut is the reason of the event for selected objects that stay on the hub.
 const eventLeftOut = "ResourcesLeftOut"
 
-// leftOut begins, in the message of a placement's first condition, the list of objects that stay on the hub. It is no
-// condition of its own: users of this API treat every condition that is not True as a failure, and an object that each
-// cluster creates itself is none.
+// leftOut starts the list of objects that stay on the hub in the message of a placement's first condition. There is no
+// separate condition: users of this API treat every condition that is not True as a failure, and it is no failure that
+// an object which every cluster creates itself is not placed.
 const leftOut = "; left out: "
 
 // keptNote is the suffix of the first condition's message; empty if no object is left out.
@@ -32,12 +32,12 @@ func keptNote(kept []selection.Kept) string {
 }
 
 // kept returns the event for objects that are newly left out; nil if there are none.
-func (n placementNews) kept() *News {
-	now := leftOutOf(n.placement, n.status)
-	if now == "" || now == leftOutOf(n.placement, n.old) {
+func (change placementChange) kept() *Event {
+	now := leftOutOf(change.placement, change.status)
+	if now == "" || now == leftOutOf(change.placement, change.old) {
 		return nil
 	}
-	return &News{Warning: true, Reason: eventLeftOut, Message: "Selected and not placed: " + now}
+	return &Event{Warning: true, Reason: eventLeftOut, Message: "Selected and not placed: " + now}
 }
 
 // leftOutOf returns the list of left out objects in a status.

@@ -44,7 +44,7 @@ func TestLeftOutObjectsAreRecordedOnce(t *testing.T) {
 	} {
 		placement := &v1beta1.ClusterResourcePlacement{Status: *status(tc.old)}
 		event := ""
-		for _, n := range PlacementNews(placement, status(tc.new)) {
+		for _, n := range PlacementEvents(placement, status(tc.new)) {
 			if n.Reason == "ResourcesLeftOut" {
 				event = n.Message
 			}

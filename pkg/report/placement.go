@@ -49,9 +49,9 @@ type PlacementFacts struct {
 // PlacementVerdict is a placement's new status.
 type PlacementVerdict struct {
 	Status v1beta1.PlacementStatus
-	// Hold is how long the write may be delayed because the status only reports progress; zero for a status to write
+	// Delay is how long the write may be delayed because the status only reports progress; zero for a status to write
 	// at once.
-	Hold time.Duration
+	Delay time.Duration
 	// Again is when the status changes without an event; zero for never.
 	Again time.Duration
 }
@@ -197,7 +197,7 @@ func (p *placementReport) verdict() PlacementVerdict {
 	scheduled.Message += keptNote(p.Kept)
 	if scheduled.Status == metav1.ConditionUnknown {
 		status.Conditions = p.conditions(scheduled)
-		return PlacementVerdict{Status: status, Hold: p.patience()}
+		return PlacementVerdict{Status: status, Delay: p.patience()}
 	}
 	selected, failed := p.decisions()
 	settled, failsNewly := true, false
@@ -219,9 +219,9 @@ func (p *placementReport) verdict() PlacementVerdict {
 	}
 	status.Conditions = p.conditions(wanted...)
 	fit(&status, bindings)
-	verdict := PlacementVerdict{Status: status, Hold: Patience, Again: again}
+	verdict := PlacementVerdict{Status: status, Delay: Patience, Again: again}
 	if settled || failsNewly || p.rejectionChanged(status.Conditions) {
-		verdict.Hold = 0
+		verdict.Delay = 0
 	}
 	return verdict
 }
@@ -396,13 +396,13 @@ func (p *placementReport) walk(entry *v1beta1.PerClusterPlacementStatus, b v1bet
 // waiting returns the RolloutStarted of a cluster that is not on its target revision; nil for any other cluster.
 func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 	spec := b.GetSpec()
-	held := delivery.StatusOf(b).Current(v1beta1.ConditionRolloutStarted)
-	if held != nil && held.Status != metav1.ConditionFalse {
-		held = nil
+	blocked := delivery.StatusOf(b).Current(v1beta1.ConditionRolloutStarted)
+	if blocked != nil && blocked.Status != metav1.ConditionFalse {
+		blocked = nil
 	}
 	if p.external() {
-		// What a rolling update made wait before the strategy became External no longer waits for it.
-		if spec.State == v1beta1.BindingStateBound && held == nil {
+		// A cluster that a rolling update blocked before the strategy became External now waits for an update run.
+		if spec.State == v1beta1.BindingStateBound && blocked == nil {
 			return nil
 		}
 		c := p.pending(v1beta1.ConditionRolloutStarted, "The cluster waits for an update run")
@@ -412,8 +412,8 @@ func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 		return nil
 	}
 	c := p.pending(v1beta1.ConditionRolloutStarted, "The rollout has not reached the cluster yet")
-	if held != nil {
-		c = no(p.generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet, held.Message)
+	if blocked != nil {
+		c = no(p.generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet, blocked.Message)
 	}
 	return &c
 }

@@ -172,14 +172,14 @@ func TestPlacementWaitsForTheScheduler(t *testing.T) {
 		Placement: placement, Latest: Snapshot{Name: "web-2-snapshot", Index: "2"}, Bindings: []v1beta1.BindingObject{bound("a", complete...)},
 	}
 	first := Placement(facts, before)
-	if first.Hold != Patience {
-		t.Errorf("of a new placement it may be held for %s; want %s", first.Hold, Patience)
+	if first.Delay != Patience {
+		t.Errorf("of a new placement it may be delayed for %s; want %s", first.Delay, Patience)
 	}
 	facts.Policy = decided(metav1.ConditionTrue, []string{"a"}, nil)
 	*placement.GetStatus() = Placement(facts, before).Status
 	placement.(*v1beta1.ResourcePlacement).Generation++
-	if edited := Placement(facts, before); edited.Hold != 5*time.Second {
-		t.Errorf("of one that was scheduled before it may be held for %s", edited.Hold)
+	if edited := Placement(facts, before); edited.Delay != 5*time.Second {
+		t.Errorf("of one that was scheduled before it may be delayed for %s", edited.Delay)
 	}
 
 	facts.Policy = decided(metav1.ConditionFalse, nil, nil)
@@ -281,7 +281,7 @@ func TestPlacementFollowsFromItsClusters(t *testing.T) {
 
 			*placement.GetStatus() = verdict.Status
 			again := Placement(facts, after)
-			if !equality.Semantic.DeepEqual(again.Status, verdict.Status) || len(PlacementNews(placement, &again.Status)) > 0 {
+			if !equality.Semantic.DeepEqual(again.Status, verdict.Status) || len(PlacementEvents(placement, &again.Status)) > 0 {
 				t.Fatalf("seen again: %s", cmp.Diff(verdict.Status, again.Status))
 			}
 		}

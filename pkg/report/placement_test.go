@@ -292,7 +292,7 @@ func TestPlacement(t *testing.T) {
 					tc.change(&facts)
 				}
 				got := Placement(facts, before)
-				news := PlacementNews(facts.Placement, &got.Status)
+				events := PlacementEvents(facts.Placement, &got.Status)
 				if said := says(t, got.Status.Conditions); !slices.Equal(said, tc.want) {
 					t.Errorf("conditions %v\nwant %v", said, tc.want)
 				}
@@ -304,11 +304,11 @@ func TestPlacement(t *testing.T) {
 				if !strings.Contains(last.Message, message) {
 					t.Errorf("message %q; want %q in it", last.Message, message)
 				}
-				if (got.Hold == 0) != tc.settled {
-					t.Errorf("may be held for %s; want %v", got.Hold, tc.settled)
+				if (got.Delay == 0) != tc.settled {
+					t.Errorf("may be delayed for %s; want %v", got.Delay, tc.settled)
 				}
-				if told := told(news); strings.Join(told, " ") != tc.event {
-					t.Errorf("events %v; want %s", told, tc.event)
+				if got := reasonsOf(events); strings.Join(got, " ") != tc.event {
+					t.Errorf("events %v; want %s", got, tc.event)
 				}
 				if len(got.Status.PerClusterPlacementStatuses) != len(tc.clusters) {
 					t.Fatalf("clusters %+v; want %d", got.Status.PerClusterPlacementStatuses, len(tc.clusters))
@@ -329,8 +329,8 @@ func TestPlacement(t *testing.T) {
 				// The same facts, at a later time, give the same status and no events.
 				*facts.Placement.GetStatus() = got.Status
 				again := Placement(facts, after)
-				if news := PlacementNews(facts.Placement, &again.Status); !equality.Semantic.DeepEqual(again.Status, got.Status) || len(news) > 0 {
-					t.Errorf("seen again: %+v, news %v", again.Status, news)
+				if events := PlacementEvents(facts.Placement, &again.Status); !equality.Semantic.DeepEqual(again.Status, got.Status) || len(events) > 0 {
+					t.Errorf("seen again: %+v, events %v", again.Status, events)
 				}
 			})
 		}
@@ -356,12 +356,12 @@ func TestFailureIsRecordedOnce(t *testing.T) {
 	facts := PlacementFacts{Placement: placement, Policy: decided(metav1.ConditionTrue, []string{"a", "b"}, nil), Latest: Snapshot{Name: "web-2-snapshot", Index: "2"},
 		Bindings: []v1beta1.BindingObject{bound("a"), failing}}
 	first := Placement(facts, before)
-	if first.Hold > 0 {
+	if first.Delay > 0 {
 		t.Error("a failure is held back")
 	}
 	*placement.GetStatus() = first.Status
 	facts.Bindings = []v1beta1.BindingObject{bound("a", synced[0]), failing}
-	if second := Placement(facts, before); second.Hold == 0 {
+	if second := Placement(facts, before); second.Delay == 0 {
 		t.Error("progress of another cluster is told at once because of a failure that is known")
 	}
 }

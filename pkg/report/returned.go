@@ -15,21 +15,21 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// Origin is an object on the hub from which one on a member was made.
+// Origin is the object on the hub that was placed as an object on a member.
 type Origin struct {
 	schema.GroupVersionKind
 	types.NamespacedName
 }
 
-// Returned is the status of an object on a member that belongs on its origin.
+// Returned is the status of an object on a member, for its origin on the hub.
 type Returned struct {
 	Origin
 	// Status is the JSON value of the field status.
 	Status json.RawMessage
 }
 
-// ReturnsStatus says whether a placement wants the status of its objects on the objects of the hub. mistake, for the
-// user, says why that cannot be; the status then stays where it is.
+// ReturnsStatus reports whether a placement requests that the status of its objects is copied to their origins. mistake
+// is why the spec does not allow that, for the user; wanted is then false.
 func ReturnsStatus(spec *v1beta1.PlacementSpec) (wanted bool, mistake string) {
 	s := spec.Strategy.ReportBackStrategy
 	if s == nil || s.Type != v1beta1.ReportBackTypeMirror || s.Destination == nil || *s.Destination != v1beta1.ReportBackDestinationOriginalResource {
@@ -41,8 +41,8 @@ func ReturnsStatus(spec *v1beta1.PlacementSpec) (wanted bool, mistake string) {
 	return true, ""
 }
 
-// Returns lists what a Work reports of objects that its placement has selected; those from envelopes have no object on
-// the hub. A status that cannot be read is left out and is part of the error.
+// Returns lists the statuses that a Work reports of objects that its placement has selected. Objects from envelopes are
+// omitted: they have no origin. A status that cannot be decoded is omitted and is part of the error.
 func Returns(work *v1beta1.Work, selected []v1beta1.ResourceIdentifier) ([]Returned, error) {
 	if !work.DeletionTimestamp.IsZero() || work.Labels[contract.LabelEnvelopeKind] != "" ||
 		!delivery.IsTrue(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation) {

@@ -38,27 +38,27 @@ func TestRetreatOfAPlacement(t *testing.T) {
 		course   rollout.Course
 		bindings []*v1beta1.ClusterResourceBinding
 		want     []string
-		news     []string
+		events   []string
 		part     string
 	}{
 		{name: "nothing failed", action: "Rollback", bindings: []*v1beta1.ClusterResourceBinding{at("a", bad, false, complete...)}},
 		{name: "no policy", course: spent, bindings: []*v1beta1.ClusterResourceBinding{at("a", bad, false, complete...)}},
 		{
 			name: "Stop", action: "Stop", course: spent, want: []string{"WithinFailureBudget=False FailureBudgetSpent"}, part: "1 of 3 clusters failed: b",
-			bindings: []*v1beta1.ClusterResourceBinding{at("a", bad, false, complete...)}, news: []string{"FailureBudgetSpent"},
+			bindings: []*v1beta1.ClusterResourceBinding{at("a", bad, false, complete...)}, events: []string{"FailureBudgetSpent"},
 		},
 		{
 			name: "on the way", action: "Rollback", course: spent,
 			want: []string{"WithinFailureBudget=False FailureBudgetSpent", is("Unknown", "RollbackStarted")}, part: "1 of 3 clusters; rolling back: a, c",
 			bindings: []*v1beta1.ClusterResourceBinding{
 				at("a", bad, false, complete...), at("b", old, true, held, is("True", "RollbackSucceeded")), at("c", old, true, held, is("Unknown", "RollbackStarted")),
-			}, news: []string{"FailureBudgetSpent"},
+			}, events: []string{"FailureBudgetSpent"},
 		},
 		{
 			name: "back", action: "Rollback", course: spent,
 			want:     []string{"WithinFailureBudget=False FailureBudgetSpent", is("True", "RollbackSucceeded")},
 			bindings: []*v1beta1.ClusterResourceBinding{at("b", old, true, held, is("True", "RollbackSucceeded"))},
-			news:     []string{"RollbackSucceeded", "FailureBudgetSpent"},
+			events:   []string{"RollbackSucceeded", "FailureBudgetSpent"},
 		},
 		{
 			name: "not back", action: "Rollback", course: spent,
@@ -66,7 +66,7 @@ func TestRetreatOfAPlacement(t *testing.T) {
 			bindings: []*v1beta1.ClusterResourceBinding{
 				at("a", bad, false, also(complete, is("False", "NeverHealthy"))...), at("b", old, true, held, is("True", "RollbackSucceeded")),
 				at("c", old, true, held, is("False", "RollbackFailed")),
-			}, news: []string{"FailureBudgetSpent", "RollbackFailed"},
+			}, events: []string{"FailureBudgetSpent", "RollbackFailed"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -84,8 +84,8 @@ func TestRetreatOfAPlacement(t *testing.T) {
 			got := slices.DeleteFunc(says(t, verdict.Status.Conditions), func(s string) bool {
 				return !strings.HasPrefix(s, "WithinFailureBudget") && !strings.HasPrefix(s, "RolledBack")
 			})
-			if !slices.Equal(got, tc.want) || len(got) > 0 && verdict.Hold > 0 {
-				t.Errorf("says %q after %s, want %q at once", got, verdict.Hold, tc.want)
+			if !slices.Equal(got, tc.want) || len(got) > 0 && verdict.Delay > 0 {
+				t.Errorf("says %q after %s, want %q at once", got, verdict.Delay, tc.want)
 			}
 			if len(tc.want) > 0 {
 				c := meta.FindStatusCondition(verdict.Status.Conditions, "ClusterResourcePlacement"+strings.Split(tc.want[len(tc.want)-1], "=")[0])
@@ -93,19 +93,19 @@ func TestRetreatOfAPlacement(t *testing.T) {
 					t.Errorf("says %+v, want %q", c, tc.part)
 				}
 			}
-			var news []string
-			for _, n := range PlacementNews(p, &verdict.Status) {
+			var events []string
+			for _, n := range PlacementEvents(p, &verdict.Status) {
 				if strings.HasPrefix(n.Reason, "Rollback") || n.Reason == v1beta1.ReasonFailureBudgetSpent {
-					news = append(news, n.Reason)
+					events = append(events, n.Reason)
 				}
 			}
-			if !slices.Equal(news, tc.news) {
-				t.Errorf("tells %q, want %q", news, tc.news)
+			if !slices.Equal(events, tc.events) {
+				t.Errorf("events %q, want %q", events, tc.events)
 			}
 			*p.GetStatus() = verdict.Status
 			facts.Placement = p
 			again := Placement(facts, metav1.NewTime(after.Add(1e9)))
-			if told := PlacementNews(p, &again.Status); len(told) > 0 {
+			if told := PlacementEvents(p, &again.Status); len(told) > 0 {
 				t.Errorf("tells again %+v", told)
 			}
 		})

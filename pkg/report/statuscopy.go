@@ -11,19 +11,19 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// StatusCopy is where the status of a placement is copied to.
+// StatusCopy is where the status of a placement is copied.
 type StatusCopy struct {
-	// Namespace is where the copy belongs; empty if the placement asks for none, or if its selectors do not name the
+	// Namespace is the namespace of the copy; empty if the placement requests none, or if its selectors do not name the
 	// namespace.
 	Namespace string
-	// Absent is whether the placement has not found that namespace on the hub.
+	// Absent is whether that namespace does not exist on the hub.
 	Absent bool
-	// Mistake is why the selectors do not allow a copy, for the user. Namespace is then the one that is placed so far.
+	// Mistake is why the selectors do not allow a copy, for the user. Namespace is then the placed one.
 	Mistake string
 }
 
-// StatusCopyOf is where status, which a placement is about to have, is copied to. The selectors decide. They must not
-// leave the namespace that is placed so far: its users would keep a copy that is no longer updated.
+// StatusCopyOf returns where status, the new status of a placement, is copied. The selectors determine the namespace. It
+// is a mistake if they no longer select the placed namespace: its users would keep a copy that is no longer updated.
 func StatusCopyOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) StatusCopy {
 	spec := placement.GetSpec()
 	if placement.GetNamespace() != "" || spec.StatusReportingScope != v1beta1.StatusReportingScopeNamespaceAccessible {
@@ -44,7 +44,7 @@ func StatusCopyOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementSt
 	return StatusCopy{Namespace: wanted, Absent: placed == "" && !external}
 }
 
-// CopiedStatus is the content of the copy of a status.
+// CopiedStatus returns the content of the copy of a status.
 func CopiedStatus(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) v1beta1.PlacementStatus {
 	out := *status.DeepCopy()
 	kind := placement.ConditionType(v1beta1.ConditionStatusSynced)
@@ -52,13 +52,13 @@ func CopiedStatus(placement v1beta1.PlacementObject, status *v1beta1.PlacementSt
 	return out
 }
 
-// Copyable is whether a status has conditions yet that can be copied.
+// Copyable reports whether a status has the conditions that a copy needs.
 func Copyable(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) bool {
 	return meta.FindStatusCondition(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled)) != nil
 }
 
-// StatusSynced sets in a status whether its copy in namespace is up to date. failure is why it is not, for the user;
-// empty if it is. The condition is of the generation that the status is about.
+// StatusSynced sets the condition in a status that reports whether its copy in namespace is up to date. failure is why it
+// is not, for the user; empty if it is. The condition has the observed generation of the status.
 func StatusSynced(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus, namespace, failure string, now metav1.Time) {
 	kind := placement.ConditionType(v1beta1.ConditionStatusSynced)
 	scheduled := meta.FindStatusCondition(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled))

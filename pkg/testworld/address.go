@@ -8,13 +8,12 @@ import (
 	"net"
 )
 
-// Systems choose the ports of connections, and of listeners that name none, from 32768 on or above; Kubernetes its
-// node ports from 30000.
+// Operating systems choose ephemeral ports from 32768 or above, and Kubernetes chooses node ports from 30000.
 const firstPort, ports = 20000, 10000
 
-// FreeAddress is an address of this machine that nothing listens on: for what must know its address before it listens,
-// or has to come back to it. Unlike the port of a listener that was closed, no system gives it to another program
-// meanwhile.
+// FreeAddress returns an unused address of this machine, for a server that must know its address before it listens, or
+// that restarts at the same address. The operating system does not assign its port to other programs meanwhile, unlike
+// the port of a closed listener.
 func FreeAddress() (string, error) {
 	var errs []error
 	for range 20 {

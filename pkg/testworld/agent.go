@@ -22,8 +22,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 )
 
-// ManagerOptions are those of the agents, without their ports: several managers of one process get along. Their limits
-// are for a loaded machine; a manager that reaches one ends with an error.
+// ManagerOptions returns the options of the agents' managers, without ports, so that a process can run several managers.
+// The timeouts are for a loaded machine; a manager that exceeds one ends with an error.
 func ManagerOptions() ctrl.Options {
 	yes, shutdown := true, Patience/2
 	return ctrl.Options{
@@ -36,13 +36,13 @@ func ManagerOptions() ctrl.Options {
 }
 
 // Run runs a manager until it is stopped, or the test ends. Stop returns when the manager has ended, and may be called
-// again. What the manager has not written by then, it never will: await its last writes, events among them, before.
+// again. Writes that are still pending then are lost: await the manager's last writes, including events, before.
 func Run(t testing.TB, mgr ctrl.Manager) (stop func()) {
 	t.Helper()
 	return Go(t, "the agent", mgr.Start).Stop
 }
 
-// Running is what Go has started.
+// Running is a function that Go has started.
 type Running struct {
 	t     testing.TB
 	what  string
@@ -51,8 +51,8 @@ type Running struct {
 	err   error
 }
 
-// Go runs an agent or a game beside the test, until Stop or the end of the test. The one that ends then has not
-// outlived the test: it may use t up to its end, but must not end the test (t.Fatal).
+// Go runs a function in the background until Stop or the end of the test, which waits for it. The function may use t, but
+// must not call t.Fatal.
 func Go(t testing.TB, what string, run func(context.Context) error) *Running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -65,7 +65,8 @@ func Go(t testing.TB, what string, run func(context.Context) error) *Running {
 	return r
 }
 
-// Stop asks it to end, waits until it has, and fails the test if it ended with an error. It may be called again.
+// Stop cancels the function's context, waits until it returns, and fails the test if it returns an error. It may be
+// called again.
 func (r *Running) Stop() {
 	r.t.Helper()
 	r.stop()
@@ -74,7 +75,7 @@ func (r *Running) Stop() {
 	case <-time.After(Patience):
 		var stacks strings.Builder
 		_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1) // a builder takes everything
-		r.t.Errorf("%s does not end within %s of being stopped:\n%s", r.what, Patience, &stacks)
+		r.t.Errorf("%s does not end within %s after it was stopped:\n%s", r.what, Patience, &stacks)
 		return
 	}
 	if err := r.err; err != nil {
@@ -83,48 +84,47 @@ func (r *Running) Stop() {
 	}
 }
 
-// Wait waits until it ends without being asked to, and returns its error, which Stop does not report then.
+// Wait waits until the function returns by itself, and returns its error, which Stop then does not report.
 func (r *Running) Wait() error {
 	r.t.Helper()
 	select {
 	case <-r.ended:
 	case <-time.After(Workload + Patience):
-		r.t.Fatalf("%s goes on", r.what)
+		r.t.Fatalf("%s is still running", r.what)
 	}
 	err := r.err
 	r.err = nil
 	return err
 }
 
-// Ended is closed when it has ended, stopped or not.
+// Ended returns a channel that is closed when the function has returned.
 func (r *Running) Ended() <-chan struct{} { return r.ended }
 
-// AwaitKnown waits until an agent knows of an object in the version that the test has of it, or a later one. Agents
-// learn of objects of different kinds in any order: await what one must know before you write what it acts on. Knows
-// reads what it knows, as a manager's cache.
-func AwaitKnown(t testing.TB, knows client.Reader, obj client.Object) {
+// AwaitKnown waits until an agent's cache has an object in the resource version of obj, or a later one. Caches receive
+// objects of different kinds in any order: call it for the objects that an agent must know before you write the one that
+// it acts on.
+func AwaitKnown(t testing.TB, cache client.Reader, obj client.Object) {
 	t.Helper()
 	is := obj.DeepCopyObject().(client.Object)
-	Await(t, Soon, fmt.Sprintf("the agent to know of %T %s", obj, obj.GetName()), func(ctx context.Context) error {
-		if err := knows.Get(ctx, client.ObjectKeyFromObject(obj), is); err != nil {
+	Await(t, Soon, fmt.Sprintf("the agent's cache to have %T %s", obj, obj.GetName()), func(ctx context.Context) error {
+		if err := cache.Get(ctx, client.ObjectKeyFromObject(obj), is); err != nil {
 			return err
 		}
 		order, err := resourceversion.CompareResourceVersion(is.GetResourceVersion(), obj.GetResourceVersion())
 		if err == nil && order < 0 {
-			return fmt.Errorf("it knows of version %s, not %s", is.GetResourceVersion(), obj.GetResourceVersion())
+			return fmt.Errorf("the cache has resource version %s, want %s", is.GetResourceVersion(), obj.GetResourceVersion())
 		}
 		return err
 	})
 }
 
-// Writes notes the requests of an agent that are not reads nor dry runs, each as its method and path. The zero value
-// is ready.
+// Writes records an agent's requests except reads and dry runs, each as its method and path. The zero value is ready.
 type Writes struct {
 	mu   sync.Mutex
 	list []string
 }
 
-// Of returns a copy of cfg whose writes are noted.
+// Of returns a copy of cfg whose writes are recorded.
 func (w *Writes) Of(cfg *rest.Config) *rest.Config {
 	cfg = rest.CopyConfig(cfg)
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {

@@ -16,11 +16,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// How long a behaviour takes by the contract, on a machine that has nothing else to do. No test asserts it: the bench
-// measures speed. A test names it to show what kind of wait this is, and waits for up to Patience more before it
-// fails.
+// How long a behaviour takes by the contract on an idle machine. No test asserts it: the bench measures speed. Tests use
+// it to document the kind of wait, and wait for up to Patience longer before they fail.
 const (
-	// Soon is for everything that needs no workload to start.
+	// Soon is for everything that does not wait for pods.
 	Soon = 10 * time.Second
 	// Workload is for what waits for pods.
 	Workload = 45 * time.Second
@@ -28,21 +27,21 @@ const (
 	Long = 2 * time.Minute
 )
 
-// Patience is what a loaded machine may add to any wait. It costs time only where a test fails.
+// Patience is how much longer a wait may take on a loaded machine. Only failing tests take that long.
 const Patience = 4 * time.Minute
 
 const (
-	// The first looks come quickly, for what is a function call away; the later ones spare the API server.
+	// The interval of checks grows from firstLook, for changes that are immediate, to look, to limit requests.
 	firstLook, look = 5 * time.Millisecond, 50 * time.Millisecond
-	// farewell is left of the time that "go test -timeout" allows, so that the test fails with what it saw and not
-	// with all goroutines.
+	// farewell is how long before the limit of "go test -timeout" a wait ends, so that the test fails with the last
+	// results of its check instead of all goroutines.
 	farewell = 10 * time.Second
-	// sightsKept is how many different answers a failure shows.
+	// sightsKept is how many different results of a check a failure shows.
 	sightsKept = 5
 )
 
-// Await waits until check returns nil, and fails the test with what check returned if that takes much longer than
-// limit. It works in clean-up functions too. Only the goroutine of the test may call it; others call Until.
+// Await waits until check returns nil. If that takes longer than limit and Patience, it fails the test with the errors of
+// check. It may be called in clean-up functions. Only the goroutine of the test may call it; others call Until.
 func Await(t testing.TB, limit time.Duration, what string, check func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := untilDeadline(t)
@@ -52,7 +51,7 @@ func Await(t testing.TB, limit time.Duration, what string, check func(context.Co
 	}
 }
 
-// Until is Await where the test must not end: it returns why check did not return nil. It ends early when ctx does.
+// Until is like Await, but returns an error instead of failing the test. It returns early when ctx ends.
 func Until(ctx context.Context, limit time.Duration, what string, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit+Patience)
 	defer cancel()
@@ -65,7 +64,7 @@ func Until(ctx context.Context, limit time.Duration, what string, check func(con
 			return nil
 		}
 		if ctx.Err() != nil {
-			seen.cutOff = fmt.Sprintf("the last look began %s before that and was cut off: %v", short(time.Since(began)), err)
+			seen.cutOff = fmt.Sprintf("the last check started %s before that and was cancelled: %v", short(time.Since(began)), err)
 		} else {
 			seen.note(time.Since(begin), err)
 		}
@@ -77,11 +76,11 @@ func Until(ctx context.Context, limit time.Duration, what string, check func(con
 	}
 }
 
-// sights are the last different answers of a check.
+// sights are the last different results of a check.
 type sights struct {
 	last    string
 	kept    []string
-	earlier int // how many came before the kept ones
+	earlier int // how many were dropped
 	cutOff  string
 }
 
@@ -100,7 +99,7 @@ func (s *sights) note(after time.Duration, err error) {
 func (s *sights) String() string {
 	lines := s.kept
 	if s.earlier > 0 {
-		lines = append([]string{fmt.Sprintf("%d earlier answers differ from these:", s.earlier)}, lines...)
+		lines = append([]string{fmt.Sprintf("%d earlier results are not shown:", s.earlier)}, lines...)
 	}
 	if s.cutOff != "" {
 		lines = append(lines, s.cutOff)
@@ -110,8 +109,7 @@ func (s *sights) String() string {
 
 func short(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }
 
-// untilDeadline is a context for the whole life of a test, its clean-up included, that ends shortly before go test
-// gives up.
+// untilDeadline returns a context for a test, including its clean-up, that ends shortly before the timeout of go test.
 func untilDeadline(t testing.TB) (context.Context, context.CancelFunc) {
 	ctx := context.WithoutCancel(t.Context())
 	if limited, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
@@ -122,15 +120,14 @@ func untilDeadline(t testing.TB) (context.Context, context.CancelFunc) {
 	return context.WithCancel(ctx)
 }
 
-// Stable asserts that check holds now and keeps holding for a while. What it checks must have settled: await that
-// first.
+// Stable asserts that check returns nil now and for the given time. Await the state first.
 func Stable(t testing.TB, during time.Duration, what string, check func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := untilDeadline(t)
 	defer cancel()
 	for end := time.Now().Add(during); ; Pause() {
 		if err := check(ctx); err != nil {
-			t.Fatalf("%s does not hold: %v", what, err)
+			t.Fatalf("%s is not stable: %v", what, err)
 		}
 		if time.Now().After(end) {
 			return
@@ -138,11 +135,11 @@ func Stable(t testing.TB, during time.Duration, what string, check func(context.
 	}
 }
 
-// AwaitStill waits until look returns the same for a while, and returns that. It fails as Await does.
+// AwaitStill waits until look returns the same value for a while, and returns that value. It fails as Await does.
 func AwaitStill[T any](t testing.TB, during time.Duration, what string, look func(context.Context) (T, error)) T {
 	t.Helper()
 	var last T
-	since, changed := time.Now(), "nothing has been seen yet"
+	since, changed := time.Now(), "no value yet"
 	Await(t, Workload, what+" to be still", func(ctx context.Context) error {
 		now, err := look(ctx)
 		if err != nil {
@@ -161,8 +158,8 @@ func AwaitStill[T any](t testing.TB, during time.Duration, what string, look fun
 	return last
 }
 
-// Context ends when a test has waited as long as Await would for what takes Long: for calls that have no limit of
-// their own.
+// Context returns a context that ends after as long as Await waits with limit Long, for calls without a timeout of their
+// own.
 func Context(t testing.TB) context.Context {
 	ctx, cancel := untilDeadline(t)
 	t.Cleanup(cancel)
@@ -171,7 +168,7 @@ func Context(t testing.TB) context.Context {
 	return ctx
 }
 
-// AwaitGone waits until obj does not exist. While it does, nudge may let go of what the test itself holds it with.
+// AwaitGone waits until obj does not exist. While it exists, nudge may remove the finalizers of the test itself.
 func AwaitGone(t testing.TB, c client.Client, obj client.Object, nudge func(client.Object) error) {
 	t.Helper()
 	ctx, cancel := untilDeadline(t)
@@ -191,8 +188,8 @@ func AwaitGone(t testing.TB, c client.Client, obj client.Object, nudge func(clie
 	}
 }
 
-// Seed is for what a test does at random: that of the environment, FLEET_SEED, or another each time. It is printed at
-// once, as a test that is ended by go test shows no log.
+// Seed returns a seed for random choices of a test: FLEET_SEED of the environment, or else a new one. It is printed
+// immediately, because a test that go test aborts shows no log.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
@@ -206,5 +203,5 @@ func Seed(t testing.TB) uint64 {
 	return seed
 }
 
-// Pause waits for one look of a hand-made loop.
+// Pause waits between two checks, for tests that poll in a loop of their own.
 func Pause() { time.Sleep(look) }

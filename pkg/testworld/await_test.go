@@ -27,8 +27,8 @@ func TestAWaitShowsWhatItSaw(t *testing.T) {
 			func(context.Context) error { return errors.New("not yet") },
 			[]string{"waited 4m10s for rain: context deadline exceeded", "after 0s: not yet"},
 		},
-		"many answers": {answers, []string{"earlier answers differ from these:", "after 4m9."}},
-		"cut off": {
+		"many results": {answers, []string{"earlier results are not shown:", "after 4m9."}},
+		"cancelled": {
 			func(ctx context.Context) error {
 				if looks++; looks < 3 {
 					return fmt.Errorf("answer %d", looks)
@@ -36,7 +36,7 @@ func TestAWaitShowsWhatItSaw(t *testing.T) {
 				<-ctx.Done()
 				return ctx.Err()
 			},
-			[]string{"after 0s: answer 1", "after 10ms: answer 2", "cut off: context deadline exceeded"},
+			[]string{"after 0s: answer 1", "after 10ms: answer 2", "cancelled: context deadline exceeded"},
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package testworld is what scenarios are written in: builders for the objects users write, the status contract, and
-// waiting for conditions. It is for tests only.
+// Package testworld helps to write tests: it has builders for the objects that users write, the expected statuses of the
+// contract, and functions that wait for conditions.
 package testworld
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Blocker is the finalizer a scenario keeps on its placement, to see that every other one goes.
+// Blocker is the finalizer that a test keeps on its placement, to check that the agents remove all others.
 const Blocker = "test.flagship.dev/blocker"
 
 // Namespace is a namespace labelled with its own name.
@@ -32,15 +32,15 @@ func ConfigMap(namespace, value string) *corev1.ConfigMap {
 // Option changes a placement's spec.
 type Option func(*v1beta1.PlacementSpec)
 
-// ClusterPlacement is a ClusterResourcePlacement of the namespace and its contents, everywhere, unless options say
-// otherwise.
+// ClusterPlacement is a ClusterResourcePlacement that places the namespace and its contents on all clusters; options
+// change that.
 func ClusterPlacement(name, namespace string, options ...Option) *v1beta1.ClusterResourcePlacement {
 	p := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{Blocker}}}
 	p.Spec = spec(v1beta1.ResourceSelectorTerm{Group: "", Version: "v1", Kind: "Namespace", Name: namespace}, options)
 	return p
 }
 
-// Placement is a ResourcePlacement of the namespace's config map cm, everywhere, unless options say otherwise.
+// Placement is a ResourcePlacement that places the namespace's config map cm on all clusters; options change that.
 func Placement(namespace, name string, options ...Option) *v1beta1.ResourcePlacement {
 	p := &v1beta1.ResourcePlacement{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Finalizers: []string{Blocker}}}
 	p.Spec = spec(v1beta1.ResourceSelectorTerm{Group: "", Version: "v1", Kind: "ConfigMap", Name: "cm"}, options)
@@ -84,8 +84,7 @@ func NamespaceOnly(s *v1beta1.PlacementSpec) {
 	scope(s, v1beta1.SelectionScopeNamespaceOnly)
 }
 
-// NamespaceWithSelectors makes namespace terms select the object, and the other terms what they say within that
-// namespace.
+// NamespaceWithSelectors makes namespace terms select the object, and the other terms select within that namespace.
 func NamespaceWithSelectors(s *v1beta1.PlacementSpec) {
 	scope(s, v1beta1.SelectionScopeNamespaceWithResourceSelectors)
 }
@@ -118,12 +117,12 @@ func PickFixed(clusters ...string) Option {
 	return Policy(v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: clusters})
 }
 
-// PickN places on n of the clusters that one of the terms describes; on any without a term.
+// PickN places on n of the clusters that match any of the terms; without terms, on n of all clusters.
 func PickN(n int32, terms ...v1beta1.ClusterSelectorTerm) Option {
 	return Policy(v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, NumberOfClusters: &n, Affinity: required(terms)})
 }
 
-// PickAll places on all clusters that one of the terms describes; on all without a term.
+// PickAll places on the clusters that match any of the terms; without terms, on all clusters.
 func PickAll(terms ...v1beta1.ClusterSelectorTerm) Option {
 	return Policy(v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickAll, Affinity: required(terms)})
 }
@@ -152,7 +151,7 @@ func NotIn(key string, values ...string) metav1.LabelSelectorRequirement {
 	return metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpNotIn, Values: values}
 }
 
-// Having adds what a property must be to a term.
+// Having adds a requirement on a property to a term.
 func Having(term v1beta1.ClusterSelectorTerm, property string, operator v1beta1.PropertySelectorOperator, value string) v1beta1.ClusterSelectorTerm {
 	wanted := v1beta1.PropertySelectorRequirement{Name: property, Operator: operator, Values: []string{value}}
 	selector := &v1beta1.PropertySelector{MatchExpressions: []v1beta1.PropertySelectorRequirement{wanted}}
@@ -179,7 +178,7 @@ func clusterAffinity(s *v1beta1.PlacementSpec) *v1beta1.ClusterAffinity {
 	return s.Policy.Affinity.ClusterAffinity
 }
 
-// SortedBy makes a term of a preference give each cluster a share of the weight, by a property.
+// SortedBy makes a preference give each cluster a share of its weight, by the order of a property.
 func SortedBy(term v1beta1.ClusterSelectorTerm, property string, order v1beta1.PropertySortOrder) v1beta1.ClusterSelectorTerm {
 	term.PropertySorter = &v1beta1.PropertySorter{Name: property, SortOrder: order}
 	return term
@@ -190,7 +189,7 @@ func Taint(key, value string) clusterv1beta1.Taint {
 	return clusterv1beta1.Taint{Key: key, Value: value, Effect: corev1.TaintEffectNoSchedule}
 }
 
-// Tolerating adds that a policy does not mind a taint.
+// Tolerating adds a toleration for a taint to a policy.
 func Tolerating(taint clusterv1beta1.Taint) Option {
 	return func(s *v1beta1.PlacementSpec) {
 		s.Policy.Tolerations = append(s.Policy.Tolerations,
@@ -198,7 +197,7 @@ func Tolerating(taint clusterv1beta1.Taint) Option {
 	}
 }
 
-// MaxUnavailable sets how many clusters may be down during a rollout.
+// MaxUnavailable sets how many clusters may be unavailable during a rollout.
 func MaxUnavailable(n intstr.IntOrString) Option {
 	return func(s *v1beta1.PlacementSpec) { s.Strategy.RollingUpdate.MaxUnavailable = &n }
 }

@@ -29,16 +29,16 @@ const (
 // ClusterOptions describe a cluster that tests run against.
 type ClusterOptions struct {
 	Name string
-	// Nodes are simulated. With none there is no scheduler either.
+	// Nodes is the number of simulated nodes. Without nodes there is no scheduler.
 	Nodes int
-	// CRDs are patterns of files in the folder charts.
+	// CRDs are patterns of files in the directory charts.
 	CRDs []string
 }
 
 // Cluster is a real API server without agents.
 type Cluster struct {
-	// Kubeconfig is the file of the administrator, who Config and Client are too. Client knows our kinds and those of
-	// Kubernetes.
+	// Kubeconfig is the administrator's file; Config and Client have the same identity. Client has the kinds of the fleet
+	// and of Kubernetes.
 	Kubeconfig string
 	Config     *rest.Config
 	Client     client.Client
@@ -53,16 +53,16 @@ const grace = 30 * time.Second
 
 var (
 	errNotBuilt = errors.New("bin/embedded-cluster is not built: run make build")
-	errGaveUp   = errors.New("ended before it was ready")
+	errGaveUp   = errors.New("exited before it was ready")
 )
 
-// StartCluster starts a cluster that ends with the test. Without the program for it, the test is skipped.
+// StartCluster starts a cluster and stops it at the end of the test. If the program is not built, the test is skipped.
 func StartCluster(t testing.TB, options ClusterOptions) *Cluster {
 	t.Helper()
 	return StartClusters(t, options)[0]
 }
 
-// StartClusters starts several at once.
+// StartClusters starts several clusters concurrently.
 func StartClusters(t testing.TB, options ...ClusterOptions) []*Cluster {
 	t.Helper()
 	clusters, err := startAll(options)
@@ -75,7 +75,7 @@ func StartClusters(t testing.TB, options ...ClusterOptions) []*Cluster {
 	return clusters
 }
 
-// SharedClusters are used by all tests of a package: the first that asks starts them, TestMain ends them.
+// SharedClusters are used by all tests of a package: the first Get starts them, and TestMain stops them.
 type SharedClusters struct {
 	Options []ClusterOptions
 
@@ -84,7 +84,7 @@ type SharedClusters struct {
 	err      error
 }
 
-// Get returns the clusters in the order of the options. Without the program for them, the test is skipped.
+// Get returns the clusters in the order of the options. If the program is not built, the test is skipped.
 func (s *SharedClusters) Get(t testing.TB) []*Cluster {
 	t.Helper()
 	s.once.Do(func() { s.clusters, s.err = startAll(s.Options) })
@@ -92,7 +92,7 @@ func (s *SharedClusters) Get(t testing.TB) []*Cluster {
 	return s.clusters
 }
 
-// Stop ends the clusters, if any were started.
+// Stop stops the clusters, if any were started.
 func (s *SharedClusters) Stop() {
 	if err := stopAll(s.clusters); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -145,8 +145,8 @@ func stopAll(clusters []*Cluster) error {
 	return errors.Join(errs...)
 }
 
-// start launches a cluster and sets it up. One that gives up before it is ready, as it does on a machine too busy for
-// limits of its own, is launched again.
+// start launches a cluster and sets it up. It launches again a cluster that exits before it is ready, as happens on a
+// loaded machine because of the cluster's own timeouts.
 func start(program string, o ClusterOptions) (*Cluster, error) {
 	var errs []error
 	for range 3 {
@@ -191,7 +191,7 @@ func launch(program string, o ClusterOptions) (*Cluster, error) {
 	return c, nil
 }
 
-// describe is the file that an embedded cluster reads.
+// describe returns the configuration file of an embedded cluster.
 func (o ClusterOptions) describe() string {
 	if o.Nodes == 0 {
 		return fmt.Sprintf("name: %s\nscheduler: false\n", o.Name)
@@ -199,7 +199,7 @@ func (o ClusterOptions) describe() string {
 	return fmt.Sprintf("name: %s\nnodes: [{count: %d}]\n", o.Name, o.Nodes)
 }
 
-// setUp waits until the cluster answers and installs what it is to have.
+// setUp waits until the cluster is ready and installs the CRDs of the options.
 func (c *Cluster) setUp(o ClusterOptions) error {
 	if err := c.answers(); err != nil {
 		return err
@@ -220,31 +220,31 @@ func (c *Cluster) answers() error {
 	err := Until(context.Background(), Workload, "cluster "+c.name+" to be ready", func(context.Context) error {
 		select {
 		case err := <-c.ended:
-			ended = errors.Join(fmt.Errorf("cluster %s %w:\n%s", c.name, errGaveUp, c.said()), err)
+			ended = errors.Join(fmt.Errorf("cluster %s %w:\n%s", c.name, errGaveUp, c.output()), err)
 			return nil
 		default:
 		}
-		// The file appears when the cluster answers.
+		// The cluster writes the file when it is ready.
 		_, err := os.Stat(c.Kubeconfig)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("%w\n%s", err, c.said())
+		return fmt.Errorf("%w\n%s", err, c.output())
 	}
 	return ended
 }
 
 func (c *Cluster) log() string { return filepath.Join(c.dir, "log") }
 
-func (c *Cluster) said() []byte {
-	said, err := os.ReadFile(c.log())
+func (c *Cluster) output() []byte {
+	output, err := os.ReadFile(c.log())
 	if err != nil {
 		return []byte(err.Error())
 	}
-	return said
+	return output
 }
 
-// InstallCRDs creates what the files of these patterns hold, and waits until it is served.
+// InstallCRDs creates the CRDs in the files of these patterns, and waits until they are served.
 func (c *Cluster) InstallCRDs(patterns ...string) error {
 	root, err := repository()
 	if err != nil {
@@ -280,12 +280,12 @@ func (c *Cluster) stop() error {
 		err = errors.Join(fmt.Errorf("it does not end within %s", grace), c.server.Process.Kill(), <-c.ended)
 	}
 	if err != nil {
-		err = fmt.Errorf("stop cluster %s: %w\n%s", c.name, err, c.said())
+		err = fmt.Errorf("stop cluster %s: %w\n%s", c.name, err, c.output())
 	}
 	return errors.Join(err, os.RemoveAll(c.dir))
 }
 
-// repository is the folder of the module that the test belongs to: tests run in the folder of their package.
+// repository returns the directory of the module of the test. Tests run in the directory of their package.
 func repository() (string, error) {
 	dir, err := os.Getwd()
 	for ; err == nil && dir != filepath.Dir(dir); dir = filepath.Dir(dir) {

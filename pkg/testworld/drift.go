@@ -12,14 +12,14 @@ func Applying(strategy v1beta1.ApplyStrategy) Option {
 	return func(s *v1beta1.PlacementSpec) { s.Strategy.ApplyStrategy = &strategy }
 }
 
-// DiffReported is a placement that compares on these clusters, and has told what differs.
+// DiffReported is a placement that has reported differences on these clusters.
 func DiffReported(clusters ...string) Status {
 	return stopped(fmt.Sprintf("DIFFREPORTED%v", clusters), 4, clusters,
 		yes(v1beta1.ConditionDiffReported, v1beta1.ReasonDiffReportingCompleted),
 		yes(v1beta1.ConditionDiffReported, v1beta1.ReasonAllWorkHaveDiffReported))
 }
 
-// DiffFailed is a placement that cannot compare on any of these clusters.
+// DiffFailed is a placement that cannot report differences on any of these clusters.
 func DiffFailed(clusters ...string) Status {
 	return stopped(fmt.Sprintf("DIFFFAILED%v", clusters), 4, clusters,
 		no(v1beta1.ConditionDiffReported, v1beta1.ReasonDiffReportingIncompleteOrFailed),
@@ -41,7 +41,7 @@ func (s Status) FailingOn(clusters ...string) Status {
 	return out
 }
 
-// Blocked is s when its rollout has not started on some of its clusters, because too many are not available.
+// Blocked is s when its rollout has not started on some of its clusters, because too many are unavailable.
 func (s Status) Blocked(clusters ...string) Status {
 	blocked := no(v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet)
 	out := stopped(fmt.Sprintf("%s, BLOCKED%v", s.name, clusters), 1, clusters, blocked, blocked)

@@ -23,13 +23,11 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// silence is for how long the heartbeat of a member that is Silent has been missing: longer than any agent waits for
-// one.
+// silence is the age of the last heartbeat of a Silent member: longer than any agent's limit.
 const silence = 20 * time.Minute
 
-// ModelMember is a member of which there is nothing but the MemberCluster on the hub. It answers for the agent that it
-// does not have: it says what the test makes it say about its health, and about every Work that it is given that all
-// of it is applied and available.
+// ModelMember is a member without a cluster: only its MemberCluster exists on the hub. It writes the reports of the
+// missing member agent: the health that the test sets, and for every Work that it is applied and available.
 type ModelMember struct {
 	Name string
 
@@ -39,11 +37,10 @@ type ModelMember struct {
 	beats atomic.Bool
 }
 
-// heartbeat is how often that of a member that is Healthy is renewed, so that a test may last longer than agents wait
-// for one.
+// heartbeat is the interval of heartbeats of a Healthy member, so that it stays healthy in long tests.
 const heartbeat = time.Minute
 
-// NewMemberCluster is a MemberCluster that no agent can speak for.
+// NewMemberCluster is a MemberCluster whose identity no agent has.
 func NewMemberCluster(name string) *clusterv1beta1.MemberCluster {
 	return &clusterv1beta1.MemberCluster{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -51,8 +48,8 @@ func NewMemberCluster(name string) *clusterv1beta1.MemberCluster {
 	}
 }
 
-// StartModelMember creates a MemberCluster, which is a member once Healthy or Silent was called, and answers for it
-// until the end of the test, when it leaves.
+// StartModelMember creates a MemberCluster and writes the reports of its agent until the end of the test, when it leaves.
+// It joins when Healthy or Silent is called.
 func StartModelMember(t testing.TB, hub client.WithWatch, mc *clusterv1beta1.MemberCluster) *ModelMember {
 	t.Helper()
 	m := &ModelMember{Name: mc.Name, hub: hub, t: t}
@@ -71,10 +68,10 @@ func StartModelMember(t testing.TB, hub client.WithWatch, mc *clusterv1beta1.Mem
 	return m
 }
 
-// answer reports on Works as they come and change, until ctx ends.
+// answer reports on new and changed Works until ctx ends.
 func (m *ModelMember) answer(ctx context.Context) {
 	for ctx.Err() == nil {
-		// Without a version, a watch begins with everything there is.
+		// Without a resource version, a watch starts with all existing objects.
 		works, err := m.hub.Watch(ctx, &v1beta1.WorkList{}, client.InNamespace(contract.MemberNamespace(m.Name)))
 		if err != nil {
 			Pause()
@@ -85,12 +82,12 @@ func (m *ModelMember) answer(ctx context.Context) {
 			if !ok || event.Type == watch.Deleted {
 				continue
 			}
-			// What came in between is an event of its own.
+			// After a conflict or a deletion there is another event.
 			switch err := m.report(ctx, work); {
 			case err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) || ctx.Err() != nil:
 			case apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err):
 				m.t.Errorf("answer for member %s: %v", m.Name, err)
-			default: // a hub that is busy: the next watch begins with everything there is
+			default: // the hub is busy: the next watch starts with all existing objects
 				works.Stop()
 				Pause()
 			}
@@ -99,8 +96,8 @@ func (m *ModelMember) answer(ctx context.Context) {
 	}
 }
 
-// beat renews the heartbeat of a member that is Healthy and is not leaving. What goes wrong is not an error: there is
-// a next one.
+// beat renews the heartbeat of a Healthy member that is not leaving. Errors are ignored because the next heartbeat
+// follows.
 func (m *ModelMember) beat(ctx context.Context) {
 	imc := m.internal()
 	if !m.beats.Load() || m.hub.Get(ctx, client.ObjectKeyFromObject(imc), imc) != nil {
@@ -110,12 +107,12 @@ func (m *ModelMember) beat(ctx context.Context) {
 		return
 	}
 	imc.Status.AgentStatus[0].LastReceivedHeartbeat = metav1.Now()
-	if m.beats.Load() { // what was said meanwhile counts: the write would conflict with it
+	if m.beats.Load() { // a report written meanwhile wins: this write conflicts with it
 		_ = m.hub.Status().Update(ctx, imc)
 	}
 }
 
-// report says of a Work that all is well, or that nothing of it is left.
+// report writes the status of a Work as applied and available, or completes its deletion.
 func (m *ModelMember) report(ctx context.Context, work *v1beta1.Work) error {
 	if work.DeletionTimestamp != nil {
 		if !controllerutil.RemoveFinalizer(work, contract.FinalizerWork) {
@@ -123,42 +120,42 @@ func (m *ModelMember) report(ctx context.Context, work *v1beta1.Work) error {
 		}
 		return m.hub.Update(ctx, work)
 	}
-	news := false
+	changed := false
 	for kind, reason := range map[string]string{
 		v1beta1.ConditionApplied:   v1beta1.ReasonAllManifestsApplied,
 		v1beta1.ConditionAvailable: v1beta1.ReasonAllManifestsAvailable,
 	} {
-		news = meta.SetStatusCondition(&work.Status.Conditions, metav1.Condition{
+		changed = meta.SetStatusCondition(&work.Status.Conditions, metav1.Condition{
 			Type: kind, Status: metav1.ConditionTrue, Reason: reason, ObservedGeneration: work.Generation,
-		}) || news
+		}) || changed
 	}
-	if !news {
+	if !changed {
 		return nil
 	}
 	return m.hub.Status().Update(ctx, work)
 }
 
-// Healthy reports that the member has joined and is well, as of now.
+// Healthy reports that the member has joined and is healthy now.
 func (m *ModelMember) Healthy() {
 	m.t.Helper()
-	m.say(time.Now(), metav1.ConditionTrue, clusterv1beta1.ReasonInternalMemberClusterHealthy)
+	m.writeReport(time.Now(), metav1.ConditionTrue, clusterv1beta1.ReasonInternalMemberClusterHealthy)
 	m.beats.Store(true)
 }
 
-// Silent makes a member that has joined, and was not heard of for so long that it counts as lost.
+// Silent reports that the member has joined, with a last heartbeat that is too old.
 func (m *ModelMember) Silent() {
 	m.t.Helper()
-	m.say(time.Now().Add(-silence), metav1.ConditionTrue, clusterv1beta1.ReasonInternalMemberClusterHealthy)
+	m.writeReport(time.Now().Add(-silence), metav1.ConditionTrue, clusterv1beta1.ReasonInternalMemberClusterHealthy)
 }
 
-// Sick reports, as of now, that the member's API server has not been well for as long as Silent is silent.
+// Sick reports now that the member's API server has been unhealthy for as long as a Silent member is silent.
 func (m *ModelMember) Sick() {
 	m.t.Helper()
-	m.say(time.Now(), metav1.ConditionFalse, clusterv1beta1.ReasonInternalMemberClusterUnhealthy)
+	m.writeReport(time.Now(), metav1.ConditionFalse, clusterv1beta1.ReasonInternalMemberClusterUnhealthy)
 }
 
-// say writes what an agent would, and waits until the hub has taken note.
-func (m *ModelMember) say(heartbeat time.Time, healthy metav1.ConditionStatus, reason string) {
+// writeReport writes the report of an agent, and waits until the MemberCluster has it.
+func (m *ModelMember) writeReport(heartbeat time.Time, healthy metav1.ConditionStatus, reason string) {
 	m.t.Helper()
 	m.beats.Store(false)
 	since := metav1.NewTime(heartbeat.Add(-silence))
@@ -178,7 +175,7 @@ func (m *ModelMember) say(heartbeat time.Time, healthy metav1.ConditionStatus, r
 		imc.Status.AgentStatus = []clusterv1beta1.AgentStatus{agent}
 		return m.hub.Status().Update(ctx, imc)
 	})
-	Await(m.t, Soon, "MemberCluster "+m.Name+" to tell of the report", func(ctx context.Context) error {
+	Await(m.t, Soon, "MemberCluster "+m.Name+" to have the report", func(ctx context.Context) error {
 		mc := NewMemberCluster(m.Name)
 		if err := m.hub.Get(ctx, client.ObjectKeyFromObject(mc), mc); err != nil {
 			return err
@@ -192,13 +189,13 @@ func (m *ModelMember) say(heartbeat time.Time, healthy metav1.ConditionStatus, r
 			reported = *got.ReportedHeartbeat
 		}
 		if reported.Unix() != heartbeat.Unix() || !meta.IsStatusConditionPresentAndEqual(got.Conditions, clusterv1beta1.ConditionHealthy, healthy) {
-			return fmt.Errorf("it still says %+v", got)
+			return fmt.Errorf("agent status is %+v", got)
 		}
 		return nil
 	})
 }
 
-// Leave asks the member to leave. It does not, until Left is called.
+// Leave deletes the MemberCluster. The member does not leave until Left is called.
 func (m *ModelMember) Leave() {
 	m.t.Helper()
 	if err := client.IgnoreNotFound(m.hub.Delete(context.WithoutCancel(m.t.Context()), NewMemberCluster(m.Name))); err != nil {
@@ -206,7 +203,7 @@ func (m *ModelMember) Leave() {
 	}
 }
 
-// Left makes the member leave, and waits until it is none any more.
+// Left makes the member leave, and waits until its MemberCluster is gone.
 func (m *ModelMember) Left() {
 	m.t.Helper()
 	m.Leave()
@@ -218,12 +215,12 @@ func (m *ModelMember) Left() {
 		case err != nil:
 			return err
 		}
-		return errors.Join(errors.New("it is still there"), m.goodbye(ctx))
+		return errors.Join(errors.New("it still exists"), m.goodbye(ctx))
 	})
 }
 
-// dismiss makes the member leave at the end of a test. It does not wait until the MemberCluster is gone: that waits
-// for its namespace, which takes seconds.
+// dismiss makes the member leave at the end of a test. It does not wait until the MemberCluster is gone, because the
+// deletion of its namespace takes seconds.
 func (m *ModelMember) dismiss(ctx context.Context) {
 	m.t.Helper()
 	m.Leave()
@@ -238,7 +235,7 @@ func (m *ModelMember) dismiss(ctx context.Context) {
 	}
 }
 
-// release takes the test's own finalizer off the MemberCluster.
+// release removes the test's own finalizer from the MemberCluster.
 func (m *ModelMember) release(ctx context.Context) error {
 	mc := NewMemberCluster(m.Name)
 	if err := m.hub.Get(ctx, client.ObjectKeyFromObject(mc), mc); err != nil || !controllerutil.RemoveFinalizer(mc, Blocker) {
@@ -247,15 +244,15 @@ func (m *ModelMember) release(ctx context.Context) error {
 	return client.IgnoreNotFound(m.hub.Update(ctx, mc))
 }
 
-// goodbye answers that the member has left, which spares waiting until it is forced out. It is an error if it was not
-// asked to.
+// goodbye reports that the member has left, so that the hub agent need not wait until it removes the member by force. It
+// returns an error if the member must not leave yet.
 func (m *ModelMember) goodbye(ctx context.Context) error {
 	imc := m.internal()
 	if err := m.hub.Get(ctx, client.ObjectKeyFromObject(imc), imc); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	if imc.Spec.State != clusterv1beta1.ClusterStateLeave {
-		return fmt.Errorf("it is to %s", imc.Spec.State)
+		return fmt.Errorf("its desired state is %s", imc.Spec.State)
 	}
 	imc.Status.AgentStatus = []clusterv1beta1.AgentStatus{{
 		Type:                  clusterv1beta1.AgentTypeMemberAgent,
@@ -272,7 +269,7 @@ func (m *ModelMember) internal() *clusterv1beta1.InternalMemberCluster {
 	return &clusterv1beta1.InternalMemberCluster{ObjectMeta: metav1.ObjectMeta{Namespace: contract.MemberNamespace(m.Name), Name: m.Name}}
 }
 
-// Change changes the MemberCluster, again on every conflict.
+// Change changes the MemberCluster and retries on conflicts.
 func (m *ModelMember) Change(change func(*clusterv1beta1.MemberCluster)) {
 	m.t.Helper()
 	Await(m.t, Soon, "change of MemberCluster "+m.Name, func(ctx context.Context) error {

@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Overridden is s once overrides are worked in: for these clusters, or for all of s if none is named.
+// Overridden is s with overrides applied: for these clusters, or for all of s if none is named.
 func (s Status) Overridden(clusters ...string) Status {
 	s.name += " with overrides"
 	with := func(verdicts []verdict) []verdict {
@@ -34,20 +34,20 @@ func (s Status) Overridden(clusters ...string) Status {
 	return s
 }
 
-// OverrideFailed is a placement whose overrides cannot be worked in, on any cluster.
+// OverrideFailed is a placement whose overrides cannot be applied, for any cluster.
 func OverrideFailed(clusters ...string) Status {
 	return stopped("OVERRIDEFAILED", 2, clusters,
 		no(v1beta1.ConditionOverridden, v1beta1.ReasonOverriddenFailed), no(v1beta1.ConditionOverridden, v1beta1.ReasonOverriddenFailed))
 }
 
-// SyncFailed is a placement whose overridden content the hub refuses, for every cluster.
+// SyncFailed is a placement whose overridden content the hub's API server rejects, for every cluster.
 func SyncFailed(clusters ...string) Status {
 	return stopped("SYNCFAILED", 3, clusters,
 		no(v1beta1.ConditionWorkSynchronized, v1beta1.ReasonWorkNotSynchronizedYet),
 		no(v1beta1.ConditionWorkSynchronized, v1beta1.ReasonSyncWorkFailed)).Overridden()
 }
 
-// stopped is a placement that is complete up to its first conditions, and then says otherwise.
+// stopped is a placement whose first conditions are complete, followed by the given one.
 func stopped(name string, at int, clusters []string, placement, cluster verdict) Status {
 	s := Complete(clusters...)
 	s.name = name
@@ -58,7 +58,7 @@ func stopped(name string, at int, clusters []string, placement, cluster verdict)
 	return s
 }
 
-// ClusterOverride is a ClusterResourceOverride of a namespace and what is in it.
+// ClusterOverride is a ClusterResourceOverride of a namespace and its contents.
 func ClusterOverride(name, namespace string, rules ...v1beta1.OverrideRule) *v1beta1.ClusterResourceOverride {
 	return &v1beta1.ClusterResourceOverride{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.ClusterResourceOverrideSpec{
 		ClusterResourceSelectors: []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: namespace}},
@@ -89,7 +89,7 @@ func LeavingOut(where ...v1beta1.ClusterSelectorTerm) v1beta1.OverrideRule {
 	return v1beta1.OverrideRule{ClusterSelector: &v1beta1.ClusterSelector{ClusterSelectorTerms: where}, OverrideType: v1beta1.OverrideTypeDelete}
 }
 
-// Patch is one operation; a nil value is left out.
+// Patch is one operation; a nil value is omitted.
 func Patch(op v1beta1.JSONPatchOperator, path string, value any) v1beta1.JSONPatchOverride {
 	p := v1beta1.JSONPatchOverride{Operator: op, Path: path}
 	if value != nil {
@@ -102,12 +102,12 @@ func Patch(op v1beta1.JSONPatchOperator, path string, value any) v1beta1.JSONPat
 	return p
 }
 
-// Annotating adds a map of annotations with one entry, as an object without any needs it.
+// Annotating adds the whole map of annotations with one entry, for an object without annotations.
 func Annotating(key, value string) v1beta1.JSONPatchOverride {
 	return Patch(v1beta1.JSONPatchAdd, "/metadata/annotations", map[string]string{key: value})
 }
 
-// NotAvailable runs on clusters and is not available on any.
+// NotAvailable is a placement that is applied on clusters and not available on any.
 func NotAvailable(clusters ...string) Status {
 	return stopped("NOTAVAILABLE", 5, clusters,
 		no(v1beta1.ConditionAvailable, v1beta1.ReasonResourceNotAvailableYet), no(v1beta1.ConditionAvailable, v1beta1.ReasonNotAllWorkAreAvailable))

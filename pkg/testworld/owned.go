@@ -12,13 +12,13 @@ import (
 	kinds "github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// Owned makes a snapshot the placement's, as the placer does.
+// Owned makes the placement the owner of a snapshot, as the placer does.
 func Owned(snapshot client.Object, placement v1beta1.PlacementObject) {
 	kind := v1beta1.GroupVersion.WithKind(placement.ConditionType(""))
 	snapshot.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(placement, kind)})
 }
 
-// OwnedOn makes a snapshot that of the placement key, which is on the hub already.
+// OwnedOn makes the existing placement key the owner of a snapshot.
 func OwnedOn(t testing.TB, hub client.Reader, key types.NamespacedName, snapshot client.Object) {
 	t.Helper()
 	placement, err := kinds.Placements.Get(t.Context(), hub, key)
@@ -28,8 +28,8 @@ func OwnedOn(t testing.TB, hub client.Reader, key types.NamespacedName, snapshot
 	Owned(snapshot, placement)
 }
 
-// Picked is the latest policy snapshot of a placement that the scheduler has picked clusters for. Its status is
-// written apart.
+// Picked is the latest policy snapshot of a placement for which the scheduler has picked clusters. Write its status
+// separately.
 func Picked(placement v1beta1.PlacementObject, clusters ...string) v1beta1.PolicySnapshotObject {
 	key := client.ObjectKeyFromObject(placement)
 	policy := kinds.PolicySnapshots.New(key)

@@ -13,9 +13,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Recorder keeps the events that an agent records, for a test to wait for: an agent records an event after the write
-// that it is about, so that the write can be seen earlier. Unlike the fake recorder of client-go it never holds up the
-// agent. The zero value is ready.
+// Recorder keeps the events that an agent records, so that a test can await them: an agent records an event after the
+// write that the event describes. Unlike the fake recorder of client-go it never blocks the agent. The zero value is
+// ready.
 type Recorder struct {
 	mu   sync.Mutex
 	list []Event
@@ -60,7 +60,7 @@ func (r *Recorder) All() []Event {
 	return slices.Clone(r.list)
 }
 
-// Take returns All, and forgets them. It is for agents that are called by the test itself, whose events are there when
+// Take returns All and forgets them. It is for agents that the test itself calls, which have recorded their events when
 // the call returns.
 func (r *Recorder) Take() []Event {
 	r.mu.Lock()
@@ -70,8 +70,7 @@ func (r *Recorder) Take() []Event {
 	return out
 }
 
-// Await waits for an event with all of these words in its type, reason and message. It counts once: who awaits two,
-// waits for two.
+// Await waits for an event with all of these words in its type, reason and message, and removes the event.
 func (r *Recorder) Await(t testing.TB, words ...string) Event {
 	t.Helper()
 	var found Event
@@ -91,9 +90,8 @@ func (r *Recorder) Await(t testing.TB, words ...string) Event {
 	return found
 }
 
-// AwaitEvents waits until the events in a namespace of an API server are as enough wants them, and returns them.
-// Agents write them after what they are about, and one that is stopped earlier never does: await them before a
-// restart.
+// AwaitEvents waits until enough returns true for the events in a namespace of an API server, and returns them. Agents
+// write an event after the write that it describes: await the events before you stop an agent.
 func AwaitEvents(t testing.TB, c client.Client, namespace, what string, enough func([]corev1.Event) bool) []corev1.Event {
 	t.Helper()
 	var list corev1.EventList

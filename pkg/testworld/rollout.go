@@ -6,8 +6,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Blocked is a placement whose rollout goes no further: clusters at have the new content, which is not available
-// there, and the others wait.
+// Blocked is a placement whose rollout is blocked: clusters at have the new content, which is not available there, and
+// the others wait.
 func Blocked(at []string, waiting ...string) Status {
 	s := Complete()
 	s.name = "BLOCKED"

@@ -31,16 +31,16 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// Sweep searches what is readable beside Secrets for a mark that tests put into Secrets: each state of each object of
-// each kind, as long as it watches a cluster, so that what was there only for a moment is found too, and any text,
-// such as a log, that it is given. It knows the mark plain, in base64 at any offset, in base64 of base64, in
-// hexadecimal, and as Go prints bytes.
+// Sweep searches for a mark that tests put into Secrets, everywhere except in Secrets: in each state of each object of
+// each kind while it watches a cluster, so that it finds short-lived states too, and in texts, such as logs, that the
+// test passes. It finds the mark as plain text, in base64 at any offset, in base64 of base64, in hexadecimal, and as Go
+// prints bytes.
 type Sweep struct {
 	needles [][]byte
 
 	mu       sync.Mutex
 	leaks    []string
-	told     sets.Set[string]
+	reported sets.Set[string]
 	watched  sets.Set[string]
 	clusters []sweptCluster
 	logs     map[string]int64
@@ -53,12 +53,12 @@ type sweptCluster struct {
 	kinds  *discovery.DiscoveryClient
 }
 
-// watchAgain is how long after its end a watch begins anew.
+// watchAgain is after how long an ended watch is restarted.
 const watchAgain = 100 * time.Millisecond
 
 // NewSweep returns a sweep for a mark of at least twelve letters or digits.
 func NewSweep(mark string) *Sweep {
-	s := &Sweep{told: sets.New[string](), watched: sets.New[string](), logs: map[string]int64{}}
+	s := &Sweep{reported: sets.New[string](), watched: sets.New[string](), logs: map[string]int64{}}
 	once := encodings([]byte(mark))
 	s.needles = append([][]byte{[]byte(mark), []byte(hex.EncodeToString([]byte(mark))), bytes.Trim(fmt.Append(nil, []byte(mark)), "[]")}, once...)
 	for _, text := range once {
@@ -67,7 +67,8 @@ func NewSweep(mark string) *Sweep {
 	return s
 }
 
-// encodings is what of text is in any base64 of a longer one, whichever of three offsets it has there.
+// encodings returns the substrings that appear in the base64 of every longer text with this text, at any of three
+// offsets.
 func encodings(text []byte) [][]byte {
 	out := make([][]byte, 0, 3)
 	for skip := range 3 {
@@ -78,8 +79,7 @@ func encodings(text []byte) [][]byte {
 	return out
 }
 
-// excused are the fields in which users' manifests travel, Secrets among them, and those into which users write values
-// of Secrets.
+// excused are the fields that contain users' manifests, including Secrets, and values that users write.
 var excused = func() map[schema.GroupResource][][]string {
 	out := map[schema.GroupResource][][]string{}
 	add := func(fields []string, resources ...string) {
@@ -96,7 +96,7 @@ var excused = func() map[schema.GroupResource][][]string {
 	return out
 }()
 
-// Watch searches everything in a cluster, until ctx ends. Kinds that come later are searched from the next Refresh.
+// Watch searches everything in a cluster until ctx ends. Kinds that are added later are searched after Refresh.
 func (s *Sweep) Watch(ctx context.Context, name string, config *rest.Config) error {
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
@@ -114,7 +114,7 @@ func (s *Sweep) Watch(ctx context.Context, name string, config *rest.Config) err
 	return s.Refresh(ctx)
 }
 
-// Refresh searches kinds that are served since as well, until ctx ends.
+// Refresh also searches kinds that were added since, until ctx ends.
 func (s *Sweep) Refresh(ctx context.Context) error {
 	return s.eachKind(func(c sweptCluster, gvr schema.GroupVersionResource, verbs []string) error {
 		s.mu.Lock()
@@ -128,7 +128,7 @@ func (s *Sweep) Refresh(ctx context.Context) error {
 	})
 }
 
-// List searches everything that is in the clusters now.
+// List searches all objects that exist in the clusters now.
 func (s *Sweep) List(ctx context.Context) error {
 	return s.eachKind(func(c sweptCluster, gvr schema.GroupVersionResource, verbs []string) error {
 		if !slices.Contains(verbs, "list") {
@@ -149,13 +149,13 @@ func (s *Sweep) List(ctx context.Context) error {
 	})
 }
 
-// eachKind calls do for each kind but Secrets that a cluster serves, in the version that it prefers.
+// eachKind calls do for each kind that a cluster serves except Secrets, in its preferred version.
 func (s *Sweep) eachKind(do func(c sweptCluster, gvr schema.GroupVersionResource, verbs []string) error) error {
 	var errs []error
 	for _, c := range s.clusters {
 		lists, err := c.kinds.ServerPreferredResources()
 		if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
-			errs = append(errs, fmt.Errorf("find out what %s serves: %w", c.name, err))
+			errs = append(errs, fmt.Errorf("discover the kinds of %s: %w", c.name, err))
 		}
 		for _, list := range lists {
 			gv, err := schema.ParseGroupVersion(list.GroupVersion)
@@ -173,8 +173,8 @@ func (s *Sweep) eachKind(do func(c sweptCluster, gvr schema.GroupVersionResource
 	return errors.Join(errs...)
 }
 
-// list reads all objects of a kind. A kind that went after it was discovered has none; of one whose storage is being
-// set up they can be read in a moment.
+// list reads all objects of a kind. A kind that was removed after discovery has none. It retries for a kind whose storage
+// is still being initialized.
 func (s *Sweep) list(ctx context.Context, c sweptCluster, gvr schema.GroupVersionResource) (text []byte, err error) {
 	late := Until(ctx, Soon, fmt.Sprintf("the list of %s of %s", gvr, c.name), func(ctx context.Context) error {
 		var body io.ReadCloser
@@ -214,11 +214,11 @@ func (s *Sweep) get(ctx context.Context, c sweptCluster, gvr schema.GroupVersion
 	return resp.Body, nil
 }
 
-// follow searches the objects of a kind, those that are there and each change, until the watch ends.
+// follow searches the existing objects of a kind and each change until the watch ends.
 func (s *Sweep) follow(ctx context.Context, c sweptCluster, gvr schema.GroupVersionResource) {
 	body, err := s.get(ctx, c, gvr, "?watch=1")
 	if err != nil {
-		return // it is watched again; what is not served any more shows nothing
+		return // the watch is restarted; a kind that is no longer served has no objects
 	}
 	defer body.Close()
 	lines := bufio.NewReader(body)
@@ -241,7 +241,7 @@ func (s *Sweep) follow(ctx context.Context, c sweptCluster, gvr schema.GroupVers
 	}
 }
 
-// object searches an object without what is excused.
+// object searches an object without the excused fields.
 func (s *Sweep) object(cluster string, gvr schema.GroupVersionResource, obj map[string]any) {
 	for _, fields := range excused[gvr.GroupResource()] {
 		unstructured.RemoveNestedField(obj, fields...)
@@ -261,7 +261,7 @@ func (s *Sweep) in(text []byte) bool {
 	return slices.ContainsFunc(s.needles, func(n []byte) bool { return bytes.Contains(text, n) })
 }
 
-// Text searches a text; where names it.
+// Text searches a text; where describes its origin.
 func (s *Sweep) Text(where, text string) {
 	const around = 160
 	for _, n := range s.needles {
@@ -272,15 +272,15 @@ func (s *Sweep) Text(where, text string) {
 		leak := fmt.Sprintf("%s shows: …%s…", where, text[max(0, at-around):min(len(text), at+len(n)+around)])
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if !s.told.Has(leak) {
-			s.told.Insert(leak)
+		if !s.reported.Has(leak) {
+			s.reported.Insert(leak)
 			s.leaks = append(s.leaks, leak)
 		}
 		return
 	}
 }
 
-// Log searches what a file has now and was not searched yet.
+// Log searches the part of a file that was not searched yet.
 func (s *Sweep) Log(file string) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -290,7 +290,7 @@ func (s *Sweep) Log(file string) error {
 	s.mu.Lock()
 	from := s.logs[file]
 	s.mu.Unlock()
-	const overlap = 4 << 10 // a line may not have been written to its end
+	const overlap = 4 << 10 // the last line may have been incomplete
 	from = max(0, from-overlap)
 	if _, err := f.Seek(from, io.SeekStart); err != nil {
 		return err
@@ -306,7 +306,7 @@ func (s *Sweep) Log(file string) error {
 	return nil
 }
 
-// Leaks returns what was found since the last call.
+// Leaks returns the leaks found since the last call.
 func (s *Sweep) Leaks() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

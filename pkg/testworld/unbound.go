@@ -16,14 +16,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Unbound makes CRDs take everything, as those of an older release may have, and waits until the API server does. What
-// is stored then can be what no agent decodes.
+// Unbound makes CRDs accept any object, as CRDs of an older release may, and waits until the API server does. A test can
+// then store objects that no agent can decode.
 func Unbound(t testing.TB, c client.Client, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		crd := &unstructured.Unstructured{}
 		crd.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
-		Await(t, Soon, "schemas of "+name+" without rules", func(ctx context.Context) error {
+		Await(t, Soon, "an empty schema of "+name, func(ctx context.Context) error {
 			if err := c.Get(ctx, types.NamespacedName{Name: name}, crd); err != nil {
 				return err
 			}
@@ -40,11 +40,11 @@ func Unbound(t testing.TB, c client.Client, names ...string) {
 		})
 	}
 	for _, name := range names {
-		Await(t, Soon, name+" taking everything", func(ctx context.Context) error { return takesEverything(ctx, c, name) })
+		Await(t, Soon, name+" to accept any object", func(ctx context.Context) error { return takesEverything(ctx, c, name) })
 	}
 }
 
-// takesEverything tries: an API server serves a changed CRD somewhat later.
+// takesEverything checks with a dry run: an API server serves a changed CRD with a delay.
 func takesEverything(ctx context.Context, c client.Client, name string) error {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
@@ -69,7 +69,7 @@ func takesEverything(ctx context.Context, c client.Client, name string) error {
 	return nil
 }
 
-// Post sends a body to the API server as it is: clients that decode what they send refuse what is nested deep.
+// Post sends an unchanged body to the API server: clients that decode the body refuse deeply nested JSON.
 func Post(t testing.TB, cfg *rest.Config, path, body string) error {
 	t.Helper()
 	client, err := rest.HTTPClientFor(cfg)

@@ -1,11 +1,11 @@
 // Command bench measures a fleet of embedded clusters, one hub and three members, and prints a table and JSON.
 //
-// Every duration stands beside its floor: the same objects written by one client straight to all members in parallel,
-// in the same run. API writes are counted at the agents' own clients (rest_client_requests_total), everything
-// included; heartbeats and lease renewals, which go on whatever happens, are told apart by watching the objects that
-// they change. CPU seconds and peak memory are the agents' processes', as the kernel counts them.
+// Every duration is printed with its floor: the duration if one client writes the same objects directly to all members
+// in parallel, in the same run. All API writes are counted at the agents' clients (rest_client_requests_total).
+// Heartbeats and lease renewals, which never stop, are counted separately by watching the objects that they change. CPU
+// seconds and peak memory are those of the agents' processes, from the kernel.
 //
-// Measurements are in sections, each with clusters of its own; -only runs some of them.
+// Measurements are in sections, each with its own clusters; -only selects some of them.
 package main
 
 import (
@@ -44,8 +44,8 @@ type settings struct {
 	runs                runsSettings
 }
 
-// section is a part of the measurements that can be run alone: it starts what it needs, stops it, and leaves its
-// figures in results.
+// section is a part of the measurements that can run alone: it starts and stops its fleet, and stores its figures in
+// results.
 type section struct {
 	name string
 	run  func(ctx context.Context, s settings, r *results) error
@@ -63,20 +63,20 @@ var sections = []section{
 func main() {
 	var s settings
 	flag.IntVar(&s.single, "single", 20, "placements made one at a time")
-	flag.IntVar(&s.burst, "burst", 100, "placements made at once")
-	flag.IntVar(&s.maps, "maps", 300, "config maps of the one large placement")
-	flag.DurationVar(&s.quiet, "quiet", time.Minute, "how long to watch a fleet in which nothing changes")
+	flag.IntVar(&s.burst, "burst", 100, "placements made concurrently")
+	flag.IntVar(&s.maps, "maps", 300, "config maps of the large placement")
+	flag.DurationVar(&s.quiet, "quiet", time.Minute, "how long to watch an idle fleet")
 	s.selection.addFlags()
 	s.scheduling.addFlags()
 	s.member.addFlags()
 	s.runs.addFlags()
 	flag.StringVar(&s.profiles, "profiles", "",
-		"folder for profiles of the hub agent, which the sections selection and runs take; by default none are kept")
-	flag.StringVar(&s.only, "only", "", "sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+"; by default all")
-	flag.StringVar(&s.out, "out", "out/bench.json", "where the JSON goes")
+		"directory for profiles of the hub agent, which the sections selection and runs take; none by default")
+	flag.StringVar(&s.only, "only", "", "comma-separated sections to run: "+strings.Join(sectionNames(), ", ")+"; all by default")
+	flag.StringVar(&s.out, "out", "out/bench.json", "output file for the JSON")
 	flag.Parse()
-	// Errors alone: what runs in this process is many agents.
-	ctrl.SetLogger(funcr.New(func(prefix, text string) { say(prefix + " " + text) }, funcr.Options{Verbosity: -1}))
+	// Only errors, because many agents run in this process.
+	ctrl.SetLogger(funcr.New(func(prefix, text string) { progress(prefix + " " + text) }, funcr.Options{Verbosity: -1}))
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, s)
@@ -94,7 +94,7 @@ type bench struct {
 	hub        client.WithWatch
 	members    []member
 	placements *log
-	// routine counts what goes on without anything to do: heartbeats on the hub, leases on the hub and on members.
+	// routine counts the writes of idle agents: heartbeats on the hub, leases on the hub and on members.
 	routineHub, routineMember []*counter
 }
 
@@ -112,7 +112,7 @@ func sectionNames() []string {
 	return out
 }
 
-// chosen are the sections that only names; all of them if it is empty.
+// chosen returns the sections that only lists; all if it is empty.
 func chosen(only string) ([]section, error) {
 	if only == "" {
 		return sections, nil
@@ -146,7 +146,7 @@ func run(ctx context.Context, s settings) error {
 	return r.print(os.Stdout)
 }
 
-// onFleet starts a fleet, the default one unless config says otherwise, and stops it when do has returned.
+// onFleet starts a fleet from config, whose zero value is the default fleet, and stops it when do has returned.
 func onFleet(ctx context.Context, config localfleet.Config, do func(context.Context, *bench) error) (err error) {
 	dir, err := os.MkdirTemp("", "flagship-bench-")
 	if err != nil {
@@ -154,10 +154,10 @@ func onFleet(ctx context.Context, config localfleet.Config, do func(context.Cont
 	}
 	defer os.RemoveAll(dir)
 	config = plainMetrics(config)
-	say("starting a fleet")
+	progress("starting a fleet")
 	fleet, err := localfleet.Start(ctx, localfleet.Options{
 		Config: config, Dir: dir,
-		Progress: func(e localfleet.Event) { say("  " + e.Cluster + ": " + e.Text) },
+		Progress: func(e localfleet.Event) { progress("  " + e.Cluster + ": " + e.Text) },
 	})
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func onFleet(ctx context.Context, config localfleet.Config, do func(context.Cont
 	return do(ctx, b)
 }
 
-// plainMetrics has the agents serve their metrics without asking who reads them: to ask is a write, and writes are
+// plainMetrics makes the agents serve their metrics without authentication: a TokenReview is a write, and writes are
 // counted.
 func plainMetrics(config localfleet.Config) localfleet.Config {
 	if config.Members == nil {
@@ -191,7 +191,7 @@ func plainMetrics(config localfleet.Config) localfleet.Config {
 	return config
 }
 
-// whole is the section "main": the whole way of placements on a hub and three members.
+// whole is the section "main": placements from the hub to three members.
 func whole(ctx context.Context, s settings, r *results) error {
 	return onFleet(ctx, localfleet.Config{}, func(ctx context.Context, b *bench) error {
 		for _, phase := range []func(context.Context, settings, *results) error{b.oneAtATime, b.inABurst, b.large, b.quiet} {
@@ -203,7 +203,7 @@ func whole(ctx context.Context, s settings, r *results) error {
 	})
 }
 
-func say(text string) { fmt.Fprintln(os.Stderr, text) }
+func progress(text string) { fmt.Fprintln(os.Stderr, text) }
 
 func open(ctx context.Context, fleet *localfleet.Fleet) (*bench, error) {
 	b := &bench{fleet: fleet}
@@ -237,7 +237,7 @@ func open(ctx context.Context, fleet *localfleet.Fleet) (*bench, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Node leases and those of the control plane are not the agents'.
+		// Without the leases of nodes and of the control plane.
 		n, err := countWrites(ctx, c, &coordinationv1.LeaseList{}, client.InNamespace("fleet-system"))
 		if err != nil {
 			return nil, err
@@ -262,7 +262,7 @@ func names(prefix string, n int) []string {
 
 // oneAtATime makes, edits and deletes one placement after the other.
 func (b *bench) oneAtATime(ctx context.Context, s settings, r *results) error {
-	say(fmt.Sprintf("%d placements one at a time", s.single))
+	progress(fmt.Sprintf("%d placements one at a time", s.single))
 	var ours, floor sample
 	all := names("single", s.single+1)
 	if err := b.prepare(ctx, all, 1); err != nil {
@@ -287,9 +287,9 @@ func (b *bench) oneAtATime(ctx context.Context, s settings, r *results) error {
 	return nil
 }
 
-// inABurst makes, edits and deletes many placements at once, and counts every write.
+// inABurst makes, edits and deletes many placements concurrently, and counts every write.
 func (b *bench) inABurst(ctx context.Context, s settings, r *results) error {
-	say(fmt.Sprintf("a burst of %d placements", s.burst))
+	progress(fmt.Sprintf("a burst of %d placements", s.burst))
 	all := names("burst", s.burst)
 	if err := b.prepare(ctx, all, 1); err != nil {
 		return err
@@ -298,7 +298,7 @@ func (b *bench) inABurst(ctx context.Context, s settings, r *results) error {
 	for _, name := range append(b.fleet.Members(), b.fleet.Hub()) {
 		if pid := b.fleet.AgentPID(name); pid > 0 {
 			if err := resetPeak(pid); err != nil {
-				return fmt.Errorf("start the peak of %s anew: %w", name, err)
+				return fmt.Errorf("reset the peak of %s: %w", name, err)
 			}
 		}
 	}
@@ -349,7 +349,7 @@ func (b *bench) inABurst(ctx context.Context, s settings, r *results) error {
 
 // large places one namespace of many config maps, and edits all of them one after the other.
 func (b *bench) large(ctx context.Context, s settings, r *results) error {
-	say(fmt.Sprintf("one placement of %d config maps", s.maps))
+	progress(fmt.Sprintf("one placement of %d config maps", s.maps))
 	all := []string{"large"}
 	if err := b.prepare(ctx, all, s.maps); err != nil {
 		return err
@@ -381,7 +381,7 @@ func (b *bench) large(ctx context.Context, s settings, r *results) error {
 	return nil
 }
 
-// quiet counts writes while nothing changes: for a while, and after a restart of each agent.
+// quiet counts writes while nothing changes, and after a restart of each agent.
 func (b *bench) quiet(ctx context.Context, s settings, r *results) error {
 	const placed = 50
 	all := names("quiet", placed)
@@ -404,7 +404,7 @@ func (b *bench) quiet(ctx context.Context, s settings, r *results) error {
 		{"restart of the hub agent", func() error { return b.restart(ctx, b.fleet.Hub()) }},
 		{"restart of a member agent", func() error { return b.restart(ctx, first) }},
 	} {
-		say(fmt.Sprintf("%s of writes with %d placements: %s", s.quiet, placed, step.name))
+		progress(fmt.Sprintf("%s of writes with %d placements: %s", s.quiet, placed, step.name))
 		c, err := b.counted(ctx, step.name, 0, 0, func() error {
 			if err := step.do(); err != nil {
 				return err
@@ -437,7 +437,7 @@ func (s *sample) append(t times) {
 	s.deleted = append(s.deleted, t.deleted...)
 }
 
-// counted runs do and counts the agents' writes meanwhile. An agent that do restarts counts from zero.
+// counted runs do and counts the agents' writes meanwhile. The count of an agent that do restarts starts at zero.
 func (b *bench) counted(ctx context.Context, phase string, pairs, objects int, do func() error) (count, error) {
 	c := count{Phase: phase, Hub: writes{}, Member: writes{}, Pairs: pairs, Objects: objects}
 	before, err := b.snapshot(ctx)

@@ -29,23 +29,23 @@ type memberSettings struct {
 }
 
 func (s *memberSettings) addFlags() {
-	flag.IntVar(&s.secrets, "foreign-secrets", 20_000, "member: Secrets of somebody else on the member")
-	flag.IntVar(&s.placed, "placed-beside", 500, "member: objects placed beside them, half of them Secrets")
+	flag.IntVar(&s.secrets, "foreign-secrets", 20_000, "member: Secrets on the member that the fleet did not place")
+	flag.IntVar(&s.placed, "placed-beside", 500, "member: objects placed in addition, half of them Secrets")
 	flag.IntVar(&s.objects, "applied-objects", 1000, "member: objects applied at once")
 	flag.IntVar(&s.drifts, "drifts", 50, "member: edits on the member, one at a time")
-	flag.DurationVar(&s.idle, "idle", 30*time.Second, "member: how long to watch an agent with nothing to do")
+	flag.DurationVar(&s.idle, "idle", 30*time.Second, "member: how long to watch an idle agent")
 }
 
-// memberFigures are what the section has measured.
+// memberFigures are the results of the section.
 type memberFigures struct {
 	Objects int `json:"objects"`
-	// ApplySeconds is from making the Works until the hub knows that all objects are on the member, FloorSeconds the
-	// same objects by server-side apply from one client in parallel.
+	// ApplySeconds is from the creation of the Works until their status reports all objects; FloorSeconds is for
+	// server-side apply of the same objects by one client in parallel.
 	ApplySeconds float64 `json:"applySeconds"`
 	FloorSeconds float64 `json:"floorSeconds"`
-	// IdleCPU is CPU seconds for each second with all of them applied and nothing to do.
+	// IdleCPU is CPU seconds per second of an idle agent with all of them applied.
 	IdleCPU float64 `json:"idleCPU"`
-	// Drift is from sending an edit on the member until the Work on the hub says so.
+	// Drift is from an edit on the member until the status of the Work on the hub reports it.
 	DriftP50 float64 `json:"driftToReportP50Seconds"`
 	DriftP90 float64 `json:"driftToReportP90Seconds"`
 
@@ -54,7 +54,7 @@ type memberFigures struct {
 	Memory  []agentMemory `json:"memory"`
 }
 
-// agentMemory is what the member agent occupies.
+// agentMemory is the memory of the member agent.
 type agentMemory struct {
 	When string `json:"when"`
 	// HeapMiB is live objects and garbage not yet collected.
@@ -65,15 +65,14 @@ type agentMemory struct {
 func (f *memberFigures) print(w io.Writer) {
 	fmt.Fprintf(w, "\nmember: %d objects applied in %.2f s, floor %.2f s (x %.1f); idle with them: %.2f %% of a core\n",
 		f.Objects, f.ApplySeconds, f.FloorSeconds, f.ApplySeconds/f.FloorSeconds, 100*f.IdleCPU)
-	fmt.Fprintf(w, "  drift on the member until the hub says so: p50 %.0f ms, p90 %.0f ms\n", 1000*f.DriftP50, 1000*f.DriftP90)
+	fmt.Fprintf(w, "  drift on the member until the hub reports it: p50 %.0f ms, p90 %.0f ms\n", 1000*f.DriftP50, 1000*f.DriftP90)
 	for _, m := range f.Memory {
 		fmt.Fprintf(w, "  member agent, %s: heap %.1f MiB, resident %.0f MiB (peak %.0f), CPU %.1f s\n",
 			m.When, m.HeapMiB, m.ResidentMiB, m.PeakMiB, m.CPUSeconds)
 	}
 }
 
-// field is the section while it runs: Works are written as the hub agent writes them, so that the member agent alone
-// is measured.
+// field is the running section: it writes Works as the hub agent does, so that only the member agent is measured.
 type field struct {
 	*bench
 	sizes   memberSettings
@@ -107,9 +106,9 @@ func memberAtScale(ctx context.Context, s settings, r *results) error {
 
 func (f *field) on() member { return f.members[0] }
 
-// apply measures how fast objects arrive, beside the floor.
+// apply measures how fast objects are applied, and the floor.
 func (f *field) apply(ctx context.Context) error {
-	say(fmt.Sprintf("%d objects at once", f.sizes.objects))
+	progress(fmt.Sprintf("%d objects at once", f.sizes.objects))
 	if err := f.measure(ctx, "nothing placed"); err != nil {
 		return err
 	}
@@ -145,7 +144,7 @@ func (f *field) apply(ctx context.Context) error {
 }
 
 func (f *field) idle(ctx context.Context) error {
-	say(fmt.Sprintf("%s of nothing to do", f.sizes.idle))
+	progress(fmt.Sprintf("%s of an idle agent", f.sizes.idle))
 	pid := f.fleet.AgentPID(fieldMember)
 	before, err := usageOf(pid)
 	if err != nil {
@@ -159,9 +158,9 @@ func (f *field) idle(ctx context.Context) error {
 	return err
 }
 
-// drift edits placed objects on the member, where the strategy leaves them edited.
+// drift edits placed objects on the member, with a strategy that does not correct them.
 func (f *field) drift(ctx context.Context) error {
-	say(fmt.Sprintf("%d edits on the member", f.sizes.drifts))
+	progress(fmt.Sprintf("%d edits on the member", f.sizes.drifts))
 	if err := f.namespaces(ctx, "drift"); err != nil {
 		return err
 	}
@@ -193,15 +192,14 @@ func (f *field) drift(ctx context.Context) error {
 	return nil
 }
 
-// crowd puts Secrets of somebody else on the member, places objects among them, and looks at what the agent needs for
-// that.
+// crowd creates foreign Secrets on the member, places objects beside them, and measures the agent's memory.
 func (f *field) crowd(ctx context.Context) error {
 	for _, prefix := range []string{"field", "drift"} {
 		if err := f.removeWorks(ctx, prefix); err != nil {
 			return err
 		}
 	}
-	say(fmt.Sprintf("%d Secrets of somebody else", f.sizes.secrets))
+	progress(fmt.Sprintf("%d foreign Secrets", f.sizes.secrets))
 	if err := f.namespaces(ctx, "crowd"); err != nil {
 		return err
 	}
@@ -227,7 +225,7 @@ func (f *field) crowd(ctx context.Context) error {
 	if err := f.measure(ctx, when); err != nil {
 		return err
 	}
-	// A restart lists everything at once: its peak is that of the agent's life.
+	// A restart lists everything at once: that is the agent's peak.
 	if err := f.restart(ctx, fieldMember); err != nil {
 		return err
 	}
@@ -237,7 +235,7 @@ func (f *field) crowd(ctx context.Context) error {
 	return f.measure(ctx, "and restarted")
 }
 
-// namespaces makes those of a set of Works on the member; they are not placed.
+// namespaces creates the namespaces of a set of Works on the member; they are not placed.
 func (f *field) namespaces(ctx context.Context, prefix string) error {
 	return each(names(prefix, worksInField), worksInField, func(name string) error { return f.on().Create(ctx, namespace(name)) })
 }
@@ -257,7 +255,7 @@ func asSecretsAndMaps(namespace string, i int) client.Object {
 	return s
 }
 
-// makeWorks makes Works, each with objects in a namespace of its own name.
+// makeWorks creates Works, each with objects in a namespace with the name of the Work.
 func (f *field) makeWorks(
 	ctx context.Context, prefix string, objects int, how *v1beta1.ApplyStrategy, object func(string, int) client.Object,
 ) error {
@@ -312,7 +310,7 @@ func (f *field) removeWorks(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// measure notes what the member agent occupies now.
+// measure records the current memory of the member agent.
 func (f *field) measure(ctx context.Context, when string) error {
 	m := agentMemory{When: when}
 	var err error
@@ -323,7 +321,7 @@ func (f *field) measure(ctx context.Context, when string) error {
 		return err
 	}
 	f.figures.Memory = append(f.figures.Memory, m)
-	say(fmt.Sprintf("  %s: heap %.1f MiB, resident %.0f MiB, peak %.0f MiB", when, m.HeapMiB, m.ResidentMiB, m.PeakMiB))
+	progress(fmt.Sprintf("  %s: heap %.1f MiB, resident %.0f MiB, peak %.0f MiB", when, m.HeapMiB, m.ResidentMiB, m.PeakMiB))
 	return nil
 }
 
@@ -346,5 +344,5 @@ func heapOf(ctx context.Context, url string) (float64, error) {
 	for _, m := range families["go_memstats_heap_alloc_bytes"].GetMetric() {
 		return m.GetGauge().GetValue() / (1 << 20), nil
 	}
-	return 0, errors.New("the agent's metrics do not say how large its heap is")
+	return 0, errors.New("the agent's metrics do not contain the size of its heap")
 }

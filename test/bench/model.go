@@ -31,21 +31,21 @@ import (
 	memberagent "github.com/flagship-fleet/flagship/pkg/member"
 )
 
-// modelMember is the member agent as it is, with an identity, a token and rights on the hub of its own, which applies
-// to a real API server and reports from there. Only the cluster is not its own: a hundred of them do not fit on one
-// machine, so all share one.
+// modelMember is a real member agent with its own identity, token and permissions on the hub. It applies to a real API
+// server and reports from there. Only the cluster is shared by all model members, because a hundred clusters do not fit
+// on one machine.
 //
-// On a cluster of its own each member would have the same objects, and the same ledger of them. So that they do not
-// meet on one, what the section places has a word in its names, and a relay between the hub and the agent puts another
-// one of the same length in its place for each member: what is staged-where-any on the hub is staged-where-017 on the
-// cluster. The relay passes everything else on as it is.
+// On separate clusters all members would have objects and ledgers of the same names. To avoid collisions on the shared
+// cluster, the names of placed objects contain a word, and a relay between the hub and the agent replaces it with
+// another word of the same length for each member: staged-where-any on the hub is staged-where-017 on the cluster. The
+// relay does not change anything else.
 //
-// That costs the relay, and that each agent sees the others' namespaces and ledgers come with the first release of a
-// placement: that of a hundred placements at once takes the agents of 90 members three times the CPU of later ones.
-// What is noted of a member is the moment at which its report reaches the relay on its way to the hub.
+// The cost is that of the relay, and that each agent watches the namespaces and ledgers of the others with the first
+// release of a placement: the first release of a hundred placements takes the agents of 90 members three times the CPU of
+// later ones. The report of a member is timed when it reaches the relay on its way to the hub.
 type modelMember struct {
 	name string
-	// place is what stands for anywhere in the names on the member.
+	// place replaces anywhere in the names on the member.
 	place string
 }
 
@@ -54,27 +54,27 @@ const (
 	sharedCluster = "spoke-1"
 	modelPrefix   = "model"
 	anywhere      = "where-any"
-	// mostModels keeps their names of one length.
+	// mostModels is the most members whose names have the same length.
 	mostModels = 1000
-	// modelMiB is what an agent takes; 6.5 were measured at the end of the section. beyondModelsMiB is for two
-	// clusters and the rest.
+	// modelMiB is the memory of an agent; 6.5 were measured at the end of the section. beyondModelsMiB is for two
+	// clusters and everything else.
 	modelMiB, beyondModelsMiB = 10, 1600
-	// modelsStartAtOnce is how many agents join at a time.
+	// modelsStartAtOnce is how many agents join concurrently.
 	modelsStartAtOnce = 8
 )
 
-// modelOf is the member of this name, which is modelPrefix and three digits.
+// modelOf returns the member with this name, which is modelPrefix and three digits.
 func modelOf(name string) modelMember {
 	return modelMember{name: name, place: strings.Replace(name, modelPrefix, "where", 1)}
 }
 
-// local is the name on the shared cluster of what has this one on the hub.
+// local converts a name on the hub to the name on the shared cluster.
 func (m modelMember) local(onHub string) string { return strings.ReplaceAll(onHub, anywhere, m.place) }
 
-// onHub is the reverse.
+// onHub is the inverse of local.
 func (m modelMember) onHub(local string) string { return strings.ReplaceAll(local, m.place, anywhere) }
 
-// checkModels says so if there would be too many, for their names or for the memory there is.
+// checkModels returns an error if there are too many members for their names or for the available memory.
 func checkModels(models int) error {
 	if models < 1 || models > mostModels {
 		return fmt.Errorf("-run-members %d: must be 1 to %d", models/stagesOfRuns, mostModels/stagesOfRuns)
@@ -90,8 +90,8 @@ func checkModels(models int) error {
 	return nil
 }
 
-// withModels starts the agents, waits until all have joined, and stops them when do has returned. One that ends before
-// that ends do.
+// withModels starts the agents, waits until all have joined, and stops them when do has returned. If an agent ends
+// early, the context of do is cancelled.
 func (f *releases) withModels(ctx context.Context, do func(context.Context) error) (err error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -110,7 +110,7 @@ func (f *releases) withModels(ctx context.Context, do func(context.Context) erro
 		agents.Wait()
 		err = errors.Join(err, relay.Close())
 	}()
-	// All agents reach their cluster with what the chart grants to the one that was installed there.
+	// All agents use the permissions that the chart grants to the agent that was installed on the cluster.
 	if err := os.Setenv("KUBECONFIG", f.fleet.AgentKubeconfig(sharedCluster)); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (f *releases) withModels(ctx context.Context, do func(context.Context) erro
 	if err != nil {
 		return err
 	}
-	say(fmt.Sprintf("runs: %d members", len(f.members())))
+	progress(fmt.Sprintf("runs: %d members", len(f.members())))
 	for _, name := range f.members() {
 		m := modelOf(name)
 		paths.Handle("/"+name+"/", http.StripPrefix("/"+name, f.relay(m, to, transport)))
@@ -142,14 +142,14 @@ func (f *releases) withModels(ctx context.Context, do func(context.Context) erro
 	return do(ctx)
 }
 
-// wayToHub is the hub's address, and how to get there with whatever token a request has.
+// wayToHub returns the hub's address and a transport that keeps the token of the request.
 func (f *releases) wayToHub() (*url.URL, http.RoundTripper, error) {
 	config, err := f.fleet.RestConfig(f.fleet.Hub())
 	if err != nil {
 		return nil, nil, err
 	}
 	config = rest.AnonymousClientConfig(config)
-	config.DisableCompression = true // what is compressed cannot be renamed
+	config.DisableCompression = true // names in compressed data cannot be replaced
 	transport, err := rest.TransportFor(config)
 	if err != nil {
 		return nil, nil, err
@@ -158,7 +158,7 @@ func (f *releases) wayToHub() (*url.URL, http.RoundTripper, error) {
 	return to, transport, err
 }
 
-// invite makes the identity of a member on the hub and its MemberCluster, and returns how to run its agent.
+// invite creates the identity of a member on the hub and its MemberCluster, and returns the options of its agent.
 func (f *releases) invite(ctx context.Context, m modelMember, hubURL string) (memberagent.Options, error) {
 	var options memberagent.Options
 	identity := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: contract.NamespaceSystem, Name: m.name}}
@@ -178,7 +178,7 @@ func (f *releases) invite(ctx context.Context, m modelMember, hubURL string) (me
 		ObjectMeta: metav1.ObjectMeta{Name: m.name, Labels: map[string]string{stageLabel: stageName(f.stageOf(m.name))}},
 		Spec: clusterv1beta1.MemberClusterSpec{
 			Identity: rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: identity.Namespace, Name: identity.Name},
-			// The longest there is: heartbeats would be counted as writes of the runs.
+			// The maximum: heartbeats would be counted as writes of the runs.
 			HeartbeatPeriodSeconds: 600,
 		},
 	})
@@ -196,13 +196,13 @@ func (f *releases) invite(ctx context.Context, m modelMember, hubURL string) (me
 		value, ok := environment[name]
 		return value, ok
 	}))
-	options.Hub.Server = hubURL // in plain text, which the environment cannot ask for: the relay is this very process
+	options.Hub.Server = hubURL // over HTTP, which environment variables cannot configure: the relay is in this process
 	return options, err
 }
 
-// relay passes a member's requests on to the hub, and notes when it reports to be well.
+// relay forwards a member's requests to the hub, and records when the member reports success.
 func (f *releases) relay(m modelMember, to *url.URL, transport http.RoundTripper) http.Handler {
-	type sent struct{} // the key of the time at which a request came
+	type sent struct{} // the context key of the arrival time of a request
 	proxy := &httputil.ReverseProxy{
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -225,7 +225,7 @@ func (f *releases) relay(m modelMember, to *url.URL, transport http.RoundTripper
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() == nil {
-				say(fmt.Sprintf("runs: %s: %s %s: %v", m.name, r.Method, r.URL.Path, err))
+				progress(fmt.Sprintf("runs: %s: %s %s: %v", m.name, r.Method, r.URL.Path, err))
 			}
 			w.WriteHeader(http.StatusBadGateway)
 		},
@@ -235,12 +235,12 @@ func (f *releases) relay(m modelMember, to *url.URL, transport http.RoundTripper
 	})
 }
 
-// isReport says whether a request writes the status of a Work.
+// isReport reports whether a request writes the status of a Work.
 func isReport(r *http.Request) bool {
 	return r.Method == http.MethodPatch && strings.Contains(r.URL.Path, "/works/") && strings.HasSuffix(r.URL.Path, "/status")
 }
 
-// noteReport reads the Work that the hub answers a report with, as it is after it.
+// noteReport reads the updated Work from the hub's response to a report.
 func (f *releases) noteReport(m modelMember, r *http.Response, at time.Time) error {
 	body, err := io.ReadAll(r.Body)
 	if err := errors.Join(err, r.Body.Close()); err != nil {
@@ -249,7 +249,7 @@ func (f *releases) noteReport(m modelMember, r *http.Response, at time.Time) err
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	var w v1beta1.Work
 	if err := json.Unmarshal(body, &w); err != nil {
-		return fmt.Errorf("read what the hub answers a report: %w", err)
+		return fmt.Errorf("read the hub's response to a report: %w", err)
 	}
 	c := meta.FindStatusCondition(w.Status.Conditions, v1beta1.ConditionAvailable)
 	if c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == w.Generation {
@@ -258,8 +258,8 @@ func (f *releases) noteReport(m modelMember, r *http.Response, at time.Time) err
 	return nil
 }
 
-// renamed is a body in which a word is replaced by one of the same length, so that lengths that were announced stay
-// true. It goes line by line, as events of a watch end with one.
+// renamed is a body in which a word is replaced by one of the same length, so that the Content-Length stays correct. It
+// works line by line, because every watch event is one line.
 type renamed struct {
 	io.Closer
 	lines    *bufio.Reader

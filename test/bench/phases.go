@@ -28,7 +28,7 @@ func (f figure) percentile(p int) time.Duration {
 	return sorted[(len(sorted)-1)*p/100]
 }
 
-// times are what is measured of a set of placements: from the moment a user's write is sent.
+// times are the durations measured for a set of placements, from when the user's write is sent.
 type times struct {
 	placed, available, edited, deleted figure
 	// wholes are from the first write to the last effect, over all placements of the set.
@@ -68,7 +68,7 @@ func namespace(name string) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"bench": "true"}}}
 }
 
-// each calls do for every name, so many at once, and returns the first error.
+// each calls do for every name with limited concurrency, and returns the first error.
 func each(names []string, atOnce int, do func(string) error) error {
 	var group errgroup.Group
 	group.SetLimit(atOnce)
@@ -78,7 +78,7 @@ func each(names []string, atOnce int, do func(string) error) error {
 	return group.Wait()
 }
 
-// prepare puts a namespace with maps config maps on the hub, for every name.
+// prepare creates a namespace with maps config maps on the hub, for every name.
 func (b *bench) prepare(ctx context.Context, names []string, maps int) error {
 	return each(names, 8, func(name string) error {
 		if err := b.hub.Create(ctx, namespace(name)); err != nil {
@@ -95,7 +95,7 @@ func (b *bench) prepare(ctx context.Context, names []string, maps int) error {
 
 func mapName(i int) string { return fmt.Sprintf("cm-%03d", i) }
 
-// sample accumulates what the placements of a set report, from many goroutines.
+// sample accumulates the durations of a set of placements. It may be used concurrently.
 type sample struct {
 	mu sync.Mutex
 	times
@@ -107,8 +107,8 @@ func (s *sample) add(to *figure, d time.Duration) {
 	*to = append(*to, d)
 }
 
-// create makes a placement for every name and measures until its maps are on every member, and until it says it is
-// available.
+// create makes a placement for every name and measures until its maps are on every member, and until its status reports
+// that it is available.
 func (b *bench) create(ctx context.Context, s *sample, names []string, atOnce, maps int) error {
 	begin := time.Now()
 	starts := map[string]time.Time{}
@@ -140,7 +140,7 @@ func (b *bench) create(ctx context.Context, s *sample, names []string, atOnce, m
 // edit changes every map of every name on the hub, one after the other, and measures until members have the last.
 func (b *bench) edit(ctx context.Context, s *sample, names []string, atOnce, maps int) error {
 	if maps > 1 {
-		say("  editing them one after the other")
+		progress("  editing them one after the other")
 	}
 	begin := time.Now()
 	starts := map[string]time.Time{}
@@ -196,7 +196,7 @@ func (b *bench) remove(ctx context.Context, s *sample, names []string, atOnce, m
 	return nil
 }
 
-// everywhere waits until every map of name satisfies is on every member, and returns when the last one did.
+// everywhere waits until every map of name satisfies is on every member, and returns the time when the last one did.
 func (b *bench) everywhere(ctx context.Context, name string, maps int, is func(event, bool) bool) (time.Time, error) {
 	var last time.Time
 	for _, m := range b.members {
@@ -213,8 +213,8 @@ func (b *bench) everywhere(ctx context.Context, name string, maps int, is func(e
 	return last, nil
 }
 
-// rest waits until the members have removed every namespace of what came before: the removal of a namespace keeps a
-// cluster's own controllers busy long after its contents are gone, and what is measured next would pay for it.
+// rest waits until the members have removed every namespace of earlier measurements: the controllers of a cluster are
+// busy with the removal long after the contents are gone, which would disturb the next measurement.
 func (b *bench) rest(ctx context.Context) error {
 	for _, m := range b.members {
 		for {
@@ -233,7 +233,7 @@ func (b *bench) rest(ctx context.Context) error {
 	return nil
 }
 
-// floor measures the same objects written by one client straight to all members at once: what no propagator can beat.
+// floor measures one client that writes the same objects directly to all members in parallel: no propagator is faster.
 func (b *bench) floor(ctx context.Context, names []string, atOnce, maps int) (times, error) {
 	var s sample
 	all := func(do func(m member) error) error {

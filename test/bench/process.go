@@ -87,17 +87,17 @@ func label(m *dto.Metric, name string) string {
 	return ""
 }
 
-// usage is what a process has used so far.
+// usage is the resource usage of a process so far.
 type usage struct {
 	CPUSeconds  float64 `json:"cpuSeconds"`
 	PeakMiB     float64 `json:"peakMiB"`
 	ResidentMiB float64 `json:"residentMiB,omitempty"`
 }
 
-// ticksPerSecond is USER_HZ, which Linux fixes at 100 for what /proc shows.
+// ticksPerSecond is USER_HZ, which is always 100 in /proc.
 const ticksPerSecond = 100
 
-// usageOf reads /proc: CPU seconds of the process's life, its highest resident memory, and that of now.
+// usageOf reads from /proc the CPU seconds of a process, its peak resident memory and its current resident memory.
 func usageOf(pid int) (usage, error) {
 	var u usage
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -132,13 +132,13 @@ func usageOf(pid int) (usage, error) {
 	return u, nil
 }
 
-// resetPeak makes the highest resident memory count from now.
+// resetPeak resets the peak resident memory of a process.
 func resetPeak(pid int) error {
 	const resetHighWater = "5" // proc(5), clear_refs
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte(resetHighWater), 0)
 }
 
-// profile starts to take a profile into a file, if profiles are wanted; stop waits for its end.
+// profile starts writing a profile to a file, if profiles are requested; stop waits for its end.
 func (b *bench) profile(ctx context.Context, what, file string) (stop func() error, err error) {
 	if b.profiles == "" {
 		return func() error { return nil }, nil
@@ -173,7 +173,7 @@ func (b *bench) profiled(ctx context.Context, what string) ([]byte, error) {
 	return io.ReadAll(resp.Body)
 }
 
-// availableMiB is how much memory can still be had without swapping.
+// availableMiB is how much memory is available without swapping.
 func availableMiB() (float64, error) {
 	data, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -185,13 +185,13 @@ func availableMiB() (float64, error) {
 			return n / 1024, err
 		}
 	}
-	return 0, errors.New("/proc/meminfo does not say how much memory is available")
+	return 0, errors.New("/proc/meminfo has no MemAvailable")
 }
 
-// processorTime is what the machine's processors have spent, in all and without anything to do, in ticks.
+// processorTime is the total and the idle time of the machine's processors, in ticks.
 type processorTime struct{ all, idle float64 }
 
-// spentByProcessors reads what they have spent since the machine was started.
+// spentByProcessors reads the time since the machine was started.
 func spentByProcessors() (processorTime, error) {
 	var t processorTime
 	data, err := os.ReadFile("/proc/stat")

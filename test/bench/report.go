@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// row is one measured duration beside its floor.
+// row is one measured duration with its floor.
 type row struct {
 	Figure     string  `json:"figure"`
 	P50        float64 `json:"p50Seconds"`
@@ -29,12 +29,12 @@ type count struct {
 	// Hub are writes to the hub by verb, by all agents; Member those to members.
 	Hub    writes `json:"hub"`
 	Member writes `json:"member"`
-	// Routine are heartbeats and lease renewals among them, seen as changes of the objects they write.
+	// Routine are the heartbeats and lease renewals among them, counted as changes of the objects that they write.
 	RoutineHub    int `json:"routineHub"`
 	RoutineMember int `json:"routineMember"`
-	// Pairs is how many (placement, member) pairs the phase was about.
+	// Pairs is the number of (placement, member) pairs in the phase.
 	Pairs int `json:"pairs,omitempty"`
-	// Objects is how many creates, patches and deletes of user's objects on members the phase needed by itself.
+	// Objects is how many creates, patches and deletes of users' objects on members the phase needs at least.
 	Objects int `json:"objects,omitempty"`
 }
 
@@ -46,13 +46,13 @@ type results struct {
 	Rows   []row            `json:"latency,omitempty"`
 	Counts []count          `json:"writes,omitempty"`
 	Agents map[string]usage `json:"agents,omitempty"`
-	// Selection is what the section of that name has measured.
+	// Selection are the figures of that section.
 	Selection *selectionFigures `json:"selection,omitempty"`
-	// Scheduling is what the section of that name has measured.
+	// Scheduling are the figures of that section.
 	Scheduling *schedulingFigures `json:"scheduling,omitempty"`
-	// Member is what the section of that name has measured.
+	// Member are the figures of that section.
 	Member *memberFigures `json:"member,omitempty"`
-	// Runs is what the section of that name has measured.
+	// Runs are the figures of that section.
 	Runs     *runsFigures `json:"runs,omitempty"`
 	Edits300 struct {
 		Seconds float64 `json:"seconds"`
@@ -136,7 +136,7 @@ func (r *results) printMain(w io.Writer) error {
 	fmt.Fprintf(w, "\n300 config maps edited one after the other: %.1f s until all are on all members, %.0f patches\n", r.Edits300.Seconds, r.Edits300.Patches)
 	for _, c := range r.Counts {
 		if c.Pairs == 0 {
-			fmt.Fprintf(w, "%s: %.0f hub and %.0f member writes, beside %d + %d heartbeats and lease renewals\n", c.Phase, c.hub(), c.member(), c.RoutineHub, c.RoutineMember)
+			fmt.Fprintf(w, "%s: %.0f hub and %.0f member writes, and %d + %d heartbeats and lease renewals\n", c.Phase, c.hub(), c.member(), c.RoutineHub, c.RoutineMember)
 		}
 	}
 	return nil

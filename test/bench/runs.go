@@ -34,39 +34,39 @@ type runsSettings struct {
 func (s *runsSettings) addFlags() {
 	flag.IntVar(&s.members, "run-members", 30, "runs: members of each of the three stages")
 	flag.IntVar(&s.burst, "run-burst", 100,
-		"runs: update runs at once, each of a placement and a strategy of its own on two members of each stage")
+		"runs: concurrent update runs, each with its own placement and strategy, on two members of each stage")
 	flag.IntVar(&s.repeats, "run-repeats", 5, "runs: how often a run without waits is repeated")
 	flag.DurationVar(&s.wait, "run-wait", 2*time.Second, "runs: how long the stages of the large runs wait after their clusters are done")
 }
 
-// runsFigures are what the section has measured.
+// runsFigures are the results of the section.
 type runsFigures struct {
 	Members int         `json:"membersOfAStage"`
 	Runs    []runFigure `json:"runs"`
 }
 
-// runFigure is one run, or several at once.
+// runFigure is one run, or several concurrent runs.
 type runFigure struct {
 	What string `json:"what"`
-	// Seconds are from sending the runs until the last has succeeded, WaitSeconds what the strategy says that one of
-	// them waits.
+	// Seconds are from the creation of the runs until the last has succeeded, WaitSeconds the wait times in the strategy
+	// of one of them.
 	Seconds     float64 `json:"seconds"`
 	WaitSeconds float64 `json:"waitSeconds"`
-	// StageHandOver is from the report that the last cluster of a stage is healthy until the first of the next has
-	// been given the release, beyond the wait in between.
+	// StageHandOver is from the report that the last cluster of a stage is healthy until the binding of the first cluster
+	// of the next has the release, without the wait time in between.
 	StageHandOver spread `json:"stageHandOver"`
 	// SlotHandOver is the same from one cluster to the next within a stage, where one may be in progress.
 	SlotHandOver *spread `json:"slotHandOver,omitempty"`
-	// Pairs is how many (run, cluster) pairs there are, Writes the hub agent's.
+	// Pairs is the number of (run, cluster) pairs, Writes that of the hub agent's writes.
 	Pairs  int    `json:"pairs"`
 	Writes writes `json:"hubAgentWrites"`
 	// PerPair are the writes for each pair, without lease renewals.
 	PerPair float64 `json:"hubAgentWritesPerPair"`
 	usage
-	// MembersCPUSeconds is what the agents of all members took on this machine, and the measuring itself.
+	// MembersCPUSeconds is the CPU time of the agents of all members on this machine, and of the measurement.
 	MembersCPUSeconds float64 `json:"membersCPUSeconds"`
-	// MachineBusy is the part of the machine's processors' time that was spent meanwhile, by whomever; near 1 they are
-	// what is measured.
+	// MachineBusy is the share of the machine's processor time that all processes used meanwhile; near 1, the processors
+	// are the bottleneck.
 	MachineBusy float64 `json:"machineBusy"`
 }
 
@@ -86,12 +86,12 @@ func (s spread) String() string {
 	return fmt.Sprintf("p50 %.0f ms, p90 %.0f, max %.0f (%d)", 1000*s.P50, 1000*s.P90, 1000*s.Max, s.N)
 }
 
-// handOverTarget is within what time a stage is to move on.
+// handOverTarget is the target for StageHandOver.
 const handOverTarget = time.Second
 
 func (f *runsFigures) print(w io.Writer) {
 	fmt.Fprintf(w, "\nruns: %d stages of %d members, whose agents are real and share one cluster\n", stagesOfRuns, f.Members)
-	fmt.Fprintf(w, "  target: a stage moves on within %s of its last cluster being healthy\n", handOverTarget)
+	fmt.Fprintf(w, "  target: a run starts the next stage within %s after the last cluster of a stage is healthy\n", handOverTarget)
 	for _, r := range f.Runs {
 		fmt.Fprintf(w, "  %s: %.2f s, of which its waits are %.0f s: %.2f s beyond\n", r.What, r.Seconds, r.WaitSeconds, r.Seconds-r.WaitSeconds)
 		verdict := "met"
@@ -115,7 +115,7 @@ const (
 	perStage = 2
 )
 
-// releases is the section while it runs.
+// releases is the running section.
 type releases struct {
 	*bench
 	sizes    runsSettings
@@ -124,8 +124,7 @@ type releases struct {
 	runs     *log
 
 	mu sync.Mutex
-	// given is when a binding was first seen with a snapshot, healthy when the member first sent the report that it is
-	// well with it.
+	// given is when a binding first had a snapshot, healthy when the member first reported that it is available.
 	given, healthy map[handed]time.Time
 }
 
@@ -175,7 +174,7 @@ func (f *releases) stageOf(member string) int {
 	return slices.Index(f.members(), member) / f.sizes.members
 }
 
-// watchBindings notes when a cluster is given a release.
+// watchBindings records when the binding of a cluster gets a release.
 func (f *releases) watchBindings(ctx context.Context) error {
 	list := &v1beta1.ClusterResourceBindingList{}
 	if err := f.hub.List(ctx, list); err != nil {
@@ -208,11 +207,11 @@ func (f *releases) note(in map[handed]time.Time, what handed, at time.Time) {
 type released struct {
 	name    string
 	members []string
-	// index is that of the last release.
+	// index is the index of the last release.
 	index int
 }
 
-// lay makes a placement with its namespace and its strategy, and waits until it is scheduled.
+// lay creates a placement with its namespace and strategy, and waits until it is scheduled.
 func (f *releases) lay(ctx context.Context, p *released, policy *v1beta1.PlacementPolicy) error {
 	if err := f.prepare(ctx, []string{p.name}, 1); err != nil {
 		return err
@@ -298,9 +297,9 @@ func (f *releases) one(ctx context.Context) error {
 	return nil
 }
 
-// many measures runs of many placements at once, each on a few members.
+// many measures concurrent runs of many placements, each on a few members.
 func (f *releases) many(ctx context.Context) error {
-	say(fmt.Sprintf("runs: %d placements", f.sizes.burst))
+	progress(fmt.Sprintf("runs: %d placements", f.sizes.burst))
 	var all []*released
 	byName := map[string]*released{}
 	for i, name := range names("burst", f.sizes.burst) {
@@ -327,10 +326,10 @@ func (f *releases) many(ctx context.Context) error {
 	return nil
 }
 
-// measure edits the placements, makes a run for each, and waits until all have succeeded; so often, one after the
-// other.
+// measure edits the placements, creates a run for each, and waits until all have succeeded. It repeats that several
+// times.
 func (f *releases) measure(ctx context.Context, what string, of []*released, repeats int, wait time.Duration, bySlot bool) error {
-	say("runs: " + what)
+	progress("runs: " + what)
 	stop, err := f.profile(ctx, "profile?seconds=15", fmt.Sprintf("cpu-%d-%d.pprof", len(f.figures.Runs), len(of)))
 	if err != nil {
 		return err
@@ -384,7 +383,7 @@ func (f *releases) measure(ctx context.Context, what string, of []*released, rep
 	return stop()
 }
 
-// repeat makes releases and runs of them, and takes how long the runs took.
+// repeat makes releases and their runs, and measures how long the runs take.
 func (f *releases) repeat(ctx context.Context, fig *runFigure, of []*released, repeats int) error {
 	var spent processorTime
 	for range repeats {
@@ -411,7 +410,7 @@ func (f *releases) repeat(ctx context.Context, fig *runFigure, of []*released, r
 	return f.arrived(ctx, of)
 }
 
-// revise changes what the placements place, and waits until the hub has a release of it.
+// revise changes the placed objects, and waits until the hub has a revision with the change.
 func (f *releases) revise(ctx context.Context, of []*released) error {
 	for _, p := range of {
 		p.index++
@@ -422,7 +421,7 @@ func (f *releases) revise(ctx context.Context, of []*released) error {
 	return f.calm(ctx)
 }
 
-// runAll makes a run for each placement, all at once, and returns how long it took until the last had succeeded.
+// runAll creates a run for each placement concurrently, and returns how long it took until the last had succeeded.
 func (f *releases) runAll(ctx context.Context, of []*released) (time.Duration, error) {
 	begin := time.Now()
 	byRun := map[string]*released{}
@@ -464,7 +463,7 @@ func (f *releases) runAll(ctx context.Context, of []*released) (time.Duration, e
 	return last.Sub(begin), nil
 }
 
-// arrived waits until the members have what the runs brought, which has to be so when they have succeeded.
+// arrived waits until the members have the objects of the release; after successful runs that is immediately true.
 func (f *releases) arrived(ctx context.Context, of []*released) error {
 	for _, p := range of {
 		for _, member := range p.members {
@@ -479,7 +478,7 @@ func (f *releases) arrived(ctx context.Context, of []*released) error {
 
 func releaseText(index int) string { return fmt.Sprintf("release %d", index) }
 
-// ended is the condition that says how a run has ended; nil before.
+// ended returns the condition with the outcome of a run; nil before.
 func ended(run *v1beta1.ClusterStagedUpdateRun) *metav1.Condition {
 	if c := meta.FindStatusCondition(run.Status.Conditions, v1beta1.ConditionInitialized); c != nil && c.Status == metav1.ConditionFalse {
 		return c
@@ -518,7 +517,7 @@ func (f *releases) handOvers(p *released, index int, wait time.Duration, stages,
 	}
 }
 
-// calm waits until the hub agent has written nothing for a second, but for the renewals of its lease.
+// calm waits until the hub agent has written nothing but lease renewals for a second.
 func (f *releases) calm(ctx context.Context) error {
 	for {
 		before, err := f.snapshot(ctx)

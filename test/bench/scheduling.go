@@ -33,12 +33,12 @@ type schedulingSettings struct {
 }
 
 func (s *schedulingSettings) addFlags() {
-	flag.IntVar(&s.clusters, "scheduling-clusters", 1000, "scheduling: MemberClusters on the hub, with nothing behind them")
+	flag.IntVar(&s.clusters, "scheduling-clusters", 1000, "scheduling: MemberClusters on the hub, without clusters")
 	flag.IntVar(&s.placements, "scheduling-placements", 1000,
 		"scheduling: placements that each wait for a cluster; one in a hundred waits for another label")
 }
 
-// schedulingFigures are what the section has measured.
+// schedulingFigures are the results of the section.
 type schedulingFigures struct {
 	Clusters   int               `json:"clusters"`
 	Placements int               `json:"placements"`
@@ -47,7 +47,7 @@ type schedulingFigures struct {
 	Setup      map[string]string `json:"setup"`
 }
 
-// decisionFigure is one decision alone, about the MemberClusters that the hub holds.
+// decisionFigure is one decision, without API calls, about the MemberClusters of the hub.
 type decisionFigure struct {
 	Policy       string  `json:"policy"`
 	Microseconds float64 `json:"microseconds"`
@@ -55,15 +55,15 @@ type decisionFigure struct {
 	KiB          int64   `json:"kib"`
 }
 
-// labelChange is what one label change on one cluster led to.
+// labelChange is the effect of one label change on one cluster.
 type labelChange struct {
 	Change string `json:"change"`
-	// Concerned is how many placements it can matter to, Decided how many decisions the scheduler made for it.
+	// Concerned is how many placements it can affect, Decided how many decisions the scheduler made because of it.
 	Concerned int     `json:"concerned"`
 	Decided   float64 `json:"decided"`
-	// BoundSeconds is from sending the change until the last binding was there.
+	// BoundSeconds is from the change until the last binding was created.
 	BoundSeconds float64 `json:"boundSeconds"`
-	// Writes are the hub agent's, until nothing more came.
+	// Writes are the writes of the hub agent until it was idle again.
 	Writes writes `json:"writes"`
 	usage
 }
@@ -81,7 +81,7 @@ func (f *schedulingFigures) print(w io.Writer) {
 	}
 }
 
-// fleetOnPaper is the section while it runs: MemberClusters that report well, and nobody behind them.
+// fleetOnPaper is the running section: MemberClusters with healthy reports, but without agents.
 type fleetOnPaper struct {
 	*bench
 	sizes    schedulingSettings
@@ -89,14 +89,14 @@ type fleetOnPaper struct {
 	clusters *log
 }
 
-// Labels that placements of the section wait for, and one that nobody does.
+// Labels that placements of the section wait for, and one that no placement waits for.
 const (
 	rareLabel, commonLabel, idleLabel = "bench/rare", "bench/common", "bench/idle"
 	rareEvery                         = 100
 )
 
-// scheduleAtScale measures scheduling alone: decisions, and what one label change leads to. The one member has no part
-// in it; that it has joined shows that the hub works.
+// scheduleAtScale measures only scheduling: decisions, and the effects of label changes. The one member is not part of
+// the measurement; it shows that the hub works.
 func scheduleAtScale(ctx context.Context, s settings, r *results) error {
 	config := localfleet.Config{Members: []localfleet.Member{{Cluster: localfleet.Cluster{Name: "spoke-1"}}}}
 	return onFleet(ctx, config, func(ctx context.Context, b *bench) error {
@@ -112,7 +112,7 @@ func scheduleAtScale(ctx context.Context, s settings, r *results) error {
 			name string
 			do   func(context.Context) error
 		}{{"clusters", run.join}, {"decisions", run.decide}, {"placements", run.placeAll}, {"changes", run.change}} {
-			say("scheduling: " + step.name)
+			progress("scheduling: " + step.name)
 			begin := time.Now()
 			if err := step.do(ctx); err != nil {
 				return fmt.Errorf("%s: %w", step.name, err)
@@ -125,7 +125,7 @@ func scheduleAtScale(ctx context.Context, s settings, r *results) error {
 
 func clusterName(i int) string { return fmt.Sprintf("paper-%04d", i) }
 
-// join makes the MemberClusters.
+// join creates the MemberClusters.
 func (f *fleetOnPaper) join(ctx context.Context) error {
 	var all []string
 	for i := range f.sizes.clusters {
@@ -136,7 +136,7 @@ func (f *fleetOnPaper) join(ctx context.Context) error {
 	})
 }
 
-// joinOnPaper makes MemberClusters and reports for their agents, so that the hub finds them joined and healthy.
+// joinOnPaper creates MemberClusters and writes the reports of their agents, so that they are joined and healthy.
 func (f *fleetOnPaper) joinOnPaper(ctx context.Context, all []string, labels func(i int) map[string]string) error {
 	internal, err := follow(ctx, f.hub, &clusterv1beta1.InternalMemberClusterList{})
 	if err != nil {
@@ -162,7 +162,7 @@ func (f *fleetOnPaper) joinOnPaper(ctx context.Context, all []string, labels fun
 	})
 }
 
-// isEligible says whether placements can choose a MemberCluster.
+// isEligible reports whether placements can pick a MemberCluster.
 func isEligible(e event, ok bool) bool {
 	return ok && schedule.Ineligible(e.object.(*clusterv1beta1.MemberCluster), time.Now()) == ""
 }
@@ -190,7 +190,7 @@ func (f *fleetOnPaper) beat(ctx context.Context, name string, i int) error {
 	return f.hub.Status().Update(ctx, &internal)
 }
 
-// decide measures decisions alone, about what the hub holds.
+// decide measures decisions about the objects of the hub, without API calls.
 func (f *fleetOnPaper) decide(ctx context.Context) error {
 	var list clusterv1beta1.MemberClusterList
 	if err := f.hub.List(ctx, &list); err != nil {
@@ -255,7 +255,7 @@ func pickNSpread() *v1beta1.PlacementPolicy {
 	}
 }
 
-// placeAll makes the placements. Each wants one cluster with a label that no cluster has yet.
+// placeAll creates the placements. Each requires one cluster with a label that no cluster has yet.
 func (f *fleetOnPaper) placeAll(ctx context.Context) error {
 	if err := f.hub.Create(ctx, namespace("paper")); err != nil {
 		return err
@@ -277,8 +277,8 @@ func (f *fleetOnPaper) placeAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A list, where other sections watch: the API server ends a watch that cannot follow so many changes on a busy
-	// machine.
+	// A list and not a watch as in other sections: on a busy machine, the API server closes a watch that is too slow for
+	// so many changes.
 	if _, err := awaitCount(ctx, 2*time.Second, "placements that lack a cluster", len(all), func() (int, error) {
 		var list v1beta1.ClusterResourcePlacementList
 		err := f.hub.List(ctx, &list)
@@ -321,9 +321,9 @@ func (f *fleetOnPaper) change(ctx context.Context) error {
 	return nil
 }
 
-// changeOne sets a label and waits until so many placements are bound and the hub agent writes no more.
+// changeOne sets a label and waits until the expected number of placements is bound and the hub agent is idle.
 func (f *fleetOnPaper) changeOne(ctx context.Context, cluster string, i int, label string, bound int) (*labelChange, error) {
-	// It took a while to get here, and a cluster that was silent for long is not chosen.
+	// The setup takes a while, and a cluster that has been silent for long is not picked.
 	if err := errors.Join(f.beat(ctx, cluster, i), f.still(ctx)); err != nil {
 		return nil, err
 	}
@@ -362,7 +362,7 @@ func (f *fleetOnPaper) changeOne(ctx context.Context, cluster string, i int, lab
 	return out, nil
 }
 
-// awaitCount looks every so often until there are n, and returns when it was so.
+// awaitCount polls until there are n, and returns the time at which that was so.
 func awaitCount(ctx context.Context, every time.Duration, what string, n int, count func() (int, error)) (time.Time, error) {
 	for {
 		have, err := count()
@@ -373,12 +373,12 @@ func awaitCount(ctx context.Context, every time.Duration, what string, n int, co
 			return time.Now(), nil
 		}
 		if err := wait(ctx, every); err != nil {
-			return time.Time{}, fmt.Errorf("wait for %d %s, of which there are %d: %w", n, what, have, err)
+			return time.Time{}, fmt.Errorf("wait for %d %s, now %d: %w", n, what, have, err)
 		}
 	}
 }
 
-// agentFigures are what the hub agent has done so far.
+// agentFigures are the counts of the hub agent so far.
 type agentFigures struct {
 	usage
 	decisions float64
@@ -399,7 +399,7 @@ func (f *fleetOnPaper) agent(ctx context.Context) (agentFigures, error) {
 	return out, err
 }
 
-// still waits until the hub agent has written nothing for a while, but for the renewals of its lease.
+// still waits until the hub agent has written nothing but lease renewals for a while.
 func (f *fleetOnPaper) still(ctx context.Context) error {
 	const renewals = 3
 	for {
@@ -420,7 +420,7 @@ func (f *fleetOnPaper) still(ctx context.Context) error {
 	}
 }
 
-// reconciles reads how often a controller of an agent has been asked.
+// reconciles reads how many reconciliations a controller of an agent has made.
 func reconciles(ctx context.Context, url, controller string) (float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -26,38 +26,38 @@ type selectionSettings struct {
 }
 
 func (s *selectionSettings) addFlags() {
-	flag.IntVar(&s.secrets, "unplaced-secrets", 10_000, "selection: Secrets that nobody places")
+	flag.IntVar(&s.secrets, "unplaced-secrets", 10_000, "selection: Secrets that no placement selects")
 	flag.IntVar(&s.namespaces, "selectable-namespaces", 5000, "selection: namespaces on the hub, of four objects each")
-	flag.IntVar(&s.placements, "namespace-placements", 500, "selection: how many of them are placed, each by a placement of its own")
+	flag.IntVar(&s.placements, "namespace-placements", 500, "selection: how many of them are placed, each by its own placement")
 	flag.IntVar(&s.edits, "placed-edits", 200, "selection: edits of a placed object, one at a time")
 }
 
-// selectionFigures are what the section has measured.
+// selectionFigures are the results of the section.
 type selectionFigures struct {
 	Secrets    int `json:"secrets"`
 	Namespaces int `json:"namespaces"`
 	Placements int `json:"placements"`
 	// Memory of the hub agent at several moments.
 	Memory []memory `json:"memory"`
-	// PlacedSeconds is how long it took until all placements, made at once, were available.
+	// PlacedSeconds is how long it took until all placements, created concurrently, were available.
 	PlacedSeconds float64 `json:"placedSeconds"`
-	// Edits are from sending an edit of an object on the hub until the Work that holds it is there.
+	// Edits are from an edit of an object on the hub until its Work has the edit.
 	EditP50 float64 `json:"editToWorkP50Seconds"`
 	EditP90 float64 `json:"editToWorkP90Seconds"`
 	// RestartSeconds is from stopping the hub agent until an edit made meanwhile is in its Work.
 	RestartSeconds float64 `json:"restartSeconds"`
 }
 
-// memory is what the hub agent occupies.
+// memory is the memory of the hub agent.
 type memory struct {
 	When string `json:"when"`
-	// HeapMiB is what is reachable, after a collection.
+	// HeapMiB is the live heap, after a garbage collection.
 	HeapMiB float64 `json:"heapMiB"`
 	usage
 }
 
 func (f *selectionFigures) print(w io.Writer) {
-	fmt.Fprintf(w, "\nselection: %d namespaces of four objects on the hub, %d of them placed; %d Secrets that nobody places\n", f.Namespaces, f.Placements, f.Secrets)
+	fmt.Fprintf(w, "\nselection: %d namespaces of four objects on the hub, %d of them placed; %d Secrets that no placement selects\n", f.Namespaces, f.Placements, f.Secrets)
 	for _, m := range f.Memory {
 		fmt.Fprintf(w, "  hub agent, %s: heap %.1f MiB, resident %.0f MiB (peak %.0f), CPU %.1f s\n", m.When, m.HeapMiB, m.ResidentMiB, m.PeakMiB, m.CPUSeconds)
 	}
@@ -65,7 +65,7 @@ func (f *selectionFigures) print(w io.Writer) {
 		1000*f.EditP50, 1000*f.EditP90, f.RestartSeconds)
 }
 
-// scale is the section while it runs.
+// scale is the running section.
 type scale struct {
 	*bench
 	sizes   selectionSettings
@@ -73,8 +73,8 @@ type scale struct {
 	works   *log
 }
 
-// selectAtScale measures selection on a hub that holds much more than is placed: the agent's memory, and the time from
-// an edit to the Work. One member is enough for that.
+// selectAtScale measures selection on a hub with many more objects than are placed: the agent's memory, and the time
+// from an edit to the Work. One member is enough.
 func selectAtScale(ctx context.Context, s settings, r *results) error {
 	config := localfleet.Config{Members: []localfleet.Member{{Cluster: localfleet.Cluster{Name: "spoke-1"}}}}
 	config.Hub.Agent.Values = map[string]any{"enablePprof": true}
@@ -97,7 +97,7 @@ func selectAtScale(ctx context.Context, s settings, r *results) error {
 	})
 }
 
-// unplaced places one namespace, and makes many Secrets in others.
+// unplaced places one namespace, and creates many Secrets in others.
 func (s *scale) unplaced(ctx context.Context) error {
 	const apart = 20 // namespaces
 	if err := s.furnish(ctx, []string{"first"}); err != nil {
@@ -109,7 +109,7 @@ func (s *scale) unplaced(ctx context.Context) error {
 	if err := s.measure(ctx, "one namespace placed"); err != nil {
 		return err
 	}
-	say(fmt.Sprintf("%d Secrets that nobody places", s.sizes.secrets))
+	progress(fmt.Sprintf("%d Secrets that no placement selects", s.sizes.secrets))
 	elsewhere := names("elsewhere", apart)
 	err := each(elsewhere, apart, func(name string) error { return s.hub.Create(ctx, namespace(name)) })
 	if err != nil {
@@ -126,7 +126,7 @@ func (s *scale) unplaced(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make Secrets: %w", err)
 	}
-	// What is edited last is seen last.
+	// When this edit has arrived, the agent has processed all earlier ones.
 	if _, err := s.editOne(ctx, "first", "seen"); err != nil {
 		return err
 	}
@@ -142,15 +142,15 @@ func (s *scale) unplaced(ctx context.Context) error {
 	return s.measure(ctx, "and restarted")
 }
 
-// fill puts the namespaces on the hub.
+// fill creates the namespaces on the hub.
 func (s *scale) fill(ctx context.Context) error {
-	say(fmt.Sprintf("%d namespaces of four objects", s.sizes.namespaces))
+	progress(fmt.Sprintf("%d namespaces of four objects", s.sizes.namespaces))
 	return s.furnish(ctx, names("app", s.sizes.namespaces))
 }
 
 // place places some of them.
 func (s *scale) place(ctx context.Context) error {
-	say(fmt.Sprintf("%d placements", s.sizes.placements))
+	progress(fmt.Sprintf("%d placements", s.sizes.placements))
 	begin := time.Now()
 	if err := s.placeAll(ctx, names("app", s.sizes.placements)); err != nil {
 		return err
@@ -161,7 +161,7 @@ func (s *scale) place(ctx context.Context) error {
 
 // edits changes one placed object after the other.
 func (s *scale) edits(ctx context.Context) (err error) {
-	say(fmt.Sprintf("%d edits", s.sizes.edits))
+	progress(fmt.Sprintf("%d edits", s.sizes.edits))
 	stop, err := s.profile(ctx, "profile?seconds=20", "cpu.pprof")
 	if err != nil {
 		return err
@@ -179,9 +179,9 @@ func (s *scale) edits(ctx context.Context) (err error) {
 	return s.measure(ctx, fmt.Sprintf("%d edits later", s.sizes.edits))
 }
 
-// again restarts the hub agent, and edits an object at once: it is back when that has arrived.
+// again restarts the hub agent and edits an object at once. The agent is back when the Work has the edit.
 func (s *scale) again(ctx context.Context) error {
-	say("restart")
+	progress("restart")
 	begin := time.Now()
 	if err := s.restart(ctx, s.fleet.Hub()); err != nil {
 		return err
@@ -193,7 +193,7 @@ func (s *scale) again(ctx context.Context) error {
 	return s.measure(ctx, "restarted")
 }
 
-// editOne changes the config map of a placed namespace and waits until a Work holds it.
+// editOne changes the config map of a placed namespace and waits until its Work has the change.
 func (s *scale) editOne(ctx context.Context, name, mark string) (time.Duration, error) {
 	begin := time.Now()
 	if err := s.hub.Update(ctx, configMap(name, mapName(0), mark)); err != nil {
@@ -215,7 +215,7 @@ func (s *scale) editOne(ctx context.Context, name, mark string) (time.Duration, 
 	return at.Sub(begin), err
 }
 
-// placeAll makes a placement for each namespace and waits until all are available.
+// placeAll creates a placement for each namespace and waits until all are available.
 func (s *scale) placeAll(ctx context.Context, names []string) error {
 	if err := each(names, 16, func(name string) error { return s.hub.Create(ctx, placement(name)) }); err != nil {
 		return fmt.Errorf("place: %w", err)
@@ -251,7 +251,7 @@ func secret(namespace, name string) *corev1.Secret {
 	}
 }
 
-// heapAlloc is in what Go's heap profile says beside the profile.
+// heapAlloc is the heap size in the text format of Go's heap profile.
 var heapAlloc = regexp.MustCompile(`# HeapAlloc = (\d+)`)
 
 // measure notes what the hub agent occupies now.
@@ -273,7 +273,7 @@ func (s *scale) measure(ctx context.Context, when string) error {
 		return err
 	}
 	s.figures.Memory = append(s.figures.Memory, m)
-	say(fmt.Sprintf("  %s: heap %.1f MiB, resident %.0f MiB", when, m.HeapMiB, m.ResidentMiB))
+	progress(fmt.Sprintf("  %s: heap %.1f MiB, resident %.0f MiB", when, m.HeapMiB, m.ResidentMiB))
 	stop, err := s.profile(ctx, "heap?gc=1", fmt.Sprintf("heap-%d.pprof", len(s.figures.Memory)))
 	if err != nil {
 		return err

@@ -18,8 +18,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// log is everything that happened to one kind of object on one cluster since the log began, in order of arrival.
-// Waiting on it costs the cluster nothing beyond one watch.
+// log has the latest state of each object of one kind on one cluster, from a watch. Waiting on it causes no further
+// requests.
 type log struct {
 	mu     sync.Mutex
 	latest map[string]event // by namespace/name
@@ -60,7 +60,7 @@ func follow(ctx context.Context, c client.WithWatch, list client.ObjectList, opt
 	return l, nil
 }
 
-// onwards watches from what was listed on, and takes the watch up again whenever the API server ends it.
+// onwards watches from the resource version of the list, and watches again whenever the API server closes the watch.
 func onwards(ctx context.Context, c client.WithWatch, list client.ObjectList, opts []client.ListOption) (watch.Interface, error) {
 	kind := list.DeepCopyObject().(client.ObjectList)
 	return toolswatch.NewRetryWatcherWithContext(ctx, list.GetResourceVersion(), &cache.ListWatch{
@@ -80,7 +80,7 @@ func (l *log) add(obj client.Object, gone bool) {
 
 func key(namespace, name string) string { return namespace + "/" + name }
 
-// when returns the moment at which what was seen of key first satisfied is, waiting for it if it has not yet.
+// when waits until the latest event of key satisfies is, and returns the time of that event.
 func (l *log) when(ctx context.Context, what string, is func(event, bool) bool) (time.Time, error) {
 	for {
 		l.mu.Lock()
@@ -101,7 +101,7 @@ func (l *log) when(ctx context.Context, what string, is func(event, bool) bool) 
 	}
 }
 
-// count is how many events of the kind have arrived since the log began.
+// counter counts the events since the log began.
 type counter struct {
 	mu sync.Mutex
 	n  int

@@ -1,5 +1,5 @@
-// Package claims holds pages that promise something to the tests that they name, and the inputs of attacks to tests
-// that use them.
+// Package claims checks that the tests that pages of the documentation name exist, and that every attack input is used
+// by a test.
 package claims
 
 import (
@@ -18,7 +18,7 @@ var (
 	declared = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 )
 
-// A page that names a test which does not exist promises what nothing holds.
+// If a page names a test that does not exist, its claim is not tested.
 func TestNamedTestsExist(t *testing.T) {
 	all := map[string]bool{}
 	for _, text := range sources(t) {
@@ -37,13 +37,13 @@ func TestNamedTestsExist(t *testing.T) {
 		}
 		for _, name := range named.FindAllString(string(text), -1) {
 			if !all[name] {
-				t.Errorf("%s names %s, and there is no such test", page, name)
+				t.Errorf("%s names %s, but there is no such test", page, name)
 			}
 		}
 	}
 }
 
-// An attack that is written down is played.
+// Every attack input is used by a test.
 func TestEveryAttackIsPlayed(t *testing.T) {
 	inputs, err := filepath.Glob(filepath.Join(root, "test", "walls", "testdata", "*.yaml"))
 	if err != nil || len(inputs) == 0 {
@@ -57,12 +57,12 @@ func TestEveryAttackIsPlayed(t *testing.T) {
 	}
 	for _, input := range inputs {
 		if name := strings.TrimSuffix(filepath.Base(input), ".yaml"); !strings.Contains(walls.String(), `"`+name+`"`) {
-			t.Errorf("no test of test/walls plays %s", input)
+			t.Errorf("no test in test/walls uses %s", input)
 		}
 	}
 }
 
-// sources are the texts of all files of tests, by their path.
+// sources returns the contents of all test files by path.
 func sources(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}

@@ -1,4 +1,4 @@
-// Package imports keeps the arrows of docs/architecture.md pointing one way.
+// Package imports checks that packages import only packages of lower layers, as docs/architecture.md describes.
 package imports
 
 import (
@@ -13,12 +13,12 @@ const module = "github.com/flagship-fleet/flagship/"
 type layer struct {
 	name     string
 	packages []string
-	// beside: packages of this floor may import each other.
+	// beside is whether packages of this layer may import each other.
 	beside bool
 }
 
-// layers are the floors of the house, top first: a package may import packages of lower floors, and, where beside
-// allows it, of its own. Packages are named by prefix; the longest match counts.
+// layers are sorted from top to bottom: a package may import packages of lower layers, and, where beside allows it, of
+// its own. Packages are listed by prefix; the longest match counts.
 var layers = []layer{
 	{"commands and test suites", []string{"cmd/", "docs", "test/"}, true},
 	{"the plugin", []string{"pkg/cli"}, false},
@@ -38,22 +38,22 @@ var layers = []layer{
 	{"types", []string{"apis"}, true},
 }
 
-// pure are packages that decide: values in, values out.
+// pure are packages of decisions, which take and return values.
 var pure = slices.Concat(packagesOf("decisions"), packagesOf("what is wrong in a spec"), packagesOf("deliveries"))
 
 func packagesOf(name string) []string {
 	return layers[slices.IndexFunc(layers, func(l layer) bool { return l.name == name })].packages
 }
 
-// impure are what a deciding package must not touch.
+// impure are packages that a decision must not import.
 var impure = []string{"sigs.k8s.io/controller-runtime/pkg/client", "k8s.io/client-go/kubernetes", "k8s.io/client-go/dynamic",
 	"k8s.io/client-go/rest", "github.com/go-logr/logr", "k8s.io/klog/v2", "sigs.k8s.io/controller-runtime", "net/http", "os"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	for pkg, imports := range importsOfAll(t) {
-		from, beside := floor(pkg)
+		from, beside := layerOf(pkg)
 		if from < 0 {
-			t.Errorf("%s stands on no floor: add it to layers and to docs/architecture.md", pkg)
+			t.Errorf("%s belongs to no layer: add it to layers and to docs/architecture.md", pkg)
 			continue
 		}
 		for _, imp := range imports {
@@ -61,9 +61,9 @@ func TestImportsPointOneWay(t *testing.T) {
 			if !ok {
 				continue
 			}
-			to, _ := floor(local)
+			to, _ := layerOf(local)
 			if to < from || to == from && !beside {
-				t.Errorf("%s (%s) imports %s (%s): imports only go down", pkg, layers[from].name, local, layers[max(0, to)].name)
+				t.Errorf("%s (%s) imports %s (%s): only imports of lower layers are allowed", pkg, layers[from].name, local, layers[max(0, to)].name)
 			}
 		}
 	}
@@ -84,16 +84,16 @@ func TestDecisionsArePure(t *testing.T) {
 	}
 }
 
-// The plugin runs on the user's machine: it reads what agents write and shares decisions with them, but holds no
+// The plugin runs on the user's machine: it reads what agents write and shares decisions with them, but contains no
 // agent.
 func TestThePluginHoldsNoAgent(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"cmd/kubectl-fleet").Output()
 	if err != nil {
-		t.Fatalf("list what the plugin is built from: %v", err)
+		t.Fatalf("list the packages of the plugin: %v", err)
 	}
 	for _, pkg := range strings.Fields(string(out)) {
 		if local, ok := strings.CutPrefix(pkg, module); ok && matches(local, []string{"pkg/hub", "pkg/member"}) {
-			t.Errorf("the plugin is built from %s", local)
+			t.Errorf("the plugin imports %s", local)
 		}
 	}
 }
@@ -116,7 +116,7 @@ func importsOfAll(t *testing.T) map[string][]string {
 	return all
 }
 
-func floor(pkg string) (index int, beside bool) {
+func layerOf(pkg string) (index int, beside bool) {
 	index = -1
 	longest := 0
 	for i, layer := range layers {
@@ -138,7 +138,7 @@ func matches(pkg string, prefixes []string) bool {
 	return false
 }
 
-// covers says whether prefix names pkg itself, or, ending in a slash or not, a parent of it.
+// covers reports whether prefix is a parent of pkg, or, if it does not end in a slash, pkg itself.
 func covers(prefix, pkg string) bool {
 	if strings.HasSuffix(prefix, "/") {
 		return strings.HasPrefix(pkg, prefix)

@@ -1,12 +1,11 @@
-// Command vuln says which known vulnerabilities the code of Go modules reaches, and fails if there is one that is not
+// Command vuln reports which known vulnerabilities the code of Go modules reaches, and fails if one of them is not
 // excused.
 //
 //	vuln -excuses FILE MODULE-DIR...
 //
-// It asks golang.org/x/vuln's govulncheck, which follows calls from the sources, about each module in turn. The
-// database is made from the reports that the module golang.org/x/vulndb holds, so that an answer depends on this
-// module's go.mod and on nothing else: to learn of newer vulnerabilities, run "go get golang.org/x/vulndb@master"
-// here.
+// It runs golang.org/x/vuln's govulncheck, which analyses call graphs, on each module. The database is built from the
+// reports in the module golang.org/x/vulndb, so that the result depends only on this module's go.mod. To add newer
+// vulnerabilities, run "go get golang.org/x/vulndb@master" here.
 package main
 
 import (
@@ -30,7 +29,7 @@ import (
 )
 
 func main() {
-	excuses := flag.String("excuses", "", "file of vulnerabilities that are known not to matter: a line each, <id> <last day, YYYY-MM-DD> <reason>")
+	excuses := flag.String("excuses", "", "file with the vulnerabilities to ignore, one on each line: <id> <last day, YYYY-MM-DD> <reason>")
 	flag.Parse()
 	if err := run(context.Background(), *excuses, flag.Args()); err != nil {
 		fmt.Fprintf(os.Stderr, "vuln: %v\n", err)
@@ -40,7 +39,7 @@ func main() {
 
 func run(ctx context.Context, excusesFile string, modules []string) error {
 	if len(modules) == 0 {
-		return errors.New("name at least one module's folder")
+		return errors.New("name the directory of at least one module")
 	}
 	text, err := os.ReadFile(excusesFile)
 	if err != nil {
@@ -66,7 +65,7 @@ func run(ctx context.Context, excusesFile string, modules []string) error {
 	return judge(reached, excused)
 }
 
-// makeDatabase writes the database that govulncheck reads to a new folder, from the reports in the vulndb module.
+// makeDatabase writes the database for govulncheck to a new directory, from the reports in the vulndb module.
 func makeDatabase(ctx context.Context) (string, error) {
 	reports, err := reports(ctx)
 	if err != nil {
@@ -77,13 +76,12 @@ func makeDatabase(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if out, err := exec.CommandContext(ctx, "go", "tool", "indexdb", "-vulns", reports, "-out", folder).CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("make a database of %s: %w: %s", reports, err, out), os.RemoveAll(folder))
+		return "", errors.Join(fmt.Errorf("build a database from %s: %w: %s", reports, err, out), os.RemoveAll(folder))
 	}
 	return folder, nil
 }
 
-// reports is the folder that holds them. Nothing that is built here needs their module, so it may not be on this
-// machine yet.
+// reports returns the directory of the reports. It downloads their module, which no build needs.
 func reports(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "mod", "download", "-json", "golang.org/x/vulndb").Output()
 	var module struct{ Dir, Error string }
@@ -91,7 +89,7 @@ func reports(ctx context.Context) (string, error) {
 		err = problem
 	}
 	if err != nil {
-		return "", fmt.Errorf("fetch the module with the reports: %w %s", err, module.Error)
+		return "", fmt.Errorf("download the module with the reports: %w %s", err, module.Error)
 	}
 	return filepath.Join(module.Dir, "data", "osv"), nil
 }
@@ -99,11 +97,11 @@ func reports(ctx context.Context) (string, error) {
 // finding is a vulnerability that code reaches.
 type finding struct {
 	fixed string
-	// calls leads from the module's code, first, to the vulnerable function.
+	// calls is the call path from the module's code to the vulnerable function.
 	calls []string
 }
 
-// message is what is used here of a line of govulncheck's answer; see golang.org/x/vuln/internal/govulncheck.
+// message is the used part of a line of govulncheck's output; see golang.org/x/vuln/internal/govulncheck.
 type message struct {
 	Finding *struct {
 		OSV   string `json:"osv"`
@@ -144,9 +142,9 @@ func reachedIn(answer io.Reader) (map[string]finding, error) {
 		if err := decoder.Decode(&m); errors.Is(err, io.EOF) {
 			return reached, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("read the answer of govulncheck: %w", err)
+			return nil, fmt.Errorf("read the output of govulncheck: %w", err)
 		}
-		// The first of a trace is what is vulnerable; without a function, it is only required or imported.
+		// The first frame of a trace is the vulnerable code; without a function, it is only required or imported.
 		if m.Finding == nil || len(m.Finding.Trace) == 0 || m.Finding.Trace[0].Function == "" {
 			continue
 		}
@@ -161,8 +159,8 @@ func reachedIn(answer io.Reader) (map[string]finding, error) {
 	}
 }
 
-// parseExcuses reads lines of <id> <last day> <reason>; empty ones and those that begin with # are for people. It is
-// an error if a last day is past.
+// parseExcuses reads lines of <id> <last day> <reason>. It skips empty lines and comments, which start with #. A last
+// day in the past is an error.
 func parseExcuses(text string, now time.Time) (map[string]bool, error) {
 	excused := map[string]bool{}
 	lines := bufio.NewScanner(strings.NewReader(text))
@@ -180,14 +178,14 @@ func parseExcuses(text string, now time.Time) (map[string]bool, error) {
 			return nil, fmt.Errorf("line %d: last day: %w", n, err)
 		}
 		if now.After(last.AddDate(0, 0, 1)) {
-			return nil, fmt.Errorf("line %d: the excuse of %s ended on %s: look at it again", n, fields[0], fields[1])
+			return nil, fmt.Errorf("line %d: the excuse for %s expired on %s: review it", n, fields[0], fields[1])
 		}
 		excused[fields[0]] = true
 	}
 	return excused, lines.Err()
 }
 
-// judge fails for what is reached and not excused, and for excuses that nothing needs.
+// judge returns an error for reached vulnerabilities without an excuse, and for excuses that are not needed.
 func judge(reached map[string]finding, excused map[string]bool) error {
 	var errs []error
 	for _, id := range slices.Sorted(maps.Keys(reached)) {
@@ -204,7 +202,7 @@ func judge(reached map[string]finding, excused map[string]bool) error {
 	}
 	for _, id := range slices.Sorted(maps.Keys(excused)) {
 		if _, ok := reached[id]; !ok {
-			errs = append(errs, fmt.Errorf("%s is excused and not reached any more: delete its line", id))
+			errs = append(errs, fmt.Errorf("%s is excused but no longer reached: delete its line", id))
 		}
 	}
 	if len(errs) == 0 {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestWhatIsReachedFailsUnlessItIsExcused(t *testing.T) {
+func TestReachedVulnerabilitiesFailUnlessExcused(t *testing.T) {
 	const answer = `
 {"config": {"protocol_version": "v1.0.0"}}
 {"finding": {"osv": "GO-1", "fixed_version": "v1.2.3", "trace": [{"module": "m", "package": "m/p", "function": "F"}, {"package": "ours", "receiver": "*T", "function": "Do"}]}}
@@ -23,14 +23,14 @@ func TestWhatIsReachedFailsUnlessItIsExcused(t *testing.T) {
 		t.Errorf("excused: %v", err)
 	}
 	if err := judge(nil, map[string]bool{"GO-1": true}); err == nil {
-		t.Error("an excuse that nothing needs stays")
+		t.Error("an excuse that is not needed is accepted")
 	}
 	if _, err := reachedIn(strings.NewReader(`{"finding": `)); err == nil {
-		t.Error("half an answer is taken for a whole one")
+		t.Error("incomplete output is accepted")
 	}
 }
 
-func TestExcusesEnd(t *testing.T) {
+func TestExcusesExpire(t *testing.T) {
 	now := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
 	for text, ok := range map[string]bool{
 		"# why\n\nGO-1 2026-05-06 it is never called with users' input": true,

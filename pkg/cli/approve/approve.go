@@ -1,4 +1,4 @@
-// Package approve is "kubectl fleet approve": an update run goes on that waits for an approval.
+// Package approve is "kubectl fleet approve": it approves the request that an update run waits for.
 package approve
 
 import (
@@ -37,12 +37,13 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &Options{hub: hubclient.NewFlags(), IOStreams: streams}
 	cmd := &cobra.Command{
 		Use:   "approve KIND",
-		Short: "Let an update run go on that waits for an approval",
-		Long: `Approve the request of an update run that waits before or after a stage. The kind is clusterapprovalrequest (careq), for a
-ClusterStagedUpdateRun, or approvalrequest (areq), for a StagedUpdateRun. "kubectl get careq" and "kubectl get areq -A" list what waits.
+		Short: "Approve a stage of an update run",
+		Long: `Approve the request of an update run that waits before or after a stage. The kind is clusterapprovalrequest
+(careq), for a ClusterStagedUpdateRun, or approvalrequest (areq), for a StagedUpdateRun. "kubectl get careq" and
+"kubectl get areq -A" list the requests.
 
-An approval cannot be taken back once the run has taken it.`,
-		Example: `  # Let the run "web-3" begin its stage "prod"
+An approval cannot be revoked once the run has accepted it.`,
+		Example: `  # Approve that the run "web-3" starts its stage "prod"
   kubectl fleet approve clusterapprovalrequest --name web-3-before-prod
 
   # The same for a run in namespace "shop", on another hub than the current one
@@ -52,7 +53,7 @@ An approval cannot be taken back once the run has taken it.`,
 	}
 	cmd.Flags().StringVar(&o.key.Name, "name", "", "name of the approval request (required)")
 	cmd.Flags().StringVarP(&o.key.Namespace, "namespace", "n", "", "namespace of an ApprovalRequest; a ClusterApprovalRequest has none")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to try")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to wait at most")
 	o.hub.AddTo(cmd.Flags())
 	return cmd
 }
@@ -63,7 +64,7 @@ func (o *Options) Complete(args []string) error {
 	return nil
 }
 
-// Validate checks that the kind is one that there is, and has a namespace or none.
+// Validate checks the kind, and that a namespace is given exactly for the namespaced kind.
 func (o *Options) Validate() error {
 	if o.key.Name == "" {
 		return errors.New("--name is required: the name of the approval request, as in the status of the update run")
@@ -83,7 +84,7 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// reason is that of the condition which an approval sets.
+// reason is the reason of the condition Approved.
 func (o *Options) reason() string {
 	if o.key.Namespace == "" {
 		return "ClusterApprovalRequestApproved"
@@ -114,19 +115,19 @@ func (o *Options) approve(ctx context.Context, c client.Client) error {
 	})
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("approval request %s is not found: an update run makes it when it gets there", o.key.Name)
+		return fmt.Errorf("approval request %s not found: an update run creates it when it reaches the stage", o.key.Name)
 	case err != nil:
 		return fmt.Errorf("approve %s: %w", o.key.Name, err)
 	}
 	text := "approved"
 	if already {
-		text = "was approved already"
+		text = "is already approved"
 	}
 	_, err = fmt.Fprintf(o.Out, "%s %s\n", o.key.Name, text)
 	return err
 }
 
-// set writes the approval, unless it is there.
+// set writes the approval, unless the request is already approved.
 func (o *Options) set(ctx context.Context, c client.Client, request v1beta1.ApprovalRequestObject) (already bool, err error) {
 	changed := meta.SetStatusCondition(request.GetConditions(), metav1.Condition{
 		Type: v1beta1.ConditionApproved, Status: metav1.ConditionTrue, ObservedGeneration: request.GetGeneration(),

@@ -45,7 +45,7 @@ func TestApprove(t *testing.T) {
 		c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(request).WithStatusSubresource(request).Build()
 		out := &strings.Builder{}
 		o := &Options{key: key, IOStreams: genericiooptions.IOStreams{Out: out}}
-		for _, want := range []string{"web-1-before-prod approved\n", "web-1-before-prod was approved already\n"} {
+		for _, want := range []string{"web-1-before-prod approved\n", "web-1-before-prod is already approved\n"} {
 			out.Reset()
 			if err := o.approve(t.Context(), c); err != nil || out.String() != want {
 				t.Errorf("%s: printed %q, error %v", key, out, err)
@@ -60,7 +60,7 @@ func TestApprove(t *testing.T) {
 			t.Errorf("%s: condition %+v", key, approved)
 		}
 		o.key.Name = "none"
-		if err := o.approve(t.Context(), c); err == nil || !strings.Contains(err.Error(), "approval request none is not found") {
+		if err := o.approve(t.Context(), c); err == nil || !strings.Contains(err.Error(), "approval request none not found") {
 			t.Errorf("%s: error %v", key, err)
 		}
 	}

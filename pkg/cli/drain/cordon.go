@@ -13,10 +13,11 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 )
 
-// cordonTaint keeps placements off a cluster that is drained. Scripts and people know it by these words.
+// cordonTaint keeps placements off a cluster that is drained. Users' scripts and tolerations depend on its key and
+// value.
 var cordonTaint = clusterv1beta1.Taint{Key: "cordon-key", Value: "cordon-value", Effect: corev1.TaintEffectNoSchedule}
 
-// setCordon puts the taint on a cluster, or takes it off, unless it is as it should be.
+// setCordon adds the taint to a cluster, or removes it. changed reports whether it had to.
 func setCordon(ctx context.Context, c client.Client, cluster string, cordoned bool) (changed bool, err error) {
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		var member clusterv1beta1.MemberCluster

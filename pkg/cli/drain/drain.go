@@ -1,5 +1,5 @@
-// Package drain is "kubectl fleet drain" and "kubectl fleet uncordon": a member is emptied before maintenance, and
-// opened again.
+// Package drain is "kubectl fleet drain" and "kubectl fleet uncordon": before maintenance, all placements are removed
+// from a member and new ones kept away; afterwards, the member accepts placements again.
 package drain
 
 import (
@@ -16,7 +16,7 @@ import (
 // Options are those of "kubectl fleet drain".
 type Options struct {
 	target
-	// strict makes a placement that stays a failure.
+	// strict makes the command fail if a placement stays.
 	strict bool
 }
 
@@ -27,12 +27,13 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Use:     "drain CLUSTER",
 		Aliases: []string{"draincluster"},
 		Short:   "Take all placements off a cluster, and keep others away",
-		Long: `Taint a cluster so that nothing new is placed on it, and evict every ClusterResourcePlacement and ResourcePlacement from it. Disruption
-budgets are kept: a placement whose budget does not allow it stays, and the answer says so.
+		Long: `Taint a cluster so that nothing new is placed on it, and evict every ClusterResourcePlacement and ResourcePlacement
+from it. Disruption budgets are respected: a placement whose budget does not allow the eviction stays, and is listed.
 
-A drain that was interrupted can be run again: it goes on where it was. "kubectl fleet uncordon" opens the cluster again.
+You can run an interrupted drain again: it continues where it stopped. "kubectl fleet uncordon" removes the taint.
 
-The exit code is 0 if every placement was asked, even where a budget said no; with --strict it is 1 unless all have left.`,
+The exit code is 0 if every eviction was decided, even where a budget blocked it; with --strict it is 1 unless all
+placements have left.`,
 		Example: `  # Before maintenance on spoke-1
   kubectl fleet drain spoke-1
 
@@ -58,9 +59,9 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := "cordoned: nothing new is placed on it"
+	text := "cordoned: nothing new will be placed on it"
 	if !changed {
-		text = "was cordoned already"
+		text = "is already cordoned"
 	}
 	fmt.Fprintf(o.Out, "cluster %s: %s\n", o.cluster, text)
 	d := &drainer{hub: hub, cluster: o.cluster, out: o.Out, left: map[placementKey]bool{}}
@@ -74,13 +75,13 @@ func (o *Options) Run(ctx context.Context) error {
 	return nil
 }
 
-// unfinished adds to an error what the user can do about a drain that ended in the middle.
+// unfinished adds to the error of an incomplete drain what the user can do.
 func (o *Options) unfinished(ctx context.Context, err error) error {
-	if errors.Is(ctx.Err(), context.Canceled) { // by the user, who need not hear it of every placement
+	if errors.Is(ctx.Err(), context.Canceled) { // by the user: one error is enough, not one for each placement
 		err = ctx.Err()
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = fmt.Errorf("--timeout %s is over: %w", o.timeout, err)
+		err = fmt.Errorf("--timeout %s exceeded: %w", o.timeout, err)
 	}
-	return fmt.Errorf("the drain is not finished and the cluster stays cordoned; drain it again to go on, or uncordon it: %w", err)
+	return fmt.Errorf("the drain is incomplete and the cluster stays cordoned; drain it again to continue, or uncordon it: %w", err)
 }

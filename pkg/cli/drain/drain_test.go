@@ -104,7 +104,7 @@ func newDrainer(c client.WithWatch) (*drainer, *strings.Builder) {
 	return &drainer{hub: c, cluster: "c1", out: out, left: map[placementKey]bool{}}, out
 }
 
-func TestDrainTellsOfEveryPlacement(t *testing.T) {
+func TestDrainPrintsEveryPlacement(t *testing.T) {
 	web, held, fixed, gone := types.NamespacedName{Namespace: "shop", Name: "web"}, types.NamespacedName{Name: "held"},
 		types.NamespacedName{Name: "fixed"}, types.NamespacedName{Name: "gone"}
 	elsewhere := bound(types.NamespacedName{Name: "elsewhere"}, "elsewhere")
@@ -138,9 +138,9 @@ func TestDrainTellsOfEveryPlacement(t *testing.T) {
 		t.Errorf("outcomes %v, want %v", d.left, want)
 	}
 	for _, want := range []string{
-		"ResourcePlacement shop/web: evicted: allowed\n", "ClusterResourcePlacement held: stays: blocked; the budget held has neither",
-		"ClusterResourcePlacement fixed: stays: invalid; take the cluster out of its spec.policy.clusterNames\n",
-		"ClusterResourcePlacement gone: evicted: it has left by itself\n",
+		"ResourcePlacement shop/web: evicted: allowed\n", "ClusterResourcePlacement held: stays: blocked; budget held has neither",
+		"ClusterResourcePlacement fixed: stays: invalid; remove the cluster from its spec.policy.clusterNames\n",
+		"ClusterResourcePlacement gone: evicted: it already left the cluster\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("said %q without %q", out, want)
@@ -160,12 +160,12 @@ func TestDrainEndsWhereAPlacementComesBack(t *testing.T) {
 		ends(e, v1beta1.ConditionEvictionExecuted, metav1.ConditionTrue, "allowed")
 	}, b)
 	d, out := newDrainer(c)
-	if err := d.all(t.Context()); err != nil || evictions != rounds || d.stayed() != 1 || !strings.Contains(out.String(), "is here again") {
+	if err := d.all(t.Context()); err != nil || evictions != rounds || d.stayed() != 1 || !strings.Contains(out.String(), "placed again") {
 		t.Errorf("%d evictions, outcomes %v, said %q, error %v", evictions, d.left, out, err)
 	}
 }
 
-// What was asked for by a drain that was interrupted is not asked for again.
+// A drain does not repeat the evictions of an interrupted drain.
 func TestDrainGoesOn(t *testing.T) {
 	key := types.NamespacedName{Name: "web"}
 	asked := (&drainer{cluster: "c1"}).eviction(key)
@@ -208,7 +208,7 @@ func TestDrainOfAHubWithoutNamespacedKinds(t *testing.T) {
 func TestDrainNeedsOneCluster(t *testing.T) {
 	for args, want := range map[string]string{
 		"drain": "name the cluster", "uncordon": "name the cluster", "draincluster --hub-cluster-context hub": "name the cluster",
-		"drain a --cluster-name b": "two clusters",
+		"drain a --cluster-name b": "name one cluster",
 	} {
 		streams := genericiooptions.NewTestIOStreamsDiscard()
 		root := &cobra.Command{Use: "fleet", SilenceErrors: true, SilenceUsage: true}

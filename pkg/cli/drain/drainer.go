@@ -26,10 +26,10 @@ import (
 )
 
 const (
-	// rounds is how often a placement is evicted at most. The second time is for one that the scheduler put on the
-	// cluster by a view of it from before the taint; one that comes back after that tolerates the taint.
+	// rounds is how often a placement is evicted at most. The second time is for a placement that the scheduler bound
+	// before its cache had the taint; a placement that comes back after that tolerates the taint.
 	rounds = 2
-	// atOnce is how many evictions are waited for at once.
+	// atOnce is how many evictions run concurrently.
 	atOnce = 16
 )
 
@@ -42,11 +42,11 @@ type drainer struct {
 
 	mu  sync.Mutex
 	out io.Writer
-	// left are the placements with an outcome, and whether they leave the cluster.
+	// left maps each placement with an outcome to whether it leaves the cluster.
 	left map[placementKey]bool
 }
 
-// all evicts every placement from the cluster. One that stays does not keep the others.
+// all evicts every placement from the cluster. It continues after one that stays.
 func (d *drainer) all(ctx context.Context) error {
 	var errs []error
 	attended := map[types.UID]bool{}
@@ -69,7 +69,7 @@ func (d *drainer) all(ctx context.Context) error {
 		}
 		if round == rounds {
 			for key := range targets {
-				d.tell(key, false, "it was evicted and is here again; does it tolerate the taint "+cordonTaint.Key+"?", nil)
+				d.record(key, false, "it was evicted and placed again; check whether it tolerates the taint "+cordonTaint.Key, nil)
 			}
 			return errors.Join(errs...)
 		}
@@ -77,7 +77,8 @@ func (d *drainer) all(ctx context.Context) error {
 	}
 }
 
-// served reads the objects of both scopes, or the cluster-wide ones of a hub that does without their twin.
+// served reads the objects of both scopes, or only the cluster-scoped ones if the hub does not serve the namespaced
+// kind.
 func served[O client.Object](ctx context.Context, hub client.Client, kinds scope.Kinds[O]) ([]O, error) {
 	all, err := kinds.All(ctx, hub)
 	if meta.IsNoMatchError(err) {
@@ -91,11 +92,11 @@ func (d *drainer) round(ctx context.Context, targets map[placementKey]v1beta1.Bi
 	if err != nil {
 		return err
 	}
-	// A drain before this may have asked already, and not have waited for the outcome.
-	asked := map[placementKey]v1beta1.EvictionObject{}
+	// An earlier drain may have created evictions without waiting for their outcome.
+	pending := map[placementKey]v1beta1.EvictionObject{}
 	for _, e := range evictions {
 		if e.GetSpec().ClusterName == d.cluster && e.GetDeletionTimestamp().IsZero() && !report.EvictionEnded(e) {
-			asked[scope.EvictedBy(e)] = e
+			pending[scope.EvictedBy(e)] = e
 		}
 	}
 	var together errgroup.Group
@@ -104,7 +105,7 @@ func (d *drainer) round(ctx context.Context, targets map[placementKey]v1beta1.Bi
 	keys := slices.SortedFunc(maps.Keys(targets), func(a, b placementKey) int { return strings.Compare(a.String(), b.String()) })
 	for i, key := range keys {
 		together.Go(func() error {
-			if err := d.evict(ctx, key, targets[key], asked[key]); err != nil {
+			if err := d.evict(ctx, key, targets[key], pending[key]); err != nil {
 				errs[i] = fmt.Errorf("evict %s: %w", naming.Placement(key), err)
 			}
 			return nil
@@ -113,13 +114,12 @@ func (d *drainer) round(ctx context.Context, targets map[placementKey]v1beta1.Bi
 	return errors.Join(together.Wait(), errors.Join(errs...))
 }
 
-// evict takes one placement off the cluster, by an eviction that was asked for before or its own, and waits for the
-// outcome.
+// evict removes one placement from the cluster and waits for the outcome. It creates an eviction if that is nil.
 func (d *drainer) evict(ctx context.Context, key placementKey, b v1beta1.BindingObject, eviction v1beta1.EvictionObject) error {
 	if eviction == nil {
 		eviction = d.eviction(key)
 		if err := d.hub.Create(ctx, eviction); meta.IsNoMatchError(err) {
-			d.tell(key, false, "this hub does not know evictions of a "+scope.Placements.Kind(key), nil)
+			d.record(key, false, "this hub does not serve evictions of a "+scope.Placements.Kind(key), nil)
 			return nil
 		} else if err != nil {
 			return err
@@ -130,7 +130,7 @@ func (d *drainer) evict(ctx context.Context, key placementKey, b v1beta1.Binding
 		return report.EvictionEnded(now), nil
 	})
 	if err != nil {
-		return fmt.Errorf("eviction %s has no outcome; does the hub agent run, with evictions enabled? %w", eviction.GetName(), err)
+		return fmt.Errorf("eviction %s has no outcome; check that the hub agent is running with evictions enabled: %w", eviction.GetName(), err)
 	}
 	return d.judge(ctx, key, b, eviction)
 }
@@ -143,7 +143,7 @@ func (d *drainer) eviction(key placementKey) v1beta1.EvictionObject {
 	return out
 }
 
-// evictionName is one that no other drain takes.
+// evictionName returns a name that no other drain uses.
 func evictionName(placement, cluster string) string {
 	const random = 8
 	stem := "drain-eviction-" + placement + "-" + cluster
@@ -153,36 +153,36 @@ func evictionName(placement, cluster string) string {
 	return stem + "-" + utilrand.String(random)
 }
 
-// judge tells what came of an eviction.
+// judge records the outcome of an eviction.
 func (d *drainer) judge(ctx context.Context, key placementKey, b v1beta1.BindingObject, eviction v1beta1.EvictionObject) error {
 	conditions := *eviction.GetConditions()
 	if executed := meta.FindStatusCondition(conditions, v1beta1.ConditionEvictionExecuted); executed != nil {
 		if meta.IsStatusConditionTrue(conditions, v1beta1.ConditionEvictionExecuted) {
-			d.tell(key, true, executed.Message, d.carried(ctx, key))
+			d.record(key, true, executed.Message, d.placed(ctx, key))
 		} else {
-			d.tell(key, false, executed.Message+d.budget(ctx, key), nil)
+			d.record(key, false, executed.Message+d.budget(ctx, key), nil)
 		}
 		return nil
 	}
-	// An eviction is not valid either if the placement has left in the meantime.
+	// An eviction is also invalid if the placement has left in the meantime.
 	now, err := scope.Bindings.Get(ctx, d.hub, client.ObjectKeyFromObject(b))
 	switch {
 	case apierrors.IsNotFound(err) || err == nil && (now.GetUID() != b.GetUID() || !now.GetDeletionTimestamp().IsZero()):
-		d.tell(key, true, "it has left by itself", nil)
+		d.record(key, true, "it already left the cluster", nil)
 	case err != nil:
 		return err
 	default:
-		d.tell(key, false, meta.FindStatusCondition(conditions, v1beta1.ConditionEvictionValid).Message+d.fixed(ctx, key), nil)
+		d.record(key, false, meta.FindStatusCondition(conditions, v1beta1.ConditionEvictionValid).Message+d.fixed(ctx, key), nil)
 	}
 	return nil
 }
 
-// carried names what the placement had on the cluster: for one of clusters, without what is in the namespaces it
-// carries whole.
-func (d *drainer) carried(ctx context.Context, key placementKey) []string {
+// placed names the objects of the placement; of a ClusterResourcePlacement only the cluster-scoped ones, because it
+// places namespaces with all that is in them.
+func (d *drainer) placed(ctx context.Context, key placementKey) []string {
 	placement, err := scope.Placements.Get(ctx, d.hub, key)
 	if err != nil {
-		return nil // it is only for the reader's comfort
+		return nil // the list is a convenience
 	}
 	var out []string
 	for _, r := range placement.GetStatus().SelectedResources {
@@ -200,36 +200,36 @@ func (d *drainer) carried(ctx context.Context, key placementKey) []string {
 	return out
 }
 
-// budget says what the placement's disruption budget asks for, if it has one.
+// budget describes the placement's disruption budget, if there is one.
 func (d *drainer) budget(ctx context.Context, key placementKey) string {
 	budget, err := scope.DisruptionBudgets.Get(ctx, d.hub, key)
 	if err != nil {
-		return "" // the message speaks for itself
+		return "" // the message suffices
 	}
 	spec := budget.GetSpec()
 	switch {
 	case spec.MinAvailable != nil:
-		return fmt.Sprintf("; the budget %s wants minAvailable %s", naming.Object(key), spec.MinAvailable)
+		return fmt.Sprintf("; budget %s requires minAvailable %s", naming.Object(key), spec.MinAvailable)
 	case spec.MaxUnavailable != nil:
-		return fmt.Sprintf("; the budget %s wants maxUnavailable %s", naming.Object(key), spec.MaxUnavailable)
+		return fmt.Sprintf("; budget %s allows maxUnavailable %s", naming.Object(key), spec.MaxUnavailable)
 	}
-	return fmt.Sprintf("; the budget %s has neither minAvailable nor maxUnavailable and allows nothing", naming.Object(key))
+	return fmt.Sprintf("; budget %s has neither minAvailable nor maxUnavailable, so it allows no eviction", naming.Object(key))
 }
 
-// fixed says what to do about a placement that names its clusters.
+// fixed advises what to do about a placement that lists its clusters by name.
 func (d *drainer) fixed(ctx context.Context, key placementKey) string {
 	placement, err := scope.Placements.Get(ctx, d.hub, key)
 	if err != nil {
 		return ""
 	}
 	if policy := placement.GetSpec().Policy; policy != nil && policy.PlacementType == v1beta1.PlacementTypePickFixed {
-		return "; take the cluster out of its spec.policy.clusterNames"
+		return "; remove the cluster from its spec.policy.clusterNames"
 	}
 	return ""
 }
 
-// tell notes and prints the outcome for a placement, with what was there.
-func (d *drainer) tell(key placementKey, left bool, why string, there []string) {
+// record stores and prints the outcome for a placement, with the objects that it had on the cluster.
+func (d *drainer) record(key placementKey, left bool, why string, objects []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.left[key] = left
@@ -238,8 +238,8 @@ func (d *drainer) tell(key placementKey, left bool, why string, there []string) 
 		outcome = "evicted"
 	}
 	fmt.Fprintf(d.out, "%s: %s: %s\n", naming.Placement(key), outcome, why)
-	for _, line := range there {
-		fmt.Fprintf(d.out, "  %s\n", line)
+	for _, object := range objects {
+		fmt.Fprintf(d.out, "  %s\n", object)
 	}
 }
 
@@ -253,15 +253,15 @@ func (d *drainer) stayed() int {
 	return n
 }
 
-// sum says how it went in all, and what is still to do.
+// sum prints a summary, and the command for after the maintenance.
 func (d *drainer) sum() {
 	switch n := d.stayed(); {
 	case len(d.left) == 0:
-		fmt.Fprintf(d.out, "cluster %s: nothing is placed on it\n", d.cluster)
+		fmt.Fprintf(d.out, "cluster %s: it has no placements\n", d.cluster)
 	case n > 0:
-		fmt.Fprintf(d.out, "cluster %s: drain was not successful, placements that stay: %d of %d\n", d.cluster, n, len(d.left))
+		fmt.Fprintf(d.out, "cluster %s: drain did not succeed, placements that stay: %d of %d\n", d.cluster, n, len(d.left))
 	default:
 		fmt.Fprintf(d.out, "cluster %s: placements evicted: %d\n", d.cluster, len(d.left))
 	}
-	fmt.Fprintf(d.out, "When the work on it is done: %s\n", naming.Command("", "fleet uncordon", d.cluster))
+	fmt.Fprintf(d.out, "After maintenance, run: %s\n", naming.Command("", "fleet uncordon", d.cluster))
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
 )
 
-// target is the member that a command is about, and the hub that knows it.
+// target is the member that a command is about, and its hub.
 type target struct {
 	hub hubclient.Flags
 	// cluster is the argument, or else named, which is --cluster-name.
@@ -27,8 +27,8 @@ func newTarget(streams genericiooptions.IOStreams) target {
 }
 
 func (t *target) addTo(flags *pflag.FlagSet) {
-	flags.StringVar(&t.named, "cluster-name", "", "the cluster, instead of the argument")
-	flags.DurationVar(&t.timeout, "timeout", 5*time.Minute, "how long to try")
+	flags.StringVar(&t.named, "cluster-name", "", "name of the cluster, instead of the argument")
+	flags.DurationVar(&t.timeout, "timeout", 5*time.Minute, "how long to wait at most")
 	t.hub.AddTo(flags)
 }
 
@@ -47,7 +47,7 @@ func (t *target) Validate() error {
 	case t.cluster == "":
 		return errors.New("name the cluster: as the argument, or with --cluster-name; \"kubectl get memberclusters\" lists them")
 	case t.named != "" && t.named != t.cluster:
-		return fmt.Errorf("the argument %s and --cluster-name %s are two clusters: name one", t.cluster, t.named)
+		return fmt.Errorf("the argument %s and --cluster-name %s differ: name one cluster", t.cluster, t.named)
 	}
 	return nil
 }

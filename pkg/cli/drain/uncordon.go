@@ -19,10 +19,10 @@ func NewUncordonCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "uncordon CLUSTER",
 		Aliases: []string{"uncordoncluster"},
-		Short:   "Let placements go to a cluster again that was drained",
-		Long: `Take away the taint by which "kubectl fleet drain" keeps placements off a cluster. Placements that pick all clusters come back to it by
-themselves; others when they next need a cluster.`,
-		Example: `  # Spoke-1 is repaired
+		Short:   "Allow placements on a drained cluster again",
+		Long: `Remove the taint by which "kubectl fleet drain" keeps placements off a cluster. Placements of type PickAll return to it;
+those of type PickN may pick it when they next need a cluster.`,
+		Example: `  # After maintenance on spoke-1
   kubectl fleet uncordon spoke-1`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: verb.Run(o),
@@ -31,7 +31,7 @@ themselves; others when they next need a cluster.`,
 	return cmd
 }
 
-// Run takes the taint away.
+// Run removes the taint.
 func (o *UncordonOptions) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
@@ -45,7 +45,7 @@ func (o *UncordonOptions) Run(ctx context.Context) error {
 	}
 	text := "uncordoned"
 	if !changed {
-		text = "was not cordoned"
+		text = "is not cordoned"
 	}
 	_, err = fmt.Fprintf(o.Out, "cluster %s: %s\n", o.cluster, text)
 	return err

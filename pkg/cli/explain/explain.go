@@ -1,4 +1,4 @@
-// Package explain is "kubectl fleet explain": why a placement is on the clusters that it is on.
+// Package explain is "kubectl fleet explain": why a placement is on its clusters and not on others.
 package explain
 
 import (
@@ -12,7 +12,7 @@ import (
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain",
-		Short: "Tell why things are as they are",
+		Short: "Explain decisions of the hub agent",
 		Args:  cobra.NoArgs,
 		RunE:  verb.Help,
 	}

@@ -49,7 +49,7 @@ func well(name string, labels map[string]string) clusterv1beta1.MemberCluster {
 }
 
 // twoOfThree is a placement on a and b, of which a no longer matches, seen in memory.
-func twoOfThree() *sight {
+func twoOfThree() *state {
 	east, west := map[string]string{"region": "east"}, map[string]string{"region": "west"}
 	term := testworld.Labelled(east)
 	placement := &placementv1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "web", Generation: 3}}
@@ -65,14 +65,14 @@ func twoOfThree() *sight {
 			State: placementv1beta1.BindingStateBound, TargetCluster: cluster, SchedulingPolicySnapshotName: "web-0",
 		}}
 	}
-	return &sight{
+	return &state{
 		placement: placement, policy: policy, now: now,
 		bindings: []placementv1beta1.BindingObject{bound("a"), bound("b")},
 		clusters: []clusterv1beta1.MemberCluster{well("a", west), well("b", east), well("c", west)},
 	}
 }
 
-func (s *sight) told(t *testing.T, cluster string) *explanation {
+func (s *state) told(t *testing.T, cluster string) *explanation {
 	t.Helper()
 	out, err := s.explain(t.Context(), cluster)
 	if err != nil {

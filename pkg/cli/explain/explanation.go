@@ -30,17 +30,17 @@ type explanation struct {
 	Name       string                         `json:"name"`
 	Generation int64                          `json:"generation"`
 	PolicyType placementv1beta1.PlacementType `json:"policyType"`
-	// PolicySnapshot is the one that was decided on; empty if the placement's own policy was, because there is none
-	// yet.
+	// PolicySnapshot is the snapshot that the decision is based on; empty if there is none yet and the decision is
+	// based on the placement's policy.
 	PolicySnapshot string `json:"policySnapshot,omitempty"`
-	// Found is how many clusters are picked, Wanted how many the policy asks for.
+	// Found is how many clusters are picked, Wanted how many the policy requires.
 	Found  int `json:"found"`
 	Wanted int `json:"wanted"`
-	// Recorded is what the policy snapshot's status says.
+	// Recorded is the condition Scheduled in the policy snapshot's status.
 	Recorded *recorded `json:"recorded,omitempty"`
 	// Notes are about the placement as a whole.
 	Notes []string `json:"notes,omitempty"`
-	// After is what becomes of the placement on the clusters that it is scheduled to.
+	// After is the progress of the placement on the clusters that it is scheduled to.
 	After    *after    `json:"afterScheduling,omitempty"`
 	Clusters []account `json:"clusters"`
 }
@@ -52,7 +52,7 @@ type recorded struct {
 	Message    string                 `json:"message"`
 }
 
-// after says at which stage the placement, or one cluster of it, stands, and what to type to learn more.
+// after is the progress of the placement, or of one cluster of it, and the command that shows more.
 type after struct {
 	Stage   string `json:"stage"`
 	Message string `json:"message"`
@@ -63,7 +63,7 @@ type account struct {
 	Cluster string           `json:"cluster"`
 	Picked  bool             `json:"picked"`
 	Outcome schedule.Outcome `json:"outcome"`
-	// Filter is the first that refuses the cluster.
+	// Filter is the first filter that excludes the cluster.
 	Filter schedule.Filter `json:"filter,omitempty"`
 	Why    string          `json:"why"`
 	// Affinity and Spread are the scores; absent where nothing is scored.
@@ -72,13 +72,13 @@ type account struct {
 	Binding      string                        `json:"binding,omitempty"`
 	BindingState placementv1beta1.BindingState `json:"bindingState,omitempty"`
 	Notes        []string                      `json:"notes,omitempty"`
-	// NearestChanges turn Picked round; each is a list of steps that are needed together.
+	// NearestChanges each reverse Picked; each is a list of steps that are needed together.
 	NearestChanges []schedule.NearestChange `json:"nearestChanges,omitempty"`
 	After          *after                   `json:"afterScheduling,omitempty"`
 }
 
-// explain decides as the hub agent would, and compares. With a cluster it tells of that one alone.
-func (s *sight) explain(ctx context.Context, cluster string) (*explanation, error) {
+// explain decides as the hub agent would, and compares. With a cluster, the explanation covers only that cluster.
+func (s *state) explain(ctx context.Context, cluster string) (*explanation, error) {
 	request, err := s.request()
 	if err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (s *sight) explain(ctx context.Context, cluster string) (*explanation, erro
 	if cluster != "" {
 		out.After = nil
 	}
-	// A large fleet is a lot of decisions: two for each cluster at least.
+	// A large fleet needs many decisions: at least two for each cluster.
 	var all []*account
 	for i := range out.Clusters {
 		all = append(all, &out.Clusters[i])
@@ -117,9 +117,8 @@ func (s *sight) explain(ctx context.Context, cluster string) (*explanation, erro
 	})
 }
 
-// request is what the hub agent would decide on. If it has not made a policy snapshot yet, the placement's policy
-// stands in.
-func (s *sight) request() (schedule.Request, error) {
+// request is the input of the hub agent's decision. Before there is a policy snapshot, it has the placement's policy.
+func (s *state) request() (schedule.Request, error) {
 	if s.policy != nil {
 		return schedule.RequestOf(s.policy, s.bindings, s.clusters, s.now)
 	}
@@ -134,17 +133,17 @@ func (s *sight) request() (schedule.Request, error) {
 	return r, nil
 }
 
-// compare notes what is recorded, and what is to be said of the decision as a whole.
-func (s *sight) compare(out *explanation, d schedule.Decision) {
+// compare fills in what is recorded, and the notes about the decision as a whole.
+func (s *state) compare(out *explanation, d schedule.Decision) {
 	note := func(format string, args ...any) { out.Notes = append(out.Notes, fmt.Sprintf(format, args...)) }
 	if !s.placement.GetDeletionTimestamp().IsZero() {
 		note("the placement is being deleted: nothing is scheduled any more")
 	}
 	if d.Hold {
-		note("the policy names no clusters, so that nothing is decided: add some to clusterNames")
+		note("the policy names no clusters, so nothing is scheduled: add some to clusterNames")
 	}
 	if s.policy == nil {
-		note("the hub agent has not looked at the placement yet: there is no policy snapshot; does it run?")
+		note("the hub agent has not processed the placement yet: there is no policy snapshot; check that the hub agent is running")
 		return
 	}
 	out.PolicySnapshot = s.policy.GetName()
@@ -153,7 +152,7 @@ func (s *sight) compare(out *explanation, d schedule.Decision) {
 		out.Recorded = &recorded{Generation: status.ObservedCRPGeneration, Scheduled: c.Status, Reason: c.Reason, Message: c.Message}
 	}
 	if status.ObservedCRPGeneration < s.placement.GetGeneration() {
-		note("the scheduler has not decided about generation %d of the placement yet; the last it saw is %d",
+		note("the scheduler has not decided about generation %d of the placement yet; it last decided about %d",
 			s.placement.GetGeneration(), status.ObservedCRPGeneration)
 	}
 	if n := len(d.Create) + len(d.Change); n > 0 {
@@ -161,7 +160,7 @@ func (s *sight) compare(out *explanation, d schedule.Decision) {
 	}
 }
 
-func (s *sight) account(a schedule.Account, of *explanation) account {
+func (s *state) account(a schedule.Account, of *explanation) account {
 	out := account{Cluster: a.Cluster, Picked: a.Outcome.Selected(), Outcome: a.Outcome, Notes: a.Notes}
 	if a.Score != nil {
 		out.Affinity, out.Spread = a.Score.AffinityScore, a.Score.TopologySpreadScore
@@ -173,7 +172,7 @@ func (s *sight) account(a schedule.Account, of *explanation) account {
 	case a.Outcome == schedule.Refused:
 		out.Filter, out.Why = a.Objection.Filter, a.Objection.Detail()
 	case a.Outcome == schedule.Outranked:
-		out.Why = fmt.Sprintf("it passes every filter, but others were picked before it and the policy wants %d", of.Wanted)
+		out.Why = fmt.Sprintf("it passes every filter, but other clusters rank higher and the policy picks %d", of.Wanted)
 	case of.PolicyType == placementv1beta1.PlacementTypePickFixed:
 		out.Why = "the policy names it"
 	case of.PolicyType == placementv1beta1.PlacementTypePickN && a.Outcome == schedule.Kept:
@@ -191,8 +190,8 @@ func (s *sight) account(a schedule.Account, of *explanation) account {
 	return out
 }
 
-// after looks for the first stage behind scheduling that is not reached, by the placement or by one cluster of it.
-func (s *sight) after(cluster string) *after {
+// after is the first milestone after scheduling that the placement, or one cluster of it, has not reached.
+func (s *state) after(cluster string) *after {
 	status := s.placement.GetStatus()
 	progress := report.ProgressOf(s.placement, status)
 	if cluster != "" {
@@ -223,25 +222,25 @@ func entryOf(status *placementv1beta1.PlacementStatus, cluster string) *placemen
 	return &placementv1beta1.PerClusterPlacementStatus{}
 }
 
-// stuck is a cluster that has not reached the stage.
-func (s *sight) stuck(stage, cluster string) string {
+// stuck is a cluster that has not reached the milestone.
+func (s *state) stuck(milestone, cluster string) string {
 	if cluster != "" {
 		return cluster
 	}
 	for _, entry := range s.placement.GetStatus().PerClusterPlacementStatuses {
-		if entry.ClusterName != "" && !meta.IsStatusConditionTrue(entry.Conditions, stage) {
+		if entry.ClusterName != "" && !meta.IsStatusConditionTrue(entry.Conditions, milestone) {
 			return entry.ClusterName
 		}
 	}
 	return ""
 }
 
-// next is what to type to see why a cluster has not reached a stage.
-func (s *sight) next(stage, cluster string) string {
+// next is the command that shows why a cluster has not reached a milestone.
+func (s *state) next(milestone, cluster string) string {
 	if cluster == "" {
 		return s.describePlacement()
 	}
-	if slices.Contains(delivery.OnHub(), stage) {
+	if slices.Contains(delivery.OnHub(), milestone) {
 		for _, b := range s.bindings {
 			if b.GetSpec().TargetCluster == cluster && b.GetDeletionTimestamp().IsZero() {
 				return s.describe(scope.Bindings.Kind(s.key()), b.GetName())
@@ -256,13 +255,13 @@ func (s *sight) next(stage, cluster string) string {
 	return naming.Command(contract.MemberNamespace(cluster), "describe", "works") + " -l " + labels
 }
 
-func (s *sight) key() types.NamespacedName { return client.ObjectKeyFromObject(s.placement) }
+func (s *state) key() types.NamespacedName { return client.ObjectKeyFromObject(s.placement) }
 
-func (s *sight) describePlacement() string {
+func (s *state) describePlacement() string {
 	return s.describe(scope.Placements.Kind(s.key()), s.placement.GetName())
 }
 
 // describe is a command that shows an object of the placement's scope.
-func (s *sight) describe(kind, name string) string {
+func (s *state) describe(kind, name string) string {
 	return naming.Command(s.placement.GetNamespace(), "describe", strings.ToLower(kind), name)
 }

@@ -27,7 +27,7 @@ import (
 type PlacementOptions struct {
 	hub hubclient.Flags
 	key types.NamespacedName
-	// cluster narrows the answer to one.
+	// cluster limits the explanation to one cluster.
 	cluster, output string
 	genericiooptions.IOStreams
 }
@@ -36,17 +36,17 @@ func newPlacementCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &PlacementOptions{hub: hubclient.NewFlags(), IOStreams: streams}
 	cmd := &cobra.Command{
 		Use:   "placement NAME",
-		Short: "Tell why a placement is on the clusters it is on, and what would change that",
-		Long: `Tell, for every cluster, whether the placement picks it and why: the first filter that refuses it, or its scores. Beside it stands
-the nearest change that would turn the answer round. Each such change was tried: the same decision that the hub agent makes was
-made again with the change, and came out the other way.
+		Short: "Explain why a placement is on its clusters, and what would change that",
+		Long: `Print, for every cluster, whether the placement picks it and why: the first filter that excludes it, or its scores. Next to
+it is the nearest change that would reverse the decision. Every such change is tested: the command makes the decision of the hub
+agent again with the change, and keeps only changes that reverse it.
 
-The answer is about now. Where what the hub agent has recorded differs, this is noted: a cluster once picked is kept although it
-may not match any more.
+The explanation is computed from the current state. A note shows where the recorded decision differs: a cluster that was picked
+before is kept although it may not match any more.
 
 The name is that of a ClusterResourcePlacement; with --namespace, that of a ResourcePlacement. Nothing is written: read access to
 placements, policy snapshots, bindings and MemberClusters on the hub is enough.`,
-		Example: `  # Why does the placement "web" go where it goes?
+		Example: `  # Why is the placement "web" on its clusters?
   kubectl fleet explain placement web
 
   # Why is it not on cluster "paris", and what can be done?
@@ -58,9 +58,9 @@ placements, policy snapshots, bindings and MemberClusters on the hub is enough.`
 		RunE: verb.Run(o),
 	}
 	cmd.Flags().StringVarP(&o.key.Namespace, "namespace", "n", "",
-		"namespace of a ResourcePlacement; without it a ClusterResourcePlacement is meant")
-	cmd.Flags().StringVar(&o.cluster, "cluster", "", "explain this cluster alone, with all that is known")
-	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "how to print: "+strings.Join(formats, ", "))
+		"namespace of a ResourcePlacement; leave it out for a ClusterResourcePlacement")
+	cmd.Flags().StringVar(&o.cluster, "cluster", "", "explain only this cluster, in detail")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "output format: "+strings.Join(formats, ", "))
 	o.hub.AddTo(cmd.Flags())
 	return cmd
 }
@@ -74,31 +74,31 @@ func (o *PlacementOptions) Complete(args []string) error {
 // Validate checks the output format.
 func (o *PlacementOptions) Validate() error {
 	if !slices.Contains(formats, o.output) {
-		return fmt.Errorf("--output %s is not known: use one of %s", o.output, strings.Join(formats, ", "))
+		return fmt.Errorf("--output %s is not supported: use one of %s", o.output, strings.Join(formats, ", "))
 	}
 	return nil
 }
 
-// Run reads what the hub holds about the placement, and explains it as of now.
+// Run reads the placement's state on the hub and explains it.
 func (o *PlacementOptions) Run(ctx context.Context) error {
 	hub, err := o.hub.Connect(scope.Placements.New(o.key))
 	if err != nil {
 		return err
 	}
-	seen, err := look(ctx, hub, o.key)
+	state, err := read(ctx, hub, o.key)
 	if err != nil {
 		return err
 	}
-	seen.now = time.Now()
-	told, err := seen.explain(ctx, o.cluster)
+	state.now = time.Now()
+	explained, err := state.explain(ctx, o.cluster)
 	if err != nil {
 		return err
 	}
-	return told.print(o.Out, o.output, o.cluster != "")
+	return explained.print(o.Out, o.output, o.cluster != "")
 }
 
-// sight is what the hub holds about a placement.
-type sight struct {
+// state is what the hub stores about a placement.
+type state struct {
 	placement placementv1beta1.PlacementObject
 	// policy is the latest snapshot, nil if there is none.
 	policy   placementv1beta1.PolicySnapshotObject
@@ -107,9 +107,9 @@ type sight struct {
 	now      time.Time
 }
 
-// look reads all of it, and says of everything at once what may not be read.
-func look(ctx context.Context, hub client.Client, key types.NamespacedName) (*sight, error) {
-	var out sight
+// read reads the state. One error names everything that the user must not read.
+func read(ctx context.Context, hub client.Client, key types.NamespacedName) (*state, error) {
+	var out state
 	ours := client.MatchingLabels{contract.LabelPlacement: key.Name}
 	placement, errPlacement := scope.Placements.Get(ctx, hub, key)
 	out.placement = placement
@@ -136,7 +136,7 @@ func look(ctx context.Context, hub client.Client, key types.NamespacedName) (*si
 	return &out, nil
 }
 
-// forbidden names what may not be read, and how to look into that.
+// forbidden names the resources that the user must not read, and how to check that; nil if there are none.
 func forbidden(errs ...error) error {
 	var resources []string
 	for _, err := range errs {
@@ -151,7 +151,7 @@ func forbidden(errs ...error) error {
 	if len(resources) == 0 {
 		return nil
 	}
-	return fmt.Errorf("you may not read %s on the hub, and an explanation needs all of it; "+
-		"ask for get and list on it, and check with: kubectl auth can-i list %s",
+	return fmt.Errorf("you are not allowed to read %s on the hub; an explanation needs get and list on them; "+
+		"to check, run: kubectl auth can-i list %s",
 		strings.Join(resources, ", "), resources[0])
 }

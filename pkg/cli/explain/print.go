@@ -15,7 +15,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 )
 
-// formats are those that an explanation is printed in.
+// formats are the output formats.
 var formats = []string{"table", "json", "yaml"}
 
 func (e *explanation) print(w io.Writer, format string, detailed bool) error {
@@ -44,7 +44,7 @@ func (e *explanation) print(w io.Writer, format string, detailed bool) error {
 	return nil
 }
 
-// heading is what is said of the placement as a whole, a line each.
+// heading is the lines about the placement as a whole.
 func (e *explanation) heading() string {
 	name := naming.Object(types.NamespacedName{Namespace: e.Namespace, Name: e.Name})
 	lines := []string{fmt.Sprintf("%s %s: %s, %d of %d clusters picked.", e.Kind, name, e.PolicyType, e.Found, e.Wanted)}
@@ -111,7 +111,7 @@ func changeText(change schedule.NearestChange) string {
 	return strings.Join(steps, ", and ")
 }
 
-// text is all that is known of one cluster.
+// text is everything known about one cluster.
 func (a *account) text() string {
 	var b strings.Builder
 	line := func(what, text string) { fmt.Fprintf(&b, "%-16s %s\n", what+":", text) }

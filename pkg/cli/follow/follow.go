@@ -1,4 +1,4 @@
-// Package follow waits for what comes of one object on the hub.
+// Package follow waits until one object on the hub reaches a state.
 package follow
 
 import (
@@ -19,16 +19,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// Object calls seen with an object as it is, and again whenever it has changed, until seen says that this is enough.
-// It outlives watches that break off, a hub that is away for a while, and versions that are too old to go on from.
-// heard is told how each request to the hub went. What waiting does not mend ends it: the object is deleted, or the
-// user may not read it.
-func Object[O client.Object](ctx context.Context, c client.WithWatch, obj O, heard func(error), seen func(O) (enough bool, err error)) error {
+// Object calls changed with an object as it is, and again after every change, until changed returns true or an error.
+// It survives interrupted watches, an unreachable hub and expired resource versions. It calls requested with the
+// outcome of each request to the hub. It returns an error if retrying cannot help: the object is deleted, or the user
+// must not read it.
+func Object[O client.Object](
+	ctx context.Context, c client.WithWatch, obj O, requested func(error), changed func(O) (enough bool, err error),
+) error {
 	list, err := listFor(c, obj)
 	if err != nil {
 		return err
 	}
-	// The library would log each failure; here the user is told by who hears of it.
+	// The library would log each failure; here the caller shows it to the user.
 	ctx, end := context.WithCancelCause(klog.NewContext(ctx, logr.Discard()))
 	defer end(nil)
 	deleted := fmt.Errorf("%s was deleted", obj.GetName())
@@ -36,14 +38,14 @@ func Object[O client.Object](ctx context.Context, c client.WithWatch, obj O, hea
 		if final(err) {
 			end(err)
 		}
-		if ctx.Err() == nil { // else it is this end that went
-			heard(err)
+		if ctx.Err() == nil { // else this side ended the request
+			requested(err)
 		}
 		return err
 	}
 	source := listThenWatch{&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			// As it is now: what a cache of the hub has may be from before the object was created.
+			// The latest state: the hub's watch cache may be older than the object.
 			options.ResourceVersion, options.ResourceVersionMatch = "", ""
 			found := list.DeepCopyObject().(client.ObjectList)
 			if err := check(ctx, c.List(ctx, found, only(obj, options))); err != nil {
@@ -64,7 +66,7 @@ func Object[O client.Object](ctx context.Context, c client.WithWatch, obj O, hea
 		if !ok || e.Type == watch.Deleted {
 			return false, deleted
 		}
-		return seen(now)
+		return changed(now)
 	})
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return cause
@@ -72,7 +74,7 @@ func Object[O client.Object](ctx context.Context, c client.WithWatch, obj O, hea
 	return err
 }
 
-// listFor is an empty list of an object's kind.
+// listFor returns an empty list of an object's kind.
 func listFor(c client.Client, obj client.Object) (client.ObjectList, error) {
 	kind, err := apiutil.GVKForObject(obj, c.Scheme())
 	if err != nil {
@@ -93,15 +95,15 @@ func only(obj client.Object, options metav1.ListOptions) *client.ListOptions {
 	}
 }
 
-// final says whether a failed request will fail again.
+// final reports whether a failed request will fail again.
 func final(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) ||
 		meta.IsNoMatchError(err)
 }
 
-// listThenWatch is read by a list and a watch from there on: for one object a stream that begins with a list saves
-// nothing.
+// listThenWatch is read by a list and a watch that starts there: for one object a watch that streams the initial list
+// saves nothing.
 type listThenWatch struct{ *cache.ListWatch }
 
-// IsWatchListSemanticsUnSupported is what the library asks.
+// IsWatchListSemanticsUnSupported makes client-go list before it watches.
 func (listThenWatch) IsWatchListSemanticsUnSupported() bool { return true }

@@ -1,5 +1,4 @@
-// Package hubclient is how the commands of kubectl fleet reach the hub: the flags that name it, and the one
-// connection.
+// Package hubclient connects the commands of kubectl fleet to the hub, by flags that name it.
 package hubclient
 
 import (
@@ -13,7 +12,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis"
 )
 
-// Flags name the hub: those of kubectl, but for the namespace, which the commands give a meaning of their own, and
+// Flags name the hub: kubectl's flags without --namespace, which the commands define themselves, and
 // --hub-cluster-context, which scripts for this plugin use.
 type Flags struct {
 	config *genericclioptions.ConfigFlags
@@ -32,14 +31,14 @@ func (f Flags) AddTo(flags *pflag.FlagSet) {
 	f.config.AddFlags(flags)
 }
 
-// Connect opens the hub as the user. kind is one that the command works with: a cluster that does not serve it is no
-// hub.
+// Connect returns a client for the hub with the user's identity. kind is a kind that the command works with: a cluster
+// that does not serve it is not a hub.
 func (f Flags) Connect(kind client.Object) (client.WithWatch, error) {
 	config, err := f.config.ToRESTConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the hub: %w; name its kubeconfig context with --context", err)
 	}
-	// The server shares itself out fairly; a limit of our own would make a drain of many placements slow.
+	// The API server has priority and fairness; a client-side limit would slow the drain of many placements.
 	config.QPS = -1
 	hub, err := client.NewWithWatch(config, client.Options{Scheme: apis.Scheme()})
 	if err != nil {
@@ -49,10 +48,10 @@ func (f Flags) Connect(kind client.Object) (client.WithWatch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the hub: %w", err)
 	}
-	// The client looks the kind up for its first request anyway, and keeps the answer. Any other error than this is
-	// left to that request, whose error names the object that it was about.
+	// The client discovers the kind for its first request anyway, and caches it. Any other error is left to that
+	// request, whose error names its object.
 	if _, err := hub.RESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); meta.IsNoMatchError(err) {
-		return nil, fmt.Errorf("this cluster is no hub: it does not know the kind %s; choose the hub with --context", gvk.Kind)
+		return nil, fmt.Errorf("this cluster is not a hub: it does not serve the kind %s; choose the hub with --context", gvk.Kind)
 	}
 	return hub, nil
 }

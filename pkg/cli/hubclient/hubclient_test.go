@@ -52,7 +52,7 @@ func discovery(t *testing.T, kinds ...string) (address string) {
 
 func TestConnect(t *testing.T) {
 	t.Setenv("KUBECONFIG", t.TempDir()+"/none")
-	const noHub = "this cluster is no hub: it does not know the kind %; choose the hub with --context"
+	const noHub = "this cluster is not a hub: it does not serve the kind %; choose the hub with --context"
 	for name, c := range map[string]struct {
 		server, kubeconfig string
 		kind               client.Object

@@ -23,14 +23,14 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
 )
 
-// glance is how often an object is looked at while the user waits for it.
-const glance = 100 * time.Millisecond
+// pollInterval is how often an object is read while the user waits for it.
+const pollInterval = 100 * time.Millisecond
 
-// placeExample applies the quickstart on the hub and returns when it is available on all members. One that is there
-// already is left as it is, because the user may have changed it.
+// placeExample applies the quickstart on the hub and returns when it is available on all members. An existing one is not
+// changed, because the user may have edited it.
 func placeExample(ctx context.Context, fleet *localfleet.Fleet, shown *terminal.Progress, timeout time.Duration) error {
 	if len(fleet.Members()) == 0 {
-		return errors.New("there is no member to place the example on; describe some in the fleet's file")
+		return errors.New("there is no member to place the example on; add members to the fleet's file")
 	}
 	hub, err := fleet.HubClient()
 	if err != nil {
@@ -44,7 +44,7 @@ func placeExample(ctx context.Context, fleet *localfleet.Fleet, shown *terminal.
 		return fmt.Errorf("look for the example: %w", err)
 	}
 	if err != nil {
-		shown.Say("example", "applying", false)
+		shown.Update("example", "applying", false)
 		if err := applyExample(ctx, hub); err != nil {
 			return err
 		}
@@ -77,10 +77,10 @@ func applyExample(ctx context.Context, hub client.Client) error {
 	return nil
 }
 
-// apply waits for a kind whose definition has only just been created.
+// apply applies an object. It waits until the API server serves the object's kind, whose CRD may be new.
 func apply(ctx context.Context, hub client.Client, object *unstructured.Unstructured) error {
 	var last error
-	err := wait.PollUntilContextCancel(ctx, glance, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
 		last = hub.Apply(ctx, client.ApplyConfigurationFromUnstructured(object.DeepCopy()), client.FieldOwner("kubectl-fleet"), client.ForceOwnership)
 		if meta.IsNoMatchError(last) || apierrors.IsNotFound(last) || apierrors.IsServiceUnavailable(last) {
 			return false, nil
@@ -95,27 +95,27 @@ func apply(ctx context.Context, hub client.Client, object *unstructured.Unstruct
 
 func awaitAvailable(ctx context.Context, hub client.Client, shown *terminal.Progress) error {
 	placement := &placementv1beta1.ClusterResourcePlacement{}
-	said := "its status is empty"
-	err := wait.PollUntilContextCancel(ctx, glance, true, func(ctx context.Context) (bool, error) {
+	text := "its status is empty"
+	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
 		if err := hub.Get(ctx, client.ObjectKey{Name: quickstart.Placement}, placement); err != nil {
 			return false, err
 		}
-		said = state(placement)
+		text = state(placement)
 		done := isTrue(placement.Status.Conditions, placement.Generation, placementv1beta1.ClusterResourcePlacementConditionPrefix+placementv1beta1.ConditionAvailable)
 		if done {
-			said = fmt.Sprintf("available on %d clusters", len(placement.Status.PerClusterPlacementStatuses))
+			text = fmt.Sprintf("available on %d clusters", len(placement.Status.PerClusterPlacementStatuses))
 		}
-		shown.Say("example", said, done)
+		shown.Update("example", text, done)
 		return done, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the example is not available on all members: %s\nmore: %s describe clusterresourceplacement %s", said, kubectl(), quickstart.Placement)
+		return fmt.Errorf("the example is not available on all members: %s\nfor details, run: %s describe clusterresourceplacement %s", text, kubectl(), quickstart.Placement)
 	}
 	return err
 }
 
-// state tells in a line how far a placement has come: the first condition that holds it up, and on which clusters it
-// is done.
+// state describes a placement's progress in one line: the clusters on which it is available and those on which it is
+// not, or, before it has clusters, its first condition that is not True.
 func state(placement *placementv1beta1.ClusterResourcePlacement) string {
 	var available, waiting []string
 	for _, cluster := range placement.Status.PerClusterPlacementStatuses {
@@ -133,7 +133,7 @@ func state(placement *placementv1beta1.ClusterResourcePlacement) string {
 			return fmt.Sprintf("%s is %s (%s): %s", condition.Type, condition.Status, condition.Reason, condition.Message)
 		}
 	}
-	return "waiting for the hub to look at it"
+	return "waiting for the hub agent to process it"
 }
 
 func orNone(names []string) string {

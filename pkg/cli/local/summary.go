@@ -15,7 +15,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
 )
 
-// summary prints where every placement is, or, if there is none, the members.
+// summary prints every placement with its clusters, or, if there is none, the members.
 func (o *UpOptions) summary(ctx context.Context, fleet *localfleet.Fleet) error {
 	hub, err := fleet.HubClient()
 	if err != nil {
@@ -67,7 +67,7 @@ func memberTable(names []string, members []clusterv1beta1.MemberCluster) termina
 	return table
 }
 
-// status is a condition's, or a dash if it is not there.
+// status is the status of a condition, or a dash if the condition is missing.
 func status(conditions []metav1.Condition, kind string) string {
 	condition := meta.FindStatusCondition(conditions, kind)
 	if condition == nil {

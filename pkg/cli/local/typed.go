@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 )
 
-// plugin is how the user types this plugin: as part of kubectl if kubectl finds it, else by its path.
+// plugin is the command that runs this plugin: "kubectl fleet" if kubectl finds it, else its path.
 func plugin() string {
 	if _, err := exec.LookPath("kubectl-fleet"); err == nil {
 		return "kubectl fleet"
@@ -14,7 +14,7 @@ func plugin() string {
 	return os.Args[0]
 }
 
-// kubectl is how the user types kubectl: by its path if there is one beside this plugin and none on PATH.
+// kubectl is the command that runs kubectl: its path if it is not on PATH but in the directory of this plugin.
 func kubectl() string {
 	if _, err := exec.LookPath("kubectl"); err == nil {
 		return "kubectl"

@@ -34,11 +34,11 @@ func NewUpCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start a fleet on this machine",
-		Long: `Start a fleet on this machine: a hub and its members, each a whole Kubernetes cluster in one process with simulated nodes, with
-the agents' charts installed and the agents running. It stays until "kubectl fleet down".
+		Long: `Start a fleet on this machine: a hub and its members, each a Kubernetes cluster in one process with simulated nodes, with
+the agents' charts installed and the agents running. It runs until "kubectl fleet down".
 
-Without a file there are a hub and three members, spoke-1 to spoke-3, with the labels region and env; or, if the folder holds a
-stopped fleet, that one. A file describes another fleet. Everything in it may be left out:
+By default there are a hub and three members, spoke-1 to spoke-3, with the labels region and env. If the directory holds a
+stopped fleet, "up" starts that fleet again. A file describes another fleet. All fields are optional:
 
   hub:
     name: hub
@@ -46,24 +46,24 @@ stopped fleet, that one. A file describes another fleet. Everything in it may be
     agent:
       flags: {v: "4"}              # of the agent, without dashes
       values: {hubAPIQPS: 500}     # of the agent's chart
-    nodes: [{count: 1}]            # for workloads of the hub's own, with enableWorkload: true in values; none by default
+    nodes: [{count: 1}]            # for workloads on the hub itself, with enableWorkload: true in values; none by default
   members:
   - name: paris
-    labels: {region: europe}       # by which placements choose clusters
+    labels: {region: europe}       # for the cluster selectors of placements
     nodes:
     - {count: 2}
     - {count: 1, namePrefix: gpu, labels: {gpu: "yes"}, capacity: {cpu: "64", memory: 256Gi}}
     identity: {name: paris-agent}  # ServiceAccount in fleet-system on the hub
     heartbeatPeriodSeconds: 5
-    join: false                    # leaves the MemberCluster to you
+    join: false                    # you create the MemberCluster
 
-The folder holds the kubeconfig, whose contexts are the names of the clusters, and for each cluster its data and logs:
-<cluster>/cluster.log and <cluster>/agent.log. Started again after "down --keep", the fleet has what it had. If a process ended in
-the meantime, "up" starts it again and leaves the others alone.`,
+The directory holds the kubeconfig, whose contexts are the names of the clusters, and for each cluster its data and logs:
+<cluster>/cluster.log and <cluster>/agent.log. After "down --keep", "up" starts the fleet with its former state. If a process has
+ended in the meantime, "up" starts it again and does not change the others.`,
 		Example: `  # A hub and three members, with an application placed on all of them
   kubectl fleet up --example
 
-  # A fleet of one's own
+  # The fleet that a file describes
   kubectl fleet up -f fleet.yaml
 
   # Two fleets side by side
@@ -73,10 +73,10 @@ the meantime, "up" starts it again and leaves the others alone.`,
 		RunE: verb.Run(o),
 	}
 	cmd.Flags().StringVarP(&o.file, "filename", "f", "", "file that describes the fleet")
-	cmd.Flags().StringVar(&o.dir, "dir", ".fleet", "folder for the fleet's state")
-	cmd.Flags().StringVar(&o.charts, "charts", "", "folder with the charts hub-agent and member-agent, instead of those built in")
+	cmd.Flags().StringVar(&o.dir, "dir", ".fleet", "directory for the fleet's state")
+	cmd.Flags().StringVar(&o.charts, "charts", "", "directory with the charts hub-agent and member-agent, instead of the built-in charts")
 	cmd.Flags().BoolVar(&o.example, "example", false, "place an example application on all members and wait until it is available")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", 3*time.Minute, "how long any single step may take")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 3*time.Minute, "how long a single step may take")
 	return cmd
 }
 
@@ -90,10 +90,10 @@ func (o *UpOptions) Complete([]string) error {
 	return err
 }
 
-// Validate leaves the description to localfleet, which completes it first.
+// Validate does nothing: localfleet completes the description and validates it.
 func (o *UpOptions) Validate() error { return nil }
 
-// Run starts the fleet, places the example if that is wanted, and shows what there is.
+// Run starts the fleet, places the example if requested, and prints a summary.
 func (o *UpOptions) Run(ctx context.Context) error {
 	shown := terminal.NewProgress(o.ErrOut)
 	defer shown.Close()
@@ -103,7 +103,7 @@ func (o *UpOptions) Run(ctx context.Context) error {
 		ChartDir: o.charts,
 		Detached: true,
 		Patience: o.timeout,
-		Progress: func(e localfleet.Event) { shown.Say(e.Cluster, e.Text, e.Done) },
+		Progress: func(e localfleet.Event) { shown.Update(e.Cluster, e.Text, e.Done) },
 	})
 	var running *localfleet.RunningError
 	switch {
@@ -126,7 +126,7 @@ func (o *UpOptions) Run(ctx context.Context) error {
 	return o.next(o.Out, fleet)
 }
 
-// failed adds to an error what the user can do about a fleet that has come only half the way.
+// failed adds to the error of an incomplete start what the user can do.
 func (o *UpOptions) failed(ctx context.Context, err error) error {
 	var unfinished *localfleet.UnfinishedError
 	if !errors.As(err, &unfinished) {
@@ -135,7 +135,7 @@ func (o *UpOptions) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
-	return fmt.Errorf("%w\n\nWhat was started goes on running.\n  to go on:    %s\n  to stop it:  %s\n  its logs:    %s",
+	return fmt.Errorf("%w\n\nProcesses that were started keep running.\n  to continue:  %s\n  to stop them: %s\n  their logs:   %s",
 		err, o.command("up"), o.command("down"), filepath.Join(o.dir, "*", "*.log"))
 }
 
@@ -151,7 +151,7 @@ func (o *UpOptions) command(name string) string {
 	return command
 }
 
-// next tells what may be typed next.
+// next prints commands that the user may want to run next.
 func (o *UpOptions) next(w io.Writer, fleet *localfleet.Fleet) error {
 	k := kubectl() + " --kubeconfig " + filepath.Join(o.dir, "kubeconfig")
 	commands := []string{"Look at the fleet:", k + " get memberclusters,clusterresourceplacements"}
@@ -159,8 +159,8 @@ func (o *UpOptions) next(w io.Writer, fleet *localfleet.Fleet) error {
 		last := members[len(members)-1]
 		in := k + " -n " + quickstart.Namespace
 		commands = append(commands,
-			"Look at what was placed on a member:", fmt.Sprintf("%s --context %s get all,configmaps,books", in, last),
-			"Change it on the hub, and find the change on the member:",
+			"Look at the placed objects on a member:", fmt.Sprintf("%s --context %s get all,configmaps,books", in, last),
+			"Change an object on the hub, and see the change on the member:",
 			fmt.Sprintf(`%s patch configmap greeting --type merge -p '{"data":{"text":"Good evening"}}'`, in),
 			fmt.Sprintf("%s --context %s get configmap greeting -o yaml", in, last))
 	} else {

@@ -86,7 +86,7 @@ func TestStateOfAPlacement(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	none := placementv1beta1.ClusterResourcePlacement{}
-	if got := state(&none); got != "waiting for the hub to look at it" {
+	if got := state(&none); got != "waiting for the hub agent to process it" {
 		t.Errorf("%q", got)
 	}
 	none.Status.Conditions = []metav1.Condition{{Type: "ClusterResourcePlacementScheduled", Status: "False", Reason: "R", Message: "m"}}

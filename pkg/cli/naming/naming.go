@@ -1,5 +1,4 @@
-// Package naming is how the commands of kubectl fleet write what they are about: objects, and commands for the reader
-// to type.
+// Package naming formats objects, and commands for the user to type, in the output of kubectl fleet.
 package naming
 
 import (
@@ -10,7 +9,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// Placement is a placement with its kind, which the key's namespace decides.
+// Placement is "<kind> <name>" of a placement; the key's namespace determines the kind.
 func Placement(key types.NamespacedName) string {
 	return scope.Placements.Kind(key) + " " + Object(key)
 }
@@ -18,8 +17,8 @@ func Placement(key types.NamespacedName) string {
 // Object is an object without its kind: <namespace>/<name>, or the name alone where there is no namespace.
 func Object(key types.NamespacedName) string { return strings.TrimPrefix(key.String(), "/") }
 
-// Command is a command of kubectl, or with "fleet" as its first word of this plugin, about an object in a namespace;
-// an object without one needs no flag.
+// Command is a command of kubectl about an object in a namespace, without -n if that is empty. With "fleet" as its first
+// word it is a command of this plugin.
 func Command(namespace string, words ...string) string {
 	out := "kubectl " + strings.Join(words, " ")
 	if namespace != "" {

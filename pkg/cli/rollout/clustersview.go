@@ -15,7 +15,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
-// viewOfClusters shows which revision the clusters of a placement are at.
+// viewOfClusters shows the revision of each cluster of a placement.
 func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject) terminal.View {
 	at, back := revisions(p.GetName(), bindings), map[string]*metav1.Condition{}
 	for _, b := range bindings {
@@ -45,7 +45,7 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 	if status.ObservedResourceIndex != "" {
 		head.Text = "revision " + status.ObservedResourceIndex + ", " + head.Text
 	}
-	// A cluster that is at another revision than the status tells of knows more than that.
+	// A binding with another revision than the placement's status is more recent.
 	out := terminal.View{Done: progress.Done() && head.Done == head.Total}
 	if progress.Failed() {
 		out.Done, out.Failed = true, progress.Scheduled.Message
@@ -67,7 +67,7 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 	return out
 }
 
-// wayBack puts a condition RolledBack in words.
+// wayBack describes a condition RolledBack.
 func wayBack(c metav1.Condition) string {
 	words := map[metav1.ConditionStatus]string{metav1.ConditionTrue: "rolled back", metav1.ConditionFalse: "not rolled back", metav1.ConditionUnknown: phases[stage.RollingBack]}
 	return words[c.Status] + ": " + c.Message

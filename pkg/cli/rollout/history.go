@@ -35,8 +35,8 @@ func newHistoryCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history PLACEMENT",
 		Short: "List the revisions of a placement, and what each changed",
-		Long: `List the revisions of a placement that are kept: when each was made, which clusters are at it, and which objects were added
-(+), removed (-) or changed (~) by it. Changes are told from the revision that was made before, if that is kept.`,
+		Long: `List the revisions of a placement that are kept: their age, the clusters that have them, and the objects that each
+added (+), removed (-) or changed (~) compared with the revision before it, if that is kept.`,
 		Example: `  kubectl fleet rollout history web`,
 		Args:    onePlacement,
 		RunE:    verb.Run(o),
@@ -64,7 +64,7 @@ func (o *HistoryOptions) Run(ctx context.Context) error {
 		return err
 	}
 	if len(snapshots) == 0 {
-		_, err := fmt.Fprintf(o.Out, "%s has no revision yet; a placement of type External gets one by its first update run\n", o.subject())
+		_, err := fmt.Fprintf(o.Out, "%s has no revision yet; with rollout strategy External, its first update run creates one\n", o.subject())
 		return err
 	}
 	return printHistory(o.Out, history(snapshots, bindings), time.Now())
@@ -78,7 +78,7 @@ type revision struct {
 	changes  []string
 }
 
-// history tells the revisions of a placement, the oldest first.
+// history lists the revisions of a placement, the oldest first.
 func history(snapshots []v1beta1.ResourceSnapshotObject, bindings []v1beta1.BindingObject) []revision {
 	groups := snapshot.Groups(snapshots)
 	latest, _ := snapshot.Latest(groups)
@@ -104,30 +104,30 @@ func history(snapshots []v1beta1.ResourceSnapshotObject, bindings []v1beta1.Bind
 	return out
 }
 
-// between says what a revision changed.
+// between describes what a revision changed.
 func between(before *snapshot.Group, after snapshot.Group) []string {
 	now, err := after.Items()
 	if err != nil {
-		return []string{"cannot be told: " + err.Error()}
+		return []string{"unknown: " + err.Error()}
 	}
 	if before == nil {
 		return []string{"objects: " + strconv.Itoa(len(now))}
 	}
 	was, err := before.Items()
 	if err != nil {
-		return []string{"cannot be told: " + err.Error()}
+		return []string{"unknown: " + err.Error()}
 	}
 	out := changes(was, now)
 	if len(out) == 0 {
-		out = []string{"nothing but the order"}
+		out = []string{"only the order changed"}
 	}
 	if before.Index != after.Index-1 {
-		out = append([]string{fmt.Sprintf("against %d:", before.Index)}, out...)
+		out = append([]string{fmt.Sprintf("compared with %d:", before.Index)}, out...)
 	}
 	return out
 }
 
-// changes names the objects that differ. What is in them is not told: it may be secret.
+// changes names the objects that differ, without their contents, which may be secret.
 func changes(was, now []snapshot.Item) []string {
 	key := func(id v1beta1.ResourceIdentifier) v1beta1.ResourceIdentifier { id.Version = ""; return id }
 	old := map[v1beta1.ResourceIdentifier]snapshot.Item{}
@@ -135,19 +135,19 @@ func changes(was, now []snapshot.Item) []string {
 		old[key(item.ID)] = item
 	}
 	var out []string
-	say := func(mark string, id v1beta1.ResourceIdentifier) { out = append(out, mark+" "+objectName(id)) }
+	add := func(sign string, id v1beta1.ResourceIdentifier) { out = append(out, sign+" "+objectName(id)) }
 	for _, item := range now {
 		before, there := old[key(item.ID)]
 		delete(old, key(item.ID))
 		switch {
 		case !there:
-			say("+", item.ID)
+			add("+", item.ID)
 		case !same(before.Raw, item.Raw):
-			say("~", item.ID)
+			add("~", item.ID)
 		}
 	}
 	for _, item := range old {
-		say("-", item.ID)
+		add("-", item.ID)
 	}
 	slices.SortFunc(out, func(a, b string) int { return cmp.Or(cmp.Compare(a[2:], b[2:]), cmp.Compare(a, b)) })
 	return out
@@ -161,7 +161,7 @@ func objectName(id v1beta1.ResourceIdentifier) string {
 	return kind + " " + naming.Object(types.NamespacedName{Namespace: id.Namespace, Name: id.Name})
 }
 
-// same compares what is stored, not how it is written.
+// same compares JSON values, not their formatting.
 func same(a, b []byte) bool {
 	var x, y any
 	return decode.JSON(a, &x) == nil && decode.JSON(b, &y) == nil && reflect.DeepEqual(x, y)

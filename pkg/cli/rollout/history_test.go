@@ -48,21 +48,21 @@ func TestHistory(t *testing.T) {
 3            7m    c1         - ConfigMap shop/a
                               ~ ConfigMap shop/b
                               + ConfigMap shop/d
-5            5m    -          against 3:
-                              nothing but the order
-6 (latest)   4m    -          cannot be told: resource snapshot web-6-snapshot: the group of 2 is not complete
+5            5m    -          compared with 3:
+                              only the order changed
+6 (latest)   4m    -          unknown: resource snapshot web-6-snapshot: the group of 2 is not complete
 `
 	if out.String() != want {
 		t.Errorf("printed\n%s\nwant\n%s", out.String(), want)
 	}
 }
 
-func TestChangesDoNotTellOfVersions(t *testing.T) {
+func TestChangesIgnoreVersions(t *testing.T) {
 	id := v1beta1.ResourceIdentifier{Group: "apps", Version: "v1", Kind: "Deployment", Name: "web"}
 	later := id
 	later.Version = "v2"
 	got := changes([]snapshot.Item{{ID: id, Raw: []byte(`{"a":1}`)}}, []snapshot.Item{{ID: later, Raw: []byte(`{"a": 2}`)}})
 	if !slices.Equal(got, []string{"~ Deployment.apps web"}) {
-		t.Errorf("told %q", got)
+		t.Errorf("changes %q", got)
 	}
 }

@@ -16,15 +16,15 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// judges says whether a placement has a rolling update with a failure policy.
-func judges(p v1beta1.PlacementObject) bool {
+// hasFailurePolicy reports whether a placement has a rolling update with a failure policy.
+func hasFailurePolicy(p v1beta1.PlacementObject) bool {
 	config := p.GetSpec().Strategy.RollingUpdate
 	return !byRuns(p) && config != nil && config.FailurePolicy != nil
 }
 
-// tryAgain dismisses the verdict on the latest revision of a placement with a rolling update. The hub agent does the
-// rest.
-func (o *StateOptions) tryAgain(ctx context.Context, c client.Client) error {
+// retry dismisses the spent failure budget of the latest revision of a placement with a rolling update. The hub agent
+// then rolls it out again.
+func (o *StateOptions) retry(ctx context.Context, c client.Client) error {
 	index := ""
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		all, err := scope.ResourceSnapshots.List(ctx, c, o.key.Namespace, client.MatchingLabels{contract.LabelPlacement: o.key.Name})
@@ -33,7 +33,7 @@ func (o *StateOptions) tryAgain(ctx context.Context, c client.Client) error {
 		}
 		latest, ok := snapshot.Latest(snapshot.Groups(all))
 		if !ok || latest.Master == nil || decision.CourseOf(latest.Master).Spent == nil {
-			return fmt.Errorf("the rollout of %s has not spent its failure budget: there is nothing to try again", o.subject())
+			return fmt.Errorf("the rollout of %s has not spent its failure budget: there is nothing to retry", o.subject())
 		}
 		course := decision.CourseOf(latest.Master)
 		course.Spent.Dismissed = true
@@ -43,14 +43,14 @@ func (o *StateOptions) tryAgain(ctx context.Context, c client.Client) error {
 		}
 		index = latest.IndexLabel()
 		if err := c.Patch(ctx, latest.Master, client.RawPatch(types.MergePatchType, patch)); err != nil {
-			return fmt.Errorf("try revision %s of %s again: %w", index, o.subject(), err)
+			return fmt.Errorf("retry revision %s of %s: %w", index, o.subject(), err)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(o.Out, "revision %s of %s is tried again; see \"%s --watch\"\n",
+	_, err = fmt.Fprintf(o.Out, "retrying revision %s of %s; see \"%s --watch\"\n",
 		index, o.subject(), naming.Command(o.key.Namespace, "fleet rollout status", o.key.Name))
 	return err
 }

@@ -1,4 +1,4 @@
-// Package rollout is "kubectl fleet rollout": how a placement's changes reach the clusters is shown and steered.
+// Package rollout is "kubectl fleet rollout": it shows and controls how a placement's changes reach the clusters.
 package rollout
 
 import (
@@ -12,14 +12,14 @@ import (
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollout",
-		Short: "See and steer how a placement's changes reach the clusters",
-		Long: `See and steer how a placement's changes reach the clusters. spec.strategy.type of the placement says who brings them:
+		Short: "Show and control how a placement's changes reach the clusters",
+		Long: `Show and control how a placement's changes reach the clusters. It depends on spec.strategy.type of the placement:
 
-  RollingUpdate  The hub does, as soon as the resources change, to as many clusters at once as maxUnavailable and maxSurge allow.
-                 "status" shows which clusters wait and why, "history" what changed, "undo" how to take it back. One that
-                 has spent the budget of its failurePolicy is tried again by "resume".
-  External       An update run does: it releases one revision stage by stage, with the approvals and waits of an update strategy.
-                 "pause" and "resume" steer the newest run, and "undo" makes one that goes back.
+  RollingUpdate  The hub agent updates clusters as soon as the resources change, as many at once as maxUnavailable and maxSurge
+                 allow. "status" shows which clusters wait and why, "history" what changed, "undo" how to revert it. "resume"
+                 retries a revision that has spent the budget of its failurePolicy.
+  External       An update run releases one revision stage by stage, with the approvals and wait times of an update strategy.
+                 "pause" and "resume" control the newest run, and "undo" creates one that returns to an older revision.
 
 A PLACEMENT is a ClusterResourcePlacement; with --namespace, a ResourcePlacement.`,
 		Example: `  kubectl fleet rollout status web --watch

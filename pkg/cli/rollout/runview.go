@@ -16,14 +16,14 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
-// phases are the words for the phases of runs and stages.
+// phases has the texts for the phases of runs and stages.
 var phases = map[stage.Phase]string{
 	stage.Pending: "pending", stage.Active: "updating", stage.Waiting: "waiting", stage.Stuck: "stuck", stage.Stopping: "stopping",
 	stage.Stopped: "stopped", stage.RollingBack: "rolling back", stage.Skipped: "skipped, no clusters", stage.Succeeded: "succeeded",
 	stage.Failed: "failed",
 }
 
-// runView is an update run to be shown.
+// runView renders an update run.
 type runView struct {
 	run v1beta1.UpdateRunObject
 	stage.Progress
@@ -59,7 +59,7 @@ func viewOfRun(run v1beta1.UpdateRunObject) terminal.View {
 		if l.Kind == "stage" {
 			head.Done, head.Total = head.Done+l.Done, head.Total+l.Total
 		}
-		if out.Done { // what a failed run waited for is of no use any more
+		if out.Done { // a run that has ended waits for nothing
 			stages[i].Todo, stages[i].Due = "", time.Time{}
 		}
 	}
@@ -67,10 +67,10 @@ func viewOfRun(run v1beta1.UpdateRunObject) terminal.View {
 	return out
 }
 
-// head is the line of the run itself; the bar is that of its stages.
+// head is the line of the run itself; its bar sums up those of the stages.
 func (r runView) head() terminal.Line {
 	status, spec := r.run.GetStatus(), r.run.GetSpec()
-	out := terminal.Line{Kind: "run", Name: r.run.GetName(), Text: said(r.Phase, r.Message, r.Cause)}
+	out := terminal.Line{Kind: "run", Name: r.run.GetName(), Text: describe(r.Phase, r.Message, r.Cause)}
 	resume := naming.Command(r.run.GetNamespace(), "fleet rollout resume", spec.PlacementName)
 	c := meta.FindStatusCondition(status.Conditions, v1beta1.ConditionInitialized)
 	switch {
@@ -102,7 +102,7 @@ func (r runView) failed() []string {
 	return out
 }
 
-// plainly is the message of a run that has ended from where it says what is wrong.
+// plainly is the part of the message of a failed run after the prefix that marks an error of the user.
 func plainly(message string) string {
 	if _, mistake, ok := strings.Cut(message, stage.UserError); ok {
 		return mistake
@@ -110,8 +110,8 @@ func plainly(message string) string {
 	return message
 }
 
-// said puts a phase and what is known about it into words.
-func said(phase stage.Phase, message, cause string) string {
+// describe is the text for a phase, with its message or cause.
+func describe(phase stage.Phase, message, cause string) string {
 	switch {
 	case phase == stage.Failed && cause != "":
 		return phases[phase] + ": " + cause
@@ -121,9 +121,9 @@ func said(phase stage.Phase, message, cause string) string {
 	return phases[phase]
 }
 
-// stage are the lines of a stage and its clusters. wait is how long it waits once its clusters are done.
+// stage returns the lines of a stage and its clusters. wait is its wait time once its clusters are done.
 func (r runView) stage(s stage.Stage, wait time.Duration) []terminal.Line {
-	out := []terminal.Line{{Kind: "stage", Name: s.Name, Total: len(s.Clusters), Text: said(s.Phase, s.Message, s.Cause)}}
+	out := []terminal.Line{{Kind: "stage", Name: s.Name, Total: len(s.Clusters), Text: describe(s.Phase, s.Message, s.Cause)}}
 	head := &out[0]
 	var back, changed int
 	for _, c := range s.Clusters {
@@ -137,7 +137,7 @@ func (r runView) stage(s stage.Stage, wait time.Duration) []terminal.Line {
 			changed++
 		}
 	}
-	if r.Back.State != delivery.Waiting { // the bars are those of the way back
+	if r.Back.State != delivery.Waiting { // the bars count clusters that are rolled back
 		head.Done, head.Total = back, changed
 	}
 	if s.Phase == stage.Waiting && wait > 0 && slices.ContainsFunc(s.After, func(t stage.Task) bool { return t.Type == v1beta1.StageTaskTimedWait && !t.Done }) &&
@@ -157,7 +157,7 @@ func (r runView) stage(s stage.Stage, wait time.Duration) []terminal.Line {
 	return out
 }
 
-// waitOf is how long the i-th stage of a run waits once its clusters are done.
+// waitOf is the wait time of the i-th stage of a run once its clusters are done.
 func waitOf(status *v1beta1.UpdateRunStatus, i int) time.Duration {
 	if status.UpdateStrategySnapshot == nil || i >= len(status.UpdateStrategySnapshot.Stages) {
 		return 0
@@ -173,7 +173,7 @@ func waitOf(status *v1beta1.UpdateRunStatus, i int) time.Duration {
 // cluster is the line of a cluster of a stage.
 func (r runView) cluster(s stage.Stage, c stage.Cluster) terminal.Line {
 	out := terminal.Line{
-		Kind: "cluster", Name: s.Name + "/" + c.Name, Text: said(c.Phase, "", c.Cause), Still: s.Phase == stage.Pending || s.Phase.Done(),
+		Kind: "cluster", Name: s.Name + "/" + c.Name, Text: describe(c.Phase, "", c.Cause), Still: s.Phase == stage.Pending || s.Phase.Done(),
 	}
 	within := func(since time.Time) {
 		if r.window > 0 {
@@ -186,7 +186,7 @@ func (r runView) cluster(s stage.Stage, c stage.Cluster) terminal.Line {
 		}
 		return out
 	}
-	target := "what it had"
+	target := "its previous content"
 	if c.LastHealthy != nil {
 		target = "revision " + indexIn(c.LastHealthy.ResourceSnapshotName, r.run.GetSpec().PlacementName)
 	}
@@ -198,16 +198,16 @@ func (r runView) cluster(s stage.Stage, c stage.Cluster) terminal.Line {
 	case c.Back.State == delivery.Returned:
 		out.Text = "back at " + target
 	case c.Back.State == delivery.NeverHealthy:
-		out.Text = "left: never healthy"
+		out.Text = "not rolled back: never healthy"
 	case c.Back.State == delivery.Astray:
-		out.Text = "not back at " + target + ": " + c.Back.Message
+		out.Text = "not rolled back to " + target + ": " + c.Back.Message
 	case c.LastHealthy != nil && !r.Phase.Done():
-		out.Text = "to be rolled back to " + target
+		out.Text = "will be rolled back to " + target
 	}
 	return out
 }
 
-// indexIn is the index in the name of a resource snapshot of a placement.
+// indexIn returns the index in the name of a resource snapshot of a placement.
 func indexIn(snapshot, placement string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(snapshot, placement+"-"), "-snapshot")
 }
@@ -222,15 +222,15 @@ func waitsFor(s stage.Stage) string {
 	return ""
 }
 
-// since tells which clusters of a run that has succeeded have another revision by now: that of another run, such as
-// one that has been deleted since, or of an older one that was let go on.
+// since adds which clusters of a run that has succeeded have another revision by now: that of another run, which may
+// have been deleted since, or of an older run that was resumed.
 func since(v terminal.View, run v1beta1.UpdateRunObject, bindings []v1beta1.BindingObject) terminal.View {
 	at := revisions(run.GetSpec().PlacementName, bindings)
 	var changed []string
 	for i, l := range v.Lines {
 		_, cluster, _ := strings.Cut(l.Name, "/")
 		if now := at[cluster]; l.Kind == "cluster" && now != "" && now != run.GetStatus().ResourceSnapshotIndexUsed {
-			v.Lines[i].Text += ", and has revision " + now + " since"
+			v.Lines[i].Text += ", now at revision " + now
 			changed = append(changed, cluster)
 		}
 	}
@@ -240,7 +240,7 @@ func since(v terminal.View, run v1beta1.UpdateRunObject, bindings []v1beta1.Bind
 	return v
 }
 
-// revisions are those that the clusters of a placement are given, by cluster.
+// revisions maps each cluster of a placement to the revision in its binding.
 func revisions(placement string, bindings []v1beta1.BindingObject) map[string]string {
 	at := map[string]string{}
 	for _, b := range bindings {

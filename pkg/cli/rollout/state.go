@@ -29,20 +29,20 @@ type steering struct {
 var (
 	pausing = steering{
 		use: "pause", short: "Stop the update run of a placement",
-		long: `Set the newest update run of a placement to Stop: clusters in progress are finished, and no other is begun. A way back that the run
-is on stops just so. "kubectl fleet rollout resume" lets it go on.`,
+		long: `Set the newest update run of a placement to Stop: it finishes the clusters in progress and starts no other. A rollback
+stops in the same way. "kubectl fleet rollout resume" continues the run.`,
 		done: "is stopping", already: "is already stopping", state: v1beta1.UpdateRunStop,
 	}
 	resuming = steering{
-		use: "resume", short: "Let the update run of a placement begin, or go on",
-		long: `Set the newest update run of a placement to Run: one that was paused goes on, one that is only initialized begins.
+		use: "resume", short: "Start or continue the update run of a placement",
+		long: `Set the newest update run of a placement to Run: a paused run continues, an initialized run starts.
 
-A run that has ended without finishing, because a cluster joined or left, labels or the policy changed, its failure budget was spent or
-another run came between, cannot go on itself. Then another run is created that goes on from it (spec.resumeFrom): it releases the same
-revision by the same strategy, does not ask again for approvals and waits that are behind it, and passes every stage, so that clusters
-that have joined since get their turn.
+A run that has ended without finishing, because a cluster joined or left, labels or the policy changed, its failure budget was
+spent or another run was active, cannot continue itself. "resume" creates another run that continues it (spec.resumeFrom). That
+run releases the same revision with the same strategy, does not repeat approvals and wait times that are complete, and visits
+every stage, so that clusters that have joined since are updated too.
 
-A placement with a rolling update has no runs. If that has spent the budget of its failurePolicy, the revision is tried again.`,
+A placement with a rolling update has no runs. If it has spent the budget of its failurePolicy, "resume" retries the revision.`,
 		done: "is running", already: "is already running", state: v1beta1.UpdateRunRun,
 	}
 )
@@ -61,7 +61,7 @@ func newStateCommand(streams genericiooptions.IOStreams, s steering) *cobra.Comm
 	return cmd
 }
 
-// Run sets the state of the placement's newest update run, or does what stands for that.
+// Run sets the state of the placement's newest update run, or creates a run that continues it, or retries the revision.
 func (o *StateOptions) Run(ctx context.Context) error {
 	hub, err := o.connect()
 	if err != nil {
@@ -75,8 +75,8 @@ func (o *StateOptions) run(ctx context.Context, c client.Client) error {
 	if err != nil {
 		return err
 	}
-	if o.state == v1beta1.UpdateRunRun && judges(placement) {
-		return o.tryAgain(ctx, c)
+	if o.state == v1beta1.UpdateRunRun && hasFailurePolicy(placement) {
+		return o.retry(ctx, c)
 	}
 	runs, err := o.controlled(ctx, c, placement)
 	if err != nil {
@@ -86,10 +86,10 @@ func (o *StateOptions) run(ctx context.Context, c client.Client) error {
 	case len(runs) == 0:
 		return fmt.Errorf("%s has no update run", o.subject())
 	case over(runs[0]) && o.state == v1beta1.UpdateRunRun:
-		// An older one that was stopped would take back what this one has released.
-		return o.goOn(ctx, c, runs[0])
+		// An older run that was stopped would revert what this one has released.
+		return o.resume(ctx, c, runs[0])
 	case over(runs[0]):
-		return fmt.Errorf("the newest update run of %s, %s, is done", o.subject(), runs[0].GetName())
+		return fmt.Errorf("the newest update run of %s, %s, has ended", o.subject(), runs[0].GetName())
 	}
 	changed, err := setState(ctx, c, runs[0], o.state)
 	if err != nil {
@@ -103,7 +103,7 @@ func (o *StateOptions) run(ctx context.Context, c client.Client) error {
 	return err
 }
 
-// setState sets the state of a run, unless it has it.
+// setState sets the state of a run. changed reports whether the run had another state.
 func setState(ctx context.Context, c client.Client, run v1beta1.UpdateRunObject, state v1beta1.UpdateRunState) (changed bool, err error) {
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		if err := c.Get(ctx, client.ObjectKeyFromObject(run), run); err != nil {
@@ -113,7 +113,7 @@ func setState(ctx context.Context, c client.Client, run v1beta1.UpdateRunObject,
 			return nil
 		}
 		if state == v1beta1.UpdateRunStop && run.GetSpec().State != v1beta1.UpdateRunRun {
-			return errors.New("it has not begun, and does nothing until it is resumed")
+			return errors.New("it has not started, and does nothing until it is resumed")
 		}
 		before := run.DeepCopyObject().(client.Object)
 		run.GetSpec().State = state

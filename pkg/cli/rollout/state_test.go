@@ -49,7 +49,7 @@ func TestPauseAndResume(t *testing.T) {
 	if err := c.Update(t.Context(), run); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&StateOptions{*o, pausing}).run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "web-1, is done") {
+	if err := (&StateOptions{*o, pausing}).run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "web-1, has ended") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -77,10 +77,10 @@ func TestResumeGoesOnFromARunThatHasEnded(t *testing.T) {
 		if name := run.GetName(); !strings.HasPrefix(name, "web-1-resume-") || len(name) != len(ended.Name) {
 			t.Errorf("it is called %s", name)
 		}
-		wantSaid := "update run " + ended.Name + " had ended: new: c4\nupdate run " + run.GetName() + " goes on from there with revision 4; " +
+		wantOut := "update run " + ended.Name + " has ended: new: c4\nupdate run " + run.GetName() + " continues it with revision 4; " +
 			"see \"kubectl fleet rollout status web --watch\"\n"
-		if out.String() != wantSaid {
-			t.Errorf("said %q, want %q", out, wantSaid)
+		if out.String() != wantOut {
+			t.Errorf("printed %q, want %q", out, wantOut)
 		}
 	}
 }
@@ -88,7 +88,7 @@ func TestResumeGoesOnFromARunThatHasEnded(t *testing.T) {
 func TestResumeRefuses(t *testing.T) {
 	for want, c := range map[string]metav1.Condition{
 		"web-1, has succeeded: there is nothing to resume": is("Succeeded", metav1.ConditionTrue, v1beta1.ReasonUpdateRunSucceeded, ""),
-		"create another when this is mended: no stage for c1": is("Initialized", metav1.ConditionFalse, v1beta1.ReasonUpdateRunInitializedFailed,
+		"fix the cause and create another run: no stage for c1": is("Initialized", metav1.ConditionFalse, v1beta1.ReasonUpdateRunInitializedFailed,
 			"no stage for c1"),
 	} {
 		run := atProd()
@@ -103,11 +103,11 @@ func TestResumeRefuses(t *testing.T) {
 	}
 }
 
-func TestARunThatHasNotBegunIsNotPaused(t *testing.T) {
+func TestPauseOfARunThatHasNotStarted(t *testing.T) {
 	run := atProd()
 	run.Spec.State, run.Status = v1beta1.UpdateRunInitialize, v1beta1.UpdateRunStatus{}
 	c, o, _ := steered(t, run)
-	if err := (&StateOptions{*o, pausing}).run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "has not begun") {
+	if err := (&StateOptions{*o, pausing}).run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "has not started") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -133,7 +133,7 @@ func TestResumeOfARollingUpdate(t *testing.T) {
 	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(p, revisionOf(2, "b=1"), latest).Build()
 	out := &strings.Builder{}
 	o := &target{key: types.NamespacedName{Name: "web"}, IOStreams: genericiooptions.IOStreams{Out: out}}
-	const want = "revision 3 of ClusterResourcePlacement web is tried again; see \"kubectl fleet rollout status web --watch\"\n"
+	const want = "retrying revision 3 of ClusterResourcePlacement web; see \"kubectl fleet rollout status web --watch\"\n"
 	if err := (&StateOptions{*o, resuming}).run(t.Context(), c); err != nil || out.String() != want {
 		t.Errorf("said %q, error %v", out, err)
 	}
@@ -144,7 +144,7 @@ func TestResumeOfARollingUpdate(t *testing.T) {
 	if err := c.Update(t.Context(), latest); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&StateOptions{*o, resuming}).run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "nothing to try again") {
+	if err := (&StateOptions{*o, resuming}).run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "nothing to retry") {
 		t.Errorf("error %v", err)
 	}
 	if err := (&StateOptions{*o, pausing}).run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "rolling update") {

@@ -28,17 +28,18 @@ func newStatusCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &StatusOptions{target: newTarget(streams)}
 	cmd := &cobra.Command{
 		Use:   "status PLACEMENT",
-		Short: "Show how far the rollout of a placement is",
-		Long: `Show the newest update run of a placement: its stages, its clusters, what it waits for, and the command that lets it go on. For a
-placement that no run rolls out, show which revision each cluster is at, and what holds back those that are not at the latest.
+		Short: "Show the progress of a placement's rollout",
+		Long: `Show the newest update run of a placement: its stages, its clusters, what it waits for, and the command that lets it
+continue. For a placement with a rolling update, show the revision of each cluster, and what blocks the clusters that do not
+have the latest one.
 
-With a failure policy it also tells which clusters have failed within the budget and how much of its health window each cluster has
-left, and, when the budget is spent and clusters are taken back, which revision each is back at, and which are left as they are.
+With a failure policy, the output also shows which clusters have failed within the budget and how much of its health window
+each cluster has left. During a rollback it shows to which revision each cluster returns, and which clusters are not rolled back.
 
-With --watch, go on until the rollout is done: on a terminal in place, in a pipe by a line for each piece of news. The exit code is 0
-when it has succeeded and 1 if it fails or the watching is interrupted, so that a script can wait for it. Ctrl-C ends the watching, not
-the rollout.`,
-		Example: `  # One look
+With --watch, keep showing until the rollout has ended: on a terminal in place, in a pipe by a line for each change. The exit
+code is 0 if the rollout succeeds and 1 if it fails or the command is interrupted, so that a script can wait for it. Ctrl-C
+stops the command, not the rollout.`,
+		Example: `  # Show the status once
   kubectl fleet rollout status web
 
   # Wait for the release in a script
@@ -49,7 +50,7 @@ the rollout.`,
 		Args: onePlacement,
 		RunE: verb.Run(o),
 	}
-	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "go on until the rollout is done")
+	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "keep showing until the rollout has ended")
 	o.addTo(cmd.Flags())
 	return cmd
 }
@@ -60,26 +61,26 @@ func (o *StatusOptions) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	subject, look, err := o.subjectOf(ctx, hub)
+	subject, render, err := o.subjectOf(ctx, hub)
 	if err != nil {
 		return err
 	}
 	screen := terminal.NewScreen(o.Out)
 	if o.watch {
-		return await(ctx, hub, screen, subject, look)
+		return await(ctx, hub, screen, subject, render)
 	}
-	v, err := look(ctx, subject)
+	v, err := render(ctx, subject)
 	if err == nil {
 		screen.Show(v.Lines, false)
 	}
 	return err
 }
 
-// looking tells what there is to see of a rollout from its subject as it is now.
-type looking func(ctx context.Context, subject client.Object) (terminal.View, error)
+// renderer returns the view of a rollout from the current state of its subject.
+type renderer func(ctx context.Context, subject client.Object) (terminal.View, error)
 
-// subjectOf is what the rollout can be seen from, and how: the run which is the newest now, or the placement.
-func (o *StatusOptions) subjectOf(ctx context.Context, c client.Client) (client.Object, looking, error) {
+// subjectOf returns the object that shows the rollout, and its renderer: the newest run, or else the placement.
+func (o *StatusOptions) subjectOf(ctx context.Context, c client.Client) (client.Object, renderer, error) {
 	placement, err := o.placement(ctx, c)
 	if err != nil {
 		return nil, nil, err
@@ -108,20 +109,19 @@ func (o *StatusOptions) subjectOf(ctx context.Context, c client.Client) (client.
 		}, nil
 	}
 	return placement, func(ctx context.Context, subject client.Object) (terminal.View, error) {
-		// What a cluster has stands on its binding alone: the status of a rolling update tells of all that they are on
-		// the latest revision.
+		// Only the binding has the revision of a cluster: the placement's status has the latest revision.
 		now, err := bindings(ctx)
 		return viewOfClusters(subject.(v1beta1.PlacementObject), now), err
 	}, nil
 }
 
 // await shows a rollout until it is done.
-func await(ctx context.Context, c client.WithWatch, s *terminal.Screen, subject client.Object, look looking) error {
+func await(ctx context.Context, c client.WithWatch, s *terminal.Screen, subject client.Object, render renderer) error {
 	live := terminal.NewLive(s)
 	defer live.Close()
 	var last terminal.View
-	err := follow.Object(ctx, c, subject, live.Heard, func(now client.Object) (bool, error) {
-		v, err := look(ctx, now)
+	err := follow.Object(ctx, c, subject, live.Requested, func(now client.Object) (bool, error) {
+		v, err := render(ctx, now)
 		if err == nil {
 			last = v
 			live.Show(v)
@@ -131,7 +131,7 @@ func await(ctx context.Context, c client.WithWatch, s *terminal.Screen, subject 
 	switch {
 	case ctx.Err() != nil:
 		live.Leave()
-		return errors.New("the watching is interrupted; the rollout goes on")
+		return errors.New("interrupted; the rollout continues")
 	case err != nil:
 		return fmt.Errorf("watch the rollout: %w", err)
 	case last.Failed != "":

@@ -78,7 +78,7 @@ func TestAwaitOnATerminal(t *testing.T) {
 	up := "\033[6A\033[J" // over the run, two stages, what to approve, and the two clusters of prod; canary's are still
 	waitFor(t, out, up+"run     web-1")
 	cancel()
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "the rollout goes on") {
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "the rollout continues") {
 		t.Errorf("error %v", err)
 	}
 	if !strings.HasSuffix(out.String(), "\n\r\033[K") {
@@ -117,7 +117,7 @@ func TestAwaitInAPipe(t *testing.T) {
 		ended <- await(t.Context(), hub, s, run, lookAtRun)
 	}()
 	waitFor(t, out, "hub connection: lost, retrying: away\n")
-	waitFor(t, out, "hub connection: there\n")
+	waitFor(t, out, "hub connection: restored\n")
 	select {
 	case <-again:
 	case err := <-ended:

@@ -21,7 +21,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
-// target is the placement that a command is about, and the hub that has it.
+// target is the placement that a command is about, and its hub.
 type target struct {
 	hub hubclient.Flags
 	key types.NamespacedName
@@ -34,11 +34,11 @@ func newTarget(streams genericiooptions.IOStreams) target {
 
 func (t *target) addTo(flags *pflag.FlagSet) {
 	flags.StringVarP(&t.key.Namespace, "namespace", "n", "",
-		"namespace of a ResourcePlacement; without it a ClusterResourcePlacement is meant")
+		"namespace of a ResourcePlacement; leave it out for a ClusterResourcePlacement")
 	t.hub.AddTo(flags)
 }
 
-// onePlacement is what the arguments of a command are.
+// onePlacement checks that the arguments name one placement.
 func onePlacement(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("name one placement, not %d; \"kubectl get crp\" and \"kubectl get rp -A\" list them", len(args))
@@ -52,14 +52,14 @@ func (t *target) Complete(args []string) error {
 	return nil
 }
 
-// Validate finds nothing wrong: any name may be that of a placement.
+// Validate accepts any name.
 func (t *target) Validate() error { return nil }
 
 func (t *target) connect() (client.WithWatch, error) {
 	return t.hub.Connect(scope.Placements.New(t.key))
 }
 
-// subject is the placement as people write it.
+// subject is "<kind> <name>" of the placement.
 func (t *target) subject() string { return naming.Placement(t.key) }
 
 // placement reads the placement.
@@ -87,26 +87,26 @@ func newestFirst(runs []v1beta1.UpdateRunObject) []v1beta1.UpdateRunObject {
 	return runs
 }
 
-// byRuns says whether update runs roll the placement out.
+// byRuns reports whether update runs roll the placement out.
 func byRuns(p v1beta1.PlacementObject) bool {
 	return p.GetSpec().Strategy.Type == v1beta1.RolloutStrategyTypeExternal
 }
 
-// over says whether nothing more comes of a run.
+// over reports whether a run has ended.
 func over(run v1beta1.UpdateRunObject) bool {
 	return stage.Read(*run.GetStatus()).Phase.Done() || meta.IsStatusConditionFalse(run.GetStatus().Conditions, v1beta1.ConditionInitialized)
 }
 
-// controlled reads the runs of a placement, which must be one that runs roll out.
+// controlled reads the runs of a placement. It returns an error unless update runs roll the placement out.
 func (t *target) controlled(ctx context.Context, c client.Client, placement v1beta1.PlacementObject) ([]v1beta1.UpdateRunObject, error) {
 	if !byRuns(placement) {
-		return nil, fmt.Errorf("%s. To have a say in its rollouts, set spec.strategy.type to External for good, and let update runs do them",
+		return nil, fmt.Errorf("%s. To control its rollouts, set spec.strategy.type to External, which cannot be reverted, and create update runs",
 			t.followsResources())
 	}
 	return t.runs(ctx, c)
 }
 
-// followsResources is why a command cannot steer a placement with a rolling update.
+// followsResources is why a command cannot control a placement with a rolling update.
 func (t *target) followsResources() string {
-	return t.subject() + " has a rolling update: it follows its resources at once, and there is no update run to steer"
+	return t.subject() + " has a rolling update: it follows its resources immediately, and there is no update run to control"
 }

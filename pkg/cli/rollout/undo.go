@@ -34,26 +34,26 @@ func newUndoCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &UndoOptions{target: newTarget(streams)}
 	cmd := &cobra.Command{
 		Use:   "undo PLACEMENT --to REVISION",
-		Short: "Take a placement back to an older revision",
-		Long: `Create an update run that releases an older revision, by the strategy of the last run. A run that is under way is told to stop
+		Short: "Return a placement to an older revision",
+		Long: `Create an update run that releases an older revision, with the strategy of the last run. Active runs are set to Stop
 first. "kubectl fleet rollout history" lists the revisions.
 
-A placement with a rolling update follows its objects on the hub, so these are what has to be taken back. For one of those nothing is
-changed; the answer is the command that does it, and what it does not cover.`,
+A placement with a rolling update follows its objects on the hub, so the objects themselves must be reverted. For such a
+placement the command changes nothing; it prints the command that reverts them, and what that does not cover.`,
 		Example: `  kubectl fleet rollout undo web --to 3
 
-  # All at once, by a strategy made for that
+  # With another strategy, for example one that updates all clusters at once
   kubectl fleet rollout undo web --to 3 --strategy at-once`,
 		Args: onePlacement,
 		RunE: verb.Run(o),
 	}
-	cmd.Flags().IntVar(&o.to, "to", -1, "the revision to go back to (required)")
-	cmd.Flags().StringVar(&o.strategy, "strategy", "", "the update strategy to follow; that of the last run if it is empty")
+	cmd.Flags().IntVar(&o.to, "to", -1, "the revision to return to (required)")
+	cmd.Flags().StringVar(&o.strategy, "strategy", "", "name of the update strategy; by default that of the last run")
 	o.addTo(cmd.Flags())
 	return cmd
 }
 
-// Validate checks that there is a revision to go back to.
+// Validate checks that a revision is given.
 func (o *UndoOptions) Validate() error {
 	if o.to < 0 {
 		return fmt.Errorf("--to is required: a revision from 0; %q lists them", naming.Command(o.key.Namespace, "fleet rollout history", o.key.Name))
@@ -61,7 +61,7 @@ func (o *UndoOptions) Validate() error {
 	return nil
 }
 
-// Run creates the run that goes back, or explains how to.
+// Run creates the run that returns to the revision, or prints how to revert the objects.
 func (o *UndoOptions) Run(ctx context.Context) error {
 	hub, err := o.connect()
 	if err != nil {
@@ -102,7 +102,7 @@ func (o *UndoOptions) run(ctx context.Context, c client.Client) error {
 	if err := c.Create(ctx, run); err != nil {
 		return fmt.Errorf("create update run %s: %w", run.GetName(), err)
 	}
-	text := fmt.Sprintf("update run %s takes %s to revision %d by strategy %s\n", run.GetName(), o.subject(), o.to, o.strategy)
+	text := fmt.Sprintf("update run %s returns %s to revision %d with strategy %s\n", run.GetName(), o.subject(), o.to, o.strategy)
 	if gone, err := o.gone(groups); err == nil && len(gone) > 0 {
 		text += fmt.Sprintf("these objects are not in revision %d and will be deleted from the clusters:\n  %s\n",
 			o.to, strings.Join(gone, "\n  "))
@@ -111,7 +111,7 @@ func (o *UndoOptions) run(ctx context.Context, c client.Client) error {
 	return err
 }
 
-// gone are the objects that some revision since has and the one to go back to lacks.
+// gone are the objects that a newer revision has and the revision to return to lacks.
 func (o *UndoOptions) gone(groups []snapshot.Group) ([]string, error) {
 	to := groups[slices.IndexFunc(groups, func(g snapshot.Group) bool { return g.Index == o.to })]
 	has, err := to.Items()
@@ -137,7 +137,8 @@ func (o *UndoOptions) gone(groups []snapshot.Group) ([]string, error) {
 	return slices.Compact(out), nil
 }
 
-// revisions are those that are kept, the oldest first; the one to go back to is among them.
+// revisions returns the revisions that are kept, the oldest first. It returns an error unless the revision to return to
+// is one of them.
 func (o *UndoOptions) revisions(ctx context.Context, c client.Client) ([]snapshot.Group, error) {
 	all, err := scope.ResourceSnapshots.List(ctx, c, o.key.Namespace, client.MatchingLabels{contract.LabelPlacement: o.key.Name})
 	if err != nil {
@@ -154,7 +155,7 @@ func (o *UndoOptions) revisions(ctx context.Context, c client.Client) ([]snapsho
 	return whole, nil
 }
 
-// byHand says how to take back a placement that follows its resources.
+// byHand returns an error with the commands that revert the objects of a placement with a rolling update.
 func (o *UndoOptions) byHand(groups []snapshot.Group) error {
 	latest, _ := snapshot.Latest(groups)
 	if latest.Index == o.to {
@@ -170,9 +171,9 @@ func (o *UndoOptions) byHand(groups []snapshot.Group) error {
 		return err
 	}
 	stored := resourcesOf(o.key, fmt.Sprintf("%s=%s,%s=%d", contract.LabelPlacement, o.key.Name, contract.LabelResourceIndex, o.to))
-	text := fmt.Sprintf("%s. So take its objects on the hub back, and it does the rest:\n  %s | kubectl replace -f -\n"+
-		"What makes them, such as a GitOps repository, has to be taken back too. From revision %d to %d:", o.followsResources(), stored, latest.Index, o.to)
-	hints := map[string]string{"+": "  (gone since: kubectl create -f - in place of replace)", "-": "  (new since: stays until you delete it)"}
+	text := fmt.Sprintf("%s. Revert its objects on the hub, and it rolls them out:\n  %s | kubectl replace -f -\n"+
+		"Also revert their source, such as a GitOps repository. From revision %d to %d:", o.followsResources(), stored, latest.Index, o.to)
+	hints := map[string]string{"+": "  (deleted since: use kubectl create -f - instead of replace)", "-": "  (created since: stays until you delete it)"}
 	for _, change := range changes(was, now) {
 		text += "\n  " + change + hints[change[:1]]
 	}
@@ -189,12 +190,12 @@ func (o *UndoOptions) check(ctx context.Context, c client.Client, runs []v1beta1
 	}
 	_, err := scope.UpdateStrategies.Get(ctx, c, types.NamespacedName{Namespace: o.key.Namespace, Name: o.strategy})
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("--strategy %s: there is no such update strategy", o.strategy)
+		return fmt.Errorf("--strategy %s: update strategy not found", o.strategy)
 	}
 	return err
 }
 
-// back is the run that goes back.
+// back returns the run that returns to the revision.
 func (o *UndoOptions) back() v1beta1.UpdateRunObject {
 	run := scope.UpdateRuns.New(o.key)
 	run.SetNamespace(o.key.Namespace)

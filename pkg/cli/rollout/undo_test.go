@@ -37,12 +37,12 @@ func TestUndo(t *testing.T) {
 	}
 }
 
-// What goes back loses the objects that are new since, which may hold data.
-func TestUndoTellsWhatIsLost(t *testing.T) {
+// Undo deletes objects that were added since, which may hold data.
+func TestUndoListsObjectsThatItDeletes(t *testing.T) {
 	c, o, out := steered(t, atProd(), revisionOf(2, "z=1"), revisionOf(3, "a=1", "b=1"), revisionOf(4, "a=2", "c=1"), revisionOf(5, "a=2", "c=2", "b=1", "d=1"))
 	for to, want := range map[int]string{
 		3: "these objects are not in revision 3 and will be deleted from the clusters:\n  ConfigMap shop/c\n  ConfigMap shop/d\n",
-		5: "by strategy careful\n",
+		5: "with strategy careful\n",
 	} {
 		out.Reset()
 		if err := (&UndoOptions{target: *o, to: to}).run(t.Context(), c); err != nil || !strings.HasSuffix(out.String(), want) {
@@ -55,7 +55,7 @@ func TestUndoRefuses(t *testing.T) {
 	rolling := testworld.ClusterPlacement("rolling", "app")
 	for want, u := range map[string]*UndoOptions{
 		"--to is required": {to: -1}, "has no such revision; it has: 3": {to: 2, strategy: "careful"}, "--strategy is required": {to: 3},
-		"no such update strategy": {to: 3, strategy: "none"}, "rolling has no such revision": {to: 3, target: target{key: types.NamespacedName{Name: "rolling"}}},
+		"update strategy not found": {to: 3, strategy: "none"}, "rolling has no such revision": {to: 3, target: target{key: types.NamespacedName{Name: "rolling"}}},
 		"there is no ResourcePlacement": {to: 3, target: target{key: types.NamespacedName{Namespace: "shop", Name: "web"}}},
 	} {
 		c, o, _ := steered(t, revisionOf(3), rolling)
@@ -75,18 +75,18 @@ func TestUndoRefuses(t *testing.T) {
 	}
 }
 
-func TestUndoOfARollingUpdateSaysHow(t *testing.T) {
+func TestUndoOfARollingUpdate(t *testing.T) {
 	rolling := testworld.ClusterPlacement("web", "app")
 	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(rolling, revisionOf(2, "a=1", "b=1", "c=1"), revisionOf(3, "b=2", "c=1", "d=1")).Build()
 	u := &UndoOptions{target: target{key: types.NamespacedName{Name: "web"}}, to: 2}
-	const want = `ClusterResourcePlacement web has a rolling update: it follows its resources at once, and there is no update run to steer. ` +
-		`So take its objects on the hub back, and it does the rest:
+	const want = `ClusterResourcePlacement web has a rolling update: it follows its resources immediately, and there is no update run to control. ` +
+		`Revert its objects on the hub, and it rolls them out:
   kubectl get clusterresourcesnapshots -l kubernetes-fleet.io/parent-CRP=web,kubernetes-fleet.io/resource-index=2 ` +
 		`-o jsonpath='{range .items[*].spec.selectedResources[*]}{@}{"\n"}{end}' | kubectl replace -f -
-What makes them, such as a GitOps repository, has to be taken back too. From revision 3 to 2:
-  + ConfigMap shop/a  (gone since: kubectl create -f - in place of replace)
+Also revert their source, such as a GitOps repository. From revision 3 to 2:
+  + ConfigMap shop/a  (deleted since: use kubectl create -f - instead of replace)
   ~ ConfigMap shop/b
-  - ConfigMap shop/d  (new since: stays until you delete it)`
+  - ConfigMap shop/d  (created since: stays until you delete it)`
 	if err := u.run(t.Context(), c); err == nil || err.Error() != want {
 		t.Errorf("error\n%v\nwant\n%s", err, want)
 	}

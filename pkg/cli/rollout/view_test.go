@@ -59,7 +59,7 @@ func TestStatusOfARun(t *testing.T) {
 	want := []string{
 		"run web-1: 1/3 revision 4, waiting: prod is not approved",
 		"stage canary: 1/1 succeeded", "cluster canary/c2: succeeded",
-		"stage prod: 0/2 waiting: not approved; go on with: kubectl fleet approve careq --name web-1-before-prod",
+		"stage prod: 0/2 waiting: not approved; continue with: kubectl fleet approve careq --name web-1-before-prod",
 		"cluster prod/c1: pending", "cluster prod/c3: pending",
 	}
 	if !slices.Equal(got, want) || v.Done || v.Failed != "" {
@@ -75,8 +75,8 @@ func TestStatusOfARun(t *testing.T) {
 	}
 }
 
-// A run has succeeded, and then another one has changed what it brought.
-func TestStatusOfARunThatIsNotTheLastWord(t *testing.T) {
+// After a run has succeeded, another one has changed a cluster.
+func TestStatusOfARunWhoseClustersChangedSince(t *testing.T) {
 	run := atProd()
 	run.Status.Conditions = []metav1.Condition{is("Succeeded", metav1.ConditionTrue, v1beta1.ReasonUpdateRunSucceeded, "")}
 	at := map[string]string{"c1": "web-4-snapshot", "c2": "web-5-snapshot", "c3": "", "c9": "web-0-snapshot"}
@@ -87,14 +87,17 @@ func TestStatusOfARunThatIsNotTheLastWord(t *testing.T) {
 		bindings = append(bindings, b)
 	}
 	v := since(viewOfRun(run), run, bindings)
-	want := []string{"run web-1: 1/3 revision 4, succeeded; changed since by another run: c2", "cluster canary/c2: succeeded, and has revision 5 since"}
+	want := []string{"run web-1: 1/3 revision 4, succeeded; changed since by another run: c2", "cluster canary/c2: succeeded, now at revision 5"}
 	for _, text := range want {
 		if !slices.ContainsFunc(v.Lines, func(l terminal.Line) bool { return l.Plain() == text }) {
 			t.Errorf("%q is missing in %+v", text, v.Lines)
 		}
 	}
-	if clusters := len(slices.DeleteFunc(v.Lines, func(l terminal.Line) bool { return !strings.Contains(l.Text, "since") })); clusters != len(want) {
-		t.Errorf("%d lines tell of a change; want %d", clusters, len(want))
+	changed := func(l terminal.Line) bool {
+		return strings.Contains(l.Text, "changed since") || strings.Contains(l.Text, "now at")
+	}
+	if lines := len(slices.DeleteFunc(v.Lines, func(l terminal.Line) bool { return !changed(l) })); lines != len(want) {
+		t.Errorf("%d lines show a change; want %d", lines, len(want))
 	}
 }
 
@@ -107,12 +110,12 @@ func TestStatusOfRunsThatAreOver(t *testing.T) {
 		head       string
 	}{
 		"failed": {[]metav1.Condition{is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "c3 is gone")}, "Run", true, "c3 is gone",
-			"failed: c3 is gone; go on with: kubectl fleet rollout resume web -n shop"},
+			"failed: c3 is gone; continue with: kubectl fleet rollout resume web -n shop"},
 		"succeeded": {[]metav1.Condition{is("Succeeded", metav1.ConditionTrue, v1beta1.ReasonUpdateRunSucceeded, "")}, "Run", true, "", "succeeded"},
 		"no plan": {[]metav1.Condition{is("Initialized", metav1.ConditionFalse, v1beta1.ReasonUpdateRunInitializedFailed, "No plan: client error: no stage for c1")},
 			"Run", true, "no stage for c1", "cannot be planned: no stage for c1"},
 		"planned": {[]metav1.Condition{is("Initialized", metav1.ConditionTrue, v1beta1.ReasonUpdateRunInitializedSuccessfully, "")},
-			"Initialize", false, "", "planned; go on with: kubectl fleet rollout resume web -n shop"},
+			"Initialize", false, "", "planned; continue with: kubectl fleet rollout resume web -n shop"},
 	} {
 		run := &v1beta1.StagedUpdateRun{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "r"}}
 		run.Spec = v1beta1.UpdateRunSpec{PlacementName: "web", State: c.state}
@@ -215,10 +218,10 @@ func TestStatusOfARetreat(t *testing.T) {
 	}
 	want := []string{
 		"run web-1: 1/4 revision 4, rolling back: waits for c1",
-		"stage canary: 0/1 succeeded", "cluster canary/c2: to be rolled back to revision 3",
-		"stage prod: 1/3 waiting: not approved; go on with: kubectl fleet approve careq --name web-1-before-prod",
+		"stage canary: 0/1 succeeded", "cluster canary/c2: will be rolled back to revision 3",
+		"stage prod: 1/3 waiting: not approved; continue with: kubectl fleet approve careq --name web-1-before-prod",
 		"cluster prod/c1: rolling back to revision 3, health window ends " + now.Add(time.Minute).UTC().Format(time.RFC3339),
-		"cluster prod/c3: back at revision 3", "cluster prod/c4: left: never healthy", "cluster prod/c5: pending",
+		"cluster prod/c3: back at revision 3", "cluster prod/c4: not rolled back: never healthy", "cluster prod/c5: pending",
 	}
 	if !slices.Equal(got, want) || v.Done || v.Failed != "" {
 		t.Errorf("done %t, failed %q, told\n%s\nwant\n%s", v.Done, v.Failed, strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Progress shows what is going on while the user waits: on a terminal one line that is written again and again,
-// elsewhere one line for each piece of news.
+// Progress shows the progress of subjects while the user waits: on a terminal one line that is overwritten, elsewhere
+// one line for each update.
 type Progress struct {
 	out   io.Writer
 	began time.Time
@@ -17,16 +17,16 @@ type Progress struct {
 	width func() int
 
 	mu sync.Mutex
-	// order is that in which the subjects were first heard of.
+	// order has the subjects in the order of their first updates.
 	order  []string
 	latest map[string]string
-	// settled are the subjects that nothing more is to come of.
+	// settled are the subjects that are done.
 	settled map[string]bool
 	stopped chan struct{}
 	closed  sync.Once
 }
 
-// NewProgress begins to count the seconds that have passed.
+// NewProgress starts to count the seconds.
 func NewProgress(out io.Writer) *Progress {
 	p := &Progress{out: out, began: time.Now(), latest: map[string]string{}, settled: map[string]bool{}, stopped: make(chan struct{}), width: func() int { return 0 }}
 	size := sizeOf(out)
@@ -41,7 +41,7 @@ func NewProgress(out io.Writer) *Progress {
 	return p
 }
 
-// tick keeps the seconds running.
+// tick redraws the elapsed seconds.
 func (p *Progress) tick() {
 	ticker := time.NewTicker(250 * time.Millisecond)
 	defer ticker.Stop()
@@ -57,9 +57,9 @@ func (p *Progress) tick() {
 	}
 }
 
-// Say tells news of a subject, usually a cluster; done says that they are its last. News of more than one line stays
-// on the screen.
-func (p *Progress) Say(subject, text string, done bool) {
+// Update shows a text for a subject, usually a cluster; done reports that the subject is done. A text of several lines
+// stays on the screen.
+func (p *Progress) Update(subject, text string, done bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settled[subject] = done
@@ -81,7 +81,7 @@ func (p *Progress) Say(subject, text string, done bool) {
 	}
 }
 
-// draw writes the line of a terminal again.
+// draw overwrites the line on a terminal.
 func (p *Progress) draw() {
 	width := p.width()
 	select {
@@ -99,7 +99,7 @@ func (p *Progress) draw() {
 	fmt.Fprintf(p.out, "\r\033[K%s", string(line))
 }
 
-// line has first what is still going on, because the end may be cut off.
+// line has unfinished subjects first, because the end may be cut off.
 func (p *Progress) line() string {
 	var going, settled []string
 	for _, subject := range p.order {
@@ -121,7 +121,7 @@ func (p *Progress) clear() {
 	}
 }
 
-// Close takes the line of a terminal away. It may be called more than once.
+// Close removes the line from a terminal. It may be called more than once.
 func (p *Progress) Close() {
 	p.closed.Do(func() {
 		close(p.stopped)

@@ -9,9 +9,9 @@ import (
 func TestProgressInAPipeIsLines(t *testing.T) {
 	var out bytes.Buffer
 	p := NewProgress(&out)
-	p.Say("hub", "starting", false)
-	p.Say("hub", "starting", false)
-	p.Say("hub", "failed:\nlast words", false)
+	p.Update("hub", "starting", false)
+	p.Update("hub", "starting", false)
+	p.Update("hub", "failed:\nlast words", false)
 	p.Close()
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(lines) != 3 || !strings.HasSuffix(lines[0], "hub          starting") || !strings.Contains(lines[2], "last words") {
@@ -23,8 +23,8 @@ func TestProgressOnATerminalIsOneLine(t *testing.T) {
 	var out bytes.Buffer
 	p := NewProgress(&out)
 	p.width = func() int { return 40 }
-	p.Say("hub", "starting the cluster", false)
-	p.Say("spoke-1", "starting the cluster", false)
+	p.Update("hub", "starting the cluster", false)
+	p.Update("spoke-1", "starting the cluster", false)
 	p.Close()
 	drawn := strings.Split(out.String(), "\r\033[K")
 	if strings.Contains(out.String(), "\n") || drawn[len(drawn)-1] != "" {

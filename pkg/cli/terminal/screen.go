@@ -12,10 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 )
 
-// View is what is shown of something that goes on.
+// View shows the progress of an operation.
 type View struct {
 	Lines []Line
-	// Done is whether nothing more is to come; Failed says why it ended badly.
+	// Done is whether the operation has ended; Failed is why it failed, empty otherwise.
 	Done   bool
 	Failed string
 }
@@ -27,29 +27,29 @@ type Line struct {
 	// Done of Total clusters, for a bar; Total is 0 without one.
 	Done, Total int
 	Text        string
-	// Due is when time is up for what DueFor names; zero without such a time.
+	// Due is when the time that DueFor names ends; zero if there is none.
 	Due    time.Time
 	DueFor string
-	// Todo is the command that makes it go on; empty if it goes on by itself.
+	// Todo is the command that lets the operation continue; empty if it continues by itself.
 	Todo string
-	// Still is whether a live view can do without the line: nothing happens there.
+	// Still is whether a live view may omit the line because nothing happens there.
 	Still bool
 }
 
-// Screen shows views one after the other: on a terminal in one place, elsewhere by what is new.
+// Screen shows views one after the other: on a terminal in one place, elsewhere by the lines that changed.
 type Screen struct {
 	Out io.Writer
-	// Size is that of the terminal; nil if Out is none.
+	// Size returns the size of the terminal; nil if Out is not a terminal.
 	Size func() (width, height int)
 	Now  func() time.Time
-	// drawn is what is on the terminal of the view before, and above how many lines that is.
+	// drawn is the text of the previous view on the terminal, and above its number of lines.
 	drawn string
 	above int
-	// said is what was last said of each subject.
-	said map[string]string
+	// latest is the last line printed for each subject.
+	latest map[string]string
 }
 
-// NewScreen finds out whether out is a terminal.
+// NewScreen returns a Screen that writes to out, which may be a terminal.
 func NewScreen(out io.Writer) *Screen {
 	return &Screen{Out: out, Size: sizeOf(out), Now: time.Now}
 }
@@ -57,12 +57,12 @@ func NewScreen(out io.Writer) *Screen {
 // Show shows the lines; a live view is one that more views follow.
 func (s *Screen) Show(lines []Line, live bool) {
 	if s.Size == nil {
-		if s.said == nil {
-			s.said = map[string]string{}
+		if s.latest == nil {
+			s.latest = map[string]string{}
 		}
 		for _, l := range lines {
-			if text := l.Plain(); s.said[l.Kind+l.Name] != text {
-				s.said[l.Kind+l.Name] = text
+			if text := l.Plain(); s.latest[l.Kind+l.Name] != text {
+				s.latest[l.Kind+l.Name] = text
 				fmt.Fprintln(s.Out, text)
 			}
 		}
@@ -86,7 +86,7 @@ func (s *Screen) Show(lines []Line, live bool) {
 		rows = rows[:min(len(rows), height-1)]
 	}
 	for i, row := range rows {
-		if r := []rune(row); live && len(r) >= width { // a line that is broken in two could not be taken back
+		if r := []rune(row); live && len(r) >= width { // a line that the terminal wraps could not be cleared
 			rows[i] = string(r[:max(0, width-2)]) + "…"
 		}
 	}
@@ -102,14 +102,14 @@ func (s *Screen) Show(lines []Line, live bool) {
 	s.drawn, s.above = drawn, len(rows)
 }
 
-// Leave takes away what the terminal shows of the key that ended the view.
+// Leave clears the "^C" that the terminal shows when the user interrupts the view.
 func (s *Screen) Leave() {
 	if s.Size != nil {
 		fmt.Fprint(s.Out, "\r\033[K")
 	}
 }
 
-// Plain is the line in a pipe. It changes only when there is news.
+// Plain is the line in a pipe. It does not depend on the current time.
 func (l Line) Plain() string {
 	out := l.Kind + " " + l.Name + ": "
 	if l.Total > 0 {
@@ -120,12 +120,12 @@ func (l Line) Plain() string {
 		out += fmt.Sprintf(", %s ends %s", l.DueFor, l.Due.UTC().Format(time.RFC3339))
 	}
 	if l.Todo != "" {
-		out += "; go on with: " + l.Todo
+		out += "; continue with: " + l.Todo
 	}
 	return out
 }
 
-// Rows are those of the line on a terminal at a time; column is how wide the names are that have a bar.
+// Rows returns the line as rows of a terminal at a time; column is the width of the names that have a bar.
 func (l Line) Rows(now time.Time, column int) []string {
 	text := l.Text
 	if left := l.Due.Sub(now); left > 0 {
@@ -136,7 +136,7 @@ func (l Line) Rows(now time.Time, column int) []string {
 	}
 	out := []string{fmt.Sprintf("%-7s %-*s  %s  %s", l.Kind, column, l.Name, l.bar(), text)}
 	if l.Todo != "" {
-		out = append(out, "    go on with: "+l.Todo)
+		out = append(out, "    continue with: "+l.Todo)
 	}
 	return out
 }
@@ -150,18 +150,18 @@ func (l Line) bar() string {
 	return fmt.Sprintf("%s%s %3d/%-3d", strings.Repeat("█", full), strings.Repeat("░", width-full), l.Done, l.Total)
 }
 
-// Live keeps a view on a screen while it changes. Several goroutines may change it.
+// Live keeps a changing view on a screen. It may be used concurrently.
 type Live struct {
 	screen *Screen
 	closed chan struct{}
 
 	mu   sync.Mutex
 	view View
-	// trouble is why there may be changes that are not in the view.
-	trouble error
+	// lost is why the hub cannot be reached, so that the view may be out of date; nil otherwise.
+	lost error
 }
 
-// NewLive begins a view that is still empty.
+// NewLive returns a Live with an empty view.
 func NewLive(s *Screen) *Live {
 	l := &Live{screen: s, closed: make(chan struct{})}
 	if s.Size != nil {
@@ -173,10 +173,10 @@ func NewLive(s *Screen) *Live {
 // Show replaces the view.
 func (l *Live) Show(v View) { l.update(func() { l.view = v }) }
 
-// Heard notes how a request to the hub went: an error is shown until there is none.
-func (l *Live) Heard(err error) { l.update(func() { l.trouble = err }) }
+// Requested takes the outcome of a request to the hub. An error is shown until a request succeeds.
+func (l *Live) Requested(err error) { l.update(func() { l.lost = err }) }
 
-// Leave gives the screen up for what comes after the view, which is drawn no more.
+// Leave stops drawing the view and releases the screen for other output.
 func (l *Live) Leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -195,17 +195,17 @@ func (l *Live) update(change func()) {
 	if len(lines) == 0 {
 		return
 	}
-	hub := Line{Kind: "hub", Name: "connection", Text: "there"}
-	if l.trouble != nil {
-		hub.Text = "lost, retrying: " + cause(l.trouble)
+	hub := Line{Kind: "hub", Name: "connection", Text: "restored"}
+	if l.lost != nil {
+		hub.Text = "lost, retrying: " + cause(l.lost)
 	}
-	if l.trouble != nil || l.screen.Size == nil && l.screen.said[hub.Kind+hub.Name] != "" { // a pipe shows that it is back
+	if l.lost != nil || l.screen.Size == nil && l.screen.latest[hub.Kind+hub.Name] != "" { // a pipe shows that it is restored
 		lines = append(lines[:len(lines):len(lines)], hub)
 	}
 	l.screen.Show(lines, !l.view.Done)
 }
 
-// cause is what went wrong with a request, without its address, which is another one each time.
+// cause is why a request failed, without its URL, which differs each time.
 func cause(err error) string {
 	if request := (*url.Error)(nil); errors.As(err, &request) {
 		return request.Err.Error()
@@ -213,7 +213,7 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// tick lets the times that are left run.
+// tick redraws the remaining times.
 func (l *Live) tick() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()

@@ -1,5 +1,5 @@
-// Package terminal prints what the commands of kubectl fleet show while the user waits, on a terminal in place and in
-// a pipe by lines, and their tables.
+// Package terminal prints the progress and the tables of kubectl fleet. Progress is shown on a terminal in place and in
+// a pipe line by line.
 package terminal
 
 import (
@@ -11,7 +11,7 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 )
 
-// sizeOf returns how large a terminal is at a time; it is nil if out is none.
+// sizeOf returns a function that returns the current size of the terminal out; nil if out is not a terminal.
 func sizeOf(out io.Writer) func() (width, height int) {
 	file, ok := out.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {

@@ -1,5 +1,4 @@
-// Package verb is the shape of the commands of kubectl fleet: each is an options type that is completed, validated and
-// run.
+// Package verb runs the commands of kubectl fleet: each is an options type that is completed, validated and run.
 package verb
 
 import (
@@ -8,13 +7,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Options are what the user asks of a command; its flags are bound to them.
+// Options are the arguments and flags of a command.
 type Options interface {
-	// Complete takes the arguments and fills in what follows from them and the flags. No cluster is asked yet.
+	// Complete takes the arguments and fills in what follows from them and the flags, without requests to clusters.
 	Complete(args []string) error
-	// Validate checks what was typed, so that a mistake is found before any cluster is asked.
+	// Validate checks arguments and flags, without requests to clusters.
 	Validate() error
-	// Run does what the command is for.
+	// Run runs the command.
 	Run(ctx context.Context) error
 }
 
@@ -31,5 +30,5 @@ func Run(o Options) func(*cobra.Command, []string) error {
 	}
 }
 
-// Help is the RunE of a command that only holds others.
+// Help is the RunE of a command that only has subcommands.
 func Help(cmd *cobra.Command, _ []string) error { return cmd.Help() }

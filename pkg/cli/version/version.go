@@ -25,10 +25,10 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	}
 }
 
-// Complete has nothing to take: there are no arguments.
+// Complete does nothing: there are no arguments.
 func (o *Options) Complete([]string) error { return nil }
 
-// Validate finds nothing wrong: there are no flags.
+// Validate does nothing: there are no flags.
 func (o *Options) Validate() error { return nil }
 
 // Run prints the version.

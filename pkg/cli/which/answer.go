@@ -21,13 +21,13 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// answer is what there is to say about one object.
+// answer is the explanation of one object.
 type answer struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	Namespace  string `json:"namespace,omitempty"`
 	Name       string `json:"name"`
-	// Placed says that a fleet put the object there; else nothing follows but Changes.
+	// Placed is whether a fleet placed the object; if not, all fields below but Changes are empty.
 	Placed bool `json:"placed"`
 	// Hub is the address of the hub, Placement <namespace>/<name> or a name alone.
 	Hub       string `json:"hub,omitempty"`
@@ -38,22 +38,22 @@ type answer struct {
 	// Work is <namespace>/<name> on the hub; its AppliedWork here has the same name.
 	Work    string       `json:"work,omitempty"`
 	Applied *metav1.Time `json:"applied,omitempty"`
-	// Held says why it is kept although nobody asks for it any more.
+	// Held is why the object is kept although its Work no longer lists it.
 	Held    string   `json:"held,omitempty"`
 	Changes []edited `json:"changes,omitempty"`
 }
 
-// edited is what somebody else wrote into the object.
+// edited is a change of the object by another field manager.
 type edited struct {
 	By   string       `json:"by"`
 	When *metav1.Time `json:"when,omitempty"`
-	// Drift: some of the fields are the manifest's.
+	// Drift is whether the manifest sets some of the fields.
 	Drift  bool     `json:"drift"`
 	Fields []string `json:"fields"`
 }
 
-// ledgerOf reads the AppliedWork that owns an object; nil if none does. Without the right to read it, its name is all
-// there is to say.
+// ledgerOf reads the AppliedWork that owns an object; nil if none does. If the AppliedWork is missing or the user must
+// not read it, only its name is returned.
 func ledgerOf(ctx context.Context, cluster client.Client, obj *unstructured.Unstructured) (*v1beta1.AppliedWork, error) {
 	for _, ref := range obj.GetOwnerReferences() {
 		if ref.Kind != "AppliedWork" || !strings.HasPrefix(ref.APIVersion, v1beta1.GroupVersion.Group+"/") {
@@ -94,19 +94,18 @@ func answerOf(obj *unstructured.Unstructured, ledger *v1beta1.AppliedWork) answe
 		}
 	}
 	if notes[contract.AnnotationHeld] == contract.HeldYes {
-		a.Held = fmt.Sprintf("The Work does not list it any more, but an older state of the hub may be why; annotate it %s=%s to have it removed",
+		a.Held = fmt.Sprintf("The Work no longer lists it, but the hub may have been restored to an older state; to remove the object, annotate it %s=%s",
 			contract.AnnotationHeld, contract.HeldRelease)
 	}
 	a.Changes = changesOf(obj)
 	return a
 }
 
-// changesOf lists what others have written into an object, latest first. What its controllers say in its status is not
-// meant.
+// changesOf lists what other field managers have written to an object outside its status, latest first.
 func changesOf(obj *unstructured.Unstructured) []edited {
 	var manifest map[string]any
 	if text := obj.GetAnnotations()[contract.AnnotationLastApplied]; text != "" {
-		_ = decode.JSON([]byte(text), &manifest) // spoiled by hand: then nothing is known of it
+		_ = decode.JSON([]byte(text), &manifest) // if a user has edited it, the manifest is unknown
 	}
 	var out []edited
 	for _, entry := range obj.GetManagedFields() {
@@ -123,7 +122,7 @@ func changesOf(obj *unstructured.Unstructured) []edited {
 		}
 		set.Leaves().Iterate(func(p fieldpath.Path) {
 			c.Fields = append(c.Fields, strings.TrimPrefix(p.String(), "."))
-			c.Drift = c.Drift || says(manifest, p)
+			c.Drift = c.Drift || sets(manifest, p)
 		})
 		if len(c.Fields) > 0 {
 			slices.Sort(c.Fields)
@@ -141,8 +140,8 @@ func unix(t *metav1.Time) int64 {
 	return t.Unix()
 }
 
-// says is whether a manifest sets the field at path.
-func says(in any, path fieldpath.Path) bool {
+// sets reports whether a manifest sets the field at path.
+func sets(in any, path fieldpath.Path) bool {
 	for _, step := range path {
 		switch {
 		case step.FieldName != nil:
@@ -154,7 +153,7 @@ func says(in any, path fieldpath.Path) bool {
 			in = next
 		case step.Key != nil || step.Value != nil:
 			items, _ := in.([]any)
-			at := slices.IndexFunc(items, func(item any) bool { return fits(item, step) })
+			at := slices.IndexFunc(items, func(item any) bool { return matches(item, step) })
 			if at < 0 {
 				return false
 			}
@@ -166,15 +165,15 @@ func says(in any, path fieldpath.Path) bool {
 	return in != nil
 }
 
-// fits is whether a list element is the one that a step of a path means.
-func fits(item any, step fieldpath.PathElement) bool {
+// matches reports whether a step of a path selects the list element.
+func matches(item any, step fieldpath.PathElement) bool {
 	if step.Value != nil {
 		return fmt.Sprint(item) == fmt.Sprint((*step.Value).Unstructured())
 	}
 	fields, ok := item.(map[string]any)
 	for _, key := range *step.Key {
 		value, set := fields[key.Name]
-		ok = ok && (!set || fmt.Sprint(value) == fmt.Sprint(key.Value.Unstructured())) // a key that is left out has a default
+		ok = ok && (!set || fmt.Sprint(value) == fmt.Sprint(key.Value.Unstructured())) // an omitted key has a default
 	}
 	return ok
 }

@@ -84,5 +84,5 @@ func ago(t *metav1.Time, now time.Time) string {
 	return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.RFC3339), duration.HumanDuration(max(0, now.Sub(t.Time))))
 }
 
-// mostFields is how many fields of a change are named.
+// mostFields is the most fields of a change that are printed.
 const mostFields = 5

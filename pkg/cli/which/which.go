@@ -1,4 +1,4 @@
-// Package which is "kubectl fleet which": why an object is on a member cluster, and who has changed it there.
+// Package which is "kubectl fleet which": why an object is on a member cluster, and what has changed it there.
 package which
 
 import (
@@ -22,7 +22,7 @@ import (
 // Options are those of "kubectl fleet which".
 type Options struct {
 	member *genericclioptions.ConfigFlags
-	// objects are the arguments, which kubectl reads.
+	// objects are the arguments, in kubectl's syntax.
 	objects []string
 	output  string
 	genericiooptions.IOStreams
@@ -33,18 +33,18 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &Options{member: genericclioptions.NewConfigFlags(true), IOStreams: streams}
 	cmd := &cobra.Command{
 		Use:   "which (TYPE NAME | TYPE/NAME ...)",
-		Short: "Say why an object is on a member cluster, and who changed it there",
-		Long: `Say why objects are on a member cluster: the placement, the resource snapshot and the overrides that put them there, the Work that
-carried them, when they were applied, and who has changed them since. Run it against the member cluster.`,
+		Short: "Show why an object is on a member cluster, and what changed it there",
+		Long: `Show why objects are on a member cluster: their placement, resource snapshot, overrides and Work, when they were
+applied, and which field managers have changed them since. Run it against the member cluster.`,
 		Example: `  # Why is this config map here?
   kubectl fleet which configmap/settings -n shop
 
-  # The same for several objects of a member, for a program to read
+  # Several objects of a member, as JSON
   kubectl fleet which deployments/web services/web -n shop --context member-1 -o json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: verb.Run(o),
 	}
-	cmd.Flags().StringVarP(&o.output, "output", "o", "", "json or yaml; by default, text for people")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "", "output format: json or yaml; text by default")
 	o.member.AddFlags(cmd.Flags())
 	return cmd
 }
@@ -58,20 +58,20 @@ func (o *Options) Complete(args []string) error {
 // Validate checks the output format.
 func (o *Options) Validate() error {
 	if !slices.Contains([]string{"", "json", "yaml"}, o.output) {
-		return fmt.Errorf("--output is %q; it can be json or yaml, or be left out", o.output)
+		return fmt.Errorf("--output %q is not supported: use json or yaml", o.output)
 	}
 	return nil
 }
 
-// Run explains what could be read, and reports the rest.
+// Run explains the objects that could be read, and returns the errors of the others.
 func (o *Options) Run(ctx context.Context) error {
-	answers, err := o.ask(ctx)
+	answers, err := o.answers(ctx)
 	return errors.Join(printAnswers(o.Out, o.output, answers, time.Now()), err)
 }
 
-// ask reads the objects, and what owns them, from the member cluster. What could be answered is returned beside the
-// error.
-func (o *Options) ask(ctx context.Context) ([]answer, error) {
+// answers reads the objects, and the AppliedWorks that own them, from the member cluster. It returns an answer for each
+// object that could be read, and the errors of the others.
+func (o *Options) answers(ctx context.Context) ([]answer, error) {
 	namespace, _, err := o.member.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
@@ -82,7 +82,7 @@ func (o *Options) ask(ctx context.Context) ([]answer, error) {
 	}
 	cluster, err := client.New(config, client.Options{Scheme: apis.Scheme()})
 	if err != nil {
-		return nil, fmt.Errorf("reach the member cluster: %w", err)
+		return nil, fmt.Errorf("connect to the member cluster: %w", err)
 	}
 	var answers []answer
 	err = resource.NewBuilder(o.member).Unstructured().NamespaceParam(namespace).DefaultNamespace().

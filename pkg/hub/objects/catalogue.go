@@ -16,33 +16,34 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
-// catalogue is what the hub serves. It is never changed: a new one takes its place.
+// catalogue has the kinds that the hub serves. It is immutable: changes make a new one.
 type catalogue struct {
 	kinds map[schema.GroupVersionKind]selection.Kind
 	// preferred is the version in which objects of a kind are watched. Their metadata is the same in every version.
 	preferred map[schema.GroupKind]selection.Kind
 	// contents are the kinds that make up the contents of a namespace.
 	contents []selection.Kind
-	// unread are kinds of which it is not known what there is: groups that exist but did not answer, without a kind's
-	// name, and kinds whose CRD serves no version, so that their objects exist but cannot be read. cause is why.
+	// unread are kinds whose objects are unknown: groups whose API server did not answer, without the name of a kind,
+	// and kinds whose CRD serves no version, so that their objects exist but cannot be read. cause is the last error.
 	unread []schema.GroupKind
 	cause  error
 	// custom are the kinds that CRDs define, each with its CRD's uid.
 	custom map[schema.GroupKind]types.UID
-	// number counts catalogues.
+	// number is incremented with each catalogue.
 	number int
 }
 
-// resource is one resource as discovery or its CRD describes it: its kinds, the preferred version first.
+// resource has the kinds of one resource according to discovery or its CRD, one for each version, the preferred version
+// first.
 type resource []selection.Kind
 
-// discovered is one answer of the discovery API.
+// discovered is one response of the discovery API.
 type discovered struct {
 	resources map[schema.GroupResource]resource
 	failed    map[string]error
 }
 
-// needed are the verbs without which a kind can be neither watched nor read.
+// needed are the verbs that a kind must support to be watched and read.
 var needed = []string{"get", "list", "watch"}
 
 // newDiscovered sorts the lists of the discovery API. failed are groups that did not answer.
@@ -78,7 +79,7 @@ func preferredFirst(group *metav1.APIGroup) []string {
 func (d discovered) add(list *metav1.APIResourceList) {
 	groupVersion, err := schema.ParseGroupVersion(list.GroupVersion)
 	if err != nil {
-		return // no client could address it
+		return // invalid; no client can use it
 	}
 	for i := range list.APIResources {
 		r := &list.APIResources[i]
@@ -92,7 +93,7 @@ func (d discovered) add(list *metav1.APIResourceList) {
 	}
 }
 
-// listable is whether objects of a resource can be watched and read. Subresources have only a few of the verbs.
+// listable reports whether objects of a resource can be watched and read. Subresources lack some of the verbs.
 func listable(r *metav1.APIResource) bool {
 	for _, verb := range needed {
 		if !slices.Contains(r.Verbs, verb) {
@@ -102,7 +103,7 @@ func listable(r *metav1.APIResource) bool {
 	return true
 }
 
-// keepFailed takes what before knew of groups that did not answer this time.
+// keepFailed copies the resources of groups that did not answer this time from before.
 func (d discovered) keepFailed(before discovered) {
 	for key, r := range before.resources {
 		if _, failed := d.failed[key.Group]; failed && d.resources[key] == nil {
@@ -111,14 +112,14 @@ func (d discovered) keepFailed(before discovered) {
 	}
 }
 
-// definition is what matters of a CustomResourceDefinition.
+// definition is the used part of a CustomResourceDefinition.
 type definition struct {
 	name     string
 	uid      types.UID
 	key      schema.GroupResource
 	kind     string
 	resource resource
-	// established is whether the API server has begun to serve it. It does not stop until the CRD is gone.
+	// established is whether the API server serves it. It keeps serving it until the CRD is deleted.
 	established bool
 }
 
@@ -140,7 +141,7 @@ func newDefinition(crd *unstructured.Unstructured) *definition {
 			})
 		}
 	}
-	// As discovery orders them.
+	// The same order as in discovery.
 	slices.SortFunc(d.resource, func(a, b selection.Kind) int { return version.CompareKubeAwareVersionStrings(b.Version, a.Version) })
 	conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
 	for _, c := range conditions {
@@ -150,14 +151,14 @@ func newDefinition(crd *unstructured.Unstructured) *definition {
 	return d
 }
 
-// equal is whether two states of a CRD mean the same here.
+// equal reports whether two states of a CRD define the same kinds.
 func (d *definition) equal(other *definition) bool {
 	return other != nil && d.uid == other.uid && d.key == other.key && d.established == other.established &&
 		slices.Equal(d.resource, other.resource)
 }
 
-// newCatalogue joins discovery and CRDs. CRDs take precedence for their kinds: they are watched, while
-// discovery, which lists their kinds too, is asked only now and then.
+// newCatalogue merges discovery and CRDs. CRDs take precedence for their kinds: they are watched, while discovery, which
+// lists their kinds too, is read only occasionally.
 func newCatalogue(d discovered, definitions map[string]*definition, rules selection.Rules, number int) *catalogue {
 	c := &catalogue{
 		kinds:     map[schema.GroupVersionKind]selection.Kind{},
@@ -200,7 +201,7 @@ func newCatalogue(d discovered, definitions map[string]*definition, rules select
 	return c
 }
 
-// unknown is the error for a kind that the hub does not serve. It names what comes close.
+// unknown returns the error for a kind that the hub does not serve. It names similar kinds.
 func (c *catalogue) unknown(gvk schema.GroupVersionKind) error {
 	var versions, groups []string
 	for served := range c.kinds {

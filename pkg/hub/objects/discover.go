@@ -19,21 +19,22 @@ import (
 )
 
 const (
-	// discoverGap is the least time between two questions to the discovery API.
+	// discoverGap is the least time between two requests to the discovery API.
 	discoverGap = time.Second
-	// discoverAgain is after how long groups that did not answer are read again, if there is no event before.
+	// discoverAgain is after how long groups that did not answer are read again, unless an event comes first.
 	discoverAgain = time.Minute
 )
 
-// rediscover requests that the discovery API is read again.
+// rediscover requests another read of the discovery API.
 func (w *Source) rediscover() {
 	select {
 	case w.wake <- struct{}{}:
-	default: // it will be
+	default: // already requested
 	}
 }
 
-// discover reads the discovery API once, and again on request, until ctx ends. CRDs are no reason: they are watched.
+// discover reads the discovery API once, and again on request, until ctx ends. Changes of CRDs need no read: they are
+// watched.
 func (w *Source) discover(ctx context.Context) {
 	for {
 		groups, lists, err := w.discovery.ServerGroupsAndResourcesWithContext(ctx)
@@ -56,7 +57,7 @@ func (w *Source) discover(ctx context.Context) {
 	}
 }
 
-// take makes an answer of the discovery API current, and returns whether groups are missing from it that matter.
+// take makes a response of the discovery API current, and returns whether selectable groups are missing from it.
 func (w *Source) take(ctx context.Context, d discovered) (missing bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -66,13 +67,13 @@ func (w *Source) take(ctx context.Context, d discovered) (missing bool) {
 	for group, err := range d.failed {
 		if w.rules.SelectableGroup(group) {
 			missing = true
-			log.FromContext(ctx).Info("Could not discover a group of kinds; placements that hold objects of it stay as they are", "group", group, "reason", err.Error())
+			log.FromContext(ctx).Info("Failed to discover API group; placements with objects of it are not changed", "group", group, "reason", err.Error())
 		}
 	}
 	return missing
 }
 
-// sleep waits until there is a reason to ask again; after a while if that is not zero. It is false when ctx has ended.
+// sleep waits for a request to read again, or until after has passed if that is not zero. It returns false if ctx ends.
 func (w *Source) sleep(ctx context.Context, after time.Duration) bool {
 	var timer <-chan time.Time
 	if after > 0 {
@@ -96,11 +97,10 @@ var apiServiceResource = selection.Kind{
 	GroupVersionKind: schema.GroupVersionKind{Group: "apiregistration.k8s.io", Version: "v1", Kind: "APIService"}, Resource: "apiservices",
 }
 
-// automanaged is on the APIServices that the API server itself keeps: those of its own kinds and of CRDs.
+// automanaged is the label of the APIServices that the API server itself manages: those of built-in kinds and of CRDs.
 const automanaged = "kube-aggregator.kubernetes.io/automanaged"
 
-// watchServices requests that the discovery API is read again when another server begins or ceases to serve kinds of
-// the hub.
+// watchServices requests another read of the discovery API when an aggregated API server is added or removed.
 func (w *Source) watchServices(ctx context.Context) {
 	s := newStore(apiServiceResource, "", func(schema.GroupKind, *selection.Object) bool { return false }, w.now)
 	s.changed = func(_ schema.GroupKind, old, new *entry) {
@@ -114,7 +114,7 @@ func (w *Source) watchServices(ctx context.Context) {
 	s.run(ctx)
 }
 
-// watchDefinitions keeps the kinds that CRDs define up to date.
+// watchDefinitions watches CRDs and updates the kinds that they define.
 func (w *Source) watchDefinitions(ctx context.Context) {
 	resource := w.dynamic.Resource(process.CRDs)
 	lw := &cache.ListWatch{
@@ -138,7 +138,7 @@ func (w *Source) watchDefinitions(ctx context.Context) {
 	}).RunWithContext(ctx)
 }
 
-// dropSchemas drops the bulk of a CRD, while the other pages of a list come.
+// dropSchemas drops the largest part of a CRD, before the next page of a list is read.
 func dropSchemas(crd *unstructured.Unstructured) {
 	versions, _, _ := unstructured.NestedFieldNoCopy(crd.Object, "spec", "versions")
 	list, _ := versions.([]any)
@@ -149,7 +149,7 @@ func dropSchemas(crd *unstructured.Unstructured) {
 	}
 }
 
-// definitionStore is what the reflector of CRDs fills.
+// definitionStore is the store of the reflector of CRDs.
 type definitionStore struct {
 	ctx    context.Context
 	source *Source
@@ -193,16 +193,16 @@ func (d *definitionStore) Replace(list []any, _ string) error {
 	return nil
 }
 
-// put files a definition. What was established once stays so until the CRD is gone; another one of the same name is
-// another one.
+// put stores a definition. It stays established until the CRD is deleted; a CRD that is created again with the same name
+// is another CRD.
 func put(all map[string]*definition, def *definition) {
 	if was := all[def.name]; was != nil && was.uid == def.uid {
 		def.established = def.established || was.established
 	}
-	all[def.name] = def // made from an event, and not shared
+	all[def.name] = def // parsed from an event, and not shared
 }
 
-// set changes the definitions and, if that means something, the catalogue.
+// set changes the definitions and, if kinds change, the catalogue.
 func (d *definitionStore) set(change func(map[string]*definition)) {
 	w := d.source
 	w.mu.Lock()

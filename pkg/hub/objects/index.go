@@ -8,24 +8,23 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
-// index leads from an object to the placements to which it can matter, without looking at the others.
+// index finds the placements that an object can affect, without a search of all placements.
 type index struct {
 	kinds map[schema.GroupKind]*kindIndex
-	// contents are the placements to which everything in some namespaces matters, by a namespace's name and by labels
-	// of namespaces.
+	// contents has the placements that select all contents of namespaces, by the name and by the labels of namespaces.
 	contents kindIndex
-	// resolved remembers, for a namespace, whose contents it is. It holds as long as the namespace and the followers
-	// stay as they are.
+	// resolved caches the followers of the contents of a namespace. An entry is valid until the namespace or the
+	// followers change.
 	resolved map[string][]*follower
 }
 
-// kindIndex leads from objects of one kind to followers.
+// kindIndex finds the followers of objects of one kind.
 type kindIndex struct {
 	byName   map[types.NamespacedName][]*follower
 	byLabels map[string][]labelled
 }
 
-// labelled is a follower of all objects with some labels.
+// labelled is a follower of all objects whose labels match.
 type labelled struct {
 	matches labels.Selector
 	*follower
@@ -39,7 +38,7 @@ func newKindIndex() kindIndex {
 	return kindIndex{byName: map[types.NamespacedName][]*follower{}, byLabels: map[string][]labelled{}}
 }
 
-// add files one interest of a follower. namespaced is false for a kind that is known to be cluster-scoped.
+// add indexes one interest of a follower. namespaced is false for a kind that is known to be cluster-scoped.
 func (x *index) add(f *follower, interest selection.Interest, namespaced bool) {
 	if !namespaced {
 		interest.Namespace = ""
@@ -66,8 +65,8 @@ func (k *kindIndex) add(f *follower, interest selection.Interest) {
 	k.byLabels[interest.Namespace] = append(k.byLabels[interest.Namespace], labelled{interest.Matches, f})
 }
 
-// find calls found for the followers of an object that has the labels of any of states. One may be found more than
-// once.
+// find calls found for the followers of an object that has the labels of any of states. It may call found more than
+// once for a follower.
 func (k *kindIndex) find(namespace, name string, found func(*follower), states ...*entry) {
 	for _, f := range k.byName[types.NamespacedName{Namespace: namespace, Name: name}] {
 		found(f)

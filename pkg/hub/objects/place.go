@@ -18,27 +18,27 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 )
 
-// place is a namespace that a placement has asked for.
+// place is a namespace that a placement selects from.
 type place struct {
-	// since is the resource version of the list by which the namespace was taken in while the watch went on. Events
-	// of before are old. It is empty if the watch itself begins where the list was.
+	// since is the resource version of the list that added the namespace while the watch was running. Earlier events are
+	// outdated. It is empty if the watch starts at the resource version of the list.
 	since string
-	// filling is that list while it is on its way; nil once it is in.
+	// filling is that list while it is running; nil once its objects are stored.
 	filling *filling
 }
 
-// listed is every place that the list of all took in, or will.
+// listed is every place that the list of all objects includes, or will include.
 var listed = &place{}
 
-// filling is a list of some namespaces on its way.
+// filling is a running list of some namespaces.
 type filling struct {
 	done chan struct{}
 	err  error
-	// events are the last ones that came meanwhile, by object.
+	// events are the latest events received meanwhile, by object.
 	events map[types.NamespacedName]event
 }
 
-// takes is whether an event is filed now. Those that come while the namespace is listed are kept for later.
+// takes reports whether an event is applied now. Events that arrive while the namespace is listed are kept for later.
 func (p *place) takes(key types.NamespacedName, e event) bool {
 	switch {
 	case p == nil:
@@ -50,15 +50,15 @@ func (p *place) takes(key types.NamespacedName, e event) bool {
 	return e.after(p.since)
 }
 
-// after is whether an event is not yet in a list of the given resource version. An API server whose versions cannot be
-// compared may send an old state once more: the next event corrects it.
+// after reports whether an event is newer than a list of the given resource version. An API server whose resource
+// versions cannot be compared may send an old state again; the next event corrects it.
 func (e event) after(version string) bool {
 	order, err := resourceversion.CompareResourceVersion(e.version, version)
 	return err != nil || order > 0
 }
 
-// ask returns once the objects of namespaces are known. The error is that of unready if they are not; told is called
-// when they are.
+// ask requests the objects of namespaces and returns when they are known. If they are not, it returns the error of
+// unready, and told is called when they are.
 func (s *store) ask(ctx context.Context, namespaces ...string) error {
 	missing, f, err := s.register(namespaces)
 	if err != nil {
@@ -77,8 +77,7 @@ func (s *store) ask(ctx context.Context, namespaces ...string) error {
 	return nil
 }
 
-// register notes that namespaces are asked for. Those that have to be listed first are missing, and f is for their
-// list.
+// register records a request for namespaces. missing are those that must be listed first, and f is for their list.
 func (s *store) register(namespaces []string) (missing []string, f *filling, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +105,7 @@ func (s *store) register(namespaces []string) (missing []string, f *filling, err
 	return missing, f, nil
 }
 
-// await waits until a namespace that was asked for is known.
+// await waits until the objects of a requested namespace are known.
 func (s *store) await(ctx context.Context, namespace string) error {
 	s.mu.RLock()
 	p := s.asked[namespace]
@@ -125,11 +124,10 @@ func (s *store) await(ctx context.Context, namespace string) error {
 	}
 }
 
-// errOvertaken is a list that did not come to its end, or was not kept, because of something else that happened
-// meanwhile.
+// errOvertaken means that a list failed for another caller, or that its result was dropped because of a later change.
 var errOvertaken = errors.New("the list was overtaken, or failed for an earlier caller")
 
-// fill takes in namespaces while the watch of the whole kind goes on.
+// fill lists namespaces and stores their objects while the watch of the kind is running.
 func (s *store) fill(ctx context.Context, namespaces []string, f *filling) {
 	defer close(f.done)
 	lists, err := s.listPlaces(ctx, namespaces)
@@ -141,7 +139,7 @@ func (s *store) fill(ctx context.Context, namespaces []string, f *filling) {
 	for _, namespace := range namespaces {
 		p := s.asked[namespace]
 		switch {
-		case p == nil || p.filling != f: // a list of all came in meanwhile
+		case p == nil || p.filling != f: // a list of all objects was stored meanwhile
 		case err != nil:
 			delete(s.asked, namespace)
 		default:
@@ -155,7 +153,7 @@ func (s *store) fill(ctx context.Context, namespaces []string, f *filling) {
 	}
 }
 
-// file takes in the list of a namespace.
+// file stores the list of a namespace.
 func (s *store) file(namespace string, list placeList) {
 	s.asked[namespace] = &place{since: list.version}
 	for _, e := range list.entries {
@@ -163,13 +161,13 @@ func (s *store) file(namespace string, list placeList) {
 	}
 }
 
-// placeList is what was in a namespace at a resource version.
+// placeList has the objects in a namespace at a resource version.
 type placeList struct {
 	version string
 	entries []*entry
 }
 
-// listPlaces lists namespaces: each, or all there are if that is less to ask for.
+// listPlaces lists the objects of namespaces, one by one, or with one list of all namespaces if that is cheaper.
 func (s *store) listPlaces(ctx context.Context, namespaces []string) (map[string]placeList, error) {
 	out := make(map[string]placeList, len(namespaces))
 	if len(namespaces) > s.crowd {
@@ -195,7 +193,7 @@ func (s *store) listPlaces(ctx context.Context, namespaces []string) (map[string
 	return out, err
 }
 
-// listPlace lists one namespace, or all, and keeps what is in the wanted ones.
+// listPlace lists one namespace, or all, and keeps the objects in the wanted namespaces.
 func (s *store) listPlace(ctx context.Context, namespace string, wanted []string) (placeList, error) {
 	resource := s.client.Resource(s.kind.GVR()).Namespace(namespace)
 	keep := sets.New(wanted...)
@@ -225,14 +223,14 @@ func (s *store) listPlace(ctx context.Context, namespace string, wanted []string
 	})
 }
 
-// wouldFill is whether asking for namespaces means listing some of them.
+// wouldFill reports whether ask would list some of the namespaces.
 func (s *store) wouldFill(namespaces []string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.part && slices.ContainsFunc(namespaces, func(namespace string) bool { return s.asked[namespace] == nil })
 }
 
-// places are the namespaces that are kept because placements asked for them.
+// places returns the namespaces whose objects are kept because placements requested them.
 func (s *store) places() []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -245,7 +243,7 @@ func (s *store) places() []string {
 	return out
 }
 
-// leave drops a namespace that no placement asks for any more.
+// leave drops a namespace that no placement needs any more.
 func (s *store) leave(namespace string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// readers is how many objects of one placement are read at once.
+	// readers is how many objects of one placement are read concurrently.
 	readers = 16
-	// listFrom is from how many objects of one kind and namespace on a list may be cheaper than reading each, and
-	// listShare what part of all objects there they must be: a list returns the others too.
+	// A list replaces single reads of objects of one kind and namespace if they are more than listFrom, and at least one
+	// of listShare objects there: a list returns the others too.
 	listFrom  = 10
 	listShare = 4
-	// page is how many objects are listed at once.
+	// page is the most objects in one response to a list.
 	page = 200
 )
 
@@ -68,7 +68,7 @@ func (s *store) readOne(ctx context.Context, resource dynamic.ResourceInterface,
 	return s.digest(content, out)
 }
 
-// readList reads the objects that indices point to with one list. What is not in the list is not there any more.
+// readList reads the objects that indices point to with one list. Objects that are not in the list no longer exist.
 func (s *store) readList(ctx context.Context, resource dynamic.ResourceInterface, refs []selection.Ref, indices []int, out []selection.Content) error {
 	wanted := make(map[string]int, len(indices))
 	for _, i := range indices {
@@ -78,7 +78,7 @@ func (s *store) readList(ctx context.Context, resource dynamic.ResourceInterface
 	for {
 		list, err := resource.List(ctx, options)
 		if apierrors.IsResourceExpired(err) && options.Continue != "" {
-			options = metav1.ListOptions{} // too slow for pages: all at once
+			options = metav1.ListOptions{} // the pages have expired: list all in one response
 			continue
 		}
 		if err != nil {
@@ -97,7 +97,7 @@ func (s *store) readList(ctx context.Context, resource dynamic.ResourceInterface
 	}
 }
 
-// digest turns an object into what is kept of it.
+// digest extracts from an object what a selection needs.
 func (s *store) digest(content *unstructured.Unstructured, out *selection.Content) error {
 	out.UID = content.GetUID()
 	out.Version = s.version(&metav1.ObjectMeta{

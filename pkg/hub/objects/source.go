@@ -1,10 +1,10 @@
-// Package objects is the source of the hub's objects that placements select. It watches the kinds that some placement
-// can select, and no others, and of a kind with many objects it keeps the metadata of the namespaces in which
-// placements select, and of no others. It notifies its subscriber when an object changes that can matter to a
-// placement, returns what a placement selects, and reads contents of objects from the hub.
+// Package objects is the source of the hub's objects that placements select. It watches only the kinds that some
+// placement can select, and of a kind with many objects it keeps only the metadata of the namespaces in which placements
+// select. It notifies its subscriber when a change of an object can affect a placement, returns the objects that a
+// placement selects, and reads contents of objects from the hub.
 //
-// An object that it does not know is not absent: a kind whose objects are not listed yet, or cannot be, a group of
-// kinds that does not answer, or an object that cannot be read, is an error, and nothing is decided on it.
+// An unknown object is not an absent one: if a kind is not listed yet or cannot be listed, an API group does not answer,
+// or an object cannot be read, it returns an error, so that agents decide nothing on incomplete data.
 //
 // The placer uses it, and the dispatcher for the scope of kinds. It runs on the leader only.
 package objects
@@ -32,12 +32,12 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
-// linger is how long a kind is kept watched after the last placement that could select it is gone.
+// linger is for how long a kind is watched after the last placement that can select it is deleted.
 const linger = 10 * time.Minute
 
 // Source is made by New and started by the manager.
 type Source struct {
-	// now is the clock: when changes were seen, and since when lists fail.
+	// now is the clock for the times of changes, and for how long lists fail.
 	now       func() time.Time
 	rules     selection.Rules
 	metadata  metadata.Interface
@@ -69,7 +69,7 @@ type follower struct {
 	key       types.NamespacedName
 	terms     []v1beta1.ResourceSelectorTerm
 	interests []selection.Interest
-	// waits is set while the last selection could not be made for want of a kind.
+	// waits is whether the last selection failed because a kind is not listed.
 	waits       bool
 	first, last time.Time
 }
@@ -77,7 +77,7 @@ type follower struct {
 // New makes a Source that reads the hub of cfg. httpClient may be shared; now is the clock by which it dates changes.
 func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules, now func() time.Time) (*Source, error) {
 	cfg = rest.CopyConfig(cfg)
-	cfg.WarningHandler = rest.NoWarnings{} // watching a deprecated kind is not ours to avoid
+	cfg.WarningHandler = rest.NoWarnings{} // users may place deprecated kinds
 	meta, err := metadata.NewForConfigAndClient(cfg, httpClient)
 	if err != nil {
 		return nil, fmt.Errorf("make a metadata client: %w", err)
@@ -98,9 +98,9 @@ func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules, now f
 	}, nil
 }
 
-// Subscribe sets the function that is called with each placement that should be reconciled: an object that can matter
-// to it has changed, or what it waited for is there. It must be called before any Select, and notify must not call
-// back.
+// Subscribe sets the function that is called with each placement that must be reconciled because a change of an object
+// can affect it, or because a kind that it waited for is listed. It must be called before any Select, and notify must not
+// call the Source.
 func (w *Source) Subscribe(notify func(types.NamespacedName)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -123,7 +123,7 @@ func (w *Source) Select(ctx context.Context, key types.NamespacedName, terms []v
 	return selected, err
 }
 
-// Look returns what Select does, and leaves Changes, and what the placement waits for, as they are.
+// Look returns what Select returns, without resetting Changes or what the placement waits for.
 func (w *Source) Look(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
 	w.mu.Lock()
 	w.follow(key, terms)
@@ -135,8 +135,7 @@ func (w *Source) Look(ctx context.Context, key types.NamespacedName, terms []v1b
 	return w.rules.Select(terms, key.Namespace, world{Source: w, ctx: ctx, catalogue: known})
 }
 
-// ClusterScoped is whether the hub serves a kind and its objects lie in no namespace. It fails until the hub's kinds
-// are known.
+// ClusterScoped reports whether the hub serves a kind and it is cluster-scoped. It fails until the hub's kinds are known.
 func (w *Source) ClusterScoped(kind schema.GroupKind) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -147,7 +146,7 @@ func (w *Source) ClusterScoped(kind schema.GroupKind) (bool, error) {
 	return ok && !served.Namespaced, nil
 }
 
-// Changes are when the first and the last change was seen since the placement was last selected; zero for none.
+// Changes returns when the first and the last change were seen since the last Select for the placement; zero for none.
 func (w *Source) Changes(key types.NamespacedName) (first, last time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -157,7 +156,7 @@ func (w *Source) Changes(key types.NamespacedName) (first, last time.Time) {
 	return time.Time{}, time.Time{}
 }
 
-// Forget ends following a placement.
+// Forget stops following a placement.
 func (w *Source) Forget(key types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -190,8 +189,8 @@ func (w *Source) follow(key types.NamespacedName, terms []v1beta1.ResourceSelect
 	return f
 }
 
-// reindex files all followers again. It happens only when a placement's selectors change, a placement goes, or the
-// hub's kinds change. w.mu is held.
+// reindex indexes all followers again. It happens only when a placement's selectors change, a placement is deleted, or
+// the hub's kinds change. w.mu is held.
 func (w *Source) reindex() {
 	w.index = newIndex()
 	for _, f := range w.followers {
@@ -209,7 +208,7 @@ func (w *Source) file(f *follower) {
 	}
 }
 
-// needs are the kinds whose objects can matter to a follower. w.mu is held, and the catalogue known.
+// needs returns the kinds whose objects can affect a follower. w.mu is held, and the catalogue known.
 func (w *Source) needs(f *follower) []selection.Kind {
 	var out []selection.Kind
 	for _, interest := range f.interests {
@@ -273,8 +272,8 @@ func (w *Source) dropIdle(now time.Time) {
 	}
 }
 
-// leaveIdle leaves the namespaces in which no placement selects. A placement that begins to select is a follower
-// before it asks for a namespace. w.mu is held.
+// leaveIdle drops the namespaces in which no placement selects. A placement becomes a follower before its selection
+// requests a namespace. w.mu is held.
 func (w *Source) leaveIdle() {
 	type place struct {
 		kind      schema.GroupKind
@@ -295,8 +294,8 @@ func (w *Source) leaveIdle() {
 	}
 }
 
-// changed marks the placements to which a change of an object can matter. old or new is nil if the object was created
-// or is gone.
+// changed records a change for the placements that it can affect. old is nil if the object was created, new if it was
+// deleted.
 func (w *Source) changed(kind schema.GroupKind, old, new *entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -306,11 +305,11 @@ func (w *Source) changed(kind schema.GroupKind, old, new *entry) {
 	}
 	now := w.now()
 	if x := w.index.kinds[kind]; x != nil {
-		x.find(object.Namespace, object.Name, func(f *follower) { w.mark(f, now) }, old, new)
+		x.find(object.Namespace, object.Name, func(f *follower) { w.recordChange(f, now) }, old, new)
 	}
 	if object.Namespace != "" {
 		for _, f := range w.index.followersOf(object.Namespace, w.namespace(object.Namespace)) {
-			w.mark(f, now)
+			w.recordChange(f, now)
 		}
 	} else if kind == namespaces {
 		delete(w.index.resolved, object.Name)
@@ -319,7 +318,7 @@ func (w *Source) changed(kind schema.GroupKind, old, new *entry) {
 
 var namespaces = schema.GroupKind{Kind: "Namespace"}
 
-// namespace is what is known of a namespace. w.mu is held.
+// namespace returns the metadata of a namespace; nil if unknown. w.mu is held.
 func (w *Source) namespace(name string) *entry {
 	if s := w.stores[namespaces]; s != nil {
 		return s.get("", name)
@@ -327,9 +326,9 @@ func (w *Source) namespace(name string) *entry {
 	return nil
 }
 
-// mark notes that something has changed for f. A placement is notified once: when it selects, it sees all changes
-// since. w.mu is held.
-func (w *Source) mark(f *follower, now time.Time) {
+// recordChange records that a change can affect f. A placement is notified once: its next selection includes all
+// later changes. w.mu is held.
+func (w *Source) recordChange(f *follower, now time.Time) {
 	f.last = now
 	if f.first.IsZero() {
 		f.first = now
@@ -337,14 +336,14 @@ func (w *Source) mark(f *follower, now time.Time) {
 	}
 }
 
-// told notifies the placements that wait for a kind.
+// told is called when a list that placements wait for is complete, or fails for long. It notifies those placements.
 func (w *Source) told(schema.GroupKind) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wakeWaiting()
 }
 
-// wakeWaiting notifies every placement whose last selection could not be made. w.mu is held.
+// wakeWaiting notifies every placement whose last selection failed because a kind is not listed. w.mu is held.
 func (w *Source) wakeWaiting() {
 	for _, f := range w.followers {
 		if f.waits {
@@ -353,7 +352,7 @@ func (w *Source) wakeWaiting() {
 	}
 }
 
-// world is what the Source knows, for one selection.
+// world is the view of the Source for one selection.
 type world struct {
 	*Source
 	ctx       context.Context
@@ -367,7 +366,7 @@ func (w world) Kind(gvk schema.GroupVersionKind) (selection.Kind, error) {
 	return selection.Kind{}, w.confirmUnknown(w.ctx, gvk)
 }
 
-// confirmUnknown reads from the hub itself whether it serves a kind that is not in the catalogue.
+// confirmUnknown reads from the discovery API whether the hub serves a kind that is not in the catalogue.
 func (w *Source) confirmUnknown(ctx context.Context, gvk schema.GroupVersionKind) error {
 	w.mu.Lock()
 	known := w.catalogue
@@ -379,7 +378,7 @@ func (w *Source) confirmUnknown(ctx context.Context, gvk schema.GroupVersionKind
 	}
 	list, err := w.discovery.ServerResourcesForGroupVersionWithContext(ctx, gvk.GroupVersion().String())
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("ask the hub for %s: %w", gvk, err)
+		return fmt.Errorf("discover %s on the hub: %w", gvk, err)
 	}
 	if err == nil {
 		for i := range list.APIResources {
@@ -395,7 +394,7 @@ func (w *Source) confirmUnknown(ctx context.Context, gvk schema.GroupVersionKind
 	return known.unknown(gvk)
 }
 
-// Contents lists what has to be listed all at once. Only what List returns afterwards counts.
+// Contents starts all lists that are needed concurrently. Their errors are ignored: List returns them afterwards.
 func (w world) Contents(namespaces []string) ([]selection.Kind, []schema.GroupKind, error) {
 	var unlisted []*store
 	for _, kind := range w.catalogue.contents {
@@ -448,7 +447,7 @@ func (w *Source) store(kind selection.Kind) (*store, error) {
 	return s, nil
 }
 
-// NeedLeaderElection is for the manager: only the replica that places has to watch.
+// NeedLeaderElection makes the manager start the Source only on the leader.
 func (w *Source) NeedLeaderElection() bool { return true }
 
 // Start watches until ctx ends. The manager calls it.
@@ -472,13 +471,13 @@ func (w *Source) Start(ctx context.Context) error {
 	}
 }
 
-// update makes a new catalogue once discovery and CRDs are known, and follows what has changed. w.mu is held.
+// update makes a new catalogue once discovery and CRDs are known, and starts and stops watches accordingly. w.mu is held.
 func (w *Source) update(ctx context.Context) {
 	if w.discovered.resources == nil || w.definitions == nil {
 		return
 	}
 	for _, def := range w.definitions {
-		delete(w.discovered.resources, def.key) // or it would come back, from an old answer, when its CRD goes
+		delete(w.discovered.resources, def.key) // or an old response would bring it back when its CRD is deleted
 	}
 	old := w.catalogue
 	number := 0
@@ -493,16 +492,15 @@ func (w *Source) update(ctx context.Context) {
 		w.watchNeeded(f)
 		if w.affected(f, old, replaced) {
 			f.first = time.Time{} // notify it even if it has been notified of another change
-			w.mark(f, w.now())
+			w.recordChange(f, w.now())
 		}
 	}
 	w.wakeWaiting()
-	log.FromContext(ctx).V(1).Info("Updated the kinds of the hub", "kinds", len(w.catalogue.preferred), "unanswered", len(w.catalogue.unread))
+	log.FromContext(ctx).V(1).Info("Updated kinds of the hub", "kinds", len(w.catalogue.preferred), "unanswered", len(w.catalogue.unread))
 }
 
-// replaceStores stops watching kinds that are no longer served, and those that are served otherwise than before: the
-// preferred version has changed, or another CRD of the same name has taken the place of the old one. It returns them.
-// w.mu is held.
+// replaceStores stops watching kinds that are no longer served, and those whose preferred version has changed or whose
+// CRD was deleted and created again. It returns them. w.mu is held.
 func (w *Source) replaceStores() map[schema.GroupKind]bool {
 	replaced := map[schema.GroupKind]bool{}
 	for key, s := range w.stores {
@@ -517,9 +515,9 @@ func (w *Source) replaceStores() map[schema.GroupKind]bool {
 	return replaced
 }
 
-// affected is whether f selects from a kind that is no longer watched as it was, names one that is served otherwise
-// than before, or follows contents, and other kinds than before are known to be part of those. More kinds alone do not
-// count: their objects are. w.mu is held.
+// affected reports whether a new catalogue can affect f: f selects from a kind whose watch was stopped, names a kind that
+// is served in another way than before, or follows contents and kinds of contents were replaced or removed. Additional
+// kinds do not count: their objects cause events. w.mu is held.
 func (w *Source) affected(f *follower, old *catalogue, replaced map[schema.GroupKind]bool) bool {
 	if old == nil {
 		return false // it waits

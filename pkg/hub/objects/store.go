@@ -25,69 +25,67 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
-// entry is one object as it is kept: what selecting needs, and nothing else.
+// entry is the part of an object that a selection needs.
 type entry struct{ selection.Object }
 
-// same is whether two states of an object are the same for every placement.
+// same reports whether two states of an object are the same for every placement.
 func (e *entry) same(other *entry) bool {
 	return other != nil && e.UID == other.UID && e.Version == other.Version && e.Deleting == other.Deleting
 }
 
 const (
-	// few is up to how many objects of a kind are all kept. They cost little, and need not be listed when a placement
-	// selects them.
+	// few is the most objects of a kind that are all kept. They cost little memory, and a placement that selects them
+	// need not wait for a list.
 	few = 1000
-	// crowd is from how many namespaces on one list of all objects costs less than a list of each namespace.
+	// crowd is the most namespaces that are listed one by one. For more, one list of all objects is cheaper.
 	crowd = 20
 )
 
-// store holds the metadata of the objects of one kind that can be selected, and keeps it up to date: of all of them if
-// they are few, and otherwise of those in the namespaces that placements have asked for. One watch serves it in either
-// case.
+// store watches the objects of one kind and keeps the metadata of those that can be selected: of all of them if they are
+// few, and otherwise of those in requested namespaces. In both cases there is one watch.
 type store struct {
 	kind       selection.Kind
 	definition types.UID
-	// never is whether no placement can select an object.
+	// never reports whether no placement can select an object.
 	never      func(schema.GroupKind, *selection.Object) bool
 	now        func() time.Time
 	few, crowd int
-	// generations is whether the kind's generation changes with everything but metadata and status.
+	// generations is whether every change outside metadata and status changes the generation of an object.
 	generations bool
-	// changed is called for every change; told when a list is complete that a placement waits for, or when it seems
-	// not to come. Both are called without locks held.
+	// changed is called for every change; told when a list that a placement waits for is complete, or has failed for
+	// long. Both are called without locks held.
 	changed func(kind schema.GroupKind, old, new *entry)
 	told    func(kind schema.GroupKind)
-	// gone is called when the server does not know the resource.
+	// gone is called when the API server does not serve the resource.
 	gone   func()
 	stop   context.CancelFunc
 	client metadata.Interface
 
 	mu       sync.RWMutex
 	isListed bool
-	// failure is why the objects could not be listed last time, once that has gone on for a while.
+	// failure is why the objects cannot be listed, once lists have failed for a while.
 	failure error
-	// listing is the list of all that is being made; nil while the watch goes on.
+	// listing is the running list of all objects; nil while the watch is running.
 	listing *listing
-	// part is whether only asked namespaces are kept, and asked which they are. A cluster-scoped kind's only
-	// "namespace" is empty, and asked.
+	// part is whether only objects of requested namespaces are kept; asked has those namespaces. A cluster-scoped kind
+	// has one "namespace", which is empty and always requested.
 	part        bool
 	asked       map[string]*place
 	size        int
 	byNamespace map[string]map[string]*entry
 }
 
-// listing is a list of all objects, on its way page by page.
+// listing is a running list of all objects, page by page.
 type listing struct {
 	since time.Time
-	// seen is how many objects have come, and dropping whether those of namespaces that no placement has asked for are
-	// left out.
+	// seen is how many objects have been received, and dropping whether objects outside requested namespaces are dropped.
 	seen     int
 	dropping bool
-	// refused is whether a namespace was asked for too late for this list.
+	// refused is whether a namespace was requested too late for this list.
 	refused bool
 }
 
-// newStore makes a store of a kind; definition is the uid of the CRD that defines it, empty if none does.
+// newStore makes a store of a kind. definition is the UID of the CRD that defines the kind, empty for other kinds.
 func newStore(
 	kind selection.Kind, definition types.UID, never func(schema.GroupKind, *selection.Object) bool, now func() time.Time,
 ) *store {
@@ -102,7 +100,7 @@ func newStore(
 	return s
 }
 
-// retry is the back-off of a store after a failure. The first tries are close together, because a CRD is established a
+// retry is the back-off of a store after a failure. The first retries follow quickly, because a CRD is established a
 // moment before its objects can be listed.
 var retry = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.3, Steps: 12, Cap: 30 * time.Second}
 
@@ -134,7 +132,7 @@ func (s *store) run(ctx context.Context) {
 	}).RunWithContext(ctx)
 }
 
-// begin notes that a list of all objects begins, if options are for its first page.
+// begin starts a new listing if options request its first page.
 func (s *store) begin(options metav1.ListOptions) {
 	if options.Continue != "" {
 		return
@@ -148,7 +146,7 @@ func (s *store) begin(options metav1.ListOptions) {
 	s.listing = next
 }
 
-// thin leaves out of a page what is not kept, while the other pages come.
+// thin drops from a page what is not kept, before the next page is read.
 func (s *store) thin(page *metav1.PartialObjectMetadataList) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,8 +160,8 @@ func (s *store) thin(page *metav1.PartialObjectMetadataList) {
 	}
 }
 
-// present makes a list one of what is there now. By default the first list may be of any time before, and objects
-// created since would seem to be absent.
+// present makes a list return the current objects. By default the first list may return an older state, in which objects
+// created since seem to be absent.
 func present(options metav1.ListOptions) metav1.ListOptions {
 	if options.ResourceVersion == "0" {
 		options.ResourceVersion = ""
@@ -171,18 +169,17 @@ func present(options metav1.ListOptions) metav1.ListOptions {
 	return options
 }
 
-// unstreamed makes the reflector list before it watches. With a streamed list, the server takes a second to mark it as
-// complete, and a new placement would wait for it.
+// unstreamed makes the reflector list before it watches. With a streamed list, the API server takes a second to mark it
+// as complete, and a new placement would have to wait.
 type unstreamed struct{ *cache.ListWatch }
 
-// IsWatchListSemanticsUnSupported is for the reflector.
+// IsWatchListSemanticsUnSupported implements an interface of the reflector.
 func (unstreamed) IsWatchListSemanticsUnSupported() bool { return true }
 
-// forbearance is how long a kind may fail to be listed before placements that wait for it go on without it, if they
-// can.
+// forbearance is how long lists of a kind may fail before placements that wait for it continue without it, if possible.
 const forbearance = 10 * time.Second
 
-// failed notes why the objects could not be listed; nil if they could.
+// failed records the outcome of a list; err is nil if it succeeded.
 func (s *store) failed(err error) {
 	if err == nil {
 		return
@@ -201,12 +198,13 @@ func (s *store) failed(err error) {
 	}
 }
 
-// unserved is whether err is not about an object: the server does not know the resource at all.
+// unserved reports whether err means that the API server does not serve the resource, rather than that an object is
+// missing.
 func unserved(err error) bool {
 	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
-// unready is why objects are not known: an UnreadableError if that may stay so.
+// unready returns why objects are not known: an UnreadableError if the failure may be permanent.
 func (s *store) unready() error {
 	if s.failure != nil {
 		return &selection.UnreadableError{Kind: s.kind.GroupKind(), Cause: s.failure}
@@ -232,7 +230,7 @@ func (s *store) count(namespace string) int {
 	return len(s.byNamespace[namespace])
 }
 
-// entry is what is kept of an object, and the resource version at which it was so.
+// entry returns what is kept of an object, and the object's resource version.
 func (s *store) entry(obj any) (*entry, string, error) {
 	switch o := obj.(type) {
 	case *metav1.PartialObjectMetadata:
@@ -246,8 +244,8 @@ func (s *store) entry(obj any) (*entry, string, error) {
 	return nil, "", fmt.Errorf("watch %s: got a %T", s.kind, obj)
 }
 
-// version stands for all of an object that is carried. Where generations can be relied on, changes of the status
-// alone, as a running workload has them all the time, do not change it.
+// version identifies the placed content of an object. Where generations are reliable, it does not depend on the status,
+// which changes all the time while a workload runs.
 func (s *store) version(m *metav1.ObjectMeta) string {
 	if !s.generations || m.Generation == 0 {
 		return m.ResourceVersion
@@ -284,37 +282,37 @@ func sortedKeys(m map[string]string) []string {
 	return out
 }
 
-// Add is for the reflector.
+// Add implements cache.ReflectorStore.
 func (s *store) Add(obj any) error { return s.Update(obj) }
 
-// Update is for the reflector.
+// Update implements cache.ReflectorStore.
 func (s *store) Update(obj any) error {
 	e, version, err := s.entry(obj)
 	if err == nil {
-		s.note(e.Namespace, e.Name, event{version, e})
+		s.apply(e.Namespace, e.Name, event{version, e})
 	}
 	return err
 }
 
-// Delete is for the reflector.
+// Delete implements cache.ReflectorStore.
 func (s *store) Delete(obj any) error {
 	e, version, err := s.entry(obj)
 	if err == nil {
-		s.note(e.Namespace, e.Name, event{version, nil})
+		s.apply(e.Namespace, e.Name, event{version, nil})
 	}
 	return err
 }
 
 // event is an event of the watch about one object.
 type event struct {
-	// version is the resource version at which it was so.
+	// version is the resource version of the state.
 	version string
-	// state is nil if the object is gone.
+	// state is nil if the object was deleted.
 	state *entry
 }
 
-// note applies an event.
-func (s *store) note(namespace, name string, e event) {
+// apply applies an event.
+func (s *store) apply(namespace, name string, e event) {
 	if e.state != nil && s.never(s.kind.GroupKind(), &e.state.Object) {
 		e.state = nil
 	}
@@ -334,7 +332,7 @@ func (s *store) note(namespace, name string, e event) {
 	}
 }
 
-// set files the state of an object; nil if it is gone.
+// set stores the state of an object; nil if it was deleted.
 func (s *store) set(namespace, name string, state *entry) {
 	names := s.byNamespace[namespace]
 	before := len(names)
@@ -353,7 +351,7 @@ func (s *store) set(namespace, name string, state *entry) {
 	}
 }
 
-// dropUnasked goes over to keeping asked namespaces only.
+// dropUnasked drops all objects outside requested namespaces, from now on.
 func (s *store) dropUnasked() {
 	s.part = true
 	for namespace, names := range s.byNamespace {
@@ -364,7 +362,7 @@ func (s *store) dropUnasked() {
 	}
 }
 
-// Replace is for the reflector: a complete list of what there is.
+// Replace implements cache.ReflectorStore: it takes a complete list of the objects.
 func (s *store) Replace(list []any, _ string) error {
 	entries := make([]*entry, 0, len(list))
 	for _, obj := range list {
@@ -395,7 +393,7 @@ func (s *store) Replace(list []any, _ string) error {
 	return nil
 }
 
-// replace files a complete list. It returns what was there before, and whether a placement waits for the list.
+// replace stores a complete list. It returns the objects before, and whether a placement waits for the list.
 func (s *store) replace(entries []*entry) (before map[string]map[string]*entry, waited bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -418,5 +416,5 @@ func (s *store) replace(entries []*entry) (before map[string]map[string]*entry, 
 	return before, waited
 }
 
-// Resync is for the reflector; there is nothing to do.
+// Resync implements cache.ReflectorStore. It does nothing.
 func (s *store) Resync() error { return nil }

@@ -11,25 +11,24 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// selected is what choose keeps of a placement's selection.
+// selected is what choose remembers about a placement's selection.
 type selected struct {
-	// attempt counts selections, those that failed included. The revision names the one that it holds.
+	// attempt counts selections, including failed ones. The revision has the attempt whose objects it contains.
 	attempt int
-	// generation is that of the placement when the selection was made.
+	// generation is the placement's generation at the time of the selection.
 	generation int64
-	// restricted is whether the selection was made for an author who may not place privileged objects, and withheld
-	// are those.
+	// restricted is whether the placement's author may not place privileged objects; withheld are those objects.
 	restricted bool
 	withheld   []v1beta1.ResourceIdentifier
-	// kept are selected objects that stay on the hub, as far as the selection shows, and that are reported to the
-	// user.
+	// kept are the selected objects that stay on the hub, as far as the selection without contents shows, and that are
+	// reported to the user.
 	kept []selection.Kept
-	// ofChange is whether the selection was made because objects have changed.
+	// ofChange is whether objects changed, rather than the placement.
 	ofChange bool
 }
 
-// choose selects the objects of a placement, unless the last selection stands, or changes are still being gathered:
-// then it returns for how long. A selection.UserError is for the user.
+// choose selects the objects of a placement, unless the last selection is still valid. While changes are gathered, it
+// returns for how much longer. A selection.UserError is for the user.
 func (p *Placer) choose(ctx context.Context, s *seen) (time.Duration, error) {
 	stands := s.selectionStands()
 	if stands {
@@ -49,21 +48,21 @@ func (p *Placer) choose(ctx context.Context, s *seen) (time.Duration, error) {
 		return 0, err
 	}
 	m.restricted, m.withheld, m.kept = found.Restricted, found.Withheld, found.Kept
-	if err := s.HoldUnread(found.Selection); err != nil {
+	if err := s.CheckUnread(found.Selection); err != nil {
 		return 0, err
 	}
 	s.found = &found.Selection
 	return 0, nil
 }
 
-// selectionStands is whether the revision holds the last selection, and that was made for the placement as it is.
+// selectionStands reports whether the revision contains the last selection, and the placement has not changed since.
 func (s *seen) selectionStands() bool {
 	m := s.memory.selection
 	return m.attempt > 0 && m.attempt == s.memory.revision.attempt &&
 		m.generation == s.Placement.GetGeneration() && m.restricted == revise.Restricted(s.Placement)
 }
 
-// last is the revision that the next one waits for.
+// last describes the revision for whose arrival the next one waits.
 func (s *seen) last() snapshot.Last {
 	latest, ok := snapshot.Latest(s.Groups)
 	if !ok {
@@ -78,7 +77,7 @@ func (s *seen) last() snapshot.Last {
 	return last
 }
 
-// arrived is whether every bound cluster has reported on a revision.
+// arrived reports whether every bound cluster has reported on a revision.
 func (s *seen) arrived(group snapshot.Group) bool {
 	for _, binding := range s.Bindings {
 		if binding.GetSpec().State == v1beta1.BindingStateBound && binding.GetDeletionTimestamp().IsZero() &&

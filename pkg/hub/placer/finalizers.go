@@ -19,7 +19,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// addFinalizers adds both finalizers of a placement in one write; the other one is the scheduler's to remove.
+// addFinalizers adds the finalizers of the placer and of the scheduler in one write. Each agent removes its own.
 func (p *Placer) addFinalizers(ctx context.Context, placement v1beta1.PlacementObject) error {
 	before := placement.DeepCopyObject().(v1beta1.PlacementObject)
 	mine := controllerutil.AddFinalizer(placement, contract.FinalizerPlacement)
@@ -33,12 +33,12 @@ func (p *Placer) addFinalizers(ctx context.Context, placement v1beta1.PlacementO
 	return nil
 }
 
-// patch writes what differs between two states of an object, unless another client has changed it meanwhile.
+// patch writes the difference between two states of an object, with an optimistic lock.
 func (p *Placer) patch(ctx context.Context, before, after client.Object) error {
 	return p.Client.Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 }
 
-// finish removes what the placer has made for a placement that is being deleted, and removes its finalizer.
+// finish deletes the snapshots of a placement that is being deleted, and removes the placer's finalizer.
 func (p *Placer) finish(ctx context.Context, placement v1beta1.PlacementObject) error {
 	key := client.ObjectKeyFromObject(placement)
 	p.forget(key)
@@ -72,8 +72,8 @@ func (p *Placer) finish(ctx context.Context, placement v1beta1.PlacementObject) 
 	return nil
 }
 
-// abandon sets the condition of a placement that is being deleted and leaves what it placed on the clusters. It
-// returns the placement as it is then; nil if it is gone.
+// abandon sets the condition of a placement that is being deleted with delete strategy Abandon. It returns the updated
+// placement; nil if it no longer exists.
 func (p *Placer) abandon(ctx context.Context, placement v1beta1.PlacementObject) (v1beta1.PlacementObject, error) {
 	how := placement.GetSpec().Strategy.DeleteStrategy
 	if how == nil || how.PropagationPolicy != v1beta1.DeletePropagationPolicyAbandon {

@@ -14,7 +14,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// Names that dashboards know the placer by, one for each scope.
+// Names of the placer in dashboards, one for each scope.
 const (
 	controllerWide       = "cluster-resource-placement-controller-v1beta1"
 	controllerNamespaced = "resource-placement-controller"
@@ -62,14 +62,13 @@ var (
 	})
 )
 
-// progress is what the metrics say of one placement: a series for each state that its present generation has been seen
-// in.
+// progress has the series of one placement: one for each state in which its current generation has been.
 type progress struct {
 	generation int64
 	series     map[[6]string]bool
 }
 
-// set notes that a placement has been seen with this status.
+// set records that a placement has this status now.
 func (g *progress) set(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus, now time.Time) {
 	if g.generation != placement.GetGeneration() {
 		g.drop()
@@ -81,8 +80,8 @@ func (g *progress) set(placement v1beta1.PlacementObject, status *v1beta1.Placem
 	lastTimestamp.WithLabelValues(labels[:]...).Set(float64(now.UnixMilli()) / 1000)
 }
 
-// furthest is the first condition of a placement, in order, that is not True for what is wanted now. One that is not
-// there has status and reason "nil". When all are True, it is Completed.
+// furthest returns the first condition of a placement, in order, that is not True for the current generation. A missing
+// condition has status and reason "nil". When all are True, it is Completed.
 func furthest(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) (kind, state, reason string) {
 	p := report.ProgressOf(placement, status)
 	if p.Done() {
@@ -106,7 +105,7 @@ func (g *progress) drop() {
 	g.series, g.generation = nil, 0
 }
 
-// counted counts what a reconciler does. There is one for both scopes, and metrics for each.
+// counted wraps the reconciler of both scopes so that its reconciliations are counted, for each scope.
 func counted(r reconcile.Reconciler) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 		name := controllerWide

@@ -1,7 +1,8 @@
-// Package placer turns placements into snapshots of their policy and of what they select, keeps both up to date, and
-// reports on the placement how far its clusters have come. It serves both kinds of placement with one controller.
+// Package placer creates snapshots of the policies of placements and of the objects that they select, updates both, and
+// reports the progress of the clusters in the status of the placement. It serves both kinds of placement with one
+// controller.
 //
-// It reads placements, the objects that they select (through Objects), decisions of the scheduler and reports of
+// It reads placements, the objects that they select (through Objects), decisions of the scheduler and the status of
 // bindings. It writes snapshots, except their status; the finalizers of placements; and the status of placements.
 //
 // One pass observes a placement and takes four steps, each in a file of its own: choose what is selected, write the
@@ -37,7 +38,7 @@ import (
 // RecorderName is the name under which the placer records events.
 const RecorderName = "placement-controller"
 
-// Objects knows the objects of the hub that placements select.
+// Objects is the source of the hub's objects that placements select.
 type Objects interface {
 	revise.Objects
 	// Subscribe sets the function that is called with each placement that must be reconciled because objects have
@@ -46,9 +47,10 @@ type Objects interface {
 	// Select returns what a placement selects, and follows it from now on. A selection.UserError is for the user;
 	// the placement is notified when an error that is a selection.ErrNotListed has passed.
 	Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error)
-	// Changes are when the first and the last change was seen since the placement was last selected; zero for none.
+	// Changes returns when the first and the last change were seen since the last Select for the placement; zero for
+	// none.
 	Changes(key types.NamespacedName) (first, last time.Time)
-	// Forget ends following a placement.
+	// Forget stops following a placement.
 	Forget(key types.NamespacedName)
 }
 
@@ -58,13 +60,13 @@ type Placer struct {
 	Client, Direct client.Client
 	Recorder       record.EventRecorder
 	Objects        Objects
-	// Reviser makes the resource snapshots, of the same Objects.
+	// Reviser makes the resource snapshots from the same Objects.
 	Reviser *revise.Reviser
 	// Windows bound how long changes are gathered before they become a revision.
 	Windows snapshot.Windows
-	// Workers is how many placements are reconciled at once.
+	// Workers is how many placements are reconciled concurrently.
 	Workers int
-	// Namespaced is whether ResourcePlacements are served, too.
+	// Namespaced is whether ResourcePlacements are reconciled, too.
 	Namespaced bool
 	// Now is the clock.
 	Now func() time.Time
@@ -73,34 +75,33 @@ type Placer struct {
 	memories map[types.NamespacedName]*memory
 }
 
-// memory is what is kept of a placement between passes, so that it need not be worked out again: for each step what
-// that step alone writes. Losing it costs time, and nothing else.
+// memory caches the results of the steps for a placement between reconciliations. Only its own step writes each field.
+// Losing it costs time only.
 type memory struct {
 	selection selected
 	revision  revision
 	status    reported
 }
 
-// seen is a placement with all that belongs to it, as it was observed, and then what the steps leave for those after
-// them.
+// seen is a placement with its objects as observed, and the results of the steps for later steps.
 type seen struct {
 	key types.NamespacedName
 	revise.State
 	policies []v1beta1.PolicySnapshotObject
 	memory   *memory
-	// fresh is whether nothing has been made for the placement yet.
+	// fresh is whether the placement is new: it has no snapshots and no finalizer.
 	fresh bool
 
-	// found is what choose has selected; nil if what was selected before still stands.
+	// found is the new selection; nil if the last one is still valid.
 	found *selection.Selection
-	// policy is the policy snapshot in force.
+	// policy is the current policy snapshot.
 	policy v1beta1.PolicySnapshotObject
-	// latest is the revision in force; bound are, with strategy External instead, those that bindings name, by name of
-	// the master.
+	// latest is the current revision. With strategy External there is none; bound has the revisions that bindings name,
+	// by the name of the master.
 	latest report.Snapshot
 	bound  map[string]report.Snapshot
-	// heldBack is whether a status that only reports progress is held back.
-	heldBack bool
+	// delayed is whether the write of a status that only reports progress is delayed.
+	delayed bool
 }
 
 // Reconcile brings one placement up to date.
@@ -137,7 +138,7 @@ func (p *Placer) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject) (*seen, error) {
 	s := &seen{key: client.ObjectKeyFromObject(placement)}
 	var err error
-	// What is listed is not changed below, so that it need not be copied.
+	// The listed objects are not modified, so they need no copy.
 	if s.policies, err = scope.PolicySnapshots.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key),
 		client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
@@ -150,8 +151,7 @@ func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject)
 	return s, nil
 }
 
-// place takes the four steps, and returns when to look again although nothing happens (zero: never), as each step
-// does.
+// place takes the four steps. Like each step, it returns after how long to requeue the placement; zero for never.
 func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	if mistake := report.StatusCopyOf(s.Placement, s.Placement.GetStatus()).Mistake; mistake != "" {
 		return 0, p.refuse(ctx, s, mistake)
@@ -167,8 +167,8 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	if _, err := p.writePolicy(ctx, s); err != nil {
 		return 0, err
 	}
-	// The watch of a placement may be ahead of those of objects that were created before it. They catch up while the
-	// policy snapshot of a new placement is written, and while the scheduler decides.
+	// The watch of placements may be ahead of the watches of objects that were created before the placement. These catch
+	// up while the policy snapshot of a new placement is written, and while the scheduler decides.
 	if first, _ := p.Objects.Changes(s.key); s.fresh && !first.IsZero() {
 		if gathering, err = p.choose(ctx, s); err != nil {
 			return 0, err
@@ -182,8 +182,8 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	return soonest(gathering, pruning, progressing), err
 }
 
-// placeUnchosen does for a placement whose selection is not known, because of cause, what can be done without it: the
-// revision in force stays, and its status is kept up.
+// placeUnchosen handles a placement whose selection failed with cause: the current revision stays, and its status is
+// updated.
 func (p *Placer) placeUnchosen(ctx context.Context, s *seen, cause error) error {
 	var mistake *selection.UserError
 	switch {
@@ -204,7 +204,7 @@ func (p *Placer) placeUnchosen(ctx context.Context, s *seen, cause error) error 
 	return errors.Join(cause, err)
 }
 
-// refuse reports a mistake in the placement's spec. What is placed stays as it is.
+// refuse reports a mistake in the placement's spec. Placed objects are not changed.
 func (p *Placer) refuse(ctx context.Context, s *seen, mistake string) error {
 	if err := p.addFinalizers(ctx, s.Placement); err != nil {
 		return err
@@ -212,7 +212,7 @@ func (p *Placer) refuse(ctx context.Context, s *seen, mistake string) error {
 	return p.writeStatus(ctx, s, report.InvalidPlacement(s.Placement, mistake, s.stamp()))
 }
 
-// soonest is the least of the durations that are not zero.
+// soonest returns the shortest duration that is not zero; zero if all are.
 func soonest(durations ...time.Duration) time.Duration {
 	var out time.Duration
 	for _, d := range durations {
@@ -223,12 +223,12 @@ func soonest(durations ...time.Duration) time.Duration {
 	return out
 }
 
-// external is whether update runs, and not the placer, make and roll out the resource snapshots of a placement.
+// external reports whether update runs, and not the placer, make and roll out the resource snapshots of a placement.
 func external(placement v1beta1.PlacementObject) bool {
 	return placement.GetSpec().Strategy.Type == v1beta1.RolloutStrategyTypeExternal
 }
 
-// stamp is the time for what is written; the API server keeps no more of it.
+// stamp is the time for writes, in whole seconds like the API server stores it.
 func (s *seen) stamp() metav1.Time { return metav1.NewTime(s.Now).Rfc3339Copy() }
 
 func (p *Placer) remembered(key types.NamespacedName) *memory {

@@ -12,27 +12,26 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// revision is what revise keeps of a placement's latest revision.
+// revision is what revise remembers about a placement's latest revision.
 type revision struct {
-	// attempt is that of the selection which the revision holds.
+	// attempt is the attempt of the selection that the revision contains.
 	attempt int
-	// content is what was read of that selection.
+	// content is the content of that selection.
 	content revise.Content
-	// made is when this process made the revision; took is how long it took to arrive, or the one before if it has
-	// not.
+	// made is when this process made the revision. took is how long it took to arrive, or how long the one before took if
+	// it has not arrived yet.
 	made time.Time
 	took time.Duration
 	// awaited is whether it has not arrived yet.
 	awaited bool
-	// ofChange is whether it was made because objects have changed.
+	// ofChange is whether it was made because objects changed.
 	ofChange bool
-	// decoded are the snapshots that bindings name, by the UID of the master. They serve placements with an External
-	// strategy.
+	// decoded has the snapshots that bindings name, by the UID of the master, with strategy External.
 	decoded map[types.UID]report.Snapshot
 }
 
-// revise makes the resource snapshots of a placement hold what it selects, and prunes the oldest. With an External
-// strategy update runs do that, and the placement has no latest revision of its own.
+// revise creates a revision if the selected objects differ from the latest one, and prunes the oldest. With strategy
+// External update runs do that, and the status reports no latest revision.
 func (p *Placer) revise(ctx context.Context, s *seen) (time.Duration, error) {
 	m := &s.memory.revision
 	if external(s.Placement) {
@@ -58,8 +57,8 @@ func (p *Placer) revise(ctx context.Context, s *seen) (time.Duration, error) {
 	return step.Again, nil
 }
 
-// keepRevision leaves the latest revision in force, without a selection. It returns false if what that holds is not
-// remembered.
+// keepRevision keeps the latest revision without a selection. It returns false if the content of that revision is not in
+// memory.
 func (s *seen) keepRevision() (bool, error) {
 	if external(s.Placement) {
 		return true, s.decodeBound()
@@ -81,7 +80,7 @@ func (s *seen) noteArrival() {
 	}
 }
 
-// decodeBound sets bound to the revisions that bindings name and that are complete.
+// decodeBound sets bound to the complete revisions that bindings name.
 func (s *seen) decodeBound() error {
 	bound := map[string]bool{}
 	for _, b := range s.Bindings {

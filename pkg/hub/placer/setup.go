@@ -20,7 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// SetupWithManager registers the controller. The fields must be set before.
+// SetupWithManager registers the controller. All fields must be set before the call.
 func (p *Placer) SetupWithManager(mgr ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("placer").WithOptions(loop.Options(p.Workers))
 	scopes := []types.NamespacedName{{}}
@@ -37,7 +37,7 @@ func (p *Placer) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	copies := &v1beta1.ClusterResourcePlacementStatus{}
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), copies, indexCopy, copyName); err != nil {
-		return fmt.Errorf("index the copies of statuses: %w", err)
+		return fmt.Errorf("index status copies: %w", err)
 	}
 	b.Watches(copies, handler.EnqueueRequestsFromMapFunc(placementOfCopy), builder.WithPredicates(edited))
 	b.WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
@@ -50,14 +50,14 @@ func (p *Placer) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// wanted passes changes of what a placement asks for. No other client writes its status, and the finalizers of others
-// do not matter here.
+// wanted passes changes of a placement's spec, its author and its deletion. Status is ignored because no other client
+// writes it, and so are the finalizers of others.
 var wanted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 		e.ObjectOld.GetAnnotations()[contract.AnnotationAuthor] != e.ObjectNew.GetAnnotations()[contract.AnnotationAuthor] ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 }}
 
-// notCreated leaves out the creation of snapshots: the placer creates them itself. It reacts when other clients change
-// or delete them.
+// notCreated drops create events of snapshots, because the placer creates them itself. Changes and deletions by other
+// clients pass.
 var notCreated = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}

@@ -16,16 +16,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// reported is what reportStatus keeps of a placement.
+// reported is what reportStatus remembers about a placement.
 type reported struct {
-	// progress is what the metrics hold.
+	// progress has the placement's metric series.
 	progress progress
-	// held is for a status that only reports progress.
-	held loop.HoldBack
+	// delay holds back a status that only reports progress.
+	delay loop.HoldBack
 }
 
-// reportStatus writes the status of a placement, or returns when to look again if that only reports progress and is
-// held back.
+// reportStatus writes the status of a placement. If the status only reports progress and is held back, it returns for
+// how long.
 func (p *Placer) reportStatus(ctx context.Context, s *seen) (time.Duration, error) {
 	facts := report.PlacementFacts{
 		Placement: s.Placement, Policy: s.policy, Bindings: s.Bindings, Latest: s.latest, Snapshots: s.bound,
@@ -37,21 +37,20 @@ func (p *Placer) reportStatus(ctx context.Context, s *seen) (time.Duration, erro
 	}
 	verdict := report.Placement(facts, s.stamp())
 	status, rest := s.due(verdict)
-	s.heldBack = rest > 0
+	s.delayed = rest > 0
 	if err := p.writeStatus(ctx, s, status); err != nil {
 		return 0, err
 	}
 	return soonest(rest, verdict.Again), nil
 }
 
-// due is the status that a placement should have now: the one it has if the new one only reports progress and may be
-// held back for a while longer, which is rest.
+// due returns the status to write now: the stored one if the new one only reports progress and is held back for rest.
 func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementStatus, rest time.Duration) {
 	old := s.Placement.GetStatus()
 	if equality.Semantic.DeepEqual(*old, verdict.Status) {
 		return verdict.Status, 0
 	}
-	if rest = s.memory.status.held.Wait(verdict.Hold, s.Now); rest == 0 {
+	if rest = s.memory.status.delay.Wait(verdict.Delay, s.Now); rest == 0 {
 		return verdict.Status, 0
 	}
 	status = *old
@@ -59,14 +58,13 @@ func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementSta
 	return status, rest
 }
 
-// writeStatus makes status that of the placement, of its copy and of the metrics, and records events about what is new
-// in it.
+// writeStatus writes status to the placement, to its copy and to the metrics, and records events about changes.
 func (p *Placer) writeStatus(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
 	copied := p.syncCopy(ctx, s, &status)
 	s.memory.status.progress.set(s.Placement, &status, s.Now)
 	own := p.writeOwnStatus(ctx, s, status)
-	if own == nil && !s.heldBack { // whatever became of the copy
-		s.memory.status.held.End()
+	if own == nil && !s.delayed { // whatever became of the copy
+		s.memory.status.delay.End()
 	}
 	return errors.Join(copied, own)
 }
@@ -75,19 +73,19 @@ func (p *Placer) writeOwnStatus(ctx context.Context, s *seen, status v1beta1.Pla
 	if equality.Semantic.DeepEqual(*s.Placement.GetStatus(), status) {
 		return nil
 	}
-	news := report.PlacementNews(s.Placement, &status)
+	events := report.PlacementEvents(s.Placement, &status)
 	after := s.Placement.DeepCopyObject().(v1beta1.PlacementObject)
-	// What the API server answers is read into it, and parts of status are the cache's.
+	// The client decodes the response into it, and status shares parts with the cache.
 	*after.GetStatus() = *status.DeepCopy()
 	if _, err := loop.WriteStatus(ctx, p.Client, s.Placement, after); err != nil {
 		return err
 	}
-	for _, n := range news {
+	for _, e := range events {
 		kind := corev1.EventTypeNormal
-		if n.Warning {
+		if e.Warning {
 			kind = corev1.EventTypeWarning
 		}
-		p.Recorder.Event(s.Placement, kind, n.Reason, n.Message)
+		p.Recorder.Event(s.Placement, kind, e.Reason, e.Message)
 	}
 	return nil
 }

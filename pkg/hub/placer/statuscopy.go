@@ -21,18 +21,18 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// indexCopy finds the copies of a placement's status by their name, which is the placement's.
+// indexCopy is the index of status copies by their name, which is the placement's.
 const indexCopy = "flagship.statuscopy"
 
-// syncCopy copies the status that a placement is about to have, if the placement asks for that, and sets in it whether
-// that worked. The copy is written first, so that it is up to date when the status is read. A refusal of the API
-// server is in the status; the error is for what another try may repair.
+// syncCopy writes the copy of a placement's new status, if the placement requests one, and sets the condition about the
+// copy in the status. The copy is written first, so that it is up to date when a client reads the status. A permanent
+// refusal by the API server is reported in the status; an error is returned if a retry may help.
 func (p *Placer) syncCopy(ctx context.Context, s *seen, status *v1beta1.PlacementStatus) error {
 	to := report.StatusCopyOf(s.Placement, status)
 	if to.Namespace == "" || !report.Copyable(s.Placement, status) {
 		return nil
 	}
-	failure := fmt.Sprintf("Namespace %s does not exist on the hub; once it is there, the status is copied into it", to.Namespace)
+	failure := fmt.Sprintf("Namespace %s does not exist on the hub; the status is copied once it exists", to.Namespace)
 	var err error
 	if !to.Absent {
 		failure, err = p.copyStatus(ctx, s, to.Namespace, status)
@@ -46,8 +46,8 @@ func (p *Placer) syncCopy(ctx context.Context, s *seen, status *v1beta1.Placemen
 	return err
 }
 
-// copyStatus brings the copy up to date. failure is why the API server refuses it, for the user. There is no error if
-// an event follows when the cause of the failure has passed.
+// copyStatus updates the copy. failure is why the API server refuses it, for the user. err is nil if an event will
+// requeue the placement when the cause of the failure is gone.
 func (p *Placer) copyStatus(ctx context.Context, s *seen, namespace string, status *v1beta1.PlacementStatus) (failure string, err error) {
 	existing, err := p.onlyCopy(ctx, s.Placement, namespace)
 	if err != nil {
@@ -61,21 +61,20 @@ func (p *Placer) copyStatus(ctx context.Context, s *seen, namespace string, stat
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fmt.Sprintf("Namespace %s is being deleted on the hub", namespace), nil
 	case apierrors.IsNotFound(err) && existing.UID == "":
-		return fmt.Sprintf("Namespace %s does not exist on the hub; once it is there, the status is copied into it", namespace), nil
+		return fmt.Sprintf("Namespace %s does not exist on the hub; the status is copied once it exists", namespace), nil
 	case loop.Refused(err):
-		return fmt.Sprintf("The hub's API server refuses %s: %v", name, err), fmt.Errorf("write %s: %w", name, err)
+		return fmt.Sprintf("The hub's API server rejects %s: %v", name, err), fmt.Errorf("write %s: %w", name, err)
 	}
 	return "", fmt.Errorf("write %s: %w", name, err)
 }
 
-// onlyCopy is the copy in namespace as it is, or a new one, and deletes copies that a placement has in other
-// namespaces.
+// onlyCopy returns the existing copy in namespace, or a new one, and deletes the placement's copies in other namespaces.
 func (p *Placer) onlyCopy(ctx context.Context, placement v1beta1.PlacementObject, namespace string) (
 	*v1beta1.ClusterResourcePlacementStatus, error,
 ) {
 	var list v1beta1.ClusterResourcePlacementStatusList
 	if err := p.Client.List(ctx, &list, client.MatchingFields{indexCopy: placement.GetName()}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list the copies of the status: %w", err)
+		return nil, fmt.Errorf("list status copies: %w", err)
 	}
 	out := &v1beta1.ClusterResourcePlacementStatus{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: placement.GetName()}}
 	for i := range list.Items {
@@ -86,7 +85,7 @@ func (p *Placer) onlyCopy(ctx context.Context, placement v1beta1.PlacementObject
 		case metav1.IsControlledBy(found, placement):
 			err := p.Client.Delete(ctx, found.DeepCopy(), client.Preconditions{UID: &found.UID})
 			if client.IgnoreNotFound(err) != nil {
-				return nil, fmt.Errorf("delete the copy of the status in namespace %s, which is no longer placed: %w", found.Namespace, err)
+				return nil, fmt.Errorf("delete status copy in namespace %s, which is no longer placed: %w", found.Namespace, err)
 			}
 			log.FromContext(ctx).Info("Deleted status copy", "namespace", found.Namespace)
 		}
@@ -94,7 +93,7 @@ func (p *Placer) onlyCopy(ctx context.Context, placement v1beta1.PlacementObject
 	return out, nil
 }
 
-// writeCopy writes the copy if it differs from what it should be. existing, which is the cache's, is not changed.
+// writeCopy writes the copy if it differs from existing, which belongs to the cache and is not modified.
 func (p *Placer) writeCopy(
 	ctx context.Context, s *seen, existing *v1beta1.ClusterResourcePlacementStatus, status *v1beta1.PlacementStatus,
 ) error {
@@ -131,8 +130,8 @@ func placementOfCopy(_ context.Context, obj client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: obj.GetName()}}}
 }
 
-// edited passes that a copy was deleted or has other content. The placer's own writes pass, too, and find nothing to
-// do.
+// edited passes deletions of copies and changes of their content. The placer's own writes pass, too, and cause no
+// further write.
 var edited = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {

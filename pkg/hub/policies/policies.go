@@ -20,12 +20,12 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/admission/policy"
 )
 
-// tries are the attempts at a request to the API server.
+// tries is the back-off between attempts of a request to the API server.
 var tries = wait.Backoff{Steps: 4, Duration: time.Second, Factor: 2}
 
-// Write makes the policies on the hub those of config: it creates and updates what config wants, each policy before
-// its binding, and then deletes what an earlier configuration left. It writes nothing that is there already. hub reads
-// from the API server. Failed requests are repeated three times.
+// Write creates and updates the policies that config requires, each policy before its binding, and then deletes those
+// of an earlier configuration. It does not write objects that are up to date. hub must read from the API server. A
+// failed request is retried three times.
 func Write(ctx context.Context, hub client.Client, config policy.Config) error {
 	wanted := sets.New[string]()
 	for _, p := range policy.Generate(config) {
@@ -42,7 +42,7 @@ func Write(ctx context.Context, hub client.Client, config policy.Config) error {
 		}
 	}
 	// Only what the manager itself can have written is deleted: a copy that an administrator made keeps its labels.
-	// A binding goes before its policy: without the policy it would be an error on each request that it matches.
+	// A binding is deleted before its policy: a binding without a policy makes every matching request fail.
 	for _, kind := range []client.ObjectList{&admissionv1.ValidatingAdmissionPolicyBindingList{}, &admissionv1.ValidatingAdmissionPolicyList{}} {
 		if err := prune(ctx, hub, kind, wanted); err != nil {
 			return err
@@ -51,7 +51,7 @@ func Write(ctx context.Context, hub client.Client, config policy.Config) error {
 	return nil
 }
 
-// put creates obj or updates it to what set makes of it.
+// put creates obj, or updates it with set.
 func put(ctx context.Context, hub client.Client, obj client.Object, set func()) error {
 	var done controllerutil.OperationResult
 	err := try(ctx, func() error {
@@ -79,7 +79,7 @@ func put(ctx context.Context, hub client.Client, obj client.Object, set func()) 
 	return nil
 }
 
-// prune deletes the objects of a kind that carry the manager's labels and are not wanted.
+// prune deletes the objects of a kind that have the manager's labels and are not wanted.
 func prune(ctx context.Context, hub client.Client, kind client.ObjectList, wanted sets.Set[string]) error {
 	if err := try(ctx, func() error { return hub.List(ctx, kind, client.MatchingLabels(policy.Labels())) }); err != nil {
 		return fmt.Errorf("list admission policy objects: %w", err)
@@ -107,7 +107,7 @@ func prune(ctx context.Context, hub client.Client, kind client.ObjectList, wante
 	return nil
 }
 
-// try repeats a request that failed, unless the API server refuses it for good or ctx ends.
+// try repeats a failed request, unless the error is permanent or ctx ends.
 func try(ctx context.Context, request func() error) error {
 	again := func(err error) bool {
 		return ctx.Err() == nil && !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) && !errors.Is(err, context.Canceled)

@@ -14,16 +14,15 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// Selected is what a placement selects and its author may place.
+// Selected are the objects that a placement selects and that its author may place.
 type Selected struct {
 	selection.Selection
-	// Restricted is whether the author may not place privileged objects, and Withheld are those that the placement
-	// selects all the same.
+	// Restricted is whether the author may not place privileged objects. Withheld are the selected privileged objects.
 	Restricted bool
 	Withheld   []v1beta1.ResourceIdentifier
 }
 
-// Pick works out what a placement selects. from lists the objects that selectors match.
+// Pick returns the selection of a placement. from lists the objects that selectors match.
 func Pick(ctx context.Context, placement v1beta1.PlacementObject,
 	from func(context.Context, types.NamespacedName, []v1beta1.ResourceSelectorTerm) (selection.Selection, error),
 ) (Selected, error) {
@@ -42,14 +41,14 @@ func Pick(ctx context.Context, placement v1beta1.PlacementObject,
 	return out, nil
 }
 
-// Restricted is whether the author of a placement may not place privileged objects.
+// Restricted reports whether the author of a placement may not place privileged objects.
 func Restricted(placement v1beta1.PlacementObject) bool {
 	return placement.GetAnnotations()[contract.AnnotationAuthor] == contract.AuthorRestricted
 }
 
-// HoldUnread is an error if objects may be missing from a selection only because they could not be read, although the
-// latest revision holds objects of such a kind: leaving them out would remove them from the members.
-func (s State) HoldUnread(found selection.Selection) error {
+// CheckUnread returns an error if the latest revision has objects of a kind that could not be read for the selection:
+// a revision without them would remove them from the members.
+func (s State) CheckUnread(found selection.Selection) error {
 	if len(found.Unread) == 0 {
 		return nil
 	}
@@ -63,7 +62,7 @@ func (s State) HoldUnread(found selection.Selection) error {
 	}
 	for _, item := range items {
 		if kind := (schema.GroupKind{Group: item.ID.Group, Kind: item.ID.Kind}); found.Unreads(kind) {
-			return fmt.Errorf("%s, which is placed, cannot be read on the hub: %w", kind.String(), found.Cause)
+			return fmt.Errorf("placed objects of kind %s cannot be read on the hub: %w", kind.String(), found.Cause)
 		}
 	}
 	return nil

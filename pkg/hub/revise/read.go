@@ -12,11 +12,11 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// Content is what was read of the objects of a selection.
+// Content has the contents of the objects of a selection.
 type Content struct {
 	items []item
 	snapshot.Content
-	// large are selected objects that the content does not hold as they are.
+	// large are selected objects that the content does not have in their current state.
 	large []snapshot.Large
 }
 
@@ -24,13 +24,13 @@ type Content struct {
 type item struct {
 	uid     types.UID
 	version string
-	// kept is why the object exists and is not carried, if that is reported to the user.
+	// kept is why the object is not placed although it exists, if that is reported to the user.
 	kept *selection.Kept
 	snapshot.Item
 }
 
-// Read reads the content of a selection. Objects that have not changed since known was read are not read again, and if
-// none has, nothing is hashed again.
+// Read reads the contents of a selection. Objects that have not changed since known was read are not read again, and if
+// none has changed, Read returns known.
 func (r *Reviser) Read(ctx context.Context, s State, selected selection.Selection, known Content) (Content, error) {
 	before := make(map[v1beta1.ResourceIdentifier]item, len(known.items))
 	for _, i := range known.items {
@@ -64,7 +64,7 @@ func (r *Reviser) Read(ctx context.Context, s State, selected selection.Selectio
 		}
 	}
 	if known.Hash != "" && len(missing) == 0 && len(items) == len(known.items) {
-		return known, nil // nothing new, and everything is still there
+		return known, nil // unchanged
 	}
 	carried := make([]snapshot.Item, 0, len(items))
 	for _, i := range items {
@@ -80,7 +80,7 @@ func (r *Reviser) Read(ctx context.Context, s State, selected selection.Selectio
 	return Content{items: items, Content: snapshot.NewContent(carried), large: large}, nil
 }
 
-// Kept are the objects that were selected and read, and that stay on the hub, as far as that is reported to the user.
+// Kept returns the selected objects that stay on the hub because of their content and that are reported to the user.
 func (c Content) Kept() []selection.Kept {
 	var out []selection.Kept
 	for _, i := range c.items {
@@ -91,7 +91,7 @@ func (c Content) Kept() []selection.Kept {
 	return out
 }
 
-// TooLarge are the reported objects that are not placed as they are.
+// TooLarge returns the selected objects that are not placed in their current state.
 func (c Content) TooLarge() []report.TooLarge {
 	var out []report.TooLarge
 	for _, o := range c.large {

@@ -1,7 +1,6 @@
-// Package revise makes revisions of placements: it reads what a placement selects, asks package snapshot which
-// resource snapshots have to be written, and writes them. The placer uses it when selected objects have changed, the
-// stager when an update run releases what is selected at that time. Both share one Reviser, and take turns at each
-// placement.
+// Package revise makes revisions of placements: it reads the objects that a placement selects and writes the resource
+// snapshots that package snapshot decides on. The placer uses it when selected objects have changed, the stager when an
+// update run releases the current selection. Both share one Reviser, and take turns at each placement.
 package revise
 
 import (
@@ -18,7 +17,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// Objects reads the objects of the hub that placements select.
+// Objects reads the hub's objects that placements select.
 type Objects interface {
 	// Look returns what a placement selects. A selection.UserError is for the user.
 	Look(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error)
@@ -46,14 +45,14 @@ type State struct {
 	Now time.Time
 }
 
-// Turn waits until no other caller has the turn at a placement, and takes it. What is observed of resource snapshots,
-// decided about them and written in one turn is not changed by another caller in between. It fails only if ctx ends
-// first.
+// Turn waits until no other caller has the turn at a placement, and takes it. During a turn no other caller changes the
+// placement's resource snapshots. It fails only if ctx ends first.
 func (r *Reviser) Turn(ctx context.Context, placement types.NamespacedName) (end func(), err error) {
 	return r.turns.take(ctx, placement)
 }
 
-// Observe reads what belongs to a placement. The caller has the turn, and must not change what is listed.
+// Observe reads the resource snapshots and bindings of a placement. The caller must have the turn, and must not modify
+// the result.
 func (r *Reviser) Observe(ctx context.Context, placement v1beta1.PlacementObject) (State, error) {
 	key, now := client.ObjectKeyFromObject(placement), r.Now()
 	resources, err := scope.ResourceSnapshots.List(ctx, r.Client, key.Namespace, scope.OfPlacement(key), client.UnsafeDisableDeepCopy)
@@ -69,9 +68,8 @@ func (r *Reviser) Observe(ctx context.Context, placement v1beta1.PlacementObject
 	return State{Placement: placement, Groups: snapshot.Groups(resources), Bindings: scope.OnlyOf(placement, bindings), Now: now}, nil
 }
 
-// Release makes the resource snapshots of what a placement selects now, unless the latest revision holds that already,
-// and returns the index of the revision. The windows in which changes are gathered do not count. A selection.UserError
-// is for the user.
+// Release makes a revision of the objects that a placement selects now, unless the latest revision already contains
+// them, and returns its index. It does not wait for more changes. A selection.UserError is for the user.
 func (r *Reviser) Release(ctx context.Context, key types.NamespacedName) (index int, err error) {
 	end, err := r.Turn(ctx, key)
 	if err != nil {
@@ -87,12 +85,12 @@ func (r *Reviser) Release(ctx context.Context, key types.NamespacedName) (index 
 	if err != nil {
 		return 0, err
 	}
-	// Look, and not Select: the placer has yet to see the changes that are in this revision.
+	// Look, and not Select: the placer must still process the changes that this revision contains.
 	selected, err := Pick(ctx, placement, r.Objects.Look)
 	if err != nil {
 		return 0, err
 	}
-	if err := state.HoldUnread(selected.Selection); err != nil {
+	if err := state.CheckUnread(selected.Selection); err != nil {
 		return 0, err
 	}
 	content, err := r.Read(ctx, state, selected.Selection, Content{})

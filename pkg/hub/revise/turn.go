@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// turns lets one caller at a time have each placement. The zero value is ready for use.
+// turns is a mutex for each placement whose lock can be cancelled. The zero value is ready.
 type turns struct {
 	mu    sync.Mutex
 	taken map[types.NamespacedName]*turn

@@ -16,11 +16,11 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// writers is how many snapshots of one placement are written at once.
+// writers is how many snapshots of one placement are written concurrently.
 const writers = 8
 
-// Write makes the resource snapshots of a placement hold content, and prunes those that are beyond the history limit
-// and that neither bindings nor update runs may need. The caller has had the turn since it observed s. It returns the
+// Write creates a revision with content, unless the latest one has it, and prunes revisions beyond the history limit
+// that neither bindings nor update runs may need. The caller must have had the turn since it observed s. It returns the
 // step that was taken.
 func (r *Reviser) Write(ctx context.Context, s State, content Content) (snapshot.Step, error) {
 	inUse, err := r.inUse(ctx, s)
@@ -31,7 +31,7 @@ func (r *Reviser) Write(ctx context.Context, s State, content Content) (snapshot
 	return step, r.carryOut(ctx, client.ObjectKeyFromObject(s.Placement), step)
 }
 
-// inUse names the resource snapshots that bindings may need, or update runs that have not ended.
+// inUse names the resource snapshots that bindings, or update runs that have not ended, may need.
 func (r *Reviser) inUse(ctx context.Context, s State) (map[string]bool, error) {
 	out := map[string]bool{}
 	add := func(revisions []v1beta1.Revision) {
@@ -59,12 +59,12 @@ func (r *Reviser) inUse(ctx context.Context, s State) (map[string]bool, error) {
 	return out, nil
 }
 
-// exists is whether there is a group of resource snapshots with this master.
+// exists reports whether there is a group of resource snapshots with this master.
 func (s State) exists(master string) bool {
 	return slices.ContainsFunc(s.Groups, func(g snapshot.Group) bool { return g.Master != nil && g.Master.GetName() == master })
 }
 
-// carryOut writes a step in the order in which no reader takes a part for the whole.
+// carryOut writes a step in an order in which no reader mistakes an incomplete group for a complete one.
 func (r *Reviser) carryOut(ctx context.Context, placement types.NamespacedName, step snapshot.Step) error {
 	if err := Tidy(ctx, r.Client, scope.ResourceSnapshots, placement, nil, step.Remove); err != nil {
 		return err
@@ -92,20 +92,19 @@ func Create(ctx context.Context, c client.Client, snapshot client.Object) error 
 	return nil
 }
 
-// Tidy changes marks of snapshots, which belong to placement, and deletes old ones. A snapshot that is gone is no
-// error.
+// Tidy relabels snapshots of placement and deletes old ones. A missing snapshot is not an error.
 func Tidy[S v1beta1.Object](
-	ctx context.Context, c client.Client, kinds scope.Kinds[S], placement types.NamespacedName, marks []snapshot.Relabel, old []S,
+	ctx context.Context, c client.Client, kinds scope.Kinds[S], placement types.NamespacedName, relabels []snapshot.Relabel, old []S,
 ) error {
 	var jobs []func(context.Context) error
-	for _, mark := range marks {
+	for _, relabel := range relabels {
 		jobs = append(jobs, func(ctx context.Context) error {
-			marked := kinds.New(placement)
-			marked.SetNamespace(placement.Namespace)
-			marked.SetName(mark.Name)
-			err := c.Patch(ctx, marked, client.RawPatch(types.MergePatchType, mark.Patch()))
+			obj := kinds.New(placement)
+			obj.SetNamespace(placement.Namespace)
+			obj.SetName(relabel.Name)
+			err := c.Patch(ctx, obj, client.RawPatch(types.MergePatchType, relabel.Patch()))
 			if client.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("mark snapshot %s: %w", mark.Name, err)
+				return fmt.Errorf("relabel snapshot %s: %w", relabel.Name, err)
 			}
 			return nil
 		})

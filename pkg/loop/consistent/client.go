@@ -1,4 +1,4 @@
-// Package consistent makes the clients of agents, which read from a cache and see their own writes there.
+// Package consistent makes clients that read from a cache and always see their own writes there.
 package consistent
 
 import (
@@ -20,9 +20,9 @@ import (
 // NewClient makes a client that reads from the cache of options and sees its own writes there. It is a
 // client.NewClientFunc.
 //
-// controller-runtime's client waits for an event that is not older than the write. There is none if the object was
-// written, and deleted by another client, while the watch was interrupted: then it waits until another object of the
-// kind changes, which may be never. So a read that has waited for some seconds is answered by the API server.
+// controller-runtime's client waits for an event that is not older than the write. There is no such event if, while the
+// watch was interrupted, the object was written and then deleted by another client: the client then waits until another
+// object of the kind changes, which may be never. So after some seconds, a read goes to the API server.
 func NewClient(config *rest.Config, options client.Options) (client.Client, error) {
 	yes := true
 	settings := client.CacheOptions{}
@@ -53,7 +53,7 @@ type reader struct {
 func (c *reader) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 	late, err := c.within(ctx, func(ctx context.Context) error { return c.Client.Get(ctx, key, obj, opts...) })
 	if late {
-		ctrl.LoggerFrom(ctx).Info("Reading from the API server: the cache lacks an event of a write", "type", fmt.Sprintf("%T", obj), "object", key)
+		ctrl.LoggerFrom(ctx).Info("Read from the API server: the cache lacks an event of a write", "type", fmt.Sprintf("%T", obj), "object", key)
 		return c.direct.Get(ctx, key, obj)
 	}
 	return err
@@ -64,15 +64,14 @@ func (c *reader) List(ctx context.Context, list client.ObjectList, opts ...clien
 	if !late {
 		return err
 	}
-	// The API server does not know the indexes of the cache, so what it holds only shows whether the cache can be
-	// believed.
+	// The API server does not have the indexes of the cache, so its objects only show whether the cache is up to date.
 	if err := c.compare(ctx, list, opts); err != nil {
 		return fmt.Errorf("wait until the cache has seen a write: %w", err)
 	}
 	return c.Client.List(ctx, list, append(opts, client.DisableReadYourWritesConsistency)...)
 }
 
-// within reads with a limited wait for the cache. late says that it was reached.
+// within reads with a limited wait for the cache. late reports that the limit was reached.
 func (c *reader) within(ctx context.Context, read func(context.Context) error) (late bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
@@ -83,10 +82,10 @@ func (c *reader) within(ctx context.Context, read func(context.Context) error) (
 	case errors.Is(err, context.DeadlineExceeded):
 		return true, err
 	}
-	return false, read(ctx) // the cache was not there yet
+	return false, read(ctx) // the cache was not synced yet
 }
 
-// compare returns an error unless the cache has exactly the objects that the API server has, where opts look for them.
+// compare returns an error unless the cache has exactly the objects of the API server, in the namespace of opts.
 func (c *reader) compare(ctx context.Context, list client.ObjectList, opts []client.ListOption) error {
 	where := client.InNamespace((&client.ListOptions{}).ApplyOptions(opts).Namespace)
 	gvk, err := apiutil.GVKForObject(list, c.Scheme())
@@ -100,7 +99,7 @@ func (c *reader) compare(ctx context.Context, list client.ObjectList, opts []cli
 	}
 	cached, ok := list.DeepCopyObject().(client.ObjectList)
 	if !ok {
-		return fmt.Errorf("copy %T: it is no list any more", list)
+		return fmt.Errorf("copy %T: the copy is not a list", list)
 	}
 	if err := c.Client.List(ctx, cached, where, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		return err
@@ -112,14 +111,14 @@ func (c *reader) compare(ctx context.Context, list client.ObjectList, opts []cli
 	if err := meta.EachListItem(cached, func(item runtime.Object) error {
 		o, err := meta.Accessor(item)
 		if err == nil && versions[o.GetUID()] != o.GetResourceVersion() {
-			err = fmt.Errorf("it has %s at resource version %s; the API server at %q", o.GetName(), o.GetResourceVersion(), versions[o.GetUID()])
+			err = fmt.Errorf("the cache has %s at resource version %s; the API server at %q", o.GetName(), o.GetResourceVersion(), versions[o.GetUID()])
 		}
 		return err
 	}); err != nil {
 		return err
 	}
 	if n := meta.LenList(cached); n != len(versions) {
-		return fmt.Errorf("it has %d objects; the API server %d", n, len(versions))
+		return fmt.Errorf("the cache has %d objects; the API server %d", n, len(versions))
 	}
 	return nil
 }

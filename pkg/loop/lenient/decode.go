@@ -14,12 +14,12 @@ import (
 type kind struct {
 	scheme *runtime.Scheme
 	gvk    schema.GroupVersionKind
-	// report is whether an object may be served without its status.
-	report bool
+	// statusOptional is whether an object may be served without its status.
+	statusOptional bool
 }
 
-// decode returns the object, or else why it cannot be read. Both are there if the object is served without its status.
-// An error concerns more than this object.
+// decode returns the object, or else the fault why it cannot be read. It returns both if the object is served without
+// its status. An error means that more than this object is broken.
 func (k kind) decode(raw []byte) (client.Object, *Fault, error) {
 	obj, err := k.into(raw)
 	if err == nil {
@@ -29,7 +29,7 @@ func (k kind) decode(raw []byte) (client.Object, *Fault, error) {
 	if fault.meta, err = k.metadata(raw); err != nil {
 		return nil, nil, fmt.Errorf("read the metadata of a %s: %w", k.gvk.Kind, err)
 	}
-	if k.report {
+	if k.statusOptional {
 		if rest, err := without(raw, "status"); err == nil {
 			if obj, err := k.into(rest); err == nil {
 				fault.Why, fault.StatusOnly = "status: "+fault.Why, true
@@ -58,7 +58,7 @@ func (k kind) into(raw []byte) (client.Object, error) {
 	return obj, nil
 }
 
-// metadata reads an object's metadata, which API servers validate by the type we decode it into.
+// metadata reads an object's metadata. API servers validate it with the same Go type, so it can always be decoded.
 func (k kind) metadata(raw []byte) (metav1.ObjectMeta, error) {
 	part, err := field(raw, "metadata")
 	if err != nil {
@@ -74,7 +74,7 @@ func (k kind) metadata(raw []byte) (metav1.ObjectMeta, error) {
 	return obj.ObjectMeta, nil
 }
 
-// standIn is an object that has its metadata and nothing else.
+// standIn returns an object that has only metadata.
 func (k kind) standIn(meta metav1.ObjectMeta) (client.Object, error) {
 	empty, err := k.scheme.New(k.gvk)
 	if err != nil {
@@ -82,7 +82,7 @@ func (k kind) standIn(meta metav1.ObjectMeta) (client.Object, error) {
 	}
 	obj, ok := empty.(client.Object)
 	if !ok {
-		return nil, fmt.Errorf("%v is no object", k.gvk)
+		return nil, fmt.Errorf("%v is not an object", k.gvk)
 	}
 	obj.SetName(meta.Name)
 	obj.SetNamespace(meta.Namespace)
@@ -98,11 +98,11 @@ func (k kind) standIn(meta metav1.ObjectMeta) (client.Object, error) {
 	return obj, nil
 }
 
-// metaScheme knows the kinds that carry metadata alone, statuses and options.
+// metaScheme has the kinds PartialObjectMetadata, Status and the options.
 var metaScheme = func() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	if err := metav1.AddMetaToScheme(scheme); err != nil {
-		panic(err) // two kinds of one name: a bug in the types
+		panic(err) // two kinds with one name: a bug in the types
 	}
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 	return scheme

@@ -27,19 +27,19 @@ var unreadable = metrics.Gauge(metrics.Definition{
 	Agents: []metrics.Agent{metrics.Hub, metrics.Member},
 })
 
-// Fault is an object that cannot be read, or not wholly.
+// Fault is an object that cannot be read, or whose status cannot be read.
 type Fault struct {
 	Kind string
 	// Why is the decoder's message, which names the field if the decoder does.
 	Why string
-	// StatusOnly is whether the object is served, without its status.
+	// StatusOnly is whether the object is served without its status.
 	StatusOnly bool
 
 	version string
 	meta    metav1.ObjectMeta
-	// readable is the version in which the object can be read again, while the cache does not hold that version yet.
+	// readable is the resource version in which the object can be read again, as long as the cache lacks that version.
 	readable string
-	// round is the last list that showed the object.
+	// round is the number of the last list that contained the object.
 	round int
 }
 
@@ -48,35 +48,35 @@ func (f *Fault) String() string {
 	return fmt.Sprintf("%s %s cannot be read: %s", f.Kind, types.NamespacedName{Namespace: f.meta.Namespace, Name: f.meta.Name}, f.Why)
 }
 
-// about says whether another fault is about the same object.
+// about reports whether another fault is about the same object.
 func (f *Fault) about(other *Fault) bool {
 	return f.meta.Namespace == other.meta.Namespace && f.meta.Name == other.meta.Name
 }
 
-// reference is what an event about the object refers to.
+// reference is the involved object of an event.
 func (f *Fault) reference() corev1.ObjectReference {
 	return corev1.ObjectReference{
 		APIVersion: f.version, Kind: f.Kind, Namespace: f.meta.Namespace, Name: f.meta.Name, UID: f.meta.UID, ResourceVersion: f.meta.ResourceVersion,
 	}
 }
 
-// Unreadable is the error of a read that an unreadable object stands in the way of.
+// Unreadable is the error of a read that fails because of an unreadable object.
 type Unreadable struct{ Fault Fault }
 
 func (u *Unreadable) Error() string {
 	return u.Fault.String() + "; correct or delete the object"
 }
 
-// Faults are the objects that caches cannot read. The zero value has none.
+// Faults are the objects that caches cannot read. The zero value is empty and ready.
 type Faults struct {
 	mu      sync.Mutex
 	ledgers []*ledger
 }
 
-// mostNotes is how many faults Notes names.
+// mostNotes is the most faults that Notes returns.
 const mostNotes = 20
 
-// Notes names what cannot be read, in order, the first of many.
+// Notes describes the objects that cannot be read, sorted, at most mostNotes of them.
 func (f *Faults) Notes() []string {
 	f.mu.Lock()
 	ledgers := slices.Clone(f.ledgers)
@@ -95,7 +95,7 @@ func (f *Faults) Notes() []string {
 	return out
 }
 
-// Reset forgets everything, for caches that begin anew.
+// Reset forgets all faults, before caches are created again.
 func (f *Faults) Reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,8 +103,8 @@ func (f *Faults) Reset() {
 	unreadable.Reset()
 }
 
-func (f *Faults) ledger(gvk schema.GroupVersionKind, tell func(Fault)) *ledger {
-	l := &ledger{gvk: gvk, tell: tell, faults: map[types.NamespacedName]*Fault{}}
+func (f *Faults) ledger(gvk schema.GroupVersionKind, notify func(Fault)) *ledger {
+	l := &ledger{gvk: gvk, notify: notify, faults: map[types.NamespacedName]*Fault{}}
 	if f != nil {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -115,15 +115,15 @@ func (f *Faults) ledger(gvk schema.GroupVersionKind, tell func(Fault)) *ledger {
 
 // ledger holds the faults of one informer.
 type ledger struct {
-	gvk  schema.GroupVersionKind
-	tell func(Fault)
+	gvk    schema.GroupVersionKind
+	notify func(Fault)
 
 	mu     sync.Mutex
 	faults map[types.NamespacedName]*Fault
 	round  int
 }
 
-// begin starts a list of everything; end ends it, and forgets what it did not show.
+// begin starts a list of all objects; end ends it, and forgets faults of objects that it did not contain.
 func (l *ledger) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,7 +141,7 @@ func (l *ledger) end() {
 	l.count()
 }
 
-// bad notes a fault, before the cache learns of anything that follows it.
+// bad stores a fault, before the cache gets any later event.
 func (l *ledger) bad(f Fault) {
 	key := types.NamespacedName{Namespace: f.meta.Namespace, Name: f.meta.Name}
 	l.mu.Lock()
@@ -151,11 +151,11 @@ func (l *ledger) bad(f Fault) {
 	l.count()
 	l.mu.Unlock()
 	if was == nil || was.Why != f.Why || was.meta.UID != f.meta.UID {
-		l.tell(f)
+		l.notify(f)
 	}
 }
 
-// good notes that an object can be read. If it could not, it goes on counting as unreadable until the cache holds it.
+// good records that an object can be read. If it was unreadable, it stays so until the cache holds it.
 func (l *ledger) good(meta client.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,13 +167,13 @@ func (l *ledger) good(meta client.Object) {
 		delete(l.faults, key)
 		l.count()
 	default:
-		again := *f // what was handed out stays as it was
-		again.readable, again.round = meta.GetResourceVersion(), l.round
-		l.faults[key] = &again
+		changed := *f // a copy, because callers may still hold f
+		changed.readable, changed.round = meta.GetResourceVersion(), l.round
+		l.faults[key] = &changed
 	}
 }
 
-// gone notes that an object was deleted.
+// gone records that an object was deleted.
 func (l *ledger) gone(meta client.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -181,7 +181,7 @@ func (l *ledger) gone(meta client.Object) {
 	l.count()
 }
 
-// stored is told what the cache holds.
+// stored takes an object that the cache holds now.
 func (l *ledger) stored(stored any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -204,7 +204,7 @@ func (l *ledger) stored(stored any) {
 	l.count()
 }
 
-// of returns the fault that keeps an object from being read.
+// of returns the fault because of which an object cannot be read; nil if it can.
 func (l *ledger) of(key types.NamespacedName) *Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()

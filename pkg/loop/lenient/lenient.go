@@ -1,12 +1,12 @@
-// Package lenient makes caches that one bad object cannot stop. An object that the API server holds and our Go types
-// cannot decode (a time such as 2026-01-01t00:00:00z, JSON nested too deep) fails the whole list or watch of a usual
-// informer. Here each object is decoded by itself: what cannot be decoded is skipped and named in the log, an event, a
-// metric and the readiness probe, and the rest goes on.
+// Package lenient makes caches that one bad object cannot stop. If an API server stores an object that our Go types
+// cannot decode (a time such as 2026-01-01t00:00:00z, JSON nested too deep), the whole list or watch of an ordinary
+// informer fails. Here each object is decoded by itself: an object that cannot be decoded is skipped and reported in the
+// log, an event, a metric and the readiness probe, and all others are served.
 //
-// What is skipped must not look deleted. A Get of it is an *Unreadable error and never NotFound; lists that decisions
-// about deletion are made from fail, or hold a stand-in, as Settings say. Agents return such an error like any other,
-// so that only what depends on the bad object waits. Both agents use this one mechanism; nothing here knows what the
-// objects mean.
+// A skipped object must not look deleted. A Get of it returns an *Unreadable error and never NotFound. A list that
+// decisions about deletion are made from fails, or contains a stand-in, according to Settings. Agents return such an
+// error like any other, so that only the objects that depend on the bad one wait. Both agents use this package; it knows
+// nothing about the meaning of the objects.
 package lenient
 
 import (
@@ -27,22 +27,24 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// Settings say how a cache deals with what it cannot decode. Kinds that none of the lists names are left out of lists.
+// Settings configure what a cache does with objects that it cannot decode. If a kind is in neither FailList nor StandIn,
+// lists of it omit such objects.
 type Settings struct {
-	// Hold are kinds whose lists fail if they could hold an unreadable object: an answer without it would be acted on.
-	Hold []client.Object
-	// StandIn are kinds whose lists show an unreadable object by its metadata alone.
+	// FailList are kinds whose lists fail if an unreadable object might belong to them: agents would act on a list
+	// without it.
+	FailList []client.Object
+	// StandIn are kinds whose lists contain an unreadable object with its metadata only.
 	StandIn []client.Object
-	// Reports are kinds whose status is a report that its writer writes again. If only the status cannot be decoded,
-	// the object is served without it.
+	// Reports are kinds whose status is a report that its writer writes again. If only the status cannot be decoded, the
+	// object is served without it.
 	Reports []client.Object
-	// Namespace is the one that namespaced kinds are read in; all if it is empty.
+	// Namespace is where namespaced kinds are read; empty for all namespaces.
 	Namespace string
-	// Component is named as the source of events. Without it there are none.
+	// Component is the source of events. If it is empty, no events are recorded.
 	Component string
-	// EventAs changes an event before it is recorded; nil leaves it as it is.
+	// EventAs changes an event before it is recorded; nil records it unchanged.
 	EventAs func(*corev1.Event) *corev1.Event
-	// Faults and Watches are filled for the readiness probe; several caches may share them.
+	// Faults and Watches are filled for the readiness probe. Several caches may share them.
 	Faults  *Faults
 	Watches *Watches
 }
@@ -58,7 +60,7 @@ func (s Settings) NewCache(cfg *rest.Config, o cache.Options) (cache.Cache, erro
 			return nil, fmt.Errorf("make a client for the cache: %w", err)
 		}
 	}
-	tell, err := s.teller(cfg, o.HTTPClient)
+	notify, err := s.notifier(cfg, o.HTTPClient)
 	if err != nil {
 		return nil, err
 	}
@@ -68,14 +70,14 @@ func (s Settings) NewCache(cfg *rest.Config, o cache.Options) (cache.Cache, erro
 		if err != nil || !ours(obj, gvk) {
 			return toolscache.NewSharedIndexInformer(s.Watches.observed(gvk, lw), obj, resync, indexers)
 		}
-		ledger := s.Faults.ledger(gvk, tell)
+		ledger := s.Faults.ledger(gvk, notify)
 		r.add(gvk, ledger)
 		objects := &source{
-			kind: kind{scheme: o.Scheme, gvk: gvk, report: policies[gvk].report}, ledger: ledger, namespace: s.Namespace,
+			kind: kind{scheme: o.Scheme, gvk: gvk, statusOptional: policies[gvk].statusOptional}, ledger: ledger, namespace: s.Namespace,
 			connect: func() (*resource, error) { return connect(cfg, o, gvk) },
 		}
 		informer := toolscache.NewSharedIndexInformer(s.Watches.observed(gvk, objects), obj, resync, indexers)
-		// It fails only for an informer that has ended.
+		// It fails only for an informer that has stopped.
 		_, _ = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: ledger.stored, UpdateFunc: func(_, obj any) { ledger.stored(obj) }})
 		return informer
 	}
@@ -85,8 +87,8 @@ func (s Settings) NewCache(cfg *rest.Config, o cache.Options) (cache.Cache, erro
 	return r, nil
 }
 
-// ours tells whether objects of a kind are decoded one by one: typed ones of CRDs. An API server validates its own
-// kinds with the very types that we decode them into, and metadata and unstructured objects decode whatever they hold.
+// ours reports whether objects of a kind are decoded one by one: typed objects of CRDs. API servers validate their own
+// kinds with the same Go types, and metadata and unstructured objects can always be decoded.
 func ours(obj runtime.Object, gvk schema.GroupVersionKind) bool {
 	switch obj.(type) {
 	case runtime.Unstructured, *metav1.PartialObjectMetadata:
@@ -95,8 +97,8 @@ func ours(obj runtime.Object, gvk schema.GroupVersionKind) bool {
 	return !clientgoscheme.Scheme.IsGroupRegistered(gvk.Group)
 }
 
-// policy is what Settings say of one kind.
-type policy struct{ hold, standIn, report bool }
+// policy is the part of Settings about one kind.
+type policy struct{ failList, standIn, statusOptional bool }
 
 func (s Settings) policies(scheme *runtime.Scheme) (map[schema.GroupVersionKind]policy, error) {
 	out := map[schema.GroupVersionKind]policy{}
@@ -104,9 +106,9 @@ func (s Settings) policies(scheme *runtime.Scheme) (map[schema.GroupVersionKind]
 		kinds []client.Object
 		set   func(*policy)
 	}{
-		{s.Hold, func(p *policy) { p.hold = true }},
+		{s.FailList, func(p *policy) { p.failList = true }},
 		{s.StandIn, func(p *policy) { p.standIn = true }},
-		{s.Reports, func(p *policy) { p.report = true }},
+		{s.Reports, func(p *policy) { p.statusOptional = true }},
 	} {
 		for _, obj := range group.kinds {
 			gvk, err := apiutil.GVKForObject(obj, scheme)
@@ -121,7 +123,7 @@ func (s Settings) policies(scheme *runtime.Scheme) (map[schema.GroupVersionKind]
 	return out, nil
 }
 
-// resource is where objects of a kind are read.
+// resource is the API endpoint of a kind.
 type resource struct {
 	client     rest.Interface
 	name       string

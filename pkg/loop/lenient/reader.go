@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// reader is a cache that knows what it cannot show.
+// reader is a cache that knows which objects it lacks because they are unreadable.
 type reader struct {
 	cache.Cache
 	scheme   *runtime.Scheme
@@ -37,14 +37,13 @@ const (
 	skip
 )
 
-// StandIns makes lists show unreadable objects by their metadata, whatever their kind: for callers that need no more,
-// such as those that take finalizers off.
+// StandIns makes lists of every kind contain unreadable objects with their metadata: for callers that need no more, for
+// example to remove finalizers.
 func StandIns(ctx context.Context) context.Context {
 	return context.WithValue(ctx, modeKey{}, standIns)
 }
 
-// Skip makes lists leave unreadable objects out, whatever their kind: for callers that conclude nothing from what is
-// missing.
+// Skip makes lists of every kind omit unreadable objects: for callers that conclude nothing from a missing object.
 func Skip(ctx context.Context) context.Context { return context.WithValue(ctx, modeKey{}, skip) }
 
 type index struct {
@@ -64,7 +63,7 @@ func (r *reader) of(gvk schema.GroupVersionKind) []*ledger {
 	return r.ledgers[gvk]
 }
 
-// IndexField registers an index, which also finds the unreadable objects that a list by it might have to show.
+// IndexField registers an index. It also finds the unreadable objects that might belong to a list by the index.
 func (r *reader) IndexField(ctx context.Context, obj client.Object, field string, values client.IndexerFunc) error {
 	if gvk, err := apiutil.GVKForObject(obj, r.scheme); err == nil {
 		r.mu.Lock()
@@ -74,15 +73,15 @@ func (r *reader) IndexField(ctx context.Context, obj client.Object, field string
 	return r.Cache.IndexField(ctx, obj, field, values)
 }
 
-// Get reads an object. What cannot be read is an *Unreadable error.
+// Get reads an object. For an unreadable object it returns an *Unreadable error.
 func (r *reader) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 	gvk, err := apiutil.GVKForObject(obj, r.scheme)
 	if err != nil || !ours(obj, gvk) {
 		return r.Cache.Get(ctx, key, obj, opts...)
 	}
 	for {
-		// It may become unreadable, or leave the cache because it has, while it is read; and what becomes readable
-		// meanwhile may not have been in the cache when that was asked.
+		// During the read the object may become unreadable and so leave the cache, or it may become readable but have been
+		// absent from the cache when that was read. In the latter case, read again.
 		before := r.fault(gvk, key)
 		err = r.Cache.Get(ctx, key, obj, opts...)
 		if fault := r.fault(gvk, key); fault != nil {
@@ -94,7 +93,7 @@ func (r *reader) Get(ctx context.Context, key client.ObjectKey, obj client.Objec
 	}
 }
 
-// fault is why an object cannot be read; nil if it can, or is not there.
+// fault is why an object cannot be read; nil if it can, or does not exist.
 func (r *reader) fault(gvk schema.GroupVersionKind, key client.ObjectKey) *Fault {
 	for _, l := range r.of(gvk) {
 		if fault := l.of(key); fault != nil {
@@ -104,7 +103,7 @@ func (r *reader) fault(gvk schema.GroupVersionKind, key client.ObjectKey) *Fault
 	return nil
 }
 
-// List reads a list. What it cannot show makes it fail, or stands in it, if the kind is one of those.
+// List reads a list. Unreadable objects make it fail, are in it as stand-ins, or are omitted, by the policy of the kind.
 func (r *reader) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
 	gvk, err := apiutil.GVKForObject(list, r.scheme)
 	if err != nil || !ours(list, gvk) {
@@ -119,7 +118,7 @@ func (r *reader) List(ctx context.Context, list client.ObjectList, opts ...clien
 			return err
 		}
 		missing, err = r.missing(gvk, o)
-		// What has become readable meanwhile may be neither in the list nor missing any more.
+		// An object that has become readable meanwhile may be neither in the list nor missing any more.
 		again = err == nil && slices.ContainsFunc(before, func(f *Fault) bool { return !slices.ContainsFunc(missing, f.about) })
 	}
 	if err != nil {
@@ -127,18 +126,18 @@ func (r *reader) List(ctx context.Context, list client.ObjectList, opts ...clien
 	}
 	policy := r.policies[gvk]
 	if mode, ok := ctx.Value(modeKey{}).(policyMode); ok {
-		policy.hold, policy.standIn = false, mode == standIns
+		policy.failList, policy.standIn = false, mode == standIns
 	}
 	switch {
 	case len(missing) == 0:
 		return nil
-	case policy.hold:
+	case policy.failList:
 		return &Unreadable{*missing[0]}
 	}
 	return r.fill(gvk, list, missing, policy.standIn)
 }
 
-// missing are the faults that a list with these options might have to show.
+// missing returns the faults of objects that might belong to a list with these options.
 func (r *reader) missing(gvk schema.GroupVersionKind, o *client.ListOptions) ([]*Fault, error) {
 	var out []*Fault
 	for _, l := range r.of(gvk) {
@@ -157,8 +156,8 @@ func (r *reader) missing(gvk schema.GroupVersionKind, o *client.ListOptions) ([]
 	return out, nil
 }
 
-// indexed tells whether an index could find an unreadable object. It can be excluded by what the index makes of its
-// metadata; an index that makes nothing of metadata alone may find it.
+// indexed reports whether an index might find an unreadable object. The index is evaluated on the metadata alone: other
+// values than the requested one exclude the object; no value at all does not.
 func (r *reader) indexed(gvk schema.GroupVersionKind, o *client.ListOptions, fault *Fault) (bool, error) {
 	if o.FieldSelector == nil {
 		return true, nil
@@ -182,8 +181,7 @@ func (r *reader) indexed(gvk schema.GroupVersionKind, o *client.ListOptions, fau
 	return true, nil
 }
 
-// fill takes versions that were read before an object became unreadable out of a list, and puts stand-ins in if they
-// are wanted.
+// fill removes the last readable versions of unreadable objects from a list, and adds stand-ins if requested.
 func (r *reader) fill(gvk schema.GroupVersionKind, list client.ObjectList, missing []*Fault, standIns bool) error {
 	items, err := meta.ExtractList(list)
 	if err != nil {

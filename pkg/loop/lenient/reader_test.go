@@ -59,7 +59,7 @@ func TestReadWhileItBecomesReadable(t *testing.T) {
 		w := &metav1.ObjectMeta{Name: "w", ResourceVersion: "2"}
 		l := (&Faults{}).ledger(gvk, func(Fault) {})
 		l.bad(Fault{Kind: "Work", meta: metav1.ObjectMeta{Name: "w", ResourceVersion: "1"}})
-		r := &reader{scheme: scheme, ledgers: map[schema.GroupVersionKind][]*ledger{}, policies: map[schema.GroupVersionKind]policy{gvk: {hold: true}}}
+		r := &reader{scheme: scheme, ledgers: map[schema.GroupVersionKind][]*ledger{}, policies: map[schema.GroupVersionKind]policy{gvk: {failList: true}}}
 		r.add(gvk, l)
 		r.Cache = &arriving{arrive: func() {
 			work := &v1beta1.Work{ObjectMeta: *w}

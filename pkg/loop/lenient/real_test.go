@@ -59,7 +59,7 @@ func (s *scene) look() *view {
 	s.Helper()
 	v := &view{}
 	settings := lenient.Settings{
-		Hold: []client.Object{&v1beta1.Work{}}, StandIn: []client.Object{&clusterv1beta1.MemberCluster{}}, Reports: []client.Object{&v1beta1.Work{}},
+		FailList: []client.Object{&v1beta1.Work{}}, StandIn: []client.Object{&clusterv1beta1.MemberCluster{}}, Reports: []client.Object{&v1beta1.Work{}},
 		Component: "test", Faults: &v.faults, Watches: &v.watches,
 	}
 	options := testworld.ManagerOptions()

@@ -29,24 +29,24 @@ type source struct {
 	resource *resource
 }
 
-// List is of the older interface; reflectors use ListWithContext.
+// List belongs to the older interface; reflectors use ListWithContext.
 func (s *source) List(o metav1.ListOptions) (runtime.Object, error) {
 	return s.ListWithContext(context.Background(), o)
 }
 
-// Watch is of the older interface; reflectors use WatchWithContext.
+// Watch belongs to the older interface; reflectors use WatchWithContext.
 func (s *source) Watch(o metav1.ListOptions) (watch.Interface, error) {
 	return s.WatchWithContext(context.Background(), o)
 }
 
-// ListWithContext returns what can be read.
+// ListWithContext lists the objects that can be decoded.
 func (s *source) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	request, err := s.request(o)
 	if err != nil {
 		return nil, err
 	}
 	result := request.Do(ctx)
-	if err := result.Error(); err != nil { // it knows more of the answer than Raw's error
+	if err := result.Error(); err != nil { // it is more detailed than Raw's error
 		return nil, err
 	}
 	raw, err := result.Raw()
@@ -87,7 +87,7 @@ func (s *source) list(raw []byte) (list runtime.Object, more bool, err error) {
 	var read []runtime.Object
 	var failed error
 	if err := elements(items, func(_, item []byte) {
-		obj, err := s.note(item)
+		obj, err := s.read(item)
 		switch {
 		case err != nil:
 			failed = err
@@ -121,8 +121,8 @@ func header(raw []byte, list runtime.Object) (more bool, err error) {
 	return head.Continue != "", nil
 }
 
-// note decodes an object that exists, and keeps the ledger. It returns nil for one that is skipped.
-func (s *source) note(raw []byte) (client.Object, error) {
+// read decodes an object that exists, and updates the ledger. It returns nil if the object is skipped.
+func (s *source) read(raw []byte) (client.Object, error) {
 	obj, fault, err := s.decode(raw)
 	if err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func (s *source) note(raw []byte) (client.Object, error) {
 	return obj, nil
 }
 
-// WatchWithContext watches what can be read.
+// WatchWithContext watches the objects that can be decoded.
 func (s *source) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.Watch, o.AllowWatchBookmarks = true, true
 	request, err := s.request(o)
@@ -172,19 +172,19 @@ func (s *source) request(o metav1.ListOptions) (*rest.Request, error) {
 	return request, nil
 }
 
-// events are those of one watch.
+// events decodes the events of one watch.
 type events struct {
 	*source
 	body   io.Closer
 	buffer *bufio.Reader
-	// listing is whether the watch is still about what existed when it began.
+	// listing is whether the watch still streams the objects that existed when it began.
 	listing bool
 }
 
 // Close ends the watch.
 func (e *events) Close() { _ = e.body.Close() }
 
-// Decode returns the next event that can be read.
+// Decode returns the next event whose object can be decoded.
 func (e *events) Decode() (watch.EventType, runtime.Object, error) {
 	for {
 		raw, err := next(e.buffer)
@@ -198,7 +198,7 @@ func (e *events) Decode() (watch.EventType, runtime.Object, error) {
 	}
 }
 
-// event returns no object for one that is skipped.
+// event returns no object if the object is skipped.
 func (e *events) event(raw []byte) (watch.EventType, runtime.Object, error) {
 	var quoted, content []byte
 	if err := elements(raw, func(key, value []byte) {
@@ -228,11 +228,11 @@ func (e *events) event(raw []byte) (watch.EventType, runtime.Object, error) {
 		_, _, err := serializer.Decode(content, nil, status)
 		return watch.Error, status, err
 	}
-	return "", nil, fmt.Errorf("a watch event of type %s", quoted)
+	return "", nil, fmt.Errorf("unknown watch event type %s", quoted)
 }
 
 func (e *events) living(kind watch.EventType, raw []byte) (watch.EventType, runtime.Object, error) {
-	obj, err := e.note(raw)
+	obj, err := e.read(raw)
 	if obj == nil {
 		return kind, nil, err // not a nil client.Object
 	}

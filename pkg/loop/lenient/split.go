@@ -7,11 +7,11 @@ import (
 	"io"
 )
 
-// The JSON of lists and of watch events is cut by counting brackets, without recursion: Go's decoders refuse what is
-// nested more than 10,000 deep, and an object that just fits would not fit any more inside a list. Whether a part is
-// valid is for its decoder to find out.
+// The JSON of lists and of watch events is split by counting brackets, without recursion: Go's decoders refuse JSON that
+// is nested more than 10,000 deep, and an object that is just within the limit would exceed it inside a list. The parts
+// are not validated here; their decoders do that.
 
-var errCut = errors.New("the JSON ends too early")
+var errCut = errors.New("unexpected end of the JSON")
 
 // after returns the index after the value that starts at raw[at], which is not a space.
 func after(raw []byte, at int) (int, error) {
@@ -29,7 +29,7 @@ func after(raw []byte, at int) (int, error) {
 			depth++
 		case '}', ']':
 			if depth == 0 {
-				return i, nil // a number or word before the end of what holds it
+				return i, nil // a number or word at the end of an object or array
 			}
 			if depth--; depth == 0 {
 				return i + 1, nil
@@ -59,8 +59,8 @@ func afterString(raw []byte, at int) (int, error) {
 	return 0, errCut
 }
 
-// elements calls each with the parts of an object or array, in order. Of an object the key is given, still in quotes;
-// else it is nil. What it gives are slices of raw.
+// elements calls each with the parts of an object or array, in order. The key is in quotes; it is nil for an array. Both
+// arguments are slices of raw.
 func elements(raw []byte, each func(key, value []byte)) error {
 	i := space(raw, 0)
 	if i == len(raw) || raw[i] != '{' && raw[i] != '[' {
@@ -134,8 +134,8 @@ func space(raw []byte, i int) int {
 	return i
 }
 
-// next reads one object from a stream of them. At the end between two it returns io.EOF, within one
-// io.ErrUnexpectedEOF.
+// next reads one object from a stream. It returns io.EOF at an end between objects, and io.ErrUnexpectedEOF at an end
+// within one.
 func next(r *bufio.Reader) ([]byte, error) {
 	var out []byte
 	depth, text := 0, false

@@ -14,10 +14,10 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 )
 
-// Patience is how long a watch may fail before the agent is not ready any more.
+// Patience is how long a watch may fail before the agent becomes unready.
 const Patience = time.Minute
 
-// Watches are the kinds that caches watch, and since when they have failed. The zero value knows none.
+// Watches records since when the watches of caches fail, by kind. The zero value is empty and ready.
 type Watches struct {
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
@@ -31,7 +31,7 @@ type failure struct {
 	why   string
 }
 
-// Failing names the watches that have failed for longer than Patience, in order, with why.
+// Failing describes the watches that have failed for longer than Patience, sorted.
 func (w *Watches) Failing() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -45,7 +45,7 @@ func (w *Watches) Failing() []string {
 	return out
 }
 
-// Reset forgets everything, for caches that begin anew.
+// Reset forgets all failures, before caches are created again.
 func (w *Watches) Reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -59,7 +59,7 @@ func (w *Watches) now() time.Time {
 	return w.Now()
 }
 
-// observe notes how a request for a kind ended. That a list succeeds ends no failure: its watch has to.
+// observe records the outcome of a request for a kind. Only a successful watch ends a failure; a list does not.
 func (w *Watches) observe(gvk schema.GroupVersionKind, watching bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,7 +79,7 @@ func (w *Watches) observe(gvk schema.GroupVersionKind, watching bool, err error)
 	}
 }
 
-// observed is a ListerWatcher whose outcomes are noted.
+// observed wraps a ListerWatcher so that its outcomes are recorded.
 func (w *Watches) observed(gvk schema.GroupVersionKind, lw toolscache.ListerWatcher) toolscache.ListerWatcher {
 	if w == nil {
 		return lw

@@ -18,14 +18,14 @@ import (
 // ReasonUnreadable is the reason of the event about an object that cannot be read.
 const ReasonUnreadable = "CannotBeRead"
 
-// waiting is how many events may be on their way at once; what comes meanwhile is left to the log.
-const waiting = 100
+// mostEvents is the most events that are written concurrently; further faults are only logged.
+const mostEvents = 100
 
-// tellWait is how long the write of an event may take.
-const tellWait = 10 * time.Second
+// eventTimeout is how long the write of an event may take.
+const eventTimeout = 10 * time.Second
 
-// teller returns what logs a fault and records it as an event about the object, without waiting for that.
-func (s Settings) teller(cfg *rest.Config, httpClient *http.Client) (func(Fault), error) {
+// notifier returns a function that logs a fault and records an event about the object, without waiting for the write.
+func (s Settings) notifier(cfg *rest.Config, httpClient *http.Client) (func(Fault), error) {
 	if s.Component == "" {
 		return logFault, nil
 	}
@@ -37,7 +37,7 @@ func (s Settings) teller(cfg *rest.Config, httpClient *http.Client) (func(Fault)
 	if as == nil {
 		as = func(event *corev1.Event) *corev1.Event { return event }
 	}
-	slots := make(chan struct{}, waiting)
+	slots := make(chan struct{}, mostEvents)
 	return func(f Fault) {
 		logFault(f)
 		select {
@@ -52,21 +52,21 @@ func (s Settings) teller(cfg *rest.Config, httpClient *http.Client) (func(Fault)
 }
 
 func record(events corev1client.EventsGetter, event *corev1.Event) {
-	ctx, cancel := context.WithTimeout(context.Background(), tellWait)
+	ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
 	defer cancel()
 	_, err := events.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		ctrl.Log.WithName("cache").V(1).Info("Could not record an event", "namespace", event.Namespace, "object", event.InvolvedObject.Name, "reason", err.Error())
+		ctrl.Log.WithName("cache").V(1).Info("Failed to record event", "namespace", event.Namespace, "object", event.InvolvedObject.Name, "reason", err.Error())
 	}
 }
 
 func logFault(f Fault) {
-	ctrl.Log.WithName("cache").Info("Skipped what cannot be read", "kind", f.Kind, "namespace", f.meta.Namespace, "object", f.meta.Name,
+	ctrl.Log.WithName("cache").Info("Skipped unreadable object", "kind", f.Kind, "namespace", f.meta.Namespace, "object", f.meta.Name,
 		"statusOnly", f.StatusOnly, "reason", f.Why)
 }
 
-// event has a name made from what it is about: a restart that finds the same objects unreadable writes nothing, and an
-// object that is made unreadable again and again has one event.
+// event derives the name of the event from the object: an agent that restarts and finds the same object unreadable
+// creates no second event, and neither does an object that becomes unreadable repeatedly.
 func (s Settings) event(f Fault) *corev1.Event {
 	namespace := f.meta.Namespace
 	if namespace == "" {

@@ -10,10 +10,10 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// told are the reasons of events, warnings with a mark.
-func told(news []News) []string {
+// reasonsOf returns the reasons of events, those of warnings with "!".
+func reasonsOf(events []Event) []string {
 	var out []string
-	for _, n := range news {
+	for _, n := range events {
 		if n.Warning {
 			n.Reason = "!" + n.Reason
 		}
@@ -64,15 +64,15 @@ func TestPlacementEventsAreRecordedOnce(t *testing.T) {
 	} {
 		facts.Policy, facts.Bindings = step.policy, step.bindings
 		status := Placement(facts, before).Status
-		news := PlacementNews(placement, &status)
-		if !slices.Equal(told(news), step.want) {
-			t.Errorf("%s: told %v; want %v", step.what, told(news), step.want)
-		} else if step.message != "" && !strings.Contains(news[len(news)-1].Message, step.message) {
-			t.Errorf("%s: %q; want %q in it", step.what, news[len(news)-1].Message, step.message)
+		events := PlacementEvents(placement, &status)
+		if !slices.Equal(reasonsOf(events), step.want) {
+			t.Errorf("%s: events %v; want %v", step.what, reasonsOf(events), step.want)
+		} else if step.message != "" && !strings.Contains(events[len(events)-1].Message, step.message) {
+			t.Errorf("%s: %q; want %q in it", step.what, events[len(events)-1].Message, step.message)
 		}
 		*placement.GetStatus() = status
-		if again := PlacementNews(placement, &status); len(again) > 0 {
-			t.Errorf("%s: told again: %v", step.what, again)
+		if again := PlacementEvents(placement, &status); len(again) > 0 {
+			t.Errorf("%s: events again: %v", step.what, again)
 		}
 	}
 
@@ -81,21 +81,21 @@ func TestPlacementEventsAreRecordedOnce(t *testing.T) {
 		Bindings: []v1beta1.BindingObject{bound("a", complete...), bound("b", complete...)}}, before).Status
 	facts.Latest.Index, facts.Bindings = "3", []v1beta1.BindingObject{unavailable, bound("b", complete...)}
 	verdict := Placement(facts, before)
-	if news := PlacementNews(placement, &verdict.Status); len(news) > 0 || verdict.Hold == 0 {
-		t.Errorf("told %v of new content", told(news))
+	if events := PlacementEvents(placement, &verdict.Status); len(events) > 0 || verdict.Delay == 0 {
+		t.Errorf("events %v about new content", reasonsOf(events))
 	}
 
 	refused := InvalidPlacement(placement, "no such kind", before)
-	if got := told(PlacementNews(placement, &refused)); !slices.Equal(got, []string{"!InvalidResourceSelectors"}) {
-		t.Errorf("told %v of selectors that are refused", got)
+	if got := reasonsOf(PlacementEvents(placement, &refused)); !slices.Equal(got, []string{"!InvalidResourceSelectors"}) {
+		t.Errorf("events %v about selectors that are refused", got)
 	}
 	long := InvalidPlacement(placement, strings.Repeat("long ", 1000), before)
-	if n := len(PlacementNews(placement, &long)[0].Message); n > 1024 {
+	if n := len(PlacementEvents(placement, &long)[0].Message); n > 1024 {
 		t.Errorf("an event of %d bytes", n)
 	}
 	unsynced := *placement.GetStatus().DeepCopy()
 	StatusSynced(placement, &unsynced, "app", "no such namespace", before)
-	if got := told(PlacementNews(placement, &unsynced)); !slices.Equal(got, []string{"!StatusSyncFailed"}) {
-		t.Errorf("told %v of a copy that cannot be made", got)
+	if got := reasonsOf(PlacementEvents(placement, &unsynced)); !slices.Equal(got, []string{"!StatusSyncFailed"}) {
+		t.Errorf("events %v about a copy that cannot be made", got)
 	}
 }
