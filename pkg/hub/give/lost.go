@@ -22,7 +22,9 @@ type Snapshot struct {
 }
 
 // Gone is the message for a snapshot that does not exist any more.
-func (s Snapshot) Gone() string { return s.kind() + " " + scope.Name(s.Key) + " does not exist any more" }
+func (s Snapshot) Gone() string {
+	return s.kind() + " " + scope.Name(s.Key) + " does not exist any more"
+}
 
 func (s Snapshot) kind() string {
 	if s.Override {
