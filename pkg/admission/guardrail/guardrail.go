@@ -41,16 +41,21 @@ const (
 	nodes           = "system:nodes"
 )
 
-// systemUsers are components of a cluster that are in no group of their own. The last one is of Azure's support.
-var systemUsers = sets.New("system:kube-scheduler", "system:kube-controller-manager", "aks-support")
+// Those who may write in reserved namespaces: administrators and components of the cluster.
+var (
+	// TrustedGroups are groups of theirs.
+	TrustedGroups = []string{masters, clusterAdmins, serviceAccounts, nodes}
+	// TrustedUsers are in no group of their own. The last one is of Azure's support.
+	TrustedUsers = []string{"system:kube-scheduler", "system:kube-controller-manager", "aks-support"}
+)
 
-// fleetGroups are the API groups whose definitions only administrators change.
-var fleetGroups = []string{"networking.fleet.azure.com", "cluster.kubernetes-fleet.io", "placement.kubernetes-fleet.io", "multicluster.x-k8s.io"}
+// FleetGroups are the API groups whose definitions only administrators change.
+var FleetGroups = []string{"networking.fleet.azure.com", "cluster.kubernetes-fleet.io", "placement.kubernetes-fleet.io", "multicluster.x-k8s.io"}
 
 // CustomResourceDefinition decides about a write of a definition. Its name is the plural and the group.
 func (p Policy) CustomResourceDefinition(req *admissionv1.AdmissionRequest) error {
 	_, group, _ := strings.Cut(req.Name, ".")
-	if !slices.Contains(fleetGroups, group) || p.admin(req.UserInfo) {
+	if !slices.Contains(FleetGroups, group) || p.admin(req.UserInfo) {
 		return nil
 	}
 	return denied(req)
@@ -181,7 +186,8 @@ func (p Policy) admin(user authenticationv1.UserInfo) bool {
 }
 
 func (p Policy) system(user authenticationv1.UserInfo) bool {
-	return p.admin(user) || systemUsers.Has(user.Username) || slices.Contains(user.Groups, serviceAccounts) || slices.Contains(user.Groups, nodes)
+	trusted := func(group string) bool { return slices.Contains(TrustedGroups, group) }
+	return p.admin(user) || slices.Contains(TrustedUsers, user.Username) || slices.ContainsFunc(user.Groups, trusted)
 }
 
 // mostGroups is how many groups of a user a denial lists; of more it lists the first fewGroups.
