@@ -1,5 +1,5 @@
-// Package decode reads JSON that others wrote: users' objects in snapshots, envelopes, overrides and Works, statuses that members
-// report, annotations. Bytes come in; values, or an error that quotes no value, go out.
+// Package decode reads JSON and quantities that others wrote: users' objects in snapshots, envelopes, overrides and Works, statuses that
+// members report, annotations. Bytes come in; values, or an error that quotes no value, go out.
 //
 // Go's encoding/json takes a field by any spelling that folds to its name, so that one reader finds the namespace of an object where
 // an API server finds none. Here the names of fields are exact, as they are to an API server. No object has a field twice, and none is

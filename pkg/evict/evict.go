@@ -13,6 +13,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Facts are what an eviction is judged by.
@@ -46,14 +47,11 @@ type Verdict struct {
 
 // Decide judges an eviction. The first rule that applies counts; their order and words are those of the contract.
 func Decide(f Facts) Verdict {
-	kind := f.kind()
-	switch {
-	case f.Placement == nil:
-		return invalid("Failed to find %s targeted by eviction", kind)
-	case !f.Placement.GetDeletionTimestamp().IsZero():
-		return invalid("Found deleting %s targeted by eviction", kind)
-	case f.placementType() == v1beta1.PlacementTypePickFixed:
-		return invalid("Found %s with PickFixed placement type targeted by eviction", kind)
+	if f.Placement == nil {
+		return invalid("Failed to find " + f.kind() + " targeted by eviction")
+	}
+	if wrong := validate.Eviction(f.Placement); len(wrong) > 0 {
+		return invalid(wrong[0].Detail)
 	}
 	var targets []v1beta1.BindingObject
 	for _, b := range f.Bindings {
@@ -85,7 +83,7 @@ func (f Facts) decide(b v1beta1.BindingObject) Verdict {
 		return evict("Eviction is allowed, placement has failed")
 	case f.Budget == nil:
 		return evict("Eviction is allowed, no %s specified", budget)
-	case f.misconfigured():
+	case len(validate.DisruptionBudget(f.Budget, f.Placement)) > 0:
 		return blocked("Eviction is blocked by misconfigured %s, either MaxUnavailable is specified or "+
 			"MinAvailable is specified as a percentage for PickAll %s", budget, f.kind())
 	}
@@ -104,7 +102,7 @@ func Leaving() Verdict {
 		Message: "Eviction is allowed, resources propagated by placement is currently being removed from cluster targeted by eviction"}
 }
 
-func invalid(text string, args ...any) Verdict { return Verdict{Message: fmt.Sprintf(text, args...)} }
+func invalid(text string) Verdict { return Verdict{Message: text} }
 
 func blocked(text string, args ...any) Verdict {
 	return Verdict{Valid: true, Message: fmt.Sprintf(text, args...)}
@@ -118,13 +116,6 @@ func (f Facts) kind() string {
 	return "ClusterResourcePlacement"
 }
 
-func (f Facts) placementType() v1beta1.PlacementType {
-	if policy := f.Placement.GetSpec().Policy; policy != nil && policy.PlacementType != "" {
-		return policy.PlacementType
-	}
-	return v1beta1.PlacementTypePickAll
-}
-
 // failed says whether the binding's content is not up on the cluster, or is only compared there: leaving it then takes nothing away.
 func failed(b v1beta1.BindingObject) bool {
 	status := delivery.StatusOf(b)
@@ -134,12 +125,6 @@ func failed(b v1beta1.BindingObject) bool {
 		}
 	}
 	return status.Current(v1beta1.ConditionDiffReported) != nil
-}
-
-// misconfigured says whether the budget is one that PickAll, which wants no number of clusters, cannot have.
-func (f Facts) misconfigured() bool {
-	return f.placementType() == v1beta1.PlacementTypePickAll &&
-		(f.Budget.MaxUnavailable != nil || f.Budget.MinAvailable != nil && f.Budget.MinAvailable.Type == intstr.String)
 }
 
 // available counts the clusters on which the placement is available, as far as other evictions let them. The target counts as

@@ -16,7 +16,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/schedule/property"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // Bounds of what a member reports. A MemberCluster is read with every other one, so no member may make its own large.
@@ -167,7 +167,7 @@ func counted(name string) bool {
 }
 
 func inRange(text string) bool {
-	value, ok := property.Quantity(text)
+	value, ok := decode.Quantity(text)
 	return ok && value.Sign() >= 0 && value.Cmp(mostCount) <= 0
 }
 
@@ -194,7 +194,7 @@ func (b *believing) amounts(figure string, is, bounds corev1.ResourceList, bound
 		case len(out) == mostResources:
 			b.doubt("resourceUsage.%s has more than %d resources", figure, mostResources)
 			continue
-		case !property.Countable(value) || value.Sign() < 0 || value.Cmp(mostAmount) > 0:
+		case !decode.Countable(value) || value.Sign() < 0 || value.Cmp(mostAmount) > 0:
 			b.doubt("resourceUsage.%s[%s] must be from 0 to %s", figure, name, mostAmount.String())
 			continue
 		}
@@ -290,7 +290,7 @@ func pinProperty(status *v1beta1.InternalMemberClusterStatus, name v1beta1.Prope
 		status.Properties[name] = is
 		return true
 	}
-	bound, readable := property.Quantity(value)
+	bound, readable := decode.Quantity(value)
 	if !readable || operator != "<=" && operator != ">=" {
 		delete(status.Properties, name)
 		return false
@@ -298,7 +298,7 @@ func pinProperty(status *v1beta1.InternalMemberClusterStatus, name v1beta1.Prope
 	if !reported {
 		return true
 	}
-	amount, ok := property.Quantity(is.Value)
+	amount, ok := decode.Quantity(is.Value)
 	switch {
 	case !ok:
 		delete(status.Properties, name)
@@ -316,7 +316,7 @@ func pinUsage(usage *v1beta1.ResourceUsage, name, operator, value string) bool {
 	if list == nil || of == "" {
 		return false
 	}
-	bound, readable := property.Quantity(value)
+	bound, readable := decode.Quantity(value)
 	if !readable || operator != "=" && operator != "<=" && operator != ">=" {
 		delete(*list, corev1.ResourceName(of))
 		return false

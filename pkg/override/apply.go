@@ -7,11 +7,11 @@ import (
 	"strings"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Overrides are what changes objects for one cluster.
@@ -76,7 +76,7 @@ func (o *Overrides) changes(s v1beta1.OverrideSnapshotObject) []change {
 func (o *Overrides) patch(p v1beta1.JSONPatchOverride, where Error) change {
 	where.Patch = string(p.Operator) + " " + p.Path
 	operation := map[string]any{"op": p.Operator, "path": p.Path}
-	err := CheckPath(p.Path)
+	err := validate.PatchPath(p.Path)
 	if err == nil && p.Operator != v1beta1.JSONPatchRemove {
 		operation["value"], err = o.value(p.Value.Raw)
 	}
@@ -103,38 +103,26 @@ func (o *Overrides) value(raw []byte) (json.RawMessage, error) {
 	return json.RawMessage(text), err
 }
 
-// Variables in the values of patches.
-const (
-	variableName        = "${MEMBER-CLUSTER-NAME}"
-	variableLabelPrefix = "${MEMBER-CLUSTER-LABEL-KEY-"
-)
-
 // fill replaces the variables in text once: what comes from a label is not looked at again.
 func (c Cluster) fill(text string) (string, error) {
-	text = strings.ReplaceAll(text, variableName, c.Name)
+	pieces, err := validate.SplitVariables(text, c.Name)
+	if err != nil {
+		return "", err
+	}
 	var out strings.Builder
-	for {
-		before, rest, found := strings.Cut(text, variableLabelPrefix)
-		out.WriteString(before)
-		if !found {
-			return out.String(), nil
+	for _, piece := range pieces {
+		out.WriteString(piece.Text)
+		if piece.Label == "" {
+			continue
 		}
-		key, after, closed := strings.Cut(rest, "}")
-		if !closed {
-			return "", fmt.Errorf("the variable that starts with %s has no closing }", variableLabelPrefix)
-		}
-		if len(validation.IsQualifiedName(key)) > 0 { // more of the value than was meant, which must not be quoted
-			return "", fmt.Errorf("the variable that starts with %s has no closing }, or what is before it cannot be the key of a label",
-				variableLabelPrefix)
-		}
-		value, ok := c.Labels[key]
+		value, ok := c.Labels[piece.Label]
 		if !ok {
 			return "", fmt.Errorf("cluster %s has no label %q: give it to the MemberCluster, or exclude the cluster from the rule",
-				c.Name, key)
+				c.Name, piece.Label)
 		}
 		out.WriteString(value)
-		text = after
 	}
+	return out.String(), nil
 }
 
 // Apply changes one object, given as JSON, which stays as it is. It returns nil if the cluster is not to have the object. The error is
@@ -198,41 +186,3 @@ var (
 	errNotAPatch = errors.New("the operation is not one of a JSON patch")
 	errIdentity  = errors.New("an override must not change apiVersion, kind, namespace or name")
 )
-
-// What a path must not lead to, in the words of the contract.
-var (
-	ErrPathEmpty        = errors.New("path cannot be empty")
-	ErrPathNoSlash      = errors.New("path must start with /")
-	ErrPathEmptySegment = errors.New("path cannot contain empty string")
-	ErrPathTypeMeta     = errors.New("cannot override typeMeta fields")
-	ErrPathStatus       = errors.New("cannot override status fields")
-	ErrPathMetadata     = errors.New("cannot override metadata fields except annotations and labels")
-)
-
-// CheckPath says why a patch must not have this path: with it an override would make another object, in another place than it may, of
-// the one it selects. Admission refuses such paths; an override that came past it fails.
-func CheckPath(path string) error {
-	if path == "" {
-		return ErrPathEmpty
-	}
-	if !strings.HasPrefix(path, "/") {
-		return ErrPathNoSlash
-	}
-	segments := strings.Split(path[1:], "/")
-	for _, s := range segments {
-		if strings.TrimSpace(s) == "" {
-			return ErrPathEmptySegment
-		}
-	}
-	switch segments[0] {
-	case "kind", "apiVersion":
-		return ErrPathTypeMeta
-	case "status":
-		return ErrPathStatus
-	case "metadata":
-		if len(segments) < 2 || segments[1] != "annotations" && segments[1] != "labels" {
-			return ErrPathMetadata
-		}
-	}
-	return nil
-}

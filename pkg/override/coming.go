@@ -6,7 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Settling is how long after its creation an override that has no snapshot yet holds up what it is about to change. It is only an end
@@ -19,7 +19,7 @@ func Coming(placement types.NamespacedName, fresh []v1beta1.OverrideObject, cont
 	var wait time.Duration
 	for _, o := range fresh {
 		if !o.GetDeletionTimestamp().IsZero() || !isFor(o, placement) || !contents.holdsAny(targets(o)) ||
-			len(o.GetName()) > contract.MostOfName || Unsound(o) != "" {
+			len(validate.OverrideSnapshot(o)) > 0 {
 			continue
 		}
 		// The API server's clock may be ahead of this one.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Fingerprint stands for all that the labels of a cluster have to do with what override snapshots do there: which rules match, and the
@@ -29,7 +30,7 @@ func Fingerprint(snapshots []v1beta1.OverrideSnapshotObject, cluster Cluster) st
 			_, _ = fmt.Fprintf(digest, "%s/%s %d\n", s.GetNamespace(), s.GetName(), i)
 			for _, patch := range rule.JSONPatchOverrides {
 				text := string(patch.Value.Raw)
-				looks = looks || strings.Contains(text, variableLabelPrefix)
+				looks = looks || strings.Contains(text, validate.VariableLabelPrefix)
 				value, err := cluster.fill(text)
 				if err != nil {
 					return delivery.Unresolved

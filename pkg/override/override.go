@@ -5,7 +5,6 @@ package override
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Cluster is a member cluster as far as overrides look at it.
@@ -136,21 +136,18 @@ func rulesOf(s v1beta1.OverrideSnapshotObject) []v1beta1.OverrideRule {
 	return s.GetPolicy().OverrideRules
 }
 
-// ErrNotALabelSelector is a term that selects clusters by something else than labels, or by nothing.
-var ErrNotALabelSelector = errors.New("only labelSelector is supported in an override's clusterSelectorTerms, and it must be set")
-
 // matches says whether a rule's selector picks a cluster: none picks no cluster, one without terms every cluster.
 func matches(selector *v1beta1.ClusterSelector, cluster Cluster) (bool, error) {
 	if selector == nil {
 		return false, nil
 	}
 	for i, term := range selector.ClusterSelectorTerms {
-		if term.LabelSelector == nil || term.PropertySelector != nil || term.PropertySorter != nil {
-			return false, fmt.Errorf("term %d: %w", i+1, ErrNotALabelSelector)
+		if wrong := validate.OverrideTerm(term, nil); len(wrong) > 0 {
+			return false, fmt.Errorf("term %d: %s", i+1, wrong[0].Detail)
 		}
 		by, err := metav1.LabelSelectorAsSelector(term.LabelSelector)
 		if err != nil {
-			return false, fmt.Errorf("term %d: labelSelector: %w", i+1, err)
+			return false, err
 		}
 		if by.Matches(labels.Set(cluster.Labels)) {
 			return true, nil

@@ -380,19 +380,6 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-func TestCheckPath(t *testing.T) {
-	for path, want := range map[string]error{
-		"": ErrPathEmpty, "data": ErrPathNoSlash, "/": ErrPathEmptySegment, "/data//x": ErrPathEmptySegment, "/data/ /x": ErrPathEmptySegment, "/data/x/": ErrPathEmptySegment,
-		"/kind": ErrPathTypeMeta, "/apiVersion": ErrPathTypeMeta, "/status": ErrPathStatus, "/status/x": ErrPathStatus,
-		"/metadata": ErrPathMetadata, "/metadata/name": ErrPathMetadata, "/metadata/finalizers/-": ErrPathMetadata,
-		"/metadata/labels": nil, "/metadata/annotations/a~1b": nil, "/spec/template/metadata/name": nil, "/spec/status": nil, "/spec/-": nil,
-	} {
-		if got := CheckPath(path); !errors.Is(got, want) || (want == nil) != (got == nil) {
-			t.Errorf("CheckPath(%q) = %v; want %v", path, got, want)
-		}
-	}
-}
-
 // In whatever order snapshots are found, they change an object in the same way; and doing it twice, with patches that set values, is doing
 // it once.
 func TestOrderDoesNotMatter(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Origin is an object on the hub from which one on a member was made.
@@ -27,25 +28,17 @@ type Returned struct {
 	Status json.RawMessage
 }
 
-// ErrManyClusters says that a placement asks for the status of its objects although they may be on several clusters.
-var ErrManyClusters = errors.New("status can be carried back from one cluster only: the policy must be of type PickFixed with one name, " +
-	"or PickN with numberOfClusters 1; or set strategy.reportBackStrategy.destination to WorkAPI")
-
-// ReturnsStatus says whether a placement wants the status of its objects on the objects of the hub. The error is ErrManyClusters.
-func ReturnsStatus(spec *v1beta1.PlacementSpec) (bool, error) {
+// ReturnsStatus says whether a placement wants the status of its objects on the objects of the hub. mistake, for the user, says why that
+// cannot be; the status then stays where it is.
+func ReturnsStatus(spec *v1beta1.PlacementSpec) (wanted bool, mistake string) {
 	s := spec.Strategy.ReportBackStrategy
 	if s == nil || s.Type != v1beta1.ReportBackTypeMirror || s.Destination == nil || *s.Destination != v1beta1.ReportBackDestinationOriginalResource {
-		return false, nil
+		return false, ""
 	}
-	one := false
-	if p := spec.Policy; p != nil {
-		one = p.PlacementType == v1beta1.PlacementTypePickFixed && len(p.ClusterNames) == 1 ||
-			p.PlacementType == v1beta1.PlacementTypePickN && p.NumberOfClusters != nil && *p.NumberOfClusters == 1
+	if wrong := validate.ReportBack(spec); len(wrong) > 0 {
+		return false, wrong[0].Detail
 	}
-	if !one {
-		return false, ErrManyClusters
-	}
-	return true, nil
+	return true, ""
 }
 
 // Returns lists what a Work reports of objects that its placement has selected; those from envelopes have no object on the hub. A

@@ -1,13 +1,13 @@
 package report
 
 import (
-	"fmt"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Mirrored says where the status of a placement is to be copied to.
@@ -27,26 +27,16 @@ func MirrorOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus
 	if placement.GetNamespace() != "" || spec.StatusReportingScope != v1beta1.StatusReportingScopeNamespaceAccessible {
 		return Mirrored{}
 	}
-	wanted, placed := "", ""
-	for _, term := range spec.ResourceSelectors {
-		if term.Group == "" && term.Kind == "Namespace" {
-			wanted = term.Name
-		}
-	}
+	placed := ""
 	for _, r := range status.SelectedResources {
 		if r.Group == "" && r.Kind == "Namespace" {
 			placed = r.Name
 			break
 		}
 	}
-	switch {
-	case wanted == "":
-		return Mirrored{Namespace: placed, Mistake: "statusReportingScope NamespaceAccessible copies the status into the selected namespace; " +
-			"its selector of kind Namespace must give the namespace's name"}
-	case placed != "" && placed != wanted:
-		return Mirrored{Namespace: placed, Mistake: fmt.Sprintf("statusReportingScope NamespaceAccessible binds the placement to namespace %s, "+
-			"which it has placed; it cannot select namespace %s instead: restore the name, or make another placement for that namespace",
-			placed, wanted)}
+	wanted, wrong := validate.StatusNamespace(spec, placed)
+	if len(wrong) > 0 {
+		return Mirrored{Namespace: placed, Mistake: wrong[0].Detail}
 	}
 	external := spec.Strategy.Type == v1beta1.RolloutStrategyTypeExternal
 	return Mirrored{Namespace: wanted, Absent: placed == "" && !external}

@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // What a placement's limits are where it sets none.
@@ -23,6 +25,9 @@ const (
 // value that the API does not accept.
 func BudgetOf(strategy v1beta1.RolloutStrategy, target int) (Budget, error) {
 	config := strategy.RollingUpdate
+	if wrong := validate.RollingUpdate(config, field.NewPath("spec", "strategy", "rollingUpdate")); len(wrong) > 0 {
+		return Budget{}, wrong.ToAggregate()
+	}
 	if config == nil {
 		config = &v1beta1.RollingUpdateConfig{}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/schedule/property"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // FilterAffinity passes the clusters that match a required term of the cluster affinity: its labels and properties.
@@ -110,9 +111,13 @@ func requiredTerms(policy *v1beta1.PlacementPolicy) []v1beta1.ClusterSelectorTer
 func compileTerm(t v1beta1.ClusterSelectorTerm) term {
 	var out term
 	if t.LabelSelector != nil {
+		if wrong := validate.LabelSelector(t.LabelSelector, nil); len(wrong) > 0 {
+			out.wrong = fmt.Errorf("the policy has a wrong label selector: %w", wrong.ToAggregate())
+			return out
+		}
 		selector, err := metav1.LabelSelectorAsSelector(t.LabelSelector)
 		if err != nil {
-			out.wrong = fmt.Errorf("the policy has a wrong label selector: %w", err)
+			out.wrong = err
 			return out
 		}
 		out.labels, _ = selector.Requirements()

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Kind is a kind as the hub serves it.
@@ -143,10 +144,13 @@ func parse(term v1beta1.ResourceSelectorTerm) (selector, error) {
 	if term.LabelSelector == nil {
 		return s, nil
 	}
+	if wrong := validate.LabelSelector(term.LabelSelector, nil); len(wrong) > 0 {
+		s.LabelSelector = nil // it cannot even be written as text
+		return s, mistake("%s with labels: the label selector is not valid: %v", s, wrong.ToAggregate())
+	}
 	parsed, err := metav1.LabelSelectorAsSelector(term.LabelSelector)
 	if err != nil {
-		s.LabelSelector = nil // it cannot even be written as text
-		return s, mistake("%s with labels: the label selector is not valid: %v", s, err)
+		return s, err
 	}
 	s.matches = parsed
 	return s, nil
@@ -156,7 +160,7 @@ func (s selector) gvk() schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: s.Group, Version: s.Version, Kind: s.Kind}
 }
 
-func (s selector) ofNamespaces() bool { return s.gvk().GroupKind() == namespaceKind }
+func (s selector) ofNamespaces() bool { return validate.IsNamespaces(s.ResourceSelectorTerm) }
 
 // withContents says whether a selector of namespaces stands for what is in them, too.
 func (s selector) withContents() bool {
@@ -164,9 +168,7 @@ func (s selector) withContents() bool {
 }
 
 // narrows says whether the selector names the namespace in which the other selectors look.
-func (s selector) narrows() bool {
-	return s.ofNamespaces() && s.SelectionScope == v1beta1.SelectionScopeNamespaceWithResourceSelectors
-}
+func (s selector) narrows() bool { return validate.Narrows(s.ResourceSelectorTerm) }
 
 func (s selector) String() string {
 	what := s.gvk().GroupVersion().String() + " " + s.Kind
@@ -262,19 +264,27 @@ func (p *picker) pick(s selector) error {
 	if err != nil {
 		return err
 	}
-	wide := p.namespace == "" || p.narrowed // whether the placement is a cluster-wide one
+	if why := validate.KindScope(p.reach(), kind.Namespaced); why != "" {
+		return mistake("%s: %s", s, why)
+	}
 	switch {
-	case !kind.Namespaced && !wide:
-		return mistake("%s: the kind is cluster-scoped; a ResourcePlacement carries objects of its own namespace only", s)
-	case kind.Namespaced && p.namespace == "":
-		return mistake("%s: the kind is namespaced; a ClusterResourcePlacement selects such objects with their namespace, "+
-			"or with a namespace selector of scope NamespaceWithResourceSelectors", s)
 	case s.ofNamespaces():
 		return p.pickNamespaces(kind, s)
 	case kind.Namespaced:
 		return p.pickMatching(kind, p.namespace, s)
 	}
 	return p.pickMatching(kind, "", s)
+}
+
+// reach is which kinds the placement may select.
+func (p *picker) reach() validate.Reach {
+	switch {
+	case p.narrowed:
+		return validate.ReachNarrowed
+	case p.namespace == "":
+		return validate.ReachCluster
+	}
+	return validate.ReachNamespace
 }
 
 // kind looks up the kind of a selector.

@@ -305,7 +305,7 @@ func TestMistakesSayWhatToDo(t *testing.T) {
 		"default":      {[]v1beta1.ResourceSelectorTerm{namespaced("default")}, "v1 Namespace default: namespace default is never placed: every cluster has its own; move what is to be placed to another"},
 		"skipped":      {[]v1beta1.ResourceSelectorTerm{namespaced("other")}, "v1 Namespace other: namespace other is never placed: the hub agent is told to skip it (--skipped-propagating-namespaces)"},
 		"missing kind": {[]v1beta1.ResourceSelectorTerm{term("example.com", "v9", "Thing", "")}, "example.com/v9 Thing: the hub does not serve this kind and version, or cannot list and watch it"},
-		"labels":       {[]v1beta1.ResourceSelectorTerm{byLabel(namespaced(""), "a/b/c", "x")}, "v1 Namespace with labels: the label selector is not valid: key: Invalid value: \"a/b/c\": "},
+		"labels":       {[]v1beta1.ResourceSelectorTerm{byLabel(namespaced(""), "a/b/c", "x")}, "v1 Namespace with labels: the label selector is not valid: matchLabels: Invalid value: \"a/b/c\": "},
 	} {
 		_, err := rules(t, Config{SkippedNamespaces: "other"}).Select(tc.terms, "", newHub())
 		if err == nil || !strings.HasPrefix(err.Error(), tc.want) {

@@ -11,13 +11,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Abort says why a run cannot be planned or go on. It is final. Any other error of this package passes.
@@ -91,8 +91,8 @@ func NewPlan(fleet Fleet, strategy v1beta1.UpdateStrategySpec) (Plan, error) {
 	if len(now.selected)+len(plan.Deletions) == 0 {
 		return Plan{}, mistake("the placement is on no cluster: there is nothing to change")
 	}
-	if err := checkNames(strategy); err != nil {
-		return Plan{}, err
+	if wrong := validate.UpdateStrategy(&strategy); len(wrong) > 0 {
+		return Plan{}, mistake("%s", wrong[0].Detail)
 	}
 	plan.Stages, err = stages(strategy, now.selected, fleet.Labels)
 	return plan, err
@@ -211,12 +211,12 @@ func stages(strategy v1beta1.UpdateStrategySpec, selected []string, labelsOf map
 	in := map[string]string{}
 	out := make([][]string, 0, len(strategy.Stages))
 	for _, config := range strategy.Stages {
-		if err := checkTasks(config); err != nil {
-			return nil, err
+		if wrong := validate.Stage(config, nil); len(wrong) > 0 {
+			return nil, mistake("%s", wrong[0].Detail)
 		}
 		selector, err := metav1.LabelSelectorAsSelector(config.LabelSelector)
 		if err != nil {
-			return nil, mistake("labelSelector of stage %s: %v", config.Name, err)
+			return nil, fmt.Errorf("labelSelector of stage %s: %w", config.Name, err)
 		}
 		members := []string{}
 		for _, cluster := range selected {
@@ -245,40 +245,6 @@ func stages(strategy v1beta1.UpdateStrategySpec, selected []string, labelsOf map
 		return nil, mistake("%d selected clusters are in no stage of the strategy: %s", len(missing), brief.List(missing, mostNamed))
 	}
 	return out, nil
-}
-
-// checkNames makes sure that a name means one stage: approval requests, tasks and limits go by it.
-func checkNames(strategy v1beta1.UpdateStrategySpec) error {
-	names := sets.New[string]()
-	for _, config := range strategy.Stages {
-		if names.Has(config.Name) {
-			return mistake("the update strategy has two stages named %s; give each a name of its own", config.Name)
-		}
-		names.Insert(config.Name)
-	}
-	return nil
-}
-
-func checkTasks(config v1beta1.StageConfig) error {
-	if len(config.BeforeStageTasks) > 1 {
-		return mistake("stage %s has %d beforeStageTasks; one is allowed", config.Name, len(config.BeforeStageTasks))
-	}
-	for _, task := range config.BeforeStageTasks {
-		if task.Type != v1beta1.StageTaskApproval || task.WaitTime != nil {
-			return mistake("beforeStageTasks of stage %s: only an Approval without waitTime is allowed", config.Name)
-		}
-	}
-	types := sets.New[v1beta1.StageTaskType]()
-	for _, task := range config.AfterStageTasks {
-		if types.Has(task.Type) {
-			return mistake("afterStageTasks of stage %s: two of type %s", config.Name, task.Type)
-		}
-		types.Insert(task.Type)
-		if task.Type == v1beta1.StageTaskTimedWait && (task.WaitTime == nil || task.WaitTime.Duration <= 0) {
-			return mistake("afterStageTasks of stage %s: the waitTime of a TimedWait must be more than 0", config.Name)
-		}
-	}
-	return nil
 }
 
 // order sorts the clusters of a stage: by the number in a label, if there is one to go by, then by name.

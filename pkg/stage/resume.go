@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Resumable says whether a run with this plan can go on from the one that its spec.resumeFrom names; earlier is nil if there is none of that
@@ -15,9 +16,10 @@ import (
 func Resumable(run, earlier v1beta1.UpdateRunObject, plan Plan) error {
 	spec := run.GetSpec()
 	refuse := func(why string) error { return mistake("spec.resumeFrom %q: %s", spec.ResumeFrom, why) }
+	if wrong := validate.ResumeFrom(run); len(wrong) > 0 {
+		return refuse(wrong[0].Detail)
+	}
 	switch {
-	case spec.ResumeFrom == run.GetName():
-		return refuse("that is the run itself; name an earlier run of the placement that has ended without finishing")
 	case earlier == nil:
 		return refuse("there is no such update run of the same kind and namespace; name one that exists, or make a run without resumeFrom")
 	case earlier.GetSpec().PlacementName != spec.PlacementName:

@@ -480,11 +480,17 @@ func TestALostWayBackIsOver(t *testing.T) {
 	w.want(t, "c1 is next", "retreating | failed c1+< c2!<+ c3. | pending")
 }
 
+// No run is planned with a budget that cannot be read; one that an earlier version has planned ends.
 func TestBudgetsThatAreNone(t *testing.T) {
-	w := policed(intstr.FromString("many"), v1beta1.FailureActionStop, of("all", ""))
+	many := intstr.FromString("many")
+	if err := policed(many, v1beta1.FailureActionStop, of("all", "")).begin(); stage.AbortOf(err) == nil {
+		t.Errorf("planned: %v", err)
+	}
+	w := policed(intstr.FromInt32(0), v1beta1.FailureActionStop, of("all", ""))
 	if err := w.begin(); err != nil {
 		t.Fatal(err)
 	}
+	w.status.UpdateStrategySnapshot.FailurePolicy.FailureBudget = &many
 	w.pass1(0)
 	if cause := stage.Read(w.status).Cause; !strings.Contains(cause, "failureBudget many of stage all") {
 		t.Errorf("cause %q", cause)

@@ -2,22 +2,15 @@ package work
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
-	"k8s.io/apimachinery/pkg/api/validate/content"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // EnvelopeError says what is wrong with the content of an envelope. The user has to change it.
@@ -61,9 +54,8 @@ func envelopeIn(object []byte) (*envelope, error) {
 		return nil, fmt.Errorf("decode %s %s: %w", kind, joined(h.Metadata.Namespace, h.Metadata.Name), err)
 	}
 	e := &envelope{kind: kind, namespace: h.Metadata.Namespace, name: h.Metadata.Name}
-	if most := contract.MostOfName; len(e.name) > most { // it is a label of its Work
-		name := joined(e.namespace, e.name)
-		return nil, fmt.Errorf("%s %s: the name is longer than %d characters: give the envelope a shorter one", kind, name, most)
+	if wrong := validate.EnvelopeName(e.name); len(wrong) > 0 {
+		return nil, fmt.Errorf("%s %s: %s", kind, joined(e.namespace, e.name), wrong[0].Detail)
 	}
 	return e, e.fill(wrapped.Data)
 }
@@ -77,61 +69,13 @@ func (e *envelope) fill(data map[string]json.RawMessage) error {
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
-		if problem := e.problem(data[key]); problem != "" {
+		if problem := validate.EnvelopeEntry(e.kind, e.namespace, data[key]); problem != "" {
 			return &EnvelopeError{Kind: e.kind, Namespace: e.namespace, Name: e.name, Key: key, Problem: problem}
 		}
 		e.manifests = append(e.manifests, data[key])
 	}
 	slices.SortFunc(e.manifests, func(a, b []byte) int { return bytes.Compare(b, a) })
 	return nil
-}
-
-// problem says why an entry may not be in the envelope. Whether a kind exists, and its scope, is the member's to say.
-func (e *envelope) problem(raw []byte) string {
-	h, err := decode.HeaderOf(raw)
-	if err != nil {
-		return notAnObject + err.Error()
-	}
-	switch {
-	case h.APIVersion == "" || h.Kind == "":
-		return "has no apiVersion or no kind"
-	case e.kind == v1beta1.EnvelopeTypeClusterResourceEnvelope && h.Metadata.Namespace != "":
-		return fmt.Sprintf("%s %s is in a namespace: use a ResourceEnvelope in that namespace", h.Kind, joined(h.Metadata.Namespace, h.Metadata.Name))
-	case e.kind == v1beta1.EnvelopeTypeResourceEnvelope && h.Metadata.Namespace == "":
-		return fmt.Sprintf("%s %s has no namespace: set it to %s, or use a ClusterResourceEnvelope if its kind is cluster-scoped", h.Kind, h.Metadata.Name, e.namespace)
-	case e.kind == v1beta1.EnvelopeTypeResourceEnvelope && h.Metadata.Namespace != e.namespace:
-		return fmt.Sprintf("%s %s must be in the envelope's own namespace %s", h.Kind, joined(h.Metadata.Namespace, h.Metadata.Name), e.namespace)
-	}
-	return refused(h.APIVersion, h.Kind, raw)
-}
-
-const notAnObject = "is not a Kubernetes object: "
-
-// segment says what is wrong with a name that is part of a path, the least that all kinds ask of one.
-func segment(name string, _ bool) []string { return content.IsPathSegmentName(name) }
-
-// refused says why the API server would not take a Work with this object in it: found only by writing it, other Works of the same
-// revision would have been written by then. What has no name passes; it is the member that says so.
-func refused(apiVersion, kind string, raw []byte) string {
-	if _, err := schema.ParseGroupVersion(apiVersion); err != nil {
-		return fmt.Sprintf("apiVersion %q is not of the form group/version", apiVersion)
-	}
-	if wrong := validation.IsDNS1035Label(strings.ToLower(kind)); len(wrong) > 0 {
-		return fmt.Sprintf("kind %q: %s", kind, wrong[0])
-	}
-	var object struct {
-		Metadata metav1.ObjectMeta `json:"metadata"`
-	}
-	if err := decode.JSON(raw, &object); err != nil {
-		return notAnObject + err.Error()
-	}
-	meta := &object.Metadata
-	meta.Name = cmp.Or(meta.Name, "nameless")
-	wrong := apivalidation.ValidateObjectMeta(meta, meta.Namespace != "", segment, field.NewPath("metadata"))
-	if len(wrong) > 0 {
-		return wrong[0].Error()
-	}
-	return ""
 }
 
 // describe names an object for a message.

@@ -30,6 +30,7 @@ var layers = []layer{
 	{"what agents share", []string{"pkg/hub/give", "pkg/hub/policies", "pkg/loop"}, false},
 	{"decisions", []string{"pkg/admission", "pkg/apply", "pkg/evict", "pkg/health", "pkg/membership", "pkg/override", "pkg/report", "pkg/rollout", "pkg/schedule",
 		"pkg/secrecy", "pkg/selection", "pkg/snapshot", "pkg/stage", "pkg/work"}, true},
+	{"what is wrong in a spec", []string{"pkg/validate"}, false},
 	{"twins", []string{"pkg/scope"}, false},
 	{"deliveries", []string{"pkg/delivery"}, false},
 	{"the wire", []string{"pkg/brief", "pkg/contract", "pkg/decode", "pkg/metrics", "pkg/version"}, false},
@@ -37,7 +38,7 @@ var layers = []layer{
 }
 
 // pure are packages that decide: values in, values out.
-var pure = slices.Concat(packagesOf("decisions"), packagesOf("deliveries"))
+var pure = slices.Concat(packagesOf("decisions"), packagesOf("what is wrong in a spec"), packagesOf("deliveries"))
 
 func packagesOf(name string) []string {
 	return layers[slices.IndexFunc(layers, func(l layer) bool { return l.name == name })].packages

@@ -141,9 +141,9 @@ func (m *Mirror) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("get placement %s: %w", req, err)
 	}
-	wanted, err := report.ReturnsStatus(placement.GetSpec())
-	if err != nil {
-		m.tell(placement, err.Error())
+	wanted, mistake := report.ReturnsStatus(placement.GetSpec())
+	if mistake != "" {
+		m.tell(placement, mistake)
 	}
 	if !wanted || !placement.GetDeletionTimestamp().IsZero() {
 		return ctrl.Result{}, nil

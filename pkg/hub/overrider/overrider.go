@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -25,9 +26,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
-	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 const owner = client.FieldOwner(contract.ManagerOverride)
@@ -114,14 +115,8 @@ func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	if !obj.GetDeletionTimestamp().IsZero() {
 		return ctrl.Result{}, o.release(ctx, obj, existing)
 	}
-	if most := contract.MostOfName; len(req.Name) > most {
-		message := fmt.Sprintf("It changes nothing: its name is longer than the %d characters that its snapshots can carry in a label; "+
-			"make it anew with a shorter one", most)
-		o.Recorder.Event(obj, corev1.EventTypeWarning, eventNameTooLong, message)
-		return ctrl.Result{}, nil
-	}
-	if why := override.Unsound(obj); why != "" {
-		o.Recorder.Event(obj, corev1.EventTypeWarning, eventTooDeep, "This state of it changes nothing: "+why)
+	if wrong := validate.OverrideSnapshot(obj); len(wrong) > 0 {
+		o.refuse(obj, wrong[0])
 		return ctrl.Result{}, nil
 	}
 	inUse, err := o.inUse(ctx, req.NamespacedName)
@@ -139,6 +134,15 @@ func (o *Overrider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 		o.young.add(req.NamespacedName, birth{snapshot: step.Create.GetName(), at: o.Now()})
 	}
 	return o.examine(ctx, obj, existing, inUse)
+}
+
+// refuse records why an override has no snapshot of its present state.
+func (o *Overrider) refuse(override v1beta1.OverrideObject, why *field.Error) {
+	if why.Type == field.ErrorTypeTooLong {
+		o.Recorder.Event(override, corev1.EventTypeWarning, eventNameTooLong, "It changes nothing: "+why.Detail)
+		return
+	}
+	o.Recorder.Event(override, corev1.EventTypeWarning, eventTooDeep, "This state of it changes nothing: "+why.Field+" "+why.Detail)
 }
 
 // inUse names the snapshots of an override that bindings may need, or update runs that have not ended.

@@ -33,6 +33,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // RecorderName is the name under which the placer records events.
@@ -179,9 +180,8 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	if mistake := report.MirrorOf(s.placement, s.placement.GetStatus()).Mistake; mistake != "" {
 		return 0, p.refuse(ctx, s, mistake)
 	}
-	if len(s.key.Name) > contract.MostOfName {
-		return 0, p.refuse(ctx, s, fmt.Sprintf("the placement's own name is longer than the %d characters that labels can hold; "+
-			"make it anew with a shorter one", contract.MostOfName))
+	if wrong := validate.PlacementName(s.key.Name); len(wrong) > 0 {
+		return 0, p.refuse(ctx, s, wrong[0].Detail)
 	}
 	selected, wait, err := p.choose(ctx, s)
 	var mistake *selection.UserError

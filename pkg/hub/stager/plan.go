@@ -23,6 +23,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 	"github.com/flagship-fleet/flagship/pkg/stage"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // initialize works a run's plan out and stores it, or stores why there is none.
@@ -164,14 +165,15 @@ func (s *Stager) revision(ctx context.Context, run, earlier v1beta1.UpdateRunObj
 	if earlier != nil {
 		text = earlier.GetStatus().ResourceSnapshotIndexUsed
 	}
+	if wrong := validate.SnapshotIndex(text); len(wrong) > 0 {
+		return snapshot.Group{}, &stage.Abort{User: true, Message: wrong[0].Detail}
+	}
 	index, err := strconv.Atoi(text)
-	switch {
-	case text == "":
-		if index, err = s.Release(ctx, key); err != nil {
-			return snapshot.Group{}, err
-		}
-	case err != nil || index < 0:
-		return snapshot.Group{}, &stage.Abort{User: true, Message: fmt.Sprintf("spec.resourceSnapshotIndex %q is not a number from 0", text)}
+	if text == "" {
+		index, err = s.Release(ctx, key)
+	}
+	if err != nil {
+		return snapshot.Group{}, err
 	}
 	group, ok, err := s.group(ctx, key, index)
 	switch {

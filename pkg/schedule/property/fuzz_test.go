@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
 // FuzzRequirement compares any value with any other: whatever a member reports and a policy asks for, there is an answer, wrong input
@@ -27,11 +28,11 @@ func FuzzRequirement(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name, value, wanted string) {
 		c := cluster(map[string]string{name: value}, nil)
-		quantity, readable := Quantity(value)
+		quantity, readable := decode.Quantity(value)
 		if readable {
 			Set(c, name, quantity)
 		}
-		_, sensible := Quantity(wanted)
+		_, sensible := decode.Quantity(wanted)
 		met := map[v1beta1.PropertySelectorOperator]bool{}
 		for operator := range words {
 			r := Parse(v1beta1.PropertySelectorRequirement{Name: name, Operator: operator, Values: []string{wanted}})

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,88 +14,53 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
+	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // Value returns the property of cluster that name asks for. Names that begin with contract.PropertyResourcePrefix read the
 // resource usage, all others the reported properties. The error says, for a user, why there is no value to compare: a property
 // that is absent, or one that is not a quantity.
 func Value(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quantity, error) {
-	if usage, ok := strings.CutPrefix(name, contract.PropertyResourcePrefix); ok {
-		return usageOf(cluster, usage)
+	if strings.HasPrefix(name, contract.PropertyResourcePrefix) {
+		return usageOf(cluster, name)
 	}
 	reported, ok := cluster.Status.Properties[clusterv1beta1.PropertyName(name)]
 	if !ok {
 		return resource.Quantity{}, &missing{property: name}
 	}
-	value, ok := Quantity(reported.Value)
+	value, ok := decode.Quantity(reported.Value)
 	if !ok {
 		return resource.Quantity{}, &unreadable{property: name, value: reported.Value}
 	}
 	return value, nil
 }
 
-// usageOf reads <total|allocatable|available>-<resource>. Resources have dashes of their own (ephemeral-storage): the first one cuts.
+// usageOf reads a figure of the resource usage.
 func usageOf(cluster *clusterv1beta1.MemberCluster, name string) (resource.Quantity, error) {
-	figure, of, ok := strings.Cut(name, "-")
-	if !ok {
-		return resource.Quantity{}, fmt.Errorf("%s%s names no resource", contract.PropertyResourcePrefix, name)
+	figure, of, err := validate.UsageProperty(name)
+	if err != nil {
+		return resource.Quantity{}, err
 	}
 	list := usageList(cluster, figure)
-	if list == nil {
-		return resource.Quantity{}, fmt.Errorf("%s%s is none of total-, allocatable- and available-", contract.PropertyResourcePrefix, name)
-	}
 	value, ok := (*list)[corev1.ResourceName(of)]
 	if !ok {
-		return resource.Quantity{}, &missing{property: contract.PropertyResourcePrefix + name}
+		return resource.Quantity{}, &missing{property: name}
 	}
-	if !Countable(value) {
-		return resource.Quantity{}, &unreadable{property: contract.PropertyResourcePrefix + name, value: "beyond all measure"}
+	if !decode.Countable(value) {
+		return resource.Quantity{}, &unreadable{property: name, value: "beyond all measure"}
 	}
 	return value, nil
 }
 
-// The arithmetic of quantities is exact and writes exponents out: to compare 1e10000000 with 1 takes seconds, and members report what
-// they like. Nothing that is counted comes near these bounds.
-const (
-	mostCharacters = 64
-	mostExponent   = 30
-	mostMagnitude  = 1e36
-)
-
-// Quantity reads a quantity that can be compared.
-func Quantity(text string) (value resource.Quantity, ok bool) {
-	if len(text) > mostCharacters {
-		return value, false
-	}
-	// E alone, Ei and the like are suffixes.
-	if at := strings.IndexAny(text, "eE"); at >= 0 && at+1 < len(text) {
-		exponent, err := strconv.Atoi(text[at+1:])
-		if err == nil && (exponent > mostExponent || exponent < -mostExponent) || errors.Is(err, strconv.ErrRange) {
-			return value, false
-		}
-	}
-	value, err := resource.ParseQuantity(text)
-	return value, err == nil && Countable(value)
-}
-
-// Countable reports whether value can be compared in reasonable time.
-func Countable(value resource.Quantity) bool {
-	return math.Abs(value.AsApproximateFloat64()) <= mostMagnitude
-}
-
-// figures are what a name may say of a resource.
-var figures = []string{"total", "allocatable", "available"}
-
-func usageList(cluster *clusterv1beta1.MemberCluster, figure string) *corev1.ResourceList {
+func usageList(cluster *clusterv1beta1.MemberCluster, figure validate.Figure) *corev1.ResourceList {
 	switch figure {
-	case "total":
+	case validate.FigureTotal:
 		return &cluster.Status.ResourceUsage.Capacity
-	case "allocatable":
+	case validate.FigureAllocatable:
 		return &cluster.Status.ResourceUsage.Allocatable
-	case "available":
-		return &cluster.Status.ResourceUsage.Available
 	default:
-		return nil
+		return &cluster.Status.ResourceUsage.Available
 	}
 }
 
@@ -153,9 +116,9 @@ func Changed(was, is *clusterv1beta1.MemberCluster) []string {
 		for name := range c.Status.Properties {
 			names[string(name)] = true
 		}
-		for _, figure := range figures {
+		for _, figure := range validate.Figures {
 			for of := range *usageList(c, figure) {
-				names[contract.PropertyResourcePrefix+figure+"-"+string(of)] = true
+				names[contract.PropertyResourcePrefix+string(figure)+"-"+string(of)] = true
 			}
 		}
 	}
@@ -184,19 +147,11 @@ type Requirement struct {
 // Parse reads one expression. A wrong one is kept, so that it can say so for every cluster it is asked about.
 func Parse(r v1beta1.PropertySelectorRequirement) Requirement {
 	out := Requirement{name: r.Name, operator: r.Operator}
-	if len(r.Values) != 1 {
-		out.wrong = fmt.Errorf("the policy compares property %s with %d values instead of one", r.Name, len(r.Values))
+	if wrong := validate.PropertyRequirement(r, nil); len(wrong) > 0 {
+		out.wrong = errors.New(wrong[0].Detail)
 		return out
 	}
-	if _, ok := words[r.Operator]; !ok {
-		out.wrong = fmt.Errorf("the policy compares property %s with the unknown operator %q: use Eq, Ne, Gt, Ge, Lt or Le", r.Name, r.Operator)
-		return out
-	}
-	value, ok := Quantity(r.Values[0])
-	if !ok {
-		out.wrong = fmt.Errorf("the policy compares property %s with %q, which is not a quantity", r.Name, r.Values[0])
-	}
-	out.value = value
+	out.value, _ = decode.Quantity(r.Values[0])
 	return out
 }
 
@@ -224,19 +179,18 @@ func (r *Requirement) Nearest() (value resource.Quantity, ok bool) {
 
 // Set gives cluster a property. It returns false for a name that no cluster can have.
 func Set(cluster *clusterv1beta1.MemberCluster, name string, value resource.Quantity) bool {
-	usage, ok := strings.CutPrefix(name, contract.PropertyResourcePrefix)
-	if !ok {
+	if !strings.HasPrefix(name, contract.PropertyResourcePrefix) {
 		if cluster.Status.Properties == nil {
 			cluster.Status.Properties = map[clusterv1beta1.PropertyName]clusterv1beta1.PropertyValue{}
 		}
 		cluster.Status.Properties[clusterv1beta1.PropertyName(name)] = clusterv1beta1.PropertyValue{Value: value.String()}
 		return true
 	}
-	figure, of, _ := strings.Cut(usage, "-")
-	list := usageList(cluster, figure)
-	if list == nil || of == "" {
+	figure, of, err := validate.UsageProperty(name)
+	if err != nil || of == "" {
 		return false
 	}
+	list := usageList(cluster, figure)
 	if *list == nil {
 		*list = corev1.ResourceList{}
 	}
