@@ -100,10 +100,6 @@ const shutdown, agentsShutdown = 8 * time.Second, 5 * time.Second
 
 // Run runs the hub agent until ctx ends, or until it cannot go on, and says why.
 func Run(ctx context.Context, options Options) error {
-	log := ctrl.LoggerFrom(ctx)
-	for _, flag := range options.notYet() {
-		log.Info("Flag has no effect in this release", "flag", flag)
-	}
 	var gates loop.Gates
 	gates.Close(gateLeader, "no replica of the agent is seen to lead yet")
 	if err := loop.ServeProbes(ctx, options.ProbeAddress, &gates); err != nil {
@@ -132,6 +128,9 @@ func Run(ctx context.Context, options Options) error {
 	}
 	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return c.work(ctx, &gates) })); err != nil {
 		return fmt.Errorf("set up the hub agent: %w", err)
+	}
+	if err := c.serveWebhooks(ctx, mgr, &gates); err != nil {
+		return fmt.Errorf("set up the webhooks: %w", err)
 	}
 	go c.standBy(ctx, &gates)
 	err = mgr.Start(ctx)

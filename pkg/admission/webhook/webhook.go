@@ -85,6 +85,17 @@ type Configurations struct {
 	Validating, GuardRail *admissionv1.ValidatingWebhookConfiguration
 }
 
+// Validatings are the validating configurations that there are.
+func (c Configurations) Validatings() []*admissionv1.ValidatingWebhookConfiguration {
+	if c.GuardRail == nil {
+		return []*admissionv1.ValidatingWebhookConfiguration{c.Validating}
+	}
+	return []*admissionv1.ValidatingWebhookConfiguration{c.Validating, c.GuardRail}
+}
+
+// Labels mark the configurations. They keep admission enforcers of providers from changing them.
+func Labels() map[string]string { return map[string]string{"admissions.enforcer/disabled": "true"} }
+
 // How long the API server waits for an answer: the guard rail is asked about every write in reserved namespaces, and must not hold up a
 // cluster whose agent is down.
 const patience, guardPatience = 5 * time.Second, time.Second
@@ -124,7 +135,7 @@ var reviews = []string{"v1", "v1beta1"}
 func seconds(d time.Duration) *int32 { return ptr.To(int32(d / time.Second)) }
 
 func (o Options) meta(name string) metav1.ObjectMeta {
-	meta := metav1.ObjectMeta{Name: name, Labels: map[string]string{"admissions.enforcer/disabled": "true"}}
+	meta := metav1.ObjectMeta{Name: name, Labels: Labels()}
 	if o.InjectFrom != "" {
 		meta.Annotations = map[string]string{"cert-manager.io/inject-ca-from": o.InjectFrom}
 	}

@@ -6,12 +6,17 @@ package admission
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -38,8 +43,8 @@ type Server struct {
 	Port    int
 	// Certificate returns the certificate to serve.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Ready is called when it can answer.
-	Ready func()
+	// Serving is closed when it answers.
+	Serving chan struct{}
 }
 
 // NeedLeaderElection is false: replicas that stand by serve, too.
@@ -49,7 +54,7 @@ func (s *Server) NeedLeaderElection() bool { return false }
 func (s *Server) Start(ctx context.Context) error {
 	read := []client.Object{&v1beta1.ClusterResourceOverride{}, &v1beta1.ResourceOverride{}, &v1beta1.ClusterResourcePlacement{}, &clusterv1beta1.MemberCluster{}}
 	if s.Networking {
-		services := &v1.PartialObjectMetadata{}
+		services := &metav1.PartialObjectMetadata{}
 		services.SetGroupVersionKind(exports)
 		read = append(read, services)
 	}
@@ -66,16 +71,44 @@ func (s *Server) Start(ctx context.Context) error {
 	if !s.Reader.WaitForCacheSync(ctx) {
 		return <-ended
 	}
-	server := webhook.NewServer(webhook.Options{
-		Host: s.Address, Port: s.Port,
-		TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.MinVersion, c.GetCertificate = tls.VersionTLS12, s.Certificate }},
-	})
-	for path, handler := range s.handlers() {
-		server.Register(path, &admission.Webhook{Handler: handler})
-	}
-	go s.announce(ctx, server)
-	if err := server.Start(ctx); err != nil {
+	if err := s.serve(ctx); err != nil {
 		return fmt.Errorf("serve admission webhooks: %w", err)
 	}
 	return <-ended
+}
+
+// shutdown is how long requests may take to end: as long as an API server waits for them.
+const shutdown = 5 * time.Second
+
+func (s *Server) serve(ctx context.Context) error {
+	mux := http.NewServeMux()
+	for path, h := range s.handlers() {
+		served, err := admission.StandaloneWebhook(&admission.Webhook{Handler: h}, admission.StandaloneOptions{Logger: ctrl.LoggerFrom(ctx), MetricsPath: path})
+		if err != nil {
+			return err
+		}
+		mux.Handle(path, served)
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(s.Address, strconv.Itoa(s.Port)))
+	if err != nil {
+		return err
+	}
+	close(s.Serving)
+	// The times bound what a client without credentials can hold: everyone who reaches the port may connect.
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: shutdown, ReadTimeout: 2 * shutdown, WriteTimeout: 2 * shutdown, IdleTimeout: 90 * time.Second,
+		MaxHeaderBytes: 1 << 16,
+		TLSConfig:      &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: s.Certificate},
+	}
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdown)
+		defer cancel()
+		stopped <- server.Shutdown(ending)
+	}()
+	if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-stopped
 }
