@@ -111,7 +111,13 @@ func (p *Publisher) Reconcile(ctx context.Context, _ reconcile.Request) (reconci
 		}
 		result.RequeueAfter = max(time.Millisecond, again.Sub(p.Now()))
 	}
-	return result, p.publish(ctx, options)
+	if err := p.publish(ctx, options); err != nil {
+		return result, err
+	}
+	if p.Keeper != nil && !bytes.Equal(options.CA, p.published) {
+		p.published, p.since = options.CA, p.Now()
+	}
+	return result, nil
 }
 
 // renew takes the next step with the certificates, and puts the CA into options. It returns when the step after it is due.
