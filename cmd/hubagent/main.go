@@ -11,7 +11,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/flagship-fleet/flagship/pkg/hub"
-	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/version"
 )
 
@@ -27,7 +27,7 @@ func main() {
 		return
 	}
 	ctrl.SetLogger(klog.NewKlogr())
-	capped, err := loop.CapVerbosity(flag.CommandLine)
+	capped, err := process.CapVerbosity(flag.CommandLine)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "hubagent: %v\n", err)
 		os.Exit(1)

@@ -12,8 +12,8 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/member"
+	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/version"
 )
 
@@ -34,7 +34,7 @@ func main() {
 		return
 	}
 	ctrl.SetLogger(klog.NewKlogr())
-	capped, err := loop.CapVerbosity(flag.CommandLine)
+	capped, err := process.CapVerbosity(flag.CommandLine)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "memberagent: %v\n", err)
 		os.Exit(1)

@@ -39,13 +39,17 @@ const onHub = 3
 
 // Sequence returns the conditions that content with this apply strategy passes, in order.
 func Sequence(strategy *v1beta1.ApplyStrategy) []string {
-	compared := strategy != nil && strategy.Type == v1beta1.ApplyStrategyTypeReportDiff
 	return slices.DeleteFunc(slices.Clone(sequence), func(kind string) bool {
-		if compared {
+		if compared(strategy) {
 			return kind == v1beta1.ConditionApplied || kind == v1beta1.ConditionAvailable
 		}
 		return kind == v1beta1.ConditionDiffReported
 	})
+}
+
+// compared returns whether content with this apply strategy is only compared.
+func compared(strategy *v1beta1.ApplyStrategy) bool {
+	return strategy != nil && strategy.Type == v1beta1.ApplyStrategyTypeReportDiff
 }
 
 // OnHub returns the conditions of the sequence that come about on the hub alone.

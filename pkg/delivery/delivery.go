@@ -1,4 +1,4 @@
-// Package delivery owns what a binding was given and how that fares on its cluster, as bindings record it: the conditions of the way
-// from the start of a rollout to available content. Bindings go in; answers come out, and every other package that decides about
-// bindings starts from these.
+// Package delivery owns what a binding was given, and its health on the cluster, as bindings record it: the conditions from the start of a
+// rollout to available content; when a cluster has failed under a failure policy, and how its rollback goes. Bindings go in, answers come
+// out. Every other package that decides about bindings uses these.
 package delivery

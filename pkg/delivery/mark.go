@@ -13,18 +13,18 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// Mark is noted on a binding in the same write as what it is given: contract.AnnotationRollout by a rolling update,
-// contract.AnnotationUpdateRun by an update run, JSON. So what to take back is known even if the giver could not store it elsewhere
-// afterwards, and if the cluster has become healthy with the new content since.
+// Mark is written on a binding together with what it is given: contract.AnnotationRollout by a rolling update,
+// contract.AnnotationUpdateRun by an update run, JSON. With it a rollback is possible even if the agent ended before it stored anything else,
+// or if the cluster has become healthy with the new content since.
 type Mark struct {
 	// Run is the update run that gave it; empty for a rolling update.
 	Run types.UID `json:"run,omitempty"`
 	// To is what a rolling update gave, and At when.
 	To v1beta1.Revision `json:"to,omitzero"`
 	At time.Time        `json:"at,omitzero"`
-	// Before is what the cluster had last run healthily before; nil if it had never been healthy.
+	// Before is what the cluster was last healthy with before; nil if it had never been healthy.
 	Before *v1beta1.Revision `json:"before"`
-	// Back is whether To was given to take the cluster back.
+	// Back is whether To was given to roll the cluster back.
 	Back bool `json:"back,omitempty"`
 }
 
@@ -40,8 +40,8 @@ func RunMark(b v1beta1.BindingObject, run types.UID) *Mark {
 	return m
 }
 
-// beforeIn returns what the mark of a rolling update notes for the way back. It reads that alone: what it names is kept even if the rest of
-// the mark cannot be read.
+// beforeIn returns the revision to return to in the mark of a rolling update. It reads only that, so that its snapshots are kept even if the
+// rest of the mark cannot be read.
 func beforeIn(b v1beta1.BindingObject) *v1beta1.Revision {
 	var m struct {
 		Before *v1beta1.Revision `json:"before"`

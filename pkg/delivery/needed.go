@@ -9,8 +9,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// NeededBy returns the revisions that a binding may still need: what it has, and what a rolling update may have to take its cluster back
-// to, which is what was last healthy there and what was before the last change. Snapshots that they consist of must not be pruned.
+// NeededBy returns the revisions that a binding may need: what it has, and what a rolling update may roll its cluster back to, which is what
+// was last healthy there and what was before the last change. Their snapshots must not be pruned.
 func NeededBy(b v1beta1.BindingObject) []v1beta1.Revision {
 	out := []v1beta1.Revision{Of(b)}
 	if last := b.GetStatus().LastHealthy; last != nil {
@@ -22,13 +22,13 @@ func NeededBy(b v1beta1.BindingObject) []v1beta1.Revision {
 	return out
 }
 
-// Ended returns whether an update run has come to its end, so that it needs nothing any more.
+// Ended returns whether an update run has ended, so that it needs no snapshots.
 func Ended(run v1beta1.UpdateRunObject) bool {
 	return meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) != nil
 }
 
-// NeededByRun returns the revisions that an update run may still need; bindings are those of its placement. What it releases may never
-// have existed, because a run can be asked for any number; what it may take clusters back to, before, has.
+// NeededByRun returns the revisions that an update run may need; bindings are those of its placement. Snapshots of releases may never have
+// existed, because a run can name any index; before are the revisions to which it may roll clusters back, which existed.
 func NeededByRun(run v1beta1.UpdateRunObject, bindings []v1beta1.BindingObject) (releases, before []v1beta1.Revision) {
 	if Ended(run) {
 		return nil, nil

@@ -43,7 +43,7 @@ func Has(b v1beta1.BindingObject, r v1beta1.Revision) bool {
 type Overrides struct {
 	Cluster    []string                 `json:"cluster,omitempty"`
 	Namespaced []v1beta1.NamespacedName `json:"namespaced,omitempty"`
-	// Fingerprint stands for what they make of the cluster's labels; empty if they look at none, or if it is not known.
+	// Fingerprint identifies their result for the cluster's labels; empty if they use none, or if it is not known.
 	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
@@ -69,8 +69,8 @@ func (o Overrides) None() bool { return len(o.Cluster)+len(o.Namespaced) == 0 }
 // IsZero returns whether there is nothing to store of them.
 func (o Overrides) IsZero() bool { return o.None() && o.Fingerprint == "" }
 
-// Keeps returns whether a cluster that was given has may keep its content where it should get o: it is the same, or cannot be worked out
-// now, which must not take away what could be before.
+// Keeps returns whether a cluster that was given the overrides in has may keep its content where it should get o: they are the same, or their
+// result cannot be computed now, which must not remove what was computed before.
 func (o Overrides) Keeps(has Overrides) bool {
 	return slices.Equal(has.Cluster, o.Cluster) && slices.Equal(has.Namespaced, o.Namespaced) &&
 		(has.Fingerprint == o.Fingerprint || has.Fingerprint == "" || o.Fingerprint == "" || o.Fingerprint == Unresolved)

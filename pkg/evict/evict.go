@@ -1,5 +1,5 @@
-// Package evict decides what becomes of an eviction: the request to take a placement off a cluster. The placement, its bindings, its
-// disruption budget and the cluster go in; a verdict comes out. The evictor carries it out.
+// Package evict decides on evictions: requests to remove a placement from a cluster. The placement, its bindings, its disruption budget and
+// the cluster go in; an outcome comes out. hub/evictor carries it out.
 package evict
 
 import (
@@ -16,15 +16,15 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// Facts are what an eviction is judged by.
+// Facts are what an eviction is decided from.
 type Facts struct {
-	// Cluster is to be left.
+	// Cluster is the cluster from which the placement is removed.
 	Cluster string
 	// Namespaced is whether the eviction is about a ResourcePlacement: messages name the kind.
 	Namespaced bool
 	// Placement is nil if there is none.
 	Placement v1beta1.PlacementObject
-	// Bindings are all of the placement.
+	// Bindings are all bindings of the placement.
 	Bindings []v1beta1.BindingObject
 	// Budget is nil if there is none.
 	Budget *v1beta1.PlacementDisruptionBudgetSpec
@@ -32,21 +32,21 @@ type Facts struct {
 	Spent map[types.UID]bool
 }
 
-// Verdict is the outcome of an eviction.
-type Verdict struct {
-	// Valid is whether the eviction can be considered; Message says why not.
+// Outcome is the outcome of an eviction.
+type Outcome struct {
+	// Valid is whether the eviction names a placement and a cluster that can be evicted; if not, Message is why.
 	Valid bool
-	// Executed is whether the cluster is left; Message says why, or why not.
+	// Executed is whether a valid eviction is executed; Message is why, or why not.
 	Executed bool
 	Message  string
-	// Evict is the binding to delete; nil if there is none to delete (any more).
+	// Evict is the binding to delete; nil if there is none, or it is being deleted.
 	Evict v1beta1.BindingObject
-	// Spends is whether the budget allows it, and must not allow it to another one at the same time.
+	// Spends is whether the eviction takes from the budget what no other eviction may take at the same time.
 	Spends bool
 }
 
-// Decide judges an eviction. The first rule that applies counts; their order and words are those of the contract.
-func Decide(f Facts) Verdict {
+// Decide decides on an eviction. The first rule that applies counts; order and messages are those of the contract.
+func Decide(f Facts) Outcome {
 	if f.Placement == nil {
 		return invalid("Failed to find " + f.kind() + " targeted by eviction")
 	}
@@ -68,16 +68,16 @@ func Decide(f Facts) Verdict {
 	return f.decide(targets[0])
 }
 
-// decide judges a valid eviction of binding b.
-func (f Facts) decide(b v1beta1.BindingObject) Verdict {
-	evict := func(text string, args ...any) Verdict {
-		return Verdict{Valid: true, Executed: true, Message: fmt.Sprintf(text, args...), Evict: b}
+// decide decides on a valid eviction of binding b.
+func (f Facts) decide(b v1beta1.BindingObject) Outcome {
+	evict := func(text string, args ...any) Outcome {
+		return Outcome{Valid: true, Executed: true, Message: fmt.Sprintf(text, args...), Evict: b}
 	}
 	budget := f.kind() + "DisruptionBudget"
 	switch {
 	case !b.GetDeletionTimestamp().IsZero():
 		return Leaving()
-	case !delivery.MayHaveContent(b.GetSpec().State, delivery.Previous(b), ""): // the contract of evictions goes by the note alone
+	case !delivery.MayHaveContent(b.GetSpec().State, delivery.Previous(b), ""): // the contract of evictions goes by the annotation alone
 		return blocked("Eviction is blocked, placement has not propagated resources to target cluster yet")
 	case failed(b):
 		return evict("Eviction is allowed, placement has failed")
@@ -96,16 +96,16 @@ func (f Facts) decide(b v1beta1.BindingObject) Verdict {
 	return v
 }
 
-// Leaving is the verdict about a cluster that is being left already.
-func Leaving() Verdict {
-	return Verdict{Valid: true, Executed: true,
+// Leaving is the outcome for a binding that is being deleted already.
+func Leaving() Outcome {
+	return Outcome{Valid: true, Executed: true,
 		Message: "Eviction is allowed, resources propagated by placement is currently being removed from cluster targeted by eviction"}
 }
 
-func invalid(text string) Verdict { return Verdict{Message: text} }
+func invalid(text string) Outcome { return Outcome{Message: text} }
 
-func blocked(text string, args ...any) Verdict {
-	return Verdict{Valid: true, Message: fmt.Sprintf(text, args...)}
+func blocked(text string, args ...any) Outcome {
+	return Outcome{Valid: true, Message: fmt.Sprintf(text, args...)}
 }
 
 // kind is the kind of the placement.
@@ -116,7 +116,7 @@ func (f Facts) kind() string {
 	return "ClusterResourcePlacement"
 }
 
-// failed says whether the binding's content is not up on the cluster, or is only compared there: leaving it then takes nothing away.
+// failed returns whether the binding's content failed on the cluster, or is only compared there: then an eviction makes nothing unavailable.
 func failed(b v1beta1.BindingObject) bool {
 	status := delivery.StatusOf(b)
 	for _, kind := range delivery.Outcome() {
@@ -127,22 +127,22 @@ func failed(b v1beta1.BindingObject) bool {
 	return status.Current(v1beta1.ConditionDiffReported) != nil
 }
 
-// available counts the clusters on which the placement is available, as far as other evictions let them. The target counts as
-// it is.
+// available counts the clusters on which the placement is available, without those that other evictions are about to remove. The target
+// counts as it is.
 func (f Facts) available(target v1beta1.BindingObject) int {
 	n := 0
 	for _, b := range f.Bindings {
-		going := !b.GetDeletionTimestamp().IsZero() || f.Spent[b.GetUID()] && b.GetUID() != target.GetUID()
-		if !going && delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue) {
+		leaves := !b.GetDeletionTimestamp().IsZero() || f.Spent[b.GetUID()] && b.GetUID() != target.GetUID()
+		if !leaves && delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue) {
 			n++
 		}
 	}
 	return n
 }
 
-// allows says whether the budget lets one more cluster go when available ones are left. A cluster that is wanted and not there at all
-// counts as unavailable: else the budget would be whole again as soon as evicted clusters are gone. The contract counts only what is there;
-// wherever it fixes an outcome all wanted clusters are there, and both come to the same.
+// allows returns whether the budget allows one more eviction with this many available clusters. A cluster that is wanted and has no binding
+// counts as unavailable: else the budget would be full again as soon as evicted bindings are deleted. The contract counts only existing
+// bindings; in the cases for which it fixes an outcome all wanted clusters have one, and both counts are the same.
 func (f Facts) allows(available int) bool {
 	desired := 0
 	if policy := f.Placement.GetSpec().Policy; policy != nil {

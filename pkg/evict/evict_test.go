@@ -204,7 +204,7 @@ type view struct {
 	spending string
 	bindings []v1beta1.BindingObject
 	target   string
-	decided  *Verdict
+	decided  *Outcome
 	spent    bool
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// Spending is what evictions are taking from a budget at this moment, as an annotation on the budget keeps it. Writing it with the
-// budget's version is what makes the evictions of one placement take turns, whoever carries them out.
+// Spending is what evictions are taking from a budget now: JSON in an annotation on the budget. It is written with the budget's
+// resourceVersion, so that the evictions of one placement take turns across processes.
 type Spending []Spent
 
 // Spent is one binding that is about to be deleted.
@@ -21,11 +21,11 @@ type Spent struct {
 	Since   time.Time `json:"since"`
 }
 
-// hold is how long a binding counts as about to be deleted: much longer than a deletion takes, so that an eviction that came to nothing
-// does not keep others from the budget for good.
-const hold = time.Minute
+// reservation is how long a binding counts as about to be deleted: much longer than a deletion takes. It ends, so that an eviction that was
+// not carried out does not block others forever.
+const reservation = time.Minute
 
-// ReadSpending reads the annotation. One that cannot be read counts as empty: it is ours, and somebody has spoilt it.
+// ReadSpending reads the annotation. It is empty if the annotation cannot be decoded, because another client changed it.
 func ReadSpending(annotation string) Spending {
 	var out Spending
 	if annotation != "" && decode.JSON([]byte(annotation), &out) != nil {
@@ -38,14 +38,14 @@ func ReadSpending(annotation string) Spending {
 func (s Spending) Current(now time.Time) map[types.UID]bool {
 	out := map[types.UID]bool{}
 	for _, e := range s {
-		if now.Sub(e.Since) < hold {
+		if now.Sub(e.Since) < reservation {
 			out[e.Binding] = true
 		}
 	}
 	return out
 }
 
-// With is the annotation that adds a binding and drops what is no longer current, or not among the bindings that are there to be deleted.
+// With is the annotation with one more binding, without entries that are not current or whose binding is not in there.
 func (s Spending) With(next Spent, there map[types.UID]bool, now time.Time) (string, error) {
 	current := s.Current(now)
 	out := slices.DeleteFunc(slices.Clone(s), func(e Spent) bool {

@@ -5,7 +5,9 @@
 //	placement.finalizers (added), placement.status         placer
 //	ClusterResourcePlacementStatus                         placer
 //	placement.finalizers scheduler-cleanup (removed)       scheduler
-//	policy and resource snapshots                          placer
+//	policy snapshots                                       placer
+//	resource snapshots                                     placer; stager, for a run that releases what is selected:
+//	                                                       both through package revise, in turns
 //	policy snapshot status                                 scheduler
 //	binding: created, state Scheduled and Unscheduled      scheduler
 //	binding: state Bound, snapshot, overrides, strategy    roller
@@ -26,7 +28,7 @@
 //	Work status and finalizer                              the member agent
 //	MemberCluster status, member namespace and its access  registrar
 //	ClusterProfiles, and the finalizer that belongs to them profiler
-//	status of users' objects, if their placement asks for it  mirror
+//	status of users' objects, if their placement asks for it  returner
 //	status and finalizers of all of the above in reserved
 //	namespaces, which the others ignore                     warden
 package hub
@@ -51,20 +53,21 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/hub/dispatcher"
 	"github.com/flagship-fleet/flagship/pkg/hub/evictor"
-	"github.com/flagship-fleet/flagship/pkg/hub/mirror"
+	"github.com/flagship-fleet/flagship/pkg/hub/objects"
 	"github.com/flagship-fleet/flagship/pkg/hub/overrider"
 	"github.com/flagship-fleet/flagship/pkg/hub/placer"
 	"github.com/flagship-fleet/flagship/pkg/hub/policies"
 	"github.com/flagship-fleet/flagship/pkg/hub/profiler"
 	"github.com/flagship-fleet/flagship/pkg/hub/registrar"
+	"github.com/flagship-fleet/flagship/pkg/hub/returner"
+	"github.com/flagship-fleet/flagship/pkg/hub/revise"
 	"github.com/flagship-fleet/flagship/pkg/hub/roller"
 	"github.com/flagship-fleet/flagship/pkg/hub/scheduler"
 	"github.com/flagship-fleet/flagship/pkg/hub/stager"
 	"github.com/flagship-fleet/flagship/pkg/hub/warden"
-	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
+	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
@@ -100,9 +103,9 @@ const shutdown, agentsShutdown = 8 * time.Second, 5 * time.Second
 
 // Run runs the hub agent until ctx ends, or until it cannot go on, and says why.
 func Run(ctx context.Context, options Options) error {
-	var gates loop.Gates
+	var gates process.Gates
 	gates.Close(gateLeader, "no replica of the agent is seen to lead yet")
-	if err := loop.ServeProbes(ctx, options.ProbeAddress, &gates); err != nil {
+	if err := process.ServeProbes(ctx, options.ProbeAddress, &gates); err != nil {
 		return err
 	}
 	cfg, err := ctrl.GetConfig()
@@ -110,7 +113,7 @@ func Run(ctx context.Context, options Options) error {
 		return fmt.Errorf("find the hub: %w; set --kubeconfig or KUBECONFIG, or run inside the hub", err)
 	}
 	cfg.QPS, cfg.Burst = float32(options.QPS), options.Burst
-	if err := loop.AwaitCRDs(ctx, cfg, &gates, required...); err != nil {
+	if err := process.AwaitCRDs(ctx, cfg, &gates, required...); err != nil {
 		return err
 	}
 	if err := writePolicies(ctx, cfg, options); err != nil {
@@ -134,7 +137,7 @@ func Run(ctx context.Context, options Options) error {
 	}
 	go c.standBy(ctx, &gates)
 	err = mgr.Start(ctx)
-	if cause := context.Cause(ctx); errors.Is(cause, loop.ErrLeadLost) {
+	if cause := context.Cause(ctx); errors.Is(cause, process.ErrLeadLost) {
 		err = cause
 	}
 	if err != nil {
@@ -232,26 +235,26 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 	if err != nil {
 		return err
 	}
-	objects, err := watcher.New(mgr.GetConfig(), mgr.GetHTTPClient(), rules)
+	source, err := objects.New(mgr.GetConfig(), mgr.GetHTTPClient(), rules, time.Now)
 	if err != nil {
 		return err
 	}
-	if err := mgr.Add(objects); err != nil {
-		return fmt.Errorf("add the watcher: %w", err)
+	if err := mgr.Add(source); err != nil {
+		return fmt.Errorf("add the source of objects: %w", err)
 	}
 	workers := o.workers()
-	placing := &placer.Placer{
-		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: objects,
-		Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
-		Workers: workers, Namespaced: o.ResourcePlacement,
-	}
+	reviser := &revise.Reviser{Client: mgr.GetClient(), Objects: source, Now: time.Now}
 	agents := []interface{ SetupWithManager(ctrl.Manager) error }{
 		&registrar.Registrar{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, registrar.RecorderName), HubUID: hubUID,
 			Workers: max(1, o.FleetSize/25), Networking: o.NetworkingAgents, ForceDeleteWait: o.ForceDeleteWait, Now: time.Now,
 			NewCache: lenient.Settings{Faults: faults, Watches: watches}.NewCache,
 		},
-		placing,
+		&placer.Placer{
+			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: source, Reviser: reviser,
+			Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
+			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
+		},
 		&scheduler.Scheduler{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
 		&overrider.Overrider{
 			Client: mgr.GetClient(), Workers: overrideWorkers, Namespaced: o.ResourcePlacement,
@@ -261,7 +264,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 		&dispatcher.Dispatcher{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, dispatcher.RecorderName),
 			NamespacedRecorder: recorder(mgr, dispatcher.NamespacedRecorderName),
-			Workers:            2 * workers, Namespaced: o.ResourcePlacement, ClusterScoped: objects.ClusterScoped, Now: time.Now,
+			Workers:            2 * workers, Namespaced: o.ResourcePlacement, ClusterScoped: source.ClusterScoped, Now: time.Now,
 		},
 	}
 	if o.Evictions {
@@ -271,12 +274,12 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 	}
 	if o.StagedRuns {
 		agents = append(agents, &stager.Stager{
-			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, stager.RecorderName), Release: placing.Release,
+			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, stager.RecorderName), Revisions: reviser,
 			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
 		})
 	}
-	agents = append(agents, &mirror.Mirror{
-		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, mirror.RecorderName), Workers: workers, Namespaced: o.ResourcePlacement,
+	agents = append(agents, &returner.Returner{
+		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, returner.RecorderName), Workers: workers, Namespaced: o.ResourcePlacement,
 	})
 	agents = append(agents, &warden.Warden{
 		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, warden.RecorderName),

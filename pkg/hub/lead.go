@@ -10,8 +10,8 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/pkg/hub/admission"
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
+	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
 // leaseName is the lock of the hub agent's leader; it is the same in every release that may run side by side during an upgrade.
@@ -24,13 +24,13 @@ type candidate struct {
 	options  Options
 	identity string
 	// lead is nil if there is no election.
-	lead *loop.Lead
+	lead *process.Lead
 	// webhooks is what the leader publishes; nil if none are served.
 	webhooks *admission.Publisher
 }
 
 func newCandidate(cfg *rest.Config, o Options) (*candidate, error) {
-	identity, err := loop.Identity()
+	identity, err := process.Identity()
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (c *candidate) manager(lost func(error)) (ctrl.Manager, error) {
 	o, timeout := &c.options, shutdown
 	options := ctrl.Options{
 		Scheme:                        apis.Scheme(),
-		Metrics:                       loop.Metrics(o.MetricsAddress, o.MetricsSecure, c.cfg),
+		Metrics:                       process.Metrics(o.MetricsAddress, o.MetricsSecure, c.cfg),
 		HealthProbeBindAddress:        "0",
 		LeaderElection:                o.LeaderElect,
 		LeaderElectionID:              leaseName,
@@ -60,7 +60,7 @@ func (c *candidate) manager(lost func(error)) (ctrl.Manager, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.lead = loop.NewLead(lock, o.LeaseDuration, lost)
+		c.lead = process.NewLead(lock, o.LeaseDuration, lost)
 		options.LeaderElectionResourceLockInterface = c.lead
 	}
 	return ctrl.NewManager(c.cfg, options)
@@ -73,11 +73,11 @@ func (c *candidate) lease() (resourcelock.Interface, error) {
 	if c.options.LeaderQPS <= 0 {
 		cfg.QPS = -1
 	}
-	return loop.Lease(cfg, c.options.LeaderNamespace, leaseName, c.identity, c.options.RenewDeadline)
+	return process.Lease(cfg, c.options.LeaderNamespace, leaseName, c.identity, c.options.RenewDeadline)
 }
 
 // standBy opens the gate when another replica is seen to lead.
-func (c *candidate) standBy(ctx context.Context, gates *loop.Gates) {
+func (c *candidate) standBy(ctx context.Context, gates *process.Gates) {
 	if !c.options.LeaderElect {
 		return
 	}
@@ -86,13 +86,13 @@ func (c *candidate) standBy(ctx context.Context, gates *loop.Gates) {
 		ctrl.LoggerFrom(ctx).Error(err, "a replica that only stands by will not be ready")
 		return
 	}
-	if loop.AnotherLeads(ctx, lock, c.options.RetryWait) {
+	if process.AnotherLeads(ctx, lock, c.options.RetryWait) {
 		gates.Open(gateLeader)
 	}
 }
 
 // work runs the agents for as long as this replica leads.
-func (c *candidate) work(ctx context.Context, gates *loop.Gates) error {
+func (c *candidate) work(ctx context.Context, gates *process.Gates) error {
 	cfg := rest.CopyConfig(c.cfg)
 	if c.lead != nil {
 		cfg.Wrap(c.lead.Guard)

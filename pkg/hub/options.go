@@ -13,7 +13,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/admission/policy"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/hub/admission"
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
@@ -86,7 +85,7 @@ type obsolete struct {
 func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns them off")
 	fs.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of /metrics; 0 turns it off")
-	fs.BoolVar(&o.MetricsSecure, "metrics-secure", true, loop.MetricsSecureUsage)
+	fs.BoolVar(&o.MetricsSecure, "metrics-secure", true, process.MetricsSecureUsage)
 	fs.BoolVar(&o.Pprof, "enable-pprof", false, "serve Go profiles on localhost")
 	fs.IntVar(&o.PprofPort, "pprof-port", 6065, "port of the profiles")
 
@@ -177,19 +176,19 @@ func (o *Options) policies() (policy.Config, error) {
 // Validate returns every wrong value at once, each with its flag and the range it must be in.
 func (o *Options) Validate() error {
 	errs := []error{
-		loop.Throttle("hub-api-qps", o.QPS, 10_000, "hub-api-burst", o.Burst, 20_000),
-		loop.Between("resync-period", o.Resync, time.Hour, 12*time.Hour),
-		loop.Between("leader-lease-duration", o.LeaseDuration, loop.ShortestLease, time.Hour),
-		loop.Between("force-delete-wait-time", o.ForceDeleteWait, 30*time.Second, time.Hour),
-		loop.Between("cluster-unhealthy-threshold", o.Silence, 30*time.Second, time.Hour),
-		loop.Between("concurrent-resource-change-syncs", o.ResourceChangeSyncs, 1, 100),
-		loop.Between("max-fleet-size", o.FleetSize, 30, 200),
-		loop.Between("max-concurrent-cluster-placement", o.Placements, 10, 200),
-		loop.Between("resource-snapshot-creation-minimum-interval", o.SnapshotInterval, 0, 5*time.Minute),
-		loop.Between("resource-changes-collection-duration", o.SnapshotCollection, 0, time.Minute),
+		process.Throttle("hub-api-qps", o.QPS, 10_000, "hub-api-burst", o.Burst, 20_000),
+		process.Between("resync-period", o.Resync, time.Hour, 12*time.Hour),
+		process.Between("leader-lease-duration", o.LeaseDuration, process.ShortestLease, time.Hour),
+		process.Between("force-delete-wait-time", o.ForceDeleteWait, 30*time.Second, time.Hour),
+		process.Between("cluster-unhealthy-threshold", o.Silence, 30*time.Second, time.Hour),
+		process.Between("concurrent-resource-change-syncs", o.ResourceChangeSyncs, 1, 100),
+		process.Between("max-fleet-size", o.FleetSize, 30, 200),
+		process.Between("max-concurrent-cluster-placement", o.Placements, 10, 200),
+		process.Between("resource-snapshot-creation-minimum-interval", o.SnapshotInterval, 0, 5*time.Minute),
+		process.Between("resource-changes-collection-duration", o.SnapshotCollection, 0, time.Minute),
 	}
 	if o.LeaderQPS > 0 {
-		errs = append(errs, loop.Throttle("leader-election-qps", o.LeaderQPS, 1000, "leader-election-burst", o.LeaderBurst, 2000))
+		errs = append(errs, process.Throttle("leader-election-qps", o.LeaderQPS, 1000, "leader-election-burst", o.LeaderBurst, 2000))
 	}
 	if _, err := o.rules(); err != nil {
 		errs = append(errs, err)

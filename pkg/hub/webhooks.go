@@ -27,15 +27,15 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/admission/webhook"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/hub/admission"
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
+	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
 // gateWebhooks is closed until the replica answers admission requests.
 const gateWebhooks = "admission webhooks"
 
 // serveWebhooks adds the webhook server of this replica to mgr.
-func (c *candidate) serveWebhooks(ctx context.Context, mgr ctrl.Manager, gates *loop.Gates) error {
+func (c *candidate) serveWebhooks(ctx context.Context, mgr ctrl.Manager, gates *process.Gates) error {
 	o := &c.options
 	if !o.Webhook {
 		return nil

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	"k8s.io/client-go/rest"
 )
 
@@ -184,14 +185,16 @@ func (f *Fleet) prepareDir() error {
 
 // up starts the hub and the members side by side. A member needs the hub's address for its agent, and the hub's kinds to be let in.
 func (f *Fleet) up(ctx context.Context) error {
-	slots := make(chan struct{}, startsAtOnce)
+	starts := semaphore.NewWeighted(startsAtOnce)
 	hubAnswers, hubServes := make(chan struct{}), make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 
-	slots <- struct{}{} // the hub's, taken first because the others wait for it
+	if err := starts.Acquire(ctx, 1); err != nil { // for the hub, first because the others wait for it
+		return err
+	}
 	group.Go(func() error {
 		err := f.startCluster(ctx, f.hub())
-		<-slots
+		starts.Release(1)
 		if err != nil {
 			return err
 		}
@@ -204,11 +207,11 @@ func (f *Fleet) up(ctx context.Context) error {
 	})
 	for _, member := range f.clusters[1:] {
 		group.Go(func() error {
-			if err := acquire(ctx, slots); err != nil {
+			if err := starts.Acquire(ctx, 1); err != nil {
 				return err
 			}
 			err := f.startCluster(ctx, member)
-			<-slots
+			starts.Release(1)
 			if err != nil {
 				return err
 			}
@@ -365,15 +368,6 @@ func (f *Fleet) report(c *cluster, text string, done bool) {
 // patient bounds one step.
 func (f *Fleet) patient(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, f.options.Patience)
-}
-
-func acquire(ctx context.Context, slots chan<- struct{}) error {
-	select {
-	case slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func await(ctx context.Context, event <-chan struct{}) error {

@@ -1,5 +1,6 @@
-// Package loop is what every agent shares: controller settings, one way to requeue a conflict, status writes that happen only when
-// something changed, and parallel work that does not stop at the first failure. It decides nothing about the fleet.
+// Package loop is what reconcilers share: controller settings, one way to requeue a conflict, status writes that happen only when
+// something changed and that may be held back, and parallel work that does not stop at the first failure. It decides nothing about the
+// fleet.
 package loop
 
 import (
@@ -42,8 +43,8 @@ func Options(workers int) controller.Options {
 }
 
 // Settle wraps a reconciler so that losing a race (a conflict, or an object that already exists) is not an error: the object is
-// looked at again as soon as the cache can have caught up, without back-off and without a line in the log. The log gets other errors
-// without the values that API servers quote in them: what was written may hold Secrets.
+// requeued for when the cache can have caught up, without back-off and without a line in the log. Other errors are logged without the
+// values that API servers quote in them: what was written may hold Secrets.
 func Settle(r reconcile.Reconciler) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 		result, err := r.Reconcile(ctx, req)
@@ -54,7 +55,7 @@ func Settle(r reconcile.Reconciler) reconcile.Reconciler {
 	})
 }
 
-// Unreserved wraps a reconciler so that it hears of nothing in the namespaces that are the fleet's own or Kubernetes' own: see
+// Unreserved wraps a reconciler so that it gets no requests in the namespaces that are the fleet's own or Kubernetes' own: see
 // scope.Reserved. It is for reconcilers whose requests name placements or what belongs to them.
 func Unreserved(r reconcile.Reconciler) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
@@ -65,7 +66,7 @@ func Unreserved(r reconcile.Reconciler) reconcile.Reconciler {
 	})
 }
 
-// lostRace says whether err consists of nothing but lost races. Anything else among joined errors must be seen.
+// lostRace is whether err consists of nothing but lost races. Anything else among joined errors must be seen.
 func lostRace(err error) bool {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range many.Unwrap() {
@@ -104,6 +105,11 @@ func Each[T any](ctx context.Context, workers int, items []T, do func(context.Co
 	return errors.Join(errs...)
 }
 
+// All runs jobs as Each does.
+func All(ctx context.Context, workers int, jobs ...func(context.Context) error) error {
+	return Each(ctx, workers, jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
+}
+
 // Recovered makes a panic an error when it is deferred, as controller-runtime does in the goroutine of a reconciler, so that one bad object does not
 // end the process. The log has the stack.
 func Recovered(ctx context.Context, err *error) {
@@ -116,8 +122,8 @@ func Recovered(ctx context.Context, err *error) {
 	*err = fmt.Errorf("the agent has a fault, see its log: panic (%T)", r)
 }
 
-// WriteStatus updates obj's status if it differs from that of before, an unchanged copy of the object as it was read, and says
-// whether it wrote. The write carries the resourceVersion that was read: a conflict means somebody else's news must be read first.
+// WriteStatus updates obj's status if it differs from that of before, an unchanged copy of the object as it was read, and returns
+// whether it wrote. The write carries the resourceVersion that was read: a conflict means that another client's write must be read first.
 func WriteStatus(ctx context.Context, c client.StatusClient, before, obj client.Object) (bool, error) {
 	if equality.Semantic.DeepEqual(before, obj) {
 		return false, nil
@@ -128,7 +134,7 @@ func WriteStatus(ctx context.Context, c client.StatusClient, before, obj client.
 	return true, nil
 }
 
-// Refused says whether an API server has refused a write for what it is or for whose it is, so that trying again changes nothing until one
+// Refused is whether an API server has refused a write for what it is or for whose it is, so that trying again changes nothing until one
 // of the two changes. A namespace that is being deleted refuses too, with the cause NamespaceTerminating: callers ask for that first.
 func Refused(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)

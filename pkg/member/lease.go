@@ -6,7 +6,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
-	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
 // leaseName is the lock of the member agent's leader; it is the same in every release that may run side by side during an upgrade.
@@ -18,11 +18,11 @@ type candidate struct {
 	options  *Options
 	identity string
 	// lead is nil if there is no election.
-	lead *loop.Lead
+	lead *process.Lead
 }
 
 func newCandidate(cfg *rest.Config, o *Options) (*candidate, error) {
-	identity, err := loop.Identity()
+	identity, err := process.Identity()
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func newCandidate(cfg *rest.Config, o *Options) (*candidate, error) {
 
 // lock makes a view on the lease.
 func (c *candidate) lock() (resourcelock.Interface, error) {
-	return loop.Lease(c.cfg, c.options.LeaderNamespace, leaseName, c.identity, c.options.RenewDeadline)
+	return process.Lease(c.cfg, c.options.LeaderNamespace, leaseName, c.identity, c.options.RenewDeadline)
 }
 
 // guarded is cfg for what only a leader does: with it, who does not lead writes nothing.
@@ -49,5 +49,5 @@ func (c *candidate) awaitLeader(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return loop.AnotherLeads(ctx, lock, c.options.RetryWait), nil
+	return process.AnotherLeads(ctx, lock, c.options.RetryWait), nil
 }

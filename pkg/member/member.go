@@ -14,9 +14,9 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/flagship-fleet/flagship/apis"
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
+	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
 const (
@@ -32,10 +32,10 @@ func Run(ctx context.Context, options Options) error {
 	if options.Insecure {
 		log.Info("the hub's certificate is not checked, and whoever answers at its address gets our token", "flag", "--tls-insecure")
 	}
-	var gates loop.Gates
+	var gates process.Gates
 	gates.Close(gateLeader, "no replica of the agent is seen to lead yet")
 	for _, address := range probeAddresses(options) {
-		if err := loop.ServeProbes(ctx, address, &gates); err != nil {
+		if err := process.ServeProbes(ctx, address, &gates); err != nil {
 			return err
 		}
 	}
@@ -76,7 +76,7 @@ func Run(ctx context.Context, options Options) error {
 		}
 	}
 	err = mgr.Start(ctx)
-	if cause := context.Cause(ctx); errors.Is(cause, loop.ErrLeadLost) {
+	if cause := context.Cause(ctx); errors.Is(cause, process.ErrLeadLost) {
 		err = cause
 	}
 	if err != nil {
@@ -90,7 +90,7 @@ func newManager(c *candidate, lost func(error)) (ctrl.Manager, error) {
 	timeout, o := shutdown, c.options
 	options := ctrl.Options{
 		Scheme:                        apis.Scheme(),
-		Metrics:                       loop.Metrics(o.MetricsAddress, o.MetricsSecure, c.cfg),
+		Metrics:                       process.Metrics(o.MetricsAddress, o.MetricsSecure, c.cfg),
 		HealthProbeBindAddress:        "0",
 		PprofBindAddress:              o.pprof(o.PprofPort),
 		LeaderElection:                o.LeaderElect,
@@ -105,7 +105,7 @@ func newManager(c *candidate, lost func(error)) (ctrl.Manager, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.lead = loop.NewLead(lock, o.LeaseDuration, lost)
+		c.lead = process.NewLead(lock, o.LeaseDuration, lost)
 		options.LeaderElectionResourceLockInterface = c.lead
 	}
 	return ctrl.NewManager(c.cfg, options)

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
+	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
 // Options are the member agent's flags and environment. Names, defaults and ranges are part of the contract with the charts people
@@ -77,7 +77,7 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 
 	fs.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8091", "address of /healthz and /readyz; 0 turns them off")
 	fs.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8090", "address of /metrics; 0 turns it off")
-	fs.BoolVar(&o.MetricsSecure, "metrics-secure", true, loop.MetricsSecureUsage)
+	fs.BoolVar(&o.MetricsSecure, "metrics-secure", true, process.MetricsSecureUsage)
 	fs.IntVar(&o.PprofPort, "pprof-port", 6065, "port of the profiles")
 	fs.Float64Var(&o.MemberQPS, "member-api-qps", 250, "requests a second to this cluster, 10 to 10000; negative: no limit")
 	fs.IntVar(&o.MemberBurst, "member-api-burst", 1000, "requests to this cluster at once, 10 to 20000, not less than the requests a second")
@@ -136,10 +136,10 @@ func (o *Options) ReadEnvironment(env hublink.Environment) error {
 // Validate returns every wrong flag at once, each with the range it must be in.
 func (o *Options) Validate() error {
 	errs := []error{
-		loop.Throttle("hub-api-qps", o.HubQPS, 1000, "hub-api-burst", o.HubBurst, 2000),
-		loop.Throttle("member-api-qps", o.MemberQPS, 10_000, "member-api-burst", o.MemberBurst, 20_000),
-		loop.Between("leader-lease-duration", o.LeaseDuration, loop.ShortestLease, time.Hour),
-		loop.Between("deletion-wait-time", o.DeletionWait, 1, 60),
+		process.Throttle("hub-api-qps", o.HubQPS, 1000, "hub-api-burst", o.HubBurst, 2000),
+		process.Throttle("member-api-qps", o.MemberQPS, 10_000, "member-api-burst", o.MemberBurst, 20_000),
+		process.Between("leader-lease-duration", o.LeaseDuration, process.ShortestLease, time.Hour),
+		process.Between("deletion-wait-time", o.DeletionWait, 1, 60),
 		o.limiter.validate(),
 	}
 	return errors.Join(errs...)
@@ -149,14 +149,14 @@ func (l *limiter) validate() error {
 	const prefix = "work-applier-requeue-rate-limiter-"
 	const most = 1 << 30 // seconds; the flag has no upper bound of its own
 	errs := []error{
-		loop.Between("work-applier-priority-linear-equation-coeff-a", l.priorityA, -100, -1),
-		loop.Between("work-applier-priority-linear-equation-coeff-b", l.priorityB, 1, 1000),
-		loop.Between(prefix+"attempts-with-fixed-delay", l.attempts, 1, 40),
-		loop.Between(prefix+"fixed-delay-seconds", l.fixed, 2, 300),
-		loop.Between(prefix+"exponential-base-for-slow-backoff", l.slowBase, 1.05, 2),
-		loop.Between(prefix+"initial-slow-backoff-delay-seconds", l.slowFirst, 2, most),
-		loop.Between(prefix+"max-slow-backoff-delay-seconds", l.slowMost, 2, most),
-		loop.Between(prefix+"max-fast-backoff-delay-seconds", l.fastMost, 1, 3600),
+		process.Between("work-applier-priority-linear-equation-coeff-a", l.priorityA, -100, -1),
+		process.Between("work-applier-priority-linear-equation-coeff-b", l.priorityB, 1, 1000),
+		process.Between(prefix+"attempts-with-fixed-delay", l.attempts, 1, 40),
+		process.Between(prefix+"fixed-delay-seconds", l.fixed, 2, 300),
+		process.Between(prefix+"exponential-base-for-slow-backoff", l.slowBase, 1.05, 2),
+		process.Between(prefix+"initial-slow-backoff-delay-seconds", l.slowFirst, 2, most),
+		process.Between(prefix+"max-slow-backoff-delay-seconds", l.slowMost, 2, most),
+		process.Between(prefix+"max-fast-backoff-delay-seconds", l.fastMost, 1, 3600),
 	}
 	if l.fastBase <= 1 || l.fastBase > 2 {
 		errs = append(errs, fmt.Errorf("--%sexponential-base-for-fast-backoff is %v; it must be above 1 and at most 2", prefix, l.fastBase))

@@ -25,7 +25,6 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/member/applier"
@@ -33,6 +32,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/member/joiner"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
 	"github.com/flagship-fleet/flagship/pkg/member/standin"
+	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
 // gateLeader is closed until the replica leads, or has seen that another one does: standing by is all it has to do then.
@@ -52,7 +52,7 @@ type sessions struct {
 	candidate *candidate
 	link      *hublink.Link
 	provider  property.Provider
-	gates     *loop.Gates
+	gates     *process.Gates
 	// ready is closed when this cluster has what a session needs.
 	ready chan struct{}
 	// agent is the agent's ServiceAccount here, set before ready; empty if it runs as something else.
@@ -69,7 +69,7 @@ func (s *sessions) prepare(ctx context.Context) error {
 		crd, hub error
 	)
 	both.Go(func() {
-		if crd = loop.AwaitCRDs(ctx, s.member, s.gates, ledgerCRD); crd != nil {
+		if crd = process.AwaitCRDs(ctx, s.member, s.gates, ledgerCRD); crd != nil {
 			return
 		}
 		// The question is a POST and writes nothing, so a replica that stands by may ask it too.
@@ -154,7 +154,7 @@ func (s *sessions) hubManager(barred func(error)) (ctrl.Manager, error) {
 		Scheme:                  apis.Scheme(),
 		MapperProvider:          hubMapper,
 		NewCache:                s.reading().NewCache,
-		Metrics:                 loop.Metrics(s.options.HubMetricsAddress, s.options.MetricsSecure, s.candidate.cfg),
+		Metrics:                 process.Metrics(s.options.HubMetricsAddress, s.options.MetricsSecure, s.candidate.cfg),
 		HealthProbeBindAddress:  "0",
 		PprofBindAddress:        s.options.pprof(s.options.HubPprofPort),
 		GracefulShutdownTimeout: &timeout,

@@ -38,7 +38,7 @@ type BindingFacts struct {
 	Works []*v1beta1.Work
 }
 
-// BindingVerdict is a binding's new status. One that is not Settled only tells of progress, and may be held back for Patience.
+// BindingVerdict is a binding's new status. One that is not Settled only reports progress; see Hold.
 type BindingVerdict struct {
 	Status  v1beta1.ResourceBindingStatus
 	Settled bool

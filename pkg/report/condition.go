@@ -12,9 +12,17 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/brief"
 )
 
-// Patience is how long a status that only says "still in progress" is held back. What is settled by then is written once instead of
+// Patience is how long a status that only reports progress is held back. A status that is settled by then is written once instead of
 // twice; nothing but the report waits for it.
 const Patience = time.Second
+
+// Hold is how long a status may be held back: Patience, or zero for one that is settled.
+func Hold(settled bool) time.Duration {
+	if settled {
+		return 0
+	}
+	return Patience
+}
 
 // MostListed is how many failed, drifted or diffed objects one cluster's lists hold at most.
 const MostListed = 100

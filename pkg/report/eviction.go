@@ -6,7 +6,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// EvictionFacts are the outcome of an eviction: Message says why it is not valid, or else why it was carried out or not.
+// EvictionFacts are the outcome of an eviction. Message is why it is not valid, or else why it was executed or not.
 type EvictionFacts struct {
 	Valid, Executed bool
 	Message         string
@@ -29,7 +29,7 @@ func Eviction(e v1beta1.EvictionObject, f EvictionFacts, now metav1.Time) {
 	*e.GetConditions() = merge(*e.GetConditions(), wanted, now)
 }
 
-// EvictionEnded says whether an eviction has its outcome, which is final.
+// EvictionEnded returns whether an eviction has its outcome, which is final.
 func EvictionEnded(e v1beta1.EvictionObject) bool {
 	for _, c := range *e.GetConditions() {
 		if c.Type == v1beta1.ConditionEvictionExecuted && c.Status != metav1.ConditionUnknown ||

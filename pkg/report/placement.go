@@ -216,7 +216,7 @@ func (p *placementReport) verdict() PlacementVerdict {
 	status.Conditions = p.conditions(wanted...)
 	fit(&status, bindings)
 	verdict := PlacementVerdict{Status: status, Hold: Patience, Again: again}
-	if settled || news || p.turned(status.Conditions) {
+	if settled || news || p.rejectionChanged(status.Conditions) {
 		verdict.Hold = 0
 	}
 	return verdict
@@ -265,7 +265,7 @@ func (p *placementReport) conditions(wanted ...metav1.Condition) []metav1.Condit
 	if permitted := ResourcesPermitted(p.Placement, p.Withheld); permitted != nil {
 		wanted = append(wanted, *permitted)
 	}
-	wanted = append(wanted, p.retreat()...)
+	wanted = append(wanted, p.rejection()...)
 	out := merge(p.old.Conditions, wanted, p.now)
 	if c := meta.FindStatusCondition(p.old.Conditions, p.Placement.ConditionType(v1beta1.ConditionStatusSynced)); c != nil {
 		out = append(out, *c)

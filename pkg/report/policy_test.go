@@ -34,12 +34,12 @@ func TestPolicy(t *testing.T) {
 func TestRollout(t *testing.T) {
 	now := metav1.NewTime(time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC))
 	available := yes(3, v1beta1.ConditionAvailable, v1beta1.ReasonAllWorkAreAvailable, "")
-	held := Rollout([]metav1.Condition{available}, RolloutHeld(3, "waits"), now)
+	held := Rollout([]metav1.Condition{available}, RolloutBlocked(3, "waits"), now)
 	if len(held) != 2 || held[0].Reason != v1beta1.ReasonRolloutNotStartedYet || held[1] != available {
 		t.Errorf("conditions %+v; want RolloutStarted False before what was there", held)
 	}
 	later := metav1.NewTime(now.Add(time.Hour))
-	if again := Rollout(held, RolloutHeld(3, "waits"), later); !reflect.DeepEqual(again, held) {
+	if again := Rollout(held, RolloutBlocked(3, "waits"), later); !reflect.DeepEqual(again, held) {
 		t.Errorf("the same gives %+v after %+v", again, held)
 	}
 	if resumed := Rollout(held, RolloutStarted(3), later); len(resumed) != 2 || resumed[0].Status != metav1.ConditionTrue {

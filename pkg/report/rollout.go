@@ -7,12 +7,12 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// RolloutHeld says that a binding of generation has to wait for the content it should get, and for what.
-func RolloutHeld(generation int64, message string) metav1.Condition {
+// RolloutBlocked is the condition of a binding that cannot get its content yet. message says why.
+func RolloutBlocked(generation int64, message string) metav1.Condition {
 	return no(generation, v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet, message)
 }
 
-// Rollout puts condition, which is about RolloutStarted, among a binding's conditions; the others stay as they are.
+// Rollout sets one of a binding's conditions that the rollout owns: RolloutStarted or RolledBack. It is first; the others stay as they are.
 func Rollout(old []metav1.Condition, condition metav1.Condition, now metav1.Time) []metav1.Condition {
 	condition = merge(old, []metav1.Condition{condition}, now)[0]
 	out := make([]metav1.Condition, 0, len(old)+1)
@@ -25,7 +25,7 @@ func Rollout(old []metav1.Condition, condition metav1.Condition, now metav1.Time
 	return out
 }
 
-// Arrived says whether a binding is on the resource snapshot of this name, and its cluster has said what became of it.
+// Arrived returns whether a binding has the resource snapshot of this name, and its cluster has reported on it.
 func Arrived(binding v1beta1.BindingObject, snapshot string) bool {
 	if binding.GetSpec().ResourceSnapshotName != snapshot {
 		return false

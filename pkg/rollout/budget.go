@@ -15,14 +15,14 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// What a placement's limits are where it sets none.
+// The limits of a placement that sets none.
 const (
 	defaultShare  = "25%"
 	defaultPeriod = 60 * time.Second
 )
 
-// BudgetOf reads the limits of a placement that wants target clusters. Shares are of target and are rounded up. The error is about a
-// value that the API does not accept.
+// BudgetOf reads the limits of a placement that wants target clusters. Percentages are of target and are rounded up, but for the failure
+// budget, which is rounded down. It returns an error for a value that the API does not accept.
 func BudgetOf(strategy v1beta1.RolloutStrategy, target int) (Budget, error) {
 	config := strategy.RollingUpdate
 	if wrong := validate.RollingUpdate(config, field.NewPath("spec", "strategy", "rollingUpdate")); len(wrong) > 0 {
@@ -48,31 +48,31 @@ func BudgetOf(strategy v1beta1.RolloutStrategy, target int) (Budget, error) {
 	return b, nil
 }
 
-// clusters reads a number, which the API accepts as text too, or a share of target.
+// clusters reads a number, which the API accepts as text too, or a percentage of target.
 func clusters(value *intstr.IntOrString, target int) (int, error) {
 	share := ptr.Deref(value, intstr.FromString(defaultShare))
 	if n, err := strconv.ParseInt(share.StrVal, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
-		return int(n), nil // one that is too great is the greatest
+		return int(n), nil // ParseInt returns the greatest number for one out of range
 	}
 	return intstr.GetScaledValueFromIntOrPercent(&share, target, true)
 }
 
-// Target is how many clusters a placement with policy wants. For PickAll that is what the scheduler wants at present: the bindings
-// in seen that are not given up, counting one that is being deleted while it may have content.
-func Target(policy *v1beta1.PlacementPolicy, seen []Binding) int {
+// Target is how many clusters a placement with policy wants. For PickAll that is how many the scheduler picks now: the bindings
+// that are not given up, counting one that is being deleted while it may have content.
+func Target(policy *v1beta1.PlacementPolicy, bindings []Binding) int {
 	if policy != nil && policy.PlacementType == v1beta1.PlacementTypePickFixed {
 		return len(policy.ClusterNames)
 	}
 	if policy != nil && policy.PlacementType == v1beta1.PlacementTypePickN {
 		return int(ptr.Deref(policy.NumberOfClusters, 0))
 	}
-	return wanted(seen)
+	return wanted(bindings)
 }
 
 // wanted counts the bindings to clusters of the fleet that are not given up.
-func wanted(seen []Binding) int {
+func wanted(bindings []Binding) int {
 	n := 0
-	for _, b := range seen {
+	for _, b := range bindings {
 		if !b.Gone && b.wanted() {
 			n++
 		}
@@ -80,7 +80,7 @@ func wanted(seen []Binding) int {
 	return n
 }
 
-// wanted says whether the binding is not given up; one that is being deleted counts while it may have content.
+// wanted returns whether the binding is not given up; one that is being deleted counts while it may have content.
 func (b Binding) wanted() bool {
 	return b.State == v1beta1.BindingStateBound || b.State == v1beta1.BindingStateScheduled && !b.Deleting
 }

@@ -62,9 +62,9 @@ func at(cluster string) func(*Binding) {
 	return func(b *Binding) { b.Cluster = cluster }
 }
 
-func hold(names ...string) (out []Held) {
+func blocked(names ...string) (out []Blocked) {
 	for _, name := range names {
-		out = append(out, Held{Binding: name, Why: ForBudget})
+		out = append(out, Blocked{Binding: name, By: ByBudget})
 	}
 	return out
 }
@@ -85,23 +85,23 @@ func TestNext(t *testing.T) {
 		},
 		"ready clusters take turns by name": {
 			budget: oneOf(3), seen: []Binding{binding("c", up), binding("a", up), binding("b", up)},
-			want: Step{Move: []string{"a"}, Hold: hold("b", "c")},
+			want: Step{Move: []string{"a"}, Blocked: blocked("b", "c")},
 		},
 		"the next waits until the one before is ready": {
 			budget: oneOf(3), seen: []Binding{binding("a", latest), binding("b", up), binding("c", up)},
-			want: Step{Hold: hold("b", "c")},
+			want: Step{Blocked: blocked("b", "c")},
 		},
 		"and then moves": {
 			budget: oneOf(3), seen: []Binding{binding("a", latest, up), binding("b", up), binding("c", up)},
-			want: Step{Move: []string{"b"}, Hold: hold("c")},
+			want: Step{Move: []string{"b"}, Blocked: blocked("c")},
 		},
 		"a bad change stops after the first": {
 			budget: oneOf(3), seen: []Binding{binding("a", latest, unavailable), binding("b", up), binding("c", up)},
-			want: Step{Hold: hold("b", "c")},
+			want: Step{Blocked: blocked("b", "c")},
 		},
 		"a correction reaches what failed at once": {
 			budget: oneOf(3), seen: []Binding{binding("a", unavailable), binding("b", up), binding("c", up)},
-			want: Step{Move: []string{"a"}, Hold: hold("b", "c")},
+			want: Step{Move: []string{"a"}, Blocked: blocked("b", "c")},
 		},
 		"whatever failed": {
 			budget: none(4), seen: []Binding{binding("a", failed), binding("b", overridden), binding("c", unsynced), binding("d", unavailable)},
@@ -109,11 +109,11 @@ func TestNext(t *testing.T) {
 		},
 		"what is not ready yet has not failed": {
 			budget: oneOf(4), seen: []Binding{binding("a", applying), binding("b", incomplete), binding("c", unavailableYet), binding("d")},
-			want: Step{Hold: hold("a", "b", "c", "d")},
+			want: Step{Blocked: blocked("a", "b", "c", "d")},
 		},
 		"but moves if the rest is enough": {
 			budget: oneOf(3), seen: []Binding{binding("a", applying), binding("b", up), binding("c", up)},
-			want: Step{Move: []string{"a"}, Hold: hold("b", "c")},
+			want: Step{Move: []string{"a"}, Blocked: blocked("b", "c")},
 		},
 		"everything moves if everything may be unavailable": {
 			budget: Budget{Target: 3, MaxUnavailable: 3}, seen: []Binding{binding("a", applying), binding("b", up), binding("c")},
@@ -121,15 +121,15 @@ func TestNext(t *testing.T) {
 		},
 		"an old report is none": {
 			budget: oneOf(3), seen: []Binding{binding("a", up, outdated), binding("b", up, outdated), binding("c", up, outdated)},
-			want: Step{Hold: hold("a", "b", "c")},
+			want: Step{Blocked: blocked("a", "b", "c")},
 		},
 		"reported differences count as ready": {
 			budget: oneOf(2), seen: []Binding{binding("a", diffs), binding("b", diffs)},
-			want: Step{Move: []string{"a"}, Hold: hold("b")},
+			want: Step{Move: []string{"a"}, Blocked: blocked("b")},
 		},
 		"what cannot be seen is waited for": {
 			budget: oneOf(1), seen: []Binding{binding("a", unseenYet)},
-			want: Step{Hold: hold("a"), Again: 20 * time.Second},
+			want: Step{Blocked: blocked("a"), Again: 20 * time.Second},
 		},
 		"for the rest of the period": {
 			budget: Budget{Target: 1, MaxUnavailable: 1, Period: 10 * time.Second}, seen: []Binding{binding("a", unseenYet)},
@@ -140,15 +140,15 @@ func TestNext(t *testing.T) {
 		},
 		"what is going is not waited for": {
 			budget: oneOf(2), seen: []Binding{binding("a", unseenYet, deleting), binding("b", up)},
-			want: Step{Hold: hold("b")},
+			want: Step{Blocked: blocked("b")},
 		},
 		"what is given up goes before updates": {
 			budget: oneOf(2), seen: []Binding{binding("a", up), binding("b", up), binding("z", up, givenUp)},
-			want: Step{Remove: []string{"z"}, Move: []string{"a"}, Hold: hold("b")},
+			want: Step{Remove: []string{"z"}, Move: []string{"a"}, Blocked: blocked("b")},
 		},
 		"and stays while it is needed": {
 			budget: none(2), seen: []Binding{binding("a", latest, up), binding("b", scheduled), binding("z", up, givenUp)},
-			want: Step{Hold: hold("b")},
+			want: Step{Blocked: blocked("b")},
 		},
 		"what is not known to be up stays too, while too few are": {
 			budget: none(2), seen: []Binding{binding("a", latest, up), binding("b", latest), binding("z", givenUp)},
@@ -167,31 +167,31 @@ func TestNext(t *testing.T) {
 		},
 		"clusters are exchanged with a surge": {
 			budget: Budget{Target: 2, MaxSurge: 1}, seen: []Binding{binding("a", scheduled), binding("b", scheduled), binding("y", up, givenUp), binding("z", up, givenUp)},
-			want: Step{Move: []string{"a"}, Hold: hold("b")},
+			want: Step{Move: []string{"a"}, Blocked: blocked("b")},
 		},
 		"what is going takes room until it is gone": {
 			budget: none(1), seen: []Binding{binding("a", scheduled), binding("z", up, givenUp, deleting)},
-			want: Step{Hold: hold("a")},
+			want: Step{Blocked: blocked("a")},
 		},
 		"a former binding blocks its cluster alone": {
 			budget: oneOf(2), seen: []Binding{binding("a", scheduled), binding("a-old", up, givenUp, deleting, at("a")), binding("b", scheduled)},
-			want: Step{Move: []string{"b"}, Hold: []Held{{Binding: "a", Why: ForCluster}}},
+			want: Step{Move: []string{"b"}, Blocked: []Blocked{{Binding: "a", By: ByCluster}}},
 		},
 		"a vanished cluster blocks its binding alone": {
 			budget: oneOf(2), seen: []Binding{binding("a", up, vanished), binding("b", up), binding("c", up)},
-			want: Step{Move: []string{"b"}, Hold: hold("c")},
+			want: Step{Move: []string{"b"}, Blocked: blocked("c")},
 		},
 		"a vanished cluster does not count among those that are wanted": {
 			budget: oneOf(3), seen: []Binding{binding("a", up, vanished), binding("b", up), binding("c", up)},
-			want: Step{Move: []string{"b"}, Hold: hold("c")},
+			want: Step{Move: []string{"b"}, Blocked: blocked("c")},
 		},
 		"one that may come back does": {
 			budget: oneOf(3), seen: []Binding{binding("b", up), binding("c", up)},
-			want: Step{Hold: hold("b", "c")},
+			want: Step{Blocked: blocked("b", "c")},
 		},
 		"one that nobody can find does not": {
 			budget: Budget{Target: 3, Short: true, MaxUnavailable: 1}, seen: []Binding{binding("b", up), binding("c", up)},
-			want: Step{Move: []string{"b"}, Hold: hold("c")},
+			want: Step{Move: []string{"b"}, Blocked: blocked("c")},
 		},
 		"too many clusters are too many though": {
 			budget: Budget{Target: 1, Short: true, MaxUnavailable: 1}, seen: []Binding{binding("b", up), binding("c", up)},
@@ -199,7 +199,7 @@ func TestNext(t *testing.T) {
 		},
 		"what is going is not up": {
 			budget: oneOf(2), seen: []Binding{binding("a", up, deleting), binding("b", up)},
-			want: Step{Hold: hold("b")},
+			want: Step{Blocked: blocked("b")},
 		},
 		"what failed and is going makes room": {
 			budget: none(1), seen: []Binding{binding("a", scheduled), binding("z", failed, givenUp, deleting)},
@@ -207,15 +207,15 @@ func TestNext(t *testing.T) {
 		},
 		"a silent cluster keeps its content, and does not keep the others waiting": {
 			budget: oneOf(3), seen: []Binding{binding("a", up, silent), binding("b", up), binding("c", up)},
-			want: Step{Move: []string{"b"}, Hold: []Held{{Binding: "a", Why: ForAgent}, {Binding: "c", Why: ForBudget}}},
+			want: Step{Move: []string{"b"}, Blocked: []Blocked{{Binding: "a", By: ByAgent}, {Binding: "c", By: ByBudget}}},
 		},
 		"one that was not up may have it at once": {
 			budget: oneOf(3), seen: []Binding{binding("a", applying, silent), binding("b", up), binding("c", up)},
-			want: Step{Move: []string{"a"}, Hold: hold("b", "c")},
+			want: Step{Move: []string{"a"}, Blocked: blocked("b", "c")},
 		},
 		"a correction reaches a silent cluster that failed": {
 			budget: oneOf(2), seen: []Binding{binding("a", unavailable, silent), binding("b", up)},
-			want: Step{Move: []string{"a"}, Hold: hold("b")},
+			want: Step{Move: []string{"a"}, Blocked: blocked("b")},
 		},
 		"what was on a vanished cluster goes, and counts for nothing": {
 			budget: none(1), seen: []Binding{binding("a", scheduled), binding("z", up, givenUp, vanished)},
@@ -232,7 +232,7 @@ func TestNext(t *testing.T) {
 		},
 		"to what is held as well": {
 			budget: none(1), seen: []Binding{binding("a", up, func(b *Binding) { b.Strategy.Type = v1beta1.ApplyStrategyTypeReportDiff })},
-			want: Step{Restyle: []string{"a"}, Hold: hold("a")},
+			want: Step{Restyle: []string{"a"}, Blocked: blocked("a")},
 		},
 		"to what is given up and still needed": {
 			budget: none(1), seen: []Binding{binding("a", latest), binding("z", up, givenUp, reportDiff)},

@@ -151,7 +151,9 @@ func newModel(rng *rand.Rand) *model {
 		rng: rng, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), number: -1, courses: map[string]Course{}, fragile: map[string]bool{},
 	}
 	if rng.IntN(2) == 0 {
-		w.policy = &Policy{Window: time.Duration(10+rng.IntN(120)) * time.Second, Rollback: rng.IntN(2) == 0, Awake: w.now}
+		w.policy = &Policy{FailurePolicy: delivery.FailurePolicy{
+			Window: time.Duration(10+rng.IntN(120)) * time.Second, Rollback: rng.IntN(2) == 0, From: w.now,
+		}}
 		w.share = []int{0, 10, 34}[rng.IntN(3)]
 	}
 	w.edit()
@@ -247,7 +249,7 @@ func (w *model) chance() {
 	case 9:
 		w.note("the hub agent was away")
 		if w.now = w.now.Add(time.Duration(w.rng.IntN(300)) * time.Second); w.policy != nil {
-			w.policy.Awake = w.now
+			w.policy.From = w.now
 		}
 	case 10:
 		cluster := fmt.Sprintf("c%d", w.rng.IntN(12))
@@ -401,7 +403,7 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 	}
 	if w.policy != nil {
 		policy := *w.policy
-		policy.Budget, policy.Said = target*w.share/100, fmt.Sprintf("%d%%", w.share)
+		policy.Budget, policy.Setting = target*w.share/100, fmt.Sprintf("%d%%", w.share)
 		w.budget.Policy = &policy
 	}
 	least := w.expected(target) - w.budget.MaxUnavailable - w.overdue()
@@ -419,20 +421,20 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 			t.Fatalf("seed %d: %s was changed, which nobody can reach\n%s", seed, name, w.history())
 		}
 		tookDown = tookDown || s.up
-		bound = bound || !s.holdsContent()
+		bound = bound || !s.mayHaveContent()
 		w.give(s, delivery.NewRevision(w.snapshot(), delivery.Overrides{}, ptr.To(w.content().Strategy)), false)
 	}
 	for _, back := range step.Back {
 		s := w.site(back.Binding)
 		tookDown = tookDown || s.up
 		w.give(s, back.To, true)
-		w.tell(s, Fate{What: Returning})
+		w.tell(s, delivery.Sent(back.To))
 	}
 	for _, name := range step.Resume {
 		w.site(name).told = nil
 	}
 	for _, fate := range step.Fates {
-		w.tell(w.site(fate.Binding), fate)
+		w.tell(w.site(fate.Binding), fate.Fate)
 	}
 	for _, name := range step.Restyle {
 		s := w.site(name)
@@ -451,7 +453,7 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		if s.up {
 			up++
 		}
-		if s.holdsContent() && !s.Gone && !s.leftover {
+		if s.mayHaveContent() && !s.Gone && !s.leftover {
 			placed++
 		}
 	}
@@ -469,7 +471,7 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 func (w *model) give(s *site, to v1beta1.Revision, back bool) {
 	if w.policy == nil {
 		s.Mark = nil
-	} else if s.Mark = ptr.To(MarkOf(s.Binding, to, w.content().Course, w.now)); back {
+	} else if s.Mark = ptr.To(NewMark(s.Binding, to, w.content().Course, w.now)); back {
 		s.Mark = &delivery.Mark{To: to, At: w.now, Before: &to, Back: true}
 	}
 	switch {
@@ -484,22 +486,29 @@ func (w *model) give(s *site, to v1beta1.Revision, back bool) {
 }
 
 // tell is the write of how a binding comes back.
-func (w *model) tell(s *site, f Fate) {
+func (w *model) tell(s *site, f delivery.Fate) {
 	status := metav1.ConditionFalse
-	switch f.What {
-	case Waiting, Returning:
+	switch f.State {
+	case delivery.Waiting, delivery.Returning:
 		status = metav1.ConditionUnknown
-	case Returned:
+	case delivery.Returned:
 		status = metav1.ConditionTrue
 	}
-	meta.SetStatusCondition(&s.told, s.condition(v1beta1.ConditionRolledBack, status, string(f.What), w.now))
+	meta.SetStatusCondition(&s.told, s.condition(v1beta1.ConditionRolledBack, status, "R", w.now))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // overdue counts the clusters that have been without health for the window or longer: nobody has to wait for them.
 func (w *model) overdue() int {
 	n := 0
 	for _, s := range w.bindings {
-		n += count(w.policy != nil && !s.up && s.living() && s.Snapshot != "" && w.now.Sub(later(s.since, w.policy.Awake)) >= w.policy.Window)
+		n += count(w.policy != nil && !s.up && s.living() && s.Snapshot != "" && w.now.Sub(later(s.since, w.policy.From)) >= w.policy.Window)
 	}
 	return n
 }
@@ -541,7 +550,7 @@ func (w *model) checkVerdict(t *testing.T, seed uint64, step Step) {
 func (w *model) checkTurns(t *testing.T, seed uint64, step Step) {
 	for _, name := range step.Move {
 		for _, s := range w.bindings {
-			if s.Name != name && s.Cluster == w.site(name).Cluster && s.holdsContent() {
+			if s.Name != name && s.Cluster == w.site(name).Cluster && s.mayHaveContent() {
 				t.Fatalf("seed %d: %s was moved while %s is on the cluster\n%s", seed, name, s.Name, w.history())
 			}
 		}

@@ -13,36 +13,36 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// Replaced says whether a run was planned for an earlier placement of the name.
+// Replaced returns whether a run was planned for an earlier placement of the name.
 func Replaced(now Plan, status v1beta1.UpdateRunStatus) bool {
 	return status.PlacementUID != "" && status.PlacementUID != now.Placement
 }
 
-// goOn tells the user what to do about a plan that does not hold any more.
-const goOn = "; to go on where this run is, make one that names it in spec.resumeFrom"
+// goOn is what the user can do about a plan that is not valid any more.
+const goOn = "; to continue from here, create a run that names this one in spec.resumeFrom"
 
-// Check says whether the plan in a run's status still holds; the error is an Abort if it does not, and says what has changed.
+// Check returns an Abort if the plan in a run's status is not valid any more, with what has changed. Any other error is temporary.
 func Check(fleet Fleet, status v1beta1.UpdateRunStatus) error {
 	if status.UpdateStrategySnapshot == nil || status.DeletionStageStatus == nil || len(status.StagesStatus) != len(status.UpdateStrategySnapshot.Stages) {
-		return defect("the plan is missing from the run's status; make a new run")
+		return defect("the plan is missing from the run's status; create a new run")
 	}
 	now, err := picked(fleet)
 	if err != nil {
 		return err
 	}
-	news := changes(recordedClusters(status), now.selected)
+	changed := changes(recordedClusters(status), now.selected)
 	switch {
 	case Replaced(now.Plan, status):
-		return mistake("the placement was deleted and made again since the run was initialized; make a new run")
+		return mistake("the placement was deleted and recreated since the run was initialized; create a new run")
 	case status.ApplyStrategy == nil || !delivery.SameStrategy(status.ApplyStrategy, &now.Apply):
 		return mistake("the placement's spec.strategy.applyStrategy has changed since the run was initialized" + goOn)
 	case now.PolicyIndex != status.PolicySnapshotIndexUsed:
 		return mistake("the placement's policy has changed since the run was initialized, from policy snapshot %s to %s%s"+goOn,
-			status.PolicySnapshotIndexUsed, now.PolicyIndex, news)
+			status.PolicySnapshotIndexUsed, now.PolicyIndex, changed)
 	case now.short != nil:
-		return mistake("%s%s"+goOn, AbortOf(now.short).Message, news)
-	case news != "" || now.Count != status.PolicyObservedClusterCount:
-		return mistake("the placement has picked other clusters since the run was initialized%s"+goOn, news)
+		return mistake("%s%s"+goOn, AbortOf(now.short).Message, changed)
+	case changed != "" || now.Count != status.PolicyObservedClusterCount:
+		return mistake("the placement has picked other clusters since the run was initialized%s"+goOn, changed)
 	}
 	if err := checkStages(fleet, now.selected, status); err != nil {
 		return err
@@ -50,7 +50,7 @@ func Check(fleet Fleet, status v1beta1.UpdateRunStatus) error {
 	return checkDeletions(now.Deletions, status)
 }
 
-// checkStages makes sure that every cluster belongs where it did; the clusters are the same.
+// checkStages returns an Abort if a cluster left the fleet, belongs to another stage, or to another place in it.
 func checkStages(fleet Fleet, selected []string, status v1beta1.UpdateRunStatus) error {
 	var gone []string
 	for _, cluster := range selected {
@@ -96,7 +96,7 @@ func checkStages(fleet Fleet, selected []string, status v1beta1.UpdateRunStatus)
 	return nil
 }
 
-// checkOrder makes sure that the clusters of a stage, which are the same, have their order still.
+// checkOrder returns an Abort if the clusters of a stage, which are the same, have another order.
 func checkOrder(config v1beta1.StageConfig, was []v1beta1.ClusterUpdatingStatus, now []string) error {
 	for i := range was {
 		if was[i].ClusterName == now[i] {
@@ -107,13 +107,13 @@ func checkOrder(config v1beta1.StageConfig, was []v1beta1.ClusterUpdatingStatus,
 			before = append(before, c.ClusterName)
 		}
 		return mistake("label %s of MemberClusters has changed since the run was initialized, which changes the order of stage %s: "+
-			"from number %d on it was %s and is %s; restore the label if that was a mistake"+goOn,
+			"from position %d on it was %s and is %s; restore the label if that was a mistake"+goOn,
 			ptr.Deref(config.SortingLabelKey, ""), config.Name, i+1, brief.List(before, mostNamed), brief.List(now[i:], mostNamed))
 	}
 	return nil
 }
 
-// checkDeletions makes sure that nothing is to be given up that was not when the run was initialized. The reverse comes of giving up.
+// checkDeletions returns an Abort if the placement gave up other clusters since the run was initialized. Fewer are fine: the run deletes them.
 func checkDeletions(deletions []string, status v1beta1.UpdateRunStatus) error {
 	planned := sets.New[string]()
 	for _, c := range status.DeletionStageStatus.Clusters {
@@ -141,7 +141,7 @@ func recordedClusters(status v1beta1.UpdateRunStatus) sets.Set[string] {
 	return out
 }
 
-// changes says which clusters have come and gone.
+// changes is the part of a message about clusters that were picked and are not any more, and the reverse.
 func changes(was sets.Set[string], now []string) string {
 	text := ""
 	if joined := sets.New(now...).Difference(was); len(joined) > 0 {

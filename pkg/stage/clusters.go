@@ -22,18 +22,18 @@ func concurrency(most *intstr.IntOrString, clusters int) (int, error) {
 	return max(1, n), nil
 }
 
-// clusters judges those in progress and starts others while there is room, in their order. Those that have failed within the budget
-// are finished.
-func (d *decision) clusters(s *Stage, most int) (finished int, err error) {
-	// Those in progress first, so that what they free is used at once and what they fill is never given twice.
-	busy, err := d.judge(s)
+// clusters judges the clusters in progress and starts others while there is room, in their order. finished counts those that are done or have
+// failed within the budget.
+func (f *forward) clusters(s *Stage, most int) (finished int, err error) {
+	// Those in progress come first, so that this step uses the places that they free.
+	busy, err := f.judge(s)
 	if err != nil {
 		return 0, err
 	}
 	for i := range s.Clusters {
 		c := &s.Clusters[i]
 		if c.Phase == Pending && busy < most {
-			if err := d.start(s, c); err != nil {
+			if err := f.start(s, c); err != nil {
 				return 0, err
 			}
 			if c.Phase != Succeeded {
@@ -47,133 +47,148 @@ func (d *decision) clusters(s *Stage, most int) (finished int, err error) {
 	return finished, nil
 }
 
-// judge looks at the clusters in progress, and counts those that still are; with a failure policy it also looks at those that were.
-func (d *decision) judge(s *Stage) (busy int, err error) {
+// judge judges the clusters in progress, and with a failure policy those that were. busy is how many still are in progress.
+func (f *forward) judge(s *Stage) (busy int, err error) {
 	for i := range s.Clusters {
 		c := &s.Clusters[i]
 		switch {
-		case c.Phase == Failed && d.policy() == nil:
+		case c.Phase == Failed && f.policy == nil:
 			return 0, mistake("cluster %s of stage %s has failed: %s", c.Name, s.Name, c.Cause)
-		case d.adopted[c.Name]:
+		case f.adopted[c.Name]:
 			busy++
 		case c.Phase == Active:
-			b := d.bindings[c.Name]
+			b := f.picked[c.Name]
 			if b == nil {
-				return 0, d.missing(c, s)
+				return 0, noBinding(c, s)
 			}
-			if !d.holds(b, c.Name) {
+			if !f.release.on(b) || !started(b) {
 				c.Phase = Failed
-				c.Cause = "What the cluster is to get was changed by somebody else while the run was at it; another update run may be at work on the placement"
-				return 0, mistake("cluster %s of stage %s: binding %s was changed by somebody else while the run was at it, "+
-					"such as another update run at work on the placement"+goOn, c.Name, s.Name, b.GetName())
+				c.Cause = "The binding was modified by another client during this run; another update run may be active for this placement"
+				return 0, mistake("cluster %s of stage %s: binding %s was modified by another client during this run, for example by another "+
+					"update run for this placement"+goOn, c.Name, s.Name, b.GetName())
 			}
-			if d.look(c, b); c.Phase == Active {
+			if f.look(c, b); c.Phase == Active {
 				busy++
 			}
-		case c.Phase != Pending && d.policy() != nil:
-			d.watch(c)
+		case c.Phase != Pending && f.policy != nil:
+			f.watch(c)
 		}
 	}
-	return busy, d.withinBudget(s)
+	return busy, f.withinBudget(s)
 }
 
-func (d *decision) missing(c *Cluster, s *Stage) error {
+func noBinding(c *Cluster, s *Stage) error {
 	return defect("there is no binding for cluster %s of stage %s", c.Name, s.Name)
 }
 
 // start gives the release to a cluster.
-func (d *decision) start(s *Stage, c *Cluster) error {
-	b := d.bindings[c.Name]
+func (f *forward) start(s *Stage, c *Cluster) error {
+	b := f.picked[c.Name]
 	if b == nil {
-		return d.missing(c, s)
+		return noBinding(c, s)
 	}
-	d.open(s)
-	content := !d.given(b, c.Name) || d.relabelled(b, c.Name)
-	if why, refused := d.Refused[c.Name]; refused {
-		d.ill = append(d.ill, fmt.Sprintf("%s (%s)", c.Name, why))
-		return nil // it takes its turn again, and nobody takes its place
+	f.open(s)
+	content := !f.release.on(b) || f.release.relabelled(b)
+	if why, refused := f.Refused[c.Name]; refused {
+		f.failing = append(f.failing, fmt.Sprintf("%s (%s)", c.Name, why))
+		return nil // it is tried again, and keeps its place
 	}
-	c.Phase, c.Since = Active, d.Now
-	if content || !started(b) {
-		start := Start{Binding: b, Content: content, To: d.release(c.Name), Fingerprint: d.Overrides[c.Name].Fingerprint}
-		if content {
-			start.Mark = d.record(c, b)
-		}
-		d.step.Start = append(d.step.Start, start)
-		if d.policy() != nil {
-			d.again(d.window())
-		}
+	c.Phase, c.Since = Active, f.Now
+	if !content && started(b) {
+		f.look(c, b)
 		return nil
 	}
-	d.look(c, b)
+	start := Start{Binding: b, Content: content, To: f.release.to(c.Name), Fingerprint: f.Overrides[c.Name].Fingerprint}
+	if content && f.rollsBack() {
+		start.Mark = f.release.newMark(b)
+		c.LastHealthy = start.Mark.Before
+	}
+	f.step.Start = append(f.step.Start, start)
+	if f.policy != nil {
+		f.again(f.policy.Window)
+	}
 	return nil
 }
 
-// open begins a stage, unless it has.
-func (d *decision) open(s *Stage) {
-	if s.Start.IsZero() {
-		s.Start = d.Now
-	}
-	if s.Phase != Active {
-		s.at(Active, "Clusters are being updated", d.Now)
-	}
-}
-
-// started says whether it was said of the binding as it is now that its rollout has begun.
-func started(b v1beta1.BindingObject) bool {
-	return delivery.StatusOf(b).Is(v1beta1.ConditionRolloutStarted, metav1.ConditionTrue)
-}
-
-// look judges a cluster in progress by what is reported on its binding as it is now.
-func (d *decision) look(c *Cluster, b v1beta1.BindingObject) {
+// look judges a cluster in progress by the report on its binding as it is now.
+func (f *forward) look(c *Cluster, b v1beta1.BindingObject) {
 	if healthy(b) {
-		c.Phase, c.End = Succeeded, d.Now
+		c.Phase, c.End = Succeeded, f.Now
 		return
 	}
-	if w := wrong(b); w != nil && d.failing(c, b, *w) {
-		d.ill = append(d.ill, fmt.Sprintf("%s (%s)", c.Name, w.Reason))
+	status := delivery.StatusOf(b)
+	if w := status.Wrong(); w != nil && f.isFailing(c, status, *w) {
+		f.failing = append(f.failing, fmt.Sprintf("%s (%s)", c.Name, w.Reason))
 	}
-	if d.policy() != nil {
-		d.expire(c, b)
+	if f.policy != nil && f.failed(delivery.Change{Status: status, Given: c.Since}) {
+		f.markFailed(c, b)
 	}
 }
 
-// failing says whether what is wrong on a cluster in progress does not seem to end by waiting: what only progresses has a time in which
-// to do so.
-func (d *decision) failing(c *Cluster, b v1beta1.BindingObject, wrong metav1.Condition) bool {
-	switch delivery.MeaningOf(wrong, len(b.GetStatus().FailedPlacements)) {
+// isFailing returns whether time alone does not seem to make a cluster in progress healthy. One that only progresses has StuckAfter.
+func (f *forward) isFailing(c *Cluster, status delivery.Status, wrong metav1.Condition) bool {
+	switch delivery.MeaningOf(wrong, status.FailedObjects) {
 	case delivery.Failed:
 		return true
 	case delivery.Progressing:
-		left := StuckAfter - d.Now.Sub(c.Since)
+		left := StuckAfter - f.Now.Sub(c.Since)
 		if left > 0 {
-			d.again(left)
+			f.again(left)
 		}
 		return left <= 0
 	}
 	return false
 }
 
-// illness says which clusters do not seem to get well by waiting.
-func (d *decision) illness() string {
-	if len(d.ill) == 0 {
-		return ""
+// watch judges a cluster that was done, or has failed, as long as its stage lasts.
+func (f *forward) watch(c *Cluster) {
+	b := f.picked[c.Name]
+	if b == nil || !f.release.on(b) || !started(b) {
+		return // another client changed the binding, so its report is not about the release
 	}
-	return "; not well: " + brief.List(d.ill, 3) + "; see their bindings, or the placement's status"
+	switch {
+	case healthy(b) && c.Phase == Failed:
+		c.Phase, c.Cause, c.End = Succeeded, "", f.Now
+	case healthy(b) || c.Phase == Failed:
+	case f.failed(delivery.Change{Status: delivery.StatusOf(b), Given: c.End, WasHealthy: true}):
+		f.markFailed(c, b)
+	default:
+		f.relapsed = append(f.relapsed, c.Name)
+	}
 }
 
-// stuck says on the run which clusters have taken too long, if any has, and when the next will have.
-func (d *decision) stuck(s *Stage) bool {
-	if d.policy() != nil {
-		return false // the health window says when
+// markFailed marks a cluster as failed.
+func (f *forward) markFailed(c *Cluster, b v1beta1.BindingObject) {
+	status := delivery.StatusOf(b)
+	c.Phase, c.End = Failed, f.Now
+	c.Cause = fmt.Sprintf("Not healthy for %s: %s", f.policy.Window, status.Complaint())
+	if w := status.Wrong(); w != nil {
+		c.Cause += ": " + w.Message
+	}
+	c.Cause += "; see binding " + b.GetName()
+}
+
+// failures is the part of the run's message about clusters that do not seem to become healthy.
+func (f *forward) failures() string {
+	if len(f.failing) == 0 {
+		return ""
+	}
+	return "; failing: " + brief.List(f.failing, 3) + "; see their bindings, or the placement's status"
+}
+
+// stuck sets the run's phase if clusters have taken too long, and returns whether any has. With a failure policy none does: the health window
+// ends first.
+func (f *forward) stuck(s *Stage) bool {
+	if f.policy != nil {
+		return false
 	}
 	var names []string
 	for _, c := range s.Clusters {
 		if c.Phase != Active {
 			continue
 		}
-		if left := StuckAfter - d.Now.Sub(c.Since); left > 0 {
-			d.again(left)
+		if left := StuckAfter - f.Now.Sub(c.Since); left > 0 {
+			f.again(left)
 		} else {
 			names = append(names, c.Name)
 		}
@@ -185,6 +200,6 @@ func (d *decision) stuck(s *Stage) bool {
 	if len(names) > 3 {
 		text += "..."
 	}
-	d.run(Stuck, fmt.Sprintf("Stage %s: %s took longer than %s%s", s.Name, text, StuckAfter, d.illness()))
+	f.set(Stuck, "Stage %s: %s took longer than %s%s", s.Name, text, StuckAfter, f.failures())
 	return true
 }

@@ -1,62 +1,59 @@
 package stage
 
 import (
-	"fmt"
-
 	"github.com/flagship-fleet/flagship/pkg/brief"
 )
 
-// delete takes the placement off the clusters that are no longer picked, all at once.
-func (d *decision) delete(s *Stage) error {
+// delete removes the placement from all clusters that it no longer picks, at once. ended is whether that is done.
+func (f *forward) delete(s *Stage) (ended bool, err error) {
 	if s.Start.IsZero() {
-		s.Start = d.Now
+		s.Start = f.Now
 	}
 	if s.Phase != Active {
-		s.at(Active, "Clusters that are no longer picked are being cleaned", d.Now)
+		s.set(Active, "Removing the placement from clusters that it no longer picks", f.Now)
 	}
-	if err := d.deleting(s); err != nil {
-		return err
+	if err := f.deleting(s); err != nil {
+		return false, err
 	}
 	var left []string
 	for i := range s.Clusters {
 		c := &s.Clusters[i]
-		if b := d.doomed[c.Name]; b != nil {
+		b := f.dropped[c.Name]
+		if b != nil {
 			left = append(left, c.Name)
-			if c.Phase == Pending {
-				if d.Refused[c.Name] != "" {
-					continue
-				}
-				c.Phase, c.Since = Active, d.Now
-				if b.GetDeletionTimestamp().IsZero() {
-					d.step.Drop = append(d.step.Drop, b.GetName())
-				}
+		}
+		switch {
+		case c.Phase != Pending || b != nil && f.Refused[c.Name] != "":
+		case b == nil:
+			c.Phase, c.Since = Succeeded, f.Now
+		default:
+			c.Phase, c.Since = Active, f.Now
+			if b.GetDeletionTimestamp().IsZero() {
+				f.step.Drop = append(f.step.Drop, b.GetName())
 			}
-		} else if c.Phase == Pending {
-			c.Phase, c.Since = Succeeded, d.Now
 		}
 	}
 	if len(left) > 0 {
-		d.run(Active, fmt.Sprintf("All stages are done; waits for the placement to be gone from %s", brief.List(left, 3)))
-		return nil
+		f.set(Active, "All stages are done; waiting until the placement is removed from %s", brief.List(left, 3))
+		return false, nil
 	}
-	s.Cause = "The placement is gone from all clusters that are no longer picked"
-	s.at(Succeeded, s.Cause, d.Now)
-	d.more = true
-	return nil
+	s.Cause = "The placement is removed from all clusters that it no longer picks"
+	s.set(Succeeded, s.Cause, f.Now)
+	return true, nil
 }
 
 // deleting judges the clusters whose binding is being deleted.
-func (d *decision) deleting(s *Stage) error {
+func (f *forward) deleting(s *Stage) error {
 	for i := range s.Clusters {
 		c := &s.Clusters[i]
-		b := d.doomed[c.Name]
+		b := f.dropped[c.Name]
 		switch {
 		case b == nil && c.Phase == Active:
 			c.Phase = Succeeded
 		case b != nil && c.Phase == Succeeded:
-			return defect("cluster %s was cleaned and has a binding again that is to be given up: %s", c.Name, b.GetName())
+			return defect("the placement was removed from cluster %s, which has an unscheduled binding again: %s", c.Name, b.GetName())
 		case b != nil && c.Phase == Active && b.GetDeletionTimestamp().IsZero():
-			return defect("binding %s of cluster %s was deleted and is there again", b.GetName(), c.Name)
+			return defect("binding %s of cluster %s was deleted and exists again", b.GetName(), c.Name)
 		}
 	}
 	return nil

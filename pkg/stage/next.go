@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -9,37 +8,37 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/brief"
-	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // World is what a step is decided from, beside the run's progress.
 type World struct {
-	// Run is the run's name, UID what tells it from others that had the name.
+	// Run is the run's name, UID tells it from other runs that had the name.
 	Run string
 	UID types.UID
 	// Config is the strategy that the run was planned with.
 	Config v1beta1.UpdateStrategySpec
-	// Snapshot is the name of the resource snapshot to release, Apply how to apply it, Overrides the lists of each cluster; what these come to
-	// by its labels now counts for those that are yet to get the release.
+	// Snapshot is the name of the resource snapshot to release, Apply how to apply it, Overrides the lists of each cluster. Clusters that do
+	// not have the release yet also have the fingerprint of their overrides with their current labels.
 	Snapshot  string
 	Apply     v1beta1.ApplyStrategy
 	Overrides map[string]delivery.Overrides
-	// Bindings are all of the placement's.
+	// Bindings are all bindings of the placement.
 	Bindings []v1beta1.BindingObject
-	// Requests are the approval requests there are, by name.
+	// Requests are the existing approval requests, by name.
 	Requests map[string]Request
-	// Refused are the clusters whose binding could not be written for this step, and why. They are not taken for started.
+	// Refused are the clusters whose binding the API server refused to change in this step, and its answer. They do not count as started.
 	Refused map[string]string
-	// Awake is since when the agent has been there to hear of clusters; zero: ever.
+	// Lost are the clusters whose revision to return to lacks a snapshot, with the message about it.
+	Lost map[string]string
+	// Awake is when the agent started; no health window begins earlier.
 	Awake, Now time.Time
 }
 
-// Request is what is known of an approval request.
+// Request is the state of an approval request.
 type Request struct {
 	Run, Stage string
-	// Approved is whether it is approved as it is now, or was when the run took the approval.
+	// Approved is whether it is approved as it is now, or was when the run accepted the approval.
 	Approved bool
 }
 
@@ -48,131 +47,81 @@ type Step struct {
 	Start []Start
 	// Drop are the names of the bindings to delete.
 	Drop []string
-	// Ask are the approval requests to make; Accept the names of those whose approval has been taken.
+	// Ask are the approval requests to create; Accept the names of those whose approval the run has accepted.
 	Ask    []Ask
 	Accept []string
-	// Again is when to look again although nothing has happened; zero means that there is no need.
+	// Again is when to call again without an event; zero means that there is no need.
 	Again time.Duration
 }
 
-// Start is a binding to give something to: the release, or, on the way back, what its cluster last ran healthily.
+// Start is a binding to give a revision to: the release, or in a rollback the last healthy revision of its cluster.
 type Start struct {
 	Binding v1beta1.BindingObject
 	To      v1beta1.Revision
-	// Content is whether it lacks any of it; if not, only the word that its rollout has started is missing.
+	// Content is whether the binding lacks any of it; if not, only the condition RolloutStarted is missing.
 	Content bool
-	// Fingerprint goes with the overrides in To; see delivery.Overrides.
+	// Fingerprint belongs to the overrides in To; see delivery.Overrides.
 	Fingerprint string
-	// Mark is written in the same update; nil if there is nothing to remember.
+	// Mark is written in the same update; nil if there is none to write.
 	Mark *delivery.Mark
+	// Back is whether To is the last healthy revision of the cluster.
 	Back bool
 }
 
-// Ask is an approval request to make.
+// Ask is an approval request to create.
 type Ask struct{ Name, Stage, Task string }
 
-// Next moves a run on that was told to run. The caller carries the step out and only then stores the progress.
+// Next moves on a run whose spec.state is Run. The caller carries out the step, and stores the progress only afterwards.
 func Next(p Progress, w World) (Progress, Step) {
-	d := begin(p, w)
-	if d.p.Retreating() {
-		d.retreat(true)
-		return d.p, d.step
-	}
-	if d.p.Phase != Waiting && d.p.Phase != Stuck {
-		d.run(Active, "The run is at work")
-	}
-	for d.more = true; d.more; {
-		d.more = false
-		at := d.p.current()
-		var err error
-		switch {
-		case at == nil:
-			d.finish()
-		case at == &d.p.Deletion:
-			err = d.delete(at)
-		default:
-			err = d.update(at, d.config(at.Name))
-		}
-		if err != nil {
-			d.fail(at, err)
-		}
-	}
-	d.count()
-	return d.p, d.step
-}
-
-// Stop moves a run on that was told to stop: clusters in progress are waited for, and none is started.
-func Stop(p Progress, w World) (Progress, Step) {
-	d := begin(p, w)
-	if d.p.Retreating() {
-		d.retreat(false)
-		return d.p, d.step
-	}
-	at := d.p.current()
-	if at == nil {
-		d.finish()
-		return d.p, d.step
-	}
-	if d.p.Phase == Stopped && at.Phase == Stopped {
-		return d.p, d.step
-	}
-	at.at(Stopping, "The run was told to stop; clusters in progress are waited for", w.Now)
-	var err error
-	if at == &d.p.Deletion {
-		err = d.deleting(at)
+	d := newDecision(p, w)
+	if d.p.RollingBack() {
+		rollback{d}.run()
 	} else {
-		_, err = d.judge(at)
+		(&forward{decision: d}).run()
 	}
-	if err != nil {
-		d.fail(at, err)
-		return d.p, d.step
-	}
-	d.count()
-	var left []string
-	for _, c := range at.Clusters {
-		if c.Phase == Active {
-			left = append(left, c.Name)
-		}
-	}
-	if len(left) == 0 {
-		at.at(Stopped, "The run was told to stop", w.Now)
-		d.run(Stopped, fmt.Sprintf("Stopped at stage %s; set spec.state to Run to go on", at.Name))
-		return d.p, d.step
-	}
-	message := fmt.Sprintf("Told to stop; waits for %s of stage %s", brief.List(left, 3), at.Name)
-	if d.stuck(at) {
-		return d.p, d.step
-	}
-	d.run(Stopping, message)
 	return d.p, d.step
 }
 
-// decision is a step in the making.
+// Stop moves on a run whose spec.state is Stop: it waits for the clusters in progress and starts none.
+func Stop(p Progress, w World) (Progress, Step) {
+	d := newDecision(p, w)
+	if d.p.RollingBack() {
+		rollback{d}.stop()
+	} else {
+		(&forward{decision: d}).stop()
+	}
+	return d.p, d.step
+}
+
+// decision is what the ways forward and back share: the facts, and the step in the making.
 type decision struct {
 	World
-	p        Progress
-	step     Step
-	bindings map[string]v1beta1.BindingObject
-	// doomed are the bindings that the scheduler has given up, by cluster.
-	doomed map[string]v1beta1.BindingObject
-	// ill are the clusters in progress whose binding has a failure, or has progressed for too long, and the reason; relapsed those
-	// that were done and are not healthy any more.
-	ill, relapsed []string
-	// adopted are clusters whose rollout is started by this step, although they have the content.
-	adopted map[string]bool
-	more    bool
+	release release
+	// policy is the run's failure policy; nil if it has none.
+	policy *delivery.FailurePolicy
+	// picked are the bindings of the clusters that the placement picks, given those that the scheduler gave up; by cluster.
+	picked, dropped map[string]v1beta1.BindingObject
+
+	p    Progress
+	step Step
 }
 
-func begin(p Progress, w World) *decision {
-	d := &decision{World: w, p: p.clone(), bindings: map[string]v1beta1.BindingObject{}, doomed: map[string]v1beta1.BindingObject{}, adopted: map[string]bool{}}
+func newDecision(p Progress, w World) *decision {
+	d := &decision{
+		World: w, p: p.clone(), picked: map[string]v1beta1.BindingObject{}, dropped: map[string]v1beta1.BindingObject{},
+		release: release{run: w.UID, snapshot: w.Snapshot, apply: w.Apply, overrides: w.Overrides},
+		policy:  delivery.FailurePolicyOf(w.Config.FailurePolicy, &w.Apply),
+	}
+	if d.policy != nil {
+		d.policy.From = w.Awake
+	}
 	for _, b := range w.Bindings {
 		if b.GetSpec().State == v1beta1.BindingStateUnscheduled {
-			d.doomed[b.GetSpec().TargetCluster] = b
+			d.dropped[b.GetSpec().TargetCluster] = b
 		} else if b.GetDeletionTimestamp().IsZero() {
-			d.bindings[b.GetSpec().TargetCluster] = b
+			d.picked[b.GetSpec().TargetCluster] = b
 		}
 	}
-	d.adopt()
 	return d
 }
 
@@ -190,83 +139,77 @@ func (s Stage) clone() Stage {
 	return s
 }
 
+// config returns the configuration of a stage.
 func (d *decision) config(stage string) v1beta1.StageConfig {
 	for _, c := range d.Config.Stages {
 		if c.Name == stage {
 			return c
 		}
 	}
-	return v1beta1.StageConfig{Name: stage} // Check has compared them
+	return v1beta1.StageConfig{Name: stage} // not reached: Check has compared the stages
 }
 
-func (d *decision) run(phase Phase, message string) { d.p.Phase, d.p.Message = phase, message }
-
-func (d *decision) finish() {
-	d.run(Succeeded, "All stages are done")
-	d.p.Cause = "All stages are done"
+// set sets the phase and the message of the run.
+func (d *decision) set(phase Phase, format string, args ...any) {
+	d.p.Phase, d.p.Message = phase, fmt.Sprintf(format, args...)
 }
 
-// fail ends the run, or turns it round.
-func (d *decision) fail(at *Stage, err error) {
-	if over := new(spent); errors.As(err, &over) {
-		d.overspent(at, over)
-		return
-	}
-	d.abort(at, err)
-}
-
-func (d *decision) abort(at *Stage, err error) {
-	at.Cause = err.Error()
-	at.at(Failed, "The stage cannot go on; see the condition Succeeded", d.Now)
-	d.p.Fail(err.Error())
-	d.more = false
-}
-
-// again asks to be called after a time.
+// again asks to be called after a time, at the earliest in a millisecond.
 func (d *decision) again(after time.Duration) {
 	if after = max(after, time.Millisecond); d.step.Again == 0 || after < d.step.Again {
 		d.step.Again = after
 	}
 }
 
-// update moves a stage with content on.
-func (d *decision) update(s *Stage, config v1beta1.StageConfig) error {
-	if len(s.Clusters) == 0 {
-		s.Start = d.Now
-		s.Cause = "No cluster of the placement belongs to the stage"
-		s.at(Skipped, s.Cause, d.Now)
-		d.more = true
-		return nil
+// failed returns whether a changed cluster has been unhealthy for its whole window; if its window runs, it asks to be called at its end.
+func (d *decision) failed(c delivery.Change) bool {
+	failed, left := d.policy.Failed(c, d.Now)
+	if left > 0 {
+		d.again(left)
 	}
-	for i := range s.Before {
-		passed, err := d.approval(s, &s.Before[i], contract.TaskBeforeStage)
-		if err != nil {
-			return err
-		}
-		if !passed {
-			s.at(Waiting, fmt.Sprintf("Waits for approval request %s before it begins", s.Before[i].Request), d.Now)
-			d.run(Waiting, fmt.Sprintf("Stage %s waits for approval request %s before it begins", s.Name, s.Before[i].Request))
-			return nil
-		}
+	return failed
+}
+
+// rollsBack returns whether the run rolls clusters back if its budget is spent, and so records their last healthy revisions.
+func (d *decision) rollsBack() bool { return d.policy != nil && d.policy.Rollback }
+
+// adopt takes up clusters that the run has changed without storing it in its status.
+func (d *decision) adopt(take func(*Stage, *Cluster, v1beta1.BindingObject)) {
+	if !d.rollsBack() {
+		return
 	}
-	most, err := concurrency(config.MaxConcurrency, len(s.Clusters))
-	if err != nil {
-		return err
-	}
-	finished, err := d.clusters(s, most)
-	if err != nil {
-		return err
-	}
-	if finished < len(s.Clusters) {
-		if !d.stuck(s) {
-			failed := failedOf(s.Clusters)
-			text := fmt.Sprintf("Stage %s: %d of %d clusters are done", s.Name, finished-len(failed), len(s.Clusters))
-			if len(failed) > 0 {
-				text += "; within the failure budget have failed: " + brief.List(failed, 3)
+	for i := range d.p.Stages {
+		s := &d.p.Stages[i]
+		for j := range s.Clusters {
+			c := &s.Clusters[j]
+			b := d.picked[c.Name]
+			if c.Phase != Pending || b == nil || !d.release.on(b) || d.Refused[c.Name] != "" {
+				continue
 			}
-			d.run(Active, text+d.illness())
+			if mark := d.release.mark(b); mark != nil {
+				c.Phase, c.Since, c.LastHealthy = Active, d.Now, mark.Before
+				take(s, c, b)
+			}
 		}
-		return nil
 	}
-	return d.end(s, config)
+}
+
+// Decisive returns whether a step leads to something that is not undone, so that it must be decided from up-to-date facts: the run
+// ends or begins a rollback, or a cluster is not rolled back.
+func Decisive(before, after Progress) bool {
+	if after.Phase == Failed || after.RollingBack() && !before.RollingBack() {
+		return true
+	}
+	for i, s := range after.Stages {
+		for j, c := range s.Clusters {
+			if notBack(c) && !notBack(before.Stages[i].Clusters[j]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func notBack(c Cluster) bool {
+	return c.Back.State == delivery.Astray || c.Back.State == delivery.NeverHealthy
 }

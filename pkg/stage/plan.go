@@ -20,14 +20,14 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// Abort says why a run cannot be planned or go on. It is final. Any other error of this package passes.
+// Abort is why a run cannot be planned or continue. It is final. Any other error of this package is temporary.
 type Abort struct {
 	Message string
-	// User is whether the user can mend it; else it is ours.
+	// User is whether the user can correct it; else it is an internal error.
 	User bool
 }
 
-// UserError starts the text of an Abort that the user can mend.
+// UserError begins the message of an Abort that the user can correct.
 const UserError = "client error: "
 
 func (a *Abort) Error() string {
@@ -52,8 +52,8 @@ func mistake(format string, args ...any) error {
 
 func defect(format string, args ...any) error { return &Abort{Message: fmt.Sprintf(format, args...)} }
 
-// ErrUnsettled says that the scheduler is still at work; its end is an event.
-var ErrUnsettled = errors.New("the scheduler is at work on the placement")
+// ErrUnsettled means that the scheduler has not finished; that it has is an event.
+var ErrUnsettled = errors.New("the scheduler has not finished with the placement")
 
 // Fleet is what a run is planned from.
 type Fleet struct {
@@ -65,20 +65,20 @@ type Fleet struct {
 	Labels map[string]map[string]string
 }
 
-// Plan is what a run is going to do. It is worked out once, and again only to see whether it still holds.
+// Plan is what a run does. It is computed once, and again only to see whether it is still valid.
 type Plan struct {
 	// Placement is the UID of the placement.
 	Placement types.UID
-	// PolicyIndex is that of the placement's latest policy snapshot, Count how many clusters it has picked.
+	// PolicyIndex is the index of the placement's latest policy snapshot, Count how many clusters the scheduler has picked for it.
 	PolicyIndex string
 	Count       int
 	Apply       v1beta1.ApplyStrategy
-	// Stages are the clusters of each stage, in their order; Deletions those to take the placement off.
+	// Stages are the clusters of each stage, in their order; Deletions those from which the placement is removed.
 	Stages    [][]string
 	Deletions []string
 }
 
-// NewPlan works a plan out. The error is an Abort unless it passes.
+// NewPlan plans a run. An error that is no Abort is temporary.
 func NewPlan(fleet Fleet, strategy v1beta1.UpdateStrategySpec) (Plan, error) {
 	now, err := picked(fleet)
 	if err == nil {
@@ -98,43 +98,43 @@ func NewPlan(fleet Fleet, strategy v1beta1.UpdateStrategySpec) (Plan, error) {
 	return plan, err
 }
 
-// picture is what the scheduler has made of a placement: the part of a plan that does not depend on the stages.
-type picture struct {
+// picks are the decisions of the scheduler about a placement: the part of a plan that does not depend on the stages.
+type picks struct {
 	Plan
 	selected []string
-	// short says what the policy asks for and has not got; nil if it has got everything.
+	// short is the Abort for a policy that is not fulfilled; nil if it is.
 	short error
 }
 
-func picked(fleet Fleet) (picture, error) {
+func picked(fleet Fleet) (picks, error) {
 	if fleet.Placement == nil || !fleet.Placement.GetDeletionTimestamp().IsZero() {
-		return picture{}, mistake("the parent placement is not found: spec.placementName must name a placement that exists and is not being deleted")
+		return picks{}, mistake("the parent placement is not found: spec.placementName must name a placement that exists and is not being deleted")
 	}
 	strategy := fleet.Placement.GetSpec().Strategy
 	if strategy.Type != v1beta1.RolloutStrategyTypeExternal {
-		return picture{}, mistake("the placement's spec.strategy.type is %q: only a placement of type External is changed by update runs",
+		return picks{}, mistake("the placement's spec.strategy.type is %q: update runs change only placements of type External",
 			cmp.Or(strategy.Type, v1beta1.RolloutStrategyTypeRollingUpdate))
 	}
 	latest, err := latestPolicy(fleet.Policies)
 	if err != nil {
-		return picture{}, err
+		return picks{}, err
 	}
-	out := picture{Plan: Plan{
+	out := picks{Plan: Plan{
 		Placement: fleet.Placement.GetUID(), PolicyIndex: latest.GetLabels()[contract.LabelPolicyIndex], Apply: strategy.ApplyStrategy.WithDefaults(),
 	}}
 	if out.PolicyIndex == "" {
-		return picture{}, defect("policy snapshot %s has no label %s", latest.GetName(), contract.LabelPolicyIndex)
+		return picks{}, defect("policy snapshot %s has no label %s", latest.GetName(), contract.LabelPolicyIndex)
 	}
 	expected, err := expectedCount(latest)
 	if err != nil {
-		return picture{}, err
+		return picks{}, err
 	}
 	scheduled := meta.FindStatusCondition(*latest.GetConditions(), v1beta1.ConditionScheduled)
 	if scheduled == nil || scheduled.Status == metav1.ConditionUnknown || scheduled.ObservedGeneration != latest.GetGeneration() || behind(latest) {
-		return picture{}, fmt.Errorf("policy snapshot %s is not scheduled yet: %w", latest.GetName(), ErrUnsettled)
+		return picks{}, fmt.Errorf("policy snapshot %s is not scheduled yet: %w", latest.GetName(), ErrUnsettled)
 	}
 	if out.selected, out.Deletions, err = split(fleet.Bindings, latest.GetName()); err != nil {
-		return picture{}, err
+		return picks{}, err
 	}
 	out.Count = len(out.selected)
 	switch {
@@ -146,8 +146,8 @@ func picked(fleet Fleet) (picture, error) {
 	return out, nil
 }
 
-// behind says whether the scheduler has not looked at a policy since the placement was changed: another number of clusters does not make
-// another generation of the snapshot.
+// behind returns whether the scheduler has not read a policy since the placement was changed: another number of clusters does not change the
+// generation of the policy snapshot.
 func behind(policy v1beta1.PolicySnapshotObject) bool {
 	placement, err := strconv.ParseInt(policy.GetAnnotations()[contract.AnnotationGeneration], 10, 64)
 	return err == nil && policy.GetStatus().ObservedCRPGeneration < placement
@@ -169,7 +169,7 @@ func latestPolicy(policies []v1beta1.PolicySnapshotObject) (v1beta1.PolicySnapsh
 	return found[0], nil
 }
 
-// expectedCount is how many clusters a policy asks for, -1 if it does not say.
+// expectedCount is how many clusters a policy asks for, -1 if it asks for no number.
 func expectedCount(policy v1beta1.PolicySnapshotObject) (int, error) {
 	spec := policy.GetSpec().Policy
 	switch {
@@ -186,7 +186,7 @@ func expectedCount(policy v1beta1.PolicySnapshotObject) (int, error) {
 	return n, nil
 }
 
-// split names the clusters that the latest policy has picked and those that are to be given up, both sorted.
+// split names the clusters that the latest policy picks and those that the scheduler gave up, both sorted.
 func split(bindings []v1beta1.BindingObject, policy string) (selected, deleted []string, err error) {
 	for _, b := range bindings {
 		spec := b.GetSpec()
@@ -194,7 +194,7 @@ func split(bindings []v1beta1.BindingObject, policy string) (selected, deleted [
 		case spec.State == v1beta1.BindingStateUnscheduled:
 			deleted = append(deleted, spec.TargetCluster)
 		case !b.GetDeletionTimestamp().IsZero():
-			// Its end is under way, whoever asked for it.
+			// Another client deletes it; the scheduler picks again.
 		case spec.SchedulingPolicySnapshotName == policy:
 			selected = append(selected, spec.TargetCluster)
 		default:
@@ -206,7 +206,7 @@ func split(bindings []v1beta1.BindingObject, policy string) (selected, deleted [
 	return selected, slices.Compact(deleted), nil
 }
 
-// stages deals the selected clusters out.
+// stages assigns the selected clusters to stages.
 func stages(strategy v1beta1.UpdateStrategySpec, selected []string, labelsOf map[string]map[string]string) ([][]string, error) {
 	in := map[string]string{}
 	out := make([][]string, 0, len(strategy.Stages))
@@ -247,7 +247,7 @@ func stages(strategy v1beta1.UpdateStrategySpec, selected []string, labelsOf map
 	return out, nil
 }
 
-// order sorts the clusters of a stage: by the number in a label, if there is one to go by, then by name.
+// order sorts the clusters of a stage: by the number in the label sortingLabelKey, if it is set, then by name.
 func order(config v1beta1.StageConfig, members []string, labelsOf map[string]map[string]string) error {
 	key := ptr.Deref(config.SortingLabelKey, "")
 	numbers := map[string]int{}

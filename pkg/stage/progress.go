@@ -1,8 +1,8 @@
-// Package stage decides how a staged update run goes on: which clusters belong to which stage, whether the plan still holds, and what
-// to do next. Values go in and come out; hub/stager reads them, carries the step out and stores the progress.
+// Package stage decides the next step of a staged update run: which clusters belong to which stage, whether the plan is still valid, and
+// what to do now. Values go in and come out; hub/stager reads them, carries out the step and stores the progress.
 //
-// Everything a run remembers is in its status. Read turns that into a Progress, Next moves it on, and report.UpdateRun writes it back;
-// a step that was carried out and not stored is recognised, so a run may be interrupted at any instruction.
+// The whole state of a run is in its status. Read turns that into a Progress, Next moves it on, and report.UpdateRun writes it back.
+// Next recognizes a step that was carried out and not stored, so a run may be interrupted at any instruction.
 package stage
 
 import (
@@ -13,44 +13,46 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// StuckAfter is how long a cluster may take before the run reports it as stuck, or as not well if it only progresses. Nothing else comes of it.
+// StuckAfter is how long a cluster may take before the run reports it as stuck, or as failing if it only progresses. The run still waits
+// for it.
 const StuckAfter = 5 * time.Minute
 
-// Phase is where a run, a stage or a cluster is. Each is one reason of the condition Progressing; the last three also say how it ended.
+// Phase is where a run, a stage or a cluster is. Each is one reason of the condition Progressing; the last three are final.
 type Phase int
 
-// The phases, in no order: a stopped run goes on, a waiting one may stop.
+// The phases. They have no order: a stopped run may continue, a waiting one may stop.
 const (
-	// Pending has not begun.
+	// Pending: not begun.
 	Pending Phase = iota
-	// Active is at work.
+	// Active: clusters are being updated.
 	Active
-	// Waiting waits for a task of a stage.
+	// Waiting: for a task of a stage.
 	Waiting
-	// Stuck has a cluster that has taken longer than StuckAfter. Only runs are.
+	// Stuck: a cluster takes longer than StuckAfter. Runs only.
 	Stuck
-	// Stopping was told to stop, and clusters are in progress.
+	// Stopping: spec.state is Stop, and clusters are in progress.
 	Stopping
-	// Stopped was told to stop, and nothing is in progress.
+	// Stopped: spec.state is Stop, and nothing is in progress.
 	Stopped
-	// Retreating takes clusters back. Only runs do.
-	Retreating
-	// Skipped had nothing to do. Only stages are.
+	// RollingBack: changed clusters are given their last healthy revision. Runs only.
+	RollingBack
+	// Skipped: there was nothing to do. Stages only.
 	Skipped
-	// Succeeded and Failed are final.
+	// Succeeded and Failed: ended.
 	Succeeded
 	Failed
 )
 
-// Done says whether the phase is final.
+// Done returns whether the phase is final.
 func (p Phase) Done() bool { return p == Skipped || p == Succeeded || p == Failed }
 
-// status is that of the condition Progressing in a phase.
+// status is the status of the condition Progressing in a phase.
 func (p Phase) status() metav1.ConditionStatus {
 	switch p {
-	case Active, Retreating:
+	case Active, RollingBack:
 		return metav1.ConditionTrue
 	case Stopping:
 		return metav1.ConditionUnknown
@@ -62,14 +64,21 @@ func (p Phase) status() metav1.ConditionStatus {
 // Progress is how far a run has come.
 type Progress struct {
 	Phase Phase
-	// Message says what the run is at or waits for; Cause how it ended.
+	// Message is what the run does or waits for; Cause how it ended.
 	Message, Cause string
-	// Budget is whether the failure budgets have lasted: Pending without a failure policy, Succeeded if so, and Failed. Back is the way
-	// back: Pending if there is none.
-	Budget, Back Verdict
-	Stages       []Stage
-	// Deletion is the last stage. It takes the placement off clusters that are no longer picked.
+	// Budget is the state of the failure budgets.
+	Budget Budget
+	// Back is the rollback of the run; zero without one.
+	Back   delivery.Fate
+	Stages []Stage
+	// Deletion is the last stage. It removes the placement from clusters that it no longer picks.
 	Deletion Stage
+}
+
+// Budget is the state of a run's failure budgets. Its phase is Pending without a failure policy, Succeeded while they last, or Failed.
+type Budget struct {
+	Phase   Phase
+	Message string
 }
 
 // Stage is how far one stage has come.
@@ -77,9 +86,9 @@ type Stage struct {
 	Name           string
 	Phase          Phase
 	Message, Cause string
-	// Since is when the phase's status of Progressing was taken, rounded up to a second if it comes from a status; zero while pending.
+	// Since is when the condition Progressing got its status, rounded up to a second if it was read; zero while pending.
 	Since time.Time
-	// Start and End are when its first cluster was started, and when it ended; zero before.
+	// Start is when its first cluster was started, End when it ended; zero before.
 	Start, End    time.Time
 	Clusters      []Cluster
 	Before, After []Task
@@ -93,18 +102,16 @@ type Cluster struct {
 	// Since is when it was started, End when it was done or failed; zero before.
 	Since, End time.Time
 	Cause      string
-	// LastHealthy is what it ran healthily before the run changed it, for runs that may take it back; Back is the way there.
+	// LastHealthy is what it was last healthy with before the run changed it; nil if it never was, or the run would not roll it back.
 	LastHealthy *v1beta1.Revision
-	Back        Verdict
+	Back        Back
 }
 
-// Verdict is what became of the failure budgets, or of the way back of a run or a cluster: Pending, Active, Succeeded or Failed.
-type Verdict struct {
-	Phase   Phase
-	Message string
-	// Since is when the phase was taken; NeverHealthy whether a cluster failed to go back because it had nothing to go back to.
-	Since        time.Time
-	NeverHealthy bool
+// Back is the rollback of a cluster; its state is Waiting if it was not decided.
+type Back struct {
+	delivery.Fate
+	// Since is when the cluster was sent back, or when that ended.
+	Since time.Time
 }
 
 // Task is how far a task of a stage has come.
@@ -112,16 +119,16 @@ type Task struct {
 	Type v1beta1.StageTaskType
 	// Request is the name of the approval request; empty for other tasks.
 	Request string
-	// Asked is whether the request was made, Done whether the task is.
+	// Asked is whether the request exists, Done whether the task is done.
 	Asked, Done bool
-	// Inherited is whether it was done by an earlier run, from which this one goes on: nobody was asked for it again. Said is how the
-	// status puts it that the task is done; empty for the words that it always has.
+	// Inherited is whether an earlier run, from which this one continues, has done it. Message is that of the condition that it is done;
+	// empty for the usual one.
 	Inherited bool
-	Said      string
+	Message   string
 }
 
-// at moves a stage to a phase. The clock of a phase starts again only when its status of Progressing is another one.
-func (s *Stage) at(phase Phase, message string, now time.Time) {
+// set moves a stage to a phase. The time of a phase starts again only when the status of its condition Progressing changes.
+func (s *Stage) set(phase Phase, message string, now time.Time) {
 	if s.Phase == Pending || s.Phase.status() != phase.status() {
 		s.Since = now
 	}
@@ -131,8 +138,14 @@ func (s *Stage) at(phase Phase, message string, now time.Time) {
 	}
 }
 
-// Stored is how a status holds a time that something is counted from: in full seconds, and never earlier than it was. Counted from one
-// that was cut off, a wait would end too early.
+// fail ends a stage.
+func (s *Stage) fail(cause string, now time.Time) {
+	s.Cause = cause
+	s.set(Failed, "The stage failed; see the condition Succeeded", now)
+}
+
+// Stored rounds a time from which a wait counts up to a full second, as a status holds it. The API would cut it off, and the wait would end
+// too early.
 func Stored(t time.Time) time.Time {
 	if whole := t.Truncate(time.Second); whole.Before(t) {
 		return whole.Add(time.Second)
@@ -140,8 +153,8 @@ func Stored(t time.Time) time.Time {
 	return t
 }
 
-// Clocks are the times from which the stages count, exact as no status can hold them. Whoever keeps those of what it stores ends waits on
-// time, and not up to a second late.
+// Clocks are the times from which the stages count their waits, with the fractions of seconds that a status does not hold. With them the
+// caller ends waits on time, and not up to a second late.
 func (p *Progress) Clocks() []time.Time {
 	out := make([]time.Time, len(p.Stages))
 	for i, s := range p.Stages {
@@ -150,7 +163,7 @@ func (p *Progress) Clocks() []time.Time {
 	return out
 }
 
-// SetBy gives stages their exact times back: those which were stored as the run's status has them.
+// SetBy restores the exact times of stages whose status holds the rounded ones.
 func (p *Progress) SetBy(clocks []time.Time) {
 	for i := range p.Stages[:min(len(p.Stages), len(clocks))] {
 		if s := &p.Stages[i]; s.Since.Equal(Stored(clocks[i])) {
@@ -163,7 +176,7 @@ func (p *Progress) SetBy(clocks []time.Time) {
 var (
 	phasesOfRuns = map[string]Phase{
 		v1beta1.ReasonUpdateRunProgressing: Active, v1beta1.ReasonUpdateRunWaiting: Waiting, v1beta1.ReasonUpdateRunStuck: Stuck,
-		v1beta1.ReasonUpdateRunStopping: Stopping, v1beta1.ReasonUpdateRunStopped: Stopped, v1beta1.ReasonUpdateRunRollingBack: Retreating,
+		v1beta1.ReasonUpdateRunStopping: Stopping, v1beta1.ReasonUpdateRunStopped: Stopped, v1beta1.ReasonUpdateRunRollingBack: RollingBack,
 		v1beta1.ReasonUpdateRunFailed: Failed, v1beta1.ReasonUpdateRunSucceeded: Succeeded,
 	}
 	phasesOfStages = map[string]Phase{
@@ -173,13 +186,13 @@ var (
 	}
 )
 
-// Read is the progress that a run's status tells of. Its conditions count whatever generation they speak of: only the state can change
-// in a run's spec, and that changes nothing in what has been done.
+// Read reads the progress from a run's status. Its conditions count whatever their generation: only spec.state can change in a run, which
+// does not undo anything.
 func Read(status v1beta1.UpdateRunStatus) Progress {
 	p := Progress{}
 	p.Phase, p.Message, p.Cause, _ = read(status.Conditions, phasesOfRuns)
-	p.Budget = readVerdict(status.Conditions, v1beta1.ConditionWithinFailureBudget)
-	p.Back = readVerdict(status.Conditions, v1beta1.ConditionRolledBack)
+	p.Budget = readBudget(status.Conditions)
+	p.Back, _, _ = delivery.FateOf(status.Conditions)
 	for _, s := range status.StagesStatus {
 		p.Stages = append(p.Stages, readStage(s))
 	}
@@ -195,7 +208,7 @@ func read(conditions []metav1.Condition, phases map[string]Phase) (phase Phase, 
 	}
 	if c := meta.FindStatusCondition(conditions, v1beta1.ConditionSucceeded); c != nil {
 		cause = c.Message
-		if phase = phases[c.Reason]; phase == Pending { // a reason of somebody else's
+		if phase = phases[c.Reason]; phase == Pending { // another client wrote it
 			phase = map[bool]Phase{true: Succeeded, false: Failed}[c.Status == metav1.ConditionTrue]
 		}
 	}
@@ -218,7 +231,8 @@ func readStage(s v1beta1.StageUpdatingStatus) Stage {
 }
 
 func readCluster(c v1beta1.ClusterUpdatingStatus) Cluster {
-	out := Cluster{Name: c.ClusterName, LastHealthy: c.LastHealthy, Back: readVerdict(c.Conditions, v1beta1.ConditionRolledBack)}
+	out := Cluster{Name: c.ClusterName, LastHealthy: c.LastHealthy}
+	out.Back.Fate, out.Back.Since, _ = delivery.FateOf(c.Conditions)
 	if started := meta.FindStatusCondition(c.Conditions, v1beta1.ConditionStarted); started != nil && started.Status == metav1.ConditionTrue {
 		out.Phase, out.Since = Active, started.LastTransitionTime.Time
 	}
@@ -231,17 +245,15 @@ func readCluster(c v1beta1.ClusterUpdatingStatus) Cluster {
 	return out
 }
 
-func readVerdict(conditions []metav1.Condition, kind string) Verdict {
-	c := meta.FindStatusCondition(conditions, kind)
-	if c == nil {
-		return Verdict{}
+func readBudget(conditions []metav1.Condition) Budget {
+	c := meta.FindStatusCondition(conditions, v1beta1.ConditionWithinFailureBudget)
+	switch {
+	case c == nil:
+		return Budget{}
+	case c.Status == metav1.ConditionFalse:
+		return Budget{Phase: Failed, Message: c.Message}
 	}
-	phases := map[metav1.ConditionStatus]Phase{
-		metav1.ConditionUnknown: Active, metav1.ConditionTrue: Succeeded, metav1.ConditionFalse: Failed,
-	}
-	return Verdict{
-		Phase: phases[c.Status], Message: c.Message, Since: c.LastTransitionTime.Time, NeverHealthy: c.Reason == v1beta1.ReasonNeverHealthy,
-	}
+	return Budget{Phase: Succeeded, Message: c.Message}
 }
 
 func readTasks(tasks []v1beta1.StageTaskStatus) []Task {
@@ -252,12 +264,15 @@ func readTasks(tasks []v1beta1.StageTaskStatus) []Task {
 	return out
 }
 
-// Fail ends the run. What it was at stays as it is.
+// RollingBack returns whether the run is rolling back, stopped in it or not.
+func (p *Progress) RollingBack() bool { return p.Back.State == delivery.Returning }
+
+// Fail ends the run. Its stages stay as they are.
 func (p *Progress) Fail(cause string) {
-	p.Phase, p.Message, p.Cause = Failed, "The run cannot go on; see the condition Succeeded", cause
+	p.Phase, p.Message, p.Cause = Failed, "The run failed; see the condition Succeeded", cause
 }
 
-// current is the stage the run is at: the first that is not done, or the deletion stage; nil if every stage is done.
+// current is the first stage that is not done, the deletion stage being the last; nil if every stage is done.
 func (p *Progress) current() *Stage {
 	if i := slices.IndexFunc(p.Stages, func(s Stage) bool { return !s.Phase.Done() }); i >= 0 {
 		return &p.Stages[i]

@@ -8,11 +8,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// Resumable says whether a run with this plan can go on from the one that its spec.resumeFrom names; earlier is nil if there is none of that
-// name. The error is an Abort.
+// Resumable returns an Abort if a run with this plan cannot continue from the run that its spec.resumeFrom names. earlier is nil if there is
+// no run of that name.
 func Resumable(run, earlier v1beta1.UpdateRunObject, plan Plan) error {
 	spec := run.GetSpec()
 	refuse := func(why string) error { return mistake("spec.resumeFrom %q: %s", spec.ResumeFrom, why) }
@@ -21,7 +22,7 @@ func Resumable(run, earlier v1beta1.UpdateRunObject, plan Plan) error {
 	}
 	switch {
 	case earlier == nil:
-		return refuse("there is no such update run of the same kind and namespace; name one that exists, or make a run without resumeFrom")
+		return refuse("there is no such update run of the same kind and namespace; name one that exists, or create a run without resumeFrom")
 	case earlier.GetSpec().PlacementName != spec.PlacementName:
 		return mistake("spec.resumeFrom %q: that run is of placement %s, and this one of %s; name a run of the same placement",
 			spec.ResumeFrom, earlier.GetSpec().PlacementName, spec.PlacementName)
@@ -30,18 +31,18 @@ func Resumable(run, earlier v1beta1.UpdateRunObject, plan Plan) error {
 	phase := Read(*status).Phase
 	switch {
 	case meta.IsStatusConditionFalse(status.Conditions, v1beta1.ConditionInitialized):
-		return refuse("that run was never initialized, so there is nothing to go on from; make a run without resumeFrom")
+		return refuse("that run was never initialized, so there is nothing to continue from; create a run without resumeFrom")
 	case phase == Succeeded:
-		return refuse("that run has succeeded, so there is nothing left to do; make a run without resumeFrom")
+		return refuse("that run has succeeded, so there is nothing left to do; create a run without resumeFrom")
 	case !phase.Done():
-		return refuse("that run has not ended; let it go on by setting its spec.state to Run, or make this run anew when it has ended")
+		return refuse("that run has not ended; continue it by setting its spec.state to Run, or recreate this run when it has ended")
 	}
 	if Replaced(plan, *status) {
-		return refuse("that run was of an earlier placement of the name, which was deleted; make a run without resumeFrom")
+		return refuse("that run was for an earlier placement of the name, which was deleted; create a run without resumeFrom")
 	}
 	if index := spec.ResourceSnapshotIndex; index != "" && !sameNumber(index, status.ResourceSnapshotIndexUsed) {
-		return mistake("spec.resourceSnapshotIndex is %q, and update run %s, from which this one is to go on, releases %s; "+
-			"leave spec.resourceSnapshotIndex empty, or make a run without resumeFrom", index, spec.ResumeFrom, status.ResourceSnapshotIndexUsed)
+		return mistake("spec.resourceSnapshotIndex is %q, but update run %s, from which this one continues, releases %s; "+
+			"leave spec.resourceSnapshotIndex empty, or create a run without resumeFrom", index, spec.ResumeFrom, status.ResourceSnapshotIndexUsed)
 	}
 	return nil
 }
@@ -52,12 +53,12 @@ func sameNumber(a, b string) bool {
 	return errX == nil && errY == nil && x == y
 }
 
-// Resume is the progress of a run that has just been planned and goes on from an ended one: what that has passed counts as done. Stages
-// are matched by name. A run that has taken its clusters back has passed nothing: what was approved is there no more.
+// Resume is the progress of a run that has just been planned and continues from an ended one: the tasks that this has passed count as done.
+// Stages are matched by name. A run that rolled its clusters back has passed nothing: what was approved is not there any more.
 func (p Progress) Resume(name string, earlier v1beta1.UpdateRunStatus) Progress {
 	p = p.clone()
 	old := Read(earlier)
-	if old.Back.Phase != Pending {
+	if old.Back.State != delivery.Waiting {
 		return p
 	}
 	was := map[string]Stage{}
@@ -67,13 +68,13 @@ func (p Progress) Resume(name string, earlier v1beta1.UpdateRunStatus) Progress 
 	for i := range p.Stages {
 		s, before := &p.Stages[i], was[p.Stages[i].Name]
 		inherit(name, s.Before, before.Before, true)
-		// What was approved of a stage is its clusters as they were at its end; of one that had not ended that is not known.
+		// An approval after a stage is for its clusters as they were at its end. If it had not ended, they may be others.
 		inherit(name, s.After, before.After, before.Phase == Succeeded)
 	}
 	return p
 }
 
-// inherit takes over the tasks that the run name has done, or had taken over itself. Those of its own count only if own says so.
+// inherit takes over the tasks that the earlier run has inherited itself and, if own, those that it has done. name is its name.
 func inherit(name string, tasks, earlier []Task, own bool) {
 	for i := range tasks {
 		j := slices.IndexFunc(earlier, func(t Task) bool { return t.Type == tasks[i].Type && t.Done && (t.Inherited || own) })
@@ -82,9 +83,9 @@ func inherit(name string, tasks, earlier []Task, own bool) {
 		}
 		was := earlier[j]
 		if !was.Inherited {
-			was.Said = "Passed in update run " + name
+			was.Message = "Passed in update run " + name
 		}
-		tasks[i] = Task{Type: was.Type, Request: was.Request, Done: true, Inherited: true, Said: was.Said}
+		tasks[i] = Task{Type: was.Type, Request: was.Request, Done: true, Inherited: true, Message: was.Message}
 	}
 }
 
@@ -95,7 +96,7 @@ func readTask(t v1beta1.StageTaskStatus) Task {
 	}
 	for _, kind := range []string{v1beta1.ConditionApprovalRequestApproved, v1beta1.ConditionWaitTimeElapsed} {
 		if c := meta.FindStatusCondition(t.Conditions, kind); c != nil && c.Status == metav1.ConditionTrue {
-			out.Done, out.Inherited, out.Said = true, c.Reason == v1beta1.ReasonStageTaskPassedEarlier, c.Message
+			out.Done, out.Inherited, out.Message = true, c.Reason == v1beta1.ReasonStageTaskPassedEarlier, c.Message
 		}
 	}
 	return out

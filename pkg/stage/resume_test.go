@@ -205,7 +205,7 @@ func TestRunsThatCannotBeResumed(t *testing.T) {
 		{"one that is not planned yet", "old", "", (&world{}).runObject("old"), "has not ended"},
 		{"one without a plan", "old", "", with("", v1beta1.ConditionInitialized, metav1.ConditionFalse, v1beta1.ReasonUpdateRunInitializedFailed), "never initialized"},
 		{"one that succeeded", "old", "", with("3", v1beta1.ConditionSucceeded, metav1.ConditionTrue, v1beta1.ReasonUpdateRunSucceeded), "nothing left to do"},
-		{"one of another index", "old", "4", failed, `spec.resourceSnapshotIndex is "4", and update run old, from which this one is to go on, releases 3`},
+		{"one of another index", "old", "4", failed, `spec.resourceSnapshotIndex is "4", but update run old, from which this one continues, releases 3`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			run := (&world{}).runObject("new")
@@ -260,7 +260,7 @@ func TestARunThatEndsNamesWhatHasChanged(t *testing.T) {
 		{"one fits no stage any more", nil, func(w *world) { w.fleet.Labels["c1"]["env"] = "none" },
 			"labels of MemberClusters have changed since the run was initialized: 1 selected clusters are in no stage of the strategy: c1;"},
 		{"two change places", nil, func(w *world) { w.fleet.Labels["c1"]["order"] = "0" },
-			"label order of MemberClusters has changed since the run was initialized, which changes the order of stage prod: from number 1 on it was c3, c1 and is c1, c3;"},
+			"label order of MemberClusters has changed since the run was initialized, which changes the order of stage prod: from position 1 on it was c3, c1 and is c1, c3;"},
 		{"one has lost the number to sort it by", nil, func(w *world) { delete(w.fleet.Labels["c1"], "order") }, `label order of cluster c1 is "", not a whole number;`},
 		{"a member is gone that is still picked", nil, func(w *world) { delete(w.fleet.Labels, "c3") }, "left the fleet since the run was initialized: c3;"},
 	} {
@@ -286,7 +286,7 @@ func TestARunThatEndsNamesWhatHasChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.fleet.Placement.SetUID("another")
-	if abort := stage.AbortOf(stage.Check(w.fleet, w.status)); abort == nil || !strings.Contains(abort.Message, "made again") {
+	if abort := stage.AbortOf(stage.Check(w.fleet, w.status)); abort == nil || !strings.Contains(abort.Message, "recreated") {
 		t.Errorf("of another placement of the name: abort %v", abort)
 	}
 	w = fleet(of("all", ""))

@@ -31,6 +31,7 @@ type world struct {
 	state    v1beta1.UpdateRunState
 	requests map[string]stage.Request
 	refused  map[string]string
+	lost     map[string]string
 	now      time.Time
 	// awake is since when there is an agent, clocks what it has kept.
 	awake  time.Time
@@ -103,7 +104,7 @@ func (w *world) world() stage.World {
 	}
 	return stage.World{
 		Run: "run", UID: "uid", Config: *w.status.UpdateStrategySnapshot, Snapshot: "p-3-snapshot", Apply: w.status.ApplyStrategy.WithDefaults(),
-		Overrides: overrides, Bindings: w.fleet.Bindings, Requests: w.requests, Refused: w.refused, Awake: w.awake, Now: w.now,
+		Overrides: overrides, Bindings: w.fleet.Bindings, Requests: w.requests, Refused: w.refused, Lost: w.lost, Awake: w.awake, Now: w.now,
 	}
 }
 
@@ -115,7 +116,7 @@ func (w *world) pass(store bool) stage.Step {
 	}
 	progress.SetBy(w.clocks)
 	next, step := progress, stage.Step{}
-	if err := stage.Check(w.fleet, w.status); err != nil && !progress.Retreating() {
+	if err := stage.Check(w.fleet, w.status); err != nil && !progress.RollingBack() {
 		abort := stage.AbortOf(err)
 		if abort == nil {
 			return step
@@ -207,15 +208,15 @@ func (w *world) describe() string {
 	p := stage.Read(w.status)
 	names := map[stage.Phase]string{
 		stage.Pending: "pending", stage.Active: "active", stage.Waiting: "waiting", stage.Stuck: "stuck", stage.Stopping: "stopping",
-		stage.Stopped: "stopped", stage.Retreating: "retreating", stage.Skipped: "skipped", stage.Succeeded: "succeeded", stage.Failed: "failed",
+		stage.Stopped: "stopped", stage.RollingBack: "rolling back", stage.Skipped: "skipped", stage.Succeeded: "succeeded", stage.Failed: "failed",
 	}
 	marks := map[stage.Phase]string{stage.Pending: ".", stage.Active: "*", stage.Succeeded: "+", stage.Failed: "!"}
 	text := names[p.Phase]
-	backs := map[stage.Phase]string{stage.Active: "<", stage.Succeeded: "<+", stage.Failed: "<!"}
+	backs := map[delivery.FateState]string{delivery.Returning: "<", delivery.Returned: "<+", delivery.Astray: "<!", delivery.NeverHealthy: "<!"}
 	for _, s := range append(p.Stages, p.Deletion) {
 		text += " | " + names[s.Phase]
 		for _, c := range s.Clusters {
-			text += " " + c.Name + marks[c.Phase] + backs[c.Back.Phase]
+			text += " " + c.Name + marks[c.Phase] + backs[c.Back.State]
 		}
 	}
 	return text
@@ -388,7 +389,7 @@ func TestFailures(t *testing.T) {
 			w.binding("c1").Spec.ResourceSnapshotName = "p-4-snapshot"
 		}, "failed | failed c1! c2. c3. | pending", "another update run"},
 		{"the rollout was not started as the binding is now", func(w *world) { w.binding("c1").Generation++ },
-			"failed | failed c1! c2. c3. | pending", "changed by somebody else"},
+			"failed | failed c1! c2. c3. | pending", "modified by another client"},
 		{"a binding is gone", func(w *world) {
 			w.fleet.Bindings = slices.DeleteFunc(w.fleet.Bindings, func(b v1beta1.BindingObject) bool { return b.GetSpec().TargetCluster == "c1" })
 		}, "failed | active c1* c2. c3. | pending", "no longer picked: c1"},
@@ -533,8 +534,8 @@ func TestOnlyWhatFailsIsNotWell(t *testing.T) {
 			w.now = w.now.Add(tc.after)
 			w.pass(true)
 			got := stage.Read(w.status).Message
-			if notWell := strings.Contains(got, "not well: c1 ("+tc.reason+")"); notWell != tc.notWell || !tc.notWell && strings.Contains(got, "not well") {
-				t.Errorf("message %q; want it to name the cluster as not well: %v", got, tc.notWell)
+			if notWell := strings.Contains(got, "failing: c1 ("+tc.reason+")"); notWell != tc.notWell || !tc.notWell && strings.Contains(got, "not well") {
+				t.Errorf("message %q; want it to name the cluster as failing: %v", got, tc.notWell)
 			}
 		})
 	}

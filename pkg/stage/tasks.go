@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -10,36 +9,36 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// approval says whether an approval task is done, and sees to it that there is somebody to ask.
-func (d *decision) approval(s *Stage, task *Task, kind string) (bool, error) {
+// approval returns whether an approval task is done. It asks for a request if there is none.
+func (f *forward) approval(s *Stage, task *Task, kind string) (bool, error) {
 	if task.Done {
 		return true, nil
 	}
-	request, ok := d.Requests[task.Request]
+	request, ok := f.Requests[task.Request]
 	task.Asked = true
 	switch {
 	case !ok:
-		d.step.Ask = append(d.step.Ask, Ask{Name: task.Request, Stage: s.Name, Task: kind})
+		f.step.Ask = append(f.step.Ask, Ask{Name: task.Request, Stage: s.Name, Task: kind})
 		return false, nil
-	case request.Run != d.Run || request.Stage != s.Name:
-		return false, mistake("approval request %s belongs to stage %q of run %q; delete it and make a new run", task.Request, request.Stage, request.Run)
+	case request.Run != f.Run || request.Stage != s.Name:
+		return false, mistake("approval request %s belongs to stage %q of run %q; delete it and create a new run", task.Request, request.Stage, request.Run)
 	case !request.Approved:
 		return false, nil
 	}
-	d.step.Accept = append(d.step.Accept, task.Request)
+	f.step.Accept = append(f.step.Accept, task.Request)
 	task.Done = true
 	return true, nil
 }
 
-// end waits for the tasks after a stage, all of whose clusters are done.
-func (d *decision) end(s *Stage, config v1beta1.StageConfig) error {
+// end waits for the tasks after a stage whose clusters are all done. ended is whether the stage has ended.
+func (f *forward) end(s *Stage, config v1beta1.StageConfig) (ended bool, err error) {
 	var waits []string
 	for i := range s.After {
 		task := &s.After[i]
 		if task.Type == v1beta1.StageTaskApproval {
-			passed, err := d.approval(s, task, contract.TaskAfterStage)
+			passed, err := f.approval(s, task, contract.TaskAfterStage)
 			if err != nil {
-				return err
+				return false, err
 			}
 			if !passed {
 				waits = append(waits, "approval request "+task.Request)
@@ -47,32 +46,31 @@ func (d *decision) end(s *Stage, config v1beta1.StageConfig) error {
 			continue
 		}
 		if s.Phase != Waiting && s.Phase != Stopped {
-			s.at(Waiting, "", d.Now) // the clock of the wait
+			s.set(Waiting, "", f.Now) // the wait counts from here
 		}
-		if left := waitOf(config) - d.Now.Sub(s.Since); !task.Done && left > 0 {
-			d.again(left)
-			waits = append(waits, "its wait time to pass")
+		if left := waitOf(config) - f.Now.Sub(s.Since); !task.Done && left > 0 {
+			f.again(left)
+			waits = append(waits, "the wait time to pass")
 			continue
 		}
 		task.Done = true
 	}
-	if len(d.relapsed) > 0 {
-		waits = append(waits, brief.List(d.relapsed, 3)+" to be healthy again")
+	if len(f.relapsed) > 0 {
+		waits = append(waits, brief.List(f.relapsed, 3)+" to be healthy again")
 	}
 	if len(waits) > 0 {
 		text := strings.Join(waits, " and ")
-		s.at(Waiting, "All clusters are done; waits for "+text, d.Now)
-		d.run(Waiting, fmt.Sprintf("All clusters of stage %s are done; it waits for %s", s.Name, text))
-		return nil
+		s.set(Waiting, "All clusters are done; waiting for "+text, f.Now)
+		f.set(Waiting, "All clusters of stage %s are done; waiting for %s", s.Name, text)
+		return false, nil
 	}
 	s.Cause = "All clusters and tasks are done"
-	if failed := failedOf(s.Clusters); len(failed) > 0 {
-		s.Cause += "; within the failure budget have failed: " + brief.List(failed, 10)
+	if failed := inPhase(s.Clusters, Failed); len(failed) > 0 {
+		s.Cause += "; failed within the budget: " + brief.List(failed, 10)
 	}
-	s.at(Succeeded, s.Cause, d.Now)
-	d.run(Active, fmt.Sprintf("Stage %s is done", s.Name))
-	d.more = true
-	return nil
+	s.set(Succeeded, s.Cause, f.Now)
+	f.set(Active, "Stage %s is done", s.Name)
+	return true, nil
 }
 
 func waitOf(config v1beta1.StageConfig) time.Duration {

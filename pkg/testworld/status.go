@@ -146,8 +146,8 @@ func (s Status) Untrackable() Status {
 	return s
 }
 
-// Mirrored adds whether the status has a copy in the placement's namespace.
-func (s Status) Mirrored(synced bool) Status {
+// Copied adds whether the status has a copy in the placement's namespace.
+func (s Status) Copied(synced bool) Status {
 	v := no(v1beta1.ConditionStatusSynced, v1beta1.ReasonStatusSyncFailed)
 	if synced {
 		v = yes(v1beta1.ConditionStatusSynced, v1beta1.ReasonStatusSyncSucceeded)

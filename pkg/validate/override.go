@@ -69,7 +69,7 @@ func rulesOf(p *v1beta1.OverridePolicy) []v1beta1.OverrideRule {
 
 func overrideName(name string) field.ErrorList {
 	return tooLong(name, fmt.Sprintf("its name is longer than the %d characters that its snapshots can carry in a label; "+
-		"make it anew with a shorter one", contract.MostOfName))
+		"recreate it with a shorter name", contract.MostOfName))
 }
 
 // selectorsOf are the selectors of an override of either kind, and where they are.

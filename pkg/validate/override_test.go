@@ -81,7 +81,7 @@ func TestOverrideSelectors(t *testing.T) {
 	}{
 		"objects by name": {wideOverride("o", "a", "b"), []v1beta1.OverrideObject{wideOverride("p", "c")}, nil},
 		"a name that no label holds": {wideOverride(long), nil, []string{
-			"metadata.name: Too long: its name is longer than the 63 characters that its snapshots can carry in a label; make it anew with a shorter one"}},
+			"metadata.name: Too long: its name is longer than the 63 characters that its snapshots can carry in a label; recreate it with a shorter name"}},
 		"by label, without a name, and a duplicate of what is not selected by name": {labelled, nil, []string{
 			"spec.clusterResourceSelectors[0].labelSelector: Forbidden: label selector is not supported for resource selection; name the resource",
 			"spec.clusterResourceSelectors[1].name: Required value: resource name is required for resource selection",
@@ -186,7 +186,7 @@ func TestOverrideSnapshot(t *testing.T) {
 	}{
 		"without a policy":                  {narrowOverride("o"), nil},
 		"wrong in a way that clusters show": {ruled(v1beta1.OverrideRule{}, patching("add", "/kind", `"x"`)), nil},
-		"a long name":                       {named, []string{"metadata.name: Too long: its name is longer than the 63 characters that its snapshots can carry in a label; make it anew with a shorter one"}},
+		"a long name":                       {named, []string{"metadata.name: Too long: its name is longer than the 63 characters that its snapshots can carry in a label; recreate it with a shorter name"}},
 		"a deep value":                      {ruled(on(), patching("add", "/a", deep)), []string{"spec.policy.overrideRules[1].jsonPatchOverrides[0].value: Invalid value: is nested deeper than 100 levels; make it flatter"}},
 	} {
 		t.Run(name, func(t *testing.T) { check(t, OverrideSnapshot(tc.override), tc.want...) })

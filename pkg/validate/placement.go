@@ -49,7 +49,7 @@ func PlacementUpdate(old, p v1beta1.PlacementObject, kinds Kinds) field.ErrorLis
 // PlacementName refuses the name of a placement that labels cannot hold.
 func PlacementName(name string) field.ErrorList {
 	return tooLong(name, fmt.Sprintf("the placement's own name is longer than the %d characters that labels can hold; "+
-		"make it anew with a shorter one", contract.MostOfName))
+		"recreate it with a shorter name", contract.MostOfName))
 }
 
 // placementType is the type of a policy with the default filled in.

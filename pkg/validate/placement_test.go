@@ -121,7 +121,7 @@ func TestPlacement(t *testing.T) {
 		"a namespace":             {wide(selecting("Namespace")), nil},
 		"an object beside others": {narrow(selecting("ConfigMap", "Deployment")), nil},
 		"a name that no label holds": {named, []string{"metadata.name: Too long: the placement's own name is longer than the 63 characters " +
-			"that labels can hold; make it anew with a shorter one"}},
+			"that labels can hold; recreate it with a shorter name"}},
 		"label selectors, in the order of their text": {wide(labelled), []string{
 			fmt.Sprintf("spec.resourceSelectors[0].labelSelector.matchLabels: Invalid value: %q: %s", "a b", badValue),
 			fmt.Sprintf("spec.resourceSelectors[0].labelSelector.matchLabels: Invalid value: %q: %s", "a b", badValue),

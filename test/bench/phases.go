@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -69,23 +70,12 @@ func namespace(name string) *corev1.Namespace {
 
 // each calls do for every name, so many at once, and returns the first error.
 func each(names []string, atOnce int, do func(string) error) error {
-	var (
-		wg    sync.WaitGroup
-		slots = make(chan struct{}, atOnce)
-		once  sync.Once
-		first error
-	)
+	var group errgroup.Group
+	group.SetLimit(atOnce)
 	for _, name := range names {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			if err := do(name); err != nil {
-				once.Do(func() { first = err })
-			}
-		})
+		group.Go(func() error { return do(name) })
 	}
-	wg.Wait()
-	return first
+	return group.Wait()
 }
 
 // prepare puts a namespace with maps config maps on the hub, for every name.

@@ -284,8 +284,8 @@ func (p *play) retreats() {
 	p.holds(strconv.Itoa(p.held))
 }
 
-// tookBack asserts that a run reports of what it has changed, and of nothing else, that it is back, and that it is. It returns whether a blow
-// kept a cluster from reporting in time that it is well again: such a cluster is not waited for.
+// tookBack asserts that a run reports the clusters that it changed, and no others, as rolled back, and that they are. It returns whether a blow
+// kept a cluster from reporting in time that it is healthy again.
 func (p *play) tookBack(run *v1beta1.ClusterStagedUpdateRun) (late bool) {
 	p.Helper()
 	p.observer.mu.Lock()
@@ -294,7 +294,7 @@ func (p *play) tookBack(run *v1beta1.ClusterStagedUpdateRun) (late bool) {
 		for _, c := range stage.Clusters {
 			at, back := p.at[c.ClusterName], meta.FindStatusCondition(c.Conditions, v1beta1.ConditionRolledBack)
 			home := back != nil && back.Status == metav1.ConditionTrue
-			tardy := back != nil && at.back && strings.Contains(back.Message, "was without health for "+healthWindow.String())
+			tardy := back != nil && at.back && strings.Contains(back.Message, "not healthy for "+healthWindow.String())
 			late = late || tardy
 			if at.begun != (home || tardy) || home && !at.home {
 				p.Errorf("run %s: %s was given the release: %v; it is back: %v; the run says %+v",

@@ -210,7 +210,7 @@ func TestARetreatTakesBackAllStages(t *testing.T) {
 		r.images(secondImage, secondImage, brokenImage)
 		r.runIsWithin(healthWindow+testworld.Workload, run, "to have taken everything back", func(status *v1beta1.UpdateRunStatus) error {
 			errs := []error{
-				says(status.Conditions, v1beta1.ConditionSucceeded, metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "healthily: 3"),
+				says(status.Conditions, v1beta1.ConditionSucceeded, metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "last healthy revision: 3"),
 				says(status.Conditions, v1beta1.ConditionProgressing, metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed),
 				says(status.Conditions, v1beta1.ConditionWithinFailureBudget, metav1.ConditionFalse, v1beta1.ReasonFailureBudgetSpent, "prod", "c3"),
 				says(status.Conditions, v1beta1.ConditionRolledBack, metav1.ConditionTrue, v1beta1.ReasonRollbackSucceeded),

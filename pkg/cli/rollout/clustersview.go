@@ -69,6 +69,6 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 
 // wayBack puts a condition RolledBack in words.
 func wayBack(c metav1.Condition) string {
-	words := map[metav1.ConditionStatus]string{metav1.ConditionTrue: "rolled back", metav1.ConditionFalse: "not rolled back", metav1.ConditionUnknown: phases[stage.Retreating]}
+	words := map[metav1.ConditionStatus]string{metav1.ConditionTrue: "rolled back", metav1.ConditionFalse: "not rolled back", metav1.ConditionUnknown: phases[stage.RollingBack]}
 	return words[c.Status] + ": " + c.Message
 }

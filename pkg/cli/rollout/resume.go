@@ -13,6 +13,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
@@ -34,7 +35,7 @@ func (o *StateOptions) goOn(ctx context.Context, c client.Client, ended v1beta1.
 		return fmt.Errorf("create update run %s: %w", run.GetName(), err)
 	}
 	fmt.Fprintf(o.Out, "update run %s had ended: %s\n", ended.GetName(), plainly(progress.Cause))
-	if progress.Back.Phase != stage.Pending {
+	if progress.Back.State != delivery.Waiting {
 		fmt.Fprintln(o.Out, "its clusters were taken back, so everything that it had passed has to be approved and waited for again")
 	}
 	_, err := fmt.Fprintf(o.Out, "update run %s goes on from there with revision %s; see \"%s --watch\"\n",

@@ -12,13 +12,14 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
 // phases are the words for the phases of runs and stages.
 var phases = map[stage.Phase]string{
 	stage.Pending: "pending", stage.Active: "updating", stage.Waiting: "waiting", stage.Stuck: "stuck", stage.Stopping: "stopping",
-	stage.Stopped: "stopped", stage.Retreating: "rolling back", stage.Skipped: "skipped, no clusters", stage.Succeeded: "succeeded",
+	stage.Stopped: "stopped", stage.RollingBack: "rolling back", stage.Skipped: "skipped, no clusters", stage.Succeeded: "succeeded",
 	stage.Failed: "failed",
 }
 
@@ -26,7 +27,7 @@ var phases = map[stage.Phase]string{
 type runView struct {
 	run v1beta1.UpdateRunObject
 	stage.Progress
-	// window is how long a cluster may be without health; 0 without a failure policy.
+	// window is how long a cluster may be unhealthy; 0 without a failure policy.
 	window time.Duration
 }
 
@@ -35,7 +36,7 @@ func viewOfRun(run v1beta1.UpdateRunObject) terminal.View {
 	status := run.GetStatus()
 	r := runView{run: run, Progress: stage.Read(*status)}
 	if strategy := status.UpdateStrategySnapshot; strategy != nil && strategy.FailurePolicy != nil {
-		r.window = ptr.Deref(strategy.FailurePolicy.HealthWindow, metav1.Duration{}).Duration
+		r.window = delivery.FailurePolicyOf(strategy.FailurePolicy, status.ApplyStrategy).Window
 	}
 	out := terminal.View{Done: over(run)}
 	if r.Phase == stage.Failed {
@@ -77,7 +78,7 @@ func (r runView) head() terminal.Line {
 		out.Text = "cannot be planned: " + plainly(c.Message)
 	case r.Phase == stage.Pending && c != nil && spec.State == v1beta1.UpdateRunInitialize:
 		out.Text, out.Todo = "planned", resume
-	case r.Phase == stage.Stopped, r.Phase == stage.Failed && r.Back.Phase == stage.Pending:
+	case r.Phase == stage.Stopped, r.Phase == stage.Failed && r.Back.State == delivery.Waiting:
 		out.Todo = resume
 	}
 	if status.ResourceSnapshotIndexUsed != "" {
@@ -114,7 +115,7 @@ func said(phase stage.Phase, message, cause string) string {
 	switch {
 	case phase == stage.Failed && cause != "":
 		return phases[phase] + ": " + cause
-	case slices.Contains([]stage.Phase{stage.Waiting, stage.Stuck, stage.Stopping, stage.Stopped, stage.Retreating}, phase) && message != "":
+	case slices.Contains([]stage.Phase{stage.Waiting, stage.Stuck, stage.Stopping, stage.Stopped, stage.RollingBack}, phase) && message != "":
 		return phases[phase] + ": " + message
 	}
 	return phases[phase]
@@ -129,14 +130,14 @@ func (r runView) stage(s stage.Stage, wait time.Duration) []terminal.Line {
 		if c.Phase == stage.Succeeded {
 			head.Done++
 		}
-		if c.Back.Phase == stage.Succeeded {
+		if c.Back.State == delivery.Returned {
 			back++
 		}
-		if c.Back.Phase != stage.Pending || c.LastHealthy != nil {
+		if c.Back.State != delivery.Waiting || c.LastHealthy != nil {
 			changed++
 		}
 	}
-	if r.Back.Phase != stage.Pending { // the bars are those of the way back
+	if r.Back.State != delivery.Waiting { // the bars are those of the way back
 		head.Done, head.Total = back, changed
 	}
 	if s.Phase == stage.Waiting && wait > 0 && slices.ContainsFunc(s.After, func(t stage.Task) bool { return t.Type == v1beta1.StageTaskTimedWait && !t.Done }) &&
@@ -179,7 +180,7 @@ func (r runView) cluster(s stage.Stage, c stage.Cluster) terminal.Line {
 			out.Due, out.DueFor = since.Add(r.window), "health window"
 		}
 	}
-	if r.Back.Phase == stage.Pending {
+	if r.Back.State == delivery.Waiting {
 		if c.Phase == stage.Active {
 			within(c.Since)
 		}
@@ -189,16 +190,16 @@ func (r runView) cluster(s stage.Stage, c stage.Cluster) terminal.Line {
 	if c.LastHealthy != nil {
 		target = "revision " + indexIn(c.LastHealthy.ResourceSnapshotName, r.run.GetSpec().PlacementName)
 	}
-	out.Still = c.Back.Phase == stage.Pending && c.LastHealthy == nil
+	out.Still = c.Back.State == delivery.Waiting && c.LastHealthy == nil
 	switch {
-	case c.Back.Phase == stage.Active:
+	case c.Back.State == delivery.Returning:
 		out.Text = "rolling back to " + target
 		within(c.Back.Since)
-	case c.Back.Phase == stage.Succeeded:
+	case c.Back.State == delivery.Returned:
 		out.Text = "back at " + target
-	case c.Back.NeverHealthy:
+	case c.Back.State == delivery.NeverHealthy:
 		out.Text = "left: never healthy"
-	case c.Back.Phase == stage.Failed:
+	case c.Back.State == delivery.Astray:
 		out.Text = "not back at " + target + ": " + c.Back.Message
 	case c.LastHealthy != nil && !r.Phase.Done():
 		out.Text = "to be rolled back to " + target

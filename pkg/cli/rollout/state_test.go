@@ -120,7 +120,7 @@ func judged(t *testing.T) (*v1beta1.ClusterResourcePlacement, *v1beta1.ClusterRe
 	})
 	latest := revisionOf(3, "b=2")
 	latest.Labels[contract.LabelLatest] = "true"
-	course, err := json.Marshal(decision.Course{Spent: &decision.Verdict{Of: 2, Count: 1, Failed: []decision.Failure{{Cluster: "b"}}}})
+	course, err := json.Marshal(decision.Course{Spent: &decision.Rejection{Of: 2, Count: 1, Failed: []decision.Failure{{Cluster: "b"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

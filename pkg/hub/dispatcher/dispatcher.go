@@ -58,7 +58,7 @@ type Dispatcher struct {
 	// Now is the clock.
 	Now func() time.Time
 
-	held  held
+	held  loop.HoldBacks
 	hands hands
 	// toldIdle are the UIDs of override snapshots of which it was said that they select nothing.
 	toldIdle sync.Map
@@ -70,14 +70,14 @@ type Dispatcher struct {
 func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	binding, err := scope.Bindings.Get(ctx, d.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
-		d.held.forget(req.NamespacedName)
+		d.held.End(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if !binding.GetDeletionTimestamp().IsZero() {
-		d.held.forget(req.NamespacedName)
+		d.held.End(req.NamespacedName)
 		return ctrl.Result{}, d.release(ctx, binding)
 	}
 	if scope.Reserved(req.NamespacedName) {
@@ -149,20 +149,18 @@ func (d *Dispatcher) report(ctx context.Context, binding v1beta1.BindingObject, 
 	now := d.Now()
 	verdict := report.Binding(*binding.GetStatus(), facts, metav1.NewTime(now))
 	if equality.Semantic.DeepEqual(*binding.GetStatus(), verdict.Status) {
-		d.held.forget(key)
+		d.held.End(key)
 		return ctrl.Result{}, false, nil
 	}
-	if !verdict.Settled {
-		if wait := d.held.wait(key, now); wait > 0 {
-			return ctrl.Result{RequeueAfter: wait}, false, nil
-		}
+	if wait := d.held.Wait(key, report.Hold(verdict.Settled), now); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, false, nil
 	}
 	*binding.GetStatus() = verdict.Status
 	wrote, err = loop.WriteStatus(ctx, d.Client, before, binding)
 	if err != nil {
 		return ctrl.Result{}, false, err
 	}
-	d.held.forget(key)
+	d.held.End(key)
 	return ctrl.Result{}, wrote, nil
 }
 
@@ -300,30 +298,4 @@ func (d *Dispatcher) worksOf(ctx context.Context, binding types.NamespacedName, 
 		out[i] = &list.Items[i]
 	}
 	return out, nil
-}
-
-// held remembers since when a binding's status has differed from what is stored without being worth a write.
-type held struct {
-	mu    sync.Mutex
-	since map[types.NamespacedName]time.Time
-}
-
-// wait says how much longer the status of key may be held back; the first call starts the time.
-func (h *held) wait(key types.NamespacedName, now time.Time) time.Duration {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.since == nil {
-		h.since = map[types.NamespacedName]time.Time{}
-	}
-	since, ok := h.since[key]
-	if !ok {
-		since, h.since[key] = now, now
-	}
-	return report.Patience - now.Sub(since)
-}
-
-func (h *held) forget(key types.NamespacedName) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.since, key)
 }

@@ -61,7 +61,7 @@ func (e *Evictor) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 	return ctrl.Result{}, errors.Join(errs...)
 }
 
-// seen is what one eviction is decided from.
+// seen is the observed state that an eviction is decided from.
 type seen struct {
 	eviction v1beta1.EvictionObject
 	facts    evict.Facts
@@ -70,32 +70,32 @@ type seen struct {
 	spending evict.Spending
 }
 
-// attend carries out one eviction. Where it loses a race it is attended again, by what there is then.
+// attend decides on one eviction and carries it out. After a conflict it is called again and reads the new state.
 func (e *Evictor) attend(ctx context.Context, key types.NamespacedName) error {
 	seen, err := e.observe(ctx, key)
 	if err != nil || seen == nil {
 		return err
 	}
-	verdict := evict.Decide(seen.facts)
+	outcome := evict.Decide(seen.facts)
 	if seen.carriedOut() {
-		verdict = evict.Leaving()
+		outcome = evict.Leaving()
 	}
-	if verdict.Evict != nil {
-		if err := e.evict(ctx, seen, verdict); err != nil {
+	if outcome.Evict != nil {
+		if err := e.evict(ctx, seen, outcome); err != nil {
 			return err
 		}
 	}
-	report.Eviction(seen.eviction, report.EvictionFacts{Valid: verdict.Valid, Executed: verdict.Executed, Message: verdict.Message}, metav1.NewTime(e.Now()))
+	report.Eviction(seen.eviction, report.EvictionFacts{Valid: outcome.Valid, Executed: outcome.Executed, Message: outcome.Message}, metav1.NewTime(e.Now()))
 	if err := e.Client.Status().Update(ctx, seen.eviction); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("write the outcome: %w", err)
 	}
-	observe(seen.eviction, &verdict)
-	ctrl.LoggerFrom(ctx).Info("Decided eviction", "object", key, "cluster", seen.facts.Cluster, "executed", verdict.Executed, "reason", verdict.Message)
+	observe(seen.eviction, &outcome)
+	ctrl.LoggerFrom(ctx).Info("Decided eviction", "object", key, "cluster", seen.facts.Cluster, "executed", outcome.Executed, "reason", outcome.Message)
 	return nil
 }
 
-// observe reads everything about an eviction as it is now: neither a cache that is behind nor another evictor must make it be carried out
-// twice. It returns nil for one that is gone or has its outcome.
+// observe reads everything about an eviction from the API server: neither a cache that is behind nor another evictor may cause that it is carried out
+// twice. It returns nil for one that does not exist or has its outcome.
 func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen, error) {
 	eviction, err := scope.Evictions.Get(ctx, e.Direct, key)
 	if apierrors.IsNotFound(err) {
@@ -117,7 +117,7 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 		return nil, err
 	}
 	out.facts.Placement = placement
-	// The budget is read before the bindings: whoever spends from it after this makes our own spending fail, and what was spent before
+	// The budget is read before the bindings: spending from it after this makes our write conflict, and spending before it
 	// shows in the bindings or in the budget.
 	budget, err := scope.DisruptionBudgets.Get(ctx, e.Direct, of)
 	if client.IgnoreNotFound(err) != nil {
@@ -136,8 +136,8 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 	return out, err
 }
 
-// carriedOut says whether the eviction was begun by a process that did not live to record it, and its binding is gone or going. A binding
-// that the scheduler has made for the cluster since is not the one the eviction was about.
+// carriedOut returns whether a process began the eviction and ended before it recorded that, and the binding is deleted or being deleted. A binding
+// that the scheduler has created for the cluster since is not the one that was evicted.
 func (s *seen) carriedOut() bool {
 	begun := types.UID(s.eviction.GetAnnotations()[contract.AnnotationEvicting])
 	if begun == "" {
@@ -148,13 +148,13 @@ func (s *seen) carriedOut() bool {
 	})
 }
 
-// evict deletes the binding. What was decided from an older view than there is fails at one of the writes.
-func (e *Evictor) evict(ctx context.Context, seen *seen, verdict evict.Verdict) error {
-	b := verdict.Evict
+// evict deletes the binding. If the decision was made from an older state, one of the writes conflicts.
+func (e *Evictor) evict(ctx context.Context, seen *seen, outcome evict.Outcome) error {
+	b := outcome.Evict
 	if err := e.begin(ctx, seen.eviction, b); err != nil {
 		return err
 	}
-	if verdict.Spends {
+	if outcome.Spends {
 		if err := e.spend(ctx, seen, b); err != nil {
 			return err
 		}
@@ -167,19 +167,19 @@ func (e *Evictor) evict(ctx context.Context, seen *seen, verdict evict.Verdict) 
 	return nil
 }
 
-// begin marks the eviction with the binding that goes because of it.
+// begin writes the UID of the binding to delete on the eviction.
 func (e *Evictor) begin(ctx context.Context, eviction v1beta1.EvictionObject, b v1beta1.BindingObject) error {
 	before := eviction.DeepCopyObject().(client.Object)
 	if !annotate(eviction, contract.AnnotationEvicting, string(b.GetUID())) {
 		return nil
 	}
 	if err := e.Client.Patch(ctx, eviction, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return fmt.Errorf("mark it as begun: %w", err)
+		return fmt.Errorf("annotate the eviction with its binding: %w", err)
 	}
 	return nil
 }
 
-// spend takes the binding from the budget. It fails if anybody has written to the budget since it was read.
+// spend takes the binding from the budget. It conflicts if the budget was written since it was read.
 func (e *Evictor) spend(ctx context.Context, seen *seen, b v1beta1.BindingObject) error {
 	there := map[types.UID]bool{}
 	for _, b := range seen.facts.Bindings {
@@ -199,7 +199,7 @@ func (e *Evictor) spend(ctx context.Context, seen *seen, b v1beta1.BindingObject
 	return nil
 }
 
-// annotate says whether it changed anything.
+// annotate returns whether it changed the object.
 func annotate(obj client.Object, key, value string) bool {
 	annotations := obj.GetAnnotations()
 	if annotations[key] == value {

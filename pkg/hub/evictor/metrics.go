@@ -21,13 +21,13 @@ var complete = metrics.Gauge(metrics.Definition{
 	Agents: []metrics.Agent{metrics.Hub},
 })
 
-// observe records the state of an eviction. Without a verdict something has kept it from one.
-func observe(eviction v1beta1.EvictionObject, verdict *evict.Verdict) {
+// observe records the state of an eviction. Without a outcome something has kept it from one.
+func observe(eviction v1beta1.EvictionObject, outcome *evict.Outcome) {
 	name := nameOf(eviction)
 	complete.DeletePartialMatch(prometheus.Labels{"name": name})
-	if verdict == nil {
+	if outcome == nil {
 		complete.WithLabelValues(name, "false", "unknown").SetToCurrentTime()
 		return
 	}
-	complete.WithLabelValues(name, "true", strconv.FormatBool(verdict.Valid)).SetToCurrentTime()
+	complete.WithLabelValues(name, "true", strconv.FormatBool(outcome.Valid)).SetToCurrentTime()
 }

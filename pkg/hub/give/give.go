@@ -1,5 +1,5 @@
-// Package give writes into bindings what their clusters are given, and looks whether that still exists. Rolling updates and update runs
-// give in the same way; what and when is for the roller and the stager, which use it.
+// Package give gives revisions to bindings, and looks whether a revision still exists. The roller and the stager use it, and decide which
+// binding gets which revision when.
 package give
 
 import (
@@ -19,11 +19,11 @@ type Content struct {
 	Revision v1beta1.Revision
 	// Fingerprint is that of the revision's overrides; see delivery.Overrides.
 	Fingerprint string
-	// Mark is noted with it, nil for nothing.
+	// Mark is written in the same update; nil for none.
 	Mark *delivery.Mark
 }
 
-// Give binds b to content, in one update: the mark must never be there without what it is about, nor be missing beside it.
+// Give binds b to content in one update: a binding must never have the mark without the content, or the content without the mark.
 func Give(ctx context.Context, c client.Client, b v1beta1.BindingObject, content Content) error {
 	spec, to := b.GetSpec(), content.Revision.DeepCopy()
 	spec.State = v1beta1.BindingStateBound

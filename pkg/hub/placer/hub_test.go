@@ -16,8 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/hub/objects"
 	"github.com/flagship-fleet/flagship/pkg/hub/placer"
-	"github.com/flagship-fleet/flagship/pkg/hub/watcher"
+	"github.com/flagship-fleet/flagship/pkg/hub/revise"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// agent is a running placer and its watcher.
+// agent is a running placer and its source of objects.
 type agent struct {
 	stop func()
 	// knows reads what the agent knows.
@@ -63,20 +64,20 @@ func start(t *testing.T, windows snapshot.Windows, faults ...*faulty) *agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := watcher.New(cluster.Config, mgr.GetHTTPClient(), rules)
+	source, err := objects.New(cluster.Config, mgr.GetHTTPClient(), rules, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := mgr.Add(objects); err != nil {
+	if err := mgr.Add(source); err != nil {
 		t.Fatal(err)
 	}
-	var known placer.Objects = objects
+	var known placer.Objects = source
 	for _, f := range faults {
 		f.Objects, known = known, f
 	}
 	p := &placer.Placer{
 		Client: mgr.GetClient(), Direct: cluster.Client, Recorder: mgr.GetEventRecorderFor("placement-controller"), //nolint:staticcheck // core/v1 events are the contract
-		Objects: known, Windows: windows, Workers: 10, Namespaced: true,
+		Objects: known, Reviser: &revise.Reviser{Client: mgr.GetClient(), Objects: known, Now: time.Now}, Windows: windows, Workers: 10, Namespaced: true, Now: time.Now,
 	}
 	if err := p.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)

@@ -274,7 +274,7 @@ func TestFirstRevisionHoldsWhatCameBefore(t *testing.T) {
 	other.make(other.namespace(), other.crp())
 	other.awaitSelected(other.key(), 0, "Namespace "+other.name)
 	w.make(w.namespace(), w.configMap("cm", "one"))
-	heard := w.crp() // its revision shows when the watcher really knows of them
+	heard := w.crp() // its revision shows when the source really knows them
 	heard.Name += "-heard"
 	w.make(heard)
 	w.awaitSelected(client.ObjectKeyFromObject(heard), -1, "Namespace "+w.name, "ConfigMap cm")

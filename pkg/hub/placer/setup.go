@@ -8,7 +8,6 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -32,15 +31,15 @@ func (p *Placer) SetupWithManager(mgr ctrl.Manager) error {
 	mostWorkers.WithLabelValues(controllerWide).Set(float64(p.Workers))
 	for _, key := range scopes {
 		b.Watches(scope.Placements.New(key), &handler.EnqueueRequestForObject{}, builder.WithPredicates(wanted))
-		b.Watches(scope.PolicySnapshots.New(key), handler.EnqueueRequestsFromMapFunc(placementOf), builder.WithPredicates(notCreated))
-		b.Watches(scope.ResourceSnapshots.New(key), handler.EnqueueRequestsFromMapFunc(placementOf), builder.WithPredicates(notCreated))
-		b.Watches(scope.Bindings.New(key), handler.EnqueueRequestsFromMapFunc(placementOf))
+		b.Watches(scope.PolicySnapshots.New(key), handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(notCreated))
+		b.Watches(scope.ResourceSnapshots.New(key), handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(notCreated))
+		b.Watches(scope.Bindings.New(key), handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement))
 	}
-	mirror := &v1beta1.ClusterResourcePlacementStatus{}
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), mirror, indexMirror, mirrorName); err != nil {
+	copies := &v1beta1.ClusterResourcePlacementStatus{}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), copies, indexCopy, copyName); err != nil {
 		return fmt.Errorf("index the copies of statuses: %w", err)
 	}
-	b.Watches(mirror, handler.EnqueueRequestsFromMapFunc(placementOfMirror), builder.WithPredicates(meddled))
+	b.Watches(copies, handler.EnqueueRequestsFromMapFunc(placementOfCopy), builder.WithPredicates(edited))
 	b.WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		p.Objects.Subscribe(func(key types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: key}) })
 		return nil
@@ -51,22 +50,12 @@ func (p *Placer) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// placementOf leads from what belongs to a placement to the placement.
-func placementOf(_ context.Context, obj client.Object) []reconcile.Request {
-	key, ok := scope.PlacementOf(obj)
-	if !ok {
-		return nil
-	}
-	return []reconcile.Request{{NamespacedName: key}}
-}
-
-// wanted lets pass what changes what is wanted of a placement. Its status is written by nobody else, and the finalizers of others are
-// not ours to look at.
+// wanted passes changes of what a placement asks for. No other client writes its status, and the finalizers of others do not matter here.
 var wanted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 		e.ObjectOld.GetAnnotations()[contract.AnnotationAuthor] != e.ObjectNew.GetAnnotations()[contract.AnnotationAuthor] ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 }}
 
-// notCreated leaves out that snapshots are made: the placer makes them itself. That others change or delete them is news.
+// notCreated leaves out the creation of snapshots: the placer creates them itself. It reacts when other clients change or delete them.
 var notCreated = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}

@@ -32,6 +32,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
+	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -93,8 +94,8 @@ func (p *Profiler) SetupWithManager(mgr ctrl.Manager) error {
 // follow waits until the hub has the kind, which it need not have ever, and then watches the profiles and looks at every cluster.
 func (p *Profiler) follow(ctx context.Context, inventory cluster.Cluster, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 	log := ctrl.LoggerFrom(ctx)
-	var unseen loop.Gates // the hub agent is ready without profiles
-	if err := loop.AwaitCRDs(ctx, inventory.GetConfig(), &unseen, definition); err != nil {
+	var unseen process.Gates // the hub agent is ready without profiles
+	if err := process.AwaitCRDs(ctx, inventory.GetConfig(), &unseen, definition); err != nil {
 		return // the context has ended
 	}
 	again := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 10, Cap: 30 * time.Second}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,27 +22,28 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// heldMessages say what a binding that is held waits for, and what its reader can do.
-var heldMessages = map[rollout.Why]string{
-	rollout.ForBudget:  "Waits until maxUnavailable and maxSurge of the placement's rollout strategy let the cluster change; see the clusters that are not available",
-	rollout.ForCluster: "Waits until what another binding of the placement put on the cluster is removed",
-	rollout.ForAgent:   "Waits until the cluster's member agent reports again; see agentStatus of the MemberCluster",
+// blockedMessages are for bindings that cannot get their content yet: why, and where to look.
+var blockedMessages = map[rollout.Block]string{
+	rollout.ByBudget: "Waiting until maxUnavailable and maxSurge of the placement's rollout strategy let the cluster change; " +
+		"see the clusters that are not available",
+	rollout.ByCluster: "Waiting until the content of another binding of the placement is removed from the cluster",
+	rollout.ByAgent:   "Waiting until the cluster's member agent reports again; see agentStatus of the MemberCluster",
 }
 
-// retreatMessage adds to a verdict how the rollout can go on.
-func (s *seen) retreatMessage() string {
+// rejectionMessage is for bindings that do not get a rejected revision.
+func (s *seen) rejectionMessage() string {
 	command := "kubectl fleet rollout resume " + s.placement.Name
 	if s.placement.Namespace != "" {
 		command += " -n " + s.placement.Namespace
 	}
-	return s.want.Course.Spent.String(s.latest.IndexLabel()) + ". No further cluster gets it; change what is placed, or try again with \"" + command + "\""
+	return s.want.Course.Spent.Message(s.latest.IndexLabel()) + ". No other cluster gets it; change the resources, or try again with \"" + command + "\""
 }
 
-// carryOut takes the step. Every write names the version that it is based on: what was decided from an older view fails, and is
-// decided anew.
+// carryOut carries out the step. Every write names the resourceVersion that it was decided from, so that a decision from an older one
+// conflicts, and is made again.
 func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) error {
 	if step.Course != nil {
-		if err := r.remember(ctx, seen.latest.Master, *step.Course); err != nil {
+		if err := r.storeCourse(ctx, seen, *step.Course); err != nil {
 			return err
 		}
 		seen.want.Course = *step.Course
@@ -63,24 +65,24 @@ func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) er
 	for _, name := range step.Remove {
 		add(name, r.remove)
 	}
-	for _, held := range step.Hold {
-		message := heldMessages[held.Why]
-		if held.Why == rollout.ForVerdict {
-			message = seen.retreatMessage()
+	for _, blocked := range step.Blocked {
+		message := blockedMessages[blocked.By]
+		if blocked.By == rollout.ByRejection {
+			message = seen.rejectionMessage()
 		}
-		add(held.Binding, func(ctx context.Context, b v1beta1.BindingObject) error {
-			return r.tell(ctx, b, report.RolloutHeld(b.GetGeneration(), message))
+		add(blocked.Binding, func(ctx context.Context, b v1beta1.BindingObject) error {
+			return r.reportRollout(ctx, b, report.RolloutBlocked(b.GetGeneration(), message))
 		})
 	}
 	for _, back := range step.Back {
-		add(back.Binding, func(ctx context.Context, b v1beta1.BindingObject) error { return r.takeBack(ctx, b, back.To, seen) })
+		add(back.Binding, func(ctx context.Context, b v1beta1.BindingObject) error { return r.rollBack(ctx, b, back.To, seen) })
 	}
 	for _, fate := range step.Fates {
-		add(fate.Binding, func(ctx context.Context, b v1beta1.BindingObject) error { return r.tellFate(ctx, b, fate, seen) })
+		add(fate.Binding, func(ctx context.Context, b v1beta1.BindingObject) error { return r.reportFate(ctx, b, fate.Fate, seen) })
 	}
 	for _, name := range step.Resume {
 		add(name, func(ctx context.Context, b v1beta1.BindingObject) error {
-			return r.tell(ctx, b, report.RolloutStarted(b.GetGeneration()))
+			return r.reportRollout(ctx, b, report.RolloutStarted(b.GetGeneration()))
 		})
 	}
 	return loop.Each(ctx, writersPerPlacement, order, func(ctx context.Context, name string) error {
@@ -94,7 +96,7 @@ func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) er
 	})
 }
 
-// move gives a binding its content.
+// move gives a binding the latest content.
 func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, seen *seen) error {
 	overrides := seen.want.Overrides[b.GetSpec().TargetCluster]
 	content := give.Content{
@@ -103,50 +105,55 @@ func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, seen *seen) 
 	if seen.budget.Policy == nil {
 		delete(b.GetAnnotations(), contract.AnnotationRollout)
 	} else {
-		content.Mark = ptr.To(rollout.MarkOf(rollout.BindingOf(b), content.Revision, seen.want.Course, r.Now()))
+		content.Mark = ptr.To(rollout.NewMark(rollout.BindingOf(b), content.Revision, seen.want.Course, r.Now()))
 	}
-	return r.give(ctx, b, content)
-}
-
-// takeBack gives a binding what its cluster last ran healthily, and says so. What overrides made of the cluster's labels then is not
-// known any more.
-func (r *Roller) takeBack(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, seen *seen) error {
-	content := give.Content{Revision: to, Mark: &delivery.Mark{To: to, At: r.Now(), Before: &to, Back: true}}
-	if err := r.give(ctx, b, content); err != nil {
-		return err
-	}
-	return r.tellFate(ctx, b, rollout.Fate{Binding: b.GetName(), What: rollout.Returning}, seen)
-}
-
-func (r *Roller) give(ctx context.Context, b v1beta1.BindingObject, content give.Content) error {
 	if err := give.Give(ctx, r.Client, b, content); err != nil {
 		return err
 	}
-	ctrl.LoggerFrom(ctx).V(1).Info("Moved binding", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster,
-		"snapshot", content.Revision.ResourceSnapshotName)
+	log(ctx, b, "Bound cluster", "snapshot", seen.want.Snapshot)
 	return nil
 }
 
-// restyle changes how a binding's content is applied, and leaves what it is.
+// rollBack gives a binding what its cluster was last healthy with. Its overrides have no fingerprint: the labels they were resolved with then
+// are not recorded.
+func (r *Roller) rollBack(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, seen *seen) error {
+	content := give.Content{Revision: to, Mark: &delivery.Mark{To: to, At: r.Now(), Before: &to, Back: true}}
+	if err := give.Give(ctx, r.Client, b, content); err != nil {
+		return err
+	}
+	log(ctx, b, "Rolled back cluster", "snapshot", to.ResourceSnapshotName)
+	return r.reportFate(ctx, b, delivery.Sent(to), seen)
+}
+
+// log logs a step that changed a binding. The logger in ctx names the placement.
+func log(ctx context.Context, b v1beta1.BindingObject, message string, values ...any) {
+	ctrl.LoggerFrom(ctx).Info(message, append([]any{"cluster", b.GetSpec().TargetCluster, "binding", b.GetName()}, values...)...)
+}
+
+// restyle changes the apply strategy of a binding's content.
 func (r *Roller) restyle(ctx context.Context, b v1beta1.BindingObject, want rollout.Content) error {
 	b.GetSpec().ApplyStrategy = want.Strategy.DeepCopy()
 	if err := r.Client.Update(ctx, b); err != nil {
 		return fmt.Errorf("change apply strategy of binding %s: %w", client.ObjectKeyFromObject(b), err)
 	}
+	log(ctx, b, "Changed apply strategy")
 	return nil
 }
 
 func (r *Roller) remove(ctx context.Context, b v1beta1.BindingObject) error {
 	err := r.Client.Delete(ctx, b, client.Preconditions(metav1.Preconditions{UID: ptr.To(b.GetUID()), ResourceVersion: ptr.To(b.GetResourceVersion())}))
-	if client.IgnoreNotFound(err) != nil {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("delete binding %s: %w", client.ObjectKeyFromObject(b), err)
 	}
-	ctrl.LoggerFrom(ctx).V(1).Info("Removed binding", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster)
+	log(ctx, b, "Deleted binding")
 	return nil
 }
 
-// tell writes what became of a binding's rollout into its status, if it is not there already.
-func (r *Roller) tell(ctx context.Context, b v1beta1.BindingObject, started metav1.Condition) error {
+// reportRollout writes the condition RolloutStarted of a binding, if it is not there already.
+func (r *Roller) reportRollout(ctx context.Context, b v1beta1.BindingObject, started metav1.Condition) error {
 	before := b.DeepCopyObject().(v1beta1.BindingObject)
 	*b.GetConditions() = report.Rollout(*before.GetConditions(), started, metav1.NewTime(r.Now()))
 	meta.RemoveStatusCondition(b.GetConditions(), v1beta1.ConditionRolledBack)
@@ -154,26 +161,23 @@ func (r *Roller) tell(ctx context.Context, b v1beta1.BindingObject, started meta
 	return err
 }
 
-// tellFate writes what becomes of a binding that a failed rollout has changed into its status, if it is not there already.
-func (r *Roller) tellFate(ctx context.Context, b v1beta1.BindingObject, fate rollout.Fate, seen *seen) error {
+// reportFate writes the condition RolledBack of a binding that a rejected rollout changed, if it is not there already. A binding that was
+// rolled back lacks the latest revision, so it is blocked, too.
+func (r *Roller) reportFate(ctx context.Context, b v1beta1.BindingObject, fate delivery.Fate, seen *seen) error {
 	before := b.DeepCopyObject().(v1beta1.BindingObject)
 	now := metav1.NewTime(r.Now())
-	if !fate.What.Has() {
-		*b.GetConditions() = report.Rollout(*b.GetConditions(), report.RolloutHeld(b.GetGeneration(), seen.retreatMessage()), now)
+	if rollout.BindingOf(b).SentBack() {
+		*b.GetConditions() = report.Rollout(*b.GetConditions(), report.RolloutBlocked(b.GetGeneration(), seen.rejectionMessage()), now)
 	}
-	to := ""
-	if r := rollout.BindingOf(b).Before(); r != nil {
-		to = r.ResourceSnapshotName
-	}
-	*b.GetConditions() = report.Rollout(*b.GetConditions(), report.TakenBack(b.GetGeneration(), fate, to), now)
+	*b.GetConditions() = report.Rollout(*b.GetConditions(), report.RolledBack(b.GetGeneration(), fate), now)
 	_, err := loop.WriteStatus(ctx, r.Client, before, b)
 	return err
 }
 
-// remember writes what is to be remembered of a rollout, unless somebody else has changed the snapshot meanwhile.
-func (r *Roller) remember(ctx context.Context, master v1beta1.ResourceSnapshotObject, course rollout.Course) error {
-	key := client.ObjectKeyFromObject(master)
-	patch, err := course.Patch(master)
+// storeCourse stores the course of a rollout on the master of the latest snapshots.
+func (r *Roller) storeCourse(ctx context.Context, seen *seen, course rollout.Course) error {
+	key := client.ObjectKeyFromObject(seen.latest.Master)
+	patch, err := course.Patch(seen.latest.Master)
 	if err != nil {
 		return err
 	}
@@ -181,10 +185,16 @@ func (r *Roller) remember(ctx context.Context, master v1beta1.ResourceSnapshotOb
 	snapshot.SetNamespace(key.Namespace)
 	snapshot.SetName(key.Name)
 	if err := r.Client.Patch(ctx, snapshot, client.RawPatch(types.MergePatchType, patch)); err != nil {
-		return fmt.Errorf("remember the rollout of resource snapshot %s: %w", key, err)
+		return fmt.Errorf("store the rollout course of resource snapshot %s: %w", key, err)
 	}
-	if course.Spent != nil {
-		ctrl.LoggerFrom(ctx).Info("Rollout spent its failure budget", "snapshot", key.Name, "reason", course.Spent.String(key.Name))
+	logger := ctrl.LoggerFrom(ctx).WithValues("snapshot", key.Name)
+	switch was := seen.want.Course; {
+	case course.Spent != nil:
+		logger.Info("Rejected revision", "reason", course.Spent.Message(seen.latest.IndexLabel()))
+	case was.Spent != nil:
+		logger.Info("Resumed rollout")
+	case !course.Done.Equal(was.Done):
+		logger.Info("Finished rollout")
 	}
 	return nil
 }

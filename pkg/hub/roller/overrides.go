@@ -22,8 +22,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// contents remembers what of each placement's latest content overrides can select. It is worked out only for placements that an
-// override may concern.
+// contents caches what overrides can select of each placement's latest content. It is computed only for placements that an override may
+// select.
 type contents struct {
 	mu   sync.Mutex
 	last map[types.NamespacedName]content
@@ -34,7 +34,7 @@ type content struct {
 	override.Contents
 }
 
-// of returns what group, the latest of a placement, holds.
+// of returns the contents of group, the latest of a placement.
 func (c *contents) of(placement types.NamespacedName, group snapshot.Group) override.Contents {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,7 +56,7 @@ func (c *contents) forget(placement types.NamespacedName) {
 	delete(c.last, placement)
 }
 
-// matching returns the overrides that concern a placement with this content.
+// matching returns the overrides that select content of a placement.
 func (r *Roller) matching(ctx context.Context, placement types.NamespacedName, latest snapshot.Group) (override.Matching, error) {
 	of := func() override.Contents { return r.contents.of(placement, latest) }
 	found, err := scope.OverridesFor(ctx, r.Client, placement, func() []string { return of().Namespaces() }, scope.Fast()...)
@@ -66,8 +66,8 @@ func (r *Roller) matching(ctx context.Context, placement types.NamespacedName, l
 	return override.Match(placement, found, of()), nil
 }
 
-// coming says for how long a step has to wait because it would give a cluster its first content before an override that was made with it
-// has its snapshot. The snapshot is an event.
+// coming returns for how long a step waits because it would give a cluster its first content while an override that was created at the same
+// time has no snapshot yet. The snapshot is an event.
 func (r *Roller) coming(ctx context.Context, seen *seen, step rollout.Step) (time.Duration, error) {
 	if !slices.ContainsFunc(step.Move, func(name string) bool { return seen.bindings[name].GetSpec().ResourceSnapshotName == "" }) {
 		return 0, nil
@@ -80,7 +80,7 @@ func (r *Roller) coming(ctx context.Context, seen *seen, step rollout.Step) (tim
 	return override.Coming(seen.placement, fresh, r.contents.of(seen.placement, seen.latest), now), nil
 }
 
-// overrides are the lists of the bindings' clusters.
+// overrides returns the override snapshots for each cluster of the bindings.
 func (r *Roller) overrides(ctx context.Context, placement types.NamespacedName, latest snapshot.Group,
 	bindings map[string]v1beta1.BindingObject, clusters map[string]*clusterv1beta1.MemberCluster) (map[string]delivery.Overrides, error) {
 	matching, err := r.matching(ctx, placement, latest)
@@ -96,8 +96,8 @@ func (r *Roller) overrides(ctx context.Context, placement types.NamespacedName, 
 	return matching.Lists(targets), nil
 }
 
-// behindOverrides says whether some binding names an override snapshot that exists and is not in the cache yet, because another leader put
-// it there. If there is no such snapshot at all, its override has been deleted.
+// behindOverrides returns whether some binding names an override snapshot that exists and is not in the cache yet, because another leader
+// wrote it. If the snapshot does not exist, its override was deleted.
 func (r *Roller) behindOverrides(ctx context.Context, bindings map[string]v1beta1.BindingObject) (bool, error) {
 	asked := map[types.NamespacedName]bool{}
 	for _, b := range bindings {
@@ -170,7 +170,7 @@ func (r *Roller) concerned(ctx context.Context, s v1beta1.OverrideSnapshotObject
 	return out, nil
 }
 
-// everyPlacement lists the placements whose content an override of namespace, empty for a cluster-wide one, may concern.
+// everyPlacement lists the placements whose content an override of a namespace may select; the namespace of a cluster-wide one is empty.
 func (r *Roller) everyPlacement(ctx context.Context, namespace string) ([]v1beta1.PlacementObject, error) {
 	switch {
 	case !r.Namespaced:
@@ -186,7 +186,7 @@ func (r *Roller) everyPlacement(ctx context.Context, namespace string) ([]v1beta
 	return append(wide, narrow...), err
 }
 
-// onLabels brings up the placements on a cluster whose overrides may match it now, or not any more.
+// onLabels enqueues the placements on a cluster whose labels changed, if any override selects their content.
 func (r *Roller) onLabels(ctx context.Context, cluster client.Object) []reconcile.Request {
 	bindings, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, scope.Fast(scope.OnCluster(cluster.GetName()))...)
 	if err != nil {
@@ -206,7 +206,7 @@ func (r *Roller) onLabels(ctx context.Context, cluster client.Object) []reconcil
 	return r.requests(ctx, out, nil)
 }
 
-// isOverridden says whether any override concerns a placement.
+// isOverridden returns whether any override selects content of a placement.
 func (r *Roller) isOverridden(ctx context.Context, key types.NamespacedName) (bool, error) {
 	placement := scope.Placements.New(key)
 	err := r.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
@@ -230,10 +230,10 @@ func add(out map[types.NamespacedName]bool, bindings []v1beta1.BindingObject) {
 	}
 }
 
-// requests brings up placements. An error comes only from a cache that is being stopped; the next start looks at every placement.
+// requests enqueues placements. Only a cache that is being stopped fails; the next start reconciles every placement.
 func (r *Roller) requests(ctx context.Context, placements map[types.NamespacedName]bool, err error) []reconcile.Request {
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "a change did not reach the placements it concerns")
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue placements after a change of an override or a MemberCluster")
 		return nil
 	}
 	out := make([]reconcile.Request, 0, len(placements))

@@ -1,8 +1,8 @@
-// Package roller moves the clusters of a placement to its latest content, within the limits of its strategy: it binds what the
-// scheduler chose, updates what is bound, and deletes what the scheduler gave up. It reads the placement, its resource snapshots and
-// its bindings, the override snapshots that concern it and the MemberClusters, and asks package rollout for the next step.
+// Package roller gives the latest content of a placement to its clusters, within the limits of its strategy: it binds the clusters that the
+// scheduler picked, updates bound ones, and deletes the bindings that the scheduler gave up. It reads the placement, its resource snapshots
+// and bindings, the override snapshots that select its content, and the MemberClusters. Package rollout decides the next step.
 //
-// It serves placements of strategy RollingUpdate. With External the update runs do this.
+// It serves placements of strategy RollingUpdate. For External ones update runs do this.
 package roller
 
 import (
@@ -21,6 +21,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/hub/give"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -34,29 +35,30 @@ const writersPerPlacement = 16
 type Roller struct {
 	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes.
 	Client client.Client
-	// Direct reads from the API server: where the cache contradicts itself, before a verdict, and whether snapshots still exist.
+	// Direct reads from the API server: where the cache contradicts itself, before a rejection, and whether snapshots still exist.
 	Direct client.Reader
-	// Workers is how many placements are looked at at once.
+	// Workers is how many placements are reconciled at once.
 	Workers int
 	// Namespaced is whether ResourcePlacements are served.
 	Namespaced bool
 	// Now is the clock.
 	Now func() time.Time
 
-	// awake is since when the roller hears of what happens.
+	// awake is when the roller started; no health window begins earlier.
 	awake    time.Time
 	contents contents
 }
 
-// Reconcile looks at one placement.
+// Reconcile takes the next step of one placement.
 func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", give.Name(req.NamespacedName)))
 	seen, err := r.observe(ctx, req.NamespacedName)
 	if err != nil || seen == nil {
 		return ctrl.Result{}, err
 	}
 	step := rollout.Next(seen.budget, seen.facts, seen.want, r.Now())
 	if step.Course != nil && step.Course.Spent != nil {
-		// It is not taken back by itself, so it had better be true.
+		// Only a user or another revision ends a rejection, so it must not come from an old cache.
 		if err := r.observeNow(ctx, req.NamespacedName, seen); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -71,7 +73,7 @@ func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	return ctrl.Result{RequeueAfter: step.Again}, nil
 }
 
-// seen is what a step is decided from. The bindings are the cache's: they are copied before they are changed.
+// seen is the observed state that a step is decided from. The bindings are those of the cache: they are copied before they are changed.
 type seen struct {
 	placement types.NamespacedName
 	of        v1beta1.PlacementObject
@@ -83,8 +85,8 @@ type seen struct {
 	budget    rollout.Budget
 }
 
-// observe reads everything about a placement. It returns nil for one that has nothing to roll out: it is gone or going, update runs
-// have it, its content is not complete yet, or the cache has not caught up.
+// observe reads everything about a placement. It returns nil if there is nothing to roll out now: the placement does not exist or is being
+// deleted, update runs roll it out, some of its snapshots do not exist yet, or the cache is behind.
 func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, error) {
 	placement := scope.Placements.New(key)
 	err := r.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
@@ -127,19 +129,19 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, 
 	}
 	out.budget.Short = short(placement)
 	if out.budget.Policy != nil {
-		out.budget.Policy.Awake = r.awake
+		out.budget.Policy.From = r.awake
 	}
 	return out, nil
 }
 
-// short says whether the scheduler has found fewer clusters than the placement, as it is now, wants.
+// short returns whether the scheduler has found fewer clusters than the placement, as it is now, wants.
 func short(placement v1beta1.PlacementObject) bool {
 	c := delivery.Current(*placement.GetConditions(), placement.ConditionType(v1beta1.ConditionScheduled), placement.GetGeneration())
 	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1beta1.ReasonSchedulingPolicyUnfulfilled
 }
 
-// latest returns the placement's latest group of resource snapshots; ok is false if there is none or some of the group is missing: then
-// the rest is on its way. Snapshots of an earlier placement of the same name may still be in the cache; they are not ours.
+// latest returns the placement's latest group of resource snapshots; ok is false if there is none, or some of the group do not exist yet.
+// The cache may still hold snapshots of an earlier placement of the name; latest leaves them out.
 func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) (latest snapshot.Group, ok bool, err error) {
 	key := client.ObjectKeyFromObject(placement)
 	all, err := scope.ResourceSnapshots.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
@@ -157,8 +159,8 @@ func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) 
 	return latest, true, nil
 }
 
-// bindings reads the placement's bindings, each as new as what was last written to it here: a step that is already taken must not
-// be taken for a free one.
+// bindings reads the placement's bindings, each no older than the last write of this process to it: a step that is carried out must not
+// be decided again.
 func (r *Roller) bindings(ctx context.Context, placement v1beta1.PlacementObject) (map[string]v1beta1.BindingObject, error) {
 	key := client.ObjectKeyFromObject(placement)
 	list, err := scope.Bindings.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
@@ -182,8 +184,9 @@ func (r *Roller) bindings(ctx context.Context, placement v1beta1.PlacementObject
 	return out, nil
 }
 
-// behind says whether some binding has newer content, or a newer override, than the latest in the cache, because another leader put it
-// there. Going on would take the cluster back. If there is no such content at all, it is the binding that is wrong.
+// behind returns whether some binding has newer content, or a newer override, than the latest in the cache, because another leader wrote
+// it. A step from such a cache would give clusters older content. If that snapshot does not exist at all, the binding is wrong, and the
+// roller corrects it.
 func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest snapshot.Group, bindings map[string]v1beta1.BindingObject) (bool, error) {
 	for _, b := range bindings {
 		name := b.GetSpec().ResourceSnapshotName
@@ -193,7 +196,7 @@ func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest sn
 		newer := scope.ResourceSnapshots.New(key)
 		err := r.Direct.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: name}, newer)
 		if err == nil {
-			ctrl.LoggerFrom(ctx).Info("Waiting for the cache: a binding names a newer snapshot", "binding", b.GetName(), "snapshot", name)
+			ctrl.LoggerFrom(ctx).V(1).Info("Waiting for the cache: a binding names a newer snapshot", "binding", b.GetName(), "snapshot", name)
 			return true, nil
 		}
 		if !apierrors.IsNotFound(err) {
@@ -203,7 +206,7 @@ func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest sn
 	return r.behindOverrides(ctx, bindings)
 }
 
-// fleet are the MemberClusters there are, by name.
+// fleet lists the MemberClusters, by name.
 func (r *Roller) fleet(ctx context.Context) (map[string]*clusterv1beta1.MemberCluster, error) {
 	var list clusterv1beta1.MemberClusterList
 	if err := r.Client.List(ctx, &list, scope.Fast()...); err != nil {
@@ -224,8 +227,8 @@ func factsOf(b v1beta1.BindingObject, cluster *clusterv1beta1.MemberCluster, now
 	return out
 }
 
-// silent says whether nothing is to be expected of a cluster for now: the scheduler would not choose it. One that is to be heard of
-// seldom has two of its periods.
+// silent returns whether the hub does not hear from a cluster, so that the scheduler would not pick it. A cluster with a long heartbeat period
+// has two of its periods.
 func silent(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
 	const usual = 5 * time.Minute
 	periods := 2 * time.Duration(cluster.Spec.HeartbeatPeriodSeconds) * time.Second

@@ -23,15 +23,15 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// SetupWithManager starts the roller with mgr. After a start every placement with bindings is looked at once.
+// SetupWithManager starts the roller with mgr. After a start every placement with bindings is reconciled once.
 func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 	r.awake = r.Now()
 	b := ctrl.NewControllerManagedBy(mgr).Named("roller").WithOptions(loop.Options(r.Workers))
 	for _, kind := range scope.ResourceSnapshots.Served(r.Namespaced) {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(loop.OfPlacement), builder.WithPredicates(snapshots()))
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(snapshots()))
 	}
 	for _, kind := range scope.Bindings.Served(r.Namespaced) {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(loop.OfPlacement), builder.WithPredicates(bindings()))
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(bindings()))
 	}
 	for _, kind := range scope.Placements.Served(r.Namespaced) {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(placements()))
@@ -47,22 +47,22 @@ func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// onCluster brings up the placements with bindings to a cluster.
+// onCluster enqueues the placements with bindings to a cluster.
 func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconcile.Request {
 	found, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, scope.Fast(scope.OnCluster(cluster.GetName()))...)
 	if err != nil {
-		// Only a cache that is being stopped fails to answer; the next start looks at every placement.
-		ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the placements", "cluster", cluster.GetName())
+		// Only a cache that is being stopped fails; the next start reconciles every placement.
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue placements after a MemberCluster change", "cluster", cluster.GetName())
 		return nil
 	}
 	var out []reconcile.Request
 	for _, b := range found {
-		out = append(out, loop.OfPlacement(ctx, b)...)
+		out = append(out, scope.RequestPlacement(ctx, b)...)
 	}
 	return out
 }
 
-// snapshots lets through content that may now be the latest, or complete, and of the latest what is remembered of its rollout.
+// snapshots passes snapshots that may make a group the latest or complete, and changes of the rollout course of the latest.
 func snapshots() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return scope.IsLatest(e.Object) || !isMaster(e.Object) },
@@ -77,14 +77,13 @@ func snapshots() predicate.Predicate {
 	}
 }
 
-// isMaster says whether a resource snapshot is the first of its group.
+// isMaster returns whether a resource snapshot is the first of its group.
 func isMaster(o client.Object) bool {
 	_, ok := o.GetAnnotations()[contract.AnnotationResourceHash]
 	return ok
 }
 
-// bindings lets through what can make a next step possible: a binding that appears, goes, asks for something else, or whose cluster
-// does better or worse.
+// bindings passes what can make a next step possible: a binding is created or deleted, its spec changes, or its health.
 func bindings() predicate.Predicate {
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
@@ -103,20 +102,20 @@ func healthChanged(was, is v1beta1.BindingObject) bool {
 	}
 	for _, kind := range delivery.Outcome() {
 		before, after := meta.FindStatusCondition(*was.GetConditions(), kind), meta.FindStatusCondition(*is.GetConditions(), kind)
-		if (before == nil) != (after == nil) || before != nil && !sameNews(*before, *after) {
+		if (before == nil) != (after == nil) || before != nil && !sameReport(*before, *after) {
 			return true
 		}
 	}
 	return false
 }
 
-// sameNews compares conditions without their messages.
-func sameNews(a, b metav1.Condition) bool {
+// sameReport compares conditions without their messages.
+func sameReport(a, b metav1.Condition) bool {
 	return a.Status == b.Status && a.Reason == b.Reason && a.ObservedGeneration == b.ObservedGeneration && a.LastTransitionTime.Equal(&b.LastTransitionTime)
 }
 
-// placements lets through edits of the limits, of how content is applied, and of how many clusters are wanted; that fewer than those are
-// found, or no longer; and a placement that appears, which may be after what belongs to it.
+// placements passes changes of the strategy and of the policy, and of whether the scheduler finds too few clusters; and a new placement, which
+// may appear in the cache after its snapshots and bindings.
 func placements() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
@@ -131,8 +130,8 @@ func placements() predicate.Predicate {
 	}
 }
 
-// clusters lets through those that appear, begin to leave, or are gone, and those that are heard of again, or are well again: their
-// content may have been held back. One that falls silent makes nothing possible.
+// clusters passes clusters that are created, begin to leave, or are deleted, and those whose agent reports again: their bindings may have been
+// blocked. A cluster that falls silent makes no step possible.
 func (r *Roller) clusters() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
@@ -145,8 +144,8 @@ func (r *Roller) clusters() predicate.Predicate {
 	}
 }
 
-// overrides lets through override snapshots that come into force, or go. Those there are at a start need nobody's attention: every
-// placement is looked at then.
+// overrides passes override snapshots that become the latest, are replaced, or are deleted. It drops those of the initial list: after a start
+// every placement is reconciled.
 func overrides() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },

@@ -15,6 +15,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
@@ -85,7 +86,7 @@ func deleteAll[B metav1.Object](ctx context.Context, c client.Client, bindings [
 			return nil
 		})
 	}
-	return each(ctx, deletes)
+	return loop.All(ctx, writersPerPlacement, deletes...)
 }
 
 // releaseUnplaced lets go the deleted bindings of a placement that is gone or going, as far as nothing was placed through them. For the

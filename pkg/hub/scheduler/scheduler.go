@@ -168,11 +168,7 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 			rest = append(rest, func(ctx context.Context) error { return s.adopt(ctx, placement, b) })
 		}
 	}
-	return errors.Join(each(ctx, picks), each(ctx, rest))
-}
-
-func each(ctx context.Context, writes []func(context.Context) error) error {
-	return loop.Each(ctx, writersPerPlacement, writes, func(ctx context.Context, write func(context.Context) error) error { return write(ctx) })
+	return errors.Join(loop.All(ctx, writersPerPlacement, picks...), loop.All(ctx, writersPerPlacement, rest...))
 }
 
 func (s *Scheduler) create(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, snapshot string, d v1beta1.ClusterDecision) error {

@@ -26,7 +26,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
-// world reads what a step is decided from.
+// world reads the facts for a step.
 func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet stage.Fleet) (stage.World, error) {
 	status := run.GetStatus()
 	index, err := strconv.Atoi(status.ResourceSnapshotIndexUsed)
@@ -64,7 +64,7 @@ func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet s
 	return world, nil
 }
 
-// fingerprint is that of the overrides that a cluster is to get; empty if one of them is not there.
+// fingerprint computes the fingerprint of overrides for a cluster; empty if one of them does not exist.
 func (s *Stager) fingerprint(ctx context.Context, lists delivery.Overrides, cluster override.Cluster) (string, error) {
 	var found []v1beta1.OverrideSnapshotObject
 	for _, key := range lists.Keys() {
@@ -81,8 +81,8 @@ func (s *Stager) fingerprint(ctx context.Context, lists delivery.Overrides, clus
 	return override.Fingerprint(found, cluster), nil
 }
 
-// request reads an approval request of a run; nil if there is none. A gate is opened only by what the API server itself says: a cache may
-// still have a request that has been withdrawn, or deleted together with an earlier run of the name.
+// request reads an approval request of a run; nil if there is none. An approval is read from the API server: a cache may still hold a request
+// whose approval was withdrawn, or that was deleted together with an earlier run of the name.
 func (s *Stager) request(ctx context.Context, run v1beta1.UpdateRunObject, name string) (*stage.Request, error) {
 	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: name}
 	request, err := scope.ApprovalRequests.Get(ctx, s.Client, key)
@@ -100,7 +100,7 @@ func (s *Stager) request(ctx context.Context, run v1beta1.UpdateRunObject, name 
 	}, nil
 }
 
-// former says whether a request was made for an earlier run of the name. What was approved for that one counts for no other.
+// former returns whether a request was created for an earlier run of the name. Its approval does not count for this run.
 func former(r v1beta1.ApprovalRequestObject, run v1beta1.UpdateRunObject) bool {
 	uid := r.GetAnnotations()[contract.AnnotationApprovalRun]
 	return uid != "" && uid != string(run.GetUID())
@@ -114,8 +114,8 @@ func accepted(r v1beta1.ApprovalRequestObject) bool {
 	return meta.IsStatusConditionTrue(*r.GetConditions(), v1beta1.ConditionApprovalAccepted)
 }
 
-// carryOut takes a step. Everything in it may have been done already: then doing it again changes nothing. It returns the clusters whose
-// binding the API server refuses to change; a lost race or a server that does not answer is an error, and the step is decided anew.
+// carryOut carries out a step. All of it may have been done already: then doing it again changes nothing. It returns the clusters whose
+// binding the API server refuses to change, and its answers. On any other error, such as a conflict, the step is decided anew.
 func (s *Stager) carryOut(ctx context.Context, run v1beta1.UpdateRunObject, step stage.Step, world stage.World) (map[string]string, error) {
 	var mu sync.Mutex
 	refused := map[string]string{}
@@ -143,11 +143,11 @@ func (s *Stager) carryOut(ctx context.Context, run v1beta1.UpdateRunObject, step
 	for _, name := range step.Accept {
 		jobs = append(jobs, func(ctx context.Context) error { return s.accept(ctx, run.GetNamespace(), name) })
 	}
-	err := loop.Each(ctx, writers, jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
+	err := loop.All(ctx, writers, jobs...)
 	return refused, err
 }
 
-// start gives a binding what it is to have, and then the word that it may go to the cluster.
+// start gives a binding a revision, and then the condition that its rollout has started.
 func (s *Stager) start(ctx context.Context, run v1beta1.UpdateRunObject, start stage.Start) error {
 	b, snapshot := start.Binding, start.To.ResourceSnapshotName
 	if start.Content {
@@ -158,13 +158,17 @@ func (s *Stager) start(ctx context.Context, run v1beta1.UpdateRunObject, start s
 	before := b.DeepCopyObject().(client.Object)
 	started := report.RunStarted(b.GetGeneration(), run.GetName(), run.GetStatus().ResourceSnapshotIndexUsed)
 	if start.Back {
-		started = report.RunTakesBack(b.GetGeneration(), run.GetName(), snapshot)
+		started = report.RunRollsBack(b.GetGeneration(), run.GetName(), snapshot)
 	}
 	*b.GetConditions() = report.Rollout(*b.GetConditions(), started, metav1.NewTime(s.Now()))
 	if _, err := loop.WriteStatus(ctx, s.Client, before, b); err != nil {
 		return err
 	}
-	ctrl.LoggerFrom(ctx).V(1).Info("Started update of cluster", "binding", b.GetName(), "cluster", b.GetSpec().TargetCluster, "snapshot", snapshot)
+	message := "Bound cluster"
+	if start.Back {
+		message = "Rolled back cluster"
+	}
+	ctrl.LoggerFrom(ctx).Info(message, "cluster", b.GetSpec().TargetCluster, "binding", b.GetName(), "snapshot", snapshot)
 	return nil
 }
 
@@ -175,14 +179,18 @@ func (s *Stager) drop(ctx context.Context, world stage.World, name string, refus
 			continue
 		}
 		err := s.Client.Delete(ctx, b, client.Preconditions{UID: ptr.To(b.GetUID()), ResourceVersion: ptr.To(b.GetResourceVersion())})
-		if client.IgnoreNotFound(err) != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
 			return refuse(b.GetSpec().TargetCluster, fmt.Errorf("delete binding %s: %w", client.ObjectKeyFromObject(b), err))
 		}
+		ctrl.LoggerFrom(ctx).Info("Deleted binding", "cluster", b.GetSpec().TargetCluster, "binding", b.GetName())
 	}
 	return nil
 }
 
-// ask makes an approval request.
+// ask creates an approval request.
 func (s *Stager) ask(ctx context.Context, run v1beta1.UpdateRunObject, ask stage.Ask) error {
 	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: ask.Name}
 	request := scope.ApprovalRequests.New(key)
@@ -197,10 +205,11 @@ func (s *Stager) ask(ctx context.Context, run v1beta1.UpdateRunObject, ask stage
 	if err := s.Client.Create(ctx, request); err != nil {
 		return fmt.Errorf("create approval request %s: %w", key, err)
 	}
+	ctrl.LoggerFrom(ctx).Info("Created approval request", "stage", ask.Stage, "object", key.Name)
 	return nil
 }
 
-// accept says on an approval request that the approval has been taken.
+// accept writes the condition that the run has accepted the approval.
 func (s *Stager) accept(ctx context.Context, namespace, name string) error {
 	request, err := scope.ApprovalRequests.Get(ctx, s.Client, types.NamespacedName{Namespace: namespace, Name: name})
 	if err != nil {
@@ -211,6 +220,9 @@ func (s *Stager) accept(ctx context.Context, namespace, name string) error {
 	}
 	before := request.DeepCopyObject().(client.Object)
 	*request.GetConditions() = report.ApprovalAccepted(*request.GetConditions(), request.GetGeneration(), metav1.NewTime(s.Now()))
-	_, err = loop.WriteStatus(ctx, s.Client, before, request)
-	return err
+	if _, err = loop.WriteStatus(ctx, s.Client, before, request); err != nil {
+		return err
+	}
+	ctrl.LoggerFrom(ctx).Info("Accepted approval", "object", name)
+	return nil
 }

@@ -4,14 +4,13 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/hub/give"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
-// lost says, by cluster, which snapshot a step is about to give it that does not exist.
+// lost finds the clusters to which a step would give a revision that lacks a snapshot, with the message about it.
 func (s *Stager) lost(ctx context.Context, run v1beta1.UpdateRunObject, step stage.Step) (map[string]string, error) {
 	out, search := map[string]string{}, give.Search{Client: s.Client, Direct: s.Direct}
 	for _, start := range step.Start {
@@ -23,23 +22,15 @@ func (s *Stager) lost(ctx context.Context, run v1beta1.UpdateRunObject, step sta
 			return nil, err
 		}
 		if lost != nil {
-			out[start.Binding.GetSpec().TargetCluster] = nameOf(*lost) + " does not exist any more"
+			out[start.Binding.GetSpec().TargetCluster] = lost.Gone()
 		}
 	}
 	return out, nil
 }
 
-// nameOf names a snapshot; one of resources is in the namespace of the run.
-func nameOf(s give.Snapshot) string {
-	if s.Override {
-		return s.Kind() + " " + strings.TrimPrefix(s.Key.String(), "/")
-	}
-	return s.Kind() + " " + s.Key.Name
-}
-
-// loss ends a run that cannot release what it planned.
-func loss(lost map[string]string) error {
+// releaseLost is the Abort of a run that cannot release what it planned.
+func releaseLost(lost map[string]string) error {
 	cluster := slices.Sorted(maps.Keys(lost))[0]
-	return &stage.Abort{User: true, Message: "what the run is to give to cluster " + cluster + " is gone: " + lost[cluster] +
-		"; it, or what it was made of, was deleted since the run was initialized; make a new run, which goes on where this one is"}
+	return &stage.Abort{User: true, Message: "cannot give the release to cluster " + cluster + ": " + lost[cluster] +
+		"; it was deleted since the run was initialized; create a new run, which continues from here"}
 }

@@ -46,7 +46,7 @@ var (
 	})
 )
 
-// seenAs notes the furthest condition that a run has at its present generation.
+// seenAs records the furthest condition that a run has at its current generation.
 func seenAs(run v1beta1.UpdateRunObject, now time.Time) {
 	for _, kind := range []string{v1beta1.ConditionSucceeded, v1beta1.ConditionProgressing, v1beta1.ConditionInitialized} {
 		c := meta.FindStatusCondition(*run.GetConditions(), kind)
@@ -72,7 +72,7 @@ func failureOf(c *metav1.Condition) string {
 	}
 }
 
-// moved notes what has ended between two states of a run.
+// moved records what has ended between two states of a run.
 func moved(key types.NamespacedName, was v1beta1.UpdateRunStatus, before, after stage.Progress, now time.Time) {
 	for i := range after.Stages {
 		old, is := before.Stages[i], after.Stages[i]
@@ -84,7 +84,7 @@ func moved(key types.NamespacedName, was v1beta1.UpdateRunStatus, before, after 
 	}
 }
 
-// updated says whether all clusters of a stage are done, or have failed as its budget allows.
+// updated returns whether all clusters of a stage are done, or have failed within its budget.
 func updated(s stage.Stage) bool {
 	if s.Phase == stage.Failed {
 		return false
@@ -106,7 +106,7 @@ func approvals(key types.NamespacedName, kind string, was []v1beta1.StageTaskSta
 	}
 }
 
-// forget ends all series of a run.
+// forget deletes all series of a run.
 func forget(key types.NamespacedName) {
 	of := prometheus.Labels{"namespace": key.Namespace, "name": key.Name}
 	for _, vec := range []interface{ DeletePartialMatch(prometheus.Labels) int }{lastTimestamp, approvalLatency, stageDuration} {

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -26,7 +27,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
-// initialize works a run's plan out and stores it, or stores why there is none.
+// initialize plans a run and stores the plan, or why it cannot be planned.
 func (s *Stager) initialize(ctx context.Context, run v1beta1.UpdateRunObject) error {
 	status, earlier, err := s.planned(ctx, run)
 	now := metav1.NewTime(s.Now())
@@ -46,41 +47,22 @@ func (s *Stager) initialize(ctx context.Context, run v1beta1.UpdateRunObject) er
 	if earlier != nil {
 		status = report.ResumedRun(status, earlier, run.GetGeneration(), now)
 	}
-	return s.write(ctx, run, status)
+	if err := s.write(ctx, run, status); err != nil {
+		return err
+	}
+	ctrl.LoggerFrom(ctx).Info("Initialized update run", "snapshot", status.ResourceSnapshotIndexUsed)
+	return nil
 }
 
-// planned works a run's plan out. earlier is the run from which it is to go on, nil if there is none.
+// planned computes the status of a run with its plan. earlier is the run from which it continues, nil if there is none.
 func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (none v1beta1.UpdateRunStatus, earlier v1beta1.UpdateRunObject, err error) {
-	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().StagedUpdateStrategyName}
-	strategy, err := scope.UpdateStrategies.Get(ctx, s.Client, key)
-	if apierrors.IsNotFound(err) { // the cache may not have heard of it yet
-		strategy, err = scope.UpdateStrategies.Get(ctx, s.Direct, key)
-	}
-	missing := apierrors.IsNotFound(err)
-	if err != nil && !missing {
+	strategy, err := s.strategy(ctx, run)
+	if err != nil {
 		return none, nil, err
 	}
-	var plan stage.Plan
-	fleet, err := s.settled(ctx, run, func(fleet stage.Fleet) (err error) {
-		plan, err = stage.NewPlan(fleet, *strategy.GetSpec())
-		return err
-	})
-	if err != nil && (!missing || fleet.Placement == nil) {
+	plan, fleet, err := s.plan(ctx, run, strategy)
+	if err != nil {
 		return none, nil, err
-	}
-	if !missing { // a plan is made once, and the cache may lack a binding that the policy's status counts already
-		behind, err := s.behind(ctx, run, fleet.Bindings)
-		if behind && err == nil {
-			if fleet, err = s.fleetNow(ctx, run); err == nil {
-				plan, err = stage.NewPlan(fleet, *strategy.GetSpec())
-			}
-		}
-		if err != nil {
-			return none, nil, err
-		}
-	}
-	if missing {
-		return none, nil, &stage.Abort{User: true, Message: fmt.Sprintf("update strategy %s is not found: spec.stagedRolloutStrategyName must name one that exists", key.Name)}
 	}
 	if earlier, err = s.earlier(ctx, run, plan); err != nil {
 		return none, nil, err
@@ -93,10 +75,51 @@ func (s *Stager) planned(ctx context.Context, run v1beta1.UpdateRunObject) (none
 	if err != nil {
 		return none, nil, err
 	}
-	return plan.Status(run.GetName(), strconv.Itoa(group.Index), *strategy.GetSpec(), overrides), earlier, nil
+	return plan.Status(run.GetName(), strconv.Itoa(group.Index), strategy, overrides), earlier, nil
 }
 
-// behind says whether the API server has bindings of a run's placement that known lacks, or has in an older version.
+// strategy reads the strategy of a run. It returns an Abort if it does not exist; if the placement does not exist either, the Abort is about
+// the placement.
+func (s *Stager) strategy(ctx context.Context, run v1beta1.UpdateRunObject) (v1beta1.UpdateStrategySpec, error) {
+	key := types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().StagedUpdateStrategyName}
+	strategy, err := scope.UpdateStrategies.Get(ctx, s.Client, key)
+	if apierrors.IsNotFound(err) { // it may be missing in the cache only
+		strategy, err = scope.UpdateStrategies.Get(ctx, s.Direct, key)
+	}
+	if err == nil {
+		return *strategy.GetSpec(), nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return v1beta1.UpdateStrategySpec{}, err
+	}
+	if _, fleet, err := s.plan(ctx, run, v1beta1.UpdateStrategySpec{}); err != nil && fleet.Placement == nil {
+		return v1beta1.UpdateStrategySpec{}, err
+	}
+	return v1beta1.UpdateStrategySpec{}, &stage.Abort{User: true, Message: fmt.Sprintf(
+		"update strategy %s is not found: spec.stagedRolloutStrategyName must name one that exists", key.Name)}
+}
+
+// plan plans a run with a strategy, and returns the fleet that the plan is for.
+func (s *Stager) plan(ctx context.Context, run v1beta1.UpdateRunObject, strategy v1beta1.UpdateStrategySpec) (plan stage.Plan, fleet stage.Fleet, err error) {
+	decide := func(fleet stage.Fleet) (err error) {
+		plan, err = stage.NewPlan(fleet, strategy)
+		return err
+	}
+	if fleet, err = s.settled(ctx, run, decide); err != nil {
+		return plan, fleet, err
+	}
+	// A run is planned once, and the cache may lack a binding that the status of the policy snapshot counts already.
+	behind, err := s.behind(ctx, run, fleet.Bindings)
+	if err != nil || !behind {
+		return plan, fleet, err
+	}
+	if fleet, err = s.fleetNow(ctx, run); err == nil {
+		err = decide(fleet)
+	}
+	return plan, fleet, err
+}
+
+// behind returns whether the API server has bindings of a run's placement that are not in known, or are older there.
 func (s *Stager) behind(ctx context.Context, run v1beta1.UpdateRunObject, known []v1beta1.BindingObject) (bool, error) {
 	placement := client.MatchingLabels{contract.LabelPlacement: run.GetSpec().PlacementName}
 	there, err := scope.Bindings.ListMetadata(ctx, s.Direct, run.GetNamespace(), placement)
@@ -113,8 +136,8 @@ func (s *Stager) behind(ctx context.Context, run v1beta1.UpdateRunObject, known 
 	}), nil
 }
 
-// earlier is the run from which another one is to go on, nil if there is none. Only the API server itself knows for sure whether there
-// is such a run, and how it ended.
+// earlier is the run from which another one continues, nil if there is none. It is read from the API server, because a cache may not have
+// its end yet.
 func (s *Stager) earlier(ctx context.Context, run v1beta1.UpdateRunObject, plan stage.Plan) (v1beta1.UpdateRunObject, error) {
 	name := run.GetSpec().ResumeFrom
 	if name == "" {
@@ -130,13 +153,13 @@ func (s *Stager) earlier(ctx context.Context, run v1beta1.UpdateRunObject, plan 
 	return found, stage.Resumable(run, found, plan)
 }
 
-// unoverridden is why there is no plan yet: an override that was made with the run has no snapshot. That it gets one is an event, and after
-// wait it is waited for no longer.
+// unoverridden is why there is no plan yet: an override that was created just before the run has no snapshot. Its snapshot is an event, and
+// after wait the run is planned without it.
 type unoverridden struct{ wait time.Duration }
 
-func (unoverridden) Error() string { return "an override that was just made has no snapshot yet" }
+func (unoverridden) Error() string { return "an override that was just created has no snapshot yet" }
 
-// overrides are the snapshots of overrides, as they are now, that change the release on each cluster of the plan.
+// overrides are the current snapshots of the overrides that change the release on each cluster of the plan.
 func (s *Stager) overrides(ctx context.Context, placement types.NamespacedName, group snapshot.Group, plan stage.Plan, fleet stage.Fleet) (map[string]delivery.Overrides, error) {
 	contents, now := override.ContentsOf(group.Objects()), s.Now()
 	fresh, err := scope.FreshOverrides(ctx, s.Client, now.Add(-override.Settling), scope.Fast()...)
@@ -159,7 +182,7 @@ func (s *Stager) overrides(ctx context.Context, placement types.NamespacedName, 
 	return override.Match(placement, found, contents).Lists(clusters), nil
 }
 
-// revision is the group of resource snapshots that a run releases: what earlier has released, if it goes on from that.
+// revision is the group of resource snapshots that a run releases: that of earlier, if it continues from that.
 func (s *Stager) revision(ctx context.Context, run, earlier v1beta1.UpdateRunObject) (snapshot.Group, error) {
 	key, text := placementOf(run), run.GetSpec().ResourceSnapshotIndex
 	if earlier != nil {
@@ -170,7 +193,7 @@ func (s *Stager) revision(ctx context.Context, run, earlier v1beta1.UpdateRunObj
 	}
 	index, err := strconv.Atoi(text)
 	if text == "" {
-		index, err = s.Release(ctx, key)
+		index, err = s.Revisions.Release(ctx, key)
 	}
 	if err != nil {
 		return snapshot.Group{}, err
@@ -189,7 +212,7 @@ func (s *Stager) revision(ctx context.Context, run, earlier v1beta1.UpdateRunObj
 }
 
 func (s *Stager) group(ctx context.Context, key types.NamespacedName, index int) (snapshot.Group, bool, error) {
-	// Waits for what Release has just made.
+	// This waits until the cache has what Release has just created.
 	all, err := scope.ResourceSnapshots.List(ctx, s.Client, key.Namespace, scope.OfPlacement(key), client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return snapshot.Group{}, false, err

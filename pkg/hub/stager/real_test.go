@@ -125,6 +125,11 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// firstRevision is of a placement whose selection never changes.
+type firstRevision struct{}
+
+func (firstRevision) Release(context.Context, types.NamespacedName) (int, error) { return 0, nil }
+
 // start runs an agent; its writes are counted.
 func (s *scene) start() (writes *testworld.Writes, stop func()) {
 	s.Helper()
@@ -134,8 +139,7 @@ func (s *scene) start() (writes *testworld.Writes, stop func()) {
 	must(s.T, scope.Index(s.Context(), mgr.GetFieldIndexer()))
 	agent := &Stager{
 		Client: late{mgr.GetClient(), &s.lacks}, Direct: s.Client, Recorder: s.events, Workers: 4, Namespaced: true,
-		Now:     s.now,
-		Release: func(context.Context, types.NamespacedName) (int, error) { return 0, nil },
+		Now: s.now, Revisions: firstRevision{},
 	}
 	must(s.T, agent.SetupWithManager(mgr))
 	s.sees = mgr.GetCache()

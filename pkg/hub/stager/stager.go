@@ -1,16 +1,16 @@
-// Package stager carries out staged update runs: it works their plan out, gives the release to clusters stage by stage, asks for
-// approvals, and tells on the run how far it has come. Package stage decides.
+// Package stager carries out staged update runs: it plans them, gives the release to clusters stage by stage, asks for approvals, and reports
+// the progress in the run's status. Package stage decides.
 //
 // It reads runs, update strategies, approval requests, the placement with its snapshots and bindings, and MemberClusters. It writes
-// runs' status and finalizers, approval requests, and the bindings of placements whose rollout strategy is External: what they have, and
-// that their rollout has started.
+// runs' status and finalizers, approval requests, and the bindings of placements whose rollout strategy is External: their revision, and
+// the condition RolloutStarted.
 package stager
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +28,8 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/hub/give"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -40,30 +42,36 @@ const RecorderName = "cluster-staged-update-run-controller"
 // writers is how many objects of one run are written at once.
 const writers = 16
 
+// Revisions is what the stager needs of revise.Reviser.
+type Revisions interface {
+	// Release makes the resource snapshots of what a placement selects now, unless the latest revision holds that already, and returns
+	// the index of the revision. A selection.UserError is for the user.
+	Release(ctx context.Context, placement types.NamespacedName) (index int, err error)
+}
+
 // Stager reconciles update runs of both scopes.
 type Stager struct {
 	// Client reads from the cache, in which scope.Index has registered its indexes, and sees its own writes. Direct does neither.
 	Client, Direct client.Client
 	Recorder       record.EventRecorder
-	// Release makes the resource snapshots of what a placement selects now, unless the latest are that already, and returns their index.
-	// A selection.UserError is for the user.
-	Release func(ctx context.Context, placement types.NamespacedName) (index int, err error)
-	// Workers is how many runs are looked at at once.
+	// Revisions makes the revision of a run that releases what its placement selects.
+	Revisions Revisions
+	// Workers is how many runs are reconciled at once.
 	Workers int
 	// Namespaced is whether StagedUpdateRuns are served.
 	Namespaced bool
 	// Now is the clock.
 	Now func() time.Time
 
-	// awake is since when the stager hears of what happens.
+	// awake is when the stager started; no health window begins earlier.
 	awake time.Time
-	// clocks are the exact times of the stages of each run that this process moves, by types.NamespacedName; only fractions of seconds are
-	// lost with them. What a status says was stored by this process or before it led, and times are kept here before they are stored: so
-	// one that fits the status is never early.
+	// clocks are the exact times of the stages of each run that this process moves, by types.NamespacedName; a restart loses only the
+	// fractions of seconds. A status was stored by this process or before it led, and times are put here before they are stored: so
+	// one that matches the status is never early.
 	clocks sync.Map
 }
 
-// Reconcile looks at one run.
+// Reconcile takes the next step of one run.
 func (s *Stager) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	run, err := scope.UpdateRuns.Get(ctx, s.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
@@ -74,6 +82,7 @@ func (s *Stager) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", give.Name(placementOf(run))))
 	if !run.GetDeletionTimestamp().IsZero() {
 		return ctrl.Result{}, s.finish(ctx, run)
 	}
@@ -84,7 +93,7 @@ func (s *Stager) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	seenAs(run, s.Now())
 	if errors.Is(err, stage.ErrUnsettled) {
 		ctrl.LoggerFrom(ctx).V(1).Info("Waiting for the scheduler", "reason", err.Error())
-		return ctrl.Result{}, nil // its end is an event
+		return ctrl.Result{}, nil // its decision is an event
 	}
 	var coming unoverridden
 	if errors.As(err, &coming) {
@@ -105,7 +114,7 @@ func (s *Stager) claim(ctx context.Context, run v1beta1.UpdateRunObject) error {
 	return nil
 }
 
-// finish deletes the approval requests of a run that is going, and lets it go. Clusters stay as they are.
+// finish deletes the approval requests of a run that is being deleted, and removes its finalizer. Clusters keep what they have.
 func (s *Stager) finish(ctx context.Context, run v1beta1.UpdateRunObject) error {
 	key := client.ObjectKeyFromObject(run)
 	if !controllerutil.ContainsFinalizer(run, contract.FinalizerUpdateRun) {
@@ -123,7 +132,7 @@ func (s *Stager) finish(ctx context.Context, run v1beta1.UpdateRunObject) error 
 	return nil
 }
 
-// move takes a run one step on, and says when to look again although nothing happens; zero is never.
+// move takes the next step of a run. It returns when to call again without an event; zero is never.
 func (s *Stager) move(ctx context.Context, run v1beta1.UpdateRunObject) (time.Duration, error) {
 	initialized := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionInitialized)
 	switch {
@@ -156,7 +165,7 @@ func (s *Stager) proceed(ctx context.Context, run v1beta1.UpdateRunObject, progr
 	case v1beta1.UpdateRunStop:
 		next = stage.Stop
 	default:
-		return 0, s.store(ctx, run, progress) // which makes the conditions speak of the generation
+		return 0, s.store(ctx, run, progress) // which updates the observedGeneration of the conditions
 	}
 	moved, again, err := s.step(ctx, run, progress, next)
 	if abort := stage.AbortOf(err); abort != nil {
@@ -169,7 +178,7 @@ func (s *Stager) proceed(ctx context.Context, run v1beta1.UpdateRunObject, progr
 	return again, s.store(ctx, run, moved)
 }
 
-// step takes one step of a run. It returns what to store of it, and when to look again. An Abort ends the run.
+// step carries out one step of a run. It returns the progress to store, and when to call again. An Abort ends the run.
 func (s *Stager) step(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress, next decide) (stage.Progress, time.Duration, error) {
 	world, err := s.observe(ctx, run, progress)
 	if err != nil {
@@ -184,7 +193,7 @@ func (s *Stager) step(ctx context.Context, run v1beta1.UpdateRunObject, progress
 		return progress, 0, err
 	}
 	if len(refused) > 0 {
-		maps.Copy(world.Refused, refused) // what was not done must not be stored as done
+		world.Refused = refused // what was not done must not be stored as done
 		moved, step = next(progress, world)
 		if step.Again == 0 || step.Again > refusedWait {
 			step.Again = refusedWait
@@ -193,11 +202,11 @@ func (s *Stager) step(ctx context.Context, run v1beta1.UpdateRunObject, progress
 	return moved, step.Again, nil
 }
 
-// observe reads what a step is decided from, once it is sure that the plan holds.
+// observe reads the facts for a step, once it is sure that the plan is still valid.
 func (s *Stager) observe(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress) (stage.World, error) {
 	fleet, err := s.settled(ctx, run, func(fleet stage.Fleet) error {
-		if progress.Retreating() && run.GetStatus().UpdateStrategySnapshot != nil {
-			return nil // whatever has changed, what the run did is to be taken back
+		if progress.RollingBack() && run.GetStatus().UpdateStrategySnapshot != nil {
+			return nil // a rollback continues whatever has changed
 		}
 		return stage.Check(fleet, *run.GetStatus())
 	})
@@ -207,8 +216,8 @@ func (s *Stager) observe(ctx context.Context, run v1beta1.UpdateRunObject, progr
 	return s.world(ctx, run, fleet)
 }
 
-// settle decides on a step that can be taken. One that cannot be taken back is decided from the API server's own answers, as in settled; and
-// what a cluster is to get must be there: on the way back a cluster of which it is not is left as it is, on the way forward the run ends.
+// settle decides on a step that can be carried out. A decisive one is decided from the API server's answers, as in settled. If the
+// revision for a cluster lacks a snapshot, that cluster is not rolled back; a run that does not roll back ends.
 func (s *Stager) settle(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress, world *stage.World, next decide) (stage.Progress, stage.Step, error) {
 	moved, step := next(progress, *world)
 	if stage.Decisive(progress, moved) {
@@ -220,24 +229,21 @@ func (s *Stager) settle(ctx context.Context, run v1beta1.UpdateRunObject, progre
 		moved, step = next(progress, *world)
 	}
 	lost, err := s.lost(ctx, run, step)
-	if err != nil {
-		return moved, step, err
-	}
-	world.Refused = lost
 	switch {
-	case len(lost) == 0:
-	case moved.Retreating():
-		moved, step = next(progress, *world)
-	default:
-		return moved, step, loss(lost)
+	case err != nil || len(lost) == 0:
+		return moved, step, err
+	case !moved.RollingBack():
+		return moved, step, releaseLost(lost)
 	}
+	world.Lost = lost
+	moved, step = next(progress, *world)
 	return moved, step, nil
 }
 
 // refusedWait is how long until a binding that the API server refused to change is tried again: a webhook or a quota may have changed.
 const refusedWait = 15 * time.Second
 
-// store writes a run's progress if it says something new.
+// store writes a run's progress if it has changed.
 func (s *Stager) store(ctx context.Context, run v1beta1.UpdateRunObject, progress stage.Progress) error {
 	was, key := *run.GetStatus(), client.ObjectKeyFromObject(run)
 	before := stage.Read(was)
@@ -249,31 +255,52 @@ func (s *Stager) store(ctx context.Context, run v1beta1.UpdateRunObject, progres
 	if was, is := before.Budget.Phase, progress.Budget.Phase; was != is && is == stage.Failed {
 		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonFailureBudgetSpent, progress.Budget.Message)
 	}
-	if before.Retreating() && !progress.Retreating() {
-		s.tellBack(run, progress.Back)
+	if before.RollingBack() && !progress.RollingBack() {
+		s.recordRollback(run, progress.Back)
 	}
 	if progress.Phase != before.Phase {
-		s.tell(run, progress)
+		s.recordPhase(run, progress)
 	}
+	logProgress(ctx, before, progress)
 	return nil
 }
 
-// tellBack records how the way back has ended.
-func (s *Stager) tellBack(run v1beta1.UpdateRunObject, back stage.Verdict) {
-	if back.Phase == stage.Failed {
+// logProgress logs the stages that have begun and ended, and the end of the run.
+func logProgress(ctx context.Context, before, after stage.Progress) {
+	logger := ctrl.LoggerFrom(ctx)
+	for i, s := range append(slices.Clone(after.Stages), after.Deletion) {
+		was := append(slices.Clone(before.Stages), before.Deletion)[i]
+		if was.Start.IsZero() && !s.Start.IsZero() && s.Phase != stage.Skipped {
+			logger.Info("Started stage", "stage", s.Name)
+		}
+		if s.Phase.Done() && !was.Phase.Done() {
+			logger.Info("Finished stage", "stage", s.Name, "reason", s.Cause)
+		}
+	}
+	switch {
+	case after.RollingBack() && !before.RollingBack():
+		logger.Info("Started rollback", "reason", after.Budget.Message)
+	case after.Phase.Done() && !before.Phase.Done():
+		logger.Info("Finished update run", "reason", after.Cause)
+	}
+}
+
+// recordRollback records the event about the end of a rollback.
+func (s *Stager) recordRollback(run v1beta1.UpdateRunObject, back delivery.Fate) {
+	if back.State == delivery.Astray {
 		s.Recorder.Event(run, corev1.EventTypeWarning, v1beta1.ReasonRollbackFailed, back.Message)
 		return
 	}
 	s.Recorder.Event(run, corev1.EventTypeNormal, v1beta1.ReasonRollbackSucceeded, back.Message)
 }
 
-// tell records what has become of a run.
-func (s *Stager) tell(run v1beta1.UpdateRunObject, progress stage.Progress) {
+// recordPhase records the event about a new phase of a run.
+func (s *Stager) recordPhase(run v1beta1.UpdateRunObject, progress stage.Progress) {
 	kind, text := corev1.EventTypeNormal, progress.Message
 	switch progress.Phase {
 	case stage.Failed:
 		kind, text = corev1.EventTypeWarning, progress.Cause
-	case stage.Stuck, stage.Retreating:
+	case stage.Stuck, stage.RollingBack:
 		kind = corev1.EventTypeWarning
 	}
 	if c := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionProgressing); c != nil {
@@ -296,7 +323,7 @@ func placementOf(run v1beta1.UpdateRunObject) types.NamespacedName {
 	return types.NamespacedName{Namespace: run.GetNamespace(), Name: run.GetSpec().PlacementName}
 }
 
-// fleet reads what a run is planned from; ours selects what belongs to its placement.
+// fleet reads what a run is planned from; ours selects the objects of its placement.
 func fleet(ctx context.Context, from client.Reader, ours client.ListOption, run v1beta1.UpdateRunObject) (stage.Fleet, error) {
 	key := placementOf(run)
 	out := stage.Fleet{Labels: map[string]map[string]string{}}
@@ -327,8 +354,8 @@ func fleet(ctx context.Context, from client.Reader, ours client.ListOption, run 
 	return out, nil
 }
 
-// settled reads the fleet for decide, and returns it with the error of that. An Abort is final, and a cache may not have heard of everything
-// yet: so it counts only if the API server's own answers lead to it.
+// settled reads the fleet for decide, and returns it with the error of decide. An Abort is final, and a cache may be behind: so it counts only
+// if the API server's answers lead to it, too.
 func (s *Stager) settled(ctx context.Context, run v1beta1.UpdateRunObject, decide func(stage.Fleet) error) (stage.Fleet, error) {
 	seen, err := fleet(ctx, s.Client, scope.OfPlacement(placementOf(run)), run)
 	if err != nil {
@@ -343,7 +370,7 @@ func (s *Stager) settled(ctx context.Context, run v1beta1.UpdateRunObject, decid
 	return seen, decide(seen)
 }
 
-// fleetNow is the fleet as the API server itself has it.
+// fleetNow reads the fleet from the API server.
 func (s *Stager) fleetNow(ctx context.Context, run v1beta1.UpdateRunObject) (stage.Fleet, error) {
 	return fleet(ctx, s.Direct, client.MatchingLabels{contract.LabelPlacement: run.GetSpec().PlacementName}, run)
 }

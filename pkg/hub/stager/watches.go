@@ -19,11 +19,12 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/hub/give"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
-// SetupWithManager starts the stager with mgr. After a start every run is looked at once.
+// SetupWithManager starts the stager with mgr. After a start every run is reconciled once.
 func (s *Stager) SetupWithManager(mgr ctrl.Manager) error {
 	s.awake = s.Now()
 	b := ctrl.NewControllerManagedBy(mgr).Named("stager").WithOptions(loop.Options(s.Workers))
@@ -52,14 +53,14 @@ func (s *Stager) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// ofRequest brings up the run that an approval request was made for.
+// ofRequest enqueues the run of an approval request.
 func ofRequest(_ context.Context, obj client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{
 		Namespace: obj.GetNamespace(), Name: obj.(v1beta1.ApprovalRequestObject).GetSpec().UpdateRunName,
 	}}}
 }
 
-// ofPlacement brings up the runs at work on the placement that an object belongs to.
+// ofPlacement enqueues the active runs for the placement of an object.
 func (s *Stager) ofPlacement(ctx context.Context, obj client.Object) []reconcile.Request {
 	key, ok := scope.PlacementOf(obj)
 	if !ok {
@@ -72,35 +73,35 @@ func (s *Stager) onPlacement(ctx context.Context, obj client.Object) []reconcile
 	return s.runsOf(ctx, client.ObjectKeyFromObject(obj))
 }
 
-// runsOf brings up the runs at work on a placement.
+// runsOf enqueues the active runs for a placement.
 func (s *Stager) runsOf(ctx context.Context, key types.NamespacedName) []reconcile.Request {
 	runs, err := scope.UpdateRuns.List(ctx, s.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
 	if err != nil {
-		// Only a cache that is being stopped fails to answer; the next start looks at every run.
-		ctrl.LoggerFrom(ctx).Error(err, "a change did not reach the update runs", "placement", key)
+		// Only a cache that is being stopped fails; the next start reconciles every run.
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue update runs of a placement", "placement", give.Name(key))
 		return nil
 	}
 	var out []reconcile.Request
 	for _, run := range runs {
-		if atWork(run) {
+		if active(run) {
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(run)})
 		}
 	}
 	return out
 }
 
-// atWork says whether something beside the run itself can move it.
-func atWork(run v1beta1.UpdateRunObject) bool {
+// active returns whether a change of another object can make a next step of a run possible.
+func active(run v1beta1.UpdateRunObject) bool {
 	initialized := meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionInitialized)
 	return !delivery.Ended(run) &&
 		(initialized == nil || meta.IsStatusConditionTrue(*run.GetConditions(), v1beta1.ConditionInitialized) && run.GetSpec().State != v1beta1.UpdateRunInitialize)
 }
 
-// onCluster brings up the runs at work on placements with bindings to a cluster.
+// onCluster enqueues the active runs for placements with bindings to a cluster.
 func (s *Stager) onCluster(ctx context.Context, cluster client.Object) []reconcile.Request {
 	found, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, scope.Fast(scope.OnCluster(cluster.GetName()))...)
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "a change to a cluster did not reach the update runs", "cluster", cluster.GetName())
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue update runs after a MemberCluster change", "cluster", cluster.GetName())
 		return nil
 	}
 	var out []reconcile.Request
@@ -110,11 +111,11 @@ func (s *Stager) onCluster(ctx context.Context, cluster client.Object) []reconci
 	return out
 }
 
-// onOverride brings up the runs without a plan: it may have waited for the snapshot of an override.
+// onOverride enqueues the runs without a plan, which may wait for the snapshot of an override.
 func (s *Stager) onOverride(ctx context.Context, _ client.Object) []reconcile.Request {
 	runs, err := scope.UpdateRuns.AllServed(ctx, s.Client, s.Namespaced, scope.Fast()...)
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "a new override did not reach the update runs")
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue update runs after a new override snapshot")
 		return nil
 	}
 	var out []reconcile.Request
@@ -127,7 +128,7 @@ func (s *Stager) onOverride(ctx context.Context, _ client.Object) []reconcile.Re
 	return out
 }
 
-// appearing lets through what was not there at the start.
+// appearing passes objects that are created after the start.
 func appearing() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },
@@ -137,7 +138,7 @@ func appearing() predicate.Predicate {
 	}
 }
 
-// runs lets through a run that appears, is told something else, is going, or has gone.
+// runs passes a run that is created or deleted, or whose spec changes.
 func runs() predicate.Predicate {
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
@@ -148,7 +149,7 @@ func runs() predicate.Predicate {
 	}
 }
 
-// requests lets through an approval, and the loss of a request that was not settled.
+// requests passes approvals, and the deletion of a request whose approval was not accepted.
 func requests() predicate.Predicate {
 	open := func(obj client.Object) bool {
 		r := obj.(v1beta1.ApprovalRequestObject)
@@ -162,7 +163,7 @@ func requests() predicate.Predicate {
 	}
 }
 
-// bindings lets through what a run waits for: a binding that goes, asks for something else, or whose cluster does better or worse.
+// bindings passes what a run waits for: a binding is created or deleted, its spec changes, or its conditions.
 func bindings() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
@@ -174,12 +175,12 @@ func bindings() predicate.Predicate {
 	}
 }
 
-// changed lets through everything but the initial list.
+// changed passes everything but the initial list.
 func changed() predicate.Predicate {
 	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
 }
 
-// placements lets through edits, and a placement that appears after its run, or goes.
+// placements passes changes of the spec, and a placement that is created after its run, or deleted.
 func placements() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },

@@ -23,8 +23,8 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
+	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
@@ -160,11 +160,11 @@ func TestReadinessOfWatchesThatAreRefused(t *testing.T) {
 // readiness serves the probes of an agent that has these watches, and asks for the answer of /readyz.
 func (s *scene) readiness(watches *lenient.Watches) func(context.Context) (int, string) {
 	s.Helper()
-	var gates loop.Gates
+	var gates process.Gates
 	gates.Check(watches.Failing)
 	address, err := testworld.FreeAddress()
 	s.must(err)
-	s.must(loop.ServeProbes(s.Context(), address, &gates))
+	s.must(process.ServeProbes(s.Context(), address, &gates))
 	return func(ctx context.Context) (int, string) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", http.NoBody)
 		if err != nil {

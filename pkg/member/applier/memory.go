@@ -15,6 +15,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -48,8 +49,8 @@ type recollection struct {
 	// fights are about objects that do not stay as they are written.
 	fights map[apply.Key]fight
 
-	// held is since when a status that only says "in progress" is held back.
-	held time.Time
+	// held is for a status that only reports progress.
+	held loop.HoldBack
 	// attempts counts passes since the last one without a failure.
 	attempts int
 	// hope is when there was last something new to hope for.

@@ -28,19 +28,17 @@ func (p *pass) report(ctx context.Context, facts report.Pass) (time.Duration, er
 	}
 	count(next.Status)
 	if equality.Semantic.DeepEqual(next.Status, p.work.Status) {
-		p.memory.held = time.Time{}
+		p.memory.held.End()
 		return 0, nil
 	}
-	if !settled {
-		if p.memory.held.IsZero() {
-			p.memory.held = p.agent.Now()
-		}
-		if wait := report.Patience - p.agent.Now().Sub(p.memory.held); wait > 0 {
-			return wait, nil
-		}
+	if wait := p.memory.held.Wait(report.Hold(settled), p.agent.Now()); wait > 0 {
+		return wait, nil
 	}
-	p.memory.held = time.Time{}
-	return 0, p.agent.writeStatus(ctx, next)
+	if err := p.agent.writeStatus(ctx, next); err != nil {
+		return 0, err
+	}
+	p.memory.held.End()
+	return 0, nil
 }
 
 // writeStatus patches the status alone: a Work's manifests can be large.

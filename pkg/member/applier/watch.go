@@ -24,7 +24,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
 // place is where an object of the member cluster is found, whether or not it exists.
@@ -37,7 +37,7 @@ var namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespace
 
 // definitions is the place where any CRD of a group is found.
 func definitions(group string) place {
-	return place{loop.CRDs, types.NamespacedName{Name: "*." + group}}
+	return place{process.CRDs, types.NamespacedName{Name: "*." + group}}
 }
 
 // watches keeps metadata watches on the resources that some Work has an interest in, and hands events to the Works interested in their
@@ -365,7 +365,7 @@ func (s *stream) at(o metav1.Object) place {
 
 func (s *stream) pass(o metav1.Object, gone bool) {
 	places := []place{s.at(o)}
-	if s.gvr == loop.CRDs {
+	if s.gvr == process.CRDs {
 		if _, group, ok := strings.Cut(o.GetName(), "."); ok {
 			places = append(places, definitions(group))
 		}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -94,7 +95,7 @@ func (w *world) quiet(d time.Duration) {
 		w.agent.memory.mu.Lock()
 		defer w.agent.memory.mu.Unlock()
 		for name, r := range w.agent.memory.works {
-			if !r.held.IsZero() {
+			if r.held != (loop.HoldBack{}) {
 				return 0, fmt.Errorf("a status of work %s is held back", name)
 			}
 		}

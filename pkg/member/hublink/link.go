@@ -15,8 +15,8 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/metrics"
+	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
 // Names of the gates that a link closes while it waits.
@@ -27,8 +27,8 @@ const (
 
 // waiting is for alerts on a lost hub, and on credentials that it refuses.
 var waiting = metrics.Gauge(metrics.Definition{
-	Name: "fleet_member_agent_waiting",
-	Help: "1 while the member agent waits for the hub, 0 when it does not. Alert on it: what is placed stays, and nothing new arrives.",
+	Name:   "fleet_member_agent_waiting",
+	Help:   "1 while the member agent waits for the hub, 0 when it does not. Alert on it: what is placed stays, and nothing new arrives.",
 	Labels: []metrics.Label{{Name: "for", Values: "`" + gateServer + "`: the hub does not answer; `" + gateAccess + "`: the hub refuses the agent's credentials"}},
 	Agents: []metrics.Agent{metrics.Member},
 })
@@ -52,7 +52,7 @@ var kinds = []schema.GroupVersionResource{
 type Link struct {
 	settings Settings
 	cfg      *rest.Config
-	gates    *loop.Gates
+	gates    *process.Gates
 	dynamic  dynamic.Interface
 	history  history
 
@@ -62,7 +62,7 @@ type Link struct {
 
 // Open sets up the way to the hub. It asks nothing of the hub yet, but starts to follow the token, on the cluster of member, until ctx
 // ends. The gates are closed until Await has returned, and again whenever the hub cannot be reached.
-func Open(ctx context.Context, settings Settings, member *rest.Config, gates *loop.Gates) (*Link, error) {
+func Open(ctx context.Context, settings Settings, member *rest.Config, gates *process.Gates) (*Link, error) {
 	l := &Link{settings: settings, gates: gates, told: map[string]string{}}
 	l.cfg = &rest.Config{
 		Host: settings.Server,

@@ -28,6 +28,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/metrics"
+	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -75,7 +76,7 @@ type Joiner struct {
 	Barred func(error)
 	// Refused is called when the cluster belongs to another hub or member: what the hub gave it before counts for nothing.
 	Refused func()
-	Gates   *loop.Gates
+	Gates   *process.Gates
 	Now     func() time.Time
 
 	// applying remembers that the applier was told to join: telling it again would make it pause.

@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -85,7 +85,7 @@ func newStage(t *testing.T, state clusterv1beta1.ClusterState) *stage {
 // restart puts a new agent in the place of the old one.
 func (s *stage) restart() {
 	s.joiner = &Joiner{
-		Member: "m", Hub: s.hub, Cluster: s.member, Refused: func() {}, Applier: s, Recorder: s.events, Gates: &loop.Gates{},
+		Member: "m", Hub: s.hub, Cluster: s.member, Refused: func() {}, Applier: s, Recorder: s.events, Gates: &process.Gates{},
 		Health: func(context.Context) error { return s.health },
 		Inventory: func(context.Context) (*report.Inventory, error) {
 			if s.facts != nil {

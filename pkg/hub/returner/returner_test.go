@@ -1,0 +1,243 @@
+package returner
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// hub is a real API server on which a returner runs; the test plays all other agents.
+type hub struct {
+	*testing.T
+	*testworld.Cluster
+	writes testworld.Writes
+	events *testworld.Recorder
+	// knows reads the cache of the returner that was started last.
+	knows client.Reader
+}
+
+func startHub(t *testing.T) *hub {
+	t.Helper()
+	ctrl.SetLogger(logr.Discard())
+	h := &hub{T: t, events: &testworld.Recorder{}, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{
+		testworld.HubCRDs,
+	}})}
+	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "app"}}))
+	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-m"}}))
+	return h
+}
+
+func (h *hub) must(err error) {
+	h.Helper()
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+// start runs a returner until it is stopped. objects is how it reaches users' objects.
+func (h *hub) start(objects *rest.Config) (stop func()) {
+	h.Helper()
+	mgr, err := ctrl.NewManager(h.writes.Of(h.Config), testworld.ManagerOptions())
+	h.must(err)
+	h.must(scope.Index(h.Context(), mgr.GetFieldIndexer()))
+	direct, err := client.New(h.writes.Of(objects), client.Options{Scheme: mgr.GetScheme()})
+	h.must(err)
+	m := &Returner{Client: mgr.GetClient(), Direct: direct, Recorder: h.events, Workers: 2, Namespaced: true}
+	h.must(m.SetupWithManager(mgr))
+	h.knows = mgr.GetCache()
+	return testworld.Run(h.T, mgr)
+}
+
+// place makes an Ingress that a placement selects, with a policy.
+func (h *hub) place(name string, policy *v1beta1.PlacementPolicy) {
+	h.Helper()
+	// No controller of the hub's own writes the status of an Ingress.
+	h.must(h.Client.Create(h.Context(), &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "app", Name: name}, Spec: networkingv1.IngressSpec{
+		DefaultBackend: &networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "s", Port: networkingv1.ServiceBackendPort{Number: 80}}},
+	}}))
+	to := v1beta1.ReportBackDestinationOriginalResource
+	placement := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.PlacementSpec{
+		ResourceSelectors: []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: "app"}}, Policy: policy,
+		Strategy: v1beta1.RolloutStrategy{ReportBackStrategy: &v1beta1.ReportBackStrategy{Type: v1beta1.ReportBackTypeMirror, Destination: &to}},
+	}}
+	h.must(h.Client.Create(h.Context(), placement))
+	placement.Status.SelectedResources = []v1beta1.ResourceIdentifier{ingress(name)}
+	h.must(h.Client.Status().Update(h.Context(), placement))
+}
+
+// bind binds a placement to member m, unless it is bound.
+func (h *hub) bind(name string) *v1beta1.ClusterResourceBinding {
+	h.Helper()
+	binding := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{Name: name + "-m"}}
+	_, err := ctrl.CreateOrUpdate(h.Context(), h.Client, binding, func() error {
+		binding.Labels = map[string]string{contract.LabelPlacement: name}
+		binding.Spec.State, binding.Spec.TargetCluster = v1beta1.BindingStateBound, "m"
+		binding.Spec.ClusterDecision = v1beta1.ClusterDecision{ClusterName: "m", Selected: true, Reason: "test"}
+		return nil
+	})
+	h.must(err)
+	return binding
+}
+
+// report makes the member report a status of the Ingress, in the Work of its placement's binding.
+func (h *hub) report(name string, observed int) {
+	h.Helper()
+	binding := h.bind(name)
+	testworld.AwaitKnown(h, h.knows, binding) // the dispatcher, too, makes a Work only for a binding that it knows
+	h.reportIn("fleet-member-m", name+"-work", name, observed, map[string]string{
+		contract.LabelPlacement: name, contract.LabelBinding: binding.Name,
+	}, map[string]string{contract.AnnotationBindingUID: string(binding.UID)})
+}
+
+// reportIn reports a status of the Ingress in a Work that may be there already.
+func (h *hub) reportIn(namespace, name, ofIngress string, observed int, labels, annotations map[string]string) {
+	h.Helper()
+	work := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	_, err := ctrl.CreateOrUpdate(h.Context(), h.Client, work, func() error {
+		work.Labels, work.Annotations = labels, annotations
+		work.Spec.ReportBackStrategy = &v1beta1.ReportBackStrategy{Type: v1beta1.ReportBackTypeMirror}
+		return nil
+	})
+	h.must(err)
+	work.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionApplied, Status: metav1.ConditionTrue, Reason: "Test",
+		ObservedGeneration: work.Generation, LastTransitionTime: metav1.Now()}}
+	text := fmt.Sprintf(`{"apiVersion":"networking.k8s.io/v1","kind":"Ingress","status":{"loadBalancer":{"ingress":[{"ip":"10.0.0.%d"}]}}}`, observed)
+	work.Status.ManifestConditions = []v1beta1.ManifestCondition{{
+		Identifier:         v1beta1.WorkResourceIdentifier{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress", Resource: "ingresses", Namespace: "app", Name: ofIngress},
+		Conditions:         []metav1.Condition{},
+		BackReportedStatus: &v1beta1.BackReportedStatus{ObservedStatus: runtime.RawExtension{Raw: []byte(text)}, ObservationTime: metav1.Now()},
+	}}
+	h.must(h.Client.Status().Update(h.Context(), work))
+}
+
+func ingress(name string) v1beta1.ResourceIdentifier {
+	return v1beta1.ResourceIdentifier{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress", Namespace: "app", Name: name}
+}
+
+func (h *hub) await(name string, observed int) {
+	h.Helper()
+	testworld.Await(h, testworld.Soon, "the status of "+name, func(ctx context.Context) error {
+		var found networkingv1.Ingress
+		if err := h.Client.Get(ctx, client.ObjectKey{Namespace: "app", Name: name}, &found); err != nil {
+			return err
+		}
+		if at := found.Status.LoadBalancer.Ingress; len(at) != 1 || at[0].IP != fmt.Sprintf("10.0.0.%d", observed) {
+			return fmt.Errorf("%+v; want %d", found.Status, observed)
+		}
+		return nil
+	})
+}
+
+// statuses are the writes to users' objects since the last call.
+func (h *hub) statuses() int {
+	n := 0
+	for _, w := range h.writes.Take() {
+		if strings.Contains(w, "/ingresses/") {
+			n++
+		}
+	}
+	return n
+}
+
+// Cases mirror-placement and mirror-forged-work: another member than the one that the placement goes to makes a Work in its own namespace
+// that looks like the placement's, and reports another address.
+func TestForgedWork(t *testing.T) {
+	h := startHub(t)
+	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-rogue"}}))
+	h.start(h.Config)
+	h.place("web", &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{"m"}})
+	binding := h.bind("web")
+	looks := map[string]string{contract.LabelPlacement: "web"}
+	made := map[string]string{contract.AnnotationBindingUID: string(binding.UID)}
+	h.reportIn("fleet-member-rogue", "rg-fw", "web", 66, looks, nil)
+	h.reportIn("fleet-member-rogue", "web-work", "web", 66, map[string]string{contract.LabelPlacement: "web", contract.LabelBinding: binding.Name}, made)
+	h.reportIn("fleet-member-m", "no-binding", "web", 66, looks, made)
+	h.reportIn("fleet-member-m", "earlier-binding", "web", 66, map[string]string{contract.LabelPlacement: "web", contract.LabelBinding: binding.Name},
+		map[string]string{contract.AnnotationBindingUID: "another"})
+	// What comes after them is carried, and is the first to be.
+	h.report("web", 7)
+	h.await("web", 7)
+	h.reportIn("fleet-member-rogue", "rg-fw", "web", 67, looks, nil)
+	h.report("web", 8)
+	h.await("web", 8)
+	if n := h.statuses(); n != 2 {
+		t.Errorf("%d statuses were written; want the two of the placement's own member", n)
+	}
+}
+
+func TestStatusComesBack(t *testing.T) {
+	h := startHub(t)
+	stop := h.start(h.Config)
+	fixed := &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{"m"}}
+	h.place("one", fixed)
+	h.report("one", 7)
+	h.await("one", 7)
+	h.report("one", 8)
+	h.await("one", 8)
+	h.statuses()
+
+	// A placement to many clusters is told why nothing comes.
+	h.place("many", nil)
+	h.report("many", 7)
+	h.events.Await(t, "Warning", "from one cluster only")
+
+	// A restart with nothing new writes nothing; then the next report is carried.
+	stop()
+	stop = h.start(h.Config)
+	h.place("two", fixed)
+	h.report("two", 3)
+	h.await("two", 3)
+	if n := h.statuses(); n != 1 {
+		t.Errorf("%d statuses were written; want that of the new object alone", n)
+	}
+
+	// An object that is made again gets its status as soon as it is selected again.
+	before := &networkingv1.Ingress{}
+	h.must(h.Client.Get(t.Context(), client.ObjectKey{Namespace: "app", Name: "two"}, before))
+	h.must(h.Client.Delete(t.Context(), before))
+	var placement v1beta1.ClusterResourcePlacement
+	selected := func(change func()) {
+		h.must(h.Client.Get(t.Context(), client.ObjectKey{Name: "two"}, &placement))
+		change()
+		h.must(h.Client.Status().Update(t.Context(), &placement))
+	}
+	selected(func() { placement.Status.SelectedResources = nil })
+	before.ResourceVersion, before.Status = "", networkingv1.IngressStatus{}
+	h.must(h.Client.Create(t.Context(), before))
+	selected(func() {
+		placement.Status.SelectedResources = []v1beta1.ResourceIdentifier{ingress("two")}
+	})
+	h.await("two", 3)
+
+	// An agent that may not write the status says what would let it.
+	stop()
+	cfg := rest.CopyConfig(h.Config)
+	cfg.Impersonate = rest.ImpersonationConfig{UserName: "hub-agent"}
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reads"}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"get"}},
+	}}
+	h.must(h.Client.Create(t.Context(), role))
+	h.must(h.Client.Create(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "reads"},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "reads"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "hub-agent"}}}))
+	h.start(cfg)
+	h.place("three", fixed)
+	h.report("three", 1)
+	h.events.Await(t, "Ingress", `"networking.k8s.io"`, "statusBackReporting")
+}

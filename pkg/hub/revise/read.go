@@ -1,0 +1,101 @@
+package revise
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/selection"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+)
+
+// Content is what was read of the objects of a selection.
+type Content struct {
+	items []item
+	snapshot.Content
+	// large are selected objects that the content does not hold as they are.
+	large []snapshot.Large
+}
+
+// item is one selected object and its content.
+type item struct {
+	uid     types.UID
+	version string
+	// kept is why the object exists and is not carried, if that is reported to the user.
+	kept *selection.Kept
+	snapshot.Item
+}
+
+// Read reads the content of a selection. Objects that have not changed since known was read are not read again, and if none has, nothing
+// is hashed again.
+func (r *Reviser) Read(ctx context.Context, s State, selected selection.Selection, known Content) (Content, error) {
+	before := make(map[v1beta1.ResourceIdentifier]item, len(known.items))
+	for _, i := range known.items {
+		before[i.ID] = i
+	}
+	items := make([]item, len(selected.Refs))
+	var missing []selection.Ref
+	var places []int
+	for i, ref := range selected.Refs {
+		id := ref.Identifier()
+		if was, ok := before[id]; ok && was.uid == ref.UID && was.version == ref.Version {
+			items[i] = was
+			continue
+		}
+		items[i] = item{uid: ref.UID, Item: snapshot.Item{ID: id, Origin: contract.Origin(string(ref.UID))}}
+		missing, places = append(missing, ref), append(places, i)
+	}
+	contents, err := r.Objects.Read(ctx, missing)
+	if err != nil {
+		return Content{}, err
+	}
+	for i, c := range contents {
+		at := places[i]
+		items[at].Raw, items[at].version = c.Raw, c.Version
+		if c.UID != "" { // the watch may be behind: the object may have been recreated since
+			items[at].uid, items[at].Origin = c.UID, contract.Origin(string(c.UID))
+		}
+		if ref := missing[i]; c.LeftOut != "" && (c.Told || ref.Named) {
+			kept := ref.Kept(c.LeftOut)
+			items[at].kept = &kept
+		}
+	}
+	if known.Hash != "" && len(missing) == 0 && len(items) == len(known.items) {
+		return known, nil // nothing new, and everything is still there
+	}
+	carried := make([]snapshot.Item, 0, len(items))
+	for _, i := range items {
+		if i.Raw != nil {
+			carried = append(carried, i.Item)
+		}
+	}
+	latest, _ := snapshot.Latest(s.Groups)
+	carried, large, err := snapshot.Fit(carried, latest)
+	if err != nil {
+		return Content{}, err
+	}
+	return Content{items: items, Content: snapshot.NewContent(carried), large: large}, nil
+}
+
+// Kept are the objects that were selected and read, and that stay on the hub, as far as that is reported to the user.
+func (c Content) Kept() []selection.Kept {
+	var out []selection.Kept
+	for _, i := range c.items {
+		if i.kept != nil {
+			out = append(out, *i.kept)
+		}
+	}
+	return out
+}
+
+// TooLarge are the reported objects that are not placed as they are.
+func (c Content) TooLarge() []report.TooLarge {
+	var out []report.TooLarge
+	for _, o := range c.large {
+		out = append(out, report.TooLarge{ID: o.ID, Bytes: o.Bytes, Limit: snapshot.ItemLimit, Deep: o.Deep, Kept: o.Kept})
+	}
+	return out
+}

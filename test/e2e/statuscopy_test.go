@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+var accessible = testworld.Reporting(v1beta1.StatusReportingScopeNamespaceAccessible)
+
+// statusCopy is the object that the status of the scenario's placement is copied into.
+func (s *scene) statusCopy() *v1beta1.ClusterResourcePlacementStatus {
+	return &v1beta1.ClusterResourcePlacementStatus{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: s.name}}
+}
+
+// awaitCopy waits until there is a copy of p's status, which goes with p.
+func (s *scene) awaitCopy(p v1beta1.PlacementObject) types.UID {
+	s.Helper()
+	copied := s.statusCopy()
+	testworld.Await(s.T, testworld.Soon, "the copy of the status of "+p.GetName(), func(ctx context.Context) error {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(copied), copied); err != nil {
+			return err
+		}
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		want := p.GetStatus().DeepCopy()
+		meta.RemoveStatusCondition(&want.Conditions, p.ConditionType(v1beta1.ConditionStatusSynced))
+		if d := cmp.Diff(*want, copied.SourceStatus); d != "" {
+			return fmt.Errorf("it differs (-placement +copy):\n%s", d)
+		}
+		owner := metav1.GetControllerOf(copied)
+		if owner == nil || owner.UID != p.GetUID() || owner.BlockOwnerDeletion == nil || !*owner.BlockOwnerDeletion {
+			return fmt.Errorf("its owners are %+v", copied.OwnerReferences)
+		}
+		return nil
+	})
+	return copied.UID
+}
+
+// contract:219
+func TestStatusIsCopied(t *testing.T) {
+	s := begin(t)
+	p := s.place(testworld.PickN(2), accessible)
+	s.expectWithin(2*testworld.Soon, p, testworld.Complete(c2.name, c3.name).Selecting(s.all()...).Copied(true))
+	s.awaitCopy(p)
+	s.edit(p, testworld.PickN(3))
+	all := onAll().Selecting(s.all()...).Copied(true)
+	s.expect(p, all)
+	first := s.awaitCopy(p)
+
+	if err := theHub.Delete(t.Context(), s.statusCopy()); err != nil {
+		t.Fatal(err)
+	}
+	testworld.Await(t, testworld.Soon, "another copy", func(ctx context.Context) error {
+		copied := s.statusCopy()
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(copied), copied); err != nil {
+			return err
+		}
+		if copied.UID == first {
+			return errors.New("it is the first")
+		}
+		return nil
+	})
+	s.awaitCopy(p)
+	s.stays(p, all)
+
+	remove(t, theHub, p)
+	s.gone(theHub, s.statusCopy())
+	testworld.Stable(t, calm, "the absence of a copy", func(ctx context.Context) error {
+		err := theHub.Get(ctx, client.ObjectKeyFromObject(s.statusCopy()), s.statusCopy())
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("there is one: %w", err)
+	})
+}
+
+// contract:220
+func TestStatusCopyOutlivesItsNamespace(t *testing.T) {
+	s := begin(t)
+	p := s.place(accessible)
+	s.expect(p, onAll().At("0").Selecting(s.all()...).Copied(true))
+	s.awaitCopy(p)
+
+	if err := theHub.Delete(t.Context(), testworld.Namespace(s.app)); err != nil {
+		t.Fatal(err)
+	}
+	s.gone(theHub, testworld.Namespace(s.app))
+	s.settles(p, onAll().At("1").Selecting().Copied(false))
+	if err := theHub.Get(t.Context(), client.ObjectKey{Name: s.app}, &corev1.Namespace{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the namespace is there again: %v", err)
+	}
+
+	s.create(testworld.Namespace(s.app))
+	s.expect(p, onAll().At("2").Selecting(s.selectedNamespace()).Copied(true))
+	s.awaitCopy(p)
+}
+
+// contract:221
+func TestStatusCopyOfAnotherNamespaceIsRefused(t *testing.T) {
+	s := begin(t)
+	p := s.place(accessible)
+	before := onAll().At("0").Selecting(s.all()...).Copied(true)
+	s.expect(p, before)
+	s.awaitCopy(p)
+	generation := p.GetGeneration()
+	s.edit(p, testworld.Selecting(testworld.Named("", "v1", "Namespace", "missing-"+s.app)))
+	s.settles(p, before.RefusedSince(generation))
+	s.placed("test", members()...)
+}
