@@ -13,6 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/admission/policy"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/hub/admission"
+	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
