@@ -29,8 +29,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// terms let a certificate be due as soon as the clock says so.
-var terms = certificate.Terms{Life: 24 * time.Hour, Renew: time.Hour, Overlap: time.Second}
+// terms let three certificates be due within the hour by which they begin early: the API server has a clock of its own.
+var terms = certificate.Terms{Life: time.Hour, Renew: 50 * time.Minute, Overlap: time.Second}
 
 var secret = types.NamespacedName{Namespace: contract.NamespaceSystem, Name: "fleetwebhook-certificate"}
 
@@ -96,7 +96,7 @@ func validating(ctx context.Context, hub *testworld.Cluster) (*admissionv1.Valid
 func override(name, target string) *v1beta1.ClusterResourceOverride {
 	return &v1beta1.ClusterResourceOverride{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.ClusterResourceOverrideSpec{
 		ClusterResourceSelectors: []v1beta1.ResourceSelectorTerm{{Group: "", Version: "v1", Kind: "Namespace", Name: target}},
-		Policy: &v1beta1.OverridePolicy{OverrideRules: []v1beta1.OverrideRule{{ClusterSelector: &v1beta1.ClusterSelector{ClusterSelectorTerms: []v1beta1.ClusterSelectorTerm{}}, OverrideType: v1beta1.OverrideTypeDelete}}},
+		Policy:                   &v1beta1.OverridePolicy{OverrideRules: []v1beta1.OverrideRule{{ClusterSelector: &v1beta1.ClusterSelector{ClusterSelectorTerms: []v1beta1.ClusterSelectorTerm{}}, OverrideType: v1beta1.OverrideTypeDelete}}},
 	}}
 }
 

@@ -8,11 +8,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -98,7 +100,9 @@ func (s *Server) serve(ctx context.Context) error {
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: shutdown, ReadTimeout: 2 * shutdown, WriteTimeout: 2 * shutdown, IdleTimeout: 90 * time.Second,
 		MaxHeaderBytes: 1 << 16,
-		TLSConfig:      &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: s.Certificate},
+		// Clients that break off, or do not trust the certificate, are no errors of the server.
+		ErrorLog:  slog.NewLogLogger(logr.ToSlogHandler(ctrl.LoggerFrom(ctx).V(1)), slog.LevelInfo),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: s.Certificate},
 	}
 	stopped := make(chan error, 1)
 	go func() {
