@@ -50,7 +50,7 @@ func (r Resource) ValidatePath() string { return r.path("/validate-") }
 func (r Resource) MutatePath() string { return r.path("/mutate-") }
 
 func (r Resource) path(verb string) string {
-	return verb + strings.ReplaceAll(r.Group, ".", "-") + "-" + r.Version + "-" + r.Singular
+	return verb + r.Group + "-" + r.Version + "-" + r.Singular
 }
 
 // Options are what the flags of the hub agent make of the webhooks.
@@ -272,7 +272,7 @@ func namespacedRules() []admissionv1.RuleWithOperations {
 		write("storage.k8s.io", "v1", "csistoragecapacities"),
 		write("cluster.kubernetes-fleet.io", "v1beta1", "internalmemberclusters", "internalmemberclusters/status"),
 		write("placement.kubernetes-fleet.io", "v1beta1", "works", "works/status"),
-		write("networking.fleet.azure.com", "v1beta1", "endpointsliceexports", "endpointsliceimports", "internalserviceexports",
+		write("networking.fleet.azure.com", "*", "endpointsliceexports", "endpointsliceimports", "internalserviceexports",
 			"internalserviceexports/status", "internalserviceimports", "internalserviceimports/status"),
 	}
 }
