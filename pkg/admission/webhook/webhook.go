@@ -198,8 +198,8 @@ func rule(scope admissionv1.ScopeType, group, version string, resources []string
 	}}
 }
 
-// Conditions of the guard rail: it is asked only about what it may refuse, so that the rest of the hub does not wait for an agent that is
-// down.
+// Conditions of the guard rail: the API server calls it only for what it may refuse, so that the rest of the hub does not wait for an agent
+// that is down. An expression that fails lets the request pass, and a field of the request that is empty is missing: each is looked for first.
 var (
 	fleetDefinition = admissionv1.MatchCondition{
 		Name:       "fleet-definitions",
@@ -207,15 +207,15 @@ var (
 	}
 	reservedNamespace = admissionv1.MatchCondition{
 		Name:       "reserved-namespaces",
-		Expression: "request.name.startsWith('fleet-') || request.name.startsWith('kube-')",
+		Expression: "[has(request.name) ? request.name : object.metadata.generateName].exists(name, name.startsWith('fleet-') || name.startsWith('kube-'))",
 	}
 	byUsers = admissionv1.MatchCondition{Name: "by-users", Expression: users}
 	// The hub agent writes statuses of MemberClusters all the time. Some changes of metadata are refused to everyone.
-	statusByUsers = admissionv1.MatchCondition{Name: "status-by-users", Expression: "request.subResource != 'status' || " + users}
+	statusByUsers = admissionv1.MatchCondition{Name: "status-by-users", Expression: "!has(request.subResource) || request.subResource != 'status' || " + users}
 )
 
 // users is an expression: the request is not by a component of the cluster or an administrator, whom the guard rail lets pass.
-var users = fmt.Sprintf("!(request.userInfo.groups.exists(group, group in %s) || request.userInfo.username in %s)",
+var users = fmt.Sprintf("!(has(request.userInfo.groups) && request.userInfo.groups.exists(group, group in %s) || request.userInfo.username in %s)",
 	list(guardrail.TrustedGroups), list(guardrail.TrustedUsers))
 
 // list is a list of strings in CEL; none of them needs escapes.

@@ -213,6 +213,9 @@ func ofHub(kind string) admission.Handler {
 
 // guard decides for the guard rail.
 func (s *Server) guard(ctx context.Context, req admission.Request) admission.Response {
+	if req.Name == "" { // the API server makes the name of this prefix, which decides whether it is reserved, after admission
+		req.Name = prefix(req.Object.Raw)
+	}
 	var err error
 	switch (schema.GroupResource{Group: req.Resource.Group, Resource: req.Resource.Resource}) {
 	case schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}:
@@ -247,4 +250,13 @@ func (s *Server) guard(ctx context.Context, req admission.Request) admission.Res
 		return admission.Denied(err.Error())
 	}
 	return admission.Allowed("")
+}
+
+// prefix is the generateName of an object; empty if it has none, or cannot be read.
+func prefix(raw []byte) string {
+	obj, err := decode.Object(raw)
+	if err != nil {
+		return ""
+	}
+	return obj.GetGenerateName()
 }
