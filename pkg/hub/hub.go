@@ -27,6 +27,8 @@
 //	Work spec, labels, annotations                         dispatcher
 //	Work status and finalizer                              the member agent
 //	MemberCluster status, member namespace and its access  registrar
+//	webhook configurations, the Secret of their certificates  publisher of package admission; the Secret is created by the
+//	                                                       first replica
 //	ClusterProfiles, and the finalizer that belongs to them profiler
 //	status of users' objects, if their placement asks for it  returner
 //	status and finalizers of all of the above in reserved
