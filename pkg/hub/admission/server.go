@@ -82,14 +82,23 @@ func (s *Server) Start(ctx context.Context) error {
 // shutdown is how long requests may take to end: as long as an API server waits for them.
 const shutdown = 5 * time.Second
 
-func (s *Server) serve(ctx context.Context) error {
+// mux serves each webhook at its path.
+func (s *Server) mux(log logr.Logger) (*http.ServeMux, error) {
 	mux := http.NewServeMux()
 	for path, h := range s.handlers() {
-		served, err := admission.StandaloneWebhook(&admission.Webhook{Handler: h}, admission.StandaloneOptions{Logger: ctrl.LoggerFrom(ctx), MetricsPath: path})
+		served, err := admission.StandaloneWebhook(&admission.Webhook{Handler: h}, admission.StandaloneOptions{Logger: log, MetricsPath: path})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		mux.Handle(path, served)
+	}
+	return mux, nil
+}
+
+func (s *Server) serve(ctx context.Context) error {
+	mux, err := s.mux(ctrl.LoggerFrom(ctx))
+	if err != nil {
+		return err
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(s.Address, strconv.Itoa(s.Port)))
 	if err != nil {
