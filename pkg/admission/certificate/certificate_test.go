@@ -144,7 +144,7 @@ func TestStatesAreReadAsTheyWereWritten(t *testing.T) {
 			t.Errorf("state (-want +got):\n%s", diff)
 		}
 	}
-	for key := range State(s).Data() {
+	for key := range s.Data() {
 		data := s.Data()
 		data[key] = []byte("nonsense")
 		if _, err := Read(data); err == nil && key != keyNextCertificate && key != keyNextKey {

@@ -35,8 +35,8 @@ func Generate(c Config) []Policy {
 	var out []Policy
 	if w := c.Workloads; w != nil {
 		out = append(out, policy(WorkloadsName, "creating pods and replicas is disallowed in the fleet hub cluster", reserved(w.ReservedNamespacePrefixes),
-			rule("", "v1", []string{"pods"}, admissionv1.Create),
-			rule("apps", "v1", []string{"replicasets"}, admissionv1.Create)))
+			rule("", []string{"pods"}, admissionv1.Create),
+			rule("apps", []string{"replicasets"}, admissionv1.Create)))
 	}
 	if s := c.ServiceAccounts; s != nil {
 		users := append([]string{"system:kube-scheduler", "system:kube-controller-manager"}, s.WhitelistedUsernames...)
@@ -45,8 +45,8 @@ func Generate(c Config) []Policy {
 			"writing service accounts in reserved namespaces or requesting tokens from such service accounts is disallowed",
 			fmt.Sprintf("!(%s) || request.userInfo.username in %s || request.userInfo.groups.exists(group, group in %s)",
 				reserved(s.ReservedNamespacePrefixes), list(users), list(groups)),
-			rule("", "v1", []string{"serviceaccounts"}, admissionv1.Create, admissionv1.Update, admissionv1.Delete),
-			rule("", "v1", []string{"serviceaccounts/token"}, admissionv1.Create)))
+			rule("", []string{"serviceaccounts"}, admissionv1.Create, admissionv1.Update, admissionv1.Delete),
+			rule("", []string{"serviceaccounts/token"}, admissionv1.Create)))
 	}
 	return out
 }
@@ -73,11 +73,11 @@ func policy(name, message, allowed string, rules ...admissionv1.NamedRuleWithOpe
 	}
 }
 
-func rule(group, version string, resources []string, operations ...admissionv1.OperationType) admissionv1.NamedRuleWithOperations {
+func rule(group string, resources []string, operations ...admissionv1.OperationType) admissionv1.NamedRuleWithOperations {
 	return admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
 		Operations: operations,
 		Rule: admissionv1.Rule{
-			APIGroups: []string{group}, APIVersions: []string{version}, Resources: resources, Scope: ptr.To(admissionv1.AllScopes),
+			APIGroups: []string{group}, APIVersions: []string{"v1"}, Resources: resources, Scope: ptr.To(admissionv1.AllScopes),
 		},
 	}}
 }

@@ -168,13 +168,10 @@ func overrides[O any, P interface {
 // named reads a placement, or returns nil if there is none.
 func (s *Server) named(ctx context.Context, name string) (v1beta1.PlacementObject, error) {
 	p, err := scope.Placements.Get(ctx, s.Reader, types.NamespacedName{Name: name})
-	if client.IgnoreNotFound(err) != nil {
-		return nil, err
-	}
-	if err != nil {
+	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
-	return p, nil
+	return p, err
 }
 
 func (s *Server) eviction(ctx context.Context, e *v1beta1.ClusterResourcePlacementEviction) (field.ErrorList, error) {
