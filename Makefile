@@ -64,8 +64,8 @@ test: build ## unit tests and behaviour on embedded clusters, with the race dete
 	cd embedded && go test -timeout 30m ./...
 
 .PHONY: e2e
-e2e: build ## acceptance scenarios, failures and attacks on embedded fleets
-	go test -count 1 -parallel 8 -timeout 60m ./test/e2e/... ./test/chaos/... ./test/walls/...
+e2e: build ## acceptance scenarios, failures, attacks and admission on embedded fleets
+	go test -count 1 -parallel 8 -timeout 60m ./test/e2e/... ./test/chaos/... ./test/walls/... ./test/admission/...
 
 .PHONY: e2e-kind
 e2e-kind: ## the same scenarios on kind clusters (needs docker and kind)

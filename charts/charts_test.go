@@ -191,15 +191,15 @@ func TestHubRendersWithDefaults(t *testing.T) {
 	}
 }
 
-// A file that sets every value of the contract that this release can do renders, and each value arrives.
+// A file that sets every value of the contract renders, and each value arrives.
 func TestHubRendersAUsersValues(t *testing.T) {
 	objects := render(t, charts.HubAgent, `
 replicaCount: 3
 image: {repository: registry.example/hub-agent, tag: e2e, pullPolicy: Never}
 logVerbosity: 5
-enableWebhook: false
+enableWebhook: true
 webhookServiceName: fleetwebhook
-enableGuardRail: false
+enableGuardRail: true
 webhookClientConnectionType: service
 enableWorkload: true
 useCertManager: true
@@ -228,7 +228,7 @@ additionalConfigDataMountPath: /etc/somewhere
 enableAdmissionPolicyManager: false
 admissionPolicyManagerConfigName: policy.yaml
 fullnameOverride: hub
-extraArgs: {enable-workload: false, skipped-propagating-namespaces: "a;b", hub-api-qps: 1000000}
+extraArgs: {enable-eviction-apis: false, skipped-propagating-namespaces: "a;b", hub-api-qps: 1000000}
 `)
 	deployment := get[appsv1.Deployment](t, objects, "Deployment/hub")
 	if *deployment.Spec.Replicas != 3 || deployment.Namespace != "fleet-hub" {
@@ -245,7 +245,11 @@ extraArgs: {enable-workload: false, skipped-propagating-namespaces: "a;b", hub-a
 		"hub-api-burst":                               "20000",
 		"max-concurrent-cluster-placement":            "200",
 		"log_file_max_size":                           "100000",
-		"enable-workload":                             "false",
+		"enable-webhook":                              "true",
+		"enable-guard-rail":                           "true",
+		"use-cert-manager":                            "true",
+		"enable-workload":                             "true",
+		"enable-eviction-apis":                        "false",
 		"skipped-propagating-namespaces":              "a;b",
 		"hub-api-qps":                                 "1000000",
 	})
@@ -253,7 +257,7 @@ extraArgs: {enable-workload: false, skipped-propagating-namespaces: "a;b", hub-a
 	if c.Image != "registry.example/hub-agent:e2e" || c.ImagePullPolicy != corev1.PullNever {
 		t.Errorf("image %s %s", c.Image, c.ImagePullPolicy)
 	}
-	if len(c.VolumeMounts) != 1 || c.VolumeMounts[0].MountPath != "/etc/somewhere" {
+	if len(c.VolumeMounts) != 2 || c.VolumeMounts[0].MountPath != "/etc/somewhere" {
 		t.Errorf("mounts %v", c.VolumeMounts)
 	}
 	get[corev1.ConfigMap](t, objects, "ConfigMap/hub-config")
@@ -348,7 +352,7 @@ admissionPolicyManagerConfigName: policy.yaml
 	}
 	may := map[string][]string{}
 	for _, rule := range get[rbacv1.ClusterRole](t, objects, "ClusterRole/"+charts.HubAgent+"-role").Rules {
-		if slices.Equal(rule.APIGroups, []string{"admissionregistration.k8s.io"}) {
+		if slices.Contains(rule.Resources, "validatingadmissionpolicies") || slices.Contains(rule.Resources, "validatingadmissionpolicybindings") {
 			for _, verb := range rule.Verbs {
 				may[verb] = append(may[verb], rule.ResourceNames...)
 			}
@@ -369,10 +373,13 @@ admissionPolicyManagerConfigName: policy.yaml
 	}
 }
 
-func TestWhatThisReleaseCannotDoIsRefused(t *testing.T) {
+func TestWrongValuesAreRefused(t *testing.T) {
 	for _, c := range []struct{ chart, values, says string }{
-		{charts.HubAgent, "enableWebhook: true", "not in this release"},
-		{charts.HubAgent, "enableGuardRail: true", "not in this release"},
+		{charts.HubAgent, "enableGuardRail: true", "enableGuardRail: the guard rail is an admission webhook; set enableWebhook: true"},
+		{charts.HubAgent, "enableWorkload: true\nuseCertManager: true\nwebhookCertSecretName: cert", "useCertManager: only the admission webhooks"},
+		{charts.HubAgent, "enableWebhook: true\nuseCertManager: true\nwebhookCertSecretName: cert", "set enableWorkload: true"},
+		{charts.HubAgent, "enableWebhook: true\nenableWorkload: true\nuseCertManager: true", "webhookCertSecretName: with useCertManager"},
+		{charts.HubAgent, "enableWebhook: true\nwebhookClientConnectionType: dns", `webhookClientConnectionType "dns": must be service or url`},
 		{charts.HubAgent, "enableAdmissionPolicyManager: true\nadmissionPolicyManagerConfigName: policy.yaml",
 			`admissionPolicyManagerConfigName "policy.yaml": not a key of additionalConfigData`},
 		{charts.MemberAgent, "", "config.hubURL"},

@@ -27,6 +27,8 @@
 //	Work spec, labels, annotations                         dispatcher
 //	Work status and finalizer                              the member agent
 //	MemberCluster status, member namespace and its access  registrar
+//	webhook configurations, the Secret of their certificates  publisher of package admission; the Secret is created by the
+//	                                                       first replica
 //	ClusterProfiles, and the finalizer that belongs to them profiler
 //	status of users' objects, if their placement requests it  returner
 //	status and finalizers of all of the above in reserved
@@ -103,10 +105,6 @@ const shutdown, agentsShutdown = 8 * time.Second, 5 * time.Second
 
 // Run runs the hub agent until ctx ends, or returns why it cannot continue.
 func Run(ctx context.Context, options Options) error {
-	log := ctrl.LoggerFrom(ctx)
-	for _, flag := range options.notYet() {
-		log.Info("Flag has no effect in this release", "flag", flag)
-	}
 	var gates process.Gates
 	gates.Close(gateLeader, "no replica of the agent leads yet")
 	if err := process.ServeProbes(ctx, options.ProbeAddress, &gates); err != nil {
@@ -135,6 +133,9 @@ func Run(ctx context.Context, options Options) error {
 	}
 	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return c.work(ctx, &gates) })); err != nil {
 		return fmt.Errorf("set up the hub agent: %w", err)
+	}
+	if err := c.serveWebhooks(ctx, mgr, &gates); err != nil {
+		return fmt.Errorf("set up the webhooks: %w", err)
 	}
 	go c.standBy(ctx, &gates)
 	err = mgr.Start(ctx)

@@ -9,6 +9,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/flagship-fleet/flagship/apis"
+	"github.com/flagship-fleet/flagship/pkg/hub/admission"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/process"
 )
@@ -25,6 +26,8 @@ type candidate struct {
 	identity string
 	// lead is nil if there is no election.
 	lead *process.Lead
+	// webhooks is what the leader publishes; nil if none are served.
+	webhooks *admission.Publisher
 }
 
 func newCandidate(cfg *rest.Config, o Options) (*candidate, error) {
@@ -105,6 +108,9 @@ func (c *candidate) work(ctx context.Context, gates *process.Gates) error {
 		return fmt.Errorf("set up the agents: %w", err)
 	}
 	if err := addAgents(ctx, mgr, c.options, &faults, &watches); err != nil {
+		return err
+	}
+	if err := c.publishWebhooks(ctx, mgr); err != nil {
 		return err
 	}
 	go func() {

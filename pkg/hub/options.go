@@ -4,11 +4,15 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/url"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/flagship-fleet/flagship/pkg/admission/policy"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/hub/admission"
 	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
@@ -50,21 +54,34 @@ type Options struct {
 	Inventory bool
 	Silence   time.Duration
 
+	// Webhook is whether admission webhooks are served, and the configurations written that make the hub's API server call them.
+	Webhook bool
+	// WebhookConnection is url or service; WebhookService is the Service, WebhookURL the base URL if it is not that of the Service.
+	WebhookConnection, WebhookService, WebhookURL string
+	WebhookPort                                   int
+	// CertManager is whether cert-manager makes the certificates, as files in WebhookCertificates.
+	CertManager         bool
+	WebhookCertificates string
+	// PodDisruptionBudgets is whether users may make them on the hub.
+	PodDisruptionBudgets bool
+	// GuardRail is whether what belongs to the fleet on the hub is guarded. Admins are users whom it lets pass, separated by commas;
+	// ProtectLabels is whether it guards the labels of MemberClusters.
+	GuardRail, ProtectLabels bool
+	Admins                   string
+
 	// AdmissionPolicies is whether admission policies are written at start, and AdmissionPolicyConfig the file that
 	// configures them.
 	AdmissionPolicies     bool
 	AdmissionPolicyConfig string
 
-	later later
+	obsolete obsolete
 }
 
-// later are flags without an effect in this release. They are accepted, so that existing manifests start; Run logs
-// those whose value requests a capability that is missing.
-type later struct {
-	webhook, guardRail, certManager, denyLabels, v1beta1, pdbs bool
-	webhookConnection, webhookService, whitelist               string
-	pending, baseDelay, maxDelay                               time.Duration
-	limiterQPS, limiterBucket                                  int
+// obsolete are flags without an effect. They are accepted, so that existing manifests start.
+type obsolete struct {
+	v1beta1                      bool
+	pending, baseDelay, maxDelay time.Duration
+	limiterQPS, limiterBucket    int
 }
 
 // AddFlags declares every flag on fs.
@@ -102,15 +119,22 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&o.Evictions, "enable-eviction-apis", true, "carry out evictions, within disruption budgets")
 	fs.BoolVar(&o.StagedRuns, "enable-staged-update-run-apis", true, "carry out staged update runs")
 
-	l := &o.later
-	fs.BoolVar(&l.webhook, "enable-webhook", false, "no effect: this release serves no admission webhooks")
-	fs.StringVar(&l.webhookConnection, "webhook-client-connection-type", "url", "no effect; see --enable-webhook")
-	fs.StringVar(&l.webhookService, "webhook-service-name", "fleetwebhook", "no effect; see --enable-webhook")
-	fs.BoolVar(&l.guardRail, "enable-guard-rail", false, "no effect; see --enable-webhook")
-	fs.StringVar(&l.whitelist, "whitelisted-users", "", "no effect; see --enable-webhook")
-	fs.BoolVar(&l.denyLabels, "deny-modify-member-cluster-labels", false, "no effect; see --enable-webhook")
-	fs.BoolVar(&l.certManager, "use-cert-manager", false, "no effect; see --enable-webhook")
-	fs.BoolVar(&l.pdbs, "enable-pdbs", true, "no effect; see --enable-webhook")
+	l := &o.obsolete
+	fs.BoolVar(&o.Webhook, "enable-webhook", true, "serve admission webhooks, and write the configurations with which the hub's API server calls them; "+
+		"false deletes the configurations")
+	fs.StringVar(&o.WebhookConnection, "webhook-client-connection-type", "url", "how the API server reaches the webhooks: url or service")
+	fs.StringVar(&o.WebhookService, "webhook-service-name", "fleetwebhook", "Service of the webhooks, in the namespace of the agent (POD_NAMESPACE, default fleet-system)")
+	fs.StringVar(&o.WebhookURL, "webhook-url", "", "base URL of the webhooks with --webhook-client-connection-type=url; empty: the name of the Service in the cluster")
+	fs.IntVar(&o.WebhookPort, "webhook-port", admission.DefaultPort, "port of the webhooks, 1 to 65535")
+	fs.BoolVar(&o.CertManager, "use-cert-manager", false, "take the certificate of the webhooks from --webhook-cert-dir, and leave the CA to cert-manager's injector; "+
+		"needs --enable-workload, because cert-manager runs on the hub")
+	fs.StringVar(&o.WebhookCertificates, "webhook-cert-dir", filepath.Join(os.TempDir(), "k8s-webhook-server", "serving-certs"),
+		"folder with tls.crt and tls.key, with --use-cert-manager")
+	fs.BoolVar(&o.PodDisruptionBudgets, "enable-pdbs", true, "false: webhooks refuse PodDisruptionBudgets outside fleet-* and kube-* namespaces of the hub")
+	fs.BoolVar(&o.GuardRail, "enable-guard-rail", false, "webhooks also guard the fleet's definitions, MemberClusters, and fleet-* and kube-* namespaces against users")
+	fs.StringVar(&o.Admins, "whitelisted-users", "", "users with the rights of administrators in the guard rail, separated by ','")
+	fs.BoolVar(&o.ProtectLabels, "deny-modify-member-cluster-labels", false, "the guard rail lets only the group system:masters change labels of MemberClusters "+
+		"that have annotations of a managed fleet (fleet.azure.com)")
 	fs.BoolVar(&o.AdmissionPolicies, "enable-admission-policy-manager", false, "write ValidatingAdmissionPolicies to the hub at start: no pods and "+
 		"replica sets outside reserved namespaces, no writes of service accounts in them by users; false leaves policies that were written before")
 	fs.StringVar(&o.AdmissionPolicyConfig, "admission-policy-manager-config", "", "YAML or JSON file that selects the policies of "+
@@ -172,29 +196,44 @@ func (o *Options) Validate() error {
 	if _, err := o.rules(); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, o.validateWebhook()...)
 	if _, err := o.policies(); err != nil {
 		errs = append(errs, err)
 	}
 	if o.SkippedAPIs != "" && o.AllowedAPIs != "" {
 		errs = append(errs, errors.New("--skipped-propagating-apis and --allowed-propagating-apis exclude each other: set one"))
 	}
-	if !o.later.v1beta1 {
+	if !o.obsolete.v1beta1 {
 		errs = append(errs, errors.New("--enable-v1beta1-apis=false: v1beta1 is the stored version and cannot be turned off"))
 	}
 	return errors.Join(errs...)
 }
 
-// notYet names the flags that request a capability this release does not have.
-func (o *Options) notYet() []string {
-	var out []string
-	for name, asked := range map[string]bool{
-		"enable-webhook":    o.later.webhook,
-		"enable-guard-rail": o.later.guardRail,
-		"use-cert-manager":  o.later.certManager,
-	} {
-		if asked {
-			out = append(out, fmt.Sprintf("--%s", name))
+// byService is whether the API server reaches the webhooks by their Service.
+func (o *Options) byService() bool { return strings.EqualFold(o.WebhookConnection, "service") }
+
+func (o *Options) validateWebhook() []error {
+	var errs []error
+	if kind := o.WebhookConnection; kind != "" && !strings.EqualFold(kind, "url") && !o.byService() {
+		errs = append(errs, fmt.Errorf("--webhook-client-connection-type is %q; it must be url or service", kind))
+	}
+	if o.Webhook && o.WebhookService == "" {
+		errs = append(errs, errors.New("--webhook-service-name is empty; with --enable-webhook it must name a Service"))
+	}
+	if o.WebhookURL != "" {
+		u, err := url.Parse(o.WebhookURL)
+		switch {
+		case err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+			errs = append(errs, fmt.Errorf("--webhook-url is %q; it must have the form https://HOST[:PORT][/PATH]", o.WebhookURL))
+		case o.byService():
+			errs = append(errs, errors.New("--webhook-url has a meaning only with --webhook-client-connection-type=url"))
 		}
 	}
-	return out
+	if o.Webhook && (o.WebhookPort < 1 || o.WebhookPort > 65535) {
+		errs = append(errs, fmt.Errorf("--webhook-port is %d; it must be between 1 and 65535", o.WebhookPort))
+	}
+	if o.CertManager && !o.Workload {
+		errs = append(errs, errors.New("--use-cert-manager needs --enable-workload: cert-manager's pods run on the hub"))
+	}
+	return errs
 }

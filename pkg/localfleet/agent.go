@@ -184,15 +184,23 @@ func (c *cluster) listenLocally(ctx context.Context, args []string) ([]string, e
 			replaced[i] = fmt.Sprintf("--%s=%d", name, port)
 		}
 	}
+	if port, ok := c.ports[webhookPort]; ok {
+		// There are no Services here that the API server could go by.
+		replaced = slices.DeleteFunc(replaced, func(arg string) bool { return strings.HasPrefix(arg, "--webhook-client-connection-type=") })
+		replaced = append(replaced, "--webhook-client-connection-type=url", "--webhook-url=https://"+net.JoinHostPort(loopback, strconv.Itoa(port)))
+	}
 	return replaced, nil
 }
+
+// webhookPort is the flag of the port at which the API server calls the agent.
+const webhookPort = "webhook-port"
 
 // listeners are the flags among args that set a listen address. 0 disables a listener.
 func listeners(args []string) []string {
 	var names []string
 	for _, arg := range args {
 		name, value, ok := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		listens := strings.HasSuffix(name, "bind-address") || strings.HasSuffix(name, "pprof-port")
+		listens := strings.HasSuffix(name, "bind-address") || strings.HasSuffix(name, "pprof-port") || name == webhookPort
 		if ok && listens && value != "" && value != "0" {
 			names = append(names, name)
 		}

@@ -43,13 +43,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- default .Values.namespace .Values.leaderElectionNamespace -}}
 {{- end -}}
 
-{{/* Fails for values that enable features which are not in this release, and for a missing configuration. */}}
+{{/* Fails for values that contradict each other, and for a missing configuration. */}}
 {{- define "hub-agent.refuse" -}}
-{{- if .Values.enableWebhook -}}
-{{- fail "enableWebhook: admission webhooks are not in this release; set enableWebhook: false (the CustomResourceDefinitions validate as much as possible)" -}}
+{{- if and .Values.useCertManager (not .Values.enableWebhook) -}}
+{{- fail "useCertManager: only the admission webhooks need its certificate; set enableWebhook: true, or useCertManager: false" -}}
 {{- end -}}
-{{- if .Values.enableGuardRail -}}
-{{- fail "enableGuardRail: the guard rail is an admission webhook, and admission webhooks are not in this release; set enableGuardRail: false and protect fleet-* namespaces with RBAC" -}}
+{{- if and .Values.useCertManager (not .Values.enableWorkload) -}}
+{{- fail "useCertManager: cert-manager's pods run on the hub; set enableWorkload: true" -}}
+{{- end -}}
+{{- if and .Values.useCertManager (not .Values.webhookCertSecretName) -}}
+{{- fail "webhookCertSecretName: with useCertManager it must name the Secret that cert-manager writes, for example fleet-webhook-server-cert" -}}
+{{- end -}}
+{{- if and .Values.enableGuardRail (not .Values.enableWebhook) -}}
+{{- fail "enableGuardRail: the guard rail is an admission webhook; set enableWebhook: true, or enableGuardRail: false" -}}
+{{- end -}}
+{{- if not (has (lower .Values.webhookClientConnectionType) (list "url" "service")) -}}
+{{- fail (printf "webhookClientConnectionType %q: must be service or url" .Values.webhookClientConnectionType) -}}
 {{- end -}}
 {{- if and .Values.enableAdmissionPolicyManager .Values.admissionPolicyManagerConfigName (not (hasKey .Values.additionalConfigData .Values.admissionPolicyManagerConfigName)) -}}
 {{- fail (printf "admissionPolicyManagerConfigName %q: not a key of additionalConfigData; add the configuration there, or leave the name empty for the default policies" .Values.admissionPolicyManagerConfigName) -}}
@@ -66,8 +75,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   "metrics-secure" .Values.metricsSecure
   "enable-pprof" .Values.enablePprof
   "pprof-port" .Values.pprofPort
-  "enable-webhook" false
-  "enable-guard-rail" false
+  "enable-webhook" .Values.enableWebhook
+  "enable-guard-rail" .Values.enableGuardRail
+  "enable-pdbs" .Values.enablePDBs
+  "whitelisted-users" (printf "system:serviceaccount:%s:%s-sa" .Values.namespace (include "hub-agent.fullname" .))
   "enable-workload" .Values.enableWorkload
   "enable-cluster-inventory-apis" .Values.enableClusterInventoryAPI
   "enable-staged-update-run-apis" .Values.enableStagedUpdateRunAPIs
@@ -84,6 +95,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   "v" .Values.logVerbosity
   "log_file_max_size" .Values.logFileMaxSize
 -}}
+{{- if .Values.enableWebhook -}}
+{{- $_ := set $flags "webhook-service-name" .Values.webhookServiceName -}}
+{{- $_ := set $flags "webhook-client-connection-type" .Values.webhookClientConnectionType -}}
+{{- $_ := set $flags "webhook-port" .Values.webhookPort -}}
+{{- $_ := set $flags "use-cert-manager" .Values.useCertManager -}}
+{{- end -}}
 {{- if .Values.enableAdmissionPolicyManager -}}
 {{- $_ := set $flags "enable-admission-policy-manager" true -}}
 {{- with .Values.admissionPolicyManagerConfigName -}}

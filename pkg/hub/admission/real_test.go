@@ -1,0 +1,209 @@
+package admission_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/admission/certificate"
+	"github.com/flagship-fleet/flagship/pkg/admission/webhook"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/hub/admission"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// terms let three certificates be due within the hour by which they begin early: the API server has a clock of its own.
+var terms = certificate.Terms{Life: time.Hour, Renew: 50 * time.Minute, Overlap: time.Second}
+
+var secret = types.NamespacedName{Namespace: contract.NamespaceSystem, Name: "fleetwebhook-certificate"}
+
+// agent is a replica with webhooks that leads.
+type agent struct {
+	testworld.Writes
+	stop func()
+	// ahead is by how many nanoseconds its clock is ahead.
+	ahead atomic.Int64
+}
+
+func (a *agent) now() time.Time { return time.Now().Add(time.Duration(a.ahead.Load())) }
+
+func start(t *testing.T, hub *testworld.Cluster, guardRail bool) *agent {
+	t.Helper()
+	a := &agent{}
+	mgr, err := ctrl.NewManager(a.Of(hub.Config), testworld.ManagerOptions())
+	must(t, err)
+	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: apis.Scheme()})
+	must(t, err)
+	reader, err := cache.New(hub.Config, cache.Options{Scheme: apis.Scheme()})
+	must(t, err)
+	address, err := testworld.FreeAddress()
+	must(t, err)
+	_, port, _ := strings.Cut(address, ":")
+	keeper := &admission.Keeper{Hub: direct, Config: hub.Config, Secret: secret, Hosts: []string{"127.0.0.1"}, Terms: terms, Now: a.now}
+	must(t, keeper.Load(t.Context()))
+	server := &admission.Server{
+		Reader: reader, Address: "127.0.0.1", Certificate: keeper.Certificate, Serving: make(chan struct{}),
+		Kinds: func(kind schema.GroupVersionKind) (bool, error) {
+			mapping, err := mgr.GetRESTMapper().RESTMapping(kind.GroupKind(), kind.Version)
+			if err != nil {
+				return false, err
+			}
+			return mapping.Scope.Name() == "namespace", nil
+		},
+	}
+	_, err = fmt.Sscan(port, &server.Port)
+	must(t, err)
+	publisher := &admission.Publisher{Hub: direct, Keeper: keeper, Serving: server.Serving, Now: a.now, Options: webhook.Options{
+		GuardRail: guardRail, PodDisruptionBudgets: true, Client: webhook.Client{URL: "https://" + address},
+	}}
+	must(t, mgr.Add(server))
+	must(t, mgr.Add(keeper))
+	must(t, publisher.SetupWithManager(mgr))
+	a.stop = testworld.Run(t, mgr)
+	return a
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// validating reads the validating configuration.
+func validating(ctx context.Context, hub *testworld.Cluster) (*admissionv1.ValidatingWebhookConfiguration, error) {
+	c := &admissionv1.ValidatingWebhookConfiguration{}
+	return c, hub.Client.Get(ctx, types.NamespacedName{Name: webhook.ValidatingName}, c)
+}
+
+func override(name, target string) *v1beta1.ClusterResourceOverride {
+	return &v1beta1.ClusterResourceOverride{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.ClusterResourceOverrideSpec{
+		ClusterResourceSelectors: []v1beta1.ResourceSelectorTerm{{Group: "", Version: "v1", Kind: "Namespace", Name: target}},
+		Policy:                   &v1beta1.OverridePolicy{OverrideRules: []v1beta1.OverrideRule{{ClusterSelector: &v1beta1.ClusterSelector{ClusterSelectorTerms: []v1beta1.ClusterSelectorTerm{}}, OverrideType: v1beta1.OverrideTypeDelete}}},
+	}}
+}
+
+// A webhook that refuses what is not answered must be answered at every moment: while its certificate is replaced, and while another
+// replica takes over.
+func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
+	ctrl.SetLogger(logr.Discard())
+	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
+	must(t, hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.NamespaceSystem}}))
+	a := start(t, hub, true)
+	testworld.Await(t, testworld.Soon, "mistakes to be refused", func(ctx context.Context) error {
+		err := hub.Client.Create(ctx, override("wrong", ""), client.DryRunAll)
+		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "resource name is required for resource selection") {
+			return fmt.Errorf("the answer is %w", orNone(err))
+		}
+		return nil
+	})
+
+	var written atomic.Int64
+	writer := testworld.Go(t, "the writer", func(ctx context.Context) error {
+		for n := 0; ctx.Err() == nil; n++ {
+			o := override(fmt.Sprintf("o-%d", n%50), fmt.Sprintf("n-%d", n))
+			err := hub.Client.Create(ctx, o)
+			if apierrors.IsAlreadyExists(err) {
+				is := &v1beta1.ClusterResourceOverride{ObjectMeta: metav1.ObjectMeta{Name: o.Name}}
+				if err = hub.Client.Get(ctx, client.ObjectKeyFromObject(is), is); err == nil {
+					is.Spec = o.Spec
+					err = hub.Client.Update(ctx, is)
+				}
+			}
+			if err != nil && ctx.Err() == nil {
+				return fmt.Errorf("after %d writes: %w", written.Load(), err)
+			}
+			written.Add(1)
+		}
+		return nil
+	})
+	for range 3 {
+		before, err := validating(t.Context(), hub)
+		must(t, err)
+		was := &corev1.Secret{}
+		must(t, hub.Client.Get(t.Context(), secret, was))
+		a.ahead.Add(int64(terms.Life - terms.Renew))
+		wake(t, hub)
+		testworld.Await(t, testworld.Soon, "a second CA to be published", func(ctx context.Context) error {
+			c, err := validating(ctx, hub)
+			if err == nil && string(c.Webhooks[0].ClientConfig.CABundle) == string(before.Webhooks[0].ClientConfig.CABundle) {
+				err = errors.New("the bundle is the same")
+			}
+			return err
+		})
+		testworld.Await(t, testworld.Soon, "another certificate to be served", func(ctx context.Context) error {
+			is := &corev1.Secret{}
+			if err := hub.Client.Get(ctx, secret, is); err != nil {
+				return err
+			}
+			if string(is.Data["tls.crt"]) == string(was.Data["tls.crt"]) {
+				return errors.New("the certificate is the same")
+			}
+			return nil
+		})
+		now := written.Load()
+		testworld.Await(t, testworld.Soon, "writes with it", func(context.Context) error {
+			select {
+			case <-writer.Ended():
+				return nil
+			default:
+			}
+			if n := written.Load(); n < now+20 {
+				return fmt.Errorf("%d writes, then %d", now, n)
+			}
+			return nil
+		})
+	}
+	writer.Stop()
+	if written.Load() == 0 {
+		t.Error("nothing was written")
+	}
+
+	t.Run("a replica that starts with nothing changed writes nothing", func(t *testing.T) {
+		a.stop()
+		b := start(t, hub, true)
+		b.ahead.Store(a.ahead.Load())
+		testworld.Await(t, testworld.Soon, "the new address to be published", func(ctx context.Context) error {
+			return hub.Client.Create(ctx, override("fresh", "fresh"), client.DryRunAll)
+		})
+		for _, write := range b.All() {
+			if strings.Contains(write, "secrets") || strings.HasPrefix(write, "POST") && strings.Contains(write, "configurations") {
+				t.Errorf("it wrote %s; want only the configurations' new address", write)
+			}
+		}
+		b.stop()
+	})
+}
+
+// wake makes the publisher look at the clock again.
+func wake(t *testing.T, hub *testworld.Cluster) {
+	t.Helper()
+	c, err := validating(t.Context(), hub)
+	must(t, err)
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{"test/now":%q}}}`, time.Now().String())
+	must(t, hub.Client.Patch(t.Context(), c, client.RawPatch(types.MergePatchType, []byte(patch))))
+}
+
+func orNone(err error) error {
+	if err == nil {
+		return errors.New("none")
+	}
+	return err
+}

@@ -1,0 +1,127 @@
+// Package admission serves the admission webhooks of the hub and keeps the objects that make the hub's API server call them. Every replica
+// of the hub agent serves; the leader writes the configurations and replaces certificates. What is refused, packages validate and guardrail
+// decide, from what the API server sent and from a cache.
+package admission
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/admission/guardrail"
+	"github.com/flagship-fleet/flagship/pkg/validate"
+)
+
+// DefaultPort is the port of the webhooks.
+const DefaultPort = 9443
+
+// Server serves the webhooks of one replica. It is a manager's Runnable that does not wait to lead.
+type Server struct {
+	// Reader is the cache that it reads from, started and ended with the server.
+	Reader cache.Cache
+	// Kinds looks up the kinds that the hub serves.
+	Kinds validate.Kinds
+	// Policy is that of the guard rail.
+	Policy guardrail.Policy
+	// Networking is whether members export services.
+	Networking bool
+	// Address and Port are where it listens; no address is all of them.
+	Address string
+	Port    int
+	// Certificate returns the certificate to serve.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Serving is closed when it answers.
+	Serving chan struct{}
+}
+
+// NeedLeaderElection is false: replicas that stand by serve, too.
+func (s *Server) NeedLeaderElection() bool { return false }
+
+// Start serves until ctx ends.
+func (s *Server) Start(ctx context.Context) error {
+	read := []client.Object{&v1beta1.ClusterResourceOverride{}, &v1beta1.ResourceOverride{}, &v1beta1.ClusterResourcePlacement{}, &clusterv1beta1.MemberCluster{}}
+	if s.Networking {
+		services := &metav1.PartialObjectMetadata{}
+		services.SetGroupVersionKind(exports)
+		read = append(read, services)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Reader.Start(ctx) }()
+	for _, obj := range read { // each request would begin the watch otherwise, and wait for it
+		if _, err := s.Reader.GetInformer(ctx, obj); err != nil {
+			if ctx.Err() != nil {
+				return <-ended
+			}
+			return fmt.Errorf("watch %T for admission: %w", obj, err)
+		}
+	}
+	if !s.Reader.WaitForCacheSync(ctx) {
+		return <-ended
+	}
+	if err := s.serve(ctx); err != nil {
+		return fmt.Errorf("serve admission webhooks: %w", err)
+	}
+	return <-ended
+}
+
+// shutdown is how long requests may take to end: as long as an API server waits for them.
+const shutdown = 5 * time.Second
+
+// mux serves each webhook at its path.
+func (s *Server) mux(log logr.Logger) (*http.ServeMux, error) {
+	mux := http.NewServeMux()
+	for path, h := range s.handlers() {
+		served, err := admission.StandaloneWebhook(&admission.Webhook{Handler: h}, admission.StandaloneOptions{Logger: log, MetricsPath: path})
+		if err != nil {
+			return nil, err
+		}
+		mux.Handle(path, served)
+	}
+	return mux, nil
+}
+
+func (s *Server) serve(ctx context.Context) error {
+	mux, err := s.mux(ctrl.LoggerFrom(ctx))
+	if err != nil {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(s.Address, strconv.Itoa(s.Port)))
+	if err != nil {
+		return err
+	}
+	close(s.Serving)
+	// The times bound what a client without credentials can hold: everyone who reaches the port may connect.
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: shutdown, ReadTimeout: 2 * shutdown, WriteTimeout: 2 * shutdown, IdleTimeout: 90 * time.Second,
+		MaxHeaderBytes: 1 << 16,
+		// Clients that break off, or do not trust the certificate, are no errors of the server.
+		ErrorLog:  slog.NewLogLogger(logr.ToSlogHandler(ctrl.LoggerFrom(ctx).V(1)), slog.LevelInfo),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: s.Certificate},
+	}
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdown)
+		defer cancel()
+		stopped <- server.Shutdown(ending)
+	}()
+	if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-stopped
+}
