@@ -110,7 +110,7 @@ func (w *Source) watchServices(ctx context.Context) {
 			}
 		}
 	}
-	s.told, s.gone, s.client = func(schema.GroupKind) {}, func() {}, w.metadata
+	s.settled, s.gone, s.client = func(schema.GroupKind) {}, func() {}, w.metadata
 	s.run(ctx)
 }
 

@@ -238,7 +238,7 @@ func (w *Source) watchNeeded(f *follower) {
 // start runs a store. w.mu is held.
 func (w *Source) start(s *store) {
 	ctx, cancel := context.WithCancel(w.running)
-	s.changed, s.told, s.gone, s.stop, s.client = w.changed, w.told, w.rediscover, cancel, w.metadata
+	s.changed, s.settled, s.gone, s.stop, s.client = w.changed, w.settled, w.rediscover, cancel, w.metadata
 	w.stores[s.kind.GroupKind()] = s
 	w.active.Go(func() { s.run(ctx) })
 }
@@ -336,8 +336,8 @@ func (w *Source) recordChange(f *follower, now time.Time) {
 	}
 }
 
-// told is called when a list that placements wait for is complete, or fails for long. It notifies those placements.
-func (w *Source) told(schema.GroupKind) {
+// settled is called when a list that placements wait for is complete, or fails for long. It notifies those placements.
+func (w *Source) settled(schema.GroupKind) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wakeWaiting()

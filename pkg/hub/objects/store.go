@@ -34,11 +34,11 @@ func (e *entry) same(other *entry) bool {
 }
 
 const (
-	// few is the most objects of a kind that are all kept. They cost little memory, and a placement that selects them
+	// keepAll is the most objects of a kind that are all kept. They cost little memory, and a placement that selects them
 	// need not wait for a list.
-	few = 1000
-	// crowd is the most namespaces that are listed one by one. For more, one list of all objects is cheaper.
-	crowd = 20
+	keepAll = 1000
+	// listEach is the most namespaces that are listed one by one. For more, one list of all objects is cheaper.
+	listEach = 20
 )
 
 // store watches the objects of one kind and keeps the metadata of those that can be selected: of all of them if they are
@@ -47,15 +47,15 @@ type store struct {
 	kind       selection.Kind
 	definition types.UID
 	// never reports whether no placement can select an object.
-	never      func(schema.GroupKind, *selection.Object) bool
-	now        func() time.Time
-	few, crowd int
+	never             func(schema.GroupKind, *selection.Object) bool
+	now               func() time.Time
+	keepAll, listEach int
 	// generations is whether every change outside metadata and status changes the generation of an object.
 	generations bool
-	// changed is called for every change; told when a list that a placement waits for is complete, or has failed for
+	// changed is called for every change; settled when a list that a placement waits for is complete, or has failed for
 	// long. Both are called without locks held.
 	changed func(kind schema.GroupKind, old, new *entry)
-	told    func(kind schema.GroupKind)
+	settled func(kind schema.GroupKind)
 	// gone is called when the API server does not serve the resource.
 	gone   func()
 	stop   context.CancelFunc
@@ -90,7 +90,7 @@ func newStore(
 	kind selection.Kind, definition types.UID, never func(schema.GroupKind, *selection.Object) bool, now func() time.Time,
 ) *store {
 	s := &store{
-		kind: kind, definition: definition, never: never, now: now, few: few, crowd: crowd,
+		kind: kind, definition: definition, never: never, now: now, keepAll: keepAll, listEach: listEach,
 		generations: definition != "" || kind.Group == "apps" || kind.Group == "batch",
 		asked:       map[string]*place{}, byNamespace: map[string]map[string]*entry{},
 	}
@@ -151,7 +151,7 @@ func (s *store) thin(page *metav1.PartialObjectMetadataList) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.listing.seen += len(page.Items)
-	s.listing.dropping = s.listing.dropping || s.listing.seen > s.few
+	s.listing.dropping = s.listing.dropping || s.listing.seen > s.keepAll
 	if s.listing.dropping {
 		page.Items = slices.DeleteFunc(page.Items, func(o metav1.PartialObjectMetadata) bool { return s.asked[o.Namespace] == nil })
 	}
@@ -194,7 +194,7 @@ func (s *store) failed(err error) {
 	}
 	s.mu.Unlock()
 	if lasting {
-		s.told(s.kind.GroupKind())
+		s.settled(s.kind.GroupKind())
 	}
 }
 
@@ -323,7 +323,7 @@ func (s *store) apply(namespace, name string, e event) {
 	}
 	old := s.byNamespace[namespace][name]
 	s.set(namespace, name, e.state)
-	if s.size > s.few && !s.part {
+	if s.size > s.keepAll && !s.part {
 		s.dropUnasked()
 	}
 	s.mu.Unlock()
@@ -388,7 +388,7 @@ func (s *store) Replace(list []any, _ string) error {
 		}
 	}
 	if waited {
-		s.told(s.kind.GroupKind())
+		s.settled(s.kind.GroupKind())
 	}
 	return nil
 }
@@ -409,7 +409,7 @@ func (s *store) replace(entries []*entry) (before map[string]map[string]*entry, 
 	for _, e := range entries {
 		s.set(e.Namespace, e.Name, e)
 	}
-	if s.part || s.size > s.few {
+	if s.part || s.size > s.keepAll {
 		s.dropUnasked()
 	}
 	s.isListed, s.failure, s.listing = true, nil, nil
