@@ -20,8 +20,8 @@ import (
 
 // place is a namespace that a placement selects from.
 type place struct {
-	// since is the resource version of the list that added the namespace while the watch was running. Earlier events are
-	// outdated. It is empty if the watch starts at the resource version of the list.
+	// since is the resource version of the list that added the namespace while the watch was running. Earlier events
+	// are outdated. It is empty if the watch starts at the resource version of the list.
 	since string
 	// filling is that list while it is running; nil once its objects are stored.
 	filling *filling
