@@ -1,6 +1,6 @@
-// Package loop is shared by all reconcilers: controller settings, requeueing after a conflict, status writes that happen
-// only when something changed and that may be held back, and parallel work that does not stop at the first failure. It
-// decides nothing about the fleet.
+// Package loop is shared by all reconcilers: controller settings, requeueing after a conflict, status writes that
+// happen only when something changed and that may be held back, and parallel work that does not stop at the first
+// failure. It decides nothing about the fleet.
 package loop
 
 import (
@@ -25,12 +25,12 @@ import (
 )
 
 const (
-	// retryFirst and retryMost bound the wait before a failed object is retried. The wait is per object and there is no
-	// shared bucket, so one failing placement never slows another.
+	// retryFirst and retryMost bound the wait before a failed object is retried. The wait is per object and there is
+	// no shared bucket, so one failing placement never slows another.
 	retryFirst = 5 * time.Millisecond
 	retryMost  = time.Minute
-	// conflictWait gives the cache time to receive the write that won. The event of that write usually arrives first and
-	// ends the wait.
+	// conflictWait gives the cache time to receive the write that won. The event of that write usually arrives first
+	// and ends the wait.
 	conflictWait = 10 * time.Millisecond
 )
 
@@ -44,8 +44,8 @@ func Options(workers int) controller.Options {
 }
 
 // Settle wraps a reconciler so that losing a race (a conflict, or an object that already exists) is not an error: the
-// object is requeued after a time in which the cache usually catches up, without back-off and without a log line. Other
-// errors are logged without the values that API servers quote in them, because they may contain Secrets.
+// object is requeued after a time in which the cache usually catches up, without back-off and without a log line.
+// Other errors are logged without the values that API servers quote in them, because they may contain Secrets.
 func Settle(r reconcile.Reconciler) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 		result, err := r.Reconcile(ctx, req)
@@ -111,8 +111,8 @@ func All(ctx context.Context, workers int, jobs ...func(context.Context) error) 
 	return Each(ctx, workers, jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
 }
 
-// Recovered, when deferred, turns a panic into an error, as controller-runtime does in the goroutine of a reconciler, so
-// that one bad object does not end the process. The log has the stack.
+// Recovered, when deferred, turns a panic into an error, as controller-runtime does in the goroutine of a reconciler,
+// so that one bad object does not end the process. The log has the stack.
 func Recovered(ctx context.Context, err *error) {
 	r := recover()
 	if r == nil {

@@ -21,8 +21,8 @@ const (
 
 // Definition is one metric.
 type Definition struct {
-	// Name is the name in Prometheus. Names that KubeFleet dashboards use are kept; new names start with fleet_ and end
-	// with their unit, and those of counters with _total.
+	// Name is the name in Prometheus. Names that KubeFleet dashboards use are kept; new names start with fleet_ and
+	// end with their unit, and those of counters with _total.
 	Name string
 	// Help describes what is counted or measured, and in which unit, in one sentence.
 	Help string
@@ -48,8 +48,8 @@ func (d Definition) Kind() string { return d.kind }
 
 var all []Definition
 
-// Gauge registers a gauge. It panics if the name is already registered, as do Counter and Histogram: packages call them
-// when a process starts.
+// Gauge registers a gauge. It panics if the name is already registered, as do Counter and Histogram: packages call
+// them when a process starts.
 func Gauge(d Definition) *prometheus.GaugeVec {
 	return register(d, "gauge", prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, d.names()))
 }

@@ -26,8 +26,8 @@ var CRDs = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "
 
 // AwaitCRDs returns when every named CustomResourceDefinition ("works.placement.kubernetes-fleet.io") is established
 // on the cluster of cfg, and discovery has it. It watches CRDs, so that it returns as soon as the last one is
-// established, and keeps the gate "crds" closed with the names of the missing ones. If the cluster cannot be reached, it
-// retries. It fails only when ctx ends.
+// established, and keeps the gate "crds" closed with the names of the missing ones. If the cluster cannot be reached,
+// it retries. It fails only when ctx ends.
 func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...string) error {
 	missing := sets.New(names...)
 	const gate = "crds"
@@ -93,8 +93,8 @@ func AwaitCRDs(ctx context.Context, cfg *rest.Config, gates *Gates, names ...str
 	return awaitDiscovery(ctx, cfg, served)
 }
 
-// awaitDiscovery returns when discovery has the resources. That is a moment after their CRDs are established, and there
-// is no event for it.
+// awaitDiscovery returns when discovery has the resources. That is a moment after their CRDs are established, and
+// there is no event for it.
 func awaitDiscovery(ctx context.Context, cfg *rest.Config, resources []schema.GroupVersionResource) error {
 	client, err := discovery.NewDiscoveryClientForConfig(cfg)
 	if err != nil {

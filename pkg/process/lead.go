@@ -18,11 +18,11 @@ var errNoLead = errors.New("this replica is not the leader and must not write")
 // ShortestLease is the shortest lease duration: a leader writes for a second less than the lease lasts, see NewLead.
 const ShortestLease = 2 * time.Second
 
-// Lead is the lock of an elector. In addition it ensures that only the leader writes, which electors do not: an elector
-// that finds the lease taken keeps retrying for the whole renew deadline while its process keeps working, and so does a
-// process that was stopped, or whose machine was suspended, until its elector notices. A Lead knows until when this
-// process certainly has the lease. After that its Guard refuses writes, and the process never becomes leader again,
-// because its caches may be older than the writes of other processes.
+// Lead is the lock of an elector. In addition it ensures that only the leader writes, which electors do not: an
+// elector that finds the lease taken keeps retrying for the whole renew deadline while its process keeps working, and
+// so does a process that was stopped, or whose machine was suspended, until its elector notices. A Lead knows until
+// when this process certainly has the lease. After that its Guard refuses writes, and the process never becomes leader
+// again, because its caches may be older than the writes of other processes.
 type Lead struct {
 	resourcelock.Interface
 	duration time.Duration
@@ -37,8 +37,8 @@ type Lead struct {
 
 // NewLead makes an elector's lock of a lease that lasts for duration. lost is called once, when the lease has expired.
 func NewLead(lock resourcelock.Interface, duration time.Duration, lost func(error)) *Lead {
-	// The duration and the renew time of a lease are in whole seconds. Other electors do not notice a renewal within the
-	// same second as the last one, so they may take the lease a second early.
+	// The duration and the renew time of a lease are in whole seconds. Other electors do not notice a renewal within
+	// the same second as the last one, so they may take the lease a second early.
 	return &Lead{Interface: lock, duration: duration.Truncate(time.Second) - time.Second, lost: lost, now: time.Now}
 }
 

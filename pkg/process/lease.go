@@ -30,8 +30,8 @@ func Lease(cfg *rest.Config, namespace, name, identity string, renewDeadline tim
 	return lock, nil
 }
 
-// AnotherLeads returns true as soon as another process is observed to be leader: it must hold the lease and renew it. It
-// returns false when the process of lock is leader, or when ctx ends.
+// AnotherLeads returns true as soon as another process is observed to be leader: it must hold the lease and renew it.
+// It returns false when the process of lock is leader, or when ctx ends.
 func AnotherLeads(ctx context.Context, lock resourcelock.Interface, every time.Duration) bool {
 	var seen *resourcelock.LeaderElectionRecord
 	for {

@@ -14,9 +14,9 @@ const MetricsSecureUsage = "serve /metrics over TLS, to clients whose bearer tok
 	"false: over plain HTTP, to every client"
 
 // Metrics returns the options to serve /metrics at address. If secure, it is served over TLS with a self-signed
-// certificate, and only to clients whose token own, the cluster that the agent runs in, authenticates and authorizes to
-// get the path /metrics, because metrics contain names of placements. own is a parameter because the manager that serves
-// them may belong to another cluster, where the agent must not create TokenReviews.
+// certificate, and only to clients whose token own, the cluster that the agent runs in, authenticates and authorizes
+// to get the path /metrics, because metrics contain names of placements. own is a parameter because the manager that
+// serves them may belong to another cluster, where the agent must not create TokenReviews.
 func Metrics(address string, secure bool, own *rest.Config) metricsserver.Options {
 	if !secure {
 		return metricsserver.Options{BindAddress: address}

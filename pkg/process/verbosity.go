@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// mostVerbose is the highest verbosity of an agent's log. Above it, client-go logs the bodies of requests and responses,
-// which may contain Secrets.
+// mostVerbose is the highest verbosity of an agent's log. Above it, client-go logs the bodies of requests and
+// responses, which may contain Secrets.
 const mostVerbose = 7
 
 // CapVerbosity lowers klog's parsed flags v and vmodule to a verbosity that logs no Secrets. capped reports whether it

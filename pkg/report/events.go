@@ -26,9 +26,9 @@ const (
 // maxEvent is the most bytes in the message of an event.
 const maxEvent = 1000
 
-// PlacementEvents returns the events on a placement whose status changes to status. For success it is one event, for the
-// furthest milestone reached: it implies the others, and each event is a write. For failures there is one event for each
-// condition that has not failed before in the same way.
+// PlacementEvents returns the events on a placement whose status changes to status. For success it is one event, for
+// the furthest milestone reached: it implies the others, and each event is a write. For failures there is one event
+// for each condition that has not failed before in the same way.
 func PlacementEvents(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) []Event {
 	change := placementChange{placement: placement, old: placement.GetStatus(), status: status}
 	var out []Event

@@ -92,8 +92,8 @@ func unserved(generation int64, objects []string) metav1.Condition {
 }
 
 // Vanished returns the status of an AppliedWork that is kept although its Work does not exist on the hub. The message
-// explains how to remove it and how to keep the objects, and has the number of objects. namespace is where on the hub the
-// agent reads Works.
+// explains how to remove it and how to keep the objects, and has the number of objects. namespace is where on the hub
+// the agent reads Works.
 func Vanished(old v1beta1.AppliedWorkStatus, work v1beta1.AppliedWorkSpec, namespace string, now metav1.Time) v1beta1.AppliedWorkStatus {
 	status := *old.DeepCopy()
 	where := fmt.Sprintf("The hub has no Work %s in namespace %s", work.WorkName, namespace)

@@ -28,8 +28,8 @@ type Returned struct {
 	Status json.RawMessage
 }
 
-// ReturnsStatus reports whether a placement requests that the status of its objects is copied to their origins. mistake
-// is why the spec does not allow that, for the user; wanted is then false.
+// ReturnsStatus reports whether a placement requests that the status of its objects is copied to their origins.
+// mistake is why the spec does not allow that, for the user; wanted is then false.
 func ReturnsStatus(spec *v1beta1.PlacementSpec) (wanted bool, mistake string) {
 	s := spec.Strategy.ReportBackStrategy
 	if s == nil || s.Type != v1beta1.ReportBackTypeMirror || s.Destination == nil || *s.Destination != v1beta1.ReportBackDestinationOriginalResource {
@@ -41,8 +41,8 @@ func ReturnsStatus(spec *v1beta1.PlacementSpec) (wanted bool, mistake string) {
 	return true, ""
 }
 
-// Returns lists the statuses that a Work reports of objects that its placement has selected. Objects from envelopes are
-// omitted: they have no origin. A status that cannot be decoded is omitted and is part of the error.
+// Returns lists the statuses that a Work reports of objects that its placement has selected. Objects from envelopes
+// are omitted: they have no origin. A status that cannot be decoded is omitted and is part of the error.
 func Returns(work *v1beta1.Work, selected []v1beta1.ResourceIdentifier) ([]Returned, error) {
 	if !work.DeletionTimestamp.IsZero() || work.Labels[contract.LabelEnvelopeKind] != "" ||
 		!delivery.IsTrue(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation) {

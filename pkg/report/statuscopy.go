@@ -13,8 +13,8 @@ import (
 
 // StatusCopy is where the status of a placement is copied.
 type StatusCopy struct {
-	// Namespace is the namespace of the copy; empty if the placement requests none, or if its selectors do not name the
-	// namespace.
+	// Namespace is the namespace of the copy; empty if the placement requests none, or if its selectors do not name
+	// the namespace.
 	Namespace string
 	// Absent is whether that namespace does not exist on the hub.
 	Absent bool
@@ -22,8 +22,9 @@ type StatusCopy struct {
 	Mistake string
 }
 
-// StatusCopyOf returns where status, the new status of a placement, is copied. The selectors determine the namespace. It
-// is a mistake if they no longer select the placed namespace: its users would keep a copy that is no longer updated.
+// StatusCopyOf returns where status, the new status of a placement, is copied. The selectors determine the namespace.
+// It is a mistake if they no longer select the placed namespace: its users would keep a copy that is no longer
+// updated.
 func StatusCopyOf(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) StatusCopy {
 	spec := placement.GetSpec()
 	if placement.GetNamespace() != "" || spec.StatusReportingScope != v1beta1.StatusReportingScopeNamespaceAccessible {
@@ -57,8 +58,8 @@ func Copyable(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus
 	return meta.FindStatusCondition(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled)) != nil
 }
 
-// StatusSynced sets the condition in a status that reports whether its copy in namespace is up to date. failure is why it
-// is not, for the user; empty if it is. The condition has the observed generation of the status.
+// StatusSynced sets the condition in a status that reports whether its copy in namespace is up to date. failure is why
+// it is not, for the user; empty if it is. The condition has the observed generation of the status.
 func StatusSynced(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus, namespace, failure string, now metav1.Time) {
 	kind := placement.ConditionType(v1beta1.ConditionStatusSynced)
 	scheduled := meta.FindStatusCondition(status.Conditions, placement.ConditionType(v1beta1.ConditionScheduled))

@@ -22,8 +22,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 )
 
-// ManagerOptions returns the options of the agents' managers, without ports, so that a process can run several managers.
-// The timeouts are for a loaded machine; a manager that exceeds one ends with an error.
+// ManagerOptions returns the options of the agents' managers, without ports, so that a process can run several
+// managers. The timeouts are for a loaded machine; a manager that exceeds one ends with an error.
 func ManagerOptions() ctrl.Options {
 	yes, shutdown := true, Patience/2
 	return ctrl.Options{
@@ -51,8 +51,8 @@ type Running struct {
 	err   error
 }
 
-// Go runs a function in the background until Stop or the end of the test, which waits for it. The function may use t, but
-// must not call t.Fatal.
+// Go runs a function in the background until Stop or the end of the test, which waits for it. The function may use t,
+// but must not call t.Fatal.
 func Go(t testing.TB, what string, run func(context.Context) error) *Running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -101,8 +101,8 @@ func (r *Running) Wait() error {
 func (r *Running) Ended() <-chan struct{} { return r.ended }
 
 // AwaitKnown waits until an agent's cache has an object in the resource version of obj, or a later one. Caches receive
-// objects of different kinds in any order: call it for the objects that an agent must know before you write the one that
-// it acts on.
+// objects of different kinds in any order: call it for the objects that an agent must know before you write the one
+// that it acts on.
 func AwaitKnown(t testing.TB, cache client.Reader, obj client.Object) {
 	t.Helper()
 	is := obj.DeepCopyObject().(client.Object)

@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// How long a behaviour takes by the contract on an idle machine. No test asserts it: the bench measures speed. Tests use
-// it to document the kind of wait, and wait for up to Patience longer before they fail.
+// How long a behaviour takes by the contract on an idle machine. No test asserts it: the bench measures speed. Tests
+// use it to document the kind of wait, and wait for up to Patience longer before they fail.
 const (
 	// Soon is for everything that does not wait for pods.
 	Soon = 10 * time.Second
@@ -40,8 +40,8 @@ const (
 	sightsKept = 5
 )
 
-// Await waits until check returns nil. If that takes longer than limit and Patience, it fails the test with the errors of
-// check. It may be called in clean-up functions. Only the goroutine of the test may call it; others call Until.
+// Await waits until check returns nil. If that takes longer than limit and Patience, it fails the test with the errors
+// of check. It may be called in clean-up functions. Only the goroutine of the test may call it; others call Until.
 func Await(t testing.TB, limit time.Duration, what string, check func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := untilDeadline(t)
@@ -158,8 +158,8 @@ func AwaitStill[T any](t testing.TB, during time.Duration, what string, look fun
 	return last
 }
 
-// Context returns a context that ends after as long as Await waits with limit Long, for calls without a timeout of their
-// own.
+// Context returns a context that ends after as long as Await waits with limit Long, for calls without a timeout of
+// their own.
 func Context(t testing.TB) context.Context {
 	ctx, cancel := untilDeadline(t)
 	t.Cleanup(cancel)

@@ -54,7 +54,7 @@ func TestAWaitShowsWhatItSaw(t *testing.T) {
 	}
 }
 
-// A wait ends with its context, and says so.
+// A wait ends with its context and returns the reason.
 func TestAWaitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	err := Until(ctx, Soon, "rain", func(context.Context) error {

@@ -1,5 +1,5 @@
-// Package testworld helps to write tests: it has builders for the objects that users write, the expected statuses of the
-// contract, and functions that wait for conditions.
+// Package testworld helps to write tests: it has builders for the objects that users write, the expected statuses of
+// the contract, and functions that wait for conditions.
 package testworld
 
 import (

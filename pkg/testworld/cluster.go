@@ -37,8 +37,8 @@ type ClusterOptions struct {
 
 // Cluster is a real API server without agents.
 type Cluster struct {
-	// Kubeconfig is the administrator's file; Config and Client have the same identity. Client has the kinds of the fleet
-	// and of Kubernetes.
+	// Kubeconfig is the administrator's file; Config and Client have the same identity. Client has the kinds of the
+	// fleet and of Kubernetes.
 	Kubeconfig string
 	Config     *rest.Config
 	Client     client.Client

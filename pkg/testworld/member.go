@@ -48,8 +48,8 @@ func NewMemberCluster(name string) *clusterv1beta1.MemberCluster {
 	}
 }
 
-// StartModelMember creates a MemberCluster and writes the reports of its agent until the end of the test, when it leaves.
-// It joins when Healthy or Silent is called.
+// StartModelMember creates a MemberCluster and writes the reports of its agent until the end of the test, when it
+// leaves. It joins when Healthy or Silent is called.
 func StartModelMember(t testing.TB, hub client.WithWatch, mc *clusterv1beta1.MemberCluster) *ModelMember {
 	t.Helper()
 	m := &ModelMember{Name: mc.Name, hub: hub, t: t}
@@ -244,8 +244,8 @@ func (m *ModelMember) release(ctx context.Context) error {
 	return client.IgnoreNotFound(m.hub.Update(ctx, mc))
 }
 
-// goodbye reports that the member has left, so that the hub agent need not wait until it removes the member by force. It
-// returns an error if the member must not leave yet.
+// goodbye reports that the member has left, so that the hub agent need not wait until it removes the member by force.
+// It returns an error if the member must not leave yet.
 func (m *ModelMember) goodbye(ctx context.Context) error {
 	imc := m.internal()
 	if err := m.hub.Get(ctx, client.ObjectKeyFromObject(imc), imc); err != nil {

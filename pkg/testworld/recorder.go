@@ -60,8 +60,8 @@ func (r *Recorder) All() []Event {
 	return slices.Clone(r.list)
 }
 
-// Take returns All and forgets them. It is for agents that the test itself calls, which have recorded their events when
-// the call returns.
+// Take returns All and forgets them. It is for agents that the test itself calls, which have recorded their events
+// when the call returns.
 func (r *Recorder) Take() []Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -33,8 +33,8 @@ import (
 
 // Sweep searches for a mark that tests put into Secrets, everywhere except in Secrets: in each state of each object of
 // each kind while it watches a cluster, so that it finds short-lived states too, and in texts, such as logs, that the
-// test passes. It finds the mark as plain text, in base64 at any offset, in base64 of base64, in hexadecimal, and as Go
-// prints bytes.
+// test passes. It finds the mark as plain text, in base64 at any offset, in base64 of base64, in hexadecimal, and as
+// Go prints bytes.
 type Sweep struct {
 	needles [][]byte
 
@@ -173,8 +173,8 @@ func (s *Sweep) eachKind(do func(c sweptCluster, gvr schema.GroupVersionResource
 	return errors.Join(errs...)
 }
 
-// list reads all objects of a kind. A kind that was removed after discovery has none. It retries for a kind whose storage
-// is still being initialized.
+// list reads all objects of a kind. A kind that was removed after discovery has none. It retries for a kind whose
+// storage is still being initialized.
 func (s *Sweep) list(ctx context.Context, c sweptCluster, gvr schema.GroupVersionResource) (text []byte, err error) {
 	late := Until(ctx, Soon, fmt.Sprintf("the list of %s of %s", gvr, c.name), func(ctx context.Context) error {
 		var body io.ReadCloser

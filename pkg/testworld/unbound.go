@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Unbound makes CRDs accept any object, as CRDs of an older release may, and waits until the API server does. A test can
-// then store objects that no agent can decode.
+// Unbound makes CRDs accept any object, as CRDs of an older release may, and waits until the API server does. A test
+// can then store objects that no agent can decode.
 func Unbound(t testing.TB, c client.Client, names ...string) {
 	t.Helper()
 	for _, name := range names {

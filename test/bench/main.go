@@ -2,8 +2,8 @@
 //
 // Every duration is printed with its floor: the duration if one client writes the same objects directly to all members
 // in parallel, in the same run. All API writes are counted at the agents' clients (rest_client_requests_total).
-// Heartbeats and lease renewals, which never stop, are counted separately by watching the objects that they change. CPU
-// seconds and peak memory are those of the agents' processes, from the kernel.
+// Heartbeats and lease renewals, which never stop, are counted separately by watching the objects that they change.
+// CPU seconds and peak memory are those of the agents' processes, from the kernel.
 //
 // Measurements are in sections, each with its own clusters; -only selects some of them.
 package main

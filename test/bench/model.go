@@ -32,8 +32,8 @@ import (
 )
 
 // modelMember is a real member agent with its own identity, token and permissions on the hub. It applies to a real API
-// server and reports from there. Only the cluster is shared by all model members, because a hundred clusters do not fit
-// on one machine.
+// server and reports from there. Only the cluster is shared by all model members, because a hundred clusters do not
+// fit on one machine.
 //
 // On separate clusters all members would have objects and ledgers of the same names. To avoid collisions on the shared
 // cluster, the names of placed objects contain a word, and a relay between the hub and the agent replaces it with
@@ -41,8 +41,8 @@ import (
 // relay does not change anything else.
 //
 // The cost is that of the relay, and that each agent watches the namespaces and ledgers of the others with the first
-// release of a placement: the first release of a hundred placements takes the agents of 90 members three times the CPU of
-// later ones. The report of a member is timed when it reaches the relay on its way to the hub.
+// release of a placement: the first release of a hundred placements takes the agents of 90 members three times the CPU
+// of later ones. The report of a member is timed when it reaches the relay on its way to the hub.
 type modelMember struct {
 	name string
 	// place replaces anywhere in the names on the member.
@@ -258,8 +258,8 @@ func (f *releases) noteReport(m modelMember, r *http.Response, at time.Time) err
 	return nil
 }
 
-// renamed is a body in which a word is replaced by one of the same length, so that the Content-Length stays correct. It
-// works line by line, because every watch event is one line.
+// renamed is a body in which a word is replaced by one of the same length, so that the Content-Length stays correct.
+// It works line by line, because every watch event is one line.
 type renamed struct {
 	io.Closer
 	lines    *bufio.Reader

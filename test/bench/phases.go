@@ -107,8 +107,8 @@ func (s *sample) add(to *figure, d time.Duration) {
 	*to = append(*to, d)
 }
 
-// create makes a placement for every name and measures until its maps are on every member, and until its status reports
-// that it is available.
+// create makes a placement for every name and measures until its maps are on every member, and until its status
+// reports that it is available.
 func (b *bench) create(ctx context.Context, s *sample, names []string, atOnce, maps int) error {
 	begin := time.Now()
 	starts := map[string]time.Time{}

@@ -48,12 +48,12 @@ type runsFigures struct {
 // runFigure is one run, or several concurrent runs.
 type runFigure struct {
 	What string `json:"what"`
-	// Seconds are from the creation of the runs until the last has succeeded, WaitSeconds the wait times in the strategy
-	// of one of them.
+	// Seconds are from the creation of the runs until the last has succeeded, WaitSeconds the wait times in the
+	// strategy of one of them.
 	Seconds     float64 `json:"seconds"`
 	WaitSeconds float64 `json:"waitSeconds"`
-	// StageHandOver is from the report that the last cluster of a stage is healthy until the binding of the first cluster
-	// of the next has the release, without the wait time in between.
+	// StageHandOver is from the report that the last cluster of a stage is healthy until the binding of the first
+	// cluster of the next has the release, without the wait time in between.
 	StageHandOver spread `json:"stageHandOver"`
 	// SlotHandOver is the same from one cluster to the next within a stage, where one may be in progress.
 	SlotHandOver *spread `json:"slotHandOver,omitempty"`
@@ -65,8 +65,8 @@ type runFigure struct {
 	usage
 	// MembersCPUSeconds is the CPU time of the agents of all members on this machine, and of the measurement.
 	MembersCPUSeconds float64 `json:"membersCPUSeconds"`
-	// MachineBusy is the share of the machine's processor time that all processes used meanwhile; near 1, the processors
-	// are the bottleneck.
+	// MachineBusy is the share of the machine's processor time that all processes used meanwhile; near 1, the
+	// processors are the bottleneck.
 	MachineBusy float64 `json:"machineBusy"`
 }
 

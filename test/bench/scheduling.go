@@ -277,8 +277,8 @@ func (f *fleetOnPaper) placeAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A list and not a watch as in other sections: on a busy machine, the API server closes a watch that is too slow for
-	// so many changes.
+	// A list and not a watch as in other sections: on a busy machine, the API server closes a watch that is too slow
+	// for so many changes.
 	if _, err := awaitCount(ctx, 2*time.Second, "placements that lack a cluster", len(all), func() (int, error) {
 		var list v1beta1.ClusterResourcePlacementList
 		err := f.hub.List(ctx, &list)

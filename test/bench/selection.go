@@ -254,7 +254,7 @@ func secret(namespace, name string) *corev1.Secret {
 // heapAlloc is the heap size in the text format of Go's heap profile.
 var heapAlloc = regexp.MustCompile(`# HeapAlloc = (\d+)`)
 
-// measure notes what the hub agent occupies now.
+// measure records the current memory of the hub agent.
 func (s *scale) measure(ctx context.Context, when string) error {
 	text, err := s.profiled(ctx, "heap?gc=1&debug=1")
 	if err != nil {

@@ -143,7 +143,7 @@ func TestDrainPrintsEveryPlacement(t *testing.T) {
 		"ClusterResourcePlacement gone: evicted: it already left the cluster\n",
 	} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("said %q without %q", out, want)
+			t.Errorf("printed %q without %q", out, want)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func TestDrainEndsWhereAPlacementComesBack(t *testing.T) {
 	}, b)
 	d, out := newDrainer(c)
 	if err := d.all(t.Context()); err != nil || evictions != rounds || d.stayed() != 1 || !strings.Contains(out.String(), "placed again") {
-		t.Errorf("%d evictions, outcomes %v, said %q, error %v", evictions, d.left, out, err)
+		t.Errorf("%d evictions, outcomes %v, printed %q, error %v", evictions, d.left, out, err)
 	}
 }
 

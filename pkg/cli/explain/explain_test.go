@@ -265,7 +265,7 @@ func TestExplainOnAHub(t *testing.T) {
 		if b.Binding == "" || b.BindingState != placementv1beta1.BindingStateScheduled || *b.Affinity != 0 || b.After == nil {
 			t.Errorf("%s: of b told %+v", key, b)
 		}
-		// What it says is true: with one more cluster wanted, a is picked.
+		// The explained change works: with one more cluster, a is picked.
 		if want := (schedule.Step{On: "policy", Do: "set numberOfClusters to 2 (it is 1)"}); len(a.NearestChanges) != 1 || a.NearestChanges[0][0] != want {
 			t.Fatalf("%s: of a told %+v; want %+v", key, a.NearestChanges, want)
 		}

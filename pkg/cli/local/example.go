@@ -26,8 +26,8 @@ import (
 // pollInterval is how often an object is read while the user waits for it.
 const pollInterval = 100 * time.Millisecond
 
-// placeExample applies the quickstart on the hub and returns when it is available on all members. An existing one is not
-// changed, because the user may have edited it.
+// placeExample applies the quickstart on the hub and returns when it is available on all members. An existing one is
+// not changed, because the user may have edited it.
 func placeExample(ctx context.Context, fleet *localfleet.Fleet, shown *terminal.Progress, timeout time.Duration) error {
 	if len(fleet.Members()) == 0 {
 		return errors.New("there is no member to place the example on; add members to the fleet's file")

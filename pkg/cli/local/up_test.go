@@ -80,7 +80,7 @@ func TestStateOfAPlacement(t *testing.T) {
 	if got := state(&some); got != "available on a, not yet on b" {
 		t.Errorf("%q", got)
 	}
-	// A verdict about an older generation says nothing about this one.
+	// A condition of an older generation does not count.
 	some.Generation = 2
 	if got := state(&some); got != "available on none, not yet on a, b" {
 		t.Errorf("%q", got)

@@ -17,8 +17,8 @@ func Placement(key types.NamespacedName) string {
 // Object is an object without its kind: <namespace>/<name>, or the name alone where there is no namespace.
 func Object(key types.NamespacedName) string { return strings.TrimPrefix(key.String(), "/") }
 
-// Command is a command of kubectl about an object in a namespace, without -n if that is empty. With "fleet" as its first
-// word it is a command of this plugin.
+// Command is a command of kubectl about an object in a namespace, without -n if that is empty. With "fleet" as its
+// first word it is a command of this plugin.
 func Command(namespace string, words ...string) string {
 	out := "kubectl " + strings.Join(words, " ")
 	if namespace != "" {

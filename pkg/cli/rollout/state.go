@@ -61,7 +61,8 @@ func newStateCommand(streams genericiooptions.IOStreams, s steering) *cobra.Comm
 	return cmd
 }
 
-// Run sets the state of the placement's newest update run, or creates a run that continues it, or retries the revision.
+// Run sets the state of the placement's newest update run, or creates a run that continues it, or retries the
+// revision.
 func (o *StateOptions) Run(ctx context.Context) error {
 	hub, err := o.connect()
 	if err != nil {

@@ -39,7 +39,7 @@ func TestPauseAndResume(t *testing.T) {
 	}{{pausing, "stopping\n"}, {pausing, "already stopping\n"}, {resuming, "running\n"}, {resuming, "already running\n"}} {
 		out.Reset()
 		if err := (&StateOptions{*o, step.steering}).run(t.Context(), c); err != nil || out.String() != "update run web-1 is "+step.want {
-			t.Errorf("%s: said %q, error %v", step.use, out, err)
+			t.Errorf("%s: printed %q, error %v", step.use, out, err)
 		}
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(run), run); err != nil || run.Spec.State != step.state {
 			t.Errorf("%s: state %s, error %v", step.use, run.Spec.State, err)
@@ -135,7 +135,7 @@ func TestResumeOfARollingUpdate(t *testing.T) {
 	o := &target{key: types.NamespacedName{Name: "web"}, IOStreams: genericiooptions.IOStreams{Out: out}}
 	const want = "retrying revision 3 of ClusterResourcePlacement web; see \"kubectl fleet rollout status web --watch\"\n"
 	if err := (&StateOptions{*o, resuming}).run(t.Context(), c); err != nil || out.String() != want {
-		t.Errorf("said %q, error %v", out, err)
+		t.Errorf("printed %q, error %v", out, err)
 	}
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(latest), latest); err != nil || !decision.CourseOf(latest).Spent.Dismissed {
 		t.Errorf("error %v, annotations %v", err, latest.Annotations)

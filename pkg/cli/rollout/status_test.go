@@ -22,7 +22,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// watched is a hub with a run, whose watches go wrong as a test says; n counts them from 1.
+// watched is a hub with a run, whose watches fail as a test configures; n counts them from 1.
 func watched(fault func(n int32, w watch.Interface) (watch.Interface, error), run client.Object) client.WithWatch {
 	var watches atomic.Int32
 	named := func(o client.Object) []string { return []string{o.GetName()} }

@@ -15,7 +15,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis"
 )
 
-// What goes wrong is told in words of the user, not of the code.
+// Errors use the words of the user, not of the code.
 func TestErrorsAreForPeople(t *testing.T) {
 	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithInterceptorFuncs(interceptor.Funcs{
 		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {

@@ -137,8 +137,8 @@ func (o *UndoOptions) gone(groups []snapshot.Group) ([]string, error) {
 	return slices.Compact(out), nil
 }
 
-// revisions returns the revisions that are kept, the oldest first. It returns an error unless the revision to return to
-// is one of them.
+// revisions returns the revisions that are kept, the oldest first. It returns an error unless the revision to return
+// to is one of them.
 func (o *UndoOptions) revisions(ctx context.Context, c client.Client) ([]snapshot.Group, error) {
 	all, err := scope.ResourceSnapshots.List(ctx, c, o.key.Namespace, client.MatchingLabels{contract.LabelPlacement: o.key.Name})
 	if err != nil {

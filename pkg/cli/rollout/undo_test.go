@@ -46,7 +46,7 @@ func TestUndoListsObjectsThatItDeletes(t *testing.T) {
 	} {
 		out.Reset()
 		if err := (&UndoOptions{target: *o, to: to}).run(t.Context(), c); err != nil || !strings.HasSuffix(out.String(), want) {
-			t.Errorf("to %d: said %q, error %v; want %q at the end", to, out, err, want)
+			t.Errorf("to %d: printed %q, error %v; want %q at the end", to, out, err, want)
 		}
 	}
 }

@@ -63,12 +63,12 @@ func TestStatusOfARun(t *testing.T) {
 		"cluster prod/c1: pending", "cluster prod/c3: pending",
 	}
 	if !slices.Equal(got, want) || v.Done || v.Failed != "" {
-		t.Errorf("done %t, failed %q, told\n%s\nwant\n%s", v.Done, v.Failed, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("done %t, failed %q, got\n%s\nwant\n%s", v.Done, v.Failed, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	failed := atProd()
 	failed.Status.Conditions = append(failed.Status.Conditions, is("Succeeded", metav1.ConditionFalse, v1beta1.ReasonUpdateRunFailed, "c3 is gone"))
 	if got := viewOfRun(failed).Lines[3].Plain(); got != "stage prod: 0/2 waiting: not approved" {
-		t.Errorf("a run that has failed tells %q", got)
+		t.Errorf("a failed run shows %q", got)
 	}
 	if drawn := v.Lines[0].Rows(now, 0); !strings.Contains(drawn[0], strings.Repeat("█", 6)+strings.Repeat("░", 14)+"   1/3 ") {
 		t.Errorf("drawn %q", drawn)
@@ -122,7 +122,7 @@ func TestStatusOfRunsThatAreOver(t *testing.T) {
 		run.Status.Conditions = c.conditions
 		v := viewOfRun(run)
 		if got := v.Lines[0].Plain(); v.Done != c.done || v.Failed != c.failed || got != "run r: "+c.head {
-			t.Errorf("%s: done %t, failed %q, told %q", name, v.Done, v.Failed, got)
+			t.Errorf("%s: done %t, failed %q, got %q", name, v.Done, v.Failed, got)
 		}
 	}
 }
@@ -160,14 +160,14 @@ func TestStatusOfClusters(t *testing.T) {
 	bindings := []v1beta1.BindingObject{at("a", 2), at("b", 1), at("c", 2)}
 	v := viewOfClusters(p, bindings)
 	if got := v.Lines[0].Plain(); v.Done || got != "rollout web: 1/3 revision 2, ClusterResourcePlacementAvailable False (NotYet): one is not" {
-		t.Errorf("done %t, told %q", v.Done, got)
+		t.Errorf("done %t, got %q", v.Done, got)
 	}
 	if got := v.Lines[3].Plain(); got != "cluster c: revision 2, RolloutStarted" {
-		t.Errorf("told %q", got)
+		t.Errorf("got %q", got)
 	}
 	p.Status.PerClusterPlacementStatuses[1].Conditions[1] = is("RolloutStarted", metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet, "c is not ready")
 	if got := viewOfClusters(p, bindings).Lines[2].Plain(); got != "cluster b: revision 1, waiting: c is not ready" {
-		t.Errorf("told %q", got)
+		t.Errorf("got %q", got)
 	}
 	last.Status = metav1.ConditionTrue
 	p.Status.PerClusterPlacementStatuses[1].Conditions = upTo(available...)
@@ -224,7 +224,7 @@ func TestStatusOfARetreat(t *testing.T) {
 		"cluster prod/c3: back at revision 3", "cluster prod/c4: not rolled back: never healthy", "cluster prod/c5: pending",
 	}
 	if !slices.Equal(got, want) || v.Done || v.Failed != "" {
-		t.Errorf("done %t, failed %q, told\n%s\nwant\n%s", v.Done, v.Failed, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("done %t, failed %q, got\n%s\nwant\n%s", v.Done, v.Failed, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	if got := v.Lines[4].Rows(now.Add(10*time.Second), 0); !strings.HasSuffix(got[0], "rolling back to revision 3, 50s of health window left") {
 		t.Errorf("drawn %q", got)
@@ -254,7 +254,7 @@ func TestStatusOfARunWithABudget(t *testing.T) {
 		4: "cluster prod/c1: failed: no health", 5: "cluster prod/c3: updating" + ends,
 	} {
 		if got := v.Lines[i].Plain(); got != want {
-			t.Errorf("told %q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 	prod.BeforeStageTaskStatus = nil
@@ -304,11 +304,11 @@ func TestStatusOfARollingUpdateThatWentBack(t *testing.T) {
 		"cluster a: revision 2, rolled back: healthy", "cluster b: revision 3, rolling back: its turn comes", "cluster c: revision 2, waiting: spent",
 	}
 	if v, got := tell(); !slices.Equal(got, want) || v.Done {
-		t.Errorf("done %t, told\n%s", v.Done, strings.Join(got, "\n"))
+		t.Errorf("done %t, got\n%s", v.Done, strings.Join(got, "\n"))
 	}
 	p.Status.Conditions[2].Status = metav1.ConditionTrue
 	if v, got := tell(); !v.Done || v.Failed != "rolled back: Back: 1 of 2. Revision 3 has spent it" {
-		t.Errorf("done %t, failed %q, told\n%s", v.Done, v.Failed, strings.Join(got, "\n"))
+		t.Errorf("done %t, failed %q, got\n%s", v.Done, v.Failed, strings.Join(got, "\n"))
 	}
 	p.Status.Conditions = p.Status.Conditions[:2]
 	if v, _ := tell(); !v.Done || v.Failed != "Revision 3 has spent it" {

@@ -1,5 +1,5 @@
-// Package terminal prints the progress and the tables of kubectl fleet. Progress is shown on a terminal in place and in
-// a pipe line by line.
+// Package terminal prints the progress and the tables of kubectl fleet. Progress is shown on a terminal in place and
+// in a pipe line by line.
 package terminal
 
 import (

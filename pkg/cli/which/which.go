@@ -69,8 +69,8 @@ func (o *Options) Run(ctx context.Context) error {
 	return errors.Join(printAnswers(o.Out, o.output, answers, time.Now()), err)
 }
 
-// answers reads the objects, and the AppliedWorks that own them, from the member cluster. It returns an answer for each
-// object that could be read, and the errors of the others.
+// answers reads the objects, and the AppliedWorks that own them, from the member cluster. It returns an answer for
+// each object that could be read, and the errors of the others.
 func (o *Options) answers(ctx context.Context) ([]answer, error) {
 	namespace, _, err := o.member.ToRawKubeConfigLoader().Namespace()
 	if err != nil {

@@ -33,8 +33,8 @@ type catalogue struct {
 	number int
 }
 
-// resource has the kinds of one resource according to discovery or its CRD, one for each version, the preferred version
-// first.
+// resource has the kinds of one resource according to discovery or its CRD, one for each version, the preferred
+// version first.
 type resource []selection.Kind
 
 // discovered is one response of the discovery API.
@@ -157,8 +157,8 @@ func (d *definition) equal(other *definition) bool {
 		slices.Equal(d.resource, other.resource)
 }
 
-// newCatalogue merges discovery and CRDs. CRDs take precedence for their kinds: they are watched, while discovery, which
-// lists their kinds too, is read only occasionally.
+// newCatalogue merges discovery and CRDs. CRDs take precedence for their kinds: they are watched, while discovery,
+// which lists their kinds too, is read only occasionally.
 func newCatalogue(d discovered, definitions map[string]*definition, rules selection.Rules, number int) *catalogue {
 	c := &catalogue{
 		kinds:     map[schema.GroupVersionKind]selection.Kind{},

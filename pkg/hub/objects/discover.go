@@ -73,7 +73,8 @@ func (w *Source) take(ctx context.Context, d discovered) (missing bool) {
 	return missing
 }
 
-// sleep waits for a request to read again, or until after has passed if that is not zero. It returns false if ctx ends.
+// sleep waits for a request to read again, or until after has passed if that is not zero. It returns false if ctx
+// ends.
 func (w *Source) sleep(ctx context.Context, after time.Duration) bool {
 	var timer <-chan time.Time
 	if after > 0 {
@@ -110,7 +111,7 @@ func (w *Source) watchServices(ctx context.Context) {
 			}
 		}
 	}
-	s.told, s.gone, s.client = func(schema.GroupKind) {}, func() {}, w.metadata
+	s.settled, s.gone, s.client = func(schema.GroupKind) {}, func() {}, w.metadata
 	s.run(ctx)
 }
 
@@ -193,8 +194,8 @@ func (d *definitionStore) Replace(list []any, _ string) error {
 	return nil
 }
 
-// put stores a definition. It stays established until the CRD is deleted; a CRD that is created again with the same name
-// is another CRD.
+// put stores a definition. It stays established until the CRD is deleted; a CRD that is created again with the same
+// name is another CRD.
 func put(all map[string]*definition, def *definition) {
 	if was := all[def.name]; was != nil && was.uid == def.uid {
 		def.established = def.established || was.established

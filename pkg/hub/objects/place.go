@@ -20,8 +20,8 @@ import (
 
 // place is a namespace that a placement selects from.
 type place struct {
-	// since is the resource version of the list that added the namespace while the watch was running. Earlier events are
-	// outdated. It is empty if the watch starts at the resource version of the list.
+	// since is the resource version of the list that added the namespace while the watch was running. Earlier events
+	// are outdated. It is empty if the watch starts at the resource version of the list.
 	since string
 	// filling is that list while it is running; nil once its objects are stored.
 	filling *filling
@@ -58,7 +58,7 @@ func (e event) after(version string) bool {
 }
 
 // ask requests the objects of namespaces and returns when they are known. If they are not, it returns the error of
-// unready, and told is called when they are.
+// unready, and settled is called when they are.
 func (s *store) ask(ctx context.Context, namespaces ...string) error {
 	missing, f, err := s.register(namespaces)
 	if err != nil {
@@ -170,7 +170,7 @@ type placeList struct {
 // listPlaces lists the objects of namespaces, one by one, or with one list of all namespaces if that is cheaper.
 func (s *store) listPlaces(ctx context.Context, namespaces []string) (map[string]placeList, error) {
 	out := make(map[string]placeList, len(namespaces))
-	if len(namespaces) > s.crowd {
+	if len(namespaces) > s.listEach {
 		all, err := s.listPlace(ctx, metav1.NamespaceAll, namespaces)
 		for _, namespace := range namespaces {
 			out[namespace] = placeList{version: all.version}

@@ -134,7 +134,7 @@ func TestAskedNamespacesAreKnown(t *testing.T) {
 		namespaces, names := []string{"a", "b", "c"}, []string{"v", "w", "x", "y", "z"}
 		api := &server{objects: map[types.NamespacedName]metav1.PartialObjectMetadata{}, version: 90}
 		s := newStore(configMap, "", func(_ schema.GroupKind, o *selection.Object) bool { return o.Name == "z" }, time.Now)
-		s.few, s.crowd, s.client = 4, 1, api
+		s.keepAll, s.listEach, s.client = 4, 1, api
 		answers, told := map[string]string{}, map[string]bool{}
 		s.changed = func(_ schema.GroupKind, old, new *entry) {
 			for _, e := range []*entry{old, new} {
@@ -143,7 +143,7 @@ func TestAskedNamespacesAreKnown(t *testing.T) {
 				}
 			}
 		}
-		s.told, s.gone = func(schema.GroupKind) {}, func() {}
+		s.settled, s.gone = func(schema.GroupKind) {}, func() {}
 		draw := func() func() {
 			key := types.NamespacedName{Namespace: rapid.SampledFrom(namespaces).Draw(t, "namespace"), Name: rapid.SampledFrom(names).Draw(t, "name")}
 			remove := rapid.IntRange(0, 2).Draw(t, "remove") == 0
@@ -221,7 +221,7 @@ func TestAskedNamespacesAreKnown(t *testing.T) {
 				t.Fatalf("namespace %s is held, and nobody asks for it", namespace)
 			}
 		}
-		if kept != s.size || !s.part && kept > s.few {
+		if kept != s.size || !s.part && kept > s.keepAll {
 			t.Fatalf("%d objects are held, %d counted, part %v", kept, s.size, s.part)
 		}
 	})
@@ -254,7 +254,7 @@ func TestUnplacedObjectsAreNotHeld(t *testing.T) {
 	api := &server{objects: map[types.NamespacedName]metav1.PartialObjectMetadata{}, during: func() {}}
 	s := w.stores[configMap.GroupKind()]
 	s.client = api
-	for i := range few + 1 {
+	for i := range keepAll + 1 {
 		for _, namespace := range []string{"app", "other"} {
 			api.touch(types.NamespacedName{Namespace: namespace, Name: fmt.Sprint(i)}, false)
 		}
@@ -266,14 +266,14 @@ func TestUnplacedObjectsAreNotHeld(t *testing.T) {
 	w.put(t, namespace, "", "app", "1", nil)
 	key := types.NamespacedName{Name: "p"}
 	selected, err := w.Select(t.Context(), key, []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: "app"}})
-	if err != nil || len(selected.Refs) != few+2 {
-		t.Fatalf("selected %d objects, %v; want %d", len(selected.Refs), err, few+2)
+	if err != nil || len(selected.Refs) != keepAll+2 {
+		t.Fatalf("selected %d objects, %v; want %d", len(selected.Refs), err, keepAll+2)
 	}
-	if held := slices.Collect(maps.Keys(s.byNamespace)); !slices.Equal(held, []string{"app"}) || s.size != few+1 {
+	if held := slices.Collect(maps.Keys(s.byNamespace)); !slices.Equal(held, []string{"app"}) || s.size != keepAll+1 {
 		t.Errorf("namespaces %v and %d objects are held", held, s.size)
 	}
 	w.dropIdle(time.Now())
-	if s.size != few+1 {
+	if s.size != keepAll+1 {
 		t.Error("a namespace was let go that a placement follows")
 	}
 	w.Forget(key)
@@ -288,8 +288,8 @@ func TestLateEventsAreOld(t *testing.T) {
 	at := types.NamespacedName{Namespace: "app", Name: "x"}
 	api := &server{objects: map[types.NamespacedName]metav1.PartialObjectMetadata{}, version: 90, during: func() {}}
 	s := newStore(configMap, "", func(schema.GroupKind, *selection.Object) bool { return false }, time.Now)
-	s.few, s.client = 0, api
-	s.changed, s.told = func(schema.GroupKind, *entry, *entry) {}, func(schema.GroupKind) {}
+	s.keepAll, s.client = 0, api
+	s.changed, s.settled = func(schema.GroupKind, *entry, *entry) {}, func(schema.GroupKind) {}
 	api.touch(types.NamespacedName{Namespace: "other", Name: "x"}, false)
 	api.relist(t, s, func() {})
 	api.touch(at, false) // 92

@@ -17,8 +17,8 @@ import (
 const (
 	// readers is how many objects of one placement are read concurrently.
 	readers = 16
-	// A list replaces single reads of objects of one kind and namespace if they are more than listFrom, and at least one
-	// of listShare objects there: a list returns the others too.
+	// A list replaces single reads of objects of one kind and namespace if they are more than listFrom, and at least
+	// one of listShare objects there: a list returns the others too.
 	listFrom  = 10
 	listShare = 4
 	// page is the most objects in one response to a list.

@@ -1,10 +1,10 @@
 // Package objects is the source of the hub's objects that placements select. It watches only the kinds that some
-// placement can select, and of a kind with many objects it keeps only the metadata of the namespaces in which placements
-// select. It notifies its subscriber when a change of an object can affect a placement, returns the objects that a
-// placement selects, and reads contents of objects from the hub.
+// placement can select, and of a kind with many objects it keeps only the metadata of the namespaces in which
+// placements select. It notifies its subscriber when a change of an object can affect a placement, returns the objects
+// that a placement selects, and reads contents of objects from the hub.
 //
-// An unknown object is not an absent one: if a kind is not listed yet or cannot be listed, an API group does not answer,
-// or an object cannot be read, it returns an error, so that agents decide nothing on incomplete data.
+// An unknown object is not an absent one: if a kind is not listed yet or cannot be listed, an API group does not
+// answer, or an object cannot be read, it returns an error, so that agents decide nothing on incomplete data.
 //
 // The placer uses it, and the dispatcher for the scope of kinds. It runs on the leader only.
 package objects
@@ -99,8 +99,8 @@ func New(cfg *rest.Config, httpClient *http.Client, rules selection.Rules, now f
 }
 
 // Subscribe sets the function that is called with each placement that must be reconciled because a change of an object
-// can affect it, or because a kind that it waited for is listed. It must be called before any Select, and notify must not
-// call the Source.
+// can affect it, or because a kind that it waited for is listed. It must be called before any Select, and notify must
+// not call the Source.
 func (w *Source) Subscribe(notify func(types.NamespacedName)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -135,7 +135,8 @@ func (w *Source) Look(ctx context.Context, key types.NamespacedName, terms []v1b
 	return w.rules.Select(terms, key.Namespace, world{Source: w, ctx: ctx, catalogue: known})
 }
 
-// ClusterScoped reports whether the hub serves a kind and it is cluster-scoped. It fails until the hub's kinds are known.
+// ClusterScoped reports whether the hub serves a kind and it is cluster-scoped. It fails until the hub's kinds are
+// known.
 func (w *Source) ClusterScoped(kind schema.GroupKind) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -238,7 +239,7 @@ func (w *Source) watchNeeded(f *follower) {
 // start runs a store. w.mu is held.
 func (w *Source) start(s *store) {
 	ctx, cancel := context.WithCancel(w.running)
-	s.changed, s.told, s.gone, s.stop, s.client = w.changed, w.told, w.rediscover, cancel, w.metadata
+	s.changed, s.settled, s.gone, s.stop, s.client = w.changed, w.settled, w.rediscover, cancel, w.metadata
 	w.stores[s.kind.GroupKind()] = s
 	w.active.Go(func() { s.run(ctx) })
 }
@@ -336,8 +337,8 @@ func (w *Source) recordChange(f *follower, now time.Time) {
 	}
 }
 
-// told is called when a list that placements wait for is complete, or fails for long. It notifies those placements.
-func (w *Source) told(schema.GroupKind) {
+// settled is called when a list that placements wait for is complete, or fails for long. It notifies those placements.
+func (w *Source) settled(schema.GroupKind) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wakeWaiting()
@@ -471,7 +472,8 @@ func (w *Source) Start(ctx context.Context) error {
 	}
 }
 
-// update makes a new catalogue once discovery and CRDs are known, and starts and stops watches accordingly. w.mu is held.
+// update makes a new catalogue once discovery and CRDs are known, and starts and stops watches accordingly. w.mu is
+// held.
 func (w *Source) update(ctx context.Context) {
 	if w.discovered.resources == nil || w.definitions == nil {
 		return
@@ -515,9 +517,9 @@ func (w *Source) replaceStores() map[schema.GroupKind]bool {
 	return replaced
 }
 
-// affected reports whether a new catalogue can affect f: f selects from a kind whose watch was stopped, names a kind that
-// is served in another way than before, or follows contents and kinds of contents were replaced or removed. Additional
-// kinds do not count: their objects cause events. w.mu is held.
+// affected reports whether a new catalogue can affect f: f selects from a kind whose watch was stopped, names a kind
+// that is served in another way than before, or follows contents and kinds of contents were replaced or removed.
+// Additional kinds do not count: their objects cause events. w.mu is held.
 func (w *Source) affected(f *follower, old *catalogue, replaced map[schema.GroupKind]bool) bool {
 	if old == nil {
 		return false // it waits

@@ -172,7 +172,7 @@ status: {conditions: [{type: Established, status: "`+established+`"}]}`)
 	}
 	set(crd("one", "True"))
 	s := newStore(w.catalogue.preferred[thing], "one", w.rules.Never, w.now)
-	s.changed, s.told, s.stop = w.changed, w.told, func() {}
+	s.changed, s.settled, s.stop = w.changed, w.settled, func() {}
 	w.stores[thing] = s
 	if err := s.Replace(nil, "1"); err != nil {
 		t.Fatal(err)
@@ -302,7 +302,7 @@ func newSource(t *testing.T) (*Source, *told) {
 	for _, k := range []selection.Kind{configMap, namespace, role} {
 		w.discovered.resources[schema.GroupResource{Group: k.Group, Resource: k.Resource}] = resource{k}
 		s := newStore(k, "", w.rules.Never, w.now)
-		s.changed, s.told, s.gone, s.stop = w.changed, w.told, func() {}, func() {}
+		s.changed, s.settled, s.gone, s.stop = w.changed, w.settled, func() {}, func() {}
 		w.stores[k.GroupKind()] = s
 	}
 	w.update(t.Context())
@@ -424,9 +424,9 @@ func TestAKindThatCannotBeListed(t *testing.T) {
 		defer mu.Unlock()
 		return failure != nil, nil, failure
 	})
-	told := make(chan struct{}, 10)
+	settled := make(chan struct{}, 10)
 	s := newStore(configMap, "", rules(t).Never, func() time.Time { return noon })
-	s.changed, s.told, s.gone = func(schema.GroupKind, *entry, *entry) {}, func(schema.GroupKind) { told <- struct{}{} }, func() {}
+	s.changed, s.settled, s.gone = func(schema.GroupKind, *entry, *entry) {}, func(schema.GroupKind) { settled <- struct{}{} }, func() {}
 	if err := s.ask(t.Context(), "app"); !errors.Is(err, selection.ErrNotListed) {
 		t.Errorf("before the first list: %v", err)
 	}
@@ -439,10 +439,10 @@ func TestAKindThatCannotBeListed(t *testing.T) {
 		t.Helper()
 		testworld.Await(t, testworld.Soon, "a word of the store", func(context.Context) error {
 			select {
-			case <-told:
+			case <-settled:
 				return nil
 			default:
-				return errors.New("nothing is told")
+				return errors.New("settled was not called")
 			}
 		})
 	}

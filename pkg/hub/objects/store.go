@@ -34,28 +34,28 @@ func (e *entry) same(other *entry) bool {
 }
 
 const (
-	// few is the most objects of a kind that are all kept. They cost little memory, and a placement that selects them
-	// need not wait for a list.
-	few = 1000
-	// crowd is the most namespaces that are listed one by one. For more, one list of all objects is cheaper.
-	crowd = 20
+	// keepAll is the most objects of a kind that are all kept. They cost little memory, and a placement that selects
+	// them need not wait for a list.
+	keepAll = 1000
+	// listEach is the most namespaces that are listed one by one. For more, one list of all objects is cheaper.
+	listEach = 20
 )
 
-// store watches the objects of one kind and keeps the metadata of those that can be selected: of all of them if they are
-// few, and otherwise of those in requested namespaces. In both cases there is one watch.
+// store watches the objects of one kind and keeps the metadata of those that can be selected: of all of them if they
+// are few, and otherwise of those in requested namespaces. In both cases there is one watch.
 type store struct {
 	kind       selection.Kind
 	definition types.UID
 	// never reports whether no placement can select an object.
-	never      func(schema.GroupKind, *selection.Object) bool
-	now        func() time.Time
-	few, crowd int
+	never             func(schema.GroupKind, *selection.Object) bool
+	now               func() time.Time
+	keepAll, listEach int
 	// generations is whether every change outside metadata and status changes the generation of an object.
 	generations bool
-	// changed is called for every change; told when a list that a placement waits for is complete, or has failed for
-	// long. Both are called without locks held.
+	// changed is called for every change; settled when a list that a placement waits for is complete, or has failed
+	// for long. Both are called without locks held.
 	changed func(kind schema.GroupKind, old, new *entry)
-	told    func(kind schema.GroupKind)
+	settled func(kind schema.GroupKind)
 	// gone is called when the API server does not serve the resource.
 	gone   func()
 	stop   context.CancelFunc
@@ -78,7 +78,8 @@ type store struct {
 // listing is a running list of all objects, page by page.
 type listing struct {
 	since time.Time
-	// seen is how many objects have been received, and dropping whether objects outside requested namespaces are dropped.
+	// seen is how many objects have been received, and dropping whether objects outside requested namespaces are
+	// dropped.
 	seen     int
 	dropping bool
 	// refused is whether a namespace was requested too late for this list.
@@ -90,7 +91,7 @@ func newStore(
 	kind selection.Kind, definition types.UID, never func(schema.GroupKind, *selection.Object) bool, now func() time.Time,
 ) *store {
 	s := &store{
-		kind: kind, definition: definition, never: never, now: now, few: few, crowd: crowd,
+		kind: kind, definition: definition, never: never, now: now, keepAll: keepAll, listEach: listEach,
 		generations: definition != "" || kind.Group == "apps" || kind.Group == "batch",
 		asked:       map[string]*place{}, byNamespace: map[string]map[string]*entry{},
 	}
@@ -151,7 +152,7 @@ func (s *store) thin(page *metav1.PartialObjectMetadataList) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.listing.seen += len(page.Items)
-	s.listing.dropping = s.listing.dropping || s.listing.seen > s.few
+	s.listing.dropping = s.listing.dropping || s.listing.seen > s.keepAll
 	if s.listing.dropping {
 		page.Items = slices.DeleteFunc(page.Items, func(o metav1.PartialObjectMetadata) bool { return s.asked[o.Namespace] == nil })
 	}
@@ -160,8 +161,8 @@ func (s *store) thin(page *metav1.PartialObjectMetadataList) {
 	}
 }
 
-// present makes a list return the current objects. By default the first list may return an older state, in which objects
-// created since seem to be absent.
+// present makes a list return the current objects. By default the first list may return an older state, in which
+// objects created since seem to be absent.
 func present(options metav1.ListOptions) metav1.ListOptions {
 	if options.ResourceVersion == "0" {
 		options.ResourceVersion = ""
@@ -169,14 +170,15 @@ func present(options metav1.ListOptions) metav1.ListOptions {
 	return options
 }
 
-// unstreamed makes the reflector list before it watches. With a streamed list, the API server takes a second to mark it
-// as complete, and a new placement would have to wait.
+// unstreamed makes the reflector list before it watches. With a streamed list, the API server takes a second to mark
+// it as complete, and a new placement would have to wait.
 type unstreamed struct{ *cache.ListWatch }
 
 // IsWatchListSemanticsUnSupported implements an interface of the reflector.
 func (unstreamed) IsWatchListSemanticsUnSupported() bool { return true }
 
-// forbearance is how long lists of a kind may fail before placements that wait for it continue without it, if possible.
+// forbearance is how long lists of a kind may fail before placements that wait for it continue without it, if
+// possible.
 const forbearance = 10 * time.Second
 
 // failed records the outcome of a list; err is nil if it succeeded.
@@ -194,7 +196,7 @@ func (s *store) failed(err error) {
 	}
 	s.mu.Unlock()
 	if lasting {
-		s.told(s.kind.GroupKind())
+		s.settled(s.kind.GroupKind())
 	}
 }
 
@@ -244,8 +246,8 @@ func (s *store) entry(obj any) (*entry, string, error) {
 	return nil, "", fmt.Errorf("watch %s: got a %T", s.kind, obj)
 }
 
-// version identifies the placed content of an object. Where generations are reliable, it does not depend on the status,
-// which changes all the time while a workload runs.
+// version identifies the placed content of an object. Where generations are reliable, it does not depend on the
+// status, which changes all the time while a workload runs.
 func (s *store) version(m *metav1.ObjectMeta) string {
 	if !s.generations || m.Generation == 0 {
 		return m.ResourceVersion
@@ -323,7 +325,7 @@ func (s *store) apply(namespace, name string, e event) {
 	}
 	old := s.byNamespace[namespace][name]
 	s.set(namespace, name, e.state)
-	if s.size > s.few && !s.part {
+	if s.size > s.keepAll && !s.part {
 		s.dropUnasked()
 	}
 	s.mu.Unlock()
@@ -388,7 +390,7 @@ func (s *store) Replace(list []any, _ string) error {
 		}
 	}
 	if waited {
-		s.told(s.kind.GroupKind())
+		s.settled(s.kind.GroupKind())
 	}
 	return nil
 }
@@ -409,7 +411,7 @@ func (s *store) replace(entries []*entry) (before map[string]map[string]*entry, 
 	for _, e := range entries {
 		s.set(e.Namespace, e.Name, e)
 	}
-	if s.part || s.size > s.few {
+	if s.part || s.size > s.keepAll {
 		s.dropUnasked()
 	}
 	s.isListed, s.failure, s.listing = true, nil, nil

@@ -80,8 +80,8 @@ func (g *progress) set(placement v1beta1.PlacementObject, status *v1beta1.Placem
 	lastTimestamp.WithLabelValues(labels[:]...).Set(float64(now.UnixMilli()) / 1000)
 }
 
-// furthest returns the first condition of a placement, in order, that is not True for the current generation. A missing
-// condition has status and reason "nil". When all are True, it is Completed.
+// furthest returns the first condition of a placement, in order, that is not True for the current generation. A
+// missing condition has status and reason "nil". When all are True, it is Completed.
 func furthest(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) (kind, state, reason string) {
 	p := report.ProgressOf(placement, status)
 	if p.Done() {

@@ -1,5 +1,5 @@
-// Package placer creates snapshots of the policies of placements and of the objects that they select, updates both, and
-// reports the progress of the clusters in the status of the placement. It serves both kinds of placement with one
+// Package placer creates snapshots of the policies of placements and of the objects that they select, updates both,
+// and reports the progress of the clusters in the status of the placement. It serves both kinds of placement with one
 // controller.
 //
 // It reads placements, the objects that they select (through Objects), decisions of the scheduler and the status of
@@ -96,8 +96,8 @@ type seen struct {
 	found *selection.Selection
 	// policy is the current policy snapshot.
 	policy v1beta1.PolicySnapshotObject
-	// latest is the current revision. With strategy External there is none; bound has the revisions that bindings name,
-	// by the name of the master.
+	// latest is the current revision. With strategy External there is none; bound has the revisions that bindings
+	// name, by the name of the master.
 	latest report.Snapshot
 	bound  map[string]report.Snapshot
 	// delayed is whether the write of a status that only reports progress is delayed.
@@ -167,8 +167,8 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 	if _, err := p.writePolicy(ctx, s); err != nil {
 		return 0, err
 	}
-	// The watch of placements may be ahead of the watches of objects that were created before the placement. These catch
-	// up while the policy snapshot of a new placement is written, and while the scheduler decides.
+	// The watch of placements may be ahead of the watches of objects that were created before the placement. These
+	// catch up while the policy snapshot of a new placement is written, and while the scheduler decides.
 	if first, _ := p.Objects.Changes(s.key); s.fresh && !first.IsZero() {
 		if gathering, err = p.choose(ctx, s); err != nil {
 			return 0, err

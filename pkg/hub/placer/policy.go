@@ -12,8 +12,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
-// writePolicy writes the policy snapshots of a placement and, concurrently, its finalizers: the scheduler needs both to
-// start.
+// writePolicy writes the policy snapshots of a placement and, concurrently, its finalizers: the scheduler needs both
+// to start.
 func (p *Placer) writePolicy(ctx context.Context, s *seen) (time.Duration, error) { //nolint:unparam // the steps have one signature
 	step, err := snapshot.Policy(s.Placement, s.policies)
 	if err != nil {

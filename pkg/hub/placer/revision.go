@@ -18,8 +18,8 @@ type revision struct {
 	attempt int
 	// content is the content of that selection.
 	content revise.Content
-	// made is when this process made the revision. took is how long it took to arrive, or how long the one before took if
-	// it has not arrived yet.
+	// made is when this process made the revision. took is how long it took to arrive, or how long the one before took
+	// if it has not arrived yet.
 	made time.Time
 	took time.Duration
 	// awaited is whether it has not arrived yet.
@@ -57,8 +57,8 @@ func (p *Placer) revise(ctx context.Context, s *seen) (time.Duration, error) {
 	return step.Again, nil
 }
 
-// keepRevision keeps the latest revision without a selection. It returns false if the content of that revision is not in
-// memory.
+// keepRevision keeps the latest revision without a selection. It returns false if the content of that revision is not
+// in memory.
 func (s *seen) keepRevision() (bool, error) {
 	if external(s.Placement) {
 		return true, s.decodeBound()

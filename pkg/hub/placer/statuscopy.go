@@ -24,9 +24,9 @@ import (
 // indexCopy is the index of status copies by their name, which is the placement's.
 const indexCopy = "flagship.statuscopy"
 
-// syncCopy writes the copy of a placement's new status, if the placement requests one, and sets the condition about the
-// copy in the status. The copy is written first, so that it is up to date when a client reads the status. A permanent
-// refusal by the API server is reported in the status; an error is returned if a retry may help.
+// syncCopy writes the copy of a placement's new status, if the placement requests one, and sets the condition about
+// the copy in the status. The copy is written first, so that it is up to date when a client reads the status. A
+// permanent refusal by the API server is reported in the status; an error is returned if a retry may help.
 func (p *Placer) syncCopy(ctx context.Context, s *seen, status *v1beta1.PlacementStatus) error {
 	to := report.StatusCopyOf(s.Placement, status)
 	if to.Namespace == "" || !report.Copyable(s.Placement, status) {
@@ -68,7 +68,8 @@ func (p *Placer) copyStatus(ctx context.Context, s *seen, namespace string, stat
 	return "", fmt.Errorf("write %s: %w", name, err)
 }
 
-// onlyCopy returns the existing copy in namespace, or a new one, and deletes the placement's copies in other namespaces.
+// onlyCopy returns the existing copy in namespace, or a new one, and deletes the placement's copies in other
+// namespaces.
 func (p *Placer) onlyCopy(ctx context.Context, placement v1beta1.PlacementObject, namespace string) (
 	*v1beta1.ClusterResourcePlacementStatus, error,
 ) {

@@ -29,8 +29,8 @@ type item struct {
 	snapshot.Item
 }
 
-// Read reads the contents of a selection. Objects that have not changed since known was read are not read again, and if
-// none has changed, Read returns known.
+// Read reads the contents of a selection. Objects that have not changed since known was read are not read again, and
+// if none has changed, Read returns known.
 func (r *Reviser) Read(ctx context.Context, s State, selected selection.Selection, known Content) (Content, error) {
 	before := make(map[v1beta1.ResourceIdentifier]item, len(known.items))
 	for _, i := range known.items {

@@ -1,6 +1,6 @@
 // Package revise makes revisions of placements: it reads the objects that a placement selects and writes the resource
-// snapshots that package snapshot decides on. The placer uses it when selected objects have changed, the stager when an
-// update run releases the current selection. Both share one Reviser, and take turns at each placement.
+// snapshots that package snapshot decides on. The placer uses it when selected objects have changed, the stager when
+// an update run releases the current selection. Both share one Reviser, and take turns at each placement.
 package revise
 
 import (
@@ -45,8 +45,8 @@ type State struct {
 	Now time.Time
 }
 
-// Turn waits until no other caller has the turn at a placement, and takes it. During a turn no other caller changes the
-// placement's resource snapshots. It fails only if ctx ends first.
+// Turn waits until no other caller has the turn at a placement, and takes it. During a turn no other caller changes
+// the placement's resource snapshots. It fails only if ctx ends first.
 func (r *Reviser) Turn(ctx context.Context, placement types.NamespacedName) (end func(), err error) {
 	return r.turns.take(ctx, placement)
 }

@@ -20,8 +20,8 @@ import (
 const writers = 8
 
 // Write creates a revision with content, unless the latest one has it, and prunes revisions beyond the history limit
-// that neither bindings nor update runs may need. The caller must have had the turn since it observed s. It returns the
-// step that was taken.
+// that neither bindings nor update runs may need. The caller must have had the turn since it observed s. It returns
+// the step that was taken.
 func (r *Reviser) Write(ctx context.Context, s State, content Content) (snapshot.Step, error) {
 	inUse, err := r.inUse(ctx, s)
 	if err != nil {

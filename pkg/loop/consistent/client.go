@@ -20,9 +20,9 @@ import (
 // NewClient makes a client that reads from the cache of options and sees its own writes there. It is a
 // client.NewClientFunc.
 //
-// controller-runtime's client waits for an event that is not older than the write. There is no such event if, while the
-// watch was interrupted, the object was written and then deleted by another client: the client then waits until another
-// object of the kind changes, which may be never. So after some seconds, a read goes to the API server.
+// controller-runtime's client waits for an event that is not older than the write. There is no such event if, while
+// the watch was interrupted, the object was written and then deleted by another client: the client then waits until
+// another object of the kind changes, which may be never. So after some seconds, a read goes to the API server.
 func NewClient(config *rest.Config, options client.Options) (client.Client, error) {
 	yes := true
 	settings := client.CacheOptions{}

@@ -1,12 +1,12 @@
 // Package lenient makes caches that one bad object cannot stop. If an API server stores an object that our Go types
 // cannot decode (a time such as 2026-01-01t00:00:00z, JSON nested too deep), the whole list or watch of an ordinary
-// informer fails. Here each object is decoded by itself: an object that cannot be decoded is skipped and reported in the
-// log, an event, a metric and the readiness probe, and all others are served.
+// informer fails. Here each object is decoded by itself: an object that cannot be decoded is skipped and reported in
+// the log, an event, a metric and the readiness probe, and all others are served.
 //
 // A skipped object must not look deleted. A Get of it returns an *Unreadable error and never NotFound. A list that
 // decisions about deletion are made from fails, or contains a stand-in, according to Settings. Agents return such an
-// error like any other, so that only the objects that depend on the bad one wait. Both agents use this package; it knows
-// nothing about the meaning of the objects.
+// error like any other, so that only the objects that depend on the bad one wait. Both agents use this package; it
+// knows nothing about the meaning of the objects.
 package lenient
 
 import (
@@ -27,16 +27,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// Settings configure what a cache does with objects that it cannot decode. If a kind is in neither FailList nor StandIn,
-// lists of it omit such objects.
+// Settings configure what a cache does with objects that it cannot decode. If a kind is in neither FailList nor
+// StandIn, lists of it omit such objects.
 type Settings struct {
 	// FailList are kinds whose lists fail if an unreadable object might belong to them: agents would act on a list
 	// without it.
 	FailList []client.Object
 	// StandIn are kinds whose lists contain an unreadable object with its metadata only.
 	StandIn []client.Object
-	// Reports are kinds whose status is a report that its writer writes again. If only the status cannot be decoded, the
-	// object is served without it.
+	// Reports are kinds whose status is a report that its writer writes again. If only the status cannot be decoded,
+	// the object is served without it.
 	Reports []client.Object
 	// Namespace is where namespaced kinds are read; empty for all namespaces.
 	Namespace string

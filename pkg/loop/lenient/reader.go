@@ -37,8 +37,8 @@ const (
 	skip
 )
 
-// StandIns makes lists of every kind contain unreadable objects with their metadata: for callers that need no more, for
-// example to remove finalizers.
+// StandIns makes lists of every kind contain unreadable objects with their metadata: for callers that need no more,
+// for example to remove finalizers.
 func StandIns(ctx context.Context) context.Context {
 	return context.WithValue(ctx, modeKey{}, standIns)
 }
@@ -80,8 +80,8 @@ func (r *reader) Get(ctx context.Context, key client.ObjectKey, obj client.Objec
 		return r.Cache.Get(ctx, key, obj, opts...)
 	}
 	for {
-		// During the read the object may become unreadable and so leave the cache, or it may become readable but have been
-		// absent from the cache when that was read. In the latter case, read again.
+		// During the read the object may become unreadable and so leave the cache, or it may become readable but have
+		// been absent from the cache when that was read. In the latter case, read again.
 		before := r.fault(gvk, key)
 		err = r.Cache.Get(ctx, key, obj, opts...)
 		if fault := r.fault(gvk, key); fault != nil {
@@ -103,7 +103,8 @@ func (r *reader) fault(gvk schema.GroupVersionKind, key client.ObjectKey) *Fault
 	return nil
 }
 
-// List reads a list. Unreadable objects make it fail, are in it as stand-ins, or are omitted, by the policy of the kind.
+// List reads a list. Unreadable objects make it fail, are in it as stand-ins, or are omitted, by the policy of the
+// kind.
 func (r *reader) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
 	gvk, err := apiutil.GVKForObject(list, r.scheme)
 	if err != nil || !ours(list, gvk) {
@@ -156,8 +157,8 @@ func (r *reader) missing(gvk schema.GroupVersionKind, o *client.ListOptions) ([]
 	return out, nil
 }
 
-// indexed reports whether an index might find an unreadable object. The index is evaluated on the metadata alone: other
-// values than the requested one exclude the object; no value at all does not.
+// indexed reports whether an index might find an unreadable object. The index is evaluated on the metadata alone:
+// other values than the requested one exclude the object; no value at all does not.
 func (r *reader) indexed(gvk schema.GroupVersionKind, o *client.ListOptions, fault *Fault) (bool, error) {
 	if o.FieldSelector == nil {
 		return true, nil

@@ -7,9 +7,9 @@ import (
 	"io"
 )
 
-// The JSON of lists and of watch events is split by counting brackets, without recursion: Go's decoders refuse JSON that
-// is nested more than 10,000 deep, and an object that is just within the limit would exceed it inside a list. The parts
-// are not validated here; their decoders do that.
+// The JSON of lists and of watch events is split by counting brackets, without recursion: Go's decoders refuse JSON
+// that is nested more than 10,000 deep, and an object that is just within the limit would exceed it inside a list. The
+// parts are not validated here; their decoders do that.
 
 var errCut = errors.New("unexpected end of the JSON")
 
@@ -59,8 +59,8 @@ func afterString(raw []byte, at int) (int, error) {
 	return 0, errCut
 }
 
-// elements calls each with the parts of an object or array, in order. The key is in quotes; it is nil for an array. Both
-// arguments are slices of raw.
+// elements calls each with the parts of an object or array, in order. The key is in quotes; it is nil for an array.
+// Both arguments are slices of raw.
 func elements(raw []byte, each func(key, value []byte)) error {
 	i := space(raw, 0)
 	if i == len(raw) || raw[i] != '{' && raw[i] != '[' {
