@@ -236,7 +236,7 @@ var unwatched = []string{"ClusterResourcePlacementDisruptionBudget", "ClusterSta
 // do with it goes on (promise 6).
 func TestAnUnreadableObjectTakesNothingAway(t *testing.T) {
 	ctrl.SetLogger(logr.Discard())
-	f := &fleet{T: t, whole: t, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})}
+	f := &fleet{T: t, whole: t, Cluster: testworld.StartHub(t).Cluster}
 	f.start()
 	watching, err := client.NewWithWatch(f.Config, client.Options{Scheme: apis.Scheme()})
 	f.must(err)

@@ -75,7 +75,7 @@ func StartClusters(t testing.TB, options ...ClusterOptions) []*Cluster {
 	return clusters
 }
 
-// SharedClusters are used by all tests of a package: the first Get starts them, and TestMain stops them.
+// SharedClusters are used by all tests of a package: the first Get starts them, and Main stops them.
 type SharedClusters struct {
 	Options []ClusterOptions
 
@@ -90,6 +90,13 @@ func (s *SharedClusters) Get(t testing.TB) []*Cluster {
 	s.once.Do(func() { s.clusters, s.err = startAll(s.Options) })
 	require(t, s.err)
 	return s.clusters
+}
+
+// Main is the body of a TestMain: it runs the tests of the package, stops the clusters and exits.
+func (s *SharedClusters) Main(m *testing.M) {
+	code := m.Run()
+	s.Stop()
+	os.Exit(code)
 }
 
 // Stop stops the clusters, if any were started.

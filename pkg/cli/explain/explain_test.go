@@ -220,14 +220,8 @@ func command(t *testing.T, args ...string) (out string, err error) {
 
 // A hub with the scheduler of the hub agent, and the command as a user runs it.
 func TestExplainOnAHub(t *testing.T) {
-	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
-	knows := runScheduler(t, hub)
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	hub := testworld.StartHub(t)
+	knows, must := runScheduler(t, hub.Cluster), hub.Must
 	for name, region := range map[string]string{"a": "east", "b": "east", "c": "west"} {
 		cluster := well(name, map[string]string{"region": region})
 		cluster.Status.AgentStatus[0].LastReceivedHeartbeat = metav1.NewTime(time.Now().Add(time.Hour)) // which is good for the whole test
@@ -309,19 +303,10 @@ func TestExplainOnAHub(t *testing.T) {
 // runScheduler returns what reads what the scheduler knows.
 func runScheduler(t *testing.T, hub *testworld.Cluster) client.Reader {
 	t.Helper()
-	mgr, err := ctrl.NewManager(hub.Config, testworld.ManagerOptions())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &scheduler.Scheduler{Client: mgr.GetClient(), Direct: hub.Client, Workers: 2, Namespaced: true, Now: time.Now}
-	if err := scope.Index(t.Context(), mgr.GetFieldIndexer()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.SetupWithManager(mgr); err != nil {
-		t.Fatal(err)
-	}
-	testworld.Run(t, mgr)
-	return mgr.GetCache()
+	return testworld.RunAgent(t, hub.Config, func(mgr ctrl.Manager, direct client.Client) error {
+		s := &scheduler.Scheduler{Client: mgr.GetClient(), Direct: direct, Workers: 2, Namespaced: true, Now: time.Now}
+		return s.SetupWithManager(mgr)
+	}).Knows
 }
 
 // schedulable makes a placement on one cluster in the east, with what the placer would make for it.

@@ -56,13 +56,13 @@ func TestMemberForgesBinding(t *testing.T) {
 	tenant := newScene(h, "shop", "web", "east")
 	newScene(h, "shop", "other", "west") // web is not picked for that cluster
 	rogue := types.NamespacedName{Namespace: contract.MemberNamespace("rogue"), Name: "rg-evil"}
-	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rogue.Namespace}}))
+	h.Must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rogue.Namespace}}))
 	h.startAgent()
 
 	lonely := types.NamespacedName{Name: "no-such-placement"}
 	elsewhere := types.NamespacedName{Namespace: "shop", Name: "web"}
 	for _, s := range []client.Object{evil(rogue, 0), evil(lonely, 0), evil(victim.placement, 7), evil(tenant.placement, 7)} {
-		h.must(h.Client.Create(t.Context(), s))
+		h.Must(h.Client.Create(t.Context(), s))
 	}
 	tenant.snapshot(0, 1)
 	stale := forged(tenant.placement, "east", 0)
@@ -81,9 +81,9 @@ func TestMemberForgesBinding(t *testing.T) {
 	for b := range why {
 		b.SetName(fmt.Sprintf("%s-%d", b.GetName(), names))
 		names++
-		h.must(h.Client.Create(t.Context(), b))
+		h.Must(h.Client.Create(t.Context(), b))
 	}
-	h.must(h.Client.Create(t.Context(), forged(rogue, "east", 0)))
+	h.Must(h.Client.Create(t.Context(), forged(rogue, "east", 0)))
 	for b, cause := range why {
 		testworld.Await(t, testworld.Soon, fmt.Sprintf("%s/%s to be told %q", b.GetNamespace(), b.GetName(), cause), func(ctx context.Context) error {
 			is, err := scope.Bindings.Get(ctx, h.Client, client.ObjectKeyFromObject(b))
@@ -101,7 +101,7 @@ func TestMemberForgesBinding(t *testing.T) {
 	tenant.bind(0)
 	tenant.awaitWorks(1, 0)
 	var works v1beta1.WorkList
-	h.must(h.Client.List(t.Context(), &works))
+	h.Must(h.Client.List(t.Context(), &works))
 	if len(works.Items) != 1 || works.Items[0].Labels[contract.LabelBinding] != tenant.binding.Name {
 		for _, w := range works.Items {
 			t.Errorf("work %s/%s of binding %s", w.Namespace, w.Name, w.Labels[contract.LabelBinding])
@@ -129,7 +129,7 @@ func TestForgedSnapshotOfANamespacedPlacement(t *testing.T) {
 		s := evil(tenant.placement, index+1)
 		s.GetSpec().SelectedResources[0].Raw = []byte(object)
 		testworld.OwnedOn(t, h.Client, tenant.placement, s)
-		h.must(h.Client.Create(t.Context(), s))
+		h.Must(h.Client.Create(t.Context(), s))
 		tenant.bind(index + 1)
 		testworld.Await(t, testworld.Soon, "why "+object+" is refused", func(ctx context.Context) error {
 			b, err := scope.Bindings.Get(ctx, h.Client, tenant.binding)
@@ -159,7 +159,7 @@ func TestClusterThatIsNotPickedGetsNoOtherContent(t *testing.T) {
 		s.snapshot(0, 2)
 		s.bind(0)
 		s.awaitWorks(2, 0)
-		a.stop()
+		a.Stop()
 		s.unpick()
 		s.startAgent() // which knows of that from its start
 		s.report(metav1.ConditionTrue, "Done")
@@ -172,7 +172,7 @@ func TestClusterThatIsNotPickedGetsNoOtherContent(t *testing.T) {
 		s.bind(0)
 		s.awaitStatus(v1beta1.ConditionWorkSynchronized, metav1.ConditionTrue)
 		lost := s.works()[0]
-		s.must(s.Client.Delete(t.Context(), &lost))
+		s.Must(s.Client.Delete(t.Context(), &lost))
 		s.freeWorks()
 		s.report(metav1.ConditionFalse, "Failed")
 		s.awaitStatus(v1beta1.ConditionApplied, metav1.ConditionFalse)
@@ -188,9 +188,9 @@ func (s *scene) unpick() {
 	s.Helper()
 	key := types.NamespacedName{Namespace: s.placement.Namespace, Name: contract.PolicySnapshotName(s.placement.Name, 0)}
 	policy, err := scope.PolicySnapshots.Get(s.Context(), s.Client, key)
-	s.must(err)
+	s.Must(err)
 	policy.GetStatus().ClusterDecisions = nil
-	s.must(s.Client.Status().Update(s.Context(), policy))
+	s.Must(s.Client.Status().Update(s.Context(), policy))
 }
 
 // No tenant takes the Work name of another's placement, or keeps it from one: cluster-wide shop.web and web in
@@ -235,12 +235,5 @@ func TestWorkNamesOfAnotherPlacement(t *testing.T) {
 			}
 			second.deletePlacementAndBinding()
 		})
-	}
-}
-
-func (h *hub) must(err error) {
-	h.Helper()
-	if err != nil {
-		h.Fatal(err)
 	}
 }

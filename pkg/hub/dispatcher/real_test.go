@@ -233,7 +233,7 @@ func TestOnARealHub(t *testing.T) {
 			s.awaitStatus(v1beta1.ConditionAvailable, metav1.ConditionTrue)
 			s.awaitStatus(v1beta1.ConditionRolloutStarted, metav1.ConditionTrue)
 			want := map[string]int{"POST works": 1, "PUT " + bindings + "/status": 1}
-			if diff := cmp.Diff(want, a.counts()); diff != "" {
+			if diff := cmp.Diff(want, counts(a)); diff != "" {
 				t.Fatalf("create: %s", diff)
 			}
 			s.snapshot(1, 1)
@@ -242,12 +242,12 @@ func TestOnARealHub(t *testing.T) {
 			s.report(metav1.ConditionTrue, "Done")
 			s.awaitStatus(v1beta1.ConditionAvailable, metav1.ConditionTrue)
 			want["PATCH works"], want["PUT "+bindings+"/status"] = 1, 2
-			if diff := cmp.Diff(want, a.counts()); diff != "" {
+			if diff := cmp.Diff(want, counts(a)); diff != "" {
 				t.Fatalf("edit: %s", diff)
 			}
 			s.deletePlacementAndBinding()
 			want["DELETE works"], want["PATCH "+bindings] = 1, 1
-			if diff := cmp.Diff(want, a.counts()); diff != "" {
+			if diff := cmp.Diff(want, counts(a)); diff != "" {
 				t.Fatalf("delete: %s", diff)
 			}
 		})
@@ -381,7 +381,7 @@ func TestOnARealHub(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Name: s.cluster}, Spec: clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: s.cluster}},
 			}
 			s.ensure(member)
-			testworld.AwaitKnown(s, s.knows, member) // a binding to a cluster that is not known waits for its InternalMemberCluster
+			testworld.AwaitKnown(s, s.agent.Knows, member) // a binding to a cluster that is not known waits for its InternalMemberCluster
 			s.bind(0)
 			s.awaitStatus(v1beta1.ConditionWorkSynchronized, metav1.ConditionFalse) // the scheduler has not reported that it picked the cluster
 			s.pick()
@@ -413,11 +413,11 @@ func TestOnARealHub(t *testing.T) {
 		done.awaitWorks(1, 0)
 		done.report(metav1.ConditionTrue, "Done")
 		done.awaitStatus(v1beta1.ConditionAvailable, metav1.ConditionTrue)
-		first.stop()
+		first.Stop()
 		second := s.startAgent()
 		// A write that is held back would come within this time.
 		testworld.Stable(t, 2*report.Patience, "quiet", func(context.Context) error {
-			if diff := cmp.Diff(map[string]int{}, second.counts()); diff != "" {
+			if diff := cmp.Diff(map[string]int{}, counts(second)); diff != "" {
 				return errors.New(diff)
 			}
 			return nil
@@ -482,7 +482,7 @@ func (s *scene) deletePlacementAndBinding() {
 	}
 	// The agent takes off the scheduler's finalizer too, if it knows by then that the placement is gone.
 	testworld.Await(s, testworld.Soon, "the agent to know that the placement is gone", func(ctx context.Context) error {
-		if err := s.knows.Get(ctx, s.placement, scope.Placements.New(s.placement)); !apierrors.IsNotFound(err) {
+		if err := s.agent.Knows.Get(ctx, s.placement, scope.Placements.New(s.placement)); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("it knows of it: %w", err)
 		}
 		return nil

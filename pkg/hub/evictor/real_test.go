@@ -161,8 +161,8 @@ func TestHundredEvictions(t *testing.T) {
 			}
 		}
 		stop()
-		first.stop()
-		second.stop()
+		first.Stop()
+		second.Stop()
 		// What the clean-up did not come to any more is gone as far as the budget goes.
 		left := len(slices.DeleteFunc(s.bindings(), func(b v1beta1.BindingObject) bool { return !b.GetDeletionTimestamp().IsZero() }))
 		if allowed != most || left != clusters-most {
@@ -217,7 +217,7 @@ func TestWithoutABudget(t *testing.T) {
 		if writes := a.Take(); len(writes) != 1 {
 			s.Errorf("writes are %v; want the outcome", writes)
 		}
-		a.stop()
+		a.Stop()
 		// Nothing has changed: another leader writes nothing.
 		again := startAgent(s.T, s.hub)
 		testworld.Stable(s, 500*time.Millisecond, "silence after a start", func(context.Context) error {

@@ -74,8 +74,7 @@ func TestUselessOverrideIsReported(t *testing.T) {
 	deep.Spec.ResourceSelectors[0].Name = "cm"
 	create(deep)
 
-	_, stop := start(t, hub, 200*time.Millisecond)
-	defer stop()
+	defer start(t, hub, 200*time.Millisecond).Stop()
 	want := map[string]string{
 		"of-nothing": eventIdle, "for-nobody": eventIdle, "nowhere": eventNoCluster, "nowhere-there": eventNoCluster, long: eventNameTooLong,
 		"deep": eventTooDeep,

@@ -3,14 +3,12 @@ package overrider
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,44 +21,28 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// hubs is one real API server with the CRDs of the chart, for all tests.
-var hubs = testworld.SharedClusters{Options: []testworld.ClusterOptions{{Name: "hub", CRDs: []string{testworld.HubCRDs}}}}
+var hubs = testworld.SharedHub()
 
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	code := m.Run()
-	hubs.Stop()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { hubs.Main(m) }
 
 // scene is one override on a real hub.
 type scene struct {
 	*testing.T
-	hub    *testworld.Cluster
-	writes *testworld.Writes
-	key    types.NamespacedName
+	hub   *testworld.Cluster
+	agent *testworld.Agent
+	key   types.NamespacedName
 }
 
-// start runs an overrider the way the hub agent does, and notes its writes, until it is stopped.
-func start(t *testing.T, hub *testworld.Cluster, patience time.Duration) (writes *testworld.Writes, stop func()) {
+func start(t *testing.T, hub *testworld.Cluster, patience time.Duration) *testworld.Agent {
 	t.Helper()
-	writes = &testworld.Writes{}
-	mgr, err := ctrl.NewManager(writes.Of(hub.Config), testworld.ManagerOptions())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := scope.Index(t.Context(), mgr.GetFieldIndexer()); err != nil {
-		t.Fatal(err)
-	}
-	o := &Overrider{
-		Client: mgr.GetClient(), Workers: 2, Namespaced: true, Now: time.Now,
-		Recorder: mgr.GetEventRecorderFor(RecorderName), //nolint:staticcheck // what the hub uses
-		Patience: patience,
-	}
-	if err := o.SetupWithManager(mgr); err != nil {
-		t.Fatal(err)
-	}
-	return writes, testworld.Run(t, mgr)
+	return testworld.RunAgent(t, hub.Config, func(mgr ctrl.Manager, _ client.Client) error {
+		o := &Overrider{
+			Client: mgr.GetClient(), Workers: 2, Namespaced: true, Now: time.Now,
+			Recorder: mgr.GetEventRecorderFor(RecorderName), //nolint:staticcheck // what the hub uses
+			Patience: patience,
+		}
+		return o.SetupWithManager(mgr)
+	})
 }
 
 func TestOverrider(t *testing.T) {
@@ -68,20 +50,20 @@ func TestOverrider(t *testing.T) {
 	if err := hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "app"}}); err != nil {
 		t.Fatal(err)
 	}
-	writes, stop := start(t, hub, time.Hour)
-	defer stop()
+	agent := start(t, hub, time.Hour)
+	defer agent.Stop()
 	for _, namespace := range []string{"", "app"} {
 		t.Run("in namespace "+namespace, func(t *testing.T) {
-			s := &scene{T: t, hub: hub, writes: writes, key: types.NamespacedName{Namespace: namespace, Name: "o"}}
-			s.writes.Take()
+			s := &scene{T: t, hub: hub, agent: agent, key: types.NamespacedName{Namespace: namespace, Name: "o"}}
+			s.agent.Take()
 			s.create()
 			s.await("0")
-			if got := s.writes.Take(); len(got) != 2 {
+			if got := s.agent.Take(); len(got) != 2 {
 				t.Errorf("writes are %v; want the finalizer and the snapshot", got)
 			}
 			s.edit("1")
 			s.await("0f 1")
-			if got := s.writes.Take(); len(got) != 2 {
+			if got := s.agent.Take(); len(got) != 2 {
 				t.Errorf("writes are %v; want the snapshot and the label of the one before", got)
 			}
 			s.edit("2")
@@ -234,11 +216,11 @@ func (s *scene) repairs() {
 // quiet sees nothing written after a start.
 func (s *scene) quiet() {
 	s.Helper()
-	writes, stop := start(s.T, s.hub, 0)
-	defer stop()
-	s.writes.Take()
+	another := start(s.T, s.hub, 0)
+	defer another.Stop()
+	s.agent.Take()
 	testworld.Stable(s, 500*time.Millisecond, "silence", func(context.Context) error {
-		if all := append(writes.Take(), s.writes.Take()...); len(all) > 0 {
+		if all := append(another.Take(), s.agent.Take()...); len(all) > 0 {
 			return fmt.Errorf("writes: %v", all)
 		}
 		return nil
@@ -258,7 +240,7 @@ func (s *scene) deletes() {
 		s.Errorf("there are still %s", got)
 	}
 	// The one in force went last.
-	writes := slices.DeleteFunc(s.writes.All(), func(w string) bool { return !strings.HasPrefix(w, "DELETE") })
+	writes := slices.DeleteFunc(s.agent.All(), func(w string) bool { return !strings.HasPrefix(w, "DELETE") })
 	if len(writes) == 0 || !strings.HasSuffix(writes[len(writes)-1], s.key.Name+"-12") {
 		s.Errorf("deleted in the order %v", writes)
 	}

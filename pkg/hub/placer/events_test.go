@@ -108,7 +108,7 @@ func TestEvents(t *testing.T) {
 				return nil
 			})
 
-			agent.stop()
+			agent.Stop()
 			start(t, snapshot.Windows{})
 			w.make(w.configMap("cm2", "two"))
 			w.awaitSelected(key, 1, append(selected, "ConfigMap cm2")...)

@@ -19,71 +19,49 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/objects"
 	"github.com/flagship-fleet/flagship/pkg/hub/placer"
 	"github.com/flagship-fleet/flagship/pkg/hub/revise"
-	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// hub is the API server that all tests here share.
-var hub = testworld.SharedClusters{Options: []testworld.ClusterOptions{{Name: "hub", CRDs: []string{testworld.HubCRDs}}}}
+var hub = testworld.SharedHub()
 
 func TestMain(m *testing.M) {
 	if os.Getenv("FLAGSHIP_TEST_LOG") != "" {
 		ctrl.SetLogger(logr.FromSlogHandler(slogHandler()))
-	} else {
-		ctrl.SetLogger(logr.Discard())
 	}
-	code := m.Run()
-	hub.Stop()
-	os.Exit(code)
-}
-
-// agent is a running placer and its source of objects.
-type agent struct {
-	stop func()
-	// knows reads what the agent knows.
-	knows client.Reader
+	hub.Main(m)
 }
 
 // defaults are the windows of a hub agent without flags.
 var defaults = snapshot.Windows{Interval: 30 * time.Second, Collection: 15 * time.Second}
 
-// start runs an agent until the test ends, or until it is stopped. faults, if any, come between the placer and its
-// objects.
-func start(t *testing.T, windows snapshot.Windows, faults ...*faulty) *agent {
+// start runs a placer, with a source of objects, until the test ends, or until it is stopped. faults, if any, come
+// between the placer and its objects.
+func start(t *testing.T, windows snapshot.Windows, faults ...*faulty) *testworld.Agent {
 	t.Helper()
-	cluster := hub.Get(t)[0]
-	mgr, err := ctrl.NewManager(cluster.Config, testworld.ManagerOptions())
-	if err != nil {
-		t.Fatalf("make a manager: %v", err)
-	}
-	if err := scope.Index(t.Context(), mgr.GetFieldIndexer()); err != nil {
-		t.Fatal(err)
-	}
 	rules, err := selection.NewRules(selection.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := objects.New(cluster.Config, mgr.GetHTTPClient(), rules, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := mgr.Add(source); err != nil {
-		t.Fatal(err)
-	}
-	var known placer.Objects = source
-	for _, f := range faults {
-		f.Objects, known = known, f
-	}
-	p := &placer.Placer{
-		Client: mgr.GetClient(), Direct: cluster.Client, Recorder: mgr.GetEventRecorderFor("placement-controller"), //nolint:staticcheck // core/v1 events are the contract
-		Objects: known, Reviser: &revise.Reviser{Client: mgr.GetClient(), Objects: known, Now: time.Now}, Windows: windows, Workers: 10, Namespaced: true, Now: time.Now,
-	}
-	if err := p.SetupWithManager(mgr); err != nil {
-		t.Fatal(err)
-	}
-	return &agent{stop: testworld.Run(t, mgr), knows: mgr.GetCache()}
+	return testworld.RunAgent(t, hub.Get(t)[0].Config, func(mgr ctrl.Manager, direct client.Client) error {
+		source, err := objects.New(mgr.GetConfig(), mgr.GetHTTPClient(), rules, time.Now)
+		if err != nil {
+			return err
+		}
+		if err := mgr.Add(source); err != nil {
+			return err
+		}
+		var known placer.Objects = source
+		for _, f := range faults {
+			f.Objects, known = known, f
+		}
+		p := &placer.Placer{
+			Client: mgr.GetClient(), Direct: direct, Recorder: mgr.GetEventRecorderFor("placement-controller"), //nolint:staticcheck // core/v1 events are the contract
+			Objects: known, Reviser: &revise.Reviser{Client: mgr.GetClient(), Objects: known, Now: time.Now}, Windows: windows, Workers: 10, Namespaced: true, Now: time.Now,
+		}
+		return p.SetupWithManager(mgr)
+	})
 }
 
 // faulty are Objects that fail as a real server will not on request.

@@ -375,7 +375,7 @@ func TestRestartWritesNothing(t *testing.T) {
 	w.schedule(w.key(), "a")
 	w.roll(w.key())
 	w.awaitAvailable(w.key(), "0")
-	first.stop()
+	first.Stop()
 	before := w.state()
 	start(t, defaults)
 	// Something later that goes the same way shows that everything before has been looked at.

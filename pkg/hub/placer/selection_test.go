@@ -192,7 +192,7 @@ func TestKeepsWhatAnUpdateRunReleases(t *testing.T) {
 	if err := w.Status().Update(t.Context(), run); err != nil {
 		t.Fatal(err)
 	}
-	testworld.AwaitKnown(t, a.knows, run)
+	testworld.AwaitKnown(t, a.Knows, run)
 	w.make(w.configMap("c", "one"))
 	w.await("history after the run", kept(3))
 }
@@ -222,7 +222,7 @@ func TestKeepsWhatWasLastHealthy(t *testing.T) {
 			b.Status.Conditions = []metav1.Condition{}
 			return w.Status().Update(t.Context(), b)
 		})
-		testworld.AwaitKnown(t, a.knows, b)
+		testworld.AwaitKnown(t, a.Knows, b)
 	}
 	kept := func(want ...int) {
 		t.Helper()
@@ -250,7 +250,7 @@ func TestKeepsWhatWasLastHealthy(t *testing.T) {
 	if err := w.Status().Update(t.Context(), run); err != nil {
 		t.Fatal(err)
 	}
-	testworld.AwaitKnown(t, a.knows, run)
+	testworld.AwaitKnown(t, a.Knows, run)
 	w.make(w.configMap("b", "one"))
 	w.awaitSelected(w.key(), 2, "Namespace "+w.name, "ConfigMap a", "ConfigMap b")
 	w.make(w.configMap("c", "one"))

@@ -109,7 +109,7 @@ func TestStatusCopy(t *testing.T) {
 
 	// A restart writes nothing.
 	before := w.awaitCopied("0")
-	agent.stop()
+	agent.Stop()
 	start(t, snapshot.Windows{})
 	// Something that goes the same way, and is done, shows that everything before has been looked at.
 	other := w.crp()

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -25,40 +23,31 @@ import (
 
 // hub is a real API server on which a profiler runs.
 type hub struct {
-	*testing.T
-	*testworld.Cluster
+	testworld.Hub
 	profiles client.Client
-	writes   testworld.Writes
+	// agent is the profiler that was started last.
+	agent *testworld.Agent
 }
 
 func startHub(t *testing.T) *hub {
 	t.Helper()
-	ctrl.SetLogger(logr.Discard())
-	h := &hub{T: t, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{"hub-agent/files/crds/*_memberclusters.yaml"}})}
+	h := &hub{Hub: testworld.StartHub(t)}
 	scheme := runtime.NewScheme()
-	h.must(inventoryv1alpha1.AddToScheme(scheme))
+	h.Must(inventoryv1alpha1.AddToScheme(scheme))
 	var err error
 	h.profiles, err = client.New(h.Config, client.Options{Scheme: scheme})
-	h.must(err)
-	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.NamespaceSystem}}))
+	h.Must(err)
+	h.Must(h.Client.Create(t.Context(), testworld.Namespace(contract.NamespaceSystem)))
 	return h
 }
 
-func (h *hub) must(err error) {
-	h.Helper()
-	if err != nil {
-		h.Fatal(err)
-	}
-}
-
 // start runs a profiler, until it is stopped, for which agents may be silent for silence.
-func (h *hub) start(silence time.Duration) (stop func()) {
+func (h *hub) start(silence time.Duration) {
 	h.Helper()
-	mgr, err := ctrl.NewManager(h.writes.Of(h.Config), testworld.ManagerOptions())
-	h.must(err)
-	p := &Profiler{Client: mgr.GetClient(), Workers: 2, Silence: silence, Now: time.Now}
-	h.must(p.SetupWithManager(mgr))
-	return testworld.Run(h.T, mgr)
+	h.agent = testworld.RunAgent(h.T, h.Config, func(mgr ctrl.Manager, _ client.Client) error {
+		p := &Profiler{Client: mgr.GetClient(), Workers: 2, Silence: silence, Now: time.Now}
+		return p.SetupWithManager(mgr)
+	})
 }
 
 func clusterOf(name string) *v1beta1.MemberCluster {
@@ -71,7 +60,7 @@ func clusterOf(name string) *v1beta1.MemberCluster {
 func (h *hub) join(name string) *v1beta1.MemberCluster {
 	h.Helper()
 	cluster := clusterOf(name)
-	h.must(h.Client.Create(h.Context(), cluster))
+	h.Must(h.Client.Create(h.Context(), cluster))
 	h.beat(name, func(s *v1beta1.MemberClusterStatus, generation int64) {
 		meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: v1beta1.ConditionJoined, Status: metav1.ConditionTrue, Reason: "Test",
 			ObservedGeneration: generation})
@@ -124,10 +113,10 @@ func healthIs(reason string) func(*inventoryv1alpha1.ClusterProfile) error {
 // contract:226 — the profiles of members, and their end.
 func TestProfiles(t *testing.T) {
 	h := startHub(t)
-	stop := h.start(time.Hour)
+	h.start(time.Hour)
 	early := h.join("early")
 	// The kind is installed when the hub agent has been running for a while.
-	h.must(h.InstallCRDs("hub-agent/files/inventory/*.yaml"))
+	h.Must(h.InstallCRDs("hub-agent/files/inventory/*.yaml"))
 	h.await("the profile of a cluster that had joined before", "early", healthIs("MemberClusterAPIServerHealthy"))
 	h.join("late")
 	h.await("the profile of a cluster that joins", "late", func(p *inventoryv1alpha1.ClusterProfile) error {
@@ -137,7 +126,7 @@ func TestProfiles(t *testing.T) {
 		return healthIs("MemberClusterAPIServerHealthy")(p)
 	})
 	stranger := clusterOf("stranger")
-	h.must(h.Client.Create(t.Context(), stranger))
+	h.Must(h.Client.Create(t.Context(), stranger))
 
 	h.beat("late", func(s *v1beta1.MemberClusterStatus, generation int64) {
 		s.Properties = map[v1beta1.PropertyName]v1beta1.PropertyValue{contract.PropertyVersion: {Value: "v1.36.3", ObservationTime: metav1.Now()}}
@@ -152,16 +141,15 @@ func TestProfiles(t *testing.T) {
 	})
 
 	// A restart, and a heartbeat without changes, write nothing.
-	stop()
-	h.writes.Take()
-	stop = h.start(time.Hour)
+	h.agent.Stop()
+	h.start(time.Hour)
 	h.beat("early", func(*v1beta1.MemberClusterStatus, int64) {})
 	// A change of a profile by another client is undone: this is an event that comes after the others.
 	var profile inventoryv1alpha1.ClusterProfile
-	h.must(h.profiles.Get(t.Context(), profileOf("late"), &profile))
+	h.Must(h.profiles.Get(t.Context(), profileOf("late"), &profile))
 	before := profile.DeepCopy()
 	profile.Spec.DisplayName = "vandal"
-	h.must(h.profiles.Patch(t.Context(), &profile, client.MergeFrom(before)))
+	h.Must(h.profiles.Patch(t.Context(), &profile, client.MergeFrom(before)))
 	named := func(p *inventoryv1alpha1.ClusterProfile) error {
 		if p.Spec.DisplayName != "late" {
 			return errors.New("name")
@@ -169,19 +157,19 @@ func TestProfiles(t *testing.T) {
 		return nil
 	}
 	h.await("the name to be repaired", "late", named)
-	h.must(h.profiles.Delete(t.Context(), &profile))
+	h.Must(h.profiles.Delete(t.Context(), &profile))
 	h.await("a deleted profile to come back", "late", func(p *inventoryv1alpha1.ClusterProfile) error {
 		if p.UID == profile.UID || p.Status.Version.Kubernetes == "" {
 			return errors.New("it is the old one, or empty")
 		}
 		return nil
 	})
-	if writes := h.writes.Take(); len(writes) != 3 {
+	if writes := h.agent.Take(); len(writes) != 3 {
 		t.Errorf("writes %v; want a repair, and a profile with its status", writes)
 	}
 
 	// An agent that falls silent is noticed without an event.
-	stop()
+	h.agent.Stop()
 	h.start(3 * time.Second)
 	h.await("the silence to be noticed", "late", healthIs("MemberAgentHeartbeatLost"))
 	h.beat("late", func(s *v1beta1.MemberClusterStatus, _ int64) {
@@ -189,8 +177,8 @@ func TestProfiles(t *testing.T) {
 	})
 	h.await("the agent to be heard again", "late", healthIs("MemberClusterAPIServerHealthy"))
 
-	h.must(h.Client.Delete(t.Context(), early))
-	h.must(h.Client.Delete(t.Context(), stranger))
+	h.Must(h.Client.Delete(t.Context(), early))
+	h.Must(h.Client.Delete(t.Context(), stranger))
 	testworld.Await(t, testworld.Soon, "a cluster to go with its profile", func(ctx context.Context) error {
 		err := h.Client.Get(ctx, client.ObjectKeyFromObject(early), &v1beta1.MemberCluster{})
 		if !apierrors.IsNotFound(err) {

@@ -41,7 +41,7 @@ func (h *hub) serveExports() {
 			}},
 		},
 	}}
-	h.must(h.Client.Create(h.Context(), crd))
+	h.Must(h.Client.Create(h.Context(), crd))
 }
 
 func export(namespace, name string) *unstructured.Unstructured {
@@ -99,9 +99,9 @@ func quotaBoundsWhatAMemberCreates(t *testing.T, h *hub) {
 	h.awaitQuota("counted", "a quota of others' making to be restored")
 	h.changeQuota("counted", func(quota *corev1.ResourceQuota) { quota.Labels, quota.Spec.Hard = nil, nil })
 	quota := h.awaitQuota("counted", "a quota that is out of sight to be restored")
-	h.must(h.Client.Delete(t.Context(), quota))
+	h.Must(h.Client.Delete(t.Context(), quota))
 	quota = h.awaitQuota("counted", "a quota that is gone to be made again")
-	h.must(h.Client.Delete(t.Context(), quota))
+	h.Must(h.Client.Delete(t.Context(), quota))
 	scoped := membership.QuotaFor(&v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "counted"}})
 	scoped.OwnerReferences, scoped.Spec.Scopes = nil, []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeTerminating}
 	scoped.Spec.Hard = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1")}
@@ -110,7 +110,7 @@ func quotaBoundsWhatAMemberCreates(t *testing.T, h *hub) {
 	}
 	h.awaitQuota("counted", "a quota that cannot be changed to be replaced")
 
-	a.stop()
+	a.Stop()
 	h.changeQuota("counted", func(quota *corev1.ResourceQuota) {
 		for name := range quota.Spec.Hard {
 			quota.Spec.Hard[name] = resource.MustParse("2")
@@ -155,13 +155,13 @@ func quotaBoundsWhatAMemberCreates(t *testing.T, h *hub) {
 func joinsWithoutTheRightToQuotas(t *testing.T, h *hub) {
 	const user = "hub-agent-of-older-rights"
 	all, read, write := []string{"*"}, []string{"get", "list", "watch"}, []string{"create", "update", "patch", "delete"}
-	h.must(h.Client.Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: []rbacv1.PolicyRule{
+	h.Must(h.Client.Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: all, Resources: all, Verbs: read},
 		{APIGroups: []string{v1beta1.GroupVersion.Group}, Resources: all, Verbs: write},
 		{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: write},
 		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"roles", "rolebindings"}, Verbs: append([]string{"bind", "escalate"}, write...)},
 	}}))
-	h.must(h.Client.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+	h.Must(h.Client.Create(t.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: user}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: user},
 		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
 	}))
@@ -169,7 +169,9 @@ func joinsWithoutTheRightToQuotas(t *testing.T, h *hub) {
 	testworld.Await(t, testworld.Soon, "the hub to know of the rights", func(ctx context.Context) error {
 		return agent.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, &corev1.Namespace{})
 	})
-	a := h.startAgent(time.Hour, func(cfg *rest.Config) { cfg.Impersonate = rest.ImpersonationConfig{UserName: user} })
+	cfg := rest.CopyConfig(h.Config)
+	cfg.Impersonate = rest.ImpersonationConfig{UserName: user}
+	a := h.startAgentAs(cfg, time.Hour)
 	h.invite("unbounded")
 	h.beat("unbounded", metav1.ConditionTrue, time.Now())
 	h.await("unbounded", v1beta1.ConditionJoined, metav1.ConditionTrue)

@@ -32,17 +32,10 @@ func (h *hub) get(obj client.Object, namespace, name string) error {
 	return h.Client.Get(h.Context(), types.NamespacedName{Namespace: namespace, Name: name}, obj)
 }
 
-func (h *hub) must(err error) {
-	h.Helper()
-	if err != nil {
-		h.Fatal(err)
-	}
-}
-
 // invite creates a MemberCluster and waits until everything is there for it.
 func (h *hub) invite(name string) {
 	h.Helper()
-	h.must(h.Client.Create(h.Context(), &v1beta1.MemberCluster{
+	h.Must(h.Client.Create(h.Context(), &v1beta1.MemberCluster{
 		ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: "agent-of-" + name}},
 	}))
 	h.await(name, v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
@@ -89,14 +82,14 @@ func (h *hub) as(user string) client.Client {
 	cfg := rest.CopyConfig(h.Config)
 	cfg.Impersonate = rest.ImpersonationConfig{UserName: user}
 	c, err := client.New(cfg, client.Options{Scheme: apis.Scheme()})
-	h.must(err)
+	h.Must(err)
 	return c
 }
 
 // work makes a Work, with the member's finalizer, in the member's namespace.
 func (h *hub) work(member string) {
 	h.Helper()
-	h.must(h.Client.Create(h.Context(), &placementv1beta1.Work{
+	h.Must(h.Client.Create(h.Context(), &placementv1beta1.Work{
 		ObjectMeta: metav1.ObjectMeta{Namespace: contract.MemberNamespace(member), Name: "web-work", Finalizers: []string{contract.FinalizerWork}},
 	}))
 }
@@ -176,9 +169,9 @@ func TestOnARealHub(t *testing.T) {
 		})
 		h.work("north")
 		work := &placementv1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-north", Name: "web-work"}}
-		h.must(agent.Status().Patch(t.Context(), work, client.RawPatch(types.MergePatchType, []byte(`{"status":{"conditions":[]}}`))))
-		h.must(agent.Patch(t.Context(), work, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
-		h.must(agent.Create(t.Context(), &corev1.Event{
+		h.Must(agent.Status().Patch(t.Context(), work, client.RawPatch(types.MergePatchType, []byte(`{"status":{"conditions":[]}}`))))
+		h.Must(agent.Patch(t.Context(), work, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+		h.Must(agent.Create(t.Context(), &corev1.Event{
 			ObjectMeta:     metav1.ObjectMeta{Namespace: "fleet-member-north", Name: "joined"},
 			InvolvedObject: corev1.ObjectReference{Namespace: "fleet-member-north", Name: "north"},
 		}))
@@ -258,29 +251,29 @@ func TestOnARealHub(t *testing.T) {
 			}
 		}
 		var role rbacv1.Role
-		h.must(h.get(&role, namespace, contract.RoleName("west")))
+		h.Must(h.get(&role, namespace, contract.RoleName("west")))
 		role.Rules[0].APIGroups = []string{"*"}
-		h.must(h.Client.Update(t.Context(), &role))
+		h.Must(h.Client.Update(t.Context(), &role))
 		repaired("a role that says too much", roleIs)
-		h.must(h.Client.Delete(t.Context(), &role))
+		h.Must(h.Client.Delete(t.Context(), &role))
 		repaired("a role that is gone", roleIs)
-		h.must(h.get(&role, namespace, contract.RoleName("west")))
+		h.Must(h.get(&role, namespace, contract.RoleName("west")))
 		role.Labels, role.Rules = nil, nil
-		h.must(h.Client.Update(t.Context(), &role))
+		h.Must(h.Client.Update(t.Context(), &role))
 		repaired("a role that is out of sight", roleIs)
 
 		var cluster v1beta1.MemberCluster
-		h.must(h.get(&cluster, "", "west"))
+		h.Must(h.get(&cluster, "", "west"))
 		cluster.Spec.Identity.Name = "new-agent-of-west"
-		h.must(h.Client.Update(t.Context(), &cluster))
+		h.Must(h.Client.Update(t.Context(), &cluster))
 		repaired("another identity", bindingIs("new-agent-of-west"))
 		a.events.Await(t, "RoleBindingUpdated")
 		binding := &rbacv1.RoleBinding{}
-		h.must(h.get(binding, namespace, contract.RoleBindingName("west")))
-		h.must(h.Client.Delete(t.Context(), binding))
+		h.Must(h.get(binding, namespace, contract.RoleBindingName("west")))
+		h.Must(h.Client.Delete(t.Context(), binding))
 		repaired("a role binding that is gone", bindingIs("new-agent-of-west"))
 		other := membership.RoleBindingFor(&cluster)
-		h.must(h.Client.Delete(t.Context(), other.DeepCopy()))
+		h.Must(h.Client.Delete(t.Context(), other.DeepCopy()))
 		other.RoleRef.Name = "another"
 		if err := h.Client.Create(t.Context(), other); err != nil && !apierrors.IsAlreadyExists(err) {
 			t.Fatal(err)
@@ -288,9 +281,9 @@ func TestOnARealHub(t *testing.T) {
 		repaired("a role binding to another role", bindingIs("new-agent-of-west"))
 
 		internal := &v1beta1.InternalMemberCluster{}
-		h.must(h.get(internal, namespace, "west"))
+		h.Must(h.get(internal, namespace, "west"))
 		internal.Spec.State = v1beta1.ClusterStateLeave
-		h.must(h.Client.Update(t.Context(), internal))
+		h.Must(h.Client.Update(t.Context(), internal))
 		repaired("an order to leave that nobody gave", func() error {
 			if err := h.get(internal, namespace, "west"); err != nil {
 				return err
@@ -301,7 +294,7 @@ func TestOnARealHub(t *testing.T) {
 			return nil
 		})
 		internal.Annotations[contract.AnnotationHubUID] = "of-another-hub"
-		h.must(h.Client.Update(t.Context(), internal))
+		h.Must(h.Client.Update(t.Context(), internal))
 		repaired("another hub's identity", func() error {
 			var system corev1.Namespace
 			if err := errors.Join(h.get(internal, namespace, "west"), h.get(&system, "", "kube-system")); err != nil {
@@ -312,14 +305,14 @@ func TestOnARealHub(t *testing.T) {
 			}
 			return nil
 		})
-		h.must(h.Client.Delete(t.Context(), internal))
+		h.Must(h.Client.Delete(t.Context(), internal))
 		repaired("an internal member cluster that is gone", func() error { return h.get(internal, namespace, "west") })
 
 		var ns corev1.Namespace
-		h.must(h.get(&ns, "", namespace))
+		h.Must(h.get(&ns, "", namespace))
 		h.work("west")
 		was := ns.UID
-		h.must(h.Client.Delete(t.Context(), &ns))
+		h.Must(h.Client.Delete(t.Context(), &ns))
 		repaired("a namespace that is gone, with a work that its member can no longer reach", func() error {
 			if err := h.get(&ns, "", namespace); err != nil {
 				return err
@@ -331,7 +324,7 @@ func TestOnARealHub(t *testing.T) {
 		})
 		h.await("west", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
 		ns.Labels = nil
-		h.must(h.Client.Update(t.Context(), &ns))
+		h.Must(h.Client.Update(t.Context(), &ns))
 		repaired("a namespace without its label", func() error {
 			if err := h.get(&ns, "", namespace); err != nil {
 				return err
@@ -345,9 +338,9 @@ func TestOnARealHub(t *testing.T) {
 
 	run("a namespace that was not made for the cluster is left alone until an admin lets the cluster have it", func(t *testing.T, h *hub) {
 		there := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-old", Labels: map[string]string{contract.LabelFleetResource: "true"}}}
-		h.must(h.Client.Create(t.Context(), there))
+		h.Must(h.Client.Create(t.Context(), there))
 		a := h.startAgent(time.Hour)
-		h.must(h.Client.Create(t.Context(), testworld.NewMemberCluster("old")))
+		h.Must(h.Client.Create(t.Context(), testworld.NewMemberCluster("old")))
 		cluster := h.await("old", v1beta1.ConditionReadyToJoin, metav1.ConditionFalse)
 		message := meta.FindStatusCondition(cluster.Status.Conditions, v1beta1.ConditionReadyToJoin).Message
 		if !strings.Contains(message, "kubectl annotate namespace fleet-member-old kubernetes-fleet.io/adopt-for="+string(cluster.UID)) {
@@ -357,18 +350,18 @@ func TestOnARealHub(t *testing.T) {
 			t.Errorf("the member is let into a namespace that is not its own: %v", err)
 		}
 		there.Annotations = map[string]string{contract.AnnotationAdoptFor: string(cluster.UID)}
-		h.must(h.Client.Update(t.Context(), there))
+		h.Must(h.Client.Update(t.Context(), there))
 		h.await("old", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
 		a.events.Await(t, "NamespacePatched")
 	})
 
 	run("a cluster goes and leaves a namespace that was not made for it", func(t *testing.T, h *hub) {
 		there := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-theirs"}}
-		h.must(h.Client.Create(t.Context(), there))
+		h.Must(h.Client.Create(t.Context(), there))
 		h.startAgent(time.Hour)
-		h.must(h.Client.Create(t.Context(), testworld.NewMemberCluster("theirs")))
+		h.Must(h.Client.Create(t.Context(), testworld.NewMemberCluster("theirs")))
 		cluster := h.await("theirs", v1beta1.ConditionReadyToJoin, metav1.ConditionFalse)
-		h.must(h.Client.Delete(t.Context(), cluster))
+		h.Must(h.Client.Delete(t.Context(), cluster))
 		testworld.Await(t, testworld.Workload, "the cluster to go", func(context.Context) error {
 			if err := h.get(cluster, "", "theirs"); !apierrors.IsNotFound(err) {
 				return fmt.Errorf("error %w, conditions %+v", err, cluster.Status.Conditions)
@@ -383,11 +376,11 @@ func TestOnARealHub(t *testing.T) {
 	run("a name that no namespace can have is the owner's to change", func(t *testing.T, h *hub) {
 		h.startAgent(time.Hour)
 		name := strings.Repeat("n", 60)
-		h.must(h.Client.Create(t.Context(), &v1beta1.MemberCluster{
+		h.Must(h.Client.Create(t.Context(), &v1beta1.MemberCluster{
 			ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: "x"}},
 		}))
 		cluster := h.await(name, v1beta1.ConditionReadyToJoin, metav1.ConditionFalse)
-		h.must(h.Client.Delete(t.Context(), cluster))
+		h.Must(h.Client.Delete(t.Context(), cluster))
 		h.awaitGone(name)
 	})
 
@@ -397,7 +390,7 @@ func TestOnARealHub(t *testing.T) {
 		h.beat("leaver", metav1.ConditionTrue, time.Now())
 		cluster := h.await("leaver", v1beta1.ConditionJoined, metav1.ConditionTrue)
 		h.work("leaver")
-		h.must(h.Client.Delete(t.Context(), cluster))
+		h.Must(h.Client.Delete(t.Context(), cluster))
 		testworld.Await(t, testworld.Soon, "the order to leave", func(context.Context) error {
 			var internal v1beta1.InternalMemberCluster
 			if err := h.get(&internal, "fleet-member-leaver", "leaver"); err != nil {
@@ -427,7 +420,7 @@ func TestOnARealHub(t *testing.T) {
 		h.work("lost")
 		cluster := h.await("lost", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
 		began := time.Now()
-		h.must(h.Client.Delete(t.Context(), cluster))
+		h.Must(h.Client.Delete(t.Context(), cluster))
 		h.awaitGone("lost")
 		if took := time.Since(began); took < wait-time.Second { // deletion times are whole seconds
 			t.Fatalf("it had only %s", took)
@@ -438,7 +431,7 @@ func TestOnARealHub(t *testing.T) {
 		h.startAgent(time.Hour)
 		h.invite("never")
 		h.work("never")
-		h.must(h.Client.Delete(h.Context(), h.await("never", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)))
+		h.Must(h.Client.Delete(h.Context(), h.await("never", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)))
 		h.awaitGone("never")
 	})
 
@@ -459,10 +452,10 @@ func TestOnARealHub(t *testing.T) {
 		h.startAgent(time.Second)
 		h.invite("held")
 		held := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-member-held", Name: "held", Finalizers: []string{"example.com/hold"}}}
-		h.must(h.Client.Create(t.Context(), held))
+		h.Must(h.Client.Create(t.Context(), held))
 		var cluster v1beta1.MemberCluster
-		h.must(h.get(&cluster, "", "held"))
-		h.must(h.Client.Delete(t.Context(), &cluster))
+		h.Must(h.get(&cluster, "", "held"))
+		h.Must(h.Client.Delete(t.Context(), &cluster))
 		testworld.Await(t, testworld.Workload, "a word about the finalizer", func(context.Context) error {
 			if err := h.get(&cluster, "", "held"); err != nil {
 				return err
@@ -472,7 +465,7 @@ func TestOnARealHub(t *testing.T) {
 			}
 			return nil
 		})
-		h.must(h.Client.Patch(t.Context(), held, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+		h.Must(h.Client.Patch(t.Context(), held, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
 		h.awaitGone("held")
 	})
 
@@ -484,9 +477,9 @@ func TestOnARealHub(t *testing.T) {
 		const namespace = "fleet-member-anchor"
 		stay := []string{"rogue.example/stay"}
 		internal := &v1beta1.InternalMemberCluster{}
-		h.must(h.get(internal, namespace, "anchor"))
+		h.Must(h.get(internal, namespace, "anchor"))
 		internal.Finalizers = stay
-		h.must(h.Client.Update(t.Context(), internal))
+		h.Must(h.Client.Update(t.Context(), internal))
 		own := []client.Object{
 			&placementv1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "held", Finalizers: append([]string{contract.FinalizerWork}, stay...)}},
 			&corev1.Event{
@@ -500,11 +493,11 @@ func TestOnARealHub(t *testing.T) {
 		}
 		foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "foreign", Finalizers: []string{"example.com/hold"}}}
 		for _, obj := range append(own, envelope, foreign) {
-			h.must(h.Client.Create(t.Context(), obj))
+			h.Must(h.Client.Create(t.Context(), obj))
 		}
 		var cluster v1beta1.MemberCluster
-		h.must(h.get(&cluster, "", "anchor"))
-		h.must(h.Client.Delete(t.Context(), &cluster))
+		h.Must(h.get(&cluster, "", "anchor"))
+		h.Must(h.Client.Delete(t.Context(), &cluster))
 		testworld.Await(t, testworld.Workload, "the objects that hold it, and the way out", func(context.Context) error {
 			if err := h.get(&cluster, "", "anchor"); err != nil {
 				return err
@@ -527,7 +520,7 @@ func TestOnARealHub(t *testing.T) {
 			}
 			return nil
 		})
-		h.must(h.Client.Patch(t.Context(), &cluster, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"kubernetes-fleet.io/force-leave":"true"}}}`))))
+		h.Must(h.Client.Patch(t.Context(), &cluster, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"kubernetes-fleet.io/force-leave":"true"}}}`))))
 		testworld.Await(t, testworld.Workload, "the cluster to go", func(context.Context) error {
 			if err := h.get(&cluster, "", "anchor"); !apierrors.IsNotFound(err) {
 				return fmt.Errorf("error %w, conditions %+v", err, cluster.Status.Conditions)
@@ -537,12 +530,12 @@ func TestOnARealHub(t *testing.T) {
 		if err := h.get(envelope, namespace, envelope.Name); !apierrors.IsNotFound(err) {
 			t.Errorf("the envelope is still there: %v", err)
 		}
-		h.must(h.get(foreign, namespace, foreign.Name))
+		h.Must(h.get(foreign, namespace, foreign.Name))
 		if err := h.get(&rbacv1.RoleBinding{}, namespace, contract.RoleBindingName("anchor")); !apierrors.IsNotFound(err) {
 			t.Errorf("the member can still reach its namespace: %v", err)
 		}
 
-		h.must(h.Client.Create(t.Context(), testworld.NewMemberCluster("anchor")))
+		h.Must(h.Client.Create(t.Context(), testworld.NewMemberCluster("anchor")))
 		testworld.Await(t, testworld.Workload, "a new cluster of the name to wait", func(context.Context) error {
 			if err := h.get(&cluster, "", "anchor"); err != nil {
 				return err
@@ -552,7 +545,7 @@ func TestOnARealHub(t *testing.T) {
 			}
 			return nil
 		})
-		h.must(h.Client.Patch(t.Context(), foreign, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+		h.Must(h.Client.Patch(t.Context(), foreign, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
 		h.await("anchor", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
 	})
 
@@ -566,7 +559,7 @@ func TestOnARealHub(t *testing.T) {
 		if received.Time.Before(began) || received.After(time.Now()) {
 			t.Fatalf("received at %s; it is %s", received, time.Now())
 		}
-		first.stop()
+		first.Stop()
 		second := h.startAgent(time.Hour)
 		testworld.Await(t, testworld.Soon, "the second agent to have looked", func(context.Context) error {
 			if _, looked := second.registrar.known.Load(cluster.UID); !looked {
@@ -579,7 +572,7 @@ func TestOnARealHub(t *testing.T) {
 		})
 		h.beat("ahead", metav1.ConditionTrue, time.Now())
 		testworld.Await(t, testworld.Soon, "the clocks to be in step", func(context.Context) error {
-			h.must(h.get(cluster, "", "ahead"))
+			h.Must(h.get(cluster, "", "ahead"))
 			if c := meta.FindStatusCondition(cluster.Status.Conditions, v1beta1.ConditionClocksInStep); c != nil {
 				return fmt.Errorf("%+v", c)
 			}
@@ -610,9 +603,9 @@ func TestOnARealHub(t *testing.T) {
 			t.Fatalf("%+v", cluster.Status.Properties)
 		}
 		cluster.Annotations = map[string]string{contract.AnnotationBelieved: string(cost) + ">=0.1 kubernetes-fleet.io/node-count=3"}
-		h.must(h.Client.Update(t.Context(), cluster))
+		h.Must(h.Client.Update(t.Context(), cluster))
 		testworld.Await(t, testworld.Soon, "what the admin says", func(context.Context) error {
-			h.must(h.get(cluster, "", "boastful"))
+			h.Must(h.get(cluster, "", "boastful"))
 			if p := cluster.Status.Properties; p[cost].Value != "0.1" || p[contract.PropertyNodeCount].Value != "3" {
 				return fmt.Errorf("%+v", p)
 			}
@@ -629,7 +622,7 @@ func TestOnARealHub(t *testing.T) {
 		h.invite("again")
 		h.beat("again", metav1.ConditionTrue, time.Now())
 		h.await("again", v1beta1.ConditionJoined, metav1.ConditionTrue)
-		first.stop()
+		first.Stop()
 		second := h.startAgent(time.Hour)
 		testworld.Stable(t, 2*time.Second, "quiet", func(context.Context) error {
 			return writesNaming("again", second)
@@ -657,7 +650,7 @@ func vanishes(h *hub, name string) []string {
 	cluster := h.await(name, v1beta1.ConditionJoined, metav1.ConditionTrue)
 	h.work(name)
 	gone := &v1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	h.must(h.Client.Delete(h.Context(), cluster))
+	h.Must(h.Client.Delete(h.Context(), cluster))
 	testworld.Await(h, testworld.Soon, "the cluster to be gone without having left", func(ctx context.Context) error {
 		err := h.Client.Patch(ctx, gone.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
 		if err == nil {
@@ -669,7 +662,7 @@ func vanishes(h *hub, name string) []string {
 		return errors.Join(errors.New("it is there"), err)
 	})
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.MemberNamespace(name)}}
-	h.must(client.IgnoreNotFound(h.Client.Delete(h.Context(), namespace))) // as the garbage collector does because of its owner
+	h.Must(client.IgnoreNotFound(h.Client.Delete(h.Context(), namespace))) // as the garbage collector does because of its owner
 	testworld.Await(h, testworld.Workload, "the namespace to go", func(context.Context) error {
 		if err := h.get(namespace, "", namespace.Name); !apierrors.IsNotFound(err) {
 			return errors.Join(fmt.Errorf("conditions %+v", namespace.Status.Conditions), err)

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -18,57 +17,43 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 // hub is a real API server on which a returner runs; the test plays all other agents.
 type hub struct {
-	*testing.T
-	*testworld.Cluster
-	writes testworld.Writes
+	testworld.Hub
 	events *testworld.Recorder
-	// knows reads the cache of the returner that was started last.
-	knows client.Reader
+	// agent is the returner that was started last.
+	agent *testworld.Agent
 }
 
 func startHub(t *testing.T) *hub {
 	t.Helper()
-	ctrl.SetLogger(logr.Discard())
-	h := &hub{T: t, events: &testworld.Recorder{}, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{
-		testworld.HubCRDs,
-	}})}
-	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "app"}}))
-	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-m"}}))
+	h := &hub{Hub: testworld.StartHub(t), events: &testworld.Recorder{}}
+	h.Must(h.Client.Create(t.Context(), testworld.Namespace("app")))
+	h.Must(h.Client.Create(t.Context(), testworld.Namespace("fleet-member-m")))
 	return h
 }
 
-func (h *hub) must(err error) {
+// start runs a returner until it is stopped. It reaches users' objects with objects, or, if that is nil, with the
+// client of the administrator.
+func (h *hub) start(objects client.Client) {
 	h.Helper()
-	if err != nil {
-		h.Fatal(err)
-	}
-}
-
-// start runs a returner until it is stopped. objects is how it reaches users' objects.
-func (h *hub) start(objects *rest.Config) (stop func()) {
-	h.Helper()
-	mgr, err := ctrl.NewManager(h.writes.Of(h.Config), testworld.ManagerOptions())
-	h.must(err)
-	h.must(scope.Index(h.Context(), mgr.GetFieldIndexer()))
-	direct, err := client.New(h.writes.Of(objects), client.Options{Scheme: mgr.GetScheme()})
-	h.must(err)
-	m := &Returner{Client: mgr.GetClient(), Direct: direct, Recorder: h.events, Workers: 2, Namespaced: true}
-	h.must(m.SetupWithManager(mgr))
-	h.knows = mgr.GetCache()
-	return testworld.Run(h.T, mgr)
+	h.agent = testworld.RunAgent(h.T, h.Config, func(mgr ctrl.Manager, direct client.Client) error {
+		if objects != nil {
+			direct = objects
+		}
+		r := &Returner{Client: mgr.GetClient(), Direct: direct, Recorder: h.events, Workers: 2, Namespaced: true}
+		return r.SetupWithManager(mgr)
+	})
 }
 
 // place makes an Ingress that a placement selects, with a policy.
 func (h *hub) place(name string, policy *v1beta1.PlacementPolicy) {
 	h.Helper()
 	// No controller of the hub's own writes the status of an Ingress.
-	h.must(h.Client.Create(h.Context(), &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "app", Name: name}, Spec: networkingv1.IngressSpec{
+	h.Must(h.Client.Create(h.Context(), &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "app", Name: name}, Spec: networkingv1.IngressSpec{
 		DefaultBackend: &networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "s", Port: networkingv1.ServiceBackendPort{Number: 80}}},
 	}}))
 	to := v1beta1.ReportBackDestinationOriginalResource
@@ -76,9 +61,9 @@ func (h *hub) place(name string, policy *v1beta1.PlacementPolicy) {
 		ResourceSelectors: []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: "app"}}, Policy: policy,
 		Strategy: v1beta1.RolloutStrategy{ReportBackStrategy: &v1beta1.ReportBackStrategy{Type: v1beta1.ReportBackTypeMirror, Destination: &to}},
 	}}
-	h.must(h.Client.Create(h.Context(), placement))
+	h.Must(h.Client.Create(h.Context(), placement))
 	placement.Status.SelectedResources = []v1beta1.ResourceIdentifier{ingress(name)}
-	h.must(h.Client.Status().Update(h.Context(), placement))
+	h.Must(h.Client.Status().Update(h.Context(), placement))
 }
 
 // bind binds a placement to member m, unless it is bound.
@@ -91,7 +76,7 @@ func (h *hub) bind(name string) *v1beta1.ClusterResourceBinding {
 		binding.Spec.ClusterDecision = v1beta1.ClusterDecision{ClusterName: "m", Selected: true, Reason: "test"}
 		return nil
 	})
-	h.must(err)
+	h.Must(err)
 	return binding
 }
 
@@ -99,7 +84,7 @@ func (h *hub) bind(name string) *v1beta1.ClusterResourceBinding {
 func (h *hub) report(name string, observed int) {
 	h.Helper()
 	binding := h.bind(name)
-	testworld.AwaitKnown(h, h.knows, binding) // the dispatcher, too, makes a Work only for a binding that it knows
+	testworld.AwaitKnown(h, h.agent.Knows, binding) // the dispatcher, too, makes a Work only for a binding that it knows
 	h.reportIn("fleet-member-m", name+"-work", name, observed, map[string]string{
 		contract.LabelPlacement: name, contract.LabelBinding: binding.Name,
 	}, map[string]string{contract.AnnotationBindingUID: string(binding.UID)})
@@ -114,7 +99,7 @@ func (h *hub) reportIn(namespace, name, ofIngress string, observed int, labels, 
 		work.Spec.ReportBackStrategy = &v1beta1.ReportBackStrategy{Type: v1beta1.ReportBackTypeMirror}
 		return nil
 	})
-	h.must(err)
+	h.Must(err)
 	work.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionApplied, Status: metav1.ConditionTrue, Reason: "Test",
 		ObservedGeneration: work.Generation, LastTransitionTime: metav1.Now()}}
 	text := fmt.Sprintf(`{"apiVersion":"networking.k8s.io/v1","kind":"Ingress","status":{"loadBalancer":{"ingress":[{"ip":"10.0.0.%d"}]}}}`, observed)
@@ -123,7 +108,7 @@ func (h *hub) reportIn(namespace, name, ofIngress string, observed int, labels, 
 		Conditions:         []metav1.Condition{},
 		BackReportedStatus: &v1beta1.BackReportedStatus{ObservedStatus: runtime.RawExtension{Raw: []byte(text)}, ObservationTime: metav1.Now()},
 	}}
-	h.must(h.Client.Status().Update(h.Context(), work))
+	h.Must(h.Client.Status().Update(h.Context(), work))
 }
 
 func ingress(name string) v1beta1.ResourceIdentifier {
@@ -147,7 +132,7 @@ func (h *hub) await(name string, observed int) {
 // statuses are the writes to users' objects since the last call.
 func (h *hub) statuses() int {
 	n := 0
-	for _, w := range h.writes.Take() {
+	for _, w := range h.agent.Take() {
 		if strings.Contains(w, "/ingresses/") {
 			n++
 		}
@@ -159,8 +144,8 @@ func (h *hub) statuses() int {
 // in its own namespace that looks like the placement's, and reports another address.
 func TestForgedWork(t *testing.T) {
 	h := startHub(t)
-	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-rogue"}}))
-	h.start(h.Config)
+	h.Must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-rogue"}}))
+	h.start(nil)
 	h.place("web", &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{"m"}})
 	binding := h.bind("web")
 	looks := map[string]string{contract.LabelPlacement: "web"}
@@ -183,7 +168,7 @@ func TestForgedWork(t *testing.T) {
 
 func TestStatusComesBack(t *testing.T) {
 	h := startHub(t)
-	stop := h.start(h.Config)
+	h.start(nil)
 	fixed := &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{"m"}}
 	h.place("one", fixed)
 	h.report("one", 7)
@@ -196,10 +181,13 @@ func TestStatusComesBack(t *testing.T) {
 	h.place("many", nil)
 	h.report("many", 7)
 	h.events.Await(t, "Warning", "from one cluster only")
+	if n := h.statuses(); n != 0 {
+		t.Errorf("%d statuses were written; want none of a placement to many clusters", n)
+	}
 
 	// A restart with nothing new writes nothing; then the next report is carried.
-	stop()
-	stop = h.start(h.Config)
+	h.agent.Stop()
+	h.start(nil)
 	h.place("two", fixed)
 	h.report("two", 3)
 	h.await("two", 3)
@@ -209,34 +197,36 @@ func TestStatusComesBack(t *testing.T) {
 
 	// An object that is made again gets its status as soon as it is selected again.
 	before := &networkingv1.Ingress{}
-	h.must(h.Client.Get(t.Context(), client.ObjectKey{Namespace: "app", Name: "two"}, before))
-	h.must(h.Client.Delete(t.Context(), before))
+	h.Must(h.Client.Get(t.Context(), client.ObjectKey{Namespace: "app", Name: "two"}, before))
+	h.Must(h.Client.Delete(t.Context(), before))
 	var placement v1beta1.ClusterResourcePlacement
 	selected := func(change func()) {
-		h.must(h.Client.Get(t.Context(), client.ObjectKey{Name: "two"}, &placement))
+		h.Must(h.Client.Get(t.Context(), client.ObjectKey{Name: "two"}, &placement))
 		change()
-		h.must(h.Client.Status().Update(t.Context(), &placement))
+		h.Must(h.Client.Status().Update(t.Context(), &placement))
 	}
 	selected(func() { placement.Status.SelectedResources = nil })
 	before.ResourceVersion, before.Status = "", networkingv1.IngressStatus{}
-	h.must(h.Client.Create(t.Context(), before))
+	h.Must(h.Client.Create(t.Context(), before))
 	selected(func() {
 		placement.Status.SelectedResources = []v1beta1.ResourceIdentifier{ingress("two")}
 	})
 	h.await("two", 3)
 
 	// An agent that may not write the status says what would let it.
-	stop()
+	h.agent.Stop()
 	cfg := rest.CopyConfig(h.Config)
 	cfg.Impersonate = rest.ImpersonationConfig{UserName: "hub-agent"}
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reads"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"get"}},
 	}}
-	h.must(h.Client.Create(t.Context(), role))
-	h.must(h.Client.Create(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "reads"},
+	h.Must(h.Client.Create(t.Context(), role))
+	h.Must(h.Client.Create(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "reads"},
 		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "reads"},
 		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "hub-agent"}}}))
-	h.start(cfg)
+	asAgent, err := client.New(cfg, client.Options{Scheme: h.Client.Scheme()})
+	h.Must(err)
+	h.start(asAgent)
 	h.place("three", fixed)
 	h.report("three", 1)
 	h.events.Await(t, "Ingress", `"networking.k8s.io"`, "statusBackReporting")

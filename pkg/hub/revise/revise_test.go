@@ -3,7 +3,6 @@ package revise_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,14 +25,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-var hub = testworld.SharedClusters{Options: []testworld.ClusterOptions{{Name: "hub", CRDs: []string{testworld.HubCRDs}}}}
+var hub = testworld.SharedHub()
 
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	code := m.Run()
-	hub.Stop()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { hub.Main(m) }
 
 // editions are three large objects that all change each time they are selected: every look is of another edition. A
 // revision of them has three parts.
@@ -66,14 +59,11 @@ func (e *editions) Read(_ context.Context, refs []selection.Ref) ([]selection.Co
 func TestRevisionsMadeAtTheSameTimeDoNotMix(t *testing.T) {
 	const callers = 4
 	cluster := hub.Get(t)[0]
-	mgr, err := ctrl.NewManager(cluster.Config, testworld.ManagerOptions())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := scope.Index(t.Context(), mgr.GetFieldIndexer()); err != nil {
-		t.Fatal(err)
-	}
-	testworld.Run(t, mgr)
+	reviser := &revise.Reviser{Objects: &editions{}, Now: time.Now}
+	agent := testworld.RunAgent(t, cluster.Config, func(mgr ctrl.Manager, _ client.Client) error {
+		reviser.Client = mgr.GetClient()
+		return nil
+	})
 	placement := &v1beta1.ClusterResourcePlacement{
 		ObjectMeta: metav1.ObjectMeta{Name: "web"},
 		Spec: v1beta1.PlacementSpec{
@@ -85,9 +75,8 @@ func TestRevisionsMadeAtTheSameTimeDoNotMix(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := client.ObjectKeyFromObject(placement)
-	testworld.AwaitKnown(t, mgr.GetCache(), placement)
+	testworld.AwaitKnown(t, agent.Knows, placement)
 
-	reviser := &revise.Reviser{Client: mgr.GetClient(), Objects: &editions{}, Now: time.Now}
 	indexes := make([]int, callers)
 	var together sync.WaitGroup
 	for i := range callers {

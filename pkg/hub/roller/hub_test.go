@@ -5,33 +5,23 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// hub is a real API server with the CRDs of the chart.
-type hub struct {
-	*testing.T
-	*testworld.Cluster
-}
+// hub is a real API server on which a roller runs.
+type hub struct{ testworld.Hub }
 
-// startHub starts a hub that ends with the test.
 func startHub(t *testing.T) *hub {
 	t.Helper()
-	ctrl.SetLogger(logr.Discard())
-	return &hub{T: t, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})}
+	return &hub{testworld.StartHub(t)}
 }
 
-// agent is a roller that runs the way the hub agent runs it, and its writes.
+// agent is a running roller.
 type agent struct {
-	testworld.Writes
-	stop func()
-	// sees reads what the agent knows.
-	sees client.Reader
+	*testworld.Agent
 	// behind is by how many nanoseconds its clock is behind.
 	behind atomic.Int64
 }
@@ -41,17 +31,9 @@ func (a *agent) now() time.Time { return time.Now().Add(-time.Duration(a.behind.
 func (h *hub) startAgent() *agent {
 	h.Helper()
 	a := &agent{}
-	mgr, err := ctrl.NewManager(a.Of(h.Config), testworld.ManagerOptions())
-	if err != nil {
-		h.Fatal(err)
-	}
-	if err := scope.Index(h.Context(), mgr.GetFieldIndexer()); err != nil {
-		h.Fatal(err)
-	}
-	r := &Roller{Client: mgr.GetClient(), Direct: h.Client, Workers: 10, Namespaced: true, Now: a.now}
-	if err := r.SetupWithManager(mgr); err != nil {
-		h.Fatal(err)
-	}
-	a.stop, a.sees = testworld.Run(h.T, mgr), mgr.GetCache()
+	a.Agent = testworld.RunAgent(h.T, h.Config, func(mgr ctrl.Manager, direct client.Client) error {
+		r := &Roller{Client: mgr.GetClient(), Direct: direct, Workers: 10, Namespaced: true, Now: a.now}
+		return r.SetupWithManager(mgr)
+	})
 	return a
 }

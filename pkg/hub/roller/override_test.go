@@ -30,7 +30,7 @@ func (s *scene) carrying(index int, name string) {
 		Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q,"namespace":"app"}}`, name),
 	}}}
 	testworld.OwnedOn(s, s.Client, s.key, snapshot)
-	s.must(s.Client.Create(s.Context(), snapshot))
+	s.Must(s.Client.Create(s.Context(), snapshot))
 }
 
 // override makes a snapshot of a ResourceOverride of that config map, for the clusters that match, as the overrider
@@ -58,7 +58,7 @@ func (s *scene) overrideSnapshot(name, object string, index int, limit *v1beta1.
 	snapshot := &v1beta1.ResourceOverrideSnapshot{Spec: v1beta1.ResourceOverrideSnapshotSpec{OverrideSpec: o.Spec, OverrideHash: []byte("hash")}}
 	snapshot.Namespace, snapshot.Name = "app", contract.OverrideSnapshotName(name, index)
 	snapshot.Labels = map[string]string{contract.LabelOverride: name, contract.LabelOverrideIndex: fmt.Sprint(index), contract.LabelLatest: "true"}
-	s.must(s.Client.Create(s.Context(), snapshot))
+	s.Must(s.Client.Create(s.Context(), snapshot))
 	return snapshot
 }
 
@@ -108,10 +108,10 @@ func awaitsOverrides(s *scene) {
 	object, name := s.key.Name+"-cm"+s.key.Namespace, s.key.Name+"-o"+s.key.Namespace
 	o := testworld.Override("app", name, testworld.Patching(testworld.Everywhere(), testworld.Annotating("k", "v")))
 	o.Spec.ResourceSelectors[0].Name = object
-	s.must(s.Client.Create(s.Context(), o))
+	s.Must(s.Client.Create(s.Context(), o))
 	s.agent.behind.Store(int64(time.Hour)) // the override stays a new one, however long this takes
 	defer s.agent.behind.Store(0)
-	testworld.AwaitKnown(s, s.agent.sees, o)
+	testworld.AwaitKnown(s, s.agent.Knows, o)
 	s.place()
 	s.carrying(0, object)
 	s.schedule("m1", "m2", "m3")
@@ -142,11 +142,11 @@ func overriding(s *scene) {
 
 	next := s.override(name, object, 1, s.limit())
 	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"false"}}}`, contract.LabelLatest)
-	s.must(s.Client.Patch(s.Context(), old, client.RawPatch(types.MergePatchType, patch)))
+	s.Must(s.Client.Patch(s.Context(), old, client.RawPatch(types.MergePatchType, patch)))
 	s.overridden("m1=" + suffix + "-1 m2=" + suffix + "-0 m3=" + suffix + "-0")
 	// The override is deleted: the oldest snapshot goes first.
-	s.must(s.Client.Delete(s.Context(), old))
-	s.must(s.Client.Delete(s.Context(), next))
+	s.Must(s.Client.Delete(s.Context(), old))
+	s.Must(s.Client.Delete(s.Context(), next))
 	// The first is not available, so it may change at once.
 	s.overridden("m1= m2=" + suffix + "-0 m3=" + suffix + "-0")
 	s.available("m1", true)
@@ -160,7 +160,7 @@ func relabels(s *scene) {
 	label := s.key.Name + s.key.Namespace
 	set := func(value string) {
 		patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%s}}}`, label, value)
-		s.must(s.Client.Patch(s.Context(), testworld.NewMemberCluster("m2"), client.RawPatch(types.MergePatchType, patch)))
+		s.Must(s.Client.Patch(s.Context(), testworld.NewMemberCluster("m2"), client.RawPatch(types.MergePatchType, patch)))
 	}
 	s.agent.Take()
 	set(`"early"`)
@@ -183,7 +183,7 @@ func revalues(s *scene) {
 	label := s.key.Name + s.key.Namespace
 	set := func(cluster, value string) {
 		patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%s}}}`, label, value)
-		s.must(s.Client.Patch(s.Context(), testworld.NewMemberCluster(cluster), client.RawPatch(types.MergePatchType, patch)))
+		s.Must(s.Client.Patch(s.Context(), testworld.NewMemberCluster(cluster), client.RawPatch(types.MergePatchType, patch)))
 	}
 	given := func(cluster string) (fingerprint string, generation int64) {
 		b := s.binding(cluster)

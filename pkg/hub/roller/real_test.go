@@ -40,7 +40,7 @@ func TestRoller(t *testing.T) {
 	for _, name := range []string{"m1", "m2", "m3"} {
 		h.join(name)
 	}
-	h.must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "app"}}))
+	h.Must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "app"}}))
 	a := h.startAgent()
 	for i, scenario := range []struct {
 		name string
@@ -75,7 +75,7 @@ func TestRoller(t *testing.T) {
 			})
 		}
 	}
-	a.stop()
+	a.Stop()
 	for _, namespace := range []string{"", "app"} {
 		t.Run("goes on with the way back after a restart in namespace "+namespace, func(t *testing.T) {
 			here := *h
@@ -88,7 +88,7 @@ func TestRoller(t *testing.T) {
 // join makes a member cluster that is well.
 func (h *hub) join(name string) {
 	h.Helper()
-	h.must(h.Client.Create(h.Context(), &clusterv1beta1.MemberCluster{
+	h.Must(h.Client.Create(h.Context(), &clusterv1beta1.MemberCluster{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{"example.com/test"}},
 		Spec:       clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: name}},
 	}))
@@ -102,21 +102,14 @@ func (h *hub) heard(name string, at time.Time) {
 		return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Well", LastTransitionTime: metav1.Now()}
 	}
 	var cluster clusterv1beta1.MemberCluster
-	h.must(h.Client.Get(h.Context(), types.NamespacedName{Name: name}, &cluster))
+	h.Must(h.Client.Get(h.Context(), types.NamespacedName{Name: name}, &cluster))
 	cluster.Status.Conditions = []metav1.Condition{}
 	cluster.Status.AgentStatus = []clusterv1beta1.AgentStatus{{
 		Type:                  clusterv1beta1.AgentTypeMemberAgent,
 		Conditions:            []metav1.Condition{well(clusterv1beta1.ConditionJoined), well(clusterv1beta1.ConditionHealthy)},
 		LastReceivedHeartbeat: metav1.NewTime(at),
 	}}
-	h.must(h.Client.Status().Update(h.Context(), &cluster))
-}
-
-func (h *hub) must(err error) {
-	h.Helper()
-	if err != nil {
-		h.Fatal(err)
-	}
+	h.Must(h.Client.Status().Update(h.Context(), &cluster))
 }
 
 func (s *scene) place(changes ...func(*v1beta1.PlacementSpec)) {
@@ -131,17 +124,17 @@ func (s *scene) place(changes ...func(*v1beta1.PlacementSpec)) {
 	for _, change := range changes {
 		change(spec)
 	}
-	s.must(s.Client.Create(s.Context(), placement))
+	s.Must(s.Client.Create(s.Context(), placement))
 }
 
 func (s *scene) edit(change func(*v1beta1.PlacementSpec)) {
 	s.Helper()
 	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
-	s.must(err)
+	s.Must(err)
 	change(placement.GetSpec())
-	s.must(s.Client.Update(s.Context(), placement))
+	s.Must(s.Client.Update(s.Context(), placement))
 	if s.agent != nil {
-		testworld.AwaitKnown(s, s.agent.sees, placement)
+		testworld.AwaitKnown(s, s.agent.Knows, placement)
 	}
 }
 
@@ -163,14 +156,14 @@ func (s *scene) content(index, count int, parts ...int) {
 		}
 		snapshot.GetSpec().SelectedResources = []v1beta1.ResourceContent{}
 		testworld.OwnedOn(s, s.Client, s.key, snapshot)
-		s.must(s.Client.Create(s.Context(), snapshot))
+		s.Must(s.Client.Create(s.Context(), snapshot))
 	}
 }
 
 func (s *scene) binding(cluster string) v1beta1.BindingObject {
 	s.Helper()
 	b, err := scope.Bindings.Get(s.Context(), s.Client, types.NamespacedName{Namespace: s.key.Namespace, Name: s.key.Name + "-" + cluster})
-	s.must(err)
+	s.Must(err)
 	return b
 }
 
@@ -187,7 +180,7 @@ func (s *scene) schedule(clusters ...string) {
 			State: v1beta1.BindingStateScheduled, SchedulingPolicySnapshotName: "policy", TargetCluster: cluster,
 			ClusterDecision: v1beta1.ClusterDecision{ClusterName: cluster, Selected: true, Reason: "picked"},
 		}
-		s.must(s.Client.Create(s.Context(), b))
+		s.Must(s.Client.Create(s.Context(), b))
 	}
 }
 
@@ -227,7 +220,7 @@ func (s *scene) available(cluster string, well bool) {
 		return s.Client.Status().Update(ctx, b)
 	})
 	if s.agent != nil {
-		testworld.AwaitKnown(s, s.agent.sees, b)
+		testworld.AwaitKnown(s, s.agent.Knows, b)
 	}
 }
 
@@ -246,7 +239,7 @@ func (s *scene) await(want string) {
 func (s *scene) describe() string {
 	s.Helper()
 	list, err := scope.Bindings.List(s.Context(), s.Client, s.key.Namespace, client.MatchingLabels{contract.LabelPlacement: s.key.Name})
-	s.must(err)
+	s.Must(err)
 	var got []string
 	for _, b := range list {
 		text := b.GetSpec().TargetCluster + "=" + string(b.GetSpec().State)
@@ -382,7 +375,7 @@ func silence(s *scene) {
 	s.heard("m1", time.Now().Add(-time.Hour))
 	testworld.Await(s, testworld.Soon, "the agent to know that m1 is silent", func(ctx context.Context) error {
 		var m1 clusterv1beta1.MemberCluster
-		if err := s.agent.sees.Get(ctx, types.NamespacedName{Name: "m1"}, &m1); err != nil || silent(&m1, time.Now()) {
+		if err := s.agent.Knows.Get(ctx, types.NamespacedName{Name: "m1"}, &m1); err != nil || silent(&m1, time.Now()) {
 			return err
 		}
 		return errors.New("it was heard of")
@@ -419,13 +412,13 @@ func leave(s *scene) {
 	s.await(leaver + "=Bound1 m1=Bound1")
 	s.content(2, 1, 0)
 	s.await(leaver + "=Bound2 m1=Bound1!") // it does not report, and may be down
-	s.must(s.Client.Delete(s.Context(), testworld.NewMemberCluster(leaver)))
+	s.Must(s.Client.Delete(s.Context(), testworld.NewMemberCluster(leaver)))
 	s.await(leaver + "=Bound2 m1=Bound2")
 	s.available("m1", true)
 	s.content(3, 1, 0)
 	s.await(leaver + "=Bound2 m1=Bound3")
 	patch := []byte(`{"metadata":{"finalizers":null}}`)
-	s.must(s.Client.Patch(s.Context(), testworld.NewMemberCluster(leaver), client.RawPatch(types.MergePatchType, patch)))
+	s.Must(s.Client.Patch(s.Context(), testworld.NewMemberCluster(leaver), client.RawPatch(types.MergePatchType, patch)))
 	s.change(leaver, func(b v1beta1.BindingObject) { b.GetSpec().State = v1beta1.BindingStateUnscheduled })
 	s.await(leaver + "=Unscheduled2- m1=Bound3")
 }
@@ -437,12 +430,12 @@ func shortage(s *scene) {
 	s.content(1, 1, 0)
 	s.await("m1=Bound0! m2=Bound0! m3=Bound0!") // there may be a fourth in a moment
 	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
-	s.must(err)
+	s.Must(err)
 	*placement.GetConditions() = []metav1.Condition{{
 		Type: placement.ConditionType(v1beta1.ConditionScheduled), Status: metav1.ConditionFalse, Reason: v1beta1.ReasonSchedulingPolicyUnfulfilled,
 		ObservedGeneration: placement.GetGeneration(), LastTransitionTime: metav1.Now(),
 	}}
-	s.must(s.Client.Status().Update(s.Context(), placement))
+	s.Must(s.Client.Status().Update(s.Context(), placement))
 	s.await("m1=Bound1 m2=Bound0! m3=Bound0!")
 }
 
@@ -466,8 +459,8 @@ func leaves(s *scene) {
 	s.schedule("m1")
 	s.quiet("update runs have it")
 	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
-	s.must(err)
-	s.must(s.Client.Delete(s.Context(), placement))
+	s.Must(err)
+	s.Must(s.Client.Delete(s.Context(), placement))
 	s.schedule("m2")
 	s.quiet("the placement is going")
 }
@@ -484,11 +477,11 @@ func behindHand(s *scene) {
 	newer.SetNamespace(s.key.Namespace)
 	newer.SetName(contract.MasterSnapshotName(s.key.Name, 2))
 	newer.GetSpec().SelectedResources = []v1beta1.ResourceContent{}
-	s.must(s.Client.Create(s.Context(), newer))
+	s.Must(s.Client.Create(s.Context(), newer))
 	s.change("m2", func(b v1beta1.BindingObject) { b.GetSpec().ResourceSnapshotName = newer.GetName() })
 	s.available("m2", true)
 	s.quiet("a cluster has newer content than is known")
-	s.must(s.Client.Delete(s.Context(), newer))
+	s.Must(s.Client.Delete(s.Context(), newer))
 	s.edit(func(spec *v1beta1.PlacementSpec) { spec.Strategy.RollingUpdate.UnavailablePeriodSeconds = ptr.To(2) })
 	s.await("m1=Bound1 m2=Bound1 m3=Bound0!")
 }
@@ -499,7 +492,7 @@ func restarts(s *scene) {
 	s.await("m1=Bound1 m2=Bound0! m3=Bound0!")
 	second := s.startAgent()
 	s.silent(time.Second, "silence after a start", second)
-	second.stop()
+	second.Stop()
 	if c := meta.FindStatusCondition(*s.binding("m2").GetConditions(), v1beta1.ConditionRolloutStarted); c == nil || c.Message == "" {
 		s.Errorf("a binding that waits says %+v", c)
 	}

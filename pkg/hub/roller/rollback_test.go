@@ -33,7 +33,7 @@ func (s *scene) master(index int) v1beta1.ResourceSnapshotObject {
 	s.Helper()
 	master, err := scope.ResourceSnapshots.Get(s.Context(), s.Client,
 		types.NamespacedName{Namespace: s.key.Namespace, Name: contract.MasterSnapshotName(s.key.Name, index)})
-	s.must(err)
+	s.Must(err)
 	return master
 }
 
@@ -76,8 +76,8 @@ func (s *scene) again(index int) {
 	course := rollout.CourseOf(master)
 	course.Spent.Dismissed = true
 	patch, err := course.Patch(master)
-	s.must(err)
-	s.must(s.Client.Patch(s.Context(), master, client.RawPatch(types.MergePatchType, patch)))
+	s.Must(err)
+	s.Must(s.Client.Patch(s.Context(), master, client.RawPatch(types.MergePatchType, patch)))
 }
 
 func stops(s *scene) {
@@ -149,7 +149,7 @@ func goesBackAfterARestart(s *scene) {
 	s.edit(judged(stop, time.Second))
 	s.remembers(1, "the budget to be spent", isSpent)
 	s.says("m3", v1beta1.ConditionRolloutStarted, metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet, "Revision 1")
-	s.agent.stop()
+	s.agent.Stop()
 	s.agent = nil
 	s.available("m1", true) // and what was last healthy there is the new one
 	s.edit(judged(back, time.Hour))
@@ -157,9 +157,9 @@ func goesBackAfterARestart(s *scene) {
 	s.await("m1=Bound0! m2=Bound0! m3=Bound0!")
 	s.available("m1", true)
 	s.says("m1", v1beta1.ConditionRolledBack, metav1.ConditionTrue, v1beta1.ReasonRollbackSucceeded)
-	s.agent.stop()
+	s.agent.Stop()
 	s.agent = s.startAgent()
-	defer s.agent.stop()
+	defer s.agent.Stop()
 	s.silent(time.Second, "silence after a start", s.agent)
 	s.again(1)
 	s.await("m1=Bound1 m2=Bound0! m3=Bound0!")

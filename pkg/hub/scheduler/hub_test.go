@@ -4,49 +4,24 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// hub is a real API server with the CRDs of the chart.
-type hub struct {
-	*testing.T
-	*testworld.Cluster
-}
+// hub is a real API server on which a scheduler runs.
+type hub struct{ testworld.Hub }
 
-// startHub starts a hub that ends with the test.
 func startHub(t *testing.T) *hub {
 	t.Helper()
-	ctrl.SetLogger(logr.Discard())
-	return &hub{T: t, Cluster: testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})}
+	return &hub{testworld.StartHub(t)}
 }
 
-// agent is a scheduler that runs the way the hub agent runs it, and its writes.
-type agent struct {
-	testworld.Writes
-	stop func()
-	// sees reads what the agent knows.
-	sees client.Reader
-}
-
-func (h *hub) startAgent() *agent {
+func (h *hub) startAgent() *testworld.Agent {
 	h.Helper()
-	a := &agent{}
-	mgr, err := ctrl.NewManager(a.Of(h.Config), testworld.ManagerOptions())
-	if err != nil {
-		h.Fatal(err)
-	}
-	if err := scope.Index(h.Context(), mgr.GetFieldIndexer()); err != nil {
-		h.Fatal(err)
-	}
-	s := &Scheduler{Client: mgr.GetClient(), Direct: h.Client, Workers: 10, Namespaced: true, Now: time.Now}
-	if err := s.SetupWithManager(mgr); err != nil {
-		h.Fatal(err)
-	}
-	a.stop, a.sees = testworld.Run(h.T, mgr), mgr.GetCache()
-	return a
+	return testworld.RunAgent(h.T, h.Config, func(mgr ctrl.Manager, direct client.Client) error {
+		s := &Scheduler{Client: mgr.GetClient(), Direct: direct, Workers: 10, Namespaced: true, Now: time.Now}
+		return s.SetupWithManager(mgr)
+	})
 }

@@ -27,7 +27,7 @@ import (
 // scene is one placement on a real hub. The test does what the placer would.
 type scene struct {
 	*hub
-	agent *agent
+	agent *testworld.Agent
 	key   types.NamespacedName
 	index int
 }
@@ -67,13 +67,6 @@ func TestScheduler(t *testing.T) {
 	}
 }
 
-func (h *hub) must(err error) {
-	h.Helper()
-	if err != nil {
-		h.Fatal(err)
-	}
-}
-
 // join makes a member cluster that is well, or has not reported yet.
 func (h *hub) join(name string, well bool) {
 	h.Helper()
@@ -81,7 +74,7 @@ func (h *hub) join(name string, well bool) {
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec:       clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: name}},
 	}
-	h.must(h.Client.Create(h.Context(), cluster))
+	h.Must(h.Client.Create(h.Context(), cluster))
 	if well {
 		h.heartbeat(name)
 	}
@@ -90,7 +83,7 @@ func (h *hub) join(name string, well bool) {
 func (h *hub) heartbeat(name string) {
 	h.Helper()
 	var cluster clusterv1beta1.MemberCluster
-	h.must(h.Client.Get(h.Context(), types.NamespacedName{Name: name}, &cluster))
+	h.Must(h.Client.Get(h.Context(), types.NamespacedName{Name: name}, &cluster))
 	well := func(kind string) metav1.Condition {
 		return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Well", LastTransitionTime: metav1.Now()}
 	}
@@ -100,7 +93,7 @@ func (h *hub) heartbeat(name string) {
 		Conditions:            []metav1.Condition{well(clusterv1beta1.ConditionJoined), well(clusterv1beta1.ConditionHealthy)},
 		LastReceivedHeartbeat: metav1.NewTime(time.Now().Add(time.Hour)), // which is good for the whole test
 	}}
-	h.must(h.Client.Status().Update(h.Context(), &cluster))
+	h.Must(h.Client.Status().Update(h.Context(), &cluster))
 }
 
 // place makes the placement with the finalizers that the placer gives it, or without.
@@ -109,7 +102,7 @@ func (s *scene) place(finalizers ...string) {
 	if s.key.Namespace != "" {
 		err := s.Client.Create(s.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.key.Namespace}})
 		if !apierrors.IsAlreadyExists(err) {
-			s.must(err)
+			s.Must(err)
 		}
 	}
 	placement := scope.Placements.New(s.key)
@@ -117,7 +110,7 @@ func (s *scene) place(finalizers ...string) {
 	placement.SetName(s.key.Name)
 	placement.SetFinalizers(finalizers)
 	placement.GetSpec().ResourceSelectors = []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "Namespace", Name: "app"}}
-	s.must(s.Client.Create(s.Context(), placement))
+	s.Must(s.Client.Create(s.Context(), placement))
 }
 
 // use makes policy the latest snapshot, with the number of clusters wanted.
@@ -137,14 +130,14 @@ func (s *scene) use(policy *v1beta1.PlacementPolicy, number int) {
 	snapshot.GetSpec().Policy = policy
 	snapshot.GetSpec().PolicyHash = []byte("hash")
 	testworld.OwnedOn(s, s.Client, s.key, snapshot)
-	s.must(s.Client.Create(s.Context(), snapshot))
+	s.Must(s.Client.Create(s.Context(), snapshot))
 }
 
 func (s *scene) policy() v1beta1.PolicySnapshotObject {
 	s.Helper()
 	key := types.NamespacedName{Namespace: s.key.Namespace, Name: contract.PolicySnapshotName(s.key.Name, s.index)}
 	snapshot, err := scope.PolicySnapshots.Get(s.Context(), s.Client, key)
-	s.must(err)
+	s.Must(err)
 	return snapshot
 }
 
@@ -152,7 +145,7 @@ func (s *scene) edit(obj client.Object, change func(client.Object)) {
 	s.Helper()
 	before := obj.DeepCopyObject().(client.Object)
 	change(obj)
-	s.must(s.Client.Patch(s.Context(), obj, client.MergeFrom(before)))
+	s.Must(s.Client.Patch(s.Context(), obj, client.MergeFrom(before)))
 }
 
 // rebind edits the binding to a cluster, and waits until the agent knows.
@@ -160,13 +153,13 @@ func (s *scene) rebind(cluster string, change func(client.Object)) {
 	s.Helper()
 	b := s.binding(cluster)
 	s.edit(b, change)
-	testworld.AwaitKnown(s, s.agent.sees, b)
+	testworld.AwaitKnown(s, s.agent.Knows, b)
 }
 
 func (s *scene) bindings() []v1beta1.BindingObject {
 	s.Helper()
 	list, err := scope.Bindings.List(s.Context(), s.Client, s.key.Namespace, client.MatchingLabels{contract.LabelPlacement: s.key.Name})
-	s.must(err)
+	s.Must(err)
 	return list
 }
 
@@ -245,7 +238,7 @@ func (s *scene) remove() {
 	placement.SetNamespace(s.key.Namespace)
 	placement.SetName(s.key.Name)
 	if err := s.Client.Delete(s.Context(), placement); !apierrors.IsNotFound(err) {
-		s.must(err)
+		s.Must(err)
 	}
 	testworld.AwaitGone(s, s.Client, placement, func(client.Object) error { return nil })
 	testworld.Await(s, testworld.Soon, "the bindings to be gone", func(context.Context) error {
@@ -281,7 +274,7 @@ func creates(s *scene) {
 	s.use(nil, 0)
 	s.quiet("waiting for the finalizer")
 	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
-	s.must(err)
+	s.Must(err)
 	s.edit(placement, func(p client.Object) { p.SetFinalizers([]string{contract.FinalizerScheduler}) })
 	s.await("m1=Scheduled m2=Scheduled m3=Scheduled", "m1 m2 m3 "+fulfilledReason)
 	for _, b := range s.bindings() {
@@ -390,7 +383,7 @@ func replaces(s *scene) {
 	s.await("m3=Scheduled", "m3 "+fulfilledReason)
 	old := s.binding("m3")
 	s.edit(old, func(b client.Object) { controllerutil.AddFinalizer(b, contract.FinalizerWork) })
-	s.must(s.Client.Delete(s.Context(), old))
+	s.Must(s.Client.Delete(s.Context(), old))
 	// The old one is still there, held by the dispatcher; the new one must have another name.
 	s.await("m3=Scheduled", "m3 "+fulfilledReason)
 	if b := s.binding("m3"); b.GetName() == old.GetName() {
@@ -415,8 +408,8 @@ func cleansUp(s *scene) {
 	s.rebind("m1", func(b client.Object) { controllerutil.AddFinalizer(b, contract.FinalizerWork) })
 	s.agent.Take()
 	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
-	s.must(err)
-	s.must(s.Client.Delete(s.Context(), placement))
+	s.Must(err)
+	s.Must(s.Client.Delete(s.Context(), placement))
 	testworld.Await(s, testworld.Soon, "the placement to be let go", func(ctx context.Context) error {
 		placement, err := scope.Placements.Get(ctx, s.Client, s.key)
 		if err != nil {
@@ -446,8 +439,8 @@ func letsGo(s *scene) {
 	s.key.Name = strings.Repeat("x", 64)
 	s.place(contract.FinalizerScheduler)
 	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
-	s.must(err)
-	s.must(s.Client.Delete(s.Context(), placement))
+	s.Must(err)
+	s.Must(s.Client.Delete(s.Context(), placement))
 	testworld.AwaitGone(s, s.Client, placement, func(client.Object) error { return nil })
 	s.key.Name = "gone"
 }
@@ -464,16 +457,16 @@ func reacts(s *scene) {
 	s.await("m1=Scheduled m2=Scheduled m3=Scheduled "+fifth+"=Scheduled", "m1 m2 m3 "+fifth+" "+fulfilledReason)
 
 	var cluster clusterv1beta1.MemberCluster
-	s.must(s.Client.Get(s.Context(), types.NamespacedName{Name: fifth}, &cluster))
+	s.Must(s.Client.Get(s.Context(), types.NamespacedName{Name: fifth}, &cluster))
 	s.edit(&cluster, func(c client.Object) { c.SetFinalizers([]string{"example.com/leaving"}) })
-	s.must(s.Client.Delete(s.Context(), &cluster))
+	s.Must(s.Client.Delete(s.Context(), &cluster))
 	s.quiet("a cluster begins to leave")
 	// Something else makes the scheduler decide while it is leaving.
 	s.edit(s.policy(), func(p client.Object) {
 		p.SetAnnotations(map[string]string{contract.AnnotationGeneration: "8", contract.AnnotationNumberOfClusters: "5"})
 	})
 	s.await("m1=Scheduled m2=Scheduled m3=Scheduled "+fifth+"=Scheduled", "m1 m2 m3 "+fifth+" "+unfulfilledReason)
-	s.must(s.Client.Get(s.Context(), types.NamespacedName{Name: fifth}, &cluster))
+	s.Must(s.Client.Get(s.Context(), types.NamespacedName{Name: fifth}, &cluster))
 	s.edit(&cluster, func(c client.Object) { c.SetFinalizers(nil) })
 	s.await("m1=Scheduled m2=Scheduled m3=Scheduled "+fifth+"=Unscheduled", "m1 m2 m3 "+unfulfilledReason)
 }
@@ -491,5 +484,5 @@ func restarts(s *scene) {
 		}
 		return nil
 	})
-	second.stop()
+	second.Stop()
 }

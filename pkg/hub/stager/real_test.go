@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -36,16 +35,15 @@ import (
 // scene is one placement on a real hub, on members m1 to m4. The test does what placer, scheduler and dispatcher
 // would.
 type scene struct {
-	*testing.T
-	*testworld.Cluster
+	testworld.Hub
 	key types.NamespacedName
 	// ahead is how many nanoseconds the clocks of its agents are ahead of the time, or, if that is not zero, of
 	// frozen; events are what they record.
 	ahead  atomic.Int64
 	frozen time.Time
 	events *testworld.Recorder
-	// sees reads what the agent that was started last knows; nil before.
-	sees client.Reader
+	// agent is the one that was started last; nil before.
+	agent *testworld.Agent
 	// lacks is the name of a binding that the cache of its agents has not seen yet.
 	lacks atomic.Value
 }
@@ -79,11 +77,10 @@ func (s *scene) now() time.Time {
 }
 
 func TestStager(t *testing.T) {
-	ctrl.SetLogger(logr.Discard())
-	cluster := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
-	must(t, cluster.Client.Create(t.Context(), testworld.Namespace("app")))
+	hub := testworld.StartHub(t)
+	must(t, hub.Client.Create(t.Context(), testworld.Namespace("app")))
 	for _, name := range members {
-		must(t, cluster.Client.Create(t.Context(), &clusterv1beta1.MemberCluster{
+		must(t, hub.Client.Create(t.Context(), &clusterv1beta1.MemberCluster{
 			ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", Name: name}},
 		}))
 	}
@@ -111,7 +108,7 @@ func TestStager(t *testing.T) {
 	} {
 		for j, namespace := range []string{"", "app"} {
 			t.Run(scenario.name+" in namespace "+namespace, func(t *testing.T) {
-				scenario.play(&scene{T: t, Cluster: cluster, events: &testworld.Recorder{}, key: types.NamespacedName{Namespace: namespace, Name: fmt.Sprintf("p%d-%d", i, j)}})
+				scenario.play(&scene{Hub: hub.On(t), events: &testworld.Recorder{}, key: types.NamespacedName{Namespace: namespace, Name: fmt.Sprintf("p%d-%d", i, j)}})
 			})
 		}
 	}
@@ -131,20 +128,17 @@ type firstRevision struct{}
 
 func (firstRevision) Release(context.Context, types.NamespacedName) (int, error) { return 0, nil }
 
-// start runs an agent; its writes are counted.
-func (s *scene) start() (writes *testworld.Writes, stop func()) {
+// start runs an agent.
+func (s *scene) start() *testworld.Agent {
 	s.Helper()
-	writes = &testworld.Writes{}
-	mgr, err := ctrl.NewManager(writes.Of(s.Config), testworld.ManagerOptions())
-	must(s.T, err)
-	must(s.T, scope.Index(s.Context(), mgr.GetFieldIndexer()))
-	agent := &Stager{
-		Client: late{mgr.GetClient(), &s.lacks}, Direct: s.Client, Recorder: s.events, Workers: 4, Namespaced: true,
-		Now: s.now, Revisions: firstRevision{},
-	}
-	must(s.T, agent.SetupWithManager(mgr))
-	s.sees = mgr.GetCache()
-	return writes, testworld.Run(s.T, mgr)
+	s.agent = testworld.RunAgent(s.T, s.Config, func(mgr ctrl.Manager, direct client.Client) error {
+		agent := &Stager{
+			Client: late{mgr.GetClient(), &s.lacks}, Direct: direct, Recorder: s.events, Workers: 4, Namespaced: true,
+			Now: s.now, Revisions: firstRevision{},
+		}
+		return agent.SetupWithManager(mgr)
+	})
+	return s.agent
 }
 
 // snapshot makes a resource snapshot of the placement.
@@ -209,8 +203,8 @@ func (s *scene) pick(cluster string) {
 // known waits until the agent, if it was started, knows of an object.
 func (s *scene) known(obj client.Object) {
 	s.Helper()
-	if s.sees != nil {
-		testworld.AwaitKnown(s, s.sees, obj)
+	if s.agent != nil {
+		testworld.AwaitKnown(s, s.agent.Knows, obj)
 	}
 }
 
@@ -309,19 +303,19 @@ func all(most int32, tasks ...v1beta1.StageTask) v1beta1.StageConfig {
 func anew(s *scene) {
 	s.lay(all(2))
 	s.schedule()
-	_, stop := s.start()
+	first := s.start()
 	s.run()
 	s.is(stage.Active, 0)
 	s.available("m1")
 	s.is(stage.Active, 1)
-	stop()
+	first.Stop()
 	s.available("m2")
-	writes, _ := s.start()
+	agent := s.start()
 	s.is(stage.Active, 2)
 	s.available("m3")
 	s.available("m4")
 	s.is(stage.Succeeded, 4)
-	quiet(s, writes)
+	quiet(s, agent)
 	run, err := scope.UpdateRuns.Get(s.Context(), s.Client, s.key)
 	must(s.T, err)
 	must(s.T, s.Client.Delete(s.Context(), run))
@@ -361,10 +355,10 @@ func (s *scene) measured() []string {
 
 // quiet asserts that an agent writes nothing of the placement, and that another one that starts now does not either.
 // Other placements are left as they were when their tests ended, and go on.
-func quiet(s *scene, writes *testworld.Writes) {
+func quiet(s *scene, agent *testworld.Agent) {
 	s.Helper()
-	again, _ := s.start()
-	for _, w := range []*testworld.Writes{writes, again} {
+	again := s.start()
+	for _, w := range []*testworld.Agent{agent, again} {
 		w.Take()
 		testworld.Stable(s, 300*time.Millisecond, "quiet", func(context.Context) error {
 			for _, write := range w.All() {
@@ -592,7 +586,7 @@ func awaitsOverrides(s *scene) {
 	}
 	s.create(o)
 	s.schedule()
-	writes, _ := s.start()
+	agent := s.start()
 	s.run()
 	planned := func(ctx context.Context) (v1beta1.UpdateRunObject, error) {
 		run, err := scope.UpdateRuns.Get(ctx, s.Client, s.key)
@@ -602,7 +596,7 @@ func awaitsOverrides(s *scene) {
 		return run, err
 	}
 	testworld.Await(s, testworld.Soon, "the run to be looked at", func(context.Context) error {
-		if len(writes.Take()) == 0 {
+		if len(agent.Take()) == 0 {
 			return errors.New("no write")
 		}
 		return nil

@@ -118,7 +118,7 @@ func takesBack(s *scene) {
 	s.police(v1beta1.FailureActionRollback)
 	s.schedule()
 	s.healthyWith(before)
-	_, stop := s.start()
+	first := s.start()
 	s.run()
 	s.on(release, before, before, before)
 	s.healthy("m1")
@@ -130,7 +130,7 @@ func takesBack(s *scene) {
 		}
 		return nil
 	})
-	stop()
+	first.Stop()
 	testworld.Await(s, testworld.Soon, "the word of m2 to be lost", func(ctx context.Context) error {
 		run, err := scope.UpdateRuns.Get(ctx, s.Client, s.key)
 		if err != nil {
@@ -175,8 +175,7 @@ func takesBack(s *scene) {
 	} {
 		s.events.Await(s, reason)
 	}
-	writes, _ := s.start()
-	quiet(s, writes)
+	quiet(s, s.start())
 }
 
 // firstFails has m1 given the release, and not healthy with it within the window; all were healthy with a snapshot

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -20,7 +19,6 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
@@ -28,26 +26,17 @@ import (
 const in = "fleet-member-m"
 
 func TestReservedNamespacesAreIgnoredAloud(t *testing.T) {
-	ctrl.SetLogger(logr.Discard())
-	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	hub := testworld.StartHub(t)
+	must := hub.Must
 	for _, namespace := range []string{in, "app"} {
 		must(hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
 	}
-	var writes testworld.Writes
 	var events testworld.Recorder
-	start := func() (stop func()) {
-		mgr, err := ctrl.NewManager(writes.Of(hub.Config), testworld.ManagerOptions())
-		must(err)
-		must(scope.Index(t.Context(), mgr.GetFieldIndexer()))
-		w := &Warden{Client: mgr.GetClient(), Direct: hub.Client, Recorder: &events, Namespaced: true, Evictions: true, Runs: true, Now: time.Now}
-		must(w.SetupWithManager(mgr))
-		return testworld.Run(t, mgr)
+	start := func() *testworld.Agent {
+		return testworld.RunAgent(t, hub.Config, func(mgr ctrl.Manager, direct client.Client) error {
+			w := &Warden{Client: mgr.GetClient(), Direct: direct, Recorder: &events, Namespaced: true, Evictions: true, Runs: true, Now: time.Now}
+			return w.SetupWithManager(mgr)
+		})
 	}
 	placement := testworld.Placement(in, "evil")
 	placement.Finalizers = []string{contract.FinalizerPlacement, contract.FinalizerScheduler}
@@ -83,7 +72,7 @@ func TestReservedNamespacesAreIgnoredAloud(t *testing.T) {
 	elsewhere := testworld.Placement("app", "good")
 	must(hub.Client.Create(t.Context(), elsewhere))
 
-	stop := start()
+	agent := start()
 	for obj, kind := range conditioned {
 		testworld.Await(t, testworld.Soon, fmt.Sprintf("%T to be told", obj), func(ctx context.Context) error {
 			if err := hub.Client.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
@@ -99,11 +88,10 @@ func TestReservedNamespacesAreIgnoredAloud(t *testing.T) {
 	for range mute {
 		events.Await(t, "reserved")
 	}
-	stop()
+	agent.Stop()
 
 	// A restart with nothing changed writes nothing, and deletions end.
-	writes.Take()
-	start()
+	agent = start()
 	for obj := range conditioned {
 		must(client.IgnoreNotFound(hub.Client.Delete(t.Context(), obj))) // the warden deletes the placement's binding, too
 	}
@@ -119,7 +107,7 @@ func TestReservedNamespacesAreIgnoredAloud(t *testing.T) {
 			return nil
 		})
 	}
-	for _, write := range writes.All() {
+	for _, write := range agent.All() {
 		if !strings.HasPrefix(write, "PATCH") && !strings.HasPrefix(write, "DELETE") {
 			t.Errorf("after a restart the warden wrote %s", write)
 		}

@@ -35,7 +35,7 @@ type scene struct {
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	ctrl.SetLogger(klog.Background())
-	s := &scene{t, testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})}
+	s := &scene{t, testworld.StartHub(t).Cluster}
 	testworld.Unbound(t, s.Client, "works.placement.kubernetes-fleet.io", "memberclusters.cluster.kubernetes-fleet.io")
 	s.must(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
 	return s
