@@ -50,6 +50,6 @@ func (s Status) Blocked(clusters ...string) Status {
 			out.clusters[name] = verdicts
 		}
 	}
-	out.index = s.index
+	out.index, out.orNext = s.index, s.orNext
 	return out
 }

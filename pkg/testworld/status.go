@@ -22,8 +22,10 @@ type Status struct {
 	placement []verdict
 	clusters  map[string][]verdict
 	unnamed   int
-	// index, when set, must be the observed resource index of the placement and of every named cluster.
-	index string
+	// index, when set, must be the observed resource index of the placement and of every named cluster. With orNext it
+	// counts from the index that the placement began with: see AtOrNext.
+	index  string
+	orNext bool
 	// selected, when not nil, must be the selected resources, in this order.
 	selected []v1beta1.ResourceIdentifier
 }
@@ -122,11 +124,18 @@ func ApplyFailed(bad string, clusters ...string) Status {
 	return s
 }
 
-// At adds that the placement and its clusters must be on this resource index. A hub that had not yet heard of
-// everything when the placement appeared makes one revision more at the beginning: an index counts from the one that
-// the placement had when its status was first as expected, if that is 0 or 1.
+// At adds that the placement and its clusters must be on this resource index.
 func (s Status) At(index string) Status {
-	s.index = index
+	s.index, s.orNext = index, false
+	return s
+}
+
+// AtOrNext is At for a placement whose content was created just before it. The hub agent watches each kind of content
+// separately: when it selects for the first time it may lack an object, and then it makes one more revision. So 0 also
+// accepts 1, and if the placement was first as expected at 1, all other indexes are 1 higher too. Later indexes of a
+// placement need AtOrNext if its first one does.
+func (s Status) AtOrNext(index string) Status {
+	s.index, s.orNext = index, true
 	return s
 }
 
@@ -180,8 +189,10 @@ func (s Status) RefusedSince(generation int64) Status {
 // otherwise, every condition must speak of the placement's current generation.
 func (s Status) Check(p v1beta1.PlacementObject) error {
 	got := p.GetStatus()
-	first, index := firstIndex(p, s.index)
-	s.index = index
+	first := 0
+	if s.orNext {
+		first, s.index = firstIndex(p, s.index)
+	}
 	var diffs []string
 	compare := func(what string, want, have []string) {
 		if d := cmp.Diff(want, have); d != "" {
@@ -224,7 +235,7 @@ func (s Status) Check(p v1beta1.PlacementObject) error {
 	if s.selected != nil {
 		compare("selected", identities(s.selected), identities(got.SelectedResources))
 	}
-	if len(diffs) == 0 && s.index != "" {
+	if len(diffs) == 0 && s.orNext {
 		firstIndices.LoadOrStore(p.GetUID(), first)
 	}
 	if len(diffs) > 0 {
@@ -233,10 +244,10 @@ func (s Status) Check(p v1beta1.PlacementObject) error {
 	return nil
 }
 
-// firstIndices are the indices that placements began with, by their UIDs.
+// firstIndices are the indexes that the placements of AtOrNext began with, by their UIDs.
 var firstIndices sync.Map
 
-// firstIndex is the index that a placement began with, or may have, and wanted counted from there.
+// firstIndex returns the index that a placement began with, or may have begun with, and wanted counted from there.
 func firstIndex(p v1beta1.PlacementObject, wanted string) (first int, index string) {
 	n, err := strconv.Atoi(wanted)
 	if err != nil {

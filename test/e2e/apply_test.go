@@ -101,7 +101,7 @@ func TestCoOwnedObjectIsLeftToItsOwner(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		s.annotatedOnC1(s.foreigner())
 		p := s.place(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeClientSideApply, AllowCoOwnership: true}))
-		s.finds(p, onAll().At("0"), nil)
+		s.finds(p, onAll().AtOrNext("0"), nil)
 		s.carries(c1, s.subject(), "1")
 		s.placed("test", members()...)
 		s.leavesToOwner(p)
@@ -113,7 +113,7 @@ func TestOwnerlessObjectIsTakenOver(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		s.annotatedOnC1()
 		p := s.place(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeClientSideApply}))
-		s.finds(p, onAll().At("0"), nil)
+		s.finds(p, onAll().AtOrNext("0"), nil)
 		s.carries(c1, s.subject(), "1")
 		s.placed("test", members()...)
 		s.deletes(p)
@@ -125,7 +125,7 @@ func TestOwnerlessObjectIsTakenOverByTheServer(t *testing.T) {
 	s := begin(t)
 	s.annotatedOnC1()
 	p := s.place(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
-	s.finds(p, onAll().At("0"), nil)
+	s.finds(p, onAll().AtOrNext("0"), nil)
 	s.carries(c1, s.subject(), "1")
 	s.placed("test", members()...)
 	s.deletes(p)
@@ -137,7 +137,7 @@ func TestForcedFieldOfAnotherManager(t *testing.T) {
 		s.annotatedOnC1(s.foreigner())
 		update(s, theHub, s.subject(), func(o client.Object) { o.SetAnnotations(map[string]string{key: "2"}) })
 		p := s.place(testworld.Applying(forced(v1beta1.ApplyStrategy{AllowCoOwnership: true})))
-		s.finds(p, onAll().At("0"), nil)
+		s.finds(p, onAll().AtOrNext("0"), nil)
 		for _, m := range members() {
 			s.carries(m, s.subject(), "2")
 		}
@@ -159,10 +159,10 @@ func TestServerSideApplyFollowsTheHub(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		p := s.place(testworld.MaxUnavailable(intstr.FromInt32(1)), oneMore,
 			testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
-		s.expect(p, onAll().At("0").Selecting(s.all()...))
+		s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
 		s.placed("test", members()...)
 		s.fill(s.cm(), "foobar")
-		s.expectWithin(testworld.Workload, p, onAll().At("1"))
+		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("1"))
 		s.placed("foobar", members()...)
 	})
 }
@@ -205,16 +205,16 @@ func TestStuckRolloutReportsDifferencesInstead(t *testing.T) {
 		stuck := testworld.ApplyFailed(c1.name, c1.name, c2.name)
 		refused := findings{c1.name: {failing(s.subjectName(), v1beta1.ReasonManifestNotTakenOver)}}
 		s.selects(p, s.selected("ConfigMap", changed.Name))
-		s.finds(p, stuck.At("0"), refused)
+		s.finds(p, stuck.AtOrNext("0"), refused)
 		s.edit(p, testworld.MaxUnavailable(intstr.FromInt32(1))) // only now: what the hub sees late must still come to both
-		s.finds(p, stuck.At("0"), refused)
+		s.finds(p, stuck.AtOrNext("0"), refused)
 
 		s.fill(changed, "bar")
-		s.finally(p, stuck.At("1").Blocked(c2.name), refused)
+		s.finally(p, stuck.AtOrNext("1").Blocked(c2.name), refused)
 
 		s.edit(p, testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff, WhenToTakeOver: v1beta1.WhenToTakeOverNever}))
 		reported := findings{c2.name: {different(name, "/data/data", "bar", "test", 0)}}
-		s.finally(p, testworld.DiffReported(c1.name, c2.name).At("1"), reported)
+		s.finally(p, testworld.DiffReported(c1.name, c2.name).AtOrNext("1"), reported)
 	})
 }
 
@@ -236,14 +236,14 @@ func TestFromReportingToApplying(t *testing.T) {
 			onC1, onC2 = []string{missing(cmName)}, append(onC2, missing(cmName))
 		}
 		status := testworld.DiffReported(c1.name, c2.name)
-		s.finds(p, status.At("0"), findings{
+		s.finds(p, status.AtOrNext("0"), findings{
 			c1.name: append(slices.Clone(onC1), different(s.subjectName(), "/metadata/labels/foo", "", "bar", 0)), c2.name: onC2,
 		})
 		update(s, theHub, s.subject(), label)
-		s.finds(p, status.At("1"), findings{c1.name: onC1, c2.name: onC2})
+		s.finds(p, status.AtOrNext("1"), findings{c1.name: onC1, c2.name: onC2})
 
 		s.edit(p, testworld.Applying(forced(v1beta1.ApplyStrategy{})))
-		s.finds(p, testworld.Complete(c1.name, c2.name).At("1"), nil)
+		s.finds(p, testworld.Complete(c1.name, c2.name).AtOrNext("1"), nil)
 		for _, m := range []cluster{c1, c2} {
 			s.shows(m, s.subject(), labelled("foo", "bar"), belongingTo(p))
 		}
@@ -298,7 +298,7 @@ func TestReportDiffOneImmutableHidesAll(t *testing.T) {
 func TestObjectTooLargeToRemember(t *testing.T) {
 	s := beginNamespaced(t)
 	p := s.place(testworld.PickFixed(c1.name))
-	s.expect(p, testworld.Complete(c1.name).At("0").Selecting(s.all()...))
+	s.expect(p, testworld.Complete(c1.name).AtOrNext("0").Selecting(s.all()...))
 	remembered := func(yes bool) {
 		s.Helper()
 		s.shows(c1, s.cm(), func(obj client.Object) error {
@@ -316,7 +316,7 @@ func TestObjectTooLargeToRemember(t *testing.T) {
 	}
 	large := base64.StdEncoding.EncodeToString(random)
 	update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { cm.Data["large"] = large })
-	s.expect(p, testworld.Complete(c1.name).At("1"))
+	s.expect(p, testworld.Complete(c1.name).AtOrNext("1"))
 	remembered(false)
 	s.shows(c1, s.cm(), func(obj client.Object) error {
 		if cm, ok := obj.(*corev1.ConfigMap); !ok || cm.Data["large"] != large {
@@ -329,7 +329,7 @@ func TestObjectTooLargeToRemember(t *testing.T) {
 	})
 
 	update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { delete(cm.Data, "large") })
-	s.expect(p, testworld.Complete(c1.name).At("2"))
+	s.expect(p, testworld.Complete(c1.name).AtOrNext("2"))
 	remembered(true)
 	s.shows(c1, s.cm(), containing("test"), func(obj client.Object) error {
 		if cm, ok := obj.(*corev1.ConfigMap); !ok || len(cm.Data) != 1 {

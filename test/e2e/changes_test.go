@@ -22,17 +22,17 @@ import (
 func TestContentComesChangesAndGoes(t *testing.T) {
 	s := beginEmpty(t)
 	p := s.place()
-	s.expect(p, onAll().At("0").Selecting(s.selectedNamespace()))
+	s.expect(p, onAll().AtOrNext("0").Selecting(s.selectedNamespace()))
 	s.create(testworld.ConfigMap(s.app, "test"))
-	s.expect(p, onAll().At("1").Selecting(s.all()...))
+	s.expect(p, onAll().AtOrNext("1").Selecting(s.all()...))
 	s.placed("test", members()...)
 	update(s, theHub, testworld.ConfigMap(s.app, ""), func(cm *corev1.ConfigMap) { cm.Data["data"] = "changed" })
 	s.placed("changed", members()...)
-	s.expect(p, onAll().At("2").Selecting(s.all()...))
+	s.expect(p, onAll().AtOrNext("2").Selecting(s.all()...))
 	if err := theHub.Delete(t.Context(), testworld.ConfigMap(s.app, "")); err != nil {
 		t.Fatal(err)
 	}
-	s.expect(p, onAll().At("3").Selecting(s.selectedNamespace()))
+	s.expect(p, onAll().AtOrNext("3").Selecting(s.selectedNamespace()))
 	s.placed("")
 }
 

@@ -363,7 +363,7 @@ func TestDifferencesAreOnlyReported(t *testing.T) {
 		p := s.placeBoth(testworld.Applying(v1beta1.ApplyStrategy{
 			Type: v1beta1.ApplyStrategyTypeReportDiff, ComparisonOption: fully, WhenToTakeOver: v1beta1.WhenToTakeOverNever,
 		}))
-		status := testworld.DiffReported(c1.name, c2.name, c3.name).At("0")
+		status := testworld.DiffReported(c1.name, c2.name, c3.name).AtOrNext("0")
 		want := findings{
 			c1.name: {different(cmName, "/data/data", "test", "custom-1", 0), different(s.otherName(), "/metadata/labels/foo", "", "bar", 0)},
 			c2.name: {missing(cmName), missing(s.otherName())},
@@ -526,7 +526,7 @@ func TestDifferenceInV1(t *testing.T) {
 	s.create(s.custom("custom-1"))
 	s.createOn(c1, s.custom("custom-2"))
 	p := s.placeV1(allPercent, testworld.Applying(v1beta1.ApplyStrategy{WhenToTakeOver: v1beta1.WhenToTakeOverIfNoDiff}))
-	s.findsV1(p, testworld.ApplyFailed(c1.name, c1.name).At("0"), findings{c1.name: {
+	s.findsV1(p, testworld.ApplyFailed(c1.name, c1.name).AtOrNext("0"), findings{c1.name: {
 		failing("Namespace "+s.app, v1beta1.ReasonManifestFailedToTakeOver),
 		different("Namespace "+s.app, "/metadata/labels/label", "custom-1", "custom-2", 0),
 	}})
@@ -555,7 +555,7 @@ func TestReportDiffInV1(t *testing.T) {
 	p := s.placeV1(testworld.Applying(v1beta1.ApplyStrategy{
 		Type: v1beta1.ApplyStrategyTypeReportDiff, WhenToTakeOver: v1beta1.WhenToTakeOverNever,
 	}))
-	s.findsV1(p, testworld.DiffReported(c1.name).At("0"), findings{c1.name: {
+	s.findsV1(p, testworld.DiffReported(c1.name).AtOrNext("0"), findings{c1.name: {
 		different("Namespace "+s.app, "/metadata/labels/label", "custom-1", "custom-2", 0),
 	}})
 }

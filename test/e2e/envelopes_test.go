@@ -135,7 +135,7 @@ func TestEnvelopesOfBothKinds(t *testing.T) {
 		spec.ResourceSelectors = append(spec.ResourceSelectors, testworld.Named(v1beta1.GroupVersion.Group, "v1beta1", "ClusterResourceEnvelope", wide.Name))
 	})
 	s.selects(p, append(s.all(), s.selectedEnvelope("ResourceEnvelope", s.app, "envelope"), s.selectedEnvelope("ClusterResourceEnvelope", "", wide.Name))...)
-	s.expectWithin(testworld.Workload, p, complete().At("0"))
+	s.expectWithin(testworld.Workload, p, complete().AtOrNext("0"))
 	if got := p.GetStatus().SelectedResources; len(got) != 4 {
 		t.Errorf("selected are %v", got)
 	}
@@ -150,7 +150,7 @@ func TestEnvelopesOfBothKinds(t *testing.T) {
 	s.failing(testworld.Soon, p, v1beta1.ConditionApplied, "ResourceQuota", "quota", v1beta1.ReasonManifestApplyFailed, "field is immutable")
 	s.blocked(p)
 	change(corev1.ResourceQuotaScopeNotBestEffort, corev1.ResourceQuotaScopeNotTerminating)
-	s.expectWithin(testworld.Workload, p, complete().At("2"))
+	s.expectWithin(testworld.Workload, p, complete().AtOrNext("2"))
 	s.deletes(p)
 	for _, m := range members() {
 		s.gone(m, s.clusterRole())
@@ -163,7 +163,7 @@ func TestWorkloadsInAnEnvelope(t *testing.T) {
 	s.create(s.wrapped(s.deployment(), s.daemonSet(), s.statefulSet()))
 	p := s.place()
 	s.failing(testworld.Long, p, v1beta1.ConditionAvailable, "StatefulSet", "db", v1beta1.ReasonManifestNotAvailableYet, "")
-	s.expectWithin(testworld.Long, p, testworld.NotAvailable(c1.name, c2.name, c3.name).At("0"))
+	s.expectWithin(testworld.Long, p, testworld.NotAvailable(c1.name, c2.name, c3.name).AtOrNext("0"))
 	s.failing(testworld.Soon, p, v1beta1.ConditionAvailable, "StatefulSet", "db", v1beta1.ReasonManifestNotAvailableYet, "")
 }
 
@@ -173,7 +173,7 @@ func TestNamespacedPlacementOfAnEnvelope(t *testing.T) {
 	s.create(s.wrapped(s.quota(), s.deployment()))
 	carrier := s.carry(c1.name, c2.name, c3.name)
 	p := s.place(testworld.Selecting(testworld.Named(v1beta1.GroupVersion.Group, "v1beta1", "ResourceEnvelope", "envelope")))
-	s.expectWithin(testworld.Workload, p, complete().At("0").Selecting(s.selectedEnvelope("ResourceEnvelope", s.app, "envelope")))
+	s.expectWithin(testworld.Workload, p, complete().AtOrNext("0").Selecting(s.selectedEnvelope("ResourceEnvelope", s.app, "envelope")))
 	inside := []client.Object{s.quota(), s.deployment()}
 	s.there(inside, members()...)
 	for _, m := range members() {

@@ -220,21 +220,21 @@ func TestClusterOverrideThroughItsLife(t *testing.T) {
 	o := s.wide(s.name, testworld.Patching(everywhere, testworld.Annotating(key, "v")))
 	p := s.place()
 	s.selects(p, s.all()...)
-	s.overridden(p, complete().Overridden().At("0"), []string{o.Name + "-0"}, members()...)
+	s.overridden(p, complete().Overridden().AtOrNext("0"), []string{o.Name + "-0"}, members()...)
 	s.bothCarry("v", members()...)
 
 	rules(s, o, func([]v1beta1.OverrideRule) []v1beta1.OverrideRule {
 		return []v1beta1.OverrideRule{testworld.Patching(everywhere, testworld.Annotating(key, "w"))}
 	})
-	s.overridden(p, complete().Overridden().At("0"), []string{o.Name + "-1"}, members()...)
+	s.overridden(p, complete().Overridden().AtOrNext("0"), []string{o.Name + "-1"}, members()...)
 	s.bothCarry("w", members()...)
 
 	rules(s, o, func(r []v1beta1.OverrideRule) []v1beta1.OverrideRule { return append(r, testworld.LeavingOut(nowhere)) })
-	s.overridden(p, complete().Overridden().At("0"), []string{o.Name + "-2"}, members()...)
+	s.overridden(p, complete().Overridden().AtOrNext("0"), []string{o.Name + "-2"}, members()...)
 	s.bothCarry("w", members()...)
 
 	remove(t, theHub, o)
-	s.overridden(p, complete().At("0"), nil)
+	s.overridden(p, complete().AtOrNext("0"), nil)
 	s.bothCarry("", members()...)
 	s.deletes(p)
 }
@@ -267,7 +267,7 @@ func TestClusterOverrideThatFails(t *testing.T) {
 	s := begin(t)
 	o := s.wide(s.name, testworld.Patching(everywhere, testworld.Patch(v1beta1.JSONPatchAdd, "/metadata/annotations/k", "v")))
 	p := s.place()
-	s.overridden(p, failsThere().At("0"), []string{o.Name + "-0"}, members()...)
+	s.overridden(p, failsThere().AtOrNext("0"), []string{o.Name + "-0"}, members()...)
 	s.tells(p, "ClusterResourceOverride "+o.Name, o.Name+"-0", "rule 1", "add /metadata/annotations/k")
 	s.complain(o, "OverriddenFailed")
 	s.placed("")
@@ -321,15 +321,15 @@ func TestOverrideThroughItsLife(t *testing.T) {
 		s.expect(p, complete())
 		o := s.narrow(s.name, testworld.Patching(everywhere, testworld.Annotating(key, "v")))
 		name := s.app + "/" + o.Name
-		s.overridden(p, complete().Overridden().At("0"), []string{name + "-0"}, members()...)
+		s.overridden(p, complete().Overridden().AtOrNext("0"), []string{name + "-0"}, members()...)
 		s.cmCarries("v", members()...)
 		rules(s, o, func([]v1beta1.OverrideRule) []v1beta1.OverrideRule {
 			return []v1beta1.OverrideRule{testworld.Patching(everywhere, testworld.Annotating(key, "w"))}
 		})
-		s.overridden(p, complete().Overridden().At("0"), []string{name + "-1"}, members()...)
+		s.overridden(p, complete().Overridden().AtOrNext("0"), []string{name + "-1"}, members()...)
 		s.cmCarries("w", members()...)
 		rules(s, o, func(r []v1beta1.OverrideRule) []v1beta1.OverrideRule { return append(r, testworld.LeavingOut(nowhere)) })
-		s.overridden(p, complete().Overridden().At("0"), []string{name + "-2"}, members()...)
+		s.overridden(p, complete().Overridden().AtOrNext("0"), []string{name + "-2"}, members()...)
 		s.cmCarries("w", members()...)
 	})
 }
@@ -392,7 +392,7 @@ func TestOverrideThatSpoilsTheObject(t *testing.T) {
 		p := s.place(testworld.MaxUnavailable(intstr.FromString("100%")))
 		s.expect(p, complete())
 		o := s.narrow(s.name, testworld.Patching(everywhere, testworld.Patch(v1beta1.JSONPatchAdd, "/metadata/annotations", "no map")))
-		s.overridden(p, testworld.SyncFailed(c1.name, c2.name, c3.name).At("0"), []string{s.app + "/" + o.Name + "-0"}, members()...)
+		s.overridden(p, testworld.SyncFailed(c1.name, c2.name, c3.name).AtOrNext("0"), []string{s.app + "/" + o.Name + "-0"}, members()...)
 		s.placed("test", members()...)
 		s.cmCarries("", members()...)
 	})

@@ -27,9 +27,9 @@ func TestPickAllFollowsItsAffinity(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickAll(eastProd))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name).At("0").Selecting(s.all()...))
+	s.expect(p, testworld.Complete(c1.name).AtOrNext("0").Selecting(s.all()...))
 	update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { testworld.PickAll(westProd)(&p.Spec) })
-	s.expect(p, testworld.Complete(c3.name).At("0"))
+	s.expect(p, testworld.Complete(c3.name).AtOrNext("0"))
 	s.placed("test", c3)
 }
 

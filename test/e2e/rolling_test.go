@@ -63,7 +63,7 @@ func (s *scene) envelopedAs(object v1beta1.ResourceIdentifier) v1beta1.ResourceI
 // goes no further.
 func (s *scene) stalls(p v1beta1.PlacementObject, index string, object v1beta1.ResourceIdentifier, generation int64) {
 	s.Helper()
-	want := testworld.Blocked([]string{c1.name}, c2.name, c3.name).At(index)
+	want := testworld.Blocked([]string{c1.name}, c2.name, c3.name).AtOrNext(index)
 	s.expectWithin(testworld.Workload, p, want)
 	s.stays(p, want)
 	for _, entry := range p.GetStatus().PerClusterPlacementStatuses {
@@ -165,7 +165,7 @@ func TestBadImageStopsAtTheFirstCluster(t *testing.T) {
 		s.create(s.deployment())
 		object := s.identified("apps", "Deployment", "web")
 		p := s.placeOne(object)
-		s.expectWithin(testworld.Workload, p, onAll().At("0"))
+		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("0"))
 		s.image(brokenImage)
 		s.stalls(p, "1", object, 2)
 	})
@@ -179,7 +179,7 @@ func TestBadImageInAnEnvelopeStopsAtTheFirstCluster(t *testing.T) {
 		envelope := s.wrapped(db)
 		s.create(envelope)
 		p := s.placeOne(s.selectedEnvelope("ResourceEnvelope", s.app, "envelope"))
-		s.expectWithin(2*testworld.Workload, p, onAll().At("0"))
+		s.expectWithin(2*testworld.Workload, p, onAll().AtOrNext("0"))
 		db.Spec.Template.Spec.Containers[0].Image = brokenImage
 		update(s, theHub, envelope, func(e *v1beta1.ResourceEnvelope) { e.Data = wrapping(db) })
 		s.stalls(p, "1", s.envelopedAs(s.identified("apps", "StatefulSet", "db")), 2)
@@ -196,7 +196,7 @@ func TestServiceWithoutAProviderStopsAtTheFirstCluster(t *testing.T) {
 		s.create(service)
 		object := s.identified("", "Service", "web")
 		p := s.placeOne(object)
-		s.expectWithin(testworld.Workload, p, onAll().At("0"))
+		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("0"))
 		update(s, theHub, service, func(o *corev1.Service) { o.Spec.Type = corev1.ServiceTypeLoadBalancer })
 		s.stalls(p, "1", object, 0)
 	})
@@ -208,7 +208,7 @@ func TestGoodImageAfterBadOnesWithOneRevisionKept(t *testing.T) {
 		s.create(s.deployment())
 		object := s.identified("apps", "Deployment", "web")
 		p := s.placeOne(object, testworld.Keeping(1))
-		s.expectWithin(testworld.Workload, p, onAll().At("0"))
+		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("0"))
 		s.image(brokenImage)
 		s.stalls(p, "1", object, 2)
 		s.disturb()
@@ -217,7 +217,7 @@ func TestGoodImageAfterBadOnesWithOneRevisionKept(t *testing.T) {
 		s.disturb()
 		s.image("nginx:1.26.2")
 		s.runs("nginx:1.26.2")
-		s.expectWithin(testworld.Workload, p, onAll().At("3"))
+		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("3"))
 	})
 }
 
@@ -264,7 +264,7 @@ func TestUntrackableContentWaitsForItsPeriod(t *testing.T) {
 			what = []v1beta1.ResourceSelectorTerm{testworld.Named(kind.Group, "v1", "Widget", "widget")}
 		}
 		p := s.place(testworld.Selecting(what...), testworld.PickFixed(c1.name), oneAtATime, period(int(wait/time.Second)))
-		s.expectWithin(2*wait, p, testworld.Complete(c1.name).Untrackable().At("0"))
+		s.expectWithin(2*wait, p, testworld.Complete(c1.name).Untrackable().AtOrNext("0"))
 		since := s.availableSince(p)
 		update(s, theHub, widget, func(w *unstructured.Unstructured) { w.Object["spec"] = map[string]any{"size": "large"} })
 		// The time in the condition is of whole seconds, and the change is told to the member as soon as the period is
@@ -275,7 +275,7 @@ func TestUntrackableContentWaitsForItsPeriod(t *testing.T) {
 			}
 			return errors.New("it is another")
 		})
-		s.expectWithin(4*wait, p, testworld.Complete(c1.name).Untrackable().At("1"))
+		s.expectWithin(4*wait, p, testworld.Complete(c1.name).Untrackable().AtOrNext("1"))
 		if got := s.widget(s.Context(), kind); got != "large" {
 			s.Errorf("the widget is %q", got)
 		}
@@ -314,9 +314,9 @@ func TestStateOfAJobBlocksNothing(t *testing.T) {
 	job.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	s.create(job)
 	p := s.placeOne(s.identified("batch", "Job", "once"), period(15))
-	s.expectWithin(testworld.Workload, p, onAll().Untrackable().At("0"))
+	s.expectWithin(testworld.Workload, p, onAll().Untrackable().AtOrNext("0"))
 	update(s, theHub, job, func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(true) })
-	s.expectWithin(75*time.Second, p, onAll().Untrackable().At("1"))
+	s.expectWithin(75*time.Second, p, onAll().Untrackable().AtOrNext("1"))
 }
 
 // A rollout that is held takes a change of its limits at once.
@@ -325,15 +325,15 @@ func TestLimitsCanBeRaisedWhileARolloutIsHeld(t *testing.T) {
 		s.create(s.deployment())
 		object := s.identified("apps", "Deployment", "web")
 		p := s.placeOne(object)
-		s.expectWithin(testworld.Workload, p, onAll().At("0"))
+		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("0"))
 		s.image(brokenImage)
 		s.stalls(p, "1", object, 2)
 		s.edit(p, testworld.MaxUnavailable(intstr.FromInt32(2)))
-		s.expect(p, testworld.Blocked([]string{c1.name, c2.name}, c3.name).At("1"))
+		s.expect(p, testworld.Blocked([]string{c1.name, c2.name}, c3.name).AtOrNext("1"))
 		s.edit(p, testworld.MaxUnavailable(intstr.FromInt32(3)))
-		s.expect(p, testworld.NotAvailable(c1.name, c2.name, c3.name).At("1"))
+		s.expect(p, testworld.NotAvailable(c1.name, c2.name, c3.name).AtOrNext("1"))
 		s.image("example.com/web")
-		s.expectWithin(testworld.Workload, p, onAll().At("2"))
+		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("2"))
 	})
 }
 

@@ -42,7 +42,7 @@ func beginEmpty(t *testing.T) *scene {
 func TestSelectNamespaceByName(t *testing.T) {
 	s := begin(t)
 	p := s.place()
-	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
 	s.deletes(p)
 }
@@ -51,7 +51,7 @@ func TestSelectNamespaceByName(t *testing.T) {
 func TestSelectNamespaceByLabel(t *testing.T) {
 	s := begin(t)
 	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "process", s.app)))
-	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
 	s.deletes(p)
 }
@@ -72,10 +72,10 @@ func TestNamespaceGetsTheLabel(t *testing.T) {
 func TestNamespaceLosesTheLabel(t *testing.T) {
 	s := begin(t)
 	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "process", s.app)))
-	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
 	update(s, theHub, testworld.Namespace(s.app), func(n *corev1.Namespace) { n.Labels["process"] = "other" })
-	s.expect(p, onAll().At("1").Selecting())
+	s.expect(p, onAll().AtOrNext("1").Selecting())
 	s.placed("")
 	s.deletes(p)
 }
@@ -84,10 +84,10 @@ func TestNamespaceLosesTheLabel(t *testing.T) {
 func TestNamespaceGetsContent(t *testing.T) {
 	s := beginEmpty(t)
 	p := s.place()
-	s.expect(p, onAll().At("0").Selecting(s.selectedNamespace()))
+	s.expect(p, onAll().AtOrNext("0").Selecting(s.selectedNamespace()))
 	s.holdNamespace(members()...)
 	s.create(testworld.ConfigMap(s.app, "test"))
-	s.expect(p, onAll().At("1").Selecting(s.all()...))
+	s.expect(p, onAll().AtOrNext("1").Selecting(s.all()...))
 	s.placed("test", members()...)
 	s.deletes(p)
 }
@@ -96,12 +96,12 @@ func TestNamespaceGetsContent(t *testing.T) {
 func TestNamespaceLosesContent(t *testing.T) {
 	s := begin(t)
 	p := s.place()
-	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
 	if err := theHub.Delete(t.Context(), testworld.ConfigMap(s.app, "")); err != nil {
 		t.Fatal(err)
 	}
-	s.expect(p, onAll().At("1").Selecting(s.selectedNamespace()))
+	s.expect(p, onAll().AtOrNext("1").Selecting(s.selectedNamespace()))
 	s.placed("")
 	s.holdNamespace(members()...)
 	s.deletes(p)
@@ -125,7 +125,7 @@ func TestSelectTwice(t *testing.T) {
 	s.settles(p, testworld.Refused().Selecting())
 	s.placed("")
 	s.edit(p, testworld.Selecting(once))
-	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
 }
 
@@ -139,7 +139,7 @@ func TestSelectClusterRole(t *testing.T) {
 	}
 	s.create(role)
 	p := s.place(testworld.Selecting(testworld.Named(rbacv1.GroupName, "v1", "ClusterRole", role.Name)))
-	s.expect(p, onAll().At("0").Selecting(v1beta1.ResourceIdentifier{Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Name: role.Name}))
+	s.expect(p, onAll().AtOrNext("0").Selecting(v1beta1.ResourceIdentifier{Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Name: role.Name}))
 	for _, m := range members() {
 		testworld.Await(t, testworld.Soon, role.Name+" on "+m.name, func(ctx context.Context) error {
 			var got rbacv1.ClusterRole
@@ -287,7 +287,7 @@ func TestSelectMoreThanOneSnapshotHolds(t *testing.T) {
 		// Secrets come before config maps.
 		all := s.all()
 		want := slices.Insert(all, len(all)-1, secrets...)
-		s.expectWithin(testworld.Workload, p, testworld.Complete(c1.name, c2.name).At("0").Selecting(want...))
+		s.expectWithin(testworld.Workload, p, testworld.Complete(c1.name, c2.name).AtOrNext("0").Selecting(want...))
 		s.inTwoSnapshots(p)
 		s.placed("test", c1, c2)
 		for _, secret := range secrets {
@@ -325,10 +325,10 @@ func TestSelectInOrder(t *testing.T) {
 		if s.namespaced {
 			p := s.place(testworld.Selecting(testworld.Named("", "v1", "ConfigMap", ""), testworld.Named("", "v1", "Secret", ""),
 				testworld.Named("", "v1", "PersistentVolumeClaim", ""), testworld.Named(rbacv1.GroupName, "v1", "Role", "")))
-			s.expect(p, onAll().At("0").Selecting(want...))
+			s.expect(p, onAll().AtOrNext("0").Selecting(want...))
 			return
 		}
-		s.expect(s.place(), onAll().At("0").Selecting(append([]v1beta1.ResourceIdentifier{s.selectedNamespace()}, want...)...))
+		s.expect(s.place(), onAll().AtOrNext("0").Selecting(append([]v1beta1.ResourceIdentifier{s.selectedNamespace()}, want...)...))
 	})
 }
 
@@ -336,7 +336,7 @@ func TestSelectInOrder(t *testing.T) {
 func TestNamespacedSelectByName(t *testing.T) {
 	s := beginNamespaced(t)
 	p := s.place()
-	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
 	s.deletes(p)
 	s.holdNamespace(members()...)
@@ -346,7 +346,7 @@ func TestNamespacedSelectByName(t *testing.T) {
 func TestNamespacedSelectByLabel(t *testing.T) {
 	s := beginNamespaced(t)
 	p := s.place(testworld.Selecting(testworld.WithLabel("ConfigMap", "app", s.app)))
-	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
 	s.deletes(p)
 	s.holdNamespace(members()...)
@@ -356,10 +356,10 @@ func TestNamespacedSelectByLabel(t *testing.T) {
 func TestNamespacedObjectLosesTheLabel(t *testing.T) {
 	s := beginNamespaced(t)
 	p := s.place(testworld.Selecting(testworld.WithLabel("ConfigMap", "app", s.app)))
-	s.expect(p, onAll().At("0").Selecting(s.all()...))
+	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
 	update(s, theHub, testworld.ConfigMap(s.app, ""), func(cm *corev1.ConfigMap) { cm.Labels["app"] = "other" })
-	s.expect(p, onAll().At("1").Selecting())
+	s.expect(p, onAll().AtOrNext("1").Selecting())
 	s.placed("")
 	s.deletes(p)
 }
@@ -383,7 +383,7 @@ func TestNamespacedMeetsAnObjectThatIsOwned(t *testing.T) {
 	theirs.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}}
 	s.createOn(c1, theirs)
 	p := s.place()
-	s.expect(p, testworld.ApplyFailed(c1.name, c1.name, c2.name, c3.name).At("0").Selecting(s.all()...))
+	s.expect(p, testworld.ApplyFailed(c1.name, c1.name, c2.name, c3.name).AtOrNext("0").Selecting(s.all()...))
 	for _, entry := range p.GetStatus().PerClusterPlacementStatuses {
 		failed := entry.FailedPlacements
 		if entry.ClusterName != c1.name {
@@ -413,7 +413,7 @@ func TestNamespacedMeetsAnObjectThatIsOwned(t *testing.T) {
 func TestNamespaceWithSelectorsOfTheNamespaceAlone(t *testing.T) {
 	s := begin(t)
 	p := s.place(testworld.NamespaceWithSelectors)
-	s.settles(p, onAll().At("0").Selecting(s.selectedNamespace()))
+	s.settles(p, onAll().AtOrNext("0").Selecting(s.selectedNamespace()))
 	s.holdNamespace(members()...)
 	s.placed("")
 	s.deletes(p)
@@ -523,7 +523,7 @@ func TestBootstrapObjectsStay(t *testing.T) {
 	s.create(mine)
 	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "process", "none"), testworld.Named(rbacv1.GroupName, "v1", "ClusterRole", "view"),
 		testworld.Named("scheduling.k8s.io", "v1", "PriorityClass", ""), testworld.Named(rbacv1.GroupName, "v1", "ClusterRole", mine.Name)))
-	s.expect(p, onAll().At("0").Selecting(v1beta1.ResourceIdentifier{Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Name: mine.Name}))
+	s.expect(p, onAll().AtOrNext("0").Selecting(v1beta1.ResourceIdentifier{Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Name: mine.Name}))
 	if c := (*p.GetConditions())[0]; !strings.Contains(c.Message, "ClusterRole view (every API server creates its own)") {
 		t.Errorf("its first condition is %+v", c)
 	}

@@ -432,7 +432,7 @@ func (r *release) edits(value string) {
 
 func (r *release) complete(index string, clusters ...string) {
 	r.Helper()
-	r.expectWithin(testworld.Workload, r.placement, testworld.Complete(clusters...).At(index))
+	r.expectWithin(testworld.Workload, r.placement, testworld.Complete(clusters...).AtOrNext(index))
 }
 
 var prod = []string{"c1", "c3"}

@@ -92,20 +92,20 @@ func TestStatusIsCopied(t *testing.T) {
 func TestStatusCopyOutlivesItsNamespace(t *testing.T) {
 	s := begin(t)
 	p := s.place(accessible)
-	s.expect(p, onAll().At("0").Selecting(s.all()...).Copied(true))
+	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...).Copied(true))
 	s.awaitCopy(p)
 
 	if err := theHub.Delete(t.Context(), testworld.Namespace(s.app)); err != nil {
 		t.Fatal(err)
 	}
 	s.gone(theHub, testworld.Namespace(s.app))
-	s.settles(p, onAll().At("1").Selecting().Copied(false))
+	s.settles(p, onAll().AtOrNext("1").Selecting().Copied(false))
 	if err := theHub.Get(t.Context(), client.ObjectKey{Name: s.app}, &corev1.Namespace{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the namespace is there again: %v", err)
 	}
 
 	s.create(testworld.Namespace(s.app))
-	s.expect(p, onAll().At("2").Selecting(s.selectedNamespace()).Copied(true))
+	s.expect(p, onAll().AtOrNext("2").Selecting(s.selectedNamespace()).Copied(true))
 	s.awaitCopy(p)
 }
 
@@ -113,7 +113,7 @@ func TestStatusCopyOutlivesItsNamespace(t *testing.T) {
 func TestStatusCopyOfAnotherNamespaceIsRefused(t *testing.T) {
 	s := begin(t)
 	p := s.place(accessible)
-	before := onAll().At("0").Selecting(s.all()...).Copied(true)
+	before := onAll().AtOrNext("0").Selecting(s.all()...).Copied(true)
 	s.expect(p, before)
 	s.awaitCopy(p)
 	generation := p.GetGeneration()
