@@ -46,9 +46,10 @@ func MasterIndex(placement, master string) (index int, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	digits, ok = strings.CutSuffix(digits, "-snapshot")
+	digits = strings.TrimSuffix(digits, "-snapshot")
 	n, err := strconv.ParseInt(digits, 10, 32)
-	return int(n), ok && err == nil && n >= 0
+	index = int(n)
+	return index, err == nil && index >= 0 && MasterSnapshotName(placement, index) == master
 }
 
 // BeforeStageApproval is the name of the approval request that an update run waits for before it begins a stage.
@@ -73,8 +74,9 @@ func OverrideOf(snapshot string) (override string, ok bool) {
 	if at <= 0 {
 		return "", false
 	}
-	_, err := strconv.ParseUint(snapshot[at+1:], 10, 32)
-	return snapshot[:at], err == nil
+	override = snapshot[:at]
+	index, err := strconv.ParseInt(snapshot[at+1:], 10, 32)
+	return override, err == nil && OverrideSnapshotName(override, int(index)) == snapshot
 }
 
 // Maximum lengths of the placement and cluster names within a binding's name, so that the whole is a DNS-1123 label of
