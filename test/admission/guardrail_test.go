@@ -92,28 +92,31 @@ func networkingKinds(t *testing.T, member string) {
 					schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}`, singular, kind)))
 		probe := named(networking, kind, contract.MemberNamespace(member), "probe")
 		testworld.Await(t, testworld.Long, kind+" in the namespace of "+member, func(ctx context.Context) error {
-			err := all(creates(probe), deletes(probe))(ctx, master, false)
-			if err != nil {
-				err = errors.Join(err, recount(ctx, member, corev1.ResourceName("count/"+singular+"s.networking.fleet.azure.com")))
+			if err := counted(ctx, member, corev1.ResourceName("count/"+singular+"s.networking.fleet.azure.com")); err != nil {
+				return err
 			}
-			return err
+			return all(creates(probe), deletes(probe))(ctx, master, false)
 		})
 	}
 }
 
-// recount deletes the quota of a member if it was counted before the hub's controller of quotas knew a kind. Such a quota keeps objects of the
-// kind out for minutes; the agent makes it again, and what is new is counted at once.
-func recount(ctx context.Context, member string, count corev1.ResourceName) error {
+// counted is nil when the quota of a member counts a kind. It deletes the quota if it was counted before the hub's controller of quotas knew the
+// kind. Such a quota keeps objects of the kind out for minutes; the agent makes it again, and what is new is counted at once.
+func counted(ctx context.Context, member string, count corev1.ResourceName) error {
 	quota := &corev1.ResourceQuota{}
 	err := master.Get(ctx, types.NamespacedName{Namespace: contract.MemberNamespace(member), Name: contract.QuotaName(member)}, quota)
 	if err != nil {
 		return err
 	}
 	_, bounded := quota.Status.Hard[count]
-	if _, counted := quota.Status.Used[count]; !bounded || counted {
+	if _, known := quota.Status.Used[count]; known {
 		return nil
 	}
-	return master.Delete(ctx, quota)
+	err = fmt.Errorf("the quota does not count %s", count)
+	if bounded {
+		err = errors.Join(err, master.Delete(ctx, quota))
+	}
+	return err
 }
 
 // standard is the text of a denial.
