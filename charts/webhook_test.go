@@ -87,7 +87,8 @@ fullnameOverride: hub
 	}
 }
 
-// The Service has the name that the flag has, the port that the configurations name, and leads to the port that the agent listens on.
+// The Service has the name that the flag has, the port that the configurations name, and leads to the port that the
+// agent listens on.
 func TestWebhookServiceLeadsToTheAgent(t *testing.T) {
 	objects := render(t, charts.HubAgent, "enableWebhook: true\nwebhookServiceName: hooks\nwebhookPort: 10250")
 	deployment := get[appsv1.Deployment](t, objects, "Deployment/hub-agent")

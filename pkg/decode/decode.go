@@ -1,5 +1,6 @@
 // Package decode decodes JSON and quantities from other clients: users' objects in snapshots, envelopes, overrides and
-// Works, statuses that members report, annotations. It takes bytes and returns values, or an error that quotes no value.
+// Works, statuses that members report, annotations. It takes bytes and returns values, or an error that quotes no
+// value.
 //
 // Go's encoding/json matches field names case-insensitively, so it may find an object's namespace where an API server
 // finds none. This package matches field names exactly, as API servers do. It refuses objects with duplicate fields,

@@ -54,9 +54,11 @@ type Options struct {
 	Inventory bool
 	Silence   time.Duration
 
-	// Webhook is whether admission webhooks are served, and the configurations written that make the hub's API server call them.
+	// Webhook is whether admission webhooks are served, and the configurations written that make the hub's API server
+	// call them.
 	Webhook bool
-	// WebhookConnection is url or service; WebhookService is the Service, WebhookURL the base URL if it is not that of the Service.
+	// WebhookConnection is url or service; WebhookService is the Service, WebhookURL the base URL if it is not that of
+	// the Service.
 	WebhookConnection, WebhookService, WebhookURL string
 	WebhookPort                                   int
 	// CertManager is whether cert-manager makes the certificates, as files in WebhookCertificates.
@@ -64,8 +66,8 @@ type Options struct {
 	WebhookCertificates string
 	// PodDisruptionBudgets is whether users may make them on the hub.
 	PodDisruptionBudgets bool
-	// GuardRail is whether what belongs to the fleet on the hub is guarded. Admins are users whom it lets pass, separated by commas;
-	// ProtectLabels is whether it guards the labels of MemberClusters.
+	// GuardRail is whether what belongs to the fleet on the hub is guarded. Admins are users whom it lets pass,
+	// separated by commas; ProtectLabels is whether it guards the labels of MemberClusters.
 	GuardRail, ProtectLabels bool
 	Admins                   string
 

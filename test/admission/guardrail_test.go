@@ -79,8 +79,8 @@ func replicaSet(namespace, name string) *unstructured.Unstructured {
 
 const networking = "networking.fleet.azure.com/v1alpha1"
 
-// networkingKinds makes stand-ins of the kinds of fleet networking, which another project defines, and waits until the namespace of a member
-// takes them.
+// networkingKinds makes stand-ins of the kinds of fleet networking, which another project defines, and waits until the
+// namespace of a member takes them.
 func networkingKinds(t *testing.T, member string) {
 	t.Helper()
 	for _, kind := range []string{"InternalServiceExport", "InternalServiceImport", "EndpointSliceExport"} {
@@ -100,8 +100,9 @@ func networkingKinds(t *testing.T, member string) {
 	}
 }
 
-// counted is nil when the quota of a member counts a kind. It deletes the quota if it was counted before the hub's controller of quotas knew the
-// kind. Such a quota keeps objects of the kind out for minutes; the agent makes it again, and what is new is counted at once.
+// counted is nil when the quota of a member counts a kind. It deletes the quota if it was counted before the hub's
+// controller of quotas knew the kind. Such a quota keeps objects of the kind out for minutes; the agent makes it
+// again, and what is new is counted at once.
 func counted(ctx context.Context, member string, count corev1.ResourceName) error {
 	quota := &corev1.ResourceQuota{}
 	err := master.Get(ctx, types.NamespacedName{Namespace: contract.MemberNamespace(member), Name: contract.QuotaName(member)}, quota)

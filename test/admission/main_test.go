@@ -38,8 +38,8 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// hubAgent is the hub's agent, with the chart's values changed by values: all webhooks are on. The policy on what the agent writes is off,
-// because it answers before the guard rail.
+// hubAgent is the hub's agent, with the chart's values changed by values: all webhooks are on. The policy on what the
+// agent writes is off, because it answers before the guard rail.
 func hubAgent(values map[string]any) localfleet.Agent {
 	all := map[string]any{
 		"enableWebhook": true, "enableGuardRail": true, "enablePDBs": false, "admissionPolicies": map[string]any{"internals": false},

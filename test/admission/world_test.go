@@ -1,5 +1,6 @@
-// Package admission writes to a hub whose agent serves admission webhooks, as an administrator, a user and the identity of a member, and
-// asserts what the hub answers. RBAC allows all of them everything, so that admission alone decides.
+// Package admission writes to a hub whose agent serves admission webhooks, as an administrator, a user and the
+// identity of a member, and asserts what the hub answers. RBAC allows all of them everything, so that admission alone
+// decides.
 package admission
 
 import (
@@ -178,8 +179,8 @@ func all(writes ...write) write {
 	}
 }
 
-// refused tries a request until it is refused with all the parts: the agent knows of objects that were written just before a moment later.
-// Nothing is stored.
+// refused tries a request until it is refused with all the parts: the agent knows of objects that were written just
+// before a moment later. Nothing is stored.
 func refused(t *testing.T, who actor, what write, parts ...string) {
 	t.Helper()
 	testworld.Await(t, testworld.Soon, "a refusal of what "+who.name+" writes", func(ctx context.Context) error {

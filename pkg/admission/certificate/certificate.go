@@ -1,5 +1,5 @@
-// Package certificate makes the certificates of the hub's webhook server, and decides when they are replaced, so that at every moment the
-// API servers trust what each replica of the agent serves.
+// Package certificate makes the certificates of the hub's webhook server, and decides when they are replaced, so that
+// at every moment the API servers trust what each replica of the agent serves.
 package certificate
 
 import (
@@ -38,13 +38,15 @@ var DefaultTerms = Terms{Life: 365 * 24 * time.Hour, Renew: 91 * 24 * time.Hour,
 // Pair is a certificate and its key, both PEM.
 type Pair struct{ Certificate, Key []byte }
 
-// State is what is kept of the certificates, and shared by all replicas. Each pair has a CA of its own, whose key is not kept.
+// State is what is kept of the certificates, and shared by all replicas. Each pair has a CA of its own, whose key is
+// not kept.
 type State struct {
 	// Serving is what replicas serve.
 	Serving Pair
 	// Next is served when API servers trust its CA; empty if there is none.
 	Next Pair
-	// CA are the certificates to trust, PEM: the CAs of Serving and Next, and that of the pair before, which a replica may serve still.
+	// CA are the certificates to trust, PEM: the CAs of Serving and Next, and that of the pair before, which a replica
+	// may serve still.
 	CA []byte
 }
 
@@ -93,8 +95,9 @@ func New(now time.Time, terms Terms, hosts ...string) (State, error) {
 	return State{Serving: pair, CA: ca}, err
 }
 
-// Step returns what to make of a state, and when to look again. The state it returns equals s if nothing is due. published is the CA that
-// the API servers have been given, and since when; a pair is served only when they have had its CA for terms.Overlap.
+// Step returns what to make of a state, and when to look again. The state it returns equals s if nothing is due.
+// published is the CA that the API servers have been given, and since when; a pair is served only when they have had
+// its CA for terms.Overlap.
 func Step(s State, now time.Time, terms Terms, published []byte, since time.Time, hosts ...string) (State, time.Time, error) {
 	serving, err := leaf(s.Serving)
 	if err != nil || !covers(serving, hosts) || !now.Before(serving.NotAfter) {

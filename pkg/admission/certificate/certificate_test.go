@@ -29,8 +29,8 @@ func trusted(t *testing.T, now time.Time, ca []byte, served Pair) {
 	}
 }
 
-// An API server that hears of a new bundle as late as Overlap allows, and a replica that serves a pair until the one after it is replaced,
-// get along at every moment of ten lives.
+// An API server that hears of a new bundle as late as Overlap allows, and a replica that serves a pair until the one
+// after it is replaced, get along at every moment of ten lives.
 func TestRotationLeavesNoGap(t *testing.T) {
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	s, err := New(begin, terms, host, "127.0.0.1")

@@ -1,5 +1,5 @@
-// Package defaults fills in what a ClusterResourcePlacement leaves out and its schema cannot default, because it depends on other fields or
-// lies in what is absent itself.
+// Package defaults fills in what a ClusterResourcePlacement leaves out and its schema cannot default, because it
+// depends on other fields or lies in what is absent itself.
 package defaults
 
 import "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -7,7 +7,8 @@ import "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 // object is a decoded JSON object. Fields that this release does not know stay in it.
 type object = map[string]any
 
-// Placement completes the JSON of a ClusterResourcePlacement. What has another form than the schema's is left to its validation.
+// Placement completes the JSON of a ClusterResourcePlacement. What has another form than the schema's is left to its
+// validation.
 func Placement(placement object) {
 	spec, ok := placement["spec"].(object)
 	if !ok {

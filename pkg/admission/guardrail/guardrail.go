@@ -1,5 +1,5 @@
-// Package guardrail decides who may write what belongs to the fleet on the hub: its CustomResourceDefinitions, MemberClusters, reserved
-// namespaces and what is in them. It is the decision of the guard rail webhook.
+// Package guardrail decides who may write what belongs to the fleet on the hub: its CustomResourceDefinitions,
+// MemberClusters, reserved namespaces and what is in them. It is the decision of the guard rail webhook.
 package guardrail
 
 import (
@@ -25,8 +25,8 @@ import (
 type Policy struct {
 	// Admins are users with the rights of administrators, beside the groups that have them.
 	Admins sets.Set[string]
-	// ProtectLabels lets only members of system:masters change labels of MemberClusters of managed fleets, but for those whose keys
-	// begin with kubernetes-fleet.io/.
+	// ProtectLabels lets only members of system:masters change labels of MemberClusters of managed fleets, but for
+	// those whose keys begin with kubernetes-fleet.io/.
 	ProtectLabels bool
 }
 
@@ -114,7 +114,8 @@ func is(user authenticationv1.UserInfo, identity rbacv1.Subject) bool {
 // annotationPrefix begins the keys of the annotations that make a MemberCluster one of a managed fleet.
 const annotationPrefix = "fleet.azure.com"
 
-// MemberCluster decides about a write of a MemberCluster or of its status. old is nil for a creation, cluster for a deletion.
+// MemberCluster decides about a write of a MemberCluster or of its status. old is nil for a creation, cluster for a
+// deletion.
 func (p Policy) MemberCluster(req *admissionv1.AdmissionRequest, old, cluster *clusterv1beta1.MemberCluster) error {
 	if req.Operation != admissionv1.Update {
 		of := cluster

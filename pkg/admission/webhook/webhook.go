@@ -1,5 +1,5 @@
-// Package webhook describes the admission webhooks of the hub: which requests the hub's API server sends to which path, and what it does
-// when no agent answers.
+// Package webhook describes the admission webhooks of the hub: which requests the hub's API server sends to which
+// path, and what it does when no agent answers.
 package webhook
 
 import (
@@ -57,7 +57,8 @@ func (r Resource) path(verb string) string {
 type Options struct {
 	// GuardRail is whether there is a guard rail.
 	GuardRail bool
-	// Workloads is whether pods and replica sets of users may run on the hub, PodDisruptionBudgets whether their budgets may.
+	// Workloads is whether pods and replica sets of users may run on the hub, PodDisruptionBudgets whether their
+	// budgets may.
 	Workloads, PodDisruptionBudgets bool
 	// Networking is whether members export services: then the deletion of a MemberCluster is validated.
 	Networking bool
@@ -78,7 +79,8 @@ type Client struct {
 	Port               int32
 }
 
-// Configurations are the objects that the leader writes to the hub, in the form in which the API server stores them: defaults are filled in.
+// Configurations are the objects that the leader writes to the hub, in the form in which the API server stores them:
+// defaults are filled in.
 type Configurations struct {
 	Mutating *admissionv1.MutatingWebhookConfiguration
 	// Validating has GuardRail beside it if there is one.
@@ -96,8 +98,8 @@ func (c Configurations) Validatings() []*admissionv1.ValidatingWebhookConfigurat
 // Labels mark the configurations. They keep admission enforcers of providers from changing them.
 func Labels() map[string]string { return map[string]string{"admissions.enforcer/disabled": "true"} }
 
-// How long the API server waits for an answer: the guard rail is asked about every write in reserved namespaces, and must not hold up a
-// cluster whose agent is down.
+// How long the API server waits for an answer: the guard rail is asked about every write in reserved namespaces, and
+// must not hold up a cluster whose agent is down.
 const patience, guardPatience = 5 * time.Second, time.Second
 
 // changesSpec lets through what changes a spec: labels, annotations and finalizers do not need an agent.
@@ -106,7 +108,8 @@ var changesSpec = admissionv1.MatchCondition{
 	Expression: "request.operation != 'UPDATE' || !has(object.spec) || !has(oldObject.spec) || object.spec != oldObject.spec",
 }
 
-// ofUsers lets through what is not in a reserved namespace: pods of the cluster's own components, and the agent's, do not need an agent.
+// ofUsers lets through what is not in a reserved namespace: pods of the cluster's own components, and the agent's, do
+// not need an agent.
 var ofUsers = admissionv1.MatchCondition{
 	Name:       "namespace-of-users",
 	Expression: "!request.namespace.startsWith('fleet-') && !request.namespace.startsWith('kube-')",
@@ -198,8 +201,9 @@ func rule(scope admissionv1.ScopeType, group, version string, resources []string
 	}}
 }
 
-// Conditions of the guard rail: the API server calls it only for what it may refuse, so that the rest of the hub does not wait for an agent
-// that is down. An expression that fails lets the request pass, and a field of the request that is empty is missing: each is looked for first.
+// Conditions of the guard rail: the API server calls it only for what it may refuse, so that the rest of the hub does
+// not wait for an agent that is down. An expression that fails lets the request pass, and a field of the request that
+// is empty is missing: each is looked for first.
 var (
 	fleetDefinition = admissionv1.MatchCondition{
 		Name:       "fleet-definitions",
@@ -214,7 +218,8 @@ var (
 	statusByUsers = admissionv1.MatchCondition{Name: "status-by-users", Expression: "!has(request.subResource) || request.subResource != 'status' || " + users}
 )
 
-// users is an expression: the request is not by a component of the cluster or an administrator, whom the guard rail lets pass.
+// users is an expression: the request is not by a component of the cluster or an administrator, whom the guard rail
+// lets pass.
 var users = fmt.Sprintf("!(has(request.userInfo.groups) && request.userInfo.groups.exists(group, group in %s) || request.userInfo.username in %s)",
 	list(guardrail.TrustedGroups), list(guardrail.TrustedUsers))
 
@@ -249,8 +254,8 @@ func named(namespaces ...string) metav1.LabelSelector {
 	}}}
 }
 
-// namespacedRules are the requests in reserved namespaces that the guard rail is asked about. Leases and events are left out: components
-// write them all the time.
+// namespacedRules are the requests in reserved namespaces that the guard rail is asked about. Leases and events are
+// left out: components write them all the time.
 func namespacedRules() []admissionv1.RuleWithOperations {
 	write := func(group, version string, resources ...string) admissionv1.RuleWithOperations {
 		return rule(admissionv1.NamespacedScope, group, version, resources, admissionv1.Create, admissionv1.Update)

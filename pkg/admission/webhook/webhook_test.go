@@ -13,7 +13,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/admission/webhook"
 )
 
-// line is what one webhook is about: name, failure policy and timeout, path, and for each rule operations, group/version and resources.
+// line is what one webhook is about: name, failure policy and timeout, path, and for each rule operations,
+// group/version and resources.
 func line(
 	name string, failure *admissionv1.FailurePolicyType, timeout *int32, client admissionv1.WebhookClientConfig, rules []admissionv1.RuleWithOperations,
 ) string {
@@ -152,7 +153,8 @@ func TestGuardRailWebhooks(t *testing.T) {
 	}
 }
 
-// Every configuration has the address, the CA or the annotation of cert-manager, and the label that keeps other enforcers away.
+// Every configuration has the address, the CA or the annotation of cert-manager, and the label that keeps other
+// enforcers away.
 func TestClients(t *testing.T) {
 	for name, c := range map[string]struct {
 		options webhook.Options

@@ -43,15 +43,16 @@ func (s *Server) handlers() map[string]admission.Handler {
 	}
 }
 
-// rules are what a kind is validated by; a request for which there is none is allowed. They return an error if they cannot decide.
+// rules are what a kind is validated by; a request for which there is none is allowed. They return an error if they
+// cannot decide.
 type rules[O any] struct {
 	create func(context.Context, *O) (field.ErrorList, error)
 	update func(ctx context.Context, old, o *O) (field.ErrorList, error)
 	delete func(context.Context, *O) (field.ErrorList, error)
 }
 
-// Handle decodes a request and applies the rule for its operation. An old object that cannot be decoded, of an earlier version of the API,
-// does not keep a user from replacing it: the new one is validated as if it were created.
+// Handle decodes a request and applies the rule for its operation. An old object that cannot be decoded, of an earlier
+// version of the API, does not keep a user from replacing it: the new one is validated as if it were created.
 func (r rules[O]) Handle(ctx context.Context, req admission.Request) admission.Response {
 	var old, o O
 	oldErr := decode.JSON(req.OldObject.Raw, &old)

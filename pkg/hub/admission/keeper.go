@@ -22,8 +22,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/admission/certificate"
 )
 
-// Keeper has the certificate that a replica serves: that of a Secret which all replicas share. It is a manager's Runnable that does not
-// wait to lead.
+// Keeper has the certificate that a replica serves: that of a Secret which all replicas share. It is a manager's
+// Runnable that does not wait to lead.
 type Keeper struct {
 	// Hub reads and writes the Secret directly.
 	Hub client.Client

@@ -29,7 +29,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 )
 
-// Publisher keeps the webhook configurations of the hub, and replaces certificates before they end. The leader runs it.
+// Publisher keeps the webhook configurations of the hub, and replaces certificates before they end. The leader runs
+// it.
 type Publisher struct {
 	// Hub reads and writes directly.
 	Hub client.Client
@@ -120,7 +121,8 @@ func (p *Publisher) Reconcile(ctx context.Context, _ reconcile.Request) (reconci
 	return result, nil
 }
 
-// renew takes the next step with the certificates, and puts the CA into options. It returns when the step after it is due.
+// renew takes the next step with the certificates, and puts the CA into options. It returns when the step after it is
+// due.
 func (p *Publisher) renew(ctx context.Context, options *webhook.Options) (time.Time, error) {
 	if err := p.observe(ctx); err != nil {
 		return time.Time{}, err
@@ -293,7 +295,8 @@ func (p *Publisher) owner(ctx context.Context) (metav1.OwnerReference, error) {
 	return metav1.OwnerReference{APIVersion: "v1", Kind: "Namespace", Name: namespace.Name, UID: namespace.UID}, nil
 }
 
-// Remove deletes the configurations: without a server, those that refuse what is not answered would keep users from writing.
+// Remove deletes the configurations: without a server, those that refuse what is not answered would keep users from
+// writing.
 func Remove(ctx context.Context, hub client.Client) error {
 	for _, obj := range []client.Object{
 		&admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: webhook.MutatingName}},

@@ -29,7 +29,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// terms let three certificates be due within the hour by which they begin early: the API server has a clock of its own.
+// terms let three certificates be due within the hour by which they begin early: the API server has a clock of its
+// own.
 var terms = certificate.Terms{Life: time.Hour, Renew: 50 * time.Minute, Overlap: time.Second}
 
 var secret = types.NamespacedName{Namespace: contract.NamespaceSystem, Name: "fleetwebhook-certificate"}
@@ -100,8 +101,8 @@ func override(name, target string) *v1beta1.ClusterResourceOverride {
 	}}
 }
 
-// A webhook that refuses what is not answered must be answered at every moment: while its certificate is replaced, and while another
-// replica takes over.
+// A webhook that refuses what is not answered must be answered at every moment: while its certificate is replaced, and
+// while another replica takes over.
 func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 	ctrl.SetLogger(logr.Discard())
 	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})

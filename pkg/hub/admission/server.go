@@ -1,6 +1,6 @@
-// Package admission serves the admission webhooks of the hub and keeps the objects that make the hub's API server call them. Every replica
-// of the hub agent serves; the leader writes the configurations and replaces certificates. What is refused, packages validate and guardrail
-// decide, from what the API server sent and from a cache.
+// Package admission serves the admission webhooks of the hub and keeps the objects that make the hub's API server call
+// them. Every replica of the hub agent serves; the leader writes the configurations and replaces certificates. What is
+// refused, packages validate and guardrail decide, from what the API server sent and from a cache.
 package admission
 
 import (
