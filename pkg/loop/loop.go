@@ -111,7 +111,7 @@ func All(ctx context.Context, workers int, jobs ...func(context.Context) error) 
 	return Each(ctx, workers, jobs, func(ctx context.Context, job func(context.Context) error) error { return job(ctx) })
 }
 
-// Recovered, when deferred, turns a panic into an error, as controller-runtime does in the goroutine of a reconciler,
+// Recovered turns a panic, when deferred, into an error, as controller-runtime does in the goroutine of a reconciler,
 // so that one bad object does not end the process. The log has the stack.
 func Recovered(ctx context.Context, err *error) {
 	r := recover()

@@ -283,7 +283,7 @@ func TestExplainOnAHub(t *testing.T) {
 			return nil
 		})
 		for args, want := range map[string]string{
-			"placement web --as nobody":                "you may not read",
+			"placement web --as nobody":                "you are not allowed to read",
 			"placement web2":                           "there is no ClusterResourcePlacement",
 			"placement web2 -n shop":                   "there is no ResourcePlacement",
 			"placement web --cluster z":                "no MemberCluster",
