@@ -35,11 +35,11 @@ func TestOptions(t *testing.T) {
 			want: []string{`--webhook-client-connection-type is "dns"; it must be url or service`},
 		},
 		"webhooks need a service": {
-			args: []string{"--webhook-service-name="}, want: []string{"--webhook-service-name is empty"},
+			args: []string{"--enable-webhook", "--webhook-service-name="}, want: []string{"--webhook-service-name is empty"},
 		},
 		"no webhooks need no service": {args: []string{"--enable-webhook=false", "--webhook-service-name=", "--webhook-port=0"}},
 		"webhooks have a port": {
-			args: []string{"--webhook-port=65536"}, want: []string{"--webhook-port is 65536; it must be between 1 and 65535"},
+			args: []string{"--enable-webhook", "--webhook-port=65536"}, want: []string{"--webhook-port is 65536; it must be between 1 and 65535"},
 		},
 		"an address of webhooks": {args: []string{"--webhook-url=https://hub.example:30443/fleet"}},
 		"an address without TLS": {

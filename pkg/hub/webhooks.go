@@ -53,7 +53,7 @@ func (c *candidate) serveWebhooks(ctx context.Context, mgr ctrl.Manager, gates *
 	}
 	server := &admission.Server{
 		Reader: reader, Kinds: kinds(mgr.GetRESTMapper()), Networking: o.NetworkingAgents, Port: o.WebhookPort, Serving: make(chan struct{}),
-		Policy: guardrail.Policy{Admins: o.admins(), ProtectLabels: o.ProtectLabels},
+		Policy: guardrail.Policy{Admins: o.admins(), ProtectLabels: o.ProtectLabels, Own: namespace()}, Linger: o.linger(),
 	}
 	c.webhooks = &admission.Publisher{Hub: direct, Options: o.webhooks(), Serving: server.Serving, Now: time.Now}
 	if o.CertManager {
@@ -116,12 +116,20 @@ func (o *Options) webhooks() webhook.Options {
 		Client: webhook.Client{Namespace: namespace(), Service: o.WebhookService, Port: admission.DefaultPort},
 	}
 	if !o.byService() {
-		out.Client.URL = cmp.Or(strings.TrimSuffix(o.WebhookURL, "/"), "https://"+o.serviceName()+":"+strconv.Itoa(o.WebhookPort))
+		out.Client.URL = cmp.Or(strings.TrimSuffix(o.WebhookURL, "/"), "https://"+o.serviceName()+":"+strconv.Itoa(admission.DefaultPort))
 	}
 	if o.CertManager {
 		out.InjectFrom = namespace() + "/fleet-webhook-certificate"
 	}
 	return out
+}
+
+// linger is how long the webhooks go on when the agent is stopped: until its endpoint is out of the Service.
+func (o *Options) linger() time.Duration {
+	if o.byService() {
+		return 3 * time.Second
+	}
+	return 0
 }
 
 // serviceName is the name of the Service in the cluster.

@@ -286,5 +286,12 @@ func TestGuardRailOfReservedNamespaces(t *testing.T) {
 		{"a user changes a definition of the fleet", user,
 			patches(named("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "works.placement.kubernetes-fleet.io"), labelsOfUsers),
 			standard(user, "UPDATE", "apiextensions.k8s.io/v1, Kind=CustomResourceDefinition", "", "", "works.placement.kubernetes-fleet.io")},
+		{"a user deletes a definition of the fleet", user,
+			deletes(named("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "works.placement.kubernetes-fleet.io")),
+			standard(user, "DELETE", "apiextensions.k8s.io/v1, Kind=CustomResourceDefinition", "", "", "works.placement.kubernetes-fleet.io")},
+		{"a user deletes all definitions at once", user, deletesAll(named("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "")),
+			"is not allowed to DELETE resource apiextensions.k8s.io/v1, Kind=CustomResourceDefinition/: /"},
+		{"a user scales the hub agent", user, scales(named("apps/v1", "Deployment", "fleet-system", "hub-agent")),
+			standard(user, "UPDATE", "autoscaling/v1, Kind=Scale", "scale", "fleet-system", "hub-agent")},
 	})
 }

@@ -236,3 +236,17 @@ func restart(t *testing.T, agent localfleet.Agent, ready func(context.Context) e
 	}
 	testworld.Await(t, testworld.Long, "the agent", ready)
 }
+
+// deletesAll deletes every object of a kind, in dry runs alone.
+func deletesAll(kind *unstructured.Unstructured) write {
+	return func(ctx context.Context, who actor, _ bool) error {
+		return who.DeleteAllOf(ctx, kind.DeepCopy(), client.DryRunAll)
+	}
+}
+
+func scales(obj *unstructured.Unstructured) write {
+	return func(ctx context.Context, who actor, dry bool) error {
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec": {"replicas": 0}}`))
+		return who.SubResource("scale").Patch(ctx, obj.DeepCopy(), patch, options[client.SubResourcePatchOption](dry, client.DryRunAll)...)
+	}
+}

@@ -129,7 +129,7 @@ func TestOverriddenSecretsAreNotShown(t *testing.T) {
 	}{
 		"a variable that ends in another value": {
 			testworld.Patch(v1beta1.JSONPatchAdd, "/data", map[string]string{"a": "${MEMBER-CLUSTER-LABEL-KEY-region", "b": marked("override") + "}"}),
-			[]string{"cannot be the key of a label"},
+			[]string{"is not a valid label key"},
 		},
 		"a path that leads nowhere": {
 			testworld.Patch(v1beta1.JSONPatchReplace, "/data/missing/deep", marked("override")), []string{"replace /data/missing/deep: "},

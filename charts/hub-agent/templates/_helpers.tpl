@@ -60,6 +60,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if not (has (lower .Values.webhookClientConnectionType) (list "url" "service")) -}}
 {{- fail (printf "webhookClientConnectionType %q: must be service or url" .Values.webhookClientConnectionType) -}}
 {{- end -}}
+{{- if and .Values.enableAdmissionPolicyManager (not .Values.admissionPolicyManagerConfigName) (not (or (hasPrefix "fleet-" .Values.namespace) (hasPrefix "kube-" .Values.namespace))) -}}
+{{- fail (printf "enableAdmissionPolicyManager: the default policies refuse pods in namespace %q, the agent's own; use a namespace that begins with fleet- or kube-, or configure ReservedNamespacePrefixes in admissionPolicyManagerConfigName" .Values.namespace) -}}
+{{- end -}}
 {{- if and .Values.enableAdmissionPolicyManager .Values.admissionPolicyManagerConfigName (not (hasKey .Values.additionalConfigData .Values.admissionPolicyManagerConfigName)) -}}
 {{- fail (printf "admissionPolicyManagerConfigName %q: not a key of additionalConfigData; add the configuration there, or leave the name empty for the default policies" .Values.admissionPolicyManagerConfigName) -}}
 {{- end -}}
@@ -78,7 +81,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   "enable-webhook" .Values.enableWebhook
   "enable-guard-rail" .Values.enableGuardRail
   "enable-pdbs" .Values.enablePDBs
-  "whitelisted-users" (printf "system:serviceaccount:%s:%s-sa" .Values.namespace (include "hub-agent.fullname" .))
+  "whitelisted-users" (concat (list (printf "system:serviceaccount:%s:%s-sa" .Values.namespace (include "hub-agent.fullname" .))) .Values.guardRailAdmins | join ",")
   "enable-workload" .Values.enableWorkload
   "enable-cluster-inventory-apis" .Values.enableClusterInventoryAPI
   "enable-staged-update-run-apis" .Values.enableStagedUpdateRunAPIs

@@ -100,6 +100,9 @@ func New(now time.Time, terms Terms, hosts ...string) (State, error) {
 // its CA for terms.Overlap.
 func Step(s State, now time.Time, terms Terms, published []byte, since time.Time, hosts ...string) (State, time.Time, error) {
 	serving, err := leaf(s.Serving)
+	if err == nil {
+		_, err = issuer(s.CA, serving) // clients could not trust it
+	}
 	if err != nil || !covers(serving, hosts) || !now.Before(serving.NotAfter) {
 		// Nothing can be kept up: what is served is of no use.
 		s, err := New(now, terms, hosts...)

@@ -28,6 +28,8 @@ type Policy struct {
 	// ProtectLabels lets only members of system:masters change labels of MemberClusters of managed fleets, but for
 	// those whose keys begin with kubernetes-fleet.io/.
 	ProtectLabels bool
+	// Own is the agent's own namespace, which is guarded whatever its name.
+	Own string
 }
 
 // Identities returns the identity that a MemberCluster names; known is false if the MemberCluster cannot be read.
@@ -52,18 +54,19 @@ var (
 // FleetGroups are the API groups whose definitions only administrators change.
 var FleetGroups = []string{"networking.fleet.azure.com", "cluster.kubernetes-fleet.io", "placement.kubernetes-fleet.io", "multicluster.x-k8s.io"}
 
-// CustomResourceDefinition decides about a write of a definition. Its name is the plural and the group.
+// CustomResourceDefinition decides about a write of a definition. Its name is the plural and the group; one that is not
+// known is guarded.
 func (p Policy) CustomResourceDefinition(req *admissionv1.AdmissionRequest) error {
 	_, group, _ := strings.Cut(req.Name, ".")
-	if !slices.Contains(FleetGroups, group) || p.admin(req.UserInfo) {
+	if req.Name != "" && !slices.Contains(FleetGroups, group) || p.admin(req.UserInfo) {
 		return nil
 	}
 	return denied(req)
 }
 
-// Namespace decides about a write of a namespace.
+// Namespace decides about a write of a namespace; one whose name is not known is guarded.
 func (p Policy) Namespace(req *admissionv1.AdmissionRequest) error {
-	if !contract.ReservedNamespace(req.Name) || p.system(req.UserInfo) {
+	if req.Name != "" && !contract.ReservedNamespace(req.Name) || p.system(req.UserInfo) {
 		return nil
 	}
 	return denied(req)
@@ -72,7 +75,8 @@ func (p Policy) Namespace(req *admissionv1.AdmissionRequest) error {
 // Namespaced decides about a write in a reserved namespace.
 func (p Policy) Namespaced(req *admissionv1.AdmissionRequest, identities Identities) error {
 	kind := schema.GroupKind{Group: req.Kind.Group, Kind: req.Kind.Kind}
-	if !contract.ReservedNamespace(req.Namespace) || isEvent(kind) || p.system(req.UserInfo) {
+	guarded := contract.ReservedNamespace(req.Namespace) || p.Own != "" && req.Namespace == p.Own
+	if !guarded || isEvent(kind) || p.system(req.UserInfo) {
 		return nil
 	}
 	member, ok := contract.MemberOf(req.Namespace)
@@ -81,6 +85,14 @@ func (p Policy) Namespaced(req *admissionv1.AdmissionRequest, identities Identit
 	}
 	identity, known := identities(member)
 	if !known || is(req.UserInfo, identity) {
+		return nil
+	}
+	return denied(req)
+}
+
+// Undecodable decides about a write of an object that the agent cannot decode.
+func (p Policy) Undecodable(req *admissionv1.AdmissionRequest) error {
+	if p.system(req.UserInfo) {
 		return nil
 	}
 	return denied(req)

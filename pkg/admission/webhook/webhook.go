@@ -3,7 +3,9 @@
 package webhook
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +23,9 @@ const (
 	ValidatingName = "fleet-validating-webhook-configuration"
 	GuardRailName  = "fleet-guard-rail-webhook-configuration"
 )
+
+// AnnotationInject makes cert-manager's injector write the CA into a configuration.
+const AnnotationInject = "cert-manager.io/inject-ca-from"
 
 // GuardRailPath is where all webhooks of the guard rail are served.
 const GuardRailPath = "/validate-fleetresourcehandler"
@@ -108,11 +113,14 @@ var changesSpec = admissionv1.MatchCondition{
 	Expression: "request.operation != 'UPDATE' || !has(object.spec) || !has(oldObject.spec) || object.spec != oldObject.spec",
 }
 
-// ofUsers lets through what is not in a reserved namespace: pods of the cluster's own components, and the agent's, do
-// not need an agent.
-var ofUsers = admissionv1.MatchCondition{
-	Name:       "namespace-of-users",
-	Expression: "!request.namespace.startsWith('fleet-') && !request.namespace.startsWith('kube-')",
+// ofUsers lets through what is not in a reserved namespace, nor in the agent's own, whatever its name: pods of the
+// cluster's own components, and the agent's, do not need an agent.
+func (o Options) ofUsers() admissionv1.MatchCondition {
+	return admissionv1.MatchCondition{
+		Name: "namespace-of-users",
+		Expression: fmt.Sprintf("!request.namespace.startsWith('fleet-') && !request.namespace.startsWith('kube-') && request.namespace != '%s'",
+			o.Client.Namespace),
+	}
 }
 
 // Make returns the configurations for options.
@@ -140,7 +148,7 @@ func seconds(d time.Duration) *int32 { return ptr.To(int32(d / time.Second)) }
 func (o Options) meta(name string) metav1.ObjectMeta {
 	meta := metav1.ObjectMeta{Name: name, Labels: Labels()}
 	if o.InjectFrom != "" {
-		meta.Annotations = map[string]string{"cert-manager.io/inject-ca-from": o.InjectFrom}
+		meta.Annotations = map[string]string{AnnotationInject: o.InjectFrom}
 	}
 	return meta
 }
@@ -166,11 +174,11 @@ func (o Options) validating() []admissionv1.ValidatingWebhook {
 	}
 	const create, update = admissionv1.Create, admissionv1.Update
 	if !o.Workloads {
-		add("pod", Pods, admissionv1.NamespacedScope, ofUsers, create)
-		add("replicaset", ReplicaSets, admissionv1.NamespacedScope, ofUsers, create)
+		add("pod", Pods, admissionv1.NamespacedScope, o.ofUsers(), create)
+		add("replicaset", ReplicaSets, admissionv1.NamespacedScope, o.ofUsers(), create)
 	}
 	if !o.PodDisruptionBudgets {
-		add("poddisruptionbudget", PodBudgets, admissionv1.NamespacedScope, ofUsers, create)
+		add("poddisruptionbudget", PodBudgets, admissionv1.NamespacedScope, o.ofUsers(), create)
 	}
 	add("clusterresourceplacementv1beta1", Placements, admissionv1.ClusterScope, changesSpec, create, update)
 	add("membercluster", MemberClusters, admissionv1.ClusterScope, changesSpec, deletion...)
@@ -207,16 +215,21 @@ func rule(scope admissionv1.ScopeType, group, version string, resources []string
 var (
 	fleetDefinition = admissionv1.MatchCondition{
 		Name:       "fleet-definitions",
-		Expression: list(guardrail.FleetGroups) + ".exists(group, request.name.endsWith('.' + group))",
+		Expression: list(guardrail.FleetGroups) + ".exists(group, (" + nameOf + ").endsWith('.' + group))",
 	}
 	reservedNamespace = admissionv1.MatchCondition{
 		Name:       "reserved-namespaces",
-		Expression: "[has(request.name) ? request.name : object.metadata.generateName].exists(name, name.startsWith('fleet-') || name.startsWith('kube-'))",
+		Expression: "[" + nameOf + "].exists(name, name.startsWith('fleet-') || name.startsWith('kube-'))",
 	}
 	byUsers = admissionv1.MatchCondition{Name: "by-users", Expression: users}
 	// The hub agent writes statuses of MemberClusters all the time. Some changes of metadata are refused to everyone.
 	statusByUsers = admissionv1.MatchCondition{Name: "status-by-users", Expression: "!has(request.subResource) || request.subResource != 'status' || " + users}
 )
+
+// nameOf is an expression: the name of the object. A request to create with generateName, and each request of a
+// deletion of a collection, has none.
+const nameOf = "has(request.name) && request.name != '' ? request.name : request.operation == 'DELETE' ? oldObject.metadata.name : " +
+	"has(object.metadata.name) ? object.metadata.name : object.metadata.generateName"
 
 // users is an expression: the request is not by a component of the cluster or an administrator, whom the guard rail
 // lets pass.
@@ -238,12 +251,12 @@ func (o Options) guardRail() []admissionv1.ValidatingWebhook {
 		return w
 	}
 	return []admissionv1.ValidatingWebhook{
-		cluster("customresourcedefinition", rule(admissionv1.ClusterScope, "apiextensions.k8s.io", "v1", []string{"customresourcedefinitions"}, all...), fleetDefinition),
+		cluster("customresourcedefinition", rule(admissionv1.ClusterScope, "apiextensions.k8s.io", "v1", []string{"customresourcedefinitions", "customresourcedefinitions/status"}, all...), fleetDefinition),
 		cluster("membercluster", rule(admissionv1.ClusterScope, MemberClusters.Group, MemberClusters.Version,
 			[]string{MemberClusters.Plural, MemberClusters.Plural + "/status"}, all...), statusByUsers),
-		cluster("namespace", rule(admissionv1.ClusterScope, "", "v1", []string{"namespaces"}, all...), reservedNamespace, byUsers),
+		cluster("namespace", rule(admissionv1.ClusterScope, "", "v1", []string{"namespaces", "namespaces/status", "namespaces/finalize"}, all...), reservedNamespace, byUsers),
 		namespaced("fleetmembernamespacedresources", metav1.LabelSelector{MatchLabels: map[string]string{contract.LabelFleetResource: "true"}}),
-		namespaced("fleetsystemnamespacedresources", named(contract.NamespaceSystem)),
+		namespaced("fleetsystemnamespacedresources", named(slices.Compact([]string{contract.NamespaceSystem, cmp.Or(o.Client.Namespace, contract.NamespaceSystem)})...)),
 		namespaced("kubenamespacedresources", named("kube-system", "kube-public", "kube-node-lease")),
 	}
 }
@@ -263,10 +276,10 @@ func namespacedRules() []admissionv1.RuleWithOperations {
 	return []admissionv1.RuleWithOperations{
 		rule(admissionv1.NamespacedScope, "*", "*", []string{"*/*"}, admissionv1.Delete),
 		write("", "v1", "bindings", "configmaps", "endpoints", "limitranges", "persistentvolumeclaims", "persistentvolumeclaims/status", "podtemplates",
-			"pods", "pods/status", "replicationcontrollers", "replicationcontrollers/status", "resourcequotas", "resourcequotas/status", "secrets",
+			"pods", "pods/status", "pods/ephemeralcontainers", "replicationcontrollers", "replicationcontrollers/status", "replicationcontrollers/scale", "resourcequotas", "resourcequotas/status", "secrets",
 			"serviceaccounts", "serviceaccounts/token", "services", "services/status"),
-		write("apps", "v1", "controllerrevisions", "daemonsets", "daemonsets/status", "replicasets", "replicasets/status", "deployments",
-			"deployments/status", "statefulsets", "statefulsets/status"),
+		write("apps", "v1", "controllerrevisions", "daemonsets", "daemonsets/status", "replicasets", "replicasets/status", "replicasets/scale", "deployments",
+			"deployments/status", "deployments/scale", "statefulsets", "statefulsets/status", "statefulsets/scale"),
 		write("authorization.k8s.io", "v1", "localsubjectaccessreviews"),
 		write("autoscaling", "v1", "horizontalpodautoscalers", "horizontalpodautoscalers/status"),
 		write("batch", "v1", "cronjobs", "cronjobs/status", "jobs", "jobs/status"),

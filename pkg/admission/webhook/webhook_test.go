@@ -99,11 +99,11 @@ func TestMutatingWebhook(t *testing.T) {
 // namespaced are the rules of the webhooks for reserved namespaces.
 var namespaced = strings.Join([]string{
 	"D */* */* Namespaced",
-	"CU /v1 bindings,configmaps,endpoints,limitranges,persistentvolumeclaims,persistentvolumeclaims/status,podtemplates,pods,pods/status," +
-		"replicationcontrollers,replicationcontrollers/status,resourcequotas,resourcequotas/status,secrets,serviceaccounts,serviceaccounts/token," +
+	"CU /v1 bindings,configmaps,endpoints,limitranges,persistentvolumeclaims,persistentvolumeclaims/status,podtemplates,pods,pods/status,pods/ephemeralcontainers," +
+		"replicationcontrollers,replicationcontrollers/status,replicationcontrollers/scale,resourcequotas,resourcequotas/status,secrets,serviceaccounts,serviceaccounts/token," +
 		"services,services/status Namespaced",
-	"CU apps/v1 controllerrevisions,daemonsets,daemonsets/status,replicasets,replicasets/status,deployments,deployments/status,statefulsets," +
-		"statefulsets/status Namespaced",
+	"CU apps/v1 controllerrevisions,daemonsets,daemonsets/status,replicasets,replicasets/status,replicasets/scale,deployments,deployments/status,deployments/scale,statefulsets," +
+		"statefulsets/status,statefulsets/scale Namespaced",
 	"CU authorization.k8s.io/v1 localsubjectaccessreviews Namespaced",
 	"CU autoscaling/v1 horizontalpodautoscalers,horizontalpodautoscalers/status Namespaced",
 	"CU batch/v1 cronjobs,cronjobs/status,jobs,jobs/status Namespaced",
@@ -122,9 +122,9 @@ func TestGuardRailWebhooks(t *testing.T) {
 	made := webhook.Make(webhook.Options{GuardRail: true, Client: webhook.Client{URL: "https://agent"}})
 	const path = " Ignore 1s /validate-fleetresourcehandler "
 	want := []string{
-		"fleet.customresourcedefinition.guardrail.validating" + path + "CUD apiextensions.k8s.io/v1 customresourcedefinitions Cluster",
+		"fleet.customresourcedefinition.guardrail.validating" + path + "CUD apiextensions.k8s.io/v1 customresourcedefinitions,customresourcedefinitions/status Cluster",
 		"fleet.membercluster.guardrail.validating" + path + "CUD cluster.kubernetes-fleet.io/v1beta1 memberclusters,memberclusters/status Cluster",
-		"fleet.namespace.guardrail.validating" + path + "CUD /v1 namespaces Cluster",
+		"fleet.namespace.guardrail.validating" + path + "CUD /v1 namespaces,namespaces/status,namespaces/finalize Cluster",
 		"fleet.fleetmembernamespacedresources.guardrail.validating" + path + namespaced,
 		"fleet.fleetsystemnamespacedresources.guardrail.validating" + path + namespaced,
 		"fleet.kubenamespacedresources.guardrail.validating" + path + namespaced,

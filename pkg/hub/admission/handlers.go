@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -106,11 +108,21 @@ func complete(_ context.Context, req admission.Request) admission.Response {
 	return admission.PatchResponseFromRaw(req.Object.Raw, data)
 }
 
+// mostSelectors is the schema's bound. The API server sends no more; another client of the webhook must not make the
+// agent look up any number of kinds.
+const mostSelectors = 100
+
 func (s *Server) placement(_ context.Context, p *v1beta1.ClusterResourcePlacement) (field.ErrorList, error) {
+	if n := len(p.Spec.ResourceSelectors); n > mostSelectors {
+		return field.ErrorList{field.TooMany(field.NewPath("spec", "resourceSelectors"), n, mostSelectors)}, nil
+	}
 	return validate.Placement(p, s.Kinds), nil
 }
 
 func (s *Server) placementUpdate(_ context.Context, old, p *v1beta1.ClusterResourcePlacement) (field.ErrorList, error) {
+	if n := len(p.Spec.ResourceSelectors); n > mostSelectors {
+		return field.ErrorList{field.TooMany(field.NewPath("spec", "resourceSelectors"), n, mostSelectors)}, nil
+	}
 	return validate.PlacementUpdate(old, p, s.Kinds), nil
 }
 
@@ -129,7 +141,11 @@ func (s *Server) memberDeletion(ctx context.Context, c *clusterv1beta1.MemberClu
 	}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(exports)
-	if err := s.Reader.List(ctx, list, client.InNamespace(contract.MemberNamespace(c.Name))); err != nil {
+	err := s.Reader.List(ctx, list, client.InNamespace(contract.MemberNamespace(c.Name)))
+	if meta.IsNoMatchError(err) {
+		return nil, nil // without the kind there are none
+	}
+	if err != nil {
 		return nil, fmt.Errorf("list the services that the cluster exports: %w", err)
 	}
 	var names []string
@@ -212,7 +228,7 @@ func ofHub(kind string) admission.Handler {
 // guard decides for the guard rail.
 func (s *Server) guard(ctx context.Context, req admission.Request) admission.Response {
 	if req.Name == "" { // the API server makes the name of this prefix, which decides whether it is reserved, after admission
-		req.Name = prefix(req.Object.Raw)
+		req.Name = nameOf(req)
 	}
 	var err error
 	switch (schema.GroupResource{Group: req.Resource.Group, Resource: req.Resource.Resource}) {
@@ -230,11 +246,14 @@ func (s *Server) guard(ctx context.Context, req admission.Request) admission.Res
 				continue
 			}
 			*half.into = &clusterv1beta1.MemberCluster{}
-			if err := decode.JSON(half.raw, *half.into); err != nil {
-				return admission.Errored(http.StatusBadRequest, fmt.Errorf("decode the MemberCluster: %w", err))
+			if decode.JSON(half.raw, *half.into) != nil {
+				old, is, err = nil, nil, s.Policy.Undecodable(&req.AdmissionRequest)
+				break
 			}
 		}
-		err = s.Policy.MemberCluster(&req.AdmissionRequest, old, is)
+		if old != nil || is != nil {
+			err = s.Policy.MemberCluster(&req.AdmissionRequest, old, is)
+		}
 	default:
 		err = s.Policy.Namespaced(&req.AdmissionRequest, func(name string) (rbacv1.Subject, bool) {
 			cluster := &clusterv1beta1.MemberCluster{}
@@ -250,11 +269,13 @@ func (s *Server) guard(ctx context.Context, req admission.Request) admission.Res
 	return admission.Allowed("")
 }
 
-// prefix is the generateName of an object; empty if it has none, or cannot be read.
-func prefix(raw []byte) string {
-	obj, err := decode.Object(raw)
-	if err != nil {
-		return ""
+// nameOf is the name of the object of a request that has none: its generateName, or the name of the object that is
+// deleted with others. It is empty if the object cannot be decoded.
+func nameOf(req admission.Request) string {
+	raw := req.Object.Raw
+	if req.Operation == admissionv1.Delete {
+		raw = req.OldObject.Raw
 	}
-	return obj.GetGenerateName()
+	header, _ := decode.HeaderOf(raw) // as far as it can be decoded
+	return cmp.Or(header.Metadata.Name, header.Metadata.GenerateName)
 }

@@ -260,6 +260,7 @@ func (p *Publisher) put(ctx context.Context, obj, wanted client.Object, owner me
 	done, err := controllerutil.CreateOrUpdate(ctx, p.Hub, obj, func() error {
 		labels, annotations := obj.GetLabels(), obj.GetAnnotations()
 		obj.SetLabels(merged(labels, wanted.GetLabels()))
+		delete(annotations, webhook.AnnotationInject) // unless it is wanted: the agent makes the certificate
 		obj.SetAnnotations(merged(annotations, wanted.GetAnnotations()))
 		obj.SetOwnerReferences([]metav1.OwnerReference{owner})
 		set()

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/net/netutil"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -45,6 +47,8 @@ type Server struct {
 	Port    int
 	// Certificate returns the certificate to serve.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Linger is for how long the server goes on after ctx has ended, so that a Service stops sending requests first.
+	Linger time.Duration
 	// Serving is closed when it answers.
 	Serving chan struct{}
 }
@@ -67,6 +71,9 @@ func (s *Server) Start(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return <-ended
 			}
+			if meta.IsNoMatchError(err) {
+				continue // fleet networking is not installed
+			}
 			return fmt.Errorf("watch %T for admission: %w", obj, err)
 		}
 	}
@@ -77,6 +84,29 @@ func (s *Server) Start(ctx context.Context) error {
 		return fmt.Errorf("serve admission webhooks: %w", err)
 	}
 	return <-ended
+}
+
+// Bounds of what clients hold together. An object that etcd stores has at most 1.5 MiB, and an update has two of them.
+const (
+	mostConnections = 256
+	mostStreams     = 32
+	mostRequests    = 32
+	mostBytes       = 6 << 20
+)
+
+// limited lets few requests be answered at a time; the others wait for as long as their client does.
+func limited(next http.Handler) http.Handler {
+	places := make(chan struct{}, mostRequests)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+			r.Body = http.MaxBytesReader(w, r.Body, mostBytes)
+			next.ServeHTTP(w, r)
+		case <-r.Context().Done():
+			http.Error(w, "too many requests", http.StatusServiceUnavailable)
+		}
+	})
 }
 
 // shutdown is how long requests may take to end: as long as an API server waits for them.
@@ -105,9 +135,9 @@ func (s *Server) serve(ctx context.Context) error {
 		return err
 	}
 	close(s.Serving)
-	// The times bound what a client without credentials can hold: everyone who reaches the port may connect.
+	// Everyone who reaches the port may connect, without credentials: the limits bound what such a client can hold.
 	server := &http.Server{
-		Handler: mux, ReadHeaderTimeout: shutdown, ReadTimeout: 2 * shutdown, WriteTimeout: 2 * shutdown, IdleTimeout: 90 * time.Second,
+		Handler: limited(mux), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: mostStreams}, ReadHeaderTimeout: shutdown, ReadTimeout: 2 * shutdown, WriteTimeout: 2 * shutdown, IdleTimeout: 90 * time.Second,
 		MaxHeaderBytes: 1 << 16,
 		// Clients that break off, or do not trust the certificate, are no errors of the server.
 		ErrorLog:  slog.NewLogLogger(logr.ToSlogHandler(ctrl.LoggerFrom(ctx).V(1)), slog.LevelInfo),
@@ -116,11 +146,14 @@ func (s *Server) serve(ctx context.Context) error {
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
+		if s.Linger > 0 {
+			time.Sleep(s.Linger)
+		}
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdown)
 		defer cancel()
 		stopped <- server.Shutdown(ending)
 	}()
-	if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.ServeTLS(netutil.LimitListener(listener, mostConnections), "", ""); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return <-stopped
