@@ -382,6 +382,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{charts.HubAgent, "enableWebhook: true\nwebhookClientConnectionType: dns", `webhookClientConnectionType "dns": must be service or url`},
 		{charts.HubAgent, "enableAdmissionPolicyManager: true\nadmissionPolicyManagerConfigName: policy.yaml",
 			`admissionPolicyManagerConfigName "policy.yaml": not a key of additionalConfigData`},
+		{charts.HubAgent, "enableAdmissionPolicyManager: true\nnamespace: ops", `refuse pods in namespace "ops"`},
 		{charts.MemberAgent, "", "config.hubURL"},
 		{charts.MemberAgent, "config: {hubURL: https://hub}", "config.memberClusterName"},
 		{charts.MemberAgent, "config: {hubURL: 'http://hub:6443', memberClusterName: spoke}", `config.hubURL "http://hub:6443": must begin with https://`},

@@ -196,3 +196,15 @@ func TestNetworkPolicyLetsTheAPIServerIn(t *testing.T) {
 		t.Errorf("ingress (-want +got):\n%s", diff)
 	}
 }
+
+func TestGuardRailAdmins(t *testing.T) {
+	args := get[appsv1.Deployment](t, render(t, charts.HubAgent, `
+enableWebhook: true
+enableGuardRail: true
+guardRailAdmins: [ada@example.org, "system:serviceaccount:flux-system:flux"]
+`), "Deployment/"+charts.HubAgent).Spec.Template.Spec.Containers[0].Args
+	want := "--whitelisted-users=system:serviceaccount:fleet-system:hub-agent-sa,ada@example.org,system:serviceaccount:flux-system:flux"
+	if !slices.Contains(args, want) {
+		t.Errorf("the arguments are %q, want one %q", args, want)
+	}
+}
