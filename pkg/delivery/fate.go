@@ -69,7 +69,7 @@ func (p FailurePolicy) Fate(c Change, now time.Time) (f Fate, left time.Duration
 	}
 	failed, left := p.Failed(c, now)
 	if failed {
-		return Fate{State: Astray, Message: fmt.Sprintf("Rolled back to %s, but not healthy for %s: %s",
+		return Fate{State: Astray, Message: fmt.Sprintf("Given %s again, but not healthy for %s: %s",
 			c.Before.ResourceSnapshotName, p.Window, c.Complaint())}, 0
 	}
 	return Sent(*c.Before), left

@@ -37,11 +37,11 @@ func TestFate(t *testing.T) {
 		"sent, healthy, and ill again":  {change: Change{Status: ill, Before: before, Sent: true, WasHealthy: true}, at: noon.Add(time.Hour), want: Fate{Returned, "Rolled back to r1 and healthy"}},
 		"sent, and not healthy in time": {
 			change: Change{Status: ill, Before: before, Sent: true, Given: noon}, at: noon.Add(minute),
-			want: Fate{Astray, "Rolled back to r1, but not healthy for 1m0s: Available is False (R)"},
+			want: Fate{Astray, "Given r1 again, but not healthy for 1m0s: Available is False (R)"},
 		},
 		"sent, and no report in time": {
 			change: Change{Status: statusWith(), Before: before, Sent: true, Given: noon}, at: noon.Add(minute),
-			want: Fate{Astray, "Rolled back to r1, but not healthy for 1m0s: no condition is reported yet; check that the hub agent and the member agent are running"},
+			want: Fate{Astray, "Given r1 again, but not healthy for 1m0s: no condition is reported yet; check that the hub agent and the member agent are running"},
 		},
 	} {
 		got, left := FailurePolicy{Window: minute}.Fate(tc.change, tc.at)

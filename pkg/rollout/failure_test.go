@@ -164,7 +164,7 @@ func TestFailure(t *testing.T) {
 			want: Step{
 				Back: backOf("a"),
 				Fates: []Fate{fate("b", delivery.Fate{
-					State: delivery.Astray, Message: "Rolled back to r1, but not healthy for 1m0s: Applied is False (NotAllWorkHaveBeenApplied)",
+					State: delivery.Astray, Message: "Given r1 again, but not healthy for 1m0s: Applied is False (NotAllWorkHaveBeenApplied)",
 				}), fate("c", returnedFate)},
 			},
 		},
