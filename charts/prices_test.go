@@ -34,7 +34,7 @@ func TestMemberGetsItsPrices(t *testing.T) {
 	}
 }
 
-// What the hub gave may be Secrets: the copy is kept in memory.
+// The hub may have sent Secrets: the agent keeps the copy in memory.
 func TestMemberKeepsACopyInMemory(t *testing.T) {
 	deployment := get[appsv1.Deployment](t, render(t, charts.MemberAgent, member), "Deployment/member-agent")
 	expect(t, "flag", flags(t, deployment), map[string]string{"hub-copy-dir": "/var/run/flagship/hub"})
