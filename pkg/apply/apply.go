@@ -226,7 +226,7 @@ func (w *wanted) drifted(in Input, change *change) (Action, bool) {
 	return Action{}, false
 }
 
-// compared reports how an object differs and leaves it unchanged, whoever its owner is.
+// compared reports how an object differs and leaves it unchanged, regardless of its owner.
 func (w *wanted) compared(in Input) Action {
 	if in.Live == nil {
 		return Action{Verb: Compared, Diffs: []v1beta1.PatchDetail{{Path: "/", ValueInHub: contract.TextWholeObject}},

@@ -71,7 +71,7 @@ func TestBudgetSpent(t *testing.T) {
 
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-// report is the status of a binding of which a condition got its status at noon.
+// report is the status of a binding with a condition whose status is from noon.
 func report(kind string, status metav1.ConditionStatus, generation int64) Status {
 	c := condition(kind, status, generation)
 	c.Reason, c.LastTransitionTime = "R", metav1.NewTime(noon)

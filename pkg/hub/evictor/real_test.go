@@ -51,7 +51,7 @@ func (s *scene) must(err error) {
 	}
 }
 
-// place creates a placement of PickN with bindings to n clusters, on all of which it is available.
+// place creates a placement of PickN with bindings to n clusters, and makes it available on all of them.
 func (s *scene) place(n int) {
 	s.Helper()
 	placement := scope.Placements.New(s.key)

@@ -22,7 +22,7 @@ import (
 )
 
 // server is what a store sees of an API server: the objects of one kind as they are, and everything that has happened
-// to them, of which the watch has delivered a part.
+// to them, only part of which the watch has delivered.
 type server struct {
 	metadata.Interface
 	version int
