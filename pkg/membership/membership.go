@@ -121,7 +121,7 @@ func NeverJoined(internal *v1beta1.InternalMemberCluster) bool {
 // Standing shows whether a cluster is part of the fleet: True if all its agents have joined, False if all have left.
 type Standing struct {
 	Joined metav1.ConditionStatus
-	// Unclear are the agents because of which Joined is Unknown, sorted.
+	// Unclear are the agents that make Joined Unknown, sorted.
 	Unclear []string
 }
 

@@ -55,7 +55,7 @@ func (d details) first(n int) details {
 	return details{d.failed[:min(n, len(d.failed))], d.drifted[:min(n, len(d.drifted))], d.diffed[:min(n, len(d.diffed))]}
 }
 
-// equal reports whether two details, one of which was shortened from the other, hold the same.
+// equal reports whether two details hold the same, where one may be shortened from the other.
 func (d details) equal(o details) bool {
 	failed := func(a, b v1beta1.FailedResourcePlacement) bool { return a.Condition.Message == b.Condition.Message }
 	drifted := func(a, b v1beta1.DriftedResourcePlacement) bool {

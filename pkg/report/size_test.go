@@ -78,7 +78,7 @@ func TestSizeIsAnUpperBound(t *testing.T) {
 
 const notApplied = "Some objects are not applied from Work"
 
-// large is a placement over clusters, on each of which many objects have failed, drifted and differ; the bindings have
+// large is a placement over clusters; on each of them many objects have failed, drifted and differ; the bindings have
 // the maximal size.
 func large(clusters, objects int, message string) PlacementFacts {
 	var lists details

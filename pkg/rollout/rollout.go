@@ -78,7 +78,7 @@ type Binding struct {
 type Step struct {
 	// Move are the bindings to give the content.
 	Move []string
-	// Restyle are the bindings of which only the apply strategy changes.
+	// Restyle are the bindings whose apply strategy alone changes.
 	Restyle []string
 	// Remove are the bindings to delete.
 	Remove []string

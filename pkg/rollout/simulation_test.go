@@ -20,7 +20,7 @@ import (
 var onlySeed = flag.Uint64("seed", 0, "play the rollout simulation of this seed alone")
 
 // TestBudgetIsNeverExceeded plays rollouts over clusters that fail, recover, fall silent, join and leave at random,
-// with content that may be bad or hard to see, while somebody edits the content, the policy and all settings. It
+// with content that may be bad or hard to see, while a user edits the content, the policy and all settings. It
 // checks after every step that the step itself left enough clusters up and not too many with content. At the end
 // everything is well again but for silent clusters, and then the rollout must come to its end.
 func TestBudgetIsNeverExceeded(t *testing.T) {

@@ -95,7 +95,7 @@ type Selection struct {
 	// to the selection. A kind without a name stands for all kinds of its group. Callers must not remove placed
 	// objects of these kinds because of the selection.
 	Unread []schema.GroupKind
-	// Cause is the error because of which kinds are Unread.
+	// Cause is the error that made kinds Unread.
 	Cause error
 }
 

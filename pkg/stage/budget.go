@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// budgetSpent is the error of a stage of which more clusters have failed than its budget allows.
+// budgetSpent is the error of a stage in which more clusters have failed than its budget allows.
 type budgetSpent struct{ message string }
 
 func (s *budgetSpent) Error() string { return s.message }

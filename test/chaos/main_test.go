@@ -31,7 +31,7 @@ var (
 	seed  = flag.Uint64("seed", 0, "of everything that is random; 0 takes FLEET_SEED of the environment, or else the time")
 )
 
-// The fleet under test: a hub and members, of which most tests need only the first. Their label ring says when it is
+// The fleet under test: a hub and members; most tests need only the first. Their label ring says when it is
 // their turn in an update run.
 const (
 	hubName    = "hub"

@@ -75,7 +75,7 @@ type play struct {
 	approvers sync.WaitGroup
 }
 
-// Both hub agents, of which one leads, and the members' are killed, halted for longer than the lease lasts, and
+// Both hub agents (one leads) and the members' are killed, halted for longer than the lease lasts, and
 // stopped, at random moments, while update runs release, are stopped and told to go on, roll back, and take back what
 // makes a member ill. No budget is exceeded and no gate passed meanwhile, and in the end each run looks as one that
 // nothing has come between.

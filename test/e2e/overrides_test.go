@@ -38,7 +38,8 @@ func byRegionAndEnv() []v1beta1.OverrideRule {
 	return rules
 }
 
-// wide is a ClusterResourceOverride of the scenario's namespace; limit says of which placement, "" of any.
+// wide is a ClusterResourceOverride of the scenario's namespace; limit names the placement that it is limited to, ""
+// for none.
 func (s *scene) wide(limit string, rules ...v1beta1.OverrideRule) *v1beta1.ClusterResourceOverride {
 	o := testworld.ClusterOverride(s.name+"-cro", s.app, rules...)
 	if limit != "" {
@@ -49,8 +50,8 @@ func (s *scene) wide(limit string, rules ...v1beta1.OverrideRule) *v1beta1.Clust
 	return o
 }
 
-// narrow is a ResourceOverride of the scenario's config map; limit says of which of the scenario's placements, "" of
-// any.
+// narrow is a ResourceOverride of the scenario's config map; limit names the placement that it is limited to, "" for
+// none.
 func (s *scene) narrow(limit string, rules ...v1beta1.OverrideRule) *v1beta1.ResourceOverride {
 	o := testworld.Override(s.app, s.name+"-ro", rules...)
 	if limit != "" {

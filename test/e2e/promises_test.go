@@ -90,7 +90,7 @@ func TestPromise1UndecodableManifestHolds(t *testing.T) {
 	}
 }
 
-// Promise 1: an object that somebody else made is not removed, whatever happens to the placement that wanted the same
+// Promise 1: an object that another client made is not removed, whatever happens to the placement that wanted the same
 // name.
 func TestPromise1ForeignObjectSurvives(t *testing.T) {
 	s := begin(t)

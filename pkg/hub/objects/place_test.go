@@ -22,7 +22,7 @@ import (
 )
 
 // server is what a store sees of an API server: the objects of one kind as they are, and everything that has happened
-// to them, only part of which the watch has delivered.
+// to them, and the watch has delivered only a part.
 type server struct {
 	metadata.Interface
 	version int
@@ -127,7 +127,7 @@ func (s *server) relist(t interface{ Fatal(...any) }, to *store, between func())
 }
 
 // Whatever happens, and however far the watch lags behind: who has asked for a namespace sees it as it is in the end,
-// and is told if that is not what was there when the answer came. Namespaces that nobody asks for are not held once
+// and is told if that is not what was there when the answer came. Namespaces without a reader are not held once
 // there are many objects.
 func TestAskedNamespacesAreKnown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

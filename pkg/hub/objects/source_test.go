@@ -156,7 +156,7 @@ status: {conditions: [{type: Established, status: "True"}]}`)
 	}
 }
 
-// A CRD that was deleted and made anew while nobody looked is another one: it has to be established anew, and nothing
+// A CRD that was deleted and recreated between two discoveries is another one: it has to be established anew, and nothing
 // that was known of the old one's objects counts.
 func TestAnotherCRDOfTheSameName(t *testing.T) {
 	crd := func(uid, established string) *definition {

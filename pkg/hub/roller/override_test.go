@@ -236,7 +236,7 @@ func behindHandOverrides(s *scene) {
 	suffix := strings.TrimPrefix(name, s.key.Name+"-")
 	s.override(name, object, 0, s.limit())
 	s.overridden("m1=" + suffix + "-0 m2= m3=")
-	// Another leader has bound to a newer one, of which nothing is known here yet: there is no such snapshot in the
+	// Another leader has bound to a newer one, which is not known here yet: there is no such snapshot in the
 	// cache.
 	hidden := &hiding{Client: s.Client, name: contract.OverrideSnapshotName(name, 1)}
 	r := &Roller{Client: hidden, Direct: s.Client}

@@ -132,7 +132,7 @@ func takesBack(s *scene) {
 	s.await("m1=Bound0! m2=Bound0! m3=Bound0!")
 	s.says("m2", v1beta1.ConditionRolledBack, metav1.ConditionTrue, v1beta1.ReasonRollbackSucceeded)
 	s.edit(judged(back, time.Second))
-	s.says("m1", v1beta1.ConditionRolledBack, metav1.ConditionFalse, v1beta1.ReasonRollbackFailed, "not healthy for 1s") // nobody reports of it
+	s.says("m1", v1beta1.ConditionRolledBack, metav1.ConditionFalse, v1beta1.ReasonRollbackFailed, "not healthy for 1s") // no agent reports it
 	s.available("m1", true)
 	s.says("m1", v1beta1.ConditionRolledBack, metav1.ConditionTrue, v1beta1.ReasonRollbackSucceeded)
 	s.quiet("it does not begin again")

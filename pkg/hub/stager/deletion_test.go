@@ -56,7 +56,7 @@ func tidies(s *scene) {
 	}
 }
 
-// namesake deletes a run that was let go on, while somebody else still holds its request, and makes it anew.
+// namesake deletes a run that was let go on, while another client still holds its request, and makes it anew.
 func namesake(s *scene) {
 	s.lay(gated())
 	s.schedule()
@@ -84,7 +84,7 @@ func namesake(s *scene) {
 			return err
 		}
 		if progress := stage.Read(*run.GetStatus()); !progress.Stages[0].Start.IsZero() {
-			return errors.New("it has begun, and nobody has approved that")
+			return errors.New("it has begun without an approval")
 		}
 		return nil
 	})

@@ -43,7 +43,7 @@ func anew(s *scene) {
 	})
 }
 
-// measured are the runs of which there are metrics.
+// measured are the runs that have metrics.
 func (s *scene) measured() []string {
 	s.Helper()
 	families, err := metrics.Registry.Gather()

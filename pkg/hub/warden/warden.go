@@ -82,7 +82,7 @@ func (w *Warden) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// metadataOf returns a constructor for objects of a kind without a condition, of which the warden needs only the
+// metadataOf returns a constructor for objects of a kind without a condition; the warden needs only their
 // metadata.
 func metadataOf(kind string) func() client.Object {
 	return func() client.Object {

@@ -204,7 +204,7 @@ func (l *ledger) stored(stored any) {
 	l.count()
 }
 
-// of returns the fault because of which an object cannot be read; nil if it can.
+// of returns the fault that makes an object unreadable; nil if it can be read.
 func (l *ledger) of(key types.NamespacedName) *Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()

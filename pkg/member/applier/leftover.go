@@ -251,7 +251,7 @@ func (p *pass) removeOrWait(ctx context.Context, r *removal, waits []string, kep
 type outcome struct {
 	gone bool
 	held *place
-	// occupied names the contents that the fleet did not place, because of which it stays.
+	// occupied names the contents that the fleet did not place; they keep it.
 	occupied string
 	// unserved: it is held because the member does not serve its kind; then the place is where definitions of the kind
 	// appear.
