@@ -33,12 +33,12 @@ type Fate struct {
 	Message string
 }
 
-// FateOf reads a condition RolledBack. ok is false if there is none. A cluster that waits for its turn is read as
+// FateOf reads a condition RolledBack; both results are zero if there is none. A cluster that waits for its turn is read as
 // Returning: its condition is the same.
-func FateOf(conditions []metav1.Condition) (f Fate, since time.Time, ok bool) {
+func FateOf(conditions []metav1.Condition) (f Fate, since time.Time) {
 	c := meta.FindStatusCondition(conditions, v1beta1.ConditionRolledBack)
 	if c == nil {
-		return Fate{}, time.Time{}, false
+		return Fate{}, time.Time{}
 	}
 	f.Message = c.Message
 	switch {
@@ -51,7 +51,7 @@ func FateOf(conditions []metav1.Condition) (f Fate, since time.Time, ok bool) {
 	default:
 		f.State = Astray
 	}
-	return f, c.LastTransitionTime.Time, true
+	return f, c.LastTransitionTime.Time
 }
 
 // Fate returns how the rollback of a changed cluster goes. left is how much of the health window is left, zero if none

@@ -63,12 +63,12 @@ func TestFateOf(t *testing.T) {
 		"never healthy": {metav1.ConditionFalse, v1beta1.ReasonNeverHealthy, NeverHealthy},
 	} {
 		c := metav1.Condition{Type: v1beta1.ConditionRolledBack, Status: tc.status, Reason: tc.reason, Message: "M", LastTransitionTime: metav1.NewTime(noon)}
-		got, since, ok := FateOf([]metav1.Condition{c})
-		if want := (Fate{tc.want, "M"}); got != want || !since.Equal(noon) || !ok {
-			t.Errorf("%s: read %+v since %s, %v; want %+v", name, got, since, ok, want)
+		got, since := FateOf([]metav1.Condition{c})
+		if want := (Fate{tc.want, "M"}); got != want || !since.Equal(noon) {
+			t.Errorf("%s: read %+v since %s; want %+v", name, got, since, want)
 		}
 	}
-	if got, _, ok := FateOf(nil); ok || got != (Fate{}) {
+	if got, since := FateOf(nil); !since.IsZero() || got != (Fate{}) {
 		t.Errorf("read %+v from no condition", got)
 	}
 }

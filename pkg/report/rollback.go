@@ -70,7 +70,7 @@ func (p *placementReport) rolledBack() metav1.Condition {
 		if c := facts.Current(v1beta1.ConditionRolledBack); c != nil {
 			current = append(current, *c)
 		}
-		switch fate, _, _ := delivery.FateOf(current); fate.State {
+		switch fate, _ := delivery.FateOf(current); fate.State {
 		case delivery.Returned:
 			back = append(back, cluster)
 		case delivery.NeverHealthy:

@@ -199,7 +199,7 @@ func Read(status v1beta1.UpdateRunStatus) Progress {
 	p := Progress{}
 	p.Phase, p.Message, p.Cause, _ = read(status.Conditions, phasesOfRuns)
 	p.Budget = readBudget(status.Conditions)
-	p.Back, _, _ = delivery.FateOf(status.Conditions)
+	p.Back, _ = delivery.FateOf(status.Conditions)
 	for _, s := range status.StagesStatus {
 		p.Stages = append(p.Stages, readStage(s))
 	}
@@ -239,7 +239,7 @@ func readStage(s v1beta1.StageUpdatingStatus) Stage {
 
 func readCluster(c v1beta1.ClusterUpdatingStatus) Cluster {
 	out := Cluster{Name: c.ClusterName, LastHealthy: c.LastHealthy}
-	out.Back.Fate, out.Back.Since, _ = delivery.FateOf(c.Conditions)
+	out.Back.Fate, out.Back.Since = delivery.FateOf(c.Conditions)
 	if started := meta.FindStatusCondition(c.Conditions, v1beta1.ConditionStarted); started != nil && started.Status == metav1.ConditionTrue {
 		out.Phase, out.Since = Active, started.LastTransitionTime.Time
 	}
