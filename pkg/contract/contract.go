@@ -69,6 +69,9 @@ const (
 	// AnnotationPreviousState is on Unscheduled bindings: the state to which a binding returns if its cluster is
 	// picked again.
 	AnnotationPreviousState = Prefix + "previous-binding-state"
+	// AnnotationCarriedOver is on bindings that an earlier policy picked, and about which the current policy is not
+	// decided: their cluster was not heard. The scheduler decides when it hears the cluster again.
+	AnnotationCarriedOver = Prefix + "carried-over"
 	// AnnotationApprovalRun is on approval requests: the UID of the run that waits. It distinguishes the run from
 	// earlier runs with its name.
 	AnnotationApprovalRun = Prefix + "update-run-uid"

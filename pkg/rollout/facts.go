@@ -10,7 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
-// BindingOf reads a binding. It leaves Gone, Silent and Lost to the caller, who knows the cluster.
+// BindingOf reads a binding. It leaves Gone, Silent, Unheard and Lost to the caller, who knows the cluster.
 func BindingOf(b v1beta1.BindingObject) Binding {
 	spec := b.GetSpec()
 	return Binding{

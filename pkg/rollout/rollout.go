@@ -55,6 +55,9 @@ type Binding struct {
 	Gone bool
 	// Silent is whether the cluster has not reported for long, or is unhealthy: its last report may be out of date.
 	Silent bool
+	// Unheard is whether the next heartbeat of the cluster is late; UntilSilent is when it falls silent, zero if it is.
+	Unheard     bool
+	UntilSilent time.Duration
 
 	// Snapshot, Overrides and Strategy are what the binding was given; Snapshot is empty if nothing was.
 	Snapshot  string
@@ -166,6 +169,8 @@ type plan struct {
 	// untracked is the shortest time until content whose availability is not tracked counts as ready, and window that
 	// until a cluster has failed; zero if there is none.
 	untracked, window time.Duration
+	// silence is the shortest time until the cluster of a parked binding falls silent; zero if there is none.
+	silence time.Duration
 	// failed are the bindings whose clusters have failed, for which nothing waits; fates are those of the bindings
 	// that a rejected rollout changed.
 	failed map[string]bool
@@ -188,6 +193,12 @@ func (p *plan) count(bindings []Binding) {
 		p.crowds[b.Cluster]++
 		if b.Gone {
 			continue
+		}
+		if b.parked() {
+			if b.UntilSilent == 0 {
+				continue
+			}
+			p.silence = sooner(p.silence, b.UntilSilent)
 		}
 		health, wait := p.health(b)
 		// Failed content may never leave its cluster; it makes room as soon as its removal has begun.
@@ -219,6 +230,13 @@ func (b Binding) mayHaveContent() bool {
 	return delivery.MayHaveContent(b.State, b.Previous, b.Snapshot)
 }
 
+// parked returns whether the scheduler gave up the binding, or it is being deleted, while its cluster is not heard:
+// what is there stays as it is until the cluster is heard again. If the cluster is silent, it takes no part in the
+// budget either, because the placement cannot wait for it.
+func (b Binding) parked() bool {
+	return b.Unheard && b.mayHaveContent() && (b.Deleting || b.State == v1beta1.BindingStateUnscheduled)
+}
+
 // sort puts a binding where it belongs: to be removed, updated or bound, or to be left as it is.
 func (p *plan) sort(b Binding) {
 	if b.Deleting {
@@ -227,6 +245,8 @@ func (p *plan) sort(b Binding) {
 	health, _ := p.health(b)
 	c := candidate{Binding: b, health: health}
 	switch {
+	case b.parked():
+		// Its agent would remove everything when it returns; that is decided when it is heard.
 	case b.State == v1beta1.BindingStateUnscheduled:
 		p.removals = append(p.removals, c)
 	case b.Gone:
@@ -294,6 +314,9 @@ func (p *plan) choose() {
 	slices.SortFunc(p.step.Blocked, func(a, b Blocked) int { return cmp.Compare(a.Binding, b.Binding) })
 	if len(p.step.Blocked) > 0 || len(p.step.Remove) < len(p.removals) || len(p.step.Back) < len(p.returns) {
 		p.step.Again = p.untracked
+	}
+	if len(p.step.Blocked) > 0 {
+		p.step.Again = sooner(p.step.Again, p.silence)
 	}
 	p.step.Again = sooner(p.step.Again, p.window)
 }

@@ -55,6 +55,8 @@ func givenUp(b *Binding)   { b.State = v1beta1.BindingStateUnscheduled }
 func deleting(b *Binding)  { b.Deleting = true }
 func vanished(b *Binding)  { b.Gone = true }
 func silent(b *Binding)    { b.Silent = true }
+func overdue(b *Binding)   { b.Unheard, b.UntilSilent = true, time.Minute }
+func lost(b *Binding)      { b.Silent, b.Unheard = true, true }
 func reportDiff(b *Binding) {
 	b.Strategy = &v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}
 }
@@ -220,6 +222,42 @@ func TestNext(t *testing.T) {
 		"what was on a vanished cluster goes, and counts for nothing": {
 			budget: none(1), seen: []Binding{binding("a", scheduled), binding("z", up, givenUp, vanished)},
 			want: Step{Remove: []string{"z"}, Move: []string{"a"}},
+		},
+		"what is given up on a cluster that is not heard stays, and is replaced": {
+			budget: oneOf(3),
+			seen:   []Binding{binding("a", latest, up), binding("b", latest, up), binding("c", up, givenUp, lost), binding("d", scheduled)},
+			want:   Step{Move: []string{"d"}},
+		},
+		"without a surge too": {
+			budget: none(3),
+			seen:   []Binding{binding("a", latest, up), binding("b", latest, up), binding("c", up, givenUp, lost), binding("d", scheduled)},
+			want:   Step{Move: []string{"d"}},
+		},
+		"two of four are replaced at once": {
+			budget: oneOf(4),
+			seen: []Binding{
+				binding("a", latest, up), binding("b", latest, up), binding("c", up, givenUp, lost), binding("d", up, givenUp, lost),
+				binding("e", scheduled), binding("f", scheduled),
+			},
+			want: Step{Move: []string{"e", "f"}},
+		},
+		"what is being deleted on a silent cluster is replaced": {
+			budget: none(2), seen: []Binding{binding("a", latest, up), binding("c", up, deleting, lost), binding("d", scheduled)},
+			want: Step{Move: []string{"d"}},
+		},
+		"a silent cluster does not make it possible to take another down": {
+			budget: oneOf(3), seen: []Binding{binding("a", up), binding("b", up), binding("c", up, givenUp, lost), binding("d", latest)},
+			want: Step{Blocked: blocked("a", "b")},
+		},
+		"a cluster that is late takes room until it is silent": {
+			budget: none(2), seen: []Binding{binding("a", latest, up), binding("c", up, givenUp, overdue), binding("d", scheduled)},
+			want: Step{Blocked: blocked("d"), Again: time.Minute},
+		},
+		"what is given up without content goes at once": {
+			budget: none(1), seen: []Binding{binding("a", latest, up), binding("c", scheduled, givenUp, lost, func(b *Binding) {
+				b.Previous = v1beta1.BindingStateScheduled
+			})},
+			want: Step{Remove: []string{"c"}},
 		},
 		"another strategy goes everywhere at once": {
 			budget: oneOf(2),

@@ -306,6 +306,9 @@ func (w *model) befall(s *site, what int) {
 	case 6:
 		w.note("%s falls silent, or is heard of again", s.Name)
 		s.Silent = !s.Silent
+		if s.Unheard, s.UntilSilent = s.Silent && w.rng.IntN(3) > 0, 0; s.Unheard && w.rng.IntN(3) == 0 {
+			s.UntilSilent = time.Minute
+		}
 	}
 }
 
@@ -446,6 +449,9 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 	}
 	for _, name := range step.Remove {
 		s := w.site(name)
+		if s.Unheard && s.mayHaveContent() && !s.Gone {
+			t.Fatalf("seed %d: %s is removed, and its cluster is not heard\n%s", seed, name, w.history())
+		}
 		tookDown = tookDown || s.up
 		w.remove(s)
 	}
@@ -455,7 +461,7 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		if s.up {
 			up++
 		}
-		if s.mayHaveContent() && !s.Gone && !s.leftover {
+		if s.mayHaveContent() && !s.Gone && !s.leftover && !(s.parked() && s.UntilSilent == 0) {
 			placed++
 		}
 	}
@@ -596,6 +602,7 @@ func (w *model) heal() {
 	w.fragile = map[string]bool{}
 	for _, s := range w.bindings {
 		s.Silent = s.Silent && s.up && s.reported() && s.State == v1beta1.BindingStateBound && !s.Deleting
+		s.Unheard = s.Unheard && s.Silent
 		if s.broken {
 			s.broken, s.busy = false, true
 		}

@@ -7,6 +7,7 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 )
 
 // ClusterChange is a change of a cluster. Two steps lead from it to the placements that must be decided again: Topics
@@ -17,12 +18,27 @@ type ClusterChange struct {
 	cluster string
 	// was is nil for a cluster that did not exist before, is for one that no longer exists.
 	was, is *clusterv1beta1.MemberCluster
-	now     time.Time
+	// then is the time of was, now that of is.
+	then, now time.Time
 }
 
 // ClusterChangeOf compares a cluster with its previous state; was is nil for a new cluster, is for a deleted one.
 func ClusterChangeOf(was, is *clusterv1beta1.MemberCluster, now time.Time) ClusterChange {
-	return ClusterChange{cluster: cmp.Or(is, was).Name, was: was, is: is, now: now}
+	return ClusterChange{cluster: cmp.Or(is, was).Name, was: was, is: is, then: now, now: now}
+}
+
+// ClusterSilence is the change of a cluster that was heard, and has fallen silent now.
+func ClusterSilence(cluster *clusterv1beta1.MemberCluster, now time.Time) ClusterChange {
+	heard := time.Time{}
+	if agent := liveness.Agent(cluster); agent != nil {
+		heard = agent.LastReceivedHeartbeat.Time
+	}
+	return ClusterChange{cluster: cluster.Name, was: cluster, is: cluster, then: heard, now: now}
+}
+
+// fellSilent reports whether heartbeats have begun to be missing for too long.
+func (c ClusterChange) fellSilent() bool {
+	return liveness.Of(c.was, c.then) != liveness.Silent && liveness.Of(c.is, c.now) == liveness.Silent
 }
 
 // Topics of ClusterChange and Watch that more than one filter uses.
@@ -100,7 +116,7 @@ func (c ClusterChange) Matters(w Watch) bool {
 	if slices.ContainsFunc(fs, func(f filter) bool { return f.affectsOthers(c) }) {
 		return true
 	}
-	was, is := fs.reason(c.was, c.now), fs.reason(c.is, c.now)
+	was, is := fs.reason(c.was, c.then), fs.reason(c.is, c.now)
 	if was == is {
 		return false
 	}

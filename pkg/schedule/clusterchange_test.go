@@ -70,7 +70,9 @@ func TestClusterChange(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before, after func(*cluster)
 		created, gone bool
-		matters       string
+		// silence is true if no event shows the change.
+		silence bool
+		matters string
 	}{
 		"a heartbeat": {after: func(c *cluster) { c.Status.AgentStatus[0].LastReceivedHeartbeat = noonTime(0) }},
 		"another observation time": {after: func(c *cluster) {
@@ -83,8 +85,10 @@ func TestClusterChange(t *testing.T) {
 			before: func(c *cluster) { sick(c) },
 			after:  func(c *cluster) { sick(c); c.Status.AgentStatus[0].LastReceivedHeartbeat = noonTime(0) },
 		},
-		"another sickness":      {before: func(c *cluster) { sick(c) }, after: func(c *cluster) { silenced(c) }, matters: "all-listed rp-listed fixed-open"},
+		"another sickness":      {before: func(c *cluster) { sick(c) }, after: func(c *cluster) { silenced(c) }, matters: "all-listed rp-listed fixed-open spread-open"},
 		"sickness":              {after: func(c *cluster) { sick(c) }, matters: "all-listed rp-listed fixed-open"},
+		"silence":               {silence: true, after: func(c *cluster) { silenced(c) }, matters: "all-listed rp-listed fixed-open spread-open"},
+		"silence of a sick one": {silence: true, after: func(c *cluster) { silenced(sick(c)) }, matters: "all-listed rp-listed fixed-open spread-open"},
 		"a label that fits":     {after: func(c *cluster) { c.Labels["region"] = "west" }, matters: "all-west west-listed number-west spread-open"},
 		"a label that fits not": {after: func(c *cluster) { c.Labels["region"] = "north" }, matters: "spread-open"},
 		"another label":         {after: func(c *cluster) { c.Labels["color"] = "red" }},
@@ -138,6 +142,9 @@ func TestClusterChange(t *testing.T) {
 				is = nil
 			}
 			change := ClusterChangeOf(was, is, noon)
+			if tc.silence {
+				change = ClusterSilence(is, noon)
+			}
 			want := map[string]bool{}
 			for _, name := range strings.Fields(tc.matters) {
 				want[name] = true

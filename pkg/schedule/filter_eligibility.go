@@ -9,13 +9,13 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 )
 
 // FilterEligibility passes the clusters that are connected, joined and healthy.
 const FilterEligibility Filter = "ClusterEligibility"
 
-// patience is the maximum age of a heartbeat, and the maximum time for which a cluster may be unhealthy, before it is
-// no longer picked.
+// patience is the maximum time for which a cluster may be unhealthy before it is no longer picked.
 const patience = 5 * time.Minute
 
 // Results of Ineligible. The texts contain no times: statuses contain them, and change only when something happens.
@@ -33,13 +33,13 @@ func Ineligible(cluster *clusterv1beta1.MemberCluster, now time.Time) string {
 	if !cluster.DeletionTimestamp.IsZero() {
 		return left
 	}
-	agent := memberAgent(cluster)
-	if agent == nil {
+	switch liveness.Of(cluster, now) {
+	case liveness.Unreported:
 		return offline
-	}
-	if now.Sub(agent.LastReceivedHeartbeat.Time) > patience {
+	case liveness.Silent:
 		return silent
 	}
+	agent := liveness.Agent(cluster)
 	if !meta.IsStatusConditionTrue(agent.Conditions, clusterv1beta1.ConditionJoined) {
 		return unjoined
 	}
@@ -51,15 +51,6 @@ func Ineligible(cluster *clusterv1beta1.MemberCluster, now time.Time) string {
 		return unhealthy
 	}
 	return ""
-}
-
-func memberAgent(cluster *clusterv1beta1.MemberCluster) *clusterv1beta1.AgentStatus {
-	for i := range cluster.Status.AgentStatus {
-		if cluster.Status.AgentStatus[i].Type == clusterv1beta1.AgentTypeMemberAgent {
-			return &cluster.Status.AgentStatus[i]
-		}
-	}
-	return nil
 }
 
 func healthOf(agent *clusterv1beta1.AgentStatus) *metav1.Condition {
@@ -97,7 +88,7 @@ func (f clusterEligibility) watches() []string {
 }
 
 func (clusterEligibility) changes(c ClusterChange) []string {
-	if Ineligible(c.was, c.now) == Ineligible(c.is, c.now) {
+	if Ineligible(c.was, c.then) == Ineligible(c.is, c.now) {
 		return nil
 	}
 	return []string{topicFleet, topicName + c.cluster}
@@ -106,7 +97,7 @@ func (clusterEligibility) changes(c ClusterChange) []string {
 // repairs give the cluster the state that it lacks.
 func (clusterEligibility) repairs(t trial, _ error) []trial {
 	cluster := t.find()
-	agent := memberAgent(cluster)
+	agent := liveness.Agent(cluster)
 	fresh := metav1.NewTime(t.Now)
 	switch Ineligible(cluster, t.Now) {
 	case offline:
@@ -115,14 +106,14 @@ func (clusterEligibility) repairs(t trial, _ error) []trial {
 		})}
 	case silent:
 		do := fmt.Sprintf("have its member agent send a fresh heartbeat (the last was %s ago)", ago(t.Now, agent.LastReceivedHeartbeat))
-		return []trial{t.member(do, func(c *clusterv1beta1.MemberCluster) { memberAgent(c).LastReceivedHeartbeat = fresh })}
+		return []trial{t.member(do, func(c *clusterv1beta1.MemberCluster) { liveness.Agent(c).LastReceivedHeartbeat = fresh })}
 	case unjoined:
 		return []trial{t.member("have its member agent join", func(c *clusterv1beta1.MemberCluster) {
-			meta.SetStatusCondition(&memberAgent(c).Conditions, well(clusterv1beta1.ConditionJoined, fresh))
+			meta.SetStatusCondition(&liveness.Agent(c).Conditions, well(clusterv1beta1.ConditionJoined, fresh))
 		})}
 	case unexamined, unhealthy:
 		return []trial{t.member("have its member agent report it healthy", func(c *clusterv1beta1.MemberCluster) {
-			meta.SetStatusCondition(&memberAgent(c).Conditions, well(clusterv1beta1.ConditionHealthy, fresh))
+			meta.SetStatusCondition(&liveness.Agent(c).Conditions, well(clusterv1beta1.ConditionHealthy, fresh))
 		})}
 	}
 	return nil // a leaving cluster does not return in the same state
@@ -157,7 +148,7 @@ func (i *ineligible) Error() string {
 }
 
 func (i *ineligible) Detail() string {
-	agent := memberAgent(i.cluster)
+	agent := liveness.Agent(i.cluster)
 	switch i.why {
 	case silent:
 		return fmt.Sprintf("%s (the last was %s ago)", i, ago(i.now, agent.LastReceivedHeartbeat))

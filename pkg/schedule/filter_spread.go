@@ -13,6 +13,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 )
 
 // FilterSpread passes the clusters that violate no DoNotSchedule constraint of PickN.
@@ -44,8 +45,9 @@ func (f topologySpread) watches() (topics []string) {
 
 func (topologySpread) changes(c ClusterChange) []string { return c.labels() }
 
-// affectsOthers reports whether the cluster has moved to another domain. An added cluster adds at most an empty
-// domain, which allows no further picks; a deleted one may remove a domain that prevented picks.
+// affectsOthers reports whether the cluster has moved to another domain, or fell silent, so that its domain may no
+// longer count. An added cluster adds at most an empty domain, which allows no further picks; a deleted one may remove
+// a domain that prevented picks.
 func (f topologySpread) affectsOthers(c ClusterChange) bool {
 	return c.was != nil && slices.ContainsFunc(f.constraints, func(s v1beta1.TopologySpreadConstraint) bool {
 		before, had := c.was.Labels[s.TopologyKey]
@@ -53,7 +55,7 @@ func (f topologySpread) affectsOthers(c ClusterChange) bool {
 			return had
 		}
 		after, has := c.is.Labels[s.TopologyKey]
-		return had != has || before != after
+		return had != has || before != after || has && c.fellSilent()
 	})
 }
 
@@ -108,13 +110,14 @@ const crowdedPenalty = 1000
 type spread []*domains
 
 // domains counts picked clusters by the value of one label. Every cluster with the label defines a domain, even one
-// that cannot be picked. Clusters and domains are represented by numbers, because one decision looks them up often.
+// that cannot be picked; but a domain in which every cluster is silent does not count, because nothing can be placed
+// there. Clusters and domains are represented by numbers, because one decision looks them up often.
 type domains struct {
 	key     string
 	maxSkew int
 	hard    bool
 	names   []string
-	// of contains the domain of each cluster of the run, -1 for a cluster without the label.
+	// of contains the domain of each cluster of the run, -1 for a cluster without the label or in a silent domain.
 	of    []int
 	count []int
 	levels
@@ -123,7 +126,7 @@ type domains struct {
 // levels are the lowest count of the domains, the next one (which may be equal), and the highest.
 type levels struct{ low, next, high int }
 
-func newSpread(constraints []v1beta1.TopologySpreadConstraint, clusters []*clusterv1beta1.MemberCluster, kept map[string]Binding) spread {
+func newSpread(constraints []v1beta1.TopologySpreadConstraint, clusters []*clusterv1beta1.MemberCluster, kept map[string]Binding, now time.Time) spread {
 	var out spread
 	for _, c := range constraints {
 		d := &domains{
@@ -132,11 +135,12 @@ func newSpread(constraints []v1beta1.TopologySpreadConstraint, clusters []*clust
 			hard:    c.WhenUnsatisfiable != corev1.ScheduleAnyway,
 			of:      make([]int, len(clusters)),
 		}
+		silent := silentDomains(c.TopologyKey, clusters, now)
 		numbers := map[string]int{}
 		for i, cluster := range clusters {
 			d.of[i] = -1
 			name, ok := cluster.Labels[c.TopologyKey]
-			if !ok {
+			if !ok || silent[name] {
 				continue
 			}
 			n, ok := numbers[name]
@@ -151,6 +155,18 @@ func newSpread(constraints []v1beta1.TopologySpreadConstraint, clusters []*clust
 		}
 		d.level()
 		out = append(out, d)
+	}
+	return out
+}
+
+// silentDomains returns true for the values of the label that only silent clusters have.
+func silentDomains(key string, clusters []*clusterv1beta1.MemberCluster, now time.Time) map[string]bool {
+	out := map[string]bool{}
+	for _, cluster := range clusters {
+		if name, ok := cluster.Labels[key]; ok {
+			before, found := out[name]
+			out[name] = (before || !found) && liveness.Of(cluster, now) == liveness.Silent
+		}
 	}
 	return out
 }

@@ -46,6 +46,17 @@ func silenced(c *clusterv1beta1.MemberCluster) *clusterv1beta1.MemberCluster {
 	return c
 }
 
+// overdue has missed one heartbeat.
+func overdue(c *clusterv1beta1.MemberCluster) *clusterv1beta1.MemberCluster {
+	c.Status.AgentStatus[0].LastReceivedHeartbeat = metav1.NewTime(noon.Add(-2 * time.Minute))
+	return c
+}
+
+func heard(c *clusterv1beta1.MemberCluster) *clusterv1beta1.MemberCluster {
+	c.Status.AgentStatus[0].LastReceivedHeartbeat = metav1.NewTime(noon)
+	return c
+}
+
 func sick(c *clusterv1beta1.MemberCluster) *clusterv1beta1.MemberCluster {
 	c.Status.AgentStatus[0].Conditions[1].Status = metav1.ConditionFalse
 	return c
@@ -159,7 +170,7 @@ func (w *world) apply(d Decision) {
 		if change.State == v1beta1.BindingStateUnscheduled {
 			b.Previous = b.State
 		}
-		b.State, b.Snapshot, b.Decision = change.State, change.Snapshot, change.Decision
+		b.State, b.Snapshot, b.CarriedOver, b.Decision = change.State, change.Snapshot, change.CarriedOver, change.Decision
 	}
 	w.bindings = slices.DeleteFunc(w.bindings, func(b Binding) bool { return slices.Contains(d.Release, b.Name) })
 	w.listed = d.Clusters

@@ -34,7 +34,7 @@ func (r *run) pickN(number int) {
 	r.rankAndPick(0)
 }
 
-// drop removes the given number of kept bindings: first those of clusters without heartbeats, then those without
+// drop removes the given number of kept bindings: first those of clusters that are not heard, then those without
 // content, then those with the lowest scores.
 func (r *run) drop(surplus int) {
 	for _, b := range r.worstFirst()[:surplus] {
@@ -51,13 +51,13 @@ func (r *run) drop(surplus int) {
 
 // worstFirst returns the kept bindings in the order in which they are removed.
 func (r *run) worstFirst() []Binding {
-	heard := func(b Binding) bool { return !unheard(r.clusters[r.at[b.Cluster]], r.request.Now) }
+	heard := func(b Binding) bool { return !r.unheard(b.Cluster) }
 	bindings := sorted(r.kept)
 	slices.SortStableFunc(bindings, func(a, b Binding) int { return cmp.Or(compareBool(heard(a), heard(b)), worse(a, b)) })
 	return bindings
 }
 
-// worse orders bindings whose clusters both have or both lack heartbeats.
+// worse orders bindings whose clusters are both heard, or both not.
 func worse(a, b Binding) int {
 	return cmp.Or(
 		compareBool(a.State == v1beta1.BindingStateBound, b.State == v1beta1.BindingStateBound),
@@ -102,7 +102,7 @@ type candidate struct {
 // are from the last round.
 func (r *run) rankAndPick(want int) (picked []v1beta1.ClusterDecision, others []*Verdict) {
 	candidates := r.candidates()
-	spread := newSpread(r.policy.TopologySpreadConstraints, r.clusters, r.kept)
+	spread := newSpread(r.policy.TopologySpreadConstraints, r.clusters, r.kept, r.request.Now)
 	if len(spread) == 0 {
 		slices.SortFunc(candidates, better)
 		n := min(want, len(candidates))
@@ -159,6 +159,9 @@ func (r *run) candidates() (out []candidate) {
 		if _, ok := r.obsolete[r.clusters[i].Name]; ok {
 			c.score.stays = 1
 		}
+		if !r.unheard(r.clusters[i].Name) {
+			c.score.heard = 1
+		}
 		out = append(out, c)
 	}
 	return out
@@ -170,6 +173,7 @@ func better(a, b candidate) int {
 	return cmp.Or(
 		-cmp.Compare(a.score.spread, b.score.spread),
 		-cmp.Compare(a.score.affinity, b.score.affinity),
+		-cmp.Compare(a.score.heard, b.score.heard),
 		-cmp.Compare(a.score.stays, b.score.stays),
 		-cmp.Compare(a.at, b.at),
 	)

@@ -93,7 +93,7 @@ func (o *oracle) nodes(c *clusterv1beta1.MemberCluster) int {
 func (o *oracle) passes(c *clusterv1beta1.MemberCluster) bool {
 	p := o.policy
 	agent := c.Status.AgentStatus[0]
-	alive := c.DeletionTimestamp == nil && noon.Sub(agent.LastReceivedHeartbeat.Time).Minutes() <= 5 &&
+	alive := c.DeletionTimestamp == nil && fresh(c) &&
 		agent.Conditions[0].Status == "True" && agent.Conditions[1].Status == "True"
 	return alive && (p.region == "" || c.Labels["region"] == p.region) && (p.env == "" || c.Labels["env"] == p.env) &&
 		(p.nodes == 0 || o.nodes(c) >= p.nodes) && (p.tolerates || len(c.Spec.Taints) == 0)
@@ -121,13 +121,24 @@ func (o *oracle) affinity(c *clusterv1beta1.MemberCluster) int {
 	return sum
 }
 
-// skew is the difference between the fullest and the emptiest domain of key, with one more chosen cluster if extra is
+// fresh reports whether the last heartbeat of a cluster is not too old.
+func fresh(c *clusterv1beta1.MemberCluster) bool {
+	return noon.Sub(c.Status.AgentStatus[0].LastReceivedHeartbeat.Time).Minutes() <= 5
+}
+
+// skew is the difference between the fullest and the emptiest domain of key that is not silent, with one more chosen cluster if extra is
 // not empty.
 func (o *oracle) skew(key, extra string) (skew, domains int) {
+	alive := map[string]bool{}
+	for _, c := range o.clusters {
+		if value, ok := c.Labels[key]; ok && fresh(c) {
+			alive[value] = true
+		}
+	}
 	counts := map[string]int{}
 	for name, c := range o.clusters {
 		value, ok := c.Labels[key]
-		if !ok {
+		if !ok || !alive[value] {
 			continue
 		}
 		counts[value] += 0
@@ -207,7 +218,7 @@ func (o *oracle) picks() map[string]string {
 // silent reports whether the hub gets no heartbeats of a cluster that is not leaving.
 func (o *oracle) silent(name string) bool {
 	c := o.clusters[name]
-	return c.DeletionTimestamp == nil && noon.Sub(c.Status.AgentStatus[0].LastReceivedHeartbeat.Time).Minutes() > 5
+	return c.DeletionTimestamp == nil && !fresh(c)
 }
 
 // stay keeps silent clusters of an older policy picked, except those that exceed the number.

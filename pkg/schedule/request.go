@@ -40,7 +40,10 @@ type Binding struct {
 	// Placed is true if the binding ever got content.
 	Placed   bool
 	Deleting bool
-	Decision v1beta1.ClusterDecision
+	// CarriedOver is true if an earlier policy picked the cluster, and the current one could not be decided because
+	// the cluster was not heard.
+	CarriedOver bool
+	Decision    v1beta1.ClusterDecision
 }
 
 // RequestOf reads the input of a decision from a placement's latest policy snapshot, its bindings and the fleet. It
@@ -77,13 +80,19 @@ func RequestOf(policy v1beta1.PolicySnapshotObject, bindings []v1beta1.BindingOb
 func bindingOf(b v1beta1.BindingObject) Binding {
 	spec := b.GetSpec()
 	return Binding{
-		Name:     b.GetName(),
-		Cluster:  spec.TargetCluster,
-		State:    spec.State,
-		Previous: v1beta1.BindingState(b.GetAnnotations()[contract.AnnotationPreviousState]),
-		Snapshot: spec.SchedulingPolicySnapshotName,
-		Placed:   spec.ResourceSnapshotName != "",
-		Deleting: !b.GetDeletionTimestamp().IsZero(),
-		Decision: spec.ClusterDecision,
+		Name:        b.GetName(),
+		Cluster:     spec.TargetCluster,
+		State:       spec.State,
+		Previous:    v1beta1.BindingState(b.GetAnnotations()[contract.AnnotationPreviousState]),
+		Snapshot:    spec.SchedulingPolicySnapshotName,
+		Placed:      spec.ResourceSnapshotName != "",
+		Deleting:    !b.GetDeletionTimestamp().IsZero(),
+		CarriedOver: CarriedOver(b),
+		Decision:    spec.ClusterDecision,
 	}
+}
+
+// CarriedOver reports whether a binding waits for the decision of the current policy until its cluster is heard.
+func CarriedOver(b v1beta1.BindingObject) bool {
+	return b.GetAnnotations()[contract.AnnotationCarriedOver] != ""
 }

@@ -4,7 +4,7 @@
 //
 // A picked cluster stays picked: the filters do not apply to it again until the policy changes. It is removed only if
 // it has left or is leaving, if a new policy no longer picks it, or if fewer clusters are desired. A new policy
-// removes no cluster without heartbeats.
+// removes no cluster that is not heard: that is decided when it is heard again.
 //
 // To add a filter, write filter_<what>.go with its Filter constant and a type that implements filter: what it checks,
 // which changes of clusters cause another decision, and how to repair its objections (the nearest changes of "kubectl
@@ -62,7 +62,9 @@ type Change struct {
 	Binding  string
 	State    v1beta1.BindingState
 	Snapshot string
-	Decision v1beta1.ClusterDecision
+	// CarriedOver is true if the policy is not decided for the binding until its cluster is heard.
+	CarriedOver bool
+	Decision    v1beta1.ClusterDecision
 }
 
 // Decide decides about a placement. The order of clusters and bindings in r does not matter. If the decision has been
@@ -91,7 +93,7 @@ type run struct {
 	unscheduled map[string]Binding
 	// lost are bindings that must go whatever is picked: their cluster is gone, or has another binding.
 	lost []Binding
-	// carried are the bindings in kept that an older policy created.
+	// carried are the bindings in kept that an older policy created, and that are not carried over yet.
 	carried []Binding
 	// order are the picks of PickN, the best first.
 	order []v1beta1.ClusterDecision
@@ -175,7 +177,7 @@ func (r *run) sortOut() {
 			}
 		case !r.has(b.Cluster) || taken[b.Cluster]:
 			r.lost = append(r.lost, b)
-		case b.Snapshot != r.request.Snapshot:
+		case b.Snapshot != r.request.Snapshot || b.CarriedOver && !r.unheard(b.Cluster):
 			r.obsolete[b.Cluster], taken[b.Cluster] = b, true
 		default:
 			r.kept[b.Cluster], taken[b.Cluster] = b, true
@@ -238,7 +240,9 @@ func (r *run) settle(picked []v1beta1.ClusterDecision) {
 		}
 	}
 	for _, b := range r.carried {
-		r.change(b, b.State, r.request.Snapshot, b.Decision)
+		r.decision.Change = append(r.decision.Change, Change{
+			Binding: b.Name, State: b.State, Snapshot: r.request.Snapshot, CarriedOver: true, Decision: b.Decision,
+		})
 	}
 	slices.SortFunc(r.decision.Create, byCluster)
 	slices.SortFunc(r.decision.Change, func(a, b Change) int { return cmp.Compare(a.Binding, b.Binding) })

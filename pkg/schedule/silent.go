@@ -7,24 +7,25 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 )
 
-// unheard reports whether the hub gets no heartbeats of cluster: its agent reports nothing, or has not reported for
-// longer than patience. A leaving cluster does not count.
+// unheard reports whether the hub does not hear from cluster: its next heartbeat is late, or there never was one. A
+// leaving cluster does not count.
 func unheard(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
-	why := Ineligible(cluster, now)
-	return why == offline || why == silent
+	return cluster.DeletionTimestamp.IsZero() && liveness.Of(cluster, now) != liveness.Heard
 }
 
-// carryOver adopts bindings of an older policy for clusters without heartbeats, whatever the new policy requires. The
-// state of such a cluster is unknown, and its agent would delete everything when it returns. A PickFixed policy
-// removes a cluster that it does not name. If a PickN policy requires fewer clusters than have bindings, clusters
-// without heartbeats are removed first.
+func (r *run) unheard(cluster string) bool { return unheard(r.clusters[r.at[cluster]], r.request.Now) }
+
+// carryOver adopts bindings of an older policy for clusters that are not heard, whatever the new policy requires. The
+// state of such a cluster is unknown, and its agent would delete everything when it returns; the new policy is decided
+// for it then. A PickFixed policy removes a cluster that it does not name. If a PickN policy requires fewer clusters
+// than have bindings, clusters that are not heard are removed first.
 func (r *run) carryOver() {
 	var waiting []Binding
 	for _, b := range sorted(r.obsolete) {
-		cluster := r.clusters[r.at[b.Cluster]]
-		if unheard(cluster, r.request.Now) && r.allows(cluster) {
+		if r.unheard(b.Cluster) && r.allows(r.clusters[r.at[b.Cluster]]) {
 			waiting = append(waiting, b)
 		}
 	}
@@ -36,8 +37,8 @@ func (r *run) carryOver() {
 	for _, b := range waiting {
 		b.Decision = v1beta1.ClusterDecision{
 			ClusterName: b.Cluster, Selected: true, ClusterScore: b.Decision.ClusterScore,
-			Reason: fmt.Sprintf("cluster %q stays picked from an earlier policy: %s, and a policy change does not remove a cluster without heartbeats",
-				b.Cluster, Ineligible(r.clusters[r.at[b.Cluster]], r.request.Now)),
+			Reason: fmt.Sprintf("cluster %q stays picked from an earlier policy: the hub does not hear from its member agent, "+
+				"and decides on the new policy when it does", b.Cluster),
 		}
 		delete(r.obsolete, b.Cluster)
 		r.kept[b.Cluster] = b

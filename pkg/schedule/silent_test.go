@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -28,15 +29,17 @@ func TestAnEditGivesUpNoClusterThatIsNotHeard(t *testing.T) {
 		number, next int
 		silent       []string
 		want         string
+		// heard is what is chosen when all are heard again; as before if it is empty.
+		heard string
 	}{
 		"PickAll: a toleration is added": {
 			first: all(), then: tolerating(all(), "east", "prod"), silent: []string{"m1", "m2", "m3", "m4", "m5", "m6"}, want: "m1 m2 m3 m4 m5 m6 m7",
 		},
 		"PickAll: an affinity that excludes it": {
-			first: all(), then: all(labelled("region=west")), silent: []string{"m1"}, want: "m1 m6 m7",
+			first: all(), then: all(labelled("region=west")), silent: []string{"m1"}, want: "m1 m6 m7", heard: "m6 m7",
 		},
 		"PickN: it keeps its place": {
-			first: number(), number: 3, then: number(labelled("region=east")), next: 3, silent: []string{"m7"}, want: "m2 m3 m7",
+			first: number(), number: 3, then: number(labelled("region=east")), next: 3, silent: []string{"m7"}, want: "m2 m3 m7", heard: "m1 m2 m3",
 		},
 		"PickN: fewer are wanted": {
 			first: number(), number: 3, next: 2, silent: []string{"m7"}, want: "m5 m6",
@@ -51,26 +54,53 @@ func TestAnEditGivesUpNoClusterThatIsNotHeard(t *testing.T) {
 			first: fixed("m1", "m2"), then: fixed("m2", "m3"), silent: []string{"m1"}, want: "m2 m3",
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, "")
-			w.number = tc.number
-			w.use(tc.first)
-			w.decide()
-			for _, c := range tc.silent {
-				silenced(w.clusters[c])
-			}
-			w.number = tc.next
-			if tc.then != nil {
-				w.use(tc.then)
-			}
-			w.decide()
-			if got := strings.Join(w.living(), " "); got != tc.want {
-				t.Fatalf("chosen are %s; want %s", got, tc.want)
-			}
-			if d := w.decide(); len(d.Change)+len(d.Create) > 0 {
-				t.Fatalf("deciding once more changes %+v", d)
-			}
-		})
+		for state, miss := range map[string]func(*clusterv1beta1.MemberCluster) *clusterv1beta1.MemberCluster{"silent": silenced, "overdue": overdue} {
+			t.Run(name+", "+state, func(t *testing.T) {
+				w := newWorld(t, "")
+				w.number = tc.number
+				w.use(tc.first)
+				w.decide()
+				for _, c := range tc.silent {
+					miss(w.clusters[c])
+				}
+				w.number = tc.next
+				if tc.then != nil {
+					w.use(tc.then)
+				}
+				w.decide()
+				if got := strings.Join(w.living(), " "); got != tc.want {
+					t.Fatalf("chosen are %s; want %s", got, tc.want)
+				}
+				for _, c := range tc.silent {
+					heard(w.clusters[c])
+				}
+				w.decide()
+				if got := strings.Join(w.living(), " "); got != cmp.Or(tc.heard, tc.want) {
+					t.Fatalf("chosen are %s when all are heard again; want %s", got, cmp.Or(tc.heard, tc.want))
+				}
+				if i := slices.IndexFunc(w.bindings, func(b Binding) bool { return b.CarriedOver }); i >= 0 {
+					t.Fatalf("%s is still carried over", w.bindings[i].Name)
+				}
+			})
+		}
+	}
+}
+
+// A region in which every cluster is silent does not keep the others from being picked.
+func TestASilentRegionDoesNotCountForSpread(t *testing.T) {
+	w := newWorld(t, "")
+	w.number = 3
+	w.use(spreading(number(), "region", 1, hard))
+	w.decide()
+	w.bindings = slices.DeleteFunc(w.bindings, func(b Binding) bool { return w.clusters[b.Cluster].Labels["region"] == "west" })
+	silenced(w.clusters["m6"])
+	if d := w.decide(); d.Found != 3 || !slices.Contains(w.living(), "m7") {
+		t.Fatalf("with one silent cluster in it the region counts, but chosen are %v", w.living())
+	}
+	w.bindings = slices.DeleteFunc(w.bindings, func(b Binding) bool { return b.Cluster == "m7" })
+	silenced(w.clusters["m7"])
+	if d := w.decide(); d.Found != 3 {
+		t.Fatalf("the region is silent, and chosen are %v", w.living())
 	}
 }
 
@@ -83,7 +113,7 @@ func TestAClusterThatIsKeptUnheardShowsWhy(t *testing.T) {
 	d := w.decide()
 	v, _ := d.Of("m1")
 	i := slices.IndexFunc(d.Clusters, func(c v1beta1.ClusterDecision) bool { return c.ClusterName == "m1" })
-	if v.Outcome != Kept || i < 0 || !d.Clusters[i].Selected || !strings.Contains(d.Clusters[i].Reason, "no recent heartbeat") {
+	if v.Outcome != Kept || i < 0 || !d.Clusters[i].Selected || !strings.Contains(d.Clusters[i].Reason, "the hub does not hear from its member agent") {
 		t.Fatalf("%+v, %+v", v, d.Clusters)
 	}
 	w.clusters["m1"].DeletionTimestamp = new(noonTime(0))

@@ -4,7 +4,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/brief"
 )
 
-// delete removes the placement from all clusters that it no longer picks, at once. ended is whether that is done.
+// delete removes the placement from all clusters that it no longer picks, at once; from one that is not heard when it
+// is heard again. ended is whether that is done.
 func (f *forward) delete(s *Stage) (ended bool, err error) {
 	if s.Start.IsZero() {
 		s.Start = f.Now
@@ -15,7 +16,7 @@ func (f *forward) delete(s *Stage) (ended bool, err error) {
 	if err := f.deleting(s); err != nil {
 		return false, err
 	}
-	var left []string
+	var left, unheard []string
 	for i := range s.Clusters {
 		c := &s.Clusters[i]
 		b := f.dropped[c.Name]
@@ -24,6 +25,8 @@ func (f *forward) delete(s *Stage) (ended bool, err error) {
 		}
 		switch {
 		case c.Phase != Pending || b != nil && f.Refused[c.Name] != "":
+		case b != nil && f.Unheard[c.Name] && b.GetDeletionTimestamp().IsZero():
+			unheard = append(unheard, c.Name)
 		case b == nil:
 			c.Phase, c.Since = Succeeded, f.Now
 		default:
@@ -32,6 +35,10 @@ func (f *forward) delete(s *Stage) (ended bool, err error) {
 				f.step.Drop = append(f.step.Drop, b.GetName())
 			}
 		}
+	}
+	if len(unheard) > 0 {
+		f.set(Active, "All stages are done; the placement is removed from %s when the hub hears from it again", brief.List(unheard, 3))
+		return false, nil
 	}
 	if len(left) > 0 {
 		f.set(Active, "All stages are done; waiting until the placement is removed from %s", brief.List(left, 3))

@@ -31,6 +31,8 @@ type World struct {
 	// Refused are the clusters whose binding the API server refused to change in this step, and its answer. They do
 	// not count as started.
 	Refused map[string]string
+	// Unheard are the clusters whose next heartbeat is late: nothing is removed from them.
+	Unheard map[string]bool
 	// Lost are the clusters whose revision to return to lacks a snapshot, with the message about it.
 	Lost map[string]string
 	// Awake is when the agent started; no health window begins earlier.

@@ -6,23 +6,19 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
 func silence(s *scene) {
 	s.settled()
-	s.heard("m1", time.Now().Add(-time.Hour))
-	testworld.Await(s, testworld.Soon, "the agent to know that m1 is silent", func(ctx context.Context) error {
-		var m1 clusterv1beta1.MemberCluster
-		if err := s.agent.Knows.Get(ctx, types.NamespacedName{Name: "m1"}, &m1); err != nil || silent(&m1, time.Now()) {
-			return err
-		}
-		return errors.New("it was heard of")
-	})
+	s.silence("m1")
 	s.content(1, 1, 0)
 	s.await("m1=Bound0! m2=Bound1 m3=Bound0!")
 	s.available("m2", true)
@@ -36,6 +32,37 @@ func silence(s *scene) {
 	s.quiet("all who are heard of have it")
 	s.heard("m1", time.Now().Add(time.Hour))
 	s.await("m1=Bound2 m2=Bound2 m3=Bound2")
+}
+
+// silence makes a cluster silent for the agent.
+func (s *scene) silence(cluster string) {
+	s.heard(cluster, time.Now().Add(-time.Hour))
+	testworld.Await(s, testworld.Soon, "the agent to know that "+cluster+" is silent", func(ctx context.Context) error {
+		var found clusterv1beta1.MemberCluster
+		if err := s.agent.Knows.Get(ctx, types.NamespacedName{Name: cluster}, &found); err != nil || liveness.Of(&found, time.Now()) == liveness.Silent {
+			return err
+		}
+		return errors.New("it was heard of")
+	})
+}
+
+// parks gives up a silent cluster: what it has stays until it is heard, and takes no room.
+func parks(s *scene) {
+	fourth := "m4-" + s.key.Name
+	s.join(fourth)
+	s.settled(func(spec *v1beta1.PlacementSpec) {
+		spec.Policy = &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, NumberOfClusters: ptr.To(int32(3))}
+		spec.Strategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromInt32(0))
+	})
+	s.silence("m1")
+	s.change("m1", func(b v1beta1.BindingObject) { b.GetSpec().State = v1beta1.BindingStateUnscheduled })
+	s.quiet("the cluster is not heard")
+	s.schedule(fourth)
+	s.await("m1=Unscheduled0 m2=Bound0 m3=Bound0 " + fourth + "=Bound0")
+	s.available(fourth, true)
+	s.quiet("the cluster is still not heard")
+	s.heard("m1", time.Now().Add(time.Hour))
+	s.await("m1=Unscheduled0- m2=Bound0 m3=Bound0 " + fourth + "=Bound0")
 }
 
 func leave(s *scene) {

@@ -22,6 +22,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -227,14 +228,9 @@ func (r *Roller) fleet(ctx context.Context) (map[string]*clusterv1beta1.MemberCl
 func factsOf(b v1beta1.BindingObject, cluster *clusterv1beta1.MemberCluster, now time.Time) rollout.Binding {
 	out := rollout.BindingOf(b)
 	out.Gone = cluster == nil || !cluster.DeletionTimestamp.IsZero()
-	out.Silent = !out.Gone && silent(cluster, now)
+	if !out.Gone {
+		out.Silent = schedule.Ineligible(cluster, now) != ""
+		out.Unheard, out.UntilSilent = liveness.Of(cluster, now) != liveness.Heard, liveness.UntilSilent(cluster, now)
+	}
 	return out
-}
-
-// silent returns whether the hub does not hear from a cluster, so that the scheduler would not pick it. A cluster with
-// a long heartbeat period has two of its periods.
-func silent(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
-	const usual = 5 * time.Minute
-	periods := 2 * time.Duration(cluster.Spec.HeartbeatPeriodSeconds) * time.Second
-	return schedule.Ineligible(cluster, now.Add(-max(0, periods-usual))) != ""
 }

@@ -50,6 +50,7 @@ func TestRoller(t *testing.T) {
 		{"waits for all parts of the content", parts},
 		{"follows edits of the limits and of the strategy", edits},
 		{"goes on with the others when a cluster is silent", silence},
+		{"keeps what is given up on a silent cluster until it is heard", parks},
 		{"goes on with the others when a cluster leaves", leave},
 		{"goes on with what there is when nobody finds more", shortage},
 		{"removes what is given up", removes},

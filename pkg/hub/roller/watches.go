@@ -20,6 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
@@ -37,6 +38,7 @@ func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(placements()))
 	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(r.onCluster), builder.WithPredicates(r.clusters()))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(r.onHeard), builder.WithPredicates(loop.HeardAgain(r.Now)))
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(r.onLabels), builder.WithPredicates(loop.Relabelled()))
 	for _, kind := range scope.OverrideSnapshots.Both() {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(r.onOverride), builder.WithPredicates(overrides()))
@@ -49,6 +51,18 @@ func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 
 // onCluster enqueues the placements with bindings to a cluster.
 func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconcile.Request {
+	return r.placementsOn(ctx, cluster, func(v1beta1.BindingObject) bool { return true })
+}
+
+// onHeard enqueues the placements with bindings that were given up and wait until the cluster is heard.
+func (r *Roller) onHeard(ctx context.Context, cluster client.Object) []reconcile.Request {
+	return r.placementsOn(ctx, cluster, func(b v1beta1.BindingObject) bool {
+		return b.GetSpec().State == v1beta1.BindingStateUnscheduled && b.GetDeletionTimestamp().IsZero()
+	})
+}
+
+// placementsOn returns the placements with such a binding to a cluster.
+func (r *Roller) placementsOn(ctx context.Context, cluster client.Object, such func(v1beta1.BindingObject) bool) []reconcile.Request {
 	found, err := scope.Bindings.AllServed(ctx, r.Client, r.Namespaced, scope.Fast(scope.OnCluster(cluster.GetName()))...)
 	if err != nil {
 		// Only a cache that is being stopped fails; the next start reconciles every placement.
@@ -57,7 +71,9 @@ func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconci
 	}
 	var out []reconcile.Request
 	for _, b := range found {
-		out = append(out, scope.RequestPlacement(ctx, b)...)
+		if such(b) {
+			out = append(out, scope.RequestPlacement(ctx, b)...)
+		}
 	}
 	return out
 }
@@ -139,8 +155,9 @@ func (r *Roller) clusters() predicate.Predicate {
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(*clusterv1beta1.MemberCluster), e.ObjectNew.(*clusterv1beta1.MemberCluster)
+			now := r.Now()
 			return was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
-				silent(was, r.Now()) && !silent(is, r.Now())
+				schedule.Ineligible(was, now) != "" && schedule.Ineligible(is, now) == ""
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}

@@ -25,6 +25,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
@@ -48,8 +49,9 @@ type Scheduler struct {
 	// Now is the clock.
 	Now func() time.Time
 
-	created created
-	letGo   letGo
+	created  created
+	letGo    letGo
+	silences silences
 }
 
 // Reconcile schedules one placement.
@@ -103,6 +105,10 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 	if gone, err := s.anyGone(ctx, decision.Create); err != nil || gone {
 		// The cluster was deleted while its binding was being created, so its deletion event could not find the
 		// binding.
+		return ctrl.Result{RequeueAfter: time.Millisecond}, err
+	}
+	if heard, err := s.anyHeard(ctx, decision.Change); err != nil || heard {
+		// The heartbeat arrived while its binding was being carried over, so its event could not find the binding.
 		return ctrl.Result{RequeueAfter: time.Millisecond}, err
 	}
 	if decision.Hold {
@@ -217,8 +223,12 @@ func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObjec
 	mark(placement, binding)
 	spec, annotations := binding.GetSpec(), binding.GetAnnotations()
 	delete(annotations, contract.AnnotationPreviousState)
+	delete(annotations, contract.AnnotationCarriedOver)
 	if c.State == v1beta1.BindingStateUnscheduled {
 		annotations[contract.AnnotationPreviousState] = string(spec.State)
+	}
+	if c.CarriedOver {
+		annotations[contract.AnnotationCarriedOver] = strconv.FormatBool(true)
 	}
 	binding.SetAnnotations(annotations)
 	spec.State, spec.SchedulingPolicySnapshotName, spec.ClusterDecision = c.State, c.Snapshot, c.Decision
@@ -229,6 +239,24 @@ func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObjec
 		ctrl.LoggerFrom(ctx).Info("Changed binding", "binding", binding.GetName(), "cluster", spec.TargetCluster, "state", c.State)
 	}
 	return nil
+}
+
+// anyHeard reports whether a cluster whose binding has just been carried over is heard again.
+func (s *Scheduler) anyHeard(ctx context.Context, changes []schedule.Change) (bool, error) {
+	for _, c := range changes {
+		if !c.CarriedOver {
+			continue
+		}
+		var cluster clusterv1beta1.MemberCluster
+		err := s.Client.Get(ctx, types.NamespacedName{Name: c.Decision.ClusterName}, &cluster, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+		if client.IgnoreNotFound(err) != nil {
+			return false, fmt.Errorf("get member cluster %s: %w", c.Decision.ClusterName, err)
+		}
+		if err == nil && liveness.Of(&cluster, s.Now()) == liveness.Heard {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // anyGone reports whether a cluster that has just got a binding no longer exists.

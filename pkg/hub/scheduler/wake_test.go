@@ -4,9 +4,11 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -74,12 +76,20 @@ func TestWhatWakesPlacements(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "b", Labels: map[string]string{contract.LabelPlacement: "two-have"}},
 		Spec:       v1beta1.ResourceBindingSpec{TargetCluster: "m"},
 	}
+	waiting := binding.DeepCopy()
+	waiting.Name, waiting.Labels = "c", map[string]string{contract.LabelPlacement: "two-carry"}
+	waiting.Annotations = map[string]string{contract.AnnotationCarriedOver: "true"}
 	objects := []client.Object{
-		old, binding,
+		old, binding, waiting,
 		decided(wide("all"), true, testworld.PickAll()),
 		decided(wide("all-east"), true, testworld.PickAll(east)),
 		decided(wide("all-west"), true, testworld.PickAll(west)),
 		decided(wide("two-have"), true, testworld.PickN(2, west)),
+		decided(wide("two-carry"), true, testworld.PickN(2, west)),
+		decided(wide("two-spread"), false, func(spec *v1beta1.PlacementSpec) {
+			testworld.PickN(2, testworld.Labelled(map[string]string{"region": "south"}))(spec)
+			testworld.Spread("zone", corev1.DoNotSchedule)(spec)
+		}),
 		decided(wide("two-lack"), false, testworld.PickN(2, west)),
 		decided(wide("named"), false, testworld.PickFixed("m")),
 		decided(wide("others"), false, testworld.PickFixed("n", "o")),
@@ -117,6 +127,9 @@ func TestWhatWakesPlacements(t *testing.T) {
 	silent := func(c *clusterv1beta1.MemberCluster) {
 		c.Status.AgentStatus[0].LastReceivedHeartbeat = metav1.NewTime(noon.Add(-time.Hour))
 	}
+	overdue := func(c *clusterv1beta1.MemberCluster) {
+		c.Status.AgentStatus[0].LastReceivedHeartbeat = metav1.NewTime(noon.Add(-2 * time.Minute))
+	}
 	moved := func(c *clusterv1beta1.MemberCluster) { c.Labels["region"] = "west" }
 	painted := func(c *clusterv1beta1.MemberCluster) { c.Labels["color"] = "red" }
 	leaving := func(c *clusterv1beta1.MemberCluster) { c.DeletionTimestamp = &metav1.Time{Time: noon} }
@@ -128,16 +141,34 @@ func TestWhatWakesPlacements(t *testing.T) {
 		"a label that no policy refers to": {inEast(), inEast(painted), ""},
 		"a label that fits some":           {inEast(), inEast(moved), "all-west app/all two-lack"},
 		"silence":                          {inEast(), inEast(silent), ""},
-		"a sign of life":                   {inEast(silent), inEast(), "all all-east named"},
+		"a heartbeat after a silence":      {inEast(silent), inEast(), "all all-east named two-carry"},
+		"a heartbeat that was late":        {inEast(overdue), inEast(), "two-carry"},
 		"a new cluster that is well":       {nil, inEast(), "all all-east named"},
 		"a new cluster that is not":        {nil, inEast(silent), ""},
 		"the beginning of a leave":         {inEast(), inEast(leaving), ""},
-		"the end of a leave":               {inEast(leaving), nil, "two-have"},
+		"the end of a leave":               {inEast(leaving), nil, "two-carry two-have"},
 	} {
 		if got := woken(t, s, tc.was, tc.is); got != tc.want {
 			t.Errorf("%s wakes %q; want %q", name, got, tc.want)
 		}
 	}
+
+	t.Run("a silence that no event shows", func(t *testing.T) {
+		cluster := inEast(func(c *clusterv1beta1.MemberCluster) { c.Labels["zone"] = "a" })
+		if err := s.Client.Create(t.Context(), cluster); err != nil {
+			t.Fatal(err)
+		}
+		var seconds atomic.Int64 // pass between any two looks at the clock
+		soon := &Scheduler{Client: s.Client, Namespaced: true, Now: func() time.Time {
+			return noon.Add(5*time.Minute + time.Duration(seconds.Add(1)-1)*time.Second)
+		}}
+		q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+		defer q.ShutDown()
+		soon.clusters().Create(t.Context(), event.CreateEvent{Object: cluster, IsInInitialList: true}, q)
+		if request, _ := q.Get(); request.Name != "two-spread" {
+			t.Errorf("the silence wakes %s", request)
+		}
+	})
 }
 
 // indexer is a client.FieldIndexer that hands on what is registered.

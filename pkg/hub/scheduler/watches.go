@@ -19,6 +19,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -97,25 +98,33 @@ func bindings() predicate.Predicate {
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// clusters enqueues the placements for which a change of a cluster can matter. A cluster that becomes less suitable
-// has no effect, nor does one that starts to leave: existing choices stay until the cluster is gone.
+// clusters enqueues the placements for which a change of a cluster can matter: also that it falls silent, which no
+// event shows, and that it is heard again. A cluster that becomes less suitable has no effect on the choices that
+// exist, nor has one that starts to leave: they stay until the cluster is gone.
 func (s *Scheduler) clusters() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			cluster := e.Object.(*clusterv1beta1.MemberCluster)
+			s.awaitSilence(ctx, cluster, q)
 			if !e.IsInInitialList {
-				s.enqueue(ctx, e.Object.GetName(), schedule.ClusterChangeOf(nil, e.Object.(*clusterv1beta1.MemberCluster), s.Now()), q)
+				s.enqueue(ctx, cluster.Name, schedule.ClusterChangeOf(nil, cluster, s.Now()), q)
 			}
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			was, is := e.ObjectOld.(*clusterv1beta1.MemberCluster), e.ObjectNew.(*clusterv1beta1.MemberCluster)
+			s.awaitSilence(ctx, is, q)
 			if is.DeletionTimestamp.IsZero() {
 				s.enqueue(ctx, is.Name, schedule.ClusterChangeOf(was, is, s.Now()), q)
+			}
+			if now := s.Now(); liveness.Of(was, now) != liveness.Heard && liveness.Of(is, now) == liveness.Heard {
+				s.enqueueBound(ctx, is.Name, schedule.CarriedOver, q)
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			was := e.Object.(*clusterv1beta1.MemberCluster)
+			s.silences.stop(was.Name)
 			s.enqueue(ctx, was.Name, schedule.ClusterChangeOf(was, nil, s.Now()), q)
-			s.enqueueBound(ctx, was.Name, q)
+			s.enqueueBound(ctx, was.Name, func(v1beta1.BindingObject) bool { return true }, q)
 		},
 	}
 }
@@ -136,14 +145,14 @@ func (s *Scheduler) enqueue(ctx context.Context, cluster string, change schedule
 	}
 }
 
-// enqueueBound enqueues every placement that has a binding to a cluster that is gone.
-func (s *Scheduler) enqueueBound(ctx context.Context, cluster string, q queue) {
+// enqueueBound enqueues every placement that has such a binding to a cluster that is gone, or heard again.
+func (s *Scheduler) enqueueBound(ctx context.Context, cluster string, such func(v1beta1.BindingObject) bool, q queue) {
 	bindings, err := s.everyBinding(ctx, scope.OnCluster(cluster))
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue placements after a MemberCluster deletion", "cluster", cluster)
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue the placements with bindings to a MemberCluster", "cluster", cluster)
 	}
 	for _, b := range bindings {
-		if key, ok := scope.PlacementOf(b); ok {
+		if key, ok := scope.PlacementOf(b); ok && such(b) {
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}
