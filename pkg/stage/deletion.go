@@ -1,7 +1,10 @@
 package stage
 
 import (
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/brief"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // delete removes the placement from all clusters that it no longer picks, at once; from one that is not heard when it
@@ -25,7 +28,7 @@ func (f *forward) delete(s *Stage) (ended bool, err error) {
 		}
 		switch {
 		case c.Phase != Pending || b != nil && f.Refused[c.Name] != "":
-		case b != nil && f.Unheard[c.Name] && b.GetDeletionTimestamp().IsZero():
+		case b != nil && f.parked(b):
 			unheard = append(unheard, c.Name)
 		case b == nil:
 			c.Phase, c.Since = Succeeded, f.Now
@@ -47,6 +50,13 @@ func (f *forward) delete(s *Stage) (ended bool, err error) {
 	s.Cause = "The placement is removed from all clusters that it no longer picks"
 	s.set(Succeeded, s.Cause, f.Now)
 	return true, nil
+}
+
+// parked returns whether there may be content because of a binding, and the cluster is not heard.
+func (f *forward) parked(b v1beta1.BindingObject) bool {
+	spec, previous := b.GetSpec(), v1beta1.BindingState(b.GetAnnotations()[contract.AnnotationPreviousState])
+	return f.Unheard[spec.TargetCluster] && b.GetDeletionTimestamp().IsZero() &&
+		delivery.MayHaveContent(spec.State, previous, spec.ResourceSnapshotName)
 }
 
 // deleting judges the clusters whose binding is being deleted.

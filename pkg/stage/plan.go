@@ -63,6 +63,8 @@ type Fleet struct {
 	Bindings  []v1beta1.BindingObject
 	// Labels are those of the MemberClusters, by name.
 	Labels map[string]map[string]string
+	// Unheard are the MemberClusters whose next heartbeat is late, but for those that leave.
+	Unheard map[string]bool
 }
 
 // Plan is what a run does. It is computed once, and again only to see whether it is still valid.

@@ -104,7 +104,7 @@ func (w *world) world() stage.World {
 	}
 	return stage.World{
 		Run: "run", UID: "uid", Config: *w.status.UpdateStrategySnapshot, Snapshot: "p-3-snapshot", Apply: w.status.ApplyStrategy.WithDefaults(),
-		Overrides: overrides, Bindings: w.fleet.Bindings, Requests: w.requests, Refused: w.refused, Lost: w.lost, Awake: w.awake, Now: w.now,
+		Overrides: overrides, Bindings: w.fleet.Bindings, Requests: w.requests, Refused: w.refused, Lost: w.lost, Unheard: w.fleet.Unheard, Awake: w.awake, Now: w.now,
 	}
 }
 
@@ -357,6 +357,29 @@ func TestWhatTheSchedulerGaveUpGoesLast(t *testing.T) {
 	w.want(t, "skips a stage without clusters", "active | succeeded c1+ c3+ | skipped | active c2*")
 	w.pass(true)
 	w.want(t, "done", "succeeded | succeeded c1+ c3+ | skipped | succeeded c2+")
+}
+
+func TestNothingIsRemovedFromAClusterThatIsNotHeard(t *testing.T) {
+	w := fleet(of("all", "env=prod"))
+	w.binding("c2").Spec.State, w.binding("c2").Spec.ResourceSnapshotName = v1beta1.BindingStateUnscheduled, "p-2-snapshot"
+	w.fleet.Unheard = map[string]bool{"c2": true}
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(true)
+	w.available("c1")
+	w.pass(true)
+	w.available("c3")
+	if step := w.pass(true); len(step.Drop) > 0 {
+		t.Fatalf("drops %q, and the cluster is not heard", step.Drop)
+	}
+	w.want(t, "waits", "active | succeeded c1+ c3+ | active c2.")
+	w.fleet.Unheard = nil
+	if step := w.pass(true); !slices.Equal(step.Drop, []string{"p-c2"}) {
+		t.Fatalf("drops %q when the cluster is heard again", step.Drop)
+	}
+	w.pass(true)
+	w.want(t, "done", "succeeded | succeeded c1+ c3+ | succeeded c2+")
 }
 
 func TestPercentages(t *testing.T) {

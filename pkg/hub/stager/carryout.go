@@ -36,7 +36,7 @@ func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet s
 	world := stage.World{
 		Run: run.GetName(), UID: run.GetUID(), Config: *status.UpdateStrategySnapshot, Apply: status.ApplyStrategy.WithDefaults(), Bindings: fleet.Bindings,
 		Snapshot: contract.MasterSnapshotName(run.GetSpec().PlacementName, index), Awake: s.awake, Now: s.Now(),
-		Overrides: map[string]delivery.Overrides{}, Requests: map[string]stage.Request{},
+		Overrides: map[string]delivery.Overrides{}, Requests: map[string]stage.Request{}, Unheard: fleet.Unheard,
 	}
 	for _, st := range status.StagesStatus {
 		for _, c := range st.Clusters {

@@ -29,6 +29,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -327,9 +328,9 @@ func placementOf(run v1beta1.UpdateRunObject) types.NamespacedName {
 }
 
 // fleet reads what a run is planned from; ours selects the objects of its placement.
-func fleet(ctx context.Context, from client.Reader, ours client.ListOption, run v1beta1.UpdateRunObject) (stage.Fleet, error) {
+func (s *Stager) fleet(ctx context.Context, from client.Reader, ours client.ListOption, run v1beta1.UpdateRunObject) (stage.Fleet, error) {
 	key := placementOf(run)
-	out := stage.Fleet{Labels: map[string]map[string]string{}}
+	out := stage.Fleet{Labels: map[string]map[string]string{}, Unheard: map[string]bool{}}
 	placement := scope.Placements.New(key)
 	err := from.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	if client.IgnoreNotFound(err) != nil {
@@ -352,7 +353,9 @@ func fleet(ctx context.Context, from client.Reader, ours client.ListOption, run 
 		return out, fmt.Errorf("list member clusters: %w", err)
 	}
 	for i := range clusters.Items {
-		out.Labels[clusters.Items[i].Name] = clusters.Items[i].Labels
+		cluster := &clusters.Items[i]
+		out.Labels[cluster.Name] = cluster.Labels
+		out.Unheard[cluster.Name] = cluster.DeletionTimestamp.IsZero() && liveness.Of(cluster, s.Now()) != liveness.Heard
 	}
 	return out, nil
 }
@@ -360,7 +363,7 @@ func fleet(ctx context.Context, from client.Reader, ours client.ListOption, run 
 // settled reads the fleet for decide, and returns it with the error of decide. An Abort is final, and a cache may be
 // behind: so it counts only if the API server's answers lead to it, too.
 func (s *Stager) settled(ctx context.Context, run v1beta1.UpdateRunObject, decide func(stage.Fleet) error) (stage.Fleet, error) {
-	seen, err := fleet(ctx, s.Client, scope.OfPlacement(placementOf(run)), run)
+	seen, err := s.fleet(ctx, s.Client, scope.OfPlacement(placementOf(run)), run)
 	if err != nil {
 		return seen, err
 	}
@@ -375,5 +378,5 @@ func (s *Stager) settled(ctx context.Context, run v1beta1.UpdateRunObject, decid
 
 // fleetNow reads the fleet from the API server.
 func (s *Stager) fleetNow(ctx context.Context, run v1beta1.UpdateRunObject) (stage.Fleet, error) {
-	return fleet(ctx, s.Direct, client.MatchingLabels{contract.LabelPlacement: run.GetSpec().PlacementName}, run)
+	return s.fleet(ctx, s.Direct, client.MatchingLabels{contract.LabelPlacement: run.GetSpec().PlacementName}, run)
 }

@@ -45,7 +45,8 @@ func (s *Stager) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range scope.OverrideSnapshots.Both() {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(s.onOverride), builder.WithPredicates(appearing()))
 	}
-	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(s.onCluster), builder.WithPredicates(loop.Relabelled()))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(s.onCluster),
+		builder.WithPredicates(predicate.Or(loop.Relabelled(), loop.HeardAgain(s.Now))))
 	if err := b.Complete(loop.Settle(loop.Unreserved(s))); err != nil {
 		return fmt.Errorf("set up the stager: %w", err)
 	}
