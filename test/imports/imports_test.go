@@ -34,7 +34,7 @@ var layers = []layer{
 	{"what is wrong in a spec", []string{"pkg/validate"}, false},
 	{"twins", []string{"pkg/scope"}, false},
 	{"deliveries", []string{"pkg/delivery"}, false},
-	{"the wire", []string{"pkg/brief", "pkg/contract", "pkg/decode", "pkg/metrics", "pkg/version"}, false},
+	{"the wire", []string{"pkg/brief", "pkg/contract", "pkg/decode", "pkg/liveness", "pkg/metrics", "pkg/version"}, false},
 	{"types", []string{"apis"}, true},
 }
 
