@@ -31,6 +31,10 @@ func (d Decision) Accounts(r Request) []Account {
 	for _, l := range r.Listed {
 		listed[l.ClusterName] = l
 	}
+	late := map[string]bool{}
+	for _, c := range r.Clusters {
+		late[c.Name] = unheard(c, r.Now)
+	}
 	var out []Account
 	for _, v := range d.Verdicts {
 		out = append(out, Account{Verdict: v, Binding: bindings[v.Cluster]})
@@ -46,7 +50,7 @@ func (d Decision) Accounts(r Request) []Account {
 	}
 	for i := range out {
 		recorded, ok := listed[out[i].Cluster]
-		out[i].compare(r.Snapshot, recorded, ok)
+		out[i].compare(r.Snapshot, recorded, ok, late[out[i].Cluster])
 	}
 	return out
 }
@@ -62,10 +66,12 @@ func (b *Binding) precedes(other *Binding) bool {
 }
 
 // compare adds the differences to Notes. recorded is the decision for the cluster in the status, if listed.
-func (a *Account) compare(snapshot string, recorded v1beta1.ClusterDecision, listed bool) {
+func (a *Account) compare(snapshot string, recorded v1beta1.ClusterDecision, listed, unheard bool) {
 	note := func(format string, args ...any) { a.Notes = append(a.Notes, fmt.Sprintf(format, args...)) }
 	bound := a.Binding != nil && a.Binding.living()
 	switch {
+	case a.Outcome == Kept && a.Binding != nil && a.Binding.CarriedOver:
+		note("an earlier policy picked it; the hub decides on the current policy when it hears from the member agent again")
 	case a.Outcome == Kept && a.Objection != nil:
 		note("kept although it would not be picked now (%s): picked clusters stay until the policy changes", a.Objection)
 	case a.Outcome == Picked && !bound:
@@ -74,6 +80,8 @@ func (a *Account) compare(snapshot string, recorded v1beta1.ClusterDecision, lis
 		note("binding %s is for policy %s and would be adopted now", a.Binding.Name, a.Binding.Snapshot)
 	case !a.Outcome.Selected() && bound:
 		note("binding %s would be removed now", a.Binding.Name)
+	case !a.Outcome.Selected() && a.Binding != nil && a.Binding.Placed && unheard:
+		note("binding %s is from an earlier pick; what it placed stays until the hub hears from the member agent again", a.Binding.Name)
 	case !a.Outcome.Selected() && a.Binding != nil:
 		note("binding %s, from an earlier pick, is being deleted", a.Binding.Name)
 	}

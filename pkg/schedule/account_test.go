@@ -50,6 +50,18 @@ func TestAccountsOfWhatIsRecorded(t *testing.T) {
 			change: func(w *world) { w.number = 2; w.decide() },
 			want:   map[string]string{"m3": "binding b001-m3, from an earlier pick, is being deleted"},
 		},
+		"fewer, and the cluster is not heard": {
+			change: func(w *world) { w.bind("m6"); silenced(w.clusters["m6"]); w.number = 2; w.decide() },
+			want:   map[string]string{"m6": "binding b002-m6 is from an earlier pick; what it placed stays until the hub hears from the member agent again"},
+		},
+		"another policy, and a cluster that is not heard": {
+			change: func(w *world) {
+				silenced(w.clusters["m3"])
+				w.use(number(labelled("region=central|west")))
+				w.decide()
+			},
+			want: map[string]string{"m3": "an earlier policy picked it; the hub decides on the current policy when it hears from the member agent again"},
+		},
 		"another reason": {
 			change: func(w *world) { w.clusters["m4"].Labels["region"] = "east"; w.taint("m4") },
 			want:   map[string]string{"m4": "the recorded decision has another reason: cannot be chosen: it does not match the required affinity term"},
