@@ -55,18 +55,19 @@ func newScene(t *testing.T, agent *testworld.Agent, namespace, name string) *sce
 	return s
 }
 
-// inBothScopes plays a scene in both scopes in parallel, beside one agent.
-func inBothScopes(t *testing.T, name string, play func(*scene)) {
+// besideOneAgent plays scenes in parallel, each of them in both scopes, beside one agent.
+func besideOneAgent(t *testing.T, scenes map[string]func(*scene)) {
 	t.Helper()
 	hub := hubs.Hub(t)
-	err := hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
-	hub.Must(err)
 	agent := start(t, hub, time.Hour)
-	for _, namespace := range []string{"", name} {
-		t.Run("in namespace "+namespace, func(t *testing.T) {
-			t.Parallel()
-			play(newScene(t, agent, namespace, name))
-		})
+	for name, play := range scenes {
+		hub.Must(hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+		for _, namespace := range []string{"", name} {
+			t.Run(name+" in namespace "+namespace, func(t *testing.T) {
+				t.Parallel()
+				play(newScene(t, agent, namespace, name))
+			})
+		}
 	}
 }
 

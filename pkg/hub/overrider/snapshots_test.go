@@ -20,9 +20,10 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// An override has a snapshot for each of its specs; the last one is the latest.
+// An override has a snapshot for each of its specs, written without a write more than it needs. The last one is the
+// latest.
 func TestEachSpecHasASnapshot(t *testing.T) {
-	inBothScopes(t, "specs", func(s *scene) {
+	besideOneAgent(t, map[string]func(*scene){"specs": func(s *scene) {
 		if got := s.writes(); len(got) != 2 {
 			s.Errorf("writes are %v; want the finalizer and the snapshot", got)
 		}
@@ -31,62 +32,62 @@ func TestEachSpecHasASnapshot(t *testing.T) {
 		if got := s.writes(); len(got) != 2 {
 			s.Errorf("writes are %v; want the snapshot and the label of the one before", got)
 		}
-	})
+	}})
+}
+
+func TestSnapshots(t *testing.T) {
+	besideOneAgent(t, map[string]func(*scene){"pruned": prunesSnapshots, "repaired": repairsTheLatest, "deleted": deletesSnapshots})
 }
 
 // Ten snapshots are kept, among them the one that a binding names, the one with which its cluster was last healthy,
 // and the one to which a run would return a cluster.
-func TestOldSnapshotsAreDeleted(t *testing.T) {
-	inBothScopes(t, "pruned", func(s *scene) {
-		for i := 1; i < 4; i++ {
-			s.edit(strconv.Itoa(i))
-		}
-		s.bindTo("1", "2")
-		s.recorded("3")
-		for i := 4; i < 13; i++ {
-			s.edit(strconv.Itoa(i))
-		}
-		s.await("1f 2f 3f 6f 7f 8f 9f 10f 11f 12")
-	})
+func prunesSnapshots(s *scene) {
+	for i := 1; i < 4; i++ {
+		s.edit(strconv.Itoa(i))
+	}
+	s.bindTo("1", "2")
+	s.recorded("3")
+	for i := 4; i < 13; i++ {
+		s.edit(strconv.Itoa(i))
+	}
+	s.await("1f 2f 3f 6f 7f 8f 9f 10f 11f 12")
 }
 
 // The latest snapshot gets its label back, and is created again after it was deleted.
-func TestLatestSnapshotIsRepaired(t *testing.T) {
-	inBothScopes(t, "repaired", func(s *scene) {
-		s.edit("1")
-		s.await("0f 1")
-		latest := scope.OverrideSnapshots.New(s.key)
-		latest.SetNamespace(s.key.Namespace)
-		latest.SetName(s.key.Name + "-1")
-		patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"false"}}}`, contract.LabelLatest)
-		s.Must(s.Client.Patch(s.Context(), latest, client.RawPatch(types.MergePatchType, patch)))
-		s.await("0f 1")
-		s.Must(s.Client.Delete(s.Context(), latest))
-		s.await("0f 1")
-	})
+func repairsTheLatest(s *scene) {
+	s.edit("1")
+	s.await("0f 1")
+	latest := scope.OverrideSnapshots.New(s.key)
+	latest.SetNamespace(s.key.Namespace)
+	latest.SetName(s.key.Name + "-1")
+	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"false"}}}`, contract.LabelLatest)
+	s.Must(s.Client.Patch(s.Context(), latest, client.RawPatch(types.MergePatchType, patch)))
+	s.await("0f 1")
+	s.Must(s.Client.Delete(s.Context(), latest))
+	s.await("0f 1")
 }
 
 // The snapshots of a deleted override are deleted, the latest one last.
-func TestSnapshotsOfADeletedOverrideAreDeleted(t *testing.T) {
-	inBothScopes(t, "deleted", func(s *scene) {
-		s.edit("1")
-		s.edit("2")
-		s.await("0f 1f 2")
-		o, err := scope.Overrides.Get(s.Context(), s.Client, s.key)
-		s.Must(err)
-		if f := o.GetFinalizers(); !slices.Equal(f, []string{contract.FinalizerOverride}) {
-			s.Errorf("finalizers are %v", f)
-		}
-		s.Must(s.Client.Delete(s.Context(), o))
-		testworld.AwaitGone(s.T, s.Client, o, func(client.Object) error { return nil })
-		if got := s.snapshots(); got != "" {
-			s.Errorf("there are still %s", got)
-		}
-		deletions := slices.DeleteFunc(s.writes(), func(w string) bool { return !strings.HasPrefix(w, "DELETE") })
-		if len(deletions) == 0 || !strings.HasSuffix(deletions[len(deletions)-1], s.key.Name+"-2") {
-			s.Errorf("deleted in the order %v", deletions)
-		}
+func deletesSnapshots(s *scene) {
+	s.edit("1")
+	s.edit("2")
+	s.await("0f 1f 2")
+	o, err := scope.Overrides.Get(s.Context(), s.Client, s.key)
+	s.Must(err)
+	if f := o.GetFinalizers(); !slices.Equal(f, []string{contract.FinalizerOverride}) {
+		s.Errorf("finalizers are %v", f)
+	}
+	s.Must(s.Client.Delete(s.Context(), o))
+	testworld.AwaitGone(s.T, s.Client, o, func(client.Object) error { return nil })
+	if got := s.snapshots(); got != "" {
+		s.Errorf("there are still %s", got)
+	}
+	deletions := slices.DeleteFunc(s.writes(), func(write string) bool {
+		return !strings.HasPrefix(write, "DELETE") || !strings.Contains(write, "/"+s.key.Name+"-")
 	})
+	if len(deletions) == 0 || !strings.HasSuffix(deletions[len(deletions)-1], s.key.Name+"-2") {
+		s.Errorf("deleted in the order %v", deletions)
+	}
 }
 
 // An agent that starts writes nothing, and the running one does not either.
