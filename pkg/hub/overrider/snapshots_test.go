@@ -78,7 +78,7 @@ func deletesSnapshots(s *scene) {
 		s.Errorf("finalizers are %v", f)
 	}
 	s.Must(s.Client.Delete(s.Context(), o))
-	testworld.AwaitGone(s.T, s.Client, o, func(client.Object) error { return nil })
+	testworld.AwaitGone(s.T, s.Client, o, nil)
 	if got := s.snapshots(); got != "" {
 		s.Errorf("there are still %s", got)
 	}
