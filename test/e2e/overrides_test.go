@@ -165,7 +165,7 @@ func (s ofPlacement) blocked() {
 	})
 }
 
-// reports waits until a cluster's Overridden says these texts.
+// reports waits until the condition Overridden of a cluster has these texts.
 func (s ofPlacement) reports(texts ...string) {
 	s.Helper()
 	testworld.Await(s.T, testworld.Soon, s.p.GetName()+" to report what is wrong", func(ctx context.Context) error {
