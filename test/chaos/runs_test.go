@@ -422,13 +422,13 @@ func (p *play) awaitEnd(run *v1beta1.ClusterStagedUpdateRun) {
 		p.get(ctx, run)
 		ended := meta.FindStatusCondition(run.Status.Conditions, v1beta1.ConditionSucceeded) != nil
 		if !ended && !meta.IsStatusConditionFalse(run.Status.Conditions, v1beta1.ConditionInitialized) {
-			p.verdict(p.T)
+			p.noFaults(p.T)
 			return fmt.Errorf("its conditions are %+v", run.Status.Conditions)
 		}
 		return nil
 	})
 	testworld.Await(p, testworld.Soon, "the observer to have seen all", p.caughtUp)
-	p.verdict(p.T)
+	p.noFaults(p.T)
 }
 
 // compare compares a run with one that nothing has come between.
