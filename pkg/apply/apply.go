@@ -15,6 +15,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // Verb is what to do with one manifest.
@@ -41,8 +42,8 @@ const (
 	Compared Verb = "Compared"
 )
 
-// Verdict is a condition's reason and message.
-type Verdict struct {
+// Finding is the reason and message of a condition.
+type Finding struct {
 	Reason, Message string
 }
 
@@ -59,9 +60,9 @@ type Action struct {
 	// to server-side apply; otherwise the apply would conflict with ourselves.
 	Migrate []byte
 	// Applied is the report once the action is done; with ReportDiff, Diffed is.
-	Applied, Diffed Verdict
+	Applied, Diffed Finding
 	// Available is set with Ran, as there is no live object.
-	Available Verdict
+	Available Finding
 	// Drifts are changes made on the member to an object of ours, Diffs the differences of an object that is not ours
 	// or is only compared.
 	Drifts, Diffs []v1beta1.PatchDetail
@@ -116,10 +117,10 @@ func Decide(in Input) (Action, error) {
 	if err != nil {
 		return Action{}, err
 	}
-	if in.Strategy.Type == v1beta1.ApplyStrategyTypeReportDiff {
+	if delivery.Compared(&in.Strategy) {
 		return want.compared(in), nil
 	}
-	done := Verdict{v1beta1.ReasonManifestApplied, "Applied"}
+	done := Finding{v1beta1.ReasonManifestApplied, "Applied"}
 	if in.Live == nil || in.Live.GetDeletionTimestamp() != nil {
 		if action, over := want.ran(in); over {
 			return action, nil
@@ -130,7 +131,7 @@ func Decide(in Input) (Action, error) {
 		return Action{Verb: Create, Object: want.first(in.Owner), Applied: done}, nil
 	}
 	if at := in.Live.GetDeletionTimestamp(); at != nil {
-		return Action{Verb: Wait, Applied: Verdict{v1beta1.ReasonManifestApplyFailed, terminating(in.Live)}}, nil
+		return Action{Verb: Wait, Applied: Finding{v1beta1.ReasonManifestApplyFailed, terminating(in.Live)}}, nil
 	}
 	claim := claimed(in)
 	if claim.refusal.Reason != "" {
@@ -230,33 +231,33 @@ func (w *wanted) drifted(in Input, change *change) (Action, bool) {
 func (w *wanted) compared(in Input) Action {
 	if in.Live == nil {
 		return Action{Verb: Compared, Diffs: []v1beta1.PatchDetail{{Path: "/", ValueInHub: contract.TextWholeObject}},
-			Diffed: Verdict{v1beta1.ReasonManifestFoundDiff, "The object does not exist on the member cluster"}}
+			Diffed: Finding{v1beta1.ReasonManifestFoundDiff, "The object does not exist on the member cluster"}}
 	}
 	found := w.differences(in)
 	switch {
 	case found.ask:
 		return w.try(in)
 	case found.failure != "":
-		return Action{Verb: Compared, Diffed: Verdict{v1beta1.ReasonManifestFailedToReportDiff, "Not compared: " + found.failure}}
+		return Action{Verb: Compared, Diffed: Finding{v1beta1.ReasonManifestFailedToReportDiff, "Not compared: " + found.failure}}
 	case found.degraded && len(found.details) > 0:
-		return Action{Verb: Compared, Diffs: found.details, Diffed: Verdict{v1beta1.ReasonManifestFoundDiffInDegradedMode,
+		return Action{Verb: Compared, Diffs: found.details, Diffed: Finding{v1beta1.ReasonManifestFoundDiffInDegradedMode,
 			"The API server of the member cluster does not accept the manifest, so all fields are compared"}}
 	case len(found.details) > 0:
 		return Action{Verb: Compared, Diffs: found.details,
-			Diffed: Verdict{v1beta1.ReasonManifestFoundDiff, "The object on the member cluster differs from the manifest"}}
+			Diffed: Finding{v1beta1.ReasonManifestFoundDiff, "The object on the member cluster differs from the manifest"}}
 	}
 	return Action{Verb: Compared,
-		Diffed: Verdict{v1beta1.ReasonManifestNoDiffFound, "The object on the member cluster matches the manifest"}}
+		Diffed: Finding{v1beta1.ReasonManifestNoDiffFound, "The object on the member cluster matches the manifest"}}
 }
 
 func refuse(reason, message string) Action {
-	return Action{Verb: Refuse, Applied: Verdict{reason, message}}
+	return Action{Verb: Refuse, Applied: Finding{reason, message}}
 }
 
 func terminating(live *unstructured.Unstructured) string {
 	const was = "An earlier object of this name is being deleted on the member cluster"
-	if held := live.GetFinalizers(); len(held) > 0 {
-		return fmt.Sprintf("%s; it waits for its finalizers: %s", was, brief.List(held, 3))
+	if finalizers := live.GetFinalizers(); len(finalizers) > 0 {
+		return fmt.Sprintf("%s; it waits for its finalizers: %s", was, brief.List(finalizers, 3))
 	}
 	return was
 }

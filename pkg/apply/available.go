@@ -8,18 +8,18 @@ import (
 )
 
 var (
-	available = Verdict{v1beta1.ReasonManifestAvailable, "Available"}
-	untracked = Verdict{v1beta1.ReasonManifestNotTrackable, "Applied; availability of this kind is not tracked"}
+	available = Finding{v1beta1.ReasonManifestAvailable, "Available"}
+	untracked = Finding{v1beta1.ReasonManifestNotTrackable, "Applied; availability of this kind is not tracked"}
 )
 
 // Available is the reported availability of an applied object.
-func Available(obj *unstructured.Unstructured, rules *health.Rules) Verdict {
+func Available(obj *unstructured.Unstructured, rules *health.Rules) Finding {
 	switch state, why := health.Of(obj, rules); state {
 	case health.Available:
 		return available
 	case health.Untracked:
 		return untracked
 	default:
-		return Verdict{v1beta1.ReasonManifestNotAvailableYet, why}
+		return Finding{v1beta1.ReasonManifestNotAvailableYet, why}
 	}
 }

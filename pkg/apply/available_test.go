@@ -14,16 +14,16 @@ func TestAvailable(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		object string
-		want   Verdict
+		want   Finding
 	}{
-		"available": {"{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}", Verdict{v1beta1.ReasonManifestAvailable, "Available"}},
+		"available": {"{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}", Finding{v1beta1.ReasonManifestAvailable, "Available"}},
 		"not yet": {
 			"{apiVersion: v1, kind: Service, metadata: {name: s}}",
-			Verdict{v1beta1.ReasonManifestNotAvailableYet, "It has no cluster address yet"},
+			Finding{v1beta1.ReasonManifestNotAvailableYet, "It has no cluster address yet"},
 		},
 		"not tracked": {
 			"{apiVersion: example.test/v1, kind: Widget, metadata: {name: w}}",
-			Verdict{v1beta1.ReasonManifestNotTrackable, "Applied; availability of this kind is not tracked"},
+			Finding{v1beta1.ReasonManifestNotTrackable, "Applied; availability of this kind is not tracked"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,7 @@ type claim struct {
 	takeOver bool
 	// owners is the wanted list of owner references; dropped are those to remove.
 	owners, dropped []metav1.OwnerReference
-	refusal         Verdict
+	refusal         Finding
 }
 
 // changed reports whether the owner references must be written.
@@ -44,7 +44,7 @@ func isAppliedWork(ref metav1.OwnerReference) bool {
 func claimed(in Input) claim {
 	c := claim{takeOver: !in.Owner.Owns(in.Live)}
 	if c.takeOver && in.Strategy.WhenToTakeOver == v1beta1.WhenToTakeOverNever && !in.inherited() {
-		c.refusal = Verdict{v1beta1.ReasonManifestNotTakenOver,
+		c.refusal = Finding{v1beta1.ReasonManifestNotTakenOver,
 			"The object already existed on the member cluster, and whenToTakeOver is Never"}
 		return c
 	}
@@ -60,11 +60,11 @@ func claimed(in Input) claim {
 		case isAppliedWork(ref) && (ref.Name == in.Owner.Name || in.Abandoned.Has(ref.Name)):
 			c.dropped = append(c.dropped, ref)
 		case isAppliedWork(ref):
-			c.refusal = Verdict{reason, fmt.Sprintf("The object is already placed by Work %s of this fleet; "+
+			c.refusal = Finding{reason, fmt.Sprintf("The object is already placed by Work %s of this fleet; "+
 				"select it in one placement only", ref.Name)}
 			return c
 		case !in.Strategy.AllowCoOwnership:
-			c.refusal = Verdict{reason, fmt.Sprintf("The object is owned by %s %s on the member cluster, and allowCoOwnership is false",
+			c.refusal = Finding{reason, fmt.Sprintf("The object is owned by %s %s on the member cluster, and allowCoOwnership is false",
 				ref.Kind, ref.Name)}
 			return c
 		default:

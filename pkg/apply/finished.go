@@ -129,21 +129,21 @@ func (w *wanted) ran(in Input) (action Action, decided bool) {
 	}
 	return Action{
 		Verb: Ran, Available: concluded(in.Finished, w.object),
-		Applied: Verdict{v1beta1.ReasonManifestApplied, how + " and was deleted from the member cluster; it runs again when its content changes"},
+		Applied: Finding{v1beta1.ReasonManifestApplied, how + " and was deleted from the member cluster; it runs again when its content changes"},
 	}, true
 }
 
 // concluded reports whether a finished object that is gone counts as available: if it did when it ended. A rule that
 // it did not have then is evaluated by whether it succeeded.
-func concluded(run *v1beta1.FinishedRun, manifest *unstructured.Unstructured) Verdict {
+func concluded(run *v1beta1.FinishedRun, manifest *unstructured.Unstructured) Finding {
 	switch {
 	case health.Rule(manifest) == "":
 		return untracked
 	case run.RuleHeld != nil && *run.RuleHeld, run.RuleHeld == nil && run.Succeeded:
 		return available
 	case !run.Succeeded:
-		return Verdict{v1beta1.ReasonManifestNotAvailableYet, "It failed and was deleted: " + run.Cause}
+		return Finding{v1beta1.ReasonManifestNotAvailableYet, "It failed and was deleted: " + run.Cause}
 	}
-	return Verdict{v1beta1.ReasonManifestNotAvailableYet, fmt.Sprintf("The rule in its annotation %s was not fulfilled when it ended, and it was deleted "+
+	return Finding{v1beta1.ReasonManifestNotAvailableYet, fmt.Sprintf("The rule in its annotation %s was not fulfilled when it ended, and it was deleted "+
 		"since; change its content to run it again", contract.AnnotationAvailableWhen)}
 }

@@ -28,7 +28,7 @@ func id(text string) v1beta1.WorkResourceIdentifier {
 
 func TestLeftOver(t *testing.T) {
 	const a, b, c = "v1 ConfigMap n/a", "v1 ConfigMap n/b", "example.test/v1 Widget n/c"
-	opaque := Manifest{Problem: Verdict{Reason: v1beta1.ReasonManifestDecodingErred}}
+	opaque := Manifest{Problem: Finding{Reason: v1beta1.ReasonManifestDecodingErred}}
 	for name, tc := range map[string]struct {
 		ledger  []string // "… uid" optional fourth word
 		wanted  []string

@@ -34,7 +34,7 @@ type Manifest struct {
 	// Raw is the manifest as the Work holds it.
 	Raw []byte
 	// Problem, if its reason is set, is why the manifest cannot be applied on any cluster.
-	Problem Verdict
+	Problem Finding
 }
 
 // Key names the object of the manifest.
@@ -66,7 +66,7 @@ func Decode(list []v1beta1.Manifest) []Manifest {
 		m := manifest(i, list[i].Raw)
 		if m.Problem.Reason == "" {
 			if at, seen := first[m.Key()]; seen {
-				m.Problem = Verdict{v1beta1.ReasonManifestDuplicated,
+				m.Problem = Finding{v1beta1.ReasonManifestDuplicated,
 					fmt.Sprintf("Manifest %d of this Work is the same object; remove one of them", at)}
 			} else {
 				first[m.Key()] = i
@@ -80,7 +80,7 @@ func Decode(list []v1beta1.Manifest) []Manifest {
 func manifest(ordinal int, raw []byte) Manifest {
 	m := Manifest{Identifier: v1beta1.WorkResourceIdentifier{Ordinal: ordinal}, Raw: raw}
 	opaque := func(why string) Manifest {
-		m.Problem = Verdict{v1beta1.ReasonManifestDecodingErred, "The manifest cannot be decoded: " + why}
+		m.Problem = Finding{v1beta1.ReasonManifestDecodingErred, "The manifest cannot be decoded: " + why}
 		return m
 	}
 	h, err := decode.HeaderOf(raw)
@@ -99,7 +99,7 @@ func manifest(ordinal int, raw []byte) Manifest {
 	switch {
 	case h.Metadata.Name != "":
 	case h.Metadata.GenerateName != "":
-		m.Problem = Verdict{v1beta1.ReasonManifestFoundGenerateName, "The manifest has generateName and no name; give it a name"}
+		m.Problem = Finding{v1beta1.ReasonManifestFoundGenerateName, "The manifest has generateName and no name; give it a name"}
 	default:
 		return opaque("it has no name")
 	}

@@ -140,6 +140,10 @@ func EnvelopeWorkName(work, kind, namespace, name string) string {
 // name in a label value, which may not be longer.
 const MostOfName = validation.LabelValueMaxLength
 
+// FitsLabel reports whether derived objects can have the name of a placement, an override or an envelope in a label.
+// For other names there are no derived objects.
+func FitsLabel(name string) bool { return len(name) <= MostOfName }
+
 // ReservedNamespace reports whether a namespace is reserved (fleet-* or kube-*): it is never placed and not for users.
 func ReservedNamespace(name string) bool {
 	return strings.HasPrefix(name, "fleet-") || strings.HasPrefix(name, "kube-")

@@ -42,15 +42,15 @@ const onHub = 3
 // Sequence returns the conditions that content with this apply strategy passes, in order.
 func Sequence(strategy *v1beta1.ApplyStrategy) []string {
 	return slices.DeleteFunc(slices.Clone(sequence), func(kind string) bool {
-		if compared(strategy) {
+		if Compared(strategy) {
 			return kind == v1beta1.ConditionApplied || kind == v1beta1.ConditionAvailable
 		}
 		return kind == v1beta1.ConditionDiffReported
 	})
 }
 
-// compared returns whether content with this apply strategy is only compared.
-func compared(strategy *v1beta1.ApplyStrategy) bool {
+// Compared returns whether content with this apply strategy is only compared.
+func Compared(strategy *v1beta1.ApplyStrategy) bool {
 	return strategy != nil && strategy.Type == v1beta1.ApplyStrategyTypeReportDiff
 }
 

@@ -35,7 +35,7 @@ func FailurePolicyOf(policy *v1beta1.FailurePolicy, apply *v1beta1.ApplyStrategy
 	}
 	return &FailurePolicy{
 		Window:   ptr.Deref(policy.HealthWindow, metav1.Duration{Duration: defaultWindow}).Duration,
-		Rollback: policy.OnFailure == v1beta1.FailureActionRollback && !compared(apply),
+		Rollback: policy.OnFailure == v1beta1.FailureActionRollback && !Compared(apply),
 	}
 }
 

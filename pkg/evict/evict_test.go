@@ -254,10 +254,10 @@ func (w *world) step(t *rapid.T, v *view, now time.Time) {
 			v.bindings[i] = v.bindings[i].DeepCopyObject().(v1beta1.BindingObject)
 		}
 	case v.decided == nil:
-		verdict := Decide(Facts{Cluster: v.target, Placement: placement(pickN(w.desired)), Bindings: v.bindings, Budget: w.budget,
+		outcome := Decide(Facts{Cluster: v.target, Placement: placement(pickN(w.desired)), Bindings: v.bindings, Budget: w.budget,
 			Spent: ReadSpending(v.spending).Current(now)})
-		v.decided = &verdict
-		if verdict.Evict == nil {
+		v.decided = &outcome
+		if outcome.Evict == nil {
 			*v = view{}
 		}
 	case v.decided.Spends && !v.spent:

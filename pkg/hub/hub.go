@@ -283,6 +283,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 	}
 	agents = append(agents, &returner.Returner{
 		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, returner.RecorderName), Workers: workers, Namespaced: o.ResourcePlacement,
+		RetryRefused: time.Minute,
 	})
 	agents = append(agents, &warden.Warden{
 		Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, warden.RecorderName),

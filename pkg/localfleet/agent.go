@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
+	"github.com/flagship-fleet/flagship/pkg/localfleet/freeport"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -208,38 +207,17 @@ func listeners(args []string) []string {
 	return names
 }
 
-// Agents keep their ports over restarts. The ports are below those that systems use for connections (from 32768 on)
-// and Kubernetes for Services (from 30000 on).
-const firstPort, portCount = 20000, 10000
-
-// nextPort cycles through these ports, so that no two agents get the same one before they listen. It starts at random
-// because of other fleets.
-var nextPort atomic.Uint32
-
-func init() { nextPort.Store(rand.Uint32N(portCount)) }
-
-// freePorts assigns each name a port that was free a moment ago.
+// freePorts assigns each name a free port. Agents keep their ports over restarts.
 func freePorts(ctx context.Context, names []string) (map[string]int, error) {
 	ports := map[string]int{}
 	for _, name := range names {
-		port, err := freePort(ctx)
+		port, err := freeport.Next(ctx)
 		if err != nil {
 			return nil, err
 		}
 		ports[name] = port
 	}
 	return ports, nil
-}
-
-func freePort(ctx context.Context) (port int, err error) {
-	for range 100 {
-		port = firstPort + int(nextPort.Add(1)%portCount)
-		var listener net.Listener
-		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(loopback, strconv.Itoa(port))); err == nil {
-			return port, listener.Close()
-		}
-	}
-	return 0, err
 }
 
 // releaseLeases releases the leases of an agent that was killed before it could do so. Only this package starts agents

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/flagship-fleet/flagship/pkg/localfleet/freeport"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -46,7 +47,7 @@ const (
 	hubToken       = "hub-token"
 	chartState     = "chart.json"
 	clusterData    = "data"
-	loopback       = "127.0.0.1"
+	loopback       = freeport.Loopback
 	filePermission = 0o600
 )
 

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 )
 
 const (
@@ -42,7 +43,7 @@ func PlacementAbandoned(placement v1beta1.PlacementObject, now metav1.Time) v1be
 	slices.Sort(clusters)
 	where := "the clusters"
 	if len(clusters) > 0 {
-		where = few(clusters)
+		where = brief.List(clusters, mostNamed)
 	}
 	wanted := yes(placement.GetGeneration(), placement.ConditionType(ConditionAbandoned), ReasonObjectsAbandoned,
 		fmt.Sprintf("The placed objects stay on %s, %s", where, abandoned))

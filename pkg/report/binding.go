@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/secrecy"
@@ -38,8 +39,8 @@ type BindingFacts struct {
 	Works []*v1beta1.Work
 }
 
-// BindingVerdict is a binding's new status. If not Settled, it only reports progress; see Hold.
-type BindingVerdict struct {
+// BindingUpdate is a binding's new status. If not Settled, it only reports progress; see Hold.
+type BindingUpdate struct {
 	Status  v1beta1.ResourceBindingStatus
 	Settled bool
 }
@@ -47,7 +48,7 @@ type BindingVerdict struct {
 // Binding returns the new status of a binding whose status has been old. Transition times are kept for conditions that
 // have the same status and the same generation. Conditions of a new generation get a new time even if the status is
 // the same: rollouts count from it how long the new content has been available.
-func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time) BindingVerdict {
+func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time) BindingUpdate {
 	f.Works = slices.SortedFunc(slices.Values(f.Works), func(a, b *v1beta1.Work) int { return cmp.Compare(a.Name, b.Name) })
 	s := f.sum()
 	lists := s.details()
@@ -67,7 +68,7 @@ func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time)
 			status.Conditions = append(status.Conditions, c)
 		}
 	}
-	return BindingVerdict{Status: status, Settled: !s.progress || f.regressed(old.Conditions, s.conditions)}
+	return BindingUpdate{Status: status, Settled: !s.progress || f.regressed(old.Conditions, s.conditions)}
 }
 
 // dispatched are the condition types that only Binding writes.
@@ -151,7 +152,7 @@ func (f BindingFacts) sum() sum {
 			"The overrides are applied to the content")
 	}
 	if len(f.IdleOverrides) > 0 {
-		overridden.Message += "; overrides made for this placement that select none of its objects: " + few(f.IdleOverrides)
+		overridden.Message += "; overrides made for this placement that select none of its objects: " + brief.List(f.IdleOverrides, mostNamed)
 	}
 	if f.SyncFailure != "" {
 		return sum{progress: f.Passing, conditions: []metav1.Condition{
@@ -294,7 +295,7 @@ func (t tally) names(works []string) string {
 	if len(works) == 1 {
 		kind = "Work"
 	}
-	return fmt.Sprintf("%s %s in namespace %s", kind, few(works), t.namespace)
+	return fmt.Sprintf("%s %s in namespace %s", kind, brief.List(works, mostNamed), t.namespace)
 }
 
 // none reports whether no Work has reported.

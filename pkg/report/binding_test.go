@@ -57,14 +57,14 @@ func havingDiffed(m v1beta1.ManifestCondition) v1beta1.ManifestCondition {
 	return m
 }
 
-// bindingTold is a verdict as tests compare it.
+// bindingTold is an update as tests compare it.
 type bindingTold struct {
 	Conditions              []string
 	Failed, Drifted, Diffed []string
 	Settled                 bool
 }
 
-func tellBinding(v BindingVerdict) bindingTold {
+func tellBinding(v BindingUpdate) bindingTold {
 	out := bindingTold{Settled: v.Settled, Conditions: conditionTexts(v.Status.Conditions)}
 	for _, f := range v.Status.FailedPlacements {
 		out.Failed = append(out.Failed, f.Name+" "+f.Condition.Reason)
@@ -275,7 +275,7 @@ func TestBinding(t *testing.T) {
 			facts: BindingFacts{Works: []*v1beta1.Work{good("a")}},
 			want:  bindingTold{Conditions: []string{started, plain, synced, applied, "Available=True/AllWorkAreAvailable@7"}, Settled: true},
 		},
-		"old verdicts go, foreign conditions stay": {
+		"old findings go, foreign conditions stay": {
 			old:   []metav1.Condition{said(6, "DiffReported", true, "AllWorkHaveDiffReported"), said(2, "Audited", true, "Fine")},
 			facts: BindingFacts{Works: []*v1beta1.Work{good("a")}},
 			want:  bindingTold{Conditions: []string{started, plain, synced, applied, "Available=True/AllWorkAreAvailable@7", "Audited=True/Fine@2"}, Settled: true},

@@ -9,8 +9,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/flagship-fleet/flagship/pkg/brief"
 )
 
 // Patience is how long the write of a status that only reports progress is delayed. If the outcome settles meanwhile,
@@ -58,5 +56,5 @@ func merge(old, wanted []metav1.Condition, now metav1.Time) []metav1.Condition {
 	return out
 }
 
-// few lists the first three names and the number of further ones.
-func few(names []string) string { return brief.List(names, 3) }
+// mostNamed is how many clusters or objects a message names; it has the number of the others.
+const mostNamed = 3

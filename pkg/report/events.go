@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
@@ -17,7 +18,7 @@ type Event struct {
 	Reason, Message string
 }
 
-// Reasons of events on placements; milestoneTexts has the others. A warning has the reason of its condition.
+// Reasons of events on placements; milestoneOf has the others. A warning has the reason of its condition.
 const (
 	eventScheduled = "PlacementScheduled"
 	eventCompleted = "PlacementRolloutCompleted"
@@ -38,8 +39,8 @@ func PlacementEvents(placement v1beta1.PlacementObject, status *v1beta1.Placemen
 	if back := change.back(); back != nil {
 		out = append(out, *back)
 	}
-	if kept := change.kept(); kept != nil {
-		out = append(out, *kept)
+	if leftOut := change.newlyLeftOut(); leftOut != nil {
+		out = append(out, *leftOut)
 	}
 	for _, kind := range []string{v1beta1.ConditionScheduled, v1beta1.ConditionResourcesFit, v1beta1.ConditionResourcesPermitted,
 		v1beta1.ConditionStatusSynced, v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack} {
@@ -147,6 +148,6 @@ func (change placementChange) failed(s milestone) *Event {
 	if len(clusters) == 0 {
 		return nil
 	}
-	message := fmt.Sprintf("%s: %s; on %s: %s", ofClusters(s.isNot, len(clusters), all), few(clusters), clusters[0], cause)
+	message := fmt.Sprintf("%s: %s; on %s: %s", ofClusters(s.isNot, len(clusters), all), brief.List(clusters, mostNamed), clusters[0], cause)
 	return &Event{Warning: true, Reason: s.bad, Message: message}
 }

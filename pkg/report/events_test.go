@@ -80,8 +80,8 @@ func TestPlacementEventsAreRecordedOnce(t *testing.T) {
 	*placement.GetStatus() = Placement(PlacementFacts{Placement: placement, Policy: both, Latest: facts.Latest,
 		Bindings: []v1beta1.BindingObject{bound("a", complete...), bound("b", complete...)}}, before).Status
 	facts.Latest.Index, facts.Bindings = "3", []v1beta1.BindingObject{unavailable, bound("b", complete...)}
-	verdict := Placement(facts, before)
-	if events := PlacementEvents(placement, &verdict.Status); len(events) > 0 || verdict.Delay == 0 {
+	update := Placement(facts, before)
+	if events := PlacementEvents(placement, &update.Status); len(events) > 0 || update.Delay == 0 {
 		t.Errorf("events %v about new content", reasonsOf(events))
 	}
 

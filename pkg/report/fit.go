@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
@@ -16,8 +17,8 @@ type TooLarge struct {
 	Bytes, Limit int
 	// Deep is whether it is nested deeper than decode.MaxDepth.
 	Deep bool
-	// Kept is whether a state of it that was placed earlier stays placed.
-	Kept bool
+	// Placed is whether a state of it that was placed earlier stays placed.
+	Placed bool
 }
 
 // ResourcesFit is the condition of a placement if some selected objects are not placed in their current state; nil if
@@ -29,7 +30,7 @@ func ResourcesFit(placement v1beta1.PlacementObject, large []TooLarge) *metav1.C
 	var names []string
 	for _, o := range large {
 		fate := "is not placed"
-		if o.Kept {
+		if o.Placed {
 			fate = "stays in its last placed state"
 		}
 		trouble := fmt.Sprintf("has %d bytes", o.Bytes)
@@ -40,6 +41,6 @@ func ResourcesFit(placement v1beta1.PlacementObject, large []TooLarge) *metav1.C
 	}
 	c := no(placement.GetGeneration(), placement.ConditionType(v1beta1.ConditionResourcesFit), v1beta1.ReasonResourceTooLarge,
 		fmt.Sprintf("Objects larger than %d bytes of JSON or nested deeper than %d levels are not placed: %s; make them smaller, split them, or do not select them. "+
-			"All other objects are placed", large[0].Limit, decode.MaxDepth, few(names)))
+			"All other objects are placed", large[0].Limit, decode.MaxDepth, brief.List(names, mostNamed)))
 	return &c
 }

@@ -71,7 +71,7 @@ func held(generation int64, objects []string) metav1.Condition {
 	return yes(generation, ConditionHeld, ReasonWorkWentBack, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
 		"They were placed by a later state of this Work, or by an earlier Work of its name, for example before the hub was restored from a backup. "+
 		"Place them again, or release them on the member cluster with the annotation %s=%s, which removes them",
-		quoted(few(objects)), contract.AnnotationHeld, contract.HeldRelease))
+		quoted(brief.List(objects, mostNamed)), contract.AnnotationHeld, contract.HeldRelease))
 }
 
 // lacking is the condition if another client than the hub agent removed manifests from the Work.
@@ -80,7 +80,7 @@ func lacking(generation int64, objects []string) metav1.Condition {
 	return yes(generation, ConditionHeld, ReasonWorkIncomplete, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
 		"The number of manifests in the Work differs from the number that the hub agent wrote (annotation %s), so another client modified it. "+
 		"The next rollout corrects it; to remove the objects, release them on the member cluster with the annotation %s=%s",
-		quoted(few(objects)), contract.AnnotationManifests, contract.AnnotationHeld, contract.HeldRelease))
+		quoted(brief.List(objects, mostNamed)), contract.AnnotationManifests, contract.AnnotationHeld, contract.HeldRelease))
 }
 
 // unserved is the condition for objects that left the Work and that the agent cannot read.
@@ -88,7 +88,7 @@ func unserved(generation int64, objects []string) metav1.Condition {
 	objects = slices.Sorted(slices.Values(objects))
 	return yes(generation, ConditionHeld, ReasonKindNotServed, fmt.Sprintf("The member cluster does not serve the kinds of objects that this Work "+
 		"no longer lists: %s. The agent removes them once their kind is served. If a kind was deleted, its objects were deleted too and no action is needed",
-		quoted(few(objects))))
+		quoted(brief.List(objects, mostNamed))))
 }
 
 // Vanished returns the status of an AppliedWork that is kept although its Work does not exist on the hub. The message
@@ -107,11 +107,8 @@ func Vanished(old v1beta1.AppliedWorkStatus, work v1beta1.AppliedWorkSpec, names
 	return status
 }
 
-// maxKept is the most objects that the message of a kept AppliedWork names.
-const maxKept = 10
-
-// Few lists the first objects and the number of further ones.
-func Few(objects []string) string { return brief.List(objects, maxKept) }
+// MostKept is how many objects the message of a kept AppliedWork names.
+const MostKept = 10
 
 // Kept returns the status of an AppliedWork whose Work was deleted and whose entries stay. Each of objects includes
 // its reason.
@@ -120,7 +117,7 @@ func Kept(old v1beta1.AppliedWorkStatus, entries []v1beta1.AppliedResourceMeta, 
 	status.AppliedResources = entries
 	slices.Sort(objects)
 	wanted := yes(0, ConditionHeld, ReasonObjectsKept, fmt.Sprintf("The Work was deleted, and these objects are kept: %s. To remove them and their contents, "+
-		"delete this AppliedWork; to keep them without further management, delete it with --cascade=orphan", quoted(Few(objects))))
+		"delete this AppliedWork; to keep them without further management, delete it with --cascade=orphan", quoted(brief.List(objects, MostKept))))
 	status.Conditions = merge(old.Conditions, []metav1.Condition{wanted}, now)
 	return status
 }
@@ -136,7 +133,7 @@ func occupied(generation int64, objects []string) metav1.Condition {
 	objects = slices.Sorted(slices.Values(objects))
 	return yes(generation, ConditionHeld, ReasonForeignContent, fmt.Sprintf("Kept on the member cluster although this Work does not list them: %s. "+
 		"They are removed once those objects are gone; set deleteStrategy.foreignContent of the placement to Delete to remove them with everything in them",
-		quoted(Few(objects))))
+		quoted(brief.List(objects, MostKept))))
 }
 
 // contested is the condition of a Work whose AppliedWork belongs to another hub or member.

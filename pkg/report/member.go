@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
@@ -66,11 +67,11 @@ func (f MemberFacts) wrong(old []metav1.Condition) (out []metav1.Condition) {
 	}
 	if len(f.Doubts) > 0 {
 		out = append(out, no(f.Generation, v1beta1.ConditionReportAccepted, v1beta1.ReasonReportOutOfRange,
-			"Reported values out of range: "+few(f.Doubts)+"; check the member agent of the cluster"))
+			"Reported values out of range: "+brief.List(f.Doubts, mostNamed)+"; check the member agent of the cluster"))
 	}
 	if len(f.Mistakes) > 0 {
 		out = append(out, no(f.Generation, v1beta1.ConditionBelievedPropertiesAccepted, v1beta1.ReasonBelievedPropertiesInvalid,
-			"Annotation "+contract.AnnotationBelieved+" has items that cannot be parsed:  "+few(f.Mistakes)+
+			"Annotation "+contract.AnnotationBelieved+" has items that cannot be parsed:  "+brief.List(f.Mistakes, mostNamed)+
 				"; write NAME=VALUE, NAME<=QUANTITY or NAME>=QUANTITY"))
 	}
 	return out

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
@@ -22,7 +23,7 @@ func ResourcesPermitted(placement v1beta1.PlacementObject, withheld []v1beta1.Re
 	}
 	c := no(placement.GetGeneration(), placement.ConditionType(v1beta1.ConditionResourcesPermitted), v1beta1.ReasonPrivilegedResources,
 		fmt.Sprintf("Not placed, because the author of the spec lacks the verb place-privileged on %s: %s. To place them, a user who has "+
-			"the verb removes the annotation %s. All other objects are placed", placementsResource(placement), few(names), contract.AnnotationAuthor))
+			"the verb removes the annotation %s. All other objects are placed", placementsResource(placement), brief.List(names, mostNamed), contract.AnnotationAuthor))
 	return &c
 }
 

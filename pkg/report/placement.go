@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
@@ -40,14 +41,14 @@ type PlacementFacts struct {
 	TooLarge []TooLarge
 	// Withheld are selected objects that the placement's author may not place.
 	Withheld []v1beta1.ResourceIdentifier
-	// Kept are selected objects that stay on the hub, in any order.
-	Kept []selection.Kept
+	// LeftOut are selected objects that stay on the hub, in any order.
+	LeftOut []selection.LeftOut
 	// Course is the recorded state of the rollout of Latest. It counts only for a placement with a failure policy.
 	Course rollout.Course
 }
 
-// PlacementVerdict is a placement's new status.
-type PlacementVerdict struct {
+// PlacementUpdate is a placement's new status.
+type PlacementUpdate struct {
 	Status v1beta1.PlacementStatus
 	// Delay is how long the write may be delayed because the status only reports progress; zero for a status to write
 	// at once.
@@ -77,8 +78,8 @@ type milestone struct {
 	is, isNot string
 }
 
-// milestoneTexts are the texts for each condition of delivery.Sequence.
-var milestoneTexts = map[string]milestone{
+// milestoneOf has the milestone of each condition of delivery.Sequence.
+var milestoneOf = map[string]milestone{
 	v1beta1.ConditionRolloutStarted: {
 		pending: v1beta1.ReasonRolloutStartedUnknown,
 		bad:     v1beta1.ReasonRolloutNotStartedYet, good: v1beta1.ReasonRolloutStarted, event: "PlacementRolloutStarted",
@@ -116,7 +117,7 @@ var milestoneTexts = map[string]milestone{
 func milestones(spec *v1beta1.PlacementSpec) []milestone {
 	var out []milestone
 	for _, kind := range delivery.Sequence(spec.Strategy.ApplyStrategy) {
-		m := milestoneTexts[kind]
+		m := milestoneOf[kind]
 		m.name = kind
 		out = append(out, m)
 	}
@@ -140,13 +141,13 @@ func InvalidPlacement(placement v1beta1.PlacementObject, cause string, now metav
 }
 
 // Placement returns the new status of a placement.
-func Placement(f PlacementFacts, now metav1.Time) PlacementVerdict {
+func Placement(f PlacementFacts, now metav1.Time) PlacementUpdate {
 	p := placementReport{
 		PlacementFacts: f, spec: f.Placement.GetSpec(), old: f.Placement.GetStatus(), generation: f.Placement.GetGeneration(), now: now,
 		milestones: milestones(f.Placement.GetSpec()),
 	}
 	p.index()
-	return p.verdict()
+	return p.update()
 }
 
 type placementReport struct {
@@ -188,16 +189,16 @@ func (p *placementReport) index() {
 	}
 }
 
-func (p *placementReport) verdict() PlacementVerdict {
+func (p *placementReport) update() PlacementUpdate {
 	status := v1beta1.PlacementStatus{SelectedResources: p.Latest.Resources, ObservedResourceIndex: p.Latest.Index}
 	if p.external() {
 		status.SelectedResources, status.ObservedResourceIndex = p.old.SelectedResources, p.old.ObservedResourceIndex
 	}
 	scheduled := p.scheduled()
-	scheduled.Message += keptNote(p.Kept)
+	scheduled.Message += leftOutNote(p.LeftOut)
 	if scheduled.Status == metav1.ConditionUnknown {
 		status.Conditions = p.conditions(scheduled)
-		return PlacementVerdict{Status: status, Delay: p.patience()}
+		return PlacementUpdate{Status: status, Delay: p.patience()}
 	}
 	selected, failed := p.decisions()
 	settled, failsNewly := true, false
@@ -219,11 +220,11 @@ func (p *placementReport) verdict() PlacementVerdict {
 	}
 	status.Conditions = p.conditions(wanted...)
 	fit(&status, bindings)
-	verdict := PlacementVerdict{Status: status, Delay: Patience, Again: again}
+	update := PlacementUpdate{Status: status, Delay: Patience, Again: again}
 	if settled || failsNewly || p.rejectionChanged(status.Conditions) {
-		verdict.Delay = 0
+		update.Delay = 0
 	}
-	return verdict
+	return update
 }
 
 // removals returns a note on clusters whose objects have been awaiting removal for long, and when the note may change.
@@ -245,7 +246,7 @@ func (p *placementReport) removals() (note string, again time.Duration) {
 	}
 	slices.Sort(slow)
 	return fmt.Sprintf("; objects are not removed yet from %s: see the Works of this placement in namespace %s",
-		few(slices.Compact(slow)), contract.MemberNamespace(slow[0])), again
+		brief.List(slices.Compact(slow), mostNamed), contract.MemberNamespace(slow[0])), again
 }
 
 // patience is how long the report that the scheduler has not decided is delayed.
@@ -419,7 +420,7 @@ func (p *placementReport) waiting(b v1beta1.BindingObject) *metav1.Condition {
 }
 
 func (p *placementReport) pending(kind, message string) metav1.Condition {
-	return unknown(p.generation, kind, milestoneTexts[kind].pending, message)
+	return unknown(p.generation, kind, milestoneOf[kind].pending, message)
 }
 
 // detail copies the lists that belong to a milestone.
@@ -444,7 +445,7 @@ func (p *placementReport) detail(entry *v1beta1.PerClusterPlacementStatus, b v1b
 // rollUp sums up the entries of status, which are those of the selected clusters. With strategy External it also sets
 // the revision that the status reports.
 func (p *placementReport) rollUp(status *v1beta1.PlacementStatus) []metav1.Condition {
-	first := milestoneTexts[v1beta1.ConditionRolloutStarted].pending
+	first := milestoneOf[v1beta1.ConditionRolloutStarted].pending
 	if p.external() {
 		first = v1beta1.ReasonRolloutControlledByExternalController
 		if c := p.oneRevision(status); c != nil {
@@ -520,9 +521,9 @@ func (p *placementReport) sum(s milestone, entries []v1beta1.PerClusterPlacement
 	switch {
 	case len(pending) > 0:
 		return unknown(p.generation, kind, s.pending,
-			fmt.Sprintf("%s: %s", ofClusters("No report yet from", len(pending), len(entries)), few(pending)))
+			fmt.Sprintf("%s: %s", ofClusters("No report yet from", len(pending), len(entries)), brief.List(pending, mostNamed)))
 	case len(bad) > 0:
-		return no(p.generation, kind, s.bad, fmt.Sprintf("%s: %s; see placementStatuses", ofClusters(s.isNot, len(bad), len(entries)), few(bad)))
+		return no(p.generation, kind, s.bad, fmt.Sprintf("%s: %s; see placementStatuses", ofClusters(s.isNot, len(bad), len(entries)), brief.List(bad, mostNamed)))
 	case s.name == v1beta1.ConditionOverridden && !overrides:
 		return yes(p.generation, kind, v1beta1.ReasonNoOverrideSpecified, "No override applies to any cluster")
 	}

@@ -197,18 +197,18 @@ func TestPlacementReportsSlowRemovals(t *testing.T) {
 	left.DeletionTimestamp = &before
 	facts := PlacementFacts{Placement: placement, Latest: Snapshot{Name: "web-2-snapshot", Index: "2"},
 		Policy: decided(metav1.ConditionTrue, []string{"a"}, nil), Bindings: []v1beta1.BindingObject{bound("a", complete...), left}}
-	verdict := Placement(facts, metav1.NewTime(before.Add(10*time.Second)))
-	if message := verdict.Status.Conditions[0].Message; verdict.Again != 20*time.Second || message != "" {
-		t.Errorf("after 10 s: again in %s, message %q", verdict.Again, message)
+	update := Placement(facts, metav1.NewTime(before.Add(10*time.Second)))
+	if message := update.Status.Conditions[0].Message; update.Again != 20*time.Second || message != "" {
+		t.Errorf("after 10 s: again in %s, message %q", update.Again, message)
 	}
-	verdict = Placement(facts, metav1.NewTime(before.Add(30*time.Second)))
+	update = Placement(facts, metav1.NewTime(before.Add(30*time.Second)))
 	want := "; objects are not removed yet from b: see the Works of this placement in namespace fleet-member-b"
-	if message := verdict.Status.Conditions[0].Message; verdict.Again != 0 || message != want {
-		t.Errorf("after 30 s: again in %s, message %q; want %q", verdict.Again, message, want)
+	if message := update.Status.Conditions[0].Message; update.Again != 0 || message != want {
+		t.Errorf("after 30 s: again in %s, message %q; want %q", update.Again, message, want)
 	}
-	reason, entries := verdict.Status.Conditions[5].Reason, len(verdict.Status.PerClusterPlacementStatuses)
+	reason, entries := update.Status.Conditions[5].Reason, len(update.Status.PerClusterPlacementStatuses)
 	if reason != v1beta1.ReasonResourceAvailable || entries != 1 {
-		t.Errorf("status %+v", verdict.Status)
+		t.Errorf("status %+v", update.Status)
 	}
 }
 
@@ -268,21 +268,21 @@ func TestPlacementFollowsFromItsClusters(t *testing.T) {
 				facts.Bindings = append(facts.Bindings, b)
 			}
 			input, _ := json.Marshal(facts)
-			verdict := Placement(facts, before)
+			update := Placement(facts, before)
 			if now, _ := json.Marshal(facts); string(now) != string(input) {
 				t.Fatalf("facts were changed: %s", cmp.Diff(string(input), string(now)))
 			}
 			shuffled := facts
 			shuffled.Bindings = rapid.Permutation(facts.Bindings).Draw(t, "order")
-			if diff := cmp.Diff(verdict, Placement(shuffled, before)); diff != "" {
+			if diff := cmp.Diff(update, Placement(shuffled, before)); diff != "" {
 				t.Fatalf("the order shows: %s", diff)
 			}
-			consistent(t, facts, verdict.Status, compare)
+			consistent(t, facts, update.Status, compare)
 
-			*placement.GetStatus() = verdict.Status
+			*placement.GetStatus() = update.Status
 			again := Placement(facts, after)
-			if !equality.Semantic.DeepEqual(again.Status, verdict.Status) || len(PlacementEvents(placement, &again.Status)) > 0 {
-				t.Fatalf("seen again: %s", cmp.Diff(verdict.Status, again.Status))
+			if !equality.Semantic.DeepEqual(again.Status, update.Status) || len(PlacementEvents(placement, &again.Status)) > 0 {
+				t.Fatalf("seen again: %s", cmp.Diff(update.Status, again.Status))
 			}
 		}
 	})

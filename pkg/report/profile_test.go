@@ -26,7 +26,7 @@ func TestControlPlaneHealthy(t *testing.T) {
 		agents []v1beta1.AgentStatus
 		status metav1.ConditionStatus
 		reason string
-		// again is when the verdict will change by time alone; 0: never.
+		// again is when the update will change by time alone; 0: never.
 		again time.Duration
 	}{
 		"nothing was reported":              {nil, "Unknown", "MemberAgentReportedNoStatus", 0},

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 )
@@ -88,7 +89,7 @@ func (p *placementReport) rolledBack() metav1.Condition {
 		names []string
 	}{{"rolling back", busy}, {"not rolled back", astray}, {"never healthy", never}} {
 		if slices.Sort(list.names); len(list.names) > 0 {
-			text += "; " + list.what + ": " + few(list.names)
+			text += "; " + list.what + ": " + brief.List(list.names, mostNamed)
 		}
 	}
 	switch {

@@ -80,21 +80,21 @@ func TestRetreatOfAPlacement(t *testing.T) {
 				facts.Bindings, picked = append(facts.Bindings, b), append(picked, b.Spec.TargetCluster)
 			}
 			facts.Policy = decided(metav1.ConditionTrue, picked, nil)
-			verdict := Placement(facts, after)
-			got := slices.DeleteFunc(says(t, verdict.Status.Conditions), func(s string) bool {
+			update := Placement(facts, after)
+			got := slices.DeleteFunc(says(t, update.Status.Conditions), func(s string) bool {
 				return !strings.HasPrefix(s, "WithinFailureBudget") && !strings.HasPrefix(s, "RolledBack")
 			})
-			if !slices.Equal(got, tc.want) || len(got) > 0 && verdict.Delay > 0 {
-				t.Errorf("says %q after %s, want %q at once", got, verdict.Delay, tc.want)
+			if !slices.Equal(got, tc.want) || len(got) > 0 && update.Delay > 0 {
+				t.Errorf("says %q after %s, want %q at once", got, update.Delay, tc.want)
 			}
 			if len(tc.want) > 0 {
-				c := meta.FindStatusCondition(verdict.Status.Conditions, "ClusterResourcePlacement"+strings.Split(tc.want[len(tc.want)-1], "=")[0])
+				c := meta.FindStatusCondition(update.Status.Conditions, "ClusterResourcePlacement"+strings.Split(tc.want[len(tc.want)-1], "=")[0])
 				if c == nil || !strings.Contains(c.Message, tc.part) {
 					t.Errorf("says %+v, want %q", c, tc.part)
 				}
 			}
 			var events []string
-			for _, n := range PlacementEvents(p, &verdict.Status) {
+			for _, n := range PlacementEvents(p, &update.Status) {
 				if strings.HasPrefix(n.Reason, "Rollback") || n.Reason == v1beta1.ReasonFailureBudgetSpent {
 					events = append(events, n.Reason)
 				}
@@ -102,7 +102,7 @@ func TestRetreatOfAPlacement(t *testing.T) {
 			if !slices.Equal(events, tc.events) {
 				t.Errorf("events %q, want %q", events, tc.events)
 			}
-			*p.GetStatus() = verdict.Status
+			*p.GetStatus() = update.Status
 			facts.Placement = p
 			again := Placement(facts, metav1.NewTime(after.Add(1e9)))
 			if told := PlacementEvents(p, &again.Status); len(told) > 0 {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
@@ -28,9 +29,9 @@ const (
 	ReasonObjectsRemain = "ObjectsRemain"
 )
 
-// Verdict is the reason and message of a condition; the reason decides the status. An empty one means that the
+// Finding is the reason and message of a condition; the reason decides the status. An empty one means that the
 // condition is absent.
-type Verdict struct {
+type Finding struct {
 	Reason, Message string
 }
 
@@ -39,12 +40,12 @@ type Manifest struct {
 	Identifier v1beta1.WorkResourceIdentifier
 	// Generation is that of the object on the member; 0 if there is none.
 	Generation int64
-	// Applied, Available and Diffed are the verdicts of this pass.
-	Applied, Available, Diffed Verdict
+	// Applied, Available and Diffed are the findings of this pass.
+	Applied, Available, Diffed Finding
 	// Passing is whether Applied, or Diffed, is expected to change by itself, such as the wait for a kind to be
 	// served.
 	Passing bool
-	// Drifts and Diffs are the findings of a comparison; nil for none.
+	// Drifts and Diffs are the results of a comparison; nil for none.
 	Drifts, Diffs *Comparison
 	// Mirror is the object's status to report back, as an object of apiVersion, kind and status; nil if there is none.
 	Mirror []byte
@@ -94,12 +95,12 @@ func Work(old v1beta1.WorkStatus, generation int64, pass Pass, now metav1.Time) 
 		was := previous[seen.next(m.Identifier)]
 		status.ManifestConditions = append(status.ManifestConditions, manifest(was, m, pass.DiffOnly, now))
 		progress = progress || m.Passing || m.Available.Reason == v1beta1.ReasonManifestNotAvailableYet
-		verdict := m.Applied
+		finding := m.Applied
 		if pass.DiffOnly {
-			verdict = m.Diffed
+			finding = m.Diffed
 		}
-		failed := !m.Passing && verdict.Reason != "" && manifestStatus(verdict.Reason) != metav1.ConditionTrue
-		unreportedFailure = unreportedFailure || failed && (unreported || was == nil || !reportedAs(was, kind, verdict.Reason))
+		failed := !m.Passing && finding.Reason != "" && manifestStatus(finding.Reason) != metav1.ConditionTrue
+		unreportedFailure = unreportedFailure || failed && (unreported || was == nil || !reportedAs(was, kind, finding.Reason))
 	}
 	status.Conditions = merge(old.Conditions, summary(generation, pass), now)
 	return status, unreportedFailure || !progress
@@ -145,7 +146,7 @@ func manifest(old *v1beta1.ManifestCondition, m Manifest, diffOnly bool, now met
 		old = &v1beta1.ManifestCondition{}
 	}
 	var wanted []metav1.Condition
-	add := func(kind string, v Verdict) {
+	add := func(kind string, v Finding) {
 		if v.Reason != "" {
 			wanted = append(wanted, condition(m.Generation, kind, manifestStatus(v.Reason), v.Reason, v.Message))
 		}
@@ -253,7 +254,7 @@ func workApplied(generation int64, pass Pass) metav1.Condition {
 			fmt.Sprintf("%d of %d manifests are applied; not applied: %s", total-len(failed), total, named(failed)))
 	case len(pass.Remaining) > 0:
 		return no(generation, v1beta1.ConditionApplied, v1beta1.ReasonSomeManifestsAreNotApplied,
-			"All manifests are applied, but objects that left the Work could not be removed: "+few(pass.Remaining))
+			"All manifests are applied, but objects that left the Work could not be removed: "+brief.List(pass.Remaining, mostNamed))
 	}
 	return yes(generation, v1beta1.ConditionApplied, v1beta1.ReasonAllManifestsApplied, "All manifests are applied")
 }
@@ -301,7 +302,7 @@ func named(manifests []Manifest) string {
 	for i, m := range manifests {
 		names[i] = objectName(m.Identifier)
 	}
-	return few(names)
+	return brief.List(names, mostNamed)
 }
 
 func objectName(id v1beta1.WorkResourceIdentifier) string {
@@ -372,7 +373,7 @@ func trimmed(details []v1beta1.PatchDetail) []v1beta1.PatchDetail {
 func Unremoved(old v1beta1.WorkStatus, generation int64, since metav1.Time, waiting []string, now metav1.Time) v1beta1.WorkStatus {
 	status := *old.DeepCopy()
 	message := fmt.Sprintf("Since %s these objects are waiting for removal from the member cluster: %s. The controllers that set their finalizers have to remove them",
-		since.UTC().Format("2006-01-02T15:04:05Z"), few(waiting))
+		since.UTC().Format("2006-01-02T15:04:05Z"), brief.List(waiting, mostNamed))
 	if len(waiting) == 0 {
 		message = fmt.Sprintf("Since %s the member cluster has not finished the removal, although the agent finds none of the applied objects; "+
 			"see the AppliedWork of the same name there", since.UTC().Format("2006-01-02T15:04:05Z"))

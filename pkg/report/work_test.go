@@ -21,9 +21,9 @@ var (
 
 func made(name string, reasons ...string) Manifest {
 	m := Manifest{Identifier: v1beta1.WorkResourceIdentifier{Version: "v1", Kind: "ConfigMap", Namespace: "n", Name: name}}
-	m.Applied = Verdict{reasons[0], "m"}
+	m.Applied = Finding{reasons[0], "m"}
 	if len(reasons) > 1 {
-		m.Available = Verdict{reasons[1], "m"}
+		m.Available = Finding{reasons[1], "m"}
 	}
 	return m
 }
@@ -49,8 +49,8 @@ func TestWorkSummary(t *testing.T) {
 		"one failed, one is starting: the failure is news": {pass: Pass{Manifests: []Manifest{starting, failed}}, want: map[string]string{"Applied": "SomeManifestsAreNotApplied"}, settled: true},
 		"one waits":               {pass: Pass{Manifests: []Manifest{ready, passing(failed)}}, want: map[string]string{"Applied": "SomeManifestsAreNotApplied"}},
 		"a left-over stays":       {pass: Pass{Manifests: []Manifest{ready}, Remaining: []string{"ConfigMap n/x (forbidden)"}}, want: map[string]string{"Applied": "SomeManifestsAreNotApplied"}, settled: true},
-		"compared":                {pass: Pass{DiffOnly: true, Manifests: []Manifest{{Diffed: Verdict{Reason: v1beta1.ReasonManifestFoundDiff}}}}, want: map[string]string{"DiffReported": "AllManifestsDiffReported"}, settled: true},
-		"compared in a poor mode": {pass: Pass{DiffOnly: true, Manifests: []Manifest{{Diffed: Verdict{Reason: v1beta1.ReasonManifestFoundDiffInDegradedMode}}}}, want: map[string]string{"DiffReported": "SomeManifestsHaveNotReportedDiff"}, settled: true},
+		"compared":                {pass: Pass{DiffOnly: true, Manifests: []Manifest{{Diffed: Finding{Reason: v1beta1.ReasonManifestFoundDiff}}}}, want: map[string]string{"DiffReported": "AllManifestsDiffReported"}, settled: true},
+		"compared in a poor mode": {pass: Pass{DiffOnly: true, Manifests: []Manifest{{Diffed: Finding{Reason: v1beta1.ReasonManifestFoundDiffInDegradedMode}}}}, want: map[string]string{"DiffReported": "SomeManifestsHaveNotReportedDiff"}, settled: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, settled := Work(v1beta1.WorkStatus{}, 3, tc.pass, noon)
@@ -130,7 +130,7 @@ func TestReportedFailureIsNotUrgent(t *testing.T) {
 }
 
 func TestManifestsKeepTheirTimes(t *testing.T) {
-	undecodable := Manifest{Identifier: v1beta1.WorkResourceIdentifier{Ordinal: 0}, Applied: Verdict{v1beta1.ReasonManifestDecodingErred, "m"}}
+	undecodable := Manifest{Identifier: v1beta1.WorkResourceIdentifier{Ordinal: 0}, Applied: Finding{v1beta1.ReasonManifestDecodingErred, "m"}}
 	first := made("a", v1beta1.ReasonManifestApplied, v1beta1.ReasonManifestAvailable)
 	first.Identifier.Ordinal = 1
 	twin := made("a", v1beta1.ReasonManifestDuplicated)

@@ -87,17 +87,13 @@ func (b Binding) changedBy(course Course) bool {
 func (b Binding) change() delivery.Change {
 	c := delivery.Change{Status: b.Status, Before: b.Before(), Sent: b.SentBack(), WasHealthy: b.wasHealthy()}
 	// The binding of content that is only compared does not record health, so its window begins with the first report.
-	if m := b.mark(); m != nil && !b.compares() {
+	if m := b.mark(); m != nil && !delivery.Compared(b.Strategy) {
 		c.Given = m.At
 	}
 	if !c.Sent {
 		c.Obstacle = b.Lost
 	}
 	return c
-}
-
-func (b Binding) compares() bool {
-	return b.Strategy != nil && b.Strategy.Type == v1beta1.ApplyStrategyTypeReportDiff
 }
 
 // wasHealthy returns whether the cluster has been healthy with what it has since it was given it.

@@ -96,7 +96,7 @@ func TestFailure(t *testing.T) {
 			want: Step{Blocked: []Blocked{{"b", ByBudget}, {"c", ByBudget}}, Again: 50 * time.Second},
 		},
 		{
-			name: "after a verdict was dismissed windows begin anew", budget: cautious(0, true), course: Course{Again: noon.Add(-5 * time.Second)},
+			name: "after a rejection was dismissed windows begin anew", budget: cautious(0, true), course: Course{Again: noon.Add(-5 * time.Second)},
 			seen: []Binding{binding("a", given(time.Hour)), binding("b", up), binding("c", up)},
 			want: Step{Blocked: []Blocked{{"b", ByBudget}, {"c", ByBudget}}, Again: 55 * time.Second},
 		},
@@ -197,7 +197,7 @@ func TestFailure(t *testing.T) {
 			want: Step{Remove: []string{"b"}, Fates: []Fate{fate("a", delivery.Sent(*revision("r1")))}, Again: window},
 		},
 		{
-			name: "a verdict that the user dismisses is void", budget: cautious(0, true), course: Course{Spent: rejection(func(v *Rejection) { v.Dismissed = true })},
+			name: "a rejection that the user dismisses is void", budget: cautious(0, true), course: Course{Spent: rejection(func(v *Rejection) { v.Dismissed = true })},
 			seen: []Binding{binding("a", returned(0), up), binding("b", up), binding("c", up)},
 			want: Step{Course: &Course{Again: noon}},
 		},
@@ -234,7 +234,7 @@ func TestFailure(t *testing.T) {
 			want: Step{Course: &Course{Again: noon}},
 		},
 		{
-			name: "without a policy there is no verdict", budget: Budget{Target: 3, MaxUnavailable: 1}, course: spent,
+			name: "without a policy there is no rejection", budget: Budget{Target: 3, MaxUnavailable: 1}, course: spent,
 			seen: []Binding{binding("a", returned(0), up), binding("b", up), binding("c", up)},
 			want: Step{Course: &Course{}, Move: []string{"a"}, Blocked: []Blocked{{"b", ByBudget}, {"c", ByBudget}}},
 		},

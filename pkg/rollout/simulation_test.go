@@ -414,7 +414,7 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 	least := w.expected(target) - w.budget.MaxUnavailable - w.overdue()
 	step := Next(w.budget, facts, w.content(), w.now)
 	w.again = step.Again
-	w.checkVerdict(t, seed, step)
+	w.checkRejection(t, seed, step)
 	remembered := step.Course != nil && (step.Course.Spent != nil) != (w.content().Course.Spent != nil)
 	if step.Course != nil {
 		w.courses[w.snapshot()] = *step.Course
@@ -524,17 +524,17 @@ func (w *model) overdue() int {
 // dismiss is what a user does who wants a failed revision to be tried again.
 func (w *model) dismiss() {
 	if course := w.courses[w.snapshot()]; course.Spent != nil {
-		w.note("the verdict is dismissed")
-		verdict := *course.Spent
-		verdict.Dismissed = true
-		course.Spent = &verdict
+		w.note("the rejection is dismissed")
+		rejection := *course.Spent
+		rejection.Dismissed = true
+		course.Spent = &rejection
 		w.courses[w.snapshot()] = course
 	}
 }
 
-// checkVerdict looks for clusters that are given a revision on which there is a verdict, for verdicts without so many
-// that could have failed, and for what no policy asks for.
-func (w *model) checkVerdict(t *testing.T, seed uint64, step Step) {
+// checkRejection looks for clusters that are given a revision on which there is a rejection, for rejections without so
+// many that could have failed, and for what no policy asks for.
+func (w *model) checkRejection(t *testing.T, seed uint64, step Step) {
 	course := w.content().Course
 	switch {
 	case w.policy == nil && (step.Course != nil || len(step.Back)+len(step.Fates) > 0):
@@ -544,7 +544,7 @@ func (w *model) checkVerdict(t *testing.T, seed uint64, step Step) {
 	case len(step.Back) > 0 && (course.Spent == nil || !w.policy.Rollback):
 		t.Fatalf("seed %d: %v are taken back\n%s", seed, step.Back, w.history())
 	case course.Spent == nil && step.Course != nil && step.Course.Spent != nil && (step.Course.Spent.Count <= w.budget.Policy.Budget || w.overdue() < step.Course.Spent.Count):
-		t.Fatalf("seed %d: the verdict is %+v; %d clusters were without health for long\n%s", seed, *step.Course.Spent, w.overdue(), w.history())
+		t.Fatalf("seed %d: the rejection is %+v; %d clusters were without health for long\n%s", seed, *step.Course.Spent, w.overdue(), w.history())
 	}
 	for _, back := range step.Back {
 		s := w.site(back.Binding)

@@ -47,6 +47,9 @@ type filter interface {
 	// repairs returns the trials in which the filter passes the cluster of t, one for each way to do it. cause is its
 	// objection.
 	repairs(t trial, cause error) []trial
+	// exclusions returns trials in which the filter no longer passes the cluster of t. Filters have none if every way
+	// to fail them harms the cluster or affects what is picked among the others.
+	exclusions(t trial) []trial
 }
 
 // alone is embedded in filters that check each cluster independently.

@@ -93,6 +93,8 @@ func (f clusterAffinity) repairs(t trial, _ error) (out []trial) {
 	return out
 }
 
+func (clusterAffinity) exclusions(trial) []trial { return nil }
+
 // term is a term that a cluster must match completely.
 type term struct {
 	labels     labels.Requirements

@@ -119,6 +119,8 @@ func (clusterEligibility) repairs(t trial, _ error) []trial {
 	return nil // a leaving cluster does not return in the same state
 }
 
+func (clusterEligibility) exclusions(trial) []trial { return nil }
+
 func wellAgent(now metav1.Time) clusterv1beta1.AgentStatus {
 	return clusterv1beta1.AgentStatus{
 		Type:                  clusterv1beta1.AgentTypeMemberAgent,

@@ -53,6 +53,12 @@ func (clusterNames) repairs(t trial, _ error) []trial {
 	})}
 }
 
+func (clusterNames) exclusions(t trial) []trial {
+	return []trial{t.policy("remove "+t.cluster+" from clusterNames", func(p *v1beta1.PlacementPolicy) {
+		p.ClusterNames = slices.DeleteFunc(p.ClusterNames, func(name string) bool { return name == t.cluster })
+	})}
+}
+
 // join adds the cluster to the fleet.
 func (t trial) join() trial {
 	t = t.with("fleet", "join a cluster by the name "+t.cluster)

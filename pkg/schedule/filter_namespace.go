@@ -72,6 +72,8 @@ func (f namespaceAffinity) repairs(t trial, _ error) []trial {
 	})}
 }
 
+func (namespaceAffinity) exclusions(trial) []trial { return nil }
+
 // homeless is the objection to a cluster without the placement's namespace.
 type homeless struct{ namespace string }
 

@@ -87,6 +87,8 @@ func (topologySpread) repairs(t trial, cause error) (out []trial) {
 		}))
 }
 
+func (topologySpread) exclusions(trial) []trial { return nil }
+
 // crowded is the objection to one more cluster in a domain.
 type crowded struct {
 	*domains

@@ -85,6 +85,13 @@ func (taintToleration) repairs(t trial, cause error) []trial {
 	}
 }
 
+func (taintToleration) exclusions(t trial) []trial {
+	taint := clusterv1beta1.Taint{Key: "example.com/keep-off", Value: "true", Effect: corev1.TaintEffectNoSchedule}
+	return []trial{t.member("add a taint that the policy does not tolerate", func(c *clusterv1beta1.MemberCluster) {
+		c.Spec.Taints = append(c.Spec.Taints, taint)
+	})}
+}
+
 // untolerated is the objection to a taint.
 type untolerated struct{ taint *clusterv1beta1.Taint }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -180,24 +179,20 @@ func losses(r Request, v Verdict) (found []NearestChange) {
 
 // harms returns trials in which the cluster may not be picked, the smallest changes first.
 func (t trial) harms(v Verdict) (out []trial) {
-	kind := v1beta1.PlacementTypePickAll
-	if t.Policy != nil {
-		kind = t.Policy.PlacementType
-	}
 	if v.Outcome == Kept && v.Objection != nil {
 		out = append(out, t.policy("edit it in any way: the scheduler then picks all clusters anew", func(*v1beta1.PlacementPolicy) {}))
 	}
-	switch kind {
-	case v1beta1.PlacementTypePickFixed:
-		return append(out, t.policy("remove "+t.cluster+" from clusterNames", func(p *v1beta1.PlacementPolicy) {
-			p.ClusterNames = slices.DeleteFunc(p.ClusterNames, func(name string) bool { return name == t.cluster })
-		}))
-	case v1beta1.PlacementTypePickN:
+	if t.Policy != nil && t.Policy.PlacementType == v1beta1.PlacementTypePickN {
 		if n := t.rank(v); n >= 0 {
 			out = append(out, t.number(n))
 		}
 	}
-	return append(out, t.evict(v))
+	for _, f := range filtersOf(t.Policy, t.Namespace) {
+		for _, excluded := range f.exclusions(t) {
+			out = append(out, excluded.evict(v))
+		}
+	}
+	return out
 }
 
 // rank returns the number of clusters that rank before the cluster when fewer are desired; -1 if unknown.
@@ -215,12 +210,8 @@ func (t trial) rank(v Verdict) int {
 	return len(kept) + at
 }
 
-// evict prevents the cluster from being picked again and deletes its binding.
+// evict deletes the binding of the cluster if the scheduler keeps it although a filter excludes the cluster.
 func (t trial) evict(v Verdict) trial {
-	taint := clusterv1beta1.Taint{Key: "example.com/keep-off", Value: "true", Effect: corev1.TaintEffectNoSchedule}
-	t = t.member("add a taint that the policy does not tolerate", func(c *clusterv1beta1.MemberCluster) {
-		c.Spec.Taints = append(c.Spec.Taints, taint)
-	})
 	if v.Outcome != Kept {
 		return t
 	}

@@ -136,9 +136,9 @@ func (r Rules) Never(kind schema.GroupKind, o *Object) bool {
 	return row != nil && row.made
 }
 
-// LeftOut returns why an object that was selected by its metadata is not propagated because of its content, and
+// WhyLeftOut returns why an object that was selected by its metadata is not propagated because of its content, and
 // whether the placement lists it even if no selector names it. why is empty if it is propagated.
-func LeftOut(content *unstructured.Unstructured) (why string, listed bool) {
+func WhyLeftOut(content *unstructured.Unstructured) (why string, listed bool) {
 	kind := content.GroupVersionKind().GroupKind()
 	for i := range owns {
 		if row := &owns[i]; row.content != nil && row.about(kind) && row.content(content) {
@@ -148,16 +148,19 @@ func LeftOut(content *unstructured.Unstructured) (why string, listed bool) {
 	return "", false
 }
 
-// Kept is an object that stays on the hub although a selector matches it, or a selector that can select nothing.
-type Kept struct{ What, Why string }
+// LeftOut is an object that stays on the hub although a selector matches it, or a selector that can select nothing.
+type LeftOut struct{ What, Why string }
 
 // named returns the name of an object for messages.
 func named(kind, namespace, name string) string {
 	return kind + " " + strings.TrimPrefix(namespace+"/"+name, "/")
 }
 
-// Kept returns the entry for an object that was selected by its metadata and stays on the hub because of its content.
-func (r Ref) Kept(why string) Kept { return Kept{named(r.Kind.Kind, r.Namespace, r.Name), why} }
+// LeftOut returns the entry for an object that was selected by its metadata and stays on the hub because of its
+// content.
+func (r Ref) LeftOut(why string) LeftOut {
+	return LeftOut{named(r.Kind.Kind, r.Namespace, r.Name), why}
+}
 
 func ownedBy(o *Object, owner schema.GroupKind) bool {
 	for _, ref := range o.Owners {

@@ -112,7 +112,7 @@ func stays(t *testing.T, text string) string {
 	if row := rules(t, Config{}).own(content.GroupVersionKind().GroupKind(), seen); row != nil {
 		return row.why
 	}
-	why, _ := LeftOut(content)
+	why, _ := WhyLeftOut(content)
 	return why
 }
 
@@ -158,30 +158,30 @@ func kindsOf(kinds []schema.GroupKind) string {
 func TestKept(t *testing.T) {
 	yes := true
 	var (
-		root   = Kept{"ConfigMap app/kube-root-ca.crt", "every cluster has its own"}
-		claim  = Kept{"PersistentVolumeClaim app/data", ownClaims.why}
-		nodes  = Kept{"v1 Node", "every cluster has its own objects of this kind"}
-		secret = Kept{"v1 Secret s", "the hub agent skips it (--skipped-propagating-apis)"}
-		view   = Kept{"ClusterRole view", "every API server creates its own"}
-		child  = Kept{"Deployment app/child", "its owner is selected, and creates it on every cluster"}
-		job    = Kept{"Job app/x", "it does not exist, or its CronJob creates it on every cluster"}
+		root   = LeftOut{"ConfigMap app/kube-root-ca.crt", "every cluster has its own"}
+		claim  = LeftOut{"PersistentVolumeClaim app/data", ownClaims.why}
+		nodes  = LeftOut{"v1 Node", "every cluster has its own objects of this kind"}
+		secret = LeftOut{"v1 Secret s", "the hub agent skips it (--skipped-propagating-apis)"}
+		view   = LeftOut{"ClusterRole view", "every API server creates its own"}
+		child  = LeftOut{"Deployment app/child", "its owner is selected, and creates it on every cluster"}
+		job    = LeftOut{"Job app/x", "it does not exist, or its CronJob creates it on every cluster"}
 	)
 	for name, tc := range map[string]struct {
 		namespace string
 		terms     []v1beta1.ResourceSelectorTerm
 		config    Config
-		want      []Kept
+		want      []LeftOut
 	}{
 		"what each namespace has is not worth a word":  {terms: []v1beta1.ResourceSelectorTerm{namespaced("app")}},
-		"unless it is named":                           {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "ConfigMap", "kube-root-ca.crt")}, want: []Kept{root}},
-		"even if the hub agent does not keep it":       {namespace: "other", terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "ConfigMap", "kube-root-ca.crt")}, want: []Kept{{"ConfigMap other/kube-root-ca.crt", root.Why}}},
-		"by name, for the like of one":                 {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("batch", "v1", "Job", "x")}, want: []Kept{job}},
-		"a claim of a hub with workloads":              {terms: []v1beta1.ResourceSelectorTerm{namespaced("app")}, config: Config{Workloads: true}, want: []Kept{claim}},
-		"a kind that is never placed":                  {terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "Node", "")}, want: []Kept{nodes}},
-		"a kind that the operator skips":               {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "Secret", "s")}, config: Config{SkippedAPIs: "v1/Secret"}, want: []Kept{secret}},
+		"unless it is named":                           {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "ConfigMap", "kube-root-ca.crt")}, want: []LeftOut{root}},
+		"even if the hub agent does not keep it":       {namespace: "other", terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "ConfigMap", "kube-root-ca.crt")}, want: []LeftOut{{"ConfigMap other/kube-root-ca.crt", root.Why}}},
+		"by name, for the like of one":                 {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("batch", "v1", "Job", "x")}, want: []LeftOut{job}},
+		"a claim of a hub with workloads":              {terms: []v1beta1.ResourceSelectorTerm{namespaced("app")}, config: Config{Workloads: true}, want: []LeftOut{claim}},
+		"a kind that is never placed":                  {terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "Node", "")}, want: []LeftOut{nodes}},
+		"a kind that the operator skips":               {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "Secret", "s")}, config: Config{SkippedAPIs: "v1/Secret"}, want: []LeftOut{secret}},
 		"roles of the API server, all of them":         {terms: []v1beta1.ResourceSelectorTerm{term(rbacGroup, "v1", "ClusterRole", "")}},
-		"roles of the API server, one of them":         {terms: []v1beta1.ResourceSelectorTerm{term(rbacGroup, "v1", "ClusterRole", "view")}, want: []Kept{view}},
-		"a child beside its parent":                    {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("example.com", "v1", "Thing", ""), term("apps", "v1", "Deployment", "child")}, want: []Kept{child}},
+		"roles of the API server, one of them":         {terms: []v1beta1.ResourceSelectorTerm{term(rbacGroup, "v1", "ClusterRole", "view")}, want: []LeftOut{view}},
+		"a child beside its parent":                    {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("example.com", "v1", "Thing", ""), term("apps", "v1", "Deployment", "child")}, want: []LeftOut{child}},
 		"a child that is not named beside its parent":  {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("example.com", "v1", "Thing", ""), term("apps", "v1", "Deployment", "")}},
 		"an object that is not there is no more to it": {namespace: "app", terms: []v1beta1.ResourceSelectorTerm{term("", "v1", "ConfigMap", "absent")}},
 	} {
@@ -195,8 +195,8 @@ func TestKept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(got.Kept, tc.want) {
-				t.Errorf("kept %v, want %v", got.Kept, tc.want)
+			if !slices.Equal(got.LeftOut, tc.want) {
+				t.Errorf("left out %v, want %v", got.LeftOut, tc.want)
 			}
 		})
 	}

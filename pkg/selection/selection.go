@@ -88,9 +88,9 @@ func (r Ref) Identifier() v1beta1.ResourceIdentifier {
 type Selection struct {
 	// Refs are in the order in which they are stored.
 	Refs []Ref
-	// Kept are the objects that stay on the hub and that the placement lists, and selectors that can select nothing.
+	// LeftOut are the objects that stay on the hub and that the placement lists, and selectors that can select nothing.
 	// They are in no order.
-	Kept []Kept
+	LeftOut []LeftOut
 	// Unread are kinds whose objects could not be listed, although some of them in the selected namespaces may belong
 	// to the selection. A kind without a name stands for all kinds of its group. Callers must not remove placed
 	// objects of these kinds because of the selection.
@@ -265,7 +265,7 @@ func (p *picker) narrow(selectors []selector) error {
 
 func (p *picker) pick(s selector) error {
 	if p.rules.disabled(s.gvk()) {
-		p.out.Kept = append(p.out.Kept, Kept{s.String(), p.rules.why(s.gvk())})
+		p.out.LeftOut = append(p.out.LeftOut, LeftOut{s.String(), p.rules.why(s.gvk())})
 		return nil
 	}
 	kind, err := p.kind(s)
@@ -422,12 +422,12 @@ func (p *picker) matching(kind Kind, namespace string, s selector) ([]*Object, e
 func (p *picker) absent(kind Kind, namespace string, s selector) {
 	what := named(kind.Kind, namespace, s.Name)
 	if row := p.rules.own(kind.GroupKind(), &Object{Namespace: namespace, Name: s.Name}); row != nil {
-		p.out.Kept = append(p.out.Kept, Kept{what, row.why})
+		p.out.LeftOut = append(p.out.LeftOut, LeftOut{what, row.why})
 		return
 	}
 	for i := range owns {
 		if row := &owns[i]; row.made && !row.byName && slices.Contains(row.kinds, kind.GroupKind()) {
-			p.out.Kept = append(p.out.Kept, Kept{what, "it does not exist, or " + row.why})
+			p.out.LeftOut = append(p.out.LeftOut, LeftOut{what, "it does not exist, or " + row.why})
 			return
 		}
 	}
@@ -441,7 +441,7 @@ func (p *picker) take(kind Kind, o *Object, s selector) error {
 	isNamed := s.Name != "" && s.Kind == kind.Kind && s.Group == kind.Group
 	if row := p.rules.own(kind.GroupKind(), o); row != nil {
 		if row.listed || isNamed {
-			p.out.Kept = append(p.out.Kept, Kept{named(kind.Kind, o.Namespace, o.Name), row.why})
+			p.out.LeftOut = append(p.out.LeftOut, LeftOut{named(kind.Kind, o.Namespace, o.Name), row.why})
 		}
 		return nil
 	}
@@ -470,7 +470,7 @@ func (p *picker) dropControlled() {
 		case controller == "" || !selected[controller]:
 			kept = append(kept, ref)
 		case ref.Named:
-			p.out.Kept = append(p.out.Kept, ref.Kept("its owner is selected, and creates it on every cluster"))
+			p.out.LeftOut = append(p.out.LeftOut, ref.LeftOut("its owner is selected, and creates it on every cluster"))
 		}
 	}
 	p.out.Refs = kept

@@ -96,8 +96,8 @@ type Large struct {
 	Bytes int
 	// Deep is true if it is nested deeper than decode.MaxDepth.
 	Deep bool
-	// Kept is true if an earlier state of the object stays placed.
-	Kept bool
+	// Placed is true if an earlier state of the object stays placed.
+	Placed bool
 }
 
 // Fit replaces items that are too large for an API object, or nested so deep that a copy could not be read again, with
@@ -111,12 +111,12 @@ func fit(items []Item, latest Group, limit int) ([]Item, []Large, error) {
 	if !slices.ContainsFunc(items, func(item Item) bool { return item.unfit(limit) }) {
 		return items, nil, nil
 	}
-	placed, err := latest.Items()
+	stored, err := latest.Items()
 	if err != nil {
 		return nil, nil, err
 	}
-	before := make(map[v1beta1.ResourceIdentifier]Item, len(placed))
-	for _, item := range placed {
+	before := make(map[v1beta1.ResourceIdentifier]Item, len(stored))
+	for _, item := range stored {
 		if !decode.Deep(item.Raw) { // an earlier version accepted it
 			before[item.ID] = item
 		}
@@ -128,11 +128,11 @@ func fit(items []Item, latest Group, limit int) ([]Item, []Large, error) {
 			out = append(out, item)
 			continue
 		}
-		was, kept := before[item.ID]
-		if kept {
+		was, placed := before[item.ID]
+		if placed {
 			out = append(out, was)
 		}
-		large = append(large, Large{ID: item.ID, Bytes: len(item.Raw), Deep: decode.Deep(item.Raw), Kept: kept})
+		large = append(large, Large{ID: item.ID, Bytes: len(item.Raw), Deep: decode.Deep(item.Raw), Placed: placed})
 	}
 	return out, large, nil
 }

@@ -338,7 +338,7 @@ func TestFit(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	bytes := len(itemOf("grows", 1000).Raw)
-	want := []Large{{ID: itemOf("grows", 0).ID, Bytes: bytes, Kept: true}, {ID: itemOf("new", 0).ID, Bytes: bytes - len("grows") + len("new")}}
+	want := []Large{{ID: itemOf("grows", 0).ID, Bytes: bytes, Placed: true}, {ID: itemOf("new", 0).ID, Bytes: bytes - len("grows") + len("new")}}
 	if !slices.Equal(large, want) {
 		t.Errorf("too large %v; want %v", large, want)
 	}
@@ -362,8 +362,8 @@ func TestFitRefusesDeepObjects(t *testing.T) {
 	if len(got) != 2 || string(got[0].Raw) != string(before[0].Raw) || got[1].ID.Name != "fits" {
 		t.Errorf("got %v", got)
 	}
-	for i, want := range []Large{{ID: itemOf("flat", 0).ID, Kept: true}, {ID: itemOf("stored", 0).ID}, {ID: itemOf("new", 0).ID}} {
-		if i >= len(large) || large[i].ID != want.ID || large[i].Kept != want.Kept || !large[i].Deep {
+	for i, want := range []Large{{ID: itemOf("flat", 0).ID, Placed: true}, {ID: itemOf("stored", 0).ID}, {ID: itemOf("new", 0).ID}} {
+		if i >= len(large) || large[i].ID != want.ID || large[i].Placed != want.Placed || !large[i].Deep {
 			t.Errorf("unfit %v; want %v at %d", large, want, i)
 		}
 	}

@@ -2,7 +2,6 @@ package testworld
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -12,8 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // How long a behaviour takes by the contract on an idle machine. No test asserts it: the bench measures speed. Tests
@@ -166,26 +163,6 @@ func Context(t testing.TB) context.Context {
 	ctx, cancel = context.WithTimeout(ctx, Long+Patience)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// AwaitGone waits until obj does not exist. While it exists, nudge may remove the finalizers of the test itself.
-func AwaitGone(t testing.TB, c client.Client, obj client.Object, nudge func(client.Object) error) {
-	t.Helper()
-	ctx, cancel := untilDeadline(t)
-	defer cancel()
-	err := Until(ctx, Workload, fmt.Sprintf("%T %s to go", obj, obj.GetName()), func(ctx context.Context) error {
-		err := c.Get(ctx, client.ObjectKeyFromObject(obj), obj)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		if err == nil {
-			err = nudge(obj)
-		}
-		return errors.Join(fmt.Errorf("finalizers %v", obj.GetFinalizers()), err)
-	})
-	if err != nil {
-		t.Error(err)
-	}
 }
 
 // Seed returns a seed for random choices of a test: FLEET_SEED of the environment, or else a new one. It is printed

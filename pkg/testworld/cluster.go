@@ -92,6 +92,12 @@ func (s *SharedClusters) Get(t testing.TB) []*Cluster {
 	return s.clusters
 }
 
+// Hub returns the first of the clusters as the hub of a test.
+func (s *SharedClusters) Hub(t *testing.T) Hub {
+	t.Helper()
+	return Hub{T: t, Cluster: s.Get(t)[0]}
+}
+
 // Main is the body of a TestMain: it runs the tests of the package, stops the clusters and exits.
 func (s *SharedClusters) Main(m *testing.M) {
 	code := m.Run()

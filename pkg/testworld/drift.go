@@ -29,9 +29,9 @@ func DiffFailed(clusters ...string) Status {
 // FailingOn is s when it fails to apply on more clusters.
 func (s Status) FailingOn(clusters ...string) Status {
 	out := s
-	out.clusters = map[string][]verdict{}
-	for name, verdicts := range s.clusters {
-		out.clusters[name] = verdicts
+	out.clusters = map[string][]expected{}
+	for name, conditions := range s.clusters {
+		out.clusters[name] = conditions
 	}
 	for _, name := range clusters {
 		failed := ApplyFailed(name, name)
@@ -45,9 +45,9 @@ func (s Status) FailingOn(clusters ...string) Status {
 func (s Status) Blocked(clusters ...string) Status {
 	blocked := no(v1beta1.ConditionRolloutStarted, v1beta1.ReasonRolloutNotStartedYet)
 	out := stopped(fmt.Sprintf("%s, BLOCKED%v", s.name, clusters), 1, clusters, blocked, blocked)
-	for name, verdicts := range s.clusters {
+	for name, conditions := range s.clusters {
 		if !slices.Contains(clusters, name) {
-			out.clusters[name] = verdicts
+			out.clusters[name] = conditions
 		}
 	}
 	out.index, out.orNext = s.index, s.orNext

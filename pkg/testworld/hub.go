@@ -24,7 +24,7 @@ func StartHub(t *testing.T) Hub {
 	return Hub{T: t, Cluster: StartCluster(t, hubOptions())}
 }
 
-// SharedHub is a hub without agents for all tests of a package. TestMain calls Main; Get returns one cluster.
+// SharedHub is a hub without agents for all tests of a package. TestMain calls Main; Hub returns it.
 func SharedHub() *SharedClusters { return &SharedClusters{Options: []ClusterOptions{hubOptions()}} }
 
 func hubOptions() ClusterOptions { return ClusterOptions{Name: "hub", CRDs: []string{HubCRDs}} }

@@ -13,21 +13,21 @@ import (
 // Overridden is s with overrides applied: for these clusters, or for all of s if none is named.
 func (s Status) Overridden(clusters ...string) Status {
 	s.name += " with overrides"
-	with := func(verdicts []verdict) []verdict {
-		verdicts = slices.Clone(verdicts)
-		for i := range verdicts {
-			if verdicts[i].kind == v1beta1.ConditionOverridden {
-				verdicts[i].reason = v1beta1.ReasonOverriddenSucceeded
+	with := func(conditions []expected) []expected {
+		conditions = slices.Clone(conditions)
+		for i := range conditions {
+			if conditions[i].kind == v1beta1.ConditionOverridden {
+				conditions[i].reason = v1beta1.ReasonOverriddenSucceeded
 			}
 		}
-		return verdicts
+		return conditions
 	}
 	s.placement = with(s.placement)
-	all := map[string][]verdict{}
-	for c, verdicts := range s.clusters {
-		all[c] = verdicts
+	all := map[string][]expected{}
+	for c, conditions := range s.clusters {
+		all[c] = conditions
 		if len(clusters) == 0 || slices.Contains(clusters, c) {
-			all[c] = with(verdicts)
+			all[c] = with(conditions)
 		}
 	}
 	s.clusters = all
@@ -48,7 +48,7 @@ func SyncFailed(clusters ...string) Status {
 }
 
 // stopped is a placement whose first conditions are complete, followed by the given one.
-func stopped(name string, at int, clusters []string, placement, cluster verdict) Status {
+func stopped(name string, at int, clusters []string, placement, cluster expected) Status {
 	s := Complete(clusters...)
 	s.name = name
 	s.placement = append(slices.Clone(completePlacement[:at]), placement)

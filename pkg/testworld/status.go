@@ -19,8 +19,8 @@ import (
 type Status struct {
 	name string
 	// placement and clusters are condition sequences; unnamed are the entries of slots that found no cluster.
-	placement []verdict
-	clusters  map[string][]verdict
+	placement []expected
+	clusters  map[string][]expected
 	unnamed   int
 	// index, when set, must be the observed resource index of the placement and of every named cluster. With orNext it
 	// counts from the index that the placement began with: see AtOrNext.
@@ -30,15 +30,15 @@ type Status struct {
 	selected []v1beta1.ResourceIdentifier
 }
 
-// verdict is one condition. It must be of the placement's generation, or of the generation since, if that is set.
-type verdict struct {
+// expected is one condition. It must be of the placement's generation, or of the generation since, if that is set.
+type expected struct {
 	kind   string
 	status metav1.ConditionStatus
 	reason string
 	since  int64
 }
 
-// completePlacement and completeCluster are the verdicts of a finished rollout: for the placement, and for each
+// completePlacement and completeCluster are the conditions of a finished rollout: for the placement, and for each
 // cluster.
 var (
 	completePlacement = complete(map[string]string{
@@ -60,25 +60,25 @@ var (
 )
 
 // complete puts Scheduled before the conditions of a delivery, all True for these reasons.
-func complete(reasons map[string]string) []verdict {
-	out := []verdict{yes(v1beta1.ConditionScheduled, reasons[v1beta1.ConditionScheduled])}
+func complete(reasons map[string]string) []expected {
+	out := []expected{yes(v1beta1.ConditionScheduled, reasons[v1beta1.ConditionScheduled])}
 	for _, kind := range delivery.Sequence(nil) {
 		out = append(out, yes(kind, reasons[kind]))
 	}
 	return out
 }
 
-func yes(kind, reason string) verdict {
-	return verdict{kind: kind, status: metav1.ConditionTrue, reason: reason}
+func yes(kind, reason string) expected {
+	return expected{kind: kind, status: metav1.ConditionTrue, reason: reason}
 }
 
-func no(kind, reason string) verdict {
-	return verdict{kind: kind, status: metav1.ConditionFalse, reason: reason}
+func no(kind, reason string) expected {
+	return expected{kind: kind, status: metav1.ConditionFalse, reason: reason}
 }
 
 // Complete is a placement that runs on exactly these clusters.
 func Complete(clusters ...string) Status {
-	s := Status{name: "COMPLETE" + fmt.Sprint(clusters), placement: completePlacement, clusters: map[string][]verdict{}}
+	s := Status{name: "COMPLETE" + fmt.Sprint(clusters), placement: completePlacement, clusters: map[string][]expected{}}
 	for _, c := range clusters {
 		s.clusters[c] = completeCluster
 	}
@@ -90,14 +90,14 @@ func None() Status { return Status{name: "NONE", placement: completePlacement[:1
 
 // Unfulfilled is a placement that wants clusters and found none: slots is how many nameless entries say so.
 func Unfulfilled(slots int) Status {
-	return Status{name: fmt.Sprintf("UNFULFILLED[%d]", slots), placement: []verdict{unfulfilled}, unnamed: slots}
+	return Status{name: fmt.Sprintf("UNFULFILLED[%d]", slots), placement: []expected{unfulfilled}, unnamed: slots}
 }
 
 // Partial runs on clusters and misses slots more.
 func Partial(slots int, clusters ...string) Status {
 	s := Complete(clusters...)
 	s.name = fmt.Sprintf("PARTIAL%v missing %d", clusters, slots)
-	s.placement = append([]verdict{unfulfilled}, completePlacement[1:]...)
+	s.placement = append([]expected{unfulfilled}, completePlacement[1:]...)
 	s.unnamed = slots
 	return s
 }
@@ -105,14 +105,14 @@ func Partial(slots int, clusters ...string) Status {
 var unfulfilled = no(v1beta1.ConditionScheduled, v1beta1.ReasonSchedulingPolicyUnfulfilled)
 
 // Refused is a placement whose selectors were never right.
-func Refused() Status { return Status{name: "REFUSED", placement: []verdict{refused}} }
+func Refused() Status { return Status{name: "REFUSED", placement: []expected{refused}} }
 
 var refused = no(v1beta1.ConditionScheduled, v1beta1.ReasonInvalidResourceSelectors)
 
 // Pending is a placement that the scheduler has not decided.
 func Pending() Status {
-	pending := verdict{kind: v1beta1.ConditionScheduled, status: metav1.ConditionUnknown, reason: v1beta1.ReasonSchedulePending}
-	return Status{name: "PENDING", placement: []verdict{pending}}
+	pending := expected{kind: v1beta1.ConditionScheduled, status: metav1.ConditionUnknown, reason: v1beta1.ReasonSchedulePending}
+	return Status{name: "PENDING", placement: []expected{pending}}
 }
 
 // ApplyFailed runs on clusters and fails to apply on bad.
@@ -147,10 +147,10 @@ func (s Status) Selecting(objects ...v1beta1.ResourceIdentifier) Status {
 
 // Untrackable adds that of some of what runs on the clusters one cannot see whether it is available.
 func (s Status) Untrackable() Status {
-	clusters := map[string][]verdict{}
-	for c, verdicts := range s.clusters {
-		last := len(verdicts) - 1
-		clusters[c] = append(slices.Clone(verdicts[:last]), yes(v1beta1.ConditionAvailable, v1beta1.ReasonNotAllWorkAreAvailabilityTrackable))
+	clusters := map[string][]expected{}
+	for c, conditions := range s.clusters {
+		last := len(conditions) - 1
+		clusters[c] = append(slices.Clone(conditions[:last]), yes(v1beta1.ConditionAvailable, v1beta1.ReasonNotAllWorkAreAvailabilityTrackable))
 	}
 	s.clusters = clusters
 	return s
@@ -169,17 +169,17 @@ func (s Status) Copied(synced bool) Status {
 // RefusedSince is s once the selectors were made wrong: all but Scheduled still speaks of an earlier generation.
 func (s Status) RefusedSince(generation int64) Status {
 	s.name += " before its selectors were wrong"
-	earlier := func(verdicts []verdict) []verdict {
-		verdicts = slices.Clone(verdicts)
-		for i := range verdicts {
-			verdicts[i].since = generation
+	earlier := func(conditions []expected) []expected {
+		conditions = slices.Clone(conditions)
+		for i := range conditions {
+			conditions[i].since = generation
 		}
-		return verdicts
+		return conditions
 	}
-	s.placement = append([]verdict{refused}, earlier(s.placement[1:])...)
-	clusters := map[string][]verdict{}
-	for c, verdicts := range s.clusters {
-		clusters[c] = earlier(verdicts)
+	s.placement = append([]expected{refused}, earlier(s.placement[1:])...)
+	clusters := map[string][]expected{}
+	for c, conditions := range s.clusters {
+		clusters[c] = earlier(conditions)
 	}
 	s.clusters = clusters
 	return s
@@ -226,7 +226,7 @@ func (s Status) Check(p v1beta1.PlacementObject) error {
 	compare("clusters", wantNamed, named)
 	var wantUnnamed []string
 	for range s.unnamed {
-		wantUnnamed = append(wantUnnamed, texts([]verdict{no(v1beta1.ConditionScheduled, v1beta1.ReasonScheduleFailed)}, bare, p.GetGeneration())...)
+		wantUnnamed = append(wantUnnamed, texts([]expected{no(v1beta1.ConditionScheduled, v1beta1.ReasonScheduleFailed)}, bare, p.GetGeneration())...)
 	}
 	compare("slots without a cluster", wantUnnamed, unnamed)
 	if s.index != "" && got.ObservedResourceIndex != s.index {
@@ -263,9 +263,9 @@ func firstIndex(p v1beta1.PlacementObject, wanted string) (first int, index stri
 
 func bare(kind string) string { return kind }
 
-func texts(verdicts []verdict, kind func(string) string, generation int64) []string {
+func texts(conditions []expected, kind func(string) string, generation int64) []string {
 	var out []string
-	for _, v := range verdicts {
+	for _, v := range conditions {
 		of := generation
 		if v.since != 0 {
 			of = v.since

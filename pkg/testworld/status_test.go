@@ -17,9 +17,9 @@ func onIndex(uid string, s Status, index string) *v1beta1.ClusterResourcePlaceme
 	for _, v := range s.placement {
 		p.Status.Conditions = append(p.Status.Conditions, conditionOf(p.ConditionType(v.kind), v))
 	}
-	for name, verdicts := range s.clusters {
+	for name, conditions := range s.clusters {
 		entry := v1beta1.PerClusterPlacementStatus{ClusterName: name, ObservedResourceIndex: index}
-		for _, v := range verdicts {
+		for _, v := range conditions {
 			entry.Conditions = append(entry.Conditions, conditionOf(v.kind, v))
 		}
 		p.Status.PerClusterPlacementStatuses = append(p.Status.PerClusterPlacementStatuses, entry)
@@ -27,7 +27,7 @@ func onIndex(uid string, s Status, index string) *v1beta1.ClusterResourcePlaceme
 	return p
 }
 
-func conditionOf(kind string, v verdict) metav1.Condition {
+func conditionOf(kind string, v expected) metav1.Condition {
 	return metav1.Condition{Type: kind, Status: v.status, Reason: v.reason}
 }
 

@@ -76,7 +76,7 @@ func selectorIn(path *field.Path, s *metav1.LabelSelector, prefix string) (wrong
 
 // tooLong refuses a name that a label cannot hold.
 func tooLong(name, detail string) field.ErrorList {
-	if len(name) <= contract.MostOfName {
+	if contract.FitsLabel(name) {
 		return nil
 	}
 	return field.ErrorList{{Type: field.ErrorTypeTooLong, Field: namePath.String(), BadValue: name, Detail: detail}}

@@ -2,40 +2,25 @@ package admission
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
-	"os"
 	"testing"
-	"time"
-
-	"github.com/go-logr/logr"
-	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
-	"github.com/flagship-fleet/flagship/pkg/testworld"
+	"github.com/flagship-fleet/flagship/pkg/testworld/suite"
 )
 
 // local is a hub without members. One is started for the whole suite.
 var local *localfleet.Fleet
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	stop, err := startHub(context.Background())
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "start a hub with webhooks: %v\n", err)
-		return 1
+	config := localfleet.Config{
+		Hub:     localfleet.Hub{Cluster: localfleet.Cluster{Name: "hub", Agent: hubAgent(nil)}},
+		Members: []localfleet.Member{},
 	}
-	defer stop()
-	if err := connect(context.Background()); err != nil {
-		fmt.Fprintf(os.Stderr, "connect to the hub: %v\n", err)
-		return 1
-	}
-	return m.Run()
+	suite.Main(m, "admission", config, func(ctx context.Context, fleet *localfleet.Fleet) error {
+		local = fleet
+		return connect(ctx)
+	})
 }
 
 // hubAgent is the hub's agent, with the chart's values changed by values: all webhooks are on. The policy on what the
@@ -46,37 +31,4 @@ func hubAgent(values map[string]any) localfleet.Agent {
 	}
 	maps.Copy(all, values)
 	return localfleet.Agent{Values: all}
-}
-
-func startHub(ctx context.Context) (stop func(), err error) {
-	dir, err := os.MkdirTemp("", "flagship-admission-")
-	if err != nil {
-		return nil, err
-	}
-	begin := time.Now()
-	local, err = localfleet.Start(ctx, localfleet.Options{
-		Dir: dir,
-		Config: localfleet.Config{
-			Hub:     localfleet.Hub{Cluster: localfleet.Cluster{Name: "hub", Agent: hubAgent(nil)}},
-			Members: []localfleet.Member{},
-		},
-		Progress: func(e localfleet.Event) {
-			fmt.Fprintf(os.Stderr, "%5.1fs %s: %s\n", time.Since(begin).Seconds(), e.Cluster, e.Text)
-		},
-		Patience: 3 * testworld.Long,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w\nlogs are in %s", err, dir)
-	}
-	return func() {
-		err := local.Stop(context.WithoutCancel(ctx))
-		if os.Getenv("FLEET_KEEP_LOGS") == "" {
-			err = errors.Join(err, os.RemoveAll(dir))
-		} else {
-			fmt.Fprintf(os.Stderr, "logs are kept in %s\n", dir)
-		}
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "stop the hub: %v\n", err)
-		}
-	}, nil
 }

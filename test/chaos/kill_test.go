@@ -61,7 +61,7 @@ func (g *game) history() string {
 func TestKilledAtAnyMoment(t *testing.T) {
 	s := randomSeed(t)
 	ctx := t.Context()
-	mustCreate(t, c1, testworld.Namespace(playground))
+	testworld.Create(t, c1, memberName, testworld.Namespace(playground))
 	foreign := plantForeign(t)
 
 	g := &game{rng: rand.New(rand.NewPCG(s, 1)), wishes: map[string]wish{}}
@@ -260,7 +260,7 @@ func plantForeign(t *testing.T) []client.Object {
 			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: playground, Name: name}, StringData: map[string]string{"value": "theirs"}})
 	}
 	for _, o := range out {
-		mustCreate(t, c1, o)
+		testworld.Create(t, c1, memberName, o)
 	}
 	return out
 }
@@ -278,17 +278,4 @@ func checkForeign(t *testing.T, planted []client.Object) {
 			t.Errorf("%T %s of somebody else was written", was, was.GetName())
 		}
 	}
-}
-
-// mustCreate creates an object. An API server that has just started answers ServiceUnavailable for some seconds where
-// a mutating policy applies.
-func mustCreate(t *testing.T, c client.Client, obj client.Object) {
-	t.Helper()
-	testworld.Await(t, testworld.Soon, fmt.Sprintf("the creation of %T %s", obj, obj.GetName()), func(ctx context.Context) error {
-		err := c.Create(ctx, obj)
-		if err != nil && !apierrors.IsServiceUnavailable(err) {
-			t.Fatalf("create %T %s: %v", obj, obj.GetName(), err)
-		}
-		return err
-	})
 }

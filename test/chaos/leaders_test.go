@@ -92,7 +92,7 @@ func TestLeadIsTakenOver(t *testing.T) {
 	p.holds("0")
 	p.gates(run.Name)
 	testworld.Await(t, testworld.Soon, "the observer to have seen all", p.caughtUp)
-	p.verdict(t)
+	p.noFaults(t)
 	// Made by the scheduler, and changed by the run.
 	for _, b := range p.bindings() {
 		if b.Generation != 2 {

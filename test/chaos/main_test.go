@@ -5,24 +5,21 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"slices"
-	"strconv"
 	"testing"
 
-	"github.com/go-logr/logr"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
+	"github.com/flagship-fleet/flagship/pkg/localfleet/freeport"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
+	"github.com/flagship-fleet/flagship/pkg/testworld/suite"
 )
 
 var (
@@ -44,55 +41,32 @@ const (
 var rings = map[string]string{memberName: "canary", "c2": "most", "c3": "most", "c4": "most", "c5": "last"}
 
 var (
-	fleet       *localfleet.Fleet
-	theHub      client.WithWatch
-	c1          client.Client
-	members     = map[string]client.Client{}
-	onHub       = contract.MemberNamespace(memberName)
-	errNotBuilt = errors.New("bin/embedded-cluster is not built: run make build")
+	fleet   *localfleet.Fleet
+	theHub  client.WithWatch
+	c1      client.Client
+	members = map[string]client.Client{}
+	onHub   = contract.MemberNamespace(memberName)
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	ctrl.SetLogger(logr.Discard())
-	os.Exit(run(m))
+	config, err := configure()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "configure a fleet: %v\n", err)
+		os.Exit(1)
+	}
+	suite.Main(m, "chaos", config, func(_ context.Context, local *localfleet.Fleet) error {
+		fleet = local
+		return connectAll()
+	})
 }
 
-func run(m *testing.M) int {
-	stop, err := start()
-	if errors.Is(err, errNotBuilt) {
-		fmt.Fprintln(os.Stderr, err)
-		return 0
-	}
+// configure describes the fleet. The hub has a port of its own, which stays the same when the hub restarts.
+func configure() (localfleet.Config, error) {
+	port, err := freeport.Next(context.Background())
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "start a fleet: %v\n", err)
-		return 1
+		return localfleet.Config{}, err
 	}
-	defer stop()
-	return m.Run()
-}
-
-func start() (stop func(), err error) {
-	if _, err := os.Stat("../../bin/embedded-cluster"); err != nil {
-		return nil, errNotBuilt
-	}
-	dir, err := os.MkdirTemp("", "flagship-chaos-")
-	if err != nil {
-		return nil, err
-	}
-	address, err := testworld.FreeAddress()
-	if err != nil {
-		return nil, err
-	}
-	_, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	port, err := strconv.Atoi(text)
-	if err != nil {
-		return nil, err
-	}
-	config := localfleet.Config{Hub: localfleet.Hub{Cluster: localfleet.Cluster{Name: hubName, Port: port}}} // the same one after a restart
+	config := localfleet.Config{Hub: localfleet.Hub{Cluster: localfleet.Cluster{Name: hubName, Port: port}}}
 	for _, name := range slices.Sorted(maps.Keys(rings)) {
 		nodes := localfleet.NodeSet{Count: 1}
 		if name != unsound {
@@ -102,25 +76,7 @@ func start() (stop func(), err error) {
 			Cluster: localfleet.Cluster{Name: name}, Labels: map[string]string{ringLabel: rings[name]}, Nodes: []localfleet.NodeSet{nodes},
 		})
 	}
-	fleet, err = localfleet.Start(context.Background(), localfleet.Options{Dir: dir, Config: config, Patience: 3 * testworld.Long})
-	if err != nil {
-		return nil, fmt.Errorf("%w; logs are in %s", err, dir)
-	}
-	stop = func() {
-		if err := fleet.Stop(context.Background()); err != nil {
-			fmt.Fprintf(os.Stderr, "stop the fleet: %v\n", err)
-		}
-		if os.Getenv("FLEET_KEEP_LOGS") != "" {
-			fmt.Fprintf(os.Stderr, "logs are kept in %s\n", dir)
-			return
-		}
-		_ = os.RemoveAll(dir)
-	}
-	if err := connectAll(); err != nil {
-		stop()
-		return nil, err
-	}
-	return stop, nil
+	return config, nil
 }
 
 func connectAll() (err error) {

@@ -340,8 +340,8 @@ func (o *observer) caughtUp(ctx context.Context) error {
 	return nil
 }
 
-// verdict fails the test if anything was seen that must not be, with what led to it.
-func (o *observer) verdict(t *testing.T) {
+// noFaults fails the test if anything was seen that must not be, with what led to it.
+func (o *observer) noFaults(t *testing.T) {
 	t.Helper()
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -24,17 +24,17 @@ import (
 func TestHubRestoredFromAnOlderBackup(t *testing.T) {
 	ctx := t.Context()
 	place(t, "early", "a")
-	awaitOnMember(t, "early", "a", "ConfigMap a")
+	awaitOnMember(t, "early", "a")
 	backup := filepath.Join(t.TempDir(), "backup")
 	withHubDown(t, func(data string) error { return os.CopyFS(backup, os.DirFS(data)) })
 
 	// What happens after the backup: an object more in a placement, and a placement more.
 	add := testworld.ConfigMap("early", "later")
 	add.Name = "b"
-	mustCreate(t, theHub, add)
-	awaitOnMember(t, "early", "b", "ConfigMap b")
+	testworld.Create(t, theHub, hubName, add)
+	awaitOnMember(t, "early", "b")
 	place(t, "late", "c")
-	awaitOnMember(t, "late", "c", "ConfigMap c")
+	awaitOnMember(t, "late", "c")
 	before := versions(t)
 
 	withHubDown(t, func(data string) error {
@@ -78,7 +78,7 @@ func TestHubRestoredFromAnOlderBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, obj := range []client.Object{release, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "late", Name: "c"}}} {
-		testworld.AwaitGone(t, c1, obj, func(client.Object) error { return nil })
+		testworld.AwaitGone(t, c1, obj, nil)
 	}
 }
 
@@ -104,18 +104,16 @@ func withHubDown(t *testing.T, do func(data string) error) {
 // place makes a namespace with one config map on the hub and places it.
 func place(t *testing.T, name, object string) {
 	t.Helper()
-	mustCreate(t, theHub, testworld.Namespace(name))
+	testworld.Create(t, theHub, hubName, testworld.Namespace(name))
 	cm := testworld.ConfigMap(name, "first")
 	cm.Name = object
-	mustCreate(t, theHub, cm)
-	mustCreate(t, theHub, testworld.ClusterPlacement(name, name, testworld.PickFixed(memberName)))
+	testworld.Create(t, theHub, hubName, cm)
+	testworld.Create(t, theHub, hubName, testworld.ClusterPlacement(name, name, testworld.PickFixed(memberName)))
 }
 
-func awaitOnMember(t *testing.T, namespace, name, what string) {
+func awaitOnMember(t *testing.T, namespace, name string) {
 	t.Helper()
-	testworld.Await(t, testworld.Workload, what+" on the member", func(ctx context.Context) error {
-		return c1.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &corev1.ConfigMap{})
-	})
+	testworld.AwaitPresent(t, c1, memberName, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})
 }
 
 // versions are the UIDs of what was placed.

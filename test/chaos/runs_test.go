@@ -120,7 +120,7 @@ func begin(t *testing.T, name string, seed uint64) *play {
 	for _, obj := range []client.Object{
 		testworld.Namespace(name), testworld.ConfigMap(name, "0"), deployment(name, "0"), strategy, wary, placement,
 	} {
-		mustCreate(t, theHub, obj)
+		testworld.Create(t, theHub, hubName, obj)
 	}
 	t.Cleanup(func() { p.tidy() })
 	p.observer = observe(t, name, stagesAtPlay())
@@ -181,7 +181,7 @@ func (p *play) tidy() {
 	if err := theHub.Delete(ctx, placement); err != nil {
 		p.Error(err)
 	}
-	testworld.AwaitGone(p, theHub, placement, func(client.Object) error { return nil })
+	testworld.AwaitGone(p, theHub, placement, nil)
 }
 
 // edit gives the namespace on the hub another content; an ill one never gets ready on the unsound member.
@@ -232,7 +232,7 @@ func (p *play) startBy(strategy, index string) *v1beta1.ClusterStagedUpdateRun {
 		p.Fatal(err)
 	}
 	p.begin(run.Name, contract.MasterSnapshotName(p.name, n), strategy != p.name)
-	mustCreate(p.T, theHub, run)
+	testworld.Create(p.T, theHub, hubName, run)
 	return run
 }
 
@@ -422,13 +422,13 @@ func (p *play) awaitEnd(run *v1beta1.ClusterStagedUpdateRun) {
 		p.get(ctx, run)
 		ended := meta.FindStatusCondition(run.Status.Conditions, v1beta1.ConditionSucceeded) != nil
 		if !ended && !meta.IsStatusConditionFalse(run.Status.Conditions, v1beta1.ConditionInitialized) {
-			p.verdict(p.T)
+			p.noFaults(p.T)
 			return fmt.Errorf("its conditions are %+v", run.Status.Conditions)
 		}
 		return nil
 	})
 	testworld.Await(p, testworld.Soon, "the observer to have seen all", p.caughtUp)
-	p.verdict(p.T)
+	p.noFaults(p.T)
 }
 
 // compare compares a run with one that nothing has come between.

@@ -11,7 +11,7 @@ func TestNamespacedPickNFollowsItsNamespace(t *testing.T) {
 	s := begin(t)
 	s.carry(c1.name, c2.name)
 	p := s.place(testworld.PickN(2))
-	s.settles(p, testworld.Complete(c1.name, c2.name))
+	s.of(p).settles(testworld.Complete(c1.name, c2.name))
 	s.placed("test", c1, c2)
 }
 
@@ -20,7 +20,7 @@ func TestNamespacedPickNFindsItsNamespaceTooRarely(t *testing.T) {
 	s := begin(t)
 	s.carry(c1.name)
 	p := s.place(testworld.PickN(2))
-	s.settles(p, testworld.Partial(1, c1.name))
+	s.of(p).settles(testworld.Partial(1, c1.name))
 	s.placed("test", c1)
 }
 
@@ -29,10 +29,10 @@ func TestNamespacedFollowsItsNamespaceToAnotherMember(t *testing.T) {
 	s := begin(t)
 	carrier := s.carry(c2.name, c3.name)
 	p := s.place()
-	s.settles(p, testworld.Complete(c2.name, c3.name))
+	s.of(p).settles(testworld.Complete(c2.name, c3.name))
 	s.placed("test", c2, c3)
-	s.edit(carrier, testworld.PickFixed(c1.name, c2.name, c3.name))
-	s.settles(p, testworld.Complete(c1.name, c2.name, c3.name))
+	s.of(carrier).edit(testworld.PickFixed(c1.name, c2.name, c3.name))
+	s.of(p).settles(testworld.Complete(c1.name, c2.name, c3.name))
 	s.placed("test", c1, c2, c3)
 }
 
@@ -40,12 +40,12 @@ func TestNamespacedFollowsItsNamespaceToAnotherMember(t *testing.T) {
 func TestNamespacedPickNOfThoseThatHaveTheNamespaceAndALabel(t *testing.T) {
 	s := begin(t)
 	s.carry(c3.name)
-	s.label(c3, s.app, "true")
+	s.on(c3).label(s.app, "true")
 	labelled := testworld.Labelled(map[string]string{s.app: "true"})
 	p := s.place(testworld.PickN(3, labelled))
-	s.settles(p, testworld.Partial(2, c3.name))
+	s.of(p).settles(testworld.Partial(2, c3.name))
 	s.placed("test", c3)
-	s.edit(p, testworld.PickN(1, labelled))
-	s.settles(p, testworld.Complete(c3.name))
+	s.of(p).edit(testworld.PickN(1, labelled))
+	s.of(p).settles(testworld.Complete(c3.name))
 	s.placed("test", c3)
 }

@@ -23,14 +23,14 @@ import (
 
 // subject is the object that scenarios about apply strategies find on c1: the namespace, or cm for a
 // ResourcePlacement.
-func (s *scene) subject() client.Object {
+func (s contents) subject() client.Object {
 	if s.namespaced {
 		return testworld.ConfigMap(s.app, "test")
 	}
 	return testworld.Namespace(s.app)
 }
 
-func (s *scene) subjectName() string {
+func (s contents) subjectName() string {
 	if s.namespaced {
 		return cmName
 	}
@@ -43,7 +43,7 @@ func (s *scene) annotatedOnC1(owners ...metav1.OwnerReference) {
 	subject := s.subject()
 	subject.SetAnnotations(map[string]string{key: "1"})
 	subject.SetOwnerReferences(owners)
-	s.createOn(c1, subject)
+	s.on(c1).create(subject)
 }
 
 // foreigner is an owner on c1 that no placement knows.
@@ -51,29 +51,29 @@ func (s *scene) foreigner() metav1.OwnerReference {
 	s.Helper()
 	if s.namespaced {
 		owner := s.secondMap()
-		s.createOn(c1, owner)
+		s.on(c1).create(owner)
 		return metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}
 	}
 	owner := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: s.name + "-owner"}}
-	s.createOn(c1, owner)
+	s.on(c1).create(owner)
 	return metav1.OwnerReference{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole", Name: owner.Name, UID: owner.UID}
 }
 
 // leavesToOwner is the deletion check where c1 keeps the subject, because somebody else owns it too.
-func (s *scene) leavesToOwner(p v1beta1.PlacementObject) {
+func (s ofPlacement) leavesToOwner() {
 	s.Helper()
-	if err := theHub.Delete(s.Context(), p); err != nil {
-		s.Fatalf("delete %s: %v", p.GetName(), err)
+	if err := theHub.Delete(s.Context(), s.p); err != nil {
+		s.Fatalf("delete %s: %v", s.p.GetName(), err)
 	}
-	s.finalized(p)
+	s.finalized()
 	for _, m := range []cluster{c2, c3} {
-		s.clean(m)
+		s.on(m).clean()
 		if !s.namespaced {
-			s.leaving(m)
+			s.on(m).leaving()
 		}
 	}
-	s.shows(c1, s.subject(), released)
-	s.keeps(c1, s.subject(), released)
+	s.on(c1).shows(s.subject(), released)
+	s.on(c1).keeps(s.subject(), released)
 }
 
 // released is to be there to stay, where no AppliedWork that is left among the owners holds anything.
@@ -101,10 +101,10 @@ func TestCoOwnedObjectIsLeftToItsOwner(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		s.annotatedOnC1(s.foreigner())
 		p := s.place(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeClientSideApply, AllowCoOwnership: true}))
-		s.finds(p, onAll().AtOrNext("0"), nil)
-		s.carries(c1, s.subject(), "1")
+		s.of(p).finds(onAll().AtOrNext("0"), nil)
+		s.on(c1).carries(s.subject(), "1")
 		s.placed("test", members()...)
-		s.leavesToOwner(p)
+		s.of(p).leavesToOwner()
 	})
 }
 
@@ -113,10 +113,10 @@ func TestOwnerlessObjectIsTakenOver(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		s.annotatedOnC1()
 		p := s.place(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeClientSideApply}))
-		s.finds(p, onAll().AtOrNext("0"), nil)
-		s.carries(c1, s.subject(), "1")
+		s.of(p).finds(onAll().AtOrNext("0"), nil)
+		s.on(c1).carries(s.subject(), "1")
 		s.placed("test", members()...)
-		s.deletes(p)
+		s.of(p).deletes()
 	})
 }
 
@@ -125,23 +125,23 @@ func TestOwnerlessObjectIsTakenOverByTheServer(t *testing.T) {
 	s := begin(t)
 	s.annotatedOnC1()
 	p := s.place(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
-	s.finds(p, onAll().AtOrNext("0"), nil)
-	s.carries(c1, s.subject(), "1")
+	s.of(p).finds(onAll().AtOrNext("0"), nil)
+	s.on(c1).carries(s.subject(), "1")
 	s.placed("test", members()...)
-	s.deletes(p)
+	s.of(p).deletes()
 }
 
 // contract:113 contract:120
 func TestForcedFieldOfAnotherManager(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		s.annotatedOnC1(s.foreigner())
-		update(s, theHub, s.subject(), func(o client.Object) { o.SetAnnotations(map[string]string{key: "2"}) })
+		testworld.Update(s, theHub, s.subject(), func(o client.Object) { o.SetAnnotations(map[string]string{key: "2"}) })
 		p := s.place(testworld.Applying(forced(v1beta1.ApplyStrategy{AllowCoOwnership: true})))
-		s.finds(p, onAll().AtOrNext("0"), nil)
+		s.of(p).finds(onAll().AtOrNext("0"), nil)
 		for _, m := range members() {
-			s.carries(m, s.subject(), "2")
+			s.on(m).carries(s.subject(), "2")
 		}
-		s.leavesToOwner(p)
+		s.of(p).leavesToOwner()
 	})
 }
 
@@ -150,8 +150,8 @@ func TestForeignObjectIsNotTakenOver(t *testing.T) {
 	s := beginNamespaced(t)
 	s.annotatedOnC1(s.foreigner())
 	p := s.place(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
-	s.finds(p, onAll().FailingOn(c1.name), findings{c1.name: {failing(cmName, v1beta1.ReasonManifestFailedToTakeOver)}})
-	s.leavesToOwner(p)
+	s.of(p).finds(onAll().FailingOn(c1.name), findings{c1.name: {failing(cmName, v1beta1.ReasonManifestFailedToTakeOver)}})
+	s.of(p).leavesToOwner()
 }
 
 // contract:114 contract:121
@@ -159,10 +159,10 @@ func TestServerSideApplyFollowsTheHub(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		p := s.place(testworld.MaxUnavailable(intstr.FromInt32(1)), oneMore,
 			testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
-		s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
+		s.of(p).expect(onAll().AtOrNext("0").Selecting(s.all()...))
 		s.placed("test", members()...)
 		s.fill(s.cm(), "foobar")
-		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("1"))
+		s.of(p).expectWithin(testworld.Workload, onAll().AtOrNext("1"))
 		s.placed("foobar", members()...)
 	})
 }
@@ -171,11 +171,11 @@ func TestServerSideApplyFollowsTheHub(t *testing.T) {
 func TestServerSideApplyDropsWhatTheHubDrops(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		keep := map[string]string{"data": "test"}
-		update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { cm.Data["more"] = "test" })
+		testworld.Update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { cm.Data["more"] = "test" })
 		p := s.place(testworld.PickFixed(c1.name), testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeServerSideApply}))
-		s.expect(p, testworld.Complete(c1.name))
-		update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { cm.Data = keep })
-		s.has(c1, keep)
+		s.of(p).expect(testworld.Complete(c1.name))
+		testworld.Update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { cm.Data = keep })
+		s.on(c1).has(keep)
 	})
 }
 
@@ -188,7 +188,7 @@ func oneMore(spec *v1beta1.PlacementSpec) {
 // fill changes the data of one of the scenario's config maps on the hub.
 func (s *scene) fill(cm *corev1.ConfigMap, value string) {
 	s.Helper()
-	update(s, theHub, cm, func(cm *corev1.ConfigMap) { cm.Data["data"] = value })
+	testworld.Update(s, theHub, cm, func(cm *corev1.ConfigMap) { cm.Data["data"] = value })
 }
 
 // contract:115 contract:123
@@ -199,22 +199,22 @@ func TestStuckRolloutReportsDifferencesInstead(t *testing.T) {
 			s.create(s.secondMap())
 			changed, name = s.secondMap(), "ConfigMap "+second
 		}
-		s.createOn(c1, s.subject())
+		s.on(c1).create(s.subject())
 		never := v1beta1.ApplyStrategy{WhenToApply: v1beta1.WhenToApplyIfNotDrifted, WhenToTakeOver: v1beta1.WhenToTakeOverNever}
 		p := s.placeBoth(testworld.PickFixed(c1.name, c2.name), allPercent, testworld.Applying(never))
 		stuck := testworld.ApplyFailed(c1.name, c1.name, c2.name)
 		refused := findings{c1.name: {failing(s.subjectName(), v1beta1.ReasonManifestNotTakenOver)}}
-		s.selects(p, s.selected("ConfigMap", changed.Name))
-		s.finds(p, stuck.AtOrNext("0"), refused)
-		s.edit(p, testworld.MaxUnavailable(intstr.FromInt32(1))) // only now: what the hub sees late must still come to both
-		s.finds(p, stuck.AtOrNext("0"), refused)
+		s.of(p).selects(s.selected("ConfigMap", changed.Name))
+		s.of(p).finds(stuck.AtOrNext("0"), refused)
+		s.of(p).edit(testworld.MaxUnavailable(intstr.FromInt32(1))) // only now: what the hub sees late must still come to both
+		s.of(p).finds(stuck.AtOrNext("0"), refused)
 
 		s.fill(changed, "bar")
-		s.finally(p, stuck.AtOrNext("1").Blocked(c2.name), refused)
+		s.of(p).finally(stuck.AtOrNext("1").Blocked(c2.name), refused)
 
-		s.edit(p, testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff, WhenToTakeOver: v1beta1.WhenToTakeOverNever}))
+		s.of(p).edit(testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff, WhenToTakeOver: v1beta1.WhenToTakeOverNever}))
 		reported := findings{c2.name: {different(name, "/data/data", "bar", "test", 0)}}
-		s.finally(p, testworld.DiffReported(c1.name, c2.name).AtOrNext("1"), reported)
+		s.of(p).finally(testworld.DiffReported(c1.name, c2.name).AtOrNext("1"), reported)
 	})
 }
 
@@ -228,7 +228,7 @@ func TestFromReportingToApplying(t *testing.T) {
 			o.SetLabels(labels)
 		}
 		label(theirs)
-		s.createOn(c1, theirs)
+		s.on(c1).create(theirs)
 		p := s.place(testworld.PickFixed(c1.name, c2.name),
 			testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff, ComparisonOption: fully}))
 		onC1, onC2 := []string{}, []string{missing(s.subjectName())}
@@ -236,16 +236,16 @@ func TestFromReportingToApplying(t *testing.T) {
 			onC1, onC2 = []string{missing(cmName)}, append(onC2, missing(cmName))
 		}
 		status := testworld.DiffReported(c1.name, c2.name)
-		s.finds(p, status.AtOrNext("0"), findings{
+		s.of(p).finds(status.AtOrNext("0"), findings{
 			c1.name: append(slices.Clone(onC1), different(s.subjectName(), "/metadata/labels/foo", "", "bar", 0)), c2.name: onC2,
 		})
-		update(s, theHub, s.subject(), label)
-		s.finds(p, status.AtOrNext("1"), findings{c1.name: onC1, c2.name: onC2})
+		testworld.Update(s, theHub, s.subject(), label)
+		s.of(p).finds(status.AtOrNext("1"), findings{c1.name: onC1, c2.name: onC2})
 
-		s.edit(p, testworld.Applying(forced(v1beta1.ApplyStrategy{})))
-		s.finds(p, testworld.Complete(c1.name, c2.name).AtOrNext("1"), nil)
+		s.of(p).edit(testworld.Applying(forced(v1beta1.ApplyStrategy{})))
+		s.of(p).finds(testworld.Complete(c1.name, c2.name).AtOrNext("1"), nil)
 		for _, m := range []cluster{c1, c2} {
-			s.shows(m, s.subject(), labelled("foo", "bar"), belongingTo(p))
+			s.on(m).shows(s.subject(), labelled("foo", "bar"), belongingTo(p))
 		}
 		s.placed("test", c1, c2)
 	})
@@ -266,11 +266,11 @@ func TestReportDiffOneImmutableHidesAll(t *testing.T) {
 	absent := fixed("hub")
 	absent.Name = "absent"
 	s.create(absent)
-	s.createOn(c1, s.namespace())
-	s.createOn(c1, fixed("member"))
+	s.on(c1).create(s.namespace())
+	s.on(c1).create(fixed("member"))
 	theirs := s.cm()
 	theirs.Data = map[string]string{"data": "member"}
-	s.createOn(c1, theirs)
+	s.on(c1).create(theirs)
 	p := s.place(testworld.PickFixed(c1.name), testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}))
 	want := map[string]string{"fixed": "/data/data", "cm": "/data/data", "absent": "/"}
 	testworld.Await(t, testworld.Workload, "all that differs", func(ctx context.Context) error {
@@ -298,10 +298,10 @@ func TestReportDiffOneImmutableHidesAll(t *testing.T) {
 func TestObjectTooLargeToRemember(t *testing.T) {
 	s := beginNamespaced(t)
 	p := s.place(testworld.PickFixed(c1.name))
-	s.expect(p, testworld.Complete(c1.name).AtOrNext("0").Selecting(s.all()...))
+	s.of(p).expect(testworld.Complete(c1.name).AtOrNext("0").Selecting(s.all()...))
 	remembered := func(yes bool) {
 		s.Helper()
-		s.shows(c1, s.cm(), func(obj client.Object) error {
+		s.on(c1).shows(s.cm(), func(obj client.Object) error {
 			if got := obj.GetAnnotations()[contract.AnnotationLastApplied]; (got != "") != yes {
 				return fmt.Errorf("what was applied last takes %d bytes", len(got))
 			}
@@ -315,10 +315,10 @@ func TestObjectTooLargeToRemember(t *testing.T) {
 		t.Fatal(err)
 	}
 	large := base64.StdEncoding.EncodeToString(random)
-	update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { cm.Data["large"] = large })
-	s.expect(p, testworld.Complete(c1.name).AtOrNext("1"))
+	testworld.Update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { cm.Data["large"] = large })
+	s.of(p).expect(testworld.Complete(c1.name).AtOrNext("1"))
 	remembered(false)
-	s.shows(c1, s.cm(), func(obj client.Object) error {
+	s.on(c1).shows(s.cm(), func(obj client.Object) error {
 		if cm, ok := obj.(*corev1.ConfigMap); !ok || cm.Data["large"] != large {
 			return fmt.Errorf("it is not large")
 		}
@@ -328,10 +328,10 @@ func TestObjectTooLargeToRemember(t *testing.T) {
 		return nil
 	})
 
-	update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { delete(cm.Data, "large") })
-	s.expect(p, testworld.Complete(c1.name).AtOrNext("2"))
+	testworld.Update(s, theHub, s.cm(), func(cm *corev1.ConfigMap) { delete(cm.Data, "large") })
+	s.of(p).expect(testworld.Complete(c1.name).AtOrNext("2"))
 	remembered(true)
-	s.shows(c1, s.cm(), containing("test"), func(obj client.Object) error {
+	s.on(c1).shows(s.cm(), containing("test"), func(obj client.Object) error {
 		if cm, ok := obj.(*corev1.ConfigMap); !ok || len(cm.Data) != 1 {
 			return fmt.Errorf("what was large is still there")
 		}
@@ -368,18 +368,18 @@ func TestRecreatedJobStuckAndReasonCutOff(t *testing.T) {
 		if err := theHub.Delete(s.Context(), old, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
 			s.Fatal(err)
 		}
-		s.gone(theHub, old)
+		s.on(theHub).gone(old)
 		s.create(job(s, after))
 	}
 	t.Run("rolling", func(t *testing.T) {
 		s := begin(t)
 		s.create(job(s, before))
 		s.place(testworld.PickFixed(c1.name))
-		s.shows(c1, job(s, before), running(before))
+		s.on(c1).shows(job(s, before), running(before))
 		s.fill(s.cm(), "other")
 		again(s)
-		s.shows(c1, job(s, after), running(after))
-		s.holds(c1, "other")
+		s.on(c1).shows(job(s, after), running(after))
+		s.on(c1).holds("other")
 	})
 	t.Run("released", func(t *testing.T) {
 		s := begin(t)
@@ -387,11 +387,11 @@ func TestRecreatedJobStuckAndReasonCutOff(t *testing.T) {
 		r := staged(s, []v1beta1.StageConfig{{Name: "all", LabelSelector: &metav1.LabelSelector{}}}, external, testworld.PickFixed(c1.name))
 		first := r.run("1", "", v1beta1.UpdateRunRun)
 		r.succeeds(first, "0", "0", [][]string{{"c1"}})
-		s.shows(c1, job(s, before), running(before))
+		s.on(c1).shows(job(s, before), running(before))
 		s.fill(s.cm(), "other")
 		again(s)
 		r.run("2", "", v1beta1.UpdateRunRun)
-		s.shows(c1, job(s, after), running(after))
-		s.holds(c1, "other")
+		s.on(c1).shows(job(s, after), running(after))
+		s.on(c1).holds("other")
 	})
 }

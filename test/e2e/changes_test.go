@@ -22,17 +22,17 @@ import (
 func TestContentComesChangesAndGoes(t *testing.T) {
 	s := beginEmpty(t)
 	p := s.place()
-	s.expect(p, onAll().AtOrNext("0").Selecting(s.selectedNamespace()))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(s.selectedNamespace()))
 	s.create(testworld.ConfigMap(s.app, "test"))
-	s.expect(p, onAll().AtOrNext("1").Selecting(s.all()...))
+	s.of(p).expect(onAll().AtOrNext("1").Selecting(s.all()...))
 	s.placed("test", members()...)
-	update(s, theHub, testworld.ConfigMap(s.app, ""), func(cm *corev1.ConfigMap) { cm.Data["data"] = "changed" })
+	testworld.Update(s, theHub, testworld.ConfigMap(s.app, ""), func(cm *corev1.ConfigMap) { cm.Data["data"] = "changed" })
 	s.placed("changed", members()...)
-	s.expect(p, onAll().AtOrNext("2").Selecting(s.all()...))
+	s.of(p).expect(onAll().AtOrNext("2").Selecting(s.all()...))
 	if err := theHub.Delete(t.Context(), testworld.ConfigMap(s.app, "")); err != nil {
 		t.Fatal(err)
 	}
-	s.expect(p, onAll().AtOrNext("3").Selecting(s.selectedNamespace()))
+	s.of(p).expect(onAll().AtOrNext("3").Selecting(s.selectedNamespace()))
 	s.placed("")
 }
 
@@ -51,11 +51,11 @@ func TestKindThatIsNew(t *testing.T) {
 
 	p := s.place(testworld.Selecting(testworld.Named("", "v1", "Namespace", s.app),
 		testworld.Named(apiextensionsv1.GroupName, "v1", "CustomResourceDefinition", crd.GetName())))
-	s.expectWithin(testworld.Workload, p, onAll().Untrackable().Selecting(s.selectedNamespace(),
+	s.of(p).expectWithin(testworld.Workload, onAll().Untrackable().Selecting(s.selectedNamespace(),
 		v1beta1.ResourceIdentifier{Group: apiextensionsv1.GroupName, Version: "v1", Kind: "CustomResourceDefinition", Name: crd.GetName()},
 		v1beta1.ResourceIdentifier{Group: kind.Group, Version: "v1", Kind: "Widget", Namespace: s.app, Name: "widget"}))
 	s.widgets(kind, "small")
-	update(s, theHub, widget, func(w *unstructured.Unstructured) { w.Object["spec"] = map[string]any{"size": "large"} })
+	testworld.Update(s, theHub, widget, func(w *unstructured.Unstructured) { w.Object["spec"] = map[string]any{"size": "large"} })
 	s.widgets(kind, "large")
 }
 

@@ -30,46 +30,46 @@ func (s *scene) fleet(args ...string) {
 }
 
 // drain drains a member, which must be cordoned then. The end of the scenario takes all taints off it.
-func (s *scene) drain(m cluster) {
+func (s onCluster) drain() {
 	s.Helper()
-	s.taintMember(m)
-	s.fleet("draincluster", "--cluster-name", m.name)
-	s.cordoned(m, true)
+	s.taintMember()
+	s.fleet("draincluster", "--cluster-name", s.cluster.name)
+	s.cordoned(true)
 }
 
-func (s *scene) uncordon(m cluster) {
+func (s onCluster) uncordon() {
 	s.Helper()
-	s.fleet("uncordoncluster", "--cluster-name", m.name)
-	s.cordoned(m, false)
+	s.fleet("uncordoncluster", "--cluster-name", s.cluster.name)
+	s.cordoned(false)
 }
 
-func (s *scene) cordoned(m cluster, want bool) {
+func (s onCluster) cordoned(want bool) {
 	s.Helper()
-	member := testworld.NewMemberCluster(m.name)
+	member := testworld.NewMemberCluster(s.cluster.name)
 	if err := theHub.Get(s.Context(), client.ObjectKeyFromObject(member), member); err != nil {
 		s.Fatal(err)
 	}
 	taint := clusterv1beta1.Taint{Key: "cordon-key", Value: "cordon-value", Effect: "NoSchedule"}
 	if got := slices.Contains(member.Spec.Taints, taint); got != want {
-		s.Fatalf("%s has taints %v; want the cordon taint: %t", m.name, member.Spec.Taints, want)
+		s.Fatalf("%s has taints %v; want the cordon taint: %t", s.cluster.name, member.Spec.Taints, want)
 	}
 }
 
 // drained compares the outcome of the one eviction of the scenario's placement from a member, and deletes it.
-func (s *scene) drained(m cluster, executed bool, message string) {
+func (s onCluster) drained(executed bool, message string) {
 	s.Helper()
 	var found []v1beta1.EvictionObject
 	for _, e := range must(scope.Evictions.List(s.Context(), theHub, s.at("").Namespace)) {
-		if scope.EvictedBy(e) == s.at(s.name) && e.GetSpec().ClusterName == m.name {
+		if scope.EvictedBy(e) == s.at(s.name) && e.GetSpec().ClusterName == s.cluster.name {
 			found = append(found, e)
 		}
 	}
 	if len(found) != 1 {
-		s.Fatalf("there are %d evictions from %s, want one", len(found), m.name)
+		s.Fatalf("there are %d evictions from %s, want one", len(found), s.cluster.name)
 	}
 	c := meta.FindStatusCondition(*found[0].GetConditions(), v1beta1.ConditionEvictionExecuted)
 	if c == nil || (c.Status == "True") != executed || c.Message != message {
-		s.Errorf("the eviction from %s is %+v; want executed %t, %q", m.name, *found[0].GetConditions(), executed, message)
+		s.Errorf("the eviction from %s is %+v; want executed %t, %q", s.cluster.name, *found[0].GetConditions(), executed, message)
 	}
 	remove(s.T, theHub, found[0])
 }
@@ -89,21 +89,21 @@ func TestDrain(t *testing.T) {
 		placements = append(placements, s.place(testworld.PickAll()))
 	}
 	for i, s := range all {
-		s.expect(placements[i], complete())
+		s.of(placements[i]).expect(complete())
 	}
-	wide.drain(c1)
+	wide.on(c1).drain()
 	for i, s := range all {
-		s.drained(c1, true, s.free())
-		s.expectWithin(testworld.Workload, placements[i], testworld.Complete(c2.name, c3.name))
+		s.on(c1).drained(true, s.free())
+		s.of(placements[i]).expectWithin(testworld.Workload, testworld.Complete(c2.name, c3.name))
 		s.placed("test", c2, c3)
-		s.stays(placements[i], testworld.Complete(c2.name, c3.name))
+		s.of(placements[i]).stays(testworld.Complete(c2.name, c3.name))
 	}
 	// Again finds nothing to do but for the one that brings the namespace, which names its clusters and so stays.
 	wide.fleet("drain", c1.name)
-	wide.uncordon(c1)
+	wide.on(c1).uncordon()
 	wide.fleet("uncordon", c1.name)
 	for i, s := range all {
-		s.expectWithin(testworld.Workload, placements[i], complete())
+		s.of(placements[i]).expectWithin(testworld.Workload, complete())
 	}
 }
 
@@ -112,13 +112,13 @@ func TestDrainThatTheBudgetRefuses(t *testing.T) {
 	s := bare(t)
 	s.open()
 	p := s.place(testworld.PickAll())
-	s.expect(p, complete())
+	s.of(p).expect(complete())
 	s.guard(minAvailable("3"))
-	s.drain(c1)
-	s.drained(c1, false, s.byBudget("blocked", 3, 3))
-	s.stays(p, complete())
+	s.on(c1).drain()
+	s.on(c1).drained(false, s.byBudget("blocked", 3, 3))
+	s.of(p).stays(complete())
 	s.placed("test", members()...)
-	s.uncordon(c1)
+	s.on(c1).uncordon()
 }
 
 // contract:218
@@ -126,24 +126,24 @@ func TestDrainOfASecondMember(t *testing.T) {
 	s := bare(t)
 	s.open()
 	p := s.place(testworld.PickAll())
-	s.expect(p, complete())
+	s.of(p).expect(complete())
 	s.guard(minAvailable("2"))
-	s.drain(c1)
-	s.drained(c1, true, s.byBudget("allowed", 3, 3))
+	s.on(c1).drain()
+	s.on(c1).drained(true, s.byBudget("allowed", 3, 3))
 	two := testworld.Complete(c2.name, c3.name)
-	s.expectWithin(testworld.Workload, p, two)
-	s.stays(p, two)
+	s.of(p).expectWithin(testworld.Workload, two)
+	s.of(p).stays(two)
 	s.placed("test", c2, c3)
 	testworld.Await(t, testworld.Workload, "the binding to go", func(context.Context) error {
-		if b := s.bindingTo(c1); b != nil {
+		if b := s.on(c1).bindingTo(); b != nil {
 			return fmt.Errorf("%s is still there", b.GetName())
 		}
 		return nil
 	})
-	s.drain(c2)
-	s.drained(c2, false, s.byBudget("blocked", 2, 2))
-	s.stays(p, two)
-	s.uncordon(c1)
-	s.uncordon(c2)
-	s.expectWithin(testworld.Workload, p, complete())
+	s.on(c2).drain()
+	s.on(c2).drained(false, s.byBudget("blocked", 2, 2))
+	s.of(p).stays(two)
+	s.on(c1).uncordon()
+	s.on(c2).uncordon()
+	s.of(p).expectWithin(testworld.Workload, complete())
 }

@@ -99,16 +99,16 @@ func finding(p v1beta1.PlacementObject, status testworld.Status, want findings) 
 }
 
 // finds waits until the status is as it must be and lists this, and nothing else.
-func (s *scene) finds(p v1beta1.PlacementObject, status testworld.Status, want findings) {
+func (s ofPlacement) finds(status testworld.Status, want findings) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, "findings of "+p.GetName(), finding(p, status, want))
+	testworld.Await(s.T, testworld.Soon, "findings of "+s.p.GetName(), finding(s.p, status, want))
 }
 
 // finally is finds, and asserts that it holds.
-func (s *scene) finally(p v1beta1.PlacementObject, status testworld.Status, want findings) {
+func (s ofPlacement) finally(status testworld.Status, want findings) {
 	s.Helper()
-	s.finds(p, status, want)
-	testworld.Stable(s.T, calm, "findings of "+p.GetName(), finding(p, status, want))
+	s.finds(status, want)
+	testworld.Stable(s.T, calm, "findings of "+s.p.GetName(), finding(s.p, status, want))
 }
 
 // look is something that an object must be.
@@ -165,22 +165,22 @@ func looking(m cluster, obj client.Object, looks ...look) func(context.Context) 
 }
 
 // shows waits until an object on a member is as it must be.
-func (s *scene) shows(m cluster, obj client.Object, looks ...look) {
+func (s onCluster) shows(obj client.Object, looks ...look) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("%T %s on %s", obj, obj.GetName(), m.name), looking(m, obj, looks...))
+	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("%T %s on %s", obj, obj.GetName(), s.cluster.name), looking(s.cluster, obj, looks...))
 }
 
 // keeps asserts that an object on a member is as it must be, and stays so.
-func (s *scene) keeps(m cluster, obj client.Object, looks ...look) {
+func (s onCluster) keeps(obj client.Object, looks ...look) {
 	s.Helper()
-	testworld.Stable(s.T, calm, fmt.Sprintf("%T %s on %s", obj, obj.GetName(), m.name), looking(m, obj, looks...))
+	testworld.Stable(s.T, calm, fmt.Sprintf("%T %s on %s", obj, obj.GetName(), s.cluster.name), looking(s.cluster, obj, looks...))
 }
 
 // absent asserts that an object is not on a cluster, and stays away.
-func (s *scene) absent(m cluster, obj client.Object) {
+func (s onCluster) absent(obj client.Object) {
 	s.Helper()
-	testworld.Stable(s.T, calm, fmt.Sprintf("absence of %T %s on %s", obj, obj.GetName(), m.name), func(ctx context.Context) error {
-		err := m.Get(ctx, client.ObjectKeyFromObject(obj), obj)
+	testworld.Stable(s.T, calm, fmt.Sprintf("absence of %T %s on %s", obj, obj.GetName(), s.cluster.name), func(ctx context.Context) error {
+		err := s.cluster.Get(ctx, client.ObjectKeyFromObject(obj), obj)
 		if err == nil {
 			return fmt.Errorf("it is there")
 		}
@@ -204,14 +204,14 @@ func (s *scene) pair() (other client.Object) {
 	return s.secondMap()
 }
 
-func (s *scene) secondMap() *corev1.ConfigMap {
+func (s contents) secondMap() *corev1.ConfigMap {
 	cm := testworld.ConfigMap(s.app, "test")
 	cm.Name = second
 	return cm
 }
 
 // otherName is how findings call the other object.
-func (s *scene) otherName() string {
+func (s contents) otherName() string {
 	if s.namespaced {
 		return "ConfigMap " + second
 	}
@@ -239,38 +239,38 @@ func (s *scene) beforehand(other client.Object) {
 	}
 	there := other.DeepCopyObject().(client.Object)
 	there.SetLabels(labels)
-	s.createOn(c1, there)
-	s.createOn(c1, testworld.ConfigMap(s.app, "custom-1"))
+	s.on(c1).create(there)
+	s.on(c1).create(testworld.ConfigMap(s.app, "custom-1"))
 }
 
 // tamper makes the same differences on c1 where both are placed.
 func (s *scene) tamper(other client.Object) {
 	s.Helper()
-	update(s, c1, other, func(o client.Object) {
+	testworld.Update(s, c1, other, func(o client.Object) {
 		labels := o.GetLabels()
 		labels["foo"] = "bar"
 		o.SetLabels(labels)
 	})
-	update(s, c1, s.cm(), func(cm *corev1.ConfigMap) { cm.Data["data"] = "custom-1" })
+	testworld.Update(s, c1, s.cm(), func(cm *corev1.ConfigMap) { cm.Data["data"] = "custom-1" })
 }
 
 // makeUp undoes the differences on c1.
 func (s *scene) makeUp(other client.Object) {
 	s.Helper()
-	update(s, c1, other, func(o client.Object) {
+	testworld.Update(s, c1, other, func(o client.Object) {
 		labels := o.GetLabels()
 		delete(labels, "foo")
 		o.SetLabels(labels)
 	})
-	update(s, c1, s.cm(), func(cm *corev1.ConfigMap) { cm.Data["data"] = "test" })
+	testworld.Update(s, c1, s.cm(), func(cm *corev1.ConfigMap) { cm.Data["data"] = "test" })
 }
 
 // placedOn waits until both are on members as the hub has them.
-func (s *scene) placedOn(p v1beta1.PlacementObject, other client.Object, on ...cluster) {
+func (s ofPlacement) placedOn(other client.Object, on ...cluster) {
 	s.Helper()
 	for _, m := range on {
-		s.shows(m, other, belongingTo(p), labelled("foo", ""))
-		s.shows(m, s.cm(), belongingTo(p), containing("test"))
+		s.on(m).shows(other, belongingTo(s.p), labelled("foo", ""))
+		s.on(m).shows(s.cm(), belongingTo(s.p), containing("test"))
 	}
 }
 
@@ -287,12 +287,12 @@ func TestTakeOverAlways(t *testing.T) {
 		theirs.SetLabels(nil)
 		s.beforehand(theirs)
 		p := s.placeBoth(testworld.Applying(v1beta1.ApplyStrategy{WhenToTakeOver: v1beta1.WhenToTakeOverAlways}))
-		s.finds(p, onAll(), nil)
+		s.of(p).finds(onAll(), nil)
 		for key, value := range other.GetLabels() {
-			s.shows(c1, theirs, labelled("foo", "bar"), labelled(key, value), belongingTo(p))
+			s.on(c1).shows(theirs, labelled("foo", "bar"), labelled(key, value), belongingTo(p))
 		}
-		s.shows(c1, s.cm(), containing("test"), belongingTo(p))
-		s.placedOn(p, other, c2, c3)
+		s.on(c1).shows(s.cm(), containing("test"), belongingTo(p))
+		s.of(p).placedOn(other, c2, c3)
 	})
 }
 
@@ -302,12 +302,12 @@ func TestTakeOverIfNoDiff(t *testing.T) {
 		other := s.pair()
 		s.beforehand(other)
 		p := s.placeBoth(testworld.Applying(v1beta1.ApplyStrategy{WhenToTakeOver: v1beta1.WhenToTakeOverIfNoDiff}))
-		s.finds(p, onAll().FailingOn(c1.name), findings{c1.name: {
+		s.of(p).finds(onAll().FailingOn(c1.name), findings{c1.name: {
 			failing(cmName, v1beta1.ReasonManifestFailedToTakeOver), different(cmName, "/data/data", "test", "custom-1", 0),
 		}})
-		s.placedOn(p, other.DeepCopyObject().(client.Object), c2, c3)
-		s.keeps(c1, s.cm(), containing("custom-1"), unowned)
-		s.keeps(c1, other, labelled("foo", "bar"), belongingTo(p))
+		s.of(p).placedOn(other.DeepCopyObject().(client.Object), c2, c3)
+		s.on(c1).keeps(s.cm(), containing("custom-1"), unowned)
+		s.on(c1).keeps(other, labelled("foo", "bar"), belongingTo(p))
 	})
 }
 
@@ -317,13 +317,13 @@ func TestTakeOverIfNoDiffAtAll(t *testing.T) {
 	other := s.pair()
 	s.beforehand(other)
 	p := s.placeBoth(testworld.Applying(v1beta1.ApplyStrategy{WhenToTakeOver: v1beta1.WhenToTakeOverIfNoDiff, ComparisonOption: fully}))
-	s.finds(p, onAll().FailingOn(c1.name), findings{c1.name: {
+	s.of(p).finds(onAll().FailingOn(c1.name), findings{c1.name: {
 		failing(cmName, v1beta1.ReasonManifestFailedToTakeOver), different(cmName, "/data/data", "test", "custom-1", 0),
 		failing(s.otherName(), v1beta1.ReasonManifestFailedToTakeOver), different(s.otherName(), "/metadata/labels/foo", "", "bar", 0),
 	}})
-	s.placedOn(p, other.DeepCopyObject().(client.Object), c2, c3)
-	s.keeps(c1, s.cm(), containing("custom-1"), unowned)
-	s.keeps(c1, other, labelled("foo", "bar"), unowned)
+	s.of(p).placedOn(other.DeepCopyObject().(client.Object), c2, c3)
+	s.on(c1).keeps(s.cm(), containing("custom-1"), unowned)
+	s.on(c1).keeps(other, labelled("foo", "bar"), unowned)
 }
 
 // contract:136
@@ -331,11 +331,11 @@ func TestDriftIsUndone(t *testing.T) {
 	s := beginNamespaced(t)
 	other := s.pair()
 	p := s.placeBoth(testworld.Applying(v1beta1.ApplyStrategy{ComparisonOption: fully, WhenToApply: v1beta1.WhenToApplyAlways}))
-	s.expect(p, onAll())
+	s.of(p).expect(onAll())
 	s.tamper(other)
-	s.shows(c1, s.cm(), containing("test"), belongingTo(p))
-	s.settles(p, onAll())
-	s.keeps(c1, s.cm(), containing("test"), belongingTo(p))
+	s.on(c1).shows(s.cm(), containing("test"), belongingTo(p))
+	s.of(p).settles(onAll())
+	s.on(c1).keeps(s.cm(), containing("test"), belongingTo(p))
 }
 
 // contract:127 contract:137
@@ -343,15 +343,15 @@ func TestDriftIsLeftAndReported(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		other := s.pair()
 		p := s.placeBoth(testworld.Applying(v1beta1.ApplyStrategy{ComparisonOption: fully, WhenToApply: v1beta1.WhenToApplyIfNotDrifted}))
-		s.finds(p, onAll(), nil)
+		s.of(p).finds(onAll(), nil)
 		s.tamper(other)
-		s.finally(p, onAll().FailingOn(c1.name), findings{c1.name: {
+		s.of(p).finally(onAll().FailingOn(c1.name), findings{c1.name: {
 			failing(cmName, v1beta1.ReasonManifestFoundDrifts), drifted(cmName, "/data/data", "test", "custom-1", 0),
 			failing(s.otherName(), v1beta1.ReasonManifestFoundDrifts), drifted(s.otherName(), "/metadata/labels/foo", "", "bar", 0),
 		}})
-		s.keeps(c1, s.cm(), containing("custom-1"), belongingTo(p))
-		s.keeps(c1, other, labelled("foo", "bar"), belongingTo(p))
-		s.placedOn(p, other.DeepCopyObject().(client.Object), c2, c3)
+		s.on(c1).keeps(s.cm(), containing("custom-1"), belongingTo(p))
+		s.on(c1).keeps(other, labelled("foo", "bar"), belongingTo(p))
+		s.of(p).placedOn(other.DeepCopyObject().(client.Object), c2, c3)
 	})
 }
 
@@ -369,17 +369,17 @@ func TestDifferencesAreOnlyReported(t *testing.T) {
 			c2.name: {missing(cmName), missing(s.otherName())},
 			c3.name: {missing(cmName), missing(s.otherName())},
 		}
-		s.finally(p, status, want)
-		s.keeps(c1, s.cm(), containing("custom-1"), unowned)
-		s.keeps(c1, other, labelled("foo", "bar"), unowned)
+		s.of(p).finally(status, want)
+		s.on(c1).keeps(s.cm(), containing("custom-1"), unowned)
+		s.on(c1).keeps(other, labelled("foo", "bar"), unowned)
 		for _, m := range []cluster{c2, c3} {
-			s.absent(m, s.cm())
-			s.absent(m, other.DeepCopyObject().(client.Object))
+			s.on(m).absent(s.cm())
+			s.on(m).absent(other.DeepCopyObject().(client.Object))
 		}
 		s.makeUp(other)
 		delete(want, c1.name)
-		s.finally(p, status, want)
-		s.keeps(c1, s.cm(), unowned)
+		s.of(p).finally(status, want)
+		s.on(c1).keeps(s.cm(), unowned)
 	})
 }
 
@@ -407,20 +407,20 @@ func TestDriftsAndDifferencesThroughTheirLives(t *testing.T) {
 	s.create(web)
 	grace := func(c cluster, seconds int64) {
 		s.Helper()
-		update(s, c, s.deployment(), func(d *appsv1.Deployment) { d.Spec.Template.Spec.TerminationGracePeriodSeconds = &seconds })
+		testworld.Update(s, c, s.deployment(), func(d *appsv1.Deployment) { d.Spec.Template.Spec.TerminationGracePeriodSeconds = &seconds })
 	}
 	replicas := func(n int32) {
 		s.Helper()
-		update(s, c1, s.deployment(), func(d *appsv1.Deployment) { d.Spec.Replicas = &n })
+		testworld.Update(s, c1, s.deployment(), func(d *appsv1.Deployment) { d.Spec.Replicas = &n })
 	}
-	s.createOn(c1, testworld.Namespace(s.app))
+	s.on(c1).create(testworld.Namespace(s.app))
 	theirs := s.deployment()
 	theirs.Spec = *web.Spec.DeepCopy()
 	theirs.Spec.Replicas = ptr.To(int32(2))
-	s.createOn(c1, theirs)
+	s.on(c1).create(theirs)
 	elsewhere := testworld.Namespace(s.app)
 	elsewhere.Labels["process"] = "theirs"
-	s.createOn(c3, elsewhere)
+	s.on(c3).create(elsewhere)
 
 	p := s.place(allPercent, testworld.Applying(v1beta1.ApplyStrategy{
 		Type: v1beta1.ApplyStrategyTypeServerSideApply, ServerSideApplyConfig: &v1beta1.ServerSideApplyConfig{ForceConflicts: true},
@@ -475,7 +475,7 @@ func TestDriftsAndDifferencesThroughTheirLives(t *testing.T) {
 	grace(c2, 60)
 	await(onAll().FailingOn(c3.name), findings{c3.name: onC3})
 	grace(theHub, 10)
-	update(s, theHub, testworld.Namespace(s.app), func(n *corev1.Namespace) { n.Labels["process"] = "theirs" })
+	testworld.Update(s, theHub, testworld.Namespace(s.app), func(n *corev1.Namespace) { n.Labels["process"] = "theirs" })
 	await(onAll(), nil)
 }
 
@@ -491,14 +491,14 @@ func (s *scene) placeV1(options ...testworld.Option) v1beta1.PlacementObject {
 }
 
 // findsV1 is finds, where what is listed is read through v1 of the API.
-func (s *scene) findsV1(p v1beta1.PlacementObject, status testworld.Status, want findings) {
+func (s ofPlacement) findsV1(status testworld.Status, want findings) {
 	s.Helper()
-	s.finds(p, status, want)
+	s.finds(status, want)
 	v1 := &unstructured.Unstructured{}
 	v1.SetAPIVersion(v1beta1.GroupVersion.Group + "/v1")
 	v1.SetKind("ClusterResourcePlacement")
-	testworld.Await(s.T, testworld.Soon, "findings in v1 of "+p.GetName(), func(ctx context.Context) error {
-		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), v1); err != nil {
+	testworld.Await(s.T, testworld.Soon, "findings in v1 of "+s.p.GetName(), func(ctx context.Context) error {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(s.p), v1); err != nil {
 			return err
 		}
 		var read v1beta1.ClusterResourcePlacement
@@ -524,9 +524,9 @@ func TestDifferenceInV1(t *testing.T) {
 	t.Parallel()
 	s := bare(t)
 	s.create(s.custom("custom-1"))
-	s.createOn(c1, s.custom("custom-2"))
+	s.on(c1).create(s.custom("custom-2"))
 	p := s.placeV1(allPercent, testworld.Applying(v1beta1.ApplyStrategy{WhenToTakeOver: v1beta1.WhenToTakeOverIfNoDiff}))
-	s.findsV1(p, testworld.ApplyFailed(c1.name, c1.name).AtOrNext("0"), findings{c1.name: {
+	s.of(p).findsV1(testworld.ApplyFailed(c1.name, c1.name).AtOrNext("0"), findings{c1.name: {
 		failing("Namespace "+s.app, v1beta1.ReasonManifestFailedToTakeOver),
 		different("Namespace "+s.app, "/metadata/labels/label", "custom-1", "custom-2", 0),
 	}})
@@ -538,9 +538,9 @@ func TestDriftInV1(t *testing.T) {
 	s := bare(t)
 	s.create(s.custom("custom-1"))
 	p := s.placeV1(testworld.Applying(v1beta1.ApplyStrategy{WhenToApply: v1beta1.WhenToApplyIfNotDrifted}))
-	s.findsV1(p, testworld.Complete(c1.name), nil)
-	update(s, c1, testworld.Namespace(s.app), func(n *corev1.Namespace) { n.Labels["label"] = "custom-2" })
-	s.findsV1(p, testworld.ApplyFailed(c1.name, c1.name), findings{c1.name: {
+	s.of(p).findsV1(testworld.Complete(c1.name), nil)
+	testworld.Update(s, c1, testworld.Namespace(s.app), func(n *corev1.Namespace) { n.Labels["label"] = "custom-2" })
+	s.of(p).findsV1(testworld.ApplyFailed(c1.name, c1.name), findings{c1.name: {
 		failing("Namespace "+s.app, v1beta1.ReasonManifestFoundDrifts),
 		drifted("Namespace "+s.app, "/metadata/labels/label", "custom-1", "custom-2", 0),
 	}})
@@ -551,11 +551,11 @@ func TestReportDiffInV1(t *testing.T) {
 	t.Parallel()
 	s := bare(t)
 	s.create(s.custom("custom-1"))
-	s.createOn(c1, s.custom("custom-2"))
+	s.on(c1).create(s.custom("custom-2"))
 	p := s.placeV1(testworld.Applying(v1beta1.ApplyStrategy{
 		Type: v1beta1.ApplyStrategyTypeReportDiff, WhenToTakeOver: v1beta1.WhenToTakeOverNever,
 	}))
-	s.findsV1(p, testworld.DiffReported(c1.name).AtOrNext("0"), findings{c1.name: {
+	s.of(p).findsV1(testworld.DiffReported(c1.name).AtOrNext("0"), findings{c1.name: {
 		different("Namespace "+s.app, "/metadata/labels/label", "custom-1", "custom-2", 0),
 	}})
 }
@@ -565,8 +565,8 @@ func TestDiffOfAnUnknownKind(t *testing.T) {
 	s := beginEmpty(t)
 	s.create(s.envelope(map[string]string{"bad.yaml": s.unknownKind()}))
 	p := s.place(testworld.PickFixed(c1.name), testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}))
-	s.finally(p, testworld.DiffFailed(c1.name), nil)
-	s.absent(c1, testworld.Namespace(s.app))
+	s.of(p).finally(testworld.DiffFailed(c1.name), nil)
+	s.on(c1).absent(testworld.Namespace(s.app))
 }
 
 // contract:142
@@ -575,8 +575,8 @@ func TestNamespacedDiffOfAnUnknownKind(t *testing.T) {
 	s.create(s.envelope(map[string]string{"bad.yaml": s.unknownKind(), "good.yaml": s.enveloped("bar")}))
 	p := s.place(testworld.PickFixed(c1.name), testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}),
 		testworld.Selecting(testworld.Named(v1beta1.GroupVersion.Group, "v1beta1", "ResourceEnvelope", "envelope")))
-	s.finally(p, testworld.DiffFailed(c1.name), nil)
-	s.absent(c1, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "wrapped"}})
+	s.of(p).finally(testworld.DiffFailed(c1.name), nil)
+	s.on(c1).absent(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "wrapped"}})
 }
 
 // unknownKind is the manifest of an object of a kind that no cluster has.

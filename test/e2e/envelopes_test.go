@@ -30,7 +30,7 @@ func wrapping(objects ...runtime.Object) map[string]runtime.RawExtension {
 	return out
 }
 
-func (s *scene) quota(scopes ...corev1.ResourceQuotaScope) *corev1.ResourceQuota {
+func (s contents) quota(scopes ...corev1.ResourceQuotaScope) *corev1.ResourceQuota {
 	return &corev1.ResourceQuota{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ResourceQuota"}, ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "quota"},
 		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("100")}, Scopes: scopes},
@@ -44,14 +44,14 @@ func pod(name string) corev1.PodTemplateSpec {
 	}
 }
 
-func (s *scene) deployment() *appsv1.Deployment {
+func (s contents) deployment() *appsv1.Deployment {
 	return &appsv1.Deployment{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "web"},
 		Spec: appsv1.DeploymentSpec{Replicas: ptr.To(int32(1)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}, Template: pod("web")},
 	}
 }
 
-func (s *scene) daemonSet() *appsv1.DaemonSet {
+func (s contents) daemonSet() *appsv1.DaemonSet {
 	return &appsv1.DaemonSet{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "DaemonSet"}, ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "agent"},
 		Spec: appsv1.DaemonSetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "agent"}}, Template: pod("agent")},
@@ -59,7 +59,7 @@ func (s *scene) daemonSet() *appsv1.DaemonSet {
 }
 
 // statefulSet has a claim that nothing can fill.
-func (s *scene) statefulSet() *appsv1.StatefulSet {
+func (s contents) statefulSet() *appsv1.StatefulSet {
 	return &appsv1.StatefulSet{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"}, ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "db"},
 		Spec: appsv1.StatefulSetSpec{
@@ -72,19 +72,19 @@ func (s *scene) statefulSet() *appsv1.StatefulSet {
 	}
 }
 
-func (s *scene) clusterRole() *rbacv1.ClusterRole {
+func (s contents) clusterRole() *rbacv1.ClusterRole {
 	return &rbacv1.ClusterRole{
 		TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole"}, ObjectMeta: metav1.ObjectMeta{Name: s.name + "-reader"},
 		Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get"}}},
 	}
 }
 
-func (s *scene) wrapped(objects ...runtime.Object) *v1beta1.ResourceEnvelope {
+func (s contents) wrapped(objects ...runtime.Object) *v1beta1.ResourceEnvelope {
 	return &v1beta1.ResourceEnvelope{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "envelope"}, Data: wrapping(objects...)}
 }
 
 // selectedEnvelope is an envelope as a status names it.
-func (s *scene) selectedEnvelope(kind, namespace, name string) v1beta1.ResourceIdentifier {
+func (s contents) selectedEnvelope(kind, namespace, name string) v1beta1.ResourceIdentifier {
 	return v1beta1.ResourceIdentifier{Group: v1beta1.GroupVersion.Group, Version: "v1beta1", Kind: kind, Namespace: namespace, Name: name}
 }
 
@@ -101,14 +101,14 @@ func (s *scene) there(objects []client.Object, on ...cluster) {
 }
 
 // failing waits until every cluster that has failed objects has this one alone, and some has.
-func (s *scene) failing(limit timeLimit, p v1beta1.PlacementObject, condition, kind, name, reason, message string) {
+func (s ofPlacement) failing(limit timeLimit, condition, kind, name, reason, message string) {
 	s.Helper()
 	testworld.Await(s.T, limit, fmt.Sprintf("%s %s to fail: %s", kind, name, reason), func(ctx context.Context) error {
-		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(s.p), s.p); err != nil {
 			return err
 		}
 		found := 0
-		for _, entry := range p.GetStatus().PerClusterPlacementStatuses {
+		for _, entry := range s.p.GetStatus().PerClusterPlacementStatuses {
 			for _, f := range entry.FailedPlacements {
 				if f.Kind != kind || f.Name != name || f.Condition.Type != condition || f.Condition.Reason != reason || !strings.Contains(f.Condition.Message, message) ||
 					f.Envelope == nil || *f.Envelope != (v1beta1.EnvelopeIdentifier{Name: "envelope", Namespace: s.app, Type: v1beta1.EnvelopeTypeResourceEnvelope}) {
@@ -134,8 +134,8 @@ func TestEnvelopesOfBothKinds(t *testing.T) {
 	p := s.place(func(spec *v1beta1.PlacementSpec) {
 		spec.ResourceSelectors = append(spec.ResourceSelectors, testworld.Named(v1beta1.GroupVersion.Group, "v1beta1", "ClusterResourceEnvelope", wide.Name))
 	})
-	s.selects(p, append(s.all(), s.selectedEnvelope("ResourceEnvelope", s.app, "envelope"), s.selectedEnvelope("ClusterResourceEnvelope", "", wide.Name))...)
-	s.expectWithin(testworld.Workload, p, complete().AtOrNext("0"))
+	s.of(p).selects(append(s.all(), s.selectedEnvelope("ResourceEnvelope", s.app, "envelope"), s.selectedEnvelope("ClusterResourceEnvelope", "", wide.Name))...)
+	s.of(p).expectWithin(testworld.Workload, complete().AtOrNext("0"))
 	if got := p.GetStatus().SelectedResources; len(got) != 4 {
 		t.Errorf("selected are %v", got)
 	}
@@ -144,16 +144,16 @@ func TestEnvelopesOfBothKinds(t *testing.T) {
 
 	change := func(scopes ...corev1.ResourceQuotaScope) {
 		t.Helper()
-		update(s, theHub, envelope, func(e *v1beta1.ResourceEnvelope) { e.Data = wrapping(s.quota(scopes...), s.deployment()) })
+		testworld.Update(s, theHub, envelope, func(e *v1beta1.ResourceEnvelope) { e.Data = wrapping(s.quota(scopes...), s.deployment()) })
 	}
 	change(corev1.ResourceQuotaScopeBestEffort)
-	s.failing(testworld.Soon, p, v1beta1.ConditionApplied, "ResourceQuota", "quota", v1beta1.ReasonManifestApplyFailed, "field is immutable")
-	s.blocked(p)
+	s.of(p).failing(testworld.Soon, v1beta1.ConditionApplied, "ResourceQuota", "quota", v1beta1.ReasonManifestApplyFailed, "field is immutable")
+	s.of(p).blocked()
 	change(corev1.ResourceQuotaScopeNotBestEffort, corev1.ResourceQuotaScopeNotTerminating)
-	s.expectWithin(testworld.Workload, p, complete().AtOrNext("2"))
-	s.deletes(p)
+	s.of(p).expectWithin(testworld.Workload, complete().AtOrNext("2"))
+	s.of(p).deletes()
 	for _, m := range members() {
-		s.gone(m, s.clusterRole())
+		s.on(m).gone(s.clusterRole())
 	}
 }
 
@@ -162,9 +162,9 @@ func TestWorkloadsInAnEnvelope(t *testing.T) {
 	s := begin(t)
 	s.create(s.wrapped(s.deployment(), s.daemonSet(), s.statefulSet()))
 	p := s.place()
-	s.failing(testworld.Long, p, v1beta1.ConditionAvailable, "StatefulSet", "db", v1beta1.ReasonManifestNotAvailableYet, "")
-	s.expectWithin(testworld.Long, p, testworld.NotAvailable(c1.name, c2.name, c3.name).AtOrNext("0"))
-	s.failing(testworld.Soon, p, v1beta1.ConditionAvailable, "StatefulSet", "db", v1beta1.ReasonManifestNotAvailableYet, "")
+	s.of(p).failing(testworld.Long, v1beta1.ConditionAvailable, "StatefulSet", "db", v1beta1.ReasonManifestNotAvailableYet, "")
+	s.of(p).expectWithin(testworld.Long, testworld.NotAvailable(c1.name, c2.name, c3.name).AtOrNext("0"))
+	s.of(p).failing(testworld.Soon, v1beta1.ConditionAvailable, "StatefulSet", "db", v1beta1.ReasonManifestNotAvailableYet, "")
 }
 
 // contract:148
@@ -173,22 +173,22 @@ func TestNamespacedPlacementOfAnEnvelope(t *testing.T) {
 	s.create(s.wrapped(s.quota(), s.deployment()))
 	carrier := s.carry(c1.name, c2.name, c3.name)
 	p := s.place(testworld.Selecting(testworld.Named(v1beta1.GroupVersion.Group, "v1beta1", "ResourceEnvelope", "envelope")))
-	s.expectWithin(testworld.Workload, p, complete().AtOrNext("0").Selecting(s.selectedEnvelope("ResourceEnvelope", s.app, "envelope")))
+	s.of(p).expectWithin(testworld.Workload, complete().AtOrNext("0").Selecting(s.selectedEnvelope("ResourceEnvelope", s.app, "envelope")))
 	inside := []client.Object{s.quota(), s.deployment()}
 	s.there(inside, members()...)
 	for _, m := range members() {
-		s.clean(m)
+		s.on(m).clean()
 	}
-	s.deletes(p)
+	s.of(p).deletes()
 	for _, m := range members() {
 		for _, o := range inside {
-			s.gone(m, o)
+			s.on(m).gone(o)
 		}
 		s.there([]client.Object{s.namespace()}, m)
 	}
-	s.deletes(carrier)
+	s.of(carrier).deletes()
 	for _, m := range members() {
-		s.gone(m, s.namespace())
+		s.on(m).gone(s.namespace())
 	}
 }
 
@@ -203,8 +203,8 @@ func TestGeneratedNameInAnEnvelope(t *testing.T) {
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: metav1.ObjectMeta{Namespace: s.app, GenerateName: "generated-"},
 	}))
 	p := s.place(testworld.PickFixed(c1.name))
-	s.failing(testworld.Workload, p, v1beta1.ConditionApplied, "ConfigMap", "", v1beta1.ReasonManifestFoundGenerateName, "")
-	s.expect(p, testworld.ApplyFailed(c1.name, c1.name))
+	s.of(p).failing(testworld.Workload, v1beta1.ConditionApplied, "ConfigMap", "", v1beta1.ReasonManifestFoundGenerateName, "")
+	s.of(p).expect(testworld.ApplyFailed(c1.name, c1.name))
 	s.there([]client.Object{s.namespace()}, c1)
 	var list corev1.ConfigMapList
 	if err := c1.List(t.Context(), &list, client.InNamespace(s.app)); err != nil {
@@ -241,8 +241,8 @@ func TestEnvelopeWithAnEntryOfAnotherNamespace(t *testing.T) {
 	if err := c1.Get(t.Context(), client.ObjectKeyFromObject(s.namespace()), s.namespace()); !apierrors.IsNotFound(err) {
 		t.Errorf("something was placed: %v", err)
 	}
-	update(s, theHub, envelope, func(e *v1beta1.ResourceEnvelope) { e.Data = wrapping(s.quota()) })
-	s.expect(p, testworld.Complete(c1.name))
+	testworld.Update(s, theHub, envelope, func(e *v1beta1.ResourceEnvelope) { e.Data = wrapping(s.quota()) })
+	s.of(p).expect(testworld.Complete(c1.name))
 }
 
 // Overrides change what is in an envelope, one object by one.
@@ -256,8 +256,8 @@ func TestOverrideInAnEnvelope(t *testing.T) {
 	o.Spec.ResourceSelectors[0].Name = "wrapped"
 	s.create(o)
 	p := s.place()
-	s.overridden(p, complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
-	s.carries(c1, wrapped, "v")
+	s.of(p).overridden(complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
+	s.on(c1).carries(wrapped, "v")
 	s.there([]client.Object{s.quota()}, members()...)
-	s.gone(c3, wrapped)
+	s.on(c3).gone(wrapped)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // at is the key of something of the scenario's scope.
-func (s *scene) at(name string) types.NamespacedName {
+func (s contents) at(name string) types.NamespacedName {
 	if s.namespaced {
 		return types.NamespacedName{Namespace: s.app, Name: name}
 	}
@@ -44,13 +44,13 @@ func minAvailable(value string) v1beta1.PlacementDisruptionBudgetSpec {
 }
 
 // evict evicts the scenario's placement from a member and waits for the outcome.
-func (s *scene) evict(m cluster, executed bool, message string) {
+func (s onCluster) evict(executed bool, message string) {
 	s.Helper()
-	key := s.at("evict-" + s.name + "-" + m.name)
+	key := s.at("evict-" + s.name + "-" + s.cluster.name)
 	eviction := scope.Evictions.New(key)
 	eviction.SetNamespace(key.Namespace)
 	eviction.SetName(key.Name)
-	*eviction.GetSpec() = v1beta1.PlacementEvictionSpec{PlacementName: s.name, ClusterName: m.name}
+	*eviction.GetSpec() = v1beta1.PlacementEvictionSpec{PlacementName: s.name, ClusterName: s.cluster.name}
 	s.create(eviction)
 	want := []string{fmt.Sprintf("Valid True %s Eviction is valid", eviction.Reason(v1beta1.ReasonEvictionValid))}
 	if executed {
@@ -77,18 +77,18 @@ func (s *scene) evict(m cluster, executed bool, message string) {
 }
 
 // budgetKind is how messages call the budget of the scenario's placement.
-func (s *scene) budgetKind() string {
+func (s contents) budgetKind() string {
 	if s.namespaced {
 		return "ResourcePlacementDisruptionBudget"
 	}
 	return "ClusterResourcePlacementDisruptionBudget"
 }
 
-func (s *scene) free() string {
+func (s contents) free() string {
 	return fmt.Sprintf("Eviction is allowed, no %s specified", s.budgetKind())
 }
 
-func (s *scene) byBudget(verb string, available, total int) string {
+func (s contents) byBudget(verb string, available, total int) string {
 	return fmt.Sprintf("Eviction is %s by specified %s, availablePlacements: %d, totalPlacements: %d", verb, s.budgetKind(), available, total)
 }
 
@@ -96,26 +96,26 @@ func (s *scene) byBudget(verb string, available, total int) string {
 func TestEvictedWithoutABudgetComesBack(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		p := s.place(testworld.PickAll())
-		s.expect(p, complete())
-		old := s.bindingTo(c1)
-		s.evict(c1, true, s.free())
+		s.of(p).expect(complete())
+		old := s.on(c1).bindingTo()
+		s.on(c1).evict(true, s.free())
 		testworld.Await(s.T, testworld.Workload, "another binding", func(context.Context) error {
-			if b := s.bindingTo(c1); b == nil || b.GetUID() == old.GetUID() {
+			if b := s.on(c1).bindingTo(); b == nil || b.GetUID() == old.GetUID() {
 				return fmt.Errorf("the binding to %s is %v", c1.name, b)
 			}
 			return nil
 		})
-		s.expectWithin(testworld.Workload, p, complete())
+		s.of(p).expectWithin(testworld.Workload, complete())
 		s.placed("test", members()...)
 	})
 }
 
 // bindingTo is the binding of the scenario's placement to a member; nil if there is none.
-func (s *scene) bindingTo(m cluster) v1beta1.BindingObject {
+func (s onCluster) bindingTo() v1beta1.BindingObject {
 	s.Helper()
 	all := must(scope.Bindings.List(s.Context(), theHub, s.at("").Namespace))
 	for _, b := range all {
-		if key, ok := scope.PlacementOf(b); ok && key == s.at(s.name) && b.GetSpec().TargetCluster == m.name {
+		if key, ok := scope.PlacementOf(b); ok && key == s.at(s.name) && b.GetSpec().TargetCluster == s.cluster.name {
 			return b
 		}
 	}
@@ -126,10 +126,10 @@ func (s *scene) bindingTo(m cluster) v1beta1.BindingObject {
 func TestMinAvailableKeepsAllOfPickAll(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		p := s.place(testworld.PickAll())
-		s.expect(p, complete())
+		s.of(p).expect(complete())
 		s.guard(minAvailable("3"))
-		s.evict(c1, false, s.byBudget("blocked", 3, 3))
-		s.stays(p, complete())
+		s.on(c1).evict(false, s.byBudget("blocked", 3, 3))
+		s.of(p).stays(complete())
 		s.placed("test", members()...)
 	})
 }
@@ -142,10 +142,10 @@ func TestBudgetsThatAllowNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := begin(t)
 			p := s.place(testworld.PickN(3))
-			s.expect(p, complete())
+			s.of(p).expect(complete())
 			s.guard(budget)
-			s.evict(c1, false, s.byBudget("blocked", 3, 3))
-			s.stays(p, complete())
+			s.on(c1).evict(false, s.byBudget("blocked", 3, 3))
+			s.of(p).stays(complete())
 			s.placed("test", members()...)
 		})
 	}
@@ -171,28 +171,28 @@ func TestBudgetsThatAllowOne(t *testing.T) {
 	narrow.carry(c1.name, c2.name, c3.name)
 	all = append(all, scenario{narrow, narrow.place(testworld.PickN(3)), maxUnavailable("1")})
 	for _, s := range all {
-		s.expect(s.p, complete())
+		s.of(s.p).expect(complete())
 	}
-	all[0].taintMember(c1, testworld.Taint("evicted", "yes"))
+	all[0].on(c1).taintMember(testworld.Taint("evicted", "yes"))
 	for _, s := range all {
 		s.guard(s.budget)
-		s.evict(c1, true, s.byBudget("allowed", 3, 3))
+		s.on(c1).evict(true, s.byBudget("allowed", 3, 3))
 	}
 	for _, s := range all {
-		s.expect(s.p, testworld.Partial(1, c2.name, c3.name))
+		s.of(s.p).expect(testworld.Partial(1, c2.name, c3.name))
 		s.placed("test", c2, c3)
 	}
 	for _, s := range []*scene{all[0].scene, narrow} {
 		testworld.Await(t, testworld.Workload, "the binding to go", func(context.Context) error {
-			if b := s.bindingTo(c1); b != nil {
+			if b := s.on(c1).bindingTo(); b != nil {
 				return fmt.Errorf("%s is still there", b.GetName())
 			}
 			return nil
 		})
 	}
 	// What was taken from the budget stays taken: two of three are left, and one may be missing.
-	all[0].evict(c2, false, all[0].byBudget("blocked", 2, 2))
-	narrow.evict(c2, false, narrow.byBudget("blocked", 2, 2))
+	all[0].on(c2).evict(false, all[0].byBudget("blocked", 2, 2))
+	narrow.on(c2).evict(false, narrow.byBudget("blocked", 2, 2))
 }
 
 func TestEvictionOfNothing(t *testing.T) {

@@ -25,9 +25,9 @@ func TestUnknownKindInAnEnvelope(t *testing.T) {
 	}))
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickFixed(c1.name))
 	s.create(p)
-	s.expect(p, testworld.ApplyFailed(c1.name, c1.name))
+	s.of(p).expect(testworld.ApplyFailed(c1.name, c1.name))
 	s.placed("test", c1)
-	s.fails(p, v1beta1.ResourceIdentifier{Group: "dummy", Version: "v10", Kind: "Fake", Namespace: s.app, Name: "fake"}, v1beta1.ReasonManifestDecodingErred)
+	s.of(p).fails(v1beta1.ResourceIdentifier{Group: "dummy", Version: "v10", Kind: "Fake", Namespace: s.app, Name: "fake"}, v1beta1.ReasonManifestDecodingErred)
 	s.holdsEnveloped("bar")
 	for _, r := range p.Status.SelectedResources {
 		if r.Kind != "Namespace" && r.Kind != "ConfigMap" && r.Kind != "ResourceEnvelope" {
@@ -42,9 +42,9 @@ func TestDuplicateInAnEnvelope(t *testing.T) {
 	s.create(s.envelope(map[string]string{"cm1.yaml": s.enveloped("bar"), "cm2.yaml": s.enveloped("baz")}))
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickFixed(c1.name))
 	s.create(p)
-	s.expect(p, testworld.ApplyFailed(c1.name, c1.name))
-	s.stays(p, testworld.ApplyFailed(c1.name, c1.name))
-	s.fails(p, v1beta1.ResourceIdentifier{Version: "v1", Kind: "ConfigMap", Namespace: s.app, Name: "wrapped"}, v1beta1.ReasonManifestDuplicated)
+	s.of(p).expect(testworld.ApplyFailed(c1.name, c1.name))
+	s.of(p).stays(testworld.ApplyFailed(c1.name, c1.name))
+	s.of(p).fails(v1beta1.ResourceIdentifier{Version: "v1", Kind: "ConfigMap", Namespace: s.app, Name: "wrapped"}, v1beta1.ReasonManifestDuplicated)
 	s.holdsEnveloped("baz")
 }
 
@@ -55,14 +55,14 @@ func TestNamespacedDuplicateInAnEnvelope(t *testing.T) {
 	p := testworld.Placement(s.app, s.name, testworld.PickFixed(c1.name),
 		testworld.Selecting(v1beta1.ResourceSelectorTerm{Group: v1beta1.GroupVersion.Group, Version: "v1beta1", Kind: "ResourceEnvelope", Name: "envelope"}))
 	s.create(p)
-	s.expect(p, testworld.ApplyFailed(c1.name, c1.name))
-	s.stays(p, testworld.ApplyFailed(c1.name, c1.name))
-	s.fails(p, v1beta1.ResourceIdentifier{Version: "v1", Kind: "ConfigMap", Namespace: s.app, Name: "wrapped"}, v1beta1.ReasonManifestDuplicated)
+	s.of(p).expect(testworld.ApplyFailed(c1.name, c1.name))
+	s.of(p).stays(testworld.ApplyFailed(c1.name, c1.name))
+	s.of(p).fails(v1beta1.ResourceIdentifier{Version: "v1", Kind: "ConfigMap", Namespace: s.app, Name: "wrapped"}, v1beta1.ReasonManifestDuplicated)
 	s.holdsEnveloped("baz")
 }
 
 // envelope is a ResourceEnvelope of the scenario's namespace.
-func (s *scene) envelope(data map[string]string) *v1beta1.ResourceEnvelope {
+func (s contents) envelope(data map[string]string) *v1beta1.ResourceEnvelope {
 	e := &v1beta1.ResourceEnvelope{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "envelope"}, Data: map[string]runtime.RawExtension{}}
 	for key, manifest := range data {
 		e.Data[key] = runtime.RawExtension{Raw: []byte(manifest)}
@@ -71,7 +71,7 @@ func (s *scene) envelope(data map[string]string) *v1beta1.ResourceEnvelope {
 }
 
 // enveloped is the manifest of the config map wrapped.
-func (s *scene) enveloped(value string) string {
+func (s contents) enveloped(value string) string {
 	cm := &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "wrapped"},
@@ -97,14 +97,14 @@ func (s *scene) holdsEnveloped(value string) {
 
 // fails waits until the only failed placement of p's only cluster is object, out of the scenario's envelope, for
 // reason. A cluster that has not reported on all Works has the same conditions, and lists nothing.
-func (s *scene) fails(p v1beta1.PlacementObject, object v1beta1.ResourceIdentifier, reason string) {
+func (s ofPlacement) fails(object v1beta1.ResourceIdentifier, reason string) {
 	s.Helper()
 	object.Envelope = &v1beta1.EnvelopeIdentifier{Name: "envelope", Namespace: s.app, Type: "ResourceEnvelope"}
 	testworld.Await(s.T, testworld.Soon, object.Kind+" "+object.Name+" alone to fail", func(ctx context.Context) error {
-		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(s.p), s.p); err != nil {
 			return err
 		}
-		entries := p.GetStatus().PerClusterPlacementStatuses
+		entries := s.p.GetStatus().PerClusterPlacementStatuses
 		if len(entries) != 1 || len(entries[0].FailedPlacements) != 1 {
 			return fmt.Errorf("clusters are %+v, want one with one failure", entries)
 		}

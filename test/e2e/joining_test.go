@@ -14,10 +14,10 @@ import (
 const testLabel = "test-label"
 
 // wanted are labels that only the scenario's own members have.
-func (s *scene) wanted() map[string]string { return map[string]string{testLabel: s.name} }
+func (s contents) wanted() map[string]string { return map[string]string{testLabel: s.name} }
 
 // ownLabelled is the term that asks for them.
-func (s *scene) ownLabelled() v1beta1.ClusterSelectorTerm { return testworld.Labelled(s.wanted()) }
+func (s contents) ownLabelled() v1beta1.ClusterSelectorTerm { return testworld.Labelled(s.wanted()) }
 
 // relabel replaces the labels of one of the scenario's own members, but for what the hub keeps there.
 func relabel(m *testworld.ModelMember, value string) {
@@ -42,10 +42,10 @@ func everywhereAnd(more ...*testworld.ModelMember) testworld.Status {
 func TestPickAllReachesAMemberThatJoins(t *testing.T) {
 	s := begin(t)
 	p := s.place(testworld.PickAll(), s.reachOwnMembers())
-	s.settles(p, everywhereAnd())
+	s.of(p).settles(everywhereAnd())
 	f1 := s.member("f1", nil)
 	f1.Healthy()
-	s.settles(p, everywhereAnd(f1))
+	s.of(p).settles(everywhereAnd(f1))
 }
 
 // contract:168
@@ -54,9 +54,9 @@ func TestPickAllReachesAMemberThatGetsTheLabel(t *testing.T) {
 	f1 := s.member("f1", nil)
 	f1.Healthy()
 	p := s.place(testworld.PickAll(s.ownLabelled()), s.reachOwnMembers())
-	s.settles(p, testworld.None())
+	s.of(p).settles(testworld.None())
 	relabel(f1, s.name)
-	s.settles(p, testworld.Complete(f1.Name))
+	s.of(p).settles(testworld.Complete(f1.Name))
 }
 
 // contract:169 contract:186
@@ -65,9 +65,9 @@ func TestPickAllReachesAMemberThatRecovers(t *testing.T) {
 		f1 := s.member("f1", nil)
 		f1.Sick()
 		p := s.place(testworld.PickAll(), s.reachOwnMembers())
-		s.settles(p, everywhereAnd())
+		s.of(p).settles(everywhereAnd())
 		f1.Healthy()
-		s.settles(p, everywhereAnd(f1))
+		s.of(p).settles(everywhereAnd(f1))
 	})
 }
 
@@ -77,19 +77,19 @@ func TestPickAllKeepsAMemberThatLosesTheLabel(t *testing.T) {
 	f1 := s.member("f1", s.wanted())
 	f1.Healthy()
 	p := s.place(testworld.PickAll(s.ownLabelled()), s.reachOwnMembers())
-	s.expect(p, testworld.Complete(f1.Name))
+	s.of(p).expect(testworld.Complete(f1.Name))
 	relabel(f1, "")
-	s.settles(p, testworld.Complete(f1.Name))
+	s.of(p).settles(testworld.Complete(f1.Name))
 }
 
 // contract:172 contract:190
 func TestPickFixedWaitsForAMemberToJoin(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		p := s.place(testworld.PickFixed("f1-" + s.name))
-		s.settles(p, testworld.Unfulfilled(1))
+		s.of(p).settles(testworld.Unfulfilled(1))
 		f1 := s.member("f1", nil)
 		f1.Healthy()
-		s.settles(p, testworld.Complete(f1.Name))
+		s.of(p).settles(testworld.Complete(f1.Name))
 	})
 }
 
@@ -99,9 +99,9 @@ func TestPickFixedWaitsForAMemberToRecover(t *testing.T) {
 		f1 := s.member("f1", nil)
 		f1.Sick()
 		p := s.place(testworld.PickFixed(f1.Name))
-		s.settles(p, testworld.Unfulfilled(1))
+		s.of(p).settles(testworld.Unfulfilled(1))
 		f1.Healthy()
-		s.settles(p, testworld.Complete(f1.Name))
+		s.of(p).settles(testworld.Complete(f1.Name))
 	})
 }
 
@@ -111,9 +111,9 @@ func TestPickFixedNoticesAMemberThatLeft(t *testing.T) {
 	f1 := s.member("f1", nil)
 	f1.Healthy()
 	p := s.place(testworld.PickFixed(f1.Name))
-	s.settles(p, testworld.Complete(f1.Name))
+	s.of(p).settles(testworld.Complete(f1.Name))
 	f1.Left()
-	s.settles(p, testworld.Unfulfilled(1))
+	s.of(p).settles(testworld.Unfulfilled(1))
 }
 
 // contract:175 contract:192
@@ -121,10 +121,10 @@ func TestPickNReachesAMemberThatJoins(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		s.unhealthy() // so that there is a decision to tell of in the place that stays empty
 		p := s.place(testworld.PickN(4), s.reachOwnMembers())
-		s.settles(p, testworld.Partial(1, c1.name, c2.name, c3.name))
+		s.of(p).settles(testworld.Partial(1, c1.name, c2.name, c3.name))
 		f1 := s.member("f1", nil)
 		f1.Healthy()
-		s.settles(p, everywhereAnd(f1))
+		s.of(p).settles(everywhereAnd(f1))
 	})
 }
 
@@ -134,9 +134,9 @@ func TestPickNReachesAMemberThatGetsTheLabel(t *testing.T) {
 		f1 := s.member("f1", nil)
 		f1.Healthy()
 		p := s.place(testworld.PickN(1, s.ownLabelled()), s.reachOwnMembers())
-		s.settles(p, testworld.Unfulfilled(1))
+		s.of(p).settles(testworld.Unfulfilled(1))
 		relabel(f1, s.name)
-		s.settles(p, testworld.Complete(f1.Name))
+		s.of(p).settles(testworld.Complete(f1.Name))
 	})
 }
 
@@ -146,9 +146,9 @@ func TestPickNReachesAMemberThatRecovers(t *testing.T) {
 	f1 := s.member("f1", s.wanted())
 	f1.Sick()
 	p := s.place(testworld.PickN(1, s.ownLabelled()), s.reachOwnMembers())
-	s.settles(p, testworld.Unfulfilled(1))
+	s.of(p).settles(testworld.Unfulfilled(1))
 	f1.Healthy()
-	s.settles(p, testworld.Complete(f1.Name))
+	s.of(p).settles(testworld.Complete(f1.Name))
 }
 
 // regions gives the fleet's members their regions again, under a key of the scenario's own: domains are counted over
@@ -157,7 +157,7 @@ func (s *scene) regions() (key string) {
 	s.Helper()
 	key = "region-" + s.name
 	for m, region := range map[*cluster]string{&c1: "east", &c2: "east", &c3: "west"} {
-		s.label(*m, key, region)
+		s.on(*m).label(key, region)
 	}
 	return key
 }
@@ -169,13 +169,13 @@ func TestPickNSpreadsOverMembersThatJoin(t *testing.T) {
 		s.left()
 		region := s.regions()
 		p := s.place(testworld.PickN(5), testworld.Spread(region, corev1.DoNotSchedule), s.reachOwnMembers())
-		s.settles(p, testworld.Partial(2, c1.name, c2.name, c3.name))
+		s.of(p).settles(testworld.Partial(2, c1.name, c2.name, c3.name))
 		f1 := s.member("f1", map[string]string{region: "east"})
 		f1.Healthy()
-		s.settles(p, testworld.Partial(2, c1.name, c2.name, c3.name))
+		s.of(p).settles(testworld.Partial(2, c1.name, c2.name, c3.name))
 		f2 := s.member("f2", map[string]string{region: "west"})
 		f2.Healthy()
-		s.settles(p, everywhereAnd(f1, f2))
+		s.of(p).settles(everywhereAnd(f1, f2))
 	})
 }
 
@@ -185,10 +185,10 @@ func TestPickNDoesNotSkewForAMemberThatJoins(t *testing.T) {
 		s.unhealthy()
 		region := s.regions()
 		p := s.place(testworld.PickN(4), testworld.Spread(region, corev1.DoNotSchedule), s.reachOwnMembers())
-		s.settles(p, testworld.Partial(1, c1.name, c2.name, c3.name))
+		s.of(p).settles(testworld.Partial(1, c1.name, c2.name, c3.name))
 		f1 := s.member("f1", map[string]string{region: "east"})
 		f1.Healthy()
-		s.settles(p, testworld.Partial(1, c1.name, c2.name, c3.name))
+		s.of(p).settles(testworld.Partial(1, c1.name, c2.name, c3.name))
 	})
 }
 
@@ -199,11 +199,11 @@ func TestPickNKeepsAMemberUntilItHasLeft(t *testing.T) {
 		f1 := s.member("f1", nil)
 		f1.Healthy()
 		p := s.place(testworld.PickN(4), s.reachOwnMembers())
-		s.expect(p, everywhereAnd(f1))
+		s.of(p).expect(everywhereAnd(f1))
 		f1.Leave()
-		s.settles(p, everywhereAnd(f1))
+		s.of(p).settles(everywhereAnd(f1))
 		f1.Left()
-		s.settles(p, testworld.Partial(1, c1.name, c2.name, c3.name))
+		s.of(p).settles(testworld.Partial(1, c1.name, c2.name, c3.name))
 	})
 }
 
@@ -213,9 +213,9 @@ func TestPickNKeepsAMemberThatLosesTheLabel(t *testing.T) {
 		f1 := s.member("f1", s.wanted())
 		f1.Healthy()
 		p := s.place(testworld.PickN(1, s.ownLabelled()), s.reachOwnMembers())
-		s.expect(p, testworld.Complete(f1.Name))
+		s.of(p).expect(testworld.Complete(f1.Name))
 		relabel(f1, "")
-		s.settles(p, testworld.Complete(f1.Name))
+		s.of(p).settles(testworld.Complete(f1.Name))
 	})
 }
 
@@ -225,11 +225,11 @@ func TestPickNKeepsAMemberWhoseHealthChanges(t *testing.T) {
 		f1 := s.member("f1", s.wanted())
 		f1.Healthy()
 		p := s.place(testworld.PickN(1, s.ownLabelled()), s.reachOwnMembers())
-		s.expect(p, testworld.Complete(f1.Name))
+		s.of(p).expect(testworld.Complete(f1.Name))
 		f1.Sick()
-		s.settles(p, testworld.Complete(f1.Name))
+		s.of(p).settles(testworld.Complete(f1.Name))
 		f1.Healthy()
-		s.settles(p, testworld.Complete(f1.Name))
+		s.of(p).settles(testworld.Complete(f1.Name))
 	})
 }
 
@@ -239,9 +239,9 @@ func TestNamespacedPickAllKeepsAMemberThatGetsSick(t *testing.T) {
 	f1 := s.member("f1", nil)
 	f1.Healthy()
 	p := s.place(testworld.PickAll(), s.reachOwnMembers())
-	s.expect(p, everywhereAnd(f1))
+	s.of(p).expect(everywhereAnd(f1))
 	f1.Sick()
-	s.settles(p, everywhereAnd(f1))
+	s.of(p).settles(everywhereAnd(f1))
 }
 
 // contract:188
@@ -250,9 +250,9 @@ func TestNamespacedPickAllKeepsAMemberUntilItHasLeft(t *testing.T) {
 	f1 := s.member("f1", nil)
 	f1.Healthy()
 	p := s.place(testworld.PickAll(), s.reachOwnMembers())
-	s.expect(p, everywhereAnd(f1))
+	s.of(p).expect(everywhereAnd(f1))
 	f1.Leave()
-	s.settles(p, everywhereAnd(f1))
+	s.of(p).settles(everywhereAnd(f1))
 	f1.Left()
-	s.settles(p, everywhereAnd())
+	s.of(p).settles(everywhereAnd())
 }

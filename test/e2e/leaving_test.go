@@ -21,13 +21,13 @@ var export = schema.GroupVersionKind{Group: "networking.fleet.azure.com", Versio
 
 // exports puts a service of a member on the hub. Kubernetes refuses a kind that is younger than the member's quota
 // until it counts it there: at the latest when it syncs all quotas again, every five minutes.
-func (s *scene) exports(m cluster) {
+func (s onCluster) exports() {
 	s.Helper()
 	service := &unstructured.Unstructured{}
 	service.SetGroupVersionKind(export)
-	service.SetNamespace(contract.MemberNamespace(m.name))
+	service.SetNamespace(contract.MemberNamespace(s.cluster.name))
 	service.SetName(s.name)
-	testworld.Await(s.T, 3*testworld.Long, "services to be exported by "+m.name, func(ctx context.Context) error {
+	testworld.Await(s.T, 3*testworld.Long, "services to be exported by "+s.cluster.name, func(ctx context.Context) error {
 		return theHub.Create(ctx, service)
 	})
 }
@@ -38,7 +38,7 @@ func TestMembersLeaveBothKindsOfPlacementAndComeBack(t *testing.T) {
 	s.open()
 	s.create(widgets(export))
 	for _, m := range members() {
-		s.exports(m)
+		s.on(m).exports()
 	}
 	s.create(s.wrapped(s.quota()))
 	wide := &v1beta1.ClusterResourceEnvelope{Data: wrapping(s.clusterRole())}
@@ -49,11 +49,11 @@ func TestMembersLeaveBothKindsOfPlacementAndComeBack(t *testing.T) {
 			testworld.Named(v1beta1.GroupVersion.Group, "v1beta1", "ClusterResourceEnvelope", wide.Name))
 	})
 	s.create(carrier)
-	s.carried(carrier, c1.name, c2.name, c3.name)
+	s.of(carrier).carried(c1.name, c2.name, c3.name)
 	p := testworld.Placement(s.app, s.name, testworld.Selecting(testworld.Named("", "v1", "ConfigMap", "cm"),
 		testworld.Named(v1beta1.GroupVersion.Group, "v1beta1", "ResourceEnvelope", "envelope")))
 	s.create(p)
-	s.expectWithin(testworld.Workload, p, onAll())
+	s.of(p).expectWithin(testworld.Workload, onAll())
 
 	var left []*clusterv1beta1.MemberCluster
 	for _, m := range members() {
@@ -64,7 +64,7 @@ func TestMembersLeaveBothKindsOfPlacementAndComeBack(t *testing.T) {
 		left = append(left, mc)
 		t.Cleanup(func() { rejoin(t, mc) })
 		leaving := mc.DeepCopy()
-		update(s, theHub, leaving, func(mc *clusterv1beta1.MemberCluster) {
+		testworld.Update(s, theHub, leaving, func(mc *clusterv1beta1.MemberCluster) {
 			mc.Spec.DeleteOptions = &clusterv1beta1.DeleteOptions{ValidationMode: clusterv1beta1.DeleteValidationModeSkip}
 		})
 		if err := theHub.Delete(t.Context(), leaving); err != nil {
@@ -80,8 +80,8 @@ func TestMembersLeaveBothKindsOfPlacementAndComeBack(t *testing.T) {
 			return fmt.Errorf("still there: %w", err)
 		})
 	}
-	s.expect(carrier, testworld.None())
-	s.expect(p, testworld.None())
+	s.of(carrier).expect(testworld.None())
+	s.of(p).expect(testworld.None())
 	testworld.Stable(t, calm, "objects on members that left", func(ctx context.Context) error {
 		for _, m := range members() {
 			for _, obj := range []client.Object{s.namespace(), s.cm(), s.quota(), s.clusterRole()} {
@@ -95,6 +95,6 @@ func TestMembersLeaveBothKindsOfPlacementAndComeBack(t *testing.T) {
 	for _, mc := range left {
 		rejoin(t, mc)
 	}
-	s.expectWithin(testworld.Long, carrier, onAll())
-	s.expectWithin(testworld.Long, p, onAll())
+	s.of(carrier).expectWithin(testworld.Long, onAll())
+	s.of(p).expectWithin(testworld.Long, onAll())
 }

@@ -27,7 +27,7 @@ func (s *scene) member(name string, labels map[string]string) *testworld.ModelMe
 	return testworld.StartModelMember(s.T, theHub, mc)
 }
 
-func (s *scene) taint() clusterv1beta1.Taint { return testworld.Taint("scenario", s.name) }
+func (s contents) taint() clusterv1beta1.Taint { return testworld.Taint("scenario", s.name) }
 
 // reachOwnMembers lets a placement pick the scenario's own members too.
 func (s *scene) reachOwnMembers() testworld.Option { return testworld.Tolerating(s.taint()) }
@@ -60,15 +60,15 @@ func (s *scene) left() string {
 }
 
 // label sets a label of one of the fleet's members for the time of the scenario. The key must be the scenario's own.
-func (s *scene) label(m cluster, key, value string) {
+func (s onCluster) label(key, value string) {
 	s.Helper()
-	mc := testworld.NewMemberCluster(m.name)
-	update(s, theHub, mc, func(mc *clusterv1beta1.MemberCluster) { mc.Labels[key] = value })
+	mc := testworld.NewMemberCluster(s.cluster.name)
+	testworld.Update(s, theHub, mc, func(mc *clusterv1beta1.MemberCluster) { mc.Labels[key] = value })
 	s.Cleanup(func() {
 		ctx := context.WithoutCancel(s.Context())
 		patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:null}}}`, key)
 		if err := theHub.Patch(ctx, mc, client.RawPatch(types.MergePatchType, patch)); err != nil {
-			s.Errorf("remove label %s of %s: %v", key, m.name, err)
+			s.Errorf("remove label %s of %s: %v", key, s.cluster.name, err)
 		}
 	})
 }

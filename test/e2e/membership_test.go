@@ -24,7 +24,7 @@ func TestMembersLeaveAndComeBack(t *testing.T) {
 	s.open()
 	p := testworld.ClusterPlacement(s.name, s.app)
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name, c2.name, c3.name))
+	s.of(p).expect(testworld.Complete(c1.name, c2.name, c3.name))
 	s.placed("test", members()...)
 
 	var left []*clusterv1beta1.MemberCluster
@@ -56,7 +56,7 @@ func TestMembersLeaveAndComeBack(t *testing.T) {
 			return theHub.Get(ctx, client.ObjectKey{Name: mc.Name}, &clusterv1beta1.MemberCluster{})
 		})
 		holder := testworld.ConfigMap(contract.MemberNamespace(mc.Name), "")
-		update(s, theHub, holder, func(cm *corev1.ConfigMap) { cm.Finalizers = nil })
+		testworld.Update(s, theHub, holder, func(cm *corev1.ConfigMap) { cm.Finalizers = nil })
 	}
 	for _, mc := range left {
 		testworld.Await(t, testworld.Long, mc.Name+" to leave", func(ctx context.Context) error {
@@ -67,7 +67,7 @@ func TestMembersLeaveAndComeBack(t *testing.T) {
 			return fmt.Errorf("still there: %w", err)
 		})
 	}
-	s.expect(p, testworld.None())
+	s.of(p).expect(testworld.None())
 	testworld.Stable(t, calm, "objects on members that left", func(ctx context.Context) error {
 		for _, m := range members() {
 			if err := m.Get(ctx, client.ObjectKey{Namespace: s.app, Name: "cm"}, &corev1.ConfigMap{}); err != nil {
@@ -82,8 +82,8 @@ func TestMembersLeaveAndComeBack(t *testing.T) {
 	for _, mc := range left {
 		rejoin(t, mc)
 	}
-	s.expectWithin(testworld.Long, p, testworld.Complete(c1.name, c2.name, c3.name))
-	s.deletes(p)
+	s.of(p).expectWithin(testworld.Long, testworld.Complete(c1.name, c2.name, c3.name))
+	s.of(p).deletes()
 }
 
 // rejoin makes sure that a member is one, as it was before.

@@ -68,18 +68,18 @@ func (s *scene) narrow(limit string, rules ...v1beta1.OverrideRule) *v1beta1.Res
 // rules changes what an override does.
 func rules[O v1beta1.OverrideObject](s *scene, o O, change func([]v1beta1.OverrideRule) []v1beta1.OverrideRule) {
 	s.Helper()
-	update(s, theHub, o, func(o O) { o.GetPolicy().OverrideRules = change(o.GetPolicy().OverrideRules) })
+	testworld.Update(s, theHub, o, func(o O) { o.GetPolicy().OverrideRules = change(o.GetPolicy().OverrideRules) })
 }
 
 // overridden waits until the status is as it must be and names these override snapshots for the clusters, namespaced
 // ones with their namespace, and none for others.
-func (s *scene) overridden(p v1beta1.PlacementObject, want testworld.Status, names []string, on ...cluster) {
+func (s ofPlacement) overridden(want testworld.Status, names []string, on ...cluster) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("%s to be %v with overrides %v", p.GetName(), want, names), func(ctx context.Context) error {
-		if err := statusIs(p, want)(ctx); err != nil {
+	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("%s to be %v with overrides %v", s.p.GetName(), want, names), func(ctx context.Context) error {
+		if err := statusIs(s.p, want)(ctx); err != nil {
 			return err
 		}
-		for _, entry := range p.GetStatus().PerClusterPlacementStatuses {
+		for _, entry := range s.p.GetStatus().PerClusterPlacementStatuses {
 			got := slices.Clone(entry.ApplicableClusterResourceOverrides)
 			for _, o := range entry.ApplicableResourceOverrides {
 				got = append(got, o.Namespace+"/"+o.Name)
@@ -97,10 +97,10 @@ func (s *scene) overridden(p v1beta1.PlacementObject, want testworld.Status, nam
 }
 
 // carries waits until an object on a member has annotation k of this value; "" means none.
-func (s *scene) carries(m cluster, object client.Object, value string) {
+func (s onCluster) carries(object client.Object, value string) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("%T on %s to be annotated %q", object, m.name, value), func(ctx context.Context) error {
-		if err := m.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("%T on %s to be annotated %q", object, s.cluster.name, value), func(ctx context.Context) error {
+		if err := s.cluster.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
 			return err
 		}
 		if got := object.GetAnnotations()[key]; got != value {
@@ -110,11 +110,11 @@ func (s *scene) carries(m cluster, object client.Object, value string) {
 	})
 }
 
-func (s *scene) namespace() client.Object {
+func (s contents) namespace() client.Object {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.app}}
 }
 
-func (s *scene) cm() *corev1.ConfigMap {
+func (s contents) cm() *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "cm"}}
 }
 
@@ -122,24 +122,24 @@ func (s *scene) cm() *corev1.ConfigMap {
 func (s *scene) bothCarry(value string, on ...cluster) {
 	s.Helper()
 	for _, m := range on {
-		s.carries(m, s.namespace(), value)
-		s.carries(m, s.cm(), value)
+		s.on(m).carries(s.namespace(), value)
+		s.on(m).carries(s.cm(), value)
 	}
 }
 
 func (s *scene) cmCarries(value string, on ...cluster) {
 	s.Helper()
 	for _, m := range on {
-		s.carries(m, s.cm(), value)
+		s.on(m).carries(s.cm(), value)
 	}
 }
 
 // has waits until the config map on a member holds exactly this.
-func (s *scene) has(m cluster, data map[string]string) {
+func (s onCluster) has(data map[string]string) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, "data on "+m.name, func(ctx context.Context) error {
+	testworld.Await(s.T, testworld.Soon, "data on "+s.cluster.name, func(ctx context.Context) error {
 		cm := s.cm()
-		if err := m.Get(ctx, client.ObjectKeyFromObject(cm), cm); err != nil {
+		if err := s.cluster.Get(ctx, client.ObjectKeyFromObject(cm), cm); err != nil {
 			return err
 		}
 		if fmt.Sprint(cm.Data) != fmt.Sprint(data) {
@@ -151,13 +151,13 @@ func (s *scene) has(m cluster, data map[string]string) {
 
 // blocked waits until the placement says no more than that its rollout has not started everywhere, with one cluster
 // that failed.
-func (s *scene) blocked(p v1beta1.PlacementObject) {
+func (s ofPlacement) blocked() {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, p.GetName()+" to be blocked", func(ctx context.Context) error {
-		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+	testworld.Await(s.T, testworld.Soon, s.p.GetName()+" to be blocked", func(ctx context.Context) error {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(s.p), s.p); err != nil {
 			return err
 		}
-		conditions := *p.GetConditions()
+		conditions := *s.p.GetConditions()
 		if len(conditions) != 2 || conditions[0].Status != metav1.ConditionTrue || conditions[1].Reason != v1beta1.ReasonRolloutNotStartedYet {
 			return fmt.Errorf("conditions are %+v", conditions)
 		}
@@ -165,15 +165,15 @@ func (s *scene) blocked(p v1beta1.PlacementObject) {
 	})
 }
 
-// tells waits until a cluster's Overridden says these texts.
-func (s *scene) tells(p v1beta1.PlacementObject, texts ...string) {
+// reports waits until the condition Overridden of a cluster has these texts.
+func (s ofPlacement) reports(texts ...string) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, p.GetName()+" to tell what is wrong", func(ctx context.Context) error {
-		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+	testworld.Await(s.T, testworld.Soon, s.p.GetName()+" to report what is wrong", func(ctx context.Context) error {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(s.p), s.p); err != nil {
 			return err
 		}
 		said := ""
-		for _, entry := range p.GetStatus().PerClusterPlacementStatuses {
+		for _, entry := range s.p.GetStatus().PerClusterPlacementStatuses {
 			for _, c := range entry.Conditions {
 				if c.Type == v1beta1.ConditionOverridden {
 					said += c.Message + "\n"
@@ -220,24 +220,24 @@ func TestClusterOverrideThroughItsLife(t *testing.T) {
 	s := begin(t)
 	o := s.wide(s.name, testworld.Patching(everywhere, testworld.Annotating(key, "v")))
 	p := s.place()
-	s.selects(p, s.all()...)
-	s.overridden(p, complete().Overridden().AtOrNext("0"), []string{o.Name + "-0"}, members()...)
+	s.of(p).selects(s.all()...)
+	s.of(p).overridden(complete().Overridden().AtOrNext("0"), []string{o.Name + "-0"}, members()...)
 	s.bothCarry("v", members()...)
 
 	rules(s, o, func([]v1beta1.OverrideRule) []v1beta1.OverrideRule {
 		return []v1beta1.OverrideRule{testworld.Patching(everywhere, testworld.Annotating(key, "w"))}
 	})
-	s.overridden(p, complete().Overridden().AtOrNext("0"), []string{o.Name + "-1"}, members()...)
+	s.of(p).overridden(complete().Overridden().AtOrNext("0"), []string{o.Name + "-1"}, members()...)
 	s.bothCarry("w", members()...)
 
 	rules(s, o, func(r []v1beta1.OverrideRule) []v1beta1.OverrideRule { return append(r, testworld.LeavingOut(nowhere)) })
-	s.overridden(p, complete().Overridden().AtOrNext("0"), []string{o.Name + "-2"}, members()...)
+	s.of(p).overridden(complete().Overridden().AtOrNext("0"), []string{o.Name + "-2"}, members()...)
 	s.bothCarry("w", members()...)
 
 	remove(t, theHub, o)
-	s.overridden(p, complete().AtOrNext("0"), nil)
+	s.of(p).overridden(complete().AtOrNext("0"), nil)
 	s.bothCarry("", members()...)
-	s.deletes(p)
+	s.of(p).deletes()
 }
 
 // contract:87
@@ -245,7 +245,7 @@ func TestClusterOverrideOfAnyPlacementByCluster(t *testing.T) {
 	s := begin(t)
 	o := s.wide("", byRegionAndEnv()...)
 	p := s.place()
-	s.overridden(p, complete().Overridden(), []string{o.Name + "-0"}, members()...)
+	s.of(p).overridden(complete().Overridden(), []string{o.Name + "-0"}, members()...)
 	for i, m := range members() {
 		s.bothCarry(fmt.Sprintf("v-%d", i), m)
 	}
@@ -255,9 +255,9 @@ func TestClusterOverrideOfAnyPlacementByCluster(t *testing.T) {
 func TestClusterOverrideWithTheClustersName(t *testing.T) {
 	s := begin(t)
 	p := s.place()
-	s.expect(p, complete())
+	s.of(p).expect(complete())
 	o := s.wide(s.name, testworld.Patching(anyRegion, testworld.Annotating(key, "test-${MEMBER-CLUSTER-NAME}")))
-	s.overridden(p, complete().Overridden(), []string{o.Name + "-0"}, members()...)
+	s.of(p).overridden(complete().Overridden(), []string{o.Name + "-0"}, members()...)
 	for _, m := range members() {
 		s.bothCarry("test-"+m.name, m)
 	}
@@ -268,8 +268,8 @@ func TestClusterOverrideThatFails(t *testing.T) {
 	s := begin(t)
 	o := s.wide(s.name, testworld.Patching(everywhere, testworld.Patch(v1beta1.JSONPatchAdd, "/metadata/annotations/k", "v")))
 	p := s.place()
-	s.overridden(p, failsThere().AtOrNext("0"), []string{o.Name + "-0"}, members()...)
-	s.tells(p, "ClusterResourceOverride "+o.Name, o.Name+"-0", "rule 1", "add /metadata/annotations/k")
+	s.of(p).overridden(failsThere().AtOrNext("0"), []string{o.Name + "-0"}, members()...)
+	s.of(p).reports("ClusterResourceOverride "+o.Name, o.Name+"-0", "rule 1", "add /metadata/annotations/k")
 	s.complain(o, "OverriddenFailed")
 	s.placed("")
 }
@@ -285,7 +285,7 @@ func TestClusterOverrideOfOnePlacement(t *testing.T) {
 			}
 			s.wide(limit, testworld.Patching(everywhere, testworld.Annotating(key, "v")))
 			p := s.place()
-			s.overridden(p, want, names, members()...)
+			s.of(p).overridden(want, names, members()...)
 			s.bothCarry(value, members()...)
 		})
 	}
@@ -296,10 +296,10 @@ func TestClusterOverrideOfTheNamespaceAlone(t *testing.T) {
 	s := begin(t)
 	o := s.wide(s.name, testworld.Patching(everywhere, testworld.Annotating(key, "v")))
 	p := s.place(testworld.NamespaceOnly)
-	s.overridden(p, complete().Overridden().Selecting(s.selectedNamespace()), []string{o.Name + "-0"}, members()...)
+	s.of(p).overridden(complete().Overridden().Selecting(s.selectedNamespace()), []string{o.Name + "-0"}, members()...)
 	for _, m := range members() {
-		s.carries(m, s.namespace(), "v")
-		s.clean(m)
+		s.on(m).carries(s.namespace(), "v")
+		s.on(m).clean()
 	}
 }
 
@@ -309,28 +309,28 @@ func TestClusterOverrideForOneMember(t *testing.T) {
 	onlyC1 := []v1beta1.ClusterSelectorTerm{testworld.Labelled(map[string]string{contract.LabelMemberName: c1.name})}
 	o := s.wide(s.name, testworld.Patching(onlyC1, testworld.Annotating(key, "v")))
 	p := s.place()
-	s.overridden(p, complete().Overridden(c1.name), []string{o.Name + "-0"}, c1)
+	s.of(p).overridden(complete().Overridden(c1.name), []string{o.Name + "-0"}, c1)
 	s.bothCarry("v", c1)
 	s.bothCarry("", c2, c3)
-	s.stays(p, complete().Overridden(c1.name))
+	s.of(p).stays(complete().Overridden(c1.name))
 }
 
 // contract:94 contract:103
 func TestOverrideThroughItsLife(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		p := s.place()
-		s.expect(p, complete())
+		s.of(p).expect(complete())
 		o := s.narrow(s.name, testworld.Patching(everywhere, testworld.Annotating(key, "v")))
 		name := s.app + "/" + o.Name
-		s.overridden(p, complete().Overridden().AtOrNext("0"), []string{name + "-0"}, members()...)
+		s.of(p).overridden(complete().Overridden().AtOrNext("0"), []string{name + "-0"}, members()...)
 		s.cmCarries("v", members()...)
 		rules(s, o, func([]v1beta1.OverrideRule) []v1beta1.OverrideRule {
 			return []v1beta1.OverrideRule{testworld.Patching(everywhere, testworld.Annotating(key, "w"))}
 		})
-		s.overridden(p, complete().Overridden().AtOrNext("0"), []string{name + "-1"}, members()...)
+		s.of(p).overridden(complete().Overridden().AtOrNext("0"), []string{name + "-1"}, members()...)
 		s.cmCarries("w", members()...)
 		rules(s, o, func(r []v1beta1.OverrideRule) []v1beta1.OverrideRule { return append(r, testworld.LeavingOut(nowhere)) })
-		s.overridden(p, complete().Overridden().AtOrNext("0"), []string{name + "-2"}, members()...)
+		s.of(p).overridden(complete().Overridden().AtOrNext("0"), []string{name + "-2"}, members()...)
 		s.cmCarries("w", members()...)
 	})
 }
@@ -340,10 +340,10 @@ func TestOverrideWithTwoPatches(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		o := s.narrow("", testworld.Patching(everywhere, testworld.Annotating(key, "v"), testworld.Patch(v1beta1.JSONPatchAdd, "/metadata/annotations/second", "w")))
 		p := s.place()
-		s.overridden(p, complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
+		s.of(p).overridden(complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
 		for _, m := range members() {
 			cm := s.cm()
-			s.carries(m, cm, "v")
+			s.on(m).carries(cm, "v")
 			if cm.Annotations["second"] != "w" {
 				s.Errorf("annotations on %s are %v", m.name, cm.Annotations)
 			}
@@ -355,9 +355,9 @@ func TestOverrideWithTwoPatches(t *testing.T) {
 func TestOverrideByCluster(t *testing.T) {
 	s := begin(t)
 	p := s.place()
-	s.expect(p, complete())
+	s.of(p).expect(complete())
 	o := s.narrow(s.name, byRegionAndEnv()...)
-	s.overridden(p, complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
+	s.of(p).overridden(complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
 	for i, m := range members() {
 		s.cmCarries(fmt.Sprintf("v-%d", i), m)
 	}
@@ -369,10 +369,10 @@ func TestOverridesOfBothKinds(t *testing.T) {
 	wide := s.wide("", testworld.Patching(everywhere, testworld.Annotating(key, "wide")))
 	narrow := s.narrow("", testworld.Patching(everywhere, testworld.Annotating(key, "narrow")))
 	p := s.place()
-	s.overridden(p, complete().Overridden(), []string{wide.Name + "-0", s.app + "/" + narrow.Name + "-0"}, members()...)
+	s.of(p).overridden(complete().Overridden(), []string{wide.Name + "-0", s.app + "/" + narrow.Name + "-0"}, members()...)
 	for _, m := range members() {
-		s.carries(m, s.namespace(), "wide")
-		s.carries(m, s.cm(), "narrow")
+		s.on(m).carries(s.namespace(), "wide")
+		s.on(m).carries(s.cm(), "narrow")
 	}
 }
 
@@ -381,7 +381,7 @@ func TestOverrideThatFails(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		o := s.narrow(s.name, testworld.Patching(everywhere, testworld.Patch(v1beta1.JSONPatchAdd, "/metadata/annotations/k", "v")))
 		p := s.place()
-		s.overridden(p, failsThere(), []string{s.app + "/" + o.Name + "-0"}, members()...)
+		s.of(p).overridden(failsThere(), []string{s.app + "/" + o.Name + "-0"}, members()...)
 		s.complain(o, "OverriddenFailed")
 		s.placed("")
 	})
@@ -391,9 +391,9 @@ func TestOverrideThatFails(t *testing.T) {
 func TestOverrideThatSpoilsTheObject(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		p := s.place(testworld.MaxUnavailable(intstr.FromString("100%")))
-		s.expect(p, complete())
+		s.of(p).expect(complete())
 		o := s.narrow(s.name, testworld.Patching(everywhere, testworld.Patch(v1beta1.JSONPatchAdd, "/metadata/annotations", "no map")))
-		s.overridden(p, testworld.SyncFailed(c1.name, c2.name, c3.name).AtOrNext("0"), []string{s.app + "/" + o.Name + "-0"}, members()...)
+		s.of(p).overridden(testworld.SyncFailed(c1.name, c2.name, c3.name).AtOrNext("0"), []string{s.app + "/" + o.Name + "-0"}, members()...)
 		s.placed("test", members()...)
 		s.cmCarries("", members()...)
 	})
@@ -403,15 +403,15 @@ func TestOverrideThatSpoilsTheObject(t *testing.T) {
 func TestOverrideThatLeavesOut(t *testing.T) {
 	s := begin(t)
 	p := s.place()
-	s.expect(p, complete())
+	s.of(p).expect(complete())
 	s.placed("test", members()...)
 	o := s.narrow("", testworld.Patching([]v1beta1.ClusterSelectorTerm{east}, testworld.Annotating(key, "v")), testworld.LeavingOut(west))
-	s.overridden(p, complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
+	s.of(p).overridden(complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
 	s.cmCarries("v", c1, c2)
-	s.clean(c3)
-	s.carries(c3, s.namespace(), "")
-	s.stays(p, complete().Overridden())
-	s.clean(c3)
+	s.on(c3).clean()
+	s.on(c3).carries(s.namespace(), "")
+	s.of(p).stays(complete().Overridden())
+	s.on(c3).clean()
 }
 
 // contract:101 contract:108
@@ -424,17 +424,17 @@ func TestOverrideWithLabels(t *testing.T) {
 		}
 		filled := func() {
 			s.Helper()
-			s.has(c1, map[string]string{"data": "newdata-prod", "region": "east"})
-			s.has(c2, map[string]string{"data": "newdata-canary", "region": "east"})
-			s.has(c3, map[string]string{"data": "newdata-prod", "region": "west"})
+			s.on(c1).has(map[string]string{"data": "newdata-prod", "region": "east"})
+			s.on(c2).has(map[string]string{"data": "newdata-canary", "region": "east"})
+			s.on(c3).has(map[string]string{"data": "newdata-prod", "region": "west"})
 		}
 		o := s.narrow(s.name, fill("region")...)
 		p := s.place()
-		s.overridden(p, complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
+		s.of(p).overridden(complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
 		filled()
 		rules(s, o, func([]v1beta1.OverrideRule) []v1beta1.OverrideRule { return fill("no-such-label") })
-		s.blocked(p)
-		s.tells(p, `has no label "no-such-label"`, o.Name+"-1")
+		s.of(p).blocked()
+		s.of(p).reports(`has no label "no-such-label"`, o.Name+"-1")
 		filled()
 	})
 }
@@ -444,7 +444,7 @@ func TestOverrideWithALabelThatIsNotThere(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		o := s.narrow(s.name, testworld.Patching(everywhere, testworld.Patch(v1beta1.JSONPatchAdd, "/data/region", "${MEMBER-CLUSTER-LABEL-KEY-no-such-label}")))
 		p := s.place()
-		s.overridden(p, failsThere(), []string{s.app + "/" + o.Name + "-0"}, members()...)
+		s.of(p).overridden(failsThere(), []string{s.app + "/" + o.Name + "-0"}, members()...)
 		s.placed("")
 	})
 }
@@ -456,9 +456,9 @@ func TestNamespacedOverrideWithTheClustersName(t *testing.T) {
 		testworld.Patch(v1beta1.JSONPatchReplace, "/data/data", "${MEMBER-CLUSTER-NAME}"),
 		testworld.Patch(v1beta1.JSONPatchAdd, "/data/newField", "new-${MEMBER-CLUSTER-NAME}")))
 	p := s.place()
-	s.overridden(p, complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
+	s.of(p).overridden(complete().Overridden(), []string{s.app + "/" + o.Name + "-0"}, members()...)
 	for _, m := range members() {
-		s.has(m, map[string]string{"data": m.name, "newField": "new-" + m.name})
+		s.on(m).has(map[string]string{"data": m.name, "newField": "new-" + m.name})
 	}
 }
 
@@ -470,8 +470,8 @@ func TestOverrideThatSelectsNothing(t *testing.T) {
 	o.Spec.Placement = &v1beta1.PlacementRef{Name: s.name}
 	s.create(o)
 	p := s.place()
-	s.expect(p, complete())
-	s.tells(p, "ResourceOverride "+s.app+"/"+o.Name)
+	s.of(p).expect(complete())
+	s.of(p).reports("ResourceOverride " + s.app + "/" + o.Name)
 	s.complain(o, "OverrideSelectsNothing")
 }
 
@@ -483,11 +483,11 @@ func TestOverrideFollowsLabels(t *testing.T) {
 		Key: label, Operator: metav1.LabelSelectorOpExists,
 	})}, testworld.Annotating(key, "${MEMBER-CLUSTER-LABEL-KEY-"+label+"}-${MEMBER-CLUSTER-LABEL-KEY-"+label+"-2}")))
 	p := s.place()
-	s.expect(p, complete())
-	s.label(c2, label, "v")
-	s.tells(p, `has no label "`+label+`-2"`)
-	s.label(c2, label+"-2", "w")
-	s.overridden(p, complete().Overridden(c2.name), []string{s.app + "/" + o.Name + "-0"}, c2)
+	s.of(p).expect(complete())
+	s.on(c2).label(label, "v")
+	s.of(p).reports(`has no label "` + label + `-2"`)
+	s.on(c2).label(label+"-2", "w")
+	s.of(p).overridden(complete().Overridden(c2.name), []string{s.app + "/" + o.Name + "-0"}, c2)
 	s.cmCarries("v-w", c2)
 	s.cmCarries("", c1, c3)
 }

@@ -21,10 +21,10 @@ func TestMemberThatAcceptsOnlySomeKinds(t *testing.T) {
 	s := bare(t)
 	s.open()
 	s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "hidden"}, StringData: map[string]string{"key": marked("hidden")}})
-	s.restricted(c3, rule("", "namespaces", "configmaps"))
+	s.on(c3).restricted(rule("", "namespaces", "configmaps"))
 
 	p := s.place(testworld.PickFixed(c3.name))
-	s.holds(c3, "test")
+	s.on(c3).holds("test")
 	testworld.Await(t, testworld.Workload, "the rule that is missing, in the placement's status", func(ctx context.Context) error {
 		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
 			return err
@@ -39,8 +39,8 @@ func TestMemberThatAcceptsOnlySomeKinds(t *testing.T) {
 		return fmt.Errorf("%+v", p.GetStatus().PerClusterPlacementStatuses)
 	})
 
-	s.accepts(c3, rule("", "namespaces", "configmaps", "secrets"))
-	s.expectWithin(testworld.Workload, p, testworld.Complete(c3.name))
+	s.on(c3).accepts(rule("", "namespaces", "configmaps", "secrets"))
+	s.of(p).expectWithin(testworld.Workload, testworld.Complete(c3.name))
 	if err := c3.Get(t.Context(), client.ObjectKey{Namespace: s.app, Name: "hidden"}, &corev1.Secret{}); err != nil {
 		t.Errorf("the placement is complete, but its Secret is not on %s: %v", c3.name, err)
 	}
@@ -53,35 +53,35 @@ func rule(group string, resources ...any) map[string]any {
 
 // restricted runs a member's agent with a chart that lets nothing but what these rules say be placed, until the end of
 // the scenario.
-func (s *scene) restricted(m cluster, rules ...any) {
+func (s onCluster) restricted(rules ...any) {
 	s.Helper()
 	ctx := context.WithoutCancel(s.Context())
 	run := func(change func()) {
 		s.Helper()
-		if err := local.StopAgent(ctx, m.name); err != nil {
-			s.Fatalf("stop the agent of %s: %v", m.name, err)
+		if err := local.StopAgent(ctx, s.cluster.name); err != nil {
+			s.Fatalf("stop the agent of %s: %v", s.cluster.name, err)
 		}
 		change()
-		if err := local.StartAgent(ctx, m.name); err != nil {
-			s.Fatalf("start the agent of %s: %v", m.name, err)
+		if err := local.StartAgent(ctx, s.cluster.name); err != nil {
+			s.Fatalf("start the agent of %s: %v", s.cluster.name, err)
 		}
 	}
-	run(func() { s.accepts(m, rules...) })
+	run(func() { s.accepts(rules...) })
 	s.Cleanup(func() {
 		run(func() {
-			if err := local.ConfigureAgent(ctx, m.name, memberAgent); err != nil {
-				s.Errorf("let everything be placed on %s again: %v", m.name, err)
+			if err := local.ConfigureAgent(ctx, s.cluster.name, memberAgent); err != nil {
+				s.Errorf("let everything be placed on %s again: %v", s.cluster.name, err)
 			}
 		})
 	})
 }
 
 // accepts lets nothing but what these rules say be placed on a member.
-func (s *scene) accepts(m cluster, rules ...any) {
+func (s onCluster) accepts(rules ...any) {
 	s.Helper()
 	agent := memberAgent
 	agent.Values = map[string]any{"rbac": map[string]any{"placeable": rules}}
-	if err := local.ConfigureAgent(s.Context(), m.name, agent); err != nil {
-		s.Fatalf("change what may be placed on %s: %v", m.name, err)
+	if err := local.ConfigureAgent(s.Context(), s.cluster.name, agent); err != nil {
+		s.Fatalf("change what may be placed on %s: %v", s.cluster.name, err)
 	}
 }

@@ -18,7 +18,7 @@ func TestPickAllByAffinity(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickAll(eastProd))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name))
+	s.of(p).expect(testworld.Complete(c1.name))
 	s.placed("test", c1)
 }
 
@@ -27,9 +27,9 @@ func TestPickAllFollowsItsAffinity(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickAll(eastProd))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name).AtOrNext("0").Selecting(s.all()...))
-	update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { testworld.PickAll(westProd)(&p.Spec) })
-	s.expect(p, testworld.Complete(c3.name).AtOrNext("0"))
+	s.of(p).expect(testworld.Complete(c1.name).AtOrNext("0").Selecting(s.all()...))
+	testworld.Update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { testworld.PickAll(westProd)(&p.Spec) })
+	s.of(p).expect(testworld.Complete(c3.name).AtOrNext("0"))
 	s.placed("test", c3)
 }
 
@@ -38,7 +38,7 @@ func TestNamespacedWithoutPolicyGoesEverywhere(t *testing.T) {
 	s := beginNamespaced(t)
 	p := testworld.Placement(s.app, s.name)
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name, c2.name, c3.name))
+	s.of(p).expect(testworld.Complete(c1.name, c2.name, c3.name))
 	s.placed("test", c1, c2, c3)
 }
 
@@ -47,7 +47,7 @@ func TestNamespacedPickAllGoesEverywhere(t *testing.T) {
 	s := beginNamespaced(t)
 	p := testworld.Placement(s.app, s.name, testworld.PickAll())
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name, c2.name, c3.name))
+	s.of(p).expect(testworld.Complete(c1.name, c2.name, c3.name))
 	s.placed("test", c1, c2, c3)
 }
 
@@ -56,10 +56,10 @@ func TestNamespacedPickAllFollowsItsAffinity(t *testing.T) {
 	s := beginNamespaced(t)
 	p := testworld.Placement(s.app, s.name, testworld.PickAll(eastProd))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name))
+	s.of(p).expect(testworld.Complete(c1.name))
 	s.placed("test", c1)
-	update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { testworld.PickAll(westProd)(&p.Spec) })
-	s.expect(p, testworld.Complete(c3.name))
+	testworld.Update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { testworld.PickAll(westProd)(&p.Spec) })
+	s.of(p).expect(testworld.Complete(c3.name))
 	s.placed("test", c3)
 }
 
@@ -68,7 +68,7 @@ func TestNamespacedPickAllWithoutAMatch(t *testing.T) {
 	s := beginNamespaced(t)
 	p := testworld.Placement(s.app, s.name, testworld.PickAll(westCanary))
 	s.create(p)
-	s.expect(p, testworld.None())
-	s.stays(p, testworld.None())
+	s.of(p).expect(testworld.None())
+	s.of(p).stays(testworld.None())
 	s.placed("")
 }

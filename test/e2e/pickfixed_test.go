@@ -20,8 +20,8 @@ func TestPickFixedOnNothingUsable(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickFixed(s.unhealthy(), s.left(), "ghost"))
 	s.create(p)
-	s.expect(p, testworld.Unfulfilled(3))
-	s.stays(p, testworld.Unfulfilled(3))
+	s.of(p).expect(testworld.Unfulfilled(3))
+	s.of(p).stays(testworld.Unfulfilled(3))
 	if len(p.Status.SelectedResources) != 2 {
 		t.Errorf("selected %v, want the namespace and cm", p.Status.SelectedResources)
 	}
@@ -33,15 +33,15 @@ func TestPickFixedMovesOnWhileAMemberIsStuck(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickFixed(c1.name))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name))
+	s.of(p).expect(testworld.Complete(c1.name))
 	s.placed("test", c1)
-	s.hold(c1)
-	update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { testworld.PickFixed(c2.name)(&p.Spec) })
-	s.expect(p, testworld.Complete(c2.name))
-	s.stuck(c1, s.name+"-work")
-	s.release(c1)
+	s.on(c1).hold()
+	testworld.Update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { testworld.PickFixed(c2.name)(&p.Spec) })
+	s.of(p).expect(testworld.Complete(c2.name))
+	s.on(c1).stuck(s.name + "-work")
+	s.on(c1).release()
 	s.placed("test", c2)
-	s.expect(p, testworld.Complete(c2.name))
+	s.of(p).expect(testworld.Complete(c2.name))
 }
 
 // contract:39
@@ -49,11 +49,11 @@ func TestPickFixedWithoutNamesWaits(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickFixed())
 	s.create(p)
-	s.expect(p, testworld.Pending())
-	s.stays(p, testworld.Pending())
+	s.of(p).expect(testworld.Pending())
+	s.of(p).stays(testworld.Pending())
 	s.placed("")
-	update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { testworld.PickFixed(c1.name)(&p.Spec) })
-	s.expect(p, testworld.Complete(c1.name))
+	testworld.Update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { testworld.PickFixed(c1.name)(&p.Spec) })
+	s.of(p).expect(testworld.Complete(c1.name))
 	s.placed("test", c1)
 }
 
@@ -62,7 +62,7 @@ func TestNamespacedPickFixed(t *testing.T) {
 	s := beginNamespaced(t)
 	p := testworld.Placement(s.app, s.name, testworld.PickFixed(c1.name))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name))
+	s.of(p).expect(testworld.Complete(c1.name))
 	s.placed("test", c1)
 }
 
@@ -71,9 +71,9 @@ func TestNamespacedPickFixedMoves(t *testing.T) {
 	s := beginNamespaced(t)
 	p := testworld.Placement(s.app, s.name, testworld.PickFixed(c1.name))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name))
-	update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { testworld.PickFixed(c2.name)(&p.Spec) })
-	s.expect(p, testworld.Complete(c2.name))
+	s.of(p).expect(testworld.Complete(c1.name))
+	testworld.Update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { testworld.PickFixed(c2.name)(&p.Spec) })
+	s.of(p).expect(testworld.Complete(c2.name))
 	s.placed("test", c2)
 }
 
@@ -82,8 +82,8 @@ func TestNamespacedPickFixedOnNothingUsable(t *testing.T) {
 	s := beginNamespaced(t)
 	p := testworld.Placement(s.app, s.name, testworld.PickFixed(s.unhealthy(), s.left(), "ghost"))
 	s.create(p)
-	s.expect(p, testworld.Unfulfilled(3))
-	s.stays(p, testworld.Unfulfilled(3))
+	s.of(p).expect(testworld.Unfulfilled(3))
+	s.of(p).stays(testworld.Unfulfilled(3))
 }
 
 // contract:43
@@ -91,41 +91,41 @@ func TestNamespacedPickFixedMovesOnWhileAMemberIsStuck(t *testing.T) {
 	s := beginNamespaced(t)
 	p := testworld.Placement(s.app, s.name, testworld.PickFixed(c1.name))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name))
+	s.of(p).expect(testworld.Complete(c1.name))
 	s.placed("test", c1)
-	s.hold(c1)
-	update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { testworld.PickFixed(c2.name)(&p.Spec) })
-	s.expect(p, testworld.Complete(c2.name))
-	s.stuck(c1, s.app+"."+s.name+"-work")
-	s.release(c1)
+	s.on(c1).hold()
+	testworld.Update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { testworld.PickFixed(c2.name)(&p.Spec) })
+	s.of(p).expect(testworld.Complete(c2.name))
+	s.on(c1).stuck(s.app + "." + s.name + "-work")
+	s.on(c1).release()
 	s.placed("test", c2)
-	s.expect(p, testworld.Complete(c2.name))
+	s.of(p).expect(testworld.Complete(c2.name))
 }
 
 // hold puts the scenario's blocker on cm of a member.
-func (s *scene) hold(m cluster) {
+func (s onCluster) hold() {
 	s.Helper()
 	cm := testworld.ConfigMap(s.app, "")
-	update(s, m, cm, func(cm *corev1.ConfigMap) { cm.Finalizers = append(cm.Finalizers, testworld.Blocker) })
+	testworld.Update(s, s.cluster, cm, func(cm *corev1.ConfigMap) { cm.Finalizers = append(cm.Finalizers, testworld.Blocker) })
 }
 
 // release takes it off again.
-func (s *scene) release(m cluster) {
+func (s onCluster) release() {
 	s.Helper()
 	cm := testworld.ConfigMap(s.app, "")
-	update(s, m, cm, func(cm *corev1.ConfigMap) { cm.Finalizers = nil })
+	testworld.Update(s, s.cluster, cm, func(cm *corev1.ConfigMap) { cm.Finalizers = nil })
 }
 
 // stuck waits until the Work, the ledger and cm of a member are all being deleted, and still there.
-func (s *scene) stuck(m cluster, work string) {
+func (s onCluster) stuck(work string) {
 	s.Helper()
 	for _, at := range []struct {
 		cluster cluster
 		obj     client.Object
 	}{
-		{theHub, &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: contract.MemberNamespace(m.name), Name: work}}},
-		{m, &v1beta1.AppliedWork{ObjectMeta: metav1.ObjectMeta{Name: work}}},
-		{m, testworld.ConfigMap(s.app, "")},
+		{theHub, &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: contract.MemberNamespace(s.cluster.name), Name: work}}},
+		{s.cluster, &v1beta1.AppliedWork{ObjectMeta: metav1.ObjectMeta{Name: work}}},
+		{s.cluster, testworld.ConfigMap(s.app, "")},
 	} {
 		testworld.Await(s.T, testworld.Soon, fmt.Sprintf("%T on %s to be terminating", at.obj, at.cluster.name), func(ctx context.Context) error {
 			if err := at.cluster.Get(ctx, client.ObjectKeyFromObject(at.obj), at.obj); err != nil {

@@ -16,7 +16,7 @@ func TestPickOneTakesTheLargestName(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickN(1))
 	s.create(p)
-	s.expect(p, testworld.Complete(c3.name))
+	s.of(p).expect(testworld.Complete(c3.name))
 	s.placed("test", c3)
 }
 
@@ -25,10 +25,10 @@ func TestPickNShrinks(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickN(2))
 	s.create(p)
-	s.expect(p, testworld.Complete(c2.name, c3.name))
+	s.of(p).expect(testworld.Complete(c2.name, c3.name))
 	s.placed("test", c2, c3)
-	update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { *p.Spec.Policy.NumberOfClusters = 1 })
-	s.expect(p, testworld.Complete(c3.name))
+	testworld.Update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { *p.Spec.Policy.NumberOfClusters = 1 })
+	s.of(p).expect(testworld.Complete(c3.name))
 	s.placed("test", c3)
 }
 
@@ -37,9 +37,9 @@ func TestPickNGrows(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickN(1))
 	s.create(p)
-	s.expect(p, testworld.Complete(c3.name))
-	update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { *p.Spec.Policy.NumberOfClusters = 2 })
-	s.expect(p, testworld.Complete(c2.name, c3.name))
+	s.of(p).expect(testworld.Complete(c3.name))
+	testworld.Update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { *p.Spec.Policy.NumberOfClusters = 2 })
+	s.of(p).expect(testworld.Complete(c2.name, c3.name))
 	s.placed("test", c2, c3)
 }
 
@@ -48,7 +48,7 @@ func TestPickNSpreads(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickN(2, east), testworld.Spread("env", corev1.DoNotSchedule))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name, c2.name))
+	s.of(p).expect(testworld.Complete(c1.name, c2.name))
 	s.placed("test", c1, c2)
 }
 
@@ -57,9 +57,9 @@ func TestPickNChangesItsSpread(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickN(2, east), testworld.Spread("env", corev1.DoNotSchedule))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name, c2.name))
-	update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { preferProdOverRegions(&p.Spec) })
-	s.expectWithin(testworld.Workload, p, testworld.Complete(c1.name, c3.name))
+	s.of(p).expect(testworld.Complete(c1.name, c2.name))
+	testworld.Update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { preferProdOverRegions(&p.Spec) })
+	s.of(p).expectWithin(testworld.Workload, testworld.Complete(c1.name, c3.name))
 	s.placed("test", c1, c3)
 }
 
@@ -71,8 +71,8 @@ func TestPickNFindsTooFew(t *testing.T) {
 	s.left()
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickN(5, east))
 	s.create(p)
-	s.expect(p, testworld.Partial(3, c1.name, c2.name))
-	s.stays(p, testworld.Partial(3, c1.name, c2.name))
+	s.of(p).expect(testworld.Partial(3, c1.name, c2.name))
+	s.of(p).stays(testworld.Partial(3, c1.name, c2.name))
 	s.placed("test", c1, c2)
 }
 
@@ -81,10 +81,10 @@ func TestNamespacedPickNGrows(t *testing.T) {
 	s := beginNamespaced(t)
 	p := testworld.Placement(s.app, s.name, testworld.PickN(1))
 	s.create(p)
-	s.expect(p, testworld.Complete(c3.name))
+	s.of(p).expect(testworld.Complete(c3.name))
 	s.placed("test", c3)
-	update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { *p.Spec.Policy.NumberOfClusters = 2 })
-	s.expect(p, testworld.Complete(c2.name, c3.name))
+	testworld.Update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { *p.Spec.Policy.NumberOfClusters = 2 })
+	s.of(p).expect(testworld.Complete(c2.name, c3.name))
 	s.placed("test", c2, c3)
 }
 
@@ -93,9 +93,9 @@ func TestNamespacedPickNChangesItsSpread(t *testing.T) {
 	s := beginNamespaced(t)
 	p := testworld.Placement(s.app, s.name, testworld.PickN(2, east), testworld.Spread("env", corev1.DoNotSchedule))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name, c2.name))
-	update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { preferProdOverRegions(&p.Spec) })
-	s.expectWithin(testworld.Workload, p, testworld.Complete(c1.name, c3.name))
+	s.of(p).expect(testworld.Complete(c1.name, c2.name))
+	testworld.Update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { preferProdOverRegions(&p.Spec) })
+	s.of(p).expectWithin(testworld.Workload, testworld.Complete(c1.name, c3.name))
 	s.placed("test", c1, c3)
 }
 
@@ -104,9 +104,9 @@ func TestNamespacedPickNToNothing(t *testing.T) {
 	s := beginNamespaced(t)
 	p := testworld.Placement(s.app, s.name, testworld.PickN(2))
 	s.create(p)
-	s.expect(p, testworld.Complete(c2.name, c3.name))
-	update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { *p.Spec.Policy.NumberOfClusters = 0 })
-	s.expect(p, testworld.None())
+	s.of(p).expect(testworld.Complete(c2.name, c3.name))
+	testworld.Update(s, theHub, p, func(p *v1beta1.ResourcePlacement) { *p.Spec.Policy.NumberOfClusters = 0 })
+	s.of(p).expect(testworld.None())
 	s.placed("")
 }
 

@@ -63,5 +63,5 @@ func TestMembersHaveProfiles(t *testing.T) {
 		return hub.Get(ctx, client.ObjectKeyFromObject(profile), profile)
 	})
 	own.Leave()
-	s.gone(hub, profile)
+	s.on(hub).gone(profile)
 }

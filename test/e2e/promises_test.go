@@ -60,7 +60,7 @@ func TestPromise1UndecodableManifestHolds(t *testing.T) {
 	testworld.Await(t, testworld.Soon, "one and two", there("one", "two"))
 
 	// A manifest without a name that a key could be made of: it could be two.
-	update(s, theHub, work, func(w *v1beta1.Work) {
+	testworld.Update(s, theHub, work, func(w *v1beta1.Work) {
 		w.Spec.Workload.Manifests = []v1beta1.Manifest{manifest("one"), manifest("three"),
 			{RawExtension: runtime.RawExtension{Raw: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{}}`)}}}
 	})
@@ -79,12 +79,12 @@ func TestPromise1UndecodableManifestHolds(t *testing.T) {
 	})
 	testworld.Stable(t, calm, "two, while a manifest cannot be read,", there("one", "two", "three"))
 
-	update(s, theHub, work, func(w *v1beta1.Work) {
+	testworld.Update(s, theHub, work, func(w *v1beta1.Work) {
 		w.Spec.Workload.Manifests = []v1beta1.Manifest{manifest("one"), manifest("three")}
 	})
 	two := testworld.ConfigMap(s.app, "")
 	two.Name = "two"
-	s.gone(c1, two)
+	s.on(c1).gone(two)
 	if err := there("one", "three")(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -105,13 +105,13 @@ func TestPromise1ForeignObjectSurvives(t *testing.T) {
 	t.Cleanup(func() { remove(t, c1, testworld.Namespace(s.app)) })
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickFixed(c2.name))
 	s.create(p)
-	s.expect(p, testworld.Complete(c2.name))
-	update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { testworld.PickFixed(c3.name)(&p.Spec) })
-	s.expect(p, testworld.Complete(c3.name))
+	s.of(p).expect(testworld.Complete(c2.name))
+	testworld.Update(s, theHub, p, func(p *v1beta1.ClusterResourcePlacement) { testworld.PickFixed(c3.name)(&p.Spec) })
+	s.of(p).expect(testworld.Complete(c3.name))
 	if err := theHub.Delete(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
-	s.finalized(p)
+	s.of(p).finalized()
 	s.placed("")
 	if err := c1.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign); err != nil {
 		t.Errorf("an object on a member that was never picked: %v", err)
@@ -127,10 +127,10 @@ func TestPromise2RestartWritesNothing(t *testing.T) {
 	s.open()
 	wide := testworld.ClusterPlacement(s.name, s.app)
 	s.create(wide)
-	s.carried(wide, c1.name, c2.name, c3.name)
+	s.of(wide).carried(c1.name, c2.name, c3.name)
 	narrow := testworld.Placement(s.app, s.name, testworld.PickN(2), testworld.Selecting(v1beta1.ResourceSelectorTerm{Version: "v1", Kind: "ConfigMap", Name: "nothing"}))
 	s.create(narrow)
-	s.expect(narrow, testworld.Complete(c2.name, c3.name))
+	s.of(narrow).expect(testworld.Complete(c2.name, c3.name))
 
 	for _, agent := range []string{theHub.name, c1.name} {
 		t.Run(agent, func(t *testing.T) {
@@ -247,8 +247,8 @@ func TestPromise5DeletionSaysWhatItWaitsFor(t *testing.T) {
 	s := begin(t)
 	p := testworld.ClusterPlacement(s.name, s.app, testworld.PickFixed(c1.name))
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name))
-	s.hold(c1)
+	s.of(p).expect(testworld.Complete(c1.name))
+	s.on(c1).hold()
 	if err := theHub.Delete(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
@@ -264,9 +264,9 @@ func TestPromise5DeletionSaysWhatItWaitsFor(t *testing.T) {
 		}
 		return fmt.Errorf("no condition names the object and its finalizer: %+v", work.Status.Conditions)
 	})
-	s.release(c1)
-	s.clean(c1)
-	s.gone(theHub, work)
+	s.on(c1).release()
+	s.on(c1).clean()
+	s.on(theHub).gone(work)
 }
 
 // Promise 6: one bad object stops itself, and nothing beside it.
@@ -292,7 +292,7 @@ func TestPromise6OneBadObjectStopsOnlyItself(t *testing.T) {
 	}
 	p := testworld.ClusterPlacement(s.name, s.app)
 	s.create(p)
-	s.expect(p, testworld.ApplyFailed(c1.name, c1.name, c2.name, c3.name))
+	s.of(p).expect(testworld.ApplyFailed(c1.name, c1.name, c2.name, c3.name))
 	s.placed("test", c1, c2, c3)
 	for _, entry := range p.Status.PerClusterPlacementStatuses {
 		if entry.ClusterName != c1.name {
@@ -365,7 +365,7 @@ func TestPromise9SameFactsSameBytes(t *testing.T) {
 	s.open()
 	p := testworld.ClusterPlacement(s.name, s.app)
 	s.create(p)
-	s.expect(p, testworld.Complete(c1.name, c2.name, c3.name))
+	s.of(p).expect(testworld.Complete(c1.name, c2.name, c3.name))
 	unwritten(t, "doing nothing", func() {})
 }
 

@@ -45,16 +45,16 @@ func sorted(property string, order v1beta1.PropertySortOrder) v1beta1.ClusterSel
 func (s *scene) known() {
 	s.Helper()
 	for i, m := range members() {
-		s.hasNodes(m, i+2)
+		s.on(m).hasNodes(i + 2)
 	}
 }
 
 // hasNodes waits until the hub knows that a member has so many nodes.
-func (s *scene) hasNodes(m cluster, count int) {
+func (s onCluster) hasNodes(count int) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Workload, fmt.Sprintf("%s to report %d nodes", m.name, count), func(ctx context.Context) error {
+	testworld.Await(s.T, testworld.Workload, fmt.Sprintf("%s to report %d nodes", s.cluster.name, count), func(ctx context.Context) error {
 		var mc clusterv1beta1.MemberCluster
-		if err := theHub.Get(ctx, client.ObjectKey{Name: m.name}, &mc); err != nil {
+		if err := theHub.Get(ctx, client.ObjectKey{Name: s.cluster.name}, &mc); err != nil {
 			return err
 		}
 		if got := mc.Status.Properties[nodeCount].Value; got != fmt.Sprint(count) || mc.Status.ResourceUsage.Available == nil {
@@ -90,7 +90,7 @@ func TestPickAllByNodes(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		s.known()
 		p := s.place(testworld.PickAll(having(nodeCount, ge, "3")))
-		s.settles(p, testworld.Complete(c2.name, c3.name))
+		s.of(p).settles(testworld.Complete(c2.name, c3.name))
 		s.placed("test", c2, c3)
 	})
 }
@@ -101,9 +101,9 @@ func TestPickAllByNodesAndResources(t *testing.T) {
 		s.known()
 		many := testworld.Having(having(nodeCount, ge, "3"), totalCPU, lt, "10000")
 		p := s.place(testworld.PickAll(many))
-		s.settles(p, testworld.Complete(c2.name, c3.name))
-		s.edit(p, testworld.PickAll(many, testworld.Having(having(nodeCount, eq, "4"), availableMemory, ne, "20000Gi")))
-		s.settles(p, testworld.Complete(c2.name, c3.name))
+		s.of(p).settles(testworld.Complete(c2.name, c3.name))
+		s.of(p).edit(testworld.PickAll(many, testworld.Having(having(nodeCount, eq, "4"), availableMemory, ne, "20000Gi")))
+		s.of(p).settles(testworld.Complete(c2.name, c3.name))
 		s.placed("test", c2, c3)
 	})
 }
@@ -113,7 +113,7 @@ func TestPickAllByLabelAndNodes(t *testing.T) {
 	s := begin(t)
 	s.known()
 	p := s.place(testworld.PickAll(testworld.Having(east, nodeCount, ge, "3")))
-	s.settles(p, testworld.Complete(c2.name))
+	s.of(p).settles(testworld.Complete(c2.name))
 	s.placed("test", c2)
 }
 
@@ -122,13 +122,13 @@ func TestPickAllByLabelAndResources(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		s.known()
 		p := s.place(testworld.PickAll(testworld.Having(east, allocatableCPU, le, "10000")))
-		s.expect(p, testworld.Complete(c1.name, c2.name))
+		s.of(p).expect(testworld.Complete(c1.name, c2.name))
 		s.placed("test", c1, c2)
 
 		tiny := testworld.Having(testworld.Labelled(map[string]string{"region": "east"}, testworld.In("env", "canary")), allocatableMemory, lt, "1Ki")
 		two := testworld.Having(testworld.Labelled(nil, testworld.NotIn("region", "west"), testworld.In("env", "prod")), nodeCount, eq, "2")
-		s.edit(p, testworld.PickAll(tiny, testworld.Having(two, totalMemory, ge, "1Ki")))
-		s.settles(p, testworld.Complete(c1.name))
+		s.of(p).edit(testworld.PickAll(tiny, testworld.Having(two, totalMemory, ge, "1Ki")))
+		s.of(p).settles(testworld.Complete(c1.name))
 		s.placed("test", c1)
 	})
 }
@@ -138,11 +138,11 @@ func TestPickAllByCost(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		s.priced()
 		p := s.place(testworld.PickAll(testworld.Having(east, memoryCost, ge, "9999")))
-		s.settles(p, testworld.None())
+		s.of(p).settles(testworld.None())
 		s.placed("")
 		// The price is what kept it away, not that there is none.
-		s.edit(p, testworld.PickAll(testworld.Having(east, memoryCost, lt, "9999")))
-		s.expect(p, testworld.Complete(c1.name, c2.name))
+		s.of(p).edit(testworld.PickAll(testworld.Having(east, memoryCost, lt, "9999")))
+		s.of(p).expect(testworld.Complete(c1.name, c2.name))
 	})
 }
 
@@ -151,7 +151,7 @@ func TestPickAllByATypeOfNodeThatNobodyHas(t *testing.T) {
 	s := begin(t)
 	s.known()
 	p := s.place(testworld.PickAll(testworld.Having(east, contract.PropertySizePrefix+"Standard_D8s_v3"+contract.PropertySizeSuffix, ge, "1")))
-	s.settles(p, testworld.None())
+	s.of(p).settles(testworld.None())
 	s.placed("")
 }
 
@@ -160,10 +160,10 @@ func TestNamespacedPickAllByCostAndResources(t *testing.T) {
 	s := beginNamespaced(t)
 	s.priced()
 	p := s.place(testworld.PickAll(testworld.Having(having(coreCost, ge, "0.01"), allocatableCPU, gt, "10000")))
-	s.settles(p, testworld.None())
+	s.of(p).settles(testworld.None())
 	s.placed("")
-	s.edit(p, testworld.PickAll(having(coreCost, ge, "0.01")))
-	s.expect(p, testworld.Complete(c1.name, c2.name, c3.name))
+	s.of(p).edit(testworld.PickAll(having(coreCost, ge, "0.01")))
+	s.of(p).expect(testworld.Complete(c1.name, c2.name, c3.name))
 }
 
 // contract:50 contract:57
@@ -171,7 +171,7 @@ func TestPickNWithFewNodes(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		s.known()
 		p := s.place(testworld.PickN(2), testworld.Prefer(20, sorted(nodeCount, ascending)))
-		s.settles(p, testworld.Complete(c1.name, c2.name))
+		s.of(p).settles(testworld.Complete(c1.name, c2.name))
 		s.placed("test", c1, c2)
 	})
 }
@@ -181,7 +181,7 @@ func TestPickNBalancesNodesAndMemory(t *testing.T) {
 	s := begin(t)
 	s.known()
 	p := s.place(testworld.PickN(2), testworld.Prefer(20, sorted(nodeCount, ascending)), testworld.Prefer(20, sorted(availableMemory, descending)))
-	s.settles(p, testworld.Complete(c2.name, c3.name))
+	s.of(p).settles(testworld.Complete(c2.name, c3.name))
 	s.placed("test", c2, c3)
 }
 
@@ -192,7 +192,7 @@ func TestPickNPrefersAmongSome(t *testing.T) {
 		canary := testworld.Labelled(map[string]string{"env": "canary"})
 		p := s.place(testworld.PickN(2), testworld.Prefer(20, testworld.SortedBy(east, nodeCount, ascending)),
 			testworld.Prefer(20, testworld.SortedBy(canary, availableMemory, descending)))
-		s.settles(p, testworld.Complete(c1.name, c2.name))
+		s.of(p).settles(testworld.Complete(c1.name, c2.name))
 		s.placed("test", c1, c2)
 	})
 }
@@ -204,7 +204,7 @@ func TestPickOneOfThoseThatQualify(t *testing.T) {
 		prod := testworld.Labelled(map[string]string{"env": "prod"})
 		required := testworld.Having(testworld.Having(prod, coreCost, ge, "0"), nodeCount, ne, "3")
 		p := s.place(testworld.PickN(1, required), testworld.Prefer(30, sorted(nodeCount, ascending)), testworld.Prefer(40, sorted(availableMemory, descending)))
-		s.settles(p, testworld.Complete(c3.name))
+		s.of(p).settles(testworld.Complete(c3.name))
 		s.placed("test", c3)
 	})
 }
@@ -235,10 +235,10 @@ func TestNodeJoins(t *testing.T) {
 		placements[i] = scenes[i].place(c.policy)
 	}
 	for i, c := range cases {
-		scenes[i].expect(placements[i], c.before)
+		scenes[i].of(placements[i]).expect(c.before)
 	}
 	s := scenes[0]
-	s.stays(placements[len(cases)-1], testworld.None())
+	s.of(placements[len(cases)-1]).stays(testworld.None())
 
 	big := corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("10k"), corev1.ResourceMemory: resource.MustParse("10000Gi"), corev1.ResourcePods: resource.MustParse("110"),
@@ -247,10 +247,10 @@ func TestNodeJoins(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "big-" + s.name, Labels: map[string]string{labelNodeType: "Standard_D4s_v3"}},
 		Status:     corev1.NodeStatus{Capacity: big, Allocatable: big},
 	}
-	s.createOn(c3, node)
-	s.hasNodes(c3, 5)
+	s.on(c3).create(node)
+	s.on(c3).hasNodes(5)
 	for i, c := range cases {
-		scenes[i].expect(placements[i], c.after)
+		scenes[i].of(placements[i]).expect(c.after)
 	}
 	testworld.Stable(t, calm, "what was picked", func(ctx context.Context) error {
 		for i, c := range cases {
@@ -264,5 +264,5 @@ func TestNodeJoins(t *testing.T) {
 	scenes[3].placed("test", c3)
 	scenes[6].placed("test", c3)
 	remove(t, c3, node)
-	s.hasNodes(c3, 4)
+	s.on(c3).hasNodes(4)
 }

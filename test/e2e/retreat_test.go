@@ -82,7 +82,7 @@ func (r *release) runBy(strategy, name string) v1beta1.UpdateRunObject {
 // ships changes the image on the hub.
 func (r *release) ships(image string) {
 	r.Helper()
-	update(r.scene, theHub, r.deployment(), func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image })
+	testworld.Update(r, theHub, r.deployment(), func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image })
 }
 
 // spoils makes the image one that cannot be pulled on the clusters with these labels.
@@ -244,7 +244,7 @@ func TestARelapseInAWaitSpendsTheBudget(t *testing.T) {
 	r := workload(s, v1beta1.FailurePolicy{OnFailure: v1beta1.FailureActionRollback}, waiting, prodStage)
 	where := "flagship.test/" + s.name
 	r.marks(c2, where, true)
-	update(s, theHub, r.deployment(), func(d *appsv1.Deployment) {
+	testworld.Update(s, theHub, r.deployment(), func(d *appsv1.Deployment) {
 		d.Spec.Template.Spec.NodeSelector = map[string]string{where: "yes"}
 		// One at a time: the old pod goes first, so nothing is left to stand in for the new one.
 		d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}

@@ -44,29 +44,29 @@ func (s *scene) placeOne(object v1beta1.ResourceIdentifier, options ...testworld
 		options = append(options, testworld.Selecting(testworld.Named(object.Group, object.Version, object.Kind, object.Name)))
 	}
 	p := s.place(append(options, oneAtATime)...)
-	s.selects(p, object)
+	s.of(p).selects(object)
 	return p
 }
 
 // identified is an object of the scenario's namespace as a status names it.
-func (s *scene) identified(group, kind, name string) v1beta1.ResourceIdentifier {
+func (s contents) identified(group, kind, name string) v1beta1.ResourceIdentifier {
 	return v1beta1.ResourceIdentifier{Group: group, Version: "v1", Kind: kind, Namespace: s.app, Name: name}
 }
 
 // envelopedAs is an object as a status names it when it came in the scenario's envelope.
-func (s *scene) envelopedAs(object v1beta1.ResourceIdentifier) v1beta1.ResourceIdentifier {
+func (s contents) envelopedAs(object v1beta1.ResourceIdentifier) v1beta1.ResourceIdentifier {
 	object.Envelope = &v1beta1.EnvelopeIdentifier{Name: "envelope", Namespace: s.app, Type: v1beta1.EnvelopeTypeResourceEnvelope}
 	return object
 }
 
 // stalls waits until the rollout has stopped at its first cluster, because of this object alone, and asserts that it
 // goes no further.
-func (s *scene) stalls(p v1beta1.PlacementObject, index string, object v1beta1.ResourceIdentifier, generation int64) {
+func (s ofPlacement) stalls(index string, object v1beta1.ResourceIdentifier, generation int64) {
 	s.Helper()
 	want := testworld.Blocked([]string{c1.name}, c2.name, c3.name).AtOrNext(index)
-	s.expectWithin(testworld.Workload, p, want)
-	s.stays(p, want)
-	for _, entry := range p.GetStatus().PerClusterPlacementStatuses {
+	s.expectWithin(testworld.Workload, want)
+	s.stays(want)
+	for _, entry := range s.p.GetStatus().PerClusterPlacementStatuses {
 		if entry.ClusterName != c1.name {
 			if len(entry.FailedPlacements) > 0 {
 				s.Errorf("%s, which waits, says that %+v failed", entry.ClusterName, entry.FailedPlacements)
@@ -95,7 +95,7 @@ func sameIdentity(a, b v1beta1.ResourceIdentifier) bool {
 // image changes the image of the scenario's deployment on the hub.
 func (s *scene) image(image string) {
 	s.Helper()
-	update(s, theHub, s.deployment(), func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image })
+	testworld.Update(s, theHub, s.deployment(), func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image })
 }
 
 // runs waits until the deployment is up on all members, with this image.
@@ -136,7 +136,7 @@ func TestWorksOfAnEnvelopedDeployment(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		s.create(s.wrapped(s.deployment()))
 		p := s.placeOne(s.selectedEnvelope("ResourceEnvelope", s.app, "envelope"))
-		s.expectWithin(testworld.Workload, p, onAll())
+		s.of(p).expectWithin(testworld.Workload, onAll())
 		s.runs("example.com/web")
 		testworld.Await(s.T, testworld.Soon, "the Works to tell", func(ctx context.Context) error {
 			works, err := s.works(ctx)
@@ -165,9 +165,9 @@ func TestBadImageStopsAtTheFirstCluster(t *testing.T) {
 		s.create(s.deployment())
 		object := s.identified("apps", "Deployment", "web")
 		p := s.placeOne(object)
-		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("0"))
+		s.of(p).expectWithin(testworld.Workload, onAll().AtOrNext("0"))
 		s.image(brokenImage)
-		s.stalls(p, "1", object, 2)
+		s.of(p).stalls("1", object, 2)
 	})
 }
 
@@ -179,10 +179,10 @@ func TestBadImageInAnEnvelopeStopsAtTheFirstCluster(t *testing.T) {
 		envelope := s.wrapped(db)
 		s.create(envelope)
 		p := s.placeOne(s.selectedEnvelope("ResourceEnvelope", s.app, "envelope"))
-		s.expectWithin(2*testworld.Workload, p, onAll().AtOrNext("0"))
+		s.of(p).expectWithin(2*testworld.Workload, onAll().AtOrNext("0"))
 		db.Spec.Template.Spec.Containers[0].Image = brokenImage
-		update(s, theHub, envelope, func(e *v1beta1.ResourceEnvelope) { e.Data = wrapping(db) })
-		s.stalls(p, "1", s.envelopedAs(s.identified("apps", "StatefulSet", "db")), 2)
+		testworld.Update(s, theHub, envelope, func(e *v1beta1.ResourceEnvelope) { e.Data = wrapping(db) })
+		s.of(p).stalls("1", s.envelopedAs(s.identified("apps", "StatefulSet", "db")), 2)
 	})
 }
 
@@ -196,9 +196,9 @@ func TestServiceWithoutAProviderStopsAtTheFirstCluster(t *testing.T) {
 		s.create(service)
 		object := s.identified("", "Service", "web")
 		p := s.placeOne(object)
-		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("0"))
-		update(s, theHub, service, func(o *corev1.Service) { o.Spec.Type = corev1.ServiceTypeLoadBalancer })
-		s.stalls(p, "1", object, 0)
+		s.of(p).expectWithin(testworld.Workload, onAll().AtOrNext("0"))
+		testworld.Update(s, theHub, service, func(o *corev1.Service) { o.Spec.Type = corev1.ServiceTypeLoadBalancer })
+		s.of(p).stalls("1", object, 0)
 	})
 }
 
@@ -208,16 +208,16 @@ func TestGoodImageAfterBadOnesWithOneRevisionKept(t *testing.T) {
 		s.create(s.deployment())
 		object := s.identified("apps", "Deployment", "web")
 		p := s.placeOne(object, testworld.Keeping(1))
-		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("0"))
+		s.of(p).expectWithin(testworld.Workload, onAll().AtOrNext("0"))
 		s.image(brokenImage)
-		s.stalls(p, "1", object, 2)
+		s.of(p).stalls("1", object, 2)
 		s.disturb()
 		s.image(brokenImage + "-too")
-		s.stalls(p, "2", object, 3)
+		s.of(p).stalls("2", object, 3)
 		s.disturb()
 		s.image("nginx:1.26.2")
 		s.runs("nginx:1.26.2")
-		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("3"))
+		s.of(p).expectWithin(testworld.Workload, onAll().AtOrNext("3"))
 	})
 }
 
@@ -260,13 +260,13 @@ func TestUntrackableContentWaitsForItsPeriod(t *testing.T) {
 		if s.namespaced {
 			carrier := testworld.ClusterPlacement(s.name+"-crd", s.app, testworld.Selecting(definition))
 			s.create(carrier)
-			s.expectWithin(testworld.Workload, carrier, onAll())
+			s.of(carrier).expectWithin(testworld.Workload, onAll())
 			what = []v1beta1.ResourceSelectorTerm{testworld.Named(kind.Group, "v1", "Widget", "widget")}
 		}
 		p := s.place(testworld.Selecting(what...), testworld.PickFixed(c1.name), oneAtATime, period(int(wait/time.Second)))
-		s.expectWithin(2*wait, p, testworld.Complete(c1.name).Untrackable().AtOrNext("0"))
-		since := s.availableSince(p)
-		update(s, theHub, widget, func(w *unstructured.Unstructured) { w.Object["spec"] = map[string]any{"size": "large"} })
+		s.of(p).expectWithin(2*wait, testworld.Complete(c1.name).Untrackable().AtOrNext("0"))
+		since := s.of(p).availableSince()
+		testworld.Update(s, theHub, widget, func(w *unstructured.Unstructured) { w.Object["spec"] = map[string]any{"size": "large"} })
 		// The time in the condition is of whole seconds, and the change is told to the member as soon as the period is
 		// over.
 		testworld.Stable(s.T, time.Until(since.Add(wait-2*time.Second)), "the old widget on "+c1.name, func(ctx context.Context) error {
@@ -275,7 +275,7 @@ func TestUntrackableContentWaitsForItsPeriod(t *testing.T) {
 			}
 			return errors.New("it is another")
 		})
-		s.expectWithin(4*wait, p, testworld.Complete(c1.name).Untrackable().AtOrNext("1"))
+		s.of(p).expectWithin(4*wait, testworld.Complete(c1.name).Untrackable().AtOrNext("1"))
 		if got := s.widget(s.Context(), kind); got != "large" {
 			s.Errorf("the widget is %q", got)
 		}
@@ -294,9 +294,9 @@ func (s *scene) widget(ctx context.Context, kind schema.GroupVersionKind) (size 
 }
 
 // availableSince is when the content of the placement's only binding became available.
-func (s *scene) availableSince(p v1beta1.PlacementObject) time.Time {
+func (s ofPlacement) availableSince() time.Time {
 	s.Helper()
-	bindings, err := scope.Bindings.List(s.Context(), theHub, p.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: p.GetName()})
+	bindings, err := scope.Bindings.List(s.Context(), theHub, s.p.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: s.p.GetName()})
 	if err != nil || len(bindings) != 1 {
 		s.Fatalf("there are %d bindings, %v; want one", len(bindings), err)
 	}
@@ -314,9 +314,9 @@ func TestStateOfAJobBlocksNothing(t *testing.T) {
 	job.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	s.create(job)
 	p := s.placeOne(s.identified("batch", "Job", "once"), period(15))
-	s.expectWithin(testworld.Workload, p, onAll().Untrackable().AtOrNext("0"))
-	update(s, theHub, job, func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(true) })
-	s.expectWithin(75*time.Second, p, onAll().Untrackable().AtOrNext("1"))
+	s.of(p).expectWithin(testworld.Workload, onAll().Untrackable().AtOrNext("0"))
+	testworld.Update(s, theHub, job, func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(true) })
+	s.of(p).expectWithin(75*time.Second, onAll().Untrackable().AtOrNext("1"))
 }
 
 // A rollout that is held takes a change of its limits at once.
@@ -325,15 +325,15 @@ func TestLimitsCanBeRaisedWhileARolloutIsHeld(t *testing.T) {
 		s.create(s.deployment())
 		object := s.identified("apps", "Deployment", "web")
 		p := s.placeOne(object)
-		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("0"))
+		s.of(p).expectWithin(testworld.Workload, onAll().AtOrNext("0"))
 		s.image(brokenImage)
-		s.stalls(p, "1", object, 2)
-		s.edit(p, testworld.MaxUnavailable(intstr.FromInt32(2)))
-		s.expect(p, testworld.Blocked([]string{c1.name, c2.name}, c3.name).AtOrNext("1"))
-		s.edit(p, testworld.MaxUnavailable(intstr.FromInt32(3)))
-		s.expect(p, testworld.NotAvailable(c1.name, c2.name, c3.name).AtOrNext("1"))
+		s.of(p).stalls("1", object, 2)
+		s.of(p).edit(testworld.MaxUnavailable(intstr.FromInt32(2)))
+		s.of(p).expect(testworld.Blocked([]string{c1.name, c2.name}, c3.name).AtOrNext("1"))
+		s.of(p).edit(testworld.MaxUnavailable(intstr.FromInt32(3)))
+		s.of(p).expect(testworld.NotAvailable(c1.name, c2.name, c3.name).AtOrNext("1"))
 		s.image("example.com/web")
-		s.expectWithin(testworld.Workload, p, onAll().AtOrNext("2"))
+		s.of(p).expectWithin(testworld.Workload, onAll().AtOrNext("2"))
 	})
 }
 
@@ -343,15 +343,15 @@ func TestRolloutGoesOnWithoutAClusterThatLeaves(t *testing.T) {
 		f1 := s.member("a-member-of-early-name", nil)
 		f1.Healthy()
 		p := s.place(testworld.PickFixed(f1.Name, c1.name, c2.name, c3.name), oneAtATime)
-		s.expect(p, everywhereAnd(f1))
+		s.of(p).expect(everywhereAnd(f1))
 		f1.Leave()
-		update(s, theHub, testworld.ConfigMap(s.app, ""), func(cm *corev1.ConfigMap) { cm.Data["data"] = "while it leaves" })
+		testworld.Update(s, theHub, testworld.ConfigMap(s.app, ""), func(cm *corev1.ConfigMap) { cm.Data["data"] = "while it leaves" })
 		s.placed("while it leaves", members()...)
 		f1.Left()
-		s.expect(p, testworld.Partial(1, c1.name, c2.name, c3.name))
-		update(s, theHub, testworld.ConfigMap(s.app, ""), func(cm *corev1.ConfigMap) { cm.Data["data"] = "without it" })
+		s.of(p).expect(testworld.Partial(1, c1.name, c2.name, c3.name))
+		testworld.Update(s, theHub, testworld.ConfigMap(s.app, ""), func(cm *corev1.ConfigMap) { cm.Data["data"] = "without it" })
 		s.placed("without it", members()...)
-		s.expect(p, testworld.Partial(1, c1.name, c2.name, c3.name))
+		s.of(p).expect(testworld.Partial(1, c1.name, c2.name, c3.name))
 	})
 }
 
@@ -360,20 +360,20 @@ func TestLabelOfAMemberIsRolledOut(t *testing.T) {
 	inBothScopes(t, func(s *scene) {
 		key := "floor-" + s.name
 		for _, m := range members() {
-			s.label(m, key, "one")
+			s.on(m).label(key, "one")
 		}
 		floor := testworld.Patch(v1beta1.JSONPatchAdd, "/data/floor", "${MEMBER-CLUSTER-LABEL-KEY-"+key+"}")
 		o := s.narrow(s.name, testworld.Patching(everywhere, floor))
 		p := s.place(oneAtATime)
 		all := []string{s.app + "/" + o.Name + "-0"}
-		s.overridden(p, onAll().Overridden(), all, members()...)
-		on := func(m cluster, floor string) { s.has(m, map[string]string{"data": "test", "floor": floor}) }
+		s.of(p).overridden(onAll().Overridden(), all, members()...)
+		on := func(m cluster, floor string) { s.on(m).has(map[string]string{"data": "test", "floor": floor}) }
 		for _, m := range members() {
 			on(m, "one")
 		}
-		s.label(c2, key, "two")
+		s.on(c2).label(key, "two")
 		on(c2, "two")
-		s.overridden(p, onAll().Overridden(), all, members()...)
+		s.of(p).overridden(onAll().Overridden(), all, members()...)
 		on(c1, "one")
 		on(c3, "one")
 	})
@@ -407,19 +407,19 @@ func TestSnapshotIntervals(t *testing.T) {
 		}
 		placements[i] = s.place(testworld.Selecting(testworld.WithLabel(kind, "chosen", s.name)))
 		if i%2 == 0 { // 163, 165
-			s.expect(placements[i], onAll().At("0").Selecting())
+			s.of(placements[i]).expect(onAll().At("0").Selecting())
 		} else {
-			s.hasSnapshots(placements[i], 1)
+			s.of(placements[i]).hasSnapshots(1)
 		}
 		s.choose()
 	}
 	for i, s := range scenes {
 		p := placements[i]
-		s.expectWithin(interval+testworld.Soon, p, onAll().At("1").Selecting(s.all()...))
+		s.of(p).expectWithin(interval+testworld.Soon, onAll().At("1").Selecting(s.all()...))
 		s.placed("test", members()...)
-		s.hasSnapshots(p, 2)
-		testworld.Stable(t, interval, "two snapshots of "+p.GetName(), s.have(p, 2))
-		s.deletes(p)
+		s.of(p).hasSnapshots(2)
+		testworld.Stable(t, interval, "two snapshots of "+p.GetName(), s.of(p).have(2))
+		s.of(p).deletes()
 	}
 }
 
@@ -451,21 +451,21 @@ func (s *scene) choose() {
 		o.SetLabels(labels)
 	}
 	if s.namespaced {
-		update(s, theHub, client.Object(s.cm()), label)
+		testworld.Update(s, theHub, client.Object(s.cm()), label)
 		return
 	}
-	update(s, theHub, s.namespace(), label)
+	testworld.Update(s, theHub, s.namespace(), label)
 }
 
 // hasSnapshots waits until a placement has so many resource snapshots.
-func (s *scene) hasSnapshots(p v1beta1.PlacementObject, count int) {
+func (s ofPlacement) hasSnapshots(count int) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("%d snapshots of %s", count, p.GetName()), s.have(p, count))
+	testworld.Await(s.T, testworld.Soon, fmt.Sprintf("%d snapshots of %s", count, s.p.GetName()), s.have(count))
 }
 
-func (s *scene) have(p v1beta1.PlacementObject, count int) func(context.Context) error {
+func (s ofPlacement) have(count int) func(context.Context) error {
 	return func(ctx context.Context) error {
-		found, err := scope.ResourceSnapshots.List(ctx, theHub, p.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: p.GetName()})
+		found, err := scope.ResourceSnapshots.List(ctx, theHub, s.p.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: s.p.GetName()})
 		if err != nil {
 			return err
 		}

@@ -36,7 +36,7 @@ func rolling(s *scene, action v1beta1.FailureAction) *release {
 	web.Spec.Template.Spec.Containers[0].Image = firstImage
 	s.create(web)
 	r := &release{scene: s, placement: s.placeOne(s.identified("apps", "Deployment", web.Name), judged(action, time.Hour))}
-	s.expectWithin(testworld.Workload, r.placement, onAll())
+	s.of(r.placement).expectWithin(testworld.Workload, onAll())
 	r.images(firstImage, firstImage, firstImage)
 	for _, m := range members() { // which may take another revision, if the hub had not seen all objects at first
 		r.binding(m.name, "to have been well with what it has", func(b v1beta1.BindingObject) error {
@@ -95,7 +95,7 @@ func TestARollingUpdateStopsAtTheFirstFailure(t *testing.T) {
 		r.ships(brokenImage)
 		r.images(brokenImage, firstImage, firstImage)
 		r.unwell(c1.name)
-		s.edit(r.placement, judged(v1beta1.FailureActionStop, 2*time.Second))
+		s.of(r.placement).edit(judged(v1beta1.FailureActionStop, 2*time.Second))
 		r.tells("to stop", func(p v1beta1.PlacementObject) error {
 			held := "no RolloutStarted"
 			for _, entry := range p.GetStatus().PerClusterPlacementStatuses {
@@ -114,9 +114,9 @@ func TestARollingUpdateStopsAtTheFirstFailure(t *testing.T) {
 		}
 		r.events(r.placement, v1beta1.ReasonFailureBudgetSpent)
 		r.images(brokenImage, firstImage, firstImage)
-		s.edit(r.placement, judged(v1beta1.FailureActionStop, time.Hour))
+		s.of(r.placement).edit(judged(v1beta1.FailureActionStop, time.Hour))
 		r.ships(secondImage)
-		s.expectWithin(2*testworld.Workload, r.placement, onAll())
+		s.of(r.placement).expectWithin(2*testworld.Workload, onAll())
 		r.images(secondImage, secondImage, secondImage)
 	})
 }
@@ -127,13 +127,13 @@ func TestARollingUpdateGoesBackEverywhere(t *testing.T) {
 		where := "flagship.test/" + s.name
 		r.marks(c1, where, true)
 		r.marks(c2, where, true)
-		update(s, theHub, r.deployment(), func(d *appsv1.Deployment) {
+		testworld.Update(s, theHub, r.deployment(), func(d *appsv1.Deployment) {
 			d.Spec.Template.Spec.Containers[0].Image = secondImage
 			d.Spec.Template.Spec.NodeSelector = map[string]string{where: "yes"} // which no node of c3 has
 		})
 		r.images(secondImage, secondImage, secondImage)
 		r.unwell(c3.name)
-		s.edit(r.placement, judged(v1beta1.FailureActionRollback, 5*time.Second))
+		s.of(r.placement).edit(judged(v1beta1.FailureActionRollback, 5*time.Second))
 		r.tells("to be back", func(p v1beta1.PlacementObject) error {
 			return first(
 				says(p.GetStatus().Conditions, p.ConditionType(v1beta1.ConditionWithinFailureBudget), metav1.ConditionFalse, v1beta1.ReasonFailureBudgetSpent,
@@ -148,9 +148,9 @@ func TestARollingUpdateGoesBackEverywhere(t *testing.T) {
 				return says(*b.GetConditions(), v1beta1.ConditionRolledBack, metav1.ConditionTrue, v1beta1.ReasonRollbackSucceeded)
 			})
 		}
-		s.edit(r.placement, judged(v1beta1.FailureActionRollback, time.Hour))
-		update(s, theHub, r.deployment(), func(d *appsv1.Deployment) { d.Spec.Template.Spec.NodeSelector = nil })
-		s.expectWithin(2*testworld.Workload, r.placement, onAll())
+		s.of(r.placement).edit(judged(v1beta1.FailureActionRollback, time.Hour))
+		testworld.Update(s, theHub, r.deployment(), func(d *appsv1.Deployment) { d.Spec.Template.Spec.NodeSelector = nil })
+		s.of(r.placement).expectWithin(2*testworld.Workload, onAll())
 		r.images(secondImage, secondImage, secondImage)
 	})
 }

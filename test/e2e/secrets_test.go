@@ -19,7 +19,7 @@ import (
 // What these scenarios assert is in sweep: nothing shows the mark. They await that each report is there which could.
 
 // secret has the mark wherever a Secret can hold a text.
-func (s *scene) secret(name, place string) *corev1.Secret {
+func (s contents) secret(name, place string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: name, Annotations: map[string]string{"copy": marked(place + " annotation")}},
 		Data:       map[string][]byte{"data": []byte(marked(place))},
@@ -38,14 +38,14 @@ func (s *scene) placeSecrets(options ...testworld.Option) v1beta1.PlacementObjec
 
 // reportsOfSecrets waits until what a status lists about Secrets of clusters, in the words of told and with the
 // messages of what failed, has these texts.
-func (s *scene) reportsOfSecrets(p v1beta1.PlacementObject, texts ...string) {
+func (s ofPlacement) reportsOfSecrets(texts ...string) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Workload, p.GetName()+" to report about Secrets", func(ctx context.Context) error {
-		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+	testworld.Await(s.T, testworld.Workload, s.p.GetName()+" to report about Secrets", func(ctx context.Context) error {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(s.p), s.p); err != nil {
 			return err
 		}
 		var lines []string
-		for _, entry := range p.GetStatus().PerClusterPlacementStatuses {
+		for _, entry := range s.p.GetStatus().PerClusterPlacementStatuses {
 			for _, c := range entry.Conditions {
 				lines = append(lines, c.Type+": "+c.Message)
 			}
@@ -88,11 +88,11 @@ func TestSecretsThatDriftAreNotShown(t *testing.T) {
 		s.receives(s.secret("planted", ""), c1)
 
 		const hidden = contract.TextRedacted
-		update(s, c1, s.secret("planted", ""), func(live *corev1.Secret) {
+		testworld.Update(s, c1, s.secret("planted", ""), func(live *corev1.Secret) {
 			live.Data = map[string][]byte{"data": []byte(marked("member")), "more": []byte(marked("member more"))}
 			live.Annotations["copy"] = marked("member annotation")
 		})
-		s.reportsOfSecrets(p, "has drifted: /data/data ("+hidden+"→"+hidden+")", "/data/more (→"+hidden+")", "/metadata/annotations/copy ("+hidden+"→"+hidden+")")
+		s.of(p).reportsOfSecrets("has drifted: /data/data ("+hidden+"→"+hidden+")", "/data/more (→"+hidden+")", "/metadata/annotations/copy ("+hidden+"→"+hidden+")")
 	})
 }
 
@@ -108,7 +108,7 @@ func TestSecretsThatAreRefusedAreNotShown(t *testing.T) {
 	s.create(envelope)
 	p := s.place(testworld.PickFixed(c1.name))
 	s.receives(s.secret("fixed", ""), c1)
-	update(s, theHub, envelope, func(e *v1beta1.ResourceEnvelope) {
+	testworld.Update(s, theHub, envelope, func(e *v1beta1.ResourceEnvelope) {
 		e.Data = map[string]runtime.RawExtension{
 			"fixed":  raw("fixed", `"immutable":true,"stringData":{"a":"MARK again"}`),
 			"type":   raw("bad-type", `"type":"kubernetes.io/tls","stringData":{"a":"MARK"}`),
@@ -117,7 +117,7 @@ func TestSecretsThatAreRefusedAreNotShown(t *testing.T) {
 			"shape":  raw("bad-shape", `"data":["MARK"]`),
 		}
 	})
-	s.reportsOfSecrets(p, "Secret fixed fails: ", "Secret bad-type fails: ", "Secret bad-key fails: ", "Secret bad-base64 fails: ", "Secret bad-shape fails: ")
+	s.of(p).reportsOfSecrets("Secret fixed fails: ", "Secret bad-type fails: ", "Secret bad-key fails: ", "Secret bad-base64 fails: ", "Secret bad-shape fails: ")
 	s.explained()
 }
 
@@ -145,7 +145,7 @@ func TestOverriddenSecretsAreNotShown(t *testing.T) {
 			o := testworld.Override(s.app, s.name+"-secret", testworld.Patching(everywhere, tc.patch))
 			o.Spec.ResourceSelectors[0].Kind, o.Spec.ResourceSelectors[0].Name = "Secret", "planted"
 			s.create(o)
-			s.reportsOfSecrets(s.place(testworld.PickFixed(c1.name)), tc.told...)
+			s.of(s.place(testworld.PickFixed(c1.name))).reportsOfSecrets(tc.told...)
 			s.explained()
 		})
 	}

@@ -42,69 +42,69 @@ func beginEmpty(t *testing.T) *scene {
 func TestSelectNamespaceByName(t *testing.T) {
 	s := begin(t)
 	p := s.place()
-	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
-	s.deletes(p)
+	s.of(p).deletes()
 }
 
 // contract:65
 func TestSelectNamespaceByLabel(t *testing.T) {
 	s := begin(t)
 	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "process", s.app)))
-	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
-	s.deletes(p)
+	s.of(p).deletes()
 }
 
 // contract:66
 func TestNamespaceGetsTheLabel(t *testing.T) {
 	s := begin(t)
 	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "wanted", s.app)))
-	s.settles(p, onAll().At("0").Selecting())
+	s.of(p).settles(onAll().At("0").Selecting())
 	s.placed("")
-	update(s, theHub, testworld.Namespace(s.app), func(n *corev1.Namespace) { n.Labels["wanted"] = s.app })
-	s.expect(p, onAll().At("1").Selecting(s.all()...))
+	testworld.Update(s, theHub, testworld.Namespace(s.app), func(n *corev1.Namespace) { n.Labels["wanted"] = s.app })
+	s.of(p).expect(onAll().At("1").Selecting(s.all()...))
 	s.placed("test", members()...)
-	s.deletes(p)
+	s.of(p).deletes()
 }
 
 // contract:67
 func TestNamespaceLosesTheLabel(t *testing.T) {
 	s := begin(t)
 	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "process", s.app)))
-	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
-	update(s, theHub, testworld.Namespace(s.app), func(n *corev1.Namespace) { n.Labels["process"] = "other" })
-	s.expect(p, onAll().AtOrNext("1").Selecting())
+	testworld.Update(s, theHub, testworld.Namespace(s.app), func(n *corev1.Namespace) { n.Labels["process"] = "other" })
+	s.of(p).expect(onAll().AtOrNext("1").Selecting())
 	s.placed("")
-	s.deletes(p)
+	s.of(p).deletes()
 }
 
 // contract:68
 func TestNamespaceGetsContent(t *testing.T) {
 	s := beginEmpty(t)
 	p := s.place()
-	s.expect(p, onAll().AtOrNext("0").Selecting(s.selectedNamespace()))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(s.selectedNamespace()))
 	s.holdNamespace(members()...)
 	s.create(testworld.ConfigMap(s.app, "test"))
-	s.expect(p, onAll().AtOrNext("1").Selecting(s.all()...))
+	s.of(p).expect(onAll().AtOrNext("1").Selecting(s.all()...))
 	s.placed("test", members()...)
-	s.deletes(p)
+	s.of(p).deletes()
 }
 
 // contract:69
 func TestNamespaceLosesContent(t *testing.T) {
 	s := begin(t)
 	p := s.place()
-	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
 	if err := theHub.Delete(t.Context(), testworld.ConfigMap(s.app, "")); err != nil {
 		t.Fatal(err)
 	}
-	s.expect(p, onAll().AtOrNext("1").Selecting(s.selectedNamespace()))
+	s.of(p).expect(onAll().AtOrNext("1").Selecting(s.selectedNamespace()))
 	s.placed("")
 	s.holdNamespace(members()...)
-	s.deletes(p)
+	s.of(p).deletes()
 }
 
 // holdNamespace waits until members have the scenario's namespace.
@@ -122,10 +122,10 @@ func TestSelectTwice(t *testing.T) {
 	s := begin(t)
 	once := testworld.Named("", "v1", "Namespace", s.app)
 	p := s.place(testworld.Selecting(once, once))
-	s.settles(p, testworld.Refused().Selecting())
+	s.of(p).settles(testworld.Refused().Selecting())
 	s.placed("")
-	s.edit(p, testworld.Selecting(once))
-	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
+	s.of(p).edit(testworld.Selecting(once))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
 }
 
@@ -139,7 +139,7 @@ func TestSelectClusterRole(t *testing.T) {
 	}
 	s.create(role)
 	p := s.place(testworld.Selecting(testworld.Named(rbacv1.GroupName, "v1", "ClusterRole", role.Name)))
-	s.expect(p, onAll().AtOrNext("0").Selecting(v1beta1.ResourceIdentifier{Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Name: role.Name}))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(v1beta1.ResourceIdentifier{Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Name: role.Name}))
 	for _, m := range members() {
 		testworld.Await(t, testworld.Soon, role.Name+" on "+m.name, func(ctx context.Context) error {
 			var got rbacv1.ClusterRole
@@ -152,9 +152,9 @@ func TestSelectClusterRole(t *testing.T) {
 			return nil
 		})
 	}
-	s.deletes(p)
+	s.of(p).deletes()
 	for _, m := range members() {
-		s.gone(m, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: role.Name}})
+		s.on(m).gone(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: role.Name}})
 	}
 }
 
@@ -163,12 +163,12 @@ func TestSelectMissingNamespaceAndMore(t *testing.T) {
 	s := begin(t)
 	missing, there := testworld.Named("", "v1", "Namespace", "missing-"+s.app), testworld.Named("", "v1", "Namespace", s.app)
 	p := s.place(testworld.Selecting(missing))
-	s.expect(p, onAll().At("0").Selecting())
-	s.edit(p, testworld.Selecting(missing, there))
-	s.expect(p, onAll().At("1").Selecting(s.all()...))
+	s.of(p).expect(onAll().At("0").Selecting())
+	s.of(p).edit(testworld.Selecting(missing, there))
+	s.of(p).expect(onAll().At("1").Selecting(s.all()...))
 	s.placed("test", members()...)
-	s.snapshots(p, 1, 2)
-	s.deletes(p)
+	s.of(p).snapshots(1, 2)
+	s.of(p).deletes()
 }
 
 // contract:80 contract:81
@@ -183,26 +183,26 @@ func TestNamespacedSelectMissingAndMore(t *testing.T) {
 				options = append(options, testworld.Keeping(history))
 			}
 			p := s.place(options...)
-			s.expect(p, onAll().At("0").Selecting())
-			s.edit(p, testworld.Selecting(missing, there))
-			s.expect(p, onAll().At("1").Selecting(s.all()...))
+			s.of(p).expect(onAll().At("0").Selecting())
+			s.of(p).edit(testworld.Selecting(missing, there))
+			s.of(p).expect(onAll().At("1").Selecting(s.all()...))
 			s.placed("test", members()...)
-			s.snapshots(p, 1, left)
-			s.deletes(p)
+			s.of(p).snapshots(1, left)
+			s.of(p).deletes()
 		})
 	}
 }
 
 // snapshots waits until a placement has so many snapshots of its policy and of its resources.
-func (s *scene) snapshots(p v1beta1.PlacementObject, policies, resources int) {
+func (s ofPlacement) snapshots(policies, resources int) {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, "the snapshots of "+p.GetName(), func(ctx context.Context) error {
-		ours := client.MatchingLabels{contract.LabelPlacement: p.GetName()}
-		ofPolicy, err := scope.PolicySnapshots.List(ctx, theHub, p.GetNamespace(), ours)
+	testworld.Await(s.T, testworld.Soon, "the snapshots of "+s.p.GetName(), func(ctx context.Context) error {
+		ours := client.MatchingLabels{contract.LabelPlacement: s.p.GetName()}
+		ofPolicy, err := scope.PolicySnapshots.List(ctx, theHub, s.p.GetNamespace(), ours)
 		if err != nil {
 			return err
 		}
-		ofResources, err := scope.ResourceSnapshots.List(ctx, theHub, p.GetNamespace(), ours)
+		ofResources, err := scope.ResourceSnapshots.List(ctx, theHub, s.p.GetNamespace(), ours)
 		if err != nil {
 			return err
 		}
@@ -246,12 +246,12 @@ func (s *scene) largeSecrets() []v1beta1.ResourceIdentifier {
 
 // inTwoSnapshots waits until the resources of a placement, as its status last was, are in two snapshots: the latest
 // master, and one more.
-func (s *scene) inTwoSnapshots(p v1beta1.PlacementObject) {
+func (s ofPlacement) inTwoSnapshots() {
 	s.Helper()
-	testworld.Await(s.T, testworld.Soon, "two snapshots of "+p.GetName(), func(ctx context.Context) error {
-		index := p.GetStatus().ObservedResourceIndex
-		group, err := scope.ResourceSnapshots.List(ctx, theHub, p.GetNamespace(),
-			client.MatchingLabels{contract.LabelPlacement: p.GetName(), contract.LabelResourceIndex: index})
+	testworld.Await(s.T, testworld.Soon, "two snapshots of "+s.p.GetName(), func(ctx context.Context) error {
+		index := s.p.GetStatus().ObservedResourceIndex
+		group, err := scope.ResourceSnapshots.List(ctx, theHub, s.p.GetNamespace(),
+			client.MatchingLabels{contract.LabelPlacement: s.p.GetName(), contract.LabelResourceIndex: index})
 		if err != nil {
 			return err
 		}
@@ -287,16 +287,16 @@ func TestSelectMoreThanOneSnapshotHolds(t *testing.T) {
 		// Secrets come before config maps.
 		all := s.all()
 		want := slices.Insert(all, len(all)-1, secrets...)
-		s.expectWithin(testworld.Workload, p, testworld.Complete(c1.name, c2.name).AtOrNext("0").Selecting(want...))
-		s.inTwoSnapshots(p)
+		s.of(p).expectWithin(testworld.Workload, testworld.Complete(c1.name, c2.name).AtOrNext("0").Selecting(want...))
+		s.of(p).inTwoSnapshots()
 		s.placed("test", c1, c2)
 		for _, secret := range secrets {
 			s.receives(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: secret.Name}}, c1, c2)
 		}
-		s.deletes(p)
+		s.of(p).deletes()
 		for _, secret := range secrets {
 			for _, m := range members() {
-				s.gone(m, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: secret.Name}})
+				s.on(m).gone(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: secret.Name}})
 			}
 		}
 	})
@@ -325,10 +325,10 @@ func TestSelectInOrder(t *testing.T) {
 		if s.namespaced {
 			p := s.place(testworld.Selecting(testworld.Named("", "v1", "ConfigMap", ""), testworld.Named("", "v1", "Secret", ""),
 				testworld.Named("", "v1", "PersistentVolumeClaim", ""), testworld.Named(rbacv1.GroupName, "v1", "Role", "")))
-			s.expect(p, onAll().AtOrNext("0").Selecting(want...))
+			s.of(p).expect(onAll().AtOrNext("0").Selecting(want...))
 			return
 		}
-		s.expect(s.place(), onAll().AtOrNext("0").Selecting(append([]v1beta1.ResourceIdentifier{s.selectedNamespace()}, want...)...))
+		s.of(s.place()).expect(onAll().AtOrNext("0").Selecting(append([]v1beta1.ResourceIdentifier{s.selectedNamespace()}, want...)...))
 	})
 }
 
@@ -336,9 +336,9 @@ func TestSelectInOrder(t *testing.T) {
 func TestNamespacedSelectByName(t *testing.T) {
 	s := beginNamespaced(t)
 	p := s.place()
-	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
-	s.deletes(p)
+	s.of(p).deletes()
 	s.holdNamespace(members()...)
 }
 
@@ -346,9 +346,9 @@ func TestNamespacedSelectByName(t *testing.T) {
 func TestNamespacedSelectByLabel(t *testing.T) {
 	s := beginNamespaced(t)
 	p := s.place(testworld.Selecting(testworld.WithLabel("ConfigMap", "app", s.app)))
-	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
-	s.deletes(p)
+	s.of(p).deletes()
 	s.holdNamespace(members()...)
 }
 
@@ -356,12 +356,12 @@ func TestNamespacedSelectByLabel(t *testing.T) {
 func TestNamespacedObjectLosesTheLabel(t *testing.T) {
 	s := beginNamespaced(t)
 	p := s.place(testworld.Selecting(testworld.WithLabel("ConfigMap", "app", s.app)))
-	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(s.all()...))
 	s.placed("test", members()...)
-	update(s, theHub, testworld.ConfigMap(s.app, ""), func(cm *corev1.ConfigMap) { cm.Labels["app"] = "other" })
-	s.expect(p, onAll().AtOrNext("1").Selecting())
+	testworld.Update(s, theHub, testworld.ConfigMap(s.app, ""), func(cm *corev1.ConfigMap) { cm.Labels["app"] = "other" })
+	s.of(p).expect(onAll().AtOrNext("1").Selecting())
 	s.placed("")
-	s.deletes(p)
+	s.of(p).deletes()
 }
 
 // contract:78
@@ -369,8 +369,8 @@ func TestNamespacedSelectReservedConfigMap(t *testing.T) {
 	s := beginNamespaced(t)
 	s.receives(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "kube-root-ca.crt"}}, theHub)
 	p := s.place(testworld.Selecting(testworld.Named("", "v1", "ConfigMap", "kube-root-ca.crt")))
-	s.settles(p, onAll().At("0").Selecting())
-	s.deletes(p)
+	s.of(p).settles(onAll().At("0").Selecting())
+	s.of(p).deletes()
 }
 
 // contract:79
@@ -378,12 +378,12 @@ func TestNamespacedMeetsAnObjectThatIsOwned(t *testing.T) {
 	s := beginNamespaced(t)
 	owner := testworld.ConfigMap(s.app, "")
 	owner.Name = "owner"
-	s.createOn(c1, owner)
+	s.on(c1).create(owner)
 	theirs := testworld.ConfigMap(s.app, "theirs")
 	theirs.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}}
-	s.createOn(c1, theirs)
+	s.on(c1).create(theirs)
 	p := s.place()
-	s.expect(p, testworld.ApplyFailed(c1.name, c1.name, c2.name, c3.name).AtOrNext("0").Selecting(s.all()...))
+	s.of(p).expect(testworld.ApplyFailed(c1.name, c1.name, c2.name, c3.name).AtOrNext("0").Selecting(s.all()...))
 	for _, entry := range p.GetStatus().PerClusterPlacementStatuses {
 		failed := entry.FailedPlacements
 		if entry.ClusterName != c1.name {
@@ -397,26 +397,26 @@ func TestNamespacedMeetsAnObjectThatIsOwned(t *testing.T) {
 			t.Errorf("failed placements of %s are %+v, want cm, Applied %s", c1.name, failed, v1beta1.ReasonManifestFailedToTakeOver)
 		}
 	}
-	s.holds(c1, "theirs")
-	s.holds(c2, "test")
-	s.holds(c3, "test")
+	s.on(c1).holds("theirs")
+	s.on(c2).holds("test")
+	s.on(c3).holds("test")
 	if err := theHub.Delete(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
-	s.finalized(p)
-	s.clean(c2)
-	s.clean(c3)
-	testworld.Stable(t, calm, "cm on c1", s.holding(c1, "theirs"))
+	s.of(p).finalized()
+	s.on(c2).clean()
+	s.on(c3).clean()
+	testworld.Stable(t, calm, "cm on c1", s.on(c1).holding("theirs"))
 }
 
 // contract:84
 func TestNamespaceWithSelectorsOfTheNamespaceAlone(t *testing.T) {
 	s := begin(t)
 	p := s.place(testworld.NamespaceWithSelectors)
-	s.settles(p, onAll().AtOrNext("0").Selecting(s.selectedNamespace()))
+	s.of(p).settles(onAll().AtOrNext("0").Selecting(s.selectedNamespace()))
 	s.holdNamespace(members()...)
 	s.placed("")
-	s.deletes(p)
+	s.of(p).deletes()
 }
 
 // contract:85
@@ -436,7 +436,7 @@ func TestNamespaceWithSelectorsOfNoNamespace(t *testing.T) {
 		return errors.New("no message contains " + says)
 	})
 	s.placed("")
-	s.deletes(p)
+	s.of(p).deletes()
 }
 
 // What users made themselves travels, and what stays on the hub is told: its owner hears of a claim, and of what a
@@ -509,9 +509,9 @@ func TestHubFinalizerBlocksMemberDeletion(t *testing.T) {
 			t.Errorf("on %s it has finalizers %v", m.name, copied.Finalizers)
 		}
 	}
-	s.deletes(p)
+	s.of(p).deletes()
 	for _, m := range members() {
-		s.gone(m, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "hold"}})
+		s.on(m).gone(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: "hold"}})
 	}
 }
 
@@ -523,7 +523,7 @@ func TestBootstrapObjectsStay(t *testing.T) {
 	s.create(mine)
 	p := s.place(testworld.Selecting(testworld.WithLabel("Namespace", "process", "none"), testworld.Named(rbacv1.GroupName, "v1", "ClusterRole", "view"),
 		testworld.Named("scheduling.k8s.io", "v1", "PriorityClass", ""), testworld.Named(rbacv1.GroupName, "v1", "ClusterRole", mine.Name)))
-	s.expect(p, onAll().AtOrNext("0").Selecting(v1beta1.ResourceIdentifier{Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Name: mine.Name}))
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(v1beta1.ResourceIdentifier{Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Name: mine.Name}))
 	if c := (*p.GetConditions())[0]; !strings.Contains(c.Message, "ClusterRole view (every API server creates its own)") {
 		t.Errorf("its first condition is %+v", c)
 	}

@@ -69,7 +69,7 @@ func external(spec *v1beta1.PlacementSpec) {
 }
 
 // key is that of something beside the scenario's placement.
-func (s *scene) key(name string) types.NamespacedName {
+func (s contents) key(name string) types.NamespacedName {
 	if s.namespaced {
 		return types.NamespacedName{Namespace: s.app, Name: name}
 	}
@@ -241,7 +241,7 @@ func (r *release) run(name, index string, state v1beta1.UpdateRunState) v1beta1.
 
 func (r *release) tell(run v1beta1.UpdateRunObject, state v1beta1.UpdateRunState) {
 	r.Helper()
-	update(r.scene, theHub, run, func(run v1beta1.UpdateRunObject) { run.GetSpec().State = state })
+	testworld.Update(r, theHub, run, func(run v1beta1.UpdateRunObject) { run.GetSpec().State = state })
 }
 
 // approve opens a gate as an operator's tool would: it finds the one request by its labels.
@@ -382,23 +382,6 @@ func ended(conditions []metav1.Condition, generation int64, reason string) error
 	return nil
 }
 
-// has waits until cm on a member has a value.
-func (r *release) has(m cluster, value string) {
-	r.Helper()
-	testworld.Await(r.T, testworld.Soon, "cm on "+m.name, func(ctx context.Context) error { return r.holds(ctx, m, value) })
-}
-
-func (r *release) holds(ctx context.Context, m cluster, value string) error {
-	var cm corev1.ConfigMap
-	if err := m.Get(ctx, client.ObjectKey{Namespace: r.app, Name: "cm"}, &cm); err != nil {
-		return err
-	}
-	if cm.Data["data"] != value {
-		return fmt.Errorf("it is %q, want %q", cm.Data["data"], value)
-	}
-	return nil
-}
-
 // still asserts that members stay as they are for a while: an empty value is a member without cm.
 func (r *release) still(values map[string]string) {
 	r.Helper()
@@ -408,7 +391,7 @@ func (r *release) still(values map[string]string) {
 			if !ok {
 				continue
 			}
-			err := r.holds(ctx, m, want)
+			err := r.on(m).holding(want)(ctx)
 			if want == "" {
 				if err == nil || client.IgnoreNotFound(err) != nil {
 					return errors.Join(fmt.Errorf("cm is on %s", m.name), client.IgnoreNotFound(err))
@@ -427,12 +410,12 @@ func (r *release) still(values map[string]string) {
 func (r *release) edits(value string) {
 	r.Helper()
 	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: r.app, Name: "cm"}}
-	update(r.scene, theHub, cm, func(cm *corev1.ConfigMap) { cm.Data = map[string]string{"data": value} })
+	testworld.Update(r, theHub, cm, func(cm *corev1.ConfigMap) { cm.Data = map[string]string{"data": value} })
 }
 
 func (r *release) complete(index string, clusters ...string) {
 	r.Helper()
-	r.expectWithin(testworld.Workload, r.placement, testworld.Complete(clusters...).AtOrNext(index))
+	r.of(r.placement).expectWithin(testworld.Workload, testworld.Complete(clusters...).AtOrNext(index))
 }
 
 var prod = []string{"c1", "c3"}
@@ -443,7 +426,7 @@ func TestRunsReleaseAndRollBack(t *testing.T) {
 		r := inStages(s, external)
 		r.untouched(3)
 		first := r.run("1", "", v1beta1.UpdateRunRun)
-		r.has(c2, "test")
+		r.on(c2).holds("test")
 		r.cut("0 latest")
 		r.pending(map[string]string{c2.name: "0"})
 		r.approve(first, "canary", contract.TaskAfterStage)
@@ -457,7 +440,7 @@ func TestRunsReleaseAndRollBack(t *testing.T) {
 		r.still(map[string]string{c1.name: "test", c2.name: "test", c3.name: "test"})
 		r.complete("0", "c1", "c2", "c3")
 		second := r.run("2", "", v1beta1.UpdateRunRun)
-		r.has(c2, "new")
+		r.on(c2).holds("new")
 		r.cut("0", "1 latest")
 		r.pending(map[string]string{c1.name: "0", c2.name: "1", c3.name: "0"})
 		r.still(map[string]string{c1.name: "test", c2.name: "new", c3.name: "test"})
@@ -466,7 +449,7 @@ func TestRunsReleaseAndRollBack(t *testing.T) {
 		r.complete("1", "c1", "c2", "c3")
 
 		third := r.run("3", "0", v1beta1.UpdateRunRun)
-		r.has(c2, "test")
+		r.on(c2).holds("test")
 		r.pending(map[string]string{c1.name: "1", c2.name: "0", c3.name: "1"})
 		r.approve(third, "canary", contract.TaskAfterStage)
 		r.waitsAtProd(third)
@@ -476,7 +459,7 @@ func TestRunsReleaseAndRollBack(t *testing.T) {
 		r.complete("0", "c1", "c2", "c3")
 		r.cut("0", "1 latest")
 		for _, m := range members() {
-			r.has(m, "test")
+			r.on(m).holds("test")
 		}
 	})
 }
@@ -492,22 +475,22 @@ func TestRunsFollowAFixedPolicy(t *testing.T) {
 		r.complete("0", "c1", "c2")
 		r.still(map[string]string{c3.name: ""})
 
-		r.edit(r.placement, testworld.PickFixed(c1.name, c2.name, c3.name))
+		r.of(r.placement).edit(testworld.PickFixed(c1.name, c2.name, c3.name))
 		r.unknownAt("", 0, map[string]string{"c1": "0", "c2": "0", "c3": ""})
 		second := r.run("2", "0", v1beta1.UpdateRunRun)
 		r.bothGates(second)
 		r.succeeds(second, "1", "0", [][]string{{"c2"}, prod})
 		r.complete("0", "c1", "c2", "c3")
 
-		r.edit(r.placement, testworld.PickFixed(c3.name))
+		r.of(r.placement).edit(testworld.PickFixed(c3.name))
 		r.unknownAt("0", len(r.all()), map[string]string{"c3": "0"})
 		third := r.run("3", "0", v1beta1.UpdateRunRun)
 		r.waitsAtProd(third)
 		r.still(map[string]string{c1.name: "test", c2.name: "test", c3.name: "test"})
 		r.approve(third, "prod", contract.TaskBeforeStage)
 		r.succeeds(third, "2", "0", [][]string{nil, {"c3"}}, "c1", "c2")
-		r.clean(c1)
-		r.clean(c2)
+		r.on(c1).clean()
+		r.on(c2).clean()
 		r.complete("0", "c3")
 	})
 }
@@ -524,16 +507,16 @@ func TestRunsFollowANumber(t *testing.T) {
 		r.succeeds(first, "0", "0", [][]string{nil, {"c3"}})
 		r.complete("0", "c3")
 
-		r.edit(r.placement, testworld.PickN(3))
+		r.of(r.placement).edit(testworld.PickN(3))
 		r.pending(map[string]string{"c1": "", "c2": "", "c3": "0"})
 		second := r.run("2", "0", v1beta1.UpdateRunRun)
-		r.has(c2, "test")
+		r.on(c2).holds("test")
 		r.still(map[string]string{c1.name: ""})
 		r.bothGates(second)
 		r.succeeds(second, "0", "0", [][]string{{"c2"}, prod})
 		r.complete("0", "c1", "c2", "c3")
 
-		r.edit(r.placement, testworld.PickN(2))
+		r.of(r.placement).edit(testworld.PickN(2))
 		r.complete("0", "c2", "c3")
 		third := r.run("3", "0", v1beta1.UpdateRunRun)
 		r.approve(third, "canary", contract.TaskAfterStage)
@@ -541,7 +524,7 @@ func TestRunsFollowANumber(t *testing.T) {
 		r.still(map[string]string{c1.name: "test"})
 		r.approve(third, "prod", contract.TaskBeforeStage)
 		r.succeeds(third, "0", "0", [][]string{{"c2"}, {"c3"}}, "c1")
-		r.clean(c1)
+		r.on(c1).clean()
 		r.complete("0", "c2", "c3")
 	})
 }
@@ -556,19 +539,19 @@ func TestARollingPlacementIsHandedToRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	earlier := []string{"0"}[:n]
-	r.edit(r.placement, external)
+	r.of(r.placement).edit(external)
 	r.complete("0", "c1", "c2", "c3")
 	r.edits("new")
 	r.still(map[string]string{c1.name: "test", c2.name: "test", c3.name: "test"})
 	r.cut(slices.Concat(earlier, []string{fmt.Sprintf("%d latest", n)})...)
 	run := r.run("1", "", v1beta1.UpdateRunRun)
-	r.has(c2, "new")
+	r.on(c2).holds("new")
 	r.cut(slices.Concat(earlier, []string{strconv.Itoa(n), fmt.Sprintf("%d latest", n+1)})...)
 	r.bothGates(run)
 	r.succeeds(run, "0", strconv.Itoa(n+1), [][]string{{"c2"}, prod})
 	r.complete("1", "c1", "c2", "c3")
 	for _, m := range members() {
-		r.has(m, "new")
+		r.on(m).holds("new")
 	}
 }
 
@@ -608,7 +591,7 @@ func TestUpdateRunOverAReusedSnapshotName(t *testing.T) {
 		second := r.run("2", "", v1beta1.UpdateRunRun)
 		r.succeeds(second, "0", "1", [][]string{{"c1", "c2", "c3"}})
 		for _, m := range members() {
-			r.has(m, "2")
+			r.on(m).holds("2")
 		}
 		r.complete("1", "c1", "c2", "c3")
 	})
@@ -629,7 +612,7 @@ func TestARunIsPlannedStoppedAndGoesOn(t *testing.T) {
 		})
 		r.still(map[string]string{c1.name: "", c2.name: "", c3.name: ""})
 		r.tell(run, v1beta1.UpdateRunRun)
-		r.has(c2, "test")
+		r.on(c2).holds("test")
 		r.pending(map[string]string{c2.name: "0"})
 		r.approve(run, "canary", contract.TaskAfterStage)
 		r.waitsAtProd(run)
@@ -659,7 +642,7 @@ func TestARunReleasesOverrides(t *testing.T) {
 	r := inStages(s, external)
 	r.untouched(3)
 	run := r.run("1", "", v1beta1.UpdateRunRun)
-	r.has(c2, "test")
+	r.on(c2).holds("test")
 	r.cmCarries("narrow", c2)
 	r.bothGates(run)
 	r.succeeds(run, "0", "0", [][]string{{"c2"}, prod})
@@ -762,7 +745,7 @@ func TestARunGoesOnWhenAClusterJoins(t *testing.T) {
 		r.untouched(3)
 		first := r.run("1", "", v1beta1.UpdateRunRun)
 		r.approve(first, "canary", contract.TaskBeforeStage)
-		r.has(c2, "test")
+		r.on(c2).holds("test")
 		r.waitsAtProd(first)
 
 		f1 := s.member("f1", map[string]string{"env": "canary"})
@@ -785,7 +768,7 @@ func TestARunGoesOnWhenAClusterJoins(t *testing.T) {
 		r.succeeds(second, "0", "0", [][]string{{"c2", f1.Name}, prod})
 		r.complete("0", "c1", "c2", "c3", f1.Name)
 		for _, m := range members() {
-			r.has(m, "test")
+			r.on(m).holds("test")
 		}
 		requests, err := scope.ApprovalRequests.List(t.Context(), theHub, second.GetNamespace(), client.MatchingLabels{contract.LabelApprovalRun: second.GetName()})
 		if err != nil || len(requests) != 1 {

@@ -21,28 +21,28 @@ import (
 var accessible = testworld.Reporting(v1beta1.StatusReportingScopeNamespaceAccessible)
 
 // statusCopy is the object that the status of the scenario's placement is copied into.
-func (s *scene) statusCopy() *v1beta1.ClusterResourcePlacementStatus {
+func (s contents) statusCopy() *v1beta1.ClusterResourcePlacementStatus {
 	return &v1beta1.ClusterResourcePlacementStatus{ObjectMeta: metav1.ObjectMeta{Namespace: s.app, Name: s.name}}
 }
 
 // awaitCopy waits until there is a copy of p's status, which goes with p.
-func (s *scene) awaitCopy(p v1beta1.PlacementObject) types.UID {
+func (s ofPlacement) awaitCopy() types.UID {
 	s.Helper()
 	copied := s.statusCopy()
-	testworld.Await(s.T, testworld.Soon, "the copy of the status of "+p.GetName(), func(ctx context.Context) error {
+	testworld.Await(s.T, testworld.Soon, "the copy of the status of "+s.p.GetName(), func(ctx context.Context) error {
 		if err := theHub.Get(ctx, client.ObjectKeyFromObject(copied), copied); err != nil {
 			return err
 		}
-		if err := theHub.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+		if err := theHub.Get(ctx, client.ObjectKeyFromObject(s.p), s.p); err != nil {
 			return err
 		}
-		want := p.GetStatus().DeepCopy()
-		meta.RemoveStatusCondition(&want.Conditions, p.ConditionType(v1beta1.ConditionStatusSynced))
+		want := s.p.GetStatus().DeepCopy()
+		meta.RemoveStatusCondition(&want.Conditions, s.p.ConditionType(v1beta1.ConditionStatusSynced))
 		if d := cmp.Diff(*want, copied.SourceStatus); d != "" {
 			return fmt.Errorf("it differs (-placement +copy):\n%s", d)
 		}
 		owner := metav1.GetControllerOf(copied)
-		if owner == nil || owner.UID != p.GetUID() || owner.BlockOwnerDeletion == nil || !*owner.BlockOwnerDeletion {
+		if owner == nil || owner.UID != s.p.GetUID() || owner.BlockOwnerDeletion == nil || !*owner.BlockOwnerDeletion {
 			return fmt.Errorf("its owners are %+v", copied.OwnerReferences)
 		}
 		return nil
@@ -54,12 +54,12 @@ func (s *scene) awaitCopy(p v1beta1.PlacementObject) types.UID {
 func TestStatusIsCopied(t *testing.T) {
 	s := begin(t)
 	p := s.place(testworld.PickN(2), accessible)
-	s.expectWithin(2*testworld.Soon, p, testworld.Complete(c2.name, c3.name).Selecting(s.all()...).Copied(true))
-	s.awaitCopy(p)
-	s.edit(p, testworld.PickN(3))
+	s.of(p).expectWithin(2*testworld.Soon, testworld.Complete(c2.name, c3.name).Selecting(s.all()...).Copied(true))
+	s.of(p).awaitCopy()
+	s.of(p).edit(testworld.PickN(3))
 	all := onAll().Selecting(s.all()...).Copied(true)
-	s.expect(p, all)
-	first := s.awaitCopy(p)
+	s.of(p).expect(all)
+	first := s.of(p).awaitCopy()
 
 	if err := theHub.Delete(t.Context(), s.statusCopy()); err != nil {
 		t.Fatal(err)
@@ -74,11 +74,11 @@ func TestStatusIsCopied(t *testing.T) {
 		}
 		return nil
 	})
-	s.awaitCopy(p)
-	s.stays(p, all)
+	s.of(p).awaitCopy()
+	s.of(p).stays(all)
 
 	remove(t, theHub, p)
-	s.gone(theHub, s.statusCopy())
+	s.on(theHub).gone(s.statusCopy())
 	testworld.Stable(t, calm, "the absence of a copy", func(ctx context.Context) error {
 		err := theHub.Get(ctx, client.ObjectKeyFromObject(s.statusCopy()), s.statusCopy())
 		if apierrors.IsNotFound(err) {
@@ -92,21 +92,21 @@ func TestStatusIsCopied(t *testing.T) {
 func TestStatusCopyOutlivesItsNamespace(t *testing.T) {
 	s := begin(t)
 	p := s.place(accessible)
-	s.expect(p, onAll().AtOrNext("0").Selecting(s.all()...).Copied(true))
-	s.awaitCopy(p)
+	s.of(p).expect(onAll().AtOrNext("0").Selecting(s.all()...).Copied(true))
+	s.of(p).awaitCopy()
 
 	if err := theHub.Delete(t.Context(), testworld.Namespace(s.app)); err != nil {
 		t.Fatal(err)
 	}
-	s.gone(theHub, testworld.Namespace(s.app))
-	s.settles(p, onAll().AtOrNext("1").Selecting().Copied(false))
+	s.on(theHub).gone(testworld.Namespace(s.app))
+	s.of(p).settles(onAll().AtOrNext("1").Selecting().Copied(false))
 	if err := theHub.Get(t.Context(), client.ObjectKey{Name: s.app}, &corev1.Namespace{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the namespace is there again: %v", err)
 	}
 
 	s.create(testworld.Namespace(s.app))
-	s.expect(p, onAll().AtOrNext("2").Selecting(s.selectedNamespace()).Copied(true))
-	s.awaitCopy(p)
+	s.of(p).expect(onAll().AtOrNext("2").Selecting(s.selectedNamespace()).Copied(true))
+	s.of(p).awaitCopy()
 }
 
 // contract:221
@@ -114,10 +114,10 @@ func TestStatusCopyOfAnotherNamespaceIsRefused(t *testing.T) {
 	s := begin(t)
 	p := s.place(accessible)
 	before := onAll().AtOrNext("0").Selecting(s.all()...).Copied(true)
-	s.expect(p, before)
-	s.awaitCopy(p)
+	s.of(p).expect(before)
+	s.of(p).awaitCopy()
 	generation := p.GetGeneration()
-	s.edit(p, testworld.Selecting(testworld.Named("", "v1", "Namespace", "missing-"+s.app)))
-	s.settles(p, before.RefusedSince(generation))
+	s.of(p).edit(testworld.Selecting(testworld.Named("", "v1", "Namespace", "missing-"+s.app)))
+	s.of(p).settles(before.RefusedSince(generation))
 	s.placed("test", members()...)
 }

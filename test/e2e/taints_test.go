@@ -27,30 +27,30 @@ func TestTaints(t *testing.T) {
 
 	// 207: what is picked before its cluster is tainted stays.
 	pickedPlacement := picked.place(testworld.PickAll())
-	picked.expect(pickedPlacement, everywhere)
-	picked.taintMember(c1, t1)
-	picked.taintMember(c2, t2)
+	picked.of(pickedPlacement).expect(everywhere)
+	picked.on(c1).taintMember(t1)
+	picked.on(c2).taintMember(t2)
 
 	// 202, 206: one of the two that would do is tolerated.
 	spread := []testworld.Option{testworld.PickN(2, east), testworld.Spread("env", corev1.DoNotSchedule), testworld.Tolerating(t1)}
 	somePlacement, someNamespacedPlacement := some.place(spread...), someNamespaced.place(spread...)
 	// 204, 205: the one that is not tainted.
 	tolerantPlacement, waitingPlacement := tolerant.place(), waiting.place()
-	some.expect(somePlacement, oneMissing)
-	someNamespaced.expect(someNamespacedPlacement, oneMissing)
-	tolerant.settles(tolerantPlacement, rest)
-	waiting.expect(waitingPlacement, rest)
+	some.of(somePlacement).expect(oneMissing)
+	someNamespaced.of(someNamespacedPlacement).expect(oneMissing)
+	tolerant.of(tolerantPlacement).settles(rest)
+	waiting.of(waitingPlacement).expect(rest)
 	tolerant.placed("test", c3)
 	// 204: tolerations are added.
-	tolerant.edit(tolerantPlacement, testworld.PickAll(), testworld.Tolerating(t1), testworld.Tolerating(t2))
-	tolerant.expect(tolerantPlacement, everywhere)
+	tolerant.of(tolerantPlacement).edit(testworld.PickAll(), testworld.Tolerating(t1), testworld.Tolerating(t2))
+	tolerant.of(tolerantPlacement).expect(everywhere)
 
 	// 201, 203: who is named does not need to be tolerated.
-	named.taintMember(c3, t3)
+	named.on(c3).taintMember(t3)
 	fixed := testworld.PickFixed(c1.name, c2.name, c3.name)
 	namedPlacement, namedNamespacedPlacement := named.place(fixed), namedNamespaced.place(fixed)
-	named.expect(namedPlacement, everywhere)
-	namedNamespaced.expect(namedNamespacedPlacement, everywhere)
+	named.of(namedPlacement).expect(everywhere)
+	namedNamespaced.of(namedNamespacedPlacement).expect(everywhere)
 
 	testworld.Stable(t, calm, "what is on tainted members", func(ctx context.Context) error {
 		for p, want := range map[v1beta1.PlacementObject]testworld.Status{
@@ -73,25 +73,25 @@ func TestTaints(t *testing.T) {
 
 	// 205: the taints go.
 	for _, m := range members() {
-		picked.taintMember(m)
+		picked.on(m).taintMember()
 	}
-	waiting.settles(waitingPlacement, everywhere)
+	waiting.of(waitingPlacement).settles(everywhere)
 	waiting.placed("test", c1, c2, c3)
 }
 
 // taintMember makes these the taints of one of the fleet's members until the end of the scenario.
-func (s *scene) taintMember(m cluster, taints ...clusterv1beta1.Taint) {
+func (s onCluster) taintMember(taints ...clusterv1beta1.Taint) {
 	s.Helper()
-	mc := testworld.NewMemberCluster(m.name)
-	update(s, theHub, mc, func(mc *clusterv1beta1.MemberCluster) { mc.Spec.Taints = taints })
+	mc := testworld.NewMemberCluster(s.cluster.name)
+	testworld.Update(s, theHub, mc, func(mc *clusterv1beta1.MemberCluster) { mc.Spec.Taints = taints })
 	s.Cleanup(func() {
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"taints":null}}`))
-		if err := theHub.Patch(context.WithoutCancel(s.Context()), testworld.NewMemberCluster(m.name), patch); err != nil {
-			s.Errorf("take the taints off %s: %v", m.name, err)
+		if err := theHub.Patch(context.WithoutCancel(s.Context()), testworld.NewMemberCluster(s.cluster.name), patch); err != nil {
+			s.Errorf("take the taints off %s: %v", s.cluster.name, err)
 		}
 	})
 	// The scheduler reads the same cache as the one that writes this.
-	testworld.Await(s.T, testworld.Soon, "the hub to know the taints of "+m.name, func(ctx context.Context) error {
+	testworld.Await(s.T, testworld.Soon, "the hub to know the taints of "+s.cluster.name, func(ctx context.Context) error {
 		var now clusterv1beta1.MemberCluster
 		if err := theHub.Get(ctx, client.ObjectKeyFromObject(mc), &now); err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,7 +14,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,9 +34,7 @@ func TestTwoAgentsOneCluster(t *testing.T) {
 	create(t, theHub, testworld.ConfigMap(name, "mine"))
 	apply(t, theHub, input(t, "two-agents-one-cluster"))
 	placed := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "cm"}}
-	testworld.Await(t, testworld.Soon, "the victim's placement", func(ctx context.Context) error {
-		return m2.Get(ctx, client.ObjectKeyFromObject(placed), placed)
-	})
+	testworld.AwaitPresent(t, m2, m2.name, placed)
 	before := placed.UID
 
 	intruder, cluster := letIn(t, "rg-intruder")
@@ -63,13 +59,7 @@ func TestTwoAgentsOneCluster(t *testing.T) {
 	if err := theHub.Delete(t.Context(), cluster); err != nil {
 		t.Fatal(err)
 	}
-	testworld.Await(t, testworld.Long, "the intruder to leave", func(ctx context.Context) error {
-		err := theHub.Get(ctx, client.ObjectKeyFromObject(cluster), cluster)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return errors.Join(err, fmt.Errorf("its MemberCluster is there, with conditions %v", cluster.Status.Conditions))
-	})
+	testworld.AwaitGone(t, theHub, cluster, nil)
 	end()
 	arrives(t, "rg-after-intruder")
 	if err := m2.Get(t.Context(), client.ObjectKeyFromObject(placed), placed); err != nil || placed.UID != before || placed.DeletionTimestamp != nil {
@@ -118,9 +108,7 @@ func TestAbandonDeletes(t *testing.T) {
 	placed[1].SetNamespace(name)
 	placed[1].SetName("cm")
 	for _, obj := range placed {
-		testworld.Await(t, testworld.Soon, fmt.Sprintf("%T %s on rg-m2", obj, obj.GetName()), func(ctx context.Context) error {
-			return m2.Get(ctx, client.ObjectKeyFromObject(obj), obj)
-		})
+		testworld.AwaitPresent(t, m2, m2.name, obj)
 	}
 	const watched = `{"metadata": {"finalizers": [%s]}}`
 	patch := func(finalizers string) {
@@ -152,13 +140,7 @@ func TestAbandonDeletes(t *testing.T) {
 		})
 	})
 	patch("")
-	testworld.Await(t, testworld.Workload, "the placement to go", func(ctx context.Context) error {
-		err := theHub.Get(ctx, client.ObjectKeyFromObject(placement), placement)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return errors.Join(err, errors.New("it is there"))
-	})
+	testworld.AwaitGone(t, theHub, placement, nil)
 	for _, obj := range placed {
 		testworld.Await(t, testworld.Workload, fmt.Sprintf("%T %s to be let go", obj, obj.GetName()), func(ctx context.Context) error {
 			if err := m2.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {

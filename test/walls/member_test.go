@@ -45,9 +45,7 @@ func TestMirrorForgedWork(t *testing.T) {
 	create(t, theHub, service)
 	apply(t, theHub, input(t, "mirror-placement"))
 	onMember := service.DeepCopy()
-	testworld.Await(t, testworld.Soon, "the Service to reach rg-m2", func(ctx context.Context) error {
-		return m2.Get(ctx, client.ObjectKeyFromObject(service), onMember)
-	})
+	testworld.AwaitPresent(t, m2, m2.name, onMember)
 
 	forgery := input(t, "mirror-forged-work")
 	forbidden(t, m1.onHub, forgery)
@@ -135,13 +133,7 @@ func TestMemberHoldsItsRemoval(t *testing.T) {
 	if err := theHub.Patch(t.Context(), cluster, annotate); err != nil {
 		t.Fatal(err)
 	}
-	testworld.Await(t, testworld.Long, "the MemberCluster to go", func(ctx context.Context) error {
-		err := theHub.Get(ctx, client.ObjectKeyFromObject(cluster), cluster)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return errors.Join(err, fmt.Errorf("it is there, with conditions %v", cluster.Status.Conditions))
-	})
+	testworld.AwaitGone(t, theHub, cluster, nil)
 }
 
 // A member changes of its Works the status, its finalizer and labels that mean nothing to the fleet: not what it is

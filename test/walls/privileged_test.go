@@ -101,9 +101,7 @@ func TestPrivilegedObjectsOfANamespaceStay(t *testing.T) {
 		return operator.List(ctx, &v1beta1.ClusterResourcePlacementList{})
 	})
 	create(t, operator, placement)
-	testworld.Await(t, testworld.Soon, "the rest of the namespace", func(ctx context.Context) error {
-		return m1.Get(ctx, client.ObjectKey{Namespace: name, Name: "cm"}, &corev1.ConfigMap{})
-	})
+	testworld.AwaitPresent(t, m1, m1.name, testworld.ConfigMap(name, ""))
 	testworld.Await(t, testworld.Soon, "the placement to name what is left out", func(ctx context.Context) error {
 		var now v1beta1.ClusterResourcePlacement
 		if err := theHub.Get(ctx, client.ObjectKeyFromObject(placement), &now); err != nil {

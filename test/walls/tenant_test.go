@@ -160,9 +160,7 @@ spec:
   policy: {placementType: PickFixed, clusterNames: [rg-m1, rg-m2]}
 `, namespace))
 	for _, m := range members {
-		testworld.Await(t, testworld.Soon, "the envelope of another tenant to reach "+m.name, func(ctx context.Context) error {
-			return m.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "enveloped"}, &corev1.ConfigMap{})
-		})
+		testworld.AwaitPresent(t, m, m.name, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "enveloped"}})
 	}
 }
 

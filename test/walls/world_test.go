@@ -278,15 +278,7 @@ func apply(t *testing.T, who actor, text string) []*unstructured.Unstructured {
 // create makes an object as who and deletes it at the end of the test, if who acts on the hub.
 func create(t *testing.T, who actor, obj client.Object) {
 	t.Helper()
-	// An API server that has just taken up new kinds answers ServiceUnavailable for some seconds where a mutating
-	// policy applies.
-	testworld.Await(t, testworld.Soon, fmt.Sprintf("the creation of %T %s as %s", obj, obj.GetName(), who.name), func(ctx context.Context) error {
-		err := who.Create(ctx, obj)
-		if err != nil && !apierrors.IsServiceUnavailable(err) {
-			t.Fatalf("create %T %s as %s: %v", obj, obj.GetName(), who.name, err)
-		}
-		return err
-	})
+	testworld.Create(t, who, who.name, obj)
 	t.Cleanup(func() {
 		if err := client.IgnoreNotFound(who.Delete(context.WithoutCancel(t.Context()), obj)); err != nil {
 			t.Errorf("delete %T %s as %s: %v", obj, obj.GetName(), who.name, err)
@@ -326,8 +318,6 @@ func arrives(t *testing.T, name string) {
 	placement.Finalizers = nil
 	create(t, theHub, placement)
 	for _, m := range members {
-		testworld.Await(t, testworld.Soon, "a harmless placement to reach "+m.name, func(ctx context.Context) error {
-			return m.Get(ctx, client.ObjectKey{Namespace: name, Name: "cm"}, &corev1.ConfigMap{})
-		})
+		testworld.AwaitPresent(t, m, m.name, testworld.ConfigMap(name, ""))
 	}
 }

@@ -17,6 +17,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/hubclient"
+	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/cli/verb"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -44,8 +45,9 @@ agent again with the change, and keeps only changes that reverse it.
 The explanation is computed from the current state. A note shows where the recorded decision differs: a cluster that was picked
 before is kept although it may not match any more.
 
-The name is that of a ClusterResourcePlacement; with --namespace, that of a ResourcePlacement. Nothing is written: read access to
-placements, policy snapshots, bindings and MemberClusters on the hub is enough.`,
+The name is that of a ClusterResourcePlacement; with --namespace, that of a ResourcePlacement. It may have the kind before it, as
+in crp/NAME and rp/NAME. Nothing is written: read access to placements, policy snapshots, bindings and MemberClusters on the hub
+is enough.`,
 		Example: `  # Why is the placement "web" on its clusters?
   kubectl fleet explain placement web
 
@@ -65,10 +67,10 @@ placements, policy snapshots, bindings and MemberClusters on the hub is enough.`
 	return cmd
 }
 
-// Complete takes the placement's name from the argument.
-func (o *PlacementOptions) Complete(args []string) error {
-	o.key.Name = args[0]
-	return nil
+// Complete takes the placement from the argument.
+func (o *PlacementOptions) Complete(args []string) (err error) {
+	o.key, err = naming.PlacementOf(args[0], o.key.Namespace)
+	return err
 }
 
 // Validate checks the output format.

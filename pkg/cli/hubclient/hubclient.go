@@ -32,7 +32,7 @@ func (f Flags) AddTo(flags *pflag.FlagSet) {
 }
 
 // Connect returns a client for the hub with the user's identity. kind is a kind that the command works with: a cluster
-// that does not serve it is not a hub.
+// that does not serve it is not a hub. It returns an error if the hub does not answer.
 func (f Flags) Connect(kind client.Object) (client.WithWatch, error) {
 	config, err := f.config.ToRESTConfig()
 	if err != nil {
@@ -48,10 +48,13 @@ func (f Flags) Connect(kind client.Object) (client.WithWatch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the hub: %w", err)
 	}
-	// The client discovers the kind for its first request anyway, and caches it. Any other error is left to that
-	// request, whose error names its object.
-	if _, err := hub.RESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); meta.IsNoMatchError(err) {
+	// The client discovers the kind for its first request anyway, and caches it.
+	_, err = hub.RESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version)
+	switch {
+	case meta.IsNoMatchError(err):
 		return nil, fmt.Errorf("this cluster is not a hub: it does not serve the kind %s; choose the hub with --context", gvk.Kind)
+	case err != nil:
+		return nil, fmt.Errorf("connect to the hub: %w", err)
 	}
 	return hub, nil
 }

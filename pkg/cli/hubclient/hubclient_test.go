@@ -61,7 +61,7 @@ func TestConnect(t *testing.T) {
 		"a hub":                {server: discovery(t, "MemberCluster"), kind: &clusterv1beta1.MemberCluster{}},
 		"another kind":         {server: discovery(t, "Other"), kind: &clusterv1beta1.MemberCluster{}, err: strings.Replace(noHub, "%", "MemberCluster", 1)},
 		"another group":        {server: discovery(t, "MemberCluster"), kind: &v1beta1.ResourcePlacement{}, err: strings.Replace(noHub, "%", "ResourcePlacement", 1)},
-		"no server":            {server: "http://127.0.0.1:1", kind: &clusterv1beta1.MemberCluster{}}, // the first request reports it
+		"no server":            {server: "http://127.0.0.1:1", kind: &clusterv1beta1.MemberCluster{}, err: "connect to the hub: "},
 		"no such kubeconfig":   {kubeconfig: "no-such-file", kind: &clusterv1beta1.MemberCluster{}, err: "no-such-file"},
 		"an unregistered kind": {server: discovery(t), kind: &unregistered{}, err: "connect to the hub: "},
 	} {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,8 +68,11 @@ func viewOfClusters(p v1beta1.PlacementObject, bindings []v1beta1.BindingObject)
 	return out
 }
 
-// wayBack describes a condition RolledBack.
+// wayBack describes a condition RolledBack. Most messages name the rollback themselves.
 func wayBack(c metav1.Condition) string {
+	if text := strings.ToLower(c.Message); strings.Contains(text, "rolled back") || strings.Contains(text, "rolling back") {
+		return uncapitalized(c.Message)
+	}
 	words := map[metav1.ConditionStatus]string{metav1.ConditionTrue: "rolled back", metav1.ConditionFalse: "not rolled back", metav1.ConditionUnknown: phases[stage.RollingBack]}
 	return words[c.Status] + ": " + c.Message
 }

@@ -21,7 +21,8 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
   External       An update run releases one revision stage by stage, with the approvals and wait times of an update strategy.
                  "pause" and "resume" control the newest run, and "undo" creates one that returns to an older revision.
 
-A PLACEMENT is a ClusterResourcePlacement; with --namespace, a ResourcePlacement.`,
+A PLACEMENT is the name of a ClusterResourcePlacement; with --namespace, of a ResourcePlacement. It may have the kind before it,
+as in crp/NAME and rp/NAME.`,
 		Example: `  kubectl fleet rollout status web --watch
   kubectl fleet rollout history web
   kubectl fleet rollout undo web --to 3`,

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -116,9 +118,18 @@ func describe(phase stage.Phase, message, cause string) string {
 	case phase == stage.Failed && cause != "":
 		return phases[phase] + ": " + cause
 	case slices.Contains([]stage.Phase{stage.Waiting, stage.Stuck, stage.Stopping, stage.Stopped, stage.RollingBack}, phase) && message != "":
+		if strings.HasPrefix(strings.ToLower(message), phases[phase]) {
+			return uncapitalized(message)
+		}
 		return phases[phase] + ": " + message
 	}
 	return phases[phase]
+}
+
+// uncapitalized is a message within a line.
+func uncapitalized(message string) string {
+	first, size := utf8.DecodeRuneInString(message)
+	return string(unicode.ToLower(first)) + message[size:]
 }
 
 // stage returns the lines of a stage and its clusters. wait is its wait time once its clusters are done.
@@ -200,7 +211,7 @@ func (r runView) cluster(s stage.Stage, c stage.Cluster) terminal.Line {
 	case c.Back.State == delivery.NeverHealthy:
 		out.Text = "not rolled back: never healthy"
 	case c.Back.State == delivery.Astray:
-		out.Text = "not rolled back to " + target + ": " + c.Back.Message
+		out.Text = "not rolled back to " + target + ": " + strings.TrimPrefix(c.Back.Message, delivery.NotRolledBack("").Message)
 	case c.LastHealthy != nil && !r.Phase.Done():
 		out.Text = "will be rolled back to " + target
 	}

@@ -46,10 +46,10 @@ func onePlacement(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// Complete takes the placement's name from the argument.
-func (t *target) Complete(args []string) error {
-	t.key.Name = args[0]
-	return nil
+// Complete takes the placement from the argument.
+func (t *target) Complete(args []string) (err error) {
+	t.key, err = naming.PlacementOf(args[0], t.key.Namespace)
+	return err
 }
 
 // Validate accepts any name.

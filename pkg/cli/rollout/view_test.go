@@ -11,6 +11,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/stage"
 )
 
 var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -208,6 +210,32 @@ func retreating() *v1beta1.ClusterStagedUpdateRun {
 		{ClusterName: "c5"},
 	}
 	return run
+}
+
+// The messages of the hub agent are shown as they are where they name the state themselves.
+func TestNoWordIsShownTwice(t *testing.T) {
+	to := v1beta1.Revision{ResourceSnapshotName: "web-3-snapshot"}
+	for _, c := range []struct {
+		status        metav1.ConditionStatus
+		message, want string
+	}{
+		{metav1.ConditionUnknown, delivery.Sent(to).Message, "rolling back to web-3-snapshot"},
+		{metav1.ConditionUnknown, delivery.WaitingFor("no budget", to).Message, "waiting to be rolled back to web-3-snapshot: no budget"},
+		{metav1.ConditionTrue, "Rolled back to web-3-snapshot and healthy", "rolled back to web-3-snapshot and healthy"},
+		{metav1.ConditionFalse, delivery.NotRolledBack("it is silent").Message, "not rolled back: it is silent"},
+		{metav1.ConditionFalse, "Given web-3-snapshot again, but not healthy for 5m0s", "not rolled back: Given web-3-snapshot again, but not healthy for 5m0s"},
+	} {
+		if got := wayBack(metav1.Condition{Status: c.status, Message: c.message}); got != c.want {
+			t.Errorf("%s %q is shown as %q, want %q", c.status, c.message, got, c.want)
+		}
+	}
+	for message, want := range map[string]string{
+		"Stopping: waiting for c1 in stage prod": "stopping: waiting for c1 in stage prod", "waits for c1": "stopping: waits for c1", "": "stopping",
+	} {
+		if got := describe(stage.Stopping, message, ""); got != want {
+			t.Errorf("%q is shown as %q, want %q", message, got, want)
+		}
+	}
 }
 
 func TestStatusOfARetreat(t *testing.T) {

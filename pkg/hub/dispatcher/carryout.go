@@ -45,7 +45,7 @@ type outcome struct {
 
 // carryOut writes the changes. It continues after a failure, so that a Work that the API server refuses does not stop
 // the others; the plan has already decided which Works may be written.
-func (d *Dispatcher) carryOut(ctx context.Context, seen *seen, plan plan) outcome {
+func (d *Dispatcher) carryOut(ctx context.Context, seen *observed, plan plan) outcome {
 	var mu sync.Mutex
 	written := map[string]*v1beta1.Work{}
 	failed := map[string]error{}
@@ -356,7 +356,7 @@ func (d *Dispatcher) free(ctx context.Context, w *v1beta1.Work) error {
 	if err != nil {
 		return err
 	}
-	held := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: w.Name}}
-	held.SetGroupVersionKind(v1beta1.GroupVersion.WithKind("Work"))
-	return client.IgnoreNotFound(d.Client.Patch(ctx, held, client.RawPatch(types.JSONPatchType, patch)))
+	freed := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: w.Name}}
+	freed.SetGroupVersionKind(v1beta1.GroupVersion.WithKind("Work"))
+	return client.IgnoreNotFound(d.Client.Patch(ctx, freed, client.RawPatch(types.JSONPatchType, patch)))
 }

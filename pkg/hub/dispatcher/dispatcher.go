@@ -59,8 +59,8 @@ type Dispatcher struct {
 	// Now is the clock.
 	Now func() time.Time
 
-	held  loop.HoldBacks
-	hands hands
+	delayed loop.HoldBacks
+	hands   hands
 	// idleReported are the UIDs of override snapshots for which the event was recorded that they select nothing.
 	idleReported sync.Map
 	// foreignReported are the UIDs of Works that only claim to belong to a binding and for which an event was
@@ -72,7 +72,7 @@ type Dispatcher struct {
 func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	binding, err := scope.Bindings.Get(ctx, d.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
-		d.held.End(req.NamespacedName)
+		d.delayed.End(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
@@ -82,7 +82,7 @@ func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", scope.Name(key), "cluster", binding.GetSpec().TargetCluster))
 	}
 	if !binding.GetDeletionTimestamp().IsZero() {
-		d.held.End(req.NamespacedName)
+		d.delayed.End(req.NamespacedName)
 		return ctrl.Result{}, d.release(ctx, binding)
 	}
 	if scope.Reserved(req.NamespacedName) {
@@ -152,20 +152,20 @@ func (d *Dispatcher) report(ctx context.Context, binding v1beta1.BindingObject, 
 	key := client.ObjectKeyFromObject(binding)
 	before := binding.DeepCopyObject().(client.Object)
 	now := d.Now()
-	verdict := report.Binding(*binding.GetStatus(), facts, metav1.NewTime(now))
-	if equality.Semantic.DeepEqual(*binding.GetStatus(), verdict.Status) {
-		d.held.End(key)
+	update := report.Binding(*binding.GetStatus(), facts, metav1.NewTime(now))
+	if equality.Semantic.DeepEqual(*binding.GetStatus(), update.Status) {
+		d.delayed.End(key)
 		return ctrl.Result{}, false, nil
 	}
-	if wait := d.held.Wait(key, report.Hold(verdict.Settled), now); wait > 0 {
+	if wait := d.delayed.Wait(key, report.Hold(update.Settled), now); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, false, nil
 	}
-	*binding.GetStatus() = verdict.Status
+	*binding.GetStatus() = update.Status
 	wrote, err = loop.WriteStatus(ctx, d.Client, before, binding)
 	if err != nil {
 		return ctrl.Result{}, false, err
 	}
-	d.held.End(key)
+	d.delayed.End(key)
 	return ctrl.Result{}, wrote, nil
 }
 
@@ -187,8 +187,8 @@ func (d *Dispatcher) claim(ctx context.Context, binding v1beta1.BindingObject, c
 	return nil
 }
 
-// seen is the observed state of one binding. It belongs to the cache and must not be modified.
-type seen struct {
+// observed is the state of one binding as it was read. It belongs to the cache and must not be modified.
+type observed struct {
 	order   work.Order
 	cluster override.Cluster
 	// external is whether update runs start its rollouts.
@@ -201,7 +201,7 @@ type seen struct {
 
 // observe reads the state of a binding. It returns nil for a binding that has to wait: its cluster does not exist, or
 // is leaving, and then its Works must stay unchanged. The creation of the InternalMemberCluster requeues it.
-func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject) (*seen, error) {
+func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject) (*observed, error) {
 	order, ok := work.OrderOf(binding, nil)
 	if !ok {
 		return nil, nil
@@ -223,7 +223,7 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 	if err != nil {
 		return nil, err
 	}
-	out := &seen{order: order, cluster: override.Cluster{Name: cluster.Name, Labels: cluster.Labels}}
+	out := &observed{order: order, cluster: override.Cluster{Name: cluster.Name, Labels: cluster.Labels}}
 	if placement != nil {
 		strategy := placement.GetSpec().Strategy
 		out.order.ReportBack, out.order.Delete = strategy.ReportBackStrategy, strategy.DeleteStrategy
@@ -255,7 +255,7 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 }
 
 // believe sets the reason against carrying out the binding, and keeps only the placement's own snapshots.
-func (d *Dispatcher) believe(ctx context.Context, binding v1beta1.BindingObject, placement v1beta1.PlacementObject, out *seen) error {
+func (d *Dispatcher) believe(ctx context.Context, binding v1beta1.BindingObject, placement v1beta1.PlacementObject, out *observed) error {
 	key := out.order.Placement
 	policies, err := scope.PolicySnapshots.List(ctx, d.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
 	if err != nil {

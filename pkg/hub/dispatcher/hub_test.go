@@ -16,16 +16,21 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
-// hub is a real API server on which a dispatcher runs.
+var hubs = testworld.SharedHub()
+
+func TestMain(m *testing.M) { hubs.Main(m) }
+
+// hub is a real API server on which one dispatcher at a time runs. All tests share it: each has placements with names
+// of its own, and deletes their bindings.
 type hub struct {
 	testworld.Hub
 	// agent is the dispatcher that was started last.
 	agent *testworld.Agent
 }
 
-func startHub(t *testing.T) *hub {
+func onHub(t *testing.T) *hub {
 	t.Helper()
-	return &hub{Hub: testworld.StartHub(t)}
+	return &hub{Hub: hubs.Hub(t)}
 }
 
 // counts returns how often an agent sent each verb to each resource.

@@ -65,7 +65,7 @@ func contentOf(snapshots []v1beta1.OverrideSnapshotObject) (string, error) {
 // inPlace is the plan for content whose overrides fail now, but did not when it was written: a label that a variable
 // names has been removed from the cluster since. The existing Works stay, and are what the binding requests. ok is
 // false if they do not exist.
-func inPlace(seen *seen, group work.Group) (out plan, ok bool) {
+func inPlace(seen *observed, group work.Group) (out plan, ok bool) {
 	wanted, err := work.Wanted(seen.order, group, work.AsIs)
 	if err != nil {
 		return plan{}, false

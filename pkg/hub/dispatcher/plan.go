@@ -38,7 +38,7 @@ type plan struct {
 }
 
 // plan decides with package work. Its error is a failed read, after which nothing may be written.
-func (d *Dispatcher) plan(ctx context.Context, seen *seen) (plan, error) {
+func (d *Dispatcher) plan(ctx context.Context, seen *observed) (plan, error) {
 	if seen.doubt != nil {
 		return kept(seen), nil
 	}
@@ -113,7 +113,7 @@ func (d *Dispatcher) edited(works []*v1beta1.Work) (map[string]bool, time.Durati
 }
 
 // kept is the plan for a binding in doubt whose Works are kept.
-func kept(seen *seen) plan {
+func kept(seen *observed) plan {
 	out := plan{changes: work.Tune(seen.order, seen.works)}
 	if !work.Holds(seen.order, seen.works) {
 		out.sync, out.passing = seen.doubt.Why, seen.doubt.Passing
@@ -122,7 +122,7 @@ func kept(seen *seen) plan {
 }
 
 // without is the plan for content that cannot be resolved because of err.
-func without(seen *seen, err error) plan {
+func without(seen *observed, err error) plan {
 	out := plan{changes: work.Tune(seen.order, seen.works)}
 	gone := errors.Is(err, work.ErrNoSnapshot) || errors.Is(err, errNoOverride)
 	if gone && work.Holds(seen.order, seen.works) {
@@ -134,7 +134,7 @@ func without(seen *seen, err error) plan {
 }
 
 // unsound is the plan for content, or for Works, that a user has to correct because of err.
-func unsound(seen *seen, overrides []v1beta1.OverrideSnapshotObject, err error) plan {
+func unsound(seen *observed, overrides []v1beta1.OverrideSnapshotObject, err error) plan {
 	out := plan{changes: work.Tune(seen.order, seen.works)}
 	if bad := new(work.OverrideError); errors.As(err, &bad) {
 		out.override, out.events = err.Error(), failing(seen.order, overrides, err)
@@ -157,7 +157,7 @@ func names(works []*v1beta1.Work) []string {
 
 // namesakes returns the binding's Works and, for wanted ones not among them, other Works with a name that they may
 // get. orphans are Works of another binding that does not exist.
-func (d *Dispatcher) namesakes(ctx context.Context, seen *seen, wanted []*v1beta1.Work) (works []*v1beta1.Work, orphans map[string]bool, err error) {
+func (d *Dispatcher) namesakes(ctx context.Context, seen *observed, wanted []*v1beta1.Work) (works []*v1beta1.Work, orphans map[string]bool, err error) {
 	works, orphans = slices.Clone(seen.works), map[string]bool{}
 	known := map[string]bool{}
 	for _, w := range works {

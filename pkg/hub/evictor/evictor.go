@@ -64,8 +64,8 @@ func (e *Evictor) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 	return ctrl.Result{}, errors.Join(errs...)
 }
 
-// seen is the observed state that an eviction is decided from.
-type seen struct {
+// observed is the state, as it was read, that an eviction is decided from.
+type observed struct {
 	eviction v1beta1.EvictionObject
 	facts    evict.Facts
 	// budget is the object of facts.Budget; nil if there is none.
@@ -99,7 +99,7 @@ func (e *Evictor) attend(ctx context.Context, key types.NamespacedName) error {
 
 // observe reads everything about an eviction from the API server: neither a cache that is behind nor another evictor
 // may cause that it is carried out twice. It returns nil for one that does not exist or has its outcome.
-func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen, error) {
+func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*observed, error) {
 	eviction, err := scope.Evictions.Get(ctx, e.Direct, key)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -108,7 +108,7 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 		return nil, err
 	}
 	of := scope.EvictedBy(eviction)
-	out := &seen{eviction: eviction, facts: evict.Facts{Cluster: eviction.GetSpec().ClusterName, Namespaced: of.Namespace != ""}}
+	out := &observed{eviction: eviction, facts: evict.Facts{Cluster: eviction.GetSpec().ClusterName, Namespaced: of.Namespace != ""}}
 	if len(validation.IsDNS1123Subdomain(of.Name)) > 0 {
 		return out, nil // no placement can have this name, and the client may refuse the request
 	}
@@ -131,7 +131,7 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 		out.spending = evict.ReadSpending(budget.GetAnnotations()[contract.AnnotationEvictions])
 		out.facts.Spent = out.spending.Current(e.Now())
 	}
-	if len(of.Name) > contract.MostOfName {
+	if !contract.FitsLabel(of.Name) {
 		return out, nil // it has no bindings: they need its name as a label
 	}
 	bindings, err := scope.Bindings.List(ctx, e.Direct, of.Namespace, client.MatchingLabels{contract.LabelPlacement: of.Name})
@@ -142,7 +142,7 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*seen,
 // carriedOut returns whether a process began the eviction and ended before it recorded that, and the binding is
 // deleted or being deleted. A binding that the scheduler has created for the cluster since is not the one that was
 // evicted.
-func (s *seen) carriedOut() bool {
+func (s *observed) carriedOut() bool {
 	begun := types.UID(s.eviction.GetAnnotations()[contract.AnnotationEvicting])
 	if begun == "" {
 		return false
@@ -153,7 +153,7 @@ func (s *seen) carriedOut() bool {
 }
 
 // evict deletes the binding. If the decision was made from an older state, one of the writes conflicts.
-func (e *Evictor) evict(ctx context.Context, seen *seen, outcome evict.Outcome) error {
+func (e *Evictor) evict(ctx context.Context, seen *observed, outcome evict.Outcome) error {
 	b := outcome.Evict
 	if err := e.begin(ctx, seen.eviction, b); err != nil {
 		return err
@@ -184,7 +184,7 @@ func (e *Evictor) begin(ctx context.Context, eviction v1beta1.EvictionObject, b 
 }
 
 // spend takes the binding from the budget. It conflicts if the budget was written since it was read.
-func (e *Evictor) spend(ctx context.Context, seen *seen, b v1beta1.BindingObject) error {
+func (e *Evictor) spend(ctx context.Context, seen *observed, b v1beta1.BindingObject) error {
 	there := map[types.UID]bool{}
 	for _, b := range seen.facts.Bindings {
 		there[b.GetUID()] = b.GetDeletionTimestamp().IsZero()

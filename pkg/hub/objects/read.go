@@ -107,7 +107,7 @@ func (s *store) digest(content *unstructured.Unstructured, out *selection.Conten
 	if content.GetDeletionTimestamp() != nil {
 		return nil
 	}
-	if out.LeftOut, out.Listed = selection.LeftOut(content); out.LeftOut != "" {
+	if out.LeftOut, out.Listed = selection.WhyLeftOut(content); out.LeftOut != "" {
 		return nil
 	}
 	raw, err := selection.Manifest(content)

@@ -21,7 +21,7 @@ import (
 
 // An override without an effect is reported after Patience.
 func TestUselessOverrideIsReported(t *testing.T) {
-	hub := hubs.Get(t)[0]
+	hub := hubs.Hub(t)
 	create := func(obj client.Object) {
 		t.Helper()
 		if err := hub.Client.Create(t.Context(), obj); err != nil {
@@ -60,9 +60,9 @@ func TestUselessOverrideIsReported(t *testing.T) {
 	west := []v1beta1.ClusterSelectorTerm{testworld.Labelled(map[string]string{"region": "west"})}
 	override("useful", "cm", "", east)
 	override("useful-there", "cm", "idle-placement", east)
-	override("told-by-its-placement", "other", "idle-placement", east)
+	override("reported-by-its-placement", "other", "idle-placement", east)
 	override("of-nothing", "other", "", east)
-	override("for-nobody", "cm", "no-such-placement", east)
+	override("for-no-placement", "cm", "no-such-placement", east)
 	override("nowhere", "cm", "", west)
 	override("nowhere-there", "cm", "idle-placement", west)
 	long := strings.Repeat("x", 64)
@@ -76,10 +76,10 @@ func TestUselessOverrideIsReported(t *testing.T) {
 
 	defer start(t, hub, 200*time.Millisecond).Stop()
 	want := map[string]string{
-		"of-nothing": eventIdle, "for-nobody": eventIdle, "nowhere": eventNoCluster, "nowhere-there": eventNoCluster, long: eventNameTooLong,
+		"of-nothing": eventIdle, "for-no-placement": eventIdle, "nowhere": eventNoCluster, "nowhere-there": eventNoCluster, long: eventNameTooLong,
 		"deep": eventTooDeep,
 	}
-	told := func(ctx context.Context) error {
+	reported := func(ctx context.Context) error {
 		var events corev1.EventList
 		if err := hub.Client.List(ctx, &events, client.InNamespace("idle")); err != nil {
 			return err
@@ -96,8 +96,8 @@ func TestUselessOverrideIsReported(t *testing.T) {
 		}
 		return nil
 	}
-	testworld.Await(t, testworld.Soon, "events", told)
-	testworld.Stable(t, time.Second, "events", told)
+	testworld.Await(t, testworld.Soon, "events", reported)
+	testworld.Stable(t, time.Second, "events", reported)
 	var copies v1beta1.ResourceOverrideSnapshotList
 	if err := hub.Client.List(t.Context(), &copies, client.InNamespace("idle"), client.MatchingLabels{contract.LabelOverride: "deep"}); err != nil ||
 		len(copies.Items) > 0 {

@@ -20,16 +20,16 @@ type selected struct {
 	// restricted is whether the placement's author may not place privileged objects; withheld are those objects.
 	restricted bool
 	withheld   []v1beta1.ResourceIdentifier
-	// kept are the selected objects that stay on the hub, as far as the selection without contents shows, and that are
-	// reported to the user.
-	kept []selection.Kept
+	// leftOut are the selected objects that stay on the hub, as far as the selection without contents shows, and that
+	// are reported to the user.
+	leftOut []selection.LeftOut
 	// ofChange is whether objects changed, rather than the placement.
 	ofChange bool
 }
 
 // choose selects the objects of a placement, unless the last selection is still valid. While changes are gathered, it
 // returns for how much longer. A selection.UserError is for the user.
-func (p *Placer) choose(ctx context.Context, s *seen) (time.Duration, error) {
+func (p *Placer) choose(ctx context.Context, s *observed) (time.Duration, error) {
 	stands := s.selectionStands()
 	if stands {
 		first, latest := p.Objects.Changes(s.key)
@@ -47,7 +47,7 @@ func (p *Placer) choose(ctx context.Context, s *seen) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	m.restricted, m.withheld, m.kept = found.Restricted, found.Withheld, found.Kept
+	m.restricted, m.withheld, m.leftOut = found.Restricted, found.Withheld, found.LeftOut
 	if err := s.CheckUnread(found.Selection); err != nil {
 		return 0, err
 	}
@@ -56,14 +56,14 @@ func (p *Placer) choose(ctx context.Context, s *seen) (time.Duration, error) {
 }
 
 // selectionStands reports whether the revision contains the last selection, and the placement has not changed since.
-func (s *seen) selectionStands() bool {
+func (s *observed) selectionStands() bool {
 	m := s.memory.selection
 	return m.attempt > 0 && m.attempt == s.memory.revision.attempt &&
 		m.generation == s.Placement.GetGeneration() && m.restricted == revise.Restricted(s.Placement)
 }
 
 // last describes the revision for whose arrival the next one waits.
-func (s *seen) last() snapshot.Last {
+func (s *observed) last() snapshot.Last {
 	latest, ok := snapshot.Latest(s.Groups)
 	if !ok {
 		return snapshot.Last{}
@@ -78,7 +78,7 @@ func (s *seen) last() snapshot.Last {
 }
 
 // arrived reports whether every bound cluster has reported on a revision.
-func (s *seen) arrived(group snapshot.Group) bool {
+func (s *observed) arrived(group snapshot.Group) bool {
 	for _, binding := range s.Bindings {
 		if binding.GetSpec().State == v1beta1.BindingStateBound && binding.GetDeletionTimestamp().IsZero() &&
 			!report.Arrived(binding, group.Master.GetName()) {

@@ -50,7 +50,7 @@ func (p *Placer) finish(ctx context.Context, placement v1beta1.PlacementObject) 
 		return err
 	}
 	kinds := []client.Object{scope.PolicySnapshots.New(key), scope.ResourceSnapshots.New(key)}
-	if len(key.Name) > contract.MostOfName {
+	if !contract.FitsLabel(key.Name) {
 		kinds = nil
 	}
 	err = loop.Each(ctx, len(kinds), kinds, func(ctx context.Context, kind client.Object) error {

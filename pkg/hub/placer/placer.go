@@ -83,8 +83,8 @@ type memory struct {
 	status    reported
 }
 
-// seen is a placement with its objects as observed, and the results of the steps for later steps.
-type seen struct {
+// observed is a placement with its objects as they were read, and the results of the steps for later steps.
+type observed struct {
 	key types.NamespacedName
 	revise.State
 	policies []v1beta1.PolicySnapshotObject
@@ -135,8 +135,8 @@ func (p *Placer) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 }
 
 // observe reads what belongs to a placement.
-func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject) (*seen, error) {
-	s := &seen{key: client.ObjectKeyFromObject(placement)}
+func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject) (*observed, error) {
+	s := &observed{key: client.ObjectKeyFromObject(placement)}
 	var err error
 	// The listed objects are not modified, so they need no copy.
 	if s.policies, err = scope.PolicySnapshots.List(ctx, p.Client, s.key.Namespace, scope.OfPlacement(s.key),
@@ -152,7 +152,7 @@ func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject)
 }
 
 // place takes the four steps. Like each step, it returns after how long to requeue the placement; zero for never.
-func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
+func (p *Placer) place(ctx context.Context, s *observed) (time.Duration, error) {
 	if mistake := report.StatusCopyOf(s.Placement, s.Placement.GetStatus()).Mistake; mistake != "" {
 		return 0, p.refuse(ctx, s, mistake)
 	}
@@ -184,7 +184,7 @@ func (p *Placer) place(ctx context.Context, s *seen) (time.Duration, error) {
 
 // placeUnchosen handles a placement whose selection failed with cause: the current revision stays, and its status is
 // updated.
-func (p *Placer) placeUnchosen(ctx context.Context, s *seen, cause error) error {
+func (p *Placer) placeUnchosen(ctx context.Context, s *observed, cause error) error {
 	var mistake *selection.UserError
 	switch {
 	case errors.As(cause, &mistake):
@@ -205,7 +205,7 @@ func (p *Placer) placeUnchosen(ctx context.Context, s *seen, cause error) error 
 }
 
 // refuse reports a mistake in the placement's spec. Placed objects are not changed.
-func (p *Placer) refuse(ctx context.Context, s *seen, mistake string) error {
+func (p *Placer) refuse(ctx context.Context, s *observed, mistake string) error {
 	if err := p.addFinalizers(ctx, s.Placement); err != nil {
 		return err
 	}
@@ -229,7 +229,7 @@ func external(placement v1beta1.PlacementObject) bool {
 }
 
 // stamp is the time for writes, in whole seconds like the API server stores it.
-func (s *seen) stamp() metav1.Time { return metav1.NewTime(s.Now).Rfc3339Copy() }
+func (s *observed) stamp() metav1.Time { return metav1.NewTime(s.Now).Rfc3339Copy() }
 
 func (p *Placer) remembered(key types.NamespacedName) *memory {
 	p.mu.Lock()

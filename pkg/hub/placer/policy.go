@@ -14,7 +14,7 @@ import (
 
 // writePolicy writes the policy snapshots of a placement and, concurrently, its finalizers: the scheduler needs both
 // to start.
-func (p *Placer) writePolicy(ctx context.Context, s *seen) (time.Duration, error) { //nolint:unparam // the steps have one signature
+func (p *Placer) writePolicy(ctx context.Context, s *observed) (time.Duration, error) { //nolint:unparam // the steps have one signature
 	step, err := snapshot.Policy(s.Placement, s.policies)
 	if err != nil {
 		return 0, err
@@ -32,7 +32,7 @@ func (p *Placer) writePolicy(ctx context.Context, s *seen) (time.Duration, error
 	return 0, err
 }
 
-func (p *Placer) carryOutPolicy(ctx context.Context, s *seen, step snapshot.PolicyStep) error {
+func (p *Placer) carryOutPolicy(ctx context.Context, s *observed, step snapshot.PolicyStep) error {
 	if step.Create != nil {
 		if err := revise.Create(ctx, p.Client, step.Create); err != nil {
 			return err

@@ -32,7 +32,7 @@ type revision struct {
 
 // revise creates a revision if the selected objects differ from the latest one, and prunes the oldest. With strategy
 // External update runs do that, and the status reports no latest revision.
-func (p *Placer) revise(ctx context.Context, s *seen) (time.Duration, error) {
+func (p *Placer) revise(ctx context.Context, s *observed) (time.Duration, error) {
 	m := &s.memory.revision
 	if external(s.Placement) {
 		m.attempt = s.memory.selection.attempt
@@ -59,7 +59,7 @@ func (p *Placer) revise(ctx context.Context, s *seen) (time.Duration, error) {
 
 // keepRevision keeps the latest revision without a selection. It returns false if the content of that revision is not
 // in memory.
-func (s *seen) keepRevision() (bool, error) {
+func (s *observed) keepRevision() (bool, error) {
 	if external(s.Placement) {
 		return true, s.decodeBound()
 	}
@@ -73,7 +73,7 @@ func (s *seen) keepRevision() (bool, error) {
 }
 
 // noteArrival notes how long the latest revision took to arrive: the wait for the next one depends on it.
-func (s *seen) noteArrival() {
+func (s *observed) noteArrival() {
 	m := &s.memory.revision
 	if latest, ok := snapshot.Latest(s.Groups); ok && m.awaited && s.arrived(latest) {
 		m.awaited, m.took = false, s.Now.Sub(m.made)
@@ -81,7 +81,7 @@ func (s *seen) noteArrival() {
 }
 
 // decodeBound sets bound to the complete revisions that bindings name.
-func (s *seen) decodeBound() error {
+func (s *observed) decodeBound() error {
 	bound := map[string]bool{}
 	for _, b := range s.Bindings {
 		bound[b.GetSpec().ResourceSnapshotName] = true

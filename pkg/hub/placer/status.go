@@ -26,32 +26,32 @@ type reported struct {
 
 // reportStatus writes the status of a placement. If the status only reports progress and is held back, it returns for
 // how long.
-func (p *Placer) reportStatus(ctx context.Context, s *seen) (time.Duration, error) {
+func (p *Placer) reportStatus(ctx context.Context, s *observed) (time.Duration, error) {
 	facts := report.PlacementFacts{
 		Placement: s.Placement, Policy: s.policy, Bindings: s.Bindings, Latest: s.latest, Snapshots: s.bound,
 		TooLarge: s.memory.revision.content.TooLarge(), Withheld: s.memory.selection.withheld,
-		Kept: slices.Concat(s.memory.selection.kept, s.memory.revision.content.Kept()),
+		LeftOut: slices.Concat(s.memory.selection.leftOut, s.memory.revision.content.LeftOut()),
 	}
 	if latest, ok := snapshot.Latest(s.Groups); ok && latest.Master != nil && latest.Master.GetName() == facts.Latest.Name {
 		facts.Course = rollout.CourseOf(latest.Master)
 	}
-	verdict := report.Placement(facts, s.stamp())
-	status, rest := s.due(verdict)
+	update := report.Placement(facts, s.stamp())
+	status, rest := s.due(update)
 	s.delayed = rest > 0
 	if err := p.writeStatus(ctx, s, status); err != nil {
 		return 0, err
 	}
-	return soonest(rest, verdict.Again), nil
+	return soonest(rest, update.Again), nil
 }
 
 // due returns the status to write now: the stored one if the new one only reports progress and is held back for rest.
-func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementStatus, rest time.Duration) {
+func (s *observed) due(update report.PlacementUpdate) (status v1beta1.PlacementStatus, rest time.Duration) {
 	old := s.Placement.GetStatus()
-	if equality.Semantic.DeepEqual(*old, verdict.Status) {
-		return verdict.Status, 0
+	if equality.Semantic.DeepEqual(*old, update.Status) {
+		return update.Status, 0
 	}
-	if rest = s.memory.status.delay.Wait(verdict.Delay, s.Now); rest == 0 {
-		return verdict.Status, 0
+	if rest = s.memory.status.delay.Wait(update.Delay, s.Now); rest == 0 {
+		return update.Status, 0
 	}
 	status = *old
 	status.Conditions = slices.Clone(old.Conditions)
@@ -59,7 +59,7 @@ func (s *seen) due(verdict report.PlacementVerdict) (status v1beta1.PlacementSta
 }
 
 // writeStatus writes status to the placement, to its copy and to the metrics, and records events about changes.
-func (p *Placer) writeStatus(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
+func (p *Placer) writeStatus(ctx context.Context, s *observed, status v1beta1.PlacementStatus) error {
 	copied := p.syncCopy(ctx, s, &status)
 	s.memory.status.progress.set(s.Placement, &status, s.Now)
 	own := p.writeOwnStatus(ctx, s, status)
@@ -69,7 +69,7 @@ func (p *Placer) writeStatus(ctx context.Context, s *seen, status v1beta1.Placem
 	return errors.Join(copied, own)
 }
 
-func (p *Placer) writeOwnStatus(ctx context.Context, s *seen, status v1beta1.PlacementStatus) error {
+func (p *Placer) writeOwnStatus(ctx context.Context, s *observed, status v1beta1.PlacementStatus) error {
 	if equality.Semantic.DeepEqual(*s.Placement.GetStatus(), status) {
 		return nil
 	}

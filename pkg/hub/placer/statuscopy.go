@@ -27,7 +27,7 @@ const indexCopy = "flagship.statuscopy"
 // syncCopy writes the copy of a placement's new status, if the placement requests one, and sets the condition about
 // the copy in the status. The copy is written first, so that it is up to date when a client reads the status. A
 // permanent refusal by the API server is reported in the status; an error is returned if a retry may help.
-func (p *Placer) syncCopy(ctx context.Context, s *seen, status *v1beta1.PlacementStatus) error {
+func (p *Placer) syncCopy(ctx context.Context, s *observed, status *v1beta1.PlacementStatus) error {
 	to := report.StatusCopyOf(s.Placement, status)
 	if to.Namespace == "" || !report.Copyable(s.Placement, status) {
 		return nil
@@ -48,7 +48,7 @@ func (p *Placer) syncCopy(ctx context.Context, s *seen, status *v1beta1.Placemen
 
 // copyStatus updates the copy. failure is why the API server refuses it, for the user. err is nil if an event will
 // requeue the placement when the cause of the failure is gone.
-func (p *Placer) copyStatus(ctx context.Context, s *seen, namespace string, status *v1beta1.PlacementStatus) (failure string, err error) {
+func (p *Placer) copyStatus(ctx context.Context, s *observed, namespace string, status *v1beta1.PlacementStatus) (failure string, err error) {
 	existing, err := p.onlyCopy(ctx, s.Placement, namespace)
 	if err != nil {
 		return "", err
@@ -96,7 +96,7 @@ func (p *Placer) onlyCopy(ctx context.Context, placement v1beta1.PlacementObject
 
 // writeCopy writes the copy if it differs from existing, which belongs to the cache and is not modified.
 func (p *Placer) writeCopy(
-	ctx context.Context, s *seen, existing *v1beta1.ClusterResourcePlacementStatus, status *v1beta1.PlacementStatus,
+	ctx context.Context, s *observed, existing *v1beta1.ClusterResourcePlacementStatus, status *v1beta1.PlacementStatus,
 ) error {
 	wanted := existing.DeepCopy()
 	wanted.SourceStatus = report.CopiedStatus(s.Placement, status)

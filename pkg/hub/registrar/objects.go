@@ -22,7 +22,7 @@ import (
 
 // ensureNamespace creates the cluster's namespace, or restores our marks on the one that was created for it. If one
 // appears meanwhile, it returns an error, so that the next pass checks it first.
-func (r *Registrar) ensureNamespace(ctx context.Context, seen *seen) error {
+func (r *Registrar) ensureNamespace(ctx context.Context, seen *observed) error {
 	if seen.namespace != nil {
 		return r.label(ctx, seen.Cluster, seen.namespace)
 	}
@@ -221,7 +221,7 @@ func (r *Registrar) findOrCreate(ctx context.Context, wanted, found client.Objec
 }
 
 // request sets state, and the heartbeat period, in the InternalMemberCluster, and creates a missing one.
-func (r *Registrar) request(ctx context.Context, seen *seen, state v1beta1.ClusterState) error {
+func (r *Registrar) request(ctx context.Context, seen *observed, state v1beta1.ClusterState) error {
 	wanted := membership.InternalFor(seen.Cluster, state, r.HubUID)
 	if seen.Internal == nil {
 		if err := r.Client.Create(ctx, wanted); err != nil {

@@ -88,7 +88,8 @@ func (h *hub) changeQuota(member string, change func(*corev1.ResourceQuota)) {
 }
 
 // The counts of what a member may create are bounded, by the names that Kubernetes counts under.
-func quotaBoundsWhatAMemberCreates(t *testing.T, h *hub) {
+func TestQuotaBoundsWhatAMemberCreates(t *testing.T) {
+	h := onHub(t)
 	h.serveExports()
 	a := h.startAgent(time.Hour)
 	h.invite("counted")
@@ -152,7 +153,8 @@ func quotaBoundsWhatAMemberCreates(t *testing.T, h *hub) {
 }
 
 // Access rights of an older chart have no quotas: clusters join without one, and the hub's admin learns of it once.
-func joinsWithoutTheRightToQuotas(t *testing.T, h *hub) {
+func TestJoinsWithoutTheRightToQuotas(t *testing.T) {
+	h := onHub(t)
 	const user = "hub-agent-of-older-rights"
 	all, read, write := []string{"*"}, []string{"get", "list", "watch"}, []string{"create", "update", "patch", "delete"}
 	h.Must(h.Client.Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: []rbacv1.PolicyRule{

@@ -89,15 +89,15 @@ func (r *Registrar) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	return ctrl.Result{RequeueAfter: step.Again}, nil
 }
 
-// seen is the observed state of one cluster.
-type seen struct {
+// observed is the state of one cluster as it was read.
+type observed struct {
 	membership.Seen
 	// namespace is the cluster's; nil if there is none.
 	namespace *corev1.Namespace
 }
 
-func (r *Registrar) observe(ctx context.Context, cluster *v1beta1.MemberCluster) (*seen, error) {
-	out := &seen{Seen: membership.Seen{
+func (r *Registrar) observe(ctx context.Context, cluster *v1beta1.MemberCluster) (*observed, error) {
+	out := &observed{Seen: membership.Seen{
 		Cluster:         cluster,
 		Agents:          membership.Agents(r.Networking),
 		ForceDeleteWait: r.ForceDeleteWait,
@@ -149,7 +149,7 @@ func (r *Registrar) namespaceOf(ctx context.Context, cluster *v1beta1.MemberClus
 	return nil, nil
 }
 
-func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen *seen) error {
+func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen *observed) error {
 	switch action {
 	case membership.Admit:
 		return r.admit(ctx, seen)
@@ -181,7 +181,7 @@ func (r *Registrar) carryOut(ctx context.Context, action membership.Action, seen
 }
 
 // admit creates or repairs all objects, in the order of their dependencies.
-func (r *Registrar) admit(ctx context.Context, seen *seen) error {
+func (r *Registrar) admit(ctx context.Context, seen *observed) error {
 	if err := r.claim(ctx, seen.Cluster); err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (r *Registrar) claim(ctx context.Context, cluster *v1beta1.MemberCluster) e
 	return nil
 }
 
-func (r *Registrar) deleteNamespace(ctx context.Context, seen *seen) error {
+func (r *Registrar) deleteNamespace(ctx context.Context, seen *observed) error {
 	err := r.Direct.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: seen.namespace.Name}}, client.Preconditions{UID: &seen.namespace.UID})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete namespace %s: %w", seen.namespace.Name, err)
@@ -232,7 +232,7 @@ func (r *Registrar) deleteNamespace(ctx context.Context, seen *seen) error {
 }
 
 // release removes the finalizer of the MemberCluster.
-func (r *Registrar) release(ctx context.Context, seen *seen) error {
+func (r *Registrar) release(ctx context.Context, seen *observed) error {
 	before := seen.Cluster.DeepCopy()
 	controllerutil.RemoveFinalizer(seen.Cluster, contract.FinalizerMemberCluster)
 	err := r.Client.Patch(ctx, seen.Cluster, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
@@ -246,7 +246,7 @@ func (r *Registrar) release(ctx context.Context, seen *seen) error {
 }
 
 // report writes the MemberCluster's status if it differs. waiting is what the cluster waits for; empty for nothing.
-func (r *Registrar) report(ctx context.Context, seen *seen, waiting string) error {
+func (r *Registrar) report(ctx context.Context, seen *observed, waiting string) error {
 	before := seen.Cluster.DeepCopy()
 	facts := report.MemberFacts{Generation: seen.Cluster.Generation, Waiting: waiting}
 	standing := membership.StandingOf(seen.Internal, seen.Agents)

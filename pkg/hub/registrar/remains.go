@@ -171,7 +171,7 @@ func (r *Registrar) remains(ctx context.Context, namespace string, kind schema.G
 // awaitNamespace frees the remaining objects of a terminating namespace, and reports what it waits for. If a hub admin
 // forces the leave, it frees all objects that the hub agent can free; then the MemberCluster does not wait for the
 // rest.
-func (r *Registrar) awaitNamespace(ctx context.Context, seen *seen) error {
+func (r *Registrar) awaitNamespace(ctx context.Context, seen *observed) error {
 	forced := membership.LeaveForced(seen.Cluster)
 	freed, blocked, err := r.free(ctx, seen.Cluster, forced)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -52,6 +54,9 @@ type Returner struct {
 	Workers int
 	// Namespaced is whether ResourcePlacements are served too.
 	Namespaced bool
+	// RetryRefused is after how long a status that the hub refused is written again: a permission that is granted, or a
+	// schema that is changed, is no event.
+	RetryRefused time.Duration
 
 	mu sync.Mutex
 	// failures is the last failure of a placement for which an event was recorded, so that it is recorded once.
@@ -161,10 +166,18 @@ func (r *Returner) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result
 		found = append(found, returned...)
 		errs = append(errs, err)
 	}
+	var refused atomic.Bool
 	errs = append(errs, loop.Each(ctx, writers, found, func(ctx context.Context, back report.Returned) error {
-		return r.carry(ctx, placement, back)
+		written, err := r.carry(ctx, placement, back)
+		if err == nil && !written {
+			refused.Store(true)
+		}
+		return err
 	}))
-	return ctrl.Result{}, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil || !refused.Load() {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: r.RetryRefused}, nil
 }
 
 // worksOf are the Works that were made for the placement's bindings, each in the namespace of its binding's cluster.
@@ -193,34 +206,34 @@ func (r *Returner) worksOf(ctx context.Context, placement v1beta1.PlacementObjec
 // writers is how many objects of one placement are written at once.
 const writers = 4
 
-// carry writes one status if the object does not have it. A failure that only the user can repair is recorded as an
-// event, and no error.
-func (r *Returner) carry(ctx context.Context, placement v1beta1.PlacementObject, back report.Returned) error {
+// carry writes one status if the object does not have it. If the hub refuses it, which only the user can change, carry
+// records an event, and written is false.
+func (r *Returner) carry(ctx context.Context, placement v1beta1.PlacementObject, back report.Returned) (written bool, err error) {
 	key, digest := client.ObjectKeyFromObject(placement), xxhash.Sum64(back.Status)
 	if r.known(key, back.Origin, digest) {
-		return nil
+		return true, nil
 	}
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(back.GroupVersionKind)
-	err := r.Direct.Get(ctx, back.NamespacedName, object)
+	err = r.Direct.Get(ctx, back.NamespacedName, object)
 	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
-		return nil // the placer is about to see that too
+		return true, nil // the placer is about to see that too
 	}
 	if err != nil {
-		return fmt.Errorf("get %s %s: %w", back.Kind, back.NamespacedName, err)
+		return false, fmt.Errorf("get %s %s: %w", back.Kind, back.NamespacedName, err)
 	}
 	if !same(object.Object["status"], back.Status) {
 		var status any
 		if err := decode.JSON(back.Status, &status); err != nil { // whole numbers stay whole
-			return fmt.Errorf("read the status of %s %s: %w", back.Kind, back.NamespacedName, err)
+			return false, fmt.Errorf("read the status of %s %s: %w", back.Kind, back.NamespacedName, err)
 		}
 		object.Object["status"] = status
-		if err := r.write(ctx, placement, back, object); err != nil {
-			return err
+		if written, err := r.write(ctx, placement, back, object); err != nil || !written {
+			return false, err
 		}
 	}
 	r.remember(key, back.Origin, digest)
-	return nil
+	return true, nil
 }
 
 // same is whether a status is what a member reports, however its numbers are decoded.
@@ -233,23 +246,28 @@ func same(status any, reported json.RawMessage) bool {
 	return decode.JSON(text, &a) == nil && decode.JSON(reported, &b) == nil && equality.Semantic.DeepEqual(a, b)
 }
 
-func (r *Returner) write(ctx context.Context, placement v1beta1.PlacementObject, back report.Returned, object *unstructured.Unstructured) error {
-	err := r.Direct.Status().Update(ctx, object)
+// write writes the status of an object. written is false if the hub refuses it.
+func (r *Returner) write(
+	ctx context.Context, placement v1beta1.PlacementObject, back report.Returned, object *unstructured.Unstructured,
+) (written bool, err error) {
+	err = r.Direct.Status().Update(ctx, object)
 	switch {
 	case apierrors.IsForbidden(err):
 		r.recordFailure(placement, fmt.Sprintf("the hub agent may not write the status of %s in API group %q: add it to the value statusBackReporting of its chart",
 			back.Kind, back.Group))
+		return false, nil
 	case apierrors.IsInvalid(err):
 		r.recordFailure(placement, fmt.Sprintf("the hub does not take the status of %s %s: %s", back.Kind, back.NamespacedName,
 			secrecy.WithoutValues(err.Error())))
+		return false, nil
 	case apierrors.IsNotFound(err):
 		// It is gone, or its kind has no status of its own on the hub.
 	case err != nil:
-		return fmt.Errorf("write the status of %s %s: %w", back.Kind, back.NamespacedName, err)
+		return false, fmt.Errorf("write the status of %s %s: %w", back.Kind, back.NamespacedName, err)
 	default:
 		ctrl.LoggerFrom(ctx).Info("Returned status", "placement", scope.Name(client.ObjectKeyFromObject(placement)), "kind", back.Kind, "object", back.NamespacedName)
 	}
-	return nil
+	return true, nil
 }
 
 func (r *Returner) known(placement types.NamespacedName, origin report.Origin, digest uint64) bool {

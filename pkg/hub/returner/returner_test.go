@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -20,7 +22,12 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// hub is a real API server on which a returner runs; the test plays all other agents.
+var hubs = testworld.SharedHub()
+
+func TestMain(m *testing.M) { hubs.Main(m) }
+
+// hub is a real API server on which one returner at a time runs; the test plays all other agents. All tests share it:
+// each has placements with names of its own.
 type hub struct {
 	testworld.Hub
 	events *testworld.Recorder
@@ -28,11 +35,14 @@ type hub struct {
 	agent *testworld.Agent
 }
 
-func startHub(t *testing.T) *hub {
+func onHub(t *testing.T) *hub {
 	t.Helper()
-	h := &hub{Hub: testworld.StartHub(t), events: &testworld.Recorder{}}
-	h.Must(h.Client.Create(t.Context(), testworld.Namespace("app")))
-	h.Must(h.Client.Create(t.Context(), testworld.Namespace("fleet-member-m")))
+	h := &hub{Hub: hubs.Hub(t), events: &testworld.Recorder{}}
+	for _, name := range []string{"app", "fleet-member-m"} {
+		if err := h.Client.Create(t.Context(), testworld.Namespace(name)); err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
+	}
 	return h
 }
 
@@ -44,7 +54,7 @@ func (h *hub) start(objects client.Client) {
 		if objects != nil {
 			direct = objects
 		}
-		r := &Returner{Client: mgr.GetClient(), Direct: direct, Recorder: h.events, Workers: 2, Namespaced: true}
+		r := &Returner{Client: mgr.GetClient(), Direct: direct, Recorder: h.events, Workers: 2, Namespaced: true, RetryRefused: 100 * time.Millisecond}
 		return r.SetupWithManager(mgr)
 	})
 }
@@ -143,7 +153,7 @@ func (h *hub) statuses() int {
 // Cases mirror-placement and mirror-forged-work: another member than the one that the placement goes to makes a Work
 // in its own namespace that looks like the placement's, and reports another address.
 func TestForgedWork(t *testing.T) {
-	h := startHub(t)
+	h := onHub(t)
 	h.Must(h.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-member-rogue"}}))
 	h.start(nil)
 	h.place("web", &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{"m"}})
@@ -167,7 +177,7 @@ func TestForgedWork(t *testing.T) {
 }
 
 func TestStatusComesBack(t *testing.T) {
-	h := startHub(t)
+	h := onHub(t)
 	h.start(nil)
 	fixed := &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{"m"}}
 	h.place("one", fixed)
@@ -212,9 +222,12 @@ func TestStatusComesBack(t *testing.T) {
 		placement.Status.SelectedResources = []v1beta1.ResourceIdentifier{ingress("two")}
 	})
 	h.await("two", 3)
+}
 
-	// An agent that may not write the status says what would let it.
-	h.agent.Stop()
+// An agent that may not write the status records an event, once, that names the remedy. When the permission is granted,
+// it writes the status, without any other change.
+func TestRefusedStatusIsWrittenOnceItIsPermitted(t *testing.T) {
+	h := onHub(t)
 	cfg := rest.CopyConfig(h.Config)
 	cfg.Impersonate = rest.ImpersonationConfig{UserName: "hub-agent"}
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reads"}, Rules: []rbacv1.PolicyRule{
@@ -227,7 +240,15 @@ func TestStatusComesBack(t *testing.T) {
 	asAgent, err := client.New(cfg, client.Options{Scheme: h.Client.Scheme()})
 	h.Must(err)
 	h.start(asAgent)
-	h.place("three", fixed)
+	h.place("three", &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{"m"}})
 	h.report("three", 1)
 	h.events.Await(t, "Ingress", `"networking.k8s.io"`, "statusBackReporting")
+	role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses/status"}, Verbs: []string{"update"}})
+	h.Must(h.Client.Update(t.Context(), role))
+	h.await("three", 1)
+	for _, e := range h.events.All() {
+		if about, ok := e.About.(client.Object); ok && about.GetName() == "three" {
+			t.Errorf("another event was recorded: %s", e)
+		}
+	}
 }

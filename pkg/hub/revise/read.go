@@ -24,8 +24,8 @@ type Content struct {
 type item struct {
 	uid     types.UID
 	version string
-	// kept is why the object is not placed although it exists, if that is reported to the user.
-	kept *selection.Kept
+	// leftOut is why the object is not placed although it exists, if that is reported to the user.
+	leftOut *selection.LeftOut
 	snapshot.Item
 }
 
@@ -59,8 +59,8 @@ func (r *Reviser) Read(ctx context.Context, s State, selected selection.Selectio
 			items[at].uid, items[at].Origin = c.UID, contract.Origin(string(c.UID))
 		}
 		if ref := missing[i]; c.LeftOut != "" && (c.Listed || ref.Named) {
-			kept := ref.Kept(c.LeftOut)
-			items[at].kept = &kept
+			leftOut := ref.LeftOut(c.LeftOut)
+			items[at].leftOut = &leftOut
 		}
 	}
 	if known.Hash != "" && len(missing) == 0 && len(items) == len(known.items) {
@@ -80,12 +80,13 @@ func (r *Reviser) Read(ctx context.Context, s State, selected selection.Selectio
 	return Content{items: items, Content: snapshot.NewContent(carried), large: large}, nil
 }
 
-// Kept returns the selected objects that stay on the hub because of their content and that are reported to the user.
-func (c Content) Kept() []selection.Kept {
-	var out []selection.Kept
+// LeftOut returns the selected objects that stay on the hub because of their content and that are reported to the
+// user.
+func (c Content) LeftOut() []selection.LeftOut {
+	var out []selection.LeftOut
 	for _, i := range c.items {
-		if i.kept != nil {
-			out = append(out, *i.kept)
+		if i.leftOut != nil {
+			out = append(out, *i.leftOut)
 		}
 	}
 	return out
@@ -95,7 +96,7 @@ func (c Content) Kept() []selection.Kept {
 func (c Content) TooLarge() []report.TooLarge {
 	var out []report.TooLarge
 	for _, o := range c.large {
-		out = append(out, report.TooLarge{ID: o.ID, Bytes: o.Bytes, Limit: snapshot.ItemLimit, Deep: o.Deep, Kept: o.Kept})
+		out = append(out, report.TooLarge{ID: o.ID, Bytes: o.Bytes, Limit: snapshot.ItemLimit, Deep: o.Deep, Placed: o.Placed})
 	}
 	return out
 }

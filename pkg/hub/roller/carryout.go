@@ -31,7 +31,7 @@ var blockedMessages = map[rollout.Block]string{
 }
 
 // rejectionMessage is for bindings that do not get a rejected revision.
-func (s *seen) rejectionMessage() string {
+func (s *observed) rejectionMessage() string {
 	command := "kubectl fleet rollout resume " + s.placement.Name
 	if s.placement.Namespace != "" {
 		command += " -n " + s.placement.Namespace
@@ -41,7 +41,7 @@ func (s *seen) rejectionMessage() string {
 
 // carryOut carries out the step. Every write names the resourceVersion that it was decided from, so that a decision
 // from an older one conflicts, and is made again.
-func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) error {
+func (r *Roller) carryOut(ctx context.Context, seen *observed, step rollout.Step) error {
 	if step.Course != nil {
 		if err := r.storeCourse(ctx, seen, *step.Course); err != nil {
 			return err
@@ -97,7 +97,7 @@ func (r *Roller) carryOut(ctx context.Context, seen *seen, step rollout.Step) er
 }
 
 // move gives a binding the latest content.
-func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, seen *seen) error {
+func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, seen *observed) error {
 	overrides := seen.want.Overrides[b.GetSpec().TargetCluster]
 	content := give.Content{
 		Revision: delivery.NewRevision(seen.want.Snapshot, overrides, &seen.want.Strategy), Fingerprint: overrides.Fingerprint,
@@ -116,7 +116,7 @@ func (r *Roller) move(ctx context.Context, b v1beta1.BindingObject, seen *seen) 
 
 // rollBack gives a binding what its cluster was last healthy with. Its overrides have no fingerprint: the labels they
 // were resolved with then are not recorded.
-func (r *Roller) rollBack(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, seen *seen) error {
+func (r *Roller) rollBack(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision, seen *observed) error {
 	content := give.Content{Revision: to, Mark: &delivery.Mark{To: to, At: r.Now(), Before: &to, Back: true}}
 	if err := give.Give(ctx, r.Client, b, content); err != nil {
 		return err
@@ -163,7 +163,7 @@ func (r *Roller) reportRollout(ctx context.Context, b v1beta1.BindingObject, sta
 
 // reportFate writes the condition RolledBack of a binding that a rejected rollout changed, if it is not there already.
 // A binding that was rolled back lacks the latest revision, so it is blocked, too.
-func (r *Roller) reportFate(ctx context.Context, b v1beta1.BindingObject, fate delivery.Fate, seen *seen) error {
+func (r *Roller) reportFate(ctx context.Context, b v1beta1.BindingObject, fate delivery.Fate, seen *observed) error {
 	before := b.DeepCopyObject().(v1beta1.BindingObject)
 	now := metav1.NewTime(r.Now())
 	if rollout.BindingOf(b).SentBack() {
@@ -175,7 +175,7 @@ func (r *Roller) reportFate(ctx context.Context, b v1beta1.BindingObject, fate d
 }
 
 // storeCourse stores the course of a rollout on the master of the latest snapshots.
-func (r *Roller) storeCourse(ctx context.Context, seen *seen, course rollout.Course) error {
+func (r *Roller) storeCourse(ctx context.Context, seen *observed, course rollout.Course) error {
 	key := client.ObjectKeyFromObject(seen.latest.Master)
 	patch, err := course.Patch(seen.latest.Master)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 
 // lookAt computes the facts of the bindings. While a rejection stands it also looks whether what bindings return to
 // still exists.
-func (r *Roller) lookAt(ctx context.Context, s *seen) error {
+func (r *Roller) lookAt(ctx context.Context, s *observed) error {
 	s.facts = s.facts[:0]
 	search := give.Search{Client: r.Client, Direct: r.Direct}
 	for _, b := range s.bindings {
@@ -35,7 +35,7 @@ func (r *Roller) lookAt(ctx context.Context, s *seen) error {
 }
 
 // observeNow reads the bindings again, from the API server.
-func (r *Roller) observeNow(ctx context.Context, key types.NamespacedName, s *seen) error {
+func (r *Roller) observeNow(ctx context.Context, key types.NamespacedName, s *observed) error {
 	list, err := scope.Bindings.List(ctx, r.Direct, key.Namespace, client.MatchingLabels{contract.LabelPlacement: key.Name})
 	if err != nil {
 		return err

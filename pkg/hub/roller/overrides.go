@@ -68,7 +68,7 @@ func (r *Roller) matching(ctx context.Context, placement types.NamespacedName, l
 
 // coming returns for how long a step waits because it would give a cluster its first content while an override that
 // was created at the same time has no snapshot yet. The snapshot is an event.
-func (r *Roller) coming(ctx context.Context, seen *seen, step rollout.Step) (time.Duration, error) {
+func (r *Roller) coming(ctx context.Context, seen *observed, step rollout.Step) (time.Duration, error) {
 	if !slices.ContainsFunc(step.Move, func(name string) bool { return seen.bindings[name].GetSpec().ResourceSnapshotName == "" }) {
 		return 0, nil
 	}

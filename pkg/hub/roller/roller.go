@@ -75,9 +75,9 @@ func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	return ctrl.Result{RequeueAfter: step.Again}, nil
 }
 
-// seen is the observed state that a step is decided from. The bindings are those of the cache: they are copied before
-// they are changed.
-type seen struct {
+// observed is the state, as it was read, that a step is decided from. The bindings are those of the cache: they are
+// copied before they are changed.
+type observed struct {
 	placement types.NamespacedName
 	of        v1beta1.PlacementObject
 	latest    snapshot.Group
@@ -91,7 +91,7 @@ type seen struct {
 // observe reads everything about a placement. It returns nil if there is nothing to roll out now: the placement does
 // not exist or is being deleted, update runs roll it out, some of its snapshots do not exist yet, or the cache is
 // behind.
-func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, error) {
+func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*observed, error) {
 	placement := scope.Placements.New(key)
 	err := r.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
@@ -109,7 +109,7 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*seen, 
 	if err != nil || !ok {
 		return nil, err
 	}
-	out := &seen{placement: key, of: placement, latest: latest, want: rollout.Content{
+	out := &observed{placement: key, of: placement, latest: latest, want: rollout.Content{
 		Snapshot: latest.Master.GetName(), Strategy: strategy.ApplyStrategy.WithDefaults(), Course: rollout.CourseOf(latest.Master),
 	}}
 	if out.bindings, err = r.bindings(ctx, placement); err != nil {

@@ -52,7 +52,7 @@ func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObje
 }
 
 func (s *Scheduler) undeleted(ctx context.Context, placement client.Object) ([]*metav1.PartialObjectMetadata, error) {
-	if len(placement.GetName()) > contract.MostOfName {
+	if !contract.FitsLabel(placement.GetName()) {
 		return nil, nil // it never had any: they need its name as a label
 	}
 	bindings, err := scope.Bindings.ListMetadata(ctx, s.Direct, placement.GetNamespace(), client.MatchingLabels{contract.LabelPlacement: placement.GetName()})

@@ -54,6 +54,6 @@ func letsGo(s *scene) {
 	placement, err := scope.Placements.Get(s.Context(), s.Client, s.key)
 	s.Must(err)
 	s.Must(s.Client.Delete(s.Context(), placement))
-	testworld.AwaitGone(s, s.Client, placement, func(client.Object) error { return nil })
+	testworld.AwaitGone(s, s.Client, placement, nil)
 	s.key.Name = "gone"
 }

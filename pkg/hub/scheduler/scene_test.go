@@ -240,7 +240,7 @@ func (s *scene) remove() {
 	if err := s.Client.Delete(s.Context(), placement); !apierrors.IsNotFound(err) {
 		s.Must(err)
 	}
-	testworld.AwaitGone(s, s.Client, placement, func(client.Object) error { return nil })
+	testworld.AwaitGone(s, s.Client, placement, nil)
 	testworld.Await(s, testworld.Soon, "the bindings to be gone", func(context.Context) error {
 		left := s.bindings()
 		for _, b := range left {

@@ -85,11 +85,11 @@ func bindings() predicate.Predicate {
 	doomed := func(o client.Object) bool {
 		return !o.GetDeletionTimestamp().IsZero() && controllerutil.ContainsFinalizer(o, contract.FinalizerBinding)
 	}
-	held := func(o client.Object) bool { return controllerutil.ContainsFinalizer(o, contract.FinalizerWork) }
+	blocked := func(o client.Object) bool { return controllerutil.ContainsFinalizer(o, contract.FinalizerWork) }
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return doomed(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return doomed(e.ObjectNew) && (!doomed(e.ObjectOld) || held(e.ObjectOld) != held(e.ObjectNew))
+			return doomed(e.ObjectNew) && (!doomed(e.ObjectOld) || blocked(e.ObjectOld) != blocked(e.ObjectNew))
 		},
 		DeleteFunc:  func(e event.DeleteEvent) bool { return e.Object.GetDeletionTimestamp().IsZero() },
 		GenericFunc: func(event.GenericEvent) bool { return false },

@@ -168,7 +168,7 @@ func (w *Warden) release(ctx context.Context, obj client.Object) error {
 // deleteBindings deletes the bindings that an older version's scheduler created for a placement. No other agent looks
 // for the bindings of a deleted one.
 func (w *Warden) deleteBindings(ctx context.Context, placement types.NamespacedName) error {
-	if len(placement.Name) > contract.MostOfName {
+	if !contract.FitsLabel(placement.Name) {
 		return nil // it never had any: they need its name as a label
 	}
 	bindings, err := scope.Bindings.ListMetadata(ctx, w.Direct, placement.Namespace, client.MatchingLabels{contract.LabelPlacement: placement.Name})

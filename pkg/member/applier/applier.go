@@ -271,13 +271,13 @@ func (a *Applier) Leave(ctx context.Context) error {
 	if err := a.HubClient.List(lenient.StandIns(ctx), &works, client.InNamespace(a.Namespace)); err != nil {
 		return fmt.Errorf("leave: list works: %w", err)
 	}
-	held := slices.DeleteFunc(works.Items, func(w v1beta1.Work) bool {
+	remaining := slices.DeleteFunc(works.Items, func(w v1beta1.Work) bool {
 		if w.DeletionTimestamp.IsZero() {
 			a.park(w.Name)
 		}
 		return !controllerutil.ContainsFinalizer(&w, contract.FinalizerWork)
 	})
-	err := loop.Each(ctx, a.Parallel, held, func(ctx context.Context, w v1beta1.Work) error {
+	err := loop.Each(ctx, a.Parallel, remaining, func(ctx context.Context, w v1beta1.Work) error {
 		return a.quit(ctx, &w)
 	})
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
@@ -53,7 +54,7 @@ func (p parted) reason() string {
 	if len(p.Holds) == 0 {
 		return p.Why
 	}
-	return p.Why + ": " + report.Few(p.Holds)
+	return p.Why + ": " + brief.List(p.Holds, report.MostKept)
 }
 
 // part decides about one object and carries out the decision, except for the deletion of an object that goes with its
@@ -233,7 +234,7 @@ func contentsOf(entries []apply.Entry, fates map[apply.Key]parted) contents {
 // spare decides about the object of key, unless it has to wait for its contents.
 func (c contents) spare(key apply.Key, decide func() parted) parted {
 	if open := c.open[key]; len(open) > 0 {
-		return parted{open: "waiting for " + report.Few(open)}
+		return parted{open: "waiting for " + brief.List(open, report.MostKept)}
 	}
 	what := decide()
 	if stay := c.stay[key]; what.Fate == apply.Delete && len(stay) > 0 {

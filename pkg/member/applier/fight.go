@@ -42,12 +42,12 @@ func (r *recollection) setFight(key apply.Key, f fight) {
 	r.fights[key] = f
 }
 
-// held is the outcome for an object in a fight that is checked again after wait: not applied, even if it matches at
+// pause is the outcome for an object in a fight that is checked again after wait: not applied, even if it matches at
 // present.
-func (f fight) held(o *object, wait time.Duration) *object {
+func (f fight) pause(o *object, wait time.Duration) *object {
 	o.wait = max(wait, time.Millisecond)
-	o.fact.Available = report.Verdict{}
-	o.fact.Applied = report.Verdict{Reason: v1beta1.ReasonManifestApplyFailed, Message: notApplied + f.message()}
+	o.fact.Available = report.Finding{}
+	o.fact.Applied = report.Finding{Reason: v1beta1.ReasonManifestApplyFailed, Message: notApplied + f.message()}
 	return o
 }
 

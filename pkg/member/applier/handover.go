@@ -13,6 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 )
 
@@ -33,7 +34,7 @@ func (w *wishes) of(work *v1beta1.Work) sets.Set[apply.Key] {
 		return known.objects
 	}
 	objects := sets.New[apply.Key]()
-	if how := work.Spec.ApplyStrategy; how != nil && how.Type == v1beta1.ApplyStrategyTypeReportDiff {
+	if delivery.Compared(work.Spec.ApplyStrategy) {
 		return objects // it only compares them
 	}
 	for _, m := range apply.Decode(work.Spec.Workload.Manifests) {

@@ -102,7 +102,7 @@ func (p *pass) fail(it *item, err error) {
 	case errors.As(err, &read):
 		reason = v1beta1.ReasonManifestFailedToFindObjInMemberCluster
 	}
-	it.fact.Applied = report.Verdict{Reason: reason, Message: notApplied + explain(err, it.GroupVersionKind().GroupKind())}
+	it.fact.Applied = report.Finding{Reason: reason, Message: notApplied + explain(err, it.GroupVersionKind().GroupKind())}
 	if at, ok := awaited(err, it.Manifest); ok {
 		p.watch(it, at)
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
@@ -232,7 +233,7 @@ func (p *pass) removeWaves(ctx context.Context, left []apply.Entry, kept sets.Se
 // moment ago.
 func (p *pass) removeOrWait(ctx context.Context, r *removal, waits []string, kept sets.Set[types.UID]) {
 	if len(waits) > 0 {
-		r.why = "waiting for " + report.Few(waits)
+		r.why = "waiting for " + brief.List(waits, report.MostKept)
 		return
 	}
 	r.look = p.memory.looks[apply.KeyOf(r.WorkResourceIdentifier)]

@@ -49,8 +49,8 @@ type recollection struct {
 	// fights are about objects that other writers change back.
 	fights map[apply.Key]fight
 
-	// held is for a status that only reports progress.
-	held loop.HoldBack
+	// delayed is for a status that only reports progress.
+	delayed loop.HoldBack
 	// attempts counts passes since the last one without a failure.
 	attempts int
 	// hope is when an awaited event came last.

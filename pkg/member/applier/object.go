@@ -13,6 +13,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/health"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/secrecy"
@@ -42,7 +43,7 @@ func (p *pass) once(ctx context.Context, it *item, at place, in apply.Input) (*o
 	f := p.memory.fightOf(it.Key(), it.intent, p.agent.Now())
 	if wait := f.Wait(p.agent.Now()); wait > 0 && action.Writes() {
 		action.Verb = apply.Refuse
-		return f.held(p.outcome(it, at, in.Live, action), wait), nil
+		return f.pause(p.outcome(it, at, in.Live, action), wait), nil
 	}
 	live, err := p.act(ctx, at, in.Live, action)
 	if apierrors.IsInvalid(err) && action.Verb == apply.Patch {
@@ -58,7 +59,7 @@ func (p *pass) once(ctx context.Context, it *item, at place, in apply.Input) (*o
 	}
 	o := p.outcome(it, at, live, action)
 	if f.Hot() && action.Verb != apply.Wait {
-		return f.held(o, f.Look(p.agent.Now())), nil
+		return f.pause(o, f.Look(p.agent.Now())), nil
 	}
 	return o, nil
 }
@@ -155,17 +156,17 @@ func (p *pass) outcome(it *item, at place, live *unstructured.Unstructured, acti
 	}
 	o.end = p.endOf(it, live)
 	o.relies = it.autoscaler
-	o.fact.Applied, o.fact.Diffed = report.Verdict(action.Applied), report.Verdict(action.Diffed)
+	o.fact.Applied, o.fact.Diffed = report.Finding(action.Applied), report.Finding(action.Diffed)
 	o.fact.Drifts = comparison(live, action.Drifts)
 	o.fact.Diffs = comparison(live, action.Diffs)
 	switch action.Verb {
 	case apply.Wait:
 		o.fact.Passing = true
 	case apply.Ran:
-		o.fact.Available = report.Verdict(action.Available)
+		o.fact.Available = report.Finding(action.Available)
 		o.fact.Mirror = p.carriedBack(it.Key())
 	case apply.Create, apply.Patch, apply.Nothing:
-		o.fact.Available = report.Verdict(apply.Available(live, p.agent.rules))
+		o.fact.Available = report.Finding(apply.Available(live, p.agent.rules))
 		if p.mirrors() {
 			o.quiet = false
 			o.fact.Mirror = statusOf(live)
@@ -191,7 +192,7 @@ func observe(at place, live *unstructured.Unstructured, owner apply.Owner) *obje
 	return o
 }
 
-func (p *pass) comparing() bool { return p.strategy.Type == v1beta1.ApplyStrategyTypeReportDiff }
+func (p *pass) comparing() bool { return delivery.Compared(&p.strategy) }
 
 // owner is the AppliedWork of the Work; the zero value if there is none, which only happens while comparing.
 func (p *pass) owner() apply.Owner {

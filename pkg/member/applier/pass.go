@@ -120,7 +120,7 @@ func (a *Applier) newPass(work *v1beta1.Work, ledger *ledger) *pass {
 			it.origin = origins[i]
 		}
 		if m.Problem.Reason != "" {
-			it.fact.Applied = report.Verdict(m.Problem)
+			it.fact.Applied = report.Finding(m.Problem)
 		}
 		p.items = append(p.items, it)
 	}
@@ -228,13 +228,13 @@ func (p *pass) compareAll(ctx context.Context) error {
 	for _, it := range p.items {
 		why := it.fact.Applied
 		if it.Problem.Reason != "" {
-			why = report.Verdict(it.Problem)
+			why = report.Finding(it.Problem)
 		}
 		if why.Reason != "" { // the comparison failed
-			it.fact.Diffed = report.Verdict{Reason: v1beta1.ReasonManifestFailedToReportDiff,
+			it.fact.Diffed = report.Finding{Reason: v1beta1.ReasonManifestFailedToReportDiff,
 				Message: fmt.Sprintf("Not compared (%s): %s", why.Reason, strings.TrimPrefix(why.Message, notApplied))}
 		}
-		it.fact.Applied = report.Verdict{}
+		it.fact.Applied = report.Finding{}
 	}
 	return nil
 }
@@ -247,7 +247,7 @@ func (p *pass) awaitLedger() {
 			continue
 		}
 		it.fact.Passing = true
-		it.fact.Applied = report.Verdict{Reason: v1beta1.ReasonManifestApplyFailed,
+		it.fact.Applied = report.Finding{Reason: v1beta1.ReasonManifestApplyFailed,
 			Message: "Not applied: objects of an earlier Work of this name are still being removed from the member cluster; see AppliedWork " + p.work.Name}
 	}
 }
@@ -256,7 +256,7 @@ func (p *pass) awaitLedger() {
 func (p *pass) refuse(why string) {
 	for _, it := range p.items {
 		if it.Problem.Reason == "" {
-			it.fact.Applied = report.Verdict{Reason: v1beta1.ReasonManifestApplyFailed, Message: why}
+			it.fact.Applied = report.Finding{Reason: v1beta1.ReasonManifestApplyFailed, Message: why}
 		}
 	}
 }

@@ -153,8 +153,8 @@ func (a *Applier) remaining(ctx context.Context, ledger *ledger, unblock bool) (
 			return nil
 		}
 		lines[i] = name
-		if held := live.GetFinalizers(); len(held) > 0 {
-			lines[i] = fmt.Sprintf("%s (finalizers %s)", name, strings.Join(held, " "))
+		if finalizers := live.GetFinalizers(); len(finalizers) > 0 {
+			lines[i] = fmt.Sprintf("%s (finalizers %s)", name, strings.Join(finalizers, " "))
 		}
 		if !unblock {
 			return nil

@@ -28,16 +28,16 @@ func (p *pass) report(ctx context.Context, facts report.Pass) (time.Duration, er
 	}
 	count(next.Status)
 	if equality.Semantic.DeepEqual(next.Status, p.work.Status) {
-		p.memory.held.End()
+		p.memory.delayed.End()
 		return 0, nil
 	}
-	if wait := p.memory.held.Wait(report.Hold(settled), p.agent.Now()); wait > 0 {
+	if wait := p.memory.delayed.Wait(report.Hold(settled), p.agent.Now()); wait > 0 {
 		return wait, nil
 	}
 	if err := p.agent.writeStatus(ctx, next); err != nil {
 		return 0, err
 	}
-	p.memory.held.End()
+	p.memory.delayed.End()
 	return 0, nil
 }
 

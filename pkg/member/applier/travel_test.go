@@ -51,7 +51,7 @@ func has(obj *unstructured.Unstructured, path ...string) bool {
 func (w *world) carried(obj *unstructured.Unstructured) string {
 	w.Helper()
 	w.must(w.hub.Get(w.Context(), client.ObjectKeyFromObject(obj), obj))
-	if why, _ := selection.LeftOut(obj); why != "" {
+	if why, _ := selection.WhyLeftOut(obj); why != "" {
 		w.Fatalf("%s %s is left out: %s", obj.GetKind(), obj.GetName(), why)
 	}
 	raw, err := selection.Manifest(obj)
@@ -230,7 +230,7 @@ func TestManualEndpointsNotCarried(t *testing.T) {
 		t.Errorf("Endpoints of the controller are selected: %v", made.Object)
 	}
 	made.SetLabels(nil)
-	if why, _ := selection.LeftOut(made); why == "" {
+	if why, _ := selection.WhyLeftOut(made); why == "" {
 		t.Errorf("without the label, as before Kubernetes 1.33, Endpoints of the controller are carried: %v", made.Object)
 	}
 	w.work("manual", strategy(), `{apiVersion: v1, kind: Namespace, metadata: {name: manual}}`,

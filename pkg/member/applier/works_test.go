@@ -86,8 +86,8 @@ func (w *world) ledger(name string) *v1beta1.AppliedWork {
 	return l
 }
 
-// quiet waits until nothing has been written for d, and nothing is about to be: a status that reports progress is held
-// back.
+// quiet waits until nothing has been written for d, and nothing is about to be: a status that reports progress is
+// delayed.
 func (w *world) quiet(d time.Duration) {
 	w.Helper()
 	testworld.AwaitStill(w, d, "the agent", func(context.Context) (int, error) {
@@ -96,8 +96,8 @@ func (w *world) quiet(d time.Duration) {
 		w.agent.memory.mu.Lock()
 		defer w.agent.memory.mu.Unlock()
 		for name, r := range w.agent.memory.works {
-			if r.held != (loop.HoldBack{}) {
-				return 0, fmt.Errorf("a status of work %s is held back", name)
+			if r.delayed != (loop.HoldBack{}) {
+				return 0, fmt.Errorf("a status of work %s is delayed", name)
 			}
 		}
 		return w.writes.count(), nil

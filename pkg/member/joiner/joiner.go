@@ -228,7 +228,7 @@ func (j *Joiner) leave(ctx context.Context, imc *clusterv1beta1.InternalMemberCl
 	wanted := report.AgentLeft(imc.Status, imc.Generation, left == nil, metav1.NewTime(j.Now()))
 	before := report.Agent(&imc.Status, clusterv1beta1.AgentTypeMemberAgent)
 	after := report.Agent(&wanted, clusterv1beta1.AgentTypeMemberAgent)
-	if before == nil || !sameVerdict(before, after, clusterv1beta1.ConditionJoined) {
+	if before == nil || !sameCondition(before, after, clusterv1beta1.ConditionJoined) {
 		if err := j.write(ctx, imc, wanted); err != nil {
 			return err
 		}

@@ -37,12 +37,12 @@ type step struct {
 func next(member string, was, wanted *clusterv1beta1.InternalMemberClusterStatus, period time.Duration, now time.Time) step {
 	before := report.Agent(was, clusterv1beta1.AgentTypeMemberAgent)
 	after := report.Agent(wanted, clusterv1beta1.AgentTypeMemberAgent)
-	if before == nil || !sameVerdict(before, after, clusterv1beta1.ConditionJoined) {
+	if before == nil || !sameCondition(before, after, clusterv1beta1.ConditionJoined) {
 		return step{write: true}
 	}
 	last := before.LastReceivedHeartbeat.Time
 	due := dueAfter(member, last, period)
-	if !sameVerdict(before, after, clusterv1beta1.ConditionHealthy) || !sameFacts(was, wanted) {
+	if !sameCondition(before, after, clusterv1beta1.ConditionHealthy) || !sameFacts(was, wanted) {
 		due = earlier(due, last.Add(spacing))
 	}
 	// A last heartbeat in the future was written by a clock that has been set back since.
@@ -68,8 +68,8 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// sameVerdict reports whether two reports have the same condition of kind, except for its times and message.
-func sameVerdict(a, b *clusterv1beta1.AgentStatus, kind string) bool {
+// sameCondition reports whether two reports have the same condition of kind, except for its times and message.
+func sameCondition(a, b *clusterv1beta1.AgentStatus, kind string) bool {
 	x, y := meta.FindStatusCondition(a.Conditions, kind), meta.FindStatusCondition(b.Conditions, kind)
 	if x == nil || y == nil {
 		return x == y

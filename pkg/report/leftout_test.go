@@ -10,19 +10,19 @@ import (
 )
 
 func TestKeptNote(t *testing.T) {
-	kept := func(names ...string) []selection.Kept {
-		var out []selection.Kept
+	named := func(names ...string) []selection.LeftOut {
+		var out []selection.LeftOut
 		for _, name := range names {
-			out = append(out, selection.Kept{What: name, Why: "why"})
+			out = append(out, selection.LeftOut{What: name, Why: "why"})
 		}
 		return out
 	}
-	for want, given := range map[string][]selection.Kept{
+	for want, given := range map[string][]selection.LeftOut{
 		"":                             nil,
-		"; left out: a (why), b (why)": kept("b", "a", "b"),
-		"; left out: a (why), b (why), c (why) and 1 more": kept("d", "c", "b", "a"),
+		"; left out: a (why), b (why)": named("b", "a", "b"),
+		"; left out: a (why), b (why), c (why) and 1 more": named("d", "c", "b", "a"),
 	} {
-		if got := keptNote(given); got != want {
+		if got := leftOutNote(given); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}

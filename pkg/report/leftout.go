@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 )
 
@@ -18,21 +19,21 @@ const eventLeftOut = "ResourcesLeftOut"
 // an object which every cluster creates itself is not placed.
 const leftOut = "; left out: "
 
-// keptNote is the suffix of the first condition's message; empty if no object is left out.
-func keptNote(kept []selection.Kept) string {
-	if len(kept) == 0 {
+// leftOutNote is the suffix of the first condition's message; empty if no object is left out.
+func leftOutNote(objects []selection.LeftOut) string {
+	if len(objects) == 0 {
 		return ""
 	}
-	names := make([]string, len(kept))
-	for i, k := range kept {
-		names[i] = k.What + " (" + k.Why + ")"
+	names := make([]string, len(objects))
+	for i, o := range objects {
+		names[i] = o.What + " (" + o.Why + ")"
 	}
 	slices.Sort(names)
-	return leftOut + few(slices.Compact(names))
+	return leftOut + brief.List(slices.Compact(names), mostNamed)
 }
 
-// kept returns the event for objects that are newly left out; nil if there are none.
-func (change placementChange) kept() *Event {
+// newlyLeftOut returns the event for objects that are newly left out; nil if there are none.
+func (change placementChange) newlyLeftOut() *Event {
 	now := leftOutOf(change.placement, change.status)
 	if now == "" || now == leftOutOf(change.placement, change.old) {
 		return nil
