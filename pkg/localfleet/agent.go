@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flagship-fleet/flagship/pkg/localfleet/freeport"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +20,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/flagship-fleet/flagship/pkg/localfleet/freeport"
 )
 
 // tokenLife is longer than any local fleet exists, so that tokens need no renewal.

@@ -10,11 +10,12 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/flagship-fleet/flagship/pkg/localfleet/freeport"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
+
+	"github.com/flagship-fleet/flagship/pkg/localfleet/freeport"
 )
 
 // cluster is one cluster of the fleet with its agent.

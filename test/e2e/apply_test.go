@@ -43,7 +43,7 @@ func (s *scene) annotatedOnC1(owners ...metav1.OwnerReference) {
 	subject := s.subject()
 	subject.SetAnnotations(map[string]string{key: "1"})
 	subject.SetOwnerReferences(owners)
-	s.on(c1).create(subject)
+	s.on(c1).createHere(subject)
 }
 
 // foreigner is an owner on c1 that no placement knows.
@@ -51,11 +51,11 @@ func (s *scene) foreigner() metav1.OwnerReference {
 	s.Helper()
 	if s.namespaced {
 		owner := s.secondMap()
-		s.on(c1).create(owner)
+		s.on(c1).createHere(owner)
 		return metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}
 	}
 	owner := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: s.name + "-owner"}}
-	s.on(c1).create(owner)
+	s.on(c1).createHere(owner)
 	return metav1.OwnerReference{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole", Name: owner.Name, UID: owner.UID}
 }
 
@@ -199,7 +199,7 @@ func TestStuckRolloutReportsDifferencesInstead(t *testing.T) {
 			s.create(s.secondMap())
 			changed, name = s.secondMap(), "ConfigMap "+second
 		}
-		s.on(c1).create(s.subject())
+		s.on(c1).createHere(s.subject())
 		never := v1beta1.ApplyStrategy{WhenToApply: v1beta1.WhenToApplyIfNotDrifted, WhenToTakeOver: v1beta1.WhenToTakeOverNever}
 		p := s.placeBoth(testworld.PickFixed(c1.name, c2.name), allPercent, testworld.Applying(never))
 		stuck := testworld.ApplyFailed(c1.name, c1.name, c2.name)
@@ -228,7 +228,7 @@ func TestFromReportingToApplying(t *testing.T) {
 			o.SetLabels(labels)
 		}
 		label(theirs)
-		s.on(c1).create(theirs)
+		s.on(c1).createHere(theirs)
 		p := s.place(testworld.PickFixed(c1.name, c2.name),
 			testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff, ComparisonOption: fully}))
 		onC1, onC2 := []string{}, []string{missing(s.subjectName())}
@@ -266,11 +266,11 @@ func TestReportDiffOneImmutableHidesAll(t *testing.T) {
 	absent := fixed("hub")
 	absent.Name = "absent"
 	s.create(absent)
-	s.on(c1).create(s.namespace())
-	s.on(c1).create(fixed("member"))
+	s.on(c1).createHere(s.namespace())
+	s.on(c1).createHere(fixed("member"))
 	theirs := s.cm()
 	theirs.Data = map[string]string{"data": "member"}
-	s.on(c1).create(theirs)
+	s.on(c1).createHere(theirs)
 	p := s.place(testworld.PickFixed(c1.name), testworld.Applying(v1beta1.ApplyStrategy{Type: v1beta1.ApplyStrategyTypeReportDiff}))
 	want := map[string]string{"fixed": "/data/data", "cm": "/data/data", "absent": "/"}
 	testworld.Await(t, testworld.Workload, "all that differs", func(ctx context.Context) error {

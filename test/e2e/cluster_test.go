@@ -24,7 +24,8 @@ type onCluster struct {
 // on returns what the scenario does and checks on a cluster.
 func (s *scene) on(c cluster) onCluster { return onCluster{s, c} }
 
-func (s onCluster) create(obj client.Object) {
+// createHere creates an object on the cluster, and removes it when the scenario ends.
+func (s onCluster) createHere(obj client.Object) {
 	s.Helper()
 	testworld.Create(s.T, s.cluster, s.cluster.name, obj)
 	s.Cleanup(func() {

@@ -239,8 +239,8 @@ func (s *scene) beforehand(other client.Object) {
 	}
 	there := other.DeepCopyObject().(client.Object)
 	there.SetLabels(labels)
-	s.on(c1).create(there)
-	s.on(c1).create(testworld.ConfigMap(s.app, "custom-1"))
+	s.on(c1).createHere(there)
+	s.on(c1).createHere(testworld.ConfigMap(s.app, "custom-1"))
 }
 
 // tamper makes the same differences on c1 where both are placed.
@@ -413,14 +413,14 @@ func TestDriftsAndDifferencesThroughTheirLives(t *testing.T) {
 		s.Helper()
 		testworld.Update(s, c1, s.deployment(), func(d *appsv1.Deployment) { d.Spec.Replicas = &n })
 	}
-	s.on(c1).create(testworld.Namespace(s.app))
+	s.on(c1).createHere(testworld.Namespace(s.app))
 	theirs := s.deployment()
 	theirs.Spec = *web.Spec.DeepCopy()
 	theirs.Spec.Replicas = ptr.To(int32(2))
-	s.on(c1).create(theirs)
+	s.on(c1).createHere(theirs)
 	elsewhere := testworld.Namespace(s.app)
 	elsewhere.Labels["process"] = "theirs"
-	s.on(c3).create(elsewhere)
+	s.on(c3).createHere(elsewhere)
 
 	p := s.place(allPercent, testworld.Applying(v1beta1.ApplyStrategy{
 		Type: v1beta1.ApplyStrategyTypeServerSideApply, ServerSideApplyConfig: &v1beta1.ServerSideApplyConfig{ForceConflicts: true},
@@ -524,7 +524,7 @@ func TestDifferenceInV1(t *testing.T) {
 	t.Parallel()
 	s := bare(t)
 	s.create(s.custom("custom-1"))
-	s.on(c1).create(s.custom("custom-2"))
+	s.on(c1).createHere(s.custom("custom-2"))
 	p := s.placeV1(allPercent, testworld.Applying(v1beta1.ApplyStrategy{WhenToTakeOver: v1beta1.WhenToTakeOverIfNoDiff}))
 	s.of(p).findsV1(testworld.ApplyFailed(c1.name, c1.name).AtOrNext("0"), findings{c1.name: {
 		failing("Namespace "+s.app, v1beta1.ReasonManifestFailedToTakeOver),
@@ -551,7 +551,7 @@ func TestReportDiffInV1(t *testing.T) {
 	t.Parallel()
 	s := bare(t)
 	s.create(s.custom("custom-1"))
-	s.on(c1).create(s.custom("custom-2"))
+	s.on(c1).createHere(s.custom("custom-2"))
 	p := s.placeV1(testworld.Applying(v1beta1.ApplyStrategy{
 		Type: v1beta1.ApplyStrategyTypeReportDiff, WhenToTakeOver: v1beta1.WhenToTakeOverNever,
 	}))

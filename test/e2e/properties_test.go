@@ -247,7 +247,7 @@ func TestNodeJoins(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "big-" + s.name, Labels: map[string]string{labelNodeType: "Standard_D4s_v3"}},
 		Status:     corev1.NodeStatus{Capacity: big, Allocatable: big},
 	}
-	s.on(c3).create(node)
+	s.on(c3).createHere(node)
 	s.on(c3).hasNodes(5)
 	for i, c := range cases {
 		scenes[i].of(placements[i]).expect(c.after)

@@ -79,7 +79,7 @@ func together(t *testing.T, namespaced ...bool) []*scene {
 // create makes an object on the hub and removes it, whatever holds it of ours, at the end of the scenario.
 func (s *scene) create(obj client.Object) {
 	s.Helper()
-	s.on(theHub).create(obj)
+	s.on(theHub).createHere(obj)
 }
 
 // beginNamespaced begins a scenario about a ResourcePlacement: its namespace is on every member already.

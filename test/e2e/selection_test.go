@@ -378,10 +378,10 @@ func TestNamespacedMeetsAnObjectThatIsOwned(t *testing.T) {
 	s := beginNamespaced(t)
 	owner := testworld.ConfigMap(s.app, "")
 	owner.Name = "owner"
-	s.on(c1).create(owner)
+	s.on(c1).createHere(owner)
 	theirs := testworld.ConfigMap(s.app, "theirs")
 	theirs.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}}
-	s.on(c1).create(theirs)
+	s.on(c1).createHere(theirs)
 	p := s.place()
 	s.of(p).expect(testworld.ApplyFailed(c1.name, c1.name, c2.name, c3.name).AtOrNext("0").Selecting(s.all()...))
 	for _, entry := range p.GetStatus().PerClusterPlacementStatuses {

@@ -25,6 +25,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/report"
@@ -126,7 +127,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 		Overridden:      seen.order.Overridden(),
 		IdleOverrides:   idleNames(plan.idle),
 		Content:         seen.order.Content,
-		ReportDiff:      reportDiff(seen.order),
+		ReportDiff:      delivery.Compared(seen.order.Content.ApplyStrategy),
 		OverrideFailure: plan.override,
 		SyncFailure:     plan.sync,
 		Passing:         plan.passing,
@@ -167,10 +168,6 @@ func (d *Dispatcher) report(ctx context.Context, binding v1beta1.BindingObject, 
 	}
 	d.delayed.End(key)
 	return ctrl.Result{}, wrote, nil
-}
-
-func reportDiff(order work.Order) bool {
-	return order.Content.ApplyStrategy != nil && order.Content.ApplyStrategy.Type == v1beta1.ApplyStrategyTypeReportDiff
 }
 
 // claim adds the finalizer to a binding that lacks it before its first Work is created. The roller sets it together
