@@ -12,10 +12,9 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
@@ -47,12 +46,17 @@ func (c *candidate) serveWebhooks(ctx context.Context, mgr ctrl.Manager, gates *
 	var faults lenient.Faults
 	reader, err := lenient.Settings{Faults: &faults}.NewCache(c.cfg, cache.Options{
 		Scheme: apis.Scheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(), DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{admission.Definitions(): {Transform: admission.Slim}},
 	})
 	if err != nil {
 		return err
 	}
+	kinds, err := discovery.NewDiscoveryClientForConfigAndClient(c.cfg, mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("make a discovery client: %w", err)
+	}
 	server := &admission.Server{
-		Reader: reader, Kinds: kinds(mgr.GetRESTMapper()), Networking: o.NetworkingAgents, Port: o.WebhookPort, Serving: make(chan struct{}),
+		Reader: reader, Kinds: &admission.Kinds{Discovery: kinds}, Networking: o.NetworkingAgents, Port: o.WebhookPort, Serving: make(chan struct{}),
 		Policy: guardrail.Policy{Admins: o.admins(), ProtectLabels: o.ProtectLabels, Own: namespace()}, Linger: o.linger(),
 	}
 	c.webhooks = &admission.Publisher{Hub: direct, Options: o.webhooks(), Serving: server.Serving, Now: time.Now}
@@ -155,15 +159,4 @@ func (o *Options) admins() sets.Set[string] {
 		}
 	}
 	return out
-}
-
-// kinds looks kinds up in the discovery of the hub.
-func kinds(mapper meta.RESTMapper) func(schema.GroupVersionKind) (bool, error) {
-	return func(kind schema.GroupVersionKind) (namespaced bool, err error) {
-		mapping, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
-		if err != nil {
-			return false, err
-		}
-		return mapping.Scope.Name() == meta.RESTScopeNameNamespace, nil
-	}
 }

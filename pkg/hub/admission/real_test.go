@@ -14,8 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -52,6 +52,8 @@ func start(t *testing.T, hub *testworld.Cluster, guardRail bool) *agent {
 	must(t, err)
 	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: apis.Scheme()})
 	must(t, err)
+	kinds, err := discovery.NewDiscoveryClientForConfig(hub.Config)
+	must(t, err)
 	reader, err := cache.New(hub.Config, cache.Options{Scheme: apis.Scheme()})
 	must(t, err)
 	address, err := testworld.FreeAddress()
@@ -61,13 +63,7 @@ func start(t *testing.T, hub *testworld.Cluster, guardRail bool) *agent {
 	must(t, keeper.Load(t.Context()))
 	server := &admission.Server{
 		Reader: reader, Address: "127.0.0.1", Certificate: keeper.Certificate, Serving: make(chan struct{}),
-		Kinds: func(kind schema.GroupVersionKind) (bool, error) {
-			mapping, err := mgr.GetRESTMapper().RESTMapping(kind.GroupKind(), kind.Version)
-			if err != nil {
-				return false, err
-			}
-			return mapping.Scope.Name() == "namespace", nil
-		},
+		Kinds: &admission.Kinds{Discovery: kinds},
 	}
 	_, err = fmt.Sscan(port, &server.Port)
 	must(t, err)
