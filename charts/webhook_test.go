@@ -36,7 +36,8 @@ func TestHubRendersWebhooksOnDemand(t *testing.T) {
 	if diff := cmp.Diff(want, onlyWith(t, "enableWebhook: true")); diff != "" {
 		t.Errorf("objects with webhooks (-want +got):\n%s", diff)
 	}
-	want = []string{"Certificate/fleet-webhook-certificate", "Issuer/fleet-selfsigned-issuer", "Service/fleetwebhook"}
+	want = []string{"Certificate/fleet-webhook-ca", "Certificate/fleet-webhook-certificate", "Issuer/fleet-selfsigned-issuer",
+		"Issuer/fleet-webhook-ca-issuer", "Service/fleetwebhook"}
 	if diff := cmp.Diff(want, onlyWith(t, certManager)); diff != "" {
 		t.Errorf("objects with cert-manager (-want +got):\n%s", diff)
 	}
@@ -141,16 +142,25 @@ func TestWebhookCertificateOfCertManager(t *testing.T) {
 	}
 	certificate := map[string]any{
 		"secretName": "fleet-webhook-server-cert", "duration": "2160h", "renewBefore": "720h",
-		"privateKey": map[string]any{"algorithm": "ECDSA", "size": int64(256)},
+		"privateKey": map[string]any{"algorithm": "ECDSA", "size": int64(256), "rotationPolicy": "Always"},
 		"dnsNames": []any{"fleetwebhook", "fleetwebhook.fleet-system", "fleetwebhook.fleet-system.svc",
 			"fleetwebhook.fleet-system.svc.cluster.local"},
-		"issuerRef": map[string]any{"kind": "Issuer", "name": "fleet-selfsigned-issuer"},
+		"issuerRef": map[string]any{"kind": "Issuer", "name": "fleet-webhook-ca-issuer"},
 	}
-	if diff := cmp.Diff(certificate, objects["Certificate/fleet-webhook-certificate"].Object["spec"]); diff != "" {
-		t.Errorf("certificate (-want +got):\n%s", diff)
+	ca := map[string]any{
+		"secretName": "fleet-webhook-server-cert-ca", "commonName": "fleet-webhook-ca", "isCA": true, "duration": "87600h", "renewBefore": "8760h",
+		"privateKey": map[string]any{"algorithm": "ECDSA", "size": int64(256), "rotationPolicy": "Never"},
+		"issuerRef":  map[string]any{"kind": "Issuer", "name": "fleet-selfsigned-issuer"},
 	}
-	if diff := cmp.Diff(map[string]any{"selfSigned": map[string]any{}}, objects["Issuer/fleet-selfsigned-issuer"].Object["spec"]); diff != "" {
-		t.Errorf("issuer (-want +got):\n%s", diff)
+	for key, want := range map[string]map[string]any{
+		"Certificate/fleet-webhook-certificate": certificate,
+		"Certificate/fleet-webhook-ca":          ca,
+		"Issuer/fleet-selfsigned-issuer":        {"selfSigned": map[string]any{}},
+		"Issuer/fleet-webhook-ca-issuer":        {"ca": map[string]any{"secretName": "fleet-webhook-server-cert-ca"}},
+	} {
+		if diff := cmp.Diff(want, objects[key].Object["spec"]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", key, diff)
+		}
 	}
 }
 

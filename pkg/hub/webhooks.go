@@ -3,6 +3,7 @@ package hub
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/url"
 	"os"
@@ -60,19 +61,25 @@ func (c *candidate) serveWebhooks(ctx context.Context, mgr ctrl.Manager, gates *
 		Policy: guardrail.Policy{Admins: o.admins(), ProtectLabels: o.ProtectLabels, Own: namespace()}, Linger: o.linger(),
 	}
 	c.webhooks = &admission.Publisher{Hub: direct, Options: o.webhooks(), Serving: server.Serving, Now: time.Now}
+	trust := &admission.Trust{Config: c.cfg, Now: time.Now}
+	server.Certificate = trust.Certificate
+	gates.Note(trust.Notes)
+	if err := mgr.Add(trust); err != nil {
+		return err
+	}
 	if o.CertManager {
 		files, err := certwatcher.New(filepath.Join(o.WebhookCertificates, "tls.crt"), filepath.Join(o.WebhookCertificates, "tls.key"))
 		if err != nil {
 			return fmt.Errorf("read the certificate in --webhook-cert-dir: %w", err)
 		}
+		files.RegisterCallback(func(pair tls.Certificate) { trust.Take(ctx, &pair) })
 		if err := mgr.Add(files); err != nil {
 			return err
 		}
-		server.Certificate = files.GetCertificate
 	} else {
 		keeper := &admission.Keeper{
 			Hub: direct, Config: c.cfg, Secret: types.NamespacedName{Namespace: namespace(), Name: o.WebhookService + "-certificate"},
-			Hosts: o.webhookHosts(), Terms: certificate.DefaultTerms, Now: time.Now,
+			Hosts: o.webhookHosts(), Terms: certificate.DefaultTerms, Now: time.Now, Trust: trust,
 		}
 		if err := keeper.Load(ctx); err != nil {
 			return err
@@ -80,7 +87,7 @@ func (c *candidate) serveWebhooks(ctx context.Context, mgr ctrl.Manager, gates *
 		if err := mgr.Add(keeper); err != nil {
 			return err
 		}
-		server.Certificate, c.webhooks.Keeper = keeper.Certificate, keeper
+		c.webhooks.Keeper = keeper
 	}
 	gates.Close(gateWebhooks, "the webhook server has not filled its cache yet")
 	go func() {

@@ -68,6 +68,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/* The folder of the certificate that cert-manager makes. */}}
+{{- define "hub-agent.certificates" -}}
+/tmp/k8s-webhook-server/serving-certs
+{{- end -}}
+
 {{/* The agent's flags as a JSON map, for other templates to read. extraArgs override them. */}}
 {{- define "hub-agent.flags" -}}
 {{- $flags := dict
@@ -103,6 +108,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $_ := set $flags "webhook-client-connection-type" .Values.webhookClientConnectionType -}}
 {{- $_ := set $flags "webhook-port" .Values.webhookPort -}}
 {{- $_ := set $flags "use-cert-manager" .Values.useCertManager -}}
+{{- if .Values.useCertManager -}}
+{{- $_ := set $flags "webhook-cert-dir" (include "hub-agent.certificates" .) -}}
+{{- end -}}
 {{- end -}}
 {{- if .Values.enableAdmissionPolicyManager -}}
 {{- $_ := set $flags "enable-admission-policy-manager" true -}}

@@ -139,7 +139,7 @@ func (p *Publisher) renew(ctx context.Context, options *webhook.Options) (time.T
 		ctrl.LoggerFrom(ctx).Error(err, "Replacing a webhook certificate that cannot be read", "secret", p.Keeper.Secret.String())
 		state = certificate.State{}
 	}
-	next, again, err := certificate.Step(state, p.Now(), p.Keeper.Terms, p.published, p.since, p.Keeper.Hosts...)
+	next, again, err := certificate.Step(p.Keeper.keep(state), p.Now(), p.Keeper.Terms, p.published, p.since, p.Keeper.Hosts...)
 	if err != nil {
 		return again, err
 	}

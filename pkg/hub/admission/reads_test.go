@@ -228,6 +228,6 @@ func newServer(t *testing.T, cfg *rest.Config) *Server {
 	}
 	return &Server{
 		Reader: reader, Kinds: &Kinds{Discovery: kinds}, Networking: true, Address: "127.0.0.1", Port: port, Serving: make(chan struct{}),
-		Certificate: (&Keeper{}).Certificate, // no client connects
+		Certificate: (&Trust{}).Certificate, // no client connects
 	}
 }

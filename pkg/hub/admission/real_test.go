@@ -38,14 +38,15 @@ var secret = types.NamespacedName{Namespace: contract.NamespaceSystem, Name: "fl
 // agent is a replica with webhooks that leads.
 type agent struct {
 	testworld.Writes
-	stop func()
+	stop  func()
+	trust *admission.Trust
 	// ahead is by how many nanoseconds its clock is ahead.
 	ahead atomic.Int64
 }
 
 func (a *agent) now() time.Time { return time.Now().Add(time.Duration(a.ahead.Load())) }
 
-func start(t *testing.T, hub *testworld.Cluster, guardRail bool) *agent {
+func start(t *testing.T, hub *testworld.Cluster, change ...func(*admission.Server, *admission.Keeper, *admission.Publisher)) *agent {
 	t.Helper()
 	a := &agent{}
 	mgr, err := ctrl.NewManager(a.Of(hub.Config), testworld.ManagerOptions())
@@ -59,19 +60,25 @@ func start(t *testing.T, hub *testworld.Cluster, guardRail bool) *agent {
 	address, err := testworld.FreeAddress()
 	must(t, err)
 	_, port, _ := strings.Cut(address, ":")
-	keeper := &admission.Keeper{Hub: direct, Config: hub.Config, Secret: secret, Hosts: []string{"127.0.0.1"}, Terms: terms, Now: a.now}
-	must(t, keeper.Load(t.Context()))
+	trust := &admission.Trust{Config: hub.Config, Now: a.now}
+	a.trust = trust
+	keeper := &admission.Keeper{Hub: direct, Config: hub.Config, Secret: secret, Hosts: []string{"127.0.0.1"}, Terms: terms, Now: a.now, Trust: trust}
 	server := &admission.Server{
-		Reader: reader, Address: "127.0.0.1", Certificate: keeper.Certificate, Serving: make(chan struct{}),
+		Reader: reader, Address: "127.0.0.1", Certificate: trust.Certificate, Serving: make(chan struct{}),
 		Kinds: &admission.Kinds{Discovery: kinds},
 	}
 	_, err = fmt.Sscan(port, &server.Port)
 	must(t, err)
 	publisher := &admission.Publisher{Hub: direct, Keeper: keeper, Serving: server.Serving, Now: a.now, Options: webhook.Options{
-		GuardRail: guardRail, PodDisruptionBudgets: true, Client: webhook.Client{URL: "https://" + address},
+		GuardRail: true, PodDisruptionBudgets: true, Client: webhook.Client{URL: "https://" + address},
 	}}
+	for _, c := range change {
+		c(server, keeper, publisher)
+	}
+	must(t, keeper.Load(t.Context()))
 	must(t, mgr.Add(server))
 	must(t, mgr.Add(keeper))
+	must(t, mgr.Add(trust))
 	must(t, publisher.SetupWithManager(mgr))
 	a.stop = testworld.Run(t, mgr)
 	return a
@@ -103,14 +110,8 @@ func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 	ctrl.SetLogger(logr.Discard())
 	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
 	must(t, hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.NamespaceSystem}}))
-	a := start(t, hub, true)
-	testworld.Await(t, testworld.Soon, "mistakes to be refused", func(ctx context.Context) error {
-		err := hub.Client.Create(ctx, override("wrong", ""), client.DryRunAll)
-		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "resource name is required for resource selection") {
-			return fmt.Errorf("the answer is %w", orNone(err))
-		}
-		return nil
-	})
+	a := start(t, hub)
+	testworld.Await(t, testworld.Soon, "mistakes to be refused", mistakesAreRefused(hub))
 
 	var written atomic.Int64
 	writer := testworld.Go(t, "the writer", func(ctx context.Context) error {
@@ -131,6 +132,21 @@ func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 		}
 		return nil
 	})
+	writes := func() {
+		t.Helper()
+		now := written.Load()
+		testworld.Await(t, testworld.Soon, "more writes", func(context.Context) error {
+			select {
+			case <-writer.Ended():
+				return nil
+			default:
+			}
+			if n := written.Load(); n < now+20 {
+				return fmt.Errorf("%d writes, then %d", now, n)
+			}
+			return nil
+		})
+	}
 	for range 3 {
 		before, err := validating(t.Context(), hub)
 		must(t, err)
@@ -155,19 +171,48 @@ func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 			}
 			return nil
 		})
-		now := written.Load()
-		testworld.Await(t, testworld.Soon, "writes with it", func(context.Context) error {
-			select {
-			case <-writer.Ended():
-				return nil
-			default:
-			}
-			if n := written.Load(); n < now+20 {
-				return fmt.Errorf("%d writes, then %d", now, n)
-			}
-			return nil
-		})
+		writes()
 	}
+
+	// The Secret is deleted: it comes back as it was.
+	is := &corev1.Secret{}
+	must(t, hub.Client.Get(t.Context(), secret, is))
+	must(t, hub.Client.Delete(t.Context(), is.DeepCopy()))
+	testworld.Await(t, testworld.Soon, "the Secret to come back", func(ctx context.Context) error {
+		now := &corev1.Secret{}
+		if err := hub.Client.Get(ctx, secret, now); err != nil {
+			return err
+		}
+		if string(now.Data["tls.crt"]) != string(is.Data["tls.crt"]) {
+			return errors.New("it holds another certificate")
+		}
+		is = now
+		return nil
+	})
+	writes()
+
+	// Another client stores another certificate: its CA is published before it is served.
+	other, err := certificate.New(a.now(), terms, "127.0.0.1")
+	must(t, err)
+	testworld.Await(t, testworld.Soon, "another certificate to be stored", func(ctx context.Context) error {
+		if err := hub.Client.Get(ctx, secret, is); err != nil {
+			return err
+		}
+		is.Data = other.Data()
+		return hub.Client.Update(ctx, is)
+	})
+	testworld.Await(t, testworld.Soon, "another certificate to be served", func(context.Context) error {
+		pair, err := a.trust.Certificate(nil)
+		want, wrong := other.Serving.TLS()
+		if err := errors.Join(err, wrong); err != nil {
+			return err
+		}
+		if !pair.Leaf.Equal(want.Leaf) {
+			return errors.New("the one before is")
+		}
+		return nil
+	})
+	writes()
 	writer.Stop()
 	if written.Load() == 0 {
 		t.Error("nothing was written")
@@ -175,7 +220,7 @@ func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 
 	t.Run("a replica that starts with nothing changed writes nothing", func(t *testing.T) {
 		a.stop()
-		b := start(t, hub, true)
+		b := start(t, hub)
 		b.ahead.Store(a.ahead.Load())
 		testworld.Await(t, testworld.Soon, "the new address to be published", func(ctx context.Context) error {
 			return hub.Client.Create(ctx, override("fresh", "fresh"), client.DryRunAll)
@@ -187,6 +232,34 @@ func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 		}
 		b.stop()
 	})
+}
+
+// The API server reaches the agent by the name of a Service, which the certificate is for. It resolves an external name
+// by itself; a Service with endpoints would need a network of Services.
+func TestTheAPIServerReachesAService(t *testing.T) {
+	ctrl.SetLogger(logr.Discard())
+	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
+	must(t, hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.NamespaceSystem}}))
+	const name = "fleetwebhook"
+	must(t, hub.Client.Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: contract.NamespaceSystem, Name: name},
+		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"}}))
+	a := start(t, hub, func(s *admission.Server, k *admission.Keeper, p *admission.Publisher) {
+		k.Hosts = []string{name + "." + contract.NamespaceSystem + ".svc"}
+		p.Options.Client = webhook.Client{Namespace: contract.NamespaceSystem, Service: name, Port: int32(s.Port)} //nolint:gosec // a port
+	})
+	testworld.Await(t, testworld.Soon, "mistakes to be refused", mistakesAreRefused(hub))
+	a.stop()
+}
+
+// mistakesAreRefused returns a check that is nil if the hub calls the webhooks.
+func mistakesAreRefused(hub *testworld.Cluster) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := hub.Client.Create(ctx, override("wrong", ""), client.DryRunAll)
+		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "resource name is required for resource selection") {
+			return fmt.Errorf("the answer is %w", orNone(err))
+		}
+		return nil
+	}
 }
 
 // wake makes the publisher look at the clock again.
