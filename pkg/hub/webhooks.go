@@ -60,7 +60,9 @@ func (c *candidate) serveWebhooks(ctx context.Context, mgr ctrl.Manager, gates *
 		Reader: reader, Kinds: &admission.Kinds{Discovery: kinds}, Networking: o.NetworkingAgents, Port: o.WebhookPort, Serving: make(chan struct{}),
 		Policy: guardrail.Policy{Admins: o.admins(), ProtectLabels: o.ProtectLabels, Own: namespace()}, Linger: o.linger(),
 	}
-	c.webhooks = &admission.Publisher{Hub: direct, Options: o.webhooks(), Serving: server.Serving, Now: time.Now}
+	c.webhooks = &admission.Publisher{Hub: direct, Options: o.webhooks(), Serving: server.Serving, Now: time.Now,
+		Owner: o.WebhookOwner, ProbeNamespace: o.LeaderNamespace}
+	gates.Note(c.webhooks.Notes)
 	trust := &admission.Trust{Config: c.cfg, Now: time.Now}
 	server.Certificate = trust.Certificate
 	gates.Note(trust.Notes)
@@ -123,7 +125,7 @@ func namespace() string { return cmp.Or(os.Getenv("POD_NAMESPACE"), contract.Nam
 // webhooks are the configurations that the flags ask for.
 func (o *Options) webhooks() webhook.Options {
 	out := webhook.Options{
-		GuardRail: o.GuardRail, Workloads: o.Workload, PodDisruptionBudgets: o.PodDisruptionBudgets, Networking: o.NetworkingAgents,
+		GuardRail: o.GuardRail, Workloads: o.Workload || !o.DenyWorkloads, PodDisruptionBudgets: o.PodDisruptionBudgets, Networking: o.NetworkingAgents,
 		Client: webhook.Client{Namespace: namespace(), Service: o.WebhookService, Port: admission.DefaultPort},
 	}
 	if !o.byService() {

@@ -114,7 +114,7 @@ func startReplica(t *testing.T, f *front, name string) *replica {
 	r := &replica{address: address, process: exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join("..", "..", "bin", "hubagent"),
 		"--leader-elect=true", "--leader-election-namespace="+contract.NamespaceSystem, "--leader-lease-duration=15s", "--leader-renew-deadline=10s",
 		"--leader-retry-period=1s", "--health-probe-bind-address=0", "--metrics-bind-address=0", "--enable-webhook=true", "--webhook-url=https://"+f.address,
-		"--webhook-port="+port, "--enable-guard-rail=true", "--enable-pdbs=false", "--v=2",
+		"--webhook-port="+port, "--webhook-owner=hub-agent-webhooks", "--enable-guard-rail=true", "--enable-pdbs=false", "--v=2",
 	)}
 	r.process.Env = append(os.Environ(), "KUBECONFIG="+local.AgentKubeconfig(local.Hub()), "POD_NAMESPACE="+contract.NamespaceSystem)
 	r.process.Stdout, r.process.Stderr = log, log

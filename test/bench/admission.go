@@ -110,7 +110,7 @@ const adaUser = "ada"
 
 // admissionTimes measures what the webhooks add to writes, and that the agent reads nothing for them.
 func admissionTimes(ctx context.Context, s settings, r *results) error {
-	on := map[string]any{"enableWebhook": true, "enableGuardRail": true, "enablePDBs": false}
+	on := map[string]any{"enableWebhook": true, "enableGuardRail": true, "denyWorkloads": true, "enablePDBs": false}
 	config := localfleet.Config{Members: []localfleet.Member{}}
 	config.Hub.Agent.Values = on
 	return onFleet(ctx, config, func(ctx context.Context, b *bench) error {

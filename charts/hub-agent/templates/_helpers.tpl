@@ -107,6 +107,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $_ := set $flags "webhook-service-name" .Values.webhookServiceName -}}
 {{- $_ := set $flags "webhook-client-connection-type" .Values.webhookClientConnectionType -}}
 {{- $_ := set $flags "webhook-port" .Values.webhookPort -}}
+{{- $_ := set $flags "webhook-owner" (printf "%s-webhooks" (include "hub-agent.fullname" .)) -}}
+{{- $_ := set $flags "deny-workloads" .Values.denyWorkloads -}}
 {{- $_ := set $flags "use-cert-manager" .Values.useCertManager -}}
 {{- if .Values.useCertManager -}}
 {{- $_ := set $flags "webhook-cert-dir" (include "hub-agent.certificates" .) -}}

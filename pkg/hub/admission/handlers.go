@@ -42,6 +42,7 @@ func (s *Server) handlers() map[string]admission.Handler {
 		webhook.ReplicaSets.ValidatePath():       ofHub("ReplicaSet"),
 		webhook.PodBudgets.ValidatePath():        ofHub("PodDisruptionBudget"),
 		webhook.GuardRailPath:                    admission.HandlerFunc(s.guard),
+		webhook.ProbePath:                        admission.HandlerFunc(probed),
 	}
 }
 
@@ -225,6 +226,11 @@ func ofHub(kind string) admission.Handler {
 		}
 		return admission.Allowed("")
 	})
+}
+
+// probed answers the publisher's probe.
+func probed(context.Context, admission.Request) admission.Response {
+	return admission.Denied(webhook.ProbeAnswer)
 }
 
 // guard decides for the guard rail.

@@ -97,6 +97,7 @@ var objects = map[string][]string{
 	webhook.ReplicaSets.ValidatePath():       {aPod},
 	webhook.PodBudgets.ValidatePath():        {aPod},
 	webhook.GuardRailPath:                    {aMember, aPod},
+	webhook.ProbePath:                        {aPod},
 }
 
 // guarded are resources that the guard rail decides about, with a namespace of each sort.

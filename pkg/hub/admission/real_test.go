@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -40,6 +41,8 @@ type agent struct {
 	testworld.Writes
 	stop  func()
 	trust *admission.Trust
+	// publisher is what it publishes with.
+	publisher *admission.Publisher
 	// ahead is by how many nanoseconds its clock is ahead.
 	ahead atomic.Int64
 }
@@ -69,9 +72,10 @@ func start(t *testing.T, hub *testworld.Cluster, change ...func(*admission.Serve
 	}
 	_, err = fmt.Sscan(port, &server.Port)
 	must(t, err)
-	publisher := &admission.Publisher{Hub: direct, Keeper: keeper, Serving: server.Serving, Now: a.now, Options: webhook.Options{
+	publisher := &admission.Publisher{Hub: direct, Keeper: keeper, Serving: server.Serving, Now: a.now, ProbeNamespace: contract.NamespaceSystem, Options: webhook.Options{
 		GuardRail: true, PodDisruptionBudgets: true, Client: webhook.Client{URL: "https://" + address},
 	}}
+	a.publisher = publisher
 	for _, c := range change {
 		c(server, keeper, publisher)
 	}
@@ -251,14 +255,93 @@ func TestTheAPIServerReachesAService(t *testing.T) {
 	a.stop()
 }
 
-// mistakesAreRefused returns a check that is nil if the hub calls the webhooks.
+// Webhooks whose failures count refuse everything if the API server cannot reach them, as where a firewall keeps it from
+// pods: failures are ignored until it has reached them at their address.
+func TestNothingIsRefusedUntilTheAPIServerReachesTheAgent(t *testing.T) {
+	ctrl.SetLogger(logr.Discard())
+	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
+	must(t, hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.NamespaceSystem}}))
+	nowhere, err := testworld.FreeAddress()
+	must(t, err)
+	outOfReach := func(_ *admission.Server, _ *admission.Keeper, p *admission.Publisher) {
+		p.Options.Client.URL = "https://" + nowhere
+	}
+	passes := func(ctx context.Context) error {
+		c, err := validating(ctx, hub)
+		if err != nil {
+			return err
+		}
+		for _, w := range c.Webhooks {
+			if *w.FailurePolicy != admissionv1.Ignore {
+				return fmt.Errorf("the failure policy of %s is %s", w.Name, *w.FailurePolicy)
+			}
+		}
+		return hub.Client.Create(ctx, override("wrong", ""), client.DryRunAll)
+	}
+	probed := func(a *agent) {
+		t.Helper()
+		testworld.Await(t, testworld.Workload, "the agent to report that no request arrives", func(context.Context) error {
+			if len(a.publisher.Notes()) == 0 {
+				return errors.New("it reports nothing")
+			}
+			return nil
+		})
+	}
+	a := start(t, hub, outOfReach)
+	probed(a)
+	testworld.Await(t, testworld.Soon, "everything to pass", passes)
+	a.stop()
+	a = start(t, hub)
+	testworld.Await(t, testworld.Soon, "mistakes to be refused", mistakesAreRefused(hub))
+	if notes := a.publisher.Notes(); notes != nil {
+		t.Errorf("notes %v", notes)
+	}
+	a.stop()
+	a = start(t, hub, outOfReach)
+	probed(a)
+	testworld.Await(t, testworld.Soon, "everything to pass at the new address", passes)
+	a.stop()
+}
+
+// The configurations go with the ClusterRole that owns them, so that they do not outlive an uninstalled chart.
+func TestConfigurationsGoWithTheirOwner(t *testing.T) {
+	ctrl.SetLogger(logr.Discard())
+	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "hub-agent-webhooks"}}
+	for _, obj := range []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.NamespaceSystem}}, role} {
+		must(t, hub.Client.Create(t.Context(), obj))
+	}
+	a := start(t, hub, func(_ *admission.Server, _ *admission.Keeper, p *admission.Publisher) { p.Owner = role.Name })
+	testworld.Await(t, testworld.Soon, "mistakes to be refused", mistakesAreRefused(hub))
+	must(t, hub.Client.Delete(t.Context(), role))
+	testworld.Await(t, testworld.Soon, "the configurations to be deleted, and not written again", func(ctx context.Context) error {
+		for _, c := range []client.Object{
+			&admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: webhook.MutatingName}},
+			&admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: webhook.ValidatingName}},
+			&admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: webhook.GuardRailName}},
+		} {
+			if err := hub.Client.Get(ctx, client.ObjectKeyFromObject(c), c); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%s: %w", c.GetName(), orNone(err))
+			}
+		}
+		return nil
+	})
+	a.stop()
+	must(t, hub.Client.Create(t.Context(), override("without", "without"), client.DryRunAll))
+}
+
+// mistakesAreRefused returns a check that is nil if the hub calls the webhooks, and refuses what they do not answer.
 func mistakesAreRefused(hub *testworld.Cluster) func(context.Context) error {
 	return func(ctx context.Context) error {
 		err := hub.Client.Create(ctx, override("wrong", ""), client.DryRunAll)
 		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "resource name is required for resource selection") {
 			return fmt.Errorf("the answer is %w", orNone(err))
 		}
-		return nil
+		c, err := validating(ctx, hub)
+		if err == nil && *c.Webhooks[0].FailurePolicy != admissionv1.Fail {
+			err = errors.New("a failure is ignored")
+		}
+		return err
 	}
 }
 
