@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -27,16 +28,17 @@ webhookCertSecretName: fleet-webhook-server-cert
 // onlyWith are the objects that the hub's chart renders with values and not without them.
 func onlyWith(t *testing.T, values string) []string {
 	t.Helper()
-	without, with := render(t, charts.HubAgent, ""), render(t, charts.HubAgent, values)
+	without, with := render(t, charts.HubAgent, "enableWebhook: false"), render(t, charts.HubAgent, values)
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(with)), func(key string) bool { return without[key] != nil })
 }
 
-func TestHubRendersWebhooksOnDemand(t *testing.T) {
-	want := []string{"Role/hub-agent-webhook-certificate", "RoleBinding/hub-agent-webhook-certificate", "Service/fleetwebhook"}
-	if diff := cmp.Diff(want, onlyWith(t, "enableWebhook: true")); diff != "" {
+func TestHubRendersWebhooks(t *testing.T) {
+	want := []string{"ClusterRole/hub-agent-webhooks", "ClusterRoleBinding/hub-agent-webhooks", "Role/hub-agent-webhook-certificate", "RoleBinding/hub-agent-webhook-certificate", "Service/fleetwebhook"}
+	if diff := cmp.Diff(want, onlyWith(t, "")); diff != "" {
 		t.Errorf("objects with webhooks (-want +got):\n%s", diff)
 	}
-	want = []string{"Certificate/fleet-webhook-certificate", "Issuer/fleet-selfsigned-issuer", "Service/fleetwebhook"}
+	want = []string{"Certificate/fleet-webhook-ca", "Certificate/fleet-webhook-certificate", "ClusterRole/hub-agent-webhooks",
+		"ClusterRoleBinding/hub-agent-webhooks", "Issuer/fleet-selfsigned-issuer", "Issuer/fleet-webhook-ca-issuer", "Service/fleetwebhook"}
 	if diff := cmp.Diff(want, onlyWith(t, certManager)); diff != "" {
 		t.Errorf("objects with cert-manager (-want +got):\n%s", diff)
 	}
@@ -44,23 +46,25 @@ func TestHubRendersWebhooksOnDemand(t *testing.T) {
 
 func TestWebhookFlags(t *testing.T) {
 	all := []string{"enable-webhook", "enable-guard-rail", "enable-pdbs", "whitelisted-users", "webhook-service-name",
-		"webhook-client-connection-type", "webhook-port", "use-cert-manager"}
+		"webhook-client-connection-type", "webhook-port", "use-cert-manager", "webhook-owner", "deny-workloads", "webhook-cert-dir"}
 	for name, c := range map[string]struct {
 		values string
 		want   map[string]string
 	}{
-		"defaults": {"", map[string]string{
+		"no webhooks": {"enableWebhook: false", map[string]string{
 			"enable-webhook": "false", "enable-guard-rail": "false", "enable-pdbs": "true",
 			"whitelisted-users": "system:serviceaccount:fleet-system:hub-agent-sa",
 		}},
-		"webhooks": {"enableWebhook: true", map[string]string{
+		"defaults": {"", map[string]string{
 			"enable-webhook": "true", "enable-guard-rail": "false", "enable-pdbs": "true",
 			"whitelisted-users":    "system:serviceaccount:fleet-system:hub-agent-sa",
 			"webhook-service-name": "fleetwebhook", "webhook-client-connection-type": "service", "webhook-port": "9443", "use-cert-manager": "false",
+			"webhook-owner": "hub-agent-webhooks", "deny-workloads": "false",
 		}},
 		"each value": {certManager + `
 enableGuardRail: true
 enablePDBs: false
+denyWorkloads: true
 webhookServiceName: hooks
 webhookClientConnectionType: URL
 webhookPort: 10250
@@ -70,6 +74,7 @@ fullnameOverride: hub
 			"enable-webhook": "true", "enable-guard-rail": "true", "enable-pdbs": "false",
 			"whitelisted-users":    "system:serviceaccount:fleet-hub:hub-sa",
 			"webhook-service-name": "hooks", "webhook-client-connection-type": "URL", "webhook-port": "10250", "use-cert-manager": "true",
+			"webhook-owner": "hub-webhooks", "deny-workloads": "true", "webhook-cert-dir": "/tmp/k8s-webhook-server/serving-certs",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -141,16 +146,25 @@ func TestWebhookCertificateOfCertManager(t *testing.T) {
 	}
 	certificate := map[string]any{
 		"secretName": "fleet-webhook-server-cert", "duration": "2160h", "renewBefore": "720h",
-		"privateKey": map[string]any{"algorithm": "ECDSA", "size": int64(256)},
+		"privateKey": map[string]any{"algorithm": "ECDSA", "size": int64(256), "rotationPolicy": "Always"},
 		"dnsNames": []any{"fleetwebhook", "fleetwebhook.fleet-system", "fleetwebhook.fleet-system.svc",
 			"fleetwebhook.fleet-system.svc.cluster.local"},
-		"issuerRef": map[string]any{"kind": "Issuer", "name": "fleet-selfsigned-issuer"},
+		"issuerRef": map[string]any{"kind": "Issuer", "name": "fleet-webhook-ca-issuer"},
 	}
-	if diff := cmp.Diff(certificate, objects["Certificate/fleet-webhook-certificate"].Object["spec"]); diff != "" {
-		t.Errorf("certificate (-want +got):\n%s", diff)
+	ca := map[string]any{
+		"secretName": "fleet-webhook-server-cert-ca", "commonName": "fleet-webhook-ca", "isCA": true, "duration": "87600h", "renewBefore": "8760h",
+		"privateKey": map[string]any{"algorithm": "ECDSA", "size": int64(256), "rotationPolicy": "Never"},
+		"issuerRef":  map[string]any{"kind": "Issuer", "name": "fleet-selfsigned-issuer"},
 	}
-	if diff := cmp.Diff(map[string]any{"selfSigned": map[string]any{}}, objects["Issuer/fleet-selfsigned-issuer"].Object["spec"]); diff != "" {
-		t.Errorf("issuer (-want +got):\n%s", diff)
+	for key, want := range map[string]map[string]any{
+		"Certificate/fleet-webhook-certificate": certificate,
+		"Certificate/fleet-webhook-ca":          ca,
+		"Issuer/fleet-selfsigned-issuer":        {"selfSigned": map[string]any{}},
+		"Issuer/fleet-webhook-ca-issuer":        {"ca": map[string]any{"secretName": "fleet-webhook-server-cert-ca"}},
+	} {
+		if diff := cmp.Diff(want, objects[key].Object["spec"]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", key, diff)
+		}
 	}
 }
 
@@ -159,17 +173,19 @@ func TestHubWritesItsWebhookConfigurations(t *testing.T) {
 	const mutating, validating = "mutatingwebhookconfigurations", "validatingwebhookconfigurations"
 	validatings := []string{webhook.ValidatingName, webhook.GuardRailName}
 	for values, want := range map[string]map[string][]string{
+		"enableWebhook: false": {"delete " + mutating: {webhook.MutatingName}, "delete " + validating: validatings},
 		"": {
-			"update " + mutating: {webhook.MutatingName}, "delete " + mutating: {webhook.MutatingName},
-			"update " + validating: validatings, "delete " + validating: validatings,
-		},
-		"enableWebhook: true": {
 			"create " + mutating: nil, "update " + mutating: {webhook.MutatingName}, "delete " + mutating: {webhook.MutatingName},
 			"create " + validating: nil, "update " + validating: validatings, "delete " + validating: validatings,
 		},
 	} {
 		got := map[string][]string{}
-		for _, rule := range get[rbacv1.ClusterRole](t, render(t, charts.HubAgent, values), "ClusterRole/hub-agent-role").Rules {
+		objects := render(t, charts.HubAgent, values)
+		rules := get[rbacv1.ClusterRole](t, objects, "ClusterRole/hub-agent-role").Rules
+		if objects["ClusterRole/hub-agent-webhooks"] != nil {
+			rules = append(rules, get[rbacv1.ClusterRole](t, objects, "ClusterRole/hub-agent-webhooks").Rules...)
+		}
+		for _, rule := range rules {
 			for _, resource := range rule.Resources {
 				for _, verb := range rule.Verbs {
 					if resource == mutating || resource == validating {
@@ -206,5 +222,34 @@ guardRailAdmins: [ada@example.org, "system:serviceaccount:flux-system:flux"]
 	want := "--whitelisted-users=system:serviceaccount:fleet-system:hub-agent-sa,ada@example.org,system:serviceaccount:flux-system:flux"
 	if !slices.Contains(args, want) {
 		t.Errorf("the arguments are %q, want one %q", args, want)
+	}
+}
+
+// Several replicas run on different nodes if possible, and are not drained at once.
+func TestHubRunsSeveralReplicas(t *testing.T) {
+	const budget, deployment = "PodDisruptionBudget/hub-agent", "Deployment/hub-agent"
+	objects := render(t, charts.HubAgent, "")
+	pod := get[appsv1.Deployment](t, objects, deployment).Spec
+	labels := pod.Selector
+	want := []corev1.TopologySpreadConstraint{{
+		TopologyKey: corev1.LabelHostname, MaxSkew: 1, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: labels,
+	}}
+	if diff := cmp.Diff(want, pod.Template.Spec.TopologySpreadConstraints); diff != "" {
+		t.Errorf("constraints (-want +got):\n%s", diff)
+	}
+	limits := policyv1.PodDisruptionBudgetSpec{
+		MinAvailable: ptr.To(intstr.FromInt32(1)), Selector: labels, UnhealthyPodEvictionPolicy: ptr.To(policyv1.AlwaysAllow),
+	}
+	if diff := cmp.Diff(limits, get[policyv1.PodDisruptionBudget](t, objects, budget).Spec); diff != "" {
+		t.Errorf("budget (-want +got):\n%s", diff)
+	}
+	for values, constraints := range map[string]int{"replicaCount: 1": 0, "podDisruptionBudget: false\ntopologySpreadConstraints: [{topologyKey: zone}]": 1} {
+		objects := render(t, charts.HubAgent, values)
+		if objects[budget] != nil {
+			t.Errorf("%q has a budget", values)
+		}
+		if got := get[appsv1.Deployment](t, objects, deployment).Spec.Template.Spec.TopologySpreadConstraints; len(got) != constraints {
+			t.Errorf("%q has constraints %v", values, got)
+		}
 	}
 }

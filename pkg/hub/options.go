@@ -61,9 +61,13 @@ type Options struct {
 	// the Service.
 	WebhookConnection, WebhookService, WebhookURL string
 	WebhookPort                                   int
+	// WebhookOwner is the ClusterRole that owns the configurations; the namespace fleet-system owns them if it is empty.
+	WebhookOwner string
 	// CertManager is whether cert-manager makes the certificates, as files in WebhookCertificates.
 	CertManager         bool
 	WebhookCertificates string
+	// DenyWorkloads is whether users may not make pods and replica sets on the hub, unless Workload is set.
+	DenyWorkloads bool
 	// PodDisruptionBudgets is whether users may make them on the hub.
 	PodDisruptionBudgets bool
 	// GuardRail is whether what belongs to the fleet on the hub is guarded. Admins are users whom it lets pass,
@@ -122,11 +126,13 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&o.StagedRuns, "enable-staged-update-run-apis", true, "carry out staged update runs")
 
 	l := &o.obsolete
-	fs.BoolVar(&o.Webhook, "enable-webhook", false, "serve admission webhooks, and write the configurations with which the hub's API server calls them; "+
+	fs.BoolVar(&o.Webhook, "enable-webhook", true, "serve admission webhooks, and write the configurations with which the hub's API server calls them; "+
 		"false deletes the configurations")
 	fs.StringVar(&o.WebhookConnection, "webhook-client-connection-type", "url", "how the API server reaches the webhooks: url or service")
 	fs.StringVar(&o.WebhookService, "webhook-service-name", "fleetwebhook", "Service of the webhooks, in the namespace of the agent (POD_NAMESPACE, default fleet-system)")
 	fs.StringVar(&o.WebhookURL, "webhook-url", "", "base URL of the webhooks with --webhook-client-connection-type=url; empty: the name of the Service in the cluster")
+	fs.StringVar(&o.WebhookOwner, "webhook-owner", "", "ClusterRole that owns the webhook configurations, so that Kubernetes deletes them with it; empty: the namespace fleet-system")
+	fs.BoolVar(&o.DenyWorkloads, "deny-workloads", true, "webhooks refuse pods and replica sets outside fleet-* and kube-* namespaces of the hub, unless --enable-workload is set")
 	fs.IntVar(&o.WebhookPort, "webhook-port", admission.DefaultPort, "port of the webhooks, 1 to 65535")
 	fs.BoolVar(&o.CertManager, "use-cert-manager", false, "take the certificate of the webhooks from --webhook-cert-dir, and leave the CA to cert-manager's injector; "+
 		"needs --enable-workload, because cert-manager runs on the hub")

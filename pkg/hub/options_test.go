@@ -115,6 +115,13 @@ func TestWebhookOptions(t *testing.T) {
 			webhook.Options{GuardRail: true, Networking: true, Client: webhook.Client{Namespace: "fleet-hub", Service: "hooks", Port: 9443}},
 			[]string{"hooks.fleet-hub.svc", "hooks.fleet-hub.svc.cluster.local"},
 		},
+		"pods and replica sets of users": {
+			[]string{"--deny-workloads=false"},
+			webhook.Options{Workloads: true, PodDisruptionBudgets: true, Client: webhook.Client{
+				URL: "https://fleetwebhook.fleet-hub.svc.cluster.local:9443", Namespace: "fleet-hub", Service: "fleetwebhook", Port: 9443,
+			}},
+			[]string{"fleetwebhook.fleet-hub.svc", "fleetwebhook.fleet-hub.svc.cluster.local"},
+		},
 		"an address": {
 			[]string{"--webhook-url=https://203.0.113.7:30443/fleet/"},
 			webhook.Options{PodDisruptionBudgets: true, Client: webhook.Client{
@@ -140,6 +147,12 @@ func TestWebhookOptions(t *testing.T) {
 				t.Errorf("hosts %q, want %q", hosts, c.hosts)
 			}
 		})
+	}
+}
+
+func TestWebhooksAreServedUnlessAFlagTurnsThemOff(t *testing.T) {
+	if !parsed(t).Webhook || parsed(t, "--enable-webhook=false").Webhook {
+		t.Error("the default or the flag has no effect")
 	}
 }
 

@@ -3,6 +3,7 @@ package hub
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/url"
 	"os"
@@ -12,10 +13,9 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
@@ -47,28 +47,41 @@ func (c *candidate) serveWebhooks(ctx context.Context, mgr ctrl.Manager, gates *
 	var faults lenient.Faults
 	reader, err := lenient.Settings{Faults: &faults}.NewCache(c.cfg, cache.Options{
 		Scheme: apis.Scheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(), DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{admission.Definitions(): {Transform: admission.Slim}},
 	})
 	if err != nil {
 		return err
 	}
+	kinds, err := discovery.NewDiscoveryClientForConfigAndClient(c.cfg, mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("make a discovery client: %w", err)
+	}
 	server := &admission.Server{
-		Reader: reader, Kinds: kinds(mgr.GetRESTMapper()), Networking: o.NetworkingAgents, Port: o.WebhookPort, Serving: make(chan struct{}),
+		Reader: reader, Kinds: &admission.Kinds{Discovery: kinds}, Networking: o.NetworkingAgents, Port: o.WebhookPort, Serving: make(chan struct{}),
 		Policy: guardrail.Policy{Admins: o.admins(), ProtectLabels: o.ProtectLabels, Own: namespace()}, Linger: o.linger(),
 	}
-	c.webhooks = &admission.Publisher{Hub: direct, Options: o.webhooks(), Serving: server.Serving, Now: time.Now}
+	c.webhooks = &admission.Publisher{Hub: direct, Options: o.webhooks(), Serving: server.Serving, Now: time.Now,
+		Owner: o.WebhookOwner, ProbeNamespace: o.LeaderNamespace}
+	gates.Note(c.webhooks.Notes)
+	trust := &admission.Trust{Config: c.cfg, Now: time.Now}
+	server.Certificate = trust.Certificate
+	gates.Note(trust.Notes)
+	if err := mgr.Add(trust); err != nil {
+		return err
+	}
 	if o.CertManager {
 		files, err := certwatcher.New(filepath.Join(o.WebhookCertificates, "tls.crt"), filepath.Join(o.WebhookCertificates, "tls.key"))
 		if err != nil {
 			return fmt.Errorf("read the certificate in --webhook-cert-dir: %w", err)
 		}
+		files.RegisterCallback(func(pair tls.Certificate) { trust.Take(ctx, &pair) })
 		if err := mgr.Add(files); err != nil {
 			return err
 		}
-		server.Certificate = files.GetCertificate
 	} else {
 		keeper := &admission.Keeper{
 			Hub: direct, Config: c.cfg, Secret: types.NamespacedName{Namespace: namespace(), Name: o.WebhookService + "-certificate"},
-			Hosts: o.webhookHosts(), Terms: certificate.DefaultTerms, Now: time.Now,
+			Hosts: o.webhookHosts(), Terms: certificate.DefaultTerms, Now: time.Now, Trust: trust,
 		}
 		if err := keeper.Load(ctx); err != nil {
 			return err
@@ -76,7 +89,7 @@ func (c *candidate) serveWebhooks(ctx context.Context, mgr ctrl.Manager, gates *
 		if err := mgr.Add(keeper); err != nil {
 			return err
 		}
-		server.Certificate, c.webhooks.Keeper = keeper.Certificate, keeper
+		c.webhooks.Keeper = keeper
 	}
 	gates.Close(gateWebhooks, "the webhook server has not filled its cache yet")
 	go func() {
@@ -112,7 +125,7 @@ func namespace() string { return cmp.Or(os.Getenv("POD_NAMESPACE"), contract.Nam
 // webhooks are the configurations that the flags ask for.
 func (o *Options) webhooks() webhook.Options {
 	out := webhook.Options{
-		GuardRail: o.GuardRail, Workloads: o.Workload, PodDisruptionBudgets: o.PodDisruptionBudgets, Networking: o.NetworkingAgents,
+		GuardRail: o.GuardRail, Workloads: o.Workload || !o.DenyWorkloads, PodDisruptionBudgets: o.PodDisruptionBudgets, Networking: o.NetworkingAgents,
 		Client: webhook.Client{Namespace: namespace(), Service: o.WebhookService, Port: admission.DefaultPort},
 	}
 	if !o.byService() {
@@ -155,15 +168,4 @@ func (o *Options) admins() sets.Set[string] {
 		}
 	}
 	return out
-}
-
-// kinds looks kinds up in the discovery of the hub.
-func kinds(mapper meta.RESTMapper) func(schema.GroupVersionKind) (bool, error) {
-	return func(kind schema.GroupVersionKind) (namespaced bool, err error) {
-		mapping, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
-		if err != nil {
-			return false, err
-		}
-		return mapping.Scope.Name() == meta.RESTScopeNameNamespace, nil
-	}
 }

@@ -68,7 +68,9 @@ func (f *Fleet) runAgent(ctx context.Context, c *cluster) error {
 	}
 	container := pod.Containers[0]
 	program := f.agentProgram(c)
-	mounts, err := c.mountFiles(ctx, pod)
+	patient, cancel := f.patient(ctx)
+	defer cancel()
+	mounts, err := c.mountFiles(patient, pod)
 	if err != nil {
 		return err
 	}
@@ -332,9 +334,12 @@ func (f *Fleet) ConfigureAgent(ctx context.Context, name string, agent Agent) er
 		return err
 	}
 	pod, err := c.podSpec(ctx)
-	if err == nil {
-		_, err = c.mountFiles(ctx, pod)
+	if err != nil {
+		return err
 	}
+	patient, cancel := f.patient(ctx)
+	defer cancel()
+	_, err = c.mountFiles(patient, pod)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,7 +18,8 @@ import (
 type mounted struct{ path, local string }
 
 // mountFiles writes the ConfigMaps and Secrets that the pod mounts to the cluster's folder, as the kubelet does for a
-// container, and creates a folder for each empty volume. Volumes of other kinds are skipped.
+// container, and creates a folder for each empty volume. Volumes of other kinds are skipped. It waits for an object that
+// does not exist yet, until ctx ends.
 func (c *cluster) mountFiles(ctx context.Context, pod *corev1.PodSpec) ([]mounted, error) {
 	var out []mounted
 	for _, mount := range pod.Containers[0].VolumeMounts {
@@ -26,7 +28,7 @@ func (c *cluster) mountFiles(ctx context.Context, pod *corev1.PodSpec) ([]mounte
 				continue
 			}
 			local := filepath.Join(c.path(agentFiles), volume.Name)
-			ok, err := c.writeVolume(ctx, volume, local)
+			ok, err := c.awaitVolume(ctx, volume, local)
 			if err != nil {
 				return nil, fmt.Errorf("mount volume %s for the agent of cluster %s: %w", volume.Name, c.Name, err)
 			}
@@ -36,6 +38,20 @@ func (c *cluster) mountFiles(ctx context.Context, pod *corev1.PodSpec) ([]mounte
 		}
 	}
 	return out, nil
+}
+
+// awaitVolume is writeVolume, again until the object of the volume exists.
+func (c *cluster) awaitVolume(ctx context.Context, volume corev1.Volume, dir string) (ok bool, err error) {
+	for {
+		if ok, err = c.writeVolume(ctx, volume, dir); !apierrors.IsNotFound(err) {
+			return ok, err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return false, err
+		}
+	}
 }
 
 // writeVolume writes a volume to dir; it returns false for volumes of other kinds.

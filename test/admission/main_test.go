@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // agent writes is off, because it answers before the guard rail.
 func hubAgent(values map[string]any) localfleet.Agent {
 	all := map[string]any{
-		"enableWebhook": true, "enableGuardRail": true, "enablePDBs": false, "admissionPolicies": map[string]any{"internals": false},
+		"enableWebhook": true, "enableGuardRail": true, "denyWorkloads": true, "enablePDBs": false, "admissionPolicies": map[string]any{"internals": false},
 	}
 	maps.Copy(all, values)
 	return localfleet.Agent{Values: all}

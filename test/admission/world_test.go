@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/flagship-fleet/flagship/apis"
+	"github.com/flagship-fleet/flagship/pkg/admission/webhook"
 	"github.com/flagship-fleet/flagship/pkg/decode"
 	"github.com/flagship-fleet/flagship/pkg/localfleet"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
@@ -84,12 +86,22 @@ func connect(ctx context.Context) error {
 	return testworld.Until(ctx, testworld.Long, "the webhooks", inForce)
 }
 
-// inForce is nil when the API server calls the webhooks of the agent, and the guard rail.
+// inForce is nil when the API server calls the webhooks of the agent, and the guard rail, and refuses what no agent
+// answers.
 func inForce(ctx context.Context) error {
 	nameless := object(`{apiVersion: placement.kubernetes-fleet.io/v1beta1, kind: ClusterResourceOverride, metadata: {name: probe}, spec: {
 		clusterResourceSelectors: [{group: "", version: v1, kind: Namespace, name: ""}],
 		policy: {overrideRules: [{clusterSelector: {clusterSelectorTerms: []}, overrideType: Delete}]}}}`)
 	guarded := object(`{apiVersion: v1, kind: Namespace, metadata: {name: fleet-probe}}`)
+	validating := &admissionv1.ValidatingWebhookConfiguration{}
+	if err := master.Get(ctx, types.NamespacedName{Name: webhook.ValidatingName}, validating); err != nil {
+		return err
+	}
+	for _, w := range validating.Webhooks {
+		if *w.FailurePolicy != admissionv1.Fail {
+			return fmt.Errorf("the failure policy of %s is %s", w.Name, *w.FailurePolicy)
+		}
+	}
 	return errors.Join(
 		refusal(master.Create(ctx, nameless, client.DryRunAll), "resource name is required for resource selection"),
 		refusal(user.Create(ctx, guarded, client.DryRunAll), "is not allowed to CREATE resource /v1, Kind=Namespace"),

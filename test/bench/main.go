@@ -25,6 +25,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -42,6 +43,7 @@ type settings struct {
 	scheduling          schedulingSettings
 	member              memberSettings
 	runs                runsSettings
+	admission           admissionSettings
 }
 
 // section is a part of the measurements that can run alone: it starts and stops its fleet, and stores its figures in
@@ -58,6 +60,7 @@ var sections = []section{
 	{"scheduling", scheduleAtScale},
 	{"member", memberAtScale},
 	{"runs", runAtScale},
+	{"admission", admissionTimes},
 }
 
 func main() {
@@ -70,6 +73,7 @@ func main() {
 	s.scheduling.addFlags()
 	s.member.addFlags()
 	s.runs.addFlags()
+	s.admission.addFlags()
 	flag.StringVar(&s.profiles, "profiles", "",
 		"directory for profiles of the hub agent, which the sections selection and runs take; none by default")
 	flag.StringVar(&s.only, "only", "", "comma-separated sections to run: "+strings.Join(sectionNames(), ", ")+"; all by default")
@@ -218,6 +222,9 @@ func open(ctx context.Context, fleet *localfleet.Fleet) (*bench, error) {
 	if b.hub, err = connect(fleet.Hub()); err != nil {
 		return nil, err
 	}
+	if err = served(ctx, b.hub); err != nil {
+		return nil, err
+	}
 	if b.placements, err = follow(ctx, b.hub, &v1beta1.ClusterResourcePlacementList{}); err != nil {
 		return nil, err
 	}
@@ -250,6 +257,19 @@ func open(ctx context.Context, fleet *localfleet.Fleet) (*bench, error) {
 		b.members = append(b.members, member{WithWatch: c, name: name, maps: maps})
 	}
 	return b, nil
+}
+
+// served returns when the hub serves placements: a fleet without members starts before discovery has them.
+func served(ctx context.Context, hub client.Client) error {
+	for {
+		err := hub.List(ctx, &v1beta1.ClusterResourcePlacementList{})
+		if !meta.IsNoMatchError(err) {
+			return err
+		}
+		if err := wait(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 func names(prefix string, n int) []string {

@@ -50,6 +50,15 @@ func (w writes) plus(other writes) writes {
 
 // scrape reads how many writes an agent has sent to each host, from its metrics.
 func scrape(ctx context.Context, url string) (map[string]writes, error) {
+	out, err := scrapeAll(ctx, url)
+	for _, methods := range out {
+		delete(methods, http.MethodGet)
+	}
+	return out, err
+}
+
+// scrapeAll is the same for all requests: reads have the method GET.
+func scrapeAll(ctx context.Context, url string) (map[string]writes, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
@@ -66,14 +75,11 @@ func scrape(ctx context.Context, url string) (map[string]writes, error) {
 	}
 	out := map[string]writes{}
 	for _, m := range families["rest_client_requests_total"].GetMetric() {
-		host, method := label(m, "host"), label(m, "method")
-		if method == http.MethodGet {
-			continue
-		}
+		host := label(m, "host")
 		if out[host] == nil {
 			out[host] = writes{}
 		}
-		out[host][method] += m.GetCounter().GetValue()
+		out[host][label(m, "method")] += m.GetCounter().GetValue()
 	}
 	return out, nil
 }

@@ -53,7 +53,10 @@ type results struct {
 	// Member are the figures of that section.
 	Member *memberFigures `json:"member,omitempty"`
 	// Runs are the figures of that section.
-	Runs     *runsFigures `json:"runs,omitempty"`
+	Runs *runsFigures `json:"runs,omitempty"`
+	// Admission are the figures of that section.
+	Admission *admissionFigures `json:"admission,omitempty"`
+
 	Edits300 struct {
 		Seconds float64 `json:"seconds"`
 		Patches float64 `json:"patches"`
@@ -103,6 +106,9 @@ func (r *results) print(w io.Writer) error {
 	}
 	if r.Runs != nil {
 		r.Runs.print(w)
+	}
+	if r.Admission != nil {
+		return r.Admission.print(w)
 	}
 	return nil
 }

@@ -68,6 +68,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/* The folder of the certificate that cert-manager makes. */}}
+{{- define "hub-agent.certificates" -}}
+/tmp/k8s-webhook-server/serving-certs
+{{- end -}}
+
 {{/* The agent's flags as a JSON map, for other templates to read. extraArgs override them. */}}
 {{- define "hub-agent.flags" -}}
 {{- $flags := dict
@@ -102,7 +107,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $_ := set $flags "webhook-service-name" .Values.webhookServiceName -}}
 {{- $_ := set $flags "webhook-client-connection-type" .Values.webhookClientConnectionType -}}
 {{- $_ := set $flags "webhook-port" .Values.webhookPort -}}
+{{- $_ := set $flags "webhook-owner" (printf "%s-webhooks" (include "hub-agent.fullname" .)) -}}
+{{- $_ := set $flags "deny-workloads" .Values.denyWorkloads -}}
 {{- $_ := set $flags "use-cert-manager" .Values.useCertManager -}}
+{{- if .Values.useCertManager -}}
+{{- $_ := set $flags "webhook-cert-dir" (include "hub-agent.certificates" .) -}}
+{{- end -}}
 {{- end -}}
 {{- if .Values.enableAdmissionPolicyManager -}}
 {{- $_ := set $flags "enable-admission-policy-manager" true -}}

@@ -131,6 +131,22 @@ func Step(s State, now time.Time, terms Terms, published []byte, since time.Time
 	return s, next.NotAfter.Add(-terms.Renew), nil
 }
 
+// After returns a state in which the pair of found is served after that of kept, when its CA is published. It is found
+// if kept cannot be served at now, and kept if found cannot.
+func After(kept, found State, now time.Time, hosts ...string) State {
+	if c, err := leaf(kept.Serving); err != nil || !covers(c, hosts) || !now.Before(c.NotAfter) {
+		return found
+	}
+	next, err := leaf(found.Serving)
+	if err != nil {
+		return kept
+	}
+	if _, err := issuer(found.CA, next); err != nil {
+		return kept
+	}
+	return State{Serving: kept.Serving, Next: found.Serving, CA: slices.Concat(found.CA, kept.CA)}
+}
+
 // leaf is the certificate of a pair.
 func leaf(p Pair) (*x509.Certificate, error) {
 	pair, err := p.TLS()

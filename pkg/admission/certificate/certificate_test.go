@@ -129,6 +129,43 @@ func TestStep(t *testing.T) {
 	}
 }
 
+// A certificate that another client stores is served after the one that is trusted now.
+func TestAfter(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	made := func(host string) State {
+		s, err := New(now, terms, host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	kept, found, others := made(host), made(host), made("other")
+	both := State{Serving: kept.Serving, Next: found.Serving, CA: append(bytes.Clone(found.CA), kept.CA...)}
+	for name, c := range map[string]struct {
+		kept, found State
+		at          time.Time
+		want        State
+	}{
+		"both can be served":            {kept, found, now, both},
+		"what was kept is over":         {kept, found, now.Add(terms.Life), found},
+		"what was kept is for others":   {others, found, now, found},
+		"what is found has another CA":  {kept, State{Serving: found.Serving, CA: others.CA}, now, kept},
+		"what is found cannot be read":  {kept, State{}, now, kept},
+		"neither of them can be served": {others, State{}, now, State{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, After(c.kept, c.found, c.at, host)); diff != "" {
+				t.Errorf("state (-want +got):\n%s", diff)
+			}
+		})
+	}
+	now = now.Add(terms.Overlap)
+	step, _, err := Step(both, now, terms, both.CA, now.Add(-terms.Overlap), host)
+	if err != nil || !bytes.Equal(step.Serving.Certificate, found.Serving.Certificate) {
+		t.Errorf("after its CA is published long enough, what was found is not served: %v", err)
+	}
+}
+
 func TestStatesAreReadAsTheyWereWritten(t *testing.T) {
 	s, err := New(time.Now(), terms, host)
 	if err != nil {

@@ -30,6 +30,14 @@ const AnnotationInject = "cert-manager.io/inject-ca-from"
 // GuardRailPath is where all webhooks of the guard rail are served.
 const GuardRailPath = "/validate-fleetresourcehandler"
 
+// The probe by which the publisher finds out whether the API server reaches the webhooks: a Lease with the label
+// ProbeLabel is refused with ProbeAnswer by the webhook at ProbePath.
+const (
+	ProbePath   = "/validate-fleetprobe"
+	ProbeLabel  = "kubernetes-fleet.io/webhook-probe"
+	ProbeAnswer = "the API server reaches the webhooks"
+)
+
 // Resource is a kind of objects that a webhook is about.
 type Resource struct {
 	Group, Version, Plural, Singular string
@@ -73,6 +81,9 @@ type Options struct {
 	InjectFrom string
 	// CA are the PEM certificates that the API server trusts.
 	CA []byte
+	// Trial is whether it is unknown yet that the API server reaches the webhooks. Then it ignores every failure, and
+	// there is a webhook for the probe.
+	Trial bool
 }
 
 // Client is the address of the agents' webhook server.
@@ -168,8 +179,12 @@ func (o Options) validating() []admissionv1.ValidatingWebhook {
 		deletion = append(deletion, admissionv1.Delete)
 	}
 	var out []admissionv1.ValidatingWebhook
+	failure := admissionv1.Fail
+	if o.Trial {
+		failure = admissionv1.Ignore
+	}
 	add := func(name string, r Resource, scope admissionv1.ScopeType, when admissionv1.MatchCondition, operations ...admissionv1.OperationType) {
-		out = append(out, o.webhook("fleet."+name+".validating", r.ValidatePath(), admissionv1.Fail, patience,
+		out = append(out, o.webhook("fleet."+name+".validating", r.ValidatePath(), failure, patience,
 			[]admissionv1.RuleWithOperations{r.rule(scope, operations...)}, when))
 	}
 	const create, update = admissionv1.Create, admissionv1.Update
@@ -186,6 +201,12 @@ func (o Options) validating() []admissionv1.ValidatingWebhook {
 	add("resourceoverride", Overrides, admissionv1.NamespacedScope, changesSpec, create, update)
 	add("clusterresourceplacementeviction", Evictions, admissionv1.ClusterScope, changesSpec, create)
 	add("clusterresourceplacementdisruptionbudget", DisruptionBudgets, admissionv1.ClusterScope, changesSpec, create, update)
+	if o.Trial {
+		probe := o.webhook("fleet.probe.validating", ProbePath, admissionv1.Ignore, patience,
+			[]admissionv1.RuleWithOperations{rule(admissionv1.NamespacedScope, "coordination.k8s.io", "v1", []string{"leases"}, create)})
+		probe.ObjectSelector = &metav1.LabelSelector{MatchLabels: map[string]string{ProbeLabel: "true"}}
+		out = append(out, probe)
+	}
 	return out
 }
 

@@ -84,6 +84,26 @@ func TestValidatingWebhooks(t *testing.T) {
 	}
 }
 
+// Until the API server has reached the agent, no failure counts, and there is a probe.
+func TestTrial(t *testing.T) {
+	options := webhook.Options{PodDisruptionBudgets: true, GuardRail: true, Client: webhook.Client{URL: "https://agent"}}
+	final := lines(webhook.Make(options).Validating)
+	options.Trial = true
+	made := webhook.Make(options)
+	var want []string
+	for _, line := range final {
+		want = append(want, strings.Replace(line, " Fail ", " Ignore ", 1))
+	}
+	want = append(want, "fleet.probe.validating Ignore 5s /validate-fleetprobe C coordination.k8s.io/v1 leases Namespaced")
+	if diff := cmp.Diff(want, lines(made.Validating)); diff != "" {
+		t.Errorf("webhooks (-want +got):\n%s", diff)
+	}
+	probe := made.Validating.Webhooks[len(want)-1]
+	if diff := cmp.Diff(map[string]string{webhook.ProbeLabel: "true"}, probe.ObjectSelector.MatchLabels); diff != "" {
+		t.Errorf("objects of the probe (-want +got):\n%s", diff)
+	}
+}
+
 func TestMutatingWebhook(t *testing.T) {
 	w := webhook.Make(webhook.Options{Client: webhook.Client{URL: "https://agent"}}).Mutating.Webhooks
 	if len(w) != 1 {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -34,15 +33,8 @@ func (empty) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...
 func (empty) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
 
 func emptyHub() *Server {
-	return &Server{
-		Reader: empty{}, Networking: true,
-		Kinds: func(kind schema.GroupVersionKind) (bool, error) {
-			if kind.Kind == "" {
-				return false, errors.New("no kind")
-			}
-			return kind.Kind == "ConfigMap", nil
-		},
-	}
+	core := func(kind string) schema.GroupVersionKind { return schema.GroupVersionKind{Version: "v1", Kind: kind} }
+	return &Server{Reader: empty{}, Networking: true, Kinds: &Kinds{served: served{core("Namespace"): false, core("ConfigMap"): true}}}
 }
 
 // operations are those that a configuration can name, and none.

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -42,6 +42,7 @@ func (s *Server) handlers() map[string]admission.Handler {
 		webhook.ReplicaSets.ValidatePath():       ofHub("ReplicaSet"),
 		webhook.PodBudgets.ValidatePath():        ofHub("PodDisruptionBudget"),
 		webhook.GuardRailPath:                    admission.HandlerFunc(s.guard),
+		webhook.ProbePath:                        admission.HandlerFunc(probed),
 	}
 }
 
@@ -116,14 +117,14 @@ func (s *Server) placement(_ context.Context, p *v1beta1.ClusterResourcePlacemen
 	if n := len(p.Spec.ResourceSelectors); n > mostSelectors {
 		return field.ErrorList{field.TooMany(field.NewPath("spec", "resourceSelectors"), n, mostSelectors)}, nil
 	}
-	return validate.Placement(p, s.Kinds), nil
+	return validate.Placement(p, s.Kinds.Namespaced), nil
 }
 
 func (s *Server) placementUpdate(_ context.Context, old, p *v1beta1.ClusterResourcePlacement) (field.ErrorList, error) {
 	if n := len(p.Spec.ResourceSelectors); n > mostSelectors {
 		return field.ErrorList{field.TooMany(field.NewPath("spec", "resourceSelectors"), n, mostSelectors)}, nil
 	}
-	return validate.PlacementUpdate(old, p, s.Kinds), nil
+	return validate.PlacementUpdate(old, p, s.Kinds.Namespaced), nil
 }
 
 func member(_ context.Context, c *clusterv1beta1.MemberCluster) (field.ErrorList, error) {
@@ -139,13 +140,15 @@ func (s *Server) memberDeletion(ctx context.Context, c *clusterv1beta1.MemberClu
 	if !s.Networking {
 		return nil, nil
 	}
+	if !s.exporting.Load() {
+		if _, err := s.Kinds.Namespaced(exports); err != nil {
+			return nil, nil // without the kind there are none
+		}
+		return nil, errors.New("the services that clusters export are not known yet; try again")
+	}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(exports)
-	err := s.Reader.List(ctx, list, client.InNamespace(contract.MemberNamespace(c.Name)))
-	if meta.IsNoMatchError(err) {
-		return nil, nil // without the kind there are none
-	}
-	if err != nil {
+	if err := s.Reader.List(ctx, list, client.InNamespace(contract.MemberNamespace(c.Name))); err != nil {
 		return nil, fmt.Errorf("list the services that the cluster exports: %w", err)
 	}
 	var names []string
@@ -223,6 +226,11 @@ func ofHub(kind string) admission.Handler {
 		}
 		return admission.Allowed("")
 	})
+}
+
+// probed answers the publisher's probe.
+func probed(context.Context, admission.Request) admission.Response {
+	return admission.Denied(webhook.ProbeAnswer)
 }
 
 // guard decides for the guard rail.

@@ -2,7 +2,6 @@ package admission
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -33,23 +32,18 @@ type Keeper struct {
 	Secret types.NamespacedName
 	// Hosts are the names and addresses by which API servers reach the webhooks.
 	Hosts []string
+	// Trust chooses whether to serve what the Secret holds.
+	Trust *Trust
 	// Terms say how long certificates are valid.
 	Terms certificate.Terms
 	// Now is the clock.
 	Now func() time.Time
 
-	serving atomic.Pointer[tls.Certificate]
+	// kept is the last state whose certificate this replica served.
+	kept atomic.Pointer[certificate.State]
 }
 
 var errNoCertificate = errors.New("there is no certificate yet")
-
-// Certificate is what the replica serves now.
-func (k *Keeper) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if pair := k.serving.Load(); pair != nil {
-		return pair, nil
-	}
-	return nil, errNoCertificate
-}
 
 // only is what a cache holds of Secrets: the one of the certificates.
 func (k *Keeper) only() cache.ByObject {
@@ -61,13 +55,15 @@ func (k *Keeper) only() cache.ByObject {
 // NeedLeaderElection is false: replicas that stand by serve, too.
 func (k *Keeper) NeedLeaderElection() bool { return false }
 
-// Load reads the Secret, or makes it if there is none.
+// Load reads the Secret, or makes it if there is none: with what this replica serves, if it was deleted.
 func (k *Keeper) Load(ctx context.Context) error {
 	secret := &corev1.Secret{}
 	err := k.Hub.Get(ctx, k.Secret, secret)
 	if apierrors.IsNotFound(err) {
 		var state certificate.State
-		if state, err = certificate.New(k.Now(), k.Terms, k.Hosts...); err != nil {
+		if kept := k.kept.Load(); kept != nil {
+			state = *kept
+		} else if state, err = certificate.New(k.Now(), k.Terms, k.Hosts...); err != nil {
 			return err
 		}
 		secret.Namespace, secret.Name, secret.Data = k.Secret.Namespace, k.Secret.Name, state.Data()
@@ -109,15 +105,28 @@ func (k *Keeper) Start(ctx context.Context) error {
 	return <-ended
 }
 
-// take serves what the Secret holds. What cannot be served changes nothing: the leader replaces it.
+// take serves what the Secret holds, if it is trusted. What cannot be served changes nothing: the leader replaces it.
 func (k *Keeper) take(ctx context.Context, secret *corev1.Secret) {
 	state, err := certificate.Read(secret.Data)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Cannot serve the webhook certificate; serving the last one", "secret", k.Secret.String())
 		return
 	}
-	pair, err := state.Serving.TLS()
-	if err == nil {
-		k.serving.Store(pair)
+	if pair, err := state.Serving.TLS(); err == nil {
+		k.Trust.Take(ctx, pair)
+		k.keep(state)
 	}
+}
+
+// keep notes a state if its certificate is served, and returns the state to go on from: one whose certificate is not
+// served is that of another client, and comes after the one that is.
+func (k *Keeper) keep(state certificate.State) certificate.State {
+	if pair, err := state.Serving.TLS(); err == nil && k.Trust.serves(pair) {
+		k.kept.Store(&state)
+		return state
+	}
+	if kept := k.kept.Load(); kept != nil {
+		return certificate.After(*kept, state, k.Now(), k.Hosts...)
+	}
+	return state
 }

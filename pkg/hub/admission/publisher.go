@@ -3,18 +3,23 @@ package admission
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,12 +43,19 @@ type Publisher struct {
 	Keeper *Keeper
 	// Options are those of the configurations, without the CA.
 	Options webhook.Options
+	// Owner is the ClusterRole that owns the configurations, so that Kubernetes deletes them with it; the namespace
+	// fleet-system owns them if it is empty.
+	Owner string
+	// ProbeNamespace is where the agent may create Leases, for the probe.
+	ProbeNamespace string
 	// Serving is closed when this replica answers requests.
 	Serving <-chan struct{}
 	// Now is the clock.
 	Now func() time.Time
 
 	answers atomic.Bool
+	// probes is how many probes in a row got no answer.
+	probes atomic.Int32
 	// published is the CA that the API servers were given, and since when.
 	published []byte
 	since     time.Time
@@ -112,13 +124,104 @@ func (p *Publisher) Reconcile(ctx context.Context, _ reconcile.Request) (reconci
 		}
 		result.RequeueAfter = max(time.Millisecond, again.Sub(p.Now()))
 	}
+	known, err := p.known(ctx, options)
+	if err != nil {
+		return result, err
+	}
+	options.Trial = !known
 	if err := p.publish(ctx, options); err != nil {
 		return result, err
 	}
 	if p.Keeper != nil && !bytes.Equal(options.CA, p.published) {
 		p.published, p.since = options.CA, p.Now()
 	}
-	return result, nil
+	if known {
+		return result, nil
+	}
+	if err := p.probe(ctx); err != nil {
+		again := p.unreached(ctx, err)
+		if result.RequeueAfter == 0 || again < result.RequeueAfter {
+			result.RequeueAfter = again
+		}
+		return result, nil
+	}
+	p.probes.Store(0)
+	options.Trial = false
+	return result, p.publish(ctx, options)
+}
+
+// known reports whether the API server has reached the webhooks at this address before: then the configuration is there
+// in its final form.
+func (p *Publisher) known(ctx context.Context, options webhook.Options) (bool, error) {
+	wanted, is := webhook.Make(options).Validating, &admissionv1.ValidatingWebhookConfiguration{}
+	err := p.Hub.Get(ctx, client.ObjectKeyFromObject(wanted), is)
+	if apierrors.IsNotFound(err) || len(is.Webhooks) == 0 {
+		return false, client.IgnoreNotFound(err)
+	}
+	if err != nil {
+		return false, fmt.Errorf("read webhook configuration: %w", err)
+	}
+	addresses := map[string]string{}
+	for _, w := range wanted.Webhooks {
+		addresses[w.Name] = address(w.ClientConfig)
+	}
+	for _, w := range is.Webhooks {
+		if w.FailurePolicy == nil || *w.FailurePolicy != admissionv1.Fail || addresses[w.Name] != "" && addresses[w.Name] != address(w.ClientConfig) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// address is where the API server calls a webhook.
+func address(c admissionv1.WebhookClientConfig) string {
+	if c.Service != nil {
+		return fmt.Sprintf("%s/%s:%d%s", c.Service.Namespace, c.Service.Name, ptr.Deref(c.Service.Port, 443), ptr.Deref(c.Service.Path, ""))
+	}
+	return ptr.Deref(c.URL, "")
+}
+
+// probe creates a Lease, in a dry run, which the webhooks refuse. It returns an error if their answer does not arrive: the
+// API server ignores that.
+func (p *Publisher) probe(ctx context.Context) error {
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: p.ProbeNamespace, GenerateName: "fleet-webhook-probe-", Labels: map[string]string{webhook.ProbeLabel: "true"},
+	}}
+	err := p.Hub.Create(ctx, lease, client.DryRunAll)
+	switch {
+	case err == nil:
+		return errors.New("the API server does not reach the webhooks")
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), webhook.ProbeAnswer):
+		return nil
+	}
+	return err
+}
+
+// Between two probes the agent waits for a time that doubles: at first the API server may not know the configuration,
+// or the Service may have no endpoint yet.
+const probeFirst, probeLast = 100 * time.Millisecond, 10 * time.Second
+
+// fewProbes is how many probes may get no answer before the agent reports it: more than ten seconds.
+const fewProbes = 7
+
+// unreached notes that a probe got no answer, and returns when to probe again.
+func (p *Publisher) unreached(ctx context.Context, why error) time.Duration {
+	n := p.probes.Add(1)
+	if n == fewProbes {
+		ctrl.LoggerFrom(ctx).Info("Webhooks refuse nothing yet: no admission request from the API server arrives", "reason", why.Error())
+	}
+	if n > fewProbes {
+		return probeLast
+	}
+	return probeFirst << (n - 1)
+}
+
+// Notes is a line for the readiness probe if the API server does not reach the webhooks.
+func (p *Publisher) Notes() []string {
+	if p.probes.Load() < fewProbes {
+		return nil
+	}
+	return []string{"the webhooks refuse nothing yet: no admission request from the API server arrives"}
 }
 
 // renew takes the next step with the certificates, and puts the CA into options. It returns when the step after it is
@@ -139,7 +242,7 @@ func (p *Publisher) renew(ctx context.Context, options *webhook.Options) (time.T
 		ctrl.LoggerFrom(ctx).Error(err, "Replacing a webhook certificate that cannot be read", "secret", p.Keeper.Secret.String())
 		state = certificate.State{}
 	}
-	next, again, err := certificate.Step(state, p.Now(), p.Keeper.Terms, p.published, p.since, p.Keeper.Hosts...)
+	next, again, err := certificate.Step(p.Keeper.keep(state), p.Now(), p.Keeper.Terms, p.published, p.since, p.Keeper.Hosts...)
 	if err != nil {
 		return again, err
 	}
@@ -287,8 +390,15 @@ func merged(is, wanted map[string]string) map[string]string {
 	return out
 }
 
-// owner is the namespace of the fleet: with it, the configurations go.
+// owner is the object with which Kubernetes deletes the configurations.
 func (p *Publisher) owner(ctx context.Context) (metav1.OwnerReference, error) {
+	if p.Owner != "" {
+		role := &rbacv1.ClusterRole{}
+		if err := p.Hub.Get(ctx, types.NamespacedName{Name: p.Owner}, role); err != nil {
+			return metav1.OwnerReference{}, fmt.Errorf("read ClusterRole %s, which owns the webhook configurations: %w", p.Owner, err)
+		}
+		return metav1.OwnerReference{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole", Name: role.Name, UID: role.UID}, nil
+	}
 	namespace := &corev1.Namespace{}
 	if err := p.Hub.Get(ctx, types.NamespacedName{Name: contract.NamespaceSystem}, namespace); err != nil {
 		return metav1.OwnerReference{}, fmt.Errorf("read namespace %s, which owns the webhook configurations: %w", contract.NamespaceSystem, err)

@@ -12,10 +12,11 @@ import (
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,44 +39,50 @@ var secret = types.NamespacedName{Namespace: contract.NamespaceSystem, Name: "fl
 // agent is a replica with webhooks that leads.
 type agent struct {
 	testworld.Writes
-	stop func()
+	stop  func()
+	trust *admission.Trust
+	// publisher is what it publishes with.
+	publisher *admission.Publisher
 	// ahead is by how many nanoseconds its clock is ahead.
 	ahead atomic.Int64
 }
 
 func (a *agent) now() time.Time { return time.Now().Add(time.Duration(a.ahead.Load())) }
 
-func start(t *testing.T, hub *testworld.Cluster, guardRail bool) *agent {
+func start(t *testing.T, hub *testworld.Cluster, change ...func(*admission.Server, *admission.Keeper, *admission.Publisher)) *agent {
 	t.Helper()
 	a := &agent{}
 	mgr, err := ctrl.NewManager(a.Of(hub.Config), testworld.ManagerOptions())
 	must(t, err)
 	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: apis.Scheme()})
 	must(t, err)
+	kinds, err := discovery.NewDiscoveryClientForConfig(hub.Config)
+	must(t, err)
 	reader, err := cache.New(hub.Config, cache.Options{Scheme: apis.Scheme()})
 	must(t, err)
 	address, err := testworld.FreeAddress()
 	must(t, err)
 	_, port, _ := strings.Cut(address, ":")
-	keeper := &admission.Keeper{Hub: direct, Config: hub.Config, Secret: secret, Hosts: []string{"127.0.0.1"}, Terms: terms, Now: a.now}
-	must(t, keeper.Load(t.Context()))
+	trust := &admission.Trust{Config: hub.Config, Now: a.now}
+	a.trust = trust
+	keeper := &admission.Keeper{Hub: direct, Config: hub.Config, Secret: secret, Hosts: []string{"127.0.0.1"}, Terms: terms, Now: a.now, Trust: trust}
 	server := &admission.Server{
-		Reader: reader, Address: "127.0.0.1", Certificate: keeper.Certificate, Serving: make(chan struct{}),
-		Kinds: func(kind schema.GroupVersionKind) (bool, error) {
-			mapping, err := mgr.GetRESTMapper().RESTMapping(kind.GroupKind(), kind.Version)
-			if err != nil {
-				return false, err
-			}
-			return mapping.Scope.Name() == "namespace", nil
-		},
+		Reader: reader, Address: "127.0.0.1", Certificate: trust.Certificate, Serving: make(chan struct{}),
+		Kinds: &admission.Kinds{Discovery: kinds},
 	}
 	_, err = fmt.Sscan(port, &server.Port)
 	must(t, err)
-	publisher := &admission.Publisher{Hub: direct, Keeper: keeper, Serving: server.Serving, Now: a.now, Options: webhook.Options{
-		GuardRail: guardRail, PodDisruptionBudgets: true, Client: webhook.Client{URL: "https://" + address},
+	publisher := &admission.Publisher{Hub: direct, Keeper: keeper, Serving: server.Serving, Now: a.now, ProbeNamespace: contract.NamespaceSystem, Options: webhook.Options{
+		GuardRail: true, PodDisruptionBudgets: true, Client: webhook.Client{URL: "https://" + address},
 	}}
+	a.publisher = publisher
+	for _, c := range change {
+		c(server, keeper, publisher)
+	}
+	must(t, keeper.Load(t.Context()))
 	must(t, mgr.Add(server))
 	must(t, mgr.Add(keeper))
+	must(t, mgr.Add(trust))
 	must(t, publisher.SetupWithManager(mgr))
 	a.stop = testworld.Run(t, mgr)
 	return a
@@ -107,14 +114,8 @@ func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 	ctrl.SetLogger(logr.Discard())
 	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
 	must(t, hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.NamespaceSystem}}))
-	a := start(t, hub, true)
-	testworld.Await(t, testworld.Soon, "mistakes to be refused", func(ctx context.Context) error {
-		err := hub.Client.Create(ctx, override("wrong", ""), client.DryRunAll)
-		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "resource name is required for resource selection") {
-			return fmt.Errorf("the answer is %w", orNone(err))
-		}
-		return nil
-	})
+	a := start(t, hub)
+	testworld.Await(t, testworld.Soon, "mistakes to be refused", mistakesAreRefused(hub))
 
 	var written atomic.Int64
 	writer := testworld.Go(t, "the writer", func(ctx context.Context) error {
@@ -135,6 +136,21 @@ func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 		}
 		return nil
 	})
+	writes := func() {
+		t.Helper()
+		now := written.Load()
+		testworld.Await(t, testworld.Soon, "more writes", func(context.Context) error {
+			select {
+			case <-writer.Ended():
+				return nil
+			default:
+			}
+			if n := written.Load(); n < now+20 {
+				return fmt.Errorf("%d writes, then %d", now, n)
+			}
+			return nil
+		})
+	}
 	for range 3 {
 		before, err := validating(t.Context(), hub)
 		must(t, err)
@@ -159,19 +175,48 @@ func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 			}
 			return nil
 		})
-		now := written.Load()
-		testworld.Await(t, testworld.Soon, "writes with it", func(context.Context) error {
-			select {
-			case <-writer.Ended():
-				return nil
-			default:
-			}
-			if n := written.Load(); n < now+20 {
-				return fmt.Errorf("%d writes, then %d", now, n)
-			}
-			return nil
-		})
+		writes()
 	}
+
+	// The Secret is deleted: it comes back as it was.
+	is := &corev1.Secret{}
+	must(t, hub.Client.Get(t.Context(), secret, is))
+	must(t, hub.Client.Delete(t.Context(), is.DeepCopy()))
+	testworld.Await(t, testworld.Soon, "the Secret to come back", func(ctx context.Context) error {
+		now := &corev1.Secret{}
+		if err := hub.Client.Get(ctx, secret, now); err != nil {
+			return err
+		}
+		if string(now.Data["tls.crt"]) != string(is.Data["tls.crt"]) {
+			return errors.New("it holds another certificate")
+		}
+		is = now
+		return nil
+	})
+	writes()
+
+	// Another client stores another certificate: its CA is published before it is served.
+	other, err := certificate.New(a.now(), terms, "127.0.0.1")
+	must(t, err)
+	testworld.Await(t, testworld.Soon, "another certificate to be stored", func(ctx context.Context) error {
+		if err := hub.Client.Get(ctx, secret, is); err != nil {
+			return err
+		}
+		is.Data = other.Data()
+		return hub.Client.Update(ctx, is)
+	})
+	testworld.Await(t, testworld.Soon, "another certificate to be served", func(context.Context) error {
+		pair, err := a.trust.Certificate(nil)
+		want, wrong := other.Serving.TLS()
+		if err := errors.Join(err, wrong); err != nil {
+			return err
+		}
+		if !pair.Leaf.Equal(want.Leaf) {
+			return errors.New("the one before is")
+		}
+		return nil
+	})
+	writes()
 	writer.Stop()
 	if written.Load() == 0 {
 		t.Error("nothing was written")
@@ -179,7 +224,7 @@ func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 
 	t.Run("a replica that starts with nothing changed writes nothing", func(t *testing.T) {
 		a.stop()
-		b := start(t, hub, true)
+		b := start(t, hub)
 		b.ahead.Store(a.ahead.Load())
 		testworld.Await(t, testworld.Soon, "the new address to be published", func(ctx context.Context) error {
 			return hub.Client.Create(ctx, override("fresh", "fresh"), client.DryRunAll)
@@ -191,6 +236,113 @@ func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 		}
 		b.stop()
 	})
+}
+
+// The API server reaches the agent by the name of a Service, which the certificate is for. It resolves an external name
+// by itself; a Service with endpoints would need a network of Services.
+func TestTheAPIServerReachesAService(t *testing.T) {
+	ctrl.SetLogger(logr.Discard())
+	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
+	must(t, hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.NamespaceSystem}}))
+	const name = "fleetwebhook"
+	must(t, hub.Client.Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: contract.NamespaceSystem, Name: name},
+		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"}}))
+	a := start(t, hub, func(s *admission.Server, k *admission.Keeper, p *admission.Publisher) {
+		k.Hosts = []string{name + "." + contract.NamespaceSystem + ".svc"}
+		p.Options.Client = webhook.Client{Namespace: contract.NamespaceSystem, Service: name, Port: int32(s.Port)} //nolint:gosec // a port
+	})
+	testworld.Await(t, testworld.Soon, "mistakes to be refused", mistakesAreRefused(hub))
+	a.stop()
+}
+
+// Webhooks whose failures count refuse everything if the API server cannot reach them, as where a firewall keeps it from
+// pods: failures are ignored until it has reached them at their address.
+func TestNothingIsRefusedUntilTheAPIServerReachesTheAgent(t *testing.T) {
+	ctrl.SetLogger(logr.Discard())
+	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
+	must(t, hub.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.NamespaceSystem}}))
+	nowhere, err := testworld.FreeAddress()
+	must(t, err)
+	outOfReach := func(_ *admission.Server, _ *admission.Keeper, p *admission.Publisher) {
+		p.Options.Client.URL = "https://" + nowhere
+	}
+	passes := func(ctx context.Context) error {
+		c, err := validating(ctx, hub)
+		if err != nil {
+			return err
+		}
+		for _, w := range c.Webhooks {
+			if *w.FailurePolicy != admissionv1.Ignore {
+				return fmt.Errorf("the failure policy of %s is %s", w.Name, *w.FailurePolicy)
+			}
+		}
+		return hub.Client.Create(ctx, override("wrong", ""), client.DryRunAll)
+	}
+	probed := func(a *agent) {
+		t.Helper()
+		testworld.Await(t, testworld.Workload, "the agent to report that no request arrives", func(context.Context) error {
+			if len(a.publisher.Notes()) == 0 {
+				return errors.New("it reports nothing")
+			}
+			return nil
+		})
+	}
+	a := start(t, hub, outOfReach)
+	probed(a)
+	testworld.Await(t, testworld.Soon, "everything to pass", passes)
+	a.stop()
+	a = start(t, hub)
+	testworld.Await(t, testworld.Soon, "mistakes to be refused", mistakesAreRefused(hub))
+	if notes := a.publisher.Notes(); notes != nil {
+		t.Errorf("notes %v", notes)
+	}
+	a.stop()
+	a = start(t, hub, outOfReach)
+	probed(a)
+	testworld.Await(t, testworld.Soon, "everything to pass at the new address", passes)
+	a.stop()
+}
+
+// The configurations go with the ClusterRole that owns them, so that they do not outlive an uninstalled chart.
+func TestConfigurationsGoWithTheirOwner(t *testing.T) {
+	ctrl.SetLogger(logr.Discard())
+	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "hub-agent-webhooks"}}
+	for _, obj := range []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: contract.NamespaceSystem}}, role} {
+		must(t, hub.Client.Create(t.Context(), obj))
+	}
+	a := start(t, hub, func(_ *admission.Server, _ *admission.Keeper, p *admission.Publisher) { p.Owner = role.Name })
+	testworld.Await(t, testworld.Soon, "mistakes to be refused", mistakesAreRefused(hub))
+	must(t, hub.Client.Delete(t.Context(), role))
+	testworld.Await(t, testworld.Soon, "the configurations to be deleted, and not written again", func(ctx context.Context) error {
+		for _, c := range []client.Object{
+			&admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: webhook.MutatingName}},
+			&admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: webhook.ValidatingName}},
+			&admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: webhook.GuardRailName}},
+		} {
+			if err := hub.Client.Get(ctx, client.ObjectKeyFromObject(c), c); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%s: %w", c.GetName(), orNone(err))
+			}
+		}
+		return nil
+	})
+	a.stop()
+	must(t, hub.Client.Create(t.Context(), override("without", "without"), client.DryRunAll))
+}
+
+// mistakesAreRefused returns a check that is nil if the hub calls the webhooks, and refuses what they do not answer.
+func mistakesAreRefused(hub *testworld.Cluster) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := hub.Client.Create(ctx, override("wrong", ""), client.DryRunAll)
+		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "resource name is required for resource selection") {
+			return fmt.Errorf("the answer is %w", orNone(err))
+		}
+		c, err := validating(ctx, hub)
+		if err == nil && *c.Webhooks[0].FailurePolicy != admissionv1.Fail {
+			err = errors.New("a failure is ignored")
+		}
+		return err
+	}
 }
 
 // wake makes the publisher look at the clock again.

@@ -12,11 +12,11 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/net/netutil"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -26,7 +26,6 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/admission/guardrail"
-	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
 // DefaultPort is the port of the webhooks.
@@ -36,8 +35,8 @@ const DefaultPort = 9443
 type Server struct {
 	// Reader is the cache that it reads from, started and ended with the server.
 	Reader cache.Cache
-	// Kinds looks up the kinds that the hub serves.
-	Kinds validate.Kinds
+	// Kinds are the kinds that the hub serves; the server keeps them up to date.
+	Kinds *Kinds
 	// Policy is that of the guard rail.
 	Policy guardrail.Policy
 	// Networking is whether members export services.
@@ -51,6 +50,9 @@ type Server struct {
 	Linger time.Duration
 	// Serving is closed when it answers.
 	Serving chan struct{}
+
+	// exporting is set when the cache has the services that members export.
+	exporting atomic.Bool
 }
 
 // NeedLeaderElection is false: replicas that stand by serve, too.
@@ -58,24 +60,13 @@ func (s *Server) NeedLeaderElection() bool { return false }
 
 // Start serves until ctx ends.
 func (s *Server) Start(ctx context.Context) error {
-	read := []client.Object{&v1beta1.ClusterResourceOverride{}, &v1beta1.ResourceOverride{}, &v1beta1.ClusterResourcePlacement{}, &clusterv1beta1.MemberCluster{}}
-	if s.Networking {
-		services := &metav1.PartialObjectMetadata{}
-		services.SetGroupVersionKind(exports)
-		read = append(read, services)
-	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Reader.Start(ctx) }()
-	for _, obj := range read { // each request would begin the watch otherwise, and wait for it
-		if _, err := s.Reader.GetInformer(ctx, obj); err != nil {
-			if ctx.Err() != nil {
-				return <-ended
-			}
-			if meta.IsNoMatchError(err) {
-				continue // fleet networking is not installed
-			}
-			return fmt.Errorf("watch %T for admission: %w", obj, err)
+	if err := s.watch(ctx); err != nil {
+		if ctx.Err() != nil {
+			return <-ended
 		}
+		return err
 	}
 	if !s.Reader.WaitForCacheSync(ctx) {
 		return <-ended
@@ -84,6 +75,46 @@ func (s *Server) Start(ctx context.Context) error {
 		return fmt.Errorf("serve admission webhooks: %w", err)
 	}
 	return <-ended
+}
+
+// watch fills the cache with what requests read: a request for a kind that is not watched would begin the watch, and
+// wait for it.
+func (s *Server) watch(ctx context.Context) error {
+	for _, obj := range []client.Object{&v1beta1.ClusterResourceOverride{}, &v1beta1.ResourceOverride{}, &v1beta1.ClusterResourcePlacement{}, &clusterv1beta1.MemberCluster{}} {
+		if _, err := s.Reader.GetInformer(ctx, obj); err != nil {
+			return fmt.Errorf("watch %T for admission: %w", obj, err)
+		}
+	}
+	if err := s.Kinds.follow(ctx, s.Reader); err != nil {
+		return err
+	}
+	if !s.Networking {
+		return nil
+	}
+	if _, err := s.Kinds.Namespaced(exports); err != nil {
+		go s.watchExports(ctx) // fleet networking is not installed
+		return nil
+	}
+	s.watchExports(ctx)
+	return ctx.Err()
+}
+
+// watchExports fills the cache with the services that members export, once the hub serves their kind.
+func (s *Server) watchExports(ctx context.Context) {
+	services := &metav1.PartialObjectMetadata{}
+	services.SetGroupVersionKind(exports)
+	for s.Kinds.await(ctx, exports) == nil {
+		_, err := s.Reader.GetInformer(ctx, services)
+		if err == nil {
+			s.exporting.Store(true)
+			return
+		}
+		ctrl.LoggerFrom(ctx).Error(err, "Cannot watch the services that members export; trying again")
+		select {
+		case <-time.After(discoverAgain):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // Bounds of what clients hold together. An object that etcd stores has at most 1.5 MiB, and an update has two of them.
