@@ -134,15 +134,7 @@ func TestPromise2RestartWritesNothing(t *testing.T) {
 
 	for _, agent := range []string{theHub.name, c1.name} {
 		t.Run(agent, func(t *testing.T) {
-			unwritten(t, "a restart of the agent of "+agent, func() {
-				if err := local.StopAgent(t.Context(), agent); err != nil {
-					t.Fatal(err)
-				}
-				if err := local.StartAgent(t.Context(), agent); err != nil {
-					t.Fatal(err)
-				}
-				testworld.Await(t, testworld.Long, "agent of "+agent, func(ctx context.Context) error { return ready(ctx, agent) })
-			})
+			unwritten(t, "a restart of the agent of "+agent, func() { restartAgent(t, agent, nil) })
 		})
 	}
 }

@@ -23,7 +23,6 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/localfleet"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -396,8 +395,8 @@ func TestSnapshotIntervals(t *testing.T) {
 	slow.Flags["resource-changes-collection-duration"] = interval.String()
 	scenes := together(t, false, false, true, true)
 	was := local.Config().Hub.Agent
-	reconfigureHub(t, slow)
-	defer reconfigureHub(t, was)
+	restartAgent(t, local.Hub(), &slow)
+	defer restartAgent(t, local.Hub(), &was)
 
 	placements := make([]v1beta1.PlacementObject, len(scenes))
 	for i, s := range scenes {
@@ -421,22 +420,6 @@ func TestSnapshotIntervals(t *testing.T) {
 		testworld.Stable(t, interval, "two snapshots of "+p.GetName(), s.of(p).have(2))
 		s.of(p).deletes()
 	}
-}
-
-// reconfigureHub runs the hub's agent with other flags.
-func reconfigureHub(t *testing.T, agent localfleet.Agent) {
-	t.Helper()
-	ctx := t.Context()
-	if err := local.StopAgent(ctx, local.Hub()); err != nil {
-		t.Fatalf("stop the hub's agent: %v", err)
-	}
-	if err := local.ConfigureAgent(ctx, local.Hub(), agent); err != nil {
-		t.Errorf("change the flags of the hub's agent: %v", err)
-	}
-	if err := local.StartAgent(ctx, local.Hub()); err != nil {
-		t.Fatalf("start the hub's agent: %v", err)
-	}
-	testworld.Await(t, testworld.Soon, "the hub's agent", func(ctx context.Context) error { return ready(ctx, local.Hub()) })
 }
 
 // choose puts the label on what the scenario's placement is to select.
