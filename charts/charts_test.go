@@ -281,7 +281,7 @@ func TestImageByDigest(t *testing.T) {
 }
 
 func TestNetworkPolicyIsMadeOnDemand(t *testing.T) {
-	for chart, values := range map[string]string{charts.HubAgent: "", charts.MemberAgent: member} {
+	for chart, values := range map[string]string{charts.HubAgent: "enableWebhook: false", charts.MemberAgent: member} {
 		if objects := render(t, chart, values); objects["NetworkPolicy/"+chart] != nil {
 			t.Errorf("%s makes a NetworkPolicy without being asked", chart)
 		}
@@ -376,7 +376,7 @@ admissionPolicyManagerConfigName: policy.yaml
 func TestWrongValuesAreRefused(t *testing.T) {
 	for _, c := range []struct{ chart, values, says string }{
 		{charts.HubAgent, "enableWebhook: false\nenableGuardRail: true", "enableGuardRail: the guard rail is an admission webhook; set enableWebhook: true"},
-		{charts.HubAgent, "enableWorkload: true\nuseCertManager: true\nwebhookCertSecretName: cert", "useCertManager: only the admission webhooks"},
+		{charts.HubAgent, "enableWebhook: false\nenableWorkload: true\nuseCertManager: true\nwebhookCertSecretName: cert", "useCertManager: only the admission webhooks"},
 		{charts.HubAgent, "enableWebhook: true\nuseCertManager: true\nwebhookCertSecretName: cert", "set enableWorkload: true"},
 		{charts.HubAgent, "enableWebhook: true\nenableWorkload: true\nuseCertManager: true", "webhookCertSecretName: with useCertManager"},
 		{charts.HubAgent, "enableWebhook: true\nwebhookClientConnectionType: dns", `webhookClientConnectionType "dns": must be service or url`},
