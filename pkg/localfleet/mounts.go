@@ -18,8 +18,8 @@ import (
 type mounted struct{ path, local string }
 
 // mountFiles writes the ConfigMaps and Secrets that the pod mounts to the cluster's folder, as the kubelet does for a
-// container, and creates a folder for each empty volume. Volumes of other kinds are skipped. It waits for an object that
-// does not exist yet, until ctx ends.
+// container, and creates a folder for each empty volume. Volumes of other kinds are skipped. It waits for an object
+// that does not exist yet, until ctx ends.
 func (c *cluster) mountFiles(ctx context.Context, pod *corev1.PodSpec) ([]mounted, error) {
 	var out []mounted
 	for _, mount := range pod.Containers[0].VolumeMounts {

@@ -37,8 +37,8 @@ import (
 )
 
 // certManager plays the parts of cert-manager that the chart uses: Certificates of a self-signed Issuer and of one with
-// a CA, and the injection of the CA into webhook configurations. There are no Services here by whose name the API server
-// could call the agent, so certificates are for the loopback address, too.
+// a CA, and the injection of the CA into webhook configurations. There are no Services here by whose name the API
+// server could call the agent, so certificates are for the loopback address, too.
 type certManager struct {
 	mu sync.Mutex
 	// serial is that of the last certificate.
@@ -258,7 +258,8 @@ func servedSerial(ctx context.Context) (int64, error) {
 	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.Int64(), nil
 }
 
-// standing writes overrides until the test stops it; it ends with the first refusal. It returns how many it has written.
+// standing writes overrides until the test stops it; it ends with the first refusal. It returns how many it has
+// written.
 func standing(t *testing.T, tolerates func(error) bool) (*testworld.Running, *atomic.Int64) {
 	t.Helper()
 	var written atomic.Int64

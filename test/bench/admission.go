@@ -49,8 +49,8 @@ func (s *admissionSettings) addFlags() {
 type admissionFigures struct {
 	Writes int            `json:"writes"`
 	Rows   []admissionRow `json:"rows"`
-	// Reviews is how many admission requests the agent answered, and AgentRequests how many requests it sent to the API
-	// server meanwhile, without those for its lease.
+	// Reviews is how many admission requests the agent answered that were sent to it alone, and AgentRequests how many
+	// requests it sent to the API server meanwhile, without those for its lease.
 	Reviews       int     `json:"reviews"`
 	AgentRequests float64 `json:"agentRequests"`
 }
@@ -282,26 +282,17 @@ func specOf(obj client.Object) any {
 	return nil
 }
 
-// withWebhooks measures the writes, and how many requests the agent sends meanwhile.
+// withWebhooks measures the writes.
 func (g *guarded) withWebhooks(ctx context.Context) error {
-	before, err := g.still(ctx)
-	if err != nil {
-		return err
-	}
 	progress(fmt.Sprintf("%d dry-run writes of each of %d sorts, with webhooks", g.sizes.writes, len(wishes())))
 	for _, w := range wishes() {
 		took, err := g.write(ctx, w)
 		if err != nil {
 			return err
 		}
-		if w.path != "" {
-			g.figures.Reviews += g.sizes.warm + g.sizes.writes
-		}
 		g.figures.Rows = append(g.figures.Rows, admissionRow{Write: w.name, On: took.quantiles()})
 	}
-	after, err := g.agentRequests(ctx)
-	g.figures.AgentRequests = after - before
-	return err
+	return nil
 }
 
 // still returns agentRequests when the agent sends none any more: it has done what the stored objects need.
@@ -360,8 +351,12 @@ func (g *guarded) withoutWebhooks(ctx context.Context) error {
 	return nil
 }
 
-// reviews sends admission requests to the agent as the API server does.
+// reviews sends admission requests to the agent as the API server does, and counts the requests of the agent meanwhile.
 func (g *guarded) reviews(ctx context.Context) error {
+	before, err := g.still(ctx)
+	if err != nil {
+		return err
+	}
 	progress("admission requests to the agent alone")
 	configuration := &registrationv1.ValidatingWebhookConfiguration{}
 	if err := g.hub.Get(ctx, types.NamespacedName{Name: webhook.ValidatingName}, configuration); err != nil {
@@ -387,9 +382,12 @@ func (g *guarded) reviews(ctx context.Context) error {
 				took = append(took, d)
 			}
 		}
+		g.figures.Reviews += g.sizes.warm + g.sizes.writes
 		g.figures.Rows[i].Agent = took.quantiles()
 	}
-	return nil
+	after, err := g.agentRequests(ctx)
+	g.figures.AgentRequests = after - before
+	return err
 }
 
 // review sends one admission request and returns how long the answer took.

@@ -179,7 +179,8 @@ func listOf(obj *unstructured.Unstructured, path ...string) []map[string]any {
 	return out
 }
 
-// Definitions is the kind of CustomResourceDefinitions, for a cache's options: Slim is the transformation of its objects.
+// Definitions is the kind of CustomResourceDefinitions, for a cache's options: Slim is the transformation of its
+// objects.
 func Definitions() client.Object {
 	definitions := &unstructured.Unstructured{}
 	definitions.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})

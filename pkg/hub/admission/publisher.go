@@ -181,8 +181,8 @@ func address(c admissionv1.WebhookClientConfig) string {
 	return ptr.Deref(c.URL, "")
 }
 
-// probe creates a Lease, in a dry run, which the webhooks refuse. It returns an error if their answer does not arrive: the
-// API server ignores that.
+// probe creates a Lease, in a dry run, which the webhooks refuse. It returns an error if their answer does not arrive:
+// the API server ignores that.
 func (p *Publisher) probe(ctx context.Context) error {
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
 		Namespace: p.ProbeNamespace, GenerateName: "fleet-webhook-probe-", Labels: map[string]string{webhook.ProbeLabel: "true"},

@@ -255,8 +255,8 @@ func TestTheAPIServerReachesAService(t *testing.T) {
 	a.stop()
 }
 
-// Webhooks whose failures count refuse everything if the API server cannot reach them, as where a firewall keeps it from
-// pods: failures are ignored until it has reached them at their address.
+// Webhooks whose failures count refuse everything if the API server cannot reach them, as where a firewall keeps it
+// from pods: failures are ignored until it has reached them at their address.
 func TestNothingIsRefusedUntilTheAPIServerReachesTheAgent(t *testing.T) {
 	ctrl.SetLogger(logr.Discard())
 	hub := testworld.StartCluster(t, testworld.ClusterOptions{Name: "hub", CRDs: []string{testworld.HubCRDs}})

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/membership"
+	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
 // ensureNamespace creates the cluster's namespace, or restores our marks on the one that was created for it. If one
@@ -141,7 +144,7 @@ func (r *Registrar) writeQuota(ctx context.Context, cluster *v1beta1.MemberClust
 		return nil
 	}
 	if marked := mark(found, wanted); !marked && equality.Semantic.DeepEqual(found.Spec, wanted.Spec) {
-		return nil
+		return r.recount(ctx, cluster, found, wanted)
 	}
 	if len(found.Spec.Scopes) > 0 || found.Spec.ScopeSelector != nil {
 		// The scopes of a quota are immutable.
@@ -155,6 +158,55 @@ func (r *Registrar) writeQuota(ctx context.Context, cluster *v1beta1.MemberClust
 	}
 	r.recordEvent(ctx, cluster, "ResourceQuotaUpdated", "Updated resource quota "+wanted.Name)
 	return nil
+}
+
+// recountGap is the least time between two replacements of a quota. Kubernetes looks for new kinds twice a minute.
+const recountGap = 10 * time.Second
+
+// recount replaces a quota that does not count a kind which the hub serves: Kubernetes counted it before it knew the
+// kind, refuses all objects of the kind, and counts an unchanged quota again only after minutes, but a new one at once.
+func (r *Registrar) recount(ctx context.Context, cluster *v1beta1.MemberCluster, found *corev1.ResourceQuota, wanted client.Object) error {
+	missing, err := r.uncounted(ctx, found)
+	if err != nil || missing == "" {
+		r.recounted.Delete(cluster.UID)
+		return err
+	}
+	last, waits := r.recounted.LoadOrStore(cluster.UID, r.Now())
+	_, taken := found.Status.Hard[missing]
+	if !taken || waits && r.Now().Sub(last.(time.Time)) < recountGap { //nolint:forcetypeassert // stored here
+		return nil // Reconcile looks again
+	}
+	r.recounted.Store(cluster.UID, r.Now())
+	if err := r.replace(ctx, found, wanted); err != nil {
+		return fmt.Errorf("replace resource quota %s, which lacks %s: %w", client.ObjectKeyFromObject(wanted), missing, err)
+	}
+	return nil
+}
+
+// uncounted is the name of a count, of a kind of fleet networking that the hub serves, which a quota does not have yet;
+// empty if there is none.
+func (r *Registrar) uncounted(ctx context.Context, quota *corev1.ResourceQuota) (corev1.ResourceName, error) {
+	for _, resource := range membership.NetworkingResources() {
+		name := resource.GroupResource().String()
+		count := corev1.ResourceName("count/" + name)
+		if _, counted := quota.Status.Used[count]; counted {
+			continue
+		}
+		switch err := r.members.Get(ctx, types.NamespacedName{Name: name}, definition()); {
+		case err == nil:
+			return count, nil
+		case !apierrors.IsNotFound(err):
+			return "", fmt.Errorf("get CustomResourceDefinition %s: %w", name, err)
+		}
+	}
+	return "", nil
+}
+
+// definition is a CustomResourceDefinition without its contents.
+func definition() *metav1.PartialObjectMetadata {
+	crd := &metav1.PartialObjectMetadata{}
+	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: process.CRDs.Group, Version: process.CRDs.Version, Kind: "CustomResourceDefinition"})
+	return crd
 }
 
 func (r *Registrar) ensureRoleBinding(ctx context.Context, cluster *v1beta1.MemberCluster) error {

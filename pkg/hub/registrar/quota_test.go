@@ -90,10 +90,26 @@ func (h *hub) changeQuota(member string, change func(*corev1.ResourceQuota)) {
 // The counts of what a member may create are bounded, by the names that Kubernetes counts under.
 func TestQuotaBoundsWhatAMemberCreates(t *testing.T) {
 	h := onHub(t)
-	h.serveExports()
 	a := h.startAgent(time.Hour)
 	h.invite("counted")
-	h.awaitQuota("counted", "its quota")
+	early := h.awaitQuota("counted", "its quota")
+	testworld.Await(t, testworld.Long, "Kubernetes to take up the quota", func(context.Context) error {
+		if err := h.get(early, early.Namespace, early.Name); err != nil {
+			return err
+		}
+		if !equality.Semantic.DeepEqual(early.Spec.Hard, early.Status.Hard) {
+			return fmt.Errorf("its status is %v", early.Status)
+		}
+		return nil
+	})
+	h.serveExports()
+	testworld.Await(t, testworld.Long, "a kind that is served later to be counted", func(ctx context.Context) error {
+		return h.Client.Create(ctx, export(early.Namespace, "early"))
+	})
+	h.Must(h.Client.Delete(t.Context(), export(early.Namespace, "early")))
+	if now := h.awaitQuota("counted", "its quota"); now.UID == early.UID {
+		t.Error("the quota is not replaced: Kubernetes may count it only after minutes")
+	}
 	h.changeQuota("counted", func(quota *corev1.ResourceQuota) {
 		quota.Spec.Hard = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1")}
 	})

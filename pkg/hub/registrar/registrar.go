@@ -56,6 +56,9 @@ type Registrar struct {
 	// quotaRefused are the times at which the API server denied this process a write of a cluster's quota, by the
 	// cluster's UID.
 	quotaRefused sync.Map
+	// recounted are the times since which this process waits for Kubernetes to count all kinds of a cluster's quota, or
+	// at which it replaced the quota last, by the cluster's UID.
+	recounted sync.Map
 	// members reads the objects for members from a cache of those objects alone; SetupWithManager creates it.
 	members client.Reader
 }
@@ -86,7 +89,11 @@ func (r *Registrar) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	if err := r.carryOut(ctx, step.Action, seen); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: step.Again}, nil
+	again := step.Again
+	if _, due := r.recounted.Load(cluster.UID); due && (again == 0 || recountGap < again) {
+		again = recountGap
+	}
+	return ctrl.Result{RequeueAfter: again}, nil
 }
 
 // observed is the state of one cluster as it was read.

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -24,6 +26,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/membership"
 )
 
 // SetupWithManager adds the registrar to mgr.
@@ -47,14 +50,36 @@ func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
 		b = b.WatchesRawSource(source.Kind(members, kind, forOwner))
 	}
 	b = b.WatchesRawSource(source.Kind[client.Object](members, &corev1.ResourceQuota{}, forOwner, quotas()))
+	ofNetworking := predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool {
+			return strings.HasSuffix(e.Object.GetName(), "."+membership.NetworkingGroup)
+		},
+		UpdateFunc:  func(event.UpdateEvent) bool { return false },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+	b = b.WatchesRawSource(source.Kind[client.Object](members, definition(), handler.EnqueueRequestsFromMapFunc(r.all), ofNetworking))
 	if err := b.Complete(loop.Settle(r)); err != nil {
 		return fmt.Errorf("set up the registrar: %w", err)
 	}
 	return nil
 }
 
-// memberCache is a cache of the namespaces, ResourceQuotas, Roles and RoleBindings for members, and of no others. It
-// is separate from the manager's, which must include other namespaces too.
+// all are requests for every cluster.
+func (r *Registrar) all(ctx context.Context, _ client.Object) (out []reconcile.Request) {
+	var clusters v1beta1.MemberClusterList
+	if err := r.Client.List(ctx, &clusters); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Cannot list MemberClusters; their quotas are counted again later")
+		return nil
+	}
+	for i := range clusters.Items {
+		out = append(out, reconcile.Request{NamespacedName: types.NamespacedName{Name: clusters.Items[i].Name}})
+	}
+	return out
+}
+
+// memberCache is a cache of the namespaces, ResourceQuotas, Roles and RoleBindings for members, and of no others, and
+// of the names of CRDs. It is separate from the manager's, which must include other namespaces too.
 func (r *Registrar) memberCache(mgr ctrl.Manager) (cache.Cache, error) {
 	newCache := r.NewCache
 	if newCache == nil {
@@ -66,6 +91,7 @@ func (r *Registrar) memberCache(mgr ctrl.Manager) (cache.Cache, error) {
 		Mapper:               mgr.GetRESTMapper(),
 		DefaultLabelSelector: labels.SelectorFromSet(labels.Set{contract.LabelFleetResource: "true"}),
 		DefaultTransform:     cache.TransformStripManagedFields(),
+		ByObject:             map[client.Object]cache.ByObject{definition(): {Label: labels.Everything(), Transform: nameOnly}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the registrar's cache: %w", err)
@@ -74,6 +100,14 @@ func (r *Registrar) memberCache(mgr ctrl.Manager) (cache.Cache, error) {
 		return nil, fmt.Errorf("add the registrar's cache: %w", err)
 	}
 	return members, nil
+}
+
+// nameOnly drops all of an object's metadata but its name.
+func nameOnly(obj any) (any, error) {
+	if o, ok := obj.(*metav1.PartialObjectMetadata); ok {
+		o.ObjectMeta = metav1.ObjectMeta{Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion}
+	}
+	return obj, nil
 }
 
 // clusters passes changes of a MemberCluster by users and other clients; this agent writes its status.
