@@ -141,7 +141,7 @@ func (s *Server) memberDeletion(ctx context.Context, c *clusterv1beta1.MemberClu
 		return nil, nil
 	}
 	if !s.exporting.Load() {
-		if _, err := s.Kinds.Namespaced(exports); err != nil {
+		if !s.Kinds.serves(exports) {
 			return nil, nil // without the kind there are none
 		}
 		return nil, errors.New("the services that clusters export are not known yet; try again")

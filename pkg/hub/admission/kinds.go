@@ -58,6 +58,14 @@ func (k *Kinds) Namespaced(kind schema.GroupVersionKind) (bool, error) {
 	return namespaced, nil
 }
 
+// serves reports whether the hub serves a kind.
+func (k *Kinds) serves(kind schema.GroupVersionKind) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	_, ok := k.served[kind]
+	return ok
+}
+
 // await returns when the hub serves a kind, or ctx has ended.
 func (k *Kinds) await(ctx context.Context, kind schema.GroupVersionKind) error {
 	for {

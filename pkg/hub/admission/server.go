@@ -91,7 +91,7 @@ func (s *Server) watch(ctx context.Context) error {
 	if !s.Networking {
 		return nil
 	}
-	if _, err := s.Kinds.Namespaced(exports); err != nil {
+	if !s.Kinds.serves(exports) {
 		go s.watchExports(ctx) // fleet networking is not installed
 		return nil
 	}
