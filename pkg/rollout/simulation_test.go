@@ -461,7 +461,7 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		if s.up {
 			up++
 		}
-		if s.mayHaveContent() && !s.Gone && !s.leftover && !(s.parked() && s.UntilSilent == 0) {
+		if s.mayHaveContent() && !s.Gone && !s.leftover && (!s.parked() || s.UntilSilent > 0) {
 			placed++
 		}
 	}
