@@ -1,6 +1,6 @@
-// Package liveness decides from the heartbeats of a member cluster whether the hub hears from it. The scheduler, the
-// roller and the stager use it, so that a silent cluster is the same for all. All times are those of the hub's clock:
-// the registrar records when the hub received a heartbeat.
+// Package liveness decides from the heartbeats of a member cluster whether the hub hears from it. All agents use it, so
+// that a silent cluster is the same for all. All times are those of the hub's clock: the registrar records when the hub
+// received a heartbeat.
 package liveness
 
 import (
@@ -62,6 +62,10 @@ func UntilSilent(cluster *clusterv1beta1.MemberCluster, now time.Time) time.Dura
 	}
 }
 
+// Grace is how long after its start a process waits before it reports that the cluster is silent: heartbeats may not
+// have arrived while the hub was down.
+func Grace(cluster *clusterv1beta1.MemberCluster) time.Duration { return 2*period(cluster) + arrival }
+
 // dueAfter is the maximum age of a heartbeat that is not late. An agent varies its period by 5 percent.
 func dueAfter(cluster *clusterv1beta1.MemberCluster) time.Duration {
 	return period(cluster)*105/100 + arrival
@@ -69,7 +73,7 @@ func dueAfter(cluster *clusterv1beta1.MemberCluster) time.Duration {
 
 // silentAfter is the maximum age of the last heartbeat of a cluster that is not silent.
 func silentAfter(cluster *clusterv1beta1.MemberCluster) time.Duration {
-	return max(patience, 2*period(cluster)+arrival)
+	return max(patience, Grace(cluster))
 }
 
 func period(cluster *clusterv1beta1.MemberCluster) time.Duration {

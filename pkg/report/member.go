@@ -3,6 +3,7 @@ package report
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,10 +30,14 @@ type MemberFacts struct {
 	// hub's; empty if it agrees.
 	ClockKnown bool
 	Clock      string
+	// Silent is when the last heartbeat arrived if the cluster is silent, and nil if it is not.
+	Silent *metav1.Time
 }
 
 // doubted are the types of the conditions that a MemberCluster has only if there is a problem.
-var doubted = []string{v1beta1.ConditionClocksInStep, v1beta1.ConditionReportAccepted, v1beta1.ConditionBelievedPropertiesAccepted}
+var doubted = []string{
+	v1beta1.ConditionHeartbeatsReceived, v1beta1.ConditionClocksInStep, v1beta1.ConditionReportAccepted, v1beta1.ConditionBelievedPropertiesAccepted,
+}
 
 // Member returns the status of a MemberCluster whose status has been old.
 func Member(old v1beta1.MemberClusterStatus, f MemberFacts, now metav1.Time) v1beta1.MemberClusterStatus {
@@ -57,6 +62,11 @@ func Member(old v1beta1.MemberClusterStatus, f MemberFacts, now metav1.Time) v1b
 // wrong are the conditions for problems in a report. ClocksInStep is kept if this report does not show the agent's
 // clock.
 func (f MemberFacts) wrong(old []metav1.Condition) (out []metav1.Condition) {
+	if f.Silent != nil {
+		out = append(out, no(f.Generation, v1beta1.ConditionHeartbeatsReceived, v1beta1.ReasonHeartbeatsMissing,
+			"No heartbeat from the member agent since "+f.Silent.UTC().Format(time.RFC3339)+
+				", so nothing new is placed on the cluster; check the member agent and its connection to the hub"))
+	}
 	was := meta.FindStatusCondition(old, v1beta1.ConditionClocksInStep)
 	switch {
 	case f.Clock != "":

@@ -40,6 +40,15 @@ func TestMember(t *testing.T) {
 			facts: MemberFacts{Joined: metav1.ConditionTrue, Internal: &v1beta1.InternalMemberClusterStatus{}},
 			want:  []string{ready, joined, "Billed=True/Yes@2"},
 		},
+		"a silent cluster": {
+			facts: MemberFacts{Joined: metav1.ConditionTrue, Silent: &afterwards, Internal: &v1beta1.InternalMemberClusterStatus{}},
+			want:  []string{ready, joined, "HeartbeatsReceived=False/HeartbeatsMissing@3"},
+		},
+		"a cluster that is heard again": {
+			old:   v1beta1.MemberClusterStatus{Conditions: []metav1.Condition{said(3, "HeartbeatsReceived", false, "HeartbeatsMissing")}},
+			facts: MemberFacts{Joined: metav1.ConditionTrue, Internal: &v1beta1.InternalMemberClusterStatus{}},
+			want:  []string{ready, joined},
+		},
 		"without a report the last one is kept": {
 			old:   v1beta1.MemberClusterStatus{AgentStatus: agents, Conditions: []metav1.Condition{collected}},
 			facts: MemberFacts{Joined: metav1.ConditionUnknown, Unclear: []string{"MemberAgent"}, Waiting: "its namespace"},

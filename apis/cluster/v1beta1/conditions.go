@@ -30,6 +30,9 @@ const (
 const (
 	// ConditionClocksInStep is False while the clocks of the member agent and the hub differ by more than two minutes.
 	ConditionClocksInStep = "ClocksInStep"
+	// ConditionHeartbeatsReceived is False while the cluster is silent: its last heartbeat is older than five minutes,
+	// or than two heartbeat periods and ten seconds if that is longer.
+	ConditionHeartbeatsReceived = "HeartbeatsReceived"
 	// ConditionReportAccepted is False while the cluster reports values that are out of range, which the hub agent
 	// does not copy unchanged.
 	ConditionReportAccepted = "ReportAccepted"
@@ -42,6 +45,8 @@ const (
 const (
 	// ReasonClocksApart (ClocksInStep False): the message contains the direction.
 	ReasonClocksApart = "ClocksApart"
+	// ReasonHeartbeatsMissing (HeartbeatsReceived False): the message contains the time of the last heartbeat.
+	ReasonHeartbeatsMissing = "HeartbeatsMissing"
 	// ReasonReportOutOfRange (ReportAccepted False): the message names the values.
 	ReasonReportOutOfRange = "ReportOutOfRange"
 	// ReasonBelievedPropertiesInvalid (BelievedPropertiesAccepted False): the message names the items.

@@ -51,6 +51,8 @@ type Registrar struct {
 	// Now is the clock.
 	Now func() time.Time
 
+	// awake is when the registrar started.
+	awake time.Time
 	// known are the UIDs of the clusters whose report this process has copied: later reports are newer than its start.
 	known sync.Map
 	// quotaRefused are the times at which the API server denied this process a write of a cluster's quota, by the
@@ -89,11 +91,11 @@ func (r *Registrar) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	if err := r.carryOut(ctx, step.Action, seen); err != nil {
 		return ctrl.Result{}, err
 	}
-	again := step.Again
-	if _, due := r.recounted.Load(cluster.UID); due && (again == 0 || recountGap < again) {
-		again = recountGap
+	waits := []time.Duration{step.Again, r.untilSilent(&cluster)}
+	if _, due := r.recounted.Load(cluster.UID); due {
+		waits = append(waits, recountGap)
 	}
-	return ctrl.Result{RequeueAfter: again}, nil
+	return ctrl.Result{RequeueAfter: shortest(waits)}, nil
 }
 
 // observed is the state of one cluster as it was read.
@@ -266,6 +268,7 @@ func (r *Registrar) report(ctx context.Context, seen *observed, waiting string) 
 		if facts.ClockKnown && believed.Skew != membership.SkewNone {
 			facts.Clock = string(believed.Skew)
 		}
+		facts.Silent = r.silence(seen.Cluster, believed.Status.AgentStatus)
 	} else if was := meta.FindStatusCondition(before.Status.Conditions, v1beta1.ConditionJoined); was != nil && was.Status == metav1.ConditionFalse {
 		facts.Joined = metav1.ConditionFalse // the report was deleted with its namespace; the cluster has left
 	}
@@ -292,10 +295,15 @@ func (r *Registrar) recordTransitions(ctx context.Context, cluster *v1beta1.Memb
 		ctrl.LoggerFrom(ctx).Info("Membership changed", "cluster", cluster.Name, "condition", kind, "status", is.Status, "reason", is.Reason)
 		return is
 	}
+	const heard = v1beta1.ConditionHeartbeatsReceived
+	if meta.FindStatusCondition(before, heard) != nil && meta.FindStatusCondition(after, heard) == nil {
+		ctrl.LoggerFrom(ctx).Info("Membership changed", "cluster", cluster.Name, "condition", heard, "status", metav1.ConditionTrue)
+		r.Recorder.Event(cluster, corev1.EventTypeNormal, heard, "The hub receives heartbeats from the member agent again")
+	}
 	if c := changed(v1beta1.ConditionReadyToJoin); c != nil && c.Status == metav1.ConditionTrue {
 		r.Recorder.Event(cluster, corev1.EventTypeNormal, "MemberClusterReadyToJoin", c.Message)
 	}
-	for _, kind := range []string{v1beta1.ConditionClocksInStep, v1beta1.ConditionReportAccepted, v1beta1.ConditionBelievedPropertiesAccepted} {
+	for _, kind := range []string{heard, v1beta1.ConditionClocksInStep, v1beta1.ConditionReportAccepted, v1beta1.ConditionBelievedPropertiesAccepted} {
 		if c := changed(kind); c != nil {
 			r.Recorder.Event(cluster, corev1.EventTypeWarning, c.Reason, c.Message)
 		}

@@ -49,6 +49,64 @@ func TestHeartbeatCountsByTheClockOfTheHub(t *testing.T) {
 	})
 }
 
+// A silent cluster is reported without an event that shows it, and until it is heard again.
+func TestSilentClusterIsReported(t *testing.T) {
+	h := onHub(t)
+	a := h.startAgent(time.Hour)
+	h.invite("quiet")
+	cluster := h.await("quiet", v1beta1.ConditionReadyToJoin, metav1.ConditionTrue)
+	cluster.Spec.HeartbeatPeriodSeconds = 1 // the grace after the start of the agent is two periods and 10 seconds
+	h.Must(h.Client.Update(t.Context(), cluster))
+	h.beat("quiet", metav1.ConditionTrue, time.Now().Add(-20*time.Minute))
+	h.await("quiet", v1beta1.ConditionHeartbeatsReceived, metav1.ConditionFalse)
+	a.events.Await(t, "Warning", v1beta1.ReasonHeartbeatsMissing, "No heartbeat from the member agent since ")
+	a.Take()
+	testworld.Stable(t, time.Second, "quiet", func(context.Context) error { return writesNaming("quiet", a) })
+	h.beat("quiet", metav1.ConditionTrue, time.Now())
+	testworld.Await(t, testworld.Soon, "the cluster to be heard", func(context.Context) error {
+		h.Must(h.get(cluster, "", "quiet"))
+		if c := meta.FindStatusCondition(cluster.Status.Conditions, v1beta1.ConditionHeartbeatsReceived); c != nil {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+	a.events.Await(t, "Normal", v1beta1.ConditionHeartbeatsReceived, "again")
+}
+
+func TestSilenceAfterAStart(t *testing.T) {
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	reported := []metav1.Condition{{Type: v1beta1.ConditionHeartbeatsReceived, Status: metav1.ConditionFalse}}
+	for what, tc := range map[string]struct {
+		age, awake time.Duration
+		conditions []metav1.Condition
+		leaving    bool
+		silent     bool
+		again      time.Duration
+	}{
+		"heard":                             {age: time.Minute, awake: time.Hour, again: 4 * time.Minute},
+		"silent":                            {age: 6 * time.Minute, awake: time.Hour, silent: true},
+		"silent, just after a start":        {age: 6 * time.Minute, awake: time.Minute, again: 70 * time.Second},
+		"silent, as the last agent saw too": {age: 6 * time.Minute, conditions: reported, silent: true},
+		"silent, and leaving":               {age: 6 * time.Minute, awake: time.Hour, leaving: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			cluster := &v1beta1.MemberCluster{}
+			cluster.Status.Conditions = tc.conditions
+			if tc.leaving {
+				cluster.DeletionTimestamp = &metav1.Time{Time: noon}
+			}
+			cluster.Status.AgentStatus = []v1beta1.AgentStatus{{Type: v1beta1.AgentTypeMemberAgent, LastReceivedHeartbeat: metav1.NewTime(noon.Add(-tc.age))}}
+			r := &Registrar{Now: func() time.Time { return noon }, awake: noon.Add(-tc.awake)}
+			if got := r.silence(cluster, cluster.Status.AgentStatus); (got != nil) != tc.silent {
+				t.Errorf("silent since %v", got)
+			}
+			if got := r.untilSilent(cluster); got.Truncate(time.Second) != tc.again {
+				t.Errorf("looks again in %s; want %s", got, tc.again)
+			}
+		})
+	}
+}
+
 // A cluster reports properties within bounds; the administrator of the hub sets others.
 func TestReportedPropertiesAreBounded(t *testing.T) {
 	h := onHub(t)

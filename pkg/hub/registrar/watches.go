@@ -31,6 +31,7 @@ import (
 
 // SetupWithManager adds the registrar to mgr.
 func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
+	r.awake = r.Now()
 	members, err := r.memberCache(mgr)
 	if err != nil {
 		return err
