@@ -194,16 +194,17 @@ func (p *plan) count(bindings []Binding) {
 		if b.Gone {
 			continue
 		}
-		if b.parked() {
-			if b.UntilSilent == 0 {
-				continue
-			}
-			p.silence = sooner(p.silence, b.UntilSilent)
+		if b.parked() && b.UntilSilent == 0 {
+			continue
 		}
 		health, wait := p.health(b)
 		// Failed content may never leave its cluster; it makes room as soon as its removal has begun.
 		if b.mayHaveContent() && (!b.Deleting || health != down) {
 			placed++
+		}
+		if b.parked() { // its last report may be out of date, and its removal must wait
+			p.silence = sooner(p.silence, b.UntilSilent)
+			continue
 		}
 		if health == ready && !b.Deleting {
 			up++

@@ -80,7 +80,7 @@ func (a *Account) compare(snapshot string, recorded v1beta1.ClusterDecision, lis
 		note("binding %s is for policy %s and would be adopted now", a.Binding.Name, a.Binding.Snapshot)
 	case !a.Outcome.Selected() && bound:
 		note("binding %s would be removed now", a.Binding.Name)
-	case !a.Outcome.Selected() && a.Binding != nil && a.Binding.Placed && unheard:
+	case !a.Outcome.Selected() && a.Binding != nil && a.Binding.Placed && !a.Binding.Deleting && unheard:
 		note("binding %s is from an earlier pick; what it placed stays until the hub hears from the member agent again", a.Binding.Name)
 	case !a.Outcome.Selected() && a.Binding != nil:
 		note("binding %s, from an earlier pick, is being deleted", a.Binding.Name)

@@ -85,6 +85,11 @@ func (fs filters) objection(cluster *clusterv1beta1.MemberCluster, now time.Time
 	return nil
 }
 
+// objectionIfHeard is objection for a cluster that is not heard, as if it were.
+func (fs filters) objectionIfHeard(cluster *clusterv1beta1.MemberCluster, now time.Time) *Objection {
+	return slices.DeleteFunc(slices.Clone(fs), func(f filter) bool { return f.name() == FilterEligibility }).objection(cluster, now)
+}
+
 // find returns the filter with that name, nil if the policy has none.
 func (fs filters) find(name Filter) filter {
 	for _, f := range fs {

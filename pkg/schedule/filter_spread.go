@@ -3,6 +3,7 @@ package schedule
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -112,7 +113,7 @@ const crowdedPenalty = 1000
 type spread []*domains
 
 // domains counts picked clusters by the value of one label. Every cluster with the label defines a domain, even one
-// that cannot be picked; but a domain in which every cluster is silent does not count, because nothing can be placed
+// that cannot be picked; but a domain with silent clusters and none that is heard does not count, because nothing can be placed
 // there. Clusters and domains are represented by numbers, because one decision looks them up often.
 type domains struct {
 	key     string
@@ -161,16 +162,24 @@ func newSpread(constraints []v1beta1.TopologySpreadConstraint, clusters []*clust
 	return out
 }
 
-// silentDomains returns true for the values of the label that only silent clusters have.
+// silentDomains returns true for the values of the label that silent clusters have, and no cluster that is heard or
+// overdue and stays in the fleet.
 func silentDomains(key string, clusters []*clusterv1beta1.MemberCluster, now time.Time) map[string]bool {
-	out := map[string]bool{}
+	silent, alive := map[string]bool{}, map[string]bool{}
 	for _, cluster := range clusters {
-		if name, ok := cluster.Labels[key]; ok {
-			before, found := out[name]
-			out[name] = (before || !found) && liveness.Of(cluster, now) == liveness.Silent
+		name, ok := cluster.Labels[key]
+		if !ok {
+			continue
+		}
+		switch liveness.Of(cluster, now) {
+		case liveness.Silent:
+			silent[name] = true
+		case liveness.Heard, liveness.Overdue:
+			alive[name] = alive[name] || cluster.DeletionTimestamp.IsZero()
 		}
 	}
-	return out
+	maps.DeleteFunc(silent, func(name string, _ bool) bool { return alive[name] })
+	return silent
 }
 
 // add records a picked cluster.

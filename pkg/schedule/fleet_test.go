@@ -184,6 +184,15 @@ func (w *world) binding(name string) *Binding {
 	return &w.bindings[i]
 }
 
+// bindingTo returns the binding to a cluster.
+func (w *world) bindingTo(cluster string) *Binding {
+	i := slices.IndexFunc(w.bindings, func(b Binding) bool { return b.Cluster == cluster })
+	if i < 0 {
+		w.t.Fatalf("there is no binding to %s", cluster)
+	}
+	return &w.bindings[i]
+}
+
 // bind does what the roller does.
 func (w *world) bind(clusters ...string) {
 	for i := range w.bindings {

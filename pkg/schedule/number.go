@@ -161,6 +161,8 @@ func (r *run) candidates() (out []candidate) {
 		}
 		if !r.unheard(r.clusters[i].Name) {
 			c.score.heard = 1
+		} else if r.returns(r.clusters[i]) {
+			c.score.returns = 1
 		}
 		out = append(out, c)
 	}
@@ -171,6 +173,7 @@ func (r *run) candidates() (out []candidate) {
 // not move.
 func better(a, b candidate) int {
 	return cmp.Or(
+		cmp.Compare(a.score.returns, b.score.returns),
 		-cmp.Compare(a.score.spread, b.score.spread),
 		-cmp.Compare(a.score.affinity, b.score.affinity),
 		-cmp.Compare(a.score.heard, b.score.heard),

@@ -129,16 +129,21 @@ func fresh(c *clusterv1beta1.MemberCluster) bool {
 // skew is the difference between the fullest and the emptiest domain of key that is not silent, with one more chosen cluster if extra is
 // not empty.
 func (o *oracle) skew(key, extra string) (skew, domains int) {
-	alive := map[string]bool{}
+	silent := map[string]bool{}
 	for _, c := range o.clusters {
-		if value, ok := c.Labels[key]; ok && fresh(c) {
-			alive[value] = true
+		if value, ok := c.Labels[key]; ok && !fresh(c) {
+			silent[value] = true
+		}
+	}
+	for _, c := range o.clusters {
+		if c.DeletionTimestamp == nil && fresh(c) {
+			delete(silent, c.Labels[key])
 		}
 	}
 	counts := map[string]int{}
 	for name, c := range o.clusters {
 		value, ok := c.Labels[key]
-		if !ok || !alive[value] {
+		if !ok || silent[value] {
 			continue
 		}
 		counts[value] += 0

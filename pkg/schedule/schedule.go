@@ -152,6 +152,8 @@ func (r *run) judge() {
 		v.Cluster, v.Outcome, v.Objection = cluster.Name, Outranked, r.filters.objection(cluster, r.request.Now)
 		if b, ok := r.kept[cluster.Name]; ok {
 			v.Outcome, v.Score = Kept, b.decision().ClusterScore
+		} else if r.returns(cluster) {
+			v.Objection = nil
 		} else if v.Objection != nil {
 			v.Outcome = Refused
 		}
@@ -177,7 +179,7 @@ func (r *run) sortOut() {
 			}
 		case !r.has(b.Cluster) || taken[b.Cluster]:
 			r.lost = append(r.lost, b)
-		case b.Snapshot != r.request.Snapshot || b.CarriedOver && !r.unheard(b.Cluster):
+		case b.Snapshot != r.request.Snapshot || b.CarriedOver && Decidable(r.clusters[r.at[b.Cluster]], r.request.Now):
 			r.obsolete[b.Cluster], taken[b.Cluster] = b, true
 		default:
 			r.kept[b.Cluster], taken[b.Cluster] = b, true

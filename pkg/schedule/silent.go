@@ -18,14 +18,22 @@ func unheard(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
 
 func (r *run) unheard(cluster string) bool { return unheard(r.clusters[r.at[cluster]], r.request.Now) }
 
+// Decidable reports whether a policy can be decided for a cluster that an earlier policy picked: it is heard and well.
+// Just after a restart, an agent may report what it reported last.
+func Decidable(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
+	return liveness.Of(cluster, now) == liveness.Heard && Ineligible(cluster, now) == ""
+}
+
 // carryOver adopts bindings of an older policy for clusters that are not heard, whatever the new policy requires. The
 // state of such a cluster is unknown, and its agent would delete everything when it returns; the new policy is decided
-// for it then. A PickFixed policy removes a cluster that it does not name. If a PickN policy requires fewer clusters
-// than have bindings, clusters that are not heard are removed first.
+// for it when it is heard and well. A PickFixed policy removes a cluster that it does not name. If a PickN policy
+// requires fewer clusters than have bindings, these clusters are removed first.
 func (r *run) carryOver() {
 	var waiting []Binding
 	for _, b := range sorted(r.obsolete) {
-		if r.unheard(b.Cluster) && r.allows(r.clusters[r.at[b.Cluster]]) {
+		cluster := r.clusters[r.at[b.Cluster]]
+		waits := unheard(cluster, r.request.Now) || b.CarriedOver && cluster.DeletionTimestamp.IsZero() && !Decidable(cluster, r.request.Now)
+		if waits && r.allows(cluster) {
 			waiting = append(waiting, b)
 		}
 	}
@@ -44,6 +52,13 @@ func (r *run) carryOver() {
 		r.kept[b.Cluster] = b
 		r.carried = append(r.carried, b)
 	}
+}
+
+// returns lets a cluster pass that is not heard and has a binding with content that was given up: to take the binding
+// up again changes nothing there, and what is there would be deleted when the cluster is heard.
+func (r *run) returns(cluster *clusterv1beta1.MemberCluster) bool {
+	b, ok := r.unscheduled[cluster.Name]
+	return ok && b.Placed && unheard(cluster, r.request.Now) && r.filters.objectionIfHeard(cluster, r.request.Now) == nil
 }
 
 // allows reports whether the policy can pick cluster at all.

@@ -86,6 +86,107 @@ func TestAnEditGivesUpNoClusterThatIsNotHeard(t *testing.T) {
 	}
 }
 
+// A cluster that was given up and is not heard is taken up again when the edit is reverted: otherwise what it has would
+// be removed when it is heard.
+func TestARevertedEditTakesUpAClusterThatIsNotHeard(t *testing.T) {
+	for name, tc := range map[string]struct {
+		policy, edited *v1beta1.PlacementPolicy
+		number, fewer  int
+		silent         string
+	}{
+		"PickFixed":                 {policy: fixed("m1", "m2"), edited: fixed("m2"), silent: "m1"},
+		"PickFixed, then PickAll":   {policy: all(), edited: fixed("m2"), silent: "m1"},
+		"PickN, without a stand-in": {policy: number(labelled("region=west")), number: 2, fewer: 1, silent: "m7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "")
+			w.number = tc.number
+			w.use(tc.policy)
+			w.decide()
+			before := w.living()
+			w.bind(before...)
+			silenced(w.clusters[tc.silent])
+			if w.number = tc.fewer; tc.edited != nil {
+				w.use(tc.edited)
+			}
+			w.decide()
+			if slices.Contains(w.living(), tc.silent) {
+				t.Fatalf("%s is still chosen", tc.silent)
+			}
+			if w.number = tc.number; tc.edited != nil {
+				w.use(tc.policy)
+			}
+			w.decide()
+			if got := w.living(); !slices.Equal(got, before) || w.bindingTo(tc.silent).State != v1beta1.BindingStateBound {
+				t.Fatalf("chosen are %v; want %v, and %s bound as before", got, before, tc.silent)
+			}
+			heard(w.clusters[tc.silent])
+			if d := w.decide(); len(d.Create)+len(d.Change) > 0 {
+				t.Fatalf("the heartbeat changes %+v", d)
+			}
+		})
+	}
+}
+
+func TestAStandInIsPreferredToAClusterThatIsNotHeard(t *testing.T) {
+	w := newWorld(t, "")
+	w.number = 2
+	w.use(number(labelled("region=west")))
+	w.decide()
+	w.bind("m6", "m7")
+	silenced(w.clusters["m7"])
+	w.number = 1
+	w.decide()
+	w.clusters["m5"].Labels["region"] = "west"
+	w.number = 2
+	w.decide()
+	if got := w.living(); !slices.Equal(got, []string{"m5", "m6"}) {
+		t.Fatalf("chosen are %v", got)
+	}
+}
+
+// The policy is decided for a cluster that an earlier one picked when it is heard and well, and stays.
+func TestACarriedOverClusterIsDecidedWhenItIsWell(t *testing.T) {
+	w := newWorld(t, "")
+	w.use(all())
+	w.decide()
+	silenced(w.clusters["m1"])
+	w.use(all(labelled("region=west")))
+	w.decide()
+	sick(heard(w.clusters["m1"]))
+	if w.decide(); !slices.Contains(w.living(), "m1") {
+		t.Fatal("m1 was given up, and is not well yet")
+	}
+	w.clusters["m1"].DeletionTimestamp = new(noonTime(0))
+	if w.decide(); !slices.Contains(w.living(), "m1") {
+		t.Fatal("m1 was given up, and leaves")
+	}
+	w.clusters["m1"] = member("m1", "east", "prod")
+	if w.decide(); slices.Contains(w.living(), "m1") {
+		t.Fatal("m1 is well, and still chosen")
+	}
+}
+
+// Whatever part of a decision is written before the hub agent is killed, a cluster that is not heard stays.
+func TestAnInterruptedDecisionGivesUpNoClusterThatIsNotHeard(t *testing.T) {
+	w := newWorld(t, "")
+	w.number = 3
+	w.use(number(labelled("region=east|west")))
+	w.decide()
+	silenced(w.clusters["m7"])
+	w.use(number(labelled("region=central|east")))
+	d := Decide(w.request())
+	for _, c := range d.Change {
+		if c.CarriedOver { // these are written first, see hub/scheduler
+			w.apply(Decision{Snapshot: d.Snapshot, Change: []Change{c}})
+		}
+	}
+	w.apply(Decision{Snapshot: d.Snapshot, Create: d.Create[:1]})
+	if w.decide(); !slices.Contains(w.living(), "m7") || len(w.living()) != 3 {
+		t.Fatalf("chosen are %v", w.living())
+	}
+}
+
 // A region in which every cluster is silent does not keep the others from being picked.
 func TestASilentRegionDoesNotCountForSpread(t *testing.T) {
 	w := newWorld(t, "")

@@ -52,6 +52,8 @@ type Verdict struct {
 // score is the score by which PickN ranks clusters. Higher is better.
 type score struct {
 	affinity, spread int32
+	// returns is 1 for a cluster that is not heard and whose binding would be taken up again: all others come first.
+	returns int32
 	// heard is 1 for a cluster whose heartbeat is not late: of equals it is picked. It is not reported.
 	heard int32
 	// stays is 1 for a cluster that the last policy had picked: of equals it stays. It is not reported.

@@ -25,7 +25,6 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
@@ -107,10 +106,6 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 		// binding.
 		return ctrl.Result{RequeueAfter: time.Millisecond}, err
 	}
-	if heard, err := s.anyHeard(ctx, decision.Change); err != nil || heard {
-		// The heartbeat arrived while its binding was being carried over, so its event could not find the binding.
-		return ctrl.Result{RequeueAfter: time.Millisecond}, err
-	}
 	if decision.Hold {
 		return ctrl.Result{}, nil
 	}
@@ -146,14 +141,15 @@ func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObjec
 	return snapshot.LatestPolicy(ours), nil
 }
 
-// carryOut writes the decision to the bindings. New and confirmed clusters come before unscheduled ones, so that a
-// failure in between leaves too many clusters rather than too few.
+// carryOut writes the decision to the bindings. Carried over bindings come first: with others in their place, the next
+// decision would have to give them up. New and confirmed clusters come before unscheduled ones, so that a failure in
+// between leaves too many clusters rather than too few.
 func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision) error {
 	byName := make(map[string]v1beta1.BindingObject, len(bindings))
 	for _, b := range bindings {
 		byName[b.GetName()] = b
 	}
-	var picks, rest []func(context.Context) error
+	var carried, picks, rest []func(context.Context) error
 	for _, d := range decision.Create {
 		picks = append(picks, func(ctx context.Context) error { return s.create(ctx, placement, bindings, decision.Snapshot, d) })
 	}
@@ -164,9 +160,12 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 		if c.State == v1beta1.BindingStateUnscheduled && !scope.Of(byName[c.Binding], placement) {
 			continue // no decision removes the objects of an earlier placement
 		}
-		if c.State == v1beta1.BindingStateUnscheduled {
+		switch {
+		case c.State == v1beta1.BindingStateUnscheduled:
 			rest = append(rest, write)
-		} else {
+		case c.CarriedOver:
+			carried = append(carried, write)
+		default:
 			picks = append(picks, write)
 		}
 	}
@@ -177,6 +176,9 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 		if !changed[b.GetName()] && adoptable(placement, b, decision) {
 			rest = append(rest, func(ctx context.Context) error { return s.adopt(ctx, placement, b) })
 		}
+	}
+	if err := loop.All(ctx, writersPerPlacement, carried...); err != nil {
+		return err
 	}
 	return errors.Join(loop.All(ctx, writersPerPlacement, picks...), loop.All(ctx, writersPerPlacement, rest...))
 }
@@ -239,24 +241,6 @@ func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObjec
 		ctrl.LoggerFrom(ctx).Info("Changed binding", "binding", binding.GetName(), "cluster", spec.TargetCluster, "state", c.State)
 	}
 	return nil
-}
-
-// anyHeard reports whether a cluster whose binding has just been carried over is heard again.
-func (s *Scheduler) anyHeard(ctx context.Context, changes []schedule.Change) (bool, error) {
-	for _, c := range changes {
-		if !c.CarriedOver {
-			continue
-		}
-		var cluster clusterv1beta1.MemberCluster
-		err := s.Client.Get(ctx, types.NamespacedName{Name: c.Decision.ClusterName}, &cluster, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
-		if client.IgnoreNotFound(err) != nil {
-			return false, fmt.Errorf("get member cluster %s: %w", c.Decision.ClusterName, err)
-		}
-		if err == nil && liveness.Of(&cluster, s.Now()) == liveness.Heard {
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // anyGone reports whether a cluster that has just got a binding no longer exists.

@@ -164,7 +164,9 @@ func TestWhatWakesPlacements(t *testing.T) {
 		}}
 		q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 		defer q.ShutDown()
-		soon.clusters().Create(t.Context(), event.CreateEvent{Object: cluster, IsInInitialList: true}, q)
+		ctx, end := context.WithCancel(t.Context()) // an event's context ends with the call
+		soon.clusters().Create(ctx, event.CreateEvent{Object: cluster, IsInInitialList: true}, q)
+		end()
 		if request, _ := q.Get(); request.Name != "two-spread" {
 			t.Errorf("the silence wakes %s", request)
 		}

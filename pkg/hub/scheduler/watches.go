@@ -19,7 +19,6 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
-	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -43,6 +42,9 @@ func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(bindings()))
 	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, s.clusters())
+	if err := mgr.Add(&s.silences); err != nil {
+		return fmt.Errorf("set up the scheduler: %w", err)
+	}
 	if err := b.Complete(loop.Settle(loop.Unreserved(measured(s, s.Now)))); err != nil {
 		return fmt.Errorf("set up the scheduler: %w", err)
 	}
@@ -80,7 +82,8 @@ func placements() predicate.Predicate {
 }
 
 // bindings passes those that are being deleted and have the scheduler's finalizer: they must be released, and their
-// placement needs another cluster. The same holds for one that vanished without its finalizer being removed.
+// placement needs another cluster. The same holds for one that vanished without its finalizer being removed. It passes
+// those that are carried over, too: their cluster may be heard already.
 func bindings() predicate.Predicate {
 	doomed := func(o client.Object) bool {
 		return !o.GetDeletionTimestamp().IsZero() && controllerutil.ContainsFinalizer(o, contract.FinalizerBinding)
@@ -89,7 +92,8 @@ func bindings() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return doomed(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return doomed(e.ObjectNew) && (!doomed(e.ObjectOld) || blocked(e.ObjectOld) != blocked(e.ObjectNew))
+			was, is := e.ObjectOld.(v1beta1.BindingObject), e.ObjectNew.(v1beta1.BindingObject)
+			return schedule.CarriedOver(is) && !schedule.CarriedOver(was) || doomed(e.ObjectNew) && (!doomed(e.ObjectOld) || blocked(e.ObjectOld) != blocked(e.ObjectNew))
 		},
 		DeleteFunc:  func(e event.DeleteEvent) bool { return e.Object.GetDeletionTimestamp().IsZero() },
 		GenericFunc: func(event.GenericEvent) bool { return false },
@@ -116,15 +120,15 @@ func (s *Scheduler) clusters() handler.EventHandler {
 			if is.DeletionTimestamp.IsZero() {
 				s.enqueue(ctx, is.Name, schedule.ClusterChangeOf(was, is, s.Now()), q)
 			}
-			if now := s.Now(); liveness.Of(was, now) != liveness.Heard && liveness.Of(is, now) == liveness.Heard {
-				s.enqueueBound(ctx, is.Name, schedule.CarriedOver, q)
+			if now := s.Now(); !schedule.Decidable(was, now) && schedule.Decidable(is, now) {
+				s.enqueueCarriedOver(ctx, is.Name, q)
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			was := e.Object.(*clusterv1beta1.MemberCluster)
 			s.silences.stop(was.Name)
 			s.enqueue(ctx, was.Name, schedule.ClusterChangeOf(was, nil, s.Now()), q)
-			s.enqueueBound(ctx, was.Name, func(v1beta1.BindingObject) bool { return true }, q)
+			s.enqueueBound(ctx, was.Name, q)
 		},
 	}
 }
@@ -145,14 +149,28 @@ func (s *Scheduler) enqueue(ctx context.Context, cluster string, change schedule
 	}
 }
 
-// enqueueBound enqueues every placement that has such a binding to a cluster that is gone, or heard again.
-func (s *Scheduler) enqueueBound(ctx context.Context, cluster string, such func(v1beta1.BindingObject) bool, q queue) {
+// enqueueBound enqueues every placement that has a binding to a cluster that is gone.
+func (s *Scheduler) enqueueBound(ctx context.Context, cluster string, q queue) {
 	bindings, err := s.everyBinding(ctx, scope.OnCluster(cluster))
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue the placements with bindings to a MemberCluster", "cluster", cluster)
 	}
 	for _, b := range bindings {
-		if key, ok := scope.PlacementOf(b); ok && such(b) {
+		if key, ok := scope.PlacementOf(b); ok {
+			q.Add(reconcile.Request{NamespacedName: key})
+		}
+	}
+}
+
+// enqueueCarriedOver enqueues the placements whose policy can be decided for a cluster now. A binding that the cache
+// does not have yet enqueues its placement when it appears.
+func (s *Scheduler) enqueueCarriedOver(ctx context.Context, cluster string, q queue) {
+	bindings, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, scope.Fast(scope.OnCluster(cluster))...)
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue the placements with bindings to a MemberCluster", "cluster", cluster)
+	}
+	for _, b := range bindings {
+		if key, ok := scope.PlacementOf(b); ok && schedule.CarriedOver(b) {
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}

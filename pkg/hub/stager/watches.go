@@ -45,8 +45,9 @@ func (s *Stager) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range scope.OverrideSnapshots.Both() {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(s.onOverride), builder.WithPredicates(appearing()))
 	}
-	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(s.onCluster),
-		builder.WithPredicates(predicate.Or(loop.Relabelled(), loop.HeardAgain(s.Now))))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(s.onCluster), builder.WithPredicates(loop.Relabelled()))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(s.onReturn),
+		builder.WithPredicates(predicate.Or(loop.HeardAgain(s.Now), leaving())))
 	if err := b.Complete(loop.Settle(loop.Unreserved(s))); err != nil {
 		return fmt.Errorf("set up the stager: %w", err)
 	}
@@ -99,6 +100,16 @@ func active(run v1beta1.UpdateRunObject) bool {
 
 // onCluster enqueues the active runs for placements with bindings to a cluster.
 func (s *Stager) onCluster(ctx context.Context, cluster client.Object) []reconcile.Request {
+	return s.runsOn(ctx, cluster, func(v1beta1.BindingObject) bool { return true })
+}
+
+// onReturn enqueues the active runs that may wait until they can remove their placement from a cluster.
+func (s *Stager) onReturn(ctx context.Context, cluster client.Object) []reconcile.Request {
+	return s.runsOn(ctx, cluster, func(b v1beta1.BindingObject) bool { return b.GetSpec().State == v1beta1.BindingStateUnscheduled })
+}
+
+// runsOn returns the active runs for placements with such a binding to a cluster.
+func (s *Stager) runsOn(ctx context.Context, cluster client.Object, such func(v1beta1.BindingObject) bool) []reconcile.Request {
 	found, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, scope.Fast(scope.OnCluster(cluster.GetName()))...)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue update runs after a MemberCluster change", "cluster", cluster.GetName())
@@ -106,9 +117,22 @@ func (s *Stager) onCluster(ctx context.Context, cluster client.Object) []reconci
 	}
 	var out []reconcile.Request
 	for _, b := range found {
-		out = append(out, s.ofPlacement(ctx, b)...)
+		if such(b) {
+			out = append(out, s.ofPlacement(ctx, b)...)
+		}
 	}
 	return out
+}
+
+// leaving passes clusters that begin to leave, and those that are gone.
+func leaving() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+		},
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
 }
 
 // onOverride enqueues the runs without a plan, which may wait for the snapshot of an override.
