@@ -29,6 +29,7 @@ func PlacementOf(arg, namespace string) (types.NamespacedName, error) {
 	}
 	key.Name = name
 	form, group, _ := strings.Cut(strings.ToLower(kind), ".")
+	group = strings.TrimPrefix(group, v1beta1.GroupVersion.Version+".")
 	known := group == "" || group == v1beta1.GroupVersion.Group
 	switch {
 	case name == "" || strings.Contains(name, "/"):
