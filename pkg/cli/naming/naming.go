@@ -29,6 +29,9 @@ func PlacementOf(arg, namespace string) (types.NamespacedName, error) {
 	}
 	key.Name = name
 	form, group, _ := strings.Cut(strings.ToLower(kind), ".")
+	if version, rest, ok := strings.Cut(group, "."); ok && slices.Contains([]string{"v1", v1beta1.GroupVersion.Version}, version) {
+		group = rest
+	}
 	known := group == "" || group == v1beta1.GroupVersion.Group
 	switch {
 	case name == "" || strings.Contains(name, "/"):

@@ -25,6 +25,8 @@ func TestPlacementOf(t *testing.T) {
 		{arg: "crp/web", want: "web"},
 		{arg: "ClusterResourcePlacement/web", want: "web"},
 		{arg: "clusterresourceplacements.placement.kubernetes-fleet.io/web", want: "web"},
+		{arg: "crp.v1beta1.placement.kubernetes-fleet.io/web", want: "web"},
+		{arg: "rp.v1.placement.kubernetes-fleet.io/web", namespace: "shop", want: "shop/web"},
 		{arg: "rp/web", namespace: "shop", want: "shop/web"},
 		{arg: "resourceplacement/web", namespace: "shop", want: "shop/web"},
 		{arg: "resourceplacements.placement.kubernetes-fleet.io/web", namespace: "shop", want: "shop/web"},
@@ -32,6 +34,9 @@ func TestPlacementOf(t *testing.T) {
 		{arg: "rp/web", err: "a ResourcePlacement needs --namespace"},
 		{arg: "deployment/web", err: `kind "deployment" is no kind of placements: use crp/web for a ClusterResourcePlacement`},
 		{arg: "crp.apps/web", err: `kind "crp.apps" is no kind of placements`},
+		{arg: "crp.v1beta1.apps/web", err: `kind "crp.v1beta1.apps" is no kind of placements`},
+		{arg: "crp.v1beta1/web", err: `kind "crp.v1beta1" is no kind of placements`},
+		{arg: "crp.v9.placement.kubernetes-fleet.io/web", err: `kind "crp.v9.placement.kubernetes-fleet.io" is no kind of placements`},
 		{arg: "crp/", err: `"crp/" does not name a placement: use NAME, crp/NAME or rp/NAME`},
 		{arg: "shop/rp/web", namespace: "shop", err: `"shop/rp/web" does not name a placement`},
 	} {

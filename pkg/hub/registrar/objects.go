@@ -10,7 +10,9 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -144,7 +146,7 @@ func (r *Registrar) writeQuota(ctx context.Context, cluster *v1beta1.MemberClust
 		return nil
 	}
 	if marked := mark(found, wanted); !marked && equality.Semantic.DeepEqual(found.Spec, wanted.Spec) {
-		return r.recount(ctx, cluster, found, wanted)
+		return r.recount(ctx, cluster, found)
 	}
 	if len(found.Spec.Scopes) > 0 || found.Spec.ScopeSelector != nil {
 		// The scopes of a quota are immutable.
@@ -160,25 +162,63 @@ func (r *Registrar) writeQuota(ctx context.Context, cluster *v1beta1.MemberClust
 	return nil
 }
 
-// recountGap is the least time between two replacements of a quota. Kubernetes looks for new kinds twice a minute.
-const recountGap = 10 * time.Second
+// recountGap and recountMost bound the wait between two requests to count a quota again. Kubernetes looks for new kinds
+// twice a minute.
+const (
+	recountGap  = 10 * time.Second
+	recountMost = 10 * time.Minute
+)
 
-// recount replaces a quota that does not count a kind which the hub serves: Kubernetes counted it before it knew the
-// kind, refuses all objects of the kind, and counts an unchanged quota again only after minutes, but a new one at once.
-func (r *Registrar) recount(ctx context.Context, cluster *v1beta1.MemberCluster, found *corev1.ResourceQuota, wanted client.Object) error {
+// recounting is the wait of one cluster for Kubernetes to count all kinds of its quota.
+type recounting struct {
+	since time.Time
+	wait  time.Duration
+}
+
+// recount makes Kubernetes count a quota again that lacks a kind which the hub serves. Kubernetes counted it before it
+// knew the kind, and refuses all objects of the kind. It counts an unchanged quota again only after minutes, but at
+// once if a limit changes.
+func (r *Registrar) recount(ctx context.Context, cluster *v1beta1.MemberCluster, found *corev1.ResourceQuota) error {
 	missing, err := r.uncounted(ctx, found)
 	if err != nil || missing == "" {
 		r.recounted.Delete(cluster.UID)
 		return err
 	}
-	last, waits := r.recounted.LoadOrStore(cluster.UID, r.Now())
-	_, taken := found.Status.Hard[missing]
-	if !taken || waits && r.Now().Sub(last.(time.Time)) < recountGap { //nolint:forcetypeassert // stored here
+	last := r.recountingOf(cluster)
+	if r.Now().Sub(last.since) < last.wait {
 		return nil // Reconcile looks again
 	}
-	r.recounted.Store(cluster.UID, r.Now())
-	if err := r.replace(ctx, found, wanted); err != nil {
-		return fmt.Errorf("replace resource quota %s, which lacks %s: %w", client.ObjectKeyFromObject(wanted), missing, err)
+	if _, taken := found.Status.Hard[missing]; !taken { // Kubernetes has not counted it for the first time
+		r.recounted.Store(cluster.UID, recounting{since: r.Now(), wait: recountGap})
+		return nil
+	}
+	r.recounted.Store(cluster.UID, recounting{since: r.Now(), wait: min(max(recountGap, 2*last.wait), recountMost)})
+	if err := r.touch(ctx, found, missing); err != nil {
+		return fmt.Errorf("change resource quota %s, which lacks %s: %w", client.ObjectKeyFromObject(found), missing, err)
+	}
+	return nil
+}
+
+// recountingOf is the wait of a cluster; zero if there is none.
+func (r *Registrar) recountingOf(cluster *v1beta1.MemberCluster) recounting {
+	last, _ := r.recounted.Load(cluster.UID)
+	is, _ := last.(recounting)
+	return is
+}
+
+// touch raises a limit of a quota by one, and restores it. The quota bounds the member all the time.
+func (r *Registrar) touch(ctx context.Context, quota *corev1.ResourceQuota, name corev1.ResourceName) error {
+	changed, limit := quota.DeepCopy(), quota.Spec.Hard[name]
+	raised := limit.DeepCopy()
+	raised.Add(*resource.NewQuantity(1, resource.DecimalSI))
+	changed.Spec.Hard[name] = raised
+	if err := r.Direct.Update(ctx, changed); err != nil {
+		return fmt.Errorf("raise a limit: %w", err)
+	}
+	changed.Spec.Hard[name] = limit
+	changed.ResourceVersion = "" // Kubernetes may write the status meanwhile
+	if err := r.Direct.Update(ctx, changed); err != nil {
+		return fmt.Errorf("restore the limit: %w", err)
 	}
 	return nil
 }
@@ -186,20 +226,61 @@ func (r *Registrar) recount(ctx context.Context, cluster *v1beta1.MemberCluster,
 // uncounted is the name of a count, of a kind of fleet networking that the hub serves, which a quota does not have yet;
 // empty if there is none.
 func (r *Registrar) uncounted(ctx context.Context, quota *corev1.ResourceQuota) (corev1.ResourceName, error) {
-	for _, resource := range membership.NetworkingResources() {
-		name := resource.GroupResource().String()
+	for _, kind := range membership.NetworkingResources() {
+		name := kind.GroupResource().String()
 		count := corev1.ResourceName("count/" + name)
 		if _, counted := quota.Status.Used[count]; counted {
 			continue
 		}
-		switch err := r.members.Get(ctx, types.NamespacedName{Name: name}, definition()); {
-		case err == nil:
-			return count, nil
-		case !apierrors.IsNotFound(err):
+		switch served, err := r.servesCRD(ctx, name); {
+		case err != nil:
 			return "", fmt.Errorf("get CustomResourceDefinition %s: %w", name, err)
+		case served:
+			return count, nil
 		}
 	}
 	return "", nil
+}
+
+// crdState is whether the hub serves a CustomResourceDefinition of one resourceVersion.
+type crdState struct {
+	resourceVersion string
+	served          bool
+}
+
+// servesCRD reports whether the hub has a CustomResourceDefinition and serves its kind. The cache has only its metadata,
+// so servesCRD reads it once for each resourceVersion.
+func (r *Registrar) servesCRD(ctx context.Context, name string) (bool, error) {
+	key, cached := types.NamespacedName{Name: name}, definition()
+	if err := r.members.Get(ctx, key, cached); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	known, _ := r.crds.Load(name)
+	if state, ok := known.(crdState); ok && state.resourceVersion == cached.ResourceVersion {
+		return state.served, nil
+	}
+	crd := &unstructured.Unstructured{}
+	crd.SetGroupVersionKind(cached.GroupVersionKind())
+	if err := r.Direct.Get(ctx, key, crd); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	state := crdState{resourceVersion: cached.ResourceVersion, served: serves(crd)}
+	r.crds.Store(name, state)
+	return state.served, nil
+}
+
+// serves reports whether a CustomResourceDefinition is established and has a served version.
+func serves(crd *unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
+	established := slices.ContainsFunc(conditions, func(item any) bool {
+		condition, ok := item.(map[string]any)
+		return ok && condition["type"] == "Established" && condition["status"] == string(metav1.ConditionTrue)
+	})
+	versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+	return established && slices.ContainsFunc(versions, func(item any) bool {
+		version, ok := item.(map[string]any)
+		return ok && version["served"] == true
+	})
 }
 
 // definition is a CustomResourceDefinition without its contents.

@@ -107,8 +107,8 @@ func TestQuotaBoundsWhatAMemberCreates(t *testing.T) {
 		return h.Client.Create(ctx, export(early.Namespace, "early"))
 	})
 	h.Must(h.Client.Delete(t.Context(), export(early.Namespace, "early")))
-	if now := h.awaitQuota("counted", "its quota"); now.UID == early.UID {
-		t.Error("the quota is not replaced: Kubernetes may count it only after minutes")
+	if now := h.awaitQuota("counted", "its quota"); now.UID != early.UID {
+		t.Error("the quota was deleted and created again; without it the member has no bounds")
 	}
 	h.changeQuota("counted", func(quota *corev1.ResourceQuota) {
 		quota.Spec.Hard = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1")}
@@ -166,6 +166,36 @@ func TestQuotaBoundsWhatAMemberCreates(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A kind is served if its CRD is established and has a served version.
+func TestServes(t *testing.T) {
+	crd := func(established string, served ...bool) *unstructured.Unstructured {
+		var versions []any
+		for _, is := range served {
+			versions = append(versions, map[string]any{"served": is})
+		}
+		return &unstructured.Unstructured{Object: map[string]any{
+			"spec": map[string]any{"versions": versions},
+			"status": map[string]any{"conditions": []any{
+				map[string]any{"type": "NamesAccepted", "status": "True"}, map[string]any{"type": "Established", "status": established},
+			}},
+		}}
+	}
+	for name, c := range map[string]struct {
+		crd  *unstructured.Unstructured
+		want bool
+	}{
+		"served":             {crd("True", true), true},
+		"one version of two": {crd("True", false, true), true},
+		"not established":    {crd("False", true), false},
+		"no served version":  {crd("True", false), false},
+		"new":                {&unstructured.Unstructured{Object: map[string]any{}}, false},
+	} {
+		if got := serves(c.crd); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
 }
 
 // Access rights of an older chart have no quotas: clusters join without one, and the hub's admin learns of it once.

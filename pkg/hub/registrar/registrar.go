@@ -58,9 +58,11 @@ type Registrar struct {
 	// quotaRefused are the times at which the API server denied this process a write of a cluster's quota, by the
 	// cluster's UID.
 	quotaRefused sync.Map
-	// recounted are the times since which this process waits for Kubernetes to count all kinds of a cluster's quota, or
-	// at which it replaced the quota last, by the cluster's UID.
+	// recounted are the waits for Kubernetes to count all kinds of a cluster's quota, each a recounting, by the cluster's
+	// UID.
 	recounted sync.Map
+	// crds are the states of CustomResourceDefinitions, each a crdState, by name.
+	crds sync.Map
 	// members reads the objects for members from a cache of those objects alone; SetupWithManager creates it.
 	members client.Reader
 }
@@ -91,10 +93,7 @@ func (r *Registrar) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	if err := r.carryOut(ctx, step.Action, seen); err != nil {
 		return ctrl.Result{}, err
 	}
-	waits := []time.Duration{step.Again, r.untilSilent(&cluster)}
-	if _, due := r.recounted.Load(cluster.UID); due {
-		waits = append(waits, recountGap)
-	}
+	waits := []time.Duration{step.Again, r.untilSilent(&cluster), r.recountingOf(&cluster).wait}
 	return ctrl.Result{RequeueAfter: shortest(waits)}, nil
 }
 
@@ -250,6 +249,7 @@ func (r *Registrar) release(ctx context.Context, seen *observed) error {
 	}
 	r.known.Delete(seen.Cluster.UID)
 	r.quotaRefused.Delete(seen.Cluster.UID)
+	r.recounted.Delete(seen.Cluster.UID)
 	ctrl.LoggerFrom(ctx).Info("Released member cluster", "cluster", seen.Cluster.Name)
 	return nil
 }

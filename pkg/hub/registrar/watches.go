@@ -51,15 +51,7 @@ func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
 		b = b.WatchesRawSource(source.Kind(members, kind, forOwner))
 	}
 	b = b.WatchesRawSource(source.Kind[client.Object](members, &corev1.ResourceQuota{}, forOwner, quotas()))
-	ofNetworking := predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool {
-			return strings.HasSuffix(e.Object.GetName(), "."+membership.NetworkingGroup)
-		},
-		UpdateFunc:  func(event.UpdateEvent) bool { return false },
-		DeleteFunc:  func(event.DeleteEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-	}
-	b = b.WatchesRawSource(source.Kind[client.Object](members, definition(), handler.EnqueueRequestsFromMapFunc(r.all), ofNetworking))
+	b = b.WatchesRawSource(source.Kind[client.Object](members, definition(), handler.EnqueueRequestsFromMapFunc(r.all), crds()))
 	if err := b.Complete(loop.Settle(r)); err != nil {
 		return fmt.Errorf("set up the registrar: %w", err)
 	}
@@ -109,6 +101,19 @@ func nameOnly(obj any) (any, error) {
 		o.ObjectMeta = metav1.ObjectMeta{Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion}
 	}
 	return obj, nil
+}
+
+// crds passes CustomResourceDefinitions of fleet networking that are created or change.
+func crds() predicate.Predicate {
+	ofNetworking := func(o client.Object) bool { return strings.HasSuffix(o.GetName(), "."+membership.NetworkingGroup) }
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return ofNetworking(e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return ofNetworking(e.ObjectNew) && e.ObjectNew.GetResourceVersion() != e.ObjectOld.GetResourceVersion()
+		},
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
 }
 
 // clusters passes changes of a MemberCluster by users and other clients; this agent writes its status.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -55,20 +58,37 @@ type Returner struct {
 	// Namespaced is whether ResourcePlacements are served too.
 	Namespaced bool
 	// RetryRefused is after how long a status that the hub refused is written again: a permission that is granted, or a
-	// schema that is changed, is no event.
+	// schema that is changed, is no event. The time doubles, up to an hour, as long as the hub takes no status of the
+	// placement.
 	RetryRefused time.Duration
 
 	mu sync.Mutex
-	// failures is the last failure of a placement for which an event was recorded, so that it is recorded once.
-	failures map[types.NamespacedName]string
+	// failures are the failures of placements. They are dropped when the placement changes, or when all is written.
+	failures map[types.NamespacedName]*failing
 	// done is a digest of the status that an object was last seen to have. It saves a read, and is dropped when the
 	// placement changes.
 	done map[types.NamespacedName]map[report.Origin]uint64
 }
 
+// failing is what one placement has failed with, and when its refused statuses are written again.
+type failing struct {
+	// reported are the messages for which an event was recorded, so that each is recorded once.
+	reported sets.Set[string]
+	// wait is the time between the last two attempts; zero for none. The next attempt is due at due.
+	wait time.Duration
+	due  time.Time
+}
+
+const (
+	// mostReported is how many messages are recorded for one placement.
+	mostReported = 20
+	// mostWait bounds the wait until a refused status is written again.
+	mostWait = time.Hour
+)
+
 // SetupWithManager registers the controller with mgr.
 func (r *Returner) SetupWithManager(mgr ctrl.Manager) error {
-	r.failures, r.done = map[types.NamespacedName]string{}, map[types.NamespacedName]map[report.Origin]uint64{}
+	r.failures, r.done = map[types.NamespacedName]*failing{}, map[types.NamespacedName]map[report.Origin]uint64{}
 	ofWork := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		key, ok := scope.PlacementOf(o)
 		if !ok || key.Namespace != "" && !r.Namespaced {
@@ -166,18 +186,76 @@ func (r *Returner) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result
 		found = append(found, returned...)
 		errs = append(errs, err)
 	}
-	var refused atomic.Bool
+	var pass pass
 	errs = append(errs, loop.Each(ctx, writers, found, func(ctx context.Context, back report.Returned) error {
-		written, err := r.carry(ctx, placement, back)
-		if err == nil && !written {
-			refused.Store(true)
-		}
-		return err
+		return r.carry(ctx, &pass, placement, back)
 	}))
-	if err := errors.Join(errs...); err != nil || !refused.Load() {
+	switch err := errors.Join(errs...); {
+	case err != nil:
 		return ctrl.Result{}, err
+	case pass.refused.Load():
+		return ctrl.Result{RequeueAfter: r.backOff(req.NamespacedName, time.Now())}, nil
+	default:
+		r.recovered(req.NamespacedName)
+		return ctrl.Result{}, nil
 	}
-	return ctrl.Result{RequeueAfter: r.RetryRefused}, nil
+}
+
+// pass is what one reconciliation of a placement has found.
+type pass struct {
+	// refused is whether the hub refused a status, which only the user can change.
+	refused atomic.Bool
+	// forbidden are the grants that the hub agent lacks.
+	forbidden sync.Map
+}
+
+// grant is a permission to write the status of the objects of a kind in a namespace.
+type grant struct {
+	schema.GroupKind
+	namespace string
+}
+
+func grantFor(back report.Returned) grant {
+	return grant{GroupKind: back.GroupKind(), namespace: back.Namespace}
+}
+
+// backOff returns the time until the refused statuses of a placement are written again. Reconciliations for another
+// reason do not lengthen it.
+func (r *Returner) backOff(key types.NamespacedName, now time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.failingOf(key)
+	if !now.Before(f.due) {
+		f.wait = min(max(r.RetryRefused, 2*f.wait), mostWait)
+		f.due = now.Add(f.wait)
+	}
+	return f.due.Sub(now)
+}
+
+// restart starts the back-off of a placement anew.
+func (r *Returner) restart(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.failures[key]; f != nil {
+		f.wait, f.due = 0, time.Time{}
+	}
+}
+
+// recovered forgets the failures of a placement.
+func (r *Returner) recovered(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.failures, key)
+}
+
+// failingOf returns the failures of a placement. The caller holds the lock.
+func (r *Returner) failingOf(key types.NamespacedName) *failing {
+	f := r.failures[key]
+	if f == nil {
+		f = &failing{reported: sets.Set[string]{}}
+		r.failures[key] = f
+	}
+	return f
 }
 
 // worksOf are the Works that were made for the placement's bindings, each in the namespace of its binding's cluster.
@@ -206,34 +284,37 @@ func (r *Returner) worksOf(ctx context.Context, placement v1beta1.PlacementObjec
 // writers is how many objects of one placement are written at once.
 const writers = 4
 
-// carry writes one status if the object does not have it. If the hub refuses it, which only the user can change, carry
-// records an event, and written is false.
-func (r *Returner) carry(ctx context.Context, placement v1beta1.PlacementObject, back report.Returned) (written bool, err error) {
+// carry writes one status if the object does not have it. If the hub refuses it, carry records an event, and notes that
+// in the pass. It does not try objects whose permission the pass has found missing.
+func (r *Returner) carry(ctx context.Context, pass *pass, placement v1beta1.PlacementObject, back report.Returned) error {
 	key, digest := client.ObjectKeyFromObject(placement), xxhash.Sum64(back.Status)
 	if r.known(key, back.Origin, digest) {
-		return true, nil
+		return nil
+	}
+	if _, forbidden := pass.forbidden.Load(grantFor(back)); forbidden {
+		return nil
 	}
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(back.GroupVersionKind)
-	err = r.Direct.Get(ctx, back.NamespacedName, object)
+	err := r.Direct.Get(ctx, back.NamespacedName, object)
 	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
-		return true, nil // the placer is about to see that too
+		return nil // the placer is about to see that too
 	}
 	if err != nil {
-		return false, fmt.Errorf("get %s %s: %w", back.Kind, back.NamespacedName, err)
+		return fmt.Errorf("get %s %s: %w", back.Kind, back.NamespacedName, err)
 	}
 	if !same(object.Object["status"], back.Status) {
 		var status any
 		if err := decode.JSON(back.Status, &status); err != nil { // whole numbers stay whole
-			return false, fmt.Errorf("read the status of %s %s: %w", back.Kind, back.NamespacedName, err)
+			return fmt.Errorf("read the status of %s %s: %w", back.Kind, back.NamespacedName, err)
 		}
 		object.Object["status"] = status
-		if written, err := r.write(ctx, placement, back, object); err != nil || !written {
-			return false, err
+		if written, err := r.write(ctx, pass, placement, back, object); err != nil || !written {
+			return err
 		}
 	}
 	r.remember(key, back.Origin, digest)
-	return true, nil
+	return nil
 }
 
 // same is whether a status is what a member reports, however its numbers are decoded.
@@ -248,15 +329,18 @@ func same(status any, reported json.RawMessage) bool {
 
 // write writes the status of an object. written is false if the hub refuses it.
 func (r *Returner) write(
-	ctx context.Context, placement v1beta1.PlacementObject, back report.Returned, object *unstructured.Unstructured,
+	ctx context.Context, pass *pass, placement v1beta1.PlacementObject, back report.Returned, object *unstructured.Unstructured,
 ) (written bool, err error) {
 	err = r.Direct.Status().Update(ctx, object)
 	switch {
-	case apierrors.IsForbidden(err):
+	case unauthorized(err):
+		pass.refused.Store(true)
+		pass.forbidden.Store(grantFor(back), true)
 		r.recordFailure(placement, fmt.Sprintf("the hub agent may not write the status of %s in API group %q: add it to the value statusBackReporting of its chart",
 			back.Kind, back.Group))
 		return false, nil
-	case apierrors.IsInvalid(err):
+	case apierrors.IsInvalid(err) || apierrors.IsForbidden(err):
+		pass.refused.Store(true)
 		r.recordFailure(placement, fmt.Sprintf("the hub does not take the status of %s %s: %s", back.Kind, back.NamespacedName,
 			secrecy.WithoutValues(err.Error())))
 		return false, nil
@@ -265,9 +349,16 @@ func (r *Returner) write(
 	case err != nil:
 		return false, fmt.Errorf("write the status of %s %s: %w", back.Kind, back.NamespacedName, err)
 	default:
+		r.restart(client.ObjectKeyFromObject(placement))
 		ctrl.LoggerFrom(ctx).Info("Returned status", "placement", scope.Name(client.ObjectKeyFromObject(placement)), "kind", back.Kind, "object", back.NamespacedName)
 	}
 	return true, nil
+}
+
+// unauthorized reports whether the hub agent lacks the permission for an update. Admission, which may deny one object of
+// many, returns the same code.
+func unauthorized(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot update resource")
 }
 
 func (r *Returner) known(placement types.NamespacedName, origin report.Origin, digest uint64) bool {
@@ -286,12 +377,14 @@ func (r *Returner) remember(placement types.NamespacedName, origin report.Origin
 	r.done[placement][origin] = digest
 }
 
-// recordFailure records on a placement, once, why the status of its objects is not returned.
+// recordFailure records on a placement, once for each reason, why the status of its objects is not returned.
 func (r *Returner) recordFailure(placement v1beta1.PlacementObject, why string) {
-	key := client.ObjectKeyFromObject(placement)
 	r.mu.Lock()
-	known := r.failures[key] == why
-	r.failures[key] = why
+	reported := r.failingOf(client.ObjectKeyFromObject(placement)).reported
+	known := reported.Has(why) || reported.Len() >= mostReported
+	if !known {
+		reported.Insert(why)
+	}
 	r.mu.Unlock()
 	if !known {
 		r.Recorder.Event(placement, corev1.EventTypeWarning, eventFailed, why)

@@ -2,6 +2,7 @@ package returner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,12 +14,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
@@ -250,5 +254,94 @@ func TestRefusedStatusIsWrittenOnceItIsPermitted(t *testing.T) {
 		if about, ok := e.About.(client.Object); ok && about.GetName() == "three" {
 			t.Errorf("another event was recorded: %s", e)
 		}
+	}
+}
+
+// refusing is a client of the hub that refuses statuses: of Ingresses with no permission, and of Services as invalid.
+type refusing struct {
+	client.Client
+	gets, updates int
+}
+
+func (c *refusing) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	c.gets++
+	return nil
+}
+
+func (c *refusing) Status() client.SubResourceWriter { return refusingWriter{client: c} }
+
+type refusingWriter struct {
+	client.SubResourceWriter
+	client *refusing
+}
+
+func (w refusingWriter) Update(_ context.Context, o client.Object, _ ...client.SubResourceUpdateOption) error {
+	w.client.updates++
+	if kind := o.GetObjectKind().GroupVersionKind(); kind.Kind != "Ingress" {
+		return apierrors.NewInvalid(kind.GroupKind(), o.GetName(), nil)
+	}
+	return apierrors.NewForbidden(networkingv1.Resource("ingresses"), o.GetName(),
+		errors.New(`User "hub-agent" cannot update resource "ingresses/status" in API group "networking.k8s.io"`))
+}
+
+// Two different refusals are recorded once each, however often they repeat, and a missing permission is tried once in a
+// pass.
+func TestRefusalsAreRecordedOnceEach(t *testing.T) {
+	hub, events := &refusing{}, &testworld.Recorder{}
+	r := &Returner{Direct: hub, Recorder: events, failures: map[types.NamespacedName]*failing{}}
+	placement := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "both"}}
+	back := func(group, kind, name string) report.Returned {
+		return report.Returned{Status: []byte(`{"n":1}`), Origin: report.Origin{
+			GroupVersionKind: schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind},
+			NamespacedName:   types.NamespacedName{Namespace: "app", Name: name},
+		}}
+	}
+	const passes = 3
+	for range passes {
+		var pass pass
+		for _, b := range []report.Returned{
+			back("networking.k8s.io", "Ingress", "a"), back("", "Service", "b"), back("networking.k8s.io", "Ingress", "c"), back("", "Service", "b"),
+		} {
+			if err := r.carry(t.Context(), &pass, placement, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !pass.refused.Load() {
+			t.Error("the pass found no refusal")
+		}
+	}
+	if n := len(events.All()); n != 2 {
+		t.Errorf("%d events: %v; want one for each refusal", n, events.All())
+	}
+	if want := 3 * passes; hub.gets != want || hub.updates != want {
+		t.Errorf("%d reads and %d writes; want %d of each", hub.gets, hub.updates, want)
+	}
+	for i := range 2 * mostReported {
+		r.recordFailure(placement, fmt.Sprintf("failure %d", i))
+	}
+	if n := len(events.All()); n != mostReported {
+		t.Errorf("%d events; want %d at most", n, mostReported)
+	}
+}
+
+func TestBackOff(t *testing.T) {
+	r := &Returner{RetryRefused: time.Minute, failures: map[types.NamespacedName]*failing{}}
+	key, now := types.NamespacedName{Name: "web"}, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+		if got := r.backOff(key, now); got != want*time.Minute {
+			t.Errorf("waits %s; want %s", got, want*time.Minute)
+		}
+		now = now.Add(want * time.Minute)
+		if got := r.backOff(key, now.Add(-time.Second)); got != time.Second {
+			t.Errorf("a reconciliation before that waits %s; want the rest of the time", got)
+		}
+	}
+	r.restart(key)
+	if got := r.backOff(key, now); got != time.Minute {
+		t.Errorf("waits %s after a status was written; want the first wait", got)
+	}
+	r.recovered(key)
+	if len(r.failures) != 0 {
+		t.Errorf("%d placements are kept", len(r.failures))
 	}
 }
