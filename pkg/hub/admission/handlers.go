@@ -95,11 +95,17 @@ func refused(req admission.Request, wrong field.ErrorList) admission.Response {
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{Allowed: false, Result: &status}}
 }
 
-// complete fills in what a placement leaves out.
+// complete fills in what a placement leaves out, and drops what was filled in for a type that an update leaves. An old
+// object that cannot be decoded drops nothing.
 func complete(_ context.Context, req admission.Request) admission.Response {
 	obj, err := decode.Object(req.Object.Raw)
 	if err != nil {
 		return admission.Errored(http.StatusBadRequest, fmt.Errorf("decode the object: %w", err))
+	}
+	if req.Operation == admissionv1.Update {
+		if old, err := decode.Object(req.OldObject.Raw); err == nil {
+			defaults.DropUnused(obj.Object, old.Object)
+		}
 	}
 	defaults.Placement(obj.Object)
 	data, err := json.Marshal(obj.Object)
