@@ -143,7 +143,7 @@ func memberUpdate(_ context.Context, old, c *clusterv1beta1.MemberCluster) (fiel
 
 // memberDeletion looks for services that the member exports.
 func (s *Server) memberDeletion(ctx context.Context, c *clusterv1beta1.MemberCluster) (field.ErrorList, error) {
-	if !s.Networking {
+	if !s.Networking || validate.SkipsDeletion(c) {
 		return nil, nil
 	}
 	if !s.exporting.Load() {
@@ -175,20 +175,26 @@ func overrides[O any, P interface {
 }](s *Server) rules[O] {
 	return rules[O]{
 		create: func(ctx context.Context, o *O) (field.ErrorList, error) {
-			others, err := scope.Overrides.List(ctx, s.Reader, P(o).GetNamespace())
+			others, err := s.overrides(ctx, P(o).GetNamespace())
 			if err != nil {
 				return nil, err
 			}
 			return validate.Override(P(o), others), nil
 		},
 		update: func(ctx context.Context, old, o *O) (field.ErrorList, error) {
-			others, err := scope.Overrides.List(ctx, s.Reader, P(o).GetNamespace())
+			others, err := s.overrides(ctx, P(o).GetNamespace())
 			if err != nil {
 				return nil, err
 			}
 			return validate.OverrideUpdate(P(old), P(o), others), nil
 		},
 	}
+}
+
+// overrides reads the overrides of a namespace, or the cluster-wide ones, without their policies: see slim. The rules
+// do not change them.
+func (s *Server) overrides(ctx context.Context, namespace string) ([]v1beta1.OverrideObject, error) {
+	return scope.Overrides.List(ctx, s.Reader, namespace, client.UnsafeDisableDeepCopy)
 }
 
 // named reads a placement, or returns nil if there is none.
