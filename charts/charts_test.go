@@ -145,7 +145,7 @@ func allows(rules []rbacv1.PolicyRule, group, resource, verb string) bool {
 func TestHubRendersWithDefaults(t *testing.T) {
 	objects := render(t, charts.HubAgent, "")
 	deployment := get[appsv1.Deployment](t, objects, "Deployment/hub-agent")
-	if *deployment.Spec.Replicas != 2 || deployment.Namespace != "fleet-system" {
+	if *deployment.Spec.Replicas != 1 || deployment.Namespace != "fleet-system" {
 		t.Errorf("%d replicas in %s", *deployment.Spec.Replicas, deployment.Namespace)
 	}
 	expect(t, "flag", flags(t, deployment), map[string]string{
@@ -153,7 +153,7 @@ func TestHubRendersWithDefaults(t *testing.T) {
 		"leader-election-namespace":                   "fleet-system",
 		"health-probe-bind-address":                   ":8081",
 		"metrics-bind-address":                        ":8080",
-		"enable-webhook":                              "true",
+		"enable-webhook":                              "false",
 		"enable-guard-rail":                           "false",
 		"enable-pprof":                                "false",
 		"enable-workload":                             "false",
@@ -281,7 +281,7 @@ func TestImageByDigest(t *testing.T) {
 }
 
 func TestNetworkPolicyIsMadeOnDemand(t *testing.T) {
-	for chart, values := range map[string]string{charts.HubAgent: "enableWebhook: false", charts.MemberAgent: member} {
+	for chart, values := range map[string]string{charts.HubAgent: "", charts.MemberAgent: member} {
 		if objects := render(t, chart, values); objects["NetworkPolicy/"+chart] != nil {
 			t.Errorf("%s makes a NetworkPolicy without being asked", chart)
 		}
@@ -375,8 +375,8 @@ admissionPolicyManagerConfigName: policy.yaml
 
 func TestWrongValuesAreRefused(t *testing.T) {
 	for _, c := range []struct{ chart, values, says string }{
-		{charts.HubAgent, "enableWebhook: false\nenableGuardRail: true", "enableGuardRail: the guard rail is an admission webhook; set enableWebhook: true"},
-		{charts.HubAgent, "enableWebhook: false\nenableWorkload: true\nuseCertManager: true\nwebhookCertSecretName: cert", "useCertManager: only the admission webhooks"},
+		{charts.HubAgent, "enableGuardRail: true", "enableGuardRail: the guard rail is an admission webhook; set enableWebhook: true"},
+		{charts.HubAgent, "enableWorkload: true\nuseCertManager: true\nwebhookCertSecretName: cert", "useCertManager: only the admission webhooks"},
 		{charts.HubAgent, "enableWebhook: true\nuseCertManager: true\nwebhookCertSecretName: cert", "set enableWorkload: true"},
 		{charts.HubAgent, "enableWebhook: true\nenableWorkload: true\nuseCertManager: true", "webhookCertSecretName: with useCertManager"},
 		{charts.HubAgent, "enableWebhook: true\nwebhookClientConnectionType: dns", `webhookClientConnectionType "dns": must be service or url`},

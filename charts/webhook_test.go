@@ -28,13 +28,13 @@ webhookCertSecretName: fleet-webhook-server-cert
 // onlyWith are the objects that the hub's chart renders with values and not without them.
 func onlyWith(t *testing.T, values string) []string {
 	t.Helper()
-	without, with := render(t, charts.HubAgent, "enableWebhook: false"), render(t, charts.HubAgent, values)
+	without, with := render(t, charts.HubAgent, ""), render(t, charts.HubAgent, values)
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(with)), func(key string) bool { return without[key] != nil })
 }
 
-func TestHubRendersWebhooks(t *testing.T) {
+func TestHubRendersWebhooksOnDemand(t *testing.T) {
 	want := []string{"ClusterRole/hub-agent-webhooks", "ClusterRoleBinding/hub-agent-webhooks", "Role/hub-agent-webhook-certificate", "RoleBinding/hub-agent-webhook-certificate", "Service/fleetwebhook"}
-	if diff := cmp.Diff(want, onlyWith(t, "")); diff != "" {
+	if diff := cmp.Diff(want, onlyWith(t, "enableWebhook: true")); diff != "" {
 		t.Errorf("objects with webhooks (-want +got):\n%s", diff)
 	}
 	want = []string{"Certificate/fleet-webhook-ca", "Certificate/fleet-webhook-certificate", "ClusterRole/hub-agent-webhooks",
@@ -51,11 +51,11 @@ func TestWebhookFlags(t *testing.T) {
 		values string
 		want   map[string]string
 	}{
-		"no webhooks": {"enableWebhook: false", map[string]string{
+		"defaults": {"", map[string]string{
 			"enable-webhook": "false", "enable-guard-rail": "false", "enable-pdbs": "true",
 			"whitelisted-users": "system:serviceaccount:fleet-system:hub-agent-sa",
 		}},
-		"defaults": {"", map[string]string{
+		"webhooks": {"enableWebhook: true", map[string]string{
 			"enable-webhook": "true", "enable-guard-rail": "false", "enable-pdbs": "true",
 			"whitelisted-users":    "system:serviceaccount:fleet-system:hub-agent-sa",
 			"webhook-service-name": "fleetwebhook", "webhook-client-connection-type": "service", "webhook-port": "9443", "use-cert-manager": "false",
@@ -173,8 +173,8 @@ func TestHubWritesItsWebhookConfigurations(t *testing.T) {
 	const mutating, validating = "mutatingwebhookconfigurations", "validatingwebhookconfigurations"
 	validatings := []string{webhook.ValidatingName, webhook.GuardRailName}
 	for values, want := range map[string]map[string][]string{
-		"enableWebhook: false": {"delete " + mutating: {webhook.MutatingName}, "delete " + validating: validatings},
-		"": {
+		"": {"delete " + mutating: {webhook.MutatingName}, "delete " + validating: validatings},
+		"enableWebhook: true": {
 			"create " + mutating: nil, "update " + mutating: {webhook.MutatingName}, "delete " + mutating: {webhook.MutatingName},
 			"create " + validating: nil, "update " + validating: validatings, "delete " + validating: validatings,
 		},
@@ -228,7 +228,7 @@ guardRailAdmins: [ada@example.org, "system:serviceaccount:flux-system:flux"]
 // Several replicas run on different nodes if possible, and are not drained at once.
 func TestHubRunsSeveralReplicas(t *testing.T) {
 	const budget, deployment = "PodDisruptionBudget/hub-agent", "Deployment/hub-agent"
-	objects := render(t, charts.HubAgent, "")
+	objects := render(t, charts.HubAgent, "replicaCount: 2")
 	pod := get[appsv1.Deployment](t, objects, deployment).Spec
 	labels := pod.Selector
 	want := []corev1.TopologySpreadConstraint{{
@@ -243,7 +243,7 @@ func TestHubRunsSeveralReplicas(t *testing.T) {
 	if diff := cmp.Diff(limits, get[policyv1.PodDisruptionBudget](t, objects, budget).Spec); diff != "" {
 		t.Errorf("budget (-want +got):\n%s", diff)
 	}
-	for values, constraints := range map[string]int{"replicaCount: 1": 0, "podDisruptionBudget: false\ntopologySpreadConstraints: [{topologyKey: zone}]": 1} {
+	for values, constraints := range map[string]int{"replicaCount: 1": 0, "replicaCount: 2\npodDisruptionBudget: false\ntopologySpreadConstraints: [{topologyKey: zone}]": 1} {
 		objects := render(t, charts.HubAgent, values)
 		if objects[budget] != nil {
 			t.Errorf("%q has a budget", values)

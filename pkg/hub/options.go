@@ -126,7 +126,7 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&o.StagedRuns, "enable-staged-update-run-apis", true, "carry out staged update runs")
 
 	l := &o.obsolete
-	fs.BoolVar(&o.Webhook, "enable-webhook", true, "serve admission webhooks, and write the configurations with which the hub's API server calls them; "+
+	fs.BoolVar(&o.Webhook, "enable-webhook", false, "serve admission webhooks, and write the configurations with which the hub's API server calls them; "+
 		"false deletes the configurations")
 	fs.StringVar(&o.WebhookConnection, "webhook-client-connection-type", "url", "how the API server reaches the webhooks: url or service")
 	fs.StringVar(&o.WebhookService, "webhook-service-name", "fleetwebhook", "Service of the webhooks, in the namespace of the agent (POD_NAMESPACE, default fleet-system)")

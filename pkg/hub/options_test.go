@@ -150,8 +150,8 @@ func TestWebhookOptions(t *testing.T) {
 	}
 }
 
-func TestWebhooksAreServedUnlessAFlagTurnsThemOff(t *testing.T) {
-	if !parsed(t).Webhook || parsed(t, "--enable-webhook=false").Webhook {
+func TestWebhooksAreServedIfAFlagTurnsThemOn(t *testing.T) {
+	if parsed(t).Webhook || !parsed(t, "--enable-webhook=true").Webhook {
 		t.Error("the default or the flag has no effect")
 	}
 }

@@ -47,7 +47,7 @@ func (c *candidate) serveWebhooks(ctx context.Context, mgr ctrl.Manager, gates *
 	var faults lenient.Faults
 	reader, err := lenient.Settings{Faults: &faults}.NewCache(c.cfg, cache.Options{
 		Scheme: apis.Scheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(), DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{admission.Definitions(): {Transform: admission.Slim}},
+		ByObject: admission.ByObject(),
 	})
 	if err != nil {
 		return err

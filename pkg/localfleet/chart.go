@@ -157,13 +157,10 @@ func (f *Fleet) loadChart(name string) (*chart.Chart, error) {
 }
 
 // values are the user's values on top of those for a fleet on one machine. There are no replicas, because the agent is
-// a local process and the simulated nodes of a member would report that they run it. Admission webhooks are off: an
-// agent here is stopped at will, and the hub would refuse placements meanwhile.
+// a local process and the simulated nodes of a member would report that they run it.
 func (f *Fleet) values(c *cluster) (map[string]any, error) {
 	values := map[string]any{"replicaCount": 0}
-	if c.member == nil {
-		values["enableWebhook"] = false
-	} else {
+	if c.member != nil {
 		hub, err := f.hub().admin()
 		if err != nil {
 			return nil, err

@@ -33,11 +33,16 @@ func MemberClusterUpdate(old, c *clusterv1beta1.MemberCluster) field.ErrorList {
 // MemberClusterDeletion returns why a MemberCluster must not be deleted; exports are the names of the services that it
 // exports to the fleet and that are not being deleted.
 func MemberClusterDeletion(c *clusterv1beta1.MemberCluster, exports []string) field.ErrorList {
-	if o := c.Spec.DeleteOptions; len(exports) == 0 || o != nil && o.ValidationMode == clusterv1beta1.DeleteValidationModeSkip {
+	if len(exports) == 0 || SkipsDeletion(c) {
 		return nil
 	}
 	return field.ErrorList{field.Forbidden(specPath.Child("deleteOptions", "validationMode"), fmt.Sprintf("the cluster exports services to the "+
 		"fleet: %s; delete its ServiceExports, or set the mode to Skip", brief.List(exports, mostNamed)))}
+}
+
+// SkipsDeletion reports whether a MemberCluster may be deleted whatever it exports.
+func SkipsDeletion(c *clusterv1beta1.MemberCluster) bool {
+	return c.Spec.DeleteOptions != nil && c.Spec.DeleteOptions.ValidationMode == clusterv1beta1.DeleteValidationModeSkip
 }
 
 // mostNamed is how many objects a message names.

@@ -99,6 +99,46 @@ func TestPlacementsAreFilledIn(t *testing.T) {
 	}
 }
 
+// What the webhook filled in for a type goes with the type, although a merge patch and the manifest of an apply do not
+// name it.
+func TestTypesOfStrategiesAreChanged(t *testing.T) {
+	const rolling = `{type: RollingUpdate, rollingUpdate: {maxUnavailable: 25%, maxSurge: 25%, unavailablePeriodSeconds: 60}, applyStrategy: `
+	const stored = `{` + filled + `, strategy: `
+	for _, c := range []struct{ name, strategy, changed, want string }{
+		{"to External", `{}`, `{type: External}`, stored + `{type: External, applyStrategy: ` + filledApply + `}}`},
+		{"to ClientSideApply", `{applyStrategy: {type: ServerSideApply}}`, `{applyStrategy: {type: ClientSideApply}}`, stored + rolling + filledApply + `}}`},
+	} {
+		with := func(strategy string) *unstructured.Unstructured {
+			return placement("retyped", `{`+selectors+`, strategy: `+strategy+`}`)
+		}
+		check := func(t *testing.T, p *unstructured.Unstructured) {
+			t.Helper()
+			if diff := cmp.Diff(object(c.want).Object, spec(t, p)); diff != "" {
+				t.Errorf("spec (-want +got):\n%s", diff)
+			}
+		}
+		t.Run(c.name+" by a merge patch", func(t *testing.T) {
+			p := given(t, with(c.strategy))
+			patch, err := json.Marshal(map[string]any{"spec": map[string]any{"strategy": object(c.changed).Object}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			allowed(t, master, patches(p, string(patch)))
+			check(t, p)
+		})
+		t.Run(c.name+" by an apply", func(t *testing.T) {
+			p := with(c.strategy)
+			t.Cleanup(func() { removed(t, p) })
+			for _, manifest := range []*unstructured.Unstructured{p, with(c.changed), with(c.changed)} {
+				if err := master.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(manifest.DeepCopy()), client.FieldOwner("gitops")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			check(t, p)
+		})
+	}
+}
+
 func TestWrongChangesOfPlacementsAreRefused(t *testing.T) {
 	const tolerating = `{` + selectors + `, policy: {placementType: PickAll, tolerations: [{key: a, operator: Equal, value: b}]}}`
 	for _, c := range []struct {

@@ -2,7 +2,12 @@
 // depends on other fields or lies in what is absent itself.
 package defaults
 
-import "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+import (
+	"cmp"
+	"reflect"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
 
 // object is a decoded JSON object. Fields that this release does not know stay in it.
 type object = map[string]any
@@ -50,6 +55,35 @@ func applyStrategy(apply object) {
 			set(server, "force", config.ForceConflicts)
 		}
 	}
+}
+
+// DropUnused removes what Placement filled in for a type that an update of the placement from old leaves: validation
+// refuses it for the new type, and neither a merge patch nor an apply of a manifest without it removes it. What the
+// update itself changes stays, for validation to refuse.
+func DropUnused(placement, old object) {
+	is, was := nested(placement, "spec", "strategy"), nested(old, "spec", "strategy")
+	leave(is, was, v1beta1.RolloutStrategyTypeRollingUpdate, v1beta1.RolloutStrategyTypeRollingUpdate, "rollingUpdate")
+	leave(nested(is, "applyStrategy"), nested(was, "applyStrategy"), v1beta1.ApplyStrategyTypeServerSideApply, v1beta1.ApplyStrategyTypeClientSideApply, "serverSideApplyConfig")
+}
+
+// leave removes a field that belongs to the type only, if an update leaves that type and does not change the field. An
+// object without a type has the standard one.
+func leave[T ~string](is, was object, only, standard T, field string) {
+	kind := func(o object) T {
+		text, _ := o["type"].(string)
+		return cmp.Or(T(text), standard)
+	}
+	if kind(was) == only && kind(is) != only && reflect.DeepEqual(is[field], was[field]) {
+		delete(is, field)
+	}
+}
+
+// nested returns the object at a path, or nil.
+func nested(in object, path ...string) object {
+	for _, field := range path {
+		in, _ = in[field].(object)
+	}
+	return in
 }
 
 // set gives a field a value unless it has one. Null is none.

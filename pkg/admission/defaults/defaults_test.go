@@ -39,20 +39,13 @@ func TestPlacement(t *testing.T) {
 		"no spec": {given: `kind: x`, want: `kind: x`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			parse := func(text string) map[string]any {
-				var out map[string]any
-				if err := yaml.Unmarshal([]byte(text), &out); err != nil {
-					t.Fatal(err)
-				}
-				return out
-			}
-			got := parse(c.given)
+			got := parse(t, c.given)
 			Placement(got)
 			data, err := yaml.Marshal(got)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(parse(c.want), parse(string(data))); diff != "" {
+			if diff := cmp.Diff(parse(t, c.want), parse(t, string(data))); diff != "" {
 				t.Errorf("placement (-want +got):\n%s", diff)
 			}
 			Placement(got)
@@ -61,4 +54,64 @@ func TestPlacement(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestDropUnused(t *testing.T) {
+	const rolling, server = `rollingUpdate: {maxUnavailable: 25%, unavailablePeriodSeconds: 60}`, `serverSideApplyConfig: {force: false}`
+	for name, c := range map[string]struct{ old, given, want string }{
+		"to External": {
+			old:   `{type: RollingUpdate, ` + rolling + `}`,
+			given: `{type: External, ` + rolling + `}`,
+			want:  `{type: External}`,
+		},
+		"to External, from no type": {old: `{` + rolling + `}`, given: `{type: External, ` + rolling + `}`, want: `{type: External}`},
+		"to External, with another value": {
+			old:   `{type: RollingUpdate, ` + rolling + `}`,
+			given: `{type: External, rollingUpdate: {maxUnavailable: 1}}`,
+			want:  `{type: External, rollingUpdate: {maxUnavailable: 1}}`,
+		},
+		"to External, with a new object": {old: `{}`, given: `{type: External, ` + rolling + `}`, want: `{type: External, ` + rolling + `}`},
+		"External already":               {old: `{type: External, ` + rolling + `}`, given: `{type: External, ` + rolling + `}`, want: `{type: External, ` + rolling + `}`},
+		"RollingUpdate without its type": {old: `{type: RollingUpdate, ` + rolling + `}`, given: `{` + rolling + `}`, want: `{` + rolling + `}`},
+		"to ClientSideApply": {
+			old:   `{applyStrategy: {type: ServerSideApply, ` + server + `}}`,
+			given: `{applyStrategy: {type: ClientSideApply, ` + server + `}}`,
+			want:  `{applyStrategy: {type: ClientSideApply}}`,
+		},
+		"to the standard type of apply": {
+			old:   `{applyStrategy: {type: ServerSideApply, ` + server + `}}`,
+			given: `{applyStrategy: {type: null, ` + server + `}}`,
+			want:  `{applyStrategy: {type: null}}`,
+		},
+		"ServerSideApply still": {
+			old:   `{applyStrategy: {type: ServerSideApply, ` + server + `}}`,
+			given: `{applyStrategy: {type: ServerSideApply, ` + server + `}}`,
+			want:  `{applyStrategy: {type: ServerSideApply, ` + server + `}}`,
+		},
+		"both": {
+			old:   `{type: RollingUpdate, ` + rolling + `, applyStrategy: {type: ServerSideApply, ` + server + `}}`,
+			given: `{type: External, ` + rolling + `, applyStrategy: {type: ReportDiff, ` + server + `}}`,
+			want:  `{type: External, applyStrategy: {type: ReportDiff}}`,
+		},
+		"no strategy":                      {old: `{` + rolling + `}`, given: `null`, want: `null`},
+		"other forms than of the schema":   {old: `{type: [], applyStrategy: x}`, given: `{type: External, applyStrategy: {type: 1}}`, want: `{type: External, applyStrategy: {type: 1}}`},
+		"an old object without a strategy": {old: `null`, given: `{type: External}`, want: `{type: External}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := parse(t, `spec: {strategy: `+c.given+`}`)
+			DropUnused(got, parse(t, `spec: {strategy: `+c.old+`}`))
+			if diff := cmp.Diff(parse(t, `spec: {strategy: `+c.want+`}`), got); diff != "" {
+				t.Errorf("placement (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func parse(t *testing.T, text string) map[string]any {
+	t.Helper()
+	var out map[string]any
+	if err := yaml.Unmarshal([]byte(text), &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

@@ -95,11 +95,17 @@ func refused(req admission.Request, wrong field.ErrorList) admission.Response {
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{Allowed: false, Result: &status}}
 }
 
-// complete fills in what a placement leaves out.
+// complete fills in what a placement leaves out, and drops what was filled in for a type that an update leaves. An old
+// object that cannot be decoded drops nothing.
 func complete(_ context.Context, req admission.Request) admission.Response {
 	obj, err := decode.Object(req.Object.Raw)
 	if err != nil {
 		return admission.Errored(http.StatusBadRequest, fmt.Errorf("decode the object: %w", err))
+	}
+	if req.Operation == admissionv1.Update {
+		if old, err := decode.Object(req.OldObject.Raw); err == nil {
+			defaults.DropUnused(obj.Object, old.Object)
+		}
 	}
 	defaults.Placement(obj.Object)
 	data, err := json.Marshal(obj.Object)
@@ -137,7 +143,7 @@ func memberUpdate(_ context.Context, old, c *clusterv1beta1.MemberCluster) (fiel
 
 // memberDeletion looks for services that the member exports.
 func (s *Server) memberDeletion(ctx context.Context, c *clusterv1beta1.MemberCluster) (field.ErrorList, error) {
-	if !s.Networking {
+	if !s.Networking || validate.SkipsDeletion(c) {
 		return nil, nil
 	}
 	if !s.exporting.Load() {
@@ -169,20 +175,26 @@ func overrides[O any, P interface {
 }](s *Server) rules[O] {
 	return rules[O]{
 		create: func(ctx context.Context, o *O) (field.ErrorList, error) {
-			others, err := scope.Overrides.List(ctx, s.Reader, P(o).GetNamespace())
+			others, err := s.overrides(ctx, P(o).GetNamespace())
 			if err != nil {
 				return nil, err
 			}
 			return validate.Override(P(o), others), nil
 		},
 		update: func(ctx context.Context, old, o *O) (field.ErrorList, error) {
-			others, err := scope.Overrides.List(ctx, s.Reader, P(o).GetNamespace())
+			others, err := s.overrides(ctx, P(o).GetNamespace())
 			if err != nil {
 				return nil, err
 			}
 			return validate.OverrideUpdate(P(old), P(o), others), nil
 		},
 	}
+}
+
+// overrides reads the overrides of a namespace, or the cluster-wide ones, without their policies: see slim. The rules
+// do not change them.
+func (s *Server) overrides(ctx context.Context, namespace string) ([]v1beta1.OverrideObject, error) {
+	return scope.Overrides.List(ctx, s.Reader, namespace, client.UnsafeDisableDeepCopy)
 }
 
 // named reads a placement, or returns nil if there is none.

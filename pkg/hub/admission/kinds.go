@@ -44,6 +44,9 @@ const (
 	rediscovery = 10 * time.Minute
 	// discoverAgain is the same after a read that failed, and the least time between two reads.
 	discoverAgain = time.Second
+	// leastPartial is the same after a read that lacks groups whose API server does not answer; it doubles up to
+	// mostPartial while that lasts.
+	leastPartial, mostPartial = 10 * time.Second, time.Minute
 )
 
 // Namespaced returns whether the hub serves a kind in namespaces, or an error if it does not serve it. It reads memory
@@ -187,34 +190,13 @@ func listOf(obj *unstructured.Unstructured, path ...string) []map[string]any {
 	return out
 }
 
-// Definitions is the kind of CustomResourceDefinitions, for a cache's options: Slim is the transformation of its
-// objects.
-func Definitions() client.Object {
-	definitions := &unstructured.Unstructured{}
-	definitions.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
-	return definitions
-}
-
-// Slim drops the schemas of a CustomResourceDefinition, which are most of it.
-func Slim(obj any) (any, error) {
-	crd, ok := obj.(*unstructured.Unstructured)
-	if !ok {
-		return obj, nil
-	}
-	crd.SetManagedFields(nil)
-	for _, version := range listOf(crd, "spec", "versions") {
-		delete(version, "schema")
-	}
-	return crd, nil
-}
-
 // follow learns the kinds from hub and keeps them up to date until ctx ends. It returns when it knows them.
 func (k *Kinds) follow(ctx context.Context, hub cache.Cache) error {
-	definitions, err := hub.GetInformer(ctx, Definitions())
+	crds, err := hub.GetInformer(ctx, definitions())
 	if err != nil {
 		return fmt.Errorf("watch CustomResourceDefinitions: %w", err)
 	}
-	known, err := definitions.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+	known, err := crds.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc: k.define, UpdateFunc: func(_, obj any) { k.define(obj) }, DeleteFunc: k.undefine,
 	})
 	if err != nil {
@@ -270,15 +252,24 @@ func aggregated(obj any) bool {
 // discover reads discovery, and again with each event and each rediscovery, until ctx ends. It closes first after the
 // first read that does not fail.
 func (k *Kinds) discover(ctx context.Context, again <-chan struct{}, first chan<- struct{}) {
+	partial := leastPartial
 	for {
 		next := rediscovery
-		if err := k.read(ctx); err != nil {
-			if ctx.Err() != nil {
-				return
-			}
+		absent, err := k.read(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		switch {
+		case err != nil:
 			ctrl.LoggerFrom(ctx).Error(err, "Cannot discover the kinds of the hub; trying again")
 			next = discoverAgain
-		} else if first != nil {
+		case len(absent) > 0:
+			ctrl.LoggerFrom(ctx).Info("Cannot discover some kinds of the hub; trying again", "groups", absent)
+			next, partial = partial, min(2*partial, mostPartial)
+		default:
+			partial = leastPartial
+		}
+		if err == nil && first != nil {
 			close(first)
 			first = nil
 		}
@@ -298,12 +289,12 @@ func (k *Kinds) discover(ctx context.Context, again <-chan struct{}, first chan<
 	}
 }
 
-// read reads discovery once. Groups whose API server does not answer keep the kinds that they had.
-func (k *Kinds) read(ctx context.Context) error {
+// read reads discovery once. It returns the groups whose API server does not answer; they keep the kinds that they had.
+func (k *Kinds) read(ctx context.Context) ([]schema.GroupVersion, error) {
 	_, lists, err := k.Discovery.ServerGroupsAndResourcesWithContext(ctx)
 	failed, partial := discovery.GroupDiscoveryFailedErrorGroups(err)
 	if err != nil && !partial {
-		return fmt.Errorf("discover the kinds of the hub: %w", err)
+		return nil, fmt.Errorf("discover the kinds of the hub: %w", err)
 	}
 	found := served{}
 	for _, list := range lists {
@@ -330,5 +321,5 @@ func (k *Kinds) read(ctx context.Context) error {
 		}
 		k.leave(custom)
 	})
-	return nil
+	return slices.Collect(maps.Keys(failed)), nil
 }

@@ -219,7 +219,7 @@ func newServer(t *testing.T, cfg *rest.Config) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader, err := cache.New(cfg, cache.Options{Scheme: apis.Scheme(), ByObject: map[client.Object]cache.ByObject{Definitions(): {Transform: Slim}}})
+	reader, err := cache.New(cfg, cache.Options{Scheme: apis.Scheme(), ByObject: ByObject()})
 	if err != nil {
 		t.Fatal(err)
 	}

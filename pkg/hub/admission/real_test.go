@@ -58,7 +58,7 @@ func start(t *testing.T, hub *testworld.Cluster, change ...func(*admission.Serve
 	must(t, err)
 	kinds, err := discovery.NewDiscoveryClientForConfig(hub.Config)
 	must(t, err)
-	reader, err := cache.New(hub.Config, cache.Options{Scheme: apis.Scheme()})
+	reader, err := cache.New(hub.Config, cache.Options{Scheme: apis.Scheme(), ByObject: admission.ByObject()})
 	must(t, err)
 	address, err := testworld.FreeAddress()
 	must(t, err)
