@@ -82,7 +82,7 @@ func TestGroupsThatDoNotAnswerAreDiscoveredSoon(t *testing.T) {
 		if err := kinds.await(ctx, schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Thing"}); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(rediscovery)
+		time.Sleep(rediscovery) //nolint:forbidigo // the time of the bubble, which the machine does not measure
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
