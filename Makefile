@@ -58,13 +58,12 @@ bin/kubectl: embedded/go.mod
 	@echo "building kubectl, because there is none on PATH: some minutes, once"
 	cd embedded && go build -ldflags '-s -w' -o ../bin/kubectl k8s.io/kubernetes/cmd/kubectl
 
-# The packages that take longest begin first, so that the end of "make test" does not wait for one of them alone. Tests
-# wait for clusters more than they compute, so there are more of them at once than cores.
+# The packages that take longest begin first, so that the end of "make test" does not wait for one of them alone.
 SLOWEST := ./pkg/member/applier ./pkg/hub/placer
 
 .PHONY: test
 test: build ## unit tests and behaviour on embedded clusters, with the race detector
-	CGO_ENABLED=1 go test -race -p 3 -parallel 4 -timeout 60m $(SLOWEST) ./apis/... ./charts/... ./cmd/... ./pkg/... ./test/imports/... ./test/claims/...
+	CGO_ENABLED=1 go test -race -timeout 60m $(SLOWEST) ./apis/... ./charts/... ./cmd/... ./pkg/... ./test/imports/... ./test/claims/...
 	cd embedded && go test -timeout 30m ./...
 
 .PHONY: e2e

@@ -29,18 +29,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// clusters are a hub and four members. Tests share the hub, where each has a namespace; its member a test has to
+// clusters are a hub and two members. Tests share the hub, where each has a namespace; its member a test has to
 // itself, for an agent looks at all AppliedWorks of a cluster.
 var clusters = testworld.SharedClusters{Options: []testworld.ClusterOptions{
 	{Name: "hub", CRDs: []string{"hub-agent/files/crds/*_works.yaml"}},
 	{Name: "member-0", Nodes: 1, CRDs: []string{testworld.MemberCRDs}},
 	{Name: "member-1", Nodes: 1, CRDs: []string{testworld.MemberCRDs}},
-	{Name: "member-2", Nodes: 1, CRDs: []string{testworld.MemberCRDs}},
-	{Name: "member-3", Nodes: 1, CRDs: []string{testworld.MemberCRDs}},
 }}
 
 // free holds the indexes of the members that no test has.
-var free = make(chan int, 4)
+var free = make(chan int, 2)
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
