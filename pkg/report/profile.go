@@ -13,6 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 )
 
 // Profile returns the status of a ClusterProfile, which has been old, from the report of a cluster. silence is the
@@ -44,11 +45,10 @@ func access(properties map[v1beta1.PropertyName]v1beta1.PropertyValue) inventory
 // controlPlane is the condition on the API server of a cluster.
 func controlPlane(cluster *v1beta1.MemberCluster, silence time.Duration, now time.Time) (c metav1.Condition, again time.Duration) {
 	const kind = inventoryv1alpha1.ClusterConditionControlPlaneHealthy
-	i := slices.IndexFunc(cluster.Status.AgentStatus, func(a v1beta1.AgentStatus) bool { return a.Type == v1beta1.AgentTypeMemberAgent })
-	if i < 0 {
+	agent := liveness.Agent(cluster)
+	if agent == nil {
 		return unknown(cluster.Generation, kind, "MemberAgentReportedNoStatus", "The member agent has not reported yet"), 0
 	}
-	agent := cluster.Status.AgentStatus[i]
 	health := meta.FindStatusCondition(agent.Conditions, v1beta1.ConditionHealthy)
 	if health == nil {
 		return unknown(cluster.Generation, kind, "MemberAgentReportedNoHealthInfo", "The member agent has not reported on the cluster's health"), 0

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,6 +100,23 @@ func (r *Running) Wait() error {
 
 // Ended returns a channel that is closed when the function has returned.
 func (r *Running) Ended() <-chan struct{} { return r.ended }
+
+// AwaitProgress waits until a running writer has done twenty more writes, which it counts in done, or has ended.
+func AwaitProgress(t testing.TB, writer *Running, done *atomic.Int64) {
+	t.Helper()
+	before := done.Load()
+	Await(t, Soon, "more writes", func(context.Context) error {
+		select {
+		case <-writer.Ended():
+			return nil
+		default:
+		}
+		if now := done.Load(); now < before+20 {
+			return fmt.Errorf("%d writes, then %d", before, now)
+		}
+		return nil
+	})
+}
 
 // AwaitKnown waits until an agent's cache has an object in the resource version of obj, or a later one. Caches receive
 // objects of different kinds in any order: call it for the objects that an agent must know before you write the one

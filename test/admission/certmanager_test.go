@@ -283,23 +283,6 @@ func standing(t *testing.T, tolerates func(error) bool) (*testworld.Running, *at
 	return running, &written
 }
 
-// awaitWrites waits for more writes, or for the end of the writer.
-func awaitWrites(t *testing.T, writer *testworld.Running, written *atomic.Int64) {
-	t.Helper()
-	now := written.Load()
-	testworld.Await(t, testworld.Soon, "more writes", func(context.Context) error {
-		select {
-		case <-writer.Ended():
-			return nil
-		default:
-		}
-		if n := written.Load(); n < now+20 {
-			return fmt.Errorf("%d writes, then %d", now, n)
-		}
-		return nil
-	})
-}
-
 func never(error) bool { return false }
 
 // With cert-manager, neither a new certificate nor a new certificate of its CA keeps users from writing, in whatever
@@ -322,7 +305,7 @@ func TestNoWriteIsRefusedWhileCertManagerRenews(t *testing.T) {
 	})
 	restart(t, values, inForce)
 	writer, written := standing(t, never)
-	awaitWrites(t, writer, written)
+	testworld.AwaitProgress(t, writer, written)
 	// mount updates the files of the pod, as the kubelet does some time after the Secret has changed.
 	mount := func() {
 		if err := local.ConfigureAgent(t.Context(), local.Hub(), values); err != nil {
@@ -342,7 +325,7 @@ func TestNoWriteIsRefusedWhileCertManagerRenews(t *testing.T) {
 	} {
 		for _, name := range step.renew {
 			plays.renew(t, name)
-			awaitWrites(t, writer, written)
+			testworld.AwaitProgress(t, writer, written)
 		}
 		mount()
 		testworld.Await(t, testworld.Workload, "the new certificate to be served", func(ctx context.Context) error {
@@ -355,7 +338,7 @@ func TestNoWriteIsRefusedWhileCertManagerRenews(t *testing.T) {
 			}
 			return err
 		})
-		awaitWrites(t, writer, written)
+		testworld.AwaitProgress(t, writer, written)
 	}
 	writer.Stop()
 }

@@ -209,12 +209,12 @@ func TestAStandbyAnswersAndTakesOver(t *testing.T) {
 		// What is on its way to the leader when it is killed gets no answer. Every other failure is one of trust.
 		return apierrors.IsInternalError(err) && !strings.Contains(err.Error(), "x509") && !strings.Contains(err.Error(), "tls:")
 	})
-	awaitWrites(t, writer, written)
+	testworld.AwaitProgress(t, writer, written)
 	if n := broken.Load(); n > 0 {
 		t.Errorf("%d writes were refused before any replica was killed", n)
 	}
 	leader.kill(t)
-	awaitWrites(t, writer, written)
+	testworld.AwaitProgress(t, writer, written)
 	// The mutating and the validating request of a write can both be on their way once.
 	if n := broken.Load(); n > 2 {
 		t.Errorf("%d writes of one writer were refused", n)
@@ -231,6 +231,6 @@ func TestAStandbyAnswersAndTakesOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	testworld.Await(t, testworld.Long, "the standby to publish", inForce)
-	awaitWrites(t, writer, written)
+	testworld.AwaitProgress(t, writer, written)
 	writer.Stop()
 }

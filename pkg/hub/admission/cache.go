@@ -9,7 +9,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// ByObject are the options of a Server's Reader for kinds of which it reads little: they bound the memory that users
+// ByObject are the options of a Server's Reader for kinds that it reads in part: they bound the memory that users
 // can fill with large objects.
 func ByObject() map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{

@@ -136,21 +136,7 @@ func TestNoWriteIsRefusedWhileCertificatesRotate(t *testing.T) {
 		}
 		return nil
 	})
-	writes := func() {
-		t.Helper()
-		now := written.Load()
-		testworld.Await(t, testworld.Soon, "more writes", func(context.Context) error {
-			select {
-			case <-writer.Ended():
-				return nil
-			default:
-			}
-			if n := written.Load(); n < now+20 {
-				return fmt.Errorf("%d writes, then %d", now, n)
-			}
-			return nil
-		})
-	}
+	writes := func() { testworld.AwaitProgress(t, writer, &written) }
 	for range 3 {
 		before, err := validating(t.Context(), hub)
 		must(t, err)
