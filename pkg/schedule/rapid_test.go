@@ -115,10 +115,19 @@ func (w *world) checkPicks(t *rapid.T, before Request, live map[string]bool) {
 		}) {
 			continue
 		}
-		if unheard(w.clusters[name], noon) && slices.ContainsFunc(before.Bindings, func(b Binding) bool { return b.Cluster == name && b.living() }) {
+		cluster, check := w.clusters[name], fs.objection
+		has := func(such func(b Binding) bool) bool {
+			return slices.ContainsFunc(before.Bindings, func(b Binding) bool { return b.Cluster == name && such(b) })
+		}
+		if has(func(b Binding) bool {
+			return b.living() && (unheard(cluster, noon) || b.CarriedOver && !Decidable(cluster, noon))
+		}) {
 			continue // it stays from an older policy
 		}
-		if why := fs.objection(w.clusters[name], noon); why != nil {
+		if unheard(cluster, noon) && has(func(b Binding) bool { return b.State == v1beta1.BindingStateUnscheduled && b.Placed }) {
+			check = fs.objectionIfHeard // it is taken up again as it is
+		}
+		if why := check(cluster, noon); why != nil {
 			t.Fatalf("cluster %s was chosen although %s", name, why.Reason())
 		}
 	}
