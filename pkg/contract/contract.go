@@ -72,6 +72,16 @@ const (
 	// AnnotationCarriedOver is on bindings that an earlier policy picked, and about which the current policy is not
 	// decided: their cluster was not heard. The scheduler decides when it hears the cluster again.
 	AnnotationCarriedOver = Prefix + "carried-over"
+	// AnnotationReplacedBy is on Unscheduled bindings that another cluster replaces: that cluster, the reason, and since
+	// when the reason holds, JSON. AnnotationReplaces is on the binding of the other cluster, in the same form.
+	AnnotationReplacedBy = Prefix + "replaced-by"
+	AnnotationReplaces   = Prefix + "replaces"
+	// AnnotationAway is on MemberClusters: "true" announces that the cluster is not heard for a while; it is neither
+	// replaced nor counted as silent.
+	AnnotationAway = Prefix + "away"
+	// AnnotationRelease is on MemberClusters: status.silence.since, RFC 3339 in UTC, of the silence in which an
+	// administrator declares the cluster lost.
+	AnnotationRelease = Prefix + "failover-release"
 	// AnnotationApprovalRun is on approval requests: the UID of the run that waits. It distinguishes the run from
 	// earlier runs with its name.
 	AnnotationApprovalRun = Prefix + "update-run-uid"

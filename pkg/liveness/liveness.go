@@ -64,11 +64,11 @@ func UntilSilent(cluster *clusterv1beta1.MemberCluster, now time.Time) time.Dura
 
 // Grace is how long after its start a process waits before it reports that the cluster is silent: heartbeats may not
 // have arrived while the hub was down.
-func Grace(cluster *clusterv1beta1.MemberCluster) time.Duration { return 2*period(cluster) + arrival }
+func Grace(cluster *clusterv1beta1.MemberCluster) time.Duration { return 2*Period(cluster) + arrival }
 
 // dueAfter is the maximum age of a heartbeat that is not late. An agent varies its period by 5 percent.
 func dueAfter(cluster *clusterv1beta1.MemberCluster) time.Duration {
-	return period(cluster)*105/100 + arrival
+	return Period(cluster)*105/100 + arrival
 }
 
 // silentAfter is the maximum age of the last heartbeat of a cluster that is not silent.
@@ -76,7 +76,8 @@ func silentAfter(cluster *clusterv1beta1.MemberCluster) time.Duration {
 	return max(patience, Grace(cluster))
 }
 
-func period(cluster *clusterv1beta1.MemberCluster) time.Duration {
+// Period is the heartbeat period of the cluster.
+func Period(cluster *clusterv1beta1.MemberCluster) time.Duration {
 	seconds := time.Duration(cluster.Spec.HeartbeatPeriodSeconds)
 	if seconds <= 0 {
 		return usualPeriod
@@ -93,3 +94,19 @@ func Agent(cluster *clusterv1beta1.MemberCluster) *clusterv1beta1.AgentStatus {
 	}
 	return nil
 }
+
+// LastHeard is when the last heartbeat of the cluster arrived; zero if it has never reported.
+func LastHeard(cluster *clusterv1beta1.MemberCluster) time.Time {
+	if agent := Agent(cluster); agent != nil {
+		return agent.LastReceivedHeartbeat.Time
+	}
+	return time.Time{}
+}
+
+// Due is until when the next heartbeat of the cluster should arrive.
+func Due(cluster *clusterv1beta1.MemberCluster) time.Time {
+	return LastHeard(cluster).Add(dueAfter(cluster))
+}
+
+// LostAfter is the shortest silence after which a cluster can be considered lost: three heartbeat periods.
+func LostAfter(cluster *clusterv1beta1.MemberCluster) time.Duration { return 3 * Period(cluster) }

@@ -143,4 +143,44 @@ type MemberClusterStatus struct {
 	// AgentStatus contains the reports of the cluster's agents, copied from the InternalMemberCluster.
 	// +optional
 	AgentStatus []AgentStatus `json:"agentStatus,omitempty"`
+
+	// Silence is the last time that heartbeats of the member agent were missing. It is absent if they never were, or if
+	// they arrived again before the hub considered the cluster lost.
+	// +optional
+	Silence *ClusterSilence `json:"silence,omitempty"`
 }
+
+// ClusterSilence is a time in which heartbeats of a cluster were missing.
+type ClusterSilence struct {
+	// Since is the time from which the silence counts: when the last heartbeat arrived, or later if the hub could not
+	// have received heartbeats, because its agent started or because it suspected its own network until then.
+	// +required
+	Since metav1.Time `json:"since"`
+
+	// State is what the hub concludes: Suspected, Braked, Lost, Released or Over.
+	// +required
+	State SilenceState `json:"state"`
+
+	// StateSince is when the state began.
+	// +required
+	StateSince metav1.Time `json:"stateSince"`
+}
+
+// SilenceState is what the hub concludes from missing heartbeats.
+// +kubebuilder:validation:Enum=Suspected;Braked;Lost;Released;Over
+type SilenceState string
+
+const (
+	// SilenceSuspected: two heartbeat periods and 10 seconds passed without a heartbeat.
+	SilenceSuspected SilenceState = "Suspected"
+	// SilenceBraked: so many clusters are silent that the hub suspects its own network. No placement leaves the
+	// cluster.
+	SilenceBraked SilenceState = "Braked"
+	// SilenceLost: three periods passed without a heartbeat, and enough other clusters are heard. Placements with a
+	// failover policy leave the cluster.
+	SilenceLost SilenceState = "Lost"
+	// SilenceReleased: an administrator declared the cluster lost although many are silent.
+	SilenceReleased SilenceState = "Released"
+	// SilenceOver: heartbeats of a cluster that was lost arrive again.
+	SilenceOver SilenceState = "Over"
+)

@@ -247,6 +247,59 @@ type ResourceBindingStatus struct {
 	Conditions []metav1.Condition `json:"conditions"`
 }
 
+// Failover defines when a placement leaves a lost cluster for another one. The hub agent stops all failovers while so
+// many clusters are silent that its own network is more likely to be the cause; see "kubectl fleet failover status".
+//
+// While a lost cluster is not heard, its agent and its objects may still be running: they are left as they are until
+// it is heard again.
+type Failover struct {
+	// After is how long a cluster is not heard, or reports that it is unhealthy, before another cluster replaces it:
+	// a Go duration such as 5m, from 30s to 720h. A shorter one than three heartbeat periods of the cluster counts as
+	// three periods. The cluster stays if no other cluster can be picked.
+	// +required
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('30s') && duration(self) <= duration('720h')",message="after must be from 30s to 720h"
+	After metav1.Duration `json:"after"`
+
+	// Purge defines what happens to the objects on a replaced cluster: Graceful, the default, removes them when the
+	// cluster is heard and the other cluster is available; Immediate removes them as soon as the cluster is heard;
+	// Never leaves them there, without an owner.
+	// +optional
+	// +kubebuilder:default=Graceful
+	Purge FailoverPurge `json:"purge,omitempty"`
+
+	// Failback defines what happens when a replaced cluster is well again: with Never, the default, the placement
+	// stays where it is; with WhenHealthy it returns after the cluster was heard and healthy for 10 minutes. It leaves
+	// the other cluster once it is available on the first.
+	// +optional
+	// +kubebuilder:default=Never
+	Failback FailbackPolicy `json:"failback,omitempty"`
+}
+
+// FailoverPurge defines what happens to the objects on a replaced cluster.
+// +kubebuilder:validation:Enum=Graceful;Immediate;Never
+type FailoverPurge string
+
+const (
+	// FailoverPurgeGraceful removes them when the cluster is heard and its replacement is available.
+	FailoverPurgeGraceful FailoverPurge = "Graceful"
+	// FailoverPurgeImmediate removes them when the cluster is heard.
+	FailoverPurgeImmediate FailoverPurge = "Immediate"
+	// FailoverPurgeNever leaves them there, without an owner.
+	FailoverPurgeNever FailoverPurge = "Never"
+)
+
+// FailbackPolicy defines whether a placement returns to a replaced cluster.
+// +kubebuilder:validation:Enum=Never;WhenHealthy
+type FailbackPolicy string
+
+const (
+	// FailbackNever stays on the replacement.
+	FailbackNever FailbackPolicy = "Never"
+	// FailbackWhenHealthy returns to the cluster after it was heard and healthy for 10 minutes.
+	FailbackWhenHealthy FailbackPolicy = "WhenHealthy"
+)
+
 // ClusterResourceOverride changes cluster-scoped objects for selected member clusters. The objects on the hub stay as
 // they are; only the objects on the members change. If it selects a Namespace, it also changes the objects in it.
 // +kubebuilder:object:root=true
@@ -613,6 +666,7 @@ type ResourcePlacementList struct {
 }
 
 // PlacementSpec defines what to place, where, and how changes reach the member clusters.
+// +kubebuilder:validation:XValidation:rule="!(has(self.policy) && has(self.policy.failover) && has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'External')",message="policy.failover cannot be set with strategy type External: an update run decides there which clusters change"
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.policy) && !has(self.policy))",message="policy cannot be removed once set"
 // +kubebuilder:validation:XValidation:rule="size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors')) <= 1",message="only one namespace selector with NamespaceWithResourceSelectors mode is allowed"
 // +kubebuilder:validation:XValidation:rule="size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors')) == 0 || (size(self.resourceSelectors.filter(x, x.kind == 'Namespace' && x.group == \"\" && x.version == 'v1' && has(x.selectionScope) && x.selectionScope == 'NamespaceWithResourceSelectors' && has(x.name) && size(x.name) > 0 && !has(x.labelSelector))) == 1)",message="namespace selector with NamespaceWithResourceSelectors mode must select by name (not by label)"
@@ -634,6 +688,7 @@ type PlacementSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickFixed' || (!has(self.affinity) && !has(self.numberOfClusters) && !has(self.topologySpreadConstraints) && !has(self.tolerations))",message="affinity, numberOfClusters, topologySpreadConstraints, and tolerations cannot be set when placementType is PickFixed"
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickAll' || (!has(self.clusterNames) && !has(self.numberOfClusters) && !has(self.topologySpreadConstraints))",message="clusterNames, numberOfClusters, and topologySpreadConstraints cannot be set when placementType is PickAll"
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickN' || (!has(self.clusterNames) && has(self.numberOfClusters))",message="clusterNames cannot be set and numberOfClusters must be set when placementType is PickN"
+	// +kubebuilder:validation:XValidation:rule="self.placementType == 'PickN' || !has(self.failover)",message="failover cannot be set unless placementType is PickN"
 	Policy *PlacementPolicy `json:"policy,omitempty"`
 
 	// Strategy defines how a change rolls out to the picked clusters and how objects are applied there.
@@ -913,6 +968,12 @@ type PlacementPolicy struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(x, x.operator != 'Exists' || !has(x.value) || size(x.value) == 0)",message="value must be empty when operator is Exists"
 	// +kubebuilder:validation:XValidation:rule="self.all(x, (has(x.key) && size(x.key) > 0) || x.operator == 'Exists')",message="operator must be Exists when key is empty"
 	Tolerations []Toleration `json:"tolerations,omitempty"`
+
+	// Failover defines when the placement leaves a lost cluster for another one. Without it a picked cluster stays
+	// picked for as long as it is in the fleet. It is for type PickN, and not for strategy External. Changing it picks
+	// no cluster anew.
+	// +optional
+	Failover *Failover `json:"failover,omitempty"`
 }
 
 // PlacementType defines how clusters are picked.

@@ -44,6 +44,12 @@ type PlacementPolicy struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(x, x.operator != 'Exists' || !has(x.value) || size(x.value) == 0)",message="value must be empty when operator is Exists"
 	// +kubebuilder:validation:XValidation:rule="self.all(x, (has(x.key) && size(x.key) > 0) || x.operator == 'Exists')",message="operator must be Exists when key is empty"
 	Tolerations []Toleration `json:"tolerations,omitempty"`
+
+	// Failover defines when the placement leaves a lost cluster for another one. Without it a picked cluster stays
+	// picked for as long as it is in the fleet. It is for type PickN, and not for strategy External. Changing it picks
+	// no cluster anew.
+	// +optional
+	Failover *Failover `json:"failover,omitempty"`
 }
 
 // PlacementType defines how clusters are picked.

@@ -1,0 +1,57 @@
+package failover
+
+import (
+	"encoding/json"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/decode"
+)
+
+// Reason is why a placement leaves a cluster.
+type Reason string
+
+// Reasons.
+const (
+	// Lost: the cluster is not heard.
+	Lost Reason = "Lost"
+	// Unhealthy: the cluster reports that its API server is unhealthy.
+	Unhealthy Reason = "Unhealthy"
+	// Failback: the cluster that the placement left before is well again.
+	Failback Reason = "Failback"
+)
+
+// Exchange is recorded on the bindings of both clusters when one replaces the other.
+type Exchange struct {
+	// With is the other cluster.
+	With string `json:"with"`
+	// Reason is why the placement left the first cluster, and Since when that began.
+	Reason Reason      `json:"reason"`
+	Since  metav1.Time `json:"since"`
+}
+
+// ReplacedBy returns what replaces the cluster of a binding; nil if nothing does, or if it cannot be read.
+func ReplacedBy(b v1beta1.BindingObject) *Exchange { return read(b, contract.AnnotationReplacedBy) }
+
+// Replaces returns what the cluster of a binding replaced; nil if nothing, or if it cannot be read.
+func Replaces(b v1beta1.BindingObject) *Exchange { return read(b, contract.AnnotationReplaces) }
+
+func read(b v1beta1.BindingObject, annotation string) *Exchange {
+	text := b.GetAnnotations()[annotation]
+	if text == "" {
+		return nil
+	}
+	e := new(Exchange)
+	if decode.JSON([]byte(text), e) != nil || e.With == "" || e.With == b.GetSpec().TargetCluster {
+		return nil
+	}
+	return e
+}
+
+// String is the value of either annotation.
+func (e Exchange) String() string {
+	text, _ := json.Marshal(e) //nolint:errchkjson // two strings and a time of the API always have a JSON form
+	return string(text)
+}

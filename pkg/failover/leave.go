@@ -1,0 +1,142 @@
+package failover
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
+)
+
+// Rules decide for one placement which clusters it leaves.
+type Rules struct {
+	// Policy is the placement's.
+	Policy v1beta1.Failover
+	// Domain is as in Judge.
+	Domain string
+	Fleet  []*clusterv1beta1.MemberCluster
+	Now    time.Time
+}
+
+// Leave is whether a placement leaves a cluster.
+type Leave struct {
+	// Reason is why it leaves, or will if nothing changes; empty for a cluster that is well.
+	Reason Reason
+	// Since is when that began.
+	Since time.Time
+	// Now is whether it is time; otherwise Again is when to ask again without an event, zero if there is no need.
+	Now   bool
+	Again time.Duration
+	// Braked is whether it would be time, but the hub suspects its own network.
+	Braked bool
+}
+
+// LeaveOf decides whether the placement leaves cluster.
+func (r Rules) LeaveOf(cluster *clusterv1beta1.MemberCluster) Leave {
+	if !Watched(cluster) {
+		return Leave{}
+	}
+	switch s := cluster.Status.Silence; {
+	case liveness.Of(cluster, r.Now) != liveness.Heard:
+		if s == nil || s.State == clusterv1beta1.SilenceOver {
+			return Leave{}
+		}
+		return r.silent(cluster, *s)
+	default:
+		return r.unhealthy(cluster)
+	}
+}
+
+func (r Rules) silent(cluster *clusterv1beta1.MemberCluster, s clusterv1beta1.ClusterSilence) Leave {
+	out := Leave{Reason: Lost, Since: s.Since.Time}
+	switch s.State {
+	case clusterv1beta1.SilenceBraked:
+		out.Braked = true
+		return out
+	case clusterv1beta1.SilenceLost, clusterv1beta1.SilenceReleased:
+	default:
+		return out // a change of the state is an event
+	}
+	if out.Again = s.Since.Add(max(r.Policy.After.Duration, liveness.LostAfter(cluster))).Sub(r.Now); out.Again > 0 {
+		return out
+	}
+	out.Again = 0
+	if s.State == clusterv1beta1.SilenceReleased {
+		out.Now = true
+		return out
+	}
+	count := CountFor(cluster, r.Fleet, r.Domain, r.Now)
+	out.Braked = Braked(r.Fleet) || count.Evidence == Widespread
+	out.Now = !out.Braked && count.Evidence == Alone
+	if !out.Now && !count.Next.IsZero() {
+		out.Again = max(count.Next.Sub(r.Now), 0) + time.Nanosecond
+	}
+	return out
+}
+
+func (r Rules) unhealthy(cluster *clusterv1beta1.MemberCluster) Leave {
+	healthy := meta.FindStatusCondition(liveness.Agent(cluster).Conditions, clusterv1beta1.ConditionHealthy)
+	if healthy == nil || healthy.Status == metav1.ConditionTrue {
+		return Leave{}
+	}
+	since := healthy.LastTransitionTime.Time
+	if since.After(r.Now) {
+		since = r.Now
+	}
+	out := Leave{Reason: Unhealthy, Since: since}
+	if out.Again = since.Add(r.Policy.After.Duration).Sub(r.Now); out.Again > 0 {
+		return out
+	}
+	out.Again = 0
+	out.Braked = Braked(r.Fleet)
+	out.Now = !out.Braked
+	return out
+}
+
+// Candidate reports whether cluster can replace left: it is heard, and has been since left should have been. Otherwise
+// it may be lost in the same way.
+func (r Rules) Candidate(cluster, left *clusterv1beta1.MemberCluster, reason Reason) bool {
+	if !Watched(cluster) || liveness.Of(cluster, r.Now) != liveness.Heard {
+		return false
+	}
+	return reason != Lost || !liveness.LastHeard(cluster).Before(liveness.Due(left))
+}
+
+const (
+	// flapping is for how long after a silence a cluster is picked only if there is no other.
+	flapping = 30 * time.Minute
+	// trusted is for how long a cluster must be heard and healthy before placements return to it.
+	trusted = 10 * time.Minute
+)
+
+// Flapping reports whether the cluster was lost not long ago.
+func Flapping(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
+	s := cluster.Status.Silence
+	return s != nil && s.State == clusterv1beta1.SilenceOver && now.Sub(s.StateSince.Time) < flapping
+}
+
+// Trusted reports whether placements can return to the cluster; if not, again is when they can if it stays well, zero
+// if it is not well now.
+func Trusted(cluster *clusterv1beta1.MemberCluster, now time.Time) (ok bool, again time.Duration) {
+	if !Watched(cluster) || liveness.Of(cluster, now) != liveness.Heard {
+		return false, 0
+	}
+	healthy := meta.FindStatusCondition(liveness.Agent(cluster).Conditions, clusterv1beta1.ConditionHealthy)
+	if healthy == nil || healthy.Status != metav1.ConditionTrue {
+		return false, 0
+	}
+	since := healthy.LastTransitionTime.Time
+	if s := cluster.Status.Silence; s != nil {
+		if s.State != clusterv1beta1.SilenceOver {
+			return false, 0
+		}
+		if s.StateSince.After(since) {
+			since = s.StateSince.Time
+		}
+	}
+	again = since.Add(trusted).Sub(now)
+	return again <= 0, max(again, 0)
+}
