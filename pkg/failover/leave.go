@@ -78,7 +78,7 @@ func (r Rules) silent(cluster *clusterv1beta1.MemberCluster, s clusterv1beta1.Cl
 }
 
 func (r Rules) unhealthy(cluster *clusterv1beta1.MemberCluster) Leave {
-	healthy := meta.FindStatusCondition(liveness.Agent(cluster).Conditions, clusterv1beta1.ConditionHealthy)
+	healthy := healthOf(cluster)
 	if healthy == nil || healthy.Status == metav1.ConditionTrue {
 		return Leave{}
 	}
@@ -94,6 +94,20 @@ func (r Rules) unhealthy(cluster *clusterv1beta1.MemberCluster) Leave {
 	out.Braked = Braked(r.Fleet)
 	out.Now = !out.Braked
 	return out
+}
+
+// Healthy reports whether the cluster's agent reported last that the cluster is healthy.
+func Healthy(cluster *clusterv1beta1.MemberCluster) bool {
+	healthy := healthOf(cluster)
+	return healthy != nil && healthy.Status == metav1.ConditionTrue
+}
+
+func healthOf(cluster *clusterv1beta1.MemberCluster) *metav1.Condition {
+	agent := liveness.Agent(cluster)
+	if agent == nil {
+		return nil
+	}
+	return meta.FindStatusCondition(agent.Conditions, clusterv1beta1.ConditionHealthy)
 }
 
 // Candidate reports whether cluster can replace left: it is heard, and has been since left should have been. Otherwise
@@ -118,25 +132,25 @@ func Flapping(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
 	return s != nil && s.State == clusterv1beta1.SilenceOver && now.Sub(s.StateSince.Time) < flapping
 }
 
-// Trusted reports whether placements can return to the cluster; if not, again is when they can if it stays well, zero
-// if it is not well now.
-func Trusted(cluster *clusterv1beta1.MemberCluster, now time.Time) (ok bool, again time.Duration) {
+// Trusted reports whether placements can return to the cluster, and since when it has been heard and healthy; if they
+// cannot yet, again is when they can if it stays well, zero if it is not well now.
+func Trusted(cluster *clusterv1beta1.MemberCluster, now time.Time) (since time.Time, ok bool, again time.Duration) {
 	if !Watched(cluster) || liveness.Of(cluster, now) != liveness.Heard {
-		return false, 0
+		return since, false, 0
 	}
-	healthy := meta.FindStatusCondition(liveness.Agent(cluster).Conditions, clusterv1beta1.ConditionHealthy)
+	healthy := healthOf(cluster)
 	if healthy == nil || healthy.Status != metav1.ConditionTrue {
-		return false, 0
+		return since, false, 0
 	}
-	since := healthy.LastTransitionTime.Time
+	since = healthy.LastTransitionTime.Time
 	if s := cluster.Status.Silence; s != nil {
 		if s.State != clusterv1beta1.SilenceOver {
-			return false, 0
+			return since, false, 0
 		}
 		if s.StateSince.After(since) {
 			since = s.StateSince.Time
 		}
 	}
 	again = since.Add(trusted).Sub(now)
-	return again <= 0, max(again, 0)
+	return since, again <= 0, max(again, 0)
 }

@@ -258,7 +258,10 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 			Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
 			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
 		},
-		&scheduler.Scheduler{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
+		&scheduler.Scheduler{
+			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, scheduler.RecorderName), Pace: scheduler.NewPace(),
+			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
+		},
 		&overrider.Overrider{
 			Client: mgr.GetClient(), Workers: overrideWorkers, Namespaced: o.ResourcePlacement,
 			Recorder: recorder(mgr, overrider.RecorderName), Patience: overrider.Patience, Now: time.Now,

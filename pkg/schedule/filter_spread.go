@@ -129,7 +129,7 @@ type domains struct {
 // levels are the lowest count of the domains, the next one (which may be equal), and the highest.
 type levels struct{ low, next, high int }
 
-func newSpread(constraints []v1beta1.TopologySpreadConstraint, clusters []*clusterv1beta1.MemberCluster, kept map[string]Binding, now time.Time) spread {
+func newSpread(constraints []v1beta1.TopologySpreadConstraint, clusters []*clusterv1beta1.MemberCluster, picked func(string) bool, now time.Time) spread {
 	var out spread
 	for _, c := range constraints {
 		d := &domains{
@@ -152,7 +152,7 @@ func newSpread(constraints []v1beta1.TopologySpreadConstraint, clusters []*clust
 				numbers[name], d.names, d.count = n, append(d.names, name), append(d.count, 0)
 			}
 			d.of[i] = n
-			if _, ok := kept[cluster.Name]; ok {
+			if picked(cluster.Name) {
 				d.count[n]++
 			}
 		}

@@ -90,6 +90,7 @@ type world struct {
 	number    int
 	snapshot  int
 	made      int
+	failover  *v1beta1.Failover
 }
 
 // newWorld is the fleet of scenarios.md, section 20.
@@ -129,6 +130,7 @@ func (w *world) request() Request {
 	r := Request{
 		Policy: w.policy, Snapshot: fmt.Sprint("p-", w.snapshot), Number: w.number, Namespace: w.namespace,
 		Bindings: slices.Clone(w.bindings), Listed: w.listed, Now: noon,
+		Failover: w.failover,
 	}
 	for _, c := range w.clusters { // in any order
 		r.Clusters = append(r.Clusters, c)
@@ -161,15 +163,17 @@ func (w *world) apply(d Decision) {
 		w.made++
 		w.bindings = append(w.bindings, Binding{
 			Name: fmt.Sprintf("b%03d-%s", w.made, c.ClusterName), Cluster: c.ClusterName,
-			State: v1beta1.BindingStateScheduled, Snapshot: d.Snapshot, Decision: c,
+			State: v1beta1.BindingStateScheduled, Snapshot: d.Snapshot, Decision: c, Replaces: d.Replaces[c.ClusterName],
 		})
 	}
 	for _, change := range d.Change {
 		b := w.binding(change.Binding)
-		b.Previous = ""
-		if change.State == v1beta1.BindingStateUnscheduled {
+		if change.State != v1beta1.BindingStateUnscheduled {
+			b.Previous = ""
+		} else if b.State != v1beta1.BindingStateUnscheduled {
 			b.Previous = b.State
 		}
+		b.ReplacedBy, b.Replaces = change.ReplacedBy, change.Replaces
 		b.State, b.Snapshot, b.CarriedOver, b.Decision = change.State, change.Snapshot, change.CarriedOver, change.Decision
 	}
 	w.bindings = slices.DeleteFunc(w.bindings, func(b Binding) bool { return slices.Contains(d.Release, b.Name) })

@@ -7,29 +7,33 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
-// pickN picks the best clusters until there are number of them.
+// pickN picks the best clusters until there are number of them. Before that it leaves clusters that are lost.
 func (r *run) pickN(number int) {
 	r.decision.Wanted = number
-	have := len(r.kept)
-	switch {
-	case have > number:
-		r.drop(have - number)
-		r.settle(nil)
-		r.report(r.keptDecisions(), nil)
-	case have == number && len(r.obsolete) > 0:
-		r.settle(nil)
-		r.report(r.keptDecisions(), nil)
-	case have == number:
-		r.settle(nil)
-		r.show(slices.SortedFunc(slices.Values(r.keptDecisions()), byCluster), r.listedOthers())
-	default:
+	r.finish(number)
+	r.takeBack()
+	surplus := max(0, len(r.kept)-number)
+	r.drop(surplus)
+	r.leave()
+	r.failBack(number)
+	r.follow()
+	have := len(r.kept) + len(r.moved)
+	if have < number || len(r.stuck) > 0 {
 		picked, others := r.rankAndPick(number - have)
 		r.order = picked
+		picked = append(picked, r.moved...)
 		r.settle(picked)
 		r.report(append(picked, r.keptDecisions()...), others)
 		return
+	}
+	r.settle(r.moved)
+	if surplus > 0 || len(r.obsolete) > 0 || len(r.exchanges.changes) > 0 {
+		r.report(append(r.moved, r.keptDecisions()...), nil)
+	} else {
+		r.show(slices.SortedFunc(slices.Values(r.keptDecisions()), byCluster), r.listedOthers())
 	}
 	r.rankAndPick(0)
 }
@@ -38,15 +42,8 @@ func (r *run) pickN(number int) {
 // content, then those with the lowest scores.
 func (r *run) drop(surplus int) {
 	for _, b := range r.worstFirst()[:surplus] {
-		delete(r.kept, b.Cluster)
-		r.lost = append(r.lost, b)
-		v := &r.verdicts[r.at[b.Cluster]]
-		v.Outcome, v.Score = Outranked, nil
-		if v.Objection != nil {
-			v.Outcome = Refused
-		}
+		r.discard(b)
 	}
-	slices.SortFunc(r.lost, byName)
 }
 
 // worstFirst returns the kept bindings in the order in which they are removed.
@@ -101,15 +98,20 @@ type candidate struct {
 // of the others, so it picks one by one. Each pick keeps the score with which it was picked; the scores of the others
 // are from the last round.
 func (r *run) rankAndPick(want int) (picked []v1beta1.ClusterDecision, others []*Verdict) {
-	candidates := r.candidates()
-	spread := newSpread(r.policy.TopologySpreadConstraints, r.clusters, r.kept, r.request.Now)
+	picked, left, spread := r.pick(want, r.candidates())
+	return picked, r.rest(left, spread)
+}
+
+// pick picks up to want of the candidates, and returns the others.
+func (r *run) pick(want int, candidates []candidate) (picked []v1beta1.ClusterDecision, left []candidate, spread spread) {
+	spread = newSpread(r.policy.TopologySpreadConstraints, r.clusters, r.isPicked, r.request.Now)
 	if len(spread) == 0 {
 		slices.SortFunc(candidates, better)
 		n := min(want, len(candidates))
 		for _, c := range candidates[:n] {
 			picked = append(picked, r.verdicts[c.at].pick(c.score))
 		}
-		return picked, r.rest(candidates[n:], spread)
+		return picked, candidates[n:], spread
 	}
 	for {
 		best := spread.rank(candidates)
@@ -124,7 +126,13 @@ func (r *run) rankAndPick(want int) (picked []v1beta1.ClusterDecision, others []
 		}
 		spread.add(c.at)
 	}
-	return picked, r.rest(candidates, spread)
+	return picked, candidates, spread
+}
+
+// isPicked reports whether the placement has the cluster already.
+func (r *run) isPicked(cluster string) bool {
+	_, ok := r.kept[cluster]
+	return ok || slices.ContainsFunc(r.moved, func(d v1beta1.ClusterDecision) bool { return d.ClusterName == cluster })
 }
 
 // rest records the verdicts on the remaining candidates, and lists the clusters that were not picked: the best first,
@@ -164,6 +172,9 @@ func (r *run) candidates() (out []candidate) {
 		} else if r.returns(r.clusters[i]) {
 			c.score.returns = 1
 		}
+		if r.rules != nil && failover.Flapping(r.clusters[i], r.request.Now) {
+			c.score.flaps = 1
+		}
 		out = append(out, c)
 	}
 	return out
@@ -174,6 +185,7 @@ func (r *run) candidates() (out []candidate) {
 func better(a, b candidate) int {
 	return cmp.Or(
 		cmp.Compare(a.score.returns, b.score.returns),
+		cmp.Compare(a.score.flaps, b.score.flaps),
 		-cmp.Compare(a.score.spread, b.score.spread),
 		-cmp.Compare(a.score.affinity, b.score.affinity),
 		-cmp.Compare(a.score.heard, b.score.heard),

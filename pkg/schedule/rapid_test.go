@@ -2,14 +2,18 @@ package schedule
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/failover"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 )
 
 // TestDecisionsHoldTheirPromises applies random changes to the fleet, the policy and the bindings of a placement, and
@@ -17,6 +21,12 @@ import (
 func TestDecisionsHoldTheirPromises(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, namespace: rapid.SampledFrom([]string{"", "app"}).Draw(rt, "namespace"), clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
+		if rapid.Bool().Draw(rt, "failover") {
+			w.failover = &v1beta1.Failover{
+				After:    metav1.Duration{Duration: rapid.SampledFrom([]time.Duration{time.Minute, 5 * time.Minute, 2 * time.Hour}).Draw(rt, "after")},
+				Failback: rapid.SampledFrom([]v1beta1.FailbackPolicy{v1beta1.FailbackNever, v1beta1.FailbackWhenHealthy}).Draw(rt, "failback"),
+			}
+		}
 		w.policy, w.number = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number")
 		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
 			w.disturb(rt)
@@ -55,6 +65,8 @@ func (w *world) disturb(t *rapid.T) {
 			}
 		case 1:
 			w.bindings[i].Deleting = true
+		case 2:
+			w.bindings[i].Available = w.bindings[i].Placed
 		}
 	}
 	if rapid.IntRange(0, 4).Draw(t, "twin") == 0 && len(w.bindings) > 0 {
@@ -94,15 +106,51 @@ func (w *world) check(t *rapid.T, before Request, d Decision) {
 				t.Fatalf("chosen cluster %s is listed after others", c.ClusterName)
 			}
 		}
-		if c.Selected != live[c.ClusterName] {
+		if c.Selected != (live[c.ClusterName] && !w.mustLeave(c.ClusterName)) {
 			t.Fatalf("cluster %s is reported as chosen: %v; it has a living binding: %v", c.ClusterName, c.Selected, live[c.ClusterName])
 		}
 	}
-	if w.policy.PlacementType != v1beta1.PlacementTypePickFixed && selected != len(live) {
-		t.Fatalf("%d clusters are reported as chosen; %d are", selected, len(live))
+	staying := 0
+	for name := range live {
+		if !w.mustLeave(name) {
+			staying++
+		}
 	}
+	if w.policy.PlacementType != v1beta1.PlacementTypePickFixed && selected != staying {
+		t.Fatalf("%d clusters are reported as chosen; %d are", selected, staying)
+	}
+	w.checkExchanges(t, before, d, live)
 	if others := len(d.Clusters) - selected; others > mostUnselected {
 		t.Fatalf("%d other clusters are reported", others)
+	}
+}
+
+// mustLeave reports whether the placement has to leave a cluster.
+func (w *world) mustLeave(cluster string) bool {
+	rules := exchangesOf(w.request(), w.policy, slices.Collect(maps.Values(w.clusters))).rules
+	return rules != nil && rules.LeaveOf(w.clusters[cluster]).Now
+}
+
+// checkExchanges checks what the placement left, and that nothing is left for a cluster without a binding.
+func (w *world) checkExchanges(t *rapid.T, before Request, d Decision, live map[string]bool) {
+	for _, left := range d.Left {
+		if !live[left.With] || live[left.Cluster] {
+			t.Fatalf("left %s for %s; living: %v", left.Cluster, left.With, live)
+		}
+		if failover.Braked(before.Clusters) && w.clusters[left.Cluster].Status.Silence.State != clusterv1beta1.SilenceReleased {
+			t.Fatalf("left %s for %s, although the hub suspects its network", left.Cluster, left.With)
+		}
+		if left.Reason != failover.Failback && !w.mustLeave(left.Cluster) {
+			t.Fatalf("left %s for %s, although nothing is wrong there", left.Cluster, left.With)
+		}
+		if left.Reason == failover.Lost && liveness.Of(w.clusters[left.With], noon) != liveness.Heard {
+			t.Fatalf("left %s for %s, which is not heard", left.Cluster, left.With)
+		}
+	}
+	for _, b := range w.bindings {
+		if e := b.ReplacedBy; e != nil && b.State != v1beta1.BindingStateUnscheduled {
+			t.Fatalf("binding to %s is replaced by %s and living", b.Cluster, e.With)
+		}
 	}
 }
 
@@ -136,11 +184,20 @@ func (w *world) checkPicks(t *rapid.T, before Request, live map[string]bool) {
 func anyCluster(t *rapid.T) *clusterv1beta1.MemberCluster {
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	c := member(pick("name", "a", "b", "c", "d", "e", "f", "g", "h"), pick("region", "", "east", "west"), pick("env", "prod", "canary"))
-	switch pick("state", "well", "well", "well", "sick", "silent", "leaving", "tainted", "collects", "has") {
+	switch pick("state", "well", "well", "well", "sick", "silent", "lost", "lost", "braked", "back", "away", "leaving", "tainted",
+		"collects", "has") {
 	case "sick":
 		sick(c)
 	case "silent":
 		silenced(c)
+	case "lost":
+		lostFor(c, 6*time.Minute)
+	case "braked":
+		lostFor(c, 6*time.Minute).Status.Silence.State = clusterv1beta1.SilenceBraked
+	case "back":
+		back(lostFor(c, time.Hour), rapid.SampledFrom([]time.Duration{0, 11 * time.Minute}).Draw(t, "back for"))
+	case "away":
+		away(lostFor(c, 6*time.Minute))
 	case "leaving":
 		c.DeletionTimestamp = &metav1.Time{Time: noon}
 	case "tainted":

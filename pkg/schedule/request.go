@@ -5,9 +5,13 @@ import (
 	"strconv"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
 // Request is the input of a decision. Decide does not change it.
@@ -21,8 +25,12 @@ type Request struct {
 	// Namespace is the namespace of a ResourcePlacement, which only clusters with that namespace can get. It is empty
 	// for a ClusterResourcePlacement.
 	Namespace string
-	Clusters  []*clusterv1beta1.MemberCluster
-	Bindings  []Binding
+	// Failover is when the placement leaves a lost cluster; nil for never. Only PickN does.
+	Failover *v1beta1.Failover
+	// Domain is the label of the domains that can fail as a whole; empty for none.
+	Domain   string
+	Clusters []*clusterv1beta1.MemberCluster
+	Bindings []Binding
 	// Listed are the decisions in the snapshot's status.
 	Listed []v1beta1.ClusterDecision
 	Now    time.Time
@@ -43,13 +51,17 @@ type Binding struct {
 	// CarriedOver is true if an earlier policy picked the cluster, and the current one could not be decided because
 	// the cluster was not heard.
 	CarriedOver bool
-	Decision    v1beta1.ClusterDecision
+	// Available is true if the content was ever available on the cluster.
+	Available bool
+	// ReplacedBy is what replaces the cluster of an Unscheduled binding, Replaces what the cluster replaced.
+	ReplacedBy, Replaces *failover.Exchange
+	Decision             v1beta1.ClusterDecision
 }
 
-// RequestOf reads the input of a decision from a placement's latest policy snapshot, its bindings and the fleet. It
+// RequestOf reads the input of a decision from a placement, its latest policy snapshot, its bindings and the fleet. It
 // does not change them.
-func RequestOf(policy v1beta1.PolicySnapshotObject, bindings []v1beta1.BindingObject, clusters []clusterv1beta1.MemberCluster,
-	now time.Time) (Request, error) {
+func RequestOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotObject, bindings []v1beta1.BindingObject,
+	clusters []clusterv1beta1.MemberCluster, now time.Time) (Request, error) {
 	r := Request{
 		Policy:    policy.GetSpec().Policy,
 		Snapshot:  policy.GetName(),
@@ -59,6 +71,7 @@ func RequestOf(policy v1beta1.PolicySnapshotObject, bindings []v1beta1.BindingOb
 		Listed:    policy.GetStatus().ClusterDecisions,
 		Now:       now,
 	}
+	r.Failover = FailoverOf(placement)
 	if r.Policy != nil && r.Policy.PlacementType == v1beta1.PlacementTypePickN {
 		text := policy.GetAnnotations()[contract.AnnotationNumberOfClusters]
 		number, err := strconv.Atoi(text)
@@ -77,6 +90,16 @@ func RequestOf(policy v1beta1.PolicySnapshotObject, bindings []v1beta1.BindingOb
 	return r, nil
 }
 
+// FailoverOf returns when a placement leaves a lost cluster; nil for never. The schema refuses it for other types and
+// for strategy External.
+func FailoverOf(placement v1beta1.PlacementObject) *v1beta1.Failover {
+	spec := placement.GetSpec()
+	if spec.Policy == nil || spec.Policy.PlacementType != v1beta1.PlacementTypePickN || spec.Strategy.Type == v1beta1.RolloutStrategyTypeExternal {
+		return nil
+	}
+	return spec.Policy.Failover
+}
+
 func bindingOf(b v1beta1.BindingObject) Binding {
 	spec := b.GetSpec()
 	return Binding{
@@ -88,6 +111,9 @@ func bindingOf(b v1beta1.BindingObject) Binding {
 		Placed:      spec.ResourceSnapshotName != "",
 		Deleting:    !b.GetDeletionTimestamp().IsZero(),
 		CarriedOver: CarriedOver(b),
+		Available:   b.GetStatus().LastHealthy != nil || delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue),
+		ReplacedBy:  failover.ReplacedBy(b),
+		Replaces:    failover.Replaces(b),
 		Decision:    spec.ClusterDecision,
 	}
 }

@@ -17,9 +17,11 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
 // Decision is what to write, and what to report.
@@ -30,6 +32,12 @@ type Decision struct {
 	Create []v1beta1.ClusterDecision
 	// Change are the bindings to write, those of picked clusters first.
 	Change []Change
+	// Replaces is what a cluster in Create replaces, by its name.
+	Replaces map[string]*failover.Exchange
+	// Left are the clusters that the placement leaves for others.
+	Left []Exchange
+	// Again is when to decide again without an event; zero if there is no need.
+	Again time.Duration
 	// Release names the bindings that are being deleted and whose finalizer the scheduler can remove.
 	Release []string
 
@@ -64,7 +72,9 @@ type Change struct {
 	Snapshot string
 	// CarriedOver is true if the policy is not decided for the binding until its cluster is heard.
 	CarriedOver bool
-	Decision    v1beta1.ClusterDecision
+	// ReplacedBy and Replaces are as in Binding.
+	ReplacedBy, Replaces *failover.Exchange
+	Decision             v1beta1.ClusterDecision
 }
 
 // Decide decides about a placement. The order of clusters and bindings in r does not matter. If the decision has been
@@ -95,6 +105,7 @@ type run struct {
 	lost []Binding
 	// carried are the bindings in kept that an older policy created, and that are not carried over yet.
 	carried []Binding
+	exchanges
 	// order are the picks of PickN, the best first.
 	order []v1beta1.ClusterDecision
 
@@ -121,6 +132,7 @@ func newRun(r Request) *run {
 	out.decision.Snapshot = r.Snapshot
 	out.filters = filtersOf(out.policy, r.Namespace)
 	out.preferred = preferencesOf(out.policy, out.clusters)
+	out.exchanges = exchangesOf(r, out.policy, out.clusters)
 	out.sortOut()
 	out.carryOver()
 	out.judge()
@@ -152,6 +164,8 @@ func (r *run) judge() {
 		v.Cluster, v.Outcome, v.Objection = cluster.Name, Outranked, r.filters.objection(cluster, r.request.Now)
 		if b, ok := r.kept[cluster.Name]; ok {
 			v.Outcome, v.Score = Kept, b.decision().ClusterScore
+		} else if lost := r.lostObjection(cluster.Name); lost != nil {
+			v.Outcome, v.Objection = Refused, lost
 		} else if r.returns(cluster) {
 			v.Objection = nil
 		} else if v.Objection != nil {
@@ -241,9 +255,13 @@ func (r *run) settle(picked []v1beta1.ClusterDecision) {
 			r.decision.Create = append(r.decision.Create, decision)
 		}
 	}
+	r.decision.Change = append(r.decision.Change, r.exchanges.changes...)
+	if len(r.replaces) > 0 {
+		r.decision.Replaces = r.replaces
+	}
 	for _, b := range r.carried {
 		r.decision.Change = append(r.decision.Change, Change{
-			Binding: b.Name, State: b.State, Snapshot: r.request.Snapshot, CarriedOver: true, Decision: b.Decision,
+			Binding: b.Name, State: b.State, Snapshot: r.request.Snapshot, CarriedOver: true, Decision: b.Decision, Replaces: b.Replaces,
 		})
 	}
 	slices.SortFunc(r.decision.Create, byCluster)
@@ -259,7 +277,11 @@ func (r *run) settle(picked []v1beta1.ClusterDecision) {
 }
 
 func (r *run) change(b Binding, state v1beta1.BindingState, snapshot string, decision v1beta1.ClusterDecision) {
-	r.decision.Change = append(r.decision.Change, Change{Binding: b.Name, State: state, Snapshot: snapshot, Decision: decision})
+	c := Change{Binding: b.Name, State: state, Snapshot: snapshot, Decision: decision, Replaces: b.Replaces}
+	if e, ok := r.replaces[b.Cluster]; ok {
+		c.Replaces = e
+	}
+	r.decision.Change = append(r.decision.Change, c)
 }
 
 func (r *run) giveUp(b Binding) { r.change(b, v1beta1.BindingStateUnscheduled, b.Snapshot, b.Decision) }
@@ -282,7 +304,9 @@ func (b Binding) before() v1beta1.BindingState {
 func (r *run) keptDecisions() []v1beta1.ClusterDecision {
 	out := make([]v1beta1.ClusterDecision, 0, len(r.kept))
 	for _, b := range sorted(r.kept) {
-		out = append(out, b.decision())
+		if !slices.ContainsFunc(r.stuck, func(l leaver) bool { return l.Name == b.Name }) {
+			out = append(out, b.decision())
+		}
 	}
 	return out
 }

@@ -54,10 +54,14 @@ func (r *run) carryOver() {
 	}
 }
 
-// returns lets a cluster pass that is not heard and has a binding with content that was given up: to take the binding
-// up again changes nothing there, and what is there would be deleted when the cluster is heard.
+// returns lets a cluster pass that is not heard and has a binding with content that was given up, or would be: to keep
+// the binding, or to take it up again, changes nothing there, and what is there would be deleted when the cluster is
+// heard.
 func (r *run) returns(cluster *clusterv1beta1.MemberCluster) bool {
-	b, ok := r.unscheduled[cluster.Name]
+	b, ok := r.obsolete[cluster.Name]
+	if !ok {
+		b, ok = r.unscheduled[cluster.Name]
+	}
 	return ok && b.Placed && unheard(cluster, r.request.Now) && r.filters.objectionIfHeard(cluster, r.request.Now) == nil
 }
 

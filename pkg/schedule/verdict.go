@@ -54,6 +54,8 @@ type score struct {
 	affinity, spread int32
 	// returns is 1 for a cluster that is not heard and whose binding would be taken up again: all others come first.
 	returns int32
+	// flaps is 1 for a cluster that was lost not long ago, if the placement leaves lost clusters: others come first.
+	flaps int32
 	// heard is 1 for a cluster whose heartbeat is not late: of equals it is picked. It is not reported.
 	heard int32
 	// stays is 1 for a cluster that the last policy had picked: of equals it stays. It is not reported.
@@ -107,7 +109,7 @@ func (r *run) report(selected []v1beta1.ClusterDecision, others []*Verdict) {
 // list sets the decisions to report, limited to the size of a status.
 func (r *run) list(selected []v1beta1.ClusterDecision, others []*Verdict) {
 	others = others[:min(len(others), mostUnselected)]
-	decisions := make([]v1beta1.ClusterDecision, 0, len(others))
+	decisions := r.stuckDecisions()
 	for _, v := range others {
 		decisions = append(decisions, v.unselected())
 	}

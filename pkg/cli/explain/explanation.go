@@ -120,7 +120,7 @@ func (s *state) explain(ctx context.Context, cluster string) (*explanation, erro
 // request is the input of the hub agent's decision. Before there is a policy snapshot, it has the placement's policy.
 func (s *state) request() (schedule.Request, error) {
 	if s.policy != nil {
-		return schedule.RequestOf(s.policy, s.bindings, s.clusters, s.now)
+		return schedule.RequestOf(s.placement, s.policy, s.bindings, s.clusters, s.now)
 	}
 	spec := s.placement.GetSpec()
 	r := schedule.Request{Policy: spec.Policy, Namespace: s.placement.GetNamespace(), Now: s.now}

@@ -15,9 +15,11 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -25,6 +27,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
@@ -45,6 +48,12 @@ type Scheduler struct {
 	Workers int
 	// Namespaced is whether ResourcePlacements are served.
 	Namespaced bool
+	// Domain is the label of MemberClusters that names domains which can fail as a whole; empty for none.
+	Domain string
+	// Recorder records failovers on placements.
+	Recorder record.EventRecorder
+	// Pace limits how many placements leave a cluster in a time; nil for no limit.
+	Pace *rate.Limiter
 	// Now is the clock.
 	Now func() time.Time
 
@@ -93,11 +102,15 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 		return ctrl.Result{}, fmt.Errorf("list member clusters: %w", err)
 	}
 	bindings = ours(placement, bindings)
-	request, err := schedule.RequestOf(policy, bindings, clusters.Items, s.Now())
+	request, err := schedule.RequestOf(placement, policy, bindings, clusters.Items, s.Now())
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	request.Domain = s.Domain
 	decision := schedule.Decide(request)
+	if wait := s.paced(decision); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
 	if err := s.carryOut(ctx, placement, bindings, decision); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -106,12 +119,13 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 		// binding.
 		return ctrl.Result{RequeueAfter: time.Millisecond}, err
 	}
+	s.recordLeft(placement, decision)
 	if decision.Hold {
 		return ctrl.Result{}, nil
 	}
 	wrote, err := s.report(ctx, policy, decision)
 	if err != nil || !wrote || decision.Fulfilled() {
-		return ctrl.Result{}, err
+		return ctrl.Result{RequeueAfter: decision.Again}, err
 	}
 	return s.lookOnceMore(ctx, policy)
 }
@@ -143,15 +157,16 @@ func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObjec
 
 // carryOut writes the decision to the bindings. Carried over bindings come first: with others in their place, the next
 // decision would have to give them up. New and confirmed clusters come before unscheduled ones, so that a failure in
-// between leaves too many clusters rather than too few.
+// between leaves too many clusters rather than too few. A cluster that another one replaces is left only once the
+// other has its binding.
 func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision) error {
 	byName := make(map[string]v1beta1.BindingObject, len(bindings))
 	for _, b := range bindings {
 		byName[b.GetName()] = b
 	}
-	var carried, picks, rest []func(context.Context) error
+	var carried, picks, left, rest []func(context.Context) error
 	for _, d := range decision.Create {
-		picks = append(picks, func(ctx context.Context) error { return s.create(ctx, placement, bindings, decision.Snapshot, d) })
+		picks = append(picks, func(ctx context.Context) error { return s.create(ctx, placement, bindings, decision, d) })
 	}
 	changed := map[string]bool{}
 	for _, c := range decision.Change {
@@ -161,6 +176,8 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 			continue // no decision removes the objects of an earlier placement
 		}
 		switch {
+		case c.ReplacedBy != nil:
+			left = append(left, write)
 		case c.State == v1beta1.BindingStateUnscheduled:
 			rest = append(rest, write)
 		case c.CarriedOver:
@@ -180,20 +197,25 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 	if err := loop.All(ctx, writersPerPlacement, carried...); err != nil {
 		return err
 	}
-	return errors.Join(loop.All(ctx, writersPerPlacement, picks...), loop.All(ctx, writersPerPlacement, rest...))
+	err := loop.All(ctx, writersPerPlacement, picks...)
+	if err == nil {
+		err = loop.All(ctx, writersPerPlacement, left...)
+	}
+	return errors.Join(err, loop.All(ctx, writersPerPlacement, rest...))
 }
 
-func (s *Scheduler) create(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, snapshot string, d v1beta1.ClusterDecision) error {
+func (s *Scheduler) create(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision, d v1beta1.ClusterDecision) error {
 	key := client.ObjectKeyFromObject(placement)
 	binding := scope.Bindings.New(key)
 	binding.SetNamespace(key.Namespace)
 	binding.SetName(contract.BindingName(key.Name, d.ClusterName, seed(placement, bindings, d.ClusterName)))
 	binding.SetLabels(map[string]string{contract.LabelPlacement: key.Name})
 	binding.SetAnnotations(map[string]string{contract.AnnotationPlacementUID: string(placement.GetUID())})
+	annotate(binding.GetAnnotations(), contract.AnnotationReplaces, decision.Replaces[d.ClusterName])
 	binding.SetFinalizers([]string{contract.FinalizerBinding})
 	*binding.GetSpec() = v1beta1.ResourceBindingSpec{
 		State:                        v1beta1.BindingStateScheduled,
-		SchedulingPolicySnapshotName: snapshot,
+		SchedulingPolicySnapshotName: decision.Snapshot,
 		TargetCluster:                d.ClusterName,
 		ClusterDecision:              d,
 	}
@@ -224,9 +246,12 @@ func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObjec
 	binding := seen.DeepCopyObject().(v1beta1.BindingObject)
 	mark(placement, binding)
 	spec, annotations := binding.GetSpec(), binding.GetAnnotations()
-	delete(annotations, contract.AnnotationPreviousState)
 	delete(annotations, contract.AnnotationCarriedOver)
-	if c.State == v1beta1.BindingStateUnscheduled {
+	annotate(annotations, contract.AnnotationReplacedBy, c.ReplacedBy)
+	annotate(annotations, contract.AnnotationReplaces, c.Replaces)
+	if c.State != v1beta1.BindingStateUnscheduled {
+		delete(annotations, contract.AnnotationPreviousState)
+	} else if spec.State != v1beta1.BindingStateUnscheduled {
 		annotations[contract.AnnotationPreviousState] = string(spec.State)
 	}
 	if c.CarriedOver {
@@ -241,6 +266,14 @@ func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObjec
 		ctrl.LoggerFrom(ctx).Info("Changed binding", "binding", binding.GetName(), "cluster", spec.TargetCluster, "state", c.State)
 	}
 	return nil
+}
+
+// annotate writes an exchange into annotations; nil removes it.
+func annotate(annotations map[string]string, name string, e *failover.Exchange) {
+	delete(annotations, name)
+	if e != nil {
+		annotations[name] = e.String()
+	}
 }
 
 // anyGone reports whether a cluster that has just got a binding no longer exists.

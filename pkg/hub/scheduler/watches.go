@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -19,6 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -70,13 +72,16 @@ func snapshots() predicate.Predicate {
 
 // placements passes what the scheduler waits for: its finalizer on the placement, and then the deletion and the end of
 // the placement. A placement may come with the finalizer, and after its policy snapshot: the two are watched
-// separately.
+// separately. A failover policy is read from the placement, because it is not part of the policy snapshot.
 func placements() predicate.Predicate {
 	ours := func(o client.Object) bool { return controllerutil.ContainsFinalizer(o, contract.FinalizerScheduler) }
 	doomed := func(o client.Object) bool { return ours(o) && !o.GetDeletionTimestamp().IsZero() }
 	return predicate.Funcs{
-		CreateFunc:  func(e event.CreateEvent) bool { return ours(e.Object) },
-		UpdateFunc:  func(e event.UpdateEvent) bool { return doomed(e.ObjectNew) || ours(e.ObjectNew) && !ours(e.ObjectOld) },
+		CreateFunc: func(e event.CreateEvent) bool { return ours(e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld.(v1beta1.PlacementObject), e.ObjectNew.(v1beta1.PlacementObject)
+			return doomed(is) || ours(is) && !ours(was) || !equality.Semantic.DeepEqual(schedule.FailoverOf(was), schedule.FailoverOf(is))
+		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
 }
@@ -120,6 +125,7 @@ func (s *Scheduler) clusters() handler.EventHandler {
 			if is.DeletionTimestamp.IsZero() {
 				s.enqueue(ctx, is.Name, schedule.ClusterChangeOf(was, is, s.Now()), q)
 			}
+			s.enqueueFailovers(ctx, was, is, q)
 			if now := s.Now(); !schedule.Decidable(was, now) && schedule.Decidable(is, now) {
 				s.enqueueCarriedOver(ctx, is.Name, q)
 			}
@@ -162,7 +168,7 @@ func (s *Scheduler) enqueueBound(ctx context.Context, cluster string, q queue) {
 	}
 }
 
-// enqueueCarriedOver enqueues the placements whose policy can be decided for a cluster now. A binding that the cache
+// enqueueCarriedOver enqueues the placements whose policy can be decided for a cluster now, and those that left it. A binding that the cache
 // does not have yet enqueues its placement when it appears.
 func (s *Scheduler) enqueueCarriedOver(ctx context.Context, cluster string, q queue) {
 	bindings, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, scope.Fast(scope.OnCluster(cluster))...)
@@ -170,7 +176,7 @@ func (s *Scheduler) enqueueCarriedOver(ctx context.Context, cluster string, q qu
 		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue the placements with bindings to a MemberCluster", "cluster", cluster)
 	}
 	for _, b := range bindings {
-		if key, ok := scope.PlacementOf(b); ok && schedule.CarriedOver(b) {
+		if key, ok := scope.PlacementOf(b); ok && (schedule.CarriedOver(b) || failover.ReplacedBy(b) != nil) {
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}

@@ -1,0 +1,308 @@
+package schedule
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/failover"
+)
+
+// Exchange is a cluster that the placement leaves by this decision.
+type Exchange struct {
+	// Cluster is the one that it leaves; Exchange.With is the one that replaces it.
+	Cluster string
+	failover.Exchange
+}
+
+// exchanges are the state of the exchanges in a run. Its zero value is that of a placement that leaves no cluster.
+type exchanges struct {
+	rules *failover.Rules
+	// moved are the picks that replace others, not yet bindings.
+	moved []v1beta1.ClusterDecision
+	// replaces is what a pick replaces, by its cluster.
+	replaces map[string]*failover.Exchange
+	// stuck are the clusters to leave for which there is no replacement.
+	stuck []leaver
+	// changes are the writes to bindings.
+	changes []Change
+	// instead is the cluster that takes the place of one that is given up by this decision, by the latter.
+	instead map[string]string
+}
+
+// leaver is a binding to a cluster that the placement has to leave.
+type leaver struct {
+	Binding
+	failover.Leave
+}
+
+func exchangesOf(r Request, policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.MemberCluster) exchanges {
+	out := exchanges{replaces: map[string]*failover.Exchange{}, instead: map[string]string{}}
+	if r.Failover != nil && policy.PlacementType == v1beta1.PlacementTypePickN {
+		out.rules = &failover.Rules{Policy: *r.Failover, Domain: r.Domain, Fleet: clusters, Now: r.Now}
+	}
+	return out
+}
+
+// leaveOf returns whether the placement leaves a cluster.
+func (r *run) leaveOf(cluster string) failover.Leave {
+	if r.rules == nil || !r.has(cluster) {
+		return failover.Leave{}
+	}
+	return r.rules.LeaveOf(r.clusters[r.at[cluster]])
+}
+
+// lostObjection returns the objection to a cluster that the placement would leave again at once; nil if it would not.
+func (r *run) lostObjection(cluster string) *Objection {
+	if l := r.leaveOf(cluster); l.Now || l.Braked {
+		return &Objection{FilterEligibility, fmt.Errorf("not eligible: %s", state(l))}
+	}
+	return nil
+}
+
+// state describes why a placement leaves a cluster.
+func state(l failover.Leave) string {
+	since := l.Since.UTC().Format(time.RFC3339)
+	if l.Reason == failover.Unhealthy {
+		return "it is unhealthy since " + since
+	}
+	return "no heartbeat from its member agent since " + since
+}
+
+// finish completes exchanges of which only the first of the two writes was made: both clusters have a binding, and
+// there are more than number. If the reason is gone, the replacement is given up instead.
+func (r *run) finish(number int) {
+	for _, b := range sorted(r.kept) {
+		e := b.Replaces
+		if len(r.kept) <= number || e == nil {
+			continue
+		}
+		left, ok := r.kept[e.With]
+		if !ok {
+			continue
+		}
+		if e.Reason == failover.Failback && !r.unheard(b.Cluster) || r.leaveOf(left.Cluster).Now {
+			delete(r.kept, left.Cluster)
+			r.park(left, failover.Exchange{With: b.Cluster, Reason: e.Reason, Since: e.Since})
+		} else if !b.Available {
+			r.discard(b)
+		}
+	}
+}
+
+// discard gives up a binding that was kept.
+func (r *run) discard(b Binding) {
+	delete(r.kept, b.Cluster)
+	r.lost = append(r.lost, b)
+	slices.SortFunc(r.lost, byName)
+	v := &r.verdicts[r.at[b.Cluster]]
+	v.Outcome, v.Score = Outranked, nil
+	if v.Objection != nil {
+		v.Outcome = Refused
+	}
+}
+
+// takeBack returns to clusters that were left too early: they are well again, and what replaces them has never been
+// available.
+func (r *run) takeBack() {
+	for _, b := range r.replaced() {
+		if by, ok := r.kept[r.replacement(b)]; ok && r.canTakeBack(b, by) {
+			r.restore(b, by)
+		}
+	}
+}
+
+// follow keeps the record of what replaces a cluster up to date when that is replaced in turn.
+func (r *run) follow() {
+	for _, b := range r.replaced() {
+		by := r.replacement(b)
+		if by == "" || by == b.Cluster || by == b.ReplacedBy.With {
+			continue
+		}
+		e := *b.ReplacedBy
+		e.With = by
+		r.exchanges.changes = append(r.exchanges.changes, Change{
+			Binding: b.Name, State: b.State, Snapshot: b.Snapshot, Decision: b.Decision, ReplacedBy: &e, Replaces: b.Replaces,
+		})
+	}
+}
+
+// replaced are the bindings that were given up because another cluster replaces theirs.
+func (r *run) replaced() []Binding {
+	return slices.DeleteFunc(sorted(r.unscheduled), func(b Binding) bool { return b.ReplacedBy == nil || !r.has(b.Cluster) })
+}
+
+// replacement returns the cluster with a living binding that replaces the cluster of b now: the recorded one, or what
+// replaced that in turn. It is empty if there is none.
+func (r *run) replacement(b Binding) string {
+	by := b.ReplacedBy.With
+	for range len(r.unscheduled) + 1 {
+		if other, ok := r.instead[by]; ok {
+			by = other
+		}
+		if r.isPicked(by) {
+			return by
+		}
+		next, ok := r.unscheduled[by]
+		if !ok || next.ReplacedBy == nil {
+			return ""
+		}
+		by = next.ReplacedBy.With
+	}
+	return ""
+}
+
+func (r *run) canTakeBack(b, by Binding) bool {
+	cluster := r.clusters[r.at[b.Cluster]]
+	if by.Available || !Decidable(cluster, r.request.Now) || r.filters.objection(cluster, r.request.Now) != nil {
+		return false
+	}
+	if b.ReplacedBy.Reason == failover.Failback {
+		return r.unheard(by.Cluster) || Ineligible(r.clusters[r.at[by.Cluster]], r.request.Now) != ""
+	}
+	return r.leaveOf(b.Cluster).Reason == ""
+}
+
+func (r *run) restore(b, by Binding) {
+	r.exchanges.changes = append(r.exchanges.changes, Change{
+		Binding: b.Name, State: b.before(), Snapshot: r.request.Snapshot, Decision: b.decision(), Replaces: b.Replaces,
+	})
+	r.discard(by)
+	r.instead[by.Cluster] = b.Cluster
+	delete(r.unscheduled, b.Cluster)
+	r.kept[b.Cluster] = b
+	v := &r.verdicts[r.at[b.Cluster]]
+	v.Outcome, v.Score = Kept, b.decision().ClusterScore
+}
+
+// leave moves the placement from clusters that it has to leave to others. Those for which there is no other stay as
+// they are, and do not count as found.
+func (r *run) leave() {
+	if r.rules == nil {
+		return
+	}
+	var leavers []leaver
+	for _, b := range sorted(r.kept) {
+		l := r.leaveOf(b.Cluster)
+		r.lookAgain(l.Again)
+		if l.Now {
+			leavers = append(leavers, leaver{b, l})
+		}
+	}
+	slices.SortFunc(leavers, func(a, b leaver) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Cluster, b.Cluster)) })
+	for _, l := range leavers {
+		left := r.clusters[r.at[l.Cluster]]
+		e := failover.Exchange{Reason: l.Reason, Since: metav1.NewTime(l.Since)}
+		if !r.exchange(l.Binding, e, func(c *clusterv1beta1.MemberCluster) bool { return r.rules.Candidate(c, left, l.Reason) }) {
+			r.stuck = append(r.stuck, l)
+		}
+	}
+}
+
+// failBack returns to clusters that the placement left, once they can be trusted. While it has fewer than number it
+// needs both.
+func (r *run) failBack(number int) {
+	if r.rules == nil || len(r.kept)+len(r.moved) < number || r.rules.Policy.Failback != v1beta1.FailbackWhenHealthy || failover.Braked(r.clusters) {
+		return
+	}
+	for _, b := range sorted(r.kept) {
+		e := b.Replaces
+		if e == nil || e.Reason == failover.Failback || !r.has(e.With) || r.hasBinding(e.With) || r.leaveOf(b.Cluster).Now {
+			continue
+		}
+		since, ok, again := failover.Trusted(r.clusters[r.at[e.With]], r.request.Now)
+		r.lookAgain(again)
+		if ok {
+			back := failover.Exchange{Reason: failover.Failback, Since: metav1.NewTime(since)}
+			r.exchange(b, back, func(c *clusterv1beta1.MemberCluster) bool { return c.Name == e.With })
+		}
+	}
+}
+
+func (r *run) hasBinding(cluster string) bool {
+	return slices.ContainsFunc(r.request.Bindings, func(b Binding) bool { return b.Cluster == cluster })
+}
+
+// exchange replaces the cluster of b with the best one that can, and reports whether there is one.
+func (r *run) exchange(b Binding, e failover.Exchange, can func(*clusterv1beta1.MemberCluster) bool) bool {
+	delete(r.kept, b.Cluster)
+	candidates := slices.DeleteFunc(r.candidates(), func(c candidate) bool { return c.at == r.at[b.Cluster] || !can(r.clusters[c.at]) })
+	picked, _, _ := r.pick(1, candidates)
+	if len(picked) == 0 {
+		r.kept[b.Cluster] = b
+		return false
+	}
+	by := picked[0]
+	by.Reason += fmt.Sprintf("; it replaces cluster %q (%s since %s)", b.Cluster, e.Reason, e.Since.UTC().Format(time.RFC3339))
+	r.moved = append(r.moved, by)
+	r.replaces[by.ClusterName] = &failover.Exchange{With: b.Cluster, Reason: e.Reason, Since: e.Since}
+	e.With = by.ClusterName
+	r.park(b, e)
+	return true
+}
+
+// park gives up the binding of a cluster that another one replaces.
+func (r *run) park(b Binding, e failover.Exchange) {
+	r.carried = slices.DeleteFunc(r.carried, func(c Binding) bool { return c.Name == b.Name })
+	v := &r.verdicts[r.at[b.Cluster]]
+	v.Outcome, v.Score = Outranked, nil
+	if lost := r.lostObjection(b.Cluster); lost != nil {
+		v.Objection = lost
+	}
+	if v.Objection != nil {
+		v.Outcome = Refused
+	}
+	r.exchanges.changes = append(r.exchanges.changes, Change{
+		Binding: b.Name, State: v1beta1.BindingStateUnscheduled, Snapshot: b.Snapshot, Decision: b.Decision, ReplacedBy: &e, Replaces: b.Replaces,
+	})
+	r.instead[b.Cluster] = e.With
+	r.decision.Left = append(r.decision.Left, Exchange{Cluster: b.Cluster, Exchange: e})
+}
+
+// lookAgain records that the decision may be another after that time; zero for never.
+func (r *run) lookAgain(after time.Duration) {
+	if after > 0 && (r.decision.Again == 0 || after < r.decision.Again) {
+		r.decision.Again = after
+	}
+}
+
+// stuckDecisions report the clusters to leave for which there is no replacement, and why there is none.
+func (r *run) stuckDecisions() (out []v1beta1.ClusterDecision) {
+	for _, l := range r.stuck {
+		out = append(out, v1beta1.ClusterDecision{ClusterName: l.Cluster, Reason: fmt.Sprintf(
+			"cluster %q is to be replaced (%s), and no other cluster can: its objects stay as they are. %s", l.Cluster, state(l.Leave), r.whyNone())})
+	}
+	return out
+}
+
+// fewReasons limits the clusters that whyNone names.
+const fewReasons = 3
+
+func (r *run) whyNone() string {
+	var out []string
+	for i := range r.verdicts {
+		v := &r.verdicts[i]
+		if v.Outcome.Selected() {
+			continue
+		}
+		if len(out) == fewReasons {
+			out = append(out, "and others")
+			break
+		}
+		why := "it has not been heard since"
+		if v.Objection != nil {
+			why = v.Objection.Reason()
+		}
+		out = append(out, fmt.Sprintf("%q: %s", v.Cluster, why))
+	}
+	if len(out) == 0 {
+		return "The fleet has no other cluster"
+	}
+	return "Not picked: " + strings.Join(out, "; ")
+}

@@ -1,0 +1,322 @@
+package schedule
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/failover"
+)
+
+// lostFor was heard last that long before noon, and is judged lost.
+func lostFor(c *clusterv1beta1.MemberCluster, silence time.Duration) *clusterv1beta1.MemberCluster {
+	since := metav1.NewTime(noon.Add(-silence))
+	c.Status.AgentStatus[0].LastReceivedHeartbeat = since
+	c.Status.Silence = &clusterv1beta1.ClusterSilence{Since: since, State: clusterv1beta1.SilenceLost, StateSince: metav1.NewTime(noon.Add(3*time.Minute - silence))}
+	return c
+}
+
+// back is heard again for that long.
+func back(c *clusterv1beta1.MemberCluster, well time.Duration) *clusterv1beta1.MemberCluster {
+	heard(c)
+	if c.Status.Silence != nil {
+		c.Status.Silence.State, c.Status.Silence.StateSince = clusterv1beta1.SilenceOver, metav1.NewTime(noon.Add(-well))
+	}
+	return c
+}
+
+func sickFor(c *clusterv1beta1.MemberCluster, since time.Duration) *clusterv1beta1.MemberCluster {
+	sick(c).Status.AgentStatus[0].Conditions[1].LastTransitionTime = metav1.NewTime(noon.Add(-since))
+	return c
+}
+
+// pairFleet has a placement of number clusters on the first of names, which are all healthy and bound there.
+func pairFleet(t *testing.T, number int, names ...string) *world {
+	w := &world{t: t, clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1, number: number}
+	w.policy = &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN}
+	for _, name := range names[:number] {
+		w.join(heard(member(name, "", "")))
+	}
+	w.decide()
+	w.bind(names[:number]...)
+	w.available(names[:number]...)
+	for _, name := range names[number:] {
+		w.join(heard(member(name, "", "")))
+	}
+	w.failover = &v1beta1.Failover{After: metav1.Duration{Duration: 5 * time.Minute}}
+	return w
+}
+
+// available does what the roller and the members do.
+func (w *world) available(clusters ...string) {
+	w.bind(clusters...)
+	for i := range w.bindings {
+		if slices.Contains(clusters, w.bindings[i].Cluster) {
+			w.bindings[i].Available = true
+		}
+	}
+}
+
+// purge deletes the binding to a cluster, as the roller does.
+func (w *world) purge(cluster string) {
+	w.bindings = slices.DeleteFunc(w.bindings, func(b Binding) bool { return b.Cluster == cluster })
+}
+
+// is checks the living clusters, and what the others are replaced by: "c>d" for c, replaced by d.
+func (w *world) is(living, parked string) {
+	w.t.Helper()
+	if got := strings.Join(w.living(), " "); got != living {
+		w.t.Errorf("living %q; want %q", got, living)
+	}
+	var out []string
+	for _, b := range w.bindings {
+		if b.State == v1beta1.BindingStateUnscheduled {
+			text := b.Cluster + ">"
+			if b.ReplacedBy != nil {
+				text += b.ReplacedBy.With
+			}
+			out = append(out, text)
+		}
+	}
+	slices.Sort(out)
+	if got := strings.Join(out, " "); got != parked {
+		w.t.Errorf("parked %q; want %q", got, parked)
+	}
+}
+
+func TestALostClusterIsReplaced(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c", "d")
+	lostFor(w.clusters["c"], 299*time.Second)
+	if d := w.decide(); d.Again <= 0 || d.Again > time.Second {
+		t.Errorf("decides again in %s; want within the second that is left", d.Again)
+	}
+	w.is("a b c", "")
+	lostFor(w.clusters["c"], 300*time.Second)
+	d := w.decide()
+	w.is("a b d", "c>d")
+	if !d.Fulfilled() || len(d.Left) != 1 || d.Left[0].Cluster != "c" || d.Left[0].With != "d" || d.Left[0].Reason != failover.Lost {
+		t.Errorf("found %d of %d, left %+v", d.Found, d.Wanted, d.Left)
+	}
+	if e := w.bindingTo("d").Replaces; e == nil || e.With != "c" {
+		t.Errorf("the binding to d replaces %+v", e)
+	}
+	w.available("d")
+	back(w.clusters["c"], 0)
+	w.decide()
+	w.is("a b d", "c>d") // the roller removes it now
+}
+
+func TestWithoutAPolicyNothingIsLeft(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c", "d")
+	w.failover = nil
+	lostFor(w.clusters["c"], time.Hour)
+	w.decide()
+	w.is("a b c", "")
+}
+
+func TestALostClusterThatReturnsEarlyIsKept(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c", "d")
+	lostFor(w.clusters["c"], 6*time.Minute)
+	w.decide()
+	w.bind("d")
+	back(w.clusters["c"], 0)
+	d := w.decide()
+	w.is("a b c", "d>")
+	if b := w.bindingTo("c"); b.State != v1beta1.BindingStateBound || b.ReplacedBy != nil || !d.Fulfilled() {
+		t.Errorf("binding to c: %+v; found %d", b, d.Found)
+	}
+}
+
+func TestALostClusterThatReturnsUnhealthyStaysReplaced(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c", "d")
+	lostFor(w.clusters["c"], 6*time.Minute)
+	w.decide()
+	sickFor(back(w.clusters["c"], 0), time.Minute)
+	w.decide()
+	w.is("a b d", "c>d")
+}
+
+func TestALostClusterStaysWithoutAReplacement(t *testing.T) {
+	for name, other := range map[string]func(*world){
+		"there is none":         func(*world) {},
+		"it is lost too":        func(w *world) { w.join(lostFor(member("d", "", ""), time.Hour)) },
+		"it was heard long ago": func(w *world) { w.join(overdue(member("d", "", ""))) },
+		"it is away":            func(w *world) { w.join(away(heard(member("d", "", "")))) },
+		"it is unhealthy":       func(w *world) { w.join(sickFor(heard(member("d", "", "")), time.Hour)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := pairFleet(t, 3, "a", "b", "c")
+			other(w)
+			lostFor(w.clusters["c"], 6*time.Minute)
+			d := w.decide()
+			w.is("a b c", "")
+			if d.Found != 2 || d.Wanted != 3 {
+				t.Errorf("found %d of %d; want 2 of 3", d.Found, d.Wanted)
+			}
+			entry := d.Clusters[2]
+			if entry.Selected || entry.ClusterName != "c" || !strings.Contains(entry.Reason, `cluster "c"`) || !strings.Contains(entry.Reason, "no other cluster can") {
+				t.Errorf("reported: %+v", entry)
+			}
+			back(w.clusters["c"], 0)
+			if d := w.decide(); !d.Fulfilled() {
+				t.Errorf("found %d when c is back", d.Found)
+			}
+			w.is("a b c", "")
+		})
+	}
+}
+
+func away(c *clusterv1beta1.MemberCluster) *clusterv1beta1.MemberCluster {
+	c.Annotations = map[string]string{"kubernetes-fleet.io/away": "true"}
+	return c
+}
+
+func TestAClusterThatIsAwayIsNotReplaced(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c", "d")
+	away(lostFor(w.clusters["c"], time.Hour))
+	w.decide()
+	w.is("a b c", "")
+}
+
+func TestTheReplacementIsLostToo(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c", "d", "e")
+	w.policy.Affinity = nil
+	delete(w.clusters, "e")
+	lostFor(w.clusters["c"], 20*time.Minute)
+	w.decide()
+	w.is("a b d", "c>d")
+	w.join(heard(member("e", "", "")))
+	w.decide()
+	w.is("a b d", "c>d") // d only fails
+	lostFor(w.clusters["d"], 6*time.Minute)
+	w.decide()
+	w.is("a b e", "c>e d>e")
+	w.available("e")
+	back(w.clusters["c"], 0)
+	back(w.clusters["d"], 0)
+	w.decide()
+	w.is("a b e", "c>e d>e")
+}
+
+func TestTheFirstReturnsBeforeTheSecondReplacementIsAvailable(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c", "d")
+	lostFor(w.clusters["c"], 20*time.Minute)
+	w.decide()
+	w.join(heard(member("e", "", "")))
+	lostFor(w.clusters["d"], 6*time.Minute)
+	w.bind("d")
+	w.decide()
+	w.is("a b e", "c>e d>e")
+	back(w.clusters["c"], 0)
+	w.decide()
+	w.is("a b c", "d>c e>")
+}
+
+func TestTheBrakeHoldsEveryFailover(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c", "d", "e")
+	for _, name := range []string{"b", "c", "e"} {
+		lostFor(w.clusters[name], 6*time.Minute)
+	}
+	w.decide()
+	w.is("a b c", "")
+	w.clusters["b"].Status.Silence.State = clusterv1beta1.SilenceReleased
+	w.clusters["c"].Status.Silence.State = clusterv1beta1.SilenceBraked
+	w.decide()
+	w.is("a c d", "b>d") // only what was released
+}
+
+func TestAnUnhealthyClusterIsReplaced(t *testing.T) {
+	w := pairFleet(t, 2, "a", "b", "c")
+	sickFor(w.clusters["b"], 4*time.Minute)
+	if d := w.decide(); d.Again != time.Minute {
+		t.Errorf("decides again in %s; want 1m", d.Again)
+	}
+	w.is("a b", "")
+	sickFor(w.clusters["b"], 5*time.Minute)
+	w.decide()
+	w.is("a c", "b>c")
+	w.clusters["b"] = heard(member("b", "", ""))
+	w.decide()
+	w.is("a b", "c>")
+}
+
+func TestAFlappingClusterIsPickedLast(t *testing.T) {
+	w := pairFleet(t, 1, "a", "b", "c")
+	w.join(back(lostFor(member("z", "", ""), time.Hour), 29*time.Minute))
+	lostFor(w.clusters["a"], 6*time.Minute)
+	w.decide()
+	w.is("c", "a>c")
+	lostFor(w.clusters["c"], 6*time.Minute)
+	w.decide()
+	w.is("b", "a>b c>b")
+	lostFor(w.clusters["b"], 6*time.Minute)
+	w.failover.After.Duration = time.Minute
+	w.clusters["a"].Status.Silence.StateSince = metav1.NewTime(noon.Add(-time.Hour)) // says nothing about the hub any more
+	w.decide()
+	w.is("z", "a>z b>z c>z")
+}
+
+func TestFailback(t *testing.T) {
+	w := pairFleet(t, 2, "a", "b", "c")
+	w.failover.Failback = v1beta1.FailbackWhenHealthy
+	lostFor(w.clusters["b"], 6*time.Minute)
+	w.decide()
+	w.available("c")
+	back(w.clusters["b"], 0)
+	w.decide()
+	w.is("a c", "b>c")
+	w.purge("b")
+	back(w.clusters["b"], 9*time.Minute)
+	if d := w.decide(); d.Again != time.Minute {
+		t.Errorf("decides again in %s; want 1m", d.Again)
+	}
+	w.is("a c", "")
+	back(w.clusters["b"], 10*time.Minute)
+	w.decide()
+	w.is("a b", "c>b")
+	w.decide()
+	w.is("a b", "c>b") // c is heard, and stays until b is available
+	lostFor(w.clusters["b"], 6*time.Minute)
+	w.decide()
+	w.is("a c", "b>")
+}
+
+func TestAnInterruptedExchangeIsFinished(t *testing.T) {
+	for name, tc := range map[string]struct {
+		then           func(*world)
+		living, parked string
+	}{
+		"c is still lost":                 {func(*world) {}, "a b d", "c>d"},
+		"c is back before d is available": {func(w *world) { back(w.clusters["c"], 0) }, "a b c", "d>"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := pairFleet(t, 3, "a", "b", "c", "d")
+			lostFor(w.clusters["c"], 6*time.Minute)
+			d := Decide(w.request())
+			d.Change = nil // the agent ended after the first write
+			w.apply(d)
+			w.is("a b c d", "")
+			tc.then(w)
+			w.decide()
+			w.is(tc.living, tc.parked)
+		})
+	}
+}
+
+func TestAnEditWhileAClusterIsReplaced(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c", "d")
+	lostFor(w.clusters["c"], 6*time.Minute)
+	w.decide()
+	w.use(tolerating(number(), "east", "prod"))
+	w.decide()
+	w.is("a b d", "c>d")
+	w.number = 2
+	w.available("a", "b")
+	w.decide()
+	w.is("a b", "c>d d>")
+}
