@@ -21,7 +21,10 @@ func startHub(t *testing.T) *hub {
 func (h *hub) startAgent() *testworld.Agent {
 	h.Helper()
 	return testworld.RunAgent(h.T, h.Config, func(mgr ctrl.Manager, direct client.Client) error {
-		s := &Scheduler{Client: mgr.GetClient(), Direct: direct, Workers: 10, Namespaced: true, Now: time.Now}
+		s := &Scheduler{
+			Client: mgr.GetClient(), Direct: direct, Workers: 10, Namespaced: true, Now: time.Now,
+			Recorder: mgr.GetEventRecorderFor(RecorderName), //nolint:staticcheck // core/v1 events, as the hub agent records them
+		}
 		return s.SetupWithManager(mgr)
 	})
 }

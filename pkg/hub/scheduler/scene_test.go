@@ -51,6 +51,7 @@ func TestScheduler(t *testing.T) {
 		{"cleans up", cleansUp},
 		{"lets go of what can have no bindings", letsGo},
 		{"reacts to clusters that can matter", reacts},
+		{"leaves a lost cluster", leaves},
 		{"writes nothing after a restart", restarts},
 	} {
 		for i, namespace := range []string{"", "app"} {
