@@ -11,6 +11,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/liveness"
 )
 
+// PolicyOf returns when a placement leaves a lost cluster; nil for never. The schema refuses a policy for other
+// placement types than PickN and for strategy External, and here it has no effect.
+func PolicyOf(placement v1beta1.PlacementObject) *v1beta1.Failover {
+	spec := placement.GetSpec()
+	if spec.Policy == nil || spec.Policy.PlacementType != v1beta1.PlacementTypePickN || spec.Strategy.Type == v1beta1.RolloutStrategyTypeExternal {
+		return nil
+	}
+	return spec.Policy.Failover
+}
+
 // Rules decide for one placement which clusters it leaves.
 type Rules struct {
 	// Policy is the placement's.

@@ -43,7 +43,7 @@ func PlacementEvents(placement v1beta1.PlacementObject, status *v1beta1.Placemen
 		out = append(out, *leftOut)
 	}
 	for _, kind := range []string{v1beta1.ConditionScheduled, v1beta1.ConditionResourcesFit, v1beta1.ConditionResourcesPermitted,
-		v1beta1.ConditionStatusSynced, v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack} {
+		v1beta1.ConditionStatusSynced, v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack, v1beta1.ConditionFailoverComplete} {
 		if bad := change.turned(placement.ConditionType(kind)); bad != nil {
 			out = append(out, *bad)
 		}

@@ -221,7 +221,7 @@ func (p *placementReport) update() PlacementUpdate {
 	status.Conditions = p.conditions(wanted...)
 	fit(&status, bindings)
 	update := PlacementUpdate{Status: status, Delay: Patience, Again: again}
-	if settled || failsNewly || p.rejectionChanged(status.Conditions) {
+	if settled || failsNewly || p.troubleChanged(status.Conditions) {
 		update.Delay = 0
 	}
 	return update
@@ -269,6 +269,9 @@ func (p *placementReport) conditions(wanted ...metav1.Condition) []metav1.Condit
 	}
 	if permitted := ResourcesPermitted(p.Placement, p.Withheld); permitted != nil {
 		wanted = append(wanted, *permitted)
+	}
+	if failover := p.failover(); failover != nil {
+		wanted = append(wanted, *failover)
 	}
 	wanted = append(wanted, p.rejection()...)
 	out := merge(p.old.Conditions, wanted, p.now)

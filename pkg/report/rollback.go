@@ -101,10 +101,10 @@ func (p *placementReport) rolledBack() metav1.Condition {
 	return yes(p.generation, kind, v1beta1.ReasonRollbackSucceeded, text)
 }
 
-// rejectionChanged returns whether the conditions about a spent failure budget change their status or reason, come or
-// go.
-func (p *placementReport) rejectionChanged(conditions []metav1.Condition) bool {
-	for _, name := range []string{v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack} {
+// troubleChanged returns whether the conditions about a spent failure budget or a failover change their status or
+// reason, come or go.
+func (p *placementReport) troubleChanged(conditions []metav1.Condition) bool {
+	for _, name := range []string{v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack, v1beta1.ConditionFailoverComplete} {
 		kind := p.Placement.ConditionType(name)
 		was, is := meta.FindStatusCondition(p.old.Conditions, kind), meta.FindStatusCondition(conditions, kind)
 		if (was == nil) != (is == nil) || was != nil && (was.Status != is.Status || was.Reason != is.Reason) {

@@ -71,7 +71,7 @@ func RequestOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotO
 		Listed:    policy.GetStatus().ClusterDecisions,
 		Now:       now,
 	}
-	r.Failover = FailoverOf(placement)
+	r.Failover = failover.PolicyOf(placement)
 	if r.Policy != nil && r.Policy.PlacementType == v1beta1.PlacementTypePickN {
 		text := policy.GetAnnotations()[contract.AnnotationNumberOfClusters]
 		number, err := strconv.Atoi(text)
@@ -88,16 +88,6 @@ func RequestOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotO
 		r.Bindings = append(r.Bindings, bindingOf(b))
 	}
 	return r, nil
-}
-
-// FailoverOf returns when a placement leaves a lost cluster; nil for never. The schema refuses it for other types and
-// for strategy External.
-func FailoverOf(placement v1beta1.PlacementObject) *v1beta1.Failover {
-	spec := placement.GetSpec()
-	if spec.Policy == nil || spec.Policy.PlacementType != v1beta1.PlacementTypePickN || spec.Strategy.Type == v1beta1.RolloutStrategyTypeExternal {
-		return nil
-	}
-	return spec.Policy.Failover
 }
 
 func bindingOf(b v1beta1.BindingObject) Binding {

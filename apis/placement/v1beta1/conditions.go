@@ -28,6 +28,9 @@ const (
 	// ConditionResourcesPermitted, on a placement, is False if selected objects are not placed because the placement's
 	// author may not place privileged objects, and absent otherwise. All other selected objects are placed.
 	ConditionResourcesPermitted = "ResourcesPermitted"
+	// ConditionFailoverComplete, on a placement with a failover policy, is True if every lost cluster is replaced, and
+	// what replaces it is available. It is absent without a policy.
+	ConditionFailoverComplete = "FailoverComplete"
 	// ConditionStatusTrimmed, on a Work, is True if its status omits details, and absent otherwise.
 	ConditionStatusTrimmed = "StatusTrimmed"
 )
@@ -64,6 +67,19 @@ const ReasonPrivilegedResources = "PrivilegedResourcesWithheld"
 const (
 	// ReasonResourceTooLarge (False): the message names the objects, their sizes and the limit.
 	ReasonResourceTooLarge = "ResourceTooLarge"
+)
+
+// Reasons of a placement's FailoverComplete.
+const (
+	// ReasonNoClusterReplaced (True): the placement has left no cluster.
+	ReasonNoClusterReplaced = "NoClusterReplaced"
+	// ReasonClustersReplaced (True): the message names the clusters that were left, why and since when, what replaces
+	// them, and what happens to the objects there.
+	ReasonClustersReplaced = "ClustersReplaced"
+	// ReasonReplacementPending (False): what replaces a cluster is not available yet.
+	ReasonReplacementPending = "ReplacementPending"
+	// ReasonNoReplacement (False): a cluster is lost, and no other can be picked.
+	ReasonNoReplacement = "NoReplacement"
 )
 
 // Reasons of Scheduled in placementStatuses.

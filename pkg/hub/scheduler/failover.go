@@ -109,7 +109,7 @@ func (s *Scheduler) enqueueWith(ctx context.Context, cluster string, q queue, su
 			continue
 		}
 		placement, err := scope.Placements.Get(ctx, s.Client, key)
-		if err == nil && schedule.FailoverOf(placement) != nil {
+		if err == nil && failover.PolicyOf(placement) != nil {
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}

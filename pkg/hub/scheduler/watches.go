@@ -80,7 +80,7 @@ func placements() predicate.Predicate {
 		CreateFunc: func(e event.CreateEvent) bool { return ours(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(v1beta1.PlacementObject), e.ObjectNew.(v1beta1.PlacementObject)
-			return doomed(is) || ours(is) && !ours(was) || !equality.Semantic.DeepEqual(schedule.FailoverOf(was), schedule.FailoverOf(is))
+			return doomed(is) || ours(is) && !ours(was) || !equality.Semantic.DeepEqual(failover.PolicyOf(was), failover.PolicyOf(is))
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}

@@ -1,0 +1,73 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover"
+)
+
+// failover is the condition about clusters that the placement left or has to leave; nil without a failover policy.
+func (p *placementReport) failover() *metav1.Condition {
+	policy := failover.PolicyOf(p.Placement)
+	if policy == nil {
+		return nil
+	}
+	kind := p.Placement.ConditionType(v1beta1.ConditionFailoverComplete)
+	stuck, pending, done := p.leftClusters(policy.Purge)
+	var c metav1.Condition
+	switch all := slices.Concat(stuck, pending, done); {
+	case len(stuck) > 0:
+		c = no(p.generation, kind, v1beta1.ReasonNoReplacement, brief.List(all, mostNamed))
+	case len(pending) > 0:
+		c = no(p.generation, kind, v1beta1.ReasonReplacementPending, brief.List(all, mostNamed))
+	case len(done) > 0:
+		c = yes(p.generation, kind, v1beta1.ReasonClustersReplaced, brief.List(all, mostNamed))
+	default:
+		c = yes(p.generation, kind, v1beta1.ReasonNoClusterReplaced, "No cluster of the placement is replaced")
+	}
+	return &c
+}
+
+// leftClusters describes the clusters that have to be left and cannot be, and those that were left, by whether what
+// replaces them is available. Each list is in the order of clusters.
+func (p *placementReport) leftClusters(purge v1beta1.FailoverPurge) (stuck, pending, done []string) {
+	if p.Policy != nil {
+		for _, d := range p.Policy.GetStatus().ClusterDecisions {
+			if b := p.bindings[d.ClusterName]; !d.Selected && b != nil && b.GetSpec().State != v1beta1.BindingStateUnscheduled {
+				stuck = append(stuck, strings.TrimSuffix(d.Reason, "."))
+			}
+		}
+	}
+	for _, b := range p.Bindings {
+		e := failover.ReplacedBy(b)
+		if e == nil || !b.GetDeletionTimestamp().IsZero() || b.GetSpec().State != v1beta1.BindingStateUnscheduled {
+			continue
+		}
+		text := fmt.Sprintf("cluster %s (%s since %s) is replaced by %s, which is ", b.GetSpec().TargetCluster, e.Reason,
+			e.Since.UTC().Format(time.RFC3339), e.With)
+		if by := p.bindings[e.With]; by != nil && delivery.StatusOf(by).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue) {
+			done = append(done, text+"available; "+untilHeard(purge))
+		} else {
+			pending = append(pending, text+"not available yet")
+		}
+	}
+	slices.Sort(pending)
+	slices.Sort(done)
+	return stuck, pending, done
+}
+
+// untilHeard describes what happens to the objects on a cluster that was left.
+func untilHeard(purge v1beta1.FailoverPurge) string {
+	if purge == v1beta1.FailoverPurgeNever {
+		return "once it is heard, its objects are left there without an owner"
+	}
+	return "its objects may still run until it is heard, and are removed then"
+}
