@@ -29,7 +29,7 @@ type Evidence int
 
 // Values of Evidence.
 const (
-	// Undecided: no other cluster has had to report since the cluster should have been heard.
+	// Undecided: no other cluster is silent, and none has had to report since the cluster should have been heard.
 	Undecided Evidence = iota
 	// Alone: enough others are heard, so that the cluster is to blame.
 	Alone
@@ -46,9 +46,10 @@ type Count struct {
 	Next time.Time
 }
 
-// CountFor counts the clusters of the fleet for the silence of cluster. domain is the label that names the region or
-// another domain that can fail as a whole; empty for none. Clusters that are away, leave, or never reported do not
-// count, nor do those that were lost long ago or that an administrator released.
+// CountFor counts the clusters of the fleet for the silence of cluster. A cluster counts as heard if it still is, and has
+// been since cluster should have been. domain is the label that names the region or another domain that can fail as a
+// whole; empty for none. Clusters that are away, leave, or never reported do not count, nor do those that were lost long
+// ago or that an administrator released.
 func CountFor(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.MemberCluster, domain string, now time.Time) Count {
 	since := liveness.Due(cluster)
 	count := Count{Suspects: []string{cluster.Name}}
@@ -64,13 +65,14 @@ func CountFor(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.Mem
 	for _, other := range fleet {
 		switch {
 		case other.Name == cluster.Name || !Watched(other):
+		case liveness.Of(other, now) != liveness.Heard:
+			if !settled(other, now) {
+				count.Suspects = append(count.Suspects, other.Name)
+				of(other).suspects++
+			}
 		case !liveness.LastHeard(other).Before(since):
 			count.Heard = append(count.Heard, other.Name)
 			of(other).heard++
-		case settled(other, now):
-		case liveness.Of(other, now) != liveness.Heard:
-			count.Suspects = append(count.Suspects, other.Name)
-			of(other).suspects++
 		default:
 			if due := liveness.Due(other); count.Next.IsZero() || due.Before(count.Next) {
 				count.Next = due
