@@ -103,7 +103,7 @@ func TestEvidence(t *testing.T) {
 		{"the others fell silent after it was due", [][]*clusterv1beta1.MemberCluster{members(8, "b", 100*time.Second)}, "", Widespread, "9/0", 0},
 		{"lost not long ago", [][]*clusterv1beta1.MemberCluster{
 			members(2, "b", time.Hour, silence(clusterv1beta1.SilenceLost, time.Hour, 9*time.Minute)), members(2, "h", well),
-		}, "", Widespread, "3/2", 0},
+		}, "", Widespread, "3/2", time.Minute},
 		{"lost long ago", [][]*clusterv1beta1.MemberCluster{
 			members(4, "b", time.Hour, silence(clusterv1beta1.SilenceLost, time.Hour, 11*time.Minute)), members(2, "h", well),
 		}, "", Alone, "1/2", 0},

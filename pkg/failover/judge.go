@@ -30,7 +30,7 @@ type Look struct {
 type Memory struct {
 	// Clear is since when no silence was found Widespread; zero if the last one was.
 	Clear time.Time
-	// Braked is when a cluster was last seen Braked; zero if none was.
+	// Braked is when a cluster was last seen Braked, or so many overdue that they may be soon; zero if that was never.
 	Braked time.Time
 }
 
@@ -40,6 +40,8 @@ type Judgement struct {
 	Silence *clusterv1beta1.ClusterSilence
 	// Again is when to judge again without an event; zero if there is no need.
 	Again time.Duration
+	// Waiting is whether the cluster would be judged otherwise if the hub heard other clusters.
+	Waiting bool
 	// Memory is that for the next judgement, of any cluster.
 	Memory Memory
 }
@@ -50,12 +52,12 @@ const calm = time.Minute
 // Next judges a cluster. Its recorded silence is the last judgement.
 func (j Judge) Next(cluster *clusterv1beta1.MemberCluster, look Look) Judgement {
 	c := judging{Judge: j, Look: look, cluster: cluster, was: recorded(cluster, look.Now)}
-	c.braked = Braked(look.Fleet)
+	c.braked = Braked(look.Fleet) || widespread(cluster, look.Fleet, j.Domain, look.Now)
 	if c.braked || is(c.was, clusterv1beta1.SilenceBraked) {
 		c.Memory.Braked = look.Now
 	}
 	silence, again := c.next()
-	return Judgement{Silence: silence, Again: again, Memory: c.Memory}
+	return Judgement{Silence: silence, Again: again, Waiting: c.waiting, Memory: c.Memory}
 }
 
 // judging is one judgement.
@@ -64,8 +66,10 @@ type judging struct {
 	Look
 	cluster *clusterv1beta1.MemberCluster
 	was     *clusterv1beta1.ClusterSilence
-	// braked is whether a cluster of the fleet is Braked.
+	// braked is whether a cluster of the fleet is Braked, or may be soon.
 	braked bool
+	// waiting is as in Judgement.
+	waiting bool
 }
 
 func (j *judging) next() (silence *clusterv1beta1.ClusterSilence, again time.Duration) {
@@ -123,6 +127,7 @@ func (j *judging) conclude(s *clusterv1beta1.ClusterSilence) (silence *clusterv1
 	case evidence == Alone && j.braked:
 		return s, liveness.LostAfter(j.cluster)
 	case evidence == Alone:
+		j.waiting = false
 		return enter(clusterv1beta1.SilenceLost, s.Since.Time, j.Now), 0
 	default:
 		return s, next
@@ -147,11 +152,13 @@ func (j *judging) brakeEnds() (silence *clusterv1beta1.ClusterSilence, again tim
 	if left := j.Memory.Clear.Add(min(liveness.Period(j.cluster), calm)).Sub(j.Now); left > 0 {
 		return j.was, left
 	}
+	j.waiting = false
 	return enter(clusterv1beta1.SilenceSuspected, j.Now, j.Now), liveness.LostAfter(j.cluster)
 }
 
 // ask returns what the other clusters show about the silence, and when to ask again without an event.
 func (j *judging) ask() (evidence Evidence, again time.Duration) {
+	j.waiting = true
 	count := CountFor(j.cluster, j.Fleet, j.Domain, j.Now)
 	switch {
 	case count.Evidence == Widespread:
