@@ -29,7 +29,7 @@ type Evidence int
 
 // Values of Evidence.
 const (
-	// Undecided: no other cluster has had to report since the cluster should have been heard.
+	// Undecided: no other cluster is silent, and none has had to report since the cluster should have been heard.
 	Undecided Evidence = iota
 	// Alone: enough others are heard, so that the cluster is to blame.
 	Alone
@@ -42,63 +42,104 @@ type Count struct {
 	Evidence Evidence
 	// Suspects, with the cluster itself, and Heard are the clusters that were counted, by name.
 	Suspects, Heard []string
-	// Next is when the next cluster that is not counted yet must have been heard; zero if all are counted.
+	// Pending is how many clusters are heard and have not had to report since the cluster should have been heard.
+	Pending int
+	// Next is when the count may change without an event, because one of those must have been heard, or a lost cluster
+	// no longer counts; zero if it cannot.
 	Next time.Time
 }
 
-// CountFor counts the clusters of the fleet for the silence of cluster. domain is the label that names the region or
-// another domain that can fail as a whole; empty for none. Clusters that are away, leave, or never reported do not
-// count, nor do those that were lost long ago or that an administrator released.
+// CountFor counts the clusters of the fleet for the silence of cluster. A cluster counts as heard if it still is, and has
+// been since cluster should have been. domain is the label that names the region or another domain that can fail as a
+// whole; empty for none. Clusters that are away, leave, or never reported do not count, nor do those that were lost long
+// ago or that an administrator released.
 func CountFor(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.MemberCluster, domain string, now time.Time) Count {
-	since := liveness.Due(cluster)
-	count := Count{Suspects: []string{cluster.Name}}
-	domains := map[string]*tally{}
-	of := func(c *clusterv1beta1.MemberCluster) *tally {
-		name := c.Labels[domain]
-		if domains[name] == nil {
-			domains[name] = &tally{}
-		}
-		return domains[name]
-	}
-	of(cluster).suspects++
-	for _, other := range fleet {
-		switch {
-		case other.Name == cluster.Name || !Watched(other):
-		case !liveness.LastHeard(other).Before(since):
-			count.Heard = append(count.Heard, other.Name)
-			of(other).heard++
-		case settled(other, now):
-		case liveness.Of(other, now) != liveness.Heard:
-			count.Suspects = append(count.Suspects, other.Name)
-			of(other).suspects++
-		default:
-			if due := liveness.Due(other); count.Next.IsZero() || due.Before(count.Next) {
-				count.Next = due
-			}
-		}
-	}
+	count := counting{domain: domain, domains: map[string]*tally{}}
+	count.suspect(cluster)
+	count.others(cluster, fleet, liveness.Due(cluster), now)
 	slices.Sort(count.Suspects)
 	slices.Sort(count.Heard)
-	count.Evidence = count.evidence(domain != "" && wholly(domains))
-	return count
+	count.Evidence = count.evidence()
+	return count.Count
 }
 
-func (c Count) evidence(domainsFailed bool) Evidence {
+// widespread reports whether so many clusters are overdue now that the hub's own network may be to blame. cluster
+// replaces the one of its name in the fleet.
+func widespread(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.MemberCluster, domain string, now time.Time) bool {
+	count := counting{domain: domain, domains: map[string]*tally{}}
+	count.add(cluster, time.Time{}, now)
+	count.others(cluster, fleet, time.Time{}, now)
+	return len(count.Suspects) > 0 && count.evidence() == Widespread
+}
+
+// counting is a count that is not complete yet.
+type counting struct {
+	Count
+	domain  string
+	domains map[string]*tally
+}
+
+// tally counts the clusters of a domain.
+type tally struct{ suspects, heard int }
+
+func (c *counting) tallyOf(cluster *clusterv1beta1.MemberCluster) *tally {
+	name := cluster.Labels[c.domain]
+	if c.domains[name] == nil {
+		c.domains[name] = &tally{}
+	}
+	return c.domains[name]
+}
+
+func (c *counting) suspect(cluster *clusterv1beta1.MemberCluster) {
+	c.Suspects = append(c.Suspects, cluster.Name)
+	c.tallyOf(cluster).suspects++
+}
+
+// others adds all clusters but one.
+func (c *counting) others(but *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.MemberCluster, since, now time.Time) {
+	for _, other := range fleet {
+		if other.Name != but.Name {
+			c.add(other, since, now)
+		}
+	}
+}
+
+func (c *counting) add(cluster *clusterv1beta1.MemberCluster, since, now time.Time) {
+	switch {
+	case !Watched(cluster):
+	case liveness.Of(cluster, now) == liveness.Heard && liveness.LastHeard(cluster).Before(since):
+		c.Pending++
+		c.until(liveness.Due(cluster))
+	case liveness.Of(cluster, now) == liveness.Heard:
+		c.Heard = append(c.Heard, cluster.Name)
+		c.tallyOf(cluster).heard++
+	case !settled(cluster, now):
+		c.suspect(cluster)
+		if is(cluster.Status.Silence, clusterv1beta1.SilenceLost) {
+			c.until(cluster.Status.Silence.StateSince.Add(recently))
+		}
+	}
+}
+
+func (c *Count) until(at time.Time) {
+	if c.Next.IsZero() || at.Before(c.Next) {
+		c.Next = at
+	}
+}
+
+func (c *counting) evidence() Evidence {
 	suspects, all := len(c.Suspects), len(c.Suspects)+len(c.Heard)
 	switch {
-	case suspects == 1 && len(c.Heard) == 0 && !c.Next.IsZero():
+	case suspects == 1 && len(c.Heard) == 0 && c.Pending > 0:
 		return Undecided
 	case len(c.Heard) == 0:
 		return Widespread
-	case suspects > mostSuspects && suspects*100 > all*mostShare && !domainsFailed:
+	case suspects > mostSuspects && suspects*100 > all*mostShare && (c.domain == "" || !wholly(c.domains)):
 		return Widespread
 	default:
 		return Alone
 	}
 }
-
-// tally counts the clusters of a domain.
-type tally struct{ suspects, heard int }
 
 // wholly reports whether domains as a whole are silent: no domain has suspects and heard clusters, and every suspect
 // has a domain.
