@@ -162,6 +162,7 @@ func TestHubRendersWithDefaults(t *testing.T) {
 		"enable-eviction-apis":                        "true",
 		"force-delete-wait-time":                      "15m0s",
 		"cluster-unhealthy-threshold":                 "3m0s",
+		"failover-domain-label":                       "topology.kubernetes.io/region",
 		"resource-snapshot-creation-minimum-interval": "30s",
 		"resource-changes-collection-duration":        "15s",
 		"hub-api-qps":                                 "250",
@@ -191,6 +192,17 @@ func TestHubRendersWithDefaults(t *testing.T) {
 	}
 }
 
+// An empty label means no domains: it must not become the default of the agent.
+func TestHubRendersNoFailoverDomain(t *testing.T) {
+	const flag = "--failover-domain-label="
+	for values, want := range map[string]bool{`failoverDomainLabel: ""`: true, `failoverDomainLabel: null`: false, `extraArgs: {failover-domain-label: a}`: false} {
+		deployment := get[appsv1.Deployment](t, render(t, charts.HubAgent, values), "Deployment/hub-agent")
+		if got := slices.Contains(container(t, deployment).Args, flag); got != want {
+			t.Errorf("%s: argument %s: %t", values, flag, got)
+		}
+	}
+}
+
 // A file that sets every value of the contract renders, and each value arrives.
 func TestHubRendersAUsersValues(t *testing.T) {
 	objects := render(t, charts.HubAgent, `
@@ -205,6 +217,7 @@ enableWorkload: true
 useCertManager: true
 webhookCertSecretName: fleet-webhook-server-cert
 forceDeleteWaitTime: 1m
+failoverDomainLabel: example.org/site
 clusterUnhealthyThreshold: 3m
 resourceSnapshotCreationMinimumInterval: 0m
 resourceChangesCollectionDuration: 0m
@@ -238,6 +251,7 @@ extraArgs: {enable-eviction-apis: false, skipped-propagating-namespaces: "a;b", 
 		"v":                         "5",
 		"leader-election-namespace": "fleet-hub",
 		"force-delete-wait-time":    "1m",
+		"failover-domain-label":     "example.org/site",
 		"resource-snapshot-creation-minimum-interval": "0m",
 		"enable-cluster-inventory-apis":               "false",
 		"enable-pprof":                                "true",

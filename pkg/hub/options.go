@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/flagship-fleet/flagship/pkg/admission/policy"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/hub/admission"
@@ -53,6 +56,9 @@ type Options struct {
 	// agent as lost.
 	Inventory bool
 	Silence   time.Duration
+
+	// FailoverDomain is the label of the domains of clusters that can fail as a whole; empty for none.
+	FailoverDomain string
 
 	// Webhook is whether admission webhooks are served, and the configurations written that make the hub's API server
 	// call them.
@@ -111,6 +117,8 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.IntVar(&o.LeaderBurst, "leader-election-burst", 1000, "burst of requests for the lease, 10 to 2000")
 
 	fs.DurationVar(&o.ForceDeleteWait, "force-delete-wait-time", 15*time.Minute, "how long a deleted MemberCluster waits for its agent before the hub agent cleans up without it, 30s to 1h")
+	fs.StringVar(&o.FailoverDomain, "failover-domain-label", corev1.LabelTopologyRegion, "label of MemberClusters that names their region, or another domain "+
+		"that can fail as a whole: if all clusters of a domain are silent, and all of another one are heard, failovers go on; empty: none")
 	fs.BoolVar(&o.ResourcePlacement, "enable-resource-placement", true, "serve namespaced ResourcePlacements")
 	fs.StringVar(&o.SkippedAPIs, "skipped-propagating-apis", "", "APIs that are never placed, in addition to the built-in list; separated by ';': group, group/version, group/version/Kind,Kind, v1/Kind; not with --allowed-propagating-apis")
 	fs.StringVar(&o.AllowedAPIs, "allowed-propagating-apis", "", "the only APIs that are placed, in the same form; replaces the built-in list of skipped APIs")
@@ -200,6 +208,11 @@ func (o *Options) Validate() error {
 	}
 	if o.LeaderQPS > 0 {
 		errs = append(errs, process.Throttle("leader-election-qps", o.LeaderQPS, 1000, "leader-election-burst", o.LeaderBurst, 2000))
+	}
+	if o.FailoverDomain != "" {
+		if wrong := validation.IsQualifiedName(o.FailoverDomain); len(wrong) > 0 {
+			errs = append(errs, fmt.Errorf("--failover-domain-label is %q; it must be the key of a label: %s", o.FailoverDomain, strings.Join(wrong, "; ")))
+		}
 	}
 	if _, err := o.rules(); err != nil {
 		errs = append(errs, err)

@@ -55,6 +55,11 @@ func TestOptions(t *testing.T) {
 		"cert-manager runs on the hub": {
 			args: []string{"--use-cert-manager"}, want: []string{"--use-cert-manager needs --enable-workload"},
 		},
+		"a domain that can fail":  {args: []string{"--failover-domain-label=example.org/site"}},
+		"no domain that can fail": {args: []string{"--failover-domain-label="}},
+		"a label that cannot exist": {
+			args: []string{"--failover-domain-label=a/b/c"}, want: []string{`--failover-domain-label is "a/b/c"; it must be the key of a label`},
+		},
 		"no throttle":                  {args: []string{"--hub-api-qps=-1"}},
 		"the stored version is served": {args: []string{"--enable-v1beta1-apis=false"}, want: []string{"--enable-v1beta1-apis"}},
 	} {

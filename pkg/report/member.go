@@ -32,6 +32,8 @@ type MemberFacts struct {
 	Clock      string
 	// Silent is when the last heartbeat arrived if the cluster is silent, and nil if it is not.
 	Silent *metav1.Time
+	// Silence is what was concluded from missing heartbeats; nil if none were missing.
+	Silence *v1beta1.ClusterSilence
 }
 
 // doubted are the types of the conditions that a MemberCluster has only if there is a problem.
@@ -42,6 +44,7 @@ var doubted = []string{
 // Member returns the status of a MemberCluster whose status has been old.
 func Member(old v1beta1.MemberClusterStatus, f MemberFacts, now metav1.Time) v1beta1.MemberClusterStatus {
 	status := *old.DeepCopy()
+	status.Silence = f.Silence.DeepCopy()
 	status.Conditions = merge(old.Conditions, []metav1.Condition{f.readyToJoin(), f.joined()}, now)
 	if f.Internal == nil {
 		return withRest(status, old.Conditions, nil)
@@ -65,7 +68,7 @@ func (f MemberFacts) wrong(old []metav1.Condition) (out []metav1.Condition) {
 	if f.Silent != nil {
 		out = append(out, no(f.Generation, v1beta1.ConditionHeartbeatsReceived, v1beta1.ReasonHeartbeatsMissing,
 			"No heartbeat from the member agent since "+f.Silent.UTC().Format(time.RFC3339)+
-				", so nothing new is placed on the cluster; check the member agent and its connection to the hub"))
+				", so nothing new is placed on the cluster; "+f.consequence()+"check the member agent and its connection to the hub"))
 	}
 	was := meta.FindStatusCondition(old, v1beta1.ConditionClocksInStep)
 	switch {
@@ -85,6 +88,25 @@ func (f MemberFacts) wrong(old []metav1.Condition) (out []metav1.Condition) {
 				"; write NAME=VALUE, NAME<=QUANTITY or NAME>=QUANTITY"))
 	}
 	return out
+}
+
+// consequence is what the silence means for placements with a failover policy, as the begin of a message.
+func (f MemberFacts) consequence() string {
+	if f.Silence == nil {
+		return ""
+	}
+	switch f.Silence.State {
+	case v1beta1.SilenceSuspected:
+		return "placements with a failover policy leave it if it counts as lost; "
+	case v1beta1.SilenceBraked:
+		return "no placement leaves it, because so many clusters are silent that the hub's own network may be the cause " +
+			"(\"kubectl fleet failover status\" shows them); "
+	case v1beta1.SilenceLost:
+		return "it counts as lost, and placements with a failover policy leave it; "
+	case v1beta1.SilenceReleased:
+		return "an administrator declared it lost, and placements with a failover policy leave it; "
+	}
+	return ""
 }
 
 func (f MemberFacts) readyToJoin() metav1.Condition {

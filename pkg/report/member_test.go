@@ -1,9 +1,12 @@
 package report
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -80,5 +83,39 @@ func TestMember(t *testing.T) {
 	}
 	if agents[0].Conditions[0].ObservedGeneration != 9 {
 		t.Fatal("what agents reported was changed in place")
+	}
+}
+
+func TestSilenceOfAMember(t *testing.T) {
+	since := metav1.NewTime(atFirst.Add(-time.Minute))
+	silence := func(state v1beta1.SilenceState) *v1beta1.ClusterSilence {
+		return &v1beta1.ClusterSilence{Since: since, State: state, StateSince: atFirst}
+	}
+	for _, tc := range []struct {
+		state v1beta1.SilenceState
+		want  string
+	}{
+		{v1beta1.SilenceSuspected, "leave it if it counts as lost; check the member agent"},
+		{v1beta1.SilenceBraked, "no placement leaves it"},
+		{v1beta1.SilenceLost, "it counts as lost, and placements with a failover policy leave it"},
+		{v1beta1.SilenceReleased, "an administrator declared it lost"},
+		{v1beta1.SilenceOver, "is placed on the cluster; check the member agent"},
+	} {
+		facts := MemberFacts{Silent: &since, Silence: silence(tc.state), Internal: &v1beta1.InternalMemberClusterStatus{}}
+		got := Member(v1beta1.MemberClusterStatus{Silence: silence(v1beta1.SilenceSuspected)}, facts, afterwards)
+		if !cmp.Equal(got.Silence, facts.Silence) || got.Silence == facts.Silence {
+			t.Errorf("%s: %+v", tc.state, got.Silence)
+		}
+		if c := meta.FindStatusCondition(got.Conditions, v1beta1.ConditionHeartbeatsReceived); c == nil || !strings.Contains(c.Message, tc.want) {
+			t.Errorf("%s: %+v; want %q", tc.state, c, tc.want)
+		}
+	}
+	facts := MemberFacts{Internal: &v1beta1.InternalMemberClusterStatus{}}
+	if got := Member(v1beta1.MemberClusterStatus{Silence: silence(v1beta1.SilenceLost)}, facts, afterwards); got.Silence != nil {
+		t.Errorf("without a silence: %+v", got.Silence)
+	}
+	facts = MemberFacts{Silence: silence(v1beta1.SilenceLost)}
+	if got := Member(v1beta1.MemberClusterStatus{}, facts, afterwards); !cmp.Equal(got.Silence, facts.Silence) {
+		t.Errorf("without a report: %+v", got.Silence)
 	}
 }

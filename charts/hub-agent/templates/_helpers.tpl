@@ -93,6 +93,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   "enable-eviction-apis" .Values.enableEvictionAPIs
   "force-delete-wait-time" .Values.forceDeleteWaitTime
   "cluster-unhealthy-threshold" .Values.clusterUnhealthyThreshold
+  "failover-domain-label" .Values.failoverDomainLabel
   "resource-snapshot-creation-minimum-interval" .Values.resourceSnapshotCreationMinimumInterval
   "resource-changes-collection-duration" .Values.resourceChangesCollectionDuration
   "hub-api-qps" .Values.hubAPIQPS
@@ -126,13 +127,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toJson $flags -}}
 {{- end -}}
 
-{{/* The flags as arguments in the order of their names. Unset and empty values are omitted. */}}
+{{/*
+  The flags as arguments in the order of their names. Unset and empty values are omitted, except an empty failover-domain-label: it has a
+  default that is not empty.
+*/}}
 {{- define "hub-agent.args" -}}
 {{- range $name, $value := include "hub-agent.flags" . | fromJson }}
 {{- if and (kindIs "float64" $value) (eq (floor $value) $value) }}
 {{- $value = int64 $value }}
 {{- end }}
-{{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
+{{- if not (or (kindIs "invalid" $value) (and (eq (toString $value) "") (ne $name "failover-domain-label"))) }}
 - {{ printf "--%s=%v" $name $value | quote }}
 {{- end }}
 {{- end }}

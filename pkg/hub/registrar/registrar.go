@@ -46,6 +46,8 @@ type Registrar struct {
 	Networking bool
 	// ForceDeleteWait is the time limit for the agents of a deleted cluster to leave.
 	ForceDeleteWait time.Duration
+	// Domain is the label of the domains that can fail as a whole, for judging silent clusters; empty for none.
+	Domain string
 	// NewCache creates the cache of the objects for members; nil for the default.
 	NewCache cache.NewCacheFunc
 	// Now is the clock.
@@ -55,6 +57,8 @@ type Registrar struct {
 	awake time.Time
 	// known are the UIDs of the clusters whose report this process has copied: later reports are newer than its start.
 	known sync.Map
+	// silences are the silent clusters.
+	silences silences
 	// quotaRefused are the times at which the API server denied this process a write of a cluster's quota, by the
 	// cluster's UID.
 	quotaRefused sync.Map
@@ -81,6 +85,7 @@ func HubUID(ctx context.Context, hub client.Reader) (types.UID, error) {
 func (r *Registrar) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var cluster v1beta1.MemberCluster
 	if err := r.Client.Get(ctx, req.NamespacedName, &cluster); apierrors.IsNotFound(err) {
+		r.silences.forget(req.Name)
 		return ctrl.Result{}, r.freeFormer(ctx, req.Name)
 	} else if err != nil {
 		return ctrl.Result{}, err
@@ -93,7 +98,7 @@ func (r *Registrar) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	if err := r.carryOut(ctx, step.Action, seen); err != nil {
 		return ctrl.Result{}, err
 	}
-	waits := []time.Duration{step.Again, r.untilSilent(&cluster), r.recountingOf(&cluster).wait}
+	waits := []time.Duration{step.Again, seen.judgeAgain, r.untilSilent(&cluster), r.recountingOf(&cluster).wait}
 	return ctrl.Result{RequeueAfter: shortest(waits)}, nil
 }
 
@@ -102,6 +107,8 @@ type observed struct {
 	membership.Seen
 	// namespace is the cluster's; nil if there is none.
 	namespace *corev1.Namespace
+	// judgeAgain is when to judge the cluster's silence again without an event; zero if there is no need.
+	judgeAgain time.Duration
 }
 
 func (r *Registrar) observe(ctx context.Context, cluster *v1beta1.MemberCluster) (*observed, error) {
@@ -248,6 +255,7 @@ func (r *Registrar) release(ctx context.Context, seen *observed) error {
 		return fmt.Errorf("release member cluster %s: %w", seen.Cluster.Name, err)
 	}
 	r.known.Delete(seen.Cluster.UID)
+	r.silences.forget(seen.Cluster.Name)
 	r.quotaRefused.Delete(seen.Cluster.UID)
 	r.recounted.Delete(seen.Cluster.UID)
 	ctrl.LoggerFrom(ctx).Info("Released member cluster", "cluster", seen.Cluster.Name)
@@ -260,6 +268,7 @@ func (r *Registrar) report(ctx context.Context, seen *observed, waiting string) 
 	facts := report.MemberFacts{Generation: seen.Cluster.Generation, Waiting: waiting}
 	standing := membership.StandingOf(seen.Internal, seen.Agents)
 	facts.Joined, facts.Unclear = standing.Joined, standing.Unclear
+	facts.Silence = kept(seen.Cluster)
 	if seen.Internal != nil {
 		_, live := r.known.Load(seen.Cluster.UID)
 		believed := membership.Believe(seen.Cluster, &seen.Internal.Status, live, r.Now())
@@ -269,6 +278,11 @@ func (r *Registrar) report(ctx context.Context, seen *observed, waiting string) 
 			facts.Clock = string(believed.Skew)
 		}
 		facts.Silent = r.silence(seen.Cluster, believed.Status.AgentStatus)
+		judgement, err := r.judge(ctx, seen.Cluster, believed.Status.AgentStatus)
+		if err != nil {
+			return err
+		}
+		facts.Silence, seen.judgeAgain = judgement.Silence, judgement.Again
 	} else if was := meta.FindStatusCondition(before.Status.Conditions, v1beta1.ConditionJoined); was != nil && was.Status == metav1.ConditionFalse {
 		facts.Joined = metav1.ConditionFalse // the report was deleted with its namespace; the cluster has left
 	}
@@ -278,7 +292,9 @@ func (r *Registrar) report(ctx context.Context, seen *observed, waiting string) 
 		return err
 	}
 	r.known.Store(seen.Cluster.UID, true)
+	r.silences.count(seen.Cluster.Name, seen.Cluster.Status.Silence)
 	if wrote {
+		r.recordSilence(ctx, seen.Cluster, before.Status)
 		r.recordTransitions(ctx, seen.Cluster, before.Status.Conditions, seen.Cluster.Status.Conditions)
 	}
 	return nil

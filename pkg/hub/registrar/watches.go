@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -46,6 +47,7 @@ func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
 	})
 	b := ctrl.NewControllerManagedBy(mgr).Named("registrar").WithOptions(loop.Options(r.Workers)).
 		Watches(&v1beta1.MemberCluster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(clusters())).
+		Watches(&v1beta1.MemberCluster{}, r.evidence()).
 		Watches(&v1beta1.InternalMemberCluster{}, forOwner, builder.WithPredicates(internals()))
 	for _, kind := range []client.Object{&corev1.Namespace{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}} {
 		b = b.WatchesRawSource(source.Kind(members, kind, forOwner))
@@ -56,6 +58,20 @@ func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
 		return fmt.Errorf("set up the registrar: %w", err)
 	}
 	return nil
+}
+
+// evidence requeues the clusters for which a change of another one is evidence.
+func (r *Registrar) evidence() handler.EventHandler {
+	return handler.Funcs{UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		before, ok1 := e.ObjectOld.(*v1beta1.MemberCluster)
+		after, ok2 := e.ObjectNew.(*v1beta1.MemberCluster)
+		if !ok1 || !ok2 {
+			return
+		}
+		for _, request := range r.forWaiting(before, after) {
+			q.Add(request)
+		}
+	}}
 }
 
 // all are requests for every cluster.
