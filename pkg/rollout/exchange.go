@@ -15,10 +15,12 @@ type exchanges struct {
 // exchangesOf pairs the replaced bindings with their replacements. One without content, on a cluster that is gone, or
 // whose replacement does not live is like any other that was given up.
 func exchangesOf(bindings []Binding) exchanges {
-	living := map[string]Binding{}
+	living, next := map[string]Binding{}, map[string]string{}
 	for _, b := range bindings {
 		if b.living() {
 			living[b.Cluster] = b
+		} else if b.ReplacedBy != "" {
+			next[b.Cluster] = b.ReplacedBy
 		}
 	}
 	out := exchanges{by: map[string]Binding{}, with: map[string]bool{}}
@@ -26,7 +28,13 @@ func exchangesOf(bindings []Binding) exchanges {
 		if b.State != v1beta1.BindingStateUnscheduled || b.Gone || !b.mayHaveContent() {
 			continue
 		}
-		if by, ok := living[b.ReplacedBy]; ok && by.Cluster != b.Cluster {
+		at := b.ReplacedBy
+		for range bindings { // the scheduler may not yet have written that the replacement was replaced too
+			if _, ok := living[at]; !ok {
+				at = next[at]
+			}
+		}
+		if by, ok := living[at]; ok && at != b.Cluster {
 			out.by[b.Name], out.with[by.Name] = by, true
 		}
 	}
@@ -42,8 +50,8 @@ func (x exchanges) isPlanned(b Binding) bool {
 	return x.with[b.Name] && b.State == v1beta1.BindingStateScheduled && !b.Gone
 }
 
-// purgedNow returns whether a replaced binding is deleted as soon as its cluster is heard, without a budget. A placement
-// that returns to a cluster does not do so: both clusters are well, and one of them must serve.
+// purgedNow returns whether a replaced binding is deleted as soon as its cluster is heard, without a budget. That is not
+// for a placement that returns to a cluster: both clusters are well, and one of them must serve.
 func (p *plan) purgedNow(b Binding) bool {
 	return p.budget.Purge == v1beta1.FailoverPurgeImmediate && !b.Failback && p.exchanges.isReplaced(b)
 }

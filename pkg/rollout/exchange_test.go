@@ -102,6 +102,14 @@ func TestExchange(t *testing.T) {
 			seen:   []Binding{a, b, binding("c", up, replacedBy("e")), binding("d", replacedBy("e"), lost), binding("e", latest, up)},
 			want:   Step{Remove: []string{"c"}},
 		},
+		"as long as only the replacement names the next": {
+			budget: budget(3, 0, 0),
+			seen:   []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", replacedBy("e"), lost), binding("e", latest)},
+		},
+		"clusters in a circle replace nothing": {
+			budget: budget(3, 1, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", replacedBy("c"), lost)},
+			want: Step{Remove: []string{"c"}},
+		},
 		"a replacement that was given up replaces nothing": {
 			budget: budget(3, 1, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", givenUp, lost)},
 			want: Step{Remove: []string{"c"}},
