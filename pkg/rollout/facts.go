@@ -5,19 +5,24 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
 // BindingOf reads a binding. It leaves Gone, Silent, Unheard and Lost to the caller, who knows the cluster.
 func BindingOf(b v1beta1.BindingObject) Binding {
 	spec := b.GetSpec()
+	replacedBy := ptr.Deref(failover.ReplacedBy(b), failover.Exchange{})
 	return Binding{
 		Name:        b.GetName(),
 		Cluster:     spec.TargetCluster,
 		State:       spec.State,
 		Previous:    delivery.Previous(b),
+		ReplacedBy:  replacedBy.With,
+		Failback:    replacedBy.Reason == failover.Failback,
 		Deleting:    !b.GetDeletionTimestamp().IsZero(),
 		Snapshot:    spec.ResourceSnapshotName,
 		Overrides:   delivery.OverridesOf(b),

@@ -28,6 +28,9 @@ type Budget struct {
 	Period time.Duration
 	// Policy is the failure policy; nil if there is none.
 	Policy *Policy
+	// Purge is when replaced bindings are deleted; empty means Graceful. Never differs from Graceful only in what
+	// their deletion leaves on the cluster.
+	Purge v1beta1.FailoverPurge
 }
 
 // Content is what every cluster should have.
@@ -49,6 +52,10 @@ type Binding struct {
 	State   v1beta1.BindingState
 	// Previous is the state before an Unscheduled one; empty if that is not known.
 	Previous v1beta1.BindingState
+	// ReplacedBy is the cluster that replaces that of an Unscheduled binding; empty if none does. Failback is whether
+	// the placement returns to it.
+	ReplacedBy string
+	Failback   bool
 	// Deleting is whether the binding is being deleted; what it placed may still be there.
 	Deleting bool
 	// Gone is whether the cluster does not exist or leaves the fleet: nothing can be placed there.
@@ -133,7 +140,9 @@ func Next(budget Budget, bindings []Binding, want Content, now time.Time) Step {
 	}
 	bindings = slices.Clone(bindings)
 	slices.SortFunc(bindings, func(a, b Binding) int { return cmp.Compare(a.Name, b.Name) })
-	p := plan{budget: budget, want: want, now: now, failed: map[string]bool{}, fates: map[string]delivery.Fate{}}
+	p := plan{
+		budget: budget, want: want, now: now, failed: map[string]bool{}, fates: map[string]delivery.Fate{}, exchanges: exchangesOf(bindings),
+	}
 	judged := p.judge(bindings)
 	if p.step.Course = judged.course; judged.storeFirst {
 		return p.step
@@ -175,6 +184,8 @@ type plan struct {
 	// that a rejected rollout changed.
 	failed map[string]bool
 	fates  map[string]delivery.Fate
+	// exchanges are the replacements of clusters.
+	exchanges exchanges
 
 	removals, updates, binds, returns []candidate
 	step                              Step
@@ -198,15 +209,16 @@ func (p *plan) count(bindings []Binding) {
 			continue
 		}
 		health, wait := p.health(b)
-		// Failed content may never leave its cluster; it makes room as soon as its removal has begun.
-		if b.mayHaveContent() && (!b.Deleting || health != down) {
+		if p.takesRoom(b, health) {
 			placed++
 		}
 		if b.parked() { // its last report may be out of date, and its removal must wait
-			p.silence = sooner(p.silence, b.UntilSilent)
+			if !p.exchanges.isReplaced(b) {
+				p.silence = sooner(p.silence, b.UntilSilent)
+			}
 			continue
 		}
-		if health == ready && !b.Deleting {
+		if health == ready && !b.Deleting && !p.waits(b) && !p.purgedNow(b) {
 			up++
 		}
 		if !b.Deleting {
@@ -215,6 +227,15 @@ func (p *plan) count(bindings []Binding) {
 	}
 	p.spare = up - (p.budget.expected(bindings) - len(p.failed) - p.budget.MaxUnavailable)
 	p.room = p.budget.Target + p.budget.MaxSurge - placed
+}
+
+// takesRoom returns whether the binding counts among those that have content. Failed content may never leave its
+// cluster; it makes room as soon as its removal has begun.
+func (p *plan) takesRoom(b Binding, health health) bool {
+	if p.exchanges.isReplaced(b) {
+		return false
+	}
+	return p.exchanges.isPlanned(b) || b.mayHaveContent() && (!b.Deleting || health != down)
 }
 
 // expected is how many of the bindings' clusters would be up if nothing ever changed: all that are wanted, but for
@@ -232,8 +253,8 @@ func (b Binding) mayHaveContent() bool {
 }
 
 // parked returns whether the scheduler gave up the binding, or it is being deleted, while its cluster is not heard:
-// what is there stays as it is until the cluster is heard again. If the cluster is silent, it takes no part in the
-// budget either, because the placement cannot wait for it.
+// what is there stays as it is until the cluster is heard again. If the cluster is silent, or another one replaces it,
+// it takes no part in the budget either, because the placement cannot wait for it.
 func (b Binding) parked() bool {
 	return b.Unheard && b.mayHaveContent() && (b.Deleting || b.State == v1beta1.BindingStateUnscheduled)
 }
@@ -303,6 +324,8 @@ func (p *plan) choose() {
 			p.block(c, ByAgent)
 		case p.crowds[c.Cluster] > 1:
 			p.block(c, ByCluster)
+		case p.exchanges.isPlanned(c.Binding):
+			p.step.Move = append(p.step.Move, c.Name)
 		case p.room > 0:
 			p.room--
 			p.step.Move = append(p.step.Move, c.Name)
@@ -344,6 +367,10 @@ func (p *plan) block(c candidate, by Block) {
 // the budget. One without ready content costs nothing: its loss makes nothing unavailable.
 func (p *plan) removable(c candidate) bool {
 	switch {
+	case p.waits(c.Binding):
+		return false
+	case p.purgedNow(c.Binding):
+		return true
 	case c.Gone || c.Snapshot == "" || c.health == down:
 		return true
 	case c.health == ready:

@@ -20,9 +20,9 @@ import (
 var onlySeed = flag.Uint64("seed", 0, "play the rollout simulation of this seed alone")
 
 // TestBudgetIsNeverExceeded plays rollouts over clusters that fail, recover, fall silent, join and leave at random,
-// with content that may be bad or hard to see, while a user edits the content, the policy and all settings. It
-// checks after every step that the step itself left enough clusters up and not too many with content. At the end
-// everything is well again but for silent clusters, and then the rollout must come to its end.
+// with content that may be bad or hard to see, while clusters are exchanged for others and a user edits the content,
+// the policy and all settings. It checks after every step that the step itself left enough clusters up and not too many
+// with content. At the end everything is well again but for silent clusters, and then the rollout must come to its end.
 func TestBudgetIsNeverExceeded(t *testing.T) {
 	seeds := uint64(2000)
 	if testing.Short() {
@@ -104,6 +104,7 @@ type model struct {
 	percent int
 	surge   int
 	period  time.Duration
+	purge   v1beta1.FailoverPurge
 	// number is how many clusters are wanted, below zero all; short is whether the scheduler has said that it finds
 	// fewer.
 	number   int
@@ -169,7 +170,8 @@ func (w *model) edit() {
 	w.percent = []int{0, 1, 25, 50, 100}[w.rng.IntN(5)]
 	w.surge = []int{0, 25, 100}[w.rng.IntN(3)]
 	w.period = time.Duration(w.rng.IntN(60)) * time.Second
-	w.note("settings: maxUnavailable %d%%, maxSurge %d%%, period %s", w.percent, w.surge, w.period)
+	w.purge = []v1beta1.FailoverPurge{"", v1beta1.FailoverPurgeGraceful, v1beta1.FailoverPurgeImmediate, v1beta1.FailoverPurgeNever}[w.rng.IntN(4)]
+	w.note("settings: maxUnavailable %d%%, maxSurge %d%%, period %s, purge %q", w.percent, w.surge, w.period, w.purge)
 }
 
 // choose is what the scheduler does: it gives up what is gone or too much, and says whether there is too little.
@@ -191,21 +193,25 @@ func (s *site) living() bool { return !s.Deleting && s.State != v1beta1.BindingS
 
 func (w *model) giveUp(s *site) {
 	w.note("%s is given up", s.Name)
-	s.State = v1beta1.BindingStateUnscheduled
+	s.Previous, s.State = s.State, v1beta1.BindingStateUnscheduled
+	s.ReplacedBy, s.Failback = "", false
 	s.Generation++
 }
 
-func (w *model) join() {
+// join picks another cluster, if it finds one.
+func (w *model) join() *site {
 	w.made++
 	cluster := fmt.Sprintf("c%d", w.rng.IntN(12))
 	for _, s := range w.bindings {
 		if s.Cluster == cluster && !s.Deleting {
-			return
+			return nil
 		}
 	}
-	w.bindings = append(w.bindings, &site{Binding: Binding{
+	s := &site{Binding: Binding{
 		Name: fmt.Sprintf("%s-%03d", cluster, w.made), Cluster: cluster, State: v1beta1.BindingStateScheduled, Status: delivery.Status{Generation: 1},
-	}})
+	}}
+	w.bindings = append(w.bindings, s)
+	return s
 }
 
 func (w *model) snapshot() string {
@@ -275,12 +281,7 @@ func (w *model) befall(s *site, what int) {
 		}
 	case 1: // and may come back to it
 		if !s.Deleting && s.State == v1beta1.BindingStateUnscheduled && !w.taken(s) {
-			w.note("%s is taken back", s.Name)
-			s.State = v1beta1.BindingStateScheduled
-			if s.Snapshot != "" {
-				s.State = v1beta1.BindingStateBound
-			}
-			s.Generation++
+			w.takeBack(s)
 		}
 	case 2: // it is evicted
 		if !s.Deleting && s.State == v1beta1.BindingStateBound {
@@ -309,7 +310,72 @@ func (w *model) befall(s *site, what int) {
 		if s.Unheard, s.UntilSilent = s.Silent && w.rng.IntN(3) > 0, 0; s.Unheard && w.rng.IntN(3) == 0 {
 			s.UntilSilent = time.Minute
 		}
+	case 7: // it is lost, and replaced
+		if s.living() && !s.Gone {
+			s.Silent, s.Unheard, s.UntilSilent = true, true, 0
+			w.exchange(s, false)
+		}
+	case 8: // it is unhealthy, or the placement returns to another one
+		if s.living() && !s.Gone {
+			w.exchange(s, w.rng.IntN(2) == 0)
+		}
+	case 9: // it is heard again, early or late
+		if by := w.replacement(s); by != nil {
+			w.note("%s, which was replaced, is heard again", s.Name)
+			if s.Silent, s.Unheard = false, false; !s.Deleting && !by.up {
+				w.takeBack(s)
+				w.giveUp(by)
+			}
+		}
 	}
+}
+
+func (w *model) takeBack(s *site) {
+	w.note("%s is taken back", s.Name)
+	s.State, s.ReplacedBy, s.Failback = v1beta1.BindingStateScheduled, "", false
+	if s.Snapshot != "" {
+		s.State = v1beta1.BindingStateBound
+	}
+	s.Generation++
+}
+
+// exchange replaces a cluster; what that replaced is replaced by the other one now.
+func (w *model) exchange(s *site, failback bool) {
+	by := w.join()
+	if by == nil {
+		return
+	}
+	w.note("%s replaces %s; the placement returns: %v", by.Name, s.Name, failback)
+	for _, other := range w.bindings {
+		if other.ReplacedBy == s.Cluster {
+			other.ReplacedBy = by.Cluster
+		}
+	}
+	w.giveUp(s)
+	s.ReplacedBy, s.Failback = by.Cluster, failback
+}
+
+// replacement is the living binding that replaces one with content; nil if there is none.
+func (w *model) replacement(s *site) *site {
+	if s.State != v1beta1.BindingStateUnscheduled || s.Gone || !s.mayHaveContent() {
+		return nil
+	}
+	for _, by := range w.bindings {
+		if by.Cluster == s.ReplacedBy && by.living() && by.Cluster != s.Cluster {
+			return by
+		}
+	}
+	return nil
+}
+
+// waits returns whether a replaced binding waits for its replacement, or does not count because it goes without.
+func (w *model) waits(s *site) bool {
+	by := w.replacement(s)
+	return by != nil && (w.immediate(s) || !by.up || !by.reported() || by.Silent || by.Gone)
+}
+
+func (w *model) immediate(s *site) bool {
+	return w.purge == v1beta1.FailoverPurgeImmediate && !s.Failback && w.replacement(s) != nil
 }
 
 func (w *model) remove(s *site) {
@@ -404,7 +470,7 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 	}
 	w.budget = Budget{
 		Target: target, Short: w.short, Period: w.period,
-		MaxUnavailable: (target*w.percent + 99) / 100, MaxSurge: (target*w.surge + 99) / 100,
+		MaxUnavailable: (target*w.percent + 99) / 100, MaxSurge: (target*w.surge + 99) / 100, Purge: w.purge,
 	}
 	if w.policy != nil {
 		policy := *w.policy
@@ -420,13 +486,20 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		w.courses[w.snapshot()] = *step.Course
 	}
 	tookDown, bound := false, false
+	spare, planned := map[*site]bool{}, w.planned() // what counts for nothing
+	for _, s := range w.bindings {
+		spare[s] = s.parked() || w.waits(s)
+	}
+	if !remembered { // otherwise that is all it does
+		w.checkExchanges(t, seed, step, planned)
+	}
 	for _, name := range step.Move {
 		s := w.site(name)
 		if s.Gone || s.Silent && s.up && s.reported() {
 			t.Fatalf("seed %d: %s was changed, which nobody can reach\n%s", seed, name, w.history())
 		}
 		tookDown = tookDown || s.up
-		bound = bound || !s.mayHaveContent()
+		bound = bound || !s.mayHaveContent() && !planned[name]
 		w.give(s, delivery.NewRevision(w.snapshot(), delivery.Overrides{}, ptr.To(w.content().Strategy)), false)
 	}
 	for _, back := range step.Back {
@@ -452,16 +525,14 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		if s.Unheard && s.mayHaveContent() && !s.Gone {
 			t.Fatalf("seed %d: %s is removed, and its cluster is not heard\n%s", seed, name, w.history())
 		}
-		tookDown = tookDown || s.up
+		tookDown = tookDown || s.up && !w.immediate(s)
 		w.remove(s)
 	}
 	w.note("%+v, %+v: %+v", w.snapshot(), w.budget, step)
 	up, placed := 0, 0
 	for _, s := range w.bindings {
-		if s.up {
-			up++
-		}
-		if s.mayHaveContent() && !s.Gone && !s.leftover && (!s.parked() || s.UntilSilent > 0) {
+		up += count(s.up && !spare[s])
+		if s.mayHaveContent() && !s.Gone && !s.leftover && (!s.parked() || s.UntilSilent > 0) && w.replacement(s) == nil {
 			placed++
 		}
 	}
@@ -554,6 +625,37 @@ func (w *model) checkRejection(t *testing.T, seed uint64, step Step) {
 	}
 }
 
+// planned are the names of the replacements without content.
+func (w *model) planned() map[string]bool {
+	out := map[string]bool{}
+	for _, s := range w.bindings {
+		if by := w.replacement(s); by != nil && by.State == v1beta1.BindingStateScheduled && !by.Gone {
+			out[by.Name] = true
+		}
+	}
+	return out
+}
+
+// checkExchanges looks for replaced clusters that lose their content before the replacement is ready, or keep it for
+// too long, and for replacements that wait for a budget.
+func (w *model) checkExchanges(t *testing.T, seed uint64, step Step, planned map[string]bool) {
+	for _, s := range w.bindings {
+		removed := slices.Contains(step.Remove, s.Name)
+		switch by := w.replacement(s); {
+		case by == nil || s.Deleting:
+		case removed && w.waits(s) && !w.immediate(s):
+			t.Fatalf("seed %d: %s is removed, and %s is not ready\n%s", seed, s.Name, by.Name, w.history())
+		case !removed && w.immediate(s) && !s.Unheard:
+			t.Fatalf("seed %d: %s is not removed at once\n%s", seed, s.Name, w.history())
+		}
+	}
+	for _, b := range step.Blocked {
+		if planned[b.Binding] && b.By == ByBudget {
+			t.Fatalf("seed %d: the replacement %s waits for a budget\n%s", seed, b.Binding, w.history())
+		}
+	}
+}
+
 // checkTurns looks for a cluster that was given content while another binding still had some there.
 func (w *model) checkTurns(t *testing.T, seed uint64, step Step) {
 	for _, name := range step.Move {
@@ -590,7 +692,7 @@ func (w *model) site(name string) *site {
 }
 
 // heal ends all troubles: good content, clusters that work, and nothing that comes or goes any more. Clusters that
-// were ready when they fell silent stay so: the others must not wait for them.
+// were ready when they fell silent stay so, but for replacements: the others must not wait for them.
 func (w *model) heal() {
 	w.healed = true
 	w.percent = max(1, w.percent)
@@ -600,8 +702,12 @@ func (w *model) heal() {
 	}
 	w.note("all is well")
 	w.fragile = map[string]bool{}
+	replacements := map[*site]bool{}
 	for _, s := range w.bindings {
-		s.Silent = s.Silent && s.up && s.reported() && s.State == v1beta1.BindingStateBound && !s.Deleting
+		replacements[w.replacement(s)] = true
+	}
+	for _, s := range w.bindings {
+		s.Silent = s.Silent && s.up && s.reported() && s.State == v1beta1.BindingStateBound && !s.Deleting && !replacements[s]
 		s.Unheard = s.Unheard && s.Silent
 		if s.broken {
 			s.broken, s.busy = false, true

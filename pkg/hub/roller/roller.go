@@ -131,7 +131,7 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*observ
 	if err != nil {
 		return nil, fmt.Errorf("placement %s: %w", key, err)
 	}
-	out.budget.Short = short(placement)
+	out.budget.Short, out.budget.Purge = short(placement), purge(placement)
 	if out.budget.Policy != nil {
 		out.budget.Policy.From = r.awake
 	}
@@ -142,6 +142,16 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*observ
 func short(placement v1beta1.PlacementObject) bool {
 	c := delivery.Current(*placement.GetConditions(), placement.ConditionType(v1beta1.ConditionScheduled), placement.GetGeneration())
 	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1beta1.ReasonSchedulingPolicyUnfulfilled
+}
+
+// purge returns when the bindings of replaced clusters are deleted. An exchange may still be on after the field was
+// removed.
+func purge(placement v1beta1.PlacementObject) v1beta1.FailoverPurge {
+	policy := placement.GetSpec().Policy
+	if policy == nil || policy.Failover == nil {
+		return v1beta1.FailoverPurgeGraceful
+	}
+	return policy.Failover.Purge
 }
 
 // latest returns the placement's latest group of resource snapshots; ok is false if there is none, or some of the

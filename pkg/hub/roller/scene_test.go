@@ -51,6 +51,11 @@ func TestRoller(t *testing.T) {
 		{"follows edits of the limits and of the strategy", edits},
 		{"goes on with the others when a cluster is silent", silence},
 		{"keeps what is given up on a silent cluster until it is heard", parks},
+		{"keeps what is on a replaced cluster until the replacement is available", exchanges},
+		{"keeps it while the replacement is replaced too", exchangesAgain},
+		{"follows the name of the replacement", repoints},
+		{"purges what is on a replaced cluster at once where that is wanted", purges},
+		{"returns to a cluster before it leaves its replacement", returns},
 		{"goes on with the others when a cluster leaves", leave},
 		{"goes on with what there is when nobody finds more", shortage},
 		{"removes what is given up", removes},
@@ -81,6 +86,11 @@ func TestRoller(t *testing.T) {
 			here := *h
 			here.T = t
 			goesBackAfterARestart(&scene{hub: &here, key: types.NamespacedName{Namespace: namespace, Name: "restarted"}})
+		})
+		t.Run("goes on with an exchange after a restart in namespace "+namespace, func(t *testing.T) {
+			here := *h
+			here.T = t
+			exchangesOverARestart(&scene{hub: &here, key: types.NamespacedName{Namespace: namespace, Name: "exchanged"}})
 		})
 	}
 }

@@ -3,6 +3,7 @@ package roller
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -19,6 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -54,10 +56,25 @@ func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconci
 	return r.placementsOn(ctx, cluster, func(v1beta1.BindingObject) bool { return true })
 }
 
-// onHeard enqueues the placements with bindings that were given up and wait until the cluster is heard.
+// onHeard enqueues the placements with bindings that were given up and wait until the cluster is heard, or that it
+// replaces.
 func (r *Roller) onHeard(ctx context.Context, cluster client.Object) []reconcile.Request {
 	return r.placementsOn(ctx, cluster, func(b v1beta1.BindingObject) bool {
-		return b.GetSpec().State == v1beta1.BindingStateUnscheduled && b.GetDeletionTimestamp().IsZero()
+		return b.GetDeletionTimestamp().IsZero() && (b.GetSpec().State == v1beta1.BindingStateUnscheduled || r.isReplacement(ctx, b))
+	})
+}
+
+// isReplacement returns whether the cluster of a binding replaces that of another one. That one names it, and the
+// binding may not: it may have replaced another cluster at first, or none.
+func (r *Roller) isReplacement(ctx context.Context, b v1beta1.BindingObject) bool {
+	key, ok := scope.PlacementOf(b)
+	if !ok {
+		return false
+	}
+	all, err := scope.Bindings.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
+	return err == nil && slices.ContainsFunc(all, func(other v1beta1.BindingObject) bool {
+		by := failover.ReplacedBy(other)
+		return by != nil && by.With == b.GetSpec().TargetCluster
 	})
 }
 
@@ -100,14 +117,15 @@ func isMaster(o client.Object) bool {
 	return ok
 }
 
-// bindings passes what can make a next step possible: a binding is created or deleted, its spec changes, or its
-// health.
+// bindings passes what can make a next step possible: a binding is created or deleted, its spec changes, its health,
+// or its replacement.
 func bindings() predicate.Predicate {
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld, e.ObjectNew
 			return was.GetGeneration() != is.GetGeneration() ||
 				was.GetDeletionTimestamp().IsZero() != is.GetDeletionTimestamp().IsZero() ||
+				was.GetAnnotations()[contract.AnnotationReplacedBy] != is.GetAnnotations()[contract.AnnotationReplacedBy] ||
 				healthChanged(was.(v1beta1.BindingObject), is.(v1beta1.BindingObject))
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },

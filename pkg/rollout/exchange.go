@@ -1,0 +1,71 @@
+package rollout
+
+import "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+
+// exchanges are the replacements of clusters that the placement left: the scheduler gave up the binding of the one
+// cluster when it created that of the other. Until the replacement is ready, the replaced binding keeps what it has,
+// and the budget counts the replacement in its place.
+type exchanges struct {
+	// by is the replacement of each replaced binding, by the name of that one.
+	by map[string]Binding
+	// with are the names of the replacements.
+	with map[string]bool
+}
+
+// exchangesOf pairs the replaced bindings with their replacements. One without content, on a cluster that is gone, or
+// whose replacement does not live is like any other that was given up.
+func exchangesOf(bindings []Binding) exchanges {
+	living, next := map[string]Binding{}, map[string]string{}
+	for _, b := range bindings {
+		if b.living() {
+			living[b.Cluster] = b
+		} else if b.ReplacedBy != "" {
+			next[b.Cluster] = b.ReplacedBy
+		}
+	}
+	out := exchanges{by: map[string]Binding{}, with: map[string]bool{}}
+	for _, b := range bindings {
+		if b.State != v1beta1.BindingStateUnscheduled || b.Gone || !b.mayHaveContent() {
+			continue
+		}
+		at := b.ReplacedBy
+		for range bindings { // the scheduler may not yet have written that the replacement was replaced too
+			if _, ok := living[at]; !ok {
+				at = next[at]
+			}
+		}
+		if by, ok := living[at]; ok && at != b.Cluster {
+			out.by[b.Name], out.with[by.Name] = by, true
+		}
+	}
+	return out
+}
+
+// isReplaced returns whether another cluster replaces that of the binding.
+func (x exchanges) isReplaced(b Binding) bool { _, ok := x.by[b.Name]; return ok }
+
+// isPlanned returns whether the binding is a replacement that was given no content yet. It needs no room of its own:
+// it has that of the replaced one, which nothing else may take.
+func (x exchanges) isPlanned(b Binding) bool {
+	return x.with[b.Name] && b.State == v1beta1.BindingStateScheduled && !b.Gone
+}
+
+// purgedNow returns whether a replaced binding is deleted as soon as its cluster is heard, without a budget. That is not
+// for a placement that returns to a cluster: both clusters are well, and one of them must serve.
+func (p *plan) purgedNow(b Binding) bool {
+	return p.budget.Purge == v1beta1.FailoverPurgeImmediate && !b.Failback && p.exchanges.isReplaced(b)
+}
+
+// waits returns whether a replaced binding must stay, as far as its replacement is concerned. Whether the cluster of
+// the replaced one is heard is up to parked.
+func (p *plan) waits(b Binding) bool {
+	by, ok := p.exchanges.by[b.Name]
+	return ok && !p.purgedNow(b) && !p.isServing(by)
+}
+
+// isServing returns whether the content of a replacement is ready, as far as can be known: the last report of a cluster
+// that is not heard may be out of date.
+func (p *plan) isServing(b Binding) bool {
+	health, _ := p.health(b)
+	return health == ready && !b.Gone && !b.Silent && !b.Unheard
+}

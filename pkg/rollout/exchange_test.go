@@ -1,0 +1,180 @@
+package rollout
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
+)
+
+func TestExchange(t *testing.T) {
+	replacedBy := func(cluster string) func(*Binding) {
+		return func(b *Binding) { b.State, b.ReplacedBy = v1beta1.BindingStateUnscheduled, cluster }
+	}
+	failback := func(b *Binding) { b.Failback = true }
+	budget := func(target, unavailable, surge int) Budget {
+		return Budget{Target: target, MaxUnavailable: unavailable, MaxSurge: surge, Period: 30 * time.Second}
+	}
+	immediate := func(b Budget) Budget { b.Purge = v1beta1.FailoverPurgeImmediate; return b }
+	a, b := binding("a", latest, up), binding("b", latest, up)
+	for name, tc := range map[string]struct {
+		budget Budget
+		seen   []Binding
+		want   Step
+	}{
+		"a replacement is bound without a surge": {
+			budget: budget(3, 0, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d"), lost), binding("d", scheduled)},
+			want: Step{Move: []string{"d"}},
+		},
+		"it does not wait until the cluster is silent": {
+			budget: budget(3, 0, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d"), overdue), binding("d", scheduled)},
+			want: Step{Move: []string{"d"}},
+		},
+		"nor until the content of another cluster leaves": {
+			budget: budget(3, 0, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d"), lost), binding("d", scheduled), binding("z", up, givenUp)},
+			want: Step{Move: []string{"d"}},
+		},
+		"other new clusters do not get its room": {
+			budget: budget(3, 0, 0), seen: []Binding{a, binding("c", up, replacedBy("x"), lost), binding("d", scheduled), binding("x", scheduled), binding("z", up, givenUp)},
+			want: Step{Move: []string{"x"}, Blocked: blocked("d")},
+		},
+		"a replaced cluster takes no room": {
+			budget: budget(3, 0, 0), seen: []Binding{a, binding("c", up, replacedBy("d")), binding("d", latest), binding("x", scheduled)},
+			want: Step{Move: []string{"x"}},
+		},
+		"nor does one that is late, which is not waited for": {
+			budget: budget(3, 0, 0), seen: []Binding{binding("a", up), b, binding("c", up, replacedBy("d"), overdue), binding("d", latest)},
+			want: Step{Blocked: blocked("a")},
+		},
+		"a replacement is bound while the replaced cluster is still up": {
+			budget: budget(3, 0, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", scheduled)},
+			want: Step{Move: []string{"d"}},
+		},
+		"and while its binding is being deleted": {
+			budget: budget(3, 0, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d"), deleting), binding("d", scheduled)},
+			want: Step{Move: []string{"d"}},
+		},
+		"a replaced cluster keeps its content until the replacement is ready": {
+			budget: budget(3, 3, 3), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", latest)},
+		},
+		"even content that has failed": {
+			budget: budget(3, 3, 3), seen: []Binding{a, b, binding("c", failed, replacedBy("d")), binding("d", latest, unavailable)},
+		},
+		"it is removed when the replacement is ready": {
+			budget: budget(3, 0, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", latest, up)},
+			want: Step{Remove: []string{"c"}},
+		},
+		"not by an old report": {
+			budget: budget(3, 0, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", latest, up, outdated)},
+		},
+		"nor while the replacement itself is not heard": {
+			budget: budget(3, 3, 3), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", latest, up, lost)},
+		},
+		"nor while the cluster of the replacement leaves": {
+			budget: budget(3, 3, 3), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", latest, up, vanished)},
+		},
+		"what is not tracked is waited for": {
+			budget: budget(3, 3, 3), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", latest, unseenYet)},
+			want: Step{Again: 20 * time.Second},
+		},
+		"a cluster that is not heard stays": {
+			budget: budget(3, 0, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d"), lost), binding("d", latest, up)},
+		},
+		"a removal leaves enough clusters up": {
+			budget: budget(3, 0, 0), seen: []Binding{a, binding("b", latest, unavailable), binding("c", up, replacedBy("d")), binding("d", latest, up)},
+		},
+		"a replaced cluster makes no room to take another down": {
+			budget: budget(3, 1, 0), seen: []Binding{binding("a", up), binding("b", up), binding("c", up, replacedBy("d")), binding("d", latest)},
+			want: Step{Blocked: blocked("a", "b")},
+		},
+		"two clusters are exchanged without a surge": {
+			budget: budget(4, 0, 0),
+			seen: []Binding{
+				a, b, binding("c", up, replacedBy("e")), binding("d", up, replacedBy("f")), binding("e", latest, up), binding("f", scheduled),
+			},
+			want: Step{Move: []string{"f"}},
+		},
+		"a replacement that was replaced": {
+			budget: budget(3, 0, 0),
+			seen:   []Binding{a, b, binding("c", up, replacedBy("e")), binding("d", replacedBy("e"), lost), binding("e", latest, up)},
+			want:   Step{Remove: []string{"c"}},
+		},
+		"as long as only the replacement names the next": {
+			budget: budget(3, 0, 0),
+			seen:   []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", replacedBy("e"), lost), binding("e", latest)},
+		},
+		"clusters in a circle replace nothing": {
+			budget: budget(3, 1, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", replacedBy("c"), lost)},
+			want: Step{Remove: []string{"c"}},
+		},
+		"a replacement that was given up replaces nothing": {
+			budget: budget(3, 1, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", givenUp, lost)},
+			want: Step{Remove: []string{"c"}},
+		},
+		"a cluster does not replace itself": {
+			budget: budget(3, 1, 0), seen: []Binding{a, b, binding("c-old", up, replacedBy("c"), at("c")), binding("c", scheduled)},
+			want: Step{Remove: []string{"c-old"}, Blocked: []Blocked{{Binding: "c", By: ByCluster}}},
+		},
+		"what was replaced before it had content goes at once": {
+			budget: budget(3, 0, 0),
+			seen: []Binding{a, b, binding("c", scheduled, replacedBy("d"), lost, func(b *Binding) {
+				b.Previous = v1beta1.BindingStateScheduled
+			}), binding("d", latest)},
+			want: Step{Remove: []string{"c"}},
+		},
+		"what was on a vanished cluster goes at once": {
+			budget: budget(3, 0, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d"), vanished), binding("d", latest)},
+			want: Step{Remove: []string{"c"}},
+		},
+		"Immediate does not wait for the replacement": {
+			budget: immediate(budget(3, 0, 0)), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", scheduled)},
+			want: Step{Move: []string{"d"}, Remove: []string{"c"}},
+		},
+		"but until the cluster is heard": {
+			budget: immediate(budget(3, 0, 0)), seen: []Binding{a, b, binding("c", up, replacedBy("d"), lost), binding("d", latest)},
+		},
+		"and makes no room to take another down": {
+			budget: immediate(budget(3, 1, 0)), seen: []Binding{binding("a", up), binding("b", up), binding("c", up, replacedBy("d")), binding("d", latest)},
+			want: Step{Remove: []string{"c"}, Blocked: blocked("a", "b")},
+		},
+		"a return waits in any case": {
+			budget: immediate(budget(1, 0, 0)), seen: []Binding{binding("d", latest, up, replacedBy("c"), failback), binding("c", scheduled)},
+			want: Step{Move: []string{"c"}},
+		},
+		"a return ends when the first cluster is ready": {
+			budget: immediate(budget(1, 0, 0)), seen: []Binding{binding("d", latest, up, replacedBy("c"), failback), binding("c", latest, up)},
+			want: Step{Remove: []string{"d"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Next(tc.budget, tc.seen, Content{Snapshot: "r2", Strategy: (*v1beta1.ApplyStrategy)(nil).WithDefaults()}, noon)
+			if !reflect.DeepEqual(got, tc.want) {
+				t.Errorf("\n got %+v\nwant %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestExchangeOf(t *testing.T) {
+	for name, tc := range map[string]struct {
+		annotation string
+		by         string
+		failback   bool
+	}{
+		"none":        {},
+		"a loss":      {annotation: failover.Exchange{With: "d", Reason: failover.Lost}.String(), by: "d"},
+		"a return":    {annotation: failover.Exchange{With: "d", Reason: failover.Failback}.String(), by: "d", failback: true},
+		"no exchange": {annotation: `["d"]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &v1beta1.ClusterResourceBinding{Spec: v1beta1.ResourceBindingSpec{TargetCluster: "c"}}
+			b.Annotations = map[string]string{contract.AnnotationReplacedBy: tc.annotation}
+			if got := BindingOf(b); got.ReplacedBy != tc.by || got.Failback != tc.failback {
+				t.Errorf("got %q, %v; want %q, %v", got.ReplacedBy, got.Failback, tc.by, tc.failback)
+			}
+		})
+	}
+}
