@@ -261,7 +261,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 		},
 		&scheduler.Scheduler{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, scheduler.RecorderName), Pace: scheduler.NewPace(),
-			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
+			Domain: o.FailoverDomain, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
 		},
 		&overrider.Overrider{
 			Client: mgr.GetClient(), Workers: overrideWorkers, Namespaced: o.ResourcePlacement,

@@ -1,6 +1,7 @@
 package testworld
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ type ModelMember struct {
 	beats atomic.Bool
 }
 
-// heartbeat is the interval of heartbeats of a Healthy member, so that it stays healthy in long tests.
+// heartbeat is the interval of heartbeats of a Healthy member whose MemberCluster sets none.
 const heartbeat = time.Minute
 
 // NewMemberCluster is a MemberCluster whose identity no agent has.
@@ -59,7 +60,9 @@ func StartModelMember(t testing.TB, hub client.WithWatch, mc *clusterv1beta1.Mem
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var answering sync.WaitGroup
 	answering.Go(func() { m.answer(ctx) })
-	answering.Go(func() { wait.UntilWithContext(ctx, m.beat, heartbeat) })
+	answering.Go(func() {
+		wait.UntilWithContext(ctx, m.beat, cmp.Or(time.Duration(mc.Spec.HeartbeatPeriodSeconds)*time.Second, heartbeat))
+	})
 	t.Cleanup(func() {
 		m.dismiss(ctx)
 		cancel()

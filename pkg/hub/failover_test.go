@@ -1,0 +1,264 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flagship-fleet/flagship/apis"
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// failovers is a hub with all its agents, and four members that report every second.
+type failovers struct {
+	*fleet
+	members map[string]*testworld.ModelMember
+}
+
+// pair is the label of a scenario's members; each has two of its own.
+const pair = "pair"
+
+func TestFailover(t *testing.T) {
+	ctrl.SetLogger(logr.Discard())
+	f := &failovers{fleet: &fleet{T: t, whole: t, Cluster: testworld.StartHub(t).Cluster}, members: map[string]*testworld.ModelMember{}}
+	f.start()
+	watching, err := client.NewWithWatch(f.Config, client.Options{Scheme: apis.Scheme()})
+	f.must(err)
+	for name, of := range map[string]string{"east-1": "east", "east-2": "east", "west-1": "west", "west-2": "west", "spare-1": "", "spare-2": ""} {
+		cluster := testworld.NewMemberCluster(name)
+		cluster.Spec.HeartbeatPeriodSeconds = 1
+		cluster.Labels = map[string]string{pair: of}
+		f.members[name] = testworld.StartModelMember(t, watching, cluster)
+		defer f.members[name].Left()
+		f.members[name].Healthy()
+	}
+	f.must(f.Client.Create(t.Context(), testworld.Namespace("shop")))
+	f.must(f.Client.Create(t.Context(), testworld.ConfigMap("shop", "0")))
+	for _, scenario := range []struct {
+		name string
+		play func(*failovers)
+	}{
+		{"a lost cluster is replaced, and purged when it is heard", replacedAndPurged},
+		{"a lost cluster without a replacement stays", lostAlone},
+		{"many silent clusters stop every failover until they are released", braked},
+		{"a restarted agent forgets nothing", forgetsNothing},
+	} {
+		t.Run(scenario.name, func(t *testing.T) {
+			here, inner := *f, *f.fleet
+			inner.T = t
+			here.fleet = &inner
+			scenario.play(&here)
+			for _, m := range f.members {
+				m.Healthy()
+			}
+			for name := range f.members {
+				here.awaitSilence(name, "")
+			}
+			f.stop = inner.stop
+		})
+	}
+}
+
+// place creates a placement of number clusters with this label, and waits until it is available on them.
+func (f *failovers) place(name, of string, number int32, clusters ...string) *v1beta1.ClusterResourcePlacement {
+	f.Helper()
+	p := testworld.ClusterPlacement(name, "shop", testworld.PickN(number, testworld.Labelled(map[string]string{pair: of})))
+	p.Spec.Policy.Failover = &v1beta1.Failover{After: metav1.Duration{Duration: 30 * time.Second}}
+	f.must(f.Client.Create(f.Context(), p))
+	f.Cleanup(func() { // the members answer until the whole test ends
+		f.must(f.Client.Delete(f.whole.Context(), p))
+		testworld.AwaitGone(f, f.Client, p, nil)
+	})
+	f.available(p, clusters...)
+	return p
+}
+
+// available waits until the placement is available on these clusters, and on no others.
+func (f *failovers) available(p *v1beta1.ClusterResourcePlacement, clusters ...string) {
+	f.Helper()
+	testworld.Await(f, 2*testworld.Workload, p.Name+" to be available on "+strings.Join(clusters, " and "), func(ctx context.Context) error {
+		if err := f.Client.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		var on []string
+		for _, entry := range p.Status.PerClusterPlacementStatuses {
+			on = append(on, entry.ClusterName)
+		}
+		slices.Sort(on)
+		c := meta.FindStatusCondition(p.Status.Conditions, p.ConditionType(v1beta1.ConditionAvailable))
+		if !slices.Equal(on, clusters) || c == nil || c.Status != metav1.ConditionTrue || c.ObservedGeneration != p.Generation {
+			return fmt.Errorf("on %q, conditions %+v", on, p.Status.Conditions)
+		}
+		return nil
+	})
+}
+
+// says waits until the condition FailoverComplete of the placement has the reason, and a message with all words.
+func (f *failovers) says(p *v1beta1.ClusterResourcePlacement, reason string, words ...string) {
+	f.Helper()
+	testworld.Await(f, testworld.Workload, p.Name+" to say "+reason, func(ctx context.Context) error {
+		if err := f.Client.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		c := meta.FindStatusCondition(p.Status.Conditions, p.ConditionType(v1beta1.ConditionFailoverComplete))
+		if c == nil || c.Reason != reason || slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(c.Message, word) }) {
+			return fmt.Errorf("condition %+v", c)
+		}
+		return nil
+	})
+}
+
+// bindings are the placement's as cluster=state, with the cluster that replaces it.
+func (f *failovers) bindings(ctx context.Context, p *v1beta1.ClusterResourcePlacement) (string, error) {
+	var list v1beta1.ClusterResourceBindingList
+	if err := f.Client.List(ctx, &list, client.MatchingLabels{contract.LabelPlacement: p.Name}); err != nil {
+		return "", err
+	}
+	var out []string
+	for i := range list.Items {
+		b := &list.Items[i]
+		text := b.Spec.TargetCluster + "=" + string(b.Spec.State)
+		if e := failover.ReplacedBy(b); e != nil {
+			text += ">" + e.With
+		}
+		if !b.DeletionTimestamp.IsZero() {
+			text += " deleted"
+		}
+		out = append(out, text)
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", "), nil
+}
+
+func (f *failovers) awaitBindings(p *v1beta1.ClusterResourcePlacement, want string) {
+	f.Helper()
+	testworld.Await(f, testworld.Workload, "bindings "+want, func(ctx context.Context) error { return f.has(ctx, p, want) })
+}
+
+// stays checks that the bindings stay as they are.
+func (f *failovers) stays(p *v1beta1.ClusterResourcePlacement, want string) {
+	f.Helper()
+	testworld.Stable(f, 2*time.Second, "bindings "+want, func(ctx context.Context) error { return f.has(ctx, p, want) })
+}
+
+func (f *failovers) has(ctx context.Context, p *v1beta1.ClusterResourcePlacement, want string) error {
+	got, err := f.bindings(ctx, p)
+	if err == nil && got != want {
+		err = fmt.Errorf("they are %s", got)
+	}
+	return err
+}
+
+// awaitSilence waits until the hub concludes that from the silence of a member; empty for a member that is heard.
+func (f *failovers) awaitSilence(member string, state clusterv1beta1.SilenceState) {
+	f.Helper()
+	testworld.Await(f, testworld.Workload, member+" to be "+string(state), func(ctx context.Context) error {
+		c := testworld.NewMemberCluster(member)
+		if err := f.Client.Get(ctx, client.ObjectKeyFromObject(c), c); err != nil {
+			return err
+		}
+		is := clusterv1beta1.SilenceState("")
+		if s := c.Status.Silence; s != nil && s.State != clusterv1beta1.SilenceOver {
+			is = s.State
+		}
+		if is != state {
+			return fmt.Errorf("silence %+v", c.Status.Silence)
+		}
+		return nil
+	})
+}
+
+// works are how many Works of the placement a member has, none of them being deleted.
+func (f *failovers) works(p *v1beta1.ClusterResourcePlacement, member string) (n int) {
+	f.Helper()
+	var list v1beta1.WorkList
+	f.must(f.Client.List(f.Context(), &list, client.InNamespace(contract.MemberNamespace(member)), client.MatchingLabels{contract.LabelPlacement: p.Name}))
+	for _, w := range list.Items {
+		if w.DeletionTimestamp.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+func replacedAndPurged(f *failovers) {
+	p := f.place("one", "east", 1, "east-2")
+	f.says(p, v1beta1.ReasonNoClusterReplaced)
+	f.members["east-2"].Silent()
+	f.available(p, "east-1")
+	f.awaitSilence("east-2", clusterv1beta1.SilenceLost)
+	f.says(p, v1beta1.ReasonClustersReplaced, "cluster east-2 (Lost since ", "replaced by east-1, which is available")
+	f.stays(p, "east-1=Bound, east-2=Unscheduled>east-1")
+	if n := f.works(p, "east-2"); n != 1 {
+		f.Errorf("east-2 has %d Works while it is not heard; want 1", n)
+	}
+	f.members["east-2"].Healthy()
+	f.awaitBindings(p, "east-1=Bound")
+	f.says(p, v1beta1.ReasonNoClusterReplaced)
+	f.stays(p, "east-1=Bound")
+}
+
+func lostAlone(f *failovers) {
+	p := f.place("both", "west", 2, "west-1", "west-2")
+	f.members["west-1"].Silent()
+	f.says(p, v1beta1.ReasonNoReplacement, `cluster "west-1" is to be replaced`)
+	f.stays(p, "west-1=Bound, west-2=Bound")
+	c := meta.FindStatusCondition(p.Status.Conditions, p.ConditionType(v1beta1.ConditionScheduled))
+	if c.Status != metav1.ConditionFalse || c.Reason != v1beta1.ReasonSchedulingPolicyUnfulfilled {
+		f.Errorf("scheduled: %+v", c)
+	}
+	f.members["west-1"].Healthy()
+	f.available(p, "west-1", "west-2")
+	f.stays(p, "west-1=Bound, west-2=Bound")
+}
+
+func braked(f *failovers) {
+	p := f.place("guarded", "east", 1, "east-2")
+	for _, name := range []string{"west-1", "west-2"} {
+		f.members[name].Silent()
+		f.awaitSilence(name, clusterv1beta1.SilenceLost)
+	}
+	f.members["east-2"].Silent()
+	f.awaitSilence("east-2", clusterv1beta1.SilenceBraked)
+	f.stays(p, "east-2=Bound")
+	testworld.Await(f, testworld.Soon, "the release of east-2", func(ctx context.Context) error {
+		c := testworld.NewMemberCluster("east-2")
+		if err := f.Client.Get(ctx, client.ObjectKeyFromObject(c), c); err != nil {
+			return err
+		}
+		if c.Status.Silence == nil {
+			return errors.New("it is heard")
+		}
+		c.Annotations = map[string]string{contract.AnnotationRelease: failover.Release(c.Status.Silence)}
+		return f.Client.Update(ctx, c)
+	})
+	f.awaitSilence("east-2", clusterv1beta1.SilenceReleased)
+	f.available(p, "east-1")
+}
+
+func forgetsNothing(f *failovers) {
+	p := f.place("again", "west", 1, "west-2")
+	f.members["west-2"].Silent()
+	f.stop()
+	f.start()
+	f.available(p, "west-1")
+	f.stop()
+	f.start()
+	f.stays(p, "west-1=Bound, west-2=Unscheduled>west-1")
+	f.members["west-2"].Healthy()
+	f.awaitBindings(p, "west-1=Bound")
+}
