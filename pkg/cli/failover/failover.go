@@ -1,5 +1,5 @@
-// Package failover is "kubectl fleet failover": it shows which clusters the hub does not hear, and which placements left
-// them, and lets an administrator declare clusters lost while the hub agent stops failovers.
+// Package failover is "kubectl fleet failover": it shows which clusters the hub does not hear, and which placements
+// left them, and lets an administrator declare clusters lost while the hub agent stops failovers.
 package failover
 
 import (
