@@ -9,6 +9,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/cli/approve"
 	"github.com/flagship-fleet/flagship/pkg/cli/drain"
 	"github.com/flagship-fleet/flagship/pkg/cli/explain"
+	"github.com/flagship-fleet/flagship/pkg/cli/failover"
 	"github.com/flagship-fleet/flagship/pkg/cli/local"
 	"github.com/flagship-fleet/flagship/pkg/cli/rollout"
 	"github.com/flagship-fleet/flagship/pkg/cli/verb"
@@ -35,6 +36,7 @@ To learn and test, run "kubectl fleet up": it starts a fleet on this machine in 
 	root.SetErr(streams.ErrOut)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(local.NewUpCommand(streams), local.NewDownCommand(streams), which.NewCommand(streams), explain.NewCommand(streams), approve.NewCommand(streams),
-		drain.NewCommand(streams), drain.NewUncordonCommand(streams), rollout.NewCommand(streams), version.NewCommand(streams))
+		drain.NewCommand(streams), drain.NewCordonCommand(streams), drain.NewUncordonCommand(streams), failover.NewCommand(streams),
+		rollout.NewCommand(streams), version.NewCommand(streams))
 	return root
 }

@@ -12,7 +12,7 @@ import (
 // Scripts use these names: one may be added, and none goes away.
 func TestEveryVerbIsThere(t *testing.T) {
 	want := []string{
-		"approve", "down", "drain", "draincluster", "explain", "explain placement", "rollout", "rollout history", "rollout pause", "rollout resume",
+		"approve", "cordon", "down", "drain", "draincluster", "explain", "explain placement", "failover", "failover release", "failover status", "rollout", "rollout history", "rollout pause", "rollout resume",
 		"rollout status", "rollout undo", "uncordon", "uncordoncluster", "up", "version", "which",
 	}
 	root := NewCommand(genericiooptions.NewTestIOStreamsDiscard())
@@ -44,6 +44,7 @@ func TestHelpIsOfKubectlFleet(t *testing.T) {
 		"":                  "Usage:\n  kubectl fleet [flags]",
 		"rollout":           "Usage:\n  kubectl fleet rollout [flags]",
 		"explain":           "Usage:\n  kubectl fleet explain [flags]",
+		"failover":          "Usage:\n  kubectl fleet failover [flags]",
 		"drain --help":      "Usage:\n  kubectl fleet drain CLUSTER [flags]",
 		"version":           "dev\n",
 		"completion --help": "autocompletion",

@@ -1,8 +1,8 @@
 // Package failover decides when a silent cluster is lost, and when a placement leaves one. Its decisions are made from
 // MemberClusters alone, by the hub's clock.
 //
-// A cluster that the hub does not hear may be down, or the hub may be cut off from it. The brake tells the two apart as
-// well as it can be told from the hub: it looks at who else has been heard since the cluster should have been.
+// A cluster that the hub does not hear may be down, or the hub may be cut off from it. The brake tells the two apart
+// as well as it can be told from the hub: it looks at who else has been heard since the cluster should have been.
 package failover
 
 import (
@@ -49,26 +49,44 @@ type Count struct {
 	Next time.Time
 }
 
-// CountFor counts the clusters of the fleet for the silence of cluster. A cluster counts as heard if it still is, and has
-// been since cluster should have been. domain is the label that names the region or another domain that can fail as a
-// whole; empty for none. Clusters that are away, leave, or never reported do not count, nor do those that were lost long
-// ago or that an administrator released.
+// CountFor counts the clusters of the fleet for the silence of cluster. A cluster counts as heard if it still is, and
+// has been since cluster should have been. domain is the label that names the region or another domain that can fail
+// as a whole; empty for none. Clusters that are away, leave, or never reported do not count, nor do those that were
+// lost long ago or that an administrator released.
 func CountFor(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.MemberCluster, domain string, now time.Time) Count {
 	count := counting{domain: domain, domains: map[string]*tally{}}
 	count.suspect(cluster)
-	count.others(cluster, fleet, liveness.Due(cluster), now)
+	for _, other := range fleet {
+		if other.Name != cluster.Name {
+			count.add(other, liveness.Due(cluster), now)
+		}
+	}
 	slices.Sort(count.Suspects)
 	slices.Sort(count.Heard)
 	count.Evidence = count.evidence()
 	return count.Count
 }
 
-// widespread reports whether so many clusters are overdue now that the hub's own network may be to blame. cluster
-// replaces the one of its name in the fleet.
+// widespread reports whether so many clusters are overdue now that the hub's own network may be to blame. As in
+// CountFor, only those count as heard that have been since the first of them was due. cluster replaces the one of its
+// name in the fleet.
 func widespread(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.MemberCluster, domain string, now time.Time) bool {
+	var since time.Time
+	each := func(do func(*clusterv1beta1.MemberCluster)) {
+		do(cluster)
+		for _, other := range fleet {
+			if other.Name != cluster.Name {
+				do(other)
+			}
+		}
+	}
+	each(func(c *clusterv1beta1.MemberCluster) {
+		if due := liveness.Due(c); Watched(c) && liveness.Of(c, now) != liveness.Heard && !settled(c, now) && (since.IsZero() || due.Before(since)) {
+			since = due
+		}
+	})
 	count := counting{domain: domain, domains: map[string]*tally{}}
-	count.add(cluster, time.Time{}, now)
-	count.others(cluster, fleet, time.Time{}, now)
+	each(func(c *clusterv1beta1.MemberCluster) { count.add(c, since, now) })
 	return len(count.Suspects) > 0 && count.evidence() == Widespread
 }
 
@@ -95,15 +113,6 @@ func (c *counting) suspect(cluster *clusterv1beta1.MemberCluster) {
 	c.tallyOf(cluster).suspects++
 }
 
-// others adds all clusters but one.
-func (c *counting) others(but *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.MemberCluster, since, now time.Time) {
-	for _, other := range fleet {
-		if other.Name != but.Name {
-			c.add(other, since, now)
-		}
-	}
-}
-
 func (c *counting) add(cluster *clusterv1beta1.MemberCluster, since, now time.Time) {
 	switch {
 	case !Watched(cluster):
@@ -128,30 +137,40 @@ func (c *Count) until(at time.Time) {
 }
 
 func (c *counting) evidence() Evidence {
-	suspects, all := len(c.Suspects), len(c.Suspects)+len(c.Heard)
+	suspects, heard := len(c.Suspects), len(c.Heard)
 	switch {
-	case suspects == 1 && len(c.Heard) == 0 && c.Pending > 0:
+	case suspects == 1 && heard == 0 && c.Pending > 0:
 		return Undecided
-	case len(c.Heard) == 0:
+	case heard == 0:
 		return Widespread
-	case suspects > mostSuspects && suspects*100 > all*mostShare && (c.domain == "" || !wholly(c.domains)):
+	case many(suspects, heard) && (c.domain == "" || !wholly(c.domains)):
 		return Widespread
 	default:
 		return Alone
 	}
 }
 
-// wholly reports whether domains as a whole are silent: no domain has suspects and heard clusters, and every suspect
-// has a domain.
+// many reports whether so many of all are silent that a common cause is more likely.
+func many(suspects, heard int) bool {
+	return suspects > mostSuspects && suspects*100 > (suspects+heard)*mostShare
+}
+
+// wholly reports whether few domains are silent, each as a whole, and others are heard as a whole: no domain has
+// suspects and heard clusters, and every suspect has a domain. Domains are counted like clusters: where each cluster
+// is in a domain of its own, the label must not hide that many are silent.
 func wholly(domains map[string]*tally) bool {
-	heard := false
+	silent, heard := 0, 0
 	for name, t := range domains {
-		if t.suspects > 0 && (t.heard > 0 || name == "") {
+		switch {
+		case t.suspects > 0 && (t.heard > 0 || name == ""):
 			return false
+		case t.suspects > 0:
+			silent++
+		case t.heard > 0 && name != "":
+			heard++
 		}
-		heard = heard || t.heard > 0 && name != ""
 	}
-	return heard
+	return heard > 0 && !many(silent, heard)
 }
 
 // Watched reports whether the silence of a cluster means something: it has reported before, is not leaving, and is not

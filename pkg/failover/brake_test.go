@@ -88,6 +88,13 @@ func TestEvidence(t *testing.T) {
 		{"a region, and one of another", [][]*clusterv1beta1.MemberCluster{
 			members(3, "b", dead, in("west")), members(1, "c", dead, in("east")), members(4, "h", well, in("east")),
 		}, region, Widespread, "5/4", 0},
+		{"two of three regions", [][]*clusterv1beta1.MemberCluster{
+			members(2, "b", dead, in("west")), members(3, "c", dead, in("north")), members(3, "h", well, in("east")),
+		}, region, Alone, "6/3", 0},
+		{"five of nine, each in a region of its own", [][]*clusterv1beta1.MemberCluster{
+			members(1, "b", dead, in("1")), members(1, "c", dead, in("2")), members(1, "d", dead, in("3")), members(1, "e", dead, in("4")),
+			members(1, "h", well, in("5")), members(1, "i", well, in("6")), members(1, "j", well, in("7")), members(1, "k", well, in("8")),
+		}, region, Widespread, "5/4", 0},
 		{"all regions", [][]*clusterv1beta1.MemberCluster{members(4, "b", dead, in("west")), members(4, "c", dead, in("east"))}, region, Widespread, "9/0", 0},
 		{"a region, and one without", [][]*clusterv1beta1.MemberCluster{
 			members(3, "b", dead, in("west")), members(1, "c", dead), members(4, "h", well, in("east")),

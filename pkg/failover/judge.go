@@ -103,8 +103,8 @@ func (j *judging) suspected() (silence *clusterv1beta1.ClusterSilence, again tim
 	if !Flapping(j.cluster, j.Now) {
 		return j.conclude(silence)
 	}
-	// The record that the cluster was lost not long ago must outlive a suspicion. This one is not recorded, so it began
-	// when it would have been.
+	// The record that the cluster was lost not long ago must outlive a suspicion. This one is not recorded, so it
+	// began when it would have been.
 	silence.StateSince = metav1.NewTime(silence.Since.Add(liveness.Grace(j.cluster)))
 	if silence, again = j.conclude(silence); is(silence, clusterv1beta1.SilenceSuspected) {
 		silence = j.was
@@ -172,8 +172,8 @@ func (j *judging) ask() (evidence Evidence, again time.Duration) {
 	return count.Evidence, again
 }
 
-// recorded is the last judgement about the cluster; nil if there is none, or if it means nothing: its state is unknown,
-// or the clock was set back before its begin.
+// recorded is the last judgement about the cluster; nil if there is none, or if it means nothing: its state is
+// unknown, or the clock was set back before its begin.
 func recorded(cluster *clusterv1beta1.MemberCluster, now time.Time) *clusterv1beta1.ClusterSilence {
 	s := cluster.Status.Silence
 	if s == nil {

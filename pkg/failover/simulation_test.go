@@ -112,8 +112,8 @@ func (w *world) step() {
 	w.check()
 }
 
-// beat sends a heartbeat, which is lost if the cluster is dead or the hub cut off. One that arrives judges the cluster,
-// and those about which it may be evidence.
+// beat sends a heartbeat, which is lost if the cluster is dead or the hub cut off. One that arrives judges the
+// cluster, and those about which it may be evidence.
 func (w *world) beat(c *simulated) {
 	each := liveness.Period(c.MemberCluster)
 	c.beats = w.now.Add(each*95/100 + w.chance(each/10+1))
@@ -238,8 +238,8 @@ func TestHubAlone(t *testing.T) {
 	})
 }
 
-// The same for a short time, so that some clusters are suspected, and others not yet, when the hub is back. That cannot be
-// told from the death of single clusters if the others report less often than the hub is cut off.
+// The same for a short time, so that some clusters are suspected, and others not yet, when the hub is back. That
+// cannot be told from the death of single clusters if the others report less often than the hub is cut off.
 func TestHubAloneForAMoment(t *testing.T) {
 	worlds(t, 30, func(t *testing.T, rng *rand.Rand) {
 		equal := make([]int32, 6+rng.IntN(10))
@@ -412,6 +412,35 @@ func TestHalfOfTheFleet(t *testing.T) {
 				w.fail("%s: %+v", c.Name, c.Status.Silence)
 			}
 		}
+	})
+}
+
+// A region that goes down is not the hub's network: all of its clusters are lost after three periods.
+func TestRegionDown(t *testing.T) {
+	worlds(t, 15, func(t *testing.T, rng *rand.Rand) {
+		half := 3 + rng.IntN(5)
+		equal := make([]int32, 2*half)
+		for i := range equal {
+			equal[i] = 60
+		}
+		w := newWorld(t, rng, equal...)
+		w.judge.Domain = region
+		for i, c := range w.clusters {
+			c.Labels = map[string]string{region: []string{"west", "east"}[i/half]}
+		}
+		w.run(5*time.Minute, w.never(suspected))
+		last := map[string]int64{}
+		for _, c := range w.clusters[:half] {
+			w.kill(c)
+			last[c.Name] = liveness.LastHeard(c.MemberCluster).Unix()
+		}
+		w.run(182*time.Second, w.never(braked))
+		for _, c := range w.clusters[:half] {
+			if stateOf(c.MemberCluster) != isLost || c.Status.Silence.Since.Unix() != last[c.Name] {
+				w.fail("%s: %+v", c.Name, c.Status.Silence)
+			}
+		}
+		w.run(time.Hour, w.never(braked))
 	})
 }
 

@@ -118,7 +118,7 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 
 	fs.DurationVar(&o.ForceDeleteWait, "force-delete-wait-time", 15*time.Minute, "how long a deleted MemberCluster waits for its agent before the hub agent cleans up without it, 30s to 1h")
 	fs.StringVar(&o.FailoverDomain, "failover-domain-label", corev1.LabelTopologyRegion, "label of MemberClusters that names their region, or another domain "+
-		"that can fail as a whole: if all clusters of a domain are silent, and all of another one are heard, failovers go on; empty: none")
+		"that can fail as a whole: failovers go on while many clusters are silent if they are all clusters of few domains, and another domain is heard; empty: none")
 	fs.BoolVar(&o.ResourcePlacement, "enable-resource-placement", true, "serve namespaced ResourcePlacements")
 	fs.StringVar(&o.SkippedAPIs, "skipped-propagating-apis", "", "APIs that are never placed, in addition to the built-in list; separated by ';': group, group/version, group/version/Kind,Kind, v1/Kind; not with --allowed-propagating-apis")
 	fs.StringVar(&o.AllowedAPIs, "allowed-propagating-apis", "", "the only APIs that are placed, in the same form; replaces the built-in list of skipped APIs")

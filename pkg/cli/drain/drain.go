@@ -1,5 +1,5 @@
-// Package drain is "kubectl fleet drain" and "kubectl fleet uncordon": before maintenance, all placements are removed
-// from a member and new ones kept away; afterwards, the member accepts placements again.
+// Package drain is "kubectl fleet drain", "kubectl fleet cordon" and "kubectl fleet uncordon": before maintenance, all
+// placements are removed from a member, or only new ones kept away; afterwards, the member accepts placements again.
 package drain
 
 import (
@@ -55,7 +55,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	changed, err := setCordon(ctx, hub, o.cluster, true)
+	changed, err := setCordon(ctx, hub, o.cluster, cordon)
 	if err != nil {
 		return err
 	}

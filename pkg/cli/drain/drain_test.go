@@ -25,6 +25,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -33,24 +34,63 @@ func TestCordon(t *testing.T) {
 	other := testworld.Taint("other", "x")
 	member := testworld.NewMemberCluster("c1")
 	member.Spec.Taints = []clusterv1beta1.Taint{other}
+	member.Annotations = map[string]string{"other": "x"}
 	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(member).Build()
 	for _, step := range []struct {
-		cordon, changed bool
-		want            int
-	}{{true, true, 2}, {true, false, 2}, {false, true, 1}, {false, false, 1}} {
-		changed, err := setCordon(t.Context(), c, "c1", step.cordon)
+		what    string
+		change  cordonChange
+		changed bool
+		taints  int
+		away    bool
+	}{
+		{"cordon", cordon, true, 2, false}, {"cordon again", cordon, false, 2, false},
+		{"away", cordonAway, true, 2, true}, {"away again", cordonAway, false, 2, true}, {"a drain keeps it away", cordon, false, 2, true},
+		{"uncordon", uncordon, true, 1, false}, {"uncordon again", uncordon, false, 1, false},
+		{"cordon and away", cordonAway, true, 2, true},
+	} {
+		changed, err := setCordon(t.Context(), c, "c1", step.change)
 		if err != nil || changed != step.changed {
-			t.Errorf("%+v: changed %t, error %v", step, changed, err)
+			t.Errorf("%s: changed %t, error %v", step.what, changed, err)
 		}
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(member), member); err != nil {
 			t.Fatal(err)
 		}
-		if taints := member.Spec.Taints; len(taints) != step.want || taints[0] != other || step.want == 2 && taints[1] != cordonTaint {
-			t.Errorf("%+v: taints %v", step, taints)
+		if taints := member.Spec.Taints; len(taints) != step.taints || taints[0] != other || step.taints == 2 && taints[1] != cordonTaint {
+			t.Errorf("%s: taints %v", step.what, taints)
+		}
+		if failover.Away(member) != step.away || member.Annotations["other"] != "x" {
+			t.Errorf("%s: annotations %v", step.what, member.Annotations)
 		}
 	}
-	if _, err := setCordon(t.Context(), c, "c9", true); err == nil || !strings.Contains(err.Error(), `no member cluster "c9"`) {
+	if _, err := setCordon(t.Context(), c, "c9", cordon); err == nil || !strings.Contains(err.Error(), `no member cluster "c9"`) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestUncordonOfAnOddAnnotation(t *testing.T) {
+	member := testworld.NewMemberCluster("c1")
+	member.Annotations = map[string]string{contract.AnnotationAway: "perhaps"}
+	if !uncordon(member) || len(member.Annotations) > 0 {
+		t.Errorf("annotations %v", member.Annotations)
+	}
+}
+
+func TestCordonPrintsTheOutcome(t *testing.T) {
+	c := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(testworld.NewMemberCluster("c1")).Build()
+	for _, step := range []struct {
+		away bool
+		want string
+	}{
+		{false, "cluster c1: cordoned: nothing new will be placed on it\n"},
+		{false, "cluster c1: is already cordoned\n"},
+		{true, "cluster c1: cordoned and away: nothing new will be placed on it, and no placement leaves it while it is not heard\n"},
+		{true, "cluster c1: is already cordoned and away\n"},
+	} {
+		streams, _, out, _ := genericiooptions.NewTestIOStreams()
+		o := &CordonOptions{target: target{cluster: "c1", IOStreams: streams}, away: step.away}
+		if err := o.cordon(t.Context(), c); err != nil || out.String() != step.want {
+			t.Errorf("printed %q, error %v; want %q", out, err, step.want)
+		}
 	}
 }
 
@@ -207,12 +247,12 @@ func TestDrainOfAHubWithoutNamespacedKinds(t *testing.T) {
 
 func TestDrainNeedsOneCluster(t *testing.T) {
 	for args, want := range map[string]string{
-		"drain": "name the cluster", "uncordon": "name the cluster", "draincluster --hub-cluster-context hub": "name the cluster",
+		"drain": "name the cluster", "cordon --away": "name the cluster", "uncordon": "name the cluster", "draincluster --hub-cluster-context hub": "name the cluster",
 		"drain a --cluster-name b": "name one cluster",
 	} {
 		streams := genericiooptions.NewTestIOStreamsDiscard()
 		root := &cobra.Command{Use: "fleet", SilenceErrors: true, SilenceUsage: true}
-		root.AddCommand(NewCommand(streams), NewUncordonCommand(streams))
+		root.AddCommand(NewCommand(streams), NewCordonCommand(streams), NewUncordonCommand(streams))
 		root.SetArgs(strings.Fields(args))
 		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", args, err, want)

@@ -19,9 +19,11 @@ func NewUncordonCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "uncordon CLUSTER",
 		Aliases: []string{"uncordoncluster"},
-		Short:   "Allow placements on a drained cluster again",
-		Long: `Remove the taint by which "kubectl fleet drain" keeps placements off a cluster. Placements of type PickAll return to it;
-those of type PickN may pick it when they next need a cluster.`,
+		Short:   "Allow placements on a drained or cordoned cluster again",
+		Long: `Remove the taint by which "kubectl fleet drain" and "kubectl fleet cordon" keep placements off a cluster. Placements of type
+PickAll return to it; those of type PickN may pick it when they next need a cluster.
+
+Also take back that the cluster is away: if it is still not heard, placements with a failover policy leave it soon.`,
 		Example: `  # After maintenance on spoke-1
   kubectl fleet uncordon spoke-1`,
 		Args: cobra.MaximumNArgs(1),
@@ -31,7 +33,7 @@ those of type PickN may pick it when they next need a cluster.`,
 	return cmd
 }
 
-// Run removes the taint.
+// Run removes the taint, and takes back that the cluster is away.
 func (o *UncordonOptions) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
@@ -39,7 +41,7 @@ func (o *UncordonOptions) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	changed, err := setCordon(ctx, hub, o.cluster, false)
+	changed, err := setCordon(ctx, hub, o.cluster, uncordon)
 	if err != nil {
 		return err
 	}
