@@ -50,9 +50,9 @@ func (x exchanges) isPlanned(b Binding) bool {
 	return x.with[b.Name] && b.State == v1beta1.BindingStateScheduled && !b.Gone
 }
 
-// Fallbacks returns what the replacements without content are given, by the name of their binding, if the latest revision
-// is rejected: what the replaced cluster has, or if that is the rejected one, what it had before. Its overrides are
-// those of the replaced cluster.
+// Fallbacks returns what the replacements without content are given, by the name of their binding, if the latest
+// revision is rejected: what the replaced cluster has, or if that is the rejected one, what it had before. The overrides
+// are those of the replaced cluster.
 func Fallbacks(bindings []Binding, want Content) map[string]v1beta1.Revision {
 	out, chosen := map[string]v1beta1.Revision{}, map[string]string{}
 	x := exchangesOf(bindings)
@@ -78,8 +78,8 @@ func Fallbacks(bindings []Binding, want Content) map[string]v1beta1.Revision {
 // fallsBack returns whether the binding gets an older revision while a rejection stands.
 func (p *plan) fallsBack(b Binding) bool { return b.Fallback != nil && p.exchanges.isPlanned(b) }
 
-// purgedNow returns whether a replaced binding is deleted as soon as its cluster is heard, without a budget. That is not
-// for a placement that returns to a cluster: both clusters are well, and one of them must serve.
+// purgedNow returns whether a replaced binding is deleted as soon as its cluster is heard, without a budget. That is
+// not for a placement that returns to a cluster: both clusters are well, and one of them must serve.
 func (p *plan) purgedNow(b Binding) bool {
 	return p.budget.Purge == v1beta1.FailoverPurgeImmediate && !b.Failback && p.exchanges.isReplaced(b)
 }

@@ -169,8 +169,8 @@ func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) 
 	return latest, true, nil
 }
 
-// groups returns the placement's groups of resource snapshots. The cache may still hold snapshots of an earlier placement
-// of the name; groups leaves them out.
+// groups returns the placement's groups of resource snapshots. The cache may still hold snapshots of an earlier
+// placement of the name; groups leaves them out.
 func (r *Roller) groups(ctx context.Context, placement v1beta1.PlacementObject) ([]snapshot.Group, error) {
 	key := client.ObjectKeyFromObject(placement)
 	all, err := scope.ResourceSnapshots.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
