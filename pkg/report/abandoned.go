@@ -16,7 +16,7 @@ const (
 	// placed objects stay on the members.
 	ConditionAbandoned = "Abandoned"
 	// ReasonObjectsAbandoned means that deleteStrategy.propagationPolicy is Abandon. It is also the reason of an event
-	// on the placement.
+	// on the placement, and of the one about a replaced cluster that keeps its objects.
 	ReasonObjectsAbandoned = "ObjectsAbandoned"
 )
 
@@ -54,6 +54,11 @@ func PlacementAbandoned(placement v1beta1.PlacementObject, now metav1.Time) v1be
 // AbandonedOn is the message of the event on a placement that loses a cluster and leaves the placed objects there.
 func AbandonedOn(cluster string) string {
 	return fmt.Sprintf("The objects placed on cluster %s stay there, because deleteStrategy.propagationPolicy is Abandon", cluster)
+}
+
+// LeftOn is the message of the event on a placement that leaves the placed objects on a replaced cluster.
+func LeftOn(cluster string) string {
+	return fmt.Sprintf("The objects placed on cluster %s, which another cluster replaces, stay there, because policy.failover.purge is Never", cluster)
 }
 
 // with returns old with wanted added, or with wanted in place of the condition of the same type.

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
 var (
@@ -118,6 +120,9 @@ func TestPlacement(t *testing.T) {
 		b.Spec.ResourceSnapshotName = "web-1-snapshot"
 		return b
 	}
+	replaced := onOld("RolloutStarted=False RolloutNotStartedYet")
+	replaced.Spec.State = v1beta1.BindingStateUnscheduled
+	replaced.Annotations = map[string]string{contract.AnnotationReplacedBy: failover.Exchange{With: "a", Reason: failover.Lost}.String()}
 	overriding := bound("a", "RolloutStarted=True RolloutStarted", "Overridden=True OverriddenSucceeded")
 	overriding.Spec.ClusterResourceOverrideSnapshots = []string{"o-0"}
 	stale := bound("a", complete...)
@@ -220,6 +225,15 @@ func TestPlacement(t *testing.T) {
 			event: "PlacementScheduled", policy: decided(metav1.ConditionTrue, []string{"b"}, nil), bindings: []v1beta1.BindingObject{onOld(complete...)},
 			want:     []string{fulfilled, "RolloutStarted=Unknown RolloutStartedUnknown"},
 			clusters: []cluster{{name: "b", index: "2", conditions: []string{scheduled, "RolloutStarted=Unknown RolloutStartedUnknown"}}},
+		},
+		"a replaced cluster that keeps an older revision does not count": {
+			event: "PlacementRolloutCompleted", policy: decided(metav1.ConditionTrue, []string{"a"}, []string{"b"}),
+			bindings: []v1beta1.BindingObject{bound("a", complete...), replaced},
+			want: []string{
+				fulfilled, "RolloutStarted=True RolloutStarted", "Overridden=True NoOverrideSpecified", "WorkSynchronized=True WorkSynchronized",
+				"Applied=True ApplySucceeded", "Available=True ResourceAvailable",
+			},
+			clusters: []cluster{{name: "a", index: "2", conditions: also([]string{scheduled}, complete...)}}, settled: true,
 		},
 		"overrides": {
 			policy: decided(metav1.ConditionTrue, []string{"a"}, nil), bindings: []v1beta1.BindingObject{overriding},

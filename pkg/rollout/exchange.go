@@ -50,8 +50,36 @@ func (x exchanges) isPlanned(b Binding) bool {
 	return x.with[b.Name] && b.State == v1beta1.BindingStateScheduled && !b.Gone
 }
 
-// purgedNow returns whether a replaced binding is deleted as soon as its cluster is heard, without a budget. That is not
-// for a placement that returns to a cluster: both clusters are well, and one of them must serve.
+// Fallbacks returns what the replacements without content are given, by the name of their binding, if the latest
+// revision is rejected: what the replaced cluster has, or if that is the rejected one, what it had before. The overrides
+// are those of the replaced cluster.
+func Fallbacks(bindings []Binding, want Content) map[string]v1beta1.Revision {
+	out, chosen := map[string]v1beta1.Revision{}, map[string]string{}
+	x := exchangesOf(bindings)
+	for _, b := range bindings {
+		by, ok := x.by[b.Name]
+		if !ok || !x.isPlanned(by) {
+			continue
+		}
+		to := b.Revision()
+		if before := b.Before(); to.ResourceSnapshotName == want.Snapshot && before != nil {
+			to = *before
+		}
+		if to.ResourceSnapshotName == "" || to.ResourceSnapshotName == want.Snapshot {
+			continue
+		}
+		if other, ok := chosen[by.Name]; !ok || b.Name < other { // it may replace several
+			out[by.Name], chosen[by.Name] = to, b.Name
+		}
+	}
+	return out
+}
+
+// fallsBack returns whether the binding gets an older revision while a rejection stands.
+func (p *plan) fallsBack(b Binding) bool { return b.Fallback != nil && p.exchanges.isPlanned(b) }
+
+// purgedNow returns whether a replaced binding is deleted as soon as its cluster is heard, without a budget. That is
+// not for a placement that returns to a cluster: both clusters are well, and one of them must serve.
 func (p *plan) purgedNow(b Binding) bool {
 	return p.budget.Purge == v1beta1.FailoverPurgeImmediate && !b.Failback && p.exchanges.isReplaced(b)
 }

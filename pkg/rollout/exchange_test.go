@@ -5,8 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
@@ -153,6 +156,61 @@ func TestExchange(t *testing.T) {
 			got := Next(tc.budget, tc.seen, Content{Snapshot: "r2", Strategy: (*v1beta1.ApplyStrategy)(nil).WithDefaults()}, noon)
 			if !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("\n got %+v\nwant %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestExchangeDuringARejection(t *testing.T) {
+	budget := Budget{Target: 3, Policy: &Policy{Budget: 0, Setting: "0"}}
+	strategy := (*v1beta1.ApplyStrategy)(nil).WithDefaults()
+	want := Content{Snapshot: "r2", Strategy: strategy, Course: Course{Spent: &Rejection{Budget: 0, Setting: "0", Count: 1, Failed: []Failure{{Cluster: "a"}}, Strategy: strategy}}}
+	replaced := func(b *Binding) { lost(b); b.State, b.ReplacedBy = v1beta1.BindingStateUnscheduled, "d" }
+	healthyWith := func(snapshot string) func(*Binding) {
+		return func(b *Binding) {
+			b.LastHealthy = ptr.To(delivery.NewRevision(snapshot, delivery.Overrides{}, b.Strategy))
+		}
+	}
+	a := binding("a", latest, unavailable)
+	for name, tc := range map[string]struct {
+		seen []Binding
+		gone bool
+		want string
+	}{
+		"it gets what the replaced cluster has":      {seen: []Binding{a, binding("c", replaced), binding("d", scheduled)}, want: "r1"},
+		"or what was last healthy there":             {seen: []Binding{a, binding("c", latest, healthyWith("r0"), replaced), binding("d", scheduled)}, want: "r0"},
+		"not the rejected revision":                  {seen: []Binding{a, binding("c", latest, replaced), binding("d", scheduled)}},
+		"nor though it was healthy with it":          {seen: []Binding{a, binding("c", latest, healthyWith("r2"), replaced), binding("d", scheduled)}},
+		"nor what does not exist any more":           {seen: []Binding{a, binding("c", replaced), binding("d", scheduled)}, gone: true},
+		"others get nothing":                         {seen: []Binding{a, binding("c", givenUp, lost), binding("d", scheduled)}},
+		"it keeps what it has":                       {seen: []Binding{a, binding("c", replaced), binding("d", waiting)}},
+		"of several the first by name counts":        {seen: []Binding{a, binding("y", replaced, func(b *Binding) { b.Snapshot = "r0" }), binding("c", replaced), binding("d", scheduled)}, want: "r1"},
+		"it waits until the cluster has no other":    {seen: []Binding{a, binding("c", replaced), binding("d", scheduled), binding("d-old", givenUp, deleting, at("d"))}, want: "waits"},
+		"it waits until its own cluster is reported": {seen: []Binding{a, binding("c", replaced), binding("d", scheduled, silent)}, want: "waits"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i := range tc.seen {
+				if to, ok := Fallbacks(tc.seen, want)[tc.seen[i].Name]; ok && !tc.gone {
+					tc.seen[i].Fallback = &to
+				}
+			}
+			got := Next(budget, tc.seen, want, noon)
+			if len(got.Move)+len(got.Remove) > 0 {
+				t.Fatalf("the step is %+v", got)
+			}
+			switch tc.want {
+			case "waits":
+				if len(got.Fallback) > 0 || len(got.Blocked) != 1 || got.Blocked[0].By == ByRejection {
+					t.Errorf("the step is %+v", got)
+				}
+			case "":
+				if len(got.Fallback) > 0 || len(got.Blocked) != 1 || got.Blocked[0] != (Blocked{Binding: "d", By: ByRejection}) {
+					t.Errorf("the step is %+v", got)
+				}
+			default:
+				if len(got.Blocked) > 0 || len(got.Fallback) != 1 || got.Fallback[0].Binding != "d" || got.Fallback[0].To.ResourceSnapshotName != tc.want {
+					t.Errorf("the step is %+v", got)
+				}
 			}
 		})
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
-// BindingOf reads a binding. It leaves Gone, Silent, Unheard and Lost to the caller, who knows the cluster.
+// BindingOf reads a binding. It leaves Gone, Silent, Unheard, Lost and Fallback to the caller, who knows the
+// cluster.
 func BindingOf(b v1beta1.BindingObject) Binding {
 	spec := b.GetSpec()
 	replacedBy := ptr.Deref(failover.ReplacedBy(b), failover.Exchange{})

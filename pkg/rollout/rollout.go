@@ -81,6 +81,9 @@ type Binding struct {
 	// Lost is the message about a snapshot that does not exist any more, and that the revision to return to needs;
 	// empty if all exist. It matters only while a rejection stands.
 	Lost string
+	// Fallback is the revision of Fallbacks with the overrides of this cluster; nil if there is none, or if some of it
+	// does not exist any more. It matters only while a rejection stands.
+	Fallback *v1beta1.Revision
 }
 
 // Step is what to do now. All lists are in the order of the bindings' names, which is also the order in which clusters
@@ -106,6 +109,8 @@ type Step struct {
 	// Back are the bindings to roll back, and Fates the others that a rejected rollout changed.
 	Back  []Return
 	Fates []Fate
+	// Fallback are the replacements to give an older revision because the latest is rejected.
+	Fallback []Return
 }
 
 // Blocked is a binding that cannot get the content yet.
@@ -318,12 +323,14 @@ func (p *plan) choose() {
 	}
 	for _, c := range p.binds {
 		switch {
-		case p.rejected():
+		case p.rejected() && !p.fallsBack(c.Binding):
 			p.block(c, ByRejection)
 		case p.budget.Policy != nil && c.Silent:
 			p.block(c, ByAgent)
 		case p.crowds[c.Cluster] > 1:
 			p.block(c, ByCluster)
+		case p.rejected():
+			p.step.Fallback = append(p.step.Fallback, Return{Binding: c.Name, To: *c.Fallback})
 		case p.exchanges.isPlanned(c.Binding):
 			p.step.Move = append(p.step.Move, c.Name)
 		case p.room > 0:

@@ -463,6 +463,12 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		b.Conditions = slices.Concat(s.Conditions, s.told)
 		facts = append(facts, b)
 	}
+	fallbacks := Fallbacks(facts, w.content())
+	for i := range facts {
+		if to, ok := fallbacks[facts[i].Name]; ok && facts[i].Name[len(facts[i].Name)-1]%4 > 0 { // which exists still, mostly
+			facts[i].Fallback = &to
+		}
+	}
 	w.rng.Shuffle(len(facts), func(i, j int) { facts[i], facts[j] = facts[j], facts[i] })
 	target := Target(nil, facts)
 	if w.number >= 0 {
@@ -508,6 +514,14 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		w.give(s, back.To, true)
 		w.tell(s, delivery.Sent(back.To))
 	}
+	for _, fallback := range step.Fallback {
+		if w.content().Course.Spent == nil || fallback.To.ResourceSnapshotName == w.snapshot() || !planned[fallback.Binding] {
+			t.Fatalf("seed %d: %s falls back to %+v\n%s", seed, fallback.Binding, fallback.To, w.history())
+		}
+		s := w.site(fallback.Binding)
+		w.give(s, fallback.To, false)
+		s.Mark = nil
+	}
 	for _, name := range step.Resume {
 		w.site(name).told = nil
 	}
@@ -543,7 +557,7 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 		t.Fatalf("seed %d: a step left %d clusters with content; %d are wanted, %d more may be\n%s", seed, placed, target, w.budget.MaxSurge, w.history())
 	}
 	w.checkTurns(t, seed, step)
-	return len(step.Move)+len(step.Restyle)+len(step.Remove)+len(step.Back) > 0 || remembered
+	return len(step.Move)+len(step.Restyle)+len(step.Remove)+len(step.Back)+len(step.Fallback) > 0 || remembered
 }
 
 // give is the write that gives a binding a revision.

@@ -17,6 +17,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/stage"
 )
@@ -377,6 +378,38 @@ func TestNothingIsRemovedFromAClusterThatIsNotHeard(t *testing.T) {
 	w.fleet.Unheard = nil
 	if step := w.pass(true); !slices.Equal(step.Drop, []string{"p-c2"}) {
 		t.Fatalf("drops %q when the cluster is heard again", step.Drop)
+	}
+	w.pass(true)
+	w.want(t, "done", "succeeded | succeeded c1+ c3+ | succeeded c2+")
+}
+
+func TestNothingIsRemovedFromAReplacedClusterBeforeItsReplacementIsAvailable(t *testing.T) {
+	w := fleet(of("all", "env=prod"))
+	replaced := w.binding("c2")
+	replaced.Spec.State, replaced.Spec.ResourceSnapshotName = v1beta1.BindingStateUnscheduled, "p-2-snapshot"
+	replaced.Annotations = map[string]string{contract.AnnotationReplacedBy: failover.Exchange{With: "c3", Reason: failover.Lost}.String()}
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	w.fleet.Unheard = map[string]bool{"c2": true}
+	w.pass(true)
+	w.available("c1")
+	w.pass(true)
+	w.available("c3")
+	w.pass(true)
+	w.want(t, "waits for the cluster", "active | succeeded c1+ c3+ | active c2.")
+	w.fleet.Unheard = nil
+	w.set("c3", v1beta1.ConditionAvailable, metav1.ConditionFalse, v1beta1.ReasonNotAllWorkAreAvailable)
+	if step := w.pass(true); len(step.Drop) > 0 {
+		t.Fatalf("drops %q, and the replacement is not available", step.Drop)
+	}
+	w.want(t, "waits for the replacement", "active | succeeded c1+ c3+ | active c2.")
+	if got := stage.Read(w.status).Message; !strings.Contains(got, "removed from c2 when") {
+		t.Errorf("the message is %q", got)
+	}
+	w.available("c3")
+	if step := w.pass(true); !slices.Equal(step.Drop, []string{"p-c2"}) {
+		t.Fatalf("drops %q when the replacement is available", step.Drop)
 	}
 	w.pass(true)
 	w.want(t, "done", "succeeded | succeeded c1+ c3+ | succeeded c2+")

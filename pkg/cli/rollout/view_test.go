@@ -178,6 +178,12 @@ func TestStatusOfClusters(t *testing.T) {
 		t.Error("it is done although b is at another revision")
 	}
 	bindings[1] = at("b", 2)
+	lost := at("lost", 1) // which another cluster replaces; it keeps what it has until it is heard again
+	lost.GetSpec().State = v1beta1.BindingStateUnscheduled
+	bindings = append(bindings, lost)
+	if got := viewOfClusters(p, bindings).Lines; len(got) != 4 || !strings.HasPrefix(got[0].Plain(), "rollout web: 3/3") {
+		t.Errorf("got %v; the lost cluster does not count", got)
+	}
 	if !viewOfClusters(p, bindings).Done {
 		t.Error("it is not done")
 	}

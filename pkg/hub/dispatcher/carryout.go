@@ -13,12 +13,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/membership"
@@ -241,8 +243,8 @@ func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject)
 	return d.drop(ctx, binding)
 }
 
-// instruct sets the delete strategy of the placement on Works that are about to be deleted, in case it changed just
-// before: they must not use an older one.
+// instruct sets the delete strategy on Works that are about to be deleted. That of the placement may have changed just
+// before, and they must not use an older one; that of a replaced cluster may be another one.
 func (d *Dispatcher) instruct(ctx context.Context, binding v1beta1.BindingObject, works []*v1beta1.Work) error {
 	key, ok := scope.PlacementOf(binding)
 	if !ok || len(works) == 0 {
@@ -253,6 +255,10 @@ func (d *Dispatcher) instruct(ctx context.Context, binding v1beta1.BindingObject
 		return err
 	}
 	wanted := placement.GetSpec().Strategy.DeleteStrategy
+	if leaves(placement, binding) {
+		wanted = ptr.To(ptr.Deref(wanted, v1beta1.DeleteStrategy{}))
+		wanted.PropagationPolicy = v1beta1.DeletePropagationPolicyAbandon
+	}
 	return loop.Each(ctx, writers, works, func(ctx context.Context, w *v1beta1.Work) error {
 		if equality.Semantic.DeepEqual(w.Spec.DeleteStrategy, wanted) {
 			return nil
@@ -266,6 +272,15 @@ func (d *Dispatcher) instruct(ctx context.Context, binding v1beta1.BindingObject
 	})
 }
 
+// leaves returns whether the objects of a binding that is deleted stay on its cluster because another one replaces it.
+// The replacement need not exist any more: that may have changed since it was decided to delete the binding, and
+// objects that are removed do not come back.
+func leaves(placement v1beta1.PlacementObject, binding v1beta1.BindingObject) bool {
+	policy := placement.GetSpec().Policy
+	return policy != nil && policy.Failover != nil && policy.Failover.Purge == v1beta1.FailoverPurgeNever &&
+		binding.GetSpec().State == v1beta1.BindingStateUnscheduled && failover.ReplacedBy(binding) != nil
+}
+
 // drop removes the binding's finalizer for Works, and the scheduler's with it if the binding's placement is being
 // deleted as well: then the scheduler has nothing left to do.
 func (d *Dispatcher) drop(ctx context.Context, binding v1beta1.BindingObject) error {
@@ -273,7 +288,7 @@ func (d *Dispatcher) drop(ctx context.Context, binding v1beta1.BindingObject) er
 	if err != nil {
 		return err
 	}
-	abandoning, err := d.abandoning(ctx, binding)
+	from, stays, err := d.staying(ctx, binding)
 	if err != nil {
 		return err
 	}
@@ -286,23 +301,30 @@ func (d *Dispatcher) drop(ctx context.Context, binding v1beta1.BindingObject) er
 		return fmt.Errorf("remove finalizers of binding %s: %w", client.ObjectKeyFromObject(binding), err)
 	}
 	ctrl.LoggerFrom(ctx).Info("Released binding", "binding", binding.GetName())
-	if abandoning != nil {
-		d.recorder(binding).Event(abandoning, corev1.EventTypeNormal, report.ReasonObjectsAbandoned, report.AbandonedOn(binding.GetSpec().TargetCluster))
+	if stays != "" {
+		d.recorder(binding).Event(from, corev1.EventTypeNormal, report.ReasonObjectsAbandoned, stays)
 	}
 	return nil
 }
 
-// abandoning is the placement of a binding, if it leaves the binding's objects on the cluster; else nil.
-func (d *Dispatcher) abandoning(ctx context.Context, binding v1beta1.BindingObject) (v1beta1.PlacementObject, error) {
+// staying returns the placement of a binding, and why it leaves the binding's objects on the cluster; empty if it does
+// not.
+func (d *Dispatcher) staying(ctx context.Context, binding v1beta1.BindingObject) (from v1beta1.PlacementObject, why string, err error) {
 	key, ok := scope.PlacementOf(binding)
 	if !ok || meta.FindStatusCondition(binding.GetStatus().Conditions, v1beta1.ConditionApplied) == nil {
-		return nil, nil
+		return nil, "", nil
 	}
 	placement, err := d.placement(ctx, key)
-	if err != nil || placement == nil || !placement.GetSpec().Strategy.DeleteStrategy.Abandons() {
-		return nil, err
+	if err != nil || placement == nil {
+		return nil, "", err
 	}
-	return placement, nil
+	switch cluster := binding.GetSpec().TargetCluster; {
+	case placement.GetSpec().Strategy.DeleteStrategy.Abandons():
+		return placement, report.AbandonedOn(cluster), nil
+	case leaves(placement, binding):
+		return placement, report.LeftOn(cluster), nil
+	}
+	return nil, "", nil
 }
 
 // isDoomed reports whether the placement of a binding is being deleted or gone, or is one that the scheduler ignores.

@@ -77,6 +77,9 @@ func (r *Roller) carryOut(ctx context.Context, seen *observed, step rollout.Step
 	for _, back := range step.Back {
 		add(back.Binding, func(ctx context.Context, b v1beta1.BindingObject) error { return r.rollBack(ctx, b, back.To, seen) })
 	}
+	for _, fallback := range step.Fallback {
+		add(fallback.Binding, func(ctx context.Context, b v1beta1.BindingObject) error { return r.fallBack(ctx, b, fallback.To) })
+	}
 	for _, fate := range step.Fates {
 		add(fate.Binding, func(ctx context.Context, b v1beta1.BindingObject) error { return r.reportFate(ctx, b, fate.Fate, seen) })
 	}
@@ -123,6 +126,17 @@ func (r *Roller) rollBack(ctx context.Context, b v1beta1.BindingObject, to v1bet
 	}
 	log(ctx, b, "Rolling back cluster", "snapshot", to.ResourceSnapshotName)
 	return r.reportFate(ctx, b, delivery.Sent(to), seen)
+}
+
+// fallBack gives a replacement an older revision, because the latest is rejected. It is blocked like others that do not
+// have the latest.
+func (r *Roller) fallBack(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision) error {
+	delete(b.GetAnnotations(), contract.AnnotationRollout)
+	if err := give.Give(ctx, r.Client, b, give.Content{Revision: to}); err != nil {
+		return err
+	}
+	log(ctx, b, "Bound cluster to an older revision", "snapshot", to.ResourceSnapshotName)
+	return nil
 }
 
 // log logs a step that changed a binding. The logger in ctx names the placement.

@@ -146,6 +146,32 @@ func returns(s *scene) {
 	s.await("m1=Unscheduled0- m2=Bound0 m3=Bound0 " + d + "=Bound0")
 }
 
+// fallsBack replaces a cluster while the latest revision is rejected. The replacement gets the overrides of that time.
+func fallsBack(s *scene) {
+	d := "m4-" + s.key.Name
+	s.join(d)
+	object := s.ready(movable(v1beta1.FailoverPurgeGraceful), judged(stop, time.Hour), func(spec *v1beta1.PlacementSpec) {
+		spec.Strategy.RollingUpdate.MaxUnavailable = ptr.To(intstr.FromInt32(1))
+	})
+	s.remembers(0, "the first rollout to be done", isDone)
+	s.content(1, 1, 0)
+	s.await("m1=Bound1 m2=Bound0! m3=Bound0!")
+	s.available("m1", false)
+	s.edit(judged(stop, time.Second))
+	s.remembers(1, "the budget to be spent", isSpent)
+	override := s.override(s.key.Name+"-o", object, 0, s.limit()) // which changes nothing in the latest revision
+	s.silence("m2")
+	s.replace("m2", d, failover.Lost)
+	s.await("m1=Bound1 m2=Unscheduled0 m3=Bound0! " + d + "=Bound0!")
+	s.says(d, v1beta1.ConditionRolloutStarted, metav1.ConditionFalse, v1beta1.ReasonRolloutNotStartedYet, "Revision 1 has spent its failure budget")
+	if got := s.binding(d).GetSpec().ResourceOverrideSnapshots; len(got) != 1 || got[0].Name != override.Name {
+		s.Errorf("the overrides are %v; want %s", got, override.Name)
+	}
+	s.available(d, true)
+	s.soundAgain("m2")
+	s.await("m1=Bound1 m2=Unscheduled0- m3=Bound0! " + d + "=Bound0!")
+}
+
 // exchangesOverARestart has agents stop and start during an exchange.
 func exchangesOverARestart(s *scene) {
 	d := "m4-" + s.key.Name + s.key.Namespace

@@ -155,23 +155,31 @@ func purge(placement v1beta1.PlacementObject) v1beta1.FailoverPurge {
 }
 
 // latest returns the placement's latest group of resource snapshots; ok is false if there is none, or some of the
-// group do not exist yet. The cache may still hold snapshots of an earlier placement of the name; latest leaves them
-// out.
+// group do not exist yet.
 func (r *Roller) latest(ctx context.Context, placement v1beta1.PlacementObject) (latest snapshot.Group, ok bool, err error) {
-	key := client.ObjectKeyFromObject(placement)
-	all, err := scope.ResourceSnapshots.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
+	groups, err := r.groups(ctx, placement)
 	if err != nil {
 		return snapshot.Group{}, false, err
 	}
-	ours := slices.DeleteFunc(all, func(s v1beta1.ResourceSnapshotObject) bool {
-		return !s.GetDeletionTimestamp().IsZero() || !scope.OwnedBy(s, placement)
-	})
-	latest, ok = snapshot.Latest(snapshot.Groups(ours))
+	latest, ok = snapshot.Latest(groups)
 	if !ok || !latest.Complete() {
 		ctrl.LoggerFrom(ctx).V(1).Info("Waiting for the resource snapshots of the placement")
 		return snapshot.Group{}, false, nil
 	}
 	return latest, true, nil
+}
+
+// groups returns the placement's groups of resource snapshots. The cache may still hold snapshots of an earlier
+// placement of the name; groups leaves them out.
+func (r *Roller) groups(ctx context.Context, placement v1beta1.PlacementObject) ([]snapshot.Group, error) {
+	key := client.ObjectKeyFromObject(placement)
+	all, err := scope.ResourceSnapshots.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
+	if err != nil {
+		return nil, err
+	}
+	return snapshot.Groups(slices.DeleteFunc(all, func(s v1beta1.ResourceSnapshotObject) bool {
+		return !s.GetDeletionTimestamp().IsZero() || !scope.OwnedBy(s, placement)
+	})), nil
 }
 
 // bindings reads the placement's bindings, each no older than the last write of this process to it: a step that is

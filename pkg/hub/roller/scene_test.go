@@ -54,6 +54,7 @@ func TestRoller(t *testing.T) {
 		{"keeps what is on a replaced cluster until the replacement is available", exchanges},
 		{"keeps it while the replacement is replaced too", exchangesAgain},
 		{"follows the name of the replacement", repoints},
+		{"gives a replacement what the lost cluster had while the latest revision is rejected", fallsBack},
 		{"purges what is on a replaced cluster at once where that is wanted", purges},
 		{"returns to a cluster before it leaves its replacement", returns},
 		{"goes on with the others when a cluster leaves", leave},

@@ -18,6 +18,7 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -187,13 +188,15 @@ func requests() predicate.Predicate {
 	}
 }
 
-// bindings passes what a run waits for: a binding is created or deleted, its spec changes, or its conditions.
+// bindings passes what a run waits for: a binding is created or deleted, its spec changes, its conditions, or its
+// replacement.
 func bindings() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(v1beta1.BindingObject), e.ObjectNew.(v1beta1.BindingObject)
-			return was.GetGeneration() != is.GetGeneration() || !equality.Semantic.DeepEqual(*was.GetConditions(), *is.GetConditions())
+			return was.GetGeneration() != is.GetGeneration() || !equality.Semantic.DeepEqual(*was.GetConditions(), *is.GetConditions()) ||
+				was.GetAnnotations()[contract.AnnotationReplacedBy] != is.GetAnnotations()[contract.AnnotationReplacedBy]
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
