@@ -186,6 +186,9 @@ func TestMemoryOfTheJudge(t *testing.T) {
 		"heard, and few others are overdue": {
 			member("a", 0), append(members(2, "g", 100*time.Second), members(2, "h", 0)...), Memory{Clear: began}, Memory{Clear: began},
 		},
+		"heard, two others are overdue since just now, and none is heard since": {
+			member("a", 10*time.Second), append(members(2, "g", 74*time.Second), members(4, "h", 10*time.Second)...), Memory{Clear: began}, Memory{Clear: began},
+		},
 		"heard, and many others were lost long ago": {
 			member("a", 0), members(3, "g", time.Hour, silence(isLost, time.Hour, 57*time.Minute)), Memory{Clear: began}, Memory{Clear: began},
 		},
