@@ -87,6 +87,9 @@ func widespread(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.M
 	})
 	count := counting{domain: domain, domains: map[string]*tally{}}
 	each(func(c *clusterv1beta1.MemberCluster) { count.add(c, since, now) })
+	if len(count.Heard) == 0 && count.Pending > 0 && !many(len(count.Suspects), count.Pending) {
+		return false // the others have had no time to report since the first was due
+	}
 	return len(count.Suspects) > 0 && count.evidence() == Widespread
 }
 

@@ -180,6 +180,18 @@ func TestMemoryOfTheJudge(t *testing.T) {
 		"heard, and no other is braked":    {member("a", 0), well, Memory{Clear: began, Braked: began}, Memory{Clear: began, Braked: began}},
 		"heard, and another one is braked": {member("h", 0), append(gone, silent), Memory{Clear: began}, Memory{Clear: began, Braked: noon}},
 		"was braked until now":             {member("a", 0, silence(braked, time.Hour, time.Hour)), well, Memory{}, Memory{Braked: noon}},
+		"heard, and many others are overdue": {
+			member("a", 0), append(members(3, "g", 100*time.Second), members(2, "h", 0)...), Memory{Clear: began}, Memory{Clear: began, Braked: noon},
+		},
+		"heard, and few others are overdue": {
+			member("a", 0), append(members(2, "g", 100*time.Second), members(2, "h", 0)...), Memory{Clear: began}, Memory{Clear: began},
+		},
+		"heard, two others are overdue since just now, and none is heard since": {
+			member("a", 10*time.Second), append(members(2, "g", 74*time.Second), members(4, "h", 10*time.Second)...), Memory{Clear: began}, Memory{Clear: began},
+		},
+		"heard, and many others were lost long ago": {
+			member("a", 0), members(3, "g", time.Hour, silence(isLost, time.Hour, 57*time.Minute)), Memory{Clear: began}, Memory{Clear: began},
+		},
 		"found widespread":                 {silent, gone, Memory{Clear: began}, Memory{Braked: noon}},
 		"first found not to be widespread": {silent, well, Memory{}, Memory{Clear: noon, Braked: noon}},
 		"found again not to be widespread": {silent, well, Memory{Clear: began}, Memory{Clear: began, Braked: noon}},
