@@ -14,6 +14,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/liveness"
 )
 
+// DefaultDomain is the label that names the region of a cluster, unless the hub agent is told another one.
+const DefaultDomain = "topology.kubernetes.io/region"
+
 // The limits of the brake follow the disruption of a zone in Kubernetes' node lifecycle controller, with the share
 // lowered because fleets are smaller than zones.
 const (

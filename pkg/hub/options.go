@@ -10,11 +10,11 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/flagship-fleet/flagship/pkg/admission/policy"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/hub/admission"
 	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/selection"
@@ -117,7 +117,7 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.IntVar(&o.LeaderBurst, "leader-election-burst", 1000, "burst of requests for the lease, 10 to 2000")
 
 	fs.DurationVar(&o.ForceDeleteWait, "force-delete-wait-time", 15*time.Minute, "how long a deleted MemberCluster waits for its agent before the hub agent cleans up without it, 30s to 1h")
-	fs.StringVar(&o.FailoverDomain, "failover-domain-label", corev1.LabelTopologyRegion, "label of MemberClusters that names their region, or another domain "+
+	fs.StringVar(&o.FailoverDomain, "failover-domain-label", failover.DefaultDomain, "label of MemberClusters that names their region, or another domain "+
 		"that can fail as a whole: failovers go on while many clusters are silent if they are all clusters of few domains, and another domain is heard; empty: none")
 	fs.BoolVar(&o.ResourcePlacement, "enable-resource-placement", true, "serve namespaced ResourcePlacements")
 	fs.StringVar(&o.SkippedAPIs, "skipped-propagating-apis", "", "APIs that are never placed, in addition to the built-in list; separated by ';': group, group/version, group/version/Kind,Kind, v1/Kind; not with --allowed-propagating-apis")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
@@ -21,7 +22,7 @@ type Account struct {
 // Accounts compares a decision with its input: the bindings, and the decisions in the policy snapshot's status. It
 // returns an Account for every verdict and for every binding to a cluster that no longer exists, by name.
 func (d Decision) Accounts(r Request) []Account {
-	bindings, listed := map[string]*Binding{}, map[string]v1beta1.ClusterDecision{}
+	bindings, listed, reported := map[string]*Binding{}, map[string]v1beta1.ClusterDecision{}, map[string]v1beta1.ClusterDecision{}
 	for i := range r.Bindings {
 		b := &r.Bindings[i]
 		if best := bindings[b.Cluster]; best == nil || b.precedes(best) {
@@ -30,6 +31,9 @@ func (d Decision) Accounts(r Request) []Account {
 	}
 	for _, l := range r.Listed {
 		listed[l.ClusterName] = l
+	}
+	for _, c := range d.Clusters {
+		reported[c.ClusterName] = c
 	}
 	late := map[string]bool{}
 	for _, c := range r.Clusters {
@@ -49,6 +53,10 @@ func (d Decision) Accounts(r Request) []Account {
 		return out
 	}
 	for i := range out {
+		if now, ok := reported[out[i].Cluster]; ok && !now.Selected && out[i].Outcome == Kept {
+			out[i].Notes = append(out[i].Notes, now.Reason) // it is lost, and has no replacement
+			continue
+		}
 		recorded, ok := listed[out[i].Cluster]
 		out[i].compare(r.Snapshot, recorded, ok, late[out[i].Cluster])
 	}
@@ -80,6 +88,10 @@ func (a *Account) compare(snapshot string, recorded v1beta1.ClusterDecision, lis
 		note("binding %s is for policy %s and would be adopted now", a.Binding.Name, a.Binding.Snapshot)
 	case !a.Outcome.Selected() && bound:
 		note("binding %s would be removed now", a.Binding.Name)
+	case !a.Outcome.Selected() && a.Binding != nil && a.Binding.ReplacedBy != nil && !a.Binding.Deleting:
+		e := a.Binding.ReplacedBy
+		note("cluster %q replaces it (%s since %s); what binding %s placed stays until the hub hears from the member agent and the other "+
+			"cluster is available", e.With, e.Reason, e.Since.UTC().Format(time.RFC3339), a.Binding.Name)
 	case !a.Outcome.Selected() && a.Binding != nil && a.Binding.Placed && !a.Binding.Deleting && unheard:
 		note("binding %s is from an earlier pick; what it placed stays until the hub hears from the member agent again", a.Binding.Name)
 	case !a.Outcome.Selected() && a.Binding != nil:

@@ -320,3 +320,30 @@ func TestAnEditWhileAClusterIsReplaced(t *testing.T) {
 	w.decide()
 	w.is("a b", "c>d d>")
 }
+
+func TestFailoverIsExplained(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c", "d")
+	lostFor(w.clusters["c"], 6*time.Minute)
+	w.decide()
+	if got := w.notes("c"); !strings.Contains(got, `cluster "d" replaces it (Lost since 2026-01-01T11:54:00Z)`) {
+		t.Errorf("notes on c: %s", got)
+	}
+	delete(w.clusters, "d")
+	lostFor(w.clusters["b"], 6*time.Minute)
+	w.number = 2
+	w.decide()
+	if got := w.notes("b"); !strings.Contains(got, "no other cluster can") {
+		t.Errorf("notes on b: %s", got)
+	}
+}
+
+// notes are those on the account of a cluster.
+func (w *world) notes(cluster string) string {
+	r := w.request()
+	for _, a := range Decide(r).Accounts(r) {
+		if a.Cluster == cluster {
+			return strings.Join(a.Notes, "; ")
+		}
+	}
+	return ""
+}

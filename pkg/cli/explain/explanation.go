@@ -17,6 +17,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
@@ -120,7 +121,9 @@ func (s *state) explain(ctx context.Context, cluster string) (*explanation, erro
 // request is the input of the hub agent's decision. Before there is a policy snapshot, it has the placement's policy.
 func (s *state) request() (schedule.Request, error) {
 	if s.policy != nil {
-		return schedule.RequestOf(s.placement, s.policy, s.bindings, s.clusters, s.now)
+		r, err := schedule.RequestOf(s.placement, s.policy, s.bindings, s.clusters, s.now)
+		r.Domain = failover.DefaultDomain
+		return r, err
 	}
 	spec := s.placement.GetSpec()
 	r := schedule.Request{Policy: spec.Policy, Namespace: s.placement.GetNamespace(), Now: s.now}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -61,7 +60,7 @@ it again. An Away cluster was announced with "kubectl fleet cordon CLUSTER --awa
 		RunE: verb.Run(o),
 	}
 	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "output format: "+strings.Join(formats, ", "))
-	cmd.Flags().StringVar(&o.domain, "failover-domain-label", corev1.LabelTopologyRegion,
+	cmd.Flags().StringVar(&o.domain, "failover-domain-label", failover.DefaultDomain,
 		"label of the clusters' domains, as the hub agent's flag of that name; empty for none")
 	o.hub.AddTo(cmd.Flags())
 	return cmd
