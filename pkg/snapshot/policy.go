@@ -54,12 +54,13 @@ func policyIndex(s v1beta1.PolicySnapshotObject) int {
 }
 
 // Policy decides about the policy snapshots of placement. existing are its snapshots. The desired number of clusters
-// is not part of a snapshot's policy: it changes in an annotation, so existing scheduling decisions stay valid.
+// and the failover policy are not part of a snapshot's policy, so that existing scheduling decisions stay valid when
+// they change: the number is in an annotation, and the scheduler reads the failover policy from the placement.
 func Policy(placement v1beta1.PlacementObject, existing []v1beta1.PolicySnapshotObject) (PolicyStep, error) {
 	spec := placement.GetSpec()
 	policy := spec.Policy.DeepCopy()
 	if policy != nil {
-		policy.NumberOfClusters = nil
+		policy.NumberOfClusters, policy.Failover = nil, nil
 	}
 	hash, err := contract.Hash(policy)
 	if err != nil {

@@ -2,6 +2,9 @@ package snapshot
 
 import (
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -64,6 +67,14 @@ func TestPolicy(t *testing.T) {
 		placement.SetGeneration(4)
 		all, step = settle(t, placement, all)
 		if len(all) != 1 || len(step.Relabels) != 1 || all[0].GetAnnotations()[contract.AnnotationNumberOfClusters] != "3" || all[0].GetAnnotations()[contract.AnnotationGeneration] != "4" {
+			t.Errorf("snapshots %+v", all)
+		}
+
+		// So is another failover policy, which the snapshot does not hold.
+		placement.GetSpec().Policy.Failover = &v1beta1.Failover{After: metav1.Duration{Duration: time.Minute}}
+		placement.SetGeneration(5)
+		all, _ = settle(t, placement, all)
+		if len(all) != 1 || all[0].GetAnnotations()[contract.AnnotationGeneration] != "5" || all[0].GetSpec().Policy.Failover != nil {
 			t.Errorf("snapshots %+v", all)
 		}
 
