@@ -150,6 +150,9 @@ func TestWhatCannotBeDecodedIsRefused(t *testing.T) {
 	rolling := func(fields string) string {
 		return "resourceSelectors: [{group: \"\", version: v1, kind: ConfigMap}]\nstrategy: {rollingUpdate: {" + fields + "}}"
 	}
+	failing := func(kind, fields string) string {
+		return "resourceSelectors: [{group: \"\", version: v1, kind: ConfigMap}]\npolicy: {placementType: " + kind + ", failover: {" + fields + "}}"
+	}
 	strategies := []string{"ClusterStagedUpdateStrategy", "StagedUpdateStrategy"}
 	placements := []string{"ClusterResourcePlacement", "ResourcePlacement"}
 	budgets := []string{"ClusterResourcePlacementDisruptionBudget", "ResourcePlacementDisruptionBudget"}
@@ -175,6 +178,12 @@ func TestWhatCannotBeDecodedIsRefused(t *testing.T) {
 		"too many disrupted":          {budgets, "maxUnavailable: 2147483648", "maxUnavailable must be at most 2147483647"},
 		"too many kept":               {budgets, "minAvailable: 2147483648", "minAvailable must be at most 2147483647"},
 		"many kept":                   {budgets, "minAvailable: 2147483647", ""},
+		"a failover":                  {placements, failing("PickN, numberOfClusters: 2", "after: 5m, purge: Never, failback: WhenHealthy"), ""},
+		"too hasty a failover":        {placements, failing("PickN, numberOfClusters: 2", "after: 29s"), "after must be from 30s to 720h"},
+		"too late a failover":         {placements, failing("PickN, numberOfClusters: 2", "after: 721h"), "after must be from 30s to 720h"},
+		"a failover to everywhere":    {placements, failing("PickAll", "after: 5m"), "failover cannot be set unless placementType is PickN"},
+		"a failover within a run": {placements, failing("PickN, numberOfClusters: 2", "after: 5m") + "\nstrategy: {type: External}",
+			"policy.failover cannot be set with strategy type External"},
 	}
 	found := crds(t)
 	for name, test := range tests {
