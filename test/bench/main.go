@@ -44,6 +44,7 @@ type settings struct {
 	member              memberSettings
 	runs                runsSettings
 	admission           admissionSettings
+	failover            failoverSettings
 }
 
 // section is a part of the measurements that can run alone: it starts and stops its fleet, and stores its figures in
@@ -61,6 +62,7 @@ var sections = []section{
 	{"member", memberAtScale},
 	{"runs", runAtScale},
 	{"admission", admissionTimes},
+	{"failover", failoverTimes},
 }
 
 func main() {
@@ -74,6 +76,7 @@ func main() {
 	s.member.addFlags()
 	s.runs.addFlags()
 	s.admission.addFlags()
+	s.failover.addFlags()
 	flag.StringVar(&s.profiles, "profiles", "",
 		"directory for profiles of the hub agent, which the sections selection and runs take; none by default")
 	flag.StringVar(&s.only, "only", "", "comma-separated sections to run: "+strings.Join(sectionNames(), ", ")+"; all by default")
@@ -100,6 +103,8 @@ type bench struct {
 	placements *log
 	// routine counts the writes of idle agents: heartbeats on the hub, leases on the hub and on members.
 	routineHub, routineMember []*counter
+	// memberClusters counts the changes of MemberClusters alone, which the hub agent makes.
+	memberClusters *counter
 }
 
 type member struct {
@@ -235,6 +240,7 @@ func open(ctx context.Context, fleet *localfleet.Fleet) (*bench, error) {
 		}
 		b.routineHub = append(b.routineHub, n)
 	}
+	b.memberClusters = b.routineHub[2]
 	for _, name := range fleet.Members() {
 		c, err := connect(name)
 		if err != nil {

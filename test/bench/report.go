@@ -56,6 +56,8 @@ type results struct {
 	Runs *runsFigures `json:"runs,omitempty"`
 	// Admission are the figures of that section.
 	Admission *admissionFigures `json:"admission,omitempty"`
+	// Failover are the figures of that section.
+	Failover *failoverFigures `json:"failover,omitempty"`
 
 	Edits300 struct {
 		Seconds float64 `json:"seconds"`
@@ -108,7 +110,12 @@ func (r *results) print(w io.Writer) error {
 		r.Runs.print(w)
 	}
 	if r.Admission != nil {
-		return r.Admission.print(w)
+		if err := r.Admission.print(w); err != nil {
+			return err
+		}
+	}
+	if r.Failover != nil {
+		return r.Failover.print(w)
 	}
 	return nil
 }
