@@ -76,6 +76,9 @@ const (
 	// when the reason holds, JSON. AnnotationReplaces is on the binding of the other cluster, in the same form.
 	AnnotationReplacedBy = Prefix + "replaced-by"
 	AnnotationReplaces   = Prefix + "replaces"
+	// AnnotationTakenBack is on bindings: when the placement returned last to their cluster, which it had left too early,
+	// RFC 3339.
+	AnnotationTakenBack = Prefix + "taken-back"
 	// AnnotationAway is on MemberClusters: "true" announces that the cluster is not heard for a while; it is neither
 	// replaced nor counted as silent.
 	AnnotationAway = Prefix + "away"

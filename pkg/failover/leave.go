@@ -120,10 +120,42 @@ func healthOf(cluster *clusterv1beta1.MemberCluster) *metav1.Condition {
 	return meta.FindStatusCondition(agent.Conditions, clusterv1beta1.ConditionHealthy)
 }
 
-// Candidate reports whether cluster can replace left: it is heard, and has been since left should have been. Otherwise
+// LostOrUnhealthy returns the reason for which a placement would leave cluster, and since when, without asking whether
+// it is time or whether the hub suspects its own network. The reason is empty if there is none, or if a silence is not
+// judged yet.
+func (r Rules) LostOrUnhealthy(cluster *clusterv1beta1.MemberCluster) Leave {
+	if !Watched(cluster) {
+		return Leave{}
+	}
+	if liveness.Of(cluster, r.Now) == liveness.Heard {
+		if l := r.unhealthy(cluster); l.Now || l.Braked {
+			return l
+		}
+		return Leave{}
+	}
+	if s := cluster.Status.Silence; s != nil && s.State != clusterv1beta1.SilenceOver && s.State != clusterv1beta1.SilenceSuspected {
+		return Leave{Reason: Lost, Since: s.Since.Time}
+	}
+	return Leave{}
+}
+
+// NextCandidate is when a cluster that is heard may have been heard since left should have been, without another event;
+// zero if there is none.
+func (r Rules) NextCandidate(left *clusterv1beta1.MemberCluster) (again time.Duration) {
+	for _, c := range r.Fleet {
+		if Watched(c) && liveness.Of(c, r.Now) == liveness.Heard && liveness.LastHeard(c).Before(liveness.Due(left)) {
+			if due := max(liveness.Due(c).Sub(r.Now), time.Second); again == 0 || due < again {
+				again = due
+			}
+		}
+	}
+	return again
+}
+
+// Candidate reports whether cluster can replace left: it is healthy and heard, and has been since left should have been. Otherwise
 // it may be lost in the same way.
 func (r Rules) Candidate(cluster, left *clusterv1beta1.MemberCluster, reason Reason) bool {
-	if !Watched(cluster) || liveness.Of(cluster, r.Now) != liveness.Heard {
+	if !Watched(cluster) || liveness.Of(cluster, r.Now) != liveness.Heard || !Healthy(cluster) {
 		return false
 	}
 	return reason != Lost || !liveness.LastHeard(cluster).Before(liveness.Due(left))
@@ -132,8 +164,8 @@ func (r Rules) Candidate(cluster, left *clusterv1beta1.MemberCluster, reason Rea
 const (
 	// flapping is for how long after a silence a cluster is picked only if there is no other.
 	flapping = 30 * time.Minute
-	// trusted is for how long a cluster must be heard and healthy before placements return to it.
-	trusted = 10 * time.Minute
+	// TrustedAfter is for how long a cluster must be heard and healthy before placements return to it.
+	TrustedAfter = 10 * time.Minute
 )
 
 // Flapping reports whether the cluster was lost not long ago.
@@ -161,6 +193,6 @@ func Trusted(cluster *clusterv1beta1.MemberCluster, now time.Time) (since time.T
 			since = s.StateSince.Time
 		}
 	}
-	again = since.Add(trusted).Sub(now)
+	again = since.Add(TrustedAfter).Sub(now)
 	return since, again <= 0, max(again, 0)
 }

@@ -30,8 +30,10 @@ type exchanges struct {
 	replaces map[string]*failover.Exchange
 	// stuck are the clusters to leave for which there is no replacement.
 	stuck []leaver
-	// changes are the writes to bindings.
-	changes []Change
+	// writes are the changes of bindings.
+	writes []Change
+	// waiting is whether another state of the fleet may lead to another decision about an exchange.
+	waiting bool
 	// instead is the cluster that takes the place of one that is given up by this decision, by the latter.
 	instead map[string]string
 }
@@ -58,9 +60,12 @@ func (r *run) leaveOf(cluster string) failover.Leave {
 	return r.rules.LeaveOf(r.clusters[r.at[cluster]])
 }
 
-// lostObjection returns the objection to a cluster that the placement would leave again at once; nil if it would not.
+// lostObjection returns the objection to a cluster that the placement would leave again; nil if it would not.
 func (r *run) lostObjection(cluster string) *Objection {
-	if l := r.leaveOf(cluster); l.Now || l.Braked {
+	if r.rules == nil {
+		return nil
+	}
+	if l := r.rules.LostOrUnhealthy(r.clusters[r.at[cluster]]); l.Reason != "" {
 		return &Objection{FilterEligibility, fmt.Errorf("not eligible: %s", state(l))}
 	}
 	return nil
@@ -90,8 +95,9 @@ func (r *run) finish(number int) {
 		if e.Reason == failover.Failback && !r.unheard(b.Cluster) || r.leaveOf(left.Cluster).Now {
 			delete(r.kept, left.Cluster)
 			r.park(left, failover.Exchange{With: b.Cluster, Reason: e.Reason, Since: e.Since})
-		} else if !b.Available {
+		} else if !b.Available || Decidable(r.clusters[r.at[left.Cluster]], r.request.Now) {
 			r.discard(b)
+			r.instead[b.Cluster] = left.Cluster
 		}
 	}
 }
@@ -127,7 +133,7 @@ func (r *run) follow() {
 		}
 		e := *b.ReplacedBy
 		e.With = by
-		r.exchanges.changes = append(r.exchanges.changes, Change{
+		r.writes = append(r.writes, Change{
 			Binding: b.Name, State: b.State, Snapshot: b.Snapshot, Decision: b.Decision, ReplacedBy: &e, Replaces: b.Replaces,
 		})
 	}
@@ -158,20 +164,40 @@ func (r *run) replacement(b Binding) string {
 	return ""
 }
 
+// canTakeBack reports whether by, which replaces the cluster of b, is not needed. Soon after it was taken back once, the
+// cluster must be heard for some time first, so that one which comes and goes is replaced in the end.
 func (r *run) canTakeBack(b, by Binding) bool {
+	r.waiting = true
 	cluster := r.clusters[r.at[b.Cluster]]
 	if by.Available || !Decidable(cluster, r.request.Now) || r.filters.objection(cluster, r.request.Now) != nil {
 		return false
 	}
 	if b.ReplacedBy.Reason == failover.Failback {
-		return r.unheard(by.Cluster) || Ineligible(r.clusters[r.at[by.Cluster]], r.request.Now) != ""
+		r.lookAgain(patience) // it may be unhealthy for too long then
+		return r.leaveOf(by.Cluster).Reason != "" || Ineligible(r.clusters[r.at[by.Cluster]], r.request.Now) != ""
 	}
-	return r.leaveOf(b.Cluster).Reason == ""
+	if r.leaveOf(b.Cluster).Reason != "" {
+		return false
+	}
+	if r.request.Now.Sub(b.TakenBack) > takenBackFor {
+		return true
+	}
+	since, _, _ := failover.Trusted(cluster, r.request.Now)
+	left := since.Add(steady).Sub(r.request.Now)
+	r.lookAgain(left)
+	return left <= 0
 }
 
+const (
+	// takenBackFor is how long it matters that a cluster was taken back, and steady how long it must be heard and healthy
+	// then to be taken back again.
+	takenBackFor = 30 * time.Minute
+	steady       = 5 * time.Minute
+)
+
 func (r *run) restore(b, by Binding) {
-	r.exchanges.changes = append(r.exchanges.changes, Change{
-		Binding: b.Name, State: b.before(), Snapshot: r.request.Snapshot, Decision: b.decision(), Replaces: b.Replaces,
+	r.writes = append(r.writes, Change{
+		Binding: b.Name, State: b.before(), Snapshot: r.request.Snapshot, Decision: b.decision(), Replaces: b.Replaces, TakenBack: true,
 	})
 	r.discard(by)
 	r.instead[by.Cluster] = b.Cluster
@@ -191,6 +217,7 @@ func (r *run) leave() {
 	for _, b := range sorted(r.kept) {
 		l := r.leaveOf(b.Cluster)
 		r.lookAgain(l.Again)
+		r.waiting = r.waiting || l.Reason != ""
 		if l.Now {
 			leavers = append(leavers, leaver{b, l})
 		}
@@ -201,27 +228,66 @@ func (r *run) leave() {
 		e := failover.Exchange{Reason: l.Reason, Since: metav1.NewTime(l.Since)}
 		if !r.exchange(l.Binding, e, func(c *clusterv1beta1.MemberCluster) bool { return r.rules.Candidate(c, left, l.Reason) }) {
 			r.stuck = append(r.stuck, l)
+			r.lookAgain(r.rules.NextCandidate(left))
 		}
+	}
+}
+
+// watch notes when a cluster that is picked by this decision may have to be left.
+func (r *run) watch(picked []v1beta1.ClusterDecision) {
+	for _, d := range picked {
+		l := r.leaveOf(d.ClusterName)
+		r.lookAgain(l.Again)
+		r.waiting = r.waiting || l.Reason != ""
 	}
 }
 
 // failBack returns to clusters that the placement left, once they can be trusted. While it has fewer than number it
 // needs both.
 func (r *run) failBack(number int) {
-	if r.rules == nil || len(r.kept)+len(r.moved) < number || r.rules.Policy.Failback != v1beta1.FailbackWhenHealthy || failover.Braked(r.clusters) {
+	if r.rules == nil || r.rules.Policy.Failback != v1beta1.FailbackWhenHealthy {
 		return
 	}
 	for _, b := range sorted(r.kept) {
 		e := b.Replaces
-		if e == nil || e.Reason == failover.Failback || !r.has(e.With) || r.hasBinding(e.With) || r.leaveOf(b.Cluster).Now {
+		if e == nil || e.Reason == failover.Failback || !r.has(e.With) || r.isPicked(e.With) {
 			continue
 		}
+		r.waiting = true
 		since, ok, again := failover.Trusted(r.clusters[r.at[e.With]], r.request.Now)
 		r.lookAgain(again)
-		if ok {
-			back := failover.Exchange{Reason: failover.Failback, Since: metav1.NewTime(since)}
-			r.exchange(b, back, func(c *clusterv1beta1.MemberCluster) bool { return c.Name == e.With })
+		if left := b.TakenBack.Add(failover.TrustedAfter).Sub(r.request.Now); left > 0 { // a return to the other failed
+			r.lookAgain(left)
+			continue
 		}
+		if !ok || len(r.kept)+len(r.moved) < number || failover.Braked(r.clusters) || r.hasBinding(e.With) || r.leaveOf(b.Cluster).Now {
+			continue
+		}
+		back := failover.Exchange{Reason: failover.Failback, Since: metav1.NewTime(since)}
+		r.exchange(b, back, func(c *clusterv1beta1.MemberCluster) bool { return c.Name == e.With })
+	}
+}
+
+// adopt gives clusters that were left and whose replacement is gone another one: a cluster that is picked by this
+// decision for the free place. Without it, what is there would be removed before anything else is available.
+func (r *run) adopt(picked []v1beta1.ClusterDecision) {
+	for _, b := range r.replaced() {
+		if r.replacement(b) != "" {
+			continue
+		}
+		i := slices.IndexFunc(picked, func(d v1beta1.ClusterDecision) bool {
+			_, taken := r.replaces[d.ClusterName]
+			return !taken && d.ClusterName != b.Cluster
+		})
+		if i < 0 {
+			return
+		}
+		e := *b.ReplacedBy
+		e.With = picked[i].ClusterName
+		r.replaces[e.With] = &failover.Exchange{With: b.Cluster, Reason: e.Reason, Since: e.Since}
+		r.writes = append(r.writes, Change{
+			Binding: b.Name, State: b.State, Snapshot: b.Snapshot, Decision: b.Decision, ReplacedBy: &e, Replaces: b.Replaces,
+		})
 	}
 }
 
@@ -258,7 +324,7 @@ func (r *run) park(b Binding, e failover.Exchange) {
 	if v.Objection != nil {
 		v.Outcome = Refused
 	}
-	r.exchanges.changes = append(r.exchanges.changes, Change{
+	r.writes = append(r.writes, Change{
 		Binding: b.Name, State: v1beta1.BindingStateUnscheduled, Snapshot: b.Snapshot, Decision: b.Decision, ReplacedBy: &e, Replaces: b.Replaces,
 	})
 	r.instead[b.Cluster] = e.With

@@ -347,3 +347,76 @@ func (w *world) notes(cluster string) string {
 	}
 	return ""
 }
+
+func TestAnotherClusterTakesOverFromAReplacementThatIsGone(t *testing.T) {
+	w := pairFleet(t, 1, "a", "b", "c")
+	lostFor(w.clusters["a"], 6*time.Minute)
+	w.decide()
+	w.is("c", "a>c")
+	w.purge("c") // evicted
+	delete(w.clusters, "c")
+	w.decide()
+	w.is("b", "a>b")
+	if e := w.bindingTo("b").Replaces; e == nil || e.With != "a" {
+		t.Errorf("the binding to b replaces %+v", e)
+	}
+}
+
+func TestAClusterIsTakenBackOnceAndThenOnlyIfItStays(t *testing.T) {
+	w := pairFleet(t, 1, "a", "b")
+	lose := func() { lostFor(w.clusters["a"], 6*time.Minute) }
+	lose()
+	w.decide()
+	back(w.clusters["a"], 0)
+	w.decide()
+	w.is("a", "b>")
+	w.purge("b")
+	lose()
+	w.decide()
+	w.is("b", "a>b")
+	back(w.clusters["a"], 4*time.Minute)
+	if d := w.decide(); d.Again != time.Minute {
+		t.Errorf("decides again in %s; want 1m", d.Again)
+	}
+	w.is("b", "a>b")
+	back(w.clusters["a"], 5*time.Minute)
+	w.decide()
+	w.is("a", "b>")
+}
+
+func TestFailbackIsNotForgottenWhileTheBindingGoes(t *testing.T) {
+	w := pairFleet(t, 1, "a", "b")
+	w.failover.Failback = v1beta1.FailbackWhenHealthy
+	lostFor(w.clusters["a"], 6*time.Minute)
+	w.decide()
+	w.available("b")
+	back(w.clusters["a"], 4*time.Minute)
+	w.bindingTo("a").Deleting = true
+	if d := Decide(w.request()); d.Again != 6*time.Minute || !d.Waiting {
+		t.Errorf("decides again in %s, waiting %v; want 6m", d.Again, d.Waiting)
+	}
+}
+
+func TestAnInterruptedExchangeTakesNoThirdCluster(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c", "d")
+	lostFor(w.clusters["c"], 6*time.Minute)
+	d := Decide(w.request())
+	d.Change = nil
+	w.apply(d)
+	w.available("d")
+	back(w.clusters["c"], 0)
+	w.decide()
+	w.is("a b c", "d>")
+}
+
+func TestALostClusterWaitsForACandidateThatReportsRarely(t *testing.T) {
+	w := pairFleet(t, 1, "a", "b")
+	w.clusters["b"].Spec.HeartbeatPeriodSeconds = 600
+	w.clusters["b"].Status.AgentStatus[0].LastReceivedHeartbeat = metav1.NewTime(noon.Add(-9 * time.Minute))
+	lostFor(w.clusters["a"], 6*time.Minute)
+	d := w.decide()
+	w.is("a", "")
+	if want := 100 * time.Second; d.Again.Round(time.Second) != want { // its next heartbeat is due 10m40s after the last
+		t.Errorf("decides again in %s; want %s", d.Again, want)
+	}
+}

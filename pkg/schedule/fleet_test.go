@@ -174,6 +174,9 @@ func (w *world) apply(d Decision) {
 			b.Previous = b.State
 		}
 		b.ReplacedBy, b.Replaces = change.ReplacedBy, change.Replaces
+		if change.TakenBack {
+			b.TakenBack = noon
+		}
 		b.State, b.Snapshot, b.CarriedOver, b.Decision = change.State, change.Snapshot, change.CarriedOver, change.Decision
 	}
 	w.bindings = slices.DeleteFunc(w.bindings, func(b Binding) bool { return slices.Contains(d.Release, b.Name) })

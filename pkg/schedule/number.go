@@ -20,17 +20,20 @@ func (r *run) pickN(number int) {
 	r.leave()
 	r.failBack(number)
 	r.follow()
+	r.watch(r.moved)
 	have := len(r.kept) + len(r.moved)
 	if have < number || len(r.stuck) > 0 {
 		picked, others := r.rankAndPick(number - have)
 		r.order = picked
+		r.adopt(picked)
+		r.watch(picked)
 		picked = append(picked, r.moved...)
 		r.settle(picked)
 		r.report(append(picked, r.keptDecisions()...), others)
 		return
 	}
 	r.settle(r.moved)
-	if surplus > 0 || len(r.obsolete) > 0 || len(r.exchanges.changes) > 0 {
+	if surplus > 0 || len(r.obsolete) > 0 || len(r.writes) > 0 {
 		r.report(append(r.moved, r.keptDecisions()...), nil)
 	} else {
 		r.show(slices.SortedFunc(slices.Values(r.keptDecisions()), byCluster), r.listedOthers())

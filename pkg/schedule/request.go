@@ -55,7 +55,9 @@ type Binding struct {
 	Available bool
 	// ReplacedBy is what replaces the cluster of an Unscheduled binding, Replaces what the cluster replaced.
 	ReplacedBy, Replaces *failover.Exchange
-	Decision             v1beta1.ClusterDecision
+	// TakenBack is when the placement returned to the cluster last, which it had left too early; zero if it never did.
+	TakenBack time.Time
+	Decision  v1beta1.ClusterDecision
 }
 
 // RequestOf reads the input of a decision from a placement, its latest policy snapshot, its bindings and the fleet. It
@@ -104,6 +106,7 @@ func bindingOf(b v1beta1.BindingObject) Binding {
 		Available:   b.GetStatus().LastHealthy != nil || delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue),
 		ReplacedBy:  failover.ReplacedBy(b),
 		Replaces:    failover.Replaces(b),
+		TakenBack:   failover.TakenBack(b),
 		Decision:    spec.ClusterDecision,
 	}
 }

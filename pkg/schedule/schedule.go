@@ -36,8 +36,10 @@ type Decision struct {
 	Replaces map[string]*failover.Exchange
 	// Left are the clusters that the placement leaves for others.
 	Left []Exchange
-	// Again is when to decide again without an event; zero if there is no need.
-	Again time.Duration
+	// Again is when to decide again without an event; zero if there is no need. Waiting is whether any change of a
+	// cluster may matter for what is left.
+	Again   time.Duration
+	Waiting bool
 	// Release names the bindings that are being deleted and whose finalizer the scheduler can remove.
 	Release []string
 
@@ -74,7 +76,9 @@ type Change struct {
 	CarriedOver bool
 	// ReplacedBy and Replaces are as in Binding.
 	ReplacedBy, Replaces *failover.Exchange
-	Decision             v1beta1.ClusterDecision
+	// TakenBack is true if the placement returns to a cluster that it left too early.
+	TakenBack bool
+	Decision  v1beta1.ClusterDecision
 }
 
 // Decide decides about a placement. The order of clusters and bindings in r does not matter. If the decision has been
@@ -245,6 +249,7 @@ func (v *Verdict) pick(s score) v1beta1.ClusterDecision {
 // and creates new ones only for the rest. It removes bindings that only an older policy picked.
 func (r *run) settle(picked []v1beta1.ClusterDecision) {
 	chosen := map[string]bool{}
+	r.decision.Change = append(r.decision.Change, r.writes...)
 	for _, decision := range picked {
 		chosen[decision.ClusterName] = true
 		if b, ok := r.obsolete[decision.ClusterName]; ok {
@@ -255,7 +260,7 @@ func (r *run) settle(picked []v1beta1.ClusterDecision) {
 			r.decision.Create = append(r.decision.Create, decision)
 		}
 	}
-	r.decision.Change = append(r.decision.Change, r.exchanges.changes...)
+	r.decision.Waiting = r.waiting
 	if len(r.replaces) > 0 {
 		r.decision.Replaces = r.replaces
 	}
@@ -274,6 +279,26 @@ func (r *run) settle(picked []v1beta1.ClusterDecision) {
 	for _, b := range r.lost {
 		r.giveUp(b)
 	}
+	r.decision.Change = lastOfEach(r.decision.Change)
+}
+
+// lastOfEach drops changes of bindings for which there is a later one, such as a cluster that is taken back and then
+// not needed.
+func lastOfEach(changes []Change) []Change {
+	last := make(map[string]int, len(changes))
+	for i, c := range changes {
+		last[c.Binding] = i
+	}
+	if len(last) == len(changes) {
+		return changes
+	}
+	var out []Change
+	for i, c := range changes {
+		if last[c.Binding] == i {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 func (r *run) change(b Binding, state v1beta1.BindingState, snapshot string, decision v1beta1.ClusterDecision) {

@@ -281,16 +281,16 @@ type ClusterSilence struct {
 type SilenceState string
 
 const (
-	// SilenceSuspected: two heartbeat periods and 10 seconds passed without a heartbeat.
+	// SilenceSuspected is the state when two heartbeat periods and 10 seconds have passed without a heartbeat.
 	SilenceSuspected SilenceState = "Suspected"
-	// SilenceBraked: so many clusters are silent that the hub suspects its own network. No placement leaves the
-	// cluster.
+	// SilenceBraked is the state when so many clusters are silent that the hub suspects its own network. No placement
+	// leaves the cluster.
 	SilenceBraked SilenceState = "Braked"
-	// SilenceLost: three periods passed without a heartbeat, and enough other clusters are heard. Placements with a
-	// failover policy leave the cluster.
+	// SilenceLost is the state when three periods have passed without a heartbeat, and enough other clusters are heard.
+	// Placements with a failover policy leave the cluster.
 	SilenceLost SilenceState = "Lost"
-	// SilenceReleased: an administrator declared the cluster lost although many are silent.
+	// SilenceReleased is the state when an administrator declared the cluster lost although many are silent.
 	SilenceReleased SilenceState = "Released"
-	// SilenceOver: heartbeats of a cluster that was lost arrive again.
+	// SilenceOver is the state when heartbeats of a cluster that was lost arrive again.
 	SilenceOver SilenceState = "Over"
 )

@@ -3,10 +3,14 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"maps"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -73,39 +77,55 @@ func (s *Scheduler) recordLeft(placement v1beta1.PlacementObject, d schedule.Dec
 	}
 }
 
-// enqueueFailovers enqueues the placements with a failover policy for which a change of a cluster can matter: those
-// that have a binding there, and those that wait to leave a lost cluster, if the cluster can replace it now.
-func (s *Scheduler) enqueueFailovers(ctx context.Context, was, is *clusterv1beta1.MemberCluster, q queue) {
-	now := s.Now()
-	changed := silence(was) != silence(is) || failover.Healthy(was) != failover.Healthy(is) || failover.Away(was) != failover.Away(is)
-	heard := liveness.Of(was, now) != liveness.Heard && liveness.Of(is, now) == liveness.Heard
-	if !changed && !heard {
+// waiting are the placements with a failover that another state of the fleet may cause, end or undo. A start finds them
+// again, because it decides about every placement.
+type waiting struct {
+	mu         sync.Mutex
+	placements map[types.NamespacedName]bool
+}
+
+func (w *waiting) set(placement types.NamespacedName, is bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !is {
+		delete(w.placements, placement)
 		return
 	}
-	s.enqueueWith(ctx, is.Name, q, func(v1beta1.BindingObject) bool { return true })
-	var fleet clusterv1beta1.MemberClusterList
-	if err := s.Client.List(ctx, &fleet, scope.Fast()...); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue placements after a MemberCluster change", "cluster", is.Name)
-		return
+	if w.placements == nil {
+		w.placements = map[types.NamespacedName]bool{}
 	}
-	for i := range fleet.Items {
-		if state := silence(&fleet.Items[i]); state == clusterv1beta1.SilenceLost || state == clusterv1beta1.SilenceReleased {
-			s.enqueueWith(ctx, fleet.Items[i].Name, q, func(b v1beta1.BindingObject) bool {
-				return b.GetSpec().State != v1beta1.BindingStateUnscheduled
-			})
-		}
+	w.placements[placement] = true
+}
+
+func (w *waiting) enqueue(q queue) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for placement := range w.placements {
+		q.Add(reconcile.Request{NamespacedName: placement})
 	}
 }
 
-// enqueueWith enqueues the placements with a failover policy and such a binding to a cluster.
-func (s *Scheduler) enqueueWith(ctx context.Context, cluster string, q queue, such func(v1beta1.BindingObject) bool) {
+// enqueueFailovers enqueues the placements with a failover policy for which a change of a cluster can matter: those
+// that have a binding there, and those that wait.
+func (s *Scheduler) enqueueFailovers(ctx context.Context, was, is *clusterv1beta1.MemberCluster, q queue) {
+	now := s.Now()
+	heard := liveness.Of(was, now) != liveness.Heard && liveness.Of(is, now) == liveness.Heard
+	if heard || silence(was) != silence(is) || failover.Healthy(was) != failover.Healthy(is) || failover.Watched(was) != failover.Watched(is) ||
+		!equality.Semantic.DeepEqual(was.Spec.Taints, is.Spec.Taints) || !maps.Equal(was.Labels, is.Labels) {
+		s.enqueueOn(ctx, is.Name, q)
+		s.waiting.enqueue(q)
+	}
+}
+
+// enqueueOn enqueues the placements with a failover policy and a binding to a cluster.
+func (s *Scheduler) enqueueOn(ctx context.Context, cluster string, q queue) {
 	bindings, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, scope.Fast(scope.OnCluster(cluster))...)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue the placements with bindings to a MemberCluster", "cluster", cluster)
 	}
 	for _, b := range bindings {
 		key, ok := scope.PlacementOf(b)
-		if !ok || !such(b) {
+		if !ok {
 			continue
 		}
 		placement, err := scope.Placements.Get(ctx, s.Client, key)

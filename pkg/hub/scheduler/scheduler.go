@@ -60,6 +60,7 @@ type Scheduler struct {
 	created  created
 	letGo    letGo
 	silences silences
+	waiting  waiting
 }
 
 // Reconcile schedules one placement.
@@ -78,6 +79,7 @@ func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	}
 	if err != nil { // the placement is gone
 		s.letGo.forget(req.NamespacedName)
+		s.waiting.set(req.NamespacedName, false)
 		return ctrl.Result{}, s.releaseUnplaced(ctx, bindings)
 	}
 	if !placement.GetDeletionTimestamp().IsZero() {
@@ -108,6 +110,7 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 	}
 	request.Domain = s.Domain
 	decision := schedule.Decide(request)
+	s.waiting.set(client.ObjectKeyFromObject(placement), decision.Waiting)
 	if wait := s.paced(decision); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
@@ -156,15 +159,14 @@ func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObjec
 }
 
 // carryOut writes the decision to the bindings. Carried over bindings come first: with others in their place, the next
-// decision would have to give them up. New and confirmed clusters come before unscheduled ones, so that a failure in
-// between leaves too many clusters rather than too few. A cluster that another one replaces is left only once the
-// other has its binding.
+// decision would have to give them up. Clusters are given up only once all new and confirmed ones are written, so that a
+// failure in between leaves too many clusters rather than too few.
 func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision) error {
 	byName := make(map[string]v1beta1.BindingObject, len(bindings))
 	for _, b := range bindings {
 		byName[b.GetName()] = b
 	}
-	var carried, picks, left, rest []func(context.Context) error
+	var carried, picks, left, given, rest []func(context.Context) error
 	for _, d := range decision.Create {
 		picks = append(picks, func(ctx context.Context) error { return s.create(ctx, placement, bindings, decision, d) })
 	}
@@ -179,7 +181,7 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 		case c.ReplacedBy != nil:
 			left = append(left, write)
 		case c.State == v1beta1.BindingStateUnscheduled:
-			rest = append(rest, write)
+			given = append(given, write)
 		case c.CarriedOver:
 			carried = append(carried, write)
 		default:
@@ -198,8 +200,10 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 		return err
 	}
 	err := loop.All(ctx, writersPerPlacement, picks...)
-	if err == nil {
-		err = loop.All(ctx, writersPerPlacement, left...)
+	for _, then := range [][]func(context.Context) error{left, given} {
+		if err == nil {
+			err = loop.All(ctx, writersPerPlacement, then...)
+		}
 	}
 	return errors.Join(err, loop.All(ctx, writersPerPlacement, rest...))
 }
@@ -249,6 +253,9 @@ func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObjec
 	delete(annotations, contract.AnnotationCarriedOver)
 	annotate(annotations, contract.AnnotationReplacedBy, c.ReplacedBy)
 	annotate(annotations, contract.AnnotationReplaces, c.Replaces)
+	if c.TakenBack {
+		annotations[contract.AnnotationTakenBack] = s.Now().UTC().Format(time.RFC3339)
+	}
 	if c.State != v1beta1.BindingStateUnscheduled {
 		delete(annotations, contract.AnnotationPreviousState)
 	} else if spec.State != v1beta1.BindingStateUnscheduled {
