@@ -96,11 +96,10 @@ func (r *run) finish(number int) {
 	}
 }
 
-// discard gives up a binding that was kept.
+// discard gives up a binding that was kept, unless this decision picks its cluster again.
 func (r *run) discard(b Binding) {
 	delete(r.kept, b.Cluster)
-	r.lost = append(r.lost, b)
-	slices.SortFunc(r.lost, byName)
+	r.obsolete[b.Cluster] = b
 	v := &r.verdicts[r.at[b.Cluster]]
 	v.Outcome, v.Score = Outranked, nil
 	if v.Objection != nil {
@@ -214,7 +213,7 @@ func (r *run) failBack(number int) {
 	for _, b := range sorted(r.kept) {
 		e := b.Replaces
 		if e == nil || e.Reason == failover.Failback || !r.has(e.With) || r.hasBinding(e.With) || r.leaveOf(b.Cluster).Now {
-			continue
+			continue // a change of any of these is an event
 		}
 		since, ok, again := failover.Trusted(r.clusters[r.at[e.With]], r.request.Now)
 		r.lookAgain(again)
