@@ -8,6 +8,7 @@ import (
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -74,7 +75,8 @@ func (s *Scheduler) recordLeft(placement v1beta1.PlacementObject, d schedule.Dec
 }
 
 // enqueueFailovers enqueues the placements with a failover policy for which a change of a cluster can matter: those
-// that have a binding there, and those that wait to leave a lost cluster, if the cluster can replace it now.
+// that have a binding there, those that left it and may return, and those that wait to leave a lost cluster, if the
+// cluster can replace it now.
 func (s *Scheduler) enqueueFailovers(ctx context.Context, was, is *clusterv1beta1.MemberCluster, q queue) {
 	now := s.Now()
 	changed := silence(was) != silence(is) || failover.Healthy(was) != failover.Healthy(is) || failover.Away(was) != failover.Away(is)
@@ -82,7 +84,9 @@ func (s *Scheduler) enqueueFailovers(ctx context.Context, was, is *clusterv1beta
 	if !changed && !heard {
 		return
 	}
-	s.enqueueWith(ctx, is.Name, q, func(v1beta1.BindingObject) bool { return true })
+	every := func(v1beta1.BindingObject) bool { return true }
+	s.enqueueWith(ctx, scope.OnCluster(is.Name), q, every)
+	s.enqueueWith(ctx, client.MatchingFields{indexReplaced: is.Name}, q, every)
 	var fleet clusterv1beta1.MemberClusterList
 	if err := s.Client.List(ctx, &fleet, scope.Fast()...); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue placements after a MemberCluster change", "cluster", is.Name)
@@ -90,18 +94,18 @@ func (s *Scheduler) enqueueFailovers(ctx context.Context, was, is *clusterv1beta
 	}
 	for i := range fleet.Items {
 		if state := silence(&fleet.Items[i]); state == clusterv1beta1.SilenceLost || state == clusterv1beta1.SilenceReleased {
-			s.enqueueWith(ctx, fleet.Items[i].Name, q, func(b v1beta1.BindingObject) bool {
+			s.enqueueWith(ctx, scope.OnCluster(fleet.Items[i].Name), q, func(b v1beta1.BindingObject) bool {
 				return b.GetSpec().State != v1beta1.BindingStateUnscheduled
 			})
 		}
 	}
 }
 
-// enqueueWith enqueues the placements with a failover policy and such a binding to a cluster.
-func (s *Scheduler) enqueueWith(ctx context.Context, cluster string, q queue, such func(v1beta1.BindingObject) bool) {
-	bindings, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, scope.Fast(scope.OnCluster(cluster))...)
+// enqueueWith enqueues the placements with a failover policy and such a binding among those that are selected.
+func (s *Scheduler) enqueueWith(ctx context.Context, selected client.MatchingFields, q queue, such func(v1beta1.BindingObject) bool) {
+	bindings, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, scope.Fast(selected)...)
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue the placements with bindings to a MemberCluster", "cluster", cluster)
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue the placements after a MemberCluster change")
 	}
 	for _, b := range bindings {
 		key, ok := scope.PlacementOf(b)
@@ -121,4 +125,16 @@ func silence(cluster *clusterv1beta1.MemberCluster) clusterv1beta1.SilenceState 
 		return ""
 	}
 	return cluster.Status.Silence.State
+}
+
+// indexReplaced is the index of bindings by the cluster that theirs replaced.
+const indexReplaced = "flagship.replaced"
+
+func replacedOf(o client.Object) []string {
+	if b, ok := o.(v1beta1.BindingObject); ok {
+		if e := failover.Replaces(b); e != nil {
+			return []string{e.With}
+		}
+	}
+	return nil
 }

@@ -21,6 +21,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -79,8 +80,13 @@ func TestWhatWakesPlacements(t *testing.T) {
 	waiting := binding.DeepCopy()
 	waiting.Name, waiting.Labels = "c", map[string]string{contract.LabelPlacement: "two-carry"}
 	waiting.Annotations = map[string]string{contract.AnnotationCarriedOver: "true"}
+	left := binding.DeepCopy()
+	left.Name, left.Spec.TargetCluster, left.Labels = "d", "n", map[string]string{contract.LabelPlacement: "two-return"}
+	left.Annotations = map[string]string{contract.AnnotationReplaces: failover.Exchange{With: "m", Reason: failover.Lost}.String()}
+	returns := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "two-return"}}
+	returns.Spec.Policy = &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, Failover: &v1beta1.Failover{}}
 	objects := []client.Object{
-		old, binding, waiting,
+		old, binding, waiting, left, returns,
 		decided(wide("all"), true, testworld.PickAll()),
 		decided(wide("all-east"), true, testworld.PickAll(east)),
 		decided(wide("all-west"), true, testworld.PickAll(west)),
@@ -101,7 +107,7 @@ func TestWhatWakesPlacements(t *testing.T) {
 		build = build.WithIndex(o, field, values)
 	})
 	s = &Scheduler{Namespaced: true, Now: func() time.Time { return noon }}
-	if err := s.indexTopics(t.Context(), index); err != nil {
+	if err := s.index(t.Context(), index); err != nil {
 		t.Fatal(err)
 	}
 	if err := scope.Index(t.Context(), index); err != nil {
@@ -130,6 +136,10 @@ func TestWhatWakesPlacements(t *testing.T) {
 	overdue := func(c *clusterv1beta1.MemberCluster) {
 		c.Status.AgentStatus[0].LastReceivedHeartbeat = metav1.NewTime(noon.Add(-2 * time.Minute))
 	}
+	sick := func(c *clusterv1beta1.MemberCluster) {
+		c.Status.AgentStatus[0].Conditions[1].Status = metav1.ConditionFalse
+		c.Status.AgentStatus[0].Conditions[1].LastTransitionTime = metav1.NewTime(noon)
+	}
 	moved := func(c *clusterv1beta1.MemberCluster) { c.Labels["region"] = "west" }
 	painted := func(c *clusterv1beta1.MemberCluster) { c.Labels["color"] = "red" }
 	leaving := func(c *clusterv1beta1.MemberCluster) { c.DeletionTimestamp = &metav1.Time{Time: noon} }
@@ -141,8 +151,9 @@ func TestWhatWakesPlacements(t *testing.T) {
 		"a label that no policy refers to": {inEast(), inEast(painted), ""},
 		"a label that fits some":           {inEast(), inEast(moved), "all-west app/all two-lack"},
 		"silence":                          {inEast(), inEast(silent), ""},
-		"a heartbeat after a silence":      {inEast(silent), inEast(), "all all-east named two-carry"},
-		"a heartbeat that was late":        {inEast(overdue), inEast(), "two-carry"},
+		"a heartbeat after a silence":      {inEast(silent), inEast(), "all all-east named two-carry two-return"},
+		"a heartbeat that was late":        {inEast(overdue), inEast(), "two-carry two-return"},
+		"a cluster that is healthy again":  {inEast(sick), inEast(), "two-return"},
 		"a new cluster that is well":       {nil, inEast(), "all all-east named"},
 		"a new cluster that is not":        {nil, inEast(silent), ""},
 		"the beginning of a leave":         {inEast(), inEast(leaving), ""},

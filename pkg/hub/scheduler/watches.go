@@ -30,7 +30,7 @@ import (
 // appears.
 func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
 	// The indexes exist as long as the cache, which is not started yet.
-	if err := s.indexTopics(context.Background(), mgr.GetFieldIndexer()); err != nil {
+	if err := s.index(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("scheduler").WithOptions(loop.Options(s.Workers))
@@ -88,7 +88,8 @@ func placements() predicate.Predicate {
 
 // bindings passes those that are being deleted and have the scheduler's finalizer: they must be released, and their
 // placement needs another cluster. The same holds for one that vanished without its finalizer being removed. It passes
-// those that are carried over, too: their cluster may be heard already.
+// those that are carried over, too: their cluster may be heard already; and the end of those that were given up: the
+// placement may return to the cluster then.
 func bindings() predicate.Predicate {
 	doomed := func(o client.Object) bool {
 		return !o.GetDeletionTimestamp().IsZero() && controllerutil.ContainsFinalizer(o, contract.FinalizerBinding)
@@ -100,7 +101,9 @@ func bindings() predicate.Predicate {
 			was, is := e.ObjectOld.(v1beta1.BindingObject), e.ObjectNew.(v1beta1.BindingObject)
 			return schedule.CarriedOver(is) && !schedule.CarriedOver(was) || doomed(e.ObjectNew) && (!doomed(e.ObjectOld) || blocked(e.ObjectOld) != blocked(e.ObjectNew))
 		},
-		DeleteFunc:  func(e event.DeleteEvent) bool { return e.Object.GetDeletionTimestamp().IsZero() },
+		DeleteFunc: func(e event.DeleteEvent) bool {
+			return e.Object.GetDeletionTimestamp().IsZero() || e.Object.(v1beta1.BindingObject).GetSpec().State == v1beta1.BindingStateUnscheduled
+		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
 }
@@ -185,12 +188,17 @@ func (s *Scheduler) enqueueCarriedOver(ctx context.Context, cluster string, q qu
 // indexTopic is the index of the latest policy snapshots by the topics that they wait for.
 const indexTopic = "flagship.topic"
 
-// indexTopics registers the index. Snapshots that wait for nothing are not in it, so that in a large fleet a change is
+// index registers the indexes of the scheduler. Snapshots that wait for nothing are not in it, so that in a large fleet a change is
 // processed only for the placements that wait for it.
-func (s *Scheduler) indexTopics(ctx context.Context, indexer client.FieldIndexer) error {
+func (s *Scheduler) index(ctx context.Context, indexer client.FieldIndexer) error {
 	for _, kind := range scope.PolicySnapshots.Served(s.Namespaced) {
 		if err := indexer.IndexField(ctx, kind, indexTopic, topicsOf); err != nil {
 			return fmt.Errorf("index %T by %s: %w", kind, indexTopic, err)
+		}
+	}
+	for _, kind := range scope.Bindings.Served(s.Namespaced) {
+		if err := indexer.IndexField(ctx, kind, indexReplaced, replacedOf); err != nil {
+			return fmt.Errorf("index %T by %s: %w", kind, indexReplaced, err)
 		}
 	}
 	return nil

@@ -44,3 +44,25 @@ func TestPlacementsThatComeLateAreLookedAt(t *testing.T) {
 		}
 	}
 }
+
+// A placement returns to a cluster only when its former binding there is gone.
+func TestTheEndOfBindings(t *testing.T) {
+	now := metav1.Now()
+	binding := func(deleted *metav1.Time, state v1beta1.BindingState) client.Object {
+		return &v1beta1.ClusterResourceBinding{
+			ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: deleted}, Spec: v1beta1.ResourceBindingSpec{State: state},
+		}
+	}
+	for name, tc := range map[string]struct {
+		object client.Object
+		want   bool
+	}{
+		"one that was given up":             {binding(&now, v1beta1.BindingStateUnscheduled), true},
+		"one that was evicted":              {binding(&now, v1beta1.BindingStateBound), false},
+		"one that lost its finalizer first": {binding(nil, v1beta1.BindingStateBound), true},
+	} {
+		if got := bindings().Delete(event.DeleteEvent{Object: tc.object}); got != tc.want {
+			t.Errorf("%s: looked at %v; want %v", name, got, tc.want)
+		}
+	}
+}
