@@ -26,6 +26,8 @@ type exchanges struct {
 	rules *failover.Rules
 	// moved are the picks that replace others, not yet bindings.
 	moved []v1beta1.ClusterDecision
+	// newly are the other picks of this decision.
+	newly []v1beta1.ClusterDecision
 	// replaces is what a pick replaces, by its cluster.
 	replaces map[string]*failover.Exchange
 	// stuck are the clusters to leave for which there is no replacement.
@@ -102,11 +104,10 @@ func (r *run) finish(number int) {
 	}
 }
 
-// discard gives up a binding that was kept.
+// discard gives up a binding that was kept, unless this decision picks its cluster again.
 func (r *run) discard(b Binding) {
 	delete(r.kept, b.Cluster)
-	r.lost = append(r.lost, b)
-	slices.SortFunc(r.lost, byName)
+	r.obsolete[b.Cluster] = b
 	v := &r.verdicts[r.at[b.Cluster]]
 	v.Outcome, v.Score = Outranked, nil
 	if v.Objection != nil {
@@ -271,13 +272,15 @@ func (r *run) failBack(number int) {
 // adopt gives clusters that were left and whose replacement is gone another one: a cluster that is picked by this
 // decision for the free place. Without it, what is there would be removed before anything else is available.
 func (r *run) adopt(picked []v1beta1.ClusterDecision) {
+	r.newly = picked
 	for _, b := range r.replaced() {
 		if r.replacement(b) != "" {
 			continue
 		}
 		i := slices.IndexFunc(picked, func(d v1beta1.ClusterDecision) bool {
 			_, taken := r.replaces[d.ClusterName]
-			return !taken && d.ClusterName != b.Cluster
+			_, old := r.obsolete[d.ClusterName]
+			return !taken && !old && d.ClusterName != b.Cluster
 		})
 		if i < 0 {
 			return

@@ -420,3 +420,13 @@ func TestALostClusterWaitsForACandidateThatReportsRarely(t *testing.T) {
 		t.Errorf("decides again in %s; want %s", d.Again, want)
 	}
 }
+
+func TestAClusterThatTheSameDecisionGivesUpReplacesAnother(t *testing.T) {
+	w := pairFleet(t, 3, "a", "b", "c")
+	sickFor(w.clusters["b"], 6*time.Minute)
+	w.number = 2 // a is the first to go, and the only one that can replace b
+	if d := w.decide(); len(d.Create) > 0 {
+		t.Errorf("creates %+v; a has a binding", d.Create)
+	}
+	w.is("a c", "b>a")
+}

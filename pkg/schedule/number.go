@@ -135,7 +135,8 @@ func (r *run) pick(want int, candidates []candidate) (picked []v1beta1.ClusterDe
 // isPicked reports whether the placement has the cluster already.
 func (r *run) isPicked(cluster string) bool {
 	_, ok := r.kept[cluster]
-	return ok || slices.ContainsFunc(r.moved, func(d v1beta1.ClusterDecision) bool { return d.ClusterName == cluster })
+	is := func(d v1beta1.ClusterDecision) bool { return d.ClusterName == cluster }
+	return ok || slices.ContainsFunc(r.moved, is) || slices.ContainsFunc(r.newly, is)
 }
 
 // rest records the verdicts on the remaining candidates, and lists the clusters that were not picked: the best first,
