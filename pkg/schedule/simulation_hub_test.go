@@ -234,27 +234,15 @@ func (w *sim) enqueueChange(change schedule.ClusterChange) {
 }
 
 func (w *sim) enqueueFailovers(was, is *clusterv1beta1.MemberCluster) {
-	changed := stateOf(was.Status.Silence) != stateOf(is.Status.Silence) || failover.Healthy(was) != failover.Healthy(is) ||
-		failover.Away(was) != failover.Away(is)
 	heard := liveness.Of(was, w.now) != liveness.Heard && liveness.Of(is, w.now) == liveness.Heard
-	if !changed && !heard {
+	if !heard && stateOf(was.Status.Silence) == stateOf(is.Status.Silence) && failover.Healthy(was) == failover.Healthy(is) &&
+		failover.Watched(was) == failover.Watched(is) {
 		return
 	}
-	followed := func(p *placement, _ *v1beta1.ClusterResourceBinding) bool { return failover.PolicyOf(p) != nil }
-	w.enqueueWith(is.Name, &w.hub.scheduler, followed)
+	w.enqueueWith(is.Name, &w.hub.scheduler, func(p *placement, _ *v1beta1.ClusterResourceBinding) bool { return failover.PolicyOf(p) != nil })
 	for _, p := range w.placements {
-		if failover.PolicyOf(p) != nil && slices.ContainsFunc(p.bindings, func(b *v1beta1.ClusterResourceBinding) bool {
-			e := failover.Replaces(b)
-			return e != nil && e.With == is.Name
-		}) {
+		if p.waiting {
 			w.hub.scheduler.add(p.Name)
-		}
-	}
-	for _, c := range w.clusters {
-		if state := stateOf(c.Status.Silence); state == clusterv1beta1.SilenceLost || state == clusterv1beta1.SilenceReleased {
-			w.enqueueWith(c.Name, &w.hub.scheduler, func(p *placement, b *v1beta1.ClusterResourceBinding) bool {
-				return followed(p, b) && b.Spec.State != v1beta1.BindingStateUnscheduled
-			})
 		}
 	}
 }
@@ -275,7 +263,9 @@ type placement struct {
 	policy   *v1beta1.ClusterSchedulingPolicySnapshot
 	bindings []*v1beta1.ClusterResourceBinding
 	// short is whether the placement's status reports too few clusters.
-	short              bool
+	short bool
+	// waiting is whether the agent knows that any change of a cluster may matter.
+	waiting            bool
 	revision, policies int
 	made               int
 	// cutShort is whether an agent was killed while it carried out a decision for the placement.
@@ -347,6 +337,7 @@ func (w *sim) request(p *placement) schedule.Request {
 // schedule does what the scheduler does.
 func (w *sim) schedule(p *placement) {
 	d := schedule.Decide(w.request(p))
+	p.waiting = d.Waiting
 	w.stop("hub/schedule/" + p.Name)
 	if len(d.Left) > 0 && w.one(10) { // other placements are first
 		w.set("hub/schedule/"+p.Name, time.Second, func() { w.hub.scheduler.add(p.Name) })
@@ -457,6 +448,9 @@ func (w *sim) change1(p *placement, c schedule.Change) {
 	delete(b.Annotations, contract.AnnotationCarriedOver)
 	annotate(b.Annotations, contract.AnnotationReplacedBy, c.ReplacedBy)
 	annotate(b.Annotations, contract.AnnotationReplaces, c.Replaces)
+	if c.TakenBack {
+		b.Annotations[contract.AnnotationTakenBack] = w.now.UTC().Format(time.RFC3339)
+	}
 	if c.State != v1beta1.BindingStateUnscheduled {
 		delete(b.Annotations, contract.AnnotationPreviousState)
 	} else if b.Spec.State != v1beta1.BindingStateUnscheduled {
