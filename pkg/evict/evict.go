@@ -29,6 +29,8 @@ type Facts struct {
 	Bindings []v1beta1.BindingObject
 	// Budget is nil if there is none.
 	Budget *v1beta1.PlacementDisruptionBudgetSpec
+	// Unheard are clusters whose next heartbeat is late, or that are not in the fleet.
+	Unheard map[string]bool
 	// Spent are the bindings that other evictions are about to delete.
 	Spent map[types.UID]bool
 }
@@ -133,12 +135,12 @@ func failed(b v1beta1.BindingObject) bool {
 type count struct{ available, total int }
 
 // count counts the clusters, and those on which the placement is available, without those that other evictions are
-// about to remove. The target counts as it is. A cluster that another one replaces does not count, as in a rollout: its
-// last report may be out of date, and without regard to the budget its objects are removed once the replacement is
-// available. The replacement counts in its place.
+// about to remove. The target counts as it is. As in a rollout, clusters that the scheduler gave up do not count if they
+// are not heard, because their last report may be out of date, nor if another one replaces them: the replacement counts
+// in their place.
 func (f Facts) count(target v1beta1.BindingObject) (out count) {
 	for _, b := range f.Bindings {
-		if isReplaced(b) {
+		if f.isParked(b) {
 			continue
 		}
 		out.total++
@@ -150,9 +152,10 @@ func (f Facts) count(target v1beta1.BindingObject) (out count) {
 	return out
 }
 
-// isReplaced returns whether the binding was given up because another cluster replaces its own.
-func isReplaced(b v1beta1.BindingObject) bool {
-	return b.GetSpec().State == v1beta1.BindingStateUnscheduled && failover.ReplacedBy(b) != nil
+// isParked returns whether the scheduler gave up the binding, and its cluster is not heard or another one replaces it.
+func (f Facts) isParked(b v1beta1.BindingObject) bool {
+	spec := b.GetSpec()
+	return spec.State == v1beta1.BindingStateUnscheduled && (f.Unheard[spec.TargetCluster] || failover.ReplacedBy(b) != nil)
 }
 
 // allows returns whether the budget allows one more eviction from these clusters. A cluster that is wanted and has no

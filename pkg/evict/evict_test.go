@@ -206,6 +206,15 @@ func TestDecide(t *testing.T) {
 				three[0], three[1], binding("c3", givenUp(v1beta1.BindingStateBound))}},
 			allowed(byBudget + "3, totalPlacements: 3"),
 		},
+		"one that was given up and is not heard does not count": {
+			Facts{Placement: placement(pickN(2)), Budget: limit("", "2"), Unheard: map[string]bool{"c3": true}, Bindings: []v1beta1.BindingObject{
+				three[0], three[1], binding("c3", givenUp(v1beta1.BindingStateBound))}},
+			blocked(byBudget + "2, totalPlacements: 2"),
+		},
+		"one that is not heard and wanted counts by its last report": {
+			Facts{Placement: placement(pickN(3)), Budget: limit("", "2"), Unheard: map[string]bool{"c3": true}, Bindings: three},
+			allowed(byBudget + "3, totalPlacements: 3"),
+		},
 		"an exchange that cannot be read is none": {
 			Facts{Placement: placement(pickN(2)), Budget: limit("", "2"), Bindings: []v1beta1.BindingObject{
 				three[0], three[1], binding("c3", replacedBy(""))}},
