@@ -135,9 +135,9 @@ func failed(b v1beta1.BindingObject) bool {
 type count struct{ available, total int }
 
 // count counts the clusters, and those on which the placement is available, without those that other evictions are
-// about to remove. The target counts as it is. As in a rollout, clusters that the scheduler gave up do not count if they
-// are not heard, because their last report may be out of date, nor if another one replaces them: the replacement counts
-// in their place.
+// about to remove. The target counts as it is. As in a rollout, clusters that the scheduler gave up do not count if
+// they are not heard, because their last report may be out of date, nor if another one replaces them: the replacement
+// counts in their place.
 func (f Facts) count(target v1beta1.BindingObject) (out count) {
 	for _, b := range f.Bindings {
 		if f.isParked(b) {
