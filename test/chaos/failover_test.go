@@ -63,38 +63,27 @@ func TestFailoverOfAHaltedMember(t *testing.T) {
 	if err := fleet.StartAgent(t.Context(), hubName); err != nil {
 		t.Fatal(err)
 	}
-	replaced := stays + "=Bound"
-	moves.awaitBindings(halted+"=Unscheduled>"+next, next+"=Bound", replaced)
-	returns.awaitBindings(halted+"=Unscheduled>"+barred, barred+"=Bound", other(returnsFrom, halted)+"=Bound")
-	if got := moves.available(); !slices.Equal(got, sorted(stays, next)) {
-		t.Errorf("%s is available on %q", moves.name, got)
-	}
+	movesTo := []string{halted + "=Unscheduled>" + next, next + "=Bound", stays + "=Bound"}
+	returnsTo := []string{halted + "=Unscheduled>" + barred, barred + "=Bound", other(returnsFrom, halted) + "=Bound"}
+	moves.awaitBindings(movesTo...)
+	returns.awaitBindings(returnsTo...)
+	moves.availableOn(stays, next)
 	moves.lost(halted, next)
-	for _, p := range []*moving{moves, returns} {
-		want := map[*moving]map[string]string{moves: moved, returns: returned}[p]
-		if got := p.objects(halted); !maps.Equal(got, want) {
-			t.Errorf("while %s is not heard, its objects of %s change: %v; they were %v", halted, p.name, got, want)
-		}
-	}
+	testworld.Stable(t, aMoment, "the fleet without "+halted, func(ctx context.Context) error {
+		return errors.Join(moves.has(ctx, movesTo...), returns.has(ctx, returnsTo...), moves.keeps(halted, moved), returns.keeps(halted, returned))
+	})
 
-	kept := moves.objects(stays)
+	keptThere, keptNext := moves.objects(stays), moves.objects(next)
 	resume(t, halted)
 	moves.awaitBindings(next+"=Bound", stays+"=Bound")
 	testworld.AwaitGone(t, members[halted], testworld.Namespace(moves.name), nil)
 	returns.awaitBindings(returnsFrom[0]+"=Bound", returnsFrom[1]+"=Bound")
-	if got := returns.available(); !slices.Equal(got, returnsFrom) {
-		t.Errorf("%s is available on %q", returns.name, got)
-	}
-	testworld.Stable(t, aMoment, "the fleet", func(context.Context) error {
-		if got := returns.objects(halted); !maps.Equal(got, returned) {
-			return fmt.Errorf("objects of %s on %s: %v; they were %v", returns.name, halted, got, returned)
-		}
-		if got := moves.objects(stays); !maps.Equal(got, kept) {
-			return fmt.Errorf("objects of %s on %s: %v; they were %v", moves.name, stays, got, kept)
-		}
-		return errors.Join(moves.has(t.Context(), next+"=Bound", stays+"=Bound"), returns.has(t.Context(), returnsFrom[0]+"=Bound", returnsFrom[1]+"=Bound"))
+	returns.availableOn(returnsFrom...)
+	testworld.Stable(t, aMoment, "the fleet with "+halted, func(ctx context.Context) error {
+		return errors.Join(
+			moves.has(ctx, next+"=Bound", stays+"=Bound"), returns.has(ctx, returnsFrom[0]+"=Bound", returnsFrom[1]+"=Bound"),
+			moves.keeps(stays, keptThere), moves.keeps(next, keptNext), returns.keeps(halted, returned))
 	})
-	moves.objects(next)
 	found := testworld.Namespace(returns.name)
 	if err := members[barred].Get(t.Context(), client.ObjectKeyFromObject(found), found); err != nil {
 		t.Fatal(err)
@@ -115,7 +104,6 @@ func TestFailoverIsBrakedWhenAllMembersAreHalted(t *testing.T) {
 	for _, cluster := range on {
 		objects[cluster] = p.objects(cluster)
 	}
-
 	halted := time.Now()
 	halt(t, all...)
 	awaitSilence(t, clusterv1beta1.SilenceBraked, all...)
@@ -130,12 +118,7 @@ func TestFailoverIsBrakedWhenAllMembersAreHalted(t *testing.T) {
 
 	resume(t, all...)
 	testworld.Stable(t, aMoment, "the fleet", func(ctx context.Context) error {
-		for _, cluster := range on {
-			if got := p.objects(cluster); !maps.Equal(got, objects[cluster]) {
-				return fmt.Errorf("objects on %s: %v; they were %v", cluster, got, objects[cluster])
-			}
-		}
-		return unchanged(ctx)
+		return errors.Join(unchanged(ctx), p.keeps(on[0], objects[on[0]]), p.keeps(on[1], objects[on[1]]))
 	})
 }
 
@@ -200,6 +183,17 @@ func (m *moving) available() (on []string) {
 		return nil
 	})
 	return sorted(on...)
+}
+
+// availableOn waits until the placement is available on these clusters, and on no others.
+func (m *moving) availableOn(want ...string) {
+	m.Helper()
+	testworld.Await(m, 2*testworld.Workload, m.name+" to be available there", func(context.Context) error {
+		if got := m.available(); !slices.Equal(got, sorted(want...)) {
+			return fmt.Errorf("it is available on %q, want %q", got, want)
+		}
+		return nil
+	})
 }
 
 // lost checks that the placement reports what replaces a lost cluster, and that this did not begin too early.
@@ -285,6 +279,22 @@ func (m *moving) objects(cluster string) map[string]string {
 		out[fmt.Sprintf("%T", obj)] = string(obj.GetUID()) + " " + obj.GetResourceVersion()
 	}
 	return out
+}
+
+// keeps returns nil if what was placed on a member is what it was, and the hub does not remove it.
+func (m *moving) keeps(cluster string, want map[string]string) error {
+	m.Helper()
+	if got := m.objects(cluster); !maps.Equal(got, want) {
+		return fmt.Errorf("objects of %s on %s: %v; they were %v", m.name, cluster, got, want)
+	}
+	var works v1beta1.WorkList
+	if err := theHub.List(m.Context(), &works, client.InNamespace(contract.MemberNamespace(cluster)), client.MatchingLabels{contract.LabelPlacement: m.name}); err != nil {
+		return err
+	}
+	if len(works.Items) != 1 || !works.Items[0].DeletionTimestamp.IsZero() {
+		return fmt.Errorf("%d Works of %s for %s, or one that is being deleted", len(works.Items), m.name, cluster)
+	}
+	return nil
 }
 
 // halt halts member agents until they are resumed. Until the test ends, one that ends is started again, as a Deployment
