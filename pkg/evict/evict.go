@@ -13,6 +13,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
@@ -28,6 +29,8 @@ type Facts struct {
 	Bindings []v1beta1.BindingObject
 	// Budget is nil if there is none.
 	Budget *v1beta1.PlacementDisruptionBudgetSpec
+	// Unheard are clusters whose next heartbeat is late, or that are not in the fleet.
+	Unheard map[string]bool
 	// Spent are the bindings that other evictions are about to delete.
 	Spent map[types.UID]bool
 }
@@ -87,11 +90,11 @@ func (f Facts) decide(b v1beta1.BindingObject) Outcome {
 		return blocked("Eviction is blocked by misconfigured %s, either MaxUnavailable is specified or "+
 			"MinAvailable is specified as a percentage for PickAll %s", budget, f.kind())
 	}
-	available := f.available(b)
-	if !f.allows(available) {
-		return blocked("Eviction is blocked by specified %s, availablePlacements: %d, totalPlacements: %d", budget, available, len(f.Bindings))
+	n := f.count(b)
+	if !f.allows(n) {
+		return blocked("Eviction is blocked by specified %s, availablePlacements: %d, totalPlacements: %d", budget, n.available, n.total)
 	}
-	v := evict("Eviction is allowed by specified %s, availablePlacements: %d, totalPlacements: %d", budget, available, len(f.Bindings))
+	v := evict("Eviction is allowed by specified %s, availablePlacements: %d, totalPlacements: %d", budget, n.available, n.total)
 	v.Spends = true
 	return v
 }
@@ -128,24 +131,38 @@ func failed(b v1beta1.BindingObject) bool {
 	return status.Current(v1beta1.ConditionDiffReported) != nil
 }
 
-// available counts the clusters on which the placement is available, without those that other evictions are about to
-// remove. The target counts as it is.
-func (f Facts) available(target v1beta1.BindingObject) int {
-	n := 0
+// count is the clusters that a budget counts.
+type count struct{ available, total int }
+
+// count counts the clusters, and those on which the placement is available, without those that other evictions are
+// about to remove. The target counts as it is. As in a rollout, clusters that the scheduler gave up do not count if
+// they are not heard, because their last report may be out of date, nor if another one replaces them: the replacement
+// counts in their place.
+func (f Facts) count(target v1beta1.BindingObject) (out count) {
 	for _, b := range f.Bindings {
+		if f.isParked(b) {
+			continue
+		}
+		out.total++
 		leaves := !b.GetDeletionTimestamp().IsZero() || f.Spent[b.GetUID()] && b.GetUID() != target.GetUID()
 		if !leaves && delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue) {
-			n++
+			out.available++
 		}
 	}
-	return n
+	return out
 }
 
-// allows returns whether the budget allows one more eviction with this many available clusters. A cluster that is
-// wanted and has no binding counts as unavailable: else the budget would be full again as soon as evicted bindings are
-// deleted. The contract counts only existing bindings; in the cases for which it fixes an outcome all wanted clusters
-// have one, and both counts are the same.
-func (f Facts) allows(available int) bool {
+// isParked returns whether the scheduler gave up the binding, and its cluster is not heard or another one replaces it.
+func (f Facts) isParked(b v1beta1.BindingObject) bool {
+	spec := b.GetSpec()
+	return spec.State == v1beta1.BindingStateUnscheduled && (f.Unheard[spec.TargetCluster] || failover.ReplacedBy(b) != nil)
+}
+
+// allows returns whether the budget allows one more eviction from these clusters. A cluster that is wanted and has no
+// binding counts as unavailable: else the budget would be full again as soon as evicted bindings are deleted. The
+// contract counts only existing bindings; in the cases for which it fixes an outcome all wanted clusters have one, and
+// both counts are the same.
+func (f Facts) allows(c count) bool {
 	desired := 0
 	if policy := f.Placement.GetSpec().Policy; policy != nil {
 		desired = int(ptr.Deref(policy.NumberOfClusters, 0))
@@ -153,10 +170,10 @@ func (f Facts) allows(available int) bool {
 	switch {
 	case f.Budget.MaxUnavailable != nil:
 		most, err := intstr.GetScaledValueFromIntOrPercent(f.Budget.MaxUnavailable, desired, true)
-		return err == nil && most-(max(len(f.Bindings), desired)-available) > 0
+		return err == nil && most-(max(c.total, desired)-c.available) > 0
 	case f.Budget.MinAvailable != nil:
 		least, err := intstr.GetScaledValueFromIntOrPercent(f.Budget.MinAvailable, desired, true)
-		return err == nil && available-least > 0
+		return err == nil && c.available-least > 0
 	}
 	return false
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
 func placement(policy *v1beta1.PlacementPolicy) v1beta1.PlacementObject {
@@ -55,6 +56,13 @@ func givenUp(was v1beta1.BindingState) func(*v1beta1.ClusterResourceBinding) {
 	return func(b *v1beta1.ClusterResourceBinding) {
 		b.Spec.State = v1beta1.BindingStateUnscheduled
 		b.Annotations = map[string]string{contract.AnnotationPreviousState: string(was)}
+	}
+}
+
+func replacedBy(cluster string) func(*v1beta1.ClusterResourceBinding) {
+	return func(b *v1beta1.ClusterResourceBinding) {
+		givenUp(v1beta1.BindingStateBound)(b)
+		b.Annotations[contract.AnnotationReplacedBy] = failover.Exchange{With: cluster, Reason: failover.Lost}.String()
 	}
 }
 
@@ -168,6 +176,55 @@ func TestDecide(t *testing.T) {
 		"one is missing altogether":         {Facts{Placement: placement(pickN(3)), Bindings: three[:2], Budget: limit("1", "")}, blocked(byBudget + "2, totalPlacements: 2")},
 		"another eviction has taken it":     {Facts{Placement: placement(pickN(3)), Bindings: three, Budget: limit("1", ""), Spent: map[types.UID]bool{"c2": true}}, blocked(byBudget + "2, totalPlacements: 3")},
 		"this eviction has taken it before": {Facts{Placement: placement(pickN(3)), Bindings: three, Budget: limit("1", ""), Spent: map[types.UID]bool{"c1": true}}, allowed(byBudget + "3, totalPlacements: 3")},
+		"a replaced cluster is not available, whatever its last report": {
+			Facts{Placement: placement(pickN(3)), Budget: limit("", "2"), Bindings: []v1beta1.BindingObject{
+				three[0], three[1], binding("c3", replacedBy("c4")), binding("c4", silent)}},
+			blocked(byBudget + "2, totalPlacements: 3"),
+		},
+		"nor with a share": {
+			Facts{Placement: placement(pickN(3)), Budget: limit("33%", ""), Bindings: []v1beta1.BindingObject{
+				three[0], three[1], binding("c3", replacedBy("c4")), binding("c4", silent)}},
+			blocked(byBudget + "2, totalPlacements: 3"),
+		},
+		"its replacement counts in its place": {
+			Facts{Placement: placement(pickN(3)), Budget: limit("1", ""), Bindings: []v1beta1.BindingObject{
+				three[0], three[1], binding("c3", replacedBy("c4")), binding("c4")}},
+			allowed(byBudget + "3, totalPlacements: 3"),
+		},
+		"a replaced cluster without a living replacement is missing": {
+			Facts{Placement: placement(pickN(3)), Budget: limit("1", ""), Bindings: []v1beta1.BindingObject{
+				three[0], three[1], binding("c3", replacedBy("c4"))}},
+			blocked(byBudget + "2, totalPlacements: 2"),
+		},
+		"one that was restored counts": {
+			Facts{Placement: placement(pickN(3)), Budget: limit("", "2"), Bindings: []v1beta1.BindingObject{
+				three[0], three[1], binding("c3", replacedBy("c4"), func(b *v1beta1.ClusterResourceBinding) { b.Spec.State = v1beta1.BindingStateBound })}},
+			allowed(byBudget + "3, totalPlacements: 3"),
+		},
+		"one that was given up and is not replaced counts": {
+			Facts{Placement: placement(pickN(2)), Budget: limit("", "2"), Bindings: []v1beta1.BindingObject{
+				three[0], three[1], binding("c3", givenUp(v1beta1.BindingStateBound))}},
+			allowed(byBudget + "3, totalPlacements: 3"),
+		},
+		"one that was given up and is not heard does not count": {
+			Facts{Placement: placement(pickN(2)), Budget: limit("", "2"), Unheard: map[string]bool{"c3": true}, Bindings: []v1beta1.BindingObject{
+				three[0], three[1], binding("c3", givenUp(v1beta1.BindingStateBound))}},
+			blocked(byBudget + "2, totalPlacements: 2"),
+		},
+		"one that is not heard and wanted counts by its last report": {
+			Facts{Placement: placement(pickN(3)), Budget: limit("", "2"), Unheard: map[string]bool{"c3": true}, Bindings: three},
+			allowed(byBudget + "3, totalPlacements: 3"),
+		},
+		"an exchange that cannot be read is none": {
+			Facts{Placement: placement(pickN(2)), Budget: limit("", "2"), Bindings: []v1beta1.BindingObject{
+				three[0], three[1], binding("c3", replacedBy(""))}},
+			allowed(byBudget + "3, totalPlacements: 3"),
+		},
+		"a replaced cluster itself": {
+			Facts{Placement: placement(pickN(3)), Budget: limit("1", ""), Bindings: []v1beta1.BindingObject{
+				binding("c1", replacedBy("c4")), three[1], three[2], binding("c4")}},
+			allowed(byBudget + "3, totalPlacements: 3"),
+		},
 		"of a namespaced placement": {
 			Facts{Placement: placement(pickN(3)), Bindings: three, Budget: limit("1", ""), Namespaced: true},
 			allowed(" by specified ResourcePlacementDisruptionBudget, availablePlacements: 3, totalPlacements: 3"),
@@ -297,7 +354,7 @@ func (w *world) finish() {
 }
 
 func (w *world) available() int {
-	return Facts{Bindings: w.bindings}.available(binding("none"))
+	return Facts{Bindings: w.bindings}.count(binding("none")).available
 }
 
 // least is the number of clusters that must stay available.

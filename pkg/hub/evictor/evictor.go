@@ -22,9 +22,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/evict"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -135,8 +137,37 @@ func (e *Evictor) observe(ctx context.Context, key types.NamespacedName) (*obser
 		return out, nil // it has no bindings: they need its name as a label
 	}
 	bindings, err := scope.Bindings.List(ctx, e.Direct, of.Namespace, client.MatchingLabels{contract.LabelPlacement: of.Name})
+	if err != nil {
+		return nil, err
+	}
 	out.facts.Bindings = scope.OnlyOf(placement, bindings)
+	if out.budget != nil {
+		out.facts.Unheard, err = e.unheard(ctx, out.facts.Bindings)
+	}
 	return out, err
+}
+
+// unheard returns which clusters that the scheduler gave up are not heard: a budget needs no others.
+func (e *Evictor) unheard(ctx context.Context, bindings []v1beta1.BindingObject) (map[string]bool, error) {
+	out := map[string]bool{}
+	for _, b := range bindings {
+		if b.GetSpec().State == v1beta1.BindingStateUnscheduled {
+			out[b.GetSpec().TargetCluster] = true
+		}
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	var list clusterv1beta1.MemberClusterList
+	if err := e.Direct.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("list member clusters: %w", err)
+	}
+	for i := range list.Items {
+		if liveness.Of(&list.Items[i], e.Now()) == liveness.Heard {
+			delete(out, list.Items[i].Name)
+		}
+	}
+	return out, nil
 }
 
 // carriedOut returns whether a process began the eviction and ended before it recorded that, and the binding is

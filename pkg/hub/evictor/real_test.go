@@ -1,6 +1,7 @@
 package evictor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
@@ -227,6 +229,51 @@ func TestWithoutABudget(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// The last report of a cluster that was given up counts in a budget as long as the cluster is heard.
+func TestGivenUpClusters(t *testing.T) {
+	inBothScopes(t, "given-up", func(s *scene) {
+		s.place(2)
+		gone := "left-by-" + cmp.Or(s.key.Namespace, "all")
+		s.bind(gone)
+		s.giveUp(gone)
+		s.guard(v1beta1.PlacementDisruptionBudgetSpec{MinAvailable: ptr.To(intstr.FromInt32(2))})
+		startAgent(s.T, s.hub)
+		s.must(s.evict("c0"))
+		if got := s.outcomes(1)["c0"]; !strings.HasSuffix(got, "availablePlacements: 2, totalPlacements: 2") || !strings.Contains(got, "blocked") {
+			s.Errorf("message is %q", got)
+		}
+		s.hear(gone)
+		s.must(s.evict("c1"))
+		if got := s.outcomes(2)["c1"]; !strings.HasSuffix(got, "availablePlacements: 3, totalPlacements: 3") || !strings.Contains(got, "allowed") {
+			s.Errorf("message is %q", got)
+		}
+	})
+}
+
+// giveUp makes the binding of a cluster Unscheduled, with everything still available there.
+func (s *scene) giveUp(cluster string) {
+	s.Helper()
+	b := scope.Bindings.New(s.key)
+	s.must(s.hub.Client.Get(s.Context(), types.NamespacedName{Namespace: s.key.Namespace, Name: s.key.Name + "-" + cluster}, b))
+	conditions := slices.Clone(*b.GetConditions())
+	b.SetAnnotations(map[string]string{contract.AnnotationPreviousState: string(v1beta1.BindingStateBound)})
+	b.GetSpec().State = v1beta1.BindingStateUnscheduled
+	s.must(s.hub.Client.Update(s.Context(), b))
+	conditions[0].ObservedGeneration = b.GetGeneration()
+	*b.GetConditions() = conditions
+	s.must(s.hub.Client.Status().Update(s.Context(), b))
+}
+
+// hear creates a cluster that has just reported.
+func (s *scene) hear(cluster string) {
+	s.Helper()
+	mc := testworld.NewMemberCluster(cluster)
+	mc.Spec.HeartbeatPeriodSeconds = 600 // it reports once
+	s.must(s.hub.Client.Create(s.Context(), mc))
+	mc.Status.AgentStatus = []clusterv1beta1.AgentStatus{{Type: clusterv1beta1.AgentTypeMemberAgent, LastReceivedHeartbeat: metav1.Now()}}
+	s.must(s.hub.Client.Status().Update(s.Context(), mc))
 }
 
 // An eviction of what cannot be there has its outcome like one of what is not there: who waits for it must not wait
