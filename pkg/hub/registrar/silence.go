@@ -13,13 +13,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/metrics"
+	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
 var silentClusters = metrics.Gauge(metrics.Definition{
@@ -131,7 +131,9 @@ func (r *Registrar) judge(ctx context.Context, cluster *v1beta1.MemberCluster, a
 		r.silences.await(is.Name, liveness.Due(&is)) // before the list, so that no heartbeat is missed
 	}
 	var list v1beta1.MemberClusterList
-	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+	// An older heartbeat of another cluster makes the judgement more careful, and a newer one wakes this cluster. The
+	// heartbeat of this one must be recorded even if the API server answers no list.
+	if err := r.Client.List(ctx, &list, scope.Fast()...); err != nil {
 		return failover.Judgement{}, fmt.Errorf("list member clusters: %w", err)
 	}
 	fleet := make([]*v1beta1.MemberCluster, len(list.Items))

@@ -2,6 +2,7 @@ package registrar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/failover"
+	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/membership"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
@@ -142,6 +144,25 @@ func TestOneSilentClusterIsLost(t *testing.T) {
 	h.expect("a", v1beta1.SilenceOver, "Normal ClusterHeardAgain")
 	if got := testutil.ToFloat64(silentClusters.WithLabelValues("Lost")); got != 0 {
 		t.Errorf("metric: %v lost clusters", got)
+	}
+}
+
+// A list that waits for writes can fail while the API server is busy; the heartbeat must be recorded all the same.
+func TestHeartbeatIsRecordedWhileWritesAreInFlight(t *testing.T) {
+	h := onQuietHub(t, "a", "b")
+	h.settled("a", "b")
+	h.Registrar.Client = interceptor.NewClient(h.Client.(client.WithWatch), interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if !slices.Contains(opts, client.ListOption(client.DisableReadYourWritesConsistency)) {
+				return errors.New("writes are in flight")
+			}
+			return c.List(ctx, list, opts...)
+		},
+	})
+	h.now = noon.Add(time.Minute)
+	h.look("a", h.now)
+	if at := liveness.LastHeard(h.cluster("a")); !at.Equal(h.now) {
+		t.Errorf("last heard at %s", at)
 	}
 }
 
