@@ -161,9 +161,10 @@ func many(suspects, heard int) bool {
 	return suspects > mostSuspects && suspects*100 > (suspects+heard)*mostShare
 }
 
-// wholly reports whether few domains are silent, each as a whole, and others are heard as a whole: no domain has
-// suspects and heard clusters, and every suspect has a domain. Domains are counted like clusters: where each cluster
-// is in a domain of its own, the label must not hide that many are silent.
+// wholly reports whether few domains are silent, each as a whole, and as many others are heard as a whole: no domain
+// has suspects and heard clusters, and every suspect has a domain. A hub that hears less than half of the domains may
+// hear only its own. Domains are counted like clusters: where each cluster is in a domain of its own, the label must
+// not hide that many are silent.
 func wholly(domains map[string]*tally) bool {
 	silent, heard := 0, 0
 	for name, t := range domains {
@@ -176,7 +177,7 @@ func wholly(domains map[string]*tally) bool {
 			heard++
 		}
 	}
-	return heard > 0 && !many(silent, heard)
+	return silent <= heard && !many(silent, heard)
 }
 
 // Watched reports whether the silence of a cluster means something: it has reported before, is not leaving, and is not

@@ -88,9 +88,12 @@ func TestEvidence(t *testing.T) {
 		{"a region, and one of another", [][]*clusterv1beta1.MemberCluster{
 			members(3, "b", dead, in("west")), members(1, "c", dead, in("east")), members(4, "h", well, in("east")),
 		}, region, Widespread, "5/4", 0},
-		{"two of three regions", [][]*clusterv1beta1.MemberCluster{
+		{"two of three regions: the hub may hear only its own", [][]*clusterv1beta1.MemberCluster{
 			members(2, "b", dead, in("west")), members(3, "c", dead, in("north")), members(3, "h", well, in("east")),
-		}, region, Alone, "6/3", 0},
+		}, region, Widespread, "6/3", 0},
+		{"two of four regions", [][]*clusterv1beta1.MemberCluster{
+			members(2, "b", dead, in("west")), members(3, "c", dead, in("north")), members(3, "h", well, in("east")), members(3, "i", well, in("south")),
+		}, region, Alone, "6/6", 0},
 		{"five of nine, each in a region of its own", [][]*clusterv1beta1.MemberCluster{
 			members(1, "b", dead, in("1")), members(1, "c", dead, in("2")), members(1, "d", dead, in("3")), members(1, "e", dead, in("4")),
 			members(1, "h", well, in("5")), members(1, "i", well, in("6")), members(1, "j", well, in("7")), members(1, "k", well, in("8")),
