@@ -96,9 +96,12 @@ func (s *silences) forget(cluster string) {
 	s.count(cluster, nil)
 }
 
-// others are the waiting clusters for which it is new that a cluster was heard. before is that cluster with the
+// others are the waiting clusters for which it is new that a cluster is heard. before is that cluster with the
 // heartbeat before.
-func (s *silences) others(before *v1beta1.MemberCluster, now time.Time) (out []string) {
+func (s *silences) others(before, after *v1beta1.MemberCluster, now time.Time) (out []string) {
+	if liveness.Of(after, now) != liveness.Heard {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := liveness.Of(before, now)
@@ -166,7 +169,7 @@ func (r *Registrar) forWaiting(before, after *v1beta1.MemberCluster) (out []reco
 		state(before.Status.Silence) != state(after.Status.Silence):
 		names = r.silences.all(after.Name)
 	case !liveness.LastHeard(before).Equal(liveness.LastHeard(after)):
-		names = r.silences.others(before, r.Now())
+		names = r.silences.others(before, after, r.Now())
 	}
 	for _, name := range names {
 		out = append(out, reconcile.Request{NamespacedName: types.NamespacedName{Name: name}})
