@@ -24,6 +24,7 @@ const (
 	// counted clusters, are more likely a fault of the hub's network.
 	mostSuspects, mostShare = 2, 34
 	// recently is for how long a lost cluster still counts as a suspect. After that it says nothing about the hub.
+	// Two silences have no common cause if their begins are apart by more than this and the time to judge either.
 	recently = 10 * time.Minute
 )
 
@@ -55,9 +56,9 @@ type Count struct {
 // CountFor counts the clusters of the fleet for the silence of cluster. A cluster counts as heard if it still is, and
 // has been since cluster should have been. domain is the label that names the region or another domain that can fail
 // as a whole; empty for none. Clusters that are away, leave, or never reported do not count, nor do those that were
-// lost long ago or that an administrator released.
+// lost long ago, that an administrator released, or whose silence began at quite another time.
 func CountFor(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.MemberCluster, domain string, now time.Time) Count {
-	count := counting{domain: domain, domains: map[string]*tally{}}
+	count := counting{cluster: cluster, domain: domain, domains: map[string]*tally{}}
 	count.suspect(cluster)
 	for _, other := range fleet {
 		if other.Name != cluster.Name {
@@ -67,29 +68,41 @@ func CountFor(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.Mem
 	slices.Sort(count.Suspects)
 	slices.Sort(count.Heard)
 	count.Evidence = count.evidence()
+	if len(count.Heard) > 0 && !count.parts.IsZero() {
+		count.until(count.parts)
+	}
 	return count.Count
 }
 
-// widespread reports whether so many clusters are overdue now that the hub's own network may be to blame. As in
-// CountFor, only those count as heard that have been since the first of them was due. cluster replaces the one of its
-// name in the fleet.
+// widespread reports whether so many clusters are overdue now that the hub's own network may be to blame. It counts for
+// the one that was due last. As in CountFor, only those count as heard that have been since the first of them was due.
+// cluster replaces the one of its name in the fleet.
 func widespread(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.MemberCluster, domain string, now time.Time) bool {
-	var since time.Time
-	each := func(do func(*clusterv1beta1.MemberCluster)) {
-		do(cluster)
-		for _, other := range fleet {
-			if other.Name != cluster.Name {
-				do(other)
+	all := []*clusterv1beta1.MemberCluster{cluster}
+	for _, other := range fleet {
+		if other.Name != cluster.Name {
+			all = append(all, other)
+		}
+	}
+	count := counting{domain: domain, domains: map[string]*tally{}}
+	var overdue []*clusterv1beta1.MemberCluster
+	for _, c := range all {
+		if Watched(c) && liveness.Of(c, now) != liveness.Heard && !settled(c, now) {
+			overdue = append(overdue, c)
+			if count.cluster == nil || liveness.Due(c).After(liveness.Due(count.cluster)) {
+				count.cluster = c
 			}
 		}
 	}
-	each(func(c *clusterv1beta1.MemberCluster) {
-		if due := liveness.Due(c); Watched(c) && liveness.Of(c, now) != liveness.Heard && !settled(c, now) && (since.IsZero() || due.Before(since)) {
-			since = due
+	var since time.Time
+	for _, c := range overdue {
+		if !count.unrelated(c, now) {
+			since = earlier(since, liveness.Due(c))
 		}
-	})
-	count := counting{domain: domain, domains: map[string]*tally{}}
-	each(func(c *clusterv1beta1.MemberCluster) { count.add(c, since, now) })
+	}
+	for _, c := range all {
+		count.add(c, since, now)
+	}
 	if len(count.Heard) == 0 && count.Pending > 0 && !many(len(count.Suspects), count.Pending) {
 		return false // the others have had no time to report since the first was due
 	}
@@ -99,6 +112,10 @@ func widespread(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.M
 // counting is a count that is not complete yet.
 type counting struct {
 	Count
+	// cluster is the one for whose silence is counted; nil for none.
+	cluster *clusterv1beta1.MemberCluster
+	// parts is when the first of the suspects becomes unrelated; zero for none.
+	parts   time.Time
 	domain  string
 	domains map[string]*tally
 }
@@ -128,18 +145,41 @@ func (c *counting) add(cluster *clusterv1beta1.MemberCluster, since, now time.Ti
 	case liveness.Of(cluster, now) == liveness.Heard:
 		c.Heard = append(c.Heard, cluster.Name)
 		c.tallyOf(cluster).heard++
-	case !settled(cluster, now):
+	case !settled(cluster, now) && !c.unrelated(cluster, now):
 		c.suspect(cluster)
+		if at := liveness.Due(cluster).Add(c.apart(cluster)); c.unrelated(cluster, at.Add(time.Nanosecond)) {
+			c.parts = earlier(c.parts, at)
+		}
 		if is(cluster.Status.Silence, clusterv1beta1.SilenceLost) {
 			c.until(cluster.Status.Silence.StateSince.Add(recently))
 		}
 	}
 }
 
-func (c *Count) until(at time.Time) {
-	if c.Next.IsZero() || at.Before(c.Next) {
-		c.Next = at
+// apart is the time between the begins of two silences after which they have no common cause: that of cluster, and the
+// one for which is counted. By then the earlier one has been judged, so that it brakes the fleet itself if it must.
+func (c *counting) apart(cluster *clusterv1beta1.MemberCluster) time.Duration {
+	return recently + max(liveness.LostAfter(cluster), liveness.LostAfter(c.cluster))
+}
+
+// unrelated reports whether the silence of cluster has nothing to do with the one for which is counted: they began long
+// apart, and neither just now. A loss is paced by when it was judged.
+func (c *counting) unrelated(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
+	if is(cluster.Status.Silence, clusterv1beta1.SilenceLost) {
+		return false
 	}
+	apart, due := c.apart(cluster), liveness.Due(cluster)
+	return now.Sub(due) > apart && liveness.Due(c.cluster).Sub(due).Abs() > apart
+}
+
+func (c *Count) until(at time.Time) { c.Next = earlier(c.Next, at) }
+
+// earlier is the earlier time; a is zero for none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func (c *counting) evidence() Evidence {
@@ -161,9 +201,10 @@ func many(suspects, heard int) bool {
 	return suspects > mostSuspects && suspects*100 > (suspects+heard)*mostShare
 }
 
-// wholly reports whether few domains are silent, each as a whole, and others are heard as a whole: no domain has
-// suspects and heard clusters, and every suspect has a domain. Domains are counted like clusters: where each cluster
-// is in a domain of its own, the label must not hide that many are silent.
+// wholly reports whether few domains are silent, each as a whole, and as many others are heard as a whole: no domain
+// has suspects and heard clusters, and every suspect has a domain. A hub that hears less than half of the domains may
+// hear only its own. Domains are counted like clusters: where each cluster is in a domain of its own, the label must
+// not hide that many are silent.
 func wholly(domains map[string]*tally) bool {
 	silent, heard := 0, 0
 	for name, t := range domains {
@@ -176,7 +217,7 @@ func wholly(domains map[string]*tally) bool {
 			heard++
 		}
 	}
-	return heard > 0 && !many(silent, heard)
+	return silent <= heard && !many(silent, heard)
 }
 
 // Watched reports whether the silence of a cluster means something: it has reported before, is not leaving, and is not

@@ -88,9 +88,12 @@ func TestEvidence(t *testing.T) {
 		{"a region, and one of another", [][]*clusterv1beta1.MemberCluster{
 			members(3, "b", dead, in("west")), members(1, "c", dead, in("east")), members(4, "h", well, in("east")),
 		}, region, Widespread, "5/4", 0},
-		{"two of three regions", [][]*clusterv1beta1.MemberCluster{
+		{"two of three regions: the hub may hear only its own", [][]*clusterv1beta1.MemberCluster{
 			members(2, "b", dead, in("west")), members(3, "c", dead, in("north")), members(3, "h", well, in("east")),
-		}, region, Alone, "6/3", 0},
+		}, region, Widespread, "6/3", 0},
+		{"two of four regions", [][]*clusterv1beta1.MemberCluster{
+			members(2, "b", dead, in("west")), members(3, "c", dead, in("north")), members(3, "h", well, in("east")), members(3, "i", well, in("south")),
+		}, region, Alone, "6/6", 0},
 		{"five of nine, each in a region of its own", [][]*clusterv1beta1.MemberCluster{
 			members(1, "b", dead, in("1")), members(1, "c", dead, in("2")), members(1, "d", dead, in("3")), members(1, "e", dead, in("4")),
 			members(1, "h", well, in("5")), members(1, "i", well, in("6")), members(1, "j", well, in("7")), members(1, "k", well, in("8")),
@@ -117,6 +120,13 @@ func TestEvidence(t *testing.T) {
 		{"lost long ago, after it had been heard when the other was due", [][]*clusterv1beta1.MemberCluster{
 			members(4, "b", 100*time.Second, silence(clusterv1beta1.SilenceLost, time.Hour, 11*time.Minute)),
 		}, "", Widespread, "1/0", 0},
+		{"others are dead for weeks, and were never judged", [][]*clusterv1beta1.MemberCluster{
+			members(2, "b", 500*time.Hour), members(2, "c", 17*time.Minute), members(6, "h", well),
+		}, "", Alone, "1/6", 0},
+		{"others are dead for weeks, and braked", [][]*clusterv1beta1.MemberCluster{
+			members(4, "b", 500*time.Hour, silence(clusterv1beta1.SilenceBraked, 500*time.Hour, 500*time.Hour)), members(6, "h", well),
+		}, "", Alone, "1/6", 0},
+		{"others fell silent not long before", [][]*clusterv1beta1.MemberCluster{members(4, "b", 15*time.Minute), members(6, "h", well)}, "", Widespread, "5/6", 0},
 		{"released", [][]*clusterv1beta1.MemberCluster{
 			members(4, "b", time.Hour, silence(clusterv1beta1.SilenceReleased, time.Hour, 0)), members(2, "h", well),
 		}, "", Alone, "1/2", 0},
@@ -143,6 +153,45 @@ func TestEvidence(t *testing.T) {
 				t.Errorf("the next is due in %s; want %s", next, tc.next)
 			}
 		})
+	}
+}
+
+// Clusters that fell silent together are due at times that differ by up to the longest period, and stay so for ever.
+func TestSilencesThatBeganTogether(t *testing.T) {
+	const cut = 12 * time.Hour
+	rare, often := member("a", cut+10*time.Minute, period(600)), member("b", cut, period(1))
+	late := member("c", cut, period(600))
+	for _, judged := range []*clusterv1beta1.MemberCluster{rare, often, late} {
+		fleet := append([]*clusterv1beta1.MemberCluster{rare, often, late}, members(1, "h", 20*time.Second)...)
+		if got := CountFor(judged, fleet, "", noon); len(got.Suspects) != 3 || got.Evidence != Widespread {
+			t.Errorf("%s: %+v", judged.Name, got)
+		}
+		if !widespread(judged, fleet, "", noon) {
+			t.Errorf("%s: not widespread", judged.Name)
+		}
+	}
+}
+
+// What began long after says nothing either, but only once it is not new: the hub may be cut off just now.
+func TestOthersThatFellSilentLater(t *testing.T) {
+	for _, tc := range []struct {
+		age  time.Duration
+		want Evidence
+		next time.Duration
+	}{
+		{10 * time.Minute, Widespread, 13*time.Minute + 73*time.Second - 10*time.Minute},
+		{15 * time.Minute, Alone, 0},
+	} {
+		a := member("a", 500*time.Hour)
+		fleet := append(members(4, "b", tc.age), members(6, "h", 20*time.Second)...)
+		got := CountFor(a, fleet, "", noon)
+		next := time.Duration(0)
+		if !got.Next.IsZero() {
+			next = got.Next.Sub(noon)
+		}
+		if got.Evidence != tc.want || next != tc.next {
+			t.Errorf("%s: evidence %d, next in %s", tc.age, got.Evidence, next)
+		}
 	}
 }
 

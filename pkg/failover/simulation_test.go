@@ -415,6 +415,41 @@ func TestHalfOfTheFleet(t *testing.T) {
 	})
 }
 
+// Clusters that died one after the other, long before the first judgement of any, are lost, and brake the fleet for no
+// time: neither when they were never judged, nor when an earlier version braked.
+func TestDeadForWeeks(t *testing.T) {
+	worlds(t, 12, func(t *testing.T, rng *rand.Rand) {
+		const dead = 4
+		equal := make([]int32, 10)
+		for i := range equal {
+			equal[i] = 60
+		}
+		w := newWorld(t, rng, equal...)
+		state := []clusterv1beta1.SilenceState{"", suspected, braked}[rng.IntN(3)]
+		for i, c := range w.clusters[:dead] {
+			age := time.Duration(i+1)*24*time.Hour + w.chance(20*time.Hour)
+			c.down = noon.Add(-age)
+			c.Status.AgentStatus[0].LastReceivedHeartbeat = metav1.NewTime(c.down)
+			if state != "" {
+				c.Status.Silence = enter(state, c.down, noon)
+				c.Status.Silence.Since = seconds(noon)
+			}
+		}
+		w.restart()
+		w.run(30*time.Minute, func() {})
+		for _, c := range w.clusters[:dead] {
+			if stateOf(c.MemberCluster) != isLost {
+				w.fail("%s: %+v", c.Name, c.Status.Silence)
+			}
+		}
+		w.cutOff()
+		w.run(time.Hour, w.never(isLost))
+		if !Braked(w.fleet()) {
+			w.fail("not braked")
+		}
+	})
+}
+
 // A region that goes down is not the hub's network: all of its clusters are lost after three periods.
 func TestRegionDown(t *testing.T) {
 	worlds(t, 10, func(t *testing.T, rng *rand.Rand) {

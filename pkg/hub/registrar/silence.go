@@ -13,13 +13,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/metrics"
+	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
 var silentClusters = metrics.Gauge(metrics.Definition{
@@ -96,9 +96,12 @@ func (s *silences) forget(cluster string) {
 	s.count(cluster, nil)
 }
 
-// others are the waiting clusters for which it is new that a cluster was heard. before is that cluster with the
+// others are the waiting clusters for which it is new that a cluster is heard. before is that cluster with the
 // heartbeat before.
-func (s *silences) others(before *v1beta1.MemberCluster, now time.Time) (out []string) {
+func (s *silences) others(before, after *v1beta1.MemberCluster, now time.Time) (out []string) {
+	if liveness.Of(after, now) != liveness.Heard {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := liveness.Of(before, now)
@@ -131,7 +134,9 @@ func (r *Registrar) judge(ctx context.Context, cluster *v1beta1.MemberCluster, a
 		r.silences.await(is.Name, liveness.Due(&is)) // before the list, so that no heartbeat is missed
 	}
 	var list v1beta1.MemberClusterList
-	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+	// An older heartbeat of another cluster makes the judgement more careful, and a newer one wakes this cluster. The
+	// heartbeat of this one must be recorded even if the API server answers no list.
+	if err := r.Client.List(ctx, &list, scope.Fast()...); err != nil {
 		return failover.Judgement{}, fmt.Errorf("list member clusters: %w", err)
 	}
 	fleet := make([]*v1beta1.MemberCluster, len(list.Items))
@@ -164,7 +169,7 @@ func (r *Registrar) forWaiting(before, after *v1beta1.MemberCluster) (out []reco
 		state(before.Status.Silence) != state(after.Status.Silence):
 		names = r.silences.all(after.Name)
 	case !liveness.LastHeard(before).Equal(liveness.LastHeard(after)):
-		names = r.silences.others(before, r.Now())
+		names = r.silences.others(before, after, r.Now())
 	}
 	for _, name := range names {
 		out = append(out, reconcile.Request{NamespacedName: types.NamespacedName{Name: name}})

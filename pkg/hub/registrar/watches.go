@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -60,6 +61,10 @@ func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
+// gathering is for how long evidence for a cluster is gathered before it is judged again. When a whole fleet is heard
+// again, each of its clusters would otherwise be judged for each other one.
+const gathering = time.Second
+
 // evidence requeues the clusters for which a change of another one is evidence.
 func (r *Registrar) evidence() handler.EventHandler {
 	return handler.Funcs{UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
@@ -69,7 +74,7 @@ func (r *Registrar) evidence() handler.EventHandler {
 			return
 		}
 		for _, request := range r.forWaiting(before, after) {
-			q.Add(request)
+			q.AddAfter(request, gathering)
 		}
 	}}
 }
