@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
 // Field indexes of the hub's cache, to be used with client.MatchingFields. Values are keys as Key writes them.
@@ -17,6 +18,8 @@ const (
 	IndexPlacement = "flagship.placement"
 	// IndexCluster finds bindings by their target cluster (only its name).
 	IndexCluster = "flagship.cluster"
+	// IndexReplaced finds bindings that another cluster replaces by their placement.
+	IndexReplaced = "flagship.replaced"
 	// IndexBinding finds Works by their binding.
 	IndexBinding = "flagship.binding"
 )
@@ -42,6 +45,11 @@ func OnCluster(cluster string) client.MatchingFields {
 	return client.MatchingFields{IndexCluster: cluster}
 }
 
+// Replaced selects the bindings of the placement key that another cluster replaces, or did when they were given up.
+func Replaced(key types.NamespacedName) client.MatchingFields {
+	return client.MatchingFields{IndexReplaced: Key(key)}
+}
+
 // Index registers the field indexes. Call it once, before the cache starts.
 func Index(ctx context.Context, indexer client.FieldIndexer) error {
 	add := func(obj client.Object, field string, values client.IndexerFunc) error {
@@ -65,6 +73,14 @@ func Index(ctx context.Context, indexer client.FieldIndexer) error {
 		owned = append(owned, obj)
 		if err := add(obj, IndexCluster, func(o client.Object) []string {
 			return []string{o.(v1beta1.BindingObject).GetSpec().TargetCluster}
+		}); err != nil {
+			return err
+		}
+		if err := add(obj, IndexReplaced, func(o client.Object) []string {
+			if o.GetAnnotations()[contract.AnnotationReplacedBy] == "" {
+				return nil
+			}
+			return keys(PlacementOf(o))
 		}); err != nil {
 			return err
 		}

@@ -295,6 +295,8 @@ func TestIndex(t *testing.T) {
 		binding.GetSpec().TargetCluster = "east"
 		binding.GetSpec().ClusterResourceOverrideSnapshots = []string{"all-0", "no index"}
 		binding.GetSpec().ResourceOverrideSnapshots = []v1beta1.NamespacedName{{Namespace: "shop", Name: "some-1"}}
+		replaced := binding.DeepCopyObject().(v1beta1.BindingObject)
+		replaced.SetAnnotations(map[string]string{contract.AnnotationReplacedBy: `{"with":"west"}`})
 		run, eviction := UpdateRuns.New(key), Evictions.New(key)
 		run.GetSpec().PlacementName, eviction.GetSpec().PlacementName = "web", "web"
 		placement, override := []string{key.Namespace + "/web"}, []string{key.Namespace + "/patch"}
@@ -311,6 +313,8 @@ func TestIndex(t *testing.T) {
 			{ResourceSnapshots.New(key), IndexPlacement, placement},
 			{binding, IndexPlacement, placement},
 			{binding, IndexCluster, []string{"east"}},
+			{binding, IndexReplaced, nil},
+			{replaced, IndexReplaced, placement},
 			{binding, IndexOverride, []string{"/all", "shop/some"}},
 			{run, IndexPlacement, placement},
 			{eviction, IndexPlacement, placement},
@@ -345,8 +349,8 @@ func TestIndex(t *testing.T) {
 }
 
 func TestSelectors(t *testing.T) {
-	got := []client.MatchingFields{OfPlacement(wide), OfPlacement(narrow), OfBinding(narrow), OfOverride(narrow), OnCluster("east")}
-	want := []client.MatchingFields{{IndexPlacement: "/o"}, {IndexPlacement: "app/o"}, {IndexBinding: "app/o"}, {IndexOverride: "app/o"}, {IndexCluster: "east"}}
+	got := []client.MatchingFields{OfPlacement(wide), OfPlacement(narrow), OfBinding(narrow), OfOverride(narrow), OnCluster("east"), Replaced(narrow)}
+	want := []client.MatchingFields{{IndexPlacement: "/o"}, {IndexPlacement: "app/o"}, {IndexBinding: "app/o"}, {IndexOverride: "app/o"}, {IndexCluster: "east"}, {IndexReplaced: "app/o"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -24,6 +24,7 @@ func TestObjectsOnAReplacedClusterStay(t *testing.T) {
 		delete *v1beta1.DeleteStrategy
 		want   *v1beta1.DeleteStrategy
 		event  string
+		doomed bool
 	}{
 		"Never": {
 			purge: v1beta1.FailoverPurgeNever, change: replaced,
@@ -50,10 +51,18 @@ func TestObjectsOnAReplacedClusterStay(t *testing.T) {
 			b.Spec.State = v1beta1.BindingStateBound
 		}},
 		"no failover": {change: replaced},
+		"the placement returns": {purge: v1beta1.FailoverPurgeNever, change: func(b *v1beta1.ClusterResourceBinding) {
+			replaced(b)
+			b.Annotations[contract.AnnotationReplacedBy] = failover.Exchange{With: "west", Reason: failover.Failback}.String()
+		}},
+		"the placement is deleted": {purge: v1beta1.FailoverPurgeNever, change: replaced, doomed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := placement()
 			p.Spec.Strategy.DeleteStrategy = tc.delete
+			if tc.doomed {
+				p.Finalizers = []string{"example.com/test"}
+			}
 			if tc.purge != "" {
 				p.Spec.Policy = &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, Failover: &v1beta1.Failover{Purge: tc.purge}}
 			}
@@ -71,6 +80,11 @@ func TestObjectsOnAReplacedClusterStay(t *testing.T) {
 			}
 			if got := w.deleteStrategy(); !sameStrategy(got, tc.delete) {
 				t.Errorf("the Work of a binding that may be restored has %+v; want %+v", got, tc.delete)
+			}
+			if tc.doomed {
+				if err := w.client.Delete(t.Context(), p); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if err := w.client.Delete(t.Context(), w.binding()); err != nil {
 				t.Fatal(err)

@@ -3,7 +3,6 @@ package roller
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -20,7 +19,6 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
-	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -56,26 +54,23 @@ func (r *Roller) onCluster(ctx context.Context, cluster client.Object) []reconci
 	return r.placementsOn(ctx, cluster, func(v1beta1.BindingObject) bool { return true })
 }
 
-// onHeard enqueues the placements with bindings that were given up and wait until the cluster is heard, or that it
-// replaces.
+// onHeard enqueues the placements with bindings that were given up and wait until the cluster is heard, or that wait
+// until the placement is ready on others, which this may be one of.
 func (r *Roller) onHeard(ctx context.Context, cluster client.Object) []reconcile.Request {
 	return r.placementsOn(ctx, cluster, func(b v1beta1.BindingObject) bool {
-		return b.GetDeletionTimestamp().IsZero() && (b.GetSpec().State == v1beta1.BindingStateUnscheduled || r.isReplacement(ctx, b))
+		return b.GetDeletionTimestamp().IsZero() && (b.GetSpec().State == v1beta1.BindingStateUnscheduled || r.mayReplace(ctx, b))
 	})
 }
 
-// isReplacement returns whether the cluster of a binding replaces that of another one. That one names it, and the
-// binding may not: it may have replaced another cluster at first, or none.
-func (r *Roller) isReplacement(ctx context.Context, b v1beta1.BindingObject) bool {
+// mayReplace returns whether the placement of a binding has replaced bindings. It reads nothing else: many clusters may
+// be heard again at once, with a placement on all of them.
+func (r *Roller) mayReplace(ctx context.Context, b v1beta1.BindingObject) bool {
 	key, ok := scope.PlacementOf(b)
 	if !ok {
 		return false
 	}
-	all, err := scope.Bindings.List(ctx, r.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
-	return err == nil && slices.ContainsFunc(all, func(other v1beta1.BindingObject) bool {
-		by := failover.ReplacedBy(other)
-		return by != nil && by.With == b.GetSpec().TargetCluster
-	})
+	replaced, err := scope.Bindings.List(ctx, r.Client, key.Namespace, scope.Fast(scope.Replaced(key), client.Limit(1))...)
+	return err == nil && len(replaced) > 0
 }
 
 // placementsOn returns the placements with such a binding to a cluster.
