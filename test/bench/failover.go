@@ -95,9 +95,6 @@ func (b *bench) failover(ctx context.Context, clusters *log, lost string, all []
 			return round, err
 		}
 	}
-	if err := b.rest(ctx); err != nil {
-		return round, err
-	}
 	last, err := b.halt(ctx, clusters, lost)
 	if err != nil {
 		return round, err
@@ -130,7 +127,7 @@ func (b *bench) failover(ctx context.Context, clusters *log, lost string, all []
 			return round, err
 		}
 	}
-	return round, nil
+	return round, b.rest(ctx)
 }
 
 // hubWrites is how much the hub agent wrote so far, without heartbeats.
