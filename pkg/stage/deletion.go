@@ -66,15 +66,16 @@ func (f *forward) parked(b v1beta1.BindingObject) bool {
 		delivery.MayHaveContent(spec.State, previous, spec.ResourceSnapshotName)
 }
 
-// needed returns whether another cluster replaces that of a binding, and the placement is not available there yet. That
-// is so if the placement had another strategy when it left the cluster.
+// needed returns whether another cluster replaces that of a binding, and the placement is not available there, as far as
+// can be known: the last report of a cluster that is not heard may be out of date. There are such bindings if the
+// placement had another strategy when it left the cluster.
 func (f *forward) needed(b v1beta1.BindingObject) bool {
 	replaced := failover.ReplacedBy(b)
 	if replaced == nil || !b.GetDeletionTimestamp().IsZero() {
 		return false
 	}
 	by := f.picked[replaced.With]
-	return by != nil && !delivery.StatusOf(by).Well()
+	return by != nil && (f.Unheard[replaced.With] || !delivery.StatusOf(by).Well())
 }
 
 // deleting judges the clusters whose binding is being deleted.

@@ -408,6 +408,12 @@ func TestNothingIsRemovedFromAReplacedClusterBeforeItsReplacementIsAvailable(t *
 		t.Errorf("the message is %q", got)
 	}
 	w.available("c3")
+	w.fleet.Unheard = map[string]bool{"c3": true}
+	if step := w.pass(true); len(step.Drop) > 0 {
+		t.Fatalf("drops %q, and the replacement is not heard", step.Drop)
+	}
+	w.want(t, "waits until the replacement is heard", "active | succeeded c1+ c3+ | active c2.")
+	w.fleet.Unheard = nil
 	if step := w.pass(true); !slices.Equal(step.Drop, []string{"p-c2"}) {
 		t.Fatalf("drops %q when the replacement is available", step.Drop)
 	}
