@@ -3,6 +3,7 @@ package schedule
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"k8s.io/utils/ptr"
 
@@ -26,6 +27,9 @@ func (r *run) pickN(number int) {
 		picked, others := r.rankAndPick(number - have)
 		r.order = picked
 		r.adopt(picked)
+		if r.waiting && have < number && have+len(picked) == number {
+			r.lookAgain(time.Second) // a return to a cluster waits for the number to be complete
+		}
 		r.watch(picked)
 		picked = append(picked, r.moved...)
 		r.settle(picked)

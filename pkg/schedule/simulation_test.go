@@ -24,7 +24,7 @@ import (
 
 var (
 	onlySeed  = flag.Uint64("seed", 0, "play the failover simulations of this seed alone")
-	manySeeds = flag.Uint64("seeds", 300, "how many seeds to play of each failover simulation")
+	manySeeds = flag.Uint64("seeds", 100, "how many seeds to play of each failover simulation")
 )
 
 // seeds plays a simulation with many seeds.
@@ -32,7 +32,7 @@ func seeds(t *testing.T, play func(t *testing.T, seed uint64)) {
 	t.Helper()
 	n := *manySeeds
 	if testing.Short() {
-		n = min(n, 50)
+		n = min(n, 15)
 	}
 	for seed := uint64(1); seed <= n; seed++ {
 		if *onlySeed == 0 || *onlySeed == seed {
@@ -95,7 +95,7 @@ func (w *sim) settle() {
 	w.calm = true
 	w.startHub()
 	w.drain()
-	w.run(40 * time.Minute)
+	w.run(25 * time.Minute)
 	w.checkRest()
 }
 
@@ -117,7 +117,7 @@ func TestFailoverSimulation(t *testing.T) {
 			w.run(w.chance([]time.Duration{time.Minute, 10 * time.Minute, 20 * time.Minute}[w.rng.IntN(3)]))
 		}
 		w.heal()
-		w.run(90 * time.Minute)
+		w.run(75 * time.Minute)
 		w.checkRest()
 	})
 }
