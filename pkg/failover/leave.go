@@ -92,7 +92,7 @@ func (r Rules) unhealthy(cluster *clusterv1beta1.MemberCluster) Leave {
 	if healthy == nil || healthy.Status == metav1.ConditionTrue {
 		return Leave{}
 	}
-	since := healthy.LastTransitionTime.Time
+	since := healthSince(cluster)
 	if since.After(r.Now) {
 		since = r.Now
 	}
@@ -118,6 +118,15 @@ func healthOf(cluster *clusterv1beta1.MemberCluster) *metav1.Condition {
 		return nil
 	}
 	return meta.FindStatusCondition(agent.Conditions, clusterv1beta1.ConditionHealthy)
+}
+
+// healthSince is since when the cluster, which reports its health, has been healthy or not: by the hub's clock if it
+// was recorded, otherwise as the agent reports it.
+func healthSince(cluster *clusterv1beta1.MemberCluster) time.Time {
+	if at := liveness.Agent(cluster).HealthSince; at != nil {
+		return at.Time
+	}
+	return healthOf(cluster).LastTransitionTime.Time
 }
 
 // LostOrUnhealthy returns the reason for which a placement would leave cluster, and since when, without asking whether
@@ -152,8 +161,8 @@ func (r Rules) NextCandidate(left *clusterv1beta1.MemberCluster) (again time.Dur
 	return again
 }
 
-// Candidate reports whether cluster can replace left: it is healthy and heard, and has been since left should have been. Otherwise
-// it may be lost in the same way.
+// Candidate reports whether cluster can replace left: it is healthy and heard, and has been since left should have been.
+// Otherwise it may be lost in the same way.
 func (r Rules) Candidate(cluster, left *clusterv1beta1.MemberCluster, reason Reason) bool {
 	if !Watched(cluster) || liveness.Of(cluster, r.Now) != liveness.Heard || !Healthy(cluster) {
 		return false
@@ -184,7 +193,7 @@ func Trusted(cluster *clusterv1beta1.MemberCluster, now time.Time) (since time.T
 	if healthy == nil || healthy.Status != metav1.ConditionTrue {
 		return since, false, 0
 	}
-	since = healthy.LastTransitionTime.Time
+	since = healthSince(cluster)
 	if s := cluster.Status.Silence; s != nil {
 		if s.State != clusterv1beta1.SilenceOver {
 			return since, false, 0

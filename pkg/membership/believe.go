@@ -250,9 +250,26 @@ func (b *believing) agents(is []v1beta1.AgentStatus, live bool) (out []v1beta1.A
 			were = before.Conditions
 		}
 		agent.Conditions = b.conditions(agent.Conditions, were, nil)
+		agent.HealthSince = b.healthSince(before, agent)
 		out = append(out, agent)
 	}
 	return out, skew
+}
+
+// healthSince returns since when the hub knows that the member agent's Healthy condition is True, or that it is not; nil
+// if there is none, or if it was not recorded then. The transition time in the condition is by the member's clock.
+func (b *believing) healthSince(before *v1beta1.AgentStatus, agent v1beta1.AgentStatus) *metav1.Time {
+	is := meta.FindStatusCondition(agent.Conditions, v1beta1.ConditionHealthy)
+	if is == nil || agent.Type != v1beta1.AgentTypeMemberAgent {
+		return nil
+	}
+	if before != nil && (before.HealthSince == nil || !before.HealthSince.After(b.now)) {
+		was := meta.FindStatusCondition(before.Conditions, v1beta1.ConditionHealthy)
+		if was != nil && (was.Status == metav1.ConditionTrue) == (is.Status == metav1.ConditionTrue) {
+			return before.HealthSince
+		}
+	}
+	return &metav1.Time{Time: b.now}
 }
 
 // pin applies the limits of the hub's administrator to the properties of a cluster, and returns the invalid items. It

@@ -135,6 +135,43 @@ func TestATransitionInTheFutureIsWhenTheHubLearnedOfIt(t *testing.T) {
 	}
 }
 
+// Since when a cluster is healthy, or not, is by the hub's clock, whatever the agent claims.
+func TestHealthSince(t *testing.T) {
+	at := func(ago time.Duration) *metav1.Time { return &metav1.Time{Time: start.Add(-ago)} }
+	report := func(kind v1beta1.AgentType, status metav1.ConditionStatus, since *metav1.Time) []v1beta1.AgentStatus {
+		return []v1beta1.AgentStatus{{Type: kind, HealthSince: since, Conditions: []metav1.Condition{{
+			Type: v1beta1.ConditionHealthy, Status: status, Reason: "R", LastTransitionTime: *at(100 * time.Hour),
+		}}}}
+	}
+	const agent = v1beta1.AgentTypeMemberAgent
+	claim := at(50 * time.Hour)
+	for name, tc := range map[string]struct {
+		before, is []v1beta1.AgentStatus
+		want       *metav1.Time
+	}{
+		"the first report":       {nil, report(agent, "True", claim), at(0)},
+		"no longer healthy":      {report(agent, "True", at(time.Hour)), report(agent, "False", claim), at(0)},
+		"healthy again":          {report(agent, "Unknown", at(time.Hour)), report(agent, "True", claim), at(0)},
+		"as before":              {report(agent, "False", at(time.Hour)), report(agent, "False", claim), at(time.Hour)},
+		"still not healthy":      {report(agent, "False", at(time.Hour)), report(agent, "Unknown", claim), at(time.Hour)},
+		"not recorded then":      {report(agent, "False", nil), report(agent, "False", claim), nil},
+		"the clock was set back": {report(agent, "False", at(-time.Hour)), report(agent, "False", claim), at(0)},
+		"not reported before":    {[]v1beta1.AgentStatus{{Type: agent}}, report(agent, "True", claim), at(0)},
+		"not reported":           {report(agent, "True", at(time.Hour)), []v1beta1.AgentStatus{{Type: agent, HealthSince: claim}}, nil},
+		"another agent":          {nil, report(v1beta1.AgentTypeServiceExportImportAgent, "True", claim), nil},
+	} {
+		c := cluster(false)
+		c.Status.AgentStatus = tc.before
+		got := Believe(c, &reportOf{AgentStatus: tc.is}, true, start.Add(300*time.Millisecond)).Status.AgentStatus
+		if !got[0].HealthSince.Equal(tc.want) {
+			t.Errorf("%s: %v; want %v", name, got[0].HealthSince, tc.want)
+		}
+		if healthy := got[0].Conditions; len(healthy) > 0 && !healthy[0].LastTransitionTime.Equal(at(100*time.Hour)) {
+			t.Errorf("%s: the agent's transition time was changed: %v", name, healthy)
+		}
+	}
+}
+
 func TestTheAdminPinsWhatCounts(t *testing.T) {
 	const core, free = contract.PropertyCoreCost, contract.PropertyResourcePrefix + "available-cpu"
 	for name, tc := range map[string]struct {

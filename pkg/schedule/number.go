@@ -27,8 +27,8 @@ func (r *run) pickN(number int) {
 		picked, others := r.rankAndPick(number - have)
 		r.order = picked
 		r.adopt(picked)
-		if r.waiting && have < number && have+len(picked) == number {
-			r.lookAgain(time.Second) // a return to a cluster waits for the number to be complete
+		if r.rules != nil && len(picked) > 0 {
+			r.lookAgain(time.Second) // returns to clusters are decided when the picks have their bindings
 		}
 		r.watch(picked)
 		picked = append(picked, r.moved...)

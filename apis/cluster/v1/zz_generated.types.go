@@ -139,6 +139,12 @@ type AgentStatus struct {
 	// hub agent received it. The hub agent writes it, on the MemberCluster only.
 	// +optional
 	ReportedHeartbeat *metav1.Time `json:"reportedHeartbeat,omitempty"`
+
+	// HealthSince is since when the hub agent knows that the Healthy condition is True, or that it is not, by the hub's
+	// clock. It is absent if an earlier version of the hub agent learned of it. The hub agent writes it, on the
+	// MemberCluster only, for the member agent.
+	// +optional
+	HealthSince *metav1.Time `json:"healthSince,omitempty"`
 }
 
 // AgentType is one of the agents that may run in a member cluster.
