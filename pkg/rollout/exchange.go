@@ -4,28 +4,30 @@ import "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 
 // exchanges are the replacements of clusters that the placement left: the scheduler gave up the binding of the one
 // cluster when it created that of the other. Until the replacement is ready, the replaced binding keeps what it has,
-// and the budget counts the replacement in its place.
+// and the budget counts the replacement in its place. Without a replacement, it waits for whatever is picked instead.
 type exchanges struct {
 	// by is the replacement of each replaced binding, by the name of that one.
 	by map[string]Binding
 	// with are the names of the replacements.
 	with map[string]bool
+	// orphans are the names of the replaced bindings whose replacement does not live any more.
+	orphans map[string]bool
 }
 
 // exchangesOf pairs the replaced bindings with their replacements. One without content, on a cluster that is gone, or
-// whose replacement does not live is like any other that was given up.
+// to which the placement has another binding is like any other that was given up.
 func exchangesOf(bindings []Binding) exchanges {
 	living, next := map[string]Binding{}, map[string]string{}
 	for _, b := range bindings {
 		if b.living() {
 			living[b.Cluster] = b
-		} else if b.ReplacedBy != "" {
+		} else if b.ReplacedBy != "" && !b.Deleting { // one that is may have a successor on its cluster
 			next[b.Cluster] = b.ReplacedBy
 		}
 	}
-	out := exchanges{by: map[string]Binding{}, with: map[string]bool{}}
+	out := exchanges{by: map[string]Binding{}, with: map[string]bool{}, orphans: map[string]bool{}}
 	for _, b := range bindings {
-		if b.State != v1beta1.BindingStateUnscheduled || b.Gone || !b.mayHaveContent() {
+		if b.State != v1beta1.BindingStateUnscheduled || b.ReplacedBy == "" || b.Gone || !b.mayHaveContent() {
 			continue
 		}
 		at := b.ReplacedBy
@@ -36,6 +38,8 @@ func exchangesOf(bindings []Binding) exchanges {
 		}
 		if by, ok := living[at]; ok && at != b.Cluster {
 			out.by[b.Name], out.with[by.Name] = by, true
+		} else if _, again := living[b.Cluster]; !again {
+			out.orphans[b.Name] = true
 		}
 	}
 	return out
@@ -84,14 +88,41 @@ func (p *plan) purgedNow(b Binding) bool {
 	return p.budget.Purge == v1beta1.FailoverPurgeImmediate && !b.Failback && p.exchanges.isReplaced(b)
 }
 
-// waits returns whether a replaced binding must stay, as far as its replacement is concerned. Whether the cluster of
-// the replaced one is heard is up to parked.
-func (p *plan) waits(b Binding) bool {
-	by, ok := p.exchanges.by[b.Name]
-	return ok && !p.purgedNow(b) && !p.isServing(by)
+// isOrphan returns whether a replaced binding has lost its replacement, and is needed until the placement is ready
+// elsewhere. With Immediate it is like any other that was given up.
+func (p *plan) isOrphan(b Binding) bool {
+	return p.exchanges.orphans[b.Name] && (p.budget.Purge != v1beta1.FailoverPurgeImmediate || b.Failback)
 }
 
-// isServing returns whether the content of a replacement is ready, as far as can be known: the last report of a cluster
+// isReplaced returns whether a binding takes no part in the budget, because others take its place.
+func (p *plan) isReplaced(b Binding) bool { return p.exchanges.isReplaced(b) || p.isOrphan(b) }
+
+// waits returns whether a replaced binding must stay, as far as its replacement is concerned, or, without one, all the
+// others that the placement has. Whether the cluster of the replaced one is heard is up to parked.
+func (p *plan) waits(b Binding) bool {
+	if by, ok := p.exchanges.by[b.Name]; ok {
+		return !p.purgedNow(b) && !p.isServing(by)
+	}
+	return p.isOrphan(b) && !p.enough
+}
+
+// isEnough returns whether the content is ready on as many clusters as the placement wants, or on all that the
+// scheduler finds. None is not enough: what is on a replaced cluster may be the last copy.
+func (p *plan) isEnough(bindings []Binding) bool {
+	serving, all := 0, true
+	for _, b := range bindings {
+		switch {
+		case !b.living() || b.Gone:
+		case p.isServing(b):
+			serving++
+		default:
+			all = false
+		}
+	}
+	return serving >= p.budget.Target || p.budget.Short && all && serving > 0
+}
+
+// isServing returns whether the content of a binding is ready, as far as can be known: the last report of a cluster
 // that is not heard may be out of date.
 func (p *plan) isServing(b Binding) bool {
 	health, _ := p.health(b)

@@ -22,6 +22,7 @@ func TestExchange(t *testing.T) {
 		return Budget{Target: target, MaxUnavailable: unavailable, MaxSurge: surge, Period: 30 * time.Second}
 	}
 	immediate := func(b Budget) Budget { b.Purge = v1beta1.FailoverPurgeImmediate; return b }
+	short := func(b Budget) Budget { b.Short = true; return b }
 	a, b := binding("a", latest, up), binding("b", latest, up)
 	for name, tc := range map[string]struct {
 		budget Budget
@@ -110,11 +111,79 @@ func TestExchange(t *testing.T) {
 			seen:   []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", replacedBy("e"), lost), binding("e", latest)},
 		},
 		"clusters in a circle replace nothing": {
-			budget: budget(3, 1, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", replacedBy("c"), lost)},
+			budget: short(budget(3, 1, 0)), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", replacedBy("c"), lost)},
 			want: Step{Remove: []string{"c"}},
 		},
+		"without its replacement it stays while too few are ready": {
+			budget: budget(1, 1, 1), seen: []Binding{binding("c", up, replacedBy("d")), binding("d", latest, up, deleting)},
+		},
+		"though it is not ready itself": {
+			budget: budget(1, 1, 1), seen: []Binding{binding("c", failed, replacedBy("d")), binding("d", givenUp, lost)},
+		},
+		"also when one is ready": {
+			budget: budget(2, 2, 2), seen: []Binding{a, binding("c", up, replacedBy("d"))},
+		},
+		"until what is picked instead is ready": {
+			budget: budget(2, 0, 0), seen: []Binding{a, binding("c", up, replacedBy("d")), binding("e", latest)},
+		},
+		"which it leaves room for": {
+			budget: budget(2, 0, 0), seen: []Binding{a, binding("c", up, replacedBy("d")), binding("e", scheduled)},
+			want: Step{Move: []string{"e"}},
+		},
+		"and then goes": {
+			budget: budget(2, 0, 0), seen: []Binding{a, binding("c", up, replacedBy("d")), binding("e", latest, up)},
+			want: Step{Remove: []string{"c"}},
+		},
+		"not by an old report on that": {
+			budget: budget(2, 2, 2), seen: []Binding{a, binding("c", up, replacedBy("d")), binding("e", latest, up, outdated)},
+		},
+		"nor while that is not heard": {
+			budget: budget(2, 2, 2), seen: []Binding{a, binding("c", up, replacedBy("d")), binding("e", latest, up, overdue)},
+		},
+		"nor does a vanished one count": {
+			budget: budget(2, 2, 2), seen: []Binding{a, binding("c", up, replacedBy("d")), binding("e", latest, up, vanished)},
+		},
+		"what is not tracked is waited for here too": {
+			budget: budget(2, 2, 2), seen: []Binding{a, binding("c", up, replacedBy("d")), binding("e", latest, unseenYet)},
+			want: Step{Again: 20 * time.Second},
+		},
+		"it takes nothing down that the budget protects": {
+			budget: budget(2, 1, 0), seen: []Binding{binding("a", up), binding("c", up, replacedBy("d")), binding("e", latest)},
+			want: Step{Blocked: blocked("a")},
+		},
+		"what a former binding says of the replacement does not count": {
+			budget: budget(2, 1, 1),
+			seen: []Binding{
+				binding("c", up, replacedBy("d")), binding("d", givenUp, lost), binding("d-old", scheduled, replacedBy("e"), deleting, at("d")),
+				binding("e", latest, up),
+			},
+		},
+		"if no more are found, all that are must be ready": {
+			budget: short(budget(3, 3, 3)), seen: []Binding{a, binding("b", latest, unavailable), binding("c", up, replacedBy("d"))},
+		},
+		"and then it goes": {
+			budget: short(budget(3, 0, 0)), seen: []Binding{a, b, binding("c", up, replacedBy("d"))},
+			want: Step{Remove: []string{"c"}},
+		},
+		"if none is found, it stays": {
+			budget: short(budget(1, 1, 1)), seen: []Binding{binding("c", up, replacedBy("d"))},
+		},
+		"if none is wanted, it goes": {
+			budget: budget(0, 0, 0), seen: []Binding{binding("c", up, replacedBy("d"))},
+			want: Step{Remove: []string{"c"}},
+		},
+		"while its cluster is not heard, it stays in any case": {
+			budget: budget(1, 1, 1), seen: []Binding{a, binding("c", up, replacedBy("d"), lost)},
+		},
+		"Immediate does not keep it": {
+			budget: immediate(budget(1, 1, 1)), seen: []Binding{binding("c", up, replacedBy("d"))},
+			want: Step{Remove: []string{"c"}},
+		},
+		"but when the placement was to return": {
+			budget: immediate(budget(1, 1, 1)), seen: []Binding{binding("d", latest, up, replacedBy("c"), failback)},
+		},
 		"a replacement that was given up replaces nothing": {
-			budget: budget(3, 1, 0), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", givenUp, lost)},
+			budget: short(budget(3, 1, 0)), seen: []Binding{a, b, binding("c", up, replacedBy("d")), binding("d", givenUp, lost)},
 			want: Step{Remove: []string{"c"}},
 		},
 		"a cluster does not replace itself": {

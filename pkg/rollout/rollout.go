@@ -160,6 +160,7 @@ func Next(budget Budget, bindings []Binding, want Content, now time.Time) Step {
 	if p.rejected() {
 		p.judgeRollback(bindings)
 	}
+	p.enough = p.isEnough(bindings)
 	p.count(bindings)
 	for _, b := range bindings {
 		p.sort(b)
@@ -189,8 +190,9 @@ type plan struct {
 	// that a rejected rollout changed.
 	failed map[string]bool
 	fates  map[string]delivery.Fate
-	// exchanges are the replacements of clusters.
+	// exchanges are the replacements of clusters; enough is whether replaced bindings without one are not needed.
 	exchanges exchanges
+	enough    bool
 
 	removals, updates, binds, returns []candidate
 	step                              Step
@@ -218,7 +220,7 @@ func (p *plan) count(bindings []Binding) {
 			placed++
 		}
 		if b.parked() { // its last report may be out of date, and its removal must wait
-			if !p.exchanges.isReplaced(b) {
+			if !p.isReplaced(b) {
 				p.silence = sooner(p.silence, b.UntilSilent)
 			}
 			continue
@@ -237,7 +239,7 @@ func (p *plan) count(bindings []Binding) {
 // takesRoom returns whether the binding counts among those that have content. Failed content may never leave its
 // cluster; it makes room as soon as its removal has begun.
 func (p *plan) takesRoom(b Binding, health health) bool {
-	if p.exchanges.isReplaced(b) {
+	if p.isReplaced(b) {
 		return false
 	}
 	return p.exchanges.isPlanned(b) || b.mayHaveContent() && (!b.Deleting || health != down)

@@ -67,7 +67,7 @@ func (w *model) playFailure(t *testing.T, seed uint64) {
 	had, placed := map[string]string{}, 0
 	for _, s := range w.bindings {
 		had[s.Name] = s.Snapshot
-		placed += count(!s.Silent)
+		placed += count(!s.Silent && s.living())
 	}
 	for w.revision++; !bad(w.snapshot()); {
 		w.revision++
@@ -90,7 +90,7 @@ func (w *model) playFailure(t *testing.T, seed uint64) {
 		t.Fatalf("seed %d: the budget is spent: %v\n%s", seed, spent, w.history())
 	}
 	for _, s := range w.bindings {
-		if back := s.up && s.Snapshot == had[s.Name]; spent && w.policy.Rollback && !back {
+		if back := s.up && s.Snapshot == had[s.Name]; spent && w.policy.Rollback && s.living() && !back {
 			t.Fatalf("seed %d: %s does not have %s any more\n%s", seed, s.Name, had[s.Name], w.history())
 		}
 	}
@@ -368,8 +368,33 @@ func (w *model) replacement(s *site) *site {
 	return nil
 }
 
-// waits returns whether a replaced binding waits for its replacement, or does not count because it goes without.
+// orphan returns whether a binding was replaced by one that does not live any more.
+func (w *model) orphan(s *site) bool {
+	if s.State != v1beta1.BindingStateUnscheduled || s.ReplacedBy == "" || s.Gone || !s.mayHaveContent() || w.replacement(s) != nil {
+		return false
+	}
+	again := slices.ContainsFunc(w.bindings, func(o *site) bool { return o.living() && o.Cluster == s.Cluster })
+	return !again && (w.purge != v1beta1.FailoverPurgeImmediate || s.Failback)
+}
+
+// enough returns whether there is ready content where it can be heard, on all clusters that are found and at least one,
+// or on as many as are wanted.
+func (w *model) enough() bool {
+	serving, living := 0, 0
+	for _, s := range w.bindings {
+		if s.living() && !s.Gone {
+			living++
+			serving += count(s.up && s.reported() && !s.Silent && !s.Unheard)
+		}
+	}
+	return serving >= w.budget.Target || w.short && living > 0 && serving == living
+}
+
+// waits returns whether a replaced binding waits for others, or does not count because it goes without.
 func (w *model) waits(s *site) bool {
+	if w.orphan(s) {
+		return !w.enough()
+	}
 	by := w.replacement(s)
 	return by != nil && (w.immediate(s) || !by.up || !by.reported() || by.Silent || by.Gone)
 }
@@ -546,7 +571,7 @@ func (w *model) step(t *testing.T, seed uint64) bool {
 	up, placed := 0, 0
 	for _, s := range w.bindings {
 		up += count(s.up && !spare[s])
-		if s.mayHaveContent() && !s.Gone && !s.leftover && (!s.parked() || s.UntilSilent > 0) && w.replacement(s) == nil {
+		if s.mayHaveContent() && !s.Gone && !s.leftover && (!s.parked() || s.UntilSilent > 0) && w.replacement(s) == nil && !w.orphan(s) {
 			placed++
 		}
 	}
@@ -656,7 +681,10 @@ func (w *model) checkExchanges(t *testing.T, seed uint64, step Step, planned map
 	for _, s := range w.bindings {
 		removed := slices.Contains(step.Remove, s.Name)
 		switch by := w.replacement(s); {
-		case by == nil || s.Deleting:
+		case s.Deleting:
+		case removed && w.orphan(s) && w.waits(s):
+			t.Fatalf("seed %d: %s is removed, and the others are not ready\n%s", seed, s.Name, w.history())
+		case by == nil:
 		case removed && w.waits(s) && !w.immediate(s):
 			t.Fatalf("seed %d: %s is removed, and %s is not ready\n%s", seed, s.Name, by.Name, w.history())
 		case !removed && w.immediate(s) && !s.Unheard:
@@ -706,7 +734,7 @@ func (w *model) site(name string) *site {
 }
 
 // heal ends all troubles: good content, clusters that work, and nothing that comes or goes any more. Clusters that
-// were ready when they fell silent stay so, but for replacements: the others must not wait for them.
+// were ready when they fell silent stay so, but for those that replaced ones wait for: the others must not wait for them.
 func (w *model) heal() {
 	w.healed = true
 	w.percent = max(1, w.percent)
@@ -716,12 +744,12 @@ func (w *model) heal() {
 	}
 	w.note("all is well")
 	w.fragile = map[string]bool{}
-	replacements := map[*site]bool{}
+	replacements, orphans := map[*site]bool{}, slices.ContainsFunc(w.bindings, w.orphan)
 	for _, s := range w.bindings {
 		replacements[w.replacement(s)] = true
 	}
 	for _, s := range w.bindings {
-		s.Silent = s.Silent && s.up && s.reported() && s.State == v1beta1.BindingStateBound && !s.Deleting && !replacements[s]
+		s.Silent = s.Silent && s.up && s.reported() && s.State == v1beta1.BindingStateBound && !s.Deleting && !replacements[s] && !orphans
 		s.Unheard = s.Unheard && s.Silent
 		if s.broken {
 			s.broken, s.busy = false, true
@@ -729,9 +757,11 @@ func (w *model) heal() {
 	}
 }
 
+// done returns whether everything is as it should be. What lost its replacement stays while there is nothing else.
 func (w *model) done() bool {
+	last := !slices.ContainsFunc(w.bindings, func(s *site) bool { return s.living() })
 	for _, s := range w.bindings {
-		if s.Silent {
+		if s.Silent || last && w.orphan(s) && w.number > 0 {
 			continue
 		}
 		if s.Deleting || s.State != v1beta1.BindingStateBound || s.Snapshot != w.snapshot() || !s.up {

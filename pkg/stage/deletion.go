@@ -66,8 +66,8 @@ func (f *forward) parked(b v1beta1.BindingObject) bool {
 		delivery.MayHaveContent(spec.State, previous, spec.ResourceSnapshotName)
 }
 
-// needed returns whether another cluster replaces that of a binding, and the placement is not available there, as far as
-// can be known: the last report of a cluster that is not heard may be out of date. There are such bindings if the
+// needed returns whether another cluster replaces that of a binding, and the placement is not available there, as far
+// as can be known: the last report of a cluster that is not heard may be out of date. There are such bindings if the
 // placement had another strategy when it left the cluster.
 func (f *forward) needed(b v1beta1.BindingObject) bool {
 	replaced := failover.ReplacedBy(b)

@@ -104,8 +104,8 @@ func (s *Stager) onCluster(ctx context.Context, cluster client.Object) []reconci
 	return s.runsOn(ctx, cluster, func(v1beta1.BindingObject) bool { return true })
 }
 
-// onReturn enqueues the active runs that may wait until they can remove their placement from a cluster, or from one that
-// the cluster replaces.
+// onReturn enqueues the active runs that may wait until they can remove their placement from a cluster, or from one
+// that the cluster replaces.
 func (s *Stager) onReturn(ctx context.Context, cluster client.Object) []reconcile.Request {
 	return s.runsOn(ctx, cluster, func(b v1beta1.BindingObject) bool {
 		return b.GetSpec().State == v1beta1.BindingStateUnscheduled || s.mayReplace(ctx, b)
