@@ -74,9 +74,9 @@ func CountFor(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.Mem
 	return count.Count
 }
 
-// widespread reports whether so many clusters are overdue now that the hub's own network may be to blame. It counts for
-// the one that was due last. As in CountFor, only those count as heard that have been since the first of them was due.
-// cluster replaces the one of its name in the fleet.
+// widespread reports whether so many clusters are overdue now that the hub's own network may be to blame. It counts
+// for the one that was due last. As in CountFor, only those count as heard that have been since the first of them was
+// due. cluster replaces the one of its name in the fleet.
 func widespread(cluster *clusterv1beta1.MemberCluster, fleet []*clusterv1beta1.MemberCluster, domain string, now time.Time) bool {
 	all := []*clusterv1beta1.MemberCluster{cluster}
 	for _, other := range fleet {
@@ -162,8 +162,8 @@ func (c *counting) apart(cluster *clusterv1beta1.MemberCluster) time.Duration {
 	return recently + max(liveness.LostAfter(cluster), liveness.LostAfter(c.cluster))
 }
 
-// unrelated reports whether the silence of cluster has nothing to do with the one for which is counted: they began long
-// apart, and neither just now. A loss is paced by when it was judged.
+// unrelated reports whether the silence of cluster has nothing to do with the one for which is counted: they began
+// long apart, and neither just now. A loss is paced by when it was judged.
 func (c *counting) unrelated(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
 	if is(cluster.Status.Silence, clusterv1beta1.SilenceLost) {
 		return false

@@ -39,8 +39,8 @@ func ReplacedBy(b v1beta1.BindingObject) *Exchange { return read(b, contract.Ann
 // Replaces returns what the cluster of a binding replaced; nil if nothing, or if it cannot be read.
 func Replaces(b v1beta1.BindingObject) *Exchange { return read(b, contract.AnnotationReplaces) }
 
-// TakenBack returns when a placement returned last to the cluster of a binding, which it had left too early; zero if it
-// never did, or if the time cannot be read.
+// TakenBack returns when a placement returned last to the cluster of a binding, which it had left too early; zero if
+// it never did, or if the time cannot be read.
 func TakenBack(b v1beta1.BindingObject) time.Time {
 	at, err := time.Parse(time.RFC3339, b.GetAnnotations()[contract.AnnotationTakenBack])
 	if err != nil {

@@ -148,8 +148,8 @@ func (r Rules) LostOrUnhealthy(cluster *clusterv1beta1.MemberCluster) Leave {
 	return Leave{}
 }
 
-// NextCandidate is when a cluster that is heard may have been heard since left should have been, without another event;
-// zero if there is none.
+// NextCandidate is when a cluster that is heard may have been heard since left should have been, without another
+// event; zero if there is none.
 func (r Rules) NextCandidate(left *clusterv1beta1.MemberCluster) (again time.Duration) {
 	for _, c := range r.Fleet {
 		if Watched(c) && liveness.Of(c, r.Now) == liveness.Heard && liveness.LastHeard(c).Before(liveness.Due(left)) {
@@ -161,8 +161,8 @@ func (r Rules) NextCandidate(left *clusterv1beta1.MemberCluster) (again time.Dur
 	return again
 }
 
-// Candidate reports whether cluster can replace left: it is healthy and heard, and has been since left should have been.
-// Otherwise it may be lost in the same way.
+// Candidate reports whether cluster can replace left: it is healthy and heard, and has been since left should have
+// been. Otherwise it may be lost in the same way.
 func (r Rules) Candidate(cluster, left *clusterv1beta1.MemberCluster, reason Reason) bool {
 	if !Watched(cluster) || liveness.Of(cluster, r.Now) != liveness.Heard || !Healthy(cluster) {
 		return false

@@ -485,10 +485,10 @@ func TestEverySilenceEnds(t *testing.T) {
 		w := newWorld(t, rng, periods(rng, 2+rng.IntN(10), 600)...)
 		for range 60 {
 			c := w.clusters[rng.IntN(len(w.clusters))]
-			switch {
-			case rng.IntN(6) == 0:
+			switch what := rng.IntN(18); {
+			case what < 3:
 				w.restart()
-			case rng.IntN(6) == 0:
+			case what < 6:
 				if w.cut.IsZero() {
 					w.cutOff()
 				} else {

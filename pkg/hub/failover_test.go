@@ -219,7 +219,7 @@ func replacedAndPurged(f *failovers) {
 func lostAlone(f *failovers) {
 	p := f.place("both", "west", 2, "west-1", "west-2")
 	f.members["west-1"].Silent()
-	f.says(p, v1beta1.ReasonNoReplacement, `cluster "west-1" is to be replaced`)
+	f.says(p, v1beta1.ReasonNoReplacement, `cluster "west-1" must be replaced`)
 	f.stays(p, "west-1=Bound, west-2=Bound")
 	c := meta.FindStatusCondition(p.Status.Conditions, p.ConditionType(v1beta1.ConditionScheduled))
 	if c.Status != metav1.ConditionFalse || c.Reason != v1beta1.ReasonSchedulingPolicyUnfulfilled {

@@ -1,6 +1,6 @@
-// Package liveness decides from the heartbeats of a member cluster whether the hub hears from it. All agents use it, so
-// that a silent cluster is the same for all. All times are those of the hub's clock: the registrar records when the hub
-// received a heartbeat.
+// Package liveness decides from the heartbeats of a member cluster whether the hub hears from it. All agents use it,
+// so that a silent cluster is the same for all. All times are those of the hub's clock: the registrar records when the
+// hub received a heartbeat.
 package liveness
 
 import (

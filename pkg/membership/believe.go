@@ -256,8 +256,8 @@ func (b *believing) agents(is []v1beta1.AgentStatus, live bool) (out []v1beta1.A
 	return out, skew
 }
 
-// healthSince returns since when the hub knows that the member agent's Healthy condition is True, or that it is not; nil
-// if there is none, or if it was not recorded then. The transition time in the condition is by the member's clock.
+// healthSince returns since when the hub knows that the member agent's Healthy condition is True, or that it is not;
+// nil if there is none, or if it was not recorded then. The transition time in the condition is by the member's clock.
 func (b *believing) healthSince(before *v1beta1.AgentStatus, agent v1beta1.AgentStatus) *metav1.Time {
 	is := meta.FindStatusCondition(agent.Conditions, v1beta1.ConditionHealthy)
 	if is == nil || agent.Type != v1beta1.AgentTypeMemberAgent {

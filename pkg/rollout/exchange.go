@@ -55,8 +55,8 @@ func (x exchanges) isPlanned(b Binding) bool {
 }
 
 // Fallbacks returns what the replacements without content are given, by the name of their binding, if the latest
-// revision is rejected: what the replaced cluster has, or if that is the rejected one, what it had before. The overrides
-// are those of the replaced cluster.
+// revision is rejected: what the replaced cluster has, or if that is the rejected one, what it had before. The
+// overrides are those of the replaced cluster.
 func Fallbacks(bindings []Binding, want Content) map[string]v1beta1.Revision {
 	out, chosen := map[string]v1beta1.Revision{}, map[string]string{}
 	x := exchangesOf(bindings)

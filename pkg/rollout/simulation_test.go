@@ -21,8 +21,9 @@ var onlySeed = flag.Uint64("seed", 0, "play the rollout simulation of this seed 
 
 // TestBudgetIsNeverExceeded plays rollouts over clusters that fail, recover, fall silent, join and leave at random,
 // with content that may be bad or hard to see, while clusters are exchanged for others and a user edits the content,
-// the policy and all settings. It checks after every step that the step itself left enough clusters up and not too many
-// with content. At the end everything is well again but for silent clusters, and then the rollout must come to its end.
+// the policy and all settings. It checks after every step that the step itself left enough clusters up and not too
+// many with content. At the end everything is well again but for silent clusters, and then the rollout must come to
+// its end.
 func TestBudgetIsNeverExceeded(t *testing.T) {
 	seeds := uint64(2000)
 	if testing.Short() {
@@ -377,8 +378,8 @@ func (w *model) orphan(s *site) bool {
 	return !again && (w.purge != v1beta1.FailoverPurgeImmediate || s.Failback)
 }
 
-// enough returns whether there is ready content where it can be heard, on all clusters that are found and at least one,
-// or on as many as are wanted.
+// enough returns whether there is ready content where it can be heard, on all clusters that are found and at least
+// one, or on as many as are wanted.
 func (w *model) enough() bool {
 	serving, living := 0, 0
 	for _, s := range w.bindings {
@@ -734,7 +735,8 @@ func (w *model) site(name string) *site {
 }
 
 // heal ends all troubles: good content, clusters that work, and nothing that comes or goes any more. Clusters that
-// were ready when they fell silent stay so, but for those that replaced ones wait for: the others must not wait for them.
+// were ready when they fell silent stay so, but for those that replaced ones wait for: the others must not wait for
+// them.
 func (w *model) heal() {
 	w.healed = true
 	w.percent = max(1, w.percent)

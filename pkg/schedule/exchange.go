@@ -165,8 +165,8 @@ func (r *run) replacement(b Binding) string {
 	return ""
 }
 
-// canTakeBack reports whether by, which replaces the cluster of b, is not needed. Soon after it was taken back once, the
-// cluster must be heard for some time first, so that one which comes and goes is replaced in the end.
+// canTakeBack reports whether by, which replaces the cluster of b, is not needed. Soon after it was taken back once,
+// the cluster must be heard for some time first, so that one which comes and goes is replaced in the end.
 func (r *run) canTakeBack(b, by Binding) bool {
 	r.waiting = true
 	cluster := r.clusters[r.at[b.Cluster]]
@@ -345,7 +345,7 @@ func (r *run) lookAgain(after time.Duration) {
 func (r *run) stuckDecisions() (out []v1beta1.ClusterDecision) {
 	for _, l := range r.stuck {
 		out = append(out, v1beta1.ClusterDecision{ClusterName: l.Cluster, Reason: fmt.Sprintf(
-			"cluster %q is to be replaced (%s), and no other cluster can: its objects stay as they are. %s", l.Cluster, state(l.Leave), r.whyNone())})
+			"cluster %q must be replaced (%s), and no other cluster can: its objects stay as they are. %s", l.Cluster, state(l.Leave), r.whyNone())})
 	}
 	return out
 }

@@ -113,8 +113,8 @@ const crowdedPenalty = 1000
 type spread []*domains
 
 // domains counts picked clusters by the value of one label. Every cluster with the label defines a domain, even one
-// that cannot be picked; but a domain with silent clusters and none that is heard does not count, because nothing can be placed
-// there. Clusters and domains are represented by numbers, because one decision looks them up often.
+// that cannot be picked; but a domain with silent clusters and none that is heard does not count, because nothing can
+// be placed there. Clusters and domains are represented by numbers, because one decision looks them up often.
 type domains struct {
 	key     string
 	maxSkew int

@@ -399,8 +399,8 @@ func (w *sim) checkDecision(p *placement, d schedule.Decision) {
 	}
 }
 
-// checkBindings checks the bindings after a decision was carried out. If the agent was killed before it left a cluster,
-// the replacement may have become an ordinary pick, because the placement had too few.
+// checkBindings checks the bindings after a decision was carried out. If the agent was killed before it left a
+// cluster, the replacement may have become an ordinary pick, because the placement had too few.
 func (w *sim) checkBindings(p *placement) {
 	w.t.Helper()
 	n, replaces := 0, map[string]string{}

@@ -9,7 +9,8 @@ import (
 )
 
 // delete removes the placement from all clusters that it no longer picks, at once; from one that is not heard when it
-// is heard again, and from one that another cluster replaces when that one is available. ended is whether that is done.
+// is heard again, and from one that another cluster replaces when that one is available. ended is whether that is
+// done.
 func (f *forward) delete(s *Stage) (ended bool, err error) {
 	if s.Start.IsZero() {
 		s.Start = f.Now

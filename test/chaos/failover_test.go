@@ -39,9 +39,9 @@ type moving struct {
 	placement *v1beta1.ClusterResourcePlacement
 }
 
-// A member agent is halted, and the hub agent is killed before it replaces the cluster. One placement becomes available
-// elsewhere: its objects stay on the halted member until the agent continues, and only then are removed. Another one
-// cannot become available elsewhere: it returns to the member, on which nothing is written.
+// A member agent is halted, and the hub agent is killed before it replaces the cluster. One placement becomes
+// available elsewhere: its objects stay on the halted member until the agent continues, and only then are removed.
+// Another one cannot become available elsewhere: it returns to the member, on which nothing is written.
 func TestFailoverOfAHaltedMember(t *testing.T) {
 	reportOften(t)
 	candidates := membersOf("most")
@@ -93,8 +93,8 @@ func TestFailoverOfAHaltedMember(t *testing.T) {
 	}
 }
 
-// All member agents are halted for longer than a failover takes, as if the hub were cut off. Nothing happens meanwhile,
-// nor when they continue.
+// All member agents are halted for longer than a failover takes, as if the hub were cut off. Nothing happens
+// meanwhile, nor when they continue.
 func TestFailoverIsBrakedWhenAllMembersAreHalted(t *testing.T) {
 	reportOften(t)
 	p := placeMoving(t, "braked", testworld.PickN(2))
@@ -297,8 +297,8 @@ func (m *moving) keeps(cluster string, want map[string]string) error {
 	return nil
 }
 
-// halt halts member agents until they are resumed. Until the test ends, one that ends is started again, as a Deployment
-// would do: an agent that was halted for long may have lost its lease.
+// halt halts member agents until they are resumed. Until the test ends, one that ends is started again, as a
+// Deployment would do: an agent that was halted for long may have lost its lease.
 func halt(t *testing.T, names ...string) {
 	t.Helper()
 	testworld.Go(t, "the restarts of agents", func(ctx context.Context) error {

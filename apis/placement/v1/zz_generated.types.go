@@ -924,7 +924,8 @@ const (
 
 // ServerSideApplyConfig contains the options for server-side apply.
 type ServerSideApplyConfig struct {
-	// ForceConflicts takes fields over from other field managers instead of failing on a conflict. By default it is false.
+	// ForceConflicts takes fields over from other field managers instead of failing on a conflict. By default it is
+	// false.
 	// +optional
 	ForceConflicts bool `json:"force"`
 }

@@ -128,8 +128,8 @@ func (r *Roller) rollBack(ctx context.Context, b v1beta1.BindingObject, to v1bet
 	return r.reportFate(ctx, b, delivery.Sent(to), seen)
 }
 
-// fallBack gives a replacement an older revision, because the latest is rejected. It is blocked like others that do not
-// have the latest.
+// fallBack gives a replacement an older revision, because the latest is rejected. It is blocked like others that do
+// not have the latest.
 func (r *Roller) fallBack(ctx context.Context, b v1beta1.BindingObject, to v1beta1.Revision) error {
 	delete(b.GetAnnotations(), contract.AnnotationRollout)
 	if err := give.Give(ctx, r.Client, b, give.Content{Revision: to}); err != nil {

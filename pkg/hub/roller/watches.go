@@ -62,8 +62,8 @@ func (r *Roller) onHeard(ctx context.Context, cluster client.Object) []reconcile
 	})
 }
 
-// mayReplace returns whether the placement of a binding has replaced bindings. It reads nothing else: many clusters may
-// be heard again at once, with a placement on all of them.
+// mayReplace returns whether the placement of a binding has replaced bindings. It reads nothing else: many clusters
+// may be heard again at once, with a placement on all of them.
 func (r *Roller) mayReplace(ctx context.Context, b v1beta1.BindingObject) bool {
 	key, ok := scope.PlacementOf(b)
 	if !ok {

@@ -77,8 +77,8 @@ func (s *Scheduler) recordLeft(placement v1beta1.PlacementObject, d schedule.Dec
 	}
 }
 
-// waiting are the placements with a failover that another state of the fleet may cause, end or undo. A start finds them
-// again, because it decides about every placement.
+// waiting are the placements with a failover that another state of the fleet may cause, end or undo. A start finds
+// them again, because it decides about every placement.
 type waiting struct {
 	mu         sync.Mutex
 	placements map[types.NamespacedName]bool

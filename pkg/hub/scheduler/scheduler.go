@@ -159,8 +159,8 @@ func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObjec
 }
 
 // carryOut writes the decision to the bindings. Carried over bindings come first: with others in their place, the next
-// decision would have to give them up. Clusters are given up only once all new and confirmed ones are written, so that a
-// failure in between leaves too many clusters rather than too few.
+// decision would have to give them up. Clusters are given up only once all new and confirmed ones are written, so that
+// a failure in between leaves too many clusters rather than too few.
 func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision) error {
 	byName := make(map[string]v1beta1.BindingObject, len(bindings))
 	for _, b := range bindings {

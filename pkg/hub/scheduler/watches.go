@@ -171,8 +171,8 @@ func (s *Scheduler) enqueueBound(ctx context.Context, cluster string, q queue) {
 	}
 }
 
-// enqueueCarriedOver enqueues the placements whose policy can be decided for a cluster now, and those that left it. A binding that the cache
-// does not have yet enqueues its placement when it appears.
+// enqueueCarriedOver enqueues the placements whose policy can be decided for a cluster now, and those that left it. A
+// binding that the cache does not have yet enqueues its placement when it appears.
 func (s *Scheduler) enqueueCarriedOver(ctx context.Context, cluster string, q queue) {
 	bindings, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, scope.Fast(scope.OnCluster(cluster))...)
 	if err != nil {
