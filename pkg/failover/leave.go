@@ -97,7 +97,7 @@ func (r Rules) unhealthy(cluster *clusterv1beta1.MemberCluster) Leave {
 		since = r.Now
 	}
 	out := Leave{Reason: Unhealthy, Since: since}
-	if out.Again = since.Add(r.Policy.After.Duration).Sub(r.Now); out.Again > 0 {
+	if out.Again = since.Add(max(r.Policy.After.Duration, liveness.LostAfter(cluster))).Sub(r.Now); out.Again > 0 {
 		return out
 	}
 	out.Again = 0

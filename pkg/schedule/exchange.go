@@ -36,6 +36,8 @@ type exchanges struct {
 	writes []Change
 	// waiting is whether another state of the fleet may lead to another decision about an exchange.
 	waiting bool
+	// left are the clusters that this decision leaves.
+	left map[string]bool
 	// instead is the cluster that takes the place of one that is given up by this decision, by the latter.
 	instead map[string]string
 }
@@ -47,7 +49,7 @@ type leaver struct {
 }
 
 func exchangesOf(r Request, policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.MemberCluster) exchanges {
-	out := exchanges{replaces: map[string]*failover.Exchange{}, instead: map[string]string{}}
+	out := exchanges{replaces: map[string]*failover.Exchange{}, instead: map[string]string{}, left: map[string]bool{}}
 	if r.Failover != nil && policy.PlacementType == v1beta1.PlacementTypePickN {
 		out.rules = &failover.Rules{Policy: *r.Failover, Domain: r.Domain, Fleet: clusters, Now: r.Now}
 	}
@@ -85,22 +87,38 @@ func state(l failover.Leave) string {
 // finish completes exchanges of which only the first of the two writes was made: both clusters have a binding, and
 // there are more than number. If the reason is gone, the replacement is given up instead.
 func (r *run) finish(number int) {
+	if r.rules == nil {
+		return
+	}
 	for _, b := range sorted(r.kept) {
 		e := b.Replaces
-		if len(r.kept) <= number || e == nil {
+		if _, ok := r.kept[b.Cluster]; !ok || e == nil {
 			continue
 		}
 		left, ok := r.kept[e.With]
-		if !ok {
-			continue
-		}
-		if e.Reason == failover.Failback && !r.unheard(b.Cluster) || r.leaveOf(left.Cluster).Now {
+		switch now := r.leaveOf(e.With).Now; {
+		case !ok || len(r.kept) <= number:
+		case now || e.Reason == failover.Failback && !r.unheard(b.Cluster):
 			delete(r.kept, left.Cluster)
 			r.park(left, failover.Exchange{With: b.Cluster, Reason: e.Reason, Since: e.Since})
-		} else if !b.Available || Decidable(r.clusters[r.at[left.Cluster]], r.request.Now) {
+		case !b.Available || Decidable(r.clusters[r.at[left.Cluster]], r.request.Now):
 			r.discard(b)
 			r.instead[b.Cluster] = left.Cluster
 		}
+	}
+}
+
+// forget removes the record of exchanges that ended long ago: the cluster that was left is picked again.
+func (r *run) forget() {
+	for _, b := range sorted(r.kept) {
+		if b.Replaces == nil || !r.isPicked(b.Replaces.With) || r.leaveOf(b.Replaces.With).Now ||
+			slices.ContainsFunc(r.carried, func(c Binding) bool { return c.Name == b.Name }) ||
+			slices.ContainsFunc(r.writes, func(c Change) bool { return c.Binding == b.Name }) {
+			continue // another change of the binding comes first
+		}
+		r.writes = append(r.writes, Change{
+			Binding: b.Name, State: b.State, Snapshot: b.Snapshot, CarriedOver: b.CarriedOver, Decision: b.Decision,
+		})
 	}
 }
 
@@ -175,7 +193,11 @@ func (r *run) canTakeBack(b, by Binding) bool {
 	}
 	if b.ReplacedBy.Reason == failover.Failback {
 		r.lookAgain(patience) // it may be unhealthy for too long then
-		return r.leaveOf(by.Cluster).Reason != "" || Ineligible(r.clusters[r.at[by.Cluster]], r.request.Now) != ""
+		l := r.leaveOf(by.Cluster)
+		return l.Reason == failover.Lost || l.Now || Ineligible(r.clusters[r.at[by.Cluster]], r.request.Now) != ""
+	}
+	if r.rules != nil && r.rules.Policy.Purge == v1beta1.FailoverPurgeImmediate {
+		return false // what is there goes as soon as the cluster is heard
 	}
 	if r.leaveOf(b.Cluster).Reason != "" {
 		return false
@@ -229,7 +251,9 @@ func (r *run) leave() {
 		e := failover.Exchange{Reason: l.Reason, Since: metav1.NewTime(l.Since)}
 		if !r.exchange(l.Binding, e, func(c *clusterv1beta1.MemberCluster) bool { return r.rules.Candidate(c, left, l.Reason) }) {
 			r.stuck = append(r.stuck, l)
-			r.lookAgain(r.rules.NextCandidate(left))
+			if l.Reason == failover.Lost {
+				r.lookAgain(r.rules.NextCandidate(left))
+			}
 		}
 	}
 }
@@ -250,23 +274,44 @@ func (r *run) failBack(number int) {
 		return
 	}
 	for _, b := range sorted(r.kept) {
-		e := b.Replaces
-		if e == nil || e.Reason == failover.Failback || !r.has(e.With) || r.isPicked(e.With) {
+		to, since, ok := r.origin(b)
+		if to == "" {
 			continue
 		}
 		r.waiting = true
-		since, ok, again := failover.Trusted(r.clusters[r.at[e.With]], r.request.Now)
-		r.lookAgain(again)
 		if left := b.TakenBack.Add(failover.TrustedAfter).Sub(r.request.Now); left > 0 { // a return to the other failed
 			r.lookAgain(left)
 			continue
 		}
-		if !ok || len(r.kept)+len(r.moved) < number || failover.Braked(r.clusters) || r.hasBinding(e.With) || r.leaveOf(b.Cluster).Now {
+		if !ok || len(r.kept)+len(r.moved) < number || failover.Braked(r.clusters) || r.hasBinding(to) || r.leaveOf(b.Cluster).Now {
 			continue
 		}
 		back := failover.Exchange{Reason: failover.Failback, Since: metav1.NewTime(since)}
-		r.exchange(b, back, func(c *clusterv1beta1.MemberCluster) bool { return c.Name == e.With })
+		r.exchange(b, back, func(c *clusterv1beta1.MemberCluster) bool { return c.Name == to })
 	}
+}
+
+// origin returns the cluster to which the placement returns from that of b: the one that it left for it, or if that
+// cannot be trusted, the one that it left before. ok is whether it can be trusted, and since when. It is empty if there
+// is none.
+func (r *run) origin(b Binding) (cluster string, since time.Time, ok bool) {
+	e := b.Replaces
+	for range len(r.unscheduled) + 1 {
+		if e == nil || e.Reason == failover.Failback || e.With == b.Cluster {
+			return cluster, since, false
+		}
+		if r.has(e.With) && !r.isPicked(e.With) {
+			cluster = e.With
+			var again time.Duration
+			since, ok, again = failover.Trusted(r.clusters[r.at[cluster]], r.request.Now)
+			r.lookAgain(again)
+			if ok {
+				return cluster, since, true
+			}
+		}
+		e = r.unscheduled[e.With].Replaces
+	}
+	return cluster, since, false
 }
 
 // adopt gives clusters that were left and whose replacement is gone another one: a cluster that is picked by this
@@ -274,7 +319,7 @@ func (r *run) failBack(number int) {
 func (r *run) adopt(picked []v1beta1.ClusterDecision) {
 	r.newly = picked
 	for _, b := range r.replaced() {
-		if r.replacement(b) != "" {
+		if r.replacement(b) != "" || r.isPicked(b.Cluster) {
 			continue
 		}
 		i := slices.IndexFunc(picked, func(d v1beta1.ClusterDecision) bool {
@@ -301,7 +346,7 @@ func (r *run) hasBinding(cluster string) bool {
 // exchange replaces the cluster of b with the best one that can, and reports whether there is one.
 func (r *run) exchange(b Binding, e failover.Exchange, can func(*clusterv1beta1.MemberCluster) bool) bool {
 	delete(r.kept, b.Cluster)
-	candidates := slices.DeleteFunc(r.candidates(), func(c candidate) bool { return c.at == r.at[b.Cluster] || !can(r.clusters[c.at]) })
+	candidates := slices.DeleteFunc(r.candidates(), func(c candidate) bool { return c.left || c.at == r.at[b.Cluster] || !can(r.clusters[c.at]) })
 	picked, _, _ := r.pick(1, candidates)
 	if len(picked) == 0 {
 		r.kept[b.Cluster] = b
@@ -330,7 +375,7 @@ func (r *run) park(b Binding, e failover.Exchange) {
 	r.writes = append(r.writes, Change{
 		Binding: b.Name, State: v1beta1.BindingStateUnscheduled, Snapshot: b.Snapshot, Decision: b.Decision, ReplacedBy: &e, Replaces: b.Replaces,
 	})
-	r.instead[b.Cluster] = e.With
+	r.instead[b.Cluster], r.left[b.Cluster] = e.With, true
 	r.decision.Left = append(r.decision.Left, Exchange{Cluster: b.Cluster, Exchange: e})
 }
 

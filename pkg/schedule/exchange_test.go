@@ -430,3 +430,70 @@ func TestAClusterThatTheSameDecisionGivesUpReplacesAnother(t *testing.T) {
 	}
 	w.is("a c", "b>a")
 }
+
+func TestAnExchangeOfLongAgoIsForgotten(t *testing.T) {
+	w := pairFleet(t, 2, "a", "c", "d")
+	lostFor(w.clusters["c"], 6*time.Minute)
+	w.decide()
+	w.is("a d", "c>d")
+	w.available("d")
+	w.purge("c")
+	w.clusters["c"] = heard(member("c", "", ""))
+	w.number = 3
+	w.decide()
+	w.available("c")
+	w.decide()
+	if e := w.bindingTo("d").Replaces; e != nil {
+		t.Errorf("the binding to d still replaces %+v", e)
+	}
+	overdue(w.clusters["a"])
+	w.number = 2
+	w.decide()
+	w.is("c d", "a>")
+}
+
+func TestImmediateTakesNothingBack(t *testing.T) {
+	w := pairFleet(t, 1, "a", "b")
+	w.failover.Purge = v1beta1.FailoverPurgeImmediate
+	lostFor(w.clusters["a"], 6*time.Minute)
+	w.decide()
+	back(w.clusters["a"], 0)
+	w.decide()
+	w.is("b", "a>b")
+}
+
+func TestFailbackAfterTwoLosses(t *testing.T) {
+	w := pairFleet(t, 1, "a", "b", "c")
+	w.failover.Failback = v1beta1.FailbackWhenHealthy
+	delete(w.clusters, "c")
+	lostFor(w.clusters["a"], 20*time.Minute)
+	w.decide()
+	w.available("b")
+	w.join(heard(member("c", "", "")))
+	lostFor(w.clusters["b"], 6*time.Minute)
+	w.decide()
+	w.is("c", "a>c b>c")
+	w.available("c")
+	w.purge("a")
+	back(w.clusters["a"], 10*time.Minute)
+	w.decide()
+	w.is("a", "b>a c>a")
+}
+
+func TestOneUnhealthyReportDoesNotEndAFailback(t *testing.T) {
+	w := pairFleet(t, 1, "a", "b")
+	w.failover.Failback = v1beta1.FailbackWhenHealthy
+	lostFor(w.clusters["a"], 6*time.Minute)
+	w.decide()
+	w.available("b")
+	w.purge("a")
+	back(w.clusters["a"], 10*time.Minute)
+	w.decide()
+	w.is("a", "b>a")
+	sickFor(w.clusters["a"], time.Second)
+	w.decide()
+	w.is("a", "b>a")
+	sickFor(w.clusters["a"], 5*time.Minute)
+	w.decide()
+	w.is("b", "a>")
+}

@@ -31,11 +31,13 @@ func (r *run) pickN(number int) {
 			r.lookAgain(time.Second) // returns to clusters are decided when the picks have their bindings
 		}
 		r.watch(picked)
+		r.forget()
 		picked = append(picked, r.moved...)
 		r.settle(picked)
 		r.report(append(picked, r.keptDecisions()...), others)
 		return
 	}
+	r.forget()
 	r.settle(r.moved)
 	if surplus > 0 || len(r.obsolete) > 0 || len(r.writes) > 0 {
 		r.report(append(r.moved, r.keptDecisions()...), nil)
@@ -99,14 +101,21 @@ type candidate struct {
 	score score
 	// violates is the index of the DoNotSchedule constraint that currently forbids it, -1 for none.
 	violates int
+	// left is whether this decision leaves the cluster, so that it cannot be picked.
+	left bool
 }
 
 // rankAndPick picks up to want clusters, and ranks the others. With spread constraints every pick changes the scores
 // of the others, so it picks one by one. Each pick keeps the score with which it was picked; the scores of the others
 // are from the last round.
 func (r *run) rankAndPick(want int) (picked []v1beta1.ClusterDecision, others []*Verdict) {
-	picked, left, spread := r.pick(want, r.candidates())
-	return picked, r.rest(left, spread)
+	candidates := r.candidates()
+	gone := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return !c.left })
+	picked, left, spread := r.pick(want, slices.DeleteFunc(candidates, func(c candidate) bool { return c.left }))
+	for i := range gone {
+		spread.score(&gone[i])
+	}
+	return picked, r.rest(append(left, gone...), spread)
 }
 
 // pick picks up to want of the candidates, and returns the others.
@@ -171,7 +180,7 @@ func (r *run) candidates() (out []candidate) {
 		if r.verdicts[i].Outcome != Outranked {
 			continue
 		}
-		c := candidate{at: i, violates: -1, score: score{affinity: r.preferred.affinity(r.clusters[i])}}
+		c := candidate{at: i, violates: -1, left: r.left[r.clusters[i].Name], score: score{affinity: r.preferred.affinity(r.clusters[i])}}
 		if _, ok := r.obsolete[r.clusters[i].Name]; ok {
 			c.score.stays = 1
 		}

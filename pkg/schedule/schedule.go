@@ -270,7 +270,7 @@ func (r *run) settle(picked []v1beta1.ClusterDecision) {
 		})
 	}
 	slices.SortFunc(r.decision.Create, byCluster)
-	slices.SortFunc(r.decision.Change, func(a, b Change) int { return cmp.Compare(a.Binding, b.Binding) })
+	slices.SortStableFunc(r.decision.Change, func(a, b Change) int { return cmp.Compare(a.Binding, b.Binding) })
 	for _, b := range sorted(r.obsolete) {
 		if !chosen[b.Cluster] {
 			r.giveUp(b)

@@ -89,10 +89,14 @@ func named(cluster string) v1beta1.ClusterDecision {
 // unselected returns the decision for a cluster that is not picked, as a status reports it.
 func (v *Verdict) unselected() v1beta1.ClusterDecision {
 	d := v1beta1.ClusterDecision{ClusterName: v.Cluster}
-	if v.Outcome == Outranked {
+	if v.Outcome == Outranked && v.Score != nil {
 		d.ClusterScore = v.Score
 		d.Reason = fmt.Sprintf("cluster %q does not score high enough (affinity score %d, topology spread score %d)",
 			v.Cluster, *v.Score.AffinityScore, *v.Score.TopologySpreadScore)
+		return d
+	}
+	if v.Objection == nil {
+		d.Reason = fmt.Sprintf("cluster %q is left for another one", v.Cluster)
 		return d
 	}
 	d.Reason = fmt.Sprintf("cluster %q cannot be chosen: %s", v.Cluster, v.Objection.Reason())

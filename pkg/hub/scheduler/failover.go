@@ -45,17 +45,33 @@ var failovers = metrics.Counter(metrics.Definition{
 	Agents: []metrics.Agent{metrics.Hub},
 })
 
+// turns are the times at which placements may leave clusters, of those that have to wait.
+type turns struct {
+	mu  sync.Mutex
+	due map[types.NamespacedName]time.Time
+}
+
 // paced returns how long a decision has to wait because too many placements leave clusters at the same time.
-func (s *Scheduler) paced(d schedule.Decision) time.Duration {
-	if len(d.Left) == 0 || s.Pace == nil {
+func (s *Scheduler) paced(placement types.NamespacedName, d schedule.Decision) time.Duration {
+	s.turns.mu.Lock()
+	defer s.turns.mu.Unlock()
+	due, waits := s.turns.due[placement]
+	now := s.Now()
+	if len(d.Left) == 0 || s.Pace == nil || waits && !due.After(now) {
+		delete(s.turns.due, placement)
 		return 0
 	}
-	turn := s.Pace.Reserve()
-	if wait := turn.Delay(); wait > 0 {
-		turn.Cancel()
-		return wait
+	if !waits {
+		due = now.Add(s.Pace.ReserveN(now, 1).DelayFrom(now))
 	}
-	return 0
+	if !due.After(now) {
+		return 0
+	}
+	if s.turns.due == nil {
+		s.turns.due = map[types.NamespacedName]time.Time{}
+	}
+	s.turns.due[placement] = due
+	return due.Sub(now)
 }
 
 // recordLeft records the clusters that a placement has left.

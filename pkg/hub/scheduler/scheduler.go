@@ -61,6 +61,7 @@ type Scheduler struct {
 	letGo    letGo
 	silences silences
 	waiting  waiting
+	turns    turns
 }
 
 // Reconcile schedules one placement.
@@ -80,6 +81,7 @@ func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	if err != nil { // the placement is gone
 		s.letGo.forget(req.NamespacedName)
 		s.waiting.set(req.NamespacedName, false)
+		s.paced(req.NamespacedName, schedule.Decision{})
 		return ctrl.Result{}, s.releaseUnplaced(ctx, bindings)
 	}
 	if !placement.GetDeletionTimestamp().IsZero() {
@@ -111,7 +113,7 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 	request.Domain = s.Domain
 	decision := schedule.Decide(request)
 	s.waiting.set(client.ObjectKeyFromObject(placement), decision.Waiting)
-	if wait := s.paced(decision); wait > 0 {
+	if wait := s.paced(client.ObjectKeyFromObject(placement), decision); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	if err := s.carryOut(ctx, placement, bindings, decision); err != nil {
@@ -159,7 +161,7 @@ func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObjec
 }
 
 // carryOut writes the decision to the bindings. Carried over bindings come first: with others in their place, the next
-// decision would have to give them up. Clusters are given up only once all new and confirmed ones are written, so that
+// decision would have to give them up. New and confirmed clusters come before those that are given up, so that
 // a failure in between leaves too many clusters rather than too few.
 func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision) error {
 	byName := make(map[string]v1beta1.BindingObject, len(bindings))
@@ -200,12 +202,20 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 		return err
 	}
 	err := loop.All(ctx, writersPerPlacement, picks...)
-	for _, then := range [][]func(context.Context) error{left, given} {
-		if err == nil {
-			err = loop.All(ctx, writersPerPlacement, then...)
-		}
+	if err == nil {
+		err = loop.All(ctx, writersPerPlacement, left...)
+	}
+	if err == nil || !exchanging(decision) {
+		err = errors.Join(err, loop.All(ctx, writersPerPlacement, given...))
 	}
 	return errors.Join(err, loop.All(ctx, writersPerPlacement, rest...))
+}
+
+// exchanging reports whether a decision replaces clusters with others, or takes that back: what it gives up may be the
+// last copy until the rest is written.
+func exchanging(d schedule.Decision) bool {
+	return len(d.Left) > 0 || len(d.Replaces) > 0 ||
+		slices.ContainsFunc(d.Change, func(c schedule.Change) bool { return c.TakenBack || c.ReplacedBy != nil })
 }
 
 func (s *Scheduler) create(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision, d v1beta1.ClusterDecision) error {

@@ -88,8 +88,8 @@ func placements() predicate.Predicate {
 
 // bindings passes those that are being deleted and have the scheduler's finalizer: they must be released, and their
 // placement needs another cluster. The same holds for one that vanished without its finalizer being removed. It passes
-// those that are carried over, too: their cluster may be heard already; and the end of those that another cluster
-// replaced, to which the placement may return now.
+// those that are carried over, too: their cluster may be heard already; and the end of those that were given
+// up: the placement may return to the cluster then.
 func bindings() predicate.Predicate {
 	doomed := func(o client.Object) bool {
 		return !o.GetDeletionTimestamp().IsZero() && controllerutil.ContainsFinalizer(o, contract.FinalizerBinding)
@@ -102,7 +102,7 @@ func bindings() predicate.Predicate {
 			return schedule.CarriedOver(is) && !schedule.CarriedOver(was) || doomed(e.ObjectNew) && (!doomed(e.ObjectOld) || blocked(e.ObjectOld) != blocked(e.ObjectNew))
 		},
 		DeleteFunc: func(e event.DeleteEvent) bool {
-			return e.Object.GetDeletionTimestamp().IsZero() || failover.ReplacedBy(e.Object.(v1beta1.BindingObject)) != nil
+			return e.Object.GetDeletionTimestamp().IsZero() || e.Object.(v1beta1.BindingObject).GetSpec().State == v1beta1.BindingStateUnscheduled
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
