@@ -292,8 +292,8 @@ func (r *run) failBack(number int) {
 }
 
 // origin returns the cluster to which the placement returns from that of b: the one that it left for it, or if that
-// cannot be trusted, the one that it left before. ok is whether it can be trusted, and since when. It is empty if there
-// is none.
+// cannot be trusted, the one that it left before. ok is whether it can be trusted, and since when. It is empty if
+// there is none.
 func (r *run) origin(b Binding) (cluster string, since time.Time, ok bool) {
 	e := b.Replaces
 	for range len(r.unscheduled) + 1 {
