@@ -10,8 +10,8 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// health is a report that the cluster is in this state for so long, of which the hub knows for so long; zero if that
-// was not recorded.
+// health is a report that the cluster is in this state for so long. The hub has known that for so long; zero if it has
+// no record.
 func health(status metav1.ConditionStatus, claimed, known time.Duration) change {
 	return func(c *clusterv1beta1.MemberCluster) {
 		agent := &c.Status.AgentStatus[0]

@@ -84,8 +84,8 @@ func state(l failover.Leave) string {
 	return "no heartbeat from its member agent since " + since
 }
 
-// finish completes exchanges of which only the first of the two writes was made: both clusters have a binding, and
-// there are more than number. If the reason is gone, the replacement is given up instead.
+// finish completes exchanges that were interrupted after the first of their two writes: both clusters have a binding,
+// and there are more than number. If the reason is gone, the replacement is given up instead.
 func (r *run) finish(number int) {
 	if r.rules == nil {
 		return
