@@ -11,6 +11,7 @@
 //	policy snapshot status                                 scheduler
 //	binding: created, state Scheduled and Unscheduled      scheduler
 //	binding: state Bound, snapshot, overrides, strategy    roller
+//	binding: shares of replicas                            divider
 //	binding.status RolloutStarted False, or repaired,
 //	and RolledBack; annotations about a rolling update
 //	on the binding and on the master resource snapshot     roller
@@ -54,6 +55,7 @@ import (
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/hub/dispatcher"
+	"github.com/flagship-fleet/flagship/pkg/hub/divider"
 	"github.com/flagship-fleet/flagship/pkg/hub/evictor"
 	"github.com/flagship-fleet/flagship/pkg/hub/objects"
 	"github.com/flagship-fleet/flagship/pkg/hub/overrider"
@@ -267,6 +269,9 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 			Recorder: recorder(mgr, overrider.RecorderName), Patience: overrider.Patience, Now: time.Now,
 		},
 		&roller.Roller{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
+		&divider.Divider{
+			Client: mgr.GetClient(), Workers: workers, Namespaced: o.ResourcePlacement, Domain: o.FailoverDomain, Now: time.Now,
+		},
 		&dispatcher.Dispatcher{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, dispatcher.RecorderName),
 			NamespacedRecorder: recorder(mgr, dispatcher.NamespacedRecorderName),

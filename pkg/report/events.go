@@ -43,7 +43,8 @@ func PlacementEvents(placement v1beta1.PlacementObject, status *v1beta1.Placemen
 		out = append(out, *leftOut)
 	}
 	for _, kind := range []string{v1beta1.ConditionScheduled, v1beta1.ConditionResourcesFit, v1beta1.ConditionResourcesPermitted,
-		v1beta1.ConditionStatusSynced, v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack, v1beta1.ConditionFailoverComplete} {
+		v1beta1.ConditionStatusSynced, v1beta1.ConditionWithinFailureBudget, v1beta1.ConditionRolledBack, v1beta1.ConditionFailoverComplete,
+		v1beta1.ConditionReplicasDivided} {
 		if bad := change.turned(placement.ConditionType(kind)); bad != nil {
 			out = append(out, *bad)
 		}
@@ -109,7 +110,7 @@ func (change placementChange) back() *Event {
 // turned returns the event for a condition that newly is False, or False for another reason.
 func (change placementChange) turned(kind string) *Event {
 	c, was := meta.FindStatusCondition(change.status.Conditions, kind), meta.FindStatusCondition(change.old.Conditions, kind)
-	if c == nil || c.Status != metav1.ConditionFalse || was != nil && was.Status == c.Status && was.Reason == c.Reason {
+	if c == nil || c.Status != metav1.ConditionFalse || c.Reason == v1beta1.ReasonReplicasMoving || c.Reason == v1beta1.ReasonDivisionPending || was != nil && was.Status == c.Status && was.Reason == c.Reason {
 		return nil
 	}
 	return &Event{Warning: true, Reason: c.Reason, Message: c.Message}

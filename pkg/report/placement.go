@@ -273,6 +273,9 @@ func (p *placementReport) conditions(wanted ...metav1.Condition) []metav1.Condit
 	if failover := p.failover(); failover != nil {
 		wanted = append(wanted, *failover)
 	}
+	if replicas := p.replicas(); replicas != nil {
+		wanted = append(wanted, *replicas)
+	}
 	wanted = append(wanted, p.rejection()...)
 	out := merge(p.old.Conditions, wanted, p.now)
 	if c := meta.FindStatusCondition(p.old.Conditions, p.Placement.ConditionType(v1beta1.ConditionStatusSynced)); c != nil {
@@ -350,6 +353,7 @@ func (p *placementReport) entry(d v1beta1.ClusterDecision) (entry v1beta1.PerClu
 	} else {
 		binding = b.GetName()
 		entry.ObservedResourceIndex = p.indexOf(b)
+		entry.Shares = p.sharesOf(b)
 		p.walk(&entry, b)
 	}
 	var old []metav1.Condition

@@ -36,10 +36,10 @@ func BudgetOf(strategy v1beta1.RolloutStrategy, target int) (Budget, error) {
 		b.Period = time.Duration(min(*config.UnavailablePeriodSeconds, int(math.MaxInt64/time.Second))) * time.Second
 	}
 	var err error
-	if b.MaxUnavailable, err = clusters(config.MaxUnavailable, target); err != nil {
+	if b.MaxUnavailable, err = Share(config.MaxUnavailable, target); err != nil {
 		return Budget{}, fmt.Errorf("read maxUnavailable: %w", err)
 	}
-	if b.MaxSurge, err = clusters(config.MaxSurge, target); err != nil {
+	if b.MaxSurge, err = Share(config.MaxSurge, target); err != nil {
 		return Budget{}, fmt.Errorf("read maxSurge: %w", err)
 	}
 	if b.Policy, err = policyOf(config.FailurePolicy, strategy.ApplyStrategy, target); err != nil {
@@ -48,8 +48,9 @@ func BudgetOf(strategy v1beta1.RolloutStrategy, target int) (Budget, error) {
 	return b, nil
 }
 
-// clusters reads a number, which the API accepts as text too, or a percentage of target.
-func clusters(value *intstr.IntOrString, target int) (int, error) {
+// Share reads a number, which the API accepts as text too, or a percentage of target, rounded up; nil is the default of
+// the rollout limits.
+func Share(value *intstr.IntOrString, target int) (int, error) {
 	share := ptr.Deref(value, intstr.FromString(defaultShare))
 	if n, err := strconv.ParseInt(share.StrVal, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
 		return int(n), nil // ParseInt returns the greatest number for one out of range

@@ -17,11 +17,12 @@ func policy(p *v1beta1.PlacementPolicy, path *field.Path) field.ErrorList {
 	if p == nil {
 		return nil
 	}
+	wrong := Replicas(p.Replicas, path.Child("replicas"))
 	// The schema refuses the other fields that do not belong to a type.
 	if placementType(p) == v1beta1.PlacementTypePickFixed {
-		return clusterNames(p.ClusterNames, path.Child("clusterNames"))
+		return append(wrong, clusterNames(p.ClusterNames, path.Child("clusterNames"))...)
 	}
-	wrong := affinity(p, path.Child("affinity", "clusterAffinity"))
+	wrong = append(wrong, affinity(p, path.Child("affinity", "clusterAffinity"))...)
 	return append(wrong, tolerations(p.Tolerations, path.Child("tolerations"))...)
 }
 

@@ -221,7 +221,7 @@ func holds(seen, wanted *v1beta1.Work) bool {
 	want := copied(wanted.Annotations)
 	delete(want, contract.AnnotationBindingUID)
 	delete(want, contract.AnnotationOrigins)
-	return includes(seen.Annotations, want)
+	return includes(seen.Annotations, want) && seen.Annotations[contract.AnnotationShares] == want[contract.AnnotationShares]
 }
 
 // includes reports whether have has all entries of want.
@@ -248,7 +248,7 @@ func replaced(seen, wanted *v1beta1.Work) *v1beta1.Work {
 	out.Annotations = merged(out.Annotations, wanted.Annotations)
 	for _, optional := range []string{
 		contract.AnnotationOverrides, contract.AnnotationOverrideFingerprint, contract.AnnotationOverrideContent,
-		contract.AnnotationOrigins,
+		contract.AnnotationOrigins, contract.AnnotationShares,
 	} {
 		if _, wants := wanted.Annotations[optional]; !wants {
 			delete(out.Annotations, optional)

@@ -27,6 +27,26 @@ type Part struct {
 	Origins []string
 }
 
+// Objects returns all objects of the group as JSON, those in envelopes in the place of the envelope. The error is an
+// *EnvelopeError, or one about an envelope that cannot be decoded.
+func (g Group) Objects() ([][]byte, error) {
+	var out [][]byte
+	for _, part := range g.Parts {
+		for _, object := range part.Objects {
+			envelope, err := envelopeIn(object)
+			switch {
+			case err != nil:
+				return nil, err
+			case envelope != nil:
+				out = append(out, envelope.manifests...)
+			default:
+				out = append(out, object)
+			}
+		}
+	}
+	return out, nil
+}
+
 // ErrNoSnapshot means that the first snapshot of a group does not exist (any more).
 var ErrNoSnapshot = errors.New("the resource snapshot does not exist")
 

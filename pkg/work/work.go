@@ -17,6 +17,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
@@ -34,7 +35,9 @@ type Order struct {
 	// OverrideContent changes when override snapshots of the same names have another content. The binding does not
 	// have it: the caller that reads the snapshots sets it.
 	OverrideContent string
-	ReportBack      *v1beta1.ReportBackStrategy
+	// Shares are the cluster's shares of divided workloads. The caller sets them if the placement divides replicas.
+	Shares     []v1beta1.ReplicaShare
+	ReportBack *v1beta1.ReportBackStrategy
 	// Delete is how the member treats the objects when the Works are deleted.
 	Delete *v1beta1.DeleteStrategy
 }
@@ -62,6 +65,41 @@ func (o Order) Overridden() bool { return !delivery.OverridesIn(o.Content).None(
 // the cluster. The input belongs to a cache and must not be modified.
 type Override func(object []byte) ([]byte, error)
 
+// divided returns the change that an override makes, followed by the shares of the order.
+func (o Order) divided(override Override) Override {
+	if len(o.Shares) == 0 {
+		return override
+	}
+	return func(object []byte) ([]byte, error) {
+		out, err := override(object)
+		if err != nil || out == nil {
+			return out, err
+		}
+		return replicas.Set(out, o.Shares)
+	}
+}
+
+// markShares records the shares of the objects in a Work.
+func (o Order) markShares(w *v1beta1.Work) error {
+	if len(o.Shares) == 0 {
+		return nil
+	}
+	var objects [][]byte
+	for _, m := range w.Spec.Workload.Manifests {
+		objects = append(objects, m.Raw)
+	}
+	within := replicas.Within(objects, o.Shares)
+	if len(within) == 0 {
+		return nil
+	}
+	hash, err := contract.Hash(within)
+	if err != nil {
+		return err
+	}
+	w.Annotations[contract.AnnotationShares] = hash
+	return nil
+}
+
 // AsIs is the Override without a change.
 func AsIs(object []byte) ([]byte, error) { return object, nil }
 
@@ -84,6 +122,7 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 		return nil, err
 	}
 	base := contract.WorkBase(order.Placement.Namespace, order.Placement.Name)
+	override = order.divided(override)
 	var works []*v1beta1.Work
 	for _, part := range group.Parts {
 		var manifests []v1beta1.Manifest
@@ -121,6 +160,9 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 	}
 	for _, w := range works {
 		w.Annotations[contract.AnnotationWorks] = strconv.Itoa(len(works))
+		if err := order.markShares(w); err != nil {
+			return nil, err
+		}
 	}
 	return works, nil
 }

@@ -129,6 +129,12 @@ type ResourceBindingSpec struct {
 	// ApplyStrategy is the placement's, copied by a rollout or an update run.
 	// +optional
 	ApplyStrategy *ApplyStrategy `json:"applyStrategy,omitempty"`
+
+	// Shares are the cluster's shares of the replicas of divided workloads, for each revision in use, at most 50. The
+	// divider writes them. They are absent if the placement does not divide replicas.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	Shares []RevisionShares `json:"shares,omitempty"`
 }
 
 // BindingState is the phase of a binding.

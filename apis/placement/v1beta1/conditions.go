@@ -31,6 +31,9 @@ const (
 	// ConditionFailoverComplete, on a placement with a failover policy, is True if every lost cluster is replaced, and
 	// what replaces it is available. It is absent without a policy.
 	ConditionFailoverComplete = "FailoverComplete"
+	// ConditionReplicasDivided, on a placement that divides replicas, is True if all replicas have a place, and no share
+	// has to move. It is absent without a policy for replicas.
+	ConditionReplicasDivided = "ReplicasDivided"
 	// ConditionStatusTrimmed, on a Work, is True if its status omits details, and absent otherwise.
 	ConditionStatusTrimmed = "StatusTrimmed"
 )
@@ -67,6 +70,22 @@ const ReasonPrivilegedResources = "PrivilegedResourcesWithheld"
 const (
 	// ReasonResourceTooLarge (False): the message names the objects, their sizes and the limit.
 	ReasonResourceTooLarge = "ResourceTooLarge"
+)
+
+// Reasons of a placement's ReplicasDivided.
+const (
+	// ReasonReplicasDivided (True): every workload is divided.
+	ReasonReplicasDivided = "ReplicasDivided"
+	// ReasonNoWorkload (True): the content has no workload to divide.
+	ReasonNoWorkload = "NoWorkload"
+	// ReasonDivisionPending (False): the shares of some clusters are not decided yet.
+	ReasonDivisionPending = "DivisionPending"
+	// ReasonReplicasMoving (False): shares move to other clusters.
+	ReasonReplicasMoving = "ReplicasMoving"
+	// ReasonReplicasUnplaced (False): there is no room for some replicas.
+	ReasonReplicasUnplaced = "ReplicasUnplaced"
+	// ReasonNotDividable (False): the content cannot be divided.
+	ReasonNotDividable = "NotDividable"
 )
 
 // Reasons of a placement's FailoverComplete.

@@ -121,7 +121,7 @@ type PlacementSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickFixed' || (!has(self.affinity) && !has(self.numberOfClusters) && !has(self.topologySpreadConstraints) && !has(self.tolerations))",message="affinity, numberOfClusters, topologySpreadConstraints, and tolerations cannot be set when placementType is PickFixed"
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickAll' || (!has(self.clusterNames) && !has(self.numberOfClusters) && !has(self.topologySpreadConstraints))",message="clusterNames, numberOfClusters, and topologySpreadConstraints cannot be set when placementType is PickAll"
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickN' || (!has(self.clusterNames) && has(self.numberOfClusters))",message="clusterNames cannot be set and numberOfClusters must be set when placementType is PickN"
-	// +kubebuilder:validation:XValidation:rule="self.placementType == 'PickN' || !has(self.failover)",message="failover cannot be set unless placementType is PickN"
+	// +kubebuilder:validation:XValidation:rule="self.placementType == 'PickN' || !has(self.failover) || has(self.replicas)",message="failover cannot be set unless placementType is PickN or replicas is set"
 	Policy *PlacementPolicy `json:"policy,omitempty"`
 
 	// Strategy defines how a change rolls out to the picked clusters and how objects are applied there.

@@ -46,10 +46,16 @@ type PlacementPolicy struct {
 	Tolerations []Toleration `json:"tolerations,omitempty"`
 
 	// Failover defines when the placement leaves a lost cluster for another one. Without it a picked cluster stays
-	// picked for as long as it is in the fleet. It is for type PickN, and not for strategy External. Changing it picks
-	// no cluster anew.
+	// picked for as long as it is in the fleet. It is for type PickN, and with replicas for every type: then other
+	// clusters get the replicas of a lost one. It is not for strategy External. Changing it picks no cluster anew.
 	// +optional
 	Failover *Failover `json:"failover,omitempty"`
+
+	// Replicas defines how the replicas of workloads are divided over the picked clusters. Without it, every cluster gets
+	// all replicas. Changing it picks no cluster anew.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.minPerCluster) || !has(self.maxPerCluster) || self.minPerCluster <= self.maxPerCluster",message="minPerCluster must not be greater than maxPerCluster"
+	Replicas *ReplicaPolicy `json:"replicas,omitempty"`
 }
 
 // PlacementType defines how clusters are picked.

@@ -106,6 +106,11 @@ type PerClusterPlacementStatus struct {
 	// ReportDiff, DiffReported. A type is present only if all before it are True.
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// Shares are the cluster's shares of the replicas of divided workloads, at most 100.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	Shares []ReplicaShare `json:"shares,omitempty"`
 }
 
 // NamespacedName names a namespaced object.

@@ -19,6 +19,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -72,7 +73,9 @@ type account struct {
 	Spread       *int32                        `json:"topologySpreadScore,omitempty"`
 	Binding      string                        `json:"binding,omitempty"`
 	BindingState placementv1beta1.BindingState `json:"bindingState,omitempty"`
-	Notes        []string                      `json:"notes,omitempty"`
+	// Replicas are the cluster's shares of divided workloads.
+	Replicas []replicas.Share `json:"replicas,omitempty"`
+	Notes    []string         `json:"notes,omitempty"`
 	// NearestChanges each reverse Picked; each is a list of steps that are needed together.
 	NearestChanges []schedule.NearestChange `json:"nearestChanges,omitempty"`
 	After          *after                   `json:"afterScheduling,omitempty"`
@@ -189,6 +192,11 @@ func (s *state) account(a schedule.Account, of *explanation) account {
 	}
 	if out.Picked {
 		out.After = s.after(a.Cluster)
+	}
+	for _, b := range s.bindings {
+		if a.Binding != nil && b.GetName() == a.Binding.Name && replicas.PolicyOf(s.placement) != nil {
+			out.Replicas = replicas.SharesOf(b)
+		}
 	}
 	return out
 }

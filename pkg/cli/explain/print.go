@@ -124,6 +124,9 @@ func (a *account) text() string {
 	if a.Binding != "" {
 		line("Binding", fmt.Sprintf("%s (%s)", a.Binding, a.BindingState))
 	}
+	for _, share := range a.Replicas {
+		line("Replicas", share.String())
+	}
 	for _, note := range a.Notes {
 		line("Note", note)
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/override"
+	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/work"
@@ -190,6 +191,10 @@ type observed struct {
 	cluster override.Cluster
 	// external is whether update runs start its rollouts.
 	external bool
+	// divided is whether the placement divides replicas; then shares are those of the revision, nil if they are not
+	// decided.
+	divided bool
+	shares  *v1beta1.RevisionShares
 	// doubt is why the binding is not carried out; nil if it is.
 	doubt     *work.Doubt
 	snapshots []v1beta1.ResourceSnapshotObject
@@ -225,6 +230,12 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 		strategy := placement.GetSpec().Strategy
 		out.order.ReportBack, out.order.Delete = strategy.ReportBackStrategy, strategy.DeleteStrategy
 		out.external = strategy.Type == v1beta1.RolloutStrategyTypeExternal
+		if out.divided = replicas.PolicyOf(placement) != nil; out.divided {
+			if shares, ok := replicas.Of(binding, order.Content.ResourceSnapshotName); ok {
+				out.shares = &shares
+				out.order.Shares = shares.Workloads
+			}
+		}
 	}
 	if out.snapshots, err = scope.ResourceSnapshots.List(ctx, d.Client, order.Placement.Namespace, scope.Fast(scope.OfPlacement(order.Placement))...); err != nil {
 		return nil, err

@@ -56,6 +56,12 @@ func (d *Dispatcher) plan(ctx context.Context, seen *observed) (plan, error) {
 	if seen.order.OverrideContent, err = contentOf(overrides); err != nil {
 		return plan{}, err
 	}
+	if seen.divided && seen.shares == nil {
+		return plan{
+			changes: work.Tune(seen.order, seen.works), passing: true,
+			sync: "Waiting until the replicas are divided; see condition ReplicasDivided of the placement",
+		}, nil
+	}
 	wanted, err := work.Wanted(seen.order, group, override.New(seen.cluster, overrides).Apply)
 	if err != nil {
 		if out, ok := inPlace(seen, group); ok {

@@ -21,6 +21,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
@@ -102,12 +103,12 @@ func (d *Dispatcher) works() predicate.Predicate {
 
 // placements passes changes of the settings that bindings do not carry.
 func placements() predicate.Predicate {
-	setting := func(o client.Object) [2]any {
+	setting := func(o client.Object) [3]any {
 		if placement, ok := o.(v1beta1.PlacementObject); ok {
 			strategy := placement.GetSpec().Strategy
-			return [2]any{strategy.ReportBackStrategy, strategy.DeleteStrategy}
+			return [3]any{strategy.ReportBackStrategy, strategy.DeleteStrategy, replicas.PolicyOf(placement) != nil}
 		}
-		return [2]any{}
+		return [3]any{}
 	}
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // a binding may have been reconciled before its placement was in the cache

@@ -1,0 +1,285 @@
+package replicas
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// world are bindings, and what decides about them.
+type world struct {
+	t *testing.T
+	Request
+}
+
+// worked are the clusters of the worked example: east-1 and east-2 weigh 3, west-1 2, west-2 1, with 1 to 8 replicas.
+func worked(t *testing.T, total int64) *world {
+	w := &world{t: t, Request: Request{Policy: &v1beta1.ReplicaPolicy{MinPerCluster: ptr.To[int32](1), MaxPerCluster: ptr.To[int32](8)}, Seed: "uid"}}
+	for name, weight := range map[string]int32{"e1": 3, "e2": 3, "w1": 2, "w2": 1} {
+		w.weigh(name, weight)
+		w.join(name)
+	}
+	slices.SortFunc(w.Policy.Weights, func(a, b v1beta1.ClusterWeight) int { return int(b.Weight - a.Weight) })
+	w.scale(total)
+	return w
+}
+
+func (w *world) weigh(cluster string, weight int32) {
+	w.Policy.Weights = append(w.Policy.Weights, v1beta1.ClusterWeight{
+		ClusterSelector: metav1.LabelSelector{MatchLabels: map[string]string{"name": cluster}}, Weight: weight,
+	})
+}
+
+func (w *world) join(cluster string) {
+	w.Bindings = append(w.Bindings, Binding{
+		Name: cluster, Cluster: cluster, Labels: map[string]string{"name": cluster}, Picked: true, Settled: true, Heard: true,
+	})
+	slices.SortFunc(w.Bindings, func(a, b Binding) int { return compare(a.Name, b.Name) })
+}
+
+func compare(a, b string) int {
+	if a < b {
+		return -1
+	}
+	return 1
+}
+
+func (w *world) of(cluster string) *Binding {
+	return &w.Bindings[slices.IndexFunc(w.Bindings, func(b Binding) bool { return b.Cluster == cluster })]
+}
+
+// scale begins a revision with total replicas, which all clusters get.
+func (w *world) scale(total int64) {
+	name := fmt.Sprintf("s-%d-snapshot", len(w.Revisions))
+	w.Revisions = []Revision{{Snapshot: name, Numbers: []Number{{
+		Key: Key{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"}, Total: total, object: deployment(total),
+	}}}}
+	if total != 20 {
+		w.Revisions[0].Snapshot += fmt.Sprint(total)
+	}
+}
+
+func deployment(total int64) []byte {
+	return fmt.Appendf(nil, `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"namespace":"shop","name":"web"},"spec":{"replicas":%d}}`, total)
+}
+
+// step carries out one decision and returns whether it changed anything.
+func (w *world) step() bool {
+	w.t.Helper()
+	writes, err := Decide(w.Request)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, write := range writes {
+		w.of(write.Binding).Shares = write.Shares
+	}
+	return len(writes) > 0
+}
+
+// settle carries out decisions until nothing changes.
+func (w *world) settle() {
+	w.t.Helper()
+	for range 50 {
+		if !w.step() {
+			return
+		}
+	}
+	w.t.Fatalf("it does not end: %v", w.shares())
+}
+
+// shares are those of the latest revision by cluster, -1 for a lost one.
+func (w *world) shares() map[string]int32 {
+	out := map[string]int32{}
+	for _, b := range w.Bindings {
+		if len(b.Shares) == 0 {
+			continue
+		}
+		last := b.Shares[len(b.Shares)-1]
+		out[b.Cluster] = last.Workloads[0].Replicas
+		if last.Lost {
+			out[b.Cluster] = -1
+		}
+	}
+	return out
+}
+
+func (w *world) want(want string) {
+	w.t.Helper()
+	if got := fmt.Sprint(w.shares()); got != "map["+want+"]" {
+		w.t.Errorf("shares are %s, want %s", got, want)
+	}
+}
+
+func TestWorkedExample(t *testing.T) {
+	fresh := func() *world {
+		w := worked(t, 20)
+		w.settle()
+		w.want("e1:7 e2:7 w1:4 w2:2")
+		return w
+	}
+	t.Run("more replicas", func(t *testing.T) {
+		w := fresh()
+		w.scale(24)
+		w.settle()
+		w.want("e1:8 e2:8 w1:5 w2:3")
+	})
+	t.Run("fewer replicas", func(t *testing.T) {
+		w := fresh()
+		w.scale(12)
+		w.settle()
+		w.want("e1:4 e2:4 w1:3 w2:1")
+	})
+	t.Run("equal weights", func(t *testing.T) {
+		w := fresh()
+		for i := range w.Policy.Weights {
+			w.Policy.Weights[i].Weight = 1
+		}
+		w.settle()
+		w.want("e1:5 e2:5 w1:5 w2:5")
+	})
+	t.Run("lost, heard again, more replicas", func(t *testing.T) {
+		w := fresh()
+		w.of("e1").Heard, w.of("e1").Lost, w.of("e1").Settled = false, true, false
+		w.settle()
+		w.want("e1:-1 e2:8 w1:8 w2:4")
+		if got := w.of("e1").Shares[0].Workloads[0].Replicas; got != 7 {
+			t.Errorf("the lost cluster's share became %d", got)
+		}
+		w.of("e1").Heard, w.of("e1").Lost, w.of("e1").Settled = true, false, true
+		w.settle()
+		w.want("e1:1 e2:8 w1:7 w2:4")
+		w.scale(26)
+		w.settle()
+		w.want("e1:7 e2:8 w1:7 w2:4")
+	})
+	t.Run("lost, heard again, failback", func(t *testing.T) {
+		w := fresh()
+		w.Failback = true
+		w.of("e1").Heard, w.of("e1").Lost = false, true
+		w.settle()
+		w.of("e1").Heard, w.of("e1").Lost = true, false
+		w.settle()
+		w.want("e1:1 e2:8 w1:7 w2:4")
+		w.of("e1").Trusted = true
+		w.settle()
+		w.want("e1:7 e2:7 w1:4 w2:2")
+	})
+	t.Run("two lost", func(t *testing.T) {
+		w := fresh()
+		for _, name := range []string{"e1", "e2"} {
+			w.of(name).Heard, w.of(name).Lost = false, true
+		}
+		w.settle()
+		w.want("e1:-1 e2:-1 w1:8 w2:8")
+	})
+	t.Run("pinned", func(t *testing.T) {
+		w := fresh()
+		w.of("e1").Change = func([]byte) ([]byte, error) { return deployment(5), nil }
+		w.settle()
+		w.want("e1:5 e2:7 w1:5 w2:3")
+		if !w.of("e1").Shares[0].Workloads[0].Pinned {
+			t.Error("it is not marked as pinned")
+		}
+	})
+	t.Run("joins", func(t *testing.T) {
+		w := fresh()
+		w.weigh("x", 3)
+		w.join("x")
+		// A weight is added for it, so all is divided anew.
+		w.settle()
+		w.want("e1:5 e2:5 w1:3 w2:2 x:5")
+	})
+	t.Run("silent, and not lost", func(t *testing.T) {
+		w := fresh()
+		w.of("e1").Heard, w.of("e1").Settled = false, false
+		w.settle()
+		w.want("e1:7 e2:7 w1:4 w2:2")
+		w.scale(24)
+		w.settle()
+		w.want("e1:7 e2:8 w1:6 w2:3")
+	})
+	t.Run("frozen", func(t *testing.T) {
+		w := fresh()
+		w.Frozen = true
+		w.of("e1").Heard, w.of("e1").Lost = false, true
+		w.settle()
+		w.want("e1:7 e2:7 w1:4 w2:2")
+	})
+}
+
+func TestReplacedClusterComesBack(t *testing.T) {
+	w := worked(t, 20)
+	w.settle()
+	w.weigh("x", 3) // weights are edited, and nothing else changes
+	w.settle()
+	e1 := w.of("e1")
+	e1.Picked, e1.Left, e1.Heard, e1.Settled = false, true, false, false
+	w.join("x")
+	w.of("x").Settled = false
+	w.settle()
+	if got := w.shares(); got["e1"] != -1 || got["e2"]+got["w1"]+got["w2"]+got["x"] != 20 {
+		t.Errorf("shares are %v, want 20 without e1", got)
+	}
+	// The replacement is given up before it was available: the cluster has what the others do not.
+	x := w.of("x")
+	given := w.shares()["x"]
+	x.Picked = false
+	e1 = w.of("e1")
+	e1.Picked, e1.Left, e1.Heard, e1.Settled = true, false, true, true
+	w.step()
+	if got := w.shares()["e1"]; got < given || got > 7 {
+		t.Errorf("e1 has %d, want %d to 7", got, given)
+	}
+}
+
+func TestLoweringWaits(t *testing.T) {
+	w := worked(t, 20)
+	w.settle()
+	for i := range w.Policy.Weights {
+		w.Policy.Weights[i].Weight = 1
+	}
+	w.of("w2").Settled = false
+	w.step()
+	w.of("w1").Settled = false
+	w.want("e1:7 e2:7 w1:5 w2:5") // surge is 25 % of 20
+	if w.step() {
+		t.Errorf("it went on although the raised clusters are not settled: %v", w.shares())
+	}
+	w.of("w1").Settled, w.of("w2").Settled = true, true
+	w.settle()
+	w.want("e1:5 e2:5 w1:5 w2:5")
+	w.Surge = ptr.To(intstr.FromInt32(0))
+	w.Policy.Weights[0].Weight = 7
+	w.settle()
+	w.want("e1:5 e2:5 w1:5 w2:5")
+	if target := w.of("e1").Shares[0].Workloads[0].Target; target == nil {
+		t.Error("what it waits for is not recorded")
+	}
+}
+
+func TestRevisionsSideBySide(t *testing.T) {
+	w := &world{t: t, Request: Request{Policy: &v1beta1.ReplicaPolicy{}, Seed: "uid"}}
+	for name, weight := range map[string]int32{"a": 170, "b": 110, "c": 60} {
+		w.weigh(name, weight)
+		w.join(name)
+	}
+	w.scale(5)
+	w.settle()
+	w.want("a:2 b:2 c:1")
+	before := w.Revisions[0]
+	w.scale(8)
+	w.Revisions = append([]Revision{before}, w.Revisions...)
+	w.settle()
+	w.want("a:4 b:3 c:1")
+	for _, b := range w.Bindings {
+		if len(b.Shares) != 2 || b.Shares[0].Workloads[0].Replicas > b.Shares[1].Workloads[0].Replicas {
+			t.Errorf("%s: shares are %v", b.Name, b.Shares)
+		}
+	}
+}

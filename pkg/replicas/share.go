@@ -1,0 +1,50 @@
+package replicas
+
+import (
+	"fmt"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
+
+// Share describes a cluster's share of one workload to a user.
+type Share struct {
+	v1beta1.ReplicaShare
+	// Lost is whether other clusters have the replicas because the cluster is lost.
+	Lost bool `json:"lost,omitempty"`
+}
+
+// SharesOf returns the shares of a binding: those of the content that it has or, if it has none yet, of the newest.
+func SharesOf(b v1beta1.BindingObject) []Share {
+	of, ok := Of(b, b.GetSpec().ResourceSnapshotName)
+	if !ok {
+		of = Newest(b)
+	}
+	out := make([]Share, 0, len(of.Workloads))
+	for _, s := range of.Workloads {
+		out = append(out, Share{s, of.Lost})
+	}
+	return out
+}
+
+// Newest returns the shares of a binding for the newest revision for which it has any; it is empty without one.
+func Newest(b v1beta1.BindingObject) v1beta1.RevisionShares {
+	all := b.GetSpec().Shares
+	if len(all) == 0 {
+		return v1beta1.RevisionShares{}
+	}
+	return all[len(all)-1]
+}
+
+// String is one line of text.
+func (s Share) String() string {
+	out := fmt.Sprintf("%s: %d of %d", KeyOf(s.ReplicaShare), s.Replicas, s.Of)
+	switch {
+	case s.Lost:
+		out += "; the cluster is lost, and other clusters have its share"
+	case s.Pinned:
+		out += ", set by an override"
+	case s.Target != nil:
+		out += fmt.Sprintf(", moving to %d", *s.Target)
+	}
+	return out
+}
