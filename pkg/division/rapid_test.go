@@ -149,7 +149,7 @@ func TestASteadyDivisionOfTheSameChangesNothing(t *testing.T) {
 	})
 }
 
-// Steady divisions that start with fresh shares arrive at the fresh shares of another total. Among clusters of the same
+// Steady divisions that start with fresh shares arrive at the fresh shares of another total. Among clusters of equal
 // weight they may keep a replica where it is, so the weights differ here.
 func TestASteadyDivisionFollowsTheFreshOne(t *testing.T) {
 	check(t, func(t *rapid.T, k task) {
