@@ -105,6 +105,7 @@ const (
 	sizeList      = 50
 	sizeCluster   = 80
 	sizeName      = 28
+	sizeShare     = 140
 )
 
 func (d details) size() int {
@@ -163,6 +164,13 @@ func clusterSize(entry *v1beta1.PerClusterPlacementStatus) int {
 	for _, name := range entry.ApplicableClusterResourceOverrides {
 		n += sizeName + textSize(name)
 	}
+	if len(entry.Shares) > 0 {
+		n += sizeList
+	}
+	for i := range entry.Shares {
+		s := &entry.Shares[i]
+		n += sizeShare + textSize(s.Group, s.Kind, s.Namespace, s.Name, s.Field)
+	}
 	return n
 }
 
@@ -192,7 +200,7 @@ func detailsOf(entry *v1beta1.PerClusterPlacementStatus) details {
 }
 
 // fit makes a placement's status small enough to be stored, in the same way for every cluster: first it clears the
-// messages of True conditions, then it shortens details, then long messages; the clusters themselves stay. A note
+// messages of True conditions and all shares but one, then it shortens details, then long messages; the clusters themselves stay. A note
 // marks where something is left out and names where to find it. bindings names the binding of each entry; empty for
 // none.
 func fit(status *v1beta1.PlacementStatus, bindings []string) {
@@ -223,7 +231,7 @@ const mostQuoted = 80
 
 // reductions make an entry smaller, each on top of those before it.
 var reductions = func() []func(*v1beta1.PerClusterPlacementStatus, string) {
-	out := []func(*v1beta1.PerClusterPlacementStatus, string){silence}
+	out := []func(*v1beta1.PerClusterPlacementStatus, string){silence, dropShares}
 	for _, shorten := range shortenings {
 		out = append(out, func(entry *v1beta1.PerClusterPlacementStatus, binding string) {
 			d := detailsOf(entry)
@@ -250,6 +258,11 @@ func silence(entry *v1beta1.PerClusterPlacementStatus, _ string) {
 			c.Message = ""
 		}
 	}
+}
+
+// dropShares leaves one share. The bindings have all of them.
+func dropShares(entry *v1beta1.PerClusterPlacementStatus, _ string) {
+	entry.Shares = entry.Shares[:min(len(entry.Shares), 1)]
 }
 
 // quote cuts messages, except for the note on where to find the lists.
