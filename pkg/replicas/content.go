@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -60,8 +61,9 @@ func (k Key) String() string {
 type Number struct {
 	Key
 	// Total is the number in the content.
-	Total  int64
-	object []byte
+	Total int64
+	// probes are the object with the total, and with another number: an override that gives both the same number sets it.
+	probes [2][]byte
 }
 
 // In returns the numbers to divide in the objects of a revision, given as JSON, without envelopes. Objects that cannot
@@ -94,10 +96,17 @@ func In(policy *v1beta1.ReplicaPolicy, objects [][]byte) ([]Number, error) {
 	add := func(o *unstructured.Unstructured, field string, otherwise int64) {
 		gvk := o.GroupVersionKind()
 		k := Key{Group: gvk.Group, Kind: gvk.Kind, Namespace: o.GetNamespace(), Name: o.GetName(), Field: field}
-		if total, ok := read(o, k, otherwise); ok && !seen[k] {
-			seen[k] = true
-			out = append(out, Number{Key: k, Total: total, object: raws[o]})
+		total, ok := read(o, k, otherwise)
+		if !ok || seen[k] {
+			return
 		}
+		seen[k] = true
+		n := Number{Key: k, Total: total}
+		for i := range n.probes {
+			// An object that cannot be changed is not divided either.
+			n.probes[i], _ = with(raws[o], map[string]int64{k.path()[1]: total + int64(i)})
+		}
+		out = append(out, n)
 	}
 	for _, w := range workloads {
 		at := slices.IndexFunc(scalers, func(s *unstructured.Unstructured) bool { return apply.Scales(s, w) })
@@ -149,7 +158,7 @@ func Set(object []byte, shares []v1beta1.ReplicaShare) ([]byte, error) {
 	gvk := kindOf(h)
 	values := map[string]int64{}
 	for _, s := range shares {
-		if !s.Pinned && s.Group == gvk.Group && s.Kind == gvk.Kind && s.Namespace == h.Metadata.Namespace && s.Name == h.Metadata.Name {
+		if s.Group == gvk.Group && s.Kind == gvk.Kind && s.Namespace == h.Metadata.Namespace && s.Name == h.Metadata.Name {
 			values[KeyOf(s).path()[1]] = int64(s.Replicas)
 		}
 	}
@@ -187,15 +196,15 @@ func with(object []byte, values map[string]int64) ([]byte, error) {
 // change applies them, and returns nil for an object that the cluster does not get.
 func (n Number) Pinned(change func([]byte) ([]byte, error)) (value int64, ok bool) {
 	var found [2]int64
-	for i, total := range []int64{n.Total, n.Total + 1} {
-		object, err := with(n.object, map[string]int64{n.path()[1]: total})
-		if err != nil {
+	for i, probe := range n.probes {
+		object, err := change(probe)
+		switch {
+		case err != nil:
 			return 0, false
-		}
-		if object, err = change(object); err != nil {
-			return 0, false
-		}
-		if object == nil {
+		case object == nil:
+			continue
+		case bytes.Equal(object, probe):
+			found[i] = n.Total + int64(i)
 			continue
 		}
 		o, err := decode.Object(object)
@@ -225,8 +234,8 @@ func Within(objects [][]byte, shares []v1beta1.ReplicaShare) (out []v1beta1.Repl
 	for _, s := range shares {
 		k := KeyOf(s)
 		k.Field = ""
-		if here[k] && !s.Pinned {
-			s.Target, s.Of = nil, 0
+		if here[k] {
+			s.Target, s.Of, s.Pinned = nil, 0, false
 			out = append(out, s)
 		}
 	}

@@ -89,20 +89,16 @@ func (d *Divider) divide(ctx context.Context, placement v1beta1.PlacementObject,
 		ctrl.LoggerFrom(ctx).V(1).Info("Replicas cannot be divided", "reason", err.Error())
 		return ctrl.Result{}, nil
 	}
-	var raises, lowers []replicas.Write
-	for _, w := range writes {
-		if w.Lowers {
-			lowers = append(lowers, w)
-		} else {
-			raises = append(raises, w)
-		}
-	}
 	write := func(ctx context.Context, w replicas.Write) error { return d.write(ctx, bindings[w.Binding], w.Shares) }
-	if err := loop.Each(ctx, writersPerPlacement, raises, write); err != nil {
-		return ctrl.Result{}, err
-	}
-	if err := loop.Each(ctx, writersPerPlacement, lowers, write); err != nil {
-		return ctrl.Result{}, err
+	for len(writes) > 0 {
+		turn := writes
+		if end := slices.IndexFunc(writes, func(w replicas.Write) bool { return w.Turn != writes[0].Turn }); end > 0 {
+			turn = writes[:end]
+		}
+		if err := loop.Each(ctx, writersPerPlacement, turn, write); err != nil {
+			return ctrl.Result{}, err
+		}
+		writes = writes[len(turn):]
 	}
 	return ctrl.Result{RequeueAfter: again}, nil
 }
@@ -212,7 +208,7 @@ func fleetOf(list *clusterv1beta1.MemberClusterList, domain string, spec *v1beta
 func (f fleet) facts(b v1beta1.BindingObject, stuck map[string]bool) (out replicas.Binding, again time.Duration) {
 	spec := b.GetSpec()
 	out = replicas.Binding{
-		Name: b.GetName(), Cluster: spec.TargetCluster, Shares: spec.Shares,
+		Name: b.GetName(), Cluster: spec.TargetCluster, Snapshot: spec.ResourceSnapshotName, Shares: spec.Shares,
 		Picked: spec.State != v1beta1.BindingStateUnscheduled,
 		Left:   spec.State == v1beta1.BindingStateUnscheduled && failover.ReplacedBy(b) != nil,
 	}
