@@ -6,11 +6,13 @@ import (
 	"math"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/capacity"
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
@@ -60,8 +62,11 @@ func (k Key) String() string {
 type Number struct {
 	Key
 	// Total is the number in the content.
-	Total  int64
-	object []byte
+	Total int64
+	// Requests are those of one replica; unknown is true if they cannot be read.
+	Requests corev1.ResourceList
+	unknown  bool
+	object   []byte
 }
 
 // In returns the numbers to divide in the objects of a revision, given as JSON, without envelopes. Objects that cannot
@@ -91,22 +96,23 @@ func In(policy *v1beta1.ReplicaPolicy, objects [][]byte) ([]Number, error) {
 	}
 	var out []Number
 	seen := map[Key]bool{}
-	add := func(o *unstructured.Unstructured, field string, otherwise int64) {
+	add := func(w, o *unstructured.Unstructured, field string, otherwise int64) {
 		gvk := o.GroupVersionKind()
 		k := Key{Group: gvk.Group, Kind: gvk.Kind, Namespace: o.GetNamespace(), Name: o.GetName(), Field: field}
 		if total, ok := read(o, k, otherwise); ok && !seen[k] {
 			seen[k] = true
-			out = append(out, Number{Key: k, Total: total, object: raws[o]})
+			requests, known := capacity.RequestsOf(raws[w])
+			out = append(out, Number{Key: k, Total: total, Requests: requests, unknown: !known, object: raws[o]})
 		}
 	}
 	for _, w := range workloads {
 		at := slices.IndexFunc(scalers, func(s *unstructured.Unstructured) bool { return apply.Scales(s, w) })
 		if at < 0 {
-			add(w, "", 1)
+			add(w, w, "", 1)
 			continue
 		}
-		add(scalers[at], fieldMin, 1)
-		add(scalers[at], fieldMax, 1)
+		add(w, scalers[at], fieldMin, 1)
+		add(w, scalers[at], fieldMax, 1)
 	}
 	if len(out) > MaxNumbers {
 		return nil, fmt.Errorf("the content has %d workloads to divide, and at most %d can be: use several placements, or fewer kinds in policy.replicas.kinds",

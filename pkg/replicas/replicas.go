@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -20,7 +21,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/capacity"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/division"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
@@ -68,12 +71,18 @@ type Binding struct {
 	Labels map[string]string
 	// Picked is whether the placement is to be on the cluster; Left is whether another cluster replaces it.
 	Picked, Left bool
+	// Has is the resource snapshot of the content that the cluster was given; empty if it has none yet.
+	Has string
 	// Settled is whether everything that the cluster has now is available there.
 	Settled bool
 	// Heard is whether the hub hears the cluster, and Lost whether the placement leaves it because it does not.
 	Heard, Lost bool
 	// Trusted is whether a cluster that was lost has been heard and healthy for long enough to get its share back.
 	Trusted bool
+	// Usage is what the cluster reports of its resources, and Promised what is promised to pods that the report does not
+	// contain yet.
+	Usage    *clusterv1beta1.ResourceUsage
+	Promised corev1.ResourceList
 	// Change applies the overrides of the binding; nil for none.
 	Change func([]byte) ([]byte, error)
 	// Shares are those in its spec.
@@ -102,6 +111,15 @@ type Write struct {
 	Shares  []v1beta1.RevisionShares
 	// Lowers is whether a share is lowered. Other writes come first.
 	Lowers bool
+	// Promises are the requests of the replicas that the cluster gets.
+	Promises corev1.ResourceList
+}
+
+// Decision are the changes to write.
+type Decision struct {
+	Writes []Write
+	// Waiting is whether some replicas have no room in what clusters report.
+	Waiting bool
 }
 
 // keptRevisions is how many revisions that are not in use any more a binding keeps, until another write drops them.
@@ -109,13 +127,13 @@ const keptRevisions = 3
 
 // Decide returns the changes that lead toward the division that the policy demands, in the order of bindings. If they
 // have been carried out and nothing else has changed, it returns none.
-func Decide(r Request) ([]Write, error) {
+func Decide(r Request) (Decision, error) {
 	if err := Check(r.Policy); err != nil {
-		return nil, err
+		return Decision{}, err
 	}
 	d := &decision{Request: r}
 	if err := d.prepare(); err != nil {
-		return nil, err
+		return Decision{}, err
 	}
 	for _, revision := range r.Revisions {
 		if revision.Unknown {
@@ -125,12 +143,13 @@ func Decide(r Request) ([]Write, error) {
 			d.divide(revision, n)
 		}
 	}
-	return d.writes(), nil
+	return Decision{Writes: d.writes(), Waiting: d.waiting}, nil
 }
 
 // decision is the state of one decision.
 type decision struct {
 	Request
+	waiting  bool
 	rules    string
 	weights  []int64
 	clusters []cluster
@@ -145,6 +164,8 @@ type cluster struct {
 	// shares are the decided ones, by snapshot; done is whether all are what they should be.
 	shares map[string][]v1beta1.ReplicaShare
 	done   bool
+	// promises are the requests of the replicas that it gets by this decision.
+	promises corev1.ResourceList
 }
 
 func (d *decision) prepare() error {
@@ -166,7 +187,7 @@ func (d *decision) prepare() error {
 		if !b.Picked {
 			continue
 		}
-		c := cluster{Binding: b, shares: map[string][]v1beta1.ReplicaShare{}, done: true}
+		c := cluster{Binding: b, shares: map[string][]v1beta1.ReplicaShare{}, done: true, promises: corev1.ResourceList{}}
 		for j, by := range selectors {
 			if by.Matches(labels.Set(b.Labels)) {
 				matched = true
@@ -191,6 +212,8 @@ func (d *decision) prepare() error {
 type part struct {
 	// have is what the cluster has, prior what the last decision gave it: a move there may not have ended.
 	have, prior int64
+	// present is what the cluster has in the revision that it was given.
+	present int64
 	// own is whether the binding has a share of this revision, other whether it has one of another revision.
 	own, other bool
 	pinned     bool
@@ -200,19 +223,25 @@ type part struct {
 // divide decides the shares of one number in one revision.
 func (d *decision) divide(revision Revision, n Number) {
 	parts := d.parts(revision, n)
+	d.measure(parts, n)
 	first := !slices.ContainsFunc(parts, func(p part) bool { return p.own || p.other })
 	total := n.Total
 	if !first {
 		d.begin(parts, n, total)
 	}
 	seed := d.Seed + "/" + n.Key.String()
+	fresh := first || d.fresh()
+	if d.Policy.By == v1beta1.ReplicaDivisionAggregate {
+		d.aggregate(parts, total, fresh)
+	}
 	input := make([]division.Cluster, len(parts))
 	for i, p := range parts {
 		input[i] = p.Cluster
 		input[i].Prior = p.prior
 	}
-	want := division.Divide(total, input, seed, first || d.fresh()).Shares
-	next := want
+	divided := division.Divide(total, input, seed, fresh)
+	want, next := divided.Shares, divided.Shares
+	d.waiting = d.waiting || divided.Unplaced > 0 && d.measured()
 	switch {
 	case first:
 	case d.Frozen:
@@ -237,6 +266,9 @@ func (d *decision) divide(revision Revision, n Number) {
 			share.Replicas = number(parts[i].Min)
 		case next[i] != want[i]:
 			share.Target, c.done = ptr.To(number(want[i])), false
+		}
+		if more := next[i] - parts[i].present; more > 0 && !c.away && revision.Snapshot == d.Revisions[len(d.Revisions)-1].Snapshot {
+			capacity.Add(c.promises, capacity.Times(n.Requests, more))
 		}
 		c.shares[revision.Snapshot] = append(c.shares[revision.Snapshot], share)
 	}
@@ -271,6 +303,9 @@ func (d *decision) parts(revision Revision, n Number) []part {
 		var share v1beta1.ReplicaShare
 		share, p.own, p.other = c.has(revision.Snapshot, n.Key)
 		p.have, p.prior = int64(share.Replicas), int64(ptr.Deref(share.Target, share.Replicas))
+		if given, own, _ := c.has(c.Has, n.Key); own {
+			p.present = int64(given.Replicas)
+		}
 		low, high := int64(ptr.Deref(d.Policy.MinPerCluster, 0)), int64(ptr.Deref(d.Policy.MaxPerCluster, math.MaxInt32))
 		if n.Field != "" {
 			low = max(low, 1) // an autoscaler needs one
@@ -281,7 +316,7 @@ func (d *decision) parts(revision Revision, n Number) []part {
 		}
 		switch {
 		case c.away:
-			low, high, p.have, p.prior, p.own, p.other = 0, 0, 0, 0, p.own || p.other, false
+			low, high, p.have, p.prior, p.present, p.own, p.other = 0, 0, 0, 0, 0, p.own || p.other, false
 		case isPinned:
 			low, high, p.pinned = pinned, pinned, true
 		case !c.Heard:
@@ -291,6 +326,64 @@ func (d *decision) parts(revision Revision, n Number) []part {
 		out[i] = p
 	}
 	return out
+}
+
+// measured reports whether the shares depend on the capacities of clusters.
+func (d *decision) measured() bool {
+	return d.Policy.By == v1beta1.ReplicaDivisionCapacity || d.Policy.By == v1beta1.ReplicaDivisionAggregate
+}
+
+// measure sets weights and upper bounds by the capacities of clusters: what they have, and have room for.
+func (d *decision) measure(parts []part, n Number) {
+	if !d.measured() {
+		return
+	}
+	for i := range parts {
+		p, c := &parts[i], &d.clusters[i]
+		p.Weight = max(p.have, p.present+d.room(c, n))
+		if !p.pinned && !c.away {
+			p.Max = min(p.Max, p.Weight)
+		}
+	}
+}
+
+// aggregate takes the weight of clusters that are not needed: those with the most capacity are used, and unless the
+// division is fresh, those that have replicas already.
+func (d *decision) aggregate(parts []part, total int64, fresh bool) {
+	order := make([]int, len(parts))
+	for i := range order {
+		order[i] = i
+	}
+	used := func(i int) bool { return !fresh && parts[i].prior > 0 }
+	slices.SortStableFunc(order, func(i, j int) int {
+		if used(i) != used(j) {
+			if used(i) {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(parts[j].Max, parts[i].Max)
+	})
+	var enough int64
+	for _, i := range order {
+		if enough >= total && !used(i) {
+			parts[i].Weight = 0
+		}
+		enough += parts[i].Max
+	}
+}
+
+// room returns for how many more replicas a cluster has room; none if it is not known, or while what it was given may
+// not have taken its room yet.
+func (d *decision) room(c *cluster, n Number) int64 {
+	if n.unknown || c.Usage == nil || !c.Heard || c.Has != "" && !c.Settled {
+		return 0
+	}
+	promised := corev1.ResourceList{}
+	capacity.Add(promised, c.Promised)
+	capacity.Add(promised, c.promises)
+	room, _ := capacity.Room(c.Usage, n.Requests, promised)
+	return room
 }
 
 // begin sets the shares from which those of the revision begin. A revision that is new divides what the clusters have
@@ -389,7 +482,7 @@ func (d *decision) writes() []Write {
 		case c != nil:
 			shares := d.sharesOf(c)
 			if !equality.Semantic.DeepEqual(shares, used(d.Revisions, b.Shares)) || len(b.Shares) > len(shares)+keptRevisions {
-				out = append(out, Write{Binding: b.Name, Shares: shares, Lowers: lowers(b.Shares, shares)})
+				out = append(out, Write{Binding: b.Name, Shares: shares, Lowers: lowers(b.Shares, shares), Promises: c.promises})
 			}
 		case b.Left && slices.ContainsFunc(b.Shares, func(s v1beta1.RevisionShares) bool { return !s.Lost }):
 			shares := slices.Clone(b.Shares)

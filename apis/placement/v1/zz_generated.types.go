@@ -985,6 +985,7 @@ type PlacementPolicy struct {
 	// Replicas defines how the replicas of workloads are divided over the picked clusters. Without it, every cluster gets
 	// all replicas. Changing it picks no cluster anew.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.by == 'Weights' || !has(self.weights) || size(self.weights) == 0",message="weights are for by: Weights only"
 	// +kubebuilder:validation:XValidation:rule="!has(self.minPerCluster) || !has(self.maxPerCluster) || self.minPerCluster <= self.maxPerCluster",message="minPerCluster must not be greater than maxPerCluster"
 	Replicas *ReplicaPolicy `json:"replicas,omitempty"`
 }
@@ -1177,14 +1178,16 @@ type Toleration struct {
 // cluster that joins gets its minimum, and a part of what is added later. All shares are computed anew when the policy
 // changes.
 type ReplicaPolicy struct {
-	// By is what the shares are proportional to: Weights, the default and only value.
+	// By is what the shares are proportional to: Weights, the default; Capacity, the replicas that a cluster has and has
+	// room for; or Aggregate, which uses as few clusters as have room, in proportion to their capacity. Capacity is known
+	// of clusters whose agent reports free resources; other clusters keep what they have.
 	// +optional
 	// +kubebuilder:default=Weights
 	By ReplicaDivision `json:"by,omitempty"`
 
 	// Weights give clusters a weight, at most 100. If several match a cluster, the highest counts; a cluster that none
 	// matches has weight 0, and gets only its minimum. If the list is empty, or matches no picked cluster, all picked
-	// clusters have weight 1.
+	// clusters have weight 1. They are for Weights only.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Weights []ClusterWeight `json:"weights,omitempty"`
@@ -1216,11 +1219,17 @@ type ReplicaPolicy struct {
 }
 
 // ReplicaDivision defines what the shares of clusters are proportional to.
-// +kubebuilder:validation:Enum=Weights
+// +kubebuilder:validation:Enum=Weights;Capacity;Aggregate
 type ReplicaDivision string
 
-// ReplicaDivisionWeights divides in proportion to weights.
-const ReplicaDivisionWeights ReplicaDivision = "Weights"
+const (
+	// ReplicaDivisionWeights divides in proportion to weights.
+	ReplicaDivisionWeights ReplicaDivision = "Weights"
+	// ReplicaDivisionCapacity divides in proportion to the replicas that clusters have and have room for.
+	ReplicaDivisionCapacity ReplicaDivision = "Capacity"
+	// ReplicaDivisionAggregate divides over as few clusters as have room.
+	ReplicaDivisionAggregate ReplicaDivision = "Aggregate"
+)
 
 // ClusterWeight gives the clusters that it selects a weight.
 type ClusterWeight struct {

@@ -54,6 +54,7 @@ type PlacementPolicy struct {
 	// Replicas defines how the replicas of workloads are divided over the picked clusters. Without it, every cluster gets
 	// all replicas. Changing it picks no cluster anew.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.by == 'Weights' || !has(self.weights) || size(self.weights) == 0",message="weights are for by: Weights only"
 	// +kubebuilder:validation:XValidation:rule="!has(self.minPerCluster) || !has(self.maxPerCluster) || self.minPerCluster <= self.maxPerCluster",message="minPerCluster must not be greater than maxPerCluster"
 	Replicas *ReplicaPolicy `json:"replicas,omitempty"`
 }

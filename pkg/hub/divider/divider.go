@@ -7,15 +7,12 @@ package divider
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,7 +27,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
-	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
 // writersPerPlacement is how many bindings of one placement are written at once.
@@ -50,6 +46,8 @@ type Divider struct {
 	Now func() time.Time
 
 	contents contents
+	promises promises
+	waiting  waiting
 }
 
 // Reconcile takes the next step of one placement.
@@ -59,6 +57,7 @@ func (d *Divider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 	err := d.Client.Get(ctx, req.NamespacedName, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
 		d.contents.forget(req.NamespacedName)
+		d.waiting.set(req.NamespacedName, false)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
@@ -73,6 +72,7 @@ func (d *Divider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 	}
 	if replicas.PolicyOf(placement) == nil {
 		d.contents.forget(req.NamespacedName)
+		d.waiting.set(req.NamespacedName, false)
 		return ctrl.Result{}, d.clear(ctx, bindings)
 	}
 	return d.divide(ctx, placement, bindings)
@@ -84,20 +84,27 @@ func (d *Divider) divide(ctx context.Context, placement v1beta1.PlacementObject,
 	if err != nil || request == nil {
 		return ctrl.Result{}, err
 	}
-	writes, err := replicas.Decide(*request)
+	decision, err := replicas.Decide(*request)
 	if err != nil { // the user has to correct the policy, and the placement's status says so
 		ctrl.LoggerFrom(ctx).V(1).Info("Replicas cannot be divided", "reason", err.Error())
 		return ctrl.Result{}, nil
 	}
 	var raises, lowers []replicas.Write
-	for _, w := range writes {
+	d.waiting.set(client.ObjectKeyFromObject(placement), decision.Waiting)
+	for _, w := range decision.Writes {
 		if w.Lowers {
 			lowers = append(lowers, w)
 		} else {
 			raises = append(raises, w)
 		}
 	}
-	write := func(ctx context.Context, w replicas.Write) error { return d.write(ctx, bindings[w.Binding], w.Shares) }
+	write := func(ctx context.Context, w replicas.Write) error {
+		if err := d.write(ctx, bindings[w.Binding], w.Shares); err != nil {
+			return err
+		}
+		d.promises.add(bindings[w.Binding].GetSpec().TargetCluster, w.Promises, d.Now())
+		return nil
+	}
 	if err := loop.Each(ctx, writersPerPlacement, raises, write); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -179,6 +186,9 @@ func (d *Divider) request(ctx context.Context, placement v1beta1.PlacementObject
 		if again == 0 || soon > 0 && soon < again {
 			again = soon
 		}
+		if cluster := fleet.byName[facts.Cluster]; cluster != nil {
+			facts.Usage, facts.Promised = &cluster.Status.ResourceUsage, d.promises.on(cluster)
+		}
 		if facts.Change, err = d.change(ctx, b, facts.Labels); err != nil {
 			return nil, 0, err
 		}
@@ -212,7 +222,7 @@ func fleetOf(list *clusterv1beta1.MemberClusterList, domain string, spec *v1beta
 func (f fleet) facts(b v1beta1.BindingObject, stuck map[string]bool) (out replicas.Binding, again time.Duration) {
 	spec := b.GetSpec()
 	out = replicas.Binding{
-		Name: b.GetName(), Cluster: spec.TargetCluster, Shares: spec.Shares,
+		Name: b.GetName(), Cluster: spec.TargetCluster, Shares: spec.Shares, Has: spec.ResourceSnapshotName,
 		Picked: spec.State != v1beta1.BindingStateUnscheduled,
 		Left:   spec.State == v1beta1.BindingStateUnscheduled && failover.ReplacedBy(b) != nil,
 	}
@@ -318,81 +328,4 @@ func (d *Divider) revisions(ctx context.Context, placement v1beta1.PlacementObje
 		return strings.Compare(a.Snapshot, b.Snapshot)
 	})
 	return out, nil
-}
-
-// contents caches what is divided in the revisions of each placement.
-type contents struct {
-	mu   sync.Mutex
-	last map[types.NamespacedName]*content
-}
-
-type content struct {
-	kinds     string
-	revisions map[string]revision
-}
-
-type revision struct {
-	master  types.UID
-	numbers []replicas.Number
-}
-
-// of returns the cache of a placement, which one worker uses at a time.
-func (c *contents) of(placement types.NamespacedName) *content {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.last == nil {
-		c.last = map[types.NamespacedName]*content{}
-	}
-	if c.last[placement] == nil {
-		c.last[placement] = &content{revisions: map[string]revision{}}
-	}
-	return c.last[placement]
-}
-
-func (c *contents) forget(placement types.NamespacedName) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.last, placement)
-}
-
-// numbers returns what is divided in a revision.
-func (c *content) numbers(placement v1beta1.PlacementObject, name string, all []v1beta1.ResourceSnapshotObject) ([]replicas.Number, error) {
-	policy := replicas.PolicyOf(placement)
-	kinds, err := contract.Hash(policy.Kinds)
-	if err != nil {
-		return nil, err
-	}
-	if kinds != c.kinds {
-		c.kinds, c.revisions = kinds, map[string]revision{}
-	}
-	at := slices.IndexFunc(all, func(s v1beta1.ResourceSnapshotObject) bool { return s.GetName() == name })
-	if at < 0 {
-		return nil, errors.New("its snapshot does not exist any more")
-	}
-	if known, ok := c.revisions[name]; ok && known.master == all[at].GetUID() {
-		return known.numbers, nil
-	}
-	group, err := work.GroupOf(name, all)
-	if err != nil {
-		return nil, err
-	}
-	objects, err := group.Objects()
-	if err != nil {
-		return nil, err
-	}
-	out, err := replicas.In(policy, objects)
-	if err != nil {
-		return nil, err
-	}
-	c.revisions[name] = revision{all[at].GetUID(), out}
-	return out, nil
-}
-
-// keep drops all revisions but those named.
-func (c *content) keep(names map[string]int) {
-	for name := range c.revisions {
-		if _, used := names[name]; !used {
-			delete(c.revisions, name)
-		}
-	}
 }
