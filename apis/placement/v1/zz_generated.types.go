@@ -245,6 +245,11 @@ type ResourceBindingStatus struct {
 	// +optional
 	LastHealthy *Revision `json:"lastHealthy,omitempty"`
 
+	// UnschedulableReplicas are the divided workloads with replicas that have had no node for 5 minutes, at most 100.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	UnschedulableReplicas []UnschedulableReplicas `json:"unschedulableReplicas,omitempty"`
+
 	// Conditions are RolloutStarted, Overridden, WorkSynchronized, and then Applied and Available or, with ReportDiff,
 	// DiffReported.
 	// +optional
@@ -1282,6 +1287,34 @@ type RevisionShares struct {
 	Workloads []ReplicaShare `json:"workloads,omitempty"`
 }
 
+// UnschedulableReplicas are replicas of a workload for which a cluster has no room.
+type UnschedulableReplicas struct {
+	// Group is the API group of the workload.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+
+	// Kind is the kind of the workload.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind"`
+
+	// Namespace of the workload; empty for a cluster-scoped one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Namespace string `json:"namespace,omitempty"`
+
+	// Name of the workload.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// Replicas is their number, from 1.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Replicas int32 `json:"replicas"`
+}
+
 // ReplicaShare is a cluster's share of the replicas of one workload.
 type ReplicaShare struct {
 	// Group is the API group of the workload.
@@ -1324,6 +1357,15 @@ type ReplicaShare struct {
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Of int32 `json:"of"`
+
+	// Limit is the greatest share that the cluster gets until LimitedUntil, because more replicas had no node; from 0.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Limit *int32 `json:"limit,omitempty"`
+
+	// LimitedUntil is when the limit ends.
+	// +optional
+	LimitedUntil *metav1.Time `json:"limitedUntil,omitempty"`
 
 	// Pinned is whether an override sets the number for this cluster. The other clusters divide the rest.
 	// +optional
@@ -2361,6 +2403,12 @@ type ManifestCondition struct {
 	// DiffDetails show how the object, if it was not taken over or is only compared, differs from its manifest.
 	// +optional
 	DiffDetails *DiffDetails `json:"diffDetails,omitempty"`
+
+	// UnschedulableReplicas is how many replicas of a workload that is divided over clusters have had no node for 5
+	// minutes.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	UnschedulableReplicas int32 `json:"unschedulableReplicas,omitempty"`
 }
 
 // WorkResourceIdentifier names an object of a Work. An undecodable manifest is known by its ordinal alone.

@@ -113,6 +113,34 @@ type RevisionShares struct {
 	Workloads []ReplicaShare `json:"workloads,omitempty"`
 }
 
+// UnschedulableReplicas are replicas of a workload for which a cluster has no room.
+type UnschedulableReplicas struct {
+	// Group is the API group of the workload.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+
+	// Kind is the kind of the workload.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind"`
+
+	// Namespace of the workload; empty for a cluster-scoped one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Namespace string `json:"namespace,omitempty"`
+
+	// Name of the workload.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// Replicas is their number, from 1.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Replicas int32 `json:"replicas"`
+}
+
 // ReplicaShare is a cluster's share of the replicas of one workload.
 type ReplicaShare struct {
 	// Group is the API group of the workload.
@@ -155,6 +183,15 @@ type ReplicaShare struct {
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Of int32 `json:"of"`
+
+	// Limit is the greatest share that the cluster gets until LimitedUntil, because more replicas had no node; from 0.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Limit *int32 `json:"limit,omitempty"`
+
+	// LimitedUntil is when the limit ends.
+	// +optional
+	LimitedUntil *metav1.Time `json:"limitedUntil,omitempty"`
 
 	// Pinned is whether an override sets the number for this cluster. The other clusters divide the rest.
 	// +optional
