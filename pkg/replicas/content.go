@@ -232,7 +232,7 @@ func Within(objects [][]byte, shares []v1beta1.ReplicaShare) (out []v1beta1.Repl
 		k := KeyOf(s)
 		k.Field = ""
 		if here[k] && !s.Pinned {
-			s.Target, s.Of = nil, 0
+			s.Target, s.Of, s.Limit, s.LimitedUntil = nil, 0, nil, nil
 			out = append(out, s)
 		}
 	}

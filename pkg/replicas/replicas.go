@@ -12,6 +12,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -83,6 +84,8 @@ type Binding struct {
 	// contain yet.
 	Usage    *clusterv1beta1.ResourceUsage
 	Promised corev1.ResourceList
+	// Unschedulable is how many replicas of a workload have had no node for some time, in what the cluster has now.
+	Unschedulable map[Key]int64
 	// Change applies the overrides of the binding; nil for none.
 	Change func([]byte) ([]byte, error)
 	// Shares are those in its spec.
@@ -103,6 +106,7 @@ type Request struct {
 	// Revisions are those in use and the latest, oldest first.
 	Revisions []Revision
 	Bindings  []Binding
+	Now       time.Time
 }
 
 // Write is a change of the shares of one binding.
@@ -118,9 +122,14 @@ type Write struct {
 // Decision are the changes to write.
 type Decision struct {
 	Writes []Write
-	// Waiting is whether some replicas have no room in what clusters report.
+	// Waiting is whether some replicas have no room in what clusters report, and Again when to decide again without an
+	// event, zero for never.
 	Waiting bool
+	Again   time.Duration
 }
+
+// limitedFor is how long a cluster gets no more replicas of a workload after some had no node.
+const limitedFor = 30 * time.Minute
 
 // keptRevisions is how many revisions that are not in use any more a binding keeps, until another write drops them.
 const keptRevisions = 3
@@ -143,13 +152,14 @@ func Decide(r Request) (Decision, error) {
 			d.divide(revision, n)
 		}
 	}
-	return Decision{Writes: d.writes(), Waiting: d.waiting}, nil
+	return Decision{Writes: d.writes(), Waiting: d.waiting, Again: d.again}, nil
 }
 
 // decision is the state of one decision.
 type decision struct {
 	Request
 	waiting  bool
+	again    time.Duration
 	rules    string
 	weights  []int64
 	clusters []cluster
@@ -217,6 +227,11 @@ type part struct {
 	// own is whether the binding has a share of this revision, other whether it has one of another revision.
 	own, other bool
 	pinned     bool
+	// limit is the greatest share until until, because more replicas had no node; nil for none. free is how many of have
+	// are known not to run.
+	limit *int64
+	until time.Time
+	free  int64
 	division.Cluster
 }
 
@@ -241,7 +256,10 @@ func (d *decision) divide(revision Revision, n Number) {
 	}
 	divided := division.Divide(total, input, seed, fresh)
 	want, next := divided.Shares, divided.Shares
-	d.waiting = d.waiting || divided.Unplaced > 0 && d.measured()
+	if divided.Unplaced > 0 {
+		d.waiting = d.waiting || d.measured()
+		d.awaitRoom(parts)
+	}
 	switch {
 	case first:
 	case d.Frozen:
@@ -257,6 +275,9 @@ func (d *decision) divide(revision Revision, n Number) {
 		share := v1beta1.ReplicaShare{
 			Group: n.Group, Kind: n.Kind, Namespace: n.Namespace, Name: n.Name, Field: n.Field,
 			Replicas: number(next[i]), Of: number(total), Pinned: parts[i].pinned,
+		}
+		if limit := parts[i].limit; limit != nil {
+			share.Limit, share.LimitedUntil = ptr.To(number(*limit)), ptr.To(metav1.NewTime(parts[i].until))
 		}
 		switch {
 		case c.away:
@@ -323,9 +344,40 @@ func (d *decision) parts(revision Revision, n Number) []part {
 			low, high = p.have, p.have
 		}
 		p.Min, p.Max = low, high
+		if !p.pinned && !c.away {
+			d.limit(&p, c, share, n)
+		}
 		out[i] = p
 	}
 	return out
+}
+
+// limit lowers the upper bound of a cluster in which some replicas have no node, or had none not long ago.
+func (d *decision) limit(p *part, c *cluster, share v1beta1.ReplicaShare, n Number) {
+	if share.Limit != nil && share.LimitedUntil != nil && share.LimitedUntil.After(d.Now) {
+		p.limit, p.until = ptr.To(int64(*share.Limit)), share.LimitedUntil.Time
+	}
+	if missing := min(c.Unschedulable[n.Key], p.present); missing > 0 && c.Heard {
+		if limit := p.present - missing; p.limit == nil || *p.limit > limit {
+			p.limit, p.until = &limit, d.Now.Add(limitedFor).Truncate(time.Second)
+		}
+		p.free = max(0, p.have-*p.limit)
+	}
+	if p.limit != nil {
+		p.Max = min(p.Max, *p.limit)
+	}
+}
+
+// awaitRoom decides again when the first limit ends, if there are replicas without room.
+func (d *decision) awaitRoom(parts []part) {
+	for _, p := range parts {
+		if p.limit == nil {
+			continue
+		}
+		if after := p.until.Sub(d.Now); d.again == 0 || after < d.again {
+			d.again = max(after, time.Second)
+		}
+	}
 }
 
 // measured reports whether the shares depend on the capacities of clusters.
@@ -464,7 +516,7 @@ func (d *decision) places(parts []part, want []int64) []division.Place {
 	out := make([]division.Place, len(parts))
 	for i, p := range parts {
 		c := &d.clusters[i]
-		out[i] = division.Place{Name: c.Cluster, Have: p.have, Want: want[i], Settled: c.Settled && !c.back, Lost: c.away}
+		out[i] = division.Place{Name: c.Cluster, Have: p.have, Want: want[i], Settled: c.Settled && !c.back, Lost: c.away, Free: p.free}
 	}
 	return out
 }

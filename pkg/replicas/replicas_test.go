@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -382,4 +383,45 @@ func TestUnknownCapacityIsNotInfinite(t *testing.T) {
 	w.of("old").Usage = &clusterv1beta1.ResourceUsage{Available: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("64")}}
 	w.settle()
 	w.want("a:3 b:3 old:0")
+}
+
+func TestUnschedulableReplicasGoElsewhere(t *testing.T) {
+	w := worked(t, 20)
+	w.Now = time.Unix(1_000_000, 0)
+	w.settle()
+	w.want("e1:7 e2:7 w1:4 w2:2")
+	e2 := w.of("e2")
+	e2.Settled, e2.Unschedulable = false, map[Key]int64{w.Revisions[0].Numbers[0].Key: 3}
+	w.step()
+	w.want("e1:8 e2:4 w1:5 w2:3")
+	e2 = w.of("e2")
+	e2.Settled, e2.Unschedulable = true, nil
+	w.settle()
+	w.want("e1:8 e2:4 w1:5 w2:3")
+	w.scale(24)
+	w.settle()
+	w.want("e1:8 e2:4 w1:8 w2:4")
+	w.Now = w.Now.Add(limitedFor)
+	w.scale(26)
+	w.settle()
+	w.want("e1:8 e2:6 w1:8 w2:4")
+	if share := w.of("e2").Shares[0].Workloads[0]; share.Limit != nil {
+		t.Errorf("the limit stays: %+v", share)
+	}
+	// Both eastern clusters are lost: the others take what they can, and the rest is waited for.
+	w.scale(20)
+	w.settle()
+	for _, name := range []string{"e1", "e2"} {
+		w.of(name).Heard, w.of(name).Lost = false, true
+	}
+	w.settle()
+	w.want("e1:-1 e2:-1 w1:8 w2:8")
+	w.of("w2").Unschedulable, w.of("w2").Settled = map[Key]int64{w.Revisions[0].Numbers[0].Key: 2}, false
+	w.step()
+	w.want("e1:-1 e2:-1 w1:8 w2:6")
+	w.of("w2").Unschedulable = nil
+	d, err := Decide(w.Request)
+	if err != nil || d.Again != limitedFor {
+		t.Errorf("the decision is %+v, %v; want another when the limit ends", d, err)
+	}
 }

@@ -2,6 +2,7 @@ package replicas
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
@@ -45,6 +46,9 @@ func (s Share) String() string {
 		out += ", set by an override"
 	case s.Target != nil:
 		out += fmt.Sprintf(", moving to %d", *s.Target)
+	}
+	if s.Limit != nil && s.LimitedUntil != nil {
+		out += fmt.Sprintf(", at most %d until %s because more had no node", *s.Limit, s.LimitedUntil.UTC().Format(time.RFC3339))
 	}
 	return out
 }

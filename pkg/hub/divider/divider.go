@@ -111,6 +111,9 @@ func (d *Divider) divide(ctx context.Context, placement v1beta1.PlacementObject,
 	if err := loop.Each(ctx, writersPerPlacement, lowers, write); err != nil {
 		return ctrl.Result{}, err
 	}
+	if again == 0 || decision.Again > 0 && decision.Again < again {
+		again = decision.Again
+	}
 	return ctrl.Result{RequeueAfter: again}, nil
 }
 
@@ -169,7 +172,7 @@ func (d *Divider) request(ctx context.Context, placement v1beta1.PlacementObject
 	}
 	spec := placement.GetSpec()
 	out = &replicas.Request{
-		Policy: spec.Policy.Replicas, Seed: string(placement.GetUID()), Revisions: revisions,
+		Policy: spec.Policy.Replicas, Seed: string(placement.GetUID()), Revisions: revisions, Now: d.Now(),
 		Failback: spec.Policy.Failover != nil && spec.Policy.Failover.Failback == v1beta1.FailbackWhenHealthy,
 	}
 	if spec.Strategy.RollingUpdate != nil {
@@ -234,6 +237,14 @@ func (f fleet) facts(b v1beta1.BindingObject, stuck map[string]bool) (out replic
 	out.Labels = cluster.Labels
 	out.Heard = liveness.Of(cluster, f.Now) == liveness.Heard
 	out.Settled = out.Heard && spec.State == v1beta1.BindingStateBound && delivery.StatusOf(b).Well()
+	if delivery.StatusOf(b).Current(v1beta1.ConditionAvailable) != nil { // what is reported is about what it has now
+		for _, u := range b.GetStatus().UnschedulableReplicas {
+			if out.Unschedulable == nil {
+				out.Unschedulable = map[replicas.Key]int64{}
+			}
+			out.Unschedulable[replicas.Key{Group: u.Group, Kind: u.Kind, Namespace: u.Namespace, Name: u.Name}] = int64(u.Replicas)
+		}
+	}
 	if !f.on {
 		return out, 0
 	}

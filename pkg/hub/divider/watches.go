@@ -133,7 +133,8 @@ func bindings() predicate.Predicate {
 			return was.GetGeneration() != is.GetGeneration() ||
 				was.GetDeletionTimestamp().IsZero() != is.GetDeletionTimestamp().IsZero() ||
 				was.GetAnnotations()[contract.AnnotationReplacedBy] != is.GetAnnotations()[contract.AnnotationReplacedBy] ||
-				delivery.StatusOf(was).Well() != delivery.StatusOf(is).Well()
+				delivery.StatusOf(was).Well() != delivery.StatusOf(is).Well() ||
+				!equality.Semantic.DeepEqual(was.GetStatus().UnschedulableReplicas, is.GetStatus().UnschedulableReplicas)
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
