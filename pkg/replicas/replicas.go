@@ -61,8 +61,8 @@ type Revision struct {
 	// Snapshot is the first resource snapshot.
 	Snapshot string
 	Numbers  []Number
-	// Unknown is true if the content cannot be read: its shares stay as they are.
-	Unknown bool
+	// Problem is why the content cannot be read or divided; nil if it can. Its shares stay as they are.
+	Problem error
 }
 
 // Binding are the facts about a binding.
@@ -99,6 +99,8 @@ type Request struct {
 	Seed string
 	// Surge is how many replicas more than the total may exist while shares move: a number, or a share of the total.
 	Surge *intstr.IntOrString
+	// Rebalance, if it changes, makes all shares be computed anew.
+	Rebalance string
 	// Failback is whether a lost cluster gets its share back.
 	Failback bool
 	// Frozen is whether no share may move because the hub suspects its own network.
@@ -115,6 +117,8 @@ type Write struct {
 	Shares  []v1beta1.RevisionShares
 	// Lowers is whether a share is lowered. Other writes come first.
 	Lowers bool
+	// Lost is whether other clusters get the replicas from now on, because the cluster is lost.
+	Lost bool
 	// Promises are the requests of the replicas that the cluster gets.
 	Promises corev1.ResourceList
 }
@@ -145,7 +149,7 @@ func Decide(r Request) (Decision, error) {
 		return Decision{}, err
 	}
 	for _, revision := range r.Revisions {
-		if revision.Unknown {
+		if revision.Problem != nil {
 			continue
 		}
 		for _, n := range revision.Numbers {
@@ -180,7 +184,7 @@ type cluster struct {
 
 func (d *decision) prepare() error {
 	var err error
-	d.rules, err = contract.Hash([]any{d.Policy.By, d.Policy.Weights, d.Policy.MinPerCluster, d.Policy.MaxPerCluster})
+	d.rules, err = contract.Hash([]any{d.Policy.By, d.Policy.Weights, d.Policy.MinPerCluster, d.Policy.MaxPerCluster, d.Rebalance})
 	if err != nil {
 		return err
 	}
@@ -204,7 +208,7 @@ func (d *decision) prepare() error {
 				c.weight = max(c.weight, int64(d.Policy.Weights[j].Weight))
 			}
 		}
-		was := slices.ContainsFunc(b.Shares, func(s v1beta1.RevisionShares) bool { return s.Lost })
+		was := isLost(b.Shares)
 		c.away = !b.Heard && (was || b.Lost && !d.Frozen)
 		c.back = was && b.Heard
 		d.clusters = append(d.clusters, c)
@@ -534,7 +538,7 @@ func (d *decision) writes() []Write {
 		case c != nil:
 			shares := d.sharesOf(c)
 			if !equality.Semantic.DeepEqual(shares, used(d.Revisions, b.Shares)) || len(b.Shares) > len(shares)+keptRevisions {
-				out = append(out, Write{Binding: b.Name, Shares: shares, Lowers: lowers(b.Shares, shares), Promises: c.promises})
+				out = append(out, Write{Binding: b.Name, Shares: shares, Lowers: lowers(b.Shares, shares), Lost: c.away && !isLost(b.Shares), Promises: c.promises})
 			}
 		case b.Left && slices.ContainsFunc(b.Shares, func(s v1beta1.RevisionShares) bool { return !s.Lost }):
 			shares := slices.Clone(b.Shares)
@@ -571,7 +575,7 @@ func (d *decision) sharesOf(c *cluster) []v1beta1.RevisionShares {
 	var out []v1beta1.RevisionShares
 	for _, r := range d.Revisions {
 		s := v1beta1.RevisionShares{ResourceSnapshotName: r.Snapshot, Rules: rules, Lost: c.away, Workloads: c.shares[r.Snapshot]}
-		if r.Unknown {
+		if r.Problem != nil {
 			at := slices.IndexFunc(c.Shares, func(s v1beta1.RevisionShares) bool { return s.ResourceSnapshotName == r.Snapshot })
 			if at < 0 {
 				continue
@@ -601,7 +605,6 @@ func lowers(before, after []v1beta1.RevisionShares) bool {
 	return false
 }
 
-// Returned reports whether the shares are those of a cluster that was lost and waits to get its share back.
-func Returned(shares []v1beta1.RevisionShares) bool {
-	return len(shares) > 0 && shares[len(shares)-1].Rules == returned
+func isLost(shares []v1beta1.RevisionShares) bool {
+	return slices.ContainsFunc(shares, func(s v1beta1.RevisionShares) bool { return s.Lost })
 }

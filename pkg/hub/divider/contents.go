@@ -1,8 +1,6 @@
 package divider
 
 import (
-	"errors"
-	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -10,8 +8,10 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/replicas"
-	"github.com/flagship-fleet/flagship/pkg/work"
 )
+
+// mostRevisions is how many revisions of a placement are cached.
+const mostRevisions = 10
 
 // contents caches what is divided in the revisions of each placement.
 type contents struct {
@@ -19,14 +19,10 @@ type contents struct {
 	last map[types.NamespacedName]*content
 }
 
+// content caches what is divided in the revisions of a placement, by the UID of the resource snapshot.
 type content struct {
 	kinds     string
-	revisions map[string]revision
-}
-
-type revision struct {
-	master  types.UID
-	numbers []replicas.Number
+	revisions map[types.UID][]replicas.Number
 }
 
 // of returns the cache of a placement, which one worker uses at a time.
@@ -37,7 +33,7 @@ func (c *contents) of(placement types.NamespacedName) *content {
 		c.last = map[types.NamespacedName]*content{}
 	}
 	if c.last[placement] == nil {
-		c.last[placement] = &content{revisions: map[string]revision{}}
+		c.last[placement] = &content{}
 	}
 	return c.last[placement]
 }
@@ -48,44 +44,23 @@ func (c *contents) forget(placement types.NamespacedName) {
 	delete(c.last, placement)
 }
 
-// numbers returns what is divided in a revision.
-func (c *content) numbers(placement v1beta1.PlacementObject, name string, all []v1beta1.ResourceSnapshotObject) ([]replicas.Number, error) {
-	policy := replicas.PolicyOf(placement)
-	kinds, err := contract.Hash(policy.Kinds)
-	if err != nil {
-		return nil, err
-	}
-	if kinds != c.kinds {
-		c.kinds, c.revisions = kinds, map[string]revision{}
-	}
-	at := slices.IndexFunc(all, func(s v1beta1.ResourceSnapshotObject) bool { return s.GetName() == name })
-	if at < 0 {
-		return nil, errors.New("its snapshot does not exist any more")
-	}
-	if known, ok := c.revisions[name]; ok && known.master == all[at].GetUID() {
-		return known.numbers, nil
-	}
-	group, err := work.GroupOf(name, all)
-	if err != nil {
-		return nil, err
-	}
-	objects, err := group.Objects()
-	if err != nil {
-		return nil, err
-	}
-	out, err := replicas.In(policy, objects)
-	if err != nil {
-		return nil, err
-	}
-	c.revisions[name] = revision{all[at].GetUID(), out}
-	return out, nil
-}
-
-// keep drops all revisions but those named.
-func (c *content) keep(names map[string]int) {
-	for name := range c.revisions {
-		if _, used := names[name]; !used {
-			delete(c.revisions, name)
+// numbers returns what is divided in a revision, and reads it if it is not known.
+func (c *content) numbers(placement v1beta1.PlacementObject) func(v1beta1.ResourceSnapshotObject, func() ([]replicas.Number, error)) ([]replicas.Number, error) {
+	return func(s v1beta1.ResourceSnapshotObject, read func() ([]replicas.Number, error)) ([]replicas.Number, error) {
+		kinds, err := contract.Hash(replicas.PolicyOf(placement).Kinds)
+		if err != nil {
+			return nil, err
 		}
+		if kinds != c.kinds || len(c.revisions) >= mostRevisions {
+			c.kinds, c.revisions = kinds, map[types.UID][]replicas.Number{}
+		}
+		known, ok := c.revisions[s.GetUID()]
+		if ok {
+			return known, nil
+		}
+		if known, err = read(); err == nil {
+			c.revisions[s.GetUID()] = known
+		}
+		return known, err
 	}
 }

@@ -114,11 +114,12 @@ func placements() predicate.Predicate {
 		CreateFunc: func(e event.CreateEvent) bool { return replicas.PolicyOf(e.Object.(v1beta1.PlacementObject)) != nil },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			before, after := e.ObjectOld.(v1beta1.PlacementObject), e.ObjectNew.(v1beta1.PlacementObject)
-			if replicas.PolicyOf(before) == nil && replicas.PolicyOf(after) == nil || before.GetGeneration() == after.GetGeneration() {
+			if replicas.PolicyOf(before) == nil && replicas.PolicyOf(after) == nil {
 				return false
 			}
 			was, is := before.GetSpec(), after.GetSpec()
-			return !equality.Semantic.DeepEqual(was.Strategy, is.Strategy) || !equality.Semantic.DeepEqual(was.Policy, is.Policy)
+			return before.GetAnnotations()[contract.AnnotationRebalance] != after.GetAnnotations()[contract.AnnotationRebalance] ||
+				before.GetGeneration() != after.GetGeneration() && (!equality.Semantic.DeepEqual(was.Strategy, is.Strategy) || !equality.Semantic.DeepEqual(was.Policy, is.Policy))
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
