@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -66,7 +67,8 @@ type Number struct {
 	// Requests are those of one replica; unknown is true if they cannot be read.
 	Requests corev1.ResourceList
 	unknown  bool
-	object   []byte
+	// probes are the object with the total, and with another number: an override that gives both the same number sets it.
+	probes [2][]byte
 }
 
 // In returns the numbers to divide in the objects of a revision, given as JSON, without envelopes. Objects that cannot
@@ -99,11 +101,18 @@ func In(policy *v1beta1.ReplicaPolicy, objects [][]byte) ([]Number, error) {
 	add := func(w, o *unstructured.Unstructured, field string, otherwise int64) {
 		gvk := o.GroupVersionKind()
 		k := Key{Group: gvk.Group, Kind: gvk.Kind, Namespace: o.GetNamespace(), Name: o.GetName(), Field: field}
-		if total, ok := read(o, k, otherwise); ok && !seen[k] {
-			seen[k] = true
-			requests, known := capacity.RequestsOf(raws[w])
-			out = append(out, Number{Key: k, Total: total, Requests: requests, unknown: !known, object: raws[o]})
+		total, ok := read(o, k, otherwise)
+		if !ok || seen[k] {
+			return
 		}
+		seen[k] = true
+		requests, known := capacity.RequestsOf(raws[w])
+		n := Number{Key: k, Total: total, Requests: requests, unknown: !known}
+		for i := range n.probes {
+			// An object that cannot be changed is not divided either.
+			n.probes[i], _ = with(raws[o], map[string]int64{k.path()[1]: total + int64(i)})
+		}
+		out = append(out, n)
 	}
 	for _, w := range workloads {
 		at := slices.IndexFunc(scalers, func(s *unstructured.Unstructured) bool { return apply.Scales(s, w) })
@@ -155,7 +164,7 @@ func Set(object []byte, shares []v1beta1.ReplicaShare) ([]byte, error) {
 	gvk := kindOf(h)
 	values := map[string]int64{}
 	for _, s := range shares {
-		if !s.Pinned && s.Group == gvk.Group && s.Kind == gvk.Kind && s.Namespace == h.Metadata.Namespace && s.Name == h.Metadata.Name {
+		if s.Group == gvk.Group && s.Kind == gvk.Kind && s.Namespace == h.Metadata.Namespace && s.Name == h.Metadata.Name {
 			values[KeyOf(s).path()[1]] = int64(s.Replicas)
 		}
 	}
@@ -193,15 +202,15 @@ func with(object []byte, values map[string]int64) ([]byte, error) {
 // change applies them, and returns nil for an object that the cluster does not get.
 func (n Number) Pinned(change func([]byte) ([]byte, error)) (value int64, ok bool) {
 	var found [2]int64
-	for i, total := range []int64{n.Total, n.Total + 1} {
-		object, err := with(n.object, map[string]int64{n.path()[1]: total})
-		if err != nil {
+	for i, probe := range n.probes {
+		object, err := change(probe)
+		switch {
+		case err != nil:
 			return 0, false
-		}
-		if object, err = change(object); err != nil {
-			return 0, false
-		}
-		if object == nil {
+		case object == nil:
+			continue
+		case bytes.Equal(object, probe):
+			found[i] = n.Total + int64(i)
 			continue
 		}
 		o, err := decode.Object(object)
@@ -231,8 +240,8 @@ func Within(objects [][]byte, shares []v1beta1.ReplicaShare) (out []v1beta1.Repl
 	for _, s := range shares {
 		k := KeyOf(s)
 		k.Field = ""
-		if here[k] && !s.Pinned {
-			s.Target, s.Of, s.Limit, s.LimitedUntil = nil, 0, nil, nil
+		if here[k] {
+			s.Target, s.Of, s.Pinned, s.Limit, s.LimitedUntil = nil, 0, false, nil, nil
 			out = append(out, s)
 		}
 	}

@@ -117,7 +117,7 @@ func (o Observed) fleet() fleet {
 func (f fleet) facts(b v1beta1.BindingObject) (out Binding, again time.Duration) {
 	spec := b.GetSpec()
 	out = Binding{
-		Name: b.GetName(), Cluster: spec.TargetCluster, Shares: spec.Shares, Has: spec.ResourceSnapshotName,
+		Name: b.GetName(), Cluster: spec.TargetCluster, Shares: spec.Shares, Snapshot: spec.ResourceSnapshotName,
 		Picked: spec.State != v1beta1.BindingStateUnscheduled,
 		Left:   spec.State == v1beta1.BindingStateUnscheduled && failover.ReplacedBy(b) != nil,
 	}

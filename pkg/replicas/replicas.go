@@ -72,10 +72,10 @@ type Binding struct {
 	Labels map[string]string
 	// Picked is whether the placement is to be on the cluster; Left is whether another cluster replaces it.
 	Picked, Left bool
-	// Has is the resource snapshot of the content that the cluster was given; empty if it has none yet.
-	Has string
-	// Settled is whether everything that the cluster has now is available there.
-	Settled bool
+	// Snapshot is the revision that the cluster has, empty if it has none yet. Settled is whether everything that the
+	// cluster has now is available there.
+	Snapshot string
+	Settled  bool
 	// Heard is whether the hub hears the cluster, and Lost whether the placement leaves it because it does not.
 	Heard, Lost bool
 	// Trusted is whether a cluster that was lost has been heard and healthy for long enough to get its share back.
@@ -115,15 +115,15 @@ type Request struct {
 type Write struct {
 	Binding string
 	Shares  []v1beta1.RevisionShares
-	// Lowers is whether a share is lowered. Other writes come first.
-	Lowers bool
+	// Turn is when to write it: first those of the lowest turn.
+	Turn Turn
 	// Lost is whether other clusters get the replicas from now on, because the cluster is lost.
 	Lost bool
 	// Promises are the requests of the replicas that the cluster gets.
 	Promises corev1.ResourceList
 }
 
-// Decision are the changes to write.
+// Decision are the changes to write, in the order in which to write them. Those of one turn can be written in any order.
 type Decision struct {
 	Writes []Write
 	// Waiting is whether some replicas have no room in what clusters report, and Again when to decide again without an
@@ -132,14 +132,25 @@ type Decision struct {
 	Again   time.Duration
 }
 
+// Turn orders the writes of a decision, so that what is promised holds after each of them.
+type Turn int
+
+// Values of Turn. What is already so is recorded first: shares are marked as lost, and have what overrides set.
+// Otherwise other clusters could get replicas that count twice. Shares are lowered last, after others are raised.
+const (
+	Records Turn = iota
+	Raises
+	Lowers
+)
+
 // limitedFor is how long a cluster gets no more replicas of a workload after some had no node.
 const limitedFor = 30 * time.Minute
 
 // keptRevisions is how many revisions that are not in use any more a binding keeps, until another write drops them.
 const keptRevisions = 3
 
-// Decide returns the changes that lead toward the division that the policy demands, in the order of bindings. If they
-// have been carried out and nothing else has changed, it returns none.
+// Decide returns the changes that lead toward the division that the policy demands. If they have been carried out, it
+// returns few or none until what has changed is available.
 func Decide(r Request) (Decision, error) {
 	if err := Check(r.Policy); err != nil {
 		return Decision{}, err
@@ -165,7 +176,6 @@ type decision struct {
 	waiting  bool
 	again    time.Duration
 	rules    string
-	weights  []int64
 	clusters []cluster
 }
 
@@ -175,9 +185,10 @@ type cluster struct {
 	weight int64
 	// away is whether its replicas are given to other clusters, and back whether they were and it is heard again.
 	away, back bool
-	// shares are the decided ones, by snapshot; done is whether all are what they should be.
-	shares map[string][]v1beta1.ReplicaShare
-	done   bool
+	// shares are the decided ones, by snapshot; done is whether all are what they should be, and pinned whether an
+	// override has changed one.
+	shares       map[string][]v1beta1.ReplicaShare
+	done, pinned bool
 	// promises are the requests of the replicas that it gets by this decision.
 	promises corev1.ResourceList
 }
@@ -230,7 +241,10 @@ type part struct {
 	present int64
 	// own is whether the binding has a share of this revision, other whether it has one of another revision.
 	own, other bool
-	pinned     bool
+	// fixed is whether the share cannot be chosen: an override sets it, which is pinned, or the cluster is not heard.
+	fixed, pinned bool
+	// changed is whether an override has just changed the share.
+	changed bool
 	// limit is the greatest share until until, because more replicas had no node; nil for none. free is how many of have
 	// are known not to run.
 	limit *int64
@@ -241,29 +255,19 @@ type part struct {
 
 // divide decides the shares of one number in one revision.
 func (d *decision) divide(revision Revision, n Number) {
-	parts := d.parts(revision, n)
+	parts, first := d.parts(revision, n)
 	d.measure(parts, n)
-	first := !slices.ContainsFunc(parts, func(p part) bool { return p.own || p.other })
 	total := n.Total
 	if !first {
 		d.begin(parts, n, total)
 	}
-	seed := d.Seed + "/" + n.Key.String()
 	fresh := first || d.fresh()
 	if d.Policy.By == v1beta1.ReplicaDivisionAggregate {
 		d.aggregate(parts, total, fresh)
 	}
-	input := make([]division.Cluster, len(parts))
-	for i, p := range parts {
-		input[i] = p.Cluster
-		input[i].Prior = p.prior
-	}
-	divided := division.Divide(total, input, seed, fresh)
-	want, next := divided.Shares, divided.Shares
-	if divided.Unplaced > 0 {
-		d.waiting = d.waiting || d.measured()
-		d.awaitRoom(parts)
-	}
+	want := d.want(total, n.Key, parts, func(p part) int64 { return p.prior }, fresh)
+	d.awaitRoom(total, want, parts)
+	next := want
 	switch {
 	case first:
 	case d.Frozen:
@@ -272,10 +276,11 @@ func (d *decision) divide(revision Revision, n Number) {
 			next[i] = p.have
 		}
 	default:
-		next = division.Next(total, d.surge(total), d.places(parts, want)).Shares
+		next = division.Next(total, d.limit(total, parts), d.places(n.Key, parts, want)).Shares
 	}
 	for i := range d.clusters {
 		c := &d.clusters[i]
+		c.pinned = c.pinned || parts[i].changed
 		share := v1beta1.ReplicaShare{
 			Group: n.Group, Kind: n.Kind, Namespace: n.Namespace, Name: n.Name, Field: n.Field,
 			Replicas: number(next[i]), Of: number(total), Pinned: parts[i].pinned,
@@ -287,8 +292,6 @@ func (d *decision) divide(revision Revision, n Number) {
 		case c.away:
 			last, _, _ := c.has(revision.Snapshot, n.Key)
 			share.Replicas = last.Replicas
-		case parts[i].pinned:
-			share.Replicas = number(parts[i].Min)
 		case next[i] != want[i]:
 			share.Target, c.done = ptr.To(number(want[i])), false
 		}
@@ -301,63 +304,122 @@ func (d *decision) divide(revision Revision, n Number) {
 
 func number(n int64) int32 { return int32(max(0, min(n, math.MaxInt32))) }
 
-// has returns the share of a cluster of a number: own is whether it is that of the revision, other whether it is the
-// newest of another one.
+// has returns the share of a cluster of a number: own is whether it is that of the revision, other whether it is that
+// of the revision that the cluster has or, if there is none, the newest of another one.
 func (c *cluster) has(snapshot string, k Key) (share v1beta1.ReplicaShare, own, other bool) {
+	if s, ok := c.share(snapshot, k); ok {
+		return s, true, false
+	}
+	if s, ok := c.share(c.Snapshot, k); ok {
+		return s, false, true
+	}
 	for _, r := range slices.Backward(c.Shares) {
+		if s, ok := c.share(r.ResourceSnapshotName, k); ok {
+			return s, false, true
+		}
+	}
+	return v1beta1.ReplicaShare{}, false, false
+}
+
+func (c *cluster) share(snapshot string, k Key) (v1beta1.ReplicaShare, bool) {
+	for _, r := range c.Shares {
 		for _, s := range r.Workloads {
-			if KeyOf(s) != k {
-				continue
-			}
-			if r.ResourceSnapshotName == snapshot {
-				return s, true, false
-			}
-			if !other {
-				share, other = s, true
+			if r.ResourceSnapshotName == snapshot && KeyOf(s) == k {
+				return s, true
 			}
 		}
 	}
-	return share, false, other
+	return v1beta1.ReplicaShare{}, false
 }
 
-func (d *decision) parts(revision Revision, n Number) []part {
-	out := make([]part, len(d.clusters))
+// parts returns the part of each cluster, and whether none has a share of the number in any revision.
+func (d *decision) parts(revision Revision, n Number) (out []part, first bool) {
+	out, first = make([]part, len(d.clusters)), true
 	for i := range d.clusters {
 		c := &d.clusters[i]
 		p := part{Cluster: division.Cluster{Name: c.Cluster, Weight: c.weight}}
 		var share v1beta1.ReplicaShare
 		share, p.own, p.other = c.has(revision.Snapshot, n.Key)
+		first = first && !p.own && !p.other
 		p.have, p.prior = int64(share.Replicas), int64(ptr.Deref(share.Target, share.Replicas))
-		if given, own, _ := c.has(c.Has, n.Key); own {
-			p.present = int64(given.Replicas)
+		if c.Snapshot != "" {
+			runs, _, _ := c.has(c.Snapshot, n.Key)
+			p.present = int64(runs.Replicas)
 		}
-		low, high := int64(ptr.Deref(d.Policy.MinPerCluster, 0)), int64(ptr.Deref(d.Policy.MaxPerCluster, math.MaxInt32))
+		p.Min, p.Max = int64(ptr.Deref(d.Policy.MinPerCluster, 0)), int64(ptr.Deref(d.Policy.MaxPerCluster, math.MaxInt32))
 		if n.Field != "" {
-			low = max(low, 1) // an autoscaler needs one
+			p.Min = max(p.Min, 1) // an autoscaler needs one
 		}
+		out[i] = p
+	}
+	for i := range out {
+		c, p := &d.clusters[i], &out[i]
 		pinned, isPinned := int64(0), false
 		if c.Change != nil {
 			pinned, isPinned = n.Pinned(c.Change)
 		}
 		switch {
 		case c.away:
-			low, high, p.have, p.prior, p.present, p.own, p.other = 0, 0, 0, 0, 0, p.own || p.other, false
+			p.Min, p.Max, p.have, p.prior, p.present, p.own, p.other = 0, 0, 0, 0, 0, p.own || p.other, false
 		case isPinned:
-			low, high, p.pinned = pinned, pinned, true
-		case !c.Heard:
-			low, high = p.have, p.have
+			p.changed = p.have != pinned
+			p.fixed, p.pinned, p.have, p.prior = true, true, pinned, pinned
+		case !c.Heard && !first: // the first division counts all clusters: the hub may have heard none since it started
+			p.fixed, p.prior = true, p.have
 		}
-		p.Min, p.Max = low, high
 		if !p.pinned && !c.away {
-			d.limit(&p, c, share, n)
+			d.confine(p, c, n)
 		}
-		out[i] = p
+	}
+	return out, first
+}
+
+// finer is a factor of all weights, so that there are weights that are far less than those of the policy.
+const finer = 1000
+
+// want divides the total over the parts, which have prior. Pinned shares count as they are. Those of clusters that are
+// not heard, too, unless the total is less.
+func (d *decision) want(total int64, k Key, parts []part, prior func(part) int64, fresh bool) []int64 {
+	out := make([]int64, len(parts))
+	var at []int
+	var input []division.Cluster
+	var kept, minima int64
+	for i, p := range parts {
+		c := p.Cluster
+		c.Prior = prior(p)
+		switch {
+		case p.pinned:
+			out[i] = p.have
+			total -= p.have
+			continue
+		case p.fixed:
+			c.Min, c.Max = p.have, p.have
+			kept += p.have
+		default:
+			minima += c.Min
+		}
+		if c.Weight *= finer; c.Weight == 0 && !fresh {
+			c.Weight, c.Max = 1, min(c.Max, max(c.Min, c.Prior)) // it keeps its share, but is the first to lose replicas
+		}
+		at, input = append(at, i), append(input, c)
+	}
+	total = max(total, 0)
+	if kept <= total && total < kept+minima {
+		for j, i := range at {
+			if !parts[i].fixed {
+				input[j].Min = 0
+			}
+		}
+	}
+	for j, share := range division.Divide(total, input, d.Seed+"/"+k.String(), fresh).Shares {
+		out[at[j]] = share
 	}
 	return out
 }
 
-// limit lowers the upper bound of a cluster in which some replicas have no node, or had none not long ago.
-func (d *decision) limit(p *part, c *cluster, share v1beta1.ReplicaShare, n Number) {
+// confine lowers the upper bound of a cluster in which some replicas have no node, or had none not long ago.
+func (d *decision) confine(p *part, c *cluster, n Number) {
+	share, _, _ := c.has(c.Snapshot, n.Key)
 	if share.Limit != nil && share.LimitedUntil != nil && share.LimitedUntil.After(d.Now) {
 		p.limit, p.until = ptr.To(int64(*share.Limit)), share.LimitedUntil.Time
 	}
@@ -372,8 +434,15 @@ func (d *decision) limit(p *part, c *cluster, share v1beta1.ReplicaShare, n Numb
 	}
 }
 
-// awaitRoom decides again when the first limit ends, if there are replicas without room.
-func (d *decision) awaitRoom(parts []part) {
+// awaitRoom decides again, if there are replicas without room, when a cluster reports more or when the first limit ends.
+func (d *decision) awaitRoom(total int64, want []int64, parts []part) {
+	for _, n := range want {
+		total -= n
+	}
+	if total <= 0 {
+		return
+	}
+	d.waiting = d.waiting || d.measured()
 	for _, p := range parts {
 		if p.limit == nil {
 			continue
@@ -432,7 +501,7 @@ func (d *decision) aggregate(parts []part, total int64, fresh bool) {
 // room returns for how many more replicas a cluster has room; none if it is not known, or while what it was given may
 // not have taken its room yet.
 func (d *decision) room(c *cluster, n Number) int64 {
-	if n.unknown || c.Usage == nil || !c.Heard || c.Has != "" && !c.Settled {
+	if n.unknown || c.Usage == nil || !c.Heard || c.Snapshot != "" && !c.Settled {
 		return 0
 	}
 	promised := corev1.ResourceList{}
@@ -443,25 +512,21 @@ func (d *decision) room(c *cluster, n Number) int64 {
 }
 
 // begin sets the shares from which those of the revision begin. A revision that is new divides what the clusters have
-// of the one before. A cluster that was lost and is heard again has what is left of its old share.
+// of the one before; while shares move, this is more than the total. A cluster that was lost and is heard again has
+// what is left of its old share.
 func (d *decision) begin(parts []part, n Number, total int64) {
 	anew, others := false, int64(0)
-	input := make([]division.Cluster, len(parts))
+	input := slices.Clone(parts)
 	for i, p := range parts {
 		anew = anew || p.other && !p.own && !d.clusters[i].back
-		input[i] = p.Cluster
 		if d.clusters[i].back {
-			input[i].Min, input[i].Max = 0, 0
+			input[i].Min, input[i].Max, input[i].have, input[i].prior = 0, 0, 0, 0
 		}
-	}
-	continued := func(from func(part) int64) []int64 {
-		for i, p := range parts {
-			input[i].Prior = from(p)
-		}
-		return division.Divide(total, input, d.Seed+"/"+n.Key.String(), false).Shares
 	}
 	if anew {
-		have, prior := continued(func(p part) int64 { return p.have }), continued(func(p part) int64 { return p.prior })
+		start := total + d.surplus(parts, n.Key)
+		have := d.want(start, n.Key, keeping(input, start), func(p part) int64 { return p.have }, false)
+		prior := d.want(total, n.Key, input, func(p part) int64 { return p.prior }, false)
 		for i := range parts {
 			if parts[i].other && !parts[i].own {
 				parts[i].have, parts[i].prior = have[i], prior[i]
@@ -508,6 +573,52 @@ func (c *cluster) rules() string {
 	return c.Shares[len(c.Shares)-1].Rules
 }
 
+// surplus is how many replicas more than the total the clusters have of the revision before, because shares move.
+func (d *decision) surplus(parts []part, k Key) int64 {
+	var has, of int64
+	for i, p := range parts {
+		if c := &d.clusters[i]; !c.away && !c.back {
+			has += p.have
+			share, _, _ := c.has("", k)
+			of = max(of, int64(share.Of))
+		}
+	}
+	return max(has-of, 0)
+}
+
+// keeping returns parts that get what is added to the shares that the clusters have, or lose what is taken from them,
+// and nothing else.
+func keeping(parts []part, total int64) []part {
+	var has int64
+	for _, p := range parts {
+		has += p.have
+	}
+	out := slices.Clone(parts)
+	for i := range out {
+		if p := &out[i]; has > total {
+			p.Min, p.Max = 0, p.have
+		} else {
+			p.Min, p.Max = p.have, max(p.have, p.Max)
+		}
+	}
+	return out
+}
+
+// limit is how many replicas more than the total there may be. If a share that cannot be chosen is the reason for
+// more, others are not lowered before it is available.
+func (d *decision) limit(total int64, parts []part) int64 {
+	var have int64
+	fixed := false
+	for _, p := range parts {
+		have += p.have
+		fixed = fixed || p.fixed
+	}
+	if fixed {
+		return max(d.surge(total), have-total)
+	}
+	return d.surge(total)
+}
+
 func (d *decision) surge(total int64) int64 {
 	n, err := rollout.Share(d.Surge, int(total))
 	if err != nil {
@@ -516,11 +627,15 @@ func (d *decision) surge(total int64) int64 {
 	return int64(max(n, 0))
 }
 
-func (d *decision) places(parts []part, want []int64) []division.Place {
+func (d *decision) places(k Key, parts []part, want []int64) []division.Place {
 	out := make([]division.Place, len(parts))
 	for i, p := range parts {
 		c := &d.clusters[i]
-		out[i] = division.Place{Name: c.Cluster, Have: p.have, Want: want[i], Settled: c.Settled && !c.back, Lost: c.away, Free: p.free}
+		running, _ := c.share(c.Snapshot, k) // it may have another revision, with another share
+		out[i] = division.Place{
+			Name: c.Cluster, Have: p.have, Want: want[i], Lost: c.away, Free: p.free,
+			Settled: c.Settled && !c.back && !p.changed && int64(running.Replicas) >= p.have,
+		}
 	}
 	return out
 }
@@ -538,17 +653,19 @@ func (d *decision) writes() []Write {
 		case c != nil:
 			shares := d.sharesOf(c)
 			if !equality.Semantic.DeepEqual(shares, used(d.Revisions, b.Shares)) || len(b.Shares) > len(shares)+keptRevisions {
-				out = append(out, Write{Binding: b.Name, Shares: shares, Lowers: lowers(b.Shares, shares), Lost: c.away && !isLost(b.Shares), Promises: c.promises})
+				out = append(out, Write{Binding: b.Name, Shares: shares, Turn: c.turn(shares), Lost: c.away && !isLost(b.Shares), Promises: c.promises})
 			}
 		case b.Left && slices.ContainsFunc(b.Shares, func(s v1beta1.RevisionShares) bool { return !s.Lost }):
 			shares := slices.Clone(b.Shares)
 			for j := range shares {
 				shares[j].Lost = true
 			}
-			out = append(out, Write{Binding: b.Name, Shares: shares})
+			out = append(out, Write{Binding: b.Name, Shares: shares, Turn: Records})
 		}
 	}
-	slices.SortFunc(out, func(a, b Write) int { return strings.Compare(a.Binding, b.Binding) })
+	slices.SortFunc(out, func(a, b Write) int {
+		return cmp.Or(cmp.Compare(a.Turn, b.Turn), strings.Compare(a.Binding, b.Binding))
+	})
 	return out
 }
 
@@ -566,10 +683,15 @@ func used(revisions []Revision, shares []v1beta1.RevisionShares) (out []v1beta1.
 func (d *decision) sharesOf(c *cluster) []v1beta1.RevisionShares {
 	rules := c.rules()
 	switch {
+	case len(c.Shares) == 0:
+		rules = d.rules
+	case !c.Heard: // if the policy changes meanwhile, all is divided anew when it is heard
 	case c.back && d.Failback:
 		rules = returned
+	case c.back:
+		rules = d.rules
 	case rules == returned && d.Failback && !d.fresh():
-	case c.done && !d.Frozen || len(c.Shares) == 0:
+	case c.done && !d.Frozen:
 		rules = d.rules
 	}
 	var out []v1beta1.RevisionShares
@@ -585,6 +707,18 @@ func (d *decision) sharesOf(c *cluster) []v1beta1.RevisionShares {
 		out = append(out, s)
 	}
 	return out
+}
+
+// turn returns when to write the shares of a cluster.
+func (c *cluster) turn(after []v1beta1.RevisionShares) Turn {
+	switch {
+	case c.away || c.pinned:
+		return Records
+	case lowers(c.Shares, after):
+		return Lowers
+	default:
+		return Raises
+	}
 }
 
 // lowers reports whether a share in after is lower than in before.

@@ -98,30 +98,27 @@ func (d *Divider) divide(ctx context.Context, placement v1beta1.PlacementObject,
 		ctrl.LoggerFrom(ctx).V(1).Info("Replicas cannot be divided", "reason", err.Error())
 		return ctrl.Result{}, nil
 	}
-	var raises, lowers []replicas.Write
 	d.waiting.set(client.ObjectKeyFromObject(placement), decision.Waiting)
-	for _, w := range decision.Writes {
-		if w.Lowers {
-			lowers = append(lowers, w)
-		} else {
-			raises = append(raises, w)
-		}
-	}
 	write := func(ctx context.Context, w replicas.Write) error {
 		if err := d.write(ctx, bindings[w.Binding], w.Shares); err != nil {
 			return err
 		}
-		if cluster := bindings[w.Binding].GetSpec().TargetCluster; w.Lost {
+		cluster := bindings[w.Binding].GetSpec().TargetCluster
+		if w.Lost {
 			d.Recorder.Event(placement, corev1.EventTypeWarning, eventLost, fmt.Sprintf("Cluster %s is lost: other clusters get its replicas", cluster))
 		}
-		d.promises.add(bindings[w.Binding].GetSpec().TargetCluster, w.Promises, d.Now())
+		d.promises.add(cluster, w.Promises, d.Now())
 		return nil
 	}
-	if err := loop.Each(ctx, writersPerPlacement, raises, write); err != nil {
-		return ctrl.Result{}, err
-	}
-	if err := loop.Each(ctx, writersPerPlacement, lowers, write); err != nil {
-		return ctrl.Result{}, err
+	for writes := decision.Writes; len(writes) > 0; {
+		turn := writes
+		if end := slices.IndexFunc(writes, func(w replicas.Write) bool { return w.Turn != writes[0].Turn }); end > 0 {
+			turn = writes[:end]
+		}
+		if err := loop.Each(ctx, writersPerPlacement, turn, write); err != nil {
+			return ctrl.Result{}, err
+		}
+		writes = writes[len(turn):]
 	}
 	if again == 0 || decision.Again > 0 && decision.Again < again {
 		again = decision.Again
