@@ -26,7 +26,7 @@ var errGone = errors.New("gone")
 
 var (
 	onlySeed  = flag.Uint64("seed", 0, "play the simulation of this seed alone")
-	manySeeds = flag.Uint64("seeds", 500, "how many seeds to play")
+	manySeeds = flag.Uint64("seeds", 50, "how many seeds to play")
 )
 
 // sim is a placement that divides replicas, on clusters to which everything happens.

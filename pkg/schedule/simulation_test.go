@@ -24,7 +24,7 @@ import (
 
 var (
 	onlySeed  = flag.Uint64("seed", 0, "play the failover simulations of this seed alone")
-	manySeeds = flag.Uint64("seeds", 100, "how many seeds to play of each failover simulation")
+	manySeeds = flag.Uint64("seeds", 20, "how many seeds to play of each failover simulation")
 )
 
 // seeds plays a simulation with many seeds.
