@@ -153,6 +153,10 @@ func TestWhatCannotBeDecodedIsRefused(t *testing.T) {
 	failing := func(kind, fields string) string {
 		return "resourceSelectors: [{group: \"\", version: v1, kind: ConfigMap}]\npolicy: {placementType: " + kind + ", failover: {" + fields + "}}"
 	}
+	dividing := func(kind, fields string) string {
+		return "resourceSelectors: [{group: \"\", version: v1, kind: ConfigMap}]\npolicy: {placementType: " + kind + ", replicas: {" + fields + "}}"
+	}
+	tooMany := func(item string, most int) string { return "[" + strings.Repeat(item+", ", most) + item + "]" }
 	strategies := []string{"ClusterStagedUpdateStrategy", "StagedUpdateStrategy"}
 	placements := []string{"ClusterResourcePlacement", "ResourcePlacement"}
 	budgets := []string{"ClusterResourcePlacementDisruptionBudget", "ResourcePlacementDisruptionBudget"}
@@ -184,6 +188,29 @@ func TestWhatCannotBeDecodedIsRefused(t *testing.T) {
 		"a failover to everywhere":    {placements, failing("PickAll", "after: 5m"), "failover cannot be set unless placementType is PickN"},
 		"a failover within a run": {placements, failing("PickN, numberOfClusters: 2", "after: 5m") + "\nstrategy: {type: External}",
 			"policy.failover cannot be set with strategy type External"},
+		"replicas":                            {placements, dividing("PickAll", ""), ""},
+		"replicas of two clusters":            {placements, dividing("PickN, numberOfClusters: 2", "by: Weights, minPerCluster: 0, maxPerCluster: 1000000"), ""},
+		"replicas of fixed clusters":          {placements, dividing("PickFixed, clusterNames: [a]", "weights: [{clusterSelector: {}, weight: 0}, {clusterSelector: {matchLabels: {a: b}}, weight: 1000000}]"), ""},
+		"replicas within a run":               {placements, dividing("PickAll", "") + "\nstrategy: {type: External}", ""},
+		"replicas of other kinds":             {placements, dividing("PickAll", "kinds: [{group: apps, kind: StatefulSet}, {kind: ReplicationController}]"), ""},
+		"replicas of lost clusters":           {placements, dividing("PickAll", "}, failover: {after: 5m"), ""},
+		"replicas of lost, fixed clusters":    {placements, dividing("PickFixed, clusterNames: [a]", "}, failover: {after: 5m"), ""},
+		"a failover to fixed clusters":        {placements, failing("PickFixed, clusterNames: [a]", "after: 5m"), "failover cannot be set unless placementType is PickN or replicas is set"},
+		"replicas by something else":          {placements, dividing("PickAll", "by: Capacity"), "Unsupported value"},
+		"fewer than no replicas":              {placements, dividing("PickAll", "minPerCluster: -1"), "should be greater than or equal to 0"},
+		"too great a minimum":                 {placements, dividing("PickAll", "minPerCluster: 1000001"), "should be less than or equal to 1000000"},
+		"no replicas at most":                 {placements, dividing("PickAll", "maxPerCluster: 0"), "should be greater than or equal to 1"},
+		"a negative weight":                   {placements, dividing("PickAll", "weights: [{clusterSelector: {}, weight: -1}]"), "should be greater than or equal to 0"},
+		"too great a weight":                  {placements, dividing("PickAll", "weights: [{clusterSelector: {}, weight: 1000001}]"), "should be less than or equal to 1000000"},
+		"a weight without a number":           {placements, dividing("PickAll", "weights: [{clusterSelector: {}}]"), "Required value"},
+		"a weight of no cluster":              {placements, dividing("PickAll", "weights: [{weight: 1}]"), "Required value"},
+		"too many weights":                    {placements, dividing("PickAll", "weights: "+tooMany("{clusterSelector: {}, weight: 1}", 100)), "must have at most 100 items"},
+		"no kinds":                            {placements, dividing("PickAll", "kinds: []"), "should have at least 1 items"},
+		"too many kinds":                      {placements, dividing("PickAll", "kinds: "+tooMany("{kind: A}", 20)), "must have at most 20 items"},
+		"a kind without a name":               {placements, dividing("PickAll", "kinds: [{group: apps}]"), "Required value"},
+		"replicas of an autoscaler":           {placements, dividing("PickAll", "kinds: [{group: autoscaling, kind: HorizontalPodAutoscaler}]"), "a HorizontalPodAutoscaler is divided with the workload that it scales"},
+		"replicas of a Job":                   {placements, dividing("PickAll", "kinds: [{group: apps, kind: Deployment}, {group: batch, kind: Job}]"), "has no spec.replicas to divide"},
+		"more replicas at least than at most": {placements, dividing("PickAll", "minPerCluster: 3, maxPerCluster: 2"), "minPerCluster must not be greater than maxPerCluster"},
 	}
 	found := crds(t)
 	for name, test := range tests {

@@ -26,23 +26,29 @@ import (
 // failovers is a hub with all its agents, and six members that report every second.
 type failovers struct {
 	*fleet
-	members map[string]*testworld.ModelMember
+	watching client.WithWatch
+	members  map[string]*testworld.ModelMember
 }
 
-// pair is the label of a scenario's members; each has two of its own.
-const pair = "pair"
+// Labels of members: their names, and for the members of a scenario, of which each has two of its own, pair.
+const (
+	member = "member"
+	pair   = "pair"
+)
 
+// TestFailover plays the scenarios of failover and those of replicas on the same hub: its start takes long.
 func TestFailover(t *testing.T) {
 	ctrl.SetLogger(logr.Discard())
 	f := &failovers{fleet: &fleet{T: t, whole: t, Cluster: testworld.StartHub(t).Cluster}, members: map[string]*testworld.ModelMember{}}
 	f.start()
-	watching, err := client.NewWithWatch(f.Config, client.Options{Scheme: apis.Scheme()})
+	var err error
+	f.watching, err = client.NewWithWatch(f.Config, client.Options{Scheme: apis.Scheme()})
 	f.must(err)
 	for name, of := range map[string]string{"east-1": "east", "east-2": "east", "west-1": "west", "west-2": "west", "north-1": "north", "north-2": "north"} {
 		cluster := testworld.NewMemberCluster(name)
 		cluster.Spec.HeartbeatPeriodSeconds = 1
-		cluster.Labels = map[string]string{pair: of}
-		f.members[name] = testworld.StartModelMember(t, watching, cluster)
+		cluster.Labels = map[string]string{pair: of, member: name}
+		f.members[name] = testworld.StartModelMember(t, f.watching, cluster)
 		defer f.members[name].Left()
 		f.members[name].Healthy()
 	}
@@ -56,6 +62,8 @@ func TestFailover(t *testing.T) {
 		{"a lost cluster without a replacement stays", lostAlone},
 		{"many silent clusters stop every failover until they are released", braked},
 		{"a restarted agent forgets nothing", forgetsNothing},
+		{"replicas are divided over clusters, and divided anew", replicasFollow},
+		{"other clusters get the replicas of a lost one until it is heard", replicasOfALostCluster},
 	} {
 		if t.Failed() {
 			return // what the last scenario has left behind

@@ -67,7 +67,7 @@ func (d divided) lostNote() string {
 	if len(d.lost) == 0 {
 		return ""
 	}
-	return ". Other clusters have the replicas of " + brief.List(d.lost, mostNamed) + ", which is lost"
+	return ". Other clusters have the replicas of lost clusters: " + brief.List(d.lost, mostNamed)
 }
 
 // division sums up the shares of the picked clusters.

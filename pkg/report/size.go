@@ -200,9 +200,9 @@ func detailsOf(entry *v1beta1.PerClusterPlacementStatus) details {
 }
 
 // fit makes a placement's status small enough to be stored, in the same way for every cluster: first it clears the
-// messages of True conditions and all shares but one, then it shortens details, then long messages; the clusters themselves stay. A note
-// marks where something is left out and names where to find it. bindings names the binding of each entry; empty for
-// none.
+// messages of True conditions and all shares but one, then it shortens details, then long messages; the clusters
+// themselves stay. A note marks where details are left out and names where to find them. bindings names the binding of
+// each entry; empty for none.
 func fit(status *v1beta1.PlacementStatus, bindings []string) {
 	entries, selected := status.PerClusterPlacementStatuses, len(status.SelectedResources)
 	most := mostStatus - conditionsSize(status.Conditions) - sizeNote

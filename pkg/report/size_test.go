@@ -3,11 +3,13 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -53,6 +55,7 @@ func drawEntry(t *rapid.T) v1beta1.PerClusterPlacementStatus {
 		ClusterName: rapid.String().Draw(t, "cluster"), ObservedResourceIndex: "12", Conditions: drawConditions(t),
 		ApplicableClusterResourceOverrides: rapid.SliceOfN(rapid.String(), 0, 2).Draw(t, "overrides"),
 		ApplicableResourceOverrides:        []v1beta1.NamespacedName{{Namespace: "shop", Name: rapid.String().Draw(t, "override")}},
+		Shares:                             rapid.SliceOfN(rapid.Custom(drawShare), 0, 3).Draw(t, "shares"),
 		FailedPlacements: []v1beta1.FailedResourcePlacement{{
 			ResourceIdentifier: drawIdentifier(t), Condition: drawConditions(t)[0],
 		}},
@@ -65,6 +68,18 @@ func drawEntry(t *rapid.T) v1beta1.PerClusterPlacementStatus {
 			TargetClusterObservedGeneration: &seven, ObservedDiffs: fields.Draw(t, "diffs"),
 		}},
 	}
+}
+
+func drawShare(t *rapid.T) v1beta1.ReplicaShare {
+	s := v1beta1.ReplicaShare{
+		Group: "apps", Kind: "Deployment", Namespace: rapid.String().Draw(t, "namespace"), Name: rapid.String().Draw(t, "name"),
+		Replicas: rapid.Int32Range(0, math.MaxInt32).Draw(t, "replicas"), Of: rapid.Int32Range(0, math.MaxInt32).Draw(t, "of"),
+		Pinned: rapid.Bool().Draw(t, "pinned"),
+	}
+	if rapid.Bool().Draw(t, "moves") {
+		s.Field, s.Target = "maxReplicas", ptr.To(s.Of)
+	}
+	return s
 }
 
 func TestSizeIsAnUpperBound(t *testing.T) {
