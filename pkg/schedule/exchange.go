@@ -111,7 +111,7 @@ func (r *run) finish(number int) {
 // forget removes the record of exchanges that ended long ago: the cluster that was left is picked again.
 func (r *run) forget() {
 	for _, b := range sorted(r.kept) {
-		if b.Replaces == nil || !r.isPicked(b.Replaces.With) || r.leaveOf(b.Replaces.With).Now ||
+		if !r.isOver(b.Replaces) ||
 			slices.ContainsFunc(r.carried, func(c Binding) bool { return c.Name == b.Name }) ||
 			slices.ContainsFunc(r.writes, func(c Change) bool { return c.Binding == b.Name }) {
 			continue // another change of the binding comes first
@@ -122,12 +122,25 @@ func (r *run) forget() {
 	}
 }
 
+// isOver reports whether the cluster that was left in an exchange is picked again.
+func (r *run) isOver(e *failover.Exchange) bool {
+	return e != nil && r.isPicked(e.With) && !r.leaveOf(e.With).Now
+}
+
 // discard gives up a binding that was kept, unless this decision picks its cluster again.
 func (r *run) discard(b Binding) {
 	delete(r.kept, b.Cluster)
 	r.obsolete[b.Cluster] = b
-	v := &r.verdicts[r.at[b.Cluster]]
+	r.reject(b.Cluster)
+}
+
+// reject records that a cluster is no longer picked: as refused if it could not be picked again.
+func (r *run) reject(cluster string) {
+	v := &r.verdicts[r.at[cluster]]
 	v.Outcome, v.Score = Outranked, nil
+	if lost := r.lostObjection(cluster); lost != nil {
+		v.Objection = lost
+	}
 	if v.Objection != nil {
 		v.Outcome = Refused
 	}
@@ -137,7 +150,7 @@ func (r *run) discard(b Binding) {
 // available.
 func (r *run) takeBack() {
 	for _, b := range r.replaced() {
-		if by, ok := r.kept[r.replacement(b)]; ok && r.canTakeBack(b, by) {
+		if by, ok := r.kept[r.replacement(b)]; ok && !r.isPicked(b.Cluster) && r.canTakeBack(b, by) {
 			r.restore(b, by)
 		}
 	}
@@ -364,14 +377,7 @@ func (r *run) exchange(b Binding, e failover.Exchange, can func(*clusterv1beta1.
 // park gives up the binding of a cluster that another one replaces.
 func (r *run) park(b Binding, e failover.Exchange) {
 	r.carried = slices.DeleteFunc(r.carried, func(c Binding) bool { return c.Name == b.Name })
-	v := &r.verdicts[r.at[b.Cluster]]
-	v.Outcome, v.Score = Outranked, nil
-	if lost := r.lostObjection(b.Cluster); lost != nil {
-		v.Objection = lost
-	}
-	if v.Objection != nil {
-		v.Outcome = Refused
-	}
+	r.reject(b.Cluster)
 	r.writes = append(r.writes, Change{
 		Binding: b.Name, State: v1beta1.BindingStateUnscheduled, Snapshot: b.Snapshot, Decision: b.Decision, ReplacedBy: &e, Replaces: b.Replaces,
 	})
