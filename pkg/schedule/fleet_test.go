@@ -91,6 +91,7 @@ type world struct {
 	snapshot  int
 	made      int
 	failover  *v1beta1.Failover
+	stays     bool
 }
 
 // newWorld is the fleet of scenarios.md, section 20.
@@ -130,7 +131,7 @@ func (w *world) request() Request {
 	r := Request{
 		Policy: w.policy, Snapshot: fmt.Sprint("p-", w.snapshot), Number: w.number, Namespace: w.namespace,
 		Bindings: slices.Clone(w.bindings), Listed: w.listed, Now: noon,
-		Failover: w.failover,
+		Failover: w.failover, Stays: w.stays,
 	}
 	for _, c := range w.clusters { // in any order
 		r.Clusters = append(r.Clusters, c)
