@@ -105,7 +105,8 @@ func TestNearestChanges(t *testing.T) {
 		"a taint that is tolerated for a time, and one that is not": {
 			policy: enduring(number(), 600), number: 7, cluster: "m1",
 			change: func(w *world) {
-				w.clusters["m1"].Spec.Taints = append(evicting(member("", "", ""), 0).Spec.Taints, tainted(member("", "east", "prod")).Spec.Taints...)
+				c := evicting(w.clusters["m1"], 0)
+				c.Spec.Taints = append(c.Spec.Taints, tainted(member("", "east", "prod")).Spec.Taints...)
 			},
 			want: "MemberCluster m1: remove taint east=prod:NoSchedule + MemberCluster m1: remove taint leave=now:NoExecute | " +
 				"MemberCluster m1: remove taint east=prod:NoSchedule + policy: remove tolerationSeconds from what tolerates taint leave=now:NoExecute | " +
