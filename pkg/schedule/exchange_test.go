@@ -480,6 +480,21 @@ func TestALostClusterThatIsDroppedIsReportedAsLost(t *testing.T) {
 	w.is("a", "b>")
 }
 
+// A binding that another client added: the cluster is not taken back with its parked one.
+func TestAClusterWithALivingBindingIsNotTakenBack(t *testing.T) {
+	w := pairFleet(t, 2, "a", "b", "c")
+	lostFor(w.clusters["b"], 6*time.Minute)
+	w.decide()
+	w.is("a c", "b>c")
+	back(w.clusters["b"], 0)
+	w.number = 3
+	twin := *w.bindingTo("b")
+	twin.Name, twin.State, twin.ReplacedBy = "twin", v1beta1.BindingStateBound, nil
+	w.bindings = append(w.bindings, twin)
+	w.decide()
+	w.is("a b c", "b>c")
+}
+
 func TestImmediateTakesNothingBack(t *testing.T) {
 	w := pairFleet(t, 1, "a", "b")
 	w.failover.Purge = v1beta1.FailoverPurgeImmediate

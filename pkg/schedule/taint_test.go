@@ -403,3 +403,51 @@ func TestRequestHasTheSecondsOfThePlacement(t *testing.T) {
 		t.Errorf("with strategy External it leaves clusters: %v", err)
 	}
 }
+
+// What is on a cluster that is not heard would stay if the placement took it up again, but the taint makes it leave.
+func TestATaintedClusterThatIsNotHeardIsNotTakenUpAgain(t *testing.T) {
+	w := taintFleet(t, 2, "a", "b")
+	enduring(w.policy, 600)
+	w.number = 1
+	w.decide()
+	w.is("b", "a>")
+	evicting(overdue(w.clusters["a"]), 0)
+	w.number = 2
+	w.decide()
+	w.is("b", "a>")
+	untainted(w.clusters["a"])
+	w.decide()
+	w.is("a b", "")
+}
+
+func TestAFailbackDoesNotReturnToATaintedCluster(t *testing.T) {
+	w := pairFleet(t, 2, "a", "b", "c")
+	enduring(w.policy, 600)
+	w.failover.Failback = v1beta1.FailbackWhenHealthy
+	lostFor(w.clusters["b"], 6*time.Minute)
+	w.decide()
+	w.available("c")
+	w.purge("b")
+	back(w.clusters["b"], 10*time.Minute)
+	w.decide()
+	w.is("a b", "c>b")
+	lostFor(w.clusters["b"], 6*time.Minute)
+	evicting(w.clusters["c"], 0)
+	w.decide()
+	w.is("a b", "c>b")
+	untainted(w.clusters["c"])
+	w.decide()
+	w.is("a c", "b>")
+}
+
+// A taint elsewhere changes nothing for a placement without a failover policy: it picks a cluster that flaps.
+func TestATaintElsewhereDoesNotMatter(t *testing.T) {
+	w := taintFleet(t, 1, "b", "a", "x")
+	w.join(back(lostFor(member("z", "", ""), time.Hour), time.Minute))
+	evicting(w.clusters["x"], time.Hour)
+	w.number = 2
+	if d := w.decide(); d.Again != 0 || d.Waiting {
+		t.Errorf("decides again in %s, waiting %v", d.Again, d.Waiting)
+	}
+	w.is("b z", "")
+}
