@@ -99,7 +99,7 @@ func (o Observed) fleet() fleet {
 	}
 	spec := o.Placement.GetSpec()
 	if f := spec.Policy.Failover; f != nil && spec.Strategy.Type != v1beta1.RolloutStrategyTypeExternal {
-		out.Policy, out.on, out.alone = *f, true, spec.Policy.PlacementType != v1beta1.PlacementTypePickN
+		out.Policy, out.on, out.alone = f, true, spec.Policy.PlacementType != v1beta1.PlacementTypePickN
 	}
 	latest := snapshot.LatestPolicy(slices.DeleteFunc(slices.Clone(o.Policies), func(s v1beta1.PolicySnapshotObject) bool { return !scope.OwnedBy(s, o.Placement) }))
 	if latest == nil || failover.PolicyOf(o.Placement) == nil {
