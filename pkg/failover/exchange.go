@@ -20,7 +20,7 @@ const (
 	Lost Reason = "Lost"
 	// Unhealthy: the cluster reports that its API server is unhealthy.
 	Unhealthy Reason = "Unhealthy"
-	// Tainted: the cluster has a NoExecute taint that the placement does not tolerate, or not any longer.
+	// Tainted: the cluster has an evicting taint that the placement does not tolerate, or not any longer.
 	Tainted Reason = "Tainted"
 	// Failback: the cluster that the placement left before is well again.
 	Failback Reason = "Failback"

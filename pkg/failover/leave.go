@@ -31,7 +31,7 @@ func Leaves(placement v1beta1.PlacementObject) bool {
 type Rules struct {
 	// Policy is the placement's; nil if it leaves no cluster that is lost or unhealthy.
 	Policy *v1beta1.Failover
-	// Tolerations are the placement's: a cluster with NoExecute taints is left unless they tolerate them for ever.
+	// Tolerations are the placement's: a cluster with evicting taints is left unless they tolerate them for ever.
 	Tolerations []v1beta1.Toleration
 	// Domain is as in Judge.
 	Domain string

@@ -35,7 +35,7 @@ type Patience struct {
 }
 
 // PatienceFor returns how long a placement with these tolerations stays on a cluster with a taint. Of several that
-// match, the shortest time counts, as in Kubernetes. Only for NoExecute taints there is a limit.
+// match, the shortest time counts, as in Kubernetes. Only for evicting taints there is a limit.
 func PatienceFor(tolerations []v1beta1.Toleration, taint clusterv1beta1.Taint) (out Patience) {
 	for _, t := range tolerations {
 		if !Matches(t, taint) {
@@ -60,12 +60,12 @@ func (p Patience) Forever() bool { return p.Tolerated && !p.Limited }
 // mostSeconds is the longest toleration that the schema accepts.
 const mostSeconds = 365 * 24 * 60 * 60
 
-// Evicting reports whether a cluster has a NoExecute taint.
+// Evicting reports whether a cluster has an evicting taint.
 func Evicting(cluster *clusterv1beta1.MemberCluster) bool {
 	return slices.ContainsFunc(cluster.Spec.Taints, evicts)
 }
 
-// EvictingTaints are the NoExecute taints of a cluster.
+// EvictingTaints are the evicting taints of a cluster.
 func EvictingTaints(cluster *clusterv1beta1.MemberCluster) (out []clusterv1beta1.Taint) {
 	for _, t := range cluster.Spec.Taints {
 		if evicts(t) {
@@ -75,9 +75,9 @@ func EvictingTaints(cluster *clusterv1beta1.MemberCluster) (out []clusterv1beta1
 	return out
 }
 
-func evicts(t clusterv1beta1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute }
+func evicts(t clusterv1beta1.Taint) bool { return t.Evict }
 
-// SeenTaints is the record of the NoExecute taints of a cluster, by key and value: each keeps the time at which it was
+// SeenTaints is the record of the evicting taints of a cluster, by key and value: each keeps the time at which it was
 // first seen, and new ones are first seen now. The times are those that the API server stores.
 func SeenTaints(cluster *clusterv1beta1.MemberCluster, now time.Time) (out []clusterv1beta1.SeenTaint) {
 	for _, t := range EvictingTaints(cluster) {
@@ -103,7 +103,7 @@ func seenSince(cluster *clusterv1beta1.MemberCluster, taint clusterv1beta1.Taint
 	return time.Time{}
 }
 
-// Tainted decides whether the placement leaves a cluster because of its NoExecute taints. A taint whose begin is not
+// Tainted decides whether the placement leaves a cluster because of its evicting taints. A taint whose begin is not
 // recorded yet does not count as seen: the record is an event. It does not matter whether the hub hears the cluster.
 func (r Rules) Tainted(cluster *clusterv1beta1.MemberCluster) (out Leave) {
 	if !cluster.DeletionTimestamp.IsZero() {
@@ -154,7 +154,7 @@ func sooner(a, b Leave) Leave {
 type Settings struct {
 	// Policy is as in PolicyOf.
 	Policy *v1beta1.Failover
-	// Tainted is whether it leaves clusters with NoExecute taints that Tolerations do not tolerate for ever.
+	// Tainted is whether it leaves clusters with evicting taints that Tolerations do not tolerate for ever.
 	Tainted     bool
 	Tolerations []v1beta1.Toleration
 }

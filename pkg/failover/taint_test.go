@@ -14,7 +14,7 @@ import (
 )
 
 func noExecute(key, value string) clusterv1beta1.Taint {
-	return clusterv1beta1.Taint{Key: key, Value: value, Effect: corev1.TaintEffectNoExecute}
+	return clusterv1beta1.Taint{Key: key, Value: value, Effect: corev1.TaintEffectNoSchedule, Evict: true}
 }
 
 func noSchedule(key, value string) clusterv1beta1.Taint {
@@ -56,12 +56,10 @@ func TestPatience(t *testing.T) {
 		"no toleration":         {noExecute("a", "1"), nil, never},
 		"another key":           {noExecute("a", "1"), []v1beta1.Toleration{tolerates("b", "1", "")}, never},
 		"another value":         {noExecute("a", "1"), []v1beta1.Toleration{tolerates("a", "2", "")}, never},
-		"another effect":        {noExecute("a", "1"), []v1beta1.Toleration{tolerates("a", "1", corev1.TaintEffectNoSchedule)}, never},
-		"the other effect":      {noSchedule("a", "1"), []v1beta1.Toleration{tolerates("a", "1", corev1.TaintEffectNoExecute, 5)}, never},
 		"every value":           {noExecute("a", "1"), []v1beta1.Toleration{tolerates("a", "", "")}, forever},
 		"every key":             {noExecute("a", "1"), []v1beta1.Toleration{tolerates("", "", "")}, forever},
-		"for ever":              {noExecute("a", "1"), []v1beta1.Toleration{tolerates("a", "1", corev1.TaintEffectNoExecute)}, forever},
-		"for a time":            {noExecute("a", "1"), []v1beta1.Toleration{tolerates("a", "1", corev1.TaintEffectNoExecute, 600)}, limit(10 * time.Minute)},
+		"for ever":              {noExecute("a", "1"), []v1beta1.Toleration{tolerates("a", "1", corev1.TaintEffectNoSchedule)}, forever},
+		"for a time":            {noExecute("a", "1"), []v1beta1.Toleration{tolerates("a", "1", corev1.TaintEffectNoSchedule, 600)}, limit(10 * time.Minute)},
 		"any effect for a time": {noExecute("a", "1"), []v1beta1.Toleration{tolerates("a", "1", "", 600)}, limit(10 * time.Minute)},
 		"NoSchedule has no end": {noSchedule("a", "1"), []v1beta1.Toleration{tolerates("a", "1", "", 600)}, forever},
 		"for no time":           {noExecute("a", "1"), []v1beta1.Toleration{tolerates("a", "1", "", 0)}, limit(0)},
@@ -208,7 +206,7 @@ func TestChangesThatMatter(t *testing.T) {
 		"an absence":           {was: member("a", 0), is: member("a", 0, annotated("kubernetes-fleet.io/away", "true")), matters: true},
 		"a label":              {was: member("a", 0), is: member("a", 0, in("west")), matters: true},
 		"a NoSchedule taint":   {was: member("a", 0), is: member("a", 0, tainted(noSchedule("a", "1"), -1)), matters: true},
-		"a NoExecute taint":    {was: member("a", 0), is: member("a", 0, tainted(noExecute("a", "1"), -1)), matters: true, tainted: true},
+		"an evicting taint":    {was: member("a", 0), is: member("a", 0, tainted(noExecute("a", "1"), -1)), matters: true, tainted: true},
 		"its record":           {was: member("a", 0, tainted(noExecute("a", "1"), -1)), is: member("a", 0, evicted), matters: true, tainted: true},
 		"its end":              {was: member("a", 0, evicted), is: member("a", 0), matters: true, tainted: true},
 		"a heartbeat of one":   {was: member("a", time.Minute, evicted), is: member("a", 0, evicted)},

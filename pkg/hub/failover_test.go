@@ -290,7 +290,7 @@ func forgetsNothing(f *failovers) {
 	f.awaitBindings(p, "west-1=Bound")
 }
 
-// taint gives a member a NoExecute taint, and returns when the hub first saw it; or takes it off.
+// taint gives a member an evicting taint, and returns when the hub first saw it; or takes it off.
 func (f *failovers) taint(member string, on bool) (seen time.Time) {
 	f.Helper()
 	testworld.Await(f, testworld.Soon, "the taint of "+member, func(ctx context.Context) error {
@@ -301,7 +301,7 @@ func (f *failovers) taint(member string, on bool) (seen time.Time) {
 		if (len(c.Spec.Taints) > 0) != on {
 			c.Spec.Taints = nil
 			if on {
-				c.Spec.Taints = []clusterv1beta1.Taint{{Key: "leave", Effect: corev1.TaintEffectNoExecute}}
+				c.Spec.Taints = []clusterv1beta1.Taint{{Key: "leave", Effect: corev1.TaintEffectNoSchedule, Evict: true}}
 			}
 			if err := f.Client.Update(ctx, c); err != nil {
 				return err
@@ -405,7 +405,7 @@ func tainted(f *failovers) {
 		c := meta.FindStatusCondition(p.Status.Conditions, p.ConditionType(v1beta1.ConditionScheduled))
 		named := func(e v1beta1.PerClusterPlacementStatus) bool {
 			return e.ClusterName == "" && len(e.Conditions) > 0 &&
-				strings.HasPrefix(e.Conditions[0].Message, `cluster "east-1" must be replaced (it has the taint leave=:NoExecute since `)
+				strings.HasPrefix(e.Conditions[0].Message, `cluster "east-1" must be replaced (it has the taint leave=:NoSchedule,evict since `)
 		}
 		if c == nil || c.Reason != v1beta1.ReasonSchedulingPolicyUnfulfilled || !slices.ContainsFunc(p.Status.PerClusterPlacementStatuses, named) {
 			return fmt.Errorf("condition %+v, entries %+v", c, p.Status.PerClusterPlacementStatuses)

@@ -34,7 +34,7 @@ type MemberFacts struct {
 	Silent *metav1.Time
 	// Silence is what was concluded from missing heartbeats; nil if none were missing.
 	Silence *v1beta1.ClusterSilence
-	// Taints are the NoExecute taints, each since it was first seen.
+	// Taints are the evicting taints, each since it was first seen.
 	Taints []v1beta1.SeenTaint
 }
 

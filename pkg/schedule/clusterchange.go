@@ -124,7 +124,7 @@ func (c ClusterChange) Matters(w Watch) bool {
 	return is == "" || slices.ContainsFunc(w.Listed, func(d v1beta1.ClusterDecision) bool { return d.ClusterName == c.cluster && !d.Selected })
 }
 
-// movesTaints reports whether NoExecute taints change that the policy tolerates. It may do so for a time only, which
+// movesTaints reports whether evicting taints change that the policy tolerates. It may do so for a time only, which
 // the policy of a snapshot does not contain: then the cluster is picked only without them.
 func (c ClusterChange) movesTaints(policy *v1beta1.PlacementPolicy) bool {
 	return policy != nil && policy.PlacementType == v1beta1.PlacementTypePickN && len(policy.Tolerations) > 0 && c.was != nil && c.is != nil &&

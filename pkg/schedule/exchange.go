@@ -56,7 +56,7 @@ func exchangesOf(r Request, policy *v1beta1.PlacementPolicy, clusters []*cluster
 	return out
 }
 
-// concernsTaints reports whether a cluster has a NoExecute taint, or had one when the placement left it.
+// concernsTaints reports whether a cluster has an evicting taint, or had one when the placement left it.
 func (r Request) concernsTaints() bool {
 	because := func(e *failover.Exchange) bool { return e != nil && e.Reason == failover.Tainted }
 	return slices.ContainsFunc(r.Clusters, failover.Evicting) ||

@@ -13,7 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
-// FilterTaints passes the clusters whose taints the policy tolerates. A taint with effect NoExecute also keeps
+// FilterTaints passes the clusters whose taints the policy tolerates. An evicting taint also keeps
 // placements off that do not tolerate it.
 const FilterTaints Filter = "TaintToleration"
 
@@ -107,7 +107,7 @@ func (u *untolerated) Error() string {
 	return fmt.Sprintf("its taint %s is not tolerated", taintText(*u.taint))
 }
 
-// passing returns the objection to a cluster with a NoExecute taint that the policy tolerates for a time only: the
+// passing returns the objection to a cluster with an evicting taint that the policy tolerates for a time only: the
 // placement would have to leave it again. A cluster that an older policy picked stays until that time.
 func (r *run) passing(cluster string) *Objection {
 	if r.rules == nil {
@@ -122,5 +122,9 @@ func (r *run) passing(cluster string) *Objection {
 }
 
 func taintText(t clusterv1beta1.Taint) string {
-	return fmt.Sprintf("%s=%s:%s", t.Key, t.Value, t.Effect)
+	text := fmt.Sprintf("%s=%s:%s", t.Key, t.Value, t.Effect)
+	if t.Evict {
+		text += ",evict"
+	}
+	return text
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // pickN picks the best clusters until there are number of them. Before that it leaves clusters that are lost or have
-// NoExecute taints.
+// evicting taints.
 func (r *run) pickN(number int) {
 	r.decision.Wanted = number
 	r.finish(number)

@@ -233,7 +233,7 @@ func (o *oracle) best() (best, shown string) {
 func (o *oracle) evicts(name string) bool {
 	c := o.clusters[name]
 	return o.policy.pickN && !o.policy.tolerates && c.DeletionTimestamp == nil && fresh(c) &&
-		slices.ContainsFunc(c.Spec.Taints, func(t clusterv1beta1.Taint) bool { return t.Effect == "NoExecute" })
+		slices.ContainsFunc(c.Spec.Taints, func(t clusterv1beta1.Taint) bool { return t.Evict })
 }
 
 // leave exchanges chosen clusters whose taints the hub has seen for others, the oldest taint first, and then by name.

@@ -30,7 +30,7 @@ type Request struct {
 	Namespace string
 	// Failover is when the placement leaves a lost cluster; nil for never. Only PickN does.
 	Failover *v1beta1.Failover
-	// Stays is whether the placement does not leave clusters with NoExecute taints either. Only PickN does.
+	// Stays is whether the placement does not leave clusters with evicting taints either. Only PickN does.
 	Stays bool
 	// Domain is the label of the domains that can fail as a whole; empty for none.
 	Domain   string

@@ -4,7 +4,7 @@
 //
 // A picked cluster stays picked: the filters do not apply to it again until the policy changes. It is removed only if
 // it has left or is leaving, if a new policy no longer picks it, if fewer clusters are desired, or if another cluster
-// replaces it because of a NoExecute taint or by the failover policy. A new policy removes no cluster that is not
+// replaces it because of an evicting taint or by the failover policy. A new policy removes no cluster that is not
 // heard: that is decided when it is heard again.
 //
 // To add a filter, write filter_<what>.go with its Filter constant and a type that implements filter: what it checks,

@@ -322,12 +322,12 @@ func (w *sim) befall() {
 	w.drain()
 }
 
-// taint adds a NoExecute taint, or takes it off.
+// taint adds an evicting taint, or takes it off.
 func (w *sim) taint(c *cluster, on bool) {
 	is := c.DeepCopy()
 	is.Spec.Taints = nil
 	if on {
-		is.Spec.Taints = []clusterv1beta1.Taint{{Key: "leave", Effect: corev1.TaintEffectNoExecute}}
+		is.Spec.Taints = []clusterv1beta1.Taint{{Key: "leave", Effect: corev1.TaintEffectNoSchedule, Evict: true}}
 	}
 	if len(is.Spec.Taints) == len(c.Spec.Taints) {
 		return

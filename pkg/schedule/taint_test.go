@@ -15,9 +15,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
-// evicting has a NoExecute taint, first seen so long before noon.
+// evicting has an evicting taint, first seen so long before noon.
 func evicting(c *clusterv1beta1.MemberCluster, ago time.Duration) *clusterv1beta1.MemberCluster {
-	c.Spec.Taints = []clusterv1beta1.Taint{{Key: "leave", Value: "now", Effect: corev1.TaintEffectNoExecute}}
+	c.Spec.Taints = []clusterv1beta1.Taint{{Key: "leave", Value: "now", Effect: corev1.TaintEffectNoSchedule, Evict: true}}
 	c.Status.Taints = []clusterv1beta1.SeenTaint{{Key: "leave", Value: "now", Since: metav1.NewTime(noon.Add(-ago))}}
 	return c
 }
@@ -89,8 +89,8 @@ func TestWhichTaintsMakeAPlacementLeave(t *testing.T) {
 		},
 		"one that is tolerated for ever": {change: func(w *world) { enduring(w.policy); evicting(w.clusters["c"], time.Hour) }},
 		"one that is not recorded yet":   {change: func(w *world) { evicting(w.clusters["c"], 0).Status.Taints = nil }},
-		"NoSchedule": {change: func(w *world) {
-			evicting(w.clusters["c"], time.Hour).Spec.Taints[0].Effect = corev1.TaintEffectNoSchedule
+		"one that does not evict": {change: func(w *world) {
+			evicting(w.clusters["c"], time.Hour).Spec.Taints[0].Evict = false
 		}},
 		"of a cluster that is not heard": {change: func(w *world) { evicting(overdue(w.clusters["c"]), time.Hour) }},
 		"of a lost one, without a policy": {
@@ -143,7 +143,7 @@ func TestOnlyPickNLeavesATaintedCluster(t *testing.T) {
 	}
 }
 
-// A NoExecute taint keeps placements off. One that is tolerated for a time does, too, if the placement would leave.
+// An evicting taint keeps placements off. One that is tolerated for a time does, too, if the placement would leave.
 func TestATaintedClusterIsNotPicked(t *testing.T) {
 	for name, tc := range map[string]struct {
 		policy *v1beta1.PlacementPolicy
@@ -151,17 +151,14 @@ func TestATaintedClusterIsNotPicked(t *testing.T) {
 		// why is the objection to m1; empty if it is picked.
 		why string
 	}{
-		"PickAll":                         {policy: all(), why: "its taint leave=now:NoExecute is not tolerated"},
+		"PickAll":                         {policy: all(), why: "its taint leave=now:NoSchedule,evict is not tolerated"},
 		"PickAll, tolerated":              {policy: enduring(all())},
 		"PickAll, for a time":             {policy: enduring(all(), 60)},
 		"PickFixed":                       {policy: fixed("m1")},
-		"PickN":                           {policy: number(), why: "its taint leave=now:NoExecute is not tolerated"},
+		"PickN":                           {policy: number(), why: "its taint leave=now:NoSchedule,evict is not tolerated"},
 		"PickN, tolerated":                {policy: enduring(number())},
-		"PickN, for a time":               {policy: enduring(number(), 3600), why: "its taint leave=now:NoExecute is tolerated for 3600 s only"},
+		"PickN, for a time":               {policy: enduring(number(), 3600), why: "its taint leave=now:NoSchedule,evict is tolerated for 3600 s only"},
 		"PickN, for a time, and it stays": {policy: enduring(number(), 3600), stays: true},
-		"PickN, tolerates NoSchedule": {
-			policy: tolerating(number(), "leave", "now"), why: "its taint leave=now:NoExecute is not tolerated",
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, "")
@@ -196,7 +193,7 @@ func TestATaintedClusterWithoutAReplacementStays(t *testing.T) {
 			if d.Found != 2 || d.Wanted != 3 || !d.Waiting {
 				t.Errorf("found %d of %d, waiting %v; want 2 of 3", d.Found, d.Wanted, d.Waiting)
 			}
-			const want = `cluster "c" must be replaced (it has the taint leave=now:NoExecute since 2026-01-01T11:00:00Z), and no other cluster can: its objects stay as they are. `
+			const want = `cluster "c" must be replaced (it has the taint leave=now:NoSchedule,evict since 2026-01-01T11:00:00Z), and no other cluster can: its objects stay as they are. `
 			if entry := d.Clusters[2]; entry.Selected || entry.ClusterName != "c" || !strings.HasPrefix(entry.Reason, want) {
 				t.Errorf("reported: %+v", entry)
 			}
@@ -218,7 +215,7 @@ func TestATaintedClusterIsTakenBack(t *testing.T) {
 		"the taint goes":                      {func(w *world) { untainted(w.clusters["c"]) }, "a b c", "d>"},
 		"it is tolerated now":                 {func(w *world) { w.policy.Tolerations[0].TolerationSeconds = nil }, "a b c", "d>"},
 		"it is tolerated longer":              {func(w *world) { *w.policy.Tolerations[0].TolerationSeconds = 3600 }, "a b d", "c>d"},
-		"it becomes NoSchedule":               {func(w *world) { w.clusters["c"].Spec.Taints[0].Effect = corev1.TaintEffectNoSchedule }, "a b c", "d>"},
+		"it evicts no longer":                 {func(w *world) { w.clusters["c"].Spec.Taints[0].Evict = false }, "a b c", "d>"},
 		"another one comes":                   {func(w *world) { w.clusters["c"].Spec.Taints[0].Key = "other" }, "a b d", "c>d"},
 		"the taint goes too late":             {func(w *world) { w.available("d"); untainted(w.clusters["c"]) }, "a b d", "c>d"},
 		"the taint goes, and it falls silent": {func(w *world) { untainted(silenced(w.clusters["c"])) }, "a b d", "c>d"},
@@ -356,7 +353,7 @@ func TestTaintsAreExplained(t *testing.T) {
 	enduring(w.policy, 600)
 	evicting(w.clusters["c"], time.Minute)
 	w.decide()
-	if got, want := w.notes("c"), "kept until 2026-01-01T12:09:00Z, when another cluster replaces it (TaintToleration: its taint leave=now:NoExecute is tolerated for 600 s only)"; got != want {
+	if got, want := w.notes("c"), "kept until 2026-01-01T12:09:00Z, when another cluster replaces it (TaintToleration: its taint leave=now:NoSchedule,evict is tolerated for 600 s only)"; got != want {
 		t.Errorf("notes on c: %s\nwant %s", got, want)
 	}
 	evicting(w.clusters["c"], time.Hour)

@@ -236,7 +236,7 @@ type MemberClusterSpec struct {
 	HeartbeatPeriodSeconds int32 `json:"heartbeatPeriodSeconds,omitempty"`
 
 	// Taints prevent placements that do not tolerate them from picking the cluster, at most 100. Placements that have
-	// already picked the cluster stay there, unless the effect is NoExecute.
+	// already picked the cluster stay there, unless the taint evicts.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Taints []Taint `json:"taints,omitempty"`
@@ -252,12 +252,16 @@ type Taint struct {
 	// +optional
 	Value string `json:"value,omitempty"`
 
-	// Effect of the taint: with NoSchedule no placement picks the cluster that does not tolerate the taint. With
-	// NoExecute, placements of type PickN that have picked the cluster also leave it for another one, if there is one;
-	// placements of other types, and those with strategy External, stay there.
+	// Effect of the taint: with NoSchedule, the only one, no placement picks the cluster that does not tolerate the taint.
 	// +required
-	// +kubebuilder:validation:Enum=NoSchedule;NoExecute
+	// +kubebuilder:validation:Enum=NoSchedule
 	Effect corev1.TaintEffect `json:"effect"`
+
+	// Evict, if true, makes placements of type PickN that do not tolerate the taint leave the cluster for another one, if
+	// there is one, like the effect NoExecute of a node's taint. Placements of other types, and those with strategy
+	// External, stay there.
+	// +optional
+	Evict bool `json:"evict,omitempty"`
 }
 
 // MemberClusterStatus is the observed state of a cluster.
@@ -287,14 +291,14 @@ type MemberClusterStatus struct {
 	// +optional
 	Silence *ClusterSilence `json:"silence,omitempty"`
 
-	// Taints are the taints with effect NoExecute, at most 100, each since the hub agent first saw it. The
+	// Taints are the taints that evict, at most 100, each since the hub agent first saw it. The
 	// tolerationSeconds of placements count from then, by the hub's clock. A taint whose value changes is another one.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Taints []SeenTaint `json:"taints,omitempty"`
 }
 
-// SeenTaint is a taint with effect NoExecute, and since when it is on the cluster.
+// SeenTaint is a taint that evicts, and since when it is on the cluster.
 type SeenTaint struct {
 	// Key of the taint.
 	// +required

@@ -43,7 +43,6 @@ type PlacementPolicy struct {
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:XValidation:rule="self.all(x, x.operator != 'Exists' || !has(x.value) || size(x.value) == 0)",message="value must be empty when operator is Exists"
 	// +kubebuilder:validation:XValidation:rule="self.all(x, (has(x.key) && size(x.key) > 0) || x.operator == 'Exists')",message="operator must be Exists when key is empty"
-	// +kubebuilder:validation:XValidation:rule="self.all(x, !has(x.tolerationSeconds) || !has(x.effect) || x.effect == 'NoExecute')",message="effect must be NoExecute or empty when tolerationSeconds is set"
 	Tolerations []Toleration `json:"tolerations,omitempty"`
 
 	// Failover defines when the placement leaves a lost cluster for another one. Without it a picked cluster stays
@@ -235,17 +234,16 @@ type Toleration struct {
 	// +optional
 	Value string `json:"value,omitempty"`
 
-	// Effect of the taint, NoSchedule or NoExecute. An empty effect matches both.
+	// Effect of the taint. An empty effect matches every effect; NoSchedule is the only effect.
 	// +optional
-	// +kubebuilder:validation:Enum=NoSchedule;NoExecute
+	// +kubebuilder:validation:Enum=NoSchedule
 	Effect corev1.TaintEffect `json:"effect,omitempty"`
 
-	// TolerationSeconds is how long a placement of type PickN stays on a cluster that gets a matching taint with effect
-	// NoExecute, from when the hub agent first saw the taint, at most 31536000. Without it the placement stays for
+	// TolerationSeconds is how long a placement of type PickN stays on a cluster that gets a matching taint with evict: true,
+	// from when the hub agent first saw the taint, at most 31536000. Without it the placement stays for
 	// ever, with 0 or less not at all. Of several matching tolerations the smallest counts. The placement leaves the
 	// cluster when the time has passed and another cluster can replace it, and meanwhile picks no cluster that it would
-	// have to leave. Other placement types ignore it, and so does strategy External. It is only for effect NoExecute or
-	// an empty effect. Changing it picks no cluster anew.
+	// have to leave. Other placement types ignore it, and so does strategy External. Changing it picks no cluster anew.
 	// +optional
 	// +kubebuilder:validation:Maximum=31536000
 	TolerationSeconds *int64 `json:"tolerationSeconds,omitempty"`

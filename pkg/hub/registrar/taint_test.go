@@ -28,7 +28,7 @@ func TestFirstSightOfATaintIsRecorded(t *testing.T) {
 			t.Errorf("%s: %+v; want since %s", what, got, since)
 		}
 	}
-	leave := v1beta1.Taint{Key: "leave", Value: "1", Effect: corev1.TaintEffectNoExecute}
+	leave := v1beta1.Taint{Key: "leave", Value: "1", Effect: corev1.TaintEffectNoSchedule, Evict: true}
 	taint(leave, v1beta1.Taint{Key: "cordon", Effect: corev1.TaintEffectNoSchedule})
 	first := noon.Add(10 * time.Second)
 	h.now = first.Add(300 * time.Millisecond)

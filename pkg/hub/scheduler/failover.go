@@ -85,7 +85,7 @@ func (s *Scheduler) recordLeft(placement v1beta1.PlacementObject, d schedule.Dec
 				fmt.Sprintf("Cluster %s is unhealthy since %s; cluster %s replaces it", left.Cluster, since, left.With))
 		case failover.Tainted:
 			s.Recorder.Event(placement, corev1.EventTypeNormal, eventFailedOver,
-				fmt.Sprintf("Cluster %s has a NoExecute taint since %s that the placement does not tolerate, or not any longer; cluster %s replaces it",
+				fmt.Sprintf("Cluster %s has an evicting taint since %s that the placement does not tolerate, or not any longer; cluster %s replaces it",
 					left.Cluster, since, left.With))
 		default:
 			s.Recorder.Event(placement, corev1.EventTypeWarning, eventFailedOver,

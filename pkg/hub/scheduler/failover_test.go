@@ -104,14 +104,14 @@ func leaves(s *scene) {
 	}
 }
 
-// taint gives a cluster a NoExecute taint that the registrar saw that long ago, or takes it off.
+// taint gives a cluster an evicting taint that the registrar saw that long ago, or takes it off.
 func (h *hub) taint(name string, on bool, ago time.Duration) {
 	h.Helper()
 	var cluster clusterv1beta1.MemberCluster
 	h.Must(h.Client.Get(h.Context(), types.NamespacedName{Name: name}, &cluster))
 	cluster.Spec.Taints = nil
 	if on {
-		cluster.Spec.Taints = []clusterv1beta1.Taint{{Key: "leave", Effect: corev1.TaintEffectNoExecute}}
+		cluster.Spec.Taints = []clusterv1beta1.Taint{{Key: "leave", Effect: corev1.TaintEffectNoSchedule, Evict: true}}
 	}
 	h.Must(h.Client.Update(h.Context(), &cluster))
 	cluster.Status.Taints = nil
@@ -158,7 +158,7 @@ func leavesTainted(s *scene) {
 	namespace := cmp.Or(s.key.Namespace, metav1.NamespaceDefault)
 	testworld.AwaitEvents(s, s.Client, namespace, "the event of "+s.key.Name, func(events []corev1.Event) bool {
 		return slices.ContainsFunc(events, func(e corev1.Event) bool {
-			return e.Reason == eventFailedOver && e.InvolvedObject.Name == s.key.Name && e.Type == corev1.EventTypeNormal && strings.Contains(e.Message, "NoExecute")
+			return e.Reason == eventFailedOver && e.InvolvedObject.Name == s.key.Name && e.Type == corev1.EventTypeNormal && strings.Contains(e.Message, "evicting taint")
 		})
 	})
 

@@ -113,7 +113,7 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // clusters enqueues the placements for which a change of a cluster can matter: also that it falls silent, which no
 // event shows, and that it is heard again. A cluster that becomes less suitable has no effect on the choices that
-// exist, except for one with a NoExecute taint, nor has one that starts to leave: they stay until the cluster is gone.
+// exist, except for one with an evicting taint, nor has one that starts to leave: they stay until the cluster is gone.
 func (s *Scheduler) clusters() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
