@@ -61,9 +61,14 @@ bin/kubectl: embedded/go.mod
 # The packages that take longest begin first, so that the end of "make test" does not wait for one of them alone.
 SLOWEST := ./pkg/member/applier ./pkg/hub/placer
 
+# The seeded simulations, which play many seeds without the race detector, and a few with it, ten times slower.
+SIMULATED := ./pkg/schedule ./pkg/replicas
+SEEDS     ?= 1000
+
 .PHONY: test
 test: build ## unit tests and behaviour on embedded clusters, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 60m $(SLOWEST) ./apis/... ./charts/... ./cmd/... ./pkg/... ./test/imports/... ./test/claims/...
+	go test -timeout 30m -run 'Simulation|IsInTime|IsCheap' $(SIMULATED) -args -seeds $(SEEDS)
 	cd embedded && go test -timeout 30m ./...
 
 .PHONY: e2e

@@ -86,7 +86,8 @@ func TestRules(t *testing.T) {
 	choosing := func(policy string) string { return selecting(configMaps) + "\npolicy: {" + policy + "}" }
 	moving := func(strategy string) string { return selecting(configMaps) + "\nstrategy: {" + strategy + "}" }
 
-	both := []string{"ClusterResourcePlacement", "ResourcePlacement"}
+	both, member := []string{"ClusterResourcePlacement", "ResourcePlacement"}, []string{"MemberCluster"}
+	const identity = "identity: {kind: User, name: a}\n"
 	tests := map[string]struct {
 		kinds    []string
 		old, new string // specs; without old the object is created
@@ -121,18 +122,28 @@ func TestRules(t *testing.T) {
 		"PickN of none":            {kinds: both, new: choosing("placementType: PickN, numberOfClusters: 0")},
 		"PickN of fewer than none": {kinds: both, new: choosing("placementType: PickN, numberOfClusters: -1"), want: "should be greater than or equal to 0"},
 
-		"tolerate a taint":                   {kinds: both, new: choosing("tolerations: [{key: a, value: b}]")},
-		"tolerate everything":                {kinds: both, new: choosing("tolerations: [{operator: Exists}]")},
-		"tolerate a value of every key":      {kinds: both, new: choosing("tolerations: [{value: b}]"), want: "operator must be Exists when key is empty"},
-		"tolerate a key with and without":    {kinds: both, new: choosing("tolerations: [{key: a, operator: Exists, value: b}]"), want: "value must be empty"},
-		"tolerate what does not exist":       {kinds: both, new: choosing("tolerations: [{key: a, effect: NoExecute}]"), want: "Unsupported value"},
-		"a weight beyond the greatest":       {kinds: both, new: choosing("affinity: {clusterAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 101, preference: {}}]}}"), want: "less than or equal to 100"},
-		"a share of more than all":           {kinds: both, new: moving("rollingUpdate: {maxUnavailable: 101%}"), want: "should match"},
-		"an update run takes over":           {kinds: both, old: moving("type: RollingUpdate"), new: moving("type: External")},
-		"an update run lets go":              {kinds: both, old: moving("type: External"), new: moving("type: RollingUpdate"), want: "cannot change rollout strategy type"},
-		"mirror to nowhere":                  {kinds: both, new: moving("reportBackStrategy: {type: Mirror}"), want: "no such key: destination"},
-		"mirror":                             {kinds: both, new: moving("reportBackStrategy: {type: Mirror, destination: WorkAPI}")},
-		"a strategy of apply that is no one": {kinds: both, new: moving("applyStrategy: {type: Sideways}"), want: "Unsupported value"},
+		"tolerate a taint":                {kinds: both, new: choosing("tolerations: [{key: a, value: b}]")},
+		"tolerate everything":             {kinds: both, new: choosing("tolerations: [{operator: Exists}]")},
+		"tolerate a value of every key":   {kinds: both, new: choosing("tolerations: [{value: b}]"), want: "operator must be Exists when key is empty"},
+		"tolerate a key with and without": {kinds: both, new: choosing("tolerations: [{key: a, operator: Exists, value: b}]"), want: "value must be empty"},
+		"tolerate what does not exist":    {kinds: both, new: choosing("tolerations: [{key: a, effect: PreferNoSchedule}]"), want: "Unsupported value"},
+		"tolerate for ever":               {kinds: both, new: choosing("tolerations: [{key: a, effect: NoSchedule}]")},
+		"tolerate for a time":             {kinds: both, new: choosing("tolerations: [{key: a, effect: NoSchedule, tolerationSeconds: 31536000}]")},
+		"tolerate any effect for a time":  {kinds: both, new: choosing("tolerations: [{key: a, tolerationSeconds: 600}]")},
+		"tolerate for less than no time":  {kinds: both, new: choosing("tolerations: [{key: a, effect: NoSchedule, tolerationSeconds: -1}]")},
+		"tolerate for too long":           {kinds: both, new: choosing("tolerations: [{key: a, effect: NoSchedule, tolerationSeconds: 31536001}]"), want: "less than or equal to 31536000"},
+		"tolerate for another time": {
+			kinds: both, old: choosing("tolerations: [{key: a, tolerationSeconds: 600}]"), new: choosing("tolerations: [{key: a, tolerationSeconds: 60}]"),
+		},
+		"a taint that makes placements leave": {kinds: member, new: identity + "taints: [{key: a, value: b, effect: NoSchedule, evict: true}]"},
+		"a taint of an effect that is none":   {kinds: member, new: identity + "taints: [{key: a, effect: NoExecute}]", want: "Unsupported value"},
+		"a weight beyond the greatest":        {kinds: both, new: choosing("affinity: {clusterAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 101, preference: {}}]}}"), want: "less than or equal to 100"},
+		"a share of more than all":            {kinds: both, new: moving("rollingUpdate: {maxUnavailable: 101%}"), want: "should match"},
+		"an update run takes over":            {kinds: both, old: moving("type: RollingUpdate"), new: moving("type: External")},
+		"an update run lets go":               {kinds: both, old: moving("type: External"), new: moving("type: RollingUpdate"), want: "cannot change rollout strategy type"},
+		"mirror to nowhere":                   {kinds: both, new: moving("reportBackStrategy: {type: Mirror}"), want: "no such key: destination"},
+		"mirror":                              {kinds: both, new: moving("reportBackStrategy: {type: Mirror, destination: WorkAPI}")},
+		"a strategy of apply that is no one":  {kinds: both, new: moving("applyStrategy: {type: Sideways}"), want: "Unsupported value"},
 	}
 	found := crds(t)
 	for name, test := range tests {
@@ -196,7 +207,7 @@ func TestWhatCannotBeDecodedIsRefused(t *testing.T) {
 		"replicas of lost clusters":           {placements, dividing("PickAll", "}, failover: {after: 5m"), ""},
 		"replicas of lost, fixed clusters":    {placements, dividing("PickFixed, clusterNames: [a]", "}, failover: {after: 5m"), ""},
 		"a failover to fixed clusters":        {placements, failing("PickFixed, clusterNames: [a]", "after: 5m"), "failover cannot be set unless placementType is PickN or replicas is set"},
-		"replicas by something else":          {placements, dividing("PickAll", "by: Capacity"), "Unsupported value"},
+		"replicas by something else":          {placements, dividing("PickAll", "by: Costs"), "Unsupported value"},
 		"fewer than no replicas":              {placements, dividing("PickAll", "minPerCluster: -1"), "should be greater than or equal to 0"},
 		"too great a minimum":                 {placements, dividing("PickAll", "minPerCluster: 1000001"), "should be less than or equal to 1000000"},
 		"no replicas at most":                 {placements, dividing("PickAll", "maxPerCluster: 0"), "should be greater than or equal to 1"},

@@ -151,6 +151,9 @@ const (
 	// Their names are not sufficient, because the index of a deleted and recreated override starts again. Absent if
 	// there are none.
 	AnnotationOverrideContent = Prefix + "override-content-hash"
+	// AnnotationRebalance is on placements: "kubectl fleet rebalance" sets it to another value to have the shares of
+	// replicas computed anew.
+	AnnotationRebalance = Prefix + "rebalance"
 	// AnnotationShares is on Works: a hash of the shares of divided workloads in them. Absent if there are none.
 	AnnotationShares = Prefix + "shares-hash"
 	// AnnotationAuthor is on placements that select whole namespaces: AuthorRestricted if the author of their spec may

@@ -3,6 +3,8 @@
 //
 // A cluster that the hub does not hear may be down, or the hub may be cut off from it. The brake tells the two apart
 // as well as it can be told from the hub: it looks at who else has been heard since the cluster should have been.
+//
+// A placement also leaves a cluster that is heard: one that is unhealthy, or that has an evicting taint.
 package failover
 
 import (

@@ -20,6 +20,8 @@ const (
 	Lost Reason = "Lost"
 	// Unhealthy: the cluster reports that its API server is unhealthy.
 	Unhealthy Reason = "Unhealthy"
+	// Tainted: the cluster has an evicting taint that the placement does not tolerate, or not any longer.
+	Tainted Reason = "Tainted"
 	// Failback: the cluster that the placement left before is well again.
 	Failback Reason = "Failback"
 )

@@ -14,17 +14,25 @@ import (
 // PolicyOf returns when a placement leaves a lost cluster; nil for never. The schema refuses a policy for other
 // placement types than PickN and for strategy External, and here it has no effect.
 func PolicyOf(placement v1beta1.PlacementObject) *v1beta1.Failover {
-	spec := placement.GetSpec()
-	if spec.Policy == nil || spec.Policy.PlacementType != v1beta1.PlacementTypePickN || spec.Strategy.Type == v1beta1.RolloutStrategyTypeExternal {
+	if !Leaves(placement) {
 		return nil
 	}
-	return spec.Policy.Failover
+	return placement.GetSpec().Policy.Failover
+}
+
+// Leaves reports whether a placement can leave a cluster for another one: one of type PickN can. One with strategy
+// External cannot, because another set of clusters ends an update run.
+func Leaves(placement v1beta1.PlacementObject) bool {
+	spec := placement.GetSpec()
+	return spec.Policy != nil && spec.Policy.PlacementType == v1beta1.PlacementTypePickN && spec.Strategy.Type != v1beta1.RolloutStrategyTypeExternal
 }
 
 // Rules decide for one placement which clusters it leaves.
 type Rules struct {
-	// Policy is the placement's.
-	Policy v1beta1.Failover
+	// Policy is the placement's; nil if it leaves no cluster that is lost or unhealthy.
+	Policy *v1beta1.Failover
+	// Tolerations are the placement's: a cluster with evicting taints is left unless they tolerate them for ever.
+	Tolerations []v1beta1.Toleration
 	// Domain is as in Judge.
 	Domain string
 	Fleet  []*clusterv1beta1.MemberCluster
@@ -42,22 +50,21 @@ type Leave struct {
 	Again time.Duration
 	// Braked is whether it would be time, but the hub suspects its own network.
 	Braked bool
+	// Taint is the taint of the cluster for Tainted.
+	Taint *clusterv1beta1.Taint
 }
 
-// LeaveOf decides whether the placement leaves cluster.
+// LeaveOf decides whether the placement leaves cluster. A taint counts only while the cluster is heard: what happens on
+// a cluster that is not heard is decided by its silence.
 func (r Rules) LeaveOf(cluster *clusterv1beta1.MemberCluster) Leave {
-	if !Watched(cluster) {
+	if liveness.Of(cluster, r.Now) == liveness.Heard {
+		return r.heard(cluster)
+	}
+	s := cluster.Status.Silence
+	if r.Policy == nil || !Watched(cluster) || s == nil || s.State == clusterv1beta1.SilenceOver {
 		return Leave{}
 	}
-	switch s := cluster.Status.Silence; {
-	case liveness.Of(cluster, r.Now) != liveness.Heard:
-		if s == nil || s.State == clusterv1beta1.SilenceOver {
-			return Leave{}
-		}
-		return r.silent(cluster, *s)
-	default:
-		return r.unhealthy(cluster)
-	}
+	return r.silent(cluster, *s)
 }
 
 func (r Rules) silent(cluster *clusterv1beta1.MemberCluster, s clusterv1beta1.ClusterSilence) Leave {
@@ -133,7 +140,7 @@ func healthSince(cluster *clusterv1beta1.MemberCluster) time.Time {
 // it is time or whether the hub suspects its own network. The reason is empty if there is none, or if a silence is not
 // judged yet.
 func (r Rules) LostOrUnhealthy(cluster *clusterv1beta1.MemberCluster) Leave {
-	if !Watched(cluster) {
+	if r.Policy == nil || !Watched(cluster) {
 		return Leave{}
 	}
 	if liveness.Of(cluster, r.Now) == liveness.Heard {

@@ -38,7 +38,7 @@ func TestHealthCountsByTheHubsClock(t *testing.T) {
 		{"not recorded, and new", time.Minute, 0, time.Minute},
 	} {
 		long := tc.since == time.Hour
-		rules := Rules{Policy: v1beta1.Failover{After: metav1.Duration{Duration: 5 * time.Minute}}, Now: noon}
+		rules := Rules{Policy: &v1beta1.Failover{After: metav1.Duration{Duration: 5 * time.Minute}}, Now: noon}
 		if leave := rules.LeaveOf(member("a", 0, health(metav1.ConditionFalse, tc.claimed, tc.known))); leave.Reason != Unhealthy || leave.Now != long ||
 			!leave.Since.Equal(noon.Add(-tc.since)) || !long && leave.Again != 4*time.Minute {
 			t.Errorf("unhealthy, %s: %+v", tc.what, leave)

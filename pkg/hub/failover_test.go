@@ -10,8 +10,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -64,6 +68,7 @@ func TestFailover(t *testing.T) {
 		{"a restarted agent forgets nothing", forgetsNothing},
 		{"replicas are divided over clusters, and divided anew", replicasFollow},
 		{"other clusters get the replicas of a lost one until it is heard", replicasOfALostCluster},
+		{"F16: a tainted cluster is left when the toleration ends, and goes when its replacement is available", tainted},
 	} {
 		if t.Failed() {
 			return // what the last scenario has left behind
@@ -87,9 +92,19 @@ func TestFailover(t *testing.T) {
 // place creates a placement of number clusters with this label, and waits until it is available on them.
 func (f *failovers) place(name, of string, number int32, clusters ...string) *v1beta1.ClusterResourcePlacement {
 	f.Helper()
-	p := testworld.ClusterPlacement(name, "shop", testworld.PickN(number, testworld.Labelled(map[string]string{pair: of})))
+	return f.placeAs(name, []testworld.Option{
+		testworld.PickN(number, testworld.Labelled(map[string]string{pair: of})),
+		func(spec *v1beta1.PlacementSpec) {
+			spec.Policy.Failover = &v1beta1.Failover{After: metav1.Duration{Duration: 30 * time.Second}}
+		},
+	}, clusters...)
+}
+
+// placeAs is place with other options.
+func (f *failovers) placeAs(name string, options []testworld.Option, clusters ...string) *v1beta1.ClusterResourcePlacement {
+	f.Helper()
+	p := testworld.ClusterPlacement(name, "shop", options...)
 	p.Finalizers = nil
-	p.Spec.Policy.Failover = &v1beta1.Failover{After: metav1.Duration{Duration: 30 * time.Second}}
 	f.must(f.Client.Create(f.Context(), p))
 	f.Cleanup(func() { // the members answer until the whole test ends
 		f.must(f.Client.Delete(f.whole.Context(), p))
@@ -273,4 +288,133 @@ func forgetsNothing(f *failovers) {
 	f.stays(p, "west-1=Bound, west-2=Unscheduled>west-1")
 	f.members["west-2"].Healthy()
 	f.awaitBindings(p, "west-1=Bound")
+}
+
+// taint gives a member an evicting taint, and returns when the hub first saw it; or takes it off.
+func (f *failovers) taint(member string, on bool) (seen time.Time) {
+	f.Helper()
+	testworld.Await(f, testworld.Soon, "the taint of "+member, func(ctx context.Context) error {
+		c := testworld.NewMemberCluster(member)
+		if err := f.Client.Get(ctx, client.ObjectKeyFromObject(c), c); err != nil {
+			return err
+		}
+		if (len(c.Spec.Taints) > 0) != on {
+			c.Spec.Taints = nil
+			if on {
+				c.Spec.Taints = []clusterv1beta1.Taint{{Key: "leave", Effect: corev1.TaintEffectNoSchedule, Evict: true}}
+			}
+			if err := f.Client.Update(ctx, c); err != nil {
+				return err
+			}
+		}
+		if (len(c.Status.Taints) > 0) != on {
+			return fmt.Errorf("taints in the status: %+v", c.Status.Taints)
+		}
+		if on {
+			seen = c.Status.Taints[0].Since.Time
+		}
+		return nil
+	})
+	return seen
+}
+
+// removals watches the bindings of a placement until its end, and checks that the binding to from goes only after that
+// to by was reported available.
+func (f *failovers) removals(p *v1beta1.ClusterResourcePlacement, from, by string) (check func()) {
+	f.Helper()
+	watching, err := client.NewWithWatch(f.Config, client.Options{Scheme: apis.Scheme()})
+	f.must(err)
+	events, err := watching.Watch(f.Context(), &v1beta1.ClusterResourceBindingList{}, client.MatchingLabels{contract.LabelPlacement: p.Name})
+	f.must(err)
+	f.Cleanup(events.Stop)
+	return func() {
+		f.Helper()
+		available := false
+		for event := range events.ResultChan() {
+			b, ok := event.Object.(*v1beta1.ClusterResourceBinding)
+			if !ok {
+				f.Fatalf("the watch ended: %+v", event.Object)
+			}
+			switch {
+			case b.Spec.TargetCluster == by:
+				available = available || meta.IsStatusConditionTrue(b.Status.Conditions, v1beta1.ConditionAvailable)
+			case !b.DeletionTimestamp.IsZero() && !available:
+				f.Errorf("%s went before %s was available", from, by)
+				return
+			case event.Type == watch.Deleted:
+				return
+			}
+		}
+	}
+}
+
+func tainted(f *failovers) {
+	east := testworld.Labelled(map[string]string{pair: "east"})
+	seconds := func(n int64) testworld.Option {
+		return func(spec *v1beta1.PlacementSpec) {
+			spec.Policy.Tolerations = []v1beta1.Toleration{{Key: "leave", Operator: corev1.TolerationOpExists, TolerationSeconds: &n}}
+		}
+	}
+	p := f.placeAs("moving", []testworld.Option{testworld.PickN(1, east), seconds(31536000)}, "east-2")
+	named := f.placeAs("named", []testworld.Option{testworld.PickFixed("east-2")}, "east-2")
+	all := f.placeAs("all", []testworld.Option{testworld.PickAll(east)}, "east-1", "east-2")
+	budget := &v1beta1.ClusterResourcePlacementDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: p.Name}}
+	budget.Spec.MinAvailable = ptr.To(intstr.FromInt32(1))
+	f.must(f.Client.Create(f.Context(), budget))
+	edit := func(option testworld.Option) {
+		testworld.Await(f, testworld.Soon, "the edit", func(ctx context.Context) error {
+			if err := f.Client.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+				return err
+			}
+			option(&p.Spec)
+			return f.Client.Update(ctx, p)
+		})
+	}
+	snapshots := func() int {
+		var list v1beta1.ClusterSchedulingPolicySnapshotList
+		f.must(f.Client.List(f.Context(), &list, client.MatchingLabels{contract.LabelPlacement: p.Name}))
+		return len(list.Items)
+	}
+
+	first := f.taint("east-2", true)
+	f.stays(p, "east-2=Bound")
+	f.stop()
+	f.start()
+	f.stays(p, "east-2=Bound")
+	if again := f.taint("east-2", true); !again.Equal(first) {
+		f.Errorf("seen first at %s after a restart; it was %s", again, first)
+	}
+
+	check := f.removals(p, "east-2", "east-1")
+	edit(seconds(1))
+	f.available(p, "east-1")
+	f.awaitBindings(p, "east-1=Bound")
+	check()
+	if n := snapshots(); n != 1 {
+		f.Errorf("%d policy snapshots; another time must create none", n)
+	}
+	f.stays(named, "east-2=Bound")
+	f.stays(all, "east-1=Bound, east-2=Bound")
+
+	// No other cluster can replace it: it stays, and that is reported.
+	f.taint("east-1", true)
+	testworld.Await(f, testworld.Workload, p.Name+" to lack a cluster", func(ctx context.Context) error {
+		if err := f.Client.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		c := meta.FindStatusCondition(p.Status.Conditions, p.ConditionType(v1beta1.ConditionScheduled))
+		named := func(e v1beta1.PerClusterPlacementStatus) bool {
+			return e.ClusterName == "" && len(e.Conditions) > 0 &&
+				strings.HasPrefix(e.Conditions[0].Message, `cluster "east-1" must be replaced (it has the taint leave=:NoSchedule,evict since `)
+		}
+		if c == nil || c.Reason != v1beta1.ReasonSchedulingPolicyUnfulfilled || !slices.ContainsFunc(p.Status.PerClusterPlacementStatuses, named) {
+			return fmt.Errorf("condition %+v, entries %+v", c, p.Status.PerClusterPlacementStatuses)
+		}
+		return nil
+	})
+	f.stays(p, "east-1=Bound")
+	f.taint("east-1", false)
+	f.available(p, "east-1")
+	f.stays(p, "east-1=Bound")
+	f.taint("east-2", false)
 }

@@ -270,7 +270,8 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 		},
 		&roller.Roller{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
 		&divider.Divider{
-			Client: mgr.GetClient(), Workers: workers, Namespaced: o.ResourcePlacement, Domain: o.FailoverDomain, Now: time.Now,
+			Client: mgr.GetClient(), Recorder: recorder(mgr, divider.RecorderName), Workers: workers, Namespaced: o.ResourcePlacement,
+			Domain: o.FailoverDomain, Now: time.Now,
 		},
 		&dispatcher.Dispatcher{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, dispatcher.RecorderName),

@@ -32,6 +32,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/member/joiner"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
 	"github.com/flagship-fleet/flagship/pkg/member/standin"
+	"github.com/flagship-fleet/flagship/pkg/member/unschedulable"
 	"github.com/flagship-fleet/flagship/pkg/process"
 )
 
@@ -249,11 +250,19 @@ func (s *sessions) addApplier(hub ctrl.Manager, works client.Client, cfg *rest.C
 	if err != nil {
 		return nil, fmt.Errorf("set up the caches of this cluster: %w", err)
 	}
+	counter, err := unschedulable.New(cfg)
+	if err == nil {
+		err = hub.Add(counter)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("set up the count of unschedulable replicas: %w", err)
+	}
 	a := &applier.Applier{
-		Namespace:    s.options.Hub.Namespace(),
-		DeletionWait: time.Duration(s.options.DeletionWait) * time.Minute,
-		HubClient:    works,
-		Wall:         apply.Wall{Agent: s.agent, Token: s.options.Hub.TokenSecret, Open: s.options.openNamespaces()},
+		Namespace:     s.options.Hub.Namespace(),
+		DeletionWait:  time.Duration(s.options.DeletionWait) * time.Minute,
+		HubClient:     works,
+		Wall:          apply.Wall{Agent: s.agent, Token: s.options.Hub.TokenSecret, Open: s.options.openNamespaces()},
+		Unschedulable: counter,
 	}
 	return a, a.SetupWithManager(hub, member)
 }

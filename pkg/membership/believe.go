@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/capacity"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
@@ -29,6 +30,7 @@ const (
 	mostNamespaceName = validation.DNS1123LabelMaxLength
 	mostOwnerName     = validation.DNS1123SubdomainMaxLength
 	mostResources     = 100
+	mostGroups        = capacity.MostGroups
 	mostConditions    = 10
 	mostMessage       = 1024
 )
@@ -183,7 +185,25 @@ func (b *believing) usage(is v1beta1.ResourceUsage) v1beta1.ResourceUsage {
 	is.Capacity = b.amounts("capacity", is.Capacity, nil, "")
 	is.Allocatable = b.amounts("allocatable", is.Allocatable, is.Capacity, "capacity")
 	is.Available = b.amounts("available", is.Available, is.Allocatable, "allocatable")
+	is.Nodes = b.nodes(is.Nodes)
 	return is
+}
+
+// nodes returns the groups of nodes with valid numbers.
+func (b *believing) nodes(is []v1beta1.NodeGroup) (out []v1beta1.NodeGroup) {
+	for i, g := range is {
+		if len(out) == mostGroups {
+			b.doubt("resourceUsage.nodes has more than %d groups", mostGroups)
+			break
+		}
+		if g.Count < 1 || int64(g.Count) > mostCount.Value() {
+			b.doubt("resourceUsage.nodes[%d].count must be from 1 to %s", i, mostCount.String())
+			continue
+		}
+		g.Available = b.amounts(fmt.Sprintf("nodes[%d].available", i), g.Available, nil, "")
+		out = append(out, g)
+	}
+	return out
 }
 
 // amounts returns the resource amounts of one field, limited by those of the field that bounds it.

@@ -7,11 +7,13 @@ import (
 	"math"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
+	"github.com/flagship-fleet/flagship/pkg/capacity"
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
@@ -62,6 +64,9 @@ type Number struct {
 	Key
 	// Total is the number in the content.
 	Total int64
+	// Requests are those of one replica; unknown is true if they cannot be read.
+	Requests corev1.ResourceList
+	unknown  bool
 	// probes are the object with the total, and with another number: an override that gives both the same number sets it.
 	probes [2][]byte
 }
@@ -93,7 +98,7 @@ func In(policy *v1beta1.ReplicaPolicy, objects [][]byte) ([]Number, error) {
 	}
 	var out []Number
 	seen := map[Key]bool{}
-	add := func(o *unstructured.Unstructured, field string, otherwise int64) {
+	add := func(w, o *unstructured.Unstructured, field string, otherwise int64) {
 		gvk := o.GroupVersionKind()
 		k := Key{Group: gvk.Group, Kind: gvk.Kind, Namespace: o.GetNamespace(), Name: o.GetName(), Field: field}
 		total, ok := read(o, k, otherwise)
@@ -101,7 +106,8 @@ func In(policy *v1beta1.ReplicaPolicy, objects [][]byte) ([]Number, error) {
 			return
 		}
 		seen[k] = true
-		n := Number{Key: k, Total: total}
+		requests, known := capacity.RequestsOf(raws[w])
+		n := Number{Key: k, Total: total, Requests: requests, unknown: !known}
 		for i := range n.probes {
 			// An object that cannot be changed is not divided either.
 			n.probes[i], _ = with(raws[o], map[string]int64{k.path()[1]: total + int64(i)})
@@ -111,11 +117,11 @@ func In(policy *v1beta1.ReplicaPolicy, objects [][]byte) ([]Number, error) {
 	for _, w := range workloads {
 		at := slices.IndexFunc(scalers, func(s *unstructured.Unstructured) bool { return apply.Scales(s, w) })
 		if at < 0 {
-			add(w, "", 1)
+			add(w, w, "", 1)
 			continue
 		}
-		add(scalers[at], fieldMin, 1)
-		add(scalers[at], fieldMax, 1)
+		add(w, scalers[at], fieldMin, 1)
+		add(w, scalers[at], fieldMax, 1)
 	}
 	if len(out) > MaxNumbers {
 		return nil, fmt.Errorf("the content has %d workloads to divide, and at most %d can be: use several placements, or fewer kinds in policy.replicas.kinds",
@@ -235,7 +241,7 @@ func Within(objects [][]byte, shares []v1beta1.ReplicaShare) (out []v1beta1.Repl
 		k := KeyOf(s)
 		k.Field = ""
 		if here[k] {
-			s.Target, s.Of, s.Pinned = nil, 0, false
+			s.Target, s.Of, s.Pinned, s.Limit, s.LimitedUntil = nil, 0, false, nil, nil
 			out = append(out, s)
 		}
 	}

@@ -12,7 +12,9 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -20,7 +22,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/capacity"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/division"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
@@ -57,8 +61,8 @@ type Revision struct {
 	// Snapshot is the first resource snapshot.
 	Snapshot string
 	Numbers  []Number
-	// Unknown is true if the content cannot be read: its shares stay as they are.
-	Unknown bool
+	// Problem is why the content cannot be read or divided; nil if it can. Its shares stay as they are.
+	Problem error
 }
 
 // Binding are the facts about a binding.
@@ -76,6 +80,12 @@ type Binding struct {
 	Heard, Lost bool
 	// Trusted is whether a cluster that was lost has been heard and healthy for long enough to get its share back.
 	Trusted bool
+	// Usage is what the cluster reports of its resources, and Promised what is promised to pods that the report does not
+	// contain yet.
+	Usage    *clusterv1beta1.ResourceUsage
+	Promised corev1.ResourceList
+	// Unschedulable is how many replicas of a workload have had no node for some time, in what the cluster has now.
+	Unschedulable map[Key]int64
 	// Change applies the overrides of the binding; nil for none.
 	Change func([]byte) ([]byte, error)
 	// Shares are those in its spec.
@@ -89,6 +99,8 @@ type Request struct {
 	Seed string
 	// Surge is how many replicas more than the total may exist while shares move: a number, or a share of the total.
 	Surge *intstr.IntOrString
+	// Rebalance, if it changes, makes all shares be computed anew.
+	Rebalance string
 	// Failback is whether a lost cluster gets its share back.
 	Failback bool
 	// Frozen is whether no share may move because the hub suspects its own network.
@@ -96,6 +108,7 @@ type Request struct {
 	// Revisions are those in use and the latest, oldest first.
 	Revisions []Revision
 	Bindings  []Binding
+	Now       time.Time
 }
 
 // Write is a change of the shares of one binding.
@@ -104,6 +117,19 @@ type Write struct {
 	Shares  []v1beta1.RevisionShares
 	// Turn is when to write it: first those of the lowest turn.
 	Turn Turn
+	// Lost is whether other clusters get the replicas from now on, because the cluster is lost.
+	Lost bool
+	// Promises are the requests of the replicas that the cluster gets.
+	Promises corev1.ResourceList
+}
+
+// Decision are the changes to write, in the order in which to write them. Those of one turn can be written in any order.
+type Decision struct {
+	Writes []Write
+	// Waiting is whether some replicas have no room in what clusters report, and Again when to decide again without an
+	// event, zero for never.
+	Waiting bool
+	Again   time.Duration
 }
 
 // Turn orders the writes of a decision, so that what is promised holds after each of them.
@@ -117,34 +143,38 @@ const (
 	Lowers
 )
 
+// limitedFor is how long a cluster gets no more replicas of a workload after some had no node.
+const limitedFor = 30 * time.Minute
+
 // keptRevisions is how many revisions that are not in use any more a binding keeps, until another write drops them.
 const keptRevisions = 3
 
-// Decide returns the changes that lead toward the division that the policy demands, in the order in which to write
-// them. Those of one turn can be written in any order. If they have been carried out, it returns few or none until
-// what has changed is available.
-func Decide(r Request) ([]Write, error) {
+// Decide returns the changes that lead toward the division that the policy demands. If they have been carried out, it
+// returns few or none until what has changed is available.
+func Decide(r Request) (Decision, error) {
 	if err := Check(r.Policy); err != nil {
-		return nil, err
+		return Decision{}, err
 	}
 	d := &decision{Request: r}
 	if err := d.prepare(); err != nil {
-		return nil, err
+		return Decision{}, err
 	}
 	for _, revision := range r.Revisions {
-		if revision.Unknown {
+		if revision.Problem != nil {
 			continue
 		}
 		for _, n := range revision.Numbers {
 			d.divide(revision, n)
 		}
 	}
-	return d.writes(), nil
+	return Decision{Writes: d.writes(), Waiting: d.waiting, Again: d.again}, nil
 }
 
 // decision is the state of one decision.
 type decision struct {
 	Request
+	waiting  bool
+	again    time.Duration
 	rules    string
 	clusters []cluster
 }
@@ -159,11 +189,13 @@ type cluster struct {
 	// override has changed one.
 	shares       map[string][]v1beta1.ReplicaShare
 	done, pinned bool
+	// promises are the requests of the replicas that it gets by this decision.
+	promises corev1.ResourceList
 }
 
 func (d *decision) prepare() error {
 	var err error
-	d.rules, err = contract.Hash([]any{d.Policy.By, d.Policy.Weights, d.Policy.MinPerCluster, d.Policy.MaxPerCluster})
+	d.rules, err = contract.Hash([]any{d.Policy.By, d.Policy.Weights, d.Policy.MinPerCluster, d.Policy.MaxPerCluster, d.Rebalance})
 	if err != nil {
 		return err
 	}
@@ -180,14 +212,14 @@ func (d *decision) prepare() error {
 		if !b.Picked {
 			continue
 		}
-		c := cluster{Binding: b, shares: map[string][]v1beta1.ReplicaShare{}, done: true}
+		c := cluster{Binding: b, shares: map[string][]v1beta1.ReplicaShare{}, done: true, promises: corev1.ResourceList{}}
 		for j, by := range selectors {
 			if by.Matches(labels.Set(b.Labels)) {
 				matched = true
 				c.weight = max(c.weight, int64(d.Policy.Weights[j].Weight))
 			}
 		}
-		was := slices.ContainsFunc(b.Shares, func(s v1beta1.RevisionShares) bool { return s.Lost })
+		was := isLost(b.Shares)
 		c.away = !b.Heard && (was || b.Lost && !d.Frozen)
 		c.back = was && b.Heard
 		d.clusters = append(d.clusters, c)
@@ -205,23 +237,36 @@ func (d *decision) prepare() error {
 type part struct {
 	// have is what the cluster has, prior what the last decision gave it: a move there may not have ended.
 	have, prior int64
+	// present is what the cluster has in the revision that it was given.
+	present int64
 	// own is whether the binding has a share of this revision, other whether it has one of another revision.
 	own, other bool
 	// fixed is whether the share cannot be chosen: an override sets it, which is pinned, or the cluster is not heard.
 	fixed, pinned bool
 	// changed is whether an override has just changed the share, which is recorded first.
 	changed bool
+	// limit is the greatest share until until, because more replicas had no node; nil for none. free is how many of have
+	// are known not to run.
+	limit *int64
+	until time.Time
+	free  int64
 	division.Cluster
 }
 
 // divide decides the shares of one number in one revision.
 func (d *decision) divide(revision Revision, n Number) {
 	parts, first := d.parts(revision, n)
+	d.measure(parts, n)
 	total := n.Total
 	if !first {
 		d.begin(parts, n, total)
 	}
-	want := d.want(total, n.Key, parts, func(p part) int64 { return p.prior }, first || d.fresh())
+	fresh := first || d.fresh()
+	if d.Policy.By == v1beta1.ReplicaDivisionAggregate {
+		d.aggregate(parts, total, fresh)
+	}
+	want := d.want(total, n.Key, parts, func(p part) int64 { return p.prior }, fresh)
+	d.awaitRoom(total, want, parts)
 	next := want
 	switch {
 	case first:
@@ -240,12 +285,18 @@ func (d *decision) divide(revision Revision, n Number) {
 			Group: n.Group, Kind: n.Kind, Namespace: n.Namespace, Name: n.Name, Field: n.Field,
 			Replicas: number(next[i]), Of: number(total), Pinned: parts[i].pinned,
 		}
+		if limit := parts[i].limit; limit != nil {
+			share.Limit, share.LimitedUntil = ptr.To(number(*limit)), ptr.To(metav1.NewTime(parts[i].until))
+		}
 		switch {
 		case c.away:
 			last, _, _ := c.has(revision.Snapshot, n.Key)
 			share.Replicas = last.Replicas
 		case next[i] != want[i]:
 			share.Target, c.done = ptr.To(number(want[i])), false
+		}
+		if more := next[i] - parts[i].present; more > 0 && !c.away && revision.Snapshot == d.Revisions[len(d.Revisions)-1].Snapshot {
+			capacity.Add(c.promises, capacity.Times(n.Requests, more))
 		}
 		c.shares[revision.Snapshot] = append(c.shares[revision.Snapshot], share)
 	}
@@ -291,6 +342,10 @@ func (d *decision) parts(revision Revision, n Number) (out []part, first bool) {
 		share, p.own, p.other = c.has(revision.Snapshot, n.Key)
 		first = first && !p.own && !p.other
 		p.have, p.prior = int64(share.Replicas), int64(ptr.Deref(share.Target, share.Replicas))
+		if c.Snapshot != "" {
+			runs, _, _ := c.has(c.Snapshot, n.Key)
+			p.present = int64(runs.Replicas)
+		}
 		p.Min, p.Max = int64(ptr.Deref(d.Policy.MinPerCluster, 0)), int64(ptr.Deref(d.Policy.MaxPerCluster, math.MaxInt32))
 		if n.Field != "" {
 			p.Min = max(p.Min, 1) // an autoscaler needs one
@@ -305,12 +360,15 @@ func (d *decision) parts(revision Revision, n Number) (out []part, first bool) {
 		}
 		switch {
 		case c.away:
-			p.Min, p.Max, p.have, p.prior, p.own, p.other = 0, 0, 0, 0, p.own || p.other, false
+			p.Min, p.Max, p.have, p.prior, p.present, p.own, p.other = 0, 0, 0, 0, 0, p.own || p.other, false
 		case isPinned:
 			p.changed = p.have != pinned
 			p.fixed, p.pinned, p.have, p.prior = true, true, pinned, pinned
 		case !c.Heard && !first: // the first division counts all clusters: the hub may have heard none since it started
 			p.fixed, p.prior = true, p.have
+		}
+		if !p.pinned && !c.away {
+			d.confine(p, c, n)
 		}
 	}
 	return out, first
@@ -357,6 +415,100 @@ func (d *decision) want(total int64, k Key, parts []part, prior func(part) int64
 		out[at[j]] = share
 	}
 	return out
+}
+
+// confine lowers the upper bound of a cluster in which some replicas have no node, or had none not long ago.
+func (d *decision) confine(p *part, c *cluster, n Number) {
+	share, _, _ := c.has(c.Snapshot, n.Key)
+	if share.Limit != nil && share.LimitedUntil != nil && share.LimitedUntil.After(d.Now) {
+		p.limit, p.until = ptr.To(int64(*share.Limit)), share.LimitedUntil.Time
+	}
+	if missing := min(c.Unschedulable[n.Key], p.present); missing > 0 && c.Heard {
+		if limit := p.present - missing; p.limit == nil || *p.limit > limit {
+			p.limit, p.until = &limit, d.Now.Add(limitedFor).Truncate(time.Second)
+		}
+		p.free = max(0, p.have-*p.limit)
+	}
+	if p.limit != nil {
+		p.Max = min(p.Max, *p.limit)
+	}
+}
+
+// awaitRoom decides again, if there are replicas without room, when a cluster reports more or when the first limit ends.
+func (d *decision) awaitRoom(total int64, want []int64, parts []part) {
+	for _, n := range want {
+		total -= n
+	}
+	if total <= 0 {
+		return
+	}
+	d.waiting = d.waiting || d.measured()
+	for _, p := range parts {
+		if p.limit == nil {
+			continue
+		}
+		if after := p.until.Sub(d.Now); d.again == 0 || after < d.again {
+			d.again = max(after, time.Second)
+		}
+	}
+}
+
+// measured reports whether the shares depend on the capacities of clusters.
+func (d *decision) measured() bool {
+	return d.Policy.By == v1beta1.ReplicaDivisionCapacity || d.Policy.By == v1beta1.ReplicaDivisionAggregate
+}
+
+// measure sets weights and upper bounds by the capacities of clusters: what they have, and have room for.
+func (d *decision) measure(parts []part, n Number) {
+	if !d.measured() {
+		return
+	}
+	for i := range parts {
+		p, c := &parts[i], &d.clusters[i]
+		p.Weight = max(p.have, p.present+d.room(c, n))
+		if !p.pinned && !c.away {
+			p.Max = min(p.Max, p.Weight)
+		}
+	}
+}
+
+// aggregate takes the weight of clusters that are not needed: those with the most capacity are used, and unless the
+// division is fresh, those that have replicas already.
+func (d *decision) aggregate(parts []part, total int64, fresh bool) {
+	order := make([]int, len(parts))
+	for i := range order {
+		order[i] = i
+	}
+	used := func(i int) bool { return !fresh && parts[i].prior > 0 }
+	slices.SortStableFunc(order, func(i, j int) int {
+		if used(i) != used(j) {
+			if used(i) {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(parts[j].Max, parts[i].Max)
+	})
+	var enough int64
+	for _, i := range order {
+		if enough >= total && !used(i) {
+			parts[i].Weight = 0
+		}
+		enough += parts[i].Max
+	}
+}
+
+// room returns for how many more replicas a cluster has room; none if it is not known, or while what it was given may
+// not have taken its room yet.
+func (d *decision) room(c *cluster, n Number) int64 {
+	if n.unknown || c.Usage == nil || !c.Heard || c.Snapshot != "" && !c.Settled {
+		return 0
+	}
+	promised := corev1.ResourceList{}
+	capacity.Add(promised, c.Promised)
+	capacity.Add(promised, c.promises)
+	room, _ := capacity.Room(c.Usage, n.Requests, promised)
+	return room
 }
 
 // begin sets the shares from which those of the revision begin. A revision that is new divides what the clusters have
@@ -481,7 +633,7 @@ func (d *decision) places(k Key, parts []part, want []int64) []division.Place {
 		c := &d.clusters[i]
 		running, _ := c.share(c.Snapshot, k) // it may have another revision, with another share
 		out[i] = division.Place{
-			Name: c.Cluster, Have: p.have, Want: want[i], Lost: c.away,
+			Name: c.Cluster, Have: p.have, Want: want[i], Lost: c.away, Free: p.free,
 			Settled: c.Settled && !c.back && int64(running.Replicas) >= p.have,
 		}
 	}
@@ -501,7 +653,7 @@ func (d *decision) writes() []Write {
 		case c != nil:
 			shares := d.sharesOf(c)
 			if !equality.Semantic.DeepEqual(shares, used(d.Revisions, b.Shares)) || len(b.Shares) > len(shares)+keptRevisions {
-				out = append(out, Write{Binding: b.Name, Shares: shares, Turn: c.turn(shares)})
+				out = append(out, Write{Binding: b.Name, Shares: shares, Turn: c.turn(shares), Lost: c.away && !isLost(b.Shares), Promises: c.promises})
 			}
 		case b.Left && slices.ContainsFunc(b.Shares, func(s v1beta1.RevisionShares) bool { return !s.Lost }):
 			shares := slices.Clone(b.Shares)
@@ -545,7 +697,7 @@ func (d *decision) sharesOf(c *cluster) []v1beta1.RevisionShares {
 	var out []v1beta1.RevisionShares
 	for _, r := range d.Revisions {
 		s := v1beta1.RevisionShares{ResourceSnapshotName: r.Snapshot, Rules: rules, Lost: c.away, Workloads: c.shares[r.Snapshot]}
-		if r.Unknown {
+		if r.Problem != nil {
 			at := slices.IndexFunc(c.Shares, func(s v1beta1.RevisionShares) bool { return s.ResourceSnapshotName == r.Snapshot })
 			if at < 0 {
 				continue
@@ -587,7 +739,6 @@ func lowers(before, after []v1beta1.RevisionShares) bool {
 	return false
 }
 
-// Returned reports whether the shares are those of a cluster that was lost and waits to get its share back.
-func Returned(shares []v1beta1.RevisionShares) bool {
-	return len(shares) > 0 && shares[len(shares)-1].Rules == returned
+func isLost(shares []v1beta1.RevisionShares) bool {
+	return slices.ContainsFunc(shares, func(s v1beta1.RevisionShares) bool { return s.Lost })
 }

@@ -4,12 +4,17 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/capacity"
 )
 
 // world are bindings, and what decides about them.
@@ -67,15 +72,27 @@ func deployment(name string, total int64) []byte {
 	return fmt.Appendf(nil, `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"namespace":"shop","name":%q},"spec":{"replicas":%d}}`, name, total)
 }
 
+// writesOf returns the writes of a decision.
+func writesOf(r Request) ([]Write, error) {
+	d, err := Decide(r)
+	return d.Writes, err
+}
+
 // step carries out one decision and returns whether it changed anything.
 func (w *world) step() bool {
 	w.t.Helper()
-	writes, err := Decide(w.Request)
+	decision, err := Decide(w.Request)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	writes := decision.Writes
 	for _, write := range writes {
-		w.of(write.Binding).Shares = write.Shares
+		b := w.of(write.Binding)
+		b.Shares = write.Shares
+		if b.Promised == nil {
+			b.Promised = corev1.ResourceList{}
+		}
+		capacity.Add(b.Promised, write.Promises)
 	}
 	return len(writes) > 0
 }
@@ -278,5 +295,137 @@ func TestUndecidedShareIsNotSettled(t *testing.T) {
 		if was := map[string]int32{"e1": 7, "e2": 7, "w1": 4, "w2": 2}[name]; share < was {
 			t.Errorf("%s is lowered from %d to %d, and nothing is available elsewhere", name, was, share)
 		}
+	}
+}
+
+// room gives a cluster one node with free cpu; each replica takes one.
+func (w *world) room(cluster string, cpu int64) {
+	amount := *resource.NewQuantity(cpu, resource.DecimalSI)
+	w.of(cluster).Usage = &clusterv1beta1.ResourceUsage{
+		Available: corev1.ResourceList{corev1.ResourceCPU: amount},
+		Nodes: []clusterv1beta1.NodeGroup{{Count: 1, Available: corev1.ResourceList{
+			corev1.ResourceCPU: amount, corev1.ResourcePods: *resource.NewQuantity(100, resource.DecimalSI),
+		}}},
+	}
+}
+
+func measured(t *testing.T, by v1beta1.ReplicaDivision, total int64, rooms map[string]int64) *world {
+	w := &world{t: t, Request: Request{Policy: &v1beta1.ReplicaPolicy{By: by}, Seed: "uid"}}
+	for name, cpu := range rooms {
+		w.join(name)
+		w.room(name, cpu)
+	}
+	w.scale(total)
+	w.requests()
+	return w
+}
+
+func (w *world) requests() {
+	w.Revisions[0].Numbers[0].unknown = false
+	w.Revisions[0].Numbers[0].Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}
+}
+
+// run lets the reports contain what runs.
+func (w *world) run(rooms map[string]int64) {
+	for name, cpu := range rooms {
+		w.room(name, cpu-int64(w.shares()[name]))
+		w.of(name).Promised = nil
+	}
+}
+
+func TestByCapacity(t *testing.T) {
+	rooms := map[string]int64{"a": 12, "b": 6, "c": 2}
+	w := measured(t, v1beta1.ReplicaDivisionCapacity, 10, rooms)
+	w.settle()
+	w.want("a:6 b:3 c:1")
+	w.run(rooms)
+	w.settle()
+	w.want("a:6 b:3 c:1")
+	w.scale(15)
+	w.requests()
+	w.settle()
+	w.want("a:9 b:4 c:2")
+	w.run(rooms)
+	w.scale(24)
+	w.requests()
+	if d, err := Decide(w.Request); err != nil || !d.Waiting {
+		t.Errorf("the decision is %+v, %v; want that it waits for room", d, err)
+	}
+	w.settle()
+	w.want("a:12 b:6 c:2")
+	rooms["c"] = 9
+	w.run(rooms)
+	w.settle()
+	w.want("a:12 b:6 c:6")
+	rooms["a"], rooms["c"] = 17, 6
+	w.run(rooms)
+	w.of("a").Promised = capacity.Times(w.Revisions[0].Numbers[0].Requests, 3)
+	w.scale(30)
+	w.requests()
+	w.settle()
+	w.want("a:14 b:6 c:6")
+}
+
+func TestAggregate(t *testing.T) {
+	rooms := map[string]int64{"a": 8, "b": 5, "c": 3}
+	w := measured(t, v1beta1.ReplicaDivisionAggregate, 10, rooms)
+	w.settle()
+	w.want("a:6 b:4 c:0")
+	w.run(rooms)
+	w.scale(14)
+	w.requests()
+	w.settle()
+	w.want("a:7 b:4 c:3")
+	rooms["a"] = 80 // more room moves nothing
+	w.run(rooms)
+	w.settle()
+	w.want("a:7 b:4 c:3")
+}
+
+func TestUnknownCapacityIsNotInfinite(t *testing.T) {
+	w := measured(t, v1beta1.ReplicaDivisionCapacity, 6, map[string]int64{"a": 4, "b": 4, "old": 0})
+	w.of("old").Usage = &clusterv1beta1.ResourceUsage{Available: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("64")}}
+	w.settle()
+	w.want("a:3 b:3 old:0")
+}
+
+func TestUnschedulableReplicasGoElsewhere(t *testing.T) {
+	w := worked(t, 20)
+	w.Now = time.Unix(1_000_000, 0)
+	w.settle()
+	w.want("e1:7 e2:7 w1:4 w2:2")
+	e2 := w.of("e2")
+	e2.Settled, e2.Unschedulable = false, map[Key]int64{w.Revisions[0].Numbers[0].Key: 3}
+	w.step()
+	w.want("e1:8 e2:4 w1:5 w2:3")
+	e2 = w.of("e2")
+	e2.Settled, e2.Unschedulable = true, nil
+	w.settle()
+	w.want("e1:8 e2:4 w1:5 w2:3")
+	w.scale(24)
+	w.settle()
+	w.want("e1:8 e2:4 w1:8 w2:4")
+	w.Now = w.Now.Add(limitedFor)
+	w.scale(26)
+	w.settle()
+	w.want("e1:8 e2:6 w1:8 w2:4")
+	if share := w.of("e2").Shares[0].Workloads[0]; share.Limit != nil {
+		t.Errorf("the limit stays: %+v", share)
+	}
+	// Both eastern clusters are lost: the others take what they can, and the rest is waited for.
+	w.scale(20)
+	w.settle()
+	for _, name := range []string{"e1", "e2"} {
+		w.of(name).Heard, w.of(name).Lost = false, true
+	}
+	w.settle()
+	w.want("e1:-1 e2:-1 w1:8 w2:8")
+	w.of("w2").Unschedulable, w.of("w2").Settled = map[Key]int64{w.Revisions[0].Numbers[0].Key: 2}, false
+	w.step()
+	w.want("e1:-1 e2:-1 w1:8 w2:6")
+	w.of("w2").Unschedulable = nil
+	d, err := Decide(w.Request)
+	if err != nil || d.Again != limitedFor {
+		t.Errorf("the decision is %+v, %v; want another when the limit ends", d, err)
 	}
 }

@@ -163,7 +163,7 @@ func TestD18LossAndReturn(t *testing.T) {
 // turns are the writes of the next decision.
 func (w *world) turns() string {
 	w.t.Helper()
-	writes, err := Decide(w.Request)
+	writes, err := writesOf(w.Request)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestD20Mixed(t *testing.T) {
 			w.settle()
 			w.want("a:2 b:2 c:1")
 			w.Revisions = append(w.Revisions, content("new", 8))
-			writes, err := Decide(w.Request)
+			writes, err := writesOf(w.Request)
 			if err != nil || len(writes) != 3 {
 				t.Fatalf("%v, %v", writes, err)
 			}

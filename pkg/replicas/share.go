@@ -1,7 +1,13 @@
 package replicas
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
@@ -46,5 +52,44 @@ func (s Share) String() string {
 	case s.Target != nil:
 		out += fmt.Sprintf(", moving to %d", *s.Target)
 	}
+	if s.Limit != nil && s.LimitedUntil != nil {
+		out += fmt.Sprintf(", at most %d until %s because more had no node", *s.Limit, s.LimitedUntil.UTC().Format(time.RFC3339))
+	}
 	return out
+}
+
+// Shift is the change of a cluster's share of one number.
+type Shift struct {
+	Cluster string
+	Number  Key
+	// Now is the present share, Then the one after the move.
+	Now, Then int32
+}
+
+// Rebalance returns how shares would change if all were computed anew, by number and cluster.
+func Rebalance(r Request) ([]Shift, error) {
+	r.Rebalance += "?" // any other value than the present one
+	decision, err := Decide(r)
+	if err != nil {
+		return nil, err
+	}
+	var out []Shift
+	for _, w := range decision.Writes {
+		at := slices.IndexFunc(r.Bindings, func(b Binding) bool { return b.Name == w.Binding })
+		c := cluster{Binding: &r.Bindings[at]}
+		if len(w.Shares) == 0 || !c.Picked {
+			continue
+		}
+		newest := w.Shares[len(w.Shares)-1]
+		for _, s := range newest.Workloads {
+			was, _, _ := c.has(newest.ResourceSnapshotName, KeyOf(s))
+			if then := ptr.Deref(s.Target, s.Replicas); then != was.Replicas && !newest.Lost {
+				out = append(out, Shift{c.Cluster, KeyOf(s), was.Replicas, then})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Shift) int {
+		return cmp.Or(strings.Compare(a.Number.String(), b.Number.String()), strings.Compare(a.Cluster, b.Cluster))
+	})
+	return out, nil
 }

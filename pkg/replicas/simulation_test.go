@@ -2,6 +2,7 @@ package replicas
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -21,9 +22,11 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 )
 
+var errGone = errors.New("gone")
+
 var (
 	onlySeed  = flag.Uint64("seed", 0, "play the simulation of this seed alone")
-	manySeeds = flag.Uint64("seeds", 500, "how many seeds to play")
+	manySeeds = flag.Uint64("seeds", 50, "how many seeds to play")
 )
 
 // sim is a placement that divides replicas, on clusters to which everything happens.
@@ -376,7 +379,7 @@ func (s *sim) step(exact bool) (wrote int) {
 	}
 	s.last = ""
 	request := s.request(stale)
-	writes, err := Decide(request)
+	writes, err := writesOf(request)
 	if err != nil {
 		s.fail("%v", err)
 	}
@@ -384,7 +387,7 @@ func (s *sim) step(exact bool) (wrote int) {
 		s.rng.Shuffle(len(request.Bindings), func(i, j int) {
 			request.Bindings[i], request.Bindings[j] = request.Bindings[j], request.Bindings[i]
 		})
-		again, err := Decide(request)
+		again, err := writesOf(request)
 		if err != nil || !equality.Semantic.DeepEqual(again, writes) {
 			s.fail("in another order %v instead of %v: %v", again, writes, err)
 		}
@@ -472,7 +475,7 @@ func (s *sim) bounds(k Key, after map[string][]v1beta1.RevisionShares) bounds {
 	for _, r := range s.revisions {
 		t, _ := total(r, k)
 		have, wanted, moving := s.plan(r.Snapshot, k, after)
-		moves, unknown = moves || moving, unknown || r.Unknown
+		moves, unknown = moves || moving, unknown || r.Problem != nil
 		over = max(over, have-t-s.room(t))
 		b.ready, b.planned = min(b.ready, t, wanted), min(b.planned, t, wanted)
 		if moving {
@@ -620,7 +623,7 @@ func (s *sim) befall() {
 		}
 	case 27:
 		if r := &s.revisions[s.rng.IntN(len(s.revisions))]; r.Snapshot != s.latest().Snapshot {
-			r.Unknown = true // its snapshot was deleted
+			r.Problem = errGone // its snapshot was deleted
 			s.note("%s is unknown", r.Snapshot)
 		}
 	case 28:

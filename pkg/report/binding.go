@@ -37,6 +37,8 @@ type BindingFacts struct {
 	Passing bool
 	// Works are the current Works of the binding. They count only if there is no failure.
 	Works []*v1beta1.Work
+	// Shares are the cluster's shares of divided workloads in the content.
+	Shares []v1beta1.ReplicaShare
 }
 
 // BindingUpdate is a binding's new status. If not Settled, it only reports progress; see Hold.
@@ -54,6 +56,7 @@ func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time)
 	lists := s.details()
 	status := v1beta1.ResourceBindingStatus{
 		FailedPlacements: lists.failed, DriftedPlacements: lists.drifted, DiffedPlacements: lists.diffed, LastHealthy: old.LastHealthy,
+		UnschedulableReplicas: f.unschedulable(old.UnschedulableReplicas),
 	}
 	if delivery.IsTrue(s.conditions, v1beta1.ConditionAvailable, f.Generation) {
 		status.LastHealthy = f.Content.DeepCopy()

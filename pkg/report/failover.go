@@ -14,14 +14,16 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
-// failover is the condition about clusters that the placement left or has to leave; nil without a failover policy.
+// failover is the condition about clusters that the placement left or has to leave. A placement without a failover
+// policy has it only while another cluster replaces one that has a taint, so that nothing else adds a condition which
+// tools do not know. A cluster that cannot be replaced is in its condition Scheduled, which is False.
 func (p *placementReport) failover() *metav1.Condition {
 	policy := failover.PolicyOf(p.Placement)
-	if policy == nil {
+	if !failover.Leaves(p.Placement) {
 		return nil
 	}
 	kind := p.Placement.ConditionType(v1beta1.ConditionFailoverComplete)
-	stuck, pending, done := p.leftClusters(policy.Purge)
+	stuck, pending, done := p.leftClusters(policy)
 	var c metav1.Condition
 	switch all := slices.Concat(stuck, pending, done); {
 	case len(stuck) > 0:
@@ -30,6 +32,8 @@ func (p *placementReport) failover() *metav1.Condition {
 		c = no(p.generation, kind, v1beta1.ReasonReplacementPending, brief.List(all, mostNamed))
 	case len(done) > 0:
 		c = yes(p.generation, kind, v1beta1.ReasonClustersReplaced, brief.List(all, mostNamed))
+	case policy == nil:
+		return nil
 	default:
 		c = yes(p.generation, kind, v1beta1.ReasonNoClusterReplaced, "No cluster of the placement is replaced")
 	}
@@ -37,9 +41,10 @@ func (p *placementReport) failover() *metav1.Condition {
 }
 
 // leftClusters describes the clusters that have to be left and cannot be, and those that were left, by whether what
-// replaces them is available. Each list is in the order of clusters.
-func (p *placementReport) leftClusters(purge v1beta1.FailoverPurge) (stuck, pending, done []string) {
-	if p.Policy != nil {
+// replaces them is available. Each list is in the order of clusters. Without a failover policy (nil) these are only
+// clusters that were left because of a taint.
+func (p *placementReport) leftClusters(policy *v1beta1.Failover) (stuck, pending, done []string) {
+	if p.Policy != nil && policy != nil {
 		for _, d := range p.Policy.GetStatus().ClusterDecisions {
 			if b := p.bindings[d.ClusterName]; !d.Selected && b != nil && b.GetSpec().State != v1beta1.BindingStateUnscheduled {
 				stuck = append(stuck, strings.TrimSuffix(d.Reason, "."))
@@ -48,13 +53,14 @@ func (p *placementReport) leftClusters(purge v1beta1.FailoverPurge) (stuck, pend
 	}
 	for _, b := range p.Bindings {
 		e := failover.ReplacedBy(b)
-		if e == nil || !b.GetDeletionTimestamp().IsZero() || b.GetSpec().State != v1beta1.BindingStateUnscheduled {
+		if e == nil || !b.GetDeletionTimestamp().IsZero() || b.GetSpec().State != v1beta1.BindingStateUnscheduled ||
+			policy == nil && e.Reason != failover.Tainted {
 			continue
 		}
 		text := fmt.Sprintf("cluster %s (%s since %s) is replaced by %s, which is ", b.GetSpec().TargetCluster, e.Reason,
 			e.Since.UTC().Format(time.RFC3339), e.With)
 		if by := p.bindings[e.With]; by != nil && delivery.StatusOf(by).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue) {
-			done = append(done, text+"available; "+untilHeard(purge))
+			done = append(done, text+"available; "+whatHappens(policy, e.Reason))
 		} else {
 			pending = append(pending, text+"not available yet")
 		}
@@ -64,10 +70,14 @@ func (p *placementReport) leftClusters(purge v1beta1.FailoverPurge) (stuck, pend
 	return stuck, pending, done
 }
 
-// untilHeard describes what happens to the objects on a cluster that was left.
-func untilHeard(purge v1beta1.FailoverPurge) string {
-	if purge == v1beta1.FailoverPurgeNever {
+// whatHappens describes what happens to the objects on a cluster that was left.
+func whatHappens(policy *v1beta1.Failover, reason failover.Reason) string {
+	switch {
+	case reason == failover.Tainted:
+		return "its objects are removed"
+	case policy.Purge == v1beta1.FailoverPurgeNever:
 		return "once it is heard, its objects are left there without an owner"
+	default:
+		return "its objects may still run until it is heard, and are removed then"
 	}
-	return "its objects may still run until it is heard, and are removed then"
 }

@@ -22,8 +22,17 @@ func replaced(cluster, by string) *v1beta1.ClusterResourceBinding {
 	return b
 }
 
+// because is the binding with another reason for the exchange.
+func because(b *v1beta1.ClusterResourceBinding, reason failover.Reason) *v1beta1.ClusterResourceBinding {
+	e := *failover.ReplacedBy(b)
+	e.Reason = reason
+	b.Annotations[contract.AnnotationReplacedBy] = e.String()
+	return b
+}
+
 func TestFailoverIsReported(t *testing.T) {
 	const lost = "cluster c (Lost since 2030-01-01T12:00:00Z) is replaced by d, which is "
+	const tainted = "cluster c (Tainted since 2030-01-01T12:00:00Z) is replaced by d, which is "
 	for name, tc := range map[string]struct {
 		policy   *v1beta1.Failover
 		decided  v1beta1.PolicySnapshotObject
@@ -55,6 +64,29 @@ func TestFailoverIsReported(t *testing.T) {
 			policy: &v1beta1.Failover{}, decided: decided(metav1.ConditionFalse, []string{"a"}, []string{"c", "x"}),
 			bindings: []v1beta1.BindingObject{bound("a", complete...), bound("c", complete...)},
 			want:     "FailoverComplete=False NoReplacement", said: "not c",
+		},
+		"a taint is the reason": {
+			policy: &v1beta1.Failover{Purge: v1beta1.FailoverPurgeNever}, decided: decided(metav1.ConditionTrue, []string{"d"}, nil),
+			bindings: []v1beta1.BindingObject{because(replaced("c", "d"), failover.Tainted), bound("d", complete...)},
+			want:     "FailoverComplete=True ClustersReplaced", said: tainted + "available; its objects are removed",
+		},
+		"a taint is the reason, without a policy": {
+			decided:  decided(metav1.ConditionTrue, []string{"d"}, nil),
+			bindings: []v1beta1.BindingObject{because(replaced("c", "d"), failover.Tainted), bound("d", synced...)},
+			want:     "FailoverComplete=False ReplacementPending", said: tainted + "not available yet",
+		},
+		"a taint is the reason, and the replacement is available, without a policy": {
+			decided:  decided(metav1.ConditionTrue, []string{"d"}, nil),
+			bindings: []v1beta1.BindingObject{because(replaced("c", "d"), failover.Tainted), bound("d", complete...)},
+			want:     "FailoverComplete=True ClustersReplaced", said: tainted + "available; its objects are removed",
+		},
+		"a policy is gone": {
+			decided:  decided(metav1.ConditionTrue, []string{"d"}, nil),
+			bindings: []v1beta1.BindingObject{replaced("c", "d"), bound("d", synced...)},
+		},
+		"there is no replacement, without a policy": {
+			decided:  decided(metav1.ConditionFalse, []string{"a"}, []string{"c"}),
+			bindings: []v1beta1.BindingObject{bound("a", complete...), bound("c", complete...)},
 		},
 		"the record cannot be read": {
 			policy: &v1beta1.Failover{}, decided: decided(metav1.ConditionTrue, []string{"d"}, nil),

@@ -34,6 +34,8 @@ type MemberFacts struct {
 	Silent *metav1.Time
 	// Silence is what was concluded from missing heartbeats; nil if none were missing.
 	Silence *v1beta1.ClusterSilence
+	// Taints are the evicting taints, each since it was first seen.
+	Taints []v1beta1.SeenTaint
 }
 
 // doubted are the types of the conditions that a MemberCluster has only if there is a problem.
@@ -44,7 +46,7 @@ var doubted = []string{
 // Member returns the status of a MemberCluster whose status has been old.
 func Member(old v1beta1.MemberClusterStatus, f MemberFacts, now metav1.Time) v1beta1.MemberClusterStatus {
 	status := *old.DeepCopy()
-	status.Silence = f.Silence.DeepCopy()
+	status.Silence, status.Taints = f.Silence.DeepCopy(), slices.Clone(f.Taints)
 	status.Conditions = merge(old.Conditions, []metav1.Condition{f.readyToJoin(), f.joined()}, now)
 	if f.Internal == nil {
 		return withRest(status, old.Conditions, nil)

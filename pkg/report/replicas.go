@@ -46,7 +46,7 @@ func (p *placementReport) replicas() *metav1.Condition {
 		c = no(p.generation, kind, v1beta1.ReasonDivisionPending, "The shares of these clusters are not decided yet: "+brief.List(d.pending, mostNamed))
 	case len(d.unplaced) > 0:
 		c = no(p.generation, kind, v1beta1.ReasonReplicasUnplaced, brief.List(d.unplaced, mostNamed)+
-			". Raise policy.replicas.maxPerCluster, or place on more clusters"+d.lostNote())
+			". Raise policy.replicas.maxPerCluster, or place on more or larger clusters"+d.lostNote())
 	case len(d.moving) > 0:
 		c = no(p.generation, kind, v1beta1.ReasonReplicasMoving, "Replicas move as they become available on other clusters, within maxSurge: "+
 			brief.List(d.moving, mostNamed)+d.lostNote())

@@ -70,11 +70,11 @@ func TestReplicasAreReported(t *testing.T) {
 		"an autoscaler": {
 			policy: &v1beta1.ReplicaPolicy{}, bindings: []v1beta1.BindingObject{dividedOn("a", other), dividedOn("b", share("web", 10))},
 			want: "False ReplicasUnplaced", said: "HorizontalPodAutoscaler shop/web maxReplicas: there is no room for 10 of 10. " +
-				"Raise policy.replicas.maxPerCluster, or place on more clusters",
+				"Raise policy.replicas.maxPerCluster, or place on more or larger clusters",
 		},
 		"no room": {
 			policy: &v1beta1.ReplicaPolicy{MaxPerCluster: ptr.To[int32](3)}, bindings: []v1beta1.BindingObject{dividedOn("a", share("web", 3)), dividedOn("b", share("web", 2, 3))},
-			want: "False ReplicasUnplaced", said: "Deployment shop/web: there is no room for 4 of 10. Raise policy.replicas.maxPerCluster, or place on more clusters",
+			want: "False ReplicasUnplaced", said: "Deployment shop/web: there is no room for 4 of 10. Raise policy.replicas.maxPerCluster, or place on more or larger clusters",
 		},
 		"an override sets more than all": {
 			policy: &v1beta1.ReplicaPolicy{}, bindings: []v1beta1.BindingObject{dividedOn("a", pinned), dividedOn("b", share("web", 0))},

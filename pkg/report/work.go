@@ -49,6 +49,10 @@ type Manifest struct {
 	Drifts, Diffs *Comparison
 	// Mirror is the object's status to report back, as an object of apiVersion, kind and status; nil if there is none.
 	Mirror []byte
+	// Unschedulable is how many replicas of a divided workload have had no node for some time. If it is Uncounted, the
+	// number is not known at present, and the reported one stays.
+	Unschedulable int32
+	Uncounted     bool
 }
 
 // Comparison is the outcome of comparing an object with its manifest.
@@ -157,12 +161,17 @@ func manifest(old *v1beta1.ManifestCondition, m Manifest, diffOnly bool, now met
 		add(v1beta1.ConditionApplied, m.Applied)
 		add(v1beta1.ConditionAvailable, m.Available)
 	}
+	unschedulable := m.Unschedulable
+	if m.Uncounted {
+		unschedulable = old.UnschedulableReplicas
+	}
 	return v1beta1.ManifestCondition{
-		Identifier:         m.Identifier,
-		Conditions:         merge(old.Conditions, wanted, now),
-		DriftDetails:       drifts(old.DriftDetails, m.Drifts, now),
-		DiffDetails:        diffs(old.DiffDetails, m.Diffs, now),
-		BackReportedStatus: mirrored(old.BackReportedStatus, m.Mirror, now),
+		Identifier:            m.Identifier,
+		Conditions:            merge(old.Conditions, wanted, now),
+		DriftDetails:          drifts(old.DriftDetails, m.Drifts, now),
+		DiffDetails:           diffs(old.DiffDetails, m.Diffs, now),
+		BackReportedStatus:    mirrored(old.BackReportedStatus, m.Mirror, now),
+		UnschedulableReplicas: unschedulable,
 	}
 }
 

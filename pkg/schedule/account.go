@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
 // Account is a verdict with the recorded state of its cluster.
@@ -80,6 +81,8 @@ func (a *Account) compare(snapshot string, recorded v1beta1.ClusterDecision, lis
 	switch {
 	case a.Outcome == Kept && a.Binding != nil && a.Binding.CarriedOver:
 		note("an earlier policy picked it; the hub decides on the current policy when it hears from the member agent again")
+	case a.Outcome == Kept && !a.Until.IsZero():
+		note("kept until %s, when another cluster replaces it (%s)", a.Until.UTC().Format(time.RFC3339), a.Objection)
 	case a.Outcome == Kept && a.Objection != nil:
 		note("kept although it would not be picked now (%s): picked clusters stay until the policy changes", a.Objection)
 	case a.Outcome == Picked && !bound:
@@ -90,8 +93,12 @@ func (a *Account) compare(snapshot string, recorded v1beta1.ClusterDecision, lis
 		note("binding %s would be removed now", a.Binding.Name)
 	case !a.Outcome.Selected() && a.Binding != nil && a.Binding.ReplacedBy != nil && !a.Binding.Deleting:
 		e := a.Binding.ReplacedBy
-		note("cluster %q replaces it (%s since %s); what binding %s placed stays until the hub hears from the member agent and the other "+
-			"cluster is available", e.With, e.Reason, e.Since.UTC().Format(time.RFC3339), a.Binding.Name)
+		until := "the hub hears from the member agent and the other cluster is available"
+		if !unheard && e.Reason == failover.Tainted {
+			until = "the other cluster is available"
+		}
+		note("cluster %q replaces it (%s since %s); what binding %s placed stays until %s", e.With, e.Reason,
+			e.Since.UTC().Format(time.RFC3339), a.Binding.Name, until)
 	case !a.Outcome.Selected() && a.Binding != nil && a.Binding.Placed && !a.Binding.Deleting && unheard:
 		note("binding %s is from an earlier pick; what it placed stays until the hub hears from the member agent again", a.Binding.Name)
 	case !a.Outcome.Selected() && a.Binding != nil:

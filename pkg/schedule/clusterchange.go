@@ -7,6 +7,7 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/liveness"
 )
 
@@ -113,7 +114,7 @@ func (w Watch) Topics() []string {
 // do not matter here: when a cluster is deleted, every placement with a binding to it must be decided again.
 func (c ClusterChange) Matters(w Watch) bool {
 	fs := filtersOf(w.Policy, w.Namespace)
-	if slices.ContainsFunc(fs, func(f filter) bool { return f.affectsOthers(c) }) {
+	if slices.ContainsFunc(fs, func(f filter) bool { return f.affectsOthers(c) }) || c.movesTaints(w.Policy) {
 		return true
 	}
 	was, is := fs.reason(c.was, c.then), fs.reason(c.is, c.now)
@@ -121,6 +122,13 @@ func (c ClusterChange) Matters(w Watch) bool {
 		return false
 	}
 	return is == "" || slices.ContainsFunc(w.Listed, func(d v1beta1.ClusterDecision) bool { return d.ClusterName == c.cluster && !d.Selected })
+}
+
+// movesTaints reports whether evicting taints change that the policy tolerates. It may do so for a time only, which
+// the policy of a snapshot does not contain: then the cluster is picked only without them.
+func (c ClusterChange) movesTaints(policy *v1beta1.PlacementPolicy) bool {
+	return policy != nil && policy.PlacementType == v1beta1.PlacementTypePickN && len(policy.Tolerations) > 0 && c.was != nil && c.is != nil &&
+		!slices.Equal(failover.EvictingTaints(c.was), failover.EvictingTaints(c.is))
 }
 
 // reason returns the reason that a status reports for the cluster; empty if it passes.

@@ -13,6 +13,7 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
 func noonTime(seconds int) metav1.Time {
@@ -60,12 +61,14 @@ func TestClusterChange(t *testing.T) {
 		"spread-open":   {Policy: spreading(number(), "region", 1, hard)},
 		"spread-done":   {Policy: spreading(number(), "region", 1, hard), Fulfilled: true},
 		"prefers-open":  {Policy: prefer(number(), 1, sortedBy(anyTerm, "nodes", v1beta1.PropertySortOrderAscending))},
+		"passing-open":  {Policy: enduring(number())},
+		"passing-done":  {Policy: enduring(number()), Fulfilled: true},
 		"tolerant-all":  {Policy: tolerating(all(), "east", "prod"), Fulfilled: true},
 		"wrong-term":    {Policy: all(wrong), Fulfilled: true},
 		"picked-before": {Fulfilled: true, Listed: []v1beta1.ClusterDecision{{ClusterName: "m1", Selected: true}}},
 	}
 	// A cluster that becomes eligible matters to every placement whose policy matches it and that needs more clusters.
-	const newcomer = "all all-listed rp rp-listed all-east fixed-open number-open spread-open prefers-open tolerant-all picked-before"
+	const newcomer = "all all-listed rp rp-listed all-east fixed-open number-open spread-open prefers-open passing-open tolerant-all picked-before"
 	nodes := clusterv1beta1.PropertyName(propertyNames["nodes"])
 	for name, tc := range map[string]struct {
 		before, after func(*cluster)
@@ -95,7 +98,16 @@ func TestClusterChange(t *testing.T) {
 		"a taint added":         {after: func(c *cluster) { tainted(c) }, matters: "all-listed rp-listed"},
 		"a taint removed": {
 			before:  func(c *cluster) { tainted(c) },
-			matters: "all all-listed rp rp-listed all-east number-open spread-open prefers-open picked-before",
+			matters: "all all-listed rp rp-listed all-east number-open spread-open prefers-open passing-open picked-before",
+		},
+		// Whether the toleration is for a time is not part of the policy.
+		"a taint that makes placements leave is removed": {
+			before:  func(c *cluster) { evicting(c, 0) },
+			matters: "all all-listed rp rp-listed all-east number-open spread-open prefers-open passing-open tolerant-all picked-before",
+		},
+		"a taint that makes placements leave is added": {after: func(c *cluster) { evicting(c, 0) }, matters: "all-listed rp-listed passing-open"},
+		"the record of such a taint": {
+			before: func(c *cluster) { evicting(c, 0).Status.Taints = nil }, after: func(c *cluster) { evicting(c, 0) },
 		},
 		"a property that fits":     {after: func(c *cluster) { c.Status.Properties[nodes] = clusterv1beta1.PropertyValue{Value: "3"} }, matters: "all-nodes-3"},
 		"a property that fits not": {after: func(c *cluster) { c.Status.Properties[nodes] = clusterv1beta1.PropertyValue{Value: "1"} }},
@@ -187,6 +199,15 @@ func TestTopics(t *testing.T) {
 	}
 }
 
+// unlimitedIn is a policy as its snapshot has it.
+func unlimitedIn(policy *v1beta1.PlacementPolicy) *v1beta1.PlacementPolicy {
+	policy = policy.DeepCopy()
+	for i := range policy.Tolerations {
+		policy.Tolerations[i].TolerationSeconds = nil
+	}
+	return policy
+}
+
 // Every change of a cluster that would lead to another decision must matter.
 func TestClusterChangesMissNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -201,8 +222,14 @@ func TestClusterChangesMissNothing(t *testing.T) {
 		}
 		w.clusters[is.Name] = is
 		after := Decide(w.request())
-		watch := Watch{Policy: w.policy, Namespace: w.namespace, Fulfilled: before.Fulfilled(), Listed: before.Clusters}
-		if len(after.Create)+len(after.Change) > 0 && !ClusterChangeOf(was, is, noon).wakes(watch) {
+		watch := Watch{Policy: unlimitedIn(w.policy), Namespace: w.namespace, Fulfilled: before.Fulfilled(), Listed: before.Clusters}
+		woken := ClusterChangeOf(was, is, noon).wakes(watch)
+		if was != nil {
+			change := failover.Change{Was: was, Is: is, Now: noon}
+			bound := slices.ContainsFunc(w.bindings, func(b Binding) bool { return b.Cluster == is.Name })
+			woken = woken || change.Matters() && (before.Waiting || bound && change.Concerns(failover.Settings{Tainted: true}))
+		}
+		if len(after.Create)+len(after.Change) > 0 && !woken {
 			rt.Fatalf("change %+v matters to no placement, after %+v", after, before)
 		}
 	})

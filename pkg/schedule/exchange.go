@@ -50,10 +50,25 @@ type leaver struct {
 
 func exchangesOf(r Request, policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.MemberCluster) exchanges {
 	out := exchanges{replaces: map[string]*failover.Exchange{}, instead: map[string]string{}, left: map[string]bool{}}
-	if r.Failover != nil && policy.PlacementType == v1beta1.PlacementTypePickN {
-		out.rules = &failover.Rules{Policy: *r.Failover, Domain: r.Domain, Fleet: clusters, Now: r.Now}
+	if policy.PlacementType == v1beta1.PlacementTypePickN && !r.Stays && (r.Failover != nil || r.concernsTaints()) {
+		out.rules = &failover.Rules{Policy: r.Failover, Tolerations: policy.Tolerations, Domain: r.Domain, Fleet: clusters, Now: r.Now}
 	}
 	return out
+}
+
+// concernsTaints reports whether a cluster has an evicting taint, or had one when the placement left it.
+func (r Request) concernsTaints() bool {
+	because := func(e *failover.Exchange) bool { return e != nil && e.Reason == failover.Tainted }
+	return slices.ContainsFunc(r.Clusters, failover.Evicting) ||
+		slices.ContainsFunc(r.Bindings, func(b Binding) bool { return because(b.ReplacedBy) || because(b.Replaces) })
+}
+
+// failover is the failover policy of the placement; a zero one if it has none.
+func (x *exchanges) failover() v1beta1.Failover {
+	if x.rules == nil || x.rules.Policy == nil {
+		return v1beta1.Failover{}
+	}
+	return *x.rules.Policy
 }
 
 // leaveOf returns whether the placement leaves a cluster.
@@ -78,10 +93,14 @@ func (r *run) lostObjection(cluster string) *Objection {
 // state describes why a placement leaves a cluster.
 func state(l failover.Leave) string {
 	since := l.Since.UTC().Format(time.RFC3339)
-	if l.Reason == failover.Unhealthy {
+	switch l.Reason {
+	case failover.Unhealthy:
 		return "it is unhealthy since " + since
+	case failover.Tainted:
+		return fmt.Sprintf("it has the taint %s since %s", taintText(*l.Taint), since)
+	default:
+		return "no heartbeat from its member agent since " + since
 	}
-	return "no heartbeat from its member agent since " + since
 }
 
 // finish completes exchanges that were interrupted after the first of their two writes: both clusters have a binding,
@@ -111,7 +130,7 @@ func (r *run) finish(number int) {
 // forget removes the record of exchanges that ended long ago: the cluster that was left is picked again.
 func (r *run) forget() {
 	for _, b := range sorted(r.kept) {
-		if b.Replaces == nil || !r.isPicked(b.Replaces.With) || r.leaveOf(b.Replaces.With).Now ||
+		if !r.isOver(b.Replaces) ||
 			slices.ContainsFunc(r.carried, func(c Binding) bool { return c.Name == b.Name }) ||
 			slices.ContainsFunc(r.writes, func(c Change) bool { return c.Binding == b.Name }) {
 			continue // another change of the binding comes first
@@ -122,12 +141,25 @@ func (r *run) forget() {
 	}
 }
 
+// isOver reports whether the cluster that was left in an exchange is picked again.
+func (r *run) isOver(e *failover.Exchange) bool {
+	return e != nil && r.isPicked(e.With) && !r.leaveOf(e.With).Now
+}
+
 // discard gives up a binding that was kept, unless this decision picks its cluster again.
 func (r *run) discard(b Binding) {
 	delete(r.kept, b.Cluster)
 	r.obsolete[b.Cluster] = b
-	v := &r.verdicts[r.at[b.Cluster]]
+	r.reject(b.Cluster)
+}
+
+// reject records that a cluster is no longer picked: as refused if it could not be picked again.
+func (r *run) reject(cluster string) {
+	v := &r.verdicts[r.at[cluster]]
 	v.Outcome, v.Score = Outranked, nil
+	if lost := r.lostObjection(cluster); lost != nil {
+		v.Objection = lost
+	}
 	if v.Objection != nil {
 		v.Outcome = Refused
 	}
@@ -137,7 +169,7 @@ func (r *run) discard(b Binding) {
 // available.
 func (r *run) takeBack() {
 	for _, b := range r.replaced() {
-		if by, ok := r.kept[r.replacement(b)]; ok && r.canTakeBack(b, by) {
+		if by, ok := r.kept[r.replacement(b)]; ok && !r.isPicked(b.Cluster) && r.canTakeBack(b, by) {
 			r.restore(b, by)
 		}
 	}
@@ -188,7 +220,7 @@ func (r *run) replacement(b Binding) string {
 func (r *run) canTakeBack(b, by Binding) bool {
 	r.waiting = true
 	cluster := r.clusters[r.at[b.Cluster]]
-	if by.Available || !Decidable(cluster, r.request.Now) || r.filters.objection(cluster, r.request.Now) != nil {
+	if by.Available || !Decidable(cluster, r.request.Now) || r.filters.objection(cluster, r.request.Now) != nil || r.passing(b.Cluster) != nil {
 		return false
 	}
 	if b.ReplacedBy.Reason == failover.Failback {
@@ -196,7 +228,7 @@ func (r *run) canTakeBack(b, by Binding) bool {
 		l := r.leaveOf(by.Cluster)
 		return l.Reason == failover.Lost || l.Now || Ineligible(r.clusters[r.at[by.Cluster]], r.request.Now) != ""
 	}
-	if r.rules != nil && r.rules.Policy.Purge == v1beta1.FailoverPurgeImmediate {
+	if r.failover().Purge == v1beta1.FailoverPurgeImmediate {
 		return false // what is there goes as soon as the cluster is heard
 	}
 	if r.leaveOf(b.Cluster).Reason != "" {
@@ -241,6 +273,9 @@ func (r *run) leave() {
 		l := r.leaveOf(b.Cluster)
 		r.lookAgain(l.Again)
 		r.waiting = r.waiting || l.Reason != ""
+		if l.Reason == failover.Tainted {
+			r.verdicts[r.at[b.Cluster]].Until = r.request.Now.Add(l.Again)
+		}
 		if l.Now {
 			leavers = append(leavers, leaver{b, l})
 		}
@@ -270,7 +305,7 @@ func (r *run) watch(picked []v1beta1.ClusterDecision) {
 // failBack returns to clusters that the placement left, once they can be trusted. While it has fewer than number it
 // needs both.
 func (r *run) failBack(number int) {
-	if r.rules == nil || r.rules.Policy.Failback != v1beta1.FailbackWhenHealthy {
+	if r.failover().Failback != v1beta1.FailbackWhenHealthy {
 		return
 	}
 	for _, b := range sorted(r.kept) {
@@ -289,6 +324,11 @@ func (r *run) failBack(number int) {
 		back := failover.Exchange{Reason: failover.Failback, Since: metav1.NewTime(since)}
 		r.exchange(b, back, func(c *clusterv1beta1.MemberCluster) bool { return c.Name == to })
 	}
+}
+
+// mayReturn reports whether the placement may return to a cluster once the picks have their bindings.
+func (r *run) mayReturn() bool {
+	return r.rules != nil && (r.rules.Policy != nil || len(r.replaced()) > 0)
 }
 
 // origin returns the cluster to which the placement returns from that of b: the one that it left for it, or if that
@@ -364,14 +404,7 @@ func (r *run) exchange(b Binding, e failover.Exchange, can func(*clusterv1beta1.
 // park gives up the binding of a cluster that another one replaces.
 func (r *run) park(b Binding, e failover.Exchange) {
 	r.carried = slices.DeleteFunc(r.carried, func(c Binding) bool { return c.Name == b.Name })
-	v := &r.verdicts[r.at[b.Cluster]]
-	v.Outcome, v.Score = Outranked, nil
-	if lost := r.lostObjection(b.Cluster); lost != nil {
-		v.Objection = lost
-	}
-	if v.Objection != nil {
-		v.Outcome = Refused
-	}
+	r.reject(b.Cluster)
 	r.writes = append(r.writes, Change{
 		Binding: b.Name, State: v1beta1.BindingStateUnscheduled, Snapshot: b.Snapshot, Decision: b.Decision, ReplacedBy: &e, Replaces: b.Replaces,
 	})

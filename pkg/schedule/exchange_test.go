@@ -452,6 +452,49 @@ func TestAnExchangeOfLongAgoIsForgotten(t *testing.T) {
 	w.is("c d", "a>")
 }
 
+// The replacement is given up and picked again at once: it replaces no cluster then.
+func TestAReplacementThatIsPickedAgainReplacesNone(t *testing.T) {
+	w := pairFleet(t, 1, "a", "b")
+	lostFor(w.clusters["a"], 6*time.Minute)
+	w.decide()
+	w.is("b", "a>b")
+	back(w.clusters["a"], 0)
+	w.number = 2
+	w.decide()
+	w.is("a b", "")
+	if e := w.bindingTo("b").Replaces; e != nil {
+		t.Errorf("the binding to b still replaces %+v", e)
+	}
+}
+
+// What is dropped is reported at once as it will be from then on.
+func TestALostClusterThatIsDroppedIsReportedAsLost(t *testing.T) {
+	w := pairFleet(t, 2, "a", "b")
+	lostFor(w.clusters["b"], 6*time.Minute)
+	sickFor(w.clusters["a"], 6*time.Minute)
+	w.number = 1
+	const want = `Not picked: "b": not eligible: no heartbeat from its member agent since 2026-01-01T11:54:00Z`
+	if d := w.decide(); !strings.HasSuffix(d.Clusters[0].Reason, want) {
+		t.Errorf("reported: %+v", d.Clusters)
+	}
+	w.is("a", "b>")
+}
+
+// A binding that another client added: the cluster is not taken back with its parked one.
+func TestAClusterWithALivingBindingIsNotTakenBack(t *testing.T) {
+	w := pairFleet(t, 2, "a", "b", "c")
+	lostFor(w.clusters["b"], 6*time.Minute)
+	w.decide()
+	w.is("a c", "b>c")
+	back(w.clusters["b"], 0)
+	w.number = 3
+	twin := *w.bindingTo("b")
+	twin.Name, twin.State, twin.ReplacedBy = "twin", v1beta1.BindingStateBound, nil
+	w.bindings = append(w.bindings, twin)
+	w.decide()
+	w.is("a b c", "b>c")
+}
+
 func TestImmediateTakesNothingBack(t *testing.T) {
 	w := pairFleet(t, 1, "a", "b")
 	w.failover.Purge = v1beta1.FailoverPurgeImmediate

@@ -10,9 +10,11 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
-// FilterTaints passes the clusters whose taints the policy tolerates.
+// FilterTaints passes the clusters whose taints the policy tolerates. An evicting taint also keeps
+// placements off that do not tolerate it.
 const FilterTaints Filter = "TaintToleration"
 
 const topicTaints = "taints"
@@ -33,29 +35,11 @@ func (taintToleration) of(policy *v1beta1.PlacementPolicy, _ string) filter {
 
 func (f taintToleration) check(cluster *clusterv1beta1.MemberCluster, _ time.Time) error {
 	for i, taint := range cluster.Spec.Taints {
-		if !tolerates(f.tolerations, taint) {
-			return &untolerated{&cluster.Spec.Taints[i]}
+		if !failover.PatienceFor(f.tolerations, taint).Tolerated {
+			return &untolerated{taint: &cluster.Spec.Taints[i]}
 		}
 	}
 	return nil
-}
-
-func tolerates(tolerations []v1beta1.Toleration, taint clusterv1beta1.Taint) bool {
-	for _, t := range tolerations {
-		if t.Effect != "" && t.Effect != taint.Effect {
-			continue
-		}
-		if t.Operator == corev1.TolerationOpExists {
-			if t.Key == "" || t.Key == taint.Key {
-				return true
-			}
-			continue
-		}
-		if t.Key == taint.Key && t.Value == taint.Value {
-			return true
-		}
-	}
-	return false
 }
 
 func (taintToleration) watches() []string { return []string{topicTaints} }
@@ -73,10 +57,14 @@ func (taintToleration) repairs(t trial, cause error) []trial {
 		return nil
 	}
 	taint := *objection.taint
+	removal := t.member("remove taint "+taintText(taint), func(c *clusterv1beta1.MemberCluster) {
+		c.Spec.Taints = slices.DeleteFunc(c.Spec.Taints, func(other clusterv1beta1.Taint) bool { return other == taint })
+	})
+	if objection.limited {
+		return []trial{removal, t.tolerate(taint)}
+	}
 	return []trial{
-		t.member("remove taint "+taintText(taint), func(c *clusterv1beta1.MemberCluster) {
-			c.Spec.Taints = slices.DeleteFunc(c.Spec.Taints, func(other clusterv1beta1.Taint) bool { return other == taint })
-		}),
+		removal,
 		t.policy("tolerate taint "+taintText(taint), func(p *v1beta1.PlacementPolicy) {
 			p.Tolerations = append(p.Tolerations, v1beta1.Toleration{
 				Key: taint.Key, Operator: corev1.TolerationOpEqual, Value: taint.Value, Effect: taint.Effect,
@@ -92,13 +80,51 @@ func (taintToleration) exclusions(t trial) []trial {
 	})}
 }
 
-// untolerated is the objection to a taint.
-type untolerated struct{ taint *clusterv1beta1.Taint }
+// tolerate returns t with a taint tolerated for ever that was tolerated for a time, which does not create another
+// snapshot.
+func (t trial) tolerate(taint clusterv1beta1.Taint) trial {
+	t = t.with("policy", "remove tolerationSeconds from what tolerates taint "+taintText(taint))
+	t.Policy = t.Policy.DeepCopy()
+	for i, toleration := range t.Policy.Tolerations {
+		if failover.Matches(toleration, taint) {
+			t.Policy.Tolerations[i].TolerationSeconds = nil
+		}
+	}
+	return t
+}
+
+// untolerated is the objection to a taint that is not tolerated, or, if it is limited, for a time only.
+type untolerated struct {
+	taint   *clusterv1beta1.Taint
+	limited bool
+	limit   time.Duration
+}
 
 func (u *untolerated) Error() string {
+	if u.limited {
+		return fmt.Sprintf("its taint %s is tolerated for %d s only", taintText(*u.taint), int64(u.limit.Seconds()))
+	}
 	return fmt.Sprintf("its taint %s is not tolerated", taintText(*u.taint))
 }
 
+// passing returns the objection to a cluster with an evicting taint that the policy tolerates for a time only: the
+// placement would have to leave it again. A cluster that an older policy picked stays until that time.
+func (r *run) passing(cluster string) *Objection {
+	if r.rules == nil {
+		return nil
+	}
+	l := r.rules.Tainted(r.clusters[r.at[cluster]])
+	if _, has := r.obsolete[cluster]; l.Taint == nil || has && !l.Now {
+		return nil
+	}
+	patience := failover.PatienceFor(r.rules.Tolerations, *l.Taint)
+	return &Objection{FilterTaints, &untolerated{taint: l.Taint, limited: patience.Limited, limit: patience.Limit}}
+}
+
 func taintText(t clusterv1beta1.Taint) string {
-	return fmt.Sprintf("%s=%s:%s", t.Key, t.Value, t.Effect)
+	text := fmt.Sprintf("%s=%s:%s", t.Key, t.Value, t.Effect)
+	if t.Evict {
+		text += ",evict"
+	}
+	return text
 }

@@ -91,6 +91,7 @@ type world struct {
 	snapshot  int
 	made      int
 	failover  *v1beta1.Failover
+	stays     bool
 }
 
 // newWorld is the fleet of scenarios.md, section 20.
@@ -130,7 +131,7 @@ func (w *world) request() Request {
 	r := Request{
 		Policy: w.policy, Snapshot: fmt.Sprint("p-", w.snapshot), Number: w.number, Namespace: w.namespace,
 		Bindings: slices.Clone(w.bindings), Listed: w.listed, Now: noon,
-		Failover: w.failover,
+		Failover: w.failover, Stays: w.stays,
 	}
 	for _, c := range w.clusters { // in any order
 		r.Clusters = append(r.Clusters, c)
@@ -140,7 +141,7 @@ func (w *world) request() Request {
 }
 
 // decide decides, carries the decision out, and checks invariants: the order of the input does not matter, and
-// deciding again changes nothing.
+// deciding again changes nothing, unless the decision waits for what it has caused.
 func (w *world) decide() Decision {
 	w.t.Helper()
 	d := Decide(w.request())
@@ -148,6 +149,10 @@ func (w *world) decide() Decision {
 		w.t.Fatalf("the order of clusters or bindings matters:\n%+v\n%+v", d, other)
 	}
 	w.apply(d)
+	if len(d.Release) > 0 || d.Again == time.Second {
+		w.comesToRest() // a return to a cluster waits for the end of a binding, or for the binding of a pick
+		return d
+	}
 	again := Decide(w.request())
 	if len(again.Create)+len(again.Change)+len(again.Release) > 0 {
 		w.t.Fatalf("deciding again wants more changes: %+v", again)
@@ -156,6 +161,21 @@ func (w *world) decide() Decision {
 		w.t.Fatalf("deciding again reports something else:\n%+v\n%+v", d, again)
 	}
 	return d
+}
+
+// comesToRest checks that only a few more decisions change anything.
+func (w *world) comesToRest() {
+	w.t.Helper()
+	later := *w
+	later.bindings = slices.Clone(w.bindings)
+	for range 3 {
+		d := Decide(later.request())
+		if len(d.Create)+len(d.Change)+len(d.Release) == 0 {
+			return
+		}
+		later.apply(d)
+	}
+	w.t.Fatalf("deciding again and again changes more: %+v", Decide(later.request()))
 }
 
 func (w *world) apply(d Decision) {

@@ -93,6 +93,25 @@ func TestNearestChanges(t *testing.T) {
 			change: func(w *world) { w.taint("m1") }, cluster: "m1",
 			want: "MemberCluster m1: remove taint east=prod:NoSchedule | policy: tolerate taint east=prod:NoSchedule",
 		},
+		"a taint that makes placements leave": {
+			change: func(w *world) { evicting(w.clusters["m1"], 0) }, cluster: "m1",
+			want: "MemberCluster m1: remove taint leave=now:NoSchedule,evict | policy: tolerate taint leave=now:NoSchedule,evict",
+		},
+		"a taint that is tolerated for a time": {
+			policy: enduring(number(), 600), number: 7, change: func(w *world) { evicting(w.clusters["m1"], 0) }, cluster: "m1",
+			want: "MemberCluster m1: remove taint leave=now:NoSchedule,evict | " +
+				"policy: remove tolerationSeconds from what tolerates taint leave=now:NoSchedule,evict",
+		},
+		"a taint that is tolerated for a time, and one that is not": {
+			policy: enduring(number(), 600), number: 7, cluster: "m1",
+			change: func(w *world) {
+				c := evicting(w.clusters["m1"], 0)
+				c.Spec.Taints = append(c.Spec.Taints, tainted(member("", "east", "prod")).Spec.Taints...)
+			},
+			want: "MemberCluster m1: remove taint east=prod:NoSchedule + MemberCluster m1: remove taint leave=now:NoSchedule,evict | " +
+				"MemberCluster m1: remove taint east=prod:NoSchedule + policy: remove tolerationSeconds from what tolerates taint leave=now:NoSchedule,evict | " +
+				"policy: tolerate taint east=prod:NoSchedule + MemberCluster m1: remove taint leave=now:NoSchedule,evict",
+		},
 		"everything at once": {
 			policy: all(labelled("region=west")), change: func(w *world) { w.taint("m1"); silenced(w.clusters["m1"]) }, cluster: "m1",
 			want: "MemberCluster m1: set label region=west (it is east) + " +

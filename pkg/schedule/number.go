@@ -11,7 +11,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
-// pickN picks the best clusters until there are number of them. Before that it leaves clusters that are lost.
+// pickN picks the best clusters until there are number of them. Before that it leaves clusters that are lost or have
+// evicting taints.
 func (r *run) pickN(number int) {
 	r.decision.Wanted = number
 	r.finish(number)
@@ -27,7 +28,7 @@ func (r *run) pickN(number int) {
 		picked, others := r.rankAndPick(number - have)
 		r.order = picked
 		r.adopt(picked)
-		if r.rules != nil && len(picked) > 0 {
+		if len(picked) > 0 && r.mayReturn() {
 			r.lookAgain(time.Second) // returns to clusters are decided when the picks have their bindings
 		}
 		r.watch(picked)
@@ -47,8 +48,8 @@ func (r *run) pickN(number int) {
 	r.rankAndPick(0)
 }
 
-// drop removes the given number of kept bindings: first those of clusters that are not heard, then those without
-// content, then those with the lowest scores.
+// drop removes the given number of kept bindings: first those of clusters that are not heard, then those of clusters
+// that must be left because of a taint, then those without content, then those with the lowest scores.
 func (r *run) drop(surplus int) {
 	for _, b := range r.worstFirst()[:surplus] {
 		r.discard(b)
@@ -58,8 +59,11 @@ func (r *run) drop(surplus int) {
 // worstFirst returns the kept bindings in the order in which they are removed.
 func (r *run) worstFirst() []Binding {
 	heard := func(b Binding) bool { return !r.unheard(b.Cluster) }
+	stays := func(b Binding) bool { return r.leaveOf(b.Cluster).Reason != failover.Tainted }
 	bindings := sorted(r.kept)
-	slices.SortStableFunc(bindings, func(a, b Binding) int { return cmp.Or(compareBool(heard(a), heard(b)), worse(a, b)) })
+	slices.SortStableFunc(bindings, func(a, b Binding) int {
+		return cmp.Or(compareBool(heard(a), heard(b)), compareBool(stays(a), stays(b)), worse(a, b))
+	})
 	return bindings
 }
 
@@ -189,7 +193,7 @@ func (r *run) candidates() (out []candidate) {
 		} else if r.returns(r.clusters[i]) {
 			c.score.returns = 1
 		}
-		if r.rules != nil && failover.Flapping(r.clusters[i], r.request.Now) {
+		if r.rules != nil && r.rules.Policy != nil && failover.Flapping(r.clusters[i], r.request.Now) {
 			c.score.flaps = 1
 		}
 		out = append(out, c)

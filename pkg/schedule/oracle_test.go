@@ -92,11 +92,14 @@ func (o *oracle) nodes(c *clusterv1beta1.MemberCluster) int {
 
 func (o *oracle) passes(c *clusterv1beta1.MemberCluster) bool {
 	p := o.policy
-	agent := c.Status.AgentStatus[0]
-	alive := c.DeletionTimestamp == nil && fresh(c) &&
-		agent.Conditions[0].Status == "True" && agent.Conditions[1].Status == "True"
-	return alive && (p.region == "" || c.Labels["region"] == p.region) && (p.env == "" || c.Labels["env"] == p.env) &&
+	return alive(c) && (p.region == "" || c.Labels["region"] == p.region) && (p.env == "" || c.Labels["env"] == p.env) &&
 		(p.nodes == 0 || o.nodes(c) >= p.nodes) && (p.tolerates || len(c.Spec.Taints) == 0)
+}
+
+// alive reports whether a cluster is connected and well.
+func alive(c *clusterv1beta1.MemberCluster) bool {
+	agent := c.Status.AgentStatus[0]
+	return c.DeletionTimestamp == nil && fresh(c) && agent.Conditions[0].Status == "True" && agent.Conditions[1].Status == "True"
 }
 
 func (o *oracle) affinity(c *clusterv1beta1.MemberCluster) int {
@@ -193,31 +196,65 @@ func (o *oracle) picks() map[string]string {
 		return out
 	}
 	for len(o.chosen) < o.policy.n {
-		best, bestScore := "", [3]int{}
-		for name, c := range o.clusters {
-			if o.chosen[name] || !o.passes(c) {
-				continue
-			}
-			spread, ok := o.spread(c)
-			if !ok {
-				continue
-			}
-			score := [3]int{spread, o.affinity(c), 0}
-			if o.old[name] {
-				score[2] = 1
-			}
-			order := slices.Compare(score[:], bestScore[:])
-			if best == "" || order > 0 || order == 0 && name > best {
-				best, bestScore = name, score
-			}
-		}
+		best, score := o.best()
 		if best == "" {
 			break
 		}
-		out[best] = fmt.Sprintf("%d/%d", bestScore[1], bestScore[0])
+		out[best] = score
 		o.chosen[best] = true
 	}
 	return out
+}
+
+// best is the best cluster to add and its affinity/spread; empty if there is none.
+func (o *oracle) best() (best, shown string) {
+	bestScore := [3]int{}
+	for name, c := range o.clusters {
+		if o.chosen[name] || !o.passes(c) {
+			continue
+		}
+		spread, ok := o.spread(c)
+		if !ok {
+			continue
+		}
+		score := [3]int{spread, o.affinity(c), 0}
+		if o.old[name] {
+			score[2] = 1
+		}
+		order := slices.Compare(score[:], bestScore[:])
+		if best == "" || order > 0 || order == 0 && name > best {
+			best, bestScore = name, score
+		}
+	}
+	return best, fmt.Sprintf("%d/%d", bestScore[1], bestScore[0])
+}
+
+// evicts reports whether a cluster that is heard has a taint that makes placements leave it.
+func (o *oracle) evicts(name string) bool {
+	c := o.clusters[name]
+	return o.policy.pickN && !o.policy.tolerates && c.DeletionTimestamp == nil && fresh(c) &&
+		slices.ContainsFunc(c.Spec.Taints, func(t clusterv1beta1.Taint) bool { return t.Evict })
+}
+
+// leave exchanges chosen clusters whose taints the hub has seen for others, the oldest taint first, and then by name.
+func (o *oracle) leave() (in map[string]string, left map[string]bool) {
+	in, left = map[string]string{}, map[string]bool{}
+	due := slices.DeleteFunc(slices.Sorted(maps.Keys(o.chosen)), func(name string) bool {
+		return !o.evicts(name) || len(o.clusters[name].Status.Taints) == 0
+	})
+	slices.SortStableFunc(due, func(a, b string) int {
+		return o.clusters[a].Status.Taints[0].Since.Compare(o.clusters[b].Status.Taints[0].Since.Time)
+	})
+	for _, name := range due {
+		delete(o.chosen, name)
+		by, score := o.best()
+		if by == "" {
+			o.chosen[name] = true
+			continue
+		}
+		in[by], left[name], o.chosen[by] = score, true, true
+	}
+	return in, left
 }
 
 // silent reports whether the hub gets no heartbeats of a cluster that is not leaving.
@@ -250,12 +287,15 @@ func (o *oracle) stay(bindings []Binding) map[string]bool {
 	return silent
 }
 
-// drops are the clusters to remove because fewer are desired: silent ones first, and within each class the lowest
-// first.
+// drops are the clusters to remove because fewer are desired: silent ones first, then those with a taint that makes
+// placements leave, and within each class the lowest first.
 func (o *oracle) drops(bindings []Binding) map[string]bool {
 	lower := func(a, b Binding) bool {
 		if o.silent(a.Cluster) != o.silent(b.Cluster) {
 			return o.silent(a.Cluster)
+		}
+		if o.evicts(a.Cluster) != o.evicts(b.Cluster) {
+			return o.evicts(a.Cluster)
 		}
 		return lower(a, b)
 	}
@@ -352,20 +392,22 @@ func (w *world) compare(t *rapid.T, policy oraclePolicy) {
 		c := w.clusters[b.Cluster]
 		switch {
 		case b.State == v1beta1.BindingStateUnscheduled || c == nil:
-		case b.Snapshot == before.Snapshot:
+		case b.Snapshot == before.Snapshot && (!b.CarriedOver || !alive(c)):
 			o.chosen[b.Cluster] = true
 		default:
 			o.old[b.Cluster] = true
 		}
 	}
 	stays := o.stay(before.Bindings)
+	was := maps.Clone(o.chosen)
+	var drops, left map[string]bool
 	want := map[string]string{}
-	var drops map[string]bool
-	if policy.pickN && len(o.chosen) >= policy.n {
+	if policy.pickN {
 		drops = o.drops(before.Bindings)
-	} else {
-		want = o.picks()
+		maps.DeleteFunc(o.chosen, func(name string, _ bool) bool { return drops[name] })
+		want, left = o.leave()
 	}
+	maps.Copy(want, o.picks())
 	d := w.decide()
 	got := map[string]string{}
 	for _, c := range d.Create {
@@ -385,10 +427,19 @@ func (w *world) compare(t *rapid.T, policy oraclePolicy) {
 		t.Fatalf("picked %v; the oracle picks %v", got, want)
 	}
 	for _, b := range before.Bindings {
-		if o.chosen[b.Cluster] && b.Snapshot == before.Snapshot && b.State != v1beta1.BindingStateUnscheduled {
-			if gone := w.binding(b.Name).State == v1beta1.BindingStateUnscheduled; gone != drops[b.Cluster] {
-				t.Fatalf("cluster %s is given up: %v; the oracle gives up %v", b.Cluster, gone, drops)
+		if was[b.Cluster] && b.Snapshot == before.Snapshot && b.State != v1beta1.BindingStateUnscheduled {
+			if gone := w.binding(b.Name).State == v1beta1.BindingStateUnscheduled; gone != (drops[b.Cluster] || left[b.Cluster]) {
+				t.Fatalf("cluster %s is given up: %v; the oracle gives up %v and leaves %v", b.Cluster, gone, drops, left)
 			}
 		}
+	}
+	w.endExchanges()
+}
+
+// endExchanges does what the roller does when all is available: the oracle knows nothing of exchanges of before.
+func (w *world) endExchanges() {
+	w.bindings = slices.DeleteFunc(w.bindings, func(b Binding) bool { return b.ReplacedBy != nil })
+	for i := range w.bindings {
+		w.bindings[i].Replaces = nil
 	}
 }

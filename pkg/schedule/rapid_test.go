@@ -137,14 +137,20 @@ func (w *world) checkExchanges(t *rapid.T, before Request, d Decision, live map[
 		if !live[left.With] || live[left.Cluster] {
 			t.Fatalf("left %s for %s; living: %v", left.Cluster, left.With, live)
 		}
-		if failover.Braked(before.Clusters) && w.clusters[left.Cluster].Status.Silence.State != clusterv1beta1.SilenceReleased {
+		if failover.Braked(before.Clusters) && left.Reason != failover.Tainted && w.clusters[left.Cluster].Status.Silence.State != clusterv1beta1.SilenceReleased {
 			t.Fatalf("left %s for %s, although the hub suspects its network", left.Cluster, left.With)
 		}
 		if left.Reason != failover.Failback && !w.mustLeave(left.Cluster) {
 			t.Fatalf("left %s for %s, although nothing is wrong there", left.Cluster, left.With)
 		}
-		if left.Reason == failover.Lost && liveness.Of(w.clusters[left.With], noon) != liveness.Heard {
+		if left.Reason != failover.Failback && liveness.Of(w.clusters[left.With], noon) != liveness.Heard {
 			t.Fatalf("left %s for %s, which is not heard", left.Cluster, left.With)
+		}
+		if left.Reason == failover.Tainted && liveness.Of(w.clusters[left.Cluster], noon) != liveness.Heard {
+			t.Fatalf("left %s because of a taint, and it is not heard", left.Cluster)
+		}
+		if w.failover == nil && left.Reason != failover.Tainted {
+			t.Fatalf("left %s: %s, without a failover policy", left.Cluster, left.Reason)
 		}
 	}
 	for _, b := range w.bindings {
@@ -178,6 +184,13 @@ func (w *world) checkPicks(t *rapid.T, before Request, live map[string]bool) {
 		if why := check(cluster, noon); why != nil {
 			t.Fatalf("cluster %s was chosen although %s", name, why.Reason())
 		}
+		if w.policy.PlacementType != v1beta1.PlacementTypePickN {
+			continue
+		}
+		l := failover.Rules{Tolerations: w.policy.Tolerations, Now: noon}.Tainted(cluster)
+		if l.Reason != "" && (l.Now || !has(func(b Binding) bool { return b.living() })) {
+			t.Fatalf("cluster %s was chosen although it must be left because of %+v", name, l.Taint)
+		}
 	}
 }
 
@@ -185,7 +198,7 @@ func anyCluster(t *rapid.T) *clusterv1beta1.MemberCluster {
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	c := member(pick("name", "a", "b", "c", "d", "e", "f", "g", "h"), pick("region", "", "east", "west"), pick("env", "prod", "canary"))
 	switch pick("state", "well", "well", "well", "sick", "silent", "lost", "lost", "braked", "back", "away", "leaving", "tainted",
-		"collects", "has") {
+		"evicting", "evicting", "evicting and silent", "collects", "has") {
 	case "sick":
 		sick(c)
 	case "silent":
@@ -202,6 +215,13 @@ func anyCluster(t *rapid.T) *clusterv1beta1.MemberCluster {
 		c.DeletionTimestamp = &metav1.Time{Time: noon}
 	case "tainted":
 		tainted(c)
+	case "evicting":
+		evicting(c, rapid.SampledFrom([]time.Duration{0, 20 * time.Second, time.Hour}).Draw(t, "evicting for"))
+		if rapid.IntRange(0, 4).Draw(t, "recorded") == 0 {
+			c.Status.Taints = nil
+		}
+	case "evicting and silent":
+		evicting(lostFor(c, 6*time.Minute), time.Minute)
 	case "collects":
 		c.Status.Conditions = []metav1.Condition{{Type: clusterv1beta1.ConditionNamespaceCollectionSucceeded, Status: metav1.ConditionTrue}}
 	case "has":
@@ -230,6 +250,11 @@ func anyPolicy(t *rapid.T) *v1beta1.PlacementPolicy {
 		return tolerating(all(terms...), "east", "prod")
 	}
 	p := number(terms...)
+	if flip("endure") {
+		enduring(p, rapid.SampledFrom([]int64{0, 30, 60}).Draw(t, "seconds"))
+	} else if flip("endure for ever") {
+		enduring(p)
+	}
 	if flip("prefer") {
 		p = prefer(p, 10, labelled("env=prod"))
 	}

@@ -1,10 +1,12 @@
 package schedule
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -16,7 +18,8 @@ import (
 
 // Request is the input of a decision. Decide does not change it.
 type Request struct {
-	// Policy is the policy in the latest policy snapshot; nil picks all clusters.
+	// Policy is the policy in the latest policy snapshot, with tolerationSeconds, which no snapshot has, as the placement
+	// has them; nil picks all clusters.
 	Policy *v1beta1.PlacementPolicy
 	// Snapshot is the name of that snapshot. Clusters of bindings that name another one are picked anew.
 	Snapshot string
@@ -27,6 +30,8 @@ type Request struct {
 	Namespace string
 	// Failover is when the placement leaves a lost cluster; nil for never. Only PickN does.
 	Failover *v1beta1.Failover
+	// Stays is whether the placement does not leave clusters with evicting taints either. Only PickN does.
+	Stays bool
 	// Domain is the label of the domains that can fail as a whole; empty for none.
 	Domain   string
 	Clusters []*clusterv1beta1.MemberCluster
@@ -65,7 +70,8 @@ type Binding struct {
 func RequestOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotObject, bindings []v1beta1.BindingObject,
 	clusters []clusterv1beta1.MemberCluster, now time.Time) (Request, error) {
 	r := Request{
-		Policy:    policy.GetSpec().Policy,
+		Policy:    withSeconds(policy.GetSpec().Policy, placement),
+		Stays:     !failover.Leaves(placement),
 		Snapshot:  policy.GetName(),
 		Namespace: policy.GetNamespace(),
 		Clusters:  make([]*clusterv1beta1.MemberCluster, 0, len(clusters)),
@@ -90,6 +96,36 @@ func RequestOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotO
 		r.Bindings = append(r.Bindings, bindingOf(b))
 	}
 	return r, nil
+}
+
+// withSeconds returns the policy of a snapshot with the tolerationSeconds of its placement.
+func withSeconds(policy *v1beta1.PlacementPolicy, placement v1beta1.PlacementObject) *v1beta1.PlacementPolicy {
+	own := placement.GetSpec().Policy
+	if policy == nil || own == nil {
+		return policy
+	}
+	out := policy
+	for i, t := range policy.Tolerations {
+		for _, o := range own.Tolerations {
+			if o.TolerationSeconds == nil || unlimited(o) != unlimited(t) {
+				continue
+			}
+			if out == policy {
+				out = policy.DeepCopy()
+			}
+			if most := out.Tolerations[i].TolerationSeconds; most == nil || *o.TolerationSeconds < *most {
+				out.Tolerations[i].TolerationSeconds = o.TolerationSeconds
+			}
+		}
+	}
+	return out
+}
+
+// unlimited is a toleration with its default and without tolerationSeconds: two with the same result tolerate the same
+// taints.
+func unlimited(t v1beta1.Toleration) v1beta1.Toleration {
+	t.Operator, t.TolerationSeconds = cmp.Or(t.Operator, corev1.TolerationOpEqual), nil
+	return t
 }
 
 func bindingOf(b v1beta1.BindingObject) Binding {

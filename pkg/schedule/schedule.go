@@ -3,8 +3,9 @@
 // carries it out.
 //
 // A picked cluster stays picked: the filters do not apply to it again until the policy changes. It is removed only if
-// it has left or is leaving, if a new policy no longer picks it, or if fewer clusters are desired. A new policy
-// removes no cluster that is not heard: that is decided when it is heard again.
+// it has left or is leaving, if a new policy no longer picks it, if fewer clusters are desired, or if another cluster
+// replaces it because of an evicting taint or by the failover policy. A new policy removes no cluster that is not
+// heard: that is decided when it is heard again.
 //
 // To add a filter, write filter_<what>.go with its Filter constant and a type that implements filter: what it checks,
 // which changes of clusters cause another decision, and how to repair its objections (the nearest changes of "kubectl
@@ -166,6 +167,9 @@ func (r *run) judge() {
 	for i, cluster := range r.clusters {
 		v := &r.verdicts[i]
 		v.Cluster, v.Outcome, v.Objection = cluster.Name, Outranked, r.filters.objection(cluster, r.request.Now)
+		if v.Objection == nil {
+			v.Objection = r.passing(cluster.Name)
+		}
 		if b, ok := r.kept[cluster.Name]; ok {
 			v.Outcome, v.Score = Kept, b.decision().ClusterScore
 		} else if lost := r.lostObjection(cluster.Name); lost != nil {
@@ -305,6 +309,8 @@ func (r *run) change(b Binding, state v1beta1.BindingState, snapshot string, dec
 	c := Change{Binding: b.Name, State: state, Snapshot: snapshot, Decision: decision, Replaces: b.Replaces}
 	if e, ok := r.replaces[b.Cluster]; ok {
 		c.Replaces = e
+	} else if state != v1beta1.BindingStateUnscheduled && r.isOver(b.Replaces) {
+		c.Replaces = nil
 	}
 	r.decision.Change = append(r.decision.Change, c)
 }

@@ -62,7 +62,8 @@ func (r *run) returns(cluster *clusterv1beta1.MemberCluster) bool {
 	if !ok {
 		b, ok = r.unscheduled[cluster.Name]
 	}
-	return ok && b.Placed && unheard(cluster, r.request.Now) && r.filters.objectionIfHeard(cluster, r.request.Now) == nil
+	return ok && b.Placed && unheard(cluster, r.request.Now) && r.filters.objectionIfHeard(cluster, r.request.Now) == nil &&
+		r.passing(cluster.Name) == nil
 }
 
 // allows reports whether the policy can pick cluster at all.

@@ -113,11 +113,11 @@ func (w *sim) fail(format string, args ...any) {
 
 func (w *sim) history() string {
 	for _, c := range w.clusters {
-		w.note("%s: period %s, down %v, cut %v, heard last %s ago, silence %+v", c.Name, liveness.Period(c.MemberCluster), c.down, c.unlinked,
-			w.now.Sub(liveness.LastHeard(c.MemberCluster)), c.Status.Silence)
+		w.note("%s: period %s, down %v, cut %v, heard last %s ago, silence %+v, taints %+v", c.Name, liveness.Period(c.MemberCluster), c.down, c.unlinked,
+			w.now.Sub(liveness.LastHeard(c.MemberCluster)), c.Status.Silence, c.Status.Taints)
 	}
 	for _, p := range w.placements {
-		w.note("%s: %d clusters, %+v, content %s", p.Name, p.number(), p.Spec.Policy.Failover, p.content())
+		w.note("%s: %d clusters, %+v, tolerations %+v, content %s", p.Name, p.number(), p.Spec.Policy.Failover, p.Spec.Policy.Tolerations, p.content())
 		for _, b := range p.bindings {
 			w.note("  %s: %s", b.Name, describe(b))
 		}

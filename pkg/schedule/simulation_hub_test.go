@@ -157,7 +157,7 @@ func (w *sim) register(c *cluster) {
 	if was, is := stateOf(c.Status.Silence), stateOf(out.Silence); was != is {
 		w.note("%s is %q, was %q", c.Name, is, was)
 	}
-	is.Status.Silence = out.Silence
+	is.Status.Silence, is.Status.Taints = out.Silence, failover.SeenTaints(is, w.now)
 	w.change(c, is)
 }
 
@@ -234,12 +234,13 @@ func (w *sim) enqueueChange(change schedule.ClusterChange) {
 }
 
 func (w *sim) enqueueFailovers(was, is *clusterv1beta1.MemberCluster) {
-	heard := liveness.Of(was, w.now) != liveness.Heard && liveness.Of(is, w.now) == liveness.Heard
-	if !heard && stateOf(was.Status.Silence) == stateOf(is.Status.Silence) && failover.Healthy(was) == failover.Healthy(is) &&
-		failover.Watched(was) == failover.Watched(is) {
+	change := failover.Change{Was: was, Is: is, Now: w.now}
+	if !change.Matters() {
 		return
 	}
-	w.enqueueWith(is.Name, &w.hub.scheduler, func(p *placement, _ *v1beta1.ClusterResourceBinding) bool { return failover.PolicyOf(p) != nil })
+	w.enqueueWith(is.Name, &w.hub.scheduler, func(p *placement, _ *v1beta1.ClusterResourceBinding) bool {
+		return change.Concerns(failover.SettingsOf(p))
+	})
 	for _, p := range w.placements {
 		if p.waiting {
 			w.hub.scheduler.add(p.Name)
@@ -307,6 +308,9 @@ func (w *sim) edit(p *placement, picks bool, edit func(*v1beta1.PlacementPolicy)
 		p.policies++
 		policy := p.Spec.Policy.DeepCopy()
 		policy.Failover, policy.NumberOfClusters = nil, nil
+		for i := range policy.Tolerations {
+			policy.Tolerations[i].TolerationSeconds = nil
+		}
 		p.policy = &v1beta1.ClusterSchedulingPolicySnapshot{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", p.Name, p.policies), Generation: 1},
 			Spec:       v1beta1.SchedulingPolicySnapshotSpec{Policy: policy},

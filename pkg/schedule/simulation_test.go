@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -24,7 +25,7 @@ import (
 
 var (
 	onlySeed  = flag.Uint64("seed", 0, "play the failover simulations of this seed alone")
-	manySeeds = flag.Uint64("seeds", 100, "how many seeds to play of each failover simulation")
+	manySeeds = flag.Uint64("seeds", 20, "how many seeds to play of each failover simulation")
 )
 
 // seeds plays a simulation with many seeds.
@@ -171,6 +172,63 @@ func TestFailoverIsInTime(t *testing.T) {
 	})
 }
 
+// F16: a tainted cluster is left when the toleration ends, counted from the hub's first sight of the taint, and not
+// before, also if the agent ends meanwhile. It goes when its replacement is available, so that there are never fewer.
+func TestTaintedClusterIsLeftInTime(t *testing.T) {
+	seeds(t, func(t *testing.T, seed uint64) {
+		w := newSim(t, seed)
+		w.calm = true
+		p := w.place(nil, 1+w.rng.IntN(len(w.clusters)-1))
+		seconds := []int64{0, 30, 600}[w.rng.IntN(3)]
+		w.edit(p, true, func(policy *v1beta1.PlacementPolicy) {
+			policy.TopologySpreadConstraints = nil
+			policy.Tolerations = []v1beta1.Toleration{{Key: "leave", Operator: corev1.TolerationOpExists, TolerationSeconds: &seconds}}
+		})
+		w.settle()
+		c := w.named(p.bindings[w.rng.IntN(len(p.bindings))].Spec.TargetCluster)
+		left := func() bool {
+			return !slices.ContainsFunc(p.bindings, func(b *v1beta1.ClusterResourceBinding) bool { return b.Spec.TargetCluster == c.Name && living(b) })
+		}
+		w.taint(c, true)
+		w.drain()
+		from := w.now
+		end := from.Add(time.Duration(seconds)*time.Second + 4*time.Second)
+		for restarts := w.rng.IntN(4); w.now.Before(end); restarts-- {
+			long := end.Sub(w.now)
+			if restarts > 0 {
+				long = min(long, time.Second+w.chance(5*time.Minute))
+			}
+			w.run(long)
+			if due := from.Add(time.Duration(seconds) * time.Second); left() && w.now.Before(due.Add(-time.Second)) {
+				w.fail("%s left %s %s too early", p.Name, c.Name, due.Sub(w.now))
+			}
+			if restarts > 0 && w.now.Before(end) {
+				w.stopHub()
+				w.startHub()
+				w.drain()
+			}
+		}
+		if !left() {
+			w.fail("%s still has %s, %s after its taint; it tolerates that for %d s", p.Name, c.Name, w.now.Sub(from), seconds)
+		}
+		for range 200 {
+			w.run(5 * time.Second)
+			ready := 0
+			for _, k := range w.clusters {
+				for name, work := range k.works {
+					if p.at(name) >= 0 && work.up && !work.doomed {
+						ready++
+					}
+				}
+			}
+			if ready < p.number() {
+				w.fail("%s: ready on %d clusters; it was on %d", p.Name, ready, p.number())
+			}
+		}
+		w.checkRest()
+	})
+}
+
 // A cluster that flaps makes a placement leave it once, and then costs few writes.
 func TestFlappingIsCheap(t *testing.T) {
 	seeds(t, func(t *testing.T, seed uint64) {
@@ -198,7 +256,7 @@ func TestFlappingIsCheap(t *testing.T) {
 func (w *sim) befall() {
 	c := w.clusters[w.rng.IntN(len(w.clusters))]
 	p := w.placements[w.rng.IntN(len(w.placements))]
-	switch w.rng.IntN(20) {
+	switch w.rng.IntN(23) {
 	case 0, 1:
 		if !c.down && !c.unlinked {
 			w.kill(c)
@@ -255,8 +313,36 @@ func (w *sim) befall() {
 				w.work(p, c, name)
 			}
 		}
+	case 20, 21:
+		w.taint(c, len(c.Spec.Taints) == 0)
+	case 22:
+		w.note("%s: other tolerations", p.Name)
+		w.edit(p, len(p.Spec.Policy.Tolerations) == 0, w.endure)
 	}
 	w.drain()
+}
+
+// taint adds an evicting taint, or takes it off.
+func (w *sim) taint(c *cluster, on bool) {
+	is := c.DeepCopy()
+	is.Spec.Taints = nil
+	if on {
+		is.Spec.Taints = []clusterv1beta1.Taint{{Key: "leave", Effect: corev1.TaintEffectNoSchedule, Evict: true}}
+	}
+	if len(is.Spec.Taints) == len(c.Spec.Taints) {
+		return
+	}
+	w.note("%s is tainted: %v", c.Name, on)
+	w.hub.registrar.add(c.Name)
+	w.change(c, is)
+}
+
+// endure has a policy tolerate the taint for some time, or for ever.
+func (w *sim) endure(policy *v1beta1.PlacementPolicy) {
+	policy.Tolerations = []v1beta1.Toleration{{Key: "leave", Operator: corev1.TolerationOpExists}}
+	if !w.one(4) {
+		policy.Tolerations[0].TolerationSeconds = ptr.To([]int64{0, 30, 600, 1800}[w.rng.IntN(4)])
+	}
 }
 
 // prefer changes which clusters the policy prefers.
@@ -339,6 +425,7 @@ func (w *sim) heal() {
 	for _, c := range w.clusters {
 		c.bad = map[string]bool{}
 		w.setSick(c, false)
+		w.taint(c, false)
 		if failover.Away(c.MemberCluster) {
 			w.announce(c)
 		}

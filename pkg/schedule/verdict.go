@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"k8s.io/utils/ptr"
 
@@ -47,6 +48,8 @@ type Verdict struct {
 	// Score is the score of the cluster, for a kept one the score with which it was picked; nil if clusters are not
 	// ranked.
 	Score *v1beta1.ClusterScore
+	// Until is when the placement leaves a kept cluster because of its taints; zero if it does not.
+	Until time.Time
 }
 
 // score is the score by which PickN ranks clusters. Higher is better.

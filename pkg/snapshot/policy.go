@@ -53,15 +53,18 @@ func policyIndex(s v1beta1.PolicySnapshotObject) int {
 	return index
 }
 
-// Policy decides about the policy snapshots of placement. existing are its snapshots. The desired number of clusters
-// and the policies for failover and for replicas are not part of a snapshot's policy, so that existing scheduling
-// decisions stay valid when they change: the number is in an annotation, and other agents read the rest from the
-// placement.
+// Policy decides about the policy snapshots of placement. existing are its snapshots. The desired number of clusters,
+// the policies for failover and for replicas and the seconds of tolerations are not part of a snapshot's policy, so that
+// existing scheduling decisions stay valid when they change: the number is in an annotation, and other agents read the
+// rest from the placement.
 func Policy(placement v1beta1.PlacementObject, existing []v1beta1.PolicySnapshotObject) (PolicyStep, error) {
 	spec := placement.GetSpec()
 	policy := spec.Policy.DeepCopy()
 	if policy != nil {
 		policy.NumberOfClusters, policy.Failover, policy.Replicas = nil, nil, nil
+		for i := range policy.Tolerations {
+			policy.Tolerations[i].TolerationSeconds = nil
+		}
 	}
 	hash, err := contract.Hash(policy)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -46,6 +47,25 @@ func settle(t *testing.T, placement v1beta1.PlacementObject, all []v1beta1.Polic
 
 func pickN(n int32) *v1beta1.PlacementPolicy {
 	return &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, NumberOfClusters: &n}
+}
+
+// How long a taint is tolerated can change without another snapshot.
+func TestTolerationSecondsAreNotPartOfTheSnapshot(t *testing.T) {
+	bothScopes(t, func(t *testing.T, placement v1beta1.PlacementObject) {
+		placement.GetSpec().Policy = pickN(2)
+		placement.GetSpec().Policy.Tolerations = []v1beta1.Toleration{{Key: "a", TolerationSeconds: ptr.To(int64(600))}}
+		all, _ := settle(t, placement, nil)
+		placement.GetSpec().Policy.Tolerations[0].TolerationSeconds = nil
+		all, _ = settle(t, placement, all)
+		placement.GetSpec().Policy.Tolerations[0].TolerationSeconds = ptr.To(int64(60))
+		all, _ = settle(t, placement, all)
+		if len(all) != 1 || all[0].GetSpec().Policy.Tolerations[0] != (v1beta1.Toleration{Key: "a"}) {
+			t.Errorf("snapshots %+v", all)
+		}
+		if *placement.GetSpec().Policy.Tolerations[0].TolerationSeconds != 60 {
+			t.Error("the placement was changed")
+		}
+	})
 }
 
 func TestPolicy(t *testing.T) {

@@ -170,6 +170,10 @@ func TestPlacement(t *testing.T) {
 		}},
 		"tolerations that are the same": {wide(tolerating(v1beta1.Toleration{Key: "a"}, v1beta1.Toleration{Key: "a", Operator: corev1.TolerationOpEqual})), []string{
 			`spec.policy.tolerations[1]: Duplicate value: {"key":"a","operator":"Equal"}`}},
+		"tolerations that are the same for another time": {
+			wide(tolerating(v1beta1.Toleration{Key: "a", TolerationSeconds: ptr.To(int64(1))}, v1beta1.Toleration{Key: "a", TolerationSeconds: ptr.To(int64(2))})),
+			[]string{`spec.policy.tolerations[1]: Duplicate value: {"key":"a","tolerationSeconds":2}`},
+		},
 
 		"limits": {wide(rolling(v1beta1.RollingUpdateConfig{MaxUnavailable: ptr.To(intstr.FromString("99999999999")), MaxSurge: ptr.To(intstr.FromString("10%")),
 			FailurePolicy: &v1beta1.FailurePolicy{FailureBudget: ptr.To(intstr.FromInt32(1))}})), nil},
@@ -191,8 +195,9 @@ func TestPlacement(t *testing.T) {
 
 func TestPlacementUpdate(t *testing.T) {
 	one, two := v1beta1.Toleration{Key: "a", Value: "1"}, v1beta1.Toleration{Key: "a", Value: "2"}
-	spelled := one
+	spelled, brief, briefer := one, one, one
 	spelled.Operator = corev1.TolerationOpEqual
+	brief.TolerationSeconds, briefer.TolerationSeconds = ptr.To(int64(600)), ptr.To(int64(60))
 	wrong := wide(selecting("Widget"))
 	leaving := wide(requiring(v1beta1.ClusterSelectorTerm{LabelSelector: inNothing}))
 	leaving.DeletionTimestamp = ptr.To(metav1.Unix(1, 0))
@@ -212,6 +217,10 @@ func TestPlacementUpdate(t *testing.T) {
 		"a policy of the default type comes":              {wide(selecting("Namespace")), wide(tolerating(one)), nil},
 		"tolerations come":                                {wide(tolerating(one)), wide(tolerating(two, one)), nil},
 		"a toleration is written with its default":        {wide(tolerating(one)), wide(tolerating(spelled)), nil},
+		"a toleration lasts for a time":                   {wide(tolerating(one)), wide(tolerating(brief)), nil},
+		"a toleration lasts for another time":             {wide(tolerating(brief)), wide(tolerating(briefer)), nil},
+		"a toleration lasts for ever":                     {wide(tolerating(brief)), wide(tolerating(spelled)), nil},
+		"a toleration for a time goes":                    {wide(tolerating(brief, two)), wide(tolerating(two)), []string{fewer}},
 		"a toleration goes":                               {wide(tolerating(one, two)), wide(tolerating(two)), []string{fewer}},
 		"a toleration is changed":                         {wide(tolerating(one)), wide(tolerating(two)), []string{fewer}},
 		"tolerations go with the policy":                  {narrow(tolerating(one)), narrow(v1beta1.PlacementSpec{}), []string{fewer}},

@@ -105,9 +105,9 @@ func tolerations(list []v1beta1.Toleration, path *field.Path) (wrong field.Error
 	return wrong
 }
 
-// whole is a toleration with its default filled in.
+// whole is a toleration with its default filled in, and without tolerationSeconds, which may be changed.
 func whole(t v1beta1.Toleration) v1beta1.Toleration {
-	t.Operator = cmp.Or(t.Operator, corev1.TolerationOpEqual)
+	t.Operator, t.TolerationSeconds = cmp.Or(t.Operator, corev1.TolerationOpEqual), nil
 	return t
 }
 

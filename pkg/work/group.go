@@ -27,6 +27,15 @@ type Part struct {
 	Origins []string
 }
 
+// ObjectsOf returns all objects of a group, like GroupOf and Objects.
+func ObjectsOf(master string, snapshots []v1beta1.ResourceSnapshotObject) ([][]byte, error) {
+	group, err := GroupOf(master, snapshots)
+	if err != nil {
+		return nil, err
+	}
+	return group.Objects()
+}
+
 // Objects returns all objects of the group as JSON, those in envelopes in the place of the envelope. The error is an
 // *EnvelopeError, or one about an envelope that cannot be decoded.
 func (g Group) Objects() ([][]byte, error) {

@@ -162,11 +162,26 @@ func TestWrongChangesOfPlacementsAreRefused(t *testing.T) {
 		// contract:241
 		{"another toleration", tolerating, `{"spec": {"policy": {"tolerations": [{"key": "c", "operator": "Equal", "value": "b"}]}}}`,
 			[]string{"tolerations have been updated/deleted, only additions to tolerations are allowed"}},
+		{"a toleration for a time, for a key of its own", tolerating,
+			`{"spec": {"policy": {"tolerations": [{"key": "c", "operator": "Equal", "value": "b", "tolerationSeconds": 60}]}}}`,
+			[]string{"tolerations have been updated/deleted, only additions to tolerations are allowed"}},
+		{"a toleration for longer than a year", `{` + selectors + `, policy: {placementType: PickAll}}`,
+			`{"spec": {"policy": {"tolerations": [{"key": "a", "effect": "NoSchedule", "tolerationSeconds": 31536001}]}}}`,
+			[]string{"less than or equal to 31536000"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := given(t, placement("changed", c.spec))
 			refused(t, master, patches(p, c.patch), c.says...)
 		})
+	}
+}
+
+// How long a taint is tolerated may be changed, unlike the rest of a toleration.
+func TestTolerationSecondsMayBeChanged(t *testing.T) {
+	p := given(t, placement("patient", `{`+selectors+`, policy: {placementType: PickN, numberOfClusters: 1, tolerations: [{key: a, value: b, effect: NoSchedule}]}}`))
+	for _, seconds := range []string{"600", "60", "0", "null"} {
+		patch := `{"spec": {"policy": {"tolerations": [{"key": "a", "operator": "Equal", "value": "b", "effect": "NoSchedule", "tolerationSeconds": ` + seconds + `}]}}}`
+		allowed(t, master, patches(p, patch))
 	}
 }
 

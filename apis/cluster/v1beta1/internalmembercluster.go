@@ -130,9 +130,29 @@ type ResourceUsage struct {
 	// +optional
 	Available corev1.ResourceList `json:"available,omitempty"`
 
+	// Nodes are the ready nodes that accept new pods without a toleration, in groups of nodes with about the same free
+	// resources, at most 32. It is absent if the available resources are not known.
+	// +optional
+	// +kubebuilder:validation:MaxItems=32
+	Nodes []NodeGroup `json:"nodes,omitempty"`
+
 	// ObservationTime is when the values were observed.
 	// +optional
 	ObservationTime metav1.Time `json:"observationTime,omitempty"`
+}
+
+// NodeGroup are nodes with about the same free resources.
+type NodeGroup struct {
+	// Count is the number of nodes, from 1.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	Count int32 `json:"count"`
+
+	// Available are the resources that pods do not request on each of the nodes, by resource: cpu, memory, and pods, the
+	// number of pods that it can still run. They are rounded down.
+	// +optional
+	Available corev1.ResourceList `json:"available,omitempty"`
 }
 
 // AgentStatus is the report of an agent in a member cluster.

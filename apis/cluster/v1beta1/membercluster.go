@@ -69,7 +69,7 @@ type MemberClusterSpec struct {
 	HeartbeatPeriodSeconds int32 `json:"heartbeatPeriodSeconds,omitempty"`
 
 	// Taints prevent placements that do not tolerate them from picking the cluster, at most 100. Placements that have
-	// already picked the cluster stay there.
+	// already picked the cluster stay there, unless the taint evicts.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Taints []Taint `json:"taints,omitempty"`
@@ -80,7 +80,7 @@ type MemberClusterSpec struct {
 	DeleteOptions *DeleteOptions `json:"deleteOptions,omitempty"`
 }
 
-// Taint prevents placements that do not tolerate it from picking a cluster.
+// Taint prevents placements that do not tolerate it from picking a cluster, or makes them leave it.
 type Taint struct {
 	// Key of the taint, a qualified name.
 	// +required
@@ -90,10 +90,16 @@ type Taint struct {
 	// +optional
 	Value string `json:"value,omitempty"`
 
-	// Effect of the taint. NoSchedule is the only effect.
+	// Effect of the taint: with NoSchedule, the only one, no placement picks the cluster that does not tolerate the taint.
 	// +required
 	// +kubebuilder:validation:Enum=NoSchedule
 	Effect corev1.TaintEffect `json:"effect"`
+
+	// Evict, if true, makes placements of type PickN that do not tolerate the taint leave the cluster for another one, if
+	// there is one, like the effect NoExecute of a node's taint. Placements of other types, and those with strategy
+	// External, stay there.
+	// +optional
+	Evict bool `json:"evict,omitempty"`
 }
 
 // DeleteOptions define which checks must pass before a MemberCluster can be deleted.
@@ -148,6 +154,27 @@ type MemberClusterStatus struct {
 	// they arrived again before the hub considered the cluster lost.
 	// +optional
 	Silence *ClusterSilence `json:"silence,omitempty"`
+
+	// Taints are the taints that evict, at most 100, each since the hub agent first saw it. The
+	// tolerationSeconds of placements count from then, by the hub's clock. A taint whose value changes is another one.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	Taints []SeenTaint `json:"taints,omitempty"`
+}
+
+// SeenTaint is a taint that evicts, and since when it is on the cluster.
+type SeenTaint struct {
+	// Key of the taint.
+	// +required
+	Key string `json:"key"`
+
+	// Value of the taint.
+	// +optional
+	Value string `json:"value,omitempty"`
+
+	// Since is when the hub agent first saw the taint.
+	// +required
+	Since metav1.Time `json:"since"`
 }
 
 // ClusterSilence is a time in which heartbeats of a cluster were missing.

@@ -245,6 +245,11 @@ type ResourceBindingStatus struct {
 	// +optional
 	LastHealthy *Revision `json:"lastHealthy,omitempty"`
 
+	// UnschedulableReplicas are the divided workloads with replicas that have had no node for 5 minutes, at most 100.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	UnschedulableReplicas []UnschedulableReplicas `json:"unschedulableReplicas,omitempty"`
+
 	// Conditions are RolloutStarted, Overridden, WorkSynchronized, and then Applied and Available or, with ReportDiff,
 	// DiffReported.
 	// +optional
@@ -269,7 +274,8 @@ type Failover struct {
 
 	// Purge defines what happens to the objects on a replaced cluster: Graceful, the default, removes them when the
 	// cluster is heard and the other cluster is available; Immediate removes them as soon as the cluster is heard;
-	// Never leaves them there, without an owner.
+	// Never leaves them there, without an owner. From a cluster that was left because of a taint, Never removes them as
+	// Graceful does.
 	// +optional
 	// +kubebuilder:default=Graceful
 	Purge FailoverPurge `json:"purge,omitempty"`
@@ -969,7 +975,7 @@ type PlacementPolicy struct {
 	TopologySpreadConstraints []TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 
 	// Tolerations allow clusters with matching taints to be picked, at most 100. They apply to PickAll and PickN. You
-	// can add tolerations later, but neither change nor remove them.
+	// can add tolerations later, but neither change nor remove them, except for their tolerationSeconds.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:XValidation:rule="self.all(x, x.operator != 'Exists' || !has(x.value) || size(x.value) == 0)",message="value must be empty when operator is Exists"
@@ -985,6 +991,7 @@ type PlacementPolicy struct {
 	// Replicas defines how the replicas of workloads are divided over the picked clusters. Without it, every cluster gets
 	// all replicas. Changing it picks no cluster anew.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.by == 'Weights' || !has(self.weights) || size(self.weights) == 0",message="weights are for by: Weights only"
 	// +kubebuilder:validation:XValidation:rule="!has(self.minPerCluster) || !has(self.maxPerCluster) || self.minPerCluster <= self.maxPerCluster",message="minPerCluster must not be greater than maxPerCluster"
 	Replicas *ReplicaPolicy `json:"replicas,omitempty"`
 }
@@ -1168,6 +1175,15 @@ type Toleration struct {
 	// +optional
 	// +kubebuilder:validation:Enum=NoSchedule
 	Effect corev1.TaintEffect `json:"effect,omitempty"`
+
+	// TolerationSeconds is how long a placement of type PickN stays on a cluster that gets a matching taint with evict: true,
+	// from when the hub agent first saw the taint, at most 31536000. Without it the placement stays for
+	// ever, with 0 or less not at all. Of several matching tolerations the smallest counts. The placement leaves the
+	// cluster when the time has passed and another cluster can replace it, and meanwhile picks no cluster that it would
+	// have to leave. Other placement types ignore it, and so does strategy External. Changing it picks no cluster anew.
+	// +optional
+	// +kubebuilder:validation:Maximum=31536000
+	TolerationSeconds *int64 `json:"tolerationSeconds,omitempty"`
 }
 
 // ReplicaPolicy defines how the replicas of workloads are divided over the picked clusters. Without it, every cluster
@@ -1177,14 +1193,16 @@ type Toleration struct {
 // cluster that joins gets its minimum, and a part of what is added later. All shares are computed anew when the policy
 // changes.
 type ReplicaPolicy struct {
-	// By is what the shares are proportional to: Weights, the default and only value.
+	// By is what the shares are proportional to: Weights, the default; Capacity, the replicas that a cluster has and has
+	// room for; or Aggregate, which uses as few clusters as have room, in proportion to their capacity. Capacity is known
+	// of clusters whose agent reports free resources; other clusters keep what they have.
 	// +optional
 	// +kubebuilder:default=Weights
 	By ReplicaDivision `json:"by,omitempty"`
 
 	// Weights give clusters a weight, at most 100. If several match a cluster, the highest counts; a cluster that none
 	// matches has weight 0, and gets only its minimum. If the list is empty, or matches no picked cluster, all picked
-	// clusters have weight 1.
+	// clusters have weight 1. They are for Weights only.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Weights []ClusterWeight `json:"weights,omitempty"`
@@ -1216,11 +1234,17 @@ type ReplicaPolicy struct {
 }
 
 // ReplicaDivision defines what the shares of clusters are proportional to.
-// +kubebuilder:validation:Enum=Weights
+// +kubebuilder:validation:Enum=Weights;Capacity;Aggregate
 type ReplicaDivision string
 
-// ReplicaDivisionWeights divides in proportion to weights.
-const ReplicaDivisionWeights ReplicaDivision = "Weights"
+const (
+	// ReplicaDivisionWeights divides in proportion to weights.
+	ReplicaDivisionWeights ReplicaDivision = "Weights"
+	// ReplicaDivisionCapacity divides in proportion to the replicas that clusters have and have room for.
+	ReplicaDivisionCapacity ReplicaDivision = "Capacity"
+	// ReplicaDivisionAggregate divides over as few clusters as have room.
+	ReplicaDivisionAggregate ReplicaDivision = "Aggregate"
+)
 
 // ClusterWeight gives the clusters that it selects a weight.
 type ClusterWeight struct {
@@ -1273,6 +1297,34 @@ type RevisionShares struct {
 	Workloads []ReplicaShare `json:"workloads,omitempty"`
 }
 
+// UnschedulableReplicas are replicas of a workload for which a cluster has no room.
+type UnschedulableReplicas struct {
+	// Group is the API group of the workload.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+
+	// Kind is the kind of the workload.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind"`
+
+	// Namespace of the workload; empty for a cluster-scoped one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Namespace string `json:"namespace,omitempty"`
+
+	// Name of the workload.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// Replicas is their number, from 1.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Replicas int32 `json:"replicas"`
+}
+
 // ReplicaShare is a cluster's share of the replicas of one workload.
 type ReplicaShare struct {
 	// Group is the API group of the workload.
@@ -1315,6 +1367,15 @@ type ReplicaShare struct {
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Of int32 `json:"of"`
+
+	// Limit is the greatest share that the cluster gets until LimitedUntil, because more replicas had no node; from 0.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Limit *int32 `json:"limit,omitempty"`
+
+	// LimitedUntil is when the limit ends.
+	// +optional
+	LimitedUntil *metav1.Time `json:"limitedUntil,omitempty"`
 
 	// Pinned is whether an override sets the number for this cluster. The other clusters divide the rest.
 	// +optional
@@ -2352,6 +2413,12 @@ type ManifestCondition struct {
 	// DiffDetails show how the object, if it was not taken over or is only compared, differs from its manifest.
 	// +optional
 	DiffDetails *DiffDetails `json:"diffDetails,omitempty"`
+
+	// UnschedulableReplicas is how many replicas of a workload that is divided over clusters have had no node for 5
+	// minutes.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	UnschedulableReplicas int32 `json:"unschedulableReplicas,omitempty"`
 }
 
 // WorkResourceIdentifier names an object of a Work. An undecodable manifest is known by its ordinal alone.

@@ -173,6 +173,11 @@ type ResourceBindingStatus struct {
 	// +optional
 	LastHealthy *Revision `json:"lastHealthy,omitempty"`
 
+	// UnschedulableReplicas are the divided workloads with replicas that have had no node for 5 minutes, at most 100.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	UnschedulableReplicas []UnschedulableReplicas `json:"unschedulableReplicas,omitempty"`
+
 	// Conditions are RolloutStarted, Overridden, WorkSynchronized, and then Applied and Available or, with ReportDiff,
 	// DiffReported.
 	// +optional

@@ -29,7 +29,7 @@ const (
 	// author may not place privileged objects, and absent otherwise. All other selected objects are placed.
 	ConditionResourcesPermitted = "ResourcesPermitted"
 	// ConditionFailoverComplete, on a placement with a failover policy, is True if every lost cluster is replaced, and
-	// what replaces it is available. It is absent without a policy.
+	// what replaces it is available. Without a policy it is there only while another cluster replaces one with a taint.
 	ConditionFailoverComplete = "FailoverComplete"
 	// ConditionReplicasDivided, on a placement that divides replicas, is True if all replicas have a place, and no share
 	// has to move. It is absent without a policy for replicas.
@@ -97,7 +97,7 @@ const (
 	ReasonClustersReplaced = "ClustersReplaced"
 	// ReasonReplacementPending (False): what replaces a cluster is not available yet.
 	ReasonReplacementPending = "ReplacementPending"
-	// ReasonNoReplacement (False): a cluster is lost, and no other can be picked.
+	// ReasonNoReplacement (False): a cluster is lost or has a taint, and no other can be picked.
 	ReasonNoReplacement = "NoReplacement"
 )
 

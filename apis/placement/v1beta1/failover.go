@@ -18,7 +18,8 @@ type Failover struct {
 
 	// Purge defines what happens to the objects on a replaced cluster: Graceful, the default, removes them when the
 	// cluster is heard and the other cluster is available; Immediate removes them as soon as the cluster is heard;
-	// Never leaves them there, without an owner.
+	// Never leaves them there, without an owner. From a cluster that was left because of a taint, Never removes them as
+	// Graceful does.
 	// +optional
 	// +kubebuilder:default=Graceful
 	Purge FailoverPurge `json:"purge,omitempty"`

@@ -38,7 +38,7 @@ type PlacementPolicy struct {
 	TopologySpreadConstraints []TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 
 	// Tolerations allow clusters with matching taints to be picked, at most 100. They apply to PickAll and PickN. You
-	// can add tolerations later, but neither change nor remove them.
+	// can add tolerations later, but neither change nor remove them, except for their tolerationSeconds.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:XValidation:rule="self.all(x, x.operator != 'Exists' || !has(x.value) || size(x.value) == 0)",message="value must be empty when operator is Exists"
@@ -54,6 +54,7 @@ type PlacementPolicy struct {
 	// Replicas defines how the replicas of workloads are divided over the picked clusters. Without it, every cluster gets
 	// all replicas. Changing it picks no cluster anew.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.by == 'Weights' || !has(self.weights) || size(self.weights) == 0",message="weights are for by: Weights only"
 	// +kubebuilder:validation:XValidation:rule="!has(self.minPerCluster) || !has(self.maxPerCluster) || self.minPerCluster <= self.maxPerCluster",message="minPerCluster must not be greater than maxPerCluster"
 	Replicas *ReplicaPolicy `json:"replicas,omitempty"`
 }
@@ -237,4 +238,13 @@ type Toleration struct {
 	// +optional
 	// +kubebuilder:validation:Enum=NoSchedule
 	Effect corev1.TaintEffect `json:"effect,omitempty"`
+
+	// TolerationSeconds is how long a placement of type PickN stays on a cluster that gets a matching taint with evict: true,
+	// from when the hub agent first saw the taint, at most 31536000. Without it the placement stays for
+	// ever, with 0 or less not at all. Of several matching tolerations the smallest counts. The placement leaves the
+	// cluster when the time has passed and another cluster can replace it, and meanwhile picks no cluster that it would
+	// have to leave. Other placement types ignore it, and so does strategy External. Changing it picks no cluster anew.
+	// +optional
+	// +kubebuilder:validation:Maximum=31536000
+	TolerationSeconds *int64 `json:"tolerationSeconds,omitempty"`
 }

@@ -9,14 +9,16 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // cluster that joins gets its minimum, and a part of what is added later. All shares are computed anew when the policy
 // changes.
 type ReplicaPolicy struct {
-	// By is what the shares are proportional to: Weights, the default and only value.
+	// By is what the shares are proportional to: Weights, the default; Capacity, the replicas that a cluster has and has
+	// room for; or Aggregate, which uses as few clusters as have room, in proportion to their capacity. Capacity is known
+	// of clusters whose agent reports free resources; other clusters keep what they have.
 	// +optional
 	// +kubebuilder:default=Weights
 	By ReplicaDivision `json:"by,omitempty"`
 
 	// Weights give clusters a weight, at most 100. If several match a cluster, the highest counts; a cluster that none
 	// matches has weight 0, and gets only its minimum. If the list is empty, or matches no picked cluster, all picked
-	// clusters have weight 1.
+	// clusters have weight 1. They are for Weights only.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Weights []ClusterWeight `json:"weights,omitempty"`
@@ -48,11 +50,17 @@ type ReplicaPolicy struct {
 }
 
 // ReplicaDivision defines what the shares of clusters are proportional to.
-// +kubebuilder:validation:Enum=Weights
+// +kubebuilder:validation:Enum=Weights;Capacity;Aggregate
 type ReplicaDivision string
 
-// ReplicaDivisionWeights divides in proportion to weights.
-const ReplicaDivisionWeights ReplicaDivision = "Weights"
+const (
+	// ReplicaDivisionWeights divides in proportion to weights.
+	ReplicaDivisionWeights ReplicaDivision = "Weights"
+	// ReplicaDivisionCapacity divides in proportion to the replicas that clusters have and have room for.
+	ReplicaDivisionCapacity ReplicaDivision = "Capacity"
+	// ReplicaDivisionAggregate divides over as few clusters as have room.
+	ReplicaDivisionAggregate ReplicaDivision = "Aggregate"
+)
 
 // ClusterWeight gives the clusters that it selects a weight.
 type ClusterWeight struct {
@@ -105,6 +113,34 @@ type RevisionShares struct {
 	Workloads []ReplicaShare `json:"workloads,omitempty"`
 }
 
+// UnschedulableReplicas are replicas of a workload for which a cluster has no room.
+type UnschedulableReplicas struct {
+	// Group is the API group of the workload.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+
+	// Kind is the kind of the workload.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind"`
+
+	// Namespace of the workload; empty for a cluster-scoped one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Namespace string `json:"namespace,omitempty"`
+
+	// Name of the workload.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// Replicas is their number, from 1.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Replicas int32 `json:"replicas"`
+}
+
 // ReplicaShare is a cluster's share of the replicas of one workload.
 type ReplicaShare struct {
 	// Group is the API group of the workload.
@@ -147,6 +183,15 @@ type ReplicaShare struct {
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Of int32 `json:"of"`
+
+	// Limit is the greatest share that the cluster gets until LimitedUntil, because more replicas had no node; from 0.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Limit *int32 `json:"limit,omitempty"`
+
+	// LimitedUntil is when the limit ends.
+	// +optional
+	LimitedUntil *metav1.Time `json:"limitedUntil,omitempty"`
 
 	// Pinned is whether an override sets the number for this cluster. The other clusters divide the rest.
 	// +optional

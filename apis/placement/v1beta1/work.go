@@ -111,6 +111,12 @@ type ManifestCondition struct {
 	// +optional
 	// +flagship:not-in=v1
 	BackReportedStatus *BackReportedStatus `json:"backReportedStatus,omitempty"`
+
+	// UnschedulableReplicas is how many replicas of a workload that is divided over clusters have had no node for 5
+	// minutes.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	UnschedulableReplicas int32 `json:"unschedulableReplicas,omitempty"`
 }
 
 // WorkResourceIdentifier names an object of a Work. An undecodable manifest is known by its ordinal alone.

@@ -129,7 +129,7 @@ func (s *state) request() (schedule.Request, error) {
 		return r, err
 	}
 	spec := s.placement.GetSpec()
-	r := schedule.Request{Policy: spec.Policy, Namespace: s.placement.GetNamespace(), Now: s.now}
+	r := schedule.Request{Policy: spec.Policy, Stays: !failover.Leaves(s.placement), Namespace: s.placement.GetNamespace(), Now: s.now}
 	if spec.Policy != nil {
 		r.Number = int(ptr.Deref(spec.Policy.NumberOfClusters, 0))
 	}

@@ -133,6 +133,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 		SyncFailure:     plan.sync,
 		Passing:         plan.passing,
 		Works:           outcome.works,
+		Shares:          seen.order.Shares,
 	})
 	if err != nil || outcome.err != nil {
 		return ctrl.Result{}, errors.Join(err, outcome.err)

@@ -55,6 +55,10 @@ func TestObjectsOnAReplacedClusterStay(t *testing.T) {
 			replaced(b)
 			b.Annotations[contract.AnnotationReplacedBy] = failover.Exchange{With: "west", Reason: failover.Failback}.String()
 		}},
+		"a taint is the reason": {purge: v1beta1.FailoverPurgeNever, change: func(b *v1beta1.ClusterResourceBinding) {
+			replaced(b)
+			b.Annotations[contract.AnnotationReplacedBy] = failover.Exchange{With: "west", Reason: failover.Tainted}.String()
+		}},
 		"the placement is deleted": {purge: v1beta1.FailoverPurgeNever, change: replaced, doomed: true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,31 +7,32 @@ package divider
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/delivery"
-	"github.com/flagship-fleet/flagship/pkg/failover"
-	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/loop"
-	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/scope"
-	"github.com/flagship-fleet/flagship/pkg/snapshot"
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
+
+// RecorderName is the name under which the divider records events.
+const RecorderName = "replica-divider"
+
+// eventLost is the reason of the event that other clusters get the replicas of a lost one.
+const eventLost = "ReplicasMovedFromLostCluster"
 
 // writersPerPlacement is how many bindings of one placement are written at once.
 const writersPerPlacement = 16
@@ -46,10 +47,15 @@ type Divider struct {
 	Namespaced bool
 	// Domain is the label of MemberClusters that names domains which can fail as a whole; empty for none.
 	Domain string
+	// Recorder records on placements that replicas move because a cluster is lost, and why they cannot be divided.
+	Recorder record.EventRecorder
 	// Now is the clock.
 	Now func() time.Time
 
+	problems sync.Map // by placement: the message recorded last
 	contents contents
+	promises promises
+	waiting  waiting
 }
 
 // Reconcile takes the next step of one placement.
@@ -59,6 +65,7 @@ func (d *Divider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 	err := d.Client.Get(ctx, req.NamespacedName, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
 		d.contents.forget(req.NamespacedName)
+		d.waiting.set(req.NamespacedName, false)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
@@ -73,6 +80,7 @@ func (d *Divider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 	}
 	if replicas.PolicyOf(placement) == nil {
 		d.contents.forget(req.NamespacedName)
+		d.waiting.set(req.NamespacedName, false)
 		return ctrl.Result{}, d.clear(ctx, bindings)
 	}
 	return d.divide(ctx, placement, bindings)
@@ -80,17 +88,29 @@ func (d *Divider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 
 // divide writes the next shares.
 func (d *Divider) divide(ctx context.Context, placement v1beta1.PlacementObject, bindings map[string]v1beta1.BindingObject) (ctrl.Result, error) {
-	request, again, err := d.request(ctx, placement, bindings)
-	if err != nil || request == nil {
+	request, again, ok, err := d.request(ctx, placement, bindings)
+	if err != nil || !ok {
 		return ctrl.Result{}, err
 	}
-	writes, err := replicas.Decide(*request)
+	d.recordProblem(placement, request.Revisions[len(request.Revisions)-1])
+	decision, err := replicas.Decide(request)
 	if err != nil { // the user has to correct the policy, and the placement's status says so
 		ctrl.LoggerFrom(ctx).V(1).Info("Replicas cannot be divided", "reason", err.Error())
 		return ctrl.Result{}, nil
 	}
-	write := func(ctx context.Context, w replicas.Write) error { return d.write(ctx, bindings[w.Binding], w.Shares) }
-	for len(writes) > 0 {
+	d.waiting.set(client.ObjectKeyFromObject(placement), decision.Waiting)
+	write := func(ctx context.Context, w replicas.Write) error {
+		if err := d.write(ctx, bindings[w.Binding], w.Shares); err != nil {
+			return err
+		}
+		cluster := bindings[w.Binding].GetSpec().TargetCluster
+		if w.Lost {
+			d.Recorder.Event(placement, corev1.EventTypeWarning, eventLost, fmt.Sprintf("Cluster %s is lost: other clusters get its replicas", cluster))
+		}
+		d.promises.add(cluster, w.Promises, d.Now())
+		return nil
+	}
+	for writes := decision.Writes; len(writes) > 0; {
 		turn := writes
 		if end := slices.IndexFunc(writes, func(w replicas.Write) bool { return w.Turn != writes[0].Turn }); end > 0 {
 			turn = writes[:end]
@@ -100,7 +120,23 @@ func (d *Divider) divide(ctx context.Context, placement v1beta1.PlacementObject,
 		}
 		writes = writes[len(turn):]
 	}
+	if again == 0 || decision.Again > 0 && decision.Again < again {
+		again = decision.Again
+	}
 	return ctrl.Result{RequeueAfter: again}, nil
+}
+
+// recordProblem records once why the latest revision cannot be divided.
+func (d *Divider) recordProblem(placement v1beta1.PlacementObject, latest replicas.Revision) {
+	key := client.ObjectKeyFromObject(placement)
+	if latest.Problem == nil {
+		d.problems.Delete(key)
+		return
+	}
+	text := latest.Problem.Error()
+	if was, _ := d.problems.Swap(key, text); was != text {
+		d.Recorder.Event(placement, corev1.EventTypeWarning, v1beta1.ReasonNotDividable, "The replicas are not divided, and the content waits: "+text)
+	}
 }
 
 // write sets the shares of a binding. It names the resourceVersion that the shares were decided from.
@@ -144,251 +180,39 @@ func (d *Divider) bindings(ctx context.Context, placement v1beta1.PlacementObjec
 	return out, nil
 }
 
-// request reads the input of a decision. It is nil if there is nothing to divide yet; again is when to decide again
+// request reads the input of a decision; ok is false if there is nothing to divide yet. again is when to decide again
 // without an event, 0 for never.
 func (d *Divider) request(ctx context.Context, placement v1beta1.PlacementObject, bindings map[string]v1beta1.BindingObject) (
-	out *replicas.Request, again time.Duration, err error) {
-	revisions, err := d.revisions(ctx, placement, bindings)
-	if err != nil || len(revisions) == 0 {
-		return nil, 0, err
+	request replicas.Request, again time.Duration, ok bool, err error) {
+	key := client.ObjectKeyFromObject(placement)
+	observed := replicas.Observed{
+		Placement: placement, Bindings: slices.Collect(maps.Values(bindings)), Objects: work.ObjectsOf, Promised: d.promises.on,
+		Numbers: d.contents.of(key).numbers(placement), Domain: d.Domain, Now: d.Now(),
+		Override: func(key types.NamespacedName) (v1beta1.OverrideSnapshotObject, error) { return d.override(ctx, key) },
+	}
+	if observed.Snapshots, err = scope.ResourceSnapshots.List(ctx, d.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...); err != nil {
+		return request, 0, false, err
+	}
+	if observed.Policies, err = scope.PolicySnapshots.List(ctx, d.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...); err != nil {
+		return request, 0, false, err
 	}
 	var clusters clusterv1beta1.MemberClusterList
 	if err := d.Client.List(ctx, &clusters, scope.Fast()...); err != nil {
-		return nil, 0, fmt.Errorf("list member clusters: %w", err)
+		return request, 0, false, fmt.Errorf("list member clusters: %w", err)
 	}
-	spec := placement.GetSpec()
-	out = &replicas.Request{
-		Policy: spec.Policy.Replicas, Seed: string(placement.GetUID()), Revisions: revisions,
-		Failback: spec.Policy.Failover != nil && spec.Policy.Failover.Failback == v1beta1.FailbackWhenHealthy,
-	}
-	if spec.Strategy.RollingUpdate != nil {
-		out.Surge = spec.Strategy.RollingUpdate.MaxSurge
-	}
-	fleet := fleetOf(&clusters, d.Domain, spec, d.Now())
-	out.Frozen = failover.Braked(fleet.Fleet)
-	stuck, err := d.stuck(ctx, placement)
-	if err != nil {
-		return nil, 0, err
-	}
-	for _, b := range bindings {
-		facts, soon := fleet.facts(b, stuck)
-		if again == 0 || soon > 0 && soon < again {
-			again = soon
-		}
-		if facts.Change, err = d.change(ctx, b, facts.Labels); err != nil {
-			return nil, 0, err
-		}
-		out.Bindings = append(out.Bindings, facts)
-	}
-	return out, again, nil
+	observed.Clusters = clusters.Items
+	return observed.Request()
 }
 
-// fleet are the clusters, and how the placement treats lost ones.
-type fleet struct {
-	failover.Rules
-	byName map[string]*clusterv1beta1.MemberCluster
-	// on is whether the placement reacts to lost clusters, and alone whether it does so by the replicas only, because it
-	// picks no others for them.
-	on, alone bool
-}
-
-func fleetOf(list *clusterv1beta1.MemberClusterList, domain string, spec *v1beta1.PlacementSpec, now time.Time) fleet {
-	out := fleet{byName: map[string]*clusterv1beta1.MemberCluster{}, Rules: failover.Rules{Domain: domain, Now: now}}
-	for i := range list.Items {
-		out.Fleet = append(out.Fleet, &list.Items[i])
-		out.byName[list.Items[i].Name] = &list.Items[i]
-	}
-	if f := spec.Policy.Failover; f != nil && spec.Strategy.Type != v1beta1.RolloutStrategyTypeExternal {
-		out.Policy, out.on, out.alone = *f, true, spec.Policy.PlacementType != v1beta1.PlacementTypePickN
-	}
-	return out
-}
-
-// facts reads a binding. stuck are the clusters that the placement has to leave and for which there is no other.
-func (f fleet) facts(b v1beta1.BindingObject, stuck map[string]bool) (out replicas.Binding, again time.Duration) {
-	spec := b.GetSpec()
-	out = replicas.Binding{
-		Name: b.GetName(), Cluster: spec.TargetCluster, Snapshot: spec.ResourceSnapshotName, Shares: spec.Shares,
-		Picked: spec.State != v1beta1.BindingStateUnscheduled,
-		Left:   spec.State == v1beta1.BindingStateUnscheduled && failover.ReplacedBy(b) != nil,
-	}
-	cluster := f.byName[spec.TargetCluster]
-	if cluster == nil || !cluster.DeletionTimestamp.IsZero() {
-		out.Picked = false // its objects go, or stay on a cluster that is not in the fleet any more
-		return out, 0
-	}
-	out.Labels = cluster.Labels
-	out.Heard = liveness.Of(cluster, f.Now) == liveness.Heard
-	out.Settled = out.Heard && spec.State == v1beta1.BindingStateBound && delivery.StatusOf(b).Well()
-	if !f.on {
-		return out, 0
-	}
-	if !out.Heard && (f.alone || stuck[spec.TargetCluster]) {
-		leave := f.LeaveOf(cluster)
-		out.Lost, again = leave.Reason == failover.Lost && leave.Now, leave.Again
-	}
-	if out.Heard && replicas.Returned(spec.Shares) {
-		_, out.Trusted, again = failover.Trusted(cluster, f.Now)
-	}
-	return out, again
-}
-
-// stuck returns the clusters that the scheduler has to leave and for which it finds no other.
-func (d *Divider) stuck(ctx context.Context, placement v1beta1.PlacementObject) (map[string]bool, error) {
-	if failover.PolicyOf(placement) == nil {
+// override reads an override snapshot; nil if it does not exist any more.
+func (d *Divider) override(ctx context.Context, key types.NamespacedName) (v1beta1.OverrideSnapshotObject, error) {
+	s := scope.OverrideSnapshots.New(key)
+	err := d.Client.Get(ctx, key, s, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
-	key := client.ObjectKeyFromObject(placement)
-	all, err := scope.PolicySnapshots.List(ctx, d.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("get override snapshot %s: %w", scope.Name(key), err)
 	}
-	latest := snapshot.LatestPolicy(slices.DeleteFunc(all, func(s v1beta1.PolicySnapshotObject) bool { return !scope.OwnedBy(s, placement) }))
-	if latest == nil {
-		return nil, nil
-	}
-	out := map[string]bool{}
-	for _, decision := range latest.GetStatus().ClusterDecisions {
-		if !decision.Selected {
-			out[decision.ClusterName] = true
-		}
-	}
-	return out, nil
-}
-
-// change returns the overrides of a binding; nil if it has none, or if a snapshot of one does not exist any more.
-func (d *Divider) change(ctx context.Context, b v1beta1.BindingObject, labels map[string]string) (func([]byte) ([]byte, error), error) {
-	keys := delivery.OverridesOf(b).Keys()
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	var found []v1beta1.OverrideSnapshotObject
-	for _, key := range keys {
-		s := scope.OverrideSnapshots.New(key)
-		err := d.Client.Get(ctx, key, s, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
-		if apierrors.IsNotFound(err) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("get override snapshot %s: %w", scope.Name(key), err)
-		}
-		found = append(found, s)
-	}
-	return override.New(override.Cluster{Name: b.GetSpec().TargetCluster, Labels: labels}, found).Apply, nil
-}
-
-// revisions reads the content of the revisions in use and of the latest, oldest first. It returns none if the latest
-// does not exist yet.
-func (d *Divider) revisions(ctx context.Context, placement v1beta1.PlacementObject, bindings map[string]v1beta1.BindingObject) ([]replicas.Revision, error) {
-	key := client.ObjectKeyFromObject(placement)
-	all, err := scope.ResourceSnapshots.List(ctx, d.Client, key.Namespace, scope.Fast(scope.OfPlacement(key))...)
-	if err != nil {
-		return nil, err
-	}
-	all = slices.DeleteFunc(all, func(s v1beta1.ResourceSnapshotObject) bool { return !scope.OwnedBy(s, placement) })
-	latest, ok := snapshot.Latest(snapshot.Groups(all))
-	if !ok || !latest.Complete() {
-		return nil, nil
-	}
-	names := map[string]int{latest.Master.GetName(): latest.Index}
-	for _, b := range bindings {
-		if index, ok := contract.MasterIndex(key.Name, b.GetSpec().ResourceSnapshotName); ok {
-			names[b.GetSpec().ResourceSnapshotName] = index
-		}
-	}
-	known := d.contents.of(key)
-	var out []replicas.Revision
-	for name := range names {
-		r := replicas.Revision{Snapshot: name}
-		if r.Numbers, err = known.numbers(placement, name, all); err != nil {
-			ctrl.LoggerFrom(ctx).V(1).Info("Replicas of a revision cannot be divided", "snapshot", name, "reason", err.Error())
-			r.Unknown = true
-		}
-		out = append(out, r)
-	}
-	known.keep(names)
-	slices.SortFunc(out, func(a, b replicas.Revision) int {
-		if names[a.Snapshot] != names[b.Snapshot] {
-			return names[a.Snapshot] - names[b.Snapshot]
-		}
-		return strings.Compare(a.Snapshot, b.Snapshot)
-	})
-	return out, nil
-}
-
-// contents caches what is divided in the revisions of each placement.
-type contents struct {
-	mu   sync.Mutex
-	last map[types.NamespacedName]*content
-}
-
-type content struct {
-	kinds     string
-	revisions map[string]revision
-}
-
-type revision struct {
-	master  types.UID
-	numbers []replicas.Number
-}
-
-// of returns the cache of a placement, which one worker uses at a time.
-func (c *contents) of(placement types.NamespacedName) *content {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.last == nil {
-		c.last = map[types.NamespacedName]*content{}
-	}
-	if c.last[placement] == nil {
-		c.last[placement] = &content{revisions: map[string]revision{}}
-	}
-	return c.last[placement]
-}
-
-func (c *contents) forget(placement types.NamespacedName) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.last, placement)
-}
-
-// numbers returns what is divided in a revision.
-func (c *content) numbers(placement v1beta1.PlacementObject, name string, all []v1beta1.ResourceSnapshotObject) ([]replicas.Number, error) {
-	policy := replicas.PolicyOf(placement)
-	kinds, err := contract.Hash(policy.Kinds)
-	if err != nil {
-		return nil, err
-	}
-	if kinds != c.kinds {
-		c.kinds, c.revisions = kinds, map[string]revision{}
-	}
-	at := slices.IndexFunc(all, func(s v1beta1.ResourceSnapshotObject) bool { return s.GetName() == name })
-	if at < 0 {
-		return nil, errors.New("its snapshot does not exist any more")
-	}
-	if known, ok := c.revisions[name]; ok && known.master == all[at].GetUID() {
-		return known.numbers, nil
-	}
-	group, err := work.GroupOf(name, all)
-	if err != nil {
-		return nil, err
-	}
-	objects, err := group.Objects()
-	if err != nil {
-		return nil, err
-	}
-	out, err := replicas.In(policy, objects)
-	if err != nil {
-		return nil, err
-	}
-	c.revisions[name] = revision{all[at].GetUID(), out}
-	return out, nil
-}
-
-// keep drops all revisions but those named.
-func (c *content) keep(names map[string]int) {
-	for name := range c.revisions {
-		if _, used := names[name]; !used {
-			delete(c.revisions, name)
-		}
-	}
+	return s, nil
 }

@@ -120,7 +120,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.client = builder.Build()
-	w.divider = &Divider{Client: w.client, Now: func() time.Time { return noon }}
+	w.divider = &Divider{Client: w.client, Recorder: &testworld.Recorder{}, Now: func() time.Time { return noon }}
 	return w
 }
 
@@ -297,55 +297,4 @@ func TestABrakeHoldsMoves(t *testing.T) {
 		t.Errorf("the end of the brake enqueues %v", requests)
 	}
 	w.settle("a=6 b=3 c=3")
-}
-
-func TestFacts(t *testing.T) {
-	silent := func(f *fleet) {
-		f.byName["a"].Status.AgentStatus[0].LastReceivedHeartbeat = metav1.NewTime(noon.Add(-time.Hour))
-	}
-	unscheduled := func(b *v1beta1.ClusterResourceBinding) { b.Spec.State = v1beta1.BindingStateUnscheduled }
-	replaced := func(b *v1beta1.ClusterResourceBinding) {
-		unscheduled(b)
-		b.Annotations = map[string]string{contract.AnnotationReplacedBy: `{"with":"b","reason":"Lost"}`}
-	}
-	for name, tc := range map[string]struct {
-		fleet   func(*fleet)
-		binding func(*v1beta1.ClusterResourceBinding)
-		want    string
-	}{
-		"well":                {nil, nil, "picked settled heard"},
-		"not available":       {nil, func(b *v1beta1.ClusterResourceBinding) { b.Status.Conditions = nil }, "picked heard"},
-		"available before":    {nil, func(b *v1beta1.ClusterResourceBinding) { b.Generation = 2 }, "picked heard"},
-		"not bound yet":       {nil, func(b *v1beta1.ClusterResourceBinding) { b.Spec.State = v1beta1.BindingStateScheduled }, "picked heard"},
-		"not heard":           {silent, nil, "picked"},
-		"given up":            {nil, unscheduled, "heard"},
-		"replaced":            {silent, replaced, "left"},
-		"without its cluster": {func(f *fleet) { f.byName = nil }, nil, ""},
-		"its cluster leaves":  {func(f *fleet) { f.byName["a"].DeletionTimestamp = ptr.To(metav1.NewTime(noon)) }, nil, ""},
-	} {
-		f, b := fleet{byName: map[string]*clusterv1beta1.MemberCluster{"a": cluster("a")}}, bindingTo("a")
-		f.Now = noon
-		if tc.fleet != nil {
-			tc.fleet(&f)
-		}
-		if tc.binding != nil {
-			tc.binding(b)
-		}
-		facts, again := f.facts(b, nil)
-		var got []string
-		for _, fact := range []struct {
-			name string
-			is   bool
-		}{{"picked", facts.Picked}, {"left", facts.Left}, {"settled", facts.Settled}, {"heard", facts.Heard}, {"lost", facts.Lost}, {"trusted", facts.Trusted}} {
-			if fact.is {
-				got = append(got, fact.name)
-			}
-		}
-		if strings.Join(got, " ") != tc.want || again != 0 {
-			t.Errorf("%s: %v, again after %s; want %s", name, got, again, tc.want)
-		}
-		if facts.Snapshot != contract.MasterSnapshotName("web", 0) {
-			t.Errorf("%s: the revision is %q", name, facts.Snapshot)
-		}
-	}
 }

@@ -3,6 +3,7 @@ package divider
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -42,6 +43,7 @@ func (d *Divider) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.onCluster), builder.WithPredicates(d.clusters()))
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.onBrake), builder.WithPredicates(brakes()))
+	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.onRoom), builder.WithPredicates(d.rooms()))
 	if err := b.Complete(loop.Settle(loop.Unreserved(d))); err != nil {
 		return fmt.Errorf("set up the divider: %w", err)
 	}
@@ -85,6 +87,11 @@ func (d *Divider) onCluster(ctx context.Context, cluster client.Object) []reconc
 	return out
 }
 
+// onRoom enqueues the placements that wait for room and have a binding to a cluster.
+func (d *Divider) onRoom(ctx context.Context, cluster client.Object) []reconcile.Request {
+	return slices.DeleteFunc(d.onCluster(ctx, cluster), func(r reconcile.Request) bool { return !d.waiting.has(r.NamespacedName) })
+}
+
 // onBrake enqueues all placements that divide replicas: during a brake none moves any.
 func (d *Divider) onBrake(ctx context.Context, _ client.Object) []reconcile.Request {
 	found, err := scope.Placements.AllServed(ctx, d.Client, d.Namespaced, scope.Fast()...)
@@ -107,11 +114,12 @@ func placements() predicate.Predicate {
 		CreateFunc: func(e event.CreateEvent) bool { return replicas.PolicyOf(e.Object.(v1beta1.PlacementObject)) != nil },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			before, after := e.ObjectOld.(v1beta1.PlacementObject), e.ObjectNew.(v1beta1.PlacementObject)
-			if replicas.PolicyOf(before) == nil && replicas.PolicyOf(after) == nil || before.GetGeneration() == after.GetGeneration() {
+			if replicas.PolicyOf(before) == nil && replicas.PolicyOf(after) == nil {
 				return false
 			}
 			was, is := before.GetSpec(), after.GetSpec()
-			return !equality.Semantic.DeepEqual(was.Strategy, is.Strategy) || !equality.Semantic.DeepEqual(was.Policy, is.Policy)
+			return before.GetAnnotations()[contract.AnnotationRebalance] != after.GetAnnotations()[contract.AnnotationRebalance] ||
+				before.GetGeneration() != after.GetGeneration() && (!equality.Semantic.DeepEqual(was.Strategy, is.Strategy) || !equality.Semantic.DeepEqual(was.Policy, is.Policy))
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
@@ -126,7 +134,8 @@ func bindings() predicate.Predicate {
 			return was.GetGeneration() != is.GetGeneration() ||
 				was.GetDeletionTimestamp().IsZero() != is.GetDeletionTimestamp().IsZero() ||
 				was.GetAnnotations()[contract.AnnotationReplacedBy] != is.GetAnnotations()[contract.AnnotationReplacedBy] ||
-				delivery.StatusOf(was).Well() != delivery.StatusOf(is).Well()
+				delivery.StatusOf(was).Well() != delivery.StatusOf(is).Well() ||
+				!equality.Semantic.DeepEqual(was.GetStatus().UnschedulableReplicas, is.GetStatus().UnschedulableReplicas)
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
@@ -184,6 +193,19 @@ func brakes() predicate.Predicate {
 		CreateFunc:  func(event.CreateEvent) bool { return false },
 		UpdateFunc:  func(e event.UpdateEvent) bool { return braked(e.ObjectOld) != braked(e.ObjectNew) },
 		DeleteFunc:  func(e event.DeleteEvent) bool { return braked(e.Object) },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// rooms passes reports of clusters while a placement waits for room.
+func (d *Divider) rooms() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld.(*clusterv1beta1.MemberCluster), e.ObjectNew.(*clusterv1beta1.MemberCluster)
+			return !d.waiting.none() && !was.Status.ResourceUsage.ObservationTime.Equal(&is.Status.ResourceUsage.ObservationTime)
+		},
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/membership"
 	"github.com/flagship-fleet/flagship/pkg/metrics"
@@ -268,7 +269,7 @@ func (r *Registrar) report(ctx context.Context, seen *observed, waiting string) 
 	facts := report.MemberFacts{Generation: seen.Cluster.Generation, Waiting: waiting}
 	standing := membership.StandingOf(seen.Internal, seen.Agents)
 	facts.Joined, facts.Unclear = standing.Joined, standing.Unclear
-	facts.Silence = kept(seen.Cluster)
+	facts.Silence, facts.Taints = kept(seen.Cluster), failover.SeenTaints(seen.Cluster, r.Now())
 	if seen.Internal != nil {
 		_, live := r.known.Load(seen.Cluster.UID)
 		believed := membership.Believe(seen.Cluster, &seen.Internal.Status, live, r.Now())

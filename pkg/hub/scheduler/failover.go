@@ -3,13 +3,11 @@ package scheduler
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -17,7 +15,6 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/failover"
-	"github.com/flagship-fleet/flagship/pkg/liveness"
 	"github.com/flagship-fleet/flagship/pkg/metrics"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -41,7 +38,7 @@ const (
 
 var failovers = metrics.Counter(metrics.Definition{
 	Name: "fleet_failovers_total", Help: "Clusters that placements left for another cluster.",
-	Labels: []metrics.Label{{Name: "reason", Values: "`Lost`, `Unhealthy` or `Failback`"}},
+	Labels: []metrics.Label{{Name: "reason", Values: "`Lost`, `Unhealthy`, `Tainted` or `Failback`"}},
 	Agents: []metrics.Agent{metrics.Hub},
 })
 
@@ -86,6 +83,10 @@ func (s *Scheduler) recordLeft(placement v1beta1.PlacementObject, d schedule.Dec
 		case failover.Unhealthy:
 			s.Recorder.Event(placement, corev1.EventTypeWarning, eventFailedOver,
 				fmt.Sprintf("Cluster %s is unhealthy since %s; cluster %s replaces it", left.Cluster, since, left.With))
+		case failover.Tainted:
+			s.Recorder.Event(placement, corev1.EventTypeNormal, eventFailedOver,
+				fmt.Sprintf("Cluster %s has an evicting taint since %s that the placement does not tolerate, or not any longer; cluster %s replaces it",
+					left.Cluster, since, left.With))
 		default:
 			s.Recorder.Event(placement, corev1.EventTypeWarning, eventFailedOver,
 				fmt.Sprintf("Cluster %s is lost, without a heartbeat since %s; cluster %s replaces it", left.Cluster, since, left.With))
@@ -93,7 +94,7 @@ func (s *Scheduler) recordLeft(placement v1beta1.PlacementObject, d schedule.Dec
 	}
 }
 
-// waiting are the placements with a failover that another state of the fleet may cause, end or undo. A start finds
+// waiting are the placements with an exchange of clusters that another state of the fleet may cause, end or undo. A start finds
 // them again, because it decides about every placement.
 type waiting struct {
 	mu         sync.Mutex
@@ -121,20 +122,19 @@ func (w *waiting) enqueue(q queue) {
 	}
 }
 
-// enqueueFailovers enqueues the placements with a failover policy for which a change of a cluster can matter: those
-// that have a binding there, and those that wait.
+// enqueueFailovers enqueues the placements that may leave a cluster, or take one back, because of a change of a cluster:
+// those that have a binding there, and those that wait.
 func (s *Scheduler) enqueueFailovers(ctx context.Context, was, is *clusterv1beta1.MemberCluster, q queue) {
-	now := s.Now()
-	heard := liveness.Of(was, now) != liveness.Heard && liveness.Of(is, now) == liveness.Heard
-	if heard || silence(was) != silence(is) || failover.Healthy(was) != failover.Healthy(is) || failover.Watched(was) != failover.Watched(is) ||
-		!equality.Semantic.DeepEqual(was.Spec.Taints, is.Spec.Taints) || !maps.Equal(was.Labels, is.Labels) {
-		s.enqueueOn(ctx, is.Name, q)
+	change := failover.Change{Was: was, Is: is, Now: s.Now()}
+	if change.Matters() {
+		s.enqueueOn(ctx, change, q)
 		s.waiting.enqueue(q)
 	}
 }
 
-// enqueueOn enqueues the placements with a failover policy and a binding to a cluster.
-func (s *Scheduler) enqueueOn(ctx context.Context, cluster string, q queue) {
+// enqueueOn enqueues the placements with a binding to a cluster to which the change of the cluster can matter.
+func (s *Scheduler) enqueueOn(ctx context.Context, change failover.Change, q queue) {
+	cluster := change.Is.Name
 	bindings, err := scope.Bindings.AllServed(ctx, s.Client, s.Namespaced, scope.Fast(scope.OnCluster(cluster))...)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Failed to enqueue the placements with bindings to a MemberCluster", "cluster", cluster)
@@ -145,16 +145,8 @@ func (s *Scheduler) enqueueOn(ctx context.Context, cluster string, q queue) {
 			continue
 		}
 		placement, err := scope.Placements.Get(ctx, s.Client, key)
-		if err == nil && failover.PolicyOf(placement) != nil {
+		if err == nil && change.Concerns(failover.SettingsOf(placement)) {
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}
-}
-
-// silence is the state of a cluster's last silence; empty if there was none.
-func silence(cluster *clusterv1beta1.MemberCluster) clusterv1beta1.SilenceState {
-	if cluster.Status.Silence == nil {
-		return ""
-	}
-	return cluster.Status.Silence.State
 }

@@ -72,7 +72,8 @@ func snapshots() predicate.Predicate {
 
 // placements passes what the scheduler waits for: its finalizer on the placement, and then the deletion and the end of
 // the placement. A placement may come with the finalizer, and after its policy snapshot: the two are watched
-// separately. A failover policy is read from the placement, because it is not part of the policy snapshot.
+// separately. A failover policy and tolerationSeconds are read from the placement, because they are not part of the
+// policy snapshot.
 func placements() predicate.Predicate {
 	ours := func(o client.Object) bool { return controllerutil.ContainsFinalizer(o, contract.FinalizerScheduler) }
 	doomed := func(o client.Object) bool { return ours(o) && !o.GetDeletionTimestamp().IsZero() }
@@ -80,7 +81,7 @@ func placements() predicate.Predicate {
 		CreateFunc: func(e event.CreateEvent) bool { return ours(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(v1beta1.PlacementObject), e.ObjectNew.(v1beta1.PlacementObject)
-			return doomed(is) || ours(is) && !ours(was) || !equality.Semantic.DeepEqual(failover.PolicyOf(was), failover.PolicyOf(is))
+			return doomed(is) || ours(is) && !ours(was) || !equality.Semantic.DeepEqual(failover.SettingsOf(was), failover.SettingsOf(is))
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
@@ -112,7 +113,7 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // clusters enqueues the placements for which a change of a cluster can matter: also that it falls silent, which no
 // event shows, and that it is heard again. A cluster that becomes less suitable has no effect on the choices that
-// exist, nor has one that starts to leave: they stay until the cluster is gone.
+// exist, except for one with an evicting taint, nor has one that starts to leave: they stay until the cluster is gone.
 func (s *Scheduler) clusters() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {

@@ -87,6 +87,8 @@ type Applier struct {
 
 	// Recorder writes events about applied objects on the member.
 	Recorder record.EventRecorder
+	// Unschedulable counts replicas without a node for Works with divided workloads; nil if they are not counted.
+	Unschedulable Counter
 
 	// gate is held for reading by every pass and for writing by Join, Pause and Leave, so that no pass outlives a
 	// leave.
@@ -187,6 +189,10 @@ func (a *Applier) complete(hub ctrl.Manager, member cluster.Cluster) error {
 	a.watches = newWatches(a.Metadata)
 	a.watches.whole, a.watches.finite, a.watches.ended = a.Dynamic, finite, a.ending
 	a.watches.seen, a.watches.listed, a.watches.turned = a.seen, a.listed, a.turned
+	if a.Unschedulable == nil {
+		a.Unschedulable = none{}
+	}
+	a.Unschedulable.OnChange(func(work string) { a.wake(priorityRecheck, work) })
 	return nil
 }
 
@@ -257,6 +263,7 @@ func (a *Applier) Pause() {
 	a.joined = false
 	for _, name := range a.memory.names() {
 		a.park(name)
+		a.Unschedulable.Counts(name, nil)
 	}
 	a.memory.clear()
 	a.watches.stopAll()
@@ -324,8 +331,14 @@ func (a *Applier) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 }
 
 func (a *Applier) forget(work string) {
-	a.watches.release(work)
+	a.unwatch(work)
 	a.memory.forget(work)
+}
+
+// unwatch ends everything that wakes a Work.
+func (a *Applier) unwatch(work string) {
+	a.watches.release(work)
+	a.Unschedulable.Counts(work, nil)
 }
 
 // setFinalizer adds or removes our finalizer in one patch that fails if the Work has changed since the read.

@@ -19,7 +19,8 @@ import (
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// workEvents enqueues Works whose spec changed. Only this agent writes their statuses.
+// workEvents enqueues Works whose spec changed, or that now have divided workloads, or none. Only this agent writes
+// their statuses.
 type workEvents struct{}
 
 var _ handler.EventHandler = workEvents{}
@@ -36,7 +37,7 @@ func (workEvents) Create(_ context.Context, e event.CreateEvent, q queue) {
 func (workEvents) Update(_ context.Context, e event.UpdateEvent, q queue) {
 	if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
-		rewritten(e.ObjectOld, e.ObjectNew) {
+		isDivided(e.ObjectOld) != isDivided(e.ObjectNew) || rewritten(e.ObjectOld, e.ObjectNew) {
 		add(q, priorityIntent, client.ObjectKeyFromObject(e.ObjectNew))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
 // After a restart all Works come at once: those without a report, and those to be removed, go first.
@@ -52,15 +53,18 @@ func TestWorksAreRanked(t *testing.T) {
 	}
 }
 
-// Other content queues a Work whatever its generation, and so does another Work of the same name; a status does not.
+// Other content queues a Work whatever its generation, and so does another Work of the same name, or the first divided
+// workload; a status does not.
 func TestReplacedWorksAreQueued(t *testing.T) {
-	before := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "w", UID: "1", Generation: 2}}
+	before := &v1beta1.Work{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "w", UID: "1", Generation: 2, Annotations: map[string]string{}}}
 	for name, tc := range map[string]struct {
 		change func(*v1beta1.Work)
 		news   int
 	}{
 		"a status":           {func(w *v1beta1.Work) { w.Status.Conditions = []metav1.Condition{{Type: "T"}} }, 0},
 		"another generation": {func(w *v1beta1.Work) { w.Generation = 1 }, 1},
+		"divided workloads":  {func(w *v1beta1.Work) { w.Annotations[contract.AnnotationShares] = "a" }, 1},
+		"another annotation": {func(w *v1beta1.Work) { w.Annotations["example.com/a"] = "a" }, 0},
 		"another Work":       {func(w *v1beta1.Work) { w.UID = "2" }, 1},
 		"other content": {func(w *v1beta1.Work) {
 			w.Spec.Workload.Manifests = []v1beta1.Manifest{{RawExtension: runtime.RawExtension{Raw: []byte("{}")}}}

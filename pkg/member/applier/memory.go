@@ -83,7 +83,9 @@ type object struct {
 	wait time.Duration
 	// relies is another object on which the decision depended; nil if there is none.
 	relies *reliance
-	fact   report.Manifest
+	// workload describes an object that has replicas; nil for others.
+	workload *apply.Workload
+	fact     report.Manifest
 }
 
 // reliance is an object of the member that must exist for a decision to stand.

@@ -187,7 +187,7 @@ func comparison(live *unstructured.Unstructured, details []v1beta1.PatchDetail) 
 
 func observe(at place, live *unstructured.Unstructured, owner apply.Owner) *object {
 	o := &object{place: at, uid: live.GetUID(), resourceVersion: live.GetResourceVersion(), metadata: digestMetadata(live),
-		owned: owner.Owns(live), taken: apply.TakenOver(live), quiet: !health.Tracked(live)}
+		owned: owner.Owns(live), taken: apply.TakenOver(live), quiet: !health.Tracked(live), workload: apply.WorkloadOf(live)}
 	o.fact.Generation = live.GetGeneration()
 	return o
 }

@@ -77,6 +77,7 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 	if err := ctx.Err(); err != nil {
 		return reconcile.Result{}, err // an incomplete pass is not reported
 	}
+	p.countUnschedulable()
 	for _, it := range p.items {
 		facts.Manifests = append(facts.Manifests, it.fact)
 	}

@@ -34,7 +34,7 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 		a.forget(work.Name)
 		return reconcile.Result{}, nil
 	}
-	a.watches.release(work.Name)
+	a.unwatch(work.Name)
 	ledger, err := a.ledgerOf(ctx, work.Name)
 	if err != nil {
 		return reconcile.Result{}, err

@@ -39,18 +39,18 @@ func TestPodTakes(t *testing.T) {
 		phase corev1.PodPhase
 		want  amount
 	}{
-		"containers are added up":     {with(func(s *corev1.PodSpec) { s.Containers = append(s.Containers, container("1", "")) }), corev1.PodRunning, amount{1250, 1 << 30}},
-		"one that is starting counts": {one, corev1.PodPending, amount{250, 1 << 30}},
+		"containers are added up":     {with(func(s *corev1.PodSpec) { s.Containers = append(s.Containers, container("1", "")) }), corev1.PodRunning, amount{1250, 1 << 30, 1}},
+		"one that is starting counts": {one, corev1.PodPending, amount{250, 1 << 30, 1}},
 		"one without a node does not": {with(func(s *corev1.PodSpec) { s.NodeName = "" }), corev1.PodPending, amount{}},
 		"one that succeeded does not": {one, corev1.PodSucceeded, amount{}},
 		"one that failed does not":    {one, corev1.PodFailed, amount{}},
 		"a larger init container counts instead": {with(func(s *corev1.PodSpec) { s.InitContainers = []corev1.Container{container("2", "")} }),
-			corev1.PodRunning, amount{2000, 1 << 30}},
-		"a sidecar counts beside": {with(func(s *corev1.PodSpec) { s.InitContainers = []corev1.Container{sidecar} }), corev1.PodRunning, amount{350, 1 << 30}},
-		"overhead counts":         {with(func(s *corev1.PodSpec) { s.Overhead = resources("50m", "1Mi") }), corev1.PodRunning, amount{300, 1<<30 + 1<<20}},
+			corev1.PodRunning, amount{2000, 1 << 30, 1}},
+		"a sidecar counts beside": {with(func(s *corev1.PodSpec) { s.InitContainers = []corev1.Container{sidecar} }), corev1.PodRunning, amount{350, 1 << 30, 1}},
+		"overhead counts":         {with(func(s *corev1.PodSpec) { s.Overhead = resources("50m", "1Mi") }), corev1.PodRunning, amount{300, 1<<30 + 1<<20, 1}},
 		"requests of the whole pod count instead": {with(func(s *corev1.PodSpec) {
 			s.Resources = &corev1.ResourceRequirements{Requests: resources("3", "2Gi")}
-		}), corev1.PodRunning, amount{3000, 2 << 30}},
+		}), corev1.PodRunning, amount{3000, 2 << 30, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := podOf(&corev1.Pod{Spec: tc.spec, Status: corev1.PodStatus{Phase: tc.phase}})
@@ -67,13 +67,15 @@ func TestSumsFollowTheObjects(t *testing.T) {
 		kept := newTotal()
 		nodes, pods := map[string]*node{}, map[string]*pod{}
 		amounts := rapid.Custom(func(t *rapid.T) amount {
-			return amount{rapid.Int64Range(0, 64000).Draw(t, "cpu"), rapid.Int64Range(0, 1<<40).Draw(t, "memory")}
+			return amount{rapid.Int64Range(0, 64000).Draw(t, "cpu"), rapid.Int64Range(0, 1<<40).Draw(t, "memory"), rapid.Int64Range(0, 110).Draw(t, "pods")}
 		})
 		t.Repeat(map[string]func(*rapid.T){
 			"node is": func(t *rapid.T) {
 				name := fmt.Sprint(rapid.IntRange(0, 4).Draw(t, "node"))
 				is := &node{
+					ObjectMeta: metav1.ObjectMeta{Name: name},
 					load: load{
+						open:     rapid.Bool().Draw(t, "open"),
 						size:     rapid.SampledFrom([]string{"small", "large", sizeUnknown}).Draw(t, "size"),
 						capacity: amounts.Draw(t, "capacity"), allocatable: amounts.Draw(t, "allocatable"),
 					},
@@ -89,7 +91,7 @@ func TestSumsFollowTheObjects(t *testing.T) {
 			},
 			"pod is": func(t *rapid.T) {
 				name := fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "pod"))
-				is := &pod{takes: amounts.Draw(t, "takes")}
+				is := &pod{node: fmt.Sprint(rapid.IntRange(0, 5).Draw(t, "on")), takes: amounts.Draw(t, "takes")}
 				kept.movePod(pods[name], is)
 				pods[name] = is
 			},
@@ -107,9 +109,14 @@ func TestSumsFollowTheObjects(t *testing.T) {
 						counted.regions[n.region]++
 					}
 					counted.capacity, counted.allocatable = counted.capacity.plus(n.capacity), counted.allocatable.plus(n.allocatable)
+					counted.each[n.Name] = use{known: true, load: n.load}
 				}
 				for _, p := range pods {
 					counted.taken = counted.taken.plus(p.takes)
+					u := counted.each[p.node]
+					if u.taken = u.taken.plus(p.takes); u != (use{}) {
+						counted.each[p.node] = u
+					}
 				}
 				if !reflect.DeepEqual(kept, counted) {
 					t.Fatalf("kept %+v; counted %+v", kept, counted)
@@ -121,10 +128,13 @@ func TestSumsFollowTheObjects(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	sum := newTotal()
-	for range 2 {
-		sum.moveNode(nil, nodeOf(&corev1.Node{Status: corev1.NodeStatus{Capacity: resources("4", "8Gi"), Allocatable: resources("3500m", "7Gi")}}))
+	for i := range 2 {
+		sum.moveNode(nil, nodeOf(&corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(i)},
+			Status:     corev1.NodeStatus{Capacity: resources("4", "8Gi"), Allocatable: resources("3500m", "7Gi")},
+		}))
 	}
-	sum.movePod(nil, &pod{takes: amount{8000, 1 << 30}})
+	sum.movePod(nil, &pod{node: "0", takes: amount{8000, 1 << 30, 1}})
 
 	if got := sum.properties(); got["kubernetes-fleet.io/node-count"] != "2" || len(got) != 1 {
 		t.Errorf("properties %v; want a node count of 2 alone", got)
@@ -171,5 +181,34 @@ func TestOfObjectsLittleIsKept(t *testing.T) {
 	want := metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "u", ResourceVersion: "7"}
 	if got := small.(*pod).ObjectMeta; !equality.Semantic.DeepEqual(got, want) {
 		t.Errorf("kept %+v", got)
+	}
+}
+
+func TestNodesAreReportedInGroups(t *testing.T) {
+	sum := newTotal()
+	ready := corev1.NodeStatus{
+		Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}, Allocatable: resources("4", "8Gi"),
+	}
+	ready.Allocatable[corev1.ResourcePods] = resource.MustParse("110")
+	add := func(name string, status corev1.NodeStatus, spec corev1.NodeSpec) {
+		sum.moveNode(nil, nodeOf(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec, Status: status}))
+	}
+	if got := sum.usage(true).Nodes; len(got) != 1 || len(got[0].Available) != 3 || !got[0].Available.Pods().IsZero() {
+		t.Errorf("without nodes %+v; want one group without room", got)
+	}
+	sum.movePod(nil, &pod{node: "used", takes: amount{1000, 1 << 30, 1}})
+	for _, name := range []string{"a", "b", "used"} {
+		add(name, ready, corev1.NodeSpec{})
+	}
+	add("cordoned", ready, corev1.NodeSpec{Unschedulable: true})
+	add("tainted", ready, corev1.NodeSpec{Taints: []corev1.Taint{{Key: "k", Effect: corev1.TaintEffectNoExecute}}})
+	add("late", corev1.NodeStatus{Allocatable: ready.Allocatable}, corev1.NodeSpec{})
+	got := sum.usage(true).Nodes
+	if len(got) != 2 || got[0].Count != 2 || got[0].Available.Cpu().String() != "4" || got[1].Count != 1 ||
+		got[1].Available.Cpu().String() != "3" || got[1].Available.Pods().Value() != 109 {
+		t.Errorf("groups are %+v; want two nodes with 4 cores and one with 3", got)
+	}
+	if sum.usage(false).Nodes != nil {
+		t.Error("nodes are reported although pods are not known")
 	}
 }

@@ -116,7 +116,10 @@ func Policy(t *rapid.T) v1beta1.PlacementPolicy {
 		if rapid.Bool().Draw(t, "exists") {
 			return v1beta1.Toleration{Key: often(t, "key", append([]string{""}, Labels...), []string{"key@1234:"}), Operator: corev1.TolerationOpExists}
 		}
-		return v1beta1.Toleration{Key: often(t, "key", Labels, []string{"key@1234:"}), Value: often(t, "value", []string{"", "x"}, []string{"a b"})}
+		return v1beta1.Toleration{
+			Key: often(t, "key", Labels, []string{"key@1234:"}), Value: often(t, "value", []string{"", "x"}, []string{"a b"}),
+			TolerationSeconds: maybe(t, "tolerationSeconds", func(t *rapid.T) int64 { return rapid.Int64Range(-1, 600).Draw(t, "seconds") }),
+		}
 	})
 	affinity := v1beta1.ClusterAffinity{}
 	affinity.RequiredDuringSchedulingIgnoredDuringExecution = maybe(t, "required", func(t *rapid.T) v1beta1.ClusterSelector {

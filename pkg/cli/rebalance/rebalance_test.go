@@ -1,0 +1,84 @@
+package rebalance
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/flagship-fleet/flagship/apis"
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+const deployment = `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"namespace":"shop","name":"web"},"spec":{"replicas":10}}`
+
+// hub has the placement web, divided over two clusters with these shares.
+func hub(t *testing.T, policy *v1beta1.ReplicaPolicy, first, second int32) client.Client {
+	t.Helper()
+	p := testworld.ClusterPlacement("web", "shop", testworld.PickAll())
+	p.UID, p.Spec.Policy.Replicas = "uid", policy
+	step := snapshot.Resources(p, nil, snapshot.NewContent([]snapshot.Item{{Raw: []byte(deployment)}}), nil, time.Unix(0, 0))
+	objects := []client.Object{p, step.Master}
+	for cluster, share := range map[string]int32{"spoke-1": first, "spoke-2": second} {
+		c := testworld.NewMemberCluster(cluster)
+		c.Spec.HeartbeatPeriodSeconds = 600
+		c.Status.AgentStatus = []clusterv1beta1.AgentStatus{{Type: clusterv1beta1.AgentTypeMemberAgent, LastReceivedHeartbeat: metav1.Now()}}
+		b := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{
+			Name: "web-" + cluster, Labels: map[string]string{contract.LabelPlacement: "web"},
+			Annotations: map[string]string{contract.AnnotationPlacementUID: "uid"},
+		}}
+		b.Spec = v1beta1.ResourceBindingSpec{State: v1beta1.BindingStateBound, TargetCluster: cluster, ResourceSnapshotName: step.Latest}
+		b.Spec.Shares = []v1beta1.RevisionShares{{ResourceSnapshotName: step.Latest, Workloads: []v1beta1.ReplicaShare{
+			{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web", Replicas: share, Of: 10},
+		}}}
+		objects = append(objects, c, b)
+	}
+	return fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(objects...).Build()
+}
+
+func run(t *testing.T, c client.Client, dryRun bool) (string, error) {
+	t.Helper()
+	var out strings.Builder
+	o := &Options{key: types.NamespacedName{Name: "web"}, dryRun: dryRun, IOStreams: genericiooptions.IOStreams{Out: &out}}
+	err := o.rebalance(t.Context(), c)
+	return out.String(), err
+}
+
+func token(t *testing.T, c client.Client) string {
+	t.Helper()
+	var p v1beta1.ClusterResourcePlacement
+	if err := c.Get(t.Context(), client.ObjectKey{Name: "web"}, &p); err != nil {
+		t.Fatal(err)
+	}
+	return p.Annotations[contract.AnnotationRebalance]
+}
+
+func TestRebalance(t *testing.T) {
+	c := hub(t, &v1beta1.ReplicaPolicy{}, 9, 1)
+	const table = `WORKLOAD              CLUSTER   NOW   THEN
+Deployment shop/web   spoke-1   9     5
+Deployment shop/web   spoke-2   1     5
+`
+	if out, err := run(t, c, true); err != nil || !strings.HasPrefix(out, table) || token(t, c) != "" {
+		t.Errorf("dry run: %q, %v, token %q", out, err, token(t, c))
+	}
+	if out, err := run(t, c, false); err != nil || !strings.HasPrefix(out, table) || token(t, c) == "" {
+		t.Errorf("%q, %v, token %q", out, err, token(t, c))
+	}
+	c = hub(t, &v1beta1.ReplicaPolicy{}, 5, 5)
+	if out, err := run(t, c, false); err != nil || !strings.Contains(out, "is balanced") || token(t, c) != "" {
+		t.Errorf("balanced: %q, %v, token %q", out, err, token(t, c))
+	}
+	if _, err := run(t, hub(t, nil, 5, 5), false); err == nil || !strings.Contains(err.Error(), "policy.replicas") {
+		t.Errorf("a placement without division: %v", err)
+	}
+}
