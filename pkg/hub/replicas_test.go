@@ -197,16 +197,17 @@ func replicasFollow(f *failovers) {
 	d.edit(func(p *v1beta1.PlacementPolicy) { p.Replicas.Weights = nil })
 	d.becomes("east-1=3 east-2=3 west-1=3 west-2=3", v1beta1.ReasonReplicasDivided, "12 of 12")
 
-	// An override sets the number of a cluster, and the others divide the rest. When it ends, the share stays.
+	// An override sets the number of a cluster, also beyond the maximum, and the others divide the rest. Numbers here are
+	// without ties, which the UID of the placement decides.
 	pin := testworld.Override(d.placement.Name, "pin", testworld.Patching(
 		[]v1beta1.ClusterSelectorTerm{testworld.Labelled(map[string]string{member: "east-1"})}, testworld.Patch(v1beta1.JSONPatchReplace, "/spec/replicas", 6)))
 	pin.Spec.ResourceSelectors = []v1beta1.ResourceSelector{{Group: "apps", Version: "v1", Kind: "Deployment", Name: "web"}}
 	f.must(f.Client.Create(f.Context(), pin))
 	d.becomes("east-1=6 east-2=2 west-1=2 west-2=2", v1beta1.ReasonReplicasDivided, "12 of 12")
-	d.edit(func(p *v1beta1.PlacementPolicy) { p.Replicas.MaxPerCluster = ptr.To[int32](4) })
+	d.edit(func(p *v1beta1.PlacementPolicy) { p.Replicas.MaxPerCluster = ptr.To[int32](3) })
 	d.becomes("east-1=6 east-2=2 west-1=2 west-2=2", v1beta1.ReasonReplicasDivided)
 	f.must(f.Client.Delete(f.Context(), pin))
-	d.becomes("east-1=4 east-2=3 west-1=3 west-2=2", v1beta1.ReasonReplicasDivided, "12 of 12")
+	d.becomes("east-1=3 east-2=3 west-1=3 west-2=3", v1beta1.ReasonReplicasDivided, "12 of 12")
 
 	// An agent that starts writes nothing.
 	before, err := d.generations(f.Context())
