@@ -92,7 +92,7 @@ func (d *Divider) onRoom(ctx context.Context, cluster client.Object) []reconcile
 	return slices.DeleteFunc(d.onCluster(ctx, cluster), func(r reconcile.Request) bool { return !d.waiting.has(r.NamespacedName) })
 }
 
-// onBrake enqueues all placements that divide replicas and react to lost clusters.
+// onBrake enqueues all placements that divide replicas: during a brake none moves any.
 func (d *Divider) onBrake(ctx context.Context, _ client.Object) []reconcile.Request {
 	found, err := scope.Placements.AllServed(ctx, d.Client, d.Namespaced, scope.Fast()...)
 	if err != nil {
@@ -101,7 +101,7 @@ func (d *Divider) onBrake(ctx context.Context, _ client.Object) []reconcile.Requ
 	}
 	var out []reconcile.Request
 	for _, p := range found {
-		if policy := p.GetSpec().Policy; policy != nil && policy.Replicas != nil && policy.Failover != nil {
+		if replicas.PolicyOf(p) != nil {
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)})
 		}
 	}
