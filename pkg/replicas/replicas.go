@@ -243,7 +243,7 @@ type part struct {
 	own, other bool
 	// fixed is whether the share cannot be chosen: an override sets it, which is pinned, or the cluster is not heard.
 	fixed, pinned bool
-	// changed is whether an override has just changed the share.
+	// changed is whether an override has just changed the share, which is recorded first.
 	changed bool
 	// limit is the greatest share until until, because more replicas had no node; nil for none. free is how many of have
 	// are known not to run.
@@ -634,7 +634,7 @@ func (d *decision) places(k Key, parts []part, want []int64) []division.Place {
 		running, _ := c.share(c.Snapshot, k) // it may have another revision, with another share
 		out[i] = division.Place{
 			Name: c.Cluster, Have: p.have, Want: want[i], Lost: c.away, Free: p.free,
-			Settled: c.Settled && !c.back && !p.changed && int64(running.Replicas) >= p.have,
+			Settled: c.Settled && !c.back && int64(running.Replicas) >= p.have,
 		}
 	}
 	return out

@@ -246,6 +246,43 @@ func TestReleaseDuringAMove(t *testing.T) {
 	w.want("e1:7 e2:7 w1:6 w2:5")
 }
 
+// It does so also if they are outside of bounds that were edited.
+func TestReleaseDuringAMoveIntoBounds(t *testing.T) {
+	w := worked(t, 20)
+	w.settle()
+	w.Policy.MaxPerCluster = ptr.To[int32](6)
+	w.step()
+	w.want("e1:7 e2:7 w1:5 w2:3")
+	old := w.Revisions[0]
+	w.scale(21)
+	w.Revisions = append([]Revision{old}, w.Revisions...)
+	for _, name := range []string{"w1", "w2"} {
+		w.of(name).Settled = false
+	}
+	w.step()
+	w.want("e1:7 e2:7 w1:6 w2:3")
+}
+
+// A release divides what the clusters run, and not what a release before it had that no cluster has reached.
+func TestReleaseAfterOneThatNoClusterHas(t *testing.T) {
+	w := worked(t, 20)
+	w.settle()
+	w.of("e1").Heard, w.of("e1").Lost = false, true
+	w.settle()
+	w.of("e1").Heard, w.of("e1").Lost = true, false
+	w.settle()
+	w.want("e1:1 e2:8 w1:7 w2:4")
+	old := w.Revisions[0]
+	w.scale(4)
+	w.Revisions = append([]Revision{old}, w.Revisions...)
+	w.step()
+	w.want("e1:1 e2:1 w1:1 w2:1")
+	w.scale(21)
+	w.Revisions = append([]Revision{old}, w.Revisions...)
+	w.step()
+	w.want("e1:2 e2:8 w1:7 w2:4")
+}
+
 // A cluster that the rollout has reached before its share was decided has nothing that could be available.
 func TestUndecidedShareIsNotSettled(t *testing.T) {
 	w := worked(t, 20)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -136,6 +137,17 @@ func TestD18LossAndReturn(t *testing.T) {
 		w.hear("e1")
 		w.want("e1:1 e2:8 w1:8 w2:7")
 	})
+	t.Run("an edit while it is lost, and its minimum has to wait", func(t *testing.T) {
+		w := lost(t, false)
+		w.Policy.Weights = nil
+		w.settle()
+		w.Surge = ptr.To(intstr.FromInt32(0))
+		w.hear("e1")
+		w.want("e1:0 e2:7 w1:7 w2:6")
+		w.Surge = nil
+		w.settle()
+		w.want("e1:1 e2:7 w1:6 w2:6")
+	})
 	t.Run("an edit while it is lost", func(t *testing.T) {
 		w := lost(t, true)
 		w.Policy.Weights = nil
@@ -246,6 +258,19 @@ func TestD20Mixed(t *testing.T) {
 		w.scale(24)
 		w.settle()
 		w.want("e1:5 e2:8 w1:7 w2:4")
+		// One that adds replicas takes none from others before these are available.
+		w = divided(t)
+		w.of("e1").Change = func([]byte) ([]byte, error) { return deployment("web", 9), nil }
+		w.step()
+		w.want("e1:9 e2:7 w1:4 w2:2")
+		w.settle()
+		w.want("e1:9 e2:5 w1:4 w2:2")
+	})
+	t.Run("pinned no more", func(t *testing.T) {
+		w := divided(t)
+		w.of("e1").Change = func([]byte) ([]byte, error) { return deployment("web", 5), nil }
+		w.scale(24)
+		w.settle()
 		// The others take over what has no place, and give it back only as far as there is too much.
 		w.of("e1").Change = nil
 		w.settle()
@@ -269,6 +294,19 @@ func TestSilentClusters(t *testing.T) {
 		w.want("e1:7 e2:7 w1:4 w2:4") // e2 has two too many, until e1 is known to have its seven
 		w.hear("e1")
 		w.want("e1:5 e2:5 w1:5 w2:5")
+	})
+	t.Run("an edit that changes only its own share", func(t *testing.T) {
+		w := divided(t)
+		silence(w, "e1")
+		for i := range w.Policy.Weights {
+			if c := &w.Policy.Weights[i]; c.ClusterSelector.MatchLabels["name"] == "e1" {
+				c.Weight = 30
+			}
+		}
+		w.settle()
+		w.want("e1:7 e2:7 w1:4 w2:2")
+		w.hear("e1")
+		w.want("e1:8 e2:6 w1:4 w2:2")
 	})
 	t.Run("too few replicas for the minima of the others", func(t *testing.T) {
 		w := divided(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ type world struct {
 	*testing.T
 	client  client.Client
 	divider *Divider
+	mu      sync.Mutex
 	writes  []string
 	refuse  func(name string) error
 }
@@ -104,7 +106,9 @@ func newWorld(t *testing.T) *world {
 	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1beta1.ClusterResourceBinding{}).
 		WithInterceptorFuncs(interceptor.Funcs{
 			Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+				w.mu.Lock()
 				w.writes = append(w.writes, obj.GetName())
+				w.mu.Unlock()
 				if w.refuse != nil {
 					if err := w.refuse(obj.GetName()); err != nil {
 						return err
