@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -121,7 +120,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.client = builder.Build()
-	w.divider = &Divider{Client: w.client, Recorder: record.NewFakeRecorder(100), Now: func() time.Time { return noon }}
+	w.divider = &Divider{Client: w.client, Recorder: &testworld.Recorder{}, Now: func() time.Time { return noon }}
 	return w
 }
 
