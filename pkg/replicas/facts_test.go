@@ -15,24 +15,22 @@ import (
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-// heardCluster is the cluster a, heard at noon, and boundTo a binding to it that is available.
-func heardCluster() *clusterv1beta1.MemberCluster {
-	return &clusterv1beta1.MemberCluster{
-		ObjectMeta: metav1.ObjectMeta{Name: "a"},
-		Status: clusterv1beta1.MemberClusterStatus{AgentStatus: []clusterv1beta1.AgentStatus{{
-			Type: clusterv1beta1.AgentTypeMemberAgent, LastReceivedHeartbeat: metav1.NewTime(noon),
-		}}},
-	}
+// heard is a cluster that has just been heard.
+func heard(name string) *clusterv1beta1.MemberCluster {
+	c := &clusterv1beta1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	c.Spec.HeartbeatPeriodSeconds = 60
+	c.Status.AgentStatus = []clusterv1beta1.AgentStatus{{Type: clusterv1beta1.AgentTypeMemberAgent, LastReceivedHeartbeat: metav1.NewTime(noon)}}
+	return c
 }
 
-func boundTo() *v1beta1.ClusterResourceBinding {
-	return &v1beta1.ClusterResourceBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "web-a", Generation: 1},
-		Spec:       v1beta1.ResourceBindingSpec{State: v1beta1.BindingStateBound, TargetCluster: "a", ResourceSnapshotName: "web-0-snapshot"},
-		Status: v1beta1.ResourceBindingStatus{Conditions: []metav1.Condition{
-			{Type: v1beta1.ConditionAvailable, Status: metav1.ConditionTrue, Reason: "Test", ObservedGeneration: 1},
-		}},
+// bound is a binding of the placement web whose content is available.
+func bound(cluster string) *v1beta1.ClusterResourceBinding {
+	b := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{Name: "web-" + cluster, Generation: 1}}
+	b.Spec = v1beta1.ResourceBindingSpec{
+		State: v1beta1.BindingStateBound, TargetCluster: cluster, ResourceSnapshotName: contract.MasterSnapshotName("web", 0),
 	}
+	b.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionAvailable, Status: metav1.ConditionTrue, ObservedGeneration: 1}}
+	return b
 }
 
 func TestFacts(t *testing.T) {
@@ -59,7 +57,7 @@ func TestFacts(t *testing.T) {
 		"without its cluster": {func(f *fleet) { f.byName = nil }, nil, ""},
 		"its cluster leaves":  {func(f *fleet) { f.byName["a"].DeletionTimestamp = ptr.To(metav1.NewTime(noon)) }, nil, ""},
 	} {
-		f, b := fleet{byName: map[string]*clusterv1beta1.MemberCluster{"a": heardCluster()}}, boundTo()
+		f, b := fleet{byName: map[string]*clusterv1beta1.MemberCluster{"a": heard("a")}}, bound("a")
 		f.Now = noon
 		if tc.fleet != nil {
 			tc.fleet(&f)
@@ -80,7 +78,7 @@ func TestFacts(t *testing.T) {
 		if strings.Join(got, " ") != tc.want || again != 0 {
 			t.Errorf("%s: %v, again after %s; want %s", name, got, again, tc.want)
 		}
-		if facts.Snapshot != "web-0-snapshot" {
+		if facts.Snapshot != contract.MasterSnapshotName("web", 0) {
 			t.Errorf("%s: the revision is %q", name, facts.Snapshot)
 		}
 	}

@@ -135,14 +135,15 @@ func (w *world) want(want string) {
 }
 
 func TestWorkedExample(t *testing.T) {
-	fresh := func() *world {
+	fresh := func(t *testing.T) *world {
+		t.Helper()
 		w := worked(t, 20)
 		w.settle()
 		w.want("e1:7 e2:7 w1:4 w2:2")
 		return w
 	}
 	t.Run("pinned", func(t *testing.T) {
-		w := fresh()
+		w := fresh(t)
 		w.of("e1").Change = func([]byte) ([]byte, error) { return deployment("web", 5), nil }
 		w.settle()
 		w.want("e1:5 e2:7 w1:5 w2:3")
@@ -151,7 +152,7 @@ func TestWorkedExample(t *testing.T) {
 		}
 	})
 	t.Run("joins", func(t *testing.T) {
-		w := fresh()
+		w := fresh(t)
 		w.weigh("x", 3)
 		w.join("x")
 		// A weight is added for it, so all is divided anew.
@@ -159,7 +160,7 @@ func TestWorkedExample(t *testing.T) {
 		w.want("e1:5 e2:5 w1:3 w2:2 x:5")
 	})
 	t.Run("silent, and not lost", func(t *testing.T) {
-		w := fresh()
+		w := fresh(t)
 		w.of("e1").Heard, w.of("e1").Settled = false, false
 		w.settle()
 		w.want("e1:7 e2:7 w1:4 w2:2")
@@ -168,7 +169,7 @@ func TestWorkedExample(t *testing.T) {
 		w.want("e1:7 e2:8 w1:6 w2:3")
 	})
 	t.Run("frozen", func(t *testing.T) {
-		w := fresh()
+		w := fresh(t)
 		w.Frozen = true
 		w.of("e1").Heard, w.of("e1").Lost = false, true
 		w.settle()
