@@ -23,8 +23,9 @@ const MostGroups = 32
 // how many more pods it can run. None is negative.
 type Free struct{ MilliCPU, Memory, Pods int64 }
 
-// Groups returns the groups of nodes, those with the most free cpu first. Free resources are rounded down, as little as
-// it takes to have at most MostGroups groups. There is always one, so that a report without any is from an older agent.
+// Groups returns the groups of nodes, those with the most free cpu first. Free resources are rounded down, as little
+// as it takes to have at most MostGroups groups. There is always one, so that a report without any is from an older
+// agent.
 func Groups(nodes []Free) []clusterv1beta1.NodeGroup {
 	groups := []group{{count: 1}}
 	for digits := 16; len(nodes) > 0 && digits > 1; digits-- {
@@ -129,7 +130,7 @@ func Add(to, more corev1.ResourceList) {
 // reported are the resources of nodes that members report.
 var reported = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
 
-// within are the requests for resources of which the cluster reports a sum.
+// within are the requests for resources whose sum the cluster reports.
 func within(available, requests corev1.ResourceList) corev1.ResourceList {
 	out := corev1.ResourceList{}
 	for name, amount := range requests {
@@ -140,8 +141,8 @@ func within(available, requests corev1.ResourceList) corev1.ResourceList {
 	return out
 }
 
-// times returns how often requests fit into available; a requested resource that is not available does not fit. cpu and
-// memory are what members report: other resources are not checked.
+// times returns how often requests fit into available; a requested resource that is not available does not fit. cpu
+// and memory are what members report: other resources are not checked.
 func times(available, requests corev1.ResourceList) int64 {
 	out := int64(math.MaxInt32)
 	for _, name := range reported {

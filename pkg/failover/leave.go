@@ -54,8 +54,8 @@ type Leave struct {
 	Taint *clusterv1beta1.Taint
 }
 
-// LeaveOf decides whether the placement leaves cluster. A taint counts only while the cluster is heard: what happens on
-// a cluster that is not heard is decided by its silence.
+// LeaveOf decides whether the placement leaves cluster. A taint counts only while the cluster is heard: what happens
+// on a cluster that is not heard is decided by its silence.
 func (r Rules) LeaveOf(cluster *clusterv1beta1.MemberCluster) Leave {
 	if liveness.Of(cluster, r.Now) == liveness.Heard {
 		return r.heard(cluster)

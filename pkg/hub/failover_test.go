@@ -34,7 +34,7 @@ type failovers struct {
 	members  map[string]*testworld.ModelMember
 }
 
-// Labels of members: their names, and for the members of a scenario, of which each has two of its own, pair.
+// Labels of members: their names, and pair for the members of a scenario, which has two of its own.
 const (
 	member = "member"
 	pair   = "pair"

@@ -247,8 +247,8 @@ func replicasFollow(f *failovers) {
 	})
 }
 
-// All placements lose the same cluster: one divides its replicas over the others, one has no failover, and one replaces
-// the cluster, by one on which nothing becomes available.
+// All placements lose the same cluster: one divides its replicas over the others, one has no failover, and one
+// replaces the cluster, by one on which nothing becomes available.
 func replicasOfALostCluster(f *failovers) {
 	lasting := func(s *v1beta1.PlacementSpec) {
 		s.Policy.Failover = &v1beta1.Failover{After: metav1.Duration{Duration: 30 * time.Second}}

@@ -70,7 +70,7 @@ type Binding struct {
 	Name, Cluster string
 	// Labels are those of its MemberCluster.
 	Labels map[string]string
-	// Picked is whether the placement is to be on the cluster; Left is whether another cluster replaces it.
+	// Picked is whether the placement picks the cluster; Left is whether another cluster replaces it.
 	Picked, Left bool
 	// Snapshot is the revision that the cluster has, empty if it has none yet. Settled is whether everything that the
 	// cluster has now is available there.
@@ -123,7 +123,8 @@ type Write struct {
 	Promises corev1.ResourceList
 }
 
-// Decision are the changes to write, in the order in which to write them. Those of one turn can be written in any order.
+// Decision are the changes to write, in the order in which to write them. Those of one turn can be written in any
+// order.
 type Decision struct {
 	Writes []Write
 	// Waiting is whether some replicas have no room in what clusters report, and Again when to decide again without an
@@ -434,7 +435,8 @@ func (d *decision) confine(p *part, c *cluster, n Number) {
 	}
 }
 
-// awaitRoom decides again, if there are replicas without room, when a cluster reports more or when the first limit ends.
+// awaitRoom decides again, if there are replicas without room, when a cluster reports more or when the first limit
+// ends.
 func (d *decision) awaitRoom(total int64, want []int64, parts []part) {
 	for _, n := range want {
 		total -= n

@@ -496,8 +496,8 @@ func (s *sim) bounds(k Key, after map[string][]v1beta1.RevisionShares) bounds {
 	return b
 }
 
-// plan sums up the shares of a revision: those before a decision, and what is wanted after it; moving is whether any is
-// another one than is wanted.
+// plan sums up the shares of a revision: those before a decision, and what is wanted after it; moving is whether any
+// is another one than is wanted.
 func (s *sim) plan(snapshot string, k Key, after map[string][]v1beta1.RevisionShares) (have, wanted int64, moving bool) {
 	for _, m := range s.members {
 		if !m.picked || marked(after[m.name]) {

@@ -117,7 +117,11 @@ func (p *placementReport) division() divided {
 			slices.Sort(list)
 			out.moving = append(out.moving, fmt.Sprintf("%s (%s)", k, brief.List(list, mostNamed)))
 		}
-		out.divided = append(out.divided, fmt.Sprintf("%s: %d of %d on %d clusters", k, placed[k], s.Of, clusters[k]))
+		on := "clusters"
+		if clusters[k] == 1 {
+			on = "cluster"
+		}
+		out.divided = append(out.divided, fmt.Sprintf("%s: %d of %d on %d %s", k, placed[k], s.Of, clusters[k], on))
 	}
 	return out
 }

@@ -48,8 +48,8 @@ func BudgetOf(strategy v1beta1.RolloutStrategy, target int) (Budget, error) {
 	return b, nil
 }
 
-// Share reads a number, which the API accepts as text too, or a percentage of target, rounded up; nil is the default of
-// the rollout limits.
+// Share reads a number, which the API accepts as text too, or a percentage of target, rounded up; nil is the default
+// of the rollout limits.
 func Share(value *intstr.IntOrString, target int) (int, error) {
 	share := ptr.Deref(value, intstr.FromString(defaultShare))
 	if n, err := strconv.ParseInt(share.StrVal, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {

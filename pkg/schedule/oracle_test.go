@@ -129,8 +129,8 @@ func fresh(c *clusterv1beta1.MemberCluster) bool {
 	return noon.Sub(c.Status.AgentStatus[0].LastReceivedHeartbeat.Time).Minutes() <= 5
 }
 
-// skew is the difference between the fullest and the emptiest domain of key that is not silent, with one more chosen cluster if extra is
-// not empty.
+// skew is the difference between the fullest and the emptiest domain of key that is not silent, with one more chosen
+// cluster if extra is not empty.
 func (o *oracle) skew(key, extra string) (skew, domains int) {
 	silent := map[string]bool{}
 	for _, c := range o.clusters {

@@ -54,9 +54,9 @@ func policyIndex(s v1beta1.PolicySnapshotObject) int {
 }
 
 // Policy decides about the policy snapshots of placement. existing are its snapshots. The desired number of clusters,
-// the policies for failover and for replicas and the seconds of tolerations are not part of a snapshot's policy, so that
-// existing scheduling decisions stay valid when they change: the number is in an annotation, and other agents read the
-// rest from the placement.
+// the policies for failover and for replicas and the seconds of tolerations are not part of a snapshot's policy, so
+// that existing scheduling decisions stay valid when they change: the number is in an annotation, and other agents
+// read the rest from the placement.
 func Policy(placement v1beta1.PlacementObject, existing []v1beta1.PolicySnapshotObject) (PolicyStep, error) {
 	spec := placement.GetSpec()
 	policy := spec.Policy.DeepCopy()

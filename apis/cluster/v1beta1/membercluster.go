@@ -90,7 +90,8 @@ type Taint struct {
 	// +optional
 	Value string `json:"value,omitempty"`
 
-	// Effect of the taint: with NoSchedule, the only one, no placement picks the cluster that does not tolerate the taint.
+	// Effect of the taint: with NoSchedule, the only one, no placement picks the cluster that does not tolerate the
+	// taint.
 	// +required
 	// +kubebuilder:validation:Enum=NoSchedule
 	Effect corev1.TaintEffect `json:"effect"`

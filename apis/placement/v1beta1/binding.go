@@ -97,8 +97,8 @@ type ResourceBindingSpec struct {
 	// +required
 	ResourceSnapshotName string `json:"resourceSnapshotName"`
 
-	// ResourceOverrideSnapshots are the snapshots of ResourceOverrides that change the content for this cluster. A rollout
-	// or an update run writes it.
+	// ResourceOverrideSnapshots are the snapshots of ResourceOverrides that change the content for this cluster. A
+	// rollout or an update run writes it.
 	// +optional
 	ResourceOverrideSnapshots []NamespacedName `json:"resourceOverrideSnapshots,omitempty"`
 
@@ -145,7 +145,8 @@ const (
 	BindingStateScheduled BindingState = "Scheduled"
 	// BindingStateBound means that the cluster should have the content.
 	BindingStateBound BindingState = "Bound"
-	// BindingStateUnscheduled means that the cluster is no longer picked; it keeps its content until the binding is deleted.
+	// BindingStateUnscheduled means that the cluster is no longer picked; it keeps its content until the binding is
+	// deleted.
 	BindingStateUnscheduled BindingState = "Unscheduled"
 )
 

@@ -239,11 +239,11 @@ type Toleration struct {
 	// +kubebuilder:validation:Enum=NoSchedule
 	Effect corev1.TaintEffect `json:"effect,omitempty"`
 
-	// TolerationSeconds is how long a placement of type PickN stays on a cluster that gets a matching taint with evict: true,
-	// from when the hub agent first saw the taint, at most 31536000. Without it the placement stays for
-	// ever, with 0 or less not at all. Of several matching tolerations the smallest counts. The placement leaves the
-	// cluster when the time has passed and another cluster can replace it, and meanwhile picks no cluster that it would
-	// have to leave. Other placement types ignore it, and so does strategy External. Changing it picks no cluster anew.
+	// TolerationSeconds is how long a placement of type PickN stays on a cluster that gets a matching taint with evict:
+	// true, from when the hub agent first saw the taint, at most 31536000. Without it the placement stays for ever, with
+	// 0 or less not at all. Of several matching tolerations the smallest counts. The placement leaves the cluster when
+	// the time has passed and another cluster can replace it, and meanwhile picks no cluster that it would have to leave.
+	// Other placement types ignore it, and so does strategy External. Changing it picks no cluster anew.
 	// +optional
 	// +kubebuilder:validation:Maximum=31536000
 	TolerationSeconds *int64 `json:"tolerationSeconds,omitempty"`

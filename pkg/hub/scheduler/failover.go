@@ -94,8 +94,8 @@ func (s *Scheduler) recordLeft(placement v1beta1.PlacementObject, d schedule.Dec
 	}
 }
 
-// waiting are the placements with an exchange of clusters that another state of the fleet may cause, end or undo. A start finds
-// them again, because it decides about every placement.
+// waiting are the placements with an exchange of clusters that another state of the fleet may cause, end or undo. A
+// start finds them again, because it decides about every placement.
 type waiting struct {
 	mu         sync.Mutex
 	placements map[types.NamespacedName]bool
@@ -122,8 +122,8 @@ func (w *waiting) enqueue(q queue) {
 	}
 }
 
-// enqueueFailovers enqueues the placements that may leave a cluster, or take one back, because of a change of a cluster:
-// those that have a binding there, and those that wait.
+// enqueueFailovers enqueues the placements that may leave a cluster, or take one back, because of a change of a
+// cluster: those that have a binding there, and those that wait.
 func (s *Scheduler) enqueueFailovers(ctx context.Context, was, is *clusterv1beta1.MemberCluster, q queue) {
 	change := failover.Change{Was: was, Is: is, Now: s.Now()}
 	if change.Matters() {

@@ -1,12 +1,12 @@
 // Package unschedulable counts the replicas of workloads for which the member has had no node for some time.
 //
 // Its input are the pods without a node, and the ReplicaSets that own some of them; the applier asks for the numbers,
-// and is called when one changes. Owners are identified by UID and never by label selectors, which may overlap. Pods of
-// a Deployment count if they belong to its newest ReplicaSet: those of older ones go away with the rollout.
+// and is called when one changes. Owners are identified by UID and never by label selectors, which may overlap. Pods
+// of a Deployment count if they belong to its newest ReplicaSet: those of older ones go away with the rollout.
 //
-// The API server selects the pods, so pods with a node cost nothing. They are watched only while there is a workload to
-// count for, because each new pod of the cluster causes two events. ReplicaSets are read one by one, once their pods
-// have waited long enough to count.
+// The API server selects the pods, so pods with a node cost nothing. They are watched only while there is a workload
+// to count for, because each new pod of the cluster causes two events. ReplicaSets are read one by one, once their
+// pods have waited long enough to count.
 package unschedulable
 
 import (
@@ -100,8 +100,8 @@ func New(cfg *rest.Config) (*Counter, error) {
 // OnChange sets the function that is called, by one goroutine, when Counts would return another number to a Work.
 func (c *Counter) OnChange(changed func(work string)) { c.changed = changed }
 
-// Counts returns how many replicas of each workload have been unschedulable for long, by UID. A workload is left out as
-// long as its number is not known. If the agent may not read pods or ReplicaSets, the number is 0.
+// Counts returns how many replicas of each workload have been unschedulable for long, by UID. A workload is left out
+// as long as its number is not known. If the agent may not read pods or ReplicaSets, the number is 0.
 //
 // The workloads replace those of earlier calls for the Work; with none, the Work is forgotten.
 func (c *Counter) Counts(work string, workloads []apply.Workload) map[types.UID]int32 {
@@ -228,8 +228,8 @@ func (c *Counter) await(ctx context.Context, wait time.Duration) {
 	}
 }
 
-// work reads the owners that have to be read, and calls changed for the Works whose numbers are others. It returns when
-// to come back if nothing happens before; 0 if not at all.
+// work reads the owners that have to be read, and calls changed for the Works whose numbers are others. It returns
+// when to come back if nothing happens before; 0 if not at all.
 func (c *Counter) work(ctx context.Context) (wait time.Duration) {
 	c.mu.Lock()
 	unread := c.tally().read

@@ -99,7 +99,7 @@ func TestCount(t *testing.T) {
 		"a ReplicaSet that is the workload": {
 			pods: []*corev1.Pod{madePod("a", "rs2")}, asked: []apply.Workload{{UID: "rs2"}}, want: map[types.UID]int32{"rs2": 1},
 		},
-		"a ReplicaSet that was not read is to be read": {
+		"a ReplicaSet that was not read must be read": {
 			pods: []*corev1.Pod{madePod("a", "rs2"), madePod("b", "db")}, asked: both, want: map[types.UID]int32{"db": 1}, read: []types.UID{"rs2"},
 		},
 		"a ReplicaSet is not read before its pods count": {
