@@ -57,7 +57,7 @@ func TestReplicasAreReported(t *testing.T) {
 			policy: &v1beta1.ReplicaPolicy{}, bindings: []v1beta1.BindingObject{
 				dividedOn("a", share("z", 10), share("y", 10), share("x", 10), share("w", 10)),
 			},
-			want: "True ReplicasDivided", said: "Deployment shop/w: 10 of 10 on 1 clusters, Deployment shop/x: 10 of 10 on 1 clusters, Deployment shop/y: 10 of 10 on 1 clusters and 1 more",
+			want: "True ReplicasDivided", said: "Deployment shop/w: 10 of 10 on 1 cluster, Deployment shop/x: 10 of 10 on 1 cluster, Deployment shop/y: 10 of 10 on 1 cluster and 1 more",
 		},
 		"not decided yet": {
 			policy: &v1beta1.ReplicaPolicy{}, bindings: []v1beta1.BindingObject{bound("b", complete...), bound("a", complete...), dividedOn("c", share("web", 1, 10))},
@@ -82,11 +82,11 @@ func TestReplicasAreReported(t *testing.T) {
 		},
 		"a lost cluster": {
 			policy: &v1beta1.ReplicaPolicy{}, bindings: []v1beta1.BindingObject{lost, dividedOn("a", share("web", 10))},
-			want: "True ReplicasDivided", said: "Deployment shop/web: 10 of 10 on 1 clusters. Other clusters have the replicas of lost clusters: c",
+			want: "True ReplicasDivided", said: "Deployment shop/web: 10 of 10 on 1 cluster. Other clusters have the replicas of lost clusters: c",
 		},
 		"a parked cluster": {
 			policy: &v1beta1.ReplicaPolicy{}, bindings: []v1beta1.BindingObject{parked, dividedOn("a", share("web", 10))},
-			want: "True ReplicasDivided", said: "Deployment shop/web: 10 of 10 on 1 clusters",
+			want: "True ReplicasDivided", said: "Deployment shop/web: 10 of 10 on 1 cluster",
 		},
 		"a policy that cannot be used": {
 			policy:   &v1beta1.ReplicaPolicy{MinPerCluster: ptr.To[int32](3), MaxPerCluster: ptr.To[int32](2)},
