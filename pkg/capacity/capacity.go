@@ -100,6 +100,7 @@ func Room(usage *clusterv1beta1.ResourceUsage, requests, promised corev1.Resourc
 	}
 	left := corev1.ResourceList{}
 	for name, amount := range usage.Available {
+		amount = amount.DeepCopy()
 		amount.Sub(promised[name])
 		left[name] = amount
 	}
@@ -111,7 +112,7 @@ func Room(usage *clusterv1beta1.ResourceUsage, requests, promised corev1.Resourc
 func Times(requests corev1.ResourceList, n int64) corev1.ResourceList {
 	out := corev1.ResourceList{corev1.ResourcePods: *resource.NewQuantity(n, resource.DecimalSI)}
 	for _, name := range reported {
-		amount := requests[name]
+		amount := requests[name].DeepCopy() // a very precise one shares its number with its copies
 		amount.Mul(n)
 		out[name] = amount
 	}
@@ -121,7 +122,7 @@ func Times(requests corev1.ResourceList, n int64) corev1.ResourceList {
 // Add adds more to the amounts in to.
 func Add(to, more corev1.ResourceList) {
 	for name, amount := range more {
-		sum := to[name]
+		sum := to[name].DeepCopy()
 		sum.Add(amount)
 		to[name] = sum
 	}

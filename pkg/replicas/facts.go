@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -128,6 +129,7 @@ func (f fleet) facts(b v1beta1.BindingObject) (out Binding, again time.Duration)
 	}
 	out.Labels = cluster.Labels
 	out.Heard = liveness.Of(cluster, f.Now) == liveness.Heard
+	out.Placed = b.GetStatus().LastHealthy != nil || meta.FindStatusCondition(b.GetStatus().Conditions, v1beta1.ConditionApplied) != nil
 	status := delivery.StatusOf(b)
 	out.Settled = out.Heard && spec.State == v1beta1.BindingStateBound && status.Well()
 	if status.Current(v1beta1.ConditionAvailable) != nil { // what is reported is about what it has now

@@ -76,6 +76,8 @@ type Binding struct {
 	// cluster has now is available there.
 	Snapshot string
 	Settled  bool
+	// Placed is whether the cluster ever reported that it applied the content of the placement.
+	Placed bool
 	// Heard is whether the hub hears the cluster, and Lost whether the placement leaves it because it does not.
 	Heard, Lost bool
 	// Trusted is whether a cluster that was lost has been heard and healthy for long enough to get its share back.
@@ -186,10 +188,9 @@ type cluster struct {
 	weight int64
 	// away is whether its replicas are given to other clusters, and back whether they were and it is heard again.
 	away, back bool
-	// shares are the decided ones, by snapshot; done is whether all are what they should be, and pinned whether an
-	// override has changed one.
-	shares       map[string][]v1beta1.ReplicaShare
-	done, pinned bool
+	// shares are the decided ones, by snapshot; pinned is whether an override has changed one.
+	shares map[string][]v1beta1.ReplicaShare
+	pinned bool
 	// promises are the requests of the replicas that it gets by this decision.
 	promises corev1.ResourceList
 }
@@ -207,13 +208,13 @@ func (d *decision) prepare() error {
 			return err
 		}
 	}
-	matched := false
+	matched, settled := false, d.othersSettled()
 	for i := range d.Bindings {
 		b := &d.Bindings[i]
 		if !b.Picked {
 			continue
 		}
-		c := cluster{Binding: b, shares: map[string][]v1beta1.ReplicaShare{}, done: true, promises: corev1.ResourceList{}}
+		c := cluster{Binding: b, shares: map[string][]v1beta1.ReplicaShare{}, promises: corev1.ResourceList{}}
 		for j, by := range selectors {
 			if by.Matches(labels.Set(b.Labels)) {
 				matched = true
@@ -221,8 +222,8 @@ func (d *decision) prepare() error {
 			}
 		}
 		was := isLost(b.Shares)
-		c.away = !b.Heard && (was || b.Lost && !d.Frozen)
-		c.back = was && b.Heard
+		c.back = was && b.Heard && settled && !d.Frozen
+		c.away = was && !c.back || !b.Heard && b.Lost && !d.Frozen
 		d.clusters = append(d.clusters, c)
 	}
 	if !matched {
@@ -232,6 +233,14 @@ func (d *decision) prepare() error {
 	}
 	slices.SortFunc(d.clusters, func(a, b cluster) int { return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name)) })
 	return nil
+}
+
+// othersSettled reports whether everything is available on the clusters that have the replicas of lost ones. A cluster
+// that is heard again keeps what runs there until then.
+func (d *decision) othersSettled() bool {
+	return !slices.ContainsFunc(d.Bindings, func(b Binding) bool {
+		return b.Picked && len(b.Shares) > 0 && !isLost(b.Shares) && !b.Settled
+	})
 }
 
 // part is the share of one cluster of one number, while it is decided.
@@ -294,7 +303,7 @@ func (d *decision) divide(revision Revision, n Number) {
 			last, _, _ := c.has(revision.Snapshot, n.Key)
 			share.Replicas = last.Replicas
 		case next[i] != want[i]:
-			share.Target, c.done = ptr.To(number(want[i])), false
+			share.Target = ptr.To(number(want[i]))
 		}
 		if more := next[i] - parts[i].present; more > 0 && !c.away && revision.Snapshot == d.Revisions[len(d.Revisions)-1].Snapshot {
 			capacity.Add(c.promises, capacity.Times(n.Requests, more))
@@ -355,6 +364,9 @@ func (d *decision) parts(revision Revision, n Number) (out []part, first bool) {
 	}
 	for i := range out {
 		c, p := &d.clusters[i], &out[i]
+		if first && c.Placed {
+			p.present = n.Total // it was not divided yet
+		}
 		pinned, isPinned := int64(0), false
 		if c.Change != nil {
 			pinned, isPinned = n.Pinned(c.Change)
@@ -467,7 +479,7 @@ func (d *decision) measure(parts []part, n Number) {
 	}
 	for i := range parts {
 		p, c := &parts[i], &d.clusters[i]
-		p.Weight = max(p.have, p.present+d.room(c, n))
+		p.Weight = max(p.have, p.prior, p.present+d.room(c, n))
 		if !p.pinned && !c.away {
 			p.Max = min(p.Max, p.Weight)
 		}
@@ -692,9 +704,9 @@ func (d *decision) sharesOf(c *cluster) []v1beta1.RevisionShares {
 		rules = returned
 	case c.back:
 		rules = d.rules
-	case rules == returned && d.Failback && !d.fresh():
-	case c.done && !d.Frozen:
-		rules = d.rules
+	case d.Frozen || d.unread() || rules == returned && d.Failback && !d.fresh():
+	default:
+		rules = d.rules // the targets are recorded with them
 	}
 	var out []v1beta1.RevisionShares
 	for _, r := range d.Revisions {
@@ -709,6 +721,11 @@ func (d *decision) sharesOf(c *cluster) []v1beta1.RevisionShares {
 		out = append(out, s)
 	}
 	return out
+}
+
+// unread reports whether some content could not be divided.
+func (d *decision) unread() bool {
+	return slices.ContainsFunc(d.Revisions, func(r Revision) bool { return r.Problem != nil })
 }
 
 // turn returns when to write the shares of a cluster.

@@ -430,3 +430,84 @@ func TestUnschedulableReplicasGoElsewhere(t *testing.T) {
 		t.Errorf("the decision is %+v, %v; want another when the limit ends", d, err)
 	}
 }
+
+// A placement that was not divided before runs all replicas on each cluster, whatever room there is besides.
+func TestFirstDivisionByCapacityOfARunningPlacement(t *testing.T) {
+	w := measured(t, v1beta1.ReplicaDivisionCapacity, 9, map[string]int64{"a": 0, "b": 0, "old": 0})
+	for i := range w.Bindings {
+		w.Bindings[i].Placed = true
+	}
+	w.of("old").Usage = nil
+	w.of("b").Settled = false
+	w.settle()
+	w.want("a:3 b:3 old:3")
+}
+
+// Each write of a share makes another generation of the binding, which is not settled until it is reported again.
+func TestMovesByCapacityEnd(t *testing.T) {
+	for name, tc := range map[string]struct {
+		surge int32
+		least int32
+		want  string
+	}{
+		"with surge":    {4, 1, "a:7 b:7 c:6"},
+		"without surge": {0, 1, "a:12 b:8 c:0"},
+	} {
+		w := measured(t, v1beta1.ReplicaDivisionCapacity, 20, map[string]int64{"a": 12, "b": 8})
+		w.settle()
+		w.want("a:12 b:8")
+		w.Surge = ptr.To(intstr.FromInt32(tc.surge))
+		w.run(map[string]int64{"a": 40, "b": 40})
+		w.join("c")
+		w.room("c", 40)
+		w.Policy.MinPerCluster, w.Rebalance = ptr.To(tc.least), "now"
+		writes := 0
+		for range 40 {
+			before := map[string][]v1beta1.RevisionShares{}
+			for _, b := range w.Bindings {
+				before[b.Name] = b.Shares
+			}
+			for range 5 { // the divider decides again before the dispatcher reports
+				if w.step() {
+					writes++
+				}
+				for i := range w.Bindings {
+					b := &w.Bindings[i]
+					b.Settled = b.Settled && slices.EqualFunc(before[b.Name], b.Shares, func(x, y v1beta1.RevisionShares) bool { return fmt.Sprint(x) == fmt.Sprint(y) })
+				}
+			}
+			for i := range w.Bindings {
+				w.Bindings[i].Settled, w.Bindings[i].Snapshot = true, w.Revisions[0].Snapshot
+			}
+			w.run(map[string]int64{"a": 40, "b": 40, "c": 40})
+		}
+		if writes > 12 {
+			t.Errorf("%s: %d decisions wrote", name, writes)
+		}
+		if got := fmt.Sprint(w.shares()); got != "map["+tc.want+"]" {
+			t.Errorf("%s: shares are %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
+// A cluster that is heard again keeps what runs there until what others have instead is available, and during a brake.
+func TestReturnWaitsForTheStandIns(t *testing.T) {
+	w := worked(t, 20)
+	w.settle()
+	w.of("e1").Heard, w.of("e1").Lost = false, true
+	w.settle()
+	w.want("e1:-1 e2:8 w1:8 w2:4")
+	w.of("e1").Heard, w.of("e1").Lost, w.of("e1").Settled = true, false, true
+	w.of("w1").Settled = false
+	w.settle()
+	w.want("e1:-1 e2:8 w1:8 w2:4")
+	w.of("w1").Settled, w.Frozen = true, true
+	w.settle()
+	w.want("e1:-1 e2:8 w1:8 w2:4")
+	if got := w.of("e1").Shares[0].Workloads[0].Replicas; got != 7 {
+		t.Errorf("e1 has %d, want what runs there", got)
+	}
+	w.Frozen = false
+	w.settle()
+	w.want("e1:1 e2:8 w1:7 w2:4")
+}

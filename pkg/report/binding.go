@@ -22,6 +22,9 @@ type BindingFacts struct {
 	// Bound is whether the binding is in state Bound, which starts its rollout. In other states RolloutStarted is left
 	// unchanged: update runs write it for placements of strategy External.
 	Bound bool
+	// Redivided is whether an update run has given the binding its content before, and at most its shares of replicas have
+	// changed since: a rollout that has started goes on.
+	Redivided bool
 	// Overridden is whether the binding lists any override.
 	Overridden bool
 	// IdleOverrides are overrides made for this placement alone that select none of its objects.
@@ -81,7 +84,8 @@ var dispatched = delivery.Outcome()
 // itself has written a condition of the same generation.
 func (f BindingFacts) rolloutStarted(old []metav1.Condition, now metav1.Time) *metav1.Condition {
 	was := meta.FindStatusCondition(old, v1beta1.ConditionRolloutStarted)
-	if !f.Bound || was != nil && was.ObservedGeneration >= f.Generation {
+	continues := f.Bound || f.Redivided && was != nil && was.Status == metav1.ConditionTrue
+	if !continues || was != nil && was.ObservedGeneration >= f.Generation {
 		return was
 	}
 	return &merge(old, []metav1.Condition{RolloutStarted(f.Generation)}, now)[0]

@@ -74,7 +74,7 @@ func (p *placementReport) leftClusters(policy *v1beta1.Failover) (stuck, pending
 func whatHappens(policy *v1beta1.Failover, reason failover.Reason) string {
 	switch {
 	case reason == failover.Tainted:
-		return "its objects are removed"
+		return "its objects are removed as long as, or once, it is heard"
 	case policy.Purge == v1beta1.FailoverPurgeNever:
 		return "once it is heard, its objects are left there without an owner"
 	default:

@@ -87,7 +87,7 @@ func TestUnschedulableReplicasAreSortedThenCut(t *testing.T) {
 	})
 }
 
-// A number that is not known at present stays as it was reported.
+// A number that is not known at present stays as it was reported, up to the present limit.
 func TestWorkReportsUnschedulableReplicas(t *testing.T) {
 	m := made("a", v1beta1.ReasonManifestApplied, v1beta1.ReasonManifestNotAvailableYet)
 	status := v1beta1.WorkStatus{}
@@ -95,7 +95,7 @@ func TestWorkReportsUnschedulableReplicas(t *testing.T) {
 		unschedulable int32
 		uncounted     bool
 		want          int32
-	}{{0, true, 0}, {3, false, 3}, {0, true, 3}, {2, false, 2}, {0, false, 0}} {
+	}{{9, true, 0}, {3, false, 3}, {9, true, 3}, {2, true, 2}, {9, true, 2}, {0, false, 0}} {
 		m.Unschedulable, m.Uncounted = step.unschedulable, step.uncounted
 		status, _ = Work(status, 1, Pass{Manifests: []Manifest{m}}, noon)
 		if got := status.ManifestConditions[0].UnschedulableReplicas; got != step.want {

@@ -50,7 +50,7 @@ type Manifest struct {
 	// Mirror is the object's status to report back, as an object of apiVersion, kind and status; nil if there is none.
 	Mirror []byte
 	// Unschedulable is how many replicas of a divided workload have had no node for some time. If it is Uncounted, the
-	// number is not known at present, and the reported one stays.
+	// number is not known at present, and the one reported last stays, up to this one.
 	Unschedulable int32
 	Uncounted     bool
 }
@@ -163,7 +163,7 @@ func manifest(old *v1beta1.ManifestCondition, m Manifest, diffOnly bool, now met
 	}
 	unschedulable := m.Unschedulable
 	if m.Uncounted {
-		unschedulable = old.UnschedulableReplicas
+		unschedulable = min(old.UnschedulableReplicas, m.Unschedulable)
 	}
 	return v1beta1.ManifestCondition{
 		Identifier:            m.Identifier,

@@ -273,7 +273,7 @@ func (r *run) leave() {
 		l := r.leaveOf(b.Cluster)
 		r.lookAgain(l.Again)
 		r.waiting = r.waiting || l.Reason != ""
-		if l.Reason == failover.Tainted {
+		if l.Reason == failover.Tainted && l.Again > 0 {
 			r.verdicts[r.at[b.Cluster]].Until = r.request.Now.Add(l.Again)
 		}
 		if l.Now {

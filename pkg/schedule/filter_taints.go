@@ -13,8 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
-// FilterTaints passes the clusters whose taints the policy tolerates. An evicting taint also keeps
-// placements off that do not tolerate it.
+// FilterTaints passes the clusters whose taints the policy tolerates.
 const FilterTaints Filter = "TaintToleration"
 
 const topicTaints = "taints"

@@ -62,6 +62,11 @@ func (f *forward) judge(s *Stage) (busy int, err error) {
 			if b == nil {
 				return 0, noBinding(c, s)
 			}
+			if f.release.on(b) && !started(b) && divided(b) {
+				f.step.Start = append(f.step.Start, Start{Binding: b, To: f.release.to(c.Name)})
+				busy++
+				continue
+			}
 			if !f.release.on(b) || !started(b) {
 				c.Phase = Failed
 				c.Cause = "The binding was modified by another client during this run; another update run may be active for this placement"

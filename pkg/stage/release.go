@@ -52,5 +52,9 @@ func started(b v1beta1.BindingObject) bool {
 	return delivery.StatusOf(b).Is(v1beta1.ConditionRolloutStarted, metav1.ConditionTrue)
 }
 
+// divided returns whether a binding has shares of replicas. Writing them makes another generation of the binding, and
+// changes nothing that a run gives.
+func divided(b v1beta1.BindingObject) bool { return len(b.GetSpec().Shares) > 0 }
+
 // healthy returns whether everything is available on the cluster of a binding, as the binding is now.
 func healthy(b v1beta1.BindingObject) bool { return delivery.StatusOf(b).Well() }

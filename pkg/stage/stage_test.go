@@ -492,6 +492,24 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// The divider writes shares of replicas on bindings of a run.
+func TestSharesDoNotEndARun(t *testing.T) {
+	w := fleet(of("all", ""))
+	if err := w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(true)
+	b := w.binding("c1")
+	b.Generation++
+	b.Spec.Shares = []v1beta1.RevisionShares{{ResourceSnapshotName: "p-4-snapshot"}}
+	if step := w.pass(true); len(step.Start) != 1 || step.Start[0].Content || step.Start[0].Binding != b {
+		t.Errorf("the run starts %+v; want the condition on c1 alone", step.Start)
+	}
+	w.available("c1")
+	w.pass(true)
+	w.want(t, "available", "active | active c1+ c2* c3. | pending")
+}
+
 func TestPlansThatCannotBe(t *testing.T) {
 	sorted := func(key string) func(*v1beta1.StageConfig) {
 		return func(c *v1beta1.StageConfig) { c.SortingLabelKey = ptr.To(key) }

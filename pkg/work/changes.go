@@ -118,22 +118,35 @@ func (c *Changes) Restore(wanted, seen []*v1beta1.Work, edited map[string]bool) 
 
 // Leave makes Compare keep the content of Works that were made for the order of wanted, although its result is
 // different now: only the labels of the cluster have changed since, and other agents decide when the cluster gets the
-// new result.
-func Leave(wanted, seen []*v1beta1.Work) {
+// new result. It reports whether a Work has other shares of replicas than wanted, which have to wait for that, too.
+func Leave(wanted, seen []*v1beta1.Work) (waits bool) {
 	if settleNames(wanted, seen) != nil {
-		return // Compare returns the same error
+		return false // Compare returns the same error
 	}
 	for _, w := range wanted {
-		count := w.Annotations[contract.AnnotationManifests]
+		count, shares := w.Annotations[contract.AnnotationManifests], w.Annotations[contract.AnnotationShares]
 		for _, s := range seen {
 			if s.Name != w.Name || !includes(s.Labels, w.Labels) {
 				continue
 			}
 			w.Annotations[contract.AnnotationManifests] = s.Annotations[contract.AnnotationManifests]
+			setShares(w, s.Annotations[contract.AnnotationShares])
 			if !holds(s, w) {
 				w.Annotations[contract.AnnotationManifests] = count
+				setShares(w, shares)
+				continue
 			}
+			waits = waits || s.Annotations[contract.AnnotationShares] != shares
 		}
+	}
+	return waits
+}
+
+// setShares sets the hash of shares on a Work; empty for none.
+func setShares(w *v1beta1.Work, hash string) {
+	delete(w.Annotations, contract.AnnotationShares)
+	if hash != "" {
+		w.Annotations[contract.AnnotationShares] = hash
 	}
 }
 

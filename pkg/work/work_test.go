@@ -341,6 +341,34 @@ func TestAnotherFingerprintIsOtherContent(t *testing.T) {
 	}
 }
 
+// Shares of replicas wait with the new result of overrides.
+func TestSharesWaitForTheResultOfOverrides(t *testing.T) {
+	const web = `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"namespace":"shop","name":"web"},"spec":{"replicas":10}}`
+	made := func(share int32) []*v1beta1.Work {
+		o := order()
+		o.Content.ClusterResourceOverrideSnapshots, o.Fingerprint = []string{"o-1"}, "f"
+		o.Shares = []v1beta1.ReplicaShare{{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web", Replicas: share, Of: 10}}
+		works, err := Wanted(o, Group{Index: "3", Parts: []Part{{Sub: -1, Objects: raw(web)}}}, AsIs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return works
+	}
+	there := stored(made(5))
+	for share, waits := range map[int32]bool{5: false, 7: true} {
+		wanted := made(share)
+		if got := Leave(wanted, there); got != waits {
+			t.Errorf("share %d: it waits %t, want %t", share, got, waits)
+		}
+		if changes, err := Compare(wanted, there, nil); err != nil || !changes.None() {
+			t.Errorf("share %d: %+v, %v; want no change", share, changes, err)
+		}
+	}
+	if changes, err := Compare(made(7), there, nil); err != nil || len(changes.Update) != 1 {
+		t.Errorf("%+v, %v; want an update for the share", changes, err)
+	}
+}
+
 func raw(objects ...string) [][]byte {
 	var out [][]byte
 	for _, o := range objects {

@@ -74,9 +74,9 @@ func (d *Dispatcher) plan(ctx context.Context, seen *observed) (plan, error) {
 		return plan{}, err
 	}
 	is := seen.order.Fingerprint
-	left := is != "" && is != override.Fingerprint(overrides, seen.cluster)
+	left, waits := is != "" && is != override.Fingerprint(overrides, seen.cluster), false
 	if left {
-		work.Leave(wanted, works)
+		waits = work.Leave(wanted, works)
 	}
 	changes, err := work.Compare(wanted, works, orphans)
 	if err != nil {
@@ -97,6 +97,9 @@ func (d *Dispatcher) plan(ctx context.Context, seen *observed) (plan, error) {
 	}
 	seen.works = works
 	out := plan{changes: changes, wanted: names(wanted), again: again, idle: d.idle(ctx, seen.order, group)}
+	if waits {
+		out.sync, out.passing = "Waiting until the rollout gives the cluster the new result of its overrides, to change its share of replicas", true
+	}
 	if len(changes.Await) > 0 {
 		out.sync, out.passing = fmt.Sprintf("Waiting for the cluster to remove the objects of the deleted work %s", changes.Await[0]), true
 	}

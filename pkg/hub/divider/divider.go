@@ -64,8 +64,7 @@ func (d *Divider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 	placement := scope.Placements.New(req.NamespacedName)
 	err := d.Client.Get(ctx, req.NamespacedName, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
-		d.contents.forget(req.NamespacedName)
-		d.waiting.set(req.NamespacedName, false)
+		d.forget(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
@@ -75,15 +74,21 @@ func (d *Divider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 		return ctrl.Result{}, nil
 	}
 	bindings, err := d.bindings(ctx, placement)
-	if err != nil || len(bindings) == 0 {
+	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if replicas.PolicyOf(placement) == nil {
-		d.contents.forget(req.NamespacedName)
-		d.waiting.set(req.NamespacedName, false)
+	if replicas.PolicyOf(placement) == nil || len(bindings) == 0 {
+		d.forget(req.NamespacedName)
 		return ctrl.Result{}, d.clear(ctx, bindings)
 	}
 	return d.divide(ctx, placement, bindings)
+}
+
+// forget forgets what is remembered about a placement that divides nothing.
+func (d *Divider) forget(placement types.NamespacedName) {
+	d.contents.forget(placement)
+	d.waiting.set(placement, false)
+	d.problems.Delete(placement)
 }
 
 // divide writes the next shares.
@@ -96,6 +101,7 @@ func (d *Divider) divide(ctx context.Context, placement v1beta1.PlacementObject,
 	decision, err := replicas.Decide(request)
 	if err != nil { // the user has to correct the policy, and the placement's status says so
 		ctrl.LoggerFrom(ctx).V(1).Info("Replicas cannot be divided", "reason", err.Error())
+		d.waiting.set(client.ObjectKeyFromObject(placement), false)
 		return ctrl.Result{}, nil
 	}
 	d.waiting.set(client.ObjectKeyFromObject(placement), decision.Waiting)

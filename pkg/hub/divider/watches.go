@@ -134,11 +134,16 @@ func bindings() predicate.Predicate {
 			return was.GetGeneration() != is.GetGeneration() ||
 				was.GetDeletionTimestamp().IsZero() != is.GetDeletionTimestamp().IsZero() ||
 				was.GetAnnotations()[contract.AnnotationReplacedBy] != is.GetAnnotations()[contract.AnnotationReplacedBy] ||
-				delivery.StatusOf(was).Well() != delivery.StatusOf(is).Well() ||
+				delivery.StatusOf(was).Well() != delivery.StatusOf(is).Well() || reported(was) != reported(is) ||
 				!equality.Semantic.DeepEqual(was.GetStatus().UnschedulableReplicas, is.GetStatus().UnschedulableReplicas)
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
+}
+
+// reported is whether the cluster has reported whether what it has now is available.
+func reported(b v1beta1.BindingObject) bool {
+	return delivery.StatusOf(b).Current(v1beta1.ConditionAvailable) != nil
 }
 
 // snapshots passes snapshots that may make a group the latest or complete.

@@ -1,6 +1,8 @@
 package applier
 
 import (
+	"math"
+
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -52,10 +54,15 @@ func (p *pass) countUnschedulable() {
 	for _, it := range p.items {
 		w := it.workload()
 		if w == nil {
-			it.fact.Uncounted = it.object == nil
+			if it.object == nil {
+				it.fact.Unschedulable, it.fact.Uncounted = math.MaxInt32, true
+			}
 			continue
 		}
 		n, known := counts[w.UID]
+		if !known {
+			n = math.MaxInt32 // the last known number stays, within the present limit
+		}
 		it.fact.Unschedulable, it.fact.Uncounted = min(n, w.Unready), !known
 	}
 }
