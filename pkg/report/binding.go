@@ -22,8 +22,8 @@ type BindingFacts struct {
 	// Bound is whether the binding is in state Bound, which starts its rollout. In other states RolloutStarted is left
 	// unchanged: update runs write it for placements of strategy External.
 	Bound bool
-	// Redivided is whether an update run has given the binding its content before, and at most its shares of replicas have
-	// changed since: a rollout that has started goes on.
+	// Redivided is whether an update run has given the binding its content before, and at most its shares of replicas
+	// have changed since: a rollout that has started goes on.
 	Redivided bool
 	// Overridden is whether the binding lists any override.
 	Overridden bool
