@@ -84,7 +84,7 @@ func (w *world) replicas() string {
 	return strings.Join(out, " ")
 }
 
-// pours reconciles once, and checks how many Works of which kind were written and what they have then.
+// pours reconciles once, and checks which kinds of Works were written, how many, and what they have then.
 func (w *world) pours(writes, replicas string) {
 	w.Helper()
 	_, got, err := w.pass()

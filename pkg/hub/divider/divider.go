@@ -55,7 +55,8 @@ type Divider struct {
 	problems sync.Map // by placement: the message recorded last
 	contents contents
 	promises promises
-	waiting  waiting
+	// waiting are the placements with replicas for which no cluster had room.
+	waiting loop.Waiting
 }
 
 // Reconcile takes the next step of one placement.
@@ -87,7 +88,7 @@ func (d *Divider) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 // forget forgets what is remembered about a placement that divides nothing.
 func (d *Divider) forget(placement types.NamespacedName) {
 	d.contents.forget(placement)
-	d.waiting.set(placement, false)
+	d.waiting.Set(placement, false)
 	d.problems.Delete(placement)
 }
 
@@ -101,10 +102,10 @@ func (d *Divider) divide(ctx context.Context, placement v1beta1.PlacementObject,
 	decision, err := replicas.Decide(request)
 	if err != nil { // the user has to correct the policy, and the placement's status says so
 		ctrl.LoggerFrom(ctx).V(1).Info("Replicas cannot be divided", "reason", err.Error())
-		d.waiting.set(client.ObjectKeyFromObject(placement), false)
+		d.waiting.Set(client.ObjectKeyFromObject(placement), false)
 		return ctrl.Result{}, nil
 	}
-	d.waiting.set(client.ObjectKeyFromObject(placement), decision.Waiting)
+	d.waiting.Set(client.ObjectKeyFromObject(placement), decision.Waiting)
 	write := func(ctx context.Context, w replicas.Write) error {
 		if err := d.write(ctx, bindings[w.Binding], w.Shares); err != nil {
 			return err

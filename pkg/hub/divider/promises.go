@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/capacity"
@@ -53,37 +52,4 @@ func (p *promises) on(cluster *clusterv1beta1.MemberCluster) corev1.ResourceList
 		capacity.Add(out, p.requests)
 	}
 	return out
-}
-
-// waiting are the placements with replicas for which no cluster had room. A start finds them again, because it decides
-// about every placement.
-type waiting struct {
-	mu         sync.Mutex
-	placements map[types.NamespacedName]bool
-}
-
-func (w *waiting) set(placement types.NamespacedName, is bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !is {
-		delete(w.placements, placement)
-		return
-	}
-	if w.placements == nil {
-		w.placements = map[types.NamespacedName]bool{}
-	}
-	w.placements[placement] = true
-}
-
-func (w *waiting) has(placement types.NamespacedName) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.placements[placement]
-}
-
-// none reports whether no placement waits.
-func (w *waiting) none() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.placements) == 0
 }

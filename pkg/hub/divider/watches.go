@@ -89,7 +89,7 @@ func (d *Divider) onCluster(ctx context.Context, cluster client.Object) []reconc
 
 // onRoom enqueues the placements that wait for room and have a binding to a cluster.
 func (d *Divider) onRoom(ctx context.Context, cluster client.Object) []reconcile.Request {
-	return slices.DeleteFunc(d.onCluster(ctx, cluster), func(r reconcile.Request) bool { return !d.waiting.has(r.NamespacedName) })
+	return slices.DeleteFunc(d.onCluster(ctx, cluster), func(r reconcile.Request) bool { return !d.waiting.Has(r.NamespacedName) })
 }
 
 // onBrake enqueues all placements that divide replicas: during a brake none moves any.
@@ -208,7 +208,7 @@ func (d *Divider) rooms() predicate.Predicate {
 		CreateFunc: func(event.CreateEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(*clusterv1beta1.MemberCluster), e.ObjectNew.(*clusterv1beta1.MemberCluster)
-			return !d.waiting.none() && !was.Status.ResourceUsage.ObservationTime.Equal(&is.Status.ResourceUsage.ObservationTime)
+			return len(d.waiting.All()) > 0 && !was.Status.ResourceUsage.ObservationTime.Equal(&is.Status.ResourceUsage.ObservationTime)
 		},
 		DeleteFunc:  func(event.DeleteEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },

@@ -94,41 +94,15 @@ func (s *Scheduler) recordLeft(placement v1beta1.PlacementObject, d schedule.Dec
 	}
 }
 
-// waiting are the placements with an exchange of clusters that another state of the fleet may cause, end or undo. A
-// start finds them again, because it decides about every placement.
-type waiting struct {
-	mu         sync.Mutex
-	placements map[types.NamespacedName]bool
-}
-
-func (w *waiting) set(placement types.NamespacedName, is bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !is {
-		delete(w.placements, placement)
-		return
-	}
-	if w.placements == nil {
-		w.placements = map[types.NamespacedName]bool{}
-	}
-	w.placements[placement] = true
-}
-
-func (w *waiting) enqueue(q queue) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for placement := range w.placements {
-		q.Add(reconcile.Request{NamespacedName: placement})
-	}
-}
-
 // enqueueFailovers enqueues the placements that may leave a cluster, or take one back, because of a change of a
 // cluster: those that have a binding there, and those that wait.
 func (s *Scheduler) enqueueFailovers(ctx context.Context, was, is *clusterv1beta1.MemberCluster, q queue) {
 	change := failover.Change{Was: was, Is: is, Now: s.Now()}
 	if change.Matters() {
 		s.enqueueOn(ctx, change, q)
-		s.waiting.enqueue(q)
+		for _, placement := range s.waiting.All() {
+			q.Add(reconcile.Request{NamespacedName: placement})
+		}
 	}
 }
 

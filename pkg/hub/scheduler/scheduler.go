@@ -60,8 +60,9 @@ type Scheduler struct {
 	created  created
 	letGo    letGo
 	silences silences
-	waiting  waiting
-	turns    turns
+	// waiting are the placements with an exchange of clusters that another state of the fleet may cause, end or undo.
+	waiting loop.Waiting
+	turns   turns
 }
 
 // Reconcile schedules one placement.
@@ -80,7 +81,7 @@ func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	}
 	if err != nil { // the placement is gone
 		s.letGo.forget(req.NamespacedName)
-		s.waiting.set(req.NamespacedName, false)
+		s.waiting.Set(req.NamespacedName, false)
 		s.paced(req.NamespacedName, schedule.Decision{})
 		return ctrl.Result{}, s.releaseUnplaced(ctx, bindings)
 	}
@@ -112,7 +113,7 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 	}
 	request.Domain = s.Domain
 	decision := schedule.Decide(request)
-	s.waiting.set(client.ObjectKeyFromObject(placement), decision.Waiting)
+	s.waiting.Set(client.ObjectKeyFromObject(placement), decision.Waiting)
 	if wait := s.paced(client.ObjectKeyFromObject(placement), decision); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}

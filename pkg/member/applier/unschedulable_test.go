@@ -46,7 +46,7 @@ func (w *world) startCounting(cfg *rest.Config, log logr.Logger) {
 	w.agent.Join()
 }
 
-// requesting is a workload whose pods request cpu, of which the node has 8, with further fields of its pods. A rollout
+// requesting is a workload whose pods request cpu, with further fields of its pods. The node has 8 cores. A rollout
 // keeps pods that are not ready.
 func requesting(kind, namespace, name string, replicas int, cpu, further string) string {
 	strategy := ""
