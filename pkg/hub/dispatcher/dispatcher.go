@@ -108,7 +108,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 		})
 		return result, err
 	}
-	had := work.Holds(seen.order, seen.works)
+	redivided := seen.external && seen.divided && work.Holds(seen.order, seen.works)
 	plan, err := d.plan(ctx, seen)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -126,7 +126,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	result, wrote, err := d.report(ctx, binding, report.BindingFacts{
 		Generation:      binding.GetGeneration(),
 		Bound:           binding.GetSpec().State == v1beta1.BindingStateBound && !seen.external,
-		Redivided:       seen.external && seen.divided && had,
+		Redivided:       redivided,
 		Overridden:      seen.order.Overridden(),
 		IdleOverrides:   idleNames(plan.idle),
 		Content:         seen.order.Content,
