@@ -176,9 +176,11 @@ func Decide(r Request) (Decision, error) {
 // decision is the state of one decision.
 type decision struct {
 	Request
-	waiting  bool
-	again    time.Duration
-	rules    string
+	waiting bool
+	again   time.Duration
+	rules   string
+	// anew is whether the shares are computed without regard to those that clusters have.
+	anew     bool
 	clusters []cluster
 }
 
@@ -232,6 +234,7 @@ func (d *decision) prepare() error {
 		}
 	}
 	slices.SortFunc(d.clusters, func(a, b cluster) int { return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name)) })
+	d.anew = d.isFresh()
 	return nil
 }
 
@@ -271,7 +274,7 @@ func (d *decision) divide(revision Revision, n Number) {
 	if !first {
 		d.begin(parts, n, total)
 	}
-	fresh := first || d.fresh()
+	fresh := first || d.anew
 	if d.Policy.By == v1beta1.ReplicaDivisionAggregate {
 		d.aggregate(parts, total, fresh)
 	}
@@ -561,8 +564,8 @@ func (d *decision) begin(parts []part, n Number, total int64) {
 	}
 }
 
-// fresh reports whether the shares are computed without regard to those that clusters have.
-func (d *decision) fresh() bool {
+// isFresh reports whether the shares are computed without regard to those that clusters have.
+func (d *decision) isFresh() bool {
 	if d.Frozen {
 		return false
 	}
@@ -704,7 +707,7 @@ func (d *decision) sharesOf(c *cluster) []v1beta1.RevisionShares {
 		rules = returned
 	case c.back:
 		rules = d.rules
-	case d.Frozen || d.unread() || rules == returned && d.Failback && !d.fresh():
+	case d.Frozen || d.unread() || rules == returned && d.Failback && !d.anew:
 	default:
 		rules = d.rules // the targets are recorded with them
 	}
