@@ -207,6 +207,13 @@ type ResourceBindingSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=50
 	Shares []RevisionShares `json:"shares,omitempty"`
+
+	// FailoverState are the values that the placement took along from the cluster that this one replaced, at most 200.
+	// The scheduler writes them when it picks the cluster.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=200
+	FailoverState []ObjectAnnotation `json:"failoverState,omitempty"`
 }
 
 // BindingState is the phase of a binding.
@@ -273,6 +280,16 @@ type Failover struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('30s') && duration(self) <= duration('720h')",message="after must be from 30s to 720h"
 	After metav1.Duration `json:"after"`
 
+	// AfterUnavailable is how long what was available on a cluster is not available there any more before another
+	// cluster replaces it: a Go duration such as 10m, from 30s to 720h. Without it the placement leaves no cluster for
+	// this reason. It counts only with the resources and overrides with which it was available, when the rollout is
+	// over, and only while they are available on another cluster of the placement; a placement of one cluster leaves
+	// one only once for the same resources. It is for type PickN only.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('30s') && duration(self) <= duration('720h')",message="afterUnavailable must be from 30s to 720h"
+	AfterUnavailable *metav1.Duration `json:"afterUnavailable,omitempty"`
+
 	// Purge defines what happens to the objects on a replaced cluster: Graceful, the default, removes them when the
 	// cluster is heard and the other cluster is available; Immediate removes them as soon as the cluster is heard;
 	// Never leaves them there, without an owner. From a cluster that was left because of a taint, Never removes them as
@@ -287,6 +304,56 @@ type Failover struct {
 	// +optional
 	// +kubebuilder:default=Never
 	Failback FailbackPolicy `json:"failback,omitempty"`
+
+	// State are values of the statuses of placed objects, at most 16, that the placement takes along when another
+	// cluster replaces one: the same objects get them as annotations there. It is for type PickN only.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	State []FailoverState `json:"state,omitempty"`
+}
+
+// FailoverState is a value of the status of an object. The one that the cluster reported last is used, so that a lost
+// cluster need not be heard. A value that the status lacks is left out, and the placement's events say so.
+type FailoverState struct {
+	// Group is the API group of the object; empty for the core group.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+
+	// Kind is the kind of the object.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind"`
+
+	// Namespace is the namespace of the object. If it is empty, objects in every namespace match, and objects without
+	// a namespace.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
+
+	// Name is the name of the object. If it is empty, all objects of the kind match.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+
+	// JSONPath is where the value is in the object, as for "kubectl get -o jsonpath" but without braces; it begins with
+	// .status, for instance .status.checkpoint or .status.conditions[?(@.type=="Saved")].message. A string is taken as
+	// it is, another value in its JSON form. A value of more than 4096 bytes is left out.
+	// +required
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('.status.') || self.startsWith('.status[')",message="jsonPath must begin with .status. or .status["
+	JSONPath string `json:"jsonPath"`
+
+	// Annotation is the key of the annotation that the object gets on the other cluster. Keys of kubernetes.io, k8s.io
+	// and kubernetes-fleet.io, and of their subdomains, are refused.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$')",message="annotation must be a key of an annotation, such as example.com/checkpoint"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|kubernetes-fleet[.]io)/')",message="annotation must not be a key of kubernetes.io, k8s.io or kubernetes-fleet.io"
+	Annotation string `json:"annotation"`
 }
 
 // FailoverPurge defines what happens to the objects on a replaced cluster.
@@ -312,6 +379,34 @@ const (
 	// FailbackWhenHealthy returns to the cluster after it was heard and healthy for 10 minutes.
 	FailbackWhenHealthy FailbackPolicy = "WhenHealthy"
 )
+
+// ObjectAnnotation is an annotation that an object gets on one cluster.
+type ObjectAnnotation struct {
+	// Group, Kind, Namespace and Name identify the object. Group is empty for the core group, Namespace for objects
+	// without a namespace.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// Annotation is the key.
+	// +required
+	// +kubebuilder:validation:MaxLength=317
+	Annotation string `json:"annotation"`
+
+	// Value is the value, at most 4096 bytes.
+	// +required
+	// +kubebuilder:validation:MaxLength=4096
+	Value string `json:"value"`
+}
 
 // ClusterResourceOverride changes cluster-scoped objects for selected member clusters. The objects on the hub stay as
 // they are; only the objects on the members change. If it selects a Namespace, it also changes the objects in it.
@@ -702,6 +797,8 @@ type PlacementSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickAll' || (!has(self.clusterNames) && !has(self.numberOfClusters) && !has(self.topologySpreadConstraints))",message="clusterNames, numberOfClusters, and topologySpreadConstraints cannot be set when placementType is PickAll"
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickN' || (!has(self.clusterNames) && has(self.numberOfClusters))",message="clusterNames cannot be set and numberOfClusters must be set when placementType is PickN"
 	// +kubebuilder:validation:XValidation:rule="self.placementType == 'PickN' || !has(self.failover) || has(self.replicas)",message="failover cannot be set unless placementType is PickN or replicas is set"
+	// +kubebuilder:validation:XValidation:rule="self.placementType == 'PickN' || !has(self.failover) || !has(self.failover.afterUnavailable) && !has(self.failover.state)",message="failover.afterUnavailable and failover.state cannot be set unless placementType is PickN"
+	// +kubebuilder:validation:XValidation:rule="self.placementType == 'PickN' || !has(self.affinity) || !has(self.affinity.placementAffinity) || !has(self.affinity.placementAffinity.preferredDuringSchedulingIgnoredDuringExecution)",message="affinity.placementAffinity.preferredDuringSchedulingIgnoredDuringExecution cannot be set unless placementType is PickN"
 	Policy *PlacementPolicy `json:"policy,omitempty"`
 
 	// Strategy defines how a change rolls out to the picked clusters and how objects are applied there.
@@ -943,6 +1040,77 @@ type ServerSideApplyConfig struct {
 	ForceConflicts bool `json:"force"`
 }
 
+// PlacementAffinity selects clusters by those that other placements have picked. It applies only when clusters are
+// picked: a picked cluster stays picked when the other placements move, until the policy changes.
+type PlacementAffinity struct {
+	// RequiredDuringSchedulingIgnoredDuringExecution are the terms, at most 10, that must all match for a cluster to be
+	// picked.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	RequiredDuringSchedulingIgnoredDuringExecution []PlacementAffinityTerm `json:"requiredDuringSchedulingIgnoredDuringExecution,omitempty"`
+
+	// PreferredDuringSchedulingIgnoredDuringExecution are terms, at most 10, that add to the score of clusters that
+	// match. It is for PickN only.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	PreferredDuringSchedulingIgnoredDuringExecution []PreferredPlacementAffinityTerm `json:"preferredDuringSchedulingIgnoredDuringExecution,omitempty"`
+}
+
+// PlacementAffinityTerm matches clusters by those of other placements: of ClusterResourcePlacements for a
+// ClusterResourcePlacement, of ResourcePlacements in the same namespace for a ResourcePlacement. A placement never
+// counts for its own terms.
+// +kubebuilder:validation:XValidation:rule="has(self.name) != has(self.selector)",message="set either name or selector"
+type PlacementAffinityTerm struct {
+	// Relation is With, which matches the clusters that one of the other placements has picked, or Apart, which matches
+	// the clusters that none of them has picked. With matches no cluster until one of them has picked one.
+	// +required
+	Relation PlacementRelation `json:"relation"`
+
+	// Name is the name of the other placement. Set either name or selector.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+
+	// Selector selects the other placements by their labels. An empty selector selects all. Set either name or
+	// selector.
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+
+	// TopologyKey is a label of MemberClusters: all clusters with the same value count as one, such as those of a region.
+	// Clusters without the label match no With, and every Apart. Without it every cluster counts by itself.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=317
+	TopologyKey string `json:"topologyKey,omitempty"`
+}
+
+// PlacementRelation defines whether clusters of other placements are sought or avoided.
+// +kubebuilder:validation:Enum=With;Apart
+type PlacementRelation string
+
+const (
+	// PlacementWith matches clusters of other placements.
+	PlacementWith PlacementRelation = "With"
+	// PlacementApart matches clusters without other placements.
+	PlacementApart PlacementRelation = "Apart"
+)
+
+// PreferredPlacementAffinityTerm adds to the score of the clusters that match it.
+type PreferredPlacementAffinityTerm struct {
+	// Weight is added to the affinity score of a matching cluster, from -100 to 100.
+	// +required
+	// +kubebuilder:validation:Minimum=-100
+	// +kubebuilder:validation:Maximum=100
+	Weight int32 `json:"weight"`
+
+	// Preference is the term to match.
+	// +required
+	Preference PlacementAffinityTerm `json:"preference"`
+}
+
 // PlacementPolicy defines which member clusters are picked.
 //
 // The order of its fields, and of those below it, is part of the wire format: the policy hash is computed over its
@@ -1010,11 +1178,15 @@ const (
 	PlacementTypePickFixed PlacementType = "PickFixed"
 )
 
-// Affinity defines which clusters are picked by their labels and properties.
+// Affinity defines which clusters are picked by their labels and properties, and by the clusters of other placements.
 type Affinity struct {
 	// ClusterAffinity selects clusters by the labels and properties of their MemberClusters.
 	// +optional
 	ClusterAffinity *ClusterAffinity `json:"clusterAffinity,omitempty"`
+
+	// PlacementAffinity selects clusters by those that other placements have picked.
+	// +optional
+	PlacementAffinity *PlacementAffinity `json:"placementAffinity,omitempty"`
 }
 
 // ClusterAffinity selects clusters by the labels and properties of their MemberClusters. It applies only when clusters

@@ -135,6 +135,13 @@ type ResourceBindingSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=50
 	Shares []RevisionShares `json:"shares,omitempty"`
+
+	// FailoverState are the values that the placement took along from the cluster that this one replaced, at most 200.
+	// The scheduler writes them when it picks the cluster.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=200
+	FailoverState []ObjectAnnotation `json:"failoverState,omitempty"`
 }
 
 // BindingState is the phase of a binding.

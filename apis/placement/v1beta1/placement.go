@@ -122,6 +122,8 @@ type PlacementSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickAll' || (!has(self.clusterNames) && !has(self.numberOfClusters) && !has(self.topologySpreadConstraints))",message="clusterNames, numberOfClusters, and topologySpreadConstraints cannot be set when placementType is PickAll"
 	// +kubebuilder:validation:XValidation:rule="self.placementType != 'PickN' || (!has(self.clusterNames) && has(self.numberOfClusters))",message="clusterNames cannot be set and numberOfClusters must be set when placementType is PickN"
 	// +kubebuilder:validation:XValidation:rule="self.placementType == 'PickN' || !has(self.failover) || has(self.replicas)",message="failover cannot be set unless placementType is PickN or replicas is set"
+	// +kubebuilder:validation:XValidation:rule="self.placementType == 'PickN' || !has(self.failover) || !has(self.failover.afterUnavailable) && !has(self.failover.state)",message="failover.afterUnavailable and failover.state cannot be set unless placementType is PickN"
+	// +kubebuilder:validation:XValidation:rule="self.placementType == 'PickN' || !has(self.affinity) || !has(self.affinity.placementAffinity) || !has(self.affinity.placementAffinity.preferredDuringSchedulingIgnoredDuringExecution)",message="affinity.placementAffinity.preferredDuringSchedulingIgnoredDuringExecution cannot be set unless placementType is PickN"
 	Policy *PlacementPolicy `json:"policy,omitempty"`
 
 	// Strategy defines how a change rolls out to the picked clusters and how objects are applied there.

@@ -72,11 +72,15 @@ const (
 	PlacementTypePickFixed PlacementType = "PickFixed"
 )
 
-// Affinity defines which clusters are picked by their labels and properties.
+// Affinity defines which clusters are picked by their labels and properties, and by the clusters of other placements.
 type Affinity struct {
 	// ClusterAffinity selects clusters by the labels and properties of their MemberClusters.
 	// +optional
 	ClusterAffinity *ClusterAffinity `json:"clusterAffinity,omitempty"`
+
+	// PlacementAffinity selects clusters by those that other placements have picked.
+	// +optional
+	PlacementAffinity *PlacementAffinity `json:"placementAffinity,omitempty"`
 }
 
 // ClusterAffinity selects clusters by the labels and properties of their MemberClusters. It applies only when clusters
