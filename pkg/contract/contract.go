@@ -151,9 +151,11 @@ const (
 	// Their names are not sufficient, because the index of a deleted and recreated override starts again. Absent if
 	// there are none.
 	AnnotationOverrideContent = Prefix + "override-content-hash"
-	// AnnotationRebalance is on placements: "kubectl fleet rebalance" sets it to another value to have the shares of
-	// replicas computed anew.
-	AnnotationRebalance = Prefix + "rebalance"
+	// AnnotationRebalance is on placements: "kubectl fleet rebalance" sets it to the present time, RFC 3339, to have the
+	// shares of replicas computed anew and clusters exchanged for better ones. AnnotationRebalanced is on policy
+	// snapshots: the value for which their clusters have been exchanged.
+	AnnotationRebalance  = Prefix + "rebalance"
+	AnnotationRebalanced = Prefix + "rebalanced"
 	// AnnotationShares is on Works: a hash of the shares of divided workloads in them. Absent if there are none.
 	AnnotationShares = Prefix + "shares-hash"
 	// AnnotationAuthor is on placements that select whole namespaces: AuthorRestricted if the author of their spec may

@@ -22,17 +22,27 @@ const (
 	Unhealthy Reason = "Unhealthy"
 	// Tainted: the cluster has an evicting taint that the placement does not tolerate, or not any longer.
 	Tainted Reason = "Tainted"
+	// Unavailable: what was available on the cluster is not any more.
+	Unavailable Reason = "Unavailable"
 	// Failback: the cluster that the placement left before is well again.
 	Failback Reason = "Failback"
+	// Rebalance: a user asked for what would be picked now, and the other cluster would be.
+	Rebalance Reason = "Rebalance"
 )
+
+// Chosen reports whether a placement leaves a cluster that is well, for a better one.
+func (r Reason) Chosen() bool { return r == Failback || r == Rebalance }
 
 // Exchange is recorded on the bindings of both clusters when one replaces the other.
 type Exchange struct {
 	// With is the other cluster.
 	With string `json:"with"`
-	// Reason is why the placement left the first cluster, and Since when that began.
+	// Reason is why the placement left the first cluster, and Since when that began; for Rebalance, when it was asked for.
 	Reason Reason      `json:"reason"`
 	Since  metav1.Time `json:"since"`
+	// Resources is the resource snapshot with which the placement last left a cluster because it was unavailable there;
+	// empty if it never did.
+	Resources string `json:"resources,omitempty"`
 }
 
 // ReplacedBy returns what replaces the cluster of a binding; nil if nothing does, or if it cannot be read.

@@ -122,7 +122,7 @@ func (r Rules) Tainted(cluster *clusterv1beta1.MemberCluster) (out Leave) {
 			l.Again = max(l.Since.Add(patience.Limit).Sub(r.Now), 0)
 			l.Now = l.Again == 0
 		}
-		out = sooner(out, l)
+		out = Sooner(out, l)
 	}
 	return out
 }
@@ -133,11 +133,11 @@ func (r Rules) heard(cluster *clusterv1beta1.MemberCluster) Leave {
 	if r.Policy == nil || !Watched(cluster) {
 		return tainted
 	}
-	return sooner(r.unhealthy(cluster), tainted)
+	return Sooner(r.unhealthy(cluster), tainted)
 }
 
-// sooner is the reason for which the cluster is left first; a is if both are due.
-func sooner(a, b Leave) Leave {
+// Sooner is the reason for which the cluster is left first; a is if both are due.
+func Sooner(a, b Leave) Leave {
 	switch {
 	case a.Now || b.Reason == "":
 		return a

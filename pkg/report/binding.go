@@ -59,7 +59,7 @@ func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time)
 	lists := s.details()
 	status := v1beta1.ResourceBindingStatus{
 		FailedPlacements: lists.failed, DriftedPlacements: lists.drifted, DiffedPlacements: lists.diffed, LastHealthy: old.LastHealthy,
-		UnschedulableReplicas: f.unschedulable(old.UnschedulableReplicas),
+		UnavailableSince: f.unavailableSince(old, s, now), UnschedulableReplicas: f.unschedulable(old.UnschedulableReplicas),
 	}
 	if delivery.IsTrue(s.conditions, v1beta1.ConditionAvailable, f.Generation) {
 		status.LastHealthy = f.Content.DeepCopy()
@@ -75,6 +75,22 @@ func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time)
 		}
 	}
 	return BindingUpdate{Status: status, Settled: !s.progress || f.regressed(old.Conditions, s.conditions)}
+}
+
+// unavailableSince is since when the content, which was available on the cluster, has not been. It begins with a report
+// of the cluster that says so, and only one that it is available ends it: while the hub knows neither, it goes on.
+func (f BindingFacts) unavailableSince(old v1beta1.ResourceBindingStatus, s sum, now metav1.Time) *metav1.Time {
+	available := delivery.Current(s.conditions, v1beta1.ConditionAvailable, f.Generation)
+	switch {
+	case f.ReportDiff || old.LastHealthy == nil || !delivery.Same(*old.LastHealthy, f.Content):
+		return nil
+	case available != nil && available.Status == metav1.ConditionTrue:
+		return nil
+	case available == nil || old.UnavailableSince != nil || len(tallyOf(f.Works, v1beta1.ConditionAvailable).bad) == 0:
+		return old.UnavailableSince
+	default:
+		return &now
+	}
 }
 
 // dispatched are the condition types that only Binding writes.

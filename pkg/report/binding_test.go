@@ -118,6 +118,44 @@ func TestLastHealthy(t *testing.T) {
 	}
 }
 
+func TestUnavailableSince(t *testing.T) {
+	one, two := v1beta1.Revision{ResourceSnapshotName: "p-1-snapshot"}, v1beta1.Revision{ResourceSnapshotName: "p-2-snapshot"}
+	applied := said(4, "Applied", true, "AllManifestsApplied")
+	good := []*v1beta1.Work{workHaving("a", applied, said(4, "Available", true, "any"))}
+	bad := []*v1beta1.Work{workHaving("a", applied, said(4, "Available", false, "any"))}
+	old := []*v1beta1.Work{workHaving("a", applied, said(3, "Available", false, "any"))}
+	since, now := &atFirst, &afterwards
+	for name, tc := range map[string]struct {
+		healthy *v1beta1.Revision
+		since   *metav1.Time
+		facts   BindingFacts
+		want    *metav1.Time
+	}{
+		"never available":                  {facts: BindingFacts{Content: two, Works: bad}},
+		"available":                        {healthy: &two, facts: BindingFacts{Content: two, Works: good}},
+		"available with another revision":  {healthy: &one, facts: BindingFacts{Content: two, Works: bad}},
+		"not available any more":           {healthy: &two, facts: BindingFacts{Content: two, Works: bad}, want: now},
+		"still not":                        {healthy: &two, since: since, facts: BindingFacts{Content: two, Works: bad}, want: since},
+		"available again":                  {healthy: &two, since: since, facts: BindingFacts{Content: two, Works: good}},
+		"a new revision":                   {healthy: &one, since: since, facts: BindingFacts{Content: two, Works: bad}},
+		"the Works are new, no report yet": {healthy: &two, facts: BindingFacts{Content: two, Works: old}},
+		"and it was not before":            {healthy: &two, since: since, facts: BindingFacts{Content: two, Works: old}, want: since},
+		"not applied any more": {healthy: &two, facts: BindingFacts{Content: two, Works: []*v1beta1.Work{
+			workHaving("a", said(4, "Applied", false, "any")),
+		}}},
+		"the Works cannot be written": {healthy: &two, since: since, facts: BindingFacts{Content: two, SyncFailure: "no"}, want: since},
+		"only compared":               {healthy: &two, since: since, facts: BindingFacts{Content: two, ReportDiff: true, Works: bad}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.facts.Generation = 7
+			v := Binding(v1beta1.ResourceBindingStatus{LastHealthy: tc.healthy, UnavailableSince: tc.since}, tc.facts, afterwards)
+			if diff := cmp.Diff(tc.want, v.Status.UnavailableSince); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 func TestBinding(t *testing.T) {
 	const (
 		started = "RolloutStarted=True/RolloutStarted@7"

@@ -42,7 +42,7 @@ func (p *placementReport) failover() *metav1.Condition {
 
 // leftClusters describes the clusters that have to be left and cannot be, and those that were left, by whether what
 // replaces them is available. Each list is in the order of clusters. Without a failover policy (nil) these are only
-// clusters that were left because of a taint.
+// clusters that were left because of a taint or for a better one.
 func (p *placementReport) leftClusters(policy *v1beta1.Failover) (stuck, pending, done []string) {
 	if p.Policy != nil && policy != nil {
 		for _, d := range p.Policy.GetStatus().ClusterDecisions {
@@ -54,7 +54,7 @@ func (p *placementReport) leftClusters(policy *v1beta1.Failover) (stuck, pending
 	for _, b := range p.Bindings {
 		e := failover.ReplacedBy(b)
 		if e == nil || !b.GetDeletionTimestamp().IsZero() || b.GetSpec().State != v1beta1.BindingStateUnscheduled ||
-			policy == nil && e.Reason != failover.Tainted {
+			policy == nil && e.Reason != failover.Tainted && e.Reason != failover.Rebalance {
 			continue
 		}
 		text := fmt.Sprintf("cluster %s (%s since %s) is replaced by %s, which is ", b.GetSpec().TargetCluster, e.Reason,
@@ -73,7 +73,7 @@ func (p *placementReport) leftClusters(policy *v1beta1.Failover) (stuck, pending
 // whatHappens describes what happens to the objects on a cluster that was left.
 func whatHappens(policy *v1beta1.Failover, reason failover.Reason) string {
 	switch {
-	case reason == failover.Tainted:
+	case reason == failover.Tainted || reason.Chosen():
 		return "its objects are removed as long as, or once, it is heard"
 	case policy.Purge == v1beta1.FailoverPurgeNever:
 		return "once it is heard, its objects are left there without an owner"

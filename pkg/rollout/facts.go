@@ -23,7 +23,7 @@ func BindingOf(b v1beta1.BindingObject) Binding {
 		State:       spec.State,
 		Previous:    delivery.Previous(b),
 		ReplacedBy:  replacedBy.With,
-		Failback:    replacedBy.Reason == failover.Failback,
+		Failback:    replacedBy.Reason.Chosen(),
 		Deleting:    !b.GetDeletionTimestamp().IsZero(),
 		Snapshot:    spec.ResourceSnapshotName,
 		Overrides:   delivery.OverridesOf(b),

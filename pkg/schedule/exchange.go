@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -18,6 +19,8 @@ import (
 type Exchange struct {
 	// Cluster is the one that it leaves; Exchange.With is the one that replaces it.
 	Cluster string
+	// Score is what it would score now, for Rebalance; nil if it would not pass the filters.
+	Score *v1beta1.ClusterScore
 	failover.Exchange
 }
 
@@ -50,15 +53,18 @@ type leaver struct {
 
 func exchangesOf(r Request, policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.MemberCluster) exchanges {
 	out := exchanges{replaces: map[string]*failover.Exchange{}, instead: map[string]string{}, left: map[string]bool{}}
-	if policy.PlacementType == v1beta1.PlacementTypePickN && !r.Stays && (r.Failover != nil || r.concernsTaints()) {
+	if policy.PlacementType == v1beta1.PlacementTypePickN && !r.Stays && (r.Failover != nil || !r.Rebalance.IsZero() || r.concernsExchanges()) {
 		out.rules = &failover.Rules{Policy: r.Failover, Tolerations: policy.Tolerations, Domain: r.Domain, Fleet: clusters, Now: r.Now}
 	}
 	return out
 }
 
-// concernsTaints reports whether a cluster has an evicting taint, or had one when the placement left it.
-func (r Request) concernsTaints() bool {
-	because := func(e *failover.Exchange) bool { return e != nil && e.Reason == failover.Tainted }
+// concernsExchanges reports whether the placement may leave a cluster, or has left one, without a failover policy: one
+// with an evicting taint, or one for a better one.
+func (r Request) concernsExchanges() bool {
+	because := func(e *failover.Exchange) bool {
+		return e != nil && (e.Reason == failover.Tainted || e.Reason == failover.Rebalance)
+	}
 	return slices.ContainsFunc(r.Clusters, failover.Evicting) ||
 		slices.ContainsFunc(r.Bindings, func(b Binding) bool { return because(b.ReplacedBy) || because(b.Replaces) })
 }
@@ -76,7 +82,11 @@ func (r *run) leaveOf(cluster string) failover.Leave {
 	if r.rules == nil || !r.has(cluster) {
 		return failover.Leave{}
 	}
-	return r.rules.LeaveOf(r.clusters[r.at[cluster]])
+	l := r.rules.LeaveOf(r.clusters[r.at[cluster]])
+	if b, ok := r.kept[cluster]; ok {
+		l = failover.Sooner(l, r.unavailable(b))
+	}
+	return l
 }
 
 // lostObjection returns the objection to a cluster that the placement would leave again; nil if it would not.
@@ -96,6 +106,8 @@ func state(l failover.Leave) string {
 	switch l.Reason {
 	case failover.Unhealthy:
 		return "it is unhealthy since " + since
+	case failover.Unavailable:
+		return "what was available there is not since " + since
 	case failover.Tainted:
 		return fmt.Sprintf("it has the taint %s since %s", taintText(*l.Taint), since)
 	default:
@@ -117,9 +129,9 @@ func (r *run) finish(number int) {
 		left, ok := r.kept[e.With]
 		switch now := r.leaveOf(e.With).Now; {
 		case !ok || len(r.kept) <= number:
-		case now || e.Reason == failover.Failback && !r.unheard(b.Cluster):
+		case now || e.Reason.Chosen() && !r.unheard(b.Cluster):
 			delete(r.kept, left.Cluster)
-			r.park(left, failover.Exchange{With: b.Cluster, Reason: e.Reason, Since: e.Since})
+			r.park(left, with(*e, b.Cluster))
 		case !b.Available || Decidable(r.clusters[r.at[left.Cluster]], r.request.Now):
 			r.discard(b)
 			r.instead[b.Cluster] = left.Cluster
@@ -140,6 +152,15 @@ func (r *run) forget() {
 		})
 	}
 }
+
+// with is the record of an exchange on the binding of the other cluster.
+func with(e failover.Exchange, cluster string) failover.Exchange {
+	e.With = cluster
+	return e
+}
+
+// spent is the resource snapshot with which a placement of one cluster left another as unavailable before.
+func spent(b Binding) string { return ptr.Deref(b.Replaces, failover.Exchange{}).Resources }
 
 // isOver reports whether the cluster that was left in an exchange is picked again.
 func (r *run) isOver(e *failover.Exchange) bool {
@@ -223,7 +244,7 @@ func (r *run) canTakeBack(b, by Binding) bool {
 	if by.Available || !Decidable(cluster, r.request.Now) || r.filters.objection(cluster, r.request.Now) != nil || r.passing(b.Cluster) != nil {
 		return false
 	}
-	if b.ReplacedBy.Reason == failover.Failback {
+	if b.ReplacedBy.Reason.Chosen() {
 		r.lookAgain(patience) // it may be unhealthy for too long then
 		l := r.leaveOf(by.Cluster)
 		return l.Reason == failover.Lost || l.Now || Ineligible(r.clusters[r.at[by.Cluster]], r.request.Now) != ""
@@ -231,7 +252,7 @@ func (r *run) canTakeBack(b, by Binding) bool {
 	if r.failover().Purge == v1beta1.FailoverPurgeImmediate {
 		return false // what is there goes as soon as the cluster is heard
 	}
-	if r.leaveOf(b.Cluster).Reason != "" {
+	if r.leaveOf(b.Cluster).Reason != "" || r.failed(b.Cluster) {
 		return false
 	}
 	if r.request.Now.Sub(b.TakenBack) > takenBackFor {
@@ -283,8 +304,13 @@ func (r *run) leave() {
 	slices.SortFunc(leavers, func(a, b leaver) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Cluster, b.Cluster)) })
 	for _, l := range leavers {
 		left := r.clusters[r.at[l.Cluster]]
-		e := failover.Exchange{Reason: l.Reason, Since: metav1.NewTime(l.Since)}
-		if !r.exchange(l.Binding, e, func(c *clusterv1beta1.MemberCluster) bool { return r.rules.Candidate(c, left, l.Reason) }) {
+		e := failover.Exchange{Reason: l.Reason, Since: metav1.NewTime(l.Since), Resources: spent(l.Binding)}
+		if l.Reason == failover.Unavailable {
+			e.Resources = l.Resources
+		}
+		if !r.exchange(l.Binding, e, func(c *clusterv1beta1.MemberCluster) bool {
+			return r.rules.Candidate(c, left, l.Reason) && (l.Reason != failover.Unavailable || !r.failed(c.Name))
+		}) {
 			r.stuck = append(r.stuck, l)
 			if l.Reason == failover.Lost {
 				r.lookAgain(r.rules.NextCandidate(left))
@@ -321,7 +347,7 @@ func (r *run) failBack(number int) {
 		if !ok || len(r.kept)+len(r.moved) < number || failover.Braked(r.clusters) || r.hasBinding(to) || r.leaveOf(b.Cluster).Now {
 			continue
 		}
-		back := failover.Exchange{Reason: failover.Failback, Since: metav1.NewTime(since)}
+		back := failover.Exchange{Reason: failover.Failback, Since: metav1.NewTime(since), Resources: spent(b)}
 		r.exchange(b, back, func(c *clusterv1beta1.MemberCluster) bool { return c.Name == to })
 	}
 }
@@ -332,12 +358,12 @@ func (r *run) mayReturn() bool {
 }
 
 // origin returns the cluster to which the placement returns from that of b: the one that it left for it, or if that
-// cannot be trusted, the one that it left before. ok is whether it can be trusted, and since when. It is empty if
+// cannot be trusted, the one that it left before. It does not return to one where it was unavailable. ok is whether it can be trusted, and since when. It is empty if
 // there is none.
 func (r *run) origin(b Binding) (cluster string, since time.Time, ok bool) {
 	e := b.Replaces
 	for range len(r.unscheduled) + 1 {
-		if e == nil || e.Reason == failover.Failback || e.With == b.Cluster {
+		if e == nil || e.Reason.Chosen() || e.Reason == failover.Unavailable || e.With == b.Cluster {
 			return cluster, since, false
 		}
 		if r.has(e.With) && !r.isPicked(e.With) {
@@ -372,7 +398,7 @@ func (r *run) adopt(picked []v1beta1.ClusterDecision) {
 		}
 		e := *b.ReplacedBy
 		e.With = picked[i].ClusterName
-		r.replaces[e.With] = &failover.Exchange{With: b.Cluster, Reason: e.Reason, Since: e.Since}
+		r.replaces[e.With] = ptr.To(with(e, b.Cluster))
 		r.writes = append(r.writes, Change{
 			Binding: b.Name, State: b.State, Snapshot: b.Snapshot, Decision: b.Decision, ReplacedBy: &e, Replaces: b.Replaces,
 		})
@@ -395,7 +421,7 @@ func (r *run) exchange(b Binding, e failover.Exchange, can func(*clusterv1beta1.
 	by := picked[0]
 	by.Reason += fmt.Sprintf("; it replaces cluster %q (%s since %s)", b.Cluster, e.Reason, e.Since.UTC().Format(time.RFC3339))
 	r.moved = append(r.moved, by)
-	r.replaces[by.ClusterName] = &failover.Exchange{With: b.Cluster, Reason: e.Reason, Since: e.Since}
+	r.replaces[by.ClusterName] = ptr.To(with(e, b.Cluster))
 	e.With = by.ClusterName
 	r.park(b, e)
 	return true

@@ -92,6 +92,7 @@ type world struct {
 	made      int
 	failover  *v1beta1.Failover
 	stays     bool
+	asked     time.Time
 }
 
 // newWorld is the fleet of scenarios.md, section 20.
@@ -131,7 +132,7 @@ func (w *world) request() Request {
 	r := Request{
 		Policy: w.policy, Snapshot: fmt.Sprint("p-", w.snapshot), Number: w.number, Namespace: w.namespace,
 		Bindings: slices.Clone(w.bindings), Listed: w.listed, Now: noon,
-		Failover: w.failover, Stays: w.stays,
+		Failover: w.failover, Stays: w.stays, Rebalance: w.asked,
 	}
 	for _, c := range w.clusters { // in any order
 		r.Clusters = append(r.Clusters, c)

@@ -21,6 +21,7 @@ func (r *run) pickN(number int) {
 	r.drop(surplus)
 	r.leave()
 	r.failBack(number)
+	r.rebalance(number)
 	r.follow()
 	r.watch(r.moved)
 	have := len(r.kept) + len(r.moved)

@@ -32,6 +32,8 @@ type Request struct {
 	Failover *v1beta1.Failover
 	// Stays is whether the placement does not leave clusters with evicting taints either. Only PickN does.
 	Stays bool
+	// Rebalance is when a user asked for the clusters that would be picked now; zero if that is done or was never asked.
+	Rebalance time.Time
 	// Domain is the label of the domains that can fail as a whole; empty for none.
 	Domain   string
 	Clusters []*clusterv1beta1.MemberCluster
@@ -56,8 +58,14 @@ type Binding struct {
 	// CarriedOver is true if an earlier policy picked the cluster, and the current one could not be decided because
 	// the cluster was not heard.
 	CarriedOver bool
-	// Available is true if the content was ever available on the cluster.
-	Available bool
+	// Available is true if the content was ever available on the cluster, Serving if what the binding requests is now.
+	Available, Serving bool
+	// UnavailableSince is since when what the binding requests, which was available, is not; zero if it is or never was.
+	UnavailableSince time.Time
+	// Resources is the resource snapshot that the binding requests; empty for none.
+	Resources string
+	// Held is true if the rollout holds a change back from the cluster.
+	Held bool
 	// ReplacedBy is what replaces the cluster of an Unscheduled binding, Replaces what the cluster replaced.
 	ReplacedBy, Replaces *failover.Exchange
 	// TakenBack is when the placement returned to the cluster last, which it had left too early; zero if it never did.
@@ -79,7 +87,7 @@ func RequestOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotO
 		Listed:    policy.GetStatus().ClusterDecisions,
 		Now:       now,
 	}
-	r.Failover = failover.PolicyOf(placement)
+	r.Failover, r.Rebalance = failover.PolicyOf(placement), rebalanceOf(placement, policy)
 	if r.Policy != nil && r.Policy.PlacementType == v1beta1.PlacementTypePickN {
 		text := policy.GetAnnotations()[contract.AnnotationNumberOfClusters]
 		number, err := strconv.Atoi(text)
@@ -96,6 +104,17 @@ func RequestOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotO
 		r.Bindings = append(r.Bindings, bindingOf(b))
 	}
 	return r, nil
+}
+
+// rebalanceOf returns when a user asked for better clusters; zero if that was done, if the text is no time, and if a
+// newer policy has picked all clusters since.
+func rebalanceOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotObject) time.Time {
+	text := placement.GetAnnotations()[contract.AnnotationRebalance]
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil || text == policy.GetAnnotations()[contract.AnnotationRebalanced] || at.Before(policy.GetCreationTimestamp().Time) {
+		return time.Time{}
+	}
+	return at
 }
 
 // withSeconds returns the policy of a snapshot with the tolerationSeconds of its placement.
@@ -129,8 +148,8 @@ func unlimited(t v1beta1.Toleration) v1beta1.Toleration {
 }
 
 func bindingOf(b v1beta1.BindingObject) Binding {
-	spec := b.GetSpec()
-	return Binding{
+	spec, status := b.GetSpec(), b.GetStatus()
+	out := Binding{
 		Name:        b.GetName(),
 		Cluster:     spec.TargetCluster,
 		State:       spec.State,
@@ -139,12 +158,19 @@ func bindingOf(b v1beta1.BindingObject) Binding {
 		Placed:      spec.ResourceSnapshotName != "",
 		Deleting:    !b.GetDeletionTimestamp().IsZero(),
 		CarriedOver: CarriedOver(b),
-		Available:   b.GetStatus().LastHealthy != nil || delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue),
+		Available:   status.LastHealthy != nil || delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue),
+		Serving:     delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue),
+		Resources:   spec.ResourceSnapshotName,
+		Held:        delivery.StatusOf(b).Is(v1beta1.ConditionRolloutStarted, metav1.ConditionFalse),
 		ReplacedBy:  failover.ReplacedBy(b),
 		Replaces:    failover.Replaces(b),
 		TakenBack:   failover.TakenBack(b),
 		Decision:    spec.ClusterDecision,
 	}
+	if since := status.UnavailableSince; since != nil && status.LastHealthy != nil && delivery.Has(b, *status.LastHealthy) {
+		out.UnavailableSince = since.Time
+	}
+	return out
 }
 
 // CarriedOver reports whether a binding waits for the decision of the current policy until its cluster is heard.

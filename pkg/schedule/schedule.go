@@ -41,6 +41,8 @@ type Decision struct {
 	// cluster may matter for what is left.
 	Again   time.Duration
 	Waiting bool
+	// Rebalanced is whether the request to rebalance is done.
+	Rebalanced bool
 	// Release names the bindings that are being deleted and whose finalizer the scheduler can remove.
 	Release []string
 

@@ -1958,6 +1958,10 @@ func (in *ResourceBindingStatus) DeepCopyInto(out *ResourceBindingStatus) {
 		*out = new(Revision)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.UnavailableSince != nil {
+		in, out := &in.UnavailableSince, &out.UnavailableSince
+		*out = (*in).DeepCopy()
+	}
 	if in.UnschedulableReplicas != nil {
 		in, out := &in.UnschedulableReplicas, &out.UnschedulableReplicas
 		*out = make([]UnschedulableReplicas, len(*in))

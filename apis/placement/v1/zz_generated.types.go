@@ -253,6 +253,11 @@ type ResourceBindingStatus struct {
 	// +optional
 	LastHealthy *Revision `json:"lastHealthy,omitempty"`
 
+	// UnavailableSince is since when what was available on the cluster, with the revision in the spec, has not been
+	// available there. It is absent while it is, and if it never was with this revision.
+	// +optional
+	UnavailableSince *metav1.Time `json:"unavailableSince,omitempty"`
+
 	// UnschedulableReplicas are the divided workloads with replicas that have had no node for 5 minutes, at most 100.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100

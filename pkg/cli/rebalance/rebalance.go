@@ -1,10 +1,12 @@
-// Package rebalance is "kubectl fleet rebalance": it has the clusters of a placement share its replicas anew.
+// Package rebalance is "kubectl fleet rebalance": it has a placement move to better clusters, and its clusters share
+// its replicas anew.
 package rebalance
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/util/retry"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
@@ -24,7 +27,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/replicas"
+	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
@@ -33,6 +38,7 @@ type Options struct {
 	hub    hubclient.Flags
 	key    types.NamespacedName
 	dryRun bool
+	cancel bool
 	genericiooptions.IOStreams
 }
 
@@ -41,12 +47,15 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &Options{hub: hubclient.NewFlags(), IOStreams: streams}
 	cmd := &cobra.Command{
 		Use:   "rebalance PLACEMENT",
-		Short: "Divide the replicas of a placement anew over its clusters",
-		Long: `Divide the replicas of a placement (policy.replicas) over its clusters as if it had no shares yet. Shares otherwise stay as they
-are when a cluster joins, or when a lost one is heard again, and only the growth that follows evens them out.
+		Short: "Move a placement to better clusters, and divide its replicas anew",
+		Long: `Move a placement of type PickN to the clusters that would be picked now, and divide the replicas of a placement (policy.replicas) over
+its clusters as if it had no shares yet. Otherwise picked clusters and shares stay as they are when a cluster joins, changes or is
+heard again.
 
-Replicas are first added on one cluster, and taken from another when they are available: with at most maxSurge more at a time, and
-never fewer available than before. The hub agent carries it out, also after a restart; nothing moves while failovers are braked.
+A cluster is exchanged only for one that would be picked in its place: the new one is picked first, and what is on the old one is
+removed when the placement is available on the new one. Then the next moves; each cluster moves at most once. Replicas are first
+added on one cluster, and taken from another when they are available: with at most maxSurge more at a time, and never fewer available
+than before. The hub agent carries it out, also after a restart; it waits while clusters are silent or failovers are braked.
 
 The name is that of a ClusterResourcePlacement; with --namespace, that of a ResourcePlacement. It may have the kind before it.`,
 		Example: `  # What would move?
@@ -54,12 +63,17 @@ The name is that of a ClusterResourcePlacement; with --namespace, that of a Reso
 
   # Move it, and follow
   kubectl fleet rebalance web
-  kubectl get crp web -o jsonpath='{.status.conditions[?(@.reason=="ReplicasMoving")].message}'`,
+  kubectl get events --field-selector reason=PlacementRebalanced
+
+  # Stop after the cluster that is moving
+  kubectl fleet rebalance web --cancel`,
 		Args: cobra.ExactArgs(1),
 		RunE: verb.Run(o),
 	}
 	cmd.Flags().StringVarP(&o.key.Namespace, "namespace", "n", "", "namespace of a ResourcePlacement; leave it out for a ClusterResourcePlacement")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "show what would move, and change nothing")
+	cmd.Flags().BoolVar(&o.cancel, "cancel", false, "withdraw the request: no further cluster moves, and replicas stay divided as they are then")
+	cmd.MarkFlagsMutuallyExclusive("dry-run", "cancel")
 	o.hub.AddTo(cmd.Flags())
 	return cmd
 }
@@ -83,32 +97,55 @@ func (o *Options) Run(ctx context.Context) error {
 }
 
 func (o *Options) rebalance(ctx context.Context, hub client.Client) error {
-	placement, shifts, err := o.preview(ctx, hub)
+	name := naming.Placement(o.key)
+	placement, err := scope.Placements.Get(ctx, hub, o.key)
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("there is no %s", name)
+	}
 	if err != nil {
 		return err
 	}
-	name := naming.Placement(o.key)
-	if len(shifts) == 0 {
-		_, err := fmt.Fprintf(o.Out, "%s is balanced: no replica would move\n", name)
+	if o.cancel {
+		return o.withdraw(ctx, hub, placement)
+	}
+	p, err := o.preview(ctx, hub, placement)
+	if err != nil {
 		return err
 	}
-	if err := tableOf(shifts).Print(o.Out); err != nil {
+	if len(p.moves) == 0 && len(p.shifts) == 0 {
+		_, err := fmt.Fprintf(o.Out, "%s is balanced: nothing would move\n", name)
+		return err
+	}
+	if err := p.print(o.Out); err != nil {
 		return err
 	}
 	if o.dryRun {
 		_, err := fmt.Fprintf(o.Out, "\nDry run: nothing has been changed.\n")
 		return err
 	}
-	if err := o.request(ctx, hub, placement); err != nil {
+	if err := o.annotate(ctx, hub, placement, p.at.UTC().Format(time.RFC3339)); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(o.Out, "\nRequested. The condition ReplicasDivided of %s shows the progress.\n", name)
+	_, err = fmt.Fprintf(o.Out, "\nRequested. %s\n", p.whereToLook(name))
 	return err
 }
 
-// request has the hub agent compute all shares anew.
-func (o *Options) request(ctx context.Context, hub client.Client, placement v1beta1.PlacementObject) error {
-	token := time.Now().UTC().Format(time.RFC3339)
+// withdraw ends a request.
+func (o *Options) withdraw(ctx context.Context, hub client.Client, placement v1beta1.PlacementObject) error {
+	name := naming.Placement(o.key)
+	if placement.GetAnnotations()[contract.AnnotationRebalance] == "" {
+		_, err := fmt.Fprintf(o.Out, "%s has no request to rebalance\n", name)
+		return err
+	}
+	if err := o.annotate(ctx, hub, placement, ""); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(o.Out, "Withdrawn: no further cluster of %s moves\n", name)
+	return err
+}
+
+// annotate sets the request on the placement; an empty one removes it.
+func (o *Options) annotate(ctx context.Context, hub client.Client, placement v1beta1.PlacementObject, request string) error {
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		if err := hub.Get(ctx, o.key, placement); err != nil {
 			return err
@@ -118,7 +155,10 @@ func (o *Options) request(ctx context.Context, hub client.Client, placement v1be
 		if annotations == nil {
 			annotations = map[string]string{}
 		}
-		annotations[contract.AnnotationRebalance] = token
+		annotations[contract.AnnotationRebalance] = request
+		if request == "" {
+			delete(annotations, contract.AnnotationRebalance)
+		}
 		placement.SetAnnotations(annotations)
 		return hub.Patch(ctx, placement, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	})
@@ -128,34 +168,93 @@ func (o *Options) request(ctx context.Context, hub client.Client, placement v1be
 	return nil
 }
 
+// preview is what would move.
+type preview struct {
+	// at is the time of the request.
+	at     time.Time
+	moves  []schedule.Move
+	shifts []replicas.Shift
+}
+
 // preview computes what would move, as the hub agent does.
-func (o *Options) preview(ctx context.Context, hub client.Client) (v1beta1.PlacementObject, []replicas.Shift, error) {
-	placement, err := scope.Placements.Get(ctx, hub, o.key)
-	if apierrors.IsNotFound(err) {
-		return nil, nil, fmt.Errorf("there is no %s", naming.Placement(o.key))
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if replicas.PolicyOf(placement) == nil {
-		return nil, nil, fmt.Errorf("%s does not divide replicas: it has no spec.policy.replicas, so there is nothing to rebalance", naming.Placement(o.key))
+func (o *Options) preview(ctx context.Context, hub client.Client, placement v1beta1.PlacementObject) (out preview, err error) {
+	divides, exchanges := replicas.PolicyOf(placement) != nil, failover.Leaves(placement)
+	if !divides && !exchanges {
+		return out, fmt.Errorf("%s has nothing to rebalance: clusters are exchanged for better ones with placementType PickN, "+
+			"and replicas are divided with spec.policy.replicas", naming.Placement(o.key))
 	}
 	observed, err := o.observe(ctx, hub, placement)
 	if err != nil {
-		return nil, nil, err
+		return out, err
+	}
+	out.at = observed.Now
+	if exchanges {
+		if err := out.exchange(observed); err != nil {
+			return out, err
+		}
+	}
+	if !divides {
+		return out, nil
 	}
 	request, _, ok, err := observed.Request()
 	if err != nil {
-		return nil, nil, err
+		return out, err
 	}
 	if !ok {
-		return nil, nil, fmt.Errorf("%s has no resource snapshot yet: try again in a moment", naming.Placement(o.key))
+		return out, fmt.Errorf("%s has no resource snapshot yet: try again in a moment", naming.Placement(o.key))
 	}
 	if request.Frozen {
-		return nil, nil, errors.New("failovers are braked because many clusters are silent, and nothing moves until that ends; see \"kubectl fleet failover status\"")
+		return out, errors.New("failovers are braked because many clusters are silent, and nothing moves until that ends; see \"kubectl fleet failover status\"")
 	}
-	shifts, err := replicas.Rebalance(request)
-	return placement, shifts, err
+	out.shifts, err = replicas.Rebalance(request)
+	return out, err
+}
+
+// exchange computes which clusters would be exchanged.
+func (p *preview) exchange(observed replicas.Observed) error {
+	policy := snapshot.LatestPolicy(observed.Policies)
+	if policy == nil {
+		return errors.New("the placement has no policy snapshot yet: try again in a moment")
+	}
+	if made := policy.GetCreationTimestamp().Time; p.at.Before(made) {
+		p.at = made // this machine's clock is behind
+	}
+	request, err := schedule.RequestOf(observed.Placement, policy, observed.Bindings, observed.Clusters, observed.Now)
+	if err != nil {
+		return err
+	}
+	request.Domain = observed.Domain
+	moves, ok := schedule.Rebalance(request)
+	if !ok {
+		return errors.New("no cluster can be exchanged now, because clusters are silent, or because the placement is not available on all its clusters " +
+			"or leaves one; see \"kubectl fleet failover status\" and \"kubectl fleet explain placement\"")
+	}
+	p.moves = moves
+	return nil
+}
+
+func (p *preview) print(out io.Writer) error {
+	if len(p.moves) > 0 {
+		if err := tableOfMoves(p.moves).Print(out); err != nil {
+			return err
+		}
+	}
+	if len(p.shifts) == 0 {
+		return nil
+	}
+	if len(p.moves) > 0 {
+		if _, err := fmt.Fprintln(out); err != nil {
+			return err
+		}
+	}
+	return tableOf(p.shifts).Print(out)
+}
+
+func (p *preview) whereToLook(name string) string {
+	if len(p.moves) == 0 {
+		return "The condition ReplicasDivided of " + name + " shows the progress."
+	}
+	return "The condition FailoverComplete and the events of " + name + " show the progress."
 }
 
 // observe reads what the hub agent decides from.
@@ -188,4 +287,24 @@ func tableOf(shifts []replicas.Shift) terminal.Table {
 		out.Rows = append(out.Rows, []any{s.Number.String(), s.Cluster, s.Now, s.Then})
 	}
 	return out
+}
+
+func tableOfMoves(moves []schedule.Move) terminal.Table {
+	out := terminal.Table{Columns: []string{"Leaves", "Score", "For", "Score"}}
+	for _, m := range moves {
+		out.Rows = append(out.Rows, []any{m.From, scoreOf(m.Score), m.To, scoreOf(m.Better)})
+	}
+	return out
+}
+
+// scoreOf shows a score: the affinity, and the spread if the policy has spread constraints.
+func scoreOf(s *v1beta1.ClusterScore) string {
+	switch {
+	case s == nil:
+		return "would not be picked"
+	case ptr.Deref(s.TopologySpreadScore, 0) == 0:
+		return fmt.Sprintf("affinity %d", ptr.Deref(s.AffinityScore, 0))
+	default:
+		return fmt.Sprintf("affinity %d, spread %d", ptr.Deref(s.AffinityScore, 0), *s.TopologySpreadScore)
+	}
 }

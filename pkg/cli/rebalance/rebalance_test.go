@@ -78,7 +78,74 @@ Deployment shop/web   spoke-2   1     5
 	if out, err := run(t, c, false); err != nil || !strings.Contains(out, "is balanced") || token(t, c) != "" {
 		t.Errorf("balanced: %q, %v, token %q", out, err, token(t, c))
 	}
-	if _, err := run(t, hub(t, nil, 5, 5), false); err == nil || !strings.Contains(err.Error(), "policy.replicas") {
+	if _, err := run(t, hub(t, nil, 5, 5), false); err == nil || !strings.Contains(err.Error(), "nothing to rebalance") {
 		t.Errorf("a placement without division: %v", err)
+	}
+}
+
+// picked is a hub with the placement web of one cluster, spoke-1, where spoke-2 has the label that it prefers.
+func picked(t *testing.T) client.Client {
+	t.Helper()
+	p := testworld.ClusterPlacement("web", "shop", testworld.PickN(1))
+	p.UID = "uid"
+	p.Spec.Policy.Affinity = &v1beta1.Affinity{ClusterAffinity: &v1beta1.ClusterAffinity{
+		PreferredDuringSchedulingIgnoredDuringExecution: []v1beta1.PreferredClusterSelector{{
+			Weight: 20, Preference: v1beta1.ClusterSelectorTerm{LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"fast": "yes"}}},
+		}},
+	}}
+	step, err := snapshot.Policy(p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := []client.Object{p, step.Create}
+	for _, name := range []string{"spoke-1", "spoke-2"} {
+		c := testworld.NewMemberCluster(name)
+		c.Spec.HeartbeatPeriodSeconds = 600
+		healthy := metav1.Condition{Type: clusterv1beta1.ConditionHealthy, Status: metav1.ConditionTrue}
+		joined := metav1.Condition{Type: clusterv1beta1.ConditionJoined, Status: metav1.ConditionTrue}
+		c.Status.AgentStatus = []clusterv1beta1.AgentStatus{{
+			Type: clusterv1beta1.AgentTypeMemberAgent, LastReceivedHeartbeat: metav1.Now(), Conditions: []metav1.Condition{joined, healthy},
+		}}
+		if name == "spoke-2" {
+			c.Labels = map[string]string{"fast": "yes"}
+		}
+		objects = append(objects, c)
+	}
+	b := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{
+		Name: "web-1", Labels: map[string]string{contract.LabelPlacement: "web"}, Annotations: map[string]string{contract.AnnotationPlacementUID: "uid"},
+	}}
+	b.Spec = v1beta1.ResourceBindingSpec{
+		State: v1beta1.BindingStateBound, TargetCluster: "spoke-1", ResourceSnapshotName: "web-0-snapshot", SchedulingPolicySnapshotName: step.Latest,
+	}
+	b.Status.LastHealthy = &v1beta1.Revision{ResourceSnapshotName: "web-0-snapshot"}
+	return fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(append(objects, b)...).WithStatusSubresource(b).Build()
+}
+
+func TestRebalanceOfClusters(t *testing.T) {
+	c := picked(t)
+	const table = `LEAVES    SCORE        FOR       SCORE
+spoke-1   affinity 0   spoke-2   affinity 20
+`
+	if out, err := run(t, c, true); err != nil || !strings.HasPrefix(out, table) || token(t, c) != "" {
+		t.Errorf("dry run: %q, %v, token %q", out, err, token(t, c))
+	}
+	out, err := run(t, c, false)
+	if at, parseErr := time.Parse(time.RFC3339, token(t, c)); err != nil || parseErr != nil || time.Since(at) > time.Hour || !strings.Contains(out, "FailoverComplete") {
+		t.Errorf("%q, %v, token %q", out, err, token(t, c))
+	}
+	o := &Options{key: types.NamespacedName{Name: "web"}, cancel: true, IOStreams: genericiooptions.IOStreams{Out: new(strings.Builder)}}
+	if err := o.rebalance(t.Context(), c); err != nil || token(t, c) != "" {
+		t.Errorf("cancelled: %v, token %q", err, token(t, c))
+	}
+	var silent clusterv1beta1.MemberCluster
+	if err := c.Get(t.Context(), client.ObjectKey{Name: "spoke-2"}, &silent); err != nil {
+		t.Fatal(err)
+	}
+	silent.Status.AgentStatus[0].LastReceivedHeartbeat = metav1.NewTime(time.Now().Add(-time.Hour))
+	if err := c.Update(t.Context(), &silent); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(t, c, false); err == nil || !strings.Contains(err.Error(), "silent") || token(t, c) != "" {
+		t.Errorf("with a silent cluster: %v, token %q", err, token(t, c))
 	}
 }

@@ -273,7 +273,7 @@ func (d *Dispatcher) instruct(ctx context.Context, binding v1beta1.BindingObject
 }
 
 // leaves returns whether the objects of a binding that is deleted stay on its cluster because another one replaces it.
-// They do not when the placement returns to the other one, nor when it leaves the cluster because of a taint, which
+// They do not when the placement moves to a better one, nor when it leaves the cluster because of a taint, which
 // keeps objects off the cluster; nor when it is deleted itself: then its delete strategy decides. The replacement need
 // not exist any more: that may have changed since it was decided to delete the binding, and objects that are removed
 // do not come back.
@@ -281,7 +281,7 @@ func leaves(placement v1beta1.PlacementObject, binding v1beta1.BindingObject) bo
 	policy, replaced := placement.GetSpec().Policy, failover.ReplacedBy(binding)
 	return policy != nil && policy.Failover != nil && policy.Failover.Purge == v1beta1.FailoverPurgeNever &&
 		placement.GetDeletionTimestamp().IsZero() && binding.GetSpec().State == v1beta1.BindingStateUnscheduled &&
-		replaced != nil && replaced.Reason != failover.Failback && replaced.Reason != failover.Tainted
+		replaced != nil && !replaced.Reason.Chosen() && replaced.Reason != failover.Tainted
 }
 
 // drop removes the binding's finalizer for Works, and the scheduler's with it if the binding's placement is being

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -10,10 +11,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/metrics"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
@@ -34,11 +37,12 @@ func NewPace() *rate.Limiter { return rate.NewLimiter(failoversPerSecond, failov
 const (
 	eventFailedOver = "PlacementFailedOver"
 	eventFailedBack = "PlacementFailedBack"
+	eventRebalanced = "PlacementRebalanced"
 )
 
 var failovers = metrics.Counter(metrics.Definition{
 	Name: "fleet_failovers_total", Help: "Clusters that placements left for another cluster.",
-	Labels: []metrics.Label{{Name: "reason", Values: "`Lost`, `Unhealthy`, `Tainted` or `Failback`"}},
+	Labels: []metrics.Label{{Name: "reason", Values: "`Lost`, `Unhealthy`, `Tainted`, `Unavailable`, `Failback` or `Rebalance`"}},
 	Agents: []metrics.Agent{metrics.Hub},
 })
 
@@ -80,6 +84,12 @@ func (s *Scheduler) recordLeft(placement v1beta1.PlacementObject, d schedule.Dec
 		case failover.Failback:
 			s.Recorder.Event(placement, corev1.EventTypeNormal, eventFailedBack,
 				fmt.Sprintf("Cluster %s is well since %s and replaces cluster %s again", left.With, since, left.Cluster))
+		case failover.Rebalance:
+			s.Recorder.Event(placement, corev1.EventTypeNormal, eventRebalanced,
+				fmt.Sprintf("Cluster %s is better than cluster %s and replaces it, as requested at %s", left.With, left.Cluster, since))
+		case failover.Unavailable:
+			s.Recorder.Event(placement, corev1.EventTypeWarning, eventFailedOver,
+				fmt.Sprintf("What was available on cluster %s is not since %s; cluster %s replaces it", left.Cluster, since, left.With))
 		case failover.Unhealthy:
 			s.Recorder.Event(placement, corev1.EventTypeWarning, eventFailedOver,
 				fmt.Sprintf("Cluster %s is unhealthy since %s; cluster %s replaces it", left.Cluster, since, left.With))
@@ -92,6 +102,22 @@ func (s *Scheduler) recordLeft(placement v1beta1.PlacementObject, d schedule.Dec
 				fmt.Sprintf("Cluster %s is lost, without a heartbeat since %s; cluster %s replaces it", left.Cluster, since, left.With))
 		}
 	}
+}
+
+// rebalanced records on the policy snapshot that the request to rebalance is done.
+func (s *Scheduler) rebalanced(ctx context.Context, placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotObject, d schedule.Decision) error {
+	if !d.Rebalanced {
+		return nil
+	}
+	after := policy.DeepCopyObject().(v1beta1.PolicySnapshotObject)
+	annotations := maps.Clone(after.GetAnnotations()) // the generation is always there
+	annotations[contract.AnnotationRebalanced] = placement.GetAnnotations()[contract.AnnotationRebalance]
+	after.SetAnnotations(annotations)
+	if err := s.Client.Patch(ctx, after, client.MergeFrom(policy)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("record on policy snapshot %s that its clusters are rebalanced: %w", client.ObjectKeyFromObject(policy), err)
+	}
+	s.Recorder.Event(placement, corev1.EventTypeNormal, eventRebalanced, "No cluster can be exchanged for a better one: the placement is rebalanced")
+	return nil
 }
 
 // enqueueFailovers enqueues the placements that may leave a cluster, or take one back, because of a change of a

@@ -53,6 +53,8 @@ func TestScheduler(t *testing.T) {
 		{"reacts to clusters that can matter", reacts},
 		{"leaves a lost cluster", leaves},
 		{"leaves a tainted cluster that it tolerates for a time", leavesTainted},
+		{"leaves what fails", leavesFailed},
+		{"moves to better clusters on request", rebalances},
 		{"writes nothing after a restart", restarts},
 	} {
 		for i, namespace := range []string{"", "app"} {

@@ -113,7 +113,9 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 	}
 	request.Domain = s.Domain
 	decision := schedule.Decide(request)
-	s.waiting.Set(client.ObjectKeyFromObject(placement), decision.Waiting)
+	if s.starts(client.ObjectKeyFromObject(placement), decision) {
+		decision.Again = time.Millisecond
+	}
 	if wait := s.paced(client.ObjectKeyFromObject(placement), decision); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
@@ -130,10 +132,21 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 		return ctrl.Result{}, nil
 	}
 	wrote, err := s.report(ctx, policy, decision)
+	if err == nil {
+		err = s.rebalanced(ctx, placement, policy, decision)
+	}
 	if err != nil || !wrote || decision.Fulfilled() {
 		return ctrl.Result{RequeueAfter: decision.Again}, err
 	}
 	return s.lookOnceMore(ctx, policy)
+}
+
+// starts records whether the placement waits, and reports whether it does so from now on. Until then, events for which
+// it waits are not passed to it, so those that came during the decision must be considered now.
+func (s *Scheduler) starts(key types.NamespacedName, d schedule.Decision) bool {
+	starts := d.Waiting && !s.waiting.Has(key)
+	s.waiting.Set(key, d.Waiting)
+	return starts
 }
 
 // lookOnceMore follows the first report of missing clusters. Until the cache shows that report, events of clusters are

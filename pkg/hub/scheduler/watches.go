@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -41,7 +42,7 @@ func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(placements()))
 	}
 	for _, kind := range scope.Bindings.Served(s.Namespaced) {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(bindings()))
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(s.bindings()))
 	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, s.clusters())
 	if err := mgr.Add(&s.silences); err != nil {
@@ -81,7 +82,8 @@ func placements() predicate.Predicate {
 		CreateFunc: func(e event.CreateEvent) bool { return ours(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(v1beta1.PlacementObject), e.ObjectNew.(v1beta1.PlacementObject)
-			return doomed(is) || ours(is) && !ours(was) || !equality.Semantic.DeepEqual(failover.SettingsOf(was), failover.SettingsOf(is))
+			return doomed(is) || ours(is) && !ours(was) || was.GetAnnotations()[contract.AnnotationRebalance] != is.GetAnnotations()[contract.AnnotationRebalance] ||
+				!equality.Semantic.DeepEqual(failover.SettingsOf(was), failover.SettingsOf(is))
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
@@ -89,18 +91,25 @@ func placements() predicate.Predicate {
 
 // bindings passes those that are being deleted and have the scheduler's finalizer: they must be released, and their
 // placement needs another cluster. The same holds for one that vanished without its finalizer being removed. It passes
-// those that are carried over, too: their cluster may be heard already; and the end of those that were given
-// up: the placement may return to the cluster then.
-func bindings() predicate.Predicate {
+// those that are carried over, too: their cluster may be heard already; the end of those that were given up: the
+// placement may return to the cluster then; and what becomes available or unavailable, if a decision waits for it.
+func (s *Scheduler) bindings() predicate.Predicate {
 	doomed := func(o client.Object) bool {
 		return !o.GetDeletionTimestamp().IsZero() && controllerutil.ContainsFinalizer(o, contract.FinalizerBinding)
 	}
 	blocked := func(o client.Object) bool { return controllerutil.ContainsFinalizer(o, contract.FinalizerWork) }
+	serves := func(b v1beta1.BindingObject) bool {
+		return delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue)
+	}
+	fails := func(b v1beta1.BindingObject) bool { return b.GetStatus().UnavailableSince != nil }
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return doomed(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(v1beta1.BindingObject), e.ObjectNew.(v1beta1.BindingObject)
-			return schedule.CarriedOver(is) && !schedule.CarriedOver(was) || doomed(e.ObjectNew) && (!doomed(e.ObjectOld) || blocked(e.ObjectOld) != blocked(e.ObjectNew))
+			if key, ok := scope.PlacementOf(is); ok && serves(was) != serves(is) && s.waiting.Has(key) {
+				return true
+			}
+			return fails(is) != fails(was) || schedule.CarriedOver(is) && !schedule.CarriedOver(was) || doomed(e.ObjectNew) && (!doomed(e.ObjectOld) || blocked(e.ObjectOld) != blocked(e.ObjectNew))
 		},
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			return e.Object.GetDeletionTimestamp().IsZero() || e.Object.(v1beta1.BindingObject).GetSpec().State == v1beta1.BindingStateUnscheduled

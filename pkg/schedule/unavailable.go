@@ -1,0 +1,63 @@
+package schedule
+
+import (
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/failover"
+)
+
+// unavailable decides whether the placement leaves the cluster of b, which it has picked, because what was available
+// there is not any more. A bad release must not go from cluster to cluster: it counts only with the revision that was
+// available there, once that is rolled out, and while it is available on another cluster. A placement of one cluster
+// leaves one only once for the same resources.
+func (r *run) unavailable(b Binding) (out failover.Leave) {
+	after, cluster := r.failover().AfterUnavailable, r.clusters[r.at[b.Cluster]]
+	if after == nil || b.UnavailableSince.IsZero() || !failover.Watched(cluster) || r.unheard(b.Cluster) {
+		return out
+	}
+	r.waiting = true
+	if r.request.Number > 1 && !r.isServedElsewhere(b) || b.Replaces != nil && r.request.Number <= 1 && b.Replaces.Resources == b.Resources {
+		return out
+	}
+	out = failover.Leave{Reason: failover.Unavailable, Since: b.UnavailableSince}
+	if s := cluster.Status.Silence; s != nil && s.State == clusterv1beta1.SilenceOver && s.StateSince.After(out.Since) {
+		out.Since = s.StateSince.Time // what it reported before it fell silent proves nothing
+	}
+	if out.Since.After(r.request.Now) {
+		out.Since = r.request.Now // the clock was set back
+	}
+	if out.Again = max(out.Since.Add(after.Duration).Sub(r.request.Now), 0); out.Again > 0 {
+		return out
+	}
+	out.Braked = failover.Braked(r.clusters)
+	out.Now = !out.Braked && r.isRolledOut(b.Resources)
+	return out
+}
+
+// isServedElsewhere reports whether what b requests is available on another cluster that is heard.
+func (r *run) isServedElsewhere(b Binding) bool {
+	for _, other := range r.kept {
+		if other.Cluster != b.Cluster && other.Resources == b.Resources && other.Serving && !r.unheard(other.Cluster) {
+			return true
+		}
+	}
+	return false
+}
+
+// isRolledOut reports whether all clusters request the same resources, and none waits for others. Clusters that replace
+// others take no part in a rollout until they have been available.
+func (r *run) isRolledOut(resources string) bool {
+	for _, b := range r.kept {
+		replaces := b.Replaces != nil && !b.Available
+		if !replaces && (b.State != v1beta1.BindingStateBound || b.Held || b.Resources != resources) {
+			return false
+		}
+	}
+	return true
+}
+
+// failed reports whether the placement left a cluster because it was not available there, and it still is not.
+func (r *run) failed(cluster string) bool {
+	b, ok := r.unscheduled[cluster]
+	return ok && b.ReplacedBy != nil && b.ReplacedBy.Reason == failover.Unavailable && !b.Serving
+}
