@@ -201,7 +201,7 @@ func TestNearestChangesOfWhatIsNotCarriedOut(t *testing.T) {
 func TestNearestChangesInAnyWorld(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, namespace: rapid.SampledFrom([]string{"", "app"}).Draw(rt, "namespace"), clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
-		w.policy, w.number = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number")
+		w.policy, w.number, w.others = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number"), anyOthers(rt)
 		for range rapid.IntRange(1, 3).Draw(rt, "steps") {
 			w.disturb(rt)
 			w.decide()

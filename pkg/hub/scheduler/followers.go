@@ -158,7 +158,8 @@ func (s *Scheduler) enqueueFollowers(ctx context.Context, was, is client.Object,
 			continue
 		}
 		var labels []map[string]string
-		p, err := scope.Placements.Get(ctx, s.Client, placement)
+		p := scope.Placements.New(placement)
+		err := s.Client.Get(ctx, placement, p, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
 		switch {
 		case err == nil:
 			labels = append(labels, p.GetLabels())
