@@ -53,6 +53,8 @@ func TestScheduler(t *testing.T) {
 		{"reacts to clusters that can matter", reacts},
 		{"leaves a lost cluster", leaves},
 		{"leaves a tainted cluster that it tolerates for a time", leavesTainted},
+		{"goes where other placements are, and away from them", followsOthers},
+		{"keeps placements apart that are decided at once", staysApart},
 		{"writes nothing after a restart", restarts},
 	} {
 		for i, namespace := range []string{"", "app"} {
