@@ -32,6 +32,11 @@ func TestAcceptedPoliciesCompile(t *testing.T) {
 				t.Fatalf("%+v is accepted and cannot be read", term)
 			}
 		}
+		for _, term := range SelectionOf(&policy).terms {
+			if term.wrong != nil {
+				t.Fatalf("a term is accepted and cannot be read: %v", term.wrong)
+			}
+		}
 	})
 	if accepted == 0 || refused == 0 {
 		t.Errorf("%d policies are accepted and %d refused", accepted, refused)

@@ -60,6 +60,9 @@ func TestClusterChange(t *testing.T) {
 		"number-open":   {Policy: number()},
 		"spread-open":   {Policy: spreading(number(), "region", 1, hard)},
 		"spread-done":   {Policy: spreading(number(), "region", 1, hard), Fulfilled: true},
+		"with-db":       {Policy: requiringPlacements(all(labelled("env=prod")), "with db by region"), Fulfilled: true},
+		"with-cluster":  {Policy: requiringPlacements(number(labelled("env=prod")), "with db")},
+		"apart-done":    {Policy: requiringPlacements(number(), "apart db by region"), Fulfilled: true},
 		"prefers-open":  {Policy: prefer(number(), 1, sortedBy(anyTerm, "nodes", v1beta1.PropertySortOrderAscending))},
 		"passing-open":  {Policy: enduring(number())},
 		"passing-done":  {Policy: enduring(number()), Fulfilled: true},
@@ -68,7 +71,7 @@ func TestClusterChange(t *testing.T) {
 		"picked-before": {Fulfilled: true, Listed: []v1beta1.ClusterDecision{{ClusterName: "m1", Selected: true}}},
 	}
 	// A cluster that becomes eligible matters to every placement whose policy matches it and that needs more clusters.
-	const newcomer = "all all-listed rp rp-listed all-east fixed-open number-open spread-open prefers-open passing-open tolerant-all picked-before"
+	const newcomer = "all all-listed rp rp-listed all-east fixed-open number-open spread-open prefers-open passing-open tolerant-all picked-before with-db with-cluster"
 	nodes := clusterv1beta1.PropertyName(propertyNames["nodes"])
 	for name, tc := range map[string]struct {
 		before, after func(*cluster)
@@ -92,18 +95,18 @@ func TestClusterChange(t *testing.T) {
 		"sickness":              {after: func(c *cluster) { sick(c) }, matters: "all-listed rp-listed fixed-open"},
 		"silence":               {silence: true, after: func(c *cluster) { silenced(c) }, matters: "all-listed rp-listed fixed-open spread-open"},
 		"silence of a sick one": {silence: true, after: func(c *cluster) { silenced(sick(c)) }, matters: "all-listed rp-listed fixed-open spread-open"},
-		"a label that fits":     {after: func(c *cluster) { c.Labels["region"] = "west" }, matters: "all-west west-listed number-west spread-open"},
-		"a label that fits not": {after: func(c *cluster) { c.Labels["region"] = "north" }, matters: "spread-open"},
+		"a label that fits":     {after: func(c *cluster) { c.Labels["region"] = "west" }, matters: "all-west west-listed number-west spread-open with-db"},
+		"a label that fits not": {after: func(c *cluster) { c.Labels["region"] = "north" }, matters: "spread-open with-db"},
 		"another label":         {after: func(c *cluster) { c.Labels["color"] = "red" }},
 		"a taint added":         {after: func(c *cluster) { tainted(c) }, matters: "all-listed rp-listed"},
 		"a taint removed": {
 			before:  func(c *cluster) { tainted(c) },
-			matters: "all all-listed rp rp-listed all-east number-open spread-open prefers-open passing-open picked-before",
+			matters: "all all-listed rp rp-listed all-east number-open spread-open prefers-open passing-open picked-before with-db with-cluster",
 		},
 		// Whether the toleration is for a time is not part of the policy.
 		"a taint that makes placements leave is removed": {
 			before:  func(c *cluster) { evicting(c, 0) },
-			matters: "all all-listed rp rp-listed all-east number-open spread-open prefers-open passing-open tolerant-all picked-before",
+			matters: "all all-listed rp rp-listed all-east number-open spread-open prefers-open passing-open tolerant-all picked-before with-db with-cluster",
 		},
 		"a taint that makes placements leave is added": {after: func(c *cluster) { evicting(c, 0) }, matters: "all-listed rp-listed passing-open"},
 		"the record of such a taint": {
@@ -136,8 +139,8 @@ func TestClusterChange(t *testing.T) {
 			after:  func(c *cluster) { c.Status.Conditions = nil }, matters: "rp rp-listed",
 		},
 		"a cluster that appears in good health": {created: true, matters: newcomer + " west-listed nodes-listed"},
-		"a cluster that appears":                {created: true, after: func(c *cluster) { sick(c) }, matters: "all-listed rp-listed fixed-open west-listed nodes-listed"},
-		"a cluster that is gone":                {gone: true, matters: "all-listed rp-listed fixed-open west-listed nodes-listed spread-open"},
+		"a cluster that appears":                {created: true, after: func(c *cluster) { sick(c) }, matters: "all-listed rp-listed fixed-open west-listed nodes-listed with-db"},
+		"a cluster that is gone":                {gone: true, matters: "all-listed rp-listed fixed-open west-listed nodes-listed spread-open with-db"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			was, is := watchedCluster(nodes), watchedCluster(nodes)
@@ -191,6 +194,9 @@ func TestTopics(t *testing.T) {
 			Watch{Policy: all(having(labelled("region=east"), "nodes Ge 2")), Fulfilled: true, Namespace: "app"},
 			"fleet label/region namespace/ namespace/app property/kubernetes-fleet.io/node-count taints",
 		},
+		"terms about placements": {
+			Watch{Policy: preferringPlacements(requiringPlacements(number(), "with db by zone", "apart web"), 1, "with db by region")}, "fleet label/zone taints",
+		},
 		"a spread": {Watch{Policy: spreading(number(), "zone", 1, soft)}, "fleet label/zone taints"},
 	} {
 		if got := strings.Join(tc.watch.Topics(), " "); got != tc.want {
@@ -212,7 +218,7 @@ func unlimitedIn(policy *v1beta1.PlacementPolicy) *v1beta1.PlacementPolicy {
 func TestClusterChangesMissNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, namespace: rapid.SampledFrom([]string{"", "app"}).Draw(rt, "namespace"), clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
-		w.policy, w.number = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number")
+		w.policy, w.number, w.others = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number"), anyOthers(rt)
 		w.join(rapid.SliceOfNDistinct(rapid.Custom(anyCluster), 0, 6, func(c *clusterv1beta1.MemberCluster) string { return c.Name }).Draw(rt, "fleet")...)
 		before := w.decide()
 		is := anyCluster(rt)

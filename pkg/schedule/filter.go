@@ -20,6 +20,7 @@ var allFilters = filters{
 	clusterEligibility{},
 	namespaceAffinity{},
 	taintToleration{},
+	placementAffinity{},
 	topologySpread{},
 }
 

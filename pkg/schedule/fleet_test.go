@@ -93,6 +93,7 @@ type world struct {
 	failover  *v1beta1.Failover
 	stays     bool
 	asked     time.Time
+	others    []Placement
 }
 
 // newWorld is the fleet of scenarios.md, section 20.
@@ -132,12 +133,13 @@ func (w *world) request() Request {
 	r := Request{
 		Policy: w.policy, Snapshot: fmt.Sprint("p-", w.snapshot), Number: w.number, Namespace: w.namespace,
 		Bindings: slices.Clone(w.bindings), Listed: w.listed, Now: noon,
-		Failover: w.failover, Stays: w.stays, Rebalance: w.asked,
+		Failover: w.failover, Stays: w.stays, Rebalance: w.asked, Name: "p", Placements: slices.Clone(w.others),
 	}
 	for _, c := range w.clusters { // in any order
 		r.Clusters = append(r.Clusters, c)
 	}
 	rand.Shuffle(len(r.Bindings), func(i, j int) { r.Bindings[i], r.Bindings[j] = r.Bindings[j], r.Bindings[i] })
+	rand.Shuffle(len(r.Placements), func(i, j int) { r.Placements[i], r.Placements[j] = r.Placements[j], r.Placements[i] })
 	return r
 }
 
@@ -328,6 +330,58 @@ func spreading(p *v1beta1.PlacementPolicy, key string, skew int32, otherwise cor
 // tolerating makes p tolerate the taint that tainted adds to a cluster of region and env.
 func tolerating(p *v1beta1.PlacementPolicy, region, env string) *v1beta1.PlacementPolicy {
 	p.Tolerations = append(p.Tolerations, v1beta1.Toleration{Key: region, Operator: corev1.TolerationOpEqual, Value: env, Effect: corev1.TaintEffectNoSchedule})
+	return p
+}
+
+// requiringPlacements adds required terms about other placements, like "with db by region" or "apart tier=db".
+func requiringPlacements(p *v1beta1.PlacementPolicy, terms ...string) *v1beta1.PlacementPolicy {
+	required := &placementAffinityIn(p).RequiredDuringSchedulingIgnoredDuringExecution
+	for _, term := range terms {
+		*required = append(*required, aboutPlacements(term))
+	}
+	return p
+}
+
+func preferringPlacements(p *v1beta1.PlacementPolicy, weight int32, term string) *v1beta1.PlacementPolicy {
+	preferred := &placementAffinityIn(p).PreferredDuringSchedulingIgnoredDuringExecution
+	*preferred = append(*preferred, v1beta1.PreferredPlacementAffinityTerm{Weight: weight, Preference: aboutPlacements(term)})
+	return p
+}
+
+func placementAffinityIn(p *v1beta1.PlacementPolicy) *v1beta1.PlacementAffinity {
+	if p.Affinity == nil {
+		p.Affinity = &v1beta1.Affinity{}
+	}
+	if p.Affinity.PlacementAffinity == nil {
+		p.Affinity.PlacementAffinity = &v1beta1.PlacementAffinity{}
+	}
+	return p.Affinity.PlacementAffinity
+}
+
+// aboutPlacements reads a term: with or apart, a name, a label or "all", and by which label.
+func aboutPlacements(text string) v1beta1.PlacementAffinityTerm {
+	f := strings.Fields(text)
+	term := v1beta1.PlacementAffinityTerm{Relation: v1beta1.PlacementWith, Name: f[1]}
+	if f[0] == "apart" {
+		term.Relation = v1beta1.PlacementApart
+	}
+	if f[1] == "all" {
+		term.Name, term.Selector = "", &metav1.LabelSelector{}
+	} else if key, value, ok := strings.Cut(f[1], "="); ok {
+		term.Name, term.Selector = "", &metav1.LabelSelector{MatchLabels: map[string]string{key: value}}
+	}
+	if len(f) > 2 {
+		term.TopologyKey = f[3]
+	}
+	return term
+}
+
+// other is another placement of a tier, empty for no label.
+func other(name, tier string, clusters ...string) Placement {
+	p := Placement{Name: name, Clusters: clusters}
+	if tier != "" {
+		p.Labels = map[string]string{"tier": tier}
+	}
 	return p
 }
 

@@ -143,6 +143,40 @@ func TestNearestChanges(t *testing.T) {
 			want: "MemberCluster m1: set label region=north (it is east) | " +
 				"policy: set maxSkew of the spread constraint on region to 2",
 		},
+		"another placement's cluster": {
+			policy: requiringPlacements(all(), "with db"), cluster: "m1",
+			change: func(w *world) { w.others = []Placement{other("db", "", "m4")} },
+			want:   `placement db: have it pick m1 | policy: remove the required placement affinity term with placement "db"`,
+		},
+		"another placement": {
+			policy: requiringPlacements(all(), "with db"), cluster: "m1",
+			want: `placement db: create it, and have it pick m1 | policy: remove the required placement affinity term with placement "db"`,
+		},
+		"the region of another placement": {
+			policy: requiringPlacements(all(), "with tier=back by region"), cluster: "m1",
+			change: func(w *world) { w.others = []Placement{other("db", "back", "m4", "m6")} },
+			want: "placement db: have it pick m1 | MemberCluster m1: set label region=central (it is east) | " +
+				"policy: remove the required placement affinity term with a placement with labels tier=back (by label region)",
+		},
+		"a placement with labels": {
+			policy: requiringPlacements(all(), "with tier=back"), cluster: "m1",
+			want: "policy: remove the required placement affinity term with a placement with labels tier=back",
+		},
+		"the placement itself": {
+			policy: requiringPlacements(all(), "with p"), cluster: "m1", want: `policy: remove the required placement affinity term with placement "p"`,
+		},
+		"a cluster that another placement leaves": {
+			policy: requiringPlacements(all(), "apart db by region"), cluster: "m1",
+			change: func(w *world) { w.others = []Placement{other("db", "", "m2", "m3", "m4")} },
+			want: "placement db: have it leave m2, m3 | MemberCluster m1: remove label region=east | " +
+				`policy: remove the required placement affinity term apart from placement "db" (by label region)`,
+		},
+		"clusters that two placements leave, or one term less": {
+			policy: requiringPlacements(all(labelled("env=canary")), "apart all"), cluster: "m3",
+			change: func(w *world) { w.others = []Placement{other("db", "", "m3"), other("web", "", "m3")} },
+			want:   "policy: remove the required placement affinity term apart from all other placements",
+		},
+
 		"a name":               {policy: fixed("m1"), cluster: "m2", want: "policy: add m2 to clusterNames"},
 		"a cluster to be made": {policy: fixed("m1", "new"), cluster: "new", want: "fleet: join a cluster by the name new"},
 		"no such cluster":      {cluster: "ghost"},
@@ -201,7 +235,7 @@ func TestNearestChangesOfWhatIsNotCarriedOut(t *testing.T) {
 func TestNearestChangesInAnyWorld(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, namespace: rapid.SampledFrom([]string{"", "app"}).Draw(rt, "namespace"), clusters: map[string]*clusterv1beta1.MemberCluster{}, snapshot: 1}
-		w.policy, w.number = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number")
+		w.policy, w.number, w.others = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number"), anyOthers(rt)
 		for range rapid.IntRange(1, 3).Draw(rt, "steps") {
 			w.disturb(rt)
 			w.decide()

@@ -21,6 +21,7 @@ import (
 type oracle struct {
 	policy   oraclePolicy
 	clusters map[string]*clusterv1beta1.MemberCluster
+	others   []Placement
 	// chosen are the clusters with scheduled or bound bindings of this policy, old those with bindings of an older
 	// one.
 	chosen, old map[string]bool
@@ -37,6 +38,10 @@ type oraclePolicy struct {
 	prod, fewest int
 	spread       []oracleSpread
 	tolerates    bool
+	// with and apart are the labels by which placement db is followed and avoided, "cluster" for none, and empty for not
+	// at all. near is the weight of its clusters.
+	with, apart string
+	near        int
 }
 
 type oracleSpread struct {
@@ -73,6 +78,21 @@ func (p oraclePolicy) real() *v1beta1.PlacementPolicy {
 			out = spreading(out, s.key, int32(s.skew), otherwise)
 		}
 	}
+	by := func(key string) string {
+		if key == "cluster" {
+			return ""
+		}
+		return " by " + key
+	}
+	if p.with != "" {
+		out = requiringPlacements(out, "with db"+by(p.with))
+	}
+	if p.apart != "" {
+		out = requiringPlacements(out, "apart tier=back"+by(p.apart))
+	}
+	if p.pickN && p.near != 0 {
+		out = preferringPlacements(out, int32(p.near), "with db")
+	}
 	if p.tolerates {
 		out.Tolerations = []v1beta1.Toleration{{Operator: corev1.TolerationOpExists}}
 	}
@@ -93,7 +113,24 @@ func (o *oracle) nodes(c *clusterv1beta1.MemberCluster) int {
 func (o *oracle) passes(c *clusterv1beta1.MemberCluster) bool {
 	p := o.policy
 	return alive(c) && (p.region == "" || c.Labels["region"] == p.region) && (p.env == "" || c.Labels["env"] == p.env) &&
-		(p.nodes == 0 || o.nodes(c) >= p.nodes) && (p.tolerates || len(c.Spec.Taints) == 0)
+		(p.nodes == 0 || o.nodes(c) >= p.nodes) && (p.tolerates || len(c.Spec.Taints) == 0) &&
+		(p.with == "" || o.meets(c, p.with, func(p Placement) bool { return p.Name == "db" })) &&
+		(p.apart == "" || !o.meets(c, p.apart, func(p Placement) bool { return p.Name != "p" && p.Labels["tier"] == "back" }))
+}
+
+// meets reports whether one of these placements has picked the cluster, or one with the same value of the label.
+func (o *oracle) meets(c *clusterv1beta1.MemberCluster, key string, these func(Placement) bool) bool {
+	return slices.ContainsFunc(o.others, func(p Placement) bool {
+		return these(p) && slices.ContainsFunc(p.Clusters, func(name string) bool {
+			there := o.clusters[name]
+			if there == nil || key == "cluster" {
+				return name == c.Name
+			}
+			mine, labelled := c.Labels[key]
+			theirs, has := there.Labels[key]
+			return labelled && has && mine == theirs
+		})
+	})
 }
 
 // alive reports whether a cluster is connected and well.
@@ -106,6 +143,9 @@ func (o *oracle) affinity(c *clusterv1beta1.MemberCluster) int {
 	sum := 0
 	if c.Labels["env"] == "prod" {
 		sum += o.policy.prod
+	}
+	if o.meets(c, "cluster", func(p Placement) bool { return p.Name == "db" }) {
+		sum += o.policy.near
 	}
 	low, high := 1<<30, -1
 	for _, other := range o.clusters {
@@ -346,6 +386,9 @@ func anyOraclePolicy(t *rapid.T) oraclePolicy {
 		prod:      rapid.SampledFrom([]int{0, 10, -10}).Draw(t, "prod"),
 		fewest:    rapid.SampledFrom([]int{0, 25, 7, -25}).Draw(t, "fewest"),
 		tolerates: rapid.Bool().Draw(t, "tolerates"),
+		with:      rapid.SampledFrom([]string{"", "", "", "cluster", "region"}).Draw(t, "with"),
+		apart:     rapid.SampledFrom([]string{"", "", "", "cluster", "zone"}).Draw(t, "apart"),
+		near:      rapid.SampledFrom([]int{0, 0, 15, -15}).Draw(t, "near"),
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "constraints") {
 		p.spread = append(p.spread, oracleSpread{
@@ -364,7 +407,9 @@ func TestDecisionsAreTheOracles(t *testing.T) {
 		policy := anyOraclePolicy(rt)
 		w.join(rapid.SliceOfN(rapid.Custom(zonedCluster), 4, 10).Draw(rt, "fleet")...)
 		for range rapid.IntRange(1, 4).Draw(rt, "steps") {
-			switch rapid.IntRange(0, 3).Draw(rt, "what") {
+			switch rapid.IntRange(0, 4).Draw(rt, "what") {
+			case 4:
+				w.others = anyOthers(rt)
 			case 0:
 				policy = anyOraclePolicy(rt)
 				w.snapshot, w.listed = w.snapshot+1, nil
@@ -387,7 +432,7 @@ func TestDecisionsAreTheOracles(t *testing.T) {
 
 func (w *world) compare(t *rapid.T, policy oraclePolicy) {
 	before := w.request()
-	o := &oracle{policy: policy, clusters: w.clusters, chosen: map[string]bool{}, old: map[string]bool{}}
+	o := &oracle{policy: policy, clusters: w.clusters, others: w.others, chosen: map[string]bool{}, old: map[string]bool{}}
 	for _, b := range before.Bindings {
 		c := w.clusters[b.Cluster]
 		switch {

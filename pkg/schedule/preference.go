@@ -9,7 +9,16 @@ import (
 )
 
 // preferences are the preferences of the policy for clusters that pass its filters.
-type preferences []preference
+type preferences struct {
+	clusters   []preference
+	placements []placementPreference
+}
+
+// placementPreference adds weight to the score of clusters that match a term about other placements.
+type placementPreference struct {
+	placementTerm
+	weight int32
+}
 
 // preference adds weight to the score of clusters that match the labels; with a sorter, a fraction of it.
 type preference struct {
@@ -21,9 +30,14 @@ type preference struct {
 }
 
 // preferencesOf reads the ranges of the properties that preferences sort by from the whole fleet.
-func preferencesOf(policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.MemberCluster) (out preferences) {
+func preferencesOf(policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.MemberCluster, all others) (out preferences) {
+	for _, p := range preferredPlacements(policy) {
+		one := placementPreference{placementTerm: compilePlacementTerm(p.Preference), weight: p.Weight}
+		one.know(all)
+		out.placements = append(out.placements, one)
+	}
 	if policy.Affinity == nil || policy.Affinity.ClusterAffinity == nil {
-		return nil
+		return out
 	}
 	for _, p := range policy.Affinity.ClusterAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
 		one := preference{term: compileTerm(p.Preference), weight: p.Weight, sorter: p.Preference.PropertySorter}
@@ -31,7 +45,7 @@ func preferencesOf(policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.M
 			one.ascending = one.sorter.SortOrder == v1beta1.PropertySortOrderAscending
 			one.values = property.RangeOf(clusters, one.sorter.Name)
 		}
-		out = append(out, one)
+		out.clusters = append(out.clusters, one)
 	}
 	return out
 }
@@ -39,8 +53,13 @@ func preferencesOf(policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.M
 // affinity returns the sum of the weights that cluster gets.
 func (ps preferences) affinity(cluster *clusterv1beta1.MemberCluster) int32 {
 	var sum int32
-	for i := range ps {
-		sum += ps[i].worth(cluster)
+	for i := range ps.clusters {
+		sum += ps.clusters[i].worth(cluster)
+	}
+	for i := range ps.placements {
+		if ps.placements[i].check(cluster) == nil {
+			sum += ps.placements[i].weight
+		}
 	}
 	return sum
 }

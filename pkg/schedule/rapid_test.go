@@ -27,7 +27,7 @@ func TestDecisionsHoldTheirPromises(t *testing.T) {
 				Failback: rapid.SampledFrom([]v1beta1.FailbackPolicy{v1beta1.FailbackNever, v1beta1.FailbackWhenHealthy}).Draw(rt, "failback"),
 			}
 		}
-		w.policy, w.number = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number")
+		w.policy, w.number, w.others = anyPolicy(rt), rapid.IntRange(0, 6).Draw(rt, "number"), anyOthers(rt)
 		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
 			w.disturb(rt)
 			before := w.request()
@@ -56,6 +56,9 @@ func (w *world) disturb(t *rapid.T) {
 	}
 	if w.policy.PlacementType == v1beta1.PlacementTypePickFixed && len(w.policy.ClusterNames) == 0 {
 		w.policy.ClusterNames = []string{"a"}
+	}
+	if rapid.IntRange(0, 2).Draw(t, "others") == 0 {
+		w.others = anyOthers(t)
 	}
 	for i := range w.bindings {
 		switch rapid.IntRange(0, 5).Draw(t, "binding") {
@@ -162,7 +165,7 @@ func (w *world) checkExchanges(t *rapid.T, before Request, d Decision, live map[
 
 // checkPicks checks clusters that were not picked, for this policy, before.
 func (w *world) checkPicks(t *rapid.T, before Request, live map[string]bool) {
-	fs := filtersOf(w.policy, w.namespace)
+	fs := filtersOf(w.policy, w.namespace).knowing(othersOf(before))
 	for name := range live {
 		if slices.ContainsFunc(before.Bindings, func(b Binding) bool {
 			return b.Cluster == name && !b.Deleting && b.Snapshot == before.Snapshot && b.State != v1beta1.BindingStateUnscheduled
@@ -243,13 +246,20 @@ func anyPolicy(t *rapid.T) *v1beta1.PlacementPolicy {
 	if flip("nodes") {
 		terms = append(terms, having(v1beta1.ClusterSelectorTerm{}, "nodes Ge 2"))
 	}
+	var placements []string
+	for flip("about placements") && len(placements) < 2 {
+		placements = append(placements, rapid.SampledFrom(termsAboutPlacements).Draw(t, "term"))
+	}
 	switch rapid.IntRange(0, 2).Draw(t, "type") {
 	case 0:
 		return fixed(rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c", "d", "ghost"}), 1, 4, rapid.ID).Draw(t, "names")...)
 	case 1:
-		return tolerating(all(terms...), "east", "prod")
+		return requiringPlacements(tolerating(all(terms...), "east", "prod"), placements...)
 	}
-	p := number(terms...)
+	p := requiringPlacements(number(terms...), placements...)
+	if flip("prefer placements") {
+		p = preferringPlacements(p, 20, rapid.SampledFrom(termsAboutPlacements).Draw(t, "preferred term"))
+	}
 	if flip("endure") {
 		enduring(p, rapid.SampledFrom([]int64{0, 30, 60}).Draw(t, "seconds"))
 	} else if flip("endure for ever") {
@@ -268,4 +278,19 @@ func anyPolicy(t *rapid.T) *v1beta1.PlacementPolicy {
 		p = spreading(p, "env", 1, soft)
 	}
 	return p
+}
+
+var termsAboutPlacements = []string{"with db", "with db by region", "apart db", "apart db by region", "with tier=back", "apart tier=back by env",
+	"apart all", "apart p", "with cache"}
+
+// anyOthers are some of the placements that the terms select.
+func anyOthers(t *rapid.T) (out []Placement) {
+	clusters := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "gone"}), 0, 3, rapid.ID)
+	for _, p := range []Placement{other("cache", "back"), other("db", ""), other("p", "back"), other("queue", "back")} {
+		if rapid.IntRange(0, 3).Draw(t, p.Name+" exists") > 0 {
+			p.Clusters = clusters.Draw(t, "clusters of "+p.Name)
+			out = append(out, p)
+		}
+	}
+	return out
 }

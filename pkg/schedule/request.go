@@ -25,6 +25,8 @@ type Request struct {
 	Snapshot string
 	// Number is the desired number of clusters of a PickN policy.
 	Number int
+	// Name is the name of the placement.
+	Name string
 	// Namespace is the namespace of a ResourcePlacement, which only clusters with that namespace can get. It is empty
 	// for a ClusterResourcePlacement.
 	Namespace string
@@ -38,6 +40,9 @@ type Request struct {
 	Domain   string
 	Clusters []*clusterv1beta1.MemberCluster
 	Bindings []Binding
+	// Placements are the other placements, of the same kind and namespace, that the terms of the policy select: see
+	// SelectionOf.
+	Placements []Placement
 	// Listed are the decisions in the snapshot's status.
 	Listed []v1beta1.ClusterDecision
 	Now    time.Time
@@ -74,13 +79,14 @@ type Binding struct {
 }
 
 // RequestOf reads the input of a decision from a placement, its latest policy snapshot, its bindings and the fleet. It
-// does not change them.
+// does not change them. The caller adds other placements, and the label of domains.
 func RequestOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotObject, bindings []v1beta1.BindingObject,
 	clusters []clusterv1beta1.MemberCluster, now time.Time) (Request, error) {
 	r := Request{
 		Policy:    withSeconds(policy.GetSpec().Policy, placement),
 		Stays:     !failover.Leaves(placement),
 		Snapshot:  policy.GetName(),
+		Name:      placement.GetName(),
 		Namespace: policy.GetNamespace(),
 		Clusters:  make([]*clusterv1beta1.MemberCluster, 0, len(clusters)),
 		Bindings:  make([]Binding, 0, len(bindings)),

@@ -137,8 +137,9 @@ func newRun(r Request) *run {
 		out.at[cluster.Name] = i
 	}
 	out.decision.Snapshot = r.Snapshot
-	out.filters = filtersOf(out.policy, r.Namespace)
-	out.preferred = preferencesOf(out.policy, out.clusters)
+	others := othersOf(r)
+	out.filters = filtersOf(out.policy, r.Namespace).knowing(others)
+	out.preferred = preferencesOf(out.policy, out.clusters, others)
 	out.exchanges = exchangesOf(r, out.policy, out.clusters)
 	out.sortOut()
 	out.carryOver()

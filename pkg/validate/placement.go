@@ -22,6 +22,7 @@ func Placement(p v1beta1.PlacementObject, kinds Kinds) field.ErrorList {
 	wrong := PlacementName(p.GetName())
 	wrong = append(wrong, resourceSelectors(spec.ResourceSelectors, p.GetNamespace() != "", kinds, specPath.Child("resourceSelectors"))...)
 	wrong = append(wrong, policy(spec.Policy, specPath.Child("policy"))...)
+	wrong = append(wrong, placementAffinity(spec.Policy, p.GetName(), specPath.Child("policy", "affinity", "placementAffinity"))...)
 	return append(wrong, strategy(spec.Strategy, specPath.Child("strategy"))...)
 }
 

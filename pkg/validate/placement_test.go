@@ -320,3 +320,53 @@ func TestWhatOnlyAgentsRefuse(t *testing.T) {
 		t.Run("the status of "+name, func(t *testing.T) { check(t, ReportBack(&tc.spec), tc.want...) })
 	}
 }
+
+func TestPlacementAffinity(t *testing.T) {
+	const at = "spec.policy.affinity.placementAffinity."
+	const required, preferred = at + "requiredDuringSchedulingIgnoredDuringExecution[0]", at + "preferredDuringSchedulingIgnoredDuringExecution[0].preference"
+	type term = v1beta1.PlacementAffinityTerm
+	with := v1beta1.PlacementWith
+	tier := &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "back"}}
+	for name, tc := range map[string]struct {
+		term term
+		want []string // after the path of the term
+	}{
+		"a name":           {term: term{Relation: with, Name: "db"}},
+		"labels, a region": {term: term{Relation: v1beta1.PlacementApart, Selector: tier, TopologyKey: "region"}},
+		"all":              {term: term{Relation: with, Selector: &metav1.LabelSelector{}}},
+		"no relation":      {term: term{Name: "db"}, want: []string{`.relation: Unsupported value: "": supported values: "With", "Apart"`}},
+		"neither":          {term: term{Relation: with}, want: []string{": Invalid value: set either name or selector"}},
+		"both":             {term: term{Relation: with, Name: "db", Selector: tier}, want: []string{": Invalid value: set either name or selector"}},
+		"no name of an object": {
+			term: term{Relation: with, Name: "A"}, want: []string{`.name: Invalid value: "A": no placement can have this name; ` + badName},
+		},
+		"its own name": {
+			term: term{Relation: with, Name: "p"},
+			want: []string{`.name: Invalid value: "p": this is the placement itself, which never counts for its own terms; name another placement`},
+		},
+		"a wrong selector": {
+			term: term{Relation: with, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "a b"}}},
+			want: []string{`.selector.matchLabels: Invalid value: "a b": ` + badValue},
+		},
+		"a wrong label": {
+			term: term{Relation: with, Name: "db", TopologyKey: "key@1234:"}, want: []string{`.topologyKey: Invalid value: "key@1234:": ` + badKey},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := v1beta1.PlacementSpec{Policy: &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN, Affinity: &v1beta1.Affinity{
+				PlacementAffinity: &v1beta1.PlacementAffinity{
+					RequiredDuringSchedulingIgnoredDuringExecution:  []term{tc.term},
+					PreferredDuringSchedulingIgnoredDuringExecution: []v1beta1.PreferredPlacementAffinityTerm{{Weight: 1, Preference: tc.term}},
+				},
+			}}}
+			var want []string
+			for _, path := range []string{required, preferred} {
+				for _, text := range tc.want {
+					want = append(want, path+text)
+				}
+			}
+			check(t, Placement(wide(spec), nil), want...)
+			check(t, Placement(narrow(spec), nil), want...)
+		})
+	}
+}

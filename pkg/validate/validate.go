@@ -17,6 +17,7 @@
 //	rule                                                          refused by
 //	names that labels cannot hold: placement, override            admission, agents
 //	label selectors: resources, affinity, overrides, stages       admission, agents
+//	terms about other placements, except one that names its own   admission, agents
 //	operators and values of property requirements                 admission, agents
 //	scope of a selected kind; kinds that the hub does not serve   admission, agents
 //	names of properties, contradictions, sorters, tolerations     admission

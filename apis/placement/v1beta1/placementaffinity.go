@@ -3,7 +3,8 @@ package v1beta1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // PlacementAffinity selects clusters by those that other placements have picked. It applies only when clusters are
-// picked: a picked cluster stays picked when the other placements move, until the policy changes.
+// picked: a picked cluster stays picked when the other placements move, until the policy changes. It does not apply to
+// the other placements: two that must stay apart from each other both need a term.
 type PlacementAffinity struct {
 	// RequiredDuringSchedulingIgnoredDuringExecution are the terms, at most 10, that must all match for a cluster to be
 	// picked.

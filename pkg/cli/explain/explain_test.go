@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,8 +18,10 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/yaml"
 
+	"github.com/flagship-fleet/flagship/apis"
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -296,6 +300,69 @@ func TestExplainOnAHub(t *testing.T) {
 			if strings.Contains(args, "nobody") && !strings.Contains(fmt.Sprint(err), "memberclusters.cluster.kubernetes-fleet.io") {
 				t.Errorf("%s: error %v does not name what may not be read", args, err)
 			}
+		}
+	}
+}
+
+// What the command reads of other placements is what the scheduler reads.
+func TestExplainReadsOtherPlacements(t *testing.T) {
+	apart := func(spec *placementv1beta1.PlacementSpec) {
+		spec.Policy.Affinity = &placementv1beta1.Affinity{PlacementAffinity: &placementv1beta1.PlacementAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: []placementv1beta1.PlacementAffinityTerm{
+				{Relation: placementv1beta1.PlacementApart, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "back"}}},
+				{Relation: placementv1beta1.PlacementWith, Name: "db"},
+			},
+		}}
+	}
+	for _, namespace := range []string{"", "shop"} {
+		key := types.NamespacedName{Namespace: namespace, Name: "web"}
+		build := fake.NewClientBuilder().WithScheme(apis.Scheme())
+		add := func(namespace, name, tier, binding, cluster string) {
+			key := types.NamespacedName{Namespace: namespace, Name: name}
+			p, b := scope.Placements.New(key), scope.Bindings.New(key)
+			for o, name := range map[client.Object]string{p: name, b: binding} {
+				o.SetNamespace(namespace)
+				o.SetName(name)
+			}
+			p.SetLabels(map[string]string{"tier": tier})
+			if name == "web" {
+				testworld.PickAll()(p.GetSpec())
+				apart(p.GetSpec())
+			}
+			b.SetLabels(map[string]string{contract.LabelPlacement: name})
+			b.GetSpec().TargetCluster, b.GetSpec().State = cluster, placementv1beta1.BindingStateBound
+			build.WithObjects(p, b)
+		}
+		add(namespace, "web", "back", "w", "a")
+		add(namespace, "db", "", "d", "b")
+		add(namespace, "cache", "back", "c", "c")
+		add("elsewhere", "db", "", "e", "a")
+		for _, name := range []string{"a", "b", "c"} {
+			cluster := well(name, nil)
+			build.WithObjects(&cluster)
+		}
+		s, err := read(t.Context(), build.Build(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []schedule.Placement{
+			{Name: "cache", Labels: map[string]string{"tier": "back"}, Clusters: []string{"c"}}, {Name: "db", Labels: map[string]string{"tier": ""}, Clusters: []string{"b"}},
+		}
+		if !reflect.DeepEqual(s.others, want) {
+			t.Errorf("read %+v; want %+v", s.others, want)
+		}
+		s.now, s.bindings = now, nil
+		e := s.told(t, "")
+		var why []string
+		for _, c := range e.Clusters {
+			why = append(why, c.Cluster+": "+string(c.Filter)+" "+c.Why)
+		}
+		if diff := cmp.Diff([]string{
+			`a: PlacementAffinity it must be with placement "db", which has not picked it; picked there: b`,
+			"b:  it passes every filter",
+			"c: PlacementAffinity it must be apart from placements with labels tier=back, and placement \"cache\" has picked it",
+		}, why); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
 		}
 	}
 }

@@ -125,11 +125,14 @@ func (s *state) explain(ctx context.Context, cluster string) (*explanation, erro
 func (s *state) request() (schedule.Request, error) {
 	if s.policy != nil {
 		r, err := schedule.RequestOf(s.placement, s.policy, s.bindings, s.clusters, s.now)
-		r.Domain = failover.DefaultDomain
+		r.Domain, r.Placements = failover.DefaultDomain, s.others
 		return r, err
 	}
 	spec := s.placement.GetSpec()
-	r := schedule.Request{Policy: spec.Policy, Stays: !failover.Leaves(s.placement), Namespace: s.placement.GetNamespace(), Now: s.now}
+	r := schedule.Request{
+		Policy: spec.Policy, Stays: !failover.Leaves(s.placement), Name: s.placement.GetName(), Namespace: s.placement.GetNamespace(),
+		Placements: s.others, Now: s.now,
+	}
 	if spec.Policy != nil {
 		r.Number = int(ptr.Deref(spec.Policy.NumberOfClusters, 0))
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/cli/verb"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
@@ -106,7 +107,9 @@ type state struct {
 	policy   placementv1beta1.PolicySnapshotObject
 	bindings []placementv1beta1.BindingObject
 	clusters []clusterv1beta1.MemberCluster
-	now      time.Time
+	// others are the placements to which the policy refers.
+	others []schedule.Placement
+	now    time.Time
 }
 
 // read reads the state. One error names everything that the user must not read.
@@ -135,7 +138,43 @@ func read(ctx context.Context, hub client.Client, key types.NamespacedName) (*st
 	if err := errors.Join(errPlacement, errPolicies, errBindings, errClusters); err != nil {
 		return nil, err
 	}
-	return &out, nil
+	var err error
+	out.others, err = others(ctx, hub, key, schedule.SelectionOf(out.decided()))
+	return &out, err
+}
+
+// others reads the placements to which a policy refers, and what they have picked.
+func others(ctx context.Context, hub client.Client, key types.NamespacedName, selection schedule.Selection) ([]schedule.Placement, error) {
+	if selection.Empty() {
+		return nil, nil
+	}
+	placements, errPlacements := scope.Placements.List(ctx, hub, key.Namespace)
+	bindings, errBindings := scope.Bindings.List(ctx, hub, key.Namespace, client.HasLabels{contract.LabelPlacement})
+	if err := forbidden(errPlacements, errBindings); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(errPlacements, errBindings); err != nil {
+		return nil, err
+	}
+	of := map[string][]placementv1beta1.BindingObject{}
+	for _, b := range bindings {
+		of[b.GetLabels()[contract.LabelPlacement]] = append(of[b.GetLabels()[contract.LabelPlacement]], b)
+	}
+	var out []schedule.Placement
+	for _, p := range placements {
+		if p.GetName() != key.Name && selection.Has(p.GetName(), p.GetLabels()) {
+			out = append(out, schedule.PlacementOf(p, of[p.GetName()]))
+		}
+	}
+	return out, nil
+}
+
+// decided is the policy that is decided: that of the snapshot, before there is one that of the placement.
+func (s *state) decided() *placementv1beta1.PlacementPolicy {
+	if s.policy != nil {
+		return s.policy.GetSpec().Policy
+	}
+	return s.placement.GetSpec().Policy
 }
 
 // forbidden names the resources that the user must not read, and how to check that; nil if there are none.

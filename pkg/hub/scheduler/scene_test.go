@@ -55,6 +55,8 @@ func TestScheduler(t *testing.T) {
 		{"leaves a tainted cluster that it tolerates for a time", leavesTainted},
 		{"leaves what fails", leavesFailed},
 		{"moves to better clusters on request", rebalances},
+		{"goes where other placements are, and away from them", followsOthers},
+		{"keeps placements apart that are decided at once", staysApart},
 		{"writes nothing after a restart", restarts},
 	} {
 		for i, namespace := range []string{"", "app"} {

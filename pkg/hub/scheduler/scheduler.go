@@ -63,6 +63,10 @@ type Scheduler struct {
 	// waiting are the placements with an exchange of clusters that another state of the fleet may cause, end or undo.
 	waiting loop.Waiting
 	turns   turns
+	// followers are the placements whose policy has terms about other placements, and alone is held while one of them is
+	// decided: two that must be apart from each other never pick the same cluster at the same time.
+	followers followers
+	alone     sync.Mutex
 }
 
 // Reconcile schedules one placement.
@@ -82,6 +86,7 @@ func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	if err != nil { // the placement is gone
 		s.letGo.forget(req.NamespacedName)
 		s.waiting.Set(req.NamespacedName, false)
+		s.followers.set(req.NamespacedName, schedule.Selection{})
 		s.paced(req.NamespacedName, schedule.Decision{})
 		return ctrl.Result{}, s.releaseUnplaced(ctx, bindings)
 	}
@@ -102,6 +107,23 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 		ctrl.LoggerFrom(ctx).V(1).Info("Waiting for the policy snapshot and the finalizer of the placement")
 		return ctrl.Result{}, s.releaseDeleted(ctx, bindings)
 	}
+	key, selection := client.ObjectKeyFromObject(placement), schedule.SelectionOf(policy.GetSpec().Policy)
+	s.followers.set(key, selection) // before others are read: later events of theirs requeue the placement
+	if selection.Empty() {
+		return s.decide(ctx, placement, policy, bindings, nil)
+	}
+	s.alone.Lock()
+	defer s.alone.Unlock()
+	others, err := s.others(ctx, key, selection)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return s.decide(ctx, placement, policy, bindings, others)
+}
+
+// decide decides for a placement with its latest policy, and carries the decision out.
+func (s *Scheduler) decide(ctx context.Context, placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotObject,
+	bindings []v1beta1.BindingObject, others []schedule.Placement) (ctrl.Result, error) {
 	var clusters clusterv1beta1.MemberClusterList
 	if err := s.Client.List(ctx, &clusters, scope.Fast()...); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list member clusters: %w", err)
@@ -111,7 +133,7 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	request.Domain = s.Domain
+	request.Domain, request.Placements = s.Domain, others
 	decision := schedule.Decide(request)
 	if s.starts(client.ObjectKeyFromObject(placement), decision) {
 		decision.Again = time.Millisecond
@@ -128,6 +150,7 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 		return ctrl.Result{RequeueAfter: time.Millisecond}, err
 	}
 	s.recordLeft(placement, decision)
+	s.followers.settle(client.ObjectKeyFromObject(placement), request.Policy, decision)
 	if decision.Hold {
 		return ctrl.Result{}, nil
 	}

@@ -47,16 +47,23 @@ func decided(key types.NamespacedName, fulfilled bool, option testworld.Option) 
 // woken returns the placements that an event of a cluster puts into the queue, sorted.
 func woken(t *testing.T, s *Scheduler, was, is *clusterv1beta1.MemberCluster) string {
 	t.Helper()
+	return enqueued(func(q queue) {
+		switch {
+		case was == nil:
+			s.clusters().Create(t.Context(), event.CreateEvent{Object: is}, q)
+		case is == nil:
+			s.clusters().Delete(t.Context(), event.DeleteEvent{Object: was}, q)
+		default:
+			s.clusters().Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q)
+		}
+	})
+}
+
+// enqueued returns the placements that a handler puts into the queue, sorted.
+func enqueued(handle func(queue)) string {
 	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer q.ShutDown()
-	switch {
-	case was == nil:
-		s.clusters().Create(t.Context(), event.CreateEvent{Object: is}, q)
-	case is == nil:
-		s.clusters().Delete(t.Context(), event.DeleteEvent{Object: was}, q)
-	default:
-		s.clusters().Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q)
-	}
+	handle(q)
 	var names []string
 	for q.Len() > 0 {
 		request, _ := q.Get()

@@ -44,6 +44,12 @@ func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range scope.Bindings.Served(s.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(s.bindings()))
 	}
+	for _, kind := range scope.Placements.Served(s.Namespaced) {
+		b = b.Watches(kind, s.otherPlacements())
+	}
+	for _, kind := range scope.Bindings.Served(s.Namespaced) {
+		b = b.Watches(kind, s.otherBindings())
+	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, s.clusters())
 	if err := mgr.Add(&s.silences); err != nil {
 		return fmt.Errorf("set up the scheduler: %w", err)

@@ -104,6 +104,21 @@ func RequiredTerm(t *rapid.T) v1beta1.ClusterSelectorTerm {
 	return term
 }
 
+// PlacementAffinityTerm draws a term about other placements.
+func PlacementAffinityTerm(t *rapid.T) v1beta1.PlacementAffinityTerm {
+	term := v1beta1.PlacementAffinityTerm{
+		Relation:    often(t, "relation", []v1beta1.PlacementRelation{v1beta1.PlacementWith, v1beta1.PlacementApart}, []v1beta1.PlacementRelation{"", "Near"}),
+		TopologyKey: often(t, "topologyKey", append([]string{""}, Labels...), []string{"key@1234:"}),
+	}
+	if often(t, "by name", []bool{rapid.Bool().Draw(t, "name or selector")}, []bool{true}) {
+		term.Name = often(t, "other", []string{"db", "web.example"}, []string{"A_"})
+	}
+	if term.Name == "" || often(t, "both", []bool{false}, []bool{true}) {
+		term.Selector = maybe(t, "selector", LabelSelector)
+	}
+	return term
+}
+
 // Policy draws a placement policy.
 func Policy(t *rapid.T) v1beta1.PlacementPolicy {
 	p := v1beta1.PlacementPolicy{PlacementType: rapid.SampledFrom([]v1beta1.PlacementType{"", v1beta1.PlacementTypePickAll, v1beta1.PlacementTypePickN,
@@ -131,6 +146,15 @@ func Policy(t *rapid.T) v1beta1.PlacementPolicy {
 		})
 	}
 	p.Affinity = &v1beta1.Affinity{ClusterAffinity: &affinity}
+	p.Affinity.PlacementAffinity = maybe(t, "placementAffinity", func(t *rapid.T) v1beta1.PlacementAffinity {
+		out := v1beta1.PlacementAffinity{RequiredDuringSchedulingIgnoredDuringExecution: some(t, "required placements", PlacementAffinityTerm)}
+		if p.PlacementType == v1beta1.PlacementTypePickN {
+			out.PreferredDuringSchedulingIgnoredDuringExecution = some(t, "preferred placements", func(t *rapid.T) v1beta1.PreferredPlacementAffinityTerm {
+				return v1beta1.PreferredPlacementAffinityTerm{Weight: 1, Preference: PlacementAffinityTerm(t)}
+			})
+		}
+		return out
+	})
 	return p
 }
 
