@@ -126,10 +126,13 @@ func (s *state) request() (schedule.Request, error) {
 	if s.policy != nil {
 		r, err := schedule.RequestOf(s.placement, s.policy, s.bindings, s.clusters, s.now)
 		r.Domain = failover.DefaultDomain
+		if r.External {
+			r.Run = s.run
+		}
 		return r, err
 	}
 	spec := s.placement.GetSpec()
-	r := schedule.Request{Policy: spec.Policy, Stays: !failover.Leaves(s.placement), Namespace: s.placement.GetNamespace(), Now: s.now}
+	r := schedule.Request{Policy: spec.Policy, Namespace: s.placement.GetNamespace(), Now: s.now}
 	if spec.Policy != nil {
 		r.Number = int(ptr.Deref(spec.Policy.NumberOfClusters, 0))
 	}
