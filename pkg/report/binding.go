@@ -19,8 +19,8 @@ import (
 // BindingFacts describe the delivery of a binding's content to the cluster.
 type BindingFacts struct {
 	Generation int64
-	// Bound is whether the binding is in state Bound, which starts its rollout. Otherwise RolloutStarted is left unchanged:
-	// update runs write it for placements of strategy External, except for clusters that replace others.
+	// Bound is whether the binding is in state Bound, which starts its rollout. Otherwise RolloutStarted is left
+	// unchanged: update runs write it for placements of strategy External, except for clusters that replace others.
 	Bound bool
 	// Resumed is whether an update run has given the binding its content before, and at most its shares of replicas have
 	// changed since, or the placement has returned to the cluster: a rollout that has started goes on.

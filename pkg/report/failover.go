@@ -47,7 +47,8 @@ func (p *placementReport) failover() *metav1.Condition {
 	return &c
 }
 
-// held is what the scheduler reports about clusters that have to be left and that count as picked; nil if there are none.
+// held is what the scheduler reports about clusters that have to be left and that count as picked; nil if there are
+// none.
 func (p *placementReport) held() *metav1.Condition {
 	if p.Policy == nil {
 		return nil

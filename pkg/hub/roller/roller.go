@@ -3,8 +3,8 @@
 // reads the placement, its resource snapshots and bindings, the override snapshots that select its content, and the
 // MemberClusters. Package rollout decides the next step.
 //
-// It serves placements of strategy RollingUpdate. For External ones update runs do this, and the roller only deletes the
-// bindings of clusters that others have replaced.
+// It serves placements of strategy RollingUpdate. For External ones update runs do this, and the roller only deletes
+// the bindings of clusters that others have replaced.
 package roller
 
 import (
