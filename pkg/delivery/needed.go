@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -26,6 +27,24 @@ func NeededBy(b v1beta1.BindingObject) []v1beta1.Revision {
 // Ended returns whether an update run has ended, so that it needs no snapshots.
 func Ended(run v1beta1.UpdateRunObject) bool {
 	return meta.FindStatusCondition(*run.GetConditions(), v1beta1.ConditionSucceeded) != nil
+}
+
+// Active returns whether an update run may still change clusters of the placement: it has not ended, can begin, and is
+// not that of an earlier placement of the name.
+func Active(run v1beta1.UpdateRunObject, placement types.UID) bool {
+	of := run.GetStatus().PlacementUID
+	return run.GetDeletionTimestamp().IsZero() && !Ended(run) && !meta.IsStatusConditionFalse(*run.GetConditions(), v1beta1.ConditionInitialized) &&
+		(of == "" || of == placement)
+}
+
+// ActiveRun names the first active update run of a placement; empty if there is none.
+func ActiveRun(runs []v1beta1.UpdateRunObject, placement v1beta1.PlacementObject) (name string) {
+	for _, run := range runs {
+		if run.GetSpec().PlacementName == placement.GetName() && Active(run, placement.GetUID()) && (name == "" || run.GetName() < name) {
+			name = run.GetName()
+		}
+	}
+	return name
 }
 
 // NeededByRun returns the revisions that an update run may need; bindings are those of its placement. Snapshots of

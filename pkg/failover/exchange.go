@@ -2,6 +2,7 @@ package failover
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,6 +60,23 @@ func TakenBack(b v1beta1.BindingObject) time.Time {
 		return time.Time{}
 	}
 	return at
+}
+
+// Exchanged reports whether a binding that was given up belongs to an exchange of clusters: another cluster replaces
+// its own, or the placement has returned to the one that it replaced. bindings are those of the placement. With
+// strategy External the roller deletes such bindings; update runs delete the others.
+func Exchanged(b v1beta1.BindingObject, bindings []v1beta1.BindingObject) bool {
+	if b.GetSpec().State != v1beta1.BindingStateUnscheduled {
+		return false
+	}
+	if ReplacedBy(b) != nil {
+		return true
+	}
+	e := Replaces(b)
+	return e != nil && slices.ContainsFunc(bindings, func(other v1beta1.BindingObject) bool {
+		spec := other.GetSpec()
+		return spec.TargetCluster == e.With && spec.State != v1beta1.BindingStateUnscheduled && other.GetDeletionTimestamp().IsZero()
+	})
 }
 
 func read(b v1beta1.BindingObject, annotation string) *Exchange {

@@ -81,6 +81,8 @@ func (j *judging) next() (silence *clusterv1beta1.ClusterSilence, again time.Dur
 		return heard(j.was, last, j.Now), left + time.Nanosecond
 	}
 	switch {
+	case is(j.was, clusterv1beta1.SilenceLost) && released(j.cluster, j.was):
+		return &clusterv1beta1.ClusterSilence{Since: j.was.Since, State: clusterv1beta1.SilenceReleased, StateSince: j.was.StateSince}, 0
 	case lost(j.was):
 		return j.was, 0
 	case Suspicious(j.was) && released(j.cluster, j.was):

@@ -97,7 +97,7 @@ func TestNextJudgement(t *testing.T) {
 		{"braked and released", member("a", time.Hour, silence(braked, time.Hour, 57*m), release(time.Hour)), gone, 0, 0, 0, want{freed, time.Hour, 0, 0}},
 		{"braked and released, just after a start", member("a", time.Hour, silence(braked, time.Hour, 57*m), release(time.Hour)), gone, s, 0, 0, want{freed, time.Hour, 0, 0}},
 		{"released in an earlier silence", member("a", time.Hour, silence(braked, time.Hour, 57*m), release(3*time.Hour)), gone, 0, 0, 0, want{braked, time.Hour, 57 * m, 0}},
-		{"lost and released", member("a", time.Hour, silence(isLost, time.Hour, 57*m), release(time.Hour)), gone, 0, 0, 0, want{isLost, time.Hour, 57 * m, 0}},
+		{"lost and released", member("a", time.Hour, silence(isLost, time.Hour, 57*m), release(time.Hour)), gone, 0, 0, 0, want{freed, time.Hour, 57 * m, 0}},
 		{"heard and released", member("a", s, silence(braked, time.Hour, 57*m), release(time.Hour)), gone, 0, 0, 0, want{again: 129 * s}},
 
 		{"away", member("a", time.Hour, silence(isLost, time.Hour, 57*m), annotated(contract.AnnotationAway, "true")), well, 0, 0, 0, none},

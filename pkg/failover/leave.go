@@ -11,8 +11,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/liveness"
 )
 
-// PolicyOf returns when a placement leaves a lost cluster; nil for never. The schema refuses a policy for other
-// placement types than PickN and for strategy External, and here it has no effect.
+// PolicyOf returns when a placement leaves a lost cluster; nil for never. For other placement types than PickN a policy
+// has no effect here.
 func PolicyOf(placement v1beta1.PlacementObject) *v1beta1.Failover {
 	if !Leaves(placement) {
 		return nil
@@ -20,11 +20,10 @@ func PolicyOf(placement v1beta1.PlacementObject) *v1beta1.Failover {
 	return placement.GetSpec().Policy.Failover
 }
 
-// Leaves reports whether a placement can leave a cluster for another one: one of type PickN can. One with strategy
-// External cannot, because another set of clusters ends an update run.
+// Leaves reports whether a placement can leave a cluster for another one: one of type PickN can.
 func Leaves(placement v1beta1.PlacementObject) bool {
-	spec := placement.GetSpec()
-	return spec.Policy != nil && spec.Policy.PlacementType == v1beta1.PlacementTypePickN && spec.Strategy.Type != v1beta1.RolloutStrategyTypeExternal
+	policy := placement.GetSpec().Policy
+	return policy != nil && policy.PlacementType == v1beta1.PlacementTypePickN
 }
 
 // Rules decide for one placement which clusters it leaves.
@@ -50,6 +49,8 @@ type Leave struct {
 	Again time.Duration
 	// Braked is whether it would be time, but the hub suspects its own network.
 	Braked bool
+	// Released is whether an administrator declared the cluster lost.
+	Released bool
 	// Taint is the taint of the cluster for Tainted.
 	Taint *clusterv1beta1.Taint
 }
@@ -82,7 +83,7 @@ func (r Rules) silent(cluster *clusterv1beta1.MemberCluster, s clusterv1beta1.Cl
 	}
 	out.Again = 0
 	if s.State == clusterv1beta1.SilenceReleased {
-		out.Now = true
+		out.Now, out.Released = true, true
 		return out
 	}
 	count := CountFor(cluster, r.Fleet, r.Domain, r.Now)

@@ -237,7 +237,7 @@ func TestSettings(t *testing.T) {
 		"External": {spec: v1beta1.PlacementSpec{
 			Policy:   &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN},
 			Strategy: v1beta1.RolloutStrategy{Type: v1beta1.RolloutStrategyTypeExternal},
-		}},
+		}, tainted: true},
 	} {
 		if tc.spec.Policy != nil {
 			tc.spec.Policy.Failover, tc.spec.Policy.Tolerations = fiveMinutes, []v1beta1.Toleration{tolerates("a", "", "")}

@@ -21,7 +21,10 @@
 //	binding.finalizers scheduler-crb-cleanup (removed)     scheduler; dispatcher if the placement is deleted too
 //	update run status and finalizer, approval requests     stager
 //	binding: the same fields and RolloutStarted, where the
-//	placement's strategy is External                       stager
+//	placement's strategy is External                       stager; scheduler, for a cluster that replaces another one
+//	                                                       while no update run is active: there the dispatcher writes
+//	                                                       RolloutStarted
+//	binding: deleted because its cluster was replaced      roller, with each strategy
 //	override.finalizers, override snapshots                overrider
 //	binding: deleted by an eviction; eviction status,
 //	annotations of evictions and disruption budgets        evictor
@@ -262,7 +265,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 		},
 		&scheduler.Scheduler{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, scheduler.RecorderName), Pace: scheduler.NewPace(),
-			Domain: o.FailoverDomain, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
+			Domain: o.FailoverDomain, Workers: workers, Namespaced: o.ResourcePlacement, Runs: o.StagedRuns, Now: time.Now,
 		},
 		&overrider.Overrider{
 			Client: mgr.GetClient(), Workers: overrideWorkers, Namespaced: o.ResourcePlacement,

@@ -99,7 +99,7 @@ func (o Observed) fleet() fleet {
 		out.byName[o.Clusters[i].Name] = &o.Clusters[i]
 	}
 	spec := o.Placement.GetSpec()
-	if f := spec.Policy.Failover; f != nil && spec.Strategy.Type != v1beta1.RolloutStrategyTypeExternal {
+	if f := spec.Policy.Failover; f != nil && (failover.Leaves(o.Placement) || spec.Strategy.Type != v1beta1.RolloutStrategyTypeExternal) {
 		out.Policy, out.on, out.alone = f, true, spec.Policy.PlacementType != v1beta1.PlacementTypePickN
 	}
 	latest := snapshot.LatestPolicy(slices.DeleteFunc(slices.Clone(o.Policies), func(s v1beta1.PolicySnapshotObject) bool { return !scope.OwnedBy(s, o.Placement) }))

@@ -19,12 +19,12 @@ import (
 // BindingFacts describe the delivery of a binding's content to the cluster.
 type BindingFacts struct {
 	Generation int64
-	// Bound is whether the binding is in state Bound, which starts its rollout. In other states RolloutStarted is left
-	// unchanged: update runs write it for placements of strategy External.
+	// Bound is whether the binding is in state Bound, which starts its rollout. Otherwise RolloutStarted is left
+	// unchanged: update runs write it for placements of strategy External, except for clusters that replace others.
 	Bound bool
-	// Redivided is whether an update run has given the binding its content before, and at most its shares of replicas
-	// have changed since: a rollout that has started goes on.
-	Redivided bool
+	// Resumed is whether an update run has given the binding its content before, and at most its shares of replicas have
+	// changed since, or the placement has returned to the cluster: a rollout that has started goes on.
+	Resumed bool
 	// Overridden is whether the binding lists any override.
 	Overridden bool
 	// IdleOverrides are overrides made for this placement alone that select none of its objects.
@@ -100,7 +100,7 @@ var dispatched = delivery.Outcome()
 // itself has written a condition of the same generation.
 func (f BindingFacts) rolloutStarted(old []metav1.Condition, now metav1.Time) *metav1.Condition {
 	was := meta.FindStatusCondition(old, v1beta1.ConditionRolloutStarted)
-	continues := f.Bound || f.Redivided && was != nil && was.Status == metav1.ConditionTrue
+	continues := f.Bound || f.Resumed && was != nil && was.Status == metav1.ConditionTrue
 	if !continues || was != nil && was.ObservedGeneration >= f.Generation {
 		return was
 	}

@@ -16,7 +16,8 @@ import (
 
 // failover is the condition about clusters that the placement left or has to leave. A placement without a failover
 // policy has it only while another cluster replaces one that has a taint, so that nothing else adds a condition which
-// tools do not know. A cluster that cannot be replaced is in its condition Scheduled, which is False.
+// tools do not know. A cluster that cannot be replaced is in its condition Scheduled, which is False; with strategy
+// External it is only here.
 func (p *placementReport) failover() *metav1.Condition {
 	policy := failover.PolicyOf(p.Placement)
 	if !failover.Leaves(p.Placement) {
@@ -25,7 +26,13 @@ func (p *placementReport) failover() *metav1.Condition {
 	kind := p.Placement.ConditionType(v1beta1.ConditionFailoverComplete)
 	stuck, pending, done := p.leftClusters(policy)
 	var c metav1.Condition
+	held := p.held()
+	if held != nil {
+		stuck = append([]string{held.Message}, stuck...)
+	}
 	switch all := slices.Concat(stuck, pending, done); {
+	case held != nil:
+		c = no(p.generation, kind, held.Reason, brief.List(all, mostNamed))
 	case len(stuck) > 0:
 		c = no(p.generation, kind, v1beta1.ReasonNoReplacement, brief.List(all, mostNamed))
 	case len(pending) > 0:
@@ -38,6 +45,19 @@ func (p *placementReport) failover() *metav1.Condition {
 		c = yes(p.generation, kind, v1beta1.ReasonNoClusterReplaced, "No cluster of the placement is replaced")
 	}
 	return &c
+}
+
+// held is what the scheduler reports about clusters that have to be left and that count as picked; nil if there are
+// none.
+func (p *placementReport) held() *metav1.Condition {
+	if p.Policy == nil {
+		return nil
+	}
+	c := delivery.Current(p.Policy.GetStatus().Conditions, v1beta1.ConditionFailoverComplete, p.Policy.GetGeneration())
+	if c == nil || c.Status != metav1.ConditionFalse {
+		return nil
+	}
+	return c
 }
 
 // leftClusters describes the clusters that have to be left and cannot be, and those that were left, by whether what

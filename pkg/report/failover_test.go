@@ -30,6 +30,14 @@ func because(b *v1beta1.ClusterResourceBinding, reason failover.Reason) *v1beta1
 	return b
 }
 
+// awaiting reports that the placement has to leave a picked cluster after an update run.
+func awaiting(policy v1beta1.PolicySnapshotObject) v1beta1.PolicySnapshotObject {
+	*policy.GetConditions() = append(*policy.GetConditions(), metav1.Condition{
+		Type: v1beta1.ConditionFailoverComplete, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonAwaitingUpdateRun, Message: "c waits", ObservedGeneration: 1,
+	})
+	return policy
+}
+
 func TestFailoverIsReported(t *testing.T) {
 	const lost = "cluster c (Lost since 2030-01-01T12:00:00Z) is replaced by d, which is "
 	const tainted = "cluster c (Tainted since 2030-01-01T12:00:00Z) is replaced by d, which is "
@@ -79,6 +87,16 @@ func TestFailoverIsReported(t *testing.T) {
 			decided:  decided(metav1.ConditionTrue, []string{"d"}, nil),
 			bindings: []v1beta1.BindingObject{because(replaced("c", "d"), failover.Tainted), bound("d", complete...)},
 			want:     "FailoverComplete=True ClustersReplaced", said: tainted + "available; its objects are removed",
+		},
+		"a cluster waits for an update run": {
+			policy: &v1beta1.Failover{}, decided: awaiting(decided(metav1.ConditionTrue, []string{"a", "c"}, []string{"x"})),
+			bindings: []v1beta1.BindingObject{bound("a", complete...), bound("c", complete...)},
+			want:     "FailoverComplete=False AwaitingUpdateRun", said: "c waits",
+		},
+		"a cluster waits for an update run, without a policy": {
+			decided:  awaiting(decided(metav1.ConditionTrue, []string{"a", "c"}, nil)),
+			bindings: []v1beta1.BindingObject{bound("a", complete...), bound("c", complete...)},
+			want:     "FailoverComplete=False AwaitingUpdateRun", said: "c waits",
 		},
 		"a policy is gone": {
 			decided:  decided(metav1.ConditionTrue, []string{"d"}, nil),

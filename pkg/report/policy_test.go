@@ -29,6 +29,20 @@ func TestPolicy(t *testing.T) {
 	if c.Status != metav1.ConditionTrue || c.Reason != v1beta1.ReasonSchedulingPolicyFulfilled || !c.LastTransitionTime.Equal(&later) {
 		t.Errorf("condition %+v; want fulfilled from now on", c)
 	}
+	facts.Held, facts.AwaitsRun = []string{"a waits"}, true
+	held := Policy(complete, facts, later)
+	if c := held.Conditions; len(c) != 2 || c[0] != complete.Conditions[0] || c[1].Type != v1beta1.ConditionFailoverComplete ||
+		c[1].Status != metav1.ConditionFalse || c[1].Reason != v1beta1.ReasonAwaitingUpdateRun || c[1].Message != "a waits" {
+		t.Errorf("conditions %+v; want that a cluster must be left", c)
+	}
+	facts.AwaitsRun = false
+	if c := Policy(held, facts, later).Conditions; len(c) != 2 || c[1].Reason != v1beta1.ReasonNoReplacement {
+		t.Errorf("conditions %+v; want that there is no replacement", c)
+	}
+	facts.Held = nil
+	if again := Policy(held, facts, later); !reflect.DeepEqual(again, complete) {
+		t.Errorf("status %+v; want %+v", again, complete)
+	}
 }
 
 func TestRollout(t *testing.T) {

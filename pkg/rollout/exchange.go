@@ -1,6 +1,12 @@
 package rollout
 
-import "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+)
 
 // exchanges are the replacements of clusters that the placement left: the scheduler gave up the binding of the one
 // cluster when it created that of the other. Until the replacement is ready, the replaced binding keeps what it has,
@@ -43,6 +49,27 @@ func exchangesOf(bindings []Binding) exchanges {
 		}
 	}
 	return out
+}
+
+// Purge decides which bindings that were given up in an exchange of clusters are deleted now, for a placement whose
+// clusters update runs change: runs do not delete these, because they must not wait for a lost cluster. No removal
+// makes fewer clusters than wanted available. The order of bindings does not matter.
+func Purge(budget Budget, bindings []Binding, now time.Time) Step {
+	bindings = slices.SortedFunc(slices.Values(bindings), func(a, b Binding) int { return cmp.Compare(a.Name, b.Name) })
+	p := plan{budget: budget, now: now, failed: map[string]bool{}, exchanges: exchangesOf(bindings)}
+	p.enough = p.isEnough(bindings)
+	p.count(bindings)
+	for _, b := range bindings {
+		if b.State != v1beta1.BindingStateUnscheduled || !b.Exchanged || b.Deleting || b.parked() {
+			continue
+		}
+		if health, _ := p.health(b); p.removable(candidate{Binding: b, health: health}) {
+			p.step.Remove = append(p.step.Remove, b.Name)
+		} else {
+			p.step.Again = sooner(p.untracked, p.silence)
+		}
+	}
+	return p.step
 }
 
 // isReplaced returns whether another cluster replaces that of the binding.

@@ -305,3 +305,49 @@ func TestExchangeOf(t *testing.T) {
 		})
 	}
 }
+
+func TestPurge(t *testing.T) {
+	replacedBy := func(cluster string) func(*Binding) {
+		return func(b *Binding) { b.State, b.ReplacedBy, b.Exchanged = v1beta1.BindingStateUnscheduled, cluster, true }
+	}
+	undone := func(b *Binding) { b.State, b.Exchanged = v1beta1.BindingStateUnscheduled, true }
+	failback := func(b *Binding) { b.Failback = true }
+	older := func(b *Binding) { b.Snapshot = "older" }
+	a := binding("a", latest, up)
+	for name, tc := range map[string]struct {
+		purge v1beta1.FailoverPurge
+		seen  []Binding
+		want  Step
+	}{
+		"the replacement is available": {
+			seen: []Binding{a, binding("c", up, replacedBy("d")), binding("d", latest, up)}, want: Step{Remove: []string{"c"}},
+		},
+		"with whatever revision it has": {
+			seen: []Binding{a, binding("c", up, replacedBy("d")), binding("d", up, older)}, want: Step{Remove: []string{"c"}},
+		},
+		"the cluster is not heard":         {seen: []Binding{a, binding("c", up, replacedBy("d"), lost), binding("d", latest, up)}},
+		"the replacement is not available": {seen: []Binding{a, binding("c", up, replacedBy("d")), binding("d", latest)}},
+		"nor heard":                        {seen: []Binding{a, binding("c", up, replacedBy("d")), binding("d", latest, up, lost)}},
+		"the replacement has no content":   {seen: []Binding{a, binding("c", up, replacedBy("d")), binding("d", scheduled)}},
+		"another cluster is not available": {seen: []Binding{binding("a", latest), binding("c", up, replacedBy("d")), binding("d", latest, up)}},
+		"at once, with Immediate": {
+			purge: v1beta1.FailoverPurgeImmediate, seen: []Binding{a, binding("c", up, replacedBy("d")), binding("d", scheduled)}, want: Step{Remove: []string{"c"}},
+		},
+		"not at once, with Immediate, on a return": {
+			purge: v1beta1.FailoverPurgeImmediate, seen: []Binding{a, binding("c", up, replacedBy("d"), failback), binding("d", scheduled)},
+		},
+		"the replacement is gone":                    {seen: []Binding{a, binding("c", up, replacedBy("d"))}},
+		"the replacement is gone, others are enough": {seen: []Binding{a, binding("b", latest, up), binding("c", up, replacedBy("d"))}, want: Step{Remove: []string{"c"}}},
+		"a replacement that is not needed":           {seen: []Binding{a, binding("c", latest, up), binding("d", latest, undone)}, want: Step{Remove: []string{"d"}}},
+		"as long as the first is not available":      {seen: []Binding{a, binding("c", latest), binding("d", latest, up, undone)}},
+		"update runs delete what was given up":       {seen: []Binding{a, binding("b", latest, up), binding("z", up, givenUp)}},
+		"the cluster has left the fleet":             {seen: []Binding{a, binding("c", up, replacedBy("d"), vanished), binding("d", latest, up)}, want: Step{Remove: []string{"c"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			budget := Budget{Target: 2, Period: 30 * time.Second, Purge: tc.purge}
+			if got := Purge(budget, tc.seen, noon); !reflect.DeepEqual(got, tc.want) {
+				t.Errorf("got %+v; want %+v", got, tc.want)
+			}
+		})
+	}
+}

@@ -56,6 +56,8 @@ type Binding struct {
 	// the placement returns to it.
 	ReplacedBy string
 	Failback   bool
+	// Exchanged is whether an Unscheduled binding belongs to an exchange of clusters; only Purge uses it.
+	Exchanged bool
 	// Deleting is whether the binding is being deleted; what it placed may still be there.
 	Deleting bool
 	// Gone is whether the cluster does not exist or leaves the fleet: nothing can be placed there.

@@ -58,6 +58,11 @@ func (d Decision) Accounts(r Request) []Account {
 			out[i].Notes = append(out[i].Notes, now.Reason) // it is lost, and has no replacement
 			continue
 		}
+		for _, h := range d.Held {
+			if h.Cluster == out[i].Cluster {
+				out[i].Notes = append(out[i].Notes, h.Reason)
+			}
+		}
 		recorded, ok := listed[out[i].Cluster]
 		out[i].compare(r.Snapshot, recorded, ok, late[out[i].Cluster])
 	}

@@ -35,6 +35,8 @@ type exchanges struct {
 	replaces map[string]*failover.Exchange
 	// stuck are the clusters to leave for which there is no replacement.
 	stuck []leaver
+	// held are the clusters to leave that count as found, because update runs need them.
+	held []leaver
 	// writes are the changes of bindings.
 	writes []Change
 	// waiting is whether another state of the fleet may lead to another decision about an exchange.
@@ -53,7 +55,7 @@ type leaver struct {
 
 func exchangesOf(r Request, policy *v1beta1.PlacementPolicy, clusters []*clusterv1beta1.MemberCluster) exchanges {
 	out := exchanges{replaces: map[string]*failover.Exchange{}, instead: map[string]string{}, left: map[string]bool{}}
-	if policy.PlacementType == v1beta1.PlacementTypePickN && !r.Stays && (r.Failover != nil || !r.Rebalance.IsZero() || r.concernsExchanges()) {
+	if policy.PlacementType == v1beta1.PlacementTypePickN && (r.Failover != nil || !r.Rebalance.IsZero() || r.concernsExchanges()) {
 		out.rules = &failover.Rules{Policy: r.Failover, Tolerations: policy.Tolerations, Domain: r.Domain, Fleet: clusters, Now: r.Now}
 	}
 	return out
@@ -240,6 +242,9 @@ func (r *run) replacement(b Binding) string {
 // the cluster must be heard for some time first, so that one which comes and goes is replaced in the end.
 func (r *run) canTakeBack(b, by Binding) bool {
 	r.waiting = true
+	if r.request.Run != "" {
+		return false
+	}
 	cluster := r.clusters[r.at[b.Cluster]]
 	if by.Available || !Decidable(cluster, r.request.Now) || r.filters.objection(cluster, r.request.Now) != nil || r.passing(b.Cluster) != nil {
 		return false
@@ -303,6 +308,10 @@ func (r *run) leave() {
 	}
 	slices.SortFunc(leavers, func(a, b leaver) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Cluster, b.Cluster)) })
 	for _, l := range leavers {
+		if r.awaitsRun(l.Leave) {
+			r.held = append(r.held, l)
+			continue
+		}
 		left := r.clusters[r.at[l.Cluster]]
 		e := failover.Exchange{Reason: l.Reason, Since: metav1.NewTime(l.Since), Resources: spent(l.Binding)}
 		if l.Reason == failover.Unavailable {
@@ -311,7 +320,7 @@ func (r *run) leave() {
 		if !r.exchange(l.Binding, e, func(c *clusterv1beta1.MemberCluster) bool {
 			return r.rules.Candidate(c, left, l.Reason) && (l.Reason != failover.Unavailable || !r.failed(c.Name))
 		}) {
-			r.stuck = append(r.stuck, l)
+			r.hold(l)
 			if l.Reason == failover.Lost {
 				r.lookAgain(r.rules.NextCandidate(left))
 			}
@@ -344,7 +353,7 @@ func (r *run) failBack(number int) {
 			r.lookAgain(left)
 			continue
 		}
-		if !ok || len(r.kept)+len(r.moved) < number || failover.Braked(r.clusters) || r.hasBinding(to) || r.leaveOf(b.Cluster).Now {
+		if !ok || r.request.Run != "" || len(r.kept)+len(r.moved) < number || failover.Braked(r.clusters) || r.hasBinding(to) || r.leaveOf(b.Cluster).Now {
 			continue
 		}
 		back := failover.Exchange{Reason: failover.Failback, Since: metav1.NewTime(since), Resources: spent(b)}
@@ -448,10 +457,13 @@ func (r *run) lookAgain(after time.Duration) {
 // stuckDecisions report the clusters to leave for which there is no replacement, and why there is none.
 func (r *run) stuckDecisions() (out []v1beta1.ClusterDecision) {
 	for _, l := range r.stuck {
-		out = append(out, v1beta1.ClusterDecision{ClusterName: l.Cluster, Reason: fmt.Sprintf(
-			"cluster %q must be replaced (%s), and no other cluster can: its objects stay as they are. %s", l.Cluster, state(l.Leave), r.whyNone())})
+		out = append(out, v1beta1.ClusterDecision{ClusterName: l.Cluster, Reason: r.whyStuck(l)})
 	}
 	return out
+}
+
+func (r *run) whyStuck(l leaver) string {
+	return fmt.Sprintf("cluster %q must be replaced (%s), and no other cluster can: its objects stay as they are. %s", l.Cluster, state(l.Leave), r.whyNone())
 }
 
 // fewReasons limits the clusters that whyNone names.

@@ -91,9 +91,10 @@ type world struct {
 	snapshot  int
 	made      int
 	failover  *v1beta1.Failover
-	stays     bool
 	asked     time.Time
 	others    []Placement
+	external  bool
+	run       string
 }
 
 // newWorld is the fleet of scenarios.md, section 20.
@@ -133,7 +134,7 @@ func (w *world) request() Request {
 	r := Request{
 		Policy: w.policy, Snapshot: fmt.Sprint("p-", w.snapshot), Number: w.number, Namespace: w.namespace,
 		Bindings: slices.Clone(w.bindings), Listed: w.listed, Now: noon,
-		Failover: w.failover, Stays: w.stays, Rebalance: w.asked, Name: "p", Placements: slices.Clone(w.others),
+		Failover: w.failover, External: w.external, Run: w.run, Rebalance: w.asked, Name: "p", Placements: slices.Clone(w.others),
 	}
 	for _, c := range w.clusters { // in any order
 		r.Clusters = append(r.Clusters, c)
@@ -184,10 +185,14 @@ func (w *world) comesToRest() {
 func (w *world) apply(d Decision) {
 	for _, c := range d.Create {
 		w.made++
-		w.bindings = append(w.bindings, Binding{
+		b := Binding{
 			Name: fmt.Sprintf("b%03d-%s", w.made, c.ClusterName), Cluster: c.ClusterName,
 			State: v1beta1.BindingStateScheduled, Snapshot: d.Snapshot, Decision: c, Replaces: d.Replaces[c.ClusterName],
-		})
+		}
+		if w.external && b.Replaces != nil && w.bindingTo(b.Replaces.With).Placed { // as the scheduler does
+			b.State, b.Placed = v1beta1.BindingStateBound, true
+		}
+		w.bindings = append(w.bindings, b)
 	}
 	for _, change := range d.Change {
 		b := w.binding(change.Binding)
@@ -201,6 +206,9 @@ func (w *world) apply(d Decision) {
 			b.TakenBack = noon
 		}
 		b.State, b.Snapshot, b.CarriedOver, b.Decision = change.State, change.Snapshot, change.CarriedOver, change.Decision
+		if change.Inherits {
+			b.State, b.Placed = v1beta1.BindingStateBound, true
+		}
 	}
 	w.bindings = slices.DeleteFunc(w.bindings, func(b Binding) bool { return slices.Contains(d.Release, b.Name) })
 	w.listed = d.Clusters

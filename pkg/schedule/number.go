@@ -25,7 +25,7 @@ func (r *run) pickN(number int) {
 	r.follow()
 	r.watch(r.moved)
 	have := len(r.kept) + len(r.moved)
-	if have < number || len(r.stuck) > 0 {
+	if have < number || len(r.stuck)+len(r.held) > 0 {
 		picked, others := r.rankAndPick(number - have)
 		r.order = picked
 		r.adopt(picked)
@@ -34,12 +34,14 @@ func (r *run) pickN(number int) {
 		}
 		r.watch(picked)
 		r.forget()
+		r.fill()
 		picked = append(picked, r.moved...)
 		r.settle(picked)
 		r.report(append(picked, r.keptDecisions()...), others)
 		return
 	}
 	r.forget()
+	r.fill()
 	r.settle(r.moved)
 	if surplus > 0 || len(r.obsolete) > 0 || len(r.writes) > 0 {
 		r.report(append(r.moved, r.keptDecisions()...), nil)

@@ -12,8 +12,8 @@ import (
 )
 
 // rebalance moves the placement from one cluster to a better one, if a user asked for that: to the one that would be
-// picked in its place now. The next one moves when what was there is removed. It waits while clusters are silent, or
-// the placement has to leave clusters for other reasons, and is done when no cluster can be exchanged for a better
+// picked in its place now. The next one moves when what was there is removed. It waits while clusters are silent, an
+// update run is active, or the placement has to leave clusters for other reasons, and is done when no cluster can be exchanged for a better
 // one. A cluster that was picked by it does not move again, so that it ends.
 func (r *run) rebalance(number int) {
 	asked := r.request.Rebalance
@@ -21,8 +21,8 @@ func (r *run) rebalance(number int) {
 		return
 	}
 	r.waiting = true
-	pending := len(r.moved) + len(r.stuck) + len(r.writes) + len(r.replaced()) + len(r.carried) + len(r.obsolete)
-	if pending > 0 || r.isAnySilent() || len(r.kept) < number && len(r.try(r.candidates())) > 0 {
+	pending := len(r.moved) + len(r.stuck) + len(r.held) + len(r.writes) + len(r.replaced()) + len(r.carried) + len(r.obsolete)
+	if pending > 0 || r.request.Run != "" || r.isAnySilent() || len(r.kept) < number && len(r.try(r.candidates())) > 0 {
 		return
 	}
 	for _, b := range r.worstFirst() {

@@ -32,8 +32,10 @@ type Request struct {
 	Namespace string
 	// Failover is when the placement leaves a lost cluster; nil for never. Only PickN does.
 	Failover *v1beta1.Failover
-	// Stays is whether the placement does not leave clusters with evicting taints either. Only PickN does.
-	Stays bool
+	// External is whether update runs roll the placement out, and Run the name of an active one; empty for none. Another
+	// set of clusters ends a run.
+	External bool
+	Run      string
 	// Rebalance is when a user asked for the clusters that would be picked now; zero if that is done or was never asked.
 	Rebalance time.Time
 	// Domain is the label of the domains that can fail as a whole; empty for none.
@@ -84,7 +86,7 @@ func RequestOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotO
 	clusters []clusterv1beta1.MemberCluster, now time.Time) (Request, error) {
 	r := Request{
 		Policy:    withSeconds(policy.GetSpec().Policy, placement),
-		Stays:     !failover.Leaves(placement),
+		External:  placement.GetSpec().Strategy.Type == v1beta1.RolloutStrategyTypeExternal,
 		Snapshot:  policy.GetName(),
 		Name:      placement.GetName(),
 		Namespace: policy.GetNamespace(),

@@ -37,6 +37,8 @@ type Decision struct {
 	Replaces map[string]*failover.Exchange
 	// Left are the clusters that the placement leaves for others.
 	Left []Exchange
+	// Held are the clusters that the placement has to leave, and that count as found until it can.
+	Held []Held
 	// Again is when to decide again without an event; zero if there is no need. Waiting is whether any change of a
 	// cluster may matter for what is left.
 	Again   time.Duration
@@ -79,6 +81,8 @@ type Change struct {
 	CarriedOver bool
 	// ReplacedBy and Replaces are as in Binding.
 	ReplacedBy, Replaces *failover.Exchange
+	// Inherits is whether the binding gets the content of the one to the cluster that it replaces.
+	Inherits bool
 	// TakenBack is true if the placement returns to a cluster that it left too early.
 	TakenBack bool
 	Decision  v1beta1.ClusterDecision
@@ -267,7 +271,7 @@ func (r *run) settle(picked []v1beta1.ClusterDecision) {
 			r.decision.Create = append(r.decision.Create, decision)
 		}
 	}
-	r.decision.Waiting = r.waiting
+	r.decision.Waiting, r.decision.Held = r.waiting, r.heldClusters()
 	if len(r.replaces) > 0 {
 		r.decision.Replaces = r.replaces
 	}
@@ -311,7 +315,7 @@ func lastOfEach(changes []Change) []Change {
 func (r *run) change(b Binding, state v1beta1.BindingState, snapshot string, decision v1beta1.ClusterDecision) {
 	c := Change{Binding: b.Name, State: state, Snapshot: snapshot, Decision: decision, Replaces: b.Replaces}
 	if e, ok := r.replaces[b.Cluster]; ok {
-		c.Replaces = e
+		c.Replaces, c.Inherits = e, r.request.External && r.hasContent(e.With)
 	} else if state != v1beta1.BindingStateUnscheduled && r.isOver(b.Replaces) {
 		c.Replaces = nil
 	}

@@ -111,8 +111,9 @@ func TestWhichTaintsMakeAPlacementLeave(t *testing.T) {
 			},
 			parked: "c>d",
 		},
-		"of a cluster that leaves": {change: func(w *world) { evicting(w.clusters["c"], 0).DeletionTimestamp = &metav1.Time{Time: noon} }},
-		"with strategy External":   {change: func(w *world) { w.stays = true; evicting(w.clusters["c"], 0) }},
+		"of a cluster that leaves":      {change: func(w *world) { evicting(w.clusters["c"], 0).DeletionTimestamp = &metav1.Time{Time: noon} }},
+		"with strategy External":        {change: func(w *world) { w.external = true; evicting(w.clusters["c"], 0) }, parked: "c>d"},
+		"while an update run is active": {change: func(w *world) { w.external, w.run = true, "r"; evicting(w.clusters["c"], 0) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := taintFleet(t, 3, "a", "b", "c", "d")
@@ -147,23 +148,21 @@ func TestOnlyPickNLeavesATaintedCluster(t *testing.T) {
 func TestATaintedClusterIsNotPicked(t *testing.T) {
 	for name, tc := range map[string]struct {
 		policy *v1beta1.PlacementPolicy
-		stays  bool
 		// why is the objection to m1; empty if it is picked.
 		why string
 	}{
-		"PickAll":                         {policy: all(), why: "its taint leave=now:NoSchedule,evict is not tolerated"},
-		"PickAll, tolerated":              {policy: enduring(all())},
-		"PickAll, for a time":             {policy: enduring(all(), 60)},
-		"PickFixed":                       {policy: fixed("m1")},
-		"PickN":                           {policy: number(), why: "its taint leave=now:NoSchedule,evict is not tolerated"},
-		"PickN, tolerated":                {policy: enduring(number())},
-		"PickN, for a time":               {policy: enduring(number(), 3600), why: "its taint leave=now:NoSchedule,evict is tolerated for 3600 s only"},
-		"PickN, for a time, and it stays": {policy: enduring(number(), 3600), stays: true},
+		"PickAll":             {policy: all(), why: "its taint leave=now:NoSchedule,evict is not tolerated"},
+		"PickAll, tolerated":  {policy: enduring(all())},
+		"PickAll, for a time": {policy: enduring(all(), 60)},
+		"PickFixed":           {policy: fixed("m1")},
+		"PickN":               {policy: number(), why: "its taint leave=now:NoSchedule,evict is not tolerated"},
+		"PickN, tolerated":    {policy: enduring(number())},
+		"PickN, for a time":   {policy: enduring(number(), 3600), why: "its taint leave=now:NoSchedule,evict is tolerated for 3600 s only"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, "")
 			w.use(tc.policy)
-			w.number, w.stays = 7, tc.stays
+			w.number = 7
 			evicting(w.clusters["m1"], 0)
 			v, _ := w.decide().Of("m1")
 			if v.Outcome.Selected() != (tc.why == "") {
@@ -389,15 +388,15 @@ func TestRequestHasTheSecondsOfThePlacement(t *testing.T) {
 	for _, t := range r.Policy.Tolerations {
 		got = append(got, ptr.Deref(t.TolerationSeconds, -1))
 	}
-	if len(got) != 4 || got[0] != -1 || got[1] != 600 || got[2] != 0 || got[3] != -1 || r.Stays {
-		t.Errorf("seconds %v, stays %v", got, r.Stays)
+	if len(got) != 4 || got[0] != -1 || got[1] != 600 || got[2] != 0 || got[3] != -1 || r.External {
+		t.Errorf("seconds %v, external %v", got, r.External)
 	}
 	if snapshot.Spec.Policy.Tolerations[1].TolerationSeconds != nil {
 		t.Error("the snapshot was changed")
 	}
 	placement.Spec.Strategy.Type = v1beta1.RolloutStrategyTypeExternal
-	if r, err := RequestOf(placement, snapshot, nil, nil, noon); err != nil || !r.Stays {
-		t.Errorf("with strategy External it leaves clusters: %v", err)
+	if r, err := RequestOf(placement, snapshot, nil, nil, noon); err != nil || !r.External {
+		t.Errorf("the strategy is not External: %v", err)
 	}
 }
 

@@ -5,12 +5,10 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
-	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
-// delete removes the placement from all clusters that it no longer picks, at once; from one that is not heard when it
-// is heard again, and from one that another cluster replaces when that one is available. ended is whether that is
-// done.
+// delete removes the placement from all clusters that it no longer picks, at once, and from one that is not heard when
+// it is heard again. It leaves exchanges of clusters to the roller. ended is whether that is done.
 func (f *forward) delete(s *Stage) (ended bool, err error) {
 	if s.Start.IsZero() {
 		s.Start = f.Now
@@ -21,7 +19,7 @@ func (f *forward) delete(s *Stage) (ended bool, err error) {
 	if err := f.deleting(s); err != nil {
 		return false, err
 	}
-	var left, unheard, needed []string
+	var left, unheard []string
 	for i := range s.Clusters {
 		c := &s.Clusters[i]
 		b := f.dropped[c.Name]
@@ -32,8 +30,6 @@ func (f *forward) delete(s *Stage) (ended bool, err error) {
 		case c.Phase != Pending || b != nil && f.Refused[c.Name] != "":
 		case b != nil && f.parked(b):
 			unheard = append(unheard, c.Name)
-		case b != nil && f.needed(b):
-			needed = append(needed, c.Name)
 		case b == nil:
 			c.Phase, c.Since = Succeeded, f.Now
 		default:
@@ -45,10 +41,6 @@ func (f *forward) delete(s *Stage) (ended bool, err error) {
 	}
 	if len(unheard) > 0 {
 		f.set(Active, "All stages are done; the placement is removed from %s when the hub hears from it again", brief.List(unheard, 3))
-		return false, nil
-	}
-	if len(needed) > 0 {
-		f.set(Active, "All stages are done; the placement is removed from %s when it is available on the clusters that replace them", brief.List(needed, 3))
 		return false, nil
 	}
 	if len(left) > 0 {
@@ -65,18 +57,6 @@ func (f *forward) parked(b v1beta1.BindingObject) bool {
 	spec, previous := b.GetSpec(), v1beta1.BindingState(b.GetAnnotations()[contract.AnnotationPreviousState])
 	return f.Unheard[spec.TargetCluster] && b.GetDeletionTimestamp().IsZero() &&
 		delivery.MayHaveContent(spec.State, previous, spec.ResourceSnapshotName)
-}
-
-// needed returns whether another cluster replaces that of a binding, and the placement is not available there, as far
-// as can be known: the last report of a cluster that is not heard may be out of date. There are such bindings if the
-// placement had another strategy when it left the cluster.
-func (f *forward) needed(b v1beta1.BindingObject) bool {
-	replaced := failover.ReplacedBy(b)
-	if replaced == nil || !b.GetDeletionTimestamp().IsZero() {
-		return false
-	}
-	by := f.picked[replaced.With]
-	return by != nil && (f.Unheard[replaced.With] || !delivery.StatusOf(by).Well())
 }
 
 // deleting judges the clusters whose binding is being deleted.

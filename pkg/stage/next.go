@@ -9,6 +9,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 )
 
 // World is what a step is decided from, beside the run's progress.
@@ -104,8 +105,8 @@ type decision struct {
 	release release
 	// policy is the run's failure policy; nil if it has none.
 	policy *delivery.FailurePolicy
-	// picked are the bindings of the clusters that the placement picks, given those that the scheduler gave up; by
-	// cluster.
+	// picked are the bindings of the clusters that the placement picks, dropped those that the scheduler gave up, but for
+	// exchanges of clusters; by cluster.
 	picked, dropped map[string]v1beta1.BindingObject
 
 	p    Progress
@@ -122,9 +123,11 @@ func newDecision(p Progress, w World) *decision {
 		d.policy.From = w.Awake
 	}
 	for _, b := range w.Bindings {
-		if b.GetSpec().State == v1beta1.BindingStateUnscheduled {
+		switch {
+		case failover.Exchanged(b, w.Bindings):
+		case b.GetSpec().State == v1beta1.BindingStateUnscheduled:
 			d.dropped[b.GetSpec().TargetCluster] = b
-		} else if b.GetDeletionTimestamp().IsZero() {
+		case b.GetDeletionTimestamp().IsZero():
 			d.picked[b.GetSpec().TargetCluster] = b
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
@@ -139,7 +140,11 @@ func picked(fleet Fleet) (picks, error) {
 	if out.selected, out.Deletions, err = split(fleet.Bindings, latest.GetName()); err != nil {
 		return picks{}, err
 	}
-	out.Count = len(out.selected)
+	if out.Count = len(out.selected); expected >= 0 && out.Count > expected {
+		if err := exchanging(fleet.Bindings); err != nil {
+			return picks{}, err
+		}
+	}
 	switch {
 	case scheduled.Status == metav1.ConditionFalse:
 		out.short = mistake("the placement is not fully scheduled: %s", scheduled.Message)
@@ -189,11 +194,31 @@ func expectedCount(policy v1beta1.PolicySnapshotObject) (int, error) {
 	return n, nil
 }
 
-// split names the clusters that the latest policy picks and those that the scheduler gave up, both sorted.
+// exchanging returns ErrUnsettled if the scheduler has picked a cluster that replaces another one, and is about to give
+// up that one.
+func exchanging(bindings []v1beta1.BindingObject) error {
+	living := map[string]bool{}
+	for _, b := range bindings {
+		if b.GetSpec().State != v1beta1.BindingStateUnscheduled && b.GetDeletionTimestamp().IsZero() {
+			living[b.GetSpec().TargetCluster] = true
+		}
+	}
+	for _, b := range bindings {
+		if e := failover.Replaces(b); e != nil && living[e.With] && living[b.GetSpec().TargetCluster] {
+			return fmt.Errorf("cluster %s is about to replace %s: %w", b.GetSpec().TargetCluster, e.With, ErrUnsettled)
+		}
+	}
+	return nil
+}
+
+// split names the clusters that the latest policy picks and those that the scheduler gave up, both sorted. Those that
+// were given up in an exchange of clusters are not among them: the roller removes the placement there, and a run must
+// not wait until a lost cluster is heard.
 func split(bindings []v1beta1.BindingObject, policy string) (selected, deleted []string, err error) {
 	for _, b := range bindings {
 		spec := b.GetSpec()
 		switch {
+		case failover.Exchanged(b, bindings):
 		case spec.State == v1beta1.BindingStateUnscheduled:
 			deleted = append(deleted, spec.TargetCluster)
 		case !b.GetDeletionTimestamp().IsZero():

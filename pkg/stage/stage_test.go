@@ -383,42 +383,63 @@ func TestNothingIsRemovedFromAClusterThatIsNotHeard(t *testing.T) {
 	w.want(t, "done", "succeeded | succeeded c1+ c3+ | succeeded c2+")
 }
 
-func TestNothingIsRemovedFromAReplacedClusterBeforeItsReplacementIsAvailable(t *testing.T) {
-	w := fleet(of("all", "env=prod"))
-	replaced := w.binding("c2")
-	replaced.Spec.State, replaced.Spec.ResourceSnapshotName = v1beta1.BindingStateUnscheduled, "p-2-snapshot"
-	replaced.Annotations = map[string]string{contract.AnnotationReplacedBy: failover.Exchange{With: "c3", Reason: failover.Lost}.String()}
-	if err := w.begin(); err != nil {
-		t.Fatal(err)
+// The roller removes the placement from clusters that take part in an exchange. A run does not wait for them: one that
+// is lost may never be heard again.
+func TestExchangesOfClustersAreNotTheRuns(t *testing.T) {
+	for name, exchange := range map[string]func(w *world, c2, c3 *v1beta1.ClusterResourceBinding){
+		"replaced": func(_ *world, c2, _ *v1beta1.ClusterResourceBinding) {
+			c2.Annotations = map[string]string{contract.AnnotationReplacedBy: failover.Exchange{With: "c3", Reason: failover.Lost}.String()}
+		},
+		"replaced, and the replacement is gone": func(_ *world, c2, _ *v1beta1.ClusterResourceBinding) {
+			c2.Annotations = map[string]string{contract.AnnotationReplacedBy: failover.Exchange{With: "c9", Reason: failover.Lost}.String()}
+		},
+		"a replacement that is not needed any more": func(_ *world, c2, _ *v1beta1.ClusterResourceBinding) {
+			c2.Annotations = map[string]string{contract.AnnotationReplaces: failover.Exchange{With: "c3", Reason: failover.Lost}.String()}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := fleet(of("all", "env=prod"))
+			left := w.binding("c2")
+			left.Spec.State, left.Spec.ResourceSnapshotName = v1beta1.BindingStateUnscheduled, "p-2-snapshot"
+			exchange(w, left, w.binding("c3"))
+			if err := w.begin(); err != nil {
+				t.Fatal(err)
+			}
+			w.fleet.Unheard = map[string]bool{"c2": true}
+			w.pass(true)
+			w.available("c1")
+			w.pass(true)
+			w.fleet.Unheard = nil
+			w.available("c3")
+			if step := w.pass(true); len(step.Drop) > 0 {
+				t.Fatalf("drops %q", step.Drop)
+			}
+			w.want(t, "done", "succeeded | succeeded c1+ c3+ | succeeded")
+		})
 	}
-	w.fleet.Unheard = map[string]bool{"c2": true}
-	w.pass(true)
-	w.available("c1")
-	w.pass(true)
-	w.available("c3")
-	w.pass(true)
-	w.want(t, "waits for the cluster", "active | succeeded c1+ c3+ | active c2.")
-	w.fleet.Unheard = nil
-	w.set("c3", v1beta1.ConditionAvailable, metav1.ConditionFalse, v1beta1.ReasonNotAllWorkAreAvailable)
-	if step := w.pass(true); len(step.Drop) > 0 {
-		t.Fatalf("drops %q, and the replacement is not available", step.Drop)
+}
+
+// An exchange is two writes: a run is planned after the second.
+func TestNoPlanDuringAnExchange(t *testing.T) {
+	w := fleet(of("all", ""))
+	w.fleet.Policies[0].GetSpec().Policy = &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN}
+	w.fleet.Policies[0].SetAnnotations(map[string]string{contract.AnnotationNumberOfClusters: "2"})
+	w.strategy.Stages[0].LabelSelector = &metav1.LabelSelector{}
+	w.binding("c3").Annotations = map[string]string{contract.AnnotationReplaces: failover.Exchange{With: "c2", Reason: failover.Lost}.String()}
+	if err := w.begin(); !errors.Is(err, stage.ErrUnsettled) {
+		t.Errorf("planned during an exchange: %v", err)
 	}
-	w.want(t, "waits for the replacement", "active | succeeded c1+ c3+ | active c2.")
-	if got := stage.Read(w.status).Message; !strings.Contains(got, "removed from c2 when") {
-		t.Errorf("the message is %q", got)
+	left := w.binding("c2")
+	left.Spec.State = v1beta1.BindingStateUnscheduled
+	left.Annotations = map[string]string{contract.AnnotationReplacedBy: failover.Exchange{With: "c3", Reason: failover.Lost}.String()}
+	if err := w.begin(); err != nil || len(w.status.StagesStatus[0].Clusters) != 2 || len(w.status.DeletionStageStatus.Clusters) != 0 {
+		t.Errorf("%v, %+v", err, w.status)
 	}
-	w.available("c3")
-	w.fleet.Unheard = map[string]bool{"c3": true}
-	if step := w.pass(true); len(step.Drop) > 0 {
-		t.Fatalf("drops %q, and the replacement is not heard", step.Drop)
+	left.Spec.State, left.Annotations = v1beta1.BindingStateBound, nil // the placement has other clusters than planned
+	w.binding("c3").Annotations = nil
+	if err := stage.Check(w.fleet, w.status); stage.AbortOf(err) == nil {
+		t.Errorf("a run goes on with other clusters: %v", err)
 	}
-	w.want(t, "waits until the replacement is heard", "active | succeeded c1+ c3+ | active c2.")
-	w.fleet.Unheard = nil
-	if step := w.pass(true); !slices.Equal(step.Drop, []string{"p-c2"}) {
-		t.Fatalf("drops %q when the replacement is available", step.Drop)
-	}
-	w.pass(true)
-	w.want(t, "done", "succeeded | succeeded c1+ c3+ | succeeded c2+")
 }
 
 func TestPercentages(t *testing.T) {

@@ -259,8 +259,8 @@ type Taint struct {
 	Effect corev1.TaintEffect `json:"effect"`
 
 	// Evict, if true, makes placements of type PickN that do not tolerate the taint leave the cluster for another one, if
-	// there is one, like the effect NoExecute of a node's taint. Placements of other types, and those with strategy
-	// External, stay there.
+	// there is one, like the effect NoExecute of a node's taint. Those with strategy External leave it when no update run
+	// is active. Placements of other types stay there.
 	// +optional
 	Evict bool `json:"evict,omitempty"`
 }

@@ -30,6 +30,8 @@ const (
 	ConditionResourcesPermitted = "ResourcesPermitted"
 	// ConditionFailoverComplete, on a placement with a failover policy, is True if every lost cluster is replaced, and
 	// what replaces it is available. Without a policy it is there only while another cluster replaces one with a taint.
+	// With strategy External it is also on policy snapshots: False while a cluster counts as picked, because update runs
+	// need it, although it must be replaced.
 	ConditionFailoverComplete = "FailoverComplete"
 	// ConditionReplicasDivided, on a placement that divides replicas, is True if all replicas have a place, and no share
 	// has to move. It is absent without a policy for replicas.
@@ -99,6 +101,9 @@ const (
 	ReasonReplacementPending = "ReplacementPending"
 	// ReasonNoReplacement (False): a cluster is lost or has a taint, and no other can be picked.
 	ReasonNoReplacement = "NoReplacement"
+	// ReasonAwaitingUpdateRun (False): a cluster must be replaced, which would end an active update run. The message
+	// names the run.
+	ReasonAwaitingUpdateRun = "AwaitingUpdateRun"
 )
 
 // Reasons of Scheduled in placementStatuses.

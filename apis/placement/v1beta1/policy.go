@@ -47,7 +47,8 @@ type PlacementPolicy struct {
 
 	// Failover defines when the placement leaves a lost cluster for another one. Without it a picked cluster stays
 	// picked for as long as it is in the fleet. It is for type PickN, and with replicas for every type: then other
-	// clusters get the replicas of a lost one. It is not for strategy External. Changing it picks no cluster anew.
+	// clusters get the replicas of a lost one. With strategy External it is for type PickN only, and the placement leaves
+	// a cluster when no update run is active. Changing it picks no cluster anew.
 	// +optional
 	Failover *Failover `json:"failover,omitempty"`
 
@@ -247,7 +248,8 @@ type Toleration struct {
 	// true, from when the hub agent first saw the taint, at most 31536000. Without it the placement stays for ever, with
 	// 0 or less not at all. Of several matching tolerations the smallest counts. The placement leaves the cluster when
 	// the time has passed and another cluster can replace it, and meanwhile picks no cluster that it would have to leave.
-	// Other placement types ignore it, and so does strategy External. Changing it picks no cluster anew.
+	// With strategy External it also waits until no update run is active. Other placement types ignore it. Changing it
+	// picks no cluster anew.
 	// +optional
 	// +kubebuilder:validation:Maximum=31536000
 	TolerationSeconds *int64 `json:"tolerationSeconds,omitempty"`

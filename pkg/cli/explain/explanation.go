@@ -126,12 +126,14 @@ func (s *state) request() (schedule.Request, error) {
 	if s.policy != nil {
 		r, err := schedule.RequestOf(s.placement, s.policy, s.bindings, s.clusters, s.now)
 		r.Domain, r.Placements = failover.DefaultDomain, s.others
+		if r.External {
+			r.Run = s.run
+		}
 		return r, err
 	}
 	spec := s.placement.GetSpec()
 	r := schedule.Request{
-		Policy: spec.Policy, Stays: !failover.Leaves(s.placement), Name: s.placement.GetName(), Namespace: s.placement.GetNamespace(),
-		Placements: s.others, Now: s.now,
+		Policy: spec.Policy, Name: s.placement.GetName(), Namespace: s.placement.GetNamespace(), Placements: s.others, Now: s.now,
 	}
 	if spec.Policy != nil {
 		r.Number = int(ptr.Deref(spec.Policy.NumberOfClusters, 0))

@@ -20,6 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/cli/verb"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -109,7 +110,9 @@ type state struct {
 	clusters []clusterv1beta1.MemberCluster
 	// others are the placements to which the policy refers.
 	others []schedule.Placement
-	now    time.Time
+	// run is an active update run; empty if there is none, or if the strategy is not External.
+	run string
+	now time.Time
 }
 
 // read reads the state. One error names everything that the user must not read.
@@ -125,7 +128,13 @@ func read(ctx context.Context, hub client.Client, key types.NamespacedName) (*st
 	var clusters clusterv1beta1.MemberClusterList
 	errClusters := hub.List(ctx, &clusters)
 	out.clusters = clusters.Items
-	if err := forbidden(errPlacement, errPolicies, errBindings, errClusters); err != nil {
+	var errRuns error
+	if errPlacement == nil && placement.GetSpec().Strategy.Type == placementv1beta1.RolloutStrategyTypeExternal {
+		var runs []placementv1beta1.UpdateRunObject
+		runs, errRuns = scope.UpdateRuns.List(ctx, hub, key.Namespace)
+		out.run = delivery.ActiveRun(runs, placement)
+	}
+	if err := forbidden(errPlacement, errPolicies, errBindings, errClusters, errRuns); err != nil {
 		return nil, err
 	}
 	switch {
@@ -135,7 +144,7 @@ func read(ctx context.Context, hub client.Client, key types.NamespacedName) (*st
 		return nil, fmt.Errorf("there is no %s %q in namespace %q; a ClusterResourcePlacement needs no --namespace",
 			scope.Placements.Kind(key), key.Name, key.Namespace)
 	}
-	if err := errors.Join(errPlacement, errPolicies, errBindings, errClusters); err != nil {
+	if err := errors.Join(errPlacement, errPolicies, errBindings, errClusters, errRuns); err != nil {
 		return nil, err
 	}
 	var err error

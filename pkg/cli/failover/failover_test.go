@@ -154,11 +154,12 @@ func TestRelease(t *testing.T) {
 		"named":                      {names: []string{"b", "a"}, printed: "cluster b" + done + "cluster a" + done, written: "a b h"},
 		"all":                        {all: true, printed: "cluster a" + done + "cluster b" + done + "cluster h: is already released\ncluster i" + done, written: "a b h i"},
 		"all, dry run":               {all: true, dryRun: true, printed: "cluster a" + would + "cluster b" + would + "cluster h: is already released\ncluster i" + would, written: "h"},
+		"lost":                       {names: []string{"c"}, printed: "cluster c" + done, written: "c h"},
 		"released in an earlier one": {names: []string{"i"}, printed: "cluster i" + done, written: "h i"},
 		"others than silent ones, beside a silent one": {
-			names: []string{"c", "d", "e", "f", "g", "x", "b"}, printed: "cluster b" + done, written: "b h",
+			names: []string{"d", "e", "f", "g", "x", "b"}, printed: "cluster b" + done, written: "b h",
 			errs: []string{
-				"release cluster c: it is Lost;", "release cluster d: it is not silent;", "release cluster e: it is Over;", "release cluster f: it is away;",
+				"release cluster d: it is not silent;", "release cluster e: it is Over;", "release cluster f: it is away;",
 				"release cluster g: it is leaving", `there is no member cluster "x"`,
 			},
 		},

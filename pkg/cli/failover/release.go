@@ -35,6 +35,9 @@ func newReleaseCommand(streams genericiooptions.IOStreams) *cobra.Command {
 silent only since a moment. Placements with a failover policy leave them when the time of their policy has passed. Make sure
 that the clusters are really down: a cluster that only the hub does not hear goes on running its objects beside the new copies.
 
+Placements with strategy External leave a lost cluster only when no update run of theirs is active. They leave a released one
+at once, which aborts an active run. Name a cluster that is Lost already to release it for this purpose.
+
 It counts for this silence only: a cluster that falls silent later, or again, is judged anew.`,
 		Example: `  # Two clusters are known to be down
   kubectl fleet failover release spoke-1 spoke-2
@@ -140,7 +143,7 @@ func (o *ReleaseOptions) releaseOne(ctx context.Context, hub client.Client, name
 
 // releasable returns why a cluster cannot be released; nil if it can.
 func releasable(cluster *clusterv1beta1.MemberCluster) error {
-	const only = "; only Suspected and Braked clusters can be released"
+	const only = "; only Suspected, Braked, and Lost clusters can be released"
 	switch s := cluster.Status.Silence; {
 	case failover.Away(cluster):
 		return errors.New("it is away; first run \"kubectl fleet uncordon\"")
@@ -148,7 +151,7 @@ func releasable(cluster *clusterv1beta1.MemberCluster) error {
 		return errors.New("it is leaving the fleet")
 	case s == nil:
 		return errors.New("it is not silent" + only)
-	case !failover.Suspicious(s):
+	case !failover.Suspicious(s) && s.State != clusterv1beta1.SilenceLost:
 		return fmt.Errorf("it is %s%s", s.State, only)
 	}
 	return nil

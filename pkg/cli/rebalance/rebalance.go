@@ -25,6 +25,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
 	"github.com/flagship-fleet/flagship/pkg/cli/verb"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
@@ -189,7 +190,11 @@ func (o *Options) preview(ctx context.Context, hub client.Client, placement v1be
 	}
 	out.at = observed.Now
 	if exchanges {
-		if err := out.exchange(observed); err != nil {
+		run, err := o.activeRun(ctx, hub, placement)
+		if err != nil {
+			return out, err
+		}
+		if err := out.exchange(observed, run); err != nil {
 			return out, err
 		}
 	}
@@ -210,8 +215,17 @@ func (o *Options) preview(ctx context.Context, hub client.Client, placement v1be
 	return out, err
 }
 
-// exchange computes which clusters would be exchanged.
-func (p *preview) exchange(observed replicas.Observed) error {
+// activeRun names an update run of the placement that is active; empty if there is none.
+func (o *Options) activeRun(ctx context.Context, hub client.Client, placement v1beta1.PlacementObject) (string, error) {
+	if placement.GetSpec().Strategy.Type != v1beta1.RolloutStrategyTypeExternal {
+		return "", nil
+	}
+	runs, err := scope.UpdateRuns.List(ctx, hub, o.key.Namespace)
+	return delivery.ActiveRun(runs, placement), err
+}
+
+// exchange computes which clusters would be exchanged; run is an active update run.
+func (p *preview) exchange(observed replicas.Observed, run string) error {
 	policy := snapshot.LatestPolicy(observed.Policies)
 	if policy == nil {
 		return errors.New("the placement has no policy snapshot yet: try again in a moment")
@@ -222,6 +236,9 @@ func (p *preview) exchange(observed replicas.Observed) error {
 	request, err := schedule.RequestOf(observed.Placement, policy, observed.Bindings, observed.Clusters, observed.Now)
 	if err != nil {
 		return err
+	}
+	if run != "" {
+		return fmt.Errorf("no cluster can be exchanged while update run %s is active, because another set of clusters aborts it", run)
 	}
 	request.Domain = observed.Domain
 	moves, ok := schedule.Rebalance(request)

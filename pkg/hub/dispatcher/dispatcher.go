@@ -26,6 +26,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/replicas"
@@ -108,7 +109,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 		})
 		return result, err
 	}
-	redivided := seen.external && seen.divided && work.Holds(seen.order, seen.works)
+	resumed := seen.external && (seen.divided || !failover.TakenBack(binding).IsZero()) && work.Holds(seen.order, seen.works)
 	plan, err := d.plan(ctx, seen)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -125,8 +126,8 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	}
 	result, wrote, err := d.report(ctx, binding, report.BindingFacts{
 		Generation:      binding.GetGeneration(),
-		Bound:           binding.GetSpec().State == v1beta1.BindingStateBound && !seen.external,
-		Redivided:       redivided,
+		Bound:           binding.GetSpec().State == v1beta1.BindingStateBound && (!seen.external || failover.Replaces(binding) != nil),
+		Resumed:         resumed,
 		Overridden:      seen.order.Overridden(),
 		IdleOverrides:   idleNames(plan.idle),
 		Content:         seen.order.Content,

@@ -3,7 +3,8 @@
 // reads the placement, its resource snapshots and bindings, the override snapshots that select its content, and the
 // MemberClusters. Package rollout decides the next step.
 //
-// It serves placements of strategy RollingUpdate. For External ones update runs do this.
+// It serves placements of strategy RollingUpdate. For External ones update runs do this, and the roller only deletes
+// the bindings of clusters that others have replaced.
 package roller
 
 import (
@@ -58,6 +59,10 @@ func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	if err != nil || seen == nil {
 		return ctrl.Result{}, err
 	}
+	if seen.external {
+		step := rollout.Purge(seen.budget, seen.facts, r.Now())
+		return ctrl.Result{RequeueAfter: step.Again}, r.carryOut(ctx, seen, step)
+	}
 	step := rollout.Next(seen.budget, seen.facts, seen.want, r.Now())
 	if step.Course != nil && step.Course.Spent != nil {
 		// Only a user or another revision ends a rejection, so it must not come from an old cache.
@@ -86,11 +91,13 @@ type observed struct {
 	facts     []rollout.Binding
 	want      rollout.Content
 	budget    rollout.Budget
+	// external is whether update runs roll the placement out: of it only bindings, clusters, facts and budget are read.
+	external bool
 }
 
 // observe reads everything about a placement. It returns nil if there is nothing to roll out now: the placement does
-// not exist or is being deleted, update runs roll it out, some of its snapshots do not exist yet, or the cache is
-// behind.
+// not exist or is being deleted, update runs roll it out and it has no exchange of clusters, some of its snapshots do
+// not exist yet, or the cache is behind.
 func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*observed, error) {
 	placement := scope.Placements.New(key)
 	err := r.Client.Get(ctx, key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
@@ -102,8 +109,11 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*observ
 		return nil, fmt.Errorf("get placement %s: %w", key, err)
 	}
 	strategy := placement.GetSpec().Strategy
-	if !placement.GetDeletionTimestamp().IsZero() || strategy.Type == v1beta1.RolloutStrategyTypeExternal {
+	if !placement.GetDeletionTimestamp().IsZero() {
 		return nil, nil
+	}
+	if strategy.Type == v1beta1.RolloutStrategyTypeExternal {
+		return r.observeExchanges(ctx, placement)
 	}
 	latest, ok, err := r.latest(ctx, placement)
 	if err != nil || !ok {

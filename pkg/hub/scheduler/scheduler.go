@@ -48,6 +48,8 @@ type Scheduler struct {
 	Workers int
 	// Namespaced is whether ResourcePlacements are served.
 	Namespaced bool
+	// Runs is whether update runs are served.
+	Runs bool
 	// Domain is the label of MemberClusters that names domains which can fail as a whole; empty for none.
 	Domain string
 	// Recorder records failovers on placements.
@@ -134,6 +136,9 @@ func (s *Scheduler) decide(ctx context.Context, placement v1beta1.PlacementObjec
 		return ctrl.Result{}, err
 	}
 	request.Domain, request.Placements = s.Domain, others
+	if request.Run, err = s.activeRun(ctx, placement); err != nil {
+		return ctrl.Result{}, err
+	}
 	decision := schedule.Decide(request)
 	if s.starts(client.ObjectKeyFromObject(placement), decision) {
 		decision.Again = time.Millisecond
@@ -158,7 +163,7 @@ func (s *Scheduler) decide(ctx context.Context, placement v1beta1.PlacementObjec
 	if err == nil {
 		err = s.rebalanced(ctx, placement, policy, decision)
 	}
-	if err != nil || !wrote || decision.Fulfilled() {
+	if err != nil || !wrote || decision.Fulfilled() && len(decision.Held) == 0 {
 		return ctrl.Result{RequeueAfter: decision.Again}, err
 	}
 	return s.lookOnceMore(ctx, policy)
@@ -211,7 +216,7 @@ func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObj
 	}
 	changed := map[string]bool{}
 	for _, c := range decision.Change {
-		write := func(ctx context.Context) error { return s.change(ctx, placement, byName[c.Binding], c) }
+		write := func(ctx context.Context) error { return s.change(ctx, placement, bindings, byName[c.Binding], c) }
 		changed[c.Binding] = true
 		if c.State == v1beta1.BindingStateUnscheduled && !scope.Of(byName[c.Binding], placement) {
 			continue // no decision removes the objects of an earlier placement
@@ -270,6 +275,11 @@ func (s *Scheduler) create(ctx context.Context, placement v1beta1.PlacementObjec
 		TargetCluster:                d.ClusterName,
 		ClusterDecision:              d,
 	}
+	if e := decision.Replaces[d.ClusterName]; e != nil && external(placement) {
+		if err := s.inherit(ctx, bindings, e.With, binding); err != nil {
+			return err
+		}
+	}
 	if err := s.Client.Create(ctx, binding); err != nil {
 		return fmt.Errorf("create binding %s to cluster %s: %w", client.ObjectKeyFromObject(binding), d.ClusterName, err)
 	}
@@ -293,7 +303,7 @@ func seed(placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, c
 }
 
 // change writes one binding. Its other annotations stay, as they belong to other clients.
-func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObject, seen v1beta1.BindingObject, c schedule.Change) error {
+func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, seen v1beta1.BindingObject, c schedule.Change) error {
 	binding := seen.DeepCopyObject().(v1beta1.BindingObject)
 	mark(placement, binding)
 	spec, annotations := binding.GetSpec(), binding.GetAnnotations()
@@ -313,11 +323,16 @@ func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObjec
 	}
 	binding.SetAnnotations(annotations)
 	spec.State, spec.SchedulingPolicySnapshotName, spec.ClusterDecision = c.State, c.Snapshot, c.Decision
+	if c.Inherits {
+		if err := s.inherit(ctx, bindings, c.Replaces.With, binding); err != nil {
+			return err
+		}
+	}
 	if err := s.Client.Update(ctx, binding); err != nil {
 		return fmt.Errorf("set the state of binding %s to %s: %w", client.ObjectKeyFromObject(binding), c.State, err)
 	}
-	if c.State != seen.GetSpec().State {
-		ctrl.LoggerFrom(ctx).Info("Changed binding", "binding", binding.GetName(), "cluster", spec.TargetCluster, "state", c.State)
+	if spec.State != seen.GetSpec().State {
+		ctrl.LoggerFrom(ctx).Info("Changed binding", "binding", binding.GetName(), "cluster", spec.TargetCluster, "state", spec.State)
 	}
 	return nil
 }
@@ -352,13 +367,17 @@ func (s *Scheduler) report(ctx context.Context, before v1beta1.PolicySnapshotObj
 		return false, fmt.Errorf("read the placement's generation from policy snapshot %s: %w", client.ObjectKeyFromObject(before), err)
 	}
 	after := before.DeepCopyObject().(v1beta1.PolicySnapshotObject)
-	*after.GetStatus() = report.Policy(*before.GetStatus(), report.PolicyFacts{
+	facts := report.PolicyFacts{
 		Generation: before.GetGeneration(),
 		Placement:  generation,
 		Decisions:  decision.Clusters,
 		Found:      decision.Found,
 		Wanted:     decision.Wanted,
-	}, metav1.NewTime(s.Now()))
+	}
+	for _, h := range decision.Held {
+		facts.Held, facts.AwaitsRun = append(facts.Held, strings.TrimSuffix(h.Reason, ".")), facts.AwaitsRun || h.Run
+	}
+	*after.GetStatus() = report.Policy(*before.GetStatus(), facts, metav1.NewTime(s.Now()))
 	return loop.WriteStatus(ctx, s.Client, before, after)
 }
 

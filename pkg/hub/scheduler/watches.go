@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -50,6 +51,11 @@ func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
 	for _, kind := range scope.Bindings.Served(s.Namespaced) {
 		b = b.Watches(kind, s.otherBindings())
 	}
+	if s.Runs {
+		for _, kind := range scope.UpdateRuns.Served(s.Namespaced) {
+			b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(requestOfRun), builder.WithPredicates(runs()))
+		}
+	}
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, s.clusters())
 	if err := mgr.Add(&s.silences); err != nil {
 		return fmt.Errorf("set up the scheduler: %w", err)
@@ -79,8 +85,8 @@ func snapshots() predicate.Predicate {
 
 // placements passes what the scheduler waits for: its finalizer on the placement, and then the deletion and the end of
 // the placement. A placement may come with the finalizer, and after its policy snapshot: the two are watched
-// separately. A failover policy and tolerationSeconds are read from the placement, because they are not part of the
-// policy snapshot.
+// separately. The strategy, a failover policy and tolerationSeconds are read from the placement, because they are not
+// part of the policy snapshot.
 func placements() predicate.Predicate {
 	ours := func(o client.Object) bool { return controllerutil.ContainsFinalizer(o, contract.FinalizerScheduler) }
 	doomed := func(o client.Object) bool { return ours(o) && !o.GetDeletionTimestamp().IsZero() }
@@ -88,7 +94,8 @@ func placements() predicate.Predicate {
 		CreateFunc: func(e event.CreateEvent) bool { return ours(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(v1beta1.PlacementObject), e.ObjectNew.(v1beta1.PlacementObject)
-			return doomed(is) || ours(is) && !ours(was) || was.GetAnnotations()[contract.AnnotationRebalance] != is.GetAnnotations()[contract.AnnotationRebalance] ||
+			return doomed(is) || ours(is) && !ours(was) || external(is) != external(was) ||
+				was.GetAnnotations()[contract.AnnotationRebalance] != is.GetAnnotations()[contract.AnnotationRebalance] ||
 				!equality.Semantic.DeepEqual(failover.SettingsOf(was), failover.SettingsOf(is))
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
@@ -232,10 +239,12 @@ func watchOf(policy v1beta1.PolicySnapshotObject) schedule.Watch {
 	}
 }
 
-// fulfilled reports whether the policy, for the current generation of its placement, has all clusters it requests.
+// fulfilled reports whether the policy, for the current generation of its placement, has all clusters it requests, and
+// need not leave any of them.
 func fulfilled(snapshot v1beta1.PolicySnapshotObject) bool {
 	seen := strconv.FormatInt(snapshot.GetStatus().ObservedCRPGeneration, 10)
 	return seen == snapshot.GetAnnotations()[contract.AnnotationGeneration] &&
+		!meta.IsStatusConditionFalse(*snapshot.GetConditions(), v1beta1.ConditionFailoverComplete) &&
 		delivery.IsTrue(*snapshot.GetConditions(), v1beta1.ConditionScheduled, snapshot.GetGeneration())
 }
 

@@ -42,7 +42,7 @@ func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet s
 		for _, c := range st.Clusters {
 			lists := delivery.Overrides{Cluster: c.ClusterResourceOverrideSnapshots, Namespaced: c.ResourceOverrideSnapshots}
 			if meta.FindStatusCondition(c.Conditions, v1beta1.ConditionStarted) == nil {
-				if lists.Fingerprint, err = s.fingerprint(ctx, lists, override.Cluster{Name: c.ClusterName, Labels: fleet.Labels[c.ClusterName]}); err != nil {
+				if lists.Fingerprint, err = give.Fingerprint(ctx, s.Client, lists, override.Cluster{Name: c.ClusterName, Labels: fleet.Labels[c.ClusterName]}); err != nil {
 					return stage.World{}, err
 				}
 			}
@@ -62,23 +62,6 @@ func (s *Stager) world(ctx context.Context, run v1beta1.UpdateRunObject, fleet s
 		}
 	}
 	return world, nil
-}
-
-// fingerprint computes the fingerprint of overrides for a cluster; empty if one of them does not exist.
-func (s *Stager) fingerprint(ctx context.Context, lists delivery.Overrides, cluster override.Cluster) (string, error) {
-	var found []v1beta1.OverrideSnapshotObject
-	for _, key := range lists.Keys() {
-		snapshot := scope.OverrideSnapshots.New(key)
-		err := s.Client.Get(ctx, key, snapshot, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
-		if apierrors.IsNotFound(err) {
-			return "", nil
-		}
-		if err != nil {
-			return "", fmt.Errorf("get override snapshot %s: %w", key, err)
-		}
-		found = append(found, snapshot)
-	}
-	return override.Fingerprint(found, cluster), nil
 }
 
 // request reads an approval request of a run; nil if there is none. An approval is read from the API server: a cache

@@ -104,22 +104,9 @@ func (s *Stager) onCluster(ctx context.Context, cluster client.Object) []reconci
 	return s.runsOn(ctx, cluster, func(v1beta1.BindingObject) bool { return true })
 }
 
-// onReturn enqueues the active runs that may wait until they can remove their placement from a cluster, or from one
-// that the cluster replaces.
+// onReturn enqueues the active runs that may wait until they can remove their placement from a cluster.
 func (s *Stager) onReturn(ctx context.Context, cluster client.Object) []reconcile.Request {
-	return s.runsOn(ctx, cluster, func(b v1beta1.BindingObject) bool {
-		return b.GetSpec().State == v1beta1.BindingStateUnscheduled || s.mayReplace(ctx, b)
-	})
-}
-
-// mayReplace returns whether the placement of a binding has replaced bindings.
-func (s *Stager) mayReplace(ctx context.Context, b v1beta1.BindingObject) bool {
-	key, ok := scope.PlacementOf(b)
-	if !ok {
-		return false
-	}
-	replaced, err := scope.Bindings.List(ctx, s.Client, key.Namespace, scope.Fast(scope.Replaced(key), client.Limit(1))...)
-	return err == nil && len(replaced) > 0
+	return s.runsOn(ctx, cluster, func(b v1beta1.BindingObject) bool { return b.GetSpec().State == v1beta1.BindingStateUnscheduled })
 }
 
 // runsOn returns the active runs for placements with such a binding to a cluster.

@@ -13,7 +13,6 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
@@ -25,16 +24,13 @@ func (i indexes) IndexField(_ context.Context, obj client.Object, field string, 
 	return nil
 }
 
-// A cluster that is heard again wakes the runs that remove their placement from it, or from one that it replaces.
+// A cluster that is heard again wakes the runs that remove their placement from it.
 func TestOnReturn(t *testing.T) {
-	binding := func(placement, cluster, by string, state v1beta1.BindingState) client.Object {
+	binding := func(placement, cluster string, state v1beta1.BindingState) client.Object {
 		b := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{
 			Name: placement + "-" + cluster, Labels: map[string]string{contract.LabelPlacement: placement},
 		}}
 		b.Spec.State, b.Spec.TargetCluster = state, cluster
-		if by != "" {
-			b.Annotations = map[string]string{contract.AnnotationReplacedBy: failover.Exchange{With: by, Reason: failover.Lost}.String()}
-		}
 		return b
 	}
 	run := func(placement string) client.Object {
@@ -43,10 +39,9 @@ func TestOnReturn(t *testing.T) {
 		return r
 	}
 	builder := fake.NewClientBuilder().WithScheme(apis.Scheme()).WithObjects(
-		run("settled"), binding("settled", "m0", "", v1beta1.BindingStateBound),
-		run("left"), binding("left", "m0", "", v1beta1.BindingStateUnscheduled),
-		run("replaced"), binding("replaced", "m0", "", v1beta1.BindingStateBound), binding("replaced", "m1", "m0", v1beta1.BindingStateUnscheduled),
-		run("left-another"), binding("left-another", "m0", "", v1beta1.BindingStateBound), binding("left-another", "m1", "", v1beta1.BindingStateUnscheduled),
+		run("settled"), binding("settled", "m0", v1beta1.BindingStateBound),
+		run("left"), binding("left", "m0", v1beta1.BindingStateUnscheduled),
+		run("left-another"), binding("left-another", "m0", v1beta1.BindingStateBound), binding("left-another", "m1", v1beta1.BindingStateUnscheduled),
 	)
 	if err := scope.Index(t.Context(), indexes{builder}); err != nil {
 		t.Fatal(err)
@@ -57,7 +52,7 @@ func TestOnReturn(t *testing.T) {
 		got = append(got, request.Name)
 	}
 	slices.Sort(got)
-	if want := []string{"left-run", "replaced-run"}; !slices.Equal(got, want) {
+	if want := []string{"left-run"}; !slices.Equal(got, want) {
 		t.Errorf("woken are %q; want %q", got, want)
 	}
 }

@@ -1,0 +1,214 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
+	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
+	"github.com/flagship-fleet/flagship/pkg/stage"
+	"github.com/flagship-fleet/flagship/pkg/testworld"
+)
+
+// staged is placement "staged" on two of west-1, west-2 and east-1. Its update runs have stage one for west-1, which
+// ends with an approval, and stage two for the others.
+type staged struct {
+	*failovers
+	p *v1beta1.ClusterResourcePlacement
+}
+
+func (f *failovers) staged() *staged {
+	f.Helper()
+	only := func(names ...string) v1beta1.ClusterSelectorTerm {
+		return testworld.Labelled(nil, testworld.In(member, names...))
+	}
+	p := testworld.ClusterPlacement("staged", "shop", testworld.PickN(2, only("west-1", "west-2", "east-1")), func(spec *v1beta1.PlacementSpec) {
+		spec.Policy.Failover = &v1beta1.Failover{After: metav1.Duration{Duration: 30 * time.Second}}
+		spec.Strategy = v1beta1.RolloutStrategy{Type: v1beta1.RolloutStrategyTypeExternal}
+	})
+	p.Finalizers = nil
+	strategy := &v1beta1.ClusterStagedUpdateStrategy{ObjectMeta: metav1.ObjectMeta{Name: p.Name}}
+	strategy.Spec.Stages = []v1beta1.StageConfig{
+		{Name: "one", LabelSelector: only("west-1").LabelSelector, AfterStageTasks: []v1beta1.StageTask{{Type: v1beta1.StageTaskApproval}}},
+		{Name: "two", LabelSelector: only("west-2", "east-1").LabelSelector},
+	}
+	tint := testworld.ClusterOverride("staged", "shop", testworld.Patching([]v1beta1.ClusterSelectorTerm{only("west-2")}, testworld.Annotating("tint", "red")))
+	tint.Spec.Placement = &v1beta1.PlacementRef{Name: p.Name}
+	for _, o := range []client.Object{p, strategy, tint} {
+		f.must(f.Client.Create(f.Context(), o))
+		f.Cleanup(func() {
+			f.must(f.Client.Delete(f.whole.Context(), o))
+			testworld.AwaitGone(f, f.Client, o, nil)
+		})
+	}
+	testworld.Await(f, testworld.Workload, p.Name+" to be scheduled", func(ctx context.Context) error {
+		if err := f.Client.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		if !meta.IsStatusConditionTrue(p.Status.Conditions, p.ConditionType(v1beta1.ConditionScheduled)) {
+			return fmt.Errorf("conditions %+v", p.Status.Conditions)
+		}
+		return nil
+	})
+	return &staged{failovers: f, p: p}
+}
+
+// run creates an update run, and waits until it asks for the approval after stage one.
+func (s *staged) run(name string) {
+	s.Helper()
+	run := &v1beta1.ClusterStagedUpdateRun{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	run.Spec = v1beta1.UpdateRunSpec{PlacementName: s.p.Name, StagedUpdateStrategyName: s.p.Name, State: v1beta1.UpdateRunRun}
+	s.must(s.Client.Create(s.Context(), run))
+	s.Cleanup(func() { s.must(client.IgnoreNotFound(s.Client.Delete(s.whole.Context(), run))) })
+	s.await(name, stage.Waiting)
+}
+
+// await waits until a run is in a phase.
+func (s *staged) await(name string, phase stage.Phase) (status v1beta1.UpdateRunStatus) {
+	s.Helper()
+	testworld.Await(s, testworld.Workload, "update run "+name, func(ctx context.Context) error {
+		var run v1beta1.ClusterStagedUpdateRun
+		if err := s.Client.Get(ctx, client.ObjectKey{Name: name}, &run); err != nil {
+			return err
+		}
+		if progress := stage.Read(run.Status); progress.Phase != phase {
+			return fmt.Errorf("phase %d, %s %s", progress.Phase, progress.Message, progress.Cause)
+		}
+		status = run.Status
+		return nil
+	})
+	return status
+}
+
+// approve lets a run go on with stage two.
+func (s *staged) approve(name string) {
+	s.Helper()
+	testworld.Await(s, testworld.Soon, "the approval", func(ctx context.Context) error {
+		var request v1beta1.ClusterApprovalRequest
+		if err := s.Client.Get(ctx, client.ObjectKey{Name: contract.AfterStageApproval(name, "one")}, &request); err != nil {
+			return err
+		}
+		meta.SetStatusCondition(&request.Status.Conditions, metav1.Condition{
+			Type: v1beta1.ConditionApproved, Status: metav1.ConditionTrue, Reason: "Fine", ObservedGeneration: request.Generation,
+		})
+		return s.Client.Status().Update(ctx, &request)
+	})
+}
+
+// end deletes a run.
+func (s *staged) end(name string) {
+	s.Helper()
+	run := &v1beta1.ClusterStagedUpdateRun{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	s.must(s.Client.Delete(s.Context(), run))
+	testworld.AwaitGone(s, s.Client, run, nil)
+}
+
+// to returns the binding to a cluster once everything is available there.
+func (s *staged) to(cluster string) (found v1beta1.ClusterResourceBinding) {
+	s.Helper()
+	testworld.Await(s, testworld.Workload, s.p.Name+" to be available on "+cluster, func(ctx context.Context) error {
+		var list v1beta1.ClusterResourceBindingList
+		if err := s.Client.List(ctx, &list, client.MatchingLabels{contract.LabelPlacement: s.p.Name}); err != nil {
+			return err
+		}
+		for _, b := range list.Items {
+			c := meta.FindStatusCondition(b.Status.Conditions, v1beta1.ConditionAvailable)
+			if found = b; b.Spec.TargetCluster == cluster && c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == b.Generation {
+				return nil
+			}
+		}
+		return errors.New("it is not")
+	})
+	return found
+}
+
+// release declares a silent cluster lost.
+func (f *failovers) release(member string) {
+	f.Helper()
+	testworld.Await(f, testworld.Soon, "the release of "+member, func(ctx context.Context) error {
+		c := testworld.NewMemberCluster(member)
+		if err := f.Client.Get(ctx, client.ObjectKeyFromObject(c), c); err != nil {
+			return err
+		}
+		if c.Status.Silence == nil {
+			return errors.New("it is heard")
+		}
+		c.Annotations = map[string]string{contract.AnnotationRelease: failover.Release(c.Status.Silence)}
+		return f.Client.Update(ctx, c)
+	})
+}
+
+func stagedFailover(f *failovers) {
+	s := f.staged()
+	s.run("first")
+	s.approve("first")
+	s.await("first", stage.Succeeded)
+	s.available(s.p, "west-1", "west-2")
+	lost := s.to("west-2")
+
+	// No run is active, and there is a newer revision: the replacement gets the one that the lost cluster has.
+	cm := testworld.ConfigMap("shop", "newer")
+	s.must(s.Client.Get(s.Context(), client.ObjectKeyFromObject(cm), cm))
+	cm.Data = map[string]string{"value": "newer"}
+	s.must(s.Client.Update(s.Context(), cm))
+	s.run("second")
+	s.end("second")
+	s.members["west-2"].Silent()
+	s.awaitBindings(s.p, "east-1=Bound, west-1=Bound, west-2=Unscheduled>east-1")
+	by := s.to("east-1")
+	if newer := s.to("west-1"); newer.Spec.ResourceSnapshotName == lost.Spec.ResourceSnapshotName || by.Spec.ResourceSnapshotName != lost.Spec.ResourceSnapshotName {
+		s.Errorf("west-1 has %s, east-1 %s; west-2 had %s", newer.Spec.ResourceSnapshotName, by.Spec.ResourceSnapshotName, lost.Spec.ResourceSnapshotName)
+	}
+	if want := lost.Spec.ClusterResourceOverrideSnapshots; len(want) != 1 || strings.Join(by.Spec.ClusterResourceOverrideSnapshots, " ") != want[0] || by.Spec.ApplyStrategy == nil {
+		s.Errorf("overrides %q, strategy %v; want %q", by.Spec.ClusterResourceOverrideSnapshots, by.Spec.ApplyStrategy, want)
+	}
+	if !meta.IsStatusConditionTrue(by.Status.Conditions, v1beta1.ConditionRolloutStarted) {
+		s.Errorf("conditions %+v", by.Status.Conditions)
+	}
+
+	// The next run includes the replacement, and does not wait for the lost cluster.
+	s.run("third")
+	s.approve("third")
+	status := s.await("third", stage.Succeeded)
+	if two := status.StagesStatus[1].Clusters; len(two) != 1 || two[0].ClusterName != "east-1" || len(status.DeletionStageStatus.Clusters) > 0 {
+		s.Errorf("stage two has %+v, the deletion stage %+v", two, status.DeletionStageStatus.Clusters)
+	}
+	s.available(s.p, "east-1", "west-1")
+	s.stays(s.p, "east-1=Bound, west-1=Bound, west-2=Unscheduled>east-1")
+	s.members["west-2"].Healthy()
+	s.awaitBindings(s.p, "east-1=Bound, west-1=Bound")
+
+	// An active run is not aborted, and the exchange happens when it ends.
+	s.run("fourth")
+	s.members["east-1"].Silent()
+	s.says(s.p, v1beta1.ReasonAwaitingUpdateRun, `cluster "east-1" must be replaced`, "update run fourth ends", "kubectl fleet failover release east-1")
+	s.stays(s.p, "east-1=Bound, west-1=Bound")
+	s.await("fourth", stage.Waiting)
+	s.end("fourth")
+	s.awaitBindings(s.p, "east-1=Unscheduled>west-2, west-1=Bound, west-2=Bound")
+	s.to("west-2")
+	s.members["east-1"].Healthy()
+	s.awaitBindings(s.p, "west-1=Bound, west-2=Bound")
+
+	// A release ends the run.
+	s.run("fifth")
+	s.members["west-2"].Silent()
+	s.says(s.p, v1beta1.ReasonAwaitingUpdateRun, `cluster "west-2" must be replaced`, "update run fifth ends")
+	s.release("west-2")
+	s.awaitSilence("west-2", clusterv1beta1.SilenceReleased)
+	s.awaitBindings(s.p, "east-1=Bound, west-1=Bound, west-2=Unscheduled>east-1")
+	failed := meta.FindStatusCondition(s.await("fifth", stage.Failed).Conditions, v1beta1.ConditionSucceeded)
+	if !strings.Contains(failed.Message, "new: east-1; no longer picked: west-2") {
+		s.Errorf("the run says: %s", failed.Message)
+	}
+	s.to("east-1")
+}
