@@ -117,7 +117,11 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 	if wait := s.paced(client.ObjectKeyFromObject(placement), decision); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
-	if err := s.carryOut(ctx, placement, bindings, decision); err != nil {
+	along, err := s.takeAlong(ctx, placement, bindings, decision)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := s.carryOut(ctx, placement, bindings, decision, along); err != nil {
 		return ctrl.Result{}, err
 	}
 	if gone, err := s.anyGone(ctx, decision.Create); err != nil || gone {
@@ -164,18 +168,20 @@ func (s *Scheduler) latest(ctx context.Context, placement v1beta1.PlacementObjec
 // carryOut writes the decision to the bindings. Carried over bindings come first: with others in their place, the next
 // decision would have to give them up. New and confirmed clusters come before those that are given up, so that
 // a failure in between leaves too many clusters rather than too few.
-func (s *Scheduler) carryOut(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision) error {
+func (s *Scheduler) carryOut(
+	ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision, along takings,
+) error {
 	byName := make(map[string]v1beta1.BindingObject, len(bindings))
 	for _, b := range bindings {
 		byName[b.GetName()] = b
 	}
 	var carried, picks, left, given, rest []func(context.Context) error
 	for _, d := range decision.Create {
-		picks = append(picks, func(ctx context.Context) error { return s.create(ctx, placement, bindings, decision, d) })
+		picks = append(picks, func(ctx context.Context) error { return s.create(ctx, placement, bindings, decision, d, along) })
 	}
 	changed := map[string]bool{}
 	for _, c := range decision.Change {
-		write := func(ctx context.Context) error { return s.change(ctx, placement, byName[c.Binding], c) }
+		write := func(ctx context.Context) error { return s.change(ctx, placement, byName[c.Binding], c, along) }
 		changed[c.Binding] = true
 		if c.State == v1beta1.BindingStateUnscheduled && !scope.Of(byName[c.Binding], placement) {
 			continue // no decision removes the objects of an earlier placement
@@ -219,7 +225,10 @@ func exchanging(d schedule.Decision) bool {
 		slices.ContainsFunc(d.Change, func(c schedule.Change) bool { return c.TakenBack || c.ReplacedBy != nil })
 }
 
-func (s *Scheduler) create(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision, d v1beta1.ClusterDecision) error {
+func (s *Scheduler) create(
+	ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, decision schedule.Decision, d v1beta1.ClusterDecision,
+	along takings,
+) error {
 	key := client.ObjectKeyFromObject(placement)
 	binding := scope.Bindings.New(key)
 	binding.SetNamespace(key.Namespace)
@@ -234,10 +243,12 @@ func (s *Scheduler) create(ctx context.Context, placement v1beta1.PlacementObjec
 		TargetCluster:                d.ClusterName,
 		ClusterDecision:              d,
 	}
+	along.into(binding.GetSpec())
 	if err := s.Client.Create(ctx, binding); err != nil {
 		return fmt.Errorf("create binding %s to cluster %s: %w", client.ObjectKeyFromObject(binding), d.ClusterName, err)
 	}
 	s.created.add(key, client.ObjectKeyFromObject(binding))
+	s.recordMissing(placement, along, d.ClusterName)
 	ctrl.LoggerFrom(ctx).Info("Created binding", "binding", binding.GetName(), "cluster", d.ClusterName)
 	return nil
 }
@@ -257,7 +268,7 @@ func seed(placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, c
 }
 
 // change writes one binding. Its other annotations stay, as they belong to other clients.
-func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObject, seen v1beta1.BindingObject, c schedule.Change) error {
+func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObject, seen v1beta1.BindingObject, c schedule.Change, along takings) error {
 	binding := seen.DeepCopyObject().(v1beta1.BindingObject)
 	mark(placement, binding)
 	spec, annotations := binding.GetSpec(), binding.GetAnnotations()
@@ -277,9 +288,14 @@ func (s *Scheduler) change(ctx context.Context, placement v1beta1.PlacementObjec
 	}
 	binding.SetAnnotations(annotations)
 	spec.State, spec.SchedulingPolicySnapshotName, spec.ClusterDecision = c.State, c.Snapshot, c.Decision
+	if c.State == v1beta1.BindingStateUnscheduled || c.TakenBack {
+		along = nil // only a cluster that replaces another one gets anything
+	}
+	along.into(spec)
 	if err := s.Client.Update(ctx, binding); err != nil {
 		return fmt.Errorf("set the state of binding %s to %s: %w", client.ObjectKeyFromObject(binding), c.State, err)
 	}
+	s.recordMissing(placement, along, spec.TargetCluster)
 	if c.State != seen.GetSpec().State {
 		ctrl.LoggerFrom(ctx).Info("Changed binding", "binding", binding.GetName(), "cluster", spec.TargetCluster, "state", c.State)
 	}
