@@ -50,7 +50,7 @@ func workOf(b v1beta1.BindingObject, made types.UID, name, job, step string) *v1
 			Raw: fmt.Appendf(nil, `{"apiVersion":"batch/v1","kind":"Job","status":{"step":%q}}`, step),
 		}}
 	}
-	w.Status.ManifestConditions = []v1beta1.ManifestCondition{m}
+	w.Status = v1beta1.WorkStatus{Conditions: []metav1.Condition{}, ManifestConditions: []v1beta1.ManifestCondition{m}}
 	return w
 }
 
