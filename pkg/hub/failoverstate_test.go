@@ -43,7 +43,7 @@ func (f *failovers) reports(p *v1beta1.ClusterResourcePlacement, member, status 
 			return fmt.Errorf("the Work reports back %+v", s)
 		}
 		w.Status.ManifestConditions = []v1beta1.ManifestCondition{{
-			Identifier: v1beta1.WorkResourceIdentifier{Version: "v1", Kind: "ConfigMap", Resource: "configmaps", Namespace: "shop", Name: "0"},
+			Identifier: v1beta1.WorkResourceIdentifier{Version: "v1", Kind: "ConfigMap", Resource: "configmaps", Namespace: "shop", Name: "cm"},
 			Conditions: []metav1.Condition{},
 			BackReportedStatus: &v1beta1.BackReportedStatus{ObservationTime: metav1.Now(), ObservedStatus: runtime.RawExtension{
 				Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","status":%s}`, status),
@@ -61,7 +61,7 @@ func (f *failovers) step(p *v1beta1.ClusterResourcePlacement, member string) (st
 	for _, m := range w.Spec.Workload.Manifests {
 		var o metav1.PartialObjectMetadata
 		f.must(json.Unmarshal(m.Raw, &o))
-		if o.Kind == "ConfigMap" && o.Name == "0" {
+		if o.Kind == "ConfigMap" && o.Name == "cm" {
 			step = o.Annotations["example.com/step"]
 		}
 	}
@@ -71,7 +71,7 @@ func (f *failovers) step(p *v1beta1.ClusterResourcePlacement, member string) (st
 // takesStateAlong leaves a cluster whose status has the value, and then one that never reported.
 func takesStateAlong(f *failovers) {
 	rule := func(path, annotation string) v1beta1.FailoverState {
-		return v1beta1.FailoverState{Kind: "ConfigMap", Name: "0", JSONPath: path, Annotation: annotation}
+		return v1beta1.FailoverState{Kind: "ConfigMap", Name: "cm", JSONPath: path, Annotation: annotation}
 	}
 	p := f.place("stateful", "east", 1, "east-2")
 	before, err := f.work(f.Context(), p, "east-2")
@@ -96,7 +96,7 @@ func takesStateAlong(f *failovers) {
 	if here, there := f.step(p, "east-1"), f.step(p, "east-2"); here != "7" || there != "" {
 		f.Errorf("east-1 has step %q, and east-2 %q", here, there)
 	}
-	f.missed(p, "1 values of policy.failover.state were taken along to cluster east-1. Missing: ConfigMap shop/0, .status.other: the status has no such value")
+	f.missed(p, "1 values of policy.failover.state were taken along to cluster east-1. Missing: ConfigMap shop/cm, .status.other: the status has no such value")
 	var snapshots v1beta1.ClusterSchedulingPolicySnapshotList
 	f.must(f.Client.List(f.Context(), &snapshots, client.MatchingLabels{contract.LabelPlacement: p.Name}))
 	if n := len(snapshots.Items); n != 1 {

@@ -12,7 +12,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// Set returns an object, given as JSON, with its annotations. An annotation replaces one with the same key. Set returns
+// Set returns an object, given as JSON, with its annotations. An annotation replaces one with the same key. It returns
 // the object itself if none is for it, or if it cannot be decoded. The input is not modified.
 func Set(object []byte, values []v1beta1.ObjectAnnotation) ([]byte, error) {
 	mine := of(object, values)

@@ -163,7 +163,7 @@ func one(found [][]reflect.Value) (text, why string) {
 	return "", unfit
 }
 
-// printable reports whether the text has neither control characters nor invalid UTF-8, also not as decoders replace it.
+// printable reports whether the text has neither control characters nor invalid UTF-8, not even as decoders write it.
 func printable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError })
 }

@@ -51,8 +51,8 @@ func (w *world) steps() string {
 	return strings.Join(out, ", ")
 }
 
-// The Works of a cluster that replaced another one have the annotations that were taken along, and their members report
-// back what the next exchange takes along, with one write for each Work that differs.
+// The Works of a cluster that replaced another one have the annotations that were taken along, and members report back
+// what the next exchange takes along, with one write for each Work that differs.
 func TestObjectsGetTheStateOfAFailover(t *testing.T) {
 	w := dividing(t, 0)
 	p := placement()

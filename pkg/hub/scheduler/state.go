@@ -28,7 +28,7 @@ const namedMissing = 3
 // takings are what the placement takes along to clusters that replace others, by the names of the former.
 type takings map[string]state.Taken
 
-// takeAlong reads what a decision takes along from the clusters that it leaves. All is read before anything is written.
+// takeAlong reads what a decision takes along from the clusters that it leaves, before anything is written.
 func (s *Scheduler) takeAlong(
 	ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject, d schedule.Decision,
 ) (takings, error) {
