@@ -57,7 +57,7 @@ func reservedDomain(domain string) bool {
 // mostPath is the longest path, as the schema has it.
 const mostPath = 256
 
-// statePath returns why a path to a value in a status cannot be used, and what to write instead. A path that it accepts
+// statePath returns why a path to a value in a status cannot be used, and what to write instead. An accepted path
 // visits each part of a status at most once for each step, apart from the fields that a filter compares: the status is
 // from a member, which could make other paths as costly as it likes.
 func statePath(path string) error {
