@@ -158,6 +158,9 @@ const (
 	AnnotationRebalanced = Prefix + "rebalanced"
 	// AnnotationShares is on Works: a hash of the shares of divided workloads in them. Absent if there are none.
 	AnnotationShares = Prefix + "shares-hash"
+	// AnnotationFailoverState is on Works: a hash of the annotations that objects in them got from the cluster that this
+	// one replaced. Absent if there are none.
+	AnnotationFailoverState = Prefix + "failover-state-hash"
 	// AnnotationAuthor is on placements that select whole namespaces: AuthorRestricted if the author of their spec may
 	// not place privileged objects, which the placement then omits. Admission policies set and protect it.
 	AnnotationAuthor = Prefix + "author"

@@ -69,6 +69,7 @@ func TestFailover(t *testing.T) {
 		{"other clusters get the replicas of a lost one until it is heard", replicasOfALostCluster},
 		{"F16: a tainted cluster is left when the toleration ends, and goes when its replacement is available", tainted},
 		{"F13: a placement with staged update runs leaves a lost cluster when none is active", stagedFailover},
+		{"values of statuses become annotations on the cluster that replaces a lost one", takesStateAlong},
 	} {
 		if t.Failed() {
 			return // what the last scenario has left behind

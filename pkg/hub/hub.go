@@ -10,6 +10,7 @@
 //	                                                       both through package revise, in turns
 //	policy snapshot status                                 scheduler
 //	binding: created, state Scheduled and Unscheduled      scheduler
+//	binding: what is taken along from another cluster      scheduler
 //	binding: state Bound, snapshot, overrides, strategy    roller
 //	binding: shares of replicas                            divider
 //	binding.status RolloutStarted False, or repaired,

@@ -17,7 +17,7 @@ func policy(p *v1beta1.PlacementPolicy, path *field.Path) field.ErrorList {
 	if p == nil {
 		return nil
 	}
-	wrong := Replicas(p.Replicas, path.Child("replicas"))
+	wrong := append(Replicas(p.Replicas, path.Child("replicas")), failoverState(p.Failover, path.Child("failover"))...)
 	// The schema refuses the other fields that do not belong to a type.
 	if placementType(p) == v1beta1.PlacementTypePickFixed {
 		return append(wrong, clusterNames(p.ClusterNames, path.Child("clusterNames"))...)

@@ -118,35 +118,46 @@ func (c *Changes) Restore(wanted, seen []*v1beta1.Work, edited map[string]bool) 
 
 // Leave makes Compare keep the content of Works that were made for the order of wanted, although its result is
 // different now: only the labels of the cluster have changed since, and other agents decide when the cluster gets the
-// new result. It reports whether a Work has other shares of replicas than wanted, which have to wait for that, too.
+// new result. It reports whether a Work has other shares of replicas than wanted, or another state, which have to wait
+// for that, too.
 func Leave(wanted, seen []*v1beta1.Work) (waits bool) {
 	if settleNames(wanted, seen) != nil {
 		return false // Compare returns the same error
 	}
 	for _, w := range wanted {
-		count, shares := w.Annotations[contract.AnnotationManifests], w.Annotations[contract.AnnotationShares]
 		for _, s := range seen {
 			if s.Name != w.Name || !includes(s.Labels, w.Labels) {
 				continue
 			}
+			want := w.Annotations
+			w.Annotations = copied(want)
 			w.Annotations[contract.AnnotationManifests] = s.Annotations[contract.AnnotationManifests]
-			setShares(w, s.Annotations[contract.AnnotationShares])
+			for _, own := range ownHashes {
+				copyMark(w.Annotations, s.Annotations, own)
+			}
 			if !holds(s, w) {
-				w.Annotations[contract.AnnotationManifests] = count
-				setShares(w, shares)
+				w.Annotations = want
 				continue
 			}
-			waits = waits || s.Annotations[contract.AnnotationShares] != shares
+			waits = waits || !sameOwn(s.Annotations, want)
 		}
 	}
 	return waits
 }
 
-// setShares sets the hash of shares on a Work; empty for none.
-func setShares(w *v1beta1.Work, hash string) {
-	delete(w.Annotations, contract.AnnotationShares)
-	if hash != "" {
-		w.Annotations[contract.AnnotationShares] = hash
+// ownHashes are the annotations of Works with hashes of what is the cluster's alone. They are absent if there is none.
+var ownHashes = []string{contract.AnnotationShares, contract.AnnotationFailoverState}
+
+// sameOwn reports whether two Works with these annotations have the same of what is the cluster's alone.
+func sameOwn(a, b map[string]string) bool {
+	return !slices.ContainsFunc(ownHashes, func(own string) bool { return a[own] != b[own] })
+}
+
+// copyMark sets an annotation to what it is in from, which may not have it.
+func copyMark(to, from map[string]string, annotation string) {
+	delete(to, annotation)
+	if value := from[annotation]; value != "" {
+		to[annotation] = value
 	}
 }
 
@@ -234,7 +245,7 @@ func holds(seen, wanted *v1beta1.Work) bool {
 	want := copied(wanted.Annotations)
 	delete(want, contract.AnnotationBindingUID)
 	delete(want, contract.AnnotationOrigins)
-	return includes(seen.Annotations, want) && seen.Annotations[contract.AnnotationShares] == want[contract.AnnotationShares]
+	return includes(seen.Annotations, want) && sameOwn(seen.Annotations, want)
 }
 
 // includes reports whether have has all entries of want.
@@ -259,10 +270,9 @@ func replaced(seen, wanted *v1beta1.Work) *v1beta1.Work {
 	out.Spec = wanted.Spec
 	out.Labels = merged(out.Labels, wanted.Labels)
 	out.Annotations = merged(out.Annotations, wanted.Annotations)
-	for _, optional := range []string{
-		contract.AnnotationOverrides, contract.AnnotationOverrideFingerprint, contract.AnnotationOverrideContent,
-		contract.AnnotationOrigins, contract.AnnotationShares,
-	} {
+	for _, optional := range append([]string{
+		contract.AnnotationOverrides, contract.AnnotationOverrideFingerprint, contract.AnnotationOverrideContent, contract.AnnotationOrigins,
+	}, ownHashes...) {
 		if _, wants := wanted.Annotations[optional]; !wants {
 			delete(out.Annotations, optional)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/failover/state"
 	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -36,7 +37,9 @@ type Order struct {
 	// have it: the caller that reads the snapshots sets it.
 	OverrideContent string
 	// Shares are the cluster's shares of divided workloads. The caller sets them if the placement divides replicas.
-	Shares     []v1beta1.ReplicaShare
+	Shares []v1beta1.ReplicaShare
+	// State are the annotations of objects that the placement took along from the cluster that this one replaced.
+	State      []v1beta1.ObjectAnnotation
 	ReportBack *v1beta1.ReportBackStrategy
 	// Delete is how the member treats the objects when the Works are deleted.
 	Delete *v1beta1.DeleteStrategy
@@ -54,6 +57,7 @@ func OrderOf(binding v1beta1.BindingObject, reportBack *v1beta1.ReportBackStrate
 		Cluster:     spec.TargetCluster,
 		Content:     delivery.Of(binding),
 		Fingerprint: spec.OverrideFingerprint,
+		State:       spec.FailoverState,
 		ReportBack:  reportBack,
 	}, ok
 }
@@ -65,9 +69,10 @@ func (o Order) Overridden() bool { return !delivery.OverridesIn(o.Content).None(
 // the cluster. The input belongs to a cache and must not be modified.
 type Override func(object []byte) ([]byte, error)
 
-// divided returns the change that an override makes, followed by the shares of the order.
-func (o Order) divided(override Override) Override {
-	if len(o.Shares) == 0 {
+// own returns the change that an override makes, followed by what is this cluster's alone: the shares and the state of
+// the order.
+func (o Order) own(override Override) Override {
+	if len(o.Shares)+len(o.State) == 0 {
 		return override
 	}
 	return func(object []byte) ([]byte, error) {
@@ -75,28 +80,38 @@ func (o Order) divided(override Override) Override {
 		if err != nil || out == nil {
 			return out, err
 		}
-		return replicas.Set(out, o.Shares)
+		if out, err = replicas.Set(out, o.Shares); err != nil {
+			return nil, err
+		}
+		return state.Set(out, o.State)
 	}
 }
 
-// markShares records the shares of the objects in a Work.
-func (o Order) markShares(w *v1beta1.Work) error {
-	if len(o.Shares) == 0 {
+// markOwn records in a Work the shares and the state of its objects.
+func (o Order) markOwn(w *v1beta1.Work) error {
+	if len(o.Shares)+len(o.State) == 0 {
 		return nil
 	}
 	var objects [][]byte
 	for _, m := range w.Spec.Workload.Manifests {
 		objects = append(objects, m.Raw)
 	}
-	within := replicas.Within(objects, o.Shares)
-	if len(within) == 0 {
+	if err := markHash(w, contract.AnnotationShares, replicas.Within(objects, o.Shares)); err != nil {
+		return err
+	}
+	return markHash(w, contract.AnnotationFailoverState, state.Within(objects, o.State))
+}
+
+// markHash records the hash of a list in a Work; an empty list has none.
+func markHash[T any](w *v1beta1.Work, annotation string, list []T) error {
+	if len(list) == 0 {
 		return nil
 	}
-	hash, err := contract.Hash(within)
+	hash, err := contract.Hash(list)
 	if err != nil {
 		return err
 	}
-	w.Annotations[contract.AnnotationShares] = hash
+	w.Annotations[annotation] = hash
 	return nil
 }
 
@@ -122,7 +137,7 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 		return nil, err
 	}
 	base := contract.WorkBase(order.Placement.Namespace, order.Placement.Name)
-	override = order.divided(override)
+	override = order.own(override)
 	var works []*v1beta1.Work
 	for _, part := range group.Parts {
 		var manifests []v1beta1.Manifest
@@ -160,7 +175,7 @@ func Wanted(order Order, group Group, override Override) ([]*v1beta1.Work, error
 	}
 	for _, w := range works {
 		w.Annotations[contract.AnnotationWorks] = strconv.Itoa(len(works))
-		if err := order.markShares(w); err != nil {
+		if err := order.markOwn(w); err != nil {
 			return nil, err
 		}
 	}

@@ -1,6 +1,7 @@
 package work
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -366,6 +367,76 @@ func TestSharesWaitForTheResultOfOverrides(t *testing.T) {
 	}
 	if changes, err := Compare(made(7), there, nil); err != nil || len(changes.Update) != 1 {
 		t.Errorf("%+v, %v; want an update for the share", changes, err)
+	}
+}
+
+// What was taken along from another cluster is set on the objects after overrides, also inside envelopes, and is no
+// part of the revision.
+func TestStateIsSetOnObjects(t *testing.T) {
+	const job = `{"apiVersion":"batch/v1","kind":"Job","metadata":{"namespace":"shop","name":%q}}`
+	annotations := func(works []*v1beta1.Work) (out []string) {
+		for _, w := range works {
+			for _, m := range w.Spec.Workload.Manifests {
+				var o metav1.PartialObjectMetadata
+				if err := json.Unmarshal(m.Raw, &o); err != nil {
+					t.Fatal(err)
+				}
+				out = append(out, fmt.Sprintf("%s %v", o.Name, o.Annotations["step"]))
+			}
+		}
+		return out
+	}
+	override := func(object []byte) ([]byte, error) {
+		return []byte(strings.Replace(string(object), `"namespace"`, `"annotations":{"step":"0"},"namespace"`, 1)), nil
+	}
+	made := func(steps ...string) []*v1beta1.Work {
+		o := order()
+		o.Content.ClusterResourceOverrideSnapshots, o.Fingerprint = []string{"o-1"}, "f"
+		for i, step := range steps {
+			o.State = append(o.State, v1beta1.ObjectAnnotation{
+				Group: "batch", Kind: "Job", Namespace: "shop", Name: []string{"a", "b"}[i], Annotation: "step", Value: step,
+			})
+		}
+		objects := raw(fmt.Sprintf(job, "a"), resourceEnvelope("shop", "e", fmt.Sprintf(job, "b")), fmt.Sprintf(job, "c"))
+		works, err := Wanted(o, Group{Index: "3", Parts: []Part{{Sub: -1, Objects: objects}}}, override)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return works
+	}
+	none, first, second := made(), made("7", "8"), made("7", "9")
+	for _, tc := range []struct {
+		works []*v1beta1.Work
+		want  string
+	}{{none, "a 0, c 0, b 0"}, {first, "a 7, c 0, b 8"}, {second, "a 7, c 0, b 9"}} {
+		if got := strings.Join(annotations(tc.works), ", "); got != tc.want {
+			t.Errorf("steps %s, want %s", got, tc.want)
+		}
+	}
+	if _, marked := none[0].Annotations[contract.AnnotationFailoverState]; marked {
+		t.Error("a Work without state is marked")
+	}
+	there := stored(first)
+	if changes, err := Compare(made("7", "8"), there, nil); err != nil || !changes.None() {
+		t.Errorf("the same state: %+v, %v", changes, err)
+	}
+	changes, err := Compare(second, there, nil)
+	if err != nil || len(changes.Update) != 1 || changes.Update[0].Labels[contract.LabelEnvelopeName] != "e" {
+		t.Errorf("another state of b: %+v, %v; want the Work of the envelope", changes, err)
+	}
+	changes, err = Compare(made(), there, nil)
+	if err != nil || len(changes.Update) != 2 || changes.Update[0].Annotations[contract.AnnotationFailoverState] != "" {
+		t.Errorf("no state: %+v, %v", changes, err)
+	}
+	o := order()
+	o.Content.ClusterResourceOverrideSnapshots, o.Fingerprint = []string{"o-1"}, "f"
+	if !Holds(o, there) {
+		t.Error("state is part of the revision")
+	}
+	if wanted := made("7", "9"); !Leave(wanted, there) {
+		t.Error("another state does not wait for the result of overrides")
+	} else if changes, err := Compare(wanted, there, nil); err != nil || !changes.None() {
+		t.Errorf("%+v, %v; want no change", changes, err)
 	}
 }
 

@@ -311,7 +311,9 @@ type Failover struct {
 	Failback FailbackPolicy `json:"failback,omitempty"`
 
 	// State are values of the statuses of placed objects, at most 16, that the placement takes along when another
-	// cluster replaces one: the same objects get them as annotations there. It is for type PickN only.
+	// cluster replaces one: the same objects get them as annotations there. At most 200 values with 64 KiB together are
+	// taken along. Members then report the statuses of all objects of the placement to the hub, whatever
+	// strategy.reportBackStrategy says. It is for type PickN only.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
@@ -344,8 +346,9 @@ type FailoverState struct {
 	Name string `json:"name,omitempty"`
 
 	// JSONPath is where the value is in the object, as for "kubectl get -o jsonpath" but without braces; it begins with
-	// .status, for instance .status.checkpoint or .status.conditions[?(@.type=="Saved")].message. A string is taken as
-	// it is, another value in its JSON form. A value of more than 4096 bytes is left out.
+	// .status, for instance .status.checkpoint or .status.conditions[?(@.type=="Saved")].message. It must find one value,
+	// and must not search with two dots or list several fields in brackets. A string is taken as it is, another value in
+	// its JSON form. A value of more than 4096 bytes, or with control characters, is left out.
 	// +required
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="self.startsWith('.status.') || self.startsWith('.status[')",message="jsonPath must begin with .status. or .status["

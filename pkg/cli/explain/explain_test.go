@@ -25,6 +25,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/hub/scheduler"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -416,4 +417,22 @@ func allow(ctx context.Context, hub client.Client, user string, verbs ...string)
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: user},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: user}},
 	})
+}
+
+func TestTakenAlong(t *testing.T) {
+	b := &placementv1beta1.ClusterResourceBinding{}
+	if got := takenAlongBy(b); got != nil {
+		t.Errorf("a binding without values has %+v", got)
+	}
+	for _, key := range []string{"example.com/step", "at", "example.com/step"} {
+		b.Spec.FailoverState = append(b.Spec.FailoverState, placementv1beta1.ObjectAnnotation{Kind: "Job", Name: "a", Annotation: key, Value: "secret"})
+	}
+	if got, want := takenAlongBy(b).text(), "3 annotation(s) of objects: at, example.com/step"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	b.Annotations = map[string]string{contract.AnnotationReplaces: failover.Exchange{With: "spoke-1", Reason: failover.Lost}.String()}
+	a := &account{Cluster: "spoke-2", TakenAlong: takenAlongBy(b)}
+	if want := "Taken along:     3 annotation(s) of objects from cluster spoke-1: at, example.com/step\n"; !strings.Contains(a.text(), want) {
+		t.Errorf("%s does not say %q", a.text(), want)
+	}
 }

@@ -75,10 +75,39 @@ type account struct {
 	BindingState placementv1beta1.BindingState `json:"bindingState,omitempty"`
 	// Replicas are the cluster's shares of divided workloads.
 	Replicas []replicas.Share `json:"replicas,omitempty"`
-	Notes    []string         `json:"notes,omitempty"`
+	// TakenAlong is what the placement took along from the cluster that this one replaced.
+	TakenAlong *takenAlong `json:"takenAlong,omitempty"`
+	Notes      []string    `json:"notes,omitempty"`
 	// NearestChanges each reverse Picked; each is a list of steps that are needed together.
 	NearestChanges []schedule.NearestChange `json:"nearestChanges,omitempty"`
 	After          *after                   `json:"afterScheduling,omitempty"`
+}
+
+// takenAlong are annotations of objects that come from statuses on another cluster.
+type takenAlong struct {
+	// From is the other cluster; empty if the placement has returned to it.
+	From string `json:"from,omitempty"`
+	// Annotations is how many objects have one of them, summed over Keys.
+	Annotations int      `json:"annotations"`
+	Keys        []string `json:"keys"`
+}
+
+// takenAlongBy returns what was taken along to the cluster of a binding; nil for nothing.
+func takenAlongBy(b placementv1beta1.BindingObject) *takenAlong {
+	values := b.GetSpec().FailoverState
+	if len(values) == 0 {
+		return nil
+	}
+	out := &takenAlong{Annotations: len(values)}
+	if e := failover.Replaces(b); e != nil {
+		out.From = e.With
+	}
+	for _, v := range values {
+		out.Keys = append(out.Keys, v.Annotation)
+	}
+	slices.Sort(out.Keys)
+	out.Keys = slices.Compact(out.Keys)
+	return out
 }
 
 // explain decides as the hub agent would, and compares. With a cluster, the explanation covers only that cluster.
@@ -199,7 +228,11 @@ func (s *state) account(a schedule.Account, of *explanation) account {
 		out.After = s.after(a.Cluster)
 	}
 	for _, b := range s.bindings {
-		if a.Binding != nil && b.GetName() == a.Binding.Name && replicas.PolicyOf(s.placement) != nil {
+		if a.Binding == nil || b.GetName() != a.Binding.Name {
+			continue
+		}
+		out.TakenAlong = takenAlongBy(b)
+		if replicas.PolicyOf(s.placement) != nil {
 			out.Replicas = replicas.SharesOf(b)
 		}
 	}

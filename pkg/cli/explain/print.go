@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	placementv1beta1 "github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
@@ -66,6 +67,17 @@ func (a *after) text() string {
 		out += " Next: " + a.Next
 	}
 	return out
+}
+
+// fewKeys is how many keys of annotations a line names.
+const fewKeys = 5
+
+func (t *takenAlong) text() string {
+	from := ""
+	if t.From != "" {
+		from = " from cluster " + t.From
+	}
+	return fmt.Sprintf("%d annotation(s) of objects%s: %s", t.Annotations, from, brief.List(t.Keys, fewKeys))
 }
 
 func (e *explanation) table() terminal.Table {
@@ -126,6 +138,9 @@ func (a *account) text() string {
 	}
 	for _, share := range a.Replicas {
 		line("Replicas", share.String())
+	}
+	if a.TakenAlong != nil {
+		line("Taken along", a.TakenAlong.text())
 	}
 	for _, note := range a.Notes {
 		line("Note", note)

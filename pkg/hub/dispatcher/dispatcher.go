@@ -27,6 +27,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/failover"
+	"github.com/flagship-fleet/flagship/pkg/failover/state"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/replicas"
@@ -232,7 +233,7 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 	out := &observed{order: order, cluster: override.Cluster{Name: cluster.Name, Labels: cluster.Labels}}
 	if placement != nil {
 		strategy := placement.GetSpec().Strategy
-		out.order.ReportBack, out.order.Delete = strategy.ReportBackStrategy, strategy.DeleteStrategy
+		out.order.ReportBack, out.order.Delete = state.ReportBack(placement.GetSpec()), strategy.DeleteStrategy
 		out.external = strategy.Type == v1beta1.RolloutStrategyTypeExternal
 		if out.divided = replicas.PolicyOf(placement) != nil; out.divided {
 			if shares, ok := replicas.Of(binding, order.Content.ResourceSnapshotName); ok {

@@ -98,7 +98,8 @@ func (d *Dispatcher) plan(ctx context.Context, seen *observed) (plan, error) {
 	seen.works = works
 	out := plan{changes: changes, wanted: names(wanted), again: again, idle: d.idle(ctx, seen.order, group)}
 	if waits {
-		out.sync, out.passing = "Waiting until the rollout gives the cluster the new result of its overrides, to change its share of replicas", true
+		out.sync, out.passing = "Waiting until the rollout gives the cluster the new result of its overrides, to change its share of replicas, "+
+			"or the annotations that were taken along from another cluster", true
 	}
 	if len(changes.Await) > 0 {
 		out.sync, out.passing = fmt.Sprintf("Waiting for the cluster to remove the objects of the deleted work %s", changes.Await[0]), true

@@ -20,6 +20,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/failover/state"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -106,7 +107,7 @@ func placements() predicate.Predicate {
 	setting := func(o client.Object) [3]any {
 		if placement, ok := o.(v1beta1.PlacementObject); ok {
 			strategy := placement.GetSpec().Strategy
-			return [3]any{strategy.ReportBackStrategy, strategy.DeleteStrategy, replicas.PolicyOf(placement) != nil}
+			return [3]any{state.ReportBack(placement.GetSpec()), strategy.DeleteStrategy, replicas.PolicyOf(placement) != nil}
 		}
 		return [3]any{}
 	}

@@ -52,6 +52,7 @@ func TestScheduler(t *testing.T) {
 		{"lets go of what can have no bindings", letsGo},
 		{"reacts to clusters that can matter", reacts},
 		{"leaves a lost cluster", leaves},
+		{"takes values of statuses along to another cluster", takesStateAlong},
 		{"leaves a tainted cluster that it tolerates for a time", leavesTainted},
 		{"leaves what fails", leavesFailed},
 		{"moves to better clusters on request", rebalances},
