@@ -27,12 +27,12 @@ func TestRequiredPlacements(t *testing.T) {
 	}{
 		"with one": {
 			terms: "with db", others: []Placement{db, cache}, picked: "m1 m4", cluster: "m2",
-			why: `it must be with placement "db", which has not picked it`, more: "; picked there: m1, m4",
+			why: `it must be with placement "db", which has not picked it`, more: "; picked are m1, m4",
 		},
 		"with one in the same region": {
 			terms: "with db by region", others: []Placement{db, cache}, picked: "m1 m2 m3 m4 m5", cluster: "m6",
 			why:  `it must be with placement "db" (by label region), which has picked no cluster with the same value`,
-			more: "; it has region=west, those that are picked there central, east",
+			more: "; it has region=west, picked are clusters with region=central, east",
 		},
 		"with one that does not exist": {
 			terms: "with db", others: []Placement{cache}, cluster: "m1", why: `it must be with placement "db", which does not exist`,
@@ -55,7 +55,7 @@ func TestRequiredPlacements(t *testing.T) {
 		},
 		"with some by label": {
 			terms: "with tier=back", others: []Placement{queue, db, cache}, picked: "m1 m4 m6", cluster: "m2",
-			why: "it must be with a placement with labels tier=back, and none of them has picked it", more: "; picked there: m1, m4, m6",
+			why: "it must be with a placement with labels tier=back, and none of them has picked it", more: "; picked are m1, m4, m6",
 		},
 		"with some that do not exist": {
 			terms: "with tier=front", others: []Placement{db}, cluster: "m1",

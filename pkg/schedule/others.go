@@ -276,14 +276,14 @@ func (t *placementTerm) absent(domain string, labelled bool) error {
 	case t.key == "":
 		e := &elsewhere{term: t, why: t.relative("and none of them has picked it", "has not picked it")}
 		if picked := t.domains(); len(picked) > 0 {
-			e.more = "picked there: " + few(picked)
+			e.more = "picked are " + few(picked)
 		}
 		return e
 	}
 	e := &elsewhere{term: t, why: t.relative("and none of them has picked a cluster with the same value", "has picked no cluster with the same value")}
 	e.more = fmt.Sprintf("it has %s=%s", t.key, domain)
 	if picked := t.domains(); len(picked) > 0 {
-		e.more += ", those that are picked there " + few(picked)
+		e.more += fmt.Sprintf(", picked are clusters with %s=%s", t.key, few(picked))
 	}
 	return e
 }

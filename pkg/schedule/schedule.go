@@ -1,6 +1,6 @@
-// Package schedule decides which clusters a placement picks. It takes a policy, the clusters of the fleet and the
-// existing bindings, and returns the bindings to create and to change, and the verdict on each cluster. hub/scheduler
-// carries it out.
+// Package schedule decides which clusters a placement picks. It takes a policy, the clusters of the fleet, the
+// existing bindings and, if the policy refers to them, the clusters of other placements. It returns the bindings to
+// create and to change, and the verdict on each cluster. hub/scheduler carries it out.
 //
 // A picked cluster stays picked: the filters do not apply to it again until the policy changes. It is removed only if
 // it has left or is leaving, if a new policy no longer picks it, if fewer clusters are desired, or if another cluster

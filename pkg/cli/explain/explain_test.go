@@ -359,7 +359,7 @@ func TestExplainReadsOtherPlacements(t *testing.T) {
 			why = append(why, c.Cluster+": "+string(c.Filter)+" "+c.Why)
 		}
 		if diff := cmp.Diff([]string{
-			`a: PlacementAffinity it must be with placement "db", which has not picked it; picked there: b`,
+			`a: PlacementAffinity it must be with placement "db", which has not picked it; picked are b`,
 			"b:  it passes every filter",
 			"c: PlacementAffinity it must be apart from placements with labels tier=back, and placement \"cache\" has picked it",
 		}, why); diff != "" {
