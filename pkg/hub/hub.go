@@ -257,7 +257,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 		&registrar.Registrar{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, registrar.RecorderName), HubUID: hubUID,
 			Workers: max(1, o.FleetSize/25), Networking: o.NetworkingAgents, ForceDeleteWait: o.ForceDeleteWait, Now: time.Now,
-			Domain: o.FailoverDomain, NewCache: lenient.Settings{Faults: faults, Watches: watches}.NewCache,
+			Domain: o.FailoverDomain, NewCache: lenient.Settings{Faults: faults, Watches: watches}.NewCache, Awake: o.awake,
 		},
 		&placer.Placer{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: source, Reviser: reviser,

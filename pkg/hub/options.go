@@ -86,6 +86,10 @@ type Options struct {
 	AdmissionPolicies     bool
 	AdmissionPolicyConfig string
 
+	// awake is since when the process has received heartbeats, for tests of an agent that has run for long; zero for
+	// the start of the agent.
+	awake time.Time
+
 	obsolete obsolete
 }
 

@@ -590,14 +590,21 @@ func (c *cluster) rules() string {
 	return c.Shares[len(c.Shares)-1].Rules
 }
 
-// surplus is how many replicas more than the total the clusters have of the revision before, because shares move.
+// surplus is how many replicas more than the total the clusters have of the revision before, because shares move. If an
+// agent ended when some shares of the new revision were written, these do not count: they are of another total.
 func (d *decision) surplus(parts []part, k Key) int64 {
 	var has, of int64
 	for i, p := range parts {
-		if c := &d.clusters[i]; !c.away && !c.back {
+		c := &d.clusters[i]
+		if c.away || c.back {
+			continue
+		}
+		share, _, _ := c.has("", k)
+		of = max(of, int64(share.Of))
+		if p.own && !p.pinned {
+			has += int64(share.Replicas)
+		} else {
 			has += p.have
-			share, _, _ := c.has("", k)
-			of = max(of, int64(share.Of))
 		}
 	}
 	return max(has-of, 0)

@@ -247,6 +247,48 @@ func TestReleaseDuringAMove(t *testing.T) {
 	w.want("e1:7 e2:7 w1:6 w2:5")
 }
 
+// An agent that ends when it has written some shares of a new revision goes on to the same shares: the sum is never above
+// the totals of both, and none is lowered again.
+func TestReleaseThatIsInterrupted(t *testing.T) {
+	for total, want := range map[int64]string{
+		19: "", 21: "e1:7 e2:7 w1:5 w2:2", 22: "", 23: "", 24: "e1:8 e2:8 w1:5 w2:3", 12: "e1:4 e2:4 w1:3 w2:1",
+	} {
+		whole := released(t, total)
+		for whole.step() {
+		}
+		if is := fmt.Sprint(whole.shares()); want != "" && is != "map["+want+"]" { // otherwise there are ties
+			t.Errorf("%d replicas: %s, want %s", total, is, want)
+		}
+		for written := range 1 << 4 {
+			w := released(t, total)
+			writes, err := writesOf(w.Request)
+			if err != nil || len(writes) != 4 {
+				t.Fatalf("%v, %v", writes, err)
+			}
+			for i, write := range writes {
+				if written&(1<<i) != 0 {
+					w.of(write.Binding).Shares = write.Shares
+				}
+			}
+			w.step()
+			if got, want := fmt.Sprint(w.shares()), fmt.Sprint(whole.shares()); got != want {
+				t.Errorf("%d replicas, written to %04b: shares are %s, want %s", total, written, got, want)
+			}
+		}
+	}
+}
+
+// released is the worked example with 20 replicas when a revision with another total begins, which no cluster has.
+func released(t *testing.T, total int64) *world {
+	t.Helper()
+	w := worked(t, 20)
+	w.settle()
+	old := w.Revisions[0]
+	w.scale(total)
+	w.Revisions = append([]Revision{old}, w.Revisions...)
+	return w
+}
+
 // It does so also if they are outside of bounds that were edited.
 func TestReleaseDuringAMoveIntoBounds(t *testing.T) {
 	w := worked(t, 20)

@@ -45,6 +45,7 @@ type settings struct {
 	runs                runsSettings
 	admission           admissionSettings
 	failover            failoverSettings
+	division            divisionSettings
 }
 
 // section is a part of the measurements that can run alone: it starts and stops its fleet, and stores its figures in
@@ -63,6 +64,7 @@ var sections = []section{
 	{"runs", runAtScale},
 	{"admission", admissionTimes},
 	{"failover", failoverTimes},
+	{"division", divisionTimes},
 }
 
 func main() {
@@ -77,6 +79,7 @@ func main() {
 	s.runs.addFlags()
 	s.admission.addFlags()
 	s.failover.addFlags()
+	s.division.addFlags()
 	flag.StringVar(&s.profiles, "profiles", "",
 		"directory for profiles of the hub agent, which the sections selection and runs take; none by default")
 	flag.StringVar(&s.only, "only", "", "comma-separated sections to run: "+strings.Join(sectionNames(), ", ")+"; all by default")

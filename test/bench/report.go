@@ -58,6 +58,8 @@ type results struct {
 	Admission *admissionFigures `json:"admission,omitempty"`
 	// Failover are the figures of that section.
 	Failover *failoverFigures `json:"failover,omitempty"`
+	// Division are the figures of that section.
+	Division *divisionFigures `json:"division,omitempty"`
 
 	Edits300 struct {
 		Seconds float64 `json:"seconds"`
@@ -115,7 +117,12 @@ func (r *results) print(w io.Writer) error {
 		}
 	}
 	if r.Failover != nil {
-		return r.Failover.print(w)
+		if err := r.Failover.print(w); err != nil {
+			return err
+		}
+	}
+	if r.Division != nil {
+		return r.Division.print(w)
 	}
 	return nil
 }

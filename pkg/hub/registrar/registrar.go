@@ -53,9 +53,9 @@ type Registrar struct {
 	NewCache cache.NewCacheFunc
 	// Now is the clock.
 	Now func() time.Time
+	// Awake is since when this process has received heartbeats. SetupWithManager sets it to the present unless it is set.
+	Awake time.Time
 
-	// awake is when the registrar started.
-	awake time.Time
 	// known are the UIDs of the clusters whose report this process has copied: later reports are newer than its start.
 	known sync.Map
 	// silences are the silent clusters.

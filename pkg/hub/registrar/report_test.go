@@ -96,7 +96,7 @@ func TestSilenceAfterAStart(t *testing.T) {
 				cluster.DeletionTimestamp = &metav1.Time{Time: noon}
 			}
 			cluster.Status.AgentStatus = []v1beta1.AgentStatus{{Type: v1beta1.AgentTypeMemberAgent, LastReceivedHeartbeat: metav1.NewTime(noon.Add(-tc.age))}}
-			r := &Registrar{Now: func() time.Time { return noon }, awake: noon.Add(-tc.awake)}
+			r := &Registrar{Now: func() time.Time { return noon }, Awake: noon.Add(-tc.awake)}
 			if got := r.silence(cluster, cluster.Status.AgentStatus); (got != nil) != tc.silent {
 				t.Errorf("silent since %v", got)
 			}

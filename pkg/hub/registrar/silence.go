@@ -145,7 +145,7 @@ func (r *Registrar) judge(ctx context.Context, cluster *v1beta1.MemberCluster, a
 			fleet[i] = &is
 		}
 	}
-	out := r.silences.next(failover.Judge{Domain: r.Domain, Awake: r.awake}, &is, failover.Look{Now: now, Fleet: fleet})
+	out := r.silences.next(failover.Judge{Domain: r.Domain, Awake: r.Awake}, &is, failover.Look{Now: now, Fleet: fleet})
 	if !out.Waiting {
 		r.silences.settle(is.Name)
 	}
@@ -227,7 +227,7 @@ func (r *Registrar) graceOf(cluster *v1beta1.MemberCluster, now time.Time) time.
 	if meta.FindStatusCondition(cluster.Status.Conditions, v1beta1.ConditionHeartbeatsReceived) != nil {
 		return 0
 	}
-	return max(0, liveness.Grace(cluster)-now.Sub(r.awake))
+	return max(0, liveness.Grace(cluster)-now.Sub(r.Awake))
 }
 
 // untilSilent is when silence may have something to report without another event; zero if it has not.

@@ -56,7 +56,7 @@ func onQuietHub(t *testing.T, names ...string) *quietHub {
 			},
 		}).Build()
 	h.Registrar = &Registrar{
-		Client: h.Client, Recorder: &h.events, Now: func() time.Time { return h.now }, awake: noon.Add(-time.Hour),
+		Client: h.Client, Recorder: &h.events, Now: func() time.Time { return h.now }, Awake: noon.Add(-time.Hour),
 	}
 	return h
 }

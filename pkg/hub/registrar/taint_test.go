@@ -39,7 +39,7 @@ func TestFirstSightOfATaintIsRecorded(t *testing.T) {
 	if h.look("a", noon); h.writes != writes {
 		t.Error("the status was written although nothing changed")
 	}
-	h.Registrar = &Registrar{Client: h.Client, Recorder: &h.events, Now: func() time.Time { return h.now }, awake: h.now}
+	h.Registrar = &Registrar{Client: h.Client, Recorder: &h.events, Now: func() time.Time { return h.now }, Awake: h.now}
 	h.now = noon.Add(30 * time.Second)
 	if h.look("a", noon); h.writes != writes {
 		t.Error("the status was written after a restart although nothing changed")

@@ -33,7 +33,9 @@ import (
 
 // SetupWithManager adds the registrar to mgr.
 func (r *Registrar) SetupWithManager(mgr ctrl.Manager) error {
-	r.awake = r.Now()
+	if r.Awake.IsZero() {
+		r.Awake = r.Now()
+	}
 	members, err := r.memberCache(mgr)
 	if err != nil {
 		return err
