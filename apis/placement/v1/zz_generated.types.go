@@ -390,17 +390,22 @@ const (
 
 // ObjectAnnotation is an annotation that an object gets on one cluster.
 type ObjectAnnotation struct {
-	// Group, Kind, Namespace and Name identify the object. Group is empty for the core group, Namespace for objects
-	// without a namespace.
+	// Group is the API group of the object; empty for the core group.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Group string `json:"group,omitempty"`
+
+	// Kind is the kind of the object.
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	Kind string `json:"kind"`
+
+	// Namespace is the namespace of the object; empty for objects without a namespace.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace,omitempty"`
+
+	// Name is the name of the object.
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
