@@ -130,7 +130,7 @@ func (r *run) finish(number int) {
 		}
 		left, ok := r.kept[e.With]
 		switch now := r.leaveOf(e.With).Now; {
-		case !ok || len(r.kept) <= number:
+		case !ok || len(r.kept) <= number || replacedLater(left, b):
 		case now || e.Reason.Chosen() && !r.unheard(b.Cluster):
 			delete(r.kept, left.Cluster)
 			r.park(left, with(*e, b.Cluster))
@@ -139,6 +139,11 @@ func (r *run) finish(number int) {
 			r.instead[b.Cluster] = left.Cluster
 		}
 	}
+}
+
+// replacedLater reports whether the cluster of b replaces that of by, which replaced it in an earlier exchange.
+func replacedLater(b, by Binding) bool {
+	return b.Replaces != nil && b.Replaces.With == by.Cluster && by.Replaces.Since.Before(&b.Replaces.Since)
 }
 
 // forget removes the record of exchanges that ended long ago: the cluster that was left is picked again.

@@ -540,3 +540,34 @@ func TestOneUnhealthyReportDoesNotEndAFailback(t *testing.T) {
 	w.decide()
 	w.is("b", "a>")
 }
+
+// The cluster that another one replaced long ago replaces that one now.
+func TestClustersReplaceEachOther(t *testing.T) {
+	for name, interrupt := range map[string]func(*Decision){
+		"at once":                  func(*Decision) {},
+		"without the second write": func(d *Decision) { d.Change = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := pairFleet(t, 3, "a", "b", "c", "d")
+			lostFor(w.clusters["c"], 20*time.Minute)
+			w.decide()
+			w.available("d")
+			w.purge("c")
+			w.clusters["c"] = back(heard(member("c", "", "")), 0)
+			w.decide()
+			w.is("a b d", "")
+			lostFor(w.clusters["d"], 6*time.Minute)
+			d := Decide(w.request())
+			interrupt(&d)
+			w.apply(d)
+			w.decide()
+			w.is("a b c", "d>c")
+			w.bind("c")
+			w.decide()
+			w.is("a b c", "d>c")
+			w.available("c")
+			w.decide()
+			w.is("a b c", "d>c")
+		})
+	}
+}
