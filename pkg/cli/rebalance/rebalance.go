@@ -114,6 +114,9 @@ func (o *Options) rebalance(ctx context.Context, hub client.Client) error {
 		return err
 	}
 	if len(p.moves) == 0 && len(p.shifts) == 0 {
+		if p.stuck != nil {
+			return p.stuck
+		}
 		_, err := fmt.Fprintf(o.Out, "%s is balanced: nothing would move\n", name)
 		return err
 	}
@@ -175,6 +178,8 @@ type preview struct {
 	at     time.Time
 	moves  []schedule.Move
 	shifts []replicas.Shift
+	// stuck is why no cluster can be exchanged at present, although replicas can move; nil if clusters can.
+	stuck error
 }
 
 // preview computes what would move, as the hub agent does.
@@ -194,8 +199,8 @@ func (o *Options) preview(ctx context.Context, hub client.Client, placement v1be
 		if err != nil {
 			return out, err
 		}
-		if err := out.exchange(observed, run); err != nil {
-			return out, err
+		if out.stuck = out.exchange(observed, run); out.stuck != nil && !divides {
+			return out, out.stuck
 		}
 	}
 	if !divides {
@@ -251,6 +256,11 @@ func (p *preview) exchange(observed replicas.Observed, run string) error {
 }
 
 func (p *preview) print(out io.Writer) error {
+	if p.stuck != nil {
+		if _, err := fmt.Fprintf(out, "Replicas only: %s\n\n", p.stuck); err != nil {
+			return err
+		}
+	}
 	if len(p.moves) > 0 {
 		if err := tableOfMoves(p.moves).Print(out); err != nil {
 			return err
