@@ -145,7 +145,7 @@ func TestInvalidTermsAboutPlacements(t *testing.T) {
 }
 
 func TestPickedClustersStayWhenOthersMove(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	both(t, func(_ *testing.T, w *world) {
 		w.others = []Placement{other("db", "", "m1")}
 		w.use(requiringPlacements(number(), "with db by region"))
 		w.number = 2
