@@ -44,11 +44,12 @@ type Observed struct {
 	Now    time.Time
 }
 
-// Request returns the input of a decision; ok is false if the latest revision does not exist yet. again is when it may
-// be another without an event, 0 for never.
+// Request returns the input of a decision; ok is false if the latest revision does not exist yet, or, before the first
+// division, not all clusters that are picked have bindings. again is when it may be another without an event, 0 for
+// never.
 func (o Observed) Request() (request Request, again time.Duration, ok bool, err error) {
 	revisions, ok := o.revisions()
-	if !ok {
+	if !ok || !o.isPicked() {
 		return Request{}, 0, false, nil
 	}
 	spec := o.Placement.GetSpec()
@@ -102,7 +103,7 @@ func (o Observed) fleet() fleet {
 	if f := spec.Policy.Failover; f != nil && (failover.Leaves(o.Placement) || spec.Strategy.Type != v1beta1.RolloutStrategyTypeExternal) {
 		out.Policy, out.on, out.alone = f, true, spec.Policy.PlacementType != v1beta1.PlacementTypePickN
 	}
-	latest := snapshot.LatestPolicy(slices.DeleteFunc(slices.Clone(o.Policies), func(s v1beta1.PolicySnapshotObject) bool { return !scope.OwnedBy(s, o.Placement) }))
+	latest := o.policy()
 	if latest == nil || failover.PolicyOf(o.Placement) == nil {
 		return out
 	}
@@ -112,6 +113,29 @@ func (o Observed) fleet() fleet {
 		}
 	}
 	return out
+}
+
+// policy is the latest policy snapshot; nil if there is none.
+func (o Observed) policy() v1beta1.PolicySnapshotObject {
+	return snapshot.LatestPolicy(slices.DeleteFunc(slices.Clone(o.Policies), func(s v1beta1.PolicySnapshotObject) bool {
+		return !scope.OwnedBy(s, o.Placement)
+	}))
+}
+
+// isPicked reports whether all clusters that the scheduler has picked have bindings, before the first division: one over
+// some of them would give them the replicas of the others, which would get no more than their minimum then.
+func (o Observed) isPicked() bool {
+	policy := o.policy()
+	if policy == nil || slices.ContainsFunc(o.Bindings, func(b v1beta1.BindingObject) bool { return len(b.GetSpec().Shares) > 0 }) {
+		return true
+	}
+	status, bound := policy.GetStatus(), map[string]bool{}
+	for _, b := range o.Bindings {
+		bound[b.GetSpec().TargetCluster] = true
+	}
+	return status.ObservedCRPGeneration > 0 && !slices.ContainsFunc(status.ClusterDecisions, func(d v1beta1.ClusterDecision) bool {
+		return d.Selected && !bound[d.ClusterName]
+	})
 }
 
 // facts reads a binding.

@@ -83,3 +83,38 @@ func TestFacts(t *testing.T) {
 		}
 	}
 }
+
+// The first division waits for all clusters that are picked, and later ones do not.
+func TestTheFirstDivisionIsOverAllClusters(t *testing.T) {
+	policy := func(generation int64, picked ...string) v1beta1.PolicySnapshotObject {
+		s := &v1beta1.ClusterSchedulingPolicySnapshot{ObjectMeta: metav1.ObjectMeta{
+			Name: "web-0", Labels: map[string]string{contract.LabelLatest: "true", contract.LabelPolicyIndex: "0"},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "ClusterResourcePlacement", Name: "web", UID: "uid", Controller: ptr.To(true)}},
+		}}
+		s.Status.ObservedCRPGeneration = generation
+		for _, name := range picked {
+			s.Status.ClusterDecisions = append(s.Status.ClusterDecisions, v1beta1.ClusterDecision{ClusterName: name, Selected: true})
+		}
+		s.Status.ClusterDecisions = append(s.Status.ClusterDecisions, v1beta1.ClusterDecision{ClusterName: "refused"})
+		return s
+	}
+	shared := bound("a")
+	shared.Spec.Shares = []v1beta1.RevisionShares{{}}
+	for name, tc := range map[string]struct {
+		policy   v1beta1.PolicySnapshotObject
+		bindings []v1beta1.BindingObject
+		want     bool
+	}{
+		"not decided yet":         {policy(0), []v1beta1.BindingObject{bound("a")}, false},
+		"one has no binding yet":  {policy(1, "a", "b"), []v1beta1.BindingObject{bound("a")}, false},
+		"all have bindings":       {policy(1, "a", "b"), []v1beta1.BindingObject{bound("a"), bound("b")}, true},
+		"none is picked":          {policy(1), nil, true},
+		"another one joins later": {policy(1, "a", "b"), []v1beta1.BindingObject{shared}, true},
+	} {
+		p := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "web", UID: "uid"}}
+		o := Observed{Placement: p, Policies: []v1beta1.PolicySnapshotObject{tc.policy}, Bindings: tc.bindings}
+		if got := o.isPicked(); got != tc.want {
+			t.Errorf("%s: %t, want %t", name, got, tc.want)
+		}
+	}
+}

@@ -211,7 +211,7 @@ func (o *Options) preview(ctx context.Context, hub client.Client, placement v1be
 		return out, err
 	}
 	if !ok {
-		return out, fmt.Errorf("%s has no resource snapshot yet: try again in a moment", naming.Placement(o.key))
+		return out, fmt.Errorf("%s has no resource snapshot, or no bindings, yet: try again in a moment", naming.Placement(o.key))
 	}
 	if request.Frozen {
 		return out, errors.New("failovers are braked because many clusters are silent, and nothing moves until that ends; see \"kubectl fleet failover status\"")
