@@ -219,7 +219,7 @@ func periods(rng *rand.Rand, clusters int, most int32) []int32 {
 }
 
 // A hub that is cut off judges no cluster lost that it has heard before, neither then nor when it is back.
-func TestHubAlone(t *testing.T) {
+func TestF8HubAlone(t *testing.T) {
 	worlds(t, 10, func(t *testing.T, rng *rand.Rand) {
 		w := newWorld(t, rng, periods(rng, 3+rng.IntN(10), 600)...)
 		w.run(20*time.Minute+w.chance(10*time.Minute), w.never(suspected))
@@ -345,7 +345,7 @@ func TestOneDeadClusterWithRestarts(t *testing.T) {
 }
 
 // A cluster that is silent for short times is never lost, and its silences do not add up.
-func TestShortSilences(t *testing.T) {
+func TestF2ShortSilences(t *testing.T) {
 	worlds(t, 10, func(t *testing.T, rng *rand.Rand) {
 		w := newWorld(t, rng, 60, 60, 60, 60)
 		for range 10 {
@@ -380,7 +380,7 @@ func TestFlappingIsRemembered(t *testing.T) {
 }
 
 // When half of the fleet is silent no cluster is lost; when the brake ends all clocks start anew.
-func TestHalfOfTheFleet(t *testing.T) {
+func TestF9HalfOfTheFleet(t *testing.T) {
 	worlds(t, 10, func(t *testing.T, rng *rand.Rand) {
 		w := newWorld(t, rng, 60, 60, 60, 60, 60, 60, 60, 60, 60)
 		w.run(5*time.Minute, nothing)
@@ -451,7 +451,7 @@ func TestDeadForWeeks(t *testing.T) {
 }
 
 // A region that goes down is not the hub's network: all of its clusters are lost after three periods.
-func TestRegionDown(t *testing.T) {
+func TestF7RegionDown(t *testing.T) {
 	worlds(t, 10, func(t *testing.T, rng *rand.Rand) {
 		half := 3 + rng.IntN(5)
 		equal := make([]int32, 2*half)

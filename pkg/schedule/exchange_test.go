@@ -89,7 +89,7 @@ func (w *world) is(living, parked string) {
 	}
 }
 
-func TestALostClusterIsReplaced(t *testing.T) {
+func TestF1ALostClusterIsReplaced(t *testing.T) {
 	w := pairFleet(t, 3, "a", "b", "c", "d")
 	lostFor(w.clusters["c"], 299*time.Second)
 	if d := w.decide(); d.Again <= 0 || d.Again > time.Second {
@@ -119,7 +119,7 @@ func TestWithoutAPolicyNothingIsLeft(t *testing.T) {
 	w.is("a b c", "")
 }
 
-func TestALostClusterThatReturnsEarlyIsKept(t *testing.T) {
+func TestF4ALostClusterThatReturnsEarlyIsKept(t *testing.T) {
 	w := pairFleet(t, 3, "a", "b", "c", "d")
 	lostFor(w.clusters["c"], 6*time.Minute)
 	w.decide()
@@ -141,7 +141,7 @@ func TestALostClusterThatReturnsUnhealthyStaysReplaced(t *testing.T) {
 	w.is("a b d", "c>d")
 }
 
-func TestALostClusterStaysWithoutAReplacement(t *testing.T) {
+func TestF5ALostClusterStaysWithoutAReplacement(t *testing.T) {
 	for name, other := range map[string]func(*world){
 		"there is none":         func(*world) {},
 		"it is lost too":        func(w *world) { w.join(lostFor(member("d", "", ""), time.Hour)) },
@@ -183,7 +183,7 @@ func TestAClusterThatIsAwayIsNotReplaced(t *testing.T) {
 	w.is("a b c", "")
 }
 
-func TestTheReplacementIsLostToo(t *testing.T) {
+func TestF6TheReplacementIsLostToo(t *testing.T) {
 	w := pairFleet(t, 3, "a", "b", "c", "d", "e")
 	w.policy.Affinity = nil
 	delete(w.clusters, "e")
@@ -245,7 +245,7 @@ func TestAnUnhealthyClusterIsReplaced(t *testing.T) {
 	w.is("a b", "c>")
 }
 
-func TestAFlappingClusterIsPickedLast(t *testing.T) {
+func TestF11AFlappingClusterIsPickedLast(t *testing.T) {
 	w := pairFleet(t, 1, "a", "b", "c")
 	w.join(back(lostFor(member("z", "", ""), time.Hour), 29*time.Minute))
 	lostFor(w.clusters["a"], 6*time.Minute)
@@ -286,7 +286,7 @@ func TestFailback(t *testing.T) {
 	w.is("a c", "b>")
 }
 
-func TestAnInterruptedExchangeIsFinished(t *testing.T) {
+func TestF14AnInterruptedExchangeIsFinished(t *testing.T) {
 	for name, tc := range map[string]struct {
 		then           func(*world)
 		living, parked string

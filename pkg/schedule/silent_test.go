@@ -23,7 +23,7 @@ func (w *world) living() (out []string) {
 	return out
 }
 
-func TestAnEditGivesUpNoClusterThatIsNotHeard(t *testing.T) {
+func TestF15AnEditGivesUpNoClusterThatIsNotHeard(t *testing.T) {
 	for name, tc := range map[string]struct {
 		first, then  *v1beta1.PlacementPolicy
 		number, next int
@@ -188,7 +188,7 @@ func TestAnInterruptedDecisionGivesUpNoClusterThatIsNotHeard(t *testing.T) {
 }
 
 // A region in which every cluster is silent does not keep the others from being picked.
-func TestASilentRegionDoesNotCountForSpread(t *testing.T) {
+func TestF7ASilentRegionDoesNotCountForSpread(t *testing.T) {
 	w := newWorld(t, "")
 	w.number = 3
 	w.use(spreading(number(), "region", 1, hard))

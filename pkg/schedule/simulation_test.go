@@ -230,7 +230,7 @@ func TestTaintedClusterIsLeftInTime(t *testing.T) {
 }
 
 // A cluster that flaps makes a placement leave it once, and then costs few writes.
-func TestFlappingIsCheap(t *testing.T) {
+func TestF11FlappingIsCheap(t *testing.T) {
 	seeds(t, func(t *testing.T, seed uint64) {
 		w := newSim(t, seed)
 		w.calm = true

@@ -44,7 +44,7 @@ func taintFleet(t *testing.T, number int, names ...string) *world {
 }
 
 // F16: nothing for as long as the taint is tolerated; then the replacement first.
-func TestATaintedClusterIsReplaced(t *testing.T) {
+func TestF16ATaintedClusterIsReplaced(t *testing.T) {
 	w := taintFleet(t, 3, "a", "b", "c", "d")
 	enduring(w.policy, 600)
 	evicting(w.clusters["c"], 0)
@@ -206,7 +206,7 @@ func TestATaintedClusterWithoutAReplacementStays(t *testing.T) {
 }
 
 // As F4: the taint goes before the replacement is available.
-func TestATaintedClusterIsTakenBack(t *testing.T) {
+func TestF16ATaintedClusterIsTakenBack(t *testing.T) {
 	for name, tc := range map[string]struct {
 		then           func(*world)
 		living, parked string
