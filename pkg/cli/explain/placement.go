@@ -20,7 +20,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/cli/naming"
 	"github.com/flagship-fleet/flagship/pkg/cli/verb"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
@@ -129,10 +128,8 @@ func read(ctx context.Context, hub client.Client, key types.NamespacedName) (*st
 	errClusters := hub.List(ctx, &clusters)
 	out.clusters = clusters.Items
 	var errRuns error
-	if errPlacement == nil && placement.GetSpec().Strategy.Type == placementv1beta1.RolloutStrategyTypeExternal {
-		var runs []placementv1beta1.UpdateRunObject
-		runs, errRuns = scope.UpdateRuns.List(ctx, hub, key.Namespace)
-		out.run = delivery.ActiveRun(runs, placement)
+	if errPlacement == nil {
+		out.run, errRuns = hubclient.ActiveRun(ctx, hub, placement)
 	}
 	if err := forbidden(errPlacement, errPolicies, errBindings, errClusters, errRuns); err != nil {
 		return nil, err
@@ -147,35 +144,14 @@ func read(ctx context.Context, hub client.Client, key types.NamespacedName) (*st
 	if err := errors.Join(errPlacement, errPolicies, errBindings, errClusters, errRuns); err != nil {
 		return nil, err
 	}
-	var err error
-	out.others, err = others(ctx, hub, key, schedule.SelectionOf(out.decided()))
-	return &out, err
-}
-
-// others reads the placements to which a policy refers, and what they have picked.
-func others(ctx context.Context, hub client.Client, key types.NamespacedName, selection schedule.Selection) ([]schedule.Placement, error) {
-	if selection.Empty() {
-		return nil, nil
-	}
-	placements, errPlacements := scope.Placements.List(ctx, hub, key.Namespace)
-	bindings, errBindings := scope.Bindings.List(ctx, hub, key.Namespace, client.HasLabels{contract.LabelPlacement})
-	if err := forbidden(errPlacements, errBindings); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(errPlacements, errBindings); err != nil {
-		return nil, err
-	}
-	of := map[string][]placementv1beta1.BindingObject{}
-	for _, b := range bindings {
-		of[b.GetLabels()[contract.LabelPlacement]] = append(of[b.GetLabels()[contract.LabelPlacement]], b)
-	}
-	var out []schedule.Placement
-	for _, p := range placements {
-		if p.GetName() != key.Name && selection.Has(p.GetName(), p.GetLabels()) {
-			out = append(out, schedule.PlacementOf(p, of[p.GetName()]))
+	others, err := hubclient.Others(ctx, hub, key, out.decided())
+	if out.others = others; err != nil {
+		if denied := forbidden(err); denied != nil {
+			return nil, denied
 		}
+		return nil, err
 	}
-	return out, nil
+	return &out, nil
 }
 
 // decided is the policy that is decided: that of the snapshot, before there is one that of the placement.
@@ -186,10 +162,22 @@ func (s *state) decided() *placementv1beta1.PlacementPolicy {
 	return s.placement.GetSpec().Policy
 }
 
+// flat replaces joined errors by their parts.
+func flat(errs []error) (out []error) {
+	for _, err := range errs {
+		if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only what errors.Join returns
+			out = append(out, joined.Unwrap()...)
+		} else {
+			out = append(out, err)
+		}
+	}
+	return out
+}
+
 // forbidden names the resources that the user must not read, and how to check that; nil if there are none.
 func forbidden(errs ...error) error {
 	var resources []string
-	for _, err := range errs {
+	for _, err := range flat(errs) {
 		var status apierrors.APIStatus
 		if !apierrors.IsForbidden(err) || !errors.As(err, &status) {
 			continue

@@ -25,7 +25,6 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/cli/terminal"
 	"github.com/flagship-fleet/flagship/pkg/cli/verb"
 	"github.com/flagship-fleet/flagship/pkg/contract"
-	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
@@ -195,11 +194,7 @@ func (o *Options) preview(ctx context.Context, hub client.Client, placement v1be
 	}
 	out.at = observed.Now
 	if exchanges {
-		run, err := o.activeRun(ctx, hub, placement)
-		if err != nil {
-			return out, err
-		}
-		if out.stuck = out.exchange(observed, run); out.stuck != nil && !divides {
+		if out.stuck = o.exchange(ctx, hub, observed, &out); out.stuck != nil && !divides {
 			return out, out.stuck
 		}
 	}
@@ -220,17 +215,8 @@ func (o *Options) preview(ctx context.Context, hub client.Client, placement v1be
 	return out, err
 }
 
-// activeRun names an update run of the placement that is active; empty if there is none.
-func (o *Options) activeRun(ctx context.Context, hub client.Client, placement v1beta1.PlacementObject) (string, error) {
-	if placement.GetSpec().Strategy.Type != v1beta1.RolloutStrategyTypeExternal {
-		return "", nil
-	}
-	runs, err := scope.UpdateRuns.List(ctx, hub, o.key.Namespace)
-	return delivery.ActiveRun(runs, placement), err
-}
-
-// exchange computes which clusters would be exchanged; run is an active update run.
-func (p *preview) exchange(observed replicas.Observed, run string) error {
+// exchange computes which clusters would be exchanged.
+func (o *Options) exchange(ctx context.Context, hub client.Client, observed replicas.Observed, p *preview) error {
 	policy := snapshot.LatestPolicy(observed.Policies)
 	if policy == nil {
 		return errors.New("the placement has no policy snapshot yet: try again in a moment")
@@ -238,14 +224,16 @@ func (p *preview) exchange(observed replicas.Observed, run string) error {
 	if made := policy.GetCreationTimestamp().Time; p.at.Before(made) {
 		p.at = made // this machine's clock is behind
 	}
-	request, err := schedule.RequestOf(observed.Placement, policy, observed.Bindings, observed.Clusters, observed.Now)
-	if err != nil {
+	run, errRun := hubclient.ActiveRun(ctx, hub, observed.Placement)
+	others, errOthers := hubclient.Others(ctx, hub, o.key, policy.GetSpec().Policy)
+	request, errRequest := schedule.RequestOf(observed.Placement, policy, observed.Bindings, observed.Clusters, observed.Now)
+	if err := errors.Join(errRun, errOthers, errRequest); err != nil {
 		return err
 	}
 	if run != "" {
 		return fmt.Errorf("no cluster can be exchanged while update run %s is active, because another set of clusters aborts it", run)
 	}
-	request.Domain = observed.Domain
+	request.Domain, request.Placements = observed.Domain, others
 	moves, ok := schedule.Rebalance(request)
 	if !ok {
 		return errors.New("no cluster can be exchanged now, because clusters are silent, or because the placement is not available on all its clusters " +

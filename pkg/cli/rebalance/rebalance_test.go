@@ -149,3 +149,34 @@ spoke-1   affinity 0   spoke-2   affinity 20
 		t.Errorf("with a silent cluster: %v, token %q", err, token(t, c))
 	}
 }
+
+// The preview follows terms about other placements: web must be with db, which is on the better cluster only later.
+func TestRebalanceKnowsOtherPlacements(t *testing.T) {
+	c := picked(t)
+	var list v1beta1.ClusterSchedulingPolicySnapshotList
+	if err := c.List(t.Context(), &list); err != nil || len(list.Items) != 1 {
+		t.Fatal(err, len(list.Items))
+	}
+	policy := list.Items[0]
+	policy.Spec.Policy.Affinity.PlacementAffinity = &v1beta1.PlacementAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: []v1beta1.PlacementAffinityTerm{{Relation: v1beta1.PlacementWith, Name: "db"}},
+	}
+	db := testworld.ClusterPlacement("db", "shop", testworld.PickAll())
+	b := &v1beta1.ClusterResourceBinding{ObjectMeta: metav1.ObjectMeta{Name: "db-1", Labels: map[string]string{contract.LabelPlacement: "db"}}}
+	b.Spec = v1beta1.ResourceBindingSpec{State: v1beta1.BindingStateBound, TargetCluster: "spoke-1"}
+	for _, err := range []error{c.Update(t.Context(), &policy), c.Create(t.Context(), db), c.Create(t.Context(), b)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := run(t, c, true); err != nil || !strings.Contains(out, "is balanced") {
+		t.Errorf("db is on spoke-1: %q, %v", out, err)
+	}
+	b.Spec.TargetCluster = "spoke-2"
+	if err := c.Update(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run(t, c, true); err != nil || !strings.Contains(out, "spoke-2   affinity 20") || !strings.Contains(out, "would not be picked") {
+		t.Errorf("db is on spoke-2: %q, %v", out, err)
+	}
+}
