@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -60,10 +60,14 @@ type fleet struct {
 	*testing.T
 	*testworld.Cluster
 	// whole is the test that the agents run in, beyond its parts.
-	whole  *testing.T
+	whole  testing.TB
 	faults *lenient.Faults
 	stop   func()
 	edits  int
+	// awake is for how long the agents have received heartbeats when they start; zero for none.
+	awake time.Duration
+	// through changes how the agents reach the hub; nil for no change.
+	through func(*rest.Config) *rest.Config
 }
 
 // start starts all agents, as a leader does.
@@ -73,6 +77,13 @@ func (f *fleet) start() {
 	flags := flag.NewFlagSet("hubagent", flag.ContinueOnError)
 	o.AddFlags(flags)
 	f.must(flags.Parse([]string{"--resource-snapshot-creation-minimum-interval=0s", "--resource-changes-collection-duration=0s"}))
+	if f.awake > 0 {
+		o.awake = time.Now().Add(-f.awake)
+	}
+	cfg := f.Config
+	if f.through != nil {
+		cfg = f.through(cfg)
+	}
 	f.faults = &lenient.Faults{}
 	var watches lenient.Watches
 	options := testworld.ManagerOptions()
@@ -81,7 +92,7 @@ func (f *fleet) start() {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject:         map[client.Object]cache.ByObject{&v1beta1.Work{}: {Transform: dispatcher.Strip}},
 	}
-	mgr, err := ctrl.NewManager(f.Config, options)
+	mgr, err := ctrl.NewManager(cfg, options)
 	f.must(err)
 	f.must(addAgents(f.whole.Context(), mgr, o, f.faults, &watches))
 	f.stop = testworld.Run(f.whole, mgr)
@@ -235,7 +246,7 @@ var unwatched = []string{"ClusterResourcePlacementDisruptionBudget", "ClusterSta
 // take from a member or to evict anything, neither when it turns bad nor after a restart; and all that has nothing to
 // do with it goes on (promise 6).
 func TestAnUnreadableObjectTakesNothingAway(t *testing.T) {
-	ctrl.SetLogger(logr.Discard())
+	t.Parallel()
 	f := &fleet{T: t, whole: t, Cluster: testworld.StartHub(t).Cluster}
 	f.start()
 	watching, err := client.NewWithWatch(f.Config, client.Options{Scheme: apis.Scheme()})

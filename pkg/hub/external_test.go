@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
+	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,32 +22,25 @@ import (
 
 // staged is placement "staged" on two of west-1, west-2 and east-1. Its update runs have stage one for west-1, which
 // ends with an approval, and stage two for the others.
-type staged struct {
-	*failovers
-	p *v1beta1.ClusterResourcePlacement
-}
+type staged struct{ *placed }
 
 func (f *failovers) staged() *staged {
 	f.Helper()
-	only := func(names ...string) v1beta1.ClusterSelectorTerm {
-		return testworld.Labelled(nil, testworld.In(member, names...))
-	}
-	p := testworld.ClusterPlacement("staged", "shop", testworld.PickN(2, only("west-1", "west-2", "east-1")), func(spec *v1beta1.PlacementSpec) {
-		spec.Policy.Failover = &v1beta1.Failover{After: metav1.Duration{Duration: 30 * time.Second}}
+	p := testworld.ClusterPlacement("staged", "shop", testworld.PickN(2, among("west-1", "west-2", "east-1")), failing, func(spec *v1beta1.PlacementSpec) {
 		spec.Strategy = v1beta1.RolloutStrategy{Type: v1beta1.RolloutStrategyTypeExternal}
 	})
 	p.Finalizers = nil
 	strategy := &v1beta1.ClusterStagedUpdateStrategy{ObjectMeta: metav1.ObjectMeta{Name: p.Name}}
 	strategy.Spec.Stages = []v1beta1.StageConfig{
-		{Name: "one", LabelSelector: only("west-1").LabelSelector, AfterStageTasks: []v1beta1.StageTask{{Type: v1beta1.StageTaskApproval}}},
-		{Name: "two", LabelSelector: only("west-2", "east-1").LabelSelector},
+		{Name: "one", LabelSelector: among("west-1").LabelSelector, AfterStageTasks: []v1beta1.StageTask{{Type: v1beta1.StageTaskApproval}}},
+		{Name: "two", LabelSelector: among("west-2", "east-1").LabelSelector},
 	}
-	tint := testworld.ClusterOverride("staged", "shop", testworld.Patching([]v1beta1.ClusterSelectorTerm{only("west-2")}, testworld.Annotating("tint", "red")))
+	tint := testworld.ClusterOverride("staged", "shop", testworld.Patching([]v1beta1.ClusterSelectorTerm{among("west-2")}, testworld.Annotating("tint", "red")))
 	tint.Spec.Placement = &v1beta1.PlacementRef{Name: p.Name}
 	for _, o := range []client.Object{p, strategy, tint} {
 		f.must(f.Client.Create(f.Context(), o))
 		f.Cleanup(func() {
-			f.must(f.Client.Delete(f.whole.Context(), o))
+			f.must(f.Client.Delete(context.WithoutCancel(f.Context()), o))
 			testworld.AwaitGone(f, f.Client, o, nil)
 		})
 	}
@@ -59,16 +53,16 @@ func (f *failovers) staged() *staged {
 		}
 		return nil
 	})
-	return &staged{failovers: f, p: p}
+	return &staged{&placed{failovers: f, of: p}}
 }
 
 // run creates an update run, and waits until it asks for the approval after stage one.
 func (s *staged) run(name string) {
 	s.Helper()
 	run := &v1beta1.ClusterStagedUpdateRun{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	run.Spec = v1beta1.UpdateRunSpec{PlacementName: s.p.Name, StagedUpdateStrategyName: s.p.Name, State: v1beta1.UpdateRunRun}
+	run.Spec = v1beta1.UpdateRunSpec{PlacementName: s.of.Name, StagedUpdateStrategyName: s.of.Name, State: v1beta1.UpdateRunRun}
 	s.must(s.Client.Create(s.Context(), run))
-	s.Cleanup(func() { s.must(client.IgnoreNotFound(s.Client.Delete(s.whole.Context(), run))) })
+	s.Cleanup(func() { s.must(client.IgnoreNotFound(s.Client.Delete(context.WithoutCancel(s.Context()), run))) })
 	s.await(name, stage.Waiting)
 }
 
@@ -115,9 +109,9 @@ func (s *staged) end(name string) {
 // to returns the binding to a cluster once everything is available there.
 func (s *staged) to(cluster string) (found v1beta1.ClusterResourceBinding) {
 	s.Helper()
-	testworld.Await(s, testworld.Workload, s.p.Name+" to be available on "+cluster, func(ctx context.Context) error {
+	testworld.Await(s, testworld.Workload, s.of.Name+" to be available on "+cluster, func(ctx context.Context) error {
 		var list v1beta1.ClusterResourceBindingList
-		if err := s.Client.List(ctx, &list, client.MatchingLabels{contract.LabelPlacement: s.p.Name}); err != nil {
+		if err := s.Client.List(ctx, &list, client.MatchingLabels{contract.LabelPlacement: s.of.Name}); err != nil {
 			return err
 		}
 		for _, b := range list.Items {
@@ -147,23 +141,22 @@ func (f *failovers) release(member string) {
 	})
 }
 
-func stagedFailover(f *failovers) {
-	s := f.staged()
+// F13: a placement with staged update runs leaves a lost cluster when none is active, or when the cluster is released.
+func TestF13StagedRuns(t *testing.T) {
+	s := hubs.take(t).staged()
 	s.run("first")
 	s.approve("first")
 	s.await("first", stage.Succeeded)
-	s.available(s.p, "west-1", "west-2")
+	s.available("west-1", "west-2")
 	lost := s.to("west-2")
 
 	// No run is active, and there is a newer revision: the replacement gets the one that the lost cluster has.
 	cm := testworld.ConfigMap("shop", "newer")
-	s.must(s.Client.Get(s.Context(), client.ObjectKeyFromObject(cm), cm))
-	cm.Data = map[string]string{"value": "newer"}
-	s.must(s.Client.Update(s.Context(), cm))
+	testworld.Update(s, s.Client, cm, func(cm *corev1.ConfigMap) { cm.Data = map[string]string{"value": "newer"} })
 	s.run("second")
 	s.end("second")
-	s.members["west-2"].Silent()
-	s.awaitBindings(s.p, "east-1=Bound, west-1=Bound, west-2=Unscheduled>east-1")
+	s.lose(2*after, "west-2")
+	s.bound("east-1", "west-1", "west-2>east-1")
 	by := s.to("east-1")
 	if newer := s.to("west-1"); newer.Spec.ResourceSnapshotName == lost.Spec.ResourceSnapshotName || by.Spec.ResourceSnapshotName != lost.Spec.ResourceSnapshotName {
 		s.Errorf("west-1 has %s, east-1 %s; west-2 had %s", newer.Spec.ResourceSnapshotName, by.Spec.ResourceSnapshotName, lost.Spec.ResourceSnapshotName)
@@ -182,30 +175,30 @@ func stagedFailover(f *failovers) {
 	if two := status.StagesStatus[1].Clusters; len(two) != 1 || two[0].ClusterName != "east-1" || len(status.DeletionStageStatus.Clusters) > 0 {
 		s.Errorf("stage two has %+v, the deletion stage %+v", two, status.DeletionStageStatus.Clusters)
 	}
-	s.available(s.p, "east-1", "west-1")
-	s.stays(s.p, "east-1=Bound, west-1=Bound, west-2=Unscheduled>east-1")
-	s.members["west-2"].Healthy()
-	s.awaitBindings(s.p, "east-1=Bound, west-1=Bound")
+	s.available("east-1", "west-1")
+	s.stay("east-1", "west-1", "west-2>east-1")
+	s.hear("west-2")
+	s.bound("east-1", "west-1")
 
 	// An active run is not aborted, and the exchange happens when it ends.
 	s.run("fourth")
-	s.members["east-1"].Silent()
-	s.says(s.p, v1beta1.ReasonAwaitingUpdateRun, `cluster "east-1" must be replaced`, "update run fourth ends", "kubectl fleet failover release east-1")
-	s.stays(s.p, "east-1=Bound, west-1=Bound")
+	s.lose(2*after, "east-1")
+	s.reports(v1beta1.ConditionFailoverComplete, v1beta1.ReasonAwaitingUpdateRun, `cluster "east-1" must be replaced`, "update run fourth ends", "kubectl fleet failover release east-1")
+	s.stay("east-1", "west-1")
 	s.await("fourth", stage.Waiting)
 	s.end("fourth")
-	s.awaitBindings(s.p, "east-1=Unscheduled>west-2, west-1=Bound, west-2=Bound")
+	s.bound("east-1>west-2", "west-1", "west-2")
 	s.to("west-2")
-	s.members["east-1"].Healthy()
-	s.awaitBindings(s.p, "west-1=Bound, west-2=Bound")
+	s.hear("east-1")
+	s.bound("west-1", "west-2")
 
 	// A release ends the run.
 	s.run("fifth")
-	s.members["west-2"].Silent()
-	s.says(s.p, v1beta1.ReasonAwaitingUpdateRun, `cluster "west-2" must be replaced`, "update run fifth ends")
+	s.lose(2*after, "west-2")
+	s.reports(v1beta1.ConditionFailoverComplete, v1beta1.ReasonAwaitingUpdateRun, `cluster "west-2" must be replaced`, "update run fifth ends")
 	s.release("west-2")
 	s.awaitSilence("west-2", clusterv1beta1.SilenceReleased)
-	s.awaitBindings(s.p, "east-1=Bound, west-1=Bound, west-2=Unscheduled>east-1")
+	s.bound("east-1", "west-1", "west-2>east-1")
 	failed := meta.FindStatusCondition(s.await("fifth", stage.Failed).Conditions, v1beta1.ConditionSucceeded)
 	if !strings.Contains(failed.Message, "new: east-1; no longer picked: west-2") {
 		s.Errorf("the run says: %s", failed.Message)

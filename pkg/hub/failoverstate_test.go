@@ -6,22 +6,22 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// work is the only Work of a placement for a member.
-func (f *failovers) work(ctx context.Context, p *v1beta1.ClusterResourcePlacement, member string) (*v1beta1.Work, error) {
+// work is the only Work for a member.
+func (p *placed) work(ctx context.Context, member string) (*v1beta1.Work, error) {
 	var list v1beta1.WorkList
-	err := f.Client.List(ctx, &list, client.InNamespace(contract.MemberNamespace(member)), client.MatchingLabels{contract.LabelPlacement: p.Name})
+	err := p.Client.List(ctx, &list, client.InNamespace(contract.MemberNamespace(member)), client.MatchingLabels{contract.LabelPlacement: p.of.Name})
 	if err == nil && len(list.Items) != 1 {
 		err = fmt.Errorf("%s has %d Works", member, len(list.Items))
 	}
@@ -31,11 +31,11 @@ func (f *failovers) work(ctx context.Context, p *v1beta1.ClusterResourcePlacemen
 	return &list.Items[0], nil
 }
 
-// reports writes the status of the ConfigMap, as a member would that is asked for it.
-func (f *failovers) reports(p *v1beta1.ClusterResourcePlacement, member, status string) {
-	f.Helper()
-	testworld.Await(f, testworld.Soon, member+" to report "+status, func(ctx context.Context) error {
-		w, err := f.work(ctx, p, member)
+// reportsBack writes the status of the ConfigMap, as a member would that is asked for it.
+func (p *placed) reportsBack(member, status string) {
+	p.Helper()
+	testworld.Await(p, testworld.Soon, member+" to report "+status, func(ctx context.Context) error {
+		w, err := p.work(ctx, member)
 		if err != nil {
 			return err
 		}
@@ -49,18 +49,18 @@ func (f *failovers) reports(p *v1beta1.ClusterResourcePlacement, member, status 
 				Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","status":%s}`, status),
 			}},
 		}}
-		return f.Client.Status().Update(ctx, w)
+		return p.Client.Status().Update(ctx, w)
 	})
 }
 
 // step is the annotation of that name of the ConfigMap for a member.
-func (f *failovers) step(p *v1beta1.ClusterResourcePlacement, member string) (step string) {
-	f.Helper()
-	w, err := f.work(f.Context(), p, member)
-	f.must(err)
+func (p *placed) step(member string) (step string) {
+	p.Helper()
+	w, err := p.work(p.Context(), member)
+	p.must(err)
 	for _, m := range w.Spec.Workload.Manifests {
 		var o metav1.PartialObjectMetadata
-		f.must(json.Unmarshal(m.Raw, &o))
+		p.must(json.Unmarshal(m.Raw, &o))
 		if o.Kind == "ConfigMap" && o.Name == "cm" {
 			step = o.Annotations["example.com/step"]
 		}
@@ -68,58 +68,53 @@ func (f *failovers) step(p *v1beta1.ClusterResourcePlacement, member string) (st
 	return step
 }
 
-// takesStateAlong leaves a cluster whose status has the value, and then one that never reported.
-func takesStateAlong(f *failovers) {
+// A value of a status becomes an annotation on the cluster that replaces another one, and is passed on by a cluster that
+// never reported its own.
+func TestFailoverTakesStateAlong(t *testing.T) {
+	f := hubs.take(t)
 	rule := func(path, annotation string) v1beta1.FailoverState {
 		return v1beta1.FailoverState{Kind: "ConfigMap", Name: "cm", JSONPath: path, Annotation: annotation}
 	}
-	p := f.place("stateful", "east", 1, "east-2")
-	before, err := f.work(f.Context(), p, "east-2")
-	f.must(err)
-	testworld.Await(f, testworld.Soon, "the edit of what is taken along", func(ctx context.Context) error {
-		if err := f.Client.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
-			return err
-		}
-		p.Spec.Policy.Failover.State = []v1beta1.FailoverState{rule(".status.step", "example.com/step"), rule(".status.other", "example.com/other")}
-		return f.Client.Update(ctx, p)
+	p := f.place("stateful", 1, []string{"east-1", "east-2"})
+	before, err := p.work(p.Context(), "east-2")
+	p.must(err)
+	p.edit(func(spec *v1beta1.PlacementSpec) {
+		spec.Policy.Failover.State = []v1beta1.FailoverState{rule(".status.step", "example.com/step"), rule(".status.other", "example.com/other")}
 	})
-	f.reports(p, "east-2", `{"step":7}`)
-	f.available(p, "east-2")
-	if w, err := f.work(f.Context(), p, "east-2"); err != nil || w.UID != before.UID || !slices.EqualFunc(w.Spec.Workload.Manifests, before.Spec.Workload.Manifests,
+	p.reportsBack("east-2", `{"step":7}`)
+	p.available("east-2")
+	if w, err := p.work(p.Context(), "east-2"); err != nil || w.UID != before.UID || !slices.EqualFunc(w.Spec.Workload.Manifests, before.Spec.Workload.Manifests,
 		func(a, b v1beta1.Manifest) bool { return string(a.Raw) == string(b.Raw) }) {
-		f.Errorf("the edit changed the content of the Work: %v", err)
+		p.Errorf("the edit changed the content of the Work: %v", err)
 	}
 
-	f.members["east-2"].Silent()
-	f.available(p, "east-1")
-	f.awaitSilence("east-2", clusterv1beta1.SilenceLost)
-	if here, there := f.step(p, "east-1"), f.step(p, "east-2"); here != "7" || there != "" {
-		f.Errorf("east-1 has step %q, and east-2 %q", here, there)
+	f.lose(2*after, "east-2")
+	p.available("east-1")
+	if here, there := p.step("east-1"), p.step("east-2"); here != "7" || there != "" {
+		p.Errorf("east-1 has step %q, and east-2 %q", here, there)
 	}
-	f.missed(p, "1 values of policy.failover.state were taken along to cluster east-1. Missing: ConfigMap shop/cm, .status.other: the status has no such value")
-	var snapshots v1beta1.ClusterSchedulingPolicySnapshotList
-	f.must(f.Client.List(f.Context(), &snapshots, client.MatchingLabels{contract.LabelPlacement: p.Name}))
-	if n := len(snapshots.Items); n != 1 {
-		f.Errorf("%d policy snapshots; what is taken along must create none", n)
+	p.missed("1 values of policy.failover.state were taken along to cluster east-1. Missing: ConfigMap shop/cm, .status.other: the status has no such value")
+	if n := p.snapshots(); n != 1 {
+		p.Errorf("%d policy snapshots; what is taken along must create none", n)
 	}
-	f.members["east-2"].Healthy()
-	f.awaitBindings(p, "east-1=Bound")
+	f.hear("east-2")
+	p.bound("east-1")
 
-	f.members["east-1"].Silent() // which has not reported its status
-	f.available(p, "east-2")
-	if step := f.step(p, "east-2"); step != "7" {
-		f.Errorf("east-2 gets step %q back", step)
+	f.lose(2*after, "east-1") // which has not reported its status
+	p.available("east-2")
+	if step := p.step("east-2"); step != "7" {
+		p.Errorf("east-2 gets step %q back", step)
 	}
-	f.members["east-1"].Healthy()
-	f.awaitBindings(p, "east-2=Bound")
+	f.hear("east-1")
+	p.bound("east-2")
 }
 
 // missed waits for the only event that a placement did not take something along to the cluster in the message.
-func (f *failovers) missed(p *v1beta1.ClusterResourcePlacement, message string) {
-	f.Helper()
-	testworld.AwaitEvents(f, f.Client, metav1.NamespaceDefault, message, func(events []corev1.Event) bool {
+func (p *placed) missed(message string) {
+	p.Helper()
+	testworld.AwaitEvents(p, p.Client, metav1.NamespaceDefault, message, func(events []corev1.Event) bool {
 		events = slices.DeleteFunc(events, func(e corev1.Event) bool {
-			return e.Reason != "FailoverStateMissing" || e.InvolvedObject.Name != p.Name
+			return e.Reason != "FailoverStateMissing" || e.InvolvedObject.Name != p.of.Name
 		})
 		return len(events) == 1 && events[0].Count <= 1 && strings.HasPrefix(events[0].Message, message)
 	})

@@ -7,18 +7,17 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
+	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
@@ -28,24 +27,35 @@ import (
 type division struct {
 	*failovers
 	placement *v1beta1.ClusterResourcePlacement
-	// most is the greatest number of replicas that a Work has had.
-	most atomic.Int64
+	history
 }
+
+// history is what the Works of a placement had, from their events.
+type history struct {
+	mu sync.Mutex
+	// most is the greatest number of replicas that a Work has had.
+	most int64
+	// wanted are the replicas in the Works by cluster, and running those that the clusters reported last.
+	wanted, running map[string]int64
+	// sums are all sums of wanted and running so far, and fell the clusters of which a number has fallen.
+	sums []sums
+	fell []string
+}
+
+type sums struct{ wanted, running int64 }
 
 // divide creates a placement that divides replicas, on what the options pick.
 func (f *failovers) divide(name string, replicas int32, policy v1beta1.ReplicaPolicy, options ...testworld.Option) *division {
 	f.Helper()
 	d := &division{failovers: f, placement: testworld.ClusterPlacement(name, name, options...)}
+	d.wanted, d.running = map[string]int64{}, map[string]int64{}
 	d.placement.Finalizers = nil
 	d.placement.Spec.Policy.Replicas = &policy
-	testworld.Go(f, "the record of the Works of "+name, d.record)
+	testworld.Go(f, "the record of the Works of "+name, func(ctx context.Context) error { return d.follow(ctx, name) })
 	for _, o := range []client.Object{testworld.Namespace(name), deployment(name, replicas), d.placement} {
 		f.must(f.Client.Create(f.Context(), o))
 	}
-	f.Cleanup(func() { // the members answer until the whole test ends
-		f.must(f.Client.Delete(f.whole.Context(), d.placement))
-		testworld.AwaitGone(f, f.Client, d.placement, nil)
-	})
+	f.removeAtEnd(d.placement)
 	return d
 }
 
@@ -62,22 +72,66 @@ func deployment(namespace string, replicas int32) *appsv1.Deployment {
 	}
 }
 
-// record keeps the greatest number of replicas in any Work of the placement.
-func (d *division) record(ctx context.Context) error {
+// follow records the Works of the placement, which the scenario may be changing.
+func (d *division) follow(ctx context.Context, name string) error {
 	for ; ctx.Err() == nil; testworld.Pause() {
-		works, err := d.watching.Watch(ctx, &v1beta1.WorkList{}, client.MatchingLabels{contract.LabelPlacement: d.placement.Name})
+		works, err := d.watching.Watch(ctx, &v1beta1.WorkList{}, client.MatchingLabels{contract.LabelPlacement: name})
 		if err != nil {
 			continue
 		}
 		for event := range works.ResultChan() {
 			if w, ok := event.Object.(*v1beta1.Work); ok {
-				if n, ok := replicasIn(w); ok {
-					d.most.Store(max(d.most.Load(), n))
-				}
+				d.note(w)
 			}
 		}
 	}
 	return nil
+}
+
+// note records a Work. What it has was reported when its conditions are of its generation.
+func (r *history) note(w *v1beta1.Work) {
+	n, ok := replicasIn(w)
+	if !ok {
+		return
+	}
+	cluster, _ := contract.MemberOf(w.Namespace)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.most = max(r.most, n)
+	if n < r.wanted[cluster] {
+		r.fell = append(r.fell, cluster)
+	}
+	r.wanted[cluster] = n
+	if c := meta.FindStatusCondition(w.Status.Conditions, v1beta1.ConditionAvailable); c != nil && c.ObservedGeneration == w.Generation {
+		r.running[cluster] = n
+	}
+	var s sums
+	for _, n := range r.wanted {
+		s.wanted += n
+	}
+	for _, n := range r.running {
+		s.running += n
+	}
+	r.sums = append(r.sums, s)
+}
+
+// again forgets what was recorded, but for what the Works have now. It returns what happens from then on.
+func (r *history) again() (since func() (all []sums, fell []string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sums, r.fell = nil, nil
+	return func() ([]sums, []string) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return slices.Clone(r.sums), slices.Clone(r.fell)
+	}
+}
+
+// greatest is the greatest number of replicas that a Work has had.
+func (r *history) greatest() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.most
 }
 
 func replicasIn(w *v1beta1.Work) (int64, bool) {
@@ -136,7 +190,7 @@ func (d *division) becomes(want, reason string, words ...string) {
 // keeps checks that the Works keep these replicas.
 func (d *division) keeps(want string) {
 	d.Helper()
-	testworld.Stable(d, 2*time.Second, d.placement.Name+" to stay "+want, func(ctx context.Context) error { return d.has(ctx, want) })
+	testworld.Stable(d, moment, d.placement.Name+" to stay "+want, func(ctx context.Context) error { return d.has(ctx, want) })
 }
 
 // edit changes the placement.
@@ -183,17 +237,52 @@ func weigh(weights map[string]int32) v1beta1.ReplicaPolicy {
 // worked are the weights of the worked example.
 var worked = map[string]int32{"east-1": 3, "east-2": 3, "west-1": 2, "west-2": 1}
 
-// four picks its clusters.
-func four() testworld.Option {
-	return testworld.PickAll(testworld.Labelled(map[string]string{pair: "east"}), testworld.Labelled(map[string]string{pair: "west"}))
-}
+// ofFour picks the clusters of the worked example.
+func ofFour() testworld.Option { return testworld.PickAll(among(four...)) }
 
-func replicasFollow(f *failovers) {
-	d := f.divide("divided", 20, weigh(worked), four())
+// D17: more and fewer replicas are added and taken, an edit of the weights divides anew, and a cluster whose share stays
+// is not written to.
+func TestD17Scale(t *testing.T) {
+	f := hubs.take(t)
+	d := f.divide("scaled", 20, weigh(worked), ofFour())
 	d.becomes("east-1=7 east-2=7 west-1=4 west-2=2", v1beta1.ReasonReplicasDivided, "20 of 20 on 4 clusters")
 	d.scale(24)
 	d.becomes("east-1=8 east-2=8 west-1=5 west-2=3", v1beta1.ReasonReplicasDivided, "24 of 24")
 	d.scale(12)
+	d.becomes("east-1=4 east-2=4 west-1=3 west-2=1", v1beta1.ReasonReplicasDivided, "12 of 12")
+	d.scale(20)
+	d.becomes("east-1=7 east-2=7 west-1=4 west-2=2", v1beta1.ReasonReplicasDivided, "20 of 20")
+
+	before, err := d.generations(t.Context())
+	f.must(err)
+	since := d.again()
+	d.scale(21)
+	d.becomes("east-1=7 east-2=7 west-1=5 west-2=2", v1beta1.ReasonReplicasDivided, "21 of 21")
+	after, err := d.generations(t.Context())
+	f.must(err)
+	for name, generation := range after {
+		raised := strings.HasPrefix(name, contract.MemberNamespace("west-1"))
+		if strings.HasPrefix(name, contract.MemberNamespace("")) && (before[name] != generation) != raised {
+			t.Errorf("%s has generation %d, and had %d before one replica was added to west-1", name, generation, before[name])
+		}
+	}
+	if all, fell := since(); len(fell) > 0 {
+		t.Errorf("the replicas fell on %q; the sums were %v", fell, all)
+	}
+	d.scale(20)
+	d.edit(func(p *v1beta1.PlacementPolicy) {
+		for i := range p.Replicas.Weights {
+			p.Replicas.Weights[i].Weight = 1
+		}
+	})
+	d.becomes("east-1=5 east-2=5 west-1=5 west-2=5", v1beta1.ReasonReplicasDivided, "20 of 20")
+}
+
+// Overrides set the numbers of their clusters, an agent that starts writes nothing, and without the policy every cluster
+// gets all replicas.
+func TestReplicasFollow(t *testing.T) {
+	f := hubs.take(t)
+	d := f.divide("divided", 12, weigh(worked), ofFour())
 	d.becomes("east-1=4 east-2=4 west-1=3 west-2=1", v1beta1.ReasonReplicasDivided, "12 of 12")
 	d.edit(func(p *v1beta1.PlacementPolicy) { p.Replicas.Weights = nil })
 	d.becomes("east-1=3 east-2=3 west-1=3 west-2=3", v1beta1.ReasonReplicasDivided, "12 of 12")
@@ -201,7 +290,7 @@ func replicasFollow(f *failovers) {
 	// An override sets the number of a cluster, also beyond the maximum, and the others divide the rest. Numbers here are
 	// without ties, which the UID of the placement decides.
 	pin := testworld.Override(d.placement.Name, "pin", testworld.Patching(
-		[]v1beta1.ClusterSelectorTerm{testworld.Labelled(map[string]string{member: "east-1"})}, testworld.Patch(v1beta1.JSONPatchReplace, "/spec/replicas", 6)))
+		[]v1beta1.ClusterSelectorTerm{among("east-1")}, testworld.Patch(v1beta1.JSONPatchReplace, "/spec/replicas", 6)))
 	pin.Spec.ResourceSelectors = []v1beta1.ResourceSelector{{Group: "apps", Version: "v1", Kind: "Deployment", Name: "web"}}
 	f.must(f.Client.Create(f.Context(), pin))
 	d.becomes("east-1=6 east-2=2 west-1=2 west-2=2", v1beta1.ReasonReplicasDivided, "12 of 12")
@@ -222,7 +311,7 @@ func replicasFollow(f *failovers) {
 	if fmt.Sprint(before) != fmt.Sprint(after) {
 		f.Errorf("the generations were %v and are %v after a restart", before, after)
 	}
-	if most := d.most.Load(); most > 8 {
+	if most := d.greatest(); most > 8 {
 		f.Errorf("a cluster was given %d replicas", most)
 	}
 
@@ -248,71 +337,182 @@ func replicasFollow(f *failovers) {
 	})
 }
 
-// trio is the label of the clusters of the placement exchange.
-const trio = "trio"
-
-func (f *failovers) joinTrio(name string) {
-	f.Helper()
-	f.must(retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		var c clusterv1beta1.MemberCluster
-		if err := f.Client.Get(f.Context(), client.ObjectKey{Name: name}, &c); err != nil {
-			return err
-		}
-		c.Labels[trio] = "yes"
-		return f.Client.Update(f.Context(), &c)
-	}))
+// rebalance requests that all shares are computed anew, as "kubectl fleet rebalance" does.
+func (d *division) rebalance() {
+	d.Helper()
+	testworld.Update(d, d.Client, d.placement, func(p *v1beta1.ClusterResourcePlacement) {
+		p.Annotations = map[string]string{contract.AnnotationRebalance: time.Now().UTC().Format(time.RFC3339)}
+	})
 }
 
-// All placements lose the same cluster: one divides its replicas over the others, one has no failover, and one
-// replaces the cluster, by one on which nothing becomes available.
-func replicasOfALostCluster(f *failovers) {
-	lasting := func(s *v1beta1.PlacementSpec) {
-		s.Policy.Failover = &v1beta1.Failover{After: metav1.Duration{Duration: 30 * time.Second}}
-	}
-	spread := f.divide("spread", 20, weigh(worked), four(), lasting)
-	waiting := f.divide("waiting", 20, weigh(worked), four())
-	// The third member of the trio joins it later: the placement might pick it first, because scenarios before this one
-	// silenced others.
-	f.joinTrio("east-1")
-	f.joinTrio("north-2")
-	exchange := f.divide("exchange", 10, v1beta1.ReplicaPolicy{}, testworld.PickN(2, testworld.Labelled(map[string]string{trio: "yes"})), lasting)
-	f.must(f.Client.Create(f.Context(), testworld.ClusterOverride("fails", exchange.placement.Name, testworld.Patching(
-		[]v1beta1.ClusterSelectorTerm{testworld.Labelled(map[string]string{member: "north-1"})}, testworld.Patch(v1beta1.JSONPatchReplace, "/spec/none/of", 1)))))
+// D18: other clusters get the replicas of a lost one, which keeps its own until it is heard. It gets its minimum then,
+// and its share with a rebalance, during which as many replicas run as before and no more than the surge above.
+func TestD18LossAndReturn(t *testing.T) {
+	f := hubs.take(t)
+	d := f.divide("returning", 20, weigh(worked), ofFour(), failing)
+	waiting := f.divide("waiting", 20, weigh(worked), ofFour())
 	const whole = "east-1=7 east-2=7 west-1=4 west-2=2"
-	spread.becomes(whole, v1beta1.ReasonReplicasDivided)
+	d.becomes(whole, v1beta1.ReasonReplicasDivided)
 	waiting.becomes(whole, v1beta1.ReasonReplicasDivided)
-	exchange.becomes("east-1=5 north-2=5", v1beta1.ReasonReplicasDivided)
-	f.joinTrio("north-1")
-
-	f.members["east-1"].Silent()
-	f.awaitSilence("east-1", clusterv1beta1.SilenceLost)
-	spread.becomes("east-1=7 east-2=8 west-1=8 west-2=4", v1beta1.ReasonReplicasDivided, "20 of 20 on 3 clusters", "lost clusters: east-1")
-	f.awaitBindings(exchange.placement, "east-1=Unscheduled>north-1, north-1=Bound, north-2=Bound")
-	testworld.Await(f, testworld.Soon, "a share of the replacement", func(ctx context.Context) error { return exchange.share(ctx, "north-1", 5) })
+	f.lose(6*time.Minute, "east-1")
+	d.becomes("east-1=7 east-2=8 west-1=8 west-2=4", v1beta1.ReasonReplicasDivided, "20 of 20 on 3 clusters", "lost clusters: east-1")
 	waiting.keeps(whole)
-	exchange.keeps("east-1=5 north-2=5")
-	before, err := exchange.generations(f.Context())
-	f.must(err)
+	d.keeps("east-1=7 east-2=8 west-1=8 west-2=4")
 
-	f.members["east-1"].Healthy()
-	spread.becomes("east-1=1 east-2=8 west-1=7 west-2=4", v1beta1.ReasonReplicasDivided, "20 of 20 on 4 clusters")
-	f.awaitBindings(exchange.placement, "east-1=Bound, north-2=Bound")
-	exchange.becomes("east-1=5 north-2=5", v1beta1.ReasonReplicasDivided, "10 of 10 on 2 clusters")
-	after, err := exchange.generations(f.Context())
-	f.must(err)
-	for name, generation := range after {
-		if strings.HasPrefix(name, contract.MemberNamespace("")) && before[name] != generation {
-			f.Errorf("%s was written, although east-1 has its share back", name)
+	f.hear("east-1")
+	d.becomes("east-1=1 east-2=8 west-1=7 west-2=4", v1beta1.ReasonReplicasDivided, "20 of 20 on 4 clusters")
+	waiting.keeps(whole)
+	d.keeps("east-1=1 east-2=8 west-1=7 west-2=4")
+
+	since := d.again()
+	d.rebalance()
+	d.becomes(whole, v1beta1.ReasonReplicasDivided, "20 of 20 on 4 clusters")
+	all, _ := since()
+	if len(all) < 6 {
+		t.Errorf("only %d events of Works", len(all))
+	}
+	for _, s := range all {
+		if s.wanted > 25 || s.running < 20 {
+			t.Errorf("%d replicas are wanted and %d run during the rebalance", s.wanted, s.running)
 		}
 	}
-	waiting.keeps(whole)
+	for _, d := range []*division{d, waiting} {
+		if most := d.greatest(); most > 8 {
+			t.Errorf("a cluster was given %d replicas of %s", most, d.placement.Name)
+		}
+	}
+}
+
+// D18: a lost cluster gets only its minimum back, and the growth. A cluster that replaces it gets its share.
+func TestD18Growth(t *testing.T) {
+	f := hubs.take(t)
+	spread := f.divide("spread", 20, weigh(worked), ofFour(), failing)
+	exchange := f.divide("exchange", 10, v1beta1.ReplicaPolicy{}, testworld.PickN(2, among("east-1", "north-1", "north-2")), prefer("east-1"),
+		testworld.Prefer(50, among("north-2")), failing)
+	spread.becomes("east-1=7 east-2=7 west-1=4 west-2=2", v1beta1.ReasonReplicasDivided)
+	exchange.becomes("east-1=5 north-2=5", v1beta1.ReasonReplicasDivided)
+	f.members["north-1"].Idle()
+
+	f.lose(6*time.Minute, "east-1")
+	spread.becomes("east-1=7 east-2=8 west-1=8 west-2=4", v1beta1.ReasonReplicasDivided, "20 of 20 on 3 clusters", "lost clusters: east-1")
+	exchanged := &placed{failovers: f, of: exchange.placement}
+	exchanged.bound("east-1>north-1", "north-1", "north-2")
+	testworld.Await(f, testworld.Soon, "a share of the replacement", func(ctx context.Context) error { return exchange.share(ctx, "north-1", 5) })
+	before := exchanged.orders("east-1")
+	f.hear("east-1")
+	spread.becomes("east-1=1 east-2=8 west-1=7 west-2=4", v1beta1.ReasonReplicasDivided, "20 of 20 on 4 clusters")
+	exchanged.bound("east-1", "north-2")
+	exchange.becomes("east-1=5 north-2=5", v1beta1.ReasonReplicasDivided, "10 of 10 on 2 clusters")
+	exchanged.untouched("east-1", before)
 	spread.scale(26)
 	spread.becomes("east-1=7 east-2=8 west-1=7 west-2=4", v1beta1.ReasonReplicasDivided, "26 of 26 on 4 clusters")
-	for _, d := range []*division{spread, waiting, exchange} {
-		if most := d.most.Load(); most > 8 {
-			f.Errorf("a cluster was given %d replicas of %s", most, d.placement.Name)
+}
+
+// D19: replicas without room are reported, and placed when a cluster is heard again. Those that find no node on one
+// cluster go to others, and are not given back when it reports room.
+func TestD19NoRoom(t *testing.T) {
+	f := hubs.take(t)
+	d := f.divide("crowded", 20, weigh(worked), ofFour(), failing)
+	full := f.divide("full", 20, weigh(worked), ofFour())
+	const whole = "east-1=7 east-2=7 west-1=4 west-2=2"
+	d.becomes(whole, v1beta1.ReasonReplicasDivided)
+	full.becomes(whole, v1beta1.ReasonReplicasDivided)
+	f.lose(6*time.Minute, "east-1", "east-2")
+	d.becomes("east-1=7 east-2=8 west-1=8 west-2=8", v1beta1.ReasonReplicasUnplaced, "no room for 4 of 20")
+	f.hear("east-2")
+	d.becomes("east-1=7 east-2=4 west-1=8 west-2=8", v1beta1.ReasonReplicasDivided, "20 of 20 on 3 clusters")
+	f.hear("east-1")
+	d.becomes("east-1=1 east-2=4 west-1=8 west-2=7", v1beta1.ReasonReplicasDivided, "20 of 20 on 4 clusters")
+
+	f.members["east-2"].Telling(roomFor("full", 4))
+	f.members["east-2"].Busy()
+	full.becomes("east-1=8 east-2=4 west-1=5 west-2=3", v1beta1.ReasonReplicasDivided, "20 of 20 on 4 clusters")
+	f.members["east-2"].Telling(roomFor("full", 20))
+	f.members["east-2"].Busy()
+	full.keeps("east-1=8 east-2=4 west-1=5 west-2=3")
+	full.scale(22)
+	testworld.Await(t, testworld.Workload, "growth that is not on east-2", func(ctx context.Context) error {
+		return errors.Join(full.share(ctx, "east-2", 4), full.has(ctx, "east-1=8 east-2=4 west-1=7 west-2=3"))
+	})
+}
+
+// roomFor reports the replicas of a placement that have no node on a member with room for that many.
+func roomFor(placement string, room int64) func(*v1beta1.Work) {
+	return func(w *v1beta1.Work) {
+		n, ok := replicasIn(w)
+		if !ok || w.Labels[contract.LabelPlacement] != placement {
+			return
+		}
+		w.Status.ManifestConditions = nil
+		for i, m := range w.Spec.Workload.Manifests {
+			if strings.Contains(string(m.Raw), `"kind":"Deployment"`) {
+				w.Status.ManifestConditions = append(w.Status.ManifestConditions, v1beta1.ManifestCondition{
+					Identifier: v1beta1.WorkResourceIdentifier{
+						Ordinal: i, Group: "apps", Version: "v1", Kind: "Deployment", Resource: "deployments", Namespace: placement, Name: "web",
+					},
+					Conditions: []metav1.Condition{}, UnschedulableReplicas: int32(max(0, n-room)),
+				})
+			}
 		}
 	}
+}
+
+// D20: while a new image with more replicas rolls out and the hub agent ends meanwhile, the sum is between the two
+// totals and no share falls.
+func TestD20Mixed(t *testing.T) {
+	f := hubs.take(t)
+	three := []string{"east-1", "west-1", "north-1"}
+	policy := weigh(map[string]int32{"east-1": 170, "west-1": 110, "north-1": 60})
+	policy.MinPerCluster, policy.MaxPerCluster = nil, nil
+	d := f.divide("mixed", 5, policy, testworld.PickN(3, among(three...)))
+	d.becomes("east-1=2 north-1=1 west-1=2", v1beta1.ReasonReplicasDivided, "5 of 5")
+	since := d.again()
+	for _, name := range three {
+		f.members[name].Idle()
+	}
+	testworld.Update(t, f.Client, deployment(d.placement.Name, 0), func(o *appsv1.Deployment) {
+		o.Spec.Replicas, o.Spec.Template.Spec.Containers[0].Image = ptr.To[int32](8), "new"
+	})
+	testworld.Await(t, testworld.Workload, "the new image on a cluster", func(ctx context.Context) error {
+		if n, err := d.images(ctx, "new"); err != nil || n == 0 || n == 3 {
+			return fmt.Errorf("it is on %d: %w", n, err)
+		}
+		return nil
+	})
+	f.stop()
+	for _, name := range three {
+		f.members[name].Busy()
+	}
+	f.start()
+	d.becomes("east-1=4 north-1=1 west-1=3", v1beta1.ReasonReplicasDivided, "8 of 8 on 3 clusters")
+	if n, err := d.images(t.Context(), "new"); err != nil || n != 3 {
+		t.Errorf("the new image is on %d clusters, %v", n, err)
+	}
+	all, fell := since()
+	for _, s := range all {
+		if s.wanted < 5 || s.wanted > 8 {
+			t.Errorf("%d replicas are wanted", s.wanted)
+		}
+	}
+	if len(all) < 6 || len(fell) > 0 {
+		t.Errorf("%d events of Works; shares fell on %q", len(all), fell)
+	}
+}
+
+// images is how many Works have an image.
+func (d *division) images(ctx context.Context, image string) (n int, err error) {
+	var list v1beta1.WorkList
+	if err := d.Client.List(ctx, &list, client.MatchingLabels{contract.LabelPlacement: d.placement.Name}); err != nil {
+		return 0, err
+	}
+	for _, w := range list.Items {
+		for _, m := range w.Spec.Workload.Manifests {
+			if strings.Contains(string(m.Raw), fmt.Sprintf(`"image":%q`, image)) {
+				n++
+			}
+		}
+	}
+	return n, nil
 }
 
 // share returns nil if the newest share of a cluster is that.

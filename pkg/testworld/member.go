@@ -11,6 +11,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,8 +35,13 @@ type ModelMember struct {
 
 	hub client.WithWatch
 	t   testing.TB
-	// beats is whether its heartbeat is renewed.
-	beats atomic.Bool
+	// beats is whether its heartbeat is renewed, and beating is held while it is.
+	beats   atomic.Bool
+	beating sync.Mutex
+	// idle is whether it does not apply Works.
+	idle atomic.Bool
+	// telling adds to its reports on Works.
+	telling atomic.Pointer[func(*v1beta1.Work)]
 }
 
 // heartbeat is the interval of heartbeats of a Healthy member whose MemberCluster sets none.
@@ -82,7 +88,7 @@ func (m *ModelMember) answer(ctx context.Context) {
 		}
 		for event := range works.ResultChan() {
 			work, ok := event.Object.(*v1beta1.Work)
-			if !ok || event.Type == watch.Deleted {
+			if !ok || event.Type == watch.Deleted || m.idle.Load() && work.DeletionTimestamp.IsZero() {
 				continue
 			}
 			// After a conflict or a deletion there is another event.
@@ -102,6 +108,8 @@ func (m *ModelMember) answer(ctx context.Context) {
 // beat renews the heartbeat of a Healthy member that is not leaving. Errors are ignored because the next heartbeat
 // follows.
 func (m *ModelMember) beat(ctx context.Context) {
+	m.beating.Lock()
+	defer m.beating.Unlock()
 	imc := m.internal()
 	if !m.beats.Load() || m.hub.Get(ctx, client.ObjectKeyFromObject(imc), imc) != nil {
 		return
@@ -132,6 +140,11 @@ func (m *ModelMember) report(ctx context.Context, work *v1beta1.Work) error {
 			Type: kind, Status: metav1.ConditionTrue, Reason: reason, ObservedGeneration: work.Generation,
 		}) || changed
 	}
+	if tell := m.telling.Load(); tell != nil {
+		before := work.Status.DeepCopy()
+		(*tell)(work)
+		changed = changed || !equality.Semantic.DeepEqual(before, &work.Status)
+	}
 	if !changed {
 		return nil
 	}
@@ -155,6 +168,67 @@ func (m *ModelMember) Silent() {
 func (m *ModelMember) Sick() {
 	m.t.Helper()
 	m.writeReport(time.Now(), metav1.ConditionFalse, clusterv1beta1.ReasonInternalMemberClusterUnhealthy)
+}
+
+// Unheard ends the heartbeats. The hub recorded the last one so long ago: that is written into its record, because no
+// test waits for minutes. It returns when that was.
+func (m *ModelMember) Unheard(ago time.Duration) (last time.Time) {
+	m.t.Helper()
+	m.beats.Store(false)
+	m.beating.Lock() // until a heartbeat that is being written has arrived
+	defer m.beating.Unlock()
+	last = time.Now().Add(-ago).Truncate(time.Second)
+	Await(m.t, Soon, "the record of the last heartbeat of "+m.Name, func(ctx context.Context) error {
+		imc, mc := m.internal(), NewMemberCluster(m.Name)
+		if err := errors.Join(m.hub.Get(ctx, client.ObjectKeyFromObject(imc), imc), m.hub.Get(ctx, client.ObjectKeyFromObject(mc), mc)); err != nil {
+			return err
+		}
+		if len(imc.Status.AgentStatus) != 1 || len(mc.Status.AgentStatus) != 1 {
+			return fmt.Errorf("agents are %+v, and on the hub %+v", imc.Status.AgentStatus, mc.Status.AgentStatus)
+		}
+		agent := &mc.Status.AgentStatus[0]
+		agent.ReportedHeartbeat = imc.Status.AgentStatus[0].LastReceivedHeartbeat.DeepCopy()
+		agent.LastReceivedHeartbeat = metav1.NewTime(last)
+		return m.hub.Status().Update(ctx, mc)
+	})
+	// The hub agent would look again when a heartbeat is late: it is not woken by the status, which only it writes.
+	m.Change(func(mc *clusterv1beta1.MemberCluster) {
+		if mc.Annotations == nil {
+			mc.Annotations = map[string]string{}
+		}
+		mc.Annotations["test.flagship.dev/unheard-since"] = last.UTC().Format(time.RFC3339Nano)
+	})
+	return last
+}
+
+// Idle makes the member apply no Works until Busy is called; those that are being deleted it removes.
+func (m *ModelMember) Idle() { m.idle.Store(true) }
+
+// Telling sets a function that adds to each report on a Work; nil for none. Reports of before change with Busy.
+func (m *ModelMember) Telling(add func(*v1beta1.Work)) {
+	if add == nil {
+		m.telling.Store(nil)
+		return
+	}
+	m.telling.Store(&add)
+}
+
+// Busy makes an idle member apply all its Works. One that is not idle reports on all of them again, if that changes a report.
+func (m *ModelMember) Busy() {
+	m.t.Helper()
+	m.idle.Store(false)
+	Await(m.t, Soon, m.Name+" to apply its Works", func(ctx context.Context) error {
+		var works v1beta1.WorkList
+		if err := m.hub.List(ctx, &works, client.InNamespace(contract.MemberNamespace(m.Name))); err != nil {
+			return err
+		}
+		for i := range works.Items {
+			if err := client.IgnoreNotFound(m.report(ctx, &works.Items[i])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // writeReport writes the report of an agent, and waits until the MemberCluster has it.

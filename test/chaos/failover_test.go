@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,21 +40,27 @@ type moving struct {
 	placement *v1beta1.ClusterResourcePlacement
 }
 
-// A member agent is halted, and the hub agent is killed before it replaces the cluster. One placement becomes
-// available elsewhere: its objects stay on the halted member until the agent continues, and only then are removed.
-// Another one cannot become available elsewhere: it returns to the member, on which nothing is written.
-func TestFailoverOfAHaltedMember(t *testing.T) {
+// F1, F3, F4: a member agent is halted, and the hub agent is killed before it replaces the cluster. One placement becomes
+// available elsewhere: its objects stay on the halted member until the agent continues, and only then are removed; with
+// purge Never they stay without an owner. Another one cannot become available elsewhere: it returns to the member, on
+// which nothing is written.
+func TestF1F3F4HaltedMember(t *testing.T) {
 	reportOften(t)
 	candidates := membersOf("most")
 	most := testworld.PickN(2, testworld.Labelled(map[string]string{ringLabel: "most"}))
 	moves := placeMoving(t, "moves", most)
 	returns := placeMoving(t, "returns", most, testworld.Applying(v1beta1.ApplyStrategy{WhenToTakeOver: v1beta1.WhenToTakeOverNever}))
-	movesFrom, returnsFrom := moves.available(), returns.available()
-	halted := movesFrom[slices.IndexFunc(movesFrom, func(c string) bool { return slices.Contains(returnsFrom, c) })]
+	leaves := placeMoving(t, "leaves", most, func(spec *v1beta1.PlacementSpec) {
+		spec.Policy.Failover = &v1beta1.Failover{Purge: v1beta1.FailoverPurgeNever}
+	})
+	movesFrom, returnsFrom, leavesFrom := moves.available(), returns.available(), leaves.available()
+	halted := movesFrom[slices.IndexFunc(movesFrom, func(c string) bool {
+		return slices.Contains(returnsFrom, c) && slices.Contains(leavesFrom, c)
+	})]
 	stays, next, barred := other(movesFrom, halted), other(candidates, movesFrom...), other(candidates, returnsFrom...)
 	obstacle := testworld.Namespace(returns.name)
 	testworld.Create(t, members[barred], barred, obstacle)
-	moved, returned := moves.objects(halted), returns.objects(halted)
+	moved, returned, left := moves.objects(halted), returns.objects(halted), leaves.identities(halted)
 
 	halt(t, halted)
 	awaitSilence(t, clusterv1beta1.SilenceLost, halted)
@@ -73,8 +80,13 @@ func TestFailoverOfAHaltedMember(t *testing.T) {
 		return errors.Join(moves.has(ctx, movesTo...), returns.has(ctx, returnsTo...), moves.keeps(halted, moved), returns.keeps(halted, returned))
 	})
 
+	leaves.awaitBindings(halted+"=Unscheduled>"+other(candidates, leavesFrom...), other(candidates, leavesFrom...)+"=Bound", other(leavesFrom, halted)+"=Bound")
+	leaves.availableOn(without(candidates, halted)...)
+
 	keptThere, keptNext := moves.objects(stays), moves.objects(next)
 	resume(t, halted)
+	leaves.awaitBindings(other(candidates, leavesFrom...)+"=Bound", other(leavesFrom, halted)+"=Bound")
+	leaves.unowned(halted, left)
 	moves.awaitBindings(next+"=Bound", stays+"=Bound")
 	testworld.AwaitGone(t, members[halted], testworld.Namespace(moves.name), nil)
 	returns.awaitBindings(returnsFrom[0]+"=Bound", returnsFrom[1]+"=Bound")
@@ -93,9 +105,9 @@ func TestFailoverOfAHaltedMember(t *testing.T) {
 	}
 }
 
-// All member agents are halted for longer than a failover takes, as if the hub were cut off. Nothing happens
+// F8: all member agents are halted for longer than a failover takes, as if the hub were cut off. Nothing happens
 // meanwhile, nor when they continue.
-func TestFailoverIsBrakedWhenAllMembersAreHalted(t *testing.T) {
+func TestF8AllMembersHalted(t *testing.T) {
 	reportOften(t)
 	p := placeMoving(t, "braked", testworld.PickN(2))
 	all, on := slices.Sorted(maps.Keys(rings)), p.available()
@@ -120,6 +132,135 @@ func TestFailoverIsBrakedWhenAllMembersAreHalted(t *testing.T) {
 	testworld.Stable(t, aMoment, "the fleet", func(ctx context.Context) error {
 		return errors.Join(unchanged(ctx), p.keeps(on[0], objects[on[0]]), p.keeps(on[1], objects[on[1]]))
 	})
+}
+
+// regionOf are the regions in TestF7RegionHalted: more than a third of the members are in one.
+var regionOf = map[string]string{"c1": "east", "c2": "west", "c3": "west", "c4": "west", "c5": "north"}
+
+// F7: all member agents of a region are halted, which are more than half of all. That is believed, and nothing moves when
+// they are back.
+func TestF7RegionHalted(t *testing.T) {
+	reportOften(t)
+	for name, region := range regionOf {
+		label(t, name, failover.DefaultDomain, region)
+	}
+	west := slices.DeleteFunc(slices.Sorted(maps.Keys(rings)), func(name string) bool { return regionOf[name] != "west" })
+	p := placeMoving(t, "region", testworld.PickN(2), testworld.Spread(failover.DefaultDomain, corev1.DoNotSchedule),
+		testworld.Prefer(100, testworld.Labelled(map[string]string{failover.DefaultDomain: "west"})))
+	on := p.available()
+	i := slices.IndexFunc(on, func(name string) bool { return regionOf[name] == "west" })
+	if i < 0 || regionOf[other(on, on[i])] == "west" {
+		t.Fatalf("the placement is on %q", on)
+	}
+	lost, stays := on[i], other(on, on[i])
+	next := other([]string{"c1", "c5"}, stays)
+	kept, there := p.objects(stays), p.objects(lost)
+	halt(t, west...)
+	awaitSilence(t, clusterv1beta1.SilenceLost, west...)
+	p.awaitBindings(lost+"=Unscheduled>"+next, next+"=Bound", stays+"=Bound")
+	p.availableOn(stays, next)
+	testworld.Stable(t, aMoment, "the fleet without "+lost, func(context.Context) error { return p.keeps(lost, there) })
+	moved := p.objects(next)
+	resume(t, west...)
+	p.awaitBindings(next+"=Bound", stays+"=Bound")
+	testworld.AwaitGone(t, members[lost], testworld.Namespace(p.name), nil)
+	testworld.Stable(t, aMoment, "the fleet with "+lost, func(ctx context.Context) error {
+		return errors.Join(p.has(ctx, next+"=Bound", stays+"=Bound"), p.keeps(stays, kept), p.keeps(next, moved))
+	})
+}
+
+// F16: a member gets an evicting taint. What cannot become available elsewhere stays, and is not written to when the taint
+// goes; otherwise the objects go when they are available elsewhere.
+func TestF16TaintedMember(t *testing.T) {
+	p := placeTolerating(t, "tainted", 1)
+	on := p.available()
+	left, stays := on[0], on[1]
+	next := other(membersOf("most"), on...)
+	obstacle := testworld.Namespace(p.name)
+	testworld.Create(t, members[next], next, obstacle)
+	there := p.objects(left)
+	taint(t, left, true)
+	p.awaitBindings(left+"=Unscheduled>"+next, next+"=Bound", stays+"=Bound")
+	testworld.Stable(t, aMoment, "the fleet with the taint", func(context.Context) error { return p.keeps(left, there) })
+	taint(t, left, false)
+	p.awaitBindings(left+"=Bound", stays+"=Bound")
+	p.availableOn(left, stays)
+	testworld.Stable(t, aMoment, "the fleet without the taint", func(context.Context) error { return p.keeps(left, there) })
+
+	if err := members[next].Delete(t.Context(), obstacle); err != nil {
+		t.Fatal(err)
+	}
+	testworld.AwaitGone(t, members[next], obstacle, nil)
+	watched := testworld.Go(t, "the copies", func(ctx context.Context) error {
+		for ; ctx.Err() == nil; testworld.Pause() {
+			copies := 0
+			for _, c := range []string{left, next} {
+				cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: p.name, Name: "cm"}}
+				if err := members[c].Get(ctx, client.ObjectKeyFromObject(cm), cm); err == nil {
+					copies++
+				} else if !apierrors.IsNotFound(err) {
+					copies = 1 // unknown
+				}
+			}
+			if copies == 0 {
+				return fmt.Errorf("neither %s nor %s has the objects", left, next)
+			}
+		}
+		return nil
+	})
+	taint(t, left, true)
+	p.awaitBindings(next+"=Bound", stays+"=Bound")
+	p.availableOn(next, stays)
+	testworld.AwaitGone(t, members[left], testworld.Namespace(p.name), nil)
+	watched.Stop()
+}
+
+// placeTolerating creates a placement on two members of the ring most that tolerates the taint of this test for that
+// long, and has no failover policy.
+func placeTolerating(t *testing.T, name string, seconds int64) *moving {
+	t.Helper()
+	p := testworld.ClusterPlacement(name, name, testworld.PickN(2, testworld.Labelled(map[string]string{ringLabel: "most"})),
+		testworld.Applying(v1beta1.ApplyStrategy{WhenToTakeOver: v1beta1.WhenToTakeOverNever}))
+	p.Finalizers = nil
+	p.Spec.Policy.Tolerations = []v1beta1.Toleration{{Key: "leave", Operator: corev1.TolerationOpExists, TolerationSeconds: &seconds}}
+	for _, obj := range []client.Object{testworld.Namespace(name), testworld.ConfigMap(name, "0"), p} {
+		testworld.Create(t, theHub, hubName, obj)
+	}
+	t.Cleanup(func() {
+		if err := theHub.Delete(context.WithoutCancel(t.Context()), p); err != nil {
+			t.Error(err)
+		}
+		testworld.AwaitGone(t, theHub, p, nil)
+	})
+	return &moving{T: t, name: name, placement: p}
+}
+
+// taint gives a member an evicting taint until the test ends, or takes it off.
+func taint(t *testing.T, name string, on bool) {
+	t.Helper()
+	set := func(taints []clusterv1beta1.Taint) {
+		testworld.Update(t, theHub, testworld.NewMemberCluster(name), func(c *clusterv1beta1.MemberCluster) { c.Spec.Taints = taints })
+	}
+	if !on {
+		set(nil)
+		return
+	}
+	set([]clusterv1beta1.Taint{{Key: "leave", Effect: corev1.TaintEffectNoSchedule, Evict: true}})
+	t.Cleanup(func() { set(nil) })
+}
+
+// label gives a member a label until the test ends.
+func label(t *testing.T, name, key, value string) {
+	t.Helper()
+	set := func(value *string) {
+		testworld.Update(t, theHub, testworld.NewMemberCluster(name), func(c *clusterv1beta1.MemberCluster) {
+			if delete(c.Labels, key); value != nil {
+				c.Labels[key] = *value
+			}
+		})
+	}
+	set(&value)
+	t.Cleanup(func() { set(nil) })
 }
 
 // reportOften makes all members report every second until the test ends.
@@ -151,7 +292,10 @@ func placeMoving(t *testing.T, name string, options ...testworld.Option) *moving
 	t.Helper()
 	p := testworld.ClusterPlacement(name, name, options...)
 	p.Finalizers = nil
-	p.Spec.Policy.Failover = &v1beta1.Failover{After: metav1.Duration{Duration: failoverAfter}}
+	if p.Spec.Policy.Failover == nil {
+		p.Spec.Policy.Failover = &v1beta1.Failover{}
+	}
+	p.Spec.Policy.Failover.After.Duration = failoverAfter
 	for _, obj := range []client.Object{testworld.Namespace(name), testworld.ConfigMap(name, "0"), p} {
 		testworld.Create(t, theHub, hubName, obj)
 	}
@@ -281,6 +425,40 @@ func (m *moving) objects(cluster string) map[string]string {
 	return out
 }
 
+// identities are the UIDs of what was placed on a member.
+func (m *moving) identities(cluster string) map[string]string {
+	m.Helper()
+	out := map[string]string{}
+	for kind, text := range m.objects(cluster) {
+		out[kind], _, _ = strings.Cut(text, " ")
+	}
+	return out
+}
+
+// unowned waits until what was placed on a member is still there, without an owner, and removes it.
+func (m *moving) unowned(cluster string, want map[string]string) {
+	m.Helper()
+	namespace := testworld.Namespace(m.name)
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: m.name, Name: "cm"}}
+	testworld.Await(m, testworld.Workload, m.name+" to leave its objects on "+cluster, func(ctx context.Context) error {
+		for _, obj := range []client.Object{namespace, cm} {
+			if err := members[cluster].Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
+				return err
+			}
+			if len(obj.GetOwnerReferences()) > 0 {
+				return fmt.Errorf("%T has the owners %v", obj, obj.GetOwnerReferences())
+			}
+		}
+		return nil
+	})
+	if got := m.identities(cluster); !maps.Equal(got, want) {
+		m.Errorf("objects on %s: %v; they were %v", cluster, got, want)
+	}
+	if err := members[cluster].Delete(m.Context(), namespace); err != nil {
+		m.Error(err)
+	}
+}
+
 // keeps returns nil if what was placed on a member is what it was, and the hub does not remove it.
 func (m *moving) keeps(cluster string, want map[string]string) error {
 	m.Helper()
@@ -367,6 +545,11 @@ func membersOf(ring string) []string {
 // other returns the first of the clusters that is not among those left out.
 func other(clusters []string, leftOut ...string) string {
 	return clusters[slices.IndexFunc(clusters, func(c string) bool { return !slices.Contains(leftOut, c) })]
+}
+
+// without are the clusters but for one.
+func without(clusters []string, out string) []string {
+	return slices.DeleteFunc(slices.Clone(clusters), func(c string) bool { return c == out })
 }
 
 func sorted(values ...string) []string { return slices.Sorted(slices.Values(values)) }
