@@ -4,7 +4,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
-	"github.com/flagship-fleet/flagship/pkg/delivery"
 )
 
 // RolloutBlocked is the condition of a binding that cannot get its content yet. message says why.
@@ -24,19 +23,4 @@ func Rollout(old []metav1.Condition, condition metav1.Condition, now metav1.Time
 		}
 	}
 	return out
-}
-
-// Arrived returns whether a binding has the resource snapshot of this name, and its cluster has reported on it.
-func Arrived(binding v1beta1.BindingObject, snapshot string) bool {
-	if binding.GetSpec().ResourceSnapshotName != snapshot {
-		return false
-	}
-	status := delivery.StatusOf(binding)
-	for _, kind := range []string{v1beta1.ConditionApplied, v1beta1.ConditionDiffReported} {
-		c := status.Current(kind)
-		if c != nil && (c.Status != metav1.ConditionFalse || delivery.MeaningOf(*c, status.FailedObjects) > delivery.Unreported) {
-			return true
-		}
-	}
-	return false
 }

@@ -3,14 +3,12 @@ package snapshot
 import "time"
 
 const (
-	// leastQuiet is the minimum pause after which a stream of changes counts as finished.
-	leastQuiet = 150 * time.Millisecond
-	// leastPatience is the minimum time for which a stream without a pause is collected, and for which a revision in
-	// progress delays the next.
-	leastPatience = 2 * time.Second
-	// calm is the minimum time after a revision caused by changes in which the next change counts as part of the same
-	// stream.
-	calm = time.Second
+	// leastPause is the minimum pause after which a stream of changes counts as finished.
+	leastPause = 150 * time.Millisecond
+	// streamEnds is the pause that ends every stream: the next change is the first of another one.
+	streamEnds = time.Second
+	// patience is how long the changes of a stream without a pause are collected.
+	patience = 3 * time.Second
 )
 
 // Windows are the operator's upper limits for collecting changes.
@@ -19,53 +17,53 @@ type Windows struct {
 	Interval, Collection time.Duration
 }
 
-// Changes are the changes that no revision contains yet.
+// Changes are the changes that no revision contains yet, as the last ones of a stream: changes that follow one another
+// in less than a second, whether a revision contains them or not.
 type Changes struct {
-	// First and Last are the times of the first and the last change. First is zero if there are none.
+	// First and Last are the times of the first change that no revision contains, and of the last change. First is zero
+	// if revisions contain all of them.
 	First, Last time.Time
+	// Apart is the longest time between two consecutive changes of the stream. It is zero if Last is the only one.
+	Apart time.Duration
 }
 
-// Last is the latest revision.
-type Last struct {
-	// Made is its creation time; zero if there is none.
-	Made time.Time
-	// Arrived is true if every cluster that should have it has reported its result.
-	Arrived bool
-	// Took is how long a revision took to arrive, as far as it is known.
-	Took time.Duration
-	// OfChange is true if changed objects caused it, and not an edit of the placement.
-	OfChange bool
-}
-
-// quietFrom returns the time from which changes after the revision no longer belong to the stream that caused it.
-func (l Last) quietFrom() time.Time {
-	if l.OfChange {
-		return l.Made.Add(max(calm, 2*l.Took))
+// With returns the changes and another one.
+func (c Changes) With(at time.Time) Changes {
+	switch apart := at.Sub(c.Last); {
+	case apart >= streamEnds:
+		c.Apart = 0
+	default:
+		c.Apart = max(c.Apart, apart, 1)
 	}
-	return l.Made.Add(2 * l.Took)
+	if c.Last = at; c.First.IsZero() {
+		c.First = at
+	}
+	return c
 }
 
-// Wait returns how long to collect changes before the next revision is created; zero or less for no wait.
+// Taken returns what remains when a revision contains the changes: the stream, which may go on.
+func (c Changes) Taken() Changes {
+	c.First = time.Time{}
+	return c
+}
+
+// Wait returns how long to collect changes before the next revision is created; zero or less for no wait. made is when
+// the latest revision was created; zero if there is none.
 //
-// A single change becomes a revision immediately if the last revision arrived quickly, or long ago, unless changes
-// caused that revision a moment ago: one kubectl apply of many objects should not create a revision for each, however
-// fast the clusters are. Changes that arrive while a revision is still in progress form one stream: they are collected
-// until it pauses and the revision has arrived, but only for a limited time, and never for longer than the operator's
-// windows allow. The length of a pause, and the time limit, grow with the time that revisions take: a slow fleet, or a
-// slow hub, gets fewer revisions instead of a queue of them.
-func Wait(w Windows, c Changes, last Last, now time.Time) time.Duration {
-	if last.Made.IsZero() || c.First.IsZero() {
+// A change that begins a stream becomes a revision immediately. The others of the stream are collected until it pauses,
+// because one kubectl apply of many objects should not create a revision for each, and a script that applies them one
+// after the other should not either: a pause is longer than the time between the changes so far, at least leastPause
+// and at most streamEnds. A stream that does not pause becomes a revision every three seconds. The operator's windows
+// are upper limits.
+//
+// How long clusters take to get a revision has no influence. A slow fleet is not slower for being told later: agents
+// carry out the latest revision, and skip those that came while they were busy.
+func Wait(w Windows, c Changes, made, now time.Time) time.Duration {
+	if made.IsZero() || c.First.IsZero() || c.Apart == 0 {
 		return 0
 	}
-	quiet, patience := max(leastQuiet, last.Took/2), max(leastPatience, 2*last.Took)
-	ready := c.Last.Add(quiet)
-	switch {
-	case !last.Arrived:
-		ready = latestOf(ready, last.Made.Add(patience))
-	case c.First.Equal(c.Last) && !c.First.Before(last.quietFrom()):
-		return 0
-	}
-	until := earliest(ready, c.First.Add(patience), latestOf(c.First.Add(w.Collection), last.Made.Add(w.Interval)))
+	pause := min(max(leastPause, 2*c.Apart), streamEnds)
+	until := earliest(c.Last.Add(pause), c.First.Add(patience), latestOf(c.First.Add(w.Collection), made.Add(w.Interval)))
 	return until.Sub(now)
 }
 

@@ -30,6 +30,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/selection"
+	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
 
 // linger is for how long a kind is watched after the last placement that can select it is deleted.
@@ -70,8 +71,8 @@ type follower struct {
 	terms     []v1beta1.ResourceSelectorTerm
 	interests []selection.Interest
 	// waits is whether the last selection failed because a kind is not listed.
-	waits       bool
-	first, last time.Time
+	waits   bool
+	changes snapshot.Changes
 }
 
 // New makes a Source that reads the hub of cfg. httpClient may be shared; now is the clock by which it dates changes.
@@ -112,7 +113,7 @@ func (w *Source) Subscribe(notify func(types.NamespacedName)) {
 func (w *Source) Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error) {
 	w.mu.Lock()
 	f := w.follow(key, terms)
-	f.first, f.last, f.waits = time.Time{}, time.Time{}, true
+	f.changes, f.waits = f.changes.Taken(), true
 	w.mu.Unlock()
 	selected, err := w.Look(ctx, key, terms)
 	if err == nil {
@@ -147,14 +148,14 @@ func (w *Source) ClusterScoped(kind schema.GroupKind) (bool, error) {
 	return ok && !served.Namespaced, nil
 }
 
-// Changes returns when the first and the last change were seen since the last Select for the placement; zero for none.
-func (w *Source) Changes(key types.NamespacedName) (first, last time.Time) {
+// Changes returns the changes seen since the last Select for the placement.
+func (w *Source) Changes(key types.NamespacedName) snapshot.Changes {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if f := w.followers[key]; f != nil {
-		return f.first, f.last
+		return f.changes
 	}
-	return time.Time{}, time.Time{}
+	return snapshot.Changes{}
 }
 
 // Forget stops following a placement.
@@ -330,9 +331,8 @@ func (w *Source) namespace(name string) *entry {
 // recordChange records that a change can affect f. A placement is notified once: its next selection includes all
 // later changes. w.mu is held.
 func (w *Source) recordChange(f *follower, now time.Time) {
-	f.last = now
-	if f.first.IsZero() {
-		f.first = now
+	known := !f.changes.First.IsZero()
+	if f.changes = f.changes.With(now); !known {
 		w.notify(f.key)
 	}
 }
@@ -493,7 +493,7 @@ func (w *Source) update(ctx context.Context) {
 	for _, f := range w.followers {
 		w.watchNeeded(f)
 		if w.affected(f, old, replaced) {
-			f.first = time.Time{} // notify it even if it has been notified of another change
+			f.changes = f.changes.Taken() // notify it even if it has been notified of another change
 			w.recordChange(f, w.now())
 		}
 	}

@@ -393,22 +393,22 @@ func TestChangesAreToldOnceAndTimed(t *testing.T) {
 	if _, err := w.Select(t.Context(), key, []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "ConfigMap"}}); err != nil {
 		t.Fatal(err)
 	}
-	if first, _ := w.Changes(key); !first.IsZero() {
-		t.Errorf("changes before any: %v", first)
+	if got := w.Changes(key); !got.First.IsZero() {
+		t.Errorf("changes before any: %v", got)
 	}
 	now := noon
-	w.now = func() time.Time { now = now.Add(time.Second); return now }
+	w.now = func() time.Time { now = now.Add(time.Millisecond); return now }
 	w.put(t, configMap, "app", "a", "1", nil)
 	w.put(t, configMap, "app", "b", "1", nil)
-	first, last := w.Changes(key)
+	changes := w.Changes(key)
 	if _, err := w.Look(t.Context(), key, []v1beta1.ResourceSelectorTerm{{Version: "v1", Kind: "ConfigMap"}}); err != nil {
 		t.Fatal(err)
 	}
-	if f, l := w.Changes(key); f != first || l != last {
-		t.Errorf("a look took the changes away: %v, %v", f, l)
+	if got := w.Changes(key); got != changes {
+		t.Errorf("a look took the changes away: %v", got)
 	}
-	if want := noon.Add(time.Second); first != want || last != want.Add(time.Second) {
-		t.Errorf("changes from %v to %v; want them from %v, one second apart", first, last, want)
+	if want := noon.Add(time.Millisecond); changes.First != want || changes.Last != want.Add(time.Millisecond) || changes.Apart != time.Millisecond {
+		t.Errorf("changes %v; want them from %v, one millisecond apart", changes, want)
 	}
 	if got := told.take(); len(got) != 1 {
 		t.Errorf("told %d times", len(got))

@@ -6,7 +6,6 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/hub/revise"
-	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
 )
@@ -23,26 +22,23 @@ type selected struct {
 	// leftOut are the selected objects that stay on the hub, as far as the selection without contents shows, and that
 	// are reported to the user.
 	leftOut []selection.LeftOut
-	// ofChange is whether objects changed, rather than the placement.
-	ofChange bool
 }
 
 // choose selects the objects of a placement, unless the last selection is still valid. While changes are gathered, it
 // returns for how much longer. A selection.UserError is for the user.
 func (p *Placer) choose(ctx context.Context, s *observed) (time.Duration, error) {
-	stands := s.selectionStands()
-	if stands {
-		first, latest := p.Objects.Changes(s.key)
-		if first.IsZero() {
+	if s.selectionStands() {
+		changes := p.Objects.Changes(s.key)
+		if changes.First.IsZero() {
 			return 0, nil
 		}
-		if wait := snapshot.Wait(p.Windows, snapshot.Changes{First: first, Last: latest}, s.last(), s.Now); wait > 0 {
+		if wait := snapshot.Wait(p.Windows, changes, s.made(), s.Now); wait > 0 {
 			return wait, nil
 		}
 	}
 	m := &s.memory.selection
 	m.attempt++
-	m.generation, m.ofChange = s.Placement.GetGeneration(), stands
+	m.generation = s.Placement.GetGeneration()
 	found, err := revise.Pick(ctx, s.Placement, p.Objects.Select)
 	if err != nil {
 		return 0, err
@@ -62,28 +58,11 @@ func (s *observed) selectionStands() bool {
 		m.generation == s.Placement.GetGeneration() && m.restricted == revise.Restricted(s.Placement)
 }
 
-// last describes the revision for whose arrival the next one waits.
-func (s *observed) last() snapshot.Last {
+// made returns when the latest revision was created; zero if there is none.
+func (s *observed) made() time.Time {
 	latest, ok := snapshot.Latest(s.Groups)
 	if !ok {
-		return snapshot.Last{}
+		return time.Time{}
 	}
-	m := s.memory.revision
-	last := snapshot.Last{Made: m.made, Arrived: s.arrived(latest), Took: m.took, OfChange: m.ofChange}
-	// The time on the object has whole seconds only.
-	if created := latest.Master.GetCreationTimestamp().Time; created.After(last.Made) {
-		last.Made = created
-	}
-	return last
-}
-
-// arrived reports whether every bound cluster has reported on a revision.
-func (s *observed) arrived(group snapshot.Group) bool {
-	for _, binding := range s.Bindings {
-		if binding.GetSpec().State == v1beta1.BindingStateBound && binding.GetDeletionTimestamp().IsZero() &&
-			!report.Arrived(binding, group.Master.GetName()) {
-			return false
-		}
-	}
-	return true
+	return latest.Master.GetCreationTimestamp().Time
 }

@@ -104,11 +104,11 @@ func (f *faulty) Select(ctx context.Context, key types.NamespacedName, terms []v
 	return selected, err
 }
 
-func (f *faulty) Changes(key types.NamespacedName) (first, last time.Time) {
+func (f *faulty) Changes(key types.NamespacedName) snapshot.Changes {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.missed.IsZero() && !f.unheard() {
-		return f.missed, f.missed
+		return snapshot.Changes{}.With(f.missed)
 	}
 	return f.Objects.Changes(key)
 }

@@ -47,9 +47,8 @@ type Objects interface {
 	// Select returns what a placement selects, and follows it from now on. A selection.UserError is for the user;
 	// the placement is notified when an error that is a selection.ErrNotListed has passed.
 	Select(ctx context.Context, key types.NamespacedName, terms []v1beta1.ResourceSelectorTerm) (selection.Selection, error)
-	// Changes returns when the first and the last change were seen since the last Select for the placement; zero for
-	// none.
-	Changes(key types.NamespacedName) (first, last time.Time)
+	// Changes returns the changes seen since the last Select for the placement.
+	Changes(key types.NamespacedName) snapshot.Changes
 	// Forget stops following a placement.
 	Forget(key types.NamespacedName)
 }
@@ -159,7 +158,6 @@ func (p *Placer) place(ctx context.Context, s *observed) (time.Duration, error) 
 	if wrong := validate.PlacementName(s.key.Name); len(wrong) > 0 {
 		return 0, p.refuse(ctx, s, wrong[0].Detail)
 	}
-	s.noteArrival()
 	gathering, err := p.choose(ctx, s)
 	if err != nil {
 		return 0, p.placeUnchosen(ctx, s, err)
@@ -169,7 +167,7 @@ func (p *Placer) place(ctx context.Context, s *observed) (time.Duration, error) 
 	}
 	// The watch of placements may be ahead of the watches of objects that were created before the placement. These
 	// catch up while the policy snapshot of a new placement is written, and while the scheduler decides.
-	if first, _ := p.Objects.Changes(s.key); s.fresh && !first.IsZero() {
+	if s.fresh && !p.Objects.Changes(s.key).First.IsZero() {
 		if gathering, err = p.choose(ctx, s); err != nil {
 			return 0, err
 		}

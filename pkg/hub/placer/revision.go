@@ -18,14 +18,6 @@ type revision struct {
 	attempt int
 	// content is the content of that selection.
 	content revise.Content
-	// made is when this process made the revision. took is how long it took to arrive, or how long the one before took
-	// if it has not arrived yet.
-	made time.Time
-	took time.Duration
-	// awaited is whether it has not arrived yet.
-	awaited bool
-	// ofChange is whether it was made because objects changed.
-	ofChange bool
 	// decoded has the snapshots that bindings name, by the UID of the master, with strategy External.
 	decoded map[types.UID]report.Snapshot
 }
@@ -49,9 +41,6 @@ func (p *Placer) revise(ctx context.Context, s *observed) (time.Duration, error)
 	if err != nil {
 		return 0, err
 	}
-	if step.Master != nil {
-		m.made, m.awaited, m.ofChange = p.Now(), true, s.memory.selection.ofChange
-	}
 	m.attempt = s.memory.selection.attempt
 	s.latest = report.Snapshot{Name: step.Latest, Index: strconv.Itoa(step.Index), Resources: m.content.Identifiers()}
 	return step.Again, nil
@@ -70,14 +59,6 @@ func (s *observed) keepRevision() (bool, error) {
 	}
 	s.latest = report.Snapshot{Name: latest.Master.GetName(), Index: latest.IndexLabel(), Resources: m.content.Identifiers()}
 	return true, nil
-}
-
-// noteArrival notes how long the latest revision took to arrive: the wait for the next one depends on it.
-func (s *observed) noteArrival() {
-	m := &s.memory.revision
-	if latest, ok := snapshot.Latest(s.Groups); ok && m.awaited && s.arrived(latest) {
-		m.awaited, m.took = false, s.Now.Sub(m.made)
-	}
 }
 
 // decodeBound sets bound to the complete revisions that bindings name.
