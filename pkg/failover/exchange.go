@@ -34,6 +34,14 @@ const (
 // Chosen reports whether a placement leaves a cluster that is well, for a better one.
 func (r Reason) Chosen() bool { return r == Failback || r == Rebalance }
 
+// After reports whether an exchange was decided after another one.
+func (e Exchange) After(other Exchange) bool {
+	if e.Decided == nil || other.Decided == nil {
+		return e.Decided != nil
+	}
+	return e.Decided.After(other.Decided.Time)
+}
+
 // Exchange is recorded on the bindings of both clusters when one replaces the other.
 type Exchange struct {
 	// With is the other cluster.
@@ -41,6 +49,9 @@ type Exchange struct {
 	// Reason is why the placement left the first cluster, and Since when that began; for Rebalance, when it was asked for.
 	Reason Reason      `json:"reason"`
 	Since  metav1.Time `json:"since"`
+	// Decided is when the exchange was decided, later than any exchange before it of either cluster. Exchanges of earlier
+	// versions have none.
+	Decided *metav1.MicroTime `json:"decided,omitempty"`
 	// Resources is the resource snapshot with which the placement last left a cluster because it was unavailable there;
 	// empty if it never did.
 	Resources string `json:"resources,omitempty"`

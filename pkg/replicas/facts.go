@@ -89,8 +89,10 @@ type fleet struct {
 	// on is whether the placement reacts to lost clusters, and alone whether it does so by the replicas only, because it
 	// picks no others for them.
 	on, alone bool
-	// stuck are the clusters that the scheduler has to leave and for which it finds no other.
+	// stuck are the clusters that the scheduler has to leave and for which it finds no other; all is whether any may be,
+	// because with update runs it may wait for one before it says which.
 	stuck map[string]bool
+	all   bool
 }
 
 func (o Observed) fleet() fleet {
@@ -107,6 +109,8 @@ func (o Observed) fleet() fleet {
 	if latest == nil || failover.PolicyOf(o.Placement) == nil {
 		return out
 	}
+	out.all = spec.Strategy.Type == v1beta1.RolloutStrategyTypeExternal &&
+		meta.IsStatusConditionFalse(*latest.GetConditions(), v1beta1.ConditionFailoverComplete)
 	for _, decision := range latest.GetStatus().ClusterDecisions {
 		if !decision.Selected {
 			out.stuck[decision.ClusterName] = true
@@ -162,7 +166,7 @@ func (f fleet) facts(b v1beta1.BindingObject) (out Binding, again time.Duration)
 	if !f.on {
 		return out, 0
 	}
-	if !out.Heard && (f.alone || f.stuck[spec.TargetCluster]) {
+	if !out.Heard && (f.alone || f.all || f.stuck[spec.TargetCluster]) {
 		leave := f.LeaveOf(cluster)
 		out.Lost, again = leave.Reason == failover.Lost && leave.Now, leave.Again
 	}

@@ -437,7 +437,11 @@ func (d *decision) want(total int64, k Key, parts []part, prior func(part) int64
 func (d *decision) confine(p *part, c *cluster, n Number) {
 	share, _, _ := c.has(c.Snapshot, n.Key)
 	if share.Limit != nil && share.LimitedUntil != nil && share.LimitedUntil.After(d.Now) {
-		p.limit, p.until = ptr.To(int64(*share.Limit)), share.LimitedUntil.Time
+		until := d.Now.Add(limitedFor).Truncate(time.Second)
+		if share.LimitedUntil.Time.Before(until) { // later only if the clock was set back
+			until = share.LimitedUntil.Time
+		}
+		p.limit, p.until = ptr.To(int64(*share.Limit)), until
 	}
 	if missing := min(c.Unschedulable[n.Key], p.present); missing > 0 && c.Heard {
 		if limit := p.present - missing; p.limit == nil || *p.limit > limit {

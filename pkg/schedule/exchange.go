@@ -130,7 +130,7 @@ func (r *run) finish(number int) {
 		}
 		left, ok := r.kept[e.With]
 		switch now := r.leaveOf(e.With).Now; {
-		case !ok || len(r.kept) <= number || replacedLater(left, b):
+		case !ok || len(r.kept) <= number || isLater(left, b):
 		case now || e.Reason.Chosen() && !r.unheard(b.Cluster):
 			delete(r.kept, left.Cluster)
 			r.park(left, with(*e, b.Cluster))
@@ -141,15 +141,22 @@ func (r *run) finish(number int) {
 	}
 }
 
-// replacedLater reports whether the cluster of b replaces that of by, which replaced it in an earlier exchange.
-func replacedLater(b, by Binding) bool {
-	return b.Replaces != nil && b.Replaces.With == by.Cluster && by.Replaces.Since.Before(&b.Replaces.Since)
+// isLater reports whether left became the replacement of another cluster after b replaced its cluster: then the exchange
+// of b is complete, and the cluster of left was picked again since.
+func isLater(left, b Binding) bool {
+	if left.Replaces == nil {
+		return false
+	}
+	if left.Replaces.Decided == nil && b.Replaces.Decided == nil { // both of an earlier version
+		return left.Replaces.With == b.Cluster && b.Replaces.Since.Before(&left.Replaces.Since)
+	}
+	return left.Replaces.After(*b.Replaces)
 }
 
 // forget removes the record of exchanges that ended long ago: the cluster that was left is picked again.
 func (r *run) forget() {
 	for _, b := range sorted(r.kept) {
-		if !r.isOver(b.Replaces) ||
+		if !r.isOver(b.Replaces) || r.isAsked(b.Replaces) ||
 			slices.ContainsFunc(r.carried, func(c Binding) bool { return c.Name == b.Name }) ||
 			slices.ContainsFunc(r.writes, func(c Change) bool { return c.Binding == b.Name }) {
 			continue // another change of the binding comes first
@@ -432,7 +439,11 @@ func (r *run) exchange(b Binding, e failover.Exchange, can func(*clusterv1beta1.
 		r.kept[b.Cluster] = b
 		return false
 	}
-	by := picked[0]
+	by, decided := picked[0], metav1.NewMicroTime(r.request.Now.Truncate(time.Microsecond))
+	if was := b.Replaces; was != nil && was.Decided != nil && !decided.After(was.Decided.Time) {
+		decided.Time = was.Decided.Add(time.Microsecond) // the clock was set back
+	}
+	e.Decided = &decided
 	by.Reason += fmt.Sprintf("; it replaces cluster %q (%s since %s)", b.Cluster, e.Reason, e.Since.UTC().Format(time.RFC3339))
 	r.moved = append(r.moved, by)
 	r.replaces[by.ClusterName] = ptr.To(with(e, b.Cluster))

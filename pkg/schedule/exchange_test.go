@@ -571,3 +571,36 @@ func TestClustersReplaceEachOther(t *testing.T) {
 		})
 	}
 }
+
+// An exchange whose second write is missing is finished; one before it, of the same clusters or of others, is not taken
+// for it, whatever the times since when there was a reason for them.
+func TestOnlyTheLastExchangeIsFinished(t *testing.T) {
+	exchange := func(with string, reason failover.Reason, since, decided time.Duration) *failover.Exchange {
+		at := metav1.NewMicroTime(noon.Add(-decided))
+		return &failover.Exchange{With: with, Reason: reason, Since: metav1.NewTime(noon.Add(-since)), Decided: &at}
+	}
+	for _, tt := range []struct {
+		name           string
+		number         int
+		set            func(*world)
+		living, parked string
+	}{
+		{"asked for before the one that was decided first", 1, func(w *world) {
+			w.bindingTo("a").Replaces = exchange("b", failover.Rebalance, 20*time.Minute, time.Minute)
+			w.bindingTo("b").Replaces = exchange("a", failover.Lost, 10*time.Minute, 5*time.Minute)
+		}, "a", "b>a"},
+		{"a cluster that was replaced replaces another", 2, func(w *world) {
+			lostFor(w.clusters["b"], 10*time.Minute)
+			w.bindingTo("a").Replaces = exchange("b", failover.Lost, 10*time.Minute, time.Minute)
+			w.bindingTo("c").Replaces = exchange("a", failover.Lost, time.Hour, 50*time.Minute)
+		}, "a c", "b>a"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := pairFleet(t, tt.number+1, []string{"a", "b", "c"}[:tt.number+1]...)
+			w.number = tt.number
+			tt.set(w)
+			w.decide()
+			w.is(tt.living, tt.parked)
+		})
+	}
+}

@@ -13,8 +13,8 @@ import (
 
 // rebalance moves the placement from one cluster to a better one, if a user asked for that: to the one that would be
 // picked in its place now. The next one moves when what was there is removed. It waits while clusters are silent, an
-// update run is active, or the placement has to leave clusters for other reasons, and is done when no cluster can be exchanged for a better
-// one. A cluster that was picked by it does not move again, so that it ends.
+// update run is active, or the placement has to leave clusters for other reasons, and is done when no cluster can be
+// exchanged for a better one. A cluster that was picked by it does not move again, so that it ends.
 func (r *run) rebalance(number int) {
 	asked := r.request.Rebalance
 	if asked.IsZero() || r.rules == nil {
@@ -26,7 +26,7 @@ func (r *run) rebalance(number int) {
 		return
 	}
 	for _, b := range r.worstFirst() {
-		if b.Replaces != nil && b.Replaces.Reason == failover.Rebalance && b.Replaces.Since.Time.Equal(asked) || !b.Available {
+		if r.isAsked(b.Replaces) || !b.Available {
 			continue
 		}
 		to, score := r.wouldPick(b)
@@ -40,6 +40,12 @@ func (r *run) rebalance(number int) {
 		}
 	}
 	r.decision.Rebalanced = !slices.ContainsFunc(sorted(r.kept), func(b Binding) bool { return !b.Available })
+}
+
+// isAsked reports whether an exchange is one of the rebalance that a user asked for. Its record stays until the rebalance
+// is done: a cluster that was picked by it does not move again, even if scores change with every move.
+func (r *run) isAsked(e *failover.Exchange) bool {
+	return e != nil && e.Reason == failover.Rebalance && e.Since.Time.Equal(r.request.Rebalance)
 }
 
 // isAnySilent reports whether a cluster of the fleet is not heard, so that the hub may not know what runs where.

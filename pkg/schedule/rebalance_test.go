@@ -165,3 +165,30 @@ func TestRebalanceEnds(t *testing.T) {
 		}
 	}
 }
+
+// A cluster that becomes better when the placement has left it does not get the placement again and again.
+func TestRebalanceEndsWhenScoresFollowTheMoves(t *testing.T) {
+	w := pairFleet(t, 2, "a", "b", "c")
+	w.policy = prefer(number(), 20, labelled("load=low"))
+	w.asked = noon.Add(-time.Minute)
+	moves := 0
+	for range 10 {
+		for name, c := range w.clusters {
+			c.Labels["load"] = map[bool]string{true: "high", false: "low"}[slices.Contains(w.living(), name)]
+		}
+		d := w.decide()
+		if moves += len(d.Left); d.Rebalanced {
+			break
+		}
+		for _, b := range slices.Clone(w.bindings) {
+			if b.State == v1beta1.BindingStateUnscheduled {
+				w.purge(b.Cluster)
+			} else {
+				w.available(b.Cluster)
+			}
+		}
+	}
+	if moves == 0 || moves > 2 {
+		t.Errorf("%d moves; want each of the 2 clusters to move at most once", moves)
+	}
+}

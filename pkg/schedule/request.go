@@ -36,6 +36,8 @@ type Request struct {
 	// set of clusters ends a run.
 	External bool
 	Run      string
+	// Awake is when the hub agent started; zero if that does not matter.
+	Awake time.Time
 	// Rebalance is when a user asked for the clusters that would be picked now; zero if that is done or was never asked.
 	Rebalance time.Time
 	// Domain is the label of the domains that can fail as a whole; empty for none.
@@ -122,7 +124,7 @@ func rebalanceOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapsho
 	if err != nil || text == policy.GetAnnotations()[contract.AnnotationRebalanced] || at.Before(policy.GetCreationTimestamp().Time) {
 		return time.Time{}
 	}
-	return at
+	return at.Truncate(time.Second) // records of exchanges have whole seconds
 }
 
 // withSeconds returns the policy of a snapshot with the tolerationSeconds of its placement.

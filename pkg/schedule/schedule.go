@@ -316,7 +316,7 @@ func (r *run) change(b Binding, state v1beta1.BindingState, snapshot string, dec
 	c := Change{Binding: b.Name, State: state, Snapshot: snapshot, Decision: decision, Replaces: b.Replaces}
 	if e, ok := r.replaces[b.Cluster]; ok {
 		c.Replaces, c.Inherits = e, r.request.External && r.hasContent(e.With)
-	} else if state != v1beta1.BindingStateUnscheduled && r.isOver(b.Replaces) {
+	} else if state != v1beta1.BindingStateUnscheduled && r.isOver(b.Replaces) && !r.isAsked(b.Replaces) {
 		c.Replaces = nil
 	}
 	r.decision.Change = append(r.decision.Change, c)

@@ -122,6 +122,7 @@ func TestWhatFailedDoesNotReplace(t *testing.T) {
 	w.serve("r1", "c")
 	w.decide()
 	w.is("a c", "b>c") // although cluster b is well
+	w.bindingTo("c").Replaces.Decided.Time = noon.Add(-3 * time.Hour)
 	w.fail("c", time.Hour)
 	d := w.decide()
 	w.is("a c", "b>c")
@@ -171,5 +172,37 @@ func TestAnInterruptedMoveFromWhatFailsIsFinished(t *testing.T) {
 		}
 		w.decide()
 		w.is(want, parked)
+	}
+}
+
+// What makes a placement leave one cluster after the other is the release, even if it is available elsewhere.
+func TestAReleaseThatFailsLaterDoesNotTour(t *testing.T) {
+	w := impatient(t, 2, "a", "b", "c")
+	w.fail("b", time.Hour)
+	w.decide()
+	w.is("a c", "b>c")
+	w.serve("r1", "c")
+	w.purge("b")
+	w.fail("c", 15*time.Minute)
+	w.bindingTo("c").Replaces.Decided.Time = noon.Add(-30 * time.Minute)
+	w.decide()
+	w.is("a c", "")
+	w.bindingTo("c").Replaces.Decided.Time = noon.Add(-3 * time.Hour) // it has served for long
+	w.decide()
+	w.is("a b", "c>b")
+}
+
+// What a cluster reported before the hub agent started may be over.
+func TestWhatFailedBeforeAStartWaitsForReports(t *testing.T) {
+	w := impatient(t, 2, "a", "b", "c")
+	w.fail("b", time.Hour)
+	r := w.request()
+	r.Awake = noon.Add(-20 * time.Second)
+	if d := Decide(r); len(d.Left) > 0 || d.Again != 40*time.Second {
+		t.Errorf("left %v, decides again in %s; want 40 s", d.Left, d.Again)
+	}
+	r.Awake = noon.Add(-reportedWithin)
+	if d := Decide(r); len(d.Left) != 1 {
+		t.Errorf("left %v; want one cluster", d.Left)
 	}
 }

@@ -113,8 +113,8 @@ func (o *Options) rebalance(ctx context.Context, hub client.Client) error {
 		return err
 	}
 	if len(p.moves) == 0 && len(p.shifts) == 0 {
-		if p.stuck != nil {
-			return p.stuck
+		if p.stuck != "" {
+			return errors.New(p.stuck)
 		}
 		_, err := fmt.Fprintf(o.Out, "%s is balanced: nothing would move\n", name)
 		return err
@@ -177,8 +177,8 @@ type preview struct {
 	at     time.Time
 	moves  []schedule.Move
 	shifts []replicas.Shift
-	// stuck is why no cluster can be exchanged at present, although replicas can move; nil if clusters can.
-	stuck error
+	// stuck is why no cluster can be exchanged at present; empty if clusters can.
+	stuck string
 }
 
 // preview computes what would move, as the hub agent does.
@@ -194,8 +194,11 @@ func (o *Options) preview(ctx context.Context, hub client.Client, placement v1be
 	}
 	out.at = observed.Now
 	if exchanges {
-		if out.stuck = o.exchange(ctx, hub, observed, &out); out.stuck != nil && !divides {
-			return out, out.stuck
+		if err := o.exchange(ctx, hub, observed, &out); err != nil {
+			return out, err
+		}
+		if out.stuck != "" && !divides {
+			return out, errors.New(out.stuck)
 		}
 	}
 	if !divides {
@@ -215,7 +218,7 @@ func (o *Options) preview(ctx context.Context, hub client.Client, placement v1be
 	return out, err
 }
 
-// exchange computes which clusters would be exchanged.
+// exchange computes which clusters would be exchanged, or why none can be now.
 func (o *Options) exchange(ctx context.Context, hub client.Client, observed replicas.Observed, p *preview) error {
 	policy := snapshot.LatestPolicy(observed.Policies)
 	if policy == nil {
@@ -231,21 +234,24 @@ func (o *Options) exchange(ctx context.Context, hub client.Client, observed repl
 		return err
 	}
 	if run != "" {
-		return fmt.Errorf("no cluster can be exchanged while update run %s is active, because another set of clusters aborts it", run)
+		p.stuck = fmt.Sprintf("no cluster can be exchanged while update run %s is active, because another set of clusters aborts it", run)
+		return nil
 	}
 	request.Domain, request.Placements = observed.Domain, others
 	moves, ok := schedule.Rebalance(request)
 	if !ok {
-		return errors.New("no cluster can be exchanged now, because clusters are silent, or because the placement is not available on all its clusters " +
-			"or leaves one; see \"kubectl fleet failover status\" and \"kubectl fleet explain placement\"")
+		p.stuck = "no cluster can be exchanged now, because clusters are silent, or because the placement is not available on all its clusters " +
+			"or leaves one; see \"kubectl fleet failover status\" and \"kubectl fleet explain placement\""
+		return nil
 	}
 	p.moves = moves
 	return nil
 }
 
 func (p *preview) print(out io.Writer) error {
-	if p.stuck != nil {
-		if _, err := fmt.Fprintf(out, "Replicas only: %s\n\n", p.stuck); err != nil {
+	if p.stuck != "" {
+		if _, err := fmt.Fprintf(out, "Replicas only for now: %s. Clusters are exchanged, without another question, as soon as that ends; "+
+			"--cancel prevents it.\n\n", p.stuck); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
+	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -98,7 +99,8 @@ func (s *Scheduler) others(ctx context.Context, own types.NamespacedName, select
 
 func (s *Scheduler) selected(ctx context.Context, own types.NamespacedName, selection schedule.Selection) (out []v1beta1.PlacementObject, err error) {
 	if selection.ByLabels() {
-		all, err := scope.Placements.List(ctx, s.Client, own.Namespace, scope.Fast()...)
+		// One that cannot be decoded has bindings all the same, and its metadata says enough.
+		all, err := scope.Placements.List(lenient.StandIns(ctx), s.Client, own.Namespace, scope.Fast()...)
 		return slices.DeleteFunc(all, func(p v1beta1.PlacementObject) bool {
 			return p.GetName() == own.Name || !selection.Has(p.GetName(), p.GetLabels())
 		}), err

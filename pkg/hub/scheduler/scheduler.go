@@ -63,6 +63,8 @@ type Scheduler struct {
 	// waiting are the placements with an exchange of clusters that another state of the fleet may cause, end or undo.
 	waiting loop.Waiting
 	turns   turns
+	// awake is when the scheduler started.
+	awake time.Time
 	// followers are the placements whose policy has terms about other placements, and alone is held while one of them is
 	// decided: two that must be apart from each other never pick the same cluster at the same time.
 	followers followers
@@ -133,7 +135,7 @@ func (s *Scheduler) decide(ctx context.Context, placement v1beta1.PlacementObjec
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	request.Domain, request.Placements = s.Domain, others
+	request.Domain, request.Placements, request.Awake = s.Domain, others, s.awake
 	if request.Run, err = s.activeRun(ctx, placement); err != nil {
 		return ctrl.Result{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
@@ -31,6 +32,7 @@ import (
 // SetupWithManager adds the scheduler to mgr. A start reconciles every placement once, when its policy snapshot
 // appears.
 func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
+	s.awake = s.Now()
 	// The indexes exist as long as the cache, which is not started yet.
 	if err := s.indexTopics(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
@@ -122,13 +124,29 @@ func (s *Scheduler) bindings() predicate.Predicate {
 			if key, ok := scope.PlacementOf(is); ok && serves(was) != serves(is) && s.waiting.Has(key) {
 				return true
 			}
-			return fails(is) != fails(was) || schedule.CarriedOver(is) && !schedule.CarriedOver(was) || doomed(e.ObjectNew) && (!doomed(e.ObjectOld) || blocked(e.ObjectOld) != blocked(e.ObjectNew))
+			return fails(is) != fails(was) && s.leavesUnavailable(is) || schedule.CarriedOver(is) && !schedule.CarriedOver(was) || doomed(e.ObjectNew) && (!doomed(e.ObjectOld) || blocked(e.ObjectOld) != blocked(e.ObjectNew))
 		},
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			return e.Object.GetDeletionTimestamp().IsZero() || e.Object.(v1beta1.BindingObject).GetSpec().State == v1beta1.BindingStateUnscheduled
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
+}
+
+// leavesUnavailable reports whether the placement of a binding leaves clusters where it is unavailable. One that cannot
+// be read may.
+func (s *Scheduler) leavesUnavailable(b v1beta1.BindingObject) bool {
+	key, ok := scope.PlacementOf(b)
+	if !ok {
+		return false
+	}
+	placement := scope.Placements.New(key)
+	err := s.Client.Get(context.Background(), key, placement, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return !apierrors.IsNotFound(err)
+	}
+	policy := failover.PolicyOf(placement)
+	return policy != nil && policy.AfterUnavailable != nil
 }
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
