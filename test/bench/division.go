@@ -133,17 +133,18 @@ func (d *divisions) measure(ctx context.Context, divided bool, lost string) erro
 	if err := wait(ctx, 5*time.Second); err != nil {
 		return err
 	}
-	err = d.change(ctx, kind+": loss of a member", func() (figure, error) {
+	err = d.change(ctx, kind+": loss of a member", func() (took figure, err error) {
 		last, err := d.halt(ctx, d.clusters, lost)
 		if err != nil {
 			return nil, err
 		}
+		defer func() { err = errors.Join(err, d.resume(lost)) }() // a halted agent does not say how many writes it made
 		if !divided { // nothing moves
 			return nil, wait(ctx, time.Until(last.Add(failoverAfter+5*time.Second)))
 		}
 		return d.await(ctx, all, last.Add(failoverAfter), replicasLost, lost)
 	})
-	return errors.Join(err, d.resume(lost), d.forgetAll(ctx, all))
+	return errors.Join(err, d.forgetAll(ctx, all))
 }
 
 // await waits until all members but one have so many replicas of each Deployment available, and returns when that was

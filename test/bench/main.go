@@ -146,16 +146,18 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	r := results{When: time.Now().UTC(), Agents: map[string]usage{}}
+	var failed error
 	for _, section := range wanted {
 		if err := section.run(ctx, s, &r); err != nil {
-			return fmt.Errorf("%s: %w", section.name, err)
+			failed = fmt.Errorf("%s: %w", section.name, err)
+			break // what was measured before is printed all the same
 		}
 	}
 	if err := r.save(s.out); err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
 	fmt.Println()
-	return r.print(os.Stdout)
+	return errors.Join(failed, r.print(os.Stdout))
 }
 
 // onFleet starts a fleet from config, whose zero value is the default fleet, and stops it when do has returned.

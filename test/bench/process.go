@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -59,6 +60,8 @@ func scrape(ctx context.Context, url string) (map[string]writes, error) {
 
 // scrapeAll is the same for all requests: reads have the method GET.
 func scrapeAll(ctx context.Context, url string) (map[string]writes, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
