@@ -75,6 +75,8 @@ type Parting struct {
 	// Wanted are the UIDs of objects that are still listed, under any name. Elsewhere: another Work lists this one.
 	Wanted    sets.Set[types.UID]
 	Elsewhere bool
+	// Staying are objects of the Work that stay and would be deleted with this one.
+	Staying []string
 	// Inside is the answer to Look, Filled the answer to Fill; nil if there was none yet.
 	Inside *Inside
 	Filled *Filled
@@ -96,6 +98,14 @@ type Filled struct{ Object *unstructured.Unstructured }
 // Part decides about one object that has left its Work, or whose Work is deleted. It changes only objects that this
 // AppliedWork owns. A held object stays held until the member's owner releases it, whatever the hub's state.
 func Part(p Parting) (Departure, error) {
+	what, err := p.part()
+	if what.Fate == Delete && len(p.Staying) > 0 {
+		what = Departure{Fate: Stay, Why: "it contains objects that stay", Holds: p.Staying}
+	}
+	return what, err
+}
+
+func (p Parting) part() (Departure, error) {
 	live := p.Live
 	switch {
 	case live == nil || !p.Owner.Owns(live) || p.Wanted.Has(live.GetUID()):

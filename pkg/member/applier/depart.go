@@ -45,8 +45,12 @@ type parted struct {
 	apply.Departure
 	at   place
 	live *unstructured.Unstructured
-	// open is why there is no decision yet; empty if there is one.
+	// open is why there is no decision yet, or why it could not be carried out; empty if it was.
 	open string
+	// gone is whether the object does not exist any more after it was deleted, refused why the agent may not delete it.
+	// The garbage collector may, once the ledger is deleted.
+	gone    bool
+	refused string
 }
 
 // reason is why the object stays.
@@ -58,7 +62,7 @@ func (p parted) reason() string {
 }
 
 // part decides about one object and carries out the decision, except for the deletion of an object that goes with its
-// Work, which is the caller's. If the object changes meanwhile, it decides anew.
+// Work, which comes later. If the object changes meanwhile, it decides anew.
 func (a *Applier) part(ctx context.Context, at place, in apply.Parting) (parted, error) {
 	for race := 0; ; race++ {
 		what, err := a.partOnce(ctx, at, in)
@@ -99,6 +103,15 @@ func (a *Applier) partOnce(ctx context.Context, at place, in apply.Parting) (par
 	return out, nil
 }
 
+// lingers reports whether an object may still exist after the API server has accepted its deletion.
+func lingers(live *unstructured.Unstructured) bool {
+	switch live.GroupVersionKind().GroupKind() {
+	case apply.NamespaceKind, apply.DefinitionKind, schema.GroupKind{Kind: "Pod"}:
+		return true
+	}
+	return len(live.GetFinalizers()) > 0
+}
+
 // fate calls apply.Part, and reads from the API server what the decision needs.
 func (a *Applier) fate(ctx context.Context, at place, in apply.Parting) (apply.Departure, error) {
 	for {
@@ -126,10 +139,32 @@ func (a *Applier) fate(ctx context.Context, at place, in apply.Parting) (apply.D
 	}
 }
 
-// depart decides about every object of ledger when work is deleted, and releases those that stay on the cluster
-// without it. Deletion is left to the caller. elsewhere are the objects that other Works list. If patient, an object
-// that the agent may not read is waited for; otherwise it stays. Namespaces and definitions come last, because they
-// may contain released objects. It returns an error only if it was cut short.
+// eachWave calls do with the items of each wave, the last wave first.
+func eachWave[T any](items []T, wave func(T) int, do func([]T) error) error {
+	items = slices.Clone(items)
+	slices.SortStableFunc(items, func(x, y T) int { return wave(y) - wave(x) })
+	for len(items) > 0 {
+		n := 1
+		for n < len(items) && wave(items[n]) == wave(items[0]) {
+			n++
+		}
+		if err := do(items[:n]); err != nil {
+			return err
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+func waveOf(e apply.Entry) int {
+	return apply.Wave(schema.GroupResource{Group: e.Group, Resource: e.Resource})
+}
+
+// depart decides about every object of ledger when work is deleted, and releases those that stay on the cluster without
+// it. Deletion is left to deleteAll: what is in a namespace is understood only while the owners of it exist. elsewhere
+// are the objects that other Works list. If patient, an object that the agent may not read is waited for; otherwise it
+// stays. Namespaces and definitions come after what they contain, which may stay. It returns an error only if it was
+// cut short.
 func (a *Applier) depart(
 	ctx context.Context, work *v1beta1.Work, ledger *ledger, elsewhere sets.Set[apply.Key], patient bool,
 ) (map[apply.Key]parted, error) {
@@ -142,37 +177,74 @@ func (a *Applier) depart(
 			manifests[m.Key()] = obj
 		}
 	}
-	var first, last []apply.Entry
-	entries := ledger.list()
-	for _, e := range entries {
-		if kind := kindOf(e); kind == apply.NamespaceKind || kind == apply.DefinitionKind {
-			last = append(last, e)
-			continue
-		}
-		first = append(first, e)
-	}
 	var mu sync.Mutex
+	entries := ledger.list()
 	out := make(map[apply.Key]parted, len(entries))
-	var in contents
-	for _, entries := range [][]apply.Entry{first, last} {
-		err := loop.Each(ctx, a.Parallel, entries, func(ctx context.Context, e apply.Entry) error {
+	in := contents{map[apply.Key][]string{}, map[apply.Key][]string{}}
+	err := eachWave(entries, waveOf, func(wave []apply.Entry) error {
+		err := loop.Each(ctx, a.Parallel, wave, func(ctx context.Context, e apply.Entry) error {
 			key := apply.KeyOf(e.WorkResourceIdentifier)
-			what := in.spare(key, func() parted {
-				return a.departOne(ctx, patient, apply.Parting{
-					Entry: e, Owner: ledger.owner(), Strategy: work.Spec.DeleteStrategy, Ends: true, Manifest: manifests[key], Elsewhere: elsewhere.Has(key),
+			what := parted{open: "waiting for " + brief.List(in.open[key], report.MostKept)}
+			if len(in.open[key]) == 0 {
+				what = a.departOne(ctx, patient, apply.Parting{
+					Entry: e, Owner: ledger.owner(), Strategy: work.Spec.DeleteStrategy, Ends: true, Manifest: manifests[key],
+					Elsewhere: elsewhere.Has(key), Staying: in.stay[key],
 				})
-			})
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			out[key] = what
 			return ctx.Err()
 		})
-		if err != nil {
-			return nil, err
-		}
-		in = contentsOf(entries, out)
+		in.add(wave, out)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+// deleteAll deletes the objects that go with a deleted Work, the last wave first and in parallel within a wave, and
+// records in fates how it went. Namespaces and definitions wait for what could not be deleted in them.
+func (a *Applier) deleteAll(ctx context.Context, entries []apply.Entry, fates map[apply.Key]parted) error {
+	var mu sync.Mutex
+	in := contents{map[apply.Key][]string{}, map[apply.Key][]string{}}
+	return eachWave(entries, waveOf, func(wave []apply.Entry) error {
+		err := loop.Each(ctx, a.Parallel, wave, func(ctx context.Context, e apply.Entry) error {
+			key := apply.KeyOf(e.WorkResourceIdentifier)
+			mu.Lock()
+			what := fates[key]
+			mu.Unlock()
+			if what.Fate != apply.Delete || what.open != "" {
+				return nil
+			}
+			if open := in.open[key]; len(open) > 0 {
+				what.open = "waiting for " + brief.List(open, report.MostKept)
+			} else {
+				what = a.deleteOne(ctx, what)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			fates[key] = what
+			return ctx.Err()
+		})
+		in.add(wave, fates)
+		return err
+	})
+}
+
+// deleteOne deletes one object. One that has changed since it was read stays for now.
+func (a *Applier) deleteOne(ctx context.Context, what parted) parted {
+	switch err := a.delete(ctx, what.at, what.live); {
+	case err == nil:
+		what.gone = !lingers(what.live)
+	case apierrors.IsForbidden(err):
+		what.refused = explain(err, what.live.GroupVersionKind().GroupKind())
+	case !apierrors.IsConflict(err):
+		what.open = explain(err, what.live.GroupVersionKind().GroupKind())
+	}
+	return what
 }
 
 // departOne decides about one object, and releases it if it stays without its Work.
@@ -215,32 +287,19 @@ func holders(e apply.Entry) []apply.Key {
 	}
 }
 
-func contentsOf(entries []apply.Entry, fates map[apply.Key]parted) contents {
-	out := contents{map[apply.Key][]string{}, map[apply.Key][]string{}}
-	for _, e := range entries {
+// add adds the entries of a wave with what was decided about them.
+func (c contents) add(wave []apply.Entry, fates map[apply.Key]parted) {
+	for _, e := range wave {
 		key := apply.KeyOf(e.WorkResourceIdentifier)
 		for _, holder := range holders(e) {
 			switch what := fates[key]; {
 			case what.open != "":
-				out.open[holder] = append(out.open[holder], key.String())
+				c.open[holder] = append(c.open[holder], key.String())
 			case what.Fate == apply.Stay:
-				out.stay[holder] = append(out.stay[holder], key.String())
+				c.stay[holder] = append(c.stay[holder], key.String())
 			}
 		}
 	}
-	return out
-}
-
-// spare decides about the object of key, unless it has to wait for its contents.
-func (c contents) spare(key apply.Key, decide func() parted) parted {
-	if open := c.open[key]; len(open) > 0 {
-		return parted{open: "waiting for " + brief.List(open, report.MostKept)}
-	}
-	what := decide()
-	if stay := c.stay[key]; what.Fate == apply.Delete && len(stay) > 0 {
-		what.Departure = apply.Departure{Fate: apply.Stay, Why: "it contains objects that stay", Holds: stay}
-	}
-	return what
 }
 
 // remains reports whether any object stays in the ledger of a deleted Work, or has no decision yet.
@@ -253,28 +312,33 @@ func remains(fates map[apply.Key]parted) bool {
 	return false
 }
 
-// removeRest removes, one by one, the objects that do not stay in the ledger of a deleted Work. A failure does not
-// delay the others. When all are gone, the ledger records the objects that stay, and the finalizer is removed.
-func (a *Applier) removeRest(ctx context.Context, work *v1beta1.Work, l *ledger, fates map[apply.Key]parted) (reconcile.Result, error) {
+// isOver reports whether no object is left that belongs to the ledger of a deleted Work.
+func isOver(fates map[apply.Key]parted) bool {
+	for _, f := range fates {
+		if f.open != "" || f.Fate == apply.Stay || f.Fate == apply.Going || f.Fate == apply.Delete && !f.gone {
+			return false
+		}
+	}
+	return true
+}
+
+// awaitRest waits until the objects that do not stay in the ledger of a deleted Work are gone. Then the ledger records
+// those that stay, and the finalizer is removed.
+func (a *Applier) awaitRest(ctx context.Context, work *v1beta1.Work, l *ledger, fates map[apply.Key]parted) (reconcile.Result, error) {
 	var stay []apply.Entry
 	var waiting, lines []string
 	rest := l.list()
-	slices.SortStableFunc(rest, func(x, y apply.Entry) int {
-		return apply.Wave(schema.GroupResource{Group: y.Group, Resource: y.Resource}) - apply.Wave(schema.GroupResource{Group: x.Group, Resource: x.Resource})
-	})
+	slices.SortStableFunc(rest, func(x, y apply.Entry) int { return waveOf(y) - waveOf(x) })
 	for _, e := range rest {
 		key := apply.KeyOf(e.WorkResourceIdentifier)
 		what := fates[key]
-		if what.Fate == apply.Delete {
-			if err := a.delete(ctx, what.at, what.live); err != nil && !apierrors.IsConflict(err) {
-				what.open = explain(err, kindOf(e))
-			}
-		}
 		switch {
 		case what.open != "":
 			ctrl.LoggerFrom(ctx).Info("Waiting to remove object", "work", work.Name, "object", key.String(), "reason", what.open)
 			waiting = append(waiting, fmt.Sprintf("%s (%s)", key, what.open))
-		case what.Fate == apply.Going, what.Fate == apply.Delete:
+		case what.refused != "":
+			waiting = append(waiting, fmt.Sprintf("%s (%s)", key, what.refused))
+		case what.Fate == apply.Going, what.Fate == apply.Delete && !what.gone:
 			waiting = append(waiting, key.String())
 		case what.Fate == apply.Stay:
 			stay = append(stay, e)

@@ -178,7 +178,6 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 // removal is one leftover and its outcome.
 type removal struct {
 	apply.Entry
-	wave int
 	outcome
 	// why it could not be removed; empty if it was, or if it stays for now.
 	why string
@@ -201,32 +200,24 @@ const lookAgain = 5 * time.Second
 func (p *pass) removeWaves(ctx context.Context, left []apply.Entry, kept sets.Set[types.UID]) ([]*removal, error) {
 	all := make([]*removal, len(left))
 	for i, e := range left {
-		all[i] = &removal{Entry: e, wave: apply.Wave(schema.GroupResource{Group: e.Group, Resource: e.Resource})}
+		all[i] = &removal{Entry: e}
 	}
-	slices.SortStableFunc(all, func(x, y *removal) int { return y.wave - x.wave })
 	waits := map[apply.Key][]string{}
-	for rest := all; len(rest) > 0; {
-		n := 1
-		for n < len(rest) && rest[n].wave == rest[0].wave {
-			n++
-		}
-		err := loop.Each(ctx, p.agent.Parallel, rest[:n], func(ctx context.Context, r *removal) error {
+	err := eachWave(all, func(r *removal) int { return waveOf(r.Entry) }, func(wave []*removal) error {
+		err := loop.Each(ctx, p.agent.Parallel, wave, func(ctx context.Context, r *removal) error {
 			p.removeOrWait(ctx, r, waits[apply.KeyOf(r.WorkResourceIdentifier)], kept)
 			return ctx.Err()
 		})
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range rest[:n] {
+		for _, r := range wave {
 			for _, holder := range holders(r.Entry) {
 				if r.why != "" {
 					waits[holder] = append(waits[holder], apply.KeyOf(r.WorkResourceIdentifier).String())
 				}
 			}
 		}
-		rest = rest[n:]
-	}
-	return all, nil
+		return err
+	})
+	return all, err
 }
 
 // removeOrWait removes a leftover unless it contains objects that are still waiting, or its contents were inspected a

@@ -27,8 +27,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// remove removes a Work's objects from the member: the AppliedWork is deleted in the foreground, so that it exists
-// until all of its objects are gone, and then the finalizer is removed.
+// remove removes a Work's objects from the member, then the AppliedWork, then the finalizer. If objects still exist,
+// the AppliedWork is deleted in the foreground, so that it exists until all of them are gone, and so that the garbage
+// collector deletes what the agent could not, or does not know.
 func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Result, error) {
 	if !controllerutil.ContainsFinalizer(work, contract.FinalizerWork) {
 		a.forget(work.Name)
@@ -66,10 +67,16 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 		if err != nil {
 			return reconcile.Result{}, err
 		}
+		if err := a.deleteAll(ctx, ledger.list(), fates); err != nil {
+			return reconcile.Result{}, err
+		}
 		if remains(fates) {
-			return a.removeRest(ctx, work, ledger, fates)
+			return a.awaitRest(ctx, work, ledger, fates)
 		}
 		uid, how := ledger.work.UID, metav1.DeletePropagationForeground
+		if isOver(fates) {
+			how = metav1.DeletePropagationBackground
+		}
 		if work.Spec.DeleteStrategy.Abandons() {
 			how = metav1.DeletePropagationOrphan // objects that the ledger does not list stay, too
 			if err := a.reportAbandoned(ctx, work); err != nil {
@@ -79,6 +86,9 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 		err = a.MemberClient.Delete(ctx, ledger.work, client.PropagationPolicy(how), client.Preconditions{UID: &uid})
 		if err := client.IgnoreNotFound(err); err != nil {
 			return reconcile.Result{}, fmt.Errorf("delete AppliedWork %s: %w", work.Name, err)
+		}
+		if how == metav1.DeletePropagationBackground && len(ledger.work.Finalizers) == 0 {
+			return reconcile.Result{}, a.release(ctx, work)
 		}
 		return reconcile.Result{RequeueAfter: min(a.reportAfter, a.DeletionWait)}, nil // the end of the deletion is an event and usually comes earlier
 	}

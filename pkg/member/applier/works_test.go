@@ -127,7 +127,12 @@ func TestWriteBudget(t *testing.T) {
 	w.deleteWork("budget")
 	w.workGone("budget")
 	w.gone("v1 ConfigMap budget/cm")
-	w.expectWrites("delete", map[string]int{"member DELETE appliedworks/budget": 1, "hub PATCH works/budget": 1})
+	w.expectWrites("delete", map[string]int{
+		"member DELETE configmaps/cm":       1,
+		"member DELETE namespaces/budget":   1,
+		"member DELETE appliedworks/budget": 1,
+		"hub PATCH works/budget":            1,
+	})
 }
 
 // An annotation that the API server itself adds in our write is no field to take away again.
