@@ -30,6 +30,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/dispatcher"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // stored are the kinds of the fleet that hold what was placed. Of most of them one object is made unreadable.
@@ -64,6 +65,9 @@ type fleet struct {
 	faults *lenient.Faults
 	stop   func()
 	edits  int
+	// tracer records spans of the agents, and writes what they write; nil for none.
+	tracer *trace.Tracer
+	writes *testworld.Writes
 }
 
 // start starts all agents, as a leader does.
@@ -81,7 +85,13 @@ func (f *fleet) start() {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject:         map[client.Object]cache.ByObject{&v1beta1.Work{}: {Transform: dispatcher.Strip}},
 	}
-	mgr, err := ctrl.NewManager(f.Config, options)
+	cfg := f.Config
+	if f.writes != nil {
+		cfg = f.writes.Of(cfg)
+		f.tracer.Wrap(cfg)
+	}
+	o.tracer = f.tracer
+	mgr, err := ctrl.NewManager(cfg, options)
 	f.must(err)
 	f.must(addAgents(f.whole.Context(), mgr, o, f.faults, &watches))
 	f.stop = testworld.Run(f.whole, mgr)

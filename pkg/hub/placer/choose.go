@@ -9,6 +9,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // selected is what choose remembers about a placement's selection.
@@ -30,19 +31,14 @@ type selected struct {
 // choose selects the objects of a placement, unless the last selection is still valid. While changes are gathered, it
 // returns for how much longer. A selection.UserError is for the user.
 func (p *Placer) choose(ctx context.Context, s *observed) (time.Duration, error) {
-	stands := s.selectionStands()
-	if stands {
-		first, latest := p.Objects.Changes(s.key)
-		if first.IsZero() {
-			return 0, nil
-		}
-		if wait := snapshot.Wait(p.Windows, snapshot.Changes{First: first, Last: latest}, s.last(), s.Now); wait > 0 {
-			return wait, nil
-		}
+	if due, wait := p.due(s); !due {
+		return wait, nil
 	}
-	m := &s.memory.selection
+	ctx, end := trace.Step(ctx, "select")
+	defer end()
+	m, stood := &s.memory.selection, s.selectionStands()
 	m.attempt++
-	m.generation, m.ofChange = s.Placement.GetGeneration(), stands
+	m.generation, m.ofChange = s.Placement.GetGeneration(), stood
 	found, err := revise.Pick(ctx, s.Placement, p.Objects.Select)
 	if err != nil {
 		return 0, err
@@ -53,6 +49,20 @@ func (p *Placer) choose(ctx context.Context, s *observed) (time.Duration, error)
 	}
 	s.found = &found.Selection
 	return 0, nil
+}
+
+// due reports whether the objects of a placement are selected now. While changes are gathered, they are not, and wait is
+// for how much longer.
+func (p *Placer) due(s *observed) (due bool, wait time.Duration) {
+	if !s.selectionStands() {
+		return true, 0
+	}
+	first, latest := p.Objects.Changes(s.key)
+	if first.IsZero() {
+		return false, 0
+	}
+	wait = snapshot.Wait(p.Windows, snapshot.Changes{First: first, Last: latest}, s.last(), s.Now)
+	return wait <= 0, wait
 }
 
 // selectionStands reports whether the revision contains the last selection, and the placement has not changed since.
