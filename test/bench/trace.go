@@ -77,8 +77,8 @@ func followChanges(ctx context.Context, s settings, r *results) error {
 type change struct {
 	placement string
 	// sent and written are when the user's request began and ended, effect when the last member showed the result, and
-	// end when the hub did.
-	sent, written, effect, end time.Time
+	// end when the hub did. What agents do after over has other causes.
+	sent, written, effect, end, over time.Time
 	// last is that member.
 	last string
 }
@@ -95,9 +95,6 @@ func (b *bench) traced(ctx context.Context, name string) (edit, deletion change,
 	edit, err = b.measure(ctx, name, holds(payload("two")), reportsRevision("1"), func() error { return b.hub.Update(ctx, configMap(name, mapName(0), "two")) })
 	if err != nil {
 		return edit, deletion, fmt.Errorf("edit %s: %w", name, err)
-	}
-	if err := wait(ctx, time.Second); err != nil {
-		return edit, deletion, err
 	}
 	deletion, err = b.measure(ctx, name, isGone, isGone, func() error { return b.hub.Delete(ctx, placement(name)) })
 	if err != nil {
@@ -121,7 +118,11 @@ func (b *bench) measure(ctx context.Context, name string, effect, end func(event
 			c.effect, c.last = at, m.name
 		}
 	}
-	c.end, err = b.placements.when(ctx, key("", name), end)
+	if c.end, err = b.placements.when(ctx, key("", name), end); err != nil {
+		return c, err
+	}
+	err = wait(ctx, time.Second) // agents tidy up
+	c.over = time.Now()
 	return c, err
 }
 
@@ -150,6 +151,7 @@ type span struct {
 	queue              time.Duration
 	// method is set for requests.
 	method string
+	failed bool
 }
 
 // receiver is a collector of traces.
@@ -199,6 +201,7 @@ func spanOf(s *otlp.Span) span {
 	out.placement, out.cluster = values[trace.AttributePlacement].GetStringValue(), values[trace.AttributeCluster].GetStringValue()
 	out.queue = time.Duration(values[trace.AttributeQueue].GetDoubleValue() * float64(time.Millisecond))
 	out.method = values["http.request.method"].GetStringValue()
+	out.failed = s.GetStatus().GetCode() == otlp.Status_STATUS_CODE_ERROR
 	return out
 }
 

@@ -30,6 +30,8 @@ type waterfall struct {
 type hop struct {
 	Agent   string `json:"agent"`
 	Cluster string `json:"cluster,omitempty"`
+	// Failed is whether the work ended with an error, such as a conflict, and was done again.
+	Failed bool `json:"failed,omitempty"`
 	// At is when it began. Watch is the time from the last write of another hop until the agent knew of it, Queue until
 	// it began. Took is the time of the work, of which API is that of requests.
 	At       float64  `json:"atMs"`
@@ -61,8 +63,7 @@ func waterfallOf(c change, spans []span) waterfall {
 	}
 	var work []span
 	for _, s := range spans {
-		// What follows the end is the next change, or the tidying after this one.
-		if s.placement == c.placement && (s.cluster == "" || s.cluster == c.last) && s.end.After(c.sent) && s.begin.Before(c.end) {
+		if s.placement == c.placement && (s.cluster == "" || s.cluster == c.last) && s.end.After(c.sent) && s.begin.Before(c.over) {
 			work = append(work, s)
 		}
 	}
@@ -78,11 +79,11 @@ func waterfallOf(c change, spans []span) waterfall {
 		}
 		due := s.begin.Add(-s.queue)
 		h := hop{
-			Agent: s.name, Cluster: s.cluster, At: since(s.begin), Queue: milliseconds(s.queue), Took: milliseconds(s.end.Sub(s.begin)),
+			Agent: s.name, Cluster: s.cluster, Failed: s.failed, At: since(s.begin), Queue: milliseconds(s.queue), Took: milliseconds(s.end.Sub(s.begin)),
 			Watch: milliseconds(due.Sub(lastWrite(c, s, work, children, due))), API: milliseconds(covered(requests)), Requests: summary(requests),
 		}
 		for _, part := range children[s.id] {
-			if part.method == "" {
+			if part.method == "" && part.placement == "" {
 				h.Steps = append(h.Steps, step{
 					Name: part.name, At: since(part.begin), Took: milliseconds(part.end.Sub(part.begin)), API: milliseconds(covered(requestsOf(part, children))),
 				})
@@ -96,10 +97,13 @@ func waterfallOf(c change, spans []span) waterfall {
 
 func isWrite(s span) bool { return s.method != http.MethodGet }
 
-// requestsOf returns the requests below a span, in their order.
+// requestsOf returns the requests below a span, in their order, without those of the agents that come after it.
 func requestsOf(s span, children map[string][]span) []span {
 	var out []span
 	for _, child := range children[s.id] {
+		if child.placement != "" {
+			continue
+		}
 		if child.method != "" {
 			out = append(out, child)
 		}
@@ -144,13 +148,21 @@ func covered(requests []span) (total time.Duration) {
 	return total
 }
 
+// manyReads is from how many reads on they are not named one by one.
+const manyReads = 4
+
 // summary names requests, each with its number if there are several.
 func summary(requests []span) []string {
 	var order []string
+	reads := len(requests) - len(slices.DeleteFunc(slices.Clone(requests), func(r span) bool { return !isWrite(r) }))
 	count := map[string]int{}
 	for _, r := range requests {
-		if count[r.name]++; count[r.name] == 1 {
-			order = append(order, r.name)
+		name := r.name
+		if !isWrite(r) && reads >= manyReads {
+			name = "reads"
+		}
+		if count[name]++; count[name] == 1 {
+			order = append(order, name)
 		}
 	}
 	for i, name := range order {
@@ -185,7 +197,11 @@ func (f waterfall) print(w io.Writer, name string) error {
 			fmt.Fprintf(table, "%.1f\t\t\t\t\teffect on %s\t\n", f.Effect, f.Member)
 			shown = true
 		}
-		fmt.Fprintf(table, "%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%s\t%s\n", h.At, h.Watch, h.Queue, h.API, h.Took-h.API, h.Agent, strings.Join(h.Requests, ", "))
+		name := h.Agent
+		if h.Failed {
+			name += " (failed)"
+		}
+		fmt.Fprintf(table, "%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%s\t%s\n", h.At, h.Watch, h.Queue, h.API, h.Took-h.API, name, strings.Join(h.Requests, ", "))
 		for _, s := range h.Steps {
 			fmt.Fprintf(table, "%.1f\t\t\t%.1f\t%.1f\t  %s\t\n", s.At, s.API, s.Took-s.API, s.Name)
 		}

@@ -16,16 +16,20 @@ func TestWaterfall(t *testing.T) {
 	below := func(parent, id, name, method string, begin, end int) span {
 		return span{id: id, parent: parent, trace: "t", name: name, method: method, begin: at(begin), end: at(end)}
 	}
+	after := func(parent string, s span) span {
+		s.parent = parent
+		return s
+	}
 	spans := []span{
-		agent("d1", "dispatcher", "east", 30, 50, 1), below("d1", "d2", "write works", "", 32, 49), below("d2", "d3", "PATCH works", "PATCH", 33, 43),
+		after("p1", agent("d1", "dispatcher", "east", 30, 50, 1)), below("d1", "d2", "write works", "", 32, 49), below("d2", "d3", "PATCH works", "PATCH", 33, 43),
 		below("d2", "d4", "PATCH works", "PATCH", 38, 48),
 		agent("d5", "dispatcher", "west", 30, 60, 1), below("d5", "d6", "PATCH works", "PATCH", 31, 59),
 		agent("p1", "placer", "", 10, 20, 2), below("p1", "p2", "GET configmaps", "GET", 11, 12), below("p1", "p3", "POST snapshots", "POST", 13, 19),
-		agent("r1", "roller", "", 22, 24, 0),
+		agent("r1", "roller", "", 22, 24, 0), agent("later", "placer", "", 101, 102, 0), below("later", "l2", "POST snapshots", "POST", 101, 102),
 		agent("old", "placer", "", -20, -10, 0), below("old", "old1", "POST snapshots", "POST", -19, -11),
 		{id: "x", placement: "other", begin: at(1), end: at(2)},
 	}
-	got := waterfallOf(change{placement: "web", sent: start, written: at(5), effect: at(60), end: at(90), last: "east"}, spans)
+	got := waterfallOf(change{placement: "web", sent: start, written: at(5), effect: at(60), end: at(90), over: at(100), last: "east"}, spans)
 	want := waterfall{Placement: "web", Member: "east", Traces: []string{"t"}, Effect: 60, End: 90, Idle: 1, IdleMs: 2, Hops: []hop{
 		{Agent: "placer", At: 10, Watch: 3, Queue: 2, Took: 10, API: 7, Requests: []string{"GET configmaps", "POST snapshots"}},
 		{
