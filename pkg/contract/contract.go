@@ -98,6 +98,7 @@ const (
 	// out: the state of the rolling update, such as a spent budget, JSON.
 	AnnotationRolloutCourse = Prefix + "rolling-update"
 	// AnnotationPlacementUID is on bindings: the UID of the placement for which the scheduler created or adopted them.
+	// Works of a change that is traced have it, too.
 	// It distinguishes the placement from earlier placements with its name. It is not an owner reference, because
 	// after a restore that gives placements new UIDs the garbage collector would delete the bindings, and with them
 	// the objects that they placed.
@@ -178,6 +179,9 @@ const (
 	// AnnotationForceLeave is on MemberClusters that are being deleted: with "true", the hub agent removes the
 	// finalizers that block the cluster's namespace, and releases the MemberCluster even if other finalizers remain.
 	AnnotationForceLeave = Prefix + "force-leave"
+	// AnnotationTrace is on snapshots, bindings and Works of a change that is traced: the context of its trace, as the
+	// traceparent of W3C Trace Context. It is compared with nothing, and no write is made for it.
+	AnnotationTrace = Prefix + "traceparent"
 	// AnnotationAdoptFor is on namespaces: the UID of the MemberCluster for which the hub agent may take the namespace
 	// over.
 	AnnotationAdoptFor = Prefix + "adopt-for"

@@ -30,6 +30,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/dispatcher"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/testworld"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // stored are the kinds of the fleet that hold what was placed. Of most of them one object is made unreadable.
@@ -68,6 +69,8 @@ type fleet struct {
 	awake time.Duration
 	// through changes how the agents reach the hub; nil for no change.
 	through func(*rest.Config) *rest.Config
+	// tracer records spans of the agents; nil for none.
+	tracer *trace.Tracer
 }
 
 // start starts all agents, as a leader does.
@@ -92,6 +95,7 @@ func (f *fleet) start() {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject:         map[client.Object]cache.ByObject{&v1beta1.Work{}: {Transform: dispatcher.Strip}},
 	}
+	o.tracer = f.tracer
 	mgr, err := ctrl.NewManager(cfg, options)
 	f.must(err)
 	f.must(addAgents(f.whole.Context(), mgr, o, f.faults, &watches))

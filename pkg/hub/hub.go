@@ -78,6 +78,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // required are the CRDs without which the agent cannot start.
@@ -121,6 +122,10 @@ func Run(ctx context.Context, options Options) error {
 		return fmt.Errorf("find the hub: %w; set --kubeconfig or KUBECONFIG, or run inside the hub", err)
 	}
 	cfg.QPS, cfg.Burst = float32(options.QPS), options.Burst
+	if options.tracer, err = trace.Start(ctx, options.Trace, "hub-agent", ""); err != nil {
+		return err
+	}
+	defer options.tracer.Close(ctx)
 	if err := process.AwaitCRDs(ctx, cfg, &gates, required...); err != nil {
 		return err
 	}
@@ -262,17 +267,20 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 		&placer.Placer{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: source, Reviser: reviser,
 			Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
-			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now,
+			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now, Trace: o.tracer.Agent("placer"),
 		},
 		&scheduler.Scheduler{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, scheduler.RecorderName), Pace: scheduler.NewPace(),
 			Domain: o.FailoverDomain, Workers: workers, Namespaced: o.ResourcePlacement, Runs: o.StagedRuns, Now: time.Now,
+			Trace: o.tracer.Agent("scheduler"),
 		},
 		&overrider.Overrider{
 			Client: mgr.GetClient(), Workers: overrideWorkers, Namespaced: o.ResourcePlacement,
 			Recorder: recorder(mgr, overrider.RecorderName), Patience: overrider.Patience, Now: time.Now,
 		},
-		&roller.Roller{Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now},
+		&roller.Roller{
+			Client: mgr.GetClient(), Direct: direct, Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now, Trace: o.tracer.Agent("roller"),
+		},
 		&divider.Divider{
 			Client: mgr.GetClient(), Recorder: recorder(mgr, divider.RecorderName), Workers: workers, Namespaced: o.ResourcePlacement,
 			Domain: o.FailoverDomain, Now: time.Now,
@@ -281,6 +289,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, dispatcher.RecorderName),
 			NamespacedRecorder: recorder(mgr, dispatcher.NamespacedRecorderName),
 			Workers:            2 * workers, Namespaced: o.ResourcePlacement, ClusterScoped: source.ClusterScoped, Now: time.Now,
+			Trace: o.tracer.Agent("dispatcher"),
 		},
 	}
 	if o.Evictions {

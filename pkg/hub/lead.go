@@ -99,6 +99,7 @@ func (c *candidate) work(ctx context.Context, gates *process.Gates) error {
 	if c.lead != nil {
 		cfg.Wrap(c.lead.Guard)
 	}
+	c.options.tracer.Wrap(cfg)
 	var faults lenient.Faults
 	var watches lenient.Watches
 	gates.Note(faults.Notes)

@@ -18,6 +18,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/admission"
 	"github.com/flagship-fleet/flagship/pkg/process"
 	"github.com/flagship-fleet/flagship/pkg/selection"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // Options are the hub agent's flags. Names, defaults and ranges are part of the contract with existing charts.
@@ -86,6 +87,10 @@ type Options struct {
 	AdmissionPolicies     bool
 	AdmissionPolicyConfig string
 
+	// Trace is where traces of changes are sent, and tracer what sends them; nil for nothing.
+	Trace  trace.Options
+	tracer *trace.Tracer
+
 	// awake is since when the process has received heartbeats, for tests of an agent that has run for long; zero for
 	// the start of the agent.
 	awake time.Time
@@ -107,6 +112,8 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&o.MetricsSecure, "metrics-secure", true, process.MetricsSecureUsage)
 	fs.BoolVar(&o.Pprof, "enable-pprof", false, "serve Go profiles on localhost")
 	fs.IntVar(&o.PprofPort, "pprof-port", 6065, "port of the Go profiles")
+
+	o.Trace.AddFlags(fs)
 
 	fs.Float64Var(&o.QPS, "hub-api-qps", 250, "requests per second to the hub, 10 to 10000; negative: no limit")
 	fs.IntVar(&o.Burst, "hub-api-burst", 1000, "burst of requests to the hub, 10 to 20000, not less than --hub-api-qps")
@@ -209,6 +216,7 @@ func (o *Options) Validate() error {
 		process.Between("max-concurrent-cluster-placement", o.Placements, 10, 200),
 		process.Between("resource-snapshot-creation-minimum-interval", o.SnapshotInterval, 0, 5*time.Minute),
 		process.Between("resource-changes-collection-duration", o.SnapshotCollection, 0, time.Minute),
+		o.Trace.Validate(),
 	}
 	if o.LeaderQPS > 0 {
 		errs = append(errs, process.Throttle("leader-election-qps", o.LeaderQPS, 1000, "leader-election-burst", o.LeaderBurst, 2000))

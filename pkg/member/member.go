@@ -18,6 +18,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
 	"github.com/flagship-fleet/flagship/pkg/process"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 const (
@@ -45,6 +46,12 @@ func Run(ctx context.Context, options Options) error {
 		return fmt.Errorf("find the member cluster: %w; set --kubeconfig or KUBECONFIG, or run inside the cluster", err)
 	}
 	member.QPS, member.Burst = float32(options.MemberQPS), options.MemberBurst
+	tracer, err := trace.Start(ctx, options.Trace, "member-agent", options.Hub.Member)
+	if err != nil {
+		return err
+	}
+	defer tracer.Close(ctx)
+	tracer.Wrap(member)
 
 	link, err := hublink.Open(ctx, options.Hub, member, &gates)
 	if err != nil {
@@ -64,7 +71,7 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return fmt.Errorf("set up the member agent: %w", err)
 	}
-	sessions := &sessions{options: options, member: candidate.guarded(member), candidate: candidate, link: link, provider: provider, gates: &gates, ready: make(chan struct{})}
+	sessions := &sessions{options: options, member: candidate.guarded(member), candidate: candidate, link: link, provider: provider, gates: &gates, tracer: tracer, ready: make(chan struct{})}
 	gates.Note(sessions.faults.Notes)
 	gates.Check(sessions.watches.Failing)
 	for _, part := range []part{

@@ -10,6 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
 	"github.com/flagship-fleet/flagship/pkg/process"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // Options are the member agent's flags and environment. Names, defaults and ranges are part of the contract with
@@ -33,6 +34,9 @@ type Options struct {
 	MemberBurst   int
 
 	Pprof bool
+
+	// Trace is where traces of changes are sent.
+	Trace trace.Options
 
 	LeaderElect                             bool
 	LeaseDuration, RenewDeadline, RetryWait time.Duration
@@ -82,6 +86,7 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.Float64Var(&o.MemberQPS, "member-api-qps", 250, "requests per second to this cluster, 10 to 10000; negative: no limit")
 	fs.IntVar(&o.MemberBurst, "member-api-burst", 1000, "burst of requests to this cluster, 10 to 20000, not less than --member-api-qps")
 	fs.BoolVar(&o.Pprof, "enable-pprof", false, "serve Go profiles on localhost")
+	o.Trace.AddFlags(fs)
 
 	fs.BoolVar(&o.LeaderElect, "leader-elect", false, "elect a leader, so that only one of several replicas is active")
 	fs.DurationVar(&o.LeaseDuration, "leader-lease-duration", 15*time.Second, "lease duration; a standby takes over after this time if the leader crashes (a clean shutdown releases the lease)")
@@ -140,6 +145,7 @@ func (o *Options) Validate() error {
 		process.Throttle("member-api-qps", o.MemberQPS, 10_000, "member-api-burst", o.MemberBurst, 20_000),
 		process.Between("leader-lease-duration", o.LeaseDuration, process.ShortestLease, time.Hour),
 		process.Between("deletion-wait-time", o.DeletionWait, 1, 60),
+		o.Trace.Validate(),
 		o.limiter.validate(),
 	}
 	return errors.Join(errs...)

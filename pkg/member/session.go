@@ -34,6 +34,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/member/standin"
 	"github.com/flagship-fleet/flagship/pkg/member/unschedulable"
 	"github.com/flagship-fleet/flagship/pkg/process"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // gateLeader is closed until the replica leads, or has seen another one lead: a standby has nothing more to do.
@@ -55,6 +56,8 @@ type sessions struct {
 	link      *hublink.Link
 	provider  property.Provider
 	gates     *process.Gates
+	// tracer records spans; nil for none.
+	tracer *trace.Tracer
 	// ready is closed when this cluster has everything a session needs.
 	ready chan struct{}
 	// agent is the agent's ServiceAccount on this cluster, set before ready; empty if it runs as another kind of user.
@@ -152,7 +155,9 @@ func (s *sessions) hold(ctx context.Context, copies *standin.Copy) error {
 
 func (s *sessions) hubManager(barred func(error)) (ctrl.Manager, error) {
 	timeout, yes := sessionShutdown, true
-	return ctrl.NewManager(s.candidate.guarded(s.link.Config(s.options.HubQPS, s.options.HubBurst)), ctrl.Options{
+	cfg := s.candidate.guarded(s.link.Config(s.options.HubQPS, s.options.HubBurst))
+	s.tracer.Wrap(cfg)
+	return ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                  apis.Scheme(),
 		MapperProvider:          hubMapper,
 		NewCache:                s.reading().NewCache,
@@ -263,6 +268,7 @@ func (s *sessions) addApplier(hub ctrl.Manager, works client.Client, cfg *rest.C
 		HubClient:     works,
 		Wall:          apply.Wall{Agent: s.agent, Token: s.options.Hub.TokenSecret, Open: s.options.openNamespaces()},
 		Unschedulable: counter,
+		Trace:         s.tracer.Agent("applier"),
 	}
 	return a, a.SetupWithManager(hub, member)
 }

@@ -46,6 +46,7 @@ type settings struct {
 	admission           admissionSettings
 	failover            failoverSettings
 	division            divisionSettings
+	trace               traceSettings
 }
 
 // section is a part of the measurements that can run alone: it starts and stops its fleet, and stores its figures in
@@ -65,6 +66,7 @@ var sections = []section{
 	{"admission", admissionTimes},
 	{"failover", failoverTimes},
 	{"division", divisionTimes},
+	{"trace", followChanges},
 }
 
 func main() {
@@ -80,6 +82,7 @@ func main() {
 	s.admission.addFlags()
 	s.failover.addFlags()
 	s.division.addFlags()
+	s.trace.addFlags()
 	flag.StringVar(&s.profiles, "profiles", "",
 		"directory for profiles of the hub agent, which the sections selection and runs take; none by default")
 	flag.StringVar(&s.only, "only", "", "comma-separated sections to run: "+strings.Join(sectionNames(), ", ")+"; all by default")

@@ -60,6 +60,8 @@ type results struct {
 	Failover *failoverFigures `json:"failover,omitempty"`
 	// Division are the figures of that section.
 	Division *divisionFigures `json:"division,omitempty"`
+	// Trace are the figures of that section.
+	Trace *traceFigures `json:"trace,omitempty"`
 
 	Edits300 struct {
 		Seconds float64 `json:"seconds"`
@@ -122,7 +124,12 @@ func (r *results) print(w io.Writer) error {
 		}
 	}
 	if r.Division != nil {
-		return r.Division.print(w)
+		if err := r.Division.print(w); err != nil {
+			return err
+		}
+	}
+	if r.Trace != nil {
+		return r.Trace.print(w)
 	}
 	return nil
 }

@@ -45,6 +45,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* Fails for values that contradict each other, and for a missing configuration. */}}
 {{- define "hub-agent.refuse" -}}
+{{- if and (.Values.tracing).endpoint (not (regexMatch "^(https?://)?[^/@]+:[0-9]+$" (.Values.tracing).endpoint)) -}}
+{{- fail (printf "tracing.endpoint %q: must be host:port, or https://host:port" (.Values.tracing).endpoint) -}}
+{{- end -}}
 {{- if and .Values.useCertManager (not .Values.enableWebhook) -}}
 {{- fail "useCertManager: only the admission webhooks need its certificate; set enableWebhook: true, or useCertManager: false" -}}
 {{- end -}}
@@ -120,6 +123,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.admissionPolicyManagerConfigName -}}
 {{- $_ := set $flags "admission-policy-manager-config" (printf "%s/%s" $.Values.additionalConfigDataMountPath .) -}}
 {{- end -}}
+{{- end -}}
+{{- if (.Values.tracing).endpoint -}}
+{{- $_ := set $flags "trace-endpoint" (.Values.tracing).endpoint -}}
+{{- $_ := set $flags "trace-sample" (.Values.tracing).sample -}}
 {{- end -}}
 {{- range $name, $value := .Values.extraArgs -}}
 {{- $_ := set $flags $name $value -}}

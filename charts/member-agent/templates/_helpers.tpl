@@ -41,6 +41,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* Fails for values with which the agent would only crash loop. */}}
 {{- define "member-agent.refuse" -}}
+{{- if and (.Values.tracing).endpoint (not (regexMatch "^(https?://)?[^/@]+:[0-9]+$" (.Values.tracing).endpoint)) -}}
+{{- fail (printf "tracing.endpoint %q: must be host:port, or https://host:port" (.Values.tracing).endpoint) -}}
+{{- end -}}
 {{- if and .Values.config.hubURL (not (hasPrefix "https://" .Values.config.hubURL)) -}}
 {{- fail (printf "config.hubURL %q: must begin with https://; over plain http an attacker could read the agent's token, or impersonate the hub and decide what runs on this cluster" .Values.config.hubURL) -}}
 {{- end -}}
@@ -100,6 +103,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- if .Values.prices -}}
 {{- $_ := set $flags "price-file" "/etc/flagship/prices/prices.yaml" -}}
+{{- end -}}
+{{- if (.Values.tracing).endpoint -}}
+{{- $_ := set $flags "trace-endpoint" (.Values.tracing).endpoint -}}
+{{- $_ := set $flags "trace-sample" (.Values.tracing).sample -}}
 {{- end -}}
 {{- range $name, $value := .Values.extraArgs -}}
 {{- $_ := set $flags $name $value -}}

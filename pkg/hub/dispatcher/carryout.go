@@ -27,6 +27,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/secrecy"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
@@ -48,6 +49,8 @@ type outcome struct {
 // carryOut writes the changes. It continues after a failure, so that a Work that the API server refuses does not stop
 // the others; the plan has already decided which Works may be written.
 func (d *Dispatcher) carryOut(ctx context.Context, seen *observed, plan plan) outcome {
+	ctx, end := trace.Step(ctx, "write works")
+	defer end()
 	var mu sync.Mutex
 	written := map[string]*v1beta1.Work{}
 	failed := map[string]error{}
@@ -66,9 +69,9 @@ func (d *Dispatcher) carryOut(ctx context.Context, seen *observed, plan plan) ou
 	// The content of a Work to delete may be in another one now: the member must get that one first.
 	last := work.Changes{Delete: plan.changes.Delete}
 	plan.changes.Delete = nil
-	err := loop.Each(ctx, writers, d.writes(plan.changes, seen.works), do)
+	err := loop.Each(ctx, writers, d.writes(seen, plan.changes), do)
 	if err == nil {
-		err = loop.Each(ctx, writers, d.writes(last, seen.works), do)
+		err = loop.Each(ctx, writers, d.writes(seen, last), do)
 	}
 	if err != nil {
 		return assess(seen.order, failed, err)
@@ -86,16 +89,22 @@ type write struct {
 // done are the log messages of writes, by their verb.
 var done = map[string]string{"create": "Created Work", "update": "Updated Work", "retune": "Updated strategies of Work", "delete": "Deleted Work"}
 
-func (d *Dispatcher) writes(changes work.Changes, seen []*v1beta1.Work) []write {
+func (d *Dispatcher) writes(seen *observed, changes work.Changes) []write {
 	var out []write
 	for _, w := range changes.Create {
-		out = append(out, write{"create", w, func(ctx context.Context) error { return d.create(ctx, w) }})
+		out = append(out, write{"create", w, func(ctx context.Context) error {
+			trace.PutOnWork(ctx, w, seen.uid)
+			return d.create(ctx, w)
+		}})
 	}
 	for _, w := range changes.Update {
-		out = append(out, write{"update", w, func(ctx context.Context) error { return d.replace(ctx, w) }})
+		out = append(out, write{"update", w, func(ctx context.Context) error {
+			trace.PutOnWork(ctx, w, seen.uid)
+			return d.replace(ctx, w)
+		}})
 	}
 	for _, w := range changes.Retune {
-		before := seen[slices.IndexFunc(seen, func(s *v1beta1.Work) bool { return s.Name == w.Name })]
+		before := seen.works[slices.IndexFunc(seen.works, func(s *v1beta1.Work) bool { return s.Name == w.Name })]
 		out = append(out, write{"retune", w, func(ctx context.Context) error { return d.retune(ctx, before, w) }})
 	}
 	for _, w := range changes.Delete {

@@ -33,6 +33,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
@@ -62,6 +63,8 @@ type Dispatcher struct {
 	ClusterScoped work.Scopes
 	// Now is the clock.
 	Now func() time.Time
+	// Trace records spans; nil for none.
+	Trace *trace.Agent
 
 	delayed loop.HoldBacks
 	hands   hands
@@ -73,7 +76,7 @@ type Dispatcher struct {
 }
 
 // Reconcile carries out one binding.
-func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
 	binding, err := scope.Bindings.Get(ctx, d.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
 		d.delayed.End(req.NamespacedName)
@@ -82,11 +85,15 @@ func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	of := trace.Subject{UID: trace.PlacementUID(binding), Cluster: binding.GetSpec().TargetCluster}
 	if key, ok := scope.PlacementOf(binding); ok {
+		of.Placement = key
 		ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", scope.Name(key), "cluster", binding.GetSpec().TargetCluster))
 	}
 	if !binding.GetDeletionTimestamp().IsZero() {
 		d.delayed.End(req.NamespacedName)
+		ctx, end := d.Trace.Remove(ctx, req.NamespacedName, of, binding.GetDeletionTimestamp())
+		defer func() { end(err) }()
 		return ctrl.Result{}, d.release(ctx, binding)
 	}
 	if scope.Reserved(req.NamespacedName) {
@@ -95,6 +102,8 @@ func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if state := binding.GetSpec().State; state != v1beta1.BindingStateBound && state != v1beta1.BindingStateUnscheduled {
 		return ctrl.Result{}, nil
 	}
+	ctx, end := d.Trace.Continue(ctx, req.NamespacedName, of, binding)
+	defer func() { end(err) }()
 	return d.dispatch(ctx, binding)
 }
 
@@ -156,6 +165,8 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 
 // report writes the binding's status if it differs and is worth a write now; otherwise it returns when to check again.
 func (d *Dispatcher) report(ctx context.Context, binding v1beta1.BindingObject, facts report.BindingFacts) (result ctrl.Result, wrote bool, err error) {
+	ctx, end := trace.Step(ctx, "report")
+	defer end()
 	key := client.ObjectKeyFromObject(binding)
 	before := binding.DeepCopyObject().(client.Object)
 	now := d.Now()
@@ -194,6 +205,8 @@ func (d *Dispatcher) claim(ctx context.Context, binding v1beta1.BindingObject, c
 type observed struct {
 	order   work.Order
 	cluster override.Cluster
+	// uid is that of the placement; empty if the binding does not name it.
+	uid types.UID
 	// external is whether update runs start its rollouts.
 	external bool
 	// divided is whether the placement divides replicas; then shares are those of the revision, nil if they are not
@@ -230,7 +243,7 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 	if err != nil {
 		return nil, err
 	}
-	out := &observed{order: order, cluster: override.Cluster{Name: cluster.Name, Labels: cluster.Labels}}
+	out := &observed{order: order, cluster: override.Cluster{Name: cluster.Name, Labels: cluster.Labels}, uid: trace.PlacementUID(binding)}
 	if placement != nil {
 		strategy := placement.GetSpec().Strategy
 		out.order.ReportBack, out.order.Delete = state.ReportBack(placement.GetSpec()), strategy.DeleteStrategy

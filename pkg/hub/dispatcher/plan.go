@@ -16,6 +16,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 	"github.com/flagship-fleet/flagship/pkg/work"
 )
 
@@ -39,6 +40,8 @@ type plan struct {
 
 // plan decides with package work. Its error is a failed read, after which nothing may be written.
 func (d *Dispatcher) plan(ctx context.Context, seen *observed) (plan, error) {
+	ctx, end := trace.Step(ctx, "plan")
+	defer end()
 	if seen.doubt != nil {
 		return kept(seen), nil
 	}

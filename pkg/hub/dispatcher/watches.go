@@ -28,7 +28,7 @@ import (
 
 // SetupWithManager starts the dispatcher with mgr.
 func (d *Dispatcher) SetupWithManager(mgr ctrl.Manager) error {
-	b := ctrl.NewControllerManagedBy(mgr).Named("dispatcher").WithOptions(loop.Options(d.Workers))
+	b := ctrl.NewControllerManagedBy(mgr).Named("dispatcher").WithOptions(d.Trace.Options(loop.Options(d.Workers)))
 	for _, kind := range scope.Bindings.Served(d.Namespaced) {
 		b = b.Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(bindings()))
 	}

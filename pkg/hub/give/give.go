@@ -16,6 +16,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/override"
 	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // Content is what a binding is given.
@@ -28,11 +29,12 @@ type Content struct {
 }
 
 // Give binds b to content in one update: a binding must never have the mark without the content, or the content
-// without the mark.
+// without the mark. The binding carries the trace that ctx belongs to.
 func Give(ctx context.Context, c client.Client, b v1beta1.BindingObject, content Content) error {
 	if err := content.Put(b); err != nil {
 		return err
 	}
+	trace.Put(ctx, b)
 	if err := c.Update(ctx, b); err != nil {
 		return fmt.Errorf("give binding %s resource snapshot %s: %w", client.ObjectKeyFromObject(b), content.Revision.ResourceSnapshotName, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/revise"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // selected is what choose remembers about a placement's selection.
@@ -27,15 +28,11 @@ type selected struct {
 // choose selects the objects of a placement, unless the last selection is still valid. While changes are gathered, it
 // returns for how much longer. A selection.UserError is for the user.
 func (p *Placer) choose(ctx context.Context, s *observed) (time.Duration, error) {
-	if s.selectionStands() {
-		changes := p.Objects.Changes(s.key)
-		if changes.First.IsZero() {
-			return 0, nil
-		}
-		if wait := snapshot.Wait(p.Windows, changes, s.made(), s.Now); wait > 0 {
-			return wait, nil
-		}
+	if due, wait := p.due(s); !due {
+		return wait, nil
 	}
+	ctx, end := trace.Step(ctx, "select")
+	defer end()
 	m := &s.memory.selection
 	m.attempt++
 	m.generation = s.Placement.GetGeneration()
@@ -49,6 +46,20 @@ func (p *Placer) choose(ctx context.Context, s *observed) (time.Duration, error)
 	}
 	s.found = &found.Selection
 	return 0, nil
+}
+
+// due reports whether the objects of a placement are selected now. While changes are gathered, they are not, and wait is
+// for how much longer.
+func (p *Placer) due(s *observed) (due bool, wait time.Duration) {
+	if !s.selectionStands() {
+		return true, 0
+	}
+	changes := p.Objects.Changes(s.key)
+	if changes.First.IsZero() {
+		return false, 0
+	}
+	wait = snapshot.Wait(p.Windows, changes, s.made(), s.Now)
+	return wait <= 0, wait
 }
 
 // selectionStands reports whether the revision contains the last selection, and the placement has not changed since.

@@ -32,6 +32,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 	"github.com/flagship-fleet/flagship/pkg/validate"
 )
 
@@ -53,7 +54,7 @@ type Objects interface {
 	Forget(key types.NamespacedName)
 }
 
-// Placer is the agent. All fields must be set.
+// Placer is the agent. All fields must be set, except Trace.
 type Placer struct {
 	// Client reads the cache and sees its own writes; Direct does neither.
 	Client, Direct client.Client
@@ -69,6 +70,8 @@ type Placer struct {
 	Namespaced bool
 	// Now is the clock.
 	Now func() time.Time
+	// Trace records spans.
+	Trace *trace.Agent
 
 	mu       sync.Mutex
 	memories map[types.NamespacedName]*memory
@@ -120,7 +123,10 @@ func (p *Placer) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	}
 	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithValues("placement", scope.Name(req.NamespacedName)))
 	if !placement.GetDeletionTimestamp().IsZero() {
-		return ctrl.Result{}, p.finish(ctx, placement)
+		ctx, end := p.Trace.Remove(ctx, req.NamespacedName, trace.Subject{Placement: req.NamespacedName, UID: placement.GetUID()}, placement.GetDeletionTimestamp())
+		err := p.finish(ctx, placement)
+		end(err)
+		return ctrl.Result{}, err
 	}
 	s, err := p.observe(ctx, placement)
 	if err != nil {
@@ -151,13 +157,15 @@ func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject)
 }
 
 // place takes the four steps. Like each step, it returns after how long to requeue the placement; zero for never.
-func (p *Placer) place(ctx context.Context, s *observed) (time.Duration, error) {
+func (p *Placer) place(ctx context.Context, s *observed) (again time.Duration, err error) {
 	if mistake := report.StatusCopyOf(s.Placement, s.Placement.GetStatus()).Mistake; mistake != "" {
 		return 0, p.refuse(ctx, s, mistake)
 	}
 	if wrong := validate.PlacementName(s.key.Name); len(wrong) > 0 {
 		return 0, p.refuse(ctx, s, wrong[0].Detail)
 	}
+	ctx, end := p.follow(ctx, s)
+	defer func() { end(err) }()
 	gathering, err := p.choose(ctx, s)
 	if err != nil {
 		return 0, p.placeUnchosen(ctx, s, err)
@@ -178,6 +186,20 @@ func (p *Placer) place(ctx context.Context, s *observed) (time.Duration, error) 
 	}
 	progressing, err := p.reportStatus(ctx, s)
 	return soonest(gathering, pruning, progressing), err
+}
+
+// follow begins the trace of a change of the placement or of its objects, or continues that of the latest revision.
+func (p *Placer) follow(ctx context.Context, s *observed) (context.Context, func(error)) {
+	of := trace.Subject{Placement: s.key, UID: s.Placement.GetUID()}
+	// At the start of the agent every placement is selected anew, which is no change.
+	if due, _ := p.due(s); due && (s.fresh || s.memory.selection.attempt > 0) {
+		return p.Trace.Begin(ctx, s.key, of, p.Objects.Changes(s.key).First)
+	}
+	latest, ok := snapshot.Latest(s.Groups)
+	if !ok {
+		return ctx, func(error) {}
+	}
+	return p.Trace.Continue(ctx, s.key, of, latest.Master)
 }
 
 // placeUnchosen handles a placement whose selection failed with cause: the current revision stays, and its status is

@@ -10,11 +10,14 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // writePolicy writes the policy snapshots of a placement and, concurrently, its finalizers: the scheduler needs both
 // to start.
 func (p *Placer) writePolicy(ctx context.Context, s *observed) (time.Duration, error) { //nolint:unparam // the steps have one signature
+	ctx, end := trace.Step(ctx, "write policy")
+	defer end()
 	step, err := snapshot.Policy(s.Placement, s.policies)
 	if err != nil {
 		return 0, err

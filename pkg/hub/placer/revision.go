@@ -10,6 +10,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/hub/revise"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // revision is what revise remembers about a placement's latest revision.
@@ -31,19 +32,28 @@ func (p *Placer) revise(ctx context.Context, s *observed) (time.Duration, error)
 		return 0, s.decodeBound()
 	}
 	if s.found != nil {
-		content, err := p.Reviser.Read(ctx, s.State, *s.found, m.content)
+		content, err := p.read(ctx, s)
 		if err != nil {
 			return 0, err
 		}
 		m.content = content
 	}
-	step, err := p.Reviser.Write(ctx, s.State, m.content)
+	writing, written := trace.Step(ctx, "write revision")
+	step, err := p.Reviser.Write(writing, s.State, m.content)
+	written()
 	if err != nil {
 		return 0, err
 	}
 	m.attempt = s.memory.selection.attempt
 	s.latest = report.Snapshot{Name: step.Latest, Index: strconv.Itoa(step.Index), Resources: m.content.Identifiers()}
 	return step.Again, nil
+}
+
+// read reads the contents of the new selection.
+func (p *Placer) read(ctx context.Context, s *observed) (revise.Content, error) {
+	ctx, end := trace.Step(ctx, "read contents")
+	defer end()
+	return p.Reviser.Read(ctx, s.State, *s.found, s.memory.revision.content)
 }
 
 // keepRevision keeps the latest revision without a selection. It returns false if the content of that revision is not

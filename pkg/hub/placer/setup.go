@@ -22,7 +22,7 @@ import (
 
 // SetupWithManager registers the controller. All fields must be set before the call.
 func (p *Placer) SetupWithManager(mgr ctrl.Manager) error {
-	b := ctrl.NewControllerManagedBy(mgr).Named("placer").WithOptions(loop.Options(p.Workers))
+	b := ctrl.NewControllerManagedBy(mgr).Named("placer").WithOptions(p.Trace.Options(loop.Options(p.Workers)))
 	scopes := []types.NamespacedName{{}}
 	if p.Namespaced {
 		scopes = append(scopes, types.NamespacedName{Namespace: "any"})

@@ -14,6 +14,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/rollout"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // reported is what reportStatus remembers about a placement.
@@ -27,6 +28,8 @@ type reported struct {
 // reportStatus writes the status of a placement. If the status only reports progress and is held back, it returns for
 // how long.
 func (p *Placer) reportStatus(ctx context.Context, s *observed) (time.Duration, error) {
+	ctx, end := trace.Step(ctx, "report")
+	defer end()
 	facts := report.PlacementFacts{
 		Placement: s.Placement, Policy: s.policy, Bindings: s.Bindings, Latest: s.latest, Snapshots: s.bound,
 		TooLarge: s.memory.revision.content.TooLarge(), Withheld: s.memory.selection.withheld,

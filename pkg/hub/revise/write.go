@@ -14,6 +14,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // writers is how many snapshots of one placement are written concurrently.
@@ -84,8 +85,9 @@ func (r *Reviser) carryOut(ctx context.Context, placement types.NamespacedName, 
 	return Tidy(ctx, r.Client, scope.ResourceSnapshots, placement, step.Relabels, step.Prune)
 }
 
-// Create creates a snapshot.
+// Create creates a snapshot, which carries the trace that ctx belongs to.
 func Create(ctx context.Context, c client.Client, snapshot client.Object) error {
+	trace.Put(ctx, snapshot)
 	if err := c.Create(ctx, snapshot); err != nil {
 		return fmt.Errorf("create snapshot %s: %w", snapshot.GetName(), err)
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // writersPerPlacement is how many bindings of one placement are written at once.
@@ -46,6 +47,8 @@ type Roller struct {
 	Namespaced bool
 	// Now is the clock.
 	Now func() time.Time
+	// Trace records spans; nil for none.
+	Trace *trace.Agent
 
 	// awake is when the roller started; no health window begins earlier.
 	awake    time.Time
@@ -53,7 +56,7 @@ type Roller struct {
 }
 
 // Reconcile takes the next step of one placement.
-func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
 	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", scope.Name(req.NamespacedName)))
 	seen, err := r.observe(ctx, req.NamespacedName)
 	if err != nil || seen == nil {
@@ -63,6 +66,8 @@ func (r *Roller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 		step := rollout.Purge(seen.budget, seen.facts, r.Now())
 		return ctrl.Result{RequeueAfter: step.Again}, r.carryOut(ctx, seen, step)
 	}
+	ctx, end := r.Trace.Continue(ctx, req.NamespacedName, trace.Subject{Placement: seen.placement, UID: seen.of.GetUID()}, seen.latest.Master)
+	defer func() { end(err) }()
 	step := rollout.Next(seen.budget, seen.facts, seen.want, r.Now())
 	if step.Course != nil && step.Course.Spent != nil {
 		// Only a user or another revision ends a rejection, so it must not come from an old cache.

@@ -27,7 +27,7 @@ import (
 // SetupWithManager starts the roller with mgr. After a start every placement with bindings is reconciled once.
 func (r *Roller) SetupWithManager(mgr ctrl.Manager) error {
 	r.awake = r.Now()
-	b := ctrl.NewControllerManagedBy(mgr).Named("roller").WithOptions(loop.Options(r.Workers))
+	b := ctrl.NewControllerManagedBy(mgr).Named("roller").WithOptions(r.Trace.Options(loop.Options(r.Workers)))
 	for _, kind := range scope.ResourceSnapshots.Served(r.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(snapshots()))
 	}

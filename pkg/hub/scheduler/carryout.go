@@ -18,6 +18,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // writing is a decision with what the writes that carry it out need.
@@ -107,6 +108,7 @@ func (s *Scheduler) create(ctx context.Context, w writing, d v1beta1.ClusterDeci
 		}
 	}
 	w.along.into(binding.GetSpec())
+	trace.Put(ctx, binding)
 	if err := s.Client.Create(ctx, binding); err != nil {
 		return fmt.Errorf("create binding %s to cluster %s: %w", client.ObjectKeyFromObject(binding), d.ClusterName, err)
 	}
@@ -161,6 +163,7 @@ func (s *Scheduler) change(ctx context.Context, w writing, seen v1beta1.BindingO
 		along = nil // only a cluster that replaces another one gets anything
 	}
 	along.into(spec)
+	trace.Put(ctx, binding)
 	if err := s.Client.Update(ctx, binding); err != nil {
 		return fmt.Errorf("set the state of binding %s to %s: %w", client.ObjectKeyFromObject(binding), c.State, err)
 	}

@@ -31,6 +31,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/snapshot"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // writersPerPlacement is how many bindings of one placement are written in parallel.
@@ -56,6 +57,8 @@ type Scheduler struct {
 	Pace *rate.Limiter
 	// Now is the clock.
 	Now func() time.Time
+	// Trace records spans; nil for none.
+	Trace *trace.Agent
 
 	created  created
 	letGo    letGo
@@ -93,14 +96,17 @@ func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 		return ctrl.Result{}, s.releaseUnplaced(ctx, bindings)
 	}
 	if !placement.GetDeletionTimestamp().IsZero() {
-		return ctrl.Result{}, s.cleanUp(ctx, placement, bindings)
+		ctx, end := s.Trace.Remove(ctx, req.NamespacedName, trace.Subject{Placement: req.NamespacedName, UID: placement.GetUID()}, placement.GetDeletionTimestamp())
+		err := s.cleanUp(ctx, placement, bindings)
+		end(err)
+		return ctrl.Result{}, err
 	}
 	return s.schedule(ctx, placement, bindings)
 }
 
 // schedule decides for a placement that is not being deleted. Bindings are created only once the placement has the
 // finalizer that ensures that they are deleted with it; the placer adds it, and that event requeues the placement.
-func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject) (ctrl.Result, error) {
+func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject) (result ctrl.Result, err error) {
 	policy, err := s.latest(ctx, placement)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -110,6 +116,8 @@ func (s *Scheduler) schedule(ctx context.Context, placement v1beta1.PlacementObj
 		return ctrl.Result{}, s.releaseDeleted(ctx, bindings)
 	}
 	key, selection := client.ObjectKeyFromObject(placement), schedule.SelectionOf(policy.GetSpec().Policy)
+	ctx, end := s.Trace.Continue(ctx, key, trace.Subject{Placement: key, UID: placement.GetUID()}, policy)
+	defer func() { end(err) }()
 	s.followers.set(key, selection) // before others are read: later events of theirs requeue the placement
 	if selection.Empty() {
 		return s.decide(ctx, placement, policy, bindings, nil)

@@ -37,7 +37,7 @@ func (s *Scheduler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := s.indexTopics(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	b := ctrl.NewControllerManagedBy(mgr).Named("scheduler").WithOptions(loop.Options(s.Workers))
+	b := ctrl.NewControllerManagedBy(mgr).Named("scheduler").WithOptions(s.Trace.Options(loop.Options(s.Workers)))
 	for _, kind := range scope.PolicySnapshots.Served(s.Namespaced) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(scope.RequestPlacement), builder.WithPredicates(snapshots()))
 	}

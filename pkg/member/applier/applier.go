@@ -44,6 +44,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/scope"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // Defaults of the settings.
@@ -90,6 +91,9 @@ type Applier struct {
 	// Unschedulable counts replicas without a node for Works with divided workloads; nil if they are not counted.
 	Unschedulable Counter
 
+	// Trace records spans; nil for none.
+	Trace *trace.Agent
+
 	// gate is held for reading by every pass and for writing by Join, Pause and Leave, so that no pass outlives a
 	// leave.
 	gate   sync.RWMutex
@@ -123,7 +127,7 @@ func (a *Applier) SetupWithManager(hub ctrl.Manager, member cluster.Cluster) err
 		Watches(&v1beta1.Work{}, workEvents{}).
 		WatchesRawSource(source.Kind[client.Object](member.GetCache(), &v1beta1.AppliedWork{}, ledgerEvents(a.Namespace))).
 		WatchesRawSource(source.Func(a.start)).
-		WithOptions(loop.Options(a.Workers)).
+		WithOptions(a.Trace.Options(loop.Options(a.Workers))).
 		Complete(loop.Settle(a))
 	if err != nil {
 		return fmt.Errorf("set up work applier: %w", err)
@@ -300,7 +304,7 @@ func (a *Applier) park(name string) {
 }
 
 // Reconcile makes one pass over a Work.
-func (a *Applier) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+func (a *Applier) Reconcile(ctx context.Context, req reconcile.Request) (result reconcile.Result, err error) {
 	a.gate.RLock()
 	defer a.gate.RUnlock()
 	if !a.joined {
@@ -319,6 +323,8 @@ func (a *Applier) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	if key, ok := scope.PlacementOf(work); ok {
 		ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("placement", scope.Name(key)))
 	}
+	ctx, end := a.follow(ctx, work)
+	defer func() { end(err) }()
 	if !work.DeletionTimestamp.IsZero() {
 		return a.remove(ctx, work)
 	}
@@ -328,6 +334,20 @@ func (a *Applier) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		}
 	}
 	return a.sync(ctx, work)
+}
+
+// follow continues the trace of the change, or of the removal, that a Work carries, until its status shows the outcome.
+func (a *Applier) follow(ctx context.Context, work *v1beta1.Work) (context.Context, func(error)) {
+	key, of := client.ObjectKeyFromObject(work), trace.Subject{UID: trace.PlacementUID(work)}
+	of.Placement, _ = scope.PlacementOf(work)
+	of.Cluster, _ = contract.MemberOf(work.Namespace)
+	switch {
+	case !work.DeletionTimestamp.IsZero():
+		return a.Trace.Remove(ctx, key, of, work.DeletionTimestamp)
+	case concluded(work):
+		return ctx, func(error) {}
+	}
+	return a.Trace.Continue(ctx, key, of, work)
 }
 
 func (a *Applier) forget(work string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -72,6 +73,13 @@ func add(q queue, priority int, key types.NamespacedName) {
 // reported reports whether the Work's status is about its generation.
 func reported(work *v1beta1.Work) bool {
 	return delivery.Current(work.Status.Conditions, v1beta1.ConditionApplied, work.Generation) != nil ||
+		delivery.Current(work.Status.Conditions, v1beta1.ConditionDiffReported, work.Generation) != nil
+}
+
+// concluded reports whether the Work's status has the outcome of its generation, after which passes have other causes.
+func concluded(work *v1beta1.Work) bool {
+	available := delivery.Current(work.Status.Conditions, v1beta1.ConditionAvailable, work.Generation)
+	return available != nil && available.Status == metav1.ConditionTrue ||
 		delivery.Current(work.Status.Conditions, v1beta1.ConditionDiffReported, work.Generation) != nil
 }
 

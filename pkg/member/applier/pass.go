@@ -19,6 +19,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // pass is one reconciliation of a Work: its manifests, what is remembered of them, and the outcome.
@@ -87,6 +88,8 @@ func (a *Applier) sync(ctx context.Context, work *v1beta1.Work) (reconcile.Resul
 		return reconcile.Result{}, err
 	}
 	if carried { // last, because nothing waits for it: the ledger already lists its new entries as intents
+		ctx, end := trace.Step(ctx, "record in ledger")
+		defer end()
 		if err := p.agent.settle(ctx, p.ledger, who, p.entries(), p.left.gone); err != nil {
 			return reconcile.Result{}, err
 		}
@@ -164,7 +167,9 @@ func (p *pass) applyAll(ctx context.Context) error {
 			n++
 		}
 		// Each item records its own failure; an error here means that the pass was cut short.
-		if err := loop.Each(ctx, p.agent.Parallel, todo[:n], p.apply); err != nil {
+		wave, end := trace.Step(ctx, fmt.Sprintf("apply wave %d", todo[0].wave))
+		err := loop.Each(wave, p.agent.Parallel, todo[:n], p.apply)
+		if end(); err != nil {
 			return err
 		}
 		todo = todo[n:]
@@ -211,6 +216,8 @@ func (p *pass) intend(ctx context.Context, todo []*item) error {
 	if p.ledger != nil && len(ids) == 0 {
 		return nil
 	}
+	ctx, end := trace.Step(ctx, "list in ledger")
+	defer end()
 	l, err := p.agent.intend(ctx, p.ledger, p.work, ids)
 	if err != nil {
 		return err

@@ -14,11 +14,14 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/report"
+	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
 // report writes the Work's status if it differs. The write of one that only reports progress is delayed; report
 // returns the remaining delay.
 func (p *pass) report(ctx context.Context, facts report.Pass) (time.Duration, error) {
+	ctx, end := trace.Step(ctx, "report")
+	defer end()
 	now := metav1.NewTime(p.agent.Now().Truncate(time.Second))
 	next := p.work.DeepCopy()
 	var settled bool
