@@ -139,7 +139,7 @@ func (d *divisions) measure(ctx context.Context, divided bool, lost string) erro
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, d.resume(lost)) }() // a halted agent does not say how many writes it made
-		if !divided { // nothing moves
+		if !divided {                                             // nothing moves
 			return nil, wait(ctx, time.Until(last.Add(failoverAfter+5*time.Second)))
 		}
 		return d.await(ctx, all, last.Add(failoverAfter), replicasLost, lost)

@@ -39,6 +39,7 @@ type settings struct {
 	single, burst, maps int
 	quiet               time.Duration
 	only, out, profiles string
+	last                string
 	selection           selectionSettings
 	scheduling          schedulingSettings
 	member              memberSettings
@@ -86,6 +87,7 @@ func main() {
 	flag.StringVar(&s.profiles, "profiles", "",
 		"directory for profiles of the hub agent, which the sections selection and runs take; none by default")
 	flag.StringVar(&s.only, "only", "", "comma-separated sections to run: "+strings.Join(sectionNames(), ", ")+"; all by default")
+	flag.StringVar(&s.last, "last", "test/bench/last.json", "results of an earlier run; what is slower now is printed")
 	flag.StringVar(&s.out, "out", "out/bench.json", "output file for the JSON")
 	flag.Parse()
 	// Only errors, because many agents run in this process.
@@ -160,7 +162,7 @@ func run(ctx context.Context, s settings) error {
 		return errors.Join(failed, err)
 	}
 	fmt.Println()
-	return errors.Join(failed, r.print(os.Stdout))
+	return errors.Join(failed, r.print(os.Stdout), r.compare(os.Stdout, s.last))
 }
 
 // onFleet starts a fleet from config, whose zero value is the default fleet, and stops it when do has returned.
