@@ -224,9 +224,13 @@ func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject)
 		return nil
 	}
 	key, cluster := client.ObjectKeyFromObject(binding), binding.GetSpec().TargetCluster
-	// This list waits for all writes of this agent: a Work created just before the deletion must not be missed. A Work
-	// need not be decodable to be deleted.
-	works, err := d.worksOf(lenient.StandIns(ctx), key, cluster, client.UnsafeDisableDeepCopy)
+	// A Work need not be decodable to be deleted.
+	works, err := d.worksOf(lenient.StandIns(ctx), key, cluster, scope.Fast()...)
+	if err == nil && (len(works) == 0 || slices.ContainsFunc(works, d.hands.ahead)) {
+		// This list waits for all writes of this agent: a Work created just before the deletion must not be missed, nor
+		// what this agent has written to one.
+		works, err = d.worksOf(lenient.StandIns(ctx), key, cluster, client.UnsafeDisableDeepCopy)
+	}
 	if err != nil {
 		return err
 	}

@@ -160,11 +160,11 @@ func waveOf(e apply.Entry) int {
 	return apply.Wave(schema.GroupResource{Group: e.Group, Resource: e.Resource})
 }
 
-// depart decides about every object of ledger when work is deleted, and releases those that stay on the cluster without
-// it. Deletion is left to deleteAll: what is in a namespace is understood only while the owners of it exist. elsewhere
-// are the objects that other Works list. If patient, an object that the agent may not read is waited for; otherwise it
-// stays. Namespaces and definitions come after what they contain, which may stay. It returns an error only if it was
-// cut short.
+// depart decides about every object of ledger when work is deleted, releases those that stay on the cluster without
+// it, and deletes those that go. elsewhere are the objects that other Works list. If patient, an object that the agent
+// may not read is waited for; otherwise it stays. Namespaces and definitions come after what they contain, which may
+// stay; and what they contain is understood only while the owners of it exist, so objects that may own others in turn
+// are deleted after that. It returns an error only if it was cut short.
 func (a *Applier) depart(
 	ctx context.Context, work *v1beta1.Work, ledger *ledger, elsewhere sets.Set[apply.Key], patient bool,
 ) (map[apply.Key]parted, error) {
@@ -177,12 +177,20 @@ func (a *Applier) depart(
 			manifests[m.Key()] = obj
 		}
 	}
-	var mu sync.Mutex
 	entries := ledger.list()
+	var contained, holding []apply.Entry
+	for _, e := range entries {
+		if holds(e) {
+			holding = append(holding, e)
+		} else {
+			contained = append(contained, e)
+		}
+	}
 	out := make(map[apply.Key]parted, len(entries))
 	in := contents{map[apply.Key][]string{}, map[apply.Key][]string{}}
-	err := eachWave(entries, waveOf, func(wave []apply.Entry) error {
-		err := loop.Each(ctx, a.Parallel, wave, func(ctx context.Context, e apply.Entry) error {
+	var mu sync.Mutex
+	decide := func(entries []apply.Entry) error {
+		return loop.Each(ctx, a.Parallel, entries, func(ctx context.Context, e apply.Entry) error {
 			key := apply.KeyOf(e.WorkResourceIdentifier)
 			what := parted{open: "waiting for " + brief.List(in.open[key], report.MostKept)}
 			if len(in.open[key]) == 0 {
@@ -196,17 +204,44 @@ func (a *Applier) depart(
 			out[key] = what
 			return ctx.Err()
 		})
-		in.add(wave, out)
-		return err
-	})
-	if err != nil {
+	}
+	if err := decide(contained); err != nil {
 		return nil, err
 	}
-	return out, nil
+	rest := entries
+	if !slices.ContainsFunc(contained, ownsInTurn) {
+		if err := a.deleteAll(ctx, contained, out); err != nil {
+			return nil, err
+		}
+		rest = holding
+	}
+	in.add(contained, out)
+	if err := decide(holding); err != nil {
+		return nil, err
+	}
+	return out, a.deleteAll(ctx, rest, out)
+}
+
+// holds reports whether an entry is a namespace or a definition.
+func holds(e apply.Entry) bool {
+	kind := kindOf(e)
+	return kind == apply.NamespaceKind || kind == apply.DefinitionKind
+}
+
+// ownsInTurn reports whether an object may own objects that own others, as a Deployment does. All but some kinds may.
+func ownsInTurn(e apply.Entry) bool {
+	switch e.Group {
+	case "":
+		return !slices.Contains([]string{"ConfigMap", "LimitRange", "PersistentVolumeClaim", "ResourceQuota", "Secret", "Service", "ServiceAccount"}, e.Kind)
+	case "rbac.authorization.k8s.io", "networking.k8s.io", "policy":
+		return false
+	}
+	return true
 }
 
 // deleteAll deletes the objects that go with a deleted Work, the last wave first and in parallel within a wave, and
-// records in fates how it went. Namespaces and definitions wait for what could not be deleted in them.
+// records in fates how it went. Namespaces and definitions wait for what could not be deleted in them. Objects that were
+// deleted before stay as they are recorded.
 func (a *Applier) deleteAll(ctx context.Context, entries []apply.Entry, fates map[apply.Key]parted) error {
 	var mu sync.Mutex
 	in := contents{map[apply.Key][]string{}, map[apply.Key][]string{}}
@@ -216,7 +251,7 @@ func (a *Applier) deleteAll(ctx context.Context, entries []apply.Entry, fates ma
 			mu.Lock()
 			what := fates[key]
 			mu.Unlock()
-			if what.Fate != apply.Delete || what.open != "" {
+			if what.Fate != apply.Delete || what.open != "" || what.gone || what.refused != "" {
 				return nil
 			}
 			if open := in.open[key]; len(open) > 0 {

@@ -67,9 +67,6 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 		if err != nil {
 			return reconcile.Result{}, err
 		}
-		if err := a.deleteAll(ctx, ledger.list(), fates); err != nil {
-			return reconcile.Result{}, err
-		}
 		if remains(fates) {
 			return a.awaitRest(ctx, work, ledger, fates)
 		}
