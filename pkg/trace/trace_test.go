@@ -56,7 +56,7 @@ func TestAnObjectCarriesATrace(t *testing.T) {
 	}
 	attributes := map[string]string{}
 	for _, a := range append(begun.Attributes, pass.Attributes...) {
-		attributes[string(a.Key)] = a.Value.Emit()
+		attributes[string(a.Key)] = a.Value.AsString()
 	}
 	if attributes[AttributeUID] != string(web.UID) || attributes[AttributeCluster] != "east" {
 		t.Errorf("attributes %v", attributes)

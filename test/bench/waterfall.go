@@ -113,8 +113,14 @@ func requestsOf(s span, children map[string][]span) []span {
 	return out
 }
 
-// lastWrite is when the last write ended before due that s did not make itself: the user's, or that of another hop.
+// lastWrite is when the last write ended before due that s did not make itself: the user's, or that of another hop. An
+// agent may know of the object that carries its trace before the response to the write of that object: then it is due.
 func lastWrite(c change, s span, work []span, children map[string][]span, due time.Time) time.Time {
+	for _, request := range requestsOf(span{id: s.parent}, children) {
+		if isWrite(request) && request.begin.Before(due) && request.end.After(due) {
+			return due
+		}
+	}
 	last := c.sent
 	if !c.written.After(due) {
 		last = c.written

@@ -28,6 +28,7 @@ func TestWaterfall(t *testing.T) {
 		agent("r1", "roller", "", 22, 24, 0), agent("later", "placer", "", 101, 102, 0), below("later", "l2", "POST snapshots", "POST", 101, 102),
 		agent("old", "placer", "", -20, -10, 0), below("old", "old1", "POST snapshots", "POST", -19, -11),
 		{id: "x", placement: "other", begin: at(1), end: at(2)},
+		after("d2", agent("a1", "applier", "east", 46, 60, 0)), below("a1", "a2", "PATCH configmaps", "PATCH", 47, 60),
 	}
 	got := waterfallOf(change{placement: "web", sent: start, written: at(5), effect: at(60), end: at(90), over: at(100), last: "east"}, spans)
 	want := waterfall{Placement: "web", Member: "east", Traces: []string{"t"}, Effect: 60, End: 90, Idle: 1, IdleMs: 2, Hops: []hop{
@@ -36,6 +37,7 @@ func TestWaterfall(t *testing.T) {
 			Agent: "dispatcher", Cluster: "east", At: 30, Watch: 10, Queue: 1, Took: 20, API: 15, Requests: []string{"PATCH works ×2"},
 			Steps: []step{{Name: "write works", At: 32, Took: 17, API: 15}},
 		},
+		{Agent: "applier", Cluster: "east", At: 46, Took: 14, API: 13, Requests: []string{"PATCH configmaps"}},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("want, got:\n%s", diff)

@@ -190,6 +190,9 @@ func (p *Placer) place(ctx context.Context, s *observed) (again time.Duration, e
 
 // follow begins the trace of a change of the placement or of its objects, or continues that of the latest revision.
 func (p *Placer) follow(ctx context.Context, s *observed) (context.Context, func(error)) {
+	if p.Trace == nil {
+		return ctx, func(error) {}
+	}
 	of := trace.Subject{Placement: s.key, UID: s.Placement.GetUID()}
 	// At the start of the agent every placement is selected anew, which is no change.
 	if due, _ := p.due(s); due && (s.fresh || s.memory.selection.attempt > 0) {
