@@ -28,7 +28,7 @@ func TestAcceptedPoliciesCompile(t *testing.T) {
 			}
 		}
 		for _, term := range terms {
-			if !readable(compileTerm(term)) {
+			if wrong := compileTerm(term).unreadable(); wrong != nil {
 				t.Fatalf("%+v is accepted and cannot be read", term)
 			}
 		}
@@ -53,17 +53,9 @@ func TestTermsAreReadableIfTheyAreValid(t *testing.T) {
 				wrong = wrong || len(validate.PropertyRequirement(r, nil)) > 0
 			}
 		}
-		if readable(compileTerm(term)) == wrong {
+		if (compileTerm(term).unreadable() == nil) == wrong {
 			t.Fatalf("%+v: wrong %v", term, wrong)
 		}
 	})
 }
 
-func readable(t term) bool {
-	for i := range t.properties {
-		if _, ok := t.properties[i].Nearest(); !ok {
-			return false
-		}
-	}
-	return t.wrong == nil
-}

@@ -132,6 +132,16 @@ func compileTerm(t v1beta1.ClusterSelectorTerm) term {
 	return out
 }
 
+// unreadable returns what is invalid in the term; nil if nothing is.
+func (t term) unreadable() error {
+	for i := range t.properties {
+		if wrong := t.properties[i].Wrong(); wrong != nil {
+			return fmt.Errorf("the policy has an invalid property selector: property %s: %w", t.properties[i].Name(), wrong)
+		}
+	}
+	return t.wrong
+}
+
 // check returns nil if cluster matches the term, and otherwise the first part that does not match.
 func (t *term) check(cluster *clusterv1beta1.MemberCluster) error {
 	if t.wrong != nil {

@@ -24,16 +24,21 @@ func Decidable(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
 	return liveness.Of(cluster, now) == liveness.Heard && Ineligible(cluster, now) == ""
 }
 
-// carryOver adopts bindings of an older policy for clusters that are not heard, whatever the new policy requires. The
-// state of such a cluster is unknown, and its agent would delete everything when it returns; the new policy is decided
-// for it when it is heard and well. A PickFixed policy removes a cluster that it does not name. If a PickN policy
-// requires fewer clusters than have bindings, these clusters are removed first.
+// carryOver adopts bindings of an older policy for clusters about which the new policy cannot be decided. That is so if
+// the cluster is not heard: its state is unknown, and its agent would delete everything when it returns; the new policy
+// is decided for it when it is heard and well. It is so for every cluster if the new policy has a required term that
+// cannot be read: nothing is given up for a mistake. A PickFixed policy removes a cluster that it does
+// not name. If a PickN policy requires fewer clusters than have bindings, these clusters are removed first.
 func (r *run) carryOver() {
+	if len(r.obsolete) == 0 {
+		return
+	}
+	unreadable := unreadable(r.policy)
 	var waiting []Binding
 	for _, b := range sorted(r.obsolete) {
 		cluster := r.clusters[r.at[b.Cluster]]
 		waits := unheard(cluster, r.request.Now) || b.CarriedOver && cluster.DeletionTimestamp.IsZero() && !Decidable(cluster, r.request.Now)
-		if waits && r.allows(cluster) {
+		if (waits || unreadable != nil) && r.allows(cluster) {
 			waiting = append(waiting, b)
 		}
 	}
@@ -43,15 +48,37 @@ func (r *run) carryOver() {
 		waiting = waiting[min(surplus, len(waiting)):]
 	}
 	for _, b := range waiting {
+		delete(r.obsolete, b.Cluster)
+		if b.CarriedOver && b.Snapshot == r.request.Snapshot {
+			r.kept[b.Cluster] = b // it was carried over already
+			continue
+		}
+		why := "the hub does not hear from its member agent, and decides on the new policy when it does"
+		if unreadable != nil {
+			why = "the new one cannot be read: " + unreadable.Error()
+		}
 		b.Decision = v1beta1.ClusterDecision{
 			ClusterName: b.Cluster, Selected: true, ClusterScore: b.Decision.ClusterScore,
-			Reason: fmt.Sprintf("cluster %q stays picked from an earlier policy: the hub does not hear from its member agent, "+
-				"and decides on the new policy when it does", b.Cluster),
+			Reason: fmt.Sprintf("cluster %q stays picked from an earlier policy: %s", b.Cluster, why),
 		}
-		delete(r.obsolete, b.Cluster)
 		r.kept[b.Cluster] = b
 		r.carried = append(r.carried, b)
 	}
+}
+
+// unreadable returns what is invalid in the required terms of a policy; nil if nothing is.
+func unreadable(policy *v1beta1.PlacementPolicy) error {
+	for _, t := range requiredTerms(policy) {
+		if wrong := compileTerm(t).unreadable(); wrong != nil {
+			return wrong
+		}
+	}
+	for _, t := range requiredPlacements(policy) {
+		if wrong := compilePlacementTerm(t).wrong; wrong != nil {
+			return fmt.Errorf("the policy has an invalid placement affinity term: %w", wrong)
+		}
+	}
+	return nil
 }
 
 // returns lets a cluster pass that is not heard and has a binding with content that was given up, or would be: to keep

@@ -159,6 +159,9 @@ func Parse(r v1beta1.PropertySelectorRequirement) Requirement {
 // Name returns the property that is compared.
 func (r *Requirement) Name() string { return r.name }
 
+// Wrong returns what is invalid in the expression; nil if nothing is.
+func (r *Requirement) Wrong() error { return r.wrong }
+
 // Want describes the values that meet the requirement, like "at least 4".
 func (r *Requirement) Want() string { return words[r.operator] + " " + r.value.String() }
 
