@@ -33,7 +33,7 @@ type hop struct {
 	// Failed is whether the work ended with an error, such as a conflict, and was done again.
 	Failed bool `json:"failed,omitempty"`
 	// At is when it began. Watch is the time from the last write of another hop until the agent knew of it, Queue until
-	// it began. Took is the time of the work, of which API is that of requests.
+	// it began. Took is the time of the work, and API the part of it in which requests ran.
 	At       float64  `json:"atMs"`
 	Watch    float64  `json:"watchMs"`
 	Queue    float64  `json:"queueMs"`

@@ -48,8 +48,8 @@ func (p *Placer) choose(ctx context.Context, s *observed) (time.Duration, error)
 	return 0, nil
 }
 
-// due reports whether the objects of a placement are selected now. While changes are gathered, they are not, and wait is
-// for how much longer.
+// due reports whether the objects of a placement are selected now. They are not while changes are gathered; wait is for
+// how much longer.
 func (p *Placer) due(s *observed) (due bool, wait time.Duration) {
 	if !s.selectionStands() {
 		return true, 0
