@@ -60,11 +60,13 @@ type results struct {
 	Failover *failoverFigures `json:"failover,omitempty"`
 	// Division are the figures of that section.
 	Division *divisionFigures `json:"division,omitempty"`
+	// Scale are the figures of that section.
+	Scale *scaleFigures `json:"scale,omitempty"`
 
 	Edits300 struct {
 		Seconds float64 `json:"seconds"`
 		Patches float64 `json:"patches"`
-	} `json:"edits300"`
+	} `json:"edits300,omitzero"`
 }
 
 func (r *results) latency(name string, ours, floor times) {
@@ -122,7 +124,12 @@ func (r *results) print(w io.Writer) error {
 		}
 	}
 	if r.Division != nil {
-		return r.Division.print(w)
+		if err := r.Division.print(w); err != nil {
+			return err
+		}
+	}
+	if r.Scale != nil {
+		return r.Scale.print(w)
 	}
 	return nil
 }
