@@ -19,7 +19,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 )
 
-// apiServer reads figures of the hub's API server. Its process contains etcd and the controllers too.
+// apiServer reads figures of the hub's API server.
 type apiServer struct {
 	http *http.Client
 	raw  rest.Interface
@@ -32,8 +32,7 @@ type apiServer struct {
 type apiServerState struct {
 	at time.Time
 	// requests are by verb and resource, such as "PUT works/status", without requests that name no resource.
-	requests              map[string]float64
-	cpuSeconds, residentM float64
+	requests map[string]float64
 }
 
 func newAPIServer(cfg *rest.Config, data string) (*apiServer, error) {
@@ -64,12 +63,6 @@ func (s *apiServer) state(ctx context.Context) (apiServerState, error) {
 		}
 		out.requests[label(m, "verb")+" "+resource] += m.GetCounter().GetValue()
 	}
-	for _, m := range families["process_cpu_seconds_total"].GetMetric() {
-		out.cpuSeconds = m.GetCounter().GetValue()
-	}
-	for _, m := range families["process_resident_memory_bytes"].GetMetric() {
-		out.residentM = m.GetGauge().GetValue() / (1 << 20)
-	}
 	return out, nil
 }
 
@@ -79,8 +72,6 @@ type apiLoad struct {
 	Reads   float64 `json:"readsPerMinute"`
 	Watches float64 `json:"watchesPerMinute"`
 	Writes  float64 `json:"writesPerMinute"`
-	// Cores is the CPU time of the process in each second.
-	Cores float64 `json:"cores"`
 	// Most are the most frequent requests.
 	Most map[string]float64 `json:"mostPerMinute"`
 }
@@ -114,7 +105,6 @@ func (s apiServerState) since(before apiServerState) apiLoad {
 	for _, name := range names[:min(most, len(names))] {
 		out.Most[name] = per[name]
 	}
-	out.Cores = (s.cpuSeconds - before.cpuSeconds) / elapsed.Seconds()
 	return out
 }
 

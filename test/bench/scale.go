@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -107,6 +108,7 @@ type scaleFigures struct {
 		AgentReads  float64 `json:"agentReadsPerMinute"`
 		AgentWrites float64 `json:"agentWritesPerMinute"`
 		AgentCores  float64 `json:"agentCores"`
+		HubCores    float64 `json:"hubCores"`
 	} `json:"quiet"`
 	// One is one placement at a time while all others stand.
 	One      map[string]spread `json:"oneAtATime"`
@@ -117,12 +119,14 @@ type scaleFigures struct {
 	Changes  []scaleChange     `json:"changes"`
 }
 
-// scaleMemory is the memory of the hub agent, and of the process with API server and etcd.
+// scaleMemory is the memory of the hub agent, of the process with API server and etcd, and of the models.
 type scaleMemory struct {
 	When string `json:"when"`
 	usage
-	GoHeapMiB float64 `json:"goHeapMiB"`
-	ServerMiB float64 `json:"apiServerResidentMiB"`
+	GoHeapMiB  float64 `json:"goHeapMiB"`
+	HubMiB     float64 `json:"hubResidentMiB"`
+	HubPeakMiB float64 `json:"hubPeakMiB"`
+	ModelMiB   float64 `json:"modelResidentMiB"`
 }
 
 // reportCost is the cost of one report of one member, for a placement on so many.
@@ -250,8 +254,13 @@ func (f *scaled) open(ctx context.Context) error {
 type effort struct {
 	Seconds    float64 `json:"wholeSeconds"`
 	CPUSeconds float64 `json:"cpuSeconds"`
-	Reads      float64 `json:"reads"`
-	Writes     float64 `json:"writes"`
+	// HubCPUSeconds are those of the process with the hub's API server, etcd and controllers, ModelCPUSeconds those of
+	// the models and of the measurement.
+	HubCPUSeconds   float64 `json:"hubCPUSeconds"`
+	ModelCPUSeconds float64 `json:"modelCPUSeconds"`
+
+	Reads  float64 `json:"reads"`
+	Writes float64 `json:"writes"`
 	// Reconciles are by controller.
 	Reconciles map[string]float64 `json:"reconciles"`
 }
@@ -267,6 +276,8 @@ type agentState struct {
 	reconciles     map[string]float64
 	// routine are its heartbeats and lease renewals among the writes.
 	routine float64
+	// hub is the process of the API server, models this one.
+	hub, models usage
 }
 
 // agent reads the state of the hub agent.
@@ -297,17 +308,22 @@ func (f *scaled) agent(ctx context.Context) (agentState, error) {
 	for _, m := range families["go_memstats_heap_inuse_bytes"].GetMetric() {
 		out.heapMiB = m.GetGauge().GetValue() / (1 << 20)
 	}
-	out.usage, err = usageOf(out.pid)
-	return out, err
+	var errs [3]error
+	out.usage, errs[0] = usageOf(out.pid)
+	out.hub, errs[1] = usageOf(f.fleet.ClusterPID(hub))
+	out.models, errs[2] = usageOf(os.Getpid())
+	return out, errors.Join(errs[:]...)
 }
 
 // since returns what the hub agent did since before. The counts of another process start at zero.
 func (s agentState) since(before agentState) effort {
 	if s.pid != before.pid {
-		before = agentState{at: before.at, routine: before.routine}
+		before = agentState{at: before.at, routine: before.routine, hub: before.hub, models: before.models}
 	}
 	out := effort{
-		Seconds: s.at.Sub(before.at).Seconds(), CPUSeconds: s.CPUSeconds - before.CPUSeconds, Reads: s.reads - before.reads,
+		Seconds: s.at.Sub(before.at).Seconds(), CPUSeconds: s.CPUSeconds - before.CPUSeconds,
+		HubCPUSeconds: s.hub.CPUSeconds - before.hub.CPUSeconds, ModelCPUSeconds: s.models.CPUSeconds - before.models.CPUSeconds,
+		Reads:  s.reads - before.reads,
 		Writes: s.writes - before.writes - (s.routine - before.routine), Reconciles: map[string]float64{},
 	}
 	for controller, n := range s.reconciles {
@@ -320,7 +336,10 @@ func (s agentState) since(before agentState) effort {
 
 func (e effort) each(n int) effort {
 	by := float64(max(1, n))
-	out := effort{Seconds: e.Seconds / by, CPUSeconds: e.CPUSeconds / by, Reads: e.Reads / by, Writes: e.Writes / by, Reconciles: map[string]float64{}}
+	out := effort{
+		Seconds: e.Seconds / by, CPUSeconds: e.CPUSeconds / by, HubCPUSeconds: e.HubCPUSeconds / by, ModelCPUSeconds: e.ModelCPUSeconds / by,
+		Reads: e.Reads / by, Writes: e.Writes / by, Reconciles: map[string]float64{},
+	}
 	for controller, n := range e.Reconciles {
 		out.Reconciles[controller] = n / by
 	}
@@ -342,7 +361,8 @@ func (f *scaled) during(ctx context.Context, do func() error) (effort, error) {
 
 // calm waits until the hub agent has nothing to do and writes nothing but heartbeats and its lease.
 func (f *scaled) calm(ctx context.Context) (agentState, error) {
-	const few = 2 // a watch may be behind the agent's own count
+	// A watch may be behind the agent's own count: by a few heartbeats of a large fleet.
+	few := 2 + float64(f.sizes.members)/100
 	for {
 		before, err := f.agent(ctx)
 		if err != nil {
@@ -367,11 +387,10 @@ func (f *scaled) remember(ctx context.Context, when string) error {
 	if err != nil {
 		return err
 	}
-	server, err := f.server.state(ctx)
-	if err != nil {
-		return err
-	}
-	f.figures.Memory = append(f.figures.Memory, scaleMemory{When: when, usage: agent.usage, GoHeapMiB: agent.heapMiB, ServerMiB: server.residentM})
+	f.figures.Memory = append(f.figures.Memory, scaleMemory{
+		When: when, usage: agent.usage, GoHeapMiB: agent.heapMiB, HubMiB: agent.hub.ResidentMiB, HubPeakMiB: agent.hub.PeakMiB,
+		ModelMiB: agent.models.ResidentMiB,
+	})
 	return nil
 }
 
@@ -380,7 +399,8 @@ func (e effort) String() string {
 	for _, controller := range slices.Sorted(maps.Keys(e.Reconciles)) {
 		all = append(all, fmt.Sprintf("%s %.4g", controller, e.Reconciles[controller]))
 	}
-	return fmt.Sprintf("CPU %.4g s, %.4g reads, %.4g writes; reconciliations: %s", e.CPUSeconds, e.Reads, e.Writes, strings.Join(all, ", "))
+	return fmt.Sprintf("CPU %.4g s, of the API server %.4g s; %.4g reads, %.4g writes; reconciliations: %s", e.CPUSeconds, e.HubCPUSeconds, e.Reads, e.Writes,
+		strings.Join(all, ", "))
 }
 
 func (f *scaleFigures) print(w io.Writer) error {
@@ -397,10 +417,10 @@ func (f *scaleFigures) print(w io.Writer) error {
 	row("edit: Available", f.One["edited, available"].seconds(), "p90 2 s", "–")
 	row("deletion: placement gone", f.One["deleted"].seconds(), "", "–")
 	for _, r := range f.Runs {
-		row(r.What, r.spread.seconds(), "p90 30 s", "p90 135 s")
+		row(r.What, r.seconds(), "p90 30 s", "p90 135 s")
 	}
 	for _, m := range f.Memory {
-		row("hub agent memory, "+m.When, fmt.Sprintf("%.0f MiB, peak %.0f, Go heap %.0f (API server %.0f)", m.ResidentMiB, m.PeakMiB, m.GoHeapMiB, m.ServerMiB),
+		row("hub agent memory, "+m.When, fmt.Sprintf("%.0f MiB, peak %.0f, Go heap %.0f (API server and etcd: %.0f)", m.ResidentMiB, m.PeakMiB, m.GoHeapMiB, m.HubMiB),
 			"1.5 GB, 2 GB after restart", "11.2 GB")
 	}
 	row("restart: until all is checked again", fmt.Sprintf("%.1f s, %.0f writes, CPU %.1f s", f.Restart.Rechecked, f.Restart.Writes, f.Restart.CPUSeconds), "60 s, 0 writes", "–")
@@ -410,13 +430,14 @@ func (f *scaleFigures) print(w io.Writer) error {
 	q := f.Quiet
 	row("at rest, each minute", fmt.Sprintf("%.0f heartbeats; hub agent %.0f reads, %.0f writes, %.3f cores", q.Heartbeats, q.AgentReads, q.AgentWrites, q.AgentCores),
 		"heartbeats alone", "–")
-	row("at rest, API server each minute", fmt.Sprintf("%.0f reads, %.0f writes, %.2f cores", q.Reads, q.Writes, q.Cores), "", "")
+	row("at rest, API server each minute", fmt.Sprintf("%.0f reads, %.0f writes, %.2f cores", q.Reads, q.Writes, q.HubCores), "", "")
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "  all members joined: %.1f s; %s\n", f.Joined.Seconds, f.Joined)
 	fmt.Fprintf(w, "  all placements placed: %.1f s; %s\n", f.Placed.Seconds, f.Placed)
-	fmt.Fprintf(w, "    for each pair: %.2f writes, CPU %.2f ms\n", f.Placed.Writes/float64(pairs), 1000*f.Placed.CPUSeconds/float64(pairs))
+	fmt.Fprintf(w, "    for each pair: %.2f writes, CPU %.2f ms, of the API server %.2f ms, of the model %.2f ms\n", f.Placed.Writes/float64(pairs),
+		1000*f.Placed.CPUSeconds/float64(pairs), 1000*f.Placed.HubCPUSeconds/float64(pairs), 1000*f.Placed.ModelCPUSeconds/float64(pairs))
 	for _, what := range slices.Sorted(maps.Keys(f.OneCosts)) {
 		fmt.Fprintf(w, "  %s of one placement: %s\n", what, f.OneCosts[what])
 	}
@@ -424,7 +445,7 @@ func (f *scaleFigures) print(w io.Writer) error {
 		fmt.Fprintf(w, "  one report, placement on %d members: %s\n", r.Clusters, r.effort)
 	}
 	for _, r := range f.Runs {
-		fmt.Fprintf(w, "  %s: %.1f s in all; %s\n", r.What, r.effort.Seconds, r.effort)
+		fmt.Fprintf(w, "  %s: %.1f s in all; %s\n", r.What, r.Seconds, r.effort)
 	}
 	for _, c := range f.Changes {
 		fmt.Fprintf(w, "  %s: %d placements concerned, %.1f s; %s\n", c.What, c.Concerned, c.Seconds, c.effort)

@@ -223,7 +223,8 @@ func (f *scaled) atRest(ctx context.Context) error {
 	q.apiLoad = server.since(serverBefore)
 	q.Heartbeats = float64(f.hollow.beats.Load()-beats) / minutes
 	q.AgentReads, q.AgentWrites = (after.reads-before.reads)/minutes, (after.writes-before.writes)/minutes
-	q.AgentCores = (after.CPUSeconds - before.CPUSeconds) / (60 * minutes)
+	cost := after.since(before)
+	q.AgentCores, q.HubCores = cost.CPUSeconds/cost.Seconds, cost.HubCPUSeconds/cost.Seconds
 	return f.remember(ctx, "at rest")
 }
 
@@ -371,9 +372,15 @@ func (f *scaled) reportsOf(ctx context.Context, name string, size int) error {
 	if err != nil {
 		return err
 	}
-	cost.CPUSeconds -= f.figures.Quiet.AgentCores * cost.Seconds
+	f.figures.deductIdle(&cost)
 	f.figures.Reports = append(f.figures.Reports, reportCost{Clusters: size, Reports: f.sizes.reports, effort: cost.each(f.sizes.reports)})
 	return stop()
+}
+
+// deductIdle deducts what the processes do at rest in the same time.
+func (f *scaleFigures) deductIdle(cost *effort) {
+	cost.CPUSeconds -= f.Quiet.AgentCores * cost.Seconds
+	cost.HubCPUSeconds -= f.Quiet.HubCores * cost.Seconds
 }
 
 // updateRuns measures update runs of many placements at once: with their first release, and with another one.
@@ -462,10 +469,15 @@ func runName(placement string, index int) string { return fmt.Sprintf("%s-%d", p
 func (f *scaled) restarts(ctx context.Context) error {
 	hub := f.fleet.Hub()
 	r := &f.figures.Restart
+	before, err := f.agent(ctx)
+	if err != nil {
+		return err
+	}
 	if err := f.fleet.StopAgent(ctx, hub); err != nil {
 		return err
 	}
-	begin := agentState{at: time.Now(), routine: float64(f.memberClusters.value() - f.own + f.leases.value())}
+	begin := before
+	begin.at, begin.routine = time.Now(), float64(f.memberClusters.value()-f.own+f.leases.value())
 	if err := f.fleet.StartAgent(ctx, hub); err != nil {
 		return err
 	}
@@ -607,7 +619,7 @@ func (f *scaled) silence(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cost.CPUSeconds -= f.figures.Quiet.AgentCores * cost.Seconds
+	f.figures.deductIdle(&cost)
 	cost.Writes += float64(about.value() - began)
 	change.effort = cost
 	f.figures.Changes = append(f.figures.Changes, change)
