@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -101,14 +102,31 @@ func placementAtScale(name, label, value string) *v1beta1.ClusterResourcePlaceme
 	return p
 }
 
+// create creates an object, and tries again while the API server is too busy to answer.
+func (f *scaled) create(ctx context.Context, o client.Object) error {
+	for {
+		err := f.hub.Create(ctx, o)
+		switch {
+		case apierrors.IsAlreadyExists(err):
+			return nil // an attempt without an answer was successful
+		case !apierrors.IsTimeout(err) && !apierrors.IsServerTimeout(err) && !apierrors.IsInternalError(err):
+			return err
+		}
+		progress(fmt.Sprintf("scale: create %T %s: %v", o, o.GetName(), err))
+		if err := wait(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
 // prepareAll creates the namespaces and objects of placements.
 func (f *scaled) prepareAll(ctx context.Context, all []string) error {
 	return each(all, 16, func(name string) error {
-		if err := f.hub.Create(ctx, namespace(name)); err != nil {
+		if err := f.create(ctx, namespace(name)); err != nil {
 			return err
 		}
 		for _, o := range objectsAtScale(name, "one") {
-			if err := f.hub.Create(ctx, o); err != nil {
+			if err := f.create(ctx, o); err != nil {
 				return err
 			}
 		}
@@ -144,7 +162,7 @@ func (f *scaled) place(ctx context.Context) error {
 	cost, err := f.during(ctx, func() error {
 		begin := time.Now()
 		err := each(all, 16, func(name string) error {
-			return f.hub.Create(ctx, placementAtScale(name, groupLabel, groupName(slices.Index(all, name)%f.sizes.groups())))
+			return f.create(ctx, placementAtScale(name, groupLabel, groupName(slices.Index(all, name)%f.sizes.groups())))
 		})
 		if err != nil {
 			return err
@@ -246,7 +264,7 @@ func (f *scaled) oneAtATime(ctx context.Context) error {
 	}{
 		{"creation", func(name string) error {
 			begin := time.Now()
-			if err := f.hub.Create(ctx, placementAtScale(name, groupLabel, group(name))); err != nil {
+			if err := f.create(ctx, placementAtScale(name, groupLabel, group(name))); err != nil {
 				return err
 			}
 			return f.arrives(ctx, name, 0, begin, &placed, &available)
@@ -327,7 +345,7 @@ func (f *scaled) reports(ctx context.Context) error {
 		if err := f.prepareAll(ctx, []string{name}); err != nil {
 			return err
 		}
-		if err := f.hub.Create(ctx, placementAtScale(name, firstLabel+strconv.Itoa(size), "yes")); err != nil {
+		if err := f.create(ctx, placementAtScale(name, firstLabel+strconv.Itoa(size), "yes")); err != nil {
 			return err
 		}
 		if _, err := f.placements.when(ctx, key("", name), isAvailable); err != nil {
@@ -394,13 +412,13 @@ func (f *scaled) updateRuns(ctx context.Context) error {
 	}
 	strategy := &v1beta1.ClusterStagedUpdateStrategy{ObjectMeta: metav1.ObjectMeta{Name: "staged"}}
 	strategy.Spec.Stages = stages(intstr.FromString("100%"), 0)
-	if err := f.hub.Create(ctx, strategy); err != nil {
+	if err := f.create(ctx, strategy); err != nil {
 		return err
 	}
 	err := each(all, 16, func(name string) error {
 		p := placementAtScale(name, groupLabel, groupName(slices.Index(all, name)%f.sizes.groups()))
 		p.Spec.Strategy = v1beta1.RolloutStrategy{Type: v1beta1.RolloutStrategyTypeExternal}
-		return f.hub.Create(ctx, p)
+		return f.create(ctx, p)
 	})
 	if err != nil {
 		return err
@@ -433,7 +451,7 @@ func (f *scaled) runAll(ctx context.Context, all []string, index int) (out scale
 		begins := make([]time.Time, len(all))
 		if err := each(all, 16, func(name string) error {
 			begins[slices.Index(all, name)] = time.Now()
-			return f.hub.Create(ctx, &v1beta1.ClusterStagedUpdateRun{
+			return f.create(ctx, &v1beta1.ClusterStagedUpdateRun{
 				ObjectMeta: metav1.ObjectMeta{Name: runName(name, index)},
 				Spec:       v1beta1.UpdateRunSpec{PlacementName: name, StagedUpdateStrategyName: "staged", State: v1beta1.UpdateRunRun},
 			})
@@ -501,7 +519,7 @@ func (f *scaled) restarts(ctx context.Context) error {
 	if err := f.fleet.StopAgent(ctx, hub); err != nil {
 		return err
 	}
-	if err := f.hub.Create(ctx, placementAtScale(name, groupLabel, groupName(0))); err != nil {
+	if err := f.create(ctx, placementAtScale(name, groupLabel, groupName(0))); err != nil {
 		return err
 	}
 	start := time.Now()
