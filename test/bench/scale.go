@@ -36,7 +36,7 @@ func (s *scaleSettings) addFlags() {
 	flag.IntVar(&s.placements, "scale-placements", 1000, "scale: placements that stand while others are measured")
 	flag.IntVar(&s.clusters, "scale-clusters", 100, "scale: members of each placement; divides -scale-members")
 	flag.IntVar(&s.samples, "scale-samples", 20, "scale: placements that are made, edited and deleted one at a time")
-	flag.IntVar(&s.reports, "scale-reports", 100, "scale: reports of which the cost is measured, for each size of a placement")
+	flag.IntVar(&s.reports, "scale-reports", 100, "scale: reports that the measurement of their cost sends, for each size of a placement")
 	flag.IntVar(&s.runs, "scale-runs", 100, "scale: update runs of three stages at once")
 	flag.IntVar(&s.qps, "scale-qps", 1000, "scale: the chart's value hubAPIQPS of the hub agent; the burst is twice as much")
 	flag.DurationVar(&s.quiet, "scale-quiet", time.Minute, "scale: how long to count the requests of a fleet at rest")
@@ -67,7 +67,7 @@ func (s *scaleSettings) estimate() (took time.Duration, mib float64) {
 	return time.Duration(seconds) * time.Second, scaleBaseMiB + float64(s.pairs()+s.runs*s.clusters)*scalePairMiB
 }
 
-// check returns an error if the sizes are impossible or too large for the available memory, and reports what they take.
+// check returns an error if the sizes are impossible or too large for the available memory. It prints what they take.
 func (s *scaleSettings) check() error {
 	if s.clusters < 1 || s.members < s.clusters || s.members%s.clusters != 0 || s.placements < 1 {
 		return fmt.Errorf("-scale-members %d must be a multiple of -scale-clusters %d, and -scale-placements %d positive", s.members, s.clusters, s.placements)

@@ -30,7 +30,7 @@ const (
 	groupLabel, firstLabel = "bench/group", "bench/first-"
 	// spareLabel is in no selector.
 	spareLabel = "bench/spare"
-	// reportsEvery is the time between two reports of which the cost is measured.
+	// reportsEvery is the time between two reports while their cost is measured.
 	reportsEvery = 200 * time.Millisecond
 	// silenceTakes is how long a member must be silent until nothing new is placed on it, and a little longer.
 	silenceTakes = 5*time.Minute + 20*time.Second
@@ -54,8 +54,8 @@ func (s *scaleSettings) labels(i int) map[string]string {
 	return out
 }
 
-// objectsAtScale are the objects of a placement beside its namespace: one ConfigMap of 1 KiB and one Deployment without
-// replicas.
+// objectsAtScale are the objects of a placement beside its namespace: one ConfigMap of 1 KiB, and one Deployment
+// without replicas.
 func objectsAtScale(name, mark string) []client.Object {
 	const kib = 1024
 	data := map[string]string{"data": mark + strings.Repeat("x", kib-len(mark))}
@@ -173,10 +173,19 @@ func (f *scaled) place(ctx context.Context) error {
 		return err
 	}
 	f.figures.Placed = cost
-	if err := errors.Join(stop(), f.remember(ctx, "all placed")); err != nil {
+	if err := errors.Join(stop(), f.remember(ctx, "all placed"), f.profileHeap(ctx, "placed")); err != nil {
 		return err
 	}
 	return f.measureStored(ctx)
+}
+
+// profileHeap writes what is on the heap of the hub agent, if profiles are requested.
+func (f *scaled) profileHeap(ctx context.Context, when string) error {
+	stop, err := f.profile(ctx, "heap?gc=1", "heap-"+when+".pprof")
+	if err != nil {
+		return err
+	}
+	return stop()
 }
 
 // awaitAll waits until placements are available, and shows the progress.
@@ -508,7 +517,7 @@ func (f *scaled) restarts(ctx context.Context) error {
 		return err
 	}
 	r.effort = after.since(begin)
-	if err := f.remember(ctx, "after a restart"); err != nil {
+	if err := errors.Join(f.remember(ctx, "after a restart"), f.profileHeap(ctx, "restarted")); err != nil {
 		return err
 	}
 
