@@ -36,7 +36,7 @@ func (s *scaleSettings) addFlags() {
 	flag.IntVar(&s.placements, "scale-placements", 1000, "scale: placements that stand while others are measured")
 	flag.IntVar(&s.clusters, "scale-clusters", 100, "scale: members of each placement; divides -scale-members")
 	flag.IntVar(&s.samples, "scale-samples", 20, "scale: placements that are made, edited and deleted one at a time")
-	flag.IntVar(&s.reports, "scale-reports", 100, "scale: reports that the measurement of their cost sends, for each size of a placement")
+	flag.IntVar(&s.reports, "scale-reports", 40, "scale: reports that the measurement of their cost sends, for each size of a placement")
 	flag.IntVar(&s.runs, "scale-runs", 100, "scale: update runs of three stages at once")
 	flag.IntVar(&s.qps, "scale-qps", 1000, "scale: the chart's value hubAPIQPS of the hub agent; the burst is twice as much")
 	flag.DurationVar(&s.quiet, "scale-quiet", time.Minute, "scale: how long to count the requests of a fleet at rest")

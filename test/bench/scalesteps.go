@@ -30,8 +30,9 @@ const (
 	groupLabel, firstLabel = "bench/group", "bench/first-"
 	// spareLabel is in no selector.
 	spareLabel = "bench/spare"
-	// reportsEvery is the time between two reports while their cost is measured.
-	reportsEvery = 200 * time.Millisecond
+	// reportsEvery is the time between two reports while their cost is measured: longer than the hub agent delays a
+	// status, so that it writes one for each.
+	reportsEvery = 1200 * time.Millisecond
 	// silenceTakes is how long a member must be silent until nothing new is placed on it, and a little longer.
 	silenceTakes = 5*time.Minute + 20*time.Second
 )
