@@ -16,7 +16,7 @@ EMBEDDED := $(shell find embedded -name '*.go' -not -name '*_test.go' -o -name '
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: generate
 generate: ## make deepcopy, the other API versions and the CRDs again from apis/, and docs/metrics.md from the agents
@@ -82,6 +82,13 @@ e2e-kind: ## the same scenarios on kind clusters (needs docker and kind)
 .PHONY: bench
 bench: build ## measure speed, writes and memory on an embedded fleet; prints a table and writes out/bench.json
 	go run ./test/bench
+
+# Sizes for "make bench-scale", such as SCALE="-scale-members 100 -scale-placements 100 -scale-clusters 10".
+SCALE ?=
+
+.PHONY: bench-scale
+bench-scale: build ## measure one hub with 1,000 members, which are models; prints a table and writes out/scale.json
+	go run ./test/bench -only scale -out out/scale.json $(SCALE)
 
 .PHONY: up
 up: build $(KUBECTL) ## start a local fleet and place the quickstart on it

@@ -201,6 +201,15 @@ func (f *Fleet) KillCluster(name string) error {
 	return c.server.kill()
 }
 
+// ClusterPID is the process ID of cluster name, with its API server, etcd and controllers; 0 if it was not started.
+func (f *Fleet) ClusterPID(name string) int {
+	c, err := f.cluster(name)
+	if err != nil || c.server == nil {
+		return 0
+	}
+	return c.server.pid
+}
+
 // writeKubeconfig merges the administrators' kubeconfigs of all clusters that have answered. The hub is its current
 // context.
 func (f *Fleet) writeKubeconfig() error {

@@ -5,7 +5,8 @@
 // Heartbeats and lease renewals, which never stop, are counted separately by watching the objects that they change.
 // CPU seconds and peak memory are those of the agents' processes, from the kernel.
 //
-// Measurements are in sections, each with its own clusters; -only selects some of them.
+// Measurements are in sections, each with its own clusters; -only selects some of them. The section "scale" takes long,
+// and runs only if it is selected.
 package main
 
 import (
@@ -48,6 +49,7 @@ type settings struct {
 	failover            failoverSettings
 	division            divisionSettings
 	trace               traceSettings
+	scale               scaleSettings
 }
 
 // section is a part of the measurements that can run alone: it starts and stops its fleet, and stores its figures in
@@ -55,19 +57,22 @@ type settings struct {
 type section struct {
 	name string
 	run  func(ctx context.Context, s settings, r *results) error
+	// large sections run only if -only names them.
+	large bool
 }
 
 // sections are in the order in which they run.
 var sections = []section{
-	{"main", whole},
-	{"selection", selectAtScale},
-	{"scheduling", scheduleAtScale},
-	{"member", memberAtScale},
-	{"runs", runAtScale},
-	{"admission", admissionTimes},
-	{"failover", failoverTimes},
-	{"division", divisionTimes},
-	{"trace", followChanges},
+	{name: "main", run: whole},
+	{name: "selection", run: selectAtScale},
+	{name: "scheduling", run: scheduleAtScale},
+	{name: "member", run: memberAtScale},
+	{name: "runs", run: runAtScale},
+	{name: "admission", run: admissionTimes},
+	{name: "failover", run: failoverTimes},
+	{name: "division", run: divisionTimes},
+	{name: "trace", run: followChanges},
+	{name: "scale", run: fleetAtScale, large: true},
 }
 
 func main() {
@@ -84,9 +89,10 @@ func main() {
 	s.failover.addFlags()
 	s.division.addFlags()
 	s.trace.addFlags()
+	s.scale.addFlags()
 	flag.StringVar(&s.profiles, "profiles", "",
-		"directory for profiles of the hub agent, which the sections selection and runs take; none by default")
-	flag.StringVar(&s.only, "only", "", "comma-separated sections to run: "+strings.Join(sectionNames(), ", ")+"; all by default")
+		"directory for profiles of the hub agent, which the sections selection, runs and scale take; none by default")
+	flag.StringVar(&s.only, "only", "", "comma-separated sections to run: "+strings.Join(sectionNames(), ", ")+"; by default all but scale")
 	flag.StringVar(&s.last, "last", "test/bench/last.json", "results of an earlier run; what is slower now is printed")
 	flag.StringVar(&s.out, "out", "out/bench.json", "output file for the JSON")
 	flag.Parse()
@@ -129,10 +135,10 @@ func sectionNames() []string {
 	return out
 }
 
-// chosen returns the sections that only lists; all if it is empty.
+// chosen returns the sections that only lists; all but the large ones if it is empty.
 func chosen(only string) ([]section, error) {
 	if only == "" {
-		return sections, nil
+		return slices.DeleteFunc(slices.Clone(sections), func(s section) bool { return s.large }), nil
 	}
 	var out []section
 	for name := range strings.SplitSeq(only, ",") {
@@ -166,7 +172,12 @@ func run(ctx context.Context, s settings) error {
 }
 
 // onFleet starts a fleet from config, whose zero value is the default fleet, and stops it when do has returned.
-func onFleet(ctx context.Context, config localfleet.Config, do func(context.Context, *bench) error) (err error) {
+func onFleet(ctx context.Context, config localfleet.Config, do func(context.Context, *bench) error) error {
+	return onFleetFor(ctx, 30*time.Minute, config, do)
+}
+
+// onFleetFor is the same with a limit for the time of do.
+func onFleetFor(ctx context.Context, limit time.Duration, config localfleet.Config, do func(context.Context, *bench) error) (err error) {
 	dir, err := os.MkdirTemp("", "flagship-bench-")
 	if err != nil {
 		return err
@@ -183,7 +194,7 @@ func onFleet(ctx context.Context, config localfleet.Config, do func(context.Cont
 	}
 	defer func() { err = errors.Join(err, fleet.Stop(context.WithoutCancel(ctx))) }()
 
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	b, err := open(ctx, fleet)
 	if err != nil {

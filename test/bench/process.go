@@ -62,19 +62,9 @@ func scrape(ctx context.Context, url string) (map[string]writes, error) {
 func scrapeAll(ctx context.Context, url string) (map[string]writes, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	families, err := metricsOf(ctx, http.DefaultClient, url)
 	if err != nil {
 		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("read metrics: %w", err)
-	}
-	defer resp.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(resp.Body)
-	if err != nil {
-		return nil, fmt.Errorf("parse metrics of %s: %w", url, err)
 	}
 	out := map[string]writes{}
 	for _, m := range families["rest_client_requests_total"].GetMetric() {
@@ -85,6 +75,28 @@ func scrapeAll(ctx context.Context, url string) (map[string]writes, error) {
 		out[host][label(m, "method")] += m.GetCounter().GetValue()
 	}
 	return out, nil
+}
+
+// metricsOf reads the metrics of a process, by name.
+func metricsOf(ctx context.Context, c *http.Client, url string) (map[string]*dto.MetricFamily, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("read metrics: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("read metrics of %s: %s", url, resp.Status)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("parse metrics of %s: %w", url, err)
+	}
+	return families, nil
 }
 
 func label(m *dto.Metric, name string) string {

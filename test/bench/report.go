@@ -62,11 +62,13 @@ type results struct {
 	Division *divisionFigures `json:"division,omitempty"`
 	// Trace are the figures of that section.
 	Trace *traceFigures `json:"trace,omitempty"`
+	// Scale are the figures of that section.
+	Scale *scaleFigures `json:"scale,omitempty"`
 
 	Edits300 struct {
 		Seconds float64 `json:"seconds"`
 		Patches float64 `json:"patches"`
-	} `json:"edits300"`
+	} `json:"edits300,omitzero"`
 }
 
 func (r *results) latency(name string, ours, floor times) {
@@ -129,7 +131,12 @@ func (r *results) print(w io.Writer) error {
 		}
 	}
 	if r.Trace != nil {
-		return r.Trace.print(w)
+		if err := r.Trace.print(w); err != nil {
+			return err
+		}
+	}
+	if r.Scale != nil {
+		return r.Scale.print(w)
 	}
 	return nil
 }

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -138,13 +136,19 @@ func (f *fleetOnPaper) join(ctx context.Context) error {
 
 // joinOnPaper creates MemberClusters and writes the reports of their agents, so that they are joined and healthy.
 func (f *fleetOnPaper) joinOnPaper(ctx context.Context, all []string, labels func(i int) map[string]string) error {
-	internal, err := follow(ctx, f.hub, &clusterv1beta1.InternalMemberClusterList{})
+	return f.joinAll(ctx, f.clusters, all, labels, func(i int) error { return f.beat(ctx, all[i], i) })
+}
+
+// joinAll creates MemberClusters, and waits until placements can pick them. report writes the first report of the
+// agent of one of them.
+func (b *bench) joinAll(ctx context.Context, clusters *log, all []string, labels func(i int) map[string]string, report func(i int) error) error {
+	internal, err := follow(ctx, b.hub, &clusterv1beta1.InternalMemberClusterList{})
 	if err != nil {
 		return err
 	}
 	return each(all, 32, func(name string) error {
 		i := slices.Index(all, name)
-		err := f.hub.Create(ctx, &clusterv1beta1.MemberCluster{
+		err := b.hub.Create(ctx, &clusterv1beta1.MemberCluster{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels(i)},
 			Spec:       clusterv1beta1.MemberClusterSpec{Identity: rbacv1.Subject{Kind: "User", APIGroup: rbacv1.GroupName, Name: name}},
 		})
@@ -154,10 +158,10 @@ func (f *fleetOnPaper) joinOnPaper(ctx context.Context, all []string, labels fun
 		if _, err := internal.when(ctx, key(contract.MemberNamespace(name), name), func(_ event, ok bool) bool { return ok }); err != nil {
 			return err
 		}
-		if err := f.beat(ctx, name, i); err != nil {
+		if err := report(i); err != nil {
 			return err
 		}
-		_, err = f.clusters.when(ctx, key("", name), isEligible)
+		_, err = clusters.when(ctx, key("", name), isEligible)
 		return err
 	})
 }
@@ -422,19 +426,9 @@ func (f *fleetOnPaper) still(ctx context.Context) error {
 
 // reconciles reads how many reconciliations a controller of an agent has made.
 func reconciles(ctx context.Context, url, controller string) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	families, err := metricsOf(ctx, http.DefaultClient, url)
 	if err != nil {
 		return 0, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("read metrics: %w", err)
-	}
-	defer resp.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(resp.Body)
-	if err != nil {
-		return 0, fmt.Errorf("parse metrics of %s: %w", url, err)
 	}
 	var sum float64
 	for _, m := range families["controller_runtime_reconcile_total"].GetMetric() {

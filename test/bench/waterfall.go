@@ -34,17 +34,17 @@ type hop struct {
 	Failed bool `json:"failed,omitempty"`
 	// At is when it began. Watch is the time from the last write of another hop until the agent knew of it, Queue until
 	// it began. Took is the time of the work, and API the part of it in which requests ran.
-	At       float64  `json:"atMs"`
-	Watch    float64  `json:"watchMs"`
-	Queue    float64  `json:"queueMs"`
-	Took     float64  `json:"tookMs"`
-	API      float64  `json:"apiMs"`
-	Requests []string `json:"requests"`
-	Steps    []step   `json:"steps,omitempty"`
+	At       float64   `json:"atMs"`
+	Watch    float64   `json:"watchMs"`
+	Queue    float64   `json:"queueMs"`
+	Took     float64   `json:"tookMs"`
+	API      float64   `json:"apiMs"`
+	Requests []string  `json:"requests"`
+	Steps    []hopStep `json:"steps,omitempty"`
 }
 
-// step is a part of the work.
-type step struct {
+// hopStep is a part of the work of a hop.
+type hopStep struct {
 	Name string  `json:"name"`
 	At   float64 `json:"atMs"`
 	Took float64 `json:"tookMs"`
@@ -84,12 +84,12 @@ func waterfallOf(c change, spans []span) waterfall {
 		}
 		for _, part := range children[s.id] {
 			if part.method == "" && part.placement == "" {
-				h.Steps = append(h.Steps, step{
+				h.Steps = append(h.Steps, hopStep{
 					Name: part.name, At: since(part.begin), Took: milliseconds(part.end.Sub(part.begin)), API: milliseconds(covered(requestsOf(part, children))),
 				})
 			}
 		}
-		slices.SortFunc(h.Steps, func(a, b step) int { return int(1000 * (a.At - b.At)) })
+		slices.SortFunc(h.Steps, func(a, b hopStep) int { return int(1000 * (a.At - b.At)) })
 		out.Hops = append(out.Hops, h)
 	}
 	return out

@@ -35,7 +35,7 @@ func TestWaterfall(t *testing.T) {
 		{Agent: "placer", At: 10, Watch: 3, Queue: 2, Took: 10, API: 7, Requests: []string{"GET configmaps", "POST snapshots"}},
 		{
 			Agent: "dispatcher", Cluster: "east", At: 30, Watch: 10, Queue: 1, Took: 20, API: 15, Requests: []string{"PATCH works ×2"},
-			Steps: []step{{Name: "write works", At: 32, Took: 17, API: 15}},
+			Steps: []hopStep{{Name: "write works", At: 32, Took: 17, API: 15}},
 		},
 		{Agent: "applier", Cluster: "east", At: 46, Took: 14, API: 13, Requests: []string{"PATCH configmaps"}},
 	}}
