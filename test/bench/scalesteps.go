@@ -30,9 +30,10 @@ const (
 	groupLabel, firstLabel = "bench/group", "bench/first-"
 	// spareLabel is in no selector.
 	spareLabel = "bench/spare"
-	// reportsEvery is the time between two reports while their cost is measured: longer than the hub agent delays a
-	// status, so that it writes one for each.
-	reportsEvery = 1200 * time.Millisecond
+	// reportsEvery is the time between two reports while their cost is measured. They are about reportedAtOnce placements
+	// in turn, so that the time between two about the same one is longer than the hub agent delays a status: it writes
+	// one for each.
+	reportsEvery, reportedAtOnce = 300 * time.Millisecond, 4
 	// silenceTakes is how long a member must be silent until nothing new is placed on it, and a little longer.
 	silenceTakes = 5*time.Minute + 20*time.Second
 )
@@ -351,32 +352,36 @@ func (f *scaled) reports(ctx context.Context) error {
 		if size > f.sizes.members {
 			continue
 		}
-		name := fmt.Sprintf("reported-%d", size)
-		if err := f.prepareAll(ctx, []string{name}); err != nil {
+		all := names(fmt.Sprintf("reported-%d", size), reportedAtOnce)
+		if err := f.prepareAll(ctx, all); err != nil {
 			return err
 		}
-		if err := f.create(ctx, placementAtScale(name, firstLabel+strconv.Itoa(size), "yes")); err != nil {
+		for _, name := range all {
+			if err := f.create(ctx, placementAtScale(name, firstLabel+strconv.Itoa(size), "yes")); err != nil {
+				return err
+			}
+		}
+		if err := f.awaitAll(ctx, time.Now(), all); err != nil {
 			return err
 		}
-		if _, err := f.placements.when(ctx, key("", name), isAvailable); err != nil {
+		if err := f.reportsOf(ctx, all, size); err != nil {
 			return err
 		}
-		if err := f.reportsOf(ctx, name, size); err != nil {
-			return err
-		}
-		if err := f.remove(ctx, []string{name}); err != nil {
+		if err := f.remove(ctx, all); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// reportsOf makes the members of a placement report, one after the other, that it is not available, and again that it
+// reportsOf makes the members of placements report, one after the other, that one is not available, and again that it
 // is. The cost is without that of an idle agent for the same time.
-func (f *scaled) reportsOf(ctx context.Context, name string, size int) error {
-	works := f.hollow.of(name)
-	if len(works) != size {
-		return fmt.Errorf("placement %s has %d Works, not %d", name, len(works), size)
+func (f *scaled) reportsOf(ctx context.Context, all []string, size int) error {
+	var works [reportedAtOnce][]types.NamespacedName
+	for i, name := range all {
+		if works[i] = f.hollow.of(name); len(works[i]) != size {
+			return fmt.Errorf("placement %s has %d Works, not %d", name, len(works[i]), size)
+		}
 	}
 	if _, err := f.calm(ctx); err != nil {
 		return err
@@ -388,7 +393,8 @@ func (f *scaled) reportsOf(ctx context.Context, name string, size int) error {
 	cost, err := f.during(ctx, func() error {
 		for i := range f.sizes.reports {
 			next := time.Now().Add(reportsEvery)
-			if err := f.hollow.flip(ctx, works[i/2%len(works)], i%2 == 1); err != nil {
+			of, turn := works[i%reportedAtOnce], i/reportedAtOnce
+			if err := f.hollow.flip(ctx, of[turn/2%size], turn%2 == 1); err != nil {
 				return err
 			}
 			if err := wait(ctx, time.Until(next)); err != nil {
