@@ -34,7 +34,7 @@ func TestF7Region(t *testing.T) {
 	lost, kept := p.on[i], without(p.on, west...)
 	f.lose(after-5*time.Second, west...) // four of nine, and each is lost: without the label of regions they would be braked
 	var next string
-	testworld.Await(t, testworld.Workload, "a replacement", func(ctx context.Context) error {
+	testworld.Await(t, testworld.Workload, "a replacement", func(context.Context) error {
 		e := failover.ReplacedBy(p.binding(lost))
 		if e == nil {
 			return fmt.Errorf("%s is not replaced", lost)

@@ -212,7 +212,7 @@ func TestF6SecondLoss(t *testing.T) {
 	}
 	f.lose(20*time.Minute, first)
 	var second string
-	testworld.Await(t, testworld.Workload, "a replacement", func(ctx context.Context) error {
+	testworld.Await(t, testworld.Workload, "a replacement", func(context.Context) error {
 		e := failover.ReplacedBy(p.binding(first))
 		if e == nil {
 			return errors.New("there is none")
@@ -309,7 +309,7 @@ func TestF12Rolling(t *testing.T) {
 	f.lose(6*time.Minute, lost...)
 	testworld.Await(t, testworld.Workload, "r2 on both replacements", func(ctx context.Context) error { return p.updated(ctx, 3) })
 	want := append([]string{updating, waiting}, p.spare...)
-	testworld.Stable(t, moment, "r1 on "+waiting, func(ctx context.Context) error {
+	testworld.Stable(t, moment, "r1 on "+waiting, func(context.Context) error {
 		if got := p.with("r1"); !slices.Equal(got, sorted(append([]string{waiting}, lost...)...)) {
 			return fmt.Errorf("r1 is on %q", got)
 		}

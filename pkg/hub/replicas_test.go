@@ -37,7 +37,7 @@ type history struct {
 	most int64
 	// wanted are the replicas in the Works by cluster, and running those that the clusters reported last.
 	wanted, running map[string]int64
-	// sums are all sums of wanted and running so far, and fell the clusters of which a number has fallen.
+	// sums are all sums of wanted and running so far, and fell the clusters with a number that has fallen.
 	sums []sums
 	fell []string
 }

@@ -125,7 +125,7 @@ func TestF16Taint(t *testing.T) {
 }
 
 // F16: if the taint goes before the replacement was available, the placement returns, and nothing is written on the
-// cluster. A placement of three clusters, all of which its budget protects, leaves the cluster in the same way.
+// cluster. A placement of three clusters that its budget protects, all of them, leaves the cluster in the same way.
 func TestF16TaintRemoved(t *testing.T) {
 	f := hubs.take(t)
 	p := f.placeAs("returning", four, testworld.PickN(3, among(four...)), tolerating(1))

@@ -58,4 +58,3 @@ func TestTermsAreReadableIfTheyAreValid(t *testing.T) {
 		}
 	})
 }
-
