@@ -234,19 +234,19 @@ func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject)
 	if err != nil {
 		return err
 	}
-	live := slices.DeleteFunc(slices.Clone(works), func(w *v1beta1.Work) bool { return !w.DeletionTimestamp.IsZero() })
-	if err := d.instruct(ctx, binding, live); err != nil {
+	if err := d.deleteLive(ctx, binding, works); err != nil {
 		return err
-	}
-	if err := loop.Each(ctx, writers, live, d.remove); err != nil {
-		return fmt.Errorf("delete works of %s: %w", key, err)
-	}
-	if len(live) > 0 {
-		ctrl.LoggerFrom(ctx).Info("Deleted the Works of the deleted binding", "binding", key.Name, "works", len(live))
 	}
 	if len(works) > 0 {
 		absent, err := d.absent(ctx, cluster, works)
 		if err != nil || !absent {
+			return err
+		}
+		// The binding is released now, so no Work may be missed.
+		if works, err = d.worksOf(lenient.StandIns(ctx), key, cluster, client.UnsafeDisableDeepCopy); err != nil {
+			return err
+		}
+		if err := d.deleteLive(ctx, binding, works); err != nil {
 			return err
 		}
 		if err := loop.Each(ctx, writers, works, d.free); err != nil {
@@ -254,6 +254,22 @@ func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject)
 		}
 	}
 	return d.drop(ctx, binding)
+}
+
+// deleteLive deletes those of the Works of a deleted binding that are not being deleted yet.
+func (d *Dispatcher) deleteLive(ctx context.Context, binding v1beta1.BindingObject, works []*v1beta1.Work) error {
+	live := slices.DeleteFunc(slices.Clone(works), func(w *v1beta1.Work) bool { return !w.DeletionTimestamp.IsZero() })
+	if len(live) == 0 {
+		return nil
+	}
+	if err := d.instruct(ctx, binding, live); err != nil {
+		return err
+	}
+	if err := loop.Each(ctx, writers, live, d.remove); err != nil {
+		return fmt.Errorf("delete works of %s: %w", client.ObjectKeyFromObject(binding), err)
+	}
+	ctrl.LoggerFrom(ctx).Info("Deleted the Works of the deleted binding", "binding", binding.GetName(), "works", len(live))
+	return nil
 }
 
 // instruct sets the delete strategy on Works that are about to be deleted. That of the placement may have changed just

@@ -58,9 +58,6 @@ func (s *Scheduler) paced(placement types.NamespacedName, d schedule.Decision) t
 	defer s.turns.mu.Unlock()
 	due, waits := s.turns.due[placement]
 	now := s.Now()
-	if waits && due.Sub(now) > s.longestTurn() {
-		waits = false // the clock was set back
-	}
 	if len(d.Left) == 0 || s.Pace == nil || waits && !due.After(now) {
 		delete(s.turns.due, placement)
 		return 0
@@ -76,11 +73,6 @@ func (s *Scheduler) paced(placement types.NamespacedName, d schedule.Decision) t
 	}
 	s.turns.due[placement] = due
 	return due.Sub(now)
-}
-
-// longestTurn is the longest time that a placement may have to wait, with those that wait now. s.turns.mu is held.
-func (s *Scheduler) longestTurn() time.Duration {
-	return time.Duration(float64(len(s.turns.due)+1) / float64(s.Pace.Limit()) * float64(time.Second))
 }
 
 // recordLeft records the clusters that a placement has left.

@@ -47,8 +47,8 @@ type parted struct {
 	live *unstructured.Unstructured
 	// open is why there is no decision yet, or why it could not be carried out; empty if it was.
 	open string
-	// gone is whether the object does not exist any more after it was deleted, refused why the agent may not delete it.
-	// The garbage collector may, once the ledger is deleted.
+	// gone is whether the object does not exist any more after it was deleted, refused why the API server does not let the
+	// agent delete it. The garbage collector may, once the ledger is deleted.
 	gone    bool
 	refused string
 }
@@ -103,13 +103,10 @@ func (a *Applier) partOnce(ctx context.Context, at place, in apply.Parting) (par
 	return out, nil
 }
 
-// lingers reports whether an object may still exist after the API server has accepted its deletion.
+// lingers reports whether an object, or one that Kubernetes made for it, may still exist after the API server has
+// accepted its deletion.
 func lingers(live *unstructured.Unstructured) bool {
-	switch live.GroupVersionKind().GroupKind() {
-	case apply.NamespaceKind, apply.DefinitionKind, schema.GroupKind{Kind: "Pod"}:
-		return true
-	}
-	return len(live.GetFinalizers()) > 0
+	return !isLeaf(live.GroupVersionKind().GroupKind()) || len(live.GetFinalizers()) > 0
 }
 
 // fate calls apply.Part, and reads from the API server what the decision needs.
@@ -160,11 +157,11 @@ func waveOf(e apply.Entry) int {
 	return apply.Wave(schema.GroupResource{Group: e.Group, Resource: e.Resource})
 }
 
-// depart decides about every object of ledger when work is deleted, releases those that stay on the cluster without
-// it, and deletes those that go. elsewhere are the objects that other Works list. If patient, an object that the agent
-// may not read is waited for; otherwise it stays. Namespaces and definitions come after what they contain, which may
-// stay; and what they contain is understood only while the owners of it exist, so objects that may own others in turn
-// are deleted after that. It returns an error only if it was cut short.
+// depart decides about every object of ledger when work is deleted, and releases those that stay on the cluster without
+// it. If all objects are leaves, it deletes those that go. Otherwise that is left to the caller: what is in a namespace
+// is understood only while the owners of it exist, and a workload must not lose its configuration before it ends. elsewhere are the objects that other Works list. If patient, an object
+// that the agent may not read is waited for; otherwise it stays. Namespaces and definitions come after what they
+// contain, which may stay. It returns an error only if it was cut short.
 func (a *Applier) depart(
 	ctx context.Context, work *v1beta1.Work, ledger *ledger, elsewhere sets.Set[apply.Key], patient bool,
 ) (map[apply.Key]parted, error) {
@@ -208,18 +205,16 @@ func (a *Applier) depart(
 	if err := decide(contained); err != nil {
 		return nil, err
 	}
-	rest := entries
-	if !slices.ContainsFunc(contained, ownsInTurn) {
+	if !slices.ContainsFunc(contained, grows) {
 		if err := a.deleteAll(ctx, contained, out); err != nil {
 			return nil, err
 		}
-		rest = holding
 	}
 	in.add(contained, out)
 	if err := decide(holding); err != nil {
 		return nil, err
 	}
-	return out, a.deleteAll(ctx, rest, out)
+	return out, nil
 }
 
 // holds reports whether an entry is a namespace or a definition.
@@ -228,20 +223,23 @@ func holds(e apply.Entry) bool {
 	return kind == apply.NamespaceKind || kind == apply.DefinitionKind
 }
 
-// ownsInTurn reports whether an object may own objects that own others, as a Deployment does. All but some kinds may.
-func ownsInTurn(e apply.Entry) bool {
-	switch e.Group {
-	case "":
-		return !slices.Contains([]string{"ConfigMap", "LimitRange", "PersistentVolumeClaim", "ResourceQuota", "Secret", "Service", "ServiceAccount"}, e.Kind)
-	case "rbac.authorization.k8s.io", "networking.k8s.io", "policy":
-		return false
-	}
-	return true
+// leafKinds are kinds for whose objects Kubernetes makes no others, by group.
+var leafKinds = map[string][]string{
+	"":                          {"ConfigMap", "LimitRange", "ResourceQuota", "Secret"},
+	"networking.k8s.io":         {"NetworkPolicy"},
+	"policy":                    {"PodDisruptionBudget"},
+	"rbac.authorization.k8s.io": {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"},
+	"scheduling.k8s.io":         {"PriorityClass"},
 }
 
-// deleteAll deletes the objects that go with a deleted Work, the last wave first and in parallel within a wave, and
-// records in fates how it went. Namespaces and definitions wait for what could not be deleted in them. Objects that were
-// deleted before stay as they are recorded.
+func isLeaf(kind schema.GroupKind) bool { return slices.Contains(leafKinds[kind.Group], kind.Kind) }
+
+// grows reports whether an object is no leaf.
+func grows(e apply.Entry) bool { return !isLeaf(kindOf(e)) }
+
+// deleteAll deletes those of the entries that go with a deleted Work, the last wave first and in parallel within a wave,
+// and records in fates how it went. Namespaces and definitions wait for what could not be deleted in them. Objects that
+// were deleted before stay as they are recorded.
 func (a *Applier) deleteAll(ctx context.Context, entries []apply.Entry, fates map[apply.Key]parted) error {
 	var mu sync.Mutex
 	in := contents{map[apply.Key][]string{}, map[apply.Key][]string{}}
@@ -269,14 +267,16 @@ func (a *Applier) deleteAll(ctx context.Context, entries []apply.Entry, fates ma
 	})
 }
 
-// deleteOne deletes one object. One that has changed since it was read stays for now.
+// deleteOne deletes one object. One that has changed since it was read has no decision any more.
 func (a *Applier) deleteOne(ctx context.Context, what parted) parted {
 	switch err := a.delete(ctx, what.at, what.live); {
 	case err == nil:
 		what.gone = !lingers(what.live)
-	case apierrors.IsForbidden(err):
+	case apierrors.IsConflict(err):
+		what.open = "it has changed meanwhile"
+	case loop.Refused(err):
 		what.refused = explain(err, what.live.GroupVersionKind().GroupKind())
-	case !apierrors.IsConflict(err):
+	default:
 		what.open = explain(err, what.live.GroupVersionKind().GroupKind())
 	}
 	return what

@@ -27,9 +27,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// remove removes a Work's objects from the member, then the AppliedWork, then the finalizer. If objects still exist,
-// the AppliedWork is deleted in the foreground, so that it exists until all of them are gone, and so that the garbage
-// collector deletes what the agent could not, or does not know.
+// remove removes a Work's objects from the member: the agent deletes them if all are leaves, and then the AppliedWork. If objects
+// still exist, that is deleted in the foreground, so that it exists until the garbage collector has deleted all of them
+// with what belongs to them; then the finalizer is removed.
 func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Result, error) {
 	if !controllerutil.ContainsFinalizer(work, contract.FinalizerWork) {
 		a.forget(work.Name)
@@ -68,6 +68,9 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 			return reconcile.Result{}, err
 		}
 		if remains(fates) {
+			if err := a.deleteAll(ctx, ledger.list(), fates); err != nil {
+				return reconcile.Result{}, err
+			}
 			return a.awaitRest(ctx, work, ledger, fates)
 		}
 		uid, how := ledger.work.UID, metav1.DeletePropagationForeground

@@ -129,7 +129,6 @@ func TestWriteBudget(t *testing.T) {
 	w.gone("v1 ConfigMap budget/cm")
 	w.expectWrites("delete", map[string]int{
 		"member DELETE configmaps/cm":       1,
-		"member DELETE namespaces/budget":   1,
 		"member DELETE appliedworks/budget": 1,
 		"hub PATCH works/budget":            1,
 	})
