@@ -121,12 +121,18 @@ func TestBoundPVCAndPV(t *testing.T) {
 func TestReservedVolumeTravels(t *testing.T) {
 	w := newWorld(t)
 	w.onHub(`{apiVersion: v1, kind: Namespace, metadata: {name: reserved}}`)
-	const like = `capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], storageClassName: reserved, hostPath: {path: /var/example}`
-	pv := w.onHub(`{apiVersion: v1, kind: PersistentVolume, metadata: {name: reserved}, spec: {claimRef: {namespace: reserved, name: c}, ` + like + `}}`)
-	other := w.onHub(`{apiVersion: v1, kind: PersistentVolume, metadata: {name: chosen}, spec: {` + like + `}}`)
-	const claim = `accessModes: [ReadWriteOnce], storageClassName: reserved, resources: {requests: {storage: 1Gi}}`
-	pvc := w.onHub(`{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: c, namespace: reserved}, spec: {` + claim + `}}`)
-	named := w.onHub(`{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: d, namespace: reserved}, spec: {volumeName: chosen, ` + claim + `}}`)
+	// Each pair has a class of its own: a claim that is seen before the volume that is reserved for it may take any other
+	// of its class.
+	volume := func(name, class, more string) *unstructured.Unstructured {
+		return w.onHub(`{apiVersion: v1, kind: PersistentVolume, metadata: {name: ` + name + `}, spec: {` + more +
+			`capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], storageClassName: ` + class + `, hostPath: {path: /var/example}}}`)
+	}
+	claim := func(name, class, more string) *unstructured.Unstructured {
+		return w.onHub(`{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: ` + name + `, namespace: reserved}, spec: {` + more +
+			`accessModes: [ReadWriteOnce], storageClassName: ` + class + `, resources: {requests: {storage: 1Gi}}}}`)
+	}
+	pv, other := volume("reserved", "reserved", "claimRef: {namespace: reserved, name: c}, "), volume("chosen", "chosen", "")
+	pvc, named := claim("c", "reserved", ""), claim("d", "chosen", "volumeName: chosen, ")
 	for _, obj := range []*unstructured.Unstructured{pv, other} {
 		w.written(obj, "spec", "claimRef", "uid")
 	}

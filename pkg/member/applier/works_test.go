@@ -79,6 +79,22 @@ func TestWorkload(t *testing.T) {
 	w.gone("v1 Namespace workload")
 }
 
+// What controllers make for an object is no reason to keep its namespace, whatever is deleted first.
+func TestANamespaceGoesWithItsServices(t *testing.T) {
+	w := newWorld(t)
+	manifests := []string{namespaceText("served"), configMap("served", "cm", "a")}
+	for i := range 20 {
+		manifests = append(manifests, fmt.Sprintf(
+			`{apiVersion: v1, kind: Service, metadata: {namespace: served, name: web-%d}, spec: {selector: {app: web}, ports: [{port: 80}]}}`, i))
+	}
+	w.work("served", nil, manifests...)
+	w.settled("served", yes, yes)
+	w.value("v1 Endpoints served/web-0", "web-0", "metadata", "name")
+	w.deleteWork("served")
+	w.workGone("served")
+	w.gone("v1 Namespace served")
+}
+
 func (w *world) ledger(name string) *v1beta1.AppliedWork {
 	w.Helper()
 	l := &v1beta1.AppliedWork{}
