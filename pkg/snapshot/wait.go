@@ -63,23 +63,6 @@ func Wait(w Windows, c Changes, made, now time.Time) time.Duration {
 		return 0
 	}
 	pause := min(max(leastPause, 2*c.Apart), streamEnds)
-	until := earliest(c.Last.Add(pause), c.First.Add(patience), latestOf(c.First.Add(w.Collection), made.Add(w.Interval)))
-	return until.Sub(now)
-}
-
-func earliest(times ...time.Time) time.Time {
-	out := times[0]
-	for _, t := range times[1:] {
-		if t.Before(out) {
-			out = t
-		}
-	}
-	return out
-}
-
-func latestOf(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
+	left := func(from time.Time, d time.Duration) time.Duration { return from.Add(d).Sub(now) }
+	return min(left(c.Last, pause), left(c.First, patience), max(left(c.First, w.Collection), left(made, w.Interval)))
 }
