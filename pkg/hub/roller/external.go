@@ -27,7 +27,7 @@ func (r *Roller) observeExchanges(ctx context.Context, placement v1beta1.Placeme
 		return nil, nil
 	}
 	out := &observed{placement: key, of: placement, bindings: bindings, external: true}
-	if out.clusters, err = r.fleet(ctx); err != nil {
+	if out.clusters, err = r.clustersOf(ctx, bindings); err != nil {
 		return nil, err
 	}
 	for _, b := range all {

@@ -133,7 +133,7 @@ func (r *Roller) observe(ctx context.Context, key types.NamespacedName) (*observ
 	if behind, err := r.behind(ctx, key, latest, out.bindings); err != nil || behind {
 		return nil, err
 	}
-	if out.clusters, err = r.fleet(ctx); err != nil {
+	if out.clusters, err = r.clustersOf(ctx, out.bindings); err != nil {
 		return nil, err
 	}
 	if out.want.Overrides, err = r.overrides(ctx, key, latest, out.bindings, out.clusters); err != nil {
@@ -244,15 +244,20 @@ func (r *Roller) behind(ctx context.Context, key types.NamespacedName, latest sn
 	return r.behindOverrides(ctx, bindings)
 }
 
-// fleet lists the MemberClusters, by name.
-func (r *Roller) fleet(ctx context.Context) (map[string]*clusterv1beta1.MemberCluster, error) {
-	var list clusterv1beta1.MemberClusterList
-	if err := r.Client.List(ctx, &list, scope.Fast()...); err != nil {
-		return nil, fmt.Errorf("list member clusters: %w", err)
-	}
-	out := make(map[string]*clusterv1beta1.MemberCluster, len(list.Items))
-	for i := range list.Items {
-		out[list.Items[i].Name] = &list.Items[i]
+// clustersOf reads the MemberClusters of bindings, by name; those that do not exist are missing.
+func (r *Roller) clustersOf(ctx context.Context, bindings map[string]v1beta1.BindingObject) (map[string]*clusterv1beta1.MemberCluster, error) {
+	out := make(map[string]*clusterv1beta1.MemberCluster, len(bindings))
+	for _, b := range bindings {
+		var cluster clusterv1beta1.MemberCluster
+		name := b.GetSpec().TargetCluster
+		err := r.Client.Get(ctx, types.NamespacedName{Name: name}, &cluster, client.DisableReadYourWritesConsistency, client.UnsafeDisableDeepCopy)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("get member cluster %s: %w", name, err)
+		}
+		out[name] = &cluster
 	}
 	return out, nil
 }

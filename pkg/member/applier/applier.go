@@ -231,6 +231,9 @@ func (a *Applier) wake(priority int, names ...string) {
 	}
 }
 
+// othersWait reports whether Works wait for a worker.
+func (a *Applier) othersWait() bool { return a.queue != nil && a.queue.Len() > 0 }
+
 // Identify sets the identity of the hub whose Works are applied. Call it before Join; an empty one is unknown and
 // matches every hub.
 func (a *Applier) Identify(hub types.UID) {

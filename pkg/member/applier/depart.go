@@ -157,11 +157,16 @@ func waveOf(e apply.Entry) int {
 	return apply.Wave(schema.GroupResource{Group: e.Group, Resource: e.Resource})
 }
 
+// errLater is the error of a removal that continues when no other Work waits.
+var errLater = errors.New("other Works come first")
+
 // depart decides about every object of ledger when work is deleted, and releases those that stay on the cluster without
 // it. If all objects are leaves, it deletes those that go. Otherwise that is left to the caller: what is in a namespace
-// is understood only while the owners of it exist, and a workload must not lose its configuration before it ends. elsewhere are the objects that other Works list. If patient, an object
-// that the agent may not read is waited for; otherwise it stays. Namespaces and definitions come after what they
-// contain, which may stay. It returns an error only if it was cut short.
+// is understood only while the owners of it exist, and a workload must not lose its configuration before it ends.
+// elsewhere are the objects that other Works list. If patient, an object that the agent may not read is waited for;
+// otherwise it stays. Namespaces and definitions come after what they contain, which may stay. It returns an error only
+// if it was cut short; that is errLater if it has deleted objects, other Works wait, and the namespaces and definitions
+// are left: looking into a namespace takes longer than to delete what the fleet placed in it.
 func (a *Applier) depart(
 	ctx context.Context, work *v1beta1.Work, ledger *ledger, elsewhere sets.Set[apply.Key], patient bool,
 ) (map[apply.Key]parted, error) {
@@ -208,6 +213,11 @@ func (a *Applier) depart(
 	if !slices.ContainsFunc(contained, grows) {
 		if err := a.deleteAll(ctx, contained, out); err != nil {
 			return nil, err
+		}
+		if len(holding) > 0 && a.othersWait() && slices.ContainsFunc(contained, func(e apply.Entry) bool {
+			return out[apply.KeyOf(e.WorkResourceIdentifier)].gone
+		}) {
+			return nil, errLater
 		}
 	}
 	in.add(contained, out)

@@ -72,6 +72,45 @@ func TestAbandonDeletesNothing(t *testing.T) {
 	}
 }
 
+// The agent looks into a namespace after it has deleted what the fleet placed, of all Works that wait.
+func TestContentsGoBeforeNamespaces(t *testing.T) {
+	w := newWorld(t)
+	names := []string{"contents-a", "contents-b", "contents-c"}
+	for _, name := range names {
+		w.work(name, nil, namespaceText(name), configMap(name, "cm", "a"))
+	}
+	for _, name := range names {
+		w.settled(name, yes, yes)
+	}
+	w.halt()
+	for _, name := range names {
+		w.deleteWork(name)
+	}
+	w.writes.take()
+	w.start(func(a *Applier) { a.Workers = 1 })
+	w.eventually("all Works to wait for the agent", func() error {
+		w.agent.parkedLock.Lock()
+		defer w.agent.parkedLock.Unlock()
+		if len(w.agent.parked) < len(names) {
+			return fmt.Errorf("only %v", w.agent.parked)
+		}
+		return nil
+	})
+	w.agent.Join()
+	for _, name := range names {
+		w.workGone(name)
+	}
+	deletions := slices.DeleteFunc(w.writes.take(), func(write string) bool { return !strings.Contains(write, "DELETE") })
+	if len(deletions) != 2*len(names) {
+		t.Fatalf("deletions %q", deletions)
+	}
+	for i, d := range deletions {
+		if strings.Contains(d, "configmaps") != (i < len(names)) {
+			t.Errorf("deletion %d is %q; want those of all ConfigMaps first: %q", i, d, deletions)
+		}
+	}
+}
+
 // Case abandon-deletes, when the member leaves: what was placed stays, as ever, but by itself.
 func TestAbandonWhenTheMemberLeaves(t *testing.T) {
 	w := newWorld(t)

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/apply"
@@ -147,7 +148,7 @@ func (a *Applier) list(
 func (a *Applier) placedHere(ctx context.Context) (apply.Placed, error) {
 	placed := apply.Placed{All: sets.New[types.UID](), Held: sets.New[types.UID]()}
 	var all v1beta1.AppliedWorkList
-	if err := a.MemberClient.List(ctx, &all); err != nil {
+	if err := a.MemberClient.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
 		return placed, fmt.Errorf("list AppliedWorks: %w", err)
 	}
 	who := a.identity("")

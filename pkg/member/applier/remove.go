@@ -27,9 +27,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
-// remove removes a Work's objects from the member: the agent deletes them if all are leaves, and then the AppliedWork. If objects
-// still exist, that is deleted in the foreground, so that it exists until the garbage collector has deleted all of them
-// with what belongs to them; then the finalizer is removed.
+// remove removes a Work's objects from the member: the agent deletes them if all are leaves, and then the AppliedWork.
+// If objects still exist, that is deleted in the foreground, so that it exists until the garbage collector has deleted
+// all of them with what belongs to them; then the finalizer is removed.
 func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Result, error) {
 	if !controllerutil.ContainsFinalizer(work, contract.FinalizerWork) {
 		a.forget(work.Name)
@@ -64,6 +64,10 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 		}
 		a.legacy.leave(work, ledger.list(), elsewhere)
 		fates, err := a.depart(ctx, work, ledger, elsewhere, a.Now().Sub(work.DeletionTimestamp.Time) < a.DeletionWait)
+		if errors.Is(err, errLater) {
+			priority := priorityRecheck
+			return reconcile.Result{RequeueAfter: time.Nanosecond, Priority: &priority}, nil
+		}
 		if err != nil {
 			return reconcile.Result{}, err
 		}
