@@ -45,13 +45,13 @@ func (f *traced) settle(index int) {
 		}
 		return testworld.Complete("east").At(fmt.Sprint(index)).Check(f.p)
 	})
-	f.still(500 * time.Millisecond)
+	still(f, f.writes)
 }
 
-// still waits until the agents have not written anything about the placement for a while.
-func (f *traced) still(during time.Duration) {
-	f.Helper()
-	testworld.AwaitStill(f, during, "writes", func(context.Context) (int, error) { return len(about(f.writes.All())), nil })
+// still waits until agents have not written anything about placements for a while.
+func still(t testing.TB, writes *testworld.Writes) {
+	t.Helper()
+	testworld.AwaitStill(t, time.Second, "writes", func(context.Context) (int, error) { return len(about(writes.All())), nil })
 }
 
 // about returns the writes without those about members, which have heartbeats, and without events.
@@ -115,7 +115,7 @@ func (f *traced) restart(tracer *trace.Tracer) {
 	f.writes.Take()
 	f.tracer = tracer
 	f.start()
-	f.still(time.Second)
+	still(f, f.writes)
 	if writes := f.take(); len(writes) > 0 {
 		f.Errorf("after a restart the agents wrote %q", writes)
 	}

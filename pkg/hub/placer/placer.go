@@ -83,6 +83,8 @@ type memory struct {
 	selection selected
 	revision  revision
 	status    reported
+	// clusters is how many bindings the placement has; guarded by Placer.mu.
+	clusters int
 }
 
 // observed is a placement with its objects as they were read, and the results of the steps for later steps.
@@ -152,7 +154,7 @@ func (p *Placer) observe(ctx context.Context, placement v1beta1.PlacementObject)
 		return nil, err
 	}
 	s.fresh = len(s.Groups) == 0 && !controllerutil.ContainsFinalizer(placement, contract.FinalizerPlacement)
-	s.memory = p.remembered(s.key)
+	s.memory = p.remembered(s.key, len(s.Bindings))
 	return s, nil
 }
 
@@ -254,7 +256,8 @@ func external(placement v1beta1.PlacementObject) bool {
 // stamp is the time for writes, in whole seconds like the API server stores it.
 func (s *observed) stamp() metav1.Time { return metav1.NewTime(s.Now).Rfc3339Copy() }
 
-func (p *Placer) remembered(key types.NamespacedName) *memory {
+// remembered returns the memory of a placement that has so many bindings.
+func (p *Placer) remembered(key types.NamespacedName, clusters int) *memory {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.memories == nil {
@@ -263,6 +266,7 @@ func (p *Placer) remembered(key types.NamespacedName) *memory {
 	if p.memories[key] == nil {
 		p.memories[key] = &memory{}
 	}
+	p.memories[key].clusters = clusters
 	return p.memories[key]
 }
 

@@ -41,6 +41,23 @@ type silences struct {
 	// should have been heard.
 	waiting map[string]time.Time
 	states  map[string]v1beta1.SilenceState
+	// looked is when the fleet was last looked at for a cluster that is heard.
+	looked time.Time
+}
+
+// glance is how often, at most, the fleet is looked at because of clusters that are heard: only to notice that many
+// others are overdue. The heartbeats of a large fleet would otherwise each cost as much as it has clusters.
+const glance = time.Second
+
+// glances reports whether to look at the fleet for a cluster that is heard and has no recorded silence.
+func (s *silences) glances(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.looked).Abs() < glance {
+		return false
+	}
+	s.looked = now
+	return true
 }
 
 // await notes that the cluster waits for others to be heard.
@@ -133,21 +150,33 @@ func (r *Registrar) judge(ctx context.Context, cluster *v1beta1.MemberCluster, a
 	if failover.Watched(&is) && liveness.Of(&is, now) != liveness.Heard {
 		r.silences.await(is.Name, liveness.Due(&is)) // before the list, so that no heartbeat is missed
 	}
-	var list v1beta1.MemberClusterList
-	// An older heartbeat of another cluster makes the judgement more careful, and a newer one wakes this cluster. The
-	// heartbeat of this one must be recorded even if the API server answers no list.
-	if err := r.Client.List(ctx, &list, scope.Fast()...); err != nil {
-		return failover.Judgement{}, fmt.Errorf("list member clusters: %w", err)
-	}
-	fleet := make([]*v1beta1.MemberCluster, len(list.Items))
-	for i := range list.Items {
-		if fleet[i] = &list.Items[i]; fleet[i].Name == is.Name {
-			fleet[i] = &is
+	var fleet []*v1beta1.MemberCluster
+	if liveness.Of(&is, now) != liveness.Heard || is.Status.Silence != nil || r.silences.glances(now) {
+		var err error
+		if fleet, err = r.fleet(ctx, &is); err != nil {
+			return failover.Judgement{}, err
 		}
 	}
 	out := r.silences.next(failover.Judge{Domain: r.Domain, Awake: r.Awake}, &is, failover.Look{Now: now, Fleet: fleet})
 	if !out.Waiting {
 		r.silences.settle(is.Name)
+	}
+	return out, nil
+}
+
+// fleet lists the MemberClusters, one of them as it is given. An older heartbeat of another cluster makes a judgement
+// more careful, and a newer one wakes the cluster. The heartbeat of this one must be recorded even if the API server
+// answers no list.
+func (r *Registrar) fleet(ctx context.Context, is *v1beta1.MemberCluster) ([]*v1beta1.MemberCluster, error) {
+	var list v1beta1.MemberClusterList
+	if err := r.Client.List(ctx, &list, scope.Fast()...); err != nil {
+		return nil, fmt.Errorf("list member clusters: %w", err)
+	}
+	out := make([]*v1beta1.MemberCluster, len(list.Items))
+	for i := range list.Items {
+		if out[i] = &list.Items[i]; out[i].Name == is.Name {
+			out[i] = is
+		}
 	}
 	return out, nil
 }

@@ -388,3 +388,21 @@ func TestSilenceOnAHub(t *testing.T) {
 	})
 	silence("mute to be away", "")
 }
+
+func TestGlances(t *testing.T) {
+	var s silences
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i, step := range []struct {
+		after time.Duration
+		want  bool
+	}{
+		{0, true}, {time.Millisecond, false}, {glance - 2*time.Millisecond, false}, {time.Millisecond, true}, {glance, true},
+		{-time.Hour, true}, // the clock was set back
+		{glance / 2, false},
+	} {
+		now = now.Add(step.after)
+		if got := s.glances(now); got != step.want {
+			t.Errorf("step %d, %s later: %t, want %t", i, step.after, got, step.want)
+		}
+	}
+}

@@ -20,7 +20,8 @@ import (
 )
 
 // cleanUp deletes every binding of a placement that is being deleted, once, and then removes the scheduler's finalizer
-// from the placement. The bindings remain until their objects are removed, which the dispatcher handles.
+// from the placement, after the placer's: of two writes at the same time, one would be made again. The bindings remain
+// until their objects are removed, which the dispatcher handles.
 func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObject, bindings []v1beta1.BindingObject) error {
 	if err := s.releaseUnplaced(ctx, bindings); err != nil {
 		return err
@@ -31,6 +32,9 @@ func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObje
 	}
 	if err := deleteAll(ctx, s.Client, bindings); err != nil {
 		return err
+	}
+	if controllerutil.ContainsFinalizer(placement, contract.FinalizerPlacement) {
+		return nil // its removal is an event
 	}
 	// The cache of a new leader may lack bindings that the last one created, and no agent looks for the bindings of a
 	// placement that is gone.
