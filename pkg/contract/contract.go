@@ -182,6 +182,12 @@ const (
 	// AnnotationTrace is on snapshots, bindings and Works of a change that is traced: the context of its trace, as the
 	// traceparent of W3C Trace Context. It is compared with nothing, and no write is made for it.
 	AnnotationTrace = Prefix + "traceparent"
+	// AnnotationHeldRemoval is on Works that the revision of their binding no longer has, and that stay only because the
+	// removal of their objects is held: "true".
+	AnnotationHeldRemoval = Prefix + "held-removal"
+	// AnnotationReleaseRemoval is on placements: digests, separated by commas, of held removals that are let through.
+	// "kubectl fleet release placement" sets it.
+	AnnotationReleaseRemoval = Prefix + "release-removal"
 	// AnnotationAdoptFor is on namespaces: the UID of the MemberCluster for which the hub agent may take the namespace
 	// over.
 	AnnotationAdoptFor = Prefix + "adopt-for"

@@ -29,7 +29,7 @@ var layers = []layer{
 	{"agents", []string{"pkg/hub/", "pkg/member/"}, false},
 	{"what some agents share", []string{"pkg/hub/give", "pkg/hub/objects", "pkg/hub/policies", "pkg/hub/revise"}, false},
 	{"what agents share", []string{"pkg/loop", "pkg/process", "pkg/trace"}, false},
-	{"decisions", []string{"pkg/admission", "pkg/apply", "pkg/capacity", "pkg/division", "pkg/evict", "pkg/failover", "pkg/health", "pkg/membership", "pkg/override", "pkg/replicas", "pkg/report", "pkg/rollout", "pkg/schedule",
+	{"decisions", []string{"pkg/admission", "pkg/apply", "pkg/capacity", "pkg/division", "pkg/evict", "pkg/failover", "pkg/health", "pkg/membership", "pkg/override", "pkg/removal", "pkg/replicas", "pkg/report", "pkg/rollout", "pkg/schedule",
 		"pkg/secrecy", "pkg/selection", "pkg/snapshot", "pkg/stage", "pkg/work"}, true},
 	{"what is wrong in a spec", []string{"pkg/validate"}, false},
 	{"twins", []string{"pkg/scope"}, false},

@@ -191,6 +191,10 @@ type ResourceBindingStatus struct {
 	// +kubebuilder:validation:MaxItems=100
 	UnschedulableReplicas []UnschedulableReplicas `json:"unschedulableReplicas,omitempty"`
 
+	// HeldRemoval is what the content in the spec would remove from the cluster, and is held there; absent if nothing is.
+	// +optional
+	HeldRemoval *HeldRemoval `json:"heldRemoval,omitempty"`
+
 	// Conditions are RolloutStarted, Overridden, WorkSynchronized, and then Applied and Available or, with ReportDiff,
 	// DiffReported.
 	// +optional

@@ -234,6 +234,11 @@ type RolloutStrategy struct {
 	// +kubebuilder:validation:XValidation:rule="(self == null) || (self.type == 'Mirror' ? size(self.destination) != 0 : true)",message="when reportBackStrategy.type is 'Mirror', a destination must be specified"
 	// +flagship:not-in=v1
 	ReportBackStrategy *ReportBackStrategy `json:"reportBackStrategy,omitempty"`
+
+	// Removal limits what one change may remove from member clusters. Without it the defaults of the hub agent apply
+	// (its flags --removal-max and --removal-protect), which limit nothing unless they are set.
+	// +optional
+	Removal *RemovalPolicy `json:"removal,omitempty"`
 }
 
 // RolloutStrategyType defines which controller rolls out new content.

@@ -110,6 +110,10 @@ type SchedulingPolicySnapshotStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=1000
 	ClusterDecisions []ClusterDecision `json:"targetClusters,omitempty"`
+
+	// HeldRemoval are the clusters that the placement would leave, and on which it is held; absent if there are none.
+	// +optional
+	HeldRemoval *HeldRemoval `json:"heldRemoval,omitempty"`
 }
 
 // ClusterDecision is the scheduler's decision for one cluster.
