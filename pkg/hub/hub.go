@@ -249,6 +249,10 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 	if err != nil {
 		return err
 	}
+	brake, err := o.removal()
+	if err != nil {
+		return err
+	}
 	source, err := objects.New(mgr.GetConfig(), mgr.GetHTTPClient(), rules, time.Now)
 	if err != nil {
 		return err
@@ -288,7 +292,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 		&dispatcher.Dispatcher{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, dispatcher.RecorderName),
 			NamespacedRecorder: recorder(mgr, dispatcher.NamespacedRecorderName),
-			Workers:            2 * workers, Namespaced: o.ResourcePlacement, ClusterScoped: source.ClusterScoped, Now: time.Now,
+			Workers:            2 * workers, Namespaced: o.ResourcePlacement, ClusterScoped: source.ClusterScoped, Removal: brake, Now: time.Now,
 			Trace: o.tracer.Agent("dispatcher"),
 		},
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/failover"
 	"github.com/flagship-fleet/flagship/pkg/hub/admission"
 	"github.com/flagship-fleet/flagship/pkg/process"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/selection"
 	"github.com/flagship-fleet/flagship/pkg/trace"
 )
@@ -60,6 +61,10 @@ type Options struct {
 
 	// FailoverDomain is the label of the domains of clusters that can fail as a whole; empty for none.
 	FailoverDomain string
+
+	// RemovalMax and RemovalProtect are the removal policy of placements that have none: a number or a percentage, and
+	// kinds separated by commas.
+	RemovalMax, RemovalProtect string
 
 	// Webhook is whether admission webhooks are served, and the configurations written that make the hub's API server
 	// call them.
@@ -130,6 +135,10 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 	fs.DurationVar(&o.ForceDeleteWait, "force-delete-wait-time", 15*time.Minute, "how long a deleted MemberCluster waits for its agent before the hub agent cleans up without it, 30s to 1h")
 	fs.StringVar(&o.FailoverDomain, "failover-domain-label", failover.DefaultDomain, "label of MemberClusters that names their region, or another domain "+
 		"that can fail as a whole: failovers go on while many clusters are silent if they are all clusters of few domains, and another domain is heard; empty: none")
+	fs.StringVar(&o.RemovalMax, "removal-max", "", "objects, or clusters, that one change of a placement without strategy.removal may take away: a number from 0, "+
+		"or a percentage from 0% to 100%; a change beyond it is held; empty: no limit")
+	fs.StringVar(&o.RemovalProtect, "removal-protect", "", "kinds of objects that no change of such a placement may take away, as Kind or Kind.group, separated by ',', "+
+		"such as Namespace,CustomResourceDefinition.apiextensions.k8s.io; at most 32")
 	fs.BoolVar(&o.ResourcePlacement, "enable-resource-placement", true, "serve namespaced ResourcePlacements")
 	fs.StringVar(&o.SkippedAPIs, "skipped-propagating-apis", "", "APIs that are never placed, in addition to the built-in list; separated by ';': group, group/version, group/version/Kind,Kind, v1/Kind; not with --allowed-propagating-apis")
 	fs.StringVar(&o.AllowedAPIs, "allowed-propagating-apis", "", "the only APIs that are placed, in the same form; replaces the built-in list of skipped APIs")
@@ -187,6 +196,15 @@ func (o *Options) rules() (selection.Rules, error) {
 	return rules, nil
 }
 
+// removal is the removal policy of placements that have none.
+func (o *Options) removal() (removal.Policy, error) {
+	policy, err := removal.Parse(o.RemovalMax, o.RemovalProtect)
+	if err != nil {
+		return policy, fmt.Errorf("--removal-max, --removal-protect: %w", err)
+	}
+	return policy, nil
+}
+
 // policies are the admission policies that the flags configure.
 func (o *Options) policies() (policy.Config, error) {
 	if o.AdmissionPolicyConfig == "" {
@@ -227,6 +245,9 @@ func (o *Options) Validate() error {
 		}
 	}
 	if _, err := o.rules(); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := o.removal(); err != nil {
 		errs = append(errs, err)
 	}
 	errs = append(errs, o.validateWebhook()...)

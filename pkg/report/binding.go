@@ -13,6 +13,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/secrecy"
 )
 
@@ -42,6 +43,10 @@ type BindingFacts struct {
 	Works []*v1beta1.Work
 	// Shares are the cluster's shares of divided workloads in the content.
 	Shares []v1beta1.ReplicaShare
+	// Held is what the content would remove from the cluster, and is held; nil for nothing. Kept are the objects that are
+	// in Works only because of that: they do not count as content.
+	Held *v1beta1.HeldRemoval
+	Kept []removal.Object
 }
 
 // BindingUpdate is a binding's new status. If not Settled, it only reports progress; see Hold.
@@ -55,11 +60,13 @@ type BindingUpdate struct {
 // the same: rollouts count from it how long the new content has been available.
 func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time) BindingUpdate {
 	f.Works = slices.SortedFunc(slices.Values(f.Works), func(a, b *v1beta1.Work) int { return cmp.Compare(a.Name, b.Name) })
+	f.Works = withoutKept(f.Works, f.Kept)
 	s := f.sum()
 	lists := s.details()
 	status := v1beta1.ResourceBindingStatus{
 		FailedPlacements: lists.failed, DriftedPlacements: lists.drifted, DiffedPlacements: lists.diffed, LastHealthy: old.LastHealthy,
 		UnavailableSince: f.unavailableSince(old, s, now), UnschedulableReplicas: f.unschedulable(old.UnschedulableReplicas),
+		HeldRemoval: f.Held.DeepCopy(),
 	}
 	if delivery.IsTrue(s.conditions, v1beta1.ConditionAvailable, f.Generation) {
 		status.LastHealthy = f.Content.DeepCopy()
@@ -68,13 +75,19 @@ func Binding(old v1beta1.ResourceBindingStatus, f BindingFacts, now metav1.Time)
 		status.Conditions = append(status.Conditions, *started)
 	}
 	status.Conditions = append(status.Conditions, merge(ofGeneration(old.Conditions, f.Generation), s.conditions, now)...)
+	if f.Held != nil {
+		status.Conditions = append(status.Conditions, merge(old.Conditions, []metav1.Condition{contentHeld(f.Generation, f.Held)}, now)...)
+	}
 	for _, c := range old.Conditions {
+		if c.Type == v1beta1.ConditionRemovalHeld {
+			continue
+		}
 		past := c.Type == v1beta1.ConditionRolledBack && c.ObservedGeneration < f.Generation
 		if !slices.Contains(dispatched, c.Type) && !past && meta.FindStatusCondition(status.Conditions, c.Type) == nil {
 			status.Conditions = append(status.Conditions, c)
 		}
 	}
-	return BindingUpdate{Status: status, Settled: !s.progress || f.regressed(old.Conditions, s.conditions)}
+	return BindingUpdate{Status: status, Settled: !s.progress || f.regressed(old.Conditions, s.conditions) || !sameHold(old.HeldRemoval, f.Held)}
 }
 
 // unavailableSince is since when the content, which was available on the cluster, has not been. It begins with a report

@@ -49,6 +49,9 @@ func PlacementEvents(placement v1beta1.PlacementObject, status *v1beta1.Placemen
 			out = append(out, *bad)
 		}
 	}
+	if held := change.newlyHeld(); held != nil {
+		out = append(out, *held)
+	}
 	for _, s := range milestones(placement.GetSpec()) {
 		if bad := change.failed(s); bad != nil {
 			out = append(out, *bad)
@@ -114,6 +117,16 @@ func (change placementChange) turned(kind string) *Event {
 		return nil
 	}
 	return &Event{Warning: true, Reason: c.Reason, Message: c.Message}
+}
+
+// newlyHeld returns the event for a removal that is held from now on.
+func (change placementChange) newlyHeld() *Event {
+	kind := change.placement.ConditionType(v1beta1.ConditionRemovalHeld)
+	c := meta.FindStatusCondition(change.status.Conditions, kind)
+	if c == nil || c.Status != metav1.ConditionTrue || meta.IsStatusConditionTrue(change.old.Conditions, kind) {
+		return nil
+	}
+	return &Event{Warning: true, Reason: v1beta1.ConditionRemovalHeld, Message: c.Message}
 }
 
 // unavailable returns the event for content that was available everywhere and no longer is.

@@ -270,6 +270,9 @@ func (p *placementReport) conditions(wanted ...metav1.Condition) []metav1.Condit
 	if permitted := ResourcesPermitted(p.Placement, p.Withheld); permitted != nil {
 		wanted = append(wanted, *permitted)
 	}
+	if held := RemovalHeld(p.Placement, HoldsOf(p.Bindings, p.Policy)); held != nil {
+		wanted = append(wanted, *held)
+	}
 	if failover := p.failover(); failover != nil {
 		wanted = append(wanted, *failover)
 	}

@@ -245,7 +245,8 @@ func holds(seen, wanted *v1beta1.Work) bool {
 	want := copied(wanted.Annotations)
 	delete(want, contract.AnnotationBindingUID)
 	delete(want, contract.AnnotationOrigins)
-	return includes(seen.Annotations, want) && sameOwn(seen.Annotations, want)
+	return includes(seen.Annotations, want) && sameOwn(seen.Annotations, want) &&
+		seen.Annotations[contract.AnnotationHeldRemoval] == want[contract.AnnotationHeldRemoval]
 }
 
 // includes reports whether have has all entries of want.
@@ -272,6 +273,7 @@ func replaced(seen, wanted *v1beta1.Work) *v1beta1.Work {
 	out.Annotations = merged(out.Annotations, wanted.Annotations)
 	for _, optional := range append([]string{
 		contract.AnnotationOverrides, contract.AnnotationOverrideFingerprint, contract.AnnotationOverrideContent, contract.AnnotationOrigins,
+		contract.AnnotationHeldRemoval,
 	}, ownHashes...) {
 		if _, wants := wanted.Annotations[optional]; !wants {
 			delete(out.Annotations, optional)
@@ -324,7 +326,7 @@ func Holds(order Order, seen []*v1beta1.Work) bool {
 	}
 	live := 0
 	for _, s := range seen {
-		if !s.DeletionTimestamp.IsZero() {
+		if !s.DeletionTimestamp.IsZero() || s.Annotations[contract.AnnotationHeldRemoval] != "" {
 			continue
 		}
 		if live++; !includes(s.Annotations, want) {

@@ -30,6 +30,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/failover/state"
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/override"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -61,6 +62,8 @@ type Dispatcher struct {
 	Namespaced bool
 	// ClusterScoped reports the scope of the kinds that the hub serves.
 	ClusterScoped work.Scopes
+	// Removal is what one change may remove if its placement does not say.
+	Removal removal.Policy
 	// Now is the clock.
 	Now func() time.Time
 	// Trace records spans; nil for none.
@@ -116,6 +119,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	if seen.doubt != nil && (!seen.doubt.Keeps || len(seen.works) == 0) {
 		result, _, err := d.report(ctx, binding, report.BindingFacts{
 			Generation: binding.GetGeneration(), Overridden: seen.order.Overridden(), SyncFailure: seen.doubt.Why, Passing: seen.doubt.Passing,
+			Held: seen.held,
 		})
 		return result, err
 	}
@@ -134,6 +138,10 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	if plan.sync == "" {
 		plan.sync, plan.passing = outcome.failure, plan.passing || outcome.passing
 	}
+	held := seen.held
+	if plan.braked && (outcome.failure == "" || plan.held != nil) {
+		held = plan.held // a removal that was released and has failed stays the same one
+	}
 	result, wrote, err := d.report(ctx, binding, report.BindingFacts{
 		Generation:      binding.GetGeneration(),
 		Bound:           binding.GetSpec().State == v1beta1.BindingStateBound && (!seen.external || failover.Replaces(binding) != nil),
@@ -147,6 +155,8 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 		Passing:         plan.passing,
 		Works:           outcome.works,
 		Shares:          seen.order.Shares,
+		Held:            held,
+		Kept:            plan.kept,
 	})
 	if err != nil || outcome.err != nil {
 		return ctrl.Result{}, errors.Join(err, outcome.err)
@@ -213,6 +223,11 @@ type observed struct {
 	// decided.
 	divided bool
 	shares  *v1beta1.RevisionShares
+	// policy is what a change may remove from the cluster, held what is held of one, and released are the digests of
+	// those that are let through.
+	policy   removal.Policy
+	held     *v1beta1.HeldRemoval
+	released []string
 	// doubt is why the binding is not carried out; nil if it is.
 	doubt     *work.Doubt
 	snapshots []v1beta1.ResourceSnapshotObject
@@ -243,8 +258,9 @@ func (d *Dispatcher) observe(ctx context.Context, binding v1beta1.BindingObject)
 	if err != nil {
 		return nil, err
 	}
-	out := &observed{order: order, cluster: override.Cluster{Name: cluster.Name, Labels: cluster.Labels}, uid: trace.PlacementUID(binding)}
+	out := &observed{order: order, cluster: override.Cluster{Name: cluster.Name, Labels: cluster.Labels}, uid: trace.PlacementUID(binding), held: binding.GetStatus().HeldRemoval}
 	if placement != nil {
+		out.policy, out.released = removal.PolicyOf(placement, d.Removal), removal.Released(placement)
 		strategy := placement.GetSpec().Strategy
 		out.order.ReportBack, out.order.Delete = state.ReportBack(placement.GetSpec()), strategy.DeleteStrategy
 		out.external = strategy.Type == v1beta1.RolloutStrategyTypeExternal

@@ -15,6 +15,7 @@ import (
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/override"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/trace"
 	"github.com/flagship-fleet/flagship/pkg/work"
@@ -34,6 +35,11 @@ type plan struct {
 	idle []v1beta1.OverrideSnapshotObject
 	// again is when to check again without an event; zero for never.
 	again time.Duration
+	// braked is whether it was decided what is held of what the changes remove: held, with the objects that stay on the
+	// cluster only because of that.
+	braked bool
+	held   *v1beta1.HeldRemoval
+	kept   []removal.Object
 	// events are recorded when the status first reports their cause.
 	events []happening
 }
@@ -86,8 +92,8 @@ func (d *Dispatcher) plan(ctx context.Context, seen *observed) (plan, error) {
 		return unsound(seen, overrides, err), nil
 	}
 	var again time.Duration
+	var edited map[string]bool
 	if !left { // otherwise the Works would get changes before the agents that decide about them permit it
-		var edited map[string]bool
 		edited, again = d.edited(seen.works)
 		changes.Restore(wanted, works, edited)
 	}
@@ -98,13 +104,20 @@ func (d *Dispatcher) plan(ctx context.Context, seen *observed) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
+	brake, err := d.brake(ctx, seen, stage{wanted: wanted, works: works, orphans: orphans, edited: edited, left: left, changes: changes})
+	if err != nil {
+		return plan{}, err
+	}
 	seen.works = works
-	out := plan{changes: changes, wanted: names(wanted), again: again, idle: d.idle(ctx, seen.order, group)}
-	if waits {
+	out := plan{
+		changes: brake.changes, wanted: names(wanted), again: again, idle: d.idle(ctx, seen.order, group),
+		braked: true, held: brake.held, kept: brake.kept, sync: brake.unknown,
+	}
+	if waits && out.sync == "" {
 		out.sync, out.passing = "Waiting until the rollout gives the cluster the new result of its overrides, to change its share of replicas, "+
 			"or the annotations that were taken along from another cluster", true
 	}
-	if len(changes.Await) > 0 {
+	if len(changes.Await) > 0 && out.sync == "" {
 		out.sync, out.passing = fmt.Sprintf("Waiting for the cluster to remove the objects of the deleted work %s", changes.Await[0]), true
 	}
 	return out, nil

@@ -104,12 +104,15 @@ func (d *Dispatcher) works() predicate.Predicate {
 
 // placements passes changes of the settings that bindings do not carry.
 func placements() predicate.Predicate {
-	setting := func(o client.Object) [3]any {
+	setting := func(o client.Object) [5]any {
 		if placement, ok := o.(v1beta1.PlacementObject); ok {
 			strategy := placement.GetSpec().Strategy
-			return [3]any{state.ReportBack(placement.GetSpec()), strategy.DeleteStrategy, replicas.PolicyOf(placement) != nil}
+			return [5]any{
+				state.ReportBack(placement.GetSpec()), strategy.DeleteStrategy, replicas.PolicyOf(placement) != nil,
+				strategy.Removal, placement.GetAnnotations()[contract.AnnotationReleaseRemoval],
+			}
 		}
-		return [3]any{}
+		return [5]any{}
 	}
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // a binding may have been reconciled before its placement was in the cache

@@ -6,11 +6,13 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/metrics"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
 
@@ -35,6 +37,16 @@ var (
 			{Name: "conditionType", Values: "the first condition, in order, that is not True; `Completed` if all are True"},
 			{Name: "status", Values: "status of that condition: `False`, `Unknown`, or `nil` if it is absent for this generation; `True` if completed"},
 			{Name: "reason", Values: "reason of that condition; `nil` or `Completed` as above"},
+		},
+		Agents: []metrics.Agent{metrics.Hub},
+	})
+	heldRemovals = metrics.Gauge(metrics.Definition{
+		Name: "fleet_held_removals",
+		Help: "Objects, or clusters, that a change of a placement would remove, and that are held by its removal policy. A placement has series only while something is held.",
+		Labels: []metrics.Label{
+			{Name: "namespace", Values: "namespace of the placement; empty for a ClusterResourcePlacement"},
+			{Name: "name", Values: "name of the placement"},
+			{Name: "subject", Values: "`content` for objects that leave clusters, `clusters` for clusters that leave the placement, `placement` for the objects of a deleted one"},
 		},
 		Agents: []metrics.Agent{metrics.Hub},
 	})
@@ -103,6 +115,28 @@ func (g *progress) drop() {
 		lastTimestamp.DeleteLabelValues(labels[:]...)
 	}
 	g.series, g.generation = nil, 0
+}
+
+// setHeld sets the series of what is held of a placement.
+func setHeld(key types.NamespacedName, holds report.Holds) {
+	content := 0
+	for _, h := range holds.Content {
+		content += int(h.Removed)
+	}
+	of := map[removal.Subject]int{removal.Content: content}
+	if h := holds.Clusters; h != nil {
+		of[removal.Clusters] = int(h.Removed)
+	}
+	if h := holds.Placement; h != nil {
+		of[removal.Placement] = int(h.Removed)
+	}
+	for _, subject := range []removal.Subject{removal.Content, removal.Clusters, removal.Placement} {
+		if n := of[subject]; n > 0 {
+			heldRemovals.WithLabelValues(key.Namespace, key.Name, string(subject)).Set(float64(n))
+		} else {
+			heldRemovals.DeleteLabelValues(key.Namespace, key.Name, string(subject))
+		}
+	}
 }
 
 // counted wraps the reconciler of both scopes so that its reconciliations are counted, for each scope.

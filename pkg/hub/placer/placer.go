@@ -272,6 +272,7 @@ func (p *Placer) remembered(key types.NamespacedName, clusters int) *memory {
 
 func (p *Placer) forget(key types.NamespacedName) {
 	p.Objects.Forget(key)
+	setHeld(key, report.Holds{})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if m := p.memories[key]; m != nil {

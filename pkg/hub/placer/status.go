@@ -38,6 +38,7 @@ func (p *Placer) reportStatus(ctx context.Context, s *observed) (time.Duration, 
 	if latest, ok := snapshot.Latest(s.Groups); ok && latest.Master != nil && latest.Master.GetName() == facts.Latest.Name {
 		facts.Course = rollout.CourseOf(latest.Master)
 	}
+	setHeld(s.key, report.HoldsOf(s.Bindings, s.policy))
 	update := report.Placement(facts, s.stamp())
 	status, rest := s.due(update)
 	s.delayed = rest > 0
