@@ -70,7 +70,8 @@ const (
 	// picked again.
 	AnnotationPreviousState = Prefix + "previous-binding-state"
 	// AnnotationCarriedOver is on bindings that an earlier policy picked, and about which the current policy is not
-	// decided: their cluster was not heard. The scheduler decides when it hears the cluster again.
+	// decided: their cluster was not heard. The scheduler decides when it hears the cluster again. With CarriedOverHeld the
+	// policy gives the cluster up, and that is held.
 	AnnotationCarriedOver = Prefix + "carried-over"
 	// AnnotationReplacedBy is on Unscheduled bindings that another cluster replaces: that cluster, the reason, and since
 	// when the reason holds, JSON. AnnotationReplaces is on the binding of the other cluster, in the same form.
@@ -200,6 +201,8 @@ const (
 	// HeldYes and HeldRelease are the values of AnnotationHeld.
 	HeldYes     = "true"
 	HeldRelease = "release"
+	// CarriedOverHeld is a value of AnnotationCarriedOver.
+	CarriedOverHeld = "held"
 	// AuthorRestricted is the value of AnnotationAuthor.
 	AuthorRestricted = "restricted"
 )

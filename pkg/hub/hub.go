@@ -275,7 +275,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 		},
 		&scheduler.Scheduler{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, scheduler.RecorderName), Pace: scheduler.NewPace(),
-			Domain: o.FailoverDomain, Workers: workers, Namespaced: o.ResourcePlacement, Runs: o.StagedRuns, Now: time.Now,
+			Domain: o.FailoverDomain, Workers: workers, Namespaced: o.ResourcePlacement, Runs: o.StagedRuns, Removal: brake, Now: time.Now,
 			Trace: o.tracer.Agent("scheduler"),
 		},
 		&overrider.Overrider{

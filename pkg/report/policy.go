@@ -21,6 +21,8 @@ type PolicyFacts struct {
 	// an update run ends.
 	Held      []string
 	AwaitsRun bool
+	// Removal is what the policy would give up, and is held; nil for nothing.
+	Removal *v1beta1.HeldRemoval
 }
 
 // Policy returns the status of a policy snapshot whose status has been old.
@@ -33,6 +35,7 @@ func Policy(old v1beta1.SchedulingPolicySnapshotStatus, f PolicyFacts, now metav
 		ObservedCRPGeneration: f.Placement,
 		Conditions:            merge(old.Conditions, conditions, now),
 		ClusterDecisions:      f.Decisions,
+		HeldRemoval:           f.Removal.DeepCopy(),
 	}
 }
 

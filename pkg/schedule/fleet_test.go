@@ -16,6 +16,7 @@ import (
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 )
 
 // noon is the time of the decision in all tests.
@@ -95,6 +96,9 @@ type world struct {
 	others    []Placement
 	external  bool
 	run       string
+	removal   removal.Policy
+	held      *v1beta1.HeldRemoval
+	released  []string
 }
 
 // newWorld is the fleet of scenarios.md, section 20.
@@ -125,7 +129,7 @@ func (w *world) taint(names ...string) {
 func (w *world) use(policy *v1beta1.PlacementPolicy) {
 	if w.policy != nil || w.made > 0 {
 		w.snapshot++
-		w.listed = nil
+		w.listed, w.held = nil, nil
 	}
 	w.policy = policy
 }
@@ -135,6 +139,7 @@ func (w *world) request() Request {
 		Policy: w.policy, Snapshot: fmt.Sprint("p-", w.snapshot), Number: w.number, Namespace: w.namespace,
 		Bindings: slices.Clone(w.bindings), Listed: w.listed, Now: noon,
 		Failover: w.failover, External: w.external, Run: w.run, Rebalance: w.asked, Name: "p", Placements: slices.Clone(w.others),
+		Removal: w.removal, HeldRemoval: w.held, Released: w.released, UID: "uid-of-p",
 	}
 	for _, c := range w.clusters { // in any order
 		r.Clusters = append(r.Clusters, c)
@@ -205,13 +210,13 @@ func (w *world) apply(d Decision) {
 		if change.TakenBack {
 			b.TakenBack = noon
 		}
-		b.State, b.Snapshot, b.CarriedOver, b.Decision = change.State, change.Snapshot, change.CarriedOver, change.Decision
+		b.State, b.Snapshot, b.CarriedOver, b.Stays, b.Decision = change.State, change.Snapshot, change.CarriedOver, change.Stays, change.Decision
 		if change.Inherits {
 			b.State, b.Placed = v1beta1.BindingStateBound, true
 		}
 	}
 	w.bindings = slices.DeleteFunc(w.bindings, func(b Binding) bool { return slices.Contains(d.Release, b.Name) })
-	w.listed = d.Clusters
+	w.listed, w.held = d.Clusters, d.Removal
 }
 
 func (w *world) binding(name string) *Binding {

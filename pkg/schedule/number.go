@@ -43,7 +43,7 @@ func (r *run) pickN(number int) {
 	r.forget()
 	r.fill()
 	r.settle(r.moved)
-	if surplus > 0 || len(r.obsolete) > 0 || len(r.writes) > 0 {
+	if len(r.obsolete) > 0 || len(r.writes) > 0 { // without the clusters that are held
 		r.report(append(r.moved, r.keptDecisions()...), nil)
 	} else {
 		r.show(slices.SortedFunc(slices.Values(r.keptDecisions()), byCluster), r.listedOthers())

@@ -8,12 +8,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/failover"
+	"github.com/flagship-fleet/flagship/pkg/removal"
+	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
 // Request is the input of a decision. Decide does not change it.
@@ -47,6 +50,14 @@ type Request struct {
 	// Placements are the other placements, of the same kind and namespace, that the terms of the policy select: see
 	// SelectionOf.
 	Placements []Placement
+	// Removal is what one decision may give up, HeldRemoval what is held already, and Released are the digests of what is
+	// let through. Granted are clusters of one that was let through and is not carried out completely. UID is the
+	// placement's.
+	Removal     removal.Policy
+	HeldRemoval *v1beta1.HeldRemoval
+	Released    []string
+	Granted     []removal.Object
+	UID         types.UID
 	// Listed are the decisions in the snapshot's status.
 	Listed []v1beta1.ClusterDecision
 	Now    time.Time
@@ -64,9 +75,13 @@ type Binding struct {
 	// Placed is true if the binding ever got content.
 	Placed   bool
 	Deleting bool
+	// Foreign is true for a binding of an earlier placement of the name, whose objects no decision removes.
+	Foreign bool
 	// CarriedOver is true if an earlier policy picked the cluster, and the current one could not be decided because
 	// the cluster was not heard.
 	CarriedOver bool
+	// Stays is true if the current policy gave the cluster up, and that is held.
+	Stays bool
 	// Available is true if the content was ever available on the cluster, Serving if what the binding requests is now.
 	Available, Serving bool
 	// UnavailableSince is since when what the binding requests, which was available, is not; zero if it is or never was.
@@ -98,6 +113,8 @@ func RequestOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotO
 		Now:       now,
 	}
 	r.Failover, r.Rebalance = failover.PolicyOf(placement), rebalanceOf(placement, policy)
+	r.Removal, r.HeldRemoval, r.Released = removal.PolicyOf(placement, removal.Policy{}), policy.GetStatus().HeldRemoval, removal.Released(placement)
+	r.UID = placement.GetUID()
 	if r.Policy != nil && r.Policy.PlacementType == v1beta1.PlacementTypePickN {
 		text := policy.GetAnnotations()[contract.AnnotationNumberOfClusters]
 		number, err := strconv.Atoi(text)
@@ -111,7 +128,9 @@ func RequestOf(placement v1beta1.PlacementObject, policy v1beta1.PolicySnapshotO
 		r.Clusters = append(r.Clusters, &clusters[i])
 	}
 	for _, b := range bindings {
-		r.Bindings = append(r.Bindings, bindingOf(b))
+		binding := bindingOf(b)
+		binding.Foreign = !scope.Of(b, placement)
+		r.Bindings = append(r.Bindings, binding)
 	}
 	return r, nil
 }
@@ -168,6 +187,7 @@ func bindingOf(b v1beta1.BindingObject) Binding {
 		Placed:      spec.ResourceSnapshotName != "",
 		Deleting:    !b.GetDeletionTimestamp().IsZero(),
 		CarriedOver: CarriedOver(b),
+		Stays:       b.GetAnnotations()[contract.AnnotationCarriedOver] == contract.CarriedOverHeld,
 		Available:   status.LastHealthy != nil || delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue),
 		Serving:     delivery.StatusOf(b).Is(v1beta1.ConditionAvailable, metav1.ConditionTrue),
 		Resources:   spec.ResourceSnapshotName,

@@ -23,6 +23,7 @@ import (
 	clusterv1beta1 "github.com/flagship-fleet/flagship/apis/cluster/v1beta1"
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/failover"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 )
 
 // Decision is what to write, and what to report.
@@ -45,6 +46,10 @@ type Decision struct {
 	Waiting bool
 	// Rebalanced is whether the request to rebalance is done.
 	Rebalanced bool
+	// Removal is what the policy would give up, and is held; nil for nothing.
+	Removal *v1beta1.HeldRemoval
+	// Granted are the clusters that are given up because that was released.
+	Granted []removal.Object
 	// Release names the bindings that are being deleted and whose finalizer the scheduler can remove.
 	Release []string
 
@@ -77,8 +82,9 @@ type Change struct {
 	Binding  string
 	State    v1beta1.BindingState
 	Snapshot string
-	// CarriedOver is true if the policy is not decided for the binding until its cluster is heard.
-	CarriedOver bool
+	// CarriedOver is true if the policy is not decided for the binding until its cluster is heard, Stays if the policy
+	// gives the cluster up, and that is held.
+	CarriedOver, Stays bool
 	// ReplacedBy and Replaces are as in Binding.
 	ReplacedBy, Replaces *failover.Exchange
 	// Inherits is whether the binding gets the content of the one to the cluster that it replaces.
@@ -117,6 +123,8 @@ type run struct {
 	// carried are the bindings in kept that an older policy created, and that are not carried over yet.
 	carried []Binding
 	exchanges
+	// stays are the decisions on clusters that would be given up, and are held. They do not count as found.
+	stays []v1beta1.ClusterDecision
 	// order are the picks of PickN, the best first.
 	order []v1beta1.ClusterDecision
 
@@ -208,7 +216,7 @@ func (r *run) sortOut() {
 			}
 		case !r.has(b.Cluster) || taken[b.Cluster]:
 			r.lost = append(r.lost, b)
-		case b.Snapshot != r.request.Snapshot || b.CarriedOver && Decidable(r.clusters[r.at[b.Cluster]], r.request.Now):
+		case b.Snapshot != r.request.Snapshot || b.CarriedOver && (r.isHeld(b) || Decidable(r.clusters[r.at[b.Cluster]], r.request.Now)):
 			r.obsolete[b.Cluster], taken[b.Cluster] = b, true
 		default:
 			r.kept[b.Cluster], taken[b.Cluster] = b, true
@@ -280,6 +288,7 @@ func (r *run) settle(picked []v1beta1.ClusterDecision) {
 			Binding: b.Name, State: b.State, Snapshot: r.request.Snapshot, CarriedOver: true, Decision: b.Decision, Replaces: b.Replaces,
 		})
 	}
+	r.brake(chosen)
 	slices.SortFunc(r.decision.Create, byCluster)
 	slices.SortStableFunc(r.decision.Change, func(a, b Change) int { return cmp.Compare(a.Binding, b.Binding) })
 	for _, b := range sorted(r.obsolete) {

@@ -24,6 +24,9 @@ func Decidable(cluster *clusterv1beta1.MemberCluster, now time.Time) bool {
 	return liveness.Of(cluster, now) == liveness.Heard && Ineligible(cluster, now) == ""
 }
 
+// isHeld reports whether this policy was decided for a binding: it gives the cluster up, and that is held.
+func (r *run) isHeld(b Binding) bool { return b.Stays && b.Snapshot == r.request.Snapshot }
+
 // carryOver adopts bindings of an older policy for clusters about which the new policy cannot be decided. That is so if
 // the cluster is not heard: its state is unknown, and its agent would delete everything when it returns; the new policy
 // is decided for it when it is heard and well. It is so for every cluster if the new policy has a required term that
@@ -36,6 +39,9 @@ func (r *run) carryOver() {
 	unreadable := unreadable(r.policy)
 	var waiting []Binding
 	for _, b := range sorted(r.obsolete) {
+		if r.isHeld(b) {
+			continue
+		}
 		cluster := r.clusters[r.at[b.Cluster]]
 		waits := unheard(cluster, r.request.Now) || b.CarriedOver && cluster.DeletionTimestamp.IsZero() && !Decidable(cluster, r.request.Now)
 		if (waits || unreadable != nil) && r.allows(cluster) {

@@ -125,6 +125,12 @@ func (r *run) list(selected []v1beta1.ClusterDecision, others []*Verdict) {
 
 func (r *run) show(selected, others []v1beta1.ClusterDecision) {
 	r.decision.Found = len(selected)
+	if len(r.stays) > 0 {
+		selected = slices.SortedFunc(slices.Values(slices.Concat(selected, r.stays)), byCluster)
+		others = slices.DeleteFunc(slices.Clone(others), func(d v1beta1.ClusterDecision) bool {
+			return slices.ContainsFunc(r.stays, func(s v1beta1.ClusterDecision) bool { return s.ClusterName == d.ClusterName })
+		})
+	}
 	selected = selected[:min(len(selected), mostDecisions)]
 	others = others[:min(len(others), mostUnselected, mostDecisions-len(selected))]
 	r.decision.Clusters = slices.Concat(selected, others)

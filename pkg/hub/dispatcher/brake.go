@@ -55,7 +55,13 @@ func (d *Dispatcher) brake(ctx context.Context, seen *observed, s stage) (braked
 	if s.left && seen.held != nil {
 		held = seen.held // it is decided when the rollout gives the cluster the new result
 	}
+	if held != nil && d.granted.Covers(seen.order.UID, leaving) {
+		held = nil
+	}
 	if held == nil {
+		if seen.held != nil && slices.Contains(seen.released, seen.held.Digest) {
+			d.granted.Add(seen.order.UID, leaving)
+		}
 		return braked{changes: s.changes}, nil
 	}
 	keeping, frozen := work.Keeping(s.wanted, read, leaving, s.left)

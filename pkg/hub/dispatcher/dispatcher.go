@@ -71,6 +71,7 @@ type Dispatcher struct {
 
 	delayed loop.HoldBacks
 	hands   hands
+	granted loop.Granted
 	// idleReported are the UIDs of override snapshots for which the event was recorded that they select nothing.
 	idleReported sync.Map
 	// foreignReported are the UIDs of Works that only claim to belong to a binding and for which an event was
@@ -95,6 +96,7 @@ func (d *Dispatcher) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	}
 	if !binding.GetDeletionTimestamp().IsZero() {
 		d.delayed.End(req.NamespacedName)
+		d.granted.Done(binding.GetUID())
 		ctx, end := d.Trace.Remove(ctx, req.NamespacedName, of, binding.GetDeletionTimestamp())
 		defer func() { end(err) }()
 		return ctrl.Result{}, d.release(ctx, binding)
@@ -160,6 +162,9 @@ func (d *Dispatcher) dispatch(ctx context.Context, binding v1beta1.BindingObject
 	})
 	if err != nil || outcome.err != nil {
 		return ctrl.Result{}, errors.Join(err, outcome.err)
+	}
+	if plan.braked && outcome.failure == "" {
+		d.granted.Done(seen.order.UID)
 	}
 	if wrote {
 		d.recordEvents(binding, append(plan.events, d.idleEvents(seen.order, plan.idle)...))

@@ -151,6 +151,9 @@ func (s *Scheduler) change(ctx context.Context, w writing, seen v1beta1.BindingO
 	if c.CarriedOver {
 		annotations[contract.AnnotationCarriedOver] = strconv.FormatBool(true)
 	}
+	if c.Stays {
+		annotations[contract.AnnotationCarriedOver] = contract.CarriedOverHeld
+	}
 	binding.SetAnnotations(annotations)
 	spec.State, spec.SchedulingPolicySnapshotName, spec.ClusterDecision = c.State, c.Snapshot, c.Decision
 	if c.Inherits {

@@ -27,6 +27,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/schedule"
 	"github.com/flagship-fleet/flagship/pkg/scope"
@@ -55,6 +56,8 @@ type Scheduler struct {
 	Recorder record.EventRecorder
 	// Pace limits how many placements leave a cluster in a time; nil for no limit.
 	Pace *rate.Limiter
+	// Removal is what one change may remove if its placement does not say.
+	Removal removal.Policy
 	// Now is the clock.
 	Now func() time.Time
 	// Trace records spans; nil for none.
@@ -62,6 +65,7 @@ type Scheduler struct {
 
 	created  created
 	letGo    letGo
+	granted  loop.Granted
 	silences silences
 	// waiting are the placements with an exchange of clusters that another state of the fleet may cause, end or undo.
 	waiting loop.Waiting
@@ -144,6 +148,7 @@ func (s *Scheduler) decide(ctx context.Context, placement v1beta1.PlacementObjec
 		return ctrl.Result{}, err
 	}
 	request.Domain, request.Placements, request.Awake = s.Domain, others, s.awake
+	request.Removal, request.Granted = removal.PolicyOf(placement, s.Removal), s.granted.Of(placement.GetUID())
 	if request.Run, err = s.activeRun(ctx, placement); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -158,9 +163,13 @@ func (s *Scheduler) decide(ctx context.Context, placement v1beta1.PlacementObjec
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if len(decision.Granted) > 0 {
+		s.granted.Add(placement.GetUID(), decision.Granted)
+	}
 	if err := s.carryOut(ctx, writing{placement, bindings, decision, along}); err != nil {
 		return ctrl.Result{}, err
 	}
+	s.granted.Done(placement.GetUID())
 	if gone, err := s.anyGone(ctx, decision.Create); err != nil || gone {
 		// The cluster was deleted while its binding was being created, so its deletion event could not find the
 		// binding.
@@ -242,6 +251,7 @@ func (s *Scheduler) report(ctx context.Context, before v1beta1.PolicySnapshotObj
 		Decisions:  decision.Clusters,
 		Found:      decision.Found,
 		Wanted:     decision.Wanted,
+		Removal:    decision.Removal,
 	}
 	for _, h := range decision.Held {
 		facts.Held, facts.AwaitsRun = append(facts.Held, strings.TrimSuffix(h.Reason, ".")), facts.AwaitsRun || h.Run

@@ -98,6 +98,7 @@ func placements() predicate.Predicate {
 			was, is := e.ObjectOld.(v1beta1.PlacementObject), e.ObjectNew.(v1beta1.PlacementObject)
 			return doomed(is) || ours(is) && !ours(was) || external(is) != external(was) ||
 				was.GetAnnotations()[contract.AnnotationRebalance] != is.GetAnnotations()[contract.AnnotationRebalance] ||
+				was.GetAnnotations()[contract.AnnotationReleaseRemoval] != is.GetAnnotations()[contract.AnnotationReleaseRemoval] ||
 				!equality.Semantic.DeepEqual(failover.SettingsOf(was), failover.SettingsOf(is))
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
