@@ -29,8 +29,11 @@ type Spot struct {
 	types.NamespacedName
 }
 
-// marker is the ConfigMap on a member that identifies its hub.
-var marker = types.NamespacedName{Namespace: "kube-system", Name: "fleet-membership"}
+// marker is the ConfigMap on a member that identifies its hub, and removals the one that counts what was removed.
+var (
+	marker   = types.NamespacedName{Namespace: "kube-system", Name: "fleet-membership"}
+	removals = types.NamespacedName{Namespace: "kube-system", Name: "fleet-removals"}
+)
 
 // Resources with rules in the wall.
 var (
@@ -57,6 +60,8 @@ func (w Wall) Refuses(at Spot, tenant string) string {
 		return "it holds the credentials of the member agent"
 	case at.GroupResource == configMapsOf && at.NamespacedName == marker:
 		return "it identifies the hub of the member cluster"
+	case at.GroupResource == configMapsOf && at.NamespacedName == removals:
+		return "it counts what the member agent removes"
 	case at.Namespace == "" && at.Group == "rbac.authorization.k8s.io" && w.own(at.Name):
 		return "it grants the member agent access to its cluster"
 	}

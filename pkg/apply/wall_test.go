@@ -33,6 +33,7 @@ func TestWall(t *testing.T) {
 		"its binding":                           {resource: "clusterrolebindings.rbac.authorization.k8s.io", name: "member-agent-cluster-admin-binding", want: "access to its cluster"},
 		"its token":                             {resource: "secrets", namespace: "default", name: "hub-token", want: "credentials"},
 		"a ConfigMap named like it":             {resource: "configmaps", namespace: "default", name: "hub-token"},
+		"the count of removals":                 {resource: "configmaps", namespace: "kube-system", name: "fleet-removals", want: "counts what"},
 		"a ledger":                              {resource: "appliedworks.placement.kubernetes-fleet.io", name: "a", want: "ledger"},
 		"the definition of ledgers":             {resource: crds, name: "appliedworks.placement.kubernetes-fleet.io", want: "ledger"},
 		"another definition":                    {resource: crds, name: "gadgets.example.org"},
@@ -46,7 +47,9 @@ func TestWall(t *testing.T) {
 		})
 	}
 	open := Wall{Open: []string{"kube-system"}}
-	if open.Refuses(Spot{schema.GroupResource{Resource: "configmaps"}, marker}, "") == "" {
-		t.Error("the marker may be written where its namespace is open")
+	for _, own := range []types.NamespacedName{marker, removals} {
+		if open.Refuses(Spot{schema.GroupResource{Resource: "configmaps"}, own}, "") == "" {
+			t.Errorf("%s may be written where its namespace is open", own)
+		}
 	}
 }

@@ -7,9 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flagship-fleet/flagship/pkg/member/brake"
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
 	"github.com/flagship-fleet/flagship/pkg/process"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/trace"
 )
 
@@ -44,6 +46,10 @@ type Options struct {
 
 	// DeletionWait is in minutes.
 	DeletionWait int
+	// RemovalMax, RemovalProtect and RemovalWindow limit what is removed from the cluster: a number or a percentage, kinds
+	// separated by commas, and for how long a removal counts.
+	RemovalMax, RemovalProtect string
+	RemovalWindow              time.Duration
 	// OpenNamespaces are protected namespaces that Works may nevertheless write to, separated by commas.
 	OpenNamespaces string
 	// CopyDir is the folder for a copy of the hub's Works; "" for none.
@@ -96,6 +102,12 @@ func (o *Options) AddFlags(fs *flag.FlagSet) {
 
 	fs.IntVar(&o.DeletionWait, "deletion-wait-time", 5, "minutes, 1 to 60, after which co-owned objects no longer block the deletion of a Work")
 
+	fs.StringVar(&o.RemovalMax, "removal-max", "", "objects that may be removed from this cluster within --removal-window because the hub no longer wants them: "+
+		"a number from 0, or a percentage from 0% to 100% of the placed objects; a Work that goes beyond it is held whole until it is released on this cluster; empty: no limit")
+	fs.StringVar(&o.RemovalProtect, "removal-protect", "", "kinds of objects that are removed only after a release on this cluster, as Kind or Kind.group, separated by ',', "+
+		"such as Namespace,PersistentVolumeClaim; at most 32")
+	fs.DurationVar(&o.RemovalWindow, "removal-window", time.Hour, "for how long a removal counts for --removal-max, 1m to 168h")
+
 	fs.StringVar(&o.OpenNamespaces, "open-namespaces", "", "comma-separated protected namespaces of this cluster (kube-*, fleet-system, the agent's own) "+
 		"that Works may nevertheless write to")
 
@@ -145,10 +157,23 @@ func (o *Options) Validate() error {
 		process.Throttle("member-api-qps", o.MemberQPS, 10_000, "member-api-burst", o.MemberBurst, 20_000),
 		process.Between("leader-lease-duration", o.LeaseDuration, process.ShortestLease, time.Hour),
 		process.Between("deletion-wait-time", o.DeletionWait, 1, 60),
+		process.Between("removal-window", o.RemovalWindow, time.Minute, 7*24*time.Hour),
 		o.Trace.Validate(),
 		o.limiter.validate(),
 	}
+	if _, err := o.removal(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
+}
+
+// removal is what may be removed from the cluster.
+func (o *Options) removal() (brake.Limit, error) {
+	policy, err := removal.Parse(o.RemovalMax, o.RemovalProtect)
+	if err != nil {
+		return brake.Limit{}, fmt.Errorf("--removal-max, --removal-protect: %w", err)
+	}
+	return brake.Limit{Policy: policy, Window: o.RemovalWindow}, nil
 }
 
 func (l *limiter) validate() error {

@@ -28,6 +28,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop/consistent"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/member/applier"
+	"github.com/flagship-fleet/flagship/pkg/member/brake"
 	"github.com/flagship-fleet/flagship/pkg/member/hublink"
 	"github.com/flagship-fleet/flagship/pkg/member/joiner"
 	"github.com/flagship-fleet/flagship/pkg/member/property"
@@ -262,12 +263,21 @@ func (s *sessions) addApplier(hub ctrl.Manager, works client.Client, cfg *rest.C
 	if err != nil {
 		return nil, fmt.Errorf("set up the count of unschedulable replicas: %w", err)
 	}
+	limit, err := s.options.removal()
+	if err != nil {
+		return nil, err
+	}
+	direct, err := client.New(cfg, client.Options{Scheme: hub.GetScheme()})
+	if err != nil {
+		return nil, fmt.Errorf("make a client for the record of removals: %w", err)
+	}
 	a := &applier.Applier{
 		Namespace:     s.options.Hub.Namespace(),
 		DeletionWait:  time.Duration(s.options.DeletionWait) * time.Minute,
 		HubClient:     works,
 		Wall:          apply.Wall{Agent: s.agent, Token: s.options.Hub.TokenSecret, Open: s.options.openNamespaces()},
 		Unschedulable: counter,
+		Brake:         &brake.Brake{Limit: limit, Client: direct, Now: time.Now},
 		Trace:         s.tracer.Agent("applier"),
 	}
 	return a, a.SetupWithManager(hub, member)

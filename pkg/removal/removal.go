@@ -120,6 +120,9 @@ func (p Policy) beyondNumber(removed, total int) bool {
 	return removed > l.value
 }
 
+// Exceeded reports whether removed of total is more than the policy's number or share.
+func (p Policy) Exceeded(removed, total int) bool { return p.beyondNumber(removed, total) }
+
 // protects reports whether the policy protects an object.
 func (p Policy) protects(o Object) bool {
 	return o.Unreadable || slices.Contains(p.Protect, schema.GroupKind{Group: o.Group, Kind: o.Kind})

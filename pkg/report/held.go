@@ -33,6 +33,8 @@ const (
 	ReasonObjectsKept = "ObjectsKept"
 	// ReasonForeignContent means that a namespace left the Work and holds objects that the fleet did not place.
 	ReasonForeignContent = "ForeignContent"
+	// ReasonBeyondRemovalLimit means that the hub wants more removed than the member agent's flags allow.
+	ReasonBeyondRemovalLimit = "BeyondRemovalLimit"
 	// ReasonLedgerOfAnother means that the AppliedWork belongs to another hub or another member of the fleet.
 	ReasonLedgerOfAnother = "LedgerOfAnother"
 )
@@ -48,6 +50,9 @@ func staying(generation int64, pass Pass) []metav1.Condition {
 		all = append(all, lacking(generation, pass.Held))
 	case len(pass.Held) > 0:
 		all = append(all, held(generation, pass.Held))
+	}
+	if pass.Braked != "" {
+		all = append(all, yes(generation, ConditionHeld, ReasonBeyondRemovalLimit, pass.Braked))
 	}
 	if len(pass.Occupied) > 0 {
 		all = append(all, occupied(generation, pass.Occupied))

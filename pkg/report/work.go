@@ -71,6 +71,8 @@ type Pass struct {
 	Remaining []string
 	// Held are objects that left the Work and are kept, because a later state of it placed them.
 	Held []string
+	// Braked, if not empty, is why nothing that left the Work is removed.
+	Braked string
 	// Occupied are namespaces that left the Work and hold objects that the fleet did not place, with those objects.
 	Occupied []string
 	// Contested, if not empty, is why nothing was applied: the AppliedWork belongs to another hub or member.
@@ -380,15 +382,23 @@ func trimmed(details []v1beta1.PatchDetail) []v1beta1.PatchDetail {
 // Unremoved returns the status of a Work that is being deleted, with the objects on the member that its deletion waits
 // for. since is when the removal began, so the message stays the same while nothing else changes.
 func Unremoved(old v1beta1.WorkStatus, generation int64, since metav1.Time, waiting []string, now metav1.Time) v1beta1.WorkStatus {
-	status := *old.DeepCopy()
 	message := fmt.Sprintf("Since %s these objects are waiting for removal from the member cluster: %s. The controllers that set their finalizers have to remove them",
 		since.UTC().Format("2006-01-02T15:04:05Z"), brief.List(waiting, mostNamed))
 	if len(waiting) == 0 {
 		message = fmt.Sprintf("Since %s the member cluster has not finished the removal, although the agent finds none of the applied objects; "+
 			"see the AppliedWork of the same name there", since.UTC().Format("2006-01-02T15:04:05Z"))
 	}
+	return unremoved(old, no(generation, ConditionRemoved, ReasonObjectsRemain, message), now)
+}
+
+// Braked returns the status of a deleted Work whose removal is held, with the reason for users.
+func Braked(old v1beta1.WorkStatus, generation int64, why string, now metav1.Time) v1beta1.WorkStatus {
+	return unremoved(old, no(generation, ConditionRemoved, ReasonBeyondRemovalLimit, why), now)
+}
+
+func unremoved(old v1beta1.WorkStatus, removed metav1.Condition, now metav1.Time) v1beta1.WorkStatus {
+	status := *old.DeepCopy()
 	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return c.Type == ConditionRemoved })
-	removed := no(generation, ConditionRemoved, ReasonObjectsRemain, message)
 	status.Conditions = append(status.Conditions, merge(old.Conditions, []metav1.Condition{removed}, now)...)
 	return status
 }

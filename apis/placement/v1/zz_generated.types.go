@@ -73,6 +73,12 @@ type AppliedWorkStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// HeldRemoval is what the hub wants removed and the agent does not remove, because it is more than the agent's flags
+	// --removal-max and --removal-protect allow. The annotation kubernetes-fleet.io/release-removal of the AppliedWork
+	// lets it through if its value is the digest.
+	// +optional
+	HeldRemoval *HeldRemoval `json:"heldRemoval,omitempty"`
 }
 
 // AppliedResourceMeta is one object that was applied.

@@ -80,6 +80,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   "use-ca-auth" .Values.useCAAuth
   "tls-insecure" .Values.tlsClientInsecure
   "open-namespaces" (join "," .Values.rbac.openNamespaces)
+  "removal-max" (.Values.removal).max
+  "removal-protect" ((.Values.removal).protect | default list | join ",")
+  "removal-window" (.Values.removal).window
   "property-provider" .Values.propertyProvider
   "region" .Values.region
   "enable-namespace-collection-in-property-provider" .Values.enableNamespaceCollectionInPropertyProvider

@@ -91,6 +91,9 @@ type Applier struct {
 	// Unschedulable counts replicas without a node for Works with divided workloads; nil if they are not counted.
 	Unschedulable Counter
 
+	// Brake limits what is removed; nil for no limit.
+	Brake Brake
+
 	// Trace records spans; nil for none.
 	Trace *trace.Agent
 
@@ -193,6 +196,9 @@ func (a *Applier) complete(hub ctrl.Manager, member cluster.Cluster) error {
 	a.watches = newWatches(a.Metadata)
 	a.watches.whole, a.watches.finite, a.watches.ended = a.Dynamic, finite, a.ending
 	a.watches.seen, a.watches.listed, a.watches.turned = a.seen, a.listed, a.turned
+	if a.Brake == nil {
+		a.Brake = unlimited{}
+	}
 	if a.Unschedulable == nil {
 		a.Unschedulable = none{}
 	}

@@ -420,5 +420,6 @@ func (a *Applier) awaitRest(ctx context.Context, work *v1beta1.Work, l *ledger, 
 	}
 	ctrl.LoggerFrom(ctx).Info("Kept objects of deleted Work", "work", work.Name, "objects", strings.Join(lines, "; "))
 	a.forget(work.Name)
+	a.Brake.Done(work.UID)
 	return reconcile.Result{}, a.setFinalizer(ctx, work, false)
 }

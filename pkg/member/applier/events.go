@@ -96,9 +96,9 @@ func ledgerEvents(namespace string) handler.EventHandler {
 			}
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
-			held := contract.AnnotationHeld
+			was, is := e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations()
 			if e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
-				e.ObjectOld.GetAnnotations()[held] != e.ObjectNew.GetAnnotations()[held] {
+				was[contract.AnnotationHeld] != is[contract.AnnotationHeld] || was[contract.AnnotationReleaseRemoval] != is[contract.AnnotationReleaseRemoval] {
 				add(q, priorityRecheck, key(e.ObjectNew))
 			}
 		},

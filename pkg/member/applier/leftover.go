@@ -33,6 +33,8 @@ type leftovers struct {
 	remaining []string
 	// elsewhere are those that another Work lists.
 	elsewhere sets.Set[apply.Key]
+	// braked is why nothing is removed; empty if that is not held.
+	braked string
 	// awaiting is whether the removal waits until the other Works of the placement exist.
 	awaiting bool
 }
@@ -42,7 +44,7 @@ func newLeftovers() leftovers {
 }
 
 // sort files the outcomes of removals. It returns those whose contents were inspected.
-func (l *leftovers) sort(all []*removal) map[apply.Key]look {
+func (l *leftovers) sort(all []*leftover) map[apply.Key]look {
 	looks := map[apply.Key]look{}
 	for _, r := range all {
 		key := apply.KeyOf(r.WorkResourceIdentifier)
@@ -85,7 +87,7 @@ func (l *leftovers) unfinished() bool {
 
 // describe adds the leftovers to the report of the pass.
 func (l *leftovers) describe(facts *report.Pass) {
-	facts.Remaining = l.remaining
+	facts.Remaining, facts.Braked = l.remaining, l.braked
 	for _, key := range l.held {
 		facts.Held = append(facts.Held, key.String())
 	}
@@ -145,7 +147,8 @@ func (p *pass) twin(ctx context.Context, key apply.Key, manifests []apply.Manife
 // depends on. applied are the objects that are listed.
 func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[apply.Key]types.UID) error {
 	if len(left) == 0 {
-		return nil
+		p.agent.Brake.Done(p.work.UID)
+		return p.agent.record(ctx, p.ledger, nil)
 	}
 	abreast, err := p.agent.abreast(ctx, p.work)
 	if err != nil {
@@ -162,6 +165,14 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 	if p.left.elsewhere, err = p.agent.wantedElsewhere(ctx, p.work, keys); err != nil {
 		return err
 	}
+	held, err := p.agent.brake(ctx, p.work, p.ledger, left, p.left.elsewhere)
+	if err != nil {
+		return err
+	}
+	if held != nil {
+		p.left.braked = heldText(p.work.Name, held)
+		left = slices.DeleteFunc(slices.Clone(left), func(e apply.Entry) bool { return !p.left.elsewhere.Has(apply.KeyOf(e.WorkResourceIdentifier)) })
+	}
 	p.agent.legacy.leave(p.work, left, p.left.elsewhere)
 	kept := sets.New[types.UID]()
 	for _, uid := range applied {
@@ -175,8 +186,8 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 	return nil
 }
 
-// removal is one leftover and its outcome.
-type removal struct {
+// leftover is an object that has left the Work, and its outcome.
+type leftover struct {
 	apply.Entry
 	outcome
 	// why it could not be removed; empty if it was, or if it stays for now.
@@ -197,14 +208,14 @@ const lookAgain = 5 * time.Second
 
 // removeWaves removes leftovers, the last wave first. An object that could not be removed keeps the namespace or
 // definition that it would go with.
-func (p *pass) removeWaves(ctx context.Context, left []apply.Entry, kept sets.Set[types.UID]) ([]*removal, error) {
-	all := make([]*removal, len(left))
+func (p *pass) removeWaves(ctx context.Context, left []apply.Entry, kept sets.Set[types.UID]) ([]*leftover, error) {
+	all := make([]*leftover, len(left))
 	for i, e := range left {
-		all[i] = &removal{Entry: e}
+		all[i] = &leftover{Entry: e}
 	}
 	waits := map[apply.Key][]string{}
-	err := eachWave(all, func(r *removal) int { return waveOf(r.Entry) }, func(wave []*removal) error {
-		err := loop.Each(ctx, p.agent.Parallel, wave, func(ctx context.Context, r *removal) error {
+	err := eachWave(all, func(r *leftover) int { return waveOf(r.Entry) }, func(wave []*leftover) error {
+		err := loop.Each(ctx, p.agent.Parallel, wave, func(ctx context.Context, r *leftover) error {
 			p.removeOrWait(ctx, r, waits[apply.KeyOf(r.WorkResourceIdentifier)], kept)
 			return ctx.Err()
 		})
@@ -222,7 +233,7 @@ func (p *pass) removeWaves(ctx context.Context, left []apply.Entry, kept sets.Se
 
 // removeOrWait removes a leftover unless it contains objects that are still waiting, or its contents were inspected a
 // moment ago.
-func (p *pass) removeOrWait(ctx context.Context, r *removal, waits []string, kept sets.Set[types.UID]) {
+func (p *pass) removeOrWait(ctx context.Context, r *leftover, waits []string, kept sets.Set[types.UID]) {
 	if len(waits) > 0 {
 		r.why = "waiting for " + brief.List(waits, report.MostKept)
 		return

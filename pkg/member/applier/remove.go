@@ -62,6 +62,15 @@ func (a *Applier) remove(ctx context.Context, work *v1beta1.Work) (reconcile.Res
 		if err != nil {
 			return reconcile.Result{}, a.undecided(ctx, work, err)
 		}
+		if !work.Spec.DeleteStrategy.Abandons() {
+			held, err := a.brake(ctx, work, ledger, ledger.list(), elsewhere)
+			if err != nil {
+				return reconcile.Result{}, a.undecided(ctx, work, err)
+			}
+			if held != nil {
+				return a.awaitRelease(ctx, work, held)
+			}
+		}
 		a.legacy.leave(work, ledger.list(), elsewhere)
 		fates, err := a.depart(ctx, work, ledger, elsewhere, a.Now().Sub(work.DeletionTimestamp.Time) < a.DeletionWait)
 		if errors.Is(err, errLater) {
@@ -110,6 +119,7 @@ func (a *Applier) release(ctx context.Context, work *v1beta1.Work) error {
 		return fmt.Errorf("get AppliedWork %s: %w", work.Name, err)
 	}
 	a.forget(work.Name)
+	a.Brake.Done(work.UID)
 	return a.setFinalizer(ctx, work, false)
 }
 
