@@ -59,15 +59,27 @@ func Share(value *intstr.IntOrString, target int) (int, error) {
 }
 
 // Target is how many clusters a placement with policy wants. For PickAll that is how many the scheduler picks now: the
-// bindings that are not given up, counting one that is being deleted while it may have content.
+// bindings that are not given up, counting one that is being deleted while it may have content. Clusters that a policy
+// gives up, and that are held, are wanted besides those that it picks.
 func Target(policy *v1beta1.PlacementPolicy, bindings []Binding) int {
 	if policy != nil && policy.PlacementType == v1beta1.PlacementTypePickFixed {
-		return len(policy.ClusterNames)
+		return len(policy.ClusterNames) + held(bindings)
 	}
 	if policy != nil && policy.PlacementType == v1beta1.PlacementTypePickN {
-		return int(ptr.Deref(policy.NumberOfClusters, 0))
+		return int(ptr.Deref(policy.NumberOfClusters, 0)) + held(bindings)
 	}
 	return wanted(bindings)
+}
+
+// held counts the bindings to clusters of the fleet that stay only because it is held that they are given up.
+func held(bindings []Binding) int {
+	n := 0
+	for _, b := range bindings {
+		if b.Stays && !b.Gone && b.wanted() {
+			n++
+		}
+	}
+	return n
 }
 
 // wanted counts the bindings to clusters of the fleet that are not given up.

@@ -8,6 +8,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
+	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/delivery"
 	"github.com/flagship-fleet/flagship/pkg/failover"
 )
@@ -25,6 +26,7 @@ func BindingOf(b v1beta1.BindingObject) Binding {
 		ReplacedBy:  replacedBy.With,
 		Failback:    replacedBy.Reason.Chosen(),
 		Deleting:    !b.GetDeletionTimestamp().IsZero(),
+		Stays:       b.GetAnnotations()[contract.AnnotationCarriedOver] == contract.CarriedOverHeld,
 		Snapshot:    spec.ResourceSnapshotName,
 		Overrides:   delivery.OverridesOf(b),
 		Strategy:    spec.ApplyStrategy,

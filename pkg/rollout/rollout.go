@@ -60,6 +60,8 @@ type Binding struct {
 	Exchanged bool
 	// Deleting is whether the binding is being deleted; what it placed may still be there.
 	Deleting bool
+	// Stays is true if the policy gives the cluster up, and that is held.
+	Stays bool
 	// Gone is whether the cluster does not exist or leaves the fleet: nothing can be placed there.
 	Gone bool
 	// Silent is whether the cluster has not reported for long, or is unhealthy: its last report may be out of date.

@@ -358,6 +358,12 @@ func TestTarget(t *testing.T) {
 		binding("a"), binding("b", scheduled), binding("c", givenUp), binding("d", deleting),
 		binding("e", scheduled, deleting), binding("f", vanished),
 	}
+	stays := func(b *Binding) { b.Stays = true }
+	held := []Binding{binding("a"), binding("b", stays), binding("c", stays, givenUp), binding("d", stays, vanished), binding("e", stays, scheduled)}
+	fixed := &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickFixed, ClusterNames: []string{"a"}}
+	if got := Target(fixed, held); got != 3 {
+		t.Errorf("got %d with two clusters that are held; want 3", got)
+	}
 	for name, tc := range map[string]struct {
 		policy *v1beta1.PlacementPolicy
 		want   int

@@ -94,6 +94,8 @@ func (a *Account) compare(snapshot string, recorded v1beta1.ClusterDecision, lis
 		note("it would be picked now, but has no binding yet")
 	case a.Outcome == Picked && a.Binding.Snapshot != snapshot:
 		note("binding %s is for policy %s and would be adopted now", a.Binding.Name, a.Binding.Snapshot)
+	case !a.Outcome.Selected() && bound && a.Binding.Stays:
+		note("it stays nevertheless: the clusters that the policy would leave are more than strategy.removal allows; see condition RemovalHeld of the placement")
 	case !a.Outcome.Selected() && bound:
 		note("binding %s would be removed now", a.Binding.Name)
 	case !a.Outcome.Selected() && a.Binding != nil && a.Binding.ReplacedBy != nil && !a.Binding.Deleting:
@@ -110,7 +112,7 @@ func (a *Account) compare(snapshot string, recorded v1beta1.ClusterDecision, lis
 		note("binding %s, from an earlier pick, is being deleted", a.Binding.Name)
 	}
 	switch {
-	case !listed:
+	case !listed || bound && a.Binding.Stays:
 	case recorded.Selected != a.Outcome.Selected():
 		note("the recorded decision is the opposite: %s", recorded.Reason)
 	case recorded.ClusterScore != nil && (a.Outcome == Outranked || a.Objection != nil && a.Objection.Filter == FilterSpread):

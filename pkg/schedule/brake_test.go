@@ -81,6 +81,11 @@ func TestAPolicyThatDropsMostClusters(t *testing.T) {
 	if n := len(d.Clusters); n != 9 {
 		t.Errorf("%d clusters are listed; want each of the nine once", n)
 	}
+	for _, a := range Decide(w.request()).Accounts(w.request()) {
+		if a.Cluster == "m4" && (len(a.Notes) != 1 || !strings.HasPrefix(a.Notes[0], "it stays nevertheless")) {
+			t.Errorf("notes on m4: %q", a.Notes)
+		}
+	}
 	first := w.held
 	w.use(before)
 	w.decide()
