@@ -271,7 +271,7 @@ func addAgents(ctx context.Context, mgr ctrl.Manager, o Options, faults *lenient
 		&placer.Placer{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, placer.RecorderName), Objects: source, Reviser: reviser,
 			Windows: snapshot.Windows{Interval: o.SnapshotInterval, Collection: o.SnapshotCollection},
-			Workers: workers, Namespaced: o.ResourcePlacement, Now: time.Now, Trace: o.tracer.Agent("placer"),
+			Workers: workers, Namespaced: o.ResourcePlacement, Removal: brake, Now: time.Now, Trace: o.tracer.Agent("placer"),
 		},
 		&scheduler.Scheduler{
 			Client: mgr.GetClient(), Direct: direct, Recorder: recorder(mgr, scheduler.RecorderName), Pace: scheduler.NewPace(),

@@ -55,6 +55,10 @@ func TestOptions(t *testing.T) {
 		"cert-manager runs on the hub": {
 			args: []string{"--use-cert-manager"}, want: []string{"--use-cert-manager needs --enable-workload"},
 		},
+		"a removal policy": {args: []string{"--removal-max=20%", "--removal-protect=Namespace,CustomResourceDefinition.apiextensions.k8s.io"}},
+		"a removal policy that is none": {
+			args: []string{"--removal-max=many"}, want: []string{`--removal-max, --removal-protect: "many" is neither a number`},
+		},
 		"a domain that can fail":  {args: []string{"--failover-domain-label=example.org/site"}},
 		"no domain that can fail": {args: []string{"--failover-domain-label="}},
 		"a label that cannot exist": {

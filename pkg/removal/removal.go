@@ -204,17 +204,6 @@ func Decide(p Policy, c Change, was *v1beta1.HeldRemoval, released []string, now
 	return held(p, c, leaving, since)
 }
 
-// Deleted returns what of the deletion of a placement is held, since its deletion timestamp. The digest does not depend
-// on the objects: a deleted placement never gets others.
-func Deleted(p Policy, c Change, since metav1.Time, released []string) *v1beta1.HeldRemoval {
-	if !p.beyond(c) || slices.Contains(released, DigestOfDeletion(c.Of, since)) {
-		return nil
-	}
-	out := held(p, c, slices.SortedFunc(slices.Values(c.Leaving), compare), since)
-	out.Digest = DigestOfDeletion(c.Of, since)
-	return out
-}
-
 // DigestOfDeletion is the digest of the deletion of a placement.
 func DigestOfDeletion(placement types.UID, since metav1.Time) string {
 	return digestOf(Change{Subject: Placement, Of: placement}, nil, since)

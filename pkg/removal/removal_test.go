@@ -9,7 +9,9 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
@@ -78,8 +80,8 @@ func TestWhatIsHeld(t *testing.T) {
 			if tc.subject != Content && tc.subject != "" || !tc.held {
 				return
 			}
-			if deleted := Deleted(limitTo(t, tc.most, tc.protect), c, metav1.NewTime(start), nil); (deleted != nil) != tc.held {
-				t.Errorf("the deletion is held: %+v", deleted)
+			if deleted := Deleted(limitTo(t, tc.most, tc.protect), deleted("uid"), DeletedFrom{tc.leaving, 1}); deleted == nil {
+				t.Error("the deletion is not held")
 			}
 		})
 	}
@@ -141,19 +143,70 @@ func TestAReleaseIsForOneChange(t *testing.T) {
 	}
 }
 
-func TestReleaseOfADeletion(t *testing.T) {
-	p, since := limitTo(t, "50%", ""), metav1.NewTime(start.Truncate(time.Second))
-	c := Change{Subject: Placement, Of: "uid", Leaving: configMaps(3), Total: 3}
-	held := Deleted(p, c, since, nil)
-	if held == nil || held.Removed != 3 {
-		t.Fatalf("held %+v", held)
-	}
-	if Deleted(p, c, since, []string{held.Digest}) != nil {
-		t.Error("a released deletion is held")
-	}
-	c.Of = "another"
-	if Deleted(p, c, since, []string{held.Digest}) == nil {
-		t.Error("the release of a deletion releases that of another placement")
+// deleted is a placement that is being deleted since start.
+func deleted(uid types.UID, released ...string) *v1beta1.ClusterResourcePlacement {
+	return &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{
+		UID: uid, DeletionTimestamp: ptr.To(metav1.NewTime(start.Truncate(time.Second))), Finalizers: []string{contract.FinalizerPlacement},
+		Annotations: map[string]string{contract.AnnotationReleaseRemoval: strings.Join(released, ",")},
+	}}
+}
+
+func TestDeletionOfAPlacement(t *testing.T) {
+	for name, tc := range map[string]struct {
+		most, protect     string
+		objects, clusters int
+		held              bool
+	}{
+		"no policy":                         {objects: 3, clusters: 9},
+		"a share":                           {most: "99%", objects: 3, clusters: 1, held: true},
+		"all":                               {most: "100%", objects: 3, clusters: 9},
+		"a number of objects":               {most: "2", objects: 3, clusters: 1, held: true},
+		"a number of clusters":              {most: "3", objects: 3, clusters: 4, held: true},
+		"within the number":                 {most: "3", objects: 3, clusters: 3},
+		"a protected kind":                  {protect: "ConfigMap", objects: 1, clusters: 1, held: true},
+		"nothing on any cluster":            {most: "0", protect: "ConfigMap"},
+		"a kind that is not protected":      {protect: "Namespace", objects: 1, clusters: 1},
+		"a protected kind, and all allowed": {most: "100%", protect: "ConfigMap", objects: 1, clusters: 1, held: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, all := limitTo(t, tc.most, tc.protect), DeletedFrom{configMaps(tc.objects), tc.clusters}
+			held := Deleted(p, deleted("uid"), all)
+			if (held != nil) != tc.held {
+				t.Fatalf("held %+v", held)
+			}
+			if held == nil {
+				return
+			}
+			if !MayHold(deleted("uid"), p) || !Waits(deleted("uid"), p) {
+				t.Error("other agents do not wait")
+			}
+			again := Deleted(p, deleted("uid"), all)
+			if again.Digest != held.Digest || int(held.Removed) != tc.objects || !held.Since.Time.Equal(start.Truncate(time.Second)) {
+				t.Errorf("held %+v, then %+v", held, again)
+			}
+			released := deleted("uid", held.Digest)
+			if Deleted(p, released, all) != nil || MayHold(released, p) {
+				t.Error("a released deletion is held")
+			}
+			if other := deleted("another", held.Digest); Deleted(p, other, all) == nil {
+				t.Error("the release of a deletion releases that of another placement")
+			}
+			abandons := deleted("uid")
+			abandons.Spec.Strategy.DeleteStrategy = &v1beta1.DeleteStrategy{PropagationPolicy: v1beta1.DeletePropagationPolicyAbandon}
+			if MayHold(abandons, p) {
+				t.Error("a deletion that removes nothing is held")
+			}
+			decided := deleted("uid")
+			decided.Finalizers = nil
+			if Waits(decided, p) {
+				t.Error("agents wait for a decision that was made")
+			}
+			living := deleted("uid")
+			living.DeletionTimestamp = nil
+			if MayHold(living, p) {
+				t.Error("a placement that is not deleted is held")
+			}
+		})
 	}
 }
 

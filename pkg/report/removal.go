@@ -22,6 +22,8 @@ type Holds struct {
 	Content []ClusterHold
 	// Clusters is that of clusters that leave the placement, and Placement that of the deleted placement; nil for none.
 	Clusters, Placement *v1beta1.HeldRemoval
+	// On is from how many clusters the deletion of the placement would remove objects.
+	On int
 }
 
 // ClusterHold is a removal that is held on one cluster.
@@ -72,7 +74,8 @@ func RemovalHeld(placement v1beta1.PlacementObject, holds Holds) *metav1.Conditi
 	}
 	var parts []string
 	if p := holds.Placement; p != nil {
-		parts = append(parts, fmt.Sprintf("the deletion of the placement would remove %d objects%s: %s", p.Removed, ofProtected(p.Protected), firstOf(p)))
+		parts = append(parts, fmt.Sprintf("the deletion of the placement would remove %d objects%s from %s: %s",
+			p.Removed, ofProtected(p.Protected), clusterCount(holds.On), firstOf(p)))
 	}
 	if c := holds.Clusters; c != nil {
 		parts = append(parts, fmt.Sprintf("the policy would leave %d of %d clusters: %s", c.Removed, c.Total, firstOf(c)))
@@ -99,6 +102,23 @@ func RemovalHeld(placement v1beta1.PlacementObject, holds Holds) *metav1.Conditi
 	c := yes(placement.GetGeneration(), placement.ConditionType(v1beta1.ConditionRemovalHeld), v1beta1.ReasonBeyondRemovalPolicy,
 		fmt.Sprintf("More than strategy.removal allows is held: %s. %s", strings.Join(parts, "; "), remedy))
 	return &c
+}
+
+// DeletionHeld returns the status of a placement whose deletion is held, or is not held any more.
+func DeletionHeld(placement v1beta1.PlacementObject, holds Holds, now metav1.Time) v1beta1.PlacementStatus {
+	status := *placement.GetStatus().DeepCopy()
+	c := RemovalHeld(placement, holds)
+	if c == nil {
+		meta.RemoveStatusCondition(&status.Conditions, placement.ConditionType(v1beta1.ConditionRemovalHeld))
+		return status
+	}
+	status.Conditions = with(status.Conditions, *c, now)
+	return status
+}
+
+// DeletionHeldEvent is the event on a placement whose deletion is held from now on; nil if it was before.
+func DeletionHeldEvent(placement v1beta1.PlacementObject, status *v1beta1.PlacementStatus) *Event {
+	return placementChange{placement: placement, old: placement.GetStatus(), status: status}.newlyHeld()
 }
 
 func clusterCount(n int) string {
@@ -208,4 +228,6 @@ func availableOf(generation int64, manifests []v1beta1.ManifestCondition) metav1
 }
 
 // lacks reports whether a manifest's condition is not True.
-func lacks(m v1beta1.ManifestCondition, kind string) bool { return !meta.IsStatusConditionTrue(m.Conditions, kind) }
+func lacks(m v1beta1.ManifestCondition, kind string) bool {
+	return !meta.IsStatusConditionTrue(m.Conditions, kind)
+}

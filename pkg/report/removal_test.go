@@ -48,8 +48,8 @@ func TestRemovalHeld(t *testing.T) {
 				"To let it through, run: kubectl fleet release placement web -n shop; to end the hold, revert the change",
 		},
 		"the placement": {
-			placement: wide, holds: Holds{Placement: &v1beta1.HeldRemoval{Digest: "d", Removed: 3, Total: 3, First: []string{"Namespace shop"}}},
-			want: "More than strategy.removal allows is held: the deletion of the placement would remove 3 objects: Namespace shop and 2 more. " +
+			placement: wide, holds: Holds{On: 2, Placement: &v1beta1.HeldRemoval{Digest: "d", Removed: 3, Total: 3, First: []string{"Namespace shop"}}},
+			want: "More than strategy.removal allows is held: the deletion of the placement would remove 3 objects from 2 clusters: Namespace shop and 2 more. " +
 				"To let it through, run: kubectl fleet release placement web; to keep the objects on the clusters, set deleteStrategy.propagationPolicy to Abandon",
 		},
 	} {

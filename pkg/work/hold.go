@@ -4,11 +4,13 @@ import (
 	"slices"
 	"strconv"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/removal"
+	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
 // Doubtful returns the existing Works whose manifests must be known to decide what changes remove: those that get
@@ -136,7 +138,9 @@ func keptAlone(wanted, existing *v1beta1.Work, kept []int) *v1beta1.Work {
 	return out
 }
 
-func manifestsAt(w *v1beta1.Work, indices []int) []v1beta1.Manifest { return at(w.Spec.Workload.Manifests, indices) }
+func manifestsAt(w *v1beta1.Work, indices []int) []v1beta1.Manifest {
+	return at(w.Spec.Workload.Manifests, indices)
+}
 
 func at[T any](all []T, indices []int) []T {
 	out := make([]T, len(indices))
@@ -172,4 +176,46 @@ func (c Changes) Without(frozen map[string]bool) Changes {
 	}
 	c.Update, c.Retune, c.Delete = drop(c.Update), drop(c.Retune), drop(c.Delete)
 	return c
+}
+
+// Placed counts what a placement has on clusters, from its Works in any order. Other Works do not count, and neither do
+// those that are being deleted.
+type Placed struct {
+	orders   map[types.NamespacedName]Order
+	objects  sets.Set[removal.Object]
+	clusters sets.Set[string]
+}
+
+// PlacedBy counts what was placed by bindings.
+func PlacedBy(bindings []v1beta1.BindingObject) *Placed {
+	out := &Placed{map[types.NamespacedName]Order{}, sets.New[removal.Object](), sets.New[string]()}
+	for _, b := range bindings {
+		if order, ok := OrderOf(b, nil); ok {
+			out.orders[order.Binding] = order
+		}
+	}
+	return out
+}
+
+// Add counts the objects of a Work. If another client has changed the number of its manifests, its objects are not known;
+// it counts as one object that cannot be read.
+func (p *Placed) Add(w *v1beta1.Work) {
+	key, _ := scope.BindingOf(w)
+	order, ok := p.orders[key]
+	if !ok || !order.Adopts(w) || !w.DeletionTimestamp.IsZero() {
+		return
+	}
+	has := objectsOf(w)
+	if altered(w) {
+		has = []removal.Object{removal.Unknown(w)}
+	}
+	p.objects.Insert(has...)
+	if len(has) > 0 {
+		p.clusters.Insert(order.Cluster)
+	}
+}
+
+// All is everything that was counted.
+func (p *Placed) All() removal.DeletedFrom {
+	return removal.DeletedFrom{Objects: p.objects.UnsortedList(), Clusters: p.clusters.Len()}
 }

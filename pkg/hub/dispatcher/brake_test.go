@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
@@ -452,7 +453,9 @@ func TestAFailedReadHolds(t *testing.T) {
 	w := braking(t, "20%", "", []contents{five}, []contents{{"a"}})
 	down := errors.New("down")
 	w.dispatcher.Direct = interceptor.NewClient(w.client.(client.WithWatch), interceptor.Funcs{
-		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error { return down },
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return down
+		},
 	})
 	w.change(func(b *v1beta1.ClusterResourceBinding) {
 		b.Spec.ResourceSnapshotName = contract.MasterSnapshotName("web", 1)
@@ -554,6 +557,41 @@ func TestAReleasedRemovalThatFails(t *testing.T) {
 	w.settled()
 	w.has("a")
 	w.holdsNothing()
+}
+
+// The Works of a deleted binding stay while the deletion of the placement is held, whoever deleted the binding: if a
+// namespace is deleted, Kubernetes does. They go when the placer has decided.
+func TestTheDeletionOfAPlacementIsHeld(t *testing.T) {
+	w := braking(t, "99%", "", []contents{five})
+	var p v1beta1.ClusterResourcePlacement
+	if err := w.client.Get(t.Context(), types.NamespacedName{Name: "web"}, &p); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []client.Object{&p, w.binding()} {
+		if err := w.client.Delete(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.wants()
+	w.has(five...)
+	if err := w.client.Get(t.Context(), types.NamespacedName{Name: "web"}, &p); err != nil {
+		t.Fatal(err)
+	}
+	decided := p.DeepCopy()
+	decided.Finalizers = nil
+	passes := w.dispatcher.placements()
+	if !passes.Update(event.UpdateEvent{ObjectOld: &p, ObjectNew: decided}) || !passes.Delete(event.DeleteEvent{Object: &p}) {
+		t.Error("nothing requeues the binding when it is decided")
+	}
+	if passes.Update(event.UpdateEvent{ObjectOld: &p, ObjectNew: p.DeepCopy()}) || passes.Delete(event.DeleteEvent{Object: decided}) {
+		t.Error("events that change nothing requeue the binding")
+	}
+	if err := w.client.Update(t.Context(), decided); err != nil {
+		t.Fatal(err)
+	}
+	if _, writes, err := w.pass(); err != nil || !slices.Contains(writes, "delete Work web-work") {
+		t.Errorf("writes %q, error %v", writes, err)
+	}
 }
 
 // On a real API server: what is held stays over a restart, which writes nothing, and the release reaches the binding.

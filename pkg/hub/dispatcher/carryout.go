@@ -24,6 +24,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/loop"
 	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/membership"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/secrecy"
@@ -223,6 +224,9 @@ func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject)
 	if !slices.Contains(binding.GetFinalizers(), contract.FinalizerWork) {
 		return nil
 	}
+	if waits, err := d.waits(ctx, binding); err != nil || waits {
+		return err
+	}
 	key, cluster := client.ObjectKeyFromObject(binding), binding.GetSpec().TargetCluster
 	// A Work need not be decodable to be deleted.
 	works, err := d.worksOf(lenient.StandIns(ctx), key, cluster, scope.Fast()...)
@@ -254,6 +258,30 @@ func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject)
 		}
 	}
 	return d.drop(ctx, binding)
+}
+
+// waits reports whether the Works of a deleted binding stay because its placement is being deleted, too, and that is held
+// or not decided yet. If the namespace of the placement is deleted, its bindings are deleted by others than the
+// scheduler.
+func (d *Dispatcher) waits(ctx context.Context, binding v1beta1.BindingObject) (bool, error) {
+	key, ok := scope.PlacementOf(binding)
+	if !ok || scope.Reserved(key) {
+		return false, nil
+	}
+	placement, err := d.placement(ctx, key)
+	if err != nil || placement == nil || !scope.Of(binding, placement) {
+		return false, err
+	}
+	if !placement.GetDeletionTimestamp().IsZero() || key.Namespace == "" || !removal.WouldHold(placement, d.Removal) {
+		return removal.Waits(placement, d.Removal), nil
+	}
+	// Kubernetes deletes what is in a namespace in any order: the deletion of the placement comes, and requeues the
+	// binding.
+	var namespace corev1.Namespace
+	if err := d.Direct.Get(ctx, types.NamespacedName{Name: key.Namespace}, &namespace); err != nil {
+		return false, fmt.Errorf("get namespace %s: %w", key.Namespace, err)
+	}
+	return !namespace.DeletionTimestamp.IsZero(), nil
 }
 
 // deleteLive deletes those of the Works of a deleted binding that are not being deleted yet.

@@ -192,7 +192,7 @@ func TestThePolicyComesAndGoes(t *testing.T) {
 
 // Its events, when the policy comes and goes, requeue the bindings; edits of it do not, because shares follow.
 func TestChangesOfThePolicyRequeue(t *testing.T) {
-	passes := placements().Update
+	passes := (&Dispatcher{}).placements().Update
 	with := func(replicas *v1beta1.ReplicaPolicy) *v1beta1.ClusterResourcePlacement {
 		p := placement()
 		p.Spec.Policy = &v1beta1.PlacementPolicy{Replicas: replicas}

@@ -125,7 +125,7 @@ func TestChangesOfTheStateRequeue(t *testing.T) {
 	}{
 		"begins": {nil, one, true}, "ends": {one, nil, true}, "is edited": {one, other, false}, "is none": {nil, nil, false},
 	} {
-		if got := placements().Update(event.UpdateEvent{ObjectOld: with(tc.before), ObjectNew: with(tc.after)}); got != tc.want {
+		if got := (&Dispatcher{}).placements().Update(event.UpdateEvent{ObjectOld: with(tc.before), ObjectNew: with(tc.after)}); got != tc.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/failover/state"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/replicas"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
@@ -41,7 +42,7 @@ func (d *Dispatcher) SetupWithManager(mgr ctrl.Manager) error {
 		b = b.Watches(kind, handler.Funcs{UpdateFunc: d.picked})
 	}
 	for _, kind := range scope.Placements.Served(d.Namespaced) {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(d.forPlacement), builder.WithPredicates(placements()))
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(d.forPlacement), builder.WithPredicates(d.placements()))
 	}
 	b = b.Watches(&clusterv1beta1.InternalMemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forCluster), builder.WithPredicates(only(creations)))
 	b = b.Watches(&clusterv1beta1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(d.forCluster), builder.WithPredicates(only(deletions)))
@@ -103,20 +104,24 @@ func (d *Dispatcher) works() predicate.Predicate {
 }
 
 // placements passes changes of the settings that bindings do not carry.
-func placements() predicate.Predicate {
-	setting := func(o client.Object) [5]any {
+func (d *Dispatcher) placements() predicate.Predicate {
+	setting := func(o client.Object) [6]any {
 		if placement, ok := o.(v1beta1.PlacementObject); ok {
 			strategy := placement.GetSpec().Strategy
-			return [5]any{
+			return [6]any{
 				state.ReportBack(placement.GetSpec()), strategy.DeleteStrategy, replicas.PolicyOf(placement) != nil,
 				strategy.Removal, placement.GetAnnotations()[contract.AnnotationReleaseRemoval],
+				removal.Waits(placement, d.Removal),
 			}
 		}
-		return [5]any{}
+		return [6]any{}
 	}
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // a binding may have been reconciled before its placement was in the cache
-		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		DeleteFunc: func(e event.DeleteEvent) bool { // another client may have removed all finalizers of one that was held
+			placement, ok := e.Object.(v1beta1.PlacementObject)
+			return ok && removal.Waits(placement, d.Removal)
+		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			return !equality.Semantic.DeepEqual(setting(e.ObjectOld), setting(e.ObjectNew))
 		},

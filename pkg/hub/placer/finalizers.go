@@ -49,6 +49,10 @@ func (p *Placer) finish(ctx context.Context, placement v1beta1.PlacementObject) 
 	if err != nil || placement == nil {
 		return err
 	}
+	placement, held, err := p.brake(ctx, placement)
+	if err != nil || held || placement == nil {
+		return err
+	}
 	kinds := []client.Object{scope.PolicySnapshots.New(key), scope.ResourceSnapshots.New(key)}
 	if !contract.FitsLabel(key.Name) {
 		kinds = nil

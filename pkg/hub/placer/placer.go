@@ -28,6 +28,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/hub/revise"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/report"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 	"github.com/flagship-fleet/flagship/pkg/selection"
@@ -68,6 +69,8 @@ type Placer struct {
 	Workers int
 	// Namespaced is whether ResourcePlacements are reconciled, too.
 	Namespaced bool
+	// Removal is what one change may remove if its placement does not say.
+	Removal removal.Policy
 	// Now is the clock.
 	Now func() time.Time
 	// Trace records spans.
@@ -75,6 +78,7 @@ type Placer struct {
 
 	mu       sync.Mutex
 	memories map[types.NamespacedName]*memory
+	doomed   doomed
 }
 
 // memory caches the results of the steps for a placement between reconciliations. Only its own step writes each field.
@@ -118,6 +122,7 @@ func (p *Placer) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	placement, err := scope.Placements.Get(ctx, p.Client, req.NamespacedName)
 	if apierrors.IsNotFound(err) {
 		p.forget(req.NamespacedName)
+		p.doomed.forget(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {

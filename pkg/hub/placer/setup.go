@@ -90,11 +90,13 @@ func (p *Placer) gathering(placement types.NamespacedName) time.Duration {
 	return 0
 }
 
-// wanted passes changes of a placement's spec, its author and its deletion. Status is ignored because no other client
-// writes it, and so are the finalizers of others.
+// wanted passes changes of a placement's spec, its author, its deletion, and the release of that. Status is ignored
+// because no other client writes it, and so are the finalizers of others.
 var wanted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 		e.ObjectOld.GetAnnotations()[contract.AnnotationAuthor] != e.ObjectNew.GetAnnotations()[contract.AnnotationAuthor] ||
+		e.ObjectOld.GetAnnotations()[contract.AnnotationReleaseRemoval] != e.ObjectNew.GetAnnotations()[contract.AnnotationReleaseRemoval] &&
+			!e.ObjectNew.GetDeletionTimestamp().IsZero() ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 }}
 

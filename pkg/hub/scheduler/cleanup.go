@@ -16,6 +16,7 @@ import (
 	"github.com/flagship-fleet/flagship/apis/placement/v1beta1"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/scope"
 )
 
@@ -28,6 +29,11 @@ func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObje
 	}
 	key := client.ObjectKeyFromObject(placement)
 	if !controllerutil.ContainsFinalizer(placement, contract.FinalizerScheduler) || s.letGo.has(key, placement.GetUID()) {
+		return nil
+	}
+	s.granted.Done(placement.GetUID())
+	if removal.Waits(placement, s.Removal) {
+		ctrl.LoggerFrom(ctx).V(1).Info("Waiting until the placer has decided whether the deletion is held")
 		return nil
 	}
 	if err := deleteAll(ctx, s.Client, bindings); err != nil {

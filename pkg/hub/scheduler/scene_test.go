@@ -58,6 +58,8 @@ func TestScheduler(t *testing.T) {
 		{"moves to better clusters on request", rebalances},
 		{"goes where other placements are, and away from them", followsOthers},
 		{"keeps placements apart that are decided at once", staysApart},
+		{"holds clusters that a policy gives up", holdsClusters},
+		{"waits for the placer before it cleans up", waitsForPlacer},
 		{"writes nothing after a restart", restarts},
 	} {
 		for i, namespace := range []string{"", "app"} {
