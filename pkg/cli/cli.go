@@ -12,6 +12,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/cli/failover"
 	"github.com/flagship-fleet/flagship/pkg/cli/local"
 	"github.com/flagship-fleet/flagship/pkg/cli/rebalance"
+	"github.com/flagship-fleet/flagship/pkg/cli/release"
 	"github.com/flagship-fleet/flagship/pkg/cli/rollout"
 	"github.com/flagship-fleet/flagship/pkg/cli/verb"
 	"github.com/flagship-fleet/flagship/pkg/cli/version"
@@ -38,6 +39,6 @@ To learn and test, run "kubectl fleet up": it starts a fleet on this machine in 
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(local.NewUpCommand(streams), local.NewDownCommand(streams), which.NewCommand(streams), explain.NewCommand(streams), approve.NewCommand(streams),
 		drain.NewCommand(streams), drain.NewCordonCommand(streams), drain.NewUncordonCommand(streams), failover.NewCommand(streams),
-		rebalance.NewCommand(streams), rollout.NewCommand(streams), version.NewCommand(streams))
+		rebalance.NewCommand(streams), release.NewCommand(streams), rollout.NewCommand(streams), version.NewCommand(streams))
 	return root
 }

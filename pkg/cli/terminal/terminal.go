@@ -11,12 +11,18 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 )
 
+// Is reports whether a stream of a command is a terminal.
+func Is(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
 // sizeOf returns a function that returns the current size of the terminal out; nil if out is not a terminal.
 func sizeOf(out io.Writer) func() (width, height int) {
-	file, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
+	if !Is(out) {
 		return nil
 	}
+	file := out.(*os.File)
 	return func() (width, height int) {
 		width, height, err := term.GetSize(int(file.Fd()))
 		if err != nil || width <= 0 || height <= 0 {
