@@ -47,6 +47,8 @@ const (
 	// tenantUser has the chart's role in its namespace, trustedUser also the role to place privileged objects,
 	// keeperUser the one for Secrets.
 	tenantUser, trustedUser, keeperUser = "tenant", "trusted", "keeper"
+	// releaserUser is a tenant with the verb to release removals.
+	releaserUser = "releaser"
 	// operatorUser has the chart's role, repairerUser also the verb to write what the agent writes.
 	operatorUser, repairerUser = "operator", "repairer"
 	adminUser                  = "admin"
@@ -112,6 +114,7 @@ func (h hubWithPolicies) people(t *testing.T) {
 		grant("hub-agent-tenant", tenantUser, tenantNamespace), grant("hub-agent-tenant", trustedUser, tenantNamespace),
 		grant("hub-agent-place-privileged", trustedUser, tenantNamespace),
 		grant("hub-agent-tenant", keeperUser, tenantNamespace), grant("hub-agent-place-secrets", keeperUser, tenantNamespace),
+		grant("hub-agent-tenant", releaserUser, tenantNamespace), grant("hub-agent-release-removal", releaserUser, tenantNamespace),
 		grant("hub-agent-operator", operatorUser, ""), grant("write", repairerUser, ""), grant("repair", repairerUser, ""),
 		grant("cluster-admin", adminUser, ""),
 		role("record", []string{"", "events.k8s.io"}, []string{"events"}, []string{"create", "patch"}),
@@ -154,6 +157,7 @@ func (h hubWithPolicies) awaitPolicies(t *testing.T) {
 	for policy, object := range map[string]client.Object{
 		"internals": testWork("probe"), "privileged-placements": placementOf("probe", "rbac.authorization.k8s.io", "Role"),
 		"privileged-overrides": overrideOf("probe", "rbac.authorization.k8s.io", "Role"), "privileged-envelopes": envelopeOf("probe", role("probe")),
+		"removals": releasing(placementOf("probe", "", "ConfigMap"), "digest"),
 	} {
 		testworld.Await(t, testworld.Soon, "policy "+policy, func(ctx context.Context) error {
 			return refusedBy(policy, rogue.Create(ctx, object.DeepCopyObject().(client.Object), client.DryRunAll))
@@ -305,6 +309,7 @@ func TestAdmissionPolicies(t *testing.T) {
 	t.Run("privileged objects by name", hub.privileged)
 	t.Run("by edits", hub.edits)
 	t.Run("whole namespaces", hub.wholeNamespaces)
+	t.Run("removals", hub.removals)
 	t.Run("sizes", hub.sizes)
 	t.Run("events of members", hub.memberEvents)
 	t.Run("managed fields", hub.managedFields)
@@ -530,6 +535,38 @@ func (h hubWithPolicies) edits(t *testing.T) {
 	allowed(t, "a plain placement", h.as(t, tenantUser).Create(t.Context(), plain.DeepCopy()))
 	refused(t, "a plain placement made to take Roles", "privileged-placements", merge(t, h.as(t, tenantUser), plain,
 		fields{"spec": fields{"resourceSelectors": []any{fields{"group": "rbac.authorization.k8s.io", "version": "v1", "kind": "Role"}}}}))
+}
+
+// releasing is a placement with the annotation that lets a held removal through.
+func releasing[O client.Object](o O, digests string) O {
+	o.SetAnnotations(map[string]string{contract.AnnotationReleaseRemoval: digests})
+	return o
+}
+
+// Only who has the verb lets a held removal through. Others may leave the annotation as it is, or remove it.
+func (h hubWithPolicies) removals(t *testing.T) {
+	tenants := placementOf("held", "", "ConfigMap")
+	wide := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "held"}, Spec: placementOf("", "apps", "Deployment").Spec}
+	allowed(t, "a tenant's placement", h.as(t, tenantUser).Create(t.Context(), tenants.DeepCopy()))
+	allowed(t, "an operator's placement", h.as(t, operatorUser).Create(t.Context(), wide.DeepCopy()))
+	annotate := func(value any) fields {
+		return fields{"metadata": fields{"annotations": fields{contract.AnnotationReleaseRemoval: value}}}
+	}
+	limit := fields{"spec": fields{"strategy": fields{"removal": fields{"max": "20%"}}}}
+	for _, user := range []string{tenantUser, trustedUser, caseUser, rogueUser} {
+		refused(t, user+" releases", "removals", merge(t, h.as(t, user), tenants, annotate("digest")))
+		refused(t, user+" makes a placement that releases", "removals", h.as(t, user).Create(t.Context(), releasing(placementOf("x", "", "ConfigMap"), "digest"), client.DryRunAll))
+	}
+	refused(t, "a user with every verb of the fleet", "removals", merge(t, h.as(t, rogueUser), wide, annotate("digest")))
+	for i, user := range []string{releaserUser, operatorUser, adminUser} {
+		allowed(t, user+" releases", merge(t, h.as(t, user), tenants, annotate(fmt.Sprintf("digest-%d", i))))
+	}
+	allowed(t, "an operator releases", merge(t, h.as(t, operatorUser), wide, annotate("digest")))
+	tenant := h.as(t, tenantUser)
+	allowed(t, "a tenant changes a released placement", merge(t, tenant, tenants, limit))
+	refused(t, "a tenant adds a digest", "removals", merge(t, tenant, tenants, annotate("digest-2,another")))
+	allowed(t, "a tenant takes the release back", merge(t, tenant, tenants, annotate(nil)))
+	allowed(t, "the deletion", errors.Join(tenant.Delete(t.Context(), tenants), h.as(t, operatorUser).Delete(t.Context(), wide)))
 }
 
 // The API server marks placements of whole namespaces by authors without the verb, and holds the mark.

@@ -218,6 +218,7 @@ useCertManager: true
 webhookCertSecretName: fleet-webhook-server-cert
 forceDeleteWaitTime: 1m
 failoverDomainLabel: example.org/site
+removal: {max: 20%, protect: [Namespace, CustomResourceDefinition.apiextensions.k8s.io]}
 clusterUnhealthyThreshold: 3m
 resourceSnapshotCreationMinimumInterval: 0m
 resourceChangesCollectionDuration: 0m
@@ -252,6 +253,8 @@ extraArgs: {enable-eviction-apis: false, skipped-propagating-namespaces: "a;b", 
 		"leader-election-namespace": "fleet-hub",
 		"force-delete-wait-time":    "1m",
 		"failover-domain-label":     "example.org/site",
+		"removal-max":               "20%",
+		"removal-protect":           "Namespace,CustomResourceDefinition.apiextensions.k8s.io",
 		"resource-snapshot-creation-minimum-interval": "0m",
 		"enable-cluster-inventory-apis":               "false",
 		"enable-pprof":                                "true",
@@ -599,13 +602,13 @@ func TestHubRendersThePoliciesOfAVersion(t *testing.T) {
 		}
 		return kinds
 	}
-	const validating = "internals managed-fields member-events privileged-envelopes privileged-overrides privileged-placements "
+	const validating = "internals managed-fields member-events privileged-envelopes privileged-overrides privileged-placements removals "
 	for _, c := range []struct{ version, values, want string }{
 		{"v1.30.0", "", validating},
 		{"v1.35.4-gke.100", "", validating},
 		{"v1.36.0", "", "MutatingAdmissionPolicy/hub-agent-mark-authors " + validating},
-		{"v1.36.0", "admissionPolicies: {privileged: false}", "internals managed-fields member-events "},
-		{"v1.36.0", "admissionPolicies: {internals: false, managedFields: false, memberEvents: false, privileged: false}", ""},
+		{"v1.36.0", "admissionPolicies: {privileged: false}", "internals managed-fields member-events removals "},
+		{"v1.36.0", "admissionPolicies: {internals: false, managedFields: false, memberEvents: false, privileged: false, removals: false}", ""},
 	} {
 		objects, err := renderFor(c.version, charts.HubAgent, c.values)
 		if got := policies(objects); err != nil || got != c.want {

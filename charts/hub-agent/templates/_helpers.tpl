@@ -97,6 +97,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   "force-delete-wait-time" .Values.forceDeleteWaitTime
   "cluster-unhealthy-threshold" .Values.clusterUnhealthyThreshold
   "failover-domain-label" .Values.failoverDomainLabel
+  "removal-max" (.Values.removal).max
+  "removal-protect" ((.Values.removal).protect | default list | join ",")
   "resource-snapshot-creation-minimum-interval" .Values.resourceSnapshotCreationMinimumInterval
   "resource-changes-collection-duration" .Values.resourceChangesCollectionDuration
   "hub-api-qps" .Values.hubAPIQPS
