@@ -167,6 +167,9 @@ func TestWhatCannotBeDecodedIsRefused(t *testing.T) {
 	dividing := func(kind, fields string) string {
 		return "resourceSelectors: [{group: \"\", version: v1, kind: ConfigMap}]\npolicy: {placementType: " + kind + ", replicas: {" + fields + "}}"
 	}
+	removing := func(fields string) string {
+		return "resourceSelectors: [{group: \"\", version: v1, kind: ConfigMap}]\nstrategy: {removal: {" + fields + "}}"
+	}
 	tooMany := func(item string, most int) string { return "[" + strings.Repeat(item+", ", most) + item + "]" }
 	strategies := []string{"ClusterStagedUpdateStrategy", "StagedUpdateStrategy"}
 	placements := []string{"ClusterResourcePlacement", "ResourcePlacement"}
@@ -193,6 +196,17 @@ func TestWhatCannotBeDecodedIsRefused(t *testing.T) {
 		"too many disrupted":          {budgets, "maxUnavailable: 2147483648", "maxUnavailable must be at most 2147483647"},
 		"too many kept":               {budgets, "minAvailable: 2147483648", "minAvailable must be at most 2147483647"},
 		"many kept":                   {budgets, "minAvailable: 2147483647", ""},
+		"a removal policy":            {placements, removing("max: 20%, protect: [{kind: Namespace}, {group: example.org, kind: Database}]"), ""},
+		"a number of removals":        {placements, removing("max: 0"), ""},
+		"all removals":                {placements, removing("max: 100%"), ""},
+		"no removal policy":           {placements, removing(""), ""},
+		"more than all removals":      {placements, removing("max: 101%"), "should match"},
+		"fewer than no removals":      {placements, removing("max: -1"), "max must be from 0 to 2147483647"},
+		"too many removals":           {placements, removing("max: 2147483648"), "max must be from 0 to 2147483647"},
+		"removals of something":       {placements, removing("max: many"), "should match"},
+		"a protected group":           {placements, removing("protect: [{group: apps}]"), "kind: Required value"},
+		"a protected nothing":         {placements, removing("protect: [{kind: \"\"}]"), "should be at least 1 chars long"},
+		"too many protected kinds":    {placements, removing("protect: " + tooMany("{kind: Namespace}", 32)), "must have at most 32 items"},
 		"a failover":                  {placements, failing("PickN, numberOfClusters: 2", "after: 5m, purge: Never, failback: WhenHealthy"), ""},
 		"too hasty a failover":        {placements, failing("PickN, numberOfClusters: 2", "after: 29s"), "after must be from 30s to 720h"},
 		"too late a failover":         {placements, failing("PickN, numberOfClusters: 2", "after: 721h"), "after must be from 30s to 720h"},
