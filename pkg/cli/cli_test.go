@@ -12,7 +12,7 @@ import (
 // Scripts use these names: one may be added, and none goes away.
 func TestEveryVerbIsThere(t *testing.T) {
 	want := []string{
-		"approve", "cordon", "down", "drain", "draincluster", "explain", "explain placement", "failover", "failover release", "failover status", "rebalance", "release", "release placement", "rollout", "rollout history", "rollout pause", "rollout resume",
+		"approve", "cordon", "down", "drain", "draincluster", "explain", "explain placement", "failover", "failover release", "failover status", "rebalance", "release", "rollout", "rollout history", "rollout pause", "rollout resume",
 		"rollout status", "rollout undo", "uncordon", "uncordoncluster", "up", "version", "which",
 	}
 	root := NewCommand(genericiooptions.NewTestIOStreamsDiscard())

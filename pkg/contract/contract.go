@@ -187,7 +187,7 @@ const (
 	// removal of their objects is held: "true".
 	AnnotationHeldRemoval = Prefix + "held-removal"
 	// AnnotationReleaseRemoval is on placements: digests, separated by commas, of held removals that are let through.
-	// "kubectl fleet release placement" sets it. On an AppliedWork it is the digest of the one that its cluster's
+	// "kubectl fleet release" sets it. On an AppliedWork it is the digest of the one that its cluster's
 	// administrator lets through.
 	AnnotationReleaseRemoval = Prefix + "release-removal"
 	// AnnotationAdoptFor is on namespaces: the UID of the MemberCluster for which the hub agent may take the namespace

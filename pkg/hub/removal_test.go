@@ -168,7 +168,7 @@ func (i *incident) annotate(text string) {
 func TestIncidentBadLabel(t *testing.T) {
 	i := hubs.take(t).incident("incident-label", intstr.FromString("50%"))
 	i.selects("team", "typo")
-	i.heldWith("from 3 clusters: east-1, west-1, west-2", "4 of 4 objects", "ConfigMap incident-label/a", "kubectl fleet release placement team -n incident-label")
+	i.heldWith("from 3 clusters: east-1, west-1, west-2", "4 of 4 objects", "ConfigMap incident-label/a", "kubectl fleet release team -n incident-label")
 	i.stays(i.objects...)
 	i.selects("team", "a")
 	i.free()

@@ -147,7 +147,7 @@ func firstOf(h *v1beta1.HeldRemoval) string {
 
 // release is the command that lets held removals through.
 func release(placement v1beta1.PlacementObject) string {
-	command := "kubectl fleet release placement " + placement.GetName()
+	command := "kubectl fleet release " + placement.GetName()
 	if namespace := placement.GetNamespace(); namespace != "" {
 		command += " -n " + namespace
 	}

@@ -38,19 +38,19 @@ func TestRemovalHeld(t *testing.T) {
 			placement: wide, holds: HoldsOf([]v1beta1.BindingObject{heldOn("west", 1, 9, 0), free, heldOn("east", 5, 9, 2)}, nil),
 			want: "More than strategy.removal allows is held: objects would be removed from 2 clusters: east, west; from east 5 of 9 objects (2 of protected kinds): " +
 				"ConfigMap shop/c0, ConfigMap shop/c1, ConfigMap shop/c2 and 2 more. " +
-				"To let it through, run: kubectl fleet release placement web; to end the hold, revert the change",
+				"To let it through, run: kubectl fleet release web; to end the hold, revert the change",
 		},
 		"clusters, and content of one": {
 			placement: &v1beta1.ResourcePlacement{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "shop"}},
 			holds:     HoldsOf([]v1beta1.BindingObject{heldOn("west", 1, 2, 0)}, policy),
 			want: "More than strategy.removal allows is held: the policy would leave 9 of 10 clusters: a, b, c and 6 more; " +
 				"objects would be removed from 1 cluster: west; from west 1 of 2 objects: ConfigMap shop/c0. " +
-				"To let it through, run: kubectl fleet release placement web -n shop; to end the hold, revert the change",
+				"To let it through, run: kubectl fleet release web -n shop; to end the hold, revert the change",
 		},
 		"the placement": {
 			placement: wide, holds: Holds{On: 2, Placement: &v1beta1.HeldRemoval{Digest: "d", Removed: 3, Total: 3, First: []string{"Namespace shop"}}},
 			want: "More than strategy.removal allows is held: the deletion of the placement would remove 3 objects from 2 clusters: Namespace shop and 2 more. " +
-				"To let it through, run: kubectl fleet release placement web; to keep the objects on the clusters, set deleteStrategy.propagationPolicy to Abandon",
+				"To let it through, run: kubectl fleet release web; to keep the objects on the clusters, set deleteStrategy.propagationPolicy to Abandon",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

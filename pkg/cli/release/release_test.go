@@ -65,11 +65,11 @@ func policy(key types.NamespacedName, h *v1beta1.HeldRemoval) client.Object {
 }
 
 // run runs the command for a user who answers; "" if there is none.
-func run(t *testing.T, c client.Client, key types.NamespacedName, answer string, flags ...func(*PlacementOptions)) (string, error) {
+func run(t *testing.T, c client.Client, key types.NamespacedName, answer string, flags ...func(*Options)) (string, error) {
 	t.Helper()
 	streams, in, out, _ := genericiooptions.NewTestIOStreams()
 	in.WriteString(answer)
-	o := &PlacementOptions{key: key, IOStreams: streams, asks: func() bool { return answer != "" }}
+	o := &Options{key: key, IOStreams: streams, asks: func() bool { return answer != "" }}
 	for _, set := range flags {
 		set(o)
 	}
@@ -77,7 +77,7 @@ func run(t *testing.T, c client.Client, key types.NamespacedName, answer string,
 	return out.String(), err
 }
 
-func yes(o *PlacementOptions) { o.yes = true }
+func yes(o *Options) { o.yes = true }
 
 func released(t *testing.T, c client.Client, key types.NamespacedName) string {
 	t.Helper()
@@ -192,7 +192,7 @@ func TestWhatIsHeldChangesMeanwhile(t *testing.T) {
 					return c.Patch(ctx, o, patch, opts...)
 				},
 			}).Build()
-			answered := func(o *PlacementOptions) {
+			answered := func(o *Options) {
 				o.asks = func() bool {
 					if name != "a label" {
 						if err := tc.change(t.Context(), c); err != nil {

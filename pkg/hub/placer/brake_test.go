@@ -112,7 +112,7 @@ func TestDeletionIsHeld(t *testing.T) {
 				if tc.held {
 					w.await("condition", func() error {
 						c := meta.FindStatusCondition(w.placement(key).GetStatus().Conditions, kind)
-						if c == nil || !strings.Contains(c.Message, "would remove 1 objects") || !strings.Contains(c.Message, "kubectl fleet release placement "+key.Name) {
+						if c == nil || !strings.Contains(c.Message, "would remove 1 objects") || !strings.Contains(c.Message, "kubectl fleet release "+key.Name) {
 							return fmt.Errorf("condition %+v", c)
 						}
 						return nil
