@@ -70,8 +70,8 @@ const (
 	// picked again.
 	AnnotationPreviousState = Prefix + "previous-binding-state"
 	// AnnotationCarriedOver is on bindings that an earlier policy picked, and about which the current policy is not
-	// decided: their cluster was not heard. The scheduler decides when it hears the cluster again. With CarriedOverHeld the
-	// policy gives the cluster up, and that is held.
+	// decided: their cluster was not heard. The scheduler decides when it hears the cluster again. With
+	// CarriedOverHeld the policy gives the cluster up, and that is held.
 	AnnotationCarriedOver = Prefix + "carried-over"
 	// AnnotationReplacedBy is on Unscheduled bindings that another cluster replaces: that cluster, the reason, and since
 	// when the reason holds, JSON. AnnotationReplaces is on the binding of the other cluster, in the same form.
@@ -183,8 +183,8 @@ const (
 	// AnnotationTrace is on snapshots, bindings and Works of a change that is traced: the context of its trace, as the
 	// traceparent of W3C Trace Context. It is compared with nothing, and no write is made for it.
 	AnnotationTrace = Prefix + "traceparent"
-	// AnnotationHeldRemoval is on Works that the revision of their binding no longer has, and that stay only because the
-	// removal of their objects is held: "true".
+	// AnnotationHeldRemoval is on Works that the revision of their binding no longer has, and that stay only because
+	// the removal of their objects is held: "true".
 	AnnotationHeldRemoval = Prefix + "held-removal"
 	// AnnotationReleaseRemoval is on placements: digests, separated by commas, of held removals that are let through.
 	// "kubectl fleet release" sets it. On an AppliedWork it is the digest of the one that its cluster's

@@ -11,7 +11,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/decode"
 )
 
-// Identify returns the identity of a manifest on the member: the version does not count, because it is the same object.
+// Identify returns the identity of a manifest on the member: the version does not count, because it is the same
+// object.
 func Identify(raw []byte) Object {
 	h, err := decode.HeaderOf(raw)
 	if err != nil || h.Kind == "" || h.Metadata.Name == "" {

@@ -9,8 +9,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/contract"
 )
 
-// Waits reports whether nothing of a placement that is being deleted may be removed, because it is held or because that
-// is not decided yet. The placer decides: when nothing is held, it removes its finalizer.
+// Waits reports whether nothing of a placement that is being deleted may be removed, because it is held or because
+// that is not decided yet. The placer decides: when nothing is held, it removes its finalizer.
 func Waits(placement v1beta1.PlacementObject, defaults Policy) bool {
 	return slices.Contains(placement.GetFinalizers(), contract.FinalizerPlacement) && MayHold(placement, defaults)
 }
@@ -37,8 +37,8 @@ type DeletedFrom struct {
 }
 
 // Deleted returns what of the deletion of a placement is held since its deletion timestamp: everything or nothing. A
-// number limits the objects and the clusters. The digest does not depend on the objects: a deleted placement never gets
-// others.
+// number limits the objects and the clusters. The digest does not depend on the objects: a deleted placement never
+// gets others.
 func Deleted(p Policy, placement v1beta1.PlacementObject, all DeletedFrom) *v1beta1.HeldRemoval {
 	of, since := placement.GetUID(), metav1.Time{}
 	if at := placement.GetDeletionTimestamp(); at != nil {

@@ -75,8 +75,8 @@ func Parse(max, protect string) (Policy, error) {
 // None reports whether the policy limits nothing.
 func (p Policy) None() bool { return p.Max == nil && len(p.Protect) == 0 }
 
-// HoldsAll reports whether the policy holds a change that removes everything. If that depends on what it removes, known
-// is false.
+// HoldsAll reports whether the policy holds a change that removes everything. If that depends on what it removes,
+// known is false.
 func (p Policy) HoldsAll() (holds, known bool) {
 	if p.Max != nil {
 		l, ok := limitOf(*p.Max)
@@ -154,8 +154,8 @@ type Change struct {
 // Object identifies an object on a member, or a cluster, which has a name only.
 type Object struct {
 	Group, Kind, Namespace, Name string
-	// Unreadable is whether the manifest cannot be read; then the name identifies its text. A change that removes it is
-	// always beyond the policy.
+	// Unreadable is whether the manifest cannot be read; then the name identifies its text. A change that removes it
+	// is always beyond the policy.
 	Unreadable bool
 }
 

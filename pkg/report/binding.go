@@ -43,8 +43,8 @@ type BindingFacts struct {
 	Works []*v1beta1.Work
 	// Shares are the cluster's shares of divided workloads in the content.
 	Shares []v1beta1.ReplicaShare
-	// Held is what the content would remove from the cluster, and is held; nil for nothing. Kept are the objects that are
-	// in Works only because of that: they do not count as content.
+	// Held is what the content would remove from the cluster, and is held; nil for nothing. Kept are the objects that
+	// are in Works only because of that: they do not count as content.
 	Held *v1beta1.HeldRemoval
 	Kept []removal.Object
 }

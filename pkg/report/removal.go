@@ -20,7 +20,8 @@ import (
 type Holds struct {
 	// Content are those of objects that leave clusters, by cluster.
 	Content []ClusterHold
-	// Clusters is that of clusters that leave the placement, and Placement that of the deleted placement; nil for none.
+	// Clusters is that of clusters that leave the placement, and Placement that of the deleted placement; nil for
+	// none.
 	Clusters, Placement *v1beta1.HeldRemoval
 	// On is from how many clusters the deletion of the placement would remove objects.
 	On int

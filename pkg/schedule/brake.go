@@ -10,9 +10,9 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/removal"
 )
 
-// brake holds the clusters that a policy, or a smaller number, no longer picks, if they are more than the removal policy
-// allows: none of them is given up. Clusters that leave the fleet, and exchanges, do not count. chosen are the clusters
-// that are picked.
+// brake holds the clusters that a policy, or a smaller number, no longer picks, if they are more than the removal
+// policy allows: none of them is given up. Clusters that leave the fleet, and exchanges, do not count. chosen are the
+// clusters that are picked.
 //
 // Clusters that would be given up if they were heard count, too: otherwise a change that is beyond the removal policy
 // would be carried out one cluster after the other, as they are heard again.
@@ -62,7 +62,8 @@ func (r *run) brake(chosen map[string]bool) {
 	}
 }
 
-// counts reports whether the placement has placed objects on the cluster of a binding, and it is not leaving the fleet.
+// counts reports whether the placement has placed objects on the cluster of a binding, and it is not leaving the
+// fleet.
 func (r *run) counts(b Binding) bool {
 	return b.Placed && !b.Deleting && !b.Foreign && b.State != v1beta1.BindingStateUnscheduled && r.has(b.Cluster) &&
 		r.clusters[r.at[b.Cluster]].DeletionTimestamp.IsZero()
@@ -74,8 +75,8 @@ func (r *run) awaitsHeard(b Binding) bool {
 	return carried && unreadable(r.policy) == nil && r.filters.objectionIfHeard(r.clusters[r.at[b.Cluster]], r.request.Now) != nil
 }
 
-// stay keeps a binding that would be given up. It stays one about which the current policy is not decided, so that each
-// decision considers it again.
+// stay keeps a binding that would be given up. It stays one about which the current policy is not decided, so that
+// each decision considers it again.
 func (r *run) stay(b Binding) {
 	decision := v1beta1.ClusterDecision{
 		ClusterName: b.Cluster, Selected: true, ClusterScore: b.Decision.ClusterScore,

@@ -131,7 +131,8 @@ func TestReleaseOfClusters(t *testing.T) {
 	}
 }
 
-// If only some of the released clusters could be given up, the others follow; a cluster that was not among them does not.
+// If only some of the released clusters could be given up, the others follow; a cluster that was not among them does
+// not.
 func TestTheRestOfAReleaseGoesOn(t *testing.T) {
 	w := placedOnAll(t, "0")
 	w.use(all(labelled("region=east")))

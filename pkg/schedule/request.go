@@ -50,8 +50,8 @@ type Request struct {
 	// Placements are the other placements, of the same kind and namespace, that the terms of the policy select: see
 	// SelectionOf.
 	Placements []Placement
-	// Removal is what one decision may give up, HeldRemoval what is held already, and Released are the digests of what is
-	// let through. Granted are clusters of one that was let through and is not carried out completely. UID is the
+	// Removal is what one decision may give up, HeldRemoval what is held already, and Released are the digests of what
+	// is let through. Granted are clusters of one that was let through and is not carried out completely. UID is the
 	// placement's.
 	Removal     removal.Policy
 	HeldRemoval *v1beta1.HeldRemoval

@@ -41,10 +41,10 @@ func named(works []*v1beta1.Work, name string) *v1beta1.Work {
 	return nil
 }
 
-// Leaving returns which objects the changes to wanted remove from the cluster, and how many there are now. seen are the
-// existing Works, and read those that Doubtful returned, with their manifests: one that no longer exists, or is being
-// deleted, is not among them. The objects of a Work whose manifests another client has changed in number are not known;
-// it counts as one object that cannot be read.
+// Leaving returns which objects the changes to wanted remove from the cluster, and how many there are now. seen are
+// the existing Works, and read those that Doubtful returned, with their manifests: one that no longer exists, or is
+// being deleted, is not among them. The objects of a Work whose manifests another client has changed in number are not
+// known; it counts as one object that cannot be read.
 func Leaving(wanted, seen, read []*v1beta1.Work) (leaving []removal.Object, total int) {
 	after := sets.New[removal.Object]()
 	for _, w := range wanted {
@@ -79,9 +79,9 @@ func objectsOf(w *v1beta1.Work) []removal.Object {
 	return out
 }
 
-// Keeping returns the wanted Works with everything that leaves the cluster: each object stays, as it is, in the Work that
-// has it. A Work that would be deleted stays with what leaves alone. frozen names the Works whose objects are not known;
-// they must not change. left are Works whose content Leave keeps: they have everything already.
+// Keeping returns the wanted Works with everything that leaves the cluster: each object stays, as it is, in the Work
+// that has it. A Work that would be deleted stays with what leaves alone. frozen names the Works whose objects are not
+// known; they must not change. left are Works whose content Leave keeps: they have everything already.
 func Keeping(wanted, read []*v1beta1.Work, leaving []removal.Object, left bool) (out []*v1beta1.Work, frozen map[string]bool) {
 	leaves := sets.New(leaving...)
 	out, frozen = slices.Clone(wanted), map[string]bool{}
@@ -178,8 +178,8 @@ func (c Changes) Without(frozen map[string]bool) Changes {
 	return c
 }
 
-// Placed counts what a placement has on clusters, from its Works in any order. Other Works do not count, and neither do
-// those that are being deleted.
+// Placed counts what a placement has on clusters, from its Works in any order. Other Works do not count, and neither
+// do those that are being deleted.
 type Placed struct {
 	orders   map[types.NamespacedName]Order
 	objects  sets.Set[removal.Object]
@@ -197,8 +197,8 @@ func PlacedBy(bindings []v1beta1.BindingObject) *Placed {
 	return out
 }
 
-// Add counts the objects of a Work. If another client has changed the number of its manifests, its objects are not known;
-// it counts as one object that cannot be read.
+// Add counts the objects of a Work. If another client has changed the number of its manifests, its objects are not
+// known; it counts as one object that cannot be read.
 func (p *Placed) Add(w *v1beta1.Work) {
 	key, _ := scope.BindingOf(w)
 	order, ok := p.orders[key]

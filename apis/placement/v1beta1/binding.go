@@ -191,7 +191,8 @@ type ResourceBindingStatus struct {
 	// +kubebuilder:validation:MaxItems=100
 	UnschedulableReplicas []UnschedulableReplicas `json:"unschedulableReplicas,omitempty"`
 
-	// HeldRemoval is what the content in the spec would remove from the cluster, and is held there; absent if nothing is.
+	// HeldRemoval is what the content in the spec would remove from the cluster, and is held there; absent if nothing
+	// is.
 	// +optional
 	HeldRemoval *HeldRemoval `json:"heldRemoval,omitempty"`
 

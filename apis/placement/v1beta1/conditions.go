@@ -36,8 +36,8 @@ const (
 	// ConditionReplicasDivided, on a placement that divides replicas, is True if all replicas have a place, and no share
 	// has to move. It is absent without a policy for replicas.
 	ConditionReplicasDivided = "ReplicasDivided"
-	// ConditionRemovalHeld, on a placement, is True while a change would remove more than the placement's removal policy
-	// allows, and is held; it is absent otherwise.
+	// ConditionRemovalHeld, on a placement, is True while a change would remove more than the placement's removal
+	// policy allows, and is held; it is absent otherwise.
 	ConditionRemovalHeld = "RemovalHeld"
 	// ConditionStatusTrimmed, on a Work, is True if its status omits details, and absent otherwise.
 	ConditionStatusTrimmed = "StatusTrimmed"
@@ -77,8 +77,8 @@ const (
 	ReasonResourceTooLarge = "ResourceTooLarge"
 )
 
-// ReasonBeyondRemovalPolicy (True) is the reason of a placement's RemovalHeld. The message has the numbers, the clusters,
-// the first names and the remedy.
+// ReasonBeyondRemovalPolicy (True) is the reason of a placement's RemovalHeld. The message has the numbers, the
+// clusters, the first names and the remedy.
 const ReasonBeyondRemovalPolicy = "BeyondRemovalPolicy"
 
 // Reasons of a placement's ReplicasDivided.

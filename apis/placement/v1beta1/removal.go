@@ -5,14 +5,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// RemovalPolicy limits what one change may remove from member clusters. A change that is beyond it is held whole before
-// anything is removed: objects that leave a cluster stay there, clusters that leave the placement stay, and a placement
-// that is deleted keeps its objects. What the change adds or modifies goes on. "kubectl fleet release" lets
-// the change through; to revert the change ends the hold.
+// RemovalPolicy limits what one change may remove from member clusters. A change that is beyond it is held whole
+// before anything is removed: objects that leave a cluster stay there, clusters that leave the placement stay, and a
+// placement that is deleted keeps its objects. What the change adds or modifies goes on. "kubectl fleet release"
+// lets the change through; to revert the change ends the hold.
 type RemovalPolicy struct {
-	// Max is how much one change may remove: a number from 0, or a percentage from 0% to 100%. It counts objects of the
-	// placement on a cluster, or clusters of the placement. A percentage is not rounded: one of three is beyond 20%, and
-	// not beyond 34%. Without it there is no limit by number.
+	// Max is how much one change may remove: a number from 0, or a percentage from 0% to 100%. It counts objects of
+	// the placement on a cluster, or clusters of the placement. A percentage is not rounded: one of three is beyond
+	// 20%, and not beyond 34%. Without it there is no limit by number.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:Pattern="^((100|[0-9]{1,2})%|[0-9]+)$"

@@ -312,8 +312,8 @@ func TestProtectedKinds(t *testing.T) {
 	}
 }
 
-// A part of a revision that is gone, and an envelope that is gone or emptied, would delete their Work, or everything in
-// it.
+// A part of a revision that is gone, and an envelope that is gone or emptied, would delete their Work, or everything
+// in it.
 func TestWholeWorksAreHeld(t *testing.T) {
 	envelope := func(data string) string {
 		return `{"apiVersion":"placement.kubernetes-fleet.io/v1beta1","kind":"ResourceEnvelope","metadata":{"name":"e","namespace":"shop"},"data":{` + data + `}}`
@@ -470,8 +470,8 @@ func TestAFailedReadHolds(t *testing.T) {
 	w.held(4, 5)
 }
 
-// Manifests that another client removed while their removal is held are not known any more: the Work stays as it is, so
-// that the member, which keeps their objects, does not get a Work that seems to be complete.
+// Manifests that another client removed while their removal is held are not known any more: the Work stays as it is,
+// so that the member, which keeps their objects, does not get a Work that seems to be complete.
 func TestAHeldWorkThatIsEdited(t *testing.T) {
 	w := braking(t, "0", "", []contents{five}, []contents{{"a"}})
 	w.give(1)

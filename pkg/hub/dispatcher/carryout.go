@@ -260,8 +260,8 @@ func (d *Dispatcher) release(ctx context.Context, binding v1beta1.BindingObject)
 	return d.drop(ctx, binding)
 }
 
-// waits reports whether the Works of a deleted binding stay because its placement is being deleted, too, and that is held
-// or not decided yet. If the namespace of the placement is deleted, its bindings are deleted by others than the
+// waits reports whether the Works of a deleted binding stay because its placement is being deleted, too, and that is
+// held or not decided yet. If the namespace of the placement is deleted, its bindings are deleted by others than the
 // scheduler.
 func (d *Dispatcher) waits(ctx context.Context, binding v1beta1.BindingObject) (bool, error) {
 	key, ok := scope.PlacementOf(binding)

@@ -35,8 +35,8 @@ type plan struct {
 	idle []v1beta1.OverrideSnapshotObject
 	// again is when to check again without an event; zero for never.
 	again time.Duration
-	// braked is whether it was decided what is held of what the changes remove: held, with the objects that stay on the
-	// cluster only because of that.
+	// braked is whether it was decided what is held of what the changes remove: held, with the objects that stay on
+	// the cluster only because of that.
 	braked bool
 	held   *v1beta1.HeldRemoval
 	kept   []removal.Object

@@ -25,8 +25,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/testworld"
 )
 
-// on does what the scheduler and the dispatcher do for a cluster: it makes the binding of a placement, and a Work with a
-// ConfigMap.
+// on does what the scheduler and the dispatcher do for a cluster: it makes the binding of a placement, and a Work with
+// a ConfigMap.
 func (w *world) on(p v1beta1.PlacementObject, cluster string) {
 	w.Helper()
 	key := client.ObjectKeyFromObject(p)
