@@ -1,6 +1,6 @@
-// Package brake limits how many objects the agent removes from its cluster within a time, whatever the hub wants: a hub
-// that was emptied by mistake, or taken over, does not empty its members. It counts what was removed in a ConfigMap of
-// the cluster, and holds each Work whose removals go beyond the limit. Package removal decides.
+// Package brake limits how many objects the agent removes from its cluster within a time, whatever the hub wants: a
+// hub that was emptied by mistake, or taken over, does not empty its members. It counts what was removed in a ConfigMap
+// of the cluster, and holds each Work whose removals go beyond the limit. Package removal decides.
 package brake
 
 import (
@@ -27,8 +27,8 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/removal"
 )
 
-// Record is the ConfigMap that counts removals: each key of its data is a time, of layout timeKey, and the value how many
-// objects were removed in the part of the window that ended then.
+// Record is the ConfigMap that counts removals: each key of its data is a time, of layout timeKey, and the value how
+// many objects were removed in the part of the window that ended then.
 var Record = types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: "fleet-removals"}
 
 const timeKey = "20060102T150405Z"
@@ -133,7 +133,8 @@ func (b *Brake) Done(work types.UID) {
 	b.holds(work, false)
 }
 
-// Recent reports whether a removal that is held since a time still counts among those that are wanted at the same time.
+// Recent reports whether a removal that is held since a time still counts among those that are wanted at the same
+// time.
 func (b *Brake) Recent(since time.Time) bool { return b.Now().Sub(since) < b.Limit.Window }
 
 // On reports whether anything is limited.
