@@ -17,12 +17,16 @@ type Granted struct {
 	all map[types.UID]sets.Set[removal.Object]
 }
 
-// Add records that a removal from an object was released.
+// Add records that a removal from an object was released, in place of what was recorded; an empty one ends that.
 func (g *Granted) Add(of types.UID, removed []removal.Object) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.all == nil {
 		g.all = map[types.UID]sets.Set[removal.Object]{}
+	}
+	if len(removed) == 0 {
+		delete(g.all, of)
+		return
 	}
 	g.all[of] = sets.New(removed...)
 }

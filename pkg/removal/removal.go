@@ -228,7 +228,10 @@ func (p Policy) beyond(c Change) bool {
 	if p.None() || len(c.Leaving) == 0 {
 		return false
 	}
-	return p.beyondNumber(len(c.Leaving), c.Total) || c.Subject != Clusters && slices.ContainsFunc(c.Leaving, p.protects)
+	if c.Subject == Clusters && len(p.Protect) > 0 {
+		return true // which kinds a cluster has is not known here
+	}
+	return p.beyondNumber(len(c.Leaving), c.Total) || slices.ContainsFunc(c.Leaving, p.protects)
 }
 
 // digestOf identifies a change that is held since a time; leaving is sorted.

@@ -64,7 +64,7 @@ func TestWhatIsHeld(t *testing.T) {
 		"a protected kind of a group":          {protect: "Namespace.example.org", leaving: []Object{other}, total: 100, held: true},
 		"a protected kind within the number":   {most: "5", protect: "Namespace", leaving: []Object{namespace}, total: 100, held: true},
 		"what cannot be read":                  {most: "100%", leaving: []Object{unreadable}, total: 100, held: true},
-		"clusters are of no kind":              {protect: "Namespace", subject: Clusters, leaving: []Object{{Name: "east"}}, total: 1},
+		"clusters may have protected kinds":    {most: "50%", protect: "Namespace", subject: Clusters, leaving: []Object{{Name: "east"}}, total: 9, held: true},
 		"clusters count like objects":          {most: "20%", subject: Clusters, leaving: []Object{{Name: "east"}}, total: 4, held: true},
 		"the deletion of a placement is whole": {most: "99%", subject: Placement, leaving: configMaps(3), total: 3, held: true},
 	} {

@@ -108,7 +108,7 @@ func Vanished(old v1beta1.AppliedWorkStatus, work v1beta1.AppliedWorkSpec, names
 	wanted := yes(0, ConditionHeld, ReasonWorkVanished, fmt.Sprintf("%s, and this agent has not seen its deletion: %d objects are kept as they are. "+
 		"The agent manages them again when a Work of that name exists. To remove them, delete this AppliedWork; "+
 		"to keep them without further management, delete it with --cascade=orphan", where, len(old.AppliedResources)))
-	status.Conditions = merge(old.Conditions, []metav1.Condition{wanted}, now)
+	status.Conditions, status.HeldRemoval = merge(old.Conditions, []metav1.Condition{wanted}, now), nil
 	return status
 }
 

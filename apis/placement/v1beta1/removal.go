@@ -19,7 +19,8 @@ type RemovalPolicy struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) != int || (self >= 0 && self <= 2147483647)",message="max must be from 0 to 2147483647, or a share such as 20%"
 	Max *intstr.IntOrString `json:"max,omitempty"`
 
-	// Protect are kinds of objects, at most 32, that no change may remove, not even one of them.
+	// Protect are kinds of objects, at most 32, that no change may remove, not even one of them. With any, no change of
+	// the policy, or of the clusters, may make the placement leave a cluster.
 	// +optional
 	// +kubebuilder:validation:MaxItems=32
 	Protect []ProtectedKind `json:"protect,omitempty"`

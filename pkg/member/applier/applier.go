@@ -107,6 +107,9 @@ type Applier struct {
 	parkedLock sync.Mutex
 	parked     sets.Set[string]
 
+	// braking is held while the brake is asked: what others would remove, and what was let through, must be of one moment.
+	braking sync.Mutex
+
 	queue   priorityqueue.PriorityQueue[reconcile.Request]
 	memory  *memory
 	wishes  wishes

@@ -20,6 +20,7 @@ import (
 	"github.com/flagship-fleet/flagship/pkg/brief"
 	"github.com/flagship-fleet/flagship/pkg/contract"
 	"github.com/flagship-fleet/flagship/pkg/loop"
+	"github.com/flagship-fleet/flagship/pkg/loop/lenient"
 	"github.com/flagship-fleet/flagship/pkg/removal"
 	"github.com/flagship-fleet/flagship/pkg/report"
 )
@@ -53,19 +54,21 @@ func (unlimited) Done(types.UID)         {}
 func (unlimited) Recent(time.Time) bool  { return false }
 
 // brake asks the brake about the removal of objects that leave a Work, and records in its ledger what is held. It
-// returns nil if they may be removed. Objects that another Work lists stay anyway.
+// returns nil if they may be removed. Objects that another Work lists, or that are held for another reason, stay anyway.
 func (a *Applier) brake(
 	ctx context.Context, work *v1beta1.Work, l *ledger, leaving []apply.Entry, elsewhere sets.Set[apply.Key],
 ) (*v1beta1.HeldRemoval, error) {
 	if !a.Brake.On() {
 		return nil, a.record(ctx, l, nil)
 	}
+	a.braking.Lock()
+	defer a.braking.Unlock()
 	request := removal.Request{
 		Work: work.UID, Total: len(l.list()), Was: l.work.Status.HeldRemoval, Released: l.work.Annotations[contract.AnnotationReleaseRemoval],
 	}
 	for _, e := range leaving {
 		key := apply.KeyOf(e.WorkResourceIdentifier)
-		if !elsewhere.Has(key) {
+		if !e.Held && !elsewhere.Has(key) {
 			request.Leaving = append(request.Leaving, removal.Object{Group: key.Group, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name})
 		}
 	}
@@ -97,7 +100,7 @@ func (a *Applier) wishedRemovals(ctx context.Context, but string) (others, place
 		return 0, 0, fmt.Errorf("list AppliedWorks: %w", err)
 	}
 	var works v1beta1.WorkList
-	if err := a.HubClient.List(ctx, &works, client.InNamespace(a.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := a.HubClient.List(lenient.StandIns(ctx), &works, client.InNamespace(a.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return 0, 0, fmt.Errorf("list works: %w", err)
 	}
 	deleted := map[string]types.UID{}
@@ -111,13 +114,16 @@ func (a *Applier) wishedRemovals(ctx context.Context, but string) (others, place
 		if !l.DeletionTimestamp.IsZero() {
 			continue
 		}
-		placed += len(l.Status.AppliedResources)
 		uid, ends := deleted[l.Name]
+		if ends && l.Name != but && a.Brake.Granted(uid) {
+			continue // counted as removed
+		}
+		placed += len(l.Status.AppliedResources)
 		switch held := l.Status.HeldRemoval; {
 		case l.Name == but:
 		case held != nil && a.Brake.Recent(held.Since.Time):
 			others += int(held.Removed)
-		case held == nil && ends && !a.Brake.Granted(uid):
+		case held == nil && ends:
 			others += len(l.Status.AppliedResources)
 		}
 	}
@@ -138,13 +144,15 @@ func (a *Applier) record(ctx context.Context, l *ledger, held *v1beta1.HeldRemov
 // awaitRelease reports that the removal of a deleted Work is held.
 func (a *Applier) awaitRelease(ctx context.Context, work *v1beta1.Work, held *v1beta1.HeldRemoval) (reconcile.Result, error) {
 	next := work.DeepCopy()
-	next.Status = report.Braked(work.Status, work.Generation, heldText(work.Name, held), metav1.NewTime(a.Now().Truncate(time.Second)))
+	why := heldText(work.Name, held) + fmt.Sprintf(". To keep the objects for a new Work of this name, run: kubectl delete appliedwork %s --cascade=orphan", work.Name)
+	next.Status = report.Braked(work.Status, work.Generation, why, metav1.NewTime(a.Now().Truncate(time.Second)))
 	if !equality.Semantic.DeepEqual(next.Status, work.Status) {
 		if err := a.writeStatus(ctx, next); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
-	return reconcile.Result{}, nil // its release is an event
+	priority := priorityRecheck
+	return reconcile.Result{RequeueAfter: retryMost, Priority: &priority}, nil // its release is an event; that others list the objects is none
 }
 
 // heldText describes a removal that is held, and how to release it.

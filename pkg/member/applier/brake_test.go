@@ -109,7 +109,14 @@ func TestAnEmptiedHubEmptiesNoMember(t *testing.T) {
 	w.letThrough("emptied-a", digests["emptied-a"])
 	w.workGone("emptied-a")
 	w.gone("v1 ConfigMap emptied-a/cm")
-	for _, name := range names[1:] {
+	w.eventually("the last to be left to a later Work", func() error {
+		return w.member.Delete(w.Context(), &v1beta1.AppliedWork{ObjectMeta: metav1.ObjectMeta{Name: "emptied-d"}}, client.PropagationPolicy(metav1.DeletePropagationOrphan))
+	})
+	w.workGone("emptied-d")
+	if ns := w.mustObject("v1 Namespace emptied-d"); ns.GetDeletionTimestamp() != nil || len(ns.GetOwnerReferences()) > 0 {
+		t.Errorf("left to a later Work: %v", ns.Object["metadata"])
+	}
+	for _, name := range names[1:3] {
 		if obj := w.mustObject("v1 ConfigMap " + name + "/cm"); obj.GetDeletionTimestamp() != nil {
 			t.Errorf("%s is deleted, and was not released", name)
 		}

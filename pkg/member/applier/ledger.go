@@ -151,6 +151,9 @@ func (a *Applier) writeLedger(ctx context.Context, before *v1beta1.AppliedWork, 
 // inherit adopts the ledger of an earlier Work of the name. Before it belongs to the present Work, all of its entries
 // are marked as held: an object that the present Work lists loses the mark when it is applied.
 func (a *Applier) inherit(ctx context.Context, l *ledger, who apply.Identity) error {
+	if err := a.record(ctx, l, nil); err != nil { // what the earlier Work would remove is not held any more
+		return err
+	}
 	entries := l.list()
 	for i := range entries {
 		entries[i].Held = true
@@ -190,6 +193,7 @@ func (a *Applier) vanished(ctx context.Context, name string) error {
 	if report.IsKept(l.work.Status) {
 		return nil // its Work was deleted, and the reason why it stays is recorded
 	}
+	a.Brake.Done(l.work.Spec.WorkUID)
 	next := l.work.DeepCopy()
 	next.Status = report.Vanished(l.work.Status, l.work.Spec, a.Namespace, metav1.NewTime(a.Now().Truncate(time.Second)))
 	_, err = loop.WriteStatus(ctx, a.MemberClient, l.work, next)

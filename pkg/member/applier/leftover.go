@@ -166,8 +166,12 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 		return err
 	}
 	held, err := p.agent.brake(ctx, p.work, p.ledger, left, p.left.elsewhere)
-	if err != nil {
+	if err != nil && (ctx.Err() != nil || apierrors.IsConflict(err)) {
 		return err
+	}
+	if err != nil { // what was applied is reported nevertheless
+		p.left.remaining = append(p.left.remaining, "nothing is removed: "+err.Error())
+		return nil
 	}
 	if held != nil {
 		p.left.braked = heldText(p.work.Name, held)

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -79,11 +80,18 @@ type count struct {
 // releases does not count. A removal that is held stays so until it is released, or no longer wanted. An error means
 // that it is not known what may be removed: nothing.
 func (b *Brake) Ask(ctx context.Context, r removal.Request) (*v1beta1.HeldRemoval, error) {
-	if b.Limit.None() || len(r.Leaving) == 0 || b.granted.Covers(r.Work, r.Leaving) {
+	if b.Limit.None() {
 		return nil, nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	granted := sets.New(b.granted.Of(r.Work)...).Intersection(sets.New(r.Leaving...))
+	b.granted.Add(r.Work, granted.UnsortedList()) // what does not leave any more is asked about again if it ever does
+	r.Leaving = slices.DeleteFunc(slices.Clone(r.Leaving), granted.Has)
+	if len(r.Leaving) == 0 {
+		b.holds(r.Work, false)
+		return nil, nil
+	}
 	if err := b.read(ctx); err != nil {
 		return nil, err
 	}
@@ -104,7 +112,7 @@ func (b *Brake) Ask(ctx context.Context, r removal.Request) (*v1beta1.HeldRemova
 			return nil, err
 		}
 	}
-	b.granted.Add(r.Work, r.Leaving)
+	b.granted.Add(r.Work, append(granted.UnsortedList(), r.Leaving...))
 	b.holds(r.Work, false)
 	return nil, nil
 }

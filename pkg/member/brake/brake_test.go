@@ -142,6 +142,19 @@ func TestOthersCount(t *testing.T) {
 	}
 }
 
+// What was let through counts anew if the hub wants it again, and removes it again.
+func TestGrantsEndWithTheWish(t *testing.T) {
+	s := newScene(t, "4", "")
+	for i, step := range []struct {
+		n    int
+		want bool
+	}{{3, true}, {3, true}, {1, true}, {2, true}, {3, false}} {
+		if got := s.removes("a", step.n, 100); got != step.want {
+			t.Errorf("step %d: the removal of %d objects is let through: %t, want %t", i, step.n, got, step.want)
+		}
+	}
+}
+
 func TestProtectedKinds(t *testing.T) {
 	s := newScene(t, "", "PersistentVolumeClaim")
 	if !s.removes("a", 10, 10) {
