@@ -35,9 +35,15 @@ func (r *run) brake(chosen map[string]bool) {
 			add(b)
 		}
 	}
+	var awaited []removal.Object
 	for _, b := range sorted(r.kept) {
-		if r.counts(b) && r.awaitsHeard(b) {
+		switch cluster := (removal.Object{Name: b.Cluster}); {
+		case !r.counts(b) || !r.awaitsHeard(b):
+		case slices.Contains(r.request.Granted, cluster):
+			r.decision.Awaited = append(r.decision.Awaited, cluster)
+		default:
 			add(b)
+			awaited = append(awaited, cluster)
 		}
 	}
 	on := map[string]bool{}
@@ -52,7 +58,7 @@ func (r *run) brake(chosen map[string]bool) {
 	r.decision.Removal = removal.Decide(r.request.Removal, change, was, r.request.Released, r.request.Now)
 	if r.decision.Removal == nil {
 		if was != nil && slices.Contains(r.request.Released, was.Digest) {
-			r.decision.Granted = change.Leaving
+			r.decision.Granted, r.decision.Awaited = change.Leaving, append(r.decision.Awaited, awaited...)
 		}
 		return
 	}

@@ -153,6 +153,33 @@ func TestTheRestOfAReleaseGoesOn(t *testing.T) {
 	}
 }
 
+// A release is for silent clusters, too: it waits until they are heard.
+func TestAReleaseWaitsForSilentClusters(t *testing.T) {
+	w := placedOnAll(t, "20%")
+	for _, name := range []string{"m6", "m7"} {
+		silenced(w.clusters[name])
+	}
+	w.use(all(labelled("region=east")))
+	w.decide()
+	w.holds(4, 7)
+	w.released = []string{w.held.Digest}
+	d := w.decide()
+	if w.lives() != "m1 m2 m3 m6 m7" || w.held != nil || len(d.Awaited) != 2 {
+		t.Fatalf("on %s, held %+v, awaited %v", w.lives(), w.held, d.Awaited)
+	}
+	r := w.request()
+	r.Granted = d.Awaited
+	if d = Decide(r); d.Removal != nil || len(d.Awaited) != 2 {
+		t.Fatalf("later: held %+v, awaited %v", d.Removal, d.Awaited)
+	}
+	heard(w.clusters["m6"])
+	r = w.request()
+	r.Granted = d.Awaited
+	if d = Decide(r); d.Removal != nil || len(d.Awaited) != 1 || len(d.Change) != 1 {
+		t.Fatalf("m6 is heard: held %+v, awaited %v, changes %+v", d.Removal, d.Awaited, d.Change)
+	}
+}
+
 // What is picked anew is picked, whatever is held.
 func TestNewPicksGoOn(t *testing.T) {
 	w := placedOnAll(t, "1")

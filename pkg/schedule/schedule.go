@@ -50,6 +50,8 @@ type Decision struct {
 	Removal *v1beta1.HeldRemoval
 	// Granted are the clusters that are given up because that was released.
 	Granted []removal.Object
+	// Awaited are those of the clusters that are given up because that was released that must be heard first.
+	Awaited []removal.Object
 	// Release names the bindings that are being deleted and whose finalizer the scheduler can remove.
 	Release []string
 

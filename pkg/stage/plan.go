@@ -148,7 +148,7 @@ func picked(fleet Fleet) (picks, error) {
 	switch {
 	case scheduled.Status == metav1.ConditionFalse:
 		out.short = mistake("the placement is not fully scheduled: %s", scheduled.Message)
-	case expected >= 0 && expected != out.Count:
+	case expected >= 0 && expected != out.Count && (latest.GetStatus().HeldRemoval == nil || out.Count < expected): // held clusters stay picked
 		out.short = mistake("the placement asks for %d clusters and %d are picked: %s", expected, out.Count, brief.List(out.selected, mostNamed))
 	}
 	return out, nil

@@ -442,6 +442,25 @@ func TestNoPlanDuringAnExchange(t *testing.T) {
 	}
 }
 
+// Clusters that stay only because their leaving is held are picked: a run includes them.
+func TestClustersThatAreHeld(t *testing.T) {
+	w := fleet(of("all", ""))
+	w.fleet.Policies[0].GetSpec().Policy = &v1beta1.PlacementPolicy{PlacementType: v1beta1.PlacementTypePickN}
+	w.fleet.Policies[0].SetAnnotations(map[string]string{contract.AnnotationNumberOfClusters: "1"})
+	w.strategy.Stages[0].LabelSelector = &metav1.LabelSelector{}
+	if err := w.begin(); err == nil {
+		t.Error("planned for 3 clusters of a placement that asks for 1")
+	}
+	w.fleet.Policies[0].GetStatus().HeldRemoval = &v1beta1.HeldRemoval{Digest: "held", Removed: 2, Total: 3}
+	if err := w.begin(); err != nil || len(w.status.StagesStatus[0].Clusters) != 3 {
+		t.Errorf("two of three clusters are held: %v, %+v", err, w.status)
+	}
+	w.fleet.Policies[0].GetAnnotations()[contract.AnnotationNumberOfClusters] = "4"
+	if err := w.begin(); err == nil {
+		t.Error("planned for 3 clusters of a placement that asks for 4")
+	}
+}
+
 func TestPercentages(t *testing.T) {
 	for _, c := range []struct {
 		most    string

@@ -105,22 +105,22 @@ func (d *Dispatcher) works() predicate.Predicate {
 
 // placements passes changes of the settings that bindings do not carry.
 func (d *Dispatcher) placements() predicate.Predicate {
-	setting := func(o client.Object) [6]any {
+	setting := func(o client.Object) [7]any {
 		if placement, ok := o.(v1beta1.PlacementObject); ok {
 			strategy := placement.GetSpec().Strategy
-			return [6]any{
+			return [7]any{
 				state.ReportBack(placement.GetSpec()), strategy.DeleteStrategy, replicas.PolicyOf(placement) != nil,
 				strategy.Removal, placement.GetAnnotations()[contract.AnnotationReleaseRemoval],
-				removal.Waits(placement, d.Removal),
+				removal.Waits(placement, d.Removal), placement.GetDeletionTimestamp().IsZero() || !removal.WouldHold(placement, d.Removal),
 			}
 		}
-		return [6]any{}
+		return [7]any{}
 	}
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // a binding may have been reconciled before its placement was in the cache
 		DeleteFunc: func(e event.DeleteEvent) bool { // another client may have removed all finalizers of one that was held
 			placement, ok := e.Object.(v1beta1.PlacementObject)
-			return ok && removal.Waits(placement, d.Removal)
+			return ok && (removal.Waits(placement, d.Removal) || placement.GetNamespace() != "" && removal.WouldHold(placement, d.Removal))
 		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			return !equality.Semantic.DeepEqual(setting(e.ObjectOld), setting(e.ObjectNew))

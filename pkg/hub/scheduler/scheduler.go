@@ -169,7 +169,7 @@ func (s *Scheduler) decide(ctx context.Context, placement v1beta1.PlacementObjec
 	if err := s.carryOut(ctx, writing{placement, bindings, decision, along}); err != nil {
 		return ctrl.Result{}, err
 	}
-	s.granted.Done(placement.GetUID())
+	s.granted.Add(placement.GetUID(), decision.Awaited)
 	if gone, err := s.anyGone(ctx, decision.Create); err != nil || gone {
 		// The cluster was deleted while its binding was being created, so its deletion event could not find the
 		// binding.
