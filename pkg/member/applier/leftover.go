@@ -169,9 +169,9 @@ func (p *pass) removeAll(ctx context.Context, left []apply.Entry, applied map[ap
 	if err != nil && (ctx.Err() != nil || apierrors.IsConflict(err)) {
 		return err
 	}
-	if err != nil { // what was applied is reported nevertheless
+	if err != nil {
 		p.left.remaining = append(p.left.remaining, "nothing is removed: "+err.Error())
-		return nil
+		return nil //nolint:nilerr // what was applied is reported nevertheless, with the cause
 	}
 	if held != nil {
 		p.left.braked = heldText(p.work.Name, held)
