@@ -268,7 +268,7 @@ func TestTheAnnotationIsBounded(t *testing.T) {
 	text, of = Release(all)
 	placement := &v1beta1.ClusterResourcePlacement{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{contract.AnnotationReleaseRemoval: text}}}
 	if len(text) > mostReleased || of != len(Released(placement)) || of < 1000 {
-		t.Errorf("%d bytes with %d digests, of which %d are read", len(text), of, len(Released(placement)))
+		t.Errorf("%d bytes with %d digests; %d are read", len(text), of, len(Released(placement)))
 	}
 	placement.Annotations[contract.AnnotationReleaseRemoval] = text + "," + text
 	if Released(placement) != nil {

@@ -68,7 +68,7 @@ func (h Holds) All() []v1beta1.HeldRemoval {
 	return out
 }
 
-// RemovalHeld is the condition of a placement of which removals are held; nil if there are none.
+// RemovalHeld is the condition of a placement with held removals; nil if there are none.
 func RemovalHeld(placement v1beta1.PlacementObject, holds Holds) *metav1.Condition {
 	if holds.None() {
 		return nil
@@ -155,7 +155,7 @@ func release(placement v1beta1.PlacementObject) string {
 	return command
 }
 
-// contentHeld is the condition of a binding of which a removal is held.
+// contentHeld is the condition of a binding with a held removal.
 func contentHeld(generation int64, h *v1beta1.HeldRemoval) metav1.Condition {
 	return yes(generation, v1beta1.ConditionRemovalHeld, v1beta1.ReasonBeyondRemovalPolicy, fmt.Sprintf(
 		"The content in the spec would remove %d of %d objects%s, which stay: %s", h.Removed, h.Total, ofProtected(h.Protected), firstOf(h)))

@@ -327,7 +327,7 @@ func TestWholeWorksAreHeld(t *testing.T) {
 		"an envelope that is gone":           {before: []contents{{"a", envelope(inner)}}, after: []contents{{"a"}}, held: 2, has: []string{"a", "x", "y"}, released: []string{"a"}},
 		"an envelope that is emptied":        {before: []contents{{"a", envelope(inner)}}, after: []contents{{"a", envelope("")}}, held: 2, has: []string{"a", "x", "y"}, released: []string{"a"}},
 		"a part":                             {before: []contents{{"a", "b"}, {"c", "d"}}, after: []contents{{"a", "b"}}, held: 2, has: []string{"a", "b", "c", "d"}, released: []string{"a", "b"}},
-		"a part of which one object moves":   {before: []contents{{"a"}, {"b", "c", "d"}}, after: []contents{{"a", "b"}}, held: 2, has: []string{"a", "b", "c", "d"}, released: []string{"a", "b"}},
+		"a part with one object that moves":  {before: []contents{{"a"}, {"b", "c", "d"}}, after: []contents{{"a", "b"}}, held: 2, has: []string{"a", "b", "c", "d"}, released: []string{"a", "b"}},
 		"parts that change places":           {before: []contents{{"a"}, {"b"}}, after: []contents{{"b"}, {"a"}}, has: []string{"a", "b"}},
 		"everything":                         {before: []contents{five}, after: []contents{{}}, held: 5, has: five},
 		"everything of a part, others moved": {before: []contents{{"a"}, {"b"}, {"c"}}, after: []contents{{"c"}, {"a"}}, held: 1, has: []string{"a", "b", "c"}, released: []string{"a", "c"}},
@@ -559,7 +559,7 @@ func TestAReleasedRemovalThatFails(t *testing.T) {
 	w.holdsNothing()
 }
 
-// The Works of a deleted binding stay while the deletion of the placement is held, whoever deleted the binding: if a
+// The Works of a deleted binding stay while the deletion of the placement is held, even if others deleted the binding: if a
 // namespace is deleted, Kubernetes does. They go when the placer has decided.
 func TestTheDeletionOfAPlacementIsHeld(t *testing.T) {
 	w := braking(t, "99%", "", []contents{five})

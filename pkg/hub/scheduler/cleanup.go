@@ -36,8 +36,12 @@ func (s *Scheduler) cleanUp(ctx context.Context, placement v1beta1.PlacementObje
 		ctrl.LoggerFrom(ctx).V(1).Info("Waiting until the placer has decided whether the deletion is held")
 		return nil
 	}
-	if err := deleteAll(ctx, s.Client, bindings); err != nil {
-		return err
+	// Until the cache shows that they are being deleted, another pass would delete them again.
+	if !s.began.has(key, placement.GetUID()) {
+		if err := deleteAll(ctx, s.Client, bindings); err != nil {
+			return err
+		}
+		s.began.add(key, placement.GetUID())
 	}
 	if controllerutil.ContainsFinalizer(placement, contract.FinalizerPlacement) {
 		return nil // its removal is an event
@@ -137,30 +141,30 @@ func (s *Scheduler) release(ctx context.Context, seen v1beta1.BindingObject) err
 	return nil
 }
 
-// letGo remembers the placements whose finalizer was removed until the cache shows that they are gone. The answer to
+// once remembers placements for which something was done once, until the cache shows that they are gone. The answer to
 // the write that removes the last finalizer does not tell when that is.
-type letGo struct {
+type once struct {
 	mu   sync.Mutex
 	uids map[types.NamespacedName]types.UID
 }
 
-func (l *letGo) add(key types.NamespacedName, uid types.UID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.uids == nil {
-		l.uids = map[types.NamespacedName]types.UID{}
+func (o *once) add(key types.NamespacedName, uid types.UID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.uids == nil {
+		o.uids = map[types.NamespacedName]types.UID{}
 	}
-	l.uids[key] = uid
+	o.uids[key] = uid
 }
 
-func (l *letGo) has(key types.NamespacedName, uid types.UID) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.uids[key] == uid
+func (o *once) has(key types.NamespacedName, uid types.UID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.uids[key] == uid
 }
 
-func (l *letGo) forget(key types.NamespacedName) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.uids, key)
+func (o *once) forget(key types.NamespacedName) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.uids, key)
 }

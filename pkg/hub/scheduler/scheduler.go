@@ -64,7 +64,8 @@ type Scheduler struct {
 	Trace *trace.Agent
 
 	created  created
-	letGo    letGo
+	letGo    once
+	began    once
 	granted  loop.Granted
 	silences silences
 	// waiting are the placements with an exchange of clusters that another state of the fleet may cause, end or undo.
@@ -94,6 +95,7 @@ func (s *Scheduler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 	}
 	if err != nil { // the placement is gone
 		s.letGo.forget(req.NamespacedName)
+		s.began.forget(req.NamespacedName)
 		s.waiting.Set(req.NamespacedName, false)
 		s.followers.set(req.NamespacedName, schedule.Selection{})
 		s.paced(req.NamespacedName, schedule.Decision{})

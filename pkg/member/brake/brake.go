@@ -36,7 +36,7 @@ const timeKey = "20060102T150405Z"
 
 var heldWorks = metrics.Gauge(metrics.Definition{
 	Name:   "fleet_member_held_removals",
-	Help:   "Number of Works of which the member agent removes nothing, because the hub wants more removed than `--removal-max` and `--removal-protect` allow.",
+	Help:   "Number of Works whose removals the member agent holds, because the hub wants more removed than `--removal-max` and `--removal-protect` allow.",
 	Agents: []metrics.Agent{metrics.Member},
 })
 
@@ -65,7 +65,7 @@ type Brake struct {
 	counts []count
 	// granted are the removals that were let through and may not be complete: they count once.
 	granted loop.Granted
-	// held are the Works of which a removal is held.
+	// held are the Works with a held removal.
 	held map[types.UID]bool
 }
 
@@ -117,7 +117,7 @@ func (b *Brake) Ask(ctx context.Context, r removal.Request) (*v1beta1.HeldRemova
 	return nil, nil
 }
 
-// holds counts the Works of which a removal is held.
+// holds counts the Works with a held removal.
 func (b *Brake) holds(work types.UID, is bool) {
 	if b.held == nil {
 		b.held = map[types.UID]bool{}
